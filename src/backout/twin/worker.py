@@ -1,0 +1,84 @@
+"""The nouns that the twin's control plane hands to its data plane: an immutable Worker version, ready to run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One uploaded module: its `name` as imported, its MIME type, and the content-addressed file that holds its bytes."""
+
+    name: str
+    content_type: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """One binding as the API names it.
+
+    Args:
+        name: the name in `env`.
+        type: `plain_text`, `json`, `secret_text`, `r2_bucket`, `hyperdrive`, `assets`, `version_metadata`, `send_email`, ...
+        value: the text, the JSON text, the secret, the bucket's name, the Hyperdrive id; empty where the type needs none.
+    """
+
+    name: str
+    type: str
+    value: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerVersion:
+    """Everything that is needed to run one version of one Worker; nothing in it ever changes.
+
+    Args:
+        assets: URL path ("/a.css") to the content-addressed file, its content type beside it.
+        assets_config: the `assets.config` object of the upload as JSON text ("{}" when there is none).
+        tag: the annotation `workers/tag`, shown by the version_metadata binding. created_at: Unix seconds.
+    """
+
+    script: str
+    id: str
+    modules: tuple[Module, ...]
+    main_module: str
+    compatibility_date: str
+    compatibility_flags: tuple[str, ...]
+    bindings: tuple[Binding, ...]
+    created_at: float = 0.0
+    tag: str = ""
+    assets: Mapping[str, tuple[Path, str]] = field(default_factory=dict)
+    assets_config: str = "{}"
+
+
+class StartupError(Exception):
+    """The version does not start (a module throws at the top, a syntax error); the text is workerd's, for code 10021."""
+
+
+class DataPlane(Protocol):
+    """What the control plane needs from the data plane; all calls are coroutines on the twin's one event loop."""
+
+    async def validate(self, version: WorkerVersion) -> int:
+        """Start the version once; the start-up time in milliseconds. Raises StartupError with workerd's own text.
+
+        The process may be kept warm, since a deployment of this version usually follows at once.
+        """
+        ...
+
+    async def activate(self, script: str, shares: tuple[tuple[WorkerVersion, float], ...]) -> None:
+        """Make exactly these versions live with these percentages (0 to 100, sum 100, a 0 % version answers overrides).
+
+        Returns when every version answers; the switch is atomic for new requests; old processes are drained,
+        and the previous deployment's versions stay warm. Raises StartupError; then nothing has changed.
+        """
+        ...
+
+    async def remove(self, script: str) -> None:
+        """Stop everything of this script; unknown names are fine."""
+        ...
