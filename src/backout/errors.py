@@ -1,4 +1,4 @@
-"""Every error that backout raises on purpose: what went wrong, where, and what to type next; each class has a fixed exit code.
+"""Every error that backout raises on purpose: what, where, what to type next; each class has a fixed exit code.
 
     BackoutError                1   a finding, or a failure with no better class
     ├── UsageError              2   a wrong call, a missing path
@@ -20,7 +20,7 @@ from typing import ClassVar
 
 EXIT_CODES: dict[int, str] = {
     0: "done and verified (or: answered)",
-    1: "finding: unhealthy, regressed (also when the rollback succeeded), criteria not met, a drill or benchmark missed",
+    1: "finding: unhealthy, regressed (also when rolled back), criteria not met, a drill or benchmark missed",
     2: "usage: a wrong call or a missing path",
     3: "refused by a safety rule, or a decision is needed that nobody gave",
     4: "authentication: token missing, refused, or without a permission",

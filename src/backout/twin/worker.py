@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """One uploaded module: its `name` as imported, its MIME type, and the content-addressed file that holds its bytes."""
+    """One uploaded module: its `name` as imported, its MIME type, the content-addressed file that holds its bytes."""
 
     name: str
     content_type: str
@@ -25,8 +25,8 @@ class Binding:
 
     Args:
         name: the name in `env`.
-        type: `plain_text`, `json`, `secret_text`, `r2_bucket`, `hyperdrive`, `assets`, `version_metadata`, `send_email`, ...
-        value: the text, the JSON text, the secret, the bucket's name, the Hyperdrive id; empty where the type needs none.
+        type: `plain_text`, `json`, `secret_text`, `r2_bucket`, `hyperdrive`, `assets`, `version_metadata`, ...
+        value: the text, the JSON text, the secret, the bucket's name, the Hyperdrive id; "" where none is needed.
     """
 
     name: str
@@ -58,7 +58,7 @@ class WorkerVersion:
 
 
 class StartupError(Exception):
-    """The version does not start (a module throws at the top, a syntax error); the text is workerd's, for code 10021."""
+    """The version does not start (a throw at module level, a syntax error); workerd's own text, for code 10021."""
 
 
 class DataPlane(Protocol):

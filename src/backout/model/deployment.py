@@ -1,0 +1,90 @@
+"""Versions and deployments, and the marks that backout puts on versions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NewType
+
+VersionId = NewType("VersionId", str)
+DeploymentId = NewType("DeploymentId", str)
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """An immutable build (code + configuration).
+
+    Args:
+        number: the provider's running number. created_at: Unix seconds.
+        code_hash: hash of the uploaded modules alone; versions that differ only in a secret share it. None: unknown.
+        message, tag, git_sha, triggered_by: annotations, "" when absent.
+        secret_names: names of the secrets bound. bindings: "type:name" of all bindings, sorted.
+    """
+
+    id: VersionId
+    number: int
+    created_at: float
+    code_hash: str | None = None
+    message: str = ""
+    tag: str = ""
+    git_sha: str = ""
+    triggered_by: str = ""
+    author: str = ""
+    secret_names: tuple[str, ...] = ()
+    bindings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A version and its percentage of the traffic, 0 to 100."""
+
+    version: VersionId
+    percentage: float
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Versions made live with percentages, at one moment; `shares` largest first."""
+
+    id: DeploymentId
+    created_at: float
+    shares: tuple[Share, ...]
+    message: str = ""
+    triggered_by: str = ""
+    author: str = ""
+
+    @property
+    def sole(self) -> VersionId | None:
+        """The version at 100 %, or None when the traffic is split."""
+        return self.shares[0].version if self.shares and self.shares[0].percentage >= 100 else None  # noqa: PLR2004
+
+    @property
+    def main(self) -> VersionId:
+        """The version with the largest share."""
+        return self.shares[0].version
+
+    def serves(self, version: str) -> bool:
+        """Whether the version gets any traffic here."""
+        return any(share.version == version and share.percentage > 0 for share in self.shares)
+
+
+class Mark(StrEnum):
+    """A judgement on a version that outlives the run which made it."""
+
+    STABLE = "stable"
+    QUARANTINED = "quarantined"
+    RELEASED = "released"  # a person lifted the quarantine
+
+
+@dataclass(frozen=True, slots=True)
+class VersionMark:
+    """One mark: which version (and which code), when, by which run, and why."""
+
+    mark: Mark
+    version: VersionId
+    code_hash: str | None
+    at: float
+    run: str
+    why: str
+    migration_head: str | None = None
+    """The migration head while the version was judged; None when it was not measured."""

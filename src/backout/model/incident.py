@@ -1,0 +1,100 @@
+"""Events of the journal and the incident that is told from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from backout.model.plan import Json, Plan
+    from backout.model.verdict import Decision, Verification
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One row of the journal: append-only, hash-chained.
+
+    Args:
+        seq: position in the chain, from 1. at: Unix seconds. run: run id, "" for events of the environment itself.
+        step: index of the step, None for events of the run. kind: `run.submitted`, `step.start`, `mark`, ...
+        actor: who (user@host, or "guard"). hash: SHA-256 over the row and the previous hash.
+    """
+
+    seq: int
+    at: float
+    environment: str
+    run: str
+    step: int | None
+    kind: str
+    data: Mapping[str, Json] = field(default_factory=dict)
+    actor: str = ""
+    hash: str = ""
+
+
+class RunState(StrEnum):
+    """Where a run stands."""
+
+    RUNNING = "running"  # a live holder drives it
+    INTERRUPTED = "interrupted"  # unfinished and nobody drives it: resume or abort
+    BLOCKED = "blocked"  # a person has to decide
+    DONE = "done"
+    FAILED = "failed"
+    ABORTED = "aborted"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has ended and its environment is free."""
+        return self in (RunState.DONE, RunState.FAILED, RunState.ABORTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as the journal knows it; `steps_done` of `len(plan.steps)`."""
+
+    id: str
+    environment: str
+    plan: Plan
+    state: RunState
+    started_at: float
+    ended_at: float | None
+    steps_done: int
+    holder: str = ""
+    actor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEntry:
+    """One line of the incident's timeline, told from one event."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """Everything that the incident report states as fact.
+
+    Args:
+        id: the run that the report is written for. title: brief description for the heading.
+        opened_at: when the bad deployment was accepted, or the first sign of trouble. resolved_at: None while open.
+        bad_version, good_version: version ids or "". decision: why; verification: what proved the end.
+    """
+
+    id: str
+    environment: str
+    title: str
+    opened_at: float
+    detected_at: float | None
+    acted_at: float | None
+    resolved_at: float | None
+    bad_version: str
+    good_version: str
+    decision: Decision | None
+    verification: Verification | None
+    timeline: tuple[TimelineEntry, ...]
+    bad_requests: int | None = None
+    people: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()

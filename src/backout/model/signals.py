@@ -1,0 +1,190 @@
+"""What is measured: per-second counts, latency histograms, and health reports."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+BUCKETS = 256
+BUCKET_RATIO = 1.044
+_LOG_RATIO = math.log(BUCKET_RATIO)
+
+
+def bucket_of(latency_ms: float) -> int:
+    """Return the histogram bucket of a latency: 0 up to 1 ms, then one bucket per 4.4 %, 255 from about 59 s on.
+
+    >>> bucket_of(0.3), bucket_of(81.0), bucket_of(1e9)
+    (0, 102, 255)
+    """
+    if latency_ms <= 1.0:
+        return 0
+    return min(int(math.log(latency_ms) / _LOG_RATIO), BUCKETS - 1)
+
+
+def bucket_floor_ms(bucket: int) -> float:
+    """Return the smallest latency of a bucket, in milliseconds."""
+    return 0.0 if bucket == 0 else BUCKET_RATIO**bucket
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What one version answered in one second, by the second in which the answers ended.
+
+    Args:
+        version: version id. second: Unix second. requests: answers counted (canceled ones and our own probes are not).
+        errors: answers with `outcome` other than ok, or status >= 500. canceled: the client went away.
+        latency: {bucket: count} over the same requests, see `bucket_of`.
+    """
+
+    version: str
+    second: int
+    requests: int
+    errors: int
+    canceled: int = 0
+    latency: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CountsPage:
+    """Counts of all versions and how far they are final: seconds below `complete_until` will not change."""
+
+    counts: tuple[Counts, ...]
+    complete_until: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTraits:
+    """What a source of counts can and cannot see (the ground for automatic action).
+
+    Args:
+        lag_s: how long a request may stay unseen. sampled: counts are estimates. has_status: HTTP statuses are seen.
+        has_version: counts are per version.
+    """
+
+    name: str
+    lag_s: float
+    sampled: bool
+    has_status: bool
+    has_version: bool
+
+    @property
+    def may_act(self) -> bool:
+        """Whether an automatic rollback may rest on this source alone."""
+        return not self.sampled and self.has_status and self.has_version and self.lag_s < 30  # noqa: PLR2004 safety rule 13
+
+
+def total(counts: Iterable[Counts]) -> tuple[int, int]:
+    """Return (requests, errors) summed.
+
+    >>> total([Counts("v", 1, 10, 2), Counts("v", 2, 5, 0)])
+    (15, 2)
+    """
+    requests = errors = 0
+    for row in counts:
+        requests += row.requests
+        errors += row.errors
+    return requests, errors
+
+
+def merge_latency(counts: Iterable[Counts]) -> dict[int, int]:
+    """Return one histogram over all rows."""
+    merged: dict[int, int] = {}
+    for row in counts:
+        for bucket, number in row.latency.items():
+            merged[bucket] = merged.get(bucket, 0) + number
+    return merged
+
+
+def quantile_ms(latency: Mapping[int, int], q: float) -> float | None:
+    """Return the latency quantile `q` in [0,1] in milliseconds (upper edge of its bucket, so at most 4.4 % high).
+
+    None when nothing was measured.
+    """
+    number = sum(latency.values())
+    if not number:
+        return None
+    rank = max(1, math.ceil(q * number))
+    seen = 0
+    for bucket in sorted(latency):
+        seen += latency[bucket]
+        if seen >= rank:
+            return bucket_floor_ms(bucket + 1)
+    return None  # pragma: no cover - the ranks above are at most `number`
+
+
+class ServiceState(StrEnum):
+    """One service as the application reports it."""
+
+    OK = "ok"
+    DEGRADED = "degraded"
+    DOWN = "down"
+    UNKNOWN = "unknown"
+
+
+class Criticality(StrEnum):
+    """What a service's failure means; it comes from backout.toml, never from the application."""
+
+    CRITICAL = "critical"
+    DEGRADABLE = "degradable"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceHealth:
+    """One service in a health report; `detail` is the application's own words, cut to 200 characters."""
+
+    name: str
+    state: ServiceState
+    detail: str = ""
+    latency_ms: float | None = None
+
+
+class Reach(StrEnum):
+    """Whether the health endpoint could be asked at all."""
+
+    ANSWERED = "answered"
+    UNREACHABLE = "unreachable"  # refused, reset, DNS, TLS: the edge or the application is not there
+    TIMED_OUT = "timed_out"
+    UNREADABLE = (
+        "unreadable"  # it answered something that is no health report (HTML, 10 MB, invalid JSON, a foreign redirect)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """One look at the health endpoint.
+
+    Args:
+        at: Unix seconds. status: HTTP status or None. overall: the application's own summary.
+        services: per service. findings: contradictions and oddities, whole sentences. latency_ms: of the whole call.
+        version: version id that answered, when the response says so.
+    """
+
+    at: float
+    reach: Reach
+    status: int | None = None
+    overall: ServiceState = ServiceState.UNKNOWN
+    services: tuple[ServiceHealth, ...] = ()
+    findings: tuple[str, ...] = ()
+    latency_ms: float | None = None
+    version: str | None = None
+
+    @property
+    def measured(self) -> bool:
+        """Whether the report says anything about services (an unreadable answer does not)."""
+        return self.reach is Reach.ANSWERED
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the endpoint itself says no: 5xx, unreachable, or no answer in time."""
+        if self.reach in (Reach.UNREACHABLE, Reach.TIMED_OUT):
+            return True
+        return self.status is not None and self.status >= 500  # noqa: PLR2004
+
+    def service(self, name: str) -> ServiceHealth | None:
+        """Return the service of that name, or None when the report does not mention it."""
+        return next((service for service in self.services if service.name == name), None)

@@ -1,0 +1,101 @@
+"""Judgements and the evidence that they rest on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """The four answers to "is this deployment good?". Could not measure is never bad and never good."""
+
+    HEALTHY = "healthy"
+    REGRESSED = "regressed"
+    INCONCLUSIVE = "inconclusive"
+    UNMEASURED = "unmeasured"
+
+
+class Cause(StrEnum):
+    """What kind of evidence carried a verdict."""
+
+    ERRORS = "errors"
+    LATENCY = "latency"
+    HEALTH = "health"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvidence:
+    """What one stream of measurements says.
+
+    Args:
+        stream: `errors`, `errors vs SLO`, `latency above p95`, `health: database`, ...
+        bad, total: hits and observations of the new version. share: bad/total or None.
+        expected: the share that would be normal, and `expected_from` where that number comes from.
+        log_evidence: natural logarithm of the evidence against "healthy" (0 = none).
+    """
+
+    stream: str
+    bad: int
+    total: int
+    expected: float | None
+    expected_from: str
+    log_evidence: float
+    sentence: str
+
+    @property
+    def share(self) -> float | None:
+        """Share of bad observations, None when nothing was observed."""
+        return self.bad / self.total if self.total else None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A verdict with its reason in one sentence, the numbers behind it, and when it was reached.
+
+    Args:
+        at: Unix seconds. version: the version judged. watched_s: seconds since its deployment.
+        first_bad_at: when the first bad request or probe was seen, or None.
+    """
+
+    verdict: Verdict
+    cause: Cause
+    at: float
+    version: str
+    reason: str
+    evidence: tuple[StreamEvidence, ...] = ()
+    watched_s: float = 0.0
+    requests: int = 0
+    errors: int = 0
+    first_bad_at: float | None = None
+
+
+class CriterionState(StrEnum):
+    """One success criterion at one moment."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    WAITING = "waiting"  # the evidence does not decide yet
+    UNMEASURED = "unmeasured"
+    NOT_SET_UP = "not set up"
+
+
+@dataclass(frozen=True, slots=True)
+class CriterionResult:
+    """One of the runbook's success criteria, its state, and the evidence in words."""
+
+    name: str
+    state: CriterionState
+    evidence: str
+    passed_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Whether the system is proven healthy: True, False, or None when it could not be told (never "assumed good")."""
+
+    verified: bool | None
+    criteria: tuple[CriterionResult, ...]
+    started_at: float
+    ended_at: float
+    summary: str = ""
