@@ -1,17 +1,19 @@
 """Every error that backout raises on purpose: what, where, what to type next; each class has a fixed exit code.
 
-    BackoutError                1   a finding, or a failure with no better class
-    ├── UsageError              2   a wrong call, a missing path
-    ├── Refused                 3   a safety rule forbids it; `options` are the legal ways on
-    │   └── DecisionNeeded      3   nobody answered a question that only a person may answer
-    ├── AuthError               4   token missing, refused, or lacking a permission
-    ├── PartlyDone              5   stopped in the middle; `hint` resumes
-    ├── Busy                    6   another run holds the environment
-    │   └── WorldMoved          6   the live deployment is not the one the plan rests on
-    ├── Unmeasured              7   it could not be measured, so nothing is claimed
-    │   └── ProviderUnavailable 7   a provider did not answer properly (after retries)
-    ├── ConfigError            78   backout.toml is wrong; `mistakes` lists all of them
-    └── Interrupted           130   Ctrl-C, stopped at a step boundary
+BackoutError                1   a finding, or a failure with no better class
+├── UsageError              2   a wrong call, a missing path
+├── Refused                 3   a safety rule forbids it; `options` are the legal ways on
+│   └── DecisionNeeded      3   nobody answered a question that only a person may answer
+│       └── SecretsChanged  3   a secret changed since the target was live
+├── AuthError               4   token missing, refused, or lacking a permission
+├── PartlyDone              5   stopped in the middle; `hint` resumes
+├── Busy                    6   another run holds the environment
+│   └── WorldMoved          6   the live deployment is not the one the plan rests on
+├── Unmeasured              7   it could not be measured, so nothing is claimed
+│   └── ProviderUnavailable 7   a provider did not answer properly (after retries)
+├── ProviderRejected        1   a provider answered, and said no
+├── ConfigError            78   backout.toml is wrong; `mistakes` lists all of them
+└── Interrupted           130   Ctrl-C, stopped at a step boundary
 """
 
 from __future__ import annotations
@@ -145,3 +147,13 @@ class Interrupted(BackoutError):
     """Ctrl-C: stopped at a step boundary, nothing in flight; `hint` resumes."""
 
     exit_code = 130
+
+
+class SecretsChanged(DecisionNeeded):
+    """The provider refuses the switch because secrets changed since the target was live; `names` may be empty."""
+
+    def __init__(
+        self, what: str, *, names: tuple[str, ...] = (), where: str | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(what, where=where, hint=hint, rule="7 secrets")
+        self.names = names

@@ -1,0 +1,91 @@
+"""What a team decides beforehand: success criteria, criticality of services, what a guard may do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from backout.model.signals import Criticality
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """The runbook's success criteria as data.
+
+    Args:
+        error_rate_below: in [0,1]. error_rate_for_s, watch_s: maxima; a criterion passes as soon as the evidence
+            excludes its limit. latency_p99_at_most: ratio to the baseline's p99.
+        old_version_quiet_s: the version left must have answered nothing for this long.
+    """
+
+    error_rate_below: float = 0.01
+    error_rate_for_s: float = 300.0
+    watch_s: float = 900.0
+    latency_p99_at_most: float = 1.25
+    old_version_quiet_s: float = 60.0
+
+
+class Mode(StrEnum):
+    """What guard does with a verdict "regressed"."""
+
+    OBSERVE = "observe"  # say what it would do
+    ASK = "ask"  # ask on the terminal; without one: exit 3
+    ACT = "act"  # roll back
+
+
+class OnInconclusive(StrEnum):
+    """What guard does when the watch ends without a verdict."""
+
+    HOLD = "hold"
+    ROLLBACK = "rollback"
+    ACCEPT = "accept"
+
+
+class OnSecretChange(StrEnum):
+    """What a rollback does when a secret changed since the target was live."""
+
+    HOLD = "hold"
+    CARRY = "carry"
+
+
+@dataclass(frozen=True, slots=True)
+class GuardPolicy:
+    """What the guard may do, and how sure it must be.
+
+    Args:
+        alpha: probability of ever rolling back a healthy deployment in one watch.
+        baseline_s: how far back the baseline reaches. probe_every_s: health probes.
+        down_probes: consecutive probes in which a critical service that was up before is down.
+        min_bad: fewest bad requests that may carry a rollback. confirm_s: how long evidence must hold. warm_up_s:
+            latency of the first seconds is not judged. at_most_every_s: one automatic rollback in this time.
+    """
+
+    mode: Mode = Mode.OBSERVE
+    alpha: float = 1e-3
+    baseline_s: float = 3600.0
+    probe_every_s: float = 2.0
+    down_probes: int = 3
+    min_bad: int = 3
+    confirm_s: float = 0.0
+    warm_up_s: float = 0.0
+    on_inconclusive: OnInconclusive = OnInconclusive.HOLD
+    on_secret_change: OnSecretChange = OnSecretChange.HOLD
+    at_most_every_s: float = 6 * 3600.0
+    accept_unproven: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Everything decided beforehand for one environment."""
+
+    criteria: Criteria = field(default_factory=Criteria)
+    guard: GuardPolicy = field(default_factory=GuardPolicy)
+    services: Mapping[str, Criticality] = field(default_factory=dict)
+
+    def is_critical(self, service: str) -> bool:
+        """Whether the service's failure is an outage; services that nobody classified are critical."""
+        return self.services.get(service, Criticality.CRITICAL) is Criticality.CRITICAL

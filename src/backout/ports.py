@@ -1,0 +1,279 @@
+"""Everything that backout needs from outside, as small Protocols. The rule: synchronous, 1 to 4 methods each.
+
+Every adapter raises the errors of `backout.errors` and nothing else: AuthError, ProviderUnavailable (after its own
+retries), ProviderRejected, and where named here Refused or SecretsChanged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from backout.model.deployment import Deployment, Mark, Version, VersionMark
+    from backout.model.incident import Event, Run
+    from backout.model.plan import Json, Plan
+    from backout.model.schema import SchemaState
+    from backout.model.signals import Counts, CountsPage, HealthReport, SourceTraits
+
+
+class Clock(Protocol):
+    """Time, so that tests own it."""
+
+    def now(self) -> float:
+        """Return Unix seconds UTC."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Return after that many seconds (a fake clock moves instead)."""
+        ...
+
+
+# --- the platform ---------------------------------------------------------------------------------------------------
+
+
+class Deployments(Protocol):
+    """What is live, what was, and the one mutation that every rollback rests on."""
+
+    def history(self) -> tuple[Deployment, ...]:
+        """Return the deployments the provider still lists, newest first; the first one is live.
+
+        Empty when the application exists but was never deployed. Raises ProviderRejected (status 404) when it
+        does not exist.
+        """
+        ...
+
+    def activate(self, version: str, *, message: str, force: bool = False) -> Deployment:
+        """Make `version` live at 100 % and return the new deployment as the provider answered it.
+
+        Not idempotent: each call is a new deployment; callers put a marker into `message` to recognise theirs.
+        Raises SecretsChanged when the provider refuses because of secrets and `force` is False; Refused when the
+        target cannot run any more (a bound bucket is gone, a storage migration lies between, out of the window).
+        """
+        ...
+
+
+class Versions(Protocol):
+    """The immutable builds."""
+
+    def recent(self) -> tuple[Version, ...]:
+        """Return the versions that can still be deployed, newest first (details such as `code_hash` may be missing)."""
+        ...
+
+    def detail(self, version: str) -> Version:
+        """Return one version with everything known of it. Raises ProviderRejected (status 404) for an unknown id."""
+        ...
+
+
+class Secrets(Protocol):
+    """The names of the secrets that the application has now; never a value."""
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names, sorted."""
+        ...
+
+
+# --- measuring ------------------------------------------------------------------------------------------------------
+
+
+class Traffic(Protocol):
+    """Counts per version and second."""
+
+    @property
+    def traits(self) -> SourceTraits:
+        """What this source can see."""
+        ...
+
+    def read(self, since: int, until: int) -> CountsPage:
+        """Return the counts of the seconds in [since, until), all versions; gaps mean no request."""
+        ...
+
+
+class HealthCheck(Protocol):
+    """The application's health endpoint."""
+
+    def look(self, version: str | None = None) -> HealthReport:
+        """Ask once (of one version through the provider's override, when given). Never raises for a sick application."""
+        ...
+
+
+class Schema(Protocol):
+    """The database's migration history."""
+
+    def read(self) -> SchemaState:
+        """Return the history; an empty one when the table does not exist. Raises ProviderUnavailable otherwise."""
+        ...
+
+
+# --- the journal ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The world says: the step's effect is there; `result` is what `do` would have returned."""
+
+    result: Json = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotDone:
+    """The world says: the step's effect is not there; doing it now is right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The world does not say; `why` in one sentence."""
+
+    why: str
+
+
+Probe = Done | NotDone | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """A step's result that ends its run and hands the environment to a following run, in one transaction.
+
+    Only the last step of a plan may return it.
+    """
+
+    result: Json
+    plan: Plan
+    reason: str
+
+
+class StepContext(Protocol):
+    """What a running step may do with the journal."""
+
+    @property
+    def run(self) -> str:
+        """Id of the run."""
+        ...
+
+    def progress(self, data: Mapping[str, Json]) -> None:
+        """Record progress (an event `step.progress`); the lease is re-checked in the same transaction."""
+        ...
+
+    def last_progress(self) -> Mapping[str, Json] | None:
+        """Return the newest progress of this step, earlier attempts included, or None."""
+        ...
+
+    def check(self) -> None:
+        """Raise Interrupted when a stop, pause or abort is asked for, Busy when the lease is lost.
+
+        Only steps that change nothing outside (watching, verifying) call it; it is a step boundary inside them.
+        """
+        ...
+
+
+class Action(Protocol):
+    """How one kind of step is done, and how the world is asked whether it was done.
+
+    `key` is the same on every attempt ("RUN:INDEX"): the marker in messages, the name of what is created.
+    """
+
+    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json | Next:
+        """Do it and return what was read back. May be called again after a crash that `probe` answered NotDone."""
+        ...
+
+    def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:
+        """Ask the world, never our memory, whether the effect of an interrupted attempt is there."""
+        ...
+
+
+class Journal(Protocol):
+    """The durable record of runs: the source of truth."""
+
+    def submit(self, plan: Plan, *, actor: str, reason: str) -> str:
+        """Accept a plan and return its run id; the same plan unfinished is the same run (typing it twice is one run).
+
+        Raises Busy when another unfinished run keeps the environment, naming it and its holder.
+        """
+        ...
+
+    def drive(
+        self, run: str, actions: Mapping[str, Action], *, actor: str, notify: Callable[[Event], None] | None = None
+    ) -> Run:
+        """Drive the run (and the runs it hands over to) to the end, and return the last one.
+
+        Completed steps are never repeated; a step found open is probed. `notify` sees each event after its commit.
+        Raises Busy, Interrupted, PartlyDone (with the resume command), or the step's own error when it ended the run.
+        """
+        ...
+
+    def events(
+        self, *, run: str | None = None, environment: str | None = None, kind: str | None = None, after: int = 0
+    ) -> Iterator[Event]:
+        """Yield events in order, filtered; `kind` may end in `*`."""
+        ...
+
+
+class Runs(Protocol):
+    """The journal's runs, to look at and to steer."""
+
+    def runs(self, environment: str | None = None) -> tuple[Run, ...]:
+        """Return all runs, newest first."""
+        ...
+
+    def find(self, run: str) -> Run | None:
+        """Return one run by id or unambiguous prefix of an id."""
+        ...
+
+    def result(self, run: str, action: str) -> Json:
+        """Return the recorded result of the run's (last) completed step of that action; None when there is none."""
+        ...
+
+    def ask(self, run: str, what: str, *, actor: str, reason: str) -> None:
+        """Record a request `abort` that its holder obeys at the next boundary; without a holder it acts at once."""
+        ...
+
+
+class Marks(Protocol):
+    """Judgements on versions that outlive runs."""
+
+    def mark(self, environment: str, mark: VersionMark, *, actor: str) -> None:
+        """Record a mark; the same mark by the same run on the same version is recorded once."""
+        ...
+
+    def marks(self, environment: str) -> tuple[VersionMark, ...]:
+        """Return all marks, oldest first; for one version (or its code) the latest of quarantined/released wins."""
+        ...
+
+    def marked(self, environment: str, version: str, mark: Mark) -> VersionMark | None:
+        """Return the latest such mark of this version, or None."""
+        ...
+
+
+class CountsStore(Protocol):
+    """Per-second counts and detector checkpoints: beside the journal, prunable."""
+
+    def keep(self, environment: str, counts: Sequence[Counts]) -> None:
+        """Store counts; a row for the same version and second replaces the earlier one."""
+        ...
+
+    def kept(self, environment: str, since: int, until: int) -> tuple[Counts, ...]:
+        """Return the stored counts of the seconds in [since, until)."""
+        ...
+
+    def save_checkpoint(self, run: str, name: str, data: Json) -> None:
+        """Store the newest state of a detector; replaces the earlier one."""
+        ...
+
+    def load_checkpoint(self, run: str, name: str) -> Json:
+        """Return the newest state or None."""
+        ...
+
+
+class Reports(Protocol):
+    """Where incident reports are written."""
+
+    def write(self, run: str, name: str, text: str) -> Path:
+        """Write the report of a run and return its absolute path; writing it again replaces this run's file only."""
+        ...
+
+    def of_run(self, run: str) -> Path | None:
+        """Return the report written for a run, or None."""
+        ...
