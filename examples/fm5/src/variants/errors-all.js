@@ -1,0 +1,4 @@
+/** Every request but /health is answered 500. */
+import { failing } from "../defects.js";
+
+export default failing(1);

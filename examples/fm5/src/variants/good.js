@@ -1,0 +1,2 @@
+/** The application as it is, under a variant's name. */
+export { default } from "../index.js";
