@@ -96,7 +96,15 @@ class HealthCheck(Protocol):
     """The application's health endpoint."""
 
     def look(self, version: str | None = None) -> HealthReport:
-        """Ask once (of one version through the provider's override, when given). Never raises for a sick application."""
+        """Ask once (one version, through the provider's override, when given); a sick application never raises."""
+        ...
+
+
+class Logs(Protocol):
+    """What the application itself said went wrong."""
+
+    def errors(self, version: str, since: float) -> tuple[tuple[str, int], ...]:
+        """Return (text of the exception or error line, how often) of a version since then, most frequent first."""
         ...
 
 

@@ -86,3 +86,16 @@ class PlanRefused:
     reason: str
     options: tuple[str, ...]
     rejections: tuple[Rejection, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Equivalents:
+    """The lines that a person would type instead (safety rule 20), as templates; a provider fills them in.
+
+    Args:
+        activate: with `{version}` and `{message}`. live: shows what is live. health: asks the health endpoint once.
+    """
+
+    activate: str = ""
+    live: str = ""
+    health: str = ""

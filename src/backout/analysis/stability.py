@@ -1,0 +1,177 @@
+"""Which versions may be returned to, best first, and why not the others; pure.
+
+"Stable" is stricter here than anywhere else: its watch ended healthy, it is not quarantined, its code differs from the
+version being left, its schema needs are met, and its secrets resolve.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from backout.model.deployment import Mark, Version, VersionId, VersionMark
+
+if TYPE_CHECKING:
+    from backout.model.schema import AppliedMigration
+    from backout.model.situation import Situation
+
+LIVED_WITH_S = 900.0
+"""A version that was live this long after a migration has shown that it can live with it (the runbook's watch)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One version that could be returned to.
+
+    Args:
+        eligible: may be chosen now. rule: the safety rule that forbids it ("" when eligible). reason: one sentence.
+        proven: its watch ended healthy. last_live_at: Unix seconds when it last had traffic, 0 when never.
+    """
+
+    version: VersionId
+    eligible: bool
+    rule: str
+    reason: str
+    proven: bool
+    last_live_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One version with what is known of it: when it was live, its mark, and what is being asked."""
+
+    version: Version
+    span: LiveSpan | None
+    stable: VersionMark | None
+    left_hash: str | None
+    force_schema: str
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSpan:
+    """From when to when a version had traffic; `last_until` is now for a live one."""
+
+    first_from: float
+    last_until: float
+
+
+def live_spans(situation: Situation) -> dict[VersionId, LiveSpan]:
+    """Return when each version of the history had traffic. A 0 % share is not live."""
+    spans: dict[VersionId, LiveSpan] = {}
+    until = situation.read_at
+    for deployment in situation.history:
+        for share in deployment.shares:
+            if share.percentage > 0:
+                known = spans.get(share.version)
+                spans[share.version] = LiveSpan(deployment.created_at, known.last_until if known else until)
+        until = deployment.created_at
+    return spans
+
+
+def quarantine(situation: Situation, version: str, code_hash: str | None) -> VersionMark | None:
+    """Return the mark that quarantines this version or its code (a re-upload has the same code), or None."""
+    newest: VersionMark | None = None
+    for mark in situation.marks:
+        same = mark.version == version or (code_hash is not None and mark.code_hash == code_hash)
+        if same and mark.mark in (Mark.QUARANTINED, Mark.RELEASED):
+            newest = mark
+    return newest if newest is not None and newest.mark is Mark.QUARANTINED else None
+
+
+def stable_mark(situation: Situation, version: str) -> VersionMark | None:
+    """Return the latest mark saying that a watch of this version ended healthy, or None."""
+    return next((m for m in reversed(situation.marks) if m.version == version and m.mark is Mark.STABLE), None)
+
+
+def candidates(
+    situation: Situation, *, leaving: str, accept_unproven: bool = False, force_schema: str = ""
+) -> tuple[Candidate, ...]:
+    """Return every deployable version but the one being left: proven ones first, then by when they were last live.
+
+    Args:
+        leaving: the version to get away from. accept_unproven: a person (or the policy) accepts versions without proof.
+        force_schema: the migration head that a person declared compatible; anything else does not count.
+    """
+    spans = live_spans(situation)
+    left = situation.version(leaving)
+    left_hash = left.code_hash if left else None
+    found = []
+    for version in situation.versions:
+        if version.id == leaving:
+            continue
+        stable = stable_mark(situation, version.id)
+        span = spans.get(version.id)
+        last_live_at = span.last_until if span else (stable.at if stable else 0.0)
+        rule, reason = _objection(situation, _Case(version, span, stable, left_hash, force_schema))
+        if not rule and stable is None and not accept_unproven:
+            rule, reason = "5 unproven", "no watch of it ever ended healthy"
+        if not rule and span is None and stable is None:
+            reason = "it was never live as far as the provider's history reaches"
+        found.append(
+            Candidate(version.id, not rule, rule, reason or _praise(stable, span), stable is not None, last_live_at)
+        )
+    return tuple(sorted(found, key=lambda c: (not c.proven, -c.last_live_at)))
+
+
+def _objection(situation: Situation, case: _Case) -> tuple[str, str]:
+    """Return (rule, reason) of the first rule that forbids this version, or ("", "")."""
+    code_hash = case.version.code_hash or (case.stable.code_hash if case.stable else None)
+    bad = quarantine(situation, case.version.id, code_hash)
+    if bad is not None:
+        return "5 quarantined", f"it is quarantined since {_clock(bad.at)}: {bad.why}"
+    if case.left_hash is not None and code_hash == case.left_hash:
+        return "5 same code", "it has the same code as the version being left; only configuration or secrets differ"
+    schema = _schema_objection(situation, case)
+    if schema:
+        return "4 schema", schema
+    missing = _missing_secrets(situation, case.version)
+    if missing:
+        return "7 secrets", f"it needs secrets that are gone: {', '.join(missing)}"
+    return "", ""
+
+
+def _schema_objection(situation: Situation, case: _Case) -> str:
+    look = situation.schema
+    if not look.set_up:
+        return ""
+    if look.state is None:
+        return f"the migration head cannot be read ({look.problem}), so nobody knows whether the old code fits"
+    if case.force_schema and case.force_schema == look.state.head:
+        return ""
+    if look.state.failed:
+        return f"migration {look.state.failed[-1]} failed half-way; code alone must not be rolled back over it"
+    newer = [m.name for m in look.state.applied if _is_news(m, case, look.state.head)]
+    if not newer:
+        return ""
+    return f"the schema changed since it was last live ({', '.join(newer)}), and no verdict says that the old code fits"
+
+
+def _is_news(migration: AppliedMigration, case: _Case, head: str) -> bool:
+    """Whether the version's code never showed that it can live with this change of the schema."""
+    changed_at = max(migration.finished_at or 0.0, migration.rolled_back_at or 0.0)
+    if changed_at <= case.version.created_at:
+        return False
+    stable = case.stable
+    if stable is not None and (stable.at >= changed_at or stable.migration_head == head):
+        return False
+    lived_until = case.span.last_until if case.span else 0.0
+    return lived_until - changed_at < LIVED_WITH_S
+
+
+def _missing_secrets(situation: Situation, version: Version) -> tuple[str, ...]:
+    if situation.secret_names is None:
+        return ()
+    return tuple(sorted(set(version.secret_names) - set(situation.secret_names)))
+
+
+def _praise(stable: VersionMark | None, span: LiveSpan | None) -> str:
+    if stable is not None:
+        return f"proven stable at {_clock(stable.at)} ({stable.why})"
+    if span is not None:
+        return f"UNPROVEN: live until {_clock(span.last_until)}, but no watch of it ever ended healthy"
+    return "UNPROVEN: it was never live as far as the provider's history reaches"
+
+
+def _clock(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

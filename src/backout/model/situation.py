@@ -1,0 +1,50 @@
+"""What was observed before a decision: one frozen look at an environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from backout.model.deployment import Deployment, Version, VersionMark
+    from backout.model.schema import SchemaState
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaLook:
+    """What is known of the migrations: a state, or the reason why there is none.
+
+    `state` None with `set_up` False: no database is configured, so nothing is claimed and nothing is blocked.
+    `state` None with `set_up` True: the history could not be read; code must not be rolled back (safety rule 4).
+    """
+
+    set_up: bool
+    state: SchemaState | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """One look at an environment.
+
+    Args:
+        read_at: Unix seconds. history: deployments newest first, the first one live. versions: still deployable, newest
+            first, with `code_hash` filled in where it was asked for. secret_names: None when not measured.
+    """
+
+    environment: str
+    read_at: float
+    history: tuple[Deployment, ...]
+    versions: tuple[Version, ...]
+    marks: tuple[VersionMark, ...]
+    schema: SchemaLook
+    secret_names: tuple[str, ...] | None = None
+
+    @property
+    def live(self) -> Deployment:
+        """The live deployment."""
+        return self.history[0]
+
+    def version(self, version: str) -> Version | None:
+        """Return the version of that id when it is still deployable."""
+        return next((v for v in self.versions if v.id == version), None)

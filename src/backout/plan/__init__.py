@@ -1,0 +1,1 @@
+"""From a situation to a plan, or to a refusal with its legal options; pure."""

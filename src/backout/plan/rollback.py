@@ -1,0 +1,197 @@
+"""The plan of a code rollback, or why there is none; pure. Schema, stability and secrets are judged in `analysis`."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backout.analysis.stability import Candidate, candidates
+from backout.model.plan import Plan, PlanKind, PlanRefused, Rejection, Step
+
+if TYPE_CHECKING:
+    from backout.model.deployment import Deployment
+    from backout.model.plan import Equivalents
+    from backout.model.situation import Situation
+
+NOT_COVERED = (
+    "schedules, routes, queue consumers and custom domains stay as they are",
+    "data (database rows, stored files, key-value entries, queues) stays as it is",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked for.
+
+    Args:
+        target: a version id already resolved, or None for the last stable version.
+        message: why, for the deployment's message and the report. wait: verify and report after the switch.
+        force_secrets: the target's own secret values come back (code 10220 answered by a person).
+        force_schema: name of the migration head that a person accepts as compatible, or "".
+        cause: the run that led here, "" for a person. detected_at, detected: from the guard.
+    """
+
+    message: str
+    target: str | None = None
+    wait: bool = True
+    accept_unproven: bool = False
+    force_secrets: bool = False
+    force_schema: str = ""
+    cause: str = ""
+    detected: str = ""
+    detected_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """The target, what is left for it, and why the nearer versions were not chosen."""
+
+    leaving: str
+    target: Candidate
+    nearer: tuple[Rejection, ...] = ()
+
+
+def left_version(live: Deployment, target: str | None = None) -> str:
+    """Return the version being left: the live one; in a split the smaller share, unless it is the target."""
+    others = [share.version for share in live.shares if share.version != target]
+    return others[-1] if others else live.main
+
+
+def plan_rollback(situation: Situation, request: Request, lines: Equivalents) -> Plan | PlanRefused:
+    """Return the plan, or the refusal with its options. See `docs/concepts.md` for what "stable" means."""
+    leaving = left_version(situation.live, request.target)
+    ranked = candidates(
+        situation,
+        leaving=leaving,
+        accept_unproven=request.accept_unproven or request.target is not None,
+        force_schema=request.force_schema,
+    )
+    if request.target is not None:
+        return _to_target(situation, request, lines, leaving, ranked)
+    chosen = next((c for c in ranked if c.eligible), None)
+    if chosen is None:
+        return _no_target(situation, ranked)
+    nearer = tuple(
+        Rejection(c.version, c.reason) for c in ranked if not c.eligible and c.last_live_at >= chosen.last_live_at
+    )
+    return _plan(situation, request, lines, _Choice(leaving, chosen, nearer))
+
+
+def _to_target(
+    situation: Situation, request: Request, lines: Equivalents, leaving: str, ranked: tuple[Candidate, ...]
+) -> Plan | PlanRefused:
+    wanted = next((c for c in ranked if c.version == request.target), None)
+    if wanted is None:
+        if request.target == situation.live.sole:
+            return PlanRefused("5 target", f"{request.target} is live already", ("backout status shows what is live",))
+        return PlanRefused(
+            "5 target",
+            f"{request.target} can no longer be deployed: it is outside the provider's window or was never known",
+            (f"backout deployments list -e {situation.environment} shows what can be",),
+        )
+    if not wanted.eligible:
+        return PlanRefused(
+            wanted.rule, wanted.reason, _options(situation, ranked), (Rejection(wanted.version, wanted.reason),)
+        )
+    return _plan(situation, request, lines, _Choice(leaving, wanted))
+
+
+def _no_target(situation: Situation, ranked: tuple[Candidate, ...]) -> PlanRefused:
+    rejections = tuple(Rejection(c.version, c.reason) for c in ranked)
+    if not ranked:
+        return PlanRefused("5 target", "there is no earlier version to return to", _options(situation, ranked))
+    rules = {c.rule for c in ranked}
+    rule = "4 schema" if "4 schema" in rules else ranked[0].rule
+    reason = next(c.reason for c in ranked if c.rule == rule)
+    return PlanRefused(rule, f"no version may be returned to: {reason}", _options(situation, ranked), rejections)
+
+
+def _options(situation: Situation, ranked: tuple[Candidate, ...]) -> tuple[str, ...]:
+    """Say what is allowed instead, as whole sentences with commands."""
+    environment = situation.environment
+    options = ["roll forward: mend the cause, deploy the mended version, then `backout guard -e " + environment + "`"]
+    if any(c.rule == "5 unproven" for c in ranked):
+        unproven = next(c for c in ranked if c.rule == "5 unproven")
+        options.append(
+            f"accept the best unproven version {unproven.version}: "
+            f"`backout rollback -e {environment} --accept-unproven -m WHY`"
+        )
+    if any(c.rule == "4 schema" for c in ranked):
+        head = situation.schema.state.head if situation.schema.state else "MIGRATION"
+        options.append(
+            "if you know that the old code works on the new schema: "
+            f"`backout rollback -e {environment} --force-schema {head or 'none'} -m WHY` (it is recorded)"
+        )
+    if any(c.rule == "5 quarantined" for c in ranked):
+        options.append(
+            f"lift a quarantine that is no longer right: `backout deployments release VERSION -e {environment}`"
+        )
+    return tuple(options)
+
+
+def _plan(situation: Situation, request: Request, lines: Equivalents, choice: _Choice) -> Plan:
+    live, leaving, chosen = situation.live, choice.leaving, choice.target
+    message = request.message or f"roll back {leaving[:8]}"
+    left = situation.version(leaving)
+    steps = [
+        Step(
+            "activate",
+            f"make version {chosen.version} live at 100 %",
+            {
+                "version": chosen.version,
+                "leaving": leaving,
+                "leaving_since": live.created_at,
+                "expected": live.id,
+                "message": message,
+                "force": request.force_secrets,
+                "detected": request.detected,
+                "detected_at": request.detected_at,
+            },
+            lines.activate.format(version=chosen.version, message=shlex.quote(message)),
+        ),
+        Step("read_back", "read back what is live", {"version": chosen.version}, lines.live),
+        Step(
+            "mark",
+            f"quarantine version {leaving}",
+            {
+                "mark": "quarantined",
+                "version": leaving,
+                "code_hash": left.code_hash if left else None,
+                "why": request.detected or message,
+            },
+        ),
+    ]
+    if request.wait:
+        steps += [
+            Step(
+                "verify",
+                "watch the success criteria",
+                {"version": chosen.version, "left": leaving, "baseline_until": live.created_at},
+                lines.health,
+            ),
+            Step("report", "write the incident report", {"cause": request.cause}),
+        ]
+    return Plan(
+        kind=PlanKind.ROLLBACK,
+        environment=situation.environment,
+        why=request.detected or message,
+        steps=tuple(steps),
+        notes=_notes(situation, request, choice),
+        not_covered=NOT_COVERED,
+        cause=request.cause,
+    )
+
+
+def _notes(situation: Situation, request: Request, choice: _Choice) -> tuple[str, ...]:
+    notes = [f"target {choice.target.version}: {choice.target.reason}"]
+    notes += [f"not {rejection.version}: {rejection.reason}" for rejection in choice.nearer]
+    if not situation.schema.set_up:
+        notes.append("database migrations: not set up, so not checked")
+    elif request.force_schema:
+        notes.append(f"the schema check was overruled by hand for migration head {request.force_schema}")
+    if situation.secret_names is None:
+        notes.append("secrets: not measured")
+    if request.force_secrets:
+        notes.append("the target's own secret values come back with it (accepted by hand)")
+    return tuple(notes)

@@ -1,0 +1,96 @@
+"""What a person means by TARGET: a version id, deployment id, number, tag, git sha prefix, or a time; pure."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from backout.errors import UsageError
+from backout.model.deployment import VersionId
+
+if TYPE_CHECKING:
+    from backout.model.situation import Situation
+
+_AGO = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|sec|seconds?|m|min|minutes?|h|hours?|d|days?)\s+ago$")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_MIN_PREFIX = 4
+
+
+def parse_time(text: str, now: float) -> float | None:
+    """Return Unix seconds for "2 hours ago", "15m ago", RFC 3339, or "HH:MM[:SS]" (UTC, today); None for anything else.
+
+    >>> parse_time("2 hours ago", 10_000.0)
+    2800.0
+    >>> parse_time("2026-11-25T10:00:00Z", 0.0)
+    1795600800.0
+    >>> parse_time("v41", 0.0)
+    """
+    text = text.strip()
+    ago = _AGO.match(text.lower())
+    if ago:
+        return now - float(ago[1]) * _SECONDS[ago[2][0]]
+    clock = re.match(r"^(\d{1,2}):(\d{2})(?::(\d{2}))?Z?$", text)
+    if clock:
+        midnight = now - now % 86400
+        return midnight + int(clock[1]) * 3600 + int(clock[2]) * 60 + int(clock[3] or 0)
+    if re.match(r"^\d{4}-\d{2}-\d{2}", text):
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            return None
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return None
+
+
+def resolve(text: str, situation: Situation) -> VersionId:
+    """Return the version that `text` means.
+
+    Raises:
+        UsageError: nothing matches, or several versions do (all are named).
+    """
+    matches = _by_name(text, situation)
+    if not matches:
+        at = parse_time(text, situation.read_at)
+        if at is not None:
+            return _live_at(at, text, situation)
+        raise UsageError(f"no version or deployment matches '{text}'", hint="backout deployments list")
+    if len(matches) > 1:
+        listed = ", ".join(sorted(matches))
+        raise UsageError(f"'{text}' is ambiguous: it matches versions {listed}", hint="type more of the id")
+    return matches.pop()
+
+
+def _by_name(text: str, situation: Situation) -> set[VersionId]:
+    """Match exact ids, numbers and tags first; prefixes only when nothing matches exactly."""
+    number = text.removeprefix("v")
+    exact: set[VersionId] = set()
+    for version in situation.versions:
+        if text in (version.id, version.tag, version.git_sha) or (number.isdigit() and int(number) == version.number):
+            exact.add(version.id)
+    for deployment in situation.history:
+        if deployment.id == text:
+            exact.add(deployment.main)
+    if exact:
+        return exact
+    if len(text) < _MIN_PREFIX or not re.fullmatch(r"[0-9a-fA-F-]+", text):
+        return set()
+    prefix = text.lower()
+    found = {v.id for v in situation.versions if v.id.lower().startswith(prefix)}
+    found |= {v.id for v in situation.versions if v.git_sha and v.git_sha.lower().startswith(prefix)}
+    found |= {d.main for d in situation.history if d.id.lower().startswith(prefix)}
+    return found
+
+
+def _live_at(at: float, text: str, situation: Situation) -> VersionId:
+    if at > situation.read_at:
+        raise UsageError(f"'{text}' lies in the future", hint="backout deployments list")
+    for deployment in situation.history:
+        if deployment.created_at <= at:
+            return deployment.main
+    oldest = situation.history[-1] if situation.history else None
+    since = datetime.fromtimestamp(oldest.created_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if oldest else "never"
+    raise UsageError(
+        f"nothing is known to have been live at '{text}'; the provider's history begins at {since}",
+        hint="backout deployments list",
+    )

@@ -1,0 +1,74 @@
+"""Observe: one look at an environment, as a Situation. It reads and changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from backout.errors import AuthError, ProviderRejected, ProviderUnavailable, Unmeasured
+from backout.model.situation import SchemaLook, Situation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from backout.model.deployment import Version
+    from backout.runbook.toolbox import Toolbox
+
+
+def observe(tools: Toolbox) -> Situation:
+    """Return what is live, what could be, the marks, the migrations and the names of the secrets.
+
+    Raises:
+        Unmeasured: the application has no deployment. AuthError, ProviderUnavailable: as the platform's ports.
+    """
+    history = tools.deployments.history()
+    if not history:
+        raise Unmeasured("nothing was ever deployed here", where=tools.environment, hint="deploy once, then try again")
+    situation = Situation(
+        environment=tools.environment,
+        read_at=tools.clock.now(),
+        history=history,
+        versions=tools.versions.recent(),
+        marks=tools.marks.marks(tools.environment),
+        schema=look_at_schema(tools),
+        secret_names=_secret_names(tools),
+    )
+    return with_details(tools, situation, [share.version for share in situation.live.shares])
+
+
+def look_at_schema(tools: Toolbox) -> SchemaLook:
+    """Return the migration history, or the reason why it is unknown; never raises for a sick database."""
+    if tools.schema is None:
+        return SchemaLook(set_up=False)
+    try:
+        return SchemaLook(set_up=True, state=tools.schema.read())
+    except (ProviderUnavailable, ProviderRejected, AuthError) as error:
+        return SchemaLook(set_up=True, problem=str(error))
+
+
+def _secret_names(tools: Toolbox) -> tuple[str, ...] | None:
+    if tools.secrets is None:
+        return None
+    try:
+        return tools.secrets.names()
+    except (ProviderUnavailable, ProviderRejected):
+        return None
+
+
+def with_details(tools: Toolbox, situation: Situation, versions: Iterable[str]) -> Situation:
+    """Return the situation with the details (code hash, secrets, bindings) of these versions filled in.
+
+    Versions that the provider no longer knows stay as they are.
+    """
+    detailed: dict[str, Version] = {}
+    for version in versions:
+        known = situation.version(version)
+        if known is not None and known.code_hash is not None:
+            continue
+        try:
+            detailed[version] = tools.versions.detail(version)
+        except ProviderRejected:
+            continue
+    if not detailed:
+        return situation
+    return replace(situation, versions=tuple(detailed.get(v.id, v) for v in situation.versions))

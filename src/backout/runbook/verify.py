@@ -1,0 +1,124 @@
+"""Verify: the runbook's success criteria as evidence over time ("Rollback Success Criteria", "Monitor for 15 Minutes")."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from backout.analysis.criteria import CriteriaEngine
+from backout.errors import BackoutError
+from backout.model.verdict import CriterionResult, CriterionState, Verification
+from backout.ports import NotDone
+from backout.runbook.prober import Prober
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from backout.model.plan import Json
+    from backout.model.signals import Counts
+    from backout.ports import Probe, StepContext
+    from backout.runbook.toolbox import Toolbox
+
+TICK_S = 1.0
+
+
+class Verify:
+    """Step `verify` {version, left, baseline_until}: watch until the criteria are decided, at most `watch` seconds.
+
+    Reads only, so it is repeated freely after a crash; its deadline survives in the journal.
+    """
+
+    effect = False
+
+    def __init__(self, tools: Toolbox) -> None:
+        self._tools = tools
+
+    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002 the Action protocol
+        """Return the Verification as JSON."""
+        earlier = context.last_progress()
+        started_at = float(str(earlier["started_at"])) if earlier else self._tools.clock.now()
+        if not earlier:
+            context.progress({"started_at": started_at})
+        left = str(args["left"]) if args.get("left") else None
+        verification = watch_criteria(
+            self._tools,
+            context,
+            live=str(args["version"]),
+            left=left,
+            started_at=started_at,
+            baseline_until=float(str(args.get("baseline_until") or started_at)),
+        )
+        result: Json = msgspec.to_builtins(verification)
+        return result
+
+    def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
+        """Nothing outside changes, so doing it (again) is right."""
+        return NotDone()
+
+
+def watch_criteria(
+    tools: Toolbox, context: StepContext, *, live: str, left: str | None, started_at: float, baseline_until: float
+) -> Verification:
+    """Return the verification of `live` since `started_at`; the baseline is the live version's traffic before."""
+    engine = CriteriaEngine(
+        tools.policy.criteria,
+        tools.policy,
+        started_at=started_at,
+        live_version=live,
+        left_version=left,
+        baseline=_baseline(tools, live, baseline_until),
+        has_health=tools.health is not None,
+        has_traffic=tools.traffic is not None,
+    )
+    prober = Prober(tools.health, tools.clock, tools.policy.guard.probe_every_s, in_background=tools.in_background)
+    read_until = int(math.ceil(started_at))
+    told: tuple[tuple[str, CriterionState], ...] = ()
+    try:
+        while True:
+            context.check()
+            read_until = _add_counts(tools, engine, read_until)
+            for report in prober.collect():
+                engine.add_health(report)
+            now = tools.clock.now()
+            results = engine.results(now)
+            states = tuple((result.name, result.state) for result in results)
+            if states != told:
+                told = states
+                context.progress({"started_at": started_at, "criteria": {name: str(state) for name, state in states}})
+            if tools.watching is not None:
+                tools.watching(results)
+            if _decided(results) or now >= started_at + tools.policy.criteria.watch_s:
+                return engine.verification(now)
+            tools.clock.sleep(TICK_S)
+    finally:
+        prober.close()
+
+
+def _decided(results: tuple[CriterionResult, ...]) -> bool:
+    return all(r.state in (CriterionState.PASSED, CriterionState.FAILED, CriterionState.NOT_SET_UP) for r in results)
+
+
+def _add_counts(tools: Toolbox, engine: CriteriaEngine, since: int) -> int:
+    """Feed the final seconds from `since` on and return where to go on; a source that does not answer is a gap."""
+    if tools.traffic is None:
+        return since
+    try:
+        page = tools.traffic.read(since, int(tools.clock.now()) + 1)
+    except BackoutError:
+        return since
+    final = [row for row in page.counts if row.second < page.complete_until]
+    engine.add(final)
+    return max(since, page.complete_until)
+
+
+def _baseline(tools: Toolbox, version: str, until: float) -> tuple[Counts, ...]:
+    if tools.traffic is None:
+        return ()
+    since = int(until - tools.policy.guard.baseline_s)
+    try:
+        page = tools.traffic.read(since, int(until))
+    except BackoutError:
+        return ()
+    return tuple(row for row in page.counts if row.version == version)
