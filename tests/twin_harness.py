@@ -1,0 +1,202 @@
+"""The twin's API on loopback with a data plane that only remembers, for tests of rules rather than of processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from backout.twin.api import add_api, guarded
+from backout.twin.api_context import ApiContext, StoredObject
+from backout.twin.api_twin import STATUS
+from backout.twin.control import ControlPlane
+from backout.twin.faults import Faults
+from backout.twin.state import BlobStore, State
+from backout.twin.worker import StartupError, WorkerVersion
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from pathlib import Path
+
+ACCOUNT = "acc0000000000000000000000000000a"
+TOKEN = "token-of-the-harness"
+
+
+@dataclass
+class RememberingDataPlane:
+    """Accepts every version but those whose main module holds `throw`; remembers what is live."""
+
+    live: dict[str, tuple[tuple[WorkerVersion, float], ...]] = field(default_factory=dict)
+
+    async def validate(self, version: WorkerVersion) -> int:
+        for module in version.modules:
+            if b"THROWS AT START" in module.path.read_bytes():
+                raise StartupError("Uncaught Error: THROWS AT START\n  at index.js:1:7")
+        return 3
+
+    async def activate(self, script: str, shares: tuple[tuple[WorkerVersion, float], ...]) -> None:
+        self.live[script] = shares
+
+    async def remove(self, script: str) -> None:
+        self.live.pop(script, None)
+
+
+@dataclass(frozen=True)
+class Session:
+    id: str
+    expires_at: float
+
+
+class NoTails:
+    async def open_tail(self, script: str, filters: list[object]) -> Session:
+        return Session("tail-of-" + script, 2_000_000_000.0)
+
+    async def close_tail(self, tail_id: str) -> None:
+        return None
+
+    async def tail_socket(self, request: web.Request, tail_id: str) -> web.StreamResponse:
+        raise web.HTTPNotFound
+
+
+@dataclass
+class MemoryBuckets:
+    """Objects in a dictionary."""
+
+    objects: dict[tuple[str, str], tuple[bytes, str]] = field(default_factory=dict)
+
+    async def create(self, name: str) -> None:
+        return None
+
+    async def delete(self, name: str) -> None:
+        return None
+
+    async def put(self, bucket: str, key: str, body: AsyncIterator[bytes], size_bytes: int, content_type: str) -> str:
+        self.objects[bucket, key] = (b"".join([chunk async for chunk in body]), content_type)
+        return '"etag"'
+
+    async def get(self, bucket: str, key: str) -> StoredObject | None:
+        found = self.objects.get((bucket, key))
+        return None if found is None else StoredObject(len(found[0]), found[1], '"etag"', _once(found[0]))
+
+    async def remove(self, bucket: str, key: str) -> None:
+        self.objects.pop((bucket, key), None)
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One HTTP answer, its JSON parsed."""
+
+    status: int
+    body: Any
+    headers: dict[str, str]
+
+    @property
+    def result(self) -> Any:
+        assert self.status < 300, self.body
+        return self.body["result"]
+
+    @property
+    def code(self) -> int:
+        return int(self.body["errors"][0]["code"])
+
+
+@dataclass
+class Api:
+    """A running API and the parts behind it."""
+
+    url: str
+    control: ControlPlane
+    data_plane: RememberingDataPlane
+    buckets: MemoryBuckets
+    faults: Faults
+    run: Callable[[Coroutine[Any, Any, Any]], Any]
+    token: str = TOKEN
+
+    def restore(self) -> None:
+        """Bring the live deployments back up, as a start does."""
+        assert self.run(self.control.restore()) == ()
+
+    def call(self, method: str, path: str, body: object = None, *, token: str | None = None, **headers: str) -> Answer:
+        """Send one request; a path without a leading / is under the account's workers/scripts."""
+        full = path if path.startswith("/") else f"/client/v4/accounts/{ACCOUNT}/workers/scripts/{path}"
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        sent = {"Authorization": f"Bearer {self.token if token is None else token}", **headers}
+        request = urllib.request.Request(self.url + full, data=data, method=method, headers=sent)
+        try:
+            with urllib.request.urlopen(request, timeout=20) as response:
+                status, raw, got = response.status, response.read(), dict(response.headers)
+        except urllib.error.HTTPError as error:
+            with error:
+                status, raw, got = error.code, error.read(), dict(error.headers)
+        is_json = "json" in got.get("Content-Type", "")
+        return Answer(status, json.loads(raw) if is_json else raw, got)
+
+    def upload(self, script: str, code: str = "export default {}", *, deploy: bool = True, **metadata: Any) -> Answer:
+        """Upload a Worker of one module as wrangler does."""
+        meta = {"main_module": "index.js", "compatibility_date": "2026-10-01", **metadata}
+        form, content_type = multipart(meta, {"index.js": code})
+        method, path = ("PUT", script) if deploy else ("POST", f"{script}/versions")
+        return self.call(method, path, form, **{"Content-Type": content_type})
+
+
+def multipart(metadata: object, modules: dict[str, str]) -> tuple[bytes, str]:
+    """Return the body and the content type of an upload form."""
+    boundary = "----of-the-harness"
+    parts = [f'--{boundary}\r\nContent-Disposition: form-data; name="metadata"\r\n\r\n{json.dumps(metadata)}\r\n']
+    parts += [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="{name}"\r\n'
+        f"Content-Type: application/javascript+module\r\n\r\n{code}\r\n"
+        for name, code in modules.items()
+    ]
+    return ("".join(parts) + f"--{boundary}--\r\n").encode(), f"multipart/form-data; boundary={boundary}"
+
+
+@contextlib.contextmanager
+def running_api(directory: Path) -> Iterator[Api]:
+    """Serve the API from a thread until the block ends."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    def call(coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result(20)
+
+    api, runner = call(_start(directory, call))
+    try:
+        yield api
+    finally:
+        call(runner.cleanup())
+        call(_close(api.control.state))
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
+
+
+async def _start(directory: Path, run: Callable[[Coroutine[Any, Any, Any]], Any]) -> tuple[Api, web.AppRunner]:
+    state, data_plane, buckets = State(directory / "state.sqlite"), RememberingDataPlane(), MemoryBuckets()
+    faults = Faults(directory / "faults.json")
+    control = ControlPlane(state, BlobStore(directory / "blobs"), data_plane)
+    app = web.Application(middlewares=[guarded])
+    add_api(app, ApiContext(control, NoTails(), buckets, faults, ACCOUNT, TOKEN, "ws://127.0.0.1:9"))
+    app[STATUS] = lambda: {"running": True, "unknown_routes": state.unknown_routes()}
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    return Api(f"http://127.0.0.1:{port}", control, data_plane, buckets, faults, run), runner
+
+
+async def _close(state: State) -> None:
+    state.close()
