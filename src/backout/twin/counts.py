@@ -1,0 +1,227 @@
+"""Requests per version and second, the guard's source on the twin: two hours in memory, flushed to SQLite each second.
+
+A second is final `GRACE_S` after its end; until then the outcome that the tail worker reports may still amend it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from backout.model.signals import bucket_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+KEEP_S = 7200
+GRACE_S = 0.3
+_SERVER_ERROR = 500
+_OK = "ok"
+_CANCELED = "canceled"
+_TABLE = """
+CREATE TABLE IF NOT EXISTS counts (
+  script TEXT NOT NULL, version TEXT NOT NULL, second INTEGER NOT NULL, row BLOB NOT NULL,
+  PRIMARY KEY (script, second, version)
+) WITHOUT ROWID
+"""
+_UPSERT = (
+    "INSERT INTO counts (script, version, second, row) VALUES (?, ?, ?, ?) "
+    "ON CONFLICT (script, second, version) DO UPDATE SET row = excluded.row"
+)
+
+
+@dataclass(slots=True)
+class Row:
+    """What one version answered in one second (the second in which each answer ended).
+
+    Args:
+        requests: answers, canceled ones included, probes not. errors: of these, status >= 500 or an outcome that is
+            neither ok nor canceled. canceled: of these, the client went away. probes: answers to backout's own probes.
+        statuses: {status: answers}; a canceled request without a status is under 499.
+        by_outcome: {outcome: answers}. latency: {bucket: answers}, canceled ones left out, see `bucket_of`.
+    """
+
+    version: str
+    second: int
+    requests: int = 0
+    errors: int = 0
+    canceled: int = 0
+    probes: int = 0
+    statuses: dict[int, int] = field(default_factory=dict)
+    by_outcome: dict[str, int] = field(default_factory=dict)
+    latency: dict[int, int] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, object]:
+        """Return the row as `/twin/v1/counts` shows it."""
+        return {
+            "version": self.version,
+            "second": self.second,
+            "requests": self.requests,
+            "errors": self.errors,
+            "canceled": self.canceled,
+            "probes": self.probes,
+            "statuses": {str(status): number for status, number in sorted(self.statuses.items())},
+            "by_outcome": dict(sorted(self.by_outcome.items())),
+            "latency": sorted(self.latency.items()),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer to be counted; `probe`: backout's own look, which is no visitor's request."""
+
+    script: str
+    version: str
+    status: int
+    outcome: str
+    latency_ms: float
+    probe: bool = False
+
+
+def is_error(status: int, outcome: str) -> bool:
+    """Whether an answer counts as an error."""
+    return status >= _SERVER_ERROR or outcome not in (_OK, _CANCELED)
+
+
+class CountBook:
+    """The counts of one twin.
+
+    Args:
+        path: the SQLite file. now: the clock, Unix seconds.
+    """
+
+    def __init__(self, path: Path, *, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._latest = 0.0
+        self._rows: dict[str, dict[int, dict[str, Row]]] = {}
+        self._dirty: set[tuple[str, int, str]] = set()
+        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._database.execute("PRAGMA journal_mode=WAL")
+        self._database.execute("PRAGMA synchronous=NORMAL")
+        self._database.execute(_TABLE)
+        self._load()
+
+    @property
+    def now(self) -> float:
+        """The clock, which never goes back, so that a final second stays final."""
+        self._latest = max(self._latest, self._now())
+        return self._latest
+
+    @property
+    def complete_until(self) -> int:
+        """Seconds below this one are final."""
+        return int(self.now - GRACE_S)
+
+    def ended(self, answer: Answer) -> int:
+        """Count one answer now and return its second."""
+        second = int(self.now)
+        row = self._row(answer.script, answer.version, second)
+        if answer.probe:
+            row.probes += 1
+            return second
+        row.requests += 1
+        row.statuses[answer.status] = row.statuses.get(answer.status, 0) + 1
+        row.by_outcome[answer.outcome] = row.by_outcome.get(answer.outcome, 0) + 1
+        if answer.outcome == _CANCELED:
+            row.canceled += 1
+            return second
+        if is_error(answer.status, answer.outcome):
+            row.errors += 1
+        bucket = bucket_of(answer.latency_ms)
+        row.latency[bucket] = row.latency.get(bucket, 0) + 1
+        return second
+
+    def amend(self, answer: Answer, second: int) -> bool:
+        """Give an answer that was counted as ok its true outcome; False, and no change, when its second is final."""
+        outcome = answer.outcome
+        if answer.probe or second < self.complete_until or outcome in (_OK, _CANCELED):
+            return False
+        row = self._row(answer.script, answer.version, second)
+        if row.by_outcome.get(_OK, 0) == 0:
+            return False
+        row.by_outcome[_OK] -= 1
+        if not row.by_outcome[_OK]:
+            del row.by_outcome[_OK]
+        row.by_outcome[outcome] = row.by_outcome.get(outcome, 0) + 1
+        row.errors += 0 if is_error(answer.status, _OK) else 1
+        return True
+
+    def rows(self, script: str, since: int, until: int | None = None) -> tuple[Row, ...]:
+        """Return the rows with since <= second < until (None: up to now), oldest first."""
+        return tuple(self._select(script, since, until))
+
+    async def wait_beyond(self, second: int, wait_s: float) -> None:
+        """Return as soon as `second` is final, after `wait_s` at the latest."""
+        due_s = second + 1 + GRACE_S - self.now
+        await asyncio.sleep(max(0.0, min(due_s, wait_s)))
+
+    def forget(self, script: str) -> None:
+        """Forget a removed script."""
+        self._rows.pop(script, None)
+        self._dirty = {key for key in self._dirty if key[0] != script}
+        self._database.execute("DELETE FROM counts WHERE script = ?", (script,))
+
+    def flush(self) -> None:
+        """Write what changed since the last flush, and drop what is older than two hours."""
+        values = self._take_dirty()
+        self._write(values, int(self.now) - KEEP_S)
+
+    async def flush_forever(self) -> None:
+        """Flush once a second, off the event loop; to be run as a task and cancelled at the end."""
+        while True:
+            await asyncio.sleep(1.0)
+            oldest = int(self.now) - KEEP_S
+            self._prune(oldest)
+            await asyncio.to_thread(self._write, self._take_dirty(), oldest)
+
+    def close(self) -> None:
+        """Flush and close."""
+        self.flush()
+        self._database.close()
+
+    def _select(self, script: str, since: int, until: int | None) -> Iterator[Row]:
+        seconds = self._rows.get(script, {})
+        for second in sorted(s for s in seconds if s >= since and (until is None or s < until)):
+            yield from seconds[second].values()
+
+    def _row(self, script: str, version: str, second: int) -> Row:
+        self._dirty.add((script, second, version))
+        versions = self._rows.setdefault(script, {}).setdefault(second, {})
+        row = versions.get(version)
+        if row is None:
+            row = versions[version] = Row(version, second)
+        return row
+
+    def _take_dirty(self) -> list[tuple[str, str, int, bytes]]:
+        dirty, self._dirty = self._dirty, set()
+        return [
+            (script, version, second, msgspec.json.encode(self._rows[script][second][version]))
+            for script, second, version in dirty
+            if second in self._rows.get(script, {})
+        ]
+
+    def _write(self, values: list[tuple[str, str, int, bytes]], oldest: int) -> None:
+        self._database.execute("BEGIN IMMEDIATE")
+        self._database.executemany(_UPSERT, values)
+        self._database.execute("DELETE FROM counts WHERE second < ?", (oldest,))
+        self._database.execute("COMMIT")
+
+    def _prune(self, oldest: int) -> None:
+        for seconds in self._rows.values():
+            for second in [s for s in seconds if s < oldest]:
+                del seconds[second]
+
+    def _load(self) -> None:
+        oldest = int(self.now) - KEEP_S
+        found = self._database.execute("SELECT script, row FROM counts WHERE second >= ?", (oldest,))
+        for script, blob in found:
+            with contextlib.suppress(msgspec.DecodeError):
+                row = msgspec.json.decode(blob, type=Row)
+                self._rows.setdefault(script, {}).setdefault(row.second, {})[row.version] = row

@@ -1,0 +1,407 @@
+"""The twin's data plane: which versions run, which are live, and every request that reaches them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import secrets
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from aiohttp import web
+
+from backout.twin import assets
+from backout.twin.capnp import Surroundings
+from backout.twin.counts import CountBook
+from backout.twin.faults import FaultKind
+from backout.twin.hub import Hub
+from backout.twin.instances import Instance
+from backout.twin.proxy import Proxy, answer_of
+from backout.twin.router import Split, choose, script_of_host
+from backout.twin.tail import Exchange, Tail, TailSession, parse_filters
+from backout.twin.workerd import Workerd, find_workerd, newest_compatibility_date
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from backout.twin.capnp import HyperdriveTarget
+    from backout.twin.counts import Row
+    from backout.twin.faults import Fault, Faults
+    from backout.twin.worker import WorkerVersion
+
+_LOG = logging.getLogger(__name__)
+_RUNTIME_FILE = "runtime"
+_RUNTIME_PREFIX = "backout-twin-"
+_SPARE_S = 60.0
+_SPARES = 4
+_TEND_S = 1.0
+_LONGEST_WAIT_S = 60.0
+_LONGEST_BASE = 60
+_Wire = TypeVar("_Wire")
+
+
+class Services(Protocol):
+    """What bindings need from the twin's real services."""
+
+    def r2_gateway_address(self, bucket: str) -> str:
+        """Return "host:port" or "unix:/path" of the gateway that speaks workerd's R2 protocol for this bucket."""
+        ...
+
+    def hyperdrive(self, hyperdrive_id: str) -> HyperdriveTarget:
+        """Return the target of a Hyperdrive binding."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """One script's routing entry; replaced as a whole, so that a request sees the old one or the new one."""
+
+    split: Split
+    instances: dict[str, Instance]
+
+
+class LocalDataPlane:
+    """Runs versions in workerd and routes to them; implements `backout.twin.worker.DataPlane`.
+
+    Args:
+        directory: the twin's folder; counts.sqlite and the versions' folders go there.
+        services: the real services behind bindings, or None (then a binding fails at its use, saying so).
+        faults: what a drill has switched on. workerd: the binary, or None to look for it in node_modules.
+        email: address that takes what a send_email binding sends, or None.
+        domains: custom host names to scripts; may be changed by the owner at any time.
+        random_source: draws the split, the shares of faults and the sampling of tails.
+    """
+
+    def __init__(  # noqa: PLR0913 - three places and four options that most callers leave alone
+        self,
+        directory: Path,
+        services: Services | None,
+        faults: Faults,
+        *,
+        workerd: Path | None = None,
+        email: str | None = None,
+        domains: dict[str, str] | None = None,
+        random_source: random.Random | None = None,
+    ) -> None:
+        self.domains: dict[str, str] = {} if domains is None else domains
+        self._directory = directory
+        self._services = services
+        self._faults = faults
+        self._binary_hint = workerd
+        self._email = email
+        self._random = random_source or random.SystemRandom()
+        self._secret = secrets.token_hex(16)
+        self._serial = 0
+        self._live: dict[str, _Live] = {}
+        self._previous: dict[str, dict[str, Instance]] = {}
+        self._spares: dict[str, Instance] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # --- life --------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the books and the hub. Raises UsageError when there is no workerd."""
+        self._binary = find_workerd(self._binary_hint, start=self._directory.resolve())
+        self._newest_date = await newest_compatibility_date(self._binary)
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._runtime = self._fresh_runtime()
+        shutil.rmtree(self._directory / "versions", ignore_errors=True)
+        self._counts = CountBook(self._directory / "counts.sqlite")
+        self._tail = Tail(on_amended=self._amend, on_demand=self._demand, draw=self._random.random)
+        self._proxy = Proxy(self._counts, self._tail)
+        self._hub = Hub(str(self._runtime / "hub"), self._secret, self._tail, self)
+        await self._hub.start()
+        self._faults.on_change(self._crash_as_ordered)
+        for forever in (self._counts.flush_forever(), self._proxy.watch_forever(), self._tend_forever()):
+            self._spawn(forever)
+
+    async def close(self) -> None:
+        """Stop every process, close the books, remove the sockets."""
+        self._tail.close_all()
+        instances = {*self._all_instances()}
+        self._live.clear()
+        self._previous.clear()
+        self._spares.clear()
+        await asyncio.gather(*(instance.retire(1.0) for instance in instances))
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._hub.stop()
+        self._counts.close()
+        shutil.rmtree(self._runtime, ignore_errors=True)
+        (self._directory / _RUNTIME_FILE).unlink(missing_ok=True)
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids by "script version" of what runs now."""
+        return {f"{i.version.script} {i.version.id}": i.pid for i in self._all_instances() if i.pid is not None}
+
+    # --- versions ----------------------------------------------------------------------------------------------
+
+    async def validate(self, version: WorkerVersion) -> int:
+        """Start the version and keep it warm for a while; the start-up time in milliseconds. Raises StartupError."""
+        instance = self._find(version.id)
+        if instance is None:
+            instance = await self._started(version)
+            self._spares[version.id] = instance
+        return instance.startup_ms
+
+    async def activate(self, script: str, shares: tuple[tuple[WorkerVersion, float], ...]) -> None:
+        """Make exactly these versions live; see `DataPlane.activate`. Raises StartupError, nothing has changed then."""
+        async with self._locks.setdefault(script, asyncio.Lock()):
+            instances = await self._ensure(tuple(version for version, _ in shares))
+            ordered = sorted(shares, key=lambda share: share[0].created_at)
+            split = Split(script, tuple((version.id, percentage) for version, percentage in ordered))
+            before = self._live.get(script)
+            self._live[script] = _Live(split, instances)
+            for version_id in instances:
+                self._spares.pop(version_id, None)
+            if before is not None and before.instances.keys() != instances.keys():
+                leaving = self._previous.get(script, {})
+                self._previous[script] = before.instances
+                kept = before.instances.keys() | instances.keys()
+                for version_id, instance in leaving.items():
+                    if version_id not in kept:
+                        self._spawn(instance.retire())
+        self._crash_as_ordered()
+
+    async def remove(self, script: str) -> None:
+        """Stop everything of this script and forget its counts; unknown names are fine."""
+        async with self._locks.setdefault(script, asyncio.Lock()):
+            live = self._live.pop(script, None)
+            gone = dict(self._previous.pop(script, {}))
+            gone.update(live.instances if live else {})
+            for version_id in [i for i, spare in self._spares.items() if spare.version.script == script]:
+                gone[version_id] = self._spares.pop(version_id)
+            for session in self._tail.sessions:
+                if session.script == script:
+                    self._tail.close(session.id)
+            await asyncio.gather(*(instance.retire() for instance in gone.values()))
+            self._counts.forget(script)
+
+    async def _ensure(self, versions: tuple[WorkerVersion, ...]) -> dict[str, Instance]:
+        """Return a running instance of each version; when one does not start, those started here are stopped again."""
+        instances: dict[str, Instance] = {}
+        fresh: list[Instance] = []
+        try:
+            for version in versions:
+                instance = self._find(version.id)
+                if instance is None:
+                    instance = await self._started(version)
+                    fresh.append(instance)
+                instances[version.id] = instance
+        except BaseException:
+            await asyncio.gather(*(instance.retire(0.0) for instance in fresh))
+            raise
+        return instances
+
+    async def _started(self, version: WorkerVersion) -> Instance:
+        instance = Instance(version, lambda: self._make(version), on_crash=self._on_crash, on_ready=self._on_ready)
+        try:
+            await instance.start()
+        except BaseException:
+            await instance.retire(0.0)
+            raise
+        await self._greet(instance)
+        return instance
+
+    def _make(self, version: WorkerVersion) -> Workerd:
+        self._serial += 1
+        name = f"{self._serial:x}"  # short, because a socket's path holds 107 bytes at most
+        around = Surroundings(
+            socket=str(self._runtime / f"{name}.s"),
+            control_socket=str(self._runtime / f"{name}.c"),
+            hub_socket=str(self._runtime / "hub"),
+            hub_secret=self._secret,
+            newest_date=self._newest_date,
+            r2=self._wired(version, "r2_bucket", lambda services, value: services.r2_gateway_address(value)),
+            hyperdrive=self._wired(version, "hyperdrive", lambda services, value: services.hyperdrive(value)),
+            email=self._email,
+        )
+        return Workerd(version, self._binary, self._directory / "versions" / f"{name}-{version.id}", around)
+
+    def _find(self, version_id: str) -> Instance | None:
+        return next((i for i in self._all_instances() if i.version.id == version_id), None)
+
+    def _all_instances(self) -> tuple[Instance, ...]:
+        live = (instance for entry in self._live.values() for instance in entry.instances.values())
+        previous = (instance for entry in self._previous.values() for instance in entry.values())
+        return tuple(dict.fromkeys((*live, *previous, *self._spares.values())))
+
+    def _wired(self, version: WorkerVersion, kind: str, ask: Callable[[Services, str], _Wire]) -> dict[str, _Wire]:
+        if self._services is None:
+            return {}
+        return {b.value: ask(self._services, b.value) for b in version.bindings if b.type == kind}
+
+    async def _greet(self, instance: Instance) -> None:
+        if self._tail.wanted(instance.version.script):
+            await instance.want_all_events(True)
+
+    def _on_crash(self, instance: Instance, code: int) -> None:
+        version = instance.version
+        what = f"the process ended with code {code}" if code >= 0 else f"the process was ended by signal {-code}"
+        _LOG.warning("%s %s: %s\n%s", version.script, version.id, what, instance.output)
+        self._tail.tell_crash(version.script, version.id, instance.crash, f"Worker crashed: {what}")
+
+    def _on_ready(self, instance: Instance) -> None:
+        self._spawn(self._greet(instance))
+        self._crash_as_ordered()
+
+    def _crash_as_ordered(self) -> None:
+        """Kill what a worker-crash fault is aimed at; called on every change of faults and after every restart."""
+        for script, live in self._live.items():
+            for version_id, instance in live.instances.items():
+                if self._faults.active(FaultKind.WORKER_CRASH, script, version_id):
+                    instance.kill()
+
+    async def _tend_forever(self) -> None:
+        """Stop versions that were started to be validated and did not become live."""
+        while True:
+            await asyncio.sleep(_TEND_S)
+            self._faults.expire()
+            by_age = sorted(self._spares.items(), key=lambda item: item[1].used_at)
+            too_many = max(0, len(by_age) - _SPARES)
+            for number, (version_id, instance) in enumerate(by_age):
+                if number < too_many or time.monotonic() - instance.used_at > _SPARE_S:
+                    del self._spares[version_id]
+                    self._spawn(instance.retire())
+
+    # --- requests ----------------------------------------------------------------------------------------------
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer a request that came in from outside, by its Host header."""
+        script = script_of_host(request.host, self.domains)
+        if script is None:
+            return web.Response(status=404, text=f"no worker is at {request.host}\n")
+        return await self.to_worker(request, script)
+
+    async def to_worker(self, request: web.Request, script: str) -> web.StreamResponse:
+        """Answer as the Worker `script` does: its assets, else the version that the split gives."""
+        live = self._live.get(script)
+        if live is None:
+            return web.Response(status=404, text=f"no worker {script!r} is deployed here\n")
+        instance = live.instances[choose(live.split, request.headers, self._random)]
+        version = instance.version
+        if version.assets and not assets.config_of(version).worker_first(request.path):
+            hit = _asset(request, version, alone=not version.modules)
+            if hit is not None:
+                return hit
+        return await self._proxy.forward(
+            request,
+            instance,
+            delay_s=sum(fault.latency_ms for fault in self._hitting(FaultKind.LATENCY, version)) / 1000.0,
+            injected_status=next((fault.status for fault in self._hitting(FaultKind.ERRORS, version)), None),
+        )
+
+    async def to_assets(self, request: web.Request, version: str) -> web.StreamResponse:
+        """Answer what a Worker asks of its ASSETS binding."""
+        instance = self._find(version)
+        hit = None if instance is None else _asset(request, instance.version, alone=True)
+        return hit or web.Response(status=404, text="Not Found\n")
+
+    def _hitting(self, kind: FaultKind, version: WorkerVersion) -> list[Fault]:
+        aimed = self._faults.active(kind, version.script, version.id)
+        return [fault for fault in aimed if fault.share >= 1.0 or self._random.random() < fault.share]
+
+    # --- what was seen -----------------------------------------------------------------------------------------
+
+    def counts(self, script: str, since: int, until: int | None = None) -> tuple[Row, ...]:
+        """Return the counts with since <= second < until (None: up to now)."""
+        return self._counts.rows(script, since, until)
+
+    async def serve_counts(self, request: web.Request) -> web.Response:
+        """Answer `/twin/v1/counts?script=S[&since=SEC][&until=SEC][&wait_s=N]`.
+
+        With `wait_s` the answer waits until second `since` is final, that long at most.
+        """
+        script = request.query.get("script", "")
+        since = _number(request, "since", 0.0)
+        until = _number(request, "until", 0.0)
+        wait_s = min(_number(request, "wait_s", 0.0), _LONGEST_WAIT_S)
+        if wait_s > 0:
+            await self._counts.wait_beyond(int(since), wait_s)
+        rows = self._counts.rows(script, int(since), int(until) or None)
+        return web.json_response(
+            {
+                "now": self._counts.now,
+                "complete_until": self._counts.complete_until,
+                "counts": [row.as_json() for row in rows],
+            }
+        )
+
+    async def serve_events(self, request: web.Request) -> web.Response:
+        """Answer `/twin/v1/events?[script=S][&since=SEC][&limit=N]`: the newest kept tail events, oldest first.
+
+        Each has its arrival `at`, good as the next `since`.
+        """
+        found = self._tail.events(
+            request.query.get("script"), _number(request, "since", 0.0), int(_number(request, "limit", 100.0))
+        )
+        return web.json_response({"now": time.time(), "events": [{"at": at, **event} for at, event in found]})
+
+    def tail_sessions(self) -> tuple[TailSession, ...]:
+        """Return the open tails with what each delivered and dropped."""
+        return self._tail.sessions
+
+    async def open_tail(self, script: str, filters: object) -> TailSession:
+        """Open a tail of a script; `filters` is the list of the API's body (or None)."""
+        return self._tail.open(script, parse_filters(filters))
+
+    async def tail_socket(self, request: web.Request, tail_id: str) -> web.WebSocketResponse:
+        """Serve the websocket of a tail."""
+        return await self._tail.serve(request, tail_id)
+
+    async def close_tail(self, tail_id: str) -> bool:
+        """Close a tail; False when there is none of that id."""
+        return self._tail.close(tail_id)
+
+    def _amend(self, exchange: Exchange) -> None:
+        if exchange.second is not None:
+            self._counts.amend(answer_of(exchange), exchange.second)
+
+    def _demand(self, script: str, wanted: bool) -> None:
+        for instance in self._all_instances():
+            if instance.version.script == script:
+                self._spawn(instance.want_all_events(wanted))
+
+    # --- small things ------------------------------------------------------------------------------------------
+
+    def _spawn(self, coroutine: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _fresh_runtime(self) -> Path:
+        """Make the short private folder of sockets, and remove the one that a killed twin left."""
+        note = self._directory / _RUNTIME_FILE
+        with contextlib.suppress(FileNotFoundError):
+            left = Path(note.read_text(encoding="utf-8"))
+            if left.name.startswith(_RUNTIME_PREFIX) and left.is_dir() and left.stat().st_uid == os.getuid():
+                shutil.rmtree(left, ignore_errors=True)
+        base = tempfile.gettempdir()
+        base = base if len(base) <= _LONGEST_BASE else "/tmp"  # noqa: S108 - mkdtemp makes it private
+        runtime = Path(tempfile.mkdtemp(prefix=_RUNTIME_PREFIX, dir=base))
+        note.write_text(str(runtime), encoding="utf-8")
+        return runtime
+
+
+def _asset(request: web.Request, version: WorkerVersion, *, alone: bool) -> web.StreamResponse | None:
+    if request.method not in ("GET", "HEAD"):
+        return None
+    hit = assets.find(version, request.rel_url.raw_path, alone=alone)
+    return None if hit is None else assets.respond(hit)
+
+
+def _number(request: web.Request, name: str, default: float) -> float:
+    try:
+        return float(request.query.get(name, default))
+    except ValueError:
+        raise web.HTTPBadRequest(text=f"{name} is a number\n") from None

@@ -1,0 +1,175 @@
+"""A version that is kept running: its process, its pool of connections, its restarts, its end after the last answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from backout.twin.worker import StartupError
+from backout.twin.workerd import Workerd, control
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backout.twin.worker import WorkerVersion
+
+DRAIN_TIMEOUT_S = 30.0
+_FIRST_BACKOFF_S = 0.1
+_LONGEST_BACKOFF_S = 5.0
+_STEADY_S = 10.0
+_MEMORY_SIGNALS = (signal.SIGKILL, signal.SIGABRT, signal.SIGTRAP, signal.SIGILL)
+
+
+def crash_outcome(return_code: int) -> str:
+    """Return the tail outcome for a process that ended by itself.
+
+    V8 out of memory aborts, the kernel's out-of-memory killer kills; both look so to the edge's users. Anything else
+    is `unknown`. This is our reading: the edge does not say what its runtime died of.
+    """
+    return "exceededMemory" if -return_code in _MEMORY_SIGNALS else "unknown"
+
+
+class Instance:
+    """One version kept running from `start` to `retire`.
+
+    Args:
+        make: builds a fresh, not started process of the version.
+        on_crash: called with (instance, return code) whenever the process ended by itself.
+        on_ready: called with the instance whenever a process of it answers again after a crash.
+    """
+
+    def __init__(
+        self,
+        version: WorkerVersion,
+        make: Callable[[], Workerd],
+        *,
+        on_crash: Callable[[Instance, int], None],
+        on_ready: Callable[[Instance], None],
+    ) -> None:
+        self.version = version
+        self.crash = ""
+        self.crashes = 0
+        self.inflight = 0
+        self.startup_ms = 0
+        self.used_at = time.monotonic()
+        self._make = make
+        self._on_crash = on_crash
+        self._on_ready = on_ready
+        self._process: Workerd | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._leaving = False
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the running process."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def output(self) -> str:
+        """The last lines that the process wrote."""
+        return "" if self._process is None else self._process.output
+
+    @property
+    def up(self) -> bool:
+        """Whether the process answers."""
+        return self._session is not None and self.pid is not None and not self.crash
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The pool of connections to the running process."""
+        assert self._session is not None  # noqa: S101 - `up` was asked before
+        return self._session
+
+    async def start(self) -> int:
+        """Start the process and its supervision; the start-up time in milliseconds. Raises StartupError."""
+        self.startup_ms = await self._launch()
+        self._supervisor = asyncio.create_task(self._supervise(), name=f"supervise {self.version.id}")
+        return self.startup_ms
+
+    async def retire(self, timeout_s: float = DRAIN_TIMEOUT_S) -> None:
+        """Let the requests in flight end (`timeout_s` at most), then stop the process and remove its folder."""
+        self._leaving = True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            await asyncio.gather(self._supervisor, return_exceptions=True)
+        await self._dispose(gently=True)
+
+    def kill(self) -> None:
+        """Kill the process as a crash would; the supervisor restarts it."""
+        if self._process is not None:
+            self._process.kill_now()
+
+    def enter(self) -> None:
+        """Note that a request begins; `leave` must follow."""
+        self.inflight += 1
+        self.used_at = time.monotonic()
+        self._idle.clear()
+
+    def leave(self) -> None:
+        """Note that a request ended."""
+        self.inflight -= 1
+        if not self.inflight:
+            self._idle.set()
+
+    async def want_all_events(self, wanted: bool) -> None:
+        """Tell the tail worker whether somebody wants every event."""
+        if self._process is not None:
+            with contextlib.suppress(OSError, EOFError):  # it is down; `_launch` tells the next one
+                await control(self._process.around.control_socket, f"/all/{int(wanted)}")
+
+    async def _launch(self) -> int:
+        process = self._make()
+        startup_ms = await process.start()
+        self._process = process
+        connector = aiohttp.UnixConnector(process.around.socket, limit=0, keepalive_timeout=60.0)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=5.0),
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+            raise_for_status=False,
+        )
+        self.crash = ""
+        return startup_ms
+
+    async def _dispose(self, *, gently: bool) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+        if self._process is not None:
+            await (self._process.stop() if gently else self._process.kill())
+            self._process.clean()
+
+    async def _supervise(self) -> None:
+        backoff_s = _FIRST_BACKOFF_S
+        while self._process is not None:
+            began = time.monotonic()
+            code = await self._process.wait()
+            self.crashes += 1
+            self.crash = crash_outcome(code)
+            self._on_crash(self, code)
+            await self._dispose(gently=False)
+            if time.monotonic() - began > _STEADY_S:
+                backoff_s = _FIRST_BACKOFF_S
+            backoff_s = await self._relaunch(backoff_s)
+            self._on_ready(self)
+
+    async def _relaunch(self, backoff_s: float) -> float:
+        """Start again until it answers; the next back-off."""
+        while True:
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(backoff_s * 2, _LONGEST_BACKOFF_S)
+            with contextlib.suppress(StartupError):  # it started once, so what is missing now may come back
+                await self._launch()
+                return backoff_s

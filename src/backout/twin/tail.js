@@ -1,0 +1,43 @@
+// The tail worker of every version: it batches for 20 ms, then sends events as lines of JSON to the twin's hub.
+// While nobody tails, only events that tell of trouble leave the process; POST /all/1 and /all/0 switch that.
+let all = false;
+let buffer = [];
+let flushing = false;
+
+const trouble = (event) =>
+  event.outcome !== "ok" ||
+  event.exceptions.length > 0 ||
+  event.logs.some((log) => log.level === "error" || log.level === "warn");
+
+async function flush(env) {
+  flushing = true;
+  try {
+    await scheduler.wait(20);
+    while (buffer.length > 0) {
+      const lines = buffer;
+      buffer = [];
+      const answer = await env.HUB.fetch("http://hub/tail", { method: "POST", body: lines.join("\n") });
+      await answer.arrayBuffer();
+    }
+  } catch {
+    buffer = []; // the twin is gone or stopping; nobody is left to tell
+  } finally {
+    flushing = false;
+  }
+}
+
+export default {
+  fetch(request) {
+    const path = new URL(request.url).pathname;
+    if (path.startsWith("/all/")) all = path === "/all/1";
+    return new Response(null, { status: 204 });
+  },
+  async tail(events, env, ctx) {
+    for (const event of events) {
+      if (all || trouble(event)) {
+        buffer.push(JSON.stringify({ ...event, scriptName: env.SCRIPT, scriptVersion: { id: env.VERSION } }));
+      }
+    }
+    if (buffer.length > 0 && !flushing) ctx.waitUntil(flush(env));
+  },
+};

@@ -1,0 +1,230 @@
+"""One workerd process for one Worker version; it never outlives the twin, secrets are only in its environment."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import ctypes
+import os
+import platform
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backout.errors import UsageError
+from backout.twin import capnp
+from backout.twin.worker import StartupError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from backout.twin.worker import WorkerVersion
+
+_START_TIMEOUT_S = 20.0
+_POLL_S = 0.01
+_TERM_GRACE_S = 5.0
+_OUTPUT_LINES = 200
+_LINE_LIMIT_BYTES = 1 << 20
+_PR_SET_PDEATHSIG = 1
+_PACKAGES = {"x86_64": "workerd-linux-64", "aarch64": "workerd-linux-arm64"}
+
+
+def find_workerd(explicit: Path | None = None, *, start: Path | None = None) -> Path:
+    """Return the native workerd binary: the explicit one, else that of node_modules above `start`, cwd, this package.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if explicit is not None:
+        if explicit.is_file():
+            return explicit
+        raise UsageError("no workerd binary there", where=str(explicit))
+    package = _PACKAGES.get(platform.machine(), "workerd-linux-64")
+    for folder in _upwards(start or Path.cwd(), Path.cwd(), Path(__file__).resolve().parent):
+        candidate = folder / "node_modules" / "@cloudflare" / package / "bin" / "workerd"
+        if candidate.is_file():
+            return candidate
+    raise UsageError(
+        "workerd is not installed", where="backout twin", hint="run `make install` or `npm install wrangler`"
+    )
+
+
+def _upwards(*starts: Path) -> Iterator[Path]:
+    for start in starts:
+        yield start
+        yield from start.parents
+
+
+async def newest_compatibility_date(binary: Path) -> str:
+    """Return the newest compatibility date that the binary accepts; it is the date of its release."""
+    process = await asyncio.create_subprocess_exec(binary, "--version", stdout=asyncio.subprocess.PIPE, env={})
+    output, _ = await process.communicate()
+    return output.decode().split()[-1]
+
+
+class Workerd:
+    """The process of one version, started at most once.
+
+    Args:
+        version: what runs. binary: workerd. directory: the version's own folder. around: its wiring.
+    """
+
+    def __init__(self, version: WorkerVersion, binary: Path, directory: Path, around: capnp.Surroundings) -> None:
+        self.version = version
+        self.around = around
+        self._binary = binary
+        self._directory = directory
+        self._process: asyncio.subprocess.Process | None = None
+        self._output: collections.deque[str] = collections.deque(maxlen=_OUTPUT_LINES)
+        self._readers: tuple[asyncio.Task[None], ...] = ()
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        process = self._process
+        return process.pid if process is not None and process.returncode is None else None
+
+    @property
+    def output(self) -> str:
+        """The last lines that the process wrote (its crash log)."""
+        return "\n".join(self._output)
+
+    async def start(self) -> int:
+        """Start and wait until it answers; the time that took in milliseconds.
+
+        Raises:
+            StartupError: it ended or did not answer in time; workerd's own text.
+        """
+        began = time.monotonic()
+        self._write()
+        self._process = await asyncio.create_subprocess_exec(
+            self._binary,
+            "serve",
+            "config.capnp",
+            cwd=self._directory,
+            env=capnp.environment(self.version),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=_LINE_LIMIT_BYTES,
+            start_new_session=True,  # a Ctrl-C on the terminal is ours to translate into a drain
+            preexec_fn=_die_with_parent,
+        )
+        self._readers = tuple(
+            asyncio.create_task(self._read(stream))
+            for stream in (self._process.stdout, self._process.stderr)
+            if stream is not None
+        )
+        try:
+            await asyncio.wait_for(self._ready(), _START_TIMEOUT_S)
+        except TimeoutError:
+            await self.kill()
+            raise StartupError(f"no answer after {_START_TIMEOUT_S:.0f} s\n{self.output}".strip()) from None
+        except BaseException:
+            await self.kill()
+            raise
+        return max(1, round((time.monotonic() - began) * 1000))
+
+    async def wait(self) -> int:
+        """Wait for the end of the process and its output; the return code, negative for a signal."""
+        if self._process is None:
+            return 0
+        code = await self._process.wait()
+        await asyncio.gather(*self._readers)
+        return code
+
+    async def stop(self) -> None:
+        """Ask it to finish what it answers right now and end; after 5 s kill it."""
+        if self._process is None or self._process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(asyncio.shield(self._process.wait()), _TERM_GRACE_S)
+        except TimeoutError:
+            await self.kill()
+        await self.wait()
+
+    async def kill(self) -> None:
+        """End it at once."""
+        self.kill_now()
+        await self.wait()
+
+    def kill_now(self) -> None:
+        """Send SIGKILL and return; `wait` tells when it is gone."""
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    def clean(self) -> None:
+        """Remove the folder and the sockets; the process must have ended."""
+        shutil.rmtree(self._directory, ignore_errors=True)
+        for socket in (self.around.socket, self.around.control_socket):
+            Path(socket).unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        self.clean()
+        self._directory.mkdir(parents=True, mode=0o700)
+        for i, module in enumerate(capnp.runnable_modules(self.version)):
+            shutil.copyfile(module.path, self._directory / capnp.module_file(i))
+        shutil.copyfile(Path(__file__).with_name("tail.js"), self._directory / capnp.TAIL_MODULE)
+        descriptor = os.open(self._directory / "config.capnp", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(capnp.render(self.version, self.around))
+
+    async def _ready(self) -> None:
+        """Poll the tail worker's socket: workerd binds sockets after every worker was evaluated, ours included."""
+        process = self._process
+        assert process is not None  # noqa: S101 - set by the only caller
+        while process.returncode is None:
+            with contextlib.suppress(OSError, EOFError):
+                await _get_ready(self.around.control_socket)
+                return
+            await asyncio.sleep(_POLL_S)
+        await asyncio.gather(*self._readers)
+        raise StartupError(self.output or f"workerd ended with code {process.returncode} and said nothing")
+
+    async def _read(self, stream: asyncio.StreamReader) -> None:
+        while True:
+            try:
+                line = await stream.readline()
+            except ValueError:  # a line over the limit: its beginning is lost, the rest follows
+                continue
+            if not line:
+                return
+            self._output.append(line.decode(errors="replace").rstrip("\n"))
+
+
+async def control(socket: str, path: str) -> None:
+    """Send one request to a tail worker's own socket; OSError or EOFError when nobody answers."""
+    reader, writer = await asyncio.open_unix_connection(socket)
+    try:
+        writer.write(f"POST {path} HTTP/1.1\r\nHost: tail\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+        await writer.drain()
+        if not (await reader.readline()).startswith(b"HTTP/1.1 204"):
+            raise EOFError(socket)
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+async def _get_ready(socket: str) -> None:
+    await control(socket, "/ready")
+
+
+_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def _die_with_parent() -> None:
+    """Between fork and exec: have the kernel kill this process when the twin's main thread ends, however that happens.
+
+    A trampoline process would cost 20 ms and 10 MB each; this is one system call on a library loaded before the fork,
+    made from the loop's thread, which lives as long as the twin.
+    """
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
