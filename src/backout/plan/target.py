@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from backout.errors import UsageError
-from backout.model.deployment import VersionId
 
 if TYPE_CHECKING:
+    from backout.model.deployment import VersionId
     from backout.model.situation import Situation
 
 _AGO = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|sec|seconds?|m|min|minutes?|h|hours?|d|days?)\s+ago$")

@@ -43,7 +43,7 @@ class Activate:
         live = self._tools.deployments.history()[0]
         if live.id != args["expected"]:
             raise WorldMoved(
-                f"the live deployment is {live.id} (version {live.main}), not {args['expected']} which this plan rests on",
+                f"deployment {live.id} (version {live.main}) is live, not {args['expected']} on which this plan rests",
                 where=self._tools.environment,
                 hint=f"backout status -e {self._tools.environment}",
             )

@@ -10,6 +10,7 @@ from backout.model.plan import Equivalents
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from backout.model.plan import Plan
     from backout.model.policy import Policy
     from backout.ports import (
         Clock,
@@ -35,6 +36,7 @@ class Toolbox:
     Args:
         actor: who acts, "user@host" or "guard". in_background: whether health is asked in a thread of its own, so that
             a hanging endpoint never delays the other evidence (False in tests with a fake clock).
+        confirm: asks a person whether a plan may run; None without a terminal.
         watching: told about each tick of a watch, for the live line; it decides nothing.
     """
 
@@ -57,3 +59,4 @@ class Toolbox:
     equivalents: Equivalents = field(default_factory=Equivalents)
     in_background: bool = True
     watching: Callable[[object], None] | None = None
+    confirm: Callable[[Plan], bool] | None = None

@@ -1,8 +1,9 @@
-"""Verify: the runbook's success criteria as evidence over time ("Rollback Success Criteria", "Monitor for 15 Minutes")."""
+"""Verify: the runbook's success criteria as evidence over time ("Rollback Success Criteria")."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,6 +23,16 @@ if TYPE_CHECKING:
     from backout.runbook.toolbox import Toolbox
 
 TICK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What is verified: the live version, the one that was left (or None), since when, and where its baseline ends."""
+
+    live: str
+    left: str | None
+    started_at: float
+    baseline_until: float
 
 
 class Verify:
@@ -45,10 +56,7 @@ class Verify:
         verification = watch_criteria(
             self._tools,
             context,
-            live=str(args["version"]),
-            left=left,
-            started_at=started_at,
-            baseline_until=float(str(args.get("baseline_until") or started_at)),
+            Watched(str(args["version"]), left, started_at, float(str(args.get("baseline_until") or started_at))),
         )
         result: Json = msgspec.to_builtins(verification)
         return result
@@ -58,22 +66,20 @@ class Verify:
         return NotDone()
 
 
-def watch_criteria(
-    tools: Toolbox, context: StepContext, *, live: str, left: str | None, started_at: float, baseline_until: float
-) -> Verification:
-    """Return the verification of `live` since `started_at`; the baseline is the live version's traffic before."""
+def watch_criteria(tools: Toolbox, context: StepContext, watched: Watched) -> Verification:
+    """Return the verification since `started_at`; the baseline is the live version's own traffic before."""
     engine = CriteriaEngine(
         tools.policy.criteria,
         tools.policy,
-        started_at=started_at,
-        live_version=live,
-        left_version=left,
-        baseline=_baseline(tools, live, baseline_until),
+        started_at=watched.started_at,
+        live_version=watched.live,
+        left_version=watched.left,
+        baseline=_baseline(tools, watched.live, watched.baseline_until),
         has_health=tools.health is not None,
         has_traffic=tools.traffic is not None,
     )
     prober = Prober(tools.health, tools.clock, tools.policy.guard.probe_every_s, in_background=tools.in_background)
-    read_until = int(math.ceil(started_at))
+    read_until = math.ceil(watched.started_at)
     told: tuple[tuple[str, CriterionState], ...] = ()
     try:
         while True:
@@ -86,10 +92,12 @@ def watch_criteria(
             states = tuple((result.name, result.state) for result in results)
             if states != told:
                 told = states
-                context.progress({"started_at": started_at, "criteria": {name: str(state) for name, state in states}})
+                context.progress(
+                    {"started_at": watched.started_at, "criteria": {name: str(state) for name, state in states}}
+                )
             if tools.watching is not None:
                 tools.watching(results)
-            if _decided(results) or now >= started_at + tools.policy.criteria.watch_s:
+            if _decided(results) or now >= watched.started_at + tools.policy.criteria.watch_s:
                 return engine.verification(now)
             tools.clock.sleep(TICK_S)
     finally:

@@ -1,0 +1,69 @@
+"""The plan of a watch: which version is on trial, against which, since when; pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.model.plan import Plan, PlanKind, Step
+
+if TYPE_CHECKING:
+    from backout.model.policy import Mode
+    from backout.model.situation import Situation
+
+
+def plan_guard(situation: Situation, *, mode: Mode, for_s: float) -> Plan:
+    """Return the plan of one watch of the live deployment.
+
+    A deployment older than the watch is watched from now on against its own past; a fresh one from its first second
+    against the version before it, or against the other version of the split.
+    """
+    live = situation.live
+    version, old, share = _on_trial(situation)
+    fresh = situation.read_at - live.created_at <= for_s
+    since = live.created_at if fresh else situation.read_at
+    watched = situation.version(version)
+    watch = Step(
+        "watch",
+        f"watch version {version} for at most {for_s:g} s",
+        {
+            "deployment": live.id,
+            "version": version,
+            "old": old if fresh else version,
+            "split": share if fresh else 1.0,
+            "since": since,
+            "deployed_at": live.created_at,
+            "for_s": for_s,
+        },
+    )
+    conclude = Step(
+        "conclude",
+        {"observe": "say what would be done", "ask": "ask, then roll back if it is bad"}.get(
+            mode, "roll back if it is bad, mark it stable if it is healthy"
+        ),
+        {
+            "deployment": live.id,
+            "version": version,
+            "code_hash": watched.code_hash if watched else None,
+            "mode": mode,
+            "since": since,
+        },
+    )
+    return Plan(
+        kind=PlanKind.GUARD,
+        environment=situation.environment,
+        why=f"watch the deployment of version {version}",
+        steps=(watch, conclude),
+    )
+
+
+def _on_trial(situation: Situation) -> tuple[str, str, float]:
+    """Return (version on trial, version it is compared with or "", its share in (0,1])."""
+    live = situation.live
+    before = situation.history[1] if len(situation.history) > 1 else None
+    if live.sole is not None:
+        return live.sole, before.main if before else "", 1.0
+    known = {share.version for share in before.shares} if before else set()
+    newcomers = [share for share in live.shares if share.version not in known and share.percentage > 0]
+    on_trial = newcomers[-1] if newcomers else live.shares[-1]
+    other = next((share.version for share in live.shares if share.version != on_trial.version), "")
+    return on_trial.version, other, on_trial.percentage / 100.0

@@ -1,0 +1,1 @@
+"""Values to text: incident reports, timelines, tables, records; pure."""

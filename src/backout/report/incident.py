@@ -1,0 +1,122 @@
+"""The incident report in the runbook's template: facts filled in, the human parts visibly open; pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from backout.model.verdict import CriterionState
+from backout.report.times import clock, day, duration, rfc3339
+
+if TYPE_CHECKING:
+    from backout.model.incident import Incident
+    from backout.model.verdict import CriterionResult
+
+OPEN = "> **To be filled in by a person:**"
+_BOX = {
+    CriterionState.PASSED: "[x]",
+    CriterionState.FAILED: "[ ]",
+    CriterionState.WAITING: "[ ]",
+    CriterionState.UNMEASURED: "[ ]",
+    CriterionState.NOT_SET_UP: "[ ]",
+}
+
+
+def file_name(incident: Incident) -> str:
+    """Return `YYYY-MM-DD-slug.md`.
+
+    Only letters, digits and hyphens are in the slug, so that no title can leave the folder.
+    """
+    slug = re.sub(r"[^a-z0-9]+", "-", f"{incident.environment} {incident.title}".lower()).strip("-")[:60].strip("-")
+    return f"{day(incident.opened_at)}-{slug}.md"
+
+
+def render(incident: Incident, causes: tuple[tuple[str, int], ...] = ()) -> str:
+    """Return the report as Markdown.
+
+    Args:
+        causes: (error text, how often) of the bad version as its own logs say, most frequent first.
+    """
+    parts = [
+        f"# Incident Report: {day(incident.opened_at)} {incident.environment}: {incident.title}",
+        "## Summary\n\n" + _summary(incident),
+        "## Timeline\n\nTimes are UTC.\n\n" + "\n".join(f"- {clock(e.at)} - {e.text}" for e in incident.timeline),
+        "## Root Cause\n\n" + _root_cause(incident, causes),
+        "## Resolution\n\n" + _resolution(incident),
+        f"## Prevention\n\n{OPEN} what would have kept this from production, or made it shorter.",
+        "## Action Items\n\n" + _action_items(incident),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _summary(incident: Incident) -> str:
+    sentences = []
+    if incident.bad_version:
+        sentences.append(
+            f"Version `{incident.bad_version}` went live in {incident.environment} at {rfc3339(incident.opened_at)}."
+        )
+    if incident.decision is not None:
+        sentences.append(f"{_sentence(incident.decision.reason)}")
+    if incident.detected_at is not None:
+        sentences.append(f"It was detected after {duration(incident.detected_at - incident.opened_at)}.")
+    if incident.good_version:
+        sentences.append(f"Version `{incident.good_version}` was made live again{_after(incident)}.")
+    if incident.bad_requests is not None:
+        sentences.append(f"The bad version answered {incident.bad_requests:,} requests with an error.")
+    if incident.verification is not None:
+        sentences.append(_sentence(incident.verification.summary))
+    held = [note for note in incident.notes if note.startswith("not acted on")]
+    sentences += [_sentence(note) for note in held]
+    return " ".join(sentences) or f"{OPEN} one paragraph."
+
+
+def _after(incident: Incident) -> str:
+    return (
+        ""
+        if incident.acted_at is None
+        else f", {duration(incident.acted_at - incident.opened_at)} after the deployment"
+    )
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def _root_cause(incident: Incident, causes: tuple[tuple[str, int], ...]) -> str:
+    lines = []
+    if incident.decision is not None and incident.decision.evidence:
+        lines.append("What was measured:\n")
+        lines += [f"- {item.stream}: {item.sentence}" for item in incident.decision.evidence]
+    if causes:
+        lines.append("\nWhat the bad version's own logs say, most frequent first:\n")
+        lines += [f"- {count:,} x `{text}`" for text, count in causes[:5]]
+    lines.append(f"\n{OPEN} what was wrong in the code or its surroundings, and why it passed review and tests.")
+    return "\n".join(lines).strip()
+
+
+def _resolution(incident: Incident) -> str:
+    lines = []
+    if incident.good_version:
+        lines.append(
+            f"Rolled back to version `{incident.good_version}`; version `{incident.bad_version}` is quarantined."
+        )
+    else:
+        lines.append("Nothing was changed by backout.")
+    notes = [note for note in incident.notes if not note.startswith("not acted on")]
+    lines += [""] + [f"- {note}" for note in notes] if notes else []
+    if incident.verification is not None:
+        lines += ["", "Success criteria:", ""] + [_criterion(c) for c in incident.verification.criteria]
+    return "\n".join(lines)
+
+
+def _criterion(result: CriterionResult) -> str:
+    return f"- {_BOX[result.state]} {result.name}: {result.state} ({result.evidence})"
+
+
+def _action_items(incident: Incident) -> str:
+    items = ["Fix root cause", "Add monitoring/alerts", "Update documentation", "Add tests"]
+    if incident.good_version:
+        release = f"backout deployments release {incident.bad_version} -e {incident.environment}"
+        items.append(f"Deploy the mended version (the quarantine of the bad one ends with `{release}`)")
+    return "\n".join(f"- [ ] {item}" for item in items)

@@ -1,0 +1,148 @@
+"""From the journal's events to the incident that they tell; pure, and the only author of timelines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from backout.model.incident import Incident, TimelineEntry
+from backout.model.verdict import Decision, Verification
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from backout.model.incident import Event, Run
+    from backout.model.plan import Json, Step
+
+
+def tell(runs: Sequence[Run], events: Iterable[Event], *, held: str = "") -> Incident:
+    """Return the incident that these runs are about, in the order in which they led to one another.
+
+    Args:
+        runs: the watch (if any) and the rollback (if any). held: why nothing was done, when nothing was.
+    """
+    told = _Teller(runs)
+    for event in events:
+        told.hear(event)
+    return told.incident(held)
+
+
+class _Teller:
+    """Collects facts while the events go by; every fact comes from an event or from the frozen plan."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self._runs = {run.id: run for run in runs}
+        self._last = runs[-1]
+        self._entries: list[TimelineEntry] = []
+        self._people: dict[str, None] = {}
+        self._decision: Decision | None = None
+        self._verification: Verification | None = None
+        self._facts: dict[str, float] = {}
+        self._bad = self._good = ""
+        for run in runs:
+            self._from_plan(run)
+
+    def _from_plan(self, run: Run) -> None:
+        for step in run.plan.steps:
+            if step.action == "watch":
+                self._bad = str(step.args["version"])
+                self._deployed(step, "deployed_at", self._bad)
+            elif step.action == "activate":
+                self._bad = str(step.args["leaving"])
+                self._deployed(step, "leaving_since", self._bad)
+                if step.args.get("detected_at") is not None:
+                    self._facts.setdefault("detected", _number(step.args["detected_at"]))
+
+    def _deployed(self, step: Step, name: str, version: str) -> None:
+        if "opened" not in self._facts:
+            self._facts["opened"] = _number(step.args[name])
+            self._add(self._facts["opened"], f"Deployment initiated: version {version} went live")
+
+    def _add(self, at: float, text: str) -> None:
+        self._entries.append(TimelineEntry(at, text))
+
+    def hear(self, event: Event) -> None:
+        """Take one event into account."""
+        if event.run not in self._runs:
+            return
+        if event.actor:
+            self._people.setdefault(event.actor)
+        step = self._runs[event.run].plan.steps[event.step] if event.step is not None else None
+        if event.kind == "run.submitted":
+            self._submitted(event)
+        elif event.kind == "step.start" and _number(event.data.get("attempt", 1)) > 1 and step is not None:
+            self._add(event.at, f"Resumed after an interruption: {step.title}")
+        elif event.kind == "step.progress" and step is not None and step.action == "watch":
+            self._verdict(event)
+        elif event.kind == "step.ok" and step is not None:
+            self._step_done(event, step)
+        elif event.kind in ("step.failed", "run.failed", "run.aborted", "run.blocked"):
+            what = event.data.get("error") or event.data.get("reason") or event.kind
+            self._add(event.at, f"{event.kind.replace('.', ' ')}: {what}")
+
+    def _submitted(self, event: Event) -> None:
+        plan = self._runs[event.run].plan
+        if plan.steps[0].action == "watch":
+            self._add(event.at, f"Guard began to watch version {plan.steps[0].args['version']}")
+        else:
+            self._facts.setdefault("acted", event.at)
+            target = plan.steps[0].args.get("version")
+            self._add(event.at, f"Rollback initiated to version {target}: {plan.why}")
+
+    def _verdict(self, event: Event) -> None:
+        verdict, reason = event.data.get("verdict"), event.data.get("reason")
+        if verdict == "regressed":
+            self._facts.setdefault("detected", event.at)
+            self._add(event.at, f"Issue detected: {reason}")
+        elif verdict is not None:
+            self._add(event.at, f"Verdict {verdict}: {reason}")
+
+    def _step_done(self, event: Event, step: Step) -> None:
+        result = event.data.get("result")
+        if not isinstance(result, dict):
+            return
+        if step.action == "watch":
+            self._decision = msgspec.convert(result["decision"], Decision)
+        elif step.action == "activate":
+            self._good = str(result["version"])
+            self._add(event.at, f"Version {self._good} activated (deployment {result['deployment']})")
+        elif step.action == "read_back":
+            self._add(event.at, f"Read back from the provider: version {result['version']} is live at 100 %")
+        elif step.action == "mark":
+            self._add(event.at, f"Version {result['version']} marked {result['mark']}")
+        elif step.action == "verify":
+            self._verification = msgspec.convert(result, Verification)
+            outcome = {True: "Service restored", False: "NOT restored", None: "Not proven"}[self._verification.verified]
+            self._add(event.at, f"{outcome}: {self._verification.summary}")
+
+    def incident(self, held: str) -> Incident:
+        """Return what was told so far."""
+        verification = self._verification
+        restored = verification.ended_at if verification is not None and verification.verified else None
+        return Incident(
+            id=self._last.id,
+            environment=self._last.environment,
+            title=self._title(),
+            opened_at=self._facts.get("opened", self._last.started_at),
+            detected_at=self._facts.get("detected"),
+            acted_at=self._facts.get("acted"),
+            resolved_at=restored,
+            bad_version=self._bad,
+            good_version=self._good,
+            decision=self._decision,
+            verification=verification,
+            timeline=tuple(sorted(self._entries, key=lambda entry: entry.at)),
+            people=tuple(self._people),
+            notes=(*self._last.plan.notes, *((f"not acted on: {held}",) if held else ())),
+        )
+
+    def _title(self) -> str:
+        if self._decision is not None and self._decision.evidence:
+            strongest = max(self._decision.evidence, key=lambda item: item.log_evidence)
+            return f"{strongest.stream} after the deployment of {self._bad[:8]}"
+        return f"rollback from version {self._bad[:8]}"
+
+
+def _number(value: Json) -> float:
+    return float(value) if isinstance(value, (int, float)) else 0.0

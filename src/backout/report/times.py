@@ -1,0 +1,71 @@
+"""Times and numbers as a person reads them; pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+_MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
+
+
+def rfc3339(at: float) -> str:
+    """Return RFC 3339 UTC with milliseconds.
+
+    >>> rfc3339(0.25)
+    '1970-01-01T00:00:00.250Z'
+    """
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def clock(at: float) -> str:
+    """Return HH:MM:SS UTC.
+
+    >>> clock(3661)
+    '01:01:01'
+    """
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")
+
+
+def day(at: float) -> str:
+    """Return YYYY-MM-DD UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
+
+
+def ago(at: float, now: float) -> str:
+    """Return how long ago in one unit.
+
+    >>> ago(0, 12), ago(0, 7300), ago(0, 200_000), ago(10, 0)
+    ('12 s ago', '2 h ago', '2 d ago', 'just now')
+    """
+    passed = now - at
+    if passed < 1:
+        return "just now"
+    return f"{duration(passed)} ago"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in its largest whole unit (seconds with one decimal below ten).
+
+    >>> duration(0.34), duration(12.2), duration(125), duration(7300)
+    ('0.3 s', '12 s', '2 min', '2 h')
+    """
+    if seconds < 10:  # noqa: PLR2004
+        return f"{seconds:.1f} s"
+    if seconds < 2 * _MINUTE:
+        return f"{seconds:.0f} s"
+    if seconds < 2 * _HOUR:
+        return f"{seconds / _MINUTE:.0f} min"
+    if seconds < 2 * _DAY:
+        return f"{seconds / _HOUR:.0f} h"
+    return f"{seconds / _DAY:.0f} d"
+
+
+def percent(share: float) -> str:
+    """Return a share in percent with at most two significant decimals.
+
+    >>> percent(0.0005), percent(0.052), percent(1.0), percent(0.0)
+    ('0.05 %', '5.2 %', '100 %', '0 %')
+    """
+    value = share * 100
+    if value == 0 or value >= 10:  # noqa: PLR2004
+        return f"{value:.0f} %"
+    return f"{value:.1f} %" if value >= 1 else f"{value:.2g} %"

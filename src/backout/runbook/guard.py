@@ -1,0 +1,315 @@
+"""Guard: watch a fresh deployment, decide with evidence, and act as the policy says ("Rollback Scenarios")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from backout.analysis.decision import Detector
+from backout.errors import BackoutError, DecisionNeeded, ProviderUnavailable
+from backout.model.plan import PlanKind, PlanRefused
+from backout.model.policy import Mode, OnInconclusive
+from backout.model.verdict import Cause, Decision, Verdict
+from backout.plan.guard import plan_guard
+from backout.plan.rollback import Request
+from backout.ports import Next, NotDone
+from backout.runbook.activate import set_mark
+from backout.runbook.incident import write_report
+from backout.runbook.observe import look_at_schema, observe
+from backout.runbook.prober import Prober
+from backout.runbook.rollback import prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from backout.model.plan import Json, Plan
+    from backout.model.signals import Counts, HealthReport
+    from backout.ports import Probe, StepContext
+    from backout.runbook.toolbox import Toolbox
+
+TICK_S = 1.0
+LOOK_AGAIN_S = 5.0
+"""How often the watch makes sure that its deployment is still the live one (safety rule 8)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One second of a watch, for the live line. `source_ok` False: the counts could not be read just now."""
+
+    at: float
+    elapsed_s: float
+    for_s: float
+    version: str
+    decision: Decision
+    health: HealthReport | None
+    source_ok: bool
+
+
+def plan(tools: Toolbox, *, mode: Mode, for_s: float) -> Plan:
+    """Return the plan of a watch of what is live now."""
+    return plan_guard(observe(tools), mode=mode, for_s=for_s)
+
+
+def wait_for_next(tools: Toolbox, timeout_s: float) -> None:
+    """Return when a deployment newer than the live one was made.
+
+    Raises ProviderUnavailable after `timeout_s` without one.
+    """
+    seen = tools.deployments.history()
+    last = seen[0].id if seen else ""
+    deadline = tools.clock.now() + timeout_s
+    while tools.clock.now() < deadline:
+        tools.clock.sleep(TICK_S / 2)
+        history = tools.deployments.history()
+        if history and history[0].id != last:
+            return
+    raise ProviderUnavailable(f"no new deployment within {timeout_s:g} s", where=tools.environment)
+
+
+@dataclass(slots=True)
+class _Feed:
+    """Where the watch has read to, and what it saw last."""
+
+    read_until: int
+    health: HealthReport | None = None
+    source_ok: bool = True
+    look_again_at: float = 0.0
+    told: list[Verdict] = field(default_factory=list)
+
+
+class Watch:
+    """Step `watch` {deployment, version, old, split, since, for_s}: collect evidence until it decides or time is up.
+
+    The counts are kept beside the journal as they come in; after a crash the detector is rebuilt by feeding them again,
+    so a resumed watch decides what the uninterrupted one would have.
+    """
+
+    effect = False
+
+    def __init__(self, tools: Toolbox) -> None:
+        self._tools = tools
+
+    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002 the Action protocol
+        """Return {verdict, moved, decision}; `moved` names the deployment that took this one's place, or is ""."""
+        tools = self._tools
+        since, for_s = float(str(args["since"])), float(str(args["for_s"]))
+        detector = self._detector(args)
+        feed = _Feed(read_until=int(since))
+        earlier = tools.counts.kept(tools.environment, int(since), int(tools.clock.now()) + 1)
+        detector.add(earlier)
+        if earlier:
+            feed.read_until = max(row.second for row in earlier) + 1
+        prober = Prober(tools.health, tools.clock, tools.policy.guard.probe_every_s, in_background=tools.in_background)
+        try:
+            while True:
+                context.check()
+                self._collect(detector, feed, prober)
+                now = tools.clock.now()
+                decision = detector.decide(now)
+                self._tell(args, feed, decision, context)
+                if decision.verdict is Verdict.REGRESSED or now >= since + for_s:
+                    return _result(decision, self._moved(args))
+                if now >= feed.look_again_at:
+                    feed.look_again_at = now + LOOK_AGAIN_S
+                    moved = self._moved(args)
+                    if moved:
+                        return _result(decision, moved)
+                tools.clock.sleep(TICK_S)
+        finally:
+            prober.close()
+
+    def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
+        """Watching changes nothing outside; going on is right."""
+        return NotDone()
+
+    def _detector(self, args: Mapping[str, Json]) -> Detector:
+        tools = self._tools
+        since, old = float(str(args["since"])), str(args["old"])
+        before = tools.counts.load_checkpoint(tools.environment, "health before")
+        return Detector(
+            version=str(args["version"]),
+            old=old or None,
+            deployed_at=since,
+            split=float(str(args["split"])),
+            baseline=_baseline(tools, old, since),
+            policy=tools.policy,
+            health_before=_known_health(before, since),
+        )
+
+    def _collect(self, detector: Detector, feed: _Feed, prober: Prober) -> None:
+        tools = self._tools
+        if tools.traffic is not None:
+            try:
+                page = tools.traffic.read(feed.read_until, int(tools.clock.now()) + 1)
+            except BackoutError:
+                feed.source_ok = False
+            else:
+                feed.source_ok = True
+                final = [row for row in page.counts if row.second < page.complete_until]
+                if final:
+                    tools.counts.keep(tools.environment, final)
+                    detector.add(final)
+                feed.read_until = max(feed.read_until, page.complete_until)
+        for report in prober.collect():
+            feed.health = report
+            detector.add_health(report)
+
+    def _tell(self, args: Mapping[str, Json], feed: _Feed, decision: Decision, context: StepContext) -> None:
+        """Journal a change of verdict, and show every tick."""
+        now = self._tools.clock.now()
+        if not feed.told or feed.told[-1] is not decision.verdict:
+            feed.told.append(decision.verdict)
+            context.progress({"verdict": decision.verdict, "reason": decision.reason})
+        if self._tools.watching is not None:
+            elapsed_s = now - float(str(args["since"]))
+            tick = Tick(
+                at=now,
+                elapsed_s=elapsed_s,
+                for_s=float(str(args["for_s"])),
+                version=str(args["version"]),
+                decision=decision,
+                health=feed.health,
+                source_ok=feed.source_ok,
+            )
+            self._tools.watching(tick)
+
+    def _moved(self, args: Mapping[str, Json]) -> str:
+        """Return the id of the deployment that took the watched one's place, or ""."""
+        try:
+            history = self._tools.deployments.history()
+        except ProviderUnavailable:
+            return ""  # not knowing is not moving; the switch itself looks again
+        return "" if history and history[0].id == args["deployment"] else (history[0].id if history else "none")
+
+
+def _result(decision: Decision, moved: str) -> Json:
+    return {"verdict": decision.verdict, "moved": moved, "decision": msgspec.to_builtins(decision)}
+
+
+def _baseline(tools: Toolbox, old: str, until: float) -> tuple[Counts, ...]:
+    """Return the old version's counts of the hour before, from the source and from what earlier watches kept."""
+    if not old:
+        return ()
+    since = int(until - tools.policy.guard.baseline_s)
+    rows = {(row.version, row.second): row for row in tools.counts.kept(tools.environment, since, int(until))}
+    if tools.traffic is not None:
+        try:
+            page = tools.traffic.read(since, int(until))
+        except BackoutError:
+            page = None
+        if page is not None:
+            rows |= {(row.version, row.second): row for row in page.counts}
+    return tuple(row for (version, _), row in sorted(rows.items()) if version == old)
+
+
+def _known_health(saved: Json, before: float) -> HealthReport | None:
+    """Return the last health report from before the deployment, if one was kept."""
+    from backout.model.signals import HealthReport as Report  # noqa: PLC0415 msgspec resolves it at run time
+
+    if not isinstance(saved, dict):
+        return None
+    report = msgspec.convert(saved, Report)
+    return report if report.at <= before else None
+
+
+class Conclude:
+    """Step `conclude` {deployment, version, code_hash, mode}: what follows from the verdict, by policy.
+
+    Healthy: mark the version stable. Regressed and allowed to act: hand over to the rollback's plan. Everything that
+    forbids acting becomes the result, with a report, never silence.
+    """
+
+    effect = False
+
+    def __init__(self, tools: Toolbox) -> None:
+        self._tools = tools
+
+    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json | Next:  # noqa: ARG002
+        """Return {action, why, ...}, or the rollback's plan to go on with."""
+        watched = self._tools.runs.result(context.run, "watch")
+        assert isinstance(watched, dict)  # noqa: S101 recorded by Watch above
+        decision = msgspec.convert(watched["decision"], Decision)
+        if watched["moved"]:
+            why = f"deployment {watched['moved']} took its place, so this verdict is void"
+            return {"action": "void", "why": why}
+        if decision.verdict is Verdict.HEALTHY:
+            return self._mark_stable(args, decision, context.run)
+        if decision.verdict is Verdict.REGRESSED:
+            return self._regressed(args, decision, context.run)
+        if (
+            self._tools.policy.guard.on_inconclusive is OnInconclusive.ROLLBACK
+            and decision.verdict is Verdict.INCONCLUSIVE
+        ):
+            return self._regressed(args, decision, context.run)
+        if self._tools.policy.guard.on_inconclusive is OnInconclusive.ACCEPT:
+            return {"action": "accept", "why": decision.reason}
+        return {"action": "hold", "why": decision.reason}
+
+    def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
+        """Marks and reports are written once per run, and a handed-over plan is in the journal: again is right."""
+        return NotDone()
+
+    def _mark_stable(self, args: Mapping[str, Json], decision: Decision, run: str) -> Json:
+        schema = look_at_schema(self._tools)
+        set_mark(
+            self._tools,
+            run,
+            {
+                "mark": "stable",
+                "version": args["version"],
+                "code_hash": args["code_hash"],
+                "why": decision.reason,
+                "migration_head": schema.state.head if schema.state else None,
+            },
+        )
+        return {"action": "stable", "why": decision.reason}
+
+    def _regressed(self, args: Mapping[str, Json], decision: Decision, run: str) -> Json | Next:
+        tools = self._tools
+        # The plan is remembered with its reason, so that "what would it have done" can be answered later.
+        request = Request(
+            message=f"guard: {decision.reason}",
+            cause=run,
+            detected=decision.reason,
+            detected_at=decision.at,
+            accept_unproven=tools.policy.guard.accept_unproven,
+        )
+        situation, outcome = prepare(tools, request)
+        if situation.live.id != args["deployment"]:
+            return {"action": "void", "why": f"deployment {situation.live.id} took its place, so this verdict is void"}
+        if isinstance(outcome, PlanRefused):
+            return self._held(run, "refused", outcome.reason, {"rule": outcome.rule, "options": list(outcome.options)})
+        target = str(outcome.steps[0].args["version"])
+        forbidden = self._forbidden(args, decision)
+        if forbidden:
+            return self._held(run, "hold", forbidden, {"would": f"roll back to version {target}", "target": target})
+        if args["mode"] == Mode.ASK and not self._asked(outcome):
+            return self._held(run, "hold", "a person said no", {"would": f"roll back to version {target}"})
+        return Next({"action": "rollback", "why": decision.reason, "target": target}, outcome, decision.reason)
+
+    def _forbidden(self, args: Mapping[str, Json], decision: Decision) -> str:
+        """Return why guard may not act by itself, or ""."""
+        tools = self._tools
+        if args["mode"] == Mode.OBSERVE:
+            return "guard only observes (mode = observe)"
+        if decision.cause is not Cause.HEALTH and tools.traffic is not None and not tools.traffic.traits.may_act:
+            return f"the source {tools.traffic.traits.name} is too slow or too coarse to act on; this is advice"
+        since = tools.clock.now() - tools.policy.guard.at_most_every_s
+        for event in tools.journal.events(environment=tools.environment, kind="run.submitted"):
+            if event.at >= since and event.data.get("kind") == PlanKind.ROLLBACK and event.data.get("cause"):
+                return f"one automatic rollback was made already within {tools.policy.guard.at_most_every_s / 3600:g} h"
+        return ""
+
+    def _asked(self, outcome: Plan) -> bool:
+        if self._tools.confirm is None:
+            raise DecisionNeeded(
+                "mode = ask needs a terminal to ask on",
+                hint=f"backout rollback -e {self._tools.environment} -m WHY",
+            )
+        return self._tools.confirm(outcome)
+
+    def _held(self, run: str, action: str, why: str, more: dict[str, Json]) -> Json:
+        path = write_report(self._tools, run, held=why)
+        return {"action": action, "why": why, "report": str(path), **more}

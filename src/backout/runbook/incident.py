@@ -1,0 +1,84 @@
+"""Report: write the incident file from the journal ("Document Incident"): only what was recorded or read back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from backout.errors import BackoutError
+from backout.model.signals import total
+from backout.ports import NotDone
+from backout.report.incident import file_name, render
+from backout.report.timeline import tell
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from backout.model.incident import Incident, Run
+    from backout.model.plan import Json
+    from backout.ports import Probe, StepContext
+    from backout.runbook.toolbox import Toolbox
+
+
+class WriteReport:
+    """Step `report` {cause}: write this run's incident file; writing it again replaces the same file."""
+
+    effect = False
+
+    def __init__(self, tools: Toolbox) -> None:
+        self._tools = tools
+
+    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002 the Action protocol
+        """Return {path}."""
+        return {"path": str(write_report(self._tools, context.run))}
+
+    def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
+        """One run has one file, so writing it again is right."""
+        return NotDone()
+
+
+def write_report(tools: Toolbox, run: str, held: str = "") -> Path:
+    """Write the incident file of a run (and of the watch that led to it) and return its path."""
+    incident = incident_of(tools, run, held)
+    causes: tuple[tuple[str, int], ...] = ()
+    if tools.logs is not None and incident.bad_version:
+        try:
+            causes = tools.logs.errors(incident.bad_version, incident.opened_at)
+        except BackoutError:
+            causes = ()  # a report without quotes is better than none
+    return tools.reports.write(run, file_name(incident), render(incident, causes))
+
+
+def incident_of(tools: Toolbox, run: str, held: str = "") -> Incident:
+    """Return the incident as the journal tells it."""
+    chain = _chain(tools, run)
+    events = [event for each in chain for event in tools.journal.events(run=each.id)]
+    opened_at = chain[0].started_at
+    incident = tell(chain, events, held=held)
+    return tell(
+        chain,
+        events,
+        held=held,
+        bad_requests=_bad_requests(tools, incident.bad_version, min(opened_at, incident.opened_at)),
+    )
+
+
+def _chain(tools: Toolbox, run: str) -> tuple[Run, ...]:
+    """Return the run with the run that caused it before it."""
+    found = tools.runs.find(run)
+    if found is None:
+        return ()
+    before = tools.runs.find(found.plan.cause) if found.plan.cause else None
+    return (before, found) if before is not None else (found,)
+
+
+def _bad_requests(tools: Toolbox, version: str, since: float) -> int | None:
+    """Return how many answers of the bad version were errors, as the source counts them; None when it does not say."""
+    if tools.traffic is None:
+        return None
+    try:
+        page = tools.traffic.read(int(since), int(tools.clock.now()) + 1)
+    except BackoutError:
+        return None
+    return total(row for row in page.counts if row.version == version)[1]

@@ -1,0 +1,73 @@
+"""Every step's action by its name in plans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from backout.ports import Action
+from backout.runbook.activate import Activate, ReadBack, SetMark
+
+if TYPE_CHECKING:
+    from backout.runbook.toolbox import Toolbox
+
+
+def _verify(tools: Toolbox) -> Action:
+    from backout.runbook.verify import Verify  # noqa: PLC0415
+
+    return Verify(tools)
+
+
+def _report(tools: Toolbox) -> Action:
+    from backout.runbook.incident import WriteReport  # noqa: PLC0415
+
+    return WriteReport(tools)
+
+
+def _watch(tools: Toolbox) -> Action:
+    from backout.runbook.guard import Watch  # noqa: PLC0415
+
+    return Watch(tools)
+
+
+def _conclude(tools: Toolbox) -> Action:
+    from backout.runbook.guard import Conclude  # noqa: PLC0415
+
+    return Conclude(tools)
+
+
+_FACTORIES: Mapping[str, Callable[[Toolbox], Action]] = {
+    "activate": Activate,
+    "read_back": ReadBack,
+    "mark": SetMark,
+    "verify": _verify,
+    "report": _report,
+    "watch": _watch,
+    "conclude": _conclude,
+}
+
+
+class Actions(Mapping[str, Action]):
+    """The actions of one environment, made when asked for.
+
+    A rollback that does not wait needs none of the statistics, and start-up is most of what a rollback costs.
+    """
+
+    def __init__(self, tools: Toolbox) -> None:
+        self._tools = tools
+
+    def __getitem__(self, name: str) -> Action:
+        """Return the action of that name; KeyError for a name that no plan of this version uses."""
+        return _FACTORIES[name](self._tools)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is such an action (without making it)."""
+        return name in _FACTORIES
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(_FACTORIES)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(_FACTORIES)
