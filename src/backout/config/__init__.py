@@ -1,0 +1,39 @@
+"""What a team wrote down (backout.toml) and what the process was given (its environment), as frozen values.
+
+Nothing outside this package reads the process's environment. Importing it is cheap: the parts load when first named.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from backout.config.environment import Environment as Environment
+    from backout.config.load import Config as Config
+    from backout.config.load import Value as Value
+    from backout.config.load import find as find
+    from backout.config.load import load as load
+    from backout.config.load import mistakes_in as mistakes_in
+    from backout.config.schema import EnvironmentSettings as EnvironmentSettings
+    from backout.config.schema import Settings as Settings
+    from backout.config.secret import Secret as Secret
+
+_HOMES = {
+    "Config": "load",
+    "Environment": "environment",
+    "EnvironmentSettings": "schema",
+    "Secret": "secret",
+    "Settings": "schema",
+    "Value": "load",
+    "find": "load",
+    "load": "load",
+    "mistakes_in": "load",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import the part that holds `name`, so that `--help` does not pay for the parser."""
+    if name not in _HOMES:
+        raise AttributeError(name)
+    return getattr(import_module(f"backout.config.{_HOMES[name]}"), name)

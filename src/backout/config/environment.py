@@ -1,0 +1,78 @@
+"""The process's environment: the only module that reads it. Values are handed on, never looked up elsewhere."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backout.config.secret import Secret
+from backout.errors import AuthError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+MAX_SECRET_BYTES = 64 * 1024
+
+
+def _ignore(_: str) -> None:
+    return
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """A snapshot of the environment variables.
+
+    Args:
+        variables: all of them. on_secret: told every secret value that is read, so that the output can mask it.
+    """
+
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    on_secret: Callable[[str], None] = _ignore
+
+    @classmethod
+    def read(cls, on_secret: Callable[[str], None] = _ignore) -> Environment:
+        """Take the snapshot of this process."""
+        return cls(dict(os.environ), on_secret)
+
+    def get(self, name: str) -> str | None:
+        """Return a variable that is not secret; an empty one counts as not set."""
+        return self.variables.get(name) or None
+
+    def secret(self, name: str) -> Secret | None:
+        """Return NAME, else the content of the file that NAME_FILE names, else the systemd credential NAME, else None.
+
+        Raises:
+            AuthError: the file that is named cannot be read.
+        """
+        if value := self.get(name):
+            return self._keep(value, name)
+        if path := self.get(f"{name}_FILE"):
+            return self.secret_file(Path(path), name)
+        if folder := self.get("CREDENTIALS_DIRECTORY"):
+            path_of_credential = Path(folder) / name
+            if path_of_credential.is_file():
+                return self.secret_file(path_of_credential, name)
+        return None
+
+    def secret_file(self, path: Path, name: str) -> Secret:
+        """Return a file's content without the white space around it.
+
+        Raises:
+            AuthError: the file cannot be read, is empty, or is no text of at most 64 KiB.
+        """
+        try:
+            with path.open("rb") as file:
+                value = file.read(MAX_SECRET_BYTES + 1).decode().strip()
+        except OSError as error:
+            raise AuthError(f"cannot read {name}: {error.strerror}", where=str(path)) from error
+        except UnicodeDecodeError as error:
+            raise AuthError(f"{name} is not UTF-8 text", where=str(path)) from error
+        if not value or len(value) > MAX_SECRET_BYTES:
+            raise AuthError(f"{name} is {'empty' if not value else 'longer than 64 KiB'}", where=str(path))
+        return self._keep(value, name)
+
+    def _keep(self, value: str, name: str) -> Secret:
+        self.on_secret(value)
+        return Secret(value, name=name)

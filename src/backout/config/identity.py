@@ -1,0 +1,78 @@
+"""What the types cannot say: keys that need each other, and environments that share an identity (safety rule 1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from backout.config.explain import Mistake, Where
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Table = dict[str, object]
+
+
+def across_keys(document: Table) -> Iterator[Mistake]:
+    """Yield the mistakes between keys of a document that may be wrong in other ways, too."""
+    environments = _table(document, "environments")
+    for name, content in environments.items():
+        if isinstance(content, dict):
+            yield from _together(content, ("environments", name))
+    seen: dict[tuple[str, ...], str] = {}
+    for name, content in environments.items():
+        if not isinstance(content, dict):
+            continue
+        for path, what, identity in _identities(content):
+            other = seen.setdefault((what, *identity), name)
+            if other != name:
+                yield Mistake(
+                    ("environments", name, *path),
+                    f"the same {what} as in environments.{other}: a rollback of one would hit the other",
+                )
+
+
+def _together(environment: Table, path: Where) -> Iterator[Mistake]:
+    database = environment.get("database")
+    if isinstance(database, dict) and not {"url_env", "url_file"} & set(database):
+        yield Mistake((*path, "database"), "needs url_env (a variable's name) or url_file")
+    traffic = environment.get("traffic")
+    if isinstance(traffic, dict) and traffic.get("provider") == "twin" and "url" not in traffic:
+        yield Mistake((*path, "traffic", "url"), "required, but not there")
+    storage = environment.get("storage")
+    if isinstance(storage, dict) and storage.get("bucket", "") == storage.get("history"):
+        yield Mistake((*path, "storage", "history"), "the history lies in the bucket that it is the history of")
+
+
+def _identities(environment: Table) -> Iterator[tuple[Where, str, tuple[str, ...]]]:
+    platform, health, storage = (_table(environment, key) for key in ("platform", "health", "storage"))
+    base = _text(platform, "api_base_url")
+    if script := _text(platform, "script"):
+        yield ("platform", "script"), "script", (base, _text(platform, "account_id"), script)
+    if host := _host(health):
+        yield ("health", "url"), "health host", (host,)
+    if bucket := _text(storage, "bucket"):
+        yield ("storage", "bucket"), "bucket", (base, _text(storage, "endpoint"), bucket)
+    if identifier := _text(_table(environment, "pin"), "database_system_identifier"):
+        yield ("pin", "database_system_identifier"), "database", (identifier,)
+
+
+def _host(health: Table) -> str:
+    """Return the host that answers: an explicit Host header (a loopback router), else the URL's."""
+    for name, value in _table(health, "headers").items():
+        if name.lower() == "host" and isinstance(value, str):
+            return value.lower()
+    try:
+        return urlsplit(_text(health, "url")).netloc.lower()
+    except ValueError:
+        return ""
+
+
+def _table(parent: Table, key: str) -> Table:
+    value = parent.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _text(parent: Table, key: str) -> str:
+    value = parent.get(key)
+    return value if isinstance(value, str) else ""

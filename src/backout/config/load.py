@@ -1,0 +1,328 @@
+"""From a file, the environment and the flags to one frozen Config, or to every mistake at once.
+
+Order: flags, then BACKOUT_* variables, then the file, then the defaults.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from backout.config import scalars
+from backout.config.explain import Mistake, Where, explain, similar
+from backout.config.identity import across_keys
+from backout.config.overlay import overlay
+from backout.config.schema import TOKEN_ENV, EnvironmentSettings, Settings
+from backout.errors import AuthError, ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from backout.config.environment import Environment
+    from backout.config.secret import Secret
+    from backout.model.policy import Policy
+
+FILE_NAME = "backout.toml"
+MAX_FILE_BYTES = 1024 * 1024
+_PRODUCTION = re.compile(r"^(prod|production|live)([-_.]|$)", re.IGNORECASE)
+
+Table = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One effective setting: dotted key, value as JSON, and where it comes from (file:line, a variable, a flag)."""
+
+    key: str
+    value: object
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The configuration of one command.
+
+    Args:
+        path: the file. settings: all of it, overrides applied. chosen: name of the environment, or None.
+        variables: the process's environment. text: the file as read. set_by: {path: variable or flag that set it}.
+    """
+
+    path: Path
+    settings: Settings
+    chosen: str | None
+    variables: Environment = field(repr=False)
+    text: str = field(default="", repr=False)
+    set_by: Mapping[Where, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def name(self) -> str:
+        """The environment's name.
+
+        Raises:
+            UsageError: none was chosen and there are several.
+        """
+        if self.chosen is None:
+            names = ", ".join(self.settings.environments)
+            raise UsageError("which environment?", where=str(self.path), hint=f"add -e NAME, one of: {names}")
+        return self.chosen
+
+    @property
+    def environment(self) -> EnvironmentSettings:
+        """The chosen environment. Raises UsageError as `name` does."""
+        return self.settings.environments[self.name]
+
+    @property
+    def protected(self) -> bool:
+        """Whether this is production: mutations want a message and the name typed."""
+        explicit = self.environment.protected
+        return bool(_PRODUCTION.match(self.name)) if explicit is None else explicit
+
+    @property
+    def policy(self) -> Policy:
+        """Criteria, guard and services of the chosen environment."""
+        return self.environment.policy()
+
+    @property
+    def account_id(self) -> str:
+        """The platform's account.
+
+        Raises:
+            ConfigError: neither the file nor CLOUDFLARE_ACCOUNT_ID names it.
+        """
+        found = self.environment.platform.account_id or self.variables.get("CLOUDFLARE_ACCOUNT_ID")
+        if not found:
+            where = f"{self.path.name}: environments.{self.name}.platform.account_id"
+            raise ConfigError((f"{where}: required, but not there",), hint="add it, or set CLOUDFLARE_ACCOUNT_ID")
+        return found
+
+    def token(self) -> Secret:
+        """Return the platform's API token: token_env, then token_file, then (neither written) CLOUDFLARE_API_TOKEN.
+
+        Raises:
+            AuthError: there is none; the hint says what to set.
+        """
+        platform = self.environment.platform
+        variable = platform.token_env or (None if platform.token_file else TOKEN_ENV)
+        return self._secret(variable, platform.token_file, "platform", "an API token")
+
+    def traffic_token(self) -> Secret | None:
+        """Return the bearer token of the counts' source, or None when that asks for none."""
+        path = self.environment.traffic.token_file
+        return self.variables.secret_file(path, "traffic.token_file") if path else None
+
+    def database_url(self) -> Secret:
+        """Return the database's connection string.
+
+        Raises:
+            AuthError: it is not set. UsageError: the environment has no database.
+        """
+        database = self.environment.database
+        if database is None:
+            raise UsageError(f"environments.{self.name} has no database", where=str(self.path))
+        return self._secret(database.url_env, database.url_file, "database", "a connection string")
+
+    def health_headers(self) -> dict[str, str]:
+        """Return the headers for the health endpoint, the secret ones resolved.
+
+        Raises:
+            AuthError: a variable of `headers_env` is not set.
+        """
+        health = self.environment.health
+        if health is None:
+            return {}
+        secret = {
+            name: self._secret(variable, None, "health", f"the header {name}").reveal()
+            for name, variable in health.headers_env.items()
+        }
+        return {**health.headers, **secret}
+
+    def values(self) -> Iterator[Value]:
+        """Yield every effective setting in the schema's order; secrets are not among them, only where they are."""
+        from backout.config.toml_lines import lines_of  # noqa: PLC0415 - only `config show` pays for it
+
+        lines = lines_of(self.text)
+        document = msgspec.to_builtins(self.settings, enc_hook=_plain)
+        for path, value in _leaves(document, ()):
+            if self.chosen and path[0] == "environments" and path[1] != self.chosen:
+                continue
+            in_file = f"{self.path.name}:{lines[path]}" if path in lines else "default"
+            yield Value(dotted(path), value, self.set_by.get(path, in_file))
+
+    def _secret(self, variable: str | None, path: Path | None, section: str, what: str) -> Secret:
+        if variable and (found := self.variables.secret(variable)):
+            return found
+        if path:
+            return self.variables.secret_file(path, f"{section}'s file")
+        raise AuthError(
+            f"{what} is needed, and {variable} is not set",
+            where=f"environments.{self.name}.{section}",
+            hint=f"set {variable}, or {variable}_FILE to the path of a file that holds it",
+        )
+
+
+def find(variables: Environment, start: Path, path: Path | None = None) -> Path:
+    """Return the file: `path`, else BACKOUT_CONFIG, else the nearest backout.toml in `start` or above.
+
+    Raises:
+        UsageError: there is none.
+    """
+    named = path or (Path(found) if (found := variables.get("BACKOUT_CONFIG")) else None)
+    if named is not None:
+        if not named.is_file():
+            raise UsageError("no such configuration file", where=str(named), hint="backout init")
+        return named.absolute()
+    for folder in (start.absolute(), *start.absolute().parents):
+        if (folder / FILE_NAME).is_file():
+            return folder / FILE_NAME
+    raise UsageError(
+        f"no {FILE_NAME} here or in a folder above", where=str(start), hint="backout init, or --config FILE"
+    )
+
+
+def load(
+    variables: Environment,
+    *,
+    start: Path,
+    path: Path | None = None,
+    environment: str | None = None,
+    flags: Mapping[str, str] | None = None,
+) -> Config:
+    """Return the configuration; `flags` are {"guard.mode": "act"}, keys relative to the chosen environment.
+
+    Raises:
+        ConfigError: with every mistake. UsageError: no file, or no such environment.
+    """
+    file = find(variables, start, path)
+    text = _read(file)
+    document = _parse(text, file)
+    chosen = _choose(document, environment or variables.get("BACKOUT_ENVIRONMENT"), file)
+    merged, set_by = overlay(document, chosen, variables, flags or {})
+    settings = _convert(merged, text, file, set_by)
+    return Config(file, settings, chosen, variables, text, set_by)
+
+
+def mistakes_in(text: str, file: Path) -> tuple[str, ...]:
+    """Return every mistake of a configuration's text as `file:line: path: what`; empty when it is right."""
+    try:
+        _convert(_parse(text, file), text, file, {})
+    except ConfigError as error:
+        return error.mistakes
+    return ()
+
+
+def _read(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise ConfigError((f"{file.name}:1: longer than 1 MiB",))
+        return content.decode()
+    except OSError as error:
+        raise UsageError(f"cannot read it: {error.strerror}", where=str(file)) from error
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ConfigError((f"{file.name}:{line}: not UTF-8",)) from error
+
+
+def _parse(text: str, file: Path) -> Table:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        what, _, place = str(error).partition(" (at ")
+        line = re.match(r"line (\d+)", place)
+        number = int(line[1]) if line else text.count("\n") + 1
+        raise ConfigError((f"{file.name}:{number}: TOML: {what[:1].lower()}{what[1:]}",)) from error
+    except RecursionError as error:
+        raise ConfigError((f"{file.name}:1: TOML: nested too deeply",)) from error
+
+
+def _choose(document: Table, wanted: str | None, file: Path) -> str | None:
+    environments = document.get("environments")
+    tables = environments if isinstance(environments, dict) else {}
+    names = [name for name, value in tables.items() if isinstance(value, dict)]
+    if wanted is None:
+        return names[0] if len(names) == 1 else None
+    if names and wanted not in names:
+        raise UsageError(
+            f"no environment {wanted!r}{similar(wanted, names)}", where=str(file), hint=f"one of: {', '.join(names)}"
+        )
+    return wanted if wanted in names else None
+
+
+def _convert(document: Table, text: str, file: Path, set_by: Mapping[Where, str]) -> Settings:
+    crossed = tuple(across_keys(document))
+    try:
+        settings = _absolute(msgspec.convert(document, Settings, dec_hook=_hook(file.parent)), file.parent)
+    except msgspec.ValidationError as error:
+        found = tuple(explain(Settings, document)) or (Mistake((), str(error)),)
+    else:
+        if not crossed:
+            return settings
+        found = ()
+    raise ConfigError(_worded((*found, *crossed), text, file, set_by), hint="backout config check")
+
+
+def _hook(folder: Path) -> Callable[[type, object], object]:
+    def hook(kind: type, value: object) -> object:
+        return scalars.parse(kind, value, folder)
+
+    return hook
+
+
+def _absolute(settings: Settings, folder: Path) -> Settings:
+    """Resolve the default paths, too, which no hook has seen."""
+    return msgspec.structs.replace(
+        settings,
+        incidents=msgspec.structs.replace(settings.incidents, directory=folder / settings.incidents.directory),
+        journal=msgspec.structs.replace(settings.journal, path=folder / settings.journal.path),
+    )
+
+
+def _worded(found: Iterable[Mistake], text: str, file: Path, set_by: Mapping[Where, str]) -> tuple[str, ...]:
+    from backout.config.toml_lines import lines_of  # noqa: PLC0415 - only a wrong file pays for it
+
+    lines = lines_of(text)
+    placed = []
+    for mistake in found:
+        line = _line(mistake.path, lines)
+        place = set_by.get(mistake.path, f"{file.name}:{line}")
+        name = f"{dotted(mistake.path)}: " if mistake.path else ""
+        placed.append((line, f"{place}: {name}{mistake.what}"))
+    return tuple(dict.fromkeys(words for _, words in sorted(placed, key=lambda pair: pair[0])))
+
+
+def _line(path: Where, lines: Mapping[Where, int]) -> int:
+    while path:
+        if path in lines:
+            return lines[path]
+        path = path[:-1]
+    return 1
+
+
+def dotted(path: Where) -> str:
+    """Return a path as a person writes it.
+
+    >>> dotted(("environments", "production", "secrets", "required", 0))
+    'environments.production.secrets.required[0]'
+    """
+    words = ""
+    for part in path:
+        words += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return words.removeprefix(".")
+
+
+def _leaves(value: object, path: Where) -> Iterator[tuple[Where, object]]:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _leaves(item, (*path, name))
+    elif value is not None and value != []:
+        yield path, value
+
+
+def _plain(value: object) -> object:
+    return float(value) if isinstance(value, float) else str(value)

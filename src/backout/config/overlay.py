@@ -1,0 +1,95 @@
+"""What BACKOUT_* variables and flags set, laid over the file's document before it is checked.
+
+BACKOUT_SECTION_KEY sets a key of the chosen environment (BACKOUT_GUARD_MODE=act), or of [incidents] and [journal].
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from backout.config.explain import Where, similar
+from backout.config.schema import EnvironmentSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from backout.config.environment import Environment
+
+Table = dict[str, object]
+OWN_VARIABLES = ("BACKOUT_CONFIG", "BACKOUT_ENVIRONMENT", "BACKOUT_PROOF")
+_SHARED = ("incidents", "journal")
+
+
+def overlay(
+    document: Table, chosen: str | None, variables: Environment, flags: Mapping[str, str]
+) -> tuple[Table, dict[Where, str]]:
+    """Return the document with variables and flags laid over it, and {path: who set it}."""
+    wanted = {
+        name: value for name in variables.variables if name.startswith("BACKOUT_") and (value := variables.get(name))
+    }
+    if not (flags or wanted.keys() - set(OWN_VARIABLES)):
+        return document, {}
+    merged, set_by = copy.deepcopy(document), {}
+    table = tuple(settable(chosen or ""))
+    for name, path, kind in table:
+        if name in wanted and (chosen or path[0] in _SHARED):
+            _put(merged, path, _typed(wanted[name], kind))
+            set_by[path] = name
+    for key, value in flags.items():
+        path = ("environments", chosen or "", *key.split("."))
+        kind = next((kind for _, known, kind in table if known == path), str)
+        _put(merged, path, _typed(value, kind))
+        set_by[path] = f"--{key.rpartition('.')[2].replace('_', '-')}"
+    return merged, set_by
+
+
+def unknown_variables(chosen: str | None, variables: Environment) -> Iterator[str]:
+    """Yield a warning for every BACKOUT_* variable that sets nothing."""
+    known = {*OWN_VARIABLES, *(name for name, _, _ in settable(chosen or "NAME"))}
+    for name in sorted(variables.variables):
+        if name.startswith("BACKOUT_") and name not in known:
+            yield f"{name} sets nothing{similar(name, known)}"
+
+
+def settable(environment: str) -> Iterator[tuple[str, Where, object]]:
+    """Yield (variable, path, type) of every single value that a variable may set."""
+    for field_ in msgspec.structs.fields(EnvironmentSettings):
+        for kind in _structs(field_.type):
+            for inner in msgspec.structs.fields(kind):
+                if not tuple(_structs(inner.type)):
+                    path: Where = ("environments", environment, field_.name, inner.encode_name)
+                    yield f"BACKOUT_{field_.name}_{inner.encode_name}".upper(), path, inner.type
+    yield "BACKOUT_INCIDENTS_DIRECTORY", ("incidents", "directory"), Path
+    yield "BACKOUT_JOURNAL_PATH", ("journal", "path"), Path
+
+
+def _structs(kind: object) -> Iterator[type[msgspec.Struct]]:
+    for candidate in (kind, *getattr(kind, "__args__", ())):
+        if isinstance(candidate, type) and issubclass(candidate, msgspec.Struct):
+            yield candidate
+
+
+def _put(document: Table, path: Where, value: object) -> None:
+    table: object = document
+    for part in path[:-1]:
+        if not isinstance(table, dict):
+            return  # the file's own mistake there is reported
+        table = table.setdefault(part, {})
+    if isinstance(table, dict):
+        table[path[-1]] = value
+
+
+def _typed(text: str, kind: object) -> object:
+    """Return a variable's text as the number or truth value that the key wants, else unchanged (and then explained)."""
+    if text in {"true", "false"} and kind is bool:
+        return text == "true"
+    if re.fullmatch(r"-?\d+(\.\d+)?(e-?\d+)?", text) and any(t in repr(kind) for t in ("int", "float", "Duration")):
+        return int(text) if re.fullmatch(r"-?\d+", text) else float(text)
+    if repr(kind).startswith("tuple["):
+        return [part for part in text.split(",") if part]
+    return text

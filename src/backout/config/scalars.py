@@ -1,0 +1,121 @@
+"""The scalars of backout.toml that TOML does not have (durations, rates, URLs): each parses or says what is wrong."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_RATE = re.compile(r"1 (?:per|in) (\S+)")
+MAX_DURATION_S = 366 * 86400.0
+
+
+class Duration(float):
+    """Seconds, written "15m", "1h30m", "500ms" or as a number of seconds."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: object) -> Duration:
+        """Return the duration.
+
+        Raises:
+            ValueError: with what is wrong, in words.
+
+        >>> Duration.parse("1h30m"), Duration.parse("500ms"), Duration.parse(2)
+        (5400.0, 0.5, 2.0)
+        """
+        if isinstance(value, str) and _DURATION.fullmatch(value.replace(" ", "")):
+            seconds = sum(float(n) * _UNITS_S[unit] for n, unit in _PART.findall(value.replace(" ", "")))
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            seconds = float(value)
+        else:
+            raise ValueError(f"expected a duration such as '15m' or '1h30m', got {show(value)}")
+        if not 0.0 <= seconds <= MAX_DURATION_S:
+            raise ValueError(f"expected a duration from 0 to 366 days, got {show(value)}")
+        return cls(seconds)
+
+
+class AtMost(float):
+    """Seconds between two events, written "1 per 6h"."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: object) -> AtMost:
+        """Return the distance in seconds.
+
+        Raises:
+            ValueError: with what is wrong, in words.
+
+        >>> AtMost.parse("1 per 6h")
+        21600.0
+        """
+        match = _RATE.fullmatch(value.strip()) if isinstance(value, str) else None
+        if match is None:
+            raise ValueError(f"expected a rate such as '1 per 6h', got {show(value)}")
+        return cls(Duration.parse(match[1]))
+
+
+class Url(str):
+    """An http or https URL without a user, a password or a fragment."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: object) -> Url:
+        """Return the URL.
+
+        Raises:
+            ValueError: with what is wrong, in words (never the password).
+        """
+        if not isinstance(value, str):
+            raise ValueError(f"expected a URL such as 'https://example.com/health', got {show(value)}")  # noqa: TRY004
+        try:
+            parts = urlsplit(value)
+            _ = parts.port
+        except ValueError as error:
+            raise ValueError(f"expected a URL: {error}") from error
+        if "@" in parts.netloc:
+            raise ValueError("a URL here holds no user or password")
+        if parts.scheme not in {"http", "https"} or not parts.hostname or re.search(r"\s", value):
+            raise ValueError(f"expected a URL such as 'https://example.com/health', got {show(value)}")
+        return cls(value)
+
+
+SCALARS: tuple[type, ...] = (Duration, AtMost, Url, Path)
+
+
+def parse(kind: type, value: object, folder: Path) -> object:
+    """Return `value` as a `kind`; a relative path is meant from `folder`.
+
+    Raises:
+        ValueError: with what is wrong, in words.
+    """
+    if kind is Path:
+        if not isinstance(value, str) or not value or "\0" in value:
+            raise ValueError(f"expected a path, got {show(value)}")
+        return folder / Path(value).expanduser()
+    if kind is Duration or kind is AtMost or kind is Url:
+        return kind.parse(value)
+    raise TypeError(kind)
+
+
+def show(value: object) -> str:
+    """Return a value as a message quotes it: short, and tables only by what they are.
+
+    >>> show({"a": 1}), show("x" * 60)
+    ('a table', "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...'")
+    """
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list):
+        return "an array"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return repr(value if len(value) <= 40 else value[:37] + "...")  # noqa: PLR2004 - fits a line
+    return str(value)

@@ -1,0 +1,228 @@
+"""Every key of backout.toml, with its type and its default; `catalogue/backout.toml` says in words what each means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from backout.config.scalars import AtMost, Duration, Url
+from backout.model.policy import Criteria, GuardPolicy, Mode, OnInconclusive, OnSecretChange, Policy
+from backout.model.signals import Criticality  # noqa: TC001 - msgspec resolves it
+
+API_BASE_URL = Url("https://api.cloudflare.com/client/v4")
+TOKEN_ENV = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
+_ALPHA_RANGE = (1e-6, 0.05)
+
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+Share = Annotated[float, msgspec.Meta(gt=0, lt=1)]
+Ratio = Annotated[float, msgspec.Meta(gt=1)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Tag = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the file; a key that it does not know is a mistake."""
+
+
+class App(Section, frozen=True):
+    """Whom reports speak of."""
+
+    name: Text
+
+
+class Platform(Section, frozen=True):
+    """Where the application runs; an empty `account_id` is taken from CLOUDFLARE_ACCOUNT_ID."""
+
+    provider: Literal["cloudflare"]
+    script: Text
+    account_id: str = ""
+    api_base_url: Url = API_BASE_URL
+    token_env: Text | None = None
+    token_file: Path | None = None
+
+
+class Health(Section, frozen=True):
+    """The health endpoint; `headers_env` names variables that hold secret header values."""
+
+    url: Url
+    timeout: Duration = Duration(5)
+    format: Literal["auto", "runbook", "health+json", "actuator", "microprofile", "django"] = "auto"
+    headers: dict[str, str] = {}
+    headers_env: dict[str, Text] = {}
+
+
+class Database(Section, frozen=True):
+    """The application's database; the connection string itself never stands in the file."""
+
+    provider: Literal["postgres"]
+    url_env: Text | None = None
+    url_file: Path | None = None
+    migrations: Literal["prisma", "none"] = "none"
+    connect_timeout: Duration = Duration(5)
+
+
+class Storage(Section, frozen=True):
+    """The application's object storage."""
+
+    provider: Literal["r2", "s3"]
+    bucket: Text
+    history: Text | None = None
+    endpoint: Url | None = None
+    credentials_file: Path | None = None
+
+
+class Secrets(Section, frozen=True):
+    """The names of the secrets that the application needs; never a value."""
+
+    example: Path | None = None
+    required: tuple[Text, ...] = ()
+
+
+class Ci(Section, frozen=True):
+    """Where builds run."""
+
+    provider: Literal["github"]
+    repository: Annotated[str, msgspec.Meta(pattern=r"^[^/\s]+/[^/\s]+$")]
+
+
+class Traffic(Section, frozen=True):
+    """Where the counts per version and second come from."""
+
+    provider: Literal["twin", "none"]
+    url: Url | None = None
+    token_file: Path | None = None
+
+
+class Pin(Section, frozen=True):
+    """The identity that each mutation compares first (safety rule 1)."""
+
+    account_id: Text | None = None
+    script_tag: Text | None = None
+    database_system_identifier: Text | None = None
+    bucket: Text | None = None
+    health_host: Text | None = None
+
+
+class ErrorRate(Section, frozen=True):
+    """The success criterion on errors."""
+
+    below: Share = 0.01
+    within: Duration = msgspec.field(default=Duration(300), name="for")
+
+
+class Latency(Section, frozen=True):
+    """The success criterion on latency, as a ratio to the baseline."""
+
+    p99_at_most: Ratio = 1.25
+
+
+class CriteriaSection(Section, frozen=True):
+    """The runbook's success criteria."""
+
+    error_rate: ErrorRate = ErrorRate()
+    watch: Duration = Duration(900)
+    latency: Latency = Latency()
+    old_version_quiet: Duration = Duration(60)
+
+
+class Guard(Section, frozen=True):
+    """What guard may do by itself, and how sure it must be."""
+
+    mode: Mode = Mode.OBSERVE
+    false_rollbacks_per_year: Positive = 1.0
+    deployments_per_year: Positive = 3650.0
+    alpha: Share | None = None
+    on_inconclusive: OnInconclusive = OnInconclusive.HOLD
+    on_secret_change: OnSecretChange = OnSecretChange.HOLD
+    at_most: AtMost = AtMost(6 * 3600)
+    baseline: Duration = Duration(3600)
+    probe_every: Duration = Duration(2)
+    down_probes: Count = 3
+    min_bad: Count = 3
+    confirm: Duration = Duration(0)
+    warm_up: Duration = Duration(0)
+    accept_unproven: bool = False
+
+    def chosen_alpha(self) -> float:
+        """Return the probability of ever rolling back a healthy deployment in one watch, in [1e-6, 0.05]."""
+        wanted = self.alpha if self.alpha is not None else self.false_rollbacks_per_year / self.deployments_per_year
+        return min(max(wanted, _ALPHA_RANGE[0]), _ALPHA_RANGE[1])
+
+
+class Deploy(Section, frozen=True):
+    """How the team builds and deploys."""
+
+    command: Text | None = None
+    build: Text | None = None
+
+
+class EnvironmentSettings(Section, frozen=True):
+    """One environment. `protected` (default: the name says production) asks for a message and the name typed."""
+
+    platform: Platform
+    protected: bool | None = None
+    health: Health | None = None
+    services: dict[str, Criticality] = {}
+    database: Database | None = None
+    storage: Storage | None = None
+    secrets: Secrets = Secrets()
+    ci: Ci | None = None
+    traffic: Traffic = Traffic(provider="none")
+    pin: Pin = Pin()
+    criteria: CriteriaSection = CriteriaSection()
+    guard: Guard = Guard()
+    deploy: Deploy = Deploy()
+
+    def policy(self) -> Policy:
+        """Return criteria, guard and services as the model's nouns."""
+        criteria, guard = self.criteria, self.guard
+        return Policy(
+            criteria=Criteria(
+                error_rate_below=criteria.error_rate.below,
+                error_rate_for_s=float(criteria.error_rate.within),
+                watch_s=float(criteria.watch),
+                latency_p99_at_most=criteria.latency.p99_at_most,
+                old_version_quiet_s=float(criteria.old_version_quiet),
+            ),
+            guard=GuardPolicy(
+                mode=guard.mode,
+                alpha=guard.chosen_alpha(),
+                baseline_s=float(guard.baseline),
+                probe_every_s=float(guard.probe_every),
+                down_probes=guard.down_probes,
+                min_bad=guard.min_bad,
+                confirm_s=float(guard.confirm),
+                warm_up_s=float(guard.warm_up),
+                on_inconclusive=guard.on_inconclusive,
+                on_secret_change=guard.on_secret_change,
+                at_most_every_s=float(guard.at_most),
+                accept_unproven=guard.accept_unproven,
+            ),
+            services=dict(self.services),
+        )
+
+
+class Incidents(Section, frozen=True):
+    """Where incident reports are written."""
+
+    directory: Path = Path(".ai/incidents")
+
+
+class JournalSection(Section, frozen=True):
+    """Where the durable record lives."""
+
+    path: Path = Path(".backout/journal.sqlite")
+
+
+class Settings(Section, frozen=True):
+    """The whole file. `contacts` and `notify` are kept as they are written."""
+
+    app: App
+    environments: Annotated[dict[Tag, EnvironmentSettings], msgspec.Meta(min_length=1)]
+    contacts: dict[str, object] = {}
+    notify: dict[str, object] = {}
+    incidents: Incidents = Incidents()
+    journal: JournalSection = JournalSection()

@@ -1,0 +1,43 @@
+"""A secret value that no print, log line, format string or pickle shows by accident."""
+
+from __future__ import annotations
+
+import hmac
+from typing import NoReturn
+
+
+class Secret:
+    """A value that only `reveal` shows.
+
+    Args:
+        value: the secret itself. name: what it is called, the only part that may be printed.
+
+    >>> token = Secret("hunter2-hunter2", name="CLOUDFLARE_API_TOKEN")
+    >>> f"{token} {token!r}"
+    '*** Secret(CLOUDFLARE_API_TOKEN)'
+    """
+
+    __slots__ = ("_value", "name")
+
+    def __init__(self, value: str, *, name: str) -> None:
+        self._value = value
+        self.name = name
+
+    def reveal(self) -> str:
+        """Return the value; whoever calls this answers for where it goes."""
+        return self._value
+
+    def __str__(self) -> str:
+        return "***"
+
+    def __repr__(self) -> str:
+        return f"Secret({self.name})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._value.encode(), other._value.encode())
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is never serialised")
