@@ -1,0 +1,104 @@
+"""How a long-running child process is started so that the kernel ends it with its parent; nothing here waits.
+
+The kernel watches the *thread* that started the child, so that thread must live as long as the parent does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Iterable, Sequence
+
+NOBODY = 65534
+"""The uid and gid of `nobody`, the one unprivileged account that every Linux has."""
+
+
+def dying_with_parent(argv: Sequence[str], last_signal: signal.Signals) -> tuple[str, ...]:
+    """Return argv wrapped so that the kernel sends `last_signal` when the parent dies, kill -9 included.
+
+    On a system without util-linux (macOS) argv is returned as it is: there the child may outlive a killed parent.
+    A wrapper instead of `preexec_fn`, which may deadlock in a process with threads.
+    """
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        return tuple(argv)
+    return (setpriv, "--pdeathsig", last_signal.name.removeprefix("SIG"), "--", *argv)
+
+
+@functools.cache
+def unprivileged_prefix() -> tuple[str, ...]:
+    """Return the words in front of a command that refuses to run as root; empty for an ordinary user.
+
+    Root is mapped to `nobody` in a fresh user namespace, so that files stay owned by the caller: no useradd, no chown,
+    no chmod. Where user namespaces are switched off: `setpriv` to nobody (see `needs_chown`).
+    """
+    if os.geteuid() != 0:
+        return ()
+    unshare = shutil.which("unshare")
+    if unshare is not None:
+        prefix = (unshare, "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--")
+        if subprocess.run((*prefix, "true"), check=False, capture_output=True, timeout=10).returncode == 0:
+            return prefix
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        return ()
+    return (setpriv, f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--")
+
+
+def needs_chown() -> bool:
+    """Whether the unprivileged command really runs as another user, who then has to own its data directory."""
+    return bool(unprivileged_prefix()) and Path(unprivileged_prefix()[0]).name == "setpriv"
+
+
+def free_ports(count: int, wanted: Iterable[int] = ()) -> tuple[int, ...]:
+    """Return `count` different free TCP ports on 127.0.0.1, the wanted ones where they are still free.
+
+    Another process may take one before its use; whoever starts a server has to try again with fresh ports.
+    """
+    ports: list[int] = []
+    with contextlib.ExitStack() as held:
+        for port in wanted:
+            if len(ports) < count and (taken := _bind(held, port)):
+                ports.append(taken)
+        while len(ports) < count:
+            ports.append(_bind(held, 0))
+    return tuple(ports)
+
+
+def _bind(held: contextlib.ExitStack, port: int) -> int:
+    probe = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        probe.bind(("127.0.0.1", port))
+    except OSError:
+        return 0
+    return int(probe.getsockname()[1])
+
+
+def process_state(pid: int) -> str | None:
+    """Return the kernel's letter for a process (`Z` is a zombie), `?` where there is no /proc, None if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        pass
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        return "?"
+    return None if Path("/proc/self/stat").exists() else "?"
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process exists and is not a zombie that waits for its parent to look."""
+    return process_state(pid) not in {None, "Z", "X"}

@@ -1,0 +1,1 @@
+"""Everything that speaks to a Postgres server or runs one; it knows the ports and the model only."""

