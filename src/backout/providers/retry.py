@@ -1,0 +1,100 @@
+"""The one wrapper that repeats a call to a provider; nothing else in the project retries.
+
+An adapter raises `CallFailed` for each failed attempt and says whether it is permanent; everything else passes through.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from backout.errors import BackoutError
+    from backout.ports import Clock
+
+T = TypeVar("T")
+
+
+class CallFailed(Exception):
+    """One attempt failed.
+
+    Args:
+        error: what the caller shall see when this was the last attempt.
+        permanent: another attempt would end the same way.
+        retry_after_s: the wait that the provider asked for, or None.
+    """
+
+    def __init__(self, error: BackoutError, *, permanent: bool = False, retry_after_s: float | None = None) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.permanent = permanent
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often and how long.
+
+    Args:
+        attempts: at most that many calls.
+        first_wait_s: before the second attempt; doubles from then on, up to `longest_wait_s`.
+        total_s: no attempt begins later than that after the first one.
+    """
+
+    attempts: int = 5
+    first_wait_s: float = 0.2
+    longest_wait_s: float = 10.0
+    total_s: float = 60.0
+
+    def waits(self) -> Iterator[float]:
+        """Yield the upper bound of each wait between two attempts."""
+        wait_s = self.first_wait_s
+        for _ in range(self.attempts - 1):
+            yield min(wait_s, self.longest_wait_s)
+            wait_s *= 2
+
+
+def with_retry(
+    call: Callable[[], T], policy: Retry, clock: Clock, draw: Callable[[float, float], float] = random.uniform
+) -> T:
+    """Return what `call` returns, repeating it while it raises a `CallFailed` that is not permanent.
+
+    A wait is drawn between half and all of its bound, so that many clients do not return together; a wait that the
+    provider asked for (Retry-After) is kept exactly. Where it would end after `total_s`, the error comes at once.
+
+    Raises:
+        BackoutError: the `error` of the last attempt.
+    """
+    begun = clock.now()
+    waits = policy.waits()
+    while True:
+        try:
+            return call()
+        except CallFailed as failed:
+            bound_s = next(waits, None)
+            if failed.permanent or bound_s is None:
+                raise failed.error from failed
+            wait_s = draw(bound_s / 2, bound_s) if failed.retry_after_s is None else failed.retry_after_s
+            if clock.now() - begun + wait_s > policy.total_s:
+                raise failed.error from failed
+        clock.sleep(wait_s)
+
+
+def retry_after_s(header: str | None, now: float) -> float | None:
+    """Return the wait that a Retry-After header asks for (seconds, or an HTTP date); None without a readable one.
+
+    >>> retry_after_s("7", 0.0), retry_after_s("Thu, 01 Jan 1970 00:00:09 GMT", 4.0), retry_after_s("soon", 0.0)
+    (7.0, 5.0, None)
+    """
+    if header is None:
+        return None
+    if header.strip().isdecimal():
+        return float(header)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - now)
+    except ValueError:
+        return None
