@@ -1,0 +1,276 @@
+"""The judgement on one deployment: counts and probes in, verdict with its reason out, at any number of looks.
+
+`REGRESSED` is wrong with probability at most alpha in a whole watch; `HEALTHY` needs evidence too; what could not be
+measured is neither.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, TypedDict
+
+from backout.analysis.baseline import FLOOR, MINUTE_S, summarise
+from backout.analysis.probes import Probes, ProbesState
+from backout.analysis.quantiles import Thresholds, counts_above
+from backout.analysis.rates import log_e_below, mix, requests_to_exclude
+from backout.analysis.streams import BESIDE, NO_BASELINE, Stream, StreamState, streams_for
+from backout.analysis.wording import count, odds, percent
+from backout.model.verdict import Cause, Decision, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from backout.model.policy import Policy
+    from backout.model.signals import Counts, HealthReport
+
+BETA = 0.01
+"""Probability of calling a version healthy whose share is at the limit."""
+DRIFT_BUCKETS = 1
+"""In a cut-over, and between labelled requests, latency may drift by one bucket (4.4 %)."""
+QUIET_LOG_E = 1.0
+"""No version is called healthy while any evidence against it is above this."""
+_LATENCY_ODDS = 1.9
+"""Odds ratio of a latency share that must be excluded before a version is called healthy."""
+
+
+class DetectorState(TypedDict):
+    """Checkpoint of a `Detector`, plain JSON."""
+
+    version: str
+    old: str | None
+    deployed_at: float
+    split: float
+    edges: list[int] | None
+    streams: list[StreamState]
+    probes: ProbesState
+    requests: int
+    errors: int
+    first_bad_at: float | None
+    crossed_at: float | None
+    has_baseline: bool
+    healthy_after_s: float
+
+
+class Detector:
+    """Watches one version after its deployment.
+
+    Args:
+        version, old: the version judged, and the one before it (None: there was none). deployed_at: Unix seconds.
+        split: share of the traffic that the new version gets, in (0, 1]; 1 is a full cut-over.
+        baseline: counts of the old version before the deployment, an hour if there is one.
+        policy: how sure to be, the error rate that is too high, which services are critical.
+        health_before: the last look at the health endpoint before the deployment.
+        healthy_after_s: earliest moment of a verdict "healthy", in seconds after the deployment.
+    """
+
+    def __init__(  # noqa: PLR0913 one noun per thing that a watch rests on, by keyword
+        self,
+        *,
+        version: str,
+        old: str | None,
+        deployed_at: float,
+        split: float,
+        baseline: Sequence[Counts],
+        policy: Policy,
+        health_before: HealthReport | None = None,
+        healthy_after_s: float = 0.0,
+    ) -> None:
+        self._version = version
+        self._old = old
+        self._deployed_at = deployed_at
+        self._start = math.floor(deployed_at)
+        self._split = split
+        self._policy = policy
+        self._healthy_after_s = healthy_after_s
+        normal = summarise(baseline, old, deployed_at, policy.guard.alpha)
+        self._edges: Thresholds | None = normal.edges
+        self._has_baseline = normal.errors is not None
+        self._streams = streams_for(normal, split, policy.criteria.error_rate_below)
+        self._probes = Probes(policy.services, policy.guard.down_probes)
+        if health_before is not None:
+            self._probes.add_before(health_before)
+        self._requests = self._errors = 0
+        self._first_bad_at: float | None = None
+        self._crossed_at: float | None = None
+
+    def add(self, counts: Iterable[Counts]) -> None:
+        """Count rows of the seconds since the deployment, each request once; other versions' rows are passed over.
+
+        Rows may be in any order and split into several of the same version and second; a row that is later than its
+        minute counts in the minute that is open.
+        """
+        rows = [row for row in counts if row.second >= self._start and row.version in (self._version, self._old)]
+        rows.sort(key=lambda row: row.second)
+        for row in rows:
+            self._add_row(row)
+
+    def _add_row(self, row: Counts) -> None:
+        is_new = row.version == self._version
+        if is_new:
+            self._requests += row.requests
+            self._errors += row.errors
+            if row.errors and self._first_bad_at is None:
+                self._first_bad_at = float(row.second)
+        elif self._split >= 1:
+            return
+        minute = (row.second - self._start) // MINUTE_S
+        columns = self._columns(row, is_new=is_new)
+        for stream in self._streams:
+            column = stream.column
+            total = row.requests if column == 0 else columns[0]
+            hits = row.errors if column == 0 else columns[column]
+            if total:
+                pair = (hits, total - hits)
+                stream.add(minute, pair if is_new else (0, 0), (0, 0) if is_new else pair)
+
+    def _columns(self, row: Counts, *, is_new: bool) -> tuple[int, int, int, int, int]:
+        warming = row.second < self._deployed_at + self._policy.guard.warm_up_s
+        if self._edges is None or warming or not row.latency:
+            return (0, 0, 0, 0, 0)
+        drifts = is_new and (self._split >= 1 or self._labelled())
+        return counts_above(row.latency, self._edges, DRIFT_BUCKETS if drifts else 0)
+
+    def _labelled(self) -> bool:
+        return self._streams[-1].expected_from == BESIDE
+
+    def add_health(self, report: HealthReport) -> None:
+        """Take one look at the health endpoint; one made before the deployment tells what was up before."""
+        if report.at < self._deployed_at:
+            self._probes.add_before(report)
+        elif report.version in (None, self._version):
+            self._probes.add(report)
+
+    def decide(self, now: float) -> Decision:
+        """Return the verdict as of `now` (Unix seconds); it may be asked for as often as one likes."""
+        verdict, cause, reason = self._judge(now)
+        bad = [at for at in (self._first_bad_at, self._probes.first_bad_at) if at is not None]
+        return Decision(
+            verdict=verdict,
+            cause=cause,
+            at=now,
+            version=self._version,
+            reason=reason,
+            evidence=(*(stream.evidence() for stream in self._streams), *self._probes.evidence()),
+            watched_s=max(0.0, now - self._deployed_at),
+            requests=self._requests,
+            errors=self._errors,
+            first_bad_at=min(bad, default=None),
+        )
+
+    def log_evidence(self) -> float:
+        """Return the log evidence against "healthy" of all streams together."""
+        return mix([(stream.weight, stream.log_e()) for stream in self._streams])
+
+    def _judge(self, now: float) -> tuple[Verdict, Cause, str]:
+        down = self._probes.regressed()
+        if down is not None:
+            return Verdict.REGRESSED, Cause.HEALTH, down
+        if not self._requests and not self._probes.measured:
+            return Verdict.UNMEASURED, Cause.NONE, self._nothing_seen()
+        log_e = self.log_evidence()
+        lead = max(self._streams, key=lambda s: s.log_e() + math.log(s.weight) if s.weight else -math.inf)
+        if log_e < -math.log(self._policy.guard.alpha):
+            self._crossed_at = None
+            return self._not_regressed(now, log_e)
+        reason = f"{lead.sentence()}; evidence {odds(log_e)} against healthy"
+        if lead.bad < self._policy.guard.min_bad:
+            missing = self._policy.guard.min_bad - lead.bad
+            return Verdict.INCONCLUSIVE, Cause.NONE, f"{reason}, but {missing} more must be seen before that counts"
+        if self._crossed_at is None:
+            self._crossed_at = now
+        if now - self._crossed_at < self._policy.guard.confirm_s:
+            left_s = self._policy.guard.confirm_s - (now - self._crossed_at)
+            return Verdict.INCONCLUSIVE, Cause.NONE, f"{reason}, to be confirmed for {left_s:.0f} s more"
+        return Verdict.REGRESSED, lead.cause, reason
+
+    def _nothing_seen(self) -> str:
+        if self._probes.unreadable:
+            return f"no request was seen, and {count(self._probes.unreadable, 'health answer')} could not be read"
+        return "no request and no health answer was seen"
+
+    def _not_regressed(self, now: float, log_e: float) -> tuple[Verdict, Cause, str]:
+        excuse = self._probes.not_the_deployment() or self._probes.doubtful()
+        seen = f"{self._errors:,} of {count(self._requests, 'request')} failed"
+        if excuse is not None:
+            return Verdict.INCONCLUSIVE, Cause.NONE, f"{excuse}; {seen}"
+        open_point = self._open_point(log_e)
+        if open_point is not None:
+            return Verdict.INCONCLUSIVE, Cause.NONE, f"{seen}; {open_point}"
+        limit = percent(self._limits()[0][2])
+        reason = f"{seen}; an error rate of {limit} is excluded (99 % sure)"
+        early_s = self._healthy_after_s - (now - self._deployed_at)
+        if early_s > 0:
+            return Verdict.INCONCLUSIVE, Cause.NONE, f"{reason}, watched for {early_s:.0f} s more"
+        return Verdict.HEALTHY, Cause.NONE, reason
+
+    def _limits(self) -> list[tuple[Stream, float, float]]:
+        """Return per stream that must be excluded before "healthy": (stream, usual share, share that is too high)."""
+        slo = self._policy.criteria.error_rate_below
+        limits: list[tuple[Stream, float, float]] = []
+        for stream in self._streams:
+            if stream.column == 0 and not limits:
+                usual = max(FLOOR, stream.expected or FLOOR)
+                # Without a baseline (or one beyond the SLO) the usual share is a guess: half the limit.
+                usual = slo / 4 if stream.expected_from == NO_BASELINE else usual
+                limits.append((stream, usual, max(slo, 2 * usual)))
+            elif stream.column in (1, 3):
+                usual = min(max(FLOOR, stream.expected or FLOOR), 0.9)
+                ratio = usual / (1 - usual) * (_LATENCY_ODDS if stream.column == 1 else 2 * _LATENCY_ODDS)
+                limits.append((stream, usual, ratio / (1 + ratio)))
+        return limits
+
+    def _open_point(self, log_e: float) -> str | None:
+        """Return what is still missing for "healthy", or None when nothing is."""
+        if not self._requests:
+            return "without a request nothing is excluded"
+        needed = 0
+        for stream, usual, limit in self._limits():
+            known = log_e_below(stream.bad, stream.total, usual, limit)
+            if known < -math.log(BETA):
+                needed = max(needed, requests_to_exclude(known, usual, limit, BETA) or 1)
+        if needed:
+            return f"about {count(needed, 'more request')} would tell"
+        if log_e > QUIET_LOG_E:
+            return (
+                f"evidence {odds(log_e)} against healthy is too much to call it healthy and too little to call it bad"
+            )
+        return None
+
+    def state(self) -> DetectorState:
+        """Return a checkpoint; `from_state` goes on with the same decisions."""
+        return {
+            "version": self._version,
+            "old": self._old,
+            "deployed_at": self._deployed_at,
+            "split": self._split,
+            "edges": list(self._edges) if self._edges else None,
+            "streams": [stream.state() for stream in self._streams],
+            "probes": self._probes.state(),
+            "requests": self._requests,
+            "errors": self._errors,
+            "first_bad_at": self._first_bad_at,
+            "crossed_at": self._crossed_at,
+            "has_baseline": self._has_baseline,
+            "healthy_after_s": self._healthy_after_s,
+        }
+
+    @classmethod
+    def from_state(cls, state: DetectorState, policy: Policy) -> Detector:
+        """Return the detector as it was when the checkpoint was taken."""
+        self = cls(
+            version=state["version"],
+            old=state["old"],
+            deployed_at=state["deployed_at"],
+            split=state["split"],
+            baseline=(),
+            policy=policy,
+            healthy_after_s=state["healthy_after_s"],
+        )
+        edges = state["edges"]
+        self._edges = (edges[0], edges[1], edges[2], edges[3]) if edges else None
+        self._has_baseline = state["has_baseline"]
+        self._streams = tuple(Stream.from_state(stream) for stream in state["streams"])
+        self._probes.restore(state["probes"])
+        self._requests, self._errors = state["requests"], state["errors"]
+        self._first_bad_at, self._crossed_at = state["first_bad_at"], state["crossed_at"]
+        return self

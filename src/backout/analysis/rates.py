@@ -1,0 +1,272 @@
+"""Anytime-valid tests on counts of hits: the minute law, the label test, the SLO test, and the test that proves health.
+
+Each is an e-process: a number that starts at 1 and, while its null holds, ever exceeds 1/alpha with probability at
+most alpha (Ville). So it may be looked at as often as one likes, and averages of them are e-processes too.
+All state is a few floats; `state` and `from_state` survive a crash with the same decisions after it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, TypedDict
+
+from backout.analysis.baseline import Law, assumed
+from backout.analysis.beta import log_add, log_beta, log_sum
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+OUTAGE_SHARED = 0.05
+"""Prior of a minute of shared outage when a concurrent old version shows it."""
+OUTAGE_ALONE = 1e-6
+"""The same in a cut-over, where nothing tells an outage from a bad version: almost never assumed."""
+TOP_ODDS = 50.0
+FIRST_RATIO = 1.5
+_OUTAGE_A, _OUTAGE_B = 0.5, 1.0
+_LOG_BETA_OUTAGE = log_beta(_OUTAGE_A, _OUTAGE_B)
+_FIRST_MASS = 0.75
+ODDS_RATIOS = tuple(FIRST_RATIO * (500 / FIRST_RATIO) ** (k / 10) for k in range(11))
+
+
+def _odds(p: float) -> float:
+    return p / (1 - p)
+
+
+def _share(odds: float) -> float:
+    return odds / (1 + odds)
+
+
+def start_mass(first: int, last: int) -> float:
+    """Return the prior that a regression starts in minutes `first` to `last`: 3/4 for minute 0, then 1/(2(i+1)(i+2)).
+
+    >>> start_mass(0, 0), round(start_mass(0, 10**9), 6)
+    (0.75, 1.0)
+    """
+    rest = (1 / (max(first, 1) + 1) - 1 / (last + 2)) / 2 if last >= 1 else 0.0
+    return rest + (_FIRST_MASS if first == 0 else 0.0)
+
+
+class MinuteLawState(TypedDict):
+    """Checkpoint of a `MinuteLaw`."""
+
+    hits: int
+    total: int
+    p0: float
+    phi: float
+    concurrent: bool
+    points: int
+    clustered: bool
+    minute: int
+    open: list[int]
+    scores: list[float]
+
+
+class MinuteLaw:
+    """Evidence that the new version's hits are not drawn from the law of a healthy minute.
+
+    Null, minute by minute: both versions share a share drawn from the baseline's law or from an outage law, or the new
+    version draws its own from the baseline's law. Alternatives: `points` Beta laws with odds from 1.5 odds(p0) to 50.
+
+    Args:
+        law: the baseline's law of a healthy minute. concurrent: an old version serves beside the new one.
+        points: number of alternatives. clustered: alternatives scatter like errors (CV 0.35), else like the law itself.
+    """
+
+    def __init__(self, law: Law, *, concurrent: bool, points: int, clustered: bool) -> None:
+        self.law = law
+        self.concurrent = concurrent
+        self._points = points
+        self._clustered = clustered
+        self._null = (law.p0 * law.tau, (1 - law.p0) * law.tau)
+        self._log_beta_null = log_beta(*self._null)
+        self._log_outage = math.log(OUTAGE_SHARED if concurrent else OUTAGE_ALONE)
+        self._log_usual = math.log1p(-math.exp(self._log_outage))
+        self._alternatives = [(a, b, log_beta(a, b)) for a, b in _alternatives(law, points, clustered=clustered)]
+        self._minute = 0
+        self._open = [0, 0, 0, 0]
+        self._scores = [math.log(_FIRST_MASS)] * points
+        self._known: float | None = None
+
+    def add(self, minute: int, new: tuple[int, int], old: tuple[int, int] = (0, 0)) -> None:
+        """Count (hits, others) of the new and the old version in a minute after the deployment.
+
+        Counts of a minute that is already closed join the open one.
+        """
+        if minute > self._minute:
+            self._close(minute)
+        counts = self._open
+        counts[0] += new[0]
+        counts[1] += new[1]
+        if self.concurrent:
+            counts[2] += old[0]
+            counts[3] += old[1]
+        self._known = None
+
+    def log_e(self) -> float:
+        """Return the natural logarithm of the evidence so far, the open minute included."""
+        if self._known is None:
+            gains = self._gains()
+            self._known = log_sum([m + g for m, g in zip(self._scores, gains, strict=True)]) - math.log(self._points)
+        return self._known
+
+    def _close(self, minute: int) -> None:
+        start = math.log(start_mass(self._minute + 1, minute))
+        self._scores = [log_add(m + g, start) for m, g in zip(self._scores, self._gains(), strict=True)]
+        self._minute = minute
+        self._open = [0, 0, 0, 0]
+
+    def _gains(self) -> list[float]:
+        """Return per alternative the log likelihood ratio of the open minute."""
+        u, v, x, z = self._open
+        control = self._minute_law(x, z) if x or z else 0.0
+        a0, b0 = self._null
+        alone = log_beta(a0 + u, b0 + v) - self._log_beta_null
+        null = max(self._minute_law(u + x, v + z) - control, alone)
+        return [log_beta(a + u, b + v) - known - null for a, b, known in self._alternatives]
+
+    def _minute_law(self, hits: int, others: int) -> float:
+        a0, b0 = self._null
+        usual = self._log_usual + log_beta(a0 + hits, b0 + others) - self._log_beta_null
+        outage = self._log_outage + log_beta(_OUTAGE_A + hits, _OUTAGE_B + others) - _LOG_BETA_OUTAGE
+        return log_add(usual, outage)
+
+    def state(self) -> MinuteLawState:
+        """Return a checkpoint, plain JSON."""
+        return {
+            "hits": self.law.hits,
+            "total": self.law.total,
+            "p0": self.law.p0,
+            "phi": self.law.phi,
+            "concurrent": self.concurrent,
+            "points": self._points,
+            "clustered": self._clustered,
+            "minute": self._minute,
+            "open": list(self._open),
+            "scores": list(self._scores),
+        }
+
+    @classmethod
+    def from_state(cls, state: MinuteLawState) -> MinuteLaw:
+        """Return the test as it was when the checkpoint was taken."""
+        law = Law(state["hits"], state["total"], state["p0"], state["phi"])
+        self = cls(law, concurrent=state["concurrent"], points=state["points"], clustered=state["clustered"])
+        self._minute = state["minute"]
+        self._open = list(state["open"])
+        self._scores = list(state["scores"])
+        return self
+
+
+def _alternatives(law: Law, points: int, *, clustered: bool) -> list[tuple[float, float]]:
+    low = FIRST_RATIO * _odds(law.p0)
+    step = (max(TOP_ODDS, 2 * low) / low) ** (1 / (points - 1))
+    laws = []
+    for j in range(points):
+        p = _share(low * step**j)
+        concentration = 8 / min(p, 1 - p) if clustered else law.tau
+        laws.append((p * concentration, (1 - p) * concentration))
+    return laws
+
+
+class LabelTestState(TypedDict):
+    """Checkpoint of a `LabelTest`."""
+
+    p0: float
+    share: float
+    counts: list[int]
+
+
+class LabelTest:
+    """Evidence that the new version is worse than the old one beside it, whatever the shared rate does; exact.
+
+    Given the outcome of a request, only its version's label is random: new with probability `share`.
+
+    Args:
+        p0: a nominal share of hits (only the power depends on it). share: assigned traffic share of the new version.
+
+    Source: Lindon and Malek, arXiv:2011.03567, count data, with a mixture over 11 odds ratios.
+    """
+
+    def __init__(self, p0: float, share: float) -> None:
+        self._p0 = p0
+        self._share_new = share
+        self._counts = [0, 0, 0, 0]
+        self._weights = [self._log_ratios(_share(_odds(p0) * ratio)) for ratio in ODDS_RATIOS]
+
+    def _log_ratios(self, p1: float) -> tuple[float, float, float, float]:
+        w = self._share_new
+        hits = w * p1 + (1 - w) * self._p0
+        others = w * (1 - p1) + (1 - w) * (1 - self._p0)
+        return (
+            math.log(p1 / hits),
+            math.log((1 - p1) / others),
+            math.log(self._p0 / hits),
+            math.log((1 - self._p0) / others),
+        )
+
+    def add(self, minute: int, new: tuple[int, int], old: tuple[int, int] = (0, 0)) -> None:  # noqa: ARG002 like MinuteLaw
+        """Count (hits, others) of the new and the old version; when they happened does not matter."""
+        for index, number in enumerate((*new, *old)):
+            self._counts[index] += number
+
+    def log_e(self) -> float:
+        """Return the natural logarithm of the evidence so far."""
+        u, v, x, z = self._counts
+        terms = [u * a + v * b + x * c + z * d for a, b, c, d in self._weights]
+        return log_sum(terms) - math.log(len(terms))
+
+    def state(self) -> LabelTestState:
+        """Return a checkpoint, plain JSON."""
+        return {"p0": self._p0, "share": self._share_new, "counts": list(self._counts)}
+
+    @classmethod
+    def from_state(cls, state: LabelTestState) -> LabelTest:
+        """Return the test as it was when the checkpoint was taken."""
+        self = cls(state["p0"], state["share"])
+        self._counts = list(state["counts"])
+        return self
+
+
+def log_e_above(hits: int, total: int, limit: float) -> float:
+    """Return the log evidence against "the share is at most `limit`", which may be looked at any time.
+
+    Valid whenever each request fails with probability at most `limit` given the past: neither independence nor a
+    constant rate is needed.
+    Source: Wald's mixture of likelihood ratios over 11 odds ratios; Robbins (1970).
+
+    >>> log_e_above(0, 100, 0.01) < 0 < log_e_above(20, 100, 0.01)
+    True
+    """
+    terms = []
+    for ratio in ODDS_RATIOS:
+        p = _share(_odds(limit) * ratio)
+        terms.append(hits * math.log(p / limit) + (total - hits) * math.log((1 - p) / (1 - limit)))
+    return log_sum(terms) - math.log(len(terms))
+
+
+def log_e_below(hits: int, total: int, p0: float, limit: float) -> float:
+    """Return the log evidence against "the share is at least `limit`", best when the share is p0 < limit.
+
+    >>> log_e_below(0, 572, 0.0005, 0.01) > math.log(100) > log_e_below(0, 460, 0.0005, 0.01)
+    True
+    """
+    return hits * math.log(p0 / limit) + (total - hits) * math.log((1 - p0) / (1 - limit))
+
+
+def requests_to_exclude(log_e: float, p0: float, limit: float, beta: float) -> int | None:
+    """Return about how many more requests exclude `limit` when the share is p0; None when they never would."""
+    gain = log_e_below(1, 1, p0, limit) * p0 + log_e_below(0, 1, p0, limit) * (1 - p0)
+    return max(0, math.ceil((-math.log(beta) - log_e) / gain)) if gain > 0 else None
+
+
+def mix(parts: Sequence[tuple[float, float]]) -> float:
+    """Return the log evidence of an average from (weight, log evidence); weight 0 does not count.
+
+    >>> round(mix([(0.5, math.log(10)), (0.5, math.log(30))]), 9) == round(math.log(20), 9)
+    True
+    """
+    return log_sum([math.log(weight) + log_e for weight, log_e in parts if weight > 0])
+
+
+def slo_law(limit: float) -> Law:
+    """Return the law assumed when nothing was measured before: the mean share is the SLO."""
+    return assumed(limit)

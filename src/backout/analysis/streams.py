@@ -1,0 +1,192 @@
+"""The streams of one watch: which share is tested against what, with which weight, and in which words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict
+
+from backout.analysis.quantiles import TAILS
+from backout.analysis.rates import LabelTest, LabelTestState, MinuteLaw, MinuteLawState, log_e_above, slo_law
+from backout.analysis.wording import percent
+from backout.model.signals import bucket_floor_ms
+from backout.model.verdict import Cause, StreamEvidence
+
+if TYPE_CHECKING:
+    from backout.analysis.baseline import Baseline, Law
+
+SHORT_BASELINE_S = 900.0
+"""Beside a concurrent old version, a baseline shorter than this is worth less than the exact label test."""
+FEW_LATENCIES = 100
+"""Thresholds from fewer latencies than this are noise."""
+ERROR_POINTS = 16
+LATENCY_POINTS = 8
+
+
+class StreamState(TypedDict):
+    """Checkpoint of a `Stream`; the test that is not used is None."""
+
+    name: str
+    cause: str
+    weight: float
+    column: int
+    expected: float | None
+    expected_from: str
+    bad: int
+    total: int
+    minute_law: MinuteLawState | None
+    labels: LabelTestState | None
+
+
+@dataclass(slots=True)
+class Stream:
+    """One share under test.
+
+    Args:
+        column: 0 errors, 1..4 latency above p50, p95, p99, 2*p99. weight: its part in the average of the evidence.
+        test: None for a stream that is only shown (its evidence is then that of the SLO, `expected`).
+        expected: the share that would be normal. bad, total: hits and observations of the new version.
+    """
+
+    name: str
+    cause: Cause
+    weight: float
+    column: int
+    expected: float | None
+    expected_from: str
+    test: MinuteLaw | LabelTest | None
+    bad: int = 0
+    total: int = 0
+
+    def add(self, minute: int, new: tuple[int, int], old: tuple[int, int]) -> None:
+        """Count (hits, others) of the new and the old version in a minute after the deployment."""
+        self.bad += new[0]
+        self.total += new[0] + new[1]
+        if self.test is not None:
+            self.test.add(minute, new, old)
+
+    def log_e(self) -> float:
+        """Return the log evidence of this stream alone."""
+        if self.test is not None:
+            return self.test.log_e()
+        return log_e_above(self.bad, self.total, self.expected) if self.expected else 0.0
+
+    def evidence(self) -> StreamEvidence:
+        """Return the numbers with their sentence."""
+        return StreamEvidence(
+            stream=self.name,
+            bad=self.bad,
+            total=self.total,
+            expected=self.expected,
+            expected_from=self.expected_from,
+            log_evidence=self.log_e(),
+            sentence=self.sentence(),
+        )
+
+    def sentence(self) -> str:
+        """Return "61 of 5,204 requests failed against 0.2 % before"."""
+        against = "" if self.expected is None else f" against {percent(self.expected)} {_where(self.expected_from)}"
+        verb = (
+            "failed" if self.cause is Cause.ERRORS else f"took longer than {self.name.removeprefix('latency above ')}"
+        )
+        return f"{self.bad:,} of {self.total:,} requests {verb}{against}"
+
+    def state(self) -> StreamState:
+        """Return a checkpoint, plain JSON."""
+        return {
+            "name": self.name,
+            "cause": self.cause.value,
+            "weight": self.weight,
+            "column": self.column,
+            "expected": self.expected,
+            "expected_from": self.expected_from,
+            "bad": self.bad,
+            "total": self.total,
+            "minute_law": self.test.state() if isinstance(self.test, MinuteLaw) else None,
+            "labels": self.test.state() if isinstance(self.test, LabelTest) else None,
+        }
+
+    @classmethod
+    def from_state(cls, state: StreamState) -> Stream:
+        """Return the stream as it was when the checkpoint was taken."""
+        test: MinuteLaw | LabelTest | None = None
+        if state["minute_law"] is not None:
+            test = MinuteLaw.from_state(state["minute_law"])
+        elif state["labels"] is not None:
+            test = LabelTest.from_state(state["labels"])
+        return cls(
+            name=state["name"],
+            cause=Cause(state["cause"]),
+            weight=state["weight"],
+            column=state["column"],
+            expected=state["expected"],
+            expected_from=state["expected_from"],
+            test=test,
+            bad=state["bad"],
+            total=state["total"],
+        )
+
+
+BEFORE = "the baseline"
+BESIDE = "the old version beside it"
+SLO = "the SLO"
+NO_BASELINE = "the SLO (there is no baseline)"
+
+
+def _where(source: str) -> str:
+    return {BEFORE: "before", BESIDE: "before; the old version beside it decides"}.get(source, f"by {source}")
+
+
+def streams_for(baseline: Baseline, split: float, slo: float) -> tuple[Stream, ...]:
+    """Return the streams of a watch; the weights of those that may act sum to 1.
+
+    Args:
+        split: share of the new version in (0, 1]; 1 is a full cut-over. slo: highest acceptable share of errors.
+    """
+    edges = baseline.edges
+    known = edges is not None and bool(baseline.latency) and baseline.latency[0].total >= FEW_LATENCIES
+    short = split < 1 and baseline.span_s < SHORT_BASELINE_S
+    errors = _error_streams(baseline, split, slo, 0.5 if known else 1.0)
+    if not known or edges is None:
+        return errors
+    weight = 0.5 / len(TAILS)
+    latency = []
+    for column, (tail, law, edge) in enumerate(zip(TAILS, baseline.latency, edges, strict=True), start=1):
+        test: MinuteLaw | LabelTest = (
+            LabelTest(law.p0, split)
+            if short
+            else MinuteLaw(law, concurrent=split < 1, points=LATENCY_POINTS, clustered=False)
+        )
+        name = f"latency above the {tail} of {bucket_floor_ms(edge + 1):.0f} ms"
+        latency.append(Stream(name, Cause.LATENCY, weight, column, law.share, BESIDE if short else BEFORE, test))
+    return (*errors, *latency)
+
+
+def _error_streams(baseline: Baseline, split: float, slo: float, weight: float) -> tuple[Stream, ...]:
+    """Return the streams of errors, whose weights sum to `weight`.
+
+    A baseline too thin to say that the SLO was kept is joined by the SLO itself; a good one leaves the SLO as a remark.
+    """
+    law = baseline.errors
+    concurrent = split < 1
+    kept = law is None or law.share <= slo
+    parts: list[Stream] = []
+    if law is not None:
+        parts.append(_errors("errors", law, BEFORE, concurrent=concurrent))
+    if concurrent and baseline.span_s < SHORT_BASELINE_S:
+        nominal = law or slo_law(slo)
+        test = LabelTest(nominal.p0, split)
+        parts.append(Stream("errors beside the old version", Cause.ERRORS, 0, 0, nominal.share, BESIDE, test))
+    if law is None:
+        parts.append(_errors("errors vs SLO", slo_law(slo), NO_BASELINE, concurrent=concurrent))
+    elif law.p0 > slo and kept:
+        parts.append(_errors("errors vs SLO", slo_law(slo), SLO, concurrent=concurrent))
+    for part in parts:
+        part.weight = weight / len(parts)
+    if all(part.name != "errors vs SLO" for part in parts):
+        parts.append(Stream("errors vs SLO", Cause.ERRORS, 0, 0, slo, SLO, None))
+    return tuple(parts)
+
+
+def _errors(name: str, law: Law, source: str, *, concurrent: bool) -> Stream:
+    test = MinuteLaw(law, concurrent=concurrent, points=ERROR_POINTS, clustered=True)
+    return Stream(name, Cause.ERRORS, 0, 0, law.share, source, test)
