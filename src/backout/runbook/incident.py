@@ -54,14 +54,8 @@ def incident_of(tools: Toolbox, run: str, held: str = "") -> Incident:
     """Return the incident as the journal tells it."""
     chain = _chain(tools, run)
     events = [event for each in chain for event in tools.journal.events(run=each.id)]
-    opened_at = chain[0].started_at
     incident = tell(chain, events, held=held)
-    return tell(
-        chain,
-        events,
-        held=held,
-        bad_requests=_bad_requests(tools, incident.bad_version, min(opened_at, incident.opened_at)),
-    )
+    return replace(incident, bad_requests=_bad_requests(tools, incident.bad_version, incident.opened_at))
 
 
 def _chain(tools: Toolbox, run: str) -> tuple[Run, ...]:
