@@ -40,8 +40,8 @@ class Tails(Protocol):
         """Register a tail; nothing is captured before the websocket opens."""
         ...
 
-    async def close_tail(self, tail_id: str) -> None:
-        """End a tail; unknown ids are fine."""
+    async def close_tail(self, tail_id: str) -> object:
+        """End a tail; unknown ids are fine, and what it answers does not matter."""
         ...
 
     async def tail_socket(self, request: web.Request, tail_id: str) -> web.StreamResponse:

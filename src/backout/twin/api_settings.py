@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -191,4 +190,4 @@ def _hostnames(given: object) -> tuple[str, ...]:
 
 
 def _save(request: web.Request, script: Script) -> None:
-    context(request).control.state.save_script(replace(script, modified_at=time.time()))
+    context(request).control.save_settings(script)

@@ -43,9 +43,13 @@ class ControlPlane:
 
     Args:
         state: the memory. blobs: the modules and static files. data_plane: what runs them.
+        domains: custom host name to script, kept up to date here and read by the ingress.
     """
 
-    def __init__(self, state: State, blobs: BlobStore, data_plane: DataPlane) -> None:
+    def __init__(
+        self, state: State, blobs: BlobStore, data_plane: DataPlane, *, domains: dict[str, str] | None = None
+    ) -> None:
+        self.domains: dict[str, str] = {} if domains is None else domains
         self.state = state
         self.blobs = blobs
         self._data_plane = data_plane
@@ -171,15 +175,27 @@ class ControlPlane:
             self.script(name)
             await self._data_plane.remove(name)
             self.state.delete_script(name)
+            self._route_domains()
+
+    def save_settings(self, script: Script) -> None:
+        """Write what belongs to a script beside its versions; custom domains take effect at once."""
+        self.state.save_script(replace(script, modified_at=time.time()))
+        self._route_domains()
 
     async def restore(self) -> tuple[str, ...]:
         """Bring back every live deployment after a start; return the names of Workers that do not start."""
+        self._route_domains()
         names = [script.name for script in self.state.scripts()]
         results = await asyncio.gather(*(self._restore(name) for name in names), return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException) and not isinstance(result, ApiError):
                 raise result
         return tuple(name for name, result in zip(names, results, strict=True) if isinstance(result, ApiError))
+
+    def _route_domains(self) -> None:
+        routes = {domain: script.name for script in self.state.scripts() for domain in script.domains}
+        self.domains.clear()
+        self.domains.update(routes)
 
     async def _restore(self, name: str) -> None:
         live = self.state.live(name)

@@ -1,0 +1,220 @@
+"""A twin's folder: where its files are, who it is, which process holds it, and which processes it started.
+
+Everything here is plain files, readable while the daemon is down; the lock is the kernel's, so it cannot go stale.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import signal
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from backout.errors import Busy
+from backout.providers.child import is_running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_GRACE_S = 2.0
+_POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What stays the same from one start to the next: the account, and the port where it is still free."""
+
+    account_id: str
+    port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessMark:
+    """A process that cannot be mistaken for a later one with the same number: `started` is its kernel start tick."""
+
+    pid: int
+    started: int
+
+    def is_alive(self) -> bool:
+        """Whether exactly this process still runs."""
+        return is_running(self.pid) and start_tick(self.pid) == self.started
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What the daemon writes about itself while it runs.
+
+    Args:
+        daemon: its process. port: where it listens. ready: whether everything behind it is up.
+        children: the processes it started, by name.
+    """
+
+    daemon: ProcessMark
+    port: int
+    ready: bool
+    children: dict[str, ProcessMark]
+
+
+class Home:
+    """The folder of one twin, made on first use with mode 0700."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory.absolute()
+
+    @property
+    def state_file(self) -> Path:
+        """The control plane's database."""
+        return self.directory / "state.sqlite"
+
+    @property
+    def blobs(self) -> Path:
+        """Modules and static files by hash."""
+        return self.directory / "blobs"
+
+    @property
+    def faults_file(self) -> Path:
+        """The active faults."""
+        return self.directory / "faults.json"
+
+    @property
+    def token_file(self) -> Path:
+        """The API's bearer token, readable by the owner alone."""
+        return self.directory / "api-token"
+
+    @property
+    def log_file(self) -> Path:
+        """What the daemon says."""
+        return self.directory / "twin.log"
+
+    def create(self) -> None:
+        """Make the folder."""
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.directory.chmod(0o700)
+
+    def identity(self) -> Identity:
+        """Return who this twin is; made up on the first call."""
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
+            return msgspec.json.decode(self._identity_file.read_bytes(), type=Identity)
+        identity = Identity(account_id=secrets.token_hex(16))
+        _write(self._identity_file, identity)
+        return identity
+
+    def remember_port(self, port: int) -> None:
+        """Keep the port for the next start."""
+        _write(self._identity_file, replace(self.identity(), port=port))
+
+    def token(self) -> str:
+        """Return the API's token; made up on the first call."""
+        with contextlib.suppress(FileNotFoundError):
+            return self.token_file.read_text(encoding="ascii").strip()
+        token = secrets.token_urlsafe(30)
+        with os.fdopen(os.open(self.token_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(token)
+        return token
+
+    def note(self) -> Note | None:
+        """Return what the daemon last wrote about itself, whether it still runs or not."""
+        try:
+            return msgspec.json.decode(self._note_file.read_bytes(), type=Note)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def write_note(self, note: Note) -> None:
+        """Write the daemon's note, atomically."""
+        _write(self._note_file, note)
+
+    def remove_note(self) -> None:
+        """Forget the note after a clean end."""
+        self._note_file.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder as its daemon; the kernel lets go when the process ends, however it ends.
+
+        Raises:
+            Busy: another process holds it.
+        """
+        with _locked(self.directory / "daemon.lock", 0.0, f"another twin runs from {self.directory}"):
+            yield
+
+    @contextlib.contextmanager
+    def turn(self, timeout_s: float) -> Iterator[None]:
+        """Wait until no other `up` or `down` is at work on this folder.
+
+        Raises:
+            Busy: it took longer than `timeout_s`.
+        """
+        with _locked(self.directory / "turn.lock", timeout_s, f"another command starts or stops {self.directory}"):
+            yield
+
+    def sweep(self) -> tuple[int, ...]:
+        """End what a killed daemon left behind and return the pids; recorded processes only, matched by start tick.
+
+        The kernel ends the children of a dead daemon by itself, so they get a moment first.
+        """
+        note = self.note()
+        if note is None:
+            return ()
+        marks = (note.daemon, *note.children.values())
+        deadline = time.monotonic() + _GRACE_S
+        while time.monotonic() < deadline and any(mark.is_alive() for mark in marks):
+            time.sleep(_POLL_S)
+        left = tuple(mark.pid for mark in marks if mark.is_alive())
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.remove_note()
+        return left
+
+    @property
+    def _identity_file(self) -> Path:
+        return self.directory / "identity.json"
+
+    @property
+    def _note_file(self) -> Path:
+        return self.directory / "running.json"
+
+
+def start_tick(pid: int) -> int:
+    """Return the clock tick at which the process started, 0 when there is no such process or no /proc."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return 0
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+def marks(pids: Mapping[str, int]) -> dict[str, ProcessMark]:
+    """Return the processes with their start ticks."""
+    return {name: ProcessMark(pid, start_tick(pid)) for name, pid in pids.items()}
+
+
+@contextlib.contextmanager
+def _locked(path: Path, timeout_s: float, who: str) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= deadline:
+                    raise Busy(who, where="backout twin", hint="backout twin status") from error
+                time.sleep(_POLL_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write(path: Path, value: object) -> None:
+    temporary = path.with_suffix(".new")
+    temporary.write_bytes(msgspec.json.encode(value))
+    os.replace(temporary, path)  # noqa: PTH105 - the atomic one, named as such

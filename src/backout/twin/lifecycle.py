@@ -1,0 +1,177 @@
+"""Starting, stopping and asking a twin from outside; every function returns what the twin is afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from backout.errors import BackoutError, UsageError
+from backout.twin.home import Home
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backout.twin.home import Note
+
+SCHEMA = "backout.twin/1"
+UP_TIMEOUT_S = 60.0
+_DOWN_TIMEOUT_S = 20.0
+_ASK_TIMEOUT_S = 5.0
+_POLL_S = 0.02
+_MAX_LOG_BYTES = 5 * 1024 * 1024
+_QUOTED_LOG_BYTES = 2000
+_LOWEST_PORT, _HIGHEST_PORT = 1, 65535
+
+
+@dataclass(frozen=True, slots=True)
+class TwinStatus:
+    """A twin as it is now; while it is down only `running` and what stays on disk has a value.
+
+    Args:
+        api_base_url: ends in /client/v4. ingress_url: where Workers answer, by Host header.
+        workers: the Host header of each live Worker. postgres_dsn: holds the twin's loopback password.
+        outbox: where captured email can be read. unknown_routes: `METHOD /path` that the twin had no answer for.
+        pids: by name. failed: Workers whose live version does not start.
+    """
+
+    running: bool
+    directory: str
+    api_base_url: str | None = None
+    account_id: str | None = None
+    api_token_file: str | None = None
+    ingress_url: str | None = None
+    workers: dict[str, str] = field(default_factory=dict)
+    postgres_dsn: str | None = field(default=None, repr=False)
+    s3_endpoint: str | None = None
+    s3_credentials_file: str | None = None
+    buckets: tuple[str, ...] = ()
+    outbox: str | None = None
+    unknown_routes: tuple[str, ...] = ()
+    pids: dict[str, int] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, object]:
+        """Return the object of `backout twin ... --json`, schema included."""
+        values = msgspec.to_builtins(self)
+        return {"schema": SCHEMA, **values}
+
+
+def up(directory: Path, port: int | None = None, *, timeout_s: float = UP_TIMEOUT_S) -> TwinStatus:
+    """Start the twin of this folder in the background and return when everything answers; a running one is returned.
+
+    Args:
+        directory: the twin's state; made when it is missing.
+        port: where to listen; None is the port of the last start when it is free, else any.
+
+    Raises:
+        UsageError: the port is no port. BackoutError: the twin does not come up; the end of its log is quoted.
+        Busy: another `up` or `down` is at work on this folder.
+    """
+    if port is not None and not _LOWEST_PORT <= port <= _HIGHEST_PORT:
+        raise UsageError(f"{port} is no port", where="backout twin up", hint=f"{_LOWEST_PORT} to {_HIGHEST_PORT}")
+    home = Home(directory)
+    home.create()
+    with home.turn(timeout_s):
+        running = status(directory)
+        if running.running:
+            return running
+        home.sweep()
+        _start(home, port, timeout_s)
+        return status(directory)
+
+
+def down(directory: Path) -> TwinStatus:
+    """Stop the twin of this folder with every process it started; one that does not run is fine."""
+    home = Home(directory)
+    if not home.directory.is_dir():
+        return TwinStatus(running=False, directory=str(home.directory))
+    with home.turn(UP_TIMEOUT_S):
+        note = home.note()
+        if note is not None and note.daemon.is_alive():
+            _end(note)
+            with contextlib.suppress(ChildProcessError):  # started by this very process: collect it
+                os.waitpid(note.daemon.pid, os.WNOHANG)
+        home.sweep()
+        return status(directory)
+
+
+def status(directory: Path) -> TwinStatus:
+    """Ask the twin of this folder."""
+    home = Home(directory)
+    note = home.note()
+    if note is not None and note.ready and note.daemon.is_alive():
+        with contextlib.suppress(OSError, http.client.HTTPException, msgspec.MsgspecError):
+            return _ask(home, note)
+    return TwinStatus(running=False, directory=str(home.directory))
+
+
+def _ask(home: Home, note: Note) -> TwinStatus:
+    connection = http.client.HTTPConnection("127.0.0.1", note.port, timeout=_ASK_TIMEOUT_S)
+    try:
+        connection.request("GET", "/twin/v1/status", headers={"Authorization": f"Bearer {home.token()}"})
+        body = connection.getresponse().read()
+    finally:
+        connection.close()
+    return msgspec.json.decode(body, type=_StatusAnswer).result
+
+
+@dataclass(frozen=True, slots=True)
+class _StatusAnswer:
+    result: TwinStatus
+
+
+def _start(home: Home, port: int | None, timeout_s: float) -> None:
+    if home.log_file.exists() and home.log_file.stat().st_size > _MAX_LOG_BYTES:
+        home.log_file.replace(home.log_file.with_suffix(".log.1"))
+    begins_at = home.log_file.stat().st_size if home.log_file.exists() else 0
+    argv = [sys.executable, "-m", "backout.twin.process", str(home.directory)]
+    if port is not None:
+        argv.append(str(port))
+    with home.log_file.open("ab") as log:
+        process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=home.directory.root, start_new_session=True
+        )
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        note = home.note()
+        if note is not None and note.ready and note.daemon.pid == process.pid:
+            process.returncode = 0  # it lives on without us: no warning about a child that nobody waited for
+            return
+        if process.poll() is not None:
+            raise BackoutError(_why(home, begins_at), where="backout twin up", hint=f"see {home.log_file}")
+        time.sleep(_POLL_S)
+    process.kill()
+    process.wait()
+    home.sweep()
+    raise BackoutError(
+        f"the twin did not come up within {timeout_s:g} s", where="backout twin up", hint=f"see {home.log_file}"
+    )
+
+
+def _why(home: Home, begins_at: int) -> str:
+    """Return the last words of a daemon that ended; its log holds no secrets."""
+    with home.log_file.open("rb") as log:
+        log.seek(begins_at)
+        text = log.read()[-_QUOTED_LOG_BYTES:].decode(errors="replace").strip()
+    return f"the twin did not come up: {text.splitlines()[-1] if text else 'it said nothing'}"
+
+
+def _end(note: Note) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(note.daemon.pid, signal.SIGTERM)
+    deadline = time.monotonic() + _DOWN_TIMEOUT_S
+    while note.daemon.is_alive() and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    if note.daemon.is_alive():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(note.daemon.pid, signal.SIGKILL)

@@ -1,0 +1,218 @@
+"""The daemon: one event loop that serves the API, the ingress and the tails on one loopback port, over real services.
+
+Run by `lifecycle.up` as `python -m backout.twin.process DIRECTORY [PORT]`. It ends on SIGTERM and leaves nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from backout.errors import BackoutError
+from backout.providers.child import free_ports
+from backout.twin.answers import ApiError
+from backout.twin.api import TWIN, add_api, guarded
+from backout.twin.api_context import ApiContext
+from backout.twin.api_twin import STATUS
+from backout.twin.bucketstore import S3Buckets
+from backout.twin.control import ControlPlane
+from backout.twin.dataplane import LocalDataPlane
+from backout.twin.faults import Faults
+from backout.twin.home import Home, Note, ProcessMark, marks, start_tick
+from backout.twin.services import Services
+from backout.twin.state import BlobStore, State
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from backout.twin.records import ApiObject
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_LOG = logging.getLogger("backout.twin")
+_API_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+_SHUTDOWN_S = 1.0
+_NOTE_EVERY_S = 0.5
+_MAX_HEADER_BYTES = 64 * 1024
+
+
+class Daemon:
+    """Everything of one twin in one process.
+
+    Args:
+        home: the folder, already held. wanted_port: where to listen, None for the last port when it is free.
+    """
+
+    def __init__(self, home: Home, wanted_port: int | None) -> None:
+        self._home = home
+        self._identity = home.identity()
+        self._faults = Faults(home.faults_file)
+        self._state = State(home.state_file)
+        self._services = Services(home.directory / "services", self._faults)
+        self._buckets = S3Buckets(self._services.s3_credentials_file)
+        self._data_plane = LocalDataPlane(home.directory / "dataplane", self._services, self._faults)
+        self._control = ControlPlane(
+            self._state, BlobStore(home.blobs), self._data_plane, domains=self._data_plane.domains
+        )
+        self._failed: tuple[str, ...] = ()
+        self._port = self._choose_port(wanted_port)
+        self._runner: web.AppRunner | None = None
+        self._written: Note | None = None
+
+    async def run(self) -> None:
+        """Start, serve until SIGTERM or SIGINT, stop."""
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        try:
+            await self._start()
+            while not stopping.is_set():
+                self._write_note(ready=True)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stopping.wait(), _NOTE_EVERY_S)
+        finally:
+            await self._stop()
+
+    async def _start(self) -> None:
+        self._write_note(ready=False)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._services.start())
+                group.create_task(self._data_plane.start())
+                group.create_task(self._listen())
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
+        self._write_note(ready=False)
+        await self._recreate_buckets()
+        self._failed = await self._control.restore()
+        for name in self._failed:
+            _LOG.error("the live version of %s does not start", name)
+
+    async def _stop(self) -> None:
+        """Stop the listeners first, so that nothing reaches what is going away."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+        results = await asyncio.gather(
+            self._data_plane.close(), self._services.stop(), self._buckets.close(), return_exceptions=True
+        )
+        self._state.close()
+        for result in results:
+            if isinstance(result, BaseException):
+                _LOG.error("while stopping: %r", result)
+
+    async def _listen(self) -> None:
+        app = web.Application(middlewares=[self._by_host, guarded])
+        shared = ApiContext(
+            control=self._control,
+            tails=self._data_plane,
+            buckets=self._buckets,
+            faults=self._faults,
+            account_id=self._identity.account_id,
+            token=self._home.token(),
+            socket_url=f"ws://127.0.0.1:{self._port}",
+        )
+        observed = [
+            web.get(TWIN + "/counts", self._data_plane.serve_counts),
+            web.get(TWIN + "/events", self._data_plane.serve_events),
+        ]
+        add_api(app, shared, observed)
+        app[STATUS] = self._status
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            shutdown_timeout=_SHUTDOWN_S,
+            auto_decompress=False,  # bodies pass through to the Workers as they came
+            max_line_size=_MAX_HEADER_BYTES,
+            max_field_size=_MAX_HEADER_BYTES,
+        )
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+        self._home.remember_port(self._port)
+
+    @web.middleware
+    async def _by_host(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Requests to the address itself are the API's; any other Host is a Worker's."""
+        host = request.host.rpartition(":")[0] if request.host.rpartition(":")[2].isdecimal() else request.host
+        return await handler(request) if host in _API_HOSTS else await self._data_plane.handle(request)
+
+    async def _recreate_buckets(self) -> None:
+        """Make the buckets that the store does not have (its folder was deleted); existing ones are left alone.
+
+        A store that a fault keeps down must not keep the twin down.
+        """
+        names = [name for name, _created in self._state.buckets()]
+        results = await asyncio.gather(*(self._buckets.create(name) for name in names), return_exceptions=True)
+        for name, result in zip(names, results, strict=True):
+            if isinstance(result, ApiError):
+                _LOG.warning("bucket %s: %s", name, result.message)
+            elif isinstance(result, BaseException):
+                raise result
+
+    def _choose_port(self, wanted: int | None) -> int:
+        port = free_ports(1, (wanted or self._identity.port,))[0]
+        if wanted is not None and port != wanted:
+            raise BackoutError(f"port {wanted} is taken", where="backout twin up", hint="choose another --port")
+        return port
+
+    def _pids(self) -> dict[str, int]:
+        return {"twin": os.getpid(), **self._services.pids, **self._data_plane.pids}
+
+    def _write_note(self, *, ready: bool) -> None:
+        children = marks({name: pid for name, pid in self._pids().items() if name != "twin"})
+        note = Note(ProcessMark(os.getpid(), start_tick(os.getpid())), self._port, ready, children)
+        if note != self._written:
+            self._home.write_note(note)
+            self._written = note
+
+    def _status(self) -> ApiObject:
+        """Return the fields of `lifecycle.TwinStatus`."""
+        root = f"http://127.0.0.1:{self._port}"
+        scripts = [s.name for s in self._state.scripts() if self._state.live(s.name) is not None]
+        return {
+            "running": True,
+            "directory": str(self._home.directory),
+            "api_base_url": root + "/client/v4",
+            "account_id": self._identity.account_id,
+            "api_token_file": str(self._home.token_file),
+            "ingress_url": root,
+            "workers": {name: f"{name}.localhost" for name in scripts},
+            "postgres_dsn": self._services.postgres_dsn,
+            "s3_endpoint": self._services.s3_endpoint,
+            "s3_credentials_file": str(self._services.s3_credentials_file),
+            "buckets": [name for name, _created in self._state.buckets()],
+            "outbox": str(self._services.outbox),
+            "unknown_routes": self._state.unknown_routes(),
+            "pids": self._pids(),
+            "faults": [f"{f.kind.value}{f' {f.target}' if f.target else ''}" for f in self._faults.active()],
+            "failed": self._failed,
+        }
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the daemon of a folder; 0 after a clean stop, the error's exit code with its text as the last line else."""
+    home = Home(Path(arguments[0]))
+    port = int(arguments[1]) if len(arguments) > 1 else None
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    home.create()
+    try:
+        with home.held():
+            asyncio.run(Daemon(home, port).run())
+            home.remove_note()
+    except BackoutError as error:
+        _LOG.exception("the twin ended")
+        sys.stderr.write(f"{error}{f' ({error.hint})' if error.hint else ''}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
