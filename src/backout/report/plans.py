@@ -1,0 +1,67 @@
+"""A plan, a refusal and a verification as a person reads them on a terminal; pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.model.verdict import CriterionState, Verification
+from backout.report.text import Paint, fields, plain, wrapped
+
+if TYPE_CHECKING:
+    from backout.model.plan import Plan, PlanRefused
+
+SIGNS = {
+    CriterionState.PASSED: ("good", "✓"),
+    CriterionState.FAILED: ("bad", "✗"),
+    CriterionState.WAITING: ("warn", "…"),
+    CriterionState.UNMEASURED: ("warn", "?"),
+    CriterionState.NOT_SET_UP: ("dim", "-"),
+}
+
+
+def plan_text(plan: Plan, *, width: int = 80, paint: Paint = plain) -> str:
+    """Return the plan: why, target, what was passed over, the steps, what a person would type, what is not covered."""
+    heading = paint("strong", f"Plan to {_verb(plan)} {plan.environment}") + paint("dim", f"  (plan {plan.hash[:8]})")
+    rows = [("why", plan.why)]
+    for note in plan.notes:
+        label, _, rest = note.partition(" ")
+        rows.append((label, rest) if label in ("target", "not") else ("note", note))
+    lines = [heading, *fields(rows, width, paint=paint), ""]
+    for number, step in enumerate(plan.steps, start=1):
+        lines += wrapped(step.title, width, indent=f"  {number}. ", hanging="     ")
+        if step.equivalent:
+            lines.append(paint("dim", f"     $ {step.equivalent}"))
+    if plan.not_covered:
+        lines.append("")
+        lines += fields([("not covered", text) for text in plan.not_covered], width, paint=paint)
+    return "\n".join(lines)
+
+
+def _verb(plan: Plan) -> str:
+    return {"guard": "watch", "rollback": "roll back", "recover": "recover", "drill": "drill"}[plan.kind]
+
+
+def refused_text(refused: PlanRefused, *, width: int = 80, paint: Paint = plain) -> str:
+    """Return why there is no plan, which versions were looked at, and what is allowed instead."""
+    lines = [paint("bad", "Refused") + f" by safety rule {refused.rule}"]
+    lines += wrapped(refused.reason, width, indent="  ")
+    if refused.rejections:
+        lines += ["", *fields([(f"not {r.version[:8]}", r.reason) for r in refused.rejections], width, paint=paint)]
+    if refused.options:
+        lines += ["", "What is allowed:"]
+        for option in refused.options:
+            lines += wrapped(option, width, indent="  - ", hanging="    ")
+    return "\n".join(lines)
+
+
+def verification_text(verification: Verification, *, width: int = 80, paint: Paint = plain) -> str:
+    """Return the success criteria as a checklist, and the conclusion."""
+    lines = []
+    for result in verification.criteria:
+        role, sign = SIGNS[result.state]
+        text = wrapped(f"{result.name}: {result.evidence}", width - 4, hanging="  ")
+        lines.append(f"  {paint(role, sign)} {text[0]}")
+        lines += [f"    {line}" for line in text[1:]]
+    word = {True: paint("good", "Verified"), False: paint("bad", "NOT verified"), None: paint("warn", "Not proven")}
+    lines += wrapped(f"{word[verification.verified]}: {verification.summary}", width)
+    return "\n".join(lines)

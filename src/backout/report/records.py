@@ -1,0 +1,50 @@
+"""The versioned JSON envelope: every `--json` answer is one object whose `schema` names its shape; docs/json.md."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+VERSION = 1
+
+
+def envelope(name: str, payload: Mapping[str, object], *, version: int = VERSION) -> dict[str, object]:
+    """Return the payload as JSON values (dataclasses, enums and paths resolved) with its `schema` in front.
+
+    >>> envelope("status", {"live": None})
+    {'schema': 'backout.status/1', 'live': None}
+    """
+    values = msgspec.to_builtins(dict(payload), enc_hook=str, str_keys=True)
+    return {"schema": f"backout.{name}/{version}", **values}
+
+
+def encode(record: Mapping[str, object]) -> str:
+    """Return one line of JSON; what is not a number in JSON (NaN, infinity) is null."""
+    return msgspec.json.encode(record).decode()
+
+
+def timestamp(unix_s: float | None) -> str | None:
+    """Return Unix seconds as RFC 3339 in UTC with milliseconds, None as None.
+
+    >>> timestamp(1796132025.25)
+    '2026-12-01T12:13:45.250Z'
+    """
+    if unix_s is None:
+        return None
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def mapped(value: object, change: Callable[[str], str]) -> object:
+    """Return JSON values with every string, keys included, changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {change(str(key)): mapped(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [mapped(item, change) for item in value]
+    return value

@@ -1,0 +1,71 @@
+"""The one mask for everything that leaves the process: registered values in every spelling, and known shapes."""
+
+from __future__ import annotations
+
+import base64
+import re
+from urllib.parse import quote, quote_plus
+
+MASK = "***"
+_SHORTEST = 6
+_SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {MASK}"),
+    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://[^\s:/@'\"]*):[^\s/'\"]+@"), rf"\1:{MASK}@"),
+    (re.compile(r"(?i)\b(password|passwd|secret|token|api[_-]?key)=(?!\*\*\*)[^\s&;,'\"]+"), rf"\1={MASK}"),
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), MASK),
+)
+
+
+class Redactor:
+    """Knows the secrets of one process and masks them in text.
+
+    >>> redactor = Redactor()
+    >>> redactor.register("s3cr3t value")
+    >>> redactor.redact("?k=s3cr3t%20value, Authorization: Bearer abcdefgh1234")
+    '?k=***, Authorization: Bearer ***'
+    """
+
+    def __init__(self) -> None:
+        self._allowed: set[str] = set()
+        self._spellings: set[str] = set()
+        self._pattern: re.Pattern[str] | None = None
+
+    def register(self, value: str) -> None:
+        """Mask this value from now on, also URL-encoded, in base64 (any alignment) and in JSON; short ones are not."""
+        if len(value) < _SHORTEST:
+            return
+        for line in {value, *value.splitlines()}:
+            if len(line) >= _SHORTEST:
+                self._spellings |= _spellings(line)
+        longest_first = sorted(self._spellings, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, longest_first)))
+
+    def allow(self, text: str) -> None:
+        """Never mask this very text: the twin's own loopback connection string, made up for this run."""
+        self._allowed.add(text)
+
+    def redact(self, text: str) -> str:
+        """Return the text with every secret in it masked."""
+        for allowed in self._allowed:
+            if allowed in text:
+                return allowed.join(self._masked(part) for part in text.split(allowed))
+        return self._masked(text)
+
+    def _masked(self, text: str) -> str:
+        if self._pattern:
+            text = self._pattern.sub(MASK, text)
+        for shape, mask in _SHAPES:
+            text = shape.sub(mask, text)
+        return text
+
+
+def _spellings(value: str) -> set[str]:
+    raw = value.encode()
+    found = {value, quote(value, safe=""), quote_plus(value), value.replace("\\", "\\\\").replace('"', '\\"')}
+    for lead in range(3):
+        # Whatever stands before a value in a base64 text shifts it; only the characters that it alone decides are fixed.
+        padded = base64.b64encode(b"\0" * lead + raw)
+        start = (lead * 8 + 5) // 6
+        certain = padded[start : start + (len(raw) * 8 - (start * 6 - lead * 8)) // 6].decode()
+        found |= {certain, certain.replace("+", "-").replace("/", "_")}
+    return {spelling for spelling in found if len(spelling) >= _SHORTEST}

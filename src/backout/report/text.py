@@ -1,0 +1,60 @@
+"""Laying out text for a terminal of any width; pure. Colour is a role, never the only carrier of meaning."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+
+Paint = Callable[[str, str], str]
+"""(role, text) -> text; roles: good, bad, warn, dim, strong."""
+
+
+def plain(role: str, text: str) -> str:  # noqa: ARG001 the Paint protocol
+    """Return the text as it is."""
+    return text
+
+
+def wrapped(text: str, width: int, *, indent: str = "", hanging: str | None = None) -> list[str]:
+    """Return the text in lines of at most `width`, words (ids, commands) never broken."""
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent if hanging is None else hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+    ) or [indent]
+
+
+def fields(rows: Sequence[tuple[str, str]], width: int, *, indent: str = "  ", paint: Paint = plain) -> list[str]:
+    """Return `label  text` lines, the labels in one column, long texts hanging under their first word.
+
+    >>> fields([("why", "it fails"), ("target", "v41")], 80)
+    ['  why     it fails', '  target  v41']
+    """
+    column = max((len(label) for label, _ in rows), default=0)
+    lines: list[str] = []
+    for label, text in rows:
+        start = f"{indent}{label:<{column}}  "
+        found = wrapped(text, width, indent=start, hanging=" " * len(start))
+        found[0] = indent + paint("dim", f"{label:<{column}}") + found[0][len(indent) + column :]
+        lines += found
+    return lines
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, paint: Paint = plain) -> list[str]:
+    """Return an aligned table; the last column is cut (with an ellipsis) to fit the width.
+
+    >>> table(("A", "B"), [("x", "long text here")], 10)
+    ['A  B', 'x  long t…']
+    """
+    columns = len(head)
+    sizes = [max(len(head[i]), *(len(row[i]) for row in rows)) if rows else len(head[i]) for i in range(columns)]
+    room = max(4, width - sum(sizes[:-1]) - 2 * (columns - 1))
+    lines = []
+    for number, row in enumerate((head, *rows)):
+        last = row[-1] if len(row[-1]) <= room else row[-1][: room - 1] + "…"
+        cells = [cell.ljust(size) for cell, size in zip(row[:-1], sizes[:-1], strict=True)]
+        text = "  ".join([*cells, last]).rstrip()
+        lines.append(paint("dim", text) if number == 0 else text)
+    return lines

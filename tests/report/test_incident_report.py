@@ -1,0 +1,158 @@
+"""The incident report tells what the journal holds, in the runbook's template, and leaves the human parts open."""
+
+from __future__ import annotations
+
+import msgspec
+
+from backout.model.incident import Event, Run, RunState
+from backout.model.plan import Equivalents, Json, Plan
+from backout.model.policy import Mode
+from backout.model.verdict import (
+    Cause,
+    CriterionResult,
+    CriterionState,
+    Decision,
+    StreamEvidence,
+    Verdict,
+    Verification,
+)
+from backout.plan.guard import plan_guard
+from backout.plan.rollback import Request, plan_rollback
+from backout.report.incident import OPEN, file_name, render
+from backout.report.plans import plan_text, verification_text
+from backout.report.timeline import tell
+
+from situations import deployment, situation, stable, version
+
+T = 1_795_600_800.0  # 2026-11-25T10:00:00Z
+GOOD, BAD = version("aaaa1111-good", T - 3600), version("bbbb2222-bad", T)
+SIGHT = situation(
+    (GOOD, BAD),
+    (deployment("d1", T - 3600, (GOOD.id, 100)), deployment("d2", T, (BAD.id, 100))),
+    marks=(stable(GOOD.id, T - 1800, code=GOOD.code_hash),),
+    now=T + 1,
+)
+EVIDENCE = StreamEvidence(
+    "errors", 61, 412, 0.002, "the hour before", 8.6, "61 of 412 requests failed against 0.2 % before"
+)
+DECISION = Decision(
+    Verdict.REGRESSED,
+    Cause.ERRORS,
+    T + 7,
+    BAD.id,
+    "61 of 412 requests failed against 0.2 % before",
+    (EVIDENCE,),
+    7,
+    412,
+    61,
+)
+VERIFIED = Verification(
+    verified=True,
+    criteria=(
+        CriterionResult("health check returns 200", CriterionState.PASSED, "3 of 3 probes", T + 11),
+        CriterionResult("email operational or degraded", CriterionState.NOT_SET_UP, "no email service is configured"),
+    ),
+    started_at=T + 9,
+    ended_at=T + 20,
+    summary="every criterion that could be measured is met",
+)
+
+
+def rollback_plan() -> Plan:
+    request = Request(message="guard: it fails", cause="guard-1", detected=DECISION.reason, detected_at=T + 7)
+    plan = plan_rollback(SIGHT, request, Equivalents("wrangler rollback {version} --message {message}"))
+    assert isinstance(plan, Plan)
+    return plan
+
+
+def runs() -> tuple[Run, Run]:
+    watch = plan_guard(SIGHT, mode=Mode.ACT, for_s=900)
+    return (
+        Run("guard-1", "production", watch, RunState.DONE, T + 1, T + 8, 2),
+        Run("rollback-1", "production", rollback_plan(), RunState.RUNNING, T + 8, None, 4),
+    )
+
+
+def events() -> list[Event]:
+    def event(number: int, at: float, run: str, step: int | None, kind: str, **data: Json) -> Event:
+        return Event(number, T + at, "production", run, step, kind, data, "ops@host")
+
+    return [
+        event(1, 1, "guard-1", None, "run.submitted"),
+        event(2, 1, "guard-1", 0, "step.start", attempt=1),
+        event(3, 7, "guard-1", 0, "step.progress", verdict="regressed", reason=DECISION.reason),
+        event(
+            4, 7, "guard-1", 0, "step.ok", result={"verdict": "regressed", "decision": msgspec.to_builtins(DECISION)}
+        ),
+        event(5, 8, "rollback-1", None, "run.submitted"),
+        event(6, 8, "rollback-1", 0, "step.start", attempt=2),
+        event(7, 8.5, "rollback-1", 0, "step.ok", result={"deployment": "d3", "version": GOOD.id, "at": T + 8.4}),
+        event(8, 9, "rollback-1", 1, "step.ok", result={"version": GOOD.id, "deployment": "d3"}),
+        event(9, 20, "rollback-1", 3, "step.ok", result=msgspec.to_builtins(VERIFIED)),
+    ]
+
+
+def test_report_has_the_runbooks_sections_in_order_with_the_facts() -> None:
+    """Every section of the template is there, in order, and the times are the journal's."""
+    incident = tell(runs(), events())
+    text = render(incident, (("TypeError: x is undefined", 61),))
+    sections = [line for line in text.splitlines() if line.startswith("#")]
+    assert [s.strip("# ") for s in sections[1:]] == [
+        "Summary", "Timeline", "Root Cause", "Resolution", "Prevention", "Action Items",
+    ]  # fmt: skip
+    assert sections[0].startswith("# Incident Report: 2026-11-25 production")
+    for line in (
+        f"- 10:00:00 - Deployment initiated: version {BAD.id} went live",
+        "- 10:00:07 - Issue detected: 61 of 412 requests failed against 0.2 % before",
+        f"- 10:00:08 - Rollback initiated to version {GOOD.id}",
+        "- 10:00:20 - Service restored",
+        "- 61 x `TypeError: x is undefined`",
+        "[x] health check returns 200",
+        "[ ] email operational or degraded: not set up",
+    ):
+        assert line in text, line
+    assert "Resumed after an interruption" in text
+    assert "It was detected after 7.0 s" in text
+
+
+def test_the_human_parts_stand_visibly_open() -> None:
+    """What only people know is asked for, not invented."""
+    text = render(tell(runs(), events()))
+    root_cause = text.split("## Root Cause")[1].split("## Resolution")[0]
+    prevention = text.split("## Prevention")[1].split("## Action Items")[0]
+    assert OPEN in root_cause
+    assert OPEN in prevention
+    assert text.count("- [ ] ") >= 5
+
+
+def test_a_held_incident_says_that_nothing_was_changed() -> None:
+    """Where the guard was not allowed to act, the report says why and claims no rollback."""
+    watch, _ = runs()
+    text = render(tell([watch], events()[:4], held="guard only observes"))
+    assert "Nothing was changed by backout." in text
+    assert "Not acted on: guard only observes." in text
+    assert "quarantined" not in text
+
+
+def test_file_name_is_a_date_and_a_harmless_slug() -> None:
+    """No title can leave the folder."""
+    incident = tell(runs(), events())
+    assert file_name(incident) == "2026-11-25-production-errors-after-the-deployment-of-bbbb2222.md"
+
+
+def test_plan_reads_well_at_80_and_120_columns() -> None:
+    """No prose line is wider than asked; commands stay whole, so that they can be copied."""
+    for width in (80, 120):
+        for line in plan_text(rollback_plan(), width=width).splitlines():
+            assert len(line) <= width or line.lstrip().startswith("$"), line
+    text = plan_text(rollback_plan(), width=80)
+    assert f"target  {GOOD.id}: proven stable" in text.replace("\n", " ")
+    assert "$ wrangler rollback aaaa1111-good --message 'guard: it fails'" in text
+
+
+def test_verification_is_a_checklist_with_words_beside_the_signs() -> None:
+    """Each criterion has a sign and its evidence; the conclusion is a word, not a colour."""
+    text = verification_text(VERIFIED)
+    assert "✓ health check returns 200: 3 of 3 probes" in text
+    assert "- email operational or degraded: no email service is configured" in text
+    assert text.splitlines()[-1].startswith("Verified:")
