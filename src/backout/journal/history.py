@@ -1,0 +1,183 @@
+"""Runs as folded from their events; the rule: a run's state is computed from the record, never stored beside it.
+
+Kinds of events: `run.submitted`, `run.driven` (a holder took it), `run.asked` (abort, decide:done, decide:retry),
+`run.interrupted`, `run.blocked`, `run.ok`, `run.failed`, `run.aborted`; `step.start`, `step.ok`, `step.failed`,
+`step.interrupted`, `step.progress`; `mark`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from backout.model.incident import Run, RunState
+from backout.model.plan import Plan, PlanKind, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from backout.model.incident import Event
+    from backout.model.plan import Json
+
+OVER = {"run.ok": RunState.DONE, "run.failed": RunState.FAILED, "run.aborted": RunState.ABORTED}
+"""The events that end a run and free its environment."""
+
+DECISIONS = ("decide:done", "decide:retry")
+
+
+def plan_data(plan: Plan) -> dict[str, object]:
+    """Return all fields of the plan as JSON."""
+    return {
+        "kind": str(plan.kind),
+        "environment": plan.environment,
+        "why": plan.why,
+        "steps": [
+            {
+                "action": step.action,
+                "title": step.title,
+                "args": step.args,
+                "equivalent": step.equivalent,
+                "irreversible": step.irreversible,
+            }
+            for step in plan.steps
+        ],
+        "notes": plan.notes,
+        "not_covered": plan.not_covered,
+        "cause": plan.cause,
+    }
+
+
+def plan_of(data: Mapping[str, object]) -> Plan:
+    """Return the plan that `plan_data` stored; unknown fields of a later version are left out."""
+    steps = cast("list[dict[str, object]]", data["steps"])
+    return Plan(
+        PlanKind(str(data["kind"])),
+        str(data["environment"]),
+        str(data["why"]),
+        tuple(
+            Step(
+                str(step["action"]),
+                str(step["title"]),
+                cast("dict[str, Json]", step["args"]),
+                str(step["equivalent"]),
+                bool(step["irreversible"]),
+            )
+            for step in steps
+        ),
+        tuple(cast("list[str]", data["notes"])),
+        tuple(cast("list[str]", data["not_covered"])),
+        str(data["cause"]),
+    )
+
+
+@dataclass(slots=True)
+class StepRecord:
+    """What is recorded of one step: `attempts` starts, and whether it ended well; `decision` is a person's answer."""
+
+    attempts: int = 0
+    done: bool = False
+    result: Json = None
+    decision: str = ""
+    decided_by: str = ""
+
+
+@dataclass(slots=True)
+class RunRecord:
+    """A run as its events tell it."""
+
+    id: str
+    environment: str
+    plan: Plan
+    hash: str
+    actor: str
+    submitted_at: float
+    steps: list[StepRecord]
+    end: RunState | None = None
+    ended_at: float | None = None
+    successor: str = ""
+    blocked: int | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has ended."""
+        return self.end is not None
+
+    @property
+    def open_step(self) -> int | None:
+        """Index of the step that was begun and not ended, or None."""
+        return next((i for i, step in enumerate(self.steps) if step.attempts and not step.done), None)
+
+    @property
+    def next_step(self) -> int | None:
+        """Index of the first step that is not done, or None."""
+        return next((i for i, step in enumerate(self.steps) if not step.done), None)
+
+    @property
+    def steps_done(self) -> int:
+        """How many steps have ended well."""
+        return sum(step.done for step in self.steps)
+
+    def doing(self) -> str:
+        """Return what the run is at, for messages."""
+        index = self.next_step
+        if index is None:
+            return "ending"
+        return f"at step {index + 1} of {len(self.steps)}: {self.plan.steps[index].title}"
+
+    def run(self, holder: str) -> Run:
+        """Return the run for readers; `holder` names the live holder, "" when there is none."""
+        if self.end is not None:
+            state = self.end
+        elif holder:
+            state = RunState.RUNNING
+        else:
+            state = RunState.INTERRUPTED if self.blocked is None else RunState.BLOCKED
+        return Run(
+            self.id,
+            self.environment,
+            self.plan,
+            state,
+            self.submitted_at,
+            self.ended_at,
+            self.steps_done,
+            holder,
+            self.actor,
+        )
+
+    def take(self, event: Event) -> None:
+        """Take one event more."""
+        kind, data = event.kind, event.data
+        if event.step is not None and event.step < len(self.steps):
+            self._take_step(self.steps[event.step], event)
+        if kind in OVER:
+            self.end, self.ended_at = OVER[kind], event.at
+            self.successor = str(data.get("next") or "")
+        elif kind == "run.blocked":
+            self.blocked = event.step
+
+    def _take_step(self, step: StepRecord, event: Event) -> None:
+        if event.kind == "step.start":
+            step.attempts += 1
+            step.decision = ""
+            self.blocked = None
+        elif event.kind == "step.ok":
+            step.done, step.result = True, event.data.get("result")
+            self.blocked = None
+        elif event.kind == "run.asked":  # an abort is of no step
+            step.decision = str(event.data["what"]).removeprefix("decide:")
+            step.decided_by = event.actor
+            self.blocked = None
+
+
+def fold(events: Iterable[Event]) -> dict[str, RunRecord]:
+    """Return the records by run id, in order of submission; events of no submitted run are left out."""
+    records: dict[str, RunRecord] = {}
+    for event in events:
+        if event.kind == "run.submitted":
+            plan = plan_of(cast("dict[str, object]", event.data["plan"]))
+            steps = [StepRecord() for _ in plan.steps]
+            plan_hash = str(event.data["hash"])
+            records[event.run] = RunRecord(event.run, event.environment, plan, plan_hash, event.actor, event.at, steps)
+        elif event.run in records:
+            records[event.run].take(event)
+    return records

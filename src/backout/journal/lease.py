@@ -1,0 +1,213 @@
+"""Who drives runs in an environment; the rule: every take raises the fence, and a write with an old one is refused.
+
+A lease runs out by itself (a dead host), and on one host the file lock tells at once that its holder is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from backout.errors import BackoutError, Busy
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+
+_COMMAND_CHARACTERS = 120
+
+
+def rfc3339(at: float) -> str:
+    """Return Unix seconds as RFC 3339 UTC, to the second.
+
+    >>> rfc3339(0.0)
+    '1970-01-01T00:00:00Z'
+    """
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process; `start` tells it from a later one with the same pid, "" where the system does not say."""
+
+    host: str
+    pid: int
+    start: str
+    command: str = ""
+
+    def __str__(self) -> str:
+        """Render the form of messages."""
+        return f"pid {self.pid} on {self.host}" + (f" ({self.command})" if self.command else "")
+
+    def same_process(self, other: Holder) -> bool:
+        """Whether both are the same process."""
+        return (self.host, self.pid, self.start) == (other.host, other.pid, other.start)
+
+    def is_alive(self) -> bool:
+        """Whether that very process still runs; only meaningful on its own host."""
+        return _process_start(self.pid) == self.start if self.start else _pid_exists(self.pid)
+
+
+def _process_start(pid: int) -> str:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return ""
+    # proc(5): field 3 is the state (Z: dead, not yet waited for), field 22 the start in ticks since boot.
+    return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
+
+
+def _pid_exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@lru_cache(maxsize=1)
+def _start_of(pid: int) -> str:
+    return _process_start(pid)
+
+
+def myself(host: str | None = None) -> Holder:
+    """Return this process, as a holder on `host` (by default this machine's name)."""
+    words = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv else ""
+    pid = os.getpid()
+    return Holder(host or os.uname().nodename, pid, _start_of(pid), words[:_COMMAND_CHARACTERS])
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One environment's lease as stored; `holder` is None after a release."""
+
+    environment: str
+    fence: int
+    run: str
+    holder: Holder | None
+    since: float
+    expires_at: float
+
+    def is_live(self, me: Holder, now: float) -> bool:
+        """Whether somebody drives, as far as a reader can tell without touching the lock."""
+        if self.holder is None:
+            return False
+        return self.holder.is_alive() if self.holder.host == me.host else now < self.expires_at
+
+    def is_free(self, me: Holder, now: float, *, locked: bool) -> bool:
+        """Whether `me` may take it; `locked` says whether `me` got the file lock.
+
+        On the holder's own host a live process is believed as long as it keeps the file lock, however late its
+        heartbeat is (it may be stopped, not gone); from another host only the expiry counts.
+        """
+        if self.holder is None:
+            return locked
+        expired = self.expires_at <= now
+        if self.holder.host != me.host:
+            return expired
+        alive = self.holder.is_alive()
+        if locked:
+            return expired or not alive or self.holder.same_process(me)
+        return expired and not alive
+
+    def who(self) -> str:
+        """Return who holds it since when, for messages."""
+        return f"{self.holder}, since {rfc3339(self.since)}" if self.holder else "a process that is just starting"
+
+
+_COLUMNS = "environment, fence, run, host, pid, process_start, command, since, expires_at"
+
+
+def read(connection: sqlite3.Connection, environment: str) -> Lease | None:
+    """Return the environment's lease, or None when there never was one."""
+    row = connection.execute(f"SELECT {_COLUMNS} FROM lease WHERE environment = ?", (environment,)).fetchone()  # noqa: S608 constant columns
+    if row is None:
+        return None
+    holder = Holder(row[3], row[4], row[5], row[6]) if row[3] else None
+    return Lease(row[0], row[1], row[2], holder, row[7], row[8])
+
+
+def write(connection: sqlite3.Connection, lease: Lease) -> None:
+    """Store a taken lease; the fence must be higher than before (a trigger refuses a lower one)."""
+    holder = lease.holder
+    values = (holder.host, holder.pid, holder.start, holder.command) if holder else ("", 0, "", "")
+    connection.execute(
+        f"INSERT INTO lease ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (environment) DO UPDATE SET"  # noqa: S608
+        " fence = excluded.fence, run = excluded.run, host = excluded.host, pid = excluded.pid,"
+        " process_start = excluded.process_start, command = excluded.command, since = excluded.since,"
+        " expires_at = excluded.expires_at",
+        (lease.environment, lease.fence, lease.run, *values, lease.since, lease.expires_at),
+    )
+
+
+def extend(connection: sqlite3.Connection, lease: Lease, expires_at: float) -> None:
+    """Move the expiry, or raise Busy when the lease is no longer this one; the check and the move are one statement."""
+    changed = connection.execute(
+        "UPDATE lease SET expires_at = ? WHERE environment = ? AND fence = ?",
+        (expires_at, lease.environment, lease.fence),
+    ).rowcount
+    if not changed:
+        raise lost(lease, read(connection, lease.environment))
+
+
+def check(connection: sqlite3.Connection, lease: Lease) -> None:
+    """Raise Busy when the lease is no longer this one."""
+    now = read(connection, lease.environment)
+    if now is None or now.fence != lease.fence:
+        raise lost(lease, now)
+
+
+def release(connection: sqlite3.Connection, lease: Lease) -> None:
+    """Give the lease back; when it is no longer this one, nothing happens."""
+    connection.execute(
+        "UPDATE lease SET host = '', pid = 0, process_start = '', command = '', expires_at = 0"
+        " WHERE environment = ? AND fence = ?",
+        (lease.environment, lease.fence),
+    )
+
+
+def lost(lease: Lease, now: Lease | None) -> Busy:
+    """Return the error of a process whose lease was taken over while it was silent."""
+    by = f"run {now.run}, {now.who()}" if now and now.holder else "another process"
+    return Busy(
+        f"{lease.environment} was taken over by {by}, while this process was silent for too long; it stops here",
+        where=lease.run,
+        hint=f"backout runs show {lease.run}",
+    )
+
+
+class Heartbeat:
+    """A thread that calls `beat` every `every_s` seconds until it leaves the `with` block.
+
+    An error of one beat is not this thread's matter: the next write of the run meets it and says it.
+    """
+
+    def __init__(self, beat: Callable[[], None], every_s: float) -> None:
+        self._beat = beat
+        self._every_s = every_s
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="backout-heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Start."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop, and wait for a beat that is under way."""
+        self._done.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._done.wait(self._every_s):
+            with suppress(BackoutError):
+                self._beat()

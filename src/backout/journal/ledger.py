@@ -1,0 +1,135 @@
+"""What the holder of a lease may write; the rule: each write re-checks the fence in its own transaction."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from backout import __version__
+from backout.journal import lease as leases
+from backout.journal.chain import COLUMNS
+from backout.journal.history import RunRecord, fold, plan_data
+from backout.journal.store import Entry, Store, Transaction, event_of
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Mapping
+
+    from backout.journal.lease import Lease
+    from backout.model.incident import Event
+    from backout.model.plan import Json, Plan
+
+# The condition is written as in the partial index, or SQLite does not use it.
+_OF_RUN = f"SELECT {COLUMNS} FROM event WHERE run = ? AND kind <> 'step.progress' ORDER BY seq"  # noqa: S608
+_PROGRESS = "SELECT data FROM event WHERE run = ? AND step = ? AND kind = 'step.progress' ORDER BY seq DESC LIMIT 1"
+_ABORT = "SELECT 1 FROM event WHERE run = ? AND kind <> 'step.progress' AND kind = 'run.asked' AND data LIKE ? LIMIT 1"
+
+
+def load(connection: sqlite3.Connection, run: str) -> RunRecord | None:
+    """Return the run with exactly this id, or None."""
+    return fold(event_of(row) for row in connection.execute(_OF_RUN, (run,))).get(run)
+
+
+def newest(connection: sqlite3.Connection, environment: str) -> RunRecord | None:
+    """Return the run submitted last: the only one that can be unfinished, as no other is accepted before its end."""
+    query = "SELECT run FROM event WHERE kind = 'run.submitted' AND environment = ? ORDER BY seq DESC LIMIT 1"
+    row = connection.execute(query, (environment,)).fetchone()
+    return load(connection, row[0]) if row else None
+
+
+def submission(connection: sqlite3.Connection, plan: Plan, reason: str) -> Entry:
+    """Return the entry that accepts the plan, the whole plan in it, under an id that no run has."""
+    plan_hash = plan.hash
+    base = run = f"{plan.kind}-{plan_hash[:8]}"
+    number = 1
+    while connection.execute("SELECT 1 FROM event WHERE run = ? LIMIT 1", (run,)).fetchone():
+        number += 1
+        run = f"{base}-{number}"
+    data = {"plan": plan_data(plan), "hash": plan_hash, "reason": reason, "cause": plan.cause, "version": __version__}
+    return Entry("run.submitted", run, data=data)
+
+
+class Ledger:
+    """The journal in the hands of the lease's holder.
+
+    Args:
+        notify: sees each event after its commit. ttl_s: every write moves the lease's expiry this far ahead.
+    """
+
+    def __init__(
+        self, store: Store, lease: Lease, *, ttl_s: float, actor: str, notify: Callable[[Event], None] | None
+    ) -> None:
+        self._store = store
+        self._ttl_s = ttl_s
+        self._actor = actor
+        self._notify = notify
+        self.lease = lease
+
+    @property
+    def run(self) -> str:
+        """Id of the run that is being driven."""
+        return self.lease.run
+
+    def load(self) -> RunRecord:
+        """Return the run being driven as recorded now."""
+        with self._store.reading() as connection:
+            record = load(connection, self.run) if connection else None
+        assert record is not None, self.run  # noqa: S101 it was found before its lease was taken, and nothing is deleted
+        return record
+
+    def record(self, *entries: Entry) -> None:
+        """Append the entries in one transaction. Raises Busy when the lease was taken over."""
+        with self._store.write("+".join(entry.kind for entry in entries)) as transaction:
+            self.renew(transaction)
+            for entry in entries:
+                transaction.append(entry, environment=self.lease.environment, actor=self._actor)
+        self.tell(transaction.events)
+
+    def hand_over(self, entry: Entry, plan: Plan, reason: str) -> None:
+        """End this run with `entry` and go on with a new one of the same environment, in one transaction."""
+        before = self.lease
+        with self._store.write(f"{entry.kind}+run.ok+run.submitted") as transaction:
+            leases.check(transaction.connection, before)
+            successor = submission(transaction.connection, replace(plan, cause=before.run), reason)
+            for step in (entry, Entry("run.ok", before.run, data={"next": successor.run}), successor):
+                transaction.append(step, environment=before.environment, actor=self._actor)
+            lease = replace(before, run=successor.run, expires_at=transaction.now + self._ttl_s)
+            leases.write(transaction.connection, lease)
+        self.lease = lease
+        self.tell(transaction.events)
+
+    def renew(self, transaction: Transaction) -> None:
+        """Check the fence and move the expiry within a transaction. Raises Busy when the lease was taken over."""
+        leases.extend(transaction.connection, self.lease, transaction.now + self._ttl_s)
+
+    def beat(self) -> None:
+        """Move the expiry while a step is silent."""
+        with self._store.write("heartbeat") as transaction:
+            self.renew(transaction)
+
+    def check(self) -> None:
+        """Raise Busy when the lease was taken over."""
+        with self._store.reading() as connection:
+            if connection:
+                leases.check(connection, self.lease)
+
+    def release(self) -> None:
+        """Give the lease back, when it is still ours."""
+        with self._store.write("release") as transaction:
+            leases.release(transaction.connection, self.lease)
+
+    def tell(self, events: list[Event]) -> None:
+        """Show committed events to whoever listens."""
+        if self._notify is not None:
+            for event in events:
+                self._notify(event)
+
+    def abort_asked(self) -> bool:
+        """Whether somebody asked to abort this run."""
+        return bool(self._store.rows(_ABORT, (self.run, '%"what":"abort"%')))
+
+    def last_progress(self, step: int) -> Mapping[str, Json] | None:
+        """Return the newest progress of the step, over all attempts."""
+        rows: list[tuple[Any, ...]] = self._store.rows(_PROGRESS, (self.run, step))
+        return json.loads(rows[0][0]) if rows else None

@@ -1,0 +1,46 @@
+"""Marks on versions as events; the rule: a mark is never changed, a later one speaks louder."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from backout.journal.store import Entry
+from backout.model.deployment import Mark, VersionId, VersionMark
+
+if TYPE_CHECKING:
+    import sqlite3
+
+_QUERY = "SELECT data FROM event WHERE kind = 'mark' AND environment = ? ORDER BY seq"
+
+
+def entry_of(mark: VersionMark) -> Entry:
+    """Return the event that records the mark."""
+    data = {
+        "mark": str(mark.mark),
+        "version": mark.version,
+        "code_hash": mark.code_hash,
+        "at": mark.at,
+        "run": mark.run,
+        "why": mark.why,
+        "migration_head": mark.migration_head,
+    }
+    return Entry("mark", mark.run, data=data)
+
+
+def read(connection: sqlite3.Connection, environment: str) -> tuple[VersionMark, ...]:
+    """Return all marks of the environment, oldest first."""
+    return tuple(_mark_of(text) for (text,) in connection.execute(_QUERY, (environment,)))
+
+
+def _mark_of(text: str) -> VersionMark:
+    data = json.loads(text)
+    return VersionMark(
+        Mark(data["mark"]),
+        VersionId(data["version"]),
+        data["code_hash"],
+        data["at"],
+        data["run"],
+        data["why"],
+        data["migration_head"],
+    )

@@ -1,0 +1,317 @@
+"""The adapter of the ports Journal, Runs, Marks and CountsStore on one SQLite file; the rule: readers start nothing."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from backout.errors import Busy, PartlyDone, Refused, UsageError
+from backout.journal import counts as counts_table
+from backout.journal import lease as leases
+from backout.journal import marks as mark_events
+from backout.journal.chain import COLUMNS, ChainReport
+from backout.journal.execute import Driver, aborted, refuse_unknown, resume_hint
+from backout.journal.history import DECISIONS, RunRecord
+from backout.journal.ledger import Ledger, load, newest, submission
+from backout.journal.lock import FileLock, lock_path
+from backout.journal.store import Entry, JournalUnavailable, Store, event_of, unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from backout.journal.lease import Lease
+    from backout.journal.stop import StopRequest
+    from backout.model.deployment import Mark, VersionMark
+    from backout.model.incident import Event, Run
+    from backout.model.plan import Json, Plan
+    from backout.model.signals import Counts
+    from backout.ports import Action, Clock
+
+_PAGE = 500
+
+
+class SqliteJournal:
+    """The journal in `path`, created with its folder at the first write; for several threads, but one drive at a time.
+
+    Args:
+        lease_ttl_s: how long a silent holder on another host is waited for. stop: asked at every step boundary.
+        crash_point: called before and after each commit, with its name; for tests that die there.
+        host: this machine's name in leases, by default what the system says.
+    """
+
+    def __init__(  # noqa: PLR0913 three of them are for tests and rare machines
+        self,
+        path: Path,
+        clock: Clock,
+        *,
+        lease_ttl_s: float = 30.0,
+        stop: StopRequest | None = None,
+        crash_point: Callable[[str], None] | None = None,
+        host: str | None = None,
+        busy_timeout_s: float = 15.0,
+    ) -> None:
+        self._store = Store(path, clock.now, busy_timeout_s=busy_timeout_s, crash_point=crash_point)
+        self._clock = clock
+        self._ttl_s = lease_ttl_s
+        self._stop = stop
+        self._host = host
+        self._ledger: Ledger | None = None
+
+    # --- Journal ----------------------------------------------------------------------------------------------------
+
+    def submit(self, plan: Plan, *, actor: str, reason: str) -> str:
+        """Accept a plan, see `ports.Journal.submit`."""
+        with self._store.write("run.submitted") as transaction:
+            last = newest(transaction.connection, plan.environment)
+            if last is not None and not last.is_over:
+                if last.hash == plan.hash:
+                    return last.id
+                raise self._busy(last, leases.read(transaction.connection, plan.environment), transaction.now)
+            entry = submission(transaction.connection, plan, reason)
+            transaction.append(entry, environment=plan.environment, actor=actor)
+        return entry.run
+
+    def drive(
+        self, run: str, actions: Mapping[str, Action], *, actor: str, notify: Callable[[Event], None] | None = None
+    ) -> Run:
+        """Drive the run and its successors to the end, see `ports.Journal.drive`.
+
+        A run that is over is returned as it is. A run that somebody aborted meanwhile is returned, not raised.
+        """
+        record = self._existing(run)
+        if not record.is_over:
+            refuse_unknown(record, actions)
+            with self._holding(record, actor, notify) as ledger:
+                try:
+                    run = Driver(ledger, actions, self._stop).drive()
+                except JournalUnavailable as error:
+                    resume = resume_hint(ledger.run)
+                    hint = f"{error.hint}; then: {resume}" if error.hint else resume
+                    raise PartlyDone(error.what, where=error.where, hint=hint) from error
+            record = self._existing(run)
+        return self._as_run(record)
+
+    def events(
+        self, *, run: str | None = None, environment: str | None = None, kind: str | None = None, after: int = 0
+    ) -> Iterator[Event]:
+        """Yield events in order, filtered; `kind` may end in `*`. Events written meanwhile are seen too."""
+        wanted = {"run = ?": run, "environment = ?": environment}
+        if kind is not None and kind.endswith("*"):
+            wanted[f"substr(kind, 1, {len(kind) - 1}) = ?"] = kind[:-1]
+        elif kind is not None:
+            wanted["kind = ?"] = kind
+        wanted = {condition: value for condition, value in wanted.items() if value is not None}
+        where = " AND ".join(["seq > ?", *wanted])
+        query = f"SELECT {COLUMNS} FROM event WHERE {where} ORDER BY seq LIMIT {_PAGE}"  # noqa: S608 no value in it
+        while rows := self._store.rows(query, (after, *wanted.values())):
+            yield from map(event_of, rows)
+            after = rows[-1][0]
+
+    def verify_chain(self) -> ChainReport:
+        """Check every event against the hash chain. Raises JournalUnavailable when the file itself is damaged."""
+        return self._store.verify()
+
+    def close(self) -> None:
+        """Close the file; the next use opens it again."""
+        self._store.close()
+
+    # --- Runs -------------------------------------------------------------------------------------------------------
+
+    def runs(self, environment: str | None = None) -> tuple[Run, ...]:
+        """Return all runs, newest first."""
+        condition, values = ("AND environment = ?", (environment,)) if environment is not None else ("", ())
+        query = f"SELECT run FROM event WHERE kind = 'run.submitted' {condition} ORDER BY seq DESC"  # noqa: S608
+        found = [self._load(row[0]) for row in self._store.rows(query, values)]
+        return tuple(self._as_run(record) for record in found if record is not None)
+
+    def find(self, run: str) -> Run | None:
+        """Return one run by id or unambiguous prefix. Raises UsageError naming the runs that an ambiguous one fits."""
+        record = self._find(run)
+        return self._as_run(record) if record else None
+
+    def result(self, run: str, action: str) -> Json:
+        """Return the recorded result of the run's last completed step of that action; None when there is none."""
+        record = self._find(run)
+        if record is None:
+            return None
+        pairs = zip(record.plan.steps, record.steps, strict=True)
+        return next((r.result for s, r in reversed(list(pairs)) if s.action == action and r.done), None)
+
+    def ask(self, run: str, what: str, *, actor: str, reason: str) -> None:
+        """Record a request: `abort`, or for a blocked run `decide:done` or `decide:retry`.
+
+        Asked of a run that handed over, it is meant for the run that goes on. Raises Refused when the run is over, or
+        when there is nothing to decide; UsageError for an unknown run or request.
+        """
+        record = self._existing(run)
+        if what != "abort" and what not in DECISIONS:
+            raise UsageError(f"{what!r} cannot be asked of a run; abort, {' and '.join(DECISIONS)} can", where=run)
+        with self._store.write("run.asked") as transaction:
+            now = load(transaction.connection, record.id) or record
+            _check_request(now, what)
+            step = None if what == "abort" else now.blocked
+            entry = Entry("run.asked", record.id, step, {"what": what, "reason": reason})
+            transaction.append(entry, environment=record.environment, actor=actor)
+        if what == "abort":
+            self._abort_unheld(record, actor)
+
+    # --- Marks ------------------------------------------------------------------------------------------------------
+
+    def mark(self, environment: str, mark: VersionMark, *, actor: str) -> None:
+        """Record a mark; the same mark by the same run on the same version is recorded once."""
+        ledger = self._ledger
+        with self._store.write("mark") as transaction:
+            if ledger is not None and ledger.lease.environment == environment:
+                ledger.renew(transaction)
+            same = (mark.mark, mark.version, mark.run)
+            known = mark_events.read(transaction.connection, environment)
+            if all((m.mark, m.version, m.run) != same for m in known):
+                transaction.append(mark_events.entry_of(mark), environment=environment, actor=actor)
+        if ledger is not None:
+            ledger.tell(transaction.events)
+
+    def marks(self, environment: str) -> tuple[VersionMark, ...]:
+        """Return all marks, oldest first."""
+        with self._store.reading() as connection:
+            return mark_events.read(connection, environment) if connection else ()
+
+    def marked(self, environment: str, version: str, mark: Mark) -> VersionMark | None:
+        """Return the latest such mark of this version, or None."""
+        found = [m for m in self.marks(environment) if m.version == version and m.mark is mark]
+        return found[-1] if found else None
+
+    # --- CountsStore ------------------------------------------------------------------------------------------------
+
+    def keep(self, environment: str, counts: Sequence[Counts]) -> None:
+        """Store counts; a row for the same version and second replaces the earlier one."""
+        if counts:
+            with self._store.write("counts") as transaction:
+                counts_table.keep(transaction, environment, counts)
+
+    def kept(self, environment: str, since: int, until: int) -> tuple[Counts, ...]:
+        """Return the stored counts of the seconds in [since, until), by second and version."""
+        with self._store.reading() as connection:
+            return counts_table.kept(connection, environment, since, until) if connection else ()
+
+    def save_checkpoint(self, run: str, name: str, data: Json) -> None:
+        """Store the newest state of a detector. Raises Busy when the run was driven here and is taken over."""
+        ledger = self._ledger
+        with self._store.write("checkpoint") as transaction:
+            if ledger is not None and ledger.run == run:
+                ledger.renew(transaction)
+            counts_table.save_checkpoint(transaction, run, name, data)
+
+    def load_checkpoint(self, run: str, name: str) -> Json:
+        """Return the newest state or None."""
+        rows = self._store.rows("SELECT data FROM checkpoint WHERE run = ? AND name = ?", (run, name))
+        return json.loads(rows[0][0]) if rows else None
+
+    def prune(self, older_than: float) -> int:
+        """Delete counts and checkpoints from before that time (Unix seconds), no events; return how many rows went."""
+        with self._store.write("prune") as transaction:
+            return counts_table.prune(transaction, older_than)
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _load(self, run: str) -> RunRecord | None:
+        with self._store.reading() as connection:
+            return load(connection, run) if connection else None
+
+    def _find(self, run: str) -> RunRecord | None:
+        query = "SELECT run FROM event WHERE kind = 'run.submitted' AND substr(run, 1, ?) = ? ORDER BY seq"
+        ids = [row[0] for row in self._store.rows(query, (len(run), run))] if run else []
+        if run not in ids and len(ids) > 1:
+            raise UsageError(f"{run!r} is not one run: it may be {', '.join(ids)}", hint="backout runs list")
+        return self._load(run if run in ids else ids[0]) if ids else None
+
+    def _existing(self, run: str) -> RunRecord:
+        """Return the run, or the last one that it handed over to. Raises UsageError for an unknown one."""
+        record = self._find(run)
+        while record is not None and record.successor:
+            record = self._load(record.successor)
+        if record is None:
+            raise UsageError(
+                f"there is no run {run!r} in the journal", where=str(self._store.path), hint="backout runs list"
+            )
+        return record
+
+    def _as_run(self, record: RunRecord) -> Run:
+        with self._store.reading() as connection:
+            lease = leases.read(connection, record.environment) if connection else None
+        live = lease is not None and lease.run == record.id and lease.is_live(self._me(), self._clock.now())
+        return record.run(str(lease.holder) if lease and live else "")
+
+    def _me(self) -> leases.Holder:
+        return leases.myself(self._host)
+
+    @contextmanager
+    def _holding(
+        self, record: RunRecord, actor: str, notify: Callable[[Event], None] | None = None
+    ) -> Iterator[Ledger]:
+        """Hold the environment's file lock and lease, the heart beating. Raises Busy when somebody else does."""
+        lock = FileLock(lock_path(self._store.path.parent, record.environment))
+        try:
+            locked = lock.take()
+        except OSError as error:
+            raise unreachable(error, lock.path) from error
+        try:
+            lease, driven = self._acquire(record, actor, locked=locked)
+            ledger = Ledger(self._store, lease, ttl_s=self._ttl_s, actor=actor, notify=notify)
+            self._ledger = ledger
+            try:
+                with leases.Heartbeat(ledger.beat, self._ttl_s / 3):
+                    ledger.tell([driven])
+                    yield ledger
+            finally:
+                self._ledger = None
+                # What cannot be given back runs out, and the kernel frees the file lock in any case.
+                with suppress(JournalUnavailable):
+                    ledger.release()
+        finally:
+            lock.free()
+
+    def _acquire(self, record: RunRecord, actor: str, *, locked: bool) -> tuple[Lease, Event]:
+        me = self._me()
+        with self._store.write("run.driven") as transaction:
+            now = transaction.now
+            before = leases.read(transaction.connection, record.environment)
+            if not (before.is_free(me, now, locked=locked) if before else locked):
+                raise self._busy(record, before, now, driven=True)
+            fence = before.fence + 1 if before else 1
+            lease = leases.Lease(record.environment, fence, record.id, me, now, now + self._ttl_s)
+            leases.write(transaction.connection, lease)
+            data = {"fence": fence, "host": me.host, "pid": me.pid, "command": me.command}
+            if before and before.holder:
+                data["instead_of"] = str(before.holder)
+            driven = transaction.append(
+                Entry("run.driven", record.id, data=data), environment=record.environment, actor=actor
+            )
+        return lease, driven
+
+    def _busy(self, record: RunRecord, lease: Lease | None, now: float, *, driven: bool = False) -> Busy:
+        if driven or (lease is not None and lease.is_live(self._me(), now)):
+            who = f"driven by {lease.who() if lease else 'a process that is just starting'}"
+            hint = f"wait for it, or: backout runs abort {record.id}"
+        else:
+            who = "nobody drives it"
+            hint = f"{resume_hint(record.id)}, or: backout runs abort {record.id}"
+        doing = "waiting for a decision" if record.blocked is not None else record.doing()
+        return Busy(
+            f"{record.environment} is kept by run {record.id}, {doing}; {who}", where=record.environment, hint=hint
+        )
+
+    def _abort_unheld(self, record: RunRecord, actor: str) -> None:
+        """End the run now when nobody drives it; its holder, when there is one, obeys at the next boundary."""
+        with suppress(Busy), self._holding(record, actor) as ledger:
+            now = ledger.load()
+            if not now.is_over:
+                ledger.record(aborted(now))
+
+
+def _check_request(record: RunRecord, what: str) -> None:
+    if record.end is not None:
+        raise Refused(f"the run is over ({record.end})", where=record.id, hint=f"backout runs show {record.id}")
+    if what != "abort" and record.blocked is None:
+        raise Refused("the run waits for no decision", where=record.id, hint=resume_hint(record.id))
