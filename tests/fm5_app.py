@@ -84,6 +84,18 @@ class App:
         return self.ask("GET", path, **headers)
 
 
+SCHEDULE = """import fm5 from "fm5.js";
+export default {
+  async fetch(request, env, ctx) {
+    if (new URL(request.url).pathname !== "/run-schedule") return await fm5.fetch(request, env, ctx);
+    await fm5.scheduled({}, env, ctx);
+    return new Response(null, { status: 204 });
+  },
+};
+"""
+"""The entry module: the bundle, and a path that runs its schedule, which workerd alone never does."""
+
+
 @dataclass(frozen=True)
 class Bindings:
     """What the Worker is bound to.
@@ -99,7 +111,8 @@ class Bindings:
 
 def start(variant: str, bindings: Bindings, directory: Path, port: int) -> subprocess.Popen[bytes]:
     """Start workerd for a variant, its output going to the file `output`; the caller ends it."""
-    (directory / "index.js").write_text(bundle(variant), encoding="utf-8")
+    (directory / "fm5.js").write_text(bundle(variant), encoding="utf-8")
+    (directory / "entry.js").write_text(SCHEDULE, encoding="utf-8")
     (directory / "config.capnp").write_text(_capnp(bindings, port), encoding="utf-8")
     command = (find_workerd(start=FM5), "serve", "config.capnp")
     with (directory / "output").open("wb") as output:
@@ -144,7 +157,7 @@ const config :Workerd.Config = (
   services = [{", ".join(services)}],
   sockets = [(name = "main", address = "127.0.0.1:{port}", http = (), service = "main")]);
 const fm5 :Workerd.Worker = (
-  modules = [(name = "index.js", esModule = embed "index.js")],
+  modules = [(name = "entry.js", esModule = embed "entry.js"), (name = "fm5.js", esModule = embed "fm5.js")],
   compatibilityDate = "2026-10-01",
   bindings = [{", ".join(lines)}]);
 """

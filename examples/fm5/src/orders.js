@@ -31,9 +31,12 @@ export async function confirmPendingOrders(env, ctx) {
   const pending = await query(
     env,
     ctx,
-    // clock_timestamp() is volatile, so that Hyperdrive does not answer this from its cache
+    // clock_timestamp() is volatile, so that Hyperdrive does not answer this from its cache; the last minute's orders
+    // are left out, as their own request may be sending the confirmation right now
     `SELECT id, email, quantity, total_cents FROM orders
-     WHERE confirmed_at IS NULL AND created_at > clock_timestamp() - interval '2 days' ORDER BY id LIMIT 20`,
+     WHERE confirmed_at IS NULL
+       AND created_at BETWEEN clock_timestamp() - interval '2 days' AND clock_timestamp() - interval '1 minute'
+     ORDER BY id LIMIT 20`,
   );
   for (const order of pending) {
     if (!(await confirm(env, ctx, order))) break;
