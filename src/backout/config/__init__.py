@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from backout.config.schema import EnvironmentSettings as EnvironmentSettings
     from backout.config.schema import Settings as Settings
     from backout.config.secret import Secret as Secret
+    from backout.config.warnings import warnings_of as warnings_of
 
 _HOMES = {
     "Config": "load",
@@ -29,6 +30,7 @@ _HOMES = {
     "find": "load",
     "load": "load",
     "mistakes_in": "load",
+    "warnings_of": "warnings",
 }
 
 

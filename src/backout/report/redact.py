@@ -63,7 +63,7 @@ def _spellings(value: str) -> set[str]:
     raw = value.encode()
     found = {value, quote(value, safe=""), quote_plus(value), value.replace("\\", "\\\\").replace('"', '\\"')}
     for lead in range(3):
-        # Whatever stands before a value in a base64 text shifts it; only the characters that it alone decides are fixed.
+        # What stands before a value in a base64 text shifts it; only the characters that it alone decides are fixed.
         padded = base64.b64encode(b"\0" * lead + raw)
         start = (lead * 8 + 5) // 6
         certain = padded[start : start + (len(raw) * 8 - (start * 6 - lead * 8)) // 6].decode()

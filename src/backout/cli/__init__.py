@@ -1,0 +1,1 @@
+"""The command line: one file per command group, one table of all commands; it decides nothing."""

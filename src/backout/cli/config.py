@@ -1,0 +1,73 @@
+"""`backout config`: what is in force and where it was set, or everything that is wrong with the file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.cli.options import group, pass_shell
+from backout.cli.style import Tone
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backout.cli.shell import Shell
+
+
+@group("config")
+def config() -> None:
+    """Show the effective settings, or check the file."""
+
+
+@config.command("show", epilog="Examples:\n  backout config show -e staging --origin\n")
+@click.option("--origin", is_flag=True, help="Show where each value was set.")
+@pass_shell
+def show(shell: Shell, origin: bool) -> None:
+    """Show every effective setting; secrets are not settings: only where they come from is shown."""
+    loaded = shell.config()
+    values = tuple(loaded.values())
+    out = shell.output
+    lines = [f"{v.key} = {_toml(v.value)}{out.style.dim(f'  # {v.origin}') if origin else ''}" for v in values]
+    payload = {
+        "path": loaded.path,
+        "environment": loaded.chosen,
+        "settings": {value.key: value.value for value in values},
+        "origins": {value.key: value.origin for value in values},
+    }
+    out.result("config", payload, "\n".join(lines))
+
+
+@config.command("check", epilog="Examples:\n  backout config check\n")
+@pass_shell
+def check(shell: Shell) -> int:
+    """List every mistake of backout.toml (exit 78), or say ok and what is not set up."""
+    from backout import config as configuration  # noqa: PLC0415 - the parser loads when the command runs
+
+    loaded = shell.config()
+    warnings = tuple(configuration.warnings_of(loaded))
+    names = tuple(loaded.settings.environments)
+    out = shell.output
+    lines = [
+        out.style.badge(f"{_short(loaded.path, shell.folder)} is right", Tone.GOOD),
+        f"  environments: {', '.join(names)}",
+    ]
+    lines += [out.style.badge(warning, Tone.WARN) for warning in warnings]
+    payload = {"path": loaded.path, "ok": True, "environments": names, "mistakes": [], "warnings": warnings}
+    out.result("config-check", payload, "\n".join(lines))
+    return 0
+
+
+def _short(path: Path, folder: Path) -> str:
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+
+
+def _toml(value: object) -> str:
+    """Return a value as TOML writes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    return f"{value:g}" if isinstance(value, float) else str(value)

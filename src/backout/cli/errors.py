@@ -1,0 +1,83 @@
+"""How an error reads: what, where, the legal ways on, what to type next; with `--json` the same as an envelope."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING
+
+from backout.cli.style import Tone
+from backout.errors import BackoutError, ConfigError, Refused
+
+if TYPE_CHECKING:
+    from backout.cli.output import Output
+
+
+def show(error: BackoutError, output: Output) -> int:
+    """Write the error and return its exit code."""
+    _write(output, _lines(error, output))
+    if output.json and not output.answered:
+        output.result("error", record(error))
+    return error.exit_code
+
+
+def show_usage(what: str, usage: str, output: Output) -> int:
+    """Write a call that could not be understood; exit code 2."""
+    _write(output, [f"{_error(output)}: {what}", *([f"  {output.talk.strong('next')}: {usage}"] if usage else [])])
+    if output.json and not output.answered:
+        output.result(
+            "error", {"error": "UsageError", "what": what, "where": None, "hint": usage or None, "exit_code": 2}
+        )
+    return 2
+
+
+def show_unexpected(error: Exception, output: Output) -> int:
+    """Write an error that nobody foresaw (a mistake of ours); the traceback only with `-v`; exit code 1."""
+    what = f"{type(error).__name__}: {error}"
+    lines = [f"{_error(output)}: a mistake in backout itself: {what}"]
+    if output.verbose:
+        lines += "".join(traceback.format_exception(error)).rstrip().splitlines()
+    else:
+        lines.append(f"  {output.talk.strong('next')}: the same command with -v shows where")
+    _write(output, lines)
+    if output.json and not output.answered:
+        output.result("error", {"error": "Unexpected", "what": what, "where": None, "hint": None, "exit_code": 1})
+    return 1
+
+
+def record(error: BackoutError) -> dict[str, object]:
+    """Return the payload of `backout.error/1`."""
+    payload: dict[str, object] = {
+        "error": type(error).__name__,
+        "what": error.what,
+        "where": error.where,
+        "hint": error.hint,
+        "exit_code": error.exit_code,
+    }
+    if isinstance(error, Refused):
+        payload |= {"rule": error.rule, "options": list(error.options)}
+    if isinstance(error, ConfigError):
+        payload["mistakes"] = list(error.mistakes)
+    return payload
+
+
+def _lines(error: BackoutError, output: Output) -> list[str]:
+    lines = [f"{_error(output)}: {error.what}"]
+    if error.where:
+        lines.append(f"  at {error.where}")
+    if isinstance(error, ConfigError):
+        lines += [f"  {mistake}" for mistake in error.mistakes]
+    if isinstance(error, Refused):
+        if error.rule:
+            lines.append(output.talk.dim(f"  safety rule: {error.rule}"))
+        lines += [f"  {output.talk.plain('→')} {option}" for option in error.options]
+    if error.hint:
+        lines.append(f"  {output.talk.strong('next')}: {error.hint}")
+    return lines
+
+
+def _error(output: Output) -> str:
+    return output.talk.paint("error", Tone.BAD)
+
+
+def _write(output: Output, lines: list[str]) -> None:
+    output.complain("\n".join(lines))

@@ -1,0 +1,116 @@
+"""What every command is handed: streams, global flags, the environment, the configuration when asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from backout.cli.output import Output
+from backout.cli.style import Style, wants_color
+from backout.config import Environment
+from backout.report.redact import Redactor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from backout.config import Config
+
+_MIN_WIDTH, _MAX_WIDTH = 60, 120
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """The global options as they were typed, before or after the command."""
+
+    environment: str | None = None
+    config: str | None = None
+    json: bool = False
+    color: str = "auto"
+    yes: bool = False
+    no_input: bool = False
+    quiet: bool = False
+    verbose: int = 0
+
+
+@dataclass(slots=True)
+class Shell:
+    """The context of one command.
+
+    Args:
+        environment: the process's variables. output: the only way to the streams. folder: where the command was typed.
+    """
+
+    environment: Environment
+    output: Output
+    redactor: Redactor
+    stdin: TextIO
+    folder: Path
+    flags: Flags = field(default_factory=Flags)
+
+    @classmethod
+    def of_process(cls, arguments: Sequence[str]) -> Shell:
+        """Return the shell of this process; `--json` counts even when the rest cannot be understood."""
+        redactor = Redactor()
+        shell = cls(
+            environment=Environment.read(redactor.register),
+            output=Output(sys.stdout, sys.stderr, redactor),
+            redactor=redactor,
+            stdin=sys.stdin,
+            folder=Path.cwd(),
+        )
+        options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+        shell.take(json="--json" in options, quiet="-q" in options or "--quiet" in options)
+        return shell
+
+    def take(self, **flags: object) -> None:
+        """Take over flags as they are read."""
+        self.flags = replace(self.flags, **flags)  # type: ignore[arg-type]
+        out = self.output
+        out.json, out.quiet, out.verbose = self.flags.json, self.flags.quiet, self.flags.verbose
+        out.style, out.talk = self._style(out.stdout), self._style(out.stderr)
+
+    @property
+    def interactive(self) -> bool:
+        """Whether a person sits there who may be asked."""
+        return not self.flags.no_input and self.stdin.isatty() and self.output.stderr.isatty()
+
+    def config(self, flags: Mapping[str, str | None] | None = None) -> Config:
+        """Read the configuration; `flags` are {"guard.mode": "act"}, None for what was not typed.
+
+        Raises:
+            ConfigError, UsageError: see `backout.config.load`.
+        """
+        from backout import config  # noqa: PLC0415 - the parser loads when a command needs it
+
+        return config.load(
+            self.environment,
+            start=self.folder,
+            path=Path(self.flags.config) if self.flags.config else None,
+            environment=self.flags.environment,
+            flags={key: value for key, value in (flags or {}).items() if value is not None},
+        )
+
+    def _style(self, stream: TextIO) -> Style:
+        get = self.environment.get
+        color = wants_color(
+            self.flags.color,
+            is_terminal=stream.isatty(),
+            no_color=get("NO_COLOR") is not None,
+            force_color=get("FORCE_COLOR") not in {None, "0"},
+            term=get("TERM"),
+        )
+        encoding = (getattr(stream, "encoding", None) or "ascii").lower().replace("-", "")
+        return Style(color=color, unicode=encoding.startswith("utf"), width=self._width(stream))
+
+    def _width(self, stream: TextIO) -> int:
+        given = self.environment.get("COLUMNS") or ""
+        if given.isdecimal():
+            width = int(given)
+        elif stream.isatty():
+            width = os.get_terminal_size(stream.fileno()).columns
+        else:
+            width = 80
+        return min(max(width, _MIN_WIDTH), _MAX_WIDTH)

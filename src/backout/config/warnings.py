@@ -1,0 +1,47 @@
+"""What is allowed but leaves a part "not set up", or is most likely not meant."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.config.overlay import unknown_variables
+from backout.model.policy import Mode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from backout.config.load import Config
+    from backout.config.schema import EnvironmentSettings
+
+
+def warnings_of(config: Config) -> Iterator[str]:
+    """Yield one sentence for each part that is not set up and each setting that does nothing."""
+    for name, environment in config.settings.environments.items():
+        for warning in _of_environment(config, environment):
+            yield f"environments.{name}: {warning}"
+    yield from unknown_variables(config.chosen, config.variables)
+
+
+def _of_environment(config: Config, environment: EnvironmentSettings) -> Iterator[str]:
+    if not environment.platform.account_id and not config.variables.get("CLOUDFLARE_ACCOUNT_ID"):
+        yield "platform.account_id is not set, and CLOUDFLARE_ACCOUNT_ID neither"
+    if environment.health is None:
+        yield "health is not set up: a rollback is verified by error rate and latency alone"
+    if environment.traffic.provider == "none":
+        yield "traffic is not set up: guard sees only the health endpoint, no error rate"
+    if environment.database is None:
+        yield "database is not set up: whether the schema allows a rollback cannot be read"
+    elif environment.database.migrations == "none":
+        yield "database.migrations is not set up: whether the schema allows a rollback cannot be read"
+    if environment.guard.mode is Mode.ACT and environment.health is None and environment.traffic.provider == "none":
+        yield "guard.mode is 'act', but there is nothing to decide on"
+    if environment.health and environment.health.url.startswith("http:") and not _is_loopback(environment.health.url):
+        yield "health.url is not encrypted"
+    example = environment.secrets.example
+    if example is not None and not example.is_file():
+        yield f"secrets.example: no such file: {example.name}"
+
+
+def _is_loopback(url: str) -> bool:
+    host = url.removeprefix("http://").split("/", 1)[0].rsplit(":", 1)[0]
+    return host in {"127.0.0.1", "[::1]", "localhost"} or host.endswith(".localhost")
