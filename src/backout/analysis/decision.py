@@ -142,7 +142,7 @@ class Detector:
 
     def decide(self, now: float) -> Decision:
         """Return the verdict as of `now` (Unix seconds); it may be asked for as often as one likes."""
-        verdict, cause, reason = self._judge(now)
+        verdict, cause, reason = self.judge(now)
         bad = [at for at in (self._first_bad_at, self._probes.first_bad_at) if at is not None]
         return Decision(
             verdict=verdict,
@@ -159,19 +159,20 @@ class Detector:
 
     def log_evidence(self) -> float:
         """Return the log evidence against "healthy" of all streams together."""
-        return mix([(stream.weight, stream.log_e()) for stream in self._streams])
+        return mix([(stream.weight, stream.log_e()) for stream in self._streams if stream.weight])
 
-    def _judge(self, now: float) -> tuple[Verdict, Cause, str]:
+    def judge(self, now: float) -> tuple[Verdict, Cause, str]:
+        """Return verdict, cause and reason alone, without the evidence lines."""
         down = self._probes.regressed()
         if down is not None:
             return Verdict.REGRESSED, Cause.HEALTH, down
         if not self._requests and not self._probes.measured:
             return Verdict.UNMEASURED, Cause.NONE, self._nothing_seen()
         log_e = self.log_evidence()
-        lead = max(self._streams, key=lambda s: s.log_e() + math.log(s.weight) if s.weight else -math.inf)
         if log_e < -math.log(self._policy.guard.alpha):
             self._crossed_at = None
             return self._not_regressed(now, log_e)
+        lead = max(self._streams, key=lambda s: s.log_e() + math.log(s.weight) if s.weight else -math.inf)
         reason = f"{lead.sentence()}; evidence {odds(log_e)} against healthy"
         if lead.bad < self._policy.guard.min_bad:
             missing = self._policy.guard.min_bad - lead.bad

@@ -98,11 +98,11 @@ class Replay:
             return "rollback", self._rolled_back
         if self._detector is None:
             return "continue", "the deployment is still to come"
-        decision = self._detector.decide(now)
-        if decision.verdict is Verdict.REGRESSED:
-            self._rolled_back = decision.reason
-            return "rollback", decision.reason
-        return ("healthy" if decision.verdict is Verdict.HEALTHY else "continue"), decision.reason
+        verdict, _, reason = self._detector.judge(now)
+        if verdict is Verdict.REGRESSED:
+            self._rolled_back = reason
+            return "rollback", reason
+        return ("healthy" if verdict is Verdict.HEALTHY else "continue"), reason
 
     def deploy(self) -> None:
         """Close the baseline and begin the watch."""
