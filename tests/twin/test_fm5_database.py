@@ -107,7 +107,7 @@ def test_the_schedule_sends_what_waited(postgres: PostgresServer, provider: Emai
         provider.status = 200
         assert app.get("/run-schedule").status == 204
         assert not confirmed(postgres, order)  # too young: its own request might be at it
-        execute(postgres, f"UPDATE orders SET created_at = created_at - interval '5 minutes' WHERE id = {order:d}")
+        execute(postgres, "UPDATE orders SET created_at = created_at - interval '5 minutes'")
         assert app.get("/run-schedule").status == 204
         assert app.get("/run-schedule").status == 204
     assert confirmed(postgres, order)
