@@ -74,6 +74,9 @@ async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
         if error.status < web.HTTPBadRequest.status_code:
             raise
         return ApiError(error.status, 10000 + error.status, error.reason).response()
+    except Exception:  # noqa: BLE001 - the outermost edge: even a mistake of ours is an answer that clients can read
+        _LOG.exception("%s %s failed", request.method, request.path)
+        return ApiError(500, 10002, "workers.api.error.internal_server").response()
 
 
 async def _suffer(request: web.Request) -> None:

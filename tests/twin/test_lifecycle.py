@@ -1,0 +1,205 @@
+"""A twin comes up, stays itself over restarts and kill -9, and leaves no process and no secret behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from twin_harness import multipart
+
+from backout.errors import BackoutError, UsageError
+from backout.providers.child import is_running
+from backout.twin import lifecycle
+from backout.twin.home import Home, Note, ProcessMark, start_tick
+
+from polling import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from backout.twin.lifecycle import TwinStatus
+
+CANARY = "canary-secret-5f1d"
+HELLO = """export default { fetch(request, env) { return new Response("TEXT " + (env.S ?? "")) } };"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A twin's folder, whatever runs there at the end stopped."""
+    directory = tmp_path / "twin"
+    yield directory
+    lifecycle.down(directory)
+
+
+def upload(twin: TwinStatus, name: str, text: str) -> Any:
+    binding = {"name": "S", "type": "secret_text", "text": CANARY}
+    metadata = {"main_module": "index.js", "compatibility_date": "2026-10-01", "bindings": [binding]}
+    body, content_type = multipart(metadata, {"index.js": HELLO.replace("TEXT", text)})
+    token = Path(str(twin.api_token_file)).read_text()
+    request = urllib.request.Request(
+        f"{twin.api_base_url}/accounts/{twin.account_id}/workers/scripts/{name}",
+        data=body,
+        method="PUT",
+        headers={"Content-Type": content_type, "Authorization": f"Bearer {token}"},
+    )
+    with urllib.request.urlopen(request, timeout=20) as response:
+        return json.load(response)
+
+
+def answer(twin: TwinStatus, name: str) -> str:
+    request = urllib.request.Request(str(twin.ingress_url), headers={"Host": twin.workers[name]})
+    with urllib.request.urlopen(request, timeout=20) as response:
+        return str(response.read().decode())
+
+
+def all_gone(twin: TwinStatus) -> bool:
+    return not any(is_running(pid) for pid in twin.pids.values())
+
+
+def test_up_is_complete_and_down_leaves_no_process(folder: Path) -> None:
+    """`up` answers with every part running; `down` ends all of them, and both can be repeated."""
+    assert lifecycle.status(folder).running is False
+    twin = lifecycle.up(folder)
+    assert twin.running
+    shown = twin.as_json()
+    assert shown["schema"] == "backout.twin/1"
+    assert None not in shown.values()
+    assert {"twin", "postgres"} <= twin.pids.keys()
+    assert lifecycle.up(folder).pids == twin.pids, "a running twin is answered, not started again"
+    assert lifecycle.down(folder).running is False
+    assert all_gone(twin)
+    assert lifecycle.down(folder).running is False
+
+
+def test_a_restart_is_the_same_twin_with_the_same_worker(folder: Path) -> None:
+    """Port, account, token and the live deployment outlive a stop."""
+    first = lifecycle.up(folder)
+    token = Path(str(first.api_token_file)).read_text()
+    upload(first, "fm5", "one")
+    lifecycle.down(folder)
+    again = lifecycle.up(folder)
+    assert (again.api_base_url, again.account_id) == (first.api_base_url, first.account_id)
+    assert Path(str(again.api_token_file)).read_text() == token
+    assert again.workers == {"fm5": "fm5.localhost"}
+    assert answer(again, "fm5") == f"one {CANARY}"
+
+
+def test_a_killed_daemon_leaves_nothing_and_the_next_up_works(folder: Path) -> None:
+    """After kill -9 every child ends by itself, and `up` brings the live Worker back."""
+    twin = lifecycle.up(folder)
+    upload(twin, "fm5", "one")
+    twin = lifecycle.status(folder)
+    until(lambda: len(known_children(folder)) == len(twin.pids) - 1, what="the note of the Worker's process")
+    os.kill(twin.pids["twin"], signal.SIGKILL)
+    assert lifecycle.status(folder).running is False
+    until(lambda: all_gone(twin), 5.0, "the end of the children")
+    again = lifecycle.up(folder)
+    assert answer(again, "fm5") == f"one {CANARY}"
+    assert again.pids["twin"] != twin.pids["twin"]
+
+
+def known_children(folder: Path) -> dict[str, ProcessMark]:
+    note = Home(folder).note()
+    return note.children if note else {}
+
+
+def test_a_restarting_worker_is_missed_by_nobody(folder: Path) -> None:
+    """A killed workerd is started again by the daemon; the Worker answers as before."""
+    twin = lifecycle.up(folder)
+    upload(twin, "fm5", "one")
+    twin = lifecycle.status(folder)
+    (pid,) = (pid for name, pid in twin.pids.items() if name.startswith("fm5 "))
+    os.kill(pid, signal.SIGKILL)
+
+    def is_back() -> bool:
+        pids = lifecycle.status(folder).pids
+        return any(name.startswith("fm5 ") and other != pid for name, other in pids.items())
+
+    until(is_back, 10.0, "a new process of the Worker")
+    assert answer(twin, "fm5") == f"one {CANARY}"
+
+
+def test_two_twins_from_two_folders(folder: Path, tmp_path: Path) -> None:
+    """Each has its own ports, account and Workers."""
+    other_folder = tmp_path / "other"
+    one = lifecycle.up(folder)
+    try:
+        other = lifecycle.up(other_folder)
+        upload(one, "fm5", "one")
+        upload(other, "fm5", "other")
+        assert answer(lifecycle.status(folder), "fm5").startswith("one")
+        assert answer(lifecycle.status(other_folder), "fm5").startswith("other")
+        assert one.api_base_url != other.api_base_url
+        assert one.account_id != other.account_id
+    finally:
+        lifecycle.down(other_folder)
+    assert lifecycle.status(folder).running
+
+
+def test_two_ups_at_once_start_one_twin(folder: Path) -> None:
+    """The second waits for the first and answers the same twin."""
+    found: list[TwinStatus] = []
+    threads = [threading.Thread(target=lambda: found.append(lifecycle.up(folder))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len({status.pids["twin"] for status in found}) == 1
+    assert len(found) == 2
+
+
+def test_a_taken_port_is_an_error_when_it_was_asked_for(folder: Path) -> None:
+    """An explicit port that is taken is refused with the reason; a remembered one is replaced."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(BackoutError, match=f"port {port} is taken"):
+            lifecycle.up(folder, port)
+        Home(folder).remember_port(port)
+        assert lifecycle.up(folder).ingress_url != f"http://127.0.0.1:{port}"
+    with pytest.raises(UsageError):
+        lifecycle.up(folder, 70_000)
+
+
+def test_secrets_are_in_one_private_file_only(folder: Path) -> None:
+    """The value of a Worker's secret and the API's token are in no log, no configuration, no status."""
+    twin = lifecycle.up(folder)
+    upload(twin, "fm5", "one")
+    assert answer(lifecycle.status(folder), "fm5").endswith(CANARY)
+    token = Path(str(twin.api_token_file)).read_text()
+    assert CANARY not in json.dumps(lifecycle.status(folder).as_json())
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    holders = {path.name for path in files if CANARY.encode() in path.read_bytes()}
+    assert holders <= {"state.sqlite", "state.sqlite-wal"}
+    assert {path.name for path in files if token.encode() in path.read_bytes()} == {"api-token"}
+    private = [folder, folder / "state.sqlite", folder / "api-token"]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in private] == [0o700, 0o600, 0o600]
+
+
+def test_only_the_very_processes_that_were_recorded_are_ended(tmp_path: Path) -> None:
+    """A process that got the number of a recorded one later is left alone."""
+    home = Home(tmp_path / "twin")
+    home.create()
+    argv = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with subprocess.Popen(argv) as ours, subprocess.Popen(argv) as stranger:
+        marks = {
+            "ours": ProcessMark(ours.pid, start_tick(ours.pid)),
+            "stranger": ProcessMark(stranger.pid, start_tick(stranger.pid) - 1),
+        }
+        home.write_note(Note(ProcessMark(2**22 + 1, 1), 1, ready=True, children=marks))
+        assert home.sweep() == (ours.pid,)
+        assert ours.wait(10) == -signal.SIGKILL
+        assert stranger.poll() is None
+        stranger.kill()
+    assert home.note() is None
