@@ -6,15 +6,15 @@ import json
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from backout.twin.worker import Binding, Module, WorkerVersion
 
-TAIL_MODULE = "backout-tail.js"
-_UNSUPPORTED = "unsupported"
+OWN_MODULES = ("tail.js", "email-message.js", "send-email.js")
+"""Files of this package that lie beside every configuration."""
 _ESM = "application/javascript+module"
 _IGNORED_MODULES = ("application/source-map",)
 _MODULE_FIELDS: Mapping[str, str] = {
@@ -31,15 +31,33 @@ _MODULE_FIELDS: Mapping[str, str] = {
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-@dataclass(frozen=True, slots=True)
-class HyperdriveTarget:
-    """Where the Hyperdrive binding of a Worker connects to; the password is the twin's own, good on loopback only."""
+class HyperdriveTarget(Protocol):
+    """Where a Hyperdrive binding connects to; the password is the twin's own, good on loopback only."""
 
-    host: str
-    port: int
-    database: str
-    user: str
-    password: str = field(repr=False)
+    @property
+    def host(self) -> str:
+        """Loopback address."""
+        ...
+
+    @property
+    def port(self) -> int:
+        """TCP port."""
+        ...
+
+    @property
+    def database(self) -> str:
+        """Name of the database."""
+        ...
+
+    @property
+    def user(self) -> str:
+        """Name of the role."""
+        ...
+
+    @property
+    def password(self) -> str:
+        """Its password."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +70,7 @@ class Surroundings:
         hub_secret: the header value that the hub asks for.
         newest_date: the newest compatibility date that this workerd knows ("2026-11-17"); later ones are cut to it.
         r2: bucket name to the address of its gateway. hyperdrive: Hyperdrive id to its target.
-        email: address ("host:port" or "unix:/path") that takes `POST /send`, or None.
+        email: "host:port" of the outbox, which takes JSON by `POST /send`, or None.
     """
 
     socket: str
@@ -113,7 +131,7 @@ def render(version: WorkerVersion, around: Surroundings) -> str:
             "  services = [",
             '    (name = "main", worker = .mainWorker),',
             '    (name = "tail", worker = .tailWorker),',
-            *(f"    {line}," for line in services.lines(email=any(b.type == "send_email" for b in version.bindings))),
+            *(f"    {line}," for line in services.lines()),
             '    (name = "internet", network = (allow = ["public", "private"],',
             "     tlsOptions = (trustBrowserCas = true))),",
             "  ],",
@@ -122,6 +140,10 @@ def render(version: WorkerVersion, around: Surroundings) -> str:
             '     http = (forwardedProtoHeader = "X-Forwarded-Proto", cfBlobHeader = "X-Backout-Cf")),',
             f'    (name = "control", address = {quote("unix:" + around.control_socket)}, service = "tail", http = ()),',
             "  ],",
+            "  extensions = [(modules = [",
+            '    (name = "cloudflare-internal:email", internal = true, esModule = embed "email-message.js"),',
+            '    (name = "backout:send-email", internal = true, esModule = embed "send-email.js"),',
+            "  ])],",
             ");",
             "const mainWorker :Workerd.Worker = (",
             f"  {_modules(version)},",
@@ -132,7 +154,7 @@ def render(version: WorkerVersion, around: Surroundings) -> str:
             '  tails = ["tail"],',
             ");",
             "const tailWorker :Workerd.Worker = (",
-            f'  modules = [(name = "{TAIL_MODULE}", esModule = embed "{TAIL_MODULE}")],',
+            '  modules = [(name = "tail.js", esModule = embed "tail.js")],',
             f"  compatibilityDate = {quote(around.newest_date)},",
             '  bindings = [(name = "HUB", service = "hub-tail"),',
             f'    (name = "SCRIPT", text = {quote(version.script)}), (name = "VERSION", text = {quote(version.id)})],',
@@ -170,9 +192,7 @@ class _Services:
         address = quote("unix:" + self.around.hub_socket)
         return f"external = (address = {address}, http = (injectRequestHeaders = [{injected}]))"
 
-    def lines(self, *, email: bool) -> list[str]:
-        if email and self.around.email is not None:
-            self.external("outbox", self.around.email, "http")
+    def lines(self) -> list[str]:
         return [f"(name = {quote(name)}, {body})" for name, body in self._externals.items()]
 
 
@@ -209,16 +229,15 @@ def _hyperdrive(binding: Binding, _version: WorkerVersion, services: _Services) 
     around = services.around
     target = around.hyperdrive.get(binding.value)
     if target is None:
-        # Nobody listens there, so `connect` fails; the designator's name is what the error can show.
-        target = HyperdriveTarget("localhost", 0, "missing", "missing", "missing")
-        address = f"unix:{around.hub_socket}.no-database"
+        # Nobody listens there, so that connecting fails; the names are what the driver's error can show.
+        address, login = f"unix:{around.hub_socket}.no-database", ("no-database-in-this-twin", "nobody", "")
     else:
-        address = f"{target.host}:{target.port}"
-    name = services.external(f"hyperdrive-{binding.value}", address, "tcp")
-    login = f"user = {quote(target.user)}, password = {quote(target.password)}"
+        address, login = f"{target.host}:{target.port}", (target.database, target.user, target.password)
+    database, user, password = (quote(text) for text in login)
+    designator = quote(services.external(f"hyperdrive-{binding.value}", address, "tcp"))
     return (
-        f"hyperdrive = (designator = {quote(name)}, database = {quote(target.database)}, {login}, "
-        'scheme = "postgresql")'
+        f"hyperdrive = (designator = {designator}, database = {database}, user = {user}, "
+        f'password = {password}, scheme = "postgresql")'
     )
 
 
@@ -240,9 +259,13 @@ def _durable_object(binding: Binding, _version: WorkerVersion, _services: _Servi
 
 
 def _send_email(binding: Binding, _version: WorkerVersion, services: _Services) -> str:
-    if services.around.email is None:
-        return f"service = {quote(services.refuse(binding, 'the twin runs without an outbox'))}"
-    return f"service = {quote(services.external('outbox', services.around.email, 'http'))}"
+    address = services.around.email
+    if address is None:
+        target = services.refuse(binding, "the twin runs without an outbox")
+    else:
+        target = services.external("outbox", address, "http")
+    inner = f'(name = "outbox", service = {quote(target)})'
+    return f'wrapped = (moduleName = "backout:send-email", innerBindings = [{inner}])'
 
 
 _RENDERERS: Mapping[str, Callable[[Binding, WorkerVersion, _Services], str]] = {

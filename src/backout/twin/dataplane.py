@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -50,6 +51,11 @@ _Wire = TypeVar("_Wire")
 class Services(Protocol):
     """What bindings need from the twin's real services."""
 
+    @property
+    def email_api_url(self) -> str:
+        """Base URL of the outbox."""
+        ...
+
     def r2_gateway_address(self, bucket: str) -> str:
         """Return "host:port" or "unix:/path" of the gateway that speaks workerd's R2 protocol for this bucket."""
         ...
@@ -74,19 +80,17 @@ class LocalDataPlane:
         directory: the twin's folder; counts.sqlite and the versions' folders go there.
         services: the real services behind bindings, or None (then a binding fails at its use, saying so).
         faults: what a drill has switched on. workerd: the binary, or None to look for it in node_modules.
-        email: address that takes what a send_email binding sends, or None.
         domains: custom host names to scripts; may be changed by the owner at any time.
         random_source: draws the split, the shares of faults and the sampling of tails.
     """
 
-    def __init__(  # noqa: PLR0913 - three places and four options that most callers leave alone
+    def __init__(  # noqa: PLR0913 - three places and three options that most callers leave alone
         self,
         directory: Path,
         services: Services | None,
         faults: Faults,
         *,
         workerd: Path | None = None,
-        email: str | None = None,
         domains: dict[str, str] | None = None,
         random_source: random.Random | None = None,
     ) -> None:
@@ -95,7 +99,6 @@ class LocalDataPlane:
         self._services = services
         self._faults = faults
         self._binary_hint = workerd
-        self._email = email
         self._random = random_source or random.SystemRandom()
         self._secret = secrets.token_hex(16)
         self._serial = 0
@@ -143,6 +146,14 @@ class LocalDataPlane:
     def pids(self) -> dict[str, int]:
         """Process ids by "script version" of what runs now."""
         return {f"{i.version.script} {i.version.id}": i.pid for i in self._all_instances() if i.pid is not None}
+
+    def inflight(self, script: str) -> int:
+        """Return how many requests the versions of a script answer right now, those being drained left out."""
+        return sum(instance.inflight for instance in self._all_instances() if instance.version.script == script)
+
+    def crashes(self, script: str) -> int:
+        """Return how often the running versions of a script crashed."""
+        return sum(instance.crashes for instance in self._all_instances() if instance.version.script == script)
 
     # --- versions ----------------------------------------------------------------------------------------------
 
@@ -224,7 +235,7 @@ class LocalDataPlane:
             newest_date=self._newest_date,
             r2=self._wired(version, "r2_bucket", lambda services, value: services.r2_gateway_address(value)),
             hyperdrive=self._wired(version, "hyperdrive", lambda services, value: services.hyperdrive(value)),
-            email=self._email,
+            email=None if self._services is None else urlsplit(self._services.email_api_url).netloc,
         )
         return Workerd(version, self._binary, self._directory / "versions" / f"{name}-{version.id}", around)
 

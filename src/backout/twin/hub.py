@@ -70,8 +70,7 @@ class Hub:
             case "worker":
                 return await self._callbacks.to_worker(request, argument)
             case _:
-                # The reason phrase is what R2, KV and D1 bindings show in the exception that user code gets.
-                return web.Response(status=501, reason=argument[:200], text=argument + "\n")
+                return _refuse(argument)
 
     async def _take_events(self, request: web.Request) -> web.StreamResponse:
         try:
@@ -79,3 +78,16 @@ class Hub:
         except msgspec.DecodeError:
             _LOG.warning("a tail worker sent a line that is no JSON")
         return web.Response(status=204)
+
+
+def _refuse(why: str) -> web.Response:
+    """Say why a binding does not work, wherever the kinds of bindings look for a text.
+
+    KV and D1 show the reason phrase in the exception that user code gets, R2 and queues headers of their own.
+    """
+    headers = {
+        "CF-R2-Error": msgspec.json.encode({"version": 0, "v4code": 10001, "message": why}).decode(),
+        "CF-Queues-Error-Code": "15001",
+        "CF-Queues-Error-Cause": why,
+    }
+    return web.Response(status=501, reason=why[:200], text=why + "\n", headers=headers)

@@ -22,6 +22,8 @@ DRAIN_TIMEOUT_S = 30.0
 _FIRST_BACKOFF_S = 0.1
 _LONGEST_BACKOFF_S = 5.0
 _STEADY_S = 10.0
+_CRASH_NEWS_S = 0.2
+_KEEPALIVE_S = 3.0  # workerd closes an idle connection after 5 s; a POST sent just then would be lost
 _MEMORY_SIGNALS = (signal.SIGKILL, signal.SIGABRT, signal.SIGTRAP, signal.SIGILL)
 
 
@@ -65,7 +67,7 @@ class Instance:
         self._supervisor: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
-        self._leaving = False
+        self._crashed = asyncio.Event()
 
     @property
     def pid(self) -> int | None:
@@ -96,7 +98,6 @@ class Instance:
 
     async def retire(self, timeout_s: float = DRAIN_TIMEOUT_S) -> None:
         """Let the requests in flight end (`timeout_s` at most), then stop the process and remove its folder."""
-        self._leaving = True
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), timeout_s)
         if self._supervisor is not None:
@@ -108,6 +109,15 @@ class Instance:
         """Kill the process as a crash would; the supervisor restarts it."""
         if self._process is not None:
             self._process.kill_now()
+
+    async def cause_of_death(self) -> str:
+        """Return the outcome for a request whose connection broke, "" when the process turns out to be alive.
+
+        The broken connection is seen some milliseconds before the process's end is.
+        """
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._crashed.wait(), _CRASH_NEWS_S)
+        return self.crash
 
     def enter(self) -> None:
         """Note that a request begins; `leave` must follow."""
@@ -131,7 +141,7 @@ class Instance:
         process = self._make()
         startup_ms = await process.start()
         self._process = process
-        connector = aiohttp.UnixConnector(process.around.socket, limit=0, keepalive_timeout=60.0)
+        connector = aiohttp.UnixConnector(process.around.socket, limit=0, keepalive_timeout=_KEEPALIVE_S)
         self._session = aiohttp.ClientSession(
             connector=connector,
             auto_decompress=False,
@@ -141,6 +151,7 @@ class Instance:
             raise_for_status=False,
         )
         self.crash = ""
+        self._crashed.clear()
         return startup_ms
 
     async def _dispose(self, *, gently: bool) -> None:
@@ -158,6 +169,7 @@ class Instance:
             code = await self._process.wait()
             self.crashes += 1
             self.crash = crash_outcome(code)
+            self._crashed.set()
             self._on_crash(self, code)
             await self._dispose(gently=False)
             if time.monotonic() - began > _STEADY_S:

@@ -94,8 +94,10 @@ class Proxy:
             exchange.outcome = "canceled"
             raise asyncio.CancelledError from None
         except _DEAD as error:
-            made_here = True
-            return await self._died(request, flight, error)
+            exchange.latency_ms = _since_ms(flight.began)  # without our own waiting
+            crash = await instance.cause_of_death()
+            made_here = bool(crash)
+            return await _died(flight, crash, error)
         finally:
             del self._inflight[exchange.id]
             instance.leave()
@@ -171,15 +173,6 @@ class Proxy:
             await _pump_both(downstream, upstream)
         return downstream
 
-    async def _died(self, request: web.Request, flight: _InFlight, error: Exception) -> web.StreamResponse:
-        exchange = flight.exchange
-        exchange.outcome = flight.instance.crash or ("unknown" if flight.instance.pid else "exceededMemory")
-        if exchange.status is not None:  # the answer had begun; cutting the connection is all that can be said
-            if request.transport is not None:
-                request.transport.abort()
-            raise asyncio.CancelledError from error
-        return await _plain(request, exchange, _UNAVAILABLE, "the worker's process died while it answered")
-
     def _finish(self, flight: _InFlight, *, made_here: bool) -> None:
         exchange = flight.exchange
         if exchange.latency_ms is None:
@@ -237,6 +230,19 @@ def _copy_headers(source: aiohttp.typedefs.LooseHeaders, response: web.StreamRes
         if lowered not in _HOP_BY_HOP and lowered != REQUEST_HEADER:
             response.headers.add(name, value)
     response.headers["CF-Ray"] = f"{exchange.id}-TWN"
+
+
+async def _died(flight: _InFlight, crash: str, error: Exception) -> web.StreamResponse:
+    """Answer for a worker whose connection broke."""
+    exchange, request = flight.exchange, flight.request
+    if crash:
+        exchange.outcome = crash  # otherwise its code failed, and its own tail event will say how
+    if exchange.status is None:
+        status, why = (_UNAVAILABLE, "process died while it answered") if crash else (500, "code gave no answer")
+        return await _plain(request, exchange, status, f"the worker's {why}")
+    if request.transport is not None:
+        request.transport.abort()  # the answer had begun; cutting it short is all that can be said
+    raise asyncio.CancelledError from error
 
 
 async def _plain(request: web.Request, exchange: Exchange, status: int, text: str) -> web.StreamResponse:

@@ -7,6 +7,7 @@ let flushing = false;
 const trouble = (event) =>
   event.outcome !== "ok" ||
   event.exceptions.length > 0 ||
+  event.event?.response?.status >= 500 ||
   event.logs.some((log) => log.level === "error" || log.level === "warn");
 
 async function flush(env) {

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-import ctypes
 import os
 import platform
 import shutil
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backout.errors import UsageError
+from backout.providers.child import dying_with_parent
 from backout.twin import capnp
 from backout.twin.worker import StartupError
 
@@ -29,7 +28,6 @@ _POLL_S = 0.01
 _TERM_GRACE_S = 5.0
 _OUTPUT_LINES = 200
 _LINE_LIMIT_BYTES = 1 << 20
-_PR_SET_PDEATHSIG = 1
 _PACKAGES = {"x86_64": "workerd-linux-64", "aarch64": "workerd-linux-arm64"}
 
 
@@ -102,9 +100,7 @@ class Workerd:
         began = time.monotonic()
         self._write()
         self._process = await asyncio.create_subprocess_exec(
-            self._binary,
-            "serve",
-            "config.capnp",
+            *dying_with_parent((str(self._binary), "serve", "config.capnp"), signal.SIGKILL),
             cwd=self._directory,
             env=capnp.environment(self.version),
             stdin=asyncio.subprocess.DEVNULL,
@@ -112,7 +108,6 @@ class Workerd:
             stderr=asyncio.subprocess.PIPE,
             limit=_LINE_LIMIT_BYTES,
             start_new_session=True,  # a Ctrl-C on the terminal is ours to translate into a drain
-            preexec_fn=_die_with_parent,
         )
         self._readers = tuple(
             asyncio.create_task(self._read(stream))
@@ -171,7 +166,8 @@ class Workerd:
         self._directory.mkdir(parents=True, mode=0o700)
         for i, module in enumerate(capnp.runnable_modules(self.version)):
             shutil.copyfile(module.path, self._directory / capnp.module_file(i))
-        shutil.copyfile(Path(__file__).with_name("tail.js"), self._directory / capnp.TAIL_MODULE)
+        for name in capnp.OWN_MODULES:
+            shutil.copyfile(Path(__file__).with_name(name), self._directory / name)
         descriptor = os.open(self._directory / "config.capnp", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(capnp.render(self.version, self.around))
@@ -215,16 +211,3 @@ async def control(socket: str, path: str) -> None:
 
 async def _get_ready(socket: str) -> None:
     await control(socket, "/ready")
-
-
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-
-
-def _die_with_parent() -> None:
-    """Between fork and exec: have the kernel kill this process when the twin's main thread ends, however that happens.
-
-    A trampoline process would cost 20 ms and 10 MB each; this is one system call on a library loaded before the fork,
-    made from the loop's thread, which lives as long as the twin.
-    """
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

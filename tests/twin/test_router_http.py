@@ -1,0 +1,257 @@
+"""Requests through the router: streamed both ways, framed right, websockets, headers, a client that goes away."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import time
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+from dataplane_lab import fetch_module, lab, until
+
+from backout.twin.worker import Binding
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from dataplane_lab import Lab
+
+WEBSOCKET_ECHO = fetch_module(
+    """
+    const [client, server] = Object.values(new WebSocketPair());
+    server.binaryType = 'arraybuffer';
+    server.accept();
+    server.addEventListener("message", (m) => m.data === "bye" ? server.close(4001, "so long") : server.send(m.data));
+    const wanted = request.headers.get("sec-websocket-protocol");
+    const headers = wanted === null ? {} : {"sec-websocket-protocol": wanted.split(",")[0]};
+    return new Response(null, {status: 101, webSocket: client, headers});
+    """
+)
+
+
+def test_first_chunk_arrives_before_the_last_is_sent(tmp_path: Path) -> None:
+    """A response is passed on as it comes: the second chunk is only made when a second request asks for it."""
+    source = """
+      export default { async fetch(request) {
+        if (new URL(request.url).pathname === "/go") { globalThis.go = true; return new Response("ok"); }
+        const { readable, writable } = new TransformStream(); const writer = writable.getWriter();
+        (async () => { await writer.write(new TextEncoder().encode("first;"));
+          while (!globalThis.go) await scheduler.wait(10);
+          await writer.write(new TextEncoder().encode("last")); await writer.close(); })();
+        return new Response(readable); } };
+    """
+
+    async def run() -> None:
+        async with lab(tmp_path) as it:
+            await it.deploy(source)
+            async with it.client.get(it.url("/stream"), headers=it.headers()) as answer:
+                assert await answer.content.readany() == b"first;"
+                assert (await it.get("/go"))[1] == "ok"
+                assert await answer.content.read() == b"last"
+
+    asyncio.run(run())
+
+
+def test_request_body_is_streamed_to_the_worker(tmp_path: Path) -> None:
+    """The worker answers after the first chunk of a body whose end the client has not sent."""
+    body = "const r = request.body.getReader(); const c = await r.read(); return new Response(c.value);"
+    ended = asyncio.Event()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"begin"
+        await ended.wait()
+
+    async def run() -> None:
+        async with lab(tmp_path) as it:
+            await it.deploy(fetch_module(body))
+            async with asyncio.timeout(10), it.client.post(it.url(), headers=it.headers(), data=chunks()) as answer:
+                assert await answer.content.readexactly(5) == b"begin"
+                ended.set()
+
+    asyncio.run(run())
+
+
+def test_large_bodies_pass_unchanged(tmp_path: Path) -> None:
+    """Five megabytes there and back are the same bytes."""
+    data = bytes(range(256)) * 20_000
+
+    async def run() -> None:
+        async with lab(tmp_path) as it:
+            await it.deploy(fetch_module("return new Response(request.body);"))
+            async with it.client.put(it.url(), headers=it.headers(), data=io.BytesIO(data)) as answer:
+                assert await answer.read() == data
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("method", "code", "status", "length"),
+    [
+        ("HEAD", "new Response('12345')", 200, "5"),
+        ("GET", "new Response(null, {status: 204})", 204, None),
+        ("GET", "new Response(null, {status: 304, headers: {etag: 'x'}})", 304, None),
+        ("GET", "new Response('')", 200, "0"),
+        ("GET", "Response.redirect('http://elsewhere.example/', 302)", 302, "0"),
+        ("OPTIONS", "new Response('abc')", 200, "3"),
+    ],
+)
+def test_framing_of_answers_without_a_body(
+    tmp_path: Path, method: str, code: str, status: int, length: str | None
+) -> None:
+    """HEAD keeps its length and has no body, 204 and 304 have neither, and the connection stays usable."""
+
+    async def run() -> None:
+        async with lab(tmp_path) as it:
+            await it.deploy(fetch_module(f"return {code};"))
+            for _ in range(2):
+                async with it.client.request(method, it.url(), headers=it.headers(), allow_redirects=False) as answer:
+                    body = await answer.read()
+                    assert (answer.status, answer.headers.get("content-length")) == (status, length)
+                    assert body == (b"abc" if method == "OPTIONS" else b"")
+
+    asyncio.run(run())
+
+
+def test_headers_that_the_router_adds_and_hides(tmp_path: Path) -> None:
+    """The worker sees the edge's headers and our id, whatever the client claims; the client never sees the id."""
+    body = """
+      return new Response(JSON.stringify({h: [...request.headers], url: request.url, cf: request.cf.colo}),
+        {headers: [["x-backout-req", request.headers.get("x-backout-req")], ["set-cookie", "a=1"],
+                   ["set-cookie", "b=2"]]});
+    """
+
+    async def run() -> None:
+        async with lab(tmp_path) as it:
+            await it.deploy(fetch_module(body))
+            headers = it.headers(x_backout_req="forged", CF_Connecting_IP="6.6.6.6", X_Mine="yes")
+            async with it.client.get(it.url("/a%2Fb?q=%20"), headers=headers) as answer:
+                seen = json.loads(await answer.text())
+                sent = dict(seen["h"])
+                assert len(sent["x-backout-req"]) == 16
+                assert (sent["cf-connecting-ip"], sent["x-mine"]) == ("127.0.0.1", "yes")
+                assert sent["cf-ray"] == answer.headers["cf-ray"]
+                assert seen["url"] == f"http://shop.localhost:{it.port}/a%2Fb?q=%20"
+                assert seen["cf"] == "TWN"
+                assert "x-backout-req" not in answer.headers
+                assert answer.headers.getall("set-cookie") == ["a=1", "b=2"]
+
+    asyncio.run(run())
+
+
+def test_websocket_echo(tmp_path: Path) -> None:
+    """Frames pass both ways with the negotiated protocol and the worker's close code; it counts as one 101."""
+
+    async def run() -> None:
+        async with lab(tmp_path) as it:
+            await it.deploy(WEBSOCKET_ECHO)
+            async with it.client.ws_connect(it.url("/ws"), headers=it.headers(), protocols=("chat", "x")) as socket:
+                assert socket.protocol == "chat"
+                await socket.send_str("hällo")
+                assert (await socket.receive(timeout=5)).data == "hällo"
+                await socket.send_bytes(b"\x00\x01" * 50_000)
+                assert (await socket.receive(timeout=5)).data == b"\x00\x01" * 50_000
+                await socket.send_str("bye")
+                message = await socket.receive(timeout=5)
+                assert (message.type, socket.close_code) == (aiohttp.WSMsgType.CLOSE, 4001)
+            await until(lambda: [row.statuses for row in it.plane.counts("shop", 0)] == [{101: 1}], what="the count")
+
+    asyncio.run(run())
+
+
+def test_refused_websocket_is_the_workers_answer(tmp_path: Path) -> None:
+    """A worker that does not upgrade answers the handshake with its own status."""
+
+    async def run() -> None:
+        async with lab(tmp_path) as it:
+            await it.deploy(fetch_module("return new Response('no', {status: 403});"))
+            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                await it.client.ws_connect(it.url(), headers=it.headers())
+            assert refused.value.status == 403
+
+    asyncio.run(run())
+
+
+def test_a_client_that_leaves_is_counted_as_canceled(tmp_path: Path) -> None:
+    """A request whose client closes before the answer is one canceled request, no error, no latency."""
+
+    async def run() -> None:
+        async with lab(tmp_path) as it:
+            await it.deploy(fetch_module("await scheduler.wait(20000); return new Response('late');"))
+            with pytest.raises(asyncio.TimeoutError):
+                await it.client.get(it.url(), headers=it.headers(), timeout=aiohttp.ClientTimeout(total=0.3))
+            await until(lambda: bool(it.plane.counts("shop", 0)), what="the count")
+            (row,) = it.plane.counts("shop", 0)
+            assert (row.requests, row.canceled, row.errors) == (1, 1, 0)
+            assert (row.statuses, row.by_outcome, row.latency) == ({499: 1}, {"canceled": 1}, {})
+
+    asyncio.run(run())
+
+
+async def _assets(it: Lab, config: str) -> None:
+    version = it.version(
+        fetch_module(
+            "const u = new URL(request.url); if (u.pathname === '/via') return env.ASSETS.fetch('http://x/a.css');"
+            "return new Response('worker ' + u.pathname);"
+        ),
+        bindings=(Binding("ASSETS", "assets"),),
+        assets={
+            "/a.css": (b"a{}", "text/css"),
+            "/index.html": (b"<p>home", "text/html; charset=utf-8"),
+            "/about.html": (b"<p>about", "text/html; charset=utf-8"),
+            "/docs/index.html": (b"<p>docs", "text/html; charset=utf-8"),
+        },
+        assets_config=config,
+    )
+    await it.plane.activate("shop", ((version, 100.0),))
+
+
+def test_assets_are_served_before_the_worker(tmp_path: Path) -> None:
+    """Files answer by path, /x and /x/ find their pages, a miss and a POST are the worker's; assets are not counted."""
+
+    async def run() -> None:
+        async with lab(tmp_path) as it:
+            await _assets(it, "{}")
+            async with it.client.get(it.url("/a.css"), headers=it.headers()) as answer:
+                assert (await answer.text(), answer.content_type) == ("a{}", "text/css")
+            for path, text in (("/", "<p>home"), ("/about", "<p>about"), ("/docs/", "<p>docs")):
+                assert (await it.get(path))[1] == text
+            async with it.client.get(it.url("/about.html"), headers=it.headers(), allow_redirects=False) as answer:
+                assert (answer.status, answer.headers["location"]) == (307, "/about")
+            assert it.plane.counts("shop", 0) == ()
+            assert (await it.get("/nothing"))[1] == "worker /nothing"
+            assert (await it.get("/via"))[1] == "a{}"
+            async with it.client.post(it.url("/a.css"), headers=it.headers()) as answer:
+                assert await answer.text() == "worker /a.css"
+
+    asyncio.run(run())
+
+
+def test_run_worker_first_is_honoured(tmp_path: Path) -> None:
+    """With run_worker_first the worker answers paths that are assets; with patterns only the matching ones."""
+
+    async def run() -> None:
+        async with lab(tmp_path) as it:
+            await _assets(it, '{"run_worker_first": true}')
+            assert (await it.get("/a.css"))[1] == "worker /a.css"
+            await _assets(it, '{"run_worker_first": ["/about*"]}')
+            assert (await it.get("/about"))[1] == "worker /about"
+            assert (await it.get("/a.css"))[1] == "a{}"
+
+    asyncio.run(run())
+
+
+def test_requests_run_side_by_side(tmp_path: Path) -> None:
+    """Twenty requests of 200 ms take far less than four seconds together."""
+
+    async def run() -> None:
+        async with lab(tmp_path) as it:
+            await it.deploy(fetch_module("await scheduler.wait(200); return new Response('ok');"))
+            began = time.monotonic()
+            await asyncio.gather(*(it.get() for _ in range(20)))
+            assert time.monotonic() - began < 2.0
+
+    asyncio.run(run())
