@@ -1,0 +1,266 @@
+"""The small Cloudflare client: one kept-open connection, typed envelopes, retries, and errors that say what to do.
+
+A GET is repeated freely. A POST is repeated only when it provably did nothing: no connection was made, or the answer
+was 429. After any other failure of a POST nobody knows whether it happened, and the error says so.
+"""
+
+from __future__ import annotations
+
+import email.utils
+from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+
+import msgspec
+
+from backout import __version__
+from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
+from backout.providers.clock import SystemClock
+from backout.providers.exchange import Answer, Connection, ExchangeError, Failure, Limits, Origin
+from backout.providers.retry import CallFailed, Retry, retry_after_s, with_retry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from backout.ports import Clock
+
+T = TypeVar("T")
+
+CLOUDFLARE_API: Final = "https://api.cloudflare.com/client/v4"
+TOKEN_VARIABLE: Final = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable, not its value
+READ_SCRIPTS: Final = "Workers Scripts Read"
+WRITE_SCRIPTS: Final = "Workers Scripts Write"
+
+_AUTH_CODES: Final = frozenset({6003, 6103, 6111, 9106, 9109, 10000, 10001})
+_BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _SERVER_ERROR = 400, 401, 403, 404, 429, 500
+_MAX_TEXT = 300
+
+
+class _Said(msgspec.Struct):
+    code: int = 0
+    message: str = ""
+
+
+class ResultInfo(msgspec.Struct):
+    """Where a page of a list stands."""
+
+    page: int = 1
+    total_pages: int = 1
+    cursor: str | None = None
+
+
+class _Envelope(msgspec.Struct):
+    success: bool = False
+    errors: tuple[_Said, ...] | None = ()
+    result: msgspec.Raw = msgspec.Raw(b"null")
+    result_info: ResultInfo | None = None
+
+
+class ApiClient:
+    """Calls the API below one base URL with one token.
+
+    Args:
+        base_url: ends in /client/v4.
+        token: returns the token; asked once per call, never kept, never shown.
+        clock: waits between attempts, and the reference of `clock_offset_s`.
+
+    Attributes:
+        clock_offset_s: the provider's clock minus ours, from the last Date header (which has whole seconds, so it is
+            right to about half a second); None before the first answer.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        token: Callable[[], str],
+        *,
+        clock: Clock | None = None,
+        retry: Retry | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        try:
+            origin = Origin.of(base_url)
+        except ValueError as error:
+            raise ConfigError((f"the base URL of the Cloudflare API: {error}",)) from error
+        self.clock_offset_s: float | None = None
+        self._prefix = urlsplit(base_url).path.rstrip("/")
+        self._token = token
+        self._clock = clock or SystemClock()
+        self._retry = retry or Retry()
+        self._connection = Connection(origin, limits)
+
+    def get(self, path: str, result: type[T], *, permission: str, query: Mapping[str, str] | None = None) -> T:
+        """Return the decoded result of a GET; errors as `post`, but repeated after every trouble that may pass."""
+        return self.get_page(path, result, permission=permission, query=query)[0]
+
+    def get_page(
+        self, path: str, result: type[T], *, permission: str, query: Mapping[str, str] | None = None
+    ) -> tuple[T, ResultInfo]:
+        """Return the decoded result of a GET and where its page stands."""
+        envelope, where = self._call("GET", path, query, None, permission)
+        return _decoded(envelope, result, where), envelope.result_info or ResultInfo()
+
+    def post(
+        self, path: str, body: object, result: type[T], *, permission: str, query: Mapping[str, str] | None = None
+    ) -> T:
+        """Return the decoded result of a POST with a JSON body.
+
+        Raises:
+            AuthError: the token is missing or refused, or lacks `permission`.
+            ProviderRejected: the API said no; with its status and code.
+            ProviderUnavailable: no usable answer; for a POST that may have arrived the text says that it is unknown
+                whether it happened.
+        """
+        envelope, where = self._call("POST", path, query, msgspec.json.encode(body), permission)
+        try:
+            return _decoded(envelope, result, where)
+        except ProviderUnavailable as error:
+            raise ProviderUnavailable(f"{error.what}; the request itself was accepted", where=where) from error
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _call(
+        self, method: str, path: str, query: Mapping[str, str] | None, body: bytes | None, permission: str
+    ) -> tuple[_Envelope, str]:
+        target = f"{self._prefix}/{path}" + (f"?{urlencode(query)}" if query else "")
+        where = f"{method} {self._connection.origin}{target}"
+        token = usable_token(self._token())
+
+        def once() -> _Envelope:
+            answer = self._exchange(method, target, where, token, body)
+            return self._judged(answer, method, where, token, permission)
+
+        return with_retry(once, self._retry, self._clock), where
+
+    def _exchange(self, method: str, target: str, where: str, token: str, body: bytes | None) -> Answer:
+        headers = {"Authorization": f"Bearer {token}", "User-Agent": f"backout/{__version__}"}
+        headers["Accept"] = "application/json"
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        before = self._clock.now()
+        try:
+            answer = self._connection.exchange(method, target, headers=headers, body=body)
+        except ExchangeError as error:
+            unknown = method != "GET" and error.sent
+            text = f"{error.failure}: {error}" + (_UNKNOWN if unknown else "")
+            lasting = unknown or error.failure in (Failure.NOT_TRUSTED, Failure.TOO_LARGE)
+            raise CallFailed(ProviderUnavailable(text, where=where), permanent=lasting) from error
+        self._measure_clock(answer.headers.get("date"), before)
+        return answer
+
+    def _judged(self, answer: Answer, method: str, where: str, token: str, permission: str) -> _Envelope:
+        """Return the envelope of a success; raise what every other answer means."""
+        status = answer.status
+        if status == _TOO_MANY:
+            wait_s = retry_after_s(answer.headers.get("retry-after"), self._clock.now())
+            asked = "" if wait_s is None else f"; it asks to wait {wait_s:g} s"
+            error = ProviderUnavailable(f"too many requests (429){asked}", where=where, hint="wait, then try again")
+            raise CallFailed(error, retry_after_s=wait_s)
+        envelope = _envelope(answer.body)
+        said = (envelope.errors or ()) if envelope else ()
+        if status in (_UNAUTHORIZED, _FORBIDDEN) or any(item.code in _AUTH_CODES for item in said):
+            raise _auth_error(said, status, where, token, permission)
+        if status == _NOT_FOUND and envelope is None:
+            raise ProviderRejected("not found (404)", status=status, where=where, hint="check the base URL of the API")
+        if status >= _SERVER_ERROR or envelope is None:
+            trouble = f"answered {status}" if envelope else f"answered {status} with something that is no API answer"
+            raise _unusable(f"{trouble}{_words(said, token)}", answer, method, where, self._clock.now())
+        if not envelope.success or status >= _BAD_REQUEST:
+            code = said[0].code if said else None
+            text = f"the API says no ({status}){_words(said, token)}"
+            raise ProviderRejected(text, status=status, code=code, where=where)
+        return envelope
+
+    def _measure_clock(self, date: str | None, before: float) -> None:
+        if date is None:
+            return
+        try:
+            theirs = email.utils.parsedate_to_datetime(date).timestamp()
+        except ValueError:
+            return
+        self.clock_offset_s = theirs + 0.5 - (before + self._clock.now()) / 2
+
+
+_UNKNOWN: Final = "; it is unknown whether the request took effect"
+
+
+def usable_token(token: str) -> str:
+    """Return the token without surrounding white space.
+
+    Raises:
+        AuthError: it is empty, or holds characters that no token has; the text never quotes it.
+    """
+    token = token.strip()
+    if not token:
+        raise AuthError("the API token is missing", hint=f"set {TOKEN_VARIABLE} or {TOKEN_VARIABLE}_FILE")
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise AuthError("the API token holds characters that no token has", hint=f"look at {TOKEN_VARIABLE}")
+    return token
+
+
+def segment(text: str) -> str:
+    """Return a name as one segment of a path.
+
+    >>> segment("../a b")
+    '..%2Fa%20b'
+    """
+    return quote(text, safe="")
+
+
+def unix_s(rfc3339: str) -> float:
+    """Return the Unix seconds of an API time; 0.0 when it cannot be read.
+
+    >>> unix_s("1970-01-01T00:01:00.5Z")
+    60.5
+    """
+    from datetime import UTC, datetime  # noqa: PLC0415 - costs nothing after the first call, and start-up stays small
+
+    try:
+        moment = datetime.fromisoformat(rfc3339)
+    except ValueError:
+        return 0.0
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _envelope(body: bytes) -> _Envelope | None:
+    try:
+        return msgspec.json.decode(body, type=_Envelope)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _decoded(envelope: _Envelope, result: type[T], where: str) -> T:
+    try:
+        return msgspec.json.decode(envelope.result, type=result)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        text = f"the answer does not have the expected shape ({_plain(str(error))})"
+        raise ProviderUnavailable(text, where=where, hint="a newer backout may know this shape") from error
+
+
+def _unusable(text: str, answer: Answer, method: str, where: str, now: float) -> CallFailed:
+    unknown = method != "GET"
+    error = ProviderUnavailable(text + (_UNKNOWN if unknown else ""), where=where)
+    wait_s = retry_after_s(answer.headers.get("retry-after"), now)
+    return CallFailed(error, permanent=unknown, retry_after_s=wait_s)
+
+
+def _auth_error(said: tuple[_Said, ...], status: int, where: str, token: str, permission: str) -> AuthError:
+    """Return the error for a refused token: 401 means the token itself, anything else most likely its permissions."""
+    if status == _UNAUTHORIZED:
+        what = f"the API refuses the token ({status}){_words(said, token)}; this call needs '{permission}'"
+        hint = f"set {TOKEN_VARIABLE} to a valid token with '{permission}' for this account"
+    else:
+        what = f"the token lacks the permission '{permission}' for this call ({status}){_words(said, token)}"
+        hint = f"give the token in {TOKEN_VARIABLE} the permission '{permission}', or check the account id"
+    return AuthError(what, where=where, hint=hint)
+
+
+def _words(said: tuple[_Said, ...], token: str) -> str:
+    """Return the API's own words with their codes, the token blacked out should it be quoted."""
+    texts = [f"{_plain(item.message) or 'no reason given'} [code {item.code}]" for item in said]
+    return (": " + "; ".join(texts).replace(token, "[redacted]"))[:_MAX_TEXT] if texts else ""
+
+
+def _plain(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text).strip()

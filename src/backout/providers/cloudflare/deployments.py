@@ -1,0 +1,130 @@
+"""Port Deployments on Cloudflare: what is live, what was, and the switch to another version."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from backout.errors import ProviderRejected, Refused, SecretsChanged
+from backout.model.deployment import Deployment, DeploymentId, Share, VersionId
+from backout.providers.cloudflare.client import READ_SCRIPTS, WRITE_SCRIPTS, segment, unix_s
+
+if TYPE_CHECKING:
+    from backout.providers.cloudflare.client import ApiClient
+
+MAX_MESSAGE_BYTES: Final = 1000
+_SECRETS_CHANGED: Final = 10220
+_NAME: Final = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+_REFUSALS: Final = (
+    # Cloudflare documents these refusals without their numbers, so the words count as well.
+    (10085, re.compile(r"bucket|namespace|queue|database|binding", re.IGNORECASE), "a bound resource is gone"),
+    (10211, re.compile(r"migration|durable object", re.IGNORECASE), "a Durable Object migration lies between"),
+    (10218, re.compile(r"most recent|too old|no longer", re.IGNORECASE), "it is out of the window of 100 versions"),
+)
+
+
+class _ApiShare(msgspec.Struct):
+    version_id: str
+    percentage: float
+
+
+class ApiDeployment(msgspec.Struct):
+    """A deployment as the API shows it."""
+
+    id: str
+    created_on: str
+    versions: tuple[_ApiShare, ...] = ()
+    annotations: dict[str, str | None] | None = None
+    author_email: str | None = None
+
+    def as_model(self) -> Deployment:
+        """Return the noun."""
+        notes = self.annotations or {}
+        shares = [Share(VersionId(share.version_id), share.percentage) for share in self.versions]
+        return Deployment(
+            id=DeploymentId(self.id),
+            created_at=unix_s(self.created_on),
+            shares=tuple(sorted(shares, key=lambda share: -share.percentage)),
+            message=notes.get("workers/message") or "",
+            triggered_by=notes.get("workers/triggered_by") or "",
+            author=self.author_email or "",
+        )
+
+
+class _History(msgspec.Struct):
+    deployments: tuple[ApiDeployment, ...] = ()
+
+
+class CloudflareDeployments:
+    """Port Deployments of one Worker.
+
+    Args:
+        account_id, script: which Worker.
+    """
+
+    def __init__(self, client: ApiClient, account_id: str, script: str) -> None:
+        self._client = client
+        self._script = script
+        self._path = f"accounts/{segment(account_id)}/workers/scripts/{segment(script)}/deployments"
+
+    def history(self) -> tuple[Deployment, ...]:
+        """Return the newest ten deployments, newest first (the API lists no more)."""
+        answer = self._client.get(self._path, _History, permission=READ_SCRIPTS)
+        deployments = [deployment.as_model() for deployment in answer.deployments if deployment.versions]
+        # Stable: deployments made in the same instant keep the API's own order, newest first.
+        return tuple(sorted(deployments, key=lambda deployment: -deployment.created_at))
+
+    def activate(self, version: str, *, message: str, force: bool = False) -> Deployment:
+        """Make `version` live at 100 %; the message is cut to 1000 bytes, never inside a character."""
+        body = {
+            "strategy": "percentage",
+            "versions": [{"version_id": version, "percentage": 100}],
+            "annotations": {"workers/message": cut(message)},
+        }
+        query = {"force": "true"} if force else None
+        try:
+            answer = self._client.post(self._path, body, ApiDeployment, permission=WRITE_SCRIPTS, query=query)
+        except ProviderRejected as error:
+            raise _meant(error, version, self._script) from error
+        return answer.as_model()
+
+
+def cut(message: str) -> str:
+    """Return the message cut to what the API keeps.
+
+    >>> len(cut("ä" * 600).encode())
+    1000
+    """
+    return message.encode()[:MAX_MESSAGE_BYTES].decode(errors="ignore")
+
+
+def _meant(error: ProviderRejected, version: str, script: str) -> ProviderRejected | Refused:
+    """Return what a rejected switch means for the caller."""
+    if error.code == _SECRETS_CHANGED:
+        return SecretsChanged(
+            f"secrets changed since version {version} was live; switching to it would bring the old values back",
+            names=_secret_names(error.what),
+            where=script,
+            hint="compare the secrets, then decide: repeat with --force-secrets, or roll forward",
+        )
+    if error.status in (401, 403, 404):
+        return error
+    by_code = [reason for code, _, reason in _REFUSALS if code == error.code]
+    by_words = [reason for _, words, reason in _REFUSALS if words.search(error.what)]
+    for reason in by_code or by_words:
+        return Refused(
+            f"version {version} cannot run any more: {reason} ({error.what})",
+            where=script,
+            rule="5 target",
+            options=("choose another version: `backout deployments list`", "roll forward with a new deployment"),
+        )
+    return error
+
+
+def _secret_names(text: str) -> tuple[str, ...]:
+    """Return the names that the API lists after the last colon of its sentence, () when it names none."""
+    listed = text.split("[code", maxsplit=1)[0].rpartition(":")[2]
+    names = [name.strip().strip(".'\"`") for name in listed.split(",")]
+    return tuple(sorted(names)) if names and all(_NAME.match(name) for name in names) else ()

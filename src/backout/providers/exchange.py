@@ -1,0 +1,310 @@
+"""One HTTP exchange on a kept-open connection: every read and write is bounded by one deadline, every body by a size.
+
+Standard library only. A server that sends a byte now and then cannot outlast the deadline. The one wait without a
+bound of ours is the system's own name resolution.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import select
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_CHUNK_BYTES = 64 * 1024
+
+
+class Failure(StrEnum):
+    """How an exchange failed."""
+
+    NOT_REACHED = "not reached"  # refused, no route, no such name
+    NOT_TRUSTED = "not trusted"  # the certificate does not hold
+    TIMED_OUT = "timed out"
+    BROKEN = "broken"  # reset, closed in the middle, not HTTP
+    TOO_LARGE = "too large"
+
+
+class ExchangeError(Exception):
+    """No whole answer came.
+
+    Attributes:
+        failure: how. sent: whether the server may have received the request. status: when the answer had begun.
+    """
+
+    def __init__(self, failure: Failure, text: str, *, sent: bool, status: int | None = None) -> None:
+        super().__init__(text)
+        self.failure = failure
+        self.sent = sent
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer; header names in lower case, of a repeated one the first."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one exchange: seconds to connect, between two pieces, and in all; bytes of the body."""
+
+    connect_s: float = 5.0
+    read_s: float = 15.0
+    total_s: float = 30.0
+    body_bytes: int = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where to connect: scheme, host and port; `address` is connected to instead of the host when given."""
+
+    scheme: str
+    host: str
+    port: int
+    address: str | None = None
+
+    @classmethod
+    def of(cls, url: str) -> Origin:
+        """Return the origin of an http(s) URL; a host under `.localhost` is connected to at 127.0.0.1 (RFC 6761).
+
+        Raises:
+            ValueError: the URL is not http(s), or names no host or no valid port.
+
+        >>> Origin.of("http://app.localhost:8787/health").address
+        '127.0.0.1'
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("not an http(s) URL with a host")
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        local = parts.hostname == "localhost" or parts.hostname.endswith(".localhost")
+        return cls(parts.scheme, parts.hostname, port, "127.0.0.1" if local else None)
+
+    @property
+    def netloc(self) -> str:
+        """Host and port as the Host header has them."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == {"http": 80, "https": 443}[self.scheme] else f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.netloc}"
+
+
+class Connection:
+    """A connection to one origin, opened when needed and kept open; one exchange at a time, from any thread."""
+
+    def __init__(self, origin: Origin, limits: Limits | None = None) -> None:
+        self.origin = origin
+        self.limits = limits or Limits()
+        self._lock = threading.Lock()
+        self._connection: http.client.HTTPConnection | None = None
+        self._socket: _BoundedSocket | None = None
+
+    def exchange(self, method: str, target: str, *, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
+        """Return the whole answer.
+
+        A GET on a kept-open connection that the server closed meanwhile is sent again on a new one.
+
+        Raises:
+            ExchangeError: no whole answer came within the limits.
+        """
+        with self._lock:
+            deadline = time.monotonic() + self.limits.total_s
+            kept = self._is_open()
+            try:
+                return self._once(method, target, headers, body, deadline)
+            except ExchangeError as error:
+                self._close()
+                if not (kept and method == "GET" and error.failure is Failure.BROKEN and error.status is None):
+                    raise
+            try:
+                return self._once(method, target, headers, body, deadline)
+            except ExchangeError:
+                self._close()
+                raise
+
+    def close(self) -> None:
+        """Close the connection; the next exchange opens a new one."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        connection, self._connection, self._socket = self._connection, None, None
+        if connection is not None:
+            connection.close()
+
+    def _is_open(self) -> bool:
+        """Whether the kept connection can be used: an idle one that became readable was closed by the server."""
+        if self._connection is None or self._socket is None:
+            return False
+        with contextlib.suppress(OSError, ValueError):
+            if not select.select([self._socket.inner], [], [], 0)[0]:
+                return True
+        self._close()
+        return False
+
+    def _once(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes | None, deadline: float
+    ) -> Answer:
+        sent = False
+        status: int | None = None
+        try:
+            connection = self._connection or self._connect(deadline)
+            if self._socket is not None:
+                self._socket.deadline = deadline
+            sent = True
+            connection.request(method, target, body=body, headers={"Host": self.origin.netloc, **headers})
+            response = connection.getresponse()
+            status = response.status
+            answer = Answer(status, _headers(response), self._body(response))
+            if response.will_close:
+                self._close()
+        except ExchangeError:
+            raise
+        except TimeoutError as error:
+            raise ExchangeError(Failure.TIMED_OUT, "no answer in time", sent=sent, status=status) from error
+        except (OSError, http.client.HTTPException) as error:
+            raise ExchangeError(Failure.BROKEN, _said(error), sent=sent, status=status) from error
+        return answer
+
+    def _connect(self, deadline: float) -> http.client.HTTPConnection:
+        origin = self.origin
+        timeout_s = max(0.001, min(self.limits.connect_s, deadline - time.monotonic()))
+        try:
+            plain = socket.create_connection((origin.address or origin.host, origin.port), timeout_s)
+        except TimeoutError as error:
+            raise ExchangeError(Failure.TIMED_OUT, f"no connection to {origin} in time", sent=False) from error
+        except (OSError, UnicodeError) as error:
+            raise ExchangeError(Failure.NOT_REACHED, _said(error), sent=False) from error
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        inner = _secured(plain, origin) if origin.scheme == "https" else plain
+        self._socket = _BoundedSocket(inner, deadline, self.limits.read_s)
+        connection = http.client.HTTPConnection(origin.host, origin.port)
+        connection.auto_open = 0
+        connection.sock = cast("socket.socket", self._socket)
+        self._connection = connection
+        return connection
+
+    def _body(self, response: http.client.HTTPResponse) -> bytes:
+        announced = response.length
+        if announced is not None and announced > self.limits.body_bytes:
+            raise self._too_large(response.status)
+        body = bytearray()
+        while chunk := response.read(_CHUNK_BYTES):
+            body += chunk
+            if len(body) > self.limits.body_bytes:
+                raise self._too_large(response.status)
+        if announced is not None and len(body) < announced:
+            raise http.client.IncompleteRead(b"", announced - len(body))
+        return bytes(body)
+
+    def _too_large(self, status: int) -> ExchangeError:
+        return ExchangeError(
+            Failure.TOO_LARGE, f"the answer is larger than {self.limits.body_bytes} bytes", sent=True, status=status
+        )
+
+
+class _BoundedSocket:
+    """What http.client needs of a socket, with each call bounded by the read limit and the exchange's deadline."""
+
+    def __init__(self, inner: socket.socket, deadline: float, read_s: float) -> None:
+        self.deadline = deadline
+        self.inner = inner
+        self._read_s = read_s
+        self._readers = 0
+        self._closed = False
+
+    def wait(self) -> socket.socket:
+        """Return the socket with the time that is left for its next call; TimeoutError when there is none."""
+        left_s = self.deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError
+        self.inner.settimeout(min(left_s, self._read_s))
+        return self.inner
+
+    def sendall(self, data: bytes) -> None:
+        """Send all of it."""
+        self.wait().sendall(data)
+
+    def makefile(self, mode: str) -> io.BufferedReader:  # noqa: ARG002 - http.client asks for "rb" only
+        """Return a buffered reader whose every read is bounded."""
+        self._readers += 1
+        return io.BufferedReader(_BoundedReader(self))
+
+    def close(self) -> None:
+        """Close the socket once nobody reads from it any more (http.client closes before it has read the body)."""
+        self._closed = True
+        if self._readers == 0:
+            self.inner.close()
+
+    def release(self) -> None:
+        """Forget one reader."""
+        self._readers -= 1
+        if self._closed:
+            self.close()
+
+
+class _BoundedReader(io.RawIOBase):
+    """Reads from a bounded socket; closing it leaves the socket open for the next exchange."""
+
+    def __init__(self, source: _BoundedSocket) -> None:
+        super().__init__()
+        self._source = source
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        return self._source.wait().recv_into(buffer)
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            self._source.release()
+
+
+def _secured(plain: socket.socket, origin: Origin) -> socket.socket:
+    import ssl  # noqa: PLC0415 - plain http needs no certificates
+
+    try:
+        return ssl.create_default_context().wrap_socket(plain, server_hostname=origin.host)
+    except ssl.SSLCertVerificationError as error:
+        plain.close()
+        raise ExchangeError(Failure.NOT_TRUSTED, f"TLS: {error.verify_message}", sent=False) from error
+    except TimeoutError as error:
+        plain.close()
+        raise ExchangeError(Failure.TIMED_OUT, "no TLS handshake in time", sent=False) from error
+    except OSError as error:
+        plain.close()
+        raise ExchangeError(Failure.NOT_REACHED, f"TLS: {_said(error)}", sent=False) from error
+
+
+def _headers(response: http.client.HTTPResponse) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for name, value in response.getheaders():
+        headers.setdefault(name.lower(), value)
+    return headers
+
+
+def _said(error: Exception) -> str:
+    """Return an error's words without any of the data that it may quote (a bad status line can hold anything)."""
+    if isinstance(error, http.client.IncompleteRead):
+        return "the answer ended in the middle"
+    if isinstance(error, http.client.RemoteDisconnected):
+        return "the server closed the connection without an answer"
+    if isinstance(error, http.client.HTTPException):
+        return f"the answer is not proper HTTP ({type(error).__name__})"
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
