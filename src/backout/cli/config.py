@@ -8,6 +8,7 @@ import click
 
 from backout.cli.options import group, pass_shell
 from backout.cli.style import Tone
+from backout.config.toml_text import literal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,7 @@ def show(shell: Shell, origin: bool) -> None:
     loaded = shell.config()
     values = tuple(loaded.values())
     out = shell.output
-    lines = [f"{v.key} = {_toml(v.value)}{out.style.dim(f'  # {v.origin}') if origin else ''}" for v in values]
+    lines = [f"{v.key} = {literal(v.value)}{out.style.dim(f'  # {v.origin}') if origin else ''}" for v in values]
     payload = {
         "path": loaded.path,
         "environment": loaded.chosen,
@@ -60,14 +61,3 @@ def check(shell: Shell) -> int:
 
 def _short(path: Path, folder: Path) -> str:
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
-
-
-def _toml(value: object) -> str:
-    """Return a value as TOML writes it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(_toml(item) for item in value)}]"
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -76,7 +76,7 @@ def _lines(error: BackoutError, output: Output) -> list[str]:
 
 
 def _error(output: Output) -> str:
-    return output.talk.paint("error", Tone.BAD)
+    return output.talk.paint(Tone.BAD, "error")
 
 
 def _write(output: Output, lines: list[str]) -> None:

@@ -76,7 +76,7 @@ class Output:
 
     def warn(self, text: str) -> None:
         """Say what may go wrong; `-q` does not silence it."""
-        self._write(self.stderr, self.talk.plain(f"{self.talk.paint('warning', Tone.WARN)}: {text}"))
+        self._write(self.stderr, self.talk.plain(f"{self.talk.paint(Tone.WARN, 'warning')}: {text}"))
 
     def complain(self, text: str) -> None:
         """Write an error; `-q` does not silence it."""

@@ -14,14 +14,17 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Tone(StrEnum):
-    """What a word means; the value is its colour."""
+    """What a word means; the same roles as in `backout.report.text`."""
 
-    GOOD = "32"
-    BAD = "31"
-    WARN = "33"
-    NOTE = "36"
-    DIM = "2"
-    STRONG = "1"
+    GOOD = "good"
+    BAD = "bad"
+    WARN = "warn"
+    NOTE = "note"
+    DIM = "dim"
+    STRONG = "strong"
+
+
+_COLORS = {"good": "32", "bad": "31", "warn": "33", "note": "36", "dim": "2", "strong": "1"}
 
 
 _SYMBOLS = {
@@ -41,22 +44,22 @@ class Style:
     unicode: bool = False
     width: int = 80
 
-    def paint(self, text: str, tone: Tone) -> str:
-        """Return the text in the tone's colour, or as it is."""
-        return f"\x1b[{tone}m{text}\x1b[0m" if self.color and text else text
+    def paint(self, role: str, text: str) -> str:
+        """Return the text in the role's colour, or as it is; this is the `Paint` that `backout.report` asks for."""
+        return f"\x1b[{_COLORS[role]}m{text}\x1b[0m" if self.color and text else text
 
     def badge(self, word: str, tone: Tone) -> str:
         """Return symbol and word: `✓ healthy`."""
         symbol = _SYMBOLS.get(tone, ("", ""))[0 if self.unicode else 1]
-        return self.paint(f"{symbol} {word}".strip(), tone)
+        return self.paint(tone, f"{symbol} {word}".strip())
 
     def strong(self, text: str) -> str:
         """Return the text bold."""
-        return self.paint(text, Tone.STRONG)
+        return self.paint(Tone.STRONG, text)
 
     def dim(self, text: str) -> str:
         """Return the text faint: what may be skipped."""
-        return self.paint(text, Tone.DIM)
+        return self.paint(Tone.DIM, text)
 
     def plain(self, text: str) -> str:
         """Return the text in ASCII where the stream knows no more."""

@@ -6,9 +6,12 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from backout.errors import UsageError
+
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _RATE = re.compile(r"1 (?:per|in) (\S+)")
 MAX_DURATION_S = 366 * 86400.0
 
@@ -102,6 +105,21 @@ def parse(kind: type, value: object, folder: Path) -> object:
     if kind is Duration or kind is AtMost or kind is Url:
         return kind.parse(value)
     raise TypeError(kind)
+
+
+def seconds(text: str, flag: str = "a time") -> float:
+    """Return the duration that a flag was given: "15m", "90s" or a plain number of seconds.
+
+    Raises:
+        UsageError: it is none.
+
+    >>> seconds("90s"), seconds("2.5")
+    (90.0, 2.5)
+    """
+    try:
+        return float(Duration.parse(float(text) if _NUMBER.fullmatch(text) else text))
+    except ValueError as error:
+        raise UsageError(str(error), where=flag) from error
 
 
 def show(value: object) -> str:

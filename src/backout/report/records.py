@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -26,17 +25,6 @@ def envelope(name: str, payload: Mapping[str, object], *, version: int = VERSION
 def encode(record: Mapping[str, object]) -> str:
     """Return one line of JSON; what is not a number in JSON (NaN, infinity) is null."""
     return msgspec.json.encode(record).decode()
-
-
-def timestamp(unix_s: float | None) -> str | None:
-    """Return Unix seconds as RFC 3339 in UTC with milliseconds, None as None.
-
-    >>> timestamp(1796132025.25)
-    '2026-12-01T12:13:45.250Z'
-    """
-    if unix_s is None:
-        return None
-    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def mapped(value: object, change: Callable[[str], str]) -> object:

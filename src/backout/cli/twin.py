@@ -1,0 +1,204 @@
+"""`backout twin`: start, stop and look at the local cloud, and break it on purpose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from backout.cli.options import group, pass_shell
+from backout.cli.style import Tone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from backout.cli.output import Output
+    from backout.cli.shell import Shell
+    from backout.twin.lifecycle import TwinStatus
+    from backout.twin.remote import FaultRecord
+
+DEFAULT_DIRECTORY = Path(".backout/twin")
+KINDS = ("service-down", "storage-denied", "latency", "errors", "worker-crash", "api-down", "api-slow", "api-429")
+
+_directory: Callable[[Any], Any] = click.option(
+    "--dir", "directory", type=click.Path(path_type=Path, file_okay=False), default=DEFAULT_DIRECTORY,
+    show_default=True, metavar="DIR", help="Where the twin's state lies; one twin a folder.",
+)  # fmt: skip
+
+
+@group("twin", epilog="Examples:\n  backout twin up\n  backout twin fault set service-down database --for 30s\n")
+def twin() -> None:
+    """A local cloud: a Cloudflare API, workerd, Postgres and S3 on loopback."""
+
+
+@twin.command("up")
+@_directory
+@click.option("--port", type=click.IntRange(1, 65535), help="Where to listen; default: the last one, or any free one.")
+@pass_shell
+def up(shell: Shell, directory: Path, port: int | None) -> int:
+    """Start the twin in the background; a running one is left alone."""
+    from backout.twin import lifecycle  # noqa: PLC0415 - only when it runs
+
+    shell.output.say(shell.output.talk.dim(f"starting the twin in {directory} ..."))
+    status = lifecycle.up(shell.folder / directory, port)
+    _show(shell.output, status)
+    if status.api_base_url and status.api_token_file:
+        shell.output.next(
+            f"export CLOUDFLARE_API_BASE_URL={status.api_base_url} CLOUDFLARE_ACCOUNT_ID={status.account_id}",
+            f'export CLOUDFLARE_API_TOKEN="$(cat {status.api_token_file})"  # then: wrangler deploy',
+            f"backout twin down{_of(directory)}",
+        )
+    return 0
+
+
+@twin.command("down")
+@_directory
+@pass_shell
+def down(shell: Shell, directory: Path) -> int:
+    """Stop the twin and every process it started; its state stays."""
+    from backout.twin import lifecycle  # noqa: PLC0415 - only when it runs
+
+    status = lifecycle.down(shell.folder / directory)
+    _show(shell.output, status)
+    return 0
+
+
+@twin.command("status")
+@_directory
+@pass_shell
+def status_(shell: Shell, directory: Path) -> int:
+    """Show addresses, Workers, faults and the calls the twin had no answer for; exit 1 when it is down."""
+    from backout.twin import lifecycle  # noqa: PLC0415 - only when it runs
+
+    status = lifecycle.status(shell.folder / directory)
+    _show(shell.output, status)
+    if not status.running:
+        shell.output.next(f"backout twin up{_of(directory)}")
+    return 0 if status.running else 1
+
+
+@twin.group("fault")
+def fault() -> None:
+    """Break the twin on purpose."""
+
+
+@fault.command("set", epilog="Kinds: " + ", ".join(KINDS) + "\n")
+@click.argument("kind", type=click.Choice(KINDS), metavar="KIND")
+@click.argument("target", required=False)
+@click.option("--share", type=click.FloatRange(0, 1, min_open=True), help="Share of requests hit, default 1.")
+@click.option("--latency-ms", type=click.FloatRange(0), help="The added wait of latency and api-slow.")
+@click.option("--status", type=click.IntRange(500, 599), help="What `errors` answers, default 503.")
+@click.option("--retry-after", type=click.FloatRange(0), metavar="SECONDS", help="The header of api-429.")
+@click.option("--for", "lasting", metavar="DURATION", help="Until it heals by itself, such as 30s; default: cleared.")
+@_directory
+@pass_shell
+def set_(  # noqa: PLR0917 - click passes them by name
+    shell: Shell,
+    kind: str,
+    target: str | None,
+    share: float | None,
+    latency_ms: float | None,
+    status: int | None,
+    retry_after: float | None,
+    lasting: str | None,
+    directory: Path,
+) -> None:
+    """Switch a fault on; TARGET is a service, a bucket, a Worker or a version, where the kind has one."""
+    from backout.config.scalars import seconds  # noqa: PLC0415 - only when it runs
+    from backout.twin import lifecycle, remote  # noqa: PLC0415 - only when it runs
+
+    order: dict[str, str | float | None] = {
+        "kind": kind,
+        "target": target,
+        "share": share,
+        "latency_ms": latency_ms,
+        "status": status,
+        "retry_after_s": retry_after,
+        "duration_s": seconds(lasting, "--for") if lasting else None,
+    }
+    made = remote.set_fault(lifecycle.status(shell.folder / directory), order)
+    shell.output.result("twin-fault", {"fault": made}, shell.output.style.badge(_words(made), Tone.WARN))
+    shell.output.next(f"backout twin fault clear {kind}{_of(directory)}")
+
+
+@fault.command("clear")
+@click.argument("kind", type=click.Choice(KINDS), metavar="[KIND]", required=False)
+@click.argument("target", required=False)
+@_directory
+@pass_shell
+def clear(shell: Shell, kind: str | None, target: str | None, directory: Path) -> None:
+    """Switch faults off: all, all of a kind, or that kind on that target."""
+    from backout.twin import lifecycle, remote  # noqa: PLC0415 - only when it runs
+
+    cleared = remote.clear_faults(lifecycle.status(shell.folder / directory), kind, target)
+    _show_faults(shell.output, cleared, "cleared", "there was nothing to clear")
+
+
+@fault.command("list")
+@_directory
+@pass_shell
+def list_(shell: Shell, directory: Path) -> None:
+    """List the active faults."""
+    from backout.twin import lifecycle, remote  # noqa: PLC0415 - only when it runs
+
+    _show_faults(
+        shell.output, remote.faults(lifecycle.status(shell.folder / directory)), "active", "no fault is active"
+    )
+
+
+def _of(directory: Path) -> str:
+    return "" if directory == DEFAULT_DIRECTORY else f" --dir {directory}"
+
+
+def _show(out: Output, status: TwinStatus) -> None:
+    if status.postgres_dsn:
+        out.redactor.allow(status.postgres_dsn)  # the one password that may be shown: it opens nothing but this twin
+    payload = {key: value for key, value in status.as_json().items() if key != "schema"}
+    out.result("twin", payload, _text(out, status))
+
+
+def _text(out: Output, status: TwinStatus) -> str:
+    if not status.running:
+        return out.style.badge("twin is down", Tone.DIM) + f"  {status.directory}"
+    rows = [
+        ("API", status.api_base_url),
+        ("account", status.account_id),
+        ("token file", status.api_token_file),
+        ("ingress", status.ingress_url),
+        ("Postgres", status.postgres_dsn),
+        ("S3", status.s3_endpoint),
+        ("S3 keys", status.s3_credentials_file),
+        ("buckets", ", ".join(status.buckets) or None),
+        ("outbox", status.outbox),
+    ]
+    lines = [out.style.badge("twin is up", Tone.GOOD) + f"  {status.directory}"]
+    lines += [f"  {out.style.dim(label.ljust(10))}  {value}" for label, value in rows if value]
+    lines += [f"  {out.style.dim('worker'.ljust(10))}  {name}  (Host: {host})" for name, host in status.workers.items()]
+    lines += [f"  {out.style.badge(f'{name}: its live version does not start', Tone.BAD)}" for name in status.failed]
+    lines += [f"  {out.style.badge(f'fault: {active}', Tone.WARN)}" for active in status.faults]
+    lines += [f"  {out.style.badge(f'not answered: {route}', Tone.WARN)}" for route in status.unknown_routes]
+    return "\n".join(lines)
+
+
+def _show_faults(out: Output, found: Sequence[FaultRecord], word: str, nothing: str) -> None:
+    lines = [out.style.badge(f"{word}: {_words(record)}", Tone.NOTE) for record in found]
+    out.result("twin-faults", {"faults": found}, "\n".join(lines) or nothing)
+
+
+def _words(record: FaultRecord) -> str:
+    """Return a fault in one line, with the figures that its kind uses."""
+    kind = record.get("kind")
+    parts = [f"{kind}{' ' + str(record['target']) if record.get('target') else ''}"]
+    if kind in {"latency", "api-slow"}:
+        parts.append(f"+{record.get('latency_ms'):g} ms")
+    if kind == "errors":
+        parts.append(f"status {record.get('status')}")
+    if kind == "api-429":
+        parts.append(f"Retry-After {record.get('retry_after_s'):g} s")
+    share = record.get("share")
+    if kind in {"latency", "errors"} and isinstance(share, int | float):
+        parts.append(f"{share:.0%} of requests")
+    if record.get("expires_at"):
+        parts.append(f"until {record['expires_at']}")
+    return ", ".join(parts)

@@ -1,0 +1,36 @@
+"""Values as TOML writes them."""
+
+from __future__ import annotations
+
+import re
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def literal(value: object) -> str:
+    r"""Return a value in TOML, tables inline.
+
+    >>> literal({"url": 'a"b', "of": [1, 0.5, True]})
+    '{ url = "a\\"b", of = [1, 0.5, true] }'
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key(name)} = {literal(item)}' for name, item in value.items())} }}" if value else "{}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(literal(item) for item in value)}]"
+    if isinstance(value, str):
+        return '"' + "".join(_escaped(character) for character in value) + '"'
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def key(name: str) -> str:
+    """Return a key, quoted where TOML wants it."""
+    return name if _BARE_KEY.fullmatch(name) else literal(name)
+
+
+def _escaped(character: str) -> str:
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    return character if character.isprintable() else f"\\U{ord(character):08X}"
