@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fm5_app import FM5, VARIANTS, App, Bindings, bundle, email_provider, serving, start
 
+from backout.config.load import mistakes_in
 from backout.providers.child import free_ports
 
 from polling import until
@@ -224,6 +225,12 @@ def test_the_configuration_of_both_environments_binds_what_the_code_reads() -> N
         assert environment["version_metadata"] == {"binding": "CF_VERSION"}
         assert environment["vars"]["EMAIL_API_URL"].startswith("https://")
         assert environment["triggers"]["crons"]
+
+
+def test_backout_toml_is_without_mistakes() -> None:
+    """The application's own configuration is a correct example of one."""
+    file = FM5 / "backout.toml"
+    assert mistakes_in(file.read_text(encoding="utf-8"), file) == ()
 
 
 def test_many_requests_at_once_are_answered() -> None:

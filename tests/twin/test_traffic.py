@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from backout.errors import UsageError
 from backout.twin.traffic import FM5_MIX, Limits, Route, Sample, Traffic, summarize
+
 from polling import until
 
 if TYPE_CHECKING:

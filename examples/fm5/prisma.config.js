@@ -1,0 +1,8 @@
+/** Where Prisma's command line finds things; only `prisma migrate` is used, the Worker itself speaks plain SQL. */
+import { defineConfig, env } from "prisma/config";
+
+export default defineConfig({
+  schema: "prisma/schema.prisma",
+  migrations: { path: "prisma/migrations" },
+  datasource: { url: env("DATABASE_URL") },
+});
