@@ -13,7 +13,7 @@ from backout.twin.api_secrets import parse_changes
 from backout.twin.api_versions import describe as describe_version
 
 if TYPE_CHECKING:
-    from backout.twin.records import ApiObject, Script
+    from backout.twin.records import ApiObject, Script, Version
 
 
 def routes(account: str) -> list[web.RouteDef]:
@@ -33,14 +33,17 @@ def routes(account: str) -> list[web.RouteDef]:
 
 async def get_service(request: web.Request) -> web.Response:
     """Show the Worker as a service; wrangler asks this before anything else."""
-    return ok(_service(_script(request)))
+    script = _script(request)
+    return ok(_service(script, context(request).control.state.latest(script.name)))
 
 
 async def delete_service(request: web.Request) -> web.Response:
     """Delete the Worker with all its versions."""
     script = _script(request)
-    await context(request).control.delete(script.name)
-    return ok(_service(script))
+    control = context(request).control
+    answer = _service(script, control.state.latest(script.name))
+    await control.delete(script.name)
+    return ok(answer)
 
 
 async def list_workers(request: web.Request) -> web.Response:
@@ -98,14 +101,15 @@ def _worker_script(request: web.Request) -> Script:
     return by_tag or control.script(wanted)
 
 
-def _service(script: Script) -> ApiObject:
+def _service(script: Script, latest: Version | None) -> ApiObject:
     times: ApiObject = {"created_on": rfc3339(script.created_at), "modified_on": rfc3339(script.modified_at)}
     code: ApiObject = {
         "id": script.name,
         "tag": script.tag,
         "tags": script.tags,
         "last_deployed_from": script.last_deployed_from,
-        "handlers": ["fetch"],
+        "etag": latest.etag if latest else "",
+        "handlers": latest.handlers if latest else (),
         **({"migration_tag": script.migration_tag} if script.migration_tag else {}),
     }
     environment = {"environment": "production", **times, "script": code}
