@@ -82,8 +82,9 @@ def test_large_bodies_pass_unchanged(tmp_path: Path) -> None:
     async def run() -> None:
         async with lab(tmp_path) as it:
             await it.deploy(fetch_module("return new Response(request.body);"))
-            async with it.client.put(it.url(), headers=it.headers(), data=io.BytesIO(data)) as answer:
-                assert await answer.read() == data
+            for headers in (it.headers(), it.headers(Expect="100-continue")):
+                async with it.client.put(it.url(), headers=headers, data=io.BytesIO(data)) as answer:
+                    assert await answer.read() == data
 
     asyncio.run(run())
 
@@ -187,6 +188,38 @@ def test_a_client_that_leaves_is_counted_as_canceled(tmp_path: Path) -> None:
             (row,) = it.plane.counts("shop", 0)
             assert (row.requests, row.canceled, row.errors) == (1, 1, 0)
             assert (row.statuses, row.by_outcome, row.latency) == ({499: 1}, {"canceled": 1}, {})
+
+    asyncio.run(run())
+
+
+def test_a_client_that_leaves_during_its_upload_is_canceled_too(tmp_path: Path) -> None:
+    """A connection that breaks in the middle of the request's body is no error of the worker."""
+
+    async def run() -> None:
+        async with lab(tmp_path) as it:
+            await it.deploy(fetch_module("return new Response(await request.text());"))
+            _, writer = await asyncio.open_connection("127.0.0.1", it.port)
+            writer.write(b"POST / HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: 1000\r\n\r\nhalf")
+            await until(lambda: it.plane.inflight("shop") == 1, what="the request to be under way")
+            writer.transport.abort()
+            await until(lambda: bool(it.plane.counts("shop", 0)), what="the count")
+            (row,) = it.plane.counts("shop", 0)
+            assert (row.requests, row.canceled, row.errors) == (1, 1, 0)
+
+    asyncio.run(run())
+
+
+def test_long_headers_pass(tmp_path: Path) -> None:
+    """A response header of 60 kB is passed on."""
+
+    async def run() -> None:
+        async with lab(tmp_path) as it:
+            await it.deploy(fetch_module("return new Response('', {headers: {'x-long': 'a'.repeat(60000)}});"))
+            reader, writer = await asyncio.open_connection("127.0.0.1", it.port)
+            writer.write(b"GET / HTTP/1.1\r\nHost: shop.localhost\r\nConnection: close\r\n\r\n")
+            assert b"a" * 60_000 in await reader.read()
+            writer.close()
+            await writer.wait_closed()
 
     asyncio.run(run())
 

@@ -192,12 +192,16 @@ def test_service_binding_reaches_the_other_worker_and_is_counted_there(tmp_path:
     async def run() -> None:
         async with lab(tmp_path) as it:
             (mail,) = await it.deploy(
-                fetch_module("return new Response('mail got ' + await request.text());"), script="mail"
+                fetch_module(
+                    "const ours = [...request.headers.keys()].filter((k) => k.startsWith('x-backout'));"
+                    "return new Response(`mail got ${await request.text()} with ${ours}`);"
+                ),
+                script="mail",
             )
             body = "return env.MAIL.fetch('https://any.example/x', {method: 'POST', body: 'hello'});"
             shop = it.version(fetch_module(body), bindings=(Binding("MAIL", "service", "mail"),))
             await it.plane.activate("shop", ((shop, 100.0),))
-            assert await it.get() == (200, "mail got hello")
+            assert await it.get() == (200, "mail got hello with x-backout-req")
             assert [(row.version, row.requests) for row in it.plane.counts("mail", 0)] == [(mail.id, 1)]
 
     asyncio.run(run())

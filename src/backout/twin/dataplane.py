@@ -208,6 +208,7 @@ class LocalDataPlane:
                 if instance is None:
                     instance = await self._started(version)
                     fresh.append(instance)
+                instance.used_at = time.monotonic()  # so that it is not stopped as a spare before it is live
                 instances[version.id] = instance
         except BaseException:
             await asyncio.gather(*(instance.retire(0.0) for instance in fresh))

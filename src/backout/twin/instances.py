@@ -23,6 +23,7 @@ _FIRST_BACKOFF_S = 0.1
 _LONGEST_BACKOFF_S = 5.0
 _STEADY_S = 10.0
 _CRASH_NEWS_S = 0.2
+_LONGEST_HEADER_BYTES = 128 * 1024  # as Cloudflare allows for all response headers together
 _KEEPALIVE_S = 3.0  # workerd closes an idle connection after 5 s; a POST sent just then would be lost
 _MEMORY_SIGNALS = (signal.SIGKILL, signal.SIGABRT, signal.SIGTRAP, signal.SIGILL)
 
@@ -148,7 +149,8 @@ class Instance:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=5.0),
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-            raise_for_status=False,
+            max_line_size=_LONGEST_HEADER_BYTES,
+            max_field_size=_LONGEST_HEADER_BYTES,
         )
         self.crash = ""
         self._crashed.clear()

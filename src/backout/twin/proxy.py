@@ -33,15 +33,15 @@ _UNSENDABLE = (1005, 1006)  # close codes that no frame may carry, RFC 6455 sect
 _HOP_BY_HOP = frozenset(
     ("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade")
 )
-_OURS = frozenset((REQUEST_HEADER, "x-backout-cf", "cf-connecting-ip", "cf-ray", "x-forwarded-proto"))
-_CF = json.dumps({"colo": "TWN", "country": "XX", "httpProtocol": "HTTP/1.1", "city": "Loopback", "timezone": "UTC"})
-_DEAD = (
-    aiohttp.ServerDisconnectedError,
-    aiohttp.ClientConnectorError,
-    aiohttp.ClientOSError,
-    aiohttp.ClientPayloadError,
-    ConnectionError,
+_OURS = frozenset(
+    (
+        REQUEST_HEADER,
+        *("x-backout-cf", "x-backout-role", "x-backout-argument", "x-backout-secret"),
+        *("cf-connecting-ip", "cf-ray", "x-forwarded-proto"),
+        "expect",  # aiohttp has answered it, and workerd would not
+    )
 )
+_CF = json.dumps({"colo": "TWN", "country": "XX", "httpProtocol": "HTTP/1.1", "city": "Loopback", "timezone": "UTC"})
 
 
 @dataclass(slots=True)
@@ -52,6 +52,7 @@ class _InFlight:
     task: asyncio.Task[object]
     began: float
     gone: bool = False
+    made_here: bool = False
 
 
 class Proxy:
@@ -73,35 +74,17 @@ class Proxy:
         self._inflight[exchange.id] = flight
         self._tail.begin(exchange)
         instance.enter()
-        made_here = False
         try:
-            if delay_s:
-                await asyncio.sleep(delay_s)
-            if injected_status is not None:
-                made_here = True
-                return await _plain(request, exchange, injected_status, "injected by `backout twin fault`")
-            if not instance.up:
-                made_here = True
-                exchange.outcome = instance.crash or "unknown"
-                return await _plain(request, exchange, _UNAVAILABLE, "the worker's process is down, it is restarting")
-            if request.headers.get(hdrs.UPGRADE, "").lower() == "websocket":
-                return await self._websocket(request, flight)
-            return await self._http(request, flight)
-        except asyncio.CancelledError:
-            exchange.outcome = "canceled"
-            raise
-        except _ClientGone:
+            return await self._answer(flight, delay_s, injected_status)
+        except (asyncio.CancelledError, _ClientGone):
             exchange.outcome = "canceled"
             raise asyncio.CancelledError from None
-        except _DEAD as error:
-            exchange.latency_ms = _since_ms(flight.began)  # without our own waiting
-            crash = await instance.cause_of_death()
-            made_here = bool(crash)
-            return await _died(flight, crash, error)
+        except _CutShort:
+            raise asyncio.CancelledError from None
         finally:
             del self._inflight[exchange.id]
             instance.leave()
-            self._finish(flight, made_here=made_here)
+            self._finish(flight)
 
     async def watch_forever(self) -> None:
         """Cancel requests whose client went away: aiohttp tells a handler only when it writes."""
@@ -112,6 +95,24 @@ class Proxy:
                 if not flight.gone and (transport is None or transport.is_closing()):
                     flight.gone = True
                     flight.task.cancel()
+
+    async def _answer(self, flight: _InFlight, delay_s: float, injected_status: int | None) -> web.StreamResponse:
+        request, exchange, instance = flight.request, flight.exchange, flight.instance
+        if delay_s:
+            await asyncio.sleep(delay_s)
+        if injected_status is not None:
+            flight.made_here = True
+            return await _plain(request, exchange, injected_status, "injected by `backout twin fault`")
+        if not instance.up:
+            flight.made_here = True
+            exchange.outcome = instance.crash or "unknown"
+            return await _plain(request, exchange, _UNAVAILABLE, "the worker's process is down, it is restarting")
+        try:
+            if request.headers.get(hdrs.UPGRADE, "").lower() == "websocket":
+                return await self._websocket(request, flight)
+            return await self._http(request, flight)
+        except (aiohttp.ClientError, ConnectionError) as error:
+            return await _broken(flight, error)
 
     def _exchange(self, request: web.Request, instance: Instance) -> Exchange:
         return Exchange(
@@ -173,21 +174,22 @@ class Proxy:
             await _pump_both(downstream, upstream)
         return downstream
 
-    def _finish(self, flight: _InFlight, *, made_here: bool) -> None:
+    def _finish(self, flight: _InFlight) -> None:
         exchange = flight.exchange
         if exchange.latency_ms is None:
             exchange.latency_ms = _since_ms(flight.began)
         exchange.ended_at = time.time()
         exchange.second = self._counts.ended(answer_of(exchange))
-        if made_here:
+        if flight.made_here:
             self._tail.tell(exchange)
         else:
             self._tail.end(exchange)
 
 
 def answer_of(exchange: Exchange) -> Answer:
-    """Return an ended exchange as the counts take it; one without a status was left by its client."""
-    status = _CLIENT_GONE if exchange.status is None else exchange.status
+    """Return an ended exchange as the counts take it; one that ended without a status gets 499 or 500."""
+    missing = _CLIENT_GONE if exchange.outcome == "canceled" else 500
+    status = missing if exchange.status is None else exchange.status
     return Answer(
         exchange.script, exchange.version, status, exchange.outcome, exchange.latency_ms or 0.0, exchange.probe
     )
@@ -195,6 +197,10 @@ def answer_of(exchange: Exchange) -> Answer:
 
 class _ClientGone(Exception):
     """The client closed its connection before the answer's end."""
+
+
+class _CutShort(Exception):
+    """The worker failed after the answer had begun, so the client's connection was aborted."""
 
 
 def _since_ms(began: float) -> float:
@@ -232,17 +238,21 @@ def _copy_headers(source: aiohttp.typedefs.LooseHeaders, response: web.StreamRes
     response.headers["CF-Ray"] = f"{exchange.id}-TWN"
 
 
-async def _died(flight: _InFlight, crash: str, error: Exception) -> web.StreamResponse:
-    """Answer for a worker whose connection broke."""
+async def _broken(flight: _InFlight, error: Exception) -> web.StreamResponse:
+    """Answer when the connection to the worker broke: its process died, its code failed, or the client left."""
     exchange, request = flight.exchange, flight.request
+    if request.transport is None or request.transport.is_closing():
+        raise _ClientGone from error
+    exchange.latency_ms = _since_ms(flight.began)  # without the waiting that follows
+    crash = await flight.instance.cause_of_death()
     if crash:
+        flight.made_here = True
         exchange.outcome = crash  # otherwise its code failed, and its own tail event will say how
     if exchange.status is None:
         status, why = (_UNAVAILABLE, "process died while it answered") if crash else (500, "code gave no answer")
         return await _plain(request, exchange, status, f"the worker's {why}")
-    if request.transport is not None:
-        request.transport.abort()  # the answer had begun; cutting it short is all that can be said
-    raise asyncio.CancelledError from error
+    request.transport.abort()  # the answer had begun; cutting it short is all that can be said
+    raise _CutShort from error
 
 
 async def _plain(request: web.Request, exchange: Exchange, status: int, text: str) -> web.StreamResponse:

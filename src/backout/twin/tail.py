@@ -185,6 +185,7 @@ class Tail:
             self._pending.pop(exchange.id, None)
             self._publish(exchange.script, _enrich(exchange.event, exchange))
             exchange.event = None
+        exchange.headers = {}  # the worker's own event brings them; thousands wait here for events that never come
         horizon = self._now() - _PENDING_S
         while self._pending:
             first = next(iter(self._pending.values()))
