@@ -11,9 +11,17 @@ from typing import TYPE_CHECKING, TypedDict
 
 from backout.analysis.baseline import FLOOR, MINUTE_S, summarise
 from backout.analysis.probes import Probes, ProbesState
-from backout.analysis.quantiles import Thresholds, counts_above
+from backout.analysis.quantiles import Thresholds, counts_above, thresholds
 from backout.analysis.rates import log_e_below, mix, requests_to_exclude
-from backout.analysis.streams import BESIDE, NO_BASELINE, Stream, StreamState, streams_for
+from backout.analysis.streams import (
+    BESIDE,
+    FEW_LATENCIES,
+    Stream,
+    StreamState,
+    labelled_latency,
+    streams_for,
+    usable_edges,
+)
 from backout.analysis.wording import count, odds, percent
 from backout.model.verdict import Cause, Decision, Verdict
 
@@ -41,6 +49,7 @@ class DetectorState(TypedDict):
     deployed_at: float
     split: float
     edges: list[int] | None
+    learning: list[tuple[int, int]]
     streams: list[StreamState]
     probes: ProbesState
     requests: int
@@ -83,7 +92,8 @@ class Detector:
         self._policy = policy
         self._healthy_after_s = healthy_after_s
         normal = summarise(baseline, old, deployed_at, policy.guard.alpha)
-        self._edges: Thresholds | None = normal.edges
+        self._edges: Thresholds | None = usable_edges(normal)
+        self._learning: dict[int, int] = {}
         self._has_baseline = normal.errors is not None
         self._streams = streams_for(normal, split, policy.criteria.error_rate_below)
         self._probes = Probes(policy.services, policy.guard.down_probes)
@@ -113,6 +123,8 @@ class Detector:
                 self._first_bad_at = float(row.second)
         elif self._split >= 1:
             return
+        elif self._edges is None:
+            self._learn(row)
         minute = (row.second - self._start) // MINUTE_S
         columns = self._columns(row, is_new=is_new)
         for stream in self._streams:
@@ -122,6 +134,19 @@ class Detector:
             if total:
                 pair = (hits, total - hits)
                 stream.add(minute, pair if is_new else (0, 0), (0, 0) if is_new else pair)
+
+    def _learn(self, row: Counts) -> None:
+        """Take latency thresholds from the old version's traffic when there is no baseline; they judge what follows."""
+        for bucket, number in row.latency.items():
+            self._learning[bucket] = self._learning.get(bucket, 0) + number
+        total = sum(self._learning.values())
+        edges = thresholds(self._learning)
+        if edges is None or total < FEW_LATENCIES:
+            return
+        above = counts_above(self._learning, edges)
+        self._edges = edges
+        self._learning = {}
+        self._streams = (*self._streams, *labelled_latency(edges, [n / total for n in above[1:]], self._split))
 
     def _columns(self, row: Counts, *, is_new: bool) -> tuple[int, int, int, int, int]:
         warming = row.second < self._deployed_at + self._policy.guard.warm_up_s
@@ -198,7 +223,8 @@ class Detector:
         if open_point is not None:
             return Verdict.INCONCLUSIVE, Cause.NONE, f"{seen}; {open_point}"
         limit = percent(self._limits()[0][2])
-        reason = f"{seen}; an error rate of {limit} is excluded (99 % sure)"
+        unseen = "" if self._edges is not None else "; response times could not be compared"
+        reason = f"{seen}; an error rate of {limit} is excluded (99 % sure){unseen}"
         early_s = self._healthy_after_s - (now - self._deployed_at)
         if early_s > 0:
             return Verdict.INCONCLUSIVE, Cause.NONE, f"{reason}, watched for {early_s:.0f} s more"
@@ -210,9 +236,7 @@ class Detector:
         limits: list[tuple[Stream, float, float]] = []
         for stream in self._streams:
             if stream.column == 0 and not limits:
-                usual = max(FLOOR, stream.expected or FLOOR)
-                # Without a baseline (or one beyond the SLO) the usual share is a guess: half the limit.
-                usual = slo / 4 if stream.expected_from == NO_BASELINE else usual
+                usual = max(FLOOR, stream.expected or FLOOR) if self._has_baseline else slo / 4  # a guess
                 limits.append((stream, usual, max(slo, 2 * usual)))
             elif stream.column in (1, 3):
                 usual = min(max(FLOOR, stream.expected or FLOOR), 0.9)
@@ -245,6 +269,7 @@ class Detector:
             "deployed_at": self._deployed_at,
             "split": self._split,
             "edges": list(self._edges) if self._edges else None,
+            "learning": list(self._learning.items()),
             "streams": [stream.state() for stream in self._streams],
             "probes": self._probes.state(),
             "requests": self._requests,
@@ -269,6 +294,7 @@ class Detector:
         )
         edges = state["edges"]
         self._edges = (edges[0], edges[1], edges[2], edges[3]) if edges else None
+        self._learning = dict(state["learning"])
         self._has_baseline = state["has_baseline"]
         self._streams = tuple(Stream.from_state(stream) for stream in state["streams"])
         self._probes.restore(state["probes"])

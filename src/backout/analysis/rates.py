@@ -208,6 +208,12 @@ class LabelTest:
         for index, number in enumerate((*new, *old)):
             self._counts[index] += number
 
+    @property
+    def old_share(self) -> float | None:
+        """Share of hits of the old version, None before its first request."""
+        _, _, x, z = self._counts
+        return x / (x + z) if x + z else None
+
     def log_e(self) -> float:
         """Return the natural logarithm of the evidence so far."""
         u, v, x, z = self._counts

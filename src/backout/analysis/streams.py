@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
+from backout.analysis.baseline import FLOOR
 from backout.analysis.quantiles import TAILS
 from backout.analysis.rates import LabelTest, LabelTestState, MinuteLaw, MinuteLawState, log_e_above, slo_law
 from backout.analysis.wording import percent
@@ -12,7 +13,10 @@ from backout.model.signals import bucket_floor_ms
 from backout.model.verdict import Cause, StreamEvidence
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from backout.analysis.baseline import Baseline, Law
+    from backout.analysis.quantiles import Thresholds
 
 SHORT_BASELINE_S = 900.0
 """Beside a concurrent old version, a baseline shorter than this is worth less than the exact label test."""
@@ -20,6 +24,7 @@ FEW_LATENCIES = 100
 """Thresholds from fewer latencies than this are noise."""
 ERROR_POINTS = 16
 LATENCY_POINTS = 8
+_TAIL_WEIGHT = 0.5 / len(TAILS)
 
 
 class StreamState(TypedDict):
@@ -76,7 +81,7 @@ class Stream:
             stream=self.name,
             bad=self.bad,
             total=self.total,
-            expected=self.expected,
+            expected=self.normal,
             expected_from=self.expected_from,
             log_evidence=self.log_e(),
             sentence=self.sentence(),
@@ -84,7 +89,7 @@ class Stream:
 
     def sentence(self) -> str:
         """Return "61 of 5,204 requests failed against 0.2 % before"."""
-        against = "" if self.expected is None else f" against {percent(self.expected)} {_where(self.expected_from)}"
+        against = "" if self.normal is None else f" against {percent(self.normal)} {_where(self.expected_from)}"
         verb = (
             "failed" if self.cause is Cause.ERRORS else f"took longer than {self.name.removeprefix('latency above ')}"
         )
@@ -104,6 +109,11 @@ class Stream:
             "minute_law": self.test.state() if isinstance(self.test, MinuteLaw) else None,
             "labels": self.test.state() if isinstance(self.test, LabelTest) else None,
         }
+
+    @property
+    def normal(self) -> float | None:
+        """The share that would be normal: of the old version beside it, or `expected`."""
+        return self.test.old_share if isinstance(self.test, LabelTest) else self.expected
 
     @classmethod
     def from_state(cls, state: StreamState) -> Stream:
@@ -133,7 +143,7 @@ NO_BASELINE = "the SLO (there is no baseline)"
 
 
 def _where(source: str) -> str:
-    return {BEFORE: "before", BESIDE: "before; the old version beside it decides"}.get(source, f"by {source}")
+    return {BEFORE: "before", BESIDE: "of the old version beside it"}.get(source, f"by {source}")
 
 
 def streams_for(baseline: Baseline, split: float, slo: float) -> tuple[Stream, ...]:
@@ -142,23 +152,39 @@ def streams_for(baseline: Baseline, split: float, slo: float) -> tuple[Stream, .
     Args:
         split: share of the new version in (0, 1]; 1 is a full cut-over. slo: highest acceptable share of errors.
     """
-    edges = baseline.edges
-    known = edges is not None and bool(baseline.latency) and baseline.latency[0].total >= FEW_LATENCIES
-    short = split < 1 and baseline.span_s < SHORT_BASELINE_S
-    errors = _error_streams(baseline, split, slo, 0.5 if known else 1.0)
-    if not known or edges is None:
+    edges = usable_edges(baseline)
+    concurrent = split < 1
+    short = concurrent and baseline.span_s < SHORT_BASELINE_S
+    # Beside an old version the thresholds may still come from its own traffic: their weight is kept free.
+    errors = _error_streams(baseline, split, slo, 0.5 if edges is not None or concurrent else 1.0)
+    if edges is None:
         return errors
-    weight = 0.5 / len(TAILS)
-    latency = []
-    for column, (tail, law, edge) in enumerate(zip(TAILS, baseline.latency, edges, strict=True), start=1):
-        test: MinuteLaw | LabelTest = (
-            LabelTest(law.p0, split)
-            if short
-            else MinuteLaw(law, concurrent=split < 1, points=LATENCY_POINTS, clustered=False)
-        )
-        name = f"latency above the {tail} of {bucket_floor_ms(edge + 1):.0f} ms"
-        latency.append(Stream(name, Cause.LATENCY, weight, column, law.share, BESIDE if short else BEFORE, test))
-    return (*errors, *latency)
+    if short:
+        return (*errors, *labelled_latency(edges, [law.share for law in baseline.latency], split))
+    return (*errors, *_latency(edges, baseline.latency, concurrent=concurrent))
+
+
+def usable_edges(baseline: Baseline) -> Thresholds | None:
+    """Return the baseline's latency thresholds, None when too few latencies were measured."""
+    return baseline.edges if baseline.latency and baseline.latency[0].total >= FEW_LATENCIES else None
+
+
+def _latency(edges: Thresholds, laws: Sequence[Law], *, concurrent: bool) -> Iterable[Stream]:
+    for column, law in enumerate(laws, start=1):
+        test = MinuteLaw(law, concurrent=concurrent, points=LATENCY_POINTS, clustered=False)
+        yield Stream(_latency_name(edges, column), Cause.LATENCY, _TAIL_WEIGHT, column, law.share, BEFORE, test)
+
+
+def labelled_latency(edges: Thresholds, shares: Sequence[float], split: float) -> Iterable[Stream]:
+    """Return the streams of latency between two versions that serve side by side; `shares` above each threshold."""
+    for column, share in enumerate(shares, start=1):
+        nominal = min(max(share, FLOOR), 0.9)
+        test = LabelTest(nominal, split)
+        yield Stream(_latency_name(edges, column), Cause.LATENCY, _TAIL_WEIGHT, column, share, BESIDE, test)
+
+
+def _latency_name(edges: Thresholds, column: int) -> str:
+    return f"latency above the {TAILS[column - 1]} of {bucket_floor_ms(edges[column - 1] + 1):.0f} ms"
 
 
 def _error_streams(baseline: Baseline, split: float, slo: float, weight: float) -> tuple[Stream, ...]:
