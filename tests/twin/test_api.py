@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-
 from twin_harness import ACCOUNT, Answer, Api, running_api
 
 if TYPE_CHECKING:
@@ -292,8 +291,11 @@ def test_settings_schedules_subdomain_and_domains_are_kept_beside_the_versions(a
     assert plan.result["added"] == [{"hostname": "fm5.example.com"}]
     assert api.call("GET", "fm5/settings").result["tags"] == ["cf:service=fm5"]
     assert [s["cron"] for s in api.call("GET", "fm5/schedules").result["schedules"]] == ["*/5 * * * *"]
+    assert api.control.domains == {"fm5.example.com": "fm5"}
+    api.call("POST", "fm5/subdomain", {"enabled": True})
+    assert api.control.domains == {"fm5.example.com": "fm5", "fm5.twin.workers.dev": "fm5"}
     worker = api.call("GET", f"/client/v4/accounts/{ACCOUNT}/workers/workers/fm5").result
-    assert worker["subdomain"] == {"enabled": False, "previews_enabled": False}
+    assert worker["subdomain"] == {"enabled": True, "previews_enabled": False}
     assert len(versions(api)) == 1
     assert [d["hostname"] for d in api.call("GET", f"/client/v4/accounts/{ACCOUNT}/workers/domains").result] == [
         "fm5.example.com"

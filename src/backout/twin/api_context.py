@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from backout.twin.faults import Faults
 
 ACCOUNT_NAME = "The local twin"
-SUBDOMAIN = "twin"
 USER_ID = "7c5dae5552338874e5053f2534d2767a"
 USER_EMAIL = "dev@example.com"
 

@@ -59,7 +59,12 @@ async def put_secret(request: web.Request) -> web.Response:
 
 async def delete_secret(request: web.Request) -> web.Response:
     """Delete one secret and deploy."""
-    await _change(request, {request.match_info["name"]: None})
+    control = context(request).control
+    name = request.match_info["name"]
+    latest = control.state.latest(control.script(script_name(request)).name)
+    if latest is None or name not in latest.secrets():
+        raise ApiError(404, 10056, f"Binding {name} was not found.")
+    await _change(request, {name: None})
     return ok(None)
 
 

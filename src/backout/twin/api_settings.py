@@ -9,7 +9,8 @@ from aiohttp import web
 
 from backout.twin import semantics
 from backout.twin.answers import ApiError, json_body, json_object, ok, rfc3339
-from backout.twin.api_context import SUBDOMAIN, context, script_name
+from backout.twin.api_context import context, script_name
+from backout.twin.control import SUBDOMAIN
 
 if TYPE_CHECKING:
     from backout.twin.records import ApiObject, Script

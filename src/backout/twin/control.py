@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from backout.twin.upload import Upload
     from backout.twin.worker import DataPlane
 
+SUBDOMAIN = "twin"
+"""The account's name under workers.dev; the ingress answers `{script}.twin.workers.dev` too."""
 _VALUE_KEYS = {
     "plain_text": "text",
     "secret_text": "text",
@@ -43,7 +45,7 @@ class ControlPlane:
 
     Args:
         state: the memory. blobs: the modules and static files. data_plane: what runs them.
-        domains: custom host name to script, kept up to date here and read by the ingress.
+        domains: custom and workers.dev host names to script, kept up to date here and read by the ingress.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class ControlPlane:
             await self._activate(name, ((version, 100.0),))
             deployment = _deployment(version, {**version.annotations, "workers/triggered_by": "upload"})
             self.state.record(replace(script, migration_tag=migration_tag), version=version, deployment=deployment)
+            self._route_domains()
             return version
 
     async def deploy(
@@ -147,7 +150,7 @@ class ControlPlane:
         """Make a new version with other secrets (a binding sets, None deletes), deployed at once when `deploy`.
 
         Raises:
-            ApiError: 10007; 10215 when `deploy` and the latest version is not live; 10056 for an unknown name.
+            ApiError: 10007; 10215 when `deploy` and the latest version is not live.
         """
         async with self._lock(name):
             script = self.script(name)
@@ -193,7 +196,9 @@ class ControlPlane:
         return tuple(name for name, result in zip(names, results, strict=True) if isinstance(result, ApiError))
 
     def _route_domains(self) -> None:
-        routes = {domain: script.name for script in self.state.scripts() for domain in script.domains}
+        scripts = self.state.scripts()
+        routes = {domain: script.name for script in scripts for domain in script.domains}
+        routes |= {f"{s.name}.{SUBDOMAIN}.workers.dev": s.name for s in scripts if s.subdomain_enabled}
         self.domains.clear()
         self.domains.update(routes)
 
@@ -272,8 +277,6 @@ class ControlPlane:
     ) -> Version:
         bindings = {str(b["name"]): b for b in latest.bindings}
         for name, change in changes.items():
-            if change is None and name not in latest.secrets():
-                raise ApiError(404, 10056, f"Binding {name} was not found.")
             bindings.pop(name, None)
             if change is not None:
                 bindings[name] = change

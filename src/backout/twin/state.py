@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MAX_UNKNOWN_ROUTES = 500
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS scripts (name TEXT PRIMARY KEY, spec BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS versions (
@@ -180,8 +182,9 @@ class State:
 
     def count_unknown_route(self, route: str) -> None:
         """Count a request (`GET /path`) that the twin has no answer for."""
-        query = "INSERT INTO unknown_routes VALUES (?, 1) ON CONFLICT (route) DO UPDATE SET count = count + 1"
-        self._db.execute(query, (route,))
+        seen = self._db.execute("UPDATE unknown_routes SET count = count + 1 WHERE route = ?", (route,)).rowcount
+        if not seen and len(self.unknown_routes()) < MAX_UNKNOWN_ROUTES:
+            self._db.execute("INSERT INTO unknown_routes VALUES (?, 1)", (route,))
 
     def unknown_routes(self) -> tuple[str, ...]:
         """Return every route asked for in vain."""
