@@ -1,0 +1,1 @@
+"""Plain files in the user's own folders."""

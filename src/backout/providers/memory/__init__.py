@@ -1,0 +1,22 @@
+"""The World: every outside port of one application in one in-memory object, with a clock that tests move.
+
+It refuses what Cloudflare refuses, records every call and every effect, and can fail or "crash" before and after each
+call. Public: for tests of procedures, and for trying a policy without any provider.
+
+>>> world = World()
+>>> good = world.deploy(world.upload("good"))
+>>> world.clock.sleep(60)
+>>> bad = world.deploy(world.upload("bad"))
+>>> world.deployments.activate(good.main, message="back").main == good.main
+True
+>>> [deployment.message for deployment in world.activations]
+['back']
+"""
+
+from __future__ import annotations
+
+from backout.providers.memory.clock import WorldClock
+from backout.providers.memory.rules import health_of, quiet, steady
+from backout.providers.memory.world import START, Build, World
+
+__all__ = ["START", "Build", "World", "WorldClock", "health_of", "quiet", "steady"]

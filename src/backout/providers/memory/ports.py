@@ -1,0 +1,176 @@
+"""The ports of a World; every call goes through `World.call`, so that tests can fail it and count it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from backout.model.schema import SchemaState
+from backout.model.signals import Counts, CountsPage, HealthReport, Reach, SourceTraits
+from backout.providers.files.naming import file_names
+
+if TYPE_CHECKING:
+    from backout.model.deployment import Deployment, Version
+    from backout.providers.memory.world import World
+
+LISTED_DEPLOYMENTS: Final = 10
+
+
+class WorldDeployments:
+    """Port Deployments of a World."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def history(self) -> tuple[Deployment, ...]:
+        """Return the ten newest deployments, newest first."""
+        newest = self._world.all_deployments
+        return self._world.platform_call("deployments.history", lambda: tuple(reversed(newest[-LISTED_DEPLOYMENTS:])))
+
+    def activate(self, version: str, *, message: str, force: bool = False) -> Deployment:
+        """Make a version live at 100 %."""
+        return self._world.platform_call(
+            "deployments.activate", lambda: self._world.activate(version, message, force=force)
+        )
+
+
+class WorldVersions:
+    """Port Versions of a World."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def recent(self) -> tuple[Version, ...]:
+        """Return the deployable versions, newest first."""
+        return self._world.platform_call("versions.recent", self._recent)
+
+    def detail(self, version: str) -> Version:
+        """Return one version in full."""
+        return self._world.platform_call("versions.detail", lambda: self._world.build(version).version)
+
+    def _recent(self) -> tuple[Version, ...]:
+        full = tuple(build.version for build in self._world.in_window())
+        if self._world.lists_details:
+            return full
+        return tuple(replace(version, code_hash=None, secret_names=(), bindings=()) for version in full)
+
+
+class WorldSecrets:
+    """Port Secrets of a World."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the newest version's secrets."""
+        return self._world.platform_call("secrets.names", self._names)
+
+    def _names(self) -> tuple[str, ...]:
+        return tuple(sorted(self._world.newest.secrets)) if self._world.builds else ()
+
+
+class WorldTraffic:
+    """Port Traffic of a World: each second is made up once by the rule, and stays as it was."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._seen: dict[tuple[int, str], Counts | None] = {}
+
+    @property
+    def traits(self) -> SourceTraits:
+        """What the source says of itself."""
+        return self._world.traits
+
+    def read(self, since: int, until: int) -> CountsPage:
+        """Return the final seconds in [since, until)."""
+        return self._world.call("traffic.read", lambda: self._read(since, until))
+
+    def _read(self, since: int, until: int) -> CountsPage:
+        complete_until = int(self._world.clock.now() - self._world.traits.lag_s)
+        if not self._world.all_deployments:
+            return CountsPage((), complete_until)
+        since = max(since, int(self._world.all_deployments[0].created_at))
+        rows = [row for second in range(since, min(until, complete_until)) for row in self._second(second)]
+        return CountsPage(tuple(rows), complete_until)
+
+    def _second(self, second: int) -> list[Counts]:
+        deployment = self._world.live_at(second)
+        shares = [share for share in deployment.shares if share.percentage > 0] if deployment else []
+        rows = [self._counts(second, share.version) for share in shares]
+        return [row for row in rows if row is not None and (row.requests or row.canceled)]
+
+    def _counts(self, second: int, version: str) -> Counts | None:
+        key = (second, version)
+        if key not in self._seen:
+            self._seen[key] = self._world.traffic_rule(second, version)
+        return self._seen[key]
+
+
+class WorldHealth:
+    """Port HealthCheck of a World."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def look(self, version: str | None = None) -> HealthReport:
+        """Return what the health rule says now of that version, or of the live one with the largest share."""
+        return self._world.call("health.look", lambda: self._look(version))
+
+    def _look(self, version: str | None) -> HealthReport:
+        now = self._world.clock.now()
+        if version is None and not self._world.all_deployments:
+            return HealthReport(now, Reach.UNREACHABLE, findings=("nothing is deployed",))
+        return self._world.health_rule(now, version or self._world.live.main)
+
+
+class WorldLogs:
+    """Port Logs of a World."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def errors(self, version: str, since: float) -> tuple[tuple[str, int], ...]:
+        """Return what the log rule says."""
+        return self._world.call("logs.errors", lambda: self._world.log_rule(version, since))
+
+
+class WorldSchema:
+    """Port Schema of a World."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def read(self) -> SchemaState:
+        """Return the migration history as it is now."""
+        return self._world.call(
+            "schema.read", lambda: SchemaState(self._world.clock.now(), tuple(self._world.migrations))
+        )
+
+
+class WorldReports:
+    """Port Reports of a World; `texts` holds what was written, by path."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._runs: dict[Path, str] = {}
+        self.texts: dict[Path, str] = {}
+
+    def write(self, run: str, name: str, text: str) -> Path:
+        """Keep the report of a run."""
+        return self._world.call("reports.write", lambda: self._write(run, name, text))
+
+    def of_run(self, run: str) -> Path | None:
+        """Return the path of a run's report."""
+        return self._world.call("reports.of_run", lambda: self._of_run(run))
+
+    def _of_run(self, run: str) -> Path | None:
+        return next((path for path, owner in self._runs.items() if owner == run), None)
+
+    def _write(self, run: str, name: str, text: str) -> Path:
+        path = self._of_run(run)
+        if path is None:
+            path = next(p for p in (Path("/memory") / file for file in file_names(name)) if p not in self._runs)
+        self._runs[path] = run
+        self.texts[path] = text
+        return path

@@ -1,0 +1,54 @@
+"""Ready-made rules of traffic and health for a World."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.model.signals import Counts, HealthReport, Reach, ServiceHealth, ServiceState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    TrafficRule = Callable[[int, str], Counts | None]
+
+
+def quiet(second: int, version: str) -> Counts | None:  # noqa: ARG001 - a rule of traffic
+    """Rule of traffic: nobody comes."""
+    return None
+
+
+def steady(requests: int, *, error_rate: float = 0.0, latency_bucket: int = 90) -> TrafficRule:
+    """Return the rule of even traffic: `requests` per second and version; errors are spread evenly.
+
+    >>> rule = steady(10, error_rate=0.25)
+    >>> [rule(second, "v").errors for second in range(4)]
+    [2, 3, 2, 3]
+    """
+
+    def rule(second: int, version: str) -> Counts:
+        errors = int((second + 1) * requests * error_rate) - int(second * requests * error_rate)
+        return Counts(version, second, requests, errors, latency={latency_bucket: requests} if requests else {})
+
+    return rule
+
+
+def health_of(
+    at: float,
+    services: dict[str, ServiceState],
+    *,
+    version: str | None = None,
+    latency_ms: float = 20.0,
+) -> HealthReport:
+    """Return the report of an application that tells these services, 503 when one of them is down."""
+    states = set(services.values())
+    down = ServiceState.DOWN in states
+    overall = ServiceState.DOWN if down else ServiceState.OK if states <= {ServiceState.OK} else ServiceState.DEGRADED
+    return HealthReport(
+        at=at,
+        reach=Reach.ANSWERED,
+        status=503 if down else 200,
+        overall=overall,
+        services=tuple(ServiceHealth(name, state, latency_ms=5.0) for name, state in services.items()),
+        latency_ms=latency_ms,
+        version=version,
+    )
