@@ -1,0 +1,113 @@
+"""kill -9 everywhere: before and after each commit and each effect, and at random moments; then a resume."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from journal import toy
+
+from backout.errors import DecisionNeeded
+from backout.model.incident import RunState
+
+from polling import until
+
+if TYPE_CHECKING:
+    from backout.model.incident import Run
+
+SCRIPT = Path(toy.__file__)
+RANDOM_KILLS = 200 if os.environ.get("BACKOUT_PROOF") == "full" else 8
+EXPECTED = {"probed": 2, "handing": 3, "blind": 3}
+
+
+def command(directory: Path, plan: str, *more: str) -> list[str]:
+    return [sys.executable, str(SCRIPT), str(directory), plan, *more]
+
+
+def resume(directory: Path, plan: str) -> Run:
+    """Go on in this process as a person would: the same command, and an answer where one is asked for."""
+    world = toy.World(directory)
+    journal = toy.journal_in(directory)
+    actions = toy.actions_in(world)
+    known = journal.runs()
+    run = known[-1].id if known else journal.submit(toy.plan_named(plan), actor="me", reason="resume")
+    try:
+        return journal.drive(run, actions, actor="me")
+    except DecisionNeeded:
+        before = world.effects
+        key = f"{run}:1"
+        found = journal.find(run)
+        assert found is not None
+        assert found.state is RunState.BLOCKED
+        with pytest.raises(DecisionNeeded):
+            journal.drive(run, actions, actor="me")
+        assert world.effects == before, "a blind irreversible step was retried without a person's decision"
+        journal.ask(run, "decide:done" if key in before else "decide:retry", actor="me", reason="I looked")
+        return journal.drive(run, actions, actor="me")
+    finally:
+        journal.close()
+
+
+def prove(directory: Path, plan: str) -> None:
+    """Check the promise on what a kill and a resume left behind."""
+    journal = toy.journal_in(directory)
+    effects = toy.World(directory).effects
+    assert len(effects) == len(set(effects)), f"doubled: {effects}"
+    assert len(effects) == EXPECTED[plan], f"lost: {effects}"
+    assert {run.state for run in journal.runs()} == {RunState.DONE}
+    assert journal.verify_chain().is_whole
+    ended: set[tuple[str, int | None]] = set()
+    started: set[str] = set()
+    for event in journal.events(kind="step.*"):
+        assert (event.run, event.step) not in ended, f"{event.kind} after the completion of {event.run}:{event.step}"
+        if event.kind == "step.start":
+            started.add(f"{event.run}:{event.step}")
+        if event.kind == "step.ok":
+            ended.add((event.run, event.step))
+    assert set(effects) <= started, "an effect without a start recorded before it"
+    journal.close()
+
+
+@pytest.mark.parametrize("plan", ["handing", "blind"])
+def test_a_kill_at_every_commit_and_every_effect_loses_and_doubles_nothing(tmp_path: Path, plan: str) -> None:
+    """Whatever point the process dies at, the resumed run ends as one that was never killed."""
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    told = subprocess.run(command(whole, plan), capture_output=True, text=True, check=True)
+    points = json.loads(told.stdout)["points"]
+    assert len(points) >= 22, points
+    prove(whole, plan)
+    for number in range(1, len(points) + 1):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        killed = subprocess.run(command(directory, plan, "--die", str(number)), capture_output=True, check=False)
+        assert killed.returncode == -9, (points[number - 1], killed.stderr)
+        assert resume(directory, plan).state is RunState.DONE, points[number - 1]
+        prove(directory, plan)
+
+
+@pytest.mark.proof
+def test_random_kills_lose_and_double_nothing(tmp_path: Path) -> None:
+    """A process killed at a random moment, commits and system calls included, is resumed to the same end."""
+    moments = random.Random(20_251_125)  # noqa: S311 a seed, not a secret
+    inside = 0
+    for number in range(RANDOM_KILLS):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        plan = ("probed", "handing", "blind")[number % 3]
+        with subprocess.Popen(command(directory, plan), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+            until((directory / "begun").exists, what="the child begins")
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(timeout=moments.uniform(0.0, 0.06))
+            child.kill()
+        inside += child.returncode == -9
+        assert resume(directory, plan).state is RunState.DONE
+        prove(directory, plan)
+    assert inside > RANDOM_KILLS / 4, f"only {inside} of {RANDOM_KILLS} died inside the run: the moments are too late"

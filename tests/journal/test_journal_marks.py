@@ -1,0 +1,117 @@
+"""Marks on versions, per-second counts and checkpoints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from journal import toy
+
+from backout.journal.sqlite import SqliteJournal
+from backout.model.deployment import Mark, VersionId, VersionMark
+from backout.model.signals import Counts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def mark(kind: Mark, version: str = "v1", run: str = "guard-1", at: float = 1.0) -> VersionMark:
+    return VersionMark(kind, VersionId(version), "hash", at, run, "because", "0003_head")
+
+
+def test_a_mark_comes_back_as_it_was_and_is_recorded_once_per_run(tmp_path: Path) -> None:
+    """The same run saying it again adds nothing; another run does."""
+    journal = toy.journal_in(tmp_path)
+    first = mark(Mark.STABLE)
+    journal.mark("staging", first, actor="guard")
+    journal.mark("staging", mark(Mark.STABLE, at=2.0), actor="guard")
+    assert journal.marks("staging") == (first,)
+    journal.mark("staging", mark(Mark.STABLE, run="guard-2"), actor="guard")
+    journal.mark("staging", mark(Mark.QUARANTINED), actor="guard")
+    assert [m.mark for m in journal.marks("staging")] == [Mark.STABLE, Mark.STABLE, Mark.QUARANTINED]
+    assert [e.actor for e in journal.events(kind="mark", run="guard-1")] == ["guard", "guard"]
+    journal.close()
+
+
+def test_the_latest_mark_of_a_version_is_found(tmp_path: Path) -> None:
+    """By environment, version and kind."""
+    journal = toy.journal_in(tmp_path)
+    for run, at in (("a", 1.0), ("b", 2.0)):
+        journal.mark("staging", mark(Mark.STABLE, run=run, at=at), actor="guard")
+    found = journal.marked("staging", "v1", Mark.STABLE)
+    assert found is not None
+    assert found.run == "b"
+    assert journal.marked("staging", "v2", Mark.STABLE) is None
+    assert journal.marked("staging", "v1", Mark.RELEASED) is None
+    assert journal.marked("production", "v1", Mark.STABLE) is None
+    journal.close()
+
+
+def test_counts_replace_an_earlier_row_and_are_read_by_second(tmp_path: Path) -> None:
+    """A row of the same version and second is replaced; the interval is half open; environments are apart."""
+    journal = toy.journal_in(tmp_path)
+    early, late = Counts("v", 10, 3, 1, 2, {0: 1, 255: 2}), Counts("v", 11, 4, 0)
+    journal.keep("staging", [late, Counts("v", 10, 1, 1), Counts("v", 12, 9, 9)])
+    journal.keep("staging", [early])
+    assert journal.kept("staging", 10, 12) == (early, late)
+    assert journal.kept("production", 0, 99) == ()
+    journal.close()
+
+
+def test_the_latest_checkpoint_wins(tmp_path: Path) -> None:
+    """Per run and name; what is not JSON is refused."""
+    journal = toy.journal_in(tmp_path)
+    journal.save_checkpoint("r", "errors", {"e": 1.5})
+    journal.save_checkpoint("r", "errors", {"e": 2.5})
+    journal.save_checkpoint("r", "latency", [1, None])
+    assert journal.load_checkpoint("r", "errors") == {"e": 2.5}
+    assert journal.load_checkpoint("r", "latency") == [1, None]
+    assert journal.load_checkpoint("other", "errors") is None
+    with pytest.raises(TypeError, match="errors"):
+        journal.save_checkpoint("r", "errors", {1})  # type: ignore[arg-type]
+    journal.close()
+
+
+def test_pruning_takes_counts_and_checkpoints_and_no_events(tmp_path: Path) -> None:
+    """What is older goes, the rest and the whole history stays."""
+    clock = toy.FakeClock(100.0)
+    journal = SqliteJournal(tmp_path / "journal.db", clock)
+    journal.submit(toy.plan_named("probed"), actor="me", reason="r")
+    journal.keep("staging", [Counts("v", 10, 1, 0), Counts("v", 90, 1, 0)])
+    journal.save_checkpoint("old", "d", 1)
+    clock.sleep(100)
+    journal.save_checkpoint("new", "d", 2)
+    assert journal.prune(90) == 1
+    assert journal.prune(150) == 2
+    assert journal.kept("staging", 0, 1000) == ()
+    assert (journal.load_checkpoint("old", "d"), journal.load_checkpoint("new", "d")) == (None, 2)
+    assert journal.verify_chain().count == 1
+    journal.close()
+
+
+COUNTS = st.builds(
+    Counts,
+    st.sampled_from(["v1", "v2"]),
+    st.integers(0, 20),
+    st.integers(0, 10**6),
+    st.integers(0, 10**6),
+    st.integers(0, 10**6),
+    st.dictionaries(st.integers(0, 255), st.integers(1, 10**6), max_size=4),
+)
+
+
+@settings(max_examples=25)
+@given(st.lists(COUNTS, max_size=20), st.integers(0, 20), st.integers(0, 20))
+def test_kept_counts_are_those_that_were_kept_last(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[Counts], since: int, until: int
+) -> None:
+    """Against a dictionary as the model."""
+    journal = SqliteJournal(tmp_path_factory.mktemp("counts") / "journal.db", toy.FakeClock())
+    model = {(row.second, row.version): row for row in rows}
+    journal.keep("staging", rows)
+    assert journal.kept("staging", since, until) == tuple(
+        model[key] for key in sorted(model) if since <= key[0] < until
+    )
+    journal.close()

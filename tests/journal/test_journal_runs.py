@@ -1,0 +1,564 @@
+"""Submitting, driving and steering runs in one process: what is recorded, what is returned, what is raised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from journal import toy
+
+from backout.errors import (
+    AuthError,
+    BackoutError,
+    Busy,
+    DecisionNeeded,
+    Interrupted,
+    PartlyDone,
+    ProviderRejected,
+    ProviderUnavailable,
+    Refused,
+    SecretsChanged,
+    UsageError,
+    WorldMoved,
+)
+from backout.journal.history import plan_data, plan_of
+from backout.journal.sqlite import SqliteJournal
+from backout.journal.stop import StopRequest
+from backout.model.incident import RunState
+from backout.model.plan import Plan, PlanKind, Step
+from backout.ports import Done, Next, NotDone, Unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from backout.model.incident import Event, Run
+    from backout.model.plan import Json
+    from backout.ports import Action, Probe, StepContext
+
+
+@dataclass
+class Scripted:
+    """An action that answers from a script; the last answer stays. Exceptions are raised, callables called."""
+
+    does: list[object] = field(default_factory=lambda: [None])
+    probes: list[object] = field(default_factory=lambda: [NotDone()])
+    effect: bool = True
+    irreversible: bool = False
+    calls: list[str] = field(default_factory=list)
+
+    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json | Next:
+        self.calls.append(f"do {key}")
+        return self._next(self.does, context)  # type: ignore[return-value]
+
+    def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:
+        self.calls.append(f"probe {key}")
+        return self._next(self.probes, context)  # type: ignore[return-value]
+
+    def _next(self, script: list[object], context: StepContext) -> object:
+        answer = script.pop(0) if len(script) > 1 else script[0]
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer(context) if callable(answer) else answer
+
+
+@dataclass
+class Bench:
+    """A journal on a fake clock, its stop request, and short names for what the tests do."""
+
+    directory: Path
+    clock: toy.FakeClock = field(default_factory=toy.FakeClock)
+    stop: StopRequest = field(default_factory=StopRequest)
+
+    def __post_init__(self) -> None:
+        self.journal = self.open()
+
+    def open(self) -> SqliteJournal:
+        return SqliteJournal(self.directory / "journal.db", self.clock, stop=self.stop)
+
+    def submit(self, *steps: str, environment: str = "staging", irreversible: bool = False) -> str:
+        return self.journal.submit(
+            plan_of_steps(*steps, environment=environment, irreversible=irreversible), actor="me", reason="r"
+        )
+
+    def drive(self, run: str, **actions: Action) -> Run:
+        return self.journal.drive(run, actions, actor="me")
+
+    def state(self, run: str) -> RunState:
+        found = self.journal.find(run)
+        assert found is not None
+        return found.state
+
+    def kinds(self, run: str) -> list[str]:
+        return [e.kind if e.step is None else f"{e.kind} {e.step}" for e in self.journal.events(run=run)]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.journal.close()
+
+
+def plan_of_steps(*steps: str, environment: str = "staging", irreversible: bool = False) -> Plan:
+    made = tuple(
+        Step(action, f"Title of {action}", {"i": i}, irreversible=irreversible) for i, action in enumerate(steps)
+    )
+    return Plan(PlanKind.ROLLBACK, environment, "why", made)
+
+
+def crash(_context: StepContext) -> object:
+    raise KeyboardInterrupt
+
+
+# --- plans and submission -------------------------------------------------------------------------------------------
+
+WORDS = st.text(max_size=8)
+VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | WORDS
+ARGS = st.dictionaries(WORDS, VALUES | st.lists(VALUES, max_size=3), max_size=3)
+STEPS = st.builds(Step, WORDS, WORDS, ARGS, WORDS, st.booleans())
+LINES = st.lists(WORDS, max_size=2).map(tuple)
+PLANS = st.builds(
+    Plan, st.sampled_from(PlanKind), WORDS, WORDS, st.lists(STEPS, max_size=3).map(tuple), LINES, LINES, WORDS
+)
+
+
+@given(PLANS)
+def test_the_whole_plan_comes_back_from_the_record(plan: Plan) -> None:
+    """Every field survives, so that the plan and its hash are those that were accepted."""
+    back = plan_of(plan_data(plan))
+    assert back == plan
+    assert back.hash == plan.hash
+
+
+def test_the_same_unfinished_plan_is_the_same_run(bench: Bench) -> None:
+    """Typing it twice is one run, also with other words around it; the id names kind and hash."""
+    plan = plan_of_steps("a")
+    run = bench.journal.submit(plan, actor="me", reason="r")
+    assert run == f"rollback-{plan.hash[:8]}"
+    assert bench.journal.submit(replace(plan, why="again"), actor="you", reason="q") == run
+    assert bench.kinds(run) == ["run.submitted"]
+    found = bench.journal.find(run)
+    assert found is not None
+    assert (found.plan, found.state, found.actor, found.started_at) == (
+        plan,
+        RunState.INTERRUPTED,
+        "me",
+        bench.clock.at,
+    )
+
+
+def test_the_same_plan_after_its_end_is_a_new_run(bench: Bench) -> None:
+    """Numbered -2, -3; a prefix that is itself an id means that one."""
+    first = bench.submit("a")
+    bench.drive(first, a=Scripted())
+    second = bench.submit("a")
+    bench.drive(second, a=Scripted())
+    assert (second, bench.submit("a")) == (f"{first}-2", f"{first}-3")
+    assert [run.id for run in bench.journal.runs()] == [f"{first}-3", f"{first}-2", first]
+    found = bench.journal.find(first)
+    assert found is not None
+    assert found.id == first
+
+
+def test_a_prefix_that_fits_several_runs_is_refused_naming_them(bench: Bench) -> None:
+    """An unambiguous one finds its run; nothing fits an empty one."""
+    first, second = bench.submit("a"), bench.submit("b", environment="production")
+    with pytest.raises(UsageError, match=second):
+        bench.journal.find("rollback-")
+    found = bench.journal.find(first[:-2])
+    assert found is not None
+    assert found.id == first
+    assert bench.journal.find("") is None
+    assert bench.journal.find("guard") is None
+    assert [run.id for run in bench.journal.runs("production")] == [second]
+
+
+def test_another_unfinished_run_keeps_its_environment(bench: Bench) -> None:
+    """Busy says which, what it is at, that nobody drives it, and the two ways on; other environments are free."""
+    run = bench.submit("a", "b")
+    with pytest.raises(PartlyDone):
+        bench.drive(run, a=Scripted(), b=Scripted(does=[ProviderUnavailable("no answer")]))
+    with pytest.raises(Busy) as busy:
+        bench.submit("c")
+    assert f"staging is kept by run {run}, at step 2 of 2: Title of b; nobody drives it" in str(busy.value)
+    assert busy.value.hint == f"backout runs resume {run}, or: backout runs abort {run}"
+    assert bench.submit("c", environment="production")
+
+
+def test_a_live_holder_is_named_to_the_same_and_to_other_plans(bench: Bench) -> None:
+    """While a run is driven, submitting another plan and driving the same run are both Busy with the holder."""
+    other = bench.open()
+    told: list[str] = []
+
+    def meanwhile(context: StepContext) -> object:
+        run = other.find(context.run)
+        assert run is not None
+        assert run.state is RunState.RUNNING
+        calls: list[Callable[[], object]] = [
+            lambda: other.submit(plan_of_steps("c"), actor="you", reason="r"),
+            lambda: other.drive(context.run, {"a": Scripted()}, actor="you"),
+        ]
+        for call in calls:
+            with pytest.raises(Busy, match=f"driven by pid .*{run.holder.split()[1]}") as busy:
+                call()
+            told.append(str(busy.value.hint))
+        assert other.submit(plan_of_steps("a"), actor="you", reason="r") == context.run
+        return None
+
+    run = bench.submit("a")
+    assert bench.drive(run, a=Scripted(does=[meanwhile])).state is RunState.DONE
+    assert told == [f"wait for it, or: backout runs abort {run}"] * 2
+    other.close()
+
+
+def test_an_unknown_run_is_a_usage_error(bench: Bench) -> None:
+    """Driving and asking say so, with the command that lists what there is."""
+    for call in (lambda: bench.drive("nope"), lambda: bench.journal.ask("nope", "abort", actor="me", reason="r")):
+        with pytest.raises(UsageError, match="no run 'nope'"):
+            call()
+
+
+# --- driving --------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_driven_in_order_and_every_event_is_told_after_its_commit(bench: Bench) -> None:
+    """Start before effect, end after, each with its attempt; what `notify` sees is in the file already."""
+    other = bench.open()
+    seen: list[Event] = []
+
+    def notify(event: Event) -> None:
+        assert list(other.events())[-1] == event
+        seen.append(event)
+
+    run = bench.submit("a", "b")
+    actions = {"a": Scripted(does=[{"x": (1, 2)}]), "b": Scripted(does=["text"])}
+    done = bench.journal.drive(run, actions, actor="me", notify=notify)
+    assert (done.state, done.steps_done, done.ended_at, done.holder) == (RunState.DONE, 2, bench.clock.at, "")
+    order = ["run.driven", "step.start 0", "step.ok 0", "step.start 1", "step.ok 1", "run.ok"]
+    assert bench.kinds(run) == ["run.submitted", *order]
+    assert [event.kind for event in seen] == [kind.split()[0] for kind in order]
+    assert bench.journal.result(run, "a") == {"x": [1, 2]}
+    assert bench.journal.result(run, "b") == "text"
+    assert bench.journal.result(run, "c") is None
+    other.close()
+
+
+def test_a_run_that_is_over_is_returned_as_it_is(bench: Bench) -> None:
+    """No event, no action, no lease."""
+    run = bench.submit("a")
+    bench.drive(run, a=Scripted())
+    before = bench.kinds(run)
+    assert bench.drive(run).state is RunState.DONE
+    assert bench.kinds(run) == before
+
+
+def test_an_unknown_action_is_refused_before_anything_is_touched(bench: Bench) -> None:
+    """Only the steps still to do are asked for; the refusal names them and records nothing."""
+    run = bench.submit("a", "new", "b")
+    a = Scripted()
+    with pytest.raises(Refused, match="does not know how to do b, new"):
+        bench.drive(run, a=a)
+    assert a.calls == []
+    assert bench.kinds(run) == ["run.submitted"]
+
+
+def test_a_completed_step_is_never_repeated_and_an_open_one_is_probed(bench: Bench) -> None:
+    """Done: its result is taken over, marked as probed, and `do` is not called again."""
+    run = bench.submit("a", "b")
+    a, b = Scripted(), Scripted(does=[crash], probes=[Done({"found": 1})])
+    with pytest.raises(KeyboardInterrupt):
+        bench.drive(run, a=a, b=b)
+    assert bench.state(run) is RunState.INTERRUPTED
+    assert bench.drive(run, a=a, b=b).state is RunState.DONE
+    assert a.calls == [f"do {run}:0"]
+    assert b.calls == [f"do {run}:1", f"probe {run}:1"]
+    ok = list(bench.journal.events(run=run, kind="step.ok"))[-1]
+    assert ok.data == {"result": {"found": 1}, "attempt": 1, "probed": True}
+
+
+@pytest.mark.parametrize("probe", [NotDone(), Unknown("cannot tell")])
+def test_an_open_step_that_did_not_happen_is_done_again(bench: Bench, probe: Probe) -> None:
+    """With the next attempt's number and the same key; Unknown too, as long as it can be undone."""
+    run = bench.submit("a")
+    a = Scripted(does=[crash, "second"], probes=[probe])
+    with pytest.raises(KeyboardInterrupt):
+        bench.drive(run, a=a)
+    assert bench.drive(run, a=a).state is RunState.DONE
+    assert a.calls == [f"do {run}:0", f"probe {run}:0", f"do {run}:0"]
+    assert [e.data["attempt"] for e in bench.journal.events(kind="step.start")] == [1, 2]
+
+
+@pytest.mark.parametrize("by_plan", [True, False])
+@pytest.mark.parametrize("answer", ["done", "retry"])
+def test_a_blind_irreversible_step_waits_for_a_person(bench: Bench, answer: str, by_plan: bool) -> None:
+    """Blocked as often as it is resumed, until the decision; a decision counts for one attempt."""
+    run = bench.submit("a", "b", irreversible=by_plan)
+    a = Scripted(does=[crash, "again"], probes=[Unknown("no record")], irreversible=not by_plan)
+    with pytest.raises(KeyboardInterrupt):
+        bench.drive(run, a=a, b=Scripted())
+    for _ in range(2):
+        with pytest.raises(DecisionNeeded, match="no record") as needed:
+            bench.drive(run, a=a, b=Scripted())
+        assert any("--decide retry" in option for option in needed.value.options)
+        assert bench.state(run) is RunState.BLOCKED
+    assert a.calls.count(f"do {run}:0") == 1
+    with pytest.raises(Busy, match="waiting for a decision"):
+        bench.submit("c")
+    bench.journal.ask(run, f"decide:{answer}", actor="ann", reason="I looked")
+    assert bench.state(run) is RunState.INTERRUPTED
+    assert bench.drive(run, a=a, b=Scripted()).state is RunState.DONE
+    assert a.calls.count(f"do {run}:0") == (2 if answer == "retry" else 1)
+    ok = next(bench.journal.events(run=run, kind="step.ok"))
+    assert ok.data.get("decided_by") == ("ann" if answer == "done" else None)
+
+
+def test_a_decision_to_retry_does_not_cover_the_next_crash(bench: Bench) -> None:
+    """The second unknown end is asked about again."""
+    run = bench.submit("a", irreversible=True)
+    a = Scripted(does=[crash, crash, "x"], probes=[Unknown("no record")])
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            bench.drive(run, a=a)
+        with pytest.raises(DecisionNeeded):
+            bench.drive(run, a=a)
+        bench.journal.ask(run, "decide:retry", actor="me", reason="r")
+    assert bench.drive(run, a=a).state is RunState.DONE
+
+
+def test_a_decision_is_refused_where_none_is_needed(bench: Bench) -> None:
+    """Of a run that is not blocked, that is over, and in words that mean nothing."""
+    run = bench.submit("a")
+    with pytest.raises(Refused, match="no decision"):
+        bench.journal.ask(run, "decide:done", actor="me", reason="r")
+    with pytest.raises(UsageError, match="'pray'"):
+        bench.journal.ask(run, "pray", actor="me", reason="r")
+    bench.drive(run, a=Scripted())
+    for what in ("decide:done", "abort"):
+        with pytest.raises(Refused, match="over"):
+            bench.journal.ask(run, what, actor="me", reason="r")
+    assert "run.asked" not in bench.kinds(run)
+
+
+ENDING = [
+    Refused("no"),
+    DecisionNeeded("who"),
+    SecretsChanged("changed"),
+    WorldMoved("moved"),
+    ProviderRejected("no", status=404),
+    AuthError("no token"),
+]
+STAYING = [ProviderUnavailable("no answer"), BackoutError("odd"), PartlyDone("half"), ValueError("a bug")]
+
+
+@pytest.mark.parametrize("error", ENDING, ids=lambda e: type(e).__name__)
+def test_an_error_that_says_no_ends_a_run_without_effect(bench: Bench, error: BackoutError) -> None:
+    """The very error is raised, the environment is free, and a step without effect before it does not count."""
+    run = bench.submit("look", "a")
+    with pytest.raises(type(error)) as raised:
+        bench.drive(run, look=Scripted(effect=False), a=Scripted(does=[error]))
+    assert raised.value is error
+    assert bench.state(run) is RunState.FAILED
+    assert bench.kinds(run)[-2:] == ["step.failed 1", "run.failed"]
+    failed = next(bench.journal.events(kind="step.failed"))
+    assert failed.data == {"error": type(error).__name__, "text": str(error), "attempt": 1}
+    assert bench.submit("c")
+
+
+@pytest.mark.parametrize("error", [*ENDING, *STAYING], ids=lambda e: type(e).__name__)
+def test_after_an_effect_every_error_leaves_the_run_to_be_resumed(bench: Bench, error: Exception) -> None:
+    """PartlyDone from the error, with the resume command; the failed step is probed before it is done again."""
+    run = bench.submit("a", "b")
+    a, b = Scripted(), Scripted(does=[error, "then it works"])
+    with pytest.raises(PartlyDone, match="step 2 of 2") as raised:
+        bench.drive(run, a=a, b=b)
+    assert raised.value.__cause__ is error
+    assert raised.value.hint == f"backout runs resume {run}"
+    assert bench.state(run) is RunState.INTERRUPTED
+    assert bench.drive(run, a=a, b=b).state is RunState.DONE
+    assert b.calls == [f"do {run}:1", f"probe {run}:1", f"do {run}:1"]
+
+
+@pytest.mark.parametrize("error", STAYING, ids=lambda e: type(e).__name__)
+def test_an_error_that_may_heal_never_ends_a_run(bench: Bench, error: Exception) -> None:
+    """Also in its first step: nobody knows whether the effect happened."""
+    run = bench.submit("a")
+    with pytest.raises(PartlyDone):
+        bench.drive(run, a=Scripted(does=[error]))
+    assert bench.state(run) is RunState.INTERRUPTED
+
+
+def test_an_attempt_that_may_have_happened_counts_as_an_effect(bench: Bench) -> None:
+    """The probe did not know, the second attempt was rejected: the run is not declared over."""
+    run = bench.submit("a")
+    a = Scripted(does=[crash, ProviderRejected("no", status=409)], probes=[Unknown("cannot tell")])
+    with pytest.raises(KeyboardInterrupt):
+        bench.drive(run, a=a)
+    with pytest.raises(PartlyDone):
+        bench.drive(run, a=a)
+    assert bench.state(run) is RunState.INTERRUPTED
+
+
+def test_a_probe_that_fails_settles_nothing(bench: Bench) -> None:
+    """Its error is recorded, and the next resume probes again."""
+    run = bench.submit("a")
+    a = Scripted(does=[crash], probes=[AuthError("no token"), Done("x")])
+    with pytest.raises(KeyboardInterrupt):
+        bench.drive(run, a=a)
+    with pytest.raises(PartlyDone, match="no token"):
+        bench.drive(run, a=a)
+    assert bench.state(run) is RunState.INTERRUPTED
+    assert bench.drive(run, a=a).state is RunState.DONE
+    assert a.calls == [f"do {run}:0", f"probe {run}:0", f"probe {run}:0"]
+
+
+def test_a_result_that_is_not_json_is_a_type_error(bench: Bench) -> None:
+    """Nothing is coerced, and the step stays open."""
+    run = bench.submit("a")
+    with pytest.raises(TypeError, match="set"):
+        bench.drive(run, a=Scripted(does=[{"x": {1}}]))
+    assert bench.kinds(run)[-1] == "step.start 0"
+
+
+def test_progress_is_kept_over_attempts_and_per_step(bench: Bench) -> None:
+    """A watch goes on where it was."""
+    found: list[object] = []
+
+    def work(context: StepContext) -> object:
+        found.append(context.last_progress())
+        context.progress({"seen": len(found)})
+        if len(found) == 1:
+            raise KeyboardInterrupt
+        return None
+
+    run = bench.submit("a", "b")
+    a, b = Scripted(does=[work]), Scripted(does=[work])
+    with pytest.raises(KeyboardInterrupt):
+        bench.drive(run, a=a, b=b)
+    bench.drive(run, a=a, b=b)
+    assert found == [None, {"seen": 1}, None]
+
+
+# --- stop and abort -------------------------------------------------------------------------------------------------
+
+
+def test_a_stop_inside_a_watch_leaves_the_run_to_be_resumed(bench: Bench) -> None:
+    """Interrupted with the resume command; the resumed watch ends well."""
+    run = bench.submit("look")
+
+    def asked(context: StepContext) -> object:
+        context.check()
+        bench.stop.request()
+        context.check()
+        raise AssertionError
+
+    look = Scripted(does=[asked, None], effect=False)
+    with pytest.raises(Interrupted) as stopped:
+        bench.drive(run, look=look)
+    assert stopped.value.hint == f"backout runs resume {run}"
+    assert bench.kinds(run)[-1] == "step.interrupted 0"
+    bench.stop.requested = False
+    assert bench.drive(run, look=look).state is RunState.DONE
+
+
+def test_an_abort_inside_a_watch_ends_the_run(bench: Bench) -> None:
+    """The asker, another process, sees it recorded; the holder's drive returns the aborted run."""
+    other = bench.open()
+
+    def asked(context: StepContext) -> object:
+        other.ask(context.run, "abort", actor="ann", reason="enough")
+        context.check()
+        raise AssertionError
+
+    run = bench.submit("look", "a")
+    a = Scripted()
+    ended = bench.drive(run, look=Scripted(does=[asked], effect=False), a=a)
+    assert (ended.state, a.calls) == (RunState.ABORTED, [])
+    assert bench.kinds(run)[-3:] == ["run.asked", "step.interrupted 0", "run.aborted"]
+    other.close()
+
+
+def test_an_abort_without_a_holder_acts_at_once(bench: Bench) -> None:
+    """Blocked and open steps too: what nobody settled is named, and the environment is free."""
+    run = bench.submit("a", irreversible=True)
+    a = Scripted(does=[crash], probes=[Unknown("no record")])
+    with pytest.raises(KeyboardInterrupt):
+        bench.drive(run, a=a)
+    with pytest.raises(DecisionNeeded):
+        bench.drive(run, a=a)
+    bench.journal.ask(run, "abort", actor="ann", reason="give up")
+    assert bench.state(run) is RunState.ABORTED
+    aborted = list(bench.journal.events(run=run))[-1]
+    assert (aborted.kind, aborted.actor, aborted.data) == ("run.aborted", "ann", {"open_step": 0, "steps_done": 0})
+    assert bench.submit("c")
+
+
+# --- handing over ---------------------------------------------------------------------------------------------------
+
+
+def test_a_run_hands_its_environment_over_in_one_transaction(bench: Bench) -> None:
+    """End of one and begin of the next are neighbours; the drive goes on, and both ids lead to the successor."""
+    after = plan_of_steps("a")
+    look = Scripted(does=[Next({"verdict": "bad"}, after, "it is bad")], effect=False)
+    first = bench.submit("look")
+    last = bench.drive(first, look=look, a=Scripted())
+    assert (last.state, last.plan) == (RunState.DONE, replace(after, cause=first))
+    kinds = [(event.run, event.kind) for event in bench.journal.events()]
+    at = kinds.index((first, "run.ok"))
+    assert kinds[at - 1 : at + 2] == [(first, "step.ok"), (first, "run.ok"), (last.id, "run.submitted")]
+    assert bench.journal.result(first, "look") == {"verdict": "bad"}
+    submitted = next(bench.journal.events(run=last.id, kind="run.submitted"))
+    assert (submitted.data["cause"], submitted.data["reason"]) == (first, "it is bad")
+    assert len({event.at for event in list(bench.journal.events())[at - 1 : at + 2]}) == 1
+
+
+def test_resuming_a_run_that_handed_over_drives_its_successor(bench: Bench) -> None:
+    """Also aborting it: the person means what goes on."""
+    first = bench.submit("look")
+    look = Scripted(does=[Next(None, plan_of_steps("a", "b"), "it is bad")], effect=False)
+    with pytest.raises(PartlyDone) as partly:
+        bench.drive(first, look=look, a=Scripted(), b=Scripted(does=[ProviderUnavailable("no answer")]))
+    successor = str(partly.value.where)
+    assert successor != first
+    with pytest.raises(Busy, match=successor):
+        bench.submit("c")
+    done = bench.drive(first, b=Scripted())
+    assert (done.id, done.state) == (successor, RunState.DONE)
+
+
+@pytest.mark.parametrize("case", ["in the middle", "to another environment"])
+def test_a_hand_over_out_of_place_is_a_type_error(bench: Bench, case: str) -> None:
+    """Only the last step may, and only within the environment; nothing is recorded of it."""
+    environment = "production" if case == "to another environment" else "staging"
+    steps = ("look",) if case == "to another environment" else ("look", "a")
+    run = bench.submit(*steps)
+    look = Scripted(does=[Next(None, plan_of_steps("a", environment=environment), "r")])
+    with pytest.raises(TypeError, match="hand"):
+        bench.drive(run, look=look, a=Scripted())
+    assert bench.kinds(run)[-1] == "step.start 0"
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+def test_events_are_filtered_and_continued(bench: Bench) -> None:
+    """By run, environment, kind and its beginning, and from a number on; over more than one page."""
+    run = bench.submit("a")
+    bench.submit("b", environment="production")
+
+    def chatter(context: StepContext) -> object:
+        for number in range(600):
+            context.progress({"n": number})
+        return None
+
+    bench.drive(run, a=Scripted(does=[chatter]))
+    journal = bench.journal
+    assert [e.seq for e in journal.events()] == list(range(1, 607))
+    assert [e.environment for e in journal.events(environment="production")] == ["production"]
+    assert len(list(journal.events(run=run, kind="step.progress"))) == 600
+    assert [e.kind for e in journal.events(kind="run.*", run=run)] == ["run.submitted", "run.driven", "run.ok"]
+    assert [e.kind for e in journal.events(after=603)] == ["step.progress", "step.ok", "run.ok"]
+    assert list(journal.events(kind="run.%")) == []

@@ -1,0 +1,229 @@
+"""The journal's file: who may read it, what is created when, and what is said when it cannot be used."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+from journal import toy
+
+from backout.errors import BackoutError, PartlyDone
+from backout.journal import schema
+from backout.journal.lease import Holder, Lease, myself
+from backout.journal.lock import FileLock, lock_path
+from backout.model.incident import RunState
+from backout.model.plan import Plan, PlanKind, Step
+from backout.ports import Done, Probe, StepContext
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from backout.journal.sqlite import SqliteJournal
+    from backout.model.plan import Json
+
+
+def file_of(directory: Path) -> Path:
+    return directory / "journal" / "journal.db"
+
+
+def submit(journal: SqliteJournal) -> str:
+    return journal.submit(toy.plan_named("probed"), actor="me", reason="r")
+
+
+def test_reading_a_journal_that_does_not_exist_creates_nothing(tmp_path: Path) -> None:
+    """Every reading call answers "nothing" and leaves no file and no folder."""
+    journal = toy.journal_in(tmp_path)
+    assert journal.runs() == ()
+    assert journal.find("rollback") is None
+    assert journal.result("rollback", "probed") is None
+    assert list(journal.events()) == []
+    assert journal.marks("staging") == ()
+    assert journal.kept("staging", 0, 10) == ()
+    assert journal.load_checkpoint("r", "d") is None
+    assert journal.verify_chain().count == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_its_owner_may_read_the_journal(tmp_path: Path) -> None:
+    """The folder is 0700, every file in it 0600, SQLite's own ones and the locks included."""
+    journal = toy.journal_in(tmp_path)
+    journal.drive(submit(journal), toy.actions_in(toy.World(tmp_path)), actor="me")
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "journal").rglob("*")}
+    modes["journal"] = stat.S_IMODE((tmp_path / "journal").stat().st_mode)
+    assert {name for name, mode in modes.items() if mode == 0o700} == {"journal", "locks"}
+    assert {name for name, mode in modes.items() if mode == 0o600} == modes.keys() - {"journal", "locks"}
+    assert {"journal.db", "journal.db-wal", "staging.lock"} <= modes.keys()
+    journal.close()
+
+
+def test_what_a_crash_leaves_of_a_file_that_was_just_created_is_used(tmp_path: Path) -> None:
+    """An empty file reads as no journal, and the first write fills it."""
+    file_of(tmp_path).parent.mkdir()
+    file_of(tmp_path).touch()
+    journal = toy.journal_in(tmp_path)
+    assert journal.runs() == ()
+    assert submit(journal) == journal.runs()[0].id
+    journal.close()
+
+
+def test_an_older_schema_is_migrated_forward(tmp_path: Path) -> None:
+    """A file that stopped before version 1 is brought to the newest version, each one recorded."""
+    file_of(tmp_path).parent.mkdir()
+    old = sqlite3.connect(file_of(tmp_path))
+    for statement in schema.VERSION_TABLE:
+        old.execute(statement)
+    old.commit()
+    old.close()
+    journal = toy.journal_in(tmp_path)
+    assert journal.runs() == ()
+    submit(journal)
+    journal.close()
+    new = sqlite3.connect(file_of(tmp_path))
+    assert new.execute("SELECT version FROM schema_version").fetchall() == [(v,) for v in range(1, schema.VERSION + 1)]
+    new.close()
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    """Nothing is read or written by a backout that does not know the tables."""
+    journal = toy.journal_in(tmp_path)
+    submit(journal)
+    journal.close()
+    newer = sqlite3.connect(file_of(tmp_path), isolation_level=None)
+    newer.execute("INSERT INTO schema_version VALUES (?, 0)", (schema.VERSION + 1,))
+    newer.close()
+    for call in (journal.runs, lambda: submit(journal)):
+        with pytest.raises(BackoutError, match="newer backout") as refused:
+            call()
+        assert "upgrade backout" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize("at", [0, 4096 * 2])
+def test_a_damaged_file_is_said_to_be_damaged(tmp_path: Path, at: int) -> None:
+    """Wherever the damage is, the error names the file and what to do, and nothing is written into it."""
+    journal = toy.journal_in(tmp_path)
+    journal.drive(submit(journal), toy.actions_in(toy.World(tmp_path)), actor="me")
+    journal.close()
+    with file_of(tmp_path).open("r+b") as file:
+        file.seek(at)
+        file.write(b"\xff" * (file_of(tmp_path).stat().st_size - at))
+    before = file_of(tmp_path).read_bytes()
+    with pytest.raises(BackoutError, match="damaged") as damaged:
+        journal.verify_chain()
+    assert str(file_of(tmp_path)) in str(damaged.value)
+    assert f"mv {file_of(tmp_path)}" in str(damaged.value.hint)
+    with pytest.raises(BackoutError, match="damaged"):
+        submit(journal)
+    journal.close()
+    assert file_of(tmp_path).read_bytes() == before
+
+
+def test_a_journal_locked_for_too_long_is_said_to_be_locked(tmp_path: Path) -> None:
+    """Nothing was recorded, and the same call works when the lock is gone."""
+    journal = toy.journal_in(tmp_path, busy_timeout_s=0.05)
+    journal.keep("staging", [])
+    journal.prune(0.0)
+    other = sqlite3.connect(file_of(tmp_path), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(BackoutError, match="locked") as locked:
+        submit(journal)
+    assert "fuser" in str(locked.value.hint)
+    other.execute("ROLLBACK")
+    other.close()
+    assert journal.runs() == ()
+    assert submit(journal) == journal.runs()[0].id
+    journal.close()
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    """A file where the folder should be is an error with a place, not a traceback."""
+    (tmp_path / "journal").touch()
+    journal = toy.journal_in(tmp_path)
+    with pytest.raises(BackoutError, match="cannot be reached") as error:
+        submit(journal)
+    assert error.value.where == str(file_of(tmp_path))
+
+
+class FillsTheDisk:
+    """Has its effect, and leaves no room in the journal to record it."""
+
+    def __init__(self, journal: SqliteJournal, world: toy.World) -> None:
+        self.journal = journal
+        self.world = world
+
+    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:
+        self.world.happen(key)
+        connection = self.journal._store._connection
+        assert connection is not None
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        return {"long": "x" * 100_000}
+
+    def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:
+        return Done({"found": True}) if key in self.world.effects else toy.NotDone()
+
+
+def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path: Path) -> None:
+    """The effect that could not be recorded is found by its probe when there is room again."""
+    journal, world = toy.journal_in(tmp_path), toy.World(tmp_path)
+    plan = Plan(PlanKind.RECOVER, "staging", "w", (Step("fills", "Fill"), Step("probed", "Go on")))
+    run = journal.submit(plan, actor="me", reason="r")
+    actions = toy.actions_in(world) | {"fills": FillsTheDisk(journal, world)}
+    with pytest.raises(PartlyDone, match="disk is full") as full:
+        journal.drive(run, actions, actor="me")
+    assert f"backout runs resume {run}" in str(full.value.hint)
+    assert [event.kind for event in journal.events()][-1] == "step.start"
+    journal.close()
+    assert journal.drive(run, actions, actor="me").state is RunState.DONE
+    assert journal.result(run, "fills") == {"found": True}
+    assert world.effects == [f"{run}:0", f"{run}:1"]
+    journal.close()
+
+
+def test_a_file_lock_conflicts_with_itself_and_is_freed(tmp_path: Path) -> None:
+    """Two locks on one path in one process are two locks; other environments have locks of their own."""
+    first, second = (FileLock(lock_path(tmp_path, "staging")) for _ in range(2))
+    assert first.take()
+    assert not second.take()
+    assert FileLock(lock_path(tmp_path, "production")).take()
+    first.free()
+    assert second.take()
+    second.free()
+
+
+@pytest.mark.parametrize("name", ["../../etc/x", "a/b", "ümlaut", "..", ".", "a b"])
+def test_a_lock_file_stays_in_its_folder(tmp_path: Path, name: str) -> None:
+    """Whatever an environment is called, its lock is one file of the folder."""
+    assert lock_path(tmp_path, name).parent == tmp_path / "locks"
+    assert lock_path(tmp_path, name).resolve().parent == tmp_path.resolve() / "locks"
+
+
+ME = myself("here")
+DEAD = Holder("here", ME.pid, "0")
+LIVE = Holder("here", 1, "")  # init; a system that tells no start is asked for the pid alone
+AWAY = Holder("there", 1, "1")
+
+
+@pytest.mark.parametrize(
+    ("holder", "locked", "expired", "free"),
+    [
+        (None, True, False, True),
+        (None, False, True, False),  # another process is between its lock and its lease
+        (DEAD, True, False, True),  # the same pid with another start is another process
+        (DEAD, False, False, False),
+        (DEAD, False, True, True),
+        (LIVE, True, False, False),
+        (LIVE, False, True, False),  # stopped, not gone
+        (ME, True, False, True),  # an earlier drive of this process could not give it back
+        (ME, False, True, False),
+        (AWAY, True, False, False),
+        (AWAY, True, True, True),
+        (AWAY, False, True, True),
+    ],
+)
+def test_when_a_lease_may_be_taken(holder: Holder | None, locked: bool, expired: bool, free: bool) -> None:
+    """The whole table: whose it is, whether the file lock could be had, whether it has run out."""
+    lease = Lease("staging", 7, "run", holder, 0.0, 10.0)
+    assert lease.is_free(ME, 11.0 if expired else 9.0, locked=locked) is free
