@@ -41,20 +41,3 @@ def fields(rows: Sequence[tuple[str, str]], width: int, *, indent: str = "  ", p
         lines += found
     return lines
 
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, paint: Paint = plain) -> list[str]:
-    """Return an aligned table; the last column is cut (with an ellipsis) to fit the width.
-
-    >>> table(("A", "B"), [("x", "long text here")], 10)
-    ['A  B', 'x  long t…']
-    """
-    columns = len(head)
-    sizes = [max(len(head[i]), *(len(row[i]) for row in rows)) if rows else len(head[i]) for i in range(columns)]
-    room = max(4, width - sum(sizes[:-1]) - 2 * (columns - 1))
-    lines = []
-    for number, row in enumerate((head, *rows)):
-        last = row[-1] if len(row[-1]) <= room else row[-1][: room - 1] + "…"
-        cells = [cell.ljust(size) for cell, size in zip(row[:-1], sizes[:-1], strict=True)]
-        text = "  ".join([*cells, last]).rstrip()
-        lines.append(paint("dim", text) if number == 0 else text)
-    return lines

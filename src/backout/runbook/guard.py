@@ -297,9 +297,9 @@ class Conclude:
         if decision.cause is not Cause.HEALTH and tools.traffic is not None and not tools.traffic.traits.may_act:
             return f"the source {tools.traffic.traits.name} is too slow or too coarse to act on; this is advice"
         since = tools.clock.now() - tools.policy.guard.at_most_every_s
-        for event in tools.journal.events(environment=tools.environment, kind="run.submitted"):
-            if event.at >= since and event.data.get("kind") == PlanKind.ROLLBACK and event.data.get("cause"):
-                return f"one automatic rollback was made already within {tools.policy.guard.at_most_every_s / 3600:g} h"
+        recent = [r for r in tools.runs.runs(tools.environment) if r.plan.kind is PlanKind.ROLLBACK and r.plan.cause]
+        if any(run.started_at >= since for run in recent):
+            return f"one automatic rollback was made already within {tools.policy.guard.at_most_every_s / 3600:g} h"
         return ""
 
     def _asked(self, outcome: Plan) -> bool:

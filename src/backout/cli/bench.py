@@ -1,0 +1,77 @@
+"""The workbench of a command that drives runs: tools, stop requests, live output, and picking up where one left off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backout import wiring
+from backout.cli.live import Live
+from backout.journal.stop import StopRequest
+from backout.model.incident import RunState
+from backout.runbook.procedures import Actions
+
+if TYPE_CHECKING:
+    from backout.cli.shell import Shell
+    from backout.config import Config
+    from backout.model.incident import Event, Run
+    from backout.model.plan import Plan, PlanKind
+    from backout.runbook.toolbox import Toolbox
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Everything that a driving command holds."""
+
+    shell: Shell
+    tools: Toolbox
+    stop: StopRequest
+    live: Live
+
+    def drive(self, run: str) -> Run:
+        """Drive a run (and what it hands over to) with Ctrl-C as a request to stop at the next boundary."""
+        found = self.tools.runs.find(run)
+        if found is not None:
+            self.live.follow(found.plan)
+        self.stop.install()
+        try:
+            return self.tools.journal.drive(run, Actions(self.tools), actor=self.tools.actor, notify=self._notify)
+        finally:
+            self.stop.restore()
+            self.live.end()
+
+    def _notify(self, event: Event) -> None:
+        if event.kind == "run.submitted":
+            found = self.tools.runs.find(event.run)
+            if found is not None:
+                self.live.follow(found.plan)
+        self.live.event(event)
+
+    def submit(self, plan: Plan, reason: str) -> str:
+        """Accept a plan."""
+        return self.tools.journal.submit(plan, actor=self.tools.actor, reason=reason)
+
+    def interrupted(self, *kinds: PlanKind) -> Run | None:
+        """Return the environment's unfinished run of one of these kinds that nobody drives, or None."""
+        newest = next(iter(self.tools.runs.runs(self.tools.environment)), None)
+        if newest is None or newest.state is not RunState.INTERRUPTED or newest.plan.kind not in kinds:
+            return None
+        return newest
+
+
+def open_bench(shell: Shell, config: Config, name: str, *, stream: bool = False) -> Bench:
+    """Return the workbench of a command; `stream`: `--json` writes a line for every tick and event."""
+    live = Live(shell.output, name, stream=stream)
+    stop = StopRequest(lambda: live.say("stopping after the current step; Ctrl-C again stops now"))
+    hooks = wiring.Hooks(stop, live.watching, (lambda plan: _asked(shell, live, plan)) if shell.interactive else None)
+    return Bench(shell, wiring.toolbox(config, hooks), stop, live)
+
+
+def _asked(shell: Shell, live: Live, plan: Plan) -> bool:
+    from backout.cli.paint import paint_for  # noqa: PLC0415
+    from backout.report.plans import plan_text  # noqa: PLC0415
+
+    live.end()
+    shell.output.say(plan_text(plan, width=shell.output.talk.width, paint=paint_for(shell.output.talk)))
+    shell.output.prompt("Carry out this plan? [y/N] ")
+    return shell.stdin.readline().strip().lower() in {"y", "yes"}

@@ -1,0 +1,212 @@
+"""`backout deployments`: what was live, with the marks that backout put on it; and lifting a quarantine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.analysis.stability import quarantine, stable_mark
+from backout.cli.options import group, pass_shell
+from backout.cli.style import Tone
+from backout.errors import Refused
+from backout.model.deployment import Mark, VersionMark
+from backout.report.times import ago, clock, day, rfc3339
+
+if TYPE_CHECKING:
+    from backout.cli.shell import Shell
+    from backout.model.deployment import Deployment, Version
+    from backout.model.situation import Situation
+    from backout.runbook.toolbox import Toolbox
+
+
+@group("deployments", short_help="List, show and release deployments.")
+def deployments() -> None:
+    """List, show and release deployments."""
+
+
+def _tools(shell: Shell) -> Toolbox:
+    from backout import wiring  # noqa: PLC0415 - only commands that ask the provider pay for it
+
+    return wiring.toolbox(shell.config())
+
+
+def _observed(tools: Toolbox) -> Situation:
+    """Return the situation with the code hashes of all listed versions, so that quarantine is seen by code."""
+    from backout.runbook.observe import observe, with_details  # noqa: PLC0415
+
+    situation = observe(tools)
+    listed = dict.fromkeys(share.version for deployment in situation.history for share in deployment.shares)
+    return with_details(tools, situation, listed)
+
+
+def _marks(situation: Situation, version: str) -> tuple[VersionMark | None, VersionMark | None]:
+    known = situation.version(version)
+    return stable_mark(situation, version), quarantine(situation, version, known.code_hash if known else None)
+
+
+def _version_record(situation: Situation, version: str) -> dict[str, object]:
+    known = situation.version(version)
+    stable, bad = _marks(situation, version)
+    record: dict[str, object] = {
+        "version": version,
+        "deployable": known is not None,
+        "stable": stable is not None and bad is None,
+        "stable_since": None if stable is None else rfc3339(stable.at),
+        "quarantined": bad is not None,
+        "why": bad.why if bad else (stable.why if stable else None),
+    }
+    if known is not None:
+        record |= {
+            "number": known.number,
+            "created_at": rfc3339(known.created_at),
+            "code_hash": known.code_hash,
+            "tag": known.tag,
+            "git_sha": known.git_sha,
+            "message": known.message,
+            "secrets": list(known.secret_names),
+            "bindings": list(known.bindings),
+        }
+    return record
+
+
+def deployment_record(situation: Situation, deployment: Deployment) -> dict[str, object]:
+    """Return a deployment with its versions as JSON values."""
+    return {
+        "deployment_id": deployment.id,
+        "created_at": rfc3339(deployment.created_at),
+        "live": deployment.id == situation.live.id,
+        "message": deployment.message,
+        "triggered_by": deployment.triggered_by,
+        "author": deployment.author,
+        "versions": [
+            {"percentage": share.percentage, **_version_record(situation, share.version)} for share in deployment.shares
+        ],
+    }
+
+
+def badge(shell: Shell, situation: Situation, version: str) -> str:
+    """Return the mark of a version in a word and a symbol."""
+    stable, bad = _marks(situation, version)
+    if bad is not None:
+        return shell.output.style.badge("quarantined", Tone.BAD)
+    if stable is not None:
+        return shell.output.style.badge("stable", Tone.GOOD)
+    return shell.output.style.badge("unproven", Tone.DIM)
+
+
+@deployments.command("list", short_help="Deployments, newest first, with what is known of their versions.")
+@pass_shell
+def list_(shell: Shell) -> None:
+    """List the deployments, newest first, with what backout knows of their versions."""
+    tools = _tools(shell)
+    situation = _observed(tools)
+    rows = []
+    for deployment in situation.history:
+        live = "live" if deployment.id == situation.live.id else ""
+        for share in deployment.shares:
+            known = situation.version(share.version)
+            rows.append(
+                (
+                    live,
+                    share.version,
+                    f"v{known.number}" if known else "gone",
+                    f"{share.percentage:g} %",
+                    badge(shell, situation, share.version),
+                    ago(deployment.created_at, situation.read_at),
+                    deployment.message or (known.message if known else "") or deployment.triggered_by,
+                )
+            )
+    head = ("", "VERSION", "NO", "SHARE", "MARK", "SINCE", "MESSAGE")
+    records = [deployment_record(situation, deployment) for deployment in situation.history]
+    payload = {"environment": situation.environment, "deployments": records}
+    shell.output.result("deployments", payload, shell.output.table(head, rows))
+    shell.output.next(
+        f"backout deployments show VERSION -e {situation.environment}",
+        f"backout rollback --dry-run -e {situation.environment}",
+    )
+
+
+@deployments.command("show", short_help="One version: who, when, which code, its marks, when it was live.")
+@click.argument("target", required=False)
+@pass_shell
+def show(shell: Shell, *, target: str | None) -> None:
+    """Show the version TARGET (id, deployment id, number, tag, git sha, time), or the live one."""
+    from backout.plan.target import resolve  # noqa: PLC0415
+    from backout.runbook.observe import with_details  # noqa: PLC0415
+
+    tools = _tools(shell)
+    situation = _observed(tools)
+    version = resolve(target, situation) if target else situation.live.main
+    situation = with_details(tools, situation, [version])
+    known = situation.version(version)
+    lived = [d for d in situation.history if d.serves(version)]
+    payload = {
+        "environment": situation.environment,
+        **_version_record(situation, version),
+        "deployments": [deployment_record(situation, d) for d in lived],
+    }
+    shell.output.result("deployment", payload, _text(shell, situation, version, known))
+    bad = _marks(situation, version)[1]
+    if bad is not None:
+        shell.output.next(f"backout deployments release {version} -e {situation.environment} -m WHY")
+
+
+def _text(shell: Shell, situation: Situation, version: str, known: Version | None) -> str:
+    from backout.cli.paint import paint_for  # noqa: PLC0415
+    from backout.report.text import fields  # noqa: PLC0415
+
+    stable, bad = _marks(situation, version)
+    rows = [("version", version), ("mark", badge(shell, situation, version))]
+    if known is not None:
+        rows += [
+            ("number", str(known.number)),
+            ("uploaded", f"{day(known.created_at)} {clock(known.created_at)} UTC"),
+            ("code", known.code_hash or "not known"),
+        ]
+        rows += [(name, text) for name, text in (("tag", known.tag), ("git", known.git_sha)) if text]
+        rows += [("message", known.message)] if known.message else []
+        rows += [
+            ("secrets", ", ".join(known.secret_names) or "none"),
+            ("bindings", ", ".join(known.bindings) or "none"),
+        ]
+    rows += [("stable", f"since {day(stable.at)} {clock(stable.at)} UTC: {stable.why}")] if stable else []
+    rows += [("quarantine", f"since {day(bad.at)} {clock(bad.at)} UTC: {bad.why}")] if bad else []
+    for deployment in situation.history:
+        share = next((s.percentage for s in deployment.shares if s.version == version), None)
+        if share is not None:
+            word = "live since" if deployment.id == situation.live.id else "went live"
+            rows.append((word, f"{day(deployment.created_at)} {clock(deployment.created_at)} UTC at {share:g} %"))
+    style = shell.output.style
+    return "\n".join(fields(rows, style.width, indent="", paint=paint_for(style)))
+
+
+@deployments.command("release", short_help="Lift the quarantine of a version (and of its code).")
+@click.argument("target")
+@click.option("-m", "--message", metavar="WHY", help="Why; recorded in the journal.")
+@click.option("--confirm", "typed", metavar="ENV", help="Confirm a protected environment by its name.")
+@pass_shell
+def release(shell: Shell, *, target: str, message: str | None, typed: str | None) -> None:
+    """Lift the quarantine of TARGET and of every version with the same code."""
+    from backout.cli.confirm import confirm  # noqa: PLC0415
+    from backout.plan.target import resolve  # noqa: PLC0415
+    from backout.runbook.observe import with_details  # noqa: PLC0415
+
+    config = shell.config()
+    tools = _tools(shell)
+    situation = _observed(tools)
+    version = resolve(target, situation)
+    situation = with_details(tools, situation, [version])
+    bad = _marks(situation, version)[1]
+    if bad is None:
+        raise Refused(
+            f"version {version} is not quarantined",
+            where=tools.environment,
+            hint=f"backout deployments list -e {tools.environment}",
+        )
+    why = confirm(shell, config, f"release version {version[:8]}", message=message, typed=typed)
+    lifted = VersionMark(Mark.RELEASED, bad.version, bad.code_hash, tools.clock.now(), "", why)
+    tools.marks.mark(tools.environment, lifted, actor=tools.actor)
+    payload = {"environment": tools.environment, "version": version, "released": True, "was": bad.why}
+    shell.output.result("release", payload, f"Version {version} is released; it was quarantined because: {bad.why}")
+    shell.output.next(f"backout rollback {version} -e {tools.environment} -m WHY")

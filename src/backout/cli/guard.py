@@ -1,0 +1,199 @@
+"""`backout guard`: watch the fresh deployment, act as the policy says; and judge recorded traffic (`replay`)."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.cli import outcome
+from backout.cli.options import group, pass_shell
+from backout.errors import BackoutError, Refused, UsageError, WorldMoved
+from backout.model.incident import RunState
+from backout.model.plan import PlanKind
+from backout.model.policy import Mode
+
+if TYPE_CHECKING:
+    from backout.cli.bench import Bench
+    from backout.cli.shell import Shell
+    from backout.model.incident import Run
+    from backout.model.plan import Json
+
+_CODES = {"stable": 0, "accept": 0, "hold": 7, "refused": 3, "void": 6}
+
+
+@group(
+    "guard",
+    short_help="Watch the fresh deployment; roll back if it regressed.",
+    invoke_without_command=True,
+    epilog="""
+Examples:
+  backout guard -e production                  as the policy's mode says (default: observe)
+  backout guard -e production --mode act --next -- start it, then deploy
+  backout guard -e production --observe --for 5m
+  backout guard replay requests.jsonl          judge recorded traffic
+""",
+)
+@click.option("--mode", type=click.Choice([str(mode) for mode in Mode]), help="Overrides guard.mode of backout.toml.")
+@click.option("--observe", is_flag=True, help="Only say what would be done (the same as --mode observe).")
+@click.option("--for", "for_", metavar="TIME", help="Watch for this long (15m, 90s) instead of criteria.watch.")
+@click.option("--next", "wait_for_next", is_flag=True, help="First wait for a deployment newer than the live one.")
+@click.option("--next-timeout", metavar="TIME", default="30m", show_default=True, help="How long --next waits.")
+@click.pass_context
+@pass_shell
+def guard(
+    shell: Shell,
+    ctx: click.Context,
+    *,
+    mode: str | None,
+    observe: bool,
+    for_: str | None,
+    wait_for_next: bool,
+    next_timeout: str,
+) -> int | None:
+    """Watch the live deployment against the version before it, and act as the policy says.
+
+    A healthy watch marks the version stable. A regressed one is rolled back in mode `act`, asked about in mode `ask`,
+    and only reported in mode `observe`. Exit codes: 0 healthy, 1 regressed, 7 inconclusive, 3 refused, 6 overtaken.
+    """
+    if ctx.invoked_subcommand is not None:
+        return None
+    from backout.cli.bench import open_bench  # noqa: PLC0415 - only commands that act pay for it
+    from backout.config.scalars import seconds  # noqa: PLC0415
+
+    config = shell.config({"guard.mode": str(Mode.OBSERVE) if observe else mode, "criteria.watch": for_})
+    bench = open_bench(shell, config, "guard", stream=True)
+    policy = bench.tools.policy
+    unfinished = bench.interrupted(PlanKind.GUARD, PlanKind.ROLLBACK)
+    if unfinished is not None:
+        bench.live.say(f"picking up run {unfinished.id}, which was interrupted")
+        run = bench.drive(unfinished.id)
+        if _concluded(bench, run).get("action") != "void":
+            return finish(bench, run)
+    from backout.runbook import guard as procedure  # noqa: PLC0415
+
+    if wait_for_next:
+        bench.live.say(f"waiting for the next deployment of {config.name}")
+        procedure.wait_for_next(bench.tools, seconds(next_timeout))
+    plan = procedure.plan(bench.tools, mode=policy.guard.mode, for_s=policy.criteria.watch_s)
+    bench.live.say(f"{plan.steps[0].title}, then {plan.steps[1].title} (mode {policy.guard.mode})")
+    return finish(bench, bench.drive(bench.submit(plan, plan.why)))
+
+
+def _concluded(bench: Bench, run: Run) -> dict[str, Json]:
+    found = bench.tools.runs.result(run.id, "conclude")
+    return found if isinstance(found, dict) else {}
+
+
+def _watched(bench: Bench, run: Run) -> dict[str, Json]:
+    origin = run.plan.cause or run.id
+    found = bench.tools.runs.result(origin, "watch")
+    return found if isinstance(found, dict) else {}
+
+
+def finish(bench: Bench, run: Run) -> int:
+    """Say the verdict, what was done, what is live as read back, and what to type next."""
+    watched = _watched(bench, run)
+    decision = watched.get("decision")
+    reason = str(decision["reason"]) if isinstance(decision, dict) else ""
+    verdict = str(watched.get("verdict", "unmeasured"))
+    record: dict[str, object] = {
+        "type": "result",
+        "environment": run.environment,
+        "run_id": run.id,
+        "guard_run_id": run.plan.cause or run.id,
+        "verdict": verdict,
+        "reason": reason,
+        "decision": decision,
+    }
+    if run.plan.kind is PlanKind.ROLLBACK:
+        return _rolled_back(bench, run, record, verdict)
+    concluded = _concluded(bench, run)
+    action = str(concluded.get("action", "none"))
+    live = bench.tools.deployments.history()[0]
+    record |= {
+        "action": action,
+        "why": concluded.get("why"),
+        "would": concluded.get("would"),
+        "live_version": live.main,
+        "deployment_id": live.id,
+        "report_path": concluded.get("report"),
+        "verified": None,
+    }
+    if run.state is RunState.ABORTED:
+        raise WorldMoved(f"run {run.id} was aborted", where=run.environment, hint=f"backout runs show {run.id}")
+    _refuse(bench, action, concluded, record)
+    bench.shell.output.result("guard", record, _words(verdict, reason, action, concluded))
+    bench.shell.output.next(f"backout status -e {run.environment}", *_follow_up(run, verdict))
+    return 1 if verdict == "regressed" else _CODES.get(action, 7)
+
+
+def _refuse(bench: Bench, action: str, concluded: dict[str, Json], record: dict[str, object]) -> None:
+    """Raise the refusal of a rollback that the rules forbid; the JSON stream ends with the result all the same."""
+    if action != "refused":
+        return
+    options = concluded.get("options")
+    if bench.shell.output.json:
+        bench.shell.output.line("guard", {**record, "options": options})
+        bench.shell.output.answered = True
+    raise Refused(
+        f"regressed, but not rolled back: {concluded['why']}",
+        where=bench.tools.environment,
+        rule=str(concluded.get("rule")),
+        options=tuple(str(option) for option in options) if isinstance(options, list) else (),
+    )
+
+
+def _follow_up(run: Run, verdict: str) -> tuple[str, ...]:
+    return (f"backout rollback -e {run.environment} -m WHY",) if verdict == "regressed" else ()
+
+
+def _words(verdict: str, reason: str, action: str, concluded: dict[str, Json]) -> str:
+    did = {
+        "stable": "marked stable",
+        "hold": "nothing was changed",
+        "accept": "accepted by policy, not marked stable",
+        "void": "the verdict is void, nothing was changed",
+    }.get(action, action)
+    lines = [f"{verdict}: {reason}", f"{did[:1].upper()}{did[1:]}: {concluded.get('why', '')}"]
+    if concluded.get("would"):
+        lines.append(f"Would: {concluded['would']}")
+    if concluded.get("report"):
+        lines.append(f"Report: {concluded['report']}")
+    return "\n".join(lines)
+
+
+def _rolled_back(bench: Bench, run: Run, record: dict[str, object], verdict: str) -> int:
+    from backout.cli.rollback import human_end  # noqa: PLC0415
+
+    did = outcome.rollback_record(bench.tools, run)
+    human = f"{verdict}: {record['reason']}\n{human_end(bench.shell, bench, run, did)}"
+    bench.shell.output.result("guard", {**record, "action": "rollback", **did}, human)
+    bench.shell.output.next(f"backout status -e {run.environment}", *outcome.undo_commands(run))
+    return 5 if run.state is not RunState.DONE else 1
+
+
+@guard.command("replay", short_help="Judge recorded traffic: JSON lines in, one verdict a tick out.")
+@click.argument("file")
+@pass_shell
+def replay(shell: Shell, *, file: str) -> int:
+    """Read a start line, requests and ticks (JSON lines) from FILE or `-`, and answer each tick with one verdict line.
+
+    A verdict is `rollback` (final), `healthy` or `continue`. docs/json.md has the lines.
+    """
+    from backout.runbook.replay import replay as judge  # noqa: PLC0415
+
+    def write(line: str) -> None:
+        sys.stdout.write(line)
+        sys.stdout.flush()
+
+    if file == "-":
+        return judge(sys.stdin.buffer, write, warn=shell.output.say)
+    try:
+        with (shell.folder / file).open("rb") as lines:
+            return judge(lines, write, warn=shell.output.say)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise UsageError("no such file", where=file) from error
+    except OSError as error:
+        raise BackoutError(f"cannot be read: {error.strerror}", where=file) from error

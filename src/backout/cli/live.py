@@ -1,0 +1,187 @@
+"""The live line of a watch, and the steps of a run, as they happen: on stderr, or as JSON lines on stdout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.cli.style import Tone, visible
+from backout.model.verdict import CriterionState, Verdict
+from backout.report.times import clock, duration, percent, rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from backout.cli.output import Output
+    from backout.model.incident import Event
+    from backout.model.plan import Json, Plan
+    from backout.model.signals import HealthReport
+    from backout.model.verdict import CriterionResult
+    from backout.runbook.guard import Tick
+
+QUIET_EVERY_S = 10.0
+"""Without a terminal, an unchanged watch says something this often."""
+_TONES = {
+    Verdict.HEALTHY: Tone.GOOD,
+    Verdict.REGRESSED: Tone.BAD,
+    Verdict.INCONCLUSIVE: Tone.WARN,
+    Verdict.UNMEASURED: Tone.WARN,
+}
+
+
+class Live:
+    """Shows ticks, criteria and events; it decides nothing and keeps only what was shown last.
+
+    Args:
+        name: of the JSON stream's schema. stream: whether `--json` gets a line for each tick (guard).
+    """
+
+    def __init__(self, output: Output, name: str, plan: Plan | None = None, *, stream: bool = False) -> None:
+        self._out = output
+        self._name = name
+        self._plan = plan
+        self._stream = stream and output.json
+        self._is_terminal = output.stderr.isatty() and not output.quiet and not output.json
+        self._open_line = False
+        self._said_at = 0.0
+        self._said: object = None
+        self._began: dict[int, float] = {}
+
+    def watching(self, news: object) -> None:
+        """Show one tick of a watch, or the criteria of a verification."""
+        if isinstance(news, tuple):
+            self._criteria(news)
+        else:
+            self._tick(news)  # type: ignore[arg-type] # the toolbox's hook carries exactly these two
+
+    def _tick(self, tick: Tick) -> None:
+        decision = tick.decision
+        if self._stream:
+            self._out.line(self._name, {"type": "tick", **_tick_record(tick)})
+            return
+        style = self._out.talk
+        verdict = style.badge(decision.verdict, _TONES[decision.verdict])
+        share = f" ({percent(decision.errors / decision.requests)})" if decision.requests else ""
+        counted = (
+            f"{decision.requests:,} requests, {decision.errors:,} failed{share}" if tick.source_ok else "no counts"
+        )
+        head = f"{clock(tick.at)} +{duration(tick.elapsed_s)}/{duration(tick.for_s)}"
+        self._show(
+            f"{style.dim(head)}  {counted}  health {_health_word(tick.health)}  {verdict}", decision.verdict, tick.at
+        )
+
+    def _criteria(self, results: tuple[CriterionResult, ...]) -> None:
+        if self._stream:
+            self._out.line(self._name, {"type": "criteria", "criteria": [criterion_record(r) for r in results]})
+            return
+        states = tuple(result.state for result in results)
+        waiting = [result.name for result in results if result.state is CriterionState.WAITING]
+        passed = sum(state is CriterionState.PASSED for state in states)
+        text = f"criteria: {passed} of {len(states)} met"
+        self._show(text + (f", waiting for: {', '.join(waiting)}" if waiting else ""), states, None)
+
+    def _show(self, text: str, what: object, at: float | None) -> None:
+        """Rewrite the one line on a terminal; elsewhere speak when something changed, or every ten seconds."""
+        if self._is_terminal:
+            width = self._out.talk.width - 1
+            line = text if visible(text) <= width else self._out.talk.shorten(text, width)
+            self._out.stderr.write("\r\x1b[K" + self._out.redactor.redact(self._out.talk.plain(line)))
+            self._out.stderr.flush()
+            self._open_line = True
+        elif what != self._said or (at is not None and at - self._said_at >= QUIET_EVERY_S):
+            self._said, self._said_at = what, at or self._said_at
+            self._out.say(text)
+
+    def event(self, event: Event) -> None:
+        """Show a step's end, a resumption, a failure."""
+        if self._stream:
+            self._out.line(self._name, {"type": "event", **event_record(event)})
+        if event.kind == "run.submitted":
+            self._new_run(event)
+        if event.kind == "step.start" and event.step is not None:
+            self._began[event.step] = event.at
+            if _int(event.data, "attempt") > 1:
+                self.say(f"resuming step {event.step + 1}: asked the provider first whether it had happened")
+        elif event.kind == "step.ok" and event.step is not None:
+            self._step_done(event, event.step)
+        elif event.kind in ("step.failed", "run.blocked"):
+            self.say(self._out.talk.badge(str(event.data.get("error") or event.kind), Tone.BAD))
+
+    def follow(self, plan: Plan) -> None:
+        """Name the steps of this plan from now on."""
+        self._plan = plan
+
+    def _new_run(self, event: Event) -> None:
+        self._began.clear()
+        reason = event.data.get("reason")
+        self.say(f"run {event.run}" + (f": {reason}" if reason else ""))
+
+    def _step_done(self, event: Event, step: int) -> None:
+        if self._plan is None or step >= len(self._plan.steps):
+            return
+        took = event.at - self._began.get(step, event.at)
+        title = self._plan.steps[step].title
+        self.say(f"{self._out.talk.badge(title, Tone.GOOD)}  {self._out.talk.dim(duration(took))}")
+
+    def say(self, text: str) -> None:
+        """Say something on a line of its own."""
+        self.end()
+        self._out.say(text)
+
+    def end(self) -> None:
+        """Finish an open live line."""
+        if self._open_line:
+            self._out.stderr.write("\n")
+            self._open_line = False
+
+
+def _health_word(health: HealthReport | None) -> str:
+    if health is None:
+        return "not set up"
+    if health.is_down:
+        troubled = [s.name for s in health.services if s.state == "down"]
+        return f"DOWN ({', '.join(troubled)})" if troubled else f"DOWN ({health.status or health.reach})"
+    return health.overall if health.measured else f"not measured ({health.reach})"
+
+
+def _tick_record(tick: Tick) -> dict[str, object]:
+    decision = tick.decision
+    return {
+        "at": rfc3339(tick.at),
+        "elapsed_s": round(tick.elapsed_s, 3),
+        "for_s": tick.for_s,
+        "version": tick.version,
+        "verdict": decision.verdict,
+        "reason": decision.reason,
+        "requests": decision.requests,
+        "errors": decision.errors,
+        "health": _health_word(tick.health),
+        "source_ok": tick.source_ok,
+    }
+
+
+def criterion_record(result: CriterionResult) -> dict[str, object]:
+    """Return a criterion as JSON values."""
+    return {
+        "name": result.name,
+        "state": result.state,
+        "evidence": result.evidence,
+        "passed_at": None if result.passed_at is None else rfc3339(result.passed_at),
+    }
+
+
+def event_record(event: Event) -> dict[str, object]:
+    """Return an event as JSON values."""
+    return {
+        "seq": event.seq,
+        "at": rfc3339(event.at),
+        "run_id": event.run,
+        "step": event.step,
+        "kind": event.kind,
+        "actor": event.actor,
+        "data": dict(event.data) if event.kind != "run.submitted" else {"reason": event.data.get("reason")},
+    }
+
+
+def _int(data: Mapping[str, Json], key: str) -> int:
+    value = data.get(key)
+    return value if isinstance(value, int) else 0

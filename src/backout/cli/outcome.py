@@ -1,0 +1,111 @@
+"""What a run came to, read from the journal: the payload of `--json`, the text for a person, and the exit code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.model.incident import RunState
+from backout.model.plan import PlanKind
+from backout.report.times import clock, rfc3339
+
+if TYPE_CHECKING:
+    from backout.model.incident import Run
+    from backout.model.plan import Json, Plan
+    from backout.model.verdict import Verification
+    from backout.runbook.toolbox import Toolbox
+
+
+def plan_record(plan: Plan) -> dict[str, object]:
+    """Return a plan as JSON values."""
+    return {
+        "hash": plan.hash,
+        "kind": plan.kind,
+        "environment": plan.environment,
+        "why": plan.why,
+        "steps": [
+            {"action": s.action, "title": s.title, "args": dict(s.args), "equivalent": s.equivalent} for s in plan.steps
+        ],
+        "notes": list(plan.notes),
+        "not_covered": list(plan.not_covered),
+    }
+
+
+def verification(tools: Toolbox, run: str) -> Verification | None:
+    """Return the verification recorded for a run, or None when it did not wait for one."""
+    recorded = tools.runs.result(run, "verify")
+    if not isinstance(recorded, dict):
+        return None
+    import msgspec  # noqa: PLC0415 a rollback that does not wait needs none of it
+
+    from backout.model.verdict import Verification as Shape  # noqa: PLC0415
+
+    return msgspec.convert(recorded, Shape)
+
+
+def rollback_record(tools: Toolbox, run: Run) -> dict[str, object]:
+    """Return what a rollback did: only what was read back from the provider is claimed."""
+    activate = run.plan.steps[0].args
+    live = _dict(tools.runs.result(run.id, "read_back"))
+    report = _dict(tools.runs.result(run.id, "report"))
+    proof = verification(tools, run.id)
+    return {
+        "run_id": run.id,
+        "state": run.state,
+        "environment": run.environment,
+        "from_version": activate["leaving"],
+        "to_version": activate["version"],
+        "live_version": live.get("version"),
+        "deployment_id": live.get("deployment"),
+        "live_since": _time(live.get("since")),
+        "read_back_at": _time(live.get("read_at")),
+        "verified": None if proof is None else proof.verified,
+        "criteria": [] if proof is None else [_criterion(c) for c in proof.criteria],
+        "report_path": report.get("path"),
+    }
+
+
+def _criterion(result: object) -> dict[str, object]:
+    from backout.cli.live import criterion_record  # noqa: PLC0415
+
+    return criterion_record(result)  # type: ignore[arg-type]
+
+
+def exit_code(tools: Toolbox, run: Run) -> int:
+    """Return the exit code of a rollback: 0 verified (or not waited for), 1 not, 7 not provable, 5 unfinished."""
+    if run.state is RunState.ABORTED:
+        return 6
+    if run.state is not RunState.DONE:
+        return 5
+    if not any(step.action == "verify" for step in run.plan.steps):
+        return 0
+    proof = verification(tools, run.id)
+    return {True: 0, False: 1, None: 7}[proof.verified if proof else None]
+
+
+def live_sentence(record: dict[str, object], tools: Toolbox, run: Run) -> str:
+    """Return "Now live: ..." as it was read back."""
+    live = _dict(tools.runs.result(run.id, "read_back"))
+    if not live:
+        return f"run {run.id} is {run.state}; what is live was not read back"
+    since, read_at = float(str(live["since"])), float(str(live["read_at"]))
+    return f"Now live: version {record['live_version']} since {clock(since)} (read back {clock(read_at)})"
+
+
+def undo_commands(run: Run) -> tuple[str, ...]:
+    """Return the commands that undo a rollback."""
+    if run.plan.kind is not PlanKind.ROLLBACK:
+        return ()
+    left = run.plan.steps[0].args["leaving"]
+    environment = run.environment
+    return (
+        f"backout deployments release {left} -e {environment}  # undo: first lift the quarantine, then",
+        f"backout rollback {left} -e {environment} -m WHY",
+    )
+
+
+def _dict(value: Json) -> dict[str, Json]:
+    return value if isinstance(value, dict) else {}
+
+
+def _time(value: Json) -> str | None:
+    return rfc3339(float(value)) if isinstance(value, (int, float)) else None

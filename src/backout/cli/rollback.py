@@ -1,0 +1,151 @@
+"""`backout rollback`: plan first, confirm, drive, and end with what the provider says is live."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.cli import outcome
+from backout.cli.confirm import confirm
+from backout.cli.options import command, pass_shell
+from backout.errors import Refused
+from backout.model.plan import Plan, PlanKind
+
+if TYPE_CHECKING:
+    from backout.cli.bench import Bench
+    from backout.cli.shell import Shell
+    from backout.model.incident import Run
+    from backout.model.plan import PlanRefused
+    from backout.plan.rollback import Request
+
+
+@command(
+    "rollback",
+    short_help="Go back to the last stable version, or to TARGET.",
+    epilog="""
+Examples:
+  backout rollback -e staging                         to the last stable version
+  backout rollback -e production -m "500s on /api" --confirm production
+  backout rollback "2 hours ago" -e staging --dry-run the plan, nothing else
+  backout rollback 3f2a91 -e staging --no-wait        end after the read-back
+""",
+)
+@click.argument("target", required=False)
+@click.option("-m", "--message", metavar="WHY", help="Why; goes into the deployment's message and the report.")
+@click.option("-n", "--dry-run", is_flag=True, help="Print the plan and change nothing.")
+@click.option("--no-wait", is_flag=True, help="End after reading back what is live; no verification, no report.")
+@click.option("--confirm", "typed", metavar="ENV", help="Confirm a protected environment by its name.")
+@click.option("--accept-unproven", is_flag=True, help="Accept a version whose watch never ended healthy.")
+@click.option("--restore-secrets", is_flag=True, help="Accept that the target's own, older secret values come back.")
+@click.option("--force-schema", metavar="MIGRATION", help="You know that the old code works with this migration head.")
+@pass_shell
+def rollback(
+    shell: Shell,
+    *,
+    target: str | None,
+    message: str | None,
+    dry_run: bool,
+    no_wait: bool,
+    typed: str | None,
+    accept_unproven: bool,
+    restore_secrets: bool,
+    force_schema: str | None,
+) -> int:
+    """Go back to the last stable version, or to TARGET.
+
+    TARGET may be a version id, a deployment id, a number, a tag, a git sha (or a prefix of one), or a time.
+    """
+    from backout.cli.bench import open_bench  # noqa: PLC0415 - only commands that act pay for it
+    from backout.plan.rollback import Request  # noqa: PLC0415
+
+    config = shell.config()
+    bench = open_bench(shell, config, "rollback")
+    unfinished = bench.interrupted(PlanKind.ROLLBACK)
+    if unfinished is not None and target is None and not dry_run:
+        shell.output.say(f"picking up run {unfinished.id}, which was interrupted")
+        return finish(bench, bench.drive(unfinished.id))
+    request = Request(
+        message=message or "",
+        target=target,
+        wait=not no_wait,
+        accept_unproven=accept_unproven,
+        force_secrets=restore_secrets,
+        force_schema=force_schema or "",
+    )
+    plan = _planned(bench, request)
+    if dry_run:
+        return _show(shell, plan)
+    shell.output.say(_text(shell, plan))
+    shell.output.say("")
+    version = str(plan.steps[0].args["version"])
+    reason = confirm(shell, config, f"roll back to version {version[:8]}", message=message, typed=typed)
+    return finish(bench, bench.drive(bench.submit(plan, reason)))
+
+
+def _planned(bench: Bench, request: Request) -> Plan:
+    from backout.runbook.rollback import prepare  # noqa: PLC0415
+
+    _, planned = prepare(bench.tools, request)
+    if isinstance(planned, Plan):
+        return planned
+    raise refusal(planned, bench.tools.environment)
+
+
+def refusal(refused: PlanRefused, environment: str) -> Refused:
+    """Return the error that says why there is no plan, what was looked at, and what is allowed."""
+    looked_at = tuple(f"not {r.version}: {r.reason}" for r in refused.rejections if r.reason not in refused.reason)
+    return Refused(refused.reason, where=environment, rule=refused.rule, options=(*looked_at, *refused.options))
+
+
+def _text(shell: Shell, plan: Plan) -> str:
+    from backout.cli.paint import paint_for  # noqa: PLC0415
+    from backout.report.plans import plan_text  # noqa: PLC0415
+
+    return plan_text(plan, width=shell.output.talk.width, paint=paint_for(shell.output.talk))
+
+
+def _show(shell: Shell, plan: Plan) -> int:
+    from backout.cli.paint import paint_for  # noqa: PLC0415
+    from backout.report.plans import plan_text  # noqa: PLC0415
+
+    out = shell.output
+    args = plan.steps[0].args
+    payload = {
+        "dry_run": True,
+        "environment": plan.environment,
+        "from_version": args["leaving"],
+        "to_version": args["version"],
+        "plan": outcome.plan_record(plan),
+        "verified": None,
+    }
+    out.result("rollback", payload, plan_text(plan, width=out.style.width, paint=paint_for(out.style)))
+    out.say("\nnothing was changed (dry run)")
+    return 0
+
+
+def finish(bench: Bench, run: Run) -> int:
+    """Say what is live, as read back, and what to type next."""
+    shell, tools = bench.shell, bench.tools
+    record = outcome.rollback_record(tools, run)
+    shell.output.result("rollback", record, human_end(shell, bench, run, record))
+    code = outcome.exit_code(tools, run)
+    follow = f"backout status -e {run.environment}"
+    shell.output.next(follow, *outcome.undo_commands(run))
+    return code
+
+
+def human_end(shell: Shell, bench: Bench, run: Run, record: dict[str, object]) -> str:
+    """Return the last words for a person: the criteria, what is live, where the report is."""
+    lines = []
+    proof = outcome.verification(bench.tools, run.id)
+    if proof is not None:
+        from backout.cli.paint import paint_for  # noqa: PLC0415
+        from backout.report.plans import verification_text  # noqa: PLC0415
+
+        style = shell.output.style
+        lines.append(verification_text(proof, width=style.width, paint=paint_for(style)))
+    lines.append(outcome.live_sentence(record, bench.tools, run))
+    if record["report_path"]:
+        lines.append(f"Report: {record['report_path']}")
+    return "\n".join(lines)

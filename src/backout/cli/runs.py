@@ -1,0 +1,180 @@
+"""`backout runs`: list, show, resume and abort runs; the journal speaks, nothing is decided here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.cli import outcome
+from backout.cli.options import group, pass_shell
+from backout.cli.style import Tone
+from backout.errors import UsageError
+from backout.model.incident import RunState
+from backout.model.plan import PlanKind
+from backout.report.times import ago, clock, day, rfc3339
+
+if TYPE_CHECKING:
+    from backout.cli.shell import Shell
+    from backout.journal.sqlite import SqliteJournal
+    from backout.model.incident import Event, Run
+
+TONES = {
+    RunState.RUNNING: Tone.NOTE,
+    RunState.INTERRUPTED: Tone.WARN,
+    RunState.BLOCKED: Tone.WARN,
+    RunState.DONE: Tone.GOOD,
+    RunState.FAILED: Tone.BAD,
+    RunState.ABORTED: Tone.DIM,
+}
+
+
+@group("runs", short_help="List, show, resume and abort runs.")
+def runs() -> None:
+    """List, show, resume and abort runs."""
+
+
+def _journal(shell: Shell) -> SqliteJournal:
+    from backout import wiring  # noqa: PLC0415 - only commands that read the journal pay for it
+
+    return wiring.journal(shell.config())
+
+
+def run_record(run: Run) -> dict[str, object]:
+    """Return a run as JSON values."""
+    return {
+        "run_id": run.id,
+        "environment": run.environment,
+        "kind": run.plan.kind,
+        "state": run.state,
+        "why": run.plan.why,
+        "started_at": rfc3339(run.started_at),
+        "ended_at": None if run.ended_at is None else rfc3339(run.ended_at),
+        "steps_done": run.steps_done,
+        "steps": len(run.plan.steps),
+        "holder": run.holder,
+        "actor": run.actor,
+    }
+
+
+@runs.command("list", short_help="All runs, newest first.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="At most this many.")
+@pass_shell
+def list_(shell: Shell, *, limit: int) -> None:
+    """List the runs, newest first."""
+    from backout.providers.clock import SystemClock  # noqa: PLC0415
+
+    found = _journal(shell).runs(shell.flags.environment)[:limit]
+    out, now = shell.output, SystemClock().now()
+    rows = [
+        (
+            run.id,
+            run.environment,
+            out.style.badge(run.state, TONES[run.state]),
+            f"{run.steps_done}/{len(run.plan.steps)}",
+            ago(run.started_at, now),
+            run.plan.why,
+        )
+        for run in found
+    ]
+    human = out.table(("RUN", "ENVIRONMENT", "STATE", "STEPS", "STARTED", "WHY"), rows) or "no runs yet"
+    out.result("runs", {"runs": [run_record(run) for run in found]}, human)
+    for run in found:
+        if run.state is RunState.INTERRUPTED:
+            out.next(f"backout runs resume {run.id}")
+
+
+def _found(journal: SqliteJournal, run: str) -> Run:
+    found = journal.find(run)
+    if found is None:
+        raise UsageError(f"no run '{run}'", hint="backout runs list")
+    return found
+
+
+@runs.command("show", short_help="One run: its plan, its steps, its events.")
+@click.argument("run")
+@pass_shell
+def show(shell: Shell, *, run: str) -> None:
+    """Show one run: its plan, what happened to each step, and every event."""
+    journal = _journal(shell)
+    found = _found(journal, run)
+    events = list(journal.events(run=found.id))
+    from backout.cli.live import event_record  # noqa: PLC0415
+
+    payload = run_record(found) | {
+        "plan": outcome.plan_record(found.plan),
+        "events": [event_record(event) for event in events],
+    }
+    shell.output.result("run", payload, _text(shell, found, events))
+    if found.state is RunState.INTERRUPTED:
+        shell.output.next(f"backout runs resume {found.id}", f"backout runs abort {found.id} -m WHY")
+
+
+def _text(shell: Shell, run: Run, events: list[Event]) -> str:
+    style = shell.output.style
+    state = style.badge(run.state, TONES[run.state])
+    lines = [
+        f"{style.strong(run.id)}  {state}  {run.environment}  {day(run.started_at)} {clock(run.started_at)} UTC",
+        f"  {run.plan.why}",
+        f"  by {run.actor}" + (f", driven by {run.holder}" if run.holder else ""),
+        "",
+    ]
+    done = {event.step for event in events if event.kind == "step.ok"}
+    for number, step in enumerate(run.plan.steps):
+        sign = style.badge(step.title, Tone.GOOD) if number in done else style.dim(f"- {step.title}")
+        lines.append(f"  {number + 1}. {sign}")
+    lines.append("")
+    rows = [(clock(e.at), e.kind, "" if e.step is None else str(e.step + 1), _told(e)) for e in events]
+    lines.append(shell.output.table(("UTC", "EVENT", "STEP", "WHAT"), rows))
+    return "\n".join(lines)
+
+
+def _told(event: Event) -> str:
+    if event.kind == "run.submitted":
+        return str(event.data.get("reason") or "")
+    return ", ".join(f"{key}: {value}" for key, value in event.data.items() if not isinstance(value, dict | list))
+
+
+@runs.command("resume", short_help="Go on with an interrupted run.")
+@click.argument("run")
+@pass_shell
+def resume(shell: Shell, *, run: str) -> int:
+    """Go on with an interrupted run: completed steps are never repeated, an open one is asked about first."""
+    journal = _journal(shell)
+    found = _found(journal, run)
+    shell.take(environment=found.environment)
+    from backout.cli.bench import open_bench  # noqa: PLC0415
+
+    guarding = found.plan.kind is PlanKind.GUARD or bool(found.plan.cause)
+    bench = open_bench(shell, shell.config(), "guard" if guarding else "rollback", stream=guarding)
+    ended = bench.drive(found.id)
+    if guarding:
+        from backout.cli.guard import finish as finish_guard  # noqa: PLC0415
+
+        return finish_guard(bench, ended)
+    from backout.cli.rollback import finish as finish_rollback  # noqa: PLC0415
+
+    return finish_rollback(bench, ended)
+
+
+@runs.command("abort", short_help="Give up a run, at its next step boundary.")
+@click.argument("run")
+@click.option("-m", "--message", metavar="WHY", default="", help="Why; recorded in the journal.")
+@pass_shell
+def abort(shell: Shell, *, run: str, message: str) -> None:
+    """Give up a run: its holder stops at the next step boundary; without a holder it ends at once.
+
+    Nothing that was done is undone; the environment is free afterwards.
+    """
+    from backout import wiring  # noqa: PLC0415
+
+    journal = _journal(shell)
+    found = _found(journal, run)
+    journal.ask(found.id, "abort", actor=wiring.actor(), reason=message)
+    after = _found(journal, found.id)
+    if after.state.is_over:
+        human = f"run {after.id} is {after.state}"
+    else:
+        human = f"run {after.id} is asked to stop at its next step boundary (driven by {after.holder})"
+    shell.output.result("run", run_record(after), human)
+    shell.output.next(f"backout runs show {after.id}", f"backout status -e {after.environment}")

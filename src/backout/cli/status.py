@@ -1,0 +1,193 @@
+"""`backout status`: one screen, everything read just now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.cli.options import command, pass_shell
+from backout.cli.style import Tone
+from backout.report.times import ago, clock, percent, rfc3339
+
+if TYPE_CHECKING:
+    from backout.cli.shell import Shell
+    from backout.cli.style import Style
+    from backout.model.incident import Run
+    from backout.model.signals import HealthReport
+    from backout.runbook.status import Status, TrafficLook
+
+LATER = ("backups", "drills", "notifications")
+"""Parts that are not built yet; shown, so that nobody takes silence for safety."""
+
+
+@command("status", short_help="What is live, and how it is doing.")
+@pass_shell
+def status(shell: Shell) -> int:
+    """Show what is live and how it is doing, read just now. Exit code 1 when something is wrong."""
+    from backout import wiring  # noqa: PLC0415 - only commands that ask the provider pay for it
+    from backout.runbook.status import look  # noqa: PLC0415
+
+    tools = wiring.toolbox(shell.config())
+    found = look(tools)
+    shell.output.result("status", _record(found), _text(shell, found))
+    environment = found.situation.environment
+    if found.unfinished is not None:
+        shell.output.next(f"backout runs show {found.unfinished.id}")
+    elif found.troubles:
+        shell.output.next(f"backout rollback --dry-run -e {environment}", f"backout guard -e {environment}")
+    else:
+        shell.output.next(f"backout guard -e {environment}")
+    return 1 if found.troubles else 0
+
+
+def _record(found: Status) -> dict[str, object]:
+    situation, live = found.situation, found.situation.live
+    state = situation.schema.state
+    return {
+        "environment": situation.environment,
+        "read_at": rfc3339(situation.read_at),
+        "live_version": live.main,
+        "deployment_id": live.id,
+        "live_since": rfc3339(live.created_at),
+        "message": live.message,
+        "shares": [{"version": share.version, "percentage": share.percentage} for share in live.shares],
+        "stable": found.stable is not None and found.quarantined is None,
+        "quarantined": found.quarantined is not None,
+        "health": _health_record(found.health),
+        "traffic": _traffic_record(found.traffic),
+        "migrations": None
+        if not situation.schema.set_up
+        else {
+            "head": state.head if state else None,
+            "failed": list(state.failed) if state else [],
+            "problem": situation.schema.problem or None,
+        },
+        "guard": _run_record(found.guard),
+        "rollback": _run_record(found.rollback),
+        "unfinished": _run_record(found.unfinished),
+        "troubles": list(found.troubles),
+        "not_set_up": [name for name, there in _parts(found) if not there],
+    }
+
+
+def _parts(found: Status) -> list[tuple[str, bool]]:
+    return [
+        ("health", found.health is not None),
+        ("traffic", found.traffic is not None),
+        ("migrations", found.situation.schema.set_up),
+        *((name, False) for name in LATER),
+    ]
+
+
+def _health_record(health: HealthReport | None) -> dict[str, object] | None:
+    if health is None:
+        return None
+    return {
+        "reach": health.reach,
+        "status": health.status,
+        "overall": health.overall,
+        "latency_ms": health.latency_ms,
+        "services": {s.name: {"state": s.state, "detail": s.detail} for s in health.services},
+        "findings": list(health.findings),
+    }
+
+
+def _traffic_record(traffic: TrafficLook | None) -> dict[str, object] | None:
+    if traffic is None:
+        return None
+    return {
+        "window_s": traffic.window_s,
+        "requests": traffic.requests,
+        "errors": traffic.errors,
+        "error_rate": traffic.error_rate,
+        "p99_ms": traffic.p99_ms,
+        "problem": traffic.problem or None,
+    }
+
+
+def _run_record(run: Run | None) -> dict[str, object] | None:
+    if run is None:
+        return None
+    return {
+        "run_id": run.id,
+        "state": run.state,
+        "started_at": rfc3339(run.started_at),
+        "ended_at": None if run.ended_at is None else rfc3339(run.ended_at),
+    }
+
+
+def _text(shell: Shell, found: Status) -> str:
+    from backout.cli.paint import paint_for  # noqa: PLC0415
+    from backout.report.text import fields  # noqa: PLC0415
+
+    style = shell.output.style
+    situation, live = found.situation, found.situation.live
+    now = situation.read_at
+    mark = (
+        style.badge("quarantined", Tone.BAD)
+        if found.quarantined
+        else style.badge("stable", Tone.GOOD)
+        if found.stable
+        else style.badge("unproven", Tone.DIM)
+    )
+    rows: list[tuple[str, str]] = [(f"{share.percentage:g} %", share.version) for share in live.shares]
+    rows = [("live", live.main)] if live.sole else rows
+    rows += [
+        ("", f"{mark}, since {clock(live.created_at)} UTC ({ago(live.created_at, now)})"),
+        *([("message", live.message)] if live.message else []),
+        ("health", _health_text(style, found.health)),
+        ("traffic", _traffic_text(style, found.traffic, found.error_rate_below)),
+        ("migrations", _schema_text(style, found)),
+        ("guard", _run_text(found.guard, now, "no watch yet")),
+        ("rollback", _run_text(found.rollback, now, "none yet")),
+        ("not set up", ", ".join(name for name, there in _parts(found) if not there)),
+    ]
+    head = f"{style.strong(situation.environment)}  {_summary(style, found)}"
+    return "\n".join([head, *fields(rows, style.width, paint=paint_for(style))])
+
+
+def _summary(style: Style, found: Status) -> str:
+    if found.troubles:
+        return style.badge("; ".join(found.troubles), Tone.BAD)
+    if found.health is None and found.traffic is None:
+        return style.badge("live, but nothing is measured", Tone.WARN)
+    return style.badge("nothing needs you", Tone.GOOD)
+
+
+def _health_text(style: Style, health: HealthReport | None) -> str:
+    if health is None:
+        return style.dim("not set up")
+    if not health.measured:
+        word = style.badge("down", Tone.BAD) if health.is_down else style.badge("not measured", Tone.WARN)
+        return f"{word} ({health.reach})"
+    word = style.badge("down", Tone.BAD) if health.is_down else style.badge(health.overall, Tone.GOOD)
+    services = ", ".join(f"{s.name} {s.state}" + (f" ({s.detail})" if s.detail else "") for s in health.services)
+    answer = f"{health.status}" + (f", {health.latency_ms:.0f} ms" if health.latency_ms is not None else "")
+    return "; ".join(part for part in (f"{word} ({answer})", services, *health.findings) if part)
+
+
+def _traffic_text(style: Style, traffic: TrafficLook | None, limit: float) -> str:
+    if traffic is None:
+        return style.dim("not set up")
+    if traffic.problem:
+        return f"{style.badge('not measured', Tone.WARN)} ({traffic.problem})"
+    if traffic.error_rate is None:
+        return f"no request in the last {traffic.window_s // 60} min"
+    tone = Tone.GOOD if traffic.error_rate < limit else Tone.BAD
+    p99 = "" if traffic.p99_ms is None else f", p99 {traffic.p99_ms:.0f} ms"
+    failed = style.badge(f"{percent(traffic.error_rate)} failed", tone)
+    return f"{failed} ({traffic.errors:,} of {traffic.requests:,} in {traffic.window_s // 60} min{p99})"
+
+
+def _schema_text(style: Style, found: Status) -> str:
+    look = found.situation.schema
+    if not look.set_up:
+        return style.dim("not set up")
+    if look.state is None:
+        return f"{style.badge('not measured', Tone.WARN)} ({look.problem})"
+    if look.state.failed:
+        return style.badge(f"{look.state.failed[-1]} failed half-way", Tone.BAD)
+    return look.state.head or "none applied"
+
+
+def _run_text(run: Run | None, now: float, none: str) -> str:
+    return none if run is None else f"{run.id} {run.state}, {ago(run.ended_at or run.started_at, now)}"

@@ -1,0 +1,100 @@
+"""One look at everything that an on-call engineer asks first; reads only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backout.analysis.stability import quarantine, stable_mark
+from backout.errors import BackoutError
+from backout.model.plan import PlanKind
+from backout.model.signals import merge_latency, quantile_ms, total
+from backout.runbook.observe import observe
+
+if TYPE_CHECKING:
+    from backout.model.deployment import VersionMark
+    from backout.model.incident import Run
+    from backout.model.signals import HealthReport
+    from backout.model.situation import Situation
+    from backout.runbook.toolbox import Toolbox
+
+WINDOW_S = 300
+"""The runbook's five minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficLook:
+    """The last minutes of the live version; `problem` when the source did not answer."""
+
+    window_s: int
+    requests: int = 0
+    errors: int = 0
+    p99_ms: float | None = None
+    problem: str = ""
+
+    @property
+    def error_rate(self) -> float | None:
+        """Share of errors, None without requests."""
+        return self.errors / self.requests if self.requests else None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What `backout status` shows; None: not set up."""
+
+    situation: Situation
+    stable: VersionMark | None
+    quarantined: VersionMark | None
+    health: HealthReport | None
+    traffic: TrafficLook | None
+    guard: Run | None
+    rollback: Run | None
+    unfinished: Run | None
+    error_rate_below: float
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """What makes this a finding, in words; empty when all is well."""
+        found = []
+        if self.quarantined is not None:
+            found.append(f"the live version is quarantined: {self.quarantined.why}")
+        if self.health is not None and self.health.is_down:
+            found.append("the health check fails")
+        rate = self.traffic.error_rate if self.traffic else None
+        if rate is not None and rate >= self.error_rate_below:
+            found.append(f"{self.traffic.errors if self.traffic else 0} requests failed in the last minutes")
+        if self.situation.schema.state is not None and self.situation.schema.state.failed:
+            found.append(f"migration {self.situation.schema.state.failed[-1]} failed half-way")
+        return tuple(found)
+
+
+def look(tools: Toolbox) -> Status:
+    """Return the status; whatever does not answer is shown as such, only the platform itself must answer."""
+    situation = observe(tools)
+    live = situation.live.main
+    known = situation.version(live)
+    runs = tools.runs.runs(tools.environment)
+    return Status(
+        situation=situation,
+        stable=stable_mark(situation, live),
+        quarantined=quarantine(situation, live, known.code_hash if known else None),
+        health=tools.health.look() if tools.health is not None else None,
+        traffic=_traffic(tools, live),
+        guard=next((run for run in runs if run.plan.kind is PlanKind.GUARD), None),
+        rollback=next((run for run in runs if run.plan.kind is PlanKind.ROLLBACK), None),
+        unfinished=next((run for run in runs[:1] if not run.state.is_over), None),
+        error_rate_below=tools.policy.criteria.error_rate_below,
+    )
+
+
+def _traffic(tools: Toolbox, live: str) -> TrafficLook | None:
+    if tools.traffic is None:
+        return None
+    until = int(tools.clock.now()) + 1
+    try:
+        page = tools.traffic.read(until - WINDOW_S, until)
+    except BackoutError as error:
+        return TrafficLook(WINDOW_S, problem=str(error))
+    rows = [row for row in page.counts if row.version == live]
+    requests, errors = total(rows)
+    return TrafficLook(WINDOW_S, requests, errors, quantile_ms(merge_latency(rows), 0.99))

@@ -1,0 +1,150 @@
+"""The one place that turns a configuration into a toolbox of ports. Whatever is not set up stays None."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backout.journal.sqlite import SqliteJournal
+from backout.model.plan import Equivalents
+from backout.providers.clock import SystemClock
+from backout.providers.cloudflare.client import ApiClient
+from backout.providers.cloudflare.deployments import CloudflareDeployments
+from backout.providers.cloudflare.secrets import CloudflareSecrets
+from backout.providers.cloudflare.versions import CloudflareVersions
+from backout.providers.files.reports import FileReports
+from backout.runbook.toolbox import Toolbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backout.config import Config
+    from backout.config.schema import Health
+    from backout.journal.stop import StopRequest
+    from backout.model.plan import Plan
+    from backout.ports import HealthCheck, Logs, Schema, Traffic
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What a command wants to hear and answer. See `Toolbox`."""
+
+    stop: StopRequest | None = None
+    watching: Callable[[object], None] | None = None
+    confirm: Callable[[Plan], bool] | None = None
+
+
+def actor() -> str:
+    """Return who acts, as user@host."""
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = str(os.getuid())
+    return f"{user}@{os.uname().nodename}"
+
+
+def journal(config: Config, stop: StopRequest | None = None) -> SqliteJournal:
+    """Return the journal; reading it starts nothing and creates nothing."""
+    return SqliteJournal(config.settings.journal.path, SystemClock(), stop=stop)
+
+
+def reports(config: Config) -> FileReports:
+    """Return the folder of incident reports."""
+    return FileReports(config.settings.incidents.directory)
+
+
+def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
+    """Return the ports of the chosen environment.
+
+    Raises:
+        AuthError: a token that is needed is missing. ConfigError, UsageError: as `Config` does.
+    """
+    hooks = hooks or Hooks()
+    settings = config.environment
+    script, account = settings.platform.script, config.account_id
+    token = config.token()
+    client = ApiClient(str(settings.platform.api_base_url), token.reveal)
+    book = journal(config, hooks.stop)
+    return Toolbox(
+        environment=config.name,
+        policy=config.policy,
+        actor=actor(),
+        clock=SystemClock(),
+        deployments=CloudflareDeployments(client, account, script),
+        versions=CloudflareVersions(client, account, script),
+        secrets=CloudflareSecrets(client, account, script),
+        journal=book,
+        runs=book,
+        marks=book,
+        counts=book,
+        reports=reports(config),
+        traffic=_traffic(config),
+        health=_health(config),
+        schema=_schema(config),
+        logs=_logs(config),
+        equivalents=_equivalents(config),
+        watching=hooks.watching,
+        confirm=hooks.confirm,
+    )
+
+
+def _traffic(config: Config) -> Traffic | None:
+    source = config.environment.traffic
+    if source.provider == "none" or source.url is None:
+        return None
+    from backout.providers.router.traffic import RouterTraffic  # noqa: PLC0415 only where it is set up
+
+    token = config.traffic_token()
+    return RouterTraffic(str(source.url), config.environment.platform.script, token.reveal if token else None)
+
+
+def _logs(config: Config) -> Logs | None:
+    source = config.environment.traffic
+    if source.provider == "none" or source.url is None:
+        return None
+    from backout.providers.router.logs import RouterLogs  # noqa: PLC0415 only where it is set up
+
+    token = config.traffic_token()
+    return RouterLogs(str(source.url), config.environment.platform.script, token.reveal if token else None)
+
+
+def _health(config: Config) -> HealthCheck | None:
+    settings = config.environment.health
+    if settings is None:
+        return None
+    from backout.providers.health.probe import HealthProbe  # noqa: PLC0415 only where it is set up
+
+    return _probe(HealthProbe, config, settings)
+
+
+def _probe(make: Callable[..., HealthCheck], config: Config, settings: Health) -> HealthCheck:
+    return make(
+        str(settings.url),
+        timeout_s=float(settings.timeout),
+        headers=config.health_headers(),
+        script=config.environment.platform.script,
+        format=settings.format,
+    )
+
+
+def _schema(config: Config) -> Schema | None:
+    settings = config.environment.database
+    if settings is None or settings.migrations == "none":
+        return None
+    from backout.providers.postgres.schema import PrismaHistory  # noqa: PLC0415 only where it is set up
+
+    return PrismaHistory(config.database_url().reveal, connect_timeout_s=float(settings.connect_timeout))
+
+
+def _equivalents(config: Config) -> Equivalents:
+    """Return what a person would type instead, with the environment's real names."""
+    script = shlex.quote(config.environment.platform.script)
+    health = config.environment.health
+    return Equivalents(
+        activate=f"npx wrangler rollback {{version}} --name {script} --message {{message}}",
+        live=f"npx wrangler deployments status --name {script}",
+        health=f"curl -s {shlex.quote(str(health.url))}" if health else "",
+    )
