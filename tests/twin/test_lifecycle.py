@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
+import random
 import signal
 import socket
 import stat
@@ -106,6 +109,28 @@ def test_a_killed_daemon_leaves_nothing_and_the_next_up_works(folder: Path) -> N
     again = lifecycle.up(folder)
     assert answer(again, "fm5") == f"one {CANARY}"
     assert again.pids["twin"] != twin.pids["twin"]
+
+
+def test_killed_at_any_moment_the_last_accepted_deployment_is_live(folder: Path) -> None:
+    """Kill -9 in the middle of uploads: afterwards the last accepted one is live, or the one that was begun."""
+    draw = random.Random(20261125)  # noqa: S311 - repeatable moments
+    number = 0
+    for _ in range(3):
+        twin = lifecycle.up(folder)
+        killer = threading.Timer(draw.uniform(0.05, 1.0), os.kill, (twin.pids["twin"], signal.SIGKILL))
+        accepted = number
+        killer.start()
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            while killer.is_alive() or is_running(twin.pids["twin"]):
+                number += 1
+                upload(twin, "fm5", f"number {number}")
+                accepted = number
+        killer.join()
+        again = lifecycle.up(folder)
+        if accepted:
+            assert answer(again, "fm5") in {f"number {n} {CANARY}" for n in (accepted, accepted + 1)}
+        assert again.failed == ()
+        lifecycle.down(folder)
 
 
 def known_children(folder: Path) -> dict[str, ProcessMark]:
