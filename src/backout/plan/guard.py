@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.analysis.stability import stable_mark
 from backout.model.plan import Plan, PlanKind, Step
 
 if TYPE_CHECKING:
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
 def plan_guard(situation: Situation, *, mode: Mode, for_s: float) -> Plan:
     """Return the plan of one watch of the live deployment.
 
-    A deployment older than the watch is watched from now on against its own past; a fresh one from its first second
-    against the version before it, or against the other version of the split.
+    A fresh deployment is watched from its first second against the version before it, or the other one of the split.
+    One that is older than the watch is watched from now on: against its own past if that was proven good, else against
+    the limits of the success criteria.
     """
     live = situation.live
     version, old, share = _on_trial(situation)
@@ -28,7 +30,7 @@ def plan_guard(situation: Situation, *, mode: Mode, for_s: float) -> Plan:
         {
             "deployment": live.id,
             "version": version,
-            "old": old if fresh else version,
+            "old": old if fresh else (version if stable_mark(situation, version) else ""),
             "split": share if fresh else 1.0,
             "since": since,
             "deployed_at": live.created_at,

@@ -11,6 +11,7 @@ from backout.analysis.decision import Detector
 from backout.errors import BackoutError, DecisionNeeded, ProviderUnavailable
 from backout.model.plan import PlanKind, PlanRefused
 from backout.model.policy import Mode, OnInconclusive
+from backout.model.signals import HealthReport, Reach, ServiceHealth, ServiceState, total
 from backout.model.verdict import Cause, Decision, Verdict
 from backout.plan.guard import plan_guard
 from backout.plan.rollback import Request
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from backout.model.plan import Json, Plan
-    from backout.model.signals import Counts, HealthReport
+    from backout.model.signals import Counts
     from backout.ports import Probe, StepContext
     from backout.runbook.toolbox import Toolbox
 
 TICK_S = 1.0
+RECENT_S, PROOF_REQUESTS, PROOF_ERROR_RATE = 600, 20, 0.1
+"""That many requests in the last seconds before a deployment, with fewer errors than this, prove that it was up."""
 LOOK_AGAIN_S = 5.0
 """How often the watch makes sure that its deployment is still the live one (safety rule 8)."""
 
@@ -53,18 +56,24 @@ def plan(tools: Toolbox, *, mode: Mode, for_s: float) -> Plan:
 
 
 def wait_for_next(tools: Toolbox, timeout_s: float) -> None:
-    """Return when a deployment newer than the live one was made.
+    """Return when a deployment newer than the live one was made; meanwhile health is looked at, to know what was up.
 
     Raises ProviderUnavailable after `timeout_s` without one.
     """
     seen = tools.deployments.history()
     last = seen[0].id if seen else ""
     deadline = tools.clock.now() + timeout_s
-    while tools.clock.now() < deadline:
-        tools.clock.sleep(TICK_S / 2)
-        history = tools.deployments.history()
-        if history and history[0].id != last:
-            return
+    prober = Prober(tools.health, tools.clock, tools.policy.guard.probe_every_s, in_background=tools.in_background)
+    try:
+        while tools.clock.now() < deadline:
+            for report in prober.collect():
+                _keep_health(tools, seen[0].main if seen else "", report)
+            tools.clock.sleep(TICK_S / 2)
+            history = tools.deployments.history()
+            if history and history[0].id != last:
+                return
+    finally:
+        prober.close()
     raise ProviderUnavailable(f"no new deployment within {timeout_s:g} s", where=tools.environment)
 
 
@@ -105,7 +114,7 @@ class Watch:
         try:
             while True:
                 context.check()
-                self._collect(detector, feed, prober)
+                self._collect(detector, feed, prober, str(args["version"]))
                 now = tools.clock.now()
                 decision = detector.decide(now)
                 self._tell(args, feed, decision, context)
@@ -127,18 +136,18 @@ class Watch:
     def _detector(self, args: Mapping[str, Json]) -> Detector:
         tools = self._tools
         since, old = float(str(args["since"])), str(args["old"])
-        before = tools.counts.load_checkpoint(tools.environment, "health before")
+        baseline = _baseline(tools, old, since)
         return Detector(
             version=str(args["version"]),
             old=old or None,
             deployed_at=since,
             split=float(str(args["split"])),
-            baseline=_baseline(tools, old, since),
+            baseline=baseline,
             policy=tools.policy,
-            health_before=_known_health(before, since),
+            health_before=_health_before(tools, old, since, baseline),
         )
 
-    def _collect(self, detector: Detector, feed: _Feed, prober: Prober) -> None:
+    def _collect(self, detector: Detector, feed: _Feed, prober: Prober, version: str) -> None:
         tools = self._tools
         if tools.traffic is not None:
             try:
@@ -155,6 +164,7 @@ class Watch:
         for report in prober.collect():
             feed.health = report
             detector.add_health(report)
+            _keep_health(tools, version, report)
 
     def _tell(self, args: Mapping[str, Json], feed: _Feed, decision: Decision, context: StepContext) -> None:
         """Journal a change of verdict, and show every tick."""
@@ -204,14 +214,28 @@ def _baseline(tools: Toolbox, old: str, until: float) -> tuple[Counts, ...]:
     return tuple(row for (version, _), row in sorted(rows.items()) if version == old)
 
 
-def _known_health(saved: Json, before: float) -> HealthReport | None:
-    """Return the last health report from before the deployment, if one was kept."""
-    from backout.model.signals import HealthReport as Report  # noqa: PLC0415 msgspec resolves it at run time
+def _keep_health(tools: Toolbox, version: str, report: HealthReport) -> None:
+    """Remember the newest look at a version, for the watch of its successor."""
+    tools.counts.save_checkpoint(tools.environment, f"health of {version}", msgspec.to_builtins(report))
 
-    if not isinstance(saved, dict):
+
+def _health_before(tools: Toolbox, old: str, since: float, baseline: tuple[Counts, ...]) -> HealthReport | None:
+    """Return what was up before the deployment: a look of the last hour, or what the traffic before proves, or None.
+
+    An application that answered nearly everything right after the last look had its critical services.
+    """
+    saved = tools.counts.load_checkpoint(tools.environment, f"health of {old}") if old else None
+    if isinstance(saved, dict):
+        report = msgspec.convert(saved, HealthReport)
+        if since - tools.policy.guard.baseline_s <= report.at <= since:
+            return report
+    requests, errors = total(row for row in baseline if row.second >= since - RECENT_S)
+    if requests < PROOF_REQUESTS or errors > requests * PROOF_ERROR_RATE:
         return None
-    report = msgspec.convert(saved, Report)
-    return report if report.at <= before else None
+    proof = f"inferred: {requests - errors:,} of {requests:,} requests before the deployment were answered"
+    critical = [name for name in tools.policy.services if tools.policy.is_critical(name)]
+    services = tuple(ServiceHealth(name, ServiceState.OK, proof) for name in critical)
+    return HealthReport(since, Reach.ANSWERED, 200, ServiceState.OK, services, (proof,))
 
 
 class Conclude:

@@ -1,0 +1,117 @@
+"""The whole line on the memory World with a real journal file: what the procedures' tests drive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from backout.journal.sqlite import SqliteJournal
+from backout.model.plan import Plan
+from backout.model.policy import Criteria, GuardPolicy, Mode, Policy
+from backout.model.signals import Criticality, ServiceState
+from backout.plan.rollback import Request
+from backout.providers.memory import World, steady
+from backout.runbook import guard
+from backout.runbook.procedures import Actions
+from backout.runbook.rollback import prepare
+from backout.runbook.toolbox import Toolbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from backout.model.deployment import Version
+    from backout.model.incident import Run
+    from backout.model.signals import Counts
+
+SERVICES = {"database": Criticality.CRITICAL, "storage": Criticality.CRITICAL, "email": Criticality.DEGRADABLE}
+POLICY = Policy(
+    criteria=Criteria(error_rate_for_s=20, watch_s=60, old_version_quiet_s=5),
+    guard=GuardPolicy(mode=Mode.ACT, baseline_s=600, probe_every_s=2),
+    services=SERVICES,
+)
+
+
+def toolbox(
+    world: World, path: Path, *, policy: Policy = POLICY, crash_point: Callable[[str], None] | None = None
+) -> Toolbox:
+    """Return the tools of "production" in this World; a new call is a new process as far as the journal can tell."""
+    journal = SqliteJournal(path, world.clock, crash_point=crash_point)
+    return Toolbox(
+        environment="production",
+        policy=policy,
+        actor="ops@host",
+        clock=world.clock,
+        deployments=world.deployments,
+        versions=world.versions,
+        secrets=world.secrets,
+        journal=journal,
+        runs=journal,
+        marks=journal,
+        counts=journal,
+        reports=world.reports,
+        traffic=world.traffic,
+        health=world.health,
+        schema=world.schema,
+        logs=world.logs,
+        in_background=False,
+    )
+
+
+def by_version(bad: str, *, error_rate: float = 0.2, requests: int = 30) -> Callable[[int, str], Counts | None]:
+    """Return the rule of traffic in which one version fails and every other is well."""
+    sick, well = steady(requests, error_rate=error_rate), steady(requests)
+    return lambda second, version: (sick if version == bad else well)(second, version)
+
+
+@dataclass
+class Story:
+    """A World with a proven good version and a bad one just deployed; `again()` is a fresh process on it."""
+
+    path: Path
+    policy: Policy = POLICY
+    world: World = field(default_factory=World)
+    good: Version = field(init=False)
+    bad: Version = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Deploy the good version, prove it, deploy the bad one."""
+        world = self.world
+        world.services = dict.fromkeys(SERVICES, ServiceState.OK)
+        world.traffic_rule = steady(30)
+        self.good = world.upload("good")
+        world.deploy(self.good)
+        ended = watch(self.tools())
+        assert self.tools().runs.result(ended.id, "conclude")["action"] == "stable"  # type: ignore[index,call-overload]
+        world.clock.sleep(600)
+        self.bad = world.upload("bad")
+        world.traffic_rule = by_version(self.bad.id)
+        world.log_rule = lambda version, _since: (("TypeError: x is undefined", 6),) if version == self.bad.id else ()
+        world.deploy(self.bad)
+        world.clock.sleep(2)
+        world.calls.clear()
+
+    def tools(self, crash_point: Callable[[str], None] | None = None) -> Toolbox:
+        """Return fresh tools."""
+        return toolbox(self.world, self.path, policy=self.policy, crash_point=crash_point)
+
+
+def watch(tools: Toolbox, *, mode: Mode | None = None, for_s: float | None = None) -> Run:
+    """Run a guard to its end, picking up an unfinished run as the command does."""
+    unfinished = next((run for run in tools.runs.runs("production")[:1] if not run.state.is_over), None)
+    if unfinished is not None:
+        return tools.journal.drive(unfinished.id, Actions(tools), actor="ops@host")
+    plan = guard.plan(tools, mode=mode or tools.policy.guard.mode, for_s=for_s or tools.policy.criteria.watch_s)
+    run = tools.journal.submit(plan, actor="ops@host", reason=plan.why)
+    return tools.journal.drive(run, Actions(tools), actor="ops@host")
+
+
+def roll_back(tools: Toolbox, request: Request | None = None) -> Run:
+    """Run a rollback to its end, picking up an unfinished run as the command does."""
+    unfinished = next((run for run in tools.runs.runs("production")[:1] if not run.state.is_over), None)
+    if unfinished is not None:
+        return tools.journal.drive(unfinished.id, Actions(tools), actor="ops@host")
+    _, plan = prepare(tools, request or Request(message="it fails"))
+    assert isinstance(plan, Plan), plan
+    run = tools.journal.submit(plan, actor="ops@host", reason="it fails")
+    return tools.journal.drive(run, Actions(tools), actor="ops@host")
