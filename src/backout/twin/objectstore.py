@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sysconfig
 import time
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 REGION = "us-east-1"
 _POLL_S = 0.02
 _GRACE_S = 0.5
-_ALL_ACTIONS = ("Admin", "Read", "Write", "List", "Tagging")
+_BUCKET_ACTIONS = ("Read", "Write", "List", "Tagging")
+_ALL_ACTIONS = ("Admin", *_BUCKET_ACTIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class S3Access:
     """What an S3 client needs; the credentials file holds exactly these as JSON."""
 
     access_key_id: str
-    secret_access_key: str
+    secret_access_key: str = field(repr=False)
     endpoint: str
     region: str = REGION
 
@@ -135,15 +136,31 @@ class ObjectStore:
             f"-defaultStoreDir={directory / 'filer'}", f"-localSocket={directory / 'run' / 'filer.sock'}",
         )  # fmt: skip
         await self._until("filer", ports.filer, "/healthz", deadline)
-        self._spawn(
-            program, "s3", "-ip.bind=127.0.0.1", f"-port={ports.s3}", f"-port.grpc={ports.s3_grpc}",
-            f"-filer=127.0.0.1:{ports.filer}.{ports.filer_grpc}", f"-config={directory / 's3.json'}",
-            f"-localSocket={directory / 'run' / 's3.sock'}", "-port.iceberg=0", "-port.lance=0", "-iam=false",
-            "-autoCreateBucket=false",
-        )  # fmt: skip
+        self._spawn_gateway(program, ports)
         await self._until("volume", ports.volume, "/healthz", deadline)
         await self._until("master", ports.master, "/dir/status", deadline, lambda body: b"127.0.0.1:" in body)
         await self._until("s3", ports.s3, "/healthz", deadline)
+
+    async def stop_gateway(self) -> None:
+        """Stop the S3 API alone: to a client the store is down, and `start_gateway` takes a tenth of a second."""
+        gateway = self._children.pop("s3", None)
+        if gateway is not None:
+            await _end(gateway, time.monotonic())
+
+    async def start_gateway(self, allowed: Sequence[str] | None = None, *, timeout_s: float = 10.0) -> None:
+        """Start the S3 API again; with `allowed`, the one access key may use these buckets only."""
+        await self.stop_gateway()
+        self._write_identity(self._read_access(), allowed)
+        self._spawn_gateway(_find_program(), self._ports())
+        await self._until("s3", self._ports().s3, "/healthz", time.monotonic() + timeout_s)
+
+    def _spawn_gateway(self, program: str, ports: Ports) -> None:
+        self._spawn(
+            program, "s3", "-ip.bind=127.0.0.1", f"-port={ports.s3}", f"-port.grpc={ports.s3_grpc}",
+            f"-filer=127.0.0.1:{ports.filer}.{ports.filer_grpc}", f"-config={self._directory / 's3.json'}",
+            f"-localSocket={self._directory / 'run' / 's3.sock'}", "-port.iceberg=0", "-port.lance=0", "-iam=false",
+            "-autoCreateBucket=false",
+        )  # fmt: skip
 
     def _spawn(self, program: str, part: str, *arguments: str) -> None:
         argv = (program, "-logtostderr=true", part, *arguments)
@@ -177,28 +194,27 @@ class ObjectStore:
 
     def _access(self) -> S3Access:
         """Return the access, with the keys of the first start, written to the files of client and server."""
+        known = self._read_access()
+        access = S3Access(known.access_key_id, known.secret_access_key, f"http://127.0.0.1:{self._ports().s3}")
+        _write_private(self.credentials_file, asdict(access))
+        self._write_identity(access, None)
+        return access
+
+    def _read_access(self) -> S3Access:
         try:
-            known = json.loads(self.credentials_file.read_text(encoding="utf-8"))
-            key_id, secret = str(known["access_key_id"]), str(known["secret_access_key"])
-        except (OSError, ValueError, KeyError):
-            key_id, secret = f"TWIN{secrets.token_hex(8).upper()}", secrets.token_urlsafe(30)
-        access = S3Access(key_id, secret, f"http://127.0.0.1:{self._ports().s3}")
-        _write_private(
-            self.credentials_file,
-            {
-                "access_key_id": access.access_key_id,
-                "secret_access_key": access.secret_access_key,
-                "endpoint": access.endpoint,
-                "region": access.region,
-            },
-        )
+            return S3Access(**json.loads(self.credentials_file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return S3Access(f"TWIN{secrets.token_hex(8).upper()}", secrets.token_urlsafe(30), "")
+
+    def _write_identity(self, access: S3Access, allowed: Sequence[str] | None) -> None:
+        names = _ALL_ACTIONS if allowed is None else _BUCKET_ACTIONS
+        actions = [f"{name}:{bucket}" for name in names for bucket in allowed] if allowed is not None else list(names)
         identity = {
             "name": "twin",
-            "credentials": [{"accessKey": key_id, "secretKey": secret}],
-            "actions": list(_ALL_ACTIONS),
+            "credentials": [{"accessKey": access.access_key_id, "secretKey": access.secret_access_key}],
+            "actions": actions,
         }
         _write_private(self._directory / "s3.json", {"identities": [identity]})
-        return access
 
     def _ports(self) -> Ports:
         if self.ports is None:

@@ -8,18 +8,41 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from dataclasses import astuple
+import logging
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
+from backout.errors import BackoutError
+from backout.twin.buckets import StoreBuckets
+from backout.twin.faults import FaultKind
+from backout.twin.hyperdrive import HyperdriveTarget
 from backout.twin.objectstore import ObjectStore
 from backout.twin.outbox import Outbox
 from backout.twin.postgres import TwinPostgres
+from backout.twin.r2_gateway import R2Gateway
+from backout.twin.storeclient import StoreClient
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from backout.twin.faults import Faults
+
+
+_LOG = logging.getLogger(__name__)
+_FAULT_CHECK_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    """What is out of order; `allowed` are the buckets that may be used, None is no restriction."""
+
+    database: bool = False
+    storage: bool = False
+    allowed: tuple[str, ...] | None = None
+
+
+_NOTHING_BROKEN = _Broken()
 
 
 class Services:
@@ -48,7 +71,15 @@ class Services:
             settings=postgres_settings,
         )
         self.objectstore = ObjectStore(self._directory / "objectstore")
+        self._store = StoreClient()
+        self.buckets = StoreBuckets(self._store, faults)
+        self._r2 = R2Gateway(self._store, faults)
         self.mail = Outbox(self._directory / "outbox", faults)
+        self._broken = _NOTHING_BROKEN
+        self._names: tuple[str, ...] = ()
+        self._changed = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+        faults.on_change(self._changed.set)
 
     # --- life --------------------------------------------------------------------------------------------------
 
@@ -63,16 +94,94 @@ class Services:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.postgres.start(next(iter(ports.get("postgres", ())), None)))
-                group.create_task(self.objectstore.start(ports.get("objectstore", ())))
+                group.create_task(self._start_store(ports.get("objectstore", ())))
                 group.create_task(self.mail.start(ports.get("outbox", ())))
         except BaseExceptionGroup as errors:
             await self.stop()
             raise errors.exceptions[0] from errors
         self._remember_ports()
+        self._broken = _NOTHING_BROKEN
+        await self.apply_faults()
+        self._keeper = asyncio.get_running_loop().create_task(self._keep_faults())
 
     async def stop(self) -> None:
         """Stop all of them; nothing happens where none runs."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+            self._keeper = None
+        await self._r2.stop()
+        await self._store.stop()
         await asyncio.gather(self.postgres.stop(), self.objectstore.stop(), self.mail.stop())
+
+    async def _start_store(self, ports: Sequence[int]) -> None:
+        await self._store.start(await self.objectstore.start(ports))
+
+    # --- faults ------------------------------------------------------------------------------------------------
+
+    async def apply_faults(self) -> None:
+        """Break and mend the services until they are as the active faults say; called by itself after a change."""
+        wanted = await self._wanted()
+        before, self._broken = self._broken, wanted
+        if wanted.database != before.database:
+            if wanted.database:
+                await self.postgres.stop()
+            else:
+                await self.postgres.start()
+        if (wanted.storage, wanted.allowed) != (before.storage, before.allowed):
+            if wanted.storage:
+                await self.objectstore.stop_gateway()
+            else:
+                await self.objectstore.start_gateway(wanted.allowed)
+
+    async def _wanted(self) -> _Broken:
+        active = self._faults.active
+        denied = active(FaultKind.STORAGE_DENIED)
+        allowed: tuple[str, ...] | None = None
+        if denied:
+            targets = {fault.target for fault in denied}
+            allowed = () if None in targets else tuple(b for b in await self._bucket_names() if b not in targets)
+        return _Broken(
+            database=bool(active(FaultKind.SERVICE_DOWN, "database")),
+            storage=bool(active(FaultKind.SERVICE_DOWN, "storage")),
+            allowed=allowed,
+        )
+
+    async def _bucket_names(self) -> tuple[str, ...]:
+        """Return the buckets, the last known ones while the store does not tell."""
+        if not self._broken.storage and self._broken.allowed is None:
+            self._names = await self.buckets.names()
+        return self._names
+
+    async def _keep_faults(self) -> None:
+        """Apply every change, and the end of a fault whose time is over."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), _FAULT_CHECK_S)
+            self._changed.clear()
+            try:
+                await self.apply_faults()
+            except BackoutError:
+                _LOG.exception("a fault could not be applied")
+
+    # --- buckets -----------------------------------------------------------------------------------------------
+
+    async def create_bucket(self, name: str) -> None:
+        """Create a bucket with versions on; an existing one is fine."""
+        await self.buckets.create(name)
+
+    async def list_buckets(self) -> tuple[str, ...]:
+        """Return the buckets of the store."""
+        return await self.buckets.names()
+
+    def r2_gateway_address(self, bucket: str) -> str:
+        """Return "unix:/path" of the gateway that speaks workerd's R2 protocol for this bucket."""
+        return self._r2.address(bucket)
+
+    def hyperdrive(self, _hyperdrive_id: str) -> HyperdriveTarget:
+        """Return the target of a Hyperdrive binding."""
+        to = self.postgres.credentials
+        return HyperdriveTarget(to.host, to.port, to.database, to.user, to.password)
 
     # --- addresses ---------------------------------------------------------------------------------------------
 

@@ -1,0 +1,290 @@
+"""What an S3 server answers, parsed into values; pure, and nothing a server sends can make it fetch or expand anything.
+
+The bodies come from a server, so they are not trusted: expat without a DTD (no entities, no external references),
+with a limit on the size and on the depth. The entries of a listing keep the document's order, because two versions of
+one second are told apart by nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import email.utils
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_plus
+from xml.parsers import expat
+from xml.sax.saxutils import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+LONGEST_BODY_BYTES = 16 * 1024 * 1024
+"""A page of 1000 keys of 1024 bytes, every byte percent-encoded, stays below a third of it."""
+_DEEPEST = 16
+_META = "x-amz-meta-"
+
+
+class MalformedAnswer(ValueError):
+    """The body is not the XML that S3 answers."""
+
+
+@dataclass(slots=True)
+class Node:
+    """One XML element; the namespace is dropped, since S3 servers do not agree on it."""
+
+    tag: str
+    text: str = ""
+    children: list[Node] = field(default_factory=list)
+
+    def all(self, tag: str) -> Iterator[Node]:
+        """Yield the direct children of that name, in document order."""
+        return (child for child in self.children if child.tag == tag)
+
+    def value(self, tag: str, default: str = "") -> str:
+        """Return the text of the first child of that name."""
+        return next((child.text for child in self.all(tag)), default)
+
+
+@dataclass(frozen=True, slots=True)
+class S3Object:
+    """One object as GET, HEAD and PUT describe it.
+
+    Args:
+        etag: without quotes. last_modified: Unix seconds, whole ones; 0 where the answer has none.
+        version_id: None where the bucket has no versions.
+        headers: the stored HTTP headers (`content-type`, `cache-control`, ...), names in lower case.
+        metadata: the user's own, names in lower case as the server returns them.
+    """
+
+    key: str
+    size_bytes: int
+    etag: str
+    last_modified: float
+    version_id: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One entry of a listing."""
+
+    key: str
+    size_bytes: int
+    etag: str
+    last_modified: float
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a listing; `next_token` is None on the last one."""
+
+    objects: tuple[Listed, ...]
+    prefixes: tuple[str, ...]
+    next_token: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedVersion:
+    """One version or delete marker (which has neither etag nor size)."""
+
+    key: str
+    version_id: str
+    is_latest: bool
+    is_delete_marker: bool
+    last_modified: float
+    etag: str = ""
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPage:
+    """One page of versions in the server's order: by key, newest first; `next_markers` is (key, version id) or None."""
+
+    versions: tuple[ListedVersion, ...]
+    prefixes: tuple[str, ...]
+    next_markers: tuple[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class S3Error:
+    """An error body: the machine's word (`NoSuchKey`) and the server's sentence."""
+
+    code: str
+    message: str
+
+
+def parse_xml(body: bytes) -> Node:
+    """Return the root element.
+
+    Raises:
+        MalformedAnswer: not well-formed, too large, too deep, or with a DTD.
+    """
+    if len(body) > LONGEST_BODY_BYTES:
+        raise MalformedAnswer(f"{len(body)} bytes of XML")
+    top = Node("")
+    open_nodes = [top]
+
+    def start(name: str, _attributes: dict[str, str]) -> None:
+        if len(open_nodes) > _DEEPEST:
+            raise MalformedAnswer("XML nested too deeply")
+        node = Node(name.rpartition(":")[2])
+        open_nodes[-1].children.append(node)
+        open_nodes.append(node)
+
+    def end(_name: str) -> None:
+        open_nodes.pop()
+
+    def text(data: str) -> None:
+        open_nodes[-1].text += data
+
+    def doctype(*_: object) -> None:
+        raise MalformedAnswer("XML with a DTD")
+
+    parser = expat.ParserCreate()
+    parser.buffer_text = True
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.CharacterDataHandler = text
+    parser.StartDoctypeDeclHandler = doctype
+    try:
+        parser.Parse(body, True)
+    except expat.ExpatError as error:
+        raise MalformedAnswer(str(error)) from error
+    return top.children[0]
+
+
+def parse_error(body: bytes) -> S3Error:
+    """Return the error of a body; an empty or foreign body gives an empty code."""
+    try:
+        root = parse_xml(body)
+    except MalformedAnswer:
+        return S3Error("", body[:200].decode("utf-8", "replace"))
+    return S3Error(root.value("Code"), root.value("Message")) if root.tag == "Error" else S3Error("", "")
+
+
+def parse_object(key: str, headers: Mapping[str, str], size_bytes: int | None = None) -> S3Object:
+    """Return an object from the headers of an answer (names in lower case); a ranged answer gives the whole size."""
+    whole = headers.get("content-range", "").rpartition("/")[2]
+    size = int(whole) if whole.isdecimal() else int(headers.get("content-length", "0"))
+    version = headers.get("x-amz-version-id")
+    return S3Object(
+        key=key,
+        size_bytes=size if size_bytes is None else size_bytes,
+        etag=headers.get("etag", "").strip('"'),
+        last_modified=_http_date(headers.get("last-modified")),
+        version_id=None if version in {None, "null"} else version,
+        headers={name: headers[name] for name in STORED_HEADERS if name in headers},
+        metadata={name[len(_META) :]: value for name, value in headers.items() if name.startswith(_META)},
+    )
+
+
+STORED_HEADERS = (
+    "content-type",
+    "content-language",
+    "content-disposition",
+    "content-encoding",
+    "cache-control",
+    "expires",
+)
+"""The HTTP headers that an object keeps."""
+
+
+def parse_page(body: bytes) -> Page:
+    """Return a page of ListObjectsV2, asked for with `encoding-type=url`."""
+    root = parse_xml(body)
+    objects = tuple(
+        Listed(
+            _key(entry),
+            int(entry.value("Size", "0")),
+            entry.value("ETag").strip('"'),
+            _time(entry.value("LastModified")),
+        )
+        for entry in root.all("Contents")
+    )
+    truncated = root.value("IsTruncated") == "true"
+    return Page(objects, _prefixes(root), root.value("NextContinuationToken") or None if truncated else None)
+
+
+def parse_version_page(body: bytes) -> VersionPage:
+    """Return a page of ListObjectVersions, asked for with `encoding-type=url`."""
+    root = parse_xml(body)
+    versions = tuple(
+        ListedVersion(
+            key=_key(entry),
+            version_id=entry.value("VersionId"),
+            is_latest=entry.value("IsLatest") == "true",
+            is_delete_marker=entry.tag == "DeleteMarker",
+            last_modified=_time(entry.value("LastModified")),
+            etag=entry.value("ETag").strip('"'),
+            size_bytes=int(entry.value("Size", "0")),
+        )
+        for entry in root.children
+        if entry.tag in {"Version", "DeleteMarker"}
+    )
+    markers = None
+    if root.value("IsTruncated") == "true":
+        markers = (unquote_plus(root.value("NextKeyMarker")), root.value("NextVersionIdMarker"))
+    return VersionPage(versions, _prefixes(root), markers)
+
+
+def parse_buckets(body: bytes) -> tuple[tuple[str, float], ...]:
+    """Return (name, created at in Unix seconds) of each bucket."""
+    return tuple(
+        (bucket.value("Name"), _time(bucket.value("CreationDate")))
+        for buckets in parse_xml(body).all("Buckets")
+        for bucket in buckets.all("Bucket")
+    )
+
+
+def parse_delete_errors(body: bytes) -> tuple[tuple[str, S3Error], ...]:
+    """Return (key, error) of what a batch deletion did not delete."""
+    errors = parse_xml(body).all("Error")
+    return tuple((entry.value("Key"), S3Error(entry.value("Code"), entry.value("Message"))) for entry in errors)
+
+
+def delete_body(targets: Sequence[tuple[str, str | None]]) -> bytes:
+    """Return the body of a batch deletion of (key, version id or None)."""
+    entries = "".join(
+        f"<Object><Key>{escape(key)}</Key>{f'<VersionId>{escape(version)}</VersionId>' if version else ''}</Object>"
+        for key, version in targets
+    )
+    return f"<Delete><Quiet>true</Quiet>{entries}</Delete>".encode()
+
+
+def complete_body(parts: Sequence[tuple[int, str]]) -> bytes:
+    """Return the body that completes a multipart upload of (part number, etag)."""
+    entries = "".join(
+        f'<Part><PartNumber>{number}</PartNumber><ETag>"{escape(etag)}"</ETag></Part>' for number, etag in parts
+    )
+    return f"<CompleteMultipartUpload>{entries}</CompleteMultipartUpload>".encode()
+
+
+def content_md5(body: bytes) -> str:
+    """Return the Content-MD5 header of a body; S3 wants it where a damaged body would delete the wrong things."""
+    return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode("ascii")
+
+
+def _key(entry: Node) -> str:
+    # AWS writes a space as "+" in this encoding, so a literal plus always comes as %2B.
+    return unquote_plus(entry.value("Key"))
+
+
+def _prefixes(root: Node) -> tuple[str, ...]:
+    return tuple(unquote_plus(entry.value("Prefix")) for entry in root.all("CommonPrefixes"))
+
+
+def _time(text: str) -> float:
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def _http_date(text: str | None) -> float:
+    try:
+        return email.utils.parsedate_to_datetime(text).timestamp() if text else 0.0
+    except ValueError:
+        return 0.0

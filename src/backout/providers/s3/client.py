@@ -1,0 +1,236 @@
+"""A synchronous S3 client on the standard library: what backup and recovery of objects need, with versions.
+
+Path-style addresses, persistent connections, every call through the one retry wrapper.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import IO, TYPE_CHECKING
+
+from backout.errors import ProviderRejected, ProviderUnavailable
+from backout.providers.s3 import answers, calls
+from backout.providers.s3.answers import parse_object
+from backout.providers.s3.transport import S3Settings, Slice, Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import TypeVar
+
+    from backout.ports import Clock
+    from backout.providers.s3.answers import Listed, ListedVersion, Page, S3Object, VersionPage
+    from backout.providers.s3.calls import Attributes, Call, Conditions, Listing
+    from backout.providers.s3.transport import ObjectBody
+
+    T = TypeVar("T")
+
+_OK, _MISSING, _IS_MARKER = 200, 404, 405
+_SMALLEST_PART_BYTES = 5 * 1024 * 1024
+_MOST_PARTS = 10_000
+_BATCH = 1000
+
+
+class S3Client:
+    """S3 in the words of its API; safe to use from several threads.
+
+    Every method raises AuthError (key or permission), ProviderRejected (the server said no; `status` tells how) or
+    ProviderUnavailable (no usable answer after the retries).
+    """
+
+    def __init__(self, settings: S3Settings, clock: Clock) -> None:
+        self._settings = settings
+        self._transport = Transport(settings, clock)
+
+    def close(self) -> None:
+        """Close the idle connections; the client can still be used."""
+        self._transport.close()
+
+    # --- buckets -----------------------------------------------------------------------------------------------
+
+    def list_buckets(self) -> tuple[tuple[str, float], ...]:
+        """Return (name, created at in Unix seconds) of each bucket of the key's owner."""
+        return self._parsed(calls.list_buckets(), answers.parse_buckets)
+
+    def create_bucket(self, bucket: str) -> None:
+        """Create a bucket; ProviderRejected (409) when it exists."""
+        self._send(calls.create_bucket(bucket))
+
+    def delete_bucket(self, bucket: str) -> None:
+        """Delete an empty bucket."""
+        self._send(calls.delete_bucket(bucket))
+
+    def versioning(self, bucket: str) -> bool:
+        """Whether the bucket keeps versions now."""
+        return self._parsed(calls.get_versioning(bucket), lambda body: _status(body) == "Enabled")
+
+    def set_versioning(self, bucket: str, *, enabled: bool) -> None:
+        """Switch versions on, or suspend them (what exists stays)."""
+        self._send(calls.put_versioning(bucket, enabled=enabled))
+
+    # --- objects -----------------------------------------------------------------------------------------------
+
+    def head(self, bucket: str, key: str, *, version_id: str | None = None) -> S3Object | None:
+        """Return the object without its bytes; None if there is none (a delete marker is none)."""
+        try:
+            headers = self._send(calls.head(bucket, key, version_id=version_id))
+        except ProviderRejected as refused:
+            if refused.status in {_MISSING, _IS_MARKER}:
+                return None
+            raise
+        return parse_object(key, headers)
+
+    def get(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        version_id: str | None = None,
+        byte_range: tuple[int, int | None] | None = None,
+        conditions: Conditions = calls.ALWAYS,
+    ) -> ObjectBody:
+        """Open an object, or a range (first, last) of it, both inclusive; (n, None) from n on, (-n, None) the end."""
+        call = calls.get(bucket, key, version_id=version_id, byte_range=byte_range, conditions=conditions)
+        return self._transport.open(call, key)
+
+    def put(
+        self,
+        bucket: str,
+        key: str,
+        body: bytes | IO[bytes],
+        *,
+        attributes: Attributes = calls.NONE,
+        conditions: Conditions = calls.ALWAYS,
+    ) -> S3Object:
+        """Store bytes or a seekable binary file from its present position; large ones go up in parts.
+
+        Conditions do not go with parts, so a large body under a condition is sent in one piece.
+        """
+        source = Slice.of(body)
+        if source.size_bytes > self._settings.multipart_above_bytes and conditions == calls.ALWAYS:
+            return self._put_in_parts(bucket, key, source, attributes)
+        headers = self._send(calls.put(bucket, key, None, attributes=attributes, conditions=conditions), source=source)
+        return parse_object(key, headers, source.size_bytes)
+
+    def copy(
+        self,
+        source: tuple[str, str, str | None],
+        bucket: str,
+        key: str,
+        *,
+        attributes: Attributes | None = None,
+    ) -> S3Object:
+        """Copy (bucket, key, version id or None) inside the server; `attributes` replace the source's.
+
+        The answer of a copy tells no size; the object returned has 0. At most 5 GB, S3's own limit.
+        """
+        return self._transport.send(
+            calls.copy(source, bucket, key, attributes=attributes), lambda headers, body: _from_body(key, headers, body)
+        )
+
+    def delete(self, bucket: str, key: str, *, version_id: str | None = None) -> str | None:
+        """Delete an object, or one version for good; return the id of the delete marker that was made or removed."""
+        headers = self._send(calls.delete(bucket, key, version_id=version_id))
+        return headers.get("x-amz-version-id") if headers.get("x-amz-delete-marker") == "true" else None
+
+    def delete_many(self, bucket: str, targets: Sequence[tuple[str, str | None]]) -> None:
+        """Delete any number of (key, version id or None), a thousand a call.
+
+        Raises:
+            ProviderRejected: the server kept some of them; the first one's reason is quoted.
+        """
+        for begin in range(0, len(targets), _BATCH):
+            call = calls.delete_many(bucket, targets[begin : begin + _BATCH])
+            if kept := self._parsed(call, answers.parse_delete_errors):
+                key, reason = kept[0]
+                what = f"{len(kept)} objects were not deleted, the first because of {reason.code}: {reason.message}"
+                raise ProviderRejected(what, status=_OK, where=f"{bucket}/{key}")
+
+    # --- listings ----------------------------------------------------------------------------------------------
+
+    def list_page(self, bucket: str, listing: Listing = calls.ALL, *, token: str | None = None) -> Page:
+        """Return one page."""
+        return self._parsed(calls.list_page(bucket, listing, token=token), answers.parse_page)
+
+    def list_objects(self, bucket: str, prefix: str = "") -> Iterator[Listed]:
+        """Yield every object, by key."""
+        listing, token = calls.Listing(prefix=prefix), None
+        while True:
+            page = self.list_page(bucket, listing, token=token)
+            yield from page.objects
+            if (token := page.next_token) is None:
+                return
+
+    def version_page(
+        self, bucket: str, listing: Listing = calls.ALL, *, markers: tuple[str, str] | None = None
+    ) -> VersionPage:
+        """Return one page of versions; it may hold delete markers alone."""
+        return self._parsed(calls.version_page(bucket, listing, markers=markers), answers.parse_version_page)
+
+    def list_versions(self, bucket: str, prefix: str = "") -> Iterator[ListedVersion]:
+        """Yield every version and delete marker in the server's order: by key, newest first."""
+        listing, markers = calls.Listing(prefix=prefix), None
+        while True:
+            page = self.version_page(bucket, listing, markers=markers)
+            yield from page.versions
+            if (markers := page.next_markers) is None:
+                return
+
+    # --- parts -------------------------------------------------------------------------------------------------
+
+    def create_upload(self, bucket: str, key: str, *, attributes: Attributes = calls.NONE) -> str:
+        """Begin an upload in parts and return its id."""
+        return self._parsed(
+            calls.create_upload(bucket, key, attributes=attributes),
+            lambda body: answers.parse_xml(body).value("UploadId"),
+        )
+
+    def upload_part(self, bucket: str, key: str, upload_id: str, number: int, body: bytes | IO[bytes]) -> str:
+        """Send one part (numbers from 1; all but the last at least 5 MiB) and return its etag."""
+        call = calls.upload_part(bucket, key, upload_id, number, None)
+        headers = self._send(call, source=Slice.of(body))
+        return headers.get("etag", "").strip('"')
+
+    def complete_upload(self, bucket: str, key: str, upload_id: str, parts: Sequence[tuple[int, str]]) -> S3Object:
+        """Join the parts, (number, etag) in ascending order."""
+        return self._transport.send(
+            calls.complete_upload(bucket, key, upload_id, parts), lambda headers, body: _from_body(key, headers, body)
+        )
+
+    def abort_upload(self, bucket: str, key: str, upload_id: str) -> None:
+        """Forget an unfinished upload and its parts."""
+        self._send(calls.abort_upload(bucket, key, upload_id))
+
+    def _put_in_parts(self, bucket: str, key: str, source: Slice, attributes: Attributes) -> S3Object:
+        smallest = max(_SMALLEST_PART_BYTES, -(-source.size_bytes // _MOST_PARTS))
+        part_bytes = max(self._settings.part_bytes, smallest)
+        upload_id = self.create_upload(bucket, key, attributes=attributes)
+        try:
+            parts = []
+            for number, begin in enumerate(range(0, source.size_bytes, part_bytes), start=1):
+                call = calls.upload_part(bucket, key, upload_id, number, None)
+                headers = self._send(call, source=source.part(begin, part_bytes))
+                parts.append((number, headers.get("etag", "").strip('"')))
+            done = self.complete_upload(bucket, key, upload_id, parts)
+        except BaseException:
+            with contextlib.suppress(ProviderRejected, ProviderUnavailable):
+                self.abort_upload(bucket, key, upload_id)  # else the parts would stay, unseen and paid for
+            raise
+        return parse_object(key, {"etag": done.etag, "x-amz-version-id": done.version_id or "null"}, source.size_bytes)
+
+    # --- transport ---------------------------------------------------------------------------------------------
+
+    def _parsed(self, call: Call, parse: Callable[[bytes], T]) -> T:
+        return self._transport.send(call, lambda _, body: parse(body))
+
+    def _send(self, call: Call, *, source: Slice | None = None) -> Mapping[str, str]:
+        """Send a call that is answered in the headers."""
+        return self._transport.send(call, lambda headers, _: headers, source=source)
+
+
+def _from_body(key: str, headers: Mapping[str, str], body: bytes) -> S3Object:
+    """Return an object whose etag the body tells; its size nobody does, so it is 0."""
+    return parse_object(key, {**headers, "etag": answers.parse_xml(body).value("ETag")}, 0)
+
+
+def _status(body: bytes) -> str:
+    return answers.parse_xml(body).value("Status")
