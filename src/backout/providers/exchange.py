@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _CHUNK_BYTES = 64 * 1024
 
@@ -29,6 +29,7 @@ class Failure(StrEnum):
 
     NOT_REACHED = "not reached"  # refused, no route, no such name
     NOT_TRUSTED = "not trusted"  # the certificate does not hold
+    NOT_ALLOWED = "not allowed"  # the name leads to an address that we never talk to
     TIMED_OUT = "timed out"
     BROKEN = "broken"  # reset, closed in the middle, not HTTP
     TOO_LARGE = "too large"
@@ -104,17 +105,32 @@ class Origin:
 
 
 class Connection:
-    """A connection to one origin, opened when needed and kept open; one exchange at a time, from any thread."""
+    """A connection to one origin, opened when needed and kept open; one exchange at a time, from any thread.
 
-    def __init__(self, origin: Origin, limits: Limits | None = None) -> None:
+    Args:
+        is_allowed: asked with the address that the name led to, before anything is sent there.
+    """
+
+    def __init__(
+        self, origin: Origin, limits: Limits | None = None, *, is_allowed: Callable[[str], bool] | None = None
+    ) -> None:
         self.origin = origin
         self.limits = limits or Limits()
+        self._is_allowed = is_allowed
         self._lock = threading.Lock()
         self._connection: http.client.HTTPConnection | None = None
         self._socket: _BoundedSocket | None = None
 
-    def exchange(self, method: str, target: str, *, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
-        """Return the whole answer.
+    def exchange(
+        self,
+        method: str,
+        target: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        within_s: float | None = None,
+    ) -> Answer:
+        """Return the whole answer, within `within_s` seconds (None: `limits.total_s`).
 
         A GET on a kept-open connection that the server closed meanwhile is sent again on a new one.
 
@@ -122,7 +138,7 @@ class Connection:
             ExchangeError: no whole answer came within the limits.
         """
         with self._lock:
-            deadline = time.monotonic() + self.limits.total_s
+            deadline = time.monotonic() + (self.limits.total_s if within_s is None else within_s)
             kept = self._is_open()
             try:
                 return self._once(method, target, headers, body, deadline)
@@ -189,6 +205,9 @@ class Connection:
             raise ExchangeError(Failure.TIMED_OUT, f"no connection to {origin} in time", sent=False) from error
         except (OSError, UnicodeError) as error:
             raise ExchangeError(Failure.NOT_REACHED, _said(error), sent=False) from error
+        if self._is_allowed is not None and not self._is_allowed(str(plain.getpeername()[0])):
+            plain.close()
+            raise ExchangeError(Failure.NOT_ALLOWED, f"{origin} leads to an address that is never asked", sent=False)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         inner = _secured(plain, origin) if origin.scheme == "https" else plain
         self._socket = _BoundedSocket(inner, deadline, self.limits.read_s)

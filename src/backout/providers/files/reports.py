@@ -1,0 +1,90 @@
+"""Port Reports on a folder: one Markdown file for each run, written whole or not at all.
+
+The run's id stands in an HTML comment at the end of its file; that is how the file is found again, whatever its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Final
+
+from backout.errors import BackoutError
+from backout.providers.files.naming import file_names
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_TAIL_BYTES: Final = 512
+
+
+class FileReports:
+    """Port Reports.
+
+    Args:
+        directory: made when the first report is written.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def write(self, run: str, name: str, text: str) -> Path:
+        """Write the report and return its absolute path; a name that another run took gets -2, -3, ...
+
+        Raises:
+            BackoutError: the folder cannot be written.
+        """
+        content = f"{text.rstrip()}\n\n{_mark(run)}\n".encode()
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            temporary = self._directory / f".{os.getpid()}-{os.urandom(4).hex()}.tmp"
+            try:
+                _write_through(temporary, content)
+                return self._put(temporary, run, name)
+            finally:
+                temporary.unlink(missing_ok=True)
+        except OSError as error:
+            what = f"the report cannot be written: {error.strerror or type(error).__name__}"
+            raise BackoutError(what, where=str(self._directory), hint="make the folder writable") from error
+
+    def of_run(self, run: str) -> Path | None:
+        """Return the absolute path of a run's report, or None."""
+        mark = _mark(run).encode()
+        for path in sorted(self._directory.glob("*.md")):
+            if mark in _tail(path):
+                return path.absolute()
+        return None
+
+    def _put(self, temporary: Path, run: str, name: str) -> Path:
+        """Move the file to its place: over this run's own file, else to a name that nobody has."""
+        own = self.of_run(run)
+        if own is not None:
+            temporary.replace(own)
+            return own
+        for file_name in file_names(name):
+            path = (self._directory / file_name).absolute()
+            with contextlib.suppress(FileExistsError):
+                os.link(temporary, path)  # unlike a rename, a link never replaces what is there
+                return path
+        raise AssertionError("file_names never ends")  # pragma: no cover
+
+
+def _mark(run: str) -> str:
+    return f"<!-- backout run {run.replace('--', '- -')} -->"
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _tail(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL_BYTES))
+            return file.read()
+    except OSError:
+        return b""  # somebody else's unreadable file is not ours

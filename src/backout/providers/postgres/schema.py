@@ -1,0 +1,118 @@
+"""Port Schema on Postgres with Prisma: the table `_prisma_migrations`, read in one read-only transaction.
+
+Source: Prisma's schema engine, table `_prisma_migrations` (2026-11): `finished_at` is null while a migration runs or
+after it failed; `rolled_back_at` is set by `prisma migrate resolve --rolled-back`, and such a row counts no more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, LiteralString
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+
+from backout.errors import AuthError, ProviderUnavailable
+from backout.model.schema import AppliedMigration, SchemaState
+from backout.providers.clock import SystemClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import psycopg
+
+    from backout.ports import Clock
+
+TABLE: Final = "_prisma_migrations"
+_STATEMENT_TIMEOUT: Final = "5s"
+_QUERY: Final[LiteralString] = (
+    "SELECT migration_name, extract(epoch FROM started_at)::float8, extract(epoch FROM finished_at)::float8, "
+    "extract(epoch FROM rolled_back_at)::float8 FROM {} ORDER BY started_at, migration_name"
+)
+_LIBPQ: Final = ("ssl", "application_name", "connect_timeout", "options", "channel_binding", "target_session_attrs")
+_REFUSED: Final = ("authentication failed", "permission denied", "no pg_hba.conf entry")
+
+
+class PrismaHistory:
+    """Port Schema.
+
+    Args:
+        url: returns the connection string; Prisma's own parameters (`?schema=`, `?connection_limit=`) are understood.
+            It is asked once per reading and never shown.
+    """
+
+    def __init__(self, url: Callable[[], str], *, connect_timeout_s: float = 5.0, clock: Clock | None = None) -> None:
+        self._url = url
+        self._connect_timeout_s = connect_timeout_s
+        self._clock = clock or SystemClock()
+
+    def read(self) -> SchemaState:
+        """Return the migration history, oldest first; an empty one when Prisma's table does not exist.
+
+        Raises:
+            AuthError: the database refuses the user. ProviderUnavailable: the history cannot be read.
+        """
+        import psycopg  # noqa: PLC0415 - costs 40 ms that commands without a database need not pay
+
+        url = self._url()
+        dsn, schema = libpq_url(url)
+        try:
+            rows = self._rows(dsn, schema)
+        except psycopg.errors.UndefinedTable:
+            rows = []
+        except (psycopg.Error, UnicodeError) as error:
+            raise _meant(error, url) from error
+        applied = tuple(AppliedMigration(str(name), begun, ended, undone) for name, begun, ended, undone in rows)
+        return SchemaState(self._clock.now(), applied)
+
+    def _rows(self, dsn: str, schema: str | None) -> list[tuple[str, float, float | None, float | None]]:
+        from psycopg import sql  # noqa: PLC0415
+
+        table = sql.Identifier(schema, TABLE) if schema else sql.Identifier(TABLE)
+        with self._connect(dsn) as connection:
+            connection.read_only = True
+            with connection.transaction():
+                connection.execute("SELECT set_config('statement_timeout', %s, true)", (_STATEMENT_TIMEOUT,))
+                return connection.execute(sql.SQL(_QUERY).format(table)).fetchall()
+
+    def _connect(self, dsn: str) -> psycopg.Connection[tuple[str, float, float | None, float | None]]:
+        import psycopg  # noqa: PLC0415
+
+        seconds = max(2, round(self._connect_timeout_s))  # libpq takes whole seconds, two at least
+        return psycopg.connect(
+            dsn, connect_timeout=seconds, tcp_user_timeout=seconds * 1000, prepare_threshold=None, autocommit=True
+        )
+
+
+def libpq_url(url: str) -> tuple[str, str | None]:
+    """Return a connection string that libpq takes, and Prisma's schema when one is named.
+
+    >>> libpq_url("postgresql://u@db/app?schema=shop&connection_limit=1&sslmode=require")
+    ('postgresql://u@db/app?sslmode=require', 'shop')
+    """
+    if "://" not in url:
+        return url, None
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url, None
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    kept = [(name, value) for name, value in pairs if name.startswith(_LIBPQ)]
+    schema = next((value for name, value in pairs if name == "schema" and value), None)
+    return urlunsplit(parts._replace(query=urlencode(kept))), schema
+
+
+def _meant(error: Exception, url: str) -> AuthError | ProviderUnavailable:
+    """Return the error for the caller; neither the connection string nor its password is in it."""
+    text = _without(url, " ".join(str(error).split()))[:300] or type(error).__name__
+    hint = "check the database's connection string and that it can be reached from here"
+    if any(words in text for words in _REFUSED):
+        return AuthError(f"the database refuses the connection: {text}", where="database", hint=hint)
+    return ProviderUnavailable(f"the migration history cannot be read: {text}", where="database", hint=hint)
+
+
+def _without(url: str, text: str) -> str:
+    try:
+        password = urlsplit(url).password or ""
+    except ValueError:
+        return "the connection string is not a URL that can be read"
+    for secret in {url, password, unquote(password)} - {""}:
+        text = text.replace(secret, "[redacted]")
+    return text

@@ -1,0 +1,92 @@
+"""Asking a router for what it saw: one kept-open connection, short waits, since a watch asks again in a second."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+
+from backout import __version__
+from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
+from backout.providers.clock import SystemClock
+from backout.providers.exchange import Connection, ExchangeError, Limits, Origin
+from backout.providers.retry import CallFailed, Retry, retry_after_s, with_retry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from backout.ports import Clock
+
+T = TypeVar("T")
+
+_OK, _UNAUTHORIZED, _FORBIDDEN, _TOO_MANY, _SERVER_ERROR = 200, 401, 403, 429, 500
+QUICK: Final = Retry(attempts=2, first_wait_s=0.1, longest_wait_s=1.0, total_s=5.0)
+LIMITS: Final = Limits(connect_s=2.0, read_s=5.0, total_s=5.0)
+
+
+class RouterClient:
+    """GETs below one URL.
+
+    Args:
+        url: what `/counts` and `/events` are appended to. token: returns the bearer token; None sends none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: Callable[[], str] | None = None,
+        *,
+        clock: Clock | None = None,
+        retry: Retry = QUICK,
+        limits: Limits = LIMITS,
+    ) -> None:
+        try:
+            origin = Origin.of(url)
+        except ValueError as error:
+            raise ConfigError((f"the URL of the traffic source: {error}",)) from error
+        self._prefix = urlsplit(url).path.rstrip("/")
+        self._token = token
+        self._clock = clock or SystemClock()
+        self._retry = retry
+        self._connection = Connection(origin, limits)
+
+    def get(self, path: str, query: Mapping[str, str], result: type[T]) -> T:
+        """Return the decoded answer.
+
+        Raises:
+            AuthError: the token is refused. ProviderRejected: the router says no. ProviderUnavailable: no answer.
+        """
+        return with_retry(lambda: self._once(path, query, result), self._retry, self._clock)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _once(self, path: str, query: Mapping[str, str], result: type[T]) -> T:
+        target = f"{self._prefix}/{path}"
+        where = f"GET {self._connection.origin}{target}"
+        try:
+            answer = self._connection.exchange("GET", f"{target}?{urlencode(query)}", headers=self._headers())
+        except ExchangeError as error:
+            raise CallFailed(ProviderUnavailable(f"{error.failure}: {error}", where=where)) from error
+        if answer.status in (_UNAUTHORIZED, _FORBIDDEN):
+            raise AuthError(f"the traffic source refuses the token ({answer.status})", where=where)
+        if answer.status == _TOO_MANY or answer.status >= _SERVER_ERROR:
+            wait_s = retry_after_s(answer.headers.get("retry-after"), self._clock.now())
+            raise CallFailed(ProviderUnavailable(f"answered {answer.status}", where=where), retry_after_s=wait_s)
+        if answer.status != _OK:
+            raise ProviderRejected(f"answered {answer.status}", status=answer.status, where=where)
+        try:
+            return msgspec.json.decode(answer.body, type=result)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise CallFailed(ProviderUnavailable("the answer cannot be read", where=where)) from error
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"User-Agent": f"backout/{__version__}", "Accept": "application/json"}
+        if self._token is not None:
+            token = self._token().strip()
+            if not token.isascii() or not token.isprintable():
+                raise AuthError("the traffic source's token holds characters that no token has")
+            headers["Authorization"] = f"Bearer {token}"
+        return headers

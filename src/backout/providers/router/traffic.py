@@ -1,0 +1,71 @@
+"""Port Traffic on a router that counts each answer per version and second, unsampled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from backout.model.signals import BUCKETS, Counts, CountsPage, SourceTraits
+from backout.providers.router.client import QUICK, RouterClient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backout.ports import Clock
+    from backout.providers.retry import Retry
+
+TRAITS: Final = SourceTraits("router", lag_s=1.0, sampled=False, has_status=True, has_version=True)
+
+
+class _Row(msgspec.Struct):
+    version: str
+    second: int
+    requests: int
+    errors: int
+    canceled: int = 0
+    latency: tuple[tuple[int, int], ...] = ()
+
+    def as_model(self) -> Counts:
+        """Return the noun; the router's requests include the canceled ones, ours do not."""
+        latency = {min(max(bucket, 0), BUCKETS - 1): number for bucket, number in self.latency}
+        requests = max(0, self.requests - self.canceled)
+        return Counts(self.version, self.second, requests, min(self.errors, requests), self.canceled, latency)
+
+
+class _Page(msgspec.Struct):
+    complete_until: int
+    counts: tuple[_Row, ...] = ()
+
+
+class RouterTraffic:
+    """Port Traffic of one script behind a router.
+
+    Args:
+        url: what `/counts` is appended to. token: returns the bearer token; None sends none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        script: str,
+        token: Callable[[], str] | None = None,
+        *,
+        clock: Clock | None = None,
+        retry: Retry = QUICK,
+    ) -> None:
+        self._client = RouterClient(url, token, clock=clock, retry=retry)
+        self._script = script
+
+    @property
+    def traits(self) -> SourceTraits:
+        """What this source can see: everything, a second later."""
+        return TRAITS
+
+    def read(self, since: int, until: int) -> CountsPage:
+        """Return the counts of the seconds in [since, until); a second without any request is a gap."""
+        query = {"script": self._script, "since": str(since), "until": str(until)}
+        page = self._client.get("counts", query, _Page)
+        rows = [row.as_model() for row in page.counts if since <= row.second < until]
+        rows = [row for row in rows if row.requests or row.canceled]
+        return CountsPage(tuple(sorted(rows, key=lambda row: (row.second, row.version))), page.complete_until)
