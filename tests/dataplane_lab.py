@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
+    from backout.twin.dataplane import Services
+
 ESM = "application/javascript+module"
 
 
@@ -91,10 +93,10 @@ class Lab:
 
 
 @contextlib.asynccontextmanager
-async def lab(folder: Path, *, seed: int = 1) -> AsyncIterator[Lab]:
+async def lab(folder: Path, *, services: Services | None = None, seed: int = 1) -> AsyncIterator[Lab]:
     """Run a data plane with its router on a free port."""
     faults = Faults(folder / "faults.json")
-    plane = LocalDataPlane(folder, None, faults, random_source=random.Random(seed))  # noqa: S311 - a seeded split
+    plane = LocalDataPlane(folder, services, faults, random_source=random.Random(seed))  # noqa: S311 - a seeded split
 
     async def tail_socket(request: web.Request) -> web.StreamResponse:
         return await plane.tail_socket(request, request.match_info["id"])

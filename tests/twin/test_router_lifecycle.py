@@ -121,6 +121,36 @@ def test_a_crashed_worker_is_restarted_and_told(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_a_worker_that_leaks_dies_of_its_memory_limit(tmp_path: Path) -> None:
+    """An isolate over 128 MB ends as on the edge: the outcome is exceededMemory, and a fresh one answers after it."""
+    leak = """
+      globalThis.kept ??= [];
+      for (let i = 0; i < 40; i++) globalThis.kept.push(new Array(50000).fill(0).map(() => Math.random()));
+      return new Response(String(globalThis.kept.length));
+    """
+
+    async def run() -> None:
+        async with lab(tmp_path) as it:
+            await it.deploy(fetch_module(leak))
+            answers = [await it.get() for _ in range(2)]
+
+            async def died() -> bool:
+                answers.append(await it.get())
+                return answers[-1][0] == 503
+
+            await until(died, 30.0, "the end of the memory")
+            assert it.plane.crashes("shop") == 1
+            outcomes = {o for row in it.plane.counts("shop", 0) for o in row.by_outcome}
+            assert outcomes == {"ok", "exceededMemory"}
+
+            async def fresh() -> bool:
+                return await it.get() == (200, "40")
+
+            await until(fresh, 10.0, "a fresh process")
+
+    asyncio.run(run())
+
+
 def test_injected_errors_and_latency(tmp_path: Path) -> None:
     """The faults `errors` and `latency` hit the version they name, and show in its counts alone."""
 

@@ -34,8 +34,13 @@ def test_start_up_error_carries_workerds_own_text(tmp_path: Path) -> None:
             with pytest.raises(StartupError, match="SyntaxError"):
                 await it.plane.validate(it.version("export default {"))
             assert it.plane.pids == {}
+            assert _folders(tmp_path) == []
 
     asyncio.run(run())
+
+
+def _folders(folder: Path) -> list[Path]:
+    return list((folder / "versions").glob("*"))
 
 
 def test_failed_activation_changes_nothing(tmp_path: Path) -> None:
@@ -146,7 +151,7 @@ def _assert_hidden(folder: Path, pid: int) -> None:
         ("d1", "id", "await env.B.prepare('select 1').run()", "d1 is not emulated"),
         ("queue", "q", "await env.B.send({})", "queue is not emulated"),
         ("ai", "", "await env.B.fetch('http://x/').then((r) => { if (!r.ok) throw new Error(r.statusText) })", "ai is"),
-        ("r2_bucket", "models", "await env.B.get('k')", "without object storage, so bucket models"),
+        ("r2_bucket", "models", "await env.B.get('k')", "this twin has no bucket models"),
         ("hyperdrive", "id", "throw new Error(env.B.connectionString)", "no-database-in-this-twin"),
         ("send_email", "", "await env.B.send({from:'a@x',to:'b@x',subject:'s'})", "without an outbox"),
     ],
@@ -207,8 +212,8 @@ def test_service_binding_reaches_the_other_worker_and_is_counted_there(tmp_path:
     asyncio.run(run())
 
 
-def test_no_process_outlives_a_killed_twin(tmp_path: Path) -> None:
-    """When the twin is killed with -9, the kernel ends its workerd processes."""
+def test_nothing_outlives_a_killed_twin(tmp_path: Path) -> None:
+    """When the twin is killed with -9 the kernel ends its workerd processes; the next start removes what is left."""
     program = f"""
 import asyncio, pathlib, sys
 sys.path[:0] = {sys.path!r}
@@ -227,6 +232,21 @@ asyncio.run(main())
         twin.send_signal(signal.SIGKILL)
         twin.wait()
     until(lambda: not _runs(pid), 5.0, "the end of workerd")
+    left = Path((tmp_path / "runtime").read_text(encoding="utf-8"))
+    assert left.is_dir()
+
+    async def again() -> None:
+        async with lab(tmp_path) as it:
+            assert not _exists(left)
+            await it.deploy(fetch_module("return new Response('up again');"))
+            assert await it.get() == (200, "up again")
+
+    asyncio.run(again())
+    assert not (tmp_path / "runtime").exists()
+
+
+def _exists(path: Path) -> bool:
+    return path.exists()
 
 
 def _runs(pid: int) -> bool:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 OWN_MODULES = ("tail.js", "email-message.js", "send-email.js")
 """Files of this package that lie beside every configuration."""
+HEAP_MB = 128
+"""What one isolate may hold, as on Cloudflare (Workers limits, memory); beyond it V8 ends the process."""
 _ESM = "application/javascript+module"
 _IGNORED_MODULES = ("application/source-map",)
 _MODULE_FIELDS: Mapping[str, str] = {
@@ -140,6 +142,7 @@ def render(version: WorkerVersion, around: Surroundings) -> str:
             '     http = (forwardedProtoHeader = "X-Forwarded-Proto", cfBlobHeader = "X-Backout-Cf")),',
             f'    (name = "control", address = {quote("unix:" + around.control_socket)}, service = "tail", http = ()),',
             "  ],",
+            f'  v8Flags = ["--max-old-space-size={HEAP_MB}"],',
             "  extensions = [(modules = [",
             '    (name = "cloudflare-internal:email", internal = true, esModule = embed "email-message.js"),',
             '    (name = "backout:send-email", internal = true, esModule = embed "send-email.js"),',
@@ -220,8 +223,7 @@ def _refused(binding: Binding, services: _Services) -> str:
 def _r2(binding: Binding, _version: WorkerVersion, services: _Services) -> str:
     address = services.around.r2.get(binding.value)
     if address is None:
-        why = f"the twin runs without object storage, so bucket {binding.value} is not there"
-        return f"r2Bucket = {quote(services.refuse(binding, why))}"
+        return f"r2Bucket = {quote(services.refuse(binding, f'this twin has no bucket {binding.value}'))}"
     return f"r2Bucket = {quote(services.external(f'r2-{binding.value}', address, 'http'))}"
 
 

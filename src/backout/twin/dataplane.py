@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from backout.errors import BackoutError
 from backout.twin import assets
 from backout.twin.capnp import Surroundings
 from backout.twin.counts import CountBook
@@ -107,6 +108,7 @@ class LocalDataPlane:
         self._spares: dict[str, Instance] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._started = False
 
     # --- life --------------------------------------------------------------------------------------------------
 
@@ -125,9 +127,13 @@ class LocalDataPlane:
         self._faults.on_change(self._crash_as_ordered)
         for forever in (self._counts.flush_forever(), self._proxy.watch_forever(), self._tend_forever()):
             self._spawn(forever)
+        self._started = True
 
     async def close(self) -> None:
-        """Stop every process, close the books, remove the sockets."""
+        """Stop every process, close the books, remove the sockets; nothing happens when it was not started."""
+        if not self._started:
+            return
+        self._started = False
         self._tail.close_all()
         instances = {*self._all_instances()}
         self._live.clear()
@@ -161,7 +167,7 @@ class LocalDataPlane:
         """Start the version and keep it warm for a while; the start-up time in milliseconds. Raises StartupError."""
         instance = self._find(version.id)
         if instance is None:
-            instance = await self._started(version)
+            instance = await self._run(version)
             self._spares[version.id] = instance
         return instance.startup_ms
 
@@ -206,7 +212,7 @@ class LocalDataPlane:
             for version in versions:
                 instance = self._find(version.id)
                 if instance is None:
-                    instance = await self._started(version)
+                    instance = await self._run(version)
                     fresh.append(instance)
                 instance.used_at = time.monotonic()  # so that it is not stopped as a spare before it is live
                 instances[version.id] = instance
@@ -215,7 +221,7 @@ class LocalDataPlane:
             raise
         return instances
 
-    async def _started(self, version: WorkerVersion) -> Instance:
+    async def _run(self, version: WorkerVersion) -> Instance:
         instance = Instance(version, lambda: self._make(version), on_crash=self._on_crash, on_ready=self._on_ready)
         try:
             await instance.start()
@@ -251,7 +257,14 @@ class LocalDataPlane:
     def _wired(self, version: WorkerVersion, kind: str, ask: Callable[[Services, str], _Wire]) -> dict[str, _Wire]:
         if self._services is None:
             return {}
-        return {b.value: ask(self._services, b.value) for b in version.bindings if b.type == kind}
+        found: dict[str, _Wire] = {}
+        for binding in version.bindings:
+            if binding.type == kind:
+                try:
+                    found[binding.value] = ask(self._services, binding.value)
+                except BackoutError as error:  # the version starts all the same, and the binding says what is missing
+                    _LOG.warning("%s, binding %s: %s", version.script, binding.name, error)
+        return found
 
     async def _greet(self, instance: Instance) -> None:
         if self._tail.wanted(instance.version.script):
@@ -261,7 +274,8 @@ class LocalDataPlane:
         version = instance.version
         what = f"the process ended with code {code}" if code >= 0 else f"the process was ended by signal {-code}"
         _LOG.warning("%s %s: %s\n%s", version.script, version.id, what, instance.output)
-        self._tail.tell_crash(version.script, version.id, instance.crash, f"Worker crashed: {what}")
+        why = "Worker exceeded memory limit" if instance.crash == "exceededMemory" else "Worker crashed"
+        self._tail.tell_crash(version.script, version.id, instance.crash, f"{why}: {what}")
 
     def _on_ready(self, instance: Instance) -> None:
         self._spawn(self._greet(instance))

@@ -25,16 +25,15 @@ _STEADY_S = 10.0
 _CRASH_NEWS_S = 0.2
 _LONGEST_HEADER_BYTES = 128 * 1024  # as Cloudflare allows for all response headers together
 _KEEPALIVE_S = 3.0  # workerd closes an idle connection after 5 s; a POST sent just then would be lost
-_MEMORY_SIGNALS = (signal.SIGKILL, signal.SIGABRT, signal.SIGTRAP, signal.SIGILL)
+_OUT_OF_MEMORY = "heap out of memory"
 
 
-def crash_outcome(return_code: int) -> str:
-    """Return the tail outcome for a process that ended by itself.
+def crash_outcome(return_code: int, output: str) -> str:
+    """Return the tail outcome for a process that ended by itself: `exceededMemory` or `unknown`.
 
-    V8 out of memory aborts, the kernel's out-of-memory killer kills; both look so to the edge's users. Anything else
-    is `unknown`. This is our reading: the edge does not say what its runtime died of.
+    V8 says so when an isolate is over its limit; the kernel's out-of-memory killer says nothing and sends SIGKILL.
     """
-    return "exceededMemory" if -return_code in _MEMORY_SIGNALS else "unknown"
+    return "exceededMemory" if _OUT_OF_MEMORY in output or return_code == -signal.SIGKILL else "unknown"
 
 
 class Instance:
@@ -140,7 +139,11 @@ class Instance:
 
     async def _launch(self) -> int:
         process = self._make()
-        startup_ms = await process.start()
+        try:
+            startup_ms = await process.start()
+        except BaseException:
+            process.clean()
+            raise
         self._process = process
         connector = aiohttp.UnixConnector(process.around.socket, limit=0, keepalive_timeout=_KEEPALIVE_S)
         self._session = aiohttp.ClientSession(
@@ -170,7 +173,7 @@ class Instance:
             began = time.monotonic()
             code = await self._process.wait()
             self.crashes += 1
-            self.crash = crash_outcome(code)
+            self.crash = crash_outcome(code, self._process.output)
             self._crashed.set()
             self._on_crash(self, code)
             await self._dispose(gently=False)
