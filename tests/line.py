@@ -81,7 +81,7 @@ class Story:
         world.traffic_rule = steady(30)
         self.good = world.upload("good")
         world.deploy(self.good)
-        ended = watch(self.tools())
+        ended = watch(self.tools(), for_s=25)
         assert self.tools().runs.result(ended.id, "conclude")["action"] == "stable"  # type: ignore[index,call-overload]
         world.clock.sleep(600)
         self.bad = world.upload("bad")

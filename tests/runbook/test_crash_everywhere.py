@@ -1,0 +1,107 @@
+"""A crash before and after every port call and every journal commit, then a second process: same end, each effect once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from line import Story, roll_back, watch
+
+from backout.model.deployment import Mark
+from backout.model.incident import RunState
+from backout.model.plan import PlanKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+class Crash(BaseException):
+    """The process dies here: nothing of ours may catch it, as nothing catches kill -9."""
+
+
+class CrashAt:
+    """Counts moments (port calls and commits, before and after each) and crashes at one of them."""
+
+    def __init__(self, moment: int | None = None) -> None:
+        self.seen = 0
+        self.names: list[str] = []
+        self._moment = moment
+
+    def __call__(self, name: str) -> None:
+        if self.seen == self._moment:
+            self.seen += 1
+            raise Crash(name)
+        self.seen += 1
+        self.names.append(name)
+
+
+Procedure = tuple[str, "Callable[..., object]"]
+
+
+def run_with(story: Story, procedure: Callable[..., object], crash: CrashAt) -> bool:
+    """Run the procedure; whether it got to its end."""
+    story.world.before_call = lambda name: crash(f"before {name}")
+    story.world.after_call = lambda name: crash(f"after {name}")
+    try:
+        procedure(story.tools(crash_point=crash))
+    except Crash:
+        return False
+    finally:
+        story.world.before_call = story.world.after_call = None
+    return True
+
+
+def again(story: Story, procedure: Callable[..., object]) -> None:
+    """Type the command again, unless the crash came after the very last commit: then everything is done."""
+    newest = next(iter(story.tools().runs.runs("production")))
+    if newest.plan.kind is not PlanKind.ROLLBACK or newest.state is not RunState.DONE:
+        procedure(story.tools())
+
+
+def check_end(story: Story, *, guarded: bool) -> None:
+    """The right version is live by one activation, quarantined once, verified, and reported in one file."""
+    world, tools = story.world, story.tools()
+    assert world.live.sole == story.good.id
+    assert len(world.activations) == 1
+    assert len(world.reports.texts) == 1
+    rollbacks = [run for run in tools.runs.runs("production") if run.plan.kind is PlanKind.ROLLBACK]
+    assert [run.state for run in rollbacks] == [RunState.DONE]
+    assert bool(rollbacks[0].plan.cause) is guarded
+    marks = [mark for mark in tools.marks.marks("production") if mark.mark is Mark.QUARANTINED]
+    assert [mark.version for mark in marks] == [story.bad.id]
+    starts = [e for e in tools.journal.events(run=rollbacks[0].id, kind="step.ok")]
+    assert [event.step for event in starts] == list(range(len(rollbacks[0].plan.steps)))
+
+
+def moments(path: Path, procedure: Callable[..., object]) -> int:
+    """Return how many moments the undisturbed procedure has."""
+    count = CrashAt()
+    assert run_with(Story(path), procedure, count)
+    return count.seen
+
+
+@pytest.mark.parametrize(("name", "procedure"), [("rollback", roll_back), ("guard", watch)])
+def test_crash_at_every_moment_then_again(tmp_path: Path, name: str, procedure: Callable[..., object]) -> None:
+    """Whatever the moment of the crash, the same command typed again brings the same end."""
+    total = moments(tmp_path / "whole.sqlite", procedure)
+    assert total > 50
+    for moment in range(total):
+        story = Story(tmp_path / f"{moment}.sqlite")
+        if not run_with(story, procedure, CrashAt(moment)):
+            again(story, procedure)
+        check_end(story, guarded=name == "guard")
+
+
+def test_crash_twice_in_the_same_run(tmp_path: Path) -> None:
+    """A second crash while resuming changes nothing about the end."""
+    total = moments(tmp_path / "whole.sqlite", roll_back)
+    for first in range(0, total, 7):
+        for second in range(0, 30, 5):
+            story = Story(tmp_path / f"{first}-{second}.sqlite")
+            for moment in (first, second):
+                if run_with(story, roll_back, CrashAt(moment)):
+                    break
+            else:
+                again(story, roll_back)
+            check_end(story, guarded=False)
