@@ -16,6 +16,7 @@ from aiohttp import web
 from backout.twin.api import add_api, guarded
 from backout.twin.api_context import ApiContext, StoredObject
 from backout.twin.api_twin import STATUS
+from backout.twin.bucketlist import BucketList
 from backout.twin.control import ControlPlane
 from backout.twin.faults import Faults
 from backout.twin.state import BlobStore, State
@@ -70,12 +71,16 @@ class MemoryBuckets:
     """Objects in a dictionary."""
 
     objects: dict[tuple[str, str], tuple[bytes, str]] = field(default_factory=dict)
+    made: set[str] = field(default_factory=set)
 
     async def create(self, name: str) -> None:
-        return None
+        self.made.add(name)
+
+    async def names(self) -> tuple[str, ...]:
+        return tuple(self.made)
 
     async def delete(self, name: str) -> None:
-        return None
+        self.made.discard(name)
 
     async def put(self, bucket: str, key: str, body: AsyncIterator[bytes], size_bytes: int, content_type: str) -> str:
         self.objects[bucket, key] = (b"".join([chunk async for chunk in body]), content_type)
@@ -186,9 +191,10 @@ def running_api(directory: Path) -> Iterator[Api]:
 async def _start(directory: Path, run: Callable[[Coroutine[Any, Any, Any]], Any]) -> tuple[Api, web.AppRunner]:
     state, data_plane, buckets = State(directory / "state.sqlite"), RememberingDataPlane(), MemoryBuckets()
     faults = Faults(directory / "faults.json")
-    control = ControlPlane(state, BlobStore(directory / "blobs"), data_plane)
+    bucket_list = BucketList(state, buckets, faults)
+    control = ControlPlane(state, BlobStore(directory / "blobs"), data_plane, bucket_list)
     app = web.Application(middlewares=[guarded])
-    add_api(app, ApiContext(control, NoTails(), buckets, faults, ACCOUNT, TOKEN, "ws://127.0.0.1:9"))
+    add_api(app, ApiContext(control, NoTails(), buckets, bucket_list, faults, ACCOUNT, TOKEN, "ws://127.0.0.1:9"))
     app[STATUS] = lambda: {"running": True, "unknown_routes": state.unknown_routes()}
     runner = web.AppRunner(app)
     await runner.setup()

@@ -210,6 +210,18 @@ def test_a_version_whose_bucket_is_gone_cannot_be_deployed(api: Api) -> None:
     assert live(api) == [(new, 100)]
 
 
+def test_buckets_follow_the_store_unless_a_fault_hides_it(api: Api) -> None:
+    """A bucket made or deleted through S3 counts; while storage is denied or down the last known list does."""
+    buckets = f"/client/v4/accounts/{ACCOUNT}/r2/buckets"
+    api.buckets.made.add("made-by-s3")
+    assert [b["name"] for b in api.call("GET", buckets).result["buckets"]] == ["made-by-s3"]
+    api.call("PUT", "/twin/v1/faults", {"kind": "storage-denied", "target": "made-by-s3"})
+    api.buckets.made.clear()
+    assert api.call("GET", f"{buckets}/made-by-s3").status == 200
+    api.call("DELETE", "/twin/v1/faults")
+    assert api.call("GET", f"{buckets}/made-by-s3").code == 10006
+
+
 def test_a_durable_object_migration_cannot_be_crossed(api: Api) -> None:
     """A version from before the migration is refused, and a migration in a version upload too (10211)."""
     api.upload("fm5", "export default {n: 1}")

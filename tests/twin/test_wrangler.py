@@ -133,6 +133,12 @@ def test_whoami(project: Project) -> None:
     assert project.twin.account_id is not None
     assert project.twin.account_id in done.stdout
     assert "dev@example.com" in done.stdout
+    token = Path(str(project.twin.api_token_file)).read_text()
+    tool = project.wrangler()
+    assert token not in " ".join(tool.argv("whoami"))
+    written = [path.read_bytes() for path in tool.scratch.rglob("*") if path.is_file()]
+    assert written
+    assert not any(token.encode() in data for data in written)
 
 
 def test_deploy_first_and_again(project: Project) -> None:

@@ -10,6 +10,7 @@ from aiohttp import web
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from backout.twin.bucketlist import BucketList
     from backout.twin.control import ControlPlane
     from backout.twin.faults import Faults
 
@@ -65,6 +66,10 @@ class Buckets(Protocol):
         """Create the bucket; an existing one is fine."""
         ...
 
+    async def names(self) -> tuple[str, ...]:
+        """Return the buckets that the store has."""
+        ...
+
     async def delete(self, name: str) -> None:
         """Delete an empty bucket. Raises ApiError 10008 when it is not empty."""
         ...
@@ -94,6 +99,7 @@ class ApiContext:
     control: ControlPlane
     tails: Tails
     buckets: Buckets
+    bucket_list: BucketList
     faults: Faults
     account_id: str
     token: str

@@ -33,8 +33,8 @@ def routes(account: str) -> list[web.RouteDef]:
 
 async def list_buckets(request: web.Request) -> web.Response:
     """List the buckets."""
-    rows = context(request).control.state.buckets()
-    return ok({"buckets": [_describe(name, created) for name, created in rows]})
+    rows = await context(request).bucket_list.now()
+    return ok({"buckets": [_describe(name, created) for name, created in rows.items()]})
 
 
 async def create_bucket(request: web.Request) -> web.Response:
@@ -43,24 +43,24 @@ async def create_bucket(request: web.Request) -> web.Response:
     name = (await json_object(request)).get("name")
     if not isinstance(name, str) or not _BUCKET_NAME.fullmatch(name):
         raise ApiError(400, 10005, "The specified bucket name is not valid.")
-    if name in dict(ctx.control.state.buckets()):
+    if name in await ctx.bucket_list.now():
         raise ApiError(409, 10004, "The bucket you tried to create already exists, and you own it.")
     await ctx.buckets.create(name)
     ctx.control.state.add_bucket(name)
-    return ok(_describe(name, _created(request, name)))
+    return ok(_describe(name, await _created(request, name)))
 
 
 async def get_bucket(request: web.Request) -> web.Response:
     """Show a bucket."""
     name = request.match_info["bucket"]
-    return ok(_describe(name, _created(request, name)))
+    return ok(_describe(name, await _created(request, name)))
 
 
 async def delete_bucket(request: web.Request) -> web.Response:
     """Delete an empty bucket; Workers bound to it keep their binding, and versions with it can be deployed no more."""
     ctx = context(request)
     name = request.match_info["bucket"]
-    _created(request, name)
+    await _created(request, name)
     await ctx.buckets.delete(name)
     ctx.control.state.delete_bucket(name)
     return ok({})
@@ -68,7 +68,7 @@ async def delete_bucket(request: web.Request) -> web.Response:
 
 async def put_object(request: web.Request) -> web.Response:
     """Store an object."""
-    bucket, key = _place(request)
+    bucket, key = await _place(request)
     if request.content_length is None:
         raise ApiError(411, 10013, "You must provide the Content-Length HTTP header.")
     chunks = request.content.iter_chunked(64 * 1024)
@@ -78,7 +78,7 @@ async def put_object(request: web.Request) -> web.Response:
 
 async def get_object(request: web.Request) -> web.StreamResponse:
     """Send an object."""
-    bucket, key = _place(request)
+    bucket, key = await _place(request)
     found = await context(request).buckets.get(bucket, key)
     if found is None:
         raise ApiError(404, 10007, "The specified key does not exist.")
@@ -93,19 +93,19 @@ async def get_object(request: web.Request) -> web.StreamResponse:
 
 async def delete_object(request: web.Request) -> web.Response:
     """Delete an object."""
-    bucket, key = _place(request)
+    bucket, key = await _place(request)
     await context(request).buckets.remove(bucket, key)
     return ok({"key": key})
 
 
-def _place(request: web.Request) -> tuple[str, str]:
+async def _place(request: web.Request) -> tuple[str, str]:
     bucket = request.match_info["bucket"]
-    _created(request, bucket)
+    await _created(request, bucket)
     return bucket, request.match_info["key"]
 
 
-def _created(request: web.Request, name: str) -> float:
-    created = dict(context(request).control.state.buckets()).get(name)
+async def _created(request: web.Request, name: str) -> float:
+    created = (await context(request).bucket_list.now()).get(name)
     if created is None:
         raise ApiError(404, 10006, "The specified bucket does not exist.")
     return created

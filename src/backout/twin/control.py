@@ -21,6 +21,7 @@ from backout.twin.worker import Binding, Module, StartupError, WorkerVersion
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from backout.twin.bucketlist import BucketList
     from backout.twin.state import BlobStore, State
     from backout.twin.upload import Upload
     from backout.twin.worker import DataPlane
@@ -45,12 +46,20 @@ class ControlPlane:
 
     Args:
         state: the memory. blobs: the modules and static files. data_plane: what runs them.
+        buckets: which R2 buckets exist.
         domains: custom and workers.dev host names to script, kept up to date here and read by the ingress.
     """
 
     def __init__(
-        self, state: State, blobs: BlobStore, data_plane: DataPlane, *, domains: dict[str, str] | None = None
+        self,
+        state: State,
+        blobs: BlobStore,
+        data_plane: DataPlane,
+        buckets: BucketList,
+        *,
+        domains: dict[str, str] | None = None,
     ) -> None:
+        self._buckets = buckets
         self.domains: dict[str, str] = {} if domains is None else domains
         self.state = state
         self.blobs = blobs
@@ -94,7 +103,7 @@ class ControlPlane:
             script = script or _new_script(name)
             migration_tag = _migration_tag(script, upload.metadata.migrations, deploy=deploy)
             version = self._build(script, upload, migration_tag, source, deploy=deploy)
-            semantics.check_buckets(version, self._bucket_names())
+            await self._check_buckets(version)
             version = replace(version, startup_time_ms=await self._start(version))
             script = _after_upload(script, upload, version)
             if not deploy:
@@ -118,11 +127,10 @@ class ControlPlane:
         async with self._lock(name):
             script = self.script(name)
             targets = tuple(self.version(name, share.version_id) for share in shares)
-            buckets = self._bucket_names()
             for target in targets:
                 semantics.check_window(script, target)
                 semantics.check_migrations(script, target)
-                semantics.check_buckets(target, buckets)
+                await self._check_buckets(target)
             if not force:
                 semantics.check_secrets(targets, self._live_versions(name))
             pairs = tuple((target, share.percentage) for target, share in zip(targets, shares, strict=True))
@@ -210,8 +218,9 @@ class ControlPlane:
     def _lock(self, name: str) -> asyncio.Lock:
         return self._locks.setdefault(name, asyncio.Lock())
 
-    def _bucket_names(self) -> frozenset[str]:
-        return frozenset(name for name, _created in self.state.buckets())
+    async def _check_buckets(self, version: Version) -> None:
+        if version.buckets():
+            semantics.check_buckets(version, (await self._buckets.now()).keys())
 
     def _live_versions(self, name: str) -> tuple[Version, ...]:
         live = self.state.live(name)

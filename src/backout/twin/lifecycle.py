@@ -39,7 +39,8 @@ class TwinStatus:
     Args:
         api_base_url: ends in /client/v4. ingress_url: where Workers answer, by Host header.
         workers: the Host header of each live Worker. postgres_dsn: holds the twin's loopback password.
-        outbox: where captured email can be read. unknown_routes: `METHOD /path` that the twin had no answer for.
+        outbox: the folder of captured email, sent by email_api_url (HTTP) or smtp_address (host:port).
+        unknown_routes: `METHOD /path` that the twin had no answer for.
         pids: by name. failed: Workers whose live version does not start.
     """
 
@@ -55,6 +56,8 @@ class TwinStatus:
     s3_credentials_file: str | None = None
     buckets: tuple[str, ...] = ()
     outbox: str | None = None
+    email_api_url: str | None = None
+    smtp_address: str | None = None
     unknown_routes: tuple[str, ...] = ()
     pids: dict[str, int] = field(default_factory=dict)
     faults: tuple[str, ...] = ()

@@ -18,11 +18,10 @@ from aiohttp import web
 
 from backout.errors import BackoutError
 from backout.providers.child import free_ports
-from backout.twin.answers import ApiError
 from backout.twin.api import TWIN, add_api, guarded
 from backout.twin.api_context import ApiContext
 from backout.twin.api_twin import STATUS
-from backout.twin.bucketstore import S3Buckets
+from backout.twin.bucketlist import BucketList
 from backout.twin.control import ControlPlane
 from backout.twin.dataplane import LocalDataPlane
 from backout.twin.faults import Faults
@@ -57,10 +56,10 @@ class Daemon:
         self._faults = Faults(home.faults_file)
         self._state = State(home.state_file)
         self._services = Services(home.directory / "services", self._faults)
-        self._buckets = S3Buckets(self._services.s3_credentials_file)
+        self._buckets = BucketList(self._state, self._services.buckets, self._faults)
         self._data_plane = LocalDataPlane(home.directory / "dataplane", self._services, self._faults)
         self._control = ControlPlane(
-            self._state, BlobStore(home.blobs), self._data_plane, domains=self._data_plane.domains
+            self._state, BlobStore(home.blobs), self._data_plane, self._buckets, domains=self._data_plane.domains
         )
         self._failed: tuple[str, ...] = ()
         self._port = self._choose_port(wanted_port)
@@ -92,7 +91,8 @@ class Daemon:
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from errors
         self._write_note(ready=False)
-        await self._recreate_buckets()
+        for bucket in await self._buckets.recreate():
+            _LOG.warning("the object store does not make the bucket %s", bucket)
         self._failed = await self._control.restore()
         for name in self._failed:
             _LOG.error("the live version of %s does not start", name)
@@ -101,9 +101,7 @@ class Daemon:
         """Stop the listeners first, so that nothing reaches what is going away."""
         if self._runner is not None:
             await self._runner.cleanup()
-        results = await asyncio.gather(
-            self._data_plane.close(), self._services.stop(), self._buckets.close(), return_exceptions=True
-        )
+        results = await asyncio.gather(self._data_plane.close(), self._services.stop(), return_exceptions=True)
         self._state.close()
         for result in results:
             if isinstance(result, BaseException):
@@ -114,7 +112,8 @@ class Daemon:
         shared = ApiContext(
             control=self._control,
             tails=self._data_plane,
-            buckets=self._buckets,
+            buckets=self._services.buckets,
+            bucket_list=self._buckets,
             faults=self._faults,
             account_id=self._identity.account_id,
             token=self._home.token(),
@@ -143,19 +142,6 @@ class Daemon:
         """Requests to the address itself are the API's; any other Host is a Worker's."""
         host = request.host.rpartition(":")[0] if request.host.rpartition(":")[2].isdecimal() else request.host
         return await handler(request) if host in _API_HOSTS else await self._data_plane.handle(request)
-
-    async def _recreate_buckets(self) -> None:
-        """Make the buckets that the store does not have (its folder was deleted); existing ones are left alone.
-
-        A store that a fault keeps down must not keep the twin down.
-        """
-        names = [name for name, _created in self._state.buckets()]
-        results = await asyncio.gather(*(self._buckets.create(name) for name in names), return_exceptions=True)
-        for name, result in zip(names, results, strict=True):
-            if isinstance(result, ApiError):
-                _LOG.warning("bucket %s: %s", name, result.message)
-            elif isinstance(result, BaseException):
-                raise result
 
     def _choose_port(self, wanted: int | None) -> int:
         port = free_ports(1, (wanted or self._identity.port,))[0]
@@ -190,6 +176,8 @@ class Daemon:
             "s3_credentials_file": str(self._services.s3_credentials_file),
             "buckets": [name for name, _created in self._state.buckets()],
             "outbox": str(self._services.outbox),
+            "email_api_url": self._services.email_api_url,
+            "smtp_address": f"127.0.0.1:{self._services.smtp_port}",
             "unknown_routes": self._state.unknown_routes(),
             "pids": self._pids(),
             "faults": [f"{f.kind.value}{f' {f.target}' if f.target else ''}" for f in self._faults.active()],
