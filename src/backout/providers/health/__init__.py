@@ -1,0 +1,1 @@
+"""The application's health endpoint, in the formats that applications answer."""

@@ -1,0 +1,251 @@
+"""Port HealthCheck over HTTP: asks once within a time limit, and turns every way of being sick into a report.
+
+It never raises for a sick application. What cannot be read as a health report is UNREADABLE (unmeasured), yet its HTTP
+status still counts: a 503 with a page of HTML is down.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urljoin, urlsplit
+
+import msgspec
+
+from backout import __version__
+from backout.errors import ConfigError
+from backout.model.signals import HealthReport, Reach, ServiceHealth, ServiceState
+from backout.providers.clock import SystemClock
+from backout.providers.exchange import Answer, Connection, ExchangeError, Failure, Limits, Origin
+from backout.providers.health import formats
+from backout.providers.health.words import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from backout.ports import Clock
+
+MAX_BODY_BYTES: Final = 64 * 1024
+PROBE_HEADER: Final = "x-backout-probe"
+OVERRIDES_HEADER: Final = "Cloudflare-Workers-Version-Overrides"
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_METADATA_HOSTS: Final = frozenset({"metadata.google.internal", "metadata.goog", "instance-data"})
+_METADATA_ADDRESSES: Final = frozenset({"fd00:ec2::254", "100.100.100.200"})
+_KEY: Final = re.compile(r"^[a-z*][a-z0-9_.*-]*$")
+_UUID: Final = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+_VERSION: Final = re.compile(r"^[0-9A-Za-z-]{1,64}$")
+
+
+class HealthProbe:
+    """Port HealthCheck of one URL.
+
+    Args:
+        timeout_s: for the whole look, redirect included. headers: sent along (their values are never shown).
+        script: the Worker's name, for asking one version. format: one of `formats`, or "auto".
+        names: the services' names in backout.toml; a service that the application calls by another usual name (db,
+            postgres, s3, smtp) is reported under the configured one. Without them every name stays as it is.
+
+    Raises:
+        ConfigError: the URL, a header or the address cannot be used.
+    """
+
+    def __init__(  # noqa: PLR0913 - one for each setting of the section [health]
+        self,
+        url: str,
+        *,
+        timeout_s: float = 5.0,
+        headers: Mapping[str, str] | None = None,
+        script: str = "",
+        format: str = formats.AUTO,  # noqa: A002 - the word of the configuration
+        names: Collection[str] = (),
+        clock: Clock | None = None,
+    ) -> None:
+        self._origin = _checked(url)
+        self._url = url
+        self._timeout_s = timeout_s
+        self._headers = _checked_headers(headers or {})
+        self._script = script
+        self._format = format
+        self._names = frozenset(names)
+        self._clock = clock or SystemClock()
+        self._connections: dict[Origin, Connection] = {}
+
+    def look(self, version: str | None = None) -> HealthReport:
+        """Ask once; a version is asked for by the platform's override header."""
+        at, begun = self._clock.now(), time.monotonic()
+        override = self._override(version)
+        if override is None:
+            return replace(_unreadable(None, "One version cannot be asked for here: its script is not known."), at=at)
+        headers = self._headers | override
+        try:
+            answer = self._ask(self._url, self._origin, headers, begun)
+            followed = _followed(self._url, answer)
+            if isinstance(followed, str):
+                report = self._ask_again(followed, answer, headers, begun)
+            else:
+                report = followed or self._read(answer)
+        except ExchangeError as error:
+            report = _not_answered(error, self._timeout_s)
+        report = _of_version(report, version)
+        return replace(report, at=at, latency_ms=(time.monotonic() - begun) * 1000)
+
+    def close(self) -> None:
+        """Close the connections."""
+        for connection in self._connections.values():
+            connection.close()
+
+    def _ask_again(self, url: str, first: Answer, headers: dict[str, str], begun: float) -> HealthReport:
+        answer = self._ask(url, Origin.of(url), headers, begun)
+        if answer.status in _REDIRECTS:
+            return _unreadable(first.status, "The endpoint redirects more than once.")
+        return self._read(answer)
+
+    def _ask(self, url: str, origin: Origin, headers: dict[str, str], begun: float) -> Answer:
+        connection = self._connections.get(origin)
+        if connection is None:
+            limits = Limits(self._timeout_s, self._timeout_s, self._timeout_s, MAX_BODY_BYTES)
+            connection = self._connections[origin] = Connection(origin, limits, is_allowed=is_allowed)
+        left_s = self._timeout_s - (time.monotonic() - begun)
+        return connection.exchange("GET", _target(url), headers=headers, within_s=max(0.001, left_s))
+
+    def _override(self, version: str | None) -> dict[str, str] | None:
+        """Return the header that asks for a version; None when it cannot be asked for."""
+        if version is None:
+            return {}
+        if not _KEY.match(self._script) or not _VERSION.match(version):
+            return None
+        return {OVERRIDES_HEADER: f'{self._script}="{version}"'}
+
+    def _read(self, answer: Answer) -> HealthReport:
+        kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind == "text/html" or answer.body.lstrip()[:1] == b"<":
+            return _unreadable(answer.status, f"The endpoint answers {answer.status} with HTML.")
+        try:
+            body: object = msgspec.json.decode(answer.body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return _unreadable(answer.status, f"The endpoint answers {answer.status} with something that is not JSON.")
+        reading = formats.read(body, self._format)
+        if reading is None:
+            return _unreadable(
+                answer.status, f"The endpoint answers {answer.status} with JSON that is no health report."
+            )
+        return HealthReport(
+            at=0.0,
+            reach=Reach.ANSWERED,
+            status=answer.status,
+            overall=reading.overall,
+            services=_under_names(reading.services, self._names),
+            findings=formats.contradictions(reading, answer.status),
+            version=reading.version,
+        )
+
+
+def is_allowed(address: str) -> bool:
+    """Return whether an address may be asked: never a link-local one, nor a cloud's metadata service.
+
+    >>> is_allowed("127.0.0.1"), is_allowed("169.254.169.254"), is_allowed("fe80::1%eth0")
+    (True, False, False)
+    """
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    inner = getattr(ip, "ipv4_mapped", None) or ip
+    return not (inner.is_link_local or str(inner) in _METADATA_ADDRESSES)
+
+
+def _checked(url: str) -> Origin:
+    try:
+        origin = Origin.of(url)
+    except ValueError as error:
+        raise ConfigError((f"the health URL: {error}",)) from error
+    if urlsplit(url).username is not None:
+        raise ConfigError(("the health URL: it holds a user name; put credentials into headers_env",))
+    is_literal = ":" in origin.host or origin.host.replace(".", "").isdigit()
+    if origin.host.lower() in _METADATA_HOSTS or (is_literal and not is_allowed(origin.host)):
+        raise ConfigError((f"the health URL: {origin.host} is never asked (link-local or metadata address)",))
+    return origin
+
+
+def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or not value.isascii() or not value.isprintable():
+            raise ConfigError((f"health.headers: '{name}' cannot be sent as a header",))
+    return {
+        "Accept": "application/json, application/health+json;q=0.9, */*;q=0.1",
+        "Cache-Control": "no-cache",
+        "User-Agent": f"backout/{__version__}",
+        **headers,
+        PROBE_HEADER: "1",
+    }
+
+
+def _target(url: str) -> str:
+    parts = urlsplit(url)
+    path = "".join(c if c.isascii() and c.isprintable() and c != " " else "" for c in parts.path) or "/"
+    return f"{path}?{parts.query}" if parts.query and parts.query.isascii() and parts.query.isprintable() else path
+
+
+def _followed(url: str, answer: Answer) -> str | HealthReport | None:
+    """Return where a redirect leads on the same host, a report when it may not be followed, None without a redirect."""
+    location = answer.headers.get("location")
+    if answer.status not in _REDIRECTS or not location:
+        return None
+    try:
+        target = urljoin(url, location)
+        here, there = Origin.of(url), Origin.of(target)
+    except ValueError:
+        return _unreadable(answer.status, "The endpoint redirects to something that is no http(s) address.")
+    to_tls = (here.scheme, here.port, there.scheme, there.port) == ("http", 80, "https", 443)
+    if here.host == there.host and (here == there or to_tls):
+        return target
+    name = "".join(c for c in str(there) if c.isprintable())[:100]
+    return _unreadable(answer.status, f"The endpoint redirects to another host ({name}), which is not asked.")
+
+
+def _of_version(report: HealthReport, wanted: str | None) -> HealthReport:
+    """Add a finding when another version answered: the platform ignores an override that it cannot follow."""
+    if wanted is None or report.version is None or report.version == wanted or not _UUID.match(report.version):
+        return report
+    finding = f"Version {wanted} was asked for, but version {report.version} answered."
+    return replace(report, findings=(*report.findings, finding))
+
+
+def _not_answered(error: ExchangeError, timeout_s: float) -> HealthReport:
+    said = f"{error}"[:200]
+    if error.failure is Failure.TIMED_OUT:
+        finding = f"The endpoint did not answer in full within {timeout_s:g} s."
+        return HealthReport(0.0, Reach.TIMED_OUT, error.status, findings=(finding,))
+    if error.failure is Failure.TOO_LARGE:
+        return _unreadable(error.status, f"The endpoint answers more than {MAX_BODY_BYTES} bytes.")
+    if error.failure is Failure.NOT_ALLOWED or error.status is not None:
+        return _unreadable(error.status, f"The endpoint cannot be read: {said}.")
+    return HealthReport(0.0, Reach.UNREACHABLE, findings=(f"The endpoint cannot be reached: {said}.",))
+
+
+def _unreadable(status: int | None, finding: str) -> HealthReport:
+    return HealthReport(0.0, Reach.UNREADABLE, status, ServiceState.UNKNOWN, findings=(finding,))
+
+
+def _under_names(services: tuple[ServiceHealth, ...], names: frozenset[str]) -> tuple[ServiceHealth, ...]:
+    """Return the services, each under its configured name where the application uses another usual one for it."""
+    taken = {service.name for service in services}
+    renamed: list[ServiceHealth] = []
+    for service in services:
+        wanted = _configured(service.name, names)
+        if wanted is not None and wanted not in taken:
+            taken.add(wanted)
+            renamed.append(replace(service, name=wanted))
+        else:
+            renamed.append(service)
+    return tuple(renamed)
+
+
+def _configured(name: str, names: frozenset[str]) -> str | None:
+    meaning = canonical(name)
+    if name in names or meaning is None:
+        return None
+    return next((wanted for wanted in sorted(names) if canonical(wanted) == meaning), None)
