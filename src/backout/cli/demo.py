@@ -1,0 +1,202 @@
+"""`backout demo`: the main job on the local twin, from the first deployment to the incident report."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.cli import outcome
+from backout.cli.options import command, pass_shell
+from backout.errors import BackoutError
+from backout.model.plan import PlanKind
+from backout.report.times import duration
+
+if TYPE_CHECKING:
+    from backout.cli.bench import Bench
+    from backout.cli.shell import Shell
+    from backout.model.incident import Run
+    from backout.model.plan import Json
+    from backout.twin.stage import Stage
+
+DIRECTORY = ".backout/demo"
+BAD = "throws-on-one-route"
+RATE_PER_S = 100.0
+_DEPLOY_AT_MOST_S = 60.0
+
+
+@command(
+    "demo",
+    short_help="Watch all of it happen on a local twin.",
+    epilog="""
+Examples:
+  backout demo                                    deploy good, deploy bad, detect, roll back, verify, report
+  backout demo --bad errors-5-percent             another way to be bad, see examples/fm5/README.md
+  backout demo --keep                             leave the twin running, to play with
+""",
+)
+@click.option("--bad", default=BAD, show_default=True, help="The bad variant of examples/fm5.")
+@click.option("--keep", is_flag=True, help="Leave the twin running.")
+@click.option("--dir", "directory", default=DIRECTORY, show_default=True, help="Where everything is kept.")
+@click.option("--rate", default=RATE_PER_S, show_default=True, type=click.FloatRange(1, 500), help="Requests a second.")
+@pass_shell
+def demo(shell: Shell, *, bad: str, keep: bool, directory: str, rate: float) -> int:
+    """Start a local twin of Cloudflare, deploy a good and a bad version with the real wrangler, and let guard act."""
+    from backout.twin.stage import Stage  # noqa: PLC0415 - only the demo pays for it
+
+    stage = Stage(shell.folder / directory)
+    show = _Show(shell, stage)
+    try:
+        stage.clear()
+        show.say("Starting a local twin of Cloudflare: its API, workerd, Postgres 18, an S3 store, an email outbox")
+        twin = stage.set_up()
+        show.done(f"up at {twin.ingress_url}, {len(twin.pids)} processes, all on loopback")
+        shell.take(config=str(stage.config_file), environment="production")
+        record = _play(show, stage, bad, rate)
+    finally:
+        if not keep:
+            stage.tear_down()
+    ok = bool(record.pop("as_expected"))
+    report = Path(str(record["report_path"])) if record["report_path"] else None
+    shell.output.result(
+        "demo", record, report.read_text(encoding="utf-8").rstrip() if report and report.is_file() else None
+    )
+    show.say(_conclusion(record))
+    where = f" --config {stage.config_file} -e production"
+    if keep:
+        shell.output.next(
+            f"backout status{where}", f"backout deployments list{where}", f"backout twin down --dir {directory}/twin"
+        )
+    else:
+        shell.output.next(f"backout runs list{where}", "backout demo --keep  # and look around while it runs")
+    return 0 if ok else 1
+
+
+@dataclass
+class _Show:
+    """Tells the story with the time since its beginning."""
+
+    shell: Shell
+    stage: Stage
+    began: float = field(default_factory=time.monotonic)
+
+    def say(self, text: str) -> None:
+        style = self.shell.output.talk
+        self.shell.output.say(f"{style.dim(f'{time.monotonic() - self.began:5.1f} s')}  {style.strong(text)}")
+
+    def done(self, text: str) -> None:
+        self.shell.output.say(f"         {text}")
+
+
+def _play(show: _Show, stage: Stage, bad: str, rate: float) -> dict[str, object]:
+    """Deploy good and prove it, deploy bad and let guard act, and return what was measured."""
+    from backout.cli.bench import open_bench  # noqa: PLC0415
+
+    show.say("wrangler deploy: the good version")
+    good = stage.deploy("good")
+    show.done(f"live: {good}")
+    with stage.visitors(rate):
+        show.say(f"Visitors come, {rate:g} a second; guard watches the good version")
+        bench = open_bench(show.shell, show.shell.config(), "demo")
+        first = _guard(bench, stage.pace.watch_s)
+        proven = _dict(bench, first, "conclude").get("action") == "stable"
+        show.done("healthy: marked stable" if proven else f"not proven: {_dict(bench, first, 'conclude').get('why')}")
+        show.say(f"wrangler deploy: a bad version ({bad}), while guard waits for the next deployment")
+        run = _guard_next_deployment(bench, stage, bad)
+    live = bench.tools.deployments.history()[0].main
+    return _record(bench, run, good, live, proven=proven)
+
+
+def _guard(bench: Bench, for_s: float) -> Run:
+    from backout.model.policy import Mode  # noqa: PLC0415
+    from backout.runbook import guard  # noqa: PLC0415
+
+    plan = guard.plan(bench.tools, mode=Mode.ACT, for_s=for_s)
+    return bench.drive(bench.submit(plan, plan.why))
+
+
+def _guard_next_deployment(bench: Bench, stage: Stage, bad: str) -> Run:
+    """Have wrangler deploy beside the waiting guard, as a pipeline would."""
+    from backout.runbook import guard  # noqa: PLC0415
+
+    problems: list[BackoutError] = []
+
+    def deploy() -> None:
+        try:
+            stage.deploy(bad)
+        except BackoutError as error:
+            problems.append(error)
+
+    deployer = threading.Thread(target=deploy, name="wrangler", daemon=True)
+    deployer.start()
+    try:
+        guard.wait_for_next(bench.tools, _DEPLOY_AT_MOST_S)
+        run = _guard(bench, bench.tools.policy.criteria.watch_s)
+    finally:
+        deployer.join()
+    if problems:
+        raise problems[0]
+    return run
+
+
+def _record(bench: Bench, run: Run, good: str, live: str, *, proven: bool) -> dict[str, object]:
+    tools = bench.tools
+    origin = tools.runs.find(run.plan.cause or run.id)
+    assert origin is not None  # noqa: S101 the run just driven
+    watch = origin.plan.steps[0].args
+    deployed_at, bad = float(str(watch["deployed_at"])), str(watch["version"])
+    decision = _dict(bench, origin, "watch").get("decision")
+    detected_at = float(str(decision["at"])) if isinstance(decision, dict) else None
+    rolled_back = run.plan.kind is PlanKind.ROLLBACK
+    activated = _dict(bench, run, "activate").get("at") if rolled_back else None
+    proof = outcome.rollback_record(tools, run) if rolled_back else {}
+    seen, failed = _served(bench, bad, deployed_at)
+    criteria = tools.policy.criteria
+    return {
+        "run_id": run.id,
+        "deployed_good_version": good,
+        "deployed_bad_version": bad,
+        "live_version": live,
+        "detected_after_s": None if detected_at is None else round(detected_at - deployed_at, 3),
+        "rolled_back_after_s": None if activated is None else round(float(str(activated)) - deployed_at, 3),
+        "requests_seen_by_bad_version": seen,
+        "bad_requests_served": failed,
+        "verified": proof.get("verified"),
+        "criteria": {
+            "error_rate_below": criteria.error_rate_below,
+            "error_rate_for_s": criteria.error_rate_for_s,
+            "watch_s": criteria.watch_s,
+            "latency_p99_at_most": criteria.latency_p99_at_most,
+            "old_version_quiet_s": criteria.old_version_quiet_s,
+        },
+        "results": proof.get("criteria", []),
+        "report_path": proof.get("report_path"),
+        "as_expected": proven and live == good and proof.get("verified") is True,
+    }
+
+
+def _served(bench: Bench, version: str, since: float) -> tuple[int, int]:
+    from backout.model.signals import total  # noqa: PLC0415
+
+    assert bench.tools.traffic is not None  # noqa: S101 the stage's configuration has it
+    page = bench.tools.traffic.read(int(since), int(bench.tools.clock.now()) + 1)
+    return total(row for row in page.counts if row.version == version)
+
+
+def _dict(bench: Bench, run: Run, action: str) -> dict[str, Json]:
+    found = bench.tools.runs.result(run.id, action)
+    return found if isinstance(found, dict) else {}
+
+
+def _conclusion(record: dict[str, object]) -> str:
+    if record["verified"] is not True:
+        return f"Not as expected: live is {record['live_version']}, verified is {record['verified']}"
+    detected, back = record["detected_after_s"], record["rolled_back_after_s"]
+    return (
+        f"Detected after {duration(float(str(detected)))}, rolled back after {duration(float(str(back)))}, verified; "
+        f"{record['bad_requests_served']} of the bad version's {record['requests_seen_by_bad_version']} answers were errors"
+    )

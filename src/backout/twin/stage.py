@@ -1,0 +1,183 @@
+"""The stage of a demo or drill: a twin, the sample application in it, visitors, and a backout.toml that fits."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backout.errors import BackoutError, UsageError
+from backout.twin import lifecycle, wrangler
+from backout.twin.migrate import apply_migrations, apply_script
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from backout.twin.lifecycle import TwinStatus
+
+SCRIPT = "fm5-production"
+ENVIRONMENT = "production"
+_VISIT_AT_MOST_S = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The times of the stage's backout.toml, in seconds: a demo cannot wait for a quarter of an hour."""
+
+    watch_s: float = 8.0
+    error_rate_for_s: float = 10.0
+    verify_s: float = 30.0
+    quiet_s: float = 5.0
+
+
+def sample_application() -> Path:
+    """Return the folder of the sample application.
+
+    Raises:
+        UsageError: this is no checkout of the repository.
+    """
+    for folder in (Path.cwd(), *Path.cwd().parents, *Path(__file__).resolve().parents):
+        if (folder / "examples" / "fm5" / "wrangler.jsonc").is_file():
+            return folder / "examples" / "fm5"
+    raise UsageError(
+        "the sample application (examples/fm5) is not here", hint="clone the repository and run this inside it"
+    )
+
+
+class Stage:
+    """A folder with a twin in it.
+
+    Args:
+        directory: everything is kept below it. pace: see `Pace`.
+    """
+
+    def __init__(self, directory: Path, pace: Pace | None = None) -> None:
+        self.directory = directory.absolute()
+        self.pace = pace or Pace()
+        self.application = sample_application()
+        self.config_file = self.directory / "backout.toml"
+        self._secrets = self.directory / "secrets.env"
+        self._twin: TwinStatus | None = None
+
+    @property
+    def twin(self) -> TwinStatus:
+        """The running twin."""
+        if self._twin is None:
+            raise UsageError("the stage is not set", where=str(self.directory))
+        return self._twin
+
+    def clear(self) -> None:
+        """Stop what ran here before and forget its state; incident reports stay."""
+        lifecycle.down(self.directory / "twin")
+        shutil.rmtree(self.directory / "twin", ignore_errors=True)
+        for file in self.directory.glob("journal.sqlite*"):
+            file.unlink()
+        shutil.rmtree(self.directory / "locks", ignore_errors=True)
+
+    def set_up(self) -> TwinStatus:
+        """Start the twin, build the database's tables, write the configuration."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.directory.chmod(0o700)
+        twin = self._twin = lifecycle.up(self.directory / "twin")
+        dsn = str(twin.postgres_dsn)
+        apply_migrations(dsn, self.application / "prisma" / "migrations")
+        apply_script(dsn, self.application / "prisma" / "seed.sql")
+        _write_private(self._secrets, f"JWT_SECRET={secrets.token_hex(16)}\nEMAIL_API_KEY={secrets.token_hex(12)}\n")
+        _write_private(self.directory / "database-url", dsn)
+        self.config_file.write_text(self._config(twin), encoding="utf-8")
+        return twin
+
+    def deploy(self, variant: str) -> str:
+        """Deploy a variant of the application with the real wrangler and return its version id.
+
+        Raises:
+            BackoutError: wrangler says no; with the end of its output.
+        """
+        run = wrangler.run_wrangler(
+            [
+                "deploy",
+                f"src/variants/{variant}.js",
+                "--env",
+                ENVIRONMENT,
+                "--var",
+                f"EMAIL_API_URL:{self.twin.email_api_url}",
+                "--secrets-file",
+                str(self._secrets),
+                "--message",
+                variant,
+            ],
+            cwd=self.application,
+            api_base_url=str(self.twin.api_base_url),
+            account_id=str(self.twin.account_id),
+            token_file=Path(str(self.twin.api_token_file)),
+            log_dir=self.directory / "wrangler",
+        )
+        if run.returncode != 0:
+            raise BackoutError(f"wrangler deploy failed: {(run.stderr or run.stdout)[-1500:].strip()}", where=variant)
+        return str(run.record("deploy")["version_id"])
+
+    @contextlib.contextmanager
+    def visitors(self, rate_per_s: float) -> Iterator[None]:
+        """Have visitors come, in a process of their own, until the block ends."""
+        command = [sys.executable, "-m", "backout.twin.traffic", "--summary", "--url", str(self.twin.ingress_url)]
+        command += ["--host", f"{SCRIPT}.localhost", "--rate", str(rate_per_s), "--for", str(_VISIT_AT_MOST_S)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait()
+
+    def tear_down(self) -> None:
+        """Stop the twin."""
+        lifecycle.down(self.directory / "twin")
+
+    def _config(self, twin: TwinStatus) -> str:
+        """Return the configuration; criteria.watch is the verification's, a watch is given its own time."""
+        port = str(twin.ingress_url).rsplit(":", 1)[-1]
+        pace = self.pace
+        return f"""\
+[app]
+name = "fm5"
+
+[environments.{ENVIRONMENT}]
+health = {{ url = "http://{SCRIPT}.localhost:{port}/health" }}
+services = {{ database = "critical", storage = "critical", email = "degradable" }}
+database = {{ provider = "postgres", url_file = "database-url", migrations = "prisma" }}
+traffic = {{ provider = "twin", url = "{twin.ingress_url}/twin/v1", token_file = "twin/api-token" }}
+
+[environments.{ENVIRONMENT}.platform]
+provider = "cloudflare"
+account_id = "{twin.account_id}"
+script = "{SCRIPT}"
+api_base_url = "{twin.api_base_url}"
+token_file = "twin/api-token"
+
+[environments.{ENVIRONMENT}.criteria]
+error_rate = {{ below = 0.01, for = "{pace.error_rate_for_s:g}s" }}
+watch = "{pace.verify_s:g}s"
+latency = {{ p99_at_most = 2.0 }}
+old_version_quiet = "{pace.quiet_s:g}s"
+
+[environments.{ENVIRONMENT}.guard]
+mode = "act"
+probe_every = "1s"
+
+[journal]
+path = "journal.sqlite"
+
+[incidents]
+directory = "incidents"
+"""
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, from its first byte on."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
