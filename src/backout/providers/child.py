@@ -26,12 +26,24 @@ def dying_with_parent(argv: Sequence[str], last_signal: signal.Signals) -> tuple
     """Return argv wrapped so that the kernel sends `last_signal` when the parent dies, kill -9 included.
 
     On a system without util-linux (macOS) argv is returned as it is: there the child may outlive a killed parent.
-    A wrapper instead of `preexec_fn`, which may deadlock in a process with threads.
+    A wrapper instead of `preexec_fn`, which may deadlock in a process with threads. The shell in between closes a race:
+    a parent that died before the kernel was told sends no signal, so the child looks whether it still has that parent.
     """
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         return tuple(argv)
-    return (setpriv, "--pdeathsig", last_signal.name.removeprefix("SIG"), "--", *argv)
+    still_there = f'test "$PPID" = {os.getpid()} && exec "$@"'
+    return (
+        setpriv,
+        "--pdeathsig",
+        last_signal.name.removeprefix("SIG"),
+        "--",
+        "/bin/sh",
+        "-c",
+        still_there,
+        "sh",
+        *argv,
+    )
 
 
 @functools.cache
