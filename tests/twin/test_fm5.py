@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from fm5_app import FM5, VARIANTS, App, Bindings, bundle, email_provider, serving, start
 
-from backout.config.load import mistakes_in
+from backout.config.loading import mistakes_in
 from backout.providers.child import free_ports
 
 from polling import until

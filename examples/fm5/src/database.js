@@ -1,4 +1,4 @@
-/** Postgres through Hyperdrive. One connection a request: Hyperdrive keeps the pool, and sockets may not outlive a request. */
+/** Postgres through Hyperdrive. One connection a request: Hyperdrive keeps the pool, a socket ends with its request. */
 import { Client } from "pg";
 
 /**

@@ -18,6 +18,8 @@
  */
 export function required(env, name) {
   const value = env[name];
-  if (value === undefined || value === "") throw new ReferenceError(`${name} is not defined: missing environment variable`);
+  if (value === undefined || value === "") {
+    throw new ReferenceError(`${name} is not defined: missing environment variable`);
+  }
   return value;
 }

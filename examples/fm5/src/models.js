@@ -2,6 +2,9 @@
 import { query } from "./database.js";
 import { json, objectFrom, problem } from "./responses.js";
 
+const LARGEST_ID = 2 ** 31 - 1;
+const LONGEST_NAME = 200;
+const HIGHEST_PRICE_CENTS = 1e9;
 const COLUMNS = "id, name, price_cents, file_key, created_at";
 
 /** @type {import("./router.js").Handler} */
@@ -12,7 +15,7 @@ export async function listModels(_request, env, ctx) {
 /** @type {import("./router.js").Handler} */
 export async function getModel(_request, env, ctx, { id }) {
   const number = Number(id);
-  if (!Number.isSafeInteger(number) || number < 1 || number > 2 ** 31 - 1) return problem(400, "id must be a positive number");
+  if (!Number.isSafeInteger(number) || number < 1 || number > LARGEST_ID) return problem(400, "no such id");
   const [model] = await query(env, ctx, `SELECT ${COLUMNS} FROM models WHERE id = $1`, [number]);
   return model === undefined ? problem(404, `no model ${number}`) : json({ model });
 }
@@ -21,8 +24,12 @@ export async function getModel(_request, env, ctx, { id }) {
 export async function createModel(request, env, ctx) {
   const body = await objectFrom(request);
   const { name, price_cents: priceCents, file_key: fileKey = null } = body ?? {};
-  if (typeof name !== "string" || name.trim() === "" || name.length > 200) return problem(400, "name must be 1 to 200 characters");
-  if (!Number.isSafeInteger(priceCents) || priceCents < 0 || priceCents > 1e9) return problem(400, "price_cents must be 0 to 1e9");
+  if (typeof name !== "string" || name.trim() === "" || name.length > LONGEST_NAME) {
+    return problem(400, `name must be 1 to ${LONGEST_NAME} characters`);
+  }
+  if (!Number.isSafeInteger(priceCents) || priceCents < 0 || priceCents > HIGHEST_PRICE_CENTS) {
+    return problem(400, `price_cents must be 0 to ${HIGHEST_PRICE_CENTS}`);
+  }
   if (fileKey !== null && typeof fileKey !== "string") return problem(400, "file_key must be text");
   const [model] = await query(
     env,

@@ -30,7 +30,7 @@ export async function sign(claims, secret) {
   return `${unsigned}.${base64url(new Uint8Array(signature))}`;
 }
 
-/** @returns {Promise<Record<string, unknown> | null>} null for a wrong signature, another algorithm, or a session that is over */
+/** @returns {Promise<Record<string, unknown> | null>} null: wrong signature, other algorithm, or over */
 export async function verify(token, secret, now) {
   const [header, payload, signature, ...more] = token.split(".");
   if (header !== HEADER || payload === undefined || signature === undefined || more.length > 0) return null;

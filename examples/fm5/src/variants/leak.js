@@ -2,8 +2,8 @@
  * Every request leaves something behind, and after LEAK_FAILS_AFTER_S (a minute) there is no room for more: errors
  * begin, and their share grows to all requests within as much time again.
  *
- * The failing follows the clock rather than the count of requests, so that a drill takes as long under any load; what is
- * really kept is bounded, so that the leak costs the machine nothing.
+ * The failing follows the clock rather than the count of requests, so that a drill takes as long under any load; what
+ * is really kept is bounded, so that the leak costs the machine nothing.
  */
 import { createApp } from "../app.js";
 import { isHealth } from "../defects.js";

@@ -1,4 +1,4 @@
 /** Every request waits SLOW_BY_MS longer. */
 import { slowed } from "../defects.js";
 
-export default slowed({ share: 1, byMs: 150 });
+export default slowed({ share: 1, byMs: 75 });

@@ -5,6 +5,8 @@ import { json } from "../responses.js";
 
 export default createApp({
   routes: {
-    "GET /api/models": async (_request, env, ctx) => json({ models: await query(env, ctx, "SELECT id, name, price_cents FROM modelz ORDER BY id") }),
+    "GET /api/models": async (_request, env, ctx) => {
+      return json({ models: await query(env, ctx, "SELECT id, name, price_cents FROM modelz ORDER BY id") });
+    },
   },
 });
