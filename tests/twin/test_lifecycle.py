@@ -171,6 +171,17 @@ def test_two_twins_from_two_folders(folder: Path, tmp_path: Path) -> None:
     assert lifecycle.status(folder).running
 
 
+def test_a_folder_deeper_than_a_sockets_name_can_be(tmp_path: Path) -> None:
+    """A unix socket's path holds 107 bytes at most; a twin's folder may be longer, and have spaces."""
+    folder = tmp_path / ("deep folder " * 6) / ("d" * 60)
+    try:
+        twin = lifecycle.up(folder)
+        upload(twin, "fm5", "one")
+        assert answer(lifecycle.status(folder), "fm5").startswith("one")
+    finally:
+        lifecycle.down(folder)
+
+
 def test_two_ups_at_once_start_one_twin(folder: Path) -> None:
     """The second waits for the first and answers the same twin."""
     found: list[TwinStatus] = []

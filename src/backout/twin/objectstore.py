@@ -133,7 +133,7 @@ class ObjectStore:
         )  # fmt: skip
         self._spawn(
             program, "filer", *here, f"-port={ports.filer}", f"-port.grpc={ports.filer_grpc}", f"-master={master}",
-            f"-defaultStoreDir={directory / 'filer'}", f"-localSocket={directory / 'run' / 'filer.sock'}",
+            f"-defaultStoreDir={directory / 'filer'}", "-localSocket=filer.sock",
         )  # fmt: skip
         await self._until("filer", ports.filer, "/healthz", deadline)
         self._spawn_gateway(program, ports)
@@ -158,7 +158,7 @@ class ObjectStore:
         self._spawn(
             program, "s3", "-ip.bind=127.0.0.1", f"-port={ports.s3}", f"-port.grpc={ports.s3_grpc}",
             f"-filer=127.0.0.1:{ports.filer}.{ports.filer_grpc}", f"-config={self._directory / 's3.json'}",
-            f"-localSocket={self._directory / 'run' / 's3.sock'}", "-port.iceberg=0", "-port.lance=0", "-iam=false",
+            "-localSocket=s3.sock", "-port.iceberg=0", "-port.lance=0", "-iam=false",
             "-autoCreateBucket=false",
         )  # fmt: skip
 
