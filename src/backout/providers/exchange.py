@@ -157,10 +157,17 @@ class Connection:
         with self._lock:
             self._close()
 
+    def __del__(self) -> None:
+        # A command ends without ceremony; the kept-open socket goes with the object, silently.
+        self._close()
+
     def _close(self) -> None:
-        connection, self._connection, self._socket = self._connection, None, None
+        connection, bounded = self._connection, self._socket
+        self._connection = self._socket = None
         if connection is not None:
             connection.close()
+        if bounded is not None:
+            bounded.inner.close()  # also when a half-read answer still holds on to it
 
     def _is_open(self) -> bool:
         """Whether the kept connection can be used: an idle one that became readable was closed by the server."""
