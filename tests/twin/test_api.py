@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -352,6 +353,11 @@ def test_api_faults_hit_the_api_and_not_the_twins_own_endpoints(api: Api) -> Non
     assert len(api.call("DELETE", "/twin/v1/faults?kind=api-down").result["faults"]) == 1
     assert api.call("GET", "fm5/settings").status == 200
     assert len(api.call("DELETE", "/twin/v1/faults").result["faults"]) == 1
+    api.call("PUT", "/twin/v1/faults", {"kind": "api-slow", "latency_ms": 300, "duration_s": 60})
+    began = time.monotonic()
+    assert api.call("GET", "fm5/settings").status == 200
+    assert time.monotonic() - began >= 0.3
+    api.call("DELETE", "/twin/v1/faults")
     assert api.call("PUT", "/twin/v1/faults", {"kind": "no-such"}).status == 400
     assert api.call("PUT", "/twin/v1/faults", {"kind": "service-down", "target": "moon"}).status == 400
 

@@ -71,9 +71,12 @@ async def json_body(request: web.Request) -> object:
     Raises:
         ApiError: 413 for more than MAX_JSON_BYTES, 400 for what is not JSON.
     """
-    raw = await request.content.read(-1) if request.content_length is None else await _bounded(request)
+    too_large = ApiError(413, 10026, "The request body is too large.")
+    if (request.content_length or 0) > MAX_JSON_BYTES:
+        raise too_large
+    raw = await request.content.read(-1)
     if len(raw) > MAX_JSON_BYTES:
-        raise ApiError(413, 10026, "The request body is too large.")
+        raise too_large
     try:
         return msgspec.json.decode(raw)
     except msgspec.DecodeError as error:
@@ -86,9 +89,3 @@ async def json_object(request: web.Request) -> dict[str, object]:
     if not isinstance(body, dict):
         raise ApiError(400, 10026, "The request body must be a JSON object.")
     return body
-
-
-async def _bounded(request: web.Request) -> bytes:
-    if (request.content_length or 0) > MAX_JSON_BYTES:
-        raise ApiError(413, 10026, "The request body is too large.")
-    return await request.content.read(-1)

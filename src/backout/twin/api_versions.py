@@ -13,7 +13,7 @@ from backout.twin.api_context import USER_EMAIL, USER_ID, context, is_true, scri
 from backout.twin.upload import read_upload
 
 if TYPE_CHECKING:
-    from backout.twin.records import ApiObject, Version
+    from backout.twin.records import ApiObject, Script, Version
 
 _MAX_PER_PAGE = 100
 
@@ -58,12 +58,12 @@ def describe(version: Version) -> ApiObject:
     }
 
 
-def describe_script(ctx_script: object, version: Version) -> ApiObject:
+def describe_script(script: Script, version: Version) -> ApiObject:
     """Return the part of an upload's answer that names the script and its code."""
     created = rfc3339(version.created_at)
     return {
-        "id": version.script,
-        "tag": ctx_script,
+        "id": script.name,
+        "tag": script.tag,
         "etag": version.etag,
         "handlers": version.handlers,
         "created_on": created,
@@ -81,7 +81,7 @@ async def upload_script(request: web.Request) -> web.Response:
     deployment = uuid.UUID(version.id).hex  # wrangler turns these digits into the version id it prints
     return ok(
         {
-            **describe_script(script.tag, version),
+            **describe_script(script, version),
             "deployment_id": deployment,
             "startup_time_ms": version.startup_time_ms,
             "has_assets": version.assets is not None,
@@ -126,7 +126,7 @@ async def list_scripts(request: web.Request) -> web.Response:
         latest = state.latest(script.name)
         if latest is not None:
             created = {"created_on": rfc3339(script.created_at), "modified_on": rfc3339(script.modified_at)}
-            result.append({**describe_script(script.tag, latest), **created, "tags": script.tags})
+            result.append({**describe_script(script, latest), **created, "tags": script.tags})
     return ok(result)
 
 

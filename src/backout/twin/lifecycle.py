@@ -90,7 +90,10 @@ def up(directory: Path, port: int | None = None, *, timeout_s: float = UP_TIMEOU
             return running
         home.sweep()
         _start(home, port, timeout_s)
-        return status(directory)
+        started = status(directory)
+        if not started.running:
+            raise BackoutError("the twin came up and does not answer", where="backout twin up", hint=_see(home))
+        return started
 
 
 def down(directory: Path) -> TwinStatus:
@@ -151,14 +154,16 @@ def _start(home: Home, port: int | None, timeout_s: float) -> None:
             process.returncode = 0  # it lives on without us: no warning about a child that nobody waited for
             return
         if process.poll() is not None:
-            raise BackoutError(_why(home, begins_at), where="backout twin up", hint=f"see {home.log_file}")
+            raise BackoutError(_why(home, begins_at), where="backout twin up", hint=_see(home))
         time.sleep(_POLL_S)
     process.kill()
     process.wait()
     home.sweep()
-    raise BackoutError(
-        f"the twin did not come up within {timeout_s:g} s", where="backout twin up", hint=f"see {home.log_file}"
-    )
+    raise BackoutError(f"the twin did not come up within {timeout_s:g} s", where="backout twin up", hint=_see(home))
+
+
+def _see(home: Home) -> str:
+    return f"see {home.log_file}"
 
 
 def _why(home: Home, begins_at: int) -> str:
