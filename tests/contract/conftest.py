@@ -1,0 +1,23 @@
+"""The sides that the contract suites of the platform's ports run on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from platform_sides import MemorySide, Side, TwinSide
+from twin_harness import running_api
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(params=["memory", "cloudflare"])
+def side(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Side]:
+    """An application without any version yet."""
+    if request.param == "memory":
+        yield MemorySide()
+        return
+    with running_api(tmp_path) as api:
+        yield TwinSide(api)
