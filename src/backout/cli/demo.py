@@ -102,7 +102,7 @@ def _play(show: _Show, stage: Stage, bad: str, rate: float) -> dict[str, object]
     with stage.visitors(rate):
         show.say(f"Visitors come, {rate:g} a second; guard watches the good version")
         bench = open_bench(show.shell, show.shell.config(), "demo")
-        first = _guard(bench, stage.pace.watch_s)
+        first = _guard(bench, early=True)
         proven = _dict(bench, first, "conclude").get("action") == "stable"
         show.done("healthy: marked stable" if proven else f"not proven: {_dict(bench, first, 'conclude').get('why')}")
         show.say(f"wrangler deploy: a bad version ({bad}), while guard waits for the next deployment")
@@ -111,11 +111,11 @@ def _play(show: _Show, stage: Stage, bad: str, rate: float) -> dict[str, object]
     return _record(bench, run, good, live, proven=proven)
 
 
-def _guard(bench: Bench, for_s: float) -> Run:
+def _guard(bench: Bench, *, early: bool = False) -> Run:
     from backout.model.policy import Mode  # noqa: PLC0415
     from backout.runbook import guard  # noqa: PLC0415
 
-    plan = guard.plan(bench.tools, mode=Mode.ACT, for_s=for_s)
+    plan = guard.plan(bench.tools, mode=Mode.ACT, for_s=bench.tools.policy.criteria.watch_s, early=early)
     return bench.drive(bench.submit(plan, plan.why))
 
 
@@ -135,7 +135,7 @@ def _guard_next_deployment(bench: Bench, stage: Stage, bad: str) -> Run:
     deployer.start()
     try:
         guard.wait_for_next(bench.tools, _DEPLOY_AT_MOST_S)
-        run = _guard(bench, bench.tools.policy.criteria.watch_s)
+        run = _guard(bench)
     finally:
         deployer.join()
     if problems:
@@ -198,5 +198,5 @@ def _conclusion(record: dict[str, object]) -> str:
     detected, back = record["detected_after_s"], record["rolled_back_after_s"]
     return (
         f"Detected after {duration(float(str(detected)))}, rolled back after {duration(float(str(back)))}, verified; "
-        f"{record['bad_requests_served']} of the bad version's {record['requests_seen_by_bad_version']} answers were errors"
+        f"{record['bad_requests_served']} of the bad version's {record['requests_seen_by_bad_version']} answers failed"
     )

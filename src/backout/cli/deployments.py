@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from backout.runbook.toolbox import Toolbox
 
 
+SHORT = 8
+"""Version ids in tables: as much as every command understands as a prefix."""
+
+
 @group("deployments", short_help="List, show and release deployments.")
 def deployments() -> None:
     """List, show and release deployments."""
@@ -109,7 +113,7 @@ def list_(shell: Shell) -> None:
             rows.append(
                 (
                     live,
-                    share.version,
+                    share.version[:SHORT],
                     f"v{known.number}" if known else "gone",
                     f"{share.percentage:g} %",
                     badge(shell, situation, share.version),

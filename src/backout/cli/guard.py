@@ -38,6 +38,7 @@ Examples:
 @click.option("--mode", type=click.Choice([str(mode) for mode in Mode]), help="Overrides guard.mode of backout.toml.")
 @click.option("--observe", is_flag=True, help="Only say what would be done (the same as --mode observe).")
 @click.option("--for", "for_", metavar="TIME", help="Watch for this long (15m, 90s) instead of criteria.watch.")
+@click.option("--early", is_flag=True, help="End as soon as the evidence says healthy; does not see leaks.")
 @click.option("--next", "wait_for_next", is_flag=True, help="First wait for a deployment newer than the live one.")
 @click.option("--next-timeout", metavar="TIME", default="30m", show_default=True, help="How long --next waits.")
 @click.pass_context
@@ -49,6 +50,7 @@ def guard(
     mode: str | None,
     observe: bool,
     for_: str | None,
+    early: bool,
     wait_for_next: bool,
     next_timeout: str,
 ) -> int | None:
@@ -76,7 +78,7 @@ def guard(
     if wait_for_next:
         bench.live.say(f"waiting for the next deployment of {config.name}")
         procedure.wait_for_next(bench.tools, seconds(next_timeout))
-    plan = procedure.plan(bench.tools, mode=policy.guard.mode, for_s=policy.criteria.watch_s)
+    plan = procedure.plan(bench.tools, mode=policy.guard.mode, for_s=policy.criteria.watch_s, early=early)
     bench.live.say(f"{plan.steps[0].title}, then {plan.steps[1].title} (mode {policy.guard.mode})")
     return finish(bench, bench.drive(bench.submit(plan, plan.why)))
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 QUIET_EVERY_S = 10.0
 """Without a terminal, an unchanged watch says something this often."""
+FEW = 3
+"""Criteria still open are named when they are this few."""
 _TONES = {
     Verdict.HEALTHY: Tone.GOOD,
     Verdict.REGRESSED: Tone.BAD,
@@ -76,8 +78,9 @@ class Live:
         states = tuple(result.state for result in results)
         waiting = [result.name for result in results if result.state is CriterionState.WAITING]
         passed = sum(state is CriterionState.PASSED for state in states)
-        text = f"criteria: {passed} of {len(states)} met"
-        self._show(text + (f", waiting for: {', '.join(waiting)}" if waiting else ""), states, None)
+        text = f"{passed} of {len(states)} criteria met"
+        left = f", waiting for: {', '.join(waiting)}" if len(waiting) <= FEW else ""
+        self._show(text + left, states, None)
 
     def _show(self, text: str, what: object, at: float | None) -> None:
         """Rewrite the one line on a terminal; elsewhere speak when something changed, or every ten seconds."""

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from backout.model.situation import Situation
 
 
-def plan_guard(situation: Situation, *, mode: Mode, for_s: float) -> Plan:
+def plan_guard(situation: Situation, *, mode: Mode, for_s: float, early: bool = False) -> Plan:
     """Return the plan of one watch of the live deployment.
 
     A fresh deployment is watched from its first second against the version before it, or the other one of the split.
     One that is older than the watch is watched from now on: against its own past if that was proven good, else against
-    the limits of the success criteria.
+    the limits of the success criteria. `early` ends it as soon as the evidence says healthy: quick, but blind to leaks.
     """
     live = situation.live
     version, old, share = _on_trial(situation)
@@ -35,6 +35,7 @@ def plan_guard(situation: Situation, *, mode: Mode, for_s: float) -> Plan:
             "since": since,
             "deployed_at": live.created_at,
             "for_s": for_s,
+            "early": early,
         },
     )
     conclude = Step(

@@ -10,7 +10,7 @@ from backout.report.times import clock, day, duration, rfc3339
 
 if TYPE_CHECKING:
     from backout.model.incident import Incident
-    from backout.model.verdict import CriterionResult
+    from backout.model.verdict import CriterionResult, StreamEvidence
 
 OPEN = "> **To be filled in by a person:**"
 _BOX = {
@@ -87,12 +87,20 @@ def _root_cause(incident: Incident, causes: tuple[tuple[str, int], ...]) -> str:
     lines = []
     if incident.decision is not None and incident.decision.evidence:
         lines.append("What was measured:\n")
-        lines += [f"- {item.stream}: {item.sentence}" for item in incident.decision.evidence]
+        lines += [f"- {text}" for text in _measured(incident.decision.evidence)]
     if causes:
         lines.append("\nWhat the bad version's own logs say, most frequent first:\n")
         lines += [f"- {count:,} x `{text}`" for text, count in causes[:5]]
     lines.append(f"\n{OPEN} what was wrong in the code or its surroundings, and why it passed review and tests.")
     return "\n".join(lines).strip()
+
+
+def _measured(evidence: tuple[StreamEvidence, ...]) -> list[str]:
+    """Return what was seen; streams without an observation are left out, probes that were all well share one line."""
+    seen = [item for item in evidence if item.total]
+    well = [item.stream for item in seen if item.stream.startswith("health") and not item.bad]
+    told = [item.sentence for item in seen if item.stream not in well]
+    return [*told, f"up in all probes: {', '.join(name.removeprefix('health: ') for name in well)}"] if well else told
 
 
 def _resolution(incident: Incident) -> str:

@@ -40,4 +40,3 @@ def fields(rows: Sequence[tuple[str, str]], width: int, *, indent: str = "  ", p
         found[0] = indent + paint("dim", f"{label:<{column}}") + found[0][len(indent) + column :]
         lines += found
     return lines
-

@@ -50,9 +50,9 @@ class Tick:
     source_ok: bool
 
 
-def plan(tools: Toolbox, *, mode: Mode, for_s: float) -> Plan:
-    """Return the plan of a watch of what is live now."""
-    return plan_guard(observe(tools), mode=mode, for_s=for_s)
+def plan(tools: Toolbox, *, mode: Mode, for_s: float, early: bool = False) -> Plan:
+    """Return the plan of a watch of what is live now, see `plan_guard`."""
+    return plan_guard(observe(tools), mode=mode, for_s=for_s, early=early)
 
 
 def wait_for_next(tools: Toolbox, timeout_s: float) -> None:
@@ -103,7 +103,7 @@ class Watch:
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002 the Action protocol
         """Return {verdict, moved, decision}; `moved` names the deployment that took this one's place, or is ""."""
         tools = self._tools
-        since, for_s = float(str(args["since"])), float(str(args["for_s"]))
+        since, for_s, early = float(str(args["since"])), float(str(args["for_s"])), bool(args.get("early"))
         detector = self._detector(args)
         feed = _Feed(read_until=int(since))
         earlier = tools.counts.kept(tools.environment, int(since), int(tools.clock.now()) + 1)
@@ -118,7 +118,8 @@ class Watch:
                 now = tools.clock.now()
                 decision = detector.decide(now)
                 self._tell(args, feed, decision, context)
-                if decision.verdict is Verdict.REGRESSED or now >= since + for_s:
+                settled = decision.verdict is Verdict.REGRESSED or (early and decision.verdict is Verdict.HEALTHY)
+                if settled or now >= since + for_s:
                     return _result(decision, self._moved(args))
                 if now >= feed.look_again_at:
                     feed.look_again_at = now + LOOK_AGAIN_S
