@@ -81,7 +81,7 @@ class Shell:
         """Read the configuration; `flags` are {"guard.mode": "act"}, None for what was not typed.
 
         Raises:
-            ConfigError, UsageError: see `backout.config.load`.
+            ConfigError, UsageError: see `backout.config.loading`.
         """
         from backout import config  # noqa: PLC0415 - the parser loads when a command needs it
 

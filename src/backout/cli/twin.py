@@ -108,7 +108,7 @@ def set_(  # noqa: PLR0917 - click passes them by name
     from backout.config.scalars import seconds  # noqa: PLC0415 - only when it runs
     from backout.twin import lifecycle, remote  # noqa: PLC0415 - only when it runs
 
-    order: dict[str, str | float | None] = {
+    order: dict[str, str | int | float | None] = {
         "kind": kind,
         "target": target,
         "share": share,

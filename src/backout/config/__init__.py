@@ -10,26 +10,26 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from backout.config.environment import Environment as Environment
-    from backout.config.load import Config as Config
-    from backout.config.load import Value as Value
-    from backout.config.load import find as find
-    from backout.config.load import load as load
-    from backout.config.load import mistakes_in as mistakes_in
+    from backout.config.loading import Config as Config
+    from backout.config.loading import Value as Value
+    from backout.config.loading import find as find
+    from backout.config.loading import load as load
+    from backout.config.loading import mistakes_in as mistakes_in
     from backout.config.schema import EnvironmentSettings as EnvironmentSettings
     from backout.config.schema import Settings as Settings
     from backout.config.secret import Secret as Secret
     from backout.config.warnings import warnings_of as warnings_of
 
 _HOMES = {
-    "Config": "load",
+    "Config": "loading",
     "Environment": "environment",
     "EnvironmentSettings": "schema",
     "Secret": "secret",
     "Settings": "schema",
-    "Value": "load",
-    "find": "load",
-    "load": "load",
-    "mistakes_in": "load",
+    "Value": "loading",
+    "find": "loading",
+    "load": "loading",
+    "mistakes_in": "loading",
     "warnings_of": "warnings",
 }
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 10.0
 _HTTP_OK = 200
 
-FaultRecord = dict[str, str | float | None]
+FaultRecord = dict[str, str | int | float | None]
 
 
 class _Answer(msgspec.Struct):
@@ -44,7 +44,7 @@ def faults(twin: TwinStatus) -> tuple[FaultRecord, ...]:
     return tuple(msgspec.convert(_call(twin, "GET"), _List).faults)
 
 
-def set_fault(twin: TwinStatus, order: Mapping[str, str | float | None]) -> FaultRecord:
+def set_fault(twin: TwinStatus, order: Mapping[str, str | int | float | None]) -> FaultRecord:
     """Switch a fault on and return it; `order` has the keys of `backout.twin.api_twin.FaultOrder`.
 
     Raises:

@@ -235,7 +235,7 @@ def _parse(text: str, file: Path) -> Table:
     except tomllib.TOMLDecodeError as error:
         what, _, place = str(error).partition(" (at ")
         line = re.match(r"line (\d+)", place)
-        number = int(line[1]) if line else text.count("\n") + 1
+        number = int(line[1]) if line else text.rstrip().count("\n") + 1
         raise ConfigError((f"{file.name}:{number}: TOML: {what[:1].lower()}{what[1:]}",)) from error
     except RecursionError as error:
         raise ConfigError((f"{file.name}:1: TOML: nested too deeply",)) from error
@@ -269,7 +269,7 @@ def _convert(document: Table, text: str, file: Path, set_by: Mapping[Where, str]
 
 def _hook(folder: Path) -> Callable[[type, object], object]:
     def hook(kind: type, value: object) -> object:
-        return scalars.parse(kind, value, folder)
+        return value if kind is object else scalars.parse(kind, value, folder)
 
     return hook
 

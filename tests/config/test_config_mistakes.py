@@ -1,0 +1,257 @@
+"""Every mistake of a backout.toml at once, each with its line, its key and a suggestion."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backout import config
+from backout.config.explain import explain
+from backout.config.loading import _hook
+from backout.config.schema import Settings
+from backout.config.toml_lines import lines_of
+from backout.config.toml_text import literal
+from backout.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FILE = Path("backout.toml")
+GOOD = """[app]
+name = "fm5"
+[environments.production]
+platform = { provider = "cloudflare", script = "fm5-production", account_id = "a" }
+health = { url = "https://fm5.example.com/health" }
+services = { database = "critical" }
+secrets = { required = [
+  "JWT_SECRET",
+  "DATABASE_URL",
+] }
+storage = { provider = "r2", bucket = "models" }
+[environments.production.criteria]
+error_rate = { below = 0.01, for = "5m" }
+[environments.production.guard]
+mode = "observe"
+at_most = "1 per 6h"
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "key", "what"),
+    [
+        ('mode = "observe"', "down_prob = 3", 15, ".guard.down_prob", "unknown key, did you mean 'down_probes'?"),
+        ('mode = "observe"', "zzz = 3", 15, ".guard.zzz", "unknown key"),
+        (
+            '"observe"',
+            '"obsrve"',
+            15,
+            ".guard.mode",
+            "expected 'observe', 'ask' or 'act', got 'obsrve', did you mean 'observe'?",
+        ),
+        ('"1 per 6h"', '"often"', 16, ".guard.at_most", "expected a rate such as '1 per 6h', got 'often'"),
+        (
+            '"5m"',
+            '"5 parsecs"',
+            13,
+            ".criteria.error_rate.for",
+            "expected a duration such as '15m' or '1h30m', got '5 parsecs'",
+        ),
+        ('"5m"', "-1", 13, ".criteria.error_rate.for", "expected a duration from 0 to 366 days, got -1"),
+        ('"5m"', "nan", 13, ".criteria.error_rate.for", "expected a duration from 0 to 366 days, got nan"),
+        (
+            "below = 0.01",
+            "below = 1.5",
+            13,
+            ".criteria.error_rate.below",
+            "expected a number more than 0 and less than 1, got 1.5",
+        ),
+        ("below = 0.01", 'below = "1%"', 13, ".criteria.error_rate.below", "expected a number, got '1%'"),
+        ('  "DATABASE_URL"', "  5", 9, ".secrets.required[1]", "expected a string, got 5"),
+        ('script = "fm5-production", ', "", 4, ".platform.script", "required, but not there"),
+        (
+            'provider = "cloudflare"',
+            'provider = "cloudfare"',
+            4,
+            ".platform.provider",
+            "expected 'cloudflare', got 'cloudfare', did you mean 'cloudflare'?",
+        ),
+        ('{ database = "critical" }', '"all"', 6, ".services", "expected a table, got 'all'"),
+        (
+            '"critical"',
+            '"crtical"',
+            6,
+            ".services.database",
+            "expected 'critical' or 'degradable', got 'crtical', did you mean 'critical'?",
+        ),
+        (
+            "https://fm5.example.com/health",
+            "fm5.example.com",
+            5,
+            ".health.url",
+            "expected a URL such as 'https://example.com/health', got 'fm5.example.com'",
+        ),
+        (
+            "https://fm5.example.com/health",
+            "https://u:hunter22@fm5.example.com",
+            5,
+            ".health.url",
+            "a URL here holds no user or password",
+        ),
+        ("https://fm5.example.com/health", "https://[::1", 5, ".health.url", "expected a URL: Invalid IPv6 URL"),
+        ('name = "fm5"', 'name = ""', 2, "app.name", "expected something that is not empty, got ''"),
+        (
+            'bucket = "models"',
+            'bucket = "models", history = "models"',
+            11,
+            ".storage.history",
+            "the history lies in the bucket that it is the history of",
+        ),
+        ("[app]", "[ap]", 1, "ap", "unknown key, did you mean 'app'?"),
+    ],
+)
+def test_each_kind_of_mistake_names_its_line_and_key(old: str, new: str, line: int, key: str, what: str) -> None:
+    """One change in a right file is answered with the line and the key of that change."""
+    assert old in GOOD
+    found = config.mistakes_in(GOOD.replace(old, new), FILE)
+    path = f"environments.production{key}" if key.startswith(".") else key
+    assert f"backout.toml:{line}: {path}: {what}" in found
+    assert not any("hunter22" in words for words in found)
+
+
+def test_all_mistakes_come_at_once_in_the_files_order() -> None:
+    """Three mistakes, and one across environments, are one answer, sorted by line."""
+    text = GOOD.replace('"5m"', '"5 m m"').replace('"observe"', "1").replace("[app]", "extra = 1\n[app]")
+    text += "\n[environments.staging]\n" + next(line for line in GOOD.splitlines() if line.startswith("platform"))
+    found = config.mistakes_in(text, FILE)
+    assert [line.split(": ")[0] for line in found] == [f"backout.toml:{n}" for n in (1, 14, 16, 20)]
+
+
+@pytest.mark.parametrize(
+    ("staging", "where"),
+    [
+        ('platform = { provider = "cloudflare", script = "fm5-production", account_id = "a" }', "platform.script"),
+        ('health = { url = "https://FM5.example.com/other" }', "health.url"),
+        ('storage = { provider = "r2", bucket = "models" }', "storage.bucket"),
+    ],
+)
+def test_two_environments_never_share_an_identity(staging: str, where: str) -> None:
+    """Safety rule 1: the same script, health host or bucket in two environments is a mistake that names both."""
+    text = f"{GOOD}\n[environments.staging]\n{staging}\n"
+    if "platform" not in staging:
+        text += 'platform = { provider = "cloudflare", script = "fm5-staging", account_id = "a" }\n'
+    (mistake,) = config.mistakes_in(text, FILE)
+    assert f"environments.staging.{where}: the same " in mistake
+    assert "as in environments.production" in mistake
+
+
+def test_environments_behind_one_loopback_router_differ_by_their_host_header() -> None:
+    """The Host header, not the shared address, is the health host."""
+    one = GOOD.replace('"https://fm5.example.com/health"', '"http://127.0.0.1:80/health", headers = { Host = "a" }')
+    other = one.replace("production", "staging").replace('bucket = "models"', 'bucket = "m2"').partition("name =")[2]
+    assert config.mistakes_in(one + other.partition("\n")[2].replace('Host = "a"', 'Host = "b"'), FILE) == ()
+    assert len(config.mistakes_in(one + other.partition("\n")[2], FILE)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("a = ", 1), ("[app]\nname = 'x\n", 2), ("[app]\n\n\nname = 1\nname = 2\n", 5), ("[", 1), ("a = [1,\n2,\n", 2)],
+)
+def test_a_syntax_error_has_its_line(text: str, line: int) -> None:
+    """What is no TOML at all is one mistake, with the line where reading stopped."""
+    (mistake,) = config.mistakes_in(text, FILE)
+    assert mistake.startswith(f"backout.toml:{line}: TOML: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "line"), [(b"[app]\nname = '\xff'\n", 2), (b"#" * (1024 * 1024 + 1), 1), (b"a=" + b"[" * 5000, 1)]
+)
+def test_unreadable_files_are_configuration_errors(tmp_path: Path, content: bytes, line: int) -> None:
+    """Bytes that are no text, a huge file, and absurd nesting end in exit code 78, never in a crash."""
+    (tmp_path / "backout.toml").write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        config.load(config.Environment(), start=tmp_path)
+    assert caught.value.mistakes[0].startswith(f"backout.toml:{line}: ")
+    assert caught.value.exit_code == 78
+
+
+def paths(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield (*path, key)
+        yield from paths(item, (*path, key))
+
+
+TEXTS = st.text(alphabet="ab\"'\\#=[]{},. \né", max_size=6)
+VALUES = st.recursive(
+    st.booleans() | st.integers(-5, 5) | st.floats(-2, 2, allow_nan=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS.filter(bool), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(TEXTS.filter(bool), VALUES, max_size=4))
+def test_every_path_that_the_parser_sees_has_a_line(document: dict[str, object]) -> None:
+    """The scanner for positions agrees with the real parser on which keys there are."""
+    text = "".join(f"\n# a [comment] = 'x\n{literal({k: v})[2:-2]}\n" for k, v in document.items())
+    lines = lines_of(text)
+    assert set(lines) == set(paths(tomllib.loads(text)))
+    assert all(1 <= line <= text.count("\n") + 1 for line in lines.values())
+
+
+HARD = """\
+a.b = \"\"\"
+[x]
+# no
+\\\"\"\"\"
+"c d" . e = 1 # x = 2
+[[t]]
+k = '''
+'''
+[[t]]
+k = [
+[1], { z = 2 },
+]
+[t.u]
+v = 1
+"""
+
+
+def test_lines_of_hard_toml() -> None:
+    """Multi-line strings, dotted and quoted keys, CRLF and arrays of tables keep the count."""
+    text = HARD.replace("\n", "\r\n")
+    lines = lines_of(text)
+    assert set(lines) == set(paths(tomllib.loads(text)))
+    wanted = {
+        ("a", "b"): 1,
+        ("c d", "e"): 5,
+        ("t", 0, "k"): 7,
+        ("t", 1): 9,
+        ("t", 1, "k"): 10,
+        ("t", 1, "k", 1, "z"): 11,
+    }
+    assert {path: lines[path] for path in wanted} == wanted
+    assert lines["t", 1, "u", "v"] == 14
+
+
+@given(st.data())
+def test_the_explainer_finds_something_exactly_when_the_conversion_fails(data: st.DataObject) -> None:
+    """Whatever one value of a right document is replaced by, conversion and explanation say the same."""
+    document = tomllib.loads(GOOD)
+    *parents, last = data.draw(st.sampled_from(sorted(paths(document), key=str)))
+    table = document
+    for part in parents:
+        table = table[part]
+    table[last] = data.draw(VALUES | st.sampled_from(["5m", "1 per 2h", "act", "https://a.example", 0.5, 3]))
+    found = tuple(explain(Settings, document))
+    try:
+        msgspec.convert(document, Settings, dec_hook=_hook(Path()))
+    except msgspec.ValidationError:
+        assert found
+    else:
+        assert not found
