@@ -1,0 +1,279 @@
+"""Port HealthCheck: the World and the probe over HTTP; then all that only a real endpoint can do to a probe."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from scripted_server import answer, drip, hang, raw_answer, refused_url, reset, scripted_server
+
+from backout.errors import ConfigError
+from backout.model.signals import HealthReport, Reach, ServiceState
+from backout.providers.health.probe import HealthProbe, is_allowed
+from backout.providers.memory import World, WorldClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from scripted_server import ScriptedServer, Step
+
+    from backout.ports import HealthCheck
+
+OK, DOWN, UNKNOWN = ServiceState.OK, ServiceState.DOWN, ServiceState.UNKNOWN
+VERSION = "fbcb7d21-5bbd-417c-9adf-0184c5655823"
+OTHER = "99ff6b82-edb4-4bbd-a4a6-1cae653a4712"
+GOOD = {"status": "ok", "services": {"database": {"status": "ok"}, "storage": {"status": "ok"}}}
+SICK = {"status": "error", "services": {"database": {"status": "ok"}, "storage": {"status": "error"}}}
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    with scripted_server() as running:
+        yield running
+
+
+def probe(server: ScriptedServer, path: str = "/health", **given: object) -> HealthProbe:
+    settings: dict[str, object] = {"timeout_s": 0.5, "clock": WorldClock(1000.0), "script": "fm5", **given}
+    return HealthProbe(server.url + path, **settings)  # type: ignore[arg-type]
+
+
+# --- the contract ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["memory", "http"])
+def telling(request: pytest.FixtureRequest, server: ScriptedServer) -> Callable[[dict[str, ServiceState]], HealthCheck]:
+    """A health check of an application that tells these services, 503 when one is down."""
+
+    def tell(services: dict[str, ServiceState]) -> HealthCheck:
+        if request.param == "memory":
+            world = World()
+            world.deploy(world.upload())
+            world.services = services
+            return world.health
+        status = 503 if DOWN in services.values() else 200
+        words = {name: {"status": state.value, "latency_ms": 5} for name, state in services.items()}
+        server.will(answer({"status": "down" if status == 503 else "ok", "services": words}, status))
+        return probe(server)
+
+    return tell
+
+
+def test_a_healthy_application(telling: Callable[[dict[str, ServiceState]], HealthCheck]) -> None:
+    """Answered, 200, ok, each service by name, nothing odd."""
+    report = telling({"database": OK, "storage": OK}).look()
+    assert (report.reach, report.status, report.overall) == (Reach.ANSWERED, 200, OK)
+    assert [s.name for s in report.services] == ["database", "storage"]
+    assert report.measured
+    assert not report.is_down
+    assert report.findings == ()
+    assert report.latency_ms is not None
+    assert report.latency_ms > 0
+
+
+def test_a_sick_application_is_a_report(telling: Callable[[dict[str, ServiceState]], HealthCheck]) -> None:
+    """Down, measured, and the service is named."""
+    report = telling({"database": OK, "storage": DOWN}).look()
+    assert (report.reach, report.status, report.overall) == (Reach.ANSWERED, 503, DOWN)
+    assert report.is_down
+    storage = report.service("storage")
+    assert storage is not None
+    assert storage.state is DOWN
+    assert report.service("email") is None
+
+
+# --- the real thing -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [hang(), drip(b"HTTP/1.1 200 OK\r\n\r\n"), drip(b"HTTP/1.1 200 OK\r\nX: ")])
+def test_an_endpoint_that_does_not_finish_times_out(server: ScriptedServer, step: Step) -> None:
+    """In the time given, whether it says nothing or a byte now and then."""
+    server.will(step)
+    begun = time.monotonic()
+    report = probe(server).look()
+    assert time.monotonic() - begun < 1.5
+    assert report.reach is Reach.TIMED_OUT
+    assert report.is_down
+    assert not report.measured
+    assert report.findings == ("The endpoint did not answer in full within 0.5 s.",)
+
+
+@pytest.mark.parametrize("step", [reset(), raw_answer(b""), raw_answer(b"SSH-2.0-x\r\n"), raw_answer(b"HTTP/1.1 2")])
+def test_an_endpoint_that_breaks_off_is_unreachable(server: ScriptedServer, step: Step) -> None:
+    """Nothing of an answer came."""
+    server.will(step)
+    report = probe(server).look()
+    assert (report.reach, report.status, report.is_down) == (Reach.UNREACHABLE, None, True)
+    assert report.findings
+
+
+def test_nobody_listening_is_unreachable() -> None:
+    """As is a name that does not exist."""
+    for url in (refused_url(), "http://no-such-name.invalid/"):
+        report = HealthProbe(url, timeout_s=2.0).look()
+        assert (report.reach, report.is_down) == (Reach.UNREACHABLE, True)
+        assert report.findings[0].startswith("The endpoint cannot be reached: ")
+
+
+UNREADABLE = {
+    "HTML": (answer(b"<html>", 200, Content_Type="text/html; charset=utf-8"), 200, "with HTML"),
+    "HTML that says it is JSON": (answer(b"  <!doctype html>", 503), 503, "with HTML"),
+    "invalid JSON": (answer(b'{"status": "ok"', 200), 200, "not JSON"),
+    "an empty body": (answer(b"", 503), 503, "not JSON"),
+    "plain text": (answer(b"OK", 200, Content_Type="text/plain"), 200, "not JSON"),
+    "invalid UTF-8": (answer(b'{"status": "\xff"}', 200), 200, "not JSON"),
+    "deep JSON": (answer(b"[" * 20_000 + b"]" * 20_000, 500), 500, "not JSON"),
+    "other JSON": (answer({"error": "not found"}, 404), 404, "no health report"),
+    "10 MB announced": (
+        raw_answer(b"HTTP/1.1 502 X\r\nContent-Length: 10485760\r\n\r\n"),
+        502,
+        "more than 65536 bytes",
+    ),
+    "10 MB": (raw_answer(b"HTTP/1.1 200 X\r\n\r\n" + b"x" * 10_485_760), 200, "more than 65536 bytes"),
+    "a truncated body": (raw_answer(b"HTTP/1.1 200 X\r\nContent-Length: 90\r\n\r\n{"), 200, "ended in the middle"),
+}
+
+
+@pytest.mark.parametrize(("step", "status", "finding"), UNREADABLE.values(), ids=UNREADABLE)
+def test_what_is_no_health_report_is_unmeasured(server: ScriptedServer, step: Step, status: int, finding: str) -> None:
+    """It says nothing about services; its status still counts."""
+    server.will(step)
+    report = probe(server).look()
+    assert (report.reach, report.status, report.measured) == (Reach.UNREADABLE, status, False)
+    assert report.is_down == (status >= 500)
+    assert finding in report.findings[0]
+
+
+@pytest.mark.parametrize(
+    "location", ["https://login.example.com/", "http://127.0.0.2/health", "//evil.example/x", "ftp://x/"]
+)
+def test_a_redirect_to_another_host_is_not_followed(server: ScriptedServer, location: str) -> None:
+    """It is a login page or worse, never this application's health."""
+    server.will(answer(b"", 302, Location=location))
+    report = probe(server).look()
+    assert (report.reach, report.status) == (Reach.UNREADABLE, 302)
+    assert "redirects to" in report.findings[0]
+    assert len(server.asked) == 1
+
+
+def test_a_redirect_on_the_same_host_is_followed_once(server: ScriptedServer) -> None:
+    """With the same headers, in the same time."""
+    server.will(answer(b"", 308, Location="/api/health?full=1"), answer(GOOD))
+    report = probe(server, headers={"X-Key": "canary"}).look()
+    assert report.reach is Reach.ANSWERED
+    assert [asked.target for asked in server.asked] == ["/health", "/api/health?full=1"]
+    assert server.asked[1].headers["x-key"] == "canary"
+    server.will(answer(b"", 302, Location="/health"))
+    assert probe(server).look().findings == ("The endpoint redirects more than once.",)
+
+
+def test_what_is_sent(server: ScriptedServer) -> None:
+    """The probe's mark, so that the router does not count it as a visitor; the override for one version."""
+    server.will(answer(GOOD))
+    look = probe(server, headers={"X-Key": "canary"})
+    look.look()
+    look.look(VERSION)
+    first, second = server.asked
+    assert first.headers["x-backout-probe"] == "1"
+    assert "cloudflare-workers-version-overrides" not in first.headers
+    assert second.headers["cloudflare-workers-version-overrides"] == f'fm5="{VERSION}"'
+    assert first.headers["x-key"] == "canary"
+    assert server.connections == 1
+
+
+def test_another_version_answering_is_a_finding(server: ScriptedServer) -> None:
+    """An override for a version that is not deployed is ignored by the platform."""
+    server.will(answer({**GOOD, "version": {"id": OTHER}}))
+    report = probe(server).look(VERSION)
+    assert report.version == OTHER
+    assert report.findings == (f"Version {VERSION} was asked for, but version {OTHER} answered.",)
+    assert probe(server).look().findings == ()
+
+
+@pytest.mark.parametrize(("script", "version"), [("", VERSION), ("fm5", 'x", other="y'), ("Bad Name", VERSION)])
+def test_a_version_that_cannot_be_asked_for_is_unmeasured(server: ScriptedServer, script: str, version: str) -> None:
+    """Rather than asking the live one and calling it another."""
+    report = probe(server, script=script).look(version)
+    assert report.reach is Reach.UNREADABLE
+    assert not report.is_down
+    assert server.asked == []
+
+
+def test_a_service_is_known_by_its_configured_name(server: ScriptedServer) -> None:
+    """Where the application has another usual name for it; its own names win, and unknown ones stay."""
+    body = {"status": "ok", "services": {"postgres": "ok", "s3": "down", "storage": "ok", "redis": "ok"}}
+    server.will(answer(body))
+    names = [s.name for s in probe(server, names=("database", "storage", "email")).look().services]
+    assert names == ["database", "s3", "storage", "redis"]
+    assert [s.name for s in probe(server).look().services] == ["postgres", "s3", "storage", "redis"]
+
+
+def test_localhost_names_lead_to_this_machine(server: ScriptedServer) -> None:
+    """Without asking a resolver, and with the name in the Host header."""
+    server.will(answer(GOOD))
+    port = server.url.rpartition(":")[2]
+    assert HealthProbe(f"http://fm5-production.localhost:{port}/health").look().overall is OK
+    assert server.asked[0].headers["host"] == f"fm5-production.localhost:{port}"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://169.254.169.254/latest/meta-data/",
+        "http://[fe80::1]/",
+        "http://[fd00:ec2::254]/",
+        "http://[::ffff:169.254.169.254]/",
+        "http://metadata.google.internal/",
+        "http://user:pass@example.com/health",
+        "file:///etc/passwd",
+        "example.com/health",
+    ],
+)
+def test_an_address_that_is_never_asked_is_a_configuration_error(url: str) -> None:
+    """Metadata services, link-local addresses, credentials in a URL, and what is no http URL."""
+    with pytest.raises(ConfigError) as caught:
+        HealthProbe(url)
+    assert "pass" not in str(caught.value.mistakes).replace("passwd", "")
+
+
+def test_an_address_is_checked_where_the_name_leads() -> None:
+    """So that a name cannot point to what may not be asked."""
+    assert [is_allowed(a) for a in ("10.0.0.1", "::1", "169.254.1.1", "100.100.100.200", "nonsense")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+
+
+@pytest.mark.parametrize("headers", [{"X": "a\r\nY: b"}, {"X Y": "a"}, {"X": "schlüssel-canary"}])
+def test_a_header_that_cannot_be_sent_is_a_configuration_error(headers: dict[str, str]) -> None:
+    """Named, its value untold."""
+    with pytest.raises(ConfigError) as caught:
+        HealthProbe("http://example.com/", headers=headers)
+    assert "canary" not in str(caught.value.mistakes)
+
+
+def test_a_probe_recovers(server: ScriptedServer) -> None:
+    """After every kind of trouble the next look is a fresh one."""
+    look = probe(server)
+    reports: list[HealthReport] = []
+    for step in (
+        hang(),
+        reset(),
+        raw_answer(b"HTTP/1.1 200 X\r\n\r\n" + b"x" * 100_000),
+        answer(GOOD),
+        answer(SICK, 503),
+    ):
+        server.will(step)
+        reports.append(look.look())
+    assert [r.reach.value for r in reports] == ["timed_out", "unreachable", "unreadable", "answered", "answered"]
+    assert [r.is_down for r in reports] == [True, True, False, False, True]
+
+
+def test_the_time_is_the_clocks(server: ScriptedServer) -> None:
+    """When the look began."""
+    server.will(answer(json.loads(json.dumps(GOOD))))
+    assert probe(server, clock=WorldClock(1234.5)).look().at == 1234.5
