@@ -66,7 +66,6 @@ class Wrangler:
 
     def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the child's whole environment."""
-        cache = self.scratch.parent / "node-compile-cache"
         return {
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(self.scratch),
@@ -80,7 +79,7 @@ class Wrangler:
             "WRANGLER_SEND_ERROR_REPORTS": "false",
             "WRANGLER_HIDE_BANNER": "true",  # the banner asks the npm registry for a newer version
             "WRANGLER_LOG_PATH": str(self.scratch / "logs"),
-            "NODE_COMPILE_CACHE": str(cache),
+            "NODE_COMPILE_CACHE": str(self.scratch / "node-compile-cache"),
             "CLOUDFLARE_API_BASE_URL": self.api_base_url,
             "CLOUDFLARE_ACCOUNT_ID": self.account_id,
             "CLOUDFLARE_API_TOKEN": self.token_file.read_text(encoding="utf-8").strip(),
