@@ -47,12 +47,6 @@ class Fm5Twin:
         assert port is not None
         return App(port, HOST)
 
-    @property
-    def email_api_url(self) -> str:
-        """The outbox's HTTP API."""
-        ports = json.loads((Path(self.twin.directory) / "services" / "ports.json").read_text(encoding="ascii"))
-        return f"http://127.0.0.1:{ports['outbox'][0]}"
-
     def wrangler(self, *arguments: str) -> WranglerRun:
         """Run the real wrangler in FM5's folder."""
         twin = self.twin
@@ -71,7 +65,7 @@ class Fm5Twin:
             "--env",
             "production",
             "--var",
-            f"EMAIL_API_URL:{self.email_api_url}",
+            f"EMAIL_API_URL:{self.twin.email_api_url}",
             "--secrets-file",
             str(self.secrets),
             "--message",
