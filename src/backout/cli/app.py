@@ -127,7 +127,8 @@ root = Root(
 
 def run(arguments: Sequence[str], shell: Shell | None = None) -> int:
     """Run one command line and return its exit code; nothing escapes but SystemExit of a second Ctrl-C."""
-    shell = shell or Shell.of_process(arguments)
+    shell = shell or Shell.of_process()
+    shell.begin(arguments)
     try:
         code = root.main(list(arguments), prog_name="backout", standalone_mode=False, obj=shell)
     except click.exceptions.NoArgsIsHelpError as error:

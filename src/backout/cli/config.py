@@ -59,5 +59,15 @@ def check(shell: Shell) -> int:
     return 0
 
 
+@config.command("example")
+@pass_shell
+def example(shell: Shell) -> None:
+    """Print the commented example: every key, its default, its meaning."""
+    from importlib import resources  # noqa: PLC0415 - only when it is printed
+
+    text = (resources.files("backout") / "catalogue" / "backout.toml").read_text(encoding="utf-8")
+    shell.output.result("config-example", {"text": text}, text.rstrip())
+
+
 def _short(path: Path, folder: Path) -> str:
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from dataclasses import dataclass, field, replace
@@ -51,19 +52,21 @@ class Shell:
     flags: Flags = field(default_factory=Flags)
 
     @classmethod
-    def of_process(cls, arguments: Sequence[str]) -> Shell:
-        """Return the shell of this process; `--json` counts even when the rest cannot be understood."""
+    def of_process(cls) -> Shell:
+        """Return the shell of this process."""
         redactor = Redactor()
-        shell = cls(
+        return cls(
             environment=Environment.read(redactor.register),
             output=Output(sys.stdout, sys.stderr, redactor),
             redactor=redactor,
             stdin=sys.stdin,
             folder=Path.cwd(),
         )
+
+    def begin(self, arguments: Sequence[str]) -> None:
+        """Take what must hold even when the rest of the line cannot be understood: how the error is to be shown."""
         options = arguments[: arguments.index("--")] if "--" in arguments else arguments
-        shell.take(json="--json" in options, quiet="-q" in options or "--quiet" in options)
-        return shell
+        self.take(json="--json" in options, verbose=sum(option == "-v" for option in options))
 
     def take(self, **flags: object) -> None:
         """Take over flags as they are read."""
@@ -109,8 +112,8 @@ class Shell:
         given = self.environment.get("COLUMNS") or ""
         if given.isdecimal():
             width = int(given)
-        elif stream.isatty():
-            width = os.get_terminal_size(stream.fileno()).columns
         else:
             width = 80
+            with contextlib.suppress(OSError):  # no terminal, or none that knows its size
+                width = os.get_terminal_size(stream.fileno()).columns
         return min(max(width, _MIN_WIDTH), _MAX_WIDTH)

@@ -1,0 +1,64 @@
+"""`backout init`: a first backout.toml from what lies in this folder; it never overwrites unasked."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.cli.options import command, pass_shell
+from backout.cli.style import Tone
+from backout.errors import ConfigError, DecisionNeeded
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backout.cli.shell import Shell
+
+
+@command("init", epilog="Examples:\n  backout init --dry-run\n  backout init\n")
+@click.option("--force", is_flag=True, help="Overwrite a backout.toml that is there.")
+@click.option("-n", "--dry-run", is_flag=True, help="Print the file instead of writing it.")
+@pass_shell
+def init(shell: Shell, force: bool, dry_run: bool) -> int:
+    """Write backout.toml from wrangler.jsonc, .env.example, prisma/ and .github/workflows; then check it."""
+    from backout import config  # noqa: PLC0415 - the parsers load when the command runs
+    from backout.config import project, wrangler  # noqa: PLC0415
+    from backout.config.draft import draft  # noqa: PLC0415
+
+    source = wrangler.find(shell.folder)
+    name, workers = wrangler.read(source)
+    file = shell.folder / "backout.toml"
+    text = draft(name, workers, project.look(shell.folder))
+    mistakes = config.mistakes_in(text, file)
+    if not dry_run:
+        _write(file, text, force=force)
+    names = tuple(worker.environment for worker in workers)
+    payload = {"path": file, "written": not dry_run, "environments": names, "mistakes": mistakes, "text": text}
+    if dry_run:
+        shell.output.result("init", payload, text.rstrip("\n"))
+    else:
+        done = shell.output.style.badge(f"wrote backout.toml from {source.name}: {', '.join(names)}", Tone.GOOD)
+        shell.output.result("init", payload, done)
+    if mistakes:
+        raise ConfigError(mistakes, hint="edit backout.toml, then: backout config check")
+    shell.output.next("backout config check  # what is not set up yet", f"backout status -e {names[0]}")
+    return 0
+
+
+def _write(file: Path, text: str, *, force: bool) -> None:
+    """Write the file whole or not at all; one that is there stays, unless forced.
+
+    Raises:
+        DecisionNeeded: it is there.
+    """
+    if file.exists() and not force:
+        raise DecisionNeeded(
+            "backout.toml is there already; nothing was changed",
+            where=str(file),
+            hint="backout init --dry-run shows the new one, backout init --force overwrites",
+        )
+    temporary = file.with_suffix(".new")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, file)  # noqa: PTH105 - the atomic one, named as such

@@ -1,0 +1,29 @@
+"""JSON with comments and trailing commas, as wrangler.jsonc is written; positions stay, so an error has its line."""
+
+from __future__ import annotations
+
+import json
+import re
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
+_TRAILING = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])')
+
+
+def loads(text: str) -> object:
+    r"""Return the value.
+
+    Raises:
+        ValueError: what is wrong, with `lineno` when it is a json.JSONDecodeError.
+
+    >>> loads('{"a": [1, 2,], // "b"\n "c": "//", /* , */ }')
+    {'a': [1, 2], 'c': '//'}
+    """
+    bare = _TOKEN.sub(lambda match: match[0] if match[0][0] == '"' else _blank(match[0]), text.removeprefix("\ufeff"))
+    try:
+        return json.loads(_TRAILING.sub(lambda match: match[1] or " ", bare))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _blank(comment: str) -> str:
+    return re.sub(r"[^\n]", " ", comment)
