@@ -197,8 +197,19 @@ class Detector:
         if log_e < -math.log(self._policy.guard.alpha):
             self._crossed_at = None
             return self._not_regressed(now, log_e)
-        lead = max(self._streams, key=lambda s: s.log_e() + math.log(s.weight) if s.weight else -math.inf)
+        acting = [stream for stream in self._streams if stream.weight and stream.agrees]
+        shared = mix([(stream.weight, stream.log_e()) for stream in acting]) < -math.log(self._policy.guard.alpha)
+        lead = max(
+            acting if not shared else (stream for stream in self._streams if stream.weight),
+            key=lambda stream: stream.log_e() + math.log(stream.weight),
+        )
         reason = f"{lead.sentence()}; evidence {odds(log_e)} against healthy"
+        if shared:
+            return (
+                Verdict.INCONCLUSIVE,
+                Cause.NONE,
+                f"{lead.sentence()}, but so far the old version beside it does much the same",
+            )
         if lead.bad < self._policy.guard.min_bad:
             missing = self._policy.guard.min_bad - lead.bad
             return Verdict.INCONCLUSIVE, Cause.NONE, f"{reason}, but {missing} more must be seen before that counts"

@@ -172,7 +172,10 @@ class LabelTestState(TypedDict):
 
     p0: float
     share: float
+    late: bool
+    minute: int
     counts: list[int]
+    scores: list[float]
 
 
 class LabelTest:
@@ -182,14 +185,18 @@ class LabelTest:
 
     Args:
         p0: a nominal share of hits (only the power depends on it). share: assigned traffic share of the new version.
+        late: a regression may start in any minute, with the prior of `start_mass`; else it starts with the deployment.
 
     Source: Lindon and Malek, arXiv:2011.03567, count data, with a mixture over 11 odds ratios.
     """
 
-    def __init__(self, p0: float, share: float) -> None:
+    def __init__(self, p0: float, share: float, *, late: bool = False) -> None:
         self._p0 = p0
         self._share_new = share
+        self._late = late
+        self._minute = 0
         self._counts = [0, 0, 0, 0]
+        self._scores = [math.log(_FIRST_MASS) if late else 0.0] * len(ODDS_RATIOS)
         self._weights = [self._log_ratios(_share(_odds(p0) * ratio)) for ratio in ODDS_RATIOS]
 
     def _log_ratios(self, p1: float) -> tuple[float, float, float, float]:
@@ -203,8 +210,13 @@ class LabelTest:
             math.log((1 - self._p0) / others),
         )
 
-    def add(self, minute: int, new: tuple[int, int], old: tuple[int, int] = (0, 0)) -> None:  # noqa: ARG002 like MinuteLaw
-        """Count (hits, others) of the new and the old version; when they happened does not matter."""
+    def add(self, minute: int, new: tuple[int, int], old: tuple[int, int] = (0, 0)) -> None:
+        """Count (hits, others) of the new and the old version in a minute after the deployment."""
+        if self._late and minute > self._minute:
+            start = math.log(start_mass(self._minute + 1, minute))
+            self._scores = [log_add(score, start) for score in self._gained()]
+            self._minute = minute
+            self._counts = [0, 0, 0, 0]
         for index, number in enumerate((*new, *old)):
             self._counts[index] += number
 
@@ -216,19 +228,33 @@ class LabelTest:
 
     def log_e(self) -> float:
         """Return the natural logarithm of the evidence so far."""
+        return log_sum(self._gained()) - math.log(len(ODDS_RATIOS))
+
+    def _gained(self) -> list[float]:
         u, v, x, z = self._counts
-        terms = [u * a + v * b + x * c + z * d for a, b, c, d in self._weights]
-        return log_sum(terms) - math.log(len(terms))
+        return [
+            score + u * a + v * b + x * c + z * d
+            for score, (a, b, c, d) in zip(self._scores, self._weights, strict=True)
+        ]
 
     def state(self) -> LabelTestState:
         """Return a checkpoint, plain JSON."""
-        return {"p0": self._p0, "share": self._share_new, "counts": list(self._counts)}
+        return {
+            "p0": self._p0,
+            "share": self._share_new,
+            "late": self._late,
+            "minute": self._minute,
+            "counts": list(self._counts),
+            "scores": list(self._scores),
+        }
 
     @classmethod
     def from_state(cls, state: LabelTestState) -> LabelTest:
         """Return the test as it was when the checkpoint was taken."""
-        self = cls(state["p0"], state["share"])
+        self = cls(state["p0"], state["share"], late=state["late"])
+        self._minute = state["minute"]
         self._counts = list(state["counts"])
+        self._scores = list(state["scores"])
         return self
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
@@ -22,6 +23,8 @@ SHORT_BASELINE_S = 900.0
 """Beside a concurrent old version, a baseline shorter than this is worth less than the exact label test."""
 FEW_LATENCIES = 100
 """Thresholds from fewer latencies than this are noise."""
+AGREES = math.log(10)
+"""Log evidence that a label test must add before a baseline test may act beside an old version."""
 ERROR_POINTS = 16
 LATENCY_POINTS = 8
 _TAIL_WEIGHT = 0.5 / len(TAILS)
@@ -40,6 +43,7 @@ class StreamState(TypedDict):
     total: int
     minute_law: MinuteLawState | None
     labels: LabelTestState | None
+    beside: LabelTestState | None
 
 
 @dataclass(slots=True)
@@ -50,6 +54,8 @@ class Stream:
         column: 0 errors, 1..4 latency above p50, p95, p99, 2*p99. weight: its part in the average of the evidence.
         test: None for a stream that is only shown (its evidence is then that of the SLO, `expected`).
         expected: the share that would be normal. bad, total: hits and observations of the new version.
+        beside: where a baseline test runs beside an old version, the label test that has to agree with it: what both
+            versions share is not the deployment.
     """
 
     name: str
@@ -61,6 +67,7 @@ class Stream:
     test: MinuteLaw | LabelTest | None
     bad: int = 0
     total: int = 0
+    beside: LabelTest | None = None
 
     def add(self, minute: int, new: tuple[int, int], old: tuple[int, int]) -> None:
         """Count (hits, others) of the new and the old version in a minute after the deployment."""
@@ -68,12 +75,19 @@ class Stream:
         self.total += new[0] + new[1]
         if self.test is not None:
             self.test.add(minute, new, old)
+        if self.beside is not None:
+            self.beside.add(minute, new, old)
 
     def log_e(self) -> float:
         """Return the log evidence of this stream alone."""
         if self.test is not None:
             return self.test.log_e()
         return log_e_above(self.bad, self.total, self.expected) if self.expected else 0.0
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the old version beside it, where there is one, does not share the trouble."""
+        return self.beside is None or self.beside.log_e() >= AGREES
 
     def evidence(self) -> StreamEvidence:
         """Return the numbers with their sentence."""
@@ -108,6 +122,7 @@ class Stream:
             "total": self.total,
             "minute_law": self.test.state() if isinstance(self.test, MinuteLaw) else None,
             "labels": self.test.state() if isinstance(self.test, LabelTest) else None,
+            "beside": self.beside.state() if self.beside is not None else None,
         }
 
     @property
@@ -133,6 +148,7 @@ class Stream:
             test=test,
             bad=state["bad"],
             total=state["total"],
+            beside=LabelTest.from_state(state["beside"]) if state["beside"] is not None else None,
         )
 
 
@@ -158,10 +174,23 @@ def streams_for(baseline: Baseline, split: float, slo: float) -> tuple[Stream, .
     # Beside an old version the thresholds may still come from its own traffic: their weight is kept free.
     errors = _error_streams(baseline, split, slo, 0.5 if edges is not None or concurrent else 1.0)
     if edges is None:
-        return errors
+        return _with_labels(errors, split)
     if short:
-        return (*errors, *labelled_latency(edges, [law.share for law in baseline.latency], split))
-    return (*errors, *_latency(edges, baseline.latency, concurrent=concurrent))
+        return _with_labels((*errors, *labelled_latency(edges, [law.share for law in baseline.latency], split)), split)
+    return _with_labels((*errors, *_latency(edges, baseline.latency, concurrent=concurrent)), split)
+
+
+def _with_labels(streams: tuple[Stream, ...], split: float) -> tuple[Stream, ...]:
+    """Return the streams, each baseline test beside an old version joined by the label test that has to agree."""
+    for stream in streams:
+        if split < 1 and isinstance(stream.test, MinuteLaw):
+            stream.beside = LabelTest(_nominal(stream.expected), split, late=True)
+    return streams
+
+
+def _nominal(share: float | None) -> float:
+    """Return a share that a label test can work with."""
+    return min(max(share or FLOOR, FLOOR), 0.9)
 
 
 def usable_edges(baseline: Baseline) -> Thresholds | None:
@@ -178,8 +207,7 @@ def _latency(edges: Thresholds, laws: Sequence[Law], *, concurrent: bool) -> Ite
 def labelled_latency(edges: Thresholds, shares: Sequence[float], split: float) -> Iterable[Stream]:
     """Return the streams of latency between two versions that serve side by side; `shares` above each threshold."""
     for column, share in enumerate(shares, start=1):
-        nominal = min(max(share, FLOOR), 0.9)
-        test = LabelTest(nominal, split)
+        test = LabelTest(_nominal(share), split)
         yield Stream(_latency_name(edges, column), Cause.LATENCY, _TAIL_WEIGHT, column, share, BESIDE, test)
 
 
