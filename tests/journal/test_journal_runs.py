@@ -442,6 +442,27 @@ def test_progress_is_kept_over_attempts_and_per_step(bench: Bench) -> None:
     assert found == [None, {"seen": 1}, None]
 
 
+@pytest.mark.parametrize("ends", ["well", "badly", "with no", "handing over", "saying"])
+def test_whatever_a_step_does_after_a_takeover_nothing_of_it_is_written(bench: Bench, ends: str) -> None:
+    """A higher fence number is in the file: the drive ends Busy, and the record stays as the new holder left it."""
+
+    def taken_over(context: StepContext) -> object:
+        with bench.journal._store.write("takeover") as transaction:
+            transaction.connection.execute("UPDATE lease SET fence = fence + 1, host = 'there', pid = 7")
+        if ends == "saying":
+            context.progress({"late": True})
+        if ends in ("badly", "with no"):
+            raise ValueError(ends) if ends == "badly" else Refused(ends)
+        return Next(None, plan_of_steps("a"), "r") if ends == "handing over" else None
+
+    run = bench.submit("a")
+    with pytest.raises(Busy, match=r"taken over by .* pid 7 on there"):
+        bench.drive(run, a=Scripted(does=[taken_over]))
+    assert bench.kinds(run)[-1] == "step.start 0"
+    assert len(bench.journal.runs()) == 1
+    assert bench.journal._store.rows("SELECT host, pid FROM lease") == [("there", 7)]
+
+
 # --- stop and abort -------------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,9 +20,10 @@ from backout.model.incident import RunState
 from backout.model.plan import Plan, PlanKind, Step
 from backout.ports import Done, Probe, StepContext
 
+from polling import until
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from backout.journal.sqlite import SqliteJournal
     from backout.model.plan import Json
@@ -56,6 +60,60 @@ def test_only_its_owner_may_read_the_journal(tmp_path: Path) -> None:
     assert {name for name, mode in modes.items() if mode == 0o700} == {"journal", "locks"}
     assert {name for name, mode in modes.items() if mode == 0o600} == modes.keys() - {"journal", "locks"}
     assert {"journal.db", "journal.db-wal", "staging.lock"} <= modes.keys()
+    journal.close()
+
+
+def test_what_was_committed_survives_the_loss_of_power(tmp_path: Path) -> None:
+    """Write-ahead log, synced at every commit (SQLite: synchronous 2 is FULL)."""
+    journal = toy.journal_in(tmp_path)
+    submit(journal)
+    assert journal._store.rows("PRAGMA journal_mode") == [("wal",)]
+    assert journal._store.rows("PRAGMA synchronous") == [(2,)]
+    journal.close()
+
+
+def test_journals_opened_in_the_same_moment_create_one(tmp_path: Path) -> None:
+    """Nobody meets a half-made schema, and nobody is told that the file is locked."""
+    workers, rounds = 6, 8
+    for number in range(rounds):
+        directory = tmp_path / str(number)
+        gate = Barrier(workers)
+
+        def submit_at_once(_worker: int, directory: Path = directory, gate: Barrier = gate) -> str:
+            journal = toy.journal_in(directory)
+            gate.wait(timeout=10)
+            try:
+                return submit(journal)
+            finally:
+                journal.close()
+
+        with ThreadPoolExecutor(workers) as pool:
+            assert len(set(pool.map(submit_at_once, range(workers)))) == 1
+        journal = toy.journal_in(directory)
+        assert journal.verify_chain().count == 1
+        journal.close()
+
+
+def test_creating_the_tables_waits_for_whoever_does_it_already(tmp_path: Path) -> None:
+    """Going over to WAL answers "locked" at once when two do it: a file lock stands before it, and is waited for."""
+    file_of(tmp_path).parent.mkdir()
+    lock = FileLock(file_of(tmp_path).with_name("journal.db.lock"))
+    assert lock.take()
+    inode = f":{lock.path.stat().st_ino} "
+    journal = toy.journal_in(tmp_path)
+    with ThreadPoolExecutor(1) as pool:
+        second = pool.submit(submit, journal)
+
+        def is_waiting() -> bool:
+            locks = Path("/proc/locks").read_text().splitlines()  # proc(5): "->" marks one that is waited for
+            return any("->" in line and inode in line for line in locks)
+
+        try:
+            until(is_waiting, what="the second waits for the lock")
+            assert file_of(tmp_path).stat().st_size == 0
+        finally:
+            lock.free()
+        assert second.result(timeout=10) == journal.runs()[0].id
     journal.close()
 
 
@@ -171,9 +229,9 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path: Path) -> None:
     plan = Plan(PlanKind.RECOVER, "staging", "w", (Step("fills", "Fill"), Step("probed", "Go on")))
     run = journal.submit(plan, actor="me", reason="r")
     actions = toy.actions_in(world) | {"fills": FillsTheDisk(journal, world)}
-    with pytest.raises(PartlyDone, match="disk is full") as full:
+    with pytest.raises(PartlyDone, match="the disk is full: ") as full:
         journal.drive(run, actions, actor="me")
-    assert f"backout runs resume {run}" in str(full.value.hint)
+    assert full.value.hint == f"free some space, then type the same command again; then: backout runs resume {run}"
     assert [event.kind for event in journal.events()][-1] == "step.start"
     journal.close()
     assert journal.drive(run, actions, actor="me").state is RunState.DONE

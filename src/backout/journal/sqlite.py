@@ -81,7 +81,7 @@ class SqliteJournal:
         A run that is over is returned as it is. A run that somebody aborted meanwhile is returned, not raised.
         """
         record = self._existing(run)
-        if not record.is_over:
+        while not record.is_over:  # twice when another holder handed over just before us, and died
             refuse_unknown(record, actions)
             with self._holding(record, actor, notify) as ledger:
                 try:
