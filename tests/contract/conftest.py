@@ -8,9 +8,13 @@ import pytest
 from platform_sides import MemorySide, Side, TwinSide
 from twin_harness import running_api
 
+from backout.twin import lifecycle
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from backout.twin.lifecycle import TwinStatus
 
 
 @pytest.fixture(params=["memory", "cloudflare"])
@@ -21,3 +25,14 @@ def side(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Side]:
         return
     with running_api(tmp_path) as api:
         yield TwinSide(api)
+
+
+@pytest.fixture(scope="session")
+def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwinStatus]:
+    """A real twin: its API, its workerd processes, its Postgres."""
+    directory = tmp_path_factory.mktemp("contract") / "twin"
+    running = lifecycle.up(directory)
+    try:
+        yield running
+    finally:
+        lifecycle.down(directory)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from backout.ports import Clock
 
 TABLE: Final = "_prisma_migrations"
-_STATEMENT_TIMEOUT: Final = "5s"
 _QUERY: Final[LiteralString] = (
     "SELECT migration_name, extract(epoch FROM started_at)::float8, extract(epoch FROM finished_at)::float8, "
     "extract(epoch FROM rolled_back_at)::float8 FROM {} ORDER BY started_at, migration_name"
@@ -36,11 +35,20 @@ class PrismaHistory:
     Args:
         url: returns the connection string; Prisma's own parameters (`?schema=`, `?connection_limit=`) are understood.
             It is asked once per reading and never shown.
+        statement_timeout_s: how long a lock on the table may hold the reading.
     """
 
-    def __init__(self, url: Callable[[], str], *, connect_timeout_s: float = 5.0, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        url: Callable[[], str],
+        *,
+        connect_timeout_s: float = 5.0,
+        statement_timeout_s: float = 5.0,
+        clock: Clock | None = None,
+    ) -> None:
         self._url = url
         self._connect_timeout_s = connect_timeout_s
+        self._statement_timeout = f"{round(statement_timeout_s * 1000)}ms"
         self._clock = clock or SystemClock()
 
     def read(self) -> SchemaState:
@@ -69,7 +77,7 @@ class PrismaHistory:
         with self._connect(dsn) as connection:
             connection.read_only = True
             with connection.transaction():
-                connection.execute("SELECT set_config('statement_timeout', %s, true)", (_STATEMENT_TIMEOUT,))
+                connection.execute("SELECT set_config('statement_timeout', %s, true)", (self._statement_timeout,))
                 return connection.execute(sql.SQL(_QUERY).format(table)).fetchall()
 
     def _connect(self, dsn: str) -> psycopg.Connection[tuple[str, float, float | None, float | None]]:

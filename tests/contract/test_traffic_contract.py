@@ -1,0 +1,276 @@
+"""Ports Traffic and Logs: the World, the adapter on scripted answers, and on a real twin with real visitors."""
+
+from __future__ import annotations
+
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from scripted_server import answer, hang, raw_answer, refused_url, scripted_server
+from twin_harness import multipart
+
+from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
+from backout.model.signals import Counts, total
+from backout.providers.exchange import Limits
+from backout.providers.memory import World, WorldClock, steady
+from backout.providers.retry import Retry
+from backout.providers.router.client import RouterClient
+from backout.providers.router.logs import RouterLogs
+from backout.providers.router.traffic import RouterTraffic
+
+from polling import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scripted_server import ScriptedServer
+
+    from backout.ports import Traffic
+    from backout.twin.lifecycle import TwinStatus
+
+TOKEN = "canary-router-token"
+NOW = 1_800_000_100
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    with scripted_server() as running:
+        yield running
+
+
+def router(server: ScriptedServer, clock: WorldClock | None = None) -> RouterTraffic:
+    return RouterTraffic(f"{server.url}/twin/v1", "fm5", lambda: TOKEN, clock=clock or WorldClock(NOW))
+
+
+def row(version: str, second: int, requests: int, errors: int = 0, canceled: int = 0) -> dict[str, object]:
+    return {
+        "version": version,
+        "second": second,
+        "requests": requests + canceled,
+        "errors": errors,
+        "canceled": canceled,
+        "statuses": {"200": requests - errors, "500": errors},
+        "latency": [[90, requests]],
+    }
+
+
+# --- the contract ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["memory", "router"])
+def traffic(request: pytest.FixtureRequest, server: ScriptedServer) -> Traffic:
+    """A source that saw 10 requests, 1 of them an error, in each of the seconds NOW-10 to NOW-6, and is at NOW."""
+    seconds = range(NOW - 10, NOW - 5)
+    if request.param == "memory":
+        world = World(NOW - 20)
+        version = world.upload()
+        world.deploy(version)
+        world.traffic_rule = lambda s, v: Counts(v, s, 10, 1, 2, {90: 10}) if s in seconds else None
+        world.clock.move_to(NOW + 0.5)
+        return world.traffic
+    rows = [row("v1", second, 10, 1, 2) for second in seconds]
+    server.will(answer({"now": NOW + 0.5, "complete_until": NOW - 1, "counts": rows}))
+    return router(server)
+
+
+def test_seconds_are_half_open(traffic: Traffic) -> None:
+    """`since` is in, `until` is not."""
+    page = traffic.read(NOW - 9, NOW - 7)
+    assert [counts.second for counts in page.counts] == [NOW - 9, NOW - 8]
+
+
+def test_a_second_without_requests_is_a_gap(traffic: Traffic) -> None:
+    """And the page says how far it is final."""
+    page = traffic.read(NOW - 20, NOW + 1)
+    assert [counts.second for counts in page.counts] == list(range(NOW - 10, NOW - 5))
+    assert NOW - 5 <= page.complete_until <= NOW
+    assert total(page.counts) == (50, 5)
+
+
+def test_canceled_answers_are_not_requests(traffic: Traffic) -> None:
+    """They are counted beside, and have no latency."""
+    counts = traffic.read(NOW - 10, NOW - 9).counts[0]
+    assert (counts.requests, counts.errors, counts.canceled) == (10, 1, 2)
+    assert sum(counts.latency.values()) == 10
+
+
+def test_an_automatic_action_may_rest_on_it(traffic: Traffic) -> None:
+    """Unsampled, per version, with statuses, and quick."""
+    assert traffic.traits.may_act
+
+
+# --- the World's own promises ---------------------------------------------------------------------------------------
+
+
+def test_the_world_never_changes_a_second_that_was_read() -> None:
+    """A new rule holds for the seconds that nobody has read yet; only versions that served then have counts."""
+    world = World()
+    world.deploy(first := world.upload())
+    world.traffic_rule = steady(10)
+    world.clock.sleep(10)
+    start = int(world.clock.now()) - 10
+    before = world.traffic.read(start, start + 5)
+    world.traffic_rule = steady(99)
+    world.deploy(second := world.upload())
+    world.clock.sleep(10)
+    page = world.traffic.read(start, start + 30)
+    assert page.counts[: len(before.counts)] == before.counts
+    assert [(c.version, c.requests) for c in page.counts if c.second in (start + 6, start + 12)] == [
+        (first.id, 99),
+        (second.id, 99),
+    ]
+    assert max(c.second for c in page.counts) < page.complete_until
+
+
+# --- the adapter on what a server may answer ------------------------------------------------------------------------
+
+
+def test_what_is_asked(server: ScriptedServer) -> None:
+    """Script and seconds in the query, the token in its header only, one connection for all calls."""
+    server.will(answer({"complete_until": 5, "counts": []}))
+    source = router(server)
+    source.read(1, 9)
+    source.read(9, 11)
+    assert server.asked[0].target == "/twin/v1/counts?script=fm5&since=1&until=9"
+    assert server.asked[0].headers["authorization"] == f"Bearer {TOKEN}"
+    assert server.connections == 1
+
+
+def test_rows_outside_the_question_are_not_taken(server: ScriptedServer) -> None:
+    """And rows come in order, whatever the server's."""
+    rows = [row("b", 8, 1), row("b", 7, 1), row("a", 7, 1), row("a", 6, 1), row("a", 9, 1)]
+    server.will(answer({"complete_until": 20, "counts": rows}))
+    assert [(c.second, c.version) for c in router(server).read(7, 9).counts] == [(7, "a"), (7, "b"), (8, "b")]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        answer({}, 500),
+        answer({}, 503, Retry_After="1"),
+        answer(b"<html>"),
+        answer({"counts": []}),
+        answer({"complete_until": 1, "counts": [{"version": "v"}]}),
+        raw_answer(b'HTTP/1.1 200 X\r\nContent-Length: 99\r\n\r\n{"now"'),
+    ],
+)
+def test_trouble_is_unavailable_after_one_more_try(server: ScriptedServer, step: object) -> None:
+    """A watch asks again in a second anyway."""
+    server.will(step)  # type: ignore[arg-type]
+    with pytest.raises(ProviderUnavailable) as caught:
+        router(server).read(1, 2)
+    assert len(server.asked) == 2
+    assert TOKEN not in str(caught.value)
+
+
+def test_a_source_that_hangs_or_is_gone_is_unavailable(server: ScriptedServer) -> None:
+    """In bounded time."""
+    server.will(hang())
+    quick = RouterClient(server.url, retry=Retry(attempts=1), limits=Limits(total_s=0.3))
+    begun = time.monotonic()
+    with pytest.raises(ProviderUnavailable, match="timed out"):
+        quick.get("counts", {}, dict)
+    assert time.monotonic() - begun < 2
+    with pytest.raises(ProviderUnavailable, match="not reached"):
+        RouterTraffic(refused_url(), "fm5", clock=WorldClock(NOW)).read(1, 2)
+
+
+def test_a_refused_token_and_a_no(server: ScriptedServer) -> None:
+    """Each is its own error."""
+    server.will(answer({}, 401), answer({}, 404))
+    with pytest.raises(AuthError) as caught:
+        router(server).read(1, 2)
+    assert TOKEN not in str(caught.value)
+    with pytest.raises(ProviderRejected):
+        router(server).read(1, 2)
+    with pytest.raises(AuthError):
+        RouterTraffic(server.url, "fm5", lambda: "a\r\nb").read(1, 2)
+    with pytest.raises(ConfigError):
+        RouterTraffic("no url", "fm5")
+
+
+def test_logs_are_counted_per_text(server: ScriptedServer) -> None:
+    """Exceptions and error lines of one version since then; a failure without a word gives its outcome."""
+    boom = {"name": "TypeError", "message": "x is not a function\n  at index.js", "timestamp": 1}
+    events = [
+        {"at": 5, "outcome": "exception", "scriptVersion": {"id": "v1"}, "exceptions": [boom], "logs": []},
+        {"at": 6, "outcome": "exception", "scriptVersion": {"id": "v1"}, "exceptions": [boom]},
+        {"at": 6, "outcome": "exceededCpu", "scriptVersion": {"id": "v1"}, "exceptions": []},
+        {
+            "at": 7,
+            "outcome": "ok",
+            "scriptVersion": {"id": "v1"},
+            "logs": [{"level": "error", "message": ["no", {"a": 1}]}],
+        },
+        {"at": 7, "outcome": "ok", "scriptVersion": {"id": "v1"}, "logs": [{"level": "log", "message": ["fine"]}]},
+        {"at": 8, "outcome": "exception", "scriptVersion": {"id": "v2"}, "exceptions": [boom]},
+        {"at": 8, "outcome": "canceled", "scriptVersion": {"id": "v1"}},
+        {"at": 2, "outcome": "exception", "scriptVersion": {"id": "v1"}, "exceptions": [boom]},
+        {"at": 8, "outcome": "exception", "exceptions": None, "logs": None},
+    ]
+    server.will(answer({"now": 9, "events": events}))
+    logs = RouterLogs(server.url, "fm5", clock=WorldClock(NOW))
+    assert logs.errors("v1", 5.0) == (
+        ("TypeError: x is not a function", 2),
+        ('no {"a":1}', 1),
+        ("outcome exceededCpu", 1),
+    )
+
+
+# --- a real twin, real visitors -------------------------------------------------------------------------------------
+
+CODE = """
+export default {
+  fetch(request) {
+    const path = new URL(request.url).pathname;
+    if (path === "/boom") throw new Error("boom of the contract");
+    return new Response("hello", { status: path === "/bad" ? 500 : 200 });
+  },
+};
+"""
+
+
+def visit(twin: TwinStatus, host: str, path: str, **headers: str) -> int:
+    request = urllib.request.Request(f"{twin.ingress_url}{path}", headers={"Host": host, **headers})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def test_the_real_router_counts_what_visitors_got(twin: TwinStatus) -> None:
+    """Every answer once, errors by status and by exception, our own probes not; the words of the exception too."""
+    script = "contract-traffic"
+    assert twin.api_token_file is not None
+    token = Path(twin.api_token_file).read_text(encoding="ascii").strip()
+    form, kind = multipart({"main_module": "i.js", "compatibility_date": "2026-10-01"}, {"i.js": CODE})
+    upload = urllib.request.Request(
+        f"{twin.api_base_url}/accounts/{twin.account_id}/workers/scripts/{script}",
+        data=form,
+        method="PUT",
+        headers={"Authorization": f"Bearer {token}", "Content-Type": kind},
+    )
+    with urllib.request.urlopen(upload, timeout=30) as response:
+        assert response.status == 200
+    begun = int(time.time())
+    paths = ["/"] * 12 + ["/bad"] * 3 + ["/boom"] * 2
+    statuses = [visit(twin, f"{script}.localhost", path) for path in paths]
+    assert sorted(set(statuses)) == [200, 500]
+    visit(twin, f"{script}.localhost", "/bad", **{"x-backout-probe": "1"})
+    ended = int(time.time()) + 1
+    source = RouterTraffic(f"{twin.ingress_url}/twin/v1", script, lambda: token)
+    page = until(
+        lambda: p if (p := source.read(begun, ended + 1)).complete_until >= ended else None, 10, "final counts"
+    )
+    assert total(page.counts) == (17, 5)
+    assert sum(sum(counts.latency.values()) for counts in page.counts) == 17
+    version = page.counts[0].version
+    assert {counts.version for counts in page.counts} == {version}
+    logs = RouterLogs(f"{twin.ingress_url}/twin/v1", script, lambda: token)
+    found = until(lambda: logs.errors(version, begun - 1), 10, "the exceptions")
+    assert found[0] == ("Error: boom of the contract", 2)
