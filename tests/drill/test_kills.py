@@ -1,0 +1,75 @@
+"""The real program killed with -9 at random moments, then typed again: right version, one activation, one report."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backout.model.incident import RunState
+from backout.model.plan import PlanKind
+
+if TYPE_CHECKING:
+    from drillbook import Drillbook, Trial
+
+FULL = os.environ.get("BACKOUT_PROOF") == "full"
+COMMANDS = {
+    "rollback": ("rollback", "-m", "it fails", "--confirm", "production", "--json"),
+    "guard": ("guard", "--json"),
+}
+
+
+def is_done(trial: Trial) -> bool:
+    """Whether the journal holds a finished rollback."""
+    newest = next(iter(trial.tools().runs.runs("production")), None)
+    return newest is not None and newest.plan.kind is PlanKind.ROLLBACK and newest.state is RunState.DONE
+
+
+def check(trial: Trial, bad_deployment: str) -> None:
+    """The good version is live by exactly one activation since the bad deployment, told in exactly one report."""
+    tools = trial.tools()
+    history = tools.deployments.history()
+    since = [d for d in history[: next(i for i, d in enumerate(history) if d.id == bad_deployment)]]
+    assert history[0].sole == trial.book.good
+    assert [d.message.startswith("[backout rollback-") for d in since] == [True]
+    assert len(trial.reports()) == 1
+    runs = [run for run in tools.runs.runs("production") if run.plan.kind is PlanKind.ROLLBACK]
+    assert [run.state for run in runs] == [RunState.DONE]
+    verified = tools.runs.result(runs[0].id, "verify")
+    assert isinstance(verified, dict)
+    assert verified["verified"] is True, verified["criteria"]
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_killed_at_random_moments_and_typed_again(drillbook: Drillbook, command: str) -> None:
+    """Kill -9 somewhere in the whole course of the command; the same command again ends it as if nothing had been."""
+    rounds = 25 if FULL else 2
+    chance = random.Random(f"{command} {rounds}")  # noqa: S311 - moments, no secret
+    undisturbed = drillbook.trial()
+    bad = undisturbed.make_live(drillbook.bad)
+    began = time.monotonic()
+    first = undisturbed.run(*COMMANDS[command])
+    whole_s = time.monotonic() - began
+    assert first.code == (1 if command == "guard" else 0), first.err
+    check(undisturbed, bad.id)
+    killed_inside = 0
+    for _ in range(rounds):
+        trial = drillbook.trial()
+        bad = trial.make_live(drillbook.bad)
+        process = trial.start(*COMMANDS[command])
+        try:
+            process.communicate(timeout=chance.uniform(0.0, whole_s))
+        except Exception:  # noqa: BLE001 - the time-out is the point
+            process.kill()
+            process.communicate()
+            killed_inside += 1
+        if not is_done(trial):
+            ended = trial.run(*COMMANDS[command])
+            assert ended.code == (1 if command == "guard" else 0), ended.err
+        check(trial, bad.id)
+    assert killed_inside > 0

@@ -1,0 +1,138 @@
+"""A stage for drills with the real program: `backout` as a process, the twin, the real wrangler's uploads."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backout.config import Environment, load
+from backout.journal.sqlite import SqliteJournal
+from backout.providers.clock import SystemClock
+from backout.twin.stage import Pace, Stage
+from backout.wiring import toolbox
+
+if TYPE_CHECKING:
+    from backout.model.deployment import Deployment
+    from backout.runbook.toolbox import Toolbox
+
+PROGRAM = Path(sys.executable).with_name("backout")
+
+
+@dataclass
+class Result:
+    """How one call of the program ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The last JSON line of stdout."""
+        parsed: dict[str, Any] = json.loads(self.out.strip().splitlines()[-1])
+        return parsed
+
+
+@dataclass
+class Drillbook:
+    """The stage, the two versions on it, and trials with a journal of their own each."""
+
+    directory: Path
+    stage: Stage = field(init=False)
+    good: str = ""
+    bad: str = ""
+    trials: int = 0
+
+    def __post_init__(self) -> None:
+        """Lay out the folder."""
+        self.stage = Stage(self.directory / "stage", Pace(watch_s=25, error_rate_for_s=8, quiet_s=2))
+
+    def open(self) -> None:
+        """Start the twin and upload both versions; the good one is live in the end."""
+        self.stage.set_up()
+        text = self.stage.config_file.read_text(encoding="utf-8")
+        self.stage.config_file.write_text(text.replace("below = 0.01", "below = 0.05"), encoding="utf-8")
+        self.bad = self.stage.deploy("throws-on-one-route")
+        self.good = self.stage.deploy("good")
+
+    def prove_good(self) -> None:
+        """Have guard mark the good version stable, in the journal that every trial starts from."""
+        ended = self.run("guard", "--early", "--json")
+        assert ended.code == 0, ended.err
+        assert ended.json["action"] == "stable"
+
+    def trial(self) -> Trial:
+        """Return a trial with a copy of that journal; nothing of earlier trials is known in it."""
+        self.trials += 1
+        folder = self.directory / f"trial-{self.trials}"
+        folder.mkdir()
+        source = SqliteJournal(self.stage.directory / "journal.sqlite", SystemClock())
+        source.close()
+        shutil.copy(self.stage.directory / "journal.sqlite", folder / "journal.sqlite")
+        wal = self.stage.directory / "journal.sqlite-wal"
+        if wal.exists():
+            shutil.copy(wal, folder / "journal.sqlite-wal")
+        text = self.stage.config_file.read_text(encoding="utf-8")
+        for name in ("twin/api-token", "database-url"):
+            text = text.replace(f'"{name}"', f'"{self.stage.directory / name}"')
+        (folder / "backout.toml").write_text(text, encoding="utf-8")
+        return Trial(self, folder)
+
+    def run(self, *args: str, config: Path | None = None, timeout_s: float = 90) -> Result:
+        """Run the program to its end."""
+        done = subprocess.run(
+            self.argv(*args, config=config), capture_output=True, text=True, timeout=timeout_s, check=False, env=ENV
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def argv(self, *args: str, config: Path | None = None) -> list[str]:
+        """Return the command line."""
+        return [str(PROGRAM), *args, "--config", str(config or self.stage.config_file), "-e", "production"]
+
+
+ENV = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "COLUMNS": "100"}
+
+
+@dataclass
+class Trial:
+    """One trial: its own journal and reports on the common stage."""
+
+    book: Drillbook
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        """Its backout.toml."""
+        return self.folder / "backout.toml"
+
+    def tools(self) -> Toolbox:
+        """Return the tools of this trial, in this process."""
+        return toolbox(load(Environment({}), start=self.folder, path=self.config, environment="production"))
+
+    def make_live(self, version: str) -> Deployment:
+        """Make a version live from outside, as a colleague's push would."""
+        return self.tools().deployments.activate(version, message="pushed")
+
+    def run(self, *args: str, timeout_s: float = 90) -> Result:
+        """Run the program to its end."""
+        return self.book.run(*args, config=self.config, timeout_s=timeout_s)
+
+    def start(self, *args: str) -> subprocess.Popen[str]:
+        """Start the program."""
+        return subprocess.Popen(
+            self.book.argv(*args, config=self.config),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=ENV,
+        )
+
+    def reports(self) -> list[Path]:
+        """Return the incident files."""
+        return sorted((self.folder / "incidents").glob("*.md"))
