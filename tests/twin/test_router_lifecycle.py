@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -87,12 +88,39 @@ def test_remove_stops_everything_and_forgets(tmp_path: Path) -> None:
             await it.deploy(fetch_module("return new Response('1');"))
             await it.deploy(fetch_module("return new Response('2');"))
             await it.get()
+            pids = tuple(it.plane.pids.values())
+            assert len(pids) == 2
             await it.plane.remove("shop")
+            assert [pid for pid in pids if _runs(pid)] == []
             assert (it.plane.pids, it.plane.counts("shop", 0)) == ({}, ())
             assert (await it.get())[0] == 404
             await it.plane.remove("shop")
 
     asyncio.run(run())
+
+
+def test_close_ends_what_is_still_draining(tmp_path: Path) -> None:
+    """Closing waits a second at most for answers under way and leaves no process, drained ones included."""
+    pids: list[int] = []
+
+    async def run() -> None:
+        async with lab(tmp_path) as it:
+            await it.deploy(fetch_module("await scheduler.wait(60000); return new Response('old');"))
+            _, writer = await asyncio.open_connection("127.0.0.1", it.port)
+            writer.write(b"GET / HTTP/1.1\r\nHost: shop.localhost\r\n\r\n")
+            await until(lambda: it.plane.inflight("shop") == 1, what="the request to be under way")
+            await it.deploy(fetch_module("return new Response('new');"))
+            await it.deploy(fetch_module("return new Response('newest');"))
+            pids.extend(it.plane.pids.values())
+            assert len(pids) == 3
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    began = time.monotonic()
+    asyncio.run(run())
+    assert time.monotonic() - began < 15.0
+    assert [pid for pid in pids if _runs(pid)] == []
 
 
 def test_a_crashed_worker_is_restarted_and_told(tmp_path: Path) -> None:

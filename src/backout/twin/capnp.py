@@ -73,6 +73,7 @@ class Surroundings:
         newest_date: the newest compatibility date that this workerd knows ("2026-11-17"); later ones are cut to it.
         r2: bucket name to the address of its gateway. hyperdrive: Hyperdrive id to its target.
         email: "host:port" of the outbox, which takes JSON by `POST /send`, or None.
+        all_events: whether the tail worker sends every event from the start, not only the troubled ones.
     """
 
     socket: str
@@ -83,6 +84,7 @@ class Surroundings:
     r2: Mapping[str, str] = field(default_factory=dict)
     hyperdrive: Mapping[str, HyperdriveTarget] = field(default_factory=dict)
     email: str | None = None
+    all_events: bool = False
 
 
 def quote(text: str) -> str:
@@ -160,7 +162,8 @@ def render(version: WorkerVersion, around: Surroundings) -> str:
             '  modules = [(name = "tail.js", esModule = embed "tail.js")],',
             f"  compatibilityDate = {quote(around.newest_date)},",
             '  bindings = [(name = "HUB", service = "hub-tail"),',
-            f'    (name = "SCRIPT", text = {quote(version.script)}), (name = "VERSION", text = {quote(version.id)})],',
+            f'    (name = "SCRIPT", text = {quote(version.script)}), (name = "VERSION", text = {quote(version.id)}),',
+            f'    (name = "ALL", text = "{int(around.all_events)}")],',
             ");",
             "",
         )

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
 import random
 import secrets
 import shutil
-import tempfile
 import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 from urllib.parse import urlsplit
 
@@ -23,29 +18,27 @@ from backout.twin import assets
 from backout.twin.capnp import Surroundings
 from backout.twin.counts import CountBook
 from backout.twin.faults import FaultKind
+from backout.twin.fleet import Fleet, Reactions
 from backout.twin.hub import Hub
-from backout.twin.instances import Instance
 from backout.twin.proxy import Proxy, answer_of
-from backout.twin.router import Split, choose, script_of_host
+from backout.twin.router import choose, script_of_host
+from backout.twin.runtime import RuntimeFolder
 from backout.twin.tail import Exchange, Tail, TailSession, parse_filters
 from backout.twin.workerd import Workerd, find_workerd, newest_compatibility_date
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from pathlib import Path
 
     from backout.twin.capnp import HyperdriveTarget
     from backout.twin.counts import Row
     from backout.twin.faults import Fault, Faults
+    from backout.twin.instances import Instance
     from backout.twin.worker import WorkerVersion
 
 _LOG = logging.getLogger(__name__)
-_RUNTIME_FILE = "runtime"
-_RUNTIME_PREFIX = "backout-twin-"
-_SPARE_S = 60.0
-_SPARES = 4
-_TEND_S = 1.0
 _LONGEST_WAIT_S = 60.0
-_LONGEST_BASE = 60
+_EXPIRE_EVERY_S = 0.5
 _Wire = TypeVar("_Wire")
 
 
@@ -64,14 +57,6 @@ class Services(Protocol):
     def hyperdrive(self, hyperdrive_id: str) -> HyperdriveTarget:
         """Return the target of a Hyperdrive binding."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Live:
-    """One script's routing entry; replaced as a whole, so that a request sees the old one or the new one."""
-
-    split: Split
-    instances: dict[str, Instance]
 
 
 class LocalDataPlane:
@@ -103,11 +88,8 @@ class LocalDataPlane:
         self._random = random_source or random.SystemRandom()
         self._secret = secrets.token_hex(16)
         self._serial = 0
-        self._live: dict[str, _Live] = {}
-        self._previous: dict[str, dict[str, Instance]] = {}
-        self._spares: dict[str, Instance] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._fleet = Fleet(self._make, Reactions(on_crash=self._on_crash, on_ready=self._on_ready))
         self._started = False
 
     # --- life --------------------------------------------------------------------------------------------------
@@ -117,15 +99,20 @@ class LocalDataPlane:
         self._binary = find_workerd(self._binary_hint, start=self._directory.resolve())
         self._newest_date = await newest_compatibility_date(self._binary)
         self._directory.mkdir(parents=True, exist_ok=True)
-        self._runtime = self._fresh_runtime()
+        self._runtime = RuntimeFolder(self._directory)
         shutil.rmtree(self._directory / "versions", ignore_errors=True)
         self._counts = CountBook(self._directory / "counts.sqlite")
         self._tail = Tail(on_amended=self._amend, on_demand=self._demand, draw=self._random.random)
         self._proxy = Proxy(self._counts, self._tail)
-        self._hub = Hub(str(self._runtime / "hub"), self._secret, self._tail, self)
+        self._hub = Hub(self._runtime.socket("hub"), self._secret, self._tail, self)
         await self._hub.start()
         self._faults.on_change(self._crash_as_ordered)
-        for forever in (self._counts.flush_forever(), self._proxy.watch_forever(), self._tend_forever()):
+        for forever in (
+            self._counts.flush_forever(),
+            self._proxy.watch_forever(),
+            self._fleet.tend_forever(),
+            self._expire_faults_forever(),
+        ):
             self._spawn(forever)
         self._started = True
 
@@ -135,124 +122,61 @@ class LocalDataPlane:
             return
         self._started = False
         self._tail.close_all()
-        instances = {*self._all_instances()}
-        self._live.clear()
-        self._previous.clear()
-        self._spares.clear()
-        await asyncio.gather(*(instance.retire(1.0) for instance in instances))
+        await self._fleet.close()
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._hub.stop()
         self._counts.close()
-        shutil.rmtree(self._runtime, ignore_errors=True)
-        (self._directory / _RUNTIME_FILE).unlink(missing_ok=True)
+        self._runtime.remove()
 
     @property
     def pids(self) -> dict[str, int]:
-        """Process ids by "script version" of what runs now."""
-        return {f"{i.version.script} {i.version.id}": i.pid for i in self._all_instances() if i.pid is not None}
+        """Process ids by "script version" of what runs now, those being drained too."""
+        return {f"{i.version.script} {i.version.id}": i.pid for i in self._fleet.instances() if i.pid is not None}
 
     def inflight(self, script: str) -> int:
-        """Return how many requests the versions of a script answer right now, those being drained left out."""
-        return sum(instance.inflight for instance in self._all_instances() if instance.version.script == script)
+        """Return how many requests the versions of a script answer right now."""
+        return sum(instance.inflight for instance in self._fleet.instances(script))
 
     def crashes(self, script: str) -> int:
         """Return how often the running versions of a script crashed."""
-        return sum(instance.crashes for instance in self._all_instances() if instance.version.script == script)
+        return sum(instance.crashes for instance in self._fleet.instances(script))
 
     # --- versions ----------------------------------------------------------------------------------------------
 
     async def validate(self, version: WorkerVersion) -> int:
         """Start the version and keep it warm for a while; the start-up time in milliseconds. Raises StartupError."""
-        instance = self._find(version.id)
-        if instance is None:
-            instance = await self._run(version)
-            self._spares[version.id] = instance
-        return instance.startup_ms
+        return await self._fleet.validate(version)
 
     async def activate(self, script: str, shares: tuple[tuple[WorkerVersion, float], ...]) -> None:
         """Make exactly these versions live; see `DataPlane.activate`. Raises StartupError, nothing has changed then."""
-        async with self._locks.setdefault(script, asyncio.Lock()):
-            instances = await self._ensure(tuple(version for version, _ in shares))
-            ordered = sorted(shares, key=lambda share: share[0].created_at)
-            split = Split(script, tuple((version.id, percentage) for version, percentage in ordered))
-            before = self._live.get(script)
-            self._live[script] = _Live(split, instances)
-            for version_id in instances:
-                self._spares.pop(version_id, None)
-            if before is not None and before.instances.keys() != instances.keys():
-                leaving = self._previous.get(script, {})
-                self._previous[script] = before.instances
-                kept = before.instances.keys() | instances.keys()
-                for version_id, instance in leaving.items():
-                    if version_id not in kept:
-                        self._spawn(instance.retire())
+        await self._fleet.activate(script, shares)
         self._crash_as_ordered()
 
     async def remove(self, script: str) -> None:
-        """Stop everything of this script and forget its counts; unknown names are fine."""
-        async with self._locks.setdefault(script, asyncio.Lock()):
-            live = self._live.pop(script, None)
-            gone = dict(self._previous.pop(script, {}))
-            gone.update(live.instances if live else {})
-            for version_id in [i for i, spare in self._spares.items() if spare.version.script == script]:
-                gone[version_id] = self._spares.pop(version_id)
-            for session in self._tail.sessions:
-                if session.script == script:
-                    self._tail.close(session.id)
-            await asyncio.gather(*(instance.retire() for instance in gone.values()))
-            self._counts.forget(script)
-
-    async def _ensure(self, versions: tuple[WorkerVersion, ...]) -> dict[str, Instance]:
-        """Return a running instance of each version; when one does not start, those started here are stopped again."""
-        instances: dict[str, Instance] = {}
-        fresh: list[Instance] = []
-        try:
-            for version in versions:
-                instance = self._find(version.id)
-                if instance is None:
-                    instance = await self._run(version)
-                    fresh.append(instance)
-                instance.used_at = time.monotonic()  # so that it is not stopped as a spare before it is live
-                instances[version.id] = instance
-        except BaseException:
-            await asyncio.gather(*(instance.retire(0.0) for instance in fresh))
-            raise
-        return instances
-
-    async def _run(self, version: WorkerVersion) -> Instance:
-        instance = Instance(version, lambda: self._make(version), on_crash=self._on_crash, on_ready=self._on_ready)
-        try:
-            await instance.start()
-        except BaseException:
-            await instance.retire(0.0)
-            raise
-        await self._greet(instance)
-        return instance
+        """Stop everything of this script, close its tails and forget its counts; unknown names are fine."""
+        for session in self._tail.sessions:
+            if session.script == script:
+                self._tail.close(session.id)
+        await self._fleet.remove(script)
+        self._counts.forget(script)
 
     def _make(self, version: WorkerVersion) -> Workerd:
         self._serial += 1
-        name = f"{self._serial:x}"  # short, because a socket's path holds 107 bytes at most
+        name = f"{self._serial:x}"
         around = Surroundings(
-            socket=str(self._runtime / f"{name}.s"),
-            control_socket=str(self._runtime / f"{name}.c"),
-            hub_socket=str(self._runtime / "hub"),
+            socket=self._runtime.socket(f"{name}.s"),
+            control_socket=self._runtime.socket(f"{name}.c"),
+            hub_socket=self._runtime.socket("hub"),
             hub_secret=self._secret,
             newest_date=self._newest_date,
             r2=self._wired(version, "r2_bucket", lambda services, value: services.r2_gateway_address(value)),
             hyperdrive=self._wired(version, "hyperdrive", lambda services, value: services.hyperdrive(value)),
             email=None if self._services is None else urlsplit(self._services.email_api_url).netloc,
+            all_events=self._tail.wanted(version.script),
         )
         return Workerd(version, self._binary, self._directory / "versions" / f"{name}-{version.id}", around)
-
-    def _find(self, version_id: str) -> Instance | None:
-        return next((i for i in self._all_instances() if i.version.id == version_id), None)
-
-    def _all_instances(self) -> tuple[Instance, ...]:
-        live = (instance for entry in self._live.values() for instance in entry.instances.values())
-        previous = (instance for entry in self._previous.values() for instance in entry.values())
-        return tuple(dict.fromkeys((*live, *previous, *self._spares.values())))
 
     def _wired(self, version: WorkerVersion, kind: str, ask: Callable[[Services, str], _Wire]) -> dict[str, _Wire]:
         if self._services is None:
@@ -266,10 +190,6 @@ class LocalDataPlane:
                     _LOG.warning("%s, binding %s: %s", version.script, binding.name, error)
         return found
 
-    async def _greet(self, instance: Instance) -> None:
-        if self._tail.wanted(instance.version.script):
-            await instance.want_all_events(True)
-
     def _on_crash(self, instance: Instance, code: int) -> None:
         version = instance.version
         what = f"the process ended with code {code}" if code >= 0 else f"the process was ended by signal {-code}"
@@ -278,27 +198,21 @@ class LocalDataPlane:
         self._tail.tell_crash(version.script, version.id, instance.crash, f"{why}: {what}")
 
     def _on_ready(self, instance: Instance) -> None:
-        self._spawn(self._greet(instance))
+        if self._tail.wanted(instance.version.script):  # a tail may have been opened while it started
+            self._spawn(instance.want_all_events(True))
         self._crash_as_ordered()
 
     def _crash_as_ordered(self) -> None:
         """Kill what a worker-crash fault is aimed at; called on every change of faults and after every restart."""
-        for script, live in self._live.items():
-            for version_id, instance in live.instances.items():
-                if self._faults.active(FaultKind.WORKER_CRASH, script, version_id):
-                    instance.kill()
+        for instance in self._fleet.live_instances():
+            if self._faults.active(FaultKind.WORKER_CRASH, instance.version.script, instance.version.id):
+                instance.kill()
 
-    async def _tend_forever(self) -> None:
-        """Stop versions that were started to be validated and did not become live."""
+    async def _expire_faults_forever(self) -> None:
+        """Tell whoever acts on faults when one's time is over."""
         while True:
-            await asyncio.sleep(_TEND_S)
+            await asyncio.sleep(_EXPIRE_EVERY_S)
             self._faults.expire()
-            by_age = sorted(self._spares.items(), key=lambda item: item[1].used_at)
-            too_many = max(0, len(by_age) - _SPARES)
-            for number, (version_id, instance) in enumerate(by_age):
-                if number < too_many or time.monotonic() - instance.used_at > _SPARE_S:
-                    del self._spares[version_id]
-                    self._spawn(instance.retire())
 
     # --- requests ----------------------------------------------------------------------------------------------
 
@@ -311,7 +225,7 @@ class LocalDataPlane:
 
     async def to_worker(self, request: web.Request, script: str) -> web.StreamResponse:
         """Answer as the Worker `script` does: its assets, else the version that the split gives."""
-        live = self._live.get(script)
+        live = self._fleet.live(script)
         if live is None:
             return web.Response(status=404, text=f"no worker {script!r} is deployed here\n")
         instance = live.instances[choose(live.split, request.headers, self._random)]
@@ -329,7 +243,7 @@ class LocalDataPlane:
 
     async def to_assets(self, request: web.Request, version: str) -> web.StreamResponse:
         """Answer what a Worker asks of its ASSETS binding."""
-        instance = self._find(version)
+        instance = self._fleet.find(version)
         hit = None if instance is None else _asset(request, instance.version, alone=True)
         return hit or web.Response(status=404, text="Not Found\n")
 
@@ -394,9 +308,8 @@ class LocalDataPlane:
             self._counts.amend(answer_of(exchange), exchange.second)
 
     def _demand(self, script: str, wanted: bool) -> None:
-        for instance in self._all_instances():
-            if instance.version.script == script:
-                self._spawn(instance.want_all_events(wanted))
+        for instance in self._fleet.instances(script):
+            self._spawn(instance.want_all_events(wanted))
 
     # --- small things ------------------------------------------------------------------------------------------
 
@@ -404,19 +317,6 @@ class LocalDataPlane:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    def _fresh_runtime(self) -> Path:
-        """Make the short private folder of sockets, and remove the one that a killed twin left."""
-        note = self._directory / _RUNTIME_FILE
-        with contextlib.suppress(FileNotFoundError):
-            left = Path(note.read_text(encoding="utf-8"))
-            if left.name.startswith(_RUNTIME_PREFIX) and left.is_dir() and left.stat().st_uid == os.getuid():
-                shutil.rmtree(left, ignore_errors=True)
-        base = tempfile.gettempdir()
-        base = base if len(base) <= _LONGEST_BASE else "/tmp"  # noqa: S108 - mkdtemp makes it private
-        runtime = Path(tempfile.mkdtemp(prefix=_RUNTIME_PREFIX, dir=base))
-        note.write_text(str(runtime), encoding="utf-8")
-        return runtime
 
 
 def _asset(request: web.Request, version: WorkerVersion, *, alone: bool) -> web.StreamResponse | None:

@@ -23,6 +23,7 @@ _FIRST_BACKOFF_S = 0.1
 _LONGEST_BACKOFF_S = 5.0
 _STEADY_S = 10.0
 _CRASH_NEWS_S = 0.2
+_BREAK_S = 1.0
 _LONGEST_HEADER_BYTES = 128 * 1024  # as Cloudflare allows for all response headers together
 _KEEPALIVE_S = 3.0  # workerd closes an idle connection after 5 s; a POST sent just then would be lost
 _OUT_OF_MEMORY = "heap out of memory"
@@ -68,6 +69,7 @@ class Instance:
         self._idle = asyncio.Event()
         self._idle.set()
         self._crashed = asyncio.Event()
+        self._answers = asyncio.Event()
 
     @property
     def pid(self) -> int | None:
@@ -103,7 +105,15 @@ class Instance:
         if self._supervisor is not None:
             self._supervisor.cancel()
             await asyncio.gather(self._supervisor, return_exceptions=True)
-        await self._dispose(gently=True)
+        if self.inflight == 0:
+            await self._end_process(gently=True)
+        else:  # what is still under way is cut short
+            self.crash = "unknown"
+            self._crashed.set()
+            await self._end_process(gently=False)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), _BREAK_S)
+        await self._close_pool()
 
     def kill(self) -> None:
         """Kill the process as a crash would; the supervisor restarts it."""
@@ -118,6 +128,11 @@ class Instance:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._crashed.wait(), _CRASH_NEWS_S)
         return self.crash
+
+    async def recovered(self, timeout_s: float) -> None:
+        """Return when the process answers, after `timeout_s` at the latest; at once where it did not crash."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._answers.wait(), timeout_s)
 
     def enter(self) -> None:
         """Note that a request begins; `leave` must follow."""
@@ -155,17 +170,23 @@ class Instance:
             max_line_size=_LONGEST_HEADER_BYTES,
             max_field_size=_LONGEST_HEADER_BYTES,
         )
+        # aiohttp would send a GET again when its connection breaks, and user code would run twice; there is no public
+        # way to say no. What a retry is for, an idle connection closed by the other side, `_KEEPALIVE_S` excludes.
+        self._session._retry_connection = False  # noqa: SLF001
         self.crash = ""
         self._crashed.clear()
+        self._answers.set()
         return startup_ms
 
-    async def _dispose(self, *, gently: bool) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+    async def _end_process(self, *, gently: bool) -> None:
         if self._process is not None:
             await (self._process.stop() if gently else self._process.kill())
             self._process.clean()
+
+    async def _close_pool(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
     async def _supervise(self) -> None:
         backoff_s = _FIRST_BACKOFF_S
@@ -175,8 +196,10 @@ class Instance:
             self.crashes += 1
             self.crash = crash_outcome(code, self._process.output)
             self._crashed.set()
+            self._answers.clear()
             self._on_crash(self, code)
-            await self._dispose(gently=False)
+            self._process.clean()
+            await self._close_pool()
             if time.monotonic() - began > _STEADY_S:
                 backoff_s = _FIRST_BACKOFF_S
             backoff_s = await self._relaunch(backoff_s)

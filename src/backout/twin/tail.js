@@ -1,6 +1,6 @@
 // The tail worker of every version: it batches for 20 ms, then sends events as lines of JSON to the twin's hub.
 // While nobody tails, only events that tell of trouble leave the process; POST /all/1 and /all/0 switch that.
-let all = false;
+let switched; // by a request; until then the configuration's ALL holds
 let buffer = [];
 let flushing = false;
 
@@ -30,10 +30,11 @@ async function flush(env) {
 export default {
   fetch(request) {
     const path = new URL(request.url).pathname;
-    if (path.startsWith("/all/")) all = path === "/all/1";
+    if (path.startsWith("/all/")) switched = path === "/all/1";
     return new Response(null, { status: 204 });
   },
   async tail(events, env, ctx) {
+    const all = switched ?? env.ALL === "1";
     for (const event of events) {
       if (all || trouble(event)) {
         buffer.push(JSON.stringify({ ...event, scriptName: env.SCRIPT, scriptVersion: { id: env.VERSION } }));
