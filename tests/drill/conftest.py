@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from drillbook import Drillbook
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ def check(trial: Trial, bad_deployment: str) -> None:
     """The good version is live by exactly one activation since the bad deployment, told in exactly one report."""
     tools = trial.tools()
     history = tools.deployments.history()
-    since = [d for d in history[: next(i for i, d in enumerate(history) if d.id == bad_deployment)]]
+    since = list(history[: next(i for i, d in enumerate(history) if d.id == bad_deployment)])
     assert history[0].sole == trial.book.good
     assert [d.message.startswith("[backout rollback-") for d in since] == [True]
     assert len(trial.reports()) == 1

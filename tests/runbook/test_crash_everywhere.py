@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from line import Story, roll_back, watch
 
 from backout.model.deployment import Mark
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
+
+from line import Story, roll_back, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +71,7 @@ def check_end(story: Story, *, guarded: bool) -> None:
     assert bool(rollbacks[0].plan.cause) is guarded
     marks = [mark for mark in tools.marks.marks("production") if mark.mark is Mark.QUARANTINED]
     assert [mark.version for mark in marks] == [story.bad.id]
-    starts = [e for e in tools.journal.events(run=rollbacks[0].id, kind="step.ok")]
+    starts = list(tools.journal.events(run=rollbacks[0].id, kind="step.ok"))
     assert [event.step for event in starts] == list(range(len(rollbacks[0].plan.steps)))
 
 
