@@ -127,6 +127,7 @@ def _probe(make: Callable[..., HealthCheck], config: Config, settings: Health) -
         headers=config.health_headers(),
         script=config.environment.platform.script,
         format=settings.format,
+        names=tuple(config.environment.services),
     )
 
 
