@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fm5_app import FM5, App
-
 from backout.twin import lifecycle, wrangler
 from backout.twin.migrate import apply_migrations, apply_script
+
+from fm5_app import FM5, App
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

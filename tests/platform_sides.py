@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from twin_harness import ACCOUNT, TOKEN, Api
-
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.deployments import CloudflareDeployments
 from backout.providers.cloudflare.secrets import CloudflareSecrets
 from backout.providers.cloudflare.versions import CloudflareVersions
 from backout.providers.memory import World
+
+from twin_harness import ACCOUNT, TOKEN, Api
 
 if TYPE_CHECKING:
     from backout.ports import Deployments, Secrets, Versions

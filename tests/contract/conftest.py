@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from platform_sides import MemorySide, Side, TwinSide
-from twin_harness import running_api
 
 from backout.twin import lifecycle
+
+from platform_sides import MemorySide, Side, TwinSide
+from twin_harness import running_api
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from scripted_server import answer, drip, hang, raw_answer, refused_url, reset, scripted_server
 
 from backout.errors import (
     AuthError,
@@ -32,6 +31,7 @@ from backout.providers.memory import WorldClock
 from backout.providers.retry import Retry
 
 from polling import until
+from scripted_server import answer, drip, hang, raw_answer, refused_url, reset, scripted_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,19 +7,20 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from scripted_server import answer, drip, hang, raw_answer, refused_url, reset, scripted_server
 
 from backout.errors import ConfigError
 from backout.model.signals import HealthReport, Reach, ServiceState
 from backout.providers.health.probe import HealthProbe, is_allowed
 from backout.providers.memory import World, WorldClock
 
+from scripted_server import answer, drip, hang, raw_answer, refused_url, reset, scripted_server
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from scripted_server import ScriptedServer, Step
-
     from backout.ports import HealthCheck
+
+    from scripted_server import ScriptedServer, Step
 
 OK, DOWN, UNKNOWN = ServiceState.OK, ServiceState.DOWN, ServiceState.UNKNOWN
 VERSION = "fbcb7d21-5bbd-417c-9adf-0184c5655823"

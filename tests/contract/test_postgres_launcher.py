@@ -17,6 +17,7 @@ from backout.providers.child import is_running
 from backout.providers.postgres.binaries import Binaries, find_binaries
 from backout.providers.postgres.launcher import PostgresServer
 from backout.providers.postgres.template import run_tool, system_identifier
+
 from polling import until
 
 if TYPE_CHECKING:

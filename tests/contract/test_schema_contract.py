@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import psycopg
 import pytest
-from scripted_server import hang, refused_url, scripted_server
 
 from backout.errors import AuthError, BackoutError, ProviderUnavailable
 from backout.model.schema import AppliedMigration
@@ -15,6 +14,8 @@ from backout.providers.memory import World, WorldClock
 from backout.providers.postgres.binaries import find_binaries
 from backout.providers.postgres.launcher import PostgresServer
 from backout.providers.postgres.schema import PrismaHistory, libpq_url
+
+from scripted_server import hang, refused_url, scripted_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from scripted_server import answer, hang, raw_answer, refused_url, scripted_server
-from twin_harness import multipart
 
 from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
 from backout.model.signals import Counts, total
@@ -22,14 +20,16 @@ from backout.providers.router.logs import RouterLogs
 from backout.providers.router.traffic import RouterTraffic
 
 from polling import until
+from scripted_server import answer, hang, raw_answer, refused_url, scripted_server
+from twin_harness import multipart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scripted_server import ScriptedServer
-
     from backout.ports import Traffic
     from backout.twin.lifecycle import TwinStatus
+
+    from scripted_server import ScriptedServer
 
 TOKEN = "canary-router-token"
 NOW = 1_800_000_100

@@ -1,4 +1,4 @@
-"""A crash before and after every port call and every journal commit, then a second process: same end, each effect once."""
+"""A crash before and after every port call and every commit, then a second process: same end, each effect once."""
 
 from __future__ import annotations
 

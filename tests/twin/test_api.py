@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+
 from twin_harness import ACCOUNT, Answer, Api, running_api
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
-from dataplane_lab import Lab, fetch_module, lab, until
 
 from backout.twin.counts import GRACE_S, Answer, CountBook, is_error
+
+from dataplane_lab import Lab, fetch_module, lab, until
 
 if TYPE_CHECKING:
     from pathlib import Path

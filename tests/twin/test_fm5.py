@@ -10,11 +10,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fm5_app import FM5, VARIANTS, App, Bindings, bundle, email_provider, serving, start
-
 from backout.config.loading import mistakes_in
 from backout.providers.child import free_ports
 
+from fm5_app import FM5, VARIANTS, App, Bindings, bundle, email_provider, serving, start
 from polling import until
 
 if TYPE_CHECKING:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from fm5_app import FM5, Bindings, EmailProvider, email_provider, serving
 
 from backout.providers.postgres.binaries import find_binaries
 from backout.providers.postgres.launcher import PostgresServer
 from backout.twin.migrate import apply_migrations, apply_script
+
+from fm5_app import FM5, Bindings, EmailProvider, email_provider, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from fm5_app import FM5
 
 from backout.errors import BackoutError, Busy, Refused, UsageError
 from backout.providers.postgres.binaries import find_binaries
 from backout.providers.postgres.launcher import PostgresServer
 from backout.twin.migrate import apply_migrations, apply_script
+
+from fm5_app import FM5
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from fm5_app import VARIANTS
-from fm5_twin import HOST, Fm5Twin, fm5_twin
 
 from backout.twin.traffic import Limits, Traffic
 
+from fm5_app import VARIANTS
+from fm5_twin import HOST, Fm5Twin, fm5_twin
 from polling import until
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from twin_harness import multipart
 
 from backout.errors import BackoutError, UsageError
 from backout.providers.child import is_running
@@ -26,6 +25,7 @@ from backout.twin import lifecycle
 from backout.twin.home import Home, Note, ProcessMark, start_tick
 
 from polling import until
+from twin_harness import multipart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

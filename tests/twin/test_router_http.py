@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import io
 import json
 import time
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
-from dataplane_lab import fetch_module, lab, until
 
 from backout.twin.worker import Binding
+
+from dataplane_lab import fetch_module, lab, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -259,6 +261,23 @@ def test_assets_are_served_before_the_worker(tmp_path: Path) -> None:
             assert (await it.get("/via"))[1] == "a{}"
             async with it.client.post(it.url("/a.css"), headers=it.headers()) as answer:
                 assert await answer.text() == "worker /a.css"
+
+    asyncio.run(run())
+
+
+def test_assets_alone_need_no_worker(tmp_path: Path) -> None:
+    """A version of files only serves them, and its own page for what is missing."""
+
+    async def run() -> None:
+        async with lab(tmp_path) as it:
+            files = {"/index.html": (b"<p>home", "text/html"), "/404.html": (b"<p>lost", "text/html")}
+            version = it.version("", assets=files, assets_config='{"not_found_handling": "404-page"}')
+            version = dataclasses.replace(version, modules=(), main_module="")
+            await it.plane.activate("shop", ((version, 100.0),))
+            assert await it.get("/") == (200, "<p>home")
+            assert await it.get("/nowhere") == (404, "<p>lost")
+            async with it.client.post(it.url("/x"), headers=it.headers()) as answer:
+                assert answer.status == 404
 
     asyncio.run(run())
 

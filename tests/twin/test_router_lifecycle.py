@@ -9,9 +9,9 @@ import signal
 import time
 from pathlib import Path
 
-from dataplane_lab import fetch_module, lab, until
-
 from backout.twin.faults import Fault, FaultKind
+
+from dataplane_lab import fetch_module, lab, until
 
 
 def _runs(pid: int) -> bool:

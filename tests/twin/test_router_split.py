@@ -9,9 +9,10 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from dataplane_lab import fetch_module, lab
 
 from backout.twin.router import Split, choose, parse_overrides, script_of_host
+
+from dataplane_lab import fetch_module, lab
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
-from dataplane_lab import Lab, fetch_module, lab, until
 
 from backout.twin.tail import Event, Exchange, Filters, Tail, parse_filters
+
+from dataplane_lab import Lab, fetch_module, lab, until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiohttp import web
-from dataplane_lab import fetch_module, lab
 
 from backout.errors import UsageError
 from backout.twin.faults import Fault, FaultKind, Faults
 from backout.twin.outbox import Outbox
 from backout.twin.worker import Binding
+
+from dataplane_lab import fetch_module, lab
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from dataplane_lab import ESM, fetch_module, lab
 
 from backout.errors import UsageError
 from backout.twin.worker import Binding, StartupError
 from backout.twin.workerd import find_workerd
 
+from dataplane_lab import ESM, fetch_module, lab
 from polling import until
 
 CANARY = "canary-7f3a"
@@ -29,8 +29,8 @@ def test_start_up_error_carries_workerds_own_text(tmp_path: Path) -> None:
 
     async def run() -> None:
         async with lab(tmp_path) as it:
-            with pytest.raises(StartupError, match=r"(?s)boom 42.*index\.js:1"):
-                await it.plane.validate(it.version("throw new Error('boom 42');"))
+            with pytest.raises(StartupError, match=r"^Uncaught Error: boom 42\n  at index\.js:1:7$"):
+                await it.plane.validate(it.version("throw new Error('boom 42');", flags=("nodejs_compat",)))
             with pytest.raises(StartupError, match="SyntaxError"):
                 await it.plane.validate(it.version("export default {"))
             assert it.plane.pids == {}
