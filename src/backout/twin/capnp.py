@@ -17,6 +17,7 @@ OWN_MODULES = ("tail.js", "email-message.js", "send-email.js")
 """Files of this package that lie beside every configuration."""
 HEAP_MB = 128
 """What one isolate may hold, as on Cloudflare (Workers limits, memory); beyond it V8 ends the process."""
+_ASSETS_ONLY = 'export default { fetch: () => new Response("Not Found", { status: 404 }) };'
 _ESM = "application/javascript+module"
 _IGNORED_MODULES = ("application/source-map",)
 _MODULE_FIELDS: Mapping[str, str] = {
@@ -289,7 +290,9 @@ _RENDERERS: Mapping[str, Callable[[Binding, WorkerVersion, _Services], str]] = {
 
 def _modules(version: WorkerVersion) -> str:
     modules = runnable_modules(version)
-    if modules and modules[0].name == version.main_module and _field(modules[0]) == "commonJsModule":
+    if not modules:
+        return f'modules = [(name = "assets-only.js", esModule = {quote(_ASSETS_ONLY)})]'
+    if modules[0].name == version.main_module and _field(modules[0]) == "commonJsModule":
         return f"serviceWorkerScript = embed {quote(module_file(0))}"
     entries = (
         f"(name = {quote(module.name)}, {_field(module)} = embed {quote(module_file(i))})"

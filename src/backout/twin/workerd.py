@@ -28,6 +28,8 @@ _POLL_S = 0.01
 _TERM_GRACE_S = 5.0
 _OUTPUT_LINES = 200
 _LINE_LIMIT_BYTES = 1 << 20
+_KEPT_CHARACTERS = 4000
+_ADVICE = "so does not need to be specified anymore."
 _PACKAGES = {"x86_64": "workerd-linux-64", "aarch64": "workerd-linux-arm64"}
 
 
@@ -182,7 +184,7 @@ class Workerd:
                 return
             await asyncio.sleep(_POLL_S)
         await asyncio.gather(*self._readers)
-        raise StartupError(self.output or f"workerd ended with code {process.returncode} and said nothing")
+        raise StartupError(_startup_text(self.output) or f"workerd ended with code {process.returncode}")
 
     async def _read(self, stream: asyncio.StreamReader) -> None:
         while True:
@@ -192,7 +194,13 @@ class Workerd:
                 continue
             if not line:
                 return
-            self._output.append(line.decode(errors="replace").rstrip("\n"))
+            self._output.append(line.decode(errors="replace").rstrip("\n")[:_KEPT_CHARACTERS])
+
+
+def _startup_text(output: str) -> str:
+    """Return workerd's text as the edge shows it: without our names of services and folders, without its advice."""
+    lines = (line.removeprefix("service main: ") for line in output.splitlines() if not line.endswith(_ADVICE))
+    return "\n".join(lines).replace("file:///bundle/", "").strip()
 
 
 async def control(socket: str, path: str) -> None:
