@@ -76,8 +76,8 @@ class StoreClient:
         request = S3Request(call.method, host, call.path, call.query, call.headers, payload)
         credentials = S3Credentials(access.access_key_id, access.secret_access_key)
         headers = sign(request, credentials, access.region, time.time())
-        if call.method == "PUT":
-            headers.setdefault("Content-Type", "application/octet-stream")  # else aiohttp picks one after the signature
+        if call.method == "PUT" and not any(name.lower() == "content-type" for name in headers):
+            headers["Content-Type"] = "application/octet-stream"  # else aiohttp picks one after the signature
         if body is not None:
             headers["Content-Length"] = str(size_bytes)
         url = URL(f"{access.endpoint}{request.target}", encoded=True)
