@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 from backout.errors import BackoutError
 from backout.twin.buckets import StoreBuckets
 from backout.twin.faults import FaultKind
-from backout.twin.hyperdrive import HyperdriveTarget
+from backout.twin.hyperdrive import HyperdriveProxy
 from backout.twin.objectstore import ObjectStore
 from backout.twin.outbox import Outbox
 from backout.twin.postgres import TwinPostgres
+from backout.twin.querycache import Policy
 from backout.twin.r2_gateway import R2Gateway
 from backout.twin.storeclient import StoreClient
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.twin.faults import Faults
+    from backout.twin.hyperdrive import HyperdriveTarget
 
 
 _LOG = logging.getLogger(__name__)
@@ -74,6 +76,8 @@ class Services:
         self._store = StoreClient()
         self.buckets = StoreBuckets(self._store, faults)
         self._r2 = R2Gateway(self._store, faults)
+        self._proxies: dict[str, HyperdriveProxy] = {}
+        self._policies: dict[str, Policy] = {}
         self.mail = Outbox(self._directory / "outbox", faults)
         self._broken = _NOTHING_BROKEN
         self._names: tuple[str, ...] = ()
@@ -110,7 +114,9 @@ class Services:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
             self._keeper = None
-        await self._r2.stop()
+        proxies = tuple(self._proxies.values())
+        self._proxies.clear()
+        await asyncio.gather(self._r2.stop(), *(proxy.stop() for proxy in proxies))
         await self._store.stop()
         await asyncio.gather(self.postgres.stop(), self.objectstore.stop(), self.mail.stop())
 
@@ -125,7 +131,7 @@ class Services:
         before, self._broken = self._broken, wanted
         if wanted.database != before.database:
             if wanted.database:
-                await self.postgres.stop()
+                await self.postgres.stop()  # its end cuts the sessions of all proxies as well
             else:
                 await self.postgres.start()
         if (wanted.storage, wanted.allowed) != (before.storage, before.allowed):
@@ -178,10 +184,25 @@ class Services:
         """Return "unix:/path" of the gateway that speaks workerd's R2 protocol for this bucket."""
         return self._r2.address(bucket)
 
-    def hyperdrive(self, _hyperdrive_id: str) -> HyperdriveTarget:
-        """Return the target of a Hyperdrive binding."""
-        to = self.postgres.credentials
-        return HyperdriveTarget(to.host, to.port, to.database, to.user, to.password)
+    def hyperdrive(self, hyperdrive_id: str) -> HyperdriveTarget:
+        """Return the target of a Hyperdrive binding; its proxy is made at the first call. Call it on the event loop."""
+        return self.hyperdrive_proxy(hyperdrive_id).target
+
+    def hyperdrive_proxy(self, hyperdrive_id: str) -> HyperdriveProxy:
+        """Return the proxy itself, with its counts and its cache."""
+        if hyperdrive_id not in self._proxies:
+            to = self.postgres.credentials
+            policy = self._policies.get(hyperdrive_id, Policy())
+            self._proxies[hyperdrive_id] = HyperdriveProxy((to.database, to.user, to.password), self._socket, policy)
+        return self._proxies[hyperdrive_id]
+
+    def set_hyperdrive_policy(self, hyperdrive_id: str, policy: Policy) -> None:
+        """Say how a configuration caches; before its proxy is made, that is before a Worker binds it."""
+        self._policies[hyperdrive_id] = policy
+
+    def _socket(self) -> Path | None:
+        status = self.postgres.status
+        return None if status is None else status.socket_directory / f".s.PGSQL.{status.port}"
 
     # --- addresses ---------------------------------------------------------------------------------------------
 
