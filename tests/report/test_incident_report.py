@@ -104,7 +104,7 @@ def test_report_has_the_runbooks_sections_in_order_with_the_facts() -> None:
     for line in (
         f"- 10:00:00 - Deployment initiated: version {BAD.id} went live",
         "- 10:00:07 - Issue detected: 61 of 412 requests failed against 0.2 % before",
-        f"- 10:00:08 - Rollback initiated to version {GOOD.id}",
+        f"- 10:00:08 - Rollback initiated to version {GOOD.id[:8]}",
         "- 10:00:20 - Service restored",
         "- 61 x `TypeError: x is undefined`",
         "[x] health check returns 200",

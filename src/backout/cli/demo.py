@@ -14,6 +14,7 @@ from backout.cli import outcome
 from backout.cli.options import command, pass_shell
 from backout.errors import BackoutError
 from backout.model.plan import PlanKind
+from backout.report.text import reflowed
 from backout.report.times import duration
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def demo(shell: Shell, *, bad: str, keep: bool, directory: str, rate: float) -> 
     show = _Show(shell, stage)
     try:
         stage.clear()
-        show.say("Starting a local twin of Cloudflare: its API, workerd, Postgres 18, an S3 store, an email outbox")
+        show.say("Starting a local Cloudflare: API, workerd, Postgres, S3, email")
         twin = stage.set_up()
         show.done(f"up at {twin.ingress_url}, {len(twin.pids)} processes, all on loopback")
         shell.take(config=str(stage.config_file), environment="production")
@@ -62,11 +63,10 @@ def demo(shell: Shell, *, bad: str, keep: bool, directory: str, rate: float) -> 
             stage.tear_down()
     ok = bool(record.pop("as_expected"))
     report = Path(str(record["report_path"])) if record["report_path"] else None
-    shell.output.result(
-        "demo", record, report.read_text(encoding="utf-8").rstrip() if report and report.is_file() else None
-    )
+    text = reflowed(report.read_text(encoding="utf-8"), shell.output.style.width) if report else None
+    shell.output.result("demo", record, text)
     show.say(_conclusion(record))
-    where = f" --config {stage.config_file} -e production"
+    where = f" --config {directory}/backout.toml -e production"
     if keep:
         shell.output.next(
             f"backout status{where}", f"backout deployments list{where}", f"backout twin down --dir {directory}/twin"
@@ -104,8 +104,7 @@ def _play(show: _Show, stage: Stage, bad: str, rate: float) -> dict[str, object]
         bench = open_bench(show.shell, show.shell.config(), "demo")
         first = _guard(bench, early=True)
         proven = _dict(bench, first, "conclude").get("action") == "stable"
-        show.done("healthy: marked stable" if proven else f"not proven: {_dict(bench, first, 'conclude').get('why')}")
-        show.say(f"wrangler deploy: a bad version ({bad}), while guard waits for the next deployment")
+        show.say(f"wrangler deploy: a bad version ({bad}), guard is waiting")
         run = _guard_next_deployment(bench, stage, bad)
     live = bench.tools.deployments.history()[0].main
     return _record(bench, run, good, live, proven=proven)

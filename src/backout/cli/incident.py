@@ -8,6 +8,7 @@ import click
 
 from backout.cli.options import group, pass_shell
 from backout.errors import UsageError
+from backout.report.text import reflowed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,4 +57,6 @@ def show(shell: Shell, *, name: str | None) -> None:
         raise UsageError(f"'{name}' fits several reports: {names}", hint="type more of the name")
     path = (exact or found)[0]
     text = path.read_text(encoding="utf-8", errors="replace")
-    shell.output.result("incident", {"name": path.stem, "path": str(path), "markdown": text}, text.rstrip())
+    shell.output.result(
+        "incident", {"name": path.stem, "path": str(path), "markdown": text}, reflowed(text, shell.output.style.width)
+    )

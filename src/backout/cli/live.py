@@ -13,13 +13,18 @@ if TYPE_CHECKING:
 
     from backout.cli.output import Output
     from backout.model.incident import Event
-    from backout.model.plan import Json, Plan
+    from backout.model.plan import Json, Plan, Step
     from backout.model.signals import HealthReport
     from backout.model.verdict import CriterionResult
     from backout.runbook.guard import Tick
 
 QUIET_EVERY_S = 10.0
 """Without a terminal, an unchanged watch says something this often."""
+_ACTIONS = {
+    "stable": (Tone.GOOD, "marked stable"),
+    "accept": (Tone.WARN, "accepted by policy, not marked stable"),
+    "rollback": (Tone.NOTE, "rolling back"),
+}
 FEW = 3
 """Criteria still open are named when they are this few."""
 _TONES = {
@@ -79,7 +84,7 @@ class Live:
         waiting = [result.name for result in results if result.state is CriterionState.WAITING]
         passed = sum(state is CriterionState.PASSED for state in states)
         text = f"{passed} of {len(states)} criteria met"
-        left = f", waiting for: {', '.join(waiting)}" if len(waiting) <= FEW else ""
+        left = f", waiting for: {', '.join(waiting)}" if 0 < len(waiting) <= FEW else ""
         self._show(text + left, states, None)
 
     def _show(self, text: str, what: object, at: float | None) -> None:
@@ -122,8 +127,8 @@ class Live:
         if self._plan is None or step >= len(self._plan.steps):
             return
         took = event.at - self._began.get(step, event.at)
-        title = self._plan.steps[step].title
-        self.say(f"{self._out.talk.badge(title, Tone.GOOD)}  {self._out.talk.dim(duration(took))}")
+        tone, text = _outcome(self._plan.steps[step], event)
+        self.say(f"{self._out.talk.badge(text, tone)}  {self._out.talk.dim(duration(took))}")
 
     def say(self, text: str) -> None:
         """Say something on a line of its own."""
@@ -137,9 +142,28 @@ class Live:
             self._open_line = False
 
 
+def _outcome(step: Step, event: Event) -> tuple[Tone, str]:
+    """Return what a finished step came to: for a judgement its result, for all others what was done."""
+    result = event.data.get("result")
+    if not isinstance(result, dict):
+        return Tone.GOOD, step.title
+    if step.action == "watch" and result.get("moved"):
+        return Tone.WARN, "overtaken by another deployment"
+    if step.action == "watch":
+        decision = result.get("decision")
+        reason = decision["reason"] if isinstance(decision, dict) else ""
+        return _TONES[Verdict(str(result["verdict"]))], f"{result['verdict']}: {reason}"
+    if step.action == "conclude":
+        action = str(result.get("action"))
+        return _ACTIONS.get(action, (Tone.WARN, f"{action}: {result.get('why')}"))
+    if step.action == "verify" and result.get("verified") is not True:
+        return Tone.BAD, f"not verified: {result.get('summary')}"
+    return Tone.GOOD, step.title
+
+
 def _health_word(health: HealthReport | None) -> str:
     if health is None:
-        return "not set up"
+        return "-"
     if health.is_down:
         troubled = [s.name for s in health.services if s.state == "down"]
         return f"DOWN ({', '.join(troubled)})" if troubled else f"DOWN ({health.status or health.reach})"

@@ -26,7 +26,7 @@ def plan_guard(situation: Situation, *, mode: Mode, for_s: float, early: bool = 
     watched = situation.version(version)
     watch = Step(
         "watch",
-        f"watch version {version} for at most {for_s:g} s",
+        f"watch version {version[:8]} for at most {for_s:g} s",
         {
             "deployment": live.id,
             "version": version,

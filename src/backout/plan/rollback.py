@@ -137,7 +137,7 @@ def _plan(situation: Situation, request: Request, lines: Equivalents, choice: _C
     steps = [
         Step(
             "activate",
-            f"make version {chosen.version} live at 100 %",
+            f"make version {chosen.version[:8]} live at 100 %",
             {
                 "version": chosen.version,
                 "leaving": leaving,
@@ -153,7 +153,7 @@ def _plan(situation: Situation, request: Request, lines: Equivalents, choice: _C
         Step("read_back", "read back what is live", {"version": chosen.version}, lines.live),
         Step(
             "mark",
-            f"quarantine version {leaving}",
+            f"quarantine version {leaving[:8]}",
             {
                 "mark": "quarantined",
                 "version": leaving,

@@ -26,6 +26,16 @@ def wrapped(text: str, width: int, *, indent: str = "", hanging: str | None = No
     ) or [indent]
 
 
+def reflowed(markdown: str, width: int) -> str:
+    """Return Markdown with its long lines wrapped for a terminal; lists hang under their text, headings stay whole."""
+    lines: list[str] = []
+    for line in markdown.splitlines():
+        mark = next((m for m in ("- [ ] ", "- [x] ", "- ", "> ") if line.startswith(m)), "")
+        hanging = "> " if mark == "> " else " " * len(mark)
+        lines += [line] if line.startswith(("#", "<!--")) else wrapped(line, width, hanging=hanging)
+    return "\n".join(lines)
+
+
 def fields(rows: Sequence[tuple[str, str]], width: int, *, indent: str = "  ", paint: Paint = plain) -> list[str]:
     """Return `label  text` lines, the labels in one column, long texts hanging under their first word.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from backout.model.incident import Incident, TimelineEntry
-from backout.model.verdict import Decision, Verification
+from backout.model.verdict import Cause, Decision, Verification
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,6 +26,9 @@ def tell(runs: Sequence[Run], events: Iterable[Event], *, held: str = "") -> Inc
     for event in events:
         told.hear(event)
     return told.incident(held)
+
+
+_TITLES = {Cause.ERRORS: "errors", Cause.LATENCY: "slow responses", Cause.HEALTH: "failed health checks"}
 
 
 class _Teller:
@@ -84,19 +87,19 @@ class _Teller:
     def _submitted(self, event: Event) -> None:
         plan = self._runs[event.run].plan
         if plan.steps[0].action == "watch":
-            self._add(event.at, f"Guard began to watch version {plan.steps[0].args['version']}")
+            self._add(event.at, f"Guard began to watch version {str(plan.steps[0].args['version'])[:8]}")
         else:
             self._facts.setdefault("acted", event.at)
             target = plan.steps[0].args.get("version")
-            self._add(event.at, f"Rollback initiated to version {target}: {plan.why}")
+            self._add(event.at, f"Rollback initiated to version {str(target)[:8]}")
 
     def _verdict(self, event: Event) -> None:
         verdict, reason = event.data.get("verdict"), event.data.get("reason")
         if verdict == "regressed":
             self._facts.setdefault("detected", event.at)
             self._add(event.at, f"Issue detected: {reason}")
-        elif verdict is not None:
-            self._add(event.at, f"Verdict {verdict}: {reason}")
+        elif verdict == "healthy":
+            self._add(event.at, f"Verdict healthy: {reason}")
 
     def _step_done(self, event: Event, step: Step) -> None:
         result = event.data.get("result")
@@ -106,11 +109,11 @@ class _Teller:
             self._decision = msgspec.convert(result["decision"], Decision)
         elif step.action == "activate":
             self._good = str(result["version"])
-            self._add(event.at, f"Version {self._good} activated (deployment {result['deployment']})")
+            self._add(event.at, f"Version {self._good[:8]} activated (deployment {result['deployment']})")
         elif step.action == "read_back":
-            self._add(event.at, f"Read back from the provider: version {result['version']} is live at 100 %")
+            self._add(event.at, f"Read back from the provider: version {self._good[:8]} is live at 100 %")
         elif step.action == "mark":
-            self._add(event.at, f"Version {result['version']} marked {result['mark']}")
+            self._add(event.at, f"Version {str(result['version'])[:8]} marked {result['mark']}")
         elif step.action == "verify":
             self._verification = msgspec.convert(result, Verification)
             outcome = {True: "Service restored", False: "NOT restored", None: "Not proven"}[self._verification.verified]
@@ -138,9 +141,8 @@ class _Teller:
         )
 
     def _title(self) -> str:
-        if self._decision is not None and self._decision.evidence:
-            strongest = max(self._decision.evidence, key=lambda item: item.log_evidence)
-            return f"{strongest.stream} after the deployment of {self._bad[:8]}"
+        if self._decision is not None and self._decision.cause in _TITLES:
+            return f"{_TITLES[self._decision.cause]} after the deployment of {self._bad[:8]}"
         return f"rollback from version {self._bad[:8]}"
 
 
