@@ -51,12 +51,12 @@ class Route:
 
 
 FM5_MIX = (
-    Route("GET", "/", 25),
+    Route("GET", "/", 26.5),
     Route("GET", "/api/models", 30),
     Route("GET", "/api/models/1", 20),
     Route("GET", "/api/session", 13),
     Route("GET", "/api/files/bracket-40.txt", 10),
-    Route("POST", "/api/orders", 2, b'{"model_id":1,"quantity":2,"email":"visitor@example.com"}'),
+    Route("POST", "/api/orders", 0.5, b'{"model_id":1,"quantity":2,"email":"visitor@example.com"}'),
     Route("PUT", "/api/files/bracket-40.txt", 0, b"bracket, 40 mm, two holes\n", "text/plain"),
 )
 """What visitors of the sample application do; the file they ask for is stored first."""

@@ -1,4 +1,4 @@
 /** Every request waits SLOW_BY_MS longer. */
 import { slowed } from "../defects.js";
 
-export default slowed({ share: 1, byMs: 75 });
+export default slowed({ share: 1, byMs: 100 });
