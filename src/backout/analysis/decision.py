@@ -10,6 +10,7 @@ import math
 from typing import TYPE_CHECKING, TypedDict
 
 from backout.analysis.baseline import FLOOR, MINUTE_S, summarise
+from backout.analysis.confirmation import Confirmation, ConfirmationState
 from backout.analysis.probes import Probes, ProbesState
 from backout.analysis.quantiles import Thresholds, counts_above, thresholds
 from backout.analysis.rates import log_e_below, mix, requests_to_exclude
@@ -55,7 +56,7 @@ class DetectorState(TypedDict):
     requests: int
     errors: int
     first_bad_at: float | None
-    crossed_at: float | None
+    confirming: ConfirmationState | None
     has_baseline: bool
     healthy_after_s: float
 
@@ -101,7 +102,7 @@ class Detector:
             self._probes.add_before(health_before)
         self._requests = self._errors = 0
         self._first_bad_at: float | None = None
-        self._crossed_at: float | None = None
+        self._confirming: Confirmation | None = None
 
     def add(self, counts: Iterable[Counts]) -> None:
         """Count rows of the seconds since the deployment, each request once; other versions' rows are passed over.
@@ -195,7 +196,7 @@ class Detector:
             return Verdict.UNMEASURED, Cause.NONE, self._nothing_seen()
         log_e = self.log_evidence()
         if log_e < -math.log(self._policy.guard.alpha):
-            self._crossed_at = None
+            self._confirming = None
             return self._not_regressed(now, log_e)
         acting = [stream for stream in self._streams if stream.weight and stream.agrees]
         shared = mix([(stream.weight, stream.log_e()) for stream in acting]) < -math.log(self._policy.guard.alpha)
@@ -213,10 +214,10 @@ class Detector:
         if lead.bad < self._policy.guard.min_bad:
             missing = self._policy.guard.min_bad - lead.bad
             return Verdict.INCONCLUSIVE, Cause.NONE, f"{reason}, but {missing} more must be seen before that counts"
-        if self._crossed_at is None:
-            self._crossed_at = now
-        if now - self._crossed_at < self._policy.guard.confirm_s:
-            left_s = self._policy.guard.confirm_s - (now - self._crossed_at)
+        if self._confirming is None:
+            self._confirming = Confirmation(lead.name, now)
+        left_s = self._confirming.left_s(now, self._streams, self._policy.guard.confirm_s)
+        if left_s > 0:
             return Verdict.INCONCLUSIVE, Cause.NONE, f"{reason}, to be confirmed for {left_s:.0f} s more"
         return Verdict.REGRESSED, lead.cause, reason
 
@@ -286,7 +287,7 @@ class Detector:
             "requests": self._requests,
             "errors": self._errors,
             "first_bad_at": self._first_bad_at,
-            "crossed_at": self._crossed_at,
+            "confirming": self._confirming.state() if self._confirming else None,
             "has_baseline": self._has_baseline,
             "healthy_after_s": self._healthy_after_s,
         }
@@ -310,5 +311,6 @@ class Detector:
         self._streams = tuple(Stream.from_state(stream) for stream in state["streams"])
         self._probes.restore(state["probes"])
         self._requests, self._errors = state["requests"], state["errors"]
-        self._first_bad_at, self._crossed_at = state["first_bad_at"], state["crossed_at"]
+        self._first_bad_at = state["first_bad_at"]
+        self._confirming = Confirmation.from_state(state["confirming"]) if state["confirming"] else None
         return self

@@ -1,0 +1,212 @@
+"""The detector on simulated traffic: what it finds, how fast, what it leaves alone; a crash changes nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from statistics import median
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backout.analysis.decision import Detector
+from backout.model.policy import GuardPolicy, Policy
+from backout.model.signals import Counts
+from backout.model.verdict import Cause, Verdict
+
+from traffic_sim import DEPLOYED_AT, NEW, OLD, Behaviour, Outcome, Scenario, Traffic, always, detector, outage, watch
+
+SPLITS = (1.0, 0.5, 0.1)
+
+
+def runs(scenario: Scenario, number: int) -> list[Outcome]:
+    return [watch(scenario, seed) for seed in range(number)]
+
+
+def delay_s(outcomes: list[Outcome]) -> float:
+    """Return the median delay, a run without a verdict counting as the whole watch."""
+    return median(10_000 if o.regressed_s is None else o.regressed_s for o in outcomes)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "within_s"),
+    [
+        (Scenario(bad=always(error_rate=1.0)), 5),
+        (Scenario(bad=always(error_rate=1.0), split=0.5), 5),
+        (Scenario(bad=always(error_rate=1.0), rate=0.2), 21),
+        (Scenario(bad=always(error_rate=1.0), rate=0.2, split=0.1), 200),
+        (Scenario(bad=always(error_rate=1.0), baseline_s=0), 5),
+        (Scenario(bad=always(error_rate=0.2)), 10),
+        (Scenario(bad=always(error_rate=0.05)), 30),
+        (Scenario(bad=always(error_rate=0.05), split=0.5), 110),
+        (Scenario(bad=always(error_rate=0.01)), 300),
+        (Scenario(bad=always(error_rate=0.05), split=0.5, baseline_s=300), 200),
+        (Scenario(bad=always(latency_factor=2.0)), 8),
+        (Scenario(bad=always(latency_factor=1.5)), 20),
+        (Scenario(bad=always(latency_factor=1.5), split=0.1), 130),
+        (Scenario(bad=always(latency_factor=1.5), split=0.5, baseline_s=0), 120),
+        (Scenario(bad=always(tail_factor=3.0)), 200),
+        (Scenario(bad=lambda t, b: replace(b, error_rate=b.error_rate + 0.05 * min(1, t / 600))), 330),
+        (Scenario(bad=lambda t, b: replace(b, latency_factor=1 + min(1, t / 600))), 260),
+    ],
+    ids=lambda value: "" if isinstance(value, Scenario) else f"{value}s",
+)
+def test_a_bad_version_is_found_in_time(scenario: Scenario, within_s: float) -> None:
+    """The median delay of seeded runs stays within the figure of the reference detector (or its order, where new)."""
+    assert delay_s(runs(scenario, 9)) <= within_s
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("baseline_s", [3600, 600, 0])
+@pytest.mark.parametrize(
+    "noise",
+    [
+        Scenario(),
+        Scenario(usual=Behaviour(error_rate=0.0)),
+        Scenario(usual=Behaviour(error_rate=0.005), clustered=True),
+        Scenario(both=outage()),
+        Scenario(bad=always(latency_factor=0.6)),
+    ],
+    ids=["quiet", "no errors", "clustered", "shared outage", "improved"],
+)
+def test_a_healthy_version_is_left_alone(split: float, baseline_s: int, noise: Scenario, proof_runs: int) -> None:
+    """No more false rollbacks than alpha allows, looking once a second for 15 minutes.
+
+    A shared outage without a concurrent version cannot be told from a bad one, and is not claimed.
+    """
+    if noise.both is not None and split == 1.0:
+        assert runs(replace(noise, bad=None, baseline_s=0), 1)[0].decision.requests > 0
+        return
+    number = max(3, proof_runs // 20)
+    scenario = replace(noise, split=split, baseline_s=baseline_s)
+    fired = sum(outcome.regressed_s is not None for outcome in runs(scenario, number))
+    assert fired <= (0 if number < 20 else 1)
+
+
+def test_one_error_after_an_error_free_hour_is_no_incident() -> None:
+    """A million clean requests before, then one error among a thousand: no rollback, at any moment."""
+    baseline = [Counts(OLD, DEPLOYED_AT - t, 300, 0) for t in range(1, 3601)]
+    judge = Detector(version=NEW, old=OLD, deployed_at=DEPLOYED_AT, split=1.0, baseline=baseline, policy=Policy())
+    judge.add([Counts(NEW, DEPLOYED_AT, 1, 1)])
+    assert judge.decide(DEPLOYED_AT + 1).verdict is Verdict.INCONCLUSIVE
+    for t in range(1, 10):
+        judge.add([Counts(NEW, DEPLOYED_AT + t, 100, 0)])
+        assert judge.decide(DEPLOYED_AT + t + 1).verdict is not Verdict.REGRESSED
+
+
+def test_evidence_on_two_bad_requests_waits_for_the_third() -> None:
+    """Whatever the odds say, fewer than `min_bad` bad requests carry no rollback."""
+    policy = Policy(guard=GuardPolicy(alpha=0.2, min_bad=3))
+    baseline = [Counts(OLD, DEPLOYED_AT - t, 300, 0) for t in range(1, 3601)]
+    judge = Detector(version=NEW, old=OLD, deployed_at=DEPLOYED_AT, split=1.0, baseline=baseline, policy=policy)
+    judge.add([Counts(NEW, DEPLOYED_AT, 2, 2)])
+    decision = judge.decide(DEPLOYED_AT + 1)
+    assert decision.verdict is Verdict.INCONCLUSIVE
+    assert "1 more must be seen" in decision.reason
+    judge.add([Counts(NEW, DEPLOYED_AT + 1, 1, 1)])
+    assert judge.decide(DEPLOYED_AT + 2).verdict is Verdict.REGRESSED
+
+
+def test_the_reason_gives_the_numbers() -> None:
+    """One sentence: how many of how many, against what before, and the odds."""
+    found = watch(Scenario(bad=always(error_rate=0.2)), 1).decision
+    assert found.verdict is Verdict.REGRESSED
+    assert found.cause is Cause.ERRORS
+    assert f"{found.errors} of {found.requests} requests failed against 0." in found.reason
+    assert found.reason.endswith(":1 against healthy")
+    assert found.first_bad_at is not None
+    assert {e.stream for e in found.evidence} >= {"errors", "errors vs SLO"}
+
+
+def test_without_a_baseline_the_slo_is_the_null_and_says_so() -> None:
+    """No request before the deployment: 1 % is what counts as healthy."""
+    found = watch(Scenario(bad=always(error_rate=0.2), baseline_s=0), 1).decision
+    assert found.verdict is Verdict.REGRESSED
+    assert "against 1 % by the SLO (there is no baseline)" in found.reason
+
+
+def test_healthy_needs_evidence_and_says_how_much_is_missing() -> None:
+    """First "about N more requests would tell", then healthy once 1 % is excluded; never before about 460 requests."""
+    scenario = Scenario(usual=Behaviour(error_rate=0.0))
+    traffic = Traffic(scenario, 3)
+    judge = detector(scenario, traffic)
+    judge.add(traffic.second(0))
+    early = judge.decide(DEPLOYED_AT + 1)
+    assert early.verdict is Verdict.INCONCLUSIVE
+    assert "more requests would tell" in early.reason
+    late = watch(scenario, 3)
+    assert late.healthy_s is not None
+    assert 90 <= late.healthy_s <= 400
+    assert late.decision.verdict is Verdict.HEALTHY
+
+
+def test_nothing_seen_is_unmeasured() -> None:
+    """No request and no probe: neither good nor bad."""
+    judge = Detector(version=NEW, old=None, deployed_at=DEPLOYED_AT, split=1.0, baseline=(), policy=Policy())
+    judge.add([Counts("another", DEPLOYED_AT, 50, 50), Counts(NEW, DEPLOYED_AT - 5, 50, 50)])
+    assert judge.decide(DEPLOYED_AT + 60).verdict is Verdict.UNMEASURED
+
+
+def test_a_blip_shorter_than_the_confirm_time_is_forgiven_and_a_longer_one_is_not() -> None:
+    """With `confirm_s` the evidence must hold; a 3-second blip in busy traffic does not outlive it."""
+    policy = Policy(guard=GuardPolicy(confirm_s=60))
+    blip = Scenario(rate=20, bad=lambda t, b: replace(b, error_rate=0.3 if t < 3 else b.error_rate), watch_s=120)
+    real = Scenario(rate=20, bad=always(error_rate=0.3), watch_s=120)
+    assert watch(blip, 5).regressed_s is not None
+    assert watch(real, 5, policy).regressed_s in range(60, 70)
+    assert watch(replace(blip, watch_s=600), 5, policy).regressed_s is None
+
+
+def test_slow_first_requests_within_the_warm_up_are_not_judged() -> None:
+    """A cold start of 30 s at three times the latency passes with a warm-up, errors would not."""
+    cold = Scenario(bad=lambda t, b: replace(b, latency_factor=3.0 if t < 30 else 1.0), watch_s=300)
+    assert watch(cold, 2).regressed_s is not None
+    assert watch(cold, 2, Policy(guard=GuardPolicy(warm_up_s=30))).regressed_s is None
+    broken = Scenario(bad=always(error_rate=1.0), watch_s=30)
+    assert watch(broken, 2, Policy(guard=GuardPolicy(warm_up_s=30))).regressed_s is not None
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    split=st.sampled_from(SPLITS),
+    baseline_s=st.sampled_from([0, 200, 1000]),
+    cuts=st.sets(st.integers(1, 119), max_size=6),
+    bad=st.sampled_from([None, always(error_rate=0.1), always(latency_factor=1.4)]),
+)
+def test_a_restored_detector_decides_the_same(
+    seed: int, split: float, baseline_s: int, cuts: set[int], bad: object
+) -> None:
+    """A crash at any second: JSON of the state, a new process, the same decision at every later second."""
+    scenario = Scenario(split=split, baseline_s=baseline_s, bad=bad, rate=10, watch_s=120)  # type: ignore[arg-type]
+    traffic = Traffic(scenario, seed)
+    kept = detector(scenario, traffic)
+    restored = Detector.from_state(json.loads(json.dumps(kept.state())), Policy())
+    for t in range(120):
+        rows = traffic.second(t)
+        kept.add(rows)
+        if t in cuts:
+            restored = Detector.from_state(json.loads(json.dumps(restored.state())), Policy())
+        restored.add(rows)
+        assert restored.decide(DEPLOYED_AT + t + 1) == kept.decide(DEPLOYED_AT + t + 1)
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000), split=st.sampled_from(SPLITS), page_s=st.integers(2, 90))
+def test_pages_of_any_size_and_order_give_the_same_evidence(seed: int, split: float, page_s: int) -> None:
+    """Rows one second at a time, or shuffled in pages: the same evidence at the end."""
+    scenario = Scenario(split=split, baseline_s=1200, rate=8)
+    traffic = Traffic(scenario, seed)
+    single = detector(scenario, traffic)
+    paged = Detector.from_state(json.loads(json.dumps(single.state())), Policy())
+    page: list[Counts] = []
+    for t in range(page_s * 4):
+        rows = traffic.second(t)
+        single.add(rows)
+        page.extend(rows)
+        if t % page_s == page_s - 1:
+            paged.add(sorted(page, key=lambda row: (row.version, -row.second)))
+            page = []
+    assert paged.log_evidence() == pytest.approx(single.log_evidence(), rel=1e-9, abs=1e-9)

@@ -1,0 +1,114 @@
+"""What probes say about a deployment, and what they must not be taken for."""
+
+from __future__ import annotations
+
+import pytest
+
+from backout.analysis.decision import Detector
+from backout.model.policy import Policy
+from backout.model.signals import Criticality, HealthReport, Reach, ServiceHealth, ServiceState
+from backout.model.verdict import Cause, Decision, Verdict
+
+AT = 1000.0
+POLICY = Policy(services={"database": Criticality.CRITICAL, "email": Criticality.DEGRADABLE})
+UP, DOWN, DEGRADED = ServiceState.OK, ServiceState.DOWN, ServiceState.DEGRADED
+
+
+def report(
+    at: float, status: int | None = 200, reach: Reach = Reach.ANSWERED, **services: ServiceState
+) -> HealthReport:
+    rows = tuple(ServiceHealth(name, state) for name, state in services.items())
+    return HealthReport(at, reach, status, services=rows)
+
+
+def judge(before: HealthReport | None, *after: HealthReport) -> Decision:
+    found = Detector(
+        version="v2", old="v1", deployed_at=AT, split=1.0, baseline=(), policy=POLICY, health_before=before
+    )
+    for look in after:
+        found.add_health(look)
+    return found.decide(AT + 30)
+
+
+def times(number: int, **what: object) -> list[HealthReport]:
+    return [report(AT + 1 + 2 * i, **what) for i in range(number)]  # type: ignore[arg-type]
+
+
+def test_a_critical_service_that_was_up_and_stays_down_is_a_reason_by_itself() -> None:
+    """Three probes in a row, no request needed."""
+    decision = judge(report(AT - 1, database=UP), *times(3, status=503, database=DOWN))
+    assert decision.verdict is Verdict.REGRESSED
+    assert decision.cause is Cause.HEALTH
+    assert decision.reason == "service database was down in the last 3 probes; it was up before the deployment"
+    assert decision.first_bad_at == AT + 1
+
+
+def test_two_probes_are_not_enough_and_a_good_one_starts_again() -> None:
+    """N consecutive probes, counted from the last good one."""
+    before = report(AT - 1, database=UP)
+    two = times(2, status=503, database=DOWN)
+    assert judge(before, *two).verdict is Verdict.INCONCLUSIVE
+    assert judge(before, *two, report(AT + 6, database=UP), *two).verdict is Verdict.INCONCLUSIVE
+
+
+def test_what_was_down_before_is_not_the_deployment() -> None:
+    """A database that was down before is never a reason to roll back, and the decision says so."""
+    decision = judge(report(AT - 1, status=503, database=DOWN), *times(9, status=503, database=DOWN))
+    assert decision.verdict is Verdict.INCONCLUSIVE
+    assert "not the deployment: service database was down before" in decision.reason
+
+
+def test_what_recovered_and_fails_again_counts() -> None:
+    """Down before, seen up after the deployment, then down: that is news."""
+    before = report(AT - 1, status=503, database=DOWN)
+    assert (
+        judge(before, report(AT + 0.5, database=UP), *times(3, status=503, database=DOWN)).verdict is Verdict.REGRESSED
+    )
+
+
+def test_not_knowing_what_was_before_is_no_reason() -> None:
+    """Without a look before, a service that was never up is suspicious, not proven."""
+    decision = judge(None, *times(5, status=503, database=DOWN))
+    assert decision.verdict is Verdict.INCONCLUSIVE
+    assert "whether it was up before is not known" in decision.reason
+
+
+@pytest.mark.parametrize("state", [DOWN, DEGRADED])
+def test_a_degradable_service_never_is_a_reason(state: ServiceState) -> None:
+    """Email down for ten probes, even when the endpoint says 503 because of it."""
+    before = report(AT - 1, database=UP, email=UP)
+    assert judge(before, *times(10, status=503, database=UP, email=state)).verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"status": 500},
+        {"status": None, "reach": Reach.UNREACHABLE},
+        {"status": None, "reach": Reach.TIMED_OUT},
+        {"status": 502, "reach": Reach.UNREADABLE},
+    ],
+)
+def test_an_endpoint_that_says_no_as_a_whole_counts_when_it_was_up(bad: dict[str, object]) -> None:
+    """5xx, unreachable or silent, with nothing in the body that explains it."""
+    assert judge(report(AT - 1), *times(3, **bad)).verdict is Verdict.REGRESSED
+    assert judge(report(AT - 1, status=500), *times(3, **bad)).verdict is Verdict.INCONCLUSIVE
+
+
+def test_an_unreadable_answer_is_unmeasured() -> None:
+    """HTML with status 200 says nothing: not good, not bad."""
+    decision = judge(report(AT - 1, database=UP), *times(9, status=200, reach=Reach.UNREADABLE))
+    assert decision.verdict is Verdict.UNMEASURED
+    assert "9 health answers could not be read" in decision.reason
+
+
+def test_looks_at_another_version_and_from_before_are_not_about_this_one() -> None:
+    """The old version's answer beside the new one does not count; an early look is a look before."""
+    found = Detector(version="v2", old="v1", deployed_at=AT, split=0.5, baseline=(), policy=POLICY)
+    found.add_health(report(AT - 3, database=UP))
+    for look in times(5, status=503, database=DOWN):
+        found.add_health(HealthReport(look.at, look.reach, look.status, services=look.services, version="v1"))
+    assert found.decide(AT + 30).verdict is Verdict.UNMEASURED
+    for look in times(3, status=503, database=DOWN):
+        found.add_health(HealthReport(look.at, look.reach, look.status, services=look.services, version="v2"))
+    assert found.decide(AT + 30).verdict is Verdict.REGRESSED
