@@ -1,4 +1,4 @@
-"""Whether trouble goes on: evidence never forgets a blip, so its stream must be bad in the second half of the wait too."""
+"""Whether trouble goes on: evidence never forgets a blip, so its stream must be bad in the second half of the wait."""
 
 from __future__ import annotations
 
