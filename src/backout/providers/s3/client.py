@@ -6,7 +6,7 @@ Path-style addresses, persistent connections, every call through the one retry w
 from __future__ import annotations
 
 import contextlib
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Self
 
 from backout.errors import ProviderRejected, ProviderUnavailable
 from backout.providers.s3 import answers, calls
@@ -44,6 +44,13 @@ class S3Client:
     def close(self) -> None:
         """Close the idle connections; the client can still be used."""
         self._transport.close()
+
+    def __enter__(self) -> Self:
+        """Close the connections at the end of the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     # --- buckets -----------------------------------------------------------------------------------------------
 
