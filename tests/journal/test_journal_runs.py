@@ -24,7 +24,10 @@ from backout.errors import (
     UsageError,
     WorldMoved,
 )
+from backout.journal import lease as leases
 from backout.journal.history import plan_data, plan_of
+from backout.journal.lease import myself
+from backout.journal.lock import FileLock, lock_path
 from backout.journal.sqlite import SqliteJournal
 from backout.journal.stop import StopRequest
 from backout.model.incident import RunState
@@ -461,6 +464,44 @@ def test_whatever_a_step_does_after_a_takeover_nothing_of_it_is_written(bench: B
     assert bench.kinds(run)[-1] == "step.start 0"
     assert len(bench.journal.runs()) == 1
     assert bench.journal._store.rows("SELECT host, pid FROM lease") == [("there", 7)]
+
+
+@dataclass
+class Undertaker(toy.FakeClock):
+    """A clock that frees a file lock at the third sleep, as the kernel does a moment after a death."""
+
+    lock: FileLock | None = None
+    sleeps: int = 0
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        self.sleeps += 1
+        if self.lock is not None and self.sleeps == 3:
+            self.lock.free()
+
+
+@pytest.mark.parametrize("frees", [True, False])
+def test_the_file_lock_of_a_dying_holder_is_waited_for_a_moment(tmp_path: Path, frees: bool) -> None:
+    """Its first thread is gone and its last one still has the lock: no Busy for that; but no waiting without end."""
+    lock = FileLock(lock_path(tmp_path, "staging"))
+    clock = Undertaker(lock=lock if frees else None)
+    bench = Bench(tmp_path, clock)
+    run = bench.submit("a")
+    with pytest.raises(KeyboardInterrupt):
+        bench.drive(run, a=Scripted(does=[crash]))
+    dead = replace(myself(), start="0")
+    with bench.journal._store.write("death") as transaction:
+        leases.write(transaction.connection, leases.Lease("staging", 9, run, dead, clock.at, clock.at + 3600))
+    assert lock.take()
+    if frees:
+        assert bench.drive(run, a=Scripted()).state is RunState.DONE
+        assert clock.sleeps == 3
+    else:
+        with pytest.raises(Busy):
+            bench.drive(run, a=Scripted())
+        assert clock.sleeps < 100
+    lock.free()
+    bench.journal.close()
 
 
 # --- stop and abort -------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from backout.ports import Action, Clock
 
 _PAGE = 500
+_DYING_TRIES, _DYING_POLL_S = 50, 0.02
 
 
 class SqliteJournal:
@@ -246,6 +247,22 @@ class SqliteJournal:
     def _me(self) -> leases.Holder:
         return leases.myself(self._host)
 
+    def _take(self, lock: FileLock, environment: str) -> bool:
+        """Return whether the lock could be had; that of a holder that is just dying is waited for, up to a second.
+
+        A killed process counts as dead when its first thread is gone; its files close with the last one (the heart).
+        """
+        for _ in range(_DYING_TRIES):
+            if lock.take():
+                return True
+            with self._store.reading() as connection:
+                lease = leases.read(connection, environment) if connection else None
+            me = self._me()
+            if lease is None or lease.holder is None or lease.holder.host != me.host or lease.holder.is_alive():
+                return False
+            self._clock.sleep(_DYING_POLL_S)
+        return lock.take()
+
     @contextmanager
     def _holding(
         self, record: RunRecord, actor: str, notify: Callable[[Event], None] | None = None
@@ -253,7 +270,7 @@ class SqliteJournal:
         """Hold the environment's file lock and lease, the heart beating. Raises Busy when somebody else does."""
         lock = FileLock(lock_path(self._store.path.parent, record.environment))
         try:
-            locked = lock.take()
+            locked = self._take(lock, record.environment)
         except OSError as error:
             raise unreachable(error, lock.path) from error
         try:
