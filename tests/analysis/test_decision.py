@@ -57,32 +57,28 @@ def test_a_bad_version_is_found_in_time(scenario: Scenario, within_s: float) -> 
     assert delay_s(runs(scenario, 9)) <= within_s
 
 
+HEALTHY = {
+    "quiet": Scenario(),
+    "no errors": Scenario(usual=Behaviour(error_rate=0.0)),
+    "clustered": Scenario(usual=Behaviour(error_rate=0.005), clustered=True),
+    "improved": Scenario(bad=always(latency_factor=0.6)),
+}
+"""What must be left alone in every mode."""
+HEALTHY_BESIDE = HEALTHY | {"shared outage": Scenario(both=outage())}
+"""Beside an old version a shared outage too; in a cut-over nothing tells it from a bad version, and nothing is claimed."""
+
+
 @pytest.mark.proof
-@pytest.mark.parametrize("split", SPLITS)
 @pytest.mark.parametrize("baseline_s", [3600, 600, 0])
 @pytest.mark.parametrize(
-    "noise",
-    [
-        Scenario(),
-        Scenario(usual=Behaviour(error_rate=0.0)),
-        Scenario(usual=Behaviour(error_rate=0.005), clustered=True),
-        Scenario(both=outage()),
-        Scenario(bad=always(latency_factor=0.6)),
-    ],
-    ids=["quiet", "no errors", "clustered", "shared outage", "improved"],
+    ("split", "name"), [*((1.0, name) for name in HEALTHY), *((s, name) for s in (0.5, 0.1) for name in HEALTHY_BESIDE)]
 )
-def test_a_healthy_version_is_left_alone(split: float, baseline_s: int, noise: Scenario, proof_runs: int) -> None:
-    """No more false rollbacks than alpha allows, looking once a second for 15 minutes.
-
-    A shared outage without a concurrent version cannot be told from a bad one, and is not claimed.
-    """
-    if noise.both is not None and split == 1.0:
-        assert runs(replace(noise, bad=None, baseline_s=0), 1)[0].decision.requests > 0
-        return
+def test_a_healthy_version_is_left_alone(split: float, name: str, baseline_s: int, proof_runs: int) -> None:
+    """No more false rollbacks than alpha allows, looking once a second for 15 minutes."""
     number = max(3, proof_runs // 20)
-    scenario = replace(noise, split=split, baseline_s=baseline_s)
-    fired = sum(outcome.regressed_s is not None for outcome in runs(scenario, number))
-    assert fired <= (0 if number < 20 else 1)
+    outcomes = runs(replace(HEALTHY_BESIDE[name], split=split, baseline_s=baseline_s), number)
+    fired = sum(outcome.regressed_s is not None for outcome in outcomes)
+    assert fired <= (0 if number < 20 else 1)  # of 100 runs two false ones have probability 0.5 % at alpha 1e-3
 
 
 def test_one_error_after_an_error_free_hour_is_no_incident() -> None:
