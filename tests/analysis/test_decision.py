@@ -65,7 +65,7 @@ HEALTHY = {
 }
 """What must be left alone in every mode."""
 HEALTHY_BESIDE = HEALTHY | {"shared outage": Scenario(both=outage())}
-"""Beside an old version a shared outage too; in a cut-over nothing tells it from a bad version, and nothing is claimed."""
+"""Beside an old version a shared outage too; in a cut-over nothing tells it from a bad version."""
 
 
 @pytest.mark.proof
