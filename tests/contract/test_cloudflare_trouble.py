@@ -392,7 +392,7 @@ def test_a_certificate_that_nobody_signed_is_not_trusted(clock: WorldClock) -> N
         thread = threading.Thread(target=serve)
         thread.start()
         url = f"https://localhost:{listener.getsockname()[1]}"
-        with pytest.raises(ProviderUnavailable, match="not trusted: TLS: self.signed certificate"):
+        with pytest.raises(ProviderUnavailable, match=r"not trusted: TLS: self.signed certificate"):
             CloudflareSecrets(client(url, clock), "acc", "fm5").names()
         thread.join(5)
     assert b"".join(heard) == b""
