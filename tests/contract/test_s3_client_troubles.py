@@ -1,0 +1,209 @@
+"""The S3 client and the retry wrapper when the server misbehaves; time passes on a clock of the test's own."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable
+from backout.providers.retry import CallFailed, Retry, retry_after_s, with_retry
+from backout.providers.s3.client import S3Client
+from backout.providers.s3.sigv4 import S3Credentials
+from backout.providers.s3.transport import S3Settings
+
+from scripted_server import ScriptedServer, answer, raw_answer, scripted_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BUCKETS = b"<ListAllMyBucketsResult><Buckets><Bucket><Name>b</Name></Bucket></Buckets></ListAllMyBucketsResult>"
+SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
+
+
+@dataclass
+class FakeClock:
+    at: float = 1_795_566_000.0
+    slept: list[float] = field(default_factory=list)
+
+    def now(self) -> float:
+        return self.at
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.at += seconds
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    with scripted_server() as made:
+        yield made
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def client(server: ScriptedServer, clock: FakeClock) -> Iterator[S3Client]:
+    settings = S3Settings(server.url, S3Credentials("AKID", "secret"), timeout_s=2.0, retry=Retry(attempts=3))
+    with S3Client(settings, clock) as made:
+        yield made
+
+
+def test_503_is_tried_again_after_the_wait_that_was_asked_for(
+    server: ScriptedServer, client: S3Client, clock: FakeClock
+) -> None:
+    """Retry-After is kept exactly, and each attempt is signed anew."""
+    server.will(answer(SLOW_DOWN, 503, Retry_After="7"), answer(BUCKETS))
+    assert client.list_buckets() == (("b", 0.0),)
+    assert clock.slept == [7.0]
+    dates = [one.headers["x-amz-date"] for one in server.asked]
+    assert len(set(dates)) == 2
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_a_server_that_stays_busy_is_unavailable(
+    server: ScriptedServer, client: S3Client, clock: FakeClock, status: int
+) -> None:
+    """Three attempts, growing waits, then exit 7 with the server's own words."""
+    server.will(answer(SLOW_DOWN, status))
+    with pytest.raises(ProviderUnavailable, match=f"S3 answered {status} SlowDown: Reduce your request rate"):
+        client.list_buckets()
+    assert len(server.asked) == 3
+    assert 0.1 <= clock.slept[0] <= 0.2
+    assert 0.2 <= clock.slept[1] <= 0.4
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(400, ProviderRejected), (401, AuthError), (403, AuthError), (404, ProviderRejected)]
+)
+def test_a_refusal_is_not_tried_again(
+    server: ScriptedServer, client: S3Client, clock: FakeClock, status: int, kind: type[BackoutError]
+) -> None:
+    """One attempt, and no sleep."""
+    server.will(answer(b"", status))
+    with pytest.raises(kind):
+        client.list_buckets()
+    assert (len(server.asked), clock.slept) == (1, [])
+
+
+def test_a_truncated_answer_is_tried_again(server: ScriptedServer, client: S3Client) -> None:
+    """Half a listing is no listing."""
+    half = b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + BUCKETS[:30]
+    server.will(raw_answer(half), raw_answer(b""), answer(BUCKETS))
+    assert client.list_buckets() == (("b", 0.0),)
+
+
+def test_an_answer_that_is_no_xml_is_not_an_empty_listing(server: ScriptedServer, client: S3Client) -> None:
+    """A captive portal's page is no answer."""
+    server.will(answer(b"<html><p>Log in</html>"))
+    with pytest.raises(ProviderUnavailable, match="did not answer"):
+        client.list_buckets()
+
+
+def test_a_copy_that_fails_after_its_200_is_a_failure(server: ScriptedServer, client: S3Client) -> None:
+    """S3 begins the answer before the copy is done."""
+    late = b'<?xml version="1.0"?><Error><Code>InternalError</Code><Message>Please try again.</Message></Error>'
+    done = b"<CopyObjectResult><ETag>&quot;abc&quot;</ETag></CopyObjectResult>"
+    server.will(answer(late), answer(done))
+    assert client.copy(("b", "from", None), "b", "to").etag == "abc"
+
+
+def test_a_body_is_sent_again_from_its_begin(server: ScriptedServer, client: S3Client) -> None:
+    """Each attempt sends the whole rest of the file."""
+    server.will(answer(b"", 500), answer(b"", 200, ETag='"e"'))
+    file = io.BytesIO(b"skipped-content")
+    file.seek(8)
+    assert client.put("b", "k", file).etag == "e"
+    assert [one.body for one in server.asked] == [b"content", b"content"]
+    assert all(one.headers["content-length"] == "7" for one in server.asked)
+
+
+def test_an_object_that_breaks_off_is_noticed(server: ScriptedServer, client: S3Client) -> None:
+    """The reader never takes a part for the whole."""
+    server.will(raw_answer(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this"))
+    with client.get("b", "k") as body, pytest.raises(ProviderUnavailable, match="broke off"):
+        b"".join(body)
+
+
+def test_an_endless_answer_is_cut(server: ScriptedServer, client: S3Client) -> None:
+    """Seventeen megabytes of XML are refused instead of parsed."""
+    server.will(answer(b"<a>" + b"x" * (17 * 1024 * 1024) + b"</a>"))
+    with pytest.raises(ProviderUnavailable):
+        client.list_buckets()
+
+
+def test_connections_are_kept(server: ScriptedServer, client: S3Client) -> None:
+    """One connection for many calls."""
+    server.will(answer(BUCKETS))
+    for _ in range(5):
+        client.list_buckets()
+    assert server.connections == 1
+
+
+# --- the wrapper itself ---------------------------------------------------------------------------------------------
+
+
+def failing(times: int, **how: object) -> tuple[list[int], object]:
+    calls: list[int] = []
+
+    def call() -> str:
+        calls.append(1)
+        if len(calls) <= times:
+            raise CallFailed(BackoutError("no"), **how)  # type: ignore[arg-type]
+        return "done"
+
+    return calls, call
+
+
+def test_a_permanent_failure_is_the_last_one(clock: FakeClock) -> None:
+    """The adapter says so, the wrapper obeys."""
+    calls, call = failing(9, permanent=True)
+    with pytest.raises(BackoutError, match="no"):
+        with_retry(call, Retry(), clock)  # type: ignore[arg-type]
+    assert (len(calls), clock.slept) == (1, [])
+
+
+def test_a_wait_beyond_the_total_is_not_begun(clock: FakeClock) -> None:
+    """Retry-After of an hour is an error now, not in an hour."""
+    _, call = failing(1, retry_after_s=3600.0)
+    with pytest.raises(BackoutError):
+        with_retry(call, Retry(total_s=60.0), clock)  # type: ignore[arg-type]
+    assert clock.slept == []
+
+
+def test_another_exception_passes_through(clock: FakeClock) -> None:
+    """A bug is not a reason to try again."""
+
+    def call() -> str:
+        raise KeyError("bug")
+
+    with pytest.raises(KeyError):
+        with_retry(call, Retry(), clock)
+    assert clock.slept == []
+
+
+@given(attempts=st.integers(1, 8), first=st.floats(0.01, 5), longest=st.floats(0.01, 20), total=st.floats(0, 100))
+def test_waits_grow_and_stay_within_the_limits(attempts: int, first: float, longest: float, total: float) -> None:
+    """Never more attempts, never a longer wait, never later than allowed."""
+    clock = FakeClock()
+    begun = clock.now()
+    calls, call = failing(attempts + 1)
+    with pytest.raises(BackoutError):
+        with_retry(call, Retry(attempts, first, longest, total), clock)  # type: ignore[arg-type]
+    assert len(calls) <= attempts
+    assert clock.now() - begun <= total + 1e-3
+    assert all(slept <= longest for slept in clock.slept)
+    assert all(slept <= first * 2**number for number, slept in enumerate(clock.slept))
+
+
+@pytest.mark.parametrize("header", [None, "", "soon", "-1", "1.5"])
+def test_an_unreadable_retry_after_is_none(header: str | None) -> None:
+    """Then the wrapper's own wait counts."""
+    assert retry_after_s(header, 0.0) is None
