@@ -101,8 +101,8 @@ def _parse(file: Path) -> Table:
 def _worker(top: Table, environment: str, table: Table, name: str, *, is_top: bool = False) -> Worker:
     variables = table.get("vars")
     variables = variables if isinstance(variables, dict) else {}
-    host = next(_hosts(table), "") or next(_hosts(top), "")
     guess = next((str(value) for key, value in variables.items() if _is_public(key, value)), "")
+    host = next(_hosts(table), "") or ("" if guess else next(_hosts(top), ""))
     composed = f"{name}-{environment}" if name and not is_top else name
     return Worker(
         environment=environment,

@@ -1,0 +1,150 @@
+"""Help, topics and completion: golden texts, and a start-up that imports nothing a call does not need."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli_shell import backout
+
+from backout import __version__
+from backout.cli.app import entries, root
+from backout.errors import EXIT_CODES
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = Path(__file__).parent / "golden_help.txt"
+LIGHT = {
+    "backout", "backout.__main__", "backout.cli", "backout.cli.app", "backout.cli.errors", "backout.cli.options",
+    "backout.cli.output", "backout.cli.shell", "backout.cli.style", "backout.config", "backout.config.environment",
+    "backout.config.secret", "backout.errors", "backout.report", "backout.report.redact",
+}  # fmt: skip
+NOUNS = {"backout.model", "backout.analysis", "backout.report"}
+HEAVY = {"msgspec", "rich", "aiohttp", "psycopg", "asyncio", "sqlite3", "ssl", "http.client", "tomllib", "subprocess"}
+
+
+def imported(*arguments: str) -> set[str]:
+    """Return the modules that a call has imported at its end."""
+    code = (
+        f"import sys\nsys.argv = ['backout', *{arguments!r}]\nfrom backout.__main__ import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\nprint(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    return set(done.stderr.split())
+
+
+def own(modules: set[str]) -> set[str]:
+    return {module for module in modules if module.split(".")[0] == "backout"}
+
+
+def test_version_imports_nothing() -> None:
+    """`--version` is answered before click, dataclasses and everything else."""
+    modules = imported("--version")
+    assert own(modules) == {"backout", "backout.__main__"}
+    assert not modules & {"click", "dataclasses", "re", *HEAVY}
+
+
+def test_help_imports_the_frame_alone() -> None:
+    """`--help` comes from the table: no command, no parser, no model."""
+    modules = imported("--help")
+    assert own(modules) == LIGHT
+    assert not modules & HEAVY
+
+
+@pytest.mark.parametrize("name", list(entries()))
+def test_the_help_of_a_command_imports_that_command_and_nouns(name: str) -> None:
+    """The help of a command never loads a provider, the journal, the twin or a heavy library."""
+    modules = imported(name, "--help")
+    others = {m for m in own(modules) - LIGHT if not any(m == n or m.startswith(f"{n}.") for n in NOUNS)}
+    assert {m for m in others if not m.startswith(("backout.cli.", "backout.config."))} == set()
+    assert not modules & HEAVY
+
+
+def test_the_help_at_80_columns() -> None:
+    """The golden text; after a wanted change: backout --help > tests/cli/golden_help.txt."""
+    done = subprocess.run(
+        [sys.executable, "-m", "backout", "--help"],
+        env={**os.environ, "COLUMNS": "80"}, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout == GOLDEN.read_text()
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_every_command_is_there_and_says_what_the_table_says(tmp_path: Path) -> None:
+    """Every entry of the table can be imported, has help, and takes the global options."""
+    for name, entry in entries().items():
+        assert len(entry.summary) <= 64
+        answer = backout(tmp_path, "help", name)
+        assert answer.code == 0, name
+        assert answer.out.startswith(f"Usage: backout {name}"), name
+        assert "Every command takes" in answer.out, name
+
+
+def test_exit_codes_are_a_topic(tmp_path: Path) -> None:
+    """The texts come from the error tree itself."""
+    answer = backout(tmp_path, "help", "exit-codes")
+    assert [int(line.split()[0]) for line in answer.out.splitlines()] == list(EXIT_CODES)
+    record = backout(tmp_path, "help", "exit-codes", "--json").json
+    assert record["exit_codes"] == [{"code": code, "meaning": meaning} for code, meaning in EXIT_CODES.items()]
+    assert backout(tmp_path, "help", "no-such-topic").code == 2
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(tmp_path: Path, shell: str) -> None:
+    """Each script names the variable through which the shell asks."""
+    answer = backout(tmp_path, "completion", shell)
+    assert answer.code == 0
+    assert f"_BACKOUT_COMPLETE={shell}_complete" in answer.out
+
+
+def test_completion_candidates_come_from_the_table_without_loading_commands(tmp_path: Path) -> None:
+    """What a shell asks is answered offline."""
+    asked = {**os.environ, "_BACKOUT_COMPLETE": "bash_complete", "COMP_WORDS": "backout r", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "backout"], env=asked, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stdout.split() == ["plain,rollback", "plain,runs"]
+    asked["COMP_WORDS"] = "backout config "
+    asked["COMP_CWORD"] = "2"
+    done = subprocess.run(
+        [sys.executable, "-m", "backout"], env=asked, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert set(done.stdout.split()) == {"plain,show", "plain,check", "plain,example"}
+
+
+def test_the_version_is_the_packages() -> None:
+    """Alone and beside other options."""
+    for arguments in (["--version"], ["--version", "--json"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "backout", *arguments], capture_output=True, text=True, check=True, timeout=60
+        )
+        assert done.stdout == f"backout {__version__}\n"
+
+
+def test_every_json_answer_is_documented() -> None:
+    """docs/json.md names each schema that a command writes; a new one without a word there fails here."""
+    written = {"error"}
+    for file in (ROOT / "src" / "backout" / "cli").glob("*.py"):
+        written |= set(re.findall(r"\.(?:result|line)\(\s*\"([a-z-]+)\"", file.read_text()))
+    documented = set(re.findall(r"`backout\.([a-z-]+)/1`", (ROOT / "docs" / "json.md").read_text()))
+    assert len(written) > 8
+    assert written - documented == set()
+
+
+def test_no_command_shadows_a_global_option() -> None:
+    """Two options of one name would make one of them unreachable."""
+    import click  # noqa: PLC0415 - only this test looks inside
+
+    def walk(command: click.Command, ctx: click.Context) -> None:
+        names = [name for param in command.get_params(ctx) for name in (*param.opts, *param.secondary_opts)]
+        options = [name for name in names if name.startswith("-")]
+        assert len(options) == len(set(options)), ctx.command_path
+        for name in command.list_commands(ctx) if isinstance(command, click.Group) else ():
+            inner = command.get_command(ctx, name)
+            assert inner is not None
+            walk(inner, click.Context(inner, info_name=name, parent=ctx))
+
+    walk(root, click.Context(root, info_name="backout"))

@@ -1,0 +1,137 @@
+"""`backout init`: a right configuration from what lies in a folder, and never a file overwritten unasked."""
+
+from __future__ import annotations
+
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+from cli_shell import backout
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backout.config import jsonc
+
+SAMPLE = Path(__file__).parents[2] / "examples" / "fm5"
+
+WRANGLER = """{
+  // the Worker
+  "name": "shop",
+  "account_id": "0123", /* shared */
+  "routes": [{ "pattern": "shop.example.com", "custom_domain": true }, "*.example.com/*"],
+  "r2_buckets": [{ "binding": "B", "bucket_name": "shop-files" },],
+  "env": {
+    "staging": {
+      "vars": { "APP_URL": "https://staging.shop.example.com/", "MAIL_URL": "https://mail.example.com" },
+      "hyperdrive": [{ "binding": "DB", "id": "1" }],
+      "r2_buckets": [{ "binding": "B", "bucket_name": "shop-files-staging" }, { "binding": "C", "bucket_name": "c" }],
+    },
+  },
+}
+"""
+
+
+def configuration(folder: Path) -> dict[str, object]:
+    return tomllib.loads((folder / "backout.toml").read_text())["environments"]
+
+
+def test_environments_are_named_as_wrangler_composes_them(tmp_path: Path) -> None:
+    """The top level is production when no environment is; NAME-ENV otherwise; bindings are not inherited."""
+    (tmp_path / "wrangler.jsonc").write_text(WRANGLER)
+    assert backout(tmp_path, "init").code == 0
+    found = configuration(tmp_path)
+    assert found["production"]["platform"] == {"provider": "cloudflare", "script": "shop", "account_id": "0123"}
+    assert found["production"]["health"] == {"url": "https://shop.example.com/health"}
+    assert found["production"]["storage"] == {"provider": "r2", "bucket": "shop-files"}
+    assert "database" not in found["production"]
+    assert found["staging"]["platform"]["script"] == "shop-staging"
+    assert found["staging"]["storage"] == {"provider": "r2", "bucket": "shop-files-staging"}
+    assert found["staging"]["database"]["url_env"] == "DATABASE_URL"
+    assert found["staging"]["services"] == {"database": "critical", "storage": "critical"}
+
+
+def test_a_route_that_is_inherited_is_a_shared_health_host_and_said(tmp_path: Path) -> None:
+    """Without a host of its own, an environment would be judged by another one's health: a mistake, with its line."""
+    (tmp_path / "wrangler.jsonc").write_text(WRANGLER.replace("APP_URL", "OTHER"))
+    answer = backout(tmp_path, "init")
+    assert answer.code == 78
+    assert "environments.staging.health.url: the same health host as in environments.production" in answer.err
+    assert (tmp_path / "backout.toml").exists()
+
+
+def test_the_sample_application(tmp_path: Path) -> None:
+    """fm5 without its backout.toml: both environments, names of secrets, migrations, commands; and it checks."""
+    shutil.copytree(SAMPLE, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "backout.toml").unlink()
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "config").write_text('[remote "origin"]\n\turl = git@github.com:solsystemlabs/fm5.git\n')
+    answer = backout(tmp_path, "init", "--json")
+    assert answer.code == 0
+    assert answer.json["schema"] == "backout.init/1"
+    assert answer.json["environments"] == ["staging", "production"]
+    production = configuration(tmp_path)["production"]
+    assert production["platform"]["script"] == "fm5-production"
+    assert production["services"] == {"database": "critical", "storage": "critical", "email": "degradable"}
+    assert production["database"] == {"provider": "postgres", "url_env": "DATABASE_URL", "migrations": "prisma"}
+    assert production["storage"] == {"provider": "r2", "bucket": "fm5-models"}
+    assert production["secrets"] == {"example": ".env.example", "required": ["JWT_SECRET", "EMAIL_API_KEY"]}
+    assert production["ci"] == {"provider": "github", "repository": "solsystemlabs/fm5"}
+    assert production["deploy"] == {"command": "npm run deploy:production", "build": "npm run build"}
+    assert backout(tmp_path, "config", "check").code == 0
+
+
+def test_a_file_that_is_there_stays_unless_forced(tmp_path: Path) -> None:
+    """Exit 3 names --force; --dry-run prints and writes nothing."""
+    (tmp_path / "wrangler.toml").write_text('name = "w"\n')
+    shown = backout(tmp_path, "init", "--dry-run")
+    assert (shown.code, (tmp_path / "backout.toml").exists()) == (0, False)
+    (tmp_path / "backout.toml").write_text("mine")
+    refused = backout(tmp_path, "init")
+    assert (refused.code, (tmp_path / "backout.toml").read_text()) == (3, "mine")
+    assert "--force" in refused.err
+    assert backout(tmp_path, "init", "--yes").code == 3
+    assert backout(tmp_path, "init", "--force").code == 0
+    assert (tmp_path / "backout.toml").read_text() == shown.out
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "code", "what"),
+    [
+        ("other.txt", "", 2, "no wrangler.json, wrangler.jsonc or wrangler.toml here"),
+        ("wrangler.jsonc", '{\n "name": "x",\n oops }', 78, "wrangler.jsonc:3: JSON: "),
+        ("wrangler.json", "[" * 100_000, 78, "wrangler.json:1: nested too deeply"),
+        ("wrangler.json", "[]", 78, "wrangler.json:1: expected an object"),
+        ("wrangler.json", "{}", 78, "wrangler.json:1: name: required, but not there"),
+        ("wrangler.toml", "a = 1\nb = \n", 78, "wrangler.toml:2: "),
+        ("wrangler.json", '{"name": "x", "env": 3, "routes": [1, {}], "r2_buckets": {}, "vars": []}', 0, "wrote"),
+    ],
+)
+def test_a_folder_that_tells_nothing_or_nonsense_is_answered(
+    tmp_path: Path, name: str, text: str, code: int, what: str
+) -> None:
+    """A missing or broken wrangler file has its exit code and its line; unexpected shapes are passed over."""
+    (tmp_path / name).write_text(text)
+    answer = backout(tmp_path, "init")
+    assert answer.code == code
+    assert what in answer.out + answer.err
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(alphabet='/*"\\,]}\n a'),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(alphabet='/*,"}'), inner, max_size=3),
+    )
+)
+def test_plain_json_means_the_same_with_comments_and_trailing_commas(value: object) -> None:
+    """Comments and commas go; what looks like them inside a string stays."""
+    import json  # noqa: PLC0415 - the peer of this one test
+
+    text = json.dumps(value, indent=1)
+    assert jsonc.loads(text) == value
+    lines = text.split("\n")
+    closing = [i for i in range(1, len(lines)) if lines[i].strip().rstrip(",") in {"]", "}"}]
+    for index in closing:
+        if not lines[index - 1].rstrip().endswith(("[", "{", ",")):
+            lines[index - 1] += ", // no more"
+    assert jsonc.loads("/* a\n*/" + "\n".join(lines)) == value

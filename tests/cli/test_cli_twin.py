@@ -1,0 +1,89 @@
+"""`backout twin` on a real twin: up, look, break, mend, down."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from polling import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CONTRACT = {
+    "schema", "running", "api_base_url", "account_id", "api_token_file", "ingress_url", "workers", "postgres_dsn",
+    "s3_endpoint", "s3_credentials_file", "buckets", "outbox", "unknown_routes", "pids",
+}  # fmt: skip
+
+
+def call(folder: Path, *arguments: str) -> tuple[int, dict[str, object]]:
+    """Run `backout twin ... --json` in a process of its own and return exit code and answer."""
+    command = [sys.executable, "-m", "backout", "twin", *arguments, "--json"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+    (line,) = done.stdout.splitlines()
+    value = json.loads(line)
+    assert isinstance(value, dict)
+    return done.returncode, value
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
+    call(tmp_path, "down")
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_up_status_faults_and_down(folder: Path) -> None:
+    """The contract's keys, the loopback password in clear, faults that come and go, and no process left."""
+    code, down = call(folder, "status")
+    assert (code, down["running"], down["schema"]) == (1, False, "backout.twin/1")
+    assert call(folder, "fault", "list")[1]["hint"] == "backout twin up"
+
+    code, up = call(folder, "up")
+    assert (code, up["running"]) == (0, True)
+    assert set(up) >= CONTRACT
+    assert str(up["api_base_url"]).endswith("/client/v4")
+    assert "***" not in str(up["postgres_dsn"])
+    assert (folder / ".backout" / "twin").is_dir()
+    again = call(folder, "up")[1]
+    assert again["pids"] == up["pids"]
+
+    code, made = call(folder, "fault", "set", "service-down", "database", "--for", "5m")
+    assert (code, made["fault"]["kind"], made["fault"]["target"]) == (0, "service-down", "database")  # type: ignore[index]
+    assert call(folder, "fault", "set", "errors", "--share", "0.2", "--status", "502")[0] == 0
+    assert len(call(folder, "fault", "list")[1]["faults"]) == 2  # type: ignore[arg-type]
+    assert len(call(folder, "status")[1]["faults"]) == 2  # type: ignore[arg-type]
+    code, refused = call(folder, "fault", "set", "service-down", "nothing")
+    assert (code, refused["error"]) == (1, "ProviderRejected")
+    code, cleared = call(folder, "fault", "clear", "errors")
+    assert [fault["status"] for fault in cleared["faults"]] == [502]  # type: ignore[attr-defined]
+    assert len(call(folder, "fault", "clear")[1]["faults"]) == 1  # type: ignore[arg-type]
+
+    code, down = call(folder, "down")
+    assert (code, down["running"]) == (0, False)
+    pids = up["pids"]
+    assert isinstance(pids, dict)
+    until(lambda: not any(is_alive(pid) for pid in pids.values()), 10, "the twin's processes have ended")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("fault", "set", "flood"), ("fault", "set", "errors", "--for", "a while"), ("up", "--port", "70000")]
+)
+def test_a_wrong_call_changes_nothing(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """Exit 2 before anything is started."""
+    code, answer = call(tmp_path, *arguments)
+    assert (code, answer["schema"]) == (2, "backout.error/1")
+    assert not (tmp_path / ".backout").exists()
