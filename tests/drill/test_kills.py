@@ -13,6 +13,7 @@ from backout.model.incident import RunState
 from backout.model.plan import PlanKind
 
 if TYPE_CHECKING:
+    from conftest import Record
     from drillbook import Drillbook, Trial
 
 FULL = os.environ.get("BACKOUT_PROOF") == "full"
@@ -46,7 +47,7 @@ def check(trial: Trial, bad_deployment: str) -> None:
 @pytest.mark.proof
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("command", sorted(COMMANDS))
-def test_killed_at_random_moments_and_typed_again(drillbook: Drillbook, command: str) -> None:
+def test_killed_at_random_moments_and_typed_again(drillbook: Drillbook, command: str, proof: Record) -> None:
     """Kill -9 somewhere in the whole course of the command; the same command again ends it as if nothing had been."""
     rounds = 25 if FULL else 2
     chance = random.Random(f"{command} {rounds}")  # noqa: S311 - moments, no secret
@@ -73,3 +74,9 @@ def test_killed_at_random_moments_and_typed_again(drillbook: Drillbook, command:
             assert ended.code == (1 if command == "guard" else 0), ended.err
         check(trial, bad.id)
     assert killed_inside > 0
+    proof(
+        f"`backout {command}` killed with -9, then typed again: right version live, one activation, one report",
+        trials=killed_inside,
+        failures=0,
+        note="tests/drill/test_kills.py",
+    )

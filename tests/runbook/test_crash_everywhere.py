@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from conftest import Record
+
 
 class Crash(BaseException):
     """The process dies here: nothing of ours may catch it, as nothing catches kill -9."""
@@ -82,24 +84,33 @@ def moments(path: Path, procedure: Callable[..., object]) -> int:
     return count.seen
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(("name", "procedure"), [("rollback", roll_back), ("guard", watch)])
-def test_crash_at_every_moment_then_again(tmp_path: Path, name: str, procedure: Callable[..., object]) -> None:
+def test_crash_at_every_moment_then_again(
+    quick_path: Path, name: str, procedure: Callable[..., object], proof: Record
+) -> None:
     """Whatever the moment of the crash, the same command typed again brings the same end."""
-    total = moments(tmp_path / "whole.sqlite", procedure)
+    total = moments(quick_path / "whole.sqlite", procedure)
     assert total > 50
     for moment in range(total):
-        story = Story(tmp_path / f"{moment}.sqlite")
+        story = Story(quick_path / f"{moment}.sqlite")
         if not run_with(story, procedure, CrashAt(moment)):
             again(story, procedure)
         check_end(story, guarded=name == "guard")
+    proof(
+        f"{name} crashed before and after every port call and every commit, then again: same end, each effect once",
+        trials=total,
+        failures=0,
+        note="tests/runbook/test_crash_everywhere.py (every moment, no sampling)",
+    )
 
 
-def test_crash_twice_in_the_same_run(tmp_path: Path) -> None:
+def test_crash_twice_in_the_same_run(quick_path: Path) -> None:
     """A second crash while resuming changes nothing about the end."""
-    total = moments(tmp_path / "whole.sqlite", roll_back)
+    total = moments(quick_path / "whole.sqlite", roll_back)
     for first in range(0, total, 7):
         for second in range(0, 30, 5):
-            story = Story(tmp_path / f"{first}-{second}.sqlite")
+            story = Story(quick_path / f"{first}-{second}.sqlite")
             for moment in (first, second):
                 if run_with(story, roll_back, CrashAt(moment)):
                     break

@@ -1,0 +1,88 @@
+"""Proofs: long tests record what they counted, and `make proof` writes it into docs/proofs.md with its 95 % bound."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backout.analysis.beta import upper_bound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Record = Callable[..., None]
+
+FULL = os.environ.get("BACKOUT_PROOF") == "full"
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Proof:
+    """One counted claim: `failures` in `trials`, of which `allowed` (a share) were permitted by the claim."""
+
+    claim: str
+    trials: int
+    failures: int
+    allowed: float | None
+    note: str
+
+    def row(self) -> str:
+        """Return its line in the table."""
+        bound = upper_bound(self.failures, self.trials, 0.05)
+        allowed = "none" if self.allowed is None else f"at most {self.allowed:.3g}"
+        return f"| {self.claim} | {self.trials:,} | {self.failures:,} | {bound:.3g} | {allowed} | {self.note} |"
+
+
+RECORDED = pytest.StashKey[list[Proof]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[RECORDED] = []
+
+
+@pytest.fixture
+def quick_path() -> Iterator[Path]:
+    """Return a folder in memory where there is one: for tests that crash processes, not machines, fsync proves nothing."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="backout-", dir=memory if memory.is_dir() else None) as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def proof(request: pytest.FixtureRequest) -> Iterator[Record]:
+    """Return the recorder of a counted claim: what was claimed, how many trials, how many failed."""
+    found = request.config.stash[RECORDED]
+
+    def record(claim: str, *, trials: int, failures: int, allowed: float | None = None, note: str = "") -> None:
+        found.append(Proof(claim, trials, failures, allowed, note))
+
+    return record
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    recorded = sorted(config.stash[RECORDED], key=lambda each: each.claim)
+    if not recorded:
+        return
+    terminalreporter.section("proofs")
+    for each in recorded:
+        terminalreporter.write_line(f"{each.claim}: {each.failures} of {each.trials} failed")
+    if FULL:
+        text = HEAD.format(day=datetime.now(UTC).strftime("%Y-%m-%d")) + "\n".join(each.row() for each in recorded)
+        (ROOT / "docs" / "proofs.md").write_text(text + "\n", encoding="utf-8")
+
+
+HEAD = """\
+# Proofs
+
+Made by `make proof` on {day}; do not edit. Each line is a long test with its full counts (`make test` runs the same
+tests with small seeded counts). *Upper bound* is the one-sided 95 % Clopper-Pearson bound of the share of failures.
+
+| claim | trials | failures | upper bound (95 %) | allowed | how |
+|---|---|---|---|---|---|
+"""
