@@ -48,7 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def quick_path() -> Iterator[Path]:
-    """Return a folder in memory where there is one: for tests that crash processes, not machines, fsync proves nothing."""
+    """Return a folder in memory where there is one: where processes crash and not machines, fsync proves nothing."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="backout-", dir=memory if memory.is_dir() else None) as directory:
         yield Path(directory)
