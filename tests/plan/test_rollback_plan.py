@@ -10,7 +10,7 @@ from backout.analysis.stability import candidates
 from backout.model.deployment import Deployment, Mark
 from backout.model.plan import Equivalents, Plan, PlanRefused
 from backout.model.situation import SchemaLook, Situation
-from backout.plan.rollback import Request, left_version, plan_rollback
+from backout.plan.rollback import Request, left_version, plan_rollback, worded
 
 from situations import deployment, quarantined, released, schema, situation, stable, version
 
@@ -172,6 +172,16 @@ def test_the_hash_is_of_what_is_done_not_of_its_wording() -> None:
     other = plan(sight, target="aaaa")
     assert isinstance(other, Plan)
     assert other.hash != one.hash
+
+
+def test_a_reason_given_later_reaches_every_place_that_states_it() -> None:
+    """The person's words stand in the deployment's message, in the line to type, and in the quarantine."""
+    outcome = plan(situation((A, B, C), HISTORY, marks=(stable("bbbb", 250),)))
+    assert isinstance(outcome, Plan)
+    told = worded(outcome, "it's slow", LINES)
+    assert told.why == told.steps[0].args["message"] == told.steps[2].args["why"] == "it's slow"
+    assert told.steps[0].equivalent.startswith("wrangler rollback bbbb --message 'it'")
+    assert told.steps[1] == outcome.steps[1]
 
 
 @given(moves=st.lists(st.sampled_from(["deploy", "deploy same code", "rollback", "release"]), max_size=14))

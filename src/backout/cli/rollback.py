@@ -80,6 +80,10 @@ def rollback(
     shell.output.say("")
     version = str(plan.steps[0].args["version"])
     reason = confirm(shell, config, f"roll back to version {version[:8]}", message=message, typed=typed)
+    if not message:
+        from backout.plan.rollback import worded  # noqa: PLC0415
+
+        plan = worded(plan, reason, bench.tools.equivalents)
     return finish(bench, bench.drive(bench.submit(plan, reason)))
 
 

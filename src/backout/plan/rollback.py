@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from backout.analysis.stability import Candidate, candidates
@@ -128,6 +128,18 @@ def _options(situation: Situation, ranked: tuple[Candidate, ...]) -> tuple[str, 
             f"lift a quarantine that is no longer right: `backout deployments release VERSION -e {environment}`"
         )
     return tuple(options)
+
+
+def worded(plan: Plan, message: str, lines: Equivalents) -> Plan:
+    """Return the same plan with another reason: the one that a person gave when asked."""
+
+    def said(step: Step) -> Step:
+        if step.action == "activate":
+            line = lines.activate.format(version=step.args["version"], message=shlex.quote(message))
+            return replace(step, args={**step.args, "message": message}, equivalent=line)
+        return replace(step, args={**step.args, "why": message}) if step.action == "mark" else step
+
+    return replace(plan, why=message, steps=tuple(said(step) for step in plan.steps))
 
 
 def _plan(situation: Situation, request: Request, lines: Equivalents, choice: _Choice) -> Plan:
