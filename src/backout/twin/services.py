@@ -82,6 +82,7 @@ class Services:
         self._broken = _NOTHING_BROKEN
         self._names: tuple[str, ...] = ()
         self._changed = asyncio.Event()
+        self._applying = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
         faults.on_change(self._changed.set)
 
@@ -127,18 +128,17 @@ class Services:
 
     async def apply_faults(self) -> None:
         """Break and mend the services until they are as the active faults say; called by itself after a change."""
-        wanted = await self._wanted()
-        before, self._broken = self._broken, wanted
-        if wanted.database != before.database:
-            if wanted.database:
-                await self.postgres.stop()  # its end cuts the sessions of all proxies as well
-            else:
-                await self.postgres.start()
-        if (wanted.storage, wanted.allowed) != (before.storage, before.allowed):
-            if wanted.storage:
-                await self.objectstore.stop_gateway()
-            else:
-                await self.objectstore.start_gateway(wanted.allowed)
+        async with self._applying:
+            wanted = await self._wanted()
+            before, self._broken = self._broken, wanted
+            if wanted.database != before.database:
+                # Its end cuts the sessions of all Hyperdrive proxies as well.
+                await (self.postgres.stop() if wanted.database else self.postgres.start())
+            if (wanted.storage, wanted.allowed) != (before.storage, before.allowed):
+                if wanted.storage:
+                    await self.objectstore.stop_gateway()
+                else:
+                    await self.objectstore.start_gateway(wanted.allowed)
 
     async def _wanted(self) -> _Broken:
         active = self._faults.active
