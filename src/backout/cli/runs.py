@@ -137,11 +137,21 @@ def _told(event: Event) -> str:
 
 @runs.command("resume", short_help="Go on with an interrupted run.")
 @click.argument("run")
+@click.option(
+    "--decide",
+    type=click.Choice(["done", "retry"]),
+    help="For a blocked run: whether the step that may or may not have happened did, or is to be done again.",
+)
+@click.option("-m", "--message", metavar="WHY", default="", help="Why you decide so; recorded in the journal.")
 @pass_shell
-def resume(shell: Shell, *, run: str) -> int:
+def resume(shell: Shell, *, run: str, decide: str | None, message: str) -> int:
     """Go on with an interrupted run: completed steps are never repeated, an open one is asked about first."""
+    from backout import wiring  # noqa: PLC0415
+
     journal = _journal(shell)
     found = _found(journal, run)
+    if decide is not None:
+        journal.ask(found.id, f"decide:{decide}", actor=wiring.actor(), reason=message)
     shell.take(environment=found.environment)
     from backout.cli.bench import open_bench  # noqa: PLC0415
 
