@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -292,3 +293,16 @@ def test_quiet_silences_talk_but_no_error(project: Path) -> None:
     shell.output.warn("care")
     assert isinstance(shell.output.stderr, Stream)
     assert shell.output.stderr.getvalue() == "warning: care\n"
+
+
+def test_ctrl_c_is_exit_130(tmp_path: Path) -> None:
+    """A command that waits for input ends with the code of an interruption and one sentence."""
+    command = [sys.executable, "-m", "backout", "guard", "replay", "-"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tmp_path, text=True, **pipes) as process:  # type: ignore[call-overload]
+        process.stdin.write('{"type":"start","deploy_ts":0,"old":"a","new":"b","split":1}\n{"type":"tick","ts":1}\n')
+        process.stdin.flush()
+        assert process.stdout.readline().startswith('{"ts":1')  # it is up and waits for more
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=30)
+        assert (process.returncode, process.stderr.read()) == (130, "error: interrupted\n")

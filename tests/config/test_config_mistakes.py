@@ -150,6 +150,29 @@ def test_two_environments_never_share_an_identity(staging: str, where: str) -> N
     assert "as in environments.production" in mistake
 
 
+@pytest.mark.parametrize(
+    ("production", "staging", "mistakes"),
+    [
+        ('account_id = "a"', 'account_id = "b"', 0),
+        ('account_id = "a"', 'account_id = "a"', 2),
+        ('account_id = "a"', "", 2),
+        ("", "", 2),
+        ('account_id = "a"', 'account_id = "a", api_base_url = "https://api.cloudflare.com/client/v4/"', 2),
+        ('account_id = "a"', 'account_id = "a", api_base_url = "http://127.0.0.1:8787/client/v4"', 0),
+    ],
+)
+def test_names_are_compared_within_an_account(production: str, staging: str, mistakes: int) -> None:
+    """The same names in two accounts are two things; an account that is not written down may be the same one."""
+    text = '[app]\nname = "x"\n'
+    for name, platform in (("production", production), ("staging", staging)):
+        more = f", {platform}" if platform else ""
+        text += f'[environments.{name}]\nplatform = {{ provider = "cloudflare", script = "s"{more} }}\n'
+        text += 'storage = { provider = "r2", bucket = "b" }\n'
+    found = config.mistakes_in(text, FILE)
+    assert len(found) == mistakes
+    assert all("the same " in words for words in found)
+
+
 def test_environments_behind_one_loopback_router_differ_by_their_host_header() -> None:
     """The Host header, not the shared address, is the health host."""
     one = GOOD.replace('"https://fm5.example.com/health"', '"http://127.0.0.1:80/health", headers = { Host = "a" }')

@@ -12,7 +12,7 @@ from backout import __version__
 from backout.cli import errors
 from backout.cli.options import Group
 from backout.cli.shell import Shell
-from backout.errors import BackoutError
+from backout.errors import BackoutError, Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,8 +142,7 @@ def run(arguments: Sequence[str], shell: Shell | None = None) -> int:
     except BackoutError as error:
         return errors.show(error, shell.output)
     except (KeyboardInterrupt, click.Abort):
-        shell.output.complain("interrupted")
-        return 130
+        return errors.show(Interrupted("interrupted"), shell.output)
     except Exception as error:  # noqa: BLE001 - the last net: a short message instead of a traceback
         return errors.show_unexpected(error, shell.output)
     return code if isinstance(code, int) else 0

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 pass_shell = click.make_pass_decorator(Shell)
 F = TypeVar("F", bound="Callable[..., Any]")
 
-EVERYWHERE = (
-    "Every command takes -e ENV, --config FILE, --json, --color WHEN, --yes, --no-input, -q, -v; see `backout --help`."
-)
+EVERYWHERE = """
+Every command takes -e ENV, --config FILE, --json, --color WHEN, --yes,
+--no-input, -q and -v; see `backout --help`.
+"""
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: object) -> None:
@@ -111,14 +112,12 @@ def group(name: str, **kwargs: Any) -> Callable[[F], Group]:
 
 def _own_options(self: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
     shared = {param.name for param in global_options()}
-    own = [
-        record for param in self.get_params(ctx) if param.name not in shared and (record := param.get_help_record(ctx))
-    ]
+    records = [param.get_help_record(ctx) for param in self.get_params(ctx) if param.name not in shared]
+    own = [record for record in records if record and record[1]]  # an argument without help stands in the usage
     if own:
         with formatter.section("Options"):
             formatter.write_dl(own)
-    formatter.write_paragraph()
-    formatter.write_text(EVERYWHERE)
+    formatter.write(EVERYWHERE)
 
 
 def _examples(text: str | None, formatter: click.HelpFormatter) -> None:

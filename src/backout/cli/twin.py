@@ -32,9 +32,9 @@ def twin() -> None:
     """A local cloud: a Cloudflare API, workerd, Postgres and S3 on loopback."""
 
 
-@twin.command("up")
+@twin.command("up", short_help="Start it in the background.")
 @_directory
-@click.option("--port", type=click.IntRange(1, 65535), help="Where to listen; default: the last one, or any free one.")
+@click.option("--port", type=click.IntRange(1, 65535), metavar="PORT", help="Default: the last one, or any free one.")
 @pass_shell
 def up(shell: Shell, directory: Path, port: int | None) -> int:
     """Start the twin in the background; a running one is left alone."""
@@ -52,7 +52,7 @@ def up(shell: Shell, directory: Path, port: int | None) -> int:
     return 0
 
 
-@twin.command("down")
+@twin.command("down", short_help="Stop it and all its processes; its state stays.")
 @_directory
 @pass_shell
 def down(shell: Shell, directory: Path) -> int:
@@ -64,7 +64,7 @@ def down(shell: Shell, directory: Path) -> int:
     return 0
 
 
-@twin.command("status")
+@twin.command("status", short_help="Addresses, Workers, faults; exit 1 when it is down.")
 @_directory
 @pass_shell
 def status_(shell: Shell, directory: Path) -> int:
@@ -78,19 +78,36 @@ def status_(shell: Shell, directory: Path) -> int:
     return 0 if status.running else 1
 
 
-@twin.group("fault")
+_KINDS_HELP = """
+Kinds:
+  service-down database|storage|email    it stops answering
+  storage-denied [BUCKET]                storage answers 403
+  latency [WORKER|VERSION]               --latency-ms before --share of requests
+  errors [WORKER|VERSION]                --status to --share of requests
+  worker-crash [WORKER|VERSION]          killed, and killed again
+  api-down, api-slow, api-429            the control plane
+
+Examples:
+  backout twin fault set service-down database --for 30s
+  backout twin fault set errors fm5-production --share 0.2
+"""
+
+
+@twin.group("fault", short_help="Break it on purpose: set, clear, list.")
 def fault() -> None:
     """Break the twin on purpose."""
 
 
-@fault.command("set", epilog="Kinds: " + ", ".join(KINDS) + "\n")
+@fault.command("set", epilog=_KINDS_HELP)
 @click.argument("kind", type=click.Choice(KINDS), metavar="KIND")
 @click.argument("target", required=False)
-@click.option("--share", type=click.FloatRange(0, 1, min_open=True), help="Share of requests hit, default 1.")
-@click.option("--latency-ms", type=click.FloatRange(0), help="The added wait of latency and api-slow.")
-@click.option("--status", type=click.IntRange(500, 599), help="What `errors` answers, default 503.")
+@click.option(
+    "--share", type=click.FloatRange(0, 1, min_open=True), metavar="0..1", help="Share of requests hit, default 1."
+)
+@click.option("--latency-ms", type=click.FloatRange(0), metavar="MS", help="The added wait of latency and api-slow.")
+@click.option("--status", type=click.IntRange(500, 599), metavar="5XX", help="What `errors` answers, default 503.")
 @click.option("--retry-after", type=click.FloatRange(0), metavar="SECONDS", help="The header of api-429.")
-@click.option("--for", "lasting", metavar="DURATION", help="Until it heals by itself, such as 30s; default: cleared.")
+@click.option("--for", "lasting", metavar="DURATION", help="Heals by itself after this time, such as 30s.")
 @_directory
 @pass_shell
 def set_(  # noqa: PLR0917 - click passes them by name

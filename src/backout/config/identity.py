@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from backout.config.explain import Mistake, Where
+from backout.config.scalars import API_BASE_URL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,17 +20,23 @@ def across_keys(document: Table) -> Iterator[Mistake]:
     for name, content in environments.items():
         if isinstance(content, dict):
             yield from _together(content, ("environments", name))
-    seen: dict[tuple[str, ...], str] = {}
+    seen: list[tuple[str, str, tuple[str, ...]]] = []
     for name, content in environments.items():
         if not isinstance(content, dict):
             continue
         for path, what, identity in _identities(content):
-            other = seen.setdefault((what, *identity), name)
-            if other != name:
+            other = next((earlier for earlier, kind, known in seen if kind == what and _same(known, identity)), None)
+            seen.append((name, what, identity))
+            if other is not None:
                 yield Mistake(
                     ("environments", name, *path),
                     f"the same {what} as in environments.{other}: a rollback of one would hit the other",
                 )
+
+
+def _same(known: tuple[str, ...], identity: tuple[str, ...]) -> bool:
+    """Whether both may be one thing: a part that is not written down may be anything."""
+    return all(mine == other or not mine or not other for mine, other in zip(known, identity, strict=True))
 
 
 def _together(environment: Table, path: Where) -> Iterator[Mistake]:
@@ -46,13 +53,14 @@ def _together(environment: Table, path: Where) -> Iterator[Mistake]:
 
 def _identities(environment: Table) -> Iterator[tuple[Where, str, tuple[str, ...]]]:
     platform, health, storage = (_table(environment, key) for key in ("platform", "health", "storage"))
-    base = _text(platform, "api_base_url")
+    account = (_text(platform, "api_base_url").rstrip("/") or API_BASE_URL, _text(platform, "account_id"))
     if script := _text(platform, "script"):
-        yield ("platform", "script"), "script", (base, _text(platform, "account_id"), script)
+        yield ("platform", "script"), "script", (*account, script)
     if host := _host(health):
         yield ("health", "url"), "health host", (host,)
     if bucket := _text(storage, "bucket"):
-        yield ("storage", "bucket"), "bucket", (base, _text(storage, "endpoint"), bucket)
+        owner = account if storage.get("provider") == "r2" else ("", "")  # the names of S3 buckets are global
+        yield ("storage", "bucket"), "bucket", (*owner, _text(storage, "endpoint").rstrip("/"), bucket)
     if identifier := _text(_table(environment, "pin"), "database_system_identifier"):
         yield ("pin", "database_system_identifier"), "database", (identifier,)
 

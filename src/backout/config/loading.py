@@ -264,7 +264,10 @@ def _convert(document: Table, text: str, file: Path, set_by: Mapping[Where, str]
         if not crossed:
             return settings
         found = ()
-    raise ConfigError(_worded((*found, *crossed), text, file, set_by), hint="backout config check")
+    raise ConfigError(
+        _worded((*found, *crossed), text, file, set_by),
+        hint=f"correct {file.name}; every key with its meaning: backout config example",
+    )
 
 
 def _hook(folder: Path) -> Callable[[type, object], object]:

@@ -89,6 +89,7 @@ class Url(str):
         return cls(value)
 
 
+API_BASE_URL = Url("https://api.cloudflare.com/client/v4")
 SCALARS: tuple[type, ...] = (Duration, AtMost, Url, Path)
 
 

@@ -7,11 +7,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from backout.config.scalars import AtMost, Duration, Url
+from backout.config.scalars import API_BASE_URL, AtMost, Duration, Url
 from backout.model.policy import Criteria, GuardPolicy, Mode, OnInconclusive, OnSecretChange, Policy
 from backout.model.signals import Criticality  # noqa: TC001 - msgspec resolves it
 
-API_BASE_URL = Url("https://api.cloudflare.com/client/v4")
 TOKEN_ENV = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
 _ALPHA_RANGE = (1e-6, 0.05)
 
