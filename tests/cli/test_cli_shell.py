@@ -305,4 +305,4 @@ def test_ctrl_c_is_exit_130(tmp_path: Path) -> None:
         assert process.stdout.readline().startswith('{"ts":1')  # it is up and waits for more
         process.send_signal(signal.SIGINT)
         process.wait(timeout=30)
-        assert (process.returncode, process.stderr.read()) == (130, "error: interrupted\n")
+        assert (process.returncode, process.stderr.read()) == (130, "\nerror: interrupted\n")  # the line after ^C
