@@ -121,13 +121,29 @@ def test_a_version_that_lived_with_the_migration_for_a_whole_watch_may_come_back
 
 
 def test_forcing_counts_for_the_named_migration_only() -> None:
-    """`--force-schema` passes for exactly the head that a person named, and the plan records it."""
+    """`--force=schema` passes for exactly the head that a person named, and the plan records it."""
     sight = situation((A, B, C), HISTORY, marks=(stable("bbbb", 250),), look=schema(("m2", 290)))
     assert isinstance(plan(sight, force_schema="other"), PlanRefused)
     outcome = plan(sight, force_schema="m2")
     assert target(outcome) == "bbbb"
     assert isinstance(outcome, Plan)
     assert any("overruled by hand" in note for note in outcome.notes)
+
+
+@pytest.mark.parametrize(
+    ("look", "head", "name"),
+    [
+        (schema(("m1", 50), failed=("m2",)), "m1", "m2"),
+        (SchemaLook(set_up=True, problem="connection refused"), "m1", "unknown"),
+    ],
+)
+def test_forcing_names_what_is_really_there(look: SchemaLook, head: str, name: str) -> None:
+    """Over a failed migration the failed one must be named, over an unreadable history `unknown`."""
+    sight = situation((A, B, C), HISTORY, marks=(stable("bbbb", 250),), look=look)
+    refused = plan(sight, force_schema=head)
+    assert isinstance(refused, PlanRefused)
+    assert any(f"--force=schema {name}" in option for option in refused.options)
+    assert target(plan(sight, force_schema=name)) == "bbbb"
 
 
 def test_a_target_that_needs_a_deleted_secret_is_refused() -> None:

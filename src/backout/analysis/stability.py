@@ -135,16 +135,24 @@ def _schema_objection(situation: Situation, case: _Case) -> str:
     look = situation.schema
     if not look.set_up:
         return ""
+    if case.force_schema and case.force_schema == schema_name(situation):
+        return ""
     if look.state is None:
         return f"the migration head cannot be read ({look.problem}), so nobody knows whether the old code fits"
-    if case.force_schema and case.force_schema == look.state.head:
-        return ""
     if look.state.failed:
         return f"migration {look.state.failed[-1]} failed half-way; code alone must not be rolled back over it"
     newer = [m.name for m in look.state.applied if _is_news(m, case, look.state.head)]
     if not newer:
         return ""
     return f"the schema changed since it was last live ({', '.join(newer)}), and no verdict says that the old code fits"
+
+
+def schema_name(situation: Situation) -> str:
+    """Return what a person must name to declare the schema compatible: the failed migration, else the head."""
+    state = situation.schema.state
+    if state is None:
+        return "unknown"
+    return state.failed[-1] if state.failed else (state.head or "none")
 
 
 def _is_news(migration: AppliedMigration, case: _Case, head: str) -> bool:

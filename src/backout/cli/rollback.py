@@ -38,7 +38,12 @@ Examples:
 @click.option("--confirm", "typed", metavar="ENV", help="Confirm a protected environment by its name.")
 @click.option("--accept-unproven", is_flag=True, help="Accept a version whose watch never ended healthy.")
 @click.option("--restore-secrets", is_flag=True, help="Accept that the target's own, older secret values come back.")
-@click.option("--force-schema", metavar="MIGRATION", help="You know that the old code works with this migration head.")
+@click.option(
+    "--force",
+    type=(click.Choice(["schema"]), str),
+    metavar="schema MIGRATION",
+    help="You know that the old code works with this migration head (`unknown` when it cannot be read).",
+)
 @pass_shell
 def rollback(
     shell: Shell,
@@ -50,7 +55,7 @@ def rollback(
     typed: str | None,
     accept_unproven: bool,
     restore_secrets: bool,
-    force_schema: str | None,
+    force: tuple[str, str] | None,
 ) -> int:
     """Go back to the last stable version, or to TARGET.
 
@@ -71,7 +76,7 @@ def rollback(
         wait=not no_wait,
         accept_unproven=accept_unproven,
         force_secrets=restore_secrets,
-        force_schema=force_schema or "",
+        force_schema=force[1] if force else "",
     )
     plan = _planned(bench, request)
     if dry_run:

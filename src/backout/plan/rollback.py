@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from backout.analysis.stability import Candidate, candidates
+from backout.analysis.stability import Candidate, candidates, schema_name
 from backout.model.plan import Plan, PlanKind, PlanRefused, Rejection, Step
 
 if TYPE_CHECKING:
@@ -118,10 +118,9 @@ def _options(situation: Situation, ranked: tuple[Candidate, ...]) -> tuple[str, 
             f"`backout rollback -e {environment} --accept-unproven -m WHY`"
         )
     if any(c.rule == "4 schema" for c in ranked):
-        head = situation.schema.state.head if situation.schema.state else "MIGRATION"
         options.append(
             "if you know that the old code works on the new schema: "
-            f"`backout rollback -e {environment} --force-schema {head or 'none'} -m WHY` (it is recorded)"
+            f"`backout rollback -e {environment} --force=schema {schema_name(situation)} -m WHY` (it is recorded)"
         )
     if any(c.rule == "5 quarantined" for c in ranked):
         options.append(
