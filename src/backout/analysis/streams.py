@@ -23,7 +23,7 @@ SHORT_BASELINE_S = 900.0
 """Beside a concurrent old version, a baseline shorter than this is worth less than the exact label test."""
 FEW_LATENCIES = 100
 """Thresholds from fewer latencies than this are noise."""
-AGREES = math.log(10)
+AGREES = math.log(20)
 """Log evidence that a label test must add before a baseline test may act beside an old version."""
 ERROR_POINTS = 16
 LATENCY_POINTS = 8
