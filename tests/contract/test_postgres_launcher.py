@@ -200,7 +200,7 @@ def test_a_server_does_not_outlive_its_killed_parent(server: PostgresServer) -> 
 
 def test_a_stale_lock_file_that_names_a_living_stranger_is_no_obstacle(server: PostgresServer) -> None:
     """After a reboot the pid in postmaster.pid may belong to anything; a program that is no Postgres is left alone."""
-    with subprocess.Popen((sys.executable, "-c", "input()"), stdin=subprocess.PIPE) as stranger:
+    with subprocess.Popen((sys.executable, "-c", "input()", "postgres"), stdin=subprocess.PIPE) as stranger:
         lock = f"{stranger.pid}\n{server.data_directory}\n0\n1\n/nowhere\n127.0.0.1\n 1 1\nready   \n"
         (server.data_directory / "postmaster.pid").write_text(lock, encoding="ascii")
         assert query(server.start(password=PASSWORD).port, "SELECT 1") == [(1,)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -16,10 +17,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 NOBODY = 65534
 """The uid and gid of `nobody`, the one unprivileged account that every Linux has."""
+
+
+_QUIET_PORTS = (15_000, 32_000)
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_DRAWS = 100
 
 
 def dying_with_parent(argv: Sequence[str], last_signal: signal.Signals) -> tuple[str, ...]:
@@ -74,16 +80,27 @@ def needs_chown() -> bool:
 def free_ports(count: int, wanted: Iterable[int] = ()) -> tuple[int, ...]:
     """Return `count` different free TCP ports on 127.0.0.1, the wanted ones where they are still free.
 
-    Another process may take one before its use; whoever starts a server has to try again with fresh ports.
+    They are drawn from below the range that outgoing connections use, because any connection of any program could
+    take such a port before its server does. Another server still may: whoever starts one has to be able to try again.
     """
     ports: list[int] = []
     with contextlib.ExitStack() as held:
-        for port in wanted:
-            if len(ports) < count and (taken := _bind(held, port)):
+        for port in (*wanted, *_candidates()):
+            if len(ports) == count:
+                break
+            if port not in ports and (taken := _bind(held, port)):
                 ports.append(taken)
         while len(ports) < count:
             ports.append(_bind(held, 0))
     return tuple(ports)
+
+
+def _candidates() -> Iterator[int]:
+    lowest, highest = _QUIET_PORTS
+    with contextlib.suppress(OSError, ValueError):
+        highest = min(highest, int(_EPHEMERAL.read_text(encoding="ascii").split()[0]))
+    for _ in range(_DRAWS if lowest < highest else 0):
+        yield secrets.randbelow(highest - lowest) + lowest
 
 
 def _bind(held: contextlib.ExitStack, port: int) -> int:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 REGION = "us-east-1"
 _POLL_S = 0.02
 _GRACE_S = 0.5
+_ATTEMPTS = 3
+_PORT_TAKEN = "address already in use"
 _BUCKET_ACTIONS = ("Read", "Write", "List", "Tagging")
 _ALL_ACTIONS = ("Admin", *_BUCKET_ACTIONS)
 
@@ -88,18 +90,25 @@ class ObjectStore:
         """
         program = _find_program()
         self._end_leftovers()
-        if self.ports is not None:
-            wanted_ports = astuple(self.ports)
-        self.ports = Ports(*free_ports(8, wanted_ports))
         for name in ("master", "volume", "filer", "run"):
             (self._directory / name).mkdir(parents=True, exist_ok=True)
-        access = self._access()
         deadline = time.monotonic() + timeout_s
-        try:
-            await self._bring_up(program, self.ports, deadline)
-        except BaseException:
-            await self.stop()
-            raise
+        wanted = tuple(wanted_ports) if self.ports is None else astuple(self.ports)
+        for attempt in range(_ATTEMPTS):
+            self.ports = Ports(*free_ports(8, wanted))
+            access = self._access()
+            try:
+                await self._bring_up(program, self.ports, deadline)
+            except BackoutError as error:
+                await self.stop()
+                if _PORT_TAKEN not in error.what or attempt == _ATTEMPTS - 1:
+                    raise
+                wanted = ()  # somebody was faster: others then
+            except BaseException:
+                await self.stop()
+                raise
+            else:
+                break
         return access
 
     async def stop(self) -> None:
@@ -164,7 +173,7 @@ class ObjectStore:
 
     def _spawn(self, program: str, part: str, *arguments: str) -> None:
         argv = (program, "-logtostderr=true", part, *arguments)
-        with (self._directory / f"{part}.log").open("ab") as log:
+        with (self._directory / f"{part}.log").open("wb") as log:  # of this run alone: it talks a lot
             # SIGKILL at the parent's death: a part that lingers would hold the store's lock against the next start.
             self._children[part] = subprocess.Popen(
                 dying_with_parent(argv, signal.SIGKILL),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from backout.errors import BackoutError
 from backout.providers.child import free_ports
 from backout.providers.postgres.binaries import find_binaries
 from backout.providers.postgres.launcher import PostgresServer
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from backout.providers.postgres.launcher import ServerStatus
 
+_PORT_TAKEN = "Address already in use"
 DATABASE = "postgres"
 """The database that a Hyperdrive binding reaches."""
 
@@ -84,7 +86,13 @@ class TwinPostgres:
         await asyncio.to_thread(server.create, cache_directory=self._cache_directory)
         wanted = self.port or wanted_port
         self.port = free_ports(1, () if wanted is None else (wanted,))[0]
-        self._running = server.start(port=self.port, password=self._password(), take_over=True)
+        try:
+            self._running = server.start(port=self.port, password=self._password(), take_over=True)
+        except BackoutError as error:
+            if _PORT_TAKEN not in error.what:
+                raise
+            self.port = free_ports(1)[0]  # somebody was faster: another one then
+            self._running = server.start(port=self.port, password=self._password(), take_over=True)
 
     async def stop(self) -> None:
         """Stop it cleanly; nothing happens where it does not run."""

@@ -151,9 +151,12 @@ class PostgresServer:
         return status if status is not None and is_running(status.pid) and self._is_ours(status.pid) else None
 
     def _is_ours(self, pid: int) -> bool:
-        """Whether the process is a Postgres: after a reboot a stale file may name anything."""
+        """Whether the process is the server that works in this directory: a stale file may name anything."""
+        process = Path(f"/proc/{pid}")
         with contextlib.suppress(OSError):
-            return b"postgres" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            return process.joinpath("exe").readlink().name == "postgres" and process.joinpath("cwd").samefile(
+                self.data_directory
+            )
         return not Path("/proc/self").exists()
 
     def _lock_file(self) -> ServerStatus | None:

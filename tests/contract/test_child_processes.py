@@ -1,0 +1,72 @@
+"""How children are started: on free ports, without root's power, and ended with their parent."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from backout.providers.child import free_ports, is_running, process_state, unprivileged_prefix
+
+from polling import until
+
+
+def test_ports_are_different_free_and_the_wanted_ones_where_possible() -> None:
+    """A taken one is replaced, a free one is given again."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        busy = taken.getsockname()[1]
+        first = free_ports(8)
+        again = free_ports(8, (*first[:3], busy))
+    assert len(set(first)) == len(set(again)) == 8
+    assert again[:3] == first[:3]
+    assert busy not in again
+    for port in again:
+        with socket.create_server(("127.0.0.1", port)):
+            pass
+
+
+def test_ports_are_none_that_an_outgoing_connection_could_take() -> None:
+    """Else a client of any program could sit on a port that was just found free."""
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    assert all(port < lowest for port in free_ports(8))
+
+
+def test_an_unprivileged_child_is_not_root() -> None:
+    """Inside it is nobody (or whoever the caller is), outside the files stay the caller's."""
+    argv = (*unprivileged_prefix(), sys.executable, "-c", "import os; print(os.geteuid())")
+    shown = int(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
+    assert shown == (os.geteuid() or 65534)
+
+
+_PARENT = """
+import signal, subprocess, sys
+from backout.providers.child import dying_with_parent
+code = "import signal; print('here', flush=True); signal.pause()"
+argv = dying_with_parent((sys.executable, "-c", code), signal.SIGKILL)
+child = subprocess.Popen(argv)
+print(child.pid, flush=True)
+input()
+"""
+
+
+def test_a_child_gets_its_signal_when_the_parent_is_killed() -> None:
+    """Kill -9 gives the parent no time to do it itself."""
+    argv = (sys.executable, "-c", _PARENT)
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = sorted(process.stdout.readline().strip() for _ in range(2))
+        assert said[1] == "here"
+        pid = int(said[0])
+        assert is_running(pid)
+        process.kill()
+    until(lambda: not is_running(pid), what="the child ended")
+
+
+def test_a_zombie_is_not_running() -> None:
+    """It has a pid, and nothing else."""
+    with subprocess.Popen((sys.executable, "-c", "")) as process:
+        until(lambda: process_state(process.pid) == "Z", what="it is a zombie")
+        assert not is_running(process.pid)
+    assert process_state(process.pid) is None
