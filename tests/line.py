@@ -49,6 +49,7 @@ def toolbox(
         runs=journal,
         marks=journal,
         counts=journal,
+        checkpoints=journal,
         reports=world.reports,
         traffic=world.traffic,
         health=world.health,

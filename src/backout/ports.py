@@ -256,7 +256,7 @@ class Marks(Protocol):
 
 
 class CountsStore(Protocol):
-    """Per-second counts and detector checkpoints: beside the journal, prunable."""
+    """Per-second counts: beside the journal, prunable."""
 
     def keep(self, environment: str, counts: Sequence[Counts]) -> None:
         """Store counts; a row for the same version and second replaces the earlier one."""
@@ -266,8 +266,16 @@ class CountsStore(Protocol):
         """Return the stored counts of the seconds in [since, until)."""
         ...
 
+    def prune(self, older_than: float) -> int:
+        """Delete counts and checkpoints from before that time (Unix seconds), no events; return how many rows went."""
+        ...
+
+
+class Checkpoints(Protocol):
+    """The newest state of something that is measured: beside the journal, latest wins."""
+
     def save_checkpoint(self, run: str, name: str, data: Json) -> None:
-        """Store the newest state of a detector; replaces the earlier one."""
+        """Store the newest state under a name; replaces the earlier one."""
         ...
 
     def load_checkpoint(self, run: str, name: str) -> Json:

@@ -80,6 +80,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         runs=book,
         marks=book,
         counts=book,
+        checkpoints=book,
         reports=reports(config),
         traffic=_traffic(config),
         health=_health(config),

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 TICK_S = 1.0
 RECENT_S, PROOF_REQUESTS, PROOF_ERROR_RATE = 600, 20, 0.1
 """That many requests in the last seconds before a deployment, with fewer errors than this, prove that it was up."""
+KEEP_S = 35 * 86_400.0
+"""Counts are kept this long, so that a policy can be tried on the last month."""
 LOOK_AGAIN_S = 5.0
 """How often the watch makes sure that its deployment is still the live one (safety rule 8)."""
 
@@ -104,6 +106,7 @@ class Watch:
         """Return {verdict, moved, decision}; `moved` names the deployment that took this one's place, or is ""."""
         tools = self._tools
         since, for_s, early = float(str(args["since"])), float(str(args["for_s"])), bool(args.get("early"))
+        tools.counts.prune(tools.clock.now() - KEEP_S)
         detector = self._detector(args)
         feed = _Feed(read_until=int(since))
         earlier = tools.counts.kept(tools.environment, int(since), int(tools.clock.now()) + 1)
@@ -217,7 +220,7 @@ def _baseline(tools: Toolbox, old: str, until: float) -> tuple[Counts, ...]:
 
 def _keep_health(tools: Toolbox, version: str, report: HealthReport) -> None:
     """Remember the newest look at a version, for the watch of its successor."""
-    tools.counts.save_checkpoint(tools.environment, f"health of {version}", msgspec.to_builtins(report))
+    tools.checkpoints.save_checkpoint(tools.environment, f"health of {version}", msgspec.to_builtins(report))
 
 
 def _health_before(tools: Toolbox, old: str, since: float, baseline: tuple[Counts, ...]) -> HealthReport | None:
@@ -225,7 +228,7 @@ def _health_before(tools: Toolbox, old: str, since: float, baseline: tuple[Count
 
     An application that answered nearly everything right after the last look had its critical services.
     """
-    saved = tools.counts.load_checkpoint(tools.environment, f"health of {old}") if old else None
+    saved = tools.checkpoints.load_checkpoint(tools.environment, f"health of {old}") if old else None
     if isinstance(saved, dict):
         report = msgspec.convert(saved, HealthReport)
         if since - tools.policy.guard.baseline_s <= report.at <= since:

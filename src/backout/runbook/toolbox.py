@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from backout.model.plan import Plan
     from backout.model.policy import Policy
     from backout.ports import (
+        Checkpoints,
         Clock,
         CountsStore,
         Deployments,
@@ -50,6 +51,7 @@ class Toolbox:
     runs: Runs
     marks: Marks
     counts: CountsStore
+    checkpoints: Checkpoints
     reports: Reports
     traffic: Traffic | None = None
     health: HealthCheck | None = None
