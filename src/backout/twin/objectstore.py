@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sysconfig
 import time
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,6 +94,8 @@ class ObjectStore:
             (self._directory / name).mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + timeout_s
         wanted = tuple(wanted_ports) if self.ports is None else astuple(self.ports)
+        if len(wanted) == len(fields(Ports)):
+            _remove_sockets(Ports(*wanted))  # of a killed one
         for attempt in range(_ATTEMPTS):
             self.ports = Ports(*free_ports(8, wanted))
             access = self._access()
@@ -123,7 +125,8 @@ class ObjectStore:
         for child in self._children.values():
             await _end(child, deadline)
         self._children.clear()
-        self._remove_sockets()
+        if self.ports is not None:
+            _remove_sockets(self.ports)
 
     async def _bring_up(self, program: str, ports: Ports, deadline: float) -> None:
         master = f"127.0.0.1:{ports.master}.{ports.master_grpc}"
@@ -239,18 +242,17 @@ class ObjectStore:
                     if str(self._directory).encode() in command.read_bytes():
                         os.kill(int(pid), signal.SIGKILL)
 
-    def _remove_sockets(self) -> None:
-        """Remove the sockets that it leaves in /tmp under a name it does not let us choose."""
-        if self.ports is None:
-            return
-        numbers = {
-            "master": self.ports.master_grpc,
-            "volume": self.ports.volume_grpc,
-            "filer": self.ports.filer_grpc,
-            "s3": self.ports.s3_grpc,
-        }
-        for part, number in numbers.items():
-            Path(f"/tmp/seaweedfs-{part}-grpc-{number}.sock").unlink(missing_ok=True)  # noqa: S108 - its own choice
+
+def _remove_sockets(ports: Ports) -> None:
+    """Remove the sockets that it leaves in /tmp under names it does not let us choose."""
+    numbers = {
+        "master": ports.master_grpc,
+        "volume": ports.volume_grpc,
+        "filer": ports.filer_grpc,
+        "s3": ports.s3_grpc,
+    }
+    for part, number in numbers.items():
+        Path(f"/tmp/seaweedfs-{part}-grpc-{number}.sock").unlink(missing_ok=True)  # noqa: S108 - its own choice
 
 
 async def _end(child: subprocess.Popen[bytes], deadline: float) -> None:

@@ -44,9 +44,14 @@ _BUCKET: web.AppKey[str] = web.AppKey("bucket")
 
 
 class R2Gateway:
-    """The gateways of all buckets; sockets lie in a fresh directory that nobody else may enter."""
+    """The gateways of all buckets; sockets lie in a fresh directory that nobody else may enter.
 
-    def __init__(self, store: StoreClient, faults: Faults) -> None:
+    Args:
+        owner: the folder of the twin; what a killed gateway of the same twin left behind is removed by it.
+    """
+
+    def __init__(self, store: StoreClient, faults: Faults, owner: Path) -> None:
+        self._prefix = f"backout-r2-{hashlib.sha256(bytes(owner.absolute())).hexdigest()[:10]}-"
         self._store = store
         self._faults = faults
         self._directory: Path | None = None
@@ -59,7 +64,9 @@ class R2Gateway:
         if bucket not in self._addresses:
             if self._directory is None:
                 # A socket path may have 107 bytes at most, so it cannot lie in the twin's own folder.
-                self._directory = Path(tempfile.mkdtemp(prefix="backout-r2-"))
+                for left in Path(tempfile.gettempdir()).glob(f"{self._prefix}*"):
+                    shutil.rmtree(left, ignore_errors=True)
+                self._directory = Path(tempfile.mkdtemp(prefix=self._prefix))
             path = self._directory / f"{len(self._addresses)}.sock"
             listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             listener.bind(str(path))

@@ -75,7 +75,7 @@ class Services:
         self.objectstore = ObjectStore(self._directory / "objectstore")
         self._store = StoreClient()
         self.buckets = StoreBuckets(self._store, faults)
-        self._r2 = R2Gateway(self._store, faults)
+        self._r2 = R2Gateway(self._store, faults, self._directory)
         self._proxies: dict[str, HyperdriveProxy] = {}
         self._policies: dict[str, Policy] = {}
         self.mail = Outbox(self._directory / "outbox", faults)
