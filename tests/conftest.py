@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,7 +66,7 @@ def proof(request: pytest.FixtureRequest) -> Iterator[Record]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    recorded = sorted(config.stash[RECORDED], key=lambda each: each.claim)
+    recorded = _summed(config.stash[RECORDED])
     if not recorded:
         return
     terminalreporter.section("proofs")
@@ -75,6 +75,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if FULL:
         text = HEAD.format(day=datetime.now(UTC).strftime("%Y-%m-%d")) + "\n".join(each.row() for each in recorded)
         (ROOT / "docs" / "proofs.md").write_text(text + "\n", encoding="utf-8")
+
+
+def _summed(recorded: list[Proof]) -> list[Proof]:
+    """Return one proof for each claim, its trials and failures added up over the cases of a parametrised test."""
+    found: dict[str, Proof] = {}
+    for each in recorded:
+        known = found.get(each.claim)
+        if known is not None:
+            each = replace(each, trials=each.trials + known.trials, failures=each.failures + known.failures)  # noqa: PLW2901
+        found[each.claim] = each
+    return [found[claim] for claim in sorted(found)]
 
 
 HEAD = """\

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from statistics import median
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +17,9 @@ from backout.model.signals import Counts
 from backout.model.verdict import Cause, Verdict
 
 from traffic_sim import DEPLOYED_AT, NEW, OLD, Behaviour, Outcome, Scenario, Traffic, always, detector, outage, watch
+
+if TYPE_CHECKING:
+    from conftest import Record
 
 SPLITS = (1.0, 0.5, 0.1)
 
@@ -73,11 +77,20 @@ HEALTHY_BESIDE = HEALTHY | {"shared outage": Scenario(both=outage())}
 @pytest.mark.parametrize(
     ("split", "name"), [*((1.0, name) for name in HEALTHY), *((s, name) for s in (0.5, 0.1) for name in HEALTHY_BESIDE)]
 )
-def test_a_healthy_version_is_left_alone(split: float, name: str, baseline_s: int, proof_runs: int) -> None:
+def test_a_healthy_version_is_left_alone(
+    split: float, name: str, baseline_s: int, proof_runs: int, proof: Record
+) -> None:
     """No more false rollbacks than alpha allows, looking once a second for 15 minutes."""
     number = max(3, proof_runs // 20)
     outcomes = runs(replace(HEALTHY_BESIDE[name], split=split, baseline_s=baseline_s), number)
     fired = sum(outcome.regressed_s is not None for outcome in outcomes)
+    proof(
+        f"guard leaves a healthy deployment alone, looked at every second for 15 minutes ({name})",
+        trials=number,
+        failures=fired,
+        allowed=Policy().guard.alpha,
+        note="tests/analysis/test_decision.py, simulated; new version at 10, 50, 100 %; baseline of 60, 10, 0 minutes",
+    )
     assert fired <= (0 if number < 20 else 1)  # of 100 runs two false ones have probability 0.5 % at alpha 1e-3
 
 

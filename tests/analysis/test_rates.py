@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,11 @@ from backout.analysis.rates import (
     requests_to_exclude,
     start_mass,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Record
 
 ALPHA = 0.05
 minutes = st.lists(
@@ -175,10 +181,18 @@ def law_run(seed: int) -> bool:
 
 @pytest.mark.proof
 @pytest.mark.parametrize("run", [label_run, slo_run, healthy_run, law_run])
-def test_peeking_at_every_step_fires_at_most_alpha_of_the_time(run: object, proof_runs: int) -> None:
+def test_peeking_at_every_step_fires_at_most_alpha_of_the_time(
+    run: Callable[[int], object], proof_runs: int, proof: Record
+) -> None:
     """Ville's inequality under each test's own null, with a look after every single count."""
-    assert callable(run)
     fired = sum(bool(run(seed)) for seed in range(proof_runs))
+    proof(
+        f"e-process `{run.__name__.removesuffix('_run')}` fires under its own null, looked at after every count",
+        trials=proof_runs,
+        failures=fired,
+        allowed=ALPHA,
+        note="tests/analysis/test_rates.py, simulated",
+    )
     assert fired <= bound95(ALPHA, proof_runs) * proof_runs
 
 
