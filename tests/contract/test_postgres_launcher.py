@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -236,3 +238,42 @@ def test_a_program_of_the_installation_that_fails_is_quoted(tmp_path: Path) -> N
         run_tool(find_binaries(), "pg_controldata", str(tmp_path / "nothing"))
     with pytest.raises(UsageError, match="no program"):
         Binaries(tmp_path).path("postgres")
+
+
+_WITHOUT_NAMESPACES = """
+import sys
+import tempfile
+from pathlib import Path
+import psycopg
+from backout.providers.child import unprivileged_prefix
+from backout.providers.postgres.binaries import find_binaries
+from backout.providers.postgres.launcher import PostgresServer
+assert not any("unshare" in word for word in unprivileged_prefix())
+server = PostgresServer(Path(sys.argv[1]) / "data", find_binaries())
+server.create(cache_directory=Path(sys.argv[1]) / "cache")
+status = server.start(password="x")
+dsn = f"host=127.0.0.1 port={status.port} user=postgres password=x"
+with psycopg.connect(dsn) as connection:
+    assert connection.execute("SELECT 1").fetchone() == (1,)
+server.restart()
+server.stop()
+assert server.status() is None
+"""
+
+
+def test_it_runs_where_user_namespaces_are_off(tmp_path: Path) -> None:
+    """As root it runs as nobody, who then owns the data directory and nothing else."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("setpriv", "sh"):
+        (programs / name).symlink_to(shutil.which(name) or name)
+    home = Path(tempfile.mkdtemp(prefix="backout-test-"))  # nobody may not enter pytest's folders
+    home.chmod(0o755)
+    try:
+        argv = (sys.executable, "-c", _WITHOUT_NAMESPACES, str(home))
+        environment = {"PATH": str(programs)}
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert home.stat().st_uid == os.geteuid()
+    finally:
+        shutil.rmtree(home)

@@ -52,6 +52,10 @@ host  replication all  127.0.0.1/32 scram-sha-256
 """
 _CONTROL_FILE = Path("global") / "pg_control"
 _TIMEOUT_S = 120.0
+_NOT_AS_ROOT = (
+    "Postgres does not run as root, and this system has no user namespaces: choose a directory that the user nobody "
+    "can reach, or do not run as root"
+)
 
 
 def create_data_directory(
@@ -64,7 +68,7 @@ def create_data_directory(
     """
     wanted = {**RECOVERY_SETTINGS, **(settings or {})}
     target.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    building = _workspace(target.parent)
     try:
         made = building / "data"
         if cache_directory is None or not _copy_template(made, binaries, cache_directory, wanted):
@@ -95,7 +99,9 @@ def run_tool(binaries: Binaries, program: str, *arguments: str, timeout_s: float
     argv = (*unprivileged_prefix(), binaries.path(program), *arguments)
     done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=timeout_s, env=tool_environment())
     if done.returncode != 0:
-        raise BackoutError(f"{program} failed: {done.stderr.strip() or done.stdout.strip()}")
+        said = done.stderr.strip() or done.stdout.strip()
+        denied = needs_chown() and "Permission denied" in said
+        raise BackoutError(f"{program} failed: {said}", hint=_NOT_AS_ROOT if denied else None)
     return done.stdout
 
 
@@ -103,6 +109,13 @@ def tool_environment() -> dict[str, str]:
     """Return the environment of Postgres programs: ours without PG* variables, which would redirect them silently."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     return {**kept, "LC_ALL": "C", "TZ": "UTC"}
+
+
+def _workspace(parent: Path) -> Path:
+    """Make a directory to build in, on the same file system as the target and out of sight."""
+    directory = Path(tempfile.mkdtemp(prefix=".making-", dir=parent))
+    give_away(directory)
+    return directory
 
 
 def _initdb(target: Path, binaries: Binaries, settings: Mapping[str, str]) -> None:
@@ -142,7 +155,7 @@ def _copy_template(target: Path, binaries: Binaries, cache_directory: Path, sett
 
 def _make_template(template: Path, binaries: Binaries, settings: Mapping[str, str]) -> None:
     template.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=".template.", dir=template.parent))
+    building = _workspace(template.parent)
     try:
         made = building / "data"
         _initdb(made, binaries, settings)
