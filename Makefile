@@ -11,23 +11,26 @@ NPM = $(NODE_DIR)/bin/node $(NODE_DIR)/lib/node_modules/npm/bin/npm-cli.js
 install: .venv/.installed node_modules/.installed
 
 .venv/.uv:
-	$(PYTHON) -c 'import sys; sys.exit("backout needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
-	touch $@
+	@echo "Setting up .venv"
+	@$(PYTHON) -c 'import sys; sys.exit("backout needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
 
 .venv/.installed: .venv/.uv requirements/dev.txt pyproject.toml
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
-	touch $@
+	@echo "Installing the Python parts"
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
 
 # The npm parts come through the Node wheel, so that the machine's own Node (too old, or none) does not matter.
 node_modules/.installed: .venv/.installed package.json package-lock.json
-	$(NPM) ci --silent
-	touch $@
+	@echo "Installing the npm parts: wrangler, workerd"
+	@$(NPM) ci --silent
+	@touch $@
 
 demo: install
-	$(BIN)/backout demo
+	@$(BIN)/backout demo
 
 test: install
 	$(BIN)/python -m pytest $(PYTEST)

@@ -68,7 +68,7 @@ def guard(
     bench = open_bench(shell, config, "guard", stream=True)
     policy = bench.tools.policy
     unfinished = bench.interrupted(PlanKind.GUARD, PlanKind.ROLLBACK)
-    if unfinished is not None:
+    if unfinished is not None and (unfinished.plan.kind is PlanKind.GUARD or unfinished.plan.cause):
         bench.live.say(f"picking up run {unfinished.id}, which was interrupted")
         run = bench.drive(unfinished.id)
         if _concluded(bench, run).get("action") != "void":
