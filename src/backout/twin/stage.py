@@ -161,7 +161,7 @@ token_file = "twin/api-token"
 [environments.{ENVIRONMENT}.criteria]
 error_rate = {{ below = 0.01, for = "{pace.error_rate_for_s:g}s" }}
 watch = "{pace.watch_s:g}s"
-latency = {{ p99_at_most = 2.0 }}
+latency = {{ p99_at_most = 4.0 }} # answers take milliseconds here, and other programs share the machine
 old_version_quiet = "{pace.quiet_s:g}s"
 
 [environments.{ENVIRONMENT}.guard]
