@@ -1,0 +1,170 @@
+"""README and docs against the program: commands that parse, links that lead somewhere, nothing of this machine."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import click
+import pytest
+
+from backout.cli.app import entries, root
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*/README.md")])
+PICTURE = ROOT / "docs" / "demo.svg"
+TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
+
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_CODE = re.compile(r"`([^`\n]+)`")
+_PATH = re.compile(r"(?<![\w./-])(?:src|tests|tools|docs|benchmarks|examples)/[\w./-]*[\w/]")
+_BLOCK = re.compile(r"^```[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_PROMPT = re.compile(r"^(?:\$ |      |next: |\s*- run: )?((?:\.venv/bin/)?backout(?: .*)?)$", re.MULTILINE)
+_CUT = re.compile(r"\s(?:#|\||>|&&|&$|\u2026)\s?.*$")
+_REGISTRIES = ("pypi.org", "pythonhosted", "npmjs", "cdnjs", "jsdelivr", "unpkg", "googleapis", "proxy.golang")
+WRITTEN_BY_MAKE = {"docs/proofs.md"}
+"""Not in the repository before `make proof` has run."""
+
+
+def quoted(text: str) -> list[str]:
+    """Return every command line of backout that a page quotes, in a code span or on a line of a block."""
+    blocks = _BLOCK.findall(text)
+    found = [line for block in blocks for line in _PROMPT.findall(block)]
+    spans = _CODE.findall(_BLOCK.sub("", text)) + [span for block in blocks for span in _CODE.findall(block)]
+    found += [span for span in spans if re.match(r"backout( [^=|]|$)", span)]
+    found += re.findall(r"\$\((backout [^)]*)\)", text)
+    return [_CUT.sub("", line).strip() for line in found]
+
+
+def parsed(line: str) -> list[str]:
+    """Return the path of the command that the line calls; nothing is run.
+
+    Raises:
+        click.UsageError: a command, an argument or an option that does not exist.
+    """
+    command: click.Command = root
+    ctx = click.Context(root, info_name="backout")
+    words, path = shlex.split(line)[1:], []
+    while True:
+        values, rest, _ = command.make_parser(ctx).parse_args(list(words))
+        for param in command.get_params(ctx):
+            given = values.get(str(param.name))
+            if isinstance(given, str) or (isinstance(given, (tuple, list)) and all(isinstance(v, str) for v in given)):
+                param.type_cast_value(ctx, given)
+        if not isinstance(command, click.Group):
+            if rest:
+                raise click.UsageError(f"too much: {rest}", ctx)
+            return path
+        if not rest:
+            return path
+        name, inner, words = command.resolve_command(ctx, rest)
+        assert name is not None
+        assert inner is not None
+        path.append(name)
+        command, ctx = inner, click.Context(inner, info_name=name, parent=ctx)
+
+
+QUOTED = sorted({(page.name, line) for page, text in TEXTS.items() for line in quoted(text)})
+
+
+def test_there_are_pages_and_commands_to_check() -> None:
+    """The patterns above find what a reader would find."""
+    assert {page.name for page in PAGES} >= {"README.md", "quickstart.md", "design.md", "runbook.md", "providers.md"}
+    assert len(QUOTED) > 60
+    assert {"deployments list", "rollback", "guard replay", "twin fault set", "runs resume"} <= {
+        " ".join(parsed(line)) for _, line in QUOTED
+    }
+
+
+@pytest.mark.parametrize(("page", "line"), QUOTED, ids=lambda value: value[:60])
+def test_every_quoted_command_line_parses(page: str, line: str) -> None:
+    """Command, subcommand and options exist; nothing is run."""
+    try:
+        parsed(line)
+    except click.UsageError as error:
+        pytest.fail(f"{page}: `{line}`: {error.format_message()}")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "backout rolback",
+        "backout rollback --dry",
+        "backout runs list extra",
+        "backout guard -z",
+        "backout twin fault set x",
+    ],
+)
+def test_a_wrong_command_line_is_found(line: str) -> None:
+    """The check above can fail."""
+    with pytest.raises(click.UsageError):
+        parsed(line)
+
+
+def test_every_command_is_written_about() -> None:
+    """Each command, and each subcommand of a group, stands in the README or in docs."""
+    paths = {" ".join(parsed(line)) for _, line in QUOTED}
+    expected = set()
+    for name in entries():
+        command = root.get_command(click.Context(root), name)
+        assert command is not None
+        inner = command.list_commands(click.Context(command)) if isinstance(command, click.Group) else []
+        expected |= {f"{name} {sub}" for sub in inner} or {name}
+    named = {f"{first} {second}" for first, second in re.findall(r"`(\w+) (\w+)", "\n".join(TEXTS.values()))}
+    assert expected - paths - named == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    """To a file, and to a heading of it where one is named."""
+    for target in _LINK.findall(TEXTS[page]):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, heading = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.exists(), f"{page.name}: {target}"
+        if heading:
+            slugs = {
+                re.sub(r"[^\w -]", "", line.lstrip("# ").lower()).replace(" ", "-")
+                for line in file.read_text(encoding="utf-8").splitlines()
+                if line.startswith("#")
+            }
+            assert heading in slugs, f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_path_of_the_repository_exists(page: Path) -> None:
+    """Paths in the text, links aside: from the root, or from the page's own folder."""
+    for name in _PATH.findall(re.sub(r"\]\([^)]*\)", "]", TEXTS[page])):
+        if name not in WRITTEN_BY_MAKE and "NAME" not in name:
+            assert (ROOT / name).exists() or (page.parent / name).exists(), f"{page.name}: {name}"
+
+
+@pytest.mark.parametrize("page", [*PAGES, PICTURE], ids=lambda page: page.name)
+def test_nothing_of_a_machine_and_no_registry(page: Path) -> None:
+    """No absolute path of whoever wrote it, no address that a package or a font would come from."""
+    text = page.read_text(encoding="utf-8")
+    assert str(ROOT) not in text
+    assert re.search(r"(?<![\w.])/(?:home|root|work|Users|tmp)/", text) is None
+    assert [host for host in _REGISTRIES if host in text] == []
+
+
+def test_the_picture_is_whole_and_asks_nobody() -> None:
+    """Well-formed XML with the end of a demo in it, and no address but its own namespace and loopback."""
+    tree = ET.parse(PICTURE)  # noqa: S314 - our own file
+    words = "".join(tree.getroot().itertext()).replace("\u00a0", " ")
+    assert "regressed" in words
+    assert "8 of 8 criteria met" in words
+    assert "verified" in words
+    addresses = re.findall(r"https?://[^\s\"'<)&]+", PICTURE.read_text(encoding="utf-8"))
+    assert {re.sub(r":\d+.*", "", a.partition("//")[2]).rstrip(",") for a in addresses} <= {
+        "www.w3.org/2000/svg",
+        "127.0.0.1",
+    }
+
+
+def test_the_readme_is_short() -> None:
+    """A newcomer reads it in one go."""
+    assert len(TEXTS[ROOT / "README.md"].splitlines()) <= 150
