@@ -243,7 +243,7 @@ class Marks(Protocol):
     """Judgements on versions that outlive runs."""
 
     def mark(self, environment: str, mark: VersionMark, *, actor: str) -> None:
-        """Record a mark; the same mark by the same run on the same version is recorded once."""
+        """Record a mark; the same mark by the same run on the same version once, a person's (no run) every time."""
         ...
 
     def marks(self, environment: str) -> tuple[VersionMark, ...]:

@@ -35,6 +35,16 @@ def test_a_mark_comes_back_as_it_was_and_is_recorded_once_per_run(tmp_path: Path
     journal.close()
 
 
+def test_a_version_can_be_released_again_after_it_was_quarantined_again(tmp_path: Path) -> None:
+    """A person's mark belongs to no run, so each one is an act of its own and is recorded."""
+    journal = toy.journal_in(tmp_path)
+    for run in ("rollback-1", "rollback-2"):
+        journal.mark("staging", mark(Mark.QUARANTINED, run=run), actor="guard")
+        journal.mark("staging", mark(Mark.RELEASED, run=""), actor="person")
+    assert [m.mark for m in journal.marks("staging")] == [Mark.QUARANTINED, Mark.RELEASED] * 2
+    journal.close()
+
+
 def test_the_latest_mark_of_a_version_is_found(tmp_path: Path) -> None:
     """By environment, version and kind."""
     journal = toy.journal_in(tmp_path)

@@ -161,14 +161,14 @@ class SqliteJournal:
     # --- Marks ------------------------------------------------------------------------------------------------------
 
     def mark(self, environment: str, mark: VersionMark, *, actor: str) -> None:
-        """Record a mark; the same mark by the same run on the same version is recorded once."""
+        """Record a mark; the same mark by the same run on the same version once, a person's (no run) every time."""
         ledger = self._ledger
         with self._store.write("mark") as transaction:
             if ledger is not None and ledger.lease.environment == environment:
                 ledger.renew(transaction)
             same = (mark.mark, mark.version, mark.run)
             known = mark_events.read(transaction.connection, environment)
-            if all((m.mark, m.version, m.run) != same for m in known):
+            if not mark.run or all((m.mark, m.version, m.run) != same for m in known):
                 transaction.append(mark_events.entry_of(mark), environment=environment, actor=actor)
         if ledger is not None:
             ledger.tell(transaction.events)
