@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 
 from backout import wiring
 from backout.cli.live import Live
+from backout.errors import Busy
 from backout.journal.stop import StopRequest
 from backout.model.incident import RunState
+from backout.report.times import rfc3339
 from backout.runbook.procedures import Actions
 
 if TYPE_CHECKING:
     from backout.cli.shell import Shell
     from backout.config import Config
     from backout.model.incident import Event, Run
-    from backout.model.plan import Plan, PlanKind
+    from backout.model.plan import Plan
     from backout.runbook.toolbox import Toolbox
 
 
@@ -51,12 +53,25 @@ class Bench:
         """Accept a plan."""
         return self.tools.journal.submit(plan, actor=self.tools.actor, reason=reason)
 
-    def interrupted(self, *kinds: PlanKind) -> Run | None:
-        """Return the environment's unfinished run of one of these kinds that nobody drives, or None."""
+    def unfinished(self) -> Run | None:
+        """Return the run that keeps the environment, or None when it is free."""
         newest = next(iter(self.tools.runs.runs(self.tools.environment)), None)
-        if newest is None or newest.state is not RunState.INTERRUPTED or newest.plan.kind not in kinds:
-            return None
-        return newest
+        return None if newest is None or newest.state.is_over else newest
+
+
+def busy(run: Run) -> Busy:
+    """Return the error that names the run which keeps the environment, who drives it, and what to type."""
+    give_up = f"backout runs abort {run.id}"
+    if run.state is RunState.RUNNING:
+        who, hint = f"driven by {run.holder} since {rfc3339(run.started_at)}", f"wait for it, or: {give_up}"
+    elif run.state is RunState.BLOCKED:
+        who, hint = "it waits for a person's decision", f"backout runs show {run.id}, or: {give_up}"
+    else:
+        who, hint = "it was interrupted and nobody drives it", f"backout runs resume {run.id}, or: {give_up}"
+    done = f"{run.steps_done} of {len(run.plan.steps)} steps done"
+    return Busy(
+        f"{run.environment} is kept by run {run.id} ({run.plan.why}; {done}); {who}", where=run.environment, hint=hint
+    )
 
 
 def open_bench(shell: Shell, config: Config, name: str, *, stream: bool = False) -> Bench:

@@ -61,14 +61,17 @@ def guard(
     """
     if ctx.invoked_subcommand is not None:
         return None
-    from backout.cli.bench import open_bench  # noqa: PLC0415 - only commands that act pay for it
+    from backout.cli.bench import busy, open_bench  # noqa: PLC0415 - only commands that act pay for it
     from backout.config.scalars import seconds  # noqa: PLC0415
 
     config = shell.config({"guard.mode": str(Mode.OBSERVE) if observe else mode, "criteria.watch": for_})
     bench = open_bench(shell, config, "guard", stream=True)
     policy = bench.tools.policy
-    unfinished = bench.interrupted(PlanKind.GUARD, PlanKind.ROLLBACK)
-    if unfinished is not None and (unfinished.plan.kind is PlanKind.GUARD or unfinished.plan.cause):
+    unfinished = bench.unfinished()
+    if unfinished is not None:
+        ours = unfinished.plan.kind is PlanKind.GUARD or bool(unfinished.plan.cause)
+        if unfinished.state is not RunState.INTERRUPTED or not ours:
+            raise busy(unfinished)
         bench.live.say(f"picking up run {unfinished.id}, which was interrupted")
         run = bench.drive(unfinished.id)
         if _concluded(bench, run).get("action") != "void":

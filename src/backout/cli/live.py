@@ -112,7 +112,7 @@ class Live:
         elif event.kind == "step.ok" and event.step is not None:
             self._step_done(event, event.step)
         elif event.kind in ("step.failed", "run.blocked"):
-            self.say(self._out.talk.badge(str(event.data.get("error") or event.kind), Tone.BAD))
+            self.say(self._out.talk.badge(self._stopped_at(event), Tone.BAD))
 
     def follow(self, plan: Plan) -> None:
         """Name the steps of this plan from now on."""
@@ -122,6 +122,12 @@ class Live:
         self._began.clear()
         reason = event.data.get("reason")
         self.say(f"run {event.run}" + (f": {reason}" if reason else ""))
+
+    def _stopped_at(self, event: Event) -> str:
+        if self._plan is None or event.step is None or event.step >= len(self._plan.steps):
+            return "stopped"
+        title = self._plan.steps[event.step].title
+        return f"{title}: " + ("failed" if event.kind == "step.failed" else "nobody knows whether it happened")
 
     def _step_done(self, event: Event, step: int) -> None:
         if self._plan is None or step >= len(self._plan.steps):

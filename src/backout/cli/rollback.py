@@ -10,6 +10,7 @@ from backout.cli import outcome
 from backout.cli.confirm import confirm
 from backout.cli.options import command, pass_shell
 from backout.errors import Refused
+from backout.model.incident import RunState
 from backout.model.plan import Plan, PlanKind
 
 if TYPE_CHECKING:
@@ -61,13 +62,16 @@ def rollback(
 
     TARGET may be a version id, a deployment id, a number, a tag, a git sha (or a prefix of one), or a time.
     """
-    from backout.cli.bench import open_bench  # noqa: PLC0415 - only commands that act pay for it
+    from backout.cli.bench import busy, open_bench  # noqa: PLC0415 - only commands that act pay for it
     from backout.plan.rollback import Request  # noqa: PLC0415
 
     config = shell.config()
     bench = open_bench(shell, config, "rollback")
-    unfinished = bench.interrupted(PlanKind.ROLLBACK)
-    if unfinished is not None and target is None and not dry_run:
+    unfinished = None if dry_run else bench.unfinished()
+    if unfinished is not None:
+        is_rollback = unfinished.plan.kind is PlanKind.ROLLBACK
+        if unfinished.state is not RunState.INTERRUPTED or not is_rollback or target is not None:
+            raise busy(unfinished)
         shell.output.say(f"picking up run {unfinished.id}, which was interrupted")
         return finish(bench, bench.drive(unfinished.id))
     request = Request(

@@ -150,6 +150,12 @@ def resume(shell: Shell, *, run: str, decide: str | None, message: str) -> int:
 
     journal = _journal(shell)
     found = _found(journal, run)
+    if found.state in (RunState.FAILED, RunState.ABORTED):
+        raise UsageError(
+            f"there is nothing to resume: the run is over ({found.state})",
+            where=found.id,
+            hint=f"backout runs show {found.id}",
+        )
     if decide is not None:
         journal.ask(found.id, f"decide:{decide}", actor=wiring.actor(), reason=message)
     shell.take(environment=found.environment)
@@ -157,6 +163,8 @@ def resume(shell: Shell, *, run: str, decide: str | None, message: str) -> int:
 
     guarding = found.plan.kind is PlanKind.GUARD or bool(found.plan.cause)
     bench = open_bench(shell, shell.config(), "guard" if guarding else "rollback", stream=guarding)
+    if found.state is RunState.DONE:
+        shell.output.say(f"nothing is left to do: run {found.id} is done; this is what it did")
     ended = bench.drive(found.id)
     if guarding:
         from backout.cli.guard import finish as finish_guard  # noqa: PLC0415

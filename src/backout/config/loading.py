@@ -236,7 +236,8 @@ def _parse(text: str, file: Path) -> Table:
         what, _, place = str(error).partition(" (at ")
         line = re.match(r"line (\d+)", place)
         number = int(line[1]) if line else text.rstrip().count("\n") + 1
-        raise ConfigError((f"{file.name}:{number}: TOML: {what[:1].lower()}{what[1:]}",)) from error
+        mistake = f"{file.name}:{number}: TOML: {what[:1].lower()}{what[1:]}"
+        raise ConfigError((mistake,), hint=f"correct {file.name}, then: backout config check") from error
     except RecursionError as error:
         raise ConfigError((f"{file.name}:1: TOML: nested too deeply",)) from error
 

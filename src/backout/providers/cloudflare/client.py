@@ -143,9 +143,9 @@ class ApiClient:
             answer = self._connection.exchange(method, target, headers=headers, body=body)
         except ExchangeError as error:
             unknown = method != "GET" and error.sent
-            text = f"{error.failure}: {error}" + (_UNKNOWN if unknown else "")
+            text = f"no usable answer from the API ({error.failure}: {error})" + (_UNKNOWN if unknown else "")
             lasting = unknown or error.failure in (Failure.NOT_TRUSTED, Failure.TOO_LARGE)
-            raise CallFailed(ProviderUnavailable(text, where=where), permanent=lasting) from error
+            raise CallFailed(ProviderUnavailable(text, where=where, hint=_LATER), permanent=lasting) from error
         self._measure_clock(answer.headers.get("date"), before)
         return answer
 
@@ -164,7 +164,7 @@ class ApiClient:
         if status == _NOT_FOUND and envelope is None:
             raise ProviderRejected("not found (404)", status=status, where=where, hint="check the base URL of the API")
         if status >= _SERVER_ERROR or envelope is None:
-            trouble = f"answered {status}" if envelope else f"answered {status} with something that is no API answer"
+            trouble = f"the API answered {status}" + ("" if envelope else " with something that is no API answer")
             raise _unusable(f"{trouble}{_words(said, token)}", answer, method, where, self._clock.now())
         if not envelope.success or status >= _BAD_REQUEST:
             code = said[0].code if said else None
@@ -182,6 +182,7 @@ class ApiClient:
         self.clock_offset_s = theirs + 0.5 - (before + self._clock.now()) / 2
 
 
+_LATER: Final = "the same command again, once the API answers"
 _UNKNOWN: Final = "; it is unknown whether the request took effect"
 
 
@@ -240,7 +241,7 @@ def _decoded(envelope: _Envelope, result: type[T], where: str) -> T:
 
 def _unusable(text: str, answer: Answer, method: str, where: str, now: float) -> CallFailed:
     unknown = method != "GET"
-    error = ProviderUnavailable(text + (_UNKNOWN if unknown else ""), where=where)
+    error = ProviderUnavailable(text + (_UNKNOWN if unknown else ""), where=where, hint=_LATER)
     wait_s = retry_after_s(answer.headers.get("retry-after"), now)
     return CallFailed(error, permanent=unknown, retry_after_s=wait_s)
 
