@@ -10,7 +10,7 @@ from backout.analysis.stability import candidates
 from backout.model.deployment import Deployment, Mark
 from backout.model.plan import Equivalents, Plan, PlanRefused
 from backout.model.situation import SchemaLook, Situation
-from backout.plan.rollback import Request, left_version, plan_rollback, worded
+from backout.plan.rollback import Request, plan_rollback, worded
 
 from situations import deployment, quarantined, released, schema, situation, stable, version
 
@@ -167,8 +167,10 @@ def test_an_explicit_target_may_be_unproven_but_never_quarantined_nor_live() -> 
 def test_a_split_is_rolled_straight_back_to_the_old_version() -> None:
     """In a canary the newcomer is left, and the version beside it is a candidate."""
     history = (*HISTORY[:2], deployment("d3", 300, ("bbbb", 90), ("cccc", 10)))
-    assert left_version(history[2]) == "cccc"
-    assert target(plan(situation((A, B, C), history, marks=(stable("bbbb", 250),)))) == "bbbb"
+    outcome = plan(situation((A, B, C), history, marks=(stable("bbbb", 250),)))
+    assert target(outcome) == "bbbb"
+    assert isinstance(outcome, Plan)
+    assert outcome.steps[0].args["leaving"] == "cccc"
 
 
 def test_no_wait_ends_the_plan_after_the_quarantine() -> None:

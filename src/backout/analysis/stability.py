@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from backout.model.deployment import Mark, Version, VersionId, VersionMark
@@ -67,6 +68,23 @@ def live_spans(situation: Situation) -> dict[VersionId, LiveSpan]:
                 spans[share.version] = LiveSpan(deployment.created_at, known.last_until if known else until)
         until = deployment.created_at
     return spans
+
+
+def newcomer(situation: Situation, *, apart_from: str | None = None) -> VersionId:
+    """Return the version with traffic that came last: in a split the one on trial, however large its share has become.
+
+    A 0 % share is not live. Where several came at once, the newest build is the newcomer.
+    """
+    live = situation.live
+    serving = [s.version for s in live.shares if s.percentage > 0 and s.version != apart_from]
+
+    def came_last(version: VersionId) -> tuple[int, int]:
+        known = situation.version(version)
+        return sum(1 for _ in takewhile(lambda d: d.serves(version), situation.history)), -(
+            known.number if known else 0
+        )
+
+    return min(serving, key=came_last, default=live.main)
 
 
 def quarantine(situation: Situation, version: str, code_hash: str | None) -> VersionMark | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.stability import stable_mark
+from backout.analysis.stability import newcomer, quarantine, stable_mark
 from backout.model.plan import Plan, PlanKind, Step
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def plan_guard(situation: Situation, *, mode: Mode, for_s: float, early: bool = 
         {
             "deployment": live.id,
             "version": version,
-            "old": old if fresh else (version if stable_mark(situation, version) else ""),
+            "old": _normal(situation, version, old, fresh=fresh),
             "split": share if fresh else 1.0,
             "since": since,
             "deployed_at": live.created_at,
@@ -62,11 +62,20 @@ def plan_guard(situation: Situation, *, mode: Mode, for_s: float, early: bool = 
 def _on_trial(situation: Situation) -> tuple[str, str, float]:
     """Return (version on trial, version it is compared with or "", its share in (0,1])."""
     live = situation.live
-    before = situation.history[1] if len(situation.history) > 1 else None
-    if live.sole is not None:
-        return live.sole, before.main if before else "", 1.0
-    known = {share.version for share in before.shares} if before else set()
-    newcomers = [share for share in live.shares if share.version not in known and share.percentage > 0]
-    on_trial = newcomers[-1] if newcomers else live.shares[-1]
-    other = next((share.version for share in live.shares if share.version != on_trial.version), "")
-    return on_trial.version, other, on_trial.percentage / 100.0
+    version = newcomer(situation)
+    beside = [s.version for s in live.shares if s.percentage > 0 and s.version != version]
+    if beside:
+        share = next(s.percentage for s in live.shares if s.version == version)
+        return version, beside[0], share / 100.0
+    # A promoted canary served beside the old version: it is compared with that one, not with itself.
+    served = (s.version for d in situation.history[1:] for s in d.shares if s.percentage > 0)
+    return version, next((other for other in served if other != version), ""), 1.0
+
+
+def _normal(situation: Situation, version: str, old: str, *, fresh: bool) -> str:
+    """Return the version whose past says what is normal, or "": then the limits of the success criteria do."""
+    if not fresh:
+        return version if stable_mark(situation, version) else ""
+    # After a rollback the version before is the bad one: twice its error rate would pass for healthy.
+    known = situation.version(old)
+    return "" if quarantine(situation, old, known.code_hash if known else None) else old

@@ -6,11 +6,10 @@ import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from backout.analysis.stability import Candidate, candidates, schema_name
+from backout.analysis.stability import Candidate, candidates, newcomer, schema_name
 from backout.model.plan import Plan, PlanKind, PlanRefused, Rejection, Step
 
 if TYPE_CHECKING:
-    from backout.model.deployment import Deployment
     from backout.model.plan import Equivalents
     from backout.model.situation import Situation
 
@@ -52,15 +51,9 @@ class _Choice:
     nearer: tuple[Rejection, ...] = ()
 
 
-def left_version(live: Deployment, target: str | None = None) -> str:
-    """Return the version being left: the live one; in a split the smaller share, unless it is the target."""
-    others = [share.version for share in live.shares if share.version != target]
-    return others[-1] if others else live.main
-
-
 def plan_rollback(situation: Situation, request: Request, lines: Equivalents) -> Plan | PlanRefused:
     """Return the plan, or the refusal with its options. See `docs/concepts.md` for what "stable" means."""
-    leaving = left_version(situation.live, request.target)
+    leaving = newcomer(situation, apart_from=request.target)
     ranked = candidates(
         situation,
         leaving=leaving,
@@ -69,7 +62,8 @@ def plan_rollback(situation: Situation, request: Request, lines: Equivalents) ->
     )
     if request.target is not None:
         return _to_target(situation, request, lines, leaving, ranked)
-    chosen = next((c for c in ranked if c.eligible), None)
+    # What never had traffic is nothing to return to, whoever accepts versions without proof; a person may name it.
+    chosen = next((c for c in ranked if c.eligible and c.last_live_at > 0), None)
     if chosen is None:
         return _no_target(situation, ranked)
     nearer = tuple(
