@@ -29,8 +29,8 @@ HEAVY = {"msgspec", "rich", "aiohttp", "psycopg", "asyncio", "sqlite3", "ssl", "
 def imported(*arguments: str) -> set[str]:
     """Return the modules that a call has imported at its end."""
     code = (
-        f"import sys\nsys.argv = ['backout', *{arguments!r}]\nfrom backout.__main__ import main\n"
-        "try:\n    main()\nexcept SystemExit:\n    pass\nprint(*sys.modules, file=sys.stderr)"
+        f"import sys\nsys.argv = ['backout', *{arguments!r}]\nfrom backout.__main__ import answer\n"
+        "try:\n    answer(sys.argv[1:])\nexcept SystemExit:\n    pass\nprint(*sys.modules, file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     return set(done.stderr.split())

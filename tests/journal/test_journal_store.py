@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -61,6 +62,19 @@ def test_only_its_owner_may_read_the_journal(tmp_path: Path) -> None:
     assert {name for name, mode in modes.items() if mode == 0o600} == modes.keys() - {"journal", "locks"}
     assert {"journal.db", "journal.db-wal", "staging.lock"} <= modes.keys()
     journal.close()
+
+
+def test_a_journal_that_nobody_holds_any_more_is_closed_at_once(tmp_path: Path) -> None:
+    """No collection is waited for: a short command ends without one, and leaves the journal's one file behind."""
+    gc.disable()
+    try:
+        journal = toy.journal_in(tmp_path)
+        submit(journal)
+        assert file_of(tmp_path).with_name("journal.db-wal").exists()
+        del journal
+        assert not file_of(tmp_path).with_name("journal.db-wal").exists()
+    finally:
+        gc.enable()
 
 
 def test_what_was_committed_survives_the_loss_of_power(tmp_path: Path) -> None:

@@ -177,6 +177,10 @@ class Store:
                 self._connection.close()
                 self._connection = None
 
+    def __del__(self) -> None:
+        # sqlite3 holds a connection and its statements in a cycle, which would stay open until a collection.
+        self.close()
+
     def _crash(self, name: str) -> None:
         if self._crash_point is not None:
             self._crash_point(name)
