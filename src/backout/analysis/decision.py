@@ -227,10 +227,11 @@ class Detector:
         return "no request and no health answer was seen"
 
     def _not_regressed(self, now: float, log_e: float) -> tuple[Verdict, Cause, str]:
-        excuse = self._probes.not_the_deployment() or self._probes.doubtful()
+        outside = self._probes.not_the_deployment()
+        excuse = outside or self._probes.doubtful()
         seen = f"{self._errors:,} of {count(self._requests, 'request')} failed"
         if excuse is not None:
-            return Verdict.INCONCLUSIVE, Cause.NONE, f"{excuse}; {seen}"
+            return Verdict.INCONCLUSIVE, Cause.OUTSIDE if outside else Cause.NONE, f"{excuse}; {seen}"
         open_point = self._open_point(log_e)
         if open_point is not None:
             return Verdict.INCONCLUSIVE, Cause.NONE, f"{seen}; {open_point}"

@@ -21,6 +21,7 @@ class Cause(StrEnum):
     ERRORS = "errors"
     LATENCY = "latency"
     HEALTH = "health"
+    OUTSIDE = "outside"  # something is down that was down before the deployment
     NONE = "none"
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from backout.analysis.decision import Detector
+from backout.analysis.stability import quarantine
 from backout.errors import BackoutError, DecisionNeeded, ProviderUnavailable
 from backout.model.plan import PlanKind, PlanRefused
 from backout.model.policy import Mode, OnInconclusive
@@ -18,7 +19,7 @@ from backout.plan.rollback import Request
 from backout.ports import Next, NotDone
 from backout.runbook.activate import set_mark
 from backout.runbook.incident import write_report
-from backout.runbook.observe import look_at_schema, observe
+from backout.runbook.observe import observe
 from backout.runbook.prober import Prober
 from backout.runbook.rollback import prepare
 
@@ -269,6 +270,7 @@ class Conclude:
         if (
             self._tools.policy.guard.on_inconclusive is OnInconclusive.ROLLBACK
             and decision.verdict is Verdict.INCONCLUSIVE
+            and decision.cause is not Cause.OUTSIDE  # safety rule 12: no policy rolls back for another's failure
         ):
             return self._regressed(args, decision, context.run)
         if self._tools.policy.guard.on_inconclusive is OnInconclusive.ACCEPT:
@@ -280,7 +282,20 @@ class Conclude:
         return NotDone()
 
     def _mark_stable(self, args: Mapping[str, Json], decision: Decision, run: str) -> Json:
-        schema = look_at_schema(self._tools)
+        limit = self._tools.policy.criteria.error_rate_below
+        if decision.errors > decision.requests * limit:
+            # "No worse than before" is a verdict on the deployment; a version to return to must meet the limit itself.
+            share = f"{decision.errors:,} of {decision.requests:,} requests failed"
+            why = f"no worse than before, but {share}, above the limit of {limit * 100:g} %; not marked stable"
+            return {"action": "hold", "why": why}
+        situation = observe(self._tools)  # the watch may have ended without an answer from the platform
+        if situation.live.id != args["deployment"]:
+            return {"action": "void", "why": f"deployment {situation.live.id} took its place, so this verdict is void"}
+        code_hash = None if args["code_hash"] is None else str(args["code_hash"])
+        bad = quarantine(situation, str(args["version"]), code_hash)
+        if bad is not None:
+            return {"action": "hold", "why": f"healthy now, but it stays quarantined until released: {bad.why}"}
+        schema = situation.schema
         set_mark(
             self._tools,
             run,
