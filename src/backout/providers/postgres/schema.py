@@ -6,7 +6,7 @@ after it failed; `rolled_back_at` is set by `prisma migrate resolve --rolled-bac
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, LiteralString
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from backout.errors import AuthError, ProviderUnavailable
@@ -16,12 +16,10 @@ from backout.providers.clock import SystemClock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import psycopg
-
     from backout.ports import Clock
 
 TABLE: Final = "_prisma_migrations"
-_QUERY: Final[LiteralString] = (
+_QUERY: Final = (
     "SELECT migration_name, extract(epoch FROM started_at)::float8, extract(epoch FROM finished_at)::float8, "
     "extract(epoch FROM rolled_back_at)::float8 FROM {} ORDER BY started_at, migration_name"
 )
@@ -48,7 +46,7 @@ class PrismaHistory:
     ) -> None:
         self._url = url
         self._connect_timeout_s = connect_timeout_s
-        self._statement_timeout = f"{round(statement_timeout_s * 1000)}ms"
+        self._statement_timeout_s = statement_timeout_s
         self._clock = clock or SystemClock()
 
     def read(self) -> SchemaState:
@@ -57,36 +55,33 @@ class PrismaHistory:
         Raises:
             AuthError: the database refuses the user. ProviderUnavailable: the history cannot be read.
         """
-        import psycopg  # noqa: PLC0415 - costs 40 ms that commands without a database need not pay
+        from backout.providers.postgres import libpq  # noqa: PLC0415 - only a reading pays for it
 
         url = self._url()
         dsn, schema = libpq_url(url)
+        table = f"{libpq.identifier(schema)}.{TABLE}" if schema else TABLE
         try:
-            rows = self._rows(dsn, schema)
-        except psycopg.errors.UndefinedTable:
+            rows = libpq.read(
+                dsn,
+                _QUERY.format(table),
+                connect_timeout_s=self._connect_timeout_s,
+                statement_timeout_s=self._statement_timeout_s,
+            )
+        except libpq.LibpqError as error:
+            if error.sqlstate != libpq.UNDEFINED_TABLE:
+                raise _meant(error, url) from None  # its text may quote the connection string
             rows = []
-        except (psycopg.Error, UnicodeError) as error:
-            raise _meant(error, url) from error
-        applied = tuple(AppliedMigration(str(name), begun, ended, undone) for name, begun, ended, undone in rows)
+        except UnicodeError as error:
+            raise _meant(error, url) from None
+        applied = tuple(
+            AppliedMigration(str(name), float(begun or 0), _seconds(ended), _seconds(undone))
+            for name, begun, ended, undone in rows
+        )
         return SchemaState(self._clock.now(), applied)
 
-    def _rows(self, dsn: str, schema: str | None) -> list[tuple[str, float, float | None, float | None]]:
-        from psycopg import sql  # noqa: PLC0415
 
-        table = sql.Identifier(schema, TABLE) if schema else sql.Identifier(TABLE)
-        with self._connect(dsn) as connection:
-            connection.read_only = True
-            with connection.transaction():
-                connection.execute("SELECT set_config('statement_timeout', %s, true)", (self._statement_timeout,))
-                return connection.execute(sql.SQL(_QUERY).format(table)).fetchall()
-
-    def _connect(self, dsn: str) -> psycopg.Connection[tuple[str, float, float | None, float | None]]:
-        import psycopg  # noqa: PLC0415
-
-        seconds = max(2, round(self._connect_timeout_s))  # libpq takes whole seconds, two at least
-        return psycopg.connect(
-            dsn, connect_timeout=seconds, tcp_user_timeout=seconds * 1000, prepare_threshold=None, autocommit=True
-        )
+def _seconds(text: str | None) -> float | None:
+    return None if text is None else float(text)
 
 
 def libpq_url(url: str) -> tuple[str, str | None]:
