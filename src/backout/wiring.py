@@ -93,23 +93,31 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
 
 
 def _traffic(config: Config) -> Traffic | None:
-    source = config.environment.traffic
-    if source.provider == "none" or source.url is None:
+    if not _has_router(config):
         return None
     from backout.providers.router.traffic import RouterTraffic  # noqa: PLC0415 only where it is set up
 
-    token = config.traffic_token()
-    return RouterTraffic(str(source.url), config.environment.platform.script, token.reveal if token else None)
+    return RouterTraffic(*_router(config))
 
 
 def _logs(config: Config) -> Logs | None:
-    source = config.environment.traffic
-    if source.provider == "none" or source.url is None:
+    if not _has_router(config):
         return None
     from backout.providers.router.logs import RouterLogs  # noqa: PLC0415 only where it is set up
 
+    return RouterLogs(*_router(config))
+
+
+def _has_router(config: Config) -> bool:
+    source = config.environment.traffic
+    return source.provider != "none" and source.url is not None
+
+
+def _router(config: Config) -> tuple[str, str, Callable[[], str] | None]:
+    """Return (base URL, script, token) of the source of counts and events."""
     token = config.traffic_token()
-    return RouterLogs(str(source.url), config.environment.platform.script, token.reveal if token else None)
+    environment = config.environment
+    return str(environment.traffic.url), environment.platform.script, token.reveal if token else None
 
 
 def _health(config: Config) -> HealthCheck | None:

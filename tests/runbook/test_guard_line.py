@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.errors import DecisionNeeded, ProviderUnavailable
+from backout.cli.guard import refuse_another_mode
+from backout.errors import DecisionNeeded, ProviderUnavailable, Refused, SecretsChanged, WorldMoved
 from backout.model.deployment import Mark
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
@@ -15,6 +17,7 @@ from backout.model.policy import Mode
 from backout.model.signals import ServiceState
 from backout.plan.rollback import Request
 from backout.providers.memory import health_of, steady
+from backout.runbook import guard
 
 from line import POLICY, Story, by_version, roll_back, watch
 
@@ -145,6 +148,60 @@ def test_one_automatic_rollback_in_six_hours(tmp_path: Path) -> None:
     world.clock.sleep(7 * 3600)
     watch(story.tools())
     assert world.live.sole == story.good.id
+
+
+def test_a_rollback_that_never_switched_does_not_count_as_one(tmp_path: Path) -> None:
+    """Stopped by a hotfix before its switch, a rollback leaves guard free to act on the next bad deployment."""
+    story = Story(tmp_path / "journal.sqlite")
+    world = story.world
+    hotfix = world.upload("hotfix")
+    tools = story.tools()
+
+    def deploy_after_the_handover(name: str) -> None:
+        handed_over = tools.runs.runs("production")[0].plan.kind is PlanKind.ROLLBACK
+        if name == "deployments.history" and handed_over and world.live.sole != hotfix.id:
+            world.deploy(hotfix)
+
+    world.before_call = deploy_after_the_handover
+    with pytest.raises(WorldMoved):
+        watch(tools)
+    world.before_call = None
+    world.traffic_rule = by_version(hotfix.id, error_rate=1.0)
+    world.clock.sleep(2)
+    watch(story.tools())
+    assert len(world.activations) == 1
+    assert world.live.sole == story.good.id
+
+
+def test_a_changed_secret_stops_guard_with_a_report(tmp_path: Path) -> None:
+    """A robot never brings old secrets back: it ends before the switch, and the report says what to decide."""
+    story = Story(tmp_path / "journal.sqlite")
+    world = story.world
+    world.traffic_rule = steady(30)
+    world.put_secret("JWT_SECRET", "rotated")
+    world.clock.sleep(2)
+    world.traffic_rule = by_version(world.live.main)
+    with pytest.raises(SecretsChanged):
+        watch(story.tools())
+    assert not world.activations
+    (text,) = world.reports.texts.values()
+    assert "secrets changed" in text
+
+
+@pytest.mark.parametrize(
+    ("recorded", "asked", "allowed"), [("act", "observe", False), ("act", "act", True), ("observe", "act", False)]
+)
+def test_an_interrupted_watch_goes_on_only_in_its_own_mode(
+    tmp_path: Path, recorded: str, asked: str, allowed: bool
+) -> None:
+    """`guard --observe` never picks up a watch that may roll back."""
+    story = Story(tmp_path / "journal.sqlite")
+    tools = story.tools()
+    plan = guard.plan(tools, mode=Mode(recorded), for_s=60)
+    found = tools.runs.find(tools.journal.submit(plan, actor="ops@host", reason="watch"))
+    assert found is not None
+    with nullcontext() if allowed else pytest.raises(Refused, match="mode"):
+        refuse_another_mode(found, Mode(asked))
 
 
 def test_a_critical_service_down_is_a_reason_by_itself(tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ def guard(
         ours = unfinished.plan.kind is PlanKind.GUARD or bool(unfinished.plan.cause)
         if unfinished.state is not RunState.INTERRUPTED or not ours:
             raise busy(unfinished)
+        refuse_another_mode(unfinished, policy.guard.mode)
         bench.live.say(f"picking up run {unfinished.id}, which was interrupted")
         run = bench.drive(unfinished.id)
         if _concluded(bench, run).get("action") != "void":
@@ -84,6 +85,21 @@ def guard(
     plan = procedure.plan(bench.tools, mode=policy.guard.mode, for_s=policy.criteria.watch_s, early=early)
     bench.live.say(f"{plan.steps[0].title}, then {plan.steps[1].title} (mode {policy.guard.mode})")
     return finish(bench, bench.drive(bench.submit(plan, plan.why)))
+
+
+def refuse_another_mode(unfinished: Run, mode: Mode) -> None:
+    """Refuse to go on with a run that may do more (or less) than what was typed now allows."""
+    conclude = next((step.args for step in unfinished.plan.steps if step.action == "conclude"), None)
+    recorded = Mode.ACT if conclude is None else Mode(str(conclude["mode"]))
+    if recorded is not mode and not (conclude is None and mode is Mode.ASK):
+        raise Refused(
+            f"run {unfinished.id} was interrupted in mode {recorded}, and mode {mode} is asked for now",
+            where=unfinished.environment,
+            options=(
+                f"go on with it as it is: `backout runs resume {unfinished.id}`",
+                f"give it up first: `backout runs abort {unfinished.id} -m WHY`",
+            ),
+        )
 
 
 def _concluded(bench: Bench, run: Run) -> dict[str, Json]:

@@ -72,7 +72,10 @@ def rollback(
         is_rollback = unfinished.plan.kind is PlanKind.ROLLBACK
         if unfinished.state is not RunState.INTERRUPTED or not is_rollback or target is not None:
             raise busy(unfinished)
-        shell.output.say(f"picking up run {unfinished.id}, which was interrupted")
+        version = str(unfinished.plan.steps[0].args["version"])
+        shell.output.say(
+            f"picking up run {unfinished.id} (to version {version[:8]}), which was interrupted; its plan stands"
+        )
         return finish(bench, bench.drive(unfinished.id))
     request = Request(
         message=message or "",

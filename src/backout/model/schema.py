@@ -35,12 +35,3 @@ class SchemaState:
     def failed(self) -> tuple[str, ...]:
         """Names of migrations that started, did not finish and were not rolled back."""
         return tuple(m.name for m in self.applied if m.finished_at is None and m.rolled_back_at is None)
-
-    def head_at(self, at: float) -> str:
-        """Return the head as it was at that moment (Unix seconds)."""
-        done = [
-            m.name
-            for m in self.applied
-            if m.finished_at is not None and m.finished_at <= at and (m.rolled_back_at is None or m.rolled_back_at > at)
-        ]
-        return done[-1] if done else ""

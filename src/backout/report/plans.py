@@ -1,4 +1,4 @@
-"""A plan, a refusal and a verification as a person reads them on a terminal; pure."""
+"""A plan and a verification as a person reads them on a terminal; pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from backout.model.verdict import CriterionState, Verification
 from backout.report.text import Paint, fields, plain, wrapped
 
 if TYPE_CHECKING:
-    from backout.model.plan import Plan, PlanRefused
+    from backout.model.plan import Plan
 
 SIGNS = {
     CriterionState.PASSED: ("good", "✓"),
@@ -39,19 +39,6 @@ def plan_text(plan: Plan, *, width: int = 80, paint: Paint = plain) -> str:
 
 def _verb(plan: Plan) -> str:
     return {"guard": "watch", "rollback": "roll back", "recover": "recover", "drill": "drill"}[plan.kind]
-
-
-def refused_text(refused: PlanRefused, *, width: int = 80, paint: Paint = plain) -> str:
-    """Return why there is no plan, which versions were looked at, and what is allowed instead."""
-    lines = [paint("bad", "Refused") + f" by safety rule {refused.rule}"]
-    lines += wrapped(refused.reason, width, indent="  ")
-    if refused.rejections:
-        lines += ["", *fields([(f"not {r.version[:8]}", r.reason) for r in refused.rejections], width, paint=paint)]
-    if refused.options:
-        lines += ["", "What is allowed:"]
-        for option in refused.options:
-            lines += wrapped(option, width, indent="  - ", hanging="    ")
-    return "\n".join(lines)
 
 
 def verification_text(verification: Verification, *, width: int = 80, paint: Paint = plain) -> str:

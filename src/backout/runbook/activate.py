@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.errors import WorldMoved
+from backout.errors import Refused, WorldMoved
 from backout.model.deployment import Mark, VersionId, VersionMark
 from backout.ports import Done, NotDone, Unknown
 
@@ -26,6 +26,14 @@ def marker(run: str) -> str:
     return f"[backout {run}]"
 
 
+def live_deployment(tools: Toolbox) -> Deployment:
+    """Return the deployment that the provider says is live; raises WorldMoved when there is none any more."""
+    history = tools.deployments.history()
+    if not history:
+        raise WorldMoved("nothing is deployed any more", where=tools.environment)
+    return history[0]
+
+
 class Activate:
     """Step `activate` {version, expected, message, force}: make a version live, if the world is still as planned.
 
@@ -40,18 +48,25 @@ class Activate:
 
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002 the Action protocol
         """Return {deployment, version, at} as the provider answered."""
-        live = self._tools.deployments.history()[0]
+        live = live_deployment(self._tools)
         if live.id != args["expected"]:
             raise WorldMoved(
                 f"deployment {live.id} (version {live.main}) is live, not {args['expected']} on which this plan rests",
                 where=self._tools.environment,
                 hint=f"backout status -e {self._tools.environment}",
             )
-        made = self._tools.deployments.activate(
-            str(args["version"]),
-            message=f"{marker(context.run)} {args['message']}",
-            force=bool(args.get("force")),
-        )
+        try:
+            made = self._tools.deployments.activate(
+                str(args["version"]),
+                message=f"{marker(context.run)} {args['message']}",
+                force=bool(args.get("force")),
+            )
+        except Refused as error:
+            if args.get("detected"):  # nobody is at the terminal: the report says what is to be decided
+                from backout.runbook.incident import write_report  # noqa: PLC0415
+
+                write_report(self._tools, context.run, held=str(error))
+            raise
         return _described(made)
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
@@ -79,7 +94,7 @@ class ReadBack:
 
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002 the Action protocol
         """Return {deployment, version, since, read_at}; raises WorldMoved when another version is live."""
-        live = self._tools.deployments.history()[0]
+        live = live_deployment(self._tools)
         if live.sole != args["version"]:
             shares = ", ".join(f"{share.version} at {share.percentage:g} %" for share in live.shares)
             raise WorldMoved(

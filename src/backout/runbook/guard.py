@@ -26,6 +26,7 @@ from backout.runbook.rollback import prepare
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from backout.model.incident import Run
     from backout.model.plan import Json, Plan
     from backout.model.signals import Counts
     from backout.ports import Probe, StepContext
@@ -341,9 +342,13 @@ class Conclude:
             return f"the source {tools.traffic.traits.name} is too slow or too coarse to act on; this is advice"
         since = tools.clock.now() - tools.policy.guard.at_most_every_s
         recent = [r for r in tools.runs.runs(tools.environment) if r.plan.kind is PlanKind.ROLLBACK and r.plan.cause]
-        if any(run.started_at >= since for run in recent):
+        if any(run.started_at >= since and self._may_have_switched(run) for run in recent):
             return f"one automatic rollback was made already within {tools.policy.guard.at_most_every_s / 3600:g} h"
         return ""
+
+    def _may_have_switched(self, run: Run) -> bool:
+        """Whether a rollback made something live, or may have: one that ended before its switch does not count."""
+        return not run.state.is_over or self._tools.runs.result(run.id, "activate") is not None
 
     def _asked(self, outcome: Plan) -> bool:
         if self._tools.confirm is None:
