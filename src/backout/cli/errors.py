@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from typing import TYPE_CHECKING
 
@@ -71,7 +72,9 @@ def _lines(error: BackoutError, output: Output) -> list[str]:
             lines.append(output.talk.dim(f"  safety rule: {error.rule}"))
         lines += [f"  {output.talk.plain('→')} {option}" for option in error.options]
     if error.hint:
-        lines.append(f"  {output.talk.strong('next')}: {error.hint}")
+        is_command = re.fullmatch(r"backout [^,;`]+", error.hint) is not None
+        hint = output.typed(error.hint) if is_command else error.hint
+        lines.append(f"  {output.talk.strong('next')}: {hint}")
     return lines
 
 

@@ -126,7 +126,7 @@ def finish(bench: Bench, run: Run) -> int:
         "guard_run_id": run.plan.cause or run.id,
         "verdict": verdict,
         "reason": reason,
-        "decision": decision,
+        "decision": outcome.timed(decision),
     }
     if run.plan.kind is PlanKind.ROLLBACK:
         return _rolled_back(bench, run, record, verdict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.cli.outcome import timed
 from backout.cli.style import Tone, visible
 from backout.model.verdict import CriterionState, Verdict
 from backout.report.times import clock, duration, percent, rfc3339
@@ -211,7 +212,7 @@ def event_record(event: Event) -> dict[str, object]:
         "step": event.step,
         "kind": event.kind,
         "actor": event.actor,
-        "data": dict(event.data) if event.kind != "run.submitted" else {"reason": event.data.get("reason")},
+        "data": timed(event.data) if event.kind != "run.submitted" else {"reason": event.data.get("reason")},
     }
 
 

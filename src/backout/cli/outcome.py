@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from backout.model.incident import RunState
@@ -15,6 +16,24 @@ if TYPE_CHECKING:
     from backout.runbook.toolbox import Toolbox
 
 
+_TIMES = frozenset(
+    "at since until started_at ended_at passed_at read_at detected_at deployed_at first_bad_at leaving_since "
+    "baseline_until".split()
+)
+"""Keys whose numbers are Unix seconds inside; outside, times are RFC 3339."""
+
+
+def timed(value: object) -> object:
+    """Return JSON values with the times in them as RFC 3339.
+
+    >>> timed({"at": 0.5, "n": 3, "steps": [{"since": None}]})
+    {'at': '1970-01-01T00:00:00.500Z', 'n': 3, 'steps': [{'since': None}]}
+    """
+    if isinstance(value, Mapping):
+        return {k: rfc3339(v) if k in _TIMES and isinstance(v, int | float) else timed(v) for k, v in value.items()}
+    return [timed(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def plan_record(plan: Plan) -> dict[str, object]:
     """Return a plan as JSON values."""
     return {
@@ -23,7 +42,8 @@ def plan_record(plan: Plan) -> dict[str, object]:
         "environment": plan.environment,
         "why": plan.why,
         "steps": [
-            {"action": s.action, "title": s.title, "args": dict(s.args), "equivalent": s.equivalent} for s in plan.steps
+            {"action": s.action, "title": s.title, "args": timed(s.args), "equivalent": s.equivalent}
+            for s in plan.steps
         ],
         "notes": list(plan.notes),
         "not_covered": list(plan.not_covered),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
@@ -26,6 +27,7 @@ class Output:
     Args:
         stdout, stderr: the streams. redactor: the mask. json: machine or person. quiet: no talk. verbose: 0, 1, 2.
         style: what stdout can show. talk: what stderr can show. answered: whether the one JSON answer was given.
+        config: the configuration file as it was typed.
     """
 
     stdout: TextIO
@@ -38,6 +40,7 @@ class Output:
     talk: Style = field(default_factory=Style)
     answered: bool = False
     closed: bool = False
+    config: str | None = None
 
     def result(self, name: str, payload: Mapping[str, object], human: str | None = None) -> None:
         """Give the command's answer, once: the envelope `backout.NAME/1` with `--json`, else the text (None: none)."""
@@ -85,11 +88,19 @@ class Output:
     def next(self, *commands: str) -> None:
         """Say what to type next, undo included; `#` in a command starts its explanation."""
         for number, command in enumerate(commands):
-            line, mark, why = command.partition("#")
+            line, mark, why = self.typed(command).partition("#")
             explained = (
                 f"{self.talk.strong(line.rstrip())}  {self.talk.dim(mark + why)}" if mark else self.talk.strong(line)
             )
             self.say(f"{'next: ' if number == 0 else '      '}{explained}")
+
+    def typed(self, command: str) -> str:
+        """Return a command with the `--config` that this one was given, so that it works where it is pasted."""
+        unconfigured = command.startswith(tuple(f"backout {name}" for name in ("demo", "twin", "init", "help", "--")))
+        if not self.config or not command.startswith("backout ") or unconfigured or "--config" in command:
+            return command
+        line, mark, why = command.partition("  #")
+        return f"{line} --config {shlex.quote(self.config)}{mark}{why}"
 
     def prompt(self, question: str) -> None:
         """Write a question to stderr and stay on its line."""
