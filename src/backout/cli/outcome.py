@@ -17,8 +17,20 @@ if TYPE_CHECKING:
 
 
 _TIMES = frozenset(
-    "at since until started_at ended_at passed_at read_at detected_at deployed_at first_bad_at leaving_since "
-    "baseline_until".split()
+    [
+        "at",
+        "since",
+        "until",
+        "started_at",
+        "ended_at",
+        "passed_at",
+        "read_at",
+        "detected_at",
+        "deployed_at",
+        "first_bad_at",
+        "leaving_since",
+        "baseline_until",
+    ]
 )
 """Keys whose numbers are Unix seconds inside; outside, times are RFC 3339."""
 
