@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 _TIMES = frozenset(
-    [
+    {
         "at",
         "since",
         "until",
@@ -30,7 +30,7 @@ _TIMES = frozenset(
         "first_bad_at",
         "leaving_since",
         "baseline_until",
-    ]
+    }
 )
 """Keys whose numbers are Unix seconds inside; outside, times are RFC 3339."""
 
