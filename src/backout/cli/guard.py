@@ -177,7 +177,8 @@ def _words(verdict: str, reason: str, action: str, concluded: dict[str, Json]) -
         "accept": "accepted by policy, not marked stable",
         "void": "the verdict is void, nothing was changed",
     }.get(action, action)
-    lines = [f"{verdict}: {reason}", f"{did[:1].upper()}{did[1:]}: {concluded.get('why', '')}"]
+    why = concluded.get("why")
+    lines = [f"{verdict}: {reason}", did[:1].upper() + did[1:] + (f": {why}" if why and why != reason else "")]
     if concluded.get("would"):
         lines.append(f"Would: {concluded['would']}")
     if concluded.get("report"):

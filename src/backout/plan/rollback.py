@@ -86,7 +86,10 @@ def _to_target(
         )
     if not wanted.eligible:
         return PlanRefused(
-            wanted.rule, wanted.reason, _options(situation, ranked), (Rejection(wanted.version, wanted.reason),)
+            wanted.rule,
+            f"version {wanted.version[:8]}: {wanted.reason}",
+            _options(situation, ranked),
+            (Rejection(wanted.version, wanted.reason),),
         )
     return _plan(situation, request, lines, _Choice(leaving, wanted))
 
