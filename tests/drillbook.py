@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,10 +16,13 @@ from typing import TYPE_CHECKING, Any
 from backout.config import Environment, load
 from backout.journal.sqlite import SqliteJournal
 from backout.providers.clock import SystemClock
+from backout.twin import remote
 from backout.twin.stage import Pace, Stage
 from backout.wiring import toolbox
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from backout.model.deployment import Deployment
     from backout.runbook.toolbox import Toolbox
 
@@ -60,6 +65,15 @@ class Drillbook:
         self.stage.config_file.write_text(text.replace("below = 0.01", "below = 0.05"), encoding="utf-8")
         self.bad = self.stage.deploy("throws-on-one-route")
         self.good = self.stage.deploy("good")
+
+    @contextlib.contextmanager
+    def fault(self, kind: str, target: str | None = None, **figures: float) -> Iterator[None]:
+        """Have something of the twin broken until the block ends."""
+        remote.set_fault(self.stage.twin, {"kind": kind, "target": target, **figures})
+        try:
+            yield
+        finally:
+            remote.clear_faults(self.stage.twin, kind, target)
 
     def prove_good(self) -> None:
         """Have guard mark the good version stable, in the journal that every trial starts from."""
@@ -136,3 +150,31 @@ class Trial:
     def reports(self) -> list[Path]:
         """Return the incident files."""
         return sorted((self.folder / "incidents").glob("*.md"))
+
+    def replace(self, *changes: tuple[str, str]) -> Trial:
+        """Change its backout.toml: each (regular expression, text)."""
+        text = self.config.read_text(encoding="utf-8")
+        for pattern, new in changes:
+            text, found = re.subn(pattern, new, text)
+            assert found, pattern
+        self.config.write_text(text, encoding="utf-8")
+        return self
+
+    def behind(self, gate_url: str) -> Trial:
+        """Have the API asked through a gate."""
+        return self.replace((r'api_base_url = "[^"]*"', f'api_base_url = "{gate_url}"'))
+
+    def forget_marks(self) -> Trial:
+        """Start from an empty journal: no version is proven."""
+        for file in self.folder.glob("journal.sqlite*"):
+            file.unlink()
+        return self
+
+    def newest(self) -> dict[str, Any]:
+        """Return the newest run, as `runs list` tells it."""
+        run: dict[str, Any] = self.run("runs", "list", "--json").json["runs"][0]
+        return run
+
+    def live(self) -> str:
+        """Return the version that the API says is live."""
+        return self.tools().deployments.history()[0].main

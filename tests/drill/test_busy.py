@@ -1,0 +1,98 @@
+"""A second backout on the same environment: exit 6 names the holder; an abort frees it, alive or dead."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from polling import until
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+
+    from drillbook import Drillbook, Trial
+
+ROLLBACK = ("rollback", "-m", "it fails", "--confirm", "production", "--json")
+GUARD = ("guard", "--json")
+
+
+@contextlib.contextmanager
+def holder(trial: Trial, *command: str) -> Iterator[subprocess.Popen[str]]:
+    """Have a command run until the block ends; it is past its first steps and watches."""
+    process = trial.start(*command)
+    try:
+        until(lambda: trial.newest()["state"] == "running", 20, "the first command to hold the environment", 0.2)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(("first", "second"), [(GUARD, GUARD), (GUARD, ROLLBACK), (ROLLBACK, ROLLBACK)])
+def test_second_command(drillbook: Drillbook, first: tuple[str, ...], second: tuple[str, ...]) -> None:
+    """It is told who holds the environment and what to type, before it asks or plans anything."""
+    trial = drillbook.trial()
+    trial.make_live(drillbook.good if first == GUARD else drillbook.bad)
+    with holder(trial, *first) as process:
+        ended = trial.run(*second)
+        assert ended.code == 6, ended.err
+        assert ended.json["error"] == "Busy"
+        assert f"pid {process.pid}" in ended.json["what"]
+        assert f"backout runs abort {trial.newest()['run_id']}" in ended.json["hint"]
+        assert "Plan to" not in ended.err
+        assert trial.run("rollback", "--dry-run", "--json").json["schema"].startswith("backout.")
+
+
+def test_abort_with_a_live_holder(drillbook: Drillbook) -> None:
+    """The holder stops at its next boundary, exit 6; then the environment is free."""
+    trial = drillbook.trial()
+    trial.make_live(drillbook.good)
+    with holder(trial, *GUARD) as process:
+        asked = trial.run("runs", "abort", trial.newest()["run_id"], "-m", "enough", "--json")
+        assert asked.code == 0, asked.err
+        out, err = process.communicate(timeout=10)
+        assert process.returncode == 6, out + err
+        assert "was aborted" in err
+    assert trial.newest()["state"] == "aborted"
+    trial.make_live(drillbook.bad)
+    assert trial.run(*ROLLBACK, "--no-wait").code == 0
+
+
+def test_abort_with_a_dead_holder(drillbook: Drillbook) -> None:
+    """The run ends at once; until then another command is told that nobody drives it, and how to go on."""
+    trial = drillbook.trial()
+    trial.make_live(drillbook.good)
+    with holder(trial, *GUARD) as process:
+        process.kill()
+        process.communicate()
+    trial.make_live(drillbook.bad)
+    run = trial.newest()
+    assert run["state"] == "interrupted"
+    refused = trial.run(*ROLLBACK)
+    assert refused.code == 6
+    assert "nobody drives it" in refused.json["what"]
+    assert f"backout runs resume {run['run_id']}" in refused.json["hint"]
+    assert trial.run("runs", "abort", run["run_id"], "-m", "enough", "--json").json["state"] == "aborted"
+    assert trial.run("runs", "resume", run["run_id"]).code == 2
+    assert trial.run(*ROLLBACK, "--no-wait").code == 0
+
+
+def test_runs_that_are_not_there(drillbook: Drillbook) -> None:
+    """An unknown id and a prefix that fits several are usage errors that say so."""
+    trial = drillbook.trial()
+    trial.make_live(drillbook.bad)
+    assert trial.run(*ROLLBACK, "--no-wait").code == 0
+    trial.make_live(drillbook.good)
+    for action in ("resume", "show", "abort"):
+        unknown = trial.run("runs", action, "nope", "--json")
+        assert unknown.code == 2
+        assert "nope" in unknown.json["what"]
+        assert unknown.json["hint"] == "backout runs list"
+    trial.replace((r'watch = "\d+s"', 'watch = "2s"'))
+    trial.run("guard", "--json")
+    ambiguous = trial.run("runs", "resume", "guard-", "--json")
+    assert ambiguous.code == 2
+    assert "may be" in ambiguous.json["what"]

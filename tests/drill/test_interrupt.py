@@ -1,0 +1,70 @@
+"""Ctrl-C and SIGTERM: the first stops at the boundary and prints how to resume, the second stops now."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+from api_gate import Answer, api_gate
+
+from polling import until
+
+if TYPE_CHECKING:
+    from drillbook import Drillbook, Trial
+
+ROLLBACK = ("rollback", "-m", "it fails", "--confirm", "production", "--json")
+
+
+def is_at(trial: Trial, kind: str, steps: int) -> bool:
+    """Whether a run of this kind is being driven and has done so many steps."""
+    newest = trial.newest()
+    return (newest["kind"], newest["state"], newest["steps_done"]) == (kind, "running", steps)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("command", ["guard", "rollback"])
+def test_once(drillbook: Drillbook, command: str, number: signal.Signals) -> None:
+    """It ends within seconds with 130 and the resume command; resume finishes what was begun."""
+    trial = drillbook.trial()
+    trial.make_live(drillbook.good)
+    if command == "rollback":
+        trial.make_live(drillbook.bad)
+    process = trial.start(*(ROLLBACK if command == "rollback" else ("guard", "--early", "--json")))
+    if command == "rollback":
+        until(lambda: is_at(trial, "rollback", 3), 20, "the verification", 0.1)
+    else:
+        assert process.stdout is not None
+        while '"tick"' not in process.stdout.readline():
+            assert process.poll() is None
+    process.send_signal(number)
+    out, err = process.communicate(timeout=5)
+    assert process.returncode == 130, out + err
+    run = trial.newest()
+    assert f"backout runs resume {run['run_id']}" in err
+    assert '"exit_code":130' in out.splitlines()[-1]
+    assert run["state"] == "interrupted"
+    resumed = trial.run("runs", "resume", run["run_id"], "--json")
+    assert resumed.code == 0, resumed.err
+    assert resumed.json["live_version"] == drillbook.good
+    assert trial.newest()["state"] == "done"
+
+
+def test_twice(drillbook: Drillbook) -> None:
+    """The second one does not wait for a step that takes long."""
+    with api_gate(str(drillbook.stage.twin.api_base_url)) as gate:
+        trial = drillbook.trial().behind(gate.url)
+        bad = trial.make_live(drillbook.bad)
+        gate.when("POST", "/deployments", Answer(after=True, delay_s=20))
+        process = trial.start(*ROLLBACK)
+        until(lambda: is_at(trial, "rollback", 0) and trial.live() == drillbook.good, 20, "the switch", 0.1)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        while "Ctrl-C again" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=5)
+        assert process.returncode == 130, err
+        assert trial.newest()["state"] == "interrupted"
+        assert trial.run(*ROLLBACK, "--no-wait").code == 0
+        assert trial.tools().deployments.history()[1].id == bad.id

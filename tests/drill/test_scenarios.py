@@ -1,0 +1,276 @@
+"""The safety rules on real parts: what is refused and why, what is chosen, and which failures are its fault."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from drillbook import Drillbook, Trial
+
+WHY = ("rollback", "-m", "it fails", "--json")
+ROLLBACK = (*WHY, "--confirm", "production", "--no-wait")
+
+
+def api(trial: Trial, method: str, path: str, body: object = None) -> object:
+    """Call the API as another tool would."""
+    twin = trial.book.stage.twin
+    token = Path(str(twin.api_token_file)).read_text(encoding="ascii").strip()
+    url = f"{twin.api_base_url}/accounts/{twin.account_id}/workers/scripts/fm5-production/{path}"
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method), timeout=20) as answer:
+        return json.loads(answer.read())["result"]
+
+
+@contextlib.contextmanager
+def migrated(trial: Trial, name: str) -> Iterator[None]:
+    """Have a migration in the history, as Prisma writes it, until the block ends."""
+    insert = (
+        "INSERT INTO _prisma_migrations (id, checksum, finished_at, migration_name, started_at, applied_steps_count)"
+        " VALUES (gen_random_uuid()::text, 'x', now(), %s, now(), 1)"
+    )
+    dsn = str(trial.book.stage.twin.postgres_dsn)
+    with psycopg.connect(dsn) as connection:
+        connection.execute(insert, (name,))
+    try:
+        yield
+    finally:
+        with psycopg.connect(dsn) as connection:
+            connection.execute("DELETE FROM _prisma_migrations WHERE migration_name = %s", (name,))
+
+
+def deployed_bad(drillbook: Drillbook) -> Trial:
+    """Return a trial in which the bad version just took the good one's place."""
+    trial = drillbook.trial()
+    trial.make_live(drillbook.good)
+    trial.make_live(drillbook.bad)
+    return trial
+
+
+def quick(trial: Trial, watch: str = "6s") -> Trial:
+    """Return the trial with a short watch."""
+    return trial.replace((r'watch = "\d+s"', f'watch = "{watch}"'))
+
+
+def test_two_rollbacks_in_a_row(drillbook: Drillbook) -> None:
+    """The second one never returns to the bad version: exit 3 with what may be done instead."""
+    trial = deployed_bad(drillbook)
+    assert trial.run(*ROLLBACK).json["live_version"] == drillbook.good
+    again = trial.run(*ROLLBACK)
+    assert again.code == 3
+    assert again.json["rule"] == "5 quarantined"
+    assert any("roll forward" in option for option in again.json["options"])
+    assert trial.live() == drillbook.good
+
+
+def test_production_without_confirmation(drillbook: Drillbook) -> None:
+    """Without a terminal nothing is taken for a yes: exit 3 names the flag, and nothing was changed."""
+    trial = deployed_bad(drillbook)
+    for more in ((), ("--yes",), ("--no-input",)):
+        ended = trial.run(*WHY, *more)
+        assert ended.code == 3
+        assert "--confirm production" in ended.json["hint"]
+    wrong = trial.run(*WHY, "--confirm", "staging")
+    assert (wrong.code, wrong.json["rule"]) == (3, "1 identity")
+    no_reason = trial.run("rollback", "--confirm", "production", "--json")
+    assert (no_reason.code, no_reason.json["hint"]) == (3, 'add -m "WHY"')
+    assert trial.live() == drillbook.bad
+
+
+def test_nothing_proven(drillbook: Drillbook) -> None:
+    """Without a stable version: exit 3 names --accept-unproven, which then does it."""
+    trial = deployed_bad(drillbook).forget_marks()
+    ended = trial.run(*ROLLBACK)
+    assert (ended.code, ended.json["rule"]) == (3, "5 unproven")
+    assert any("--accept-unproven" in option for option in ended.json["options"])
+    assert trial.live() == drillbook.bad
+    accepted = trial.run(*ROLLBACK, "--accept-unproven")
+    assert accepted.code == 0, accepted.err
+    assert trial.live() != drillbook.bad
+
+
+def test_migration_since_the_target_was_live(drillbook: Drillbook) -> None:
+    """Code is not rolled back over it, by a person or by guard; the named head overrules, and that is recorded."""
+    trial = quick(deployed_bad(drillbook))
+    with migrated(trial, "20991231000000_drop_orders"):
+        ended = trial.run(*ROLLBACK)
+        assert (ended.code, ended.json["rule"]) == (3, "4 schema")
+        assert "20991231000000_drop_orders" in ended.json["what"]
+        assert trial.run(*ROLLBACK, "--force", "schema", "another").code == 3
+        watched = trial.run("guard", "--json")
+        assert watched.code == 3, watched.err
+        assert watched.json["action"] == "refused"
+        assert watched.json["verdict"] == "regressed"
+        assert Path(watched.json["report_path"]).is_file()
+        assert "4 schema" in watched.err
+        assert trial.live() == drillbook.bad
+        forced = trial.run(*ROLLBACK, "--force", "schema", "20991231000000_drop_orders")
+        assert forced.code == 0, forced.err
+        shown = trial.run("runs", "show", forced.json["run_id"], "--json")
+        assert any("overruled by hand" in note for note in shown.json["plan"]["notes"])
+    assert trial.live() == drillbook.good
+
+
+def test_database_unreachable(drillbook: Drillbook) -> None:
+    """The migration head cannot be read, so nobody knows: exit 3, and `unknown` overrules it."""
+    trial = deployed_bad(drillbook)
+    with drillbook.fault("service-down", "database"):
+        ended = trial.run(*ROLLBACK)
+        assert (ended.code, ended.json["rule"]) == (3, "4 schema")
+        assert "cannot be read" in ended.json["what"]
+        assert any("--force=schema unknown" in option for option in ended.json["options"])
+        assert trial.live() == drillbook.bad
+        assert trial.run(*ROLLBACK, "--force", "schema", "unknown").code == 0
+    assert trial.live() == drillbook.good
+
+
+def test_observe(drillbook: Drillbook) -> None:
+    """Guard says what it would do, with exit 1, and changes nothing."""
+    trial = quick(deployed_bad(drillbook))
+    ended = trial.run("guard", "--observe", "--json")
+    assert ended.code == 1, ended.err
+    assert ended.json["would"] == f"roll back to version {drillbook.good}"
+    assert trial.live() == drillbook.bad
+
+
+def test_hotfix_during_the_watch(drillbook: Drillbook) -> None:
+    """Another deployment makes the verdict void: exit 6, nothing is rolled back."""
+    trial = quick(deployed_bad(drillbook), "20s")
+    process = trial.start("guard", "--json")
+    assert process.stdout is not None
+    while '"tick"' not in process.stdout.readline():
+        assert process.poll() is None
+    hotfix = trial.make_live(drillbook.good)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 6, err
+    assert json.loads(out.splitlines()[-1])["action"] == "void"
+    assert trial.tools().deployments.history()[0].id == hotfix.id
+
+
+def test_hotfix_between_plan_and_switch(drillbook: Drillbook) -> None:
+    """An interrupted rollback that finds another deployment live changes nothing: exit 6."""
+    from api_gate import Answer, api_gate  # noqa: PLC0415 - only here
+
+    with api_gate(str(drillbook.stage.twin.api_base_url)) as gate:
+        trial = deployed_bad(drillbook).behind(gate.url)
+        gate.when("POST", "/deployments", Answer())
+        assert trial.run(*ROLLBACK).code == 5
+        hotfix = trial.make_live(drillbook.bad)
+        resumed = trial.run("runs", "resume", trial.newest()["run_id"], "--json")
+        assert resumed.code in (3, 5, 6), resumed.err
+        assert resumed.json["schema"] == "backout.error/1"
+        assert trial.tools().deployments.history()[0].id == hotfix.id
+
+
+def test_secret_only_change(drillbook: Drillbook) -> None:
+    """The previous version is the same code, so it is passed over; an older secret is a person's decision."""
+    trial = drillbook.trial()
+    trial.make_live(drillbook.bad)
+    trial.make_live(drillbook.good)  # uploaded last: a secret can only be changed on that one
+    api(trial, "PUT", "secrets", {"name": "EMAIL_API_KEY", "text": "canary-rotated", "type": "secret_text"})
+    changed = trial.live()
+    try:
+        assert changed not in (drillbook.bad, drillbook.good)
+        refused = trial.run(*ROLLBACK)
+        assert refused.code == 3
+        assert any(drillbook.good in option and "same code" in option for option in refused.json["options"]) or (
+            "same code" in refused.json["what"]
+        )
+        ended = trial.run(*ROLLBACK, "--accept-unproven", "--yes")
+        assert ended.code == 3, ended.err
+        assert ended.json["error"] == "SecretsChanged"
+        assert "--restore-secrets" in ended.json["hint"]
+        assert "canary-rotated" not in ended.out + ended.err
+        assert trial.live() == changed
+        restored = trial.run(*ROLLBACK, "--accept-unproven", "--restore-secrets")
+        assert restored.code == 0, restored.err
+        assert trial.live() == drillbook.bad
+    finally:
+        trial.tools().deployments.activate(drillbook.good, message="back", force=True)
+
+
+def test_every_way_to_name_the_target(drillbook: Drillbook) -> None:
+    """A version id or the start of one, a deployment id, a number, a time; an unknown one is a usage error."""
+    trial = drillbook.trial()
+    deployment = trial.make_live(drillbook.good)
+    between = time.time()
+    trial.make_live(drillbook.bad)
+    number = trial.tools().versions.detail(drillbook.good).number
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(between)) + f".{int(between % 1 * 1000):03d}Z"
+    for target in (drillbook.good, drillbook.good[:8], deployment.id, str(number), f"v{number}", moment):
+        ended = trial.run("rollback", target, "--dry-run", "--json")
+        assert ended.code == 0, (target, ended.err)
+        assert ended.json["to_version"] == drillbook.good, target
+    unknown = trial.run("rollback", "nonsense", "--dry-run", "--json")
+    assert unknown.code == 2
+    assert unknown.json["hint"] == "backout deployments list"
+    live = trial.run("rollback", drillbook.bad, "--dry-run", "--json")
+    assert live.code == 3
+    assert "live already" in live.json["what"]
+
+
+@pytest.mark.parametrize(("service", "action"), [("database", "refused"), ("storage", "rollback")])
+def test_critical_service_down_after_the_deployment(drillbook: Drillbook, service: str, action: str) -> None:
+    """It was up before, so it is a reason by itself; with the database down the schema is unknown, and rule 4 holds."""
+    trial = quick(deployed_bad(drillbook).forget_marks(), "12s")
+    trial.make_live(drillbook.good)
+    trial.replace(
+        (r"below = 0.05", "below = 0.9"), (r"\[environments.production.guard\]\n", "\\g<0>accept_unproven = true\n")
+    )
+    process = trial.start("guard", "--json")
+    assert process.stdout is not None
+    while '"health":"ok"' not in process.stdout.readline():
+        assert process.poll() is None
+    with drillbook.fault("service-down", service, duration_s=8):
+        out, err = process.communicate(timeout=60)
+    ended = json.loads(out.splitlines()[-1])
+    assert ended["verdict"] == "regressed", out[-3000:] + err
+    assert f"service {service}" in ended["reason"] or "failed" in ended["reason"]
+    assert ended["action"] == action, err
+    assert process.returncode == (3 if action == "refused" else 1)
+
+
+def test_degradable_service_down(drillbook: Drillbook) -> None:
+    """Email is no reason."""
+    trial = quick(drillbook.trial(), "8s")
+    trial.make_live(drillbook.good)
+    process = trial.start("guard", "--json")
+    assert process.stdout is not None
+    while '"health":"ok"' not in process.stdout.readline():
+        assert process.poll() is None
+    with drillbook.fault("service-down", "email"):
+        out, err = process.communicate(timeout=60)
+    ended = json.loads(out.splitlines()[-1])
+    assert ended["verdict"] in ("healthy", "inconclusive"), err
+    assert ended["action"] in ("stable", "hold")
+    assert trial.live() == drillbook.good
+
+
+def test_service_that_was_down_before(drillbook: Drillbook) -> None:
+    """A service that was down already says nothing about the deployment: hold."""
+    trial = quick(drillbook.trial(), "10s")
+    trial.make_live(drillbook.bad)
+    with drillbook.fault("service-down", "storage"):
+        process = trial.start("guard", "--next", "--json")
+        assert process.stderr is not None
+        assert "waiting for the next deployment" in process.stderr.readline()
+        seen = time.monotonic() + 4  # long enough for a look at the health before
+        while time.monotonic() < seen:
+            trial.run("deployments", "list", "--json")
+        trial.make_live(drillbook.good)
+        out, err = process.communicate(timeout=60)
+    ended = json.loads(out.splitlines()[-1])
+    assert ended["verdict"] == "inconclusive", out[-3000:] + err
+    assert "not the deployment" in ended["reason"]
+    assert ended["action"] == "hold"
+    assert process.returncode == 7
