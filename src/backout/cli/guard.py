@@ -146,8 +146,8 @@ def finish(bench: Bench, run: Run) -> int:
         raise WorldMoved(f"run {run.id} was aborted", where=run.environment, hint=f"backout runs show {run.id}")
     _refuse(bench, action, concluded, record)
     bench.shell.output.result("guard", record, _words(verdict, reason, action, concluded))
-    bench.shell.output.next(f"backout status -e {run.environment}", *_follow_up(run, verdict))
-    return 1 if verdict == "regressed" else _CODES.get(action, 7)
+    bench.shell.output.next(f"backout status -e {run.environment}", *_follow_up(run, verdict, action))
+    return 1 if verdict == "regressed" and action != "void" else _CODES.get(action, 7)
 
 
 def _refuse(bench: Bench, action: str, concluded: dict[str, Json], record: dict[str, object]) -> None:
@@ -166,7 +166,10 @@ def _refuse(bench: Bench, action: str, concluded: dict[str, Json], record: dict[
     )
 
 
-def _follow_up(run: Run, verdict: str) -> tuple[str, ...]:
+def _follow_up(run: Run, verdict: str, action: str) -> tuple[str, ...]:
+    """Return what to type about the verdict: a void one must not lead to a rollback of what is live now."""
+    if action == "void":
+        return (f"backout guard -e {run.environment}  # watch the deployment that is live now",)
     return (f"backout rollback -e {run.environment} -m WHY",) if verdict == "regressed" else ()
 
 
