@@ -110,7 +110,7 @@ class Live:
         if event.kind == "step.start" and event.step is not None:
             self._began[event.step] = event.at
             if _int(event.data, "attempt") > 1:
-                self.say(f"resuming step {event.step + 1}: asked the provider first whether it had happened")
+                self.say(self._resumed(event.step))
         elif event.kind == "step.ok" and event.step is not None:
             self._step_done(event, event.step)
         elif event.kind in ("step.failed", "run.blocked"):
@@ -130,6 +130,13 @@ class Live:
             return "stopped"
         title = self._plan.steps[event.step].title
         return f"{title}: " + ("failed" if event.kind == "step.failed" else "nobody knows whether it happened")
+
+    def _resumed(self, step: int) -> str:
+        if self._plan is None or step >= len(self._plan.steps):
+            return f"going on with step {step + 1}"
+        again = self._plan.steps[step]
+        asked = "the provider says that it did not happen yet; " if again.action == "activate" else ""
+        return f"{asked}going on: {again.title}"
 
     def _step_done(self, event: Event, step: int) -> None:
         if self._plan is None or step >= len(self._plan.steps):
