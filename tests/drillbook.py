@@ -9,16 +9,20 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backout.config import Environment, load
 from backout.journal.sqlite import SqliteJournal
+from backout.model.signals import total
 from backout.providers.clock import SystemClock
 from backout.twin import remote
 from backout.twin.stage import Pace, Stage
 from backout.wiring import toolbox
+
+from polling import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,6 +84,15 @@ class Drillbook:
         ended = self.run("guard", "--early", "--json")
         assert ended.code == 0, ended.err
         assert ended.json["action"] == "stable"
+
+    def await_visitors(self, requests: int) -> None:
+        """Return when the good version is live and has answered that many requests just now, so that it has a past."""
+        trial = self.trial()
+        if trial.tools().deployments.history()[0].sole != self.good:
+            trial.make_live(self.good)
+        traffic, since = trial.tools().traffic, int(time.time())
+        assert traffic is not None
+        until(lambda: total(traffic.read(since, since + 60).counts)[0] >= requests, 30, "visitors come", every_s=0.2)
 
     def trial(self) -> Trial:
         """Return a trial with a copy of that journal; nothing of earlier trials is known in it."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SCRIPT = "fm5-production"
 ENVIRONMENT = "production"
-_VISIT_AT_MOST_S = 900
+_VISIT_AT_MOST_S = 3600
 
 
 @dataclass(frozen=True, slots=True)
