@@ -45,7 +45,7 @@ def test_once(drillbook: Drillbook, command: str, number: signal.Signals) -> Non
     assert '"exit_code":130' in out.splitlines()[-1]
     assert run["state"] == "interrupted"
     resumed = trial.run("runs", "resume", run["run_id"], "--json")
-    # On a busy machine a short watch may end without a verdict on latency; that it went on to its end is the point here.
+    # On a busy machine a short watch may end without a verdict on latency; that it goes on to its end is the point.
     assert resumed.code in ((0, 7) if command == "guard" else (0,)), resumed.err
     assert resumed.json["live_version"] == drillbook.good
     assert trial.newest()["state"] == "done"
