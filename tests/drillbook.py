@@ -66,7 +66,10 @@ class Drillbook:
         """Start the twin and upload both versions; the good one is live in the end."""
         self.stage.set_up()
         text = self.stage.config_file.read_text(encoding="utf-8")
-        self.stage.config_file.write_text(text.replace("below = 0.01", "below = 0.05"), encoding="utf-8")
+        # Answers take 2 ms here: another program on the machine is a change of latency, so guard does not judge it.
+        text = text.replace("below = 0.01", "below = 0.05").replace("[journal]", 'warm_up = "1h"\n\n[journal]')
+        text = text.replace("p99_at_most = 4.0", "p99_at_most = 50.0")
+        self.stage.config_file.write_text(text, encoding="utf-8")
         self.bad = self.stage.deploy("throws-on-one-route")
         self.good = self.stage.deploy("good")
 
