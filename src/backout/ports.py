@@ -13,11 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from backout.model.deployment import Deployment, Mark, Version, VersionMark
+    from backout.model.bundle import Bundle
+    from backout.model.deployment import Deployment, Mark, Share, Version, VersionMark
+    from backout.model.hold import Hold
+    from backout.model.identity import Identity
     from backout.model.incident import Event, Run
+    from backout.model.notice import Delivery, Notice
     from backout.model.plan import Json, Plan
     from backout.model.schema import SchemaState
     from backout.model.signals import Counts, CountsPage, HealthReport, SourceTraits
+    from backout.model.token import TokenState
+    from backout.model.triggers import Triggers
+    from backout.model.vendor import VendorIncident
 
 
 class Clock(Protocol):
@@ -55,6 +62,13 @@ class Deployments(Protocol):
         """
         ...
 
+    def deploy(self, shares: Sequence[Share], *, message: str, force: bool = False) -> Deployment:
+        """Make versions live with these percentages (they sum to 100; 0 is allowed); otherwise as `activate`.
+
+        A version at 0 % gets no traffic, but answers a request that names it through the provider's override.
+        """
+        ...
+
 
 class Versions(Protocol):
     """The immutable builds."""
@@ -73,6 +87,124 @@ class Secrets(Protocol):
 
     def names(self) -> tuple[str, ...]:
         """Return the names, sorted."""
+        ...
+
+
+class Bundles(Protocol):
+    """The code of versions at the provider: read one, upload one again."""
+
+    def fetch(self, version: str) -> Bundle:
+        """Return the code of a version. Raises ProviderRejected when the provider does not give it (any more)."""
+        ...
+
+    def upload(self, bundle: Bundle, *, message: str) -> Version:
+        """Upload the code as a new version, not live, with the secrets as they are now, and return it.
+
+        Not idempotent; callers put a marker into `message` to recognise theirs.
+        """
+        ...
+
+
+class BundleStore(Protocol):
+    """Bundles that were seen, kept content-addressed on this machine."""
+
+    def keep(self, bundle: Bundle) -> None:
+        """Keep a bundle; a file that is there already is not written twice."""
+        ...
+
+    def find(self, version: str, code_hash: str | None = None) -> Bundle | None:
+        """Return the kept bundle of a version, or of another version with the same code."""
+        ...
+
+    def kept(self) -> tuple[Version, ...]:
+        """Return the versions whose bundles are kept, newest first."""
+        ...
+
+
+class Identities(Protocol):
+    """Who the environment is that our credentials reach."""
+
+    def read(self) -> Identity:
+        """Return what can be read of it now; a part that cannot be read, or is not set up, is None."""
+        ...
+
+
+class TokenCheck(Protocol):
+    """The tokens that act."""
+
+    def look(self) -> tuple[TokenState, ...]:
+        """Return the state of each token; a refused one is a state, not an error. Raises ProviderUnavailable only."""
+        ...
+
+
+class ProviderClock(Protocol):
+    """The provider's clock beside ours."""
+
+    def offset_s(self) -> float | None:
+        """Return the provider's clock minus ours in seconds, None before its first answer."""
+        ...
+
+
+class Checkout(Protocol):
+    """The working copy that the configuration was read from."""
+
+    def contains(self, git_sha: str) -> bool | None:
+        """Whether that commit is part of what is checked out; None when there is no working copy to ask."""
+        ...
+
+
+class TriggerSettings(Protocol):
+    """What starts the application beside requests that reach a version: schedules, routes, domains, queues."""
+
+    def read(self) -> Triggers:
+        """Return all of them; a kind that the token may not read is None."""
+        ...
+
+    def set_schedules(self, schedules: Sequence[str]) -> None:
+        """Replace the schedules by these cron expressions."""
+        ...
+
+
+class VendorStatus(Protocol):
+    """What the vendors announce about themselves."""
+
+    def incidents(self) -> tuple[VendorIncident, ...]:
+        """Return the unresolved incidents that touch us. Raises ProviderUnavailable when a page does not answer."""
+        ...
+
+
+# --- people and watchers --------------------------------------------------------------------------------------------
+
+
+class Holds(Protocol):
+    """The kill switch of this host; it works without a journal."""
+
+    def read(self, environment: str) -> Hold | None:
+        """Return the newest hold that was set here (it may be over, or lifted), or None."""
+        ...
+
+    def write(self, environment: str, hold: Hold) -> None:
+        """Set it; it is durable when this returns."""
+        ...
+
+
+class Notifier(Protocol):
+    """Tells somebody."""
+
+    def tell(self, notice: Notice) -> None:
+        """Keep the notice durably and try to deliver it in the background. Never raises, never waits for a channel."""
+        ...
+
+    def flush(self, within_s: float) -> Delivery:
+        """Wait at most that long for what is still to be delivered, and return what became of it."""
+        ...
+
+
+class DeadMan(Protocol):
+    """The watcher of the watcher: somebody outside who notices when the pings stop."""
+
+    def ping(self) -> None:
+        """Say that guard is alive, in the background. Never raises, never waits."""
         ...
 
 

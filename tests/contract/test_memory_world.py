@@ -45,7 +45,7 @@ def test_a_crash_before_a_call_has_no_effect_and_one_after_it_has() -> None:
     """As a kill between the request and the answer."""
     world = World()
     version = world.upload()
-    world.deploy(version)
+    world.deploy(world.upload())
 
     def crash(name: str) -> None:
         if name == "deployments.activate":

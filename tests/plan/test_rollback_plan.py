@@ -31,7 +31,7 @@ def plan(sight: Situation, **wish: object) -> Plan | PlanRefused:
 
 def target(outcome: Plan | PlanRefused) -> str:
     assert isinstance(outcome, Plan), outcome
-    return str(outcome.steps[0].args["version"])
+    return str(outcome.step("activate").args["version"])
 
 
 def test_nearest_stable_version_is_chosen_and_the_plan_says_why() -> None:
@@ -40,8 +40,16 @@ def test_nearest_stable_version_is_chosen_and_the_plan_says_why() -> None:
     assert target(outcome) == "bbbb"
     assert isinstance(outcome, Plan)
     assert "proven stable" in outcome.notes[0]
-    assert [step.action for step in outcome.steps] == ["activate", "read_back", "mark", "verify", "report"]
-    assert outcome.steps[0].equivalent == "wrangler rollback bbbb --message 'it fails'"
+    assert [step.action for step in outcome.steps] == [
+        "prove",
+        "activate",
+        "read_back",
+        "mark",
+        "verify",
+        "report",
+        "settle",
+    ]
+    assert outcome.step("activate").equivalent == "wrangler rollback bbbb --message 'it fails'"
 
 
 def test_a_nearer_unproven_version_is_named_with_its_reason() -> None:
@@ -170,14 +178,14 @@ def test_a_split_is_rolled_straight_back_to_the_old_version() -> None:
     outcome = plan(situation((A, B, C), history, marks=(stable("bbbb", 250),)))
     assert target(outcome) == "bbbb"
     assert isinstance(outcome, Plan)
-    assert outcome.steps[0].args["leaving"] == "cccc"
+    assert outcome.step("activate").args["leaving"] == "cccc"
 
 
 def test_no_wait_ends_the_plan_after_the_quarantine() -> None:
     """Without waiting there is no verification and no report in the plan."""
     outcome = plan(situation((A, B, C), HISTORY, marks=(stable("bbbb", 250),)), wait=False)
     assert isinstance(outcome, Plan)
-    assert [step.action for step in outcome.steps] == ["activate", "read_back", "mark"]
+    assert [step.action for step in outcome.steps] == ["prove", "activate", "read_back", "mark", "settle"]
 
 
 def test_the_hash_is_of_what_is_done_not_of_its_wording() -> None:
@@ -197,9 +205,9 @@ def test_a_reason_given_later_reaches_every_place_that_states_it() -> None:
     outcome = plan(situation((A, B, C), HISTORY, marks=(stable("bbbb", 250),)))
     assert isinstance(outcome, Plan)
     told = worded(outcome, "it's slow", LINES)
-    assert told.why == told.steps[0].args["message"] == told.steps[2].args["why"] == "it's slow"
-    assert told.steps[0].equivalent.startswith("wrangler rollback bbbb --message 'it'")
-    assert told.steps[1] == outcome.steps[1]
+    assert told.why == told.step("activate").args["message"] == told.step("mark").args["why"] == "it's slow"
+    assert told.step("activate").equivalent.startswith("wrangler rollback bbbb --message 'it'")
+    assert told.step("read_back") == outcome.step("read_back")
 
 
 @given(moves=st.lists(st.sampled_from(["deploy", "deploy same code", "rollback", "release"]), max_size=14))

@@ -42,7 +42,7 @@ def test_the_newcomer_is_on_trial_and_is_left_at_any_share(history: tuple[Deploy
     assert (watch["version"], watch["old"], watch["split"]) == ("bbbb", "aaaa", share)
     outcome = plan_rollback(sight, Request(message="it fails"), Equivalents())
     assert isinstance(outcome, Plan), outcome
-    assert (outcome.steps[0].args["leaving"], outcome.steps[0].args["version"]) == ("bbbb", "aaaa")
+    assert (outcome.step("activate").args["leaving"], outcome.step("activate").args["version"]) == ("bbbb", "aaaa")
 
 
 def test_what_a_rollback_left_never_says_what_is_normal() -> None:

@@ -85,10 +85,10 @@ def events() -> list[Event]:
             4, 7, "guard-1", 0, "step.ok", result={"verdict": "regressed", "decision": msgspec.to_builtins(DECISION)}
         ),
         event(5, 8, "rollback-1", None, "run.submitted"),
-        event(6, 8, "rollback-1", 0, "step.start", attempt=2),
-        event(7, 8.5, "rollback-1", 0, "step.ok", result={"deployment": "d3", "version": GOOD.id, "at": T + 8.4}),
-        event(8, 9, "rollback-1", 1, "step.ok", result={"version": GOOD.id, "deployment": "d3"}),
-        event(9, 20, "rollback-1", 3, "step.ok", result=msgspec.to_builtins(VERIFIED)),
+        event(6, 8, "rollback-1", 1, "step.start", attempt=2),
+        event(7, 8.5, "rollback-1", 1, "step.ok", result={"deployment": "d3", "version": GOOD.id, "at": T + 8.4}),
+        event(8, 9, "rollback-1", 2, "step.ok", result={"version": GOOD.id, "deployment": "d3"}),
+        event(9, 20, "rollback-1", 4, "step.ok", result=msgspec.to_builtins(VERIFIED)),
     ]
 
 

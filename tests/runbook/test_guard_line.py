@@ -43,7 +43,7 @@ def test_bad_deployment_is_rolled_back_verified_and_reported(tmp_path: Path) -> 
     assert run.state is RunState.DONE
     assert story.world.live.sole == story.good.id
     assert len(story.world.activations) == 1
-    assert story.world.activations[0].message.startswith(f"[backout {run.id}]")
+    assert story.world.activations[0].message.startswith(f"[backout {run.id} auto bad={story.bad.id[:8]}/")
     verified = tools.runs.result(run.id, "verify")
     assert isinstance(verified, dict)
     assert verified["verified"] is True

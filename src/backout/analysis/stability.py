@@ -21,6 +21,10 @@ LIVED_WITH_S = 900.0
 """A version that was live this long after a migration has shown that it can live with it (the runbook's watch)."""
 
 
+MIN_SHA_DIGITS = 7
+"""Commits that agree in so many digits are taken for the same."""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One version that could be returned to.
@@ -88,13 +92,23 @@ def newcomer(situation: Situation, *, apart_from: str | None = None) -> VersionI
 
 
 def quarantine(situation: Situation, version: str, code_hash: str | None) -> VersionMark | None:
-    """Return the mark that quarantines this version or its code (a re-upload has the same code), or None."""
+    """Return the mark that quarantines this version or its code (a re-upload, a rebuild of the commit), or None."""
+    known = situation.version(version)
+    git_sha = known.git_sha if known else ""
     newest: VersionMark | None = None
     for mark in situation.marks:
-        same = mark.version == version or (code_hash is not None and mark.code_hash == code_hash)
+        same = mark.version == version or _same_code(mark, code_hash, git_sha)
         if same and mark.mark in (Mark.QUARANTINED, Mark.RELEASED):
             newest = mark
     return newest if newest is not None and newest.mark is Mark.QUARANTINED else None
+
+
+def _same_code(mark: VersionMark, code_hash: str | None, git_sha: str) -> bool:
+    """Whether a mark speaks of this code. A mark read from the provider knows the first digits only."""
+    if code_hash and mark.code_hash and code_hash.startswith(mark.code_hash):
+        return True
+    digits = min(len(mark.git_sha), len(git_sha))
+    return digits >= MIN_SHA_DIGITS and mark.git_sha[:digits] == git_sha[:digits]
 
 
 def stable_mark(situation: Situation, version: str) -> VersionMark | None:

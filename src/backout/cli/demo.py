@@ -146,7 +146,7 @@ def _record(bench: Bench, run: Run, good: str, live: str, *, proven: bool) -> di
     tools = bench.tools
     origin = tools.runs.find(run.plan.cause or run.id)
     assert origin is not None  # noqa: S101 the run just driven
-    watch = origin.plan.steps[0].args
+    watch = origin.plan.step("watch").args
     deployed_at, bad = float(str(watch["deployed_at"])), str(watch["version"])
     decision = _dict(bench, origin, "watch").get("decision")
     detected_at = float(str(decision["at"])) if isinstance(decision, dict) else None

@@ -83,7 +83,7 @@ def guard(
         bench.live.say(f"waiting for the next deployment of {config.name}")
         procedure.wait_for_next(bench.tools, seconds(next_timeout))
     plan = procedure.plan(bench.tools, mode=policy.guard.mode, for_s=policy.criteria.watch_s, early=early)
-    bench.live.say(f"{plan.steps[0].title}, then {plan.steps[1].title} (mode {policy.guard.mode})")
+    bench.live.say(f"{plan.step('watch').title}, then {plan.step('conclude').title} (mode {policy.guard.mode})")
     return finish(bench, bench.drive(bench.submit(plan, plan.why)))
 
 

@@ -59,6 +59,7 @@ def plan_record(plan: Plan) -> dict[str, object]:
         ],
         "notes": list(plan.notes),
         "not_covered": list(plan.not_covered),
+        "coverage": [{"what": line.what, "fate": line.fate, "why": line.why} for line in plan.coverage],
     }
 
 
@@ -76,7 +77,7 @@ def verification(tools: Toolbox, run: str) -> Verification | None:
 
 def rollback_record(tools: Toolbox, run: Run) -> dict[str, object]:
     """Return what a rollback did: only what was read back from the provider is claimed."""
-    activate = run.plan.steps[0].args
+    activate = run.plan.step("activate").args
     live = _dict(tools.runs.result(run.id, "read_back"))
     report = _dict(tools.runs.result(run.id, "report"))
     proof = verification(tools, run.id)
@@ -127,7 +128,7 @@ def undo_commands(run: Run) -> tuple[str, ...]:
     """Return the commands that undo a rollback."""
     if run.plan.kind is not PlanKind.ROLLBACK:
         return ()
-    left = run.plan.steps[0].args["leaving"]
+    left = run.plan.step("activate").args["leaving"]
     environment = run.environment
     return (
         f"backout deployments release {left} -e {environment}  # undo: first lift the quarantine, then",

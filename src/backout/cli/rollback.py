@@ -72,7 +72,7 @@ def rollback(
         is_rollback = unfinished.plan.kind is PlanKind.ROLLBACK
         if unfinished.state is not RunState.INTERRUPTED or not is_rollback or target is not None:
             raise busy(unfinished)
-        version = str(unfinished.plan.steps[0].args["version"])
+        version = str(unfinished.plan.step("activate").args["version"])
         shell.output.say(
             f"picking up run {unfinished.id} (to version {version[:8]}), which was interrupted; its plan stands"
         )
@@ -90,7 +90,7 @@ def rollback(
         return _show(shell, plan)
     shell.output.say(_text(shell, plan))
     shell.output.say("")
-    version = str(plan.steps[0].args["version"])
+    version = str(plan.step("activate").args["version"])
     reason = confirm(shell, config, f"roll back to version {version[:8]}", message=message, typed=typed)
     if not message:
         from backout.plan.rollback import worded  # noqa: PLC0415
@@ -126,7 +126,7 @@ def _show(shell: Shell, plan: Plan) -> int:
     from backout.report.plans import plan_text  # noqa: PLC0415
 
     out = shell.output
-    args = plan.steps[0].args
+    args = plan.step("activate").args
     payload = {
         "dry_run": True,
         "environment": plan.environment,

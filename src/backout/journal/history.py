@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from backout.model.incident import Run, RunState
 from backout.model.plan import Plan, PlanKind, Step
+from backout.model.triggers import Coverage, Fate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -43,6 +44,7 @@ def plan_data(plan: Plan) -> dict[str, object]:
         ],
         "notes": plan.notes,
         "not_covered": plan.not_covered,
+        "coverage": [[line.what, line.fate, line.why] for line in plan.coverage],
         "cause": plan.cause,
     }
 
@@ -67,6 +69,7 @@ def plan_of(data: Mapping[str, object]) -> Plan:
         tuple(cast("list[str]", data["notes"])),
         tuple(cast("list[str]", data["not_covered"])),
         str(data["cause"]),
+        tuple(Coverage(what, Fate(fate), why) for what, fate, why in cast("list[list[str]]", data.get("coverage", []))),
     )
 
 

@@ -24,6 +24,7 @@ def entry_of(mark: VersionMark) -> Entry:
         "run": mark.run,
         "why": mark.why,
         "migration_head": mark.migration_head,
+        "git_sha": mark.git_sha,
     }
     return Entry("mark", mark.run, data=data)
 
@@ -43,4 +44,5 @@ def _mark_of(text: str) -> VersionMark:
         data["run"],
         data["why"],
         data["migration_head"],
+        data.get("git_sha", ""),  # marks of the first releases have none
     )

@@ -88,3 +88,5 @@ class VersionMark:
     why: str
     migration_head: str | None = None
     """The migration head while the version was judged; None when it was not measured."""
+    git_sha: str = ""
+    """The commit that it was built from, "" when unknown: a rebuild of the same commit is the same code."""

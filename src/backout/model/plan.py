@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from backout.model.triggers import Coverage
+
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
@@ -48,6 +50,7 @@ class Plan:
     Args:
         why: one sentence for a person. notes: why this target and not the nearer ones, what must be known.
         not_covered: what this plan does not touch although it changed or may have changed.
+        coverage: what changes, stays or is refused beside the code, compared with when the target was live.
         cause: the run that led to this one, or "".
     """
 
@@ -58,6 +61,14 @@ class Plan:
     notes: tuple[str, ...] = ()
     not_covered: tuple[str, ...] = ()
     cause: str = ""
+    coverage: tuple[Coverage, ...] = ()
+
+    def step(self, action: str) -> Step:
+        """Return the (last) step of that action; KeyError when the plan has none."""
+        for step in reversed(self.steps):
+            if step.action == action:
+                return step
+        raise KeyError(action)
 
     @property
     def hash(self) -> str:

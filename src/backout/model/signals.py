@@ -51,10 +51,14 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class CountsPage:
-    """Counts of all versions and how far they are final: seconds below `complete_until` will not change."""
+    """Counts of all versions and how far they are final: seconds below `complete_until` will not change.
+
+    `sampled`: these counts are estimates, although the source usually counts exactly (safety rule 13).
+    """
 
     counts: tuple[Counts, ...]
     complete_until: int
+    sampled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,10 @@ class Situation:
     """One look at an environment.
 
     Args:
-        read_at: Unix seconds. history: deployments newest first, the first one live. versions: still deployable, newest
-            first, with `code_hash` filled in where it was asked for. secret_names: None when not measured.
+        read_at: Unix seconds. history: deployments newest first, the first one live; those that only say something (see
+            `analysis.remarks`) are left out. versions: still deployable, newest first, with `code_hash` filled in where
+            it was asked for. secret_names: None when not measured. listed: the history as the provider lists it.
+        kept: versions that the provider no longer deploys, whose code is kept here and can be uploaded again.
     """
 
     environment: str
@@ -39,6 +41,8 @@ class Situation:
     marks: tuple[VersionMark, ...]
     schema: SchemaLook
     secret_names: tuple[str, ...] | None = None
+    listed: tuple[Deployment, ...] = ()
+    kept: tuple[Version, ...] = ()
 
     @property
     def live(self) -> Deployment:

@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from backout.analysis.remarks import VERSION_DIGITS, Code
 from backout.analysis.stability import Candidate, candidates, newcomer, schema_name
 from backout.model.plan import Plan, PlanKind, PlanRefused, Rejection, Step
 
@@ -29,6 +30,7 @@ class Request:
         force_secrets: the target's own secret values come back (code 10220 answered by a person).
         force_schema: name of the migration head that a person accepts as compatible, or "".
         cause: the run that led here, "" for a person. detected_at, detected: from the guard.
+        hop: the how-manieth rollback in a row this is: 2 when the first target turned out bad too.
     """
 
     message: str
@@ -40,6 +42,7 @@ class Request:
     cause: str = ""
     detected: str = ""
     detected_at: float | None = None
+    hop: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +145,10 @@ def _plan(situation: Situation, request: Request, lines: Equivalents, choice: _C
     live, leaving, chosen = situation.live, choice.leaving, choice.target
     message = request.message or f"roll back {leaving[:8]}"
     left = situation.version(leaving)
+    code = Code.of(left) if left else Code(leaving[:VERSION_DIGITS])
+    target = {"version": chosen.version, "expected": live.id, "leaving": leaving}
     steps = [
+        Step("prove", f"prove version {chosen.version[:8]} at 0 % of the traffic", target),
         Step(
             "activate",
             f"make version {chosen.version[:8]} live at 100 %",
@@ -155,6 +161,8 @@ def _plan(situation: Situation, request: Request, lines: Equivalents, choice: _C
                 "force": request.force_secrets,
                 "detected": request.detected,
                 "detected_at": request.detected_at,
+                "hop": request.hop,
+                "left": {"version": code.version, "code_hash": code.code_hash, "git_sha": code.git_sha},
             },
             lines.activate.format(version=chosen.version, message=shlex.quote(message)),
         ),
@@ -166,6 +174,7 @@ def _plan(situation: Situation, request: Request, lines: Equivalents, choice: _C
                 "mark": "quarantined",
                 "version": leaving,
                 "code_hash": left.code_hash if left else None,
+                "git_sha": left.git_sha if left else "",
                 "why": request.detected or message,
             },
         ),
@@ -180,6 +189,7 @@ def _plan(situation: Situation, request: Request, lines: Equivalents, choice: _C
             ),
             Step("report", "write the incident report", {"cause": request.cause}),
         ]
+    steps.append(Step("settle", "tell somebody", {"version": chosen.version, "leaving": leaving, "hop": request.hop}))
     return Plan(
         kind=PlanKind.ROLLBACK,
         environment=situation.environment,

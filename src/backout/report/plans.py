@@ -31,6 +31,9 @@ def plan_text(plan: Plan, *, width: int = 80, paint: Paint = plain) -> str:
         lines += wrapped(step.title, width, indent=f"  {number}. ", hanging="     ")
         if step.equivalent:
             lines.append(paint("dim", f"     $ {step.equivalent}"))
+    if plan.coverage:
+        lines.append("")
+        lines += fields([(str(line.fate), f"{line.what}: {line.why}") for line in plan.coverage], width, paint=paint)
     if plan.not_covered:
         lines.append("")
         lines += fields([("not covered", text) for text in plan.not_covered], width, paint=paint)

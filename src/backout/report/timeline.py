@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from backout.model.incident import Incident, TimelineEntry
+from backout.model.plan import PlanKind
 from backout.model.verdict import Cause, Decision, Verification
 
 if TYPE_CHECKING:
@@ -86,11 +87,11 @@ class _Teller:
 
     def _submitted(self, event: Event) -> None:
         plan = self._runs[event.run].plan
-        if plan.steps[0].action == "watch":
-            self._add(event.at, f"Guard began to watch version {str(plan.steps[0].args['version'])[:8]}")
+        if plan.kind is PlanKind.GUARD:
+            self._add(event.at, f"Guard began to watch version {str(plan.step('watch').args['version'])[:8]}")
         else:
             self._facts.setdefault("acted", event.at)
-            target = plan.steps[0].args.get("version")
+            target = plan.step("activate").args.get("version")
             self._add(event.at, f"Rollback initiated to version {str(target)[:8]}")
 
     def _verdict(self, event: Event) -> None:

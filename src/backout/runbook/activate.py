@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.errors import Refused, WorldMoved
+from backout.analysis.remarks import Code, Remark, RemarkKind, parse, proving, underneath
+from backout.errors import Busy, Refused, WorldMoved
 from backout.model.deployment import Mark, VersionId, VersionMark
 from backout.ports import Done, NotDone, Unknown
+from backout.runbook.hold import holding
+from backout.runbook.identity import check_identity
+from backout.runbook.prove import chosen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from backout.model.deployment import Deployment
     from backout.model.plan import Json
     from backout.ports import Probe, StepContext
     from backout.runbook.toolbox import Toolbox
-
-
-def marker(run: str) -> str:
-    """Return the text that recognises a run's own deployment among all others.
-
-    >>> marker("rollback-1a2b3c4d")
-    '[backout rollback-1a2b3c4d]'
-    """
-    return f"[backout {run}]"
 
 
 def live_deployment(tools: Toolbox) -> Deployment:
@@ -35,10 +30,10 @@ def live_deployment(tools: Toolbox) -> Deployment:
 
 
 class Activate:
-    """Step `activate` {version, expected, message, force}: make a version live, if the world is still as planned.
+    """Step `activate` {version, leaving, expected, message, force}: make a version live, if the world is as planned.
 
-    `expected` is the id of the deployment that the plan rests on: whatever else is live (a hotfix, another
-    operator's work) makes it raise WorldMoved, and nothing is changed (safety rule 8).
+    `expected` is the id of the deployment that the plan rests on: whatever else decides about the traffic (a hotfix,
+    another operator's work) makes it raise WorldMoved, and nothing is changed (safety rule 8).
     """
 
     effect = True
@@ -48,36 +43,92 @@ class Activate:
 
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002 the Action protocol
         """Return {deployment, version, at} as the provider answered."""
-        live = live_deployment(self._tools)
-        if live.id != args["expected"]:
-            raise WorldMoved(
-                f"deployment {live.id} (version {live.main}) is live, not {args['expected']} on which this plan rests",
-                where=self._tools.environment,
-                hint=f"backout status -e {self._tools.environment}",
-            )
+        tools = self._tools
+        check_identity(tools)
+        history = tools.deployments.history()
+        check_unmoved(tools, history, str(args["expected"]), context.run)
+        check_not_held(tools, history, args)
+        remark = Remark(
+            RemarkKind.ROLLBACK,
+            context.run,
+            auto=bool(args.get("detected")),
+            hop=int(str(args.get("hop") or 1)),
+            code=_code(args.get("left")),
+            text=str(args["message"]),
+        )
         try:
-            made = self._tools.deployments.activate(
-                str(args["version"]),
-                message=f"{marker(context.run)} {args['message']}",
-                force=bool(args.get("force")),
+            made = tools.deployments.activate(
+                chosen(tools, context.run, args), message=str(remark), force=bool(args.get("force"))
             )
         except Refused as error:
             if args.get("detected"):  # nobody is at the terminal: the report says what is to be decided
                 from backout.runbook.incident import write_report  # noqa: PLC0415
 
-                write_report(self._tools, context.run, held=str(error))
+                write_report(tools, context.run, held=str(error))
             raise
         return _described(made)
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
-        """Look for our marker among the deployments; without it, the expected deployment still live means not done."""
+        """Look for our remark among the deployments; without it, the expected deployment still live means not done."""
         history = self._tools.deployments.history()
-        ours = next((d for d in history if d.message.startswith(marker(context.run))), None)
+        ours = next((d for d in history if _is_switch_of(d, context.run)), None)
         if ours is not None:
             return Done(_described(ours))
-        if history and history[0].id == args["expected"]:
+        if history and underneath(history).id == args["expected"]:
             return NotDone()
         return Unknown("another deployment is live, and none carries this run's marker")
+
+
+PROVING_S = 120.0
+"""A target that another run put at 0 % this long ago or less is still being proved there."""
+
+
+def check_unmoved(tools: Toolbox, history: Sequence[Deployment], expected: str, run: str) -> None:
+    """Return when the deployment that a plan rests on still decides about the traffic (safety rule 8).
+
+    Raises:
+        WorldMoved: it does not. Busy: another run is about to switch.
+    """
+    if not history:
+        raise WorldMoved("nothing is deployed any more", where=tools.environment)
+    live = underneath(history)
+    if live.id != expected:
+        raise WorldMoved(
+            f"deployment {live.id} (version {live.main}) is live, not {expected} on which this plan rests",
+            where=tools.environment,
+            hint=f"backout status -e {tools.environment}",
+        )
+    other = proving(history, apart_from=run, since=tools.clock.now() - PROVING_S)
+    if other is not None:
+        raise Busy(
+            f"run {other[1].run} of another machine is rolling back just now (deployment {other[0].id})",
+            where=tools.environment,
+            hint=f"backout status -e {tools.environment}",
+        )
+
+
+def check_not_held(tools: Toolbox, history: Sequence[Deployment], args: Mapping[str, Json]) -> None:
+    """Return unless this is an automatic action and a hold is on, set at any time before now (safety rule 10)."""
+    hold = holding(tools, history) if args.get("detected") else None
+    if hold is not None:
+        raise Refused(
+            f"a hold is on, so nothing is done automatically ({hold.why}; set by {hold.by}, {hold.where})",
+            where=tools.environment,
+            rule="10 hold",
+            options=(
+                f"act by hand: `backout rollback -e {tools.environment} -m WHY`",
+                f"lift it: `backout unhold -e {tools.environment}`",
+            ),
+        )
+
+
+def _is_switch_of(deployment: Deployment, run: str) -> bool:
+    remark = parse(deployment.message)
+    return remark is not None and remark.kind is RemarkKind.ROLLBACK and remark.run == run
+
+
+def _code(value: Json) -> Code | None:
+    return Code(**{name: str(text) for name, text in value.items()}) if isinstance(value, dict) else None
 
 
 def _described(deployment: Deployment) -> Json:
@@ -95,10 +146,11 @@ class ReadBack:
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002 the Action protocol
         """Return {deployment, version, since, read_at}; raises WorldMoved when another version is live."""
         live = live_deployment(self._tools)
-        if live.sole != args["version"]:
+        expected = chosen(self._tools, context.run, args)
+        if live.sole != expected:
             shares = ", ".join(f"{share.version} at {share.percentage:g} %" for share in live.shares)
             raise WorldMoved(
-                f"after the switch the provider says that {shares} is live, not {args['version']}",
+                f"after the switch the provider says that {shares} is live, not {expected}",
                 where=self._tools.environment,
                 hint=f"backout status -e {self._tools.environment}",
             )
@@ -146,6 +198,7 @@ def set_mark(tools: Toolbox, run: str, args: Mapping[str, Json]) -> None:
             run=run,
             why=str(args["why"]),
             migration_head=None if head is None else str(head),
+            git_sha=str(args.get("git_sha") or ""),
         ),
         actor=tools.actor,
     )

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from backout.analysis.decision import Detector
+from backout.analysis.remarks import plain_history, underneath
 from backout.analysis.stability import quarantine
 from backout.errors import BackoutError, DecisionNeeded, ProviderUnavailable
-from backout.model.plan import PlanKind, PlanRefused
+from backout.model.plan import PlanRefused
 from backout.model.policy import Mode, OnInconclusive
 from backout.model.signals import HealthReport, Reach, ServiceHealth, ServiceState, total
 from backout.model.verdict import Cause, Decision, Verdict
@@ -20,13 +21,15 @@ from backout.ports import Next, NotDone
 from backout.runbook.activate import set_mark
 from backout.runbook.incident import write_report
 from backout.runbook.observe import observe
+from backout.runbook.permission import Case, forbidden
+from backout.runbook.preflight import preflight
 from backout.runbook.prober import Prober
 from backout.runbook.rollback import prepare
+from backout.runbook.vigil import Vigil
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from backout.model.incident import Run
     from backout.model.plan import Json, Plan
     from backout.model.signals import Counts
     from backout.ports import Probe, StepContext
@@ -55,7 +58,8 @@ class Tick:
 
 
 def plan(tools: Toolbox, *, mode: Mode, for_s: float, early: bool = False) -> Plan:
-    """Return the plan of a watch of what is live now, see `plan_guard`."""
+    """Return the plan of a watch of what is live now, see `plan_guard`; first the preflight of such a watch."""
+    preflight(tools, for_s)
     return plan_guard(observe(tools), mode=mode, for_s=for_s, early=early)
 
 
@@ -64,7 +68,7 @@ def wait_for_next(tools: Toolbox, timeout_s: float) -> None:
 
     Raises ProviderUnavailable after `timeout_s` without one.
     """
-    seen = tools.deployments.history()
+    seen = plain_history(tools.deployments.history())
     last = seen[0].id if seen else ""
     deadline = tools.clock.now() + timeout_s
     prober = Prober(tools.health, tools.clock, tools.policy.guard.probe_every_s, in_background=tools.in_background)
@@ -73,7 +77,7 @@ def wait_for_next(tools: Toolbox, timeout_s: float) -> None:
             for report in prober.collect():
                 _keep_health(tools, seen[0].main if seen else "", report)
             tools.clock.sleep(TICK_S / 2)
-            history = tools.deployments.history()
+            history = plain_history(tools.deployments.history())
             if history and history[0].id != last:
                 return
     finally:
@@ -88,6 +92,8 @@ class _Feed:
     read_until: int
     health: HealthReport | None = None
     source_ok: bool = True
+    complete_until: int | None = None
+    sampled: bool = False
     look_again_at: float = 0.0
     told: list[Verdict] = field(default_factory=list)
 
@@ -105,7 +111,11 @@ class Watch:
         self._tools = tools
 
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002 the Action protocol
-        """Return {verdict, moved, decision}; `moved` names the deployment that took this one's place, or is ""."""
+        """Return {verdict, moved, downgraded, decision}.
+
+        `moved` names the deployment that took this one's place, or is ""; `downgraded` says why no automatic action may
+        rest on the source, or is "".
+        """
         tools = self._tools
         since, for_s, early = float(str(args["since"])), float(str(args["for_s"])), bool(args.get("early"))
         tools.counts.prune(tools.clock.now() - KEEP_S)
@@ -116,21 +126,23 @@ class Watch:
         if earlier:
             feed.read_until = max(row.second for row in earlier) + 1
         prober = Prober(tools.health, tools.clock, tools.policy.guard.probe_every_s, in_background=tools.in_background)
+        vigil = Vigil(tools, context.run)
         try:
             while True:
                 context.check()
                 self._collect(detector, feed, prober, str(args["version"]))
+                vigil.tick(complete_until=feed.complete_until, sampled=feed.sampled)
                 now = tools.clock.now()
                 decision = detector.decide(now)
                 self._tell(args, feed, decision, context)
                 settled = decision.verdict is Verdict.REGRESSED or (early and decision.verdict is Verdict.HEALTHY)
                 if settled or now >= since + for_s:
-                    return _result(decision, self._moved(args))
+                    return _result(decision, self._moved(args), vigil.downgraded)
                 if now >= feed.look_again_at:
                     feed.look_again_at = now + LOOK_AGAIN_S
                     moved = self._moved(args)
                     if moved:
-                        return _result(decision, moved)
+                        return _result(decision, moved, vigil.downgraded)
                 tools.clock.sleep(TICK_S)
         finally:
             prober.close()
@@ -162,6 +174,8 @@ class Watch:
                 feed.source_ok = False
             else:
                 feed.source_ok = True
+                feed.complete_until = page.complete_until
+                feed.sampled = page.sampled
                 final = [row for row in page.counts if row.second < page.complete_until]
                 if final:
                     tools.counts.keep(tools.environment, final)
@@ -197,11 +211,19 @@ class Watch:
             history = self._tools.deployments.history()
         except ProviderUnavailable:
             return ""  # not knowing is not moving; the switch itself looks again
-        return "" if history and history[0].id == args["deployment"] else (history[0].id if history else "none")
+        if not history:
+            return "none"
+        live = underneath(history)
+        return "" if live.id == args["deployment"] else live.id
 
 
-def _result(decision: Decision, moved: str) -> Json:
-    return {"verdict": decision.verdict, "moved": moved, "decision": msgspec.to_builtins(decision)}
+def _result(decision: Decision, moved: str, downgraded: str) -> Json:
+    return {
+        "verdict": decision.verdict,
+        "moved": moved,
+        "downgraded": downgraded,
+        "decision": msgspec.to_builtins(decision),
+    }
 
 
 def _baseline(tools: Toolbox, old: str, until: float) -> tuple[Counts, ...]:
@@ -267,13 +289,13 @@ class Conclude:
         if decision.verdict is Verdict.HEALTHY:
             return self._mark_stable(args, decision, context.run)
         if decision.verdict is Verdict.REGRESSED:
-            return self._regressed(args, decision, context.run)
+            return self._regressed(args, decision, watched, context.run)
         if (
             self._tools.policy.guard.on_inconclusive is OnInconclusive.ROLLBACK
             and decision.verdict is Verdict.INCONCLUSIVE
             and decision.cause is not Cause.OUTSIDE  # safety rule 12: no policy rolls back for another's failure
         ):
-            return self._regressed(args, decision, context.run)
+            return self._regressed(args, decision, watched, context.run)
         if self._tools.policy.guard.on_inconclusive is OnInconclusive.ACCEPT:
             return {"action": "accept", "why": decision.reason}
         return {"action": "hold", "why": decision.reason}
@@ -310,7 +332,9 @@ class Conclude:
         )
         return {"action": "stable", "why": decision.reason}
 
-    def _regressed(self, args: Mapping[str, Json], decision: Decision, run: str) -> Json | Next:
+    def _regressed(
+        self, args: Mapping[str, Json], decision: Decision, watched: Mapping[str, Json], run: str
+    ) -> Json | Next:
         tools = self._tools
         # The plan is remembered with its reason, so that "what would it have done" can be answered later.
         request = Request(
@@ -325,30 +349,15 @@ class Conclude:
             return {"action": "void", "why": f"deployment {situation.live.id} took its place, so this verdict is void"}
         if isinstance(outcome, PlanRefused):
             return self._held(run, "refused", outcome.reason, {"rule": outcome.rule, "options": list(outcome.options)})
-        target = str(outcome.steps[0].args["version"])
-        forbidden = self._forbidden(args, decision)
-        if forbidden:
-            return self._held(run, "hold", forbidden, {"would": f"roll back to version {target}", "target": target})
+        target = str(outcome.step("activate").args["version"])
+        case = Case(situation, outcome, decision, watched, Mode(str(args["mode"])))
+        rule, forbidden_by = forbidden(tools, case)
+        if forbidden_by:
+            would: dict[str, Json] = {"would": f"roll back to version {target}", "target": target, "rule": rule}
+            return self._held(run, "hold", forbidden_by, would)
         if args["mode"] == Mode.ASK and not self._asked(outcome):
             return self._held(run, "hold", "a person said no", {"would": f"roll back to version {target}"})
         return Next({"action": "rollback", "why": decision.reason, "target": target}, outcome, decision.reason)
-
-    def _forbidden(self, args: Mapping[str, Json], decision: Decision) -> str:
-        """Return why guard may not act by itself, or ""."""
-        tools = self._tools
-        if args["mode"] == Mode.OBSERVE:
-            return "guard only observes (mode = observe)"
-        if decision.cause is not Cause.HEALTH and tools.traffic is not None and not tools.traffic.traits.may_act:
-            return f"the source {tools.traffic.traits.name} is too slow or too coarse to act on; this is advice"
-        since = tools.clock.now() - tools.policy.guard.at_most_every_s
-        recent = [r for r in tools.runs.runs(tools.environment) if r.plan.kind is PlanKind.ROLLBACK and r.plan.cause]
-        if any(run.started_at >= since and self._may_have_switched(run) for run in recent):
-            return f"one automatic rollback was made already within {tools.policy.guard.at_most_every_s / 3600:g} h"
-        return ""
-
-    def _may_have_switched(self, run: Run) -> bool:
-        """Whether a rollback made something live, or may have: one that ended before its switch does not count."""
-        return not run.state.is_over or self._tools.runs.result(run.id, "activate") is not None
 
     def _asked(self, outcome: Plan) -> bool:
         if self._tools.confirm is None:

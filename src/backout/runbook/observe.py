@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from backout.analysis.remarks import marks_in, merged, plain_history
 from backout.errors import AuthError, ProviderRejected, ProviderUnavailable, Unmeasured
 from backout.model.situation import SchemaLook, Situation
 
@@ -24,12 +25,14 @@ def observe(tools: Toolbox) -> Situation:
     history = tools.deployments.history()
     if not history:
         raise Unmeasured("nothing was ever deployed here", where=tools.environment, hint="deploy once, then try again")
+    versions = tools.versions.recent()
     situation = Situation(
         environment=tools.environment,
         read_at=tools.clock.now(),
-        history=history,
-        versions=tools.versions.recent(),
-        marks=tools.marks.marks(tools.environment),
+        history=plain_history(history),
+        listed=history,
+        versions=versions,
+        marks=merged(tools.marks.marks(tools.environment), marks_in(history, versions)),
         schema=look_at_schema(tools),
         secret_names=_secret_names(tools),
     )

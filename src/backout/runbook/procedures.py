@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from backout.ports import Action
 from backout.runbook.activate import Activate, ReadBack, SetMark
+from backout.runbook.prove import Prove
 
 if TYPE_CHECKING:
     from backout.runbook.toolbox import Toolbox
@@ -36,12 +37,20 @@ def _conclude(tools: Toolbox) -> Action:
     return Conclude(tools)
 
 
+def _settle(tools: Toolbox) -> Action:
+    from backout.runbook.settle import Settle  # noqa: PLC0415
+
+    return Settle(tools)
+
+
 _FACTORIES: Mapping[str, Callable[[Toolbox], Action]] = {
+    "prove": Prove,
     "activate": Activate,
     "read_back": ReadBack,
     "mark": SetMark,
     "verify": _verify,
     "report": _report,
+    "settle": _settle,
     "watch": _watch,
     "conclude": _conclude,
 }

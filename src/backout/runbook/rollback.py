@@ -31,7 +31,7 @@ def prepare(tools: Toolbox, request: Request) -> tuple[Situation, Plan | PlanRef
     # Details cost one call a version, so they are read nearest first, and only until the answer cannot change.
     outcome = plan_rollback(situation, request, tools.equivalents)
     for version in _nearest_first(situation):
-        if isinstance(outcome, Plan) and _is_detailed(situation, str(outcome.steps[0].args["version"])):
+        if isinstance(outcome, Plan) and _is_detailed(situation, str(outcome.step("activate").args["version"])):
             return situation, outcome
         situation = with_details(tools, situation, [version])
         outcome = plan_rollback(situation, request, tools.equivalents)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from backout.model.identity import Identity
 from backout.model.plan import Equivalents
 
 if TYPE_CHECKING:
@@ -13,19 +14,30 @@ if TYPE_CHECKING:
     from backout.model.plan import Plan
     from backout.model.policy import Policy
     from backout.ports import (
+        Bundles,
+        BundleStore,
+        Checkout,
         Checkpoints,
         Clock,
         CountsStore,
+        DeadMan,
         Deployments,
         HealthCheck,
+        Holds,
+        Identities,
         Journal,
         Logs,
         Marks,
+        Notifier,
+        ProviderClock,
         Reports,
         Runs,
         Schema,
         Secrets,
+        TokenCheck,
         Traffic,
+        TriggerSettings,
+        VendorStatus,
         Versions,
     )
 
@@ -39,6 +51,8 @@ class Toolbox:
             a hanging endpoint never delays the other evidence (False in tests with a fake clock).
         confirm: asks a person whether a plan may run; None without a terminal.
         watching: told about each tick of a watch, for the live line; it decides nothing.
+        say: tells a person something at once, in one sentence (a step that was skipped, a channel that fails).
+        pinned: the identity that each mutation compares first.
     """
 
     environment: str
@@ -61,4 +75,17 @@ class Toolbox:
     equivalents: Equivalents = field(default_factory=Equivalents)
     in_background: bool = True
     watching: Callable[[object], None] | None = None
+    say: Callable[[str], None] = lambda _text: None
+    pinned: Identity = field(default_factory=Identity)
+    identities: Identities | None = None
+    token: TokenCheck | None = None
+    provider_clock: ProviderClock | None = None
+    checkout: Checkout | None = None
+    vendors: VendorStatus | None = None
+    triggers: TriggerSettings | None = None
+    bundles: Bundles | None = None
+    bundle_store: BundleStore | None = None
+    holds: Holds | None = None
+    notifier: Notifier | None = None
+    dead_man: DeadMan | None = None
     confirm: Callable[[Plan], bool] | None = None

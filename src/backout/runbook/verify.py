@@ -13,6 +13,7 @@ from backout.errors import BackoutError
 from backout.model.verdict import CriterionResult, CriterionState, Verification
 from backout.ports import NotDone
 from backout.runbook.prober import Prober
+from backout.runbook.prove import chosen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,11 +54,11 @@ class Verify:
         if not earlier:
             context.progress({"started_at": started_at})
         left = str(args["left"]) if args.get("left") else None
-        verification = watch_criteria(
-            self._tools,
-            context,
-            Watched(str(args["version"]), left, started_at, float(str(args.get("baseline_until") or started_at))),
+        live, baseline_until = (
+            chosen(self._tools, context.run, args),
+            float(str(args.get("baseline_until") or started_at)),
         )
+        verification = watch_criteria(self._tools, context, Watched(live, left, started_at, baseline_until))
         result: Json = msgspec.to_builtins(verification)
         return result
 

@@ -12,6 +12,8 @@ from backout.model.deployment import Deployment, DeploymentId, Share, VersionId
 from backout.providers.cloudflare.client import READ_SCRIPTS, WRITE_SCRIPTS, segment, unix_s
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from backout.providers.cloudflare.client import ApiClient
 
 MAX_MESSAGE_BYTES: Final = 1000
@@ -78,16 +80,20 @@ class CloudflareDeployments:
 
     def activate(self, version: str, *, message: str, force: bool = False) -> Deployment:
         """Make `version` live at 100 %; the message is cut to 1000 bytes, never inside a character."""
+        return self.deploy((Share(VersionId(version), 100.0),), message=message, force=force)
+
+    def deploy(self, shares: Sequence[Share], *, message: str, force: bool = False) -> Deployment:
+        """Make versions live with these percentages; the message is cut as in `activate`."""
         body = {
             "strategy": "percentage",
-            "versions": [{"version_id": version, "percentage": 100}],
+            "versions": [{"version_id": share.version, "percentage": share.percentage} for share in shares],
             "annotations": {"workers/message": cut(message)},
         }
         query = {"force": "true"} if force else None
         try:
             answer = self._client.post(self._path, body, ApiDeployment, permission=WRITE_SCRIPTS, query=query)
         except ProviderRejected as error:
-            raise _meant(error, version, self._script) from error
+            raise _meant(error, " and ".join(share.version for share in shares), self._script) from error
         return answer.as_model()
 
 

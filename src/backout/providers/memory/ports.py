@@ -6,11 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from backout.model.deployment import Share, VersionId
 from backout.model.schema import SchemaState
 from backout.model.signals import Counts, CountsPage, HealthReport, Reach, SourceTraits
 from backout.providers.files.naming import file_names
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from backout.model.deployment import Deployment, Version
     from backout.providers.memory.world import World
 
@@ -30,8 +33,15 @@ class WorldDeployments:
 
     def activate(self, version: str, *, message: str, force: bool = False) -> Deployment:
         """Make a version live at 100 %."""
+        shares = (Share(VersionId(version), 100.0),)
         return self._world.platform_call(
-            "deployments.activate", lambda: self._world.activate(version, message, force=force)
+            "deployments.activate", lambda: self._world.make_live(shares, message, force=force)
+        )
+
+    def deploy(self, shares: Sequence[Share], *, message: str, force: bool = False) -> Deployment:
+        """Make versions live with these percentages."""
+        return self._world.platform_call(
+            "deployments.deploy", lambda: self._world.make_live(tuple(shares), message, force=force)
         )
 
 

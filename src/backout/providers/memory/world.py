@@ -49,7 +49,7 @@ class World:
         deployments, versions, secrets, traffic, health, logs, schema, reports, clock: the ports.
         before_call, after_call: called with "port.method" before a call's effect and after it; what they raise
             reaches the caller (a ProviderUnavailable, a test's own Crash).
-        calls: every call made through a port, in order. activations: every deployment made through the port.
+        calls: every call made through a port, in order. activations: those deployments of theirs that moved traffic.
         traffic_rule: (second, version) -> Counts or None, asked once for every second and version that served then.
         health_rule: (now, version) -> HealthReport; the default tells `services`.
         services: what the default health rule tells. log_rule: (version, since) -> error texts and how often.
@@ -191,16 +191,19 @@ class World:
         """Return the builds that can still be deployed, newest first."""
         return tuple(reversed(self.builds.values()))[:WINDOW]
 
-    def activate(self, version: str, message: str, *, force: bool) -> Deployment:
-        """Make a version live at 100 % as the platform does, with its refusals."""
-        target = self.build(version)
-        self._refuse(target)
-        changed = self._changed_secrets(target)
+    def make_live(self, shares: tuple[Share, ...], message: str, *, force: bool) -> Deployment:
+        """Make versions live as the platform does, with its refusals; one alone at 100 % is an activation."""
+        targets = [self.build(share.version) for share in shares]
+        for target in targets:
+            self._refuse(target)
+        changed = sorted({name for target in targets for name in self._changed_secrets(target)})
         if changed and not force:
-            raise SecretsChanged("secrets changed since that version was live", names=changed, where="memory")
+            raise SecretsChanged("secrets changed since that version was live", names=tuple(changed), where="memory")
         text = message.encode()[:_MAX_MESSAGE_BYTES].decode(errors="ignore")
-        made = self._record((Share(target.version.id, 100.0),), text, "deployment")
-        self.activations.append(made)
+        before = _serving(self.live) if self.all_deployments else {}
+        made = self._record(shares, text, "deployment")
+        if _serving(made) != before:
+            self.activations.append(made)
         return made
 
     def _refuse(self, target: Build) -> None:
@@ -238,6 +241,10 @@ class World:
 
     def _tell_services(self, at: float, version: str) -> HealthReport:
         return health_of(at, self.services, version=version)
+
+
+def _serving(deployment: Deployment) -> dict[str, float]:
+    return {share.version: share.percentage for share in deployment.shares if share.percentage > 0}
 
 
 def _id(share: Version | str) -> str:

@@ -1,0 +1,58 @@
+"""What somebody has to be told, and what became of telling it (safety rule 18)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class NoticeKind(StrEnum):
+    """Why somebody is told; the values are part of what receivers see."""
+
+    ROLLED_BACK = "rolled_back"  # another version is live; whether it is proven good stands in the text
+    NOT_RESTORED = "not_restored"  # rolled back, and still not well
+    WOULD_ROLL_BACK = "would_roll_back"  # regressed, and guard only observes
+    REFUSED = "refused"  # a rule forbids the rollback
+    HELD = "held"  # a rollback is possible, and a person has to decide
+    INCONCLUSIVE = "inconclusive"
+    SOURCE_LOST = "source_lost"  # the counts stopped coming, or turned into estimates
+    TOKEN_LOST = "token_lost"  # noqa: S105 - the name of a kind
+    UNGUARDED = "unguarded"  # a fresh deployment that nobody watches
+    KNOWN_BAD = "known_bad"  # quarantined code is live again under a new version id
+    HOLD_SET = "hold_set"  # a person stopped, or allowed again, every automatic action
+    FAILED = "failed"  # a run ended with an error
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One thing to tell.
+
+    Args:
+        at: Unix seconds. title: one line. text: whole sentences with numbers. next: commands to type.
+        key: notices with the same key are one notice, however often they are told.
+        facts: what a program wants to read (version ids, run id, verdict, ...).
+    """
+
+    kind: NoticeKind
+    environment: str
+    at: float
+    title: str
+    text: str
+    key: str
+    run: str = ""
+    next: tuple[str, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of the notices so far: how many arrived, wait for another try, or were given up, with the reasons."""
+
+    delivered: int = 0
+    waiting: int = 0
+    given_up: int = 0
+    problems: tuple[str, ...] = ()

@@ -1,0 +1,81 @@
+"""Whether guard may act by itself now: one function for each safety rule, asked in order, each with its own reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backout.model.plan import PlanKind
+from backout.model.policy import Mode
+from backout.model.verdict import Cause, Decision
+from backout.runbook.hold import holding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from backout.model.incident import Run
+    from backout.model.plan import Json, Plan
+    from backout.model.situation import Situation
+    from backout.runbook.toolbox import Toolbox
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is about to be done, and on what ground.
+
+    Args:
+        watched: the result of the step `watch`. mode: what the guard was started with.
+    """
+
+    situation: Situation
+    plan: Plan
+    decision: Decision
+    watched: Mapping[str, Json]
+    mode: Mode
+
+
+def forbidden(tools: Toolbox, case: Case) -> tuple[str, str]:
+    """Return (rule, reason) of the first rule that forbids acting alone, or ("", "")."""
+    for rule, check in _CHECKS:
+        reason = check(tools, case)
+        if reason:
+            return rule, reason
+    return "", ""
+
+
+def _only_observes(tools: Toolbox, case: Case) -> str:  # noqa: ARG001 one signature for all checks
+    return "guard only observes (mode = observe)" if case.mode is Mode.OBSERVE else ""
+
+
+def _held(tools: Toolbox, case: Case) -> str:
+    hold = holding(tools, case.situation.history)
+    return "" if hold is None else f"a hold is on ({hold.why}; set by {hold.by}, {hold.where})"
+
+
+def _source(tools: Toolbox, case: Case) -> str:
+    if case.decision.cause is Cause.HEALTH or tools.traffic is None:
+        return ""
+    if not tools.traffic.traits.may_act:
+        return f"the source {tools.traffic.traits.name} is too slow or too coarse to act on; this is advice"
+    return str(case.watched.get("downgraded") or "")
+
+
+def _once(tools: Toolbox, case: Case) -> str:  # noqa: ARG001
+    since = tools.clock.now() - tools.policy.guard.at_most_every_s
+    recent = [r for r in tools.runs.runs(tools.environment) if r.plan.kind is PlanKind.ROLLBACK and r.plan.cause]
+    if any(run.started_at >= since and _may_have_switched(tools, run) for run in recent):
+        return f"one automatic rollback was made already within {tools.policy.guard.at_most_every_s / 3600:g} h"
+    return ""
+
+
+def _may_have_switched(tools: Toolbox, run: Run) -> bool:
+    """Whether a rollback made something live, or may have: one that ended before its switch does not count."""
+    return not run.state.is_over or tools.runs.result(run.id, "activate") is not None
+
+
+_CHECKS: tuple[tuple[str, Callable[[Toolbox, Case], str]], ...] = (
+    ("observe", _only_observes),
+    ("10 hold", _held),
+    ("13 sources", _source),
+    ("9 once", _once),
+)
