@@ -16,6 +16,8 @@ from backout.analysis.beta import upper_bound
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from drillbook import Drillbook
+
     Record = Callable[..., None]
 
 FULL = os.environ.get("BACKOUT_PROOF") == "full"
@@ -52,6 +54,33 @@ def quick_path() -> Iterator[Path]:
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="backout-", dir=memory if memory.is_dir() else None) as directory:
         yield Path(directory)
+
+
+VISITORS_PER_S = 150
+
+
+@pytest.fixture(scope="session")
+def open_drillbook() -> Iterator[Drillbook]:
+    """Return the stage with a good version on it that guard has marked stable; one for all drills of a session."""
+    from drillbook import Drillbook  # noqa: PLC0415 most tests need no twin
+
+    with tempfile.TemporaryDirectory(prefix="drill-") as directory:
+        book = Drillbook(Path(directory))
+        try:
+            book.open()
+            with book.stage.visitors(VISITORS_PER_S):
+                book.prove_good()
+            yield book
+        finally:
+            book.stage.tear_down()
+
+
+@pytest.fixture(scope="module")
+def drillbook(open_drillbook: Drillbook) -> Iterator[Drillbook]:
+    """Return the stage with visitors; other modules of a long session are not slowed by them."""
+    with open_drillbook.stage.visitors(VISITORS_PER_S):
+        open_drillbook.await_visitors(VISITORS_PER_S)
+        yield open_drillbook
 
 
 @pytest.fixture
