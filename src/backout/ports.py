@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from backout.model.bundle import Bundle
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from backout.model.schema import SchemaState
     from backout.model.signals import Counts, CountsPage, HealthReport, SourceTraits
     from backout.model.token import TokenState
-    from backout.model.triggers import Triggers
+    from backout.model.triggers import TriggerKind, Triggers
     from backout.model.vendor import VendorIncident
 
 
@@ -156,8 +156,8 @@ class Checkout(Protocol):
 class TriggerSettings(Protocol):
     """What starts the application beside requests that reach a version: schedules, routes, domains, queues."""
 
-    def read(self) -> Triggers:
-        """Return all of them; a kind that the token may not read is None."""
+    def read(self, kinds: Collection[TriggerKind]) -> Triggers:
+        """Return these kinds; one that is not asked for, or that the token may not read, is None."""
         ...
 
     def set_schedules(self, schedules: Sequence[str]) -> None:

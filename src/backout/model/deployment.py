@@ -19,6 +19,7 @@ class Version:
         code_hash: hash of the uploaded modules alone; versions that differ only in a secret share it. None: unknown.
         message, tag, git_sha, triggered_by: annotations, "" when absent.
         secret_names: names of the secrets bound. bindings: "type:name" of all bindings, sorted.
+        handlers: the kinds of events that its code answers (fetch, scheduled, queue ...), () when unknown.
     """
 
     id: VersionId
@@ -32,6 +33,7 @@ class Version:
     author: str = ""
     secret_names: tuple[str, ...] = ()
     bindings: tuple[str, ...] = ()
+    handlers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

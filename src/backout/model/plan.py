@@ -105,8 +105,10 @@ class Equivalents:
 
     Args:
         activate: with `{version}` and `{message}`. live: shows what is live. health: asks the health endpoint once.
+        schedules: with `{schedules}`, a JSON list of objects with a `cron` each.
     """
 
     activate: str = ""
     live: str = ""
     health: str = ""
+    schedules: str = ""

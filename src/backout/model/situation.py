@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from backout.model.deployment import Deployment, Version, VersionMark
     from backout.model.schema import SchemaState
+    from backout.model.triggers import Triggers
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Situation:
         read_at: Unix seconds. history: deployments newest first, the first one live; those that only say something (see
             `analysis.remarks`) are left out. versions: still deployable, newest first, with `code_hash` filled in where
             it was asked for. secret_names: None when not measured. listed: the history as the provider lists it.
+        triggers: what starts the application now, None: not looked at. snapshots: what did when a version was live.
         kept: versions that the provider no longer deploys, whose code is kept here and can be uploaded again.
     """
 
@@ -43,6 +47,8 @@ class Situation:
     secret_names: tuple[str, ...] | None = None
     listed: tuple[Deployment, ...] = ()
     kept: tuple[Version, ...] = ()
+    triggers: Triggers | None = None
+    snapshots: Mapping[str, Triggers] = field(default_factory=dict)
 
     @property
     def live(self) -> Deployment:

@@ -6,9 +6,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
+class TriggerKind(StrEnum):
+    """What can start an application; the value names the field of `Triggers`."""
+
+    SCHEDULES = "schedules"
+    ROUTES = "routes"
+    DOMAINS = "domains"
+    QUEUES = "queues"
+
+
 @dataclass(frozen=True, slots=True)
 class Triggers:
-    """Schedules, routes, custom domains and queue consumers, each sorted; None: they could not be read.
+    """Schedules, routes, custom domains and queue consumers, each sorted; None: not read, or not readable.
 
     Args:
         schedules: cron expressions. routes: URL patterns. domains: host names. queues: names of consumed queues.
@@ -18,6 +27,15 @@ class Triggers:
     routes: tuple[str, ...] | None = None
     domains: tuple[str, ...] | None = None
     queues: tuple[str, ...] | None = None
+
+    def of(self, kind: TriggerKind) -> tuple[str, ...] | None:
+        """Return what is known of one kind."""
+        known: tuple[str, ...] | None = getattr(self, kind)
+        return known
+
+    def over(self, older: Triggers) -> Triggers:
+        """Return these, and what an older look knew of the kinds that are not known now."""
+        return Triggers(**{kind: older.of(kind) if self.of(kind) is None else self.of(kind) for kind in TriggerKind})
 
 
 class Fate(StrEnum):

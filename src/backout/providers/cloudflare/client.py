@@ -116,6 +116,10 @@ class ApiClient:
         except ProviderUnavailable as error:
             raise ProviderUnavailable(f"{error.what}; the request itself was accepted", where=where) from error
 
+    def put(self, path: str, body: object, *, permission: str) -> None:
+        """Replace something by a PUT with a JSON body; errors as `post`."""
+        self._call("PUT", path, None, msgspec.json.encode(body), permission)
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()

@@ -27,6 +27,7 @@ class _Binding(msgspec.Struct):
 
 class _Script(msgspec.Struct):
     etag: str | None = None
+    handlers: tuple[str, ...] | None = ()
 
 
 class _Resources(msgspec.Struct):
@@ -66,6 +67,7 @@ class ApiVersion(msgspec.Struct):
             author=self.metadata.author_email or "",
             secret_names=tuple(sorted(b.name for b in bindings if b.type in _SECRET_TYPES)),
             bindings=tuple(sorted(f"{b.type}:{b.name}" for b in bindings)),
+            handlers=(script.handlers if script else None) or (),
         )
 
 
