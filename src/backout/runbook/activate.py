@@ -4,29 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.remarks import Code, Remark, RemarkKind, parse, proving, underneath
-from backout.errors import Busy, Refused, WorldMoved
+from backout.analysis.remarks import Code, Remark, RemarkKind, parse, underneath
+from backout.errors import Refused, WorldMoved
 from backout.model.deployment import Mark, VersionId, VersionMark
 from backout.ports import Done, NotDone, Unknown
-from backout.runbook.hold import holding
+from backout.runbook.checks import check_not_held, check_unmoved, live_deployment
 from backout.runbook.identity import check_identity
 from backout.runbook.prove import chosen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from backout.model.deployment import Deployment
     from backout.model.plan import Json
     from backout.ports import Probe, StepContext
     from backout.runbook.toolbox import Toolbox
-
-
-def live_deployment(tools: Toolbox) -> Deployment:
-    """Return the deployment that the provider says is live; raises WorldMoved when there is none any more."""
-    history = tools.deployments.history()
-    if not history:
-        raise WorldMoved("nothing is deployed any more", where=tools.environment)
-    return history[0]
 
 
 class Activate:
@@ -79,49 +71,6 @@ class Activate:
         return Unknown("another deployment is live, and none carries this run's marker")
 
 
-PROVING_S = 120.0
-"""A target that another run put at 0 % this long ago or less is still being proved there."""
-
-
-def check_unmoved(tools: Toolbox, history: Sequence[Deployment], expected: str, run: str) -> None:
-    """Return when the deployment that a plan rests on still decides about the traffic (safety rule 8).
-
-    Raises:
-        WorldMoved: it does not. Busy: another run is about to switch.
-    """
-    if not history:
-        raise WorldMoved("nothing is deployed any more", where=tools.environment)
-    live = underneath(history)
-    if live.id != expected:
-        raise WorldMoved(
-            f"deployment {live.id} (version {live.main}) is live, not {expected} on which this plan rests",
-            where=tools.environment,
-            hint=f"backout status -e {tools.environment}",
-        )
-    other = proving(history, apart_from=run, since=tools.clock.now() - PROVING_S)
-    if other is not None:
-        raise Busy(
-            f"run {other[1].run} of another machine is rolling back just now (deployment {other[0].id})",
-            where=tools.environment,
-            hint=f"backout status -e {tools.environment}",
-        )
-
-
-def check_not_held(tools: Toolbox, history: Sequence[Deployment], args: Mapping[str, Json]) -> None:
-    """Return unless this is an automatic action and a hold is on, set at any time before now (safety rule 10)."""
-    hold = holding(tools, history) if args.get("detected") else None
-    if hold is not None:
-        raise Refused(
-            f"a hold is on, so nothing is done automatically ({hold.why}; set by {hold.by}, {hold.where})",
-            where=tools.environment,
-            rule="10 hold",
-            options=(
-                f"act by hand: `backout rollback -e {tools.environment} -m WHY`",
-                f"lift it: `backout unhold -e {tools.environment}`",
-            ),
-        )
-
-
 def _is_switch_of(deployment: Deployment, run: str) -> bool:
     remark = parse(deployment.message)
     return remark is not None and remark.kind is RemarkKind.ROLLBACK and remark.run == run
@@ -145,20 +94,29 @@ class ReadBack:
 
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002 the Action protocol
         """Return {deployment, version, since, read_at}; raises WorldMoved when another version is live."""
-        live = live_deployment(self._tools)
-        expected = chosen(self._tools, context.run, args)
+        tools, run = self._tools, context.run
+        switched = tools.runs.result(run, "activate")
+        made = str(switched["deployment"]) if isinstance(switched, dict) else ""
+        history = listed_after(tools, made) if made else tools.deployments.history()
+        if not history:
+            raise WorldMoved("nothing is deployed any more", where=tools.environment)
+        found = tools.runs.find(run)
+        if made and found is not None:
+            planned = str(found.plan.step("activate").args["expected"])
+            check_undisturbed(tools, history, made, expected=planned, run=run)
+        live, expected = history[0], chosen(tools, run, args)
         if live.sole != expected:
             shares = ", ".join(f"{share.version} at {share.percentage:g} %" for share in live.shares)
             raise WorldMoved(
                 f"after the switch the provider says that {shares} is live, not {expected}",
-                where=self._tools.environment,
-                hint=f"backout status -e {self._tools.environment}",
+                where=tools.environment,
+                hint=f"backout status -e {tools.environment}",
             )
         return {
             "deployment": live.id,
             "version": live.main,
             "since": live.created_at,
-            "read_at": self._tools.clock.now(),
+            "read_at": tools.clock.now(),
         }
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
