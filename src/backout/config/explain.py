@@ -138,6 +138,6 @@ def _limit(meta: msgspec.Meta, value: object) -> str:
         return f"a number {' and '.join(words)}" if broken else ""
     if meta.pattern and isinstance(value, str) and not re.search(meta.pattern, value):
         return f"a text like {meta.pattern}"
-    if meta.min_length and isinstance(value, str | dict) and len(value) < meta.min_length:
+    if meta.min_length and isinstance(value, str | dict | list) and len(value) < meta.min_length:
         return "something that is not empty"
     return ""

@@ -16,6 +16,7 @@ Table = dict[str, object]
 
 def across_keys(document: Table) -> Iterator[Mistake]:
     """Yield the mistakes between keys of a document that may be wrong in other ways, too."""
+    yield from _channels(_table(document, "notify"))
     environments = _table(document, "environments")
     for name, content in environments.items():
         if isinstance(content, dict):
@@ -49,6 +50,17 @@ def _together(environment: Table, path: Where) -> Iterator[Mistake]:
     storage = environment.get("storage")
     if isinstance(storage, dict) and storage.get("bucket", "") == storage.get("history"):
         yield Mistake((*path, "storage", "history"), "the history lies in the bucket that it is the history of")
+
+
+def _channels(notify: Table) -> Iterator[Mistake]:
+    for channel, names in {"webhook": ("url", "secret"), "slack": ("url",), "dead_man": ("url",)}.items():
+        table = notify.get(channel)
+        for name in names if isinstance(table, dict) else ():
+            if not {f"{name}_env", f"{name}_file"} & set(table or ()):
+                yield Mistake(("notify", channel), f"needs {name}_env (a variable's name) or {name}_file")
+    smtp = notify.get("smtp")
+    if isinstance(smtp, dict) and ("user" in smtp) != bool({"password_env", "password_file"} & set(smtp)):
+        yield Mistake(("notify", "smtp"), "user and password_env (or password_file) need each other")
 
 
 def _identities(environment: Table) -> Iterator[tuple[Where, str, tuple[str, ...]]]:

@@ -153,14 +153,25 @@ class Config:
             in_file = f"{self.path.name}:{lines[path]}" if path in lines else "default"
             yield Value(dotted(path), value, self.set_by.get(path, in_file))
 
+    def notify_secret(self, channel: str, variable: str | None, path: Path | None, what: str) -> Secret:
+        """Return a secret of the channel `notify.CHANNEL`, kept in a variable or a file.
+
+        Raises:
+            AuthError: it is not set.
+        """
+        return self._kept(variable, path, f"notify.{channel}", what)
+
     def _secret(self, variable: str | None, path: Path | None, section: str, what: str) -> Secret:
+        return self._kept(variable, path, f"environments.{self.name}.{section}", what)
+
+    def _kept(self, variable: str | None, path: Path | None, where: str, what: str) -> Secret:
         if variable and (found := self.variables.secret(variable)):
             return found
         if path:
-            return self.variables.secret_file(path, f"{section}'s file")
+            return self.variables.secret_file(path, f"{where.rpartition('.')[2]}'s file")
         raise AuthError(
             f"{what} is needed, and {variable} is not set",
-            where=f"environments.{self.name}.{section}",
+            where=where,
             hint=f"set {variable}, or {variable}_FILE to the path of a file that holds it",
         )
 
@@ -283,7 +294,9 @@ def _absolute(settings: Settings, folder: Path) -> Settings:
     return msgspec.structs.replace(
         settings,
         incidents=msgspec.structs.replace(settings.incidents, directory=folder / settings.incidents.directory),
-        journal=msgspec.structs.replace(settings.journal, path=folder / settings.journal.path),
+        journal=msgspec.structs.replace(
+            settings.journal, path=folder / settings.journal.path, holds=folder / settings.journal.holds
+        ),
     )
 
 

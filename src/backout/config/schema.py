@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from backout.config.scalars import API_BASE_URL, AtMost, Duration, Url
+from backout.model.notice import NoticeKind
 from backout.model.policy import Criteria, GuardPolicy, Mode, OnInconclusive, OnSecretChange, Policy
 from backout.model.signals import Criticality  # noqa: TC001 - msgspec resolves it
 
@@ -205,23 +206,76 @@ class EnvironmentSettings(Section, frozen=True):
 
 
 class Incidents(Section, frozen=True):
-    """Where incident reports are written."""
+    """Where incident reports are written, and the card of each environment (safety rule 20)."""
 
     directory: Path = Path(".ai/incidents")
+    card: Text = ".backout/card-{environment}.md"
 
 
 class JournalSection(Section, frozen=True):
-    """Where the durable record lives."""
+    """Where the durable record lives, and the holds of this host, which need no journal (safety rule 10)."""
 
     path: Path = Path(".backout/journal.sqlite")
+    holds: Path = Path(".backout/holds")
+
+
+class NotifyWebhook(Section, frozen=True):
+    """A receiver of signed webhooks; its URL may hold a secret, so only where it is kept stands in the file."""
+
+    url_env: Text | None = None
+    url_file: Path | None = None
+    secret_env: Text | None = None
+    secret_file: Path | None = None
+
+
+class NotifySmtp(Section, frozen=True):
+    """A mail server and who gets mail from whom."""
+
+    host: Text
+    sender: Text = msgspec.field(name="from")
+    to: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1)]
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 587
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    user: Text | None = None
+    password_env: Text | None = None
+    password_file: Path | None = None
+
+
+class NotifySlack(Section, frozen=True):
+    """An incoming webhook of Slack; its URL is a secret."""
+
+    url_env: Text | None = None
+    url_file: Path | None = None
+
+
+class NotifyDeadMan(Section, frozen=True):
+    """A URL outside that is asked every minute while guard watches (safety rule 19); it may hold a secret."""
+
+    url_env: Text | None = None
+    url_file: Path | None = None
+
+
+class Notify(Section, frozen=True):
+    """Whom to tell, and of what (safety rule 18)."""
+
+    kinds: tuple[NoticeKind, ...] = tuple(NoticeKind)
+    webhook: NotifyWebhook | None = None
+    smtp: NotifySmtp | None = None
+    slack: NotifySlack | None = None
+    dead_man: NotifyDeadMan | None = None
+
+    @property
+    def has_channel(self) -> bool:
+        """Whether anybody can be told anything."""
+        return any(channel is not None for channel in (self.webhook, self.smtp, self.slack))
 
 
 class Settings(Section, frozen=True):
-    """The whole file. `contacts` and `notify` are kept as they are written."""
+    """The whole file. `contacts` are kept as they are written."""
 
     app: App
     environments: Annotated[dict[Tag, EnvironmentSettings], msgspec.Meta(min_length=1)]
     contacts: dict[str, object] = {}
-    notify: dict[str, object] = {}
+    notify: Notify = Notify()
     incidents: Incidents = Incidents()
     journal: JournalSection = JournalSection()

@@ -19,6 +19,7 @@ def warnings_of(config: Config) -> Iterator[str]:
     for name, environment in config.settings.environments.items():
         for warning in _of_environment(config, environment):
             yield f"environments.{name}: {warning}"
+    yield from _of_notify(config)
     yield from unknown_variables(config.chosen, config.variables)
 
 
@@ -40,6 +41,17 @@ def _of_environment(config: Config, environment: EnvironmentSettings) -> Iterato
     example = environment.secrets.example
     if example is not None and not example.is_file():
         yield f"secrets.example: no such file: {example.name}"
+
+
+def _of_notify(config: Config) -> Iterator[str]:
+    notify = config.settings.notify
+    acting = [n for n, settings in config.settings.environments.items() if settings.guard.mode is Mode.ACT]
+    if acting and not notify.has_channel:
+        yield f"notify: no channel is set up, and guard acts by itself in {', '.join(acting)}: nobody will be told"
+    if notify.smtp and notify.smtp.security == "none" and not _is_loopback(f"http://{notify.smtp.host}"):
+        yield "notify.smtp.security is 'none': mail is not encrypted" + (
+            ", and neither is the password" if notify.smtp.user else ""
+        )
 
 
 def _is_loopback(url: str) -> bool:

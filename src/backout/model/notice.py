@@ -25,6 +25,12 @@ class NoticeKind(StrEnum):
     KNOWN_BAD = "known_bad"  # quarantined code is live again under a new version id
     HOLD_SET = "hold_set"  # a person stopped, or allowed again, every automatic action
     FAILED = "failed"  # a run ended with an error
+    TEST = "test"  # somebody tries the channels
+
+    @property
+    def is_critical(self) -> bool:
+        """Whether something is wrong that waits for a person: such a notice is never held back for long."""
+        return self not in (NoticeKind.ROLLED_BACK, NoticeKind.HOLD_SET, NoticeKind.TEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +54,38 @@ class Notice:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
+class LetterState(StrEnum):
+    """Where one notice stands on its way through one channel."""
+
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    GIVEN_UP = "given_up"
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One notice on its way through one channel.
+
+    Args:
+        tries: how often it was sent so far. at: Unix seconds of the next try, of its arrival, or of giving up.
+        why: why the last try failed, or "".
+    """
+
+    notice: Notice
+    channel: str
+    state: LetterState
+    tries: int
+    at: float
+    why: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What became of the notices so far: how many arrived, wait for another try, or were given up, with the reasons."""
+    """What became of the notices so far: how many arrived, wait for another try, or were given up.
+
+    Args:
+        problems: what this process could not do, one sentence for each channel, or for the outbox itself.
+    """
 
     delivered: int = 0
     waiting: int = 0
