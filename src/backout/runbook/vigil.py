@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.runbook.pulse import Pulse
+
 if TYPE_CHECKING:
     from backout.runbook.toolbox import Toolbox
 
@@ -19,6 +21,8 @@ class Vigil:
         self._tools = tools
         self._run = run
         self.downgraded = ""
+        self._pulse = Pulse(tools)
 
     def tick(self, *, complete_until: int | None, sampled: bool) -> None:
         """Take note of how far the counts reach (None: nothing was ever read) and whether they are estimates."""
+        self._pulse.beat()
