@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.remarks import proving, underneath
+from backout.analysis.remarks import proving, serving, underneath
 from backout.errors import Busy, Refused, WorldMoved
 from backout.runbook.hold import holding, said
 
@@ -14,14 +14,6 @@ if TYPE_CHECKING:
     from backout.model.deployment import Deployment
     from backout.model.plan import Json
     from backout.runbook.toolbox import Toolbox
-
-
-def live_deployment(tools: Toolbox) -> Deployment:
-    """Return the deployment that the provider says is live; raises WorldMoved when there is none any more."""
-    history = tools.deployments.history()
-    if not history:
-        raise WorldMoved("nothing is deployed any more", where=tools.environment)
-    return history[0]
 
 
 PROVING_S = 120.0
@@ -50,6 +42,50 @@ def check_unmoved(tools: Toolbox, history: Sequence[Deployment], expected: str, 
             where=tools.environment,
             hint=f"backout status -e {tools.environment}",
         )
+
+
+READ_AGAIN_S, READ_EVERY_S = 5.0, 0.5
+"""A provider may go on listing what was live before a change for a moment: so long it is asked again."""
+
+
+def listed_after(tools: Toolbox, made: str) -> tuple[Deployment, ...]:
+    """Return the provider's history once it lists the deployment of that id, or as it is after a few seconds.
+
+    Right after a change a list may be older than the change; it is asked again before anything is concluded.
+    """
+    deadline = tools.clock.now() + READ_AGAIN_S
+    history = tools.deployments.history()
+    while all(deployment.id != made for deployment in history) and tools.clock.now() < deadline:
+        tools.clock.sleep(READ_EVERY_S)
+        history = tools.deployments.history()
+    return history
+
+
+def check_undisturbed(tools: Toolbox, history: Sequence[Deployment], made: str, *, expected: str, run: str) -> None:
+    """Return when our own deployment `made` lies on the one that the plan rests on (safety rule 8).
+
+    No provider here makes live "only if nothing changed", so between our look and our deployment another one may slip
+    in, and ours then undid it unseen. It is put back when it served other versions, and nothing else is done: a hotfix
+    is never rolled back by an old verdict. A list that does not have ours says nothing; later steps look again.
+
+    Raises:
+        WorldMoved: another deployment came in between, and what it served was lost.
+    """
+    place = next((number for number, deployment in enumerate(history) if deployment.id == made), None)
+    planned = next((deployment for deployment in history if deployment.id == expected), None)
+    if place is None or planned is None or not history[place + 1 :]:
+        return
+    lost = underneath(history[place + 1 :])
+    if lost.id == expected or serving(lost) in (serving(history[place]), serving(planned)):
+        return
+    if place == 0:
+        tools.deployments.deploy(lost.shares, message=f"put back by backout ({run}): {lost.message}", force=True)
+    raise WorldMoved(
+        f"deployment {lost.id} (version {lost.main}) came in just before ours and is not what this plan rests on"
+        + ("; it was put back" if place == 0 else ""),
+        where=tools.environment,
+        hint=f"backout status -e {tools.environment}",
+    )
 
 
 def check_not_held(tools: Toolbox, history: Sequence[Deployment], args: Mapping[str, Json]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from backout.model.plan import PlanKind
 from backout.model.policy import Mode
 from backout.model.verdict import Cause, Decision
-from backout.runbook.hold import holding
+from backout.runbook.hold import holding, said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,8 +48,8 @@ def _only_observes(tools: Toolbox, case: Case) -> str:  # noqa: ARG001 one signa
 
 
 def _held(tools: Toolbox, case: Case) -> str:
-    hold = holding(tools, case.situation.history)
-    return "" if hold is None else f"a hold is on ({hold.why}; set by {hold.by}, {hold.where})"
+    hold = holding(tools, case.situation.listed)
+    return "" if hold is None else f"a hold is on ({said(hold)})"
 
 
 def _source(tools: Toolbox, case: Case) -> str:

@@ -1,0 +1,28 @@
+"""The pulse of whatever watches: once a minute somebody outside hears that it is alive (safety rule 19)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from backout.runbook.toolbox import Toolbox
+
+EVERY_S = 60.0
+
+
+class Pulse:
+    """Beats at once, then every minute, as long as it is asked often.
+
+    It beats in the watching loop itself: a thread of its own would go on beating for a loop that hangs.
+    """
+
+    def __init__(self, tools: Toolbox) -> None:
+        self._tools = tools
+        self._next_at = 0.0
+
+    def beat(self) -> None:
+        """Ping when it is time."""
+        now = self._tools.clock.now()
+        if self._tools.dead_man is not None and now >= self._next_at:
+            self._next_at = now + EVERY_S
+            self._tools.dead_man.ping()
