@@ -350,14 +350,14 @@ ENDING = [
     Refused("no"),
     DecisionNeeded("who"),
     SecretsChanged("changed"),
-    WorldMoved("moved"),
+    Busy("another machine is at it"),
     ProviderRejected("no", status=404),
     AuthError("no token"),
 ]
 STAYING = [ProviderUnavailable("no answer"), BackoutError("odd"), PartlyDone("half"), ValueError("a bug")]
 
 
-@pytest.mark.parametrize("error", ENDING, ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("error", [*ENDING, WorldMoved("moved")], ids=lambda e: type(e).__name__)
 def test_an_error_that_says_no_ends_a_run_without_effect(bench: Bench, error: BackoutError) -> None:
     """The very error is raised, the environment is free, and a step without effect before it does not count."""
     run = bench.submit("look", "a")
@@ -383,6 +383,17 @@ def test_after_an_effect_every_error_leaves_the_run_to_be_resumed(bench: Bench, 
     assert bench.state(run) is RunState.INTERRUPTED
     assert bench.drive(run, a=a, b=b).state is RunState.DONE
     assert b.calls == [f"do {run}:1", f"probe {run}:1", f"do {run}:1"]
+
+
+def test_a_world_that_moved_on_ends_a_run_after_an_effect_too(bench: Bench) -> None:
+    """What is left to do would be about a state that is gone; nothing is repeated, and the environment is free."""
+    run = bench.submit("a", "b")
+    a = Scripted()
+    with pytest.raises(WorldMoved):
+        bench.drive(run, a=a, b=Scripted(does=[WorldMoved("moved")]))
+    assert bench.state(run) is RunState.FAILED
+    assert a.calls == [f"do {run}:0"]
+    assert bench.submit("c")
 
 
 @pytest.mark.parametrize("error", STAYING, ids=lambda e: type(e).__name__)

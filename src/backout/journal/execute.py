@@ -5,7 +5,8 @@ A step found begun and not ended is probed. An Action may carry two class attrib
 `irreversible` (default False): like `Step.irreversible`; when the world does not say whether it happened, a person
 decides.
 `effect` (default True): False for steps that change nothing outside (reading, watching, verifying). An error of the
-kinds below ends the run for good only while no step with an effect is done; later the run stays, to be resumed.
+kinds below ends the run for good only while no step with an effect is done; later the run stays, to be resumed. A world
+that moved on ends it at any time: what is left to do is about a state that is gone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from backout.errors import (
     AuthError,
+    Busy,
     DecisionNeeded,
     Interrupted,
     PartlyDone,
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from backout.model.plan import Json
     from backout.ports import Action, Probe
 
-_ENDING = (Refused, WorldMoved, ProviderRejected, AuthError)
+_ENDING = (Refused, Busy, ProviderRejected, AuthError)
 """Errors that say "this must not or cannot be done": without an effect before, there is nothing to resume."""
 
 
@@ -175,7 +177,9 @@ class Driver:
         except Interrupted as error:
             raise self._stopped_inside(record, index) from error
         except Exception as error:
-            ends = certain and isinstance(error, _ENDING) and not self._has_effect(record)
+            ends = certain and (
+                isinstance(error, WorldMoved) or (isinstance(error, _ENDING) and not self._has_effect(record))
+            )
             failure = self._failed(record, index, error, ends=ends)
             if ends:
                 raise

@@ -8,7 +8,7 @@ from backout.analysis.remarks import Code, Remark, RemarkKind, parse, underneath
 from backout.errors import Refused, WorldMoved
 from backout.model.deployment import Mark, VersionId, VersionMark
 from backout.ports import Done, NotDone, Unknown
-from backout.runbook.checks import check_not_held, check_unmoved, live_deployment
+from backout.runbook.checks import check_not_held, check_undisturbed, check_unmoved, listed_after
 from backout.runbook.identity import check_identity
 from backout.runbook.prove import chosen
 
