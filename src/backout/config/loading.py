@@ -141,6 +141,22 @@ class Config:
         }
         return {**health.headers, **secret}
 
+    def dead_man_url(self) -> Secret:
+        """Return the URL that is asked while guard watches; it may hold a secret.
+
+        Raises:
+            AuthError: it is not set, or its file cannot be read. UsageError: none is set up.
+        """
+        dead_man = self.settings.notify.dead_man
+        if dead_man is None:
+            raise UsageError("notify.dead_man is not set up", where=str(self.path))
+        return self._secret(dead_man.url_env, dead_man.url_file, "notify.dead_man", "a URL")
+
+    @property
+    def card_path(self) -> Path:
+        """Where the card of the chosen environment is written. Raises UsageError as `name` does."""
+        return self.path.parent / self.settings.incidents.card.replace("{environment}", self.name)
+
     def values(self) -> Iterator[Value]:
         """Yield every effective setting in the schema's order; secrets are not among them, only where they are."""
         from backout.config.toml_lines import lines_of  # noqa: PLC0415 - only `config show` pays for it
@@ -295,7 +311,10 @@ def _absolute(settings: Settings, folder: Path) -> Settings:
         settings,
         incidents=msgspec.structs.replace(settings.incidents, directory=folder / settings.incidents.directory),
         journal=msgspec.structs.replace(
-            settings.journal, path=folder / settings.journal.path, holds=folder / settings.journal.holds
+            settings.journal,
+            path=folder / settings.journal.path,
+            holds=folder / settings.journal.holds,
+            bundles=folder / settings.journal.bundles,
         ),
     )
 

@@ -20,6 +20,7 @@ Share = Annotated[float, msgspec.Meta(gt=0, lt=1)]
 Ratio = Annotated[float, msgspec.Meta(gt=1)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
+Route = Annotated[str, msgspec.Meta(pattern=r"^/[!-~]*$")]
 Tag = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
@@ -82,10 +83,13 @@ class Secrets(Section, frozen=True):
 
 
 class Ci(Section, frozen=True):
-    """Where builds run."""
+    """Where builds run; `api_base_url` and the token come from the workflow's variables when they are not named."""
 
     provider: Literal["github"]
     repository: Annotated[str, msgspec.Meta(pattern=r"^[^/\s]+/[^/\s]+$")]
+    api_base_url: Url | None = None
+    token_env: Text | None = None
+    token_file: Path | None = None
 
 
 class Traffic(Section, frozen=True):
@@ -145,6 +149,7 @@ class Guard(Section, frozen=True):
     confirm: Duration = Duration(0)
     warm_up: Duration = Duration(0)
     accept_unproven: bool = False
+    prove: tuple[Route, ...] = ()
 
     def chosen_alpha(self) -> float:
         """Return the probability of ever rolling back a healthy deployment in one watch, in [1e-6, 0.05]."""
@@ -200,6 +205,7 @@ class EnvironmentSettings(Section, frozen=True):
                 on_secret_change=guard.on_secret_change,
                 at_most_every_s=float(guard.at_most),
                 accept_unproven=guard.accept_unproven,
+                prove=guard.prove,
             ),
             services=dict(self.services),
         )
@@ -213,10 +219,11 @@ class Incidents(Section, frozen=True):
 
 
 class JournalSection(Section, frozen=True):
-    """Where the durable record lives, and the holds of this host, which need no journal (safety rule 10)."""
+    """Where the durable record lives, the holds of this host, which need no journal, and the code of versions seen."""
 
     path: Path = Path(".backout/journal.sqlite")
     holds: Path = Path(".backout/holds")
+    bundles: Path = Path(".backout/bundles")
 
 
 class NotifyWebhook(Section, frozen=True):

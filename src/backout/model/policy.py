@@ -62,6 +62,7 @@ class GuardPolicy:
         down_probes: consecutive probes in which a critical service that was up before is down.
         min_bad: fewest bad requests that may carry a rollback. confirm_s: how long evidence must hold. warm_up_s:
             latency of the first seconds is not judged. at_most_every_s: one automatic rollback in this time.
+        prove: paths that a target must answer, beside health, before it gets traffic.
     """
 
     mode: Mode = Mode.OBSERVE
@@ -76,6 +77,7 @@ class GuardPolicy:
     on_secret_change: OnSecretChange = OnSecretChange.HOLD
     at_most_every_s: float = 6 * 3600.0
     accept_unproven: bool = False
+    prove: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
