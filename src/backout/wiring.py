@@ -6,26 +6,34 @@ import os
 import pwd
 import shlex
 from dataclasses import dataclass
+from importlib import resources
 from typing import TYPE_CHECKING
 
+from backout.config.scalars import API_BASE_URL
+from backout.config.schema import TOKEN_ENV
+from backout.errors import AuthError
 from backout.journal.sqlite import SqliteJournal
 from backout.model.plan import Equivalents
 from backout.providers.clock import SystemClock
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.deployments import CloudflareDeployments
 from backout.providers.cloudflare.secrets import CloudflareSecrets
+from backout.providers.cloudflare.triggers import CloudflareTriggers
 from backout.providers.cloudflare.versions import CloudflareVersions
+from backout.providers.files.holds import FileHolds
 from backout.providers.files.reports import FileReports
 from backout.runbook.toolbox import Toolbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from backout.config import Config
+    from backout.config import Config, Environment
     from backout.config.schema import Health
     from backout.journal.stop import StopRequest
+    from backout.model.conformance import Observation
     from backout.model.plan import Plan
-    from backout.ports import HealthCheck, Logs, Schema, Traffic
+    from backout.ports import DeadMan, HealthCheck, Logs, Schema, Traffic
+    from backout.providers.cloudflare.conformance import FirstContact
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +43,7 @@ class Hooks:
     stop: StopRequest | None = None
     watching: Callable[[object], None] | None = None
     confirm: Callable[[Plan], bool] | None = None
+    say: Callable[[str], None] = lambda _text: None
 
 
 def actor() -> str:
@@ -54,6 +63,11 @@ def journal(config: Config, stop: StopRequest | None = None) -> SqliteJournal:
 def reports(config: Config) -> FileReports:
     """Return the folder of incident reports."""
     return FileReports(config.settings.incidents.directory)
+
+
+def holds(config: Config) -> FileHolds:
+    """Return the kill switch of this host; it needs neither journal nor token."""
+    return FileHolds(config.settings.journal.holds)
 
 
 def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
@@ -86,10 +100,22 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         health=_health(config),
         schema=_schema(config),
         logs=_logs(config),
+        triggers=CloudflareTriggers(client, account, script),
         equivalents=_equivalents(config),
         watching=hooks.watching,
         confirm=hooks.confirm,
+        say=hooks.say,
+        holds=holds(config),
+        dead_man=_dead_man(config, hooks.say),
     )
+
+
+def _dead_man(config: Config, say: Callable[[str], None]) -> DeadMan | None:
+    if config.settings.notify.dead_man is None:
+        return None
+    from backout.providers.deadman.ping import HttpDeadMan  # noqa: PLC0415 only where it is set up
+
+    return HttpDeadMan(lambda: config.dead_man_url().reveal(), say)
 
 
 def _traffic(config: Config) -> Traffic | None:
@@ -153,8 +179,52 @@ def _equivalents(config: Config) -> Equivalents:
     """Return what a person would type instead, with the environment's real names."""
     script = shlex.quote(config.environment.platform.script)
     health = config.environment.health
+    api = shlex.quote(f"{config.environment.platform.api_base_url}/accounts/{config.account_id}")
+    bearer = '-H "Authorization: Bearer $CLOUDFLARE_API_TOKEN" -H "Content-Type: application/json"'
     return Equivalents(
         activate=f"npx wrangler rollback {{version}} --name {script} --message {{message}}",
         live=f"npx wrangler deployments status --name {script}",
         health=f"curl -s {shlex.quote(str(health.url))}" if health else "",
+        schedules=f"curl -sX PUT {api}/workers/scripts/{script}/schedules {bearer} --data {{schedules}}",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Which account a first contact asks, through which API, and where its Worker answers (None: workers.dev)."""
+
+    account_id: str
+    base_url: str = API_BASE_URL
+    ingress_url: str | None = None
+
+
+def first_contact(environment: Environment, reach: Reach) -> FirstContact:
+    """Return the calls of `backout conformance`; it needs no configuration.
+
+    Raises:
+        AuthError: there is no token.
+    """
+    from backout.analysis.conformance import shape_of  # noqa: PLC0415 only that command needs it
+    from backout.providers.cloudflare.conformance import FirstContact as Contact  # noqa: PLC0415
+
+    token = environment.secret(TOKEN_ENV)
+    if token is None:
+        raise AuthError("the API token is missing", hint=f"set {TOKEN_ENV} or {TOKEN_ENV}_FILE")
+    return Contact(
+        base_url=reach.base_url,
+        token=token.reveal,
+        account_id=reach.account_id,
+        ingress_url=reach.ingress_url,
+        clock=SystemClock(),
+        shape_of=shape_of,
+    )
+
+
+def expected_answers() -> tuple[Observation, ...]:
+    """Return what the twin answers to the calls of a first contact, as it was recorded."""
+    import msgspec  # noqa: PLC0415 only that command needs it
+
+    from backout.model.conformance import Observation as Shape  # noqa: PLC0415
+
+    recorded = (resources.files("backout") / "catalogue" / "conformance.json").read_bytes()
+    return msgspec.json.decode(recorded, type=tuple[Shape, ...])

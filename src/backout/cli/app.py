@@ -42,7 +42,10 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
         Entry("runs", "backout.cli.runs:runs", "List, show, resume and abort runs."),
         Entry("incident", "backout.cli.incident:incident", "List and show incident reports."),
     ),
-    "Try safely": (Entry("twin", "backout.cli.twin:twin", "A local cloud: start, stop, look, break."),),
+    "Try safely": (
+        Entry("twin", "backout.cli.twin:twin", "A local cloud: start, stop, look, break."),
+        Entry("conformance", "backout.cli.conformance:conformance", "Ask a real account what the twin believes."),
+    ),
     "Help": (
         Entry("help", "backout.cli.help:help_", "Help on a command, or on: exit-codes."),
         Entry("completion", "backout.cli.completion:completion", "The completion script of bash, zsh or fish."),

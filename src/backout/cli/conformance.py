@@ -1,0 +1,130 @@
+"""`backout conformance`: ask the real API the questions that everything here rests on, once, and say what differs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.cli.options import command, pass_shell
+from backout.errors import BackoutError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backout.cli.shell import Shell
+    from backout.model.conformance import Difference, Observation
+    from backout.providers.cloudflare.conformance import FirstContact
+    from backout.wiring import Reach
+
+
+@command(
+    "conformance",
+    short_help="Ask a real account what the twin believes, and show what differs.",
+    epilog="""
+Examples:
+  backout conformance --dry-run                 the calls, nothing else
+  backout conformance                           asks, then makes and deletes one Worker of its own
+  backout conformance --yes --write conformance.md
+""",
+)
+@click.option("--account-id", metavar="ID", help="Default: CLOUDFLARE_ACCOUNT_ID.")
+@click.option("--api-base-url", metavar="URL", help="Default: CLOUDFLARE_API_BASE_URL, else Cloudflare's own.")
+@click.option("--ingress-url", metavar="URL", help="Where its Worker answers. Default: its workers.dev address.")
+@click.option("-n", "--dry-run", is_flag=True, help="List the calls and make none.")
+@click.option("--write", "page_file", type=click.Path(path_type=Path), metavar="FILE", help="Write the dated page.")
+@pass_shell
+def conformance(
+    shell: Shell,
+    *,
+    account_id: str | None,
+    api_base_url: str | None,
+    ingress_url: str | None,
+    dry_run: bool,
+    page_file: Path | None,
+) -> int:
+    """Make some twenty harmless calls on a Worker made for them, and compare every answer with the twin's.
+
+    The token is CLOUDFLARE_API_TOKEN, best of an account of its own: a free one will do. The Worker has a name that
+    nobody uses, gets no visitors, and is deleted in the end. Exit codes: 0 nothing that matters differs, 1 it does.
+    """
+    from backout import wiring  # noqa: PLC0415 only when it runs
+    from backout.config import scalars  # noqa: PLC0415
+
+    account = account_id or shell.environment.get("CLOUDFLARE_ACCOUNT_ID")
+    if account is None:
+        raise UsageError("which account? CLOUDFLARE_ACCOUNT_ID is not set", hint="add --account-id ID")
+    base_url = api_base_url or shell.environment.get("CLOUDFLARE_API_BASE_URL") or scalars.API_BASE_URL
+    reach = wiring.Reach(account, base_url, ingress_url)
+    contact = wiring.first_contact(shell.environment, reach)
+    if dry_run:
+        return _list(shell, contact)
+    from backout.cli.confirm import ask  # noqa: PLC0415
+
+    shell.output.say(f"makes and deletes the Worker {contact.script} in account {reach.account_id}")
+    ask(shell, "Go ahead?", flag="--yes")
+    return _run(shell, contact, reach, page_file)
+
+
+def _list(shell: Shell, contact: FirstContact) -> int:
+    calls = [{"name": call.name, "asks": call.asks} for call in contact.calls]
+    text = "\n".join(f"{number:2}. {call.name}: {call.asks}" for number, call in enumerate(contact.calls, start=1))
+    shell.output.result("conformance", {"dry_run": True, "calls": calls}, text)
+    shell.output.say("\nno call was made (dry run)")
+    return 0
+
+
+def _run(shell: Shell, contact: FirstContact, reach: Reach, page_file: Path | None) -> int:
+    import time  # noqa: PLC0415
+
+    from backout import wiring  # noqa: PLC0415
+    from backout.analysis.conformance import compare  # noqa: PLC0415
+    from backout.cli.paint import paint_for  # noqa: PLC0415
+    from backout.report.conformance import differences_text, line, page  # noqa: PLC0415
+
+    expected = wiring.expected_answers()
+    by_name = {one.name: one for one in expected}
+    total, seen = len(contact.calls), []
+
+    def told(observation: Observation) -> None:
+        seen.append(observation)
+        wanted = by_name.get(observation.name)
+        differs = compare((wanted,), (observation,)) if wanted else ()
+        shell.output.say(line(len(seen), total, observation, differs, paint=paint_for(shell.output.talk)))
+
+    observed = contact.observe(told)
+    differences = compare(expected, observed)
+    if page_file is not None:
+        _write(shell.folder / page_file, page(observed, differences, at=time.time(), against=reach.base_url))
+    matter = [difference for difference in differences if difference.matters]
+    style = shell.output.style
+    text = differences_text(differences, width=style.width, paint=paint_for(style)) or "Nothing differs that matters."
+    shell.output.result("conformance", _record(observed, differences, page_file), text)
+    shell.output.next("backout config check  # then set up an environment")
+    return 1 if matter else 0
+
+
+def _record(
+    observed: Sequence[Observation], differences: Sequence[Difference], page_file: Path | None
+) -> dict[str, object]:
+    return {
+        "dry_run": False,
+        "calls": [
+            {"name": o.name, "asks": o.asks, "status": o.status, "code": o.code, "facts": dict(o.facts)}
+            for o in observed
+        ],
+        "differences": [
+            {"call": d.call, "what": d.what, "expected": d.expected, "found": d.found, "matters": d.matters}
+            for d in differences
+        ],
+        "conforms": not any(difference.matters for difference in differences),
+        "page": page_file,
+    }
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BackoutError(f"cannot be written: {error.strerror}", where=str(path)) from error

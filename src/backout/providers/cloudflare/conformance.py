@@ -1,0 +1,415 @@
+"""First contact: some twenty harmless calls on a Worker made for them, to see whether the API answers as we believe.
+
+The Worker answers with its own version id, gets no visitors, and is deleted in the end whatever happens. Nothing else
+of the account is touched; only its workers.dev subdomain is read.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from backout import __version__
+from backout.errors import AuthError, ProviderUnavailable, Refused
+from backout.model.conformance import Observation
+from backout.providers.cloudflare.client import segment, usable_token
+from backout.providers.exchange import Connection, ExchangeError, Limits, Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from backout.model.conformance import Fact
+    from backout.ports import Clock
+
+PREFIX: Final = "backout-conformance-"
+LONG: Final = "x" * 1200
+"""Longer than any limit of a message that is known."""
+REMARK: Final = "[backout rollback-1a2b3c4d auto hop=2 bad=1a2b3c4d/0123456789ab/abcdef1]"
+"""The longest remark of ours: a message that is cut shorter than this would lose our marks."""
+_OVERRIDE: Final = "Cloudflare-Workers-Version-Overrides"
+_MODULE: Final = """\
+export default {
+  async fetch(_request, env) {
+    return Response.json({ mark: env.MARK, version: env.META ? env.META.id : null });
+  },
+};
+"""
+_DIMENSIONS: Final = (
+    '{ __type(name: "AccountWorkersInvocationsAdaptiveDimensions") { fields { name } } }'  # the counts by version
+)
+_OK, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 401, 403, 404
+_REACHED_S, _POLL_S = 30.0, 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer as it came: HTTP status, the whole JSON (None: it was none), why there is none."""
+
+    status: int
+    json: object = None
+    trouble: str = ""
+
+    @property
+    def code(self) -> int | None:
+        """The first error code of the envelope."""
+        errors = _at(self.json, "errors")
+        first = errors[0] if isinstance(errors, list) and errors else None
+        code = _at(first, "code")
+        return code if isinstance(code, int) else None
+
+    @property
+    def result(self) -> object:
+        """The envelope's result."""
+        return _at(self.json, "result")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of the list: its short name, the question, and what asks it."""
+
+    name: str
+    asks: str
+    ask: Callable[[], tuple[Reply, dict[str, Fact]]]
+
+
+class FirstContact:
+    """The calls, in order.
+
+    Args:
+        base_url: ends in /client/v4. token: returns the token. account_id: whose. ingress_url: where the Worker answers
+            (None: its workers.dev address). script: its name, made up when None.
+    """
+
+    def __init__(  # noqa: PLR0913 what to reach, by keyword
+        self,
+        *,
+        base_url: str,
+        token: Callable[[], str],
+        account_id: str,
+        clock: Clock,
+        ingress_url: str | None = None,
+        script: str | None = None,
+        shape_of: Callable[[object], dict[str, str]],
+    ) -> None:
+        self.script = script or f"{PREFIX}{secrets.token_hex(4)}"
+        self._prefix = urlsplit(base_url).path.rstrip("/")
+        self._connection = Connection(Origin.of(base_url), Limits(total_s=60.0))
+        self._token = token
+        self._account = f"accounts/{segment(account_id)}"
+        self._base = f"{self._account}/workers/scripts/{segment(self.script)}"
+        self._clock = clock
+        self._ingress_url = ingress_url
+        self._shape_of = shape_of
+        self._versions: list[str] = []
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """All calls, in the order in which they are made."""
+        return (
+            Call("token", "is the token valid?", self._verify),
+            Call("unknown Worker", "how is a Worker answered that is not there?", self._unknown),
+            Call("first upload", "can a Worker be made with one upload?", self._upload),
+            Call("address", "can it be asked under workers.dev?", self._address),
+            Call("history", "what does the list of deployments show?", self._history),
+            Call("version upload", "does an upload without deploying give a version?", self._version),
+            Call("version detail", "does a version show its code's hash and its bindings?", self._detail),
+            Call("message limit", "how much of a deployment's message is kept?", self._message),
+            Call("0 % deployment", "may a version be deployed at 0 %?", self._at_zero),
+            Call("override", "does a version at 0 % answer when it is asked for by name?", self._override),
+            Call("three versions", "how is a deployment of three versions refused?", self._three),
+            Call("wrong sum", "how are percentages refused that do not sum to 100?", self._wrong_sum),
+            Call("switch", "is a version at 100 % live at once?", self._switch),
+            Call("secret put", "does a new secret make a new live version?", self._secret),
+            Call("rollback over a secret", "is it refused with 10220, and does it name the secret?", self._over_secret),
+            Call("forced rollback", "does force pass it?", self._forced),
+            Call("secret behind a rollback", "is it refused with 10215?", self._secret_behind),
+            Call("versions", "what does the list of deployable versions show?", self._list),
+            Call("code", "is the code of a version given back?", self._code),
+            Call("tail", "can a tail be opened?", self._tail),
+            Call("schedules", "can schedules be set and read?", self._schedules),
+            Call("counts", "do the analytics know versions and outcomes?", self._graphql),
+            Call("delete", "is the Worker gone afterwards?", self._delete),
+        )
+
+    def observe(self, told: Callable[[Observation], None]) -> tuple[Observation, ...]:
+        """Make all calls and return what came back; `told` hears of each. The Worker is deleted in any case.
+
+        Raises:
+            AuthError: the token is refused. Refused: a Worker of that name is there already.
+            ProviderUnavailable: the first call got no answer.
+        """
+        found: list[Observation] = []
+        try:
+            for call in self.calls:
+                found.append(self._observed(call))
+                told(found[-1])
+                self._stop_early(found[-1])
+        finally:
+            if not found or found[-1].name != "delete":
+                self._call("DELETE", f"{self._account}/workers/services/{segment(self.script)}", query="force=true")
+            self._connection.close()
+        return tuple(found)
+
+    def _observed(self, call: Call) -> Observation:
+        reply, facts = call.ask()
+        shape = self._shape_of(reply.json) if reply.json is not None else {}
+        return Observation(call.name, call.asks, reply.status, reply.code, facts, shape, reply.trouble)
+
+    def _stop_early(self, seen: Observation) -> None:
+        if seen.name == "token" and seen.trouble:
+            raise ProviderUnavailable(seen.trouble, where=str(self._connection.origin), hint="the same command again")
+        if seen.name in ("token", "first upload") and seen.status in (_UNAUTHORIZED, _FORBIDDEN):
+            raise AuthError(
+                f"the API refuses the token ({seen.status}, code {seen.code})",
+                where=str(self._connection.origin),
+                hint="a token of your own with 'Workers Scripts Write' for a throwaway account",
+            )
+        if seen.name == "unknown Worker" and seen.status == _OK:
+            raise Refused(f"a Worker named {self.script} is there already; nothing was changed", where=self.script)
+
+    # --- the calls ---
+
+    def _verify(self) -> tuple[Reply, dict[str, Fact]]:
+        reply = self._call("GET", "user/tokens/verify")
+        return reply, {"active": _at(reply.result, "status") == "active"}
+
+    def _unknown(self) -> tuple[Reply, dict[str, Fact]]:
+        return self._call("GET", f"{self._base}/deployments"), {}
+
+    def _upload(self) -> tuple[Reply, dict[str, Fact]]:
+        reply = self._multipart("PUT", self._base, "one")
+        return reply, {"names a version": bool(_at(reply.result, "deployment_id"))}
+
+    def _address(self) -> tuple[Reply, dict[str, Fact]]:
+        reply = self._call("POST", f"{self._base}/subdomain", {"enabled": True, "previews_enabled": False})
+        if self._ingress_url is None:
+            name = _at(self._call("GET", f"{self._account}/workers/subdomain").result, "subdomain")
+            self._ingress_url = f"https://{self.script}.{name}.workers.dev/" if isinstance(name, str) else None
+        return reply, {"enabled": _at(reply.result, "enabled") is True, "has an address": self._ingress_url is not None}
+
+    def _history(self) -> tuple[Reply, dict[str, Fact]]:
+        reply = self._call("GET", f"{self._base}/deployments")
+        live = _first(_at(reply.result, "deployments"))
+        version = _at(_first(_at(live, "versions")), "version_id")
+        self._versions += [version] if isinstance(version, str) else []
+        return reply, {
+            "one deployment": _length(_at(reply.result, "deployments")) == 1,
+            "names its version": bool(version),
+        }
+
+    def _version(self) -> tuple[Reply, dict[str, Fact]]:
+        reply = self._multipart("POST", f"{self._base}/versions", "two", message=LONG)
+        version = _at(reply.result, "id")
+        self._versions += [version] if isinstance(version, str) else []
+        return reply, {"number": _number(_at(reply.result, "number"))}
+
+    def _detail(self) -> tuple[Reply, dict[str, Fact]]:
+        reply = self._call("GET", f"{self._base}/versions/{self._version_id(1)}")
+        resources = _at(reply.result, "resources")
+        message = _at(_at(reply.result, "annotations"), "workers/message")
+        return reply, {
+            "hash of the code": bool(_at(_at(resources, "script"), "etag")),
+            "bytes of a version's message kept": len(message) if isinstance(message, str) else None,
+        }
+
+    def _message(self) -> tuple[Reply, dict[str, Fact]]:
+        made = self._deploy([(0, 100)], f"{REMARK} {LONG}")
+        kept = _at(_at(_first(_at(self._list_deployments(), "deployments")), "annotations"), "workers/message")
+        text = kept if isinstance(kept, str) else ""
+        return made, {"bytes kept": len(text.encode()), "our longest remark survives": text.startswith(REMARK)}
+
+    def _at_zero(self) -> tuple[Reply, dict[str, Fact]]:
+        reply = self._deploy([(0, 100), (1, 0)], "at 0 %")
+        return reply, {"versions": _length(_at(reply.result, "versions"))}
+
+    def _override(self) -> tuple[Reply, dict[str, Fact]]:
+        """Ask until the version at 0 % answers: the edge needs a moment."""
+        deadline = self._clock.now() + _REACHED_S
+        wanted = self._version_id(1)
+        while True:
+            reply = self._visit({_OVERRIDE: f'{self.script}="{wanted}"'})
+            if _at(reply.json, "version") == wanted or self._clock.now() >= deadline:
+                break
+            self._clock.sleep(_POLL_S)
+        plain = self._visit({})
+        return reply, {
+            "the version at 0 % answers": _at(reply.json, "version") == wanted,
+            "without the header the other one does": _at(plain.json, "version") == self._version_id(0),
+        }
+
+    def _three(self) -> tuple[Reply, dict[str, Fact]]:
+        return self._deploy([(0, 50), (1, 25), (0, 25)], "three"), {}
+
+    def _wrong_sum(self) -> tuple[Reply, dict[str, Fact]]:
+        return self._deploy([(0, 50), (1, 20)], "wrong sum"), {}
+
+    def _switch(self) -> tuple[Reply, dict[str, Fact]]:
+        reply = self._deploy([(1, 100)], "switch")
+        live = _first(_at(self._list_deployments(), "deployments"))
+        return reply, {
+            "listed first at once": _at(live, "id") == _at(reply.result, "id"),
+            "who did it": _text(_at(_at(live, "annotations"), "workers/triggered_by")),
+        }
+
+    def _secret(self) -> tuple[Reply, dict[str, Fact]]:
+        reply = self._put_secret()
+        live = _first(_at(self._list_deployments(), "deployments"))
+        version = _at(_first(_at(live, "versions")), "version_id")
+        return reply, {"a new version is live": isinstance(version, str) and version not in self._versions}
+
+    def _over_secret(self) -> tuple[Reply, dict[str, Fact]]:
+        reply = self._deploy([(1, 100)], "back")
+        message = _at(_first(_at(reply.json, "errors")), "message")
+        return reply, {"names the secret": isinstance(message, str) and "CONFORMANCE" in message}
+
+    def _forced(self) -> tuple[Reply, dict[str, Fact]]:
+        return self._deploy([(1, 100)], "back", query="force=true"), {}
+
+    def _secret_behind(self) -> tuple[Reply, dict[str, Fact]]:
+        return self._put_secret(), {}
+
+    def _list(self) -> tuple[Reply, dict[str, Fact]]:
+        reply = self._call("GET", f"{self._base}/versions", query="deployable=true")
+        return reply, {"versions": _length(_at(reply.result, "items"))}
+
+    def _code(self) -> tuple[Reply, dict[str, Fact]]:
+        reply = self._call("GET", f"{self._account}/workers/scripts/{segment(self.script)}/content/v2", raw=True)
+        return reply, {"holds the module": "env.MARK" in str(reply.json)}
+
+    def _tail(self) -> tuple[Reply, dict[str, Fact]]:
+        reply = self._call("POST", f"{self._base}/tails", {"filters": []})
+        tail = _at(reply.result, "id")
+        url = _at(reply.result, "url")
+        if isinstance(tail, str):
+            self._call("DELETE", f"{self._base}/tails/{segment(tail)}")
+        return reply, {"a websocket": isinstance(url, str) and url.startswith(("ws://", "wss://"))}
+
+    def _schedules(self) -> tuple[Reply, dict[str, Fact]]:
+        self._call("PUT", f"{self._base}/schedules", [{"cron": "0 3 * * *"}])
+        reply = self._call("GET", f"{self._base}/schedules")
+        self._call("PUT", f"{self._base}/schedules", [])
+        return reply, {"cron": _text(_at(_first(_at(reply.result, "schedules")), "cron"))}
+
+    def _graphql(self) -> tuple[Reply, dict[str, Fact]]:
+        reply = self._call("POST", "graphql", {"query": _DIMENSIONS})
+        fields = _at(_at(_at(reply.json, "data"), "__type"), "fields")
+        names = {_at(field, "name") for field in fields} if isinstance(fields, list) else set()
+        return reply, {name: name in names for name in ("scriptVersion", "status", "scriptName", "datetime")}
+
+    def _delete(self) -> tuple[Reply, dict[str, Fact]]:
+        reply = self._call("DELETE", f"{self._account}/workers/services/{segment(self.script)}", query="force=true")
+        gone = self._call("GET", f"{self._base}/deployments")
+        return reply, {"gone": gone.status == _NOT_FOUND}
+
+    # --- how they are made ---
+
+    def _version_id(self, index: int) -> str:
+        return self._versions[index] if index < len(self._versions) else "missing"
+
+    def _deploy(self, shares: list[tuple[int, float]], message: str, query: str = "") -> Reply:
+        versions = [{"version_id": self._version_id(index), "percentage": share} for index, share in shares]
+        body = {"strategy": "percentage", "versions": versions, "annotations": {"workers/message": message}}
+        return self._call("POST", f"{self._base}/deployments", body, query=query)
+
+    def _list_deployments(self) -> object:
+        return self._call("GET", f"{self._base}/deployments").result
+
+    def _put_secret(self) -> Reply:
+        body = {"name": "CONFORMANCE", "text": secrets.token_hex(8), "type": "secret_text"}
+        return self._call("PUT", f"{self._base}/secrets", body)
+
+    def _multipart(self, method: str, path: str, mark: str, message: str = "") -> Reply:
+        metadata = {
+            "main_module": "index.js",
+            "compatibility_date": "2026-01-01",
+            "bindings": [
+                {"type": "plain_text", "name": "MARK", "text": mark},
+                {"type": "version_metadata", "name": "META"},
+            ],
+            **({"annotations": {"workers/message": message}} if message else {}),
+        }
+        boundary = secrets.token_hex(16)
+        body = multipart(
+            boundary,
+            (
+                ("metadata", None, "application/json", msgspec.json.encode(metadata)),
+                ("index.js", "index.js", "application/javascript+module", _MODULE.encode()),
+            ),
+        )
+        return self._send(method, path, body, f"multipart/form-data; boundary={boundary}", "", raw=False)
+
+    def _call(self, method: str, path: str, body: object = None, *, query: str = "", raw: bool = False) -> Reply:
+        data = None if body is None else msgspec.json.encode(body)
+        return self._send(method, path, data, "application/json", query, raw=raw)
+
+    def _send(self, method: str, path: str, body: bytes | None, kind: str, query: str, *, raw: bool) -> Reply:  # noqa: PLR0913
+        headers = {
+            "Authorization": f"Bearer {usable_token(self._token())}",
+            "User-Agent": f"backout/{__version__}",
+            **({"Content-Type": kind} if body is not None else {}),
+        }
+        target = f"{self._prefix}/{path}" + (f"?{query}" if query else "")
+        try:
+            answer = self._connection.exchange(method, target, headers=headers, body=body)
+        except ExchangeError as error:
+            return Reply(0, trouble=f"no answer: {error.failure}: {error}")
+        if raw:
+            return Reply(answer.status, answer.body.decode(errors="replace"))
+        return Reply(answer.status, _json(answer.body))
+
+    def _visit(self, headers: Mapping[str, str]) -> Reply:
+        if self._ingress_url is None:
+            return Reply(0, trouble="it has no address under workers.dev")
+        parts = urlsplit(self._ingress_url)
+        connection = Connection(Origin.of(self._ingress_url), Limits(total_s=10.0))
+        own_host = (
+            {} if parts.hostname and parts.hostname.endswith(".workers.dev") else {"Host": f"{self.script}.localhost"}
+        )
+        try:
+            answer = connection.exchange("GET", parts.path or "/", headers={**headers, **own_host})
+        except ExchangeError as error:
+            return Reply(0, trouble=f"the Worker did not answer: {error.failure}: {error}")
+        finally:
+            connection.close()
+        return Reply(answer.status, _json(answer.body))
+
+
+def multipart(boundary: str, parts: tuple[tuple[str, str | None, str, bytes], ...]) -> bytes:
+    """Return a form's body; each part is (name, file name or None, content type, bytes)."""
+    lines: list[bytes] = []
+    for name, file_name, content_type, data in parts:
+        said = f'form-data; name="{name}"' + (f'; filename="{file_name}"' if file_name else "")
+        head = f"--{boundary}\r\nContent-Disposition: {said}\r\nContent-Type: {content_type}\r\n\r\n"
+        lines += [head.encode(), data, b"\r\n"]
+    return b"".join([*lines, f"--{boundary}--\r\n".encode()])
+
+
+def _json(body: bytes) -> object:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _at(value: object, key: str) -> object:
+    return value.get(key) if isinstance(value, dict) else None
+
+
+def _first(value: object) -> object:
+    return value[0] if isinstance(value, list) and value else None
+
+
+def _length(value: object) -> int | None:
+    return len(value) if isinstance(value, list) else None
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

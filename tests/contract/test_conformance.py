@@ -1,0 +1,123 @@
+"""First contact: the calls on the twin, recorded and compared; what deviates is found, nothing is left."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from api_gate import Answer, api_gate, said
+
+from backout import wiring
+from backout.analysis.conformance import compare, shape_of
+from backout.model.conformance import Observation
+
+from drillbook import ENV, PROGRAM
+
+if TYPE_CHECKING:
+    from drillbook import Drillbook
+
+
+def contact(book: Drillbook, *options: str, base_url: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the real program as a newcomer would: without a configuration."""
+    twin = book.stage.twin
+    environment = {
+        **ENV,
+        "CLOUDFLARE_ACCOUNT_ID": str(twin.account_id),
+        "CLOUDFLARE_API_BASE_URL": base_url or str(twin.api_base_url),
+        "CLOUDFLARE_API_TOKEN_FILE": str(twin.api_token_file),
+    }
+    command = [str(PROGRAM), "conformance", "--json", "--ingress-url", str(twin.ingress_url), *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment, cwd="/")
+
+
+def answer(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """Return the one JSON answer."""
+    parsed: dict[str, Any] = json.loads(done.stdout)
+    return parsed
+
+
+def workers(book: Drillbook) -> set[str]:
+    """Return the names of the Workers that the API lists."""
+    twin = book.stage.twin
+    token = Path(str(twin.api_token_file)).read_text(encoding="ascii").strip()
+    url = f"{twin.api_base_url}/accounts/{twin.account_id}/workers/scripts"
+    asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(asked, timeout=20) as response:
+        return {script["id"] for script in json.loads(response.read())["result"]}
+
+
+def test_the_twin_answers_as_it_was_recorded(open_drillbook: Drillbook, tmp_path: Path) -> None:
+    """The file that real answers are compared with is the twin as it is now (`tools/record_conformance.py`)."""
+    before = workers(open_drillbook)
+    done = contact(open_drillbook, "--yes", "--write", str(tmp_path / "page.md"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = answer(done)
+    assert found["conforms"] is True
+    assert found["differences"] == []
+    assert [call["name"] for call in found["calls"]] == [one.name for one in wiring.expected_answers()]
+    assert all(call["status"] for call in found["calls"])
+    assert workers(open_drillbook) == before, "the Worker was not deleted"
+    page = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert "Nothing differs that matters" in page
+    assert page.count("\n| ") == len(found["calls"]) + 1
+
+
+def test_deviating_answers_are_named_with_both_sides(open_drillbook: Drillbook) -> None:
+    """Another refusal, another error code, a missing field, an endpoint that is closed: each is told."""
+    deployed = {"id": "d", "created_on": "2026-01-01T00:00:00Z", "versions": []}
+    listed = {"success": True, "errors": [], "messages": [], "result": {"deployments": [deployed]}}
+    with api_gate(str(open_drillbook.stage.twin.api_base_url)) as gate:
+        gate.when("POST", "/tails", said(403, 10000, "Authentication error"))
+        gate.when("PUT", "/secrets", said(400, 10099, "another code"))
+        gate.when("GET", "/deployments", said(404, 10007, "not there"), Answer(200, json.dumps(listed).encode()))
+        done = contact(open_drillbook, "--yes", base_url=gate.url)
+    assert done.returncode == 1, done.stderr
+    differences = {(d["call"], d["what"]): (d["expected"], d["found"]) for d in answer(done)["differences"]}
+    assert differences["tail", "status"] == ("200", "403")
+    assert differences["secret put", "error code"] == ("none", "10099")
+    assert differences["history", "result.deployments[].versions[].version_id"] == ("string", "not there")
+    assert differences["history", "names its version"] == ("yes", "no")
+
+
+@pytest.mark.parametrize("status", [500, 401])
+def test_the_worker_is_deleted_when_a_call_goes_wrong(open_drillbook: Drillbook, status: int) -> None:
+    """An API that fails in the middle leaves no Worker behind, and a refused token is exit 4."""
+    before = workers(open_drillbook)
+    with api_gate(str(open_drillbook.stage.twin.api_base_url)) as gate:
+        gate.when("PUT", "/workers/scripts/", Answer(status))
+        done = contact(open_drillbook, "--yes", base_url=gate.url)
+        assert any(method == "DELETE" for method, _, _ in gate.passed)
+    assert done.returncode == (4 if status == 401 else 1)
+    assert workers(open_drillbook) == before
+
+
+def test_nothing_is_asked_without_a_yes_and_nothing_in_a_dry_run(open_drillbook: Drillbook) -> None:
+    """A newcomer's account is not touched before a person said so."""
+    with api_gate(str(open_drillbook.stage.twin.api_base_url)) as gate:
+        refused = contact(open_drillbook, base_url=gate.url)
+        dry = contact(open_drillbook, "--dry-run", base_url=gate.url)
+        assert gate.passed == []
+    assert refused.returncode == 3
+    assert "--yes" in refused.stdout + refused.stderr
+    assert dry.returncode == 0
+    assert len(answer(dry)["calls"]) == len(wiring.expected_answers())
+
+
+def test_an_answer_compared_with_itself_differs_in_nothing() -> None:
+    """And what is said beyond the expected does not matter, what is missing does."""
+    seen = Observation("a", "?", 200, facts={"n": 1}, shape=shape_of({"id": "x", "items": [{"n": 1}]}))
+    assert compare((seen,), (seen,)) == ()
+    more = replace(seen, shape=seen.shape | {"extra": "string", "items[].m": "number"})
+    assert [(d.what, d.matters) for d in compare((seen,), (more,))] == [("extra", False), ("items[].m", False)]
+    assert [(d.what, d.matters) for d in compare((more,), (seen,))] == [("extra", True), ("items[].m", True)]
+    other = replace(seen, shape=seen.shape | {"id": "number"})
+    assert [(d.what, d.expected, d.found) for d in compare((seen,), (other,))] == [("id", "string", "number")]
+    maybe = replace(seen, shape=seen.shape | {"id": "null"})
+    assert compare((seen,), (maybe,)) == ()
+    assert [d.found for d in compare((seen,), ())] == ["it was not made"]
+    assert [d.found for d in compare((seen,), (replace(seen, trouble="no answer"),))] == ["no answer"]

@@ -1,0 +1,49 @@
+"""Record what the twin answers to the calls of `backout conformance`: writes src/backout/catalogue/conformance.json.
+
+Run it when the twin learns something: `.venv/bin/python tools/record_conformance.py`. A test compares the file with
+the twin as it is.
+"""
+# ruff: noqa: INP001 - a script, in no package
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from backout.analysis.conformance import shape_of
+from backout.providers.clock import SystemClock
+from backout.providers.cloudflare.conformance import FirstContact
+from backout.twin import lifecycle
+
+TARGET = Path(__file__).resolve().parent.parent / "src" / "backout" / "catalogue" / "conformance.json"
+
+
+def main() -> None:
+    """Ask a twin of its own and write the file."""
+    with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
+        directory = Path(folder) / "twin"
+        twin = lifecycle.up(directory)
+        try:
+            token = Path(str(twin.api_token_file)).read_text(encoding="utf-8")
+            contact = FirstContact(
+                base_url=str(twin.api_base_url),
+                token=lambda: token,
+                account_id=str(twin.account_id),
+                ingress_url=twin.ingress_url,
+                clock=SystemClock(),
+                shape_of=shape_of,
+            )
+            observed = contact.observe(lambda _seen: None)
+        finally:
+            lifecycle.down(directory)
+    silent = [seen.name for seen in observed if seen.trouble]
+    if silent:
+        sys.exit(f"not answered: {', '.join(silent)}; nothing was written")
+    TARGET.write_bytes(msgspec.json.format(msgspec.json.encode(observed), indent=1) + b"\n")
+
+
+if __name__ == "__main__":
+    main()
