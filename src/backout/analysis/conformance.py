@@ -9,7 +9,7 @@ from backout.model.conformance import Difference
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from backout.model.conformance import Observation
+    from backout.model.conformance import Fact, Observation
 
 _TYPES = {bool: "boolean", int: "number", float: "number", str: "string", type(None): "null"}
 
@@ -59,9 +59,12 @@ def _differences(expected: Observation, found: Observation | None) -> Iterator[D
     if found.trouble:
         yield Difference(name, "the call", "an answer", found.trouble, matters=True)
         return
-    pairs = [("status", expected.status, found.status), ("error code", expected.code, found.code)]
-    pairs += [(fact, expected.facts.get(fact), found.facts.get(fact)) for fact in expected.facts]
-    for what, wanted, got in pairs:
+    answered: list[tuple[str, Fact, Fact]] = [
+        ("status", expected.status, found.status),
+        ("error code", expected.code, found.code),
+        *((fact, wanted, found.facts.get(fact)) for fact, wanted in expected.facts.items()),
+    ]
+    for what, wanted, got in answered:
         if wanted != got:
             yield Difference(name, what, _said(wanted), _said(got), matters=True)
     if expected.status == found.status:
@@ -82,11 +85,7 @@ def _shapes(name: str, expected: Mapping[str, str], found: Mapping[str, str]) ->
             yield Difference(name, path, "not there", found[path], matters=False)
 
 
-def _said(value: object) -> str:
-    return (
-        "none"
-        if value is None
-        else {True: "yes", False: "no"}.get(value, str(value))
-        if isinstance(value, bool)
-        else str(value)
-    )
+def _said(value: Fact) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
