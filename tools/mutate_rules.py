@@ -1,0 +1,154 @@
+"""Take each safety rule out of the code, once, and see that a test of that rule fails; writes docs/rules.md.
+
+Works on a copy of the repository with an interpreter of its own, so that the program that the tests start is the
+mutated one, too. Each mutation of tests/safety/mutations.toml names a rule, a file, the text to find there (exactly
+once), what to put in its place, and the test that must fail. Before all of them the named tests must pass.
+
+    .venv/bin/python tools/mutate_rules.py [RULE ...]
+"""
+# ruff: noqa: INP001, T201 - a script, in no package, that tells a person how far it is
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import tomllib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+MUTATIONS = ROOT / "tests" / "safety" / "mutations.toml"
+PAGE = ROOT / "docs" / "rules.md"
+_LEFT_OUT = (".git", ".venv", "node_modules", ".backout", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis")
+_FAILED = 1
+"""What pytest exits with when tests ran and some failed; anything else is no proof of anything."""
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One rule taken out."""
+
+    rule: str
+    out: str
+    file: str
+    find: str
+    put: str
+    test: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the test said about it."""
+
+    mutation: Mutation
+    caught: bool
+    said: str
+
+
+class Copy:
+    """A copy of the repository that may be broken.
+
+    Args:
+        folder: an empty folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "backout"
+        shutil.copytree(ROOT, self.folder, ignore=shutil.ignore_patterns(*_LEFT_OUT, "__pycache__"))
+        (self.folder / "node_modules").symlink_to(ROOT / "node_modules")
+        self._python = self._interpreter()
+
+    def _interpreter(self) -> Path:
+        """Make an environment that finds the copy's code first and the real environment's packages behind it."""
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", ".venv"], cwd=self.folder, check=True)
+        home = self.folder / ".venv"
+        packages = next(home.glob("lib/python*/site-packages"))
+        paths = [str(self.folder / "src"), sysconfig.get_path("purelib")]
+        (packages / "backout.pth").write_text("\n".join(paths) + "\n", encoding="utf-8")
+        python = home / "bin" / "python"
+        program = home / "bin" / "backout"
+        start = "import sys\nfrom backout.__main__ import main\nsys.exit(main())\n"
+        program.write_text(f"#!{python}\n{start}", encoding="utf-8")
+        program.chmod(0o755)
+        return python
+
+    def run(self, *tests: str) -> subprocess.CompletedProcess[str]:
+        """Run tests in the copy."""
+        command = [str(self._python), "-m", "pytest", "-q", "-x", "-p", "no:randomly", "-p", "no:cacheprovider", *tests]
+        env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.folder), "LANG": "C.UTF-8"}
+        env["PYTHONDONTWRITEBYTECODE"] = "1"
+        return subprocess.run(
+            command, cwd=self.folder, env=env, capture_output=True, text=True, check=False, timeout=900
+        )
+
+    def judge(self, mutation: Mutation) -> Outcome:
+        """Take the rule out, run its test, put the rule back."""
+        file = self.folder / mutation.file
+        text = file.read_text(encoding="utf-8")
+        if text.count(mutation.find) != 1:
+            sys.exit(f"rule {mutation.rule}: {text.count(mutation.find)} places in {mutation.file}: {mutation.find!r}")
+        file.write_text(text.replace(mutation.find, mutation.put), encoding="utf-8")
+        try:
+            done = self.run(mutation.test)
+        finally:
+            file.write_text(text, encoding="utf-8")
+        return Outcome(mutation, done.returncode == _FAILED, _said(done.stdout))
+
+
+def _said(output: str) -> str:
+    """Return the sentence in which pytest says what failed."""
+    failures = [line for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return failures[0] if failures else output.strip().splitlines()[-1] if output.strip() else "nothing"
+
+
+def main() -> None:
+    """Judge all mutations, or those of the rules that are named, and write the page when it was all of them."""
+    wanted = set(sys.argv[1:])
+    mutations = [Mutation(**entry) for entry in tomllib.loads(MUTATIONS.read_text(encoding="utf-8"))["mutation"]]
+    chosen = [mutation for mutation in mutations if not wanted or mutation.rule in wanted]
+    outcomes = []
+    with tempfile.TemporaryDirectory(prefix="mutations-") as folder:
+        copy = Copy(Path(folder))
+        whole = copy.run(*dict.fromkeys(mutation.test for mutation in chosen))
+        if whole.returncode != 0:
+            sys.exit(f"the tests fail without any mutation: {_said(whole.stdout)}\n{whole.stdout[-3000:]}")
+        print(f"{len(chosen)} mutations; their tests pass without them")
+        for mutation in chosen:
+            outcomes.append(copy.judge(mutation))
+            print(f"rule {mutation.rule}: {'caught' if outcomes[-1].caught else 'MISSED'}: {outcomes[-1].said}")
+    missed = [outcome for outcome in outcomes if not outcome.caught]
+    if not wanted:
+        PAGE.write_text(_page(outcomes), encoding="utf-8")
+    sys.exit(f"{len(missed)} of {len(outcomes)} mutations were missed" if missed else 0)
+
+
+def _page(outcomes: list[Outcome]) -> str:
+    day = datetime.now(UTC).strftime("%Y-%m-%d")
+    rows = [
+        f"| {o.mutation.rule} | {o.mutation.out} | `{o.mutation.test.partition('::')[2] or o.mutation.test}` "
+        f"| {'fails' if o.caught else '**passes: not held**'} |"
+        for o in outcomes
+    ]
+    caught = sum(outcome.caught for outcome in outcomes)
+    return HEAD.format(day=day, caught=caught, total=len(outcomes)) + "\n".join(rows) + "\n"
+
+
+HEAD = """\
+# Rules and the tests that hold them
+
+Made by `tools/mutate_rules.py` on {day}; do not edit. Each line takes one safety rule (or a half of one) out of the
+code and runs the test named beside it: {caught} of {total} fail then, as they should. Without the mutations they pass.
+The mutations stand in `tests/safety/mutations.toml`, the rules in [safety.md](safety.md).
+
+| rule | taken out | test | without the rule it |
+|---|---|---|---|
+"""
+
+
+if __name__ == "__main__":
+    main()
