@@ -45,6 +45,7 @@ def toolbox(
         deployments=world.deployments,
         versions=world.versions,
         secrets=world.secrets,
+        triggers=world.triggers,
         journal=journal,
         runs=journal,
         marks=journal,

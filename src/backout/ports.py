@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from backout.model.identity import Identity
     from backout.model.incident import Event, Run
     from backout.model.notice import Delivery, Notice
+    from backout.model.pipeline import PipelineState
     from backout.model.plan import Json, Plan
     from backout.model.schema import SchemaState
     from backout.model.signals import Counts, CountsPage, HealthReport, SourceTraits
@@ -94,30 +95,39 @@ class Bundles(Protocol):
     """The code of versions at the provider: read one, upload one again."""
 
     def fetch(self, version: str) -> Bundle:
-        """Return the code of a version. Raises ProviderRejected when the provider does not give it (any more)."""
+        """Return the code of a version.
+
+        Raises:
+            ProviderRejected: the provider does not give it (any more). Refused: it holds what no upload can bring back.
+        """
         ...
 
     def upload(self, bundle: Bundle, *, message: str) -> Version:
         """Upload the code as a new version, not live, with the secrets as they are now, and return it.
 
-        Not idempotent; callers put a marker into `message` to recognise theirs.
+        Not idempotent; callers put a marker into `message` to recognise theirs. Raises Refused when a secret that the
+        code needs does not exist any more.
         """
         ...
 
 
 class BundleStore(Protocol):
-    """Bundles that were seen, kept content-addressed on this machine."""
+    """Bundles that were seen, kept content-addressed on this machine. Raises BackoutError when it cannot be read."""
 
     def keep(self, bundle: Bundle) -> None:
         """Keep a bundle; a file that is there already is not written twice."""
         ...
 
-    def find(self, version: str, code_hash: str | None = None) -> Bundle | None:
-        """Return the kept bundle of a version, or of another version with the same code."""
+    def find(self, version: str) -> Bundle | None:
+        """Return the kept bundle of a version. Raises BackoutError when it is damaged."""
         ...
 
-    def kept(self) -> tuple[Version, ...]:
-        """Return the versions whose bundles are kept, newest first."""
+    def has(self, version: str) -> bool:
+        """Whether the bundle of a version is kept; it is not read."""
+        ...
+
+    def kept(self, *, apart_from: Collection[str] = ()) -> tuple[Version, ...]:
+        """Return the versions whose bundles are kept, without those named, newest first."""
         ...
 
 
@@ -200,6 +210,14 @@ class Notifier(Protocol):
         ...
 
 
+class Pipeline(Protocol):
+    """The page on which a pipeline shows what became of a deployment."""
+
+    def show(self, state: PipelineState, text: str) -> None:
+        """Show a state with one line of text. Raises AuthError, ProviderUnavailable, ProviderRejected."""
+        ...
+
+
 class DeadMan(Protocol):
     """The watcher of the watcher: somebody outside who notices when the pings stop."""
 
@@ -229,6 +247,10 @@ class HealthCheck(Protocol):
 
     def look(self, version: str | None = None) -> HealthReport:
         """Ask once (one version, through the provider's override, when given); a sick application never raises."""
+        ...
+
+    def fetch(self, path: str, version: str) -> int | None:
+        """Return the HTTP status of a GET of that path on the same host, asked of one version; None: no answer."""
         ...
 
 

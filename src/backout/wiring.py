@@ -28,22 +28,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backout.config import Config, Environment
-    from backout.config.schema import Health
+    from backout.config.schema import Ci, Health
     from backout.journal.stop import StopRequest
     from backout.model.conformance import Observation
     from backout.model.plan import Plan
-    from backout.ports import DeadMan, HealthCheck, Logs, Schema, Traffic
+    from backout.ports import DeadMan, HealthCheck, Logs, Pipeline, Schema, Traffic
     from backout.providers.cloudflare.conformance import FirstContact
 
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What a command wants to hear and answer. See `Toolbox`."""
+    """What a command wants to hear and answer, see `Toolbox`.
+
+    Args:
+        within_s: nobody is waited for longer than this from now on; None: as patient as the configuration says.
+    """
 
     stop: StopRequest | None = None
     watching: Callable[[object], None] | None = None
     confirm: Callable[[Plan], bool] | None = None
     say: Callable[[str], None] = lambda _text: None
+    within_s: float | None = None
+
+
+_HURRIED_S = 2.0
+"""How long a command in a hurry waits for the journal, and for the database."""
 
 
 def actor() -> str:
@@ -55,9 +64,10 @@ def actor() -> str:
     return f"{user}@{os.uname().nodename}"
 
 
-def journal(config: Config, stop: StopRequest | None = None) -> SqliteJournal:
-    """Return the journal; reading it starts nothing and creates nothing."""
-    return SqliteJournal(config.settings.journal.path, SystemClock(), stop=stop)
+def journal(config: Config, stop: StopRequest | None = None, *, hurried: bool = False) -> SqliteJournal:
+    """Return the journal; reading it starts nothing and creates nothing. `hurried`: a locked one is waited for briefly."""
+    patience_s = _HURRIED_S if hurried else 15.0
+    return SqliteJournal(config.settings.journal.path, SystemClock(), stop=stop, busy_timeout_s=patience_s)
 
 
 def reports(config: Config) -> FileReports:
@@ -70,6 +80,22 @@ def holds(config: Config) -> FileHolds:
     return FileHolds(config.settings.journal.holds)
 
 
+def pipeline(variables: Environment, ci: Ci | None, environment: str) -> Pipeline:
+    """Return the page of the workflow that this process runs in. Raises UsageError, AuthError as `workflow_of`."""
+    from backout.config.workflow import workflow_of  # noqa: PLC0415 only pipelines pay for it
+    from backout.providers.github.client import GitHubClient  # noqa: PLC0415 same
+    from backout.providers.github.deployments import GitHubDeployment  # noqa: PLC0415 same
+
+    workflow = workflow_of(variables, ci, environment)
+    return GitHubDeployment(
+        GitHubClient(workflow.api_base_url, workflow.token.reveal),
+        workflow.repository,
+        commit=workflow.commit,
+        environment=environment,
+        log_url=workflow.run_url,
+    )
+
+
 def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
     """Return the ports of the chosen environment.
 
@@ -80,8 +106,9 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
     settings = config.environment
     script, account = settings.platform.script, config.account_id
     token = config.token()
-    client = ApiClient(str(settings.platform.api_base_url), token.reveal)
-    book = journal(config, hooks.stop)
+    until = None if hooks.within_s is None else SystemClock().now() + hooks.within_s
+    client = ApiClient(str(settings.platform.api_base_url), token.reveal, until=until)
+    book = journal(config, hooks.stop, hurried=until is not None)
     return Toolbox(
         environment=config.name,
         policy=config.policy,
@@ -98,7 +125,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         reports=reports(config),
         traffic=_traffic(config),
         health=_health(config),
-        schema=_schema(config),
+        schema=_schema(config, hurried=until is not None),
         logs=_logs(config),
         triggers=CloudflareTriggers(client, account, script),
         equivalents=_equivalents(config),
@@ -166,13 +193,18 @@ def _probe(make: Callable[..., HealthCheck], config: Config, settings: Health) -
     )
 
 
-def _schema(config: Config) -> Schema | None:
+def _schema(config: Config, *, hurried: bool) -> Schema | None:
     settings = config.environment.database
     if settings is None or settings.migrations == "none":
         return None
     from backout.providers.postgres.schema import PrismaHistory  # noqa: PLC0415 only where it is set up
 
-    return PrismaHistory(config.database_url().reveal, connect_timeout_s=float(settings.connect_timeout))
+    connect_timeout_s, statement_timeout_s = float(settings.connect_timeout), 5.0
+    if hurried:
+        connect_timeout_s, statement_timeout_s = min(connect_timeout_s, _HURRIED_S), _HURRIED_S
+    return PrismaHistory(
+        config.database_url().reveal, connect_timeout_s=connect_timeout_s, statement_timeout_s=statement_timeout_s
+    )
 
 
 def _equivalents(config: Config) -> Equivalents:

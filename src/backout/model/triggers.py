@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from backout.model.plan import Json
 
 
 class TriggerKind(StrEnum):
@@ -32,6 +36,11 @@ class Triggers:
         """Return what is known of one kind."""
         known: tuple[str, ...] | None = getattr(self, kind)
         return known
+
+    def known(self) -> dict[str, Json]:
+        """Return the kinds that are known, as JSON."""
+        values = {str(kind): self.of(kind) for kind in TriggerKind}
+        return {kind: list(value) for kind, value in values.items() if value is not None}
 
     def over(self, older: Triggers) -> Triggers:
         """Return these, and what an older look knew of the kinds that are not known now."""

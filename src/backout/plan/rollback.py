@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from backout.analysis.coverage import coverage, general, schedules_to_restore
 from backout.analysis.remarks import VERSION_DIGITS, Code
 from backout.analysis.stability import Candidate, candidates, newcomer, schema_name
+from backout.model.clock import in_words, is_off
 from backout.model.plan import Plan, PlanKind, PlanRefused, Rejection, Step
 
 if TYPE_CHECKING:
-    from backout.model.plan import Equivalents
+    from backout.model.plan import Equivalents, Json
     from backout.model.situation import Situation
-
-NOT_COVERED = (
-    "schedules, routes, queue consumers and custom domains stay as they are",
-    "data (database rows, stored files, key-value entries, queues) stays as it is",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +145,7 @@ def _plan(situation: Situation, request: Request, lines: Equivalents, choice: _C
     left = situation.version(leaving)
     code = Code.of(left) if left else Code(leaving[:VERSION_DIGITS])
     target = {"version": chosen.version, "expected": live.id, "leaving": leaving}
+    restoring = _restoring(situation, request, chosen.version, lines)
     steps = [
         Step("prove", f"prove version {chosen.version[:8]} at 0 % of the traffic", target),
         Step(
@@ -167,6 +166,7 @@ def _plan(situation: Situation, request: Request, lines: Equivalents, choice: _C
             lines.activate.format(version=chosen.version, message=shlex.quote(message)),
         ),
         Step("read_back", "read back what is live", {"version": chosen.version}, lines.live),
+        *restoring,
         Step(
             "mark",
             f"quarantine version {leaving[:8]}",
@@ -189,16 +189,45 @@ def _plan(situation: Situation, request: Request, lines: Equivalents, choice: _C
             ),
             Step("report", "write the incident report", {"cause": request.cause}),
         ]
-    steps.append(Step("settle", "tell somebody", {"version": chosen.version, "leaving": leaving, "hop": request.hop}))
+    settle: dict[str, Json] = {"version": chosen.version, "leaving": leaving, "hop": request.hop}
+    if situation.triggers is not None:
+        settle["triggers"] = situation.triggers.known()
+    steps.append(Step("settle", "tell somebody", settle))
+    covered = coverage(
+        situation,
+        chosen.version,
+        leaving,
+        restores=restoring[0].title if restoring else "",
+        by_hand=_by_hand(situation, chosen.version, lines),
+    )
     return Plan(
         kind=PlanKind.ROLLBACK,
         environment=situation.environment,
         why=request.detected or message,
         steps=tuple(steps),
         notes=_notes(situation, request, choice),
-        not_covered=NOT_COVERED,
+        not_covered=general(situation, covered),
         cause=request.cause,
+        coverage=covered,
     )
+
+
+def _restoring(situation: Situation, request: Request, target: str, lines: Equivalents) -> tuple[Step, ...]:
+    """Return the step that restores the schedules: for a person only, as a robot moves code alone (safety rule 11)."""
+    schedules = schedules_to_restore(situation, target)
+    if schedules is None or request.detected:
+        return ()
+    title = f"set the schedules to those of when version {target[:8]} was live"
+    args: dict[str, Json] = {"version": target, "schedules": list(schedules)}
+    return (Step("restore_schedules", title, args, _by_hand(situation, target, lines)),)
+
+
+def _by_hand(situation: Situation, target: str, lines: Equivalents) -> str:
+    schedules = schedules_to_restore(situation, target)
+    if schedules is None or not lines.schedules:
+        return ""
+    body = json.dumps([{"cron": schedule} for schedule in schedules])
+    return lines.schedules.format(schedules=shlex.quote(body))
 
 
 def _notes(situation: Situation, request: Request, choice: _Choice) -> tuple[str, ...]:
@@ -208,6 +237,8 @@ def _notes(situation: Situation, request: Request, choice: _Choice) -> tuple[str
         notes.append("database migrations: not set up, so not checked")
     elif request.force_schema:
         notes.append(f"the schema check was overruled by hand for migration head {request.force_schema}")
+    if situation.clock_offset_s is not None and is_off(situation.clock_offset_s):
+        notes.append(f"{in_words(situation.clock_offset_s)}; the provider's time is used")
     if situation.secret_names is None:
         notes.append("secrets: not measured")
     if request.force_secrets:

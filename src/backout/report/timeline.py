@@ -43,7 +43,8 @@ class _Teller:
         self._decision: Decision | None = None
         self._verification: Verification | None = None
         self._facts: dict[str, float] = {}
-        self._bad = self._good = ""
+        self._bad = self._good = self._downgraded = ""
+        self._verdict_told: Json = None
         for run in runs:
             self._from_plan(run)
 
@@ -96,6 +97,13 @@ class _Teller:
 
     def _verdict(self, event: Event) -> None:
         verdict, reason = event.data.get("verdict"), event.data.get("reason")
+        downgraded = str(event.data.get("downgraded") or "")
+        if downgraded and downgraded != self._downgraded:
+            self._add(event.at, f"Nothing is done automatically on the counts: {downgraded}")
+        self._downgraded = downgraded
+        if verdict == self._verdict_told:
+            return
+        self._verdict_told = verdict
         if verdict == "regressed":
             self._facts.setdefault("detected", event.at)
             self._add(event.at, f"Issue detected: {reason}")
@@ -113,6 +121,8 @@ class _Teller:
             self._add(event.at, f"Version {self._good[:8]} activated (deployment {result['deployment']})")
         elif step.action == "read_back":
             self._add(event.at, f"Read back from the provider: version {self._good[:8]} is live at 100 %")
+        elif step.action == "restore_schedules":
+            self._add(event.at, _schedules(result))
         elif step.action == "mark":
             self._add(event.at, f"Version {str(result['version'])[:8]} marked {result['mark']}")
         elif step.action == "verify":
@@ -138,13 +148,24 @@ class _Teller:
             verification=verification,
             timeline=tuple(sorted(self._entries, key=lambda entry: entry.at)),
             people=tuple(self._people),
-            notes=(*self._last.plan.notes, *((f"not acted on: {held}",) if held else ())),
+            notes=(*self._last.plan.notes, *self._covered(), *((f"not acted on: {held}",) if held else ())),
         )
+
+    def _covered(self) -> tuple[str, ...]:
+        """Say of what is beside the code whether it changed with it."""
+        return tuple(f"{line.fate}: {line.what}: {line.why}" for line in self._last.plan.coverage)
 
     def _title(self) -> str:
         if self._decision is not None and self._decision.cause in _TITLES:
             return f"{_TITLES[self._decision.cause]} after the deployment of {self._bad[:8]}"
         return f"rollback from version {self._bad[:8]}"
+
+
+def _schedules(result: dict[str, Json]) -> str:
+    schedules = result["schedules"]
+    if not result["restored"] or not isinstance(schedules, list):
+        return f"Schedules not restored: {result.get('why')}"
+    return f"Schedules restored: {', '.join(map(str, schedules)) or 'none'}"
 
 
 def _number(value: Json) -> float:

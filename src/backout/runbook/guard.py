@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from backout.analysis.decision import Detector
 from backout.analysis.remarks import plain_history, underneath
 from backout.analysis.stability import quarantine
-from backout.errors import BackoutError, DecisionNeeded, ProviderUnavailable
+from backout.errors import AuthError, BackoutError, DecisionNeeded, ProviderUnavailable
 from backout.model.plan import PlanRefused
 from backout.model.policy import Mode, OnInconclusive
 from backout.model.signals import HealthReport, Reach, ServiceHealth, ServiceState, total
@@ -19,21 +19,28 @@ from backout.plan.guard import plan_guard
 from backout.plan.rollback import Request
 from backout.ports import Next, NotDone
 from backout.runbook.activate import set_mark
+from backout.runbook.clock import measure_clock, say_clock
 from backout.runbook.incident import write_report
 from backout.runbook.observe import observe
-from backout.runbook.permission import Case, forbidden
+from backout.runbook.permission import DATA_RULE, Case, forbidden
 from backout.runbook.preflight import preflight
 from backout.runbook.prober import Prober
 from backout.runbook.rollback import prepare
+from backout.runbook.triggers import look, remember
+from backout.runbook.token import nobody_acts
 from backout.runbook.vigil import Vigil
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from backout.model.plan import Json, Plan
     from backout.model.signals import Counts
+    from backout.model.situation import Situation
     from backout.ports import Probe, StepContext
+    from backout.runbook.source import SourceWatch
     from backout.runbook.toolbox import Toolbox
+
+    Prepared = tuple[Situation, Plan | PlanRefused]
 
 TICK_S = 1.0
 RECENT_S, PROOF_REQUESTS, PROOF_ERROR_RATE = 600, 20, 0.1
@@ -59,6 +66,8 @@ class Tick:
 
 def plan(tools: Toolbox, *, mode: Mode, for_s: float, early: bool = False) -> Plan:
     """Return the plan of a watch of what is live now, see `plan_guard`; first the preflight of such a watch."""
+    measure_clock(tools)
+    say_clock(tools)
     preflight(tools, for_s)
     return plan_guard(observe(tools), mode=mode, for_s=for_s, early=early)
 
@@ -95,7 +104,7 @@ class _Feed:
     complete_until: int | None = None
     sampled: bool = False
     look_again_at: float = 0.0
-    told: list[Verdict] = field(default_factory=list)
+    told: tuple[Verdict, str] | None = None
 
 
 class Watch:
@@ -111,22 +120,24 @@ class Watch:
         self._tools = tools
 
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002 the Action protocol
-        """Return {verdict, moved, downgraded, decision}.
+        """Return {verdict, moved, downgraded, token_lost, decision}.
 
         `moved` names the deployment that took this one's place, or is ""; `downgraded` says why no automatic action may
-        rest on the source, or is "".
+        rest on the source, or is ""; `token_lost` why the token counts as lost, or is "".
         """
         tools = self._tools
         since, for_s, early = float(str(args["since"])), float(str(args["for_s"])), bool(args.get("early"))
+        if context.last_progress() is None:  # a resumed watch may find another deployment's triggers
+            remember(tools, str(args["version"]), look(tools))
         tools.counts.prune(tools.clock.now() - KEEP_S)
-        detector = self._detector(args)
         feed = _Feed(read_until=int(since))
+        detector = self._detector(args, feed)
         earlier = tools.counts.kept(tools.environment, int(since), int(tools.clock.now()) + 1)
         detector.add(earlier)
         if earlier:
             feed.read_until = max(row.second for row in earlier) + 1
         prober = Prober(tools.health, tools.clock, tools.policy.guard.probe_every_s, in_background=tools.in_background)
-        vigil = Vigil(tools, context.run)
+        vigil = Vigil(tools, context.run, sampled=bool((context.last_progress() or {}).get("sampled")))
         try:
             while True:
                 context.check()
@@ -134,15 +145,16 @@ class Watch:
                 vigil.tick(complete_until=feed.complete_until, sampled=feed.sampled)
                 now = tools.clock.now()
                 decision = detector.decide(now)
-                self._tell(args, feed, decision, context)
+                self._note(feed, decision, vigil.source, context)
+                self._show(args, feed, decision)
                 settled = decision.verdict is Verdict.REGRESSED or (early and decision.verdict is Verdict.HEALTHY)
                 if settled or now >= since + for_s:
-                    return _result(decision, self._moved(args), vigil.downgraded)
+                    return _result(decision, self._moved(args, vigil), vigil)
                 if now >= feed.look_again_at:
                     feed.look_again_at = now + LOOK_AGAIN_S
-                    moved = self._moved(args)
+                    moved = self._moved(args, vigil)
                     if moved:
-                        return _result(decision, moved, vigil.downgraded)
+                        return _result(decision, moved, vigil)
                 tools.clock.sleep(TICK_S)
         finally:
             prober.close()
@@ -151,10 +163,10 @@ class Watch:
         """Watching changes nothing outside; going on is right."""
         return NotDone()
 
-    def _detector(self, args: Mapping[str, Json]) -> Detector:
+    def _detector(self, args: Mapping[str, Json], feed: _Feed) -> Detector:
         tools = self._tools
         since, old = float(str(args["since"])), str(args["old"])
-        baseline = _baseline(tools, old, since)
+        baseline, feed.sampled = _baseline(tools, old, since)
         return Detector(
             version=str(args["version"]),
             old=old or None,
@@ -175,7 +187,7 @@ class Watch:
             else:
                 feed.source_ok = True
                 feed.complete_until = page.complete_until
-                feed.sampled = page.sampled
+                feed.sampled = feed.sampled or page.sampled
                 final = [row for row in page.counts if row.second < page.complete_until]
                 if final:
                     tools.counts.keep(tools.environment, final)
@@ -186,12 +198,23 @@ class Watch:
             detector.add_health(report)
             _keep_health(tools, version, report)
 
-    def _tell(self, args: Mapping[str, Json], feed: _Feed, decision: Decision, context: StepContext) -> None:
-        """Journal a change of verdict, and show every tick."""
+    def _note(self, feed: _Feed, decision: Decision, source: SourceWatch, context: StepContext) -> None:
+        """Journal a change of the verdict, or of what it may carry."""
+        if feed.told == (decision.verdict, source.downgraded):
+            return
+        feed.told = (decision.verdict, source.downgraded)
+        context.progress(
+            {
+                "verdict": decision.verdict,
+                "reason": decision.reason,
+                "downgraded": source.downgraded,
+                "sampled": source.sampled,
+            }
+        )
+
+    def _show(self, args: Mapping[str, Json], feed: _Feed, decision: Decision) -> None:
+        """Show a tick."""
         now = self._tools.clock.now()
-        if not feed.told or feed.told[-1] is not decision.verdict:
-            feed.told.append(decision.verdict)
-            context.progress({"verdict": decision.verdict, "reason": decision.reason})
         if self._tools.watching is not None:
             elapsed_s = now - float(str(args["since"]))
             tick = Tick(
@@ -205,33 +228,42 @@ class Watch:
             )
             self._tools.watching(tick)
 
-    def _moved(self, args: Mapping[str, Json]) -> str:
+    def _moved(self, args: Mapping[str, Json], vigil: Vigil) -> str:
         """Return the id of the deployment that took the watched one's place, or ""."""
         try:
             history = self._tools.deployments.history()
         except ProviderUnavailable:
             return ""  # not knowing is not moving; the switch itself looks again
+        except AuthError as error:
+            vigil.token.refused("call", error.what)  # counts and health may come from elsewhere: the watch goes on
+            return ""
+        vigil.token.accepted("call")
         if not history:
             return "none"
         live = underneath(history)
         return "" if live.id == args["deployment"] else live.id
 
 
-def _result(decision: Decision, moved: str, downgraded: str) -> Json:
+def _result(decision: Decision, moved: str, vigil: Vigil) -> Json:
     return {
         "verdict": decision.verdict,
         "moved": moved,
-        "downgraded": downgraded,
+        "downgraded": vigil.source.downgraded,
+        "token_lost": vigil.token.lost,
         "decision": msgspec.to_builtins(decision),
     }
 
 
-def _baseline(tools: Toolbox, old: str, until: float) -> tuple[Counts, ...]:
-    """Return the old version's counts of the hour before, from the source and from what earlier watches kept."""
+def _baseline(tools: Toolbox, old: str, until: float) -> tuple[tuple[Counts, ...], bool]:
+    """Return the old version's counts of the hour before, and whether they are estimates.
+
+    They come from the source and from what earlier watches kept.
+    """
     if not old:
-        return ()
+        return (), False
     since = int(until - tools.policy.guard.baseline_s)
     rows = {(row.version, row.second): row for row in tools.counts.kept(tools.environment, since, int(until))}
+    sampled = False
     if tools.traffic is not None:
         try:
             page = tools.traffic.read(since, int(until))
@@ -239,7 +271,8 @@ def _baseline(tools: Toolbox, old: str, until: float) -> tuple[Counts, ...]:
             page = None
         if page is not None:
             rows |= {(row.version, row.second): row for row in page.counts}
-    return tuple(row for (version, _), row in sorted(rows.items()) if version == old)
+            sampled = page.sampled
+    return tuple(row for (version, _), row in sorted(rows.items()) if version == old), sampled
 
 
 def _keep_health(tools: Toolbox, version: str, report: HealthReport) -> None:
@@ -275,27 +308,39 @@ class Conclude:
 
     effect = False
 
-    def __init__(self, tools: Toolbox) -> None:
+    def __init__(self, tools: Toolbox, planner: Callable[[Toolbox, Request], Prepared] = prepare) -> None:
         self._tools = tools
+        self._planner = planner
 
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json | Next:  # noqa: ARG002
         """Return {action, why, ...}, or the rollback's plan to go on with."""
         watched = self._tools.runs.result(context.run, "watch")
         assert isinstance(watched, dict)  # noqa: S101 recorded by Watch above
         decision = msgspec.convert(watched["decision"], Decision)
+        try:
+            if watched.get("token_lost"):
+                self._tools.deployments.history()  # it may have come back; else no verdict can be acted on
+            return self._conclude(args, decision, watched, context.run)
+        except AuthError as error:
+            write_report(self._tools, context.run, held=f"{error.what}: rolled back by nobody")
+            raise nobody_acts(self._tools, context.run, decision, error) from error
+
+    def _conclude(
+        self, args: Mapping[str, Json], decision: Decision, watched: Mapping[str, Json], run: str
+    ) -> Json | Next:
         if watched["moved"]:
             why = f"deployment {watched['moved']} took its place, so this verdict is void"
             return {"action": "void", "why": why}
         if decision.verdict is Verdict.HEALTHY:
-            return self._mark_stable(args, decision, context.run)
+            return self._mark_stable(args, decision, run)
         if decision.verdict is Verdict.REGRESSED:
-            return self._regressed(args, decision, watched, context.run)
+            return self._regressed(args, decision, watched, run)
         if (
             self._tools.policy.guard.on_inconclusive is OnInconclusive.ROLLBACK
             and decision.verdict is Verdict.INCONCLUSIVE
             and decision.cause is not Cause.OUTSIDE  # safety rule 12: no policy rolls back for another's failure
         ):
-            return self._regressed(args, decision, watched, context.run)
+            return self._regressed(args, decision, watched, run)
         if self._tools.policy.guard.on_inconclusive is OnInconclusive.ACCEPT:
             return {"action": "accept", "why": decision.reason}
         return {"action": "hold", "why": decision.reason}
@@ -330,6 +375,7 @@ class Conclude:
                 "migration_head": schema.state.head if schema.state else None,
             },
         )
+        remember(self._tools, str(args["version"]), look(self._tools))
         return {"action": "stable", "why": decision.reason}
 
     def _regressed(
@@ -344,7 +390,7 @@ class Conclude:
             detected_at=decision.at,
             accept_unproven=tools.policy.guard.accept_unproven,
         )
-        situation, outcome = prepare(tools, request)
+        situation, outcome = self._planner(tools, request)
         if situation.live.id != args["deployment"]:
             return {"action": "void", "why": f"deployment {situation.live.id} took its place, so this verdict is void"}
         if isinstance(outcome, PlanRefused):
@@ -352,6 +398,8 @@ class Conclude:
         target = str(outcome.step("activate").args["version"])
         case = Case(situation, outcome, decision, watched, Mode(str(args["mode"])))
         rule, forbidden_by = forbidden(tools, case)
+        if rule == DATA_RULE:
+            return self._held(run, "refused", forbidden_by, {"rule": rule, "options": _by_a_person(outcome)})
         if forbidden_by:
             would: dict[str, Json] = {"would": f"roll back to version {target}", "target": target, "rule": rule}
             return self._held(run, "hold", forbidden_by, would)
@@ -370,3 +418,11 @@ class Conclude:
     def _held(self, run: str, action: str, why: str, more: dict[str, Json]) -> Json:
         path = write_report(self._tools, run, held=why)
         return {"action": action, "why": why, "report": str(path), **more}
+
+
+def _by_a_person(plan: Plan) -> list[Json]:
+    """Return the plan as options: the command that makes it again and asks, and what each step does."""
+    lines: list[Json] = [f"run it yourself: `backout rollback -e {plan.environment} -m WHY`; it does:"]
+    for number, step in enumerate(plan.steps, start=1):
+        lines.append(f"{number}. {step.title}" + (f": `{step.equivalent}`" if step.equivalent else ""))
+    return lines

@@ -47,6 +47,11 @@ def _only_observes(tools: Toolbox, case: Case) -> str:  # noqa: ARG001 one signa
     return "guard only observes (mode = observe)" if case.mode is Mode.OBSERVE else ""
 
 
+def _touches_more(tools: Toolbox, case: Case) -> str:  # noqa: ARG001
+    others = [step.title for step in case.plan.steps if step.action not in UNATTENDED]
+    return f"this is not done unattended: {'; '.join(others)}" if others else ""
+
+
 def _held(tools: Toolbox, case: Case) -> str:
     hold = holding(tools, case.situation.listed)
     return "" if hold is None else f"a hold is on ({said(hold)})"
@@ -73,8 +78,15 @@ def _may_have_switched(tools: Toolbox, run: Run) -> bool:
     return not run.state.is_over or tools.runs.result(run.id, "activate") is not None
 
 
+DATA_RULE = "11 data"
+UNATTENDED = frozenset(
+    ("prove", "activate", "read_back", "mark", "verify", "report", "settle", "watch", "conclude", "push_secret")
+)
+"""The actions of a plan that guard may carry out alone: they move code and secrets and say so, nothing else."""
+
 _CHECKS: tuple[tuple[str, Callable[[Toolbox, Case], str]], ...] = (
     ("observe", _only_observes),
+    (DATA_RULE, _touches_more),
     ("10 hold", _held),
     ("13 sources", _source),
     ("9 once", _once),

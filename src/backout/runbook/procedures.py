@@ -37,6 +37,12 @@ def _conclude(tools: Toolbox) -> Action:
     return Conclude(tools)
 
 
+def _restore_schedules(tools: Toolbox) -> Action:
+    from backout.runbook.triggers import RestoreSchedules  # noqa: PLC0415
+
+    return RestoreSchedules(tools)
+
+
 def _settle(tools: Toolbox) -> Action:
     from backout.runbook.settle import Settle  # noqa: PLC0415
 
@@ -47,6 +53,7 @@ _FACTORIES: Mapping[str, Callable[[Toolbox], Action]] = {
     "prove": Prove,
     "activate": Activate,
     "read_back": ReadBack,
+    "restore_schedules": _restore_schedules,
     "mark": SetMark,
     "verify": _verify,
     "report": _report,

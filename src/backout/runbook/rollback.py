@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from backout.analysis.stability import live_spans
 from backout.model.plan import Plan
 from backout.plan.rollback import plan_rollback
-from backout.plan.target import resolve
+from backout.runbook.clock import target_version
+from backout.runbook.identity import check_identity
 from backout.runbook.observe import observe, with_details
+from backout.runbook.triggers import with_triggers
 
 if TYPE_CHECKING:
     from backout.model.plan import PlanRefused
@@ -23,19 +25,31 @@ def prepare(tools: Toolbox, request: Request) -> tuple[Situation, Plan | PlanRef
 
     `request.target` is what the person typed (id, number, tag, git sha, time), or None for the last stable version.
     """
+    check_identity(tools)
+    situation, request, outcome = _chosen(tools, request)
+    if tools.triggers is None or not isinstance(outcome, Plan):
+        return situation, outcome
+    args = outcome.step("activate").args
+    versions = (str(args["version"]), str(args["leaving"]))
+    situation = with_triggers(tools, situation, versions, quick=not request.wait)
+    return situation, plan_rollback(situation, request, tools.equivalents)
+
+
+def _chosen(tools: Toolbox, request: Request) -> tuple[Situation, Request, Plan | PlanRefused]:
+    """Return what was observed, the request with its target resolved, and the plan as far as the code goes."""
     situation = observe(tools)
     if request.target is not None:
-        request = replace(request, target=resolve(request.target, situation))
+        request = replace(request, target=target_version(tools, request.target, situation))
         situation = with_details(tools, situation, [request.target or ""])
-        return situation, plan_rollback(situation, request, tools.equivalents)
+        return situation, request, plan_rollback(situation, request, tools.equivalents)
     # Details cost one call a version, so they are read nearest first, and only until the answer cannot change.
     outcome = plan_rollback(situation, request, tools.equivalents)
     for version in _nearest_first(situation):
         if isinstance(outcome, Plan) and _is_detailed(situation, str(outcome.step("activate").args["version"])):
-            return situation, outcome
+            break
         situation = with_details(tools, situation, [version])
         outcome = plan_rollback(situation, request, tools.equivalents)
-    return situation, outcome
+    return situation, request, outcome
 
 
 def _nearest_first(situation: Situation) -> list[str]:

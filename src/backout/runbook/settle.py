@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from backout.model.notice import NoticeKind
 from backout.ports import NotDone
 from backout.runbook.tell import tell
+from backout.runbook.triggers import remember, told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Settle:
-    """Step `settle` {version, leaving, hop}: tell somebody; for an automatic rollback whose target failed, the next."""
+    """Step `settle` {version, leaving, hop, triggers}: tell somebody; then the next target if one failed."""
 
     effect = False
 
@@ -26,6 +27,8 @@ class Settle:
 
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json | Next:  # noqa: ARG002
         """Return {outcome}, or the plan of the second hop."""
+        if "triggers" in args:
+            remember(self._tools, str(args["leaving"]), told(args["triggers"]))
         verified = self._tools.runs.result(context.run, "verify")
         proof = verified.get("verified") if isinstance(verified, dict) else None
         kind = NoticeKind.NOT_RESTORED if proof is False else NoticeKind.ROLLED_BACK

@@ -32,6 +32,8 @@ def routes(account: str) -> list[web.RouteDef]:
         web.get(script + "/references", get_references),
         web.get(account + "/workers/subdomain", get_account_subdomain),
         web.get(account + "/workers/domains", list_domains),
+        web.get(account + "/workers/services/{script}/environments/production/routes", list_routes),
+        web.get(account + "/queues", list_nothing),
         web.get(account + "/workers/tails/by-consumer/{script}", list_producers),
         web.get(account + "/workers/durable_objects/namespaces", list_nothing),
         web.get(account + "/storage/kv/namespaces", list_nothing),
@@ -138,9 +140,16 @@ async def put_domains(request: web.Request) -> web.Response:
 
 
 async def list_domains(request: web.Request) -> web.Response:
-    """List the custom domains of all Workers."""
-    scripts = context(request).control.state.scripts()
+    """List the custom domains of all Workers, or of one."""
+    wanted = request.query.get("service")
+    scripts = [s for s in context(request).control.state.scripts() if wanted in (None, s.name)]
     return ok([{"hostname": d, "service": s.name, "environment": "production"} for s in scripts for d in s.domains])
+
+
+async def list_routes(request: web.Request) -> web.Response:
+    """List the Worker's routes: none, as the ingress answers for names and has no zones."""
+    context(request).control.script(script_name(request))
+    return ok([])
 
 
 async def get_references(request: web.Request) -> web.Response:

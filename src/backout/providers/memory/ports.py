@@ -6,15 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from backout.errors import ProviderRejected
+from backout.model.bundle import Bundle, BundleModule
 from backout.model.deployment import Share, VersionId
 from backout.model.schema import SchemaState
 from backout.model.signals import Counts, CountsPage, HealthReport, Reach, SourceTraits
+from backout.model.triggers import Triggers
 from backout.providers.files.naming import file_names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from backout.model.deployment import Deployment, Version
+    from backout.model.triggers import TriggerKind
     from backout.providers.memory.world import World
 
 LISTED_DEPLOYMENTS: Final = 10
@@ -80,6 +84,25 @@ class WorldSecrets:
         return tuple(sorted(self._world.newest.secrets)) if self._world.builds else ()
 
 
+class WorldTriggers:
+    """Port TriggerSettings of a World."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def read(self, kinds: Collection[TriggerKind]) -> Triggers:
+        """Return these kinds; those of `World.unreadable` are None."""
+        return self._world.platform_call("triggers.read", lambda: self._read(kinds))
+
+    def set_schedules(self, schedules: Sequence[str]) -> None:
+        """Replace the schedules."""
+        self._world.platform_call("triggers.set_schedules", lambda: self._world.start_by(schedules=tuple(schedules)))
+
+    def _read(self, kinds: Collection[TriggerKind]) -> Triggers:
+        readable = [kind for kind in kinds if kind not in self._world.unreadable]
+        return Triggers(**{str(kind): tuple(sorted(self._world.started_by.of(kind) or ())) for kind in readable})
+
+
 class WorldTraffic:
     """Port Traffic of a World: each second is made up once by the rule, and stays as it was."""
 
@@ -98,11 +121,13 @@ class WorldTraffic:
 
     def _read(self, since: int, until: int) -> CountsPage:
         complete_until = int(self._world.clock.now() - self._world.traits.lag_s)
+        if self._world.counted_until is not None:
+            complete_until = min(complete_until, self._world.counted_until)
         if not self._world.all_deployments:
             return CountsPage((), complete_until)
         since = max(since, int(self._world.all_deployments[0].created_at))
         rows = [row for second in range(since, min(until, complete_until)) for row in self._second(second)]
-        return CountsPage(tuple(rows), complete_until)
+        return CountsPage(tuple(rows), complete_until, self._world.sampled)
 
     def _second(self, second: int) -> list[Counts]:
         deployment = self._world.live_at(second)
@@ -127,11 +152,65 @@ class WorldHealth:
         """Return what the health rule says now of that version, or of the live one with the largest share."""
         return self._world.call("health.look", lambda: self._look(version))
 
+    def fetch(self, path: str, version: str) -> int | None:
+        """Return what the route rule says of that version."""
+        return self._world.call("health.fetch", lambda: self._world.route_rule(path, version))
+
     def _look(self, version: str | None) -> HealthReport:
         now = self._world.clock.now()
         if version is None and not self._world.all_deployments:
             return HealthReport(now, Reach.UNREACHABLE, findings=("nothing is deployed",))
         return self._world.health_rule(now, version or self._world.live.main)
+
+
+class WorldBundles:
+    """Port Bundles of a World: a bundle's one module is the name of its code."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def fetch(self, version: str) -> Bundle:
+        """Return the code of a version that can still be deployed."""
+        return self._world.platform_call("bundles.fetch", lambda: self._fetch(version))
+
+    def upload(self, bundle: Bundle, *, message: str) -> Version:
+        """Make a new version of the code, not live, with the secrets of the newest live version."""
+        return self._world.platform_call("bundles.upload", lambda: self._world.upload_again(bundle, message))
+
+    def _fetch(self, version: str) -> Bundle:
+        build = self._world.build(version)
+        if build not in self._world.in_window():
+            raise ProviderRejected(f"version {version} is gone", status=404, code=10100, where="memory")
+        module = BundleModule("index.js", "application/javascript+module", (build.version.code_hash or "").encode())
+        return Bundle(build.version, b"{}", (module,))
+
+
+class WorldBundleStore:
+    """Port BundleStore of a World; `bundles` holds what was kept, oldest first."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.bundles: dict[str, Bundle] = {}
+
+    def keep(self, bundle: Bundle) -> None:
+        """Keep a bundle."""
+        self._world.call("bundle_store.keep", lambda: self.bundles.setdefault(bundle.version.id, bundle))
+
+    def find(self, version: str) -> Bundle | None:
+        """Return the kept bundle of a version."""
+        return self._world.call("bundle_store.find", lambda: self.bundles.get(version))
+
+    def has(self, version: str) -> bool:
+        """Whether the bundle of a version is kept."""
+        return self._world.call("bundle_store.has", lambda: version in self.bundles)
+
+    def kept(self, *, apart_from: Collection[str] = ()) -> tuple[Version, ...]:
+        """Return the versions whose bundles are kept, newest first."""
+        return self._world.call("bundle_store.kept", lambda: self._kept(apart_from))
+
+    def _kept(self, apart_from: Collection[str]) -> tuple[Version, ...]:
+        found = (bundle.version for bundle in self.bundles.values() if bundle.version.id not in apart_from)
+        return tuple(sorted(found, key=lambda version: -version.number))
 
 
 class WorldLogs:

@@ -10,6 +10,7 @@ from backout.errors import ProviderRejected, Refused, SecretsChanged
 from backout.model.deployment import Deployment, DeploymentId, Share, Version, VersionId
 from backout.model.schema import AppliedMigration
 from backout.model.signals import HealthReport, ServiceState, SourceTraits
+from backout.model.triggers import TriggerKind, Triggers
 from backout.providers.memory import ports
 from backout.providers.memory.clock import WorldClock
 from backout.providers.memory.rules import health_of, quiet
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     TrafficRule = Callable[[int, str], Counts | None]
     HealthRule = Callable[[float, str], HealthReport]
     LogRule = Callable[[str, float], tuple[tuple[str, int], ...]]
+    RouteRule = Callable[[str, str], int | None]
 
 T = TypeVar("T")
 
@@ -46,17 +48,20 @@ class World:
     """One application and all that surrounds it.
 
     Attributes:
-        deployments, versions, secrets, traffic, health, logs, schema, reports, clock: the ports.
+        deployments, versions, secrets, triggers, traffic, health, logs, schema, reports, clock: the ports.
         before_call, after_call: called with "port.method" before a call's effect and after it; what they raise
             reaches the caller (a ProviderUnavailable, a test's own Crash).
         calls: every call made through a port, in order. activations: those deployments of theirs that moved traffic.
         traffic_rule: (second, version) -> Counts or None, asked once for every second and version that served then.
         health_rule: (now, version) -> HealthReport; the default tells `services`.
         services: what the default health rule tells. log_rule: (version, since) -> error texts and how often.
+        route_rule: (path, version) -> the status that a route answers; 200 everywhere at first.
         buckets: the storage buckets that exist. storage_migration: the storage migration that the application is at.
+        started_by: schedules, routes, domains and queues as they are. unreadable: kinds that the token may not read.
         migrations: the database's migration history. exists: False answers 404 to everything of the platform.
         lists_details: whether `versions.recent` tells code hash, secrets and bindings too (Cloudflare's does not).
-        traits: what the source of traffic says of itself.
+        traits: what the source of traffic says of itself. sampled: whether it tells estimates just now.
+        counted_until: the second (Unix) at which it stopped counting, None while it goes on.
     """
 
     def __init__(self, now: float = START) -> None:
@@ -68,20 +73,28 @@ class World:
         self.traffic_rule: TrafficRule = quiet
         self.health_rule: HealthRule = self._tell_services
         self.log_rule: LogRule = lambda _version, _since: ()
+        self.route_rule: RouteRule = lambda _path, _version: 200
         self.services: dict[str, ServiceState] = {}
         self.buckets: set[str] = set()
         self.storage_migration = 0
         self.migrations: list[AppliedMigration] = []
+        self.started_by = Triggers((), (), (), ())
+        self.unreadable: set[TriggerKind] = set()
         self.exists = True
         self.lists_details = False
         self.traits = SourceTraits("memory", lag_s=1.0, sampled=False, has_status=True, has_version=True)
+        self.sampled = False
+        self.counted_until: int | None = None
         self.builds: dict[str, Build] = {}
         self.all_deployments: list[Deployment] = []  # oldest first
         self.deployments = ports.WorldDeployments(self)
         self.versions = ports.WorldVersions(self)
         self.secrets = ports.WorldSecrets(self)
+        self.triggers = ports.WorldTriggers(self)
         self.traffic = ports.WorldTraffic(self)
         self.health = ports.WorldHealth(self)
+        self.bundles = ports.WorldBundles(self)
+        self.bundle_store = ports.WorldBundleStore(self)
         self.logs = ports.WorldLogs(self)
         self.schema = ports.WorldSchema(self)
         self.reports = ports.WorldReports(self)
@@ -95,6 +108,7 @@ class World:
         code: str | None = None,
         secrets: dict[str, str] | None = None,
         buckets: tuple[str, ...] = (),
+        bindings: tuple[str, ...] = (),
         storage_migration: int | None = None,
         message: str = "",
         git_sha: str = "",
@@ -107,7 +121,7 @@ class World:
         if secrets is None:
             secrets = dict(self.newest.secrets) if self.builds else {}
         self.buckets |= set(buckets)
-        bindings = [f"secret_text:{s}" for s in secrets] + [f"r2_bucket:{b}" for b in buckets]
+        bound = [f"secret_text:{s}" for s in secrets] + [f"r2_bucket:{b}" for b in buckets] + list(bindings)
         version = Version(
             id=VersionId(str(uuid.uuid5(_NAMESPACE, f"version {number}"))),
             number=number,
@@ -119,7 +133,7 @@ class World:
             triggered_by="upload",
             author="dev@example.com",
             secret_names=tuple(sorted(secrets)),
-            bindings=tuple(sorted(bindings)),
+            bindings=tuple(sorted(bound)),
         )
         if storage_migration is not None:
             self.storage_migration = max(self.storage_migration, storage_migration)
@@ -143,6 +157,10 @@ class World:
         """Apply a database migration now (or leave it failed)."""
         now = self.clock.now()
         self.migrations.append(AppliedMigration(name, now, now if finished else None))
+
+    def start_by(self, **kinds: tuple[str, ...]) -> None:
+        """Set what starts the application, as `wrangler triggers deploy` does; kinds that are not given stay."""
+        self.started_by = replace(self.started_by, **kinds)
 
     @property
     def live(self) -> Deployment:
@@ -205,6 +223,20 @@ class World:
         if _serving(made) != before:
             self.activations.append(made)
         return made
+
+    def upload_again(self, bundle: Bundle, message: str) -> Version:
+        """Make a new version of a bundle's code as the platform does, with the secrets of the newest live version."""
+        live = max((self.builds[share.version] for share in self.live.shares), key=lambda build: build.version.number)
+        gone = sorted(set(bundle.version.secret_names) - set(live.secrets))
+        if gone:
+            what = f"secret {gone[0]} does not exist any more"
+            raise Refused(what, where="memory", rule="7 secrets", options=("set it again",))
+        secrets = {name: live.secrets[name] for name in bundle.version.secret_names}
+        buckets = tuple(b.partition(":")[2] for b in bundle.version.bindings if b.startswith("r2_bucket:"))
+        made = self.upload(bundle.version.tag, secrets=secrets, message=message, git_sha=bundle.version.git_sha)
+        version = replace(made, code_hash=bundle.version.code_hash, bindings=bundle.version.bindings)
+        self.builds[made.id] = replace(self.builds[made.id], version=version, buckets=buckets)
+        return version
 
     def _refuse(self, target: Build) -> None:
         gone = sorted(set(target.buckets) - self.buckets)

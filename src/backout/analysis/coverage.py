@@ -1,0 +1,131 @@
+"""What a rollback of code changes, leaves or does not cover of what is beside the code; pure (safety rule 16)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.model.triggers import Coverage, Fate, TriggerKind
+
+if TYPE_CHECKING:
+    from backout.model.situation import Situation
+
+UNKNOWN_TRIGGERS = "schedules, routes, queue consumers and custom domains stay as they are (they were not looked at)"
+UNKNOWN_DATA = "data (database rows, stored files, key-value entries, queues) stays as it is"
+
+_WORDS = {
+    TriggerKind.SCHEDULES: "schedules",
+    TriggerKind.ROUTES: "routes",
+    TriggerKind.DOMAINS: "custom domains",
+    TriggerKind.QUEUES: "queue consumers",
+}
+_DATA = {
+    "kv_namespace": "its entries stay as they are",
+    "d1": "its rows and its schema stay as they are",
+    "durable_object_namespace": "the storage of its objects stays as it is",
+    "queue": "messages that are in it are delivered to the version that is live then",
+    "r2_bucket": "its objects stay as they are",
+    "hyperdrive": "the rows and the schema of the database behind it stay as they are",
+    "vectorize": "its vectors stay as they are",
+    "analytics_engine": "what was written to it stays",
+    "pipelines": "what was sent to it stays",
+    "workflow": "instances that have begun go on",
+    "secrets_store_secret": "its value belongs to the store, not to a version",
+}
+"""Types of bindings behind which something outlives a version, and what becomes of it."""
+
+
+def coverage(situation: Situation, target: str, leaving: str, *, restores: str, by_hand: str) -> tuple[Coverage, ...]:
+    """Return one line for everything beside the code that differs, is not known, or is data.
+
+    Args:
+        target, leaving: version ids. restores: title of the step that restores the schedules, "" without one.
+        by_hand: the line that a person would type to restore them, "" when there is none.
+    """
+    lines = []
+    same = []
+    if situation.triggers is not None:
+        for kind in TriggerKind:
+            line = _trigger(situation, target, kind, restores if kind is TriggerKind.SCHEDULES else "")
+            if line is None:
+                same.append(_WORDS[kind])
+            elif kind is TriggerKind.SCHEDULES and by_hand and line.fate is Fate.STAYS:
+                lines.append(Coverage(line.what, line.fate, f"{line.why}; to restore them: {by_hand}"))
+            else:
+                lines.append(line)
+    if same:
+        why = f"the same as when version {target[:8]} was live"
+        lines.append(Coverage(_listed(same), Fate.STAYS, why))
+    return (*lines, *_data(situation, target, leaving))
+
+
+def general(situation: Situation, lines: tuple[Coverage, ...]) -> tuple[str, ...]:
+    """Return the sentences for what `coverage` could not look at."""
+    sentences = [] if situation.triggers is not None else [UNKNOWN_TRIGGERS]
+    if not any(line.fate is Fate.NOT_COVERED for line in lines):
+        sentences.append(UNKNOWN_DATA)
+    return tuple(sentences)
+
+
+def schedules_to_restore(situation: Situation, target: str) -> tuple[str, ...] | None:
+    """Return the schedules of when the target was live, when they are known and differ from those of now; else None."""
+    then, now = situation.snapshots.get(target), situation.triggers
+    if then is None or now is None or then.schedules is None or now.schedules is None:
+        return None
+    return None if then.schedules == now.schedules else then.schedules
+
+
+def _trigger(situation: Situation, target: str, kind: TriggerKind, restores: str) -> Coverage | None:
+    """Return the line about one kind, or None when it is as it was."""
+    snapshot = situation.snapshots.get(target)
+    then = snapshot.of(kind) if snapshot else None
+    now = situation.triggers.of(kind) if situation.triggers else None
+    was = f"when version {target[:8]} was live"
+    if now is None and then:
+        return Coverage(_WORDS[kind], Fate.REFUSED, f"{_shown(then)} {was}; not measured now, so not compared")
+    if now is None:
+        return Coverage(_WORDS[kind], Fate.STAYS, "not measured (not asked for, or the token may not read them)")
+    if then is None:
+        return Coverage(_WORDS[kind], Fate.STAYS, f"now {_shown(now)}; not known what they were {was}")
+    if then == now:
+        return None
+    if restores:
+        return Coverage(_WORDS[kind], Fate.CHANGES, f"now {_shown(now)}, back to {_shown(then)} ({restores})")
+    return Coverage(_WORDS[kind], Fate.STAYS, f"now {_shown(now)}; {_shown(then)} {was}")
+
+
+def _data(situation: Situation, target: str, leaving: str) -> tuple[Coverage, ...]:
+    """Name what is behind the bindings of both versions, and the database."""
+    bound: dict[str, list[str]] = {}
+    for version in (leaving, target):
+        known = situation.version(version)
+        for binding in known.bindings if known else ():
+            if binding.partition(":")[0] in _DATA:
+                bound.setdefault(binding, []).append(version)
+    lines = [
+        Coverage(_name(binding), Fate.NOT_COVERED, _DATA[binding.partition(":")[0]] + _only(versions, target))
+        for binding, versions in sorted(bound.items())
+    ]
+    if situation.schema.set_up:
+        state = situation.schema.state
+        head = f" (migration head {state.head or 'none'})" if state else ""
+        lines.append(Coverage("database", Fate.NOT_COVERED, f"its rows and its schema{head} stay as they are"))
+    return tuple(lines)
+
+
+def _only(versions: list[str], target: str) -> str:
+    if target not in versions:
+        return "; the version that is returned to does not use it"
+    return "; only the version that is returned to uses it" if len(versions) == 1 else ""
+
+
+def _name(binding: str) -> str:
+    kind, _, name = binding.partition(":")
+    return f"{kind} {name}"
+
+
+def _shown(values: tuple[str, ...]) -> str:
+    return ", ".join(values) or "none"
+
+
+def _listed(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
