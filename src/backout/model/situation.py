@@ -35,6 +35,7 @@ class Situation:
             `analysis.remarks`) are left out. versions: still deployable, newest first, with `code_hash` filled in where
             it was asked for. secret_names: None when not measured. listed: the history as the provider lists it.
         triggers: what starts the application now, None: not looked at. snapshots: what did when a version was live.
+        clock_offset_s: the provider's clock minus this machine's, None: not measured.
         kept: versions that the provider no longer deploys, whose code is kept here and can be uploaded again.
     """
 
@@ -47,6 +48,7 @@ class Situation:
     secret_names: tuple[str, ...] | None = None
     listed: tuple[Deployment, ...] = ()
     kept: tuple[Version, ...] = ()
+    clock_offset_s: float | None = None
     triggers: Triggers | None = None
     snapshots: Mapping[str, Triggers] = field(default_factory=dict)
 

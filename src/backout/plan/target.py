@@ -61,6 +61,11 @@ def resolve(text: str, situation: Situation) -> VersionId:
     return matches.pop()
 
 
+def is_time(text: str, situation: Situation) -> bool:
+    """Whether `resolve` would read `text` as a time."""
+    return not _by_name(text, situation) and parse_time(text, situation.read_at) is not None
+
+
 def _by_name(text: str, situation: Situation) -> set[VersionId]:
     """Match exact ids, numbers and tags first; prefixes only when nothing matches exactly."""
     number = text.removeprefix("v")

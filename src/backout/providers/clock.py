@@ -1,8 +1,14 @@
-"""The machine's own clock."""
+"""The machine's own clock, and the same clock set right by what the provider's answers say."""
 
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
+
+from backout.model.clock import TOLERANCE_S, is_off
+
+if TYPE_CHECKING:
+    from backout.ports import Clock, ProviderClock
 
 
 class SystemClock:
@@ -15,3 +21,27 @@ class SystemClock:
     def sleep(self, seconds: float) -> None:
         """Return after that many seconds."""
         time.sleep(max(0.0, seconds))
+
+
+class CorrectedClock:
+    """Port Clock in the provider's time: deployments, counts and deadlines are compared in one time (safety rule 3).
+
+    Within the tolerance the machine's clock is taken as it is. Beyond it the measured offset is added, and kept until
+    a measurement differs from it by more than the tolerance, so that time does not jitter with the measurements.
+    """
+
+    def __init__(self, inner: Clock, provider: ProviderClock) -> None:
+        self._inner = inner
+        self._provider = provider
+        self._correction_s = 0.0
+
+    def now(self) -> float:
+        """Return Unix seconds UTC; before the provider's first answer those of the machine."""
+        offset_s = self._provider.offset_s()
+        if offset_s is not None and abs(offset_s - self._correction_s) > TOLERANCE_S:
+            self._correction_s = offset_s if is_off(offset_s) else 0.0
+        return self._inner.now() + self._correction_s
+
+    def sleep(self, seconds: float) -> None:
+        """Return after that many seconds."""
+        self._inner.sleep(seconds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from backout.errors import Refused
 from backout.model.identity import Identity
@@ -10,27 +10,33 @@ from backout.model.identity import Identity
 if TYPE_CHECKING:
     from backout.runbook.toolbox import Toolbox
 
+MAY_BE_UNREADABLE: Final = frozenset({"database_system_identifier"})
+"""A database that is down is a reason to roll code back, so what it does not tell is said, and blocks nothing. The
+account and the application are told by the very API that a mutation needs; bucket and health host by the file."""
+
 
 def check_identity(tools: Toolbox) -> None:
-    """Return when everything pinned is what our credentials reach.
+    """Return when everything pinned is what our credentials reach, or (a database) cannot be asked just now.
 
     Raises:
-        Refused: something pinned is another one, or cannot be read; the text shows both.
+        Refused: something pinned is another one, or not there; the text shows both.
     """
     if tools.identities is None or tools.pinned == Identity():
         return
     differences = tools.pinned.differences(tools.identities.read())
-    if not differences:
+    for name, mine, found in differences:
+        if found is None and name in MAY_BE_UNREADABLE:
+            tools.say(f"{name} could not be compared with the pinned {mine}: the database does not tell it now")
+    wrong = [d for d in differences if d[2] is not None or d[0] not in MAY_BE_UNREADABLE]
+    if not wrong:
         return
-    shown = "; ".join(
-        f"{name}: pinned {mine}, found {other or 'nothing readable'}" for name, mine, other in differences
-    )
+    shown = "; ".join(f"{name}: pinned {mine}, found {other or 'none'}" for name, mine, other in wrong)
     raise Refused(
         f"this is not the environment that backout.toml pins: {shown}",
         where=tools.environment,
         rule="1 identity",
         options=(
             "if the pin is right, correct what backout.toml names (account, script, database, bucket, health)",
-            f"if the environment was rebuilt on purpose: `backout init --pin -e {tools.environment}`",
+            f"if the environment was rebuilt on purpose: `backout init --pin --force -e {tools.environment}`",
         ),
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from backout.analysis.remarks import marks_in, merged, plain_history
 from backout.errors import AuthError, ProviderRejected, ProviderUnavailable, Unmeasured
 from backout.model.situation import SchemaLook, Situation
+from backout.runbook.clock import clock_offset_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,6 +36,7 @@ def observe(tools: Toolbox) -> Situation:
         marks=merged(tools.marks.marks(tools.environment), marks_in(history, versions)),
         schema=look_at_schema(tools),
         secret_names=_secret_names(tools),
+        clock_offset_s=clock_offset_s(tools),
     )
     return with_details(tools, situation, [share.version for share in situation.live.shares])
 

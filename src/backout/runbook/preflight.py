@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.runbook.identity import check_identity
+from backout.runbook.token import check_tokens
 
 if TYPE_CHECKING:
     from backout.runbook.toolbox import Toolbox
 
 
-def preflight(tools: Toolbox, for_s: float) -> None:  # noqa: ARG001 the token's time
+def preflight(tools: Toolbox, for_s: float) -> None:
     """Return when a watch of that many seconds may begin. Raises Refused or AuthError."""
+    check_tokens(tools, for_s)
     check_identity(tools)

@@ -1,0 +1,30 @@
+"""How far this machine's clock may be from the provider's (safety rule 3)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+TOLERANCE_S: Final = 2.0
+"""The offset is read from a header in whole seconds; nearer than this, the clocks agree."""
+_MINUTE, _HOUR = 60, 3600
+
+
+def is_off(offset_s: float | None) -> bool:
+    """Whether the clocks disagree; None: not measured, so nothing is claimed."""
+    return offset_s is not None and abs(offset_s) > TOLERANCE_S
+
+
+def in_words(offset_s: float) -> str:
+    """Return what an offset (the provider's clock minus ours) means, as one sentence.
+
+    >>> in_words(3600.4)
+    "this machine's clock is 60 min behind the provider's"
+    >>> in_words(-12.3)
+    "this machine's clock is 12 s ahead of the provider's"
+    """
+    seconds = abs(offset_s)
+    if seconds < 2 * _MINUTE:
+        amount = f"{seconds:.0f} s"
+    else:
+        amount = f"{seconds / _MINUTE:.0f} min" if seconds < 4 * _HOUR else f"{seconds / _HOUR:.1f} h"
+    return f"this machine's clock is {amount} {'behind' if offset_s > 0 else 'ahead of'} the provider's"

@@ -1,0 +1,65 @@
+"""Port Checkout on git: whether a commit is part of the working copy that the configuration was read from.
+
+git is asked as a child process that takes no lock, runs no hook, opens no pager, fetches nothing, and has little time.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_SHA: Final = re.compile(r"[0-9a-fA-F]{7,64}")
+_TIMEOUT_S: Final = 5.0
+_YES, _NO = 0, 1
+_OPTIONS: Final = ("--no-optional-locks", "--no-pager", "-c", "core.fsmonitor=false")
+
+
+class GitCheckout:
+    """Port Checkout of the folder in which backout.toml lies."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def contains(self, git_sha: str) -> bool | None:
+        """Whether HEAD is that commit or descends from it; None when there is no git, no working copy, or no telling.
+
+        A commit that a whole clone does not know is not part of it; one that a shallow clone does not know may be.
+        """
+        if not _SHA.fullmatch(git_sha) or self._ask("rev-parse", "--verify", "--quiet", "HEAD^{commit}") != _YES:
+            return None
+        if self._ask("rev-parse", "--verify", "--quiet", f"{git_sha}^{{commit}}") != _YES:
+            return None if self._is_shallow() else False
+        answer = self._ask("merge-base", "--is-ancestor", git_sha, "HEAD")
+        if answer == _NO and self._is_shallow():
+            return None
+        return {_YES: True, _NO: False}.get(answer)
+
+    def _is_shallow(self) -> bool:
+        """Whether history is cut off, or that cannot be told."""
+        return self._run("rev-parse", "--is-shallow-repository")[1] != "false"
+
+    def _ask(self, *words: str) -> int:
+        return self._run(*words)[0]
+
+    def _run(self, *words: str) -> tuple[int, str]:
+        """Return git's exit code (-1: none) and what it said."""
+        import subprocess  # noqa: PLC0415 - only a robot that may act asks
+
+        git = shutil.which("git")
+        if git is None:
+            return -1, ""
+        try:
+            done = subprocess.run(
+                [git, *_OPTIONS, "-C", str(self._folder), *words],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_TIMEOUT_S,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return -1, ""
+        return done.returncode, done.stdout.decode(errors="replace").strip()

@@ -1,0 +1,60 @@
+"""The clock: measured against the provider's before times are compared (safety rule 3)."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from backout.errors import BackoutError, Refused
+from backout.model.clock import in_words, is_off
+from backout.plan.target import is_time, resolve
+
+if TYPE_CHECKING:
+    from backout.model.deployment import VersionId
+    from backout.model.situation import Situation
+    from backout.runbook.toolbox import Toolbox
+
+
+def measure_clock(tools: Toolbox) -> None:
+    """Have the provider's clock measured when it was not yet: a resumed run compares times before it asks anything."""
+    if tools.provider_clock is not None and tools.provider_clock.offset_s() is None:
+        with contextlib.suppress(BackoutError):
+            tools.deployments.history()
+
+
+def clock_offset_s(tools: Toolbox) -> float | None:
+    """Return the provider's clock minus this machine's in seconds, None when it was not measured."""
+    return None if tools.provider_clock is None else tools.provider_clock.offset_s()
+
+
+def say_clock(tools: Toolbox) -> None:
+    """Say that the clocks disagree, when they do."""
+    offset_s = clock_offset_s(tools)
+    if offset_s is not None and is_off(offset_s):
+        tools.say(f"{in_words(offset_s)}; the provider's time is used (the journal keeps this machine's)")
+
+
+def target_version(tools: Toolbox, text: str, situation: Situation) -> VersionId:
+    """Return the version that a person's words mean, see `plan.target.resolve`.
+
+    Raises:
+        Refused: they name a time, and nobody knows which clock it was read from. UsageError: as `resolve`.
+    """
+    offset_s = clock_offset_s(tools)
+    if offset_s is not None and is_off(offset_s) and is_time(text, situation):
+        theirs = tools.clock.now()
+        raise Refused(
+            f"'{text}' is a time, and {in_words(offset_s)}: {_shown(theirs - offset_s)} here, {_shown(theirs)} there",
+            where=tools.environment,
+            rule="3 clock",
+            options=(
+                f"name the version instead of a time: `backout deployments list -e {tools.environment}` has the ids",
+                "set this machine's clock right (NTP), then the same command again",
+            ),
+        )
+    return resolve(text, situation)
+
+
+def _shown(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

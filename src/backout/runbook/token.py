@@ -1,0 +1,145 @@
+"""The token that acts: valid beyond the watch, re-checked during it, and its loss told at once (safety rule 2)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from backout.errors import AuthError, ProviderUnavailable, Refused
+from backout.model.notice import NoticeKind
+from backout.model.verdict import Verdict
+from backout.runbook.tell import tell
+
+if TYPE_CHECKING:
+    from backout.model.token import TokenState
+    from backout.model.verdict import Decision
+    from backout.runbook.toolbox import Toolbox
+
+MARGIN_S: Final = 86_400.0
+"""A token must outlive the watch by this much: what is found at its end is repaired with the same token."""
+CHECK_EVERY_S, CHECK_AGAIN_S = 300.0, 3.0
+"""How often the token is looked at during a watch, and how soon again when it was refused once."""
+REFUSALS: Final = 2
+"""Refused so many times in a row, it is lost; once may be a stumble of the provider."""
+
+
+def check_tokens(tools: Toolbox, for_s: float) -> None:
+    """Return when each token is valid for that many seconds and a day, or the provider does not tell just now.
+
+    Raises:
+        AuthError: a token is not valid. Refused: one expires too soon.
+    """
+    if tools.token is None:
+        return
+    try:
+        states = tools.token.look()
+    except ProviderUnavailable as error:
+        tools.say(f"the token could not be checked ({error.what}); the watch checks it again")
+        return
+    for state in states:
+        if not state.valid:
+            raise AuthError(f"{_named(state)} is not valid: {state.status}", where=tools.environment, hint=_RENEW)
+        if state.expires_at is not None and state.expires_at < tools.clock.now() + for_s + MARGIN_S:
+            raise Refused(
+                f"{_named(state)} expires at {_shown(state.expires_at)}: it has to outlive the watch of {for_s:g} s by "
+                f"{MARGIN_S / 3600:g} h",
+                where=tools.environment,
+                rule="2 token",
+                options=(
+                    "make a token that lives longer (or does not expire), and put it in its place",
+                    f"without a watch: `backout rollback -e {tools.environment} -m WHY` works as long as the token does",
+                ),
+            )
+
+
+_RENEW: Final = "put a valid token in its place; backout config check --online shows what it is worth"
+
+
+class TokenVigil:
+    """The token during one watch.
+
+    Attributes:
+        lost: why it counts as lost, or "". Found valid again, it is not lost any more.
+    """
+
+    def __init__(self, tools: Toolbox, run: str) -> None:
+        self._tools = tools
+        self._run = run
+        self._check_at = tools.clock.now() + CHECK_EVERY_S
+        self._refusals: Counter[str] = Counter()
+        self.lost = ""
+
+    def tick(self) -> None:
+        """Look at the tokens when it is time; what cannot be looked at is not lost."""
+        tools = self._tools
+        now = tools.clock.now()
+        if tools.token is None or now < self._check_at:
+            return
+        self._check_at = now + CHECK_EVERY_S
+        try:
+            bad = next((state for state in tools.token.look() if not state.valid), None)
+        except ProviderUnavailable:
+            return
+        if bad is None:
+            self.accepted("look")
+        else:
+            self.refused("look", f"{_named(bad)} is {bad.status}")
+
+    def accepted(self, by: str) -> None:
+        """Take note that the provider accepted a token, in a "look" at it or in a "call" of the watch."""
+        self._refusals[by] = 0
+        if not any(self._refusals.values()):
+            self.lost = ""
+
+    def refused(self, by: str, why: str) -> None:
+        """Take note that the provider refused a token, and look again in a few seconds; the second time it is lost."""
+        self._refusals[by] += 1
+        self._check_at = min(self._check_at, self._tools.clock.now() + CHECK_AGAIN_S)
+        if self._refusals[by] >= REFUSALS and not self.lost:
+            self.lost = why
+            _tell_lost(self._tools, self._run, why)
+
+
+def _tell_lost(tools: Toolbox, run: str, why: str) -> None:
+    text = f"The provider refuses the token ({why}). The watch goes on, but guard cannot roll back."
+    tools.say(f"the token is lost: {why}; the watch goes on, but nothing can be rolled back")
+    tell(
+        tools,
+        NoticeKind.TOKEN_LOST,
+        f"{tools.environment}: the token is lost during a watch",
+        text,
+        key=run,
+        run=run,
+        next=("backout config check --online", f"backout status -e {tools.environment}"),
+    )
+
+
+def nobody_acts(tools: Toolbox, run: str, decision: Decision, error: AuthError) -> AuthError:
+    """Tell somebody that a watch ended and its verdict could not be acted on, and return the error that says so."""
+    left_undone = "not marked stable" if decision.verdict is Verdict.HEALTHY else "rolled back by nobody"
+    what = f"{decision.verdict}, and the token is lost: {left_undone}"
+    tell(
+        tools,
+        NoticeKind.TOKEN_LOST,
+        f"{tools.environment}: {what}",
+        f"{decision.reason}. {error.what}.",
+        key=f"{run}:end",
+        run=run,
+        next=(f"backout rollback -e {tools.environment} -m WHY",),
+        facts={"verdict": str(decision.verdict), "version": decision.version},
+    )
+    return AuthError(
+        f"{what} ({decision.reason})",
+        where=error.where or tools.environment,
+        hint=f"with a valid token: backout rollback -e {tools.environment} -m WHY",
+    )
+
+
+def _named(state: TokenState) -> str:
+    return "the token" if state.role == "all" else f"the token for {state.role}"
+
+
+def _shown(at: float) -> str:
+    from backout.report.times import rfc3339  # noqa: PLC0415 only a refusal needs it
+
+    return rfc3339(at)
