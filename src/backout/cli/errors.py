@@ -6,8 +6,10 @@ import re
 import traceback
 from typing import TYPE_CHECKING
 
+import click
+
 from backout.cli.style import Tone
-from backout.errors import BackoutError, ConfigError, Refused
+from backout.errors import BackoutError, ConfigError, Interrupted, Refused
 
 if TYPE_CHECKING:
     from backout.cli.output import Output
@@ -33,16 +35,26 @@ def show_usage(what: str, usage: str, output: Output) -> int:
 
 def show_unexpected(error: Exception, output: Output) -> int:
     """Write an error that nobody foresaw (a mistake of ours); the traceback only with `-v`; exit code 1."""
-    what = f"{type(error).__name__}: {error}"
-    lines = [f"{_error(output)}: a mistake in backout itself: {what}"]
+    payload = failure(error)
+    lines = [f"{_error(output)}: a mistake in backout itself: {payload['what']}"]
     if output.verbose:
         lines += "".join(traceback.format_exception(error)).rstrip().splitlines()
     else:
         lines.append(f"  {output.talk.strong('next')}: the same command with -v shows where")
     _write(output, lines)
     if output.json and not output.answered:
-        output.result("error", {"error": "Unexpected", "what": what, "where": None, "hint": None, "exit_code": 1})
+        output.result("error", payload)
     return 1
+
+
+def failure(error: BaseException) -> dict[str, object]:
+    """Return the payload of `backout.error/1` for whatever ended a command."""
+    if isinstance(error, BackoutError):
+        return record(error)
+    if isinstance(error, KeyboardInterrupt | SystemExit | click.Abort):
+        return record(Interrupted("interrupted"))
+    what = f"{type(error).__name__}: {error}"
+    return {"error": "Unexpected", "what": what, "where": None, "hint": None, "exit_code": 1}
 
 
 def record(error: BackoutError) -> dict[str, object]:

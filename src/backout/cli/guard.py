@@ -15,6 +15,8 @@ from backout.model.plan import PlanKind
 from backout.model.policy import Mode
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from backout.cli.bench import Bench
     from backout.cli.shell import Shell
     from backout.model.incident import Run
@@ -41,6 +43,9 @@ Examples:
 @click.option("--early", is_flag=True, help="End as soon as the evidence says healthy; does not see leaks.")
 @click.option("--next", "wait_for_next", is_flag=True, help="First wait for a deployment newer than the live one.")
 @click.option("--next-timeout", metavar="TIME", default="30m", show_default=True, help="How long --next waits.")
+@click.option("--summary", metavar="FILE", help="Append how it ended, as Markdown, whatever the end.")
+@click.option("--outputs", metavar="FILE", help="Append how it ended, as name=value lines, whatever the end.")
+@click.option("--deployment-status", is_flag=True, help="Show it on the workflow's deployment, see docs/github.md.")
 @click.pass_context
 @pass_shell
 def guard(
@@ -53,6 +58,9 @@ def guard(
     early: bool,
     wait_for_next: bool,
     next_timeout: str,
+    summary: str | None,
+    outputs: str | None,
+    deployment_status: bool,
 ) -> int | None:
     """Watch the live deployment against the version before it, and act as the policy says.
 
@@ -61,10 +69,20 @@ def guard(
     """
     if ctx.invoked_subcommand is not None:
         return None
+    from backout.cli.pipeline import Wanted, told  # noqa: PLC0415 - a subcommand tells no pipeline
+
+    flags = {"guard.mode": str(Mode.OBSERVE) if observe else mode, "criteria.watch": for_}
+    next_within = next_timeout if wait_for_next else None
+    wanted = Wanted(summary, outputs, deployment_status)
+    return told(shell, wanted, lambda: _watch(shell, flags, early=early, next_within=next_within))
+
+
+def _watch(shell: Shell, flags: Mapping[str, str | None], *, early: bool, next_within: str | None) -> int:
+    """Watch as the configuration and the flags say; `next_within`: first wait that long for another deployment."""
     from backout.cli.bench import busy, open_bench  # noqa: PLC0415 - only commands that act pay for it
     from backout.config.scalars import seconds  # noqa: PLC0415
 
-    config = shell.config({"guard.mode": str(Mode.OBSERVE) if observe else mode, "criteria.watch": for_})
+    config = shell.config(flags)
     bench = open_bench(shell, config, "guard", stream=True)
     policy = bench.tools.policy
     unfinished = bench.unfinished()
@@ -79,9 +97,9 @@ def guard(
             return finish(bench, run)
     from backout.runbook import guard as procedure  # noqa: PLC0415
 
-    if wait_for_next:
+    if next_within is not None:
         bench.live.say(f"waiting for the next deployment of {config.name}")
-        procedure.wait_for_next(bench.tools, seconds(next_timeout))
+        procedure.wait_for_next(bench.tools, seconds(next_within))
     plan = procedure.plan(bench.tools, mode=policy.guard.mode, for_s=policy.criteria.watch_s, early=early)
     bench.live.say(f"{plan.step('watch').title}, then {plan.step('conclude').title} (mode {policy.guard.mode})")
     return finish(bench, bench.drive(bench.submit(plan, plan.why)))
@@ -137,6 +155,7 @@ def finish(bench: Bench, run: Run) -> int:
         "action": action,
         "why": concluded.get("why"),
         "would": concluded.get("would"),
+        "rule": concluded.get("rule"),
         "live_version": live.main,
         "deployment_id": live.id,
         "report_path": concluded.get("report"),
@@ -155,9 +174,7 @@ def _refuse(bench: Bench, action: str, concluded: dict[str, Json], record: dict[
     if action != "refused":
         return
     options = concluded.get("options")
-    if bench.shell.output.json:
-        bench.shell.output.line("guard", {**record, "options": options})
-        bench.shell.output.answered = True
+    bench.shell.output.result("guard", {**record, "options": options})
     raise Refused(
         f"regressed, but not rolled back: {concluded['why']}",
         where=bench.tools.environment,

@@ -27,7 +27,7 @@ class Output:
     Args:
         stdout, stderr: the streams. redactor: the mask. json: machine or person. quiet: no talk. verbose: 0, 1, 2.
         style: what stdout can show. talk: what stderr can show. answered: whether the one JSON answer was given.
-        config: the configuration file as it was typed.
+        config: the configuration file as it was typed. told: the payload of the answer, once it was given.
     """
 
     stdout: TextIO
@@ -41,6 +41,7 @@ class Output:
     answered: bool = False
     closed: bool = False
     config: str | None = None
+    told: Mapping[str, object] | None = None
 
     def result(self, name: str, payload: Mapping[str, object], human: str | None = None) -> None:
         """Give the command's answer, once: the envelope `backout.NAME/1` with `--json`, else the text (None: none)."""
@@ -51,6 +52,7 @@ class Output:
         elif human:
             self._write(self.stdout, self.style.plain(human))
         self.answered = True
+        self.told = payload
 
     def line(self, name: str, payload: Mapping[str, object]) -> None:
         """Write one line of a JSON stream, in both modes; commands call it only where a stream is wanted."""

@@ -1,0 +1,1 @@
+"""The deployments of a repository, as GitHub shows them."""

@@ -1,0 +1,202 @@
+"""The small GitHub client: one kept-open connection, retries, redirects inside one host, errors that say what to do.
+
+A GET is repeated freely. A POST is repeated only when it provably did nothing (no connection, a rate limit), or when
+its caller says that twice is as good as once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import urlencode, urljoin, urlsplit
+
+import msgspec
+
+from backout import __version__
+from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
+from backout.providers.clock import SystemClock
+from backout.providers.exchange import Answer, Connection, ExchangeError, Failure, Limits, Origin
+from backout.providers.retry import CallFailed, Retry, retry_after_s, with_retry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from backout.ports import Clock
+
+T = TypeVar("T")
+
+API_VERSION: Final = "2022-11-28"
+PERMISSION: Final = "deployments: write"
+_QUICK: Final = Retry(attempts=3, first_wait_s=0.5, longest_wait_s=5.0, total_s=15.0)
+"""Somebody waits for the verdict, not for this page."""
+_LIMITS: Final = Limits(connect_s=5.0, read_s=8.0, total_s=10.0, body_bytes=4 * 1024 * 1024)
+_MAX_REDIRECTS, _MAX_TEXT = 3, 300
+_REDIRECTS: Final = frozenset({301, 302, 307, 308})
+_SUCCESS, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _SERVER_ERROR = range(200, 300), 401, 403, 404, 429, 500
+_WITHOUT_A_WORD_S: Final = 60.0
+"""How long a rate limit lasts that names no time."""
+
+
+class _Said(msgspec.Struct):
+    message: str = ""
+    errors: object = None
+
+
+class GitHubClient:
+    """Calls the API below one base URL with one token, asked for once per call, never kept, never shown."""
+
+    def __init__(
+        self,
+        base_url: str,
+        token: Callable[[], str],
+        *,
+        clock: Clock | None = None,
+        retry: Retry = _QUICK,
+        limits: Limits = _LIMITS,
+    ) -> None:
+        try:
+            origin = Origin.of(base_url)
+        except ValueError as error:
+            raise ConfigError((f"the base URL of the GitHub API: {error}",)) from error
+        self._prefix = urlsplit(base_url).path.rstrip("/")
+        self._token = token
+        self._clock = clock or SystemClock()
+        self._retry = retry
+        self._connection = Connection(origin, limits)
+
+    def get(self, path: str, result: type[T], query: Mapping[str, str]) -> T:
+        """Return the decoded answer; errors as `post`."""
+        return self._call("GET", f"{path}?{urlencode(query)}", None, result, repeatable=True)
+
+    def post(self, path: str, body: object, result: type[T], *, repeatable: bool = False) -> T:
+        """Return the decoded answer to a POST with a JSON body.
+
+        Raises:
+            AuthError: the token is refused or lacks the permission.
+            ProviderRejected: the API said no; with its status.
+            ProviderUnavailable: no usable answer, or a rate limit that lasts longer than anybody waits.
+        """
+        return self._call("POST", path, msgspec.json.encode(body), result, repeatable=repeatable)
+
+    def _call(self, method: str, path: str, body: bytes | None, result: type[T], *, repeatable: bool) -> T:
+        token = self._token().strip()
+        if not token or not token.isascii() or not token.isprintable() or " " in token:
+            raise AuthError("the token for GitHub is empty, or holds characters that no token has")
+        target = f"{self._prefix}/{path}"
+        call = _Call(method, target, f"{method} {self._connection.origin}{target}", token, body, repeatable)
+        return with_retry(lambda: _decoded(self._answer(call), result, call.where), self._retry, self._clock)
+
+    def _answer(self, call: _Call) -> Answer:
+        """Return the answer of a success, redirects followed; raise what every other answer means."""
+        target = call.target
+        for _ in range(_MAX_REDIRECTS + 1):
+            answer = self._exchange(call, target)
+            if answer.status not in _REDIRECTS:
+                self._judge(answer, call)
+                return answer
+            target = self._moved_to(answer, target, call)
+        raise CallFailed(ProviderUnavailable("the API redirects in circles", where=call.where), permanent=True)
+
+    def _moved_to(self, answer: Answer, target: str, call: _Call) -> str:
+        """Return where a repository that moved is now; the token goes to no other host."""
+        origin = self._connection.origin
+        location = urljoin(f"{origin}{target}", answer.headers.get("location", ""))
+        parts = urlsplit(location)
+        if f"{parts.scheme}://{parts.netloc}" != str(origin):
+            raise ProviderRejected(
+                f"the API redirects ({answer.status}) to another host, which is not followed",
+                status=answer.status,
+                where=call.where,
+                hint="correct ci.repository or ci.api_base_url",
+            )
+        return parts.path + (f"?{parts.query}" if parts.query else "")
+
+    def _exchange(self, call: _Call, target: str) -> Answer:
+        headers = {
+            "Authorization": f"Bearer {call.token}",
+            "Accept": "application/vnd.github+json",
+            "X-GitHub-Api-Version": API_VERSION,
+            "User-Agent": f"backout/{__version__}",
+        }
+        if call.body is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            return self._connection.exchange(call.method, target, headers=headers, body=call.body)
+        except ExchangeError as error:
+            lasting = error.failure in (Failure.NOT_TRUSTED, Failure.TOO_LARGE) or (error.sent and not call.repeatable)
+            text = f"no usable answer from the GitHub API ({error.failure}: {error})"
+            raise CallFailed(ProviderUnavailable(text, where=call.where), permanent=lasting) from error
+
+    def _judge(self, answer: Answer, call: _Call) -> None:
+        status, said = answer.status, _words(answer.body, call.token)
+        wait_s = self._limited_for(answer, said)
+        if wait_s is not None:
+            text = f"the rate limit of the GitHub API is used up ({status}); it asks to wait {wait_s:.0f} s"
+            raise CallFailed(ProviderUnavailable(text, where=call.where), retry_after_s=wait_s)
+        if status == _UNAUTHORIZED:
+            raise AuthError(f"the GitHub API refuses the token (401){said}", where=call.where)
+        if status == _FORBIDDEN:
+            raise AuthError(
+                f"the token may not do this (403){said}",
+                where=call.where,
+                hint=f"give the job `permissions: {{ {PERMISSION} }}`",
+            )
+        if status >= _SERVER_ERROR:
+            error = ProviderUnavailable(f"the GitHub API answered {status}{said}", where=call.where)
+            raise CallFailed(error, permanent=not call.repeatable)
+        if status == _NOT_FOUND:
+            raise ProviderRejected(
+                f"not found, or not to be seen with this token (404){said}",
+                status=status,
+                where=call.where,
+                hint=f"check ci.repository, and give the job `permissions: {{ {PERMISSION} }}`",
+            )
+        if status not in _SUCCESS:
+            raise ProviderRejected(f"the GitHub API says no ({status}){said}", status=status, where=call.where)
+
+    def _limited_for(self, answer: Answer, said: str) -> float | None:
+        """Return how long a rate limit asks to wait, or None when this is none; both kinds come as 403 or 429."""
+        if answer.status not in (_FORBIDDEN, _TOO_MANY):
+            return None
+        wait_s = retry_after_s(answer.headers.get("retry-after"), self._clock.now())
+        if wait_s is not None:
+            return wait_s
+        reset = answer.headers.get("x-ratelimit-reset", "")
+        if answer.headers.get("x-ratelimit-remaining") == "0" and reset.isdecimal():
+            return max(1.0, float(reset) - self._clock.now())
+        return _WITHOUT_A_WORD_S if answer.status == _TOO_MANY or "rate limit" in said.lower() else None
+
+
+class _Call(msgspec.Struct, frozen=True):
+    method: str
+    target: str
+    where: str
+    token: str
+    body: bytes | None
+    repeatable: bool
+
+
+def _decoded(answer: Answer, result: type[T], where: str) -> T:
+    try:
+        return msgspec.json.decode(answer.body, type=result)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        text = f"the answer ({answer.status}) does not have the expected shape"
+        raise ProviderUnavailable(text, where=where) from error
+
+
+def _words(body: bytes, token: str) -> str:
+    """Return the API's own words, those on single fields included, the token blacked out should it be quoted."""
+    try:
+        said = msgspec.json.decode(body, type=_Said)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+    errors = said.errors if isinstance(said.errors, list) else []
+    texts = [said.message, *(_field_error(error) for error in errors)]
+    text = "; ".join("".join(c if c.isprintable() else " " for c in text) for text in texts if text)
+    return f": {text}".replace(token, "[redacted]")[:_MAX_TEXT] if text else ""
+
+
+def _field_error(error: object) -> str:
+    if not isinstance(error, dict):
+        return str(error)
+    words = (error.get("field"), error.get("code"), error.get("message"))
+    return " ".join(str(word) for word in words if word)

@@ -1,0 +1,236 @@
+"""How a watch ended, for a pipeline: one word, name=value outputs, one line of status, a page of Markdown; pure.
+
+It is made from the last line of guard's JSON stream, or from the error that took its place.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from backout.model.pipeline import PipelineState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_REPORT_CHARACTERS = 300_000
+"""Of the incident report; a page of this kind may have 1 MiB."""
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|&~$])")
+_REFUSED, _UNMEASURED = 3, 7
+
+
+class Word(StrEnum):
+    """The one word that a pipeline branches on."""
+
+    HEALTHY = "healthy"
+    REGRESSED = "regressed"  # and only observed
+    ROLLED_BACK = "rolled_back"
+    HELD = "held"  # nothing was changed although there was a reason to
+    REFUSED = "refused"
+    INCONCLUSIVE = "inconclusive"
+    VOID = "void"  # another deployment took its place
+    ERROR = "error"
+
+
+_TITLES = {
+    Word.HEALTHY: "✅ healthy",
+    Word.REGRESSED: "❌ regressed, and still live",
+    Word.ROLLED_BACK: "↩️ rolled back",
+    Word.HELD: "✋ held: nothing was changed",
+    Word.REFUSED: "⛔ refused by a safety rule",
+    Word.INCONCLUSIVE: "❔ inconclusive",
+    Word.VOID: "⏭️ overtaken by another deployment",
+    Word.ERROR: "💥 guard ended with an error",
+}
+_STATES = {
+    Word.HEALTHY: PipelineState.SUCCESS,
+    Word.VOID: PipelineState.INACTIVE,
+    Word.INCONCLUSIVE: PipelineState.ERROR,
+    Word.ERROR: PipelineState.ERROR,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a watch ended.
+
+    Args:
+        sentence: why, in one line. facts: (name, value) for the table. ways_on: what is allowed or to be typed next.
+    """
+
+    word: Word
+    environment: str
+    sentence: str
+    exit_code: int
+    live_version: str = ""
+    report_path: str = ""
+    run: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+    ways_on: tuple[str, ...] = ()
+
+    @property
+    def state(self) -> PipelineState:
+        """What the pipeline shows of the deployment; one that policy accepts is a success."""
+        if self.word is Word.INCONCLUSIVE and self.exit_code == 0:
+            return PipelineState.SUCCESS
+        return _STATES.get(self.word, PipelineState.FAILURE)
+
+
+def ending(
+    answer: Mapping[str, object] | None, error: Mapping[str, object] | None, *, environment: str, exit_code: int
+) -> Ending:
+    """Return the ending that guard's result line and the payload of `backout.error/1` tell; either may be missing."""
+    told = answer or {}
+    failed = error or {}
+    word = _of_answer(told) if answer else _of_error(failed)
+    sentences = [_text(failed.get("what")) or _text(told.get("reason"))]
+    if word is Word.ROLLED_BACK:
+        sentences.insert(0, f"version {_text(told.get('live_version'))[:8]} is live again")
+    elif word in (Word.HELD, Word.REGRESSED, Word.VOID) and not failed:
+        sentences.append(_text(told.get("why")))
+    return Ending(
+        word=word,
+        environment=environment,
+        sentence=": ".join(dict.fromkeys(sentence for sentence in sentences if sentence)) or "no reason was given",
+        exit_code=exit_code,
+        live_version=_text(told.get("live_version")),
+        report_path=_text(told.get("report_path")),
+        run=_text(told.get("run_id")),
+        facts=_facts(told, failed),
+        ways_on=_ways_on(failed),
+    )
+
+
+def _of_answer(told: Mapping[str, object]) -> Word:
+    action, verdict = _text(told.get("action")), _text(told.get("verdict"))
+    if action == "rollback":
+        switched = told.get("live_version") == told.get("to_version") and told.get("state") == "done"
+        return Word.ROLLED_BACK if switched else Word.ERROR
+    if action in ("refused", "void"):
+        return Word(action)
+    if verdict == "regressed":
+        return Word.REGRESSED if told.get("rule") == "observe" else Word.HELD
+    if verdict == "healthy":
+        return Word.HEALTHY if action == "stable" else Word.HELD
+    return Word.INCONCLUSIVE
+
+
+def _of_error(failed: Mapping[str, object]) -> Word:
+    if failed.get("error") == "WorldMoved":
+        return Word.VOID
+    return {_REFUSED: Word.REFUSED, _UNMEASURED: Word.INCONCLUSIVE}.get(_int(failed.get("exit_code")), Word.ERROR)
+
+
+def _facts(told: Mapping[str, object], failed: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
+    found = told.get("decision")
+    decision: Mapping[str, object] = found if isinstance(found, dict) else {}
+    requests = _int(decision.get("requests"))
+    verified = {True: "yes", False: "no"}.get(told.get("verified"), "")  # type: ignore[call-overload] # None is neither
+    rows = (
+        ("Verdict", _text(told.get("verdict"))),
+        ("Watched version", _text(decision.get("version"))),
+        ("Live version, as read back", _text(told.get("live_version"))),
+        ("Requests", f"{requests:,}, {_int(decision.get('errors')):,} failed" if requests else ""),
+        ("Watched for", f"{_float(decision.get('watched_s')):.0f} s" if decision else ""),
+        ("Verified after the rollback", verified if told.get("action") == "rollback" else ""),
+        ("Would", _text(told.get("would"))),
+        ("Safety rule", _text(failed.get("rule")) or _text(told.get("rule"))),
+        ("Where", _text(failed.get("where"))),
+        ("Run", _text(told.get("run_id"))),
+        ("Report", _text(told.get("report_path"))),
+    )
+    return tuple((name, value) for name, value in rows if value)
+
+
+def _ways_on(failed: Mapping[str, object]) -> tuple[str, ...]:
+    options, mistakes = failed.get("options"), failed.get("mistakes")
+    lists = [str(item) for found in (options, mistakes) if isinstance(found, list | tuple) for item in found]
+    hint = _text(failed.get("hint"))
+    return (*lists, *([hint] if hint else []))
+
+
+def markdown(ended: Ending, report: str = "") -> str:
+    """Return the page: what happened, the numbers, what may be done next, and the incident report folded in."""
+    lines = [
+        f"### backout guard, {escaped(ended.environment)}: {_TITLES[ended.word]}",
+        "",
+        escaped(ended.sentence),
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {name} | {escaped(value)} |" for name, value in ended.facts),
+        f"| Exit code | {ended.exit_code} |",
+        "",
+    ]
+    if ended.ways_on:
+        lines += ["What may be done now:", "", *(f"- {_with_code(way)}" for way in ended.ways_on), ""]
+    if report:
+        cut = report[:MAX_REPORT_CHARACTERS]
+        lines += ["<details><summary>The incident report</summary>", "", cut.rstrip(), "", "</details>", ""]
+    return "\n".join(lines) + "\n"
+
+
+def escaped(text: str) -> str:
+    r"""Return text as one line that Markdown shows as it is.
+
+    >>> print(escaped("a|b\n`c` <d>"))
+    a\|b \`c\` \<d\>
+    """
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+
+
+def _with_code(text: str) -> str:
+    """Return a sentence escaped, except for the commands in it."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return escaped(text)
+    words = [f"`{' '.join(part.split())}`" if number % 2 else _spaced(part) for number, part in enumerate(parts)]
+    return "".join(words).strip()
+
+
+def _spaced(text: str) -> str:
+    return f"{' ' if text[:1].isspace() else ''}{escaped(text)}{' ' if text.strip() and text[-1:].isspace() else ''}"
+
+
+def outputs(ended: Ending) -> str:
+    """Return the lines that name what a pipeline can branch on."""
+    values = {
+        "result": str(ended.word),
+        "live-version": ended.live_version,
+        "report-path": ended.report_path,
+        "run-id": ended.run,
+    }
+    return "".join(output(name, value) for name, value in values.items())
+
+
+def output(name: str, value: str) -> str:
+    r"""Return one value as `name=value`, or between two marks that stand nowhere in it when it has several lines.
+
+    >>> output("run-id", "guard-1"), output("a", "b\nresult=healthy")
+    ('run-id=guard-1\n', 'a<<END_0\nb\nresult=healthy\nEND_0\n')
+    """
+    if len(value.splitlines()) <= 1 and value == value.strip():
+        return f"{name}={value}\n"
+    number = 0
+    while f"END_{number}" in value:
+        number += 1
+    return f"{name}<<END_{number}\n{value}\nEND_{number}\n"
+
+
+def description(ended: Ending) -> str:
+    """Return the ending as one line for the deployment's status."""
+    return " ".join(f"{str(ended.word).replace('_', ' ')}: {ended.sentence}".split())
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _int(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _float(value: object) -> float:
+    return float(value) if isinstance(value, (int, float)) else 0.0
