@@ -7,6 +7,7 @@ was 429. After any other failure of a POST nobody knows whether it happened, and
 from __future__ import annotations
 
 import email.utils
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -55,6 +56,13 @@ class _Envelope(msgspec.Struct):
     result_info: ResultInfo | None = None
 
 
+class Form(msgspec.Struct, frozen=True):
+    """The body of a POST that is no JSON: its content type and its bytes."""
+
+    content_type: str
+    data: bytes
+
+
 class ApiClient:
     """Calls the API below one base URL with one token.
 
@@ -62,13 +70,14 @@ class ApiClient:
         base_url: ends in /client/v4.
         token: returns the token; asked once per call, never kept, never shown.
         clock: waits between attempts, and the reference of `clock_offset_s`.
+        until: Unix seconds by that clock; no call waits longer, however many attempts it has left. None: no such end.
 
     Attributes:
         clock_offset_s: the provider's clock minus ours, from the last Date header (which has whole seconds, so it is
             right to about half a second); None before the first answer.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - two for the call, the others to bound it
         self,
         base_url: str,
         token: Callable[[], str],
@@ -76,6 +85,7 @@ class ApiClient:
         clock: Clock | None = None,
         retry: Retry | None = None,
         limits: Limits | None = None,
+        until: float | None = None,
     ) -> None:
         try:
             origin = Origin.of(base_url)
@@ -87,6 +97,7 @@ class ApiClient:
         self._clock = clock or SystemClock()
         self._retry = retry or Retry()
         self._connection = Connection(origin, limits)
+        self._until = until
 
     def get(self, path: str, result: type[T], *, permission: str, query: Mapping[str, str] | None = None) -> T:
         """Return the decoded result of a GET; errors as `post`, but repeated after every trouble that may pass."""
@@ -102,7 +113,7 @@ class ApiClient:
     def post(
         self, path: str, body: object, result: type[T], *, permission: str, query: Mapping[str, str] | None = None
     ) -> T:
-        """Return the decoded result of a POST with a JSON body.
+        """Return the decoded result of a POST with a JSON body (or a `Form` as it is).
 
         Raises:
             AuthError: the token is missing or refused, or lacks `permission`.
@@ -110,7 +121,8 @@ class ApiClient:
             ProviderUnavailable: no usable answer; for a POST that may have arrived the text says that it is unknown
                 whether it happened.
         """
-        envelope, where = self._call("POST", path, query, msgspec.json.encode(body), permission)
+        encoded = body if isinstance(body, Form) else msgspec.json.encode(body)
+        envelope, where = self._call("POST", path, query, encoded, permission)
         try:
             return _decoded(envelope, result, where)
         except ProviderUnavailable as error:
@@ -125,7 +137,7 @@ class ApiClient:
         self._connection.close()
 
     def _call(
-        self, method: str, path: str, query: Mapping[str, str] | None, body: bytes | None, permission: str
+        self, method: str, path: str, query: Mapping[str, str] | None, body: bytes | Form | None, permission: str
     ) -> tuple[_Envelope, str]:
         target = f"{self._prefix}/{path}" + (f"?{urlencode(query)}" if query else "")
         where = f"{method} {self._connection.origin}{target}"
@@ -135,16 +147,28 @@ class ApiClient:
             answer = self._exchange(method, target, where, token, body)
             return self._judged(answer, method, where, token, permission)
 
-        return with_retry(once, self._retry, self._clock), where
+        left_s = self._left_s()
+        retry = self._retry if left_s is None else replace(self._retry, total_s=min(self._retry.total_s, left_s))
+        return with_retry(once, retry, self._clock), where
 
-    def _exchange(self, method: str, target: str, where: str, token: str, body: bytes | None) -> Answer:
+    def _within_s(self) -> float | None:
+        left_s = self._left_s()
+        return None if left_s is None else min(left_s, self._connection.limits.total_s)
+
+    def _left_s(self) -> float | None:
+        return None if self._until is None else max(0.001, self._until - self._clock.now())
+
+    def _exchange(self, method: str, target: str, where: str, token: str, body: bytes | Form | None) -> Answer:
         headers = {"Authorization": f"Bearer {token}", "User-Agent": f"backout/{__version__}"}
         headers["Accept"] = "application/json"
+        data = body.data if isinstance(body, Form) else body
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = body.content_type if isinstance(body, Form) else "application/json"
         before = self._clock.now()
         try:
-            answer = self._connection.exchange(method, target, headers=headers, body=body)
+            answer = self._connection.exchange(
+                method, target, headers=headers, body=data, within_s=self._within_s()
+            )
         except ExchangeError as error:
             unknown = method != "GET" and error.sent
             text = f"no usable answer from the API ({error.failure}: {error})" + (_UNKNOWN if unknown else "")

@@ -92,6 +92,17 @@ class HealthProbe:
         report = _of_version(report, version)
         return replace(report, at=at, latency_ms=(time.monotonic() - begun) * 1000)
 
+    def fetch(self, path: str, version: str) -> int | None:
+        """Return the status of one path of the same host, asked of a version; None when no whole answer came."""
+        override = self._override(version)
+        if override is None:
+            return None
+        begun = time.monotonic()
+        try:
+            return self._ask(f"{self._origin}{path}", self._origin, self._headers | override, begun).status
+        except ExchangeError as error:
+            return error.status if error.failure is Failure.TOO_LARGE else None
+
     def close(self) -> None:
         """Close the connections."""
         for connection in self._connections.values():

@@ -18,6 +18,7 @@ from backout.providers.memory.rules import health_of, quiet
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from backout.model.bundle import Bundle
     from backout.model.signals import Counts
 
     TrafficRule = Callable[[int, str], Counts | None]

@@ -1,0 +1,189 @@
+"""Port Bundles on Cloudflare: the code of one version, and its upload as a new version with the secrets of now.
+
+Documented: the beta `workers/workers/{name}/versions/{id}?include=modules` gives a version with its modules in base64,
+its bindings (secrets by name only), main module, compatibility settings, limits and placement, and `assets` where it
+has static files, whose content no call gives back; `scripts/{name}/versions` takes a multipart form whose bindings may
+`inherit` from a version named by `version_id`. Guesses, to be seen on the real edge: that the name serves as the id of
+a Worker there (wrangler uses it so), that code uploaded again gets the same `etag`, and that 10057 is what an inherited
+binding without a source answers.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from backout.errors import ProviderRejected, ProviderUnavailable, Refused
+from backout.model.bundle import Bundle, BundleModule
+from backout.providers.cloudflare.client import READ_SCRIPTS, WRITE_SCRIPTS, Form, segment
+from backout.providers.cloudflare.versions import ApiVersion
+
+if TYPE_CHECKING:
+    from backout.model.deployment import Version
+    from backout.providers.cloudflare.client import ApiClient
+
+_NOTHING_TO_INHERIT: Final = 10057
+_SECRET_TYPES: Final = frozenset({"secret_text", "secret_key"})
+_KEPT_SETTINGS: Final = ("compatibility_date", "compatibility_flags", "limits", "placement")
+
+
+class _Module(msgspec.Struct):
+    name: str
+    content_type: str = "application/octet-stream"
+    content_base64: str = ""
+
+
+class _WithModules(msgspec.Struct):
+    """What the beta API tells of a version; settings that are passed on unread stay raw."""
+
+    main_module: str | None = None
+    modules: tuple[_Module, ...] | None = None
+    bindings: tuple[dict[str, object], ...] | None = ()
+    compatibility_date: str | None = None
+    compatibility_flags: tuple[str, ...] | None = None
+    limits: dict[str, object] | None = None
+    placement: dict[str, object] | None = None
+    assets: dict[str, object] | None = None
+
+
+class _Share(msgspec.Struct):
+    version_id: str
+    percentage: float = 0.0
+
+
+class _Deployment(msgspec.Struct):
+    created_on: str = ""
+    versions: tuple[_Share, ...] = ()
+
+
+class _History(msgspec.Struct):
+    deployments: tuple[_Deployment, ...] = ()
+
+
+class CloudflareBundles:
+    """Port Bundles of one Worker.
+
+    Args:
+        client: one of its own where a large answer must not hold up other calls.
+    """
+
+    def __init__(self, client: ApiClient, account_id: str, script: str) -> None:
+        self._client = client
+        self._script = script
+        account = f"accounts/{segment(account_id)}/workers"
+        self._worker = f"{account}/workers/{segment(script)}/versions"
+        self._versions = f"{account}/scripts/{segment(script)}/versions"
+        self._deployments = f"{account}/scripts/{segment(script)}/deployments"
+
+    def fetch(self, version: str) -> Bundle:
+        """Return the code of a version.
+
+        Raises:
+            ProviderRejected: no such version. Refused: it has static files, which no call gives back.
+            ProviderUnavailable: the answer holds no code.
+        """
+        known = self._detail(version)
+        path = f"{self._worker}/{segment(version)}"
+        found = self._client.get(path, _WithModules, permission=READ_SCRIPTS, query={"include": "modules"})
+        if found.assets is not None or any(binding.get("type") == "assets" for binding in found.bindings or ()):
+            raise Refused(
+                f"version {version} has static files, and the provider does not give their content back",
+                where=self._script,
+                rule="7 secrets",
+                options=("deploy that commit again from your working copy: it takes the secrets of now with it",),
+            )
+        if not found.modules or not found.main_module:
+            raise ProviderUnavailable(f"the answer about version {version} holds no code", where=self._script)
+        return Bundle(known, msgspec.json.encode(_metadata(found)), tuple(_module(m) for m in found.modules))
+
+    def upload(self, bundle: Bundle, *, message: str) -> Version:
+        """Upload the code as a new version, not live; each secret is inherited from the newest version with traffic.
+
+        Raises:
+            Refused: a secret does not exist there any more.
+        """
+        metadata: dict[str, object] = msgspec.json.decode(bundle.metadata)
+        current = self._current()
+        bindings = metadata.get("bindings")
+        metadata["bindings"] = [
+            {**binding, "version_id": current} if binding.get("type") == "inherit" else binding
+            for binding in (bindings if isinstance(bindings, list) else ())
+        ]
+        tag = {"workers/tag": bundle.version.tag} if bundle.version.tag else {}
+        metadata["annotations"] = {"workers/message": message, **tag}
+        try:
+            made = self._client.post(
+                self._versions, _form(metadata, bundle.modules), ApiVersion, permission=WRITE_SCRIPTS
+            )
+        except ProviderRejected as error:
+            if error.code != _NOTHING_TO_INHERIT:
+                raise
+            raise Refused(
+                f"version {bundle.version.id} cannot be uploaded again: a secret that it needs is gone ({error.what})",
+                where=self._script,
+                rule="7 secrets",
+                options=("set that secret again, then repeat", "roll forward with a new deployment"),
+            ) from error
+        return made.as_model()
+
+    def _current(self) -> str:
+        """Return the newest version with traffic: the one whose secrets are those of now."""
+        history = self._client.get(self._deployments, _History, permission=READ_SCRIPTS)
+        deployments = sorted(history.deployments, key=lambda deployment: deployment.created_on, reverse=True)
+        serving = [s.version_id for s in deployments[0].versions if s.percentage > 0] if deployments else []
+        if not serving:
+            raise ProviderRejected("nothing is deployed, so there are no secrets to inherit", status=404)
+        return serving[0] if len(serving) == 1 else max(serving, key=lambda version: self._detail(version).number)
+
+    def _detail(self, version: str) -> Version:
+        return self._client.get(f"{self._versions}/{segment(version)}", ApiVersion, permission=READ_SCRIPTS).as_model()
+
+
+def _metadata(found: _WithModules) -> dict[str, object]:
+    """Return what an upload needs beside the modules; secrets become `inherit`, never a value."""
+    metadata: dict[str, object] = {"main_module": found.main_module}
+    metadata |= {name: value for name in _KEPT_SETTINGS if (value := getattr(found, name)) is not None}
+    metadata["bindings"] = [
+        {"type": "inherit", "name": binding.get("name")} if binding.get("type") in _SECRET_TYPES else binding
+        for binding in found.bindings or ()
+    ]
+    return metadata
+
+
+def _module(module: _Module) -> BundleModule:
+    try:
+        content = base64.b64decode(module.content_base64, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ProviderUnavailable(f"the code of module {module.name!r} cannot be read from the answer") from error
+    return BundleModule(module.name, module.content_type, content)
+
+
+def _form(metadata: dict[str, object], modules: tuple[BundleModule, ...]) -> Form:
+    """Return the multipart form of an upload.
+
+    >>> form = _form({"main_module": "a.js"}, (BundleModule("a.js", "text/javascript", b"x"),))
+    >>> form.data.count(form.content_type.partition("=")[2].encode())
+    3
+    """
+    boundary = f"backout-{os.urandom(16).hex()}"
+    data = bytearray()
+    for part in (BundleModule("metadata", "application/json", msgspec.json.encode(metadata)), *modules):
+        name = _quoted(part.name)
+        file_name = f'; filename="{name}"' if data else ""  # all but the first part are files
+        data += f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{file_name}\r\n'.encode()
+        data += f"Content-Type: {_plain(part.content_type)}\r\n\r\n".encode() + part.content + b"\r\n"
+    data += f"--{boundary}--\r\n".encode()
+    return Form(f"multipart/form-data; boundary={boundary}", bytes(data))
+
+
+def _quoted(name: str) -> str:
+    """Return a name for a header of a form part, as browsers write it."""
+    return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _plain(content_type: str) -> str:
+    return "".join(c for c in content_type if c.isprintable())
