@@ -36,11 +36,15 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
         Entry("status", "backout.cli.status:status", "What is live, and how it is doing."),
         Entry("guard", "backout.cli.guard:guard", "Watch the fresh deployment; roll back if it regressed."),
         Entry("rollback", "backout.cli.rollback:rollback", "Go back to the last stable version, or to TARGET."),
+        Entry("panic", "backout.cli.panic:panic", "Go back now: no questions, the safest allowed action."),
+        Entry("hold", "backout.cli.hold:hold", "Stop every automatic action, on every machine."),
+        Entry("unhold", "backout.cli.hold:unhold", "Allow automatic actions again."),
         Entry("deployments", "backout.cli.deployments:deployments", "List, show and release deployments."),
     ),
     "Look back": (
         Entry("runs", "backout.cli.runs:runs", "List, show, resume and abort runs."),
         Entry("incident", "backout.cli.incident:incident", "List and show incident reports."),
+        Entry("card", "backout.cli.card:card", "One page of commands for when backout itself is gone."),
     ),
     "Try safely": (
         Entry("twin", "backout.cli.twin:twin", "A local cloud: start, stop, look, break."),

@@ -11,6 +11,7 @@ from backout.errors import Busy
 from backout.journal.stop import StopRequest
 from backout.model.incident import RunState
 from backout.report.times import rfc3339
+from backout.runbook.clock import measure_clock
 from backout.runbook.procedures import Actions
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Bench:
         found = self.tools.runs.find(run)
         if found is not None:
             self.live.follow(found.plan)
+        measure_clock(self.tools)
         self.stop.install()
         try:
             return self.tools.journal.drive(run, Actions(self.tools), actor=self.tools.actor, notify=self._notify)
@@ -78,7 +80,8 @@ def open_bench(shell: Shell, config: Config, name: str, *, stream: bool = False)
     """Return the workbench of a command; `stream`: `--json` writes a line for every tick and event."""
     live = Live(shell.output, name, stream=stream)
     stop = StopRequest(lambda: live.say("stopping after the current step; Ctrl-C again stops now"))
-    hooks = wiring.Hooks(stop, live.watching, (lambda plan: _asked(shell, live, plan)) if shell.interactive else None)
+    asked = (lambda plan: _asked(shell, live, plan)) if shell.interactive else None
+    hooks = wiring.Hooks(stop, live.watching, asked, live.say)
     return Bench(shell, wiring.toolbox(config, hooks), stop, live)
 
 

@@ -9,7 +9,7 @@ from backout.config.explain import Mistake, Where
 from backout.config.scalars import API_BASE_URL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 Table = dict[str, object]
 
@@ -55,8 +55,10 @@ def _together(environment: Table, path: Where) -> Iterator[Mistake]:
 def _channels(notify: Table) -> Iterator[Mistake]:
     for channel, names in {"webhook": ("url", "secret"), "slack": ("url",), "dead_man": ("url",)}.items():
         table = notify.get(channel)
-        for name in names if isinstance(table, dict) else ():
-            if not {f"{name}_env", f"{name}_file"} & set(table or ()):
+        if not isinstance(table, dict):
+            continue
+        for name in names:
+            if not {f"{name}_env", f"{name}_file"} & set(table):
                 yield Mistake(("notify", channel), f"needs {name}_env (a variable's name) or {name}_file")
     smtp = notify.get("smtp")
     if isinstance(smtp, dict) and ("user" in smtp) != bool({"password_env", "password_file"} & set(smtp)):
@@ -73,17 +75,35 @@ def _identities(environment: Table) -> Iterator[tuple[Where, str, tuple[str, ...
     if bucket := _text(storage, "bucket"):
         owner = account if storage.get("provider") == "r2" else ("", "")  # the names of S3 buckets are global
         yield ("storage", "bucket"), "bucket", (*owner, _text(storage, "endpoint").rstrip("/"), bucket)
-    if identifier := _text(_table(environment, "pin"), "database_system_identifier"):
-        yield ("pin", "database_system_identifier"), "database", (identifier,)
+    pin = _table(environment, "pin")
+    for key, what in _PINS.items():
+        if pinned := _text(pin, key):
+            yield ("pin", key), what, (pinned,)
+
+
+_PINS = {
+    "script_tag": "pinned script",
+    "database_system_identifier": "database",
+    "health_host": "pinned health host",
+}
+"""Two environments may share an account; what else is pinned belongs to one (buckets are compared above)."""
 
 
 def _host(health: Table) -> str:
-    """Return the host that answers: an explicit Host header (a loopback router), else the URL's."""
-    for name, value in _table(health, "headers").items():
+    return host_of(_text(health, "url"), _table(health, "headers"))
+
+
+def host_of(url: str, headers: Mapping[str, object]) -> str:
+    """Return the host that answers: an explicit Host header (a loopback router), else the URL's; "" for no URL.
+
+    >>> host_of("https://app.example.com/health", {}), host_of("http://127.0.0.1:8787/health", {"Host": "App.localhost"})
+    ('app.example.com', 'app.localhost')
+    """
+    for name, value in headers.items():
         if name.lower() == "host" and isinstance(value, str):
             return value.lower()
     try:
-        return urlsplit(_text(health, "url")).netloc.lower()
+        return urlsplit(url).netloc.lower()
     except ValueError:
         return ""
 

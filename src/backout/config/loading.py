@@ -15,7 +15,7 @@ import msgspec
 
 from backout.config import scalars
 from backout.config.explain import Mistake, Where, explain, similar
-from backout.config.identity import across_keys
+from backout.config.identity import across_keys, host_of
 from backout.config.overlay import overlay
 from backout.config.schema import TOKEN_ENV, EnvironmentSettings, Settings
 from backout.errors import AuthError, ConfigError, UsageError
@@ -109,6 +109,25 @@ class Config:
         platform = self.environment.platform
         variable = platform.token_env or (None if platform.token_file else TOKEN_ENV)
         return self._secret(variable, platform.token_file, "platform", "an API token")
+
+    def read_token(self) -> Secret | None:
+        """Return the API token for what only reads, or None when that uses `token`. Raises AuthError as `token`."""
+        platform = self.environment.platform
+        return self._own_token(platform.read_token_env, platform.read_token_file, "an API token for reading")
+
+    def secrets_token(self) -> Secret | None:
+        """Return the API token for the secrets, or None when they use the others. Raises AuthError as `token`."""
+        platform = self.environment.platform
+        return self._own_token(platform.secrets_token_env, platform.secrets_token_file, "an API token for secrets")
+
+    def _own_token(self, variable: str | None, path: Path | None, what: str) -> Secret | None:
+        return self._secret(variable, path, "platform", what) if variable or path else None
+
+    @property
+    def health_host(self) -> str | None:
+        """The host that answers health checks, or None without a health endpoint."""
+        health = self.environment.health
+        return None if health is None else host_of(str(health.url), health.headers) or None
 
     def traffic_token(self) -> Secret | None:
         """Return the bearer token of the counts' source, or None when that asks for none."""

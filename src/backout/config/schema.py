@@ -35,7 +35,10 @@ class App(Section, frozen=True):
 
 
 class Platform(Section, frozen=True):
-    """Where the application runs; an empty `account_id` is taken from CLOUDFLARE_ACCOUNT_ID."""
+    """Where the application runs; an empty `account_id` is taken from CLOUDFLARE_ACCOUNT_ID.
+
+    The token acts; what only reads, and what touches secrets, may have tokens of their own.
+    """
 
     provider: Literal["cloudflare"]
     script: Text
@@ -43,6 +46,10 @@ class Platform(Section, frozen=True):
     api_base_url: Url = API_BASE_URL
     token_env: Text | None = None
     token_file: Path | None = None
+    read_token_env: Text | None = None
+    read_token_file: Path | None = None
+    secrets_token_env: Text | None = None
+    secrets_token_file: Path | None = None
 
 
 class Health(Section, frozen=True):

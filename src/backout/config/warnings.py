@@ -34,6 +34,8 @@ def _of_environment(config: Config, environment: EnvironmentSettings) -> Iterato
         yield "database is not set up: whether the schema allows a rollback cannot be read"
     elif environment.database.migrations == "none":
         yield "database.migrations is not set up: whether the schema allows a rollback cannot be read"
+    if missing := tuple(_not_pinned(environment)):
+        yield f"not pinned: {', '.join(missing)}; `backout init --pin` reads who it is, and each change compares it"
     if environment.guard.mode is Mode.ACT and environment.health is None and environment.traffic.provider == "none":
         yield "guard.mode is 'act', but there is nothing to decide on"
     if environment.health and environment.health.url.startswith("http:") and not _is_loopback(environment.health.url):
@@ -52,6 +54,19 @@ def _of_notify(config: Config) -> Iterator[str]:
         yield "notify.smtp.security is 'none': mail is not encrypted" + (
             ", and neither is the password" if notify.smtp.user else ""
         )
+
+
+def _not_pinned(environment: EnvironmentSettings) -> Iterator[str]:
+    """Yield the parts of the identity that are set up and not pinned."""
+    pin = environment.pin
+    there = {
+        "account_id": True,
+        "script_tag": True,
+        "database_system_identifier": environment.database is not None,
+        "bucket": environment.storage is not None,
+        "health_host": environment.health is not None,
+    }
+    yield from (name for name, is_there in there.items() if is_there and getattr(pin, name) is None)
 
 
 def _is_loopback(url: str) -> bool:

@@ -238,6 +238,7 @@ class Watch:
             vigil.token.refused("call", error.what)  # counts and health may come from elsewhere: the watch goes on
             return ""
         vigil.token.accepted("call")
+        vigil.look(history)
         if not history:
             return "none"
         live = underneath(history)
@@ -322,7 +323,8 @@ class Conclude:
                 self._tools.deployments.history()  # it may have come back; else no verdict can be acted on
             return self._conclude(args, decision, watched, context.run)
         except AuthError as error:
-            write_report(self._tools, context.run, held=f"{error.what}: rolled back by nobody")
+            if decision.verdict is Verdict.REGRESSED:
+                write_report(self._tools, context.run, held=f"{error.what}; rolled back by nobody")
             raise nobody_acts(self._tools, context.run, decision, error) from error
 
     def _conclude(

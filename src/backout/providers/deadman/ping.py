@@ -48,7 +48,7 @@ class HttpDeadMan:
     def _ask(self) -> None:
         trouble = self._trouble()
         if trouble and not self._failed:
-            self._say(f"the dead-man URL does not take the ping ({trouble}); guard watches on, but nobody watches guard")
+            self._say(f"the dead-man URL does not take the ping ({trouble}); guard goes on, but nobody watches guard")
         if self._failed and not trouble:
             self._say("the dead-man URL takes the pings again")
         self._failed = bool(trouble)

@@ -1,0 +1,143 @@
+"""`backout hold` and `backout unhold`: the kill switch of every automatic action; quick, and without a journal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.cli.options import command, pass_shell
+from backout.errors import BackoutError, DecisionNeeded, UsageError
+from backout.report.times import duration, rfc3339
+
+if TYPE_CHECKING:
+    from backout.cli.shell import Shell
+    from backout.config import Config
+    from backout.model.hold import Hold
+
+WITHIN_S = 15.0
+
+
+@command(
+    "hold",
+    short_help="Stop every automatic action, on every machine.",
+    epilog="""
+Examples:
+  backout hold -e production -m "migrating by hand"
+  backout hold -e production --for 30m -m WHY --local   this host only
+""",
+)
+@click.option("--for", "for_", metavar="TIME", default="2h", show_default=True, help="How long (30m, 2h).")
+@click.option("-m", "--message", metavar="WHY", help="Why; everybody who is stopped reads it. Required.")
+@click.option("--local", is_flag=True, help="This host only; the provider is not asked.")
+@pass_shell
+def hold(shell: Shell, *, for_: str, message: str | None, local: bool) -> int:
+    """Stop every automatic action, on this host at once and on every machine through the provider.
+
+    A person's own commands go on working. It needs no journal; without the provider it holds on this host (exit 5).
+    """
+    from backout.config.scalars import seconds  # noqa: PLC0415 - only a hold that is set reads a time
+
+    config = shell.config()
+    for_s = seconds(for_)
+    if for_s <= 0:
+        raise UsageError("a hold lasts longer than nothing", hint="--for 2h")
+    return _switch(shell, config, _reason(shell, config, message), for_s=for_s, local=local)
+
+
+@command("unhold", short_help="Allow automatic actions again.")
+@click.option("-m", "--message", metavar="WHY", default="lifted", help="Why.")
+@click.option("--local", is_flag=True, help="This host only; the provider is not asked.")
+@pass_shell
+def unhold(shell: Shell, *, message: str, local: bool) -> int:
+    """Lift a hold, on this host and at the provider: on every machine."""
+    return _switch(shell, shell.config(), message, for_s=None, local=local)
+
+
+def _reason(shell: Shell, config: Config, message: str | None) -> str:
+    if message is None and shell.interactive:
+        shell.output.prompt("Why? (everybody who is stopped reads it) ")
+        message = shell.stdin.readline()
+    if not (message or "").strip():
+        raise DecisionNeeded(
+            "a hold wants a reason; nothing was changed",
+            where=f"environment {config.name}",
+            rule="10 hold",
+            hint=f'backout hold -e {config.name} -m "WHY"',
+        )
+    return str(message).strip()
+
+
+def _switch(shell: Shell, config: Config, why: str, *, for_s: float | None, local: bool) -> int:
+    """Write the file first, then tell the provider; either of them alone is something, and is said."""
+    from backout import wiring  # noqa: PLC0415 - only a hold that is set needs the provider
+    from backout.model.hold import Hold  # noqa: PLC0415
+    from backout.providers.clock import SystemClock  # noqa: PLC0415
+    from backout.runbook.hold import HERE  # noqa: PLC0415
+
+    now = SystemClock().now()
+    wanted = Hold(now + for_s if for_s is not None else 0.0, why, wiring.actor(), now, HERE)
+    holds, troubles = wiring.holds(config), list[BackoutError]()
+    try:
+        holds.write(config.name, wanted)
+    except BackoutError as error:
+        troubles.append(error)
+    if local:
+        if troubles:
+            raise troubles[0]
+        return _answer(shell, config, wanted, everywhere=False, troubles=())
+    here = not troubles
+    try:
+        told = _at_provider(config, wanted)
+    except BackoutError as error:
+        if not here:
+            raise
+        troubles.append(error)
+        return _answer(shell, config, wanted, everywhere=False, troubles=tuple(troubles))
+    return _answer(shell, config, told, everywhere=True, troubles=tuple(troubles))
+
+
+def _at_provider(config: Config, wanted: Hold) -> Hold:
+    from backout import wiring  # noqa: PLC0415
+    from backout.runbook.announce import announce, tell_of  # noqa: PLC0415
+
+    tools = wiring.toolbox(config, wiring.Hooks(within_s=WITHIN_S))
+    told = announce(tools, wanted)
+    tell_of(tools, told)
+    return told
+
+
+def _answer(
+    shell: Shell, config: Config, hold: Hold, *, everywhere: bool, troubles: tuple[BackoutError, ...]
+) -> int:
+    held = hold.until > 0
+    record = {
+        "environment": config.name,
+        "held": held,
+        "until": rfc3339(hold.until) if held else None,
+        "why": hold.why,
+        "by": hold.by,
+        "at": rfc3339(hold.at),
+        "where": hold.where,
+        "everywhere": everywhere,
+        "problems": [str(error) for error in troubles],
+    }
+    shell.output.result("hold", record, _words(config, hold, everywhere=everywhere))
+    for error in troubles:
+        shell.output.warn(f"{error}" + (f"; {error.hint}" if error.hint else ""))
+    again = f"backout {'hold' if held else 'unhold'} -e {config.name}"
+    if troubles:
+        shell.output.next(f"{again} -m WHY  # again: only then it is the same on every machine")
+        return 5
+    shell.output.next(f"backout unhold -e {config.name}" if held else f"backout status -e {config.name}")
+    return 0
+
+
+def _words(config: Config, hold: Hold, *, everywhere: bool) -> str:
+    place = f"on every machine ({hold.where})" if everywhere else "on this host only"
+    if not hold.until:
+        return f"{config.name}: automatic actions are allowed again {place}"
+    return (
+        f"{config.name} is held {place} for {duration(hold.until - hold.at)}, until {rfc3339(hold.until)}: {hold.why}\n"
+        "Nothing is done automatically until then; what a person types still works."
+    )

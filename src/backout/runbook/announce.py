@@ -1,0 +1,53 @@
+"""Setting and lifting a hold at the provider, so that every machine sees it (safety rule 10)."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from backout.analysis.remarks import Remark, RemarkKind
+from backout.errors import BackoutError, WorldMoved
+from backout.model.notice import NoticeKind
+from backout.runbook.hold import seen_at_provider
+from backout.runbook.identity import check_identity
+from backout.runbook.remarks import write_remark
+from backout.runbook.tell import tell
+
+if TYPE_CHECKING:
+    from backout.model.hold import Hold
+    from backout.runbook.toolbox import Toolbox
+
+
+def announce(tools: Toolbox, hold: Hold) -> Hold:
+    """Set (or lift, `until` 0) the hold at the provider; return it as the provider tells it, and keep that in the file.
+
+    Raises:
+        BackoutError: the provider did not take it. WorldMoved: there is nothing live to write it on.
+    """
+    check_identity(tools)
+    history = tools.deployments.history()
+    if not history:
+        raise WorldMoved("nothing is deployed, so there is nothing to hold at the provider", where=tools.environment)
+    made = write_remark(tools, Remark(RemarkKind.HOLD, until=hold.until, text=hold.why), history[0])
+    told = replace(hold, at=made.created_at, where=f"deployment {made.id}")
+    if tools.holds is not None:
+        with contextlib.suppress(BackoutError):  # the provider has it, which is more
+            tools.holds.write(tools.environment, told)
+            tools.holds.write(seen_at_provider(tools.environment), told)
+    return told
+
+
+def tell_of(tools: Toolbox, hold: Hold) -> None:
+    """Tell everybody that automatic actions are stopped, or allowed again."""
+    lifted = not hold.until
+    until = "" if lifted else f" until {datetime.fromtimestamp(hold.until, UTC):%Y-%m-%d %H:%M:%SZ}"
+    tell(
+        tools,
+        NoticeKind.HOLD_SET,
+        f"{tools.environment}: automatic actions are {'allowed again' if lifted else 'stopped'}{until}",
+        f"{hold.by} says: {hold.why}",
+        key=f"{hold.where} {hold.until:g}",
+        next=() if lifted else (f"backout unhold -e {tools.environment}",),
+    )
