@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.analysis.probes import Probes
 from backout.analysis.settled import Claim, Settled
 from backout.analysis.wording import count, percent
 from backout.model.signals import Reach, ServiceState
@@ -49,6 +50,8 @@ class CriteriaEngine:
     Args:
         started_at: Unix seconds of the switch. live_version: must be well. left_version: must be silent, None: nothing
             was left. baseline: the live version's counts from before. has_health, has_traffic: what is set up.
+        fails_early: a failure that is certain counts at once, instead of at the end of the watch: nobody waits for a
+            robot's rollback to come right by itself.
     """
 
     def __init__(  # noqa: PLR0913 one noun per thing that a verification rests on, by keyword
@@ -62,6 +65,7 @@ class CriteriaEngine:
         baseline: Sequence[Counts] = (),
         has_health: bool = True,
         has_traffic: bool = True,
+        fails_early: bool = False,
     ) -> None:
         self._criteria = criteria
         self._policy = policy
@@ -69,6 +73,8 @@ class CriteriaEngine:
         self._live = live_version
         self._left = left_version
         self._has_health, self._has_traffic = has_health, has_traffic
+        self._fails_early = fails_early
+        self._probes = Probes(policy.services, policy.guard.down_probes)
         self._settled = Settled(criteria, live_version, left_version, baseline)
         self._streaks: dict[str, int] = dict.fromkeys(_HEALTH_ONES, 0)
         self._said: dict[str, str] = {}
@@ -85,6 +91,7 @@ class CriteriaEngine:
         if report.at < self._started_at or report.version not in (None, self._live):
             return
         self._looks += 1
+        self._probes.add(report)
         if not report.measured and not report.is_down:
             return
         self._measured += 1
@@ -130,7 +137,7 @@ class CriteriaEngine:
         claims: list[tuple[str, Claim]] = [
             (HEALTH, self._health_claim(HEALTH, final=final)),
             (SERVICES, self._health_claim(SERVICES, final=final)),
-            (error_rate_name(self._criteria), self._traffic_claim(self._settled.errors, final=final)),
+            (error_rate_name(self._criteria), self._errors_claim(final=final)),
             (LATENCY, self._traffic_claim(self._settled.latency, final=final)),
             (DATABASE, self._health_claim(DATABASE, final=final)),
             (STORAGE, self._health_claim(STORAGE, final=final)),
@@ -151,6 +158,14 @@ class CriteriaEngine:
             return CriterionState.NOT_SET_UP, "no source of request counts"
         return ask(final=final)
 
+    def _errors_claim(self, *, final: bool) -> Claim:
+        state, words = self._traffic_claim(self._settled.errors, final=final)
+        if self._fails_early and state is CriterionState.WAITING:
+            certain = self._settled.hopeless(self._policy.guard.alpha, self._policy.guard.min_bad)
+            if certain is not None:
+                return CriterionState.FAILED, certain
+        return state, words
+
     def _left_claim(self, *, final: bool) -> Claim:
         if self._left is None:
             return CriterionState.NOT_SET_UP, "no version was left"
@@ -168,7 +183,8 @@ class CriteriaEngine:
         words = f"{self._said[name]}, {count(abs(streak), 'look')} in a row"
         if streak >= IN_A_ROW or (final and streak > 0):
             return CriterionState.PASSED, words
-        return (CriterionState.FAILED if final else CriterionState.WAITING), words
+        certain = self._fails_early and -streak >= self._policy.guard.down_probes and bool(self._probes.down())
+        return (CriterionState.FAILED if final or certain else CriterionState.WAITING), words
 
     def verification(self, now: float) -> Verification:
         """Return the whole: True only with proof, False when a criterion failed, None when it could not be told."""
@@ -180,7 +196,8 @@ class CriteriaEngine:
         elif CriterionState.WAITING not in states.values():
             proof = (states[HEALTH], states[error_rate_name(self._criteria)])
             verified = True if CriterionState.PASSED in proof else None
-        return Verification(verified, results, self._started_at, now, _summary(verified, results))
+        summary = _summary(verified, results)
+        return Verification(verified, results, self._started_at, now, summary, self._probes.down())
 
 
 def _summary(verified: bool | None, results: tuple[CriterionResult, ...]) -> str:

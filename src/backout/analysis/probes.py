@@ -104,6 +104,10 @@ class Probes:
                 return f"{self._down_words(name)}; it was up before the deployment"
         return None
 
+    def down(self) -> tuple[str, ...]:
+        """Return the critical services, and the endpoint, that were down in the last `needed` probes."""
+        return tuple(name for name in sorted(self._down) if self._down[name] >= self._needed and self._may_act(name))
+
     def _may_act(self, name: str) -> bool:
         return name == ENDPOINT or self.is_critical(name)
 

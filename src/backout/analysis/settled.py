@@ -33,6 +33,9 @@ _FEW = 3
 _ENOUGH = 1000
 """From this many latencies on the measured p99 is taken at its word."""
 
+FRESH_S = 5
+"""A failure that is called certain was seen for so many seconds, and is still there in the last ones."""
+
 Claim = tuple[CriterionState, str]
 NO_REQUEST = "no request was seen"
 
@@ -116,6 +119,20 @@ class Settled:
         if errors < _FEW and log_e_above(errors, requests, limit) < SURE:
             return CriterionState.UNMEASURED, f"{recent}: too few requests to tell"
         return CriterionState.FAILED, recent
+
+    def hopeless(self, alpha: float, min_bad: int) -> str | None:
+        """Return how the error rate is above its limit for sure, and still is, or None.
+
+        Wrong with probability `alpha`, looked at as often as one likes; fewer than `min_bad` errors carry nothing.
+        """
+        if self._last_at is None or self._watched_s < FRESH_S or self._errors < min_bad:
+            return None
+        limit = self._criteria.error_rate_below
+        requests, errors = total(row for row in self._window if row.second > self._last_at - FRESH_S)
+        sure = log_e_above(self._errors, self._requests, limit) >= -math.log(alpha)
+        if not sure or log_e_above(errors, requests, limit) <= 0.0:
+            return None
+        return f"{self._errors:,} of {count(self._requests, 'request')} failed; {percent(limit)} is exceeded for sure"
 
     def latency(self, *, final: bool) -> Claim:
         """Return whether the p99 is at most its ratio to the baseline's."""

@@ -93,10 +93,18 @@ class CriterionResult:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """Whether the system is proven healthy: True, False, or None when it could not be told (never "assumed good")."""
+    """Whether the system is proven healthy: True, False, or None when it could not be told (never "assumed good").
+
+    Args:
+        down: critical services, and the health endpoint, that were down in the last looks. sampled: some of the counts
+            were estimates. counted_until: how far the counts reached (Unix seconds), None when there were none.
+    """
 
     verified: bool | None
     criteria: tuple[CriterionResult, ...]
     started_at: float
     ended_at: float
     summary: str = ""
+    down: tuple[str, ...] = ()
+    sampled: bool = False
+    counted_until: float | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -34,10 +34,13 @@ class Watched:
     left: str | None
     started_at: float
     baseline_until: float
+    fails_early: bool = False
 
 
 class Verify:
     """Step `verify` {version, left, baseline_until}: watch until the criteria are decided, at most `watch` seconds.
+
+    After an automatic rollback a failure that is certain ends it at once, so that `settle` can do something about it.
 
     Reads only, so it is repeated freely after a crash; its deadline survives in the journal.
     """
@@ -58,7 +61,8 @@ class Verify:
             chosen(self._tools, context.run, args),
             float(str(args.get("baseline_until") or started_at)),
         )
-        verification = watch_criteria(self._tools, context, Watched(live, left, started_at, baseline_until))
+        watched = Watched(live, left, started_at, baseline_until, fails_early=_is_automatic(self._tools, context.run))
+        verification = watch_criteria(self._tools, context, watched)
         result: Json = msgspec.to_builtins(verification)
         return result
 
@@ -78,14 +82,15 @@ def watch_criteria(tools: Toolbox, context: StepContext, watched: Watched) -> Ve
         baseline=_baseline(tools, watched.live, watched.baseline_until),
         has_health=tools.health is not None,
         has_traffic=tools.traffic is not None,
+        fails_early=watched.fails_early,
     )
     prober = Prober(tools.health, tools.clock, tools.policy.guard.probe_every_s, in_background=tools.in_background)
-    read_until = math.ceil(watched.started_at)
+    feed = _Feed(math.ceil(watched.started_at))
     told: tuple[tuple[str, CriterionState], ...] = ()
     try:
         while True:
             context.check()
-            read_until = _add_counts(tools, engine, read_until)
+            _add_counts(tools, engine, feed)
             for report in prober.collect():
                 engine.add_health(report)
             now = tools.clock.now()
@@ -99,27 +104,44 @@ def watch_criteria(tools: Toolbox, context: StepContext, watched: Watched) -> Ve
             if tools.watching is not None:
                 tools.watching(results)
             if _decided(results) or now >= watched.started_at + tools.policy.criteria.watch_s:
-                return engine.verification(now)
+                return replace(engine.verification(now), sampled=feed.sampled, counted_until=feed.complete_until)
             tools.clock.sleep(TICK_S)
     finally:
         prober.close()
 
 
+def _is_automatic(tools: Toolbox, run: str) -> bool:
+    found = tools.runs.find(run)
+    return found is not None and bool(found.plan.step("activate").args.get("detected"))
+
+
 def _decided(results: tuple[CriterionResult, ...]) -> bool:
-    return all(r.state in (CriterionState.PASSED, CriterionState.FAILED, CriterionState.NOT_SET_UP) for r in results)
+    """Whether nothing is open any more, or one has failed already, which decides the whole."""
+    states = {result.state for result in results}
+    return CriterionState.FAILED in states or CriterionState.WAITING not in states
 
 
-def _add_counts(tools: Toolbox, engine: CriteriaEngine, since: int) -> int:
-    """Feed the final seconds from `since` on and return where to go on; a source that does not answer is a gap."""
+@dataclass(slots=True)
+class _Feed:
+    """Where the counts are read to, how far they reach, and whether estimates were among them."""
+
+    read_until: int
+    complete_until: int | None = None
+    sampled: bool = False
+
+
+def _add_counts(tools: Toolbox, engine: CriteriaEngine, feed: _Feed) -> None:
+    """Feed the final seconds that are new; a source that does not answer is a gap."""
     if tools.traffic is None:
-        return since
+        return
     try:
-        page = tools.traffic.read(since, int(tools.clock.now()) + 1)
+        page = tools.traffic.read(feed.read_until, int(tools.clock.now()) + 1)
     except BackoutError:
-        return since
-    final = [row for row in page.counts if row.second < page.complete_until]
-    engine.add(final)
-    return max(since, page.complete_until)
+        return
+    engine.add(row for row in page.counts if row.second < page.complete_until)
+    feed.read_until = max(feed.read_until, page.complete_until)
+    feed.complete_until = page.complete_until
+    feed.sampled = feed.sampled or page.sampled
 
 
 def _baseline(tools: Toolbox, version: str, until: float) -> tuple[Counts, ...]:

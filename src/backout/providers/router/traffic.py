@@ -36,6 +36,7 @@ class _Row(msgspec.Struct):
 class _Page(msgspec.Struct):
     complete_until: int
     counts: tuple[_Row, ...] = ()
+    sampled: bool = False
 
 
 class RouterTraffic:
@@ -68,4 +69,5 @@ class RouterTraffic:
         page = self._client.get("counts", query, _Page)
         rows = [row.as_model() for row in page.counts if since <= row.second < until]
         rows = [row for row in rows if row.requests or row.canceled]
-        return CountsPage(tuple(sorted(rows, key=lambda row: (row.second, row.version))), page.complete_until)
+        rows.sort(key=lambda row: (row.second, row.version))
+        return CountsPage(tuple(rows), page.complete_until, page.sampled)

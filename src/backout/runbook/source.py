@@ -1,0 +1,75 @@
+"""The source of counts during a watch: estimates and old counts carry no automatic action (safety rule 13)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.model.notice import NoticeKind
+from backout.runbook.tell import tell
+
+if TYPE_CHECKING:
+    from backout.runbook.toolbox import Toolbox
+
+STALE_S = 30.0
+"""Counts that reach less far than this say nothing about now."""
+
+
+class SourceWatch:
+    """Beside one watch: whether what the source tells may carry an automatic action.
+
+    Sampling downgrades for the rest of the watch: estimates are among the counts from then on. Old counts downgrade
+    until the source is up to date again. Both are said at once and told once.
+
+    Args:
+        sampled: whether this watch has taken in estimates already, before an interruption.
+    """
+
+    def __init__(self, tools: Toolbox, run: str, *, sampled: bool = False) -> None:
+        self._tools = tools
+        self._run = run
+        self._reaches = tools.clock.now()
+        self._told: set[str] = set()
+        self._is_stale = False
+        self.sampled = sampled
+
+    @property
+    def downgraded(self) -> str:
+        """Why no automatic action may rest on the counts now, or ""."""
+        if self._tools.traffic is None:
+            return ""
+        name = self._tools.traffic.traits.name
+        if self.sampled:
+            return f"the counts of the source {name} are estimates; the verdict is advice"
+        if self._is_stale:
+            return f"the source {name} told nothing newer than {STALE_S:g} s; the verdict is advice"
+        return ""
+
+    def tick(self, *, complete_until: int | None, sampled: bool) -> None:
+        """Take note of how far the counts reach (None: nothing was ever read) and whether they are estimates."""
+        if self._tools.traffic is None:
+            return
+        before = self.downgraded
+        self.sampled = self.sampled or sampled
+        self._reaches = max(self._reaches, complete_until or 0.0)
+        self._is_stale = self._tools.clock.now() - self._reaches > STALE_S
+        why = self.downgraded
+        if why and why != before:
+            self._tell("sampled" if self.sampled else "lost", why)
+        elif before and not why:
+            self._tools.say("the source of counts is up to date again")
+
+    def _tell(self, what: str, why: str) -> None:
+        self._tools.say(f"{why}: nothing is done automatically on these counts")
+        if what in self._told:
+            return
+        self._told.add(what)
+        environment = self._tools.environment
+        tell(
+            self._tools,
+            NoticeKind.SOURCE_LOST,
+            f"{environment}: guard cannot act on its counts",
+            f"{why[:1].upper()}{why[1:]}. Health checks still count; a rollback on errors or slowness needs a person.",
+            key=f"{self._run}:{what}",
+            run=self._run,
+            next=(f"backout status -e {environment}",),
+        )
