@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -14,6 +15,7 @@ from backout.twin.api_versions import describe as describe_version
 
 if TYPE_CHECKING:
     from backout.twin.records import ApiObject, Script, Version
+    from backout.twin.state import BlobStore
 
 
 def routes(account: str) -> list[web.RouteDef]:
@@ -65,12 +67,14 @@ async def list_worker_versions(request: web.Request) -> web.Response:
 
 
 async def get_worker_version(request: web.Request) -> web.Response:
-    """Show one version, `latest` included."""
+    """Show one version, `latest` included; with `include=modules` also its code, as it was uploaded."""
     control = context(request).control
     name = _worker_script(request).name
     wanted = request.match_info["version"]
     latest = control.state.latest(name) if wanted == "latest" else None
-    return ok(describe_version(latest or control.version(name, wanted)))
+    version = latest or control.version(name, wanted)
+    with_code = request.query.get("include") == "modules"
+    return ok({**describe_version(version), **_beta(version), **(_code(version, control.blobs) if with_code else {})})
 
 
 async def patch_latest(request: web.Request) -> web.Response:
@@ -84,6 +88,32 @@ async def patch_latest(request: web.Request) -> web.Response:
         annotations=semantics.clean_annotations(body.get("annotations")),
     )
     return ok(describe_version(version))
+
+
+def _beta(version: Version) -> ApiObject:
+    """Return what the beta API tells at the top level: secrets by name only, static files only by how they are served."""
+    assets: ApiObject = {} if version.assets is None else {"assets": {"config": version.assets_config}}
+    return {
+        "created_on": rfc3339(version.created_at),
+        "bindings": semantics.public_bindings(version),
+        "compatibility_date": version.compatibility_date,
+        "compatibility_flags": version.compatibility_flags,
+        "main_module": version.main_module,
+        "source": version.source,
+        **assets,
+    }
+
+
+def _code(version: Version, blobs: BlobStore) -> ApiObject:
+    modules = [
+        {
+            "name": module.name,
+            "content_type": module.content_type,
+            "content_base64": base64.b64encode(blobs.path(module.blob).read_bytes()).decode(),
+        }
+        for module in version.modules
+    ]
+    return {"modules": modules}
 
 
 def _script(request: web.Request) -> Script:

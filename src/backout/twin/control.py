@@ -250,7 +250,9 @@ class ControlPlane:
             modules=upload.modules,
             main_module=meta.main_module,
             etag=semantics.etag(upload.modules, meta.main_module),
-            bindings=semantics.merge_bindings(meta.bindings, meta.keep_bindings, latest),
+            bindings=semantics.merge_bindings(
+                meta.bindings, meta.keep_bindings, latest, lambda wanted: self.state.version(script.name, wanted)
+            ),
             annotations=annotations,
             compatibility_date=meta.compatibility_date,
             compatibility_flags=meta.compatibility_flags,

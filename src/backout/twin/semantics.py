@@ -12,7 +12,7 @@ from backout.twin.answers import ApiError
 from backout.twin.records import SECRET_TYPES, ApiObject, Deployment, Script, Share, StoredModule, Version
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
 WINDOW = 100
 """Only this many of a script's newest versions can be deployed (documented 2025-09-11)."""
@@ -37,9 +37,15 @@ def public_bindings(version: Version) -> list[ApiObject]:
 
 
 def merge_bindings(
-    given: Iterable[ApiObject], keep: Collection[str], previous: Version | None
+    given: Iterable[ApiObject],
+    keep: Collection[str],
+    previous: Version | None,
+    named: Callable[[str], Version | None] = lambda _id: None,
 ) -> tuple[ApiObject, ...]:
     """Return the bindings of a new version: the given ones, `inherit` resolved, and the kept types of the previous.
+
+    Args:
+        named: returns the version that an `inherit` names by its `version_id`; without one it is the previous.
 
     Raises:
         ApiError: 10057 when an inherited binding does not exist, 10021 when one has no name or type.
@@ -50,11 +56,21 @@ def merge_bindings(
         name, kind = binding.get("name"), binding.get("type")
         if not isinstance(name, str) or not isinstance(kind, str):
             raise ApiError(400, 10021, "Every binding needs a name and a type.")
-        merged[name] = _inherited(binding, name, before) if kind == "inherit" else binding
+        merged[name] = _inherited(binding, name, _source_of(binding, before, named)) if kind == "inherit" else binding
     for name, binding in before.items():
         if name not in merged and binding.get("type") in keep:
             merged[name] = binding
     return tuple(merged.values())
+
+
+def _source_of(
+    binding: ApiObject, before: Mapping[str, ApiObject], named: Callable[[str], Version | None]
+) -> Mapping[str, ApiObject]:
+    wanted = str(binding.get("version_id", "latest"))
+    if wanted == "latest":
+        return before
+    found = named(wanted)
+    return {str(b["name"]): b for b in found.bindings} if found else {}
 
 
 def _inherited(binding: ApiObject, name: str, before: Mapping[str, ApiObject]) -> ApiObject:
