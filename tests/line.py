@@ -56,6 +56,7 @@ def toolbox(
         health=world.health,
         schema=world.schema,
         logs=world.logs,
+        notifier=world.notifier,
         in_background=False,
     )
 

@@ -26,11 +26,12 @@ class NoticeKind(StrEnum):
     HOLD_SET = "hold_set"  # a person stopped, or allowed again, every automatic action
     FAILED = "failed"  # a run ended with an error
     TEST = "test"  # somebody tries the channels
+    SUMMARY = "summary"  # several notices in one, when there were too many
 
     @property
     def is_critical(self) -> bool:
         """Whether something is wrong that waits for a person: such a notice is never held back for long."""
-        return self not in (NoticeKind.ROLLED_BACK, NoticeKind.HOLD_SET, NoticeKind.TEST)
+        return self not in (NoticeKind.ROLLED_BACK, NoticeKind.HOLD_SET, NoticeKind.TEST, NoticeKind.SUMMARY)
 
 
 @dataclass(frozen=True, slots=True)

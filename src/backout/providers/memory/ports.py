@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from backout.errors import ProviderRejected
+from backout.errors import BackoutError, ProviderRejected
 from backout.model.bundle import Bundle, BundleModule
 from backout.model.deployment import Share, VersionId
+from backout.model.notice import Delivery
 from backout.model.schema import SchemaState
 from backout.model.signals import Counts, CountsPage, HealthReport, Reach, SourceTraits
 from backout.model.triggers import Triggers
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from backout.model.deployment import Deployment, Version
+    from backout.model.notice import Notice
     from backout.model.triggers import TriggerKind
     from backout.providers.memory.world import World
 
@@ -263,3 +266,24 @@ class WorldReports:
         self._runs[path] = run
         self.texts[path] = text
         return path
+
+
+class WorldNotifier:
+    """Port Notifier of a World: `World.notices` are those that arrived, one for each key."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def tell(self, notice: Notice) -> None:
+        """Take note of a notice; a channel that fails is nobody's business here."""
+
+        def keep() -> None:
+            if all(known.key != notice.key for known in self._world.notices):
+                self._world.notices.append(notice)
+
+        with contextlib.suppress(BackoutError):
+            self._world.call("notifier.tell", keep)
+
+    def flush(self, within_s: float) -> Delivery:  # noqa: ARG002 the port's own; everything arrived at once
+        """Return how many arrived."""
+        return Delivery(delivered=len(self._world.notices))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backout.model.bundle import Bundle
+    from backout.model.notice import Notice
     from backout.model.signals import Counts
 
     TrafficRule = Callable[[int, str], Counts | None]
@@ -99,6 +100,8 @@ class World:
         self.logs = ports.WorldLogs(self)
         self.schema = ports.WorldSchema(self)
         self.reports = ports.WorldReports(self)
+        self.notices: list[Notice] = []
+        self.notifier = ports.WorldNotifier(self)
 
     # --- arranging what happens outside; nothing here counts as a call ---
 

@@ -1,0 +1,52 @@
+"""The channel Slack: an incoming webhook; text for notifications, blocks for the message, within Slack's limits."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from backout.providers.notify.http_post import Post
+
+if TYPE_CHECKING:
+    from backout.model.notice import Notice
+
+_HEADER, _SECTION, _TEXT = 150, 3_000, 4_000
+"""Characters that Slack takes in a header and a section, and recommends for the text."""
+
+
+class Slack:
+    """Posts each notice to one incoming webhook. Raises SendFailed when the URL cannot be used."""
+
+    def __init__(self, url: str) -> None:
+        self._post = Post(url)
+
+    def send(self, notice: Notice, now: float) -> None:
+        """Send it once."""
+        self._post.send(json.dumps(message(notice), separators=(",", ":")).encode(), {}, now)
+
+
+def message(notice: Notice) -> dict[str, object]:
+    """Return what Slack is sent."""
+    blocks: list[dict[str, object]] = [
+        {"type": "header", "text": {"type": "plain_text", "text": _cut(notice.title, _HEADER)}},
+        _section(_cut(_escaped(notice.text), _SECTION)),
+    ]
+    if notice.next:
+        commands = _cut(_escaped("\n".join(notice.next)).replace("```", "'''"), _SECTION - 10)
+        blocks.append(_section(f"```{commands}```"))
+    footer = _escaped(" ".join(part for part in (notice.environment, notice.kind, notice.run) if part))
+    blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": _cut(footer, _SECTION)}]})
+    return {"text": _cut(_escaped(f"{notice.title}\n{notice.text}"), _TEXT), "blocks": blocks}
+
+
+def _section(text: str) -> dict[str, object]:
+    return {"type": "section", "text": {"type": "mrkdwn", "text": text}}
+
+
+def _escaped(text: str) -> str:
+    """Return text in which Slack sees no link, mention or channel."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

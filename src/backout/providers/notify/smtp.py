@@ -1,0 +1,151 @@
+"""The channel SMTP: one plain-text mail for each notice, all mails of a run in one thread."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import smtplib
+import socket
+import ssl
+import threading
+from dataclasses import dataclass, field
+from email.message import EmailMessage
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Final
+
+from backout.providers.notify.channel import SendFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from backout.model.notice import Notice
+
+CONNECT_S: Final = 5.0
+TOTAL_S: Final = 30.0
+"""Servers that make strangers wait on purpose are common; more than this is no answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """How mail is handed in.
+
+    Args:
+        security: starttls, tls or none. trust: makes the TLS context.
+    """
+
+    host: str
+    port: int
+    security: str = "starttls"
+    user: str = ""
+    password: str = field(default="", repr=False)
+    trust: Callable[[], ssl.SSLContext] = ssl.create_default_context
+
+
+class Smtp:
+    """Mails each notice from one sender to all receivers."""
+
+    def __init__(self, server: Server, sender: str, to: tuple[str, ...]) -> None:
+        self._server = server
+        self._sender = sender
+        self._to = to
+
+    def send(self, notice: Notice, now: float) -> None:
+        """Send it once; a server that accepted it for some receivers has it."""
+        server = self._server
+        mail = compose(notice, self._sender, self._to, now)
+        try:
+            with _session(server) as session:
+                if server.user:
+                    session.login(server.user, server.password)
+                session.send_message(mail, self._sender, list(self._to))
+        except smtplib.SMTPRecipientsRefused as error:
+            codes = [code for code, _ in error.recipients.values()]
+            raise self._failed("refuses every receiver", permanent=min(codes, default=0) >= 500) from error  # noqa: PLR2004
+        except smtplib.SMTPAuthenticationError as error:
+            raise self._failed(f"does not accept the user and password ({error.smtp_code})") from error
+        except smtplib.SMTPResponseException as error:
+            # Only what it says about this mail is final; a refused greeting may be over tomorrow.
+            about_mail = isinstance(error, smtplib.SMTPSenderRefused | smtplib.SMTPDataError)
+            permanent = about_mail and error.smtp_code >= 500  # noqa: PLR2004
+            raise self._failed(f"answered {error.smtp_code} {_said(error.smtp_error)}", permanent=permanent) from error
+        except smtplib.SMTPNotSupportedError as error:
+            raise self._failed(f"cannot do what is set up: {error}") from error
+        except (smtplib.SMTPException, OSError, ValueError) as error:
+            raise self._failed(f"{_said(getattr(error, 'strerror', None) or error)}") from error
+
+    def _failed(self, why: str, *, permanent: bool = False) -> SendFailed:
+        return SendFailed(f"{self._server.host}:{self._server.port} {why}", permanent=permanent)
+
+
+@contextlib.contextmanager
+def _session(server: Server) -> Iterator[smtplib.SMTP]:
+    """Yield a session that ends when the block does, or is cut off after TOTAL_S."""
+    name = os.uname().nodename
+    me = name if "." in name else "[127.0.0.1]"  # asking for our full name could wait for a name server
+    session = (
+        smtplib.SMTP_SSL(timeout=CONNECT_S, local_hostname=me, context=server.trust())
+        if server.security == "tls"
+        else smtplib.SMTP(timeout=CONNECT_S, local_hostname=me)
+    )
+    session._host = server.host  # type: ignore[attr-defined]  # noqa: SLF001 - TLS checks it; the constructor would connect
+    cut = threading.Timer(TOTAL_S, _cut_off, (session,))
+    cut.daemon = True
+    cut.start()
+    try:
+        session.connect(server.host, server.port)
+        if session.sock is not None:
+            session.sock.settimeout(TOTAL_S)
+        if server.security == "starttls":
+            session.starttls(context=server.trust())
+        yield session
+        with contextlib.suppress(smtplib.SMTPException, OSError):
+            session.quit()  # the mail is accepted already
+    finally:
+        cut.cancel()
+        session.close()
+
+
+def _cut_off(session: smtplib.SMTP) -> None:
+    if session.sock is not None:
+        with contextlib.suppress(OSError):
+            session.sock.shutdown(socket.SHUT_RDWR)
+
+
+def compose(notice: Notice, sender: str, to: tuple[str, ...], now: float) -> EmailMessage:
+    """Return the mail; its Message-ID comes from the notice's key, its thread from the run."""
+    domain = sender.rpartition("@")[2].strip("> ") or "localhost"
+    mail = EmailMessage()
+    mail["Subject"] = _line(f"[backout] {notice.title}")
+    mail["From"] = sender
+    mail["To"] = ", ".join(to)
+    mail["Date"] = formatdate(now)
+    mail["Message-ID"] = f"<{_digest(notice.key)}@{domain}>"
+    thread = notice.facts.get("guard_run_id") or notice.run
+    if thread:
+        mail["In-Reply-To"] = mail["References"] = f"<{_digest(thread)}.run@{domain}>"
+    mail["Auto-Submitted"] = "auto-generated"
+    mail.set_content(_body(notice))
+    return mail
+
+
+def _body(notice: Notice) -> str:
+    parts = [notice.text]
+    if notice.next:
+        parts.append("What to type next:\n" + "\n".join(f"  {command}" for command in notice.next))
+    rows = [("environment", notice.environment), ("run", notice.run), *notice.facts.items()]
+    parts.append("\n".join(f"{name}: {value}" for name, value in rows if value))
+    return "\n\n".join(parts) + "\n"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:200]
+
+
+def _said(text: object) -> str:
+    words = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+    return "".join(c if c.isprintable() else " " for c in words)[:150].strip()

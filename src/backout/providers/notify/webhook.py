@@ -1,0 +1,83 @@
+"""The channel webhook: JSON signed as Standard Webhooks 1.0 (webhook-id, webhook-timestamp, webhook-signature)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from backout.providers.notify.channel import SendFailed
+from backout.providers.notify.http_post import Post
+
+if TYPE_CHECKING:
+    from backout.model.notice import Notice
+
+PREFIX: Final = "whsec_"
+FEWEST_KEY_BYTES: Final = 24
+_LONGEST_TEXT, _LONGEST_FACT = 8_000, 1_000  # receivers expect less than 20 kB
+
+
+class Webhook:
+    """Posts each notice with a fresh timestamp and the same id every time.
+
+    Args:
+        secret: `whsec_` and base64 of at least 24 bytes; several, parted by white space, sign all, so that a receiver
+            may change from one to the next.
+
+    Raises:
+        SendFailed: the URL or the secret cannot be used.
+    """
+
+    def __init__(self, url: str, secret: str) -> None:
+        self._post = Post(url)
+        self._keys = tuple(_key(part) for part in secret.split())
+
+    def send(self, notice: Notice, now: float) -> None:
+        """Send it once."""
+        body, identity = payload(notice), message_id(notice.key)
+        stamp = str(int(now))
+        signed = f"{identity}.{stamp}.".encode() + body
+        signatures = (hmac.new(key, signed, hashlib.sha256).digest() for key in self._keys)
+        headers = {
+            "webhook-id": identity,
+            "webhook-timestamp": stamp,
+            "webhook-signature": " ".join(f"v1,{base64.b64encode(each).decode()}" for each in signatures),
+        }
+        self._post.send(body, headers, now)
+
+
+def message_id(key: str) -> str:
+    """Return the id that receivers recognise a notice by, whoever sends it and however often."""
+    return f"msg_{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+
+
+def payload(notice: Notice) -> bytes:
+    """Return the body: {type, timestamp, data}, `timestamp` being when it happened."""
+    content = {
+        "type": f"backout.{notice.kind}",
+        "timestamp": datetime.fromtimestamp(notice.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "data": {
+            "environment": notice.environment,
+            "title": notice.title[:_LONGEST_FACT],
+            "text": notice.text[:_LONGEST_TEXT],
+            "run_id": notice.run or None,
+            "next": list(notice.next),
+            **{name: value[:_LONGEST_FACT] for name, value in notice.facts.items()},
+        },
+    }
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _key(secret: str) -> bytes:
+    try:
+        key = base64.b64decode(secret.removeprefix(PREFIX), validate=True) if secret.startswith(PREFIX) else b""
+    except binascii.Error:
+        key = b""
+    if len(key) < FEWEST_KEY_BYTES:
+        what = f"its secret is not {PREFIX} followed by base64 of at least {FEWEST_KEY_BYTES} bytes"
+        raise SendFailed(what, retry_after_s=300)
+    return key
