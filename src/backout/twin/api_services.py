@@ -91,7 +91,7 @@ async def patch_latest(request: web.Request) -> web.Response:
 
 
 def _beta(version: Version) -> ApiObject:
-    """Return what the beta API tells at the top level: secrets by name only, static files only by how they are served."""
+    """Return what the beta API tells at the top level: secrets by name only, static files by how they are served."""
     assets: ApiObject = {} if version.assets is None else {"assets": {"config": version.assets_config}}
     return {
         "created_on": rfc3339(version.created_at),
