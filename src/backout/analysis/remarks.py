@@ -13,7 +13,7 @@ strictest known limit is 100. So every machine reads the same marks from the pro
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from backout.model.deployment import Deployment, Version
 
 VERSION_DIGITS, CODE_DIGITS, SHA_DIGITS = 8, 12, 7
-_REMARK = re.compile(r"^\[backout ([^\]\s]+)((?: [^\]\s]+)*)\] ?")
+_REMARK = re.compile(r"\[backout ([^\]\s]+)((?: [^\]\s]+)*)\] ?")
+_CODE = re.compile(rf"([\w.-]{{1,{VERSION_DIGITS}}})/([\w.-]{{0,{CODE_DIGITS}}})/([\w.-]{{0,{SHA_DIGITS}}})", re.ASCII)
+_HOP = re.compile(r"[1-9][0-9]?", re.ASCII)
 
 
 class RemarkKind(StrEnum):
@@ -53,8 +55,13 @@ class Code:
         """Return the code of a version."""
         return cls(version.id[:VERSION_DIGITS], (version.code_hash or "")[:CODE_DIGITS], version.git_sha[:SHA_DIGITS])
 
+    @classmethod
+    def marked(cls, mark: VersionMark) -> Code:
+        """Return the code that a mark speaks of."""
+        return cls(mark.version[:VERSION_DIGITS], (mark.code_hash or "")[:CODE_DIGITS], mark.git_sha[:SHA_DIGITS])
+
     def __str__(self) -> str:
-        return f"{self.version}/{self.code_hash}/{self.git_sha}"
+        return f"{self.version[:VERSION_DIGITS]}/{self.code_hash[:CODE_DIGITS]}/{self.git_sha[:SHA_DIGITS]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,55 +122,82 @@ def parse(message: str) -> Remark | None:
         RemarkKind.ROLLBACK,
         first,
         auto="auto" in words,
-        hop=int(hop) if hop.isdecimal() else 1,
+        hop=int(hop) if _HOP.fullmatch(hop) else 1,
         code=_code(values.get("bad")),
         text=text,
     )
 
 
 def _code(text: str | None) -> Code | None:
-    parts = (text or "").split("/")
-    return Code(*parts) if len(parts) == 3 and parts[0] else None  # noqa: PLR2004 the three parts of `Code`
+    found = _CODE.fullmatch(text or "")
+    return Code(found[1], found[2], found[3]) if found else None
 
 
 def _seconds(text: str) -> float:
     try:
-        return datetime.fromisoformat(text).timestamp() if text not in ("", "0") else 0.0
-    except ValueError:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
         return 0.0
 
 
 def is_remark(deployment: Deployment, before: Deployment | None) -> bool:
-    """Whether a deployment only says something: the versions with traffic are those of the deployment before it."""
+    """Whether a deployment only says something: the versions with traffic are those of the deployment before it.
+
+    The oldest that the provider lists is none: it stands for the deployment that it pushed out of the list.
+    """
+    return before is not None and _says(deployment) and serving(deployment) == serving(before)
+
+
+def _says(deployment: Deployment) -> bool:
     remark = parse(deployment.message)
-    if remark is None or remark.kind is RemarkKind.ROLLBACK:
-        return False
-    return before is None or _serving(deployment) == _serving(before)
+    return remark is not None and remark.kind is not RemarkKind.ROLLBACK
 
 
-def _serving(deployment: Deployment) -> set[tuple[str, float]]:
+def serving(deployment: Deployment) -> set[tuple[str, float]]:
+    """Return (version, percentage) of what gets traffic in a deployment."""
     return {(share.version, share.percentage) for share in deployment.shares if share.percentage > 0}
 
 
 def underneath(history: Sequence[Deployment]) -> Deployment:
-    """Return the deployment that decides what has traffic: the newest that is more than a remark.
-
-    When the provider lists nothing but remarks, the oldest of them stands for it.
-    """
-    for number, deployment in enumerate(history):
-        before = history[number + 1] if number + 1 < len(history) else None
-        if not is_remark(deployment, before):
-            return deployment
-    return history[-1]
+    """Return the deployment that decides what has traffic: the newest that is more than a remark."""
+    return next(iter(plain_history(history)))
 
 
 def plain_history(history: Sequence[Deployment]) -> tuple[Deployment, ...]:
     """Return the history without the deployments that only say something, newest first."""
-    if not history:
-        return ()
-    pairs = zip(history, [*history[1:], None], strict=True)
-    kept = tuple(deployment for deployment, before in pairs if not is_remark(deployment, before))
-    return kept or (history[-1],)
+    pairs = zip(history, [*history[1:], None], strict=True) if history else ()
+    return tuple(deployment for deployment, before in pairs if not is_remark(deployment, before))
+
+
+def still_decides(history: Sequence[Deployment], expected: str) -> bool:
+    """Whether that deployment still decides what has traffic.
+
+    So it does when remarks upon remarks have pushed it out of the provider's list, and nothing else is listed.
+    """
+    live = underneath(history)
+    if live.id == expected:
+        return True
+    return live is history[-1] and _says(live) and all(deployment.id != expected for deployment in history)
+
+
+def remark_of(history: Sequence[Deployment], deployment: Deployment) -> RemarkKind | None:
+    """Return what a listed deployment says when it only says something, else None."""
+    ids = [listed.id for listed in history]
+    below = history[ids.index(deployment.id) + 1 :] if deployment.id in ids else ()
+    said = parse(deployment.message) if below and is_remark(deployment, below[0]) else None
+    return said.kind if said else None
+
+
+def told_stable(history: Iterable[Deployment], version: str) -> Deployment | None:
+    """Return the deployment whose remark says that a version is stable, when that is the newest word on the version."""
+    for deployment in history:
+        remark = parse(deployment.message)
+        if remark is None or remark.code is None or remark.kind not in _MARKS:
+            continue
+        if same_version(remark.code.version, version):
+            return deployment if remark.kind is RemarkKind.STABLE else None
+    return None
 
 
 def rollbacks(history: Iterable[Deployment], *, since: float) -> tuple[tuple[Deployment, Remark], ...]:
@@ -200,40 +234,73 @@ _MARKS = {
 }
 
 
-def marks_in(history: Iterable[Deployment], versions: Iterable[Version]) -> tuple[VersionMark, ...]:
-    """Return the marks that the provider's history tells, oldest first; ids are completed where they are known."""
-    known = list(versions)
+def marks_in(history: Sequence[Deployment], versions: Iterable[Version]) -> tuple[VersionMark, ...]:
+    """Return the marks that the provider's history tells, oldest first.
+
+    Version ids are completed where the provider still names them, else they have their first 8 digits.
+    """
+    known = [*(v.id for v in versions), *(share.version for d in history for share in d.shares)]
     found = []
-    for deployment in history:
+    for deployment in reversed(history):
         remark = parse(deployment.message)
         if remark is None or remark.code is None or remark.kind not in _MARKS:
             continue
         code = remark.code
-        version = next((v for v in known if v.id.startswith(code.version)), None)
         found.append(
             VersionMark(
                 mark=_MARKS[remark.kind],
-                version=version.id if version else VersionId(code.version),
+                version=next((v for v in known if v.startswith(code.version)), VersionId(code.version)),
                 code_hash=code.code_hash or None,
                 at=deployment.created_at,
                 run=remark.run,
                 why=remark.text,
                 git_sha=code.git_sha,
+                by=deployment.author,
             )
         )
-    return tuple(reversed(found))
+    return tuple(found)
 
 
-def merged(journal: Sequence[VersionMark], provider: Iterable[VersionMark]) -> tuple[VersionMark, ...]:
-    """Return all marks, oldest first; what both the journal and the provider tell is the journal's, told in full."""
-    told = [mark for mark in provider if not any(_same_mark(mark, known) for known in journal)]
-    return tuple(sorted([*journal, *told], key=lambda mark: mark.at)) if told else tuple(journal)
+def merged(journal: Sequence[VersionMark], provider: Sequence[VersionMark]) -> tuple[VersionMark, ...]:
+    """Return all marks, oldest first.
+
+    What both tell is told once, with the journal's details, at the provider's time and in its order: so marks of
+    several machines are ordered by one clock, whatever theirs say.
+    """
+    rest = list(journal)
+    placed: list[tuple[float, int, VersionMark]] = []
+    for place, told in enumerate(provider, start=1):
+        same = next((mark for mark in rest if _same_mark(told, mark)), None)
+        if same is not None:
+            rest.remove(same)
+        placed.append((told.at, place, told if same is None else replace(same, at=told.at)))
+    placed += [(mark.at, 0, mark) for mark in rest]
+    return tuple(mark for _, _, mark in sorted(placed, key=lambda entry: entry[:2]))
 
 
 def _same_mark(provider: VersionMark, journal: VersionMark) -> bool:
+    """Whether both tell the same act: a run makes each mark once; a person's release has the provider's own time."""
     return (
         provider.mark is journal.mark
         and provider.run == journal.run
-        and bool(provider.run)
-        and journal.version.startswith(provider.version[:VERSION_DIGITS])
+        and (bool(provider.run) or provider.at == journal.at)
+        and same_version(provider.version, journal.version)
     )
+
+
+def same_version(one: str, other: str) -> bool:
+    """Whether two ids mean the same version; one of which only the first 8 digits are known is a prefix."""
+    short, long = sorted((one, other), key=len)
+    return short == long or (len(short) == VERSION_DIGITS and long.startswith(short))
+
+
+def same_hash(one: str | None, other: str | None) -> bool:
+    """Whether two hashes mean the same code; one of which only the first 12 digits are known is a prefix."""
+    short, long = sorted((one or "", other or ""), key=len)
+    return bool(short) and (short == long or (len(short) == CODE_DIGITS and long.startswith(short)))
+
+
+def same_commit(one: str, other: str) -> bool:
+    """Whether two abbreviated commits are the same; fewer than 7 digits say nothing."""
+    digits = min(len(one), len(other))
+    return digits >= SHA_DIGITS and one[:digits].lower() == other[:digits].lower()

@@ -11,18 +11,17 @@ from datetime import UTC, datetime
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
+from backout.analysis.remarks import same_commit, same_hash, same_version
 from backout.model.deployment import Mark, Version, VersionId, VersionMark
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from backout.model.schema import AppliedMigration
     from backout.model.situation import Situation
 
 LIVED_WITH_S = 900.0
 """A version that was live this long after a migration has shown that it can live with it (the runbook's watch)."""
-
-
-MIN_SHA_DIGITS = 7
-"""Commits that agree in so many digits are taken for the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +31,7 @@ class Candidate:
     Args:
         eligible: may be chosen now. rule: the safety rule that forbids it ("" when eligible). reason: one sentence.
         proven: its watch ended healthy. last_live_at: Unix seconds when it last had traffic, 0 when never.
+        kept: the provider no longer deploys it; it is uploaded again from the copy kept here.
     """
 
     version: VersionId
@@ -40,6 +40,7 @@ class Candidate:
     reason: str
     proven: bool
     last_live_at: float
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,34 +93,51 @@ def newcomer(situation: Situation, *, apart_from: str | None = None) -> VersionI
 
 
 def quarantine(situation: Situation, version: str, code_hash: str | None) -> VersionMark | None:
-    """Return the mark that quarantines this version or its code (a re-upload, a rebuild of the commit), or None."""
+    """Return the mark that quarantines this version or its code (a re-upload, a rebuild of the commit), or None.
+
+    A version whose own watch ended healthy is not judged by what another build of its commit did.
+    """
     known = situation.version(version)
-    git_sha = known.git_sha if known else ""
-    newest: VersionMark | None = None
-    for mark in situation.marks:
-        same = mark.version == version or _same_code(mark, code_hash, git_sha)
-        if same and mark.mark in (Mark.QUARANTINED, Mark.RELEASED):
-            newest = mark
-    return newest if newest is not None and newest.mark is Mark.QUARANTINED else None
+    git_sha = known.git_sha if known and stable_mark(situation, version) is None else ""
+    return _newest_says_bad(situation.marks, version, code_hash, git_sha)
 
 
-def _same_code(mark: VersionMark, code_hash: str | None, git_sha: str) -> bool:
-    """Whether a mark speaks of this code. A mark read from the provider knows the first digits only."""
-    if code_hash and mark.code_hash and code_hash.startswith(mark.code_hash):
-        return True
-    digits = min(len(mark.git_sha), len(git_sha))
-    return digits >= MIN_SHA_DIGITS and mark.git_sha[:digits] == git_sha[:digits]
+def quarantined_commit(marks: Sequence[VersionMark], git_sha: str) -> VersionMark | None:
+    """Return the mark that quarantines whatever is built from this commit, or None; it needs no version."""
+    return _newest_says_bad(marks, "", None, git_sha)
+
+
+def in_force(marks: Sequence[VersionMark]) -> tuple[VersionMark, ...]:
+    """Return the quarantines that nobody lifted, oldest first."""
+    return tuple(
+        mark
+        for mark in marks
+        if mark.mark is Mark.QUARANTINED
+        and _newest_says_bad(marks, mark.version, mark.code_hash, mark.git_sha) is not None
+    )
+
+
+def _newest_says_bad(
+    marks: Sequence[VersionMark], version: str, code_hash: str | None, git_sha: str
+) -> VersionMark | None:
+    """Return the newest word on this version or code when it is a quarantine; the provider tells the first digits only."""
+    for mark in reversed(marks):
+        same = same_version(mark.version, version) or same_hash(mark.code_hash, code_hash)
+        if mark.mark is not Mark.STABLE and (same or same_commit(mark.git_sha, git_sha)):
+            return mark if mark.mark is Mark.QUARANTINED else None
+    return None
 
 
 def stable_mark(situation: Situation, version: str) -> VersionMark | None:
     """Return the latest mark saying that a watch of this version ended healthy, or None."""
-    return next((m for m in reversed(situation.marks) if m.version == version and m.mark is Mark.STABLE), None)
+    marks = (mark for mark in reversed(situation.marks) if mark.mark is Mark.STABLE)
+    return next((mark for mark in marks if same_version(mark.version, version)), None)
 
 
 def candidates(
     situation: Situation, *, leaving: str, accept_unproven: bool = False, force_schema: str = ""
 ) -> tuple[Candidate, ...]:
-    """Return every deployable version but the one being left: proven ones first, then by when they were last live.
+    """Return every version but the one being left: proven ones first, then by when they were last live.
 
     Args:
         leaving: the version to get away from. accept_unproven: a person (or the policy) accepts versions without proof.
@@ -129,7 +147,7 @@ def candidates(
     left = situation.version(leaving)
     left_hash = left.code_hash if left else None
     found = []
-    for version in situation.versions:
+    for version in (*situation.versions, *situation.kept):
         if version.id == leaving:
             continue
         stable = stable_mark(situation, version.id)
@@ -141,7 +159,15 @@ def candidates(
         if not rule and span is None and stable is None:
             reason = "it was never live as far as the provider's history reaches"
         found.append(
-            Candidate(version.id, not rule, rule, reason or _praise(stable, span), stable is not None, last_live_at)
+            Candidate(
+                version.id,
+                not rule,
+                rule,
+                reason or _praise(stable, span),
+                stable is not None,
+                last_live_at,
+                kept=version in situation.kept,
+            )
         )
     return tuple(sorted(found, key=lambda c: (not c.proven, -c.last_live_at)))
 
@@ -152,7 +178,7 @@ def _objection(situation: Situation, case: _Case) -> tuple[str, str]:
     bad = quarantine(situation, case.version.id, code_hash)
     if bad is not None:
         return "5 quarantined", f"it is quarantined since {_clock(bad.at)}: {bad.why}"
-    if case.left_hash is not None and code_hash == case.left_hash:
+    if same_hash(case.left_hash, code_hash):
         return "5 same code", "it has the same code as the version being left; only configuration or secrets differ"
     schema = _schema_objection(situation, case)
     if schema:

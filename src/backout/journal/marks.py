@@ -25,6 +25,7 @@ def entry_of(mark: VersionMark) -> Entry:
         "why": mark.why,
         "migration_head": mark.migration_head,
         "git_sha": mark.git_sha,
+        "by": mark.by,
     }
     return Entry("mark", mark.run, data=data)
 
@@ -44,5 +45,6 @@ def _mark_of(text: str) -> VersionMark:
         data["run"],
         data["why"],
         data["migration_head"],
-        data.get("git_sha", ""),  # marks of the first releases have none
+        data.get("git_sha", ""),  # marks of the first releases have neither
+        data.get("by", ""),
     )

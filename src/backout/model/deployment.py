@@ -92,3 +92,5 @@ class VersionMark:
     """The migration head while the version was judged; None when it was not measured."""
     git_sha: str = ""
     """The commit that it was built from, "" when unknown: a rebuild of the same commit is the same code."""
+    by: str = ""
+    """Who made it, as the journal or the provider names them; "" when unknown."""

@@ -8,6 +8,7 @@ from backout.analysis.stability import newcomer, quarantine, stable_mark
 from backout.model.plan import Plan, PlanKind, Step
 
 if TYPE_CHECKING:
+    from backout.model.plan import Json
     from backout.model.policy import Mode
     from backout.model.situation import Situation
 
@@ -23,7 +24,7 @@ def plan_guard(situation: Situation, *, mode: Mode, for_s: float, early: bool = 
     version, old, share = _on_trial(situation)
     fresh = situation.read_at - live.created_at <= for_s
     since = live.created_at if fresh else situation.read_at
-    watched = situation.version(version)
+    watched, known_bad = situation.version(version), _known_bad(situation, version)
     watch = Step(
         "watch",
         f"watch version {version[:8]} for at most {for_s:g} s",
@@ -36,6 +37,8 @@ def plan_guard(situation: Situation, *, mode: Mode, for_s: float, early: bool = 
             "deployed_at": live.created_at,
             "for_s": for_s,
             "early": early,
+            "known_bad": known_bad,
+            "code_known": watched is not None and watched.code_hash is not None,
         },
     )
     conclude = Step(
@@ -49,6 +52,7 @@ def plan_guard(situation: Situation, *, mode: Mode, for_s: float, early: bool = 
             "code_hash": watched.code_hash if watched else None,
             "mode": mode,
             "since": since,
+            "known_bad": known_bad is not None,
         },
     )
     return Plan(
@@ -57,6 +61,13 @@ def plan_guard(situation: Situation, *, mode: Mode, for_s: float, early: bool = 
         why=f"watch the deployment of version {version}",
         steps=(watch, conclude),
     )
+
+
+def _known_bad(situation: Situation, version: str) -> Json:
+    """Return when and why this version or its code was quarantined, None when it is not (or nobody can know)."""
+    known = situation.version(version)
+    bad = quarantine(situation, version, known.code_hash if known else None)
+    return None if bad is None else {"version": bad.version, "at": bad.at, "why": bad.why, "by": bad.by}
 
 
 def _on_trial(situation: Situation) -> tuple[str, str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.remarks import Code, Remark, RemarkKind, parse, underneath
+from backout.analysis.remarks import Code, Remark, RemarkKind, parse, still_decides, underneath
 from backout.errors import Refused, WorldMoved
 from backout.model.deployment import Mark, VersionId, VersionMark
 from backout.ports import Done, NotDone, Unknown
@@ -39,7 +39,7 @@ class Activate:
         check_identity(tools)
         history = tools.deployments.history()
         check_unmoved(tools, history, str(args["expected"]), context.run)
-        check_not_held(tools, history, args)
+        version = chosen(tools, context.run, args)
         remark = Remark(
             RemarkKind.ROLLBACK,
             context.run,
@@ -49,9 +49,8 @@ class Activate:
             text=str(args["message"]),
         )
         try:
-            made = tools.deployments.activate(
-                chosen(tools, context.run, args), message=str(remark), force=bool(args.get("force"))
-            )
+            check_not_held(tools, history, args)  # last: until the switch itself a hold stops it
+            made = tools.deployments.activate(version, message=str(remark), force=bool(args.get("force")))
         except Refused as error:
             if args.get("detected"):  # nobody is at the terminal: the report says what is to be decided
                 from backout.runbook.incident import write_report  # noqa: PLC0415
@@ -66,7 +65,7 @@ class Activate:
         ours = next((d for d in history if _is_switch_of(d, context.run)), None)
         if ours is not None:
             return Done(_described(ours))
-        if history and underneath(history).id == args["expected"]:
+        if history and still_decides(history, str(args["expected"])):
             return NotDone()
         return Unknown("another deployment is live, and none carries this run's marker")
 
@@ -104,7 +103,7 @@ class ReadBack:
         if made and found is not None:
             planned = str(found.plan.step("activate").args["expected"])
             check_undisturbed(tools, history, made, expected=planned, run=run)
-        live, expected = history[0], chosen(tools, run, args)
+        live, expected = underneath(history), chosen(tools, run, args)
         if live.sole != expected:
             shares = ", ".join(f"{share.version} at {share.percentage:g} %" for share in live.shares)
             raise WorldMoved(
@@ -157,6 +156,7 @@ def set_mark(tools: Toolbox, run: str, args: Mapping[str, Json]) -> None:
             why=str(args["why"]),
             migration_head=None if head is None else str(head),
             git_sha=str(args.get("git_sha") or ""),
+            by=tools.actor,
         ),
         actor=tools.actor,
     )

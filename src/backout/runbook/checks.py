@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.remarks import proving, serving, underneath
+from backout.analysis.remarks import proving, serving, still_decides, underneath
 from backout.errors import Busy, Refused, WorldMoved
 from backout.runbook.hold import holding, said
 
@@ -28,8 +28,8 @@ def check_unmoved(tools: Toolbox, history: Sequence[Deployment], expected: str, 
     """
     if not history:
         raise WorldMoved("nothing is deployed any more", where=tools.environment)
-    live = underneath(history)
-    if live.id != expected:
+    if not still_decides(history, expected):
+        live = underneath(history)
         raise WorldMoved(
             f"deployment {live.id} (version {live.main}) is live, not {expected} on which this plan rests",
             where=tools.environment,

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from backout.analysis.decision import Detector
-from backout.analysis.remarks import plain_history, underneath
-from backout.analysis.stability import quarantine
+from backout.analysis.remarks import plain_history, still_decides, underneath
 from backout.errors import AuthError, BackoutError, DecisionNeeded, ProviderUnavailable
 from backout.model.plan import PlanRefused
 from backout.model.policy import Mode, OnInconclusive
@@ -18,16 +17,16 @@ from backout.model.verdict import Cause, Decision, Verdict
 from backout.plan.guard import plan_guard
 from backout.plan.rollback import Request
 from backout.ports import Next, NotDone
-from backout.runbook.activate import set_mark
 from backout.runbook.clock import measure_clock, say_clock
 from backout.runbook.incident import write_report
-from backout.runbook.observe import observe
+from backout.runbook.observe import observe, with_details
 from backout.runbook.permission import DATA_RULE, Case, forbidden
 from backout.runbook.preflight import preflight
 from backout.runbook.prober import Prober
 from backout.runbook.rollback import prepare
-from backout.runbook.triggers import look, remember
+from backout.runbook.stable import announce, held_as_known_bad, mark_stable
 from backout.runbook.token import nobody_acts
+from backout.runbook.triggers import look, remember
 from backout.runbook.vigil import Vigil
 
 if TYPE_CHECKING:
@@ -69,7 +68,11 @@ def plan(tools: Toolbox, *, mode: Mode, for_s: float, early: bool = False) -> Pl
     measure_clock(tools)
     say_clock(tools)
     preflight(tools, for_s)
-    return plan_guard(observe(tools), mode=mode, for_s=for_s, early=early)
+    situation = observe(tools)
+    before = (share.version for deployment in situation.history[1:] for share in deployment.shares)
+    compared = next((version for version in before if not situation.live.serves(version)), None)
+    situation = with_details(tools, situation, [compared] if compared else [])  # its code may be quarantined
+    return plan_guard(situation, mode=mode, for_s=for_s, early=early)
 
 
 def wait_for_next(tools: Toolbox, timeout_s: float) -> None:
@@ -129,6 +132,7 @@ class Watch:
         since, for_s, early = float(str(args["since"])), float(str(args["for_s"])), bool(args.get("early"))
         if context.last_progress() is None:  # a resumed watch may find another deployment's triggers
             remember(tools, str(args["version"]), look(tools))
+        announce(tools, args, context.run)
         tools.counts.prune(tools.clock.now() - KEEP_S)
         feed = _Feed(read_until=int(since))
         detector = self._detector(args, feed)
@@ -241,8 +245,7 @@ class Watch:
         vigil.look(history)
         if not history:
             return "none"
-        live = underneath(history)
-        return "" if live.id == args["deployment"] else live.id
+        return "" if still_decides(history, str(args["deployment"])) else underneath(history).id
 
 
 def _result(decision: Decision, moved: str, vigil: Vigil) -> Json:
@@ -334,7 +337,7 @@ class Conclude:
             why = f"deployment {watched['moved']} took its place, so this verdict is void"
             return {"action": "void", "why": why}
         if decision.verdict is Verdict.HEALTHY:
-            return self._mark_stable(args, decision, run)
+            return mark_stable(self._tools, args, decision, run)
         if decision.verdict is Verdict.REGRESSED:
             return self._regressed(args, decision, watched, run)
         if (
@@ -343,6 +346,9 @@ class Conclude:
             and decision.cause is not Cause.OUTSIDE  # safety rule 12: no policy rolls back for another's failure
         ):
             return self._regressed(args, decision, watched, run)
+        known_bad = held_as_known_bad(self._tools, args, decision.reason) if args.get("known_bad") else None
+        if known_bad is not None:
+            return known_bad
         if self._tools.policy.guard.on_inconclusive is OnInconclusive.ACCEPT:
             return {"action": "accept", "why": decision.reason}
         return {"action": "hold", "why": decision.reason}
@@ -350,35 +356,6 @@ class Conclude:
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """Marks and reports are written once per run, and a handed-over plan is in the journal: again is right."""
         return NotDone()
-
-    def _mark_stable(self, args: Mapping[str, Json], decision: Decision, run: str) -> Json:
-        limit = self._tools.policy.criteria.error_rate_below
-        if decision.errors > decision.requests * limit:
-            # "No worse than before" is a verdict on the deployment; a version to return to must meet the limit itself.
-            share = f"{decision.errors:,} of {decision.requests:,} requests failed"
-            why = f"no worse than before, but {share}, above the limit of {limit * 100:g} %; not marked stable"
-            return {"action": "hold", "why": why}
-        situation = observe(self._tools)  # the watch may have ended without an answer from the platform
-        if situation.live.id != args["deployment"]:
-            return {"action": "void", "why": f"deployment {situation.live.id} took its place, so this verdict is void"}
-        code_hash = None if args["code_hash"] is None else str(args["code_hash"])
-        bad = quarantine(situation, str(args["version"]), code_hash)
-        if bad is not None:
-            return {"action": "hold", "why": f"healthy now, but it stays quarantined until released: {bad.why}"}
-        schema = situation.schema
-        set_mark(
-            self._tools,
-            run,
-            {
-                "mark": "stable",
-                "version": args["version"],
-                "code_hash": args["code_hash"],
-                "why": decision.reason,
-                "migration_head": schema.state.head if schema.state else None,
-            },
-        )
-        remember(self._tools, str(args["version"]), look(self._tools))
-        return {"action": "stable", "why": decision.reason}
 
     def _regressed(
         self, args: Mapping[str, Json], decision: Decision, watched: Mapping[str, Json], run: str
@@ -393,7 +370,7 @@ class Conclude:
             accept_unproven=tools.policy.guard.accept_unproven,
         )
         situation, outcome = self._planner(tools, request)
-        if situation.live.id != args["deployment"]:
+        if not still_decides(situation.listed, str(args["deployment"])):
             return {"action": "void", "why": f"deployment {situation.live.id} took its place, so this verdict is void"}
         if isinstance(outcome, PlanRefused):
             return self._held(run, "refused", outcome.reason, {"rule": outcome.rule, "options": list(outcome.options)})

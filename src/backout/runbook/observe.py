@@ -27,12 +27,14 @@ def observe(tools: Toolbox) -> Situation:
     if not history:
         raise Unmeasured("nothing was ever deployed here", where=tools.environment, hint="deploy once, then try again")
     versions = tools.versions.recent()
+    kept = tools.bundle_store.kept(apart_from=[v.id for v in versions]) if tools.bundle_store is not None else ()
     situation = Situation(
         environment=tools.environment,
         read_at=tools.clock.now(),
         history=plain_history(history),
         listed=history,
         versions=versions,
+        kept=kept,
         marks=merged(tools.marks.marks(tools.environment), marks_in(history, versions)),
         schema=look_at_schema(tools),
         secret_names=_secret_names(tools),
@@ -68,7 +70,7 @@ def with_details(tools: Toolbox, situation: Situation, versions: Iterable[str]) 
     detailed: dict[str, Version] = {}
     for version in versions:
         known = situation.version(version)
-        if known is not None and known.code_hash is not None:
+        if known is None or known.code_hash is not None:
             continue
         try:
             detailed[version] = tools.versions.detail(version)

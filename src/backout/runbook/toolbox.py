@@ -53,6 +53,8 @@ class Toolbox:
         watching: told about each tick of a watch, for the live line; it decides nothing.
         say: tells a person something at once, in one sentence (a step that was skipped, a channel that fails).
         pinned: the identity that each mutation compares first.
+        provider_marks: whether stable and released versions are marked at the provider too, each by a deployment of
+            what is live; rollbacks always are.
     """
 
     environment: str
@@ -77,6 +79,7 @@ class Toolbox:
     watching: Callable[[object], None] | None = None
     say: Callable[[str], None] = lambda _text: None
     pinned: Identity = field(default_factory=Identity)
+    provider_marks: bool = True
     identities: Identities | None = None
     token: TokenCheck | None = None
     provider_clock: ProviderClock | None = None

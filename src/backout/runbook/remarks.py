@@ -1,0 +1,123 @@
+"""Remarks: judgements written into the provider's own history, so that every machine reads the same (safety rule 15).
+
+A remark is a deployment of exactly what is live, with a message. Reading what is live and deploying it again are two
+calls, so somebody else's deployment may slip in between: it is put back at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backout.analysis.remarks import parse, serving, underneath
+from backout.errors import BackoutError, ProviderUnavailable, WorldMoved
+from backout.runbook.checks import check_unmoved, listed_after
+from backout.runbook.identity import check_identity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backout.analysis.remarks import Remark
+    from backout.model.deployment import Deployment
+    from backout.runbook.toolbox import Toolbox
+
+_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What became of a remark: the deployment that carries it, or why there is none ("" when none was wanted)."""
+
+    deployment: Deployment | None = None
+    problem: str = ""
+
+    def record(self) -> dict[str, str | None]:
+        """Return it as JSON values."""
+        return {"deployment": self.deployment.id if self.deployment else None, "problem": self.problem or None}
+
+
+def tell_provider(tools: Toolbox, remark: Remark, expected: str) -> Told:
+    """Write a remark while the deployment `expected` decides what has traffic; a run's remark is written once.
+
+    What stands in the way changes no verdict: it is said, and returned as the problem.
+    """
+    try:
+        check_identity(tools)
+        history = tools.deployments.history()
+        written = _written(history, remark)
+        if written is None:
+            check_unmoved(tools, history, expected, remark.run)
+        return Told(_put(tools, remark, history[0], written))
+    except BackoutError as error:
+        found = _found_after(tools, remark, error)
+        if found is not None:
+            return Told(found)
+        tools.say(f"the provider was not told ({remark.kind}), so other machines do not know it: {error}")
+        return Told(problem=str(error))
+
+
+def write_remark(tools: Toolbox, remark: Remark, under: Deployment) -> Deployment:
+    """Deploy what a deployment serves once more, with the remark as its message, and return that.
+
+    Raises:
+        BackoutError: the provider did not take it. WorldMoved: others deploy all the time; the remark may be there.
+    """
+    return _put(tools, remark, under, None)
+
+
+def _put(tools: Toolbox, remark: Remark, under: Deployment, made: Deployment | None) -> Deployment:
+    """Write the remark (`made`: an earlier attempt did), then put back what slipped in between."""
+    again, text = made is not None, str(remark)
+    for _ in range(_TRIES):
+        if made is None:
+            made = _put_back(tools, remark, under) if again else tools.deployments.deploy(under.shares, message=text)
+        beneath = _beneath(listed_after(tools, made.id), made)
+        if beneath is None or serving(beneath) == serving(made):
+            return made
+        under, made, again = beneath, None, True
+    raise WorldMoved(
+        "other deployments come in faster than a remark can be written",
+        where=tools.environment,
+        hint=f"backout status -e {tools.environment}",
+    )
+
+
+def _put_back(tools: Toolbox, remark: Remark, aside: Deployment) -> Deployment:
+    """Make live again what a remark pushed aside, under the same remark."""
+    try:
+        # It was live a moment ago by somebody's decision, its secrets included.
+        return tools.deployments.deploy(aside.shares, message=str(remark), force=True)
+    except BackoutError as error:
+        raise WorldMoved(
+            f"deployment {aside.id} (version {aside.main}) came at the same moment as a remark on the one before it, "
+            f"lost its traffic to that, and could not be put back: {error}",
+            where=tools.environment,
+            hint=f"make version {aside.main} live again, by hand",
+        ) from error
+
+
+def _beneath(history: Sequence[Deployment], made: Deployment) -> Deployment | None:
+    """Return what was live before our remark; None when others decide by now, or the list does not say."""
+    live = underneath(history) if history else None
+    if live is None or live.message != made.message:
+        return None
+    below = history[history.index(live) + 1 :]
+    return next((deployment for deployment in below if deployment.message != made.message), None)
+
+
+def _written(history: Sequence[Deployment], remark: Remark) -> Deployment | None:
+    """Return the deployment that carries this run's remark; a person's remark (no run) is an act of its own."""
+    if not remark.run:
+        return None
+    said = ((deployment, parse(deployment.message)) for deployment in history)
+    return next((d for d, r in said if r is not None and (r.kind, r.run) == (remark.kind, remark.run)), None)
+
+
+def _found_after(tools: Toolbox, remark: Remark, error: BackoutError) -> Deployment | None:
+    """Return the remark that arrived although no answer came back."""
+    if not isinstance(error, ProviderUnavailable):
+        return None
+    try:
+        return _written(tools.deployments.history(), remark)
+    except BackoutError:
+        return None
