@@ -58,5 +58,5 @@ class Situation:
         return self.history[0]
 
     def version(self, version: str) -> Version | None:
-        """Return the version of that id when it is still deployable."""
-        return next((v for v in self.versions if v.id == version), None)
+        """Return the version of that id when it is still deployable, or can be made so from the copy kept here."""
+        return next((v for v in (*self.versions, *self.kept) if v.id == version), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from backout.analysis.coverage import coverage, general, schedules_to_restore
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from backout.model.situation import Situation
 
 
+MAX_ALTERNATIVES = 2
+"""So many versions are tried when the target does not answer well."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What is asked for.
@@ -26,6 +31,8 @@ class Request:
         target: a version id already resolved, or None for the last stable version.
         message: why, for the deployment's message and the report. wait: verify and report after the switch.
         force_secrets: the target's own secret values come back (code 10220 answered by a person).
+        carry_secrets: the target is uploaded again with the secrets as they are now (the other answer to 10220).
+        can_prove: whether a health check is set up, through which the target can be asked first.
         force_schema: name of the migration head that a person accepts as compatible, or "".
         cause: the run that led here, "" for a person. detected_at, detected: from the guard.
         hop: the how-manieth rollback in a row this is: 2 when the first target turned out bad too.
@@ -36,6 +43,8 @@ class Request:
     wait: bool = True
     accept_unproven: bool = False
     force_secrets: bool = False
+    carry_secrets: bool = False
+    can_prove: bool = True
     force_schema: str = ""
     cause: str = ""
     detected: str = ""
@@ -45,11 +54,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """The target, what is left for it, and why the nearer versions were not chosen."""
+    """The target, what is left for it, why the nearer versions were not chosen, and what comes next if it is bad."""
 
     leaving: str
     target: Candidate
     nearer: tuple[Rejection, ...] = ()
+    alternatives: tuple[Candidate, ...] = ()
 
 
 def plan_rollback(situation: Situation, request: Request, lines: Equivalents) -> Plan | PlanRefused:
@@ -70,7 +80,8 @@ def plan_rollback(situation: Situation, request: Request, lines: Equivalents) ->
     nearer = tuple(
         Rejection(c.version, c.reason) for c in ranked if not c.eligible and c.last_live_at >= chosen.last_live_at
     )
-    return _plan(situation, request, lines, _Choice(leaving, chosen, nearer))
+    others = (c for c in ranked if c.eligible and c.proven and c is not chosen)
+    return _plan(situation, request, lines, _Choice(leaving, chosen, nearer, tuple(islice(others, MAX_ALTERNATIVES))))
 
 
 def _to_target(
@@ -144,10 +155,9 @@ def _plan(situation: Situation, request: Request, lines: Equivalents, choice: _C
     message = request.message or f"roll back {leaving[:8]}"
     left = situation.version(leaving)
     code = Code.of(left) if left else Code(leaving[:VERSION_DIGITS])
-    target = {"version": chosen.version, "expected": live.id, "leaving": leaving}
     restoring = _restoring(situation, request, chosen.version, lines)
     steps = [
-        Step("prove", f"prove version {chosen.version[:8]} at 0 % of the traffic", target),
+        Step("prove", f"prove version {chosen.version[:8]} at 0 % of the traffic", _proof(situation, request, choice)),
         Step(
             "activate",
             f"make version {chosen.version[:8]} live at 100 %",
@@ -158,6 +168,7 @@ def _plan(situation: Situation, request: Request, lines: Equivalents, choice: _C
                 "expected": live.id,
                 "message": message,
                 "force": request.force_secrets,
+                "carry": request.carry_secrets,
                 "detected": request.detected,
                 "detected_at": request.detected_at,
                 "hop": request.hop,
@@ -230,9 +241,38 @@ def _by_hand(situation: Situation, target: str, lines: Equivalents) -> str:
     return lines.schedules.format(schedules=shlex.quote(body))
 
 
+def _proof_notes(request: Request, choice: _Choice) -> list[str]:
+    if not request.can_prove:
+        return ["no health check is set up, so the target is not proved before it gets traffic"]
+    if not choice.alternatives:
+        return []
+    listed = " and then ".join(c.version for c in choice.alternatives)
+    return [f"if the target does not answer well at 0 % of the traffic, {listed} is tried"]
+
+
+def _proof(situation: Situation, request: Request, choice: _Choice) -> dict[str, Json]:
+    """Return what the proof has to know: the targets in their order, and what a person or the policy accepts."""
+    targets = (choice.target, *choice.alternatives)
+    return {
+        "version": choice.target.version,
+        "alternatives": [{"version": c.version, "reason": c.reason} for c in choice.alternatives],
+        "kept": [c.version for c in targets if c.kept],
+        "expected": situation.live.id,
+        "leaving": choice.leaving,
+        "accept_unproven": request.accept_unproven and not request.detected,
+        "force": request.force_secrets,
+        "force_schema": request.force_schema,
+        "carry": request.carry_secrets,
+        "detected": request.detected,
+    }
+
+
 def _notes(situation: Situation, request: Request, choice: _Choice) -> tuple[str, ...]:
     notes = [f"target {choice.target.version}: {choice.target.reason}"]
+    if choice.target.kept:
+        notes.append("it is uploaded again from the copy kept here, with the secrets as they are now")
     notes += [f"not {rejection.version}: {rejection.reason}" for rejection in choice.nearer]
+    notes += _proof_notes(request, choice)
     if not situation.schema.set_up:
         notes.append("database migrations: not set up, so not checked")
     elif request.force_schema:
@@ -243,4 +283,6 @@ def _notes(situation: Situation, request: Request, choice: _Choice) -> tuple[str
         notes.append("secrets: not measured")
     if request.force_secrets:
         notes.append("the target's own secret values come back with it (accepted by hand)")
+    if request.carry_secrets:
+        notes.append("if a secret changed since, the target's code is uploaded again with the secrets as they are now")
     return tuple(notes)

@@ -1,0 +1,112 @@
+"""What an answer of a target at 0 % of the traffic says about it, beside the current version; pure (safety rule 6).
+
+Who answered must be known: before an override has reached the whole edge, the current version answers in its place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from backout.model.signals import Reach, ServiceState, total
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from backout.model.policy import Policy
+    from backout.model.signals import Counts, HealthReport
+
+ENOUGH_REQUESTS, NEARLY_ALL = 10, 0.95
+"""So many answers of the last seconds, nearly all of them errors, are a total outage."""
+
+
+class Said(StrEnum):
+    """What one answer says."""
+
+    GOOD = "good"
+    BAD = "bad"
+    ELSEWHERE = "elsewhere"  # another version answered: the override is not there yet
+    HIDDEN = "hidden"  # nobody can tell which version answered
+    ALIKE = "alike"  # as bad as the current version, and neither names a service: no judgement on the target
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One answer, judged; `why` in one sentence without a final stop."""
+
+    said: Said
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    """What is wrong in one answer: critical services that are down, and whatever else, "" for nothing."""
+
+    services: frozenset[str] = frozenset()
+    other: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.services or self.other)
+
+
+def is_total_outage(counts: Iterable[Counts]) -> bool | None:
+    """Whether nearly all answers were errors; None when there were too few to say."""
+    requests, errors = total(counts)
+    return errors >= requests * NEARLY_ALL if requests >= ENOUGH_REQUESTS else None
+
+
+def is_clear(report: HealthReport, target: str, policy: Policy) -> bool:
+    """Whether an answer is good by itself: the target says that it answered, and nothing critical is down."""
+    return report.version == target and not _trouble(report, policy)
+
+
+def judge(
+    report: HealthReport, target: str, serving: Collection[str], current: HealthReport | None, policy: Policy
+) -> Look:
+    """Return what an answer to a request for the target says.
+
+    Args:
+        serving: the versions with traffic, of which one may have answered instead.
+        current: an answer of the version being left, asked for just now; None when it could not be asked.
+    """
+    if report.version in serving and report.version != target:
+        return Look(Said.ELSEWHERE, f"version {report.version} answered in its place")
+    trouble = _trouble(report, policy)
+    beside = _trouble(current, policy) if current is not None else _Trouble()
+    if report.version != target and not _differs(trouble, serving, current, beside):
+        return Look(Said.HIDDEN, "the application does not say which version answered")
+    own = trouble.services - beside.services
+    if own:
+        return Look(Said.BAD, f"{_are_down(own)} on it, and not on the current version")
+    if trouble.other:
+        if trouble.other == beside.other:
+            return Look(Said.ALIKE, f"{trouble.other}, and so does the current version")
+        return Look(Said.BAD, trouble.other)
+    if trouble.services:
+        return Look(Said.GOOD, f"it answers; {_are_down(trouble.services)} on the current version as well")
+    return Look(Said.GOOD, "it answers, and nothing critical is down")
+
+
+def _differs(trouble: _Trouble, serving: Collection[str], current: HealthReport | None, beside: _Trouble) -> bool:
+    """Whether an answer without a name cannot be the current version's: that one names itself, or is well."""
+    if current is None or not current.measured:
+        return False
+    return len(serving) == 1 and (current.version in serving or (bool(trouble) and not beside))
+
+
+def _trouble(report: HealthReport, policy: Policy) -> _Trouble:
+    if report.reach is Reach.TIMED_OUT:
+        return _Trouble(other="it does not answer in time")
+    if report.reach is Reach.UNREACHABLE:
+        return _Trouble(other="it cannot be reached")
+    if not report.measured:
+        return _Trouble(other=f"it answers {report.status or 'something'} that is no health report")
+    down = frozenset(s.name for s in report.services if s.state is ServiceState.DOWN and policy.is_critical(s.name))
+    if not down and (report.is_down or report.overall is ServiceState.DOWN):
+        return _Trouble(other=f"it answers {report.status} and names no critical service that is down")
+    return _Trouble(down)
+
+
+def _are_down(services: Collection[str]) -> str:
+    return f"{' and '.join(sorted(services))} {'is' if len(services) == 1 else 'are'} down"
