@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import pwd
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -13,15 +14,18 @@ from backout.config.scalars import API_BASE_URL
 from backout.config.schema import TOKEN_ENV
 from backout.errors import AuthError
 from backout.journal.sqlite import SqliteJournal
+from backout.model.identity import Identity
 from backout.model.plan import Equivalents
-from backout.providers.clock import SystemClock
+from backout.providers.clock import CorrectedClock, SystemClock
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.deployments import CloudflareDeployments
 from backout.providers.cloudflare.secrets import CloudflareSecrets
+from backout.providers.cloudflare.token import CloudflareTokens
 from backout.providers.cloudflare.triggers import CloudflareTriggers
 from backout.providers.cloudflare.versions import CloudflareVersions
 from backout.providers.files.holds import FileHolds
 from backout.providers.files.reports import FileReports
+from backout.providers.git.checkout import GitCheckout
 from backout.runbook.toolbox import Toolbox
 
 if TYPE_CHECKING:
@@ -32,7 +36,7 @@ if TYPE_CHECKING:
     from backout.journal.stop import StopRequest
     from backout.model.conformance import Observation
     from backout.model.plan import Plan
-    from backout.ports import DeadMan, HealthCheck, Logs, Pipeline, Schema, Traffic
+    from backout.ports import Clock, DeadMan, HealthCheck, Identities, Logs, Pipeline, Schema, Traffic, VendorStatus
     from backout.providers.cloudflare.conformance import FirstContact
 
 
@@ -105,18 +109,18 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
     hooks = hooks or Hooks()
     settings = config.environment
     script, account = settings.platform.script, config.account_id
-    token = config.token()
     until = None if hooks.within_s is None else SystemClock().now() + hooks.within_s
-    client = ApiClient(str(settings.platform.api_base_url), token.reveal, until=until)
+    api = _api(config, until)
+    client, clock = api.acts, CorrectedClock(SystemClock(), api)
     book = journal(config, hooks.stop, hurried=until is not None)
     return Toolbox(
         environment=config.name,
         policy=config.policy,
         actor=actor(),
-        clock=SystemClock(),
-        deployments=CloudflareDeployments(client, account, script),
-        versions=CloudflareVersions(client, account, script),
-        secrets=CloudflareSecrets(client, account, script),
+        clock=clock,
+        deployments=CloudflareDeployments(client, account, script, reader=api.reads),
+        versions=CloudflareVersions(api.reads, account, script),
+        secrets=CloudflareSecrets(api.secrets, account, script),
         journal=book,
         runs=book,
         marks=book,
@@ -124,7 +128,8 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         checkpoints=book,
         reports=reports(config),
         traffic=_traffic(config),
-        health=_health(config),
+        vendors=_vendors(config),
+        health=_health(config, clock),
         schema=_schema(config, hurried=until is not None),
         logs=_logs(config),
         triggers=CloudflareTriggers(client, account, script),
@@ -134,7 +139,88 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         say=hooks.say,
         holds=holds(config),
         dead_man=_dead_man(config, hooks.say),
+        pinned=pinned(config),
+        provider_marks=config.settings.journal.provider_marks,
+        identities=_pinned_identities(config, api.reads),
+        token=CloudflareTokens(api.by_role(), account),
+        provider_clock=api,
+        checkout=GitCheckout(config.path.parent),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Api:
+    """The clients of the platform's API: one, or one for each token that is set up. Also port ProviderClock."""
+
+    acts: ApiClient
+    reads: ApiClient
+    secrets: ApiClient
+
+    def by_role(self) -> dict[str, ApiClient]:
+        """Return each client by what its token is used for."""
+        others = {"read": self.reads, "secrets": self.secrets}
+        own = {role: client for role, client in others.items() if client is not self.acts}
+        own = {role: client for role, client in own.items() if role == "read" or client is not self.reads}
+        return {"rollback" if own else "all": self.acts, **own}
+
+    def offset_s(self) -> float | None:
+        """Return what the last answer with a date said, of whichever client heard one first."""
+        measured = (client.clock_offset_s for client in (self.acts, self.reads, self.secrets))
+        return next((offset_s for offset_s in measured if offset_s is not None), None)
+
+
+def _api(config: Config, until: float | None) -> _Api:
+    url = str(config.environment.platform.api_base_url)
+    acts = ApiClient(url, config.token().reveal, until=until)
+    read, secrets = config.read_token(), config.secrets_token()
+    reads = acts if read is None else ApiClient(url, read.reveal, until=until)
+    return _Api(acts, reads, reads if secrets is None else ApiClient(url, secrets.reveal, until=until))
+
+
+def pinned(config: Config) -> Identity:
+    """Return the identity that the file pins."""
+    pin = config.environment.pin
+    return Identity(
+        account_id=pin.account_id,
+        script_tag=pin.script_tag,
+        database_system_identifier=pin.database_system_identifier,
+        bucket=pin.bucket,
+        health_host=pin.health_host,
+    )
+
+
+def _pinned_identities(config: Config, client: ApiClient) -> Identities | None:
+    parts = [part.name for part in fields(Identity) if getattr(pinned(config), part.name) is not None]
+    return _identities(config, client, parts) if parts else None
+
+
+def identities(config: Config, within_s: float | None = None) -> Identities:
+    """Return who the environment is, all of it, for what is to be pinned. Raises AuthError without a token."""
+    until = None if within_s is None else SystemClock().now() + within_s
+    return _identities(config, _api(config, until).reads, None)
+
+
+def _identities(config: Config, client: ApiClient, parts: list[str] | None) -> Identities:
+    from backout.providers.cloudflare.identity import Beside, CloudflareIdentities  # noqa: PLC0415 only with a pin
+
+    settings = config.environment
+    beside = Beside(
+        database=_database_identity(config),
+        bucket=settings.storage.bucket if settings.storage else None,
+        bucket_is_ours=settings.storage is not None and settings.storage.provider == "r2",
+        health_host=config.health_host,
+    )
+    return CloudflareIdentities(client, config.account_id, settings.platform.script, beside, parts=parts)
+
+
+def _database_identity(config: Config) -> Callable[[], str | None] | None:
+    settings = config.environment.database
+    if settings is None:
+        return None
+    from backout.providers.postgres.identity import DatabaseIdentity  # noqa: PLC0415 only where it is set up
+
+    timeout_s = float(settings.connect_timeout)
+    return DatabaseIdentity(lambda: config.database_url().reveal(), connect_timeout_s=timeout_s).read
 
 
 def _dead_man(config: Config, say: Callable[[str], None]) -> DeadMan | None:
@@ -151,6 +237,16 @@ def _traffic(config: Config) -> Traffic | None:
     from backout.providers.router.traffic import RouterTraffic  # noqa: PLC0415 only where it is set up
 
     return RouterTraffic(*_router(config))
+
+
+def _vendors(config: Config) -> VendorStatus | None:
+    settings = config.environment.vendors
+    if not settings.status_pages:
+        return None
+    from backout.providers.statuspage.incidents import StatusPages  # noqa: PLC0415 only where it is set up
+
+    pages = [str(page) for page in settings.status_pages]
+    return StatusPages(pages, components=settings.components, impact=settings.impact)
 
 
 def _logs(config: Config) -> Logs | None:
@@ -173,13 +269,13 @@ def _router(config: Config) -> tuple[str, str, Callable[[], str] | None]:
     return str(environment.traffic.url), environment.platform.script, token.reveal if token else None
 
 
-def _health(config: Config) -> HealthCheck | None:
+def _health(config: Config, clock: Clock) -> HealthCheck | None:
     settings = config.environment.health
     if settings is None:
         return None
     from backout.providers.health.probe import HealthProbe  # noqa: PLC0415 only where it is set up
 
-    return _probe(HealthProbe, config, settings)
+    return _probe(partial(HealthProbe, clock=clock), config, settings)
 
 
 def _probe(make: Callable[..., HealthCheck], config: Config, settings: Health) -> HealthCheck:

@@ -17,12 +17,24 @@ if TYPE_CHECKING:
     from backout.cli.shell import Shell
 
 
-@command("init", epilog="Examples:\n  backout init --dry-run\n  backout init\n")
-@click.option("--force", is_flag=True, help="Overwrite a backout.toml that is there.")
-@click.option("-n", "--dry-run", is_flag=True, help="Print the file instead of writing it.")
+@command(
+    "init",
+    epilog="Examples:\n  backout init --dry-run\n  backout init\n  backout init --pin -e production --dry-run\n",
+)
+@click.option("--pin", "only_pin", is_flag=True, help="Ask who the environment is, and pin that in the file there is.")
+@click.option("--force", is_flag=True, help="Overwrite a backout.toml (or a pin) that is there.")
+@click.option("-n", "--dry-run", is_flag=True, help="Print what would be written.")
 @pass_shell
-def init(shell: Shell, force: bool, dry_run: bool) -> int:
-    """Write backout.toml from wrangler.jsonc, .env.example, prisma/ and .github/workflows; then check it."""
+def init(shell: Shell, *, only_pin: bool, force: bool, dry_run: bool) -> int:
+    """Write backout.toml from wrangler.jsonc, .env.example, prisma/ and .github/workflows; then check it.
+
+    Who each environment is (account, Worker, database, bucket, health host) is pinned as far as the provider tells;
+    without a token it is left out, and `--pin` adds it later.
+    """
+    if only_pin:
+        from backout.cli.pin import pin  # noqa: PLC0415 - the providers load only when they are asked
+
+        return pin(shell, force=force, dry_run=dry_run)
     from backout import config  # noqa: PLC0415 - the parsers load when the command runs
     from backout.config import project, wrangler  # noqa: PLC0415
     from backout.config.draft import draft  # noqa: PLC0415
@@ -35,6 +47,11 @@ def init(shell: Shell, force: bool, dry_run: bool) -> int:
     if not dry_run:
         _write(file, text, force=force)
     names = tuple(worker.environment for worker in workers)
+    if not dry_run and not mistakes:
+        from backout.cli.pin import pin_new_file  # noqa: PLC0415 - same
+
+        pin_new_file(shell, names, file)
+        text = file.read_text(encoding="utf-8")
     payload = {"path": file, "written": not dry_run, "environments": names, "mistakes": mistakes, "text": text}
     if dry_run:
         shell.output.result("init", payload, text.rstrip("\n"))

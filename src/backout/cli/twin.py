@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from backout.twin.remote import FaultRecord
 
 DEFAULT_DIRECTORY = Path(".backout/twin")
-KINDS = ("service-down", "storage-denied", "latency", "errors", "worker-crash", "api-down", "api-slow", "api-429")
+KINDS = (
+    "service-down",
+    "storage-denied",
+    "latency",
+    "errors",
+    "worker-crash",
+    "api-down",
+    "api-slow",
+    "api-429",
+    "api-token-refused",
+)
 
 _directory: Callable[[Any], Any] = click.option(
     "--dir", "directory", type=click.Path(path_type=Path, file_okay=False), default=DEFAULT_DIRECTORY,
@@ -86,6 +96,7 @@ Kinds:
   errors [WORKER|VERSION]                --status to --share of requests
   worker-crash [WORKER|VERSION]          killed, and killed again
   api-down, api-slow, api-429            the control plane
+  api-token-refused                      as after the token was revoked
 
 Examples:
   backout twin fault set service-down database --for 30s

@@ -96,7 +96,7 @@ def _host(health: Table) -> str:
 def host_of(url: str, headers: Mapping[str, object]) -> str:
     """Return the host that answers: an explicit Host header (a loopback router), else the URL's; "" for no URL.
 
-    >>> host_of("https://app.example.com/health", {}), host_of("http://127.0.0.1:8787/health", {"Host": "App.localhost"})
+    >>> host_of("https://app.example.com/health", {}), host_of("http://127.0.0.1:87/health", {"Host": "App.localhost"})
     ('app.example.com', 'app.localhost')
     """
     for name, value in headers.items():

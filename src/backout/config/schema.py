@@ -107,6 +107,14 @@ class Traffic(Section, frozen=True):
     token_file: Path | None = None
 
 
+class Vendors(Section, frozen=True):
+    """What the vendors announce about themselves: asked before guard acts alone (safety rule 12)."""
+
+    status_pages: tuple[Url, ...] = ()
+    components: tuple[Text, ...] = ()
+    impact: Literal["minor", "major", "critical"] = "major"
+
+
 class Pin(Section, frozen=True):
     """The identity that each mutation compares first (safety rule 1)."""
 
@@ -183,6 +191,7 @@ class EnvironmentSettings(Section, frozen=True):
     secrets: Secrets = Secrets()
     ci: Ci | None = None
     traffic: Traffic = Traffic(provider="none")
+    vendors: Vendors = Vendors()
     pin: Pin = Pin()
     criteria: CriteriaSection = CriteriaSection()
     guard: Guard = Guard()
@@ -226,11 +235,15 @@ class Incidents(Section, frozen=True):
 
 
 class JournalSection(Section, frozen=True):
-    """Where the durable record lives, the holds of this host, which need no journal, and the code of versions seen."""
+    """Where the durable record lives, the holds of this host, which need no journal, and the code of versions seen.
+
+    `provider_marks`: stable and released versions are marked at the provider too (safety rule 15).
+    """
 
     path: Path = Path(".backout/journal.sqlite")
     holds: Path = Path(".backout/holds")
     bundles: Path = Path(".backout/bundles")
+    provider_marks: bool = True
 
 
 class NotifyWebhook(Section, frozen=True):

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backout.analysis.remarks import rollbacks
 from backout.model.plan import PlanKind
 from backout.model.policy import Mode
 from backout.model.verdict import Cause, Decision
 from backout.runbook.hold import holding, said
+from backout.runbook.vendors import vendor_incident
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,6 +49,18 @@ def _only_observes(tools: Toolbox, case: Case) -> str:  # noqa: ARG001 one signa
     return "guard only observes (mode = observe)" if case.mode is Mode.OBSERVE else ""
 
 
+def _configuration(tools: Toolbox, case: Case) -> str:
+    live = case.situation.version(case.situation.live.main)
+    if tools.checkout is None or live is None or not live.git_sha:
+        return ""
+    if tools.checkout.contains(live.git_sha) is not False:
+        return ""
+    return (
+        f"backout.toml is older than what is live: commit {live.git_sha[:12]} of version {live.id[:8]} is not part of "
+        "the working copy it was read from"
+    )
+
+
 def _touches_more(tools: Toolbox, case: Case) -> str:  # noqa: ARG001
     others = [step.title for step in case.plan.steps if step.action not in UNATTENDED]
     return f"this is not done unattended: {'; '.join(others)}" if others else ""
@@ -65,12 +79,17 @@ def _source(tools: Toolbox, case: Case) -> str:
     return str(case.watched.get("downgraded") or "")
 
 
-def _once(tools: Toolbox, case: Case) -> str:  # noqa: ARG001
+def _once(tools: Toolbox, case: Case) -> str:
+    """One automatic rollback in its time, whichever machine made it: a second hop is part of the first one."""
+    if int(str(case.plan.step("activate").args.get("hop") or 1)) > 1:
+        return ""
     since = tools.clock.now() - tools.policy.guard.at_most_every_s
     recent = [r for r in tools.runs.runs(tools.environment) if r.plan.kind is PlanKind.ROLLBACK and r.plan.cause]
-    if any(run.started_at >= since and _may_have_switched(tools, run) for run in recent):
-        return f"one automatic rollback was made already within {tools.policy.guard.at_most_every_s / 3600:g} h"
-    return ""
+    here = next((run.id for run in recent if run.started_at >= since and _may_have_switched(tools, run)), "")
+    listed = rollbacks(case.situation.listed, since=since)
+    anywhere = here or next((remark.run for _, remark in listed if remark.auto), "")
+    within = f"{tools.policy.guard.at_most_every_s / 3600:g} h"
+    return f"one automatic rollback was made already within {within} (run {anywhere})" if anywhere else ""
 
 
 def _may_have_switched(tools: Toolbox, run: Run) -> bool:
@@ -78,16 +97,30 @@ def _may_have_switched(tools: Toolbox, run: Run) -> bool:
     return not run.state.is_over or tools.runs.result(run.id, "activate") is not None
 
 
+def _vendors(tools: Toolbox, case: Case) -> str:
+    return "" if _compared_side_by_side(tools, case) else vendor_incident(tools, case.decision)
+
+
+def _compared_side_by_side(tools: Toolbox, case: Case) -> bool:
+    """Whether the old version served beside the new one and was well: what is wrong outside hits both."""
+    found = tools.runs.find(case.plan.cause)
+    split = [step.args["split"] for step in found.plan.steps if step.action == "watch"] if found else []
+    return bool(split) and float(str(split[0])) < 1.0 and case.decision.cause is not Cause.HEALTH
+
+
 DATA_RULE = "11 data"
+SAME_CAUSE_RULE = "12 same cause"
 UNATTENDED = frozenset(
     ("prove", "activate", "read_back", "mark", "verify", "report", "settle", "watch", "conclude", "push_secret")
 )
 """The actions of a plan that guard may carry out alone: they move code and secrets and say so, nothing else."""
 
 _CHECKS: tuple[tuple[str, Callable[[Toolbox, Case], str]], ...] = (
-    ("observe", _only_observes),
+    ("1 identity", _configuration),
     (DATA_RULE, _touches_more),
     ("10 hold", _held),
     ("13 sources", _source),
     ("9 once", _once),
+    (SAME_CAUSE_RULE, _vendors),
+    ("observe", _only_observes),  # last: what would be done is what an armed guard would do
 )

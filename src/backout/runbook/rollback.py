@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from backout.analysis.stability import live_spans
 from backout.model.plan import Plan
+from backout.model.policy import OnSecretChange
 from backout.plan.rollback import plan_rollback
 from backout.runbook.clock import target_version
+from backout.runbook.hold import holding, said
 from backout.runbook.identity import check_identity
 from backout.runbook.observe import observe, with_details
 from backout.runbook.triggers import with_triggers
@@ -26,6 +28,21 @@ def prepare(tools: Toolbox, request: Request) -> tuple[Situation, Plan | PlanRef
     `request.target` is what the person typed (id, number, tag, git sha, time), or None for the last stable version.
     """
     check_identity(tools)
+    situation, outcome = _prepared(tools, _with_policy(tools, request))
+    hold = holding(tools, situation.listed)
+    if hold is not None and isinstance(outcome, Plan):
+        note = f"a hold is on, which stops automatic actions only ({said(hold)})"
+        outcome = replace(outcome, notes=(*outcome.notes, note))
+    return situation, outcome
+
+
+def _with_policy(tools: Toolbox, request: Request) -> Request:
+    """Return the request with what the policy and the environment say about proof and secrets."""
+    carries = tools.policy.guard.on_secret_change is OnSecretChange.CARRY and not request.force_secrets
+    return replace(request, can_prove=tools.health is not None, carry_secrets=request.carry_secrets or carries)
+
+
+def _prepared(tools: Toolbox, request: Request) -> tuple[Situation, Plan | PlanRefused]:
     situation, request, outcome = _chosen(tools, request)
     if tools.triggers is None or not isinstance(outcome, Plan):
         return situation, outcome

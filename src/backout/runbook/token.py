@@ -47,7 +47,7 @@ def check_tokens(tools: Toolbox, for_s: float) -> None:
                 rule="2 token",
                 options=(
                     "make a token that lives longer (or does not expire), and put it in its place",
-                    f"without a watch: `backout rollback -e {tools.environment} -m WHY` works as long as the token does",
+                    f"without a watch: `backout rollback -e {tools.environment} -m WHY`",
                 ),
             )
 

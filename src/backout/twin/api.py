@@ -95,6 +95,9 @@ async def _suffer(request: web.Request) -> None:
     for fault in faults.active(FaultKind.API_DOWN):
         if _struck(fault, request):
             raise ApiError(503, 10013, "Service unavailable (a fault of this twin is on)")
+    for fault in faults.active(FaultKind.API_TOKEN_REFUSED):
+        if _struck(fault, request):
+            raise _refused(request)
 
 
 def _struck(fault: Fault, request: web.Request) -> bool:
@@ -115,11 +118,15 @@ def _authenticate(request: web.Request) -> None:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     right = hmac.compare_digest(token.strip().encode(), shared.token.encode())
     if scheme.lower() != "bearer" or not right:
-        if request.path.startswith(BASE + "/user"):
-            raise ApiError(401, 9109, "Invalid access token")
-        raise ApiError(401, 10000, "Authentication error")
+        raise _refused(request)
     if request.match_info.get("account", shared.account_id) != shared.account_id:
         raise ApiError(403, 10000, "Authentication error")
+
+
+def _refused(request: web.Request) -> ApiError:
+    if request.path.startswith(BASE + "/user"):
+        return ApiError(401, 9109, "Invalid access token")
+    return ApiError(401, 10000, "Authentication error")
 
 
 def _unknown(request: web.Request) -> None:

@@ -45,6 +45,8 @@ class FaultKind(StrEnum):
     """The API waits `latency_ms` before each answer."""
     API_RATE_LIMIT = "api-429"
     """The API answers 429 with Retry-After `retry_after_s`."""
+    API_TOKEN_REFUSED = "api-token-refused"  # noqa: S105 - the name of a fault
+    """The API answers 401 as to a token that was revoked; the twin's own endpoints still take it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,17 +63,18 @@ class CloudflareDeployments:
     """Port Deployments of one Worker.
 
     Args:
-        account_id, script: which Worker.
+        account_id, script: which Worker. reader: a client whose token only reads; None: the one that acts reads, too.
     """
 
-    def __init__(self, client: ApiClient, account_id: str, script: str) -> None:
+    def __init__(self, client: ApiClient, account_id: str, script: str, *, reader: ApiClient | None = None) -> None:
         self._client = client
+        self._reader = reader or client
         self._script = script
         self._path = f"accounts/{segment(account_id)}/workers/scripts/{segment(script)}/deployments"
 
     def history(self) -> tuple[Deployment, ...]:
         """Return the newest ten deployments, newest first (the API lists no more)."""
-        answer = self._client.get(self._path, _History, permission=READ_SCRIPTS)
+        answer = self._reader.get(self._path, _History, permission=READ_SCRIPTS)
         deployments = [deployment.as_model() for deployment in answer.deployments if deployment.versions]
         # Stable: deployments made in the same instant keep the API's own order, newest first.
         return tuple(sorted(deployments, key=lambda deployment: -deployment.created_at))
@@ -113,7 +114,7 @@ def _meant(error: ProviderRejected, version: str, script: str) -> ProviderReject
             f"secrets changed since version {version} was live; switching to it would bring the old values back",
             names=_secret_names(error.what),
             where=script,
-            hint="compare the secrets, then decide: repeat with --restore-secrets, or roll forward",
+            hint="compare the secrets, then decide: --carry-secrets, --restore-secrets, or roll forward",
         )
     if error.status in (401, 403, 404):
         return error
