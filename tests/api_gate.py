@@ -36,12 +36,13 @@ def said(status: int, code: int, message: str, **headers: str) -> Answer:
 
 @dataclass
 class Gate:
-    """The rules, and what passed: (method, path, status as the client saw it)."""
+    """The rules, and what passed: (method, path, status as the client saw it); `before` is asked before a call passes."""
 
     url: str
     target: str
     passed: list[tuple[str, str, int]] = field(default_factory=list)
     rules: list[tuple[Callable[[str, str, int], bool], deque[Answer]]] = field(default_factory=list)
+    before: Callable[[str, str], None] = lambda _method, _path: None
 
     def when(self, method: str, part: str, *answers: Answer, after_posts: int = 0) -> None:
         """Answer the next calls of a method whose path holds `part` so, one answer each.
@@ -81,6 +82,7 @@ def api_gate(api_base_url: str) -> Iterator[Gate]:
 
         def _serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            gate.before(self.command, self.path)
             scripted = gate.scripted(self.command, self.path)
             if scripted is None or scripted.after:
                 answer = self._pass_on(body)

@@ -107,9 +107,7 @@ def _at_provider(config: Config, wanted: Hold) -> Hold:
     return told
 
 
-def _answer(
-    shell: Shell, config: Config, hold: Hold, *, everywhere: bool, troubles: tuple[BackoutError, ...]
-) -> int:
+def _answer(shell: Shell, config: Config, hold: Hold, *, everywhere: bool, troubles: tuple[BackoutError, ...]) -> int:
     held = hold.until > 0
     record = {
         "environment": config.name,
