@@ -120,7 +120,7 @@ def in_force(marks: Sequence[VersionMark]) -> tuple[VersionMark, ...]:
 def _newest_says_bad(
     marks: Sequence[VersionMark], version: str, code_hash: str | None, git_sha: str
 ) -> VersionMark | None:
-    """Return the newest word on this version or code when it is a quarantine; the provider tells the first digits only."""
+    """Return the newest word on this version or code when it is a quarantine; the provider tells first digits only."""
     for mark in reversed(marks):
         same = same_version(mark.version, version) or same_hash(mark.code_hash, code_hash)
         if mark.mark is not Mark.STABLE and (same or same_commit(mark.git_sha, git_sha)):
