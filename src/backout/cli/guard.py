@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from backout.analysis.remarks import underneath
 from backout.cli import outcome
 from backout.cli.options import group, pass_shell
 from backout.errors import BackoutError, Refused, UsageError, WorldMoved
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from backout.model.incident import Run
     from backout.model.plan import Json
 
+SAME_CAUSE_RULE = "12 same cause"
 _CODES = {"stable": 0, "accept": 0, "hold": 7, "refused": 3, "void": 6}
 
 
@@ -125,9 +127,15 @@ def _concluded(bench: Bench, run: Run) -> dict[str, Json]:
     return found if isinstance(found, dict) else {}
 
 
+def _began(bench: Bench, run: Run) -> Run:
+    """Return the watch that a run came from, through any number of rollbacks."""
+    from backout.runbook.incident import led_to  # noqa: PLC0415 loaded already where a run was driven
+
+    return led_to(bench.tools, run.id)[0]
+
+
 def _watched(bench: Bench, run: Run) -> dict[str, Json]:
-    origin = run.plan.cause or run.id
-    found = bench.tools.runs.result(origin, "watch")
+    found = bench.tools.runs.result(_began(bench, run).id, "watch")
     return found if isinstance(found, dict) else {}
 
 
@@ -141,7 +149,7 @@ def finish(bench: Bench, run: Run) -> int:
         "type": "result",
         "environment": run.environment,
         "run_id": run.id,
-        "guard_run_id": run.plan.cause or run.id,
+        "guard_run_id": _began(bench, run).id,
         "verdict": verdict,
         "reason": reason,
         "decision": outcome.timed(decision),
@@ -150,7 +158,7 @@ def finish(bench: Bench, run: Run) -> int:
         return _rolled_back(bench, run, record, verdict)
     concluded = _concluded(bench, run)
     action = str(concluded.get("action", "none"))
-    live = bench.tools.deployments.history()[0]
+    live = underneath(bench.tools.deployments.history())
     record |= {
         "action": action,
         "why": concluded.get("why"),
@@ -159,6 +167,7 @@ def finish(bench: Bench, run: Run) -> int:
         "live_version": live.main,
         "deployment_id": live.id,
         "report_path": concluded.get("report"),
+        "provider_mark": concluded.get("provider_mark"),
         "verified": None,
     }
     if run.state is RunState.ABORTED:
@@ -166,17 +175,25 @@ def finish(bench: Bench, run: Run) -> int:
     _refuse(bench, action, concluded, record)
     bench.shell.output.result("guard", record, _words(verdict, reason, action, concluded))
     bench.shell.output.next(f"backout status -e {run.environment}", *_follow_up(run, verdict, action))
-    return 1 if verdict == "regressed" and action != "void" else _CODES.get(action, 7)
+    return _code(verdict, action, concluded)
+
+
+def _code(verdict: str, action: str, concluded: dict[str, Json]) -> int:
+    """Return the exit code; "not the deployment" is no finding about it, whatever was measured."""
+    if verdict == "regressed" and action != "void" and concluded.get("rule") != SAME_CAUSE_RULE:
+        return 1
+    return _CODES.get(action, 7)
 
 
 def _refuse(bench: Bench, action: str, concluded: dict[str, Json], record: dict[str, object]) -> None:
-    """Raise the refusal of a rollback that the rules forbid; the JSON stream ends with the result all the same."""
-    if action != "refused":
-        return
+    """Raise what the rules forbid and a person has to decide; the JSON stream ends with the result all the same."""
     options = concluded.get("options")
+    if action != "refused" and not options:
+        return
+    did = "regressed, but not rolled back" if action == "refused" else f"{record['verdict']}, but held"
     bench.shell.output.result("guard", {**record, "options": options})
     raise Refused(
-        f"regressed, but not rolled back: {concluded['why']}",
+        f"{did}: {concluded['why']}",
         where=bench.tools.environment,
         rule=str(concluded.get("rule")),
         options=tuple(str(option) for option in options) if isinstance(options, list) else (),
@@ -191,8 +208,10 @@ def _follow_up(run: Run, verdict: str, action: str) -> tuple[str, ...]:
 
 
 def _words(verdict: str, reason: str, action: str, concluded: dict[str, Json]) -> str:
+    mark = concluded.get("provider_mark")
+    problem = mark.get("problem") if isinstance(mark, dict) else None
     did = {
-        "stable": "marked stable",
+        "stable": f"marked stable here only ({problem})" if problem else "marked stable",
         "hold": "nothing was changed",
         "accept": "accepted by policy, not marked stable",
         "void": "the verdict is void, nothing was changed",
@@ -210,8 +229,10 @@ def _rolled_back(bench: Bench, run: Run, record: dict[str, object], verdict: str
     from backout.cli.rollback import human_end  # noqa: PLC0415
 
     did = outcome.rollback_record(bench.tools, run)
-    human = f"{verdict}: {record['reason']}\n{human_end(bench.shell, bench, run, did)}"
-    bench.shell.output.result("guard", {**record, "action": "rollback", **did}, human)
+    hops = outcome.hops(bench.tools, run)
+    told = [line for hop in hops if (line := outcome.hop_sentence(hop))]
+    human = "\n".join([f"{verdict}: {record['reason']}", *told, human_end(bench.shell, bench, run, did)])
+    bench.shell.output.result("guard", {**record, "action": "rollback", **did, "hops": hops}, human)
     bench.shell.output.next(f"backout status -e {run.environment}", *outcome.undo_commands(run))
     return 5 if run.state is not RunState.DONE else 1
 
