@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from backout.model.incident import Run
     from backout.model.plan import Json
 
-SAME_CAUSE_RULE = "12 same cause"
 _CODES = {"stable": 0, "accept": 0, "hold": 7, "refused": 3, "void": 6}
 
 
@@ -180,6 +179,8 @@ def finish(bench: Bench, run: Run) -> int:
 
 def _code(verdict: str, action: str, concluded: dict[str, Json]) -> int:
     """Return the exit code; "not the deployment" is no finding about it, whatever was measured."""
+    from backout.runbook.permission import SAME_CAUSE_RULE  # noqa: PLC0415 loaded already where a run was driven
+
     if verdict == "regressed" and action != "void" and concluded.get("rule") != SAME_CAUSE_RULE:
         return 1
     return _CODES.get(action, 7)

@@ -97,6 +97,26 @@ def rollback_record(tools: Toolbox, run: Run) -> dict[str, object]:
     }
 
 
+def hops(tools: Toolbox, run: Run) -> list[dict[str, object]]:
+    """Return the automatic rollbacks that followed one another, the first in front; what each came to."""
+    from backout.runbook.incident import led_to  # noqa: PLC0415 loaded already where a run was driven
+
+    rollbacks = [each for each in led_to(tools, run.id) if each.plan.kind is PlanKind.ROLLBACK]
+    return [_hop(tools, each) for each in rollbacks]
+
+
+def _hop(tools: Toolbox, run: Run) -> dict[str, object]:
+    record = rollback_record(tools, run)
+    settled = _dict(tools.runs.result(run.id, "settle"))
+    told = ("run_id", "from_version", "to_version", "live_version", "verified")
+    return {**{key: record[key] for key in told}, "why": settled.get("why") or None}
+
+
+def hop_sentence(hop: Mapping[str, object]) -> str:
+    """Return what a rollback that did not restore the service came to, "" for one that did."""
+    return f"Rolled back from {hop['from_version']} to {hop['to_version']}: {hop['why']}" if hop["why"] else ""
+
+
 def _criterion(result: object) -> dict[str, object]:
     from backout.cli.live import criterion_record  # noqa: PLC0415
 

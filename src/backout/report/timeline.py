@@ -53,7 +53,7 @@ class _Teller:
             if step.action == "watch":
                 self._bad = str(step.args["version"])
                 self._deployed(step, "deployed_at", self._bad)
-            elif step.action == "activate":
+            elif step.action == "activate" and _number(step.args.get("hop", 1)) <= 1:
                 self._bad = str(step.args["leaving"])
                 self._deployed(step, "leaving_since", self._bad)
                 if step.args.get("detected_at") is not None:
@@ -129,6 +129,8 @@ class _Teller:
             self._verification = msgspec.convert(result, Verification)
             outcome = {True: "Service restored", False: "NOT restored", None: "Not proven"}[self._verification.verified]
             self._add(event.at, f"{outcome}: {self._verification.summary}")
+        elif step.action == "settle" and result.get("why"):
+            self._add(event.at, str(result["why"]))
 
     def incident(self, held: str) -> Incident:
         """Return what was told so far."""

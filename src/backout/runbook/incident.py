@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backout.errors import BackoutError
+from backout.model.plan import PlanKind
 from backout.model.signals import total
 from backout.ports import NotDone
 from backout.report.incident import file_name, render
@@ -39,7 +40,7 @@ class WriteReport:
 
 
 def write_report(tools: Toolbox, run: str, held: str = "") -> Path:
-    """Write the incident file of a run (and of the watch that led to it) and return its path."""
+    """Write the incident file of a run and of those that led to it, and return its path: one incident, one file."""
     incident = incident_of(tools, run, held)
     causes: tuple[tuple[str, int], ...] = ()
     if tools.logs is not None and incident.bad_version:
@@ -47,24 +48,27 @@ def write_report(tools: Toolbox, run: str, held: str = "") -> Path:
             causes = tools.logs.errors(incident.bad_version, incident.opened_at)
         except BackoutError:
             causes = ()  # a report without quotes is better than none
-    return tools.reports.write(run, file_name(incident), render(incident, causes))
+    chain = led_to(tools, run)
+    first = next((each.id for each in chain if each.plan.kind is PlanKind.ROLLBACK), run)
+    return tools.reports.write(first, file_name(incident), render(incident, causes))
 
 
 def incident_of(tools: Toolbox, run: str, held: str = "") -> Incident:
     """Return the incident as the journal tells it."""
-    chain = _chain(tools, run)
+    chain = led_to(tools, run)
     events = [event for each in chain for event in tools.journal.events(run=each.id)]
     incident = tell(chain, events, held=held)
     return replace(incident, bad_requests=_bad_requests(tools, incident.bad_version, incident.opened_at))
 
 
-def _chain(tools: Toolbox, run: str) -> tuple[Run, ...]:
-    """Return the run with the run that caused it before it."""
+def led_to(tools: Toolbox, run: str) -> tuple[Run, ...]:
+    """Return the run with the runs that led to it before it, the first cause in front; () for an unknown run."""
+    chain: list[Run] = []
     found = tools.runs.find(run)
-    if found is None:
-        return ()
-    before = tools.runs.find(found.plan.cause) if found.plan.cause else None
-    return (before, found) if before is not None else (found,)
+    while found is not None and found not in chain:
+        chain.insert(0, found)
+        found = tools.runs.find(found.plan.cause) if found.plan.cause else None
+    return tuple(chain)
 
 
 def _bad_requests(tools: Toolbox, version: str, since: float) -> int | None:

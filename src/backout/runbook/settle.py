@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.model.notice import NoticeKind
-from backout.ports import NotDone
+from backout.ports import Next, NotDone
 from backout.runbook.tell import tell
 from backout.runbook.triggers import remember, told
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from backout.model.plan import Json
-    from backout.ports import Next, Probe, StepContext
+    from backout.ports import Probe, StepContext
     from backout.runbook.toolbox import Toolbox
 
 
@@ -26,23 +26,63 @@ class Settle:
         self._tools = tools
 
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json | Next:  # noqa: ARG002
-        """Return {outcome}, or the plan of the second hop."""
+        """Return {outcome, why}, or the plan of the second hop; `why` says what a failed verification led to."""
         if "triggers" in args:
             remember(self._tools, str(args["leaving"]), told(args["triggers"]))
         verified = self._tools.runs.result(context.run, "verify")
-        proof = verified.get("verified") if isinstance(verified, dict) else None
-        kind = NoticeKind.NOT_RESTORED if proof is False else NoticeKind.ROLLED_BACK
         live = self._tools.runs.result(context.run, "read_back")
+        if isinstance(verified, dict) and verified.get("verified") is False and isinstance(live, dict):
+            return self._not_restored(context.run, verified, live)
         version = str(live["version"]) if isinstance(live, dict) else ""
         tell(
             self._tools,
-            kind,
+            NoticeKind.ROLLED_BACK,
             f"{self._tools.environment}: version {version[:8]} is live again",
             f"Version {args['leaving']} was left for {version}.",
             key=context.run,
             run=context.run,
         )
-        return {"outcome": kind}
+        return {"outcome": NoticeKind.ROLLED_BACK, "why": ""}
+
+    def _not_restored(self, run: str, verified: Mapping[str, Json], live: Mapping[str, Json]) -> Json | Next:
+        """Go one version further when an automatic rollback met a bad target; else say why not."""
+        import msgspec  # noqa: PLC0415 a rollback that does not wait needs none of it
+
+        from backout.model.verdict import Verification  # noqa: PLC0415 same
+        from backout.runbook.hop import Held, next_hop, quarantine_target  # noqa: PLC0415 same
+        from backout.runbook.incident import write_report  # noqa: PLC0415 same
+
+        found = self._tools.runs.find(run)
+        assert found is not None  # noqa: S101 the run that is being driven
+        verification = msgspec.convert(verified, Verification)
+        version = str(live["version"])
+        outcome = next_hop(self._tools, found, live, verification)
+        if isinstance(outcome, Held):
+            if outcome.is_bad:
+                quarantine_target(self._tools, run, version, verification.summary)
+            if outcome.why:
+                write_report(self._tools, run, held=outcome.why)
+                self._tools.say(f"nothing more is done: {outcome.why}")
+            rest = f". Nothing more is done: {outcome.why}." if outcome.why else "."
+            self._tell_not_restored(run, version, verification.summary + rest)
+            return {"outcome": NoticeKind.NOT_RESTORED, "why": outcome.why}
+        target = str(outcome.step("activate").args["version"])
+        why = f"version {version[:8]} is bad too; going on to version {target[:8]}, the last hop"
+        self._tools.say(why)
+        self._tell_not_restored(run, version, f"{verification.summary}. {why[:1].upper()}{why[1:]}.")
+        return Next({"outcome": NoticeKind.NOT_RESTORED, "why": why, "next": target}, outcome, outcome.why)
+
+    def _tell_not_restored(self, run: str, version: str, text: str) -> None:
+        environment = self._tools.environment
+        tell(
+            self._tools,
+            NoticeKind.NOT_RESTORED,
+            f"{environment}: version {version[:8]} is live, and it is not well",
+            text,
+            key=run,
+            run=run,
+            next=(f"backout status -e {environment}", f"backout runs show {run}"),
+        )
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """A notice is told once by its key, and a handed-over plan is in the journal: again is right."""
