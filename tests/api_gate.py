@@ -36,7 +36,10 @@ def said(status: int, code: int, message: str, **headers: str) -> Answer:
 
 @dataclass
 class Gate:
-    """The rules, and what passed: (method, path, status as the client saw it); `before` is asked before a call passes."""
+    """The rules, and what passed: (method, path, status as the client saw it).
+
+    `before` is called with (method, path) before anything else happens to a call.
+    """
 
     url: str
     target: str

@@ -1,4 +1,4 @@
-"""Rule 10: a hold stops every automatic action, at any moment before the switch, on every machine, without a journal."""
+"""Rule 10: a hold stops every automatic action, at any moment before the switch, on every machine."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from drillbook import Drillbook, Trial
-
     from backout.providers.memory import World
     from backout.runbook.toolbox import Toolbox
+
+    from drillbook import Drillbook, Trial
 
 HOUR = 3600.0
 
@@ -154,11 +154,10 @@ def test_rule_10_kill_switch_at_every_call_between_decision_and_switch(quick_pat
             concluded = machine.tools().runs.result(run.id, "conclude")
             reason = str(concluded["why"]) if isinstance(concluded, dict) else ""
         except Refused as error:
-            assert error.rule == "10 hold"
-            reason = error.what
+            reason = f"{error.rule}: {error.what}"
             assert story.world.reports.texts, "the refusal of an automatic rollback is reported"
         assert moved(story) == [], f"a hold set before call {moment} was overrun"
-        assert "a hold is on" in reason
+        assert "a hold is on" in reason, reason
 
 
 @dataclass
@@ -184,8 +183,8 @@ class Setting:
             return
         self.done = True
         if self.at_provider:
-            live = world.live.shares
-            world.deploy(*[(s.version, s.percentage) for s in live], message="[backout hold until=2099-01-01T00:00:00Z] x")
+            live = [(share.version, share.percentage) for share in world.live.shares]
+            world.deploy(*live, message="[backout hold until=2099-01-01T00:00:00Z] x")
         else:
             self.machine.hold(local=True)
 
@@ -339,10 +338,10 @@ def test_rule_10_kill_switch_between_decision_and_switch_from_another_machine(dr
 
         gate.before = hold_once
         ended = trial.run("guard", "--json")
-    assert answers == [0]
-    assert ended.code == 3, ended.err
-    assert "10 hold" in ended.err
-    assert "I am on it" in ended.err
+        assert answers == [0]
+        assert ended.code == 3, ended.err
+        assert "10 hold" in ended.err
+        assert "I am on it" in ended.err
         assert trial.live() == drillbook.bad
         assert trial.newest()["state"] == "failed"
         assert trial.run("rollback", "-m", "by hand", "--confirm", "production", "--no-wait").code == 0
