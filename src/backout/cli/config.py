@@ -39,10 +39,16 @@ def show(shell: Shell, origin: bool) -> None:
     out.result("config", payload, "\n".join(lines))
 
 
-@config.command("check", epilog="Examples:\n  backout config check\n")
+@config.command("check", epilog="Examples:\n  backout config check\n  backout config check --online -e production\n")
+@click.option(
+    "--online", is_flag=True, help="Also ask who the environment is, what the tokens are worth, and the time."
+)
 @pass_shell
-def check(shell: Shell) -> int:
-    """List every mistake of backout.toml (exit 78), or say ok and what is not set up."""
+def check(shell: Shell, online: bool) -> int:
+    """List every mistake of backout.toml (exit 78), or say ok and what is not set up.
+
+    With --online: exit 3 when another identity is pinned or a token expires too soon, 4 when a token is refused.
+    """
     from backout import config as configuration  # noqa: PLC0415 - the parser loads when the command runs
 
     loaded = shell.config()
@@ -55,8 +61,16 @@ def check(shell: Shell) -> int:
     ]
     lines += [out.style.badge(warning, Tone.WARN) for warning in warnings]
     payload = {"path": loaded.path, "ok": True, "environments": names, "mistakes": [], "warnings": warnings}
+    code = 0
+    if online:
+        from backout.cli import online as contact  # noqa: PLC0415 - the providers load only when they are asked
+
+        found = contact.made_contact(loaded, shell)
+        payload |= {"ok": not found.findings, "online": contact.record(found)}
+        lines += contact.lines(found, shell)
+        code = found.exit_code
     out.result("config-check", payload, "\n".join(lines))
-    return 0
+    return code
 
 
 @config.command("example")

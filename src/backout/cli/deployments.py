@@ -193,13 +193,15 @@ def _text(shell: Shell, situation: Situation, version: str, known: Version | Non
 def release(shell: Shell, *, target: str, message: str | None, typed: str | None) -> None:
     """Lift the quarantine of TARGET and of every version with the same code."""
     from backout.cli.confirm import confirm  # noqa: PLC0415
-    from backout.plan.target import resolve  # noqa: PLC0415
+    from backout.runbook.clock import target_version  # noqa: PLC0415
+    from backout.runbook.identity import check_identity  # noqa: PLC0415
     from backout.runbook.observe import with_details  # noqa: PLC0415
 
     config = shell.config()
     tools = _tools(shell)
+    check_identity(tools)
     situation = _observed(tools)
-    version = resolve(target, situation)
+    version = target_version(tools, target, situation)
     situation = with_details(tools, situation, [version])
     bad = _marks(situation, version)[1]
     if bad is None:

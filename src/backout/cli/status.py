@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from backout.cli.options import command, pass_shell
 from backout.cli.style import Tone
+from backout.model.clock import in_words, is_off
 from backout.report.times import ago, clock, percent, rfc3339
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def _record(found: Status) -> dict[str, object]:
         "guard": _run_record(found.guard),
         "rollback": _run_record(found.rollback),
         "unfinished": _run_record(found.unfinished),
+        "clock_offset_s": situation.clock_offset_s,
         "troubles": list(found.troubles),
         "not_set_up": [name for name, there in _parts(found) if not there],
     }
@@ -137,6 +139,7 @@ def _text(shell: Shell, found: Status) -> str:
         ("health", _health_text(style, found.health)),
         ("traffic", _traffic_text(style, found.traffic, found.error_rate_below)),
         ("migrations", _schema_text(style, found)),
+        *_clock_row(style, situation.clock_offset_s),
         ("guard", _run_text(found.guard, now, "no watch yet")),
         ("rollback", _run_text(found.rollback, now, "none yet")),
         ("not set up", ", ".join(name for name, there in _parts(found) if not there)),
@@ -176,6 +179,10 @@ def _traffic_text(style: Style, traffic: TrafficLook | None, limit: float) -> st
     p99 = "" if traffic.p99_ms is None else f", p99 {traffic.p99_ms:.0f} ms"
     failed = style.badge(f"{percent(traffic.error_rate)} failed", tone)
     return f"{failed} ({traffic.errors:,} of {traffic.requests:,} in {traffic.window_s // 60} min{p99})"
+
+
+def _clock_row(style: Style, offset_s: float | None) -> list[tuple[str, str]]:
+    return [("clock", style.badge(in_words(offset_s), Tone.WARN))] if offset_s is not None and is_off(offset_s) else []
 
 
 def _schema_text(style: Style, found: Status) -> str:

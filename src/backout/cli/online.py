@@ -1,0 +1,76 @@
+"""`backout config check --online`: the configuration against the world that it names."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from backout import wiring
+from backout.cli.style import Tone
+from backout.model.clock import in_words
+from backout.report.times import rfc3339
+from backout.runbook.contact import Contact, contact
+
+if TYPE_CHECKING:
+    from backout.cli.shell import Shell
+    from backout.config import Config
+    from backout.model.token import TokenState
+
+
+def made_contact(config: Config, shell: Shell) -> Contact:
+    """Ask everything that the chosen environment rests on. Raises AuthError, UsageError as `wiring.toolbox`."""
+    return contact(wiring.toolbox(config, wiring.Hooks(say=shell.output.say)), wiring.identities(config))
+
+
+def record(found: Contact) -> dict[str, object]:
+    """Return it as JSON values."""
+    there = {} if found.found is None else asdict(found.found)
+    return {
+        "identity": {name: {"pinned": mine, "found": there.get(name)} for name, mine in asdict(found.pinned).items()},
+        "tokens": None if found.tokens is None else [_token_record(state) for state in found.tokens],
+        "clock_offset_s": found.clock_offset_s,
+        "reachable": {name: {"answers": not why, "problem": why or None} for name, why in found.reachable.items()},
+        "findings": [{"exit_code": code, "text": text} for code, text in found.findings],
+    }
+
+
+def lines(found: Contact, shell: Shell) -> list[str]:
+    """Return it for a person."""
+    from backout.cli.paint import paint_for  # noqa: PLC0415
+    from backout.report.text import fields  # noqa: PLC0415
+
+    style = shell.output.style
+    there = {} if found.found is None else asdict(found.found)
+    rows = [(name, _identity(mine, there.get(name))) for name, mine in asdict(found.pinned).items()]
+    rows += [(_role(state), _worth(state)) for state in found.tokens or ()]
+    rows.append(("clock", "not measured" if found.clock_offset_s is None else in_words(found.clock_offset_s)))
+    rows += [(name, why or "answers") for name, why in found.reachable.items()]
+    said = [style.badge(text, Tone.BAD) for _, text in found.findings]
+    said += [style.badge(text, Tone.WARN) for text in found.warnings]
+    return [*fields(rows, style.width, paint=paint_for(style)), *said]
+
+
+def _identity(mine: str | None, found: str | None) -> str:
+    if mine is None:
+        return "not set up" if found is None else f"{found} (not pinned)"
+    return mine if mine == found else f"pinned {mine}, found {found or 'none'}"
+
+
+def _role(state: TokenState) -> str:
+    return "token" if state.role == "all" else f"token ({state.role})"
+
+
+def _worth(state: TokenState) -> str:
+    until = "does not expire" if state.expires_at is None else f"until {rfc3339(state.expires_at)}"
+    scopes = "may not read its own permissions" if state.scopes is None else ", ".join(state.scopes)
+    return f"{state.status}; {until}; {scopes}" if state.valid else state.status
+
+
+def _token_record(state: TokenState) -> dict[str, object]:
+    return {
+        "role": state.role,
+        "valid": state.valid,
+        "status": state.status,
+        "expires_at": None if state.expires_at is None else rfc3339(state.expires_at),
+        "scopes": None if state.scopes is None else list(state.scopes),
+    }

@@ -1,0 +1,105 @@
+"""Contact: ask everything that an environment rests on, once, and change nothing (safety rules 1 to 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backout.errors import AuthError, BackoutError, ProviderUnavailable, Refused
+from backout.model.clock import in_words, is_off
+from backout.runbook.clock import clock_offset_s
+from backout.runbook.identity import MAY_BE_UNREADABLE
+from backout.runbook.token import check_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backout.model.identity import Identity
+    from backout.model.token import TokenState
+    from backout.ports import Identities
+    from backout.runbook.toolbox import Toolbox
+
+_TRAFFIC_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """What was found.
+
+    Args:
+        found: who answered; None: the platform did not. tokens: None: they could not be looked at.
+        reachable: {part: "" or why it does not answer}; only parts that are set up.
+        findings: (exit code, sentence) of each thing that would stop backout: 3, 4, or 7 for what did not answer.
+    """
+
+    pinned: Identity
+    found: Identity | None
+    tokens: tuple[TokenState, ...] | None
+    clock_offset_s: float | None
+    reachable: dict[str, str]
+    findings: tuple[tuple[int, str], ...]
+
+    @property
+    def exit_code(self) -> int:
+        """The gravest finding: what cannot act at all before what must not act before what does not answer."""
+        codes = {code for code, _ in self.findings}
+        return next((code for code in (AuthError.exit_code, Refused.exit_code, 7) if code in codes), 0)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is worth knowing and stops nothing."""
+        off = self.clock_offset_s is not None and is_off(self.clock_offset_s)
+        return (in_words(self.clock_offset_s or 0.0),) if off else ()
+
+
+def contact(tools: Toolbox, identities: Identities) -> Contact:
+    """Return what answers, who it is, and what the tokens are worth."""
+    findings: list[tuple[int, str]] = []
+    tokens = _tokens(tools, findings)
+    found = _asked(identities.read, findings)
+    for name, mine, other in tools.pinned.differences(found) if found is not None else ():
+        code = 7 if other is None and name in MAY_BE_UNREADABLE else Refused.exit_code
+        findings.append((code, f"{name}: pinned {mine}, found {other or 'none'}"))
+    reachable = {name: why for name, why in _parts(tools) if why is not None}
+    findings += [(7, f"{name} does not answer: {why}") for name, why in reachable.items() if why]
+    return Contact(tools.pinned, found, tokens, clock_offset_s(tools), reachable, tuple(findings))
+
+
+def _tokens(tools: Toolbox, findings: list[tuple[int, str]]) -> tuple[TokenState, ...] | None:
+    try:
+        check_tokens(tools, tools.policy.criteria.watch_s)
+    except (AuthError, Refused) as error:
+        findings.append((error.exit_code, error.what))
+    try:
+        return tools.token.look() if tools.token is not None else None
+    except ProviderUnavailable as error:
+        findings.append((error.exit_code, error.what))
+        return None
+
+
+def _asked(read: Callable[[], Identity], findings: list[tuple[int, str]]) -> Identity | None:
+    try:
+        return read()
+    except BackoutError as error:
+        findings.append((error.exit_code, error.what))
+        return None
+
+
+def _parts(tools: Toolbox) -> list[tuple[str, str | None]]:
+    """Return (part, why it does not answer: "" when it does, None when it is not set up)."""
+    now = int(tools.clock.now())
+    health, traffic, schema = tools.health, tools.traffic, tools.schema
+    return [
+        ("platform", _answers(tools.deployments.history)),
+        ("health", None if health is None else "" if (look := health.look()).measured else str(look.reach)),
+        ("traffic", None if traffic is None else _answers(lambda: traffic.read(now - _TRAFFIC_S, now))),
+        ("database", None if schema is None else _answers(schema.read)),
+    ]
+
+
+def _answers(ask: Callable[[], object]) -> str:
+    try:
+        ask()
+    except BackoutError as error:
+        return error.what
+    return ""
