@@ -1,0 +1,176 @@
+"""Rule 4: over a changed or unreadable schema code is not rolled back; only the named migration passes, and is kept."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from backout.errors import ProviderUnavailable
+from backout.model.notice import NoticeKind
+from backout.model.plan import PlanRefused
+from backout.plan.rollback import Request
+from backout.runbook.rollback import prepare
+
+from line import Story, roll_back, watch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from drillbook import Drillbook, Trial
+
+WHY = ("rollback", "-m", "it fails", "--json")
+ROLLBACK = (*WHY, "--confirm", "production", "--no-wait")
+DROPPED = "20991231000000_drop_orders"
+
+
+# --- on the twin, with the real program ---
+
+
+@contextlib.contextmanager
+def migrated(trial: Trial, name: str) -> Iterator[None]:
+    """Have a migration in the history, as Prisma writes it, until the block ends."""
+    insert = (
+        "INSERT INTO _prisma_migrations (id, checksum, finished_at, migration_name, started_at, applied_steps_count)"
+        " VALUES (gen_random_uuid()::text, 'x', now(), %s, now(), 1)"
+    )
+    dsn = str(trial.book.stage.twin.postgres_dsn)
+    with psycopg.connect(dsn) as connection:
+        connection.execute(insert, (name,))
+    try:
+        yield
+    finally:
+        with psycopg.connect(dsn) as connection:
+            connection.execute("DELETE FROM _prisma_migrations WHERE migration_name = %s", (name,))
+
+
+def deployed_bad(drillbook: Drillbook) -> Trial:
+    """Return a trial in which the bad version just took the good one's place; its watches are short."""
+    trial = drillbook.trial().replace((r'watch = "\d+s"', 'watch = "6s"'))
+    trial.make_live(drillbook.good)
+    trial.make_live(drillbook.bad)
+    return trial
+
+
+def refuses(trial: Trial, *args: str) -> None:
+    """Run the program; it ends with exit 3 by this rule, and the traffic stays where it is."""
+    ended = trial.run(*args)
+    assert ended.code == 3, (args, ended.err)
+    assert "4 schema" in ended.err + ended.out
+    assert trial.live() == trial.book.bad
+
+
+def test_rule_04_schema(drillbook: Drillbook) -> None:
+    """A migration came with the bad version: guard holds with the options and a report, and nothing overrides it."""
+    trial = deployed_bad(drillbook)
+    with migrated(trial, DROPPED):
+        watched = trial.run("guard", "--mode", "act", "--json")
+        assert watched.code == 3, watched.err
+        assert (watched.json["verdict"], watched.json["action"]) == ("regressed", "refused")
+        assert any(f"--force=schema {DROPPED}" in option for option in watched.json["options"])
+        assert any("roll forward" in option for option in watched.json["options"])
+        assert DROPPED in Path(watched.json["report_path"]).read_text(encoding="utf-8")
+        assert trial.live() == drillbook.bad
+        refuses(trial, *ROLLBACK)
+        refuses(trial, *ROLLBACK, "--yes")
+        refuses(trial, *ROLLBACK, "--accept-unproven", "--restore-secrets", "--yes")
+        refuses(trial, *ROLLBACK, drillbook.good)
+        refuses(trial, *ROLLBACK, "--force", "schema", "another")
+        refuses(trial, *ROLLBACK, "--force", "schema", "unknown")
+
+
+def test_rule_04_the_named_migration_passes_and_is_recorded(drillbook: Drillbook) -> None:
+    """In the journal's plan, and in the incident report."""
+    trial = deployed_bad(drillbook)
+    with migrated(trial, DROPPED):
+        forced = trial.run(*WHY, "--confirm", "production", "--force", "schema", DROPPED)
+        assert forced.code in (0, 7), forced.err
+        assert trial.live() == drillbook.good
+        shown = trial.run("runs", "show", forced.json["run_id"], "--json").json
+        assert f"the schema check was overruled by hand for migration head {DROPPED}" in shown["plan"]["notes"]
+        report = Path(forced.json["report_path"]).read_text(encoding="utf-8")
+        assert f"overruled by hand for migration head {DROPPED}" in report
+
+
+@pytest.mark.parametrize("trouble", ["database down", "wrong password"])
+def test_rule_04_an_unreadable_head_is_no_permission(drillbook: Drillbook, trouble: str) -> None:
+    """Nobody knows whether the old code fits: guard and rollback refuse, and only `unknown` passes."""
+    trial = deployed_bad(drillbook)
+    with contextlib.ExitStack() as stack:
+        if trouble == "database down":
+            stack.enter_context(drillbook.fault("service-down", "database"))
+        else:
+            dsn = str(drillbook.stage.twin.postgres_dsn)
+            password = dsn.partition("://")[2].partition("@")[0].partition(":")[2]
+            url = trial.folder / "database-url"
+            url.write_text(dsn.replace(f":{password}@", ":not-the-password@"), encoding="utf-8")
+            url.chmod(0o600)
+            trial.replace((r'"[^"]*/database-url"', f'"{url}"'))
+        watched = trial.run("guard", "--mode", "act", "--json")
+        assert watched.code == 3, watched.err
+        assert "cannot be read" in watched.json["why"]
+        assert "not-the-password" not in watched.out + watched.err
+        assert trial.live() == drillbook.bad
+        refuses(trial, *ROLLBACK, "--yes")
+        refuses(trial, *ROLLBACK, "--force", "schema", DROPPED)
+        assert trial.run(*ROLLBACK, "--force", "schema", "unknown").code == 0
+    assert trial.live() == drillbook.good
+
+
+# --- the finer halves, on the World ---
+
+
+def test_rule_04_somebody_is_told(quick_path: Path) -> None:
+    """The refusal is a notice with the rule and the way on."""
+    story = Story(quick_path / "journal.sqlite")
+    story.world.migrate("0002_drop_orders")
+    tools = story.tools()
+    run = watch(tools)
+    concluded = tools.runs.result(run.id, "conclude")
+    assert isinstance(concluded, dict)
+    assert (concluded["action"], concluded["rule"]) == ("refused", "4 schema")
+    assert story.world.activations == []
+    (notice,) = [each for each in story.world.notices if each.kind is NoticeKind.REFUSED]
+    assert "0002_drop_orders" in notice.text
+
+
+@pytest.mark.parametrize(
+    "apply",
+    [
+        lambda world: world.migrate("0002_drop_orders"),
+        lambda world: world.migrate("0002_drop_orders", finished=False),
+    ],
+    ids=["applied", "failed half-way"],
+)
+def test_rule_04_only_the_right_name_passes(quick_path: Path, apply: object) -> None:
+    """Any other name, and every other flag together, do not."""
+    assert callable(apply)
+    story = Story(quick_path / "journal.sqlite")
+    apply(story.world)
+    for force in ("", "0001_init", "0002", "unknown"):
+        request = Request(message="it fails", accept_unproven=True, force_secrets=True, force_schema=force)
+        _, outcome = prepare(story.tools(), request)
+        assert isinstance(outcome, PlanRefused), force
+        assert outcome.rule == "4 schema"
+    run = roll_back(story.tools(), Request(message="it fails", force_schema="0002_drop_orders"))
+    assert story.world.live.sole == story.good.id
+    assert any("0002_drop_orders" in note for note in run.plan.notes)
+
+
+def test_rule_04_a_head_that_cannot_be_read_holds(quick_path: Path) -> None:
+    """The database does not answer: not a reason to think that nothing changed."""
+    story = Story(quick_path / "journal.sqlite")
+
+    def unreadable(name: str) -> None:
+        if name == "schema.read":
+            raise ProviderUnavailable("the database does not answer")
+
+    story.world.before_call = unreadable
+    run = watch(story.tools())
+    concluded = story.tools().runs.result(run.id, "conclude")
+    assert isinstance(concluded, dict)
+    assert (concluded["action"], concluded["rule"]) == ("refused", "4 schema")
+    assert story.world.activations == []
