@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from backout.cli.options import command, pass_shell
@@ -12,6 +13,7 @@ from backout.report.times import ago, clock, percent, rfc3339
 if TYPE_CHECKING:
     from backout.cli.shell import Shell
     from backout.cli.style import Style
+    from backout.model.hold import Hold
     from backout.model.incident import Run
     from backout.model.signals import HealthReport
     from backout.runbook.status import Status, TrafficLook
@@ -26,9 +28,12 @@ def status(shell: Shell) -> int:
     """Show what is live and how it is doing, read just now. Exit code 1 when something is wrong."""
     from backout import wiring  # noqa: PLC0415 - only commands that ask the provider pay for it
     from backout.runbook.status import look  # noqa: PLC0415
+    from backout.runbook.unguarded import tell_unguarded  # noqa: PLC0415
 
     tools = wiring.toolbox(shell.config())
     found = look(tools)
+    if found.unguarded_s is not None:
+        tell_unguarded(tools, found.situation, found.unguarded_s)
     shell.output.result("status", _record(found), _text(shell, found))
     environment = found.situation.environment
     if found.unfinished is not None:
@@ -65,6 +70,8 @@ def _record(found: Status) -> dict[str, object]:
         "guard": _run_record(found.guard),
         "rollback": _run_record(found.rollback),
         "unfinished": _run_record(found.unfinished),
+        "unguarded": found.unguarded_s is not None,
+        "hold": None if found.hold is None else _hold_record(found.hold),
         "clock_offset_s": situation.clock_offset_s,
         "troubles": list(found.troubles),
         "not_set_up": [name for name, there in _parts(found) if not there],
@@ -114,7 +121,13 @@ def _run_record(run: Run | None) -> dict[str, object] | None:
         "state": run.state,
         "started_at": rfc3339(run.started_at),
         "ended_at": None if run.ended_at is None else rfc3339(run.ended_at),
+        "alive_at": None if run.alive_at is None else rfc3339(run.alive_at),
     }
+
+
+def _hold_record(hold: Hold) -> dict[str, object]:
+    until = None if math.isinf(hold.until) else rfc3339(hold.until)
+    return {"until": until, "why": hold.why, "by": hold.by, "where": hold.where}
 
 
 def _text(shell: Shell, found: Status) -> str:
@@ -142,6 +155,7 @@ def _text(shell: Shell, found: Status) -> str:
         *_clock_row(style, situation.clock_offset_s),
         ("guard", _run_text(found.guard, now, "no watch yet")),
         ("rollback", _run_text(found.rollback, now, "none yet")),
+        *([("hold", _hold_text(style, found.hold))] if found.hold else []),
         ("not set up", ", ".join(name for name, there in _parts(found) if not there)),
     ]
     head = f"{style.strong(situation.environment)}  {_summary(style, found)}"
@@ -197,4 +211,14 @@ def _schema_text(style: Style, found: Status) -> str:
 
 
 def _run_text(run: Run | None, now: float, none: str) -> str:
-    return none if run is None else f"{run.id} {run.state}, {ago(run.ended_at or run.started_at, now)}"
+    if run is None:
+        return none
+    if not run.state.is_over and run.alive_at is not None:
+        return f"{run.id} {run.state}, last alive {ago(run.alive_at, now)}"
+    return f"{run.id} {run.state}, {ago(run.ended_at or run.started_at, now)}"
+
+
+def _hold_text(style: Style, hold: Hold) -> str:
+    until = "until it is lifted" if math.isinf(hold.until) else f"until {rfc3339(hold.until)}"
+    who = f"set by {hold.by}, " if hold.by else ""
+    return f"{style.badge('nothing automatic', Tone.WARN)} {until}: {hold.why} ({who}{hold.where})"

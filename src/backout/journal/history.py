@@ -127,8 +127,8 @@ class RunRecord:
             return "ending"
         return f"at step {index + 1} of {len(self.steps)}: {self.plan.steps[index].title}"
 
-    def run(self, holder: str) -> Run:
-        """Return the run for readers; `holder` names the live holder, "" when there is none."""
+    def run(self, holder: str, alive_at: float | None = None) -> Run:
+        """Return the run for readers; `holder` names the live holder, "" when there is none; see `Run.alive_at`."""
         if self.end is not None:
             state = self.end
         elif holder:
@@ -145,6 +145,7 @@ class RunRecord:
             self.steps_done,
             holder,
             self.actor,
+            self.ended_at if alive_at is None else alive_at,
         )
 
     def take(self, event: Event) -> None:

@@ -241,8 +241,10 @@ class SqliteJournal:
     def _as_run(self, record: RunRecord) -> Run:
         with self._store.reading() as connection:
             lease = leases.read(connection, record.environment) if connection else None
-        live = lease is not None and lease.run == record.id and lease.is_live(self._me(), self._clock.now())
-        return record.run(str(lease.holder) if lease and live else "")
+        if lease is None or lease.run != record.id or lease.holder is None:
+            return record.run("")
+        live = lease.is_live(self._me(), self._clock.now())
+        return record.run(str(lease.holder) if live else "", lease.expires_at - self._ttl_s)
 
     def _me(self) -> leases.Holder:
         return leases.myself(self._host)

@@ -52,7 +52,11 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run as the journal knows it; `steps_done` of `len(plan.steps)`."""
+    """A run as the journal knows it; `steps_done` of `len(plan.steps)`.
+
+    Args:
+        alive_at: when its holder was last heard of (Unix seconds), None when that is not known any more.
+    """
 
     id: str
     environment: str
@@ -63,6 +67,7 @@ class Run:
     steps_done: int
     holder: str = ""
     actor: str = ""
+    alive_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from backout.model.verdict import Cause, Decision, Verdict
 from backout.plan.guard import plan_guard
 from backout.plan.rollback import Request
 from backout.ports import Next, NotDone
+from backout.report.times import duration
 from backout.runbook.clock import measure_clock, say_clock
 from backout.runbook.incident import write_report
 from backout.runbook.observe import observe, with_details
@@ -27,6 +28,7 @@ from backout.runbook.rollback import prepare
 from backout.runbook.stable import announce, held_as_known_bad, mark_stable
 from backout.runbook.token import nobody_acts
 from backout.runbook.triggers import look, remember
+from backout.runbook.unguarded import tell_unguarded, unguarded_s
 from backout.runbook.vigil import Vigil
 
 if TYPE_CHECKING:
@@ -69,6 +71,10 @@ def plan(tools: Toolbox, *, mode: Mode, for_s: float, early: bool = False) -> Pl
     say_clock(tools)
     preflight(tools, for_s)
     situation = observe(tools)
+    alone_s = unguarded_s(situation, tools.runs.runs(tools.environment), for_s)
+    if alone_s is not None:
+        tools.say(f"nobody watched this deployment for its first {duration(alone_s)}")
+        tell_unguarded(tools, situation, alone_s)
     before = (share.version for deployment in situation.history[1:] for share in deployment.shares)
     compared = next((version for version in before if not situation.live.serves(version)), None)
     situation = with_details(tools, situation, [compared] if compared else [])  # its code may be quarantined

@@ -9,10 +9,14 @@ from backout.analysis.stability import quarantine, stable_mark
 from backout.errors import BackoutError
 from backout.model.plan import PlanKind
 from backout.model.signals import merge_latency, quantile_ms, total
+from backout.report.times import duration
+from backout.runbook.hold import holding
 from backout.runbook.observe import observe
+from backout.runbook.unguarded import unguarded_s
 
 if TYPE_CHECKING:
     from backout.model.deployment import VersionMark
+    from backout.model.hold import Hold
     from backout.model.incident import Run
     from backout.model.signals import HealthReport
     from backout.model.situation import Situation
@@ -51,6 +55,8 @@ class Status:
     rollback: Run | None
     unfinished: Run | None
     error_rate_below: float
+    hold: Hold | None = None
+    unguarded_s: float | None = None
 
     @property
     def troubles(self) -> tuple[str, ...]:
@@ -65,6 +71,8 @@ class Status:
             found.append(f"{self.traffic.errors if self.traffic else 0} requests failed in the last minutes")
         if self.situation.schema.state is not None and self.situation.schema.state.failed:
             found.append(f"migration {self.situation.schema.state.failed[-1]} failed half-way")
+        if self.unguarded_s is not None:
+            found.append(f"the live deployment is {duration(self.unguarded_s)} old, and no guard watches it")
         return tuple(found)
 
 
@@ -84,6 +92,8 @@ def look(tools: Toolbox) -> Status:
         rollback=next((run for run in runs if run.plan.kind is PlanKind.ROLLBACK), None),
         unfinished=next((run for run in runs[:1] if not run.state.is_over), None),
         error_rate_below=tools.policy.criteria.error_rate_below,
+        hold=holding(tools, situation.listed),
+        unguarded_s=unguarded_s(situation, runs, tools.policy.criteria.watch_s),
     )
 
 

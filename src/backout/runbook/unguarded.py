@@ -1,0 +1,62 @@
+"""Who guards the guard: whether a fresh deployment runs without anybody watching it (safety rule 19)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.analysis.remarks import RemarkKind, parse
+from backout.model.deployment import Mark
+from backout.model.incident import RunState
+from backout.model.notice import NoticeKind
+from backout.model.plan import PlanKind
+from backout.report.times import duration
+from backout.runbook.tell import tell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from backout.model.incident import Run
+    from backout.model.situation import Situation
+    from backout.runbook.toolbox import Toolbox
+
+GRACE_S = 120.0
+"""So long a deployment may wait for its guard."""
+
+
+def unguarded_s(situation: Situation, runs: Iterable[Run], watch_s: float) -> float | None:
+    """Return how old the live deployment is when it is fresh and nobody watches or watched it, else None.
+
+    A guard that died counts as nobody. Guards of other hosts are known by what they tell the provider: a version that
+    was marked stable, or a rollback; one that is still watching elsewhere tells nothing yet.
+    """
+    live = situation.live
+    age_s = situation.read_at + (situation.clock_offset_s or 0.0) - live.created_at
+    if not GRACE_S < age_s < watch_s:
+        return None
+    remark = parse(live.message)
+    if remark is not None and remark.kind is RemarkKind.ROLLBACK:
+        return None  # a rollback proves its target and verifies itself
+    if any(_watches(run, live.id) for run in runs):
+        return None
+    marks = (mark for mark in situation.marks if mark.mark is Mark.STABLE and mark.version == live.main)
+    return None if any(mark.at >= live.created_at for mark in marks) else age_s
+
+
+def _watches(run: Run, deployment: str) -> bool:
+    if run.plan.kind is not PlanKind.GUARD or run.state not in (RunState.RUNNING, RunState.DONE):
+        return False
+    return any(step.action == "watch" and step.args.get("deployment") == deployment for step in run.plan.steps)
+
+
+def tell_unguarded(tools: Toolbox, situation: Situation, age_s: float) -> None:
+    """Tell somebody, once for each deployment."""
+    live, environment = situation.live, tools.environment
+    tell(
+        tools,
+        NoticeKind.UNGUARDED,
+        f"{environment}: nobody watches the new deployment",
+        f"Version {live.main} is live since {duration(age_s)}, and no guard watches it or has watched it.",
+        key=live.id,
+        next=(f"backout guard -e {environment}",),
+        facts={"version": live.main, "deployment": live.id},
+    )
