@@ -102,9 +102,9 @@ def quarantine(situation: Situation, version: str, code_hash: str | None) -> Ver
     return _newest_says_bad(situation.marks, version, code_hash, git_sha)
 
 
-def quarantined_commit(marks: Sequence[VersionMark], git_sha: str) -> VersionMark | None:
-    """Return the mark that quarantines whatever is built from this commit, or None; it needs no version."""
-    return _newest_says_bad(marks, "", None, git_sha)
+def quarantined_name(marks: Sequence[VersionMark], name: str) -> VersionMark | None:
+    """Return the mark that quarantines the version of this id, or whatever is built from this commit, or None."""
+    return _newest_says_bad(marks, name, None, name)
 
 
 def in_force(marks: Sequence[VersionMark]) -> tuple[VersionMark, ...]:

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from backout.analysis.remarks import parse, remark_of
 from backout.analysis.stability import quarantine, stable_mark
 from backout.cli.options import group, pass_shell
 from backout.cli.style import Tone
-from backout.errors import Refused
-from backout.model.deployment import Mark, VersionMark
+from backout.errors import Refused, UsageError
 from backout.report.times import ago, clock, day, rfc3339
 
 if TYPE_CHECKING:
     from backout.cli.shell import Shell
-    from backout.model.deployment import Deployment, Version
+    from backout.model.deployment import Deployment, Version, VersionMark
     from backout.model.situation import Situation
     from backout.runbook.toolbox import Toolbox
 
@@ -32,7 +32,7 @@ def deployments() -> None:
 def _tools(shell: Shell) -> Toolbox:
     from backout import wiring  # noqa: PLC0415 - only commands that ask the provider pay for it
 
-    return wiring.toolbox(shell.config())
+    return wiring.toolbox(shell.config(), wiring.Hooks(say=shell.output.warn))
 
 
 def _observed(tools: Toolbox) -> Situation:
@@ -75,7 +75,7 @@ def _version_record(situation: Situation, version: str) -> dict[str, object]:
 
 
 def deployment_record(situation: Situation, deployment: Deployment) -> dict[str, object]:
-    """Return a deployment with its versions as JSON values."""
+    """Return a deployment with its versions as JSON values; `remark` names what one that moved no traffic is for."""
     return {
         "deployment_id": deployment.id,
         "created_at": rfc3339(deployment.created_at),
@@ -83,6 +83,7 @@ def deployment_record(situation: Situation, deployment: Deployment) -> dict[str,
         "message": deployment.message,
         "triggered_by": deployment.triggered_by,
         "author": deployment.author,
+        "remark": remark_of(situation.listed, deployment),
         "versions": [
             {"percentage": share.percentage, **_version_record(situation, share.version)} for share in deployment.shares
         ],
@@ -106,7 +107,10 @@ def list_(shell: Shell) -> None:
     tools = _tools(shell)
     situation = _observed(tools)
     rows = []
-    for deployment in situation.history:
+    for deployment in situation.listed:
+        if remark_of(situation.listed, deployment) is not None:
+            rows.append(_remark_row(shell, situation, deployment))
+            continue
         live = "live" if deployment.id == situation.live.id else ""
         for share in deployment.shares:
             known = situation.version(share.version)
@@ -122,13 +126,21 @@ def list_(shell: Shell) -> None:
                 )
             )
     head = ("", "VERSION", "NO", "SHARE", "MARK", "SINCE", "MESSAGE")
-    records = [deployment_record(situation, deployment) for deployment in situation.history]
+    records = [deployment_record(situation, deployment) for deployment in situation.listed]
     payload = {"environment": situation.environment, "deployments": records}
     shell.output.result("deployments", payload, shell.output.table(head, rows))
     shell.output.next(
         f"backout deployments show VERSION -e {situation.environment}",
         f"backout rollback --dry-run -e {situation.environment}",
     )
+
+
+def _remark_row(shell: Shell, situation: Situation, deployment: Deployment) -> tuple[str, ...]:
+    """Return the row of a deployment that moved no traffic: what it says, faint."""
+    said = parse(deployment.message)
+    code = said.code.version if said and said.code else ""
+    cells = ("", code, "", "", said.kind if said else "", ago(deployment.created_at, situation.read_at))
+    return tuple(shell.output.style.dim(cell) for cell in (*cells, said.text if said else ""))
 
 
 @deployments.command("show", short_help="One version: who, when, which code, its marks, when it was live.")
@@ -191,28 +203,78 @@ def _text(shell: Shell, situation: Situation, version: str, known: Version | Non
 @click.option("--confirm", "typed", metavar="ENV", help="Confirm a protected environment by its name.")
 @pass_shell
 def release(shell: Shell, *, target: str, message: str | None, typed: str | None) -> None:
-    """Lift the quarantine of TARGET and of every version with the same code."""
+    """Lift the quarantine of TARGET (a version, or a git sha) and of every version with the same code."""
     from backout.cli.confirm import confirm  # noqa: PLC0415
-    from backout.runbook.clock import target_version  # noqa: PLC0415
+    from backout.runbook import release as procedure  # noqa: PLC0415
     from backout.runbook.identity import check_identity  # noqa: PLC0415
-    from backout.runbook.observe import with_details  # noqa: PLC0415
 
     config = shell.config()
     tools = _tools(shell)
     check_identity(tools)
-    situation = _observed(tools)
-    version = target_version(tools, target, situation)
-    situation = with_details(tools, situation, [version])
-    bad = _marks(situation, version)[1]
-    if bad is None:
+    found = procedure.standing(tools, target)
+    version = found.versions[0] if len(found.versions) == 1 else target
+    if found.bad is None:
         raise Refused(
             f"version {version} is not quarantined",
             where=tools.environment,
             hint=f"backout deployments list -e {tools.environment}",
         )
     why = confirm(shell, config, f"release version {version[:8]}", message=message, typed=typed)
-    lifted = VersionMark(Mark.RELEASED, bad.version, bad.code_hash, tools.clock.now(), "", why)
-    tools.marks.mark(tools.environment, lifted, actor=tools.actor)
-    payload = {"environment": tools.environment, "version": version, "released": True, "was": bad.why}
-    shell.output.result("release", payload, f"Version {version} is released; it was quarantined because: {bad.why}")
+    told = procedure.release(tools, found.situation, found.bad, why)
+    payload = {
+        "environment": tools.environment,
+        "version": version,
+        "released": True,
+        "was": found.bad.why,
+        "provider_mark": told.record(),
+    }
+    where = f"released here only ({told.problem})" if told.problem else "released"
+    text = f"Version {version} is {where}; it was quarantined because: {found.bad.why}"
+    shell.output.result("release", payload, text)
     shell.output.next(f"backout rollback {version} -e {tools.environment} -m WHY")
+
+
+@deployments.command("check", short_help="Before a deployment: exit 3 when this commit or version is quarantined.")
+@click.argument("target", metavar="[SHA_OR_VERSION]", required=False)
+@click.option("--commit", metavar="SHA", help="The commit that is about to be deployed.")
+@pass_shell
+def check(shell: Shell, *, target: str | None, commit: str | None) -> int:
+    """Ask before a deployment whether a commit or version is known to be bad: on every machine, with an empty journal.
+
+    Exit code 0 when nothing speaks against it, 3 when it, or its code, was rolled back and nobody released it.
+    """
+    from backout.runbook.release import standing  # noqa: PLC0415
+
+    asked = target or commit
+    if asked is None or (target and commit):
+        raise UsageError("name one commit or version", hint="backout deployments check SHA -e ENV")
+    tools = _tools(shell)
+    found = standing(tools, asked)
+    bad = found.bad
+    freed = f"backout deployments release {asked} -e {tools.environment} -m WHY"
+    unread = f"; the code of {', '.join(v[:8] for v in found.unread)} could not be read" if found.unread else ""
+    payload = {
+        "environment": tools.environment,
+        "asked": asked,
+        "versions": list(found.versions),
+        "allowed": bad is None,
+        "why": f"nothing speaks against it{unread}" if bad is None else bad.why,
+        "quarantined_since": None if bad is None else rfc3339(bad.at),
+        "quarantined_by": None if bad is None else bad.by or None,
+        "run_id": None if bad is None else bad.run or None,
+        "release": None if bad is None else freed,
+    }
+    shell.output.result("check", payload, _answer(shell, asked, bad, unread))
+    if bad is None:
+        return 0
+    shell.output.next(f"{freed}  # when it is mended, or was not to blame")
+    return 3
+
+
+def _answer(shell: Shell, asked: str, bad: VersionMark | None, unread: str) -> str:
+    style = shell.output.style
+    if bad is None:
+        return f"{style.badge('allowed', Tone.GOOD)}: nothing speaks against {asked}{unread}"
+    since = f"{day(bad.at)} {clock(bad.at)} UTC"
+    by = (f" in {bad.run}" if bad.run else "") + (f" by {bad.by}" if bad.by else "")
+    return f"{style.badge('quarantined', Tone.BAD)}: {asked}, since {since}{by}: {bad.why}"

@@ -49,7 +49,7 @@ def resolve(text: str, situation: Situation) -> VersionId:
     Raises:
         UsageError: nothing matches, or several versions do (all are named).
     """
-    matches = _by_name(text, situation)
+    matches = named(text, situation)
     if not matches:
         at = parse_time(text, situation.read_at)
         if at is not None:
@@ -63,14 +63,15 @@ def resolve(text: str, situation: Situation) -> VersionId:
 
 def is_time(text: str, situation: Situation) -> bool:
     """Whether `resolve` would read `text` as a time."""
-    return not _by_name(text, situation) and parse_time(text, situation.read_at) is not None
+    return not named(text, situation) and parse_time(text, situation.read_at) is not None
 
 
-def _by_name(text: str, situation: Situation) -> set[VersionId]:
+def named(text: str, situation: Situation) -> set[VersionId]:
     """Match exact ids, numbers and tags first; prefixes only when nothing matches exactly."""
     number = text.removeprefix("v")
     exact: set[VersionId] = set()
-    for version in situation.versions:
+    known = (*situation.versions, *situation.kept)
+    for version in known:
         if text in (version.id, version.tag, version.git_sha) or (number.isdigit() and int(number) == version.number):
             exact.add(version.id)
     for deployment in situation.history:
@@ -81,8 +82,8 @@ def _by_name(text: str, situation: Situation) -> set[VersionId]:
     if len(text) < _MIN_PREFIX or not re.fullmatch(r"[0-9a-fA-F-]+", text):
         return set()
     prefix = text.lower()
-    found = {v.id for v in situation.versions if v.id.lower().startswith(prefix)}
-    found |= {v.id for v in situation.versions if v.git_sha and v.git_sha.lower().startswith(prefix)}
+    found = {v.id for v in known if v.id.lower().startswith(prefix)}
+    found |= {v.id for v in known if v.git_sha and v.git_sha.lower().startswith(prefix)}
     found |= {d.main for d in situation.history if d.id.lower().startswith(prefix)}
     return found
 
