@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shlex
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ from backout.providers.cloudflare.versions import CloudflareVersions
 from backout.providers.files.holds import FileHolds
 from backout.providers.files.reports import FileReports
 from backout.providers.git.checkout import GitCheckout
+from backout.report.redact import Redactor
 from backout.runbook.toolbox import Toolbox
 
 if TYPE_CHECKING:
@@ -36,8 +37,21 @@ if TYPE_CHECKING:
     from backout.journal.stop import StopRequest
     from backout.model.conformance import Observation
     from backout.model.plan import Plan
-    from backout.ports import Clock, DeadMan, HealthCheck, Identities, Logs, Pipeline, Schema, Traffic, VendorStatus
+    from backout.ports import (
+        Clock,
+        DeadMan,
+        HealthCheck,
+        Identities,
+        Logs,
+        Notifier,
+        Pipeline,
+        Schema,
+        Traffic,
+        VendorStatus,
+    )
     from backout.providers.cloudflare.conformance import FirstContact
+    from backout.providers.notify.channel import Channel, Route
+    from backout.providers.notify.outbox import Outbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +60,7 @@ class Hooks:
 
     Args:
         within_s: nobody is waited for longer than this from now on; None: as patient as the configuration says.
+        redact: takes every secret out of what somebody is told.
     """
 
     stop: StopRequest | None = None
@@ -53,6 +68,7 @@ class Hooks:
     confirm: Callable[[Plan], bool] | None = None
     say: Callable[[str], None] = lambda _text: None
     within_s: float | None = None
+    redact: Callable[[str], str] = field(default_factory=lambda: Redactor().redact)
 
 
 _HURRIED_S = 2.0
@@ -77,6 +93,81 @@ def journal(config: Config, stop: StopRequest | None = None, *, hurried: bool = 
 def reports(config: Config) -> FileReports:
     """Return the folder of incident reports."""
     return FileReports(config.settings.incidents.directory)
+
+
+def notifier(config: Config, redact: Callable[[str], str]) -> Notifier | None:
+    """Return who tells somebody, or None without a channel; nothing starts before there is something to tell."""
+    if not config.settings.notify.has_channel:
+        return None
+    from backout.providers.notify.courier import Courier  # noqa: PLC0415 only where it is set up
+
+    kinds = config.settings.notify.kinds
+    return Courier(routes(config), outbox(config), SystemClock(), kinds=kinds, redact=redact)
+
+
+def outbox(config: Config) -> Outbox:
+    """Return what waits to be told, beside the journal; reading it creates nothing."""
+    from backout.providers.notify.outbox import Outbox  # noqa: PLC0415 only where it is set up
+
+    return Outbox(config.settings.journal.path.with_suffix(".notices.sqlite"))
+
+
+def routes(config: Config) -> tuple[Route, ...]:
+    """Return the channels that are set up; one whose secret is missing says so instead of sending."""
+    from backout.providers.notify.channel import Route, broken  # noqa: PLC0415 only where it is set up
+
+    made: list[Route] = []
+    for name, open_with in (("webhook", _webhook), ("smtp", _smtp), ("slack", _slack)):
+        if getattr(config.settings.notify, name) is None:
+            continue
+        try:
+            made.append(Route(name, open_with(config)))
+        except AuthError as error:
+            made.append(broken(name, str(error)))
+    return tuple(made)
+
+
+def _webhook(config: Config) -> Callable[[], Channel]:
+    settings = config.settings.notify.webhook
+    assert settings is not None  # noqa: S101 `routes` looked
+    url = config.notify_secret("webhook", settings.url_env, settings.url_file, "a URL").reveal()
+    secret = config.notify_secret("webhook", settings.secret_env, settings.secret_file, "a signing secret").reveal()
+
+    def opened() -> Channel:
+        from backout.providers.notify.webhook import Webhook  # noqa: PLC0415 only when something is sent
+
+        return Webhook(url, secret)
+
+    return opened
+
+
+def _smtp(config: Config) -> Callable[[], Channel]:
+    settings = config.settings.notify.smtp
+    assert settings is not None  # noqa: S101 `routes` looked
+    password = ""
+    if settings.user:
+        password = config.notify_secret("smtp", settings.password_env, settings.password_file, "a password").reveal()
+
+    def opened() -> Channel:
+        from backout.providers.notify.smtp import Server, Smtp  # noqa: PLC0415 only when something is sent
+
+        server = Server(settings.host, settings.port, settings.security, settings.user or "", password)
+        return Smtp(server, settings.sender, settings.to)
+
+    return opened
+
+
+def _slack(config: Config) -> Callable[[], Channel]:
+    settings = config.settings.notify.slack
+    assert settings is not None  # noqa: S101 `routes` looked
+    url = config.notify_secret("slack", settings.url_env, settings.url_file, "a URL").reveal()
+
+    def opened() -> Channel:
+        from backout.providers.notify.slack import Slack  # noqa: PLC0415 only when something is sent
+
+        return Slack(url)
+
+    return opened
 
 
 def holds(config: Config) -> FileHolds:
@@ -139,6 +230,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         say=hooks.say,
         holds=holds(config),
         dead_man=_dead_man(config, hooks.say),
+        notifier=notifier(config, hooks.redact),
         pinned=pinned(config),
         provider_marks=config.settings.journal.provider_marks,
         identities=_pinned_identities(config, api.reads),

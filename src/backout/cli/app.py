@@ -137,6 +137,13 @@ def run(arguments: Sequence[str], shell: Shell | None = None) -> int:
     shell = shell or Shell.of_process()
     shell.begin(arguments)
     try:
+        return _answered(arguments, shell)
+    finally:
+        shell.end()
+
+
+def _answered(arguments: Sequence[str], shell: Shell) -> int:
+    try:
         code = root.main(list(arguments), prog_name="backout", standalone_mode=False, obj=shell)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())

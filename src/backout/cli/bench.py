@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,11 @@ from backout.model.incident import RunState
 from backout.report.times import rfc3339
 from backout.runbook.clock import measure_clock
 from backout.runbook.procedures import Actions
+from backout.runbook.tell import tell_failure
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from backout.cli.shell import Shell
     from backout.config import Config
     from backout.model.incident import Event, Run
@@ -39,10 +43,20 @@ class Bench:
         measure_clock(self.tools)
         self.stop.install()
         try:
-            return self.tools.journal.drive(run, Actions(self.tools), actor=self.tools.actor, notify=self._notify)
+            with self.telling(run):
+                return self.tools.journal.drive(run, Actions(self.tools), actor=self.tools.actor, notify=self._notify)
         finally:
             self.stop.restore()
             self.live.end()
+
+    @contextmanager
+    def telling(self, run: str = "") -> Iterator[None]:
+        """Tell somebody when the block ends with an error: of a run, or of a watch that could not begin."""
+        try:
+            yield
+        except Exception as error:
+            tell_failure(self.tools, run, error)
+            raise
 
     def _notify(self, event: Event) -> None:
         if event.kind == "run.submitted":
@@ -82,7 +96,7 @@ def open_bench(shell: Shell, config: Config, name: str, *, stream: bool = False)
     stop = StopRequest(lambda: live.say("stopping after the current step; Ctrl-C again stops now"))
     asked = (lambda plan: _asked(shell, live, plan)) if shell.interactive else None
     hooks = wiring.Hooks(stop, live.watching, asked, live.say)
-    return Bench(shell, wiring.toolbox(config, hooks), stop, live)
+    return Bench(shell, shell.toolbox(config, hooks), stop, live)
 
 
 def _asked(shell: Shell, live: Live, plan: Plan) -> bool:

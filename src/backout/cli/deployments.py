@@ -32,7 +32,7 @@ def deployments() -> None:
 def _tools(shell: Shell) -> Toolbox:
     from backout import wiring  # noqa: PLC0415 - only commands that ask the provider pay for it
 
-    return wiring.toolbox(shell.config(), wiring.Hooks(say=shell.output.warn))
+    return shell.toolbox(shell.config(), wiring.Hooks(say=shell.output.warn))
 
 
 def _observed(tools: Toolbox) -> Situation:

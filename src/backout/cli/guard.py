@@ -86,6 +86,7 @@ def _watch(shell: Shell, flags: Mapping[str, str | None], *, early: bool, next_w
     config = shell.config(flags)
     bench = open_bench(shell, config, "guard", stream=True)
     policy = bench.tools.policy
+    _check_channels(shell, bench)
     unfinished = bench.unfinished()
     if unfinished is not None:
         ours = unfinished.plan.kind is PlanKind.GUARD or bool(unfinished.plan.cause)
@@ -101,9 +102,18 @@ def _watch(shell: Shell, flags: Mapping[str, str | None], *, early: bool, next_w
     if next_within is not None:
         bench.live.say(f"waiting for the next deployment of {config.name}")
         procedure.wait_for_next(bench.tools, seconds(next_within))
-    plan = procedure.plan(bench.tools, mode=policy.guard.mode, for_s=policy.criteria.watch_s, early=early)
+    with bench.telling():
+        plan = procedure.plan(bench.tools, mode=policy.guard.mode, for_s=policy.criteria.watch_s, early=early)
     bench.live.say(f"{plan.step('watch').title}, then {plan.step('conclude').title} (mode {policy.guard.mode})")
     return finish(bench, bench.drive(bench.submit(plan, plan.why)))
+
+
+def _check_channels(shell: Shell, bench: Bench) -> None:
+    """Say before the watch that nobody can be told of its end, and begin with what earlier commands left to deliver."""
+    if bench.tools.notifier is not None:
+        shell.complain_of(bench.tools.notifier.flush(0.0))
+    elif bench.tools.policy.guard.mode is Mode.ACT:
+        shell.output.warn("nobody will be told what guard does: [notify] has no channel (docs/notifications.md)")
 
 
 def refuse_another_mode(unfinished: Run, mode: Mode) -> None:

@@ -88,7 +88,7 @@ def _switch(shell: Shell, config: Config, why: str, *, for_s: float | None, loca
         return _answer(shell, config, wanted, everywhere=False, troubles=())
     here = not troubles
     try:
-        told = _at_provider(config, wanted)
+        told = _at_provider(shell, config, wanted)
     except BackoutError as error:
         if not here:
             raise
@@ -97,11 +97,11 @@ def _switch(shell: Shell, config: Config, why: str, *, for_s: float | None, loca
     return _answer(shell, config, told, everywhere=True, troubles=tuple(troubles))
 
 
-def _at_provider(config: Config, wanted: Hold) -> Hold:
+def _at_provider(shell: Shell, config: Config, wanted: Hold) -> Hold:
     from backout import wiring  # noqa: PLC0415
     from backout.runbook.announce import announce, tell_of  # noqa: PLC0415
 
-    tools = wiring.toolbox(config, wiring.Hooks(within_s=WITHIN_S))
+    tools = shell.toolbox(config, wiring.Hooks(within_s=WITHIN_S))
     told = announce(tools, wanted)
     tell_of(tools, told)
     return told

@@ -18,8 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from backout.config import Config
+    from backout.model.notice import Delivery
+    from backout.ports import Notifier
+    from backout.runbook.toolbox import Toolbox
+    from backout.wiring import Hooks
 
 _MIN_WIDTH, _MAX_WIDTH = 60, 120
+DELIVER_WITHIN_S = 5.0
+"""How long the end of a command waits for notices to arrive; the next command goes on with those that did not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,7 @@ class Shell:
 
     Args:
         environment: the process's variables. output: the only way to the streams. folder: where the command was typed.
+        notifier: who still has something to deliver when the command has answered.
     """
 
     environment: Environment
@@ -50,6 +57,8 @@ class Shell:
     stdin: TextIO
     folder: Path
     flags: Flags = field(default_factory=Flags)
+    notifier: Notifier | None = None
+    _complained: set[str] = field(default_factory=set)
 
     @classmethod
     def of_process(cls) -> Shell:
@@ -96,6 +105,32 @@ class Shell:
             environment=self.flags.environment,
             flags={key: value for key, value in (flags or {}).items() if value is not None},
         )
+
+    def toolbox(self, config: Config, hooks: Hooks | None = None) -> Toolbox:
+        """Return the ports of the chosen environment; what somebody is told through them is delivered in `end`.
+
+        Raises:
+            AuthError, ConfigError, UsageError: see `backout.wiring.toolbox`.
+        """
+        from backout import wiring  # noqa: PLC0415 - only commands that ask the provider pay for it
+
+        tools = wiring.toolbox(config, replace(hooks or wiring.Hooks(), redact=self.redactor.redact))
+        self.notifier = tools.notifier
+        return tools
+
+    def end(self) -> None:
+        """Give what somebody is to be told a few seconds to arrive, and say once what did not."""
+        if self.notifier is None:
+            return
+        with contextlib.suppress(KeyboardInterrupt):  # it is kept, and the next command goes on with it
+            self.complain_of(self.notifier.flush(DELIVER_WITHIN_S))
+
+    def complain_of(self, delivery: Delivery) -> None:
+        """Say what keeps notices from arriving, each thing once."""
+        new = [problem for problem in delivery.problems if problem not in self._complained]
+        self._complained.update(new)
+        for problem in new:
+            self.output.warn(f"not told: {problem}")
 
     def _style(self, stream: TextIO) -> Style:
         get = self.environment.get

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from backout.cli.style import Style
     from backout.model.hold import Hold
     from backout.model.incident import Run
+    from backout.model.notice import Delivery
     from backout.model.signals import HealthReport
     from backout.runbook.status import Status, TrafficLook
 
-LATER = ("backups", "drills", "notifications")
+LATER = ("backups", "drills")
 """Parts that are not built yet; shown, so that nobody takes silence for safety."""
 
 
@@ -26,11 +27,10 @@ LATER = ("backups", "drills", "notifications")
 @pass_shell
 def status(shell: Shell) -> int:
     """Show what is live and how it is doing, read just now. Exit code 1 when something is wrong."""
-    from backout import wiring  # noqa: PLC0415 - only commands that ask the provider pay for it
-    from backout.runbook.status import look  # noqa: PLC0415
+    from backout.runbook.status import look  # noqa: PLC0415 - only commands that ask the provider pay for it
     from backout.runbook.unguarded import tell_unguarded  # noqa: PLC0415
 
-    tools = wiring.toolbox(shell.config())
+    tools = shell.toolbox(shell.config())
     found = look(tools)
     if found.unguarded_s is not None:
         tell_unguarded(tools, found.situation, found.unguarded_s)
@@ -70,6 +70,7 @@ def _record(found: Status) -> dict[str, object]:
         "guard": _run_record(found.guard),
         "rollback": _run_record(found.rollback),
         "unfinished": _run_record(found.unfinished),
+        "notices": _notices_record(found.notices),
         "unguarded": found.unguarded_s is not None,
         "hold": None if found.hold is None else _hold_record(found.hold),
         "clock_offset_s": situation.clock_offset_s,
@@ -83,6 +84,7 @@ def _parts(found: Status) -> list[tuple[str, bool]]:
         ("health", found.health is not None),
         ("traffic", found.traffic is not None),
         ("migrations", found.situation.schema.set_up),
+        ("notifications", found.notices is not None),
         *((name, False) for name in LATER),
     ]
 
@@ -110,6 +112,17 @@ def _traffic_record(traffic: TrafficLook | None) -> dict[str, object] | None:
         "error_rate": traffic.error_rate,
         "p99_ms": traffic.p99_ms,
         "problem": traffic.problem or None,
+    }
+
+
+def _notices_record(notices: Delivery | None) -> dict[str, object] | None:
+    if notices is None:
+        return None
+    return {
+        "delivered": notices.delivered,
+        "waiting": notices.waiting,
+        "given_up": notices.given_up,
+        "problems": list(notices.problems),
     }
 
 
@@ -156,6 +169,7 @@ def _text(shell: Shell, found: Status) -> str:
         ("guard", _run_text(found.guard, now, "no watch yet")),
         ("rollback", _run_text(found.rollback, now, "none yet")),
         *([("hold", _hold_text(style, found.hold))] if found.hold else []),
+        *([("notices", _notices_text(style, found.notices))] if found.notices else []),
         ("not set up", ", ".join(name for name, there in _parts(found) if not there)),
     ]
     head = f"{style.strong(situation.environment)}  {_summary(style, found)}"
@@ -208,6 +222,13 @@ def _schema_text(style: Style, found: Status) -> str:
     if look.state.failed:
         return style.badge(f"{look.state.failed[-1]} failed half-way", Tone.BAD)
     return look.state.head or "none applied"
+
+
+def _notices_text(style: Style, notices: Delivery) -> str:
+    if not (notices.waiting or notices.given_up or notices.problems):
+        return f"{notices.delivered} delivered"
+    counts = f"{notices.waiting} waiting, {notices.given_up} given up, {notices.delivered} delivered"
+    return "; ".join([style.badge(counts, Tone.WARN), *notices.problems, "see `backout notify list`"])
 
 
 def _run_text(run: Run | None, now: float, none: str) -> str:

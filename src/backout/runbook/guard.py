@@ -26,6 +26,7 @@ from backout.runbook.preflight import preflight
 from backout.runbook.prober import Prober
 from backout.runbook.rollback import prepare
 from backout.runbook.stable import announce, held_as_known_bad, mark_stable
+from backout.runbook.tell import tell_conclusion
 from backout.runbook.token import nobody_acts
 from backout.runbook.triggers import look, remember
 from backout.runbook.unguarded import tell_unguarded, unguarded_s
@@ -330,11 +331,13 @@ class Conclude:
         try:
             if watched.get("token_lost"):
                 self._tools.deployments.history()  # it may have come back; else no verdict can be acted on
-            return self._conclude(args, decision, watched, context.run)
+            result = self._conclude(args, decision, watched, context.run)
         except AuthError as error:
             if decision.verdict is Verdict.REGRESSED:
                 write_report(self._tools, context.run, held=f"{error.what}; rolled back by nobody")
             raise nobody_acts(self._tools, context.run, decision, error) from error
+        tell_conclusion(self._tools, args, context.run, decision, result)
+        return result
 
     def _conclude(
         self, args: Mapping[str, Json], decision: Decision, watched: Mapping[str, Json], run: str

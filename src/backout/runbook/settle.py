@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from backout.model.notice import NoticeKind
 from backout.ports import Next, NotDone
-from backout.runbook.tell import tell
+from backout.runbook.tell import tell_rollback
 from backout.runbook.triggers import remember, told
 
 if TYPE_CHECKING:
@@ -33,15 +33,7 @@ class Settle:
         live = self._tools.runs.result(context.run, "read_back")
         if isinstance(verified, dict) and verified.get("verified") is False and isinstance(live, dict):
             return self._not_restored(context.run, verified, live)
-        version = str(live["version"]) if isinstance(live, dict) else ""
-        tell(
-            self._tools,
-            NoticeKind.ROLLED_BACK,
-            f"{self._tools.environment}: version {version[:8]} is live again",
-            f"Version {args['leaving']} was left for {version}.",
-            key=context.run,
-            run=context.run,
-        )
+        tell_rollback(self._tools, NoticeKind.ROLLED_BACK, context.run)
         return {"outcome": NoticeKind.ROLLED_BACK, "why": ""}
 
     def _not_restored(self, run: str, verified: Mapping[str, Json], live: Mapping[str, Json]) -> Json | Next:
@@ -63,26 +55,14 @@ class Settle:
             if outcome.why:
                 write_report(self._tools, run, held=outcome.why)
                 self._tools.say(f"nothing more is done: {outcome.why}")
-            rest = f". Nothing more is done: {outcome.why}." if outcome.why else "."
-            self._tell_not_restored(run, version, verification.summary + rest)
+            rest = f"Nothing more is done: {outcome.why}." if outcome.why else ""
+            tell_rollback(self._tools, NoticeKind.NOT_RESTORED, run, more=rest)
             return {"outcome": NoticeKind.NOT_RESTORED, "why": outcome.why}
         target = str(outcome.step("activate").args["version"])
         why = f"version {version[:8]} is bad too; going on to version {target[:8]}, the last hop"
         self._tools.say(why)
-        self._tell_not_restored(run, version, f"{verification.summary}. {why[:1].upper()}{why[1:]}.")
+        tell_rollback(self._tools, NoticeKind.NOT_RESTORED, run, more=f"{why[:1].upper()}{why[1:]}.")
         return Next({"outcome": NoticeKind.NOT_RESTORED, "why": why, "next": target}, outcome, outcome.why)
-
-    def _tell_not_restored(self, run: str, version: str, text: str) -> None:
-        environment = self._tools.environment
-        tell(
-            self._tools,
-            NoticeKind.NOT_RESTORED,
-            f"{environment}: version {version[:8]} is live, and it is not well",
-            text,
-            key=run,
-            run=run,
-            next=(f"backout status -e {environment}", f"backout runs show {run}"),
-        )
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """A notice is told once by its key, and a handed-over plan is in the journal: again is right."""

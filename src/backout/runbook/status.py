@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from backout.model.deployment import VersionMark
     from backout.model.hold import Hold
     from backout.model.incident import Run
+    from backout.model.notice import Delivery
     from backout.model.signals import HealthReport
     from backout.model.situation import Situation
     from backout.runbook.toolbox import Toolbox
@@ -57,6 +58,7 @@ class Status:
     error_rate_below: float
     hold: Hold | None = None
     unguarded_s: float | None = None
+    notices: Delivery | None = None
 
     @property
     def troubles(self) -> tuple[str, ...]:
@@ -93,6 +95,7 @@ def look(tools: Toolbox) -> Status:
         unfinished=next((run for run in runs[:1] if not run.state.is_over), None),
         error_rate_below=tools.policy.criteria.error_rate_below,
         hold=holding(tools, situation.listed),
+        notices=tools.notifier.flush(0.0) if tools.notifier is not None else None,
         unguarded_s=unguarded_s(situation, runs, tools.policy.criteria.watch_s),
     )
 
