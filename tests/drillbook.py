@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from backout.model.deployment import Deployment
     from backout.runbook.toolbox import Toolbox
 
+GUARD = 'warm_up = "1h"\nat_most = "1 per 1s"\n'
+"""Each drill may roll back once: what earlier ones did stands in the twin's list of deployments."""
 PROGRAM = Path(sys.executable).with_name("backout")
 
 
@@ -67,7 +69,7 @@ class Drillbook:
         self.stage.set_up()
         text = self.stage.config_file.read_text(encoding="utf-8")
         # Answers take 2 ms here: another program on the machine is a change of latency, so guard does not judge it.
-        text = text.replace("below = 0.01", "below = 0.05").replace("[journal]", 'warm_up = "1h"\n\n[journal]')
+        text = text.replace("below = 0.01", "below = 0.05").replace("[journal]", f"{GUARD}\n[journal]")
         text = text.replace("p99_at_most = 4.0", "p99_at_most = 50.0")
         self.stage.config_file.write_text(text, encoding="utf-8")
         self.bad = self.stage.deploy("throws-on-one-route")

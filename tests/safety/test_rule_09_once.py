@@ -307,9 +307,10 @@ def test_rule_09_a_crash_between_the_hops_loses_neither(tmp_path: Path) -> None:
 
 
 def test_rule_09_a_target_whose_service_is_down(tmp_path: Path) -> None:
-    """The bad version throws, and the target finds its database gone, which the bad one did not: the next one."""
+    """The bad version throws, and the target loses its database once it has traffic, as the bad one did not: the next."""
     story = TwoGood(tmp_path / "journal.sqlite")
-    story.world.health_rule = lambda at, version: _health(at, version, down=version == story.newer.id)
+    world, newer = story.world, story.newer.id
+    world.health_rule = lambda at, version: _health(at, version, down=version == newer == world.live.sole)
     watch(story.tools())
     assert story.switches() == [story.newer.id, story.good.id]
 
