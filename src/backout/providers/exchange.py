@@ -15,7 +15,7 @@ import threading
 import time
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
@@ -102,6 +102,29 @@ class Origin:
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.netloc}"
+
+
+class Exchanging(Protocol):
+    """What carries a request to an origin and its answer back."""
+
+    origin: Origin
+    limits: Limits
+
+    def exchange(
+        self,
+        method: str,
+        target: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        within_s: float | None = None,
+    ) -> Answer:
+        """Return the whole answer. Raises ExchangeError when none came."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is open."""
+        ...
 
 
 class Connection:

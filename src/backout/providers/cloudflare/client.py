@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from backout.ports import Clock
+    from backout.providers.exchange import Exchanging
 
 T = TypeVar("T")
 
@@ -69,6 +70,7 @@ class ApiClient:
     Args:
         base_url: ends in /client/v4.
         token: returns the token; asked once per call, never kept, never shown.
+        connection: carries the requests, None: one that is opened to the base URL.
         clock: waits between attempts, and the reference of `clock_offset_s`.
         until: Unix seconds by that clock; no call waits longer, however many attempts it has left. None: no such end.
 
@@ -86,6 +88,7 @@ class ApiClient:
         retry: Retry | None = None,
         limits: Limits | None = None,
         until: float | None = None,
+        connection: Exchanging | None = None,
     ) -> None:
         try:
             origin = Origin.of(base_url)
@@ -96,7 +99,7 @@ class ApiClient:
         self._token = token
         self._clock = clock or SystemClock()
         self._retry = retry or Retry()
-        self._connection = Connection(origin, limits)
+        self._connection: Exchanging = connection or Connection(origin, limits)
         self._until = until
 
     def get(self, path: str, result: type[T], *, permission: str, query: Mapping[str, str] | None = None) -> T:
