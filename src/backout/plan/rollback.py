@@ -131,9 +131,14 @@ def _options(situation: Situation, ranked: tuple[Candidate, ...]) -> tuple[str, 
             "if you know that the old code works on the new schema: "
             f"`backout rollback -e {environment} --force=schema {schema_name(situation)} -m WHY` (it is recorded)"
         )
+    if any(c.rule == "5 same code" for c in ranked):
+        options.append(
+            "the code is the same, so a secret or a setting made the difference: put the right value where it was "
+            f"changed; that is a new version, and `backout guard -e {environment}` watches it"
+        )
     if any(c.rule == "5 quarantined" for c in ranked):
         options.append(
-            f"lift a quarantine that is no longer right: `backout deployments release VERSION -e {environment}`"
+            f"lift a quarantine that is no longer right: `backout deployments release VERSION -e {environment} -m WHY`"
         )
     return tuple(options)
 

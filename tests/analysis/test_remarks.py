@@ -1,0 +1,225 @@
+"""Remarks: what is written into a deployment's message is read again exactly, and nobody's text is taken for one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backout.analysis.remarks import (
+    Code,
+    Remark,
+    RemarkKind,
+    is_remark,
+    marks_in,
+    merged,
+    parse,
+    plain_history,
+    remark_of,
+    same_commit,
+    same_hash,
+    same_version,
+    still_decides,
+    told_stable,
+    underneath,
+)
+from backout.model.deployment import Deployment, Mark, VersionMark
+
+from situations import deployment, version
+
+LIMIT = 100
+"""Bytes that the strictest known provider keeps of a message."""
+
+HEX = "0123456789abcdef"
+runs = st.builds(
+    lambda kind, digits: f"{kind}-{digits}",
+    st.sampled_from(("rollback", "guard", "recover")),
+    st.text(HEX, min_size=8, max_size=8),
+)
+codes = st.builds(
+    Code,
+    st.text(HEX, min_size=8, max_size=8),
+    st.just("") | st.text(HEX, min_size=12, max_size=12),
+    st.just("") | st.text(HEX, min_size=7, max_size=7),
+)
+texts = st.text(max_size=60).map(str.rstrip)
+whole_seconds = st.integers(1, 4_000_000_000).map(float)
+remarks = st.one_of(
+    st.builds(
+        Remark,
+        st.just(RemarkKind.ROLLBACK),
+        runs,
+        auto=st.booleans(),
+        hop=st.integers(1, 99),
+        code=st.none() | codes,
+        text=texts,
+    ),
+    st.builds(Remark, st.just(RemarkKind.PROVE), runs, text=texts),
+    st.builds(Remark, st.just(RemarkKind.STABLE), runs, code=codes, text=texts),
+    st.builds(Remark, st.just(RemarkKind.HOLD), until=st.just(0.0) | whole_seconds, text=texts),
+    st.builds(Remark, st.just(RemarkKind.RELEASE), code=codes, text=texts),
+)
+
+
+@given(remarks)
+def test_what_is_written_is_read_again(remark: Remark) -> None:
+    """For every kind and every combination of fields, whatever the reason says."""
+    assert parse(str(remark)) == remark
+
+
+@given(remarks)
+def test_a_provider_that_cuts_messages_keeps_the_remark(remark: Remark) -> None:
+    """What stands before the reason is never longer than the strictest limit, and reads the same without the reason."""
+    said = str(replace(remark, text=""))
+    assert len(said.encode()) <= LIMIT
+    cut = parse(str(remark).encode()[:LIMIT].decode(errors="ignore"))
+    assert cut is not None
+    assert replace(cut, text="") == replace(remark, text="")
+
+
+@given(st.builds(Code, *[st.text(HEX, min_size=1, max_size=70)] * 3))
+def test_code_is_abbreviated_when_it_is_written(code: Code) -> None:
+    """Full ids and hashes may be given; what is written is what every machine can read."""
+    assert len(str(code)) <= 29
+    read = parse(str(Remark(RemarkKind.STABLE, "guard-1", code=code)))
+    assert read is not None
+    assert str(read.code) == str(code)
+
+
+@given(
+    st.text()
+    | st.text().map("[backout ".__add__)
+    | remarks.map(str).map(lambda said: said[1:])
+    | st.text().map("[backout x bad=".__add__)
+)
+def test_no_message_whatever_breaks_reading(message: str) -> None:
+    """Reading never raises, and what was read is one of the kinds that backout knows."""
+    read = parse(message)
+    assert read is None or read.kind in RemarkKind
+
+
+@given(st.text(alphabet=HEX + "/", max_size=80))
+def test_a_garbled_code_says_nothing(text: str) -> None:
+    """Only three parts of the right length are a code: a single digit never quarantines a tenth of all versions."""
+    read = parse(f"[backout x bad={text}] because")
+    if read is not None and read.code is not None:
+        assert [len(part) <= most for part, most in zip(text.split("/"), (8, 12, 7), strict=True)] == [True] * 3
+        assert not same_hash(read.code.code_hash, "0123456789abcdef" * 4)
+        assert not same_version("0", "0123456789abcdef")
+
+
+def test_hostile_numbers_and_times_are_read_as_none() -> None:
+    """An endless hop, a time that no calendar has, one without a zone."""
+    assert parse(f"[backout rollback-1 hop={'9' * 5000}] x").hop == 1  # type: ignore[union-attr]
+    assert parse("[backout rollback-1 hop=0] x").hop == 1  # type: ignore[union-attr]
+    assert parse("[backout hold until=9999-99-99] x").until == 0.0  # type: ignore[union-attr]
+    assert parse("[backout hold until=2026-11-25T12:00:00] x").until == 1795608000.0  # type: ignore[union-attr]
+    assert parse("deploy [backout hold until=0] of main") is None
+    assert parse("[backout]") is None
+
+
+def said(name: str, at: float, text: str, *shares: tuple[str, float]) -> Deployment:
+    """Return a deployment with a message."""
+    return replace(deployment(name, at, *shares), message=text, author="ops@example.com")
+
+
+OLD, NEW = version("aaaaaaaa-1", 100), version("bbbbbbbb-2", 200, code="b" * 64)
+BAD = Code.of(NEW)
+FIRST = said("d1", 100, "deploy", (OLD.id, 100))
+SECOND = said("d2", 200, "deploy", (NEW.id, 100))
+
+
+def test_a_remark_is_not_a_deployment() -> None:
+    """What decides about the traffic lies underneath; the newest remark is on top."""
+    proof = said("d3", 210, "[backout rollback-1 prove] at 0 %", (NEW.id, 100), (OLD.id, 0))
+    stable = said("d4", 220, f"[backout guard-1 stable={BAD}] well", (NEW.id, 100))
+    history = (stable, proof, SECOND, FIRST)
+    assert underneath(history) == SECOND
+    assert plain_history(history) == (SECOND, FIRST)
+    assert [remark_of(history, d) for d in history] == [RemarkKind.STABLE, RemarkKind.PROVE, None, None]
+    assert still_decides(history, "d2")
+    assert not still_decides(history, "d1")
+    assert told_stable(history, NEW.id) == stable
+    assert told_stable(history, OLD.id) is None
+
+
+def test_a_remark_that_changed_the_traffic_is_a_deployment() -> None:
+    """Somebody deployed between the look and the remark: the remark undid that, so it decides now."""
+    stable = said("d3", 220, "[backout guard-1 stable=aaaaaaaa//] well", (OLD.id, 100))
+    assert not is_remark(stable, SECOND)
+    assert underneath((stable, SECOND, FIRST)) == stable
+
+
+def test_remarks_that_pushed_the_deployment_out_of_the_list() -> None:
+    """The oldest that is listed stands for it, so a hold upon a hold never makes a rollback impossible."""
+    holds = tuple(said(f"h{n}", 300 - n, "[backout hold until=0] x", (NEW.id, 100)) for n in range(10))
+    assert underneath(holds) == holds[-1]
+    assert plain_history(holds) == (holds[-1],)
+    assert still_decides(holds, "d2")
+    assert still_decides(holds[:-1], holds[-1].id)
+    hotfix = said("d9", 400, "deploy", (OLD.id, 100))
+    assert not still_decides((hotfix, *holds[:9]), "d2")
+    assert not still_decides((*holds[:8], hotfix), "d2")
+    assert plain_history(()) == ()
+
+
+def test_marks_are_completed_and_in_the_providers_order() -> None:
+    """Eight digits become the whole id where anything still names it; otherwise they stay eight digits."""
+    left = said("d3", 300, f"[backout rollback-1 auto bad={BAD}] fails", (OLD.id, 100))
+    lifted = said("d4", 300, f"[backout release ok={BAD}] mended", (OLD.id, 100))
+    told = marks_in((lifted, left, SECOND, FIRST), ())
+    assert [(m.mark, m.version, m.by) for m in told] == [
+        (Mark.QUARANTINED, NEW.id, "ops@example.com"),
+        (Mark.RELEASED, NEW.id, "ops@example.com"),
+    ]
+    assert [m.version for m in marks_in((left, FIRST), ())] == ["bbbbbbbb"]
+    assert [m.version for m in marks_in((left, FIRST), (NEW,))] == [NEW.id]
+    assert merged((), told) == told
+
+
+def marked(kind: Mark, at: float, *, run: str = "", why: str = "") -> VersionMark:
+    """Return a journal's mark on the bad version."""
+    return VersionMark(kind, NEW.id, NEW.code_hash, at, run, why or "in full")
+
+
+def test_one_act_is_told_once_with_the_journals_details_at_the_providers_time() -> None:
+    """The journal's clock may be wrong by minutes: the order is the provider's."""
+    left = said("d3", 300, f"[backout rollback-1 auto bad={BAD}] in sh", (OLD.id, 100))
+    lifted = said("d4", 310, f"[backout release ok={BAD}] mended", (OLD.id, 100))
+    provider = marks_in((lifted, left, SECOND, FIRST), (NEW,))
+    ahead = marked(Mark.QUARANTINED, 900.0, run="rollback-1")
+    assert merged((ahead,), provider) == (replace(ahead, at=300.0), provider[1])
+    own = marked(Mark.RELEASED, 310.0, why="mended")
+    assert merged((ahead, own), provider) == (replace(ahead, at=300.0), own)
+
+
+@given(st.permutations([Mark.QUARANTINED, Mark.RELEASED] * 2), st.integers(-900, 900), st.integers(-900, 900))
+def test_two_machines_with_wrong_clocks_read_the_same_last_word(order: list[Mark], first: int, second: int) -> None:
+    """Each machine made some of the marks and journalled them by its own clock; both end with the provider's newest."""
+    history, journals = [FIRST], ([], [])  # type: ignore[var-annotated]
+    for number, mark in enumerate(order):
+        at, run = 1000.0 + 10 * number, f"rollback-{number}" if mark is Mark.QUARANTINED else ""
+        text = f"[backout {run} bad={BAD}]" if run else f"[backout release ok={BAD}]"
+        history.insert(0, said(f"d{number}", at, f"{text} why", (OLD.id, 100)))
+        skew = (first, second)[number % 2] if run else 0  # a release is journalled at the provider's own time
+        journals[number % 2].append(marked(mark, at + skew, run=run))
+    provider = marks_in(history, (NEW,))
+    for journal in ([], *journals):
+        told = merged(sorted(journal, key=lambda m: m.at), provider)
+        assert [m.mark for m in told] == order
+
+
+def test_prefixes_count_only_in_their_full_length() -> None:
+    """8 digits of a version, 12 of a hash, 7 of a commit; anything shorter says nothing."""
+    assert same_version("bbbbbbbb", NEW.id)
+    assert same_version(NEW.id, NEW.id)
+    assert not same_version("bbbb", NEW.id)
+    assert not same_version("", NEW.id)
+    assert same_hash("b" * 12, "b" * 64)
+    assert not same_hash("b" * 11, "b" * 64)
+    assert not same_hash(None, None)
+    assert not same_hash("", "")
+    assert same_commit("ABCDEF1", "abcdef1234")
+    assert not same_commit("abcdef", "abcdef")
+    assert not same_commit("", "")
