@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -38,7 +39,8 @@ def said(status: int, code: int, message: str, **headers: str) -> Answer:
 class Gate:
     """The rules, and what passed: (method, path, status as the client saw it).
 
-    `before` is called with (method, path) before anything else happens to a call.
+    `before` is called with (method, path) before anything else happens to a call. `date_shift_s`: how far the Date
+    header is ahead of this machine's clock.
     """
 
     url: str
@@ -46,6 +48,7 @@ class Gate:
     passed: list[tuple[str, str, int]] = field(default_factory=list)
     rules: list[tuple[Callable[[str, str, int], bool], deque[Answer]]] = field(default_factory=list)
     before: Callable[[str, str], None] = lambda _method, _path: None
+    date_shift_s: float = 0.0
 
     def when(self, method: str, part: str, *answers: Answer, after_posts: int = 0) -> None:
         """Answer the next calls of a method whose path holds `part` so, one answer each.
@@ -82,6 +85,9 @@ def api_gate(api_base_url: str) -> Iterator[Gate]:
 
         def log_message(self, *_: object) -> None:  # type: ignore[override]
             """Say nothing."""
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return super().date_time_string((time.time() if timestamp is None else timestamp) + gate.date_shift_s)
 
         def _serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))

@@ -20,11 +20,11 @@ _NOT_FOUND = 404
 ALL_PARTS = frozenset(field.name for field in fields(Identity))
 
 
-class _Script(msgspec.Struct):
+class _Script(msgspec.Struct, frozen=True):
     tag: str | None = None
 
 
-class _Environment(msgspec.Struct):
+class _Environment(msgspec.Struct, frozen=True):
     script: _Script = _Script()
 
 
