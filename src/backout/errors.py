@@ -153,7 +153,13 @@ class SecretsChanged(DecisionNeeded):
     """The provider refuses the switch because secrets changed since the target was live; `names` may be empty."""
 
     def __init__(
-        self, what: str, *, names: tuple[str, ...] = (), where: str | None = None, hint: str | None = None
+        self,
+        what: str,
+        *,
+        names: tuple[str, ...] = (),
+        where: str | None = None,
+        hint: str | None = None,
+        options: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(what, where=where, hint=hint, rule="7 secrets")
+        super().__init__(what, where=where, hint=hint, rule="7 secrets", options=options)
         self.names = names

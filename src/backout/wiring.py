@@ -23,6 +23,7 @@ from backout.providers.cloudflare.secrets import CloudflareSecrets
 from backout.providers.cloudflare.token import CloudflareTokens
 from backout.providers.cloudflare.triggers import CloudflareTriggers
 from backout.providers.cloudflare.versions import CloudflareVersions
+from backout.providers.files.bundles import FileBundleStore
 from backout.providers.files.holds import FileHolds
 from backout.providers.files.reports import FileReports
 from backout.providers.git.checkout import GitCheckout
@@ -35,9 +36,12 @@ if TYPE_CHECKING:
     from backout.config import Config, Environment
     from backout.config.schema import Ci, Health
     from backout.journal.stop import StopRequest
+    from backout.model.bundle import Bundle
     from backout.model.conformance import Observation
+    from backout.model.deployment import Version
     from backout.model.plan import Plan
     from backout.ports import (
+        Bundles,
         Clock,
         DeadMan,
         HealthCheck,
@@ -229,6 +233,8 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         confirm=hooks.confirm,
         say=hooks.say,
         holds=holds(config),
+        bundles=_Bundles(config),
+        bundle_store=FileBundleStore(config.settings.journal.bundles, f"{account}-{script}"),
         dead_man=_dead_man(config, hooks.say),
         notifier=notifier(config, hooks.redact),
         pinned=pinned(config),
@@ -267,6 +273,31 @@ def _api(config: Config, until: float | None) -> _Api:
     read, secrets = config.read_token(), config.secrets_token()
     reads = acts if read is None else ApiClient(url, read.reveal, until=until)
     return _Api(acts, reads, reads if secrets is None else ApiClient(url, secrets.reveal, until=until))
+
+
+class _Bundles:
+    """Port Bundles, loaded when it is used; on connections of its own: code is large, and nobody waits for it."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def fetch(self, version: str) -> Bundle:
+        """Return the code of a version."""
+        return self._opened().fetch(version)
+
+    def upload(self, bundle: Bundle, *, message: str) -> Version:
+        """Upload the code as a new version."""
+        return self._opened().upload(bundle, message=message)
+
+    def _opened(self) -> Bundles:
+        from backout.providers.cloudflare.bundles import LIMITS, CloudflareBundles  # noqa: PLC0415 few need it
+
+        config = self._config
+        platform, read = config.environment.platform, config.read_token()
+        url = str(platform.api_base_url)
+        client = ApiClient(url, config.token().reveal, limits=LIMITS)
+        reader = client if read is None else ApiClient(url, read.reveal, limits=LIMITS)
+        return CloudflareBundles(client, config.account_id, platform.script, reader=reader)
 
 
 def pinned(config: Config) -> Identity:

@@ -171,9 +171,18 @@ def _outcome(step: Step, event: Event) -> tuple[Tone, str]:
     if step.action == "conclude":
         action = str(result.get("action"))
         return _ACTIONS.get(action, (Tone.WARN, f"{action}: {result.get('why')}"))
+    if step.action == "prove":
+        return _proof_words(result)
     if step.action == "verify" and result.get("verified") is not True:
         return Tone.BAD, f"not verified: {result.get('summary')}"
     return Tone.GOOD, step.title
+
+
+def _proof_words(result: Mapping[str, Json]) -> tuple[Tone, str]:
+    version, why = str(result.get("version"))[:8], result.get("why")
+    if result.get("proved") is True:
+        return Tone.GOOD, f"version {version} is proved at 0 % of the traffic: {why}"
+    return Tone.WARN, f"version {version} is not proved: {why}"
 
 
 def _health_word(health: HealthReport | None) -> str:

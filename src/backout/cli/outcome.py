@@ -77,6 +77,8 @@ def verification(tools: Toolbox, run: str) -> Verification | None:
 
 def rollback_record(tools: Toolbox, run: Run) -> dict[str, object]:
     """Return what a rollback did: only what was read back from the provider is claimed."""
+    from backout.runbook.prove import chosen  # noqa: PLC0415 - loaded already by whoever acted
+
     activate = run.plan.step("activate").args
     live = _dict(tools.runs.result(run.id, "read_back"))
     report = _dict(tools.runs.result(run.id, "report"))
@@ -86,13 +88,14 @@ def rollback_record(tools: Toolbox, run: Run) -> dict[str, object]:
         "state": run.state,
         "environment": run.environment,
         "from_version": activate["leaving"],
-        "to_version": activate["version"],
+        "to_version": chosen(tools, run.id, activate),
         "live_version": live.get("version"),
         "deployment_id": live.get("deployment"),
         "live_since": _time(live.get("since")),
         "read_back_at": _time(live.get("read_at")),
         "verified": None if proof is None else proof.verified,
         "criteria": [] if proof is None else [_criterion(c) for c in proof.criteria],
+        "proof": tools.runs.result(run.id, "prove"),
         "report_path": report.get("path"),
     }
 

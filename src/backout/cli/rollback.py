@@ -9,7 +9,7 @@ import click
 from backout.cli import outcome
 from backout.cli.confirm import confirm
 from backout.cli.options import command, pass_shell
-from backout.errors import Refused
+from backout.errors import Refused, UsageError
 from backout.model.incident import RunState
 from backout.model.plan import Plan, PlanKind
 
@@ -37,8 +37,9 @@ Examples:
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @click.option("--no-wait", is_flag=True, help="End after reading back what is live; no verification, no report.")
 @click.option("--confirm", "typed", metavar="ENV", help="Confirm a protected environment by its name.")
-@click.option("--accept-unproven", is_flag=True, help="Accept a version whose watch never ended healthy.")
+@click.option("--accept-unproven", is_flag=True, help="Accept a version that no watch, or no answer now, has proved.")
 @click.option("--restore-secrets", is_flag=True, help="Accept that the target's own, older secret values come back.")
+@click.option("--carry-secrets", is_flag=True, help="Upload the target's code again, with the secrets as they are now.")
 @click.option(
     "--force",
     type=(click.Choice(["schema"]), str),
@@ -56,6 +57,7 @@ def rollback(
     typed: str | None,
     accept_unproven: bool,
     restore_secrets: bool,
+    carry_secrets: bool,
     force: tuple[str, str] | None,
 ) -> int:
     """Go back to the last stable version, or to TARGET.
@@ -65,6 +67,8 @@ def rollback(
     from backout.cli.bench import busy, open_bench  # noqa: PLC0415 - only commands that act pay for it
     from backout.plan.rollback import Request  # noqa: PLC0415
 
+    if restore_secrets and carry_secrets:
+        raise UsageError("--restore-secrets and --carry-secrets contradict each other", hint="choose one of them")
     config = shell.config()
     bench = open_bench(shell, config, "rollback")
     unfinished = None if dry_run else bench.unfinished()
@@ -83,6 +87,7 @@ def rollback(
         wait=not no_wait,
         accept_unproven=accept_unproven,
         force_secrets=restore_secrets,
+        carry_secrets=carry_secrets,
         force_schema=force[1] if force else "",
     )
     plan = _planned(bench, request)

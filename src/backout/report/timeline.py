@@ -11,7 +11,7 @@ from backout.model.plan import PlanKind
 from backout.model.verdict import Cause, Decision, Verification
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from backout.model.incident import Event, Run
     from backout.model.plan import Json, Step
@@ -116,6 +116,8 @@ class _Teller:
             return
         if step.action == "watch":
             self._decision = msgspec.convert(result["decision"], Decision)
+        elif step.action == "prove":
+            self._proved(event, result)
         elif step.action == "activate":
             self._good = str(result["version"])
             self._add(event.at, f"Version {self._good[:8]} activated (deployment {result['deployment']})")
@@ -131,6 +133,16 @@ class _Teller:
             self._add(event.at, f"{outcome}: {self._verification.summary}")
         elif step.action == "settle" and result.get("why"):
             self._add(event.at, str(result["why"]))
+
+    def _proved(self, event: Event, result: Mapping[str, Json]) -> None:
+        tried = result.get("tried")
+        for entry in tried if isinstance(tried, list) else ():
+            if isinstance(entry, dict):
+                word = "NOT proved" if entry.get("ok") is None else "NOT taken"
+                word = "proved at 0 % of the traffic" if entry.get("ok") is True else word
+                self._add(event.at, f"Version {str(entry['version'])[:8]} {word}: {entry['why']}")
+        if result.get("carried_from"):
+            self._add(event.at, f"Version {str(result['carried_from'])[:8]} uploaded again as {result['version']}")
 
     def incident(self, held: str) -> Incident:
         """Return what was told so far."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import Code, Remark, RemarkKind, parse, still_decides, underneath
-from backout.errors import Refused, WorldMoved
+from backout.errors import Refused, SecretsChanged, WorldMoved
 from backout.model.deployment import Mark, VersionId, VersionMark
 from backout.ports import Done, NotDone, Unknown
 from backout.runbook.checks import check_not_held, check_undisturbed, check_unmoved, listed_after
 from backout.runbook.identity import check_identity
-from backout.runbook.prove import chosen
+from backout.runbook.prove import chosen, report_held, secrets_decision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Activate:
-    """Step `activate` {version, leaving, expected, message, force}: make a version live, if the world is as planned.
+    """Step `activate` {version, leaving, expected, message, force, carry}: make a version live, if all is as planned.
 
     `expected` is the id of the deployment that the plan rests on: whatever else decides about the traffic (a hotfix,
     another operator's work) makes it raise WorldMoved, and nothing is changed (safety rule 8).
@@ -50,14 +50,23 @@ class Activate:
         )
         try:
             check_not_held(tools, history, args)  # last: until the switch itself a hold stops it
-            made = tools.deployments.activate(version, message=str(remark), force=bool(args.get("force")))
+            made = self._switched(version, str(remark), args, context.run)
         except Refused as error:
-            if args.get("detected"):  # nobody is at the terminal: the report says what is to be decided
-                from backout.runbook.incident import write_report  # noqa: PLC0415
-
-                write_report(tools, context.run, held=str(error))
+            report_held(tools, context.run, error, args)
             raise
         return _described(made)
+
+    def _switched(self, version: str, message: str, args: Mapping[str, Json], run: str) -> Deployment:
+        """Switch; a target that was not proved may only now show that a secret changed since (safety rule 7)."""
+        tools = self._tools
+        try:
+            return tools.deployments.activate(version, message=message, force=bool(args.get("force")))
+        except SecretsChanged as error:
+            if not args.get("carry"):
+                raise secrets_decision(tools, error, version) from error
+        from backout.runbook.carry import upload_again  # noqa: PLC0415 - few rollbacks need it
+
+        return tools.deployments.activate(upload_again(tools, run, version).id, message=message)
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """Look for our remark among the deployments; without it, the expected deployment still live means not done."""

@@ -18,6 +18,7 @@ from backout.plan.guard import plan_guard
 from backout.plan.rollback import Request
 from backout.ports import Next, NotDone
 from backout.report.times import duration
+from backout.runbook.carry import keep
 from backout.runbook.clock import measure_clock, say_clock
 from backout.runbook.incident import write_report
 from backout.runbook.observe import observe, with_details
@@ -141,6 +142,7 @@ class Watch:
             remember(tools, str(args["version"]), look(tools))
         announce(tools, args, context.run)
         tools.counts.prune(tools.clock.now() - KEEP_S)
+        keep(tools, str(args["version"]))
         feed = _Feed(read_until=int(since))
         detector = self._detector(args, feed)
         earlier = tools.counts.kept(tools.environment, int(since), int(tools.clock.now()) + 1)

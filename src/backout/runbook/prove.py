@@ -2,26 +2,70 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from backout.analysis.remarks import Remark, RemarkKind, parse
+from backout.errors import ProviderRejected, Refused, SecretsChanged
+from backout.model.deployment import Share, VersionId
 from backout.ports import NotDone
+from backout.runbook.asking import ask, total_outage
+from backout.runbook.checks import check_not_held, check_undisturbed, check_unmoved, listed_after
+from backout.runbook.identity import check_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from backout.errors import BackoutError
+    from backout.model.deployment import Deployment
     from backout.model.plan import Json
     from backout.ports import Probe, StepContext
     from backout.runbook.toolbox import Toolbox
 
+RULE = "6 proof"
+MAX_SHARES = 2
+"""No provider splits the traffic between more versions."""
+
 
 def chosen(tools: Toolbox, run: str, args: Mapping[str, Json]) -> str:
-    """Return the version that this run's later steps are about: the one that was proven, else the planned one."""
-    proof = tools.runs.result(run, "prove")
-    return str(proof["version"]) if isinstance(proof, dict) and proof.get("version") else str(args["version"])
+    """Return the version that this run's later steps are about: made live, else proven, else planned."""
+    for action in ("activate", "prove"):
+        result = tools.runs.result(run, action)
+        if isinstance(result, dict) and result.get("version"):
+            return str(result["version"])
+    return str(args["version"])
+
+
+def secrets_decision(tools: Toolbox, error: SecretsChanged, version: str) -> SecretsChanged:
+    """Return the question that only a person may answer: which secret values shall be live after the rollback."""
+    names = f": {', '.join(error.names)}" if error.names else ""
+    again = f"backout rollback {version} -e {tools.environment}"
+    return SecretsChanged(
+        f"secrets changed since version {version} was live{names}; switching to it would bring the old values back",
+        names=error.names,
+        where=tools.environment,
+        hint="decide: --carry-secrets, --restore-secrets, or roll forward",
+        options=(
+            f"keep the secrets of now, with the code uploaded again: `{again} --carry-secrets -m WHY`",
+            f"bring the old values back: `{again} --restore-secrets -m WHY`",
+            'always keep the secrets of now: `on_secret_change = "carry"` in [guard]',
+        ),
+    )
+
+
+def report_held(tools: Toolbox, run: str, error: Refused, args: Mapping[str, Json]) -> None:
+    """Write the report of an automatic rollback that was refused: nobody is at the terminal to read why."""
+    if args.get("detected"):
+        from backout.runbook.incident import write_report  # noqa: PLC0415
+
+        write_report(tools, run, held=str(error))
 
 
 class Prove:
-    """Step `prove` {version, expected, ...}: find the first target that answers well; nothing gets traffic yet."""
+    """Step `prove` {version, alternatives, kept, expected, leaving, ...}: find the first target that answers well.
+
+    Nothing gets traffic yet. A target that is bad, or that the provider does not take, is followed by the next one.
+    """
 
     effect = False  # it moves no traffic
 
@@ -29,9 +73,226 @@ class Prove:
         self._tools = tools
 
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002 the Action protocol
-        """Return {version, proved, why}."""
-        return {"version": args["version"], "proved": None, "why": "not measured"}
+        """Return {version, proved, why, tried, carried_from}.
+
+        `proved` is None when nothing was measured and the rollback goes on all the same; `tried` are {version, ok, why}
+        in their order; `carried_from` is the version whose code was uploaded again as this one, or None.
+        """
+        try:
+            return _Proof(self._tools, args, context).result()
+        except Refused as error:
+            report_held(self._tools, context.run, error, args)
+            raise
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
-        """Proving moves no traffic; doing it again is right."""
+        """Proving moves no traffic; doing it again is right, and finds what it deployed before."""
         return NotDone()
+
+
+@dataclass
+class _Outcome:
+    """What came of one target; `ok` None: it could not be measured. `version` is the one to make live."""
+
+    ok: bool | None
+    why: str
+    version: str
+    carried_from: str | None = None
+    refusal: BackoutError | None = None
+
+
+@dataclass
+class _Proof:
+    """One run's search for a target."""
+
+    tools: Toolbox
+    args: Mapping[str, Json]
+    context: StepContext
+    history: Sequence[Deployment] = ()
+    tried: list[Json] = field(default_factory=list)
+
+    def result(self) -> Json:
+        """Return the step's result; raises Refused when no target may be made live."""
+        self._look_around()
+        skipped = self._why_skipped()
+        if skipped:
+            version = str(self.args["version"])
+            carried = self._upload(version) if version in self._kept() else version
+            return self._chosen(_Outcome(None, skipped, carried, version if carried != version else None))
+        earlier = self.context.last_progress() or {}
+        known = earlier.get("tried")
+        self.tried = list(known) if isinstance(known, list) else []
+        last: _Outcome | None = None
+        for version in self._targets():
+            last = self._try(version)
+            if last.ok is not False:
+                break
+            self.tried.append({"version": version, "ok": False, "why": last.why})
+            self.context.progress({"tried": self.tried})
+            self.tools.say(f"version {version} is not the target any more: {last.why}")
+        if last is not None and last.ok is None:
+            self._accept_unmeasured(last)
+        if last is None or last.ok is False:
+            raise self._nothing_left(last)
+        return self._chosen(last)
+
+    def _look_around(self) -> None:
+        check_identity(self.tools)
+        self.history = self.tools.deployments.history()
+        check_unmoved(self.tools, self.history, str(self.args["expected"]), self.context.run)
+        check_not_held(self.tools, self.history, self.args)
+
+    def _chosen(self, outcome: _Outcome) -> Json:
+        self.tried.append({"version": outcome.version, "ok": outcome.ok, "why": outcome.why})
+        return {
+            "version": outcome.version,
+            "proved": outcome.ok,
+            "why": outcome.why,
+            "tried": self.tried,
+            "carried_from": outcome.carried_from,
+        }
+
+    # --- whether there is a proof at all ---
+
+    def _why_skipped(self) -> str:
+        """Return why the target is not proved, or ""."""
+        if self.tools.health is None:
+            return "no health check is set up, so it was not proved"
+        expected = str(self.args["expected"])
+        since = next((d.created_at for d in self.history if d.id == expected), 0.0)
+        outage = total_outage(self.tools, self._serving(), since)
+        if outage:
+            self.tools.say(f"the target is NOT proved before the switch: {outage}, and any version is better than that")
+            return f"not proved: {outage}"
+        return ""
+
+    # --- one target after the other ---
+
+    def _targets(self) -> Iterator[str]:
+        """Yield the targets that were not tried yet; an alternative is judged by all rules again first."""
+        done = [str(entry["version"]) for entry in self.tried if isinstance(entry, dict)]
+        listed = self.args.get("alternatives")
+        more = (
+            [str(entry["version"]) for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+        )
+        for number, version in enumerate([str(self.args["version"]), *more]):
+            if version in done:
+                continue
+            objection = self._objection(version) if number else ""
+            if objection:
+                self.tried.append({"version": version, "ok": False, "why": objection})
+                continue
+            yield version
+
+    def _objection(self, version: str) -> str:
+        """Return why a version may not be returned to, with everything known of it, or ""."""
+        from backout.analysis.stability import candidates  # noqa: PLC0415 - only when the target was bad
+        from backout.runbook.observe import observe, with_details  # noqa: PLC0415
+
+        situation = with_details(self.tools, observe(self.tools), [version])
+        force = str(self.args.get("force_schema") or "")
+        ranked = candidates(situation, leaving=str(self.args["leaving"]), force_schema=force)
+        found = next((c for c in ranked if c.version == version), None)
+        if found is None:
+            return "it can no longer be deployed"
+        return "" if found.eligible else found.reason
+
+    def _try(self, version: str) -> _Outcome:
+        try:
+            target = self._put(version)
+        except SecretsChanged as error:
+            raise secrets_decision(self.tools, error, version) from error
+        except Refused as error:
+            if error.rule != "5 target":
+                raise
+            return _Outcome(False, error.what, version, refusal=error)
+        except ProviderRejected as error:
+            if error.status != 400:  # noqa: PLR2004 - "this version, no": every other answer is about the whole call
+                raise
+            return _Outcome(False, error.what, version, refusal=error)
+        carried = version if target != version else None
+        if target == "":
+            return _Outcome(None, "the traffic is split already, and no third version can be put beside it", version)
+        ok, why = ask(self.tools, target, leaving=str(self.args["leaving"]), serving=self._serving())
+        return _Outcome(ok, why, target, carried)
+
+    def _put(self, version: str) -> str:
+        """Put a version at 0 % beside what has traffic, and return the one that is there: itself, or its new upload."""
+        target = self._upload(version) if version in self._kept() else version
+        try:
+            return target if self._deploy(target) else ""
+        except SecretsChanged:
+            if not self.args.get("carry"):
+                raise
+        target = self._upload(version)
+        return target if self._deploy(target) else ""
+
+    def _deploy(self, target: str) -> bool:
+        """Deploy {current shares, target 0 %}, unless this run did so before; False when it cannot be put there."""
+        top = self.history[0]
+        remark = parse(top.message)
+        ours = remark is not None and remark.kind is RemarkKind.PROVE and remark.run == self.context.run
+        if ours and any(share.version == target for share in top.shares):
+            return True
+        shares = [share for share in top.shares if share.percentage > 0]
+        if all(share.version != target for share in shares):
+            shares.append(Share(VersionId(target), 0.0))
+        if len(shares) > MAX_SHARES:
+            return False
+        message = str(Remark(RemarkKind.PROVE, self.context.run, text=f"version {target} is asked at 0 %"))
+        made = self.tools.deployments.deploy(shares, message=message, force=bool(self.args.get("force")))
+        expected, run = str(self.args["expected"]), self.context.run
+        self.history = listed_after(self.tools, made.id)
+        check_undisturbed(self.tools, self.history, made.id, expected=expected, run=run)
+        check_unmoved(self.tools, self.history, expected, run)
+        return True
+
+    def _upload(self, version: str) -> str:
+        from backout.runbook.carry import upload_again  # noqa: PLC0415 - few rollbacks need it
+
+        carried = upload_again(self.tools, self.context.run, version)
+        self.tools.say(f"version {version} is uploaded again as {carried.id}, with the secrets as they are now")
+        return carried.id
+
+    # --- how it ends without a proof ---
+
+    def _accept_unmeasured(self, outcome: _Outcome) -> None:
+        """Return when a person accepted a target without a proof."""
+        environment = self.tools.environment
+        if self.args.get("accept_unproven"):
+            self.tools.say(f"version {outcome.version} is NOT proved ({outcome.why}); accepted by --accept-unproven")
+            return
+        raise Refused(
+            f"version {outcome.version} cannot be proved before the switch: {outcome.why}",
+            where=environment,
+            rule=RULE,
+            options=(
+                f"accept that: `backout rollback -e {environment} --accept-unproven -m WHY`",
+                "have /health say which version answers (the binding version_metadata), then it can be proved",
+                "the traffic is as it was; the target stands at 0 %, which ends with the next deployment",
+            ),
+        )
+
+    def _nothing_left(self, last: _Outcome | None) -> BackoutError:
+        """Return the error: the provider's own refusal when that is all there is, else every target with its reason."""
+        tried = [entry for entry in self.tried if isinstance(entry, dict)]
+        if last is not None and last.refusal is not None and len(tried) == 1:
+            return last.refusal
+        reasons = "; ".join(f"version {entry['version']}: {entry['why']}" for entry in tried)
+        environment = self.tools.environment
+        return Refused(
+            f"no target answers well before it gets traffic ({reasons})",
+            where=environment,
+            rule=RULE,
+            options=(
+                f"look for another version: `backout deployments list -e {environment}`",
+                "roll forward: mend the cause, deploy the mended version",
+                "the traffic is as it was; a target at 0 % gets none, which ends with the next deployment",
+            ),
+        )
+
+    def _kept(self) -> Sequence[str]:
+        kept = self.args.get("kept")
+        return [str(version) for version in kept] if isinstance(kept, list) else []
+
+    def _serving(self) -> set[str]:
+        return {share.version for share in self.history[0].shares if share.percentage > 0}

@@ -12,6 +12,7 @@ from backout.analysis.criteria import CriteriaEngine
 from backout.errors import BackoutError
 from backout.model.verdict import CriterionResult, CriterionState, Verification
 from backout.ports import NotDone
+from backout.runbook.carry import keep
 from backout.runbook.prober import Prober
 from backout.runbook.prove import chosen
 
@@ -57,6 +58,8 @@ class Verify:
         if not earlier:
             context.progress({"started_at": started_at})
         left = str(args["left"]) if args.get("left") else None
+        if left is not None:
+            keep(self._tools, left)
         live, baseline_until = (
             chosen(self._tools, context.run, args),
             float(str(args.get("baseline_until") or started_at)),

@@ -21,11 +21,14 @@ from backout.errors import ProviderRejected, ProviderUnavailable, Refused
 from backout.model.bundle import Bundle, BundleModule
 from backout.providers.cloudflare.client import READ_SCRIPTS, WRITE_SCRIPTS, Form, segment
 from backout.providers.cloudflare.versions import ApiVersion
+from backout.providers.exchange import Limits
 
 if TYPE_CHECKING:
     from backout.model.deployment import Version
     from backout.providers.cloudflare.client import ApiClient
 
+LIMITS: Final = Limits(read_s=30.0, total_s=120.0, body_bytes=192 * 1024 * 1024)
+"""A Worker has up to 64 MB, in base64 a third more."""
 _NOTHING_TO_INHERIT: Final = 10057
 _SECRET_TYPES: Final = frozenset({"secret_text", "secret_key"})
 _KEPT_SETTINGS: Final = ("compatibility_date", "compatibility_flags", "limits", "placement")
@@ -68,11 +71,12 @@ class CloudflareBundles:
     """Port Bundles of one Worker.
 
     Args:
-        client: one of its own where a large answer must not hold up other calls.
+        client: uploads; reader: reads. Both of their own where a large answer must not hold up other calls.
     """
 
-    def __init__(self, client: ApiClient, account_id: str, script: str) -> None:
+    def __init__(self, client: ApiClient, account_id: str, script: str, *, reader: ApiClient | None = None) -> None:
         self._client = client
+        self._reader = reader or client
         self._script = script
         account = f"accounts/{segment(account_id)}/workers"
         self._worker = f"{account}/workers/{segment(script)}/versions"
@@ -88,7 +92,7 @@ class CloudflareBundles:
         """
         known = self._detail(version)
         path = f"{self._worker}/{segment(version)}"
-        found = self._client.get(path, _WithModules, permission=READ_SCRIPTS, query={"include": "modules"})
+        found = self._reader.get(path, _WithModules, permission=READ_SCRIPTS, query={"include": "modules"})
         if found.assets is not None or any(binding.get("type") == "assets" for binding in found.bindings or ()):
             raise Refused(
                 f"version {version} has static files, and the provider does not give their content back",
@@ -132,7 +136,7 @@ class CloudflareBundles:
 
     def _current(self) -> str:
         """Return the newest version with traffic: the one whose secrets are those of now."""
-        history = self._client.get(self._deployments, _History, permission=READ_SCRIPTS)
+        history = self._reader.get(self._deployments, _History, permission=READ_SCRIPTS)
         deployments = sorted(history.deployments, key=lambda deployment: deployment.created_on, reverse=True)
         serving = [s.version_id for s in deployments[0].versions if s.percentage > 0] if deployments else []
         if not serving:
@@ -140,7 +144,7 @@ class CloudflareBundles:
         return serving[0] if len(serving) == 1 else max(serving, key=lambda version: self._detail(version).number)
 
     def _detail(self, version: str) -> Version:
-        return self._client.get(f"{self._versions}/{segment(version)}", ApiVersion, permission=READ_SCRIPTS).as_model()
+        return self._reader.get(f"{self._versions}/{segment(version)}", ApiVersion, permission=READ_SCRIPTS).as_model()
 
 
 def _metadata(found: _WithModules) -> dict[str, object]:
