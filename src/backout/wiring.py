@@ -127,7 +127,7 @@ def routes(config: Config) -> tuple[Route, ...]:
         try:
             made.append(Route(name, open_with(config)))
         except AuthError as error:
-            made.append(broken(name, str(error)))
+            made.append(broken(name, error.what))
     return tuple(made)
 
 

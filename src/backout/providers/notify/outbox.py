@@ -116,12 +116,13 @@ class Outbox:
         with self._open(create=False) as db:
             db.executemany(f"{done} WHERE key = ? AND channel = ? AND holder = ?", rows)
 
-    def letters(self, limit: int = 200) -> tuple[Letter, ...]:
-        """Return the newest letters, newest first. Raises OutboxUnavailable."""
+    def letters(self, environment: str | None = None, limit: int = 200) -> tuple[Letter, ...]:
+        """Return the newest letters (about one environment), newest first. Raises OutboxUnavailable."""
         if not self.exists:
             return ()
+        query = f"{_LETTERS} WHERE l.environment = ? OR ? IS NULL ORDER BY n.at DESC, n.rowid DESC, l.rowid LIMIT ?"
         with self._open(create=False) as db:
-            rows = db.execute(f"{_LETTERS} ORDER BY n.at DESC, n.rowid DESC, l.rowid LIMIT ?", (limit,)).fetchall()
+            rows = db.execute(query, (environment, environment, limit)).fetchall()
         return tuple(map(_letter, rows))
 
     def counts(self) -> dict[LetterState, int]:
