@@ -56,6 +56,8 @@ def toolbox(
         health=world.health,
         schema=world.schema,
         logs=world.logs,
+        bundles=world.bundles,
+        bundle_store=world.bundle_store,
         notifier=world.notifier,
         in_background=False,
     )

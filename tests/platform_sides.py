@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from backout.providers.cloudflare.bundles import CloudflareBundles
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.deployments import CloudflareDeployments
 from backout.providers.cloudflare.secrets import CloudflareSecrets
@@ -14,7 +15,7 @@ from backout.providers.memory import World
 from twin_harness import ACCOUNT, TOKEN, Api
 
 if TYPE_CHECKING:
-    from backout.ports import Deployments, Secrets, Versions
+    from backout.ports import Bundles, Deployments, Secrets, Versions
 
 SCRIPT = "fm5"
 
@@ -25,6 +26,7 @@ class Side(Protocol):
     deployments: Deployments
     versions: Versions
     secrets: Secrets
+    bundles: Bundles
 
     def upload(self, code: str, *, message: str = "", tag: str = "", deploy: bool = True) -> str:
         """Upload code, live at once unless told otherwise; secrets and buckets are kept. Return the version's id."""
@@ -51,6 +53,7 @@ class MemorySide:
     def __init__(self) -> None:
         self.world = World()
         self.deployments, self.versions, self.secrets = self.world.deployments, self.world.versions, self.world.secrets
+        self.bundles = self.world.bundles
 
     def upload(self, code: str, *, message: str = "", tag: str = "", deploy: bool = True) -> str:
         version = self.world.upload(tag, code=code, message=message)
@@ -95,6 +98,7 @@ class TwinSide:
         self.deployments: Deployments = CloudflareDeployments(client, ACCOUNT, self.script)
         self.versions: Versions = CloudflareVersions(client, ACCOUNT, self.script)
         self.secrets: Secrets = CloudflareSecrets(client, ACCOUNT, self.script)
+        self.bundles: Bundles = CloudflareBundles(client, ACCOUNT, self.script)
 
     def upload(self, code: str, *, message: str = "", tag: str = "", deploy: bool = True) -> str:
         return self._upload(code, deploy=deploy, annotations={"workers/message": message, "workers/tag": tag})
