@@ -6,15 +6,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from backout.analysis.remarks import Code, RemarkKind, parse
 from backout.model.deployment import Mark
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
+from backout.providers.memory import steady
 
 from line import Story, roll_back, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from backout.runbook.toolbox import Toolbox
 
     from conftest import Record
 
@@ -108,6 +112,48 @@ def test_crash_at_every_moment_then_again(
         failures=0,
         note="tests/runbook/test_crash_everywhere.py (every moment, no sampling)",
     )
+
+
+def bless(tools: Toolbox) -> object:
+    """Watch a deployment that turns out well."""
+    return watch(tools, for_s=25)
+
+
+@pytest.mark.proof
+def test_crash_while_a_version_is_marked_stable(quick_path: Path, proof: Record) -> None:
+    """Whatever the moment: marked once in the journal, told once at the provider, and no traffic was moved."""
+
+    def healthy(path: Path) -> Story:
+        story = Story(path)
+        story.world.traffic_rule = steady(2000)
+        return story
+
+    count = CrashAt()
+    assert run_with(healthy(quick_path / "whole.sqlite"), bless, count)
+    for moment in range(count.seen):
+        story = healthy(quick_path / f"{moment}.sqlite")
+        if not run_with(story, bless, CrashAt(moment)) and not is_over(story):
+            bless(story.tools())
+        world, tools = story.world, story.tools()
+        assert not world.activations
+        assert world.live.sole == story.bad.id
+        said = [parse(deployment.message) for deployment in world.all_deployments]
+        told = [remark for remark in said if remark is not None and remark.code == Code.of(story.bad)]
+        assert [remark.kind for remark in told] == [RemarkKind.STABLE], moment
+        marks = [mark for mark in tools.marks.marks("production") if mark.version == story.bad.id]
+        assert [(mark.mark, mark.run) for mark in marks] == [(Mark.STABLE, told[0].run)]
+    proof(
+        "a watch that ends healthy crashed at every moment, then again: marked and told once, no traffic moved",
+        trials=count.seen,
+        failures=0,
+        note="tests/runbook/test_crash_everywhere.py (every moment, no sampling)",
+    )
+
+
+def is_over(story: Story) -> bool:
+    """Whether the run of the watch got to its end; the story begins with another one."""
+    runs = story.tools().runs.runs("production")[:-1]
+    return bool(runs) and runs[0].state.is_over
 
 
 def test_crash_twice_in_the_same_run(quick_path: Path) -> None:
