@@ -198,6 +198,18 @@ class Holds(Protocol):
         ...
 
 
+class Cards(Protocol):
+    """Where the environment's card is kept."""
+
+    def write(self, text: str) -> Path:
+        """Write it and return its absolute path. Raises BackoutError."""
+        ...
+
+    def read(self) -> str | None:
+        """Return it as it was written last, or None."""
+        ...
+
+
 class Notifier(Protocol):
     """Tells somebody."""
 

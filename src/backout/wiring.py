@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
-import shlex
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -15,7 +14,6 @@ from backout.config.schema import TOKEN_ENV
 from backout.errors import AuthError
 from backout.journal.sqlite import SqliteJournal
 from backout.model.identity import Identity
-from backout.model.plan import Equivalents
 from backout.providers.clock import CorrectedClock, SystemClock
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.deployments import CloudflareDeployments
@@ -24,6 +22,7 @@ from backout.providers.cloudflare.token import CloudflareTokens
 from backout.providers.cloudflare.triggers import CloudflareTriggers
 from backout.providers.cloudflare.versions import CloudflareVersions
 from backout.providers.files.bundles import FileBundleStore
+from backout.providers.files.card import FileCard
 from backout.providers.files.holds import FileHolds
 from backout.providers.files.reports import FileReports
 from backout.providers.git.checkout import GitCheckout
@@ -37,9 +36,10 @@ if TYPE_CHECKING:
     from backout.config.schema import Ci, Health
     from backout.journal.stop import StopRequest
     from backout.model.bundle import Bundle
+    from backout.model.card import CardLines
     from backout.model.conformance import Observation
     from backout.model.deployment import Version
-    from backout.model.plan import Plan
+    from backout.model.plan import Equivalents, Plan
     from backout.ports import (
         Bundles,
         Clock,
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         VendorStatus,
     )
     from backout.providers.cloudflare.conformance import FirstContact
+    from backout.providers.cloudflare.lines import Place
     from backout.providers.notify.channel import Channel, Route
     from backout.providers.notify.outbox import Outbox
 
@@ -89,7 +90,7 @@ def actor() -> str:
 
 
 def journal(config: Config, stop: StopRequest | None = None, *, hurried: bool = False) -> SqliteJournal:
-    """Return the journal; reading it starts nothing and creates nothing. `hurried`: a locked one is waited for briefly."""
+    """Return the journal; reading it starts nothing and creates nothing. `hurried`: a lock is waited for briefly."""
     patience_s = _HURRIED_S if hurried else 15.0
     return SqliteJournal(config.settings.journal.path, SystemClock(), stop=stop, busy_timeout_s=patience_s)
 
@@ -236,6 +237,8 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         bundles=_Bundles(config),
         bundle_store=FileBundleStore(config.settings.journal.bundles, f"{account}-{script}"),
         dead_man=_dead_man(config, hooks.say),
+        cards=FileCard(config.card_path),
+        card_lines=_card_lines(config),
         notifier=notifier(config, hooks.redact),
         pinned=pinned(config),
         provider_marks=config.settings.journal.provider_marks,
@@ -426,17 +429,48 @@ def _schema(config: Config, *, hurried: bool) -> Schema | None:
     )
 
 
+def _place(config: Config) -> Place:
+    from backout.providers.cloudflare.lines import Place as Where  # noqa: PLC0415 only to word a line
+
+    platform, health = config.environment.platform, config.environment.health
+    return Where(
+        api_base_url=str(platform.api_base_url),
+        account_id=config.account_id,
+        script=platform.script,
+        health_url=str(health.url) if health else None,
+        headers=health.headers if health else {},
+        headers_env=health.headers_env if health else {},
+    )
+
+
 def _equivalents(config: Config) -> Equivalents:
     """Return what a person would type instead, with the environment's real names."""
-    script = shlex.quote(config.environment.platform.script)
-    health = config.environment.health
-    api = shlex.quote(f"{config.environment.platform.api_base_url}/accounts/{config.account_id}")
-    bearer = '-H "Authorization: Bearer $CLOUDFLARE_API_TOKEN" -H "Content-Type: application/json"'
-    return Equivalents(
-        activate=f"npx wrangler rollback {{version}} --name {script} --message {{message}}",
-        live=f"npx wrangler deployments status --name {script}",
-        health=f"curl -s {shlex.quote(str(health.url))}" if health else "",
-        schedules=f"curl -sX PUT {api}/workers/scripts/{script}/schedules {bearer} --data {{schedules}}",
+    from backout.providers.cloudflare.lines import equivalents  # noqa: PLC0415 only to word a line
+
+    return equivalents(_place(config))
+
+
+def _card_lines(config: Config) -> CardLines:
+    """Return the lines of the environment's card; of secrets only where they are."""
+    from backout.providers.cloudflare.lines import Sources, card_lines  # noqa: PLC0415 only to word a line
+
+    settings, platform, database = config.settings, config.environment.platform, config.environment.database
+    sources = Sources(
+        token_env=platform.token_env,
+        token_file=str(platform.token_file) if platform.token_file else None,
+        database_env=database.url_env if database else None,
+        database_file=str(database.url_file) if database and database.url_file else None,
+        migrations=database is not None and database.migrations != "none",
+    )
+    return replace(
+        card_lines(_place(config), sources),
+        application=settings.app.name,
+        places=(
+            ("incident reports", str(settings.incidents.directory)),
+            ("journal", str(settings.journal.path)),
+            ("configuration", str(config.path)),
+        ),
+        people=tuple((name, str(value)) for name, value in settings.contacts.items()),
     )
 
 

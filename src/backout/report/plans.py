@@ -29,8 +29,8 @@ def plan_text(plan: Plan, *, width: int = 80, paint: Paint = plain) -> str:
     lines = [heading, *fields(rows, width, paint=paint), ""]
     for number, step in enumerate(plan.steps, start=1):
         lines += wrapped(step.title, width, indent=f"  {number}. ", hanging="     ")
-        if step.equivalent:
-            lines.append(paint("dim", f"     $ {step.equivalent}"))
+        for line in step.equivalent.splitlines():
+            lines.append(paint("dim", f"     {line}" if line.startswith("#") else f"     $ {line}"))
     if plan.coverage:
         lines.append("")
         lines += fields([(str(line.fate), f"{line.what}: {line.why}") for line in plan.coverage], width, paint=paint)

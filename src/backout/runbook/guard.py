@@ -14,6 +14,7 @@ from backout.model.plan import PlanRefused
 from backout.model.policy import Mode, OnInconclusive
 from backout.model.signals import HealthReport, Reach, ServiceHealth, ServiceState, total
 from backout.model.verdict import Cause, Decision, Verdict
+from backout.plan.by_hand import by_hand
 from backout.plan.guard import plan_guard
 from backout.plan.rollback import Request
 from backout.ports import Next, NotDone
@@ -80,7 +81,7 @@ def plan(tools: Toolbox, *, mode: Mode, for_s: float, early: bool = False) -> Pl
     before = (share.version for deployment in situation.history[1:] for share in deployment.shares)
     compared = next((version for version in before if not situation.live.serves(version)), None)
     situation = with_details(tools, situation, [compared] if compared else [])  # its code may be quarantined
-    return plan_guard(situation, mode=mode, for_s=for_s, early=early)
+    return by_hand(plan_guard(situation, mode=mode, for_s=for_s, early=early), tools.equivalents)
 
 
 def wait_for_next(tools: Toolbox, timeout_s: float) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from backout.analysis.stability import live_spans
 from backout.model.plan import Plan
 from backout.model.policy import OnSecretChange
+from backout.plan.by_hand import by_hand
 from backout.plan.rollback import plan_rollback
 from backout.runbook.clock import target_version
 from backout.runbook.hold import holding, said
@@ -29,8 +30,11 @@ def prepare(tools: Toolbox, request: Request) -> tuple[Situation, Plan | PlanRef
     """
     check_identity(tools)
     situation, outcome = _prepared(tools, _with_policy(tools, request))
+    if not isinstance(outcome, Plan):
+        return situation, outcome
+    outcome = by_hand(outcome, tools.equivalents)
     hold = holding(tools, situation.listed)
-    if hold is not None and isinstance(outcome, Plan):
+    if hold is not None:
         note = f"a hold is on, which stops automatic actions only ({said(hold)})"
         outcome = replace(outcome, notes=(*outcome.notes, note))
     return situation, outcome

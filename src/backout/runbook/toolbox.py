@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from backout.model.card import CardLines
 from backout.model.identity import Identity
 from backout.model.plan import Equivalents
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from backout.ports import (
         Bundles,
         BundleStore,
+        Cards,
         Checkout,
         Checkpoints,
         Clock,
@@ -91,4 +93,6 @@ class Toolbox:
     holds: Holds | None = None
     notifier: Notifier | None = None
     dead_man: DeadMan | None = None
+    cards: Cards | None = None
+    card_lines: CardLines = field(default_factory=CardLines)
     confirm: Callable[[Plan], bool] | None = None

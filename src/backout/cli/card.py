@@ -1,0 +1,52 @@
+"""`backout card`: one page of commands with real ids, for the day when backout itself is gone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.cli.options import command, pass_shell
+from backout.report.times import rfc3339
+
+if TYPE_CHECKING:
+    from backout.cli.shell import Shell
+
+
+@command(
+    "card",
+    short_help="One page of commands for when backout itself is gone.",
+    epilog="""
+Examples:
+  backout card -e production            read it
+  backout card -e production --write    to [incidents] card of backout.toml
+""",
+)
+@click.option("--write", is_flag=True, help="Write it to its file as well; guard and rollback do that by themselves.")
+@pass_shell
+def card(shell: Shell, *, write: bool) -> None:
+    """Print one page of wrangler, curl and psql commands with ids that are read from the provider now.
+
+    It says what is live, how to roll back, how to put that back, how to look whether it is well, and whom to call.
+    None of its commands needs backout or Python.
+    """
+    from backout import wiring  # noqa: PLC0415 - only commands that ask the provider pay for it
+    from backout.report.card import card_text  # noqa: PLC0415
+    from backout.runbook.card import card_of  # noqa: PLC0415
+
+    tools = wiring.toolbox(shell.config())
+    made = card_of(tools)
+    text = card_text(made)
+    path = tools.cards.write(text) if write and tools.cards is not None else None
+    payload = {
+        "environment": made.environment,
+        "read_at": rfc3339(made.read_at),
+        "live_version": made.live.main,
+        "stable_version": made.stable or None,
+        "target_version": made.target or None,
+        "path": None if path is None else str(path),
+        "markdown": text,
+    }
+    shell.output.result("card", payload, text.rstrip())
+    if path is not None:
+        shell.output.say(f"written to {path}")

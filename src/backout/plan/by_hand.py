@@ -1,0 +1,46 @@
+"""What a person would type instead of each step, or why there is nothing to type (safety rule 20); pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backout.model.plan import Equivalents, Plan, Step
+
+NO_HEALTH = "# no health check is set up: look at the application yourself"
+
+
+def by_hand(plan: Plan, lines: Equivalents) -> Plan:
+    """Return the plan with the equivalent of every step; one that begins with `#` says why there is nothing to type."""
+    return replace(plan, steps=tuple(_filled(step, lines) for step in plan.steps))
+
+
+def _filled(step: Step, lines: Equivalents) -> Step:
+    if step.equivalent or step.action not in _LINES:
+        return step
+    return replace(step, equivalent=_LINES[step.action](step, lines))
+
+
+def _prove(step: Step, lines: Equivalents) -> str:
+    if not lines.prove:
+        return NO_HEALTH
+    return lines.prove.format(version=step.args["version"], leaving=step.args["leaving"])
+
+
+def _watch(step: Step, lines: Equivalents) -> str:
+    tail = [lines.errors.format(version=step.args["version"])] if lines.errors else []
+    return "\n".join([*tail, lines.health or NO_HEALTH])
+
+
+_LINES: dict[str, Callable[[Step, Equivalents], str]] = {
+    "prove": _prove,
+    "verify": lambda _step, lines: lines.health or NO_HEALTH,
+    "watch": _watch,
+    "mark": lambda _step, _lines: "# nothing to type: name the bad version in the message of the deployment above",
+    "report": lambda _step, _lines: "# nothing to type: write down the times, the versions and what you saw",
+    "settle": lambda _step, _lines: "# nothing to type: call the people on the card (backout card)",
+    "conclude": lambda _step, _lines: "# nothing to type when it is well; else the rollback on the card (backout card)",
+}

@@ -1,0 +1,127 @@
+"""What a person types instead of backout: wrangler, curl and psql lines with an environment's real names.
+
+No line holds a secret: tokens come from variables, and go to curl through its standard input, never through argv.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from backout.model.card import CardLines
+from backout.model.plan import Equivalents
+from backout.providers.cloudflare.client import CLOUDFLARE_API
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+OVERRIDES: Final = "Cloudflare-Workers-Version-Overrides"
+_TOKEN: Final = "printf 'Authorization: Bearer %s\\n' \"$CLOUDFLARE_API_TOKEN\" |"  # noqa: S105 - its variable
+_BEARER: Final = '-H "Authorization: Bearer $CLOUDFLARE_API_TOKEN" -H "Content-Type: application/json"'
+_HEAD: Final = (
+    "\nSELECT migration_name, finished_at FROM _prisma_migrations"
+    "\nWHERE rolled_back_at IS NULL ORDER BY started_at DESC LIMIT 3"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the secrets are that a shell needs: the variable's name, or the file's path; never a value.
+
+    Args:
+        migrations: whether the database keeps a history of migrations that can be read.
+    """
+
+    token_env: str | None = None
+    token_file: str | None = None
+    database_env: str | None = None
+    database_file: str | None = None
+    migrations: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an environment is.
+
+    Args:
+        headers: sent to the health endpoint as they are. headers_env: header = the variable that holds its value.
+    """
+
+    api_base_url: str
+    account_id: str
+    script: str
+    health_url: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    headers_env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The Worker's name as a word of a shell."""
+        return shlex.quote(self.script)
+
+    def health(self, *more: str) -> str:
+        """Return the line that asks the health endpoint once, "" when there is none; `more`: headers as words."""
+        if self.health_url is None:
+            return ""
+        plain = [f"-H {shlex.quote(f'{name}: {value}')}" for name, value in self.headers.items()]
+        secret = [f'-H "{name}: ${variable}"' for name, variable in self.headers_env.items()]
+        return " ".join(["curl -sS -m 10", *plain, *secret, *more, shlex.quote(self.health_url)])
+
+
+def equivalents(place: Place) -> Equivalents:
+    """Return the lines of a plan's steps, as templates."""
+    name, api = place.name, f"{place.api_base_url}/accounts/{place.account_id}/workers/scripts/{place.script}"
+    # One version is asked for by a structured header; it needs both kinds of quotes.
+    asked = place.health("-H OVERRIDE").replace("{", "{{").replace("}", "}}")
+    proof = [f"npx wrangler versions deploy {{leaving}}@100% {{version}}@0% --name {name} -y"]
+    if asked:
+        proof.append(asked.replace("OVERRIDE", f"'{OVERRIDES}: {place.script}=\"{{version}}\"'"))
+    return Equivalents(
+        prove="\n".join(proof),
+        activate=f"npx wrangler rollback {{version}} --name {name} --message {{message}}",
+        live=f"npx wrangler deployments status --name {name}",
+        health=place.health(),
+        errors=f"npx wrangler tail {name} --version-id {{version}} --status error",
+        schedules=f"curl -sX PUT {shlex.quote(f'{api}/schedules')} {_BEARER} --data {{schedules}}",
+    )
+
+
+def card_lines(place: Place, sources: Sources) -> CardLines:
+    """Return the platform's, the health check's and the database's lines of a card."""
+    name, listed = place.name, f'{_TOKEN}\n  curl -sS -H @- "$API/{{what}}"'
+    body = (
+        '{{"strategy":"percentage","versions":[\n  {shares}],\n "annotations":{{"workers/message":"{text}"}}}}'
+    )
+    posted = '\\\n  "$API/deployments"'
+    return CardLines(
+        setup=("\n".join(_setup(place, sources)),),
+        live=(f"npx wrangler deployments status --name {name}", listed.format(what="deployments")),
+        deploy=(
+            f"npx wrangler versions deploy {{words}} \\\n  --name {name} -y --message {{message}}",
+            f"{_TOKEN}\n  curl -sS -H @- -H 'Content-Type: application/json' {posted} --data '\n{body}'",
+        ),
+        health=(place.health(),) if place.health_url else (),
+        secrets=(f"npx wrangler secret list --name {name}", listed.format(what="secrets")),
+        database=(f'psql "${{DATABASE_URL%%\\?*}}" -Atc "{_HEAD}"',) if sources.migrations else (),
+    )
+
+
+def _setup(place: Place, sources: Sources) -> Iterator[str]:
+    """Yield what a shell needs before the other lines; secrets are read where they are, never shown."""
+    yield f"export CLOUDFLARE_ACCOUNT_ID={shlex.quote(place.account_id)}"
+    if place.api_base_url != CLOUDFLARE_API:
+        yield f"export CLOUDFLARE_API_BASE_URL={shlex.quote(place.api_base_url)}"
+    yield _secret("CLOUDFLARE_API_TOKEN", sources.token_env, sources.token_file)
+    if sources.migrations:
+        yield _secret("DATABASE_URL", sources.database_env, sources.database_file)
+    yield f"API={shlex.quote(place.api_base_url)}/accounts/{shlex.quote(place.account_id)}"
+    yield f"API=$API/workers/scripts/{place.name}"
+
+
+def _secret(name: str, variable: str | None, file: str | None) -> str:
+    if file and not variable:
+        return f'export {name}="$(cat {shlex.quote(file)})"'
+    if variable in (None, name):
+        return f': "${{{name}:?must be set}}"'
+    return f'export {name}="${variable}"'

@@ -1,0 +1,44 @@
+"""Port Cards on files: one page for each environment, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from backout.errors import BackoutError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class FileCard:
+    """Port Cards.
+
+    Args:
+        path: where the environment's card is; its folder is made when the first one is written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def write(self, text: str) -> Path:
+        """Write the card and return its absolute path. Raises BackoutError when that cannot be done."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = self._path.with_name(f".{os.getpid()}-{os.urandom(4).hex()}.tmp")
+            try:
+                temporary.write_text(text, encoding="utf-8")
+                temporary.replace(self._path)
+            finally:
+                temporary.unlink(missing_ok=True)
+        except OSError as error:
+            what = f"the card cannot be written: {error.strerror or type(error).__name__}"
+            raise BackoutError(what, where=str(self._path), hint="make the folder writable") from error
+        return self._path.absolute()
+
+    def read(self) -> str | None:
+        """Return the card as it was written last, or None."""
+        try:
+            return self._path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return None

@@ -1,0 +1,94 @@
+"""The card as Markdown that is plain enough for paper; pure."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING
+
+from backout.model.deployment import Share, VersionId
+from backout.report.text import wrapped
+from backout.report.times import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backout.model.card import Card
+
+WIDTH = 78
+MESSAGE = "by hand, from the card"
+
+
+def card_text(card: Card) -> str:
+    """Return the page."""
+    lines = card.lines
+    name = f" ({lines.application})" if lines.application else ""
+    parts = [
+        f"# Card: {card.environment}{name}",
+        _prose(
+            f"Every id was read from the provider at {rfc3339(card.read_at)}. No command here needs backout or Python. "
+            "Where two commands stand under one heading, either of them does it."
+        ),
+        _section("Once in a shell", lines.setup),
+        _section("What is live", lines.live, _live(card)),
+        _rollback(card),
+        _section("Read back: what is live now", lines.live),
+        _section("Is it well", lines.health, [] if lines.health else ["No health check is set up."]),
+        _section("Put the traffic back as it was when this card was made", _deploy(card, card.live.shares)),
+        _section("Names of the secrets", lines.secrets),
+        _section("What was applied to the database last", lines.database),
+        _list("Where things are", lines.places),
+        _list("People", lines.people),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _live(card: Card) -> list[str]:
+    shares = [f"version {share.version} at {share.percentage:g} %" for share in card.live.shares]
+    text = [f"- {share}" for share in shares]
+    text.append(f"- deployment {card.live.id}, since {rfc3339(card.live.created_at)}")
+    if card.live.message:
+        text += wrapped(f"message: {card.live.message}", WIDTH, indent="- ", hanging="  ")
+    text.append(f"- last stable: {card.stable or 'none is known'}")
+    return text
+
+
+def _rollback(card: Card) -> str:
+    if not card.target:
+        reason = _prose(f"No version may be returned to: {card.why}")
+        return f"## Roll back\n\n{reason}"
+    text = wrapped(card.why, WIDTH)
+    for note in card.notes:
+        text += wrapped(note, WIDTH, indent="- ", hanging="  ")
+    text += ["", *wrapped("An answer with code 10220 means: a secret changed since, and its old value would come back "
+                          "with the version. That is a decision; do not force it in passing.", WIDTH)]  # fmt: skip
+    return _section(f"Roll back to {card.target}", _deploy(card, (Share(VersionId(card.target), 100.0),)), text)
+
+
+def _deploy(card: Card, shares: Sequence[Share]) -> tuple[str, ...]:
+    words = " ".join(f"{share.version}@{share.percentage:g}%" for share in shares)
+    listed = [
+        json.dumps({"version_id": share.version, "percentage": _plain(share.percentage)}, separators=(",", ":"))
+        for share in shares
+    ]
+    body = {"words": words, "shares": ",\n  ".join(listed), "message": shlex.quote(MESSAGE), "text": MESSAGE}
+    return tuple(line.format(**body) for line in card.lines.deploy)
+
+
+def _plain(percentage: float) -> float | int:
+    return int(percentage) if percentage == int(percentage) else percentage
+
+
+def _section(title: str, commands: Sequence[str], text: Sequence[str] = ()) -> str:
+    if not commands and not text:
+        return ""
+    blocks = [f"```sh\n{command}\n```" for command in commands]
+    return "\n\n".join([f"## {title}", *(["\n".join(text)] if text else []), *blocks])
+
+
+def _list(title: str, rows: Sequence[tuple[str, str]]) -> str:
+    return "\n\n".join([f"## {title}", "\n".join(f"- {name}: {value}" for name, value in rows)]) if rows else ""
+
+
+def _prose(text: str) -> str:
+    return "\n".join(wrapped(text, WIDTH))
