@@ -35,6 +35,7 @@ Examples:
   backout guard -e production                  as the policy's mode says (default: observe)
   backout guard -e production --mode act --next -- start it, then deploy
   backout guard -e production --observe --for 5m
+  backout guard report -e production           may it act alone?
   backout guard replay requests.jsonl          judge recorded traffic
 """,
 )
@@ -173,6 +174,7 @@ def finish(bench: Bench, run: Run) -> int:
         "why": concluded.get("why"),
         "would": concluded.get("would"),
         "rule": concluded.get("rule"),
+        "mode": run.plan.step("conclude").args["mode"],
         "live_version": live.main,
         "deployment_id": live.id,
         "report_path": concluded.get("report"),
@@ -271,3 +273,19 @@ def replay(shell: Shell, *, file: str) -> int:
         raise UsageError("no such file", where=file) from error
     except OSError as error:
         raise BackoutError(f"cannot be read: {error.strerror}", where=file) from error
+
+
+@guard.command("report", short_help="What the watches came to: may guard act alone?")
+@click.option("--last", type=click.IntRange(min=1), metavar="N", help="Only the last N watches; default: all.")
+@pass_shell
+def report(shell: Shell, *, last: int | None) -> None:
+    """Show what guard would have done, what people did about it, and whether it is time to arm it (mode = act)."""
+    from backout import wiring  # noqa: PLC0415 - only commands that ask the provider pay for it
+    from backout.cli.paint import paint_for  # noqa: PLC0415
+    from backout.report import observed  # noqa: PLC0415
+    from backout.runbook.observed import look_back  # noqa: PLC0415
+
+    found = look_back(wiring.toolbox(shell.config()), last)
+    style = shell.output.style
+    human = observed.text(found, width=style.width, paint=paint_for(style))
+    shell.output.result("guard-report", observed.record(found), human)

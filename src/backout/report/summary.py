@@ -111,7 +111,7 @@ def _of_answer(told: Mapping[str, object]) -> Word:
     if action in ("refused", "void"):
         return Word(action)
     if verdict == "regressed":
-        return Word.REGRESSED if told.get("rule") == "observe" else Word.HELD
+        return Word.REGRESSED if told.get("mode") == "observe" else Word.HELD
     if verdict == "healthy":
         return Word.HEALTHY if action == "stable" else Word.HELD
     return Word.INCONCLUSIVE
