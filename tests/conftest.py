@@ -83,6 +83,13 @@ def drillbook(open_drillbook: Drillbook) -> Iterator[Drillbook]:
         yield open_drillbook
 
 
+@pytest.fixture(autouse=True)
+def _forget_remarks(request: pytest.FixtureRequest) -> None:
+    """Begin each drill with a provider that tells nothing of the drills before."""
+    if "drillbook" in request.fixturenames:
+        request.getfixturevalue("drillbook").forget_remarks()
+
+
 @pytest.fixture
 def proof(request: pytest.FixtureRequest) -> Iterator[Record]:
     """Return the recorder of a counted claim: what was claimed, how many trials, how many failed."""

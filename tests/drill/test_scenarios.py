@@ -177,7 +177,7 @@ def test_secret_only_change(drillbook: Drillbook) -> None:
     """The previous version is the same code, so it is passed over; an older secret is a person's decision."""
     trial = drillbook.trial()
     trial.make_live(drillbook.bad)
-    trial.make_live(drillbook.good)  # uploaded last: a secret can only be changed on that one
+    drillbook.stage.deploy("good")  # a secret can only be changed on the version that was uploaded last
     api(trial, "PUT", "secrets", {"name": "EMAIL_API_KEY", "text": "canary-rotated", "type": "secret_text"})
     changed = trial.live()
     try:
@@ -264,7 +264,8 @@ def test_service_that_was_down_before(drillbook: Drillbook) -> None:
     with drillbook.fault("service-down", "storage"):
         process = trial.start("guard", "--next", "--json")
         assert process.stderr is not None
-        assert "waiting for the next deployment" in process.stderr.readline()
+        while "waiting for the next deployment" not in process.stderr.readline():
+            assert process.poll() is None
         seen = time.monotonic() + 4  # long enough for a look at the health before
         while time.monotonic() < seen:
             trial.run("deployments", "list", "--json")

@@ -181,7 +181,7 @@ def test_rule_17_hold_after_rollback(drillbook: Drillbook) -> None:
     book.stage.deploy("throws-on-one-route")
     again = trial.live()
     assert again not in (book.good, book.bad)
-    other = quick(book.trial(forget=False)).forget_marks()
+    other = quick(book.trial()).forget_marks()
     asked = other.run("deployments", "check", again, "--json")
     assert (asked.code, asked.json["allowed"]) == (3, False)
     # It fails on one route of several, so a short quiet watch may say any of the three; none of them is a silent yes.
