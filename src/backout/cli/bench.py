@@ -65,6 +65,12 @@ class Bench:
                 self.live.follow(found.plan)
         self.live.event(event)
 
+    def renew_card(self, *, meanwhile: bool = False) -> None:
+        """Write the environment's card anew (safety rule 20); `meanwhile`: in the background."""
+        from backout.runbook.card import keep_card, keep_card_meanwhile  # noqa: PLC0415 a quick rollback writes none
+
+        (keep_card_meanwhile if meanwhile else keep_card)(self.tools)
+
     def submit(self, plan: Plan, reason: str) -> str:
         """Accept a plan."""
         return self.tools.journal.submit(plan, actor=self.tools.actor, reason=reason)

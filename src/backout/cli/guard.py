@@ -105,6 +105,7 @@ def _watch(shell: Shell, flags: Mapping[str, str | None], *, early: bool, next_w
         procedure.wait_for_next(bench.tools, seconds(next_within))
     with bench.telling():
         plan = procedure.plan(bench.tools, mode=policy.guard.mode, for_s=policy.criteria.watch_s, early=early)
+    bench.renew_card(meanwhile=True)
     bench.live.say(f"{plan.step('watch').title}, then {plan.step('conclude').title} (mode {policy.guard.mode})")
     return finish(bench, bench.drive(bench.submit(plan, plan.why)))
 
@@ -150,7 +151,14 @@ def _watched(bench: Bench, run: Run) -> dict[str, Json]:
 
 
 def finish(bench: Bench, run: Run) -> int:
-    """Say the verdict, what was done, what is live as read back, and what to type next."""
+    """Say the verdict, what was done, what is live as read back, and what to type next; then renew the card."""
+    try:
+        return _answer(bench, run)
+    finally:
+        bench.renew_card()
+
+
+def _answer(bench: Bench, run: Run) -> int:
     watched = _watched(bench, run)
     decision = watched.get("decision")
     reason = str(decision["reason"]) if isinstance(decision, dict) else ""

@@ -153,6 +153,8 @@ def finish(bench: Bench, run: Run) -> int:
     code = outcome.exit_code(tools, run)
     follow = f"backout status -e {run.environment}"
     shell.output.next(follow, *outcome.undo_commands(run))
+    if any(step.action == "verify" for step in run.plan.steps):  # who does not wait, does not wait for a card either
+        bench.renew_card()
     return code
 
 
