@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -39,7 +39,8 @@ def said(status: int, code: int, message: str, **headers: str) -> Answer:
 class Gate:
     """The rules, and what passed: (method, path, status as the client saw it).
 
-    `before` is called with (method, path) before anything else happens to a call. `date_shift_s`: how far the Date
+    `before` is called with (method, path) before anything else happens to a call; `alter` is given (method, path, the
+    API's own body) and returns what the client gets instead. `date_shift_s`: how far the Date
     header is ahead of this machine's clock.
     """
 
@@ -48,6 +49,7 @@ class Gate:
     passed: list[tuple[str, str, int]] = field(default_factory=list)
     rules: list[tuple[Callable[[str, str, int], bool], deque[Answer]]] = field(default_factory=list)
     before: Callable[[str, str], None] = lambda _method, _path: None
+    alter: Callable[[str, str, bytes], bytes] = lambda _method, _path, body: body
     date_shift_s: float = 0.0
 
     def when(self, method: str, part: str, *answers: Answer, after_posts: int = 0) -> None:
@@ -95,6 +97,7 @@ def api_gate(api_base_url: str) -> Iterator[Gate]:
             scripted = gate.scripted(self.command, self.path)
             if scripted is None or scripted.after:
                 answer = self._pass_on(body)
+                answer = replace(answer, body=gate.alter(self.command, self.path, answer.body))
             if scripted is not None:
                 answer = scripted
                 ended.wait(scripted.delay_s)

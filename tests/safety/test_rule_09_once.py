@@ -20,12 +20,12 @@ from line import SERVICES, Story, by_version, roll_back, toolbox, watch
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from drillbook import Drillbook, Trial
-
     from backout.model.deployment import Version
     from backout.model.incident import Run
     from backout.model.signals import Counts, HealthReport
     from backout.runbook.toolbox import Toolbox
+
+    from drillbook import Drillbook, Trial
 
 SICK, WELL = steady(30, error_rate=0.3), steady(30)
 
@@ -40,7 +40,7 @@ class TwoGood(Story):
 
     def __post_init__(self) -> None:
         """Prove a second version, then deploy a bad one."""
-        super(TwoGood, self).__post_init__()
+        super().__post_init__()
         world = self.world
         world.traffic_rule = WELL
         self.newer = world.upload("newer")
@@ -159,7 +159,7 @@ def test_rule_09_flapping(tmp_path: Path) -> None:
 
 
 def test_rule_09_second_hop(tmp_path: Path) -> None:
-    """The target is bad too: it is left within seconds for the next stable version, both are quarantined, one report."""
+    """The target is bad too: it is left within seconds for the next stable one; both are quarantined, one report."""
     story = TwoGood(tmp_path / "journal.sqlite")
     world = story.world
     story.fails(story.newer)
@@ -307,7 +307,7 @@ def test_rule_09_a_crash_between_the_hops_loses_neither(tmp_path: Path) -> None:
 
 
 def test_rule_09_a_target_whose_service_is_down(tmp_path: Path) -> None:
-    """The bad version throws, and the target loses its database once it has traffic, as the bad one did not: the next."""
+    """The bad version throws; the target loses its database once it has traffic, as the bad one did not: the next."""
     story = TwoGood(tmp_path / "journal.sqlite")
     world, newer = story.world, story.newer.id
     world.health_rule = lambda at, version: _health(at, version, down=version == newer == world.live.sole)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -39,14 +40,15 @@ def newest(connection: sqlite3.Connection, environment: str) -> RunRecord | None
 
 
 def submission(connection: sqlite3.Connection, plan: Plan, reason: str) -> Entry:
-    """Return the entry that accepts the plan, the whole plan in it, under an id that no run has."""
-    plan_hash = plan.hash
-    base = run = f"{plan.kind}-{plan_hash[:8]}"
-    number = 1
+    """Return the entry that accepts the plan, the whole plan in it, under an id that no run has.
+
+    The id is drawn, not taken from the plan: two machines may make the same plan at once, and each tells its own
+    deployments from the other's by the run that stands in their messages.
+    """
+    run = f"{plan.kind}-{os.urandom(4).hex()}"
     while connection.execute("SELECT 1 FROM event WHERE run = ? LIMIT 1", (run,)).fetchone():
-        number += 1
-        run = f"{base}-{number}"
-    data = {"plan": plan_data(plan), "hash": plan_hash, "reason": reason, "cause": plan.cause, "version": __version__}
+        run = f"{plan.kind}-{os.urandom(4).hex()}"
+    data = {"plan": plan_data(plan), "hash": plan.hash, "reason": reason, "cause": plan.cause, "version": __version__}
     return Entry("run.submitted", run, data=data)
 
 
