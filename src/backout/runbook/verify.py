@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from backout.analysis.criteria import CriteriaEngine
+from backout.analysis.remarks import underneath
 from backout.errors import BackoutError
 from backout.model.verdict import CriterionResult, CriterionState, Verification
 from backout.ports import NotDone
 from backout.runbook.carry import keep
+from backout.runbook.checks import listed_after
 from backout.runbook.prober import Prober
 from backout.runbook.prove import chosen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from backout.model.deployment import Deployment
     from backout.model.plan import Json
     from backout.model.signals import Counts
     from backout.ports import Probe, StepContext
@@ -36,6 +39,52 @@ class Watched:
     started_at: float
     baseline_until: float
     fails_early: bool = False
+
+
+LOOK_AGAIN_S = 5.0
+"""How often it is made sure that the version is live still: "verified" is said of what has the traffic (rule 14)."""
+
+
+@dataclass(slots=True)
+class _Lookout:
+    """Watches whether the deployment that this run made still decides what has traffic."""
+
+    tools: Toolbox
+    made: str
+    since: float
+    version: str
+    look_again_at: float = 0.0
+
+    def moved(self, now: float) -> str:
+        """Return which deployment took its place, or ""; it asks every few seconds, and no answer is no move."""
+        if now < self.look_again_at:
+            return ""
+        self.look_again_at = now + LOOK_AGAIN_S
+        try:
+            return self._said(self.tools.deployments.history())
+        except BackoutError:
+            return ""
+
+    def concluded(self, verification: Verification) -> Verification:
+        """Return the verification, without its proof when the version is not live any more, or nobody can tell."""
+        try:
+            moved = self._said(listed_after(self.tools, self.made))
+        except BackoutError as error:
+            moved = f"what is live at the end could not be read ({error})" if verification.verified else ""
+        return void(verification, moved) if moved else verification
+
+    def _said(self, history: Sequence[Deployment]) -> str:
+        if not history:
+            return "nothing is deployed any more"
+        if history[0].created_at < self.since and all(deployment.id != self.made for deployment in history):
+            return ""  # the list is older than what it should tell
+        live = underneath(history)
+        return "" if live.sole == self.version else f"deployment {live.id} (version {live.main}) took its place"
+
+
+def void(verification: Verification, why: str) -> Verification:
+    """Return a verification that proves nothing about what is live now, and says why."""
+    return replace(verification, verified=None, summary=f"{why}; until then: {verification.summary}")
 
 
 class Verify:
@@ -65,16 +114,21 @@ class Verify:
             float(str(args.get("baseline_until") or started_at)),
         )
         watched = Watched(live, left, started_at, baseline_until, fails_early=_is_automatic(self._tools, context.run))
-        verification = watch_criteria(self._tools, context, watched)
+        verification = watch_criteria(self._tools, context, watched, self._lookout(context.run, live))
         result: Json = msgspec.to_builtins(verification)
         return result
+
+    def _lookout(self, run: str, live: str) -> _Lookout:
+        read_back = self._tools.runs.result(run, "read_back")
+        told = read_back if isinstance(read_back, dict) else {}
+        return _Lookout(self._tools, str(told.get("deployment", "")), float(str(told.get("since", 0.0))), live)
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """Nothing outside changes, so doing it (again) is right."""
         return NotDone()
 
 
-def watch_criteria(tools: Toolbox, context: StepContext, watched: Watched) -> Verification:
+def watch_criteria(tools: Toolbox, context: StepContext, watched: Watched, lookout: _Lookout) -> Verification:
     """Return the verification since `started_at`; the baseline is the live version's own traffic before."""
     engine = CriteriaEngine(
         tools.policy.criteria,
@@ -107,7 +161,11 @@ def watch_criteria(tools: Toolbox, context: StepContext, watched: Watched) -> Ve
             if tools.watching is not None:
                 tools.watching(results)
             if _decided(results) or now >= watched.started_at + tools.policy.criteria.watch_s:
-                return replace(engine.verification(now), sampled=feed.sampled, counted_until=feed.complete_until)
+                ended = replace(engine.verification(now), sampled=feed.sampled, counted_until=feed.complete_until)
+                return lookout.concluded(ended)
+            moved = lookout.moved(now)
+            if moved:
+                return void(engine.verification(now), moved)
             tools.clock.sleep(TICK_S)
     finally:
         prober.close()
