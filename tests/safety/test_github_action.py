@@ -135,6 +135,22 @@ def test_a_bad_deployment_is_rolled_back_and_the_pipeline_goes_red(drillbook: Dr
     assert not [secret for secret in secrets_of(trial) if secret in everything]
 
 
+def test_a_gate_refuses_code_that_was_rolled_back(drillbook: Drillbook) -> None:
+    """Asked before the deployment: exit 3 and `refused` for what is quarantined, 0 and `allowed` for anything else."""
+    trial = bad_is_live(drillbook)
+    rolled = trial.run("rollback", "-m", "it fails", "--confirm", "production", "--no-wait", "--json")
+    assert rolled.code == 0, rolled.err
+    ours = job(trial)
+    ours.variables = {"GITHUB_SHA": drillbook.bad}  # in a pipeline its commit, which the API does not know here
+    refused = ours.use(inputs(trial, gate="true"))
+    assert (refused.code, refused.outputs["result"]) == (3, "refused"), refused.log
+    assert "### backout: refused" in refused.summary
+    ours.variables = {"GITHUB_SHA": drillbook.good}
+    allowed = ours.use(inputs(trial, gate="true"))
+    assert (allowed.code, allowed.outputs["result"]) == (0, "allowed"), allowed.log
+    assert trial.live() == drillbook.good
+
+
 def test_a_good_deployment_is_green_whatever_the_status_says(drillbook: Drillbook) -> None:
     """Exit 0 and healthy; that the status may not be set is said once, and changes nothing."""
     trial = drillbook.trial()
