@@ -44,10 +44,10 @@ def tell_provider(tools: Toolbox, remark: Remark, expected: str) -> Told:
     try:
         check_identity(tools)
         history = tools.deployments.history()
-        written = _written(history, remark)
-        if written is None:
+        made = written(history, remark)
+        if made is None:
             check_unmoved(tools, history, expected, remark.run)
-        return Told(_put(tools, remark, history[0], written))
+        return Told(_put(tools, remark, history[0], made))
     except BackoutError as error:
         found = _found_after(tools, remark, error)
         if found is not None:
@@ -105,7 +105,7 @@ def _beneath(history: Sequence[Deployment], made: Deployment) -> Deployment | No
     return next((deployment for deployment in below if deployment.message != made.message), None)
 
 
-def _written(history: Sequence[Deployment], remark: Remark) -> Deployment | None:
+def written(history: Sequence[Deployment], remark: Remark) -> Deployment | None:
     """Return the deployment that carries this run's remark; a person's remark (no run) is an act of its own."""
     if not remark.run:
         return None
@@ -118,6 +118,6 @@ def _found_after(tools: Toolbox, remark: Remark, error: BackoutError) -> Deploym
     if not isinstance(error, ProviderUnavailable):
         return None
     try:
-        return _written(tools.deployments.history(), remark)
+        return written(tools.deployments.history(), remark)
     except BackoutError:
         return None

@@ -16,7 +16,7 @@ from backout.report.times import clock, day
 from backout.runbook.activate import set_mark
 from backout.runbook.hold import holding, said
 from backout.runbook.observe import observe
-from backout.runbook.remarks import Told, tell_provider
+from backout.runbook.remarks import Told, tell_provider, written
 from backout.runbook.tell import tell
 from backout.runbook.triggers import look, remember
 
@@ -41,12 +41,14 @@ def mark_stable(tools: Toolbox, args: Mapping[str, Json], decision: Decision, ru
         why = f"no worse than before, but {share}, above the limit of {limit * 100:g} %; not marked stable"
         return held_as_known_bad(tools, args, why) or {"action": "hold", "why": why}
     situation = observe(tools)  # the watch may have ended without an answer from the platform
+    version, code_hash, remark = _subject(situation, args, run, decision)
+    if written(situation.listed, remark) is not None:  # before a crash: it is marked here, and told there
+        return _stable(decision, tell_provider(tools, remark, str(args["deployment"])))
     if not still_decides(situation.listed, str(args["deployment"])):
         return {"action": "void", "why": f"deployment {situation.live.id} took its place, so this verdict is void"}
     bad = _known_bad(situation, args)
     if bad is not None:
         return _held(tools, args, f"healthy now, but it stays quarantined until released: {bad.why}")
-    version, code_hash = str(args["version"]), _code_hash(situation, args)
     if code_hash is None and in_force(situation.marks):
         why = "healthy, but its code cannot be read, so nobody knows whether it is quarantined code; not marked stable"
         return {"action": "hold", "why": why}
@@ -61,8 +63,20 @@ def mark_stable(tools: Toolbox, args: Mapping[str, Json], decision: Decision, ru
     }
     set_mark(tools, run, mark)
     remember(tools, version, look(tools))
+    return _stable(decision, _told(tools, args, situation, remark))
+
+
+def _subject(
+    situation: Situation, args: Mapping[str, Json], run: str, decision: Decision
+) -> tuple[str, str | None, Remark]:
+    """Return the watched version, its code, and the remark that says it is stable."""
+    version, code_hash = str(args["version"]), _code_hash(situation, args)
+    known = situation.version(version)
     code = Code(version, code_hash or "", known.git_sha if known else "")
-    told = _told(tools, args, situation, Remark(RemarkKind.STABLE, run, code=code, text=decision.reason))
+    return version, code_hash, Remark(RemarkKind.STABLE, run, code=code, text=decision.reason)
+
+
+def _stable(decision: Decision, told: Told) -> Json:
     return {"action": "stable", "why": decision.reason, "provider_mark": dict(told.record())}
 
 
@@ -140,4 +154,4 @@ def _standing(situation: Situation, version: str) -> Deployment | None:
     state = situation.schema.state
     changes = (max(m.finished_at or 0.0, m.rolled_back_at or 0.0) for m in state.applied) if state else ()
     newest = max(changes, default=0.0)
-    return said_before if said_before is not None and said_before.created_at >= newest else None
+    return said_before if said_before is not None and said_before.created_at > newest else None

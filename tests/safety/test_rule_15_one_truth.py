@@ -1,0 +1,372 @@
+"""Rule 15, one truth on every machine: marks are written at the provider and rebuilt from it with an empty journal."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backout.analysis.remarks import Code, RemarkKind, parse, remark_of, underneath
+from backout.analysis.stability import quarantine, stable_mark
+from backout.errors import AuthError, BackoutError, ProviderUnavailable
+from backout.model.hold import Hold
+from backout.model.plan import PlanKind, PlanRefused
+from backout.model.policy import Mode
+from backout.plan.rollback import Request
+from backout.providers.memory import steady
+from backout.runbook import guard
+from backout.runbook.observe import observe
+from backout.runbook.release import release, standing
+from backout.runbook.rollback import prepare
+from backout.runbook.status import look
+
+from line import Story, by_version, roll_back, toolbox, watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from backout.model.deployment import Deployment, Version
+    from backout.model.incident import Run
+    from backout.model.situation import Situation
+    from backout.providers.memory import WorldClock
+    from backout.runbook.toolbox import Toolbox
+
+    from drillbook import Drillbook, Trial
+
+
+class Wrong:
+    """A machine's clock that goes wrong by so many seconds."""
+
+    def __init__(self, clock: WorldClock, by_s: float) -> None:
+        self._clock, self._by_s = clock, by_s
+
+    def now(self) -> float:
+        """Return its time."""
+        return self._clock.now() + self._by_s
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        self._clock.sleep(seconds)
+
+
+def machine(story: Story, name: str, *, wrong_by_s: float = 0.0) -> Toolbox:
+    """Return the tools of another machine; its journal is empty when it is first named."""
+    tools = toolbox(story.world, story.path.parent / name / "journal.sqlite", policy=story.policy)
+    return replace(tools, clock=Wrong(story.world.clock, wrong_by_s))
+
+
+def bad_in(situation: Situation, version: Version) -> bool:
+    """Whether a situation tells that the version is quarantined."""
+    return quarantine(situation, version.id, version.code_hash) is not None
+
+
+def concluded(tools: Toolbox, run: Run) -> dict[str, object]:
+    found = tools.runs.result(run.plan.cause or run.id, "conclude")
+    assert isinstance(found, dict)
+    return dict(found)
+
+
+def told(deployments: list[Deployment], kind: RemarkKind, version: Version) -> list[Deployment]:
+    """Return the deployments that say this of a version."""
+    said = [(deployment, parse(deployment.message)) for deployment in deployments]
+    return [d for d, r in said if r is not None and r.kind is kind and r.code == Code.of(version)]
+
+
+def test_rule_15_one_truth_an_empty_journal_knows_what_is_stable(tmp_path: Path) -> None:
+    """A machine that never saw the watch rolls back to the version that it proved, without accepting anything."""
+    story = Story(tmp_path / "journal.sqlite")
+    other = machine(story, "other")
+    assert stable_mark(observe(other), story.good.id) is not None
+    roll_back(other)
+    assert story.world.live.sole == story.good.id
+    assert bad_in(observe(story.tools()), story.bad)
+
+
+def test_rule_15_one_truth_two_machines_and_a_double_rollback(tmp_path: Path) -> None:
+    """One rolls back by guard; the other, knowing nothing, will not flip back, whatever it is asked."""
+    story = Story(tmp_path / "journal.sqlite")
+    watch(story.tools())
+    other = machine(story, "other")
+    for request in (Request(message="again"), Request(message="again", target=story.bad.id, accept_unproven=True)):
+        _, refused = prepare(other, request)
+        assert isinstance(refused, PlanRefused)
+        assert refused.rule == "5 quarantined"
+    assert len(story.world.activations) == 1
+    found = look(other)
+    assert found.stable is not None
+    assert found.quarantined is None
+    assert concluded(other, watch(other))["action"] == "stable"  # guard measures it by the limits, not by the bad one
+    assert len(story.world.activations) == 1
+
+
+def test_rule_15_one_truth_a_reupload_is_known_under_its_new_id(tmp_path: Path) -> None:
+    """The other machine's guard says so at once, and rolls it back on evidence; the first machine agrees."""
+    story = Story(tmp_path / "journal.sqlite")
+    watch(story.tools())
+    world, other = story.world, machine(story, "other")
+    world.clock.sleep(7 * 3600)
+    again = world.upload("again", code="bad")
+    world.traffic_rule = by_version(again.id)
+    world.deploy(again)
+    world.clock.sleep(2)
+    assert standing(other, again.id).bad is not None
+    assert look(other).quarantined is not None
+    plan = guard.plan(other, mode=Mode.ACT, for_s=60)
+    assert plan.step("watch").args["known_bad"] is not None
+    assert watch(other).plan.kind is PlanKind.ROLLBACK
+    assert world.live.sole == story.good.id
+    assert bad_in(observe(story.tools()), again)
+
+
+@pytest.mark.parametrize("wrong_by_s", [-40.0, 0.0, 40.0])
+def test_rule_15_one_truth_a_release_right_after_a_rollback_wins(tmp_path: Path, wrong_by_s: float) -> None:
+    """On every machine, whichever made the marks, and however wrong the clock of the one that did."""
+    story = Story(tmp_path / "journal.sqlite")
+    first, second = machine(story, "first", wrong_by_s=wrong_by_s), machine(story, "second", wrong_by_s=-wrong_by_s)
+    roll_back(first)
+    machines = (first, second, story.tools(), machine(story, "third"))
+    assert all(bad_in(observe(tools), story.bad) for tools in machines)
+    for lifting in (second, first):
+        found = standing(lifting, story.bad.id)
+        assert found.bad is not None
+        story.world.clock.sleep(0.5)
+        release(lifting, found.situation, found.bad, "the upstream was to blame")
+        assert not any(bad_in(observe(tools), story.bad) for tools in machines)
+        story.world.clock.sleep(0.5)
+        story.world.deploy(story.bad)
+        roll_back(lifting)  # and a rollback right after the release wins again
+        assert all(bad_in(observe(tools), story.bad) for tools in machines)
+
+
+@pytest.mark.parametrize("wrong_by_s", [-40.0, 40.0])
+def test_rule_15_one_truth_a_release_that_stays_in_the_journal_wins_here(tmp_path: Path, wrong_by_s: float) -> None:
+    """Marks at the provider are switched off: this machine still reads its release after what it lifts."""
+    story = Story(tmp_path / "journal.sqlite")
+    tools = replace(machine(story, "own", wrong_by_s=wrong_by_s), provider_marks=False)
+    roll_back(story.tools())
+    count = len(story.world.all_deployments)
+    found = standing(tools, story.bad.id)
+    assert found.bad is not None
+    assert release(tools, found.situation, found.bad, "mended").deployment is None
+    assert not bad_in(observe(tools), story.bad)
+    assert len(story.world.all_deployments) == count
+
+
+def healthy(tmp_path: Path) -> Story:
+    """Return the story in which the second version is well."""
+    story = Story(tmp_path / "journal.sqlite")
+    story.world.traffic_rule = steady(2000)
+    return story
+
+
+def test_rule_15_one_truth_a_remark_is_not_a_deployment(tmp_path: Path) -> None:
+    """It moves no traffic, voids no watch of others, and the deployment underneath is the one that is live."""
+    story = healthy(tmp_path)
+    world, live = story.world, story.world.live
+    other, seen = machine(story, "other"), []
+    world.clock.at(world.clock.now() + 10, lambda: seen.append(watch(story.tools(), for_s=5)))
+    assert concluded(other, watch(other, for_s=30))["action"] == "stable"
+    assert concluded(story.tools(), seen[0])["action"] == "stable"
+    (said,) = told(world.all_deployments, RemarkKind.STABLE, story.bad)  # the second one found it there
+    history = world.deployments.history()
+    assert remark_of(history, said) is RemarkKind.STABLE
+    assert underneath(history).id == live.id
+    assert observe(other).live.id == live.id
+    assert not world.activations
+
+
+def test_rule_15_one_truth_a_mark_that_stands_is_renewed_after_a_migration_only(tmp_path: Path) -> None:
+    """The provider lists ten deployments, so a mark costs one only when it says something new."""
+    story = healthy(tmp_path)
+    for _ in range(3):
+        assert concluded(story.tools(), watch(story.tools(), for_s=20))["action"] == "stable"
+    assert len(told(story.world.all_deployments, RemarkKind.STABLE, story.bad)) == 1
+    story.world.clock.sleep(1)
+    story.world.migrate("0002_more")
+    story.world.clock.sleep(1)
+    watch(story.tools(), for_s=20)
+    assert len(told(story.world.all_deployments, RemarkKind.STABLE, story.bad)) == 2
+
+
+@pytest.mark.parametrize(
+    "error", [AuthError("no permission", where="memory"), ProviderUnavailable("down", where="memory")]
+)
+def test_rule_15_one_truth_what_cannot_be_written_changes_no_verdict(tmp_path: Path, error: BackoutError) -> None:
+    """Marked stable here only, and that is said."""
+    story, said = healthy(tmp_path), []
+
+    def fail(call: str) -> None:
+        if call == "deployments.deploy":
+            raise error
+
+    story.world.before_call = fail
+    tools = replace(story.tools(), say=said.append)
+    found = concluded(tools, watch(tools, for_s=20))
+    assert found["action"] == "stable"
+    assert found["provider_mark"] == {"deployment": None, "problem": str(error)}
+    assert any("other machines do not know it" in text for text in said)
+    assert stable_mark(observe(tools), story.bad.id) is not None
+
+
+def test_rule_15_one_truth_a_lost_answer_is_looked_for(tmp_path: Path) -> None:
+    """The provider took the remark and its answer got lost: it is found, and not written twice."""
+    story = healthy(tmp_path)
+
+    def lose(call: str) -> None:
+        if call == "deployments.deploy":
+            raise ProviderUnavailable("no answer", where="memory")
+
+    story.world.after_call = lose
+    found = concluded(story.tools(), watch(story.tools(), for_s=20))
+    (made,) = told(story.world.all_deployments, RemarkKind.STABLE, story.bad)
+    assert found["provider_mark"] == {"deployment": made.id, "problem": None}
+
+
+def only_observes(tools: Toolbox) -> Toolbox:
+    return replace(tools, policy=replace(tools.policy, guard=replace(tools.policy.guard, mode=Mode.OBSERVE)))
+
+
+def switched_off(tools: Toolbox) -> Toolbox:
+    return replace(tools, provider_marks=False)
+
+
+def held(tools: Toolbox) -> Toolbox:
+    class Held:
+        def read(self, environment: str) -> Hold:
+            return Hold(
+                tools.clock.now() + 3600, f"{environment}: quiet, please", "ops", tools.clock.now(), "this host"
+            )
+
+        def write(self, environment: str, hold: Hold) -> None:
+            raise AssertionError(environment, hold)
+
+    return replace(tools, holds=Held())
+
+
+@pytest.mark.parametrize("arranged", [only_observes, switched_off, held])
+def test_rule_15_one_truth_nothing_is_written_where_it_is_not_wanted(
+    tmp_path: Path, arranged: Callable[[Toolbox], Toolbox]
+) -> None:
+    """Guard that only observes, a configuration that keeps marks here, a hold: stable in the journal alone."""
+    story = healthy(tmp_path)
+    tools = arranged(story.tools())
+    count = len(story.world.all_deployments)
+    assert concluded(tools, watch(tools, for_s=20))["action"] == "stable"
+    assert len(story.world.all_deployments) == count
+    assert stable_mark(observe(story.tools()), story.bad.id) is not None
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+def test_rule_15_one_truth_a_hotfix_under_a_remark_is_put_back(tmp_path: Path, crashes: bool) -> None:
+    """Somebody deploys between the look at what is live and the remark: it is not undone, after a crash neither."""
+    story = healthy(tmp_path)
+    world = story.world
+    hotfix: list[Version] = []
+
+    class Crash(BaseException):
+        """The process dies here."""
+
+    def slip_in(call: str) -> None:
+        if call == "deployments.deploy" and not hotfix:
+            hotfix.append(world.upload("hotfix"))
+            world.deploy(hotfix[0], message="hotfix")
+
+    def die(call: str) -> None:
+        if crashes and call == "deployments.deploy":
+            world.after_call = None
+            raise Crash
+
+    world.before_call, world.after_call = slip_in, die
+    try:
+        watch(story.tools(), for_s=20)
+    except Crash:
+        watch(story.tools(), for_s=20)
+    assert world.live.sole == hotfix[0].id
+    assert underneath(world.deployments.history()).sole == hotfix[0].id
+
+
+# --- the program on the twin ---------------------------------------------------------------------------------------
+
+WHY = ("-m", "it fails", "--confirm", "production", "--json")
+
+
+def marks_on(trial: Trial) -> Trial:
+    """Return the trial as a machine with an empty journal and a short watch."""
+    return trial.forget_marks().replace((r'watch = "\d+s"', 'watch = "8s"'))
+
+
+def listed(trial: Trial, version: str) -> dict[str, object]:
+    """Return what `deployments list` says of a version."""
+    found = trial.run("deployments", "list", "--json").json["deployments"]
+    versions = [each for deployment in found for each in deployment["versions"]]
+    return dict(next(each for each in versions if each["version"] == version))
+
+
+def test_rule_15_one_truth(drillbook: Drillbook) -> None:
+    """Two machines with empty journals: what guard marks and a person leaves on one is known on the other."""
+    first, second = marks_on(drillbook.trial()), marks_on(drillbook.trial())
+    first.make_live(drillbook.good)
+    blessed = first.run("guard", "--early", "--json")
+    assert (blessed.code, blessed.json["action"]) == (0, "stable"), blessed.err
+    carried_by = blessed.json["provider_mark"]["deployment"]
+    assert carried_by is not None
+    assert blessed.json["deployment_id"] != carried_by
+
+    shown = second.run("deployments", "list", "--json").json["deployments"]
+    assert [d["remark"] for d in shown if d["deployment_id"] == carried_by] == ["stable"]
+    assert "stable" in second.run("deployments", "list").out
+    status = second.run("status", "--json").json
+    assert (status["stable"], status["deployment_id"]) == (True, blessed.json["deployment_id"])
+
+    second.make_live(drillbook.bad)
+    assert second.run("deployments", "check", drillbook.bad, "--json").code == 0
+    left = second.run("rollback", "--no-wait", *WHY)  # the target is proven, by the other machine
+    assert (left.code, left.json["live_version"]) == (0, drillbook.good), left.err
+    again = first.run("rollback", "--no-wait", *WHY)  # a double rollback does not return to what was left
+    assert (again.code, again.json["rule"]) == (3, "5 quarantined")
+    wished = first.run("rollback", drillbook.bad, "--no-wait", "--accept-unproven", *WHY)
+    assert (wished.code, wished.json["rule"]) == (3, "5 quarantined")
+    assert first.live() == drillbook.good
+
+    drillbook.stage.deploy("throws-on-one-route")  # the same code under a new id, as CI does when it runs again
+    reuploaded = first.live()
+    third = marks_on(drillbook.trial())
+    for machine_ in (first, third):
+        assert listed(machine_, reuploaded)["quarantined"] is True
+        asked = machine_.run("deployments", "check", reuploaded, "--json")
+        assert (asked.code, asked.json["allowed"], asked.json["why"]) == (3, False, "it fails")
+        assert asked.json["quarantined_by"]
+    watched = third.run("guard", "--observe", "--json")
+    assert "quarantined code is live again" in watched.err
+    assert json.loads(watched.out.splitlines()[-1])["action"] != "stable"
+
+    lifted = third.run("deployments", "release", reuploaded, *WHY)
+    assert (lifted.code, lifted.json["provider_mark"]["problem"]) == (0, None), lifted.err
+    for machine_ in (first, second, third):
+        assert machine_.run("deployments", "check", reuploaded, "--json").code == 0
+        assert listed(machine_, drillbook.bad)["quarantined"] is False
+    assert third.live() == reuploaded
+    assert third.run("deployments", "release", reuploaded, *WHY).code == 3  # nothing is left to lift
+
+
+def test_rule_15_one_truth_check_of_what_nobody_knows(drillbook: Drillbook) -> None:
+    """A commit that was never built is allowed; a word that names nothing is a usage error."""
+    trial = marks_on(drillbook.trial())
+    asked = trial.run("deployments", "check", "--commit", "0f" * 20, "--json")
+    assert (asked.code, asked.json["allowed"], asked.json["versions"]) == (0, True, [])
+    assert asked.json["schema"] == "backout.check/1"
+    assert trial.run("deployments", "check", "nonsense").code == 2
+    assert trial.run("deployments", "check").code == 2
+
+
+def test_rule_15_one_truth_marks_may_stay_here(drillbook: Drillbook) -> None:
+    """`provider_marks = false` writes nothing at the provider."""
+    trial = marks_on(drillbook.trial()).replace((r"\[journal\]\n", "[journal]\nprovider_marks = false\n"))
+    live = trial.make_live(drillbook.good)
+    ended = trial.run("guard", "--early", "--json")
+    assert (ended.code, ended.json["action"]) == (0, "stable"), ended.json
+    assert ended.json["provider_mark"] == {"deployment": None, "problem": None}
+    assert trial.tools().deployments.history()[0].id == live.id
