@@ -46,7 +46,7 @@ class Courier:
     ) -> None:
         self._outbox = outbox
         self._spare = Outbox(None)
-        self._postmen = [Postman(route, (outbox, self._spare), clock, redact=redact) for route in routes]
+        self._postmen = [Postman(route, (self._spare, outbox), clock, redact=redact) for route in routes]
         self._clock = clock
         self._kinds = frozenset(kinds)
         self._redact = redact
