@@ -17,7 +17,7 @@ from backout.model.vendor import VendorIncident
 from backout.providers.memory import health_of, steady
 from backout.runbook.vendors import ANNOUNCED_LATE_S, KNOWN_FOR_S
 
-from line import SERVICES, Story, watch
+from line import SERVICES, Story, by_version, watch
 from scripted_server import answer, hang, scripted_server
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def test_rule_12_a_page_that_does_not_answer_holds_nothing(tmp_path: Path) -> No
 
 
 def test_rule_12_a_healthy_watch_asks_no_page(tmp_path: Path) -> None:
-    """Pages are asked at the moment of a decision only, and in mode `observe` too: what would be done is the question."""
+    """Pages are asked at the moment of a decision only, in mode `observe` too: what would be done is the question."""
     story = Story(tmp_path / "journal.sqlite")
     vendors = Vendors(story.world.clock.now())
     tools = replace(story.tools(), vendors=vendors)
@@ -141,7 +141,11 @@ def test_rule_12_an_old_version_that_is_well_beside_it(tmp_path: Path) -> None:
     """In a split the vendor's incident would hit both versions: the new one alone is bad, so it is rolled back."""
     story = Story(tmp_path / "journal.sqlite")
     world = story.world
-    world.deploy((story.good.id, 50.0), (story.bad.id, 50.0))
+    canary = world.upload("canary")
+    world.traffic_rule = by_version(canary.id)
+    world.deploy(story.good)
+    world.clock.sleep(600)
+    world.deploy((story.good.id, 50.0), (canary.id, 50.0))
     world.clock.sleep(1)
     vendors = Vendors(world.clock.now())
     watch(replace(story.tools(), vendors=vendors))
