@@ -131,6 +131,9 @@ def test_a_bad_deployment_is_rolled_back_and_the_pipeline_goes_red(drillbook: Dr
     last = shown(server)[-1]
     assert str(last["description"]).startswith(f"rolled back: version {drillbook.good[:8]} is live again: ")
     assert last["log_url"] == "https://github.com/owner/app/actions/runs/4711"
+    first, *_, last_line = ran.log.rstrip().splitlines()
+    assert re.fullmatch(r"::stop-commands::[0-9a-f]{32}", first)  # what an application says commands no runner
+    assert last_line == first.replace("stop-commands::", "") + "::"
     everything = ran.log + ran.summary + str(ran.outputs) + str([asked.body for asked in server.asked])
     assert not [secret for secret in secrets_of(trial) if secret in everything]
 

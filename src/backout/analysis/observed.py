@@ -160,7 +160,8 @@ class Observed:
     @property
     def held_by(self) -> dict[str, int]:
         """What kept guard from acting, by rule, and how often."""
-        rules = [case.watch.rule or "nobody said yes" for case in self.waited]
+        unruled = {"": "an end before it could act", "hold": "a person who said no"}
+        rules = [case.watch.rule or unruled.get(case.watch.action, case.watch.action) for case in self.waited]
         return {rule: rules.count(rule) for rule in dict.fromkeys(rules)}
 
     @property

@@ -26,9 +26,9 @@ T = TypeVar("T")
 
 API_VERSION: Final = "2022-11-28"
 PERMISSION: Final = "deployments: write"
-_QUICK: Final = Retry(attempts=3, first_wait_s=0.5, longest_wait_s=5.0, total_s=15.0)
-"""Somebody waits for the verdict, not for this page."""
-_LIMITS: Final = Limits(connect_s=5.0, read_s=8.0, total_s=10.0, body_bytes=4 * 1024 * 1024)
+_QUICK: Final = Retry(attempts=3, first_wait_s=0.3, longest_wait_s=2.0, total_s=6.0)
+"""Somebody waits for the verdict, not for this page, and a cancelled job has ten seconds left."""
+_LIMITS: Final = Limits(connect_s=3.0, read_s=4.0, total_s=5.0, body_bytes=4 * 1024 * 1024)
 _MAX_REDIRECTS, _MAX_TEXT = 3, 300
 _REDIRECTS: Final = frozenset({301, 302, 307, 308})
 _SUCCESS, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _SERVER_ERROR = range(200, 300), 401, 403, 404, 429, 500
