@@ -36,7 +36,7 @@ HOUR = 3600.0
 
 
 def test_rule_02_token(drillbook: Drillbook) -> None:
-    """Revoked in the middle of a watch: told within seconds, the watch goes on, and ends with exit 4; nothing changes."""
+    """Revoked in the middle of a watch: told within seconds, and the watch goes on; it ends with exit 4, unchanged."""
     trial = drillbook.trial()
     live = trial.make_live(drillbook.good)
     process = trial.start("guard", "--mode", "act", "--for", "14s")

@@ -23,7 +23,8 @@ def plan_guard(situation: Situation, *, mode: Mode, for_s: float, early: bool = 
     live = situation.live
     version, old, share = _on_trial(situation)
     fresh = situation.read_at - live.created_at <= for_s
-    since = live.created_at if fresh else situation.read_at
+    # A deployment from the future (clocks that contradict each other) must not make the watch wait for it.
+    since = min(live.created_at, situation.read_at) if fresh else situation.read_at
     watched, known_bad = situation.version(version), _known_bad(situation, version)
     watch = Step(
         "watch",
