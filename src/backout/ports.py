@@ -205,8 +205,8 @@ class Cards(Protocol):
         """Write it and return its absolute path. Raises BackoutError."""
         ...
 
-    def read(self) -> str | None:
-        """Return it as it was written last, or None."""
+    def path(self) -> Path | None:
+        """Return where it is that was written last, or None when there is none."""
         ...
 
 

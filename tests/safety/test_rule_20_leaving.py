@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import stat
 import subprocess
@@ -218,4 +217,4 @@ def test_rule_20_leaving_card_without_a_target(story: Story, tmp_path: Path) -> 
     assert "the schema changed" in " ".join(text.split())
     assert card_of(tools).target == ""
     assert f"last stable: {story.good.id}" in text
-    assert os.listdir(tmp_path / "deep") == ["card.md"]
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["card.md"]

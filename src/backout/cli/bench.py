@@ -96,12 +96,17 @@ def busy(run: Run) -> Busy:
     )
 
 
-def open_bench(shell: Shell, config: Config, name: str, *, stream: bool = False) -> Bench:
-    """Return the workbench of a command; `stream`: `--json` writes a line for every tick and event."""
+def open_bench(
+    shell: Shell, config: Config, name: str, *, stream: bool = False, within_s: float | None = None
+) -> Bench:
+    """Return the workbench of a command.
+
+    `stream`: `--json` writes a line for every tick and event. `within_s`: see `wiring.Hooks`.
+    """
     live = Live(shell.output, name, stream=stream)
     stop = StopRequest(lambda: live.say("stopping after the current step; Ctrl-C again stops now"))
     asked = (lambda plan: _asked(shell, live, plan)) if shell.interactive else None
-    hooks = wiring.Hooks(stop, live.watching, asked, live.say)
+    hooks = wiring.Hooks(stop, live.watching, asked, live.say, within_s)
     return Bench(shell, shell.toolbox(config, hooks), stop, live)
 
 

@@ -154,7 +154,7 @@ def undo_commands(run: Run) -> tuple[str, ...]:
     left = run.plan.step("activate").args["leaving"]
     environment = run.environment
     return (
-        f"backout deployments release {left} -e {environment}  # undo: first lift the quarantine, then",
+        f"backout deployments release {left} -e {environment} -m WHY  # undo: first lift the quarantine, then",
         f"backout rollback {left} -e {environment} -m WHY",
     )
 

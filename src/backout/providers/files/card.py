@@ -36,9 +36,6 @@ class FileCard:
             raise BackoutError(what, where=str(self._path), hint="make the folder writable") from error
         return self._path.absolute()
 
-    def read(self) -> str | None:
-        """Return the card as it was written last, or None."""
-        try:
-            return self._path.read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return None
+    def path(self) -> Path | None:
+        """Return where the card is that was written last, or None when there is none."""
+        return self._path.absolute() if self._path.is_file() else None

@@ -1,0 +1,122 @@
+"""Panic: the safest allowed way back, now; no questions, and never what a rule refuses."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from backout.analysis.remarks import RemarkKind, parse
+from backout.errors import BackoutError, Refused
+from backout.model.deployment import Mark
+from backout.model.plan import Plan, PlanKind, PlanRefused
+from backout.plan.rollback import Request
+from backout.report.times import duration
+from backout.runbook.rollback import prepare
+
+if TYPE_CHECKING:
+    from backout.model.deployment import VersionMark
+    from backout.model.incident import Run
+    from backout.model.situation import Situation
+    from backout.runbook.toolbox import Toolbox
+
+WITHIN_S = 15.0
+"""Panic has acted, or has said why not, within so many seconds."""
+RECENT_S = 900.0
+"""A rollback that is younger than this is not followed by another one in a panic: that would go back twice."""
+ASIDE_S, POLL_S = 4.0, 0.1
+"""How long a guard that is asked to stop is waited for."""
+
+
+def way_back(tools: Toolbox, message: str) -> Plan | PlanRefused:
+    """Return the plan of a panic: to what the rules allow, without waiting for the criteria; or why there is none.
+
+    No flag of a person stands behind it, so nothing is forced: no schema, no old secret, nothing unproven unless the
+    policy lets a robot do that.
+    """
+    request = Request(message=message, wait=False, accept_unproven=tools.policy.guard.accept_unproven)
+    situation, outcome = prepare(tools, request)
+    return _went_back_already(situation, outcome) or outcome
+
+
+def _went_back_already(situation: Situation, outcome: Plan | PlanRefused) -> PlanRefused | None:
+    live = situation.live
+    remark = parse(live.message)
+    age_s = situation.read_at + (situation.clock_offset_s or 0.0) - live.created_at
+    if remark is None or remark.kind is not RemarkKind.ROLLBACK or age_s >= RECENT_S:
+        return None
+    environment = situation.environment
+    left = f" in place of {remark.code.version}" if remark.code else ""
+    if isinstance(outcome, PlanRefused):
+        further = f"there is nothing further back that the rules allow: {outcome.reason}"
+    else:
+        target = outcome.step("activate").args["version"]
+        further = f"go further, to the next one: `backout rollback {target} -e {environment} -m WHY`"
+    return PlanRefused(
+        "panic once",
+        f"version {live.main} was made live {duration(age_s)} ago by run {remark.run}{left}; panic goes back once",
+        (f"look first: `backout status -e {environment}`", further),
+    )
+
+
+def stand_aside(tools: Toolbox) -> Run | None:
+    """Have a guard that keeps the environment give it up, and return the run that still keeps it, or None.
+
+    A watch changes nothing, so ending it is harmless; a rollback that is under way is left alone.
+    """
+    keeper = _keeper(tools)
+    if keeper is None or keeper.plan.kind is not PlanKind.GUARD:
+        return keeper
+    with contextlib.suppress(Refused):  # it ended by itself just now
+        tools.runs.ask(keeper.id, "abort", actor=tools.actor, reason="panic: a person goes back now")
+    deadline = tools.clock.now() + ASIDE_S
+    while (keeper := _keeper(tools)) is not None and tools.clock.now() < deadline:
+        tools.clock.sleep(POLL_S)
+    return keeper
+
+
+def _keeper(tools: Toolbox) -> Run | None:
+    newest = next(iter(tools.runs.runs(tools.environment)), None)
+    return None if newest is None or newest.state.is_over else newest
+
+
+class _Forgotten:
+    """Port Marks without a journal: only what the provider tells is known."""
+
+    def mark(self, environment: str, mark: VersionMark, *, actor: str) -> None:
+        """Refuse: there is nothing to write to."""
+        raise NotImplementedError
+
+    def marks(self, environment: str) -> tuple[VersionMark, ...]:  # noqa: ARG002 the port
+        """Return nothing."""
+        return ()
+
+    def marked(self, environment: str, version: str, mark: Mark) -> VersionMark | None:  # noqa: ARG002 the port
+        """Return nothing."""
+        return None
+
+
+def lines_without_journal(tools: Toolbox, message: str) -> tuple[str, ...] | PlanRefused:
+    """Return what to type when the journal cannot be used: nothing is changed without one, so a person has to.
+
+    The target rests on what the provider tells alone.
+    """
+    plan = way_back(replace(tools, marks=_Forgotten(), triggers=None), message)
+    if isinstance(plan, PlanRefused):
+        return plan
+    steps = (plan.step(name).equivalent for name in ("activate", "read_back"))
+    return tuple(line for step in steps for line in step.splitlines())
+
+
+def lines_without_provider(tools: Toolbox) -> tuple[str, ...]:
+    """Return what to type, as far as it is known here without asking anybody: the last stable version, else a look."""
+    stable = ""
+    with contextlib.suppress(BackoutError):
+        marks = tools.marks.marks(tools.environment)
+        bad = {mark.version for mark in marks if mark.mark is Mark.QUARANTINED}
+        stable = next((m.version for m in reversed(marks) if m.mark is Mark.STABLE and m.version not in bad), "")
+    lines = tools.equivalents
+    if not stable:
+        return tuple(lines.live.splitlines())
+    return tuple(lines.activate.format(version=stable, message=shlex.quote("by hand")).splitlines())
