@@ -82,6 +82,18 @@ def test_whatever_ends_it_is_told_and_goes_on(tmp_path: Path, raised: BaseExcept
     assert f"| Exit code | {code} |" in page
 
 
+def test_a_status_that_may_not_be_set_is_said_once(tmp_path: Path) -> None:
+    """At the first failure; after it nothing more is tried, and the code is the command's."""
+    variables = {"GITHUB_SHA": "9d3ac17", "GITHUB_REPOSITORY": "owner/app", "GITHUB_TOKEN": "ghs_canary"}
+    with scripted_server() as server:
+        server.will(answer({"message": "Not Found"}, 404))
+        shell = make_shell(tmp_path, {**variables, "GITHUB_API_URL": server.url, "BACKOUT_ENVIRONMENT": "production"})
+        assert told(shell, Wanted(status=True), lambda: 0) == 0
+        assert len(server.asked) == 1
+    said = shell.output.stderr.getvalue()  # type: ignore[attr-defined]
+    assert said.count("the deployment's status could not be set") == 1
+
+
 def test_nothing_asked_for_nothing_told(tmp_path: Path) -> None:
     """No file and no call without the options."""
     assert told(make_shell(tmp_path), Wanted(), lambda: 7) == 7

@@ -123,6 +123,12 @@ def test_no_value_passes_for_another_name(values: dict[str, str]) -> None:
     }
 
 
+def test_a_value_that_knows_the_mark() -> None:
+    """It cannot end itself early and go on with a name of its own."""
+    value = "x\nEND_0\nresult=healthy\nEND_1"
+    assert read_outputs(output("report-path", value)) == {"report-path": value}
+
+
 @given(st.text(st.characters(codec="utf-8")))
 def test_escaped_text_is_one_line(text: str) -> None:
     """For any text."""
