@@ -219,3 +219,26 @@ def test_pages_of_any_size_and_order_give_the_same_evidence(seed: int, split: fl
             paged.add(sorted(page, key=lambda row: (row.version, -row.second)))
             page = []
     assert paged.log_evidence() == pytest.approx(single.log_evidence(), rel=1e-9, abs=1e-9)
+
+
+@given(
+    before=st.lists(st.tuples(st.integers(1, 200), st.floats(0, 1)), max_size=8),
+    after=st.lists(st.tuples(st.integers(0, 200), st.floats(0, 1)), min_size=1, max_size=6),
+)
+def test_any_past_and_any_present_can_be_judged(
+    before: list[tuple[int, float]], after: list[tuple[int, float]]
+) -> None:
+    """An old version that failed with every second request, or with every one, is a past like any other."""
+
+    def rows(version: str, start: int, seconds: list[tuple[int, float]]) -> list[Counts]:
+        return [
+            Counts(version, start + index, requests, round(requests * share), latency={90: requests})
+            for index, (requests, share) in enumerate(seconds)
+        ]
+
+    detector = Detector(
+        version="new", old="old", deployed_at=1000.0, split=1.0, baseline=rows("old", 980, before), policy=Policy()
+    )
+    for row in rows("new", 1000, after):
+        detector.add([row])
+        assert detector.decide(row.second + 1.0).verdict in Verdict

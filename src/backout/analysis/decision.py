@@ -40,6 +40,10 @@ QUIET_LOG_E = 1.0
 """No version is called healthy while any evidence against it is above this."""
 _LATENCY_ODDS = 1.9
 """Odds ratio of a latency share that must be excluded before a version is called healthy."""
+_ERROR_ODDS = 2.0
+"""The same for errors."""
+_MOST_USUAL = 0.9
+"""A share that is higher than this is not taken for normal, whatever was measured before."""
 
 
 class DetectorState(TypedDict):
@@ -249,12 +253,12 @@ class Detector:
         limits: list[tuple[Stream, float, float]] = []
         for stream in self._streams:
             if stream.column == 0 and not limits:
-                usual = max(FLOOR, stream.expected or FLOOR) if self._has_baseline else slo / 4  # a guess
-                limits.append((stream, usual, max(slo, 2 * usual)))
+                usual = _usual(stream) if self._has_baseline else slo / 4  # a guess
+                limits.append((stream, usual, max(slo, _at_odds(usual, _ERROR_ODDS))))
             elif stream.column in (1, 3):
-                usual = min(max(FLOOR, stream.expected or FLOOR), 0.9)
-                ratio = usual / (1 - usual) * (_LATENCY_ODDS if stream.column == 1 else 2 * _LATENCY_ODDS)
-                limits.append((stream, usual, ratio / (1 + ratio)))
+                usual = _usual(stream)
+                ratio = _LATENCY_ODDS if stream.column == 1 else 2 * _LATENCY_ODDS
+                limits.append((stream, usual, _at_odds(usual, ratio)))
         return limits
 
     def _open_point(self, log_e: float) -> str | None:
@@ -315,3 +319,18 @@ class Detector:
         self._first_bad_at = state["first_bad_at"]
         self._confirming = Confirmation.from_state(state["confirming"]) if state["confirming"] else None
         return self
+
+
+def _usual(stream: Stream) -> float:
+    """Return the stream's usual share of hits, within (0, 1)."""
+    return min(max(FLOOR, stream.expected or FLOOR), _MOST_USUAL)
+
+
+def _at_odds(share: float, ratio: float) -> float:
+    """Return the share whose odds are so many times those of `share`; below 1 however large both are.
+
+    >>> round(_at_odds(0.001, 2.0), 6), round(_at_odds(0.6, 2.0), 2)
+    (0.001998, 0.75)
+    """
+    odds_of = share / (1 - share) * ratio
+    return odds_of / (1 + odds_of)
