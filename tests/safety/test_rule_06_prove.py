@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from api_gate import Answer, api_gate
 
 from backout.analysis.remarks import RemarkKind, parse
 from backout.errors import Busy, Refused, WorldMoved
@@ -485,6 +486,20 @@ def mark_stable(trial: Trial, version: str) -> None:
 
 
 ROLLBACK = ("rollback", "-m", "it fails", "--confirm", "production", "--no-wait", "--json")
+
+
+@pytest.mark.parametrize("happened", [False, True], ids=["not done", "done, answer cut"])
+def test_rule_06_a_proof_without_a_usable_answer_on_the_twin(drillbook: Drillbook, *, happened: bool) -> None:
+    """Whether the target stands at 0 % is looked up, and the rollback goes on: nobody waits for a person here."""
+    broken = Answer(200, b'{"succ', after=True, cut=True) if happened else Answer(503)
+    with api_gate(str(drillbook.stage.twin.api_base_url)) as gate:
+        trial = drillbook.trial().behind(gate.url)
+        bad = trial.make_live(drillbook.bad)
+        gate.when("POST", "/deployments", broken)
+        ended = trial.run(*ROLLBACK)
+    assert ended.code == 0, ended.err
+    assert (ended.json["live_version"], ended.json["proof"]["proved"]) == (drillbook.good, True)
+    assert trial.tools().deployments.history()[2].id == bad.id
 
 
 def test_rule_06_a_target_broken_now_on_the_twin(drillbook: Drillbook) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import Remark, RemarkKind, parse
-from backout.errors import ProviderRejected, Refused, SecretsChanged
+from backout.errors import ProviderRejected, ProviderUnavailable, Refused, SecretsChanged
 from backout.model.deployment import Share, VersionId
 from backout.ports import NotDone
 from backout.runbook.asking import ask, total_outage
@@ -228,23 +228,36 @@ class _Proof:
 
     def _deploy(self, target: str) -> bool:
         """Deploy {current shares, target 0 %}, unless this run did so before; False when it cannot be put there."""
-        top = self.history[0]
-        remark = parse(top.message)
-        ours = remark is not None and remark.kind is RemarkKind.PROVE and remark.run == self.context.run
-        if ours and any(share.version == target for share in top.shares):
+        if self._stands_there(target):
             return True
+        top, expected, run = self.history[0], str(self.args["expected"]), self.context.run
         shares = [share for share in top.shares if share.percentage > 0]
         if all(share.version != target for share in shares):
             shares.append(Share(VersionId(target), 0.0))
         if len(shares) > MAX_SHARES:
             return False
-        message = str(Remark(RemarkKind.PROVE, self.context.run, text=f"version {target} is asked at 0 %"))
-        made = self.tools.deployments.deploy(shares, message=message, force=bool(self.args.get("force")))
-        expected, run = str(self.args["expected"]), self.context.run
+        message = str(Remark(RemarkKind.PROVE, run, text=f"version {target} is asked at 0 %"))
+        force = bool(self.args.get("force"))
+        try:
+            made = self.tools.deployments.deploy(shares, message=message, force=force)
+        except ProviderUnavailable:
+            # Nobody knows whether it happened. The list says; and should it be late, a second one moves nothing either.
+            self.history = self.tools.deployments.history()
+            check_unmoved(self.tools, self.history, expected, run)
+            if self._stands_there(target):
+                return True
+            made = self.tools.deployments.deploy(shares, message=message, force=force)
         self.history = listed_after(self.tools, made.id)
         check_undisturbed(self.tools, self.history, made.id, expected=expected, run=run)
         check_unmoved(self.tools, self.history, expected, run)
         return True
+
+    def _stands_there(self, target: str) -> bool:
+        """Whether this run put the target beside the traffic, and nobody deployed since."""
+        top = self.history[0]
+        remark = parse(top.message)
+        ours = remark is not None and remark.kind is RemarkKind.PROVE and remark.run == self.context.run
+        return ours and any(share.version == target for share in top.shares)
 
     def _upload(self, version: str) -> str:
         from backout.runbook.carry import upload_again  # noqa: PLC0415 - few rollbacks need it
