@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
+from api_gate import api_gate
 
 from backout.analysis.remarks import parse
 from backout.model.deployment import Mark
@@ -15,6 +17,7 @@ from backout.model.policy import Mode
 from backout.model.signals import ServiceState
 from backout.providers.memory import health_of, steady
 
+from arranged import mark_stable
 from line import SERVICES, Story, by_version, roll_back, toolbox, watch
 
 if TYPE_CHECKING:
@@ -103,6 +106,34 @@ def test_rule_09_once(drillbook: Drillbook) -> None:
         assert (ended.json["action"], ended.json["rule"]) == ("hold", "9 once")
         assert "one automatic rollback was made already" in ended.json["why"]
         assert machine.tools().deployments.history()[0].id == pushed.id
+
+
+def test_rule_09_second_hop_on_the_twin(drillbook: Drillbook) -> None:
+    """The target answers well at 0 %, and fails under traffic: the next stable version is live within seconds."""
+    trial = drillbook.trial()
+    sick = drillbook.stage.deploy("good-2")
+    mark_stable(trial, drillbook.good)
+    mark_stable(trial, sick)
+    trial.make_live(drillbook.bad)
+    with contextlib.ExitStack() as faults, api_gate(str(drillbook.stage.twin.api_base_url)) as gate:
+
+        def fail_from_the_switch_on(method: str, path: str) -> None:
+            if method == "POST" and "/deployments" in path and gate.posts() == 1:
+                faults.enter_context(drillbook.fault("errors", sick, share=0.3))
+
+        gate.before = fail_from_the_switch_on
+        ended = trial.behind(gate.url).run("guard", "--json")
+    assert ended.code == 1, ended.err
+    first, second = ended.json["hops"]
+    assert (first["from_version"], first["live_version"], first["verified"]) == (drillbook.bad, sick, False)
+    assert (second["from_version"], second["live_version"], second["verified"]) == (sick, drillbook.good, True)
+    assert "is bad too" in first["why"]
+    assert ended.json["live_version"] == drillbook.good
+    assert ended.json["verdict"] == "regressed"
+    switches = [d for d in drillbook.trial().tools().deployments.history() if "hop=2" in d.message]
+    assert [d.sole for d in switches[:1]] == [drillbook.good]
+    assert len(trial.reports()) == 1
+    assert f"version {sick[:8]} is bad too" in trial.reports()[0].read_text(encoding="utf-8")
 
 
 def _rarely(trial: Trial) -> Trial:
