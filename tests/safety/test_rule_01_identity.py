@@ -175,6 +175,16 @@ def test_rule_01_it_is_compared_again_right_before_the_switch(story: Story) -> N
     assert story.world.all_deployments == before
 
 
+def test_rule_01_a_dry_run_compares_too(story: Story) -> None:
+    """What only shows a plan must not show one for another environment; nor is a watch of it begun."""
+    tools = replace(story.tools(), pinned=MINE, identities=Found(replace(MINE, bucket="others")))
+    with pytest.raises(Refused, match="bucket: pinned files, found others"):
+        prepare(tools, Request(message="it fails"))
+    with pytest.raises(Refused, match="bucket: pinned files, found others"):
+        watch(tools)
+    assert [run.state.is_over for run in tools.runs.runs("production")] == [True], "the story's own watch alone"
+
+
 @pytest.mark.parametrize("part", ["account_id", "script_tag", "bucket", "health_host"])
 def test_rule_01_what_is_not_there_is_another_one(story: Story, part: str) -> None:
     """Only a database may fail to answer: its outage is a reason to roll back, and it is said."""
