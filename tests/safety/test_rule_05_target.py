@@ -72,7 +72,8 @@ def test_rule_05_target_is_within_the_window(tmp_path: Path) -> None:
     story = Story(tmp_path / "journal.sqlite")
     for number in range(100):
         story.world.upload(f"build {number}")
-    assert refusal(story).rule.startswith("5 ")
+    assert refusal(story).rule == "5 target"
+    assert refusal(story, story.good).rule == "5 target"
     assert not story.world.activations
 
 
