@@ -174,6 +174,22 @@ def concluded(kind: NoticeKind, told: Concluded) -> Words:
     )
 
 
+def overtaken(environment: str, version: str, live: LiveNow | None) -> Words:
+    """Return the words of UNGUARDED when another deployment took the place of the watched one."""
+    return Words(
+        f"{environment}: another deployment took the place of version {version[:_ID]} while it was watched",
+        _text(
+            [
+                f"The verdict on version {version} is void, and nothing was changed.",
+                live.sentence if live else NOT_READ,
+                "Unless a guard of its own was started, nobody watches it.",
+            ]
+        ),
+        (f"backout guard -e {environment}", f"backout status -e {environment}"),
+        _filled({"version": version, **(live.facts if live else {})}),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Stopped:
     """A run, or the start of a watch, that ended with an error.

@@ -89,11 +89,14 @@ def tell_rollback(tools: Toolbox, kind: NoticeKind, run: str, *, more: str = "")
 
 
 def tell_conclusion(tools: Toolbox, args: Mapping[str, Json], run: str, decision: Decision, result: object) -> None:
-    """Tell how a watch ended, unless it ended well, was overtaken, or hands over to a rollback, which tells itself.
+    """Tell how a watch ended, unless it ended well, or hands over to a rollback, which tells itself.
 
     Args:
         args: of the step `conclude`. result: what that step returns.
     """
+    if isinstance(result, Mapping) and result.get("action") == "void":
+        _tell_overtaken(tools, args, run)
+        return
     kind = _kind_of(decision, result)
     if kind is None or not isinstance(result, Mapping):
         return
@@ -117,6 +120,19 @@ def tell_conclusion(tools: Toolbox, args: Mapping[str, Json], run: str, decision
         return concluded(kind, told)
 
     _tell(tools, kind, words, f"{tools.environment}: the watch ended {decision.verdict}", key=run, run=run)
+
+
+def _tell_overtaken(tools: Toolbox, args: Mapping[str, Json], run: str) -> None:
+    """Tell that a newer deployment took the watched one's place: unless its own guard runs, nobody watches it."""
+    live = _live_now(tools)
+
+    def words() -> Words:
+        from backout.report.notice import overtaken  # noqa: PLC0415 only where somebody is told
+
+        return overtaken(tools.environment, str(args["version"]), live)
+
+    key = live.deployment if live else run
+    _tell(tools, NoticeKind.UNGUARDED, words, f"{tools.environment}: the watch was overtaken", key=key, run=run)
 
 
 def tell_failure(tools: Toolbox, run: str, error: Exception) -> None:
