@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.remarks import Code, Remark, RemarkKind, parse, still_decides, underneath
-from backout.errors import Refused, SecretsChanged, WorldMoved
+from backout.analysis.remarks import Code, Remark, RemarkKind, still_decides, underneath
+from backout.errors import ProviderUnavailable, Refused, SecretsChanged, WorldMoved
 from backout.model.deployment import Mark, VersionId, VersionMark
 from backout.ports import Done, NotDone, Unknown
-from backout.runbook.checks import check_not_held, check_undisturbed, check_unmoved, listed_after
+from backout.runbook.checks import (
+    check_not_held,
+    check_undisturbed,
+    check_unmoved,
+    listed_after,
+    listed_with_own,
+    look_after_trouble,
+    own,
+)
 from backout.runbook.identity import check_identity
 from backout.runbook.prove import chosen, report_held, secrets_decision
 
@@ -54,6 +62,9 @@ class Activate:
         except Refused as error:
             report_held(tools, context.run, error, args)
             raise
+        except ProviderUnavailable:
+            look_after_trouble(tools, str(args["expected"]), context.run, RemarkKind.ROLLBACK)
+            raise
         return _described(made)
 
     def _switched(self, version: str, message: str, args: Mapping[str, Json], run: str) -> Deployment:
@@ -70,18 +81,13 @@ class Activate:
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """Look for our remark among the deployments; without it, the expected deployment still live means not done."""
-        history = self._tools.deployments.history()
-        ours = next((d for d in history if _is_switch_of(d, context.run)), None)
+        history = listed_with_own(self._tools, context.run, RemarkKind.ROLLBACK)
+        ours = own(history, context.run, RemarkKind.ROLLBACK)
         if ours is not None:
             return Done(_described(ours))
         if history and still_decides(history, str(args["expected"])):
             return NotDone()
         return Unknown("another deployment is live, and none carries this run's marker")
-
-
-def _is_switch_of(deployment: Deployment, run: str) -> bool:
-    remark = parse(deployment.message)
-    return remark is not None and remark.kind is RemarkKind.ROLLBACK and remark.run == run
 
 
 def _code(value: Json) -> Code | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.remarks import proving, serving, still_decides, underneath
-from backout.errors import Busy, Refused, WorldMoved
+from backout.analysis.remarks import parse, proving, serving, still_decides, underneath
+from backout.errors import BackoutError, Busy, Refused, WorldMoved
 from backout.runbook.hold import holding, said
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from backout.analysis.remarks import RemarkKind
     from backout.model.deployment import Deployment
     from backout.model.plan import Json
     from backout.runbook.toolbox import Toolbox
@@ -61,6 +62,46 @@ def listed_after(tools: Toolbox, made: str) -> tuple[Deployment, ...]:
     return history
 
 
+def _is_of(deployment: Deployment, run: str) -> bool:
+    """Whether this run made it: an attempt without an answer may have been followed by a second one."""
+    remark = parse(deployment.message)
+    return remark is not None and remark.run == run
+
+
+def own(history: Sequence[Deployment], run: str, kind: RemarkKind) -> Deployment | None:
+    """Return the newest listed deployment of that kind that this run made, or None."""
+    said = ((deployment, parse(deployment.message)) for deployment in history)
+    return next((d for d, r in said if r is not None and (r.kind, r.run) == (kind, run)), None)
+
+
+def listed_with_own(tools: Toolbox, run: str, kind: RemarkKind) -> tuple[Deployment, ...]:
+    """Return the history once it lists what this run deployed, or once it would list it.
+
+    For an attempt that nobody saw the end of: a list that is older than it must not be taken for "it did not happen".
+    """
+    deadline = tools.clock.now() + READ_AGAIN_S
+    history = tools.deployments.history()
+    while own(history, run, kind) is None and tools.clock.now() < deadline:
+        tools.clock.sleep(READ_EVERY_S)
+        history = tools.deployments.history()
+    return history
+
+
+def look_after_trouble(tools: Toolbox, expected: str, run: str, kind: RemarkKind) -> None:
+    """After a deployment whose answer was lost: when it was made and undid another one, put that back at once.
+
+    Raises:
+        WorldMoved: another deployment came in between.
+    """
+    try:
+        history = listed_with_own(tools, run, kind)
+    except BackoutError:
+        return  # the provider does not answer; the next attempt looks first
+    made = own(history, run, kind)
+    if made is not None:
+        check_undisturbed(tools, history, made.id, expected=expected, run=run)
+
+
 def check_undisturbed(tools: Toolbox, history: Sequence[Deployment], made: str, *, expected: str, run: str) -> None:
     """Return when our own deployment `made` lies on the one that the plan rests on (safety rule 8).
 
@@ -73,9 +114,10 @@ def check_undisturbed(tools: Toolbox, history: Sequence[Deployment], made: str, 
     """
     place = next((number for number, deployment in enumerate(history) if deployment.id == made), None)
     planned = next((deployment for deployment in history if deployment.id == expected), None)
-    if place is None or planned is None or not history[place + 1 :]:
+    below = [] if place is None else [d for d in history[place + 1 :] if not _is_of(d, run)]
+    if place is None or planned is None or not below:
         return
-    lost = underneath(history[place + 1 :])
+    lost = underneath(below)
     if lost.id == expected or serving(lost) in (serving(history[place]), serving(planned)):
         return
     if place == 0:

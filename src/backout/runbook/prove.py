@@ -10,7 +10,14 @@ from backout.errors import ProviderRejected, ProviderUnavailable, Refused, Secre
 from backout.model.deployment import Share, VersionId
 from backout.ports import NotDone
 from backout.runbook.asking import ask, total_outage
-from backout.runbook.checks import check_not_held, check_undisturbed, check_unmoved, listed_after
+from backout.runbook.checks import (
+    check_not_held,
+    check_undisturbed,
+    check_unmoved,
+    listed_after,
+    listed_with_own,
+    own,
+)
 from backout.runbook.identity import check_identity
 
 if TYPE_CHECKING:
@@ -89,6 +96,11 @@ class Prove:
         return NotDone()
 
 
+def _attempts(tools: Toolbox, run: str) -> int:
+    started = tools.journal.events(run=run, kind="step.start")
+    return sum(1 for event in started if event.data.get("action") == "prove")
+
+
 @dataclass
 class _Outcome:
     """What came of one target; `ok` None: it could not be measured. `version` is the one to make live."""
@@ -137,9 +149,20 @@ class _Proof:
 
     def _look_around(self) -> None:
         check_identity(self.tools)
-        self.history = self.tools.deployments.history()
-        check_unmoved(self.tools, self.history, str(self.args["expected"]), self.context.run)
+        expected, run = str(self.args["expected"]), self.context.run
+        if _attempts(self.tools, run) > 1:  # an earlier one may have deployed, and undone another's work with it
+            self.history = listed_with_own(self.tools, run, RemarkKind.PROVE)
+            self._check_undisturbed()
+        else:
+            self.history = self.tools.deployments.history()
+        check_unmoved(self.tools, self.history, expected, run)
         check_not_held(self.tools, self.history, self.args)
+
+    def _check_undisturbed(self) -> None:
+        """Put back what our own deployment undid, when an attempt without an answer made one."""
+        run, made = self.context.run, own(self.history, self.context.run, RemarkKind.PROVE)
+        if made is not None:
+            check_undisturbed(self.tools, self.history, made.id, expected=str(self.args["expected"]), run=run)
 
     def _chosen(self, outcome: _Outcome) -> Json:
         self.tried.append({"version": outcome.version, "ok": outcome.ok, "why": outcome.why})
@@ -243,6 +266,7 @@ class _Proof:
         except ProviderUnavailable:
             # Nobody knows whether it happened. The list says; and should it be late, a second one moves nothing either.
             self.history = self.tools.deployments.history()
+            self._check_undisturbed()
             check_unmoved(self.tools, self.history, expected, run)
             if self._stands_there(target):
                 return True
