@@ -282,8 +282,7 @@ def test_a_migration_applied_with_the_bad_version(night: Night) -> None:
 def test_a_total_outage_with_a_broken_target(night: Night) -> None:
     """The proof is skipped because nothing works; the target fails, and the next stable version is the second hop."""
     book, trial = night.book, night.trial
-    sick = upload(trial, book.good, without="HYPERDRIVE")
-    trial.make_live(sick)
+    sick = book.stage.deploy("wrong-table")
     mark_stable(trial, sick)
     down, since = book.stage.deploy("errors-all"), int(time.time())
     traffic = trial.tools().traffic
