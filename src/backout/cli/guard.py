@@ -10,7 +10,7 @@ import click
 from backout.analysis.remarks import underneath
 from backout.cli import outcome
 from backout.cli.options import group, pass_shell
-from backout.errors import BackoutError, Refused, UsageError, WorldMoved
+from backout.errors import BackoutError, Interrupted, Refused, UsageError, WorldMoved
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.policy import Mode
@@ -35,6 +35,7 @@ Examples:
   backout guard -e production                  as the policy's mode says (default: observe)
   backout guard -e production --mode act --next -- start it, then deploy
   backout guard -e production --observe --for 5m
+  backout guard -e production --follow         one deployment after the other
   backout guard report -e production           may it act alone?
   backout guard replay requests.jsonl          judge recorded traffic
 """,
@@ -44,6 +45,7 @@ Examples:
 @click.option("--for", "for_", metavar="TIME", help="Watch for this long (15m, 90s) instead of criteria.watch.")
 @click.option("--early", is_flag=True, help="End as soon as the evidence says healthy; does not see leaks.")
 @click.option("--next", "wait_for_next", is_flag=True, help="First wait for a deployment newer than the live one.")
+@click.option("--follow", is_flag=True, help="Watch every deployment that comes, for ever; Ctrl-C ends it.")
 @click.option("--next-timeout", metavar="TIME", default="30m", show_default=True, help="How long --next waits.")
 @click.option("--summary", metavar="FILE", help="Append how it ended, as Markdown, whatever the end.")
 @click.option("--outputs", metavar="FILE", help="Append how it ended, as name=value lines, whatever the end.")
@@ -59,6 +61,7 @@ def guard(
     for_: str | None,
     early: bool,
     wait_for_next: bool,
+    follow: bool,
     next_timeout: str,
     summary: str | None,
     outputs: str | None,
@@ -76,18 +79,49 @@ def guard(
     flags = {"guard.mode": str(Mode.OBSERVE) if observe else mode, "criteria.watch": for_}
     next_within = next_timeout if wait_for_next else None
     wanted = Wanted(summary, outputs, deployment_status)
-    return told(shell, wanted, lambda: _watch(shell, flags, early=early, next_within=next_within))
+    if follow:
+        if wait_for_next or wanted != Wanted():
+            raise UsageError("--follow goes on for ever", hint="--follow without --next, --summary and the like")
+        return _follow(shell, flags, early=early)
+    return told(shell, wanted, lambda: _watch(_opened(shell, flags), early=early, next_within=next_within))
 
 
-def _watch(shell: Shell, flags: Mapping[str, str | None], *, early: bool, next_within: str | None) -> int:
+PAUSE_S = 30.0
+"""After an error, a guard that follows waits so long before it looks again."""
+
+
+def _follow(shell: Shell, flags: Mapping[str, str | None], *, early: bool) -> int:
+    """Watch one deployment after the other; an error ends a watch, only Ctrl-C ends this."""
+    from backout.cli import errors  # noqa: PLC0415 loaded already
+    from backout.runbook import guard as procedure  # noqa: PLC0415
+
+    bench = _opened(shell, flags)
+    while True:
+        bench.live.say("waiting for a deployment that nobody has watched; Ctrl-C ends this")
+        try:
+            procedure.wait_for_unwatched(bench.tools)
+            _watch(bench, early=early, next_within=None)
+        except Interrupted:
+            raise
+        except BackoutError as error:
+            errors.show(error, shell.output)
+            bench.tools.clock.sleep(PAUSE_S)
+        shell.output.answered = False  # each watch has an answer of its own
+
+
+def _opened(shell: Shell, flags: Mapping[str, str | None]) -> Bench:
+    from backout.cli.bench import open_bench  # noqa: PLC0415 - only commands that act pay for it
+
+    return open_bench(shell, shell.config(flags), "guard", stream=True)
+
+
+def _watch(bench: Bench, *, early: bool, next_within: str | None) -> int:
     """Watch as the configuration and the flags say; `next_within`: first wait that long for another deployment."""
-    from backout.cli.bench import busy, open_bench  # noqa: PLC0415 - only commands that act pay for it
+    from backout.cli.bench import busy  # noqa: PLC0415 - only commands that act pay for it
     from backout.config.scalars import seconds  # noqa: PLC0415
 
-    config = shell.config(flags)
-    bench = open_bench(shell, config, "guard", stream=True)
     policy = bench.tools.policy
-    _check_channels(shell, bench)
+    _check_channels(bench.shell, bench)
     unfinished = bench.unfinished()
     if unfinished is not None:
         ours = unfinished.plan.kind is PlanKind.GUARD or bool(unfinished.plan.cause)
@@ -101,7 +135,7 @@ def _watch(shell: Shell, flags: Mapping[str, str | None], *, early: bool, next_w
     from backout.runbook import guard as procedure  # noqa: PLC0415
 
     if next_within is not None:
-        bench.live.say(f"waiting for the next deployment of {config.name}")
+        bench.live.say(f"waiting for the next deployment of {bench.tools.environment}")
         procedure.wait_for_next(bench.tools, seconds(next_within))
     with bench.telling():
         plan = procedure.plan(bench.tools, mode=policy.guard.mode, for_s=policy.criteria.watch_s, early=early)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from backout.analysis.decision import Detector
-from backout.analysis.remarks import plain_history, still_decides, underneath
+from backout.analysis.remarks import RemarkKind, parse, plain_history, still_decides, underneath
 from backout.errors import AuthError, BackoutError, DecisionNeeded, ProviderUnavailable
 from backout.model.plan import PlanRefused
 from backout.model.policy import Mode, OnInconclusive
@@ -26,6 +27,7 @@ from backout.runbook.observe import observe, with_details
 from backout.runbook.permission import DATA_RULE, Case, forbidden
 from backout.runbook.preflight import preflight
 from backout.runbook.prober import Prober
+from backout.runbook.pulse import Pulse
 from backout.runbook.rollback import prepare
 from backout.runbook.stable import announce, held_as_known_bad, mark_stable
 from backout.runbook.tell import tell_conclusion
@@ -35,8 +37,9 @@ from backout.runbook.unguarded import tell_unguarded, unguarded_s
 from backout.runbook.vigil import Vigil
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
+    from backout.model.deployment import Deployment
     from backout.model.plan import Json, Plan
     from backout.model.signals import Counts
     from backout.model.situation import Situation
@@ -92,18 +95,52 @@ def wait_for_next(tools: Toolbox, timeout_s: float) -> None:
     seen = plain_history(tools.deployments.history())
     last = seen[0].id if seen else ""
     deadline = tools.clock.now() + timeout_s
-    prober = Prober(tools.health, tools.clock, tools.policy.guard.probe_every_s, in_background=tools.in_background)
-    try:
-        while tools.clock.now() < deadline:
-            for report in prober.collect():
-                _keep_health(tools, seen[0].main if seen else "", report)
-            tools.clock.sleep(TICK_S / 2)
-            history = plain_history(tools.deployments.history())
-            if history and history[0].id != last:
+    with closing(_lives(tools, TICK_S / 2)) as lives:
+        for live in lives:
+            if live is not None and live.id != last:
                 return
+            if tools.clock.now() >= deadline:
+                break
+    raise ProviderUnavailable(f"no new deployment within {timeout_s:g} s", where=tools.environment)
+
+
+FOLLOW_S = 5.0
+"""How often a guard that follows looks for another deployment; a watch begins at its deployment's time anyway."""
+
+
+def wait_for_unwatched(tools: Toolbox) -> None:
+    """Return when what is live was watched by no guard of this journal and is no rollback, however long that takes."""
+    known = {
+        step.args.get("deployment")
+        for run in tools.runs.runs(tools.environment)
+        for step in run.plan.steps
+        if step.action == "watch" and run.state.is_over  # an interrupted watch is taken up again
+    }
+    with closing(_lives(tools, FOLLOW_S)) as lives:
+        for live in lives:
+            remark = parse(live.message) if live is not None else None
+            ours = remark is not None and remark.kind is RemarkKind.ROLLBACK
+            if live is not None and live.id not in known and not ours:
+                return
+
+
+def _lives(tools: Toolbox, every_s: float) -> Generator[Deployment | None, None, None]:
+    """Yield what decides about the traffic, again and again (None: no answer); health is looked at meanwhile."""
+    prober = Prober(tools.health, tools.clock, tools.policy.guard.probe_every_s, in_background=tools.in_background)
+    pulse, live = Pulse(tools), None
+    try:
+        while True:
+            pulse.beat()
+            try:
+                live = next(iter(plain_history(tools.deployments.history())), None)
+                yield live
+            except ProviderUnavailable:
+                yield None
+            for report in prober.collect():
+                _keep_health(tools, live.main if live is not None else "", report)
+            tools.clock.sleep(every_s)
     finally:
         prober.close()
-    raise ProviderUnavailable(f"no new deployment within {timeout_s:g} s", where=tools.environment)
 
 
 @dataclass(slots=True)
