@@ -156,8 +156,8 @@ def test_rule_19_watcher_knows_when_guard_was_last_alive(story: Story) -> None:
 
     def take_note(name: str) -> None:
         if name == "health.look" and not seen:
-            run = look(story.tools()).guard
-            assert run is not None
+            run = story.tools().runs.runs("production")[0]
+            assert run.state is RunState.RUNNING
             assert run.alive_at is not None
             seen.append(story.world.clock.now() - run.alive_at)
             raise Crash
