@@ -54,6 +54,7 @@ class Live:
         self._said_at = 0.0
         self._said: object = None
         self._began: dict[int, float] = {}
+        self._said_once: set[str] = set()
 
     def watching(self, news: object) -> None:
         """Show one tick of a watch, or the criteria of a verification."""
@@ -149,6 +150,12 @@ class Live:
         """Say something on a line of its own."""
         self.end()
         self._out.say(text)
+
+    def say_once(self, text: str) -> None:
+        """Say something unless it was said already: every mutation of a run may find the same."""
+        if text not in self._said_once:
+            self._said_once.add(text)
+            self.say(text)
 
     def end(self) -> None:
         """Finish an open live line."""

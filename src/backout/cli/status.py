@@ -150,6 +150,7 @@ def _text(shell: Shell, found: Status) -> str:
     style = shell.output.style
     situation, live = found.situation, found.situation.live
     now = situation.read_at
+    ours = now - (situation.clock_offset_s or 0.0) if is_off(situation.clock_offset_s) else now  # the journal's time
     mark = (
         style.badge("quarantined", Tone.BAD)
         if found.quarantined
@@ -166,8 +167,8 @@ def _text(shell: Shell, found: Status) -> str:
         ("traffic", _traffic_text(style, found.traffic, found.error_rate_below)),
         ("migrations", _schema_text(style, found)),
         *_clock_row(style, situation.clock_offset_s),
-        ("guard", _run_text(found.guard, now, "no watch yet")),
-        ("rollback", _run_text(found.rollback, now, "none yet")),
+        ("guard", _run_text(found.guard, ours, "no watch yet")),
+        ("rollback", _run_text(found.rollback, ours, "none yet")),
         *([("hold", _hold_text(style, found.hold))] if found.hold else []),
         *([("notices", _notices_text(style, found.notices))] if found.notices else []),
         ("not set up", ", ".join(name for name, there in _parts(found) if not there)),
