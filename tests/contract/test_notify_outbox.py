@@ -363,7 +363,7 @@ def test_no_secret_is_kept_or_sent(path: Path) -> None:
     """Titles, texts, facts, keys, commands and reasons go through the mask first."""
     redactor = Redactor()
     redactor.register("canary-token-0123456789")
-    recorder = Recorder(failures=[SendFailed("answered canary-token-0123456789")])
+    recorder = Recorder(failures=[SendFailed("answered canary-token-0123456789", permanent=True)])
     tells = courier(path, recorder.route(), redact=redactor.redact)
     told = Notice(
         NoticeKind.FAILED,
@@ -375,9 +375,11 @@ def test_no_secret_is_kept_or_sent(path: Path) -> None:
         next=("curl -H 'Authorization: Bearer canary-token-0123456789'",),
         facts={"what": "password=canary-word"},
     )
+    tells.tell(replace(told, key="first"))
     tells.tell(told)
     delivery = tells.flush(10)
     (sent,) = recorder.sent
+    assert [letter.why for letter in Outbox(path).letters() if letter.why] == ["answered ***"]
     assert "canary" not in repr(sent) + repr(delivery) + repr(Outbox(path).letters())
     assert b"canary" not in path.read_bytes()
     assert "***" in sent.title

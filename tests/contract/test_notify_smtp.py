@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
+import threading
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,9 +17,10 @@ from backout.providers.notify.channel import SendFailed
 from backout.providers.notify.smtp import Server, Smtp, compose
 
 from receivers import certificate, mailbox
-from scripted_server import raw_answer, refused_url, scripted_server
+from scripted_server import refused_url
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from receivers import Mailbox
@@ -38,6 +42,28 @@ TO = ("on-call@example.com", "team@example.com")
 def smtp(box: Mailbox, security: str = "none", **more: object) -> Smtp:
     server = Server(str(more.pop("host", box.host)), box.port, security, **more)  # type: ignore[arg-type]
     return Smtp(server, "Backout <backout@example.com>", TO)
+
+
+@contextlib.contextmanager
+def dripping(data: bytes) -> Iterator[int]:
+    """Yield the port of a server that sends these bytes again and again, and nothing else; without any it is silent."""
+    ended = threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = listener.accept()
+            with connection:
+                while not ended.wait(0.02):
+                    connection.sendall(data)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+        thread.start()
+        try:
+            yield int(listener.getsockname()[1])
+        finally:
+            ended.set()
+            thread.join(10)
 
 
 def test_a_mail_says_everything_in_plain_text() -> None:
@@ -142,11 +168,17 @@ def test_nobody_there_or_no_mail_server() -> None:
     with pytest.raises(SendFailed) as failed:
         Smtp(Server("127.0.0.1", port, "none"), "a@b.c", TO).send(NOTICE, time.time())
     assert not failed.value.permanent
-    with scripted_server() as server:
-        server.will(raw_answer(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
-        with pytest.raises(SendFailed) as failed:
-            Smtp(Server("127.0.0.1", int(server.url.rpartition(":")[2]), "none"), "a@b.c", TO).send(NOTICE, 0.0)
-        assert not failed.value.permanent
+    with dripping(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port, pytest.raises(SendFailed) as failed:
+        Smtp(Server("127.0.0.1", port, "none"), "a@b.c", TO).send(NOTICE, time.time())
+    assert not failed.value.permanent
+
+
+@pytest.mark.parametrize("data", [b"2", b"220-", b""])
+def test_a_server_that_says_a_little_now_and_then_is_cut_off(data: bytes) -> None:
+    """A read that always brings something never times out by itself."""
+    with dripping(data) as port, pytest.raises(SendFailed) as failed:
+        Smtp(Server("127.0.0.1", port, "none", within_s=0.3), "a@b.c", TO).send(NOTICE, time.time())
+    assert not failed.value.permanent
 
 
 def test_the_password_is_not_shown() -> None:

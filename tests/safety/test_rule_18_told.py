@@ -472,9 +472,11 @@ def test_rule_18_each_end_of_a_watch_is_told(drillbook: Drillbook, told: Told) -
     assert trial.run("hold", "-m", "stop", "--json").code == 0
     assert trial.run("guard", "--json").code == 1
     assert trial.run("unhold", "--json").code == 0
-    expected = ["would_roll_back", "refused", "hold_set", "held", "hold_set"]
-    assert told.kinds() == [f"backout.{kind}" for kind in expected]
     assert trial.live() == drillbook.bad
+    trial.make_live(drillbook.good)
+    assert trial.run("guard", "--for", "2s", "--json").code == 7
+    expected = ["would_roll_back", "refused", "hold_set", "held", "hold_set", "inconclusive"]
+    assert told.kinds() == [f"backout.{kind}" for kind in expected]
     assert len(told.mail.mails) == len(expected)
 
 

@@ -155,7 +155,7 @@ class Outbox:
     def _open(self, *, create: bool) -> Iterator[sqlite3.Connection]:
         """Yield a connection inside a write transaction that is committed when the block ends."""
         try:
-            with self._mutex, self._connected(create=create) as db:
+            with self._connected(create=create) as db:
                 db.execute("BEGIN IMMEDIATE")
                 try:
                     yield db
@@ -171,10 +171,11 @@ class Outbox:
     @contextlib.contextmanager
     def _connected(self, *, create: bool) -> Iterator[sqlite3.Connection]:
         if self.path is None:
-            if self._memory is None:
-                self._memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-                self._memory.executescript(_TABLES)
-            yield self._memory
+            with self._mutex:  # one connection for all threads
+                if self._memory is None:
+                    self._memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+                    self._memory.executescript(_TABLES)
+                yield self._memory
             return
         if create and not self.path.exists():
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -31,7 +31,7 @@ class Server:
     """How mail is handed in.
 
     Args:
-        security: starttls, tls or none. trust: makes the TLS context.
+        security: starttls, tls or none. trust: makes the TLS context. within_s: for one mail, all in all.
     """
 
     host: str
@@ -40,6 +40,7 @@ class Server:
     user: str = ""
     password: str = field(default="", repr=False)
     trust: Callable[[], ssl.SSLContext] = ssl.create_default_context
+    within_s: float = TOTAL_S
 
 
 class Smtp:
@@ -80,7 +81,7 @@ class Smtp:
 
 @contextlib.contextmanager
 def _session(server: Server) -> Iterator[smtplib.SMTP]:
-    """Yield a session that ends when the block does, or is cut off after TOTAL_S."""
+    """Yield a session that ends when the block does, or is cut off when its time is over."""
     name = os.uname().nodename
     me = name if "." in name else "[127.0.0.1]"  # asking for our full name could wait for a name server
     session = (
@@ -89,13 +90,13 @@ def _session(server: Server) -> Iterator[smtplib.SMTP]:
         else smtplib.SMTP(timeout=CONNECT_S, local_hostname=me)
     )
     session._host = server.host  # type: ignore[attr-defined]  # noqa: SLF001 - TLS checks it; the constructor would connect
-    cut = threading.Timer(TOTAL_S, _cut_off, (session,))
+    cut = threading.Timer(server.within_s, _cut_off, (session,))
     cut.daemon = True
     cut.start()
     try:
         session.connect(server.host, server.port)
         if session.sock is not None:
-            session.sock.settimeout(TOTAL_S)
+            session.sock.settimeout(server.within_s)
         if server.security == "starttls":
             session.starttls(context=server.trust())
         yield session
