@@ -113,7 +113,8 @@ def _no_target(situation: Situation, ranked: tuple[Candidate, ...]) -> PlanRefus
     rules = {c.rule for c in ranked}
     rule = "4 schema" if "4 schema" in rules else ranked[0].rule
     reason = next(c.reason for c in ranked if c.rule == rule)
-    return PlanRefused(rule or "5 target", f"no version may be returned to: {reason}", _options(situation, ranked), rejections)
+    why = f"no version may be returned to: {reason}"
+    return PlanRefused(rule or "5 target", why, _options(situation, ranked), rejections)
 
 
 def _options(situation: Situation, ranked: tuple[Candidate, ...]) -> tuple[str, ...]:

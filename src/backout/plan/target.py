@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from backout.errors import UsageError
+from backout.model.deployment import VersionId
 
 if TYPE_CHECKING:
-    from backout.model.deployment import VersionId
     from backout.model.situation import Situation
 
 _AGO = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|sec|seconds?|m|min|minutes?|h|hours?|d|days?)\s+ago$")
@@ -67,24 +67,27 @@ def is_time(text: str, situation: Situation) -> bool:
 
 
 def named(text: str, situation: Situation) -> set[VersionId]:
-    """Match exact ids, numbers and tags first; prefixes only when nothing matches exactly."""
+    """Match exact ids, numbers and tags first; prefixes only when nothing matches exactly.
+
+    A version that was live is named by its id even when the provider no longer deploys it: that is said later.
+    """
     number = text.removeprefix("v")
     exact: set[VersionId] = set()
     known = (*situation.versions, *situation.kept)
     for version in known:
         if text in (version.id, version.tag, version.git_sha) or (number.isdigit() and int(number) == version.number):
             exact.add(version.id)
-    for deployment in situation.history:
-        if deployment.id == text:
-            exact.add(deployment.main)
+    listed = situation.listed or situation.history
+    lived = {share.version for deployment in listed for share in deployment.shares}
+    exact |= {deployment.main for deployment in listed if deployment.id == text} | ({VersionId(text)} & lived)
     if exact:
         return exact
     if len(text) < _MIN_PREFIX or not re.fullmatch(r"[0-9a-fA-F-]+", text):
         return set()
     prefix = text.lower()
-    found = {v.id for v in known if v.id.lower().startswith(prefix)}
+    found = {version for version in {*lived, *(v.id for v in known)} if version.lower().startswith(prefix)}
     found |= {v.id for v in known if v.git_sha and v.git_sha.lower().startswith(prefix)}
-    found |= {d.main for d in situation.history if d.id.lower().startswith(prefix)}
+    found |= {d.main for d in listed if d.id.lower().startswith(prefix)}
     return found
 
 
