@@ -104,14 +104,14 @@ class Equivalents:
     """The lines that a person would type instead (safety rule 20), as templates; a provider fills them in.
 
     Args:
-        prove: with `{version}` and `{leaving}`, a line each. activate: with `{version}` and `{message}`.
-        live: shows what is live. health: asks the health endpoint once. errors: with `{version}`, follows its errors.
-        schedules: with `{schedules}`, a JSON list of objects with a `cron` each.
+        activate: with `{version}` and `{message}`. live: shows what is live. health: asks the health endpoint once.
+        schedules: with `{schedules}`, a JSON list of objects with a `cron` each. prove: with `{version}` and
+        `{leaving}`, a line each. errors: with `{version}`, follows its errors.
     """
 
-    prove: str = ""
     activate: str = ""
     live: str = ""
     health: str = ""
-    errors: str = ""
     schedules: str = ""
+    prove: str = ""
+    errors: str = ""
