@@ -11,6 +11,10 @@ from api_gate import api_gate
 from backout.analysis.remarks import RemarkKind, parse
 from backout.errors import Busy, WorldMoved
 from backout.model.incident import RunState
+from backout.model.plan import Plan
+from backout.plan.rollback import Request
+from backout.runbook.procedures import Actions
+from backout.runbook.rollback import prepare
 
 from line import Story, by_version, roll_back, toolbox, watch
 
@@ -111,6 +115,20 @@ def test_rule_08_two_operators_at_once(drillbook: Drillbook) -> None:
     assert served == sorted(served, key=[drillbook.bad, drillbook.good].index)  # the bad one never came back
     switches = [d for d in after if (r := parse(d.message)) is not None and r.kind is RemarkKind.ROLLBACK]
     assert len(switches) == codes.count(0)
+
+
+def test_rule_08_nothing_is_deployed_over_a_hotfix(tmp_path: Path) -> None:
+    """It is live before the plan's first step: the look before that step finds it, and not a trace of ours is left."""
+    story = Story(tmp_path / "journal.sqlite")
+    world, tools = story.world, story.tools()
+    _, plan = prepare(tools, Request(message="it fails"))
+    assert isinstance(plan, Plan)
+    run = tools.journal.submit(plan, actor="ops@host", reason="it fails")
+    pushed = world.deploy(world.upload("hotfix"))
+    with pytest.raises(WorldMoved, match="on which this plan rests"):
+        tools.journal.drive(run, Actions(tools), actor="ops@host")
+    assert world.live is pushed
+    assert not {"deployments.deploy", "deployments.activate"} & set(world.calls)
 
 
 def test_rule_08_another_machine_proves_its_target(tmp_path: Path) -> None:
