@@ -497,9 +497,9 @@ def test_rule_06_a_proof_without_a_usable_answer_on_the_twin(drillbook: Drillboo
         bad = trial.make_live(drillbook.bad)
         gate.when("POST", "/deployments", broken)
         ended = trial.run(*ROLLBACK)
-    assert ended.code == 0, ended.err
-    assert (ended.json["live_version"], ended.json["proof"]["proved"]) == (drillbook.good, True)
-    assert trial.tools().deployments.history()[2].id == bad.id
+        assert ended.code == 0, ended.err
+        assert (ended.json["live_version"], ended.json["proof"]["proved"]) == (drillbook.good, True)
+        assert trial.tools().deployments.history()[2].id == bad.id
 
 
 def test_rule_06_a_target_broken_now_on_the_twin(drillbook: Drillbook) -> None:

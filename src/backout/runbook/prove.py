@@ -239,7 +239,10 @@ class _Proof:
         return _Outcome(ok, why, target, carried)
 
     def _put(self, version: str) -> str:
-        """Put a version at 0 % beside what has traffic, and return the one that is there: itself, or its new upload."""
+        """Put a version at 0 % beside what has traffic, and return what stands there: itself, or its new upload.
+
+        "" when the traffic is split already and leaves no room.
+        """
         target = self._upload(version) if version in self._kept() else version
         try:
             return target if self._deploy(target) else ""
