@@ -245,6 +245,7 @@ def test_rule_18_told_when_a_run_stops(story: Story, tmp_path: Path) -> None:
     notice = only(story)
     assert notice.kind is NoticeKind.FAILED
     assert notice.run == run
+    assert notice.facts["error"] == "ProviderUnavailable"
     assert run in notice.title
     assert "does not answer" in notice.text
     assert "could not be read back" in notice.text

@@ -137,10 +137,9 @@ def run(arguments: Sequence[str], shell: Shell | None = None) -> int:
     """Run one command line and return its exit code; nothing escapes but SystemExit of a second Ctrl-C."""
     shell = shell or Shell.of_process()
     shell.begin(arguments)
-    try:
-        return _answered(arguments, shell)
-    finally:
-        shell.end()
+    code = _answered(arguments, shell)
+    shell.end()
+    return code
 
 
 def _answered(arguments: Sequence[str], shell: Shell) -> int:

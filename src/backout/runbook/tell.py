@@ -15,6 +15,7 @@ from backout.errors import (
     Busy,
     DecisionNeeded,
     Interrupted,
+    PartlyDone,
     ProviderUnavailable,
     Refused,
     UsageError,
@@ -203,7 +204,8 @@ def _kind_of(decision: Decision, result: object) -> NoticeKind | None:
 
 def _reason(error: Exception) -> Exception:
     """Return what stopped the run: the journal wraps it to say that the run can be resumed."""
-    return error.__cause__ if isinstance(error.__cause__, Exception) else error
+    cause = error.__cause__ if isinstance(error, PartlyDone) else None
+    return cause if isinstance(cause, Exception) else error
 
 
 def _live_now(tools: Toolbox) -> LiveNow | None:
