@@ -80,13 +80,14 @@ class Activate:
         return tools.deployments.activate(upload_again(tools, run, version).id, message=message)
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
-        """Look for our remark among the deployments; without it, the expected deployment still live means not done."""
+        """Look for our remark among the deployments; without it, the expected deployment listed means not done."""
         history = listed_with_own(self._tools, context.run, RemarkKind.ROLLBACK)
         ours = own(history, context.run, RemarkKind.ROLLBACK)
         if ours is not None:
             return Done(_described(ours))
-        if history and still_decides(history, str(args["expected"])):
-            return NotDone()
+        expected = str(args["expected"])
+        if history and (still_decides(history, expected) or any(d.id == expected for d in history)):
+            return NotDone()  # the list reaches back to before this run, and has no switch of it
         return Unknown("another deployment is live, and none carries this run's marker")
 
 
