@@ -268,7 +268,8 @@ def _proof_sentence(proof: Verification | None, *, waited: bool) -> str:
 def _numbers(decision: Decision | None) -> list[str]:
     if decision is None or not decision.requests:
         return []
-    return [f"In its {duration(decision.watched_s)}, {decision.errors:,} of {decision.requests:,} requests failed."]
+    numbers = f"{decision.errors:,} of {decision.requests:,} requests failed"
+    return [] if numbers in decision.reason else [f"In {duration(decision.watched_s)} of watching, {numbers}."]
 
 
 def _decided(decision: Decision | None) -> dict[str, str]:

@@ -112,7 +112,7 @@ def tell_conclusion(tools: Toolbox, args: Mapping[str, Json], run: str, decision
             decision=decision,
             why=str(result.get("why") or decision.reason),
             live=_live_now(tools),
-            rule=str(result.get("rule") or ""),
+            rule="" if kind is NoticeKind.WOULD_ROLL_BACK else str(result.get("rule") or ""),
             target=str(result.get("target") or ""),
             options=tuple(map(str, options)) if isinstance(options, list) else (),
             report=str(result.get("report") or ""),
