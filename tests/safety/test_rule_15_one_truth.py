@@ -99,6 +99,8 @@ def test_rule_15_one_truth_two_machines_and_a_double_rollback(tmp_path: Path) ->
     found = look(other)
     assert found.stable is not None
     assert found.quarantined is None
+    assert found.elsewhere is not None
+    assert look(story.tools()).elsewhere is None
     assert concluded(other, watch(other))["action"] == "stable"  # guard measures it by the limits, not by the bad one
     assert len(story.world.activations) == 1
 
@@ -331,6 +333,9 @@ def test_rule_15_one_truth(drillbook: Drillbook) -> None:
     wished = first.run("rollback", drillbook.bad, "--no-wait", "--accept-unproven", *WHY)
     assert (wished.code, wished.json["rule"]) == (3, "5 quarantined")
     assert first.live() == drillbook.good
+    elsewhere = first.run("status", "--json").json["rollback_elsewhere"]
+    assert (elsewhere["run_id"], elsewhere["automatic"]) == (left.json["run_id"], False)
+    assert "on another machine" in first.run("status").out
 
     drillbook.stage.deploy("throws-on-one-route")  # the same code under a new id, as CI does when it runs again
     reuploaded = first.live()

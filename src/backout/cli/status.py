@@ -69,6 +69,7 @@ def _record(found: Status) -> dict[str, object]:
         },
         "guard": _run_record(found.guard),
         "rollback": _run_record(found.rollback),
+        "rollback_elsewhere": _elsewhere_record(found),
         "unfinished": _run_record(found.unfinished),
         "notices": _notices_record(found.notices),
         "unguarded": found.unguarded_s is not None,
@@ -126,6 +127,20 @@ def _notices_record(notices: Delivery | None) -> dict[str, object] | None:
     }
 
 
+def _elsewhere_record(found: Status) -> dict[str, object] | None:
+    if found.elsewhere is None:
+        return None
+    deployment, remark = found.elsewhere
+    return {
+        "run_id": remark.run,
+        "at": rfc3339(deployment.created_at),
+        "deployment_id": deployment.id,
+        "automatic": remark.auto,
+        "by": deployment.author or None,
+        "why": remark.text,
+    }
+
+
 def _run_record(run: Run | None) -> dict[str, object] | None:
     if run is None:
         return None
@@ -168,7 +183,7 @@ def _text(shell: Shell, found: Status) -> str:
         ("migrations", _schema_text(style, found)),
         *_clock_row(style, situation.clock_offset_s),
         ("guard", _run_text(found.guard, ours, "no watch yet")),
-        ("rollback", _run_text(found.rollback, ours, "none yet")),
+        ("rollback", _elsewhere_text(found, now) or _run_text(found.rollback, ours, "none yet")),
         *([("hold", _hold_text(style, found.hold))] if found.hold else []),
         *([("notices", _notices_text(style, found.notices))] if found.notices else []),
         ("not set up", ", ".join(name for name, there in _parts(found) if not there)),
@@ -230,6 +245,13 @@ def _notices_text(style: Style, notices: Delivery) -> str:
         return f"{notices.delivered} delivered"
     counts = f"{notices.waiting} waiting, {notices.given_up} given up, {notices.delivered} delivered"
     return "; ".join([style.badge(counts, Tone.WARN), *notices.problems, "see `backout notify list`"])
+
+
+def _elsewhere_text(found: Status, now: float) -> str:
+    if found.elsewhere is None:
+        return ""
+    deployment, remark = found.elsewhere
+    return f"{remark.run} on another machine, {ago(deployment.created_at, now)}: {remark.text}"
 
 
 def _run_text(run: Run | None, now: float, none: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backout.analysis.remarks import rollbacks
 from backout.analysis.stability import quarantine, stable_mark
 from backout.errors import BackoutError
 from backout.model.plan import PlanKind
@@ -15,7 +16,8 @@ from backout.runbook.observe import observe
 from backout.runbook.unguarded import unguarded_s
 
 if TYPE_CHECKING:
-    from backout.model.deployment import VersionMark
+    from backout.analysis.remarks import Remark
+    from backout.model.deployment import Deployment, VersionMark
     from backout.model.hold import Hold
     from backout.model.incident import Run
     from backout.model.notice import Delivery
@@ -59,6 +61,8 @@ class Status:
     hold: Hold | None = None
     unguarded_s: float | None = None
     notices: Delivery | None = None
+    elsewhere: tuple[Deployment, Remark] | None = None
+    """The newest rollback, when this journal does not know it: another machine made it."""
 
     @property
     def troubles(self) -> tuple[str, ...]:
@@ -97,7 +101,13 @@ def look(tools: Toolbox) -> Status:
         hold=holding(tools, situation.listed),
         notices=tools.notifier.flush(0.0) if tools.notifier is not None else None,
         unguarded_s=unguarded_s(situation, runs, tools.policy.criteria.watch_s),
+        elsewhere=_elsewhere(situation, {run.id for run in runs}),
     )
+
+
+def _elsewhere(situation: Situation, own: set[str]) -> tuple[Deployment, Remark] | None:
+    newest = next(iter(rollbacks(situation.listed, since=0.0)), None)
+    return newest if newest is not None and newest[1].run not in own else None
 
 
 def _traffic(tools: Toolbox, live: str) -> TrafficLook | None:
