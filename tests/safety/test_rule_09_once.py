@@ -10,6 +10,7 @@ import pytest
 from api_gate import api_gate
 
 from backout.analysis.remarks import parse
+from backout.errors import PartlyDone, ProviderUnavailable
 from backout.model.deployment import Mark
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
@@ -339,6 +340,28 @@ def test_rule_09_a_crash_between_the_hops_loses_neither(tmp_path: Path) -> None:
     run = watch(story.tools())
     assert run.state is RunState.DONE
     assert story.switches() == [story.newer.id, story.good.id]
+
+
+def test_rule_09_no_hop_on_an_old_measurement(tmp_path: Path) -> None:
+    """The API is gone when the target has failed; whoever goes on later does not act on what was measured then."""
+    story = TwoGood(tmp_path / "journal.sqlite")
+    world = story.world
+    story.fails(story.newer)
+
+    def gone(name: str) -> None:
+        run = story.tools().runs.runs("production")[0]
+        if name == "versions.recent" and story.tools().runs.result(run.id, "report") is not None:
+            raise ProviderUnavailable("no answer")
+
+    world.before_call = gone
+    with pytest.raises(PartlyDone):
+        watch(story.tools())
+    world.before_call = None
+    world.clock.sleep(60)
+    run = watch(story.tools())
+    assert story.switches() == [story.newer.id]
+    assert "was measured more than 30 s ago" in str(result(story.tools(), run, "settle")["why"])
+    assert is_quarantined(story.tools(), story.newer)
 
 
 def test_rule_09_a_target_whose_service_is_down(tmp_path: Path) -> None:

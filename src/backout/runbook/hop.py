@@ -55,6 +55,8 @@ def next_hop(tools: Toolbox, run: Run, live: Mapping[str, Json], verification: V
     judged = _judged(tools, str(switch["leaving"]), version, verification)
     if isinstance(judged, Held):
         return judged
+    if tools.clock.now() - verification.ended_at > STALE_S:
+        return Held(f"that version {version[:8]} is bad was measured more than {STALE_S:g} s ago", is_bad=True)
     if int(str(switch.get("hop") or 1)) >= MAX_HOPS:
         return Held(f"{MAX_HOPS} versions in a row were bad; guard tries no third one", is_bad=True)
     request = Request(
