@@ -65,7 +65,7 @@ def check(shell: Shell, online: bool) -> int:
     if online:
         from backout.cli import online as contact  # noqa: PLC0415 - the providers load only when they are asked
 
-        found = contact.made_contact(loaded, shell)
+        found = contact.made_contact(loaded)
         payload |= {"ok": not found.findings, "online": contact.record(found)}
         lines += contact.lines(found, shell)
         code = found.exit_code

@@ -10,6 +10,7 @@ from backout.cli.style import Tone
 from backout.model.clock import in_words
 from backout.report.times import rfc3339
 from backout.runbook.contact import Contact, contact
+from backout.runbook.token import worth
 
 if TYPE_CHECKING:
     from backout.cli.shell import Shell
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
     from backout.model.token import TokenState
 
 
-def made_contact(config: Config, shell: Shell) -> Contact:
+def made_contact(config: Config) -> Contact:
     """Ask everything that the chosen environment rests on. Raises AuthError, UsageError as `wiring.toolbox`."""
-    return contact(wiring.toolbox(config, wiring.Hooks(say=shell.output.say)), wiring.identities(config))
+    return contact(wiring.toolbox(config), wiring.identities(config))
 
 
 def record(found: Contact) -> dict[str, object]:
@@ -42,7 +43,7 @@ def lines(found: Contact, shell: Shell) -> list[str]:
     style = shell.output.style
     there = {} if found.found is None else asdict(found.found)
     rows = [(name, _identity(mine, there.get(name))) for name, mine in asdict(found.pinned).items()]
-    rows += [(_role(state), _worth(state)) for state in found.tokens or ()]
+    rows += [(_role(state), worth(state)) for state in found.tokens or ()]
     rows.append(("clock", "not measured" if found.clock_offset_s is None else in_words(found.clock_offset_s)))
     rows += [(name, why or "answers") for name, why in found.reachable.items()]
     said = [style.badge(text, Tone.BAD) for _, text in found.findings]
@@ -58,12 +59,6 @@ def _identity(mine: str | None, found: str | None) -> str:
 
 def _role(state: TokenState) -> str:
     return "token" if state.role == "all" else f"token ({state.role})"
-
-
-def _worth(state: TokenState) -> str:
-    until = "does not expire" if state.expires_at is None else f"until {rfc3339(state.expires_at)}"
-    scopes = "may not read its own permissions" if state.scopes is None else ", ".join(state.scopes)
-    return f"{state.status}; {until}; {scopes}" if state.valid else state.status
 
 
 def _token_record(state: TokenState) -> dict[str, object]:

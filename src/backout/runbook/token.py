@@ -24,7 +24,9 @@ REFUSALS: Final = 2
 
 
 def check_tokens(tools: Toolbox, for_s: float) -> None:
-    """Return when each token is valid for that many seconds and a day, or the provider does not tell just now.
+    """Say what each token may do, and return when it is valid for that many seconds and a day.
+
+    When the provider does not tell just now, that is said instead.
 
     Raises:
         AuthError: a token is not valid. Refused: one expires too soon.
@@ -50,6 +52,7 @@ def check_tokens(tools: Toolbox, for_s: float) -> None:
                     f"without a watch: `backout rollback -e {tools.environment} -m WHY`",
                 ),
             )
+        tools.say(f"{_named(state)} is {worth(state)}")
 
 
 _RENEW: Final = "put a valid token in its place; backout config check --online shows what it is worth"
@@ -137,6 +140,15 @@ def nobody_acts(tools: Toolbox, run: str, decision: Decision, error: AuthError) 
 
 def _named(state: TokenState) -> str:
     return "the token" if state.role == "all" else f"the token for {state.role}"
+
+
+def worth(state: TokenState) -> str:
+    """Return what a token is worth: its state, until when, and what it may do."""
+    if not state.valid:
+        return state.status
+    until = "does not expire" if state.expires_at is None else f"until {_shown(state.expires_at)}"
+    scopes = "may not read its own permissions" if state.scopes is None else f"may: {', '.join(state.scopes)}"
+    return f"{state.status}; {until}; {scopes}"
 
 
 def _shown(at: float) -> str:
