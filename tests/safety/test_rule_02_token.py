@@ -15,6 +15,7 @@ from backout.model.notice import Delivery, Notice, NoticeKind
 from backout.model.policy import Mode
 from backout.model.token import TokenState
 from backout.providers.memory import steady
+from backout.runbook.guard import wait_for_next
 from backout.runbook.preflight import preflight
 from backout.runbook.token import CHECK_EVERY_S
 
@@ -189,6 +190,15 @@ def test_rule_02_preflight_says_when_it_expires(scene: Scene) -> None:
     scene.tokens.state = REVOKED
     with pytest.raises(AuthError, match="the token is not valid: disabled"):
         preflight(scene.tools(), HOUR)
+
+
+def test_rule_02_it_is_checked_before_the_deployment_that_is_waited_for(scene: Scene) -> None:
+    """Afterwards nobody would watch it: the refusal comes while there is nothing to watch yet."""
+    scene.tokens.state = REVOKED
+    begun = scene.story.world.clock.now()
+    with pytest.raises(AuthError, match="the token is not valid: disabled"):
+        wait_for_next(scene.tools(), HOUR)
+    assert scene.story.world.clock.now() == begun
 
 
 def test_rule_02_a_check_that_cannot_be_made_is_said_and_made_again(scene: Scene) -> None:

@@ -90,9 +90,10 @@ def plan(tools: Toolbox, *, mode: Mode, for_s: float, early: bool = False) -> Pl
 def wait_for_next(tools: Toolbox, timeout_s: float) -> None:
     """Return when a deployment newer than the live one was made; meanwhile health is looked at, to know what was up.
 
-    Raises ProviderUnavailable after `timeout_s` without one.
+    Raises ProviderUnavailable after `timeout_s` without one; first what `preflight` raises: afterwards it is too late.
     """
     seen = plain_history(tools.deployments.history())
+    preflight(tools, timeout_s + tools.policy.criteria.watch_s)
     last = seen[0].id if seen else ""
     deadline = tools.clock.now() + timeout_s
     with closing(_lives(tools, TICK_S / 2)) as lives:
