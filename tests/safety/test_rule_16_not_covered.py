@@ -264,6 +264,14 @@ def test_rule_16_an_interrupted_restore_is_picked_up(quick_path: Path, *, happen
     assert told.world.calls.count("triggers.set_schedules") == (1 if happened else 2)
 
 
+def test_rule_16_what_was_set_during_the_watch_counts(quick_path: Path) -> None:
+    """A deployment goes live first and gets its schedules after; what it was proven with is what counts."""
+    world = World()
+    world.clock.at(world.clock.now() + 10, lambda: world.start_by(schedules=(OLD,)))
+    told = Story(quick_path / "journal.sqlite", world=world)
+    assert snapshots(told.tools())[told.good.id].schedules == (OLD,)
+
+
 def test_rule_16_a_stable_version_is_remembered_for_as_long_as_it_is_needed(quick_path: Path) -> None:
     """What watches keep is pruned after 35 days; what a stable version ran with is not."""
     told = story(quick_path, schedules=(OLD,))
