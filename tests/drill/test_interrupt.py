@@ -32,7 +32,7 @@ def test_once(drillbook: Drillbook, command: str, number: signal.Signals) -> Non
         trial.make_live(drillbook.bad)
     process = trial.start(*(ROLLBACK if command == "rollback" else ("guard", "--early", "--json")))
     if command == "rollback":
-        until(lambda: is_at(trial, "rollback", 3), 20, "the verification", 0.1)
+        until(lambda: is_at(trial, "rollback", 4), 20, "the verification", 0.1)
     else:
         assert process.stdout is not None
         while '"tick"' not in process.stdout.readline():
@@ -56,9 +56,9 @@ def test_twice(drillbook: Drillbook) -> None:
     with api_gate(str(drillbook.stage.twin.api_base_url)) as gate:
         trial = drillbook.trial().behind(gate.url)
         bad = trial.make_live(drillbook.bad)
-        gate.when("POST", "/deployments", Answer(after=True, delay_s=20))
+        gate.when("POST", "/deployments", Answer(after=True, delay_s=20), after_posts=gate.posts() + 1)  # the switch
         process = trial.start(*ROLLBACK)
-        until(lambda: is_at(trial, "rollback", 0) and trial.live() == drillbook.good, 20, "the switch", 0.1)
+        until(lambda: is_at(trial, "rollback", 1) and trial.live() == drillbook.good, 20, "the switch", 0.1)
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
         while "Ctrl-C again" not in process.stderr.readline():
@@ -68,4 +68,4 @@ def test_twice(drillbook: Drillbook) -> None:
         assert process.returncode == 130, err
         assert trial.newest()["state"] == "interrupted"
         assert trial.run(*ROLLBACK, "--no-wait").code == 0
-        assert trial.tools().deployments.history()[1].id == bad.id
+        assert trial.tools().deployments.history()[2].id == bad.id

@@ -164,7 +164,7 @@ def test_hotfix_between_plan_and_switch(drillbook: Drillbook) -> None:
 
     with api_gate(str(drillbook.stage.twin.api_base_url)) as gate:
         trial = deployed_bad(drillbook).behind(gate.url)
-        gate.when("POST", "/deployments", Answer())
+        gate.when("POST", "/deployments", Answer(), after_posts=gate.posts() + 1)  # the first one is the proof
         assert trial.run(*ROLLBACK).code == 5
         hotfix = trial.make_live(drillbook.bad)
         resumed = trial.run("runs", "resume", trial.newest()["run_id"], "--json")
