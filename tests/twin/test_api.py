@@ -275,12 +275,12 @@ def test_the_token_and_the_account_are_checked(api: Api) -> None:
 
 def test_what_the_twin_cannot_answer_is_501_and_counted(api: Api) -> None:
     """An unknown path is an error in the envelope, and stands in the list of unknown routes."""
-    answer = api.call("GET", f"/client/v4/accounts/{ACCOUNT}/queues")
+    answer = api.call("GET", f"/client/v4/accounts/{ACCOUNT}/vectorize/indexes")
     assert (answer.status, answer.code, answer.body["success"]) == (501, 7003, False)
     assert api.call("DELETE", "/client/v4/user").status == 501
     assert api.call("GET", "/twin/v1/status").result["unknown_routes"] == [
         "DELETE /client/v4/user",
-        f"GET /client/v4/accounts/{ACCOUNT}/queues",
+        f"GET /client/v4/accounts/{ACCOUNT}/vectorize/indexes",
     ]
 
 
