@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backout.model.triggers import Coverage, Fate, TriggerKind
@@ -34,18 +35,40 @@ _DATA = {
 """Types of bindings behind which something outlives a version, and what becomes of it."""
 
 
-def coverage(situation: Situation, target: str, leaving: str, *, restores: str, by_hand: str) -> tuple[Coverage, ...]:
-    """Return one line for everything beside the code that differs, is not known, or is data.
+@dataclass(frozen=True, slots=True)
+class Way:
+    """The way from one version to another.
 
     Args:
-        target, leaving: version ids. restores: title of the step that restores the schedules, "" without one.
+        target, leaving: version ids. quick: only what a plan can restore is looked at.
+        restores: title of the step that restores the schedules, "" without one.
         by_hand: the line that a person would type to restore them, "" when there is none.
     """
+
+    target: str
+    leaving: str
+    quick: bool = False
+    restores: str = ""
+    by_hand: str = ""
+
+
+def kinds_to_read(situation: Situation, way: Way) -> tuple[TriggerKind, ...]:
+    """Return what to compare: in a hurry the schedules alone, and queues only where a version handles them."""
+    if way.quick:
+        return (TriggerKind.SCHEDULES,)
+    versions = [situation.version(version) for version in (way.target, way.leaving)]
+    consumes = any(version is None or not version.handlers or "queue" in version.handlers for version in versions)
+    return tuple(kind for kind in TriggerKind if kind is not TriggerKind.QUEUES or consumes)
+
+
+def coverage(situation: Situation, way: Way) -> tuple[Coverage, ...]:
+    """Return one line for everything beside the code that differs, is not known, or is data."""
+    target, by_hand = way.target, way.by_hand
     lines = []
     same = []
     if situation.triggers is not None:
-        for kind in TriggerKind:
-            line = _trigger(situation, target, kind, restores if kind is TriggerKind.SCHEDULES else "")
+        for kind in kinds_to_read(situation, way):
+            line = _trigger(situation, target, kind, way.restores if kind is TriggerKind.SCHEDULES else "")
             if line is None:
                 same.append(_WORDS[kind])
             elif kind is TriggerKind.SCHEDULES and by_hand and line.fate is Fate.STAYS:
@@ -55,7 +78,10 @@ def coverage(situation: Situation, target: str, leaving: str, *, restores: str, 
     if same:
         why = f"the same as when version {target[:8]} was live"
         lines.append(Coverage(_listed(same), Fate.STAYS, why))
-    return (*lines, *_data(situation, target, leaving))
+    if way.quick and situation.triggers is not None:
+        rest = _listed([words for kind, words in _WORDS.items() if kind is not TriggerKind.SCHEDULES])
+        lines.append(Coverage(rest, Fate.STAYS, "not looked at, to be quick"))
+    return (*lines, *_data(situation, target, way.leaving))
 
 
 def general(situation: Situation, lines: tuple[Coverage, ...]) -> tuple[str, ...]:
@@ -83,7 +109,7 @@ def _trigger(situation: Situation, target: str, kind: TriggerKind, restores: str
     if now is None and then:
         return Coverage(_WORDS[kind], Fate.REFUSED, f"{_shown(then)} {was}; not measured now, so not compared")
     if now is None:
-        return Coverage(_WORDS[kind], Fate.STAYS, "not measured (not asked for, or the token may not read them)")
+        return Coverage(_WORDS[kind], Fate.STAYS, "not measured: the token may not read them")
     if then is None:
         return Coverage(_WORDS[kind], Fate.STAYS, f"now {_shown(now)}; not known what they were {was}")
     if then == now:

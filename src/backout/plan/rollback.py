@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from backout.analysis.coverage import coverage, general, schedules_to_restore
+from backout.analysis.coverage import Way, coverage, general, schedules_to_restore
 from backout.analysis.remarks import VERSION_DIGITS, Code
 from backout.analysis.stability import Candidate, candidates, newcomer, schema_name
 from backout.model.clock import in_words, is_off
@@ -210,13 +210,14 @@ def _plan(situation: Situation, request: Request, lines: Equivalents, choice: _C
     if situation.triggers is not None:
         settle["triggers"] = situation.triggers.known()
     steps.append(Step("settle", "tell somebody", settle))
-    covered = coverage(
-        situation,
-        chosen.version,
-        leaving,
+    way = Way(
+        target=chosen.version,
+        leaving=leaving,
+        quick=not request.wait,
         restores=restoring[0].title if restoring else "",
         by_hand=_by_hand(situation, chosen.version, lines),
     )
+    covered = coverage(situation, way)
     return Plan(
         kind=PlanKind.ROLLBACK,
         environment=situation.environment,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from backout.analysis.coverage import Way
 from backout.analysis.stability import live_spans
 from backout.model.plan import Plan
 from backout.model.policy import OnSecretChange
@@ -51,8 +52,8 @@ def _prepared(tools: Toolbox, request: Request) -> tuple[Situation, Plan | PlanR
     if tools.triggers is None or not isinstance(outcome, Plan):
         return situation, outcome
     args = outcome.step("activate").args
-    versions = (str(args["version"]), str(args["leaving"]))
-    situation = with_triggers(tools, situation, versions, quick=not request.wait)
+    way = Way(str(args["version"]), str(args["leaving"]), quick=not request.wait)
+    situation = with_triggers(tools, situation, way)
     return situation, plan_rollback(situation, request, tools.equivalents)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from backout.analysis.coverage import kinds_to_read
 from backout.errors import AuthError, BackoutError, ProviderRejected
 from backout.model.triggers import TriggerKind, Triggers
 from backout.ports import Done, NotDone
@@ -14,6 +15,7 @@ from backout.runbook.prove import chosen
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from backout.analysis.coverage import Way
     from backout.model.plan import Json
     from backout.model.situation import Situation
     from backout.ports import Probe, StepContext
@@ -53,24 +55,11 @@ def remember(tools: Toolbox, version: str, triggers: Triggers | None) -> None:
     tools.checkpoints.save_checkpoint(tools.environment, _CHECKPOINT, {name: each.known() for name, each in kept})
 
 
-def with_triggers(tools: Toolbox, situation: Situation, versions: Collection[str], *, quick: bool) -> Situation:
-    """Return the situation with what starts the application now, and what did when each version was live.
-
-    `quick` asks for the schedules alone: the one kind that a plan can restore. Queues are asked for when one of these
-    versions handles them.
-    """
+def with_triggers(tools: Toolbox, situation: Situation, way: Way) -> Situation:
+    """Return the situation with what starts the application now, and what did when each version was live."""
     if tools.triggers is None:
         return situation
-    kinds = [TriggerKind.SCHEDULES]
-    if not quick:
-        kinds += [TriggerKind.ROUTES, TriggerKind.DOMAINS]
-        kinds += [TriggerKind.QUEUES] if any(_consumes(situation, version) for version in versions) else []
-    return replace(situation, triggers=look(tools, kinds), snapshots=snapshots(tools))
-
-
-def _consumes(situation: Situation, version: str) -> bool:
-    known = situation.version(version)
-    return known is not None and (not known.handlers or "queue" in known.handlers)
+    return replace(situation, triggers=look(tools, kinds_to_read(situation, way)), snapshots=snapshots(tools))
 
 
 def told(data: Json) -> Triggers:
