@@ -161,6 +161,22 @@ def test_rule_09_once_a_machine_with_an_empty_journal_knows(tmp_path: Path) -> N
     assert world.live.sole == story.good.id
 
 
+def test_rule_09_once_a_rollback_that_left_the_list(tmp_path: Path) -> None:
+    """More deployments than the provider lists came since: a machine that watched one of them meanwhile remembers."""
+    story = Story(tmp_path / "journal.sqlite")
+    watch(story.tools())
+    world = story.world
+    elsewhere = toolbox(world, tmp_path / "elsewhere.sqlite", policy=story.policy)
+    watch(elsewhere, for_s=25)
+    for _ in range(12):
+        world.clock.sleep(60)
+        world.deploy(story.good)
+    world.deploy(story.bad)
+    world.clock.sleep(2)
+    assert result(elsewhere, watch(elsewhere), "conclude")["rule"] == "9 once"
+    assert len(world.activations) == 1
+
+
 def test_rule_09_once_a_persons_rollback_does_not_count(tmp_path: Path) -> None:
     """What somebody typed leaves guard its one."""
     story = Story(tmp_path / "journal.sqlite")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backout.analysis.remarks import rollbacks
 from backout.model.plan import PlanKind
 from backout.model.policy import Mode
 from backout.model.verdict import Cause, Decision
 from backout.runbook.hold import holding, said
+from backout.runbook.once import newest_automatic
 from backout.runbook.vendors import vendor_incident
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ def _once(tools: Toolbox, case: Case) -> str:
     since = tools.clock.now() - tools.policy.guard.at_most_every_s
     recent = [r for r in tools.runs.runs(tools.environment) if r.plan.kind is PlanKind.ROLLBACK and r.plan.cause]
     here = next((run.id for run in recent if run.started_at >= since and _may_have_switched(tools, run)), "")
-    listed = rollbacks(case.situation.listed, since=since)
-    anywhere = here or next((remark.run for _, remark in listed if remark.auto), "")
+    newest = newest_automatic(tools, case.situation.listed)
+    anywhere = here or (newest[1] if newest is not None and newest[0] >= since else "")
     within = f"{tools.policy.guard.at_most_every_s / 3600:g} h"
     return f"one automatic rollback was made already within {within} (run {anywhere})" if anywhere else ""
 

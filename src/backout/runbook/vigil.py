@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.runbook.hold import holding, said
+from backout.runbook.once import newest_automatic
 from backout.runbook.pulse import Pulse
 from backout.runbook.source import SourceWatch
 from backout.runbook.token import TokenVigil
@@ -39,7 +40,8 @@ class Vigil:
         self.source.tick(complete_until=complete_until, sampled=sampled)
 
     def look(self, history: Sequence[Deployment]) -> None:
-        """Say when a hold was set or lifted; the watch goes on, and the decision asks again."""
+        """Say when a hold was set or lifted (the decision asks again); note what other machines did by themselves."""
+        newest_automatic(self._tools, history)
         hold = holding(self._tools, history)
         if hold == self._said_hold:
             return
