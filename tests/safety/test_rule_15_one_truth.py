@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.analysis.remarks import Code, RemarkKind, parse, remark_of, underneath
+from backout.analysis.remarks import Code, Remark, RemarkKind, parse, remark_of, underneath
 from backout.analysis.stability import quarantine, stable_mark
 from backout.errors import AuthError, BackoutError, ProviderUnavailable
 from backout.model.hold import Hold
+from backout.model.identity import Identity
 from backout.model.plan import PlanKind, PlanRefused
 from backout.model.policy import Mode
 from backout.plan.rollback import Request
@@ -19,6 +21,7 @@ from backout.providers.memory import steady
 from backout.runbook import guard
 from backout.runbook.observe import observe
 from backout.runbook.release import release, standing
+from backout.runbook.remarks import tell_provider
 from backout.runbook.rollback import prepare
 from backout.runbook.status import look
 
@@ -289,6 +292,34 @@ def test_rule_15_one_truth_a_hotfix_under_a_remark_is_put_back(tmp_path: Path, c
         watch(story.tools(), for_s=20)
     assert world.live.sole == hotfix[0].id
     assert underneath(world.deployments.history()).sole == hotfix[0].id
+
+
+def test_rule_15_one_truth_remarks_never_stand_in_the_way(tmp_path: Path) -> None:
+    """A hold upon a hold pushed what is live out of the provider's list: a rollback is possible all the same."""
+    story = Story(tmp_path / "journal.sqlite")
+    for _ in range(12):
+        story.world.deploy(story.bad, message=str(Remark(RemarkKind.HOLD, text="lifted")))
+    roll_back(story.tools())
+    assert story.world.live.sole == story.good.id
+    assert bad_in(observe(machine(story, "other")), story.bad)
+
+
+@pytest.mark.parametrize("reason", ["proof", "identity"])
+def test_rule_15_one_truth_a_remark_obeys_the_rules_of_a_change(tmp_path: Path, reason: str) -> None:
+    """Nothing is written while another machine proves a target, nor where the identity is another one."""
+    story = healthy(tmp_path)
+    tools = story.tools()
+    if reason == "identity":
+        other = SimpleNamespace(read=lambda: Identity(account_id="theirs"))
+        tools = replace(tools, pinned=Identity(account_id="ours"), identities=other)
+    else:
+        proof = str(Remark(RemarkKind.PROVE, "rollback-elsewhere"))
+        story.world.deploy((story.bad.id, 100.0), (story.good.id, 0.0), message=proof)
+    remark = Remark(RemarkKind.STABLE, "guard-1", code=Code.of(story.bad), text="well")
+    made = tell_provider(tools, remark, observe(tools).live.id)
+    assert made.deployment is None
+    assert ("is rolling back just now" if reason == "proof" else "not the environment") in made.problem
+    assert not told(story.world.all_deployments, RemarkKind.STABLE, story.bad)
 
 
 # --- the program on the twin ---------------------------------------------------------------------------------------
