@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from backout.analysis.remarks import RemarkKind, parse
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
 
@@ -31,12 +32,15 @@ def is_done(trial: Trial) -> bool:
 
 
 def check(trial: Trial, bad_deployment: str) -> None:
-    """The good version is live by exactly one activation since the bad deployment, told in exactly one report."""
+    """The good version is live by one proof and one activation since the bad deployment, told in one report."""
     tools = trial.tools()
     history = tools.deployments.history()
     since = list(history[: next(i for i, d in enumerate(history) if d.id == bad_deployment)])
     assert history[0].sole == trial.book.good
-    assert [d.message.startswith("[backout rollback-") for d in since] == [True]
+    remarks = [parse(deployment.message) for deployment in since]
+    kinds = [remark.kind for remark in remarks if remark is not None and remark.run.startswith("rollback-")]
+    assert kinds == [RemarkKind.ROLLBACK, RemarkKind.PROVE]
+    assert None not in remarks
     assert len(trial.reports()) == 1
     runs = [run for run in tools.runs.runs("production") if run.plan.kind is PlanKind.ROLLBACK]
     assert [run.state for run in runs] == [RunState.DONE]
