@@ -27,7 +27,7 @@ DIMENSIONS = (
     "status",
     "usageModel",
 )
-"""By what the invocations of Workers can be grouped, as somebody's introspection of the real endpoint showed (2026-09)."""
+"""By what invocations of Workers can be grouped, as somebody's introspection of the real endpoint showed (2026-09)."""
 _TYPES = {"AccountWorkersInvocationsAdaptiveDimensions": DIMENSIONS}
 _INTROSPECTION = re.compile(
     r'^\s*(?:query\s*)?\{\s*__type\s*\(\s*name\s*:\s*"(\w+)"\s*\)\s*\{\s*fields\s*\{\s*name\s*\}\s*\}\s*\}\s*$'
