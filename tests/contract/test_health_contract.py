@@ -278,3 +278,27 @@ def test_the_time_is_the_clocks(server: ScriptedServer) -> None:
     """When the look began."""
     server.will(answer(json.loads(json.dumps(GOOD))))
     assert probe(server, clock=WorldClock(1234.5)).look().at == 1234.5
+
+
+# --- other paths of the same host -----------------------------------------------------------------------------------
+
+
+def test_a_path_is_asked_of_one_version_by_its_status(server: ScriptedServer) -> None:
+    """With the override and the mark of a probe; a body that is too long to read has a status all the same."""
+    server.will(answer(b"x", 404), answer(b"x" * 100_000, 200), answer(b"", 503))
+    statuses = [probe(server).fetch("/api/things?a=b", VERSION) for _ in range(3)]
+    assert statuses == [404, 200, 503]
+    asked = server.asked[0]
+    assert (asked.method, asked.target) == ("GET", "/api/things?a=b")
+    headers = {name.lower(): value for name, value in asked.headers.items()}
+    assert headers["cloudflare-workers-version-overrides"] == f'fm5="{VERSION}"'
+    assert headers["x-backout-probe"] == "1"
+
+
+def test_a_path_without_an_answer_has_no_status(server: ScriptedServer) -> None:
+    """It hangs, resets, is not there, or cannot be asked of a version."""
+    server.will(hang(), reset())
+    assert probe(server, timeout_s=0.2).fetch("/", VERSION) is None
+    assert probe(server, timeout_s=0.2).fetch("/", VERSION) is None
+    assert HealthProbe(refused_url(), script="fm5").fetch("/", VERSION) is None
+    assert probe(server, script="").fetch("/", VERSION) is None
