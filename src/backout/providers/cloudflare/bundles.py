@@ -121,7 +121,7 @@ class CloudflareBundles:
         metadata["annotations"] = {"workers/message": message, **tag}
         try:
             made = self._client.post(
-                self._versions, _form(metadata, bundle.modules), ApiVersion, permission=WRITE_SCRIPTS
+                self._versions, upload_form(metadata, bundle.modules), ApiVersion, permission=WRITE_SCRIPTS
             )
         except ProviderRejected as error:
             if error.code != _NOTHING_TO_INHERIT:
@@ -166,10 +166,10 @@ def _module(module: _Module) -> BundleModule:
     return BundleModule(module.name, module.content_type, content)
 
 
-def _form(metadata: dict[str, object], modules: tuple[BundleModule, ...]) -> Form:
+def upload_form(metadata: dict[str, object], modules: tuple[BundleModule, ...]) -> Form:
     """Return the multipart form of an upload.
 
-    >>> form = _form({"main_module": "a.js"}, (BundleModule("a.js", "text/javascript", b"x"),))
+    >>> form = upload_form({"main_module": "a.js"}, (BundleModule("a.js", "text/javascript", b"x"),))
     >>> form.data.count(form.content_type.partition("=")[2].encode())
     3
     """

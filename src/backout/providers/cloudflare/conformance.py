@@ -6,6 +6,7 @@ of the account is touched; only its workers.dev subdomain is read.
 
 from __future__ import annotations
 
+import base64
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -15,7 +16,9 @@ import msgspec
 
 from backout import __version__
 from backout.errors import AuthError, ProviderUnavailable, Refused
+from backout.model.bundle import BundleModule
 from backout.model.conformance import Observation
+from backout.providers.cloudflare.bundles import upload_form
 from backout.providers.cloudflare.client import segment, usable_token
 from backout.providers.exchange import Connection, ExchangeError, Limits, Origin
 
@@ -69,11 +72,12 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of the list: its short name, the question, and what asks it."""
+    """One call of the list: its short name, the question, what asks it, and what depends on the account in its answer."""
 
     name: str
     asks: str
     ask: Callable[[], tuple[Reply, dict[str, Fact]]]
+    optional: tuple[str, ...] = ()
 
 
 class FirstContact:
@@ -110,7 +114,7 @@ class FirstContact:
     def calls(self) -> tuple[Call, ...]:
         """All calls, in the order in which they are made."""
         return (
-            Call("token", "is the token valid?", self._verify),
+            Call("token", "is the token valid?", self._verify, ("result.expires_on", "result.not_before")),
             Call("unknown Worker", "how is a Worker answered that is not there?", self._unknown),
             Call("first upload", "can a Worker be made with one upload?", self._upload),
             Call("address", "can it be asked under workers.dev?", self._address),
@@ -157,6 +161,7 @@ class FirstContact:
     def _observed(self, call: Call) -> Observation:
         reply, facts = call.ask()
         shape = self._shape_of(reply.json) if reply.json is not None else {}
+        shape = {path: kinds for path, kinds in shape.items() if path not in call.optional}
         return Observation(call.name, call.asks, reply.status, reply.code, facts, shape, reply.trouble)
 
     def _stop_early(self, seen: Observation) -> None:
@@ -277,8 +282,11 @@ class FirstContact:
         return reply, {"versions": _length(_at(reply.result, "items"))}
 
     def _code(self) -> tuple[Reply, dict[str, Fact]]:
-        reply = self._call("GET", f"{self._account}/workers/scripts/{segment(self.script)}/content/v2", raw=True)
-        return reply, {"holds the module": "env.MARK" in str(reply.json)}
+        path = f"{self._account}/workers/workers/{segment(self.script)}/versions/{self._version_id(1)}"
+        reply = self._call("GET", path, query="include=modules")
+        module = _first(_at(reply.result, "modules"))
+        content = _text(_at(module, "content_base64")) or ""
+        return reply, {"byte for byte": content == base64.b64encode(_MODULE.encode()).decode()}
 
     def _tail(self) -> tuple[Reply, dict[str, Fact]]:
         reply = self._call("POST", f"{self._base}/tails", {"filters": []})
@@ -323,7 +331,7 @@ class FirstContact:
         return self._call("PUT", f"{self._base}/secrets", body)
 
     def _multipart(self, method: str, path: str, mark: str, message: str = "") -> Reply:
-        metadata = {
+        metadata: dict[str, object] = {
             "main_module": "index.js",
             "compatibility_date": "2026-01-01",
             "bindings": [
@@ -332,21 +340,14 @@ class FirstContact:
             ],
             **({"annotations": {"workers/message": message}} if message else {}),
         }
-        boundary = secrets.token_hex(16)
-        body = multipart(
-            boundary,
-            (
-                ("metadata", None, "application/json", msgspec.json.encode(metadata)),
-                ("index.js", "index.js", "application/javascript+module", _MODULE.encode()),
-            ),
-        )
-        return self._send(method, path, body, f"multipart/form-data; boundary={boundary}", "", raw=False)
+        form = upload_form(metadata, (BundleModule("index.js", "application/javascript+module", _MODULE.encode()),))
+        return self._send(method, path, form.data, form.content_type, "")
 
-    def _call(self, method: str, path: str, body: object = None, *, query: str = "", raw: bool = False) -> Reply:
+    def _call(self, method: str, path: str, body: object = None, *, query: str = "") -> Reply:
         data = None if body is None else msgspec.json.encode(body)
-        return self._send(method, path, data, "application/json", query, raw=raw)
+        return self._send(method, path, data, "application/json", query)
 
-    def _send(self, method: str, path: str, body: bytes | None, kind: str, query: str, *, raw: bool) -> Reply:  # noqa: PLR0913
+    def _send(self, method: str, path: str, body: bytes | None, kind: str, query: str) -> Reply:
         headers = {
             "Authorization": f"Bearer {usable_token(self._token())}",
             "User-Agent": f"backout/{__version__}",
@@ -357,8 +358,6 @@ class FirstContact:
             answer = self._connection.exchange(method, target, headers=headers, body=body)
         except ExchangeError as error:
             return Reply(0, trouble=f"no answer: {error.failure}: {error}")
-        if raw:
-            return Reply(answer.status, answer.body.decode(errors="replace"))
         return Reply(answer.status, _json(answer.body))
 
     def _visit(self, headers: Mapping[str, str]) -> Reply:
@@ -376,16 +375,6 @@ class FirstContact:
         finally:
             connection.close()
         return Reply(answer.status, _json(answer.body))
-
-
-def multipart(boundary: str, parts: tuple[tuple[str, str | None, str, bytes], ...]) -> bytes:
-    """Return a form's body; each part is (name, file name or None, content type, bytes)."""
-    lines: list[bytes] = []
-    for name, file_name, content_type, data in parts:
-        said = f'form-data; name="{name}"' + (f'; filename="{file_name}"' if file_name else "")
-        head = f"--{boundary}\r\nContent-Disposition: {said}\r\nContent-Type: {content_type}\r\n\r\n"
-        lines += [head.encode(), data, b"\r\n"]
-    return b"".join([*lines, f"--{boundary}--\r\n".encode()])
 
 
 def _json(body: bytes) -> object:
