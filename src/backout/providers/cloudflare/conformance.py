@@ -72,7 +72,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of the list: its short name, the question, what asks it, and what depends on the account in its answer."""
+    """One call: its short name, the question, what asks it, and what in its answer depends on the account."""
 
     name: str
     asks: str
