@@ -146,7 +146,10 @@ def check(day: Day) -> None:
     tools = toolbox(world, story.path)
     assert SqliteJournal(story.path, world.clock).verify_chain().is_whole
     for run in day.runs():
-        assert len(switches(day, run)) <= 1, "switched twice"
+        made = switches(day, run)
+        assert len(made) <= 1, "switched twice"
+        if made and day.hotfix is not None and made[0].created_at > day.hotfix_at:
+            assert list_before(day, made[0].created_at) <= day.hotfix_at, "switched over a hotfix that it could see"
         check_claims(day, tools, run)
     for mark in tools.marks.marks("production"):
         assert mark.version == (story.bad.id if mark.mark is Mark.QUARANTINED else mark.version), "the wrong quarantine"
@@ -176,12 +179,17 @@ def check_claims(day: Day, tools: Toolbox, run: Run) -> None:
     claimed = tools.runs.result(run.id, "read_back")
     if isinstance(claimed, dict):
         read_at = float(str(claimed["read_at"]))
-        as_of = next(true_at for served_at, true_at in reversed(day.api.lists) if served_at <= read_at)
+        as_of = list_before(day, read_at)
         assert claimed["version"] in live_between(day, as_of, as_of), "claimed, and not live"
     verified = tools.runs.result(run.id, "verify")
     if isinstance(verified, dict) and verified["verified"]:
         at, version = float(str(verified["ended_at"])), run.plan.step("activate").args["version"]
         assert version in live_between(day, at - STALE_S, at), "verified, and not live"
+
+
+def list_before(day: Day, at: float) -> float:
+    """Return when the last list of deployments before that time was true."""
+    return next(true_at for served_at, true_at in reversed(day.api.lists) if served_at <= at)
 
 
 def live_between(day: Day, since: float, until: float) -> set[str]:
