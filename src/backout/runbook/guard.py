@@ -427,10 +427,10 @@ class Conclude:
         target = str(outcome.step("activate").args["version"])
         case = Case(situation, outcome, decision, watched, Mode(str(args["mode"])))
         rule, forbidden_by = forbidden(tools, case)
-        if rule == DATA_RULE:
-            return self._held(run, "refused", forbidden_by, {"rule": rule, "options": _by_a_person(outcome)})
         if forbidden_by:
             would: dict[str, Json] = {"would": f"roll back to version {target}", "target": target, "rule": rule}
+            if rule == DATA_RULE:
+                return self._held(run, "refused", forbidden_by, {**would, "options": _by_a_person(outcome)})
             return self._held(run, "hold", forbidden_by, would)
         if args["mode"] == Mode.ASK and not self._asked(outcome):
             return self._held(run, "hold", "a person said no", {"would": f"roll back to version {target}"})
