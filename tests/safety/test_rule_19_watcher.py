@@ -87,6 +87,15 @@ def test_rule_19_watcher_hears_a_guard_that_waits(story: Story) -> None:
     assert len(pings.at) == 4
 
 
+def test_rule_19_watcher_hears_guard_verify(story: Story) -> None:
+    """After a rollback the watch of the success criteria is heard as well: nobody is called for nothing."""
+    pings = Pings(story)
+    before = story.world.clock.now()
+    run = roll_back(replace(story.tools(), dead_man=pings))
+    assert run.state is RunState.DONE
+    assert len(pings.at) > (story.world.clock.now() - before) / MINUTE - 1
+
+
 def test_rule_19_watcher_status_finds_a_deployment_that_nobody_watches(story: Story) -> None:
     """From two minutes on it is a finding; it is told once; after the watch time it is over."""
     clock, told = story.world.clock, Told()

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 WIDTH = 78
 MESSAGE = "by hand, from the card"
+SECRETS = (
+    "The answer 10220 means: a secret changed since, and its old value would come back with the version. That is a "
+    "decision. curl stops there; wrangler with -y says yes by itself."
+)
 
 
 def card_text(card: Card) -> str:
@@ -60,8 +64,7 @@ def _rollback(card: Card) -> str:
     text = wrapped(card.why, WIDTH)
     for note in card.notes:
         text += wrapped(note, WIDTH, indent="- ", hanging="  ")
-    text += ["", *wrapped("An answer with code 10220 means: a secret changed since, and its old value would come back "
-                          "with the version. That is a decision; do not force it in passing.", WIDTH)]  # fmt: skip
+    text += ["", *wrapped(SECRETS, WIDTH)]
     return _section(f"Roll back to {card.target}", _deploy(card, (Share(VersionId(card.target), 100.0),)), text)
 
 

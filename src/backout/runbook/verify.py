@@ -17,6 +17,7 @@ from backout.runbook.carry import keep
 from backout.runbook.checks import listed_after
 from backout.runbook.prober import Prober
 from backout.runbook.prove import chosen
+from backout.runbook.pulse import Pulse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -142,11 +143,12 @@ def watch_criteria(tools: Toolbox, context: StepContext, watched: Watched, looko
         fails_early=watched.fails_early,
     )
     prober = Prober(tools.health, tools.clock, tools.policy.guard.probe_every_s, in_background=tools.in_background)
-    feed = _Feed(math.ceil(watched.started_at))
+    pulse, feed = Pulse(tools), _Feed(math.ceil(watched.started_at))
     told: tuple[tuple[str, CriterionState], ...] = ()
     try:
         while True:
             context.check()
+            pulse.beat()
             _add_counts(tools, engine, feed)
             for report in prober.collect():
                 engine.add_health(report)

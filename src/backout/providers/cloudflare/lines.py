@@ -90,16 +90,14 @@ def equivalents(place: Place) -> Equivalents:
 def card_lines(place: Place, sources: Sources) -> CardLines:
     """Return the platform's, the health check's and the database's lines of a card."""
     name, listed = place.name, f'{_TOKEN}\n  curl -sS -H @- "$API/{{what}}"'
-    body = (
-        '{{"strategy":"percentage","versions":[\n  {shares}],\n "annotations":{{"workers/message":"{text}"}}}}'
-    )
+    body = '{{"strategy":"percentage","versions":[\n  {shares}],\n "annotations":{{"workers/message":"{text}"}}}}'
     posted = '\\\n  "$API/deployments"'
     return CardLines(
         setup=("\n".join(_setup(place, sources)),),
         live=(f"npx wrangler deployments status --name {name}", listed.format(what="deployments")),
         deploy=(
-            f"npx wrangler versions deploy {{words}} \\\n  --name {name} -y --message {{message}}",
             f"{_TOKEN}\n  curl -sS -H @- -H 'Content-Type: application/json' {posted} --data '\n{body}'",
+            f"npx wrangler versions deploy {{words}} \\\n  --name {name} -y --message {{message}}",
         ),
         health=(place.health(),) if place.health_url else (),
         secrets=(f"npx wrangler secret list --name {name}", listed.format(what="secrets")),
