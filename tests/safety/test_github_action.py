@@ -11,8 +11,6 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 from polling import until
 from scripted_server import answer, scripted_server
 from workflow_runner import ROOT, Job, read_yaml
@@ -30,7 +28,6 @@ INPUT = {"description", "required", "default", "deprecationMessage"}
 STEP = {"run", "shell", "if", "name", "id", "env", "working-directory", "uses", "with", "continue-on-error"}
 SHA = "9d3ac17b20f84a1e8c2d45e6f7a8b9c0d1e2f304"
 TOKEN = "ghs_canary0123456789"
-FULL = os.environ.get("BACKOUT_PROOF") == "full"
 
 
 def test_the_metadata_has_the_documented_keys_only() -> None:
@@ -219,8 +216,6 @@ def test_a_cancelled_job_stops_the_watch_and_tells(drillbook: Drillbook) -> None
     assert trial.newest()["state"] == "interrupted"
 
 
-@pytest.mark.proof
-@pytest.mark.skipif(not FULL, reason="installs from the package index")
 def test_the_install_step_installs_what_guard_needs(tmp_path: Path) -> None:
     """From hashes, into a folder of the runner, with nothing in the user's repository; the program starts from it."""
     action = tmp_path / "action"
