@@ -80,7 +80,8 @@ class Copy:
     def run(self, *tests: str) -> subprocess.CompletedProcess[str]:
         """Run tests in the copy."""
         command = [str(self._python), "-m", "pytest", "-q", "-x", "-p", "no:randomly", "-p", "no:cacheprovider", *tests]
-        env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.folder), "LANG": "C.UTF-8"}
+        tools = f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        env = {"PATH": tools, "HOME": str(self.folder), "LANG": "C.UTF-8"}  # the parts of the twin are found there
         env["PYTHONDONTWRITEBYTECODE"] = "1"
         return subprocess.run(
             command, cwd=self.folder, env=env, capture_output=True, text=True, check=False, timeout=900
@@ -97,7 +98,8 @@ class Copy:
             done = self.run(mutation.test)
         finally:
             file.write_text(text, encoding="utf-8")
-        return Outcome(mutation, done.returncode == _FAILED, _said(done.stdout))
+        failed = any(line.startswith("FAILED") for line in done.stdout.splitlines())  # an error proves nothing
+        return Outcome(mutation, failed and done.returncode == _FAILED, _said(done.stdout))
 
 
 def _said(output: str) -> str:

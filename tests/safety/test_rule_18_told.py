@@ -106,11 +106,25 @@ def test_rule_18_told_of_a_persons_rollback(story: Story, wait: bool) -> None:
     assert notice.facts["live_version"] == story.good.id
 
 
+def test_rule_18_told_before_a_long_verification_ends(story: Story) -> None:
+    """With few requests the proof takes minutes: the rollback is told at once, how it ended afterwards."""
+    story.world.traffic_rule = steady(1)
+    story.world.log_rule = lambda _version, _since: ()
+    roll_back(story.tools(), Request(message="orders fail"))
+    first, second = story.world.notices
+    assert (first.kind, second.kind) == (NoticeKind.ROLLED_BACK, NoticeKind.ROLLED_BACK)
+    assert first.title.endswith("being verified")
+    assert first.facts["live_version"] == story.good.id
+    assert second.at > first.at
+    assert "being verified" not in second.title
+    assert first.key != second.key
+
+
 def test_rule_18_told_when_it_is_not_restored(story: Story) -> None:
     """The target fails too: the title says so, the text which criterion failed, and the first command looks on."""
     story.world.traffic_rule = steady(30, error_rate=0.3)
     roll_back(story.tools())
-    notice = only(story)
+    notice = story.world.notices[-1]
     assert notice.kind is NoticeKind.NOT_RESTORED
     assert notice.title.endswith("NOT restored")
     assert "error rate" in notice.text.lower()

@@ -62,11 +62,12 @@ NOT_READ = "What is live now could not be read back."
 
 @dataclass(frozen=True, slots=True)
 class Switched:
-    """A rollback at its end.
+    """A rollback at its end, or while it is being verified.
 
     Args:
         incident: as the journal tells it. waited: whether its plan verifies the outcome. cause: the watch that led to
             it, or "". by, why: who asked for it, and the reason given. more: a sentence on what follows, or "".
+        pending: the verification goes on.
     """
 
     environment: str
@@ -78,20 +79,20 @@ class Switched:
     why: str
     report: str = ""
     more: str = ""
+    pending: bool = False
 
 
 def rolled_back(told: Switched) -> Words:
     """Return the words of ROLLED_BACK and NOT_RESTORED: whether it is proven good stands in title and text."""
     incident, environment = told.incident, told.environment
     proof = incident.verification
-    title = (
-        f"{environment}: rolled back to version {incident.good_version[:_ID]}, {_outcome(proof, waited=told.waited)}"
-    )
+    outcome = "being verified" if told.pending else _outcome(proof, waited=told.waited)
+    title = f"{environment}: rolled back to version {incident.good_version[:_ID]}, {outcome}"
     sentences = [
         f"Version {incident.bad_version} was left for version {incident.good_version}{_after(incident)}.",
         f"Guard decided it: {_sentence(told.why)}" if told.cause else f"{told.by} asked for it: {_sentence(told.why)}",
         *_numbers(incident.decision),
-        _proof_sentence(proof, waited=told.waited),
+        "It is being verified; how that ends is told." if told.pending else _proof_sentence(proof, waited=told.waited),
         told.live.sentence if told.live else NOT_READ,
         *([told.more] if told.more else []),
         *([f"Report: {told.report}"] if told.report else []),
@@ -100,7 +101,7 @@ def rolled_back(told: Switched) -> Words:
     again = f"backout rollback --dry-run -e {environment}"
     restored = proof is None or proof.verified is not False
     facts = {
-        "outcome": _outcome(proof, waited=told.waited),
+        "outcome": outcome,
         "from_version": incident.bad_version,
         "to_version": incident.good_version,
         "guard_run_id": told.cause,

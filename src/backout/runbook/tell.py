@@ -61,8 +61,11 @@ def tell(  # noqa: PLR0913 one keyword for each thing that a notice says
     tools.notifier.tell(notice)
 
 
-def tell_rollback(tools: Toolbox, kind: NoticeKind, run: str, *, more: str = "") -> None:
-    """Tell of a rollback at its end (ROLLED_BACK or NOT_RESTORED); `more`: a sentence on what follows, or ""."""
+def tell_rollback(tools: Toolbox, kind: NoticeKind, run: str, *, more: str = "", pending: bool = False) -> None:
+    """Tell of a rollback at its end (ROLLED_BACK or NOT_RESTORED); `more`: a sentence on what follows, or "".
+
+    `pending`: of one whose verification takes its time, so that nobody learns only then that it was rolled back.
+    """
 
     def words() -> Words:
         from backout.report.notice import Switched, rolled_back  # noqa: PLC0415 only where somebody is told
@@ -83,10 +86,12 @@ def tell_rollback(tools: Toolbox, kind: NoticeKind, run: str, *, more: str = "")
             why=found.plan.why if found else "",
             report=str(report["path"]) if isinstance(report, dict) else "",
             more=more,
+            pending=pending,
         )
         return rolled_back(told)
 
-    _tell(tools, kind, words, f"{tools.environment}: rolled back", key=run, run=run)
+    key = f"{run}:verifying" if pending else run
+    _tell(tools, kind, words, f"{tools.environment}: rolled back", key=key, run=run)
 
 
 def tell_conclusion(tools: Toolbox, args: Mapping[str, Json], run: str, decision: Decision, result: object) -> None:

@@ -11,6 +11,7 @@ import msgspec
 from backout.analysis.criteria import CriteriaEngine
 from backout.analysis.remarks import underneath
 from backout.errors import BackoutError
+from backout.model.notice import NoticeKind
 from backout.model.verdict import CriterionResult, CriterionState, Verification
 from backout.ports import NotDone
 from backout.runbook.carry import keep
@@ -18,6 +19,7 @@ from backout.runbook.checks import listed_after
 from backout.runbook.prober import Prober
 from backout.runbook.prove import chosen
 from backout.runbook.pulse import Pulse
+from backout.runbook.tell import tell_rollback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -144,6 +146,7 @@ def watch_criteria(tools: Toolbox, context: StepContext, watched: Watched, looko
     )
     prober = Prober(tools.health, tools.clock, tools.policy.guard.probe_every_s, in_background=tools.in_background)
     pulse, feed = Pulse(tools), _Feed(math.ceil(watched.started_at))
+    news = _News(tools, context.run, watched.started_at + TOLD_AFTER_S)
     told: tuple[tuple[str, CriterionState], ...] = ()
     try:
         while True:
@@ -165,12 +168,32 @@ def watch_criteria(tools: Toolbox, context: StepContext, watched: Watched, looko
             if _decided(results) or now >= watched.started_at + tools.policy.criteria.watch_s:
                 ended = replace(engine.verification(now), sampled=feed.sampled, counted_until=feed.complete_until)
                 return lookout.concluded(ended)
+            news.tick(now)
             moved = lookout.moved(now)
             if moved:
                 return void(engine.verification(now), moved)
             tools.clock.sleep(TICK_S)
     finally:
         prober.close()
+
+
+TOLD_AFTER_S = 20.0
+"""A verification that takes longer than this does not keep the news of the rollback itself back."""
+
+
+@dataclass(slots=True)
+class _News:
+    """Tells of the rollback, once, when its verification takes its time."""
+
+    tools: Toolbox
+    run: str
+    at: float
+    told: bool = False
+
+    def tick(self, now: float) -> None:
+        if now >= self.at and not self.told:
+            self.told = True
+            tell_rollback(self.tools, NoticeKind.ROLLED_BACK, self.run, pending=True)
 
 
 def _is_automatic(tools: Toolbox, run: str) -> bool:

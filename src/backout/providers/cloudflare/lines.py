@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 OVERRIDES: Final = "Cloudflare-Workers-Version-Overrides"
 _TOKEN: Final = "printf 'Authorization: Bearer %s\\n' \"$CLOUDFLARE_API_TOKEN\" |"  # noqa: S105 - its variable
-_BEARER: Final = '-H "Authorization: Bearer $CLOUDFLARE_API_TOKEN" -H "Content-Type: application/json"'
+_JSON: Final = "-H 'Content-Type: application/json'"
 _HEAD: Final = (
     "\nSELECT migration_name, finished_at FROM _prisma_migrations"
     "\nWHERE rolled_back_at IS NULL ORDER BY started_at DESC LIMIT 3"
@@ -83,7 +83,7 @@ def equivalents(place: Place) -> Equivalents:
         live=f"npx wrangler deployments status --name {name}",
         health=place.health(),
         errors=f"npx wrangler tail {name} --version-id {{version}} --status error",
-        schedules=f"curl -sX PUT {shlex.quote(f'{api}/schedules')} {_BEARER} --data {{schedules}}",
+        schedules=f"{_TOKEN} curl -sX PUT {shlex.quote(f'{api}/schedules')} -H @- {_JSON} --data {{schedules}}",
     )
 
 
@@ -96,7 +96,7 @@ def card_lines(place: Place, sources: Sources) -> CardLines:
         setup=("\n".join(_setup(place, sources)),),
         live=(f"npx wrangler deployments status --name {name}", listed.format(what="deployments")),
         deploy=(
-            f"{_TOKEN}\n  curl -sS -H @- -H 'Content-Type: application/json' {posted} --data '\n{body}'",
+            f"{_TOKEN}\n  curl -sS -H @- {_JSON} {posted} --data '\n{body}'",
             f"npx wrangler versions deploy {{words}} \\\n  --name {name} -y --message {{message}}",
         ),
         health=(place.health(),) if place.health_url else (),
