@@ -62,6 +62,12 @@ def test_in_a_split_an_answer_without_a_name_may_be_anybodys() -> None:
     assert judge(report(None), "target", {"old", "other"}, report("old"), POLICY).said is Said.HIDDEN
 
 
+def test_an_answer_that_names_a_third_version_is_not_the_targets() -> None:
+    """A cache, or a place that is behind by two deployments, answered; the application does name its versions."""
+    assert judge(report("older"), "target", {"old"}, report("old"), POLICY).said is Said.ELSEWHERE
+    assert judge(report("1.4.2"), "target", {"old"}, report("1.4.3"), POLICY).said is Said.HIDDEN
+
+
 def test_a_degradable_service_is_no_trouble() -> None:
     """An answer that says 200 with email down is clear; with a critical one down, or without its name, it is not."""
     email = replace(report("target", email=DOWN), status=200, overall=ServiceState.DEGRADED)
@@ -77,6 +83,7 @@ def test_total_outage_needs_enough_answers_and_nearly_all_of_them_errors() -> No
         return [Counts("old", 1, requests, errors)]
 
     assert is_total_outage(rows(9, 9)) is None
+    assert is_total_outage(rows(3, 2)) is False, "a good answer among few: whatever it is, it is no total outage"
     assert is_total_outage([]) is None
     assert is_total_outage(rows(100, 94)) is False
     assert is_total_outage(rows(100, 95)) is True

@@ -301,6 +301,17 @@ def test_rule_06_a_total_outage_skips_the_proof_loudly(story: Proving, *, counte
     assert "NOT proved" in render(incident_of(story.tools(), run.id))
 
 
+def test_rule_06_a_sick_health_endpoint_beside_good_answers_is_no_total_outage(story: Proving) -> None:
+    """A quiet night: three visitors were answered, only /health says no. The target is proved all the same."""
+    seldom = steady(1)
+    story.world.traffic_rule = lambda second, version: seldom(second, version) if second % 5 == 0 else None
+    story.is_broken(story.bad)
+    story.is_broken(story.newer)
+    story.is_broken(story.good)
+    story.world.clock.sleep(60)
+    assert story.refused().rule == "6 proof"
+
+
 def test_rule_06_many_errors_are_no_total_outage(story: Proving) -> None:
     """Half of the answers are errors: the other half would be lost to a broken target, so it is proved."""
     story.world.traffic_rule = by_version(story.bad.id, error_rate=0.5)

@@ -280,6 +280,18 @@ def test_rule_10_kill_switch_never_undoes_a_switch_beside_it(story: Story, there
     assert there.is_held()
 
 
+def test_rule_10_kill_switch_beside_a_target_that_cannot_be_deployed(
+    story: Story, here: Machine, there: Machine
+) -> None:
+    """A failed proof left one with old secrets at 0 %: the hold is set all the same, and the traffic is as it was."""
+    world = story.world
+    rotated = world.upload("rotated", secrets={"TOKEN": "new"})
+    world.deploy((rotated.id, 100.0), (story.good.id, 0.0), message="[backout rollback-1a2b3c4d prove] at 0 %")
+    here.hold()
+    assert (here.is_held(), there.is_held()) == (True, True)
+    assert world.live.sole == rotated.id
+
+
 @pytest.mark.parametrize("damage", ["", "{", '{"until": "soon"}', "\x00\xff", "directory"])
 def test_rule_10_kill_switch_is_on_when_its_file_is_damaged(here: Machine, damage: str) -> None:
     """Nobody knows that no hold was set, so one is; a new hold or lift replaces the file."""

@@ -51,9 +51,11 @@ class _Trouble:
 
 
 def is_total_outage(counts: Iterable[Counts]) -> bool | None:
-    """Whether nearly all answers were errors; None when there were too few to say."""
+    """Whether nearly all answers were errors; None when there were too few to say, and not a good one among them."""
     requests, errors = total(counts)
-    return errors >= requests * NEARLY_ALL if requests >= ENOUGH_REQUESTS else None
+    if errors < requests * NEARLY_ALL:
+        return False
+    return True if requests >= ENOUGH_REQUESTS else None
 
 
 def is_clear(report: HealthReport, target: str, policy: Policy) -> bool:
@@ -70,7 +72,8 @@ def judge(
         serving: the versions with traffic, of which one may have answered instead.
         current: an answer of the version being left, asked for just now; None when it could not be asked.
     """
-    if report.version in serving and report.version != target:
+    names_versions = current is not None and current.version in serving
+    if report.version not in (None, target) and (report.version in serving or names_versions):
         return Look(Said.ELSEWHERE, f"version {report.version} answered in its place")
     trouble = _trouble(report, policy)
     beside = _trouble(current, policy) if current is not None else _Trouble()

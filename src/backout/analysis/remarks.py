@@ -170,15 +170,17 @@ def plain_history(history: Sequence[Deployment]) -> tuple[Deployment, ...]:
     return tuple(deployment for deployment, before in pairs if not is_remark(deployment, before))
 
 
-def still_decides(history: Sequence[Deployment], expected: str) -> bool:
+def still_decides(history: Sequence[Deployment], expected: str, version: str = "") -> bool:
     """Whether that deployment still decides what has traffic.
 
-    So it does when remarks upon remarks have pushed it out of the provider's list, and nothing else is listed.
+    So it does when remarks upon remarks have pushed it out of the provider's list, and nothing else is listed. They
+    may be remarks on a hotfix that they pushed out as well: so `version`, which it served, must have traffic.
     """
     live = underneath(history)
     if live.id == expected:
         return True
-    return live is history[-1] and _says(live) and all(deployment.id != expected for deployment in history)
+    pushed_out = live is history[-1] and _says(live) and all(deployment.id != expected for deployment in history)
+    return pushed_out and (not version or live.serves(version))
 
 
 def remark_of(history: Sequence[Deployment], deployment: Deployment) -> RemarkKind | None:

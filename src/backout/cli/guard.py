@@ -119,21 +119,19 @@ def _watch(bench: Bench, *, early: bool, next_within: str | None) -> int:
     """Watch as the configuration and the flags say; `next_within`: first wait that long for another deployment."""
     from backout.cli.bench import busy  # noqa: PLC0415 - only commands that act pay for it
     from backout.config.scalars import seconds  # noqa: PLC0415
+    from backout.runbook import guard as procedure  # noqa: PLC0415
 
     policy = bench.tools.policy
     _check_channels(bench.shell, bench)
     unfinished = bench.unfinished()
     if unfinished is not None:
-        ours = unfinished.plan.kind is PlanKind.GUARD or bool(unfinished.plan.cause)
-        if unfinished.state is not RunState.INTERRUPTED or not ours:
+        if not procedure.may_go_on(unfinished):
             raise busy(unfinished)
         refuse_another_mode(unfinished, policy.guard.mode)
         bench.live.say(f"picking up run {unfinished.id}, which was interrupted")
         run = bench.drive(unfinished.id)
         if _concluded(bench, run).get("action") != "void":
             return finish(bench, run)
-    from backout.runbook import guard as procedure  # noqa: PLC0415
-
     if next_within is not None:
         bench.live.say(f"waiting for the next deployment of {bench.tools.environment}")
         procedure.wait_for_next(bench.tools, seconds(next_within))

@@ -8,6 +8,7 @@ from backout.analysis.remarks import Code, Remark, RemarkKind, still_decides, un
 from backout.errors import ProviderUnavailable, Refused, SecretsChanged, WorldMoved
 from backout.model.deployment import Mark, VersionId, VersionMark
 from backout.ports import Done, NotDone, Unknown
+from backout.report.times import duration
 from backout.runbook.checks import (
     check_not_held,
     check_undisturbed,
@@ -18,7 +19,7 @@ from backout.runbook.checks import (
     own,
 )
 from backout.runbook.identity import check_identity
-from backout.runbook.prove import chosen, report_held, secrets_decision
+from backout.runbook.prove import chosen, judged_again, report_held, secrets_decision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from backout.model.plan import Json
     from backout.ports import Probe, StepContext
     from backout.runbook.toolbox import Toolbox
+
+
+FRESH_S = 60.0
+"""A plan that is younger than this is carried out as it was judged."""
 
 
 class Activate:
@@ -45,8 +50,8 @@ class Activate:
         """Return {deployment, version, at} as the provider answered."""
         tools = self._tools
         check_identity(tools)
-        history = tools.deployments.history()
-        check_unmoved(tools, history, str(args["expected"]), context.run)
+        history = listed_after(tools, str(args["expected"]))
+        check_unmoved(tools, history, str(args["expected"]), context.run, str(args["leaving"]))
         version = chosen(tools, context.run, args)
         remark = Remark(
             RemarkKind.ROLLBACK,
@@ -57,6 +62,7 @@ class Activate:
             text=str(args["message"]),
         )
         try:
+            self._check_still_allowed(context.run, args)
             check_not_held(tools, history, args)  # last: until the switch itself a hold stops it
             made = self._switched(version, str(remark), args, context.run)
         except Refused as error:
@@ -66,6 +72,30 @@ class Activate:
             look_after_trouble(tools, str(args["expected"]), context.run, RemarkKind.ROLLBACK)
             raise
         return _described(made)
+
+    def _check_still_allowed(self, run: str, args: Mapping[str, Json]) -> None:
+        """Judge the target again when the plan is not fresh: a run may be resumed hours after it was planned.
+
+        Raises:
+            Refused: by now a rule forbids it, such as a migration applied meanwhile (safety rules 4, 5 and 7).
+        """
+        tools, found = self._tools, self._tools.runs.find(run)
+        age_s = abs(tools.clock.now() - found.started_at) if found is not None else 0.0
+        if found is None or age_s < FRESH_S:
+            return
+        proof = tools.runs.result(run, "prove")
+        carried_from = proof.get("carried_from") if isinstance(proof, dict) else None
+        version = str(carried_from or chosen(tools, run, args))
+        wanted = found.plan.step("prove").args
+        judged = judged_again(tools, version, wanted, accept_unproven=True)
+        if judged is not None and not judged.eligible:
+            raise Refused(
+                f"this was planned {duration(age_s)} ago, and by now version {version[:8]} may not be returned to: "
+                f"{judged.reason}",
+                where=tools.environment,
+                rule=judged.rule,
+                options=(f"plan anew: `backout rollback -e {tools.environment} -m WHY`",),
+            )
 
     def _switched(self, version: str, message: str, args: Mapping[str, Json], run: str) -> Deployment:
         """Switch; a target that was not proved may only now show that a secret changed since (safety rule 7)."""
@@ -86,7 +116,8 @@ class Activate:
         if ours is not None:
             return Done(_described(ours))
         expected = str(args["expected"])
-        if history and (still_decides(history, expected) or any(d.id == expected for d in history)):
+        decides = bool(history) and still_decides(history, expected, str(args["leaving"]))
+        if decides or any(d.id == expected for d in history):
             return NotDone()  # the list reaches back to before this run, and has no switch of it
         return Unknown("another deployment is live, and none carries this run's marker")
 

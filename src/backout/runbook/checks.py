@@ -21,15 +21,18 @@ PROVING_S = 120.0
 """A target that another run put at 0 % this long ago or less is still being proved there."""
 
 
-def check_unmoved(tools: Toolbox, history: Sequence[Deployment], expected: str, run: str) -> None:
+def check_unmoved(tools: Toolbox, history: Sequence[Deployment], expected: str, run: str, version: str = "") -> None:
     """Return when the deployment that a plan rests on still decides about the traffic (safety rule 8).
+
+    Args:
+        version: what that deployment served.
 
     Raises:
         WorldMoved: it does not. Busy: another run is about to switch.
     """
     if not history:
         raise WorldMoved("nothing is deployed any more", where=tools.environment)
-    if not still_decides(history, expected):
+    if not still_decides(history, expected, version):
         live = underneath(history)
         raise WorldMoved(
             f"deployment {live.id} (version {live.main}) is live, not {expected} on which this plan rests",
@@ -60,6 +63,11 @@ def listed_after(tools: Toolbox, made: str) -> tuple[Deployment, ...]:
         tools.clock.sleep(READ_EVERY_S)
         history = tools.deployments.history()
     return history
+
+
+def is_late(history: Sequence[Deployment], made: str, at: float) -> bool:
+    """Whether a list is older than a deployment that was made at that time, so that it says nothing about it."""
+    return history[0].created_at < at and all(deployment.id != made for deployment in history)
 
 
 def _is_of(deployment: Deployment, run: str) -> bool:

@@ -11,7 +11,8 @@ import msgspec
 from backout.analysis.decision import Detector
 from backout.analysis.remarks import RemarkKind, parse, plain_history, still_decides, underneath
 from backout.errors import AuthError, BackoutError, DecisionNeeded, ProviderUnavailable
-from backout.model.plan import PlanRefused
+from backout.model.incident import RunState
+from backout.model.plan import PlanKind, PlanRefused
 from backout.model.policy import Mode, OnInconclusive
 from backout.model.signals import HealthReport, Reach, ServiceHealth, ServiceState, total
 from backout.model.verdict import Cause, Decision, Verdict
@@ -21,6 +22,7 @@ from backout.plan.rollback import Request
 from backout.ports import Next, NotDone
 from backout.report.times import duration
 from backout.runbook.carry import keep
+from backout.runbook.checks import READ_AGAIN_S, READ_EVERY_S, is_late
 from backout.runbook.clock import measure_clock, say_clock
 from backout.runbook.incident import write_report
 from backout.runbook.observe import observe, with_details
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
     from backout.model.deployment import Deployment
+    from backout.model.incident import Run
     from backout.model.plan import Json, Plan
     from backout.model.signals import Counts
     from backout.model.situation import Situation
@@ -105,15 +108,26 @@ def wait_for_next(tools: Toolbox, timeout_s: float) -> None:
     raise ProviderUnavailable(f"no new deployment within {timeout_s:g} s", where=tools.environment)
 
 
+def may_go_on(run: Run) -> bool:
+    """Whether guard takes this run up: a watch of its own, or the rollback that one led to, which was interrupted."""
+    return run.state is RunState.INTERRUPTED and (run.plan.kind is PlanKind.GUARD or bool(run.plan.cause))
+
+
 FOLLOW_S = 5.0
 """How often a guard that follows looks for another deployment; a watch begins at its deployment's time anyway."""
 
 
 def wait_for_unwatched(tools: Toolbox) -> None:
-    """Return when what is live was watched by no guard of this journal and is no rollback, however long that takes."""
+    """Return when what is live was watched by no guard of this journal and is no rollback, however long that takes.
+
+    At once when there is something to go on with: a rollback that met an error is not over, and nobody else watches it.
+    """
+    runs = tools.runs.runs(tools.environment)
+    if runs and may_go_on(runs[0]):
+        return
     known = {
         step.args.get("deployment")
-        for run in tools.runs.runs(tools.environment)
+        for run in runs
         for step in run.plan.steps
         if step.action == "watch" and run.state.is_over  # an interrupted watch is taken up again
     }
@@ -293,7 +307,10 @@ class Watch:
         vigil.look(history)
         if not history:
             return "none"
-        return "" if still_decides(history, str(args["deployment"])) else underneath(history).id
+        if is_late(history, str(args["deployment"]), float(str(args["deployed_at"]))):
+            return ""
+        decides = still_decides(history, str(args["deployment"]), str(args["version"]))
+        return "" if decides else underneath(history).id
 
 
 def _result(decision: Decision, moved: str, vigil: Vigil) -> Json:
@@ -419,8 +436,8 @@ class Conclude:
             detected_at=decision.at,
             accept_unproven=tools.policy.guard.accept_unproven,
         )
-        situation, outcome = self._planner(tools, request)
-        if not still_decides(situation.listed, str(args["deployment"])):
+        situation, outcome = self._planned(request, str(args["deployment"]))
+        if not still_decides(situation.listed, str(args["deployment"]), str(args["version"])):
             return {"action": "void", "why": f"deployment {situation.live.id} took its place, so this verdict is void"}
         if isinstance(outcome, PlanRefused):
             return self._held(run, "refused", outcome.reason, {"rule": outcome.rule, "options": list(outcome.options)})
@@ -435,6 +452,15 @@ class Conclude:
         if args["mode"] == Mode.ASK and not self._asked(outcome):
             return self._held(run, "hold", "a person said no", {"would": f"roll back to version {target}"})
         return Next({"action": "rollback", "why": decision.reason, "target": target}, outcome, decision.reason)
+
+    def _planned(self, request: Request, deployment: str) -> Prepared:
+        """Return the situation and the plan; a list that does not have the watched deployment yet is read again."""
+        deadline = self._tools.clock.now() + READ_AGAIN_S
+        while True:
+            situation, outcome = self._planner(self._tools, request)
+            if any(d.id == deployment for d in situation.listed) or self._tools.clock.now() >= deadline:
+                return situation, outcome
+            self._tools.clock.sleep(READ_EVERY_S)
 
     def _asked(self, outcome: Plan) -> bool:
         if self._tools.confirm is None:

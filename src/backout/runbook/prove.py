@@ -23,6 +23,7 @@ from backout.runbook.identity import check_identity
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from backout.analysis.stability import Candidate
     from backout.errors import BackoutError
     from backout.model.deployment import Deployment
     from backout.model.plan import Json
@@ -66,6 +67,27 @@ def report_held(tools: Toolbox, run: str, error: Refused, args: Mapping[str, Jso
         from backout.runbook.incident import write_report  # noqa: PLC0415
 
         write_report(tools, run, held=str(error))
+
+
+def judged_again(
+    tools: Toolbox, version: str, args: Mapping[str, Json], *, accept_unproven: bool = False
+) -> Candidate | None:
+    """Return a version judged by all rules with what is known now; None when it can no longer be deployed.
+
+    Args:
+        args: those of the step `prove`.
+    """
+    from backout.analysis.stability import candidates  # noqa: PLC0415 - loaded already by whoever planned
+    from backout.runbook.observe import observe, with_details  # noqa: PLC0415 same
+
+    situation = with_details(tools, observe(tools), [version])
+    ranked = candidates(
+        situation,
+        leaving=str(args["leaving"]),
+        accept_unproven=accept_unproven,
+        force_schema=str(args.get("force_schema") or ""),
+    )
+    return next((candidate for candidate in ranked if candidate.version == version), None)
 
 
 class Prove:
@@ -149,14 +171,18 @@ class _Proof:
 
     def _look_around(self) -> None:
         check_identity(self.tools)
-        expected, run = str(self.args["expected"]), self.context.run
+        run = self.context.run
         if _attempts(self.tools, run) > 1:  # an earlier one may have deployed, and undone another's work with it
             self.history = listed_with_own(self.tools, run, RemarkKind.PROVE)
             self._check_undisturbed()
         else:
-            self.history = self.tools.deployments.history()
-        check_unmoved(self.tools, self.history, expected, run)
+            self.history = listed_after(self.tools, str(self.args["expected"]))
+        self._check_unmoved()
         check_not_held(self.tools, self.history, self.args)
+
+    def _check_unmoved(self) -> None:
+        args = self.args
+        check_unmoved(self.tools, self.history, str(args["expected"]), self.context.run, str(args["leaving"]))
 
     def _check_undisturbed(self) -> None:
         """Put back what our own deployment undid, when an attempt without an answer made one."""
@@ -208,13 +234,7 @@ class _Proof:
 
     def _objection(self, version: str) -> str:
         """Return why a version may not be returned to, with everything known of it, or ""."""
-        from backout.analysis.stability import candidates  # noqa: PLC0415 - only when the target was bad
-        from backout.runbook.observe import observe, with_details  # noqa: PLC0415
-
-        situation = with_details(self.tools, observe(self.tools), [version])
-        force = str(self.args.get("force_schema") or "")
-        ranked = candidates(situation, leaving=str(self.args["leaving"]), force_schema=force)
-        found = next((c for c in ranked if c.version == version), None)
+        found = judged_again(self.tools, version, self.args)
         if found is None:
             return "it can no longer be deployed"
         return "" if found.eligible else found.reason
@@ -270,13 +290,13 @@ class _Proof:
             # Nobody knows whether it happened. The list says; and should it be late, a second one moves nothing either.
             self.history = self.tools.deployments.history()
             self._check_undisturbed()
-            check_unmoved(self.tools, self.history, expected, run)
+            self._check_unmoved()
             if self._stands_there(target):
                 return True
             made = self.tools.deployments.deploy(shares, message=message, force=force)
         self.history = listed_after(self.tools, made.id)
         check_undisturbed(self.tools, self.history, made.id, expected=expected, run=run)
-        check_unmoved(self.tools, self.history, expected, run)
+        self._check_unmoved()
         return True
 
     def _stands_there(self, target: str) -> bool:

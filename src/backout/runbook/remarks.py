@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import parse, serving, underneath
-from backout.errors import BackoutError, ProviderUnavailable, WorldMoved
+from backout.errors import BackoutError, ProviderRejected, ProviderUnavailable, Refused, WorldMoved
 from backout.runbook.checks import check_unmoved, listed_after
 from backout.runbook.identity import check_identity
 
@@ -70,7 +70,7 @@ def _put(tools: Toolbox, remark: Remark, under: Deployment, made: Deployment | N
     again, text = made is not None, str(remark)
     for _ in range(_TRIES):
         if made is None:
-            made = _put_back(tools, remark, under) if again else tools.deployments.deploy(under.shares, message=text)
+            made = _put_back(tools, remark, under) if again else _deploy(tools, under, text)
         beneath = _beneath(listed_after(tools, made.id), made)
         if beneath is None or serving(beneath) == serving(made):
             return made
@@ -80,6 +80,17 @@ def _put(tools: Toolbox, remark: Remark, under: Deployment, made: Deployment | N
         where=tools.environment,
         hint=f"backout status -e {tools.environment}",
     )
+
+
+def _deploy(tools: Toolbox, under: Deployment, text: str) -> Deployment:
+    """Deploy what a deployment serves; a target at 0 % that a proof left behind must not stand in the way."""
+    try:
+        return tools.deployments.deploy(under.shares, message=text)
+    except (Refused, ProviderRejected):  # its secrets changed, or it can no longer run
+        with_traffic = tuple(share for share in under.shares if share.percentage > 0)
+        if len(with_traffic) == len(under.shares):
+            raise
+        return tools.deployments.deploy(with_traffic, message=text)
 
 
 def _put_back(tools: Toolbox, remark: Remark, aside: Deployment) -> Deployment:

@@ -44,7 +44,7 @@ def mark_stable(tools: Toolbox, args: Mapping[str, Json], decision: Decision, ru
     version, code_hash, remark = _subject(situation, args, run, decision)
     if written(situation.listed, remark) is not None:  # before a crash: it is marked here, and told there
         return _stable(decision, tell_provider(tools, remark, str(args["deployment"])))
-    if not still_decides(situation.listed, str(args["deployment"])):
+    if not still_decides(situation.listed, str(args["deployment"]), version):
         return {"action": "void", "why": f"deployment {situation.live.id} took its place, so this verdict is void"}
     bad = _known_bad(situation, args)
     if bad is not None:
