@@ -11,6 +11,9 @@ from backout.analysis.remarks import RemarkKind, parse
 from backout.errors import PartlyDone, ProviderUnavailable, WorldMoved
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
+from backout.model.policy import Mode
+from backout.runbook import guard
+from backout.runbook.procedures import Actions
 
 from line import Story, roll_back, watch
 
@@ -190,3 +193,15 @@ def test_what_cannot_be_read_at_the_end_is_not_verified(quick_path: Path) -> Non
     assert isinstance(verified, dict)
     assert verified["verified"] is None
     assert "could not be read" in str(verified["summary"])
+
+
+def test_a_list_older_than_the_deployment_is_no_other_deployment(quick_path: Path) -> None:
+    """Guard and the switch read again: a late list voids no verdict, and no run ends because of it."""
+    story = Story(quick_path / "journal.sqlite")
+    tools = story.tools()
+    plan = guard.plan(tools, mode=Mode.ACT, for_s=60)
+    run = tools.journal.submit(plan, actor="guard", reason=plan.why)
+    late: Deployments = LateList(story.world, 4.0)  # the deployment is two seconds old
+    ended = tools.journal.drive(run, Actions(replace(tools, deployments=late)), actor="guard")
+    assert ended.plan.kind is PlanKind.ROLLBACK
+    assert story.world.live.sole == story.good.id

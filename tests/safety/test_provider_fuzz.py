@@ -69,7 +69,7 @@ class Day:
         by_guard = self.rng.random() < 0.7
         self.is_well = by_guard and self.rng.random() < 0.3
         if self.is_well:  # the deployment is no worse than the one before: it is marked, here and at the provider
-            self.story.world.traffic_rule = steady(30)
+            self.story.world.traffic_rule = steady(1000)
         self.procedure = watch if by_guard else self._roll_back
         if self.rng.random() < 0.4:
             world, span = self.story.world, 90.0 if by_guard else 8.0

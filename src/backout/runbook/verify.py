@@ -15,7 +15,7 @@ from backout.model.notice import NoticeKind
 from backout.model.verdict import CriterionResult, CriterionState, Verification
 from backout.ports import NotDone
 from backout.runbook.carry import keep
-from backout.runbook.checks import listed_after
+from backout.runbook.checks import is_late, listed_after
 from backout.runbook.prober import Prober
 from backout.runbook.prove import chosen
 from backout.runbook.pulse import Pulse
@@ -79,8 +79,8 @@ class _Lookout:
     def _said(self, history: Sequence[Deployment]) -> str:
         if not history:
             return "nothing is deployed any more"
-        if history[0].created_at < self.since and all(deployment.id != self.made for deployment in history):
-            return ""  # the list is older than what it should tell
+        if is_late(history, self.made, self.since):
+            return ""
         live = underneath(history)
         return "" if live.sole == self.version else f"deployment {live.id} (version {live.main}) took its place"
 
