@@ -51,6 +51,18 @@ def test_code_uploaded_again_is_the_same_code_with_the_secrets_of_now(side: Side
     assert side.deployments.activate(made.id, message="back").sole == made.id
 
 
+def test_a_secret_that_the_code_never_knew_stays_with_the_application(side: Side) -> None:
+    """It came after the code; the next deployment inherits from this upload, and must not lose it."""
+    side.upload("zero")
+    side.put_secret("JWT_SECRET", "old")
+    good = side.upload("good")
+    side.put_secret("NEW_KEY", "new")
+    side.upload("bad")
+    made = side.bundles.upload(side.bundles.fetch(good), message="again")
+    assert side.versions.detail(made.id).secret_names == ("JWT_SECRET", "NEW_KEY")
+    assert side.versions.detail(made.id).code_hash == side.versions.detail(good).code_hash
+
+
 def test_no_value_of_a_secret_is_in_a_bundle(side: Side) -> None:
     """Neither in its text, nor in the metadata of the upload."""
     side.upload("zero")

@@ -143,6 +143,54 @@ def test_panic_ends_a_watch_and_leaves_a_rollback_alone(story: Story) -> None:
     assert (keeper.plan.kind, keeper.state) == (PlanKind.ROLLBACK, RunState.INTERRUPTED)
 
 
+def dies_at_the_switch(story: Story) -> None:
+    """Have a guard die in the middle of its rollback, before the switch."""
+
+    class Crash(BaseException):
+        pass
+
+    def die(name: str) -> None:
+        if name == "deployments.activate":
+            raise Crash
+
+    story.world.before_call = die
+    with pytest.raises(Crash):
+        watch(story.tools())
+    story.world.before_call = None
+
+
+def test_panic_does_not_end_with_a_rollback_that_a_robot_left_behind(story: Story) -> None:
+    """A hold would stop that one, and a newer deployment void it; a person who panics goes back from what is live."""
+    dies_at_the_switch(story)
+    world = story.world
+    world.deploy(story.bad, message="[backout hold until=2099-01-01T00:00:00Z] x")
+    worse = world.upload("worse")
+    world.deploy(worse)
+    run = panic(story.tools())
+    assert (run.state, world.live.sole) == (RunState.DONE, story.good.id)
+    assert run.plan.step("activate").args["leaving"] == worse.id
+    assert [each.state for each in story.tools().runs.runs("production")[:2]] == [RunState.DONE, RunState.ABORTED]
+
+
+def test_panic_carries_on_a_rollback_that_may_have_switched(story: Story) -> None:
+    """Its answer was lost: it is not given up, whoever began it."""
+
+    class Crash(BaseException):
+        pass
+
+    def die(name: str) -> None:
+        if name == "deployments.activate":
+            raise Crash
+
+    story.world.after_call = die
+    with pytest.raises(Crash):
+        watch(story.tools())
+    story.world.after_call = None
+    keeper = stand_aside(story.tools())
+    assert keeper is not None
+    assert keeper.state is RunState.INTERRUPTED
+
+
 # --- the real program on the twin -----------------------------------------------------------------------------------
 
 

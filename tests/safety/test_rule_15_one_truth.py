@@ -12,6 +12,7 @@ import pytest
 from backout.analysis.remarks import Code, Remark, RemarkKind, parse, remark_of, underneath
 from backout.analysis.stability import quarantine, stable_mark
 from backout.errors import AuthError, BackoutError, ProviderUnavailable
+from backout.model.deployment import Mark
 from backout.model.hold import Hold
 from backout.model.identity import Identity
 from backout.model.plan import PlanKind, PlanRefused
@@ -106,6 +107,28 @@ def test_rule_15_one_truth_two_machines_and_a_double_rollback(tmp_path: Path) ->
     assert look(story.tools()).elsewhere is None
     assert concluded(other, watch(other))["action"] == "stable"  # guard measures it by the limits, not by the bad one
     assert len(story.world.activations) == 1
+
+
+def test_rule_15_one_truth_a_quarantine_that_left_the_list_is_not_forgotten(tmp_path: Path) -> None:
+    """A guard saw another machine's quarantine; after ten deployments more, this machine still obeys it."""
+    story = Story(tmp_path / "journal.sqlite")
+    world = story.world
+    world.traffic_rule = steady(30)
+    third = world.upload("third")
+    world.deploy(third)
+    watch(story.tools(), for_s=25)
+    world.deploy(story.good)
+    world.clock.sleep(60)
+    roll_back(machine(story, "other"), Request(message="it was bad after all", target=third.id))
+    watch(story.tools(), for_s=25)
+    for number in range(11):
+        world.clock.sleep(700)
+        world.deploy(world.upload(f"later {number}"))
+    _, refused = prepare(story.tools(), Request(message="again", target=story.good.id))
+    assert isinstance(refused, PlanRefused)
+    assert refused.rule == "5 quarantined"
+    told_here = [mark for mark in story.tools().marks.marks("production") if mark.version == story.good.id]
+    assert [mark.mark for mark in told_here] == [Mark.STABLE, Mark.QUARANTINED]
 
 
 def test_rule_15_one_truth_a_reupload_is_known_under_its_new_id(tmp_path: Path) -> None:

@@ -272,7 +272,7 @@ def merged(journal: Sequence[VersionMark], provider: Sequence[VersionMark]) -> t
     rest = list(journal)
     placed: list[tuple[float, int, VersionMark]] = []
     for place, told in enumerate(provider, start=1):
-        same = next((mark for mark in rest if _same_mark(told, mark)), None)
+        same = next((mark for mark in rest if same_mark(told, mark)), None)
         if same is not None:
             rest.remove(same)
         placed.append((told.at, place, told if same is None else replace(same, at=told.at)))
@@ -280,7 +280,7 @@ def merged(journal: Sequence[VersionMark], provider: Sequence[VersionMark]) -> t
     return tuple(mark for _, _, mark in sorted(placed, key=lambda entry: entry[:2]))
 
 
-def _same_mark(provider: VersionMark, journal: VersionMark) -> bool:
+def same_mark(provider: VersionMark, journal: VersionMark) -> bool:
     """Whether both tell the same act: a run makes each mark once; a person's release has the provider's own time."""
     return (
         provider.mark is journal.mark

@@ -7,12 +7,14 @@ import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from backout.analysis.remarks import RemarkKind, parse
+from backout.analysis.remarks import RemarkKind, parse, still_decides
 from backout.errors import BackoutError, Refused
 from backout.model.deployment import Mark
+from backout.model.incident import RunState
 from backout.model.plan import Plan, PlanKind, PlanRefused
 from backout.plan.rollback import Request
 from backout.report.times import duration
+from backout.runbook.checks import own
 from backout.runbook.rollback import prepare
 
 if TYPE_CHECKING:
@@ -63,10 +65,11 @@ def _went_back_already(situation: Situation, outcome: Plan | PlanRefused) -> Pla
 def stand_aside(tools: Toolbox) -> Run | None:
     """Have a guard that keeps the environment give it up, and return the run that still keeps it, or None.
 
-    A watch changes nothing, so ending it is harmless; a rollback that is under way is left alone.
+    A watch changes nothing, so ending it is harmless; so is a rollback that was interrupted before its switch, and that
+    a person does not carry on: a robot's, or one that rests on what is not live any more. Any other is left alone.
     """
     keeper = _keeper(tools)
-    if keeper is None or keeper.plan.kind is not PlanKind.GUARD:
+    if keeper is None or (keeper.plan.kind is not PlanKind.GUARD and not _is_left_over(tools, keeper)):
         return keeper
     with contextlib.suppress(Refused):  # it ended by itself just now
         tools.runs.ask(keeper.id, "abort", actor=tools.actor, reason="panic: a person goes back now")
@@ -74,6 +77,17 @@ def stand_aside(tools: Toolbox) -> Run | None:
     while (keeper := _keeper(tools)) is not None and tools.clock.now() < deadline:
         tools.clock.sleep(POLL_S)
     return keeper
+
+
+def _is_left_over(tools: Toolbox, run: Run) -> bool:
+    if run.plan.kind is not PlanKind.ROLLBACK or run.state is not RunState.INTERRUPTED:
+        return False
+    if tools.runs.result(run.id, "activate") is not None:
+        return False
+    history, args = tools.deployments.history(), run.plan.step("activate").args
+    if own(history, run.id, RemarkKind.ROLLBACK) is not None:
+        return False
+    return bool(args["detected"]) or not still_decides(history, str(args["expected"]), str(args["leaving"]))
 
 
 def _keeper(tools: Toolbox) -> Run | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.analysis.remarks import marks_in, same_mark
+from backout.model.deployment import Mark
 from backout.runbook.hold import holding, said
 from backout.runbook.once import newest_automatic
 from backout.runbook.pulse import Pulse
@@ -16,6 +18,14 @@ if TYPE_CHECKING:
     from backout.model.deployment import Deployment
     from backout.model.hold import Hold
     from backout.runbook.toolbox import Toolbox
+
+
+def note_marks(tools: Toolbox, history: Sequence[Deployment]) -> None:
+    """Keep the quarantines and releases of other machines: the provider lists its newest deployments only (rule 15)."""
+    known = tools.marks.marks(tools.environment)
+    for told in marks_in(history, ()):
+        if told.mark is not Mark.STABLE and not any(same_mark(told, mark) for mark in known):
+            tools.marks.mark(tools.environment, told, actor=told.by or tools.actor)
 
 
 class Vigil:
@@ -32,6 +42,7 @@ class Vigil:
         self.token = TokenVigil(tools, run)
         self._pulse = Pulse(tools)
         self._said_hold: Hold | None = None
+        self._noted = ""
 
     def tick(self, *, complete_until: int | None, sampled: bool) -> None:
         """Take note of how far the counts reach (None: nothing was ever read) and whether they are estimates."""
@@ -40,8 +51,11 @@ class Vigil:
         self.source.tick(complete_until=complete_until, sampled=sampled)
 
     def look(self, history: Sequence[Deployment]) -> None:
-        """Say when a hold was set or lifted (the decision asks again); note what other machines did by themselves."""
+        """Say when a hold was set or lifted (the decision asks again); note what other machines did and judged."""
         newest_automatic(self._tools, history)
+        if history and history[0].id != self._noted:
+            self._noted = history[0].id
+            note_marks(self._tools, history)
         hold = holding(self._tools, history)
         if hold == self._said_hold:
             return

@@ -107,15 +107,20 @@ class CloudflareBundles:
     def upload(self, bundle: Bundle, *, message: str) -> Version:
         """Upload the code as a new version, not live; each secret is inherited from the newest version with traffic.
 
+        All of them, also those that this code never knew: the next deployment inherits from this upload.
+
         Raises:
             Refused: a secret does not exist there any more.
         """
         metadata: dict[str, object] = msgspec.json.decode(bundle.metadata)
         current = self._current()
-        bindings = metadata.get("bindings")
+        listed = metadata.get("bindings")
+        bindings = listed if isinstance(listed, list) else []
+        names = {binding.get("name") for binding in bindings}
+        added = [{"type": "inherit", "name": name} for name in self._detail(current).secret_names if name not in names]
         metadata["bindings"] = [
             {**binding, "version_id": current} if binding.get("type") == "inherit" else binding
-            for binding in (bindings if isinstance(bindings, list) else ())
+            for binding in [*bindings, *added]
         ]
         tag = {"workers/tag": bundle.version.tag} if bundle.version.tag else {}
         metadata["annotations"] = {"workers/message": message, **tag}

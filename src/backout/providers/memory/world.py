@@ -235,10 +235,12 @@ class World:
         if gone:
             what = f"secret {gone[0]} does not exist any more"
             raise Refused(what, where="memory", rule="7 secrets", options=("set it again",))
-        secrets = {name: live.secrets[name] for name in bundle.version.secret_names}
         buckets = tuple(b.partition(":")[2] for b in bundle.version.bindings if b.startswith("r2_bucket:"))
-        made = self.upload(bundle.version.tag, secrets=secrets, message=message, git_sha=bundle.version.git_sha)
-        version = replace(made, code_hash=bundle.version.code_hash, bindings=bundle.version.bindings)
+        made = self.upload(
+            bundle.version.tag, secrets=dict(live.secrets), message=message, git_sha=bundle.version.git_sha
+        )
+        bindings = tuple(sorted({*bundle.version.bindings, *made.bindings}))
+        version = replace(made, code_hash=bundle.version.code_hash, bindings=bindings)
         self.builds[made.id] = replace(self.builds[made.id], version=version, buckets=buckets)
         return version
 
