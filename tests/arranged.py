@@ -69,6 +69,6 @@ def api(book: Drillbook, method: str, path: str, body: object = None) -> object:
         return json.loads(answer.read())["result"]
 
 
-def rotate(book: Drillbook, value: str) -> None:
+def rotate(book: Drillbook, name: str, value: str) -> None:
     """Change a secret as `wrangler secret put` does; the newest version has to be live."""
-    api(book, "PUT", "secrets", {"name": "JWT_SECRET", "text": value, "type": "secret_text"})
+    api(book, "PUT", "secrets", {"name": name, "text": value, "type": "secret_text"})

@@ -2,51 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from arranged import migrated, rotate
 
+if TYPE_CHECKING:
     from drillbook import Drillbook, Trial
 
 WHY = ("rollback", "-m", "it fails", "--json")
 ROLLBACK = (*WHY, "--confirm", "production", "--no-wait")
-
-
-def api(trial: Trial, method: str, path: str, body: object = None) -> object:
-    """Call the API as another tool would."""
-    twin = trial.book.stage.twin
-    token = Path(str(twin.api_token_file)).read_text(encoding="ascii").strip()
-    url = f"{twin.api_base_url}/accounts/{twin.account_id}/workers/scripts/fm5-production/{path}"
-    data = None if body is None else json.dumps(body).encode()
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    with urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method), timeout=20) as answer:
-        return json.loads(answer.read())["result"]
-
-
-@contextlib.contextmanager
-def migrated(trial: Trial, name: str) -> Iterator[None]:
-    """Have a migration in the history, as Prisma writes it, until the block ends."""
-    insert = (
-        "INSERT INTO _prisma_migrations (id, checksum, finished_at, migration_name, started_at, applied_steps_count)"
-        " VALUES (gen_random_uuid()::text, 'x', now(), %s, now(), 1)"
-    )
-    dsn = str(trial.book.stage.twin.postgres_dsn)
-    with psycopg.connect(dsn) as connection:
-        connection.execute(insert, (name,))
-    try:
-        yield
-    finally:
-        with psycopg.connect(dsn) as connection:
-            connection.execute("DELETE FROM _prisma_migrations WHERE migration_name = %s", (name,))
 
 
 def deployed_bad(drillbook: Drillbook) -> Trial:
@@ -102,7 +71,7 @@ def test_nothing_proven(drillbook: Drillbook) -> None:
 def test_migration_since_the_target_was_live(drillbook: Drillbook) -> None:
     """Code is not rolled back over it, by a person or by guard; the named head overrules, and that is recorded."""
     trial = quick(deployed_bad(drillbook))
-    with migrated(trial, "20991231000000_drop_orders"):
+    with migrated(trial.book, "20991231000000_drop_orders"):
         ended = trial.run(*ROLLBACK)
         assert (ended.code, ended.json["rule"]) == (3, "4 schema")
         assert "20991231000000_drop_orders" in ended.json["what"]
@@ -178,7 +147,7 @@ def test_secret_only_change(drillbook: Drillbook) -> None:
     trial = drillbook.trial()
     trial.make_live(drillbook.bad)
     drillbook.stage.deploy("good")  # a secret can only be changed on the version that was uploaded last
-    api(trial, "PUT", "secrets", {"name": "EMAIL_API_KEY", "text": "canary-rotated", "type": "secret_text"})
+    rotate(trial.book, "EMAIL_API_KEY", "canary-rotated")
     changed = trial.live()
     try:
         assert changed not in (drillbook.bad, drillbook.good)

@@ -6,7 +6,6 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
 
 from backout.errors import ProviderUnavailable
@@ -15,11 +14,10 @@ from backout.model.plan import PlanRefused
 from backout.plan.rollback import Request
 from backout.runbook.rollback import prepare
 
+from arranged import migrated
 from line import Story, roll_back, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from drillbook import Drillbook, Trial
 
 WHY = ("rollback", "-m", "it fails", "--json")
@@ -28,23 +26,6 @@ DROPPED = "20991231000000_drop_orders"
 
 
 # --- on the twin, with the real program ---
-
-
-@contextlib.contextmanager
-def migrated(trial: Trial, name: str) -> Iterator[None]:
-    """Have a migration in the history, as Prisma writes it, until the block ends."""
-    insert = (
-        "INSERT INTO _prisma_migrations (id, checksum, finished_at, migration_name, started_at, applied_steps_count)"
-        " VALUES (gen_random_uuid()::text, 'x', now(), %s, now(), 1)"
-    )
-    dsn = str(trial.book.stage.twin.postgres_dsn)
-    with psycopg.connect(dsn) as connection:
-        connection.execute(insert, (name,))
-    try:
-        yield
-    finally:
-        with psycopg.connect(dsn) as connection:
-            connection.execute("DELETE FROM _prisma_migrations WHERE migration_name = %s", (name,))
 
 
 def deployed_bad(drillbook: Drillbook) -> Trial:
@@ -66,7 +47,7 @@ def refuses(trial: Trial, *args: str) -> None:
 def test_rule_04_schema(drillbook: Drillbook) -> None:
     """A migration came with the bad version: guard holds with the options and a report, and nothing overrides it."""
     trial = deployed_bad(drillbook)
-    with migrated(trial, DROPPED):
+    with migrated(drillbook, DROPPED):
         watched = trial.run("guard", "--mode", "act", "--json")
         assert watched.code == 3, watched.err
         assert (watched.json["verdict"], watched.json["action"]) == ("regressed", "refused")
@@ -85,7 +66,7 @@ def test_rule_04_schema(drillbook: Drillbook) -> None:
 def test_rule_04_the_named_migration_passes_and_is_recorded(drillbook: Drillbook) -> None:
     """In the journal's plan, and in the incident report."""
     trial = deployed_bad(drillbook)
-    with migrated(trial, DROPPED):
+    with migrated(drillbook, DROPPED):
         forced = trial.run(*WHY, "--confirm", "production", "--force", "schema", DROPPED)
         assert forced.code in (0, 7), forced.err
         assert trial.live() == drillbook.good

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from api_gate import Answer, api_gate
 
 from backout.analysis.remarks import RemarkKind, parse
 from backout.errors import Busy, Refused, WorldMoved
-from backout.model.deployment import Mark, Share, VersionId, VersionMark
+from backout.model.deployment import Share
 from backout.model.incident import RunState
 from backout.model.plan import Plan, PlanKind
 from backout.model.signals import HealthReport, Reach, ServiceState, total
@@ -22,6 +21,7 @@ from backout.report.incident import render
 from backout.runbook.incident import incident_of
 from backout.runbook.rollback import prepare
 
+from arranged import mark_stable, upload
 from line import SERVICES, Story, by_version, roll_back, watch
 from polling import until
 
@@ -475,25 +475,6 @@ def test_rule_06_prove_on_the_twin(drillbook: Drillbook, record_property: Callab
     assert [share.percentage for share in history[1].shares] == [100.0, 0.0]
     steps = [e for e in trial.tools().journal.events(run=trial.newest()["run_id"]) if e.step == 0]
     record_property("proof_s", round(steps[-1].at - steps[0].at, 3))
-
-
-def upload(trial: Trial, version: str, without: str) -> str:
-    """Upload the code of a version again, without one of its bindings, and return the new version."""
-    tools = trial.tools()
-    assert tools.bundles is not None
-    bundle = tools.bundles.fetch(version)
-    metadata = json.loads(bundle.metadata)
-    metadata["bindings"] = [binding for binding in metadata["bindings"] if binding["name"] != without]
-    assert len(metadata["bindings"]) < len(json.loads(bundle.metadata)["bindings"])
-    return tools.bundles.upload(replace(bundle, metadata=json.dumps(metadata).encode()), message="arranged").id
-
-
-def mark_stable(trial: Trial, version: str) -> None:
-    """Have a version proven stable just now, in the trial's journal."""
-    tools = trial.tools()
-    code_hash = tools.versions.detail(version).code_hash
-    mark = VersionMark(Mark.STABLE, VersionId(version), code_hash, tools.clock.now(), "guard-1", "arranged")
-    tools.marks.mark("production", mark, actor="ops@host")
 
 
 ROLLBACK = ("rollback", "-m", "it fails", "--confirm", "production", "--no-wait", "--json")

@@ -27,6 +27,7 @@ from backout.runbook.incident import incident_of
 from backout.runbook.rollback import prepare
 from backout.twin.stage import SCRIPT
 
+from arranged import rotate
 from line import Story, roll_back, toolbox, watch
 from platform_sides import TwinSide
 from twin_harness import running_api
@@ -307,14 +308,6 @@ def test_rule_07_beyond_the_window_of_the_real_api(tmp_path: Path) -> None:
 ROLLBACK = ("rollback", "-m", "it fails", "--confirm", "production", "--no-wait", "--json")
 
 
-def mark_stable(trial: Trial, version: str) -> None:
-    """Have a version proven stable just now, in the trial's journal."""
-    tools = trial.tools()
-    code_hash = tools.versions.detail(version).code_hash
-    mark = VersionMark(Mark.STABLE, VersionId(version), code_hash, tools.clock.now(), "guard-1", "arranged")
-    tools.marks.mark("production", mark, actor="ops@host")
-
-
 def ask(trial: Trial, headers: dict[str, str]) -> dict[str, Any]:
     """Return the answer of GET /api/session with its status."""
     parts = urlsplit(str(trial.book.stage.twin.ingress_url))
@@ -330,22 +323,6 @@ def ask(trial: Trial, headers: dict[str, str]) -> dict[str, Any]:
 def accepts(trial: Trial, token: str) -> bool:
     """Whether the application that is live accepts a token: it does if it sees the secret that signed it."""
     return bool(ask(trial, {"Authorization": f"Bearer {token}"})["status"] == 200)
-
-
-def rotate(drillbook: Drillbook, name: str, value: str) -> None:
-    """Change a secret as `wrangler secret put` does."""
-    twin = drillbook.stage.twin
-    parts = urlsplit(str(twin.api_base_url))
-    connection = http.client.HTTPConnection(parts.netloc, timeout=20)
-    token = (drillbook.stage.directory / "twin" / "api-token").read_text().strip()
-    try:
-        path = f"{parts.path}/accounts/{twin.account_id}/workers/scripts/{SCRIPT}/secrets"
-        body = json.dumps({"name": name, "text": value, "type": "secret_text"})
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        connection.request("PUT", path, body, headers)
-        assert connection.getresponse().status == 200
-    finally:
-        connection.close()
 
 
 @pytest.fixture

@@ -146,7 +146,7 @@ def test_a_rotated_secret_then_a_bad_deployment(night: Night, policy: str) -> No
     """Hold: exit 3 with the name, traffic stays. Carry: the old code comes back with the new secret."""
     book, trial = night.book, night.trial
     book.stage.deploy("good-2")  # a secret is changed only where the newest version is live
-    rotate(book, "canary-of-the-night")
+    rotate(book, "JWT_SECRET", "canary-of-the-night")
     rotated = trial.live()
     bad = upload(trial, book.bad)
     trial.make_live(bad)
