@@ -7,6 +7,7 @@ of the account is touched; only its workers.dev subdomain is read.
 from __future__ import annotations
 
 import base64
+import re
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from backout import __version__
-from backout.errors import AuthError, ProviderUnavailable, Refused
+from backout.errors import AuthError, ConfigError, PartlyDone, ProviderUnavailable, Refused
 from backout.model.bundle import BundleModule
 from backout.model.conformance import Observation
 from backout.providers.cloudflare.bundles import upload_form
@@ -45,6 +46,8 @@ _DIMENSIONS: Final = (
     '{ __type(name: "AccountWorkersInvocationsAdaptiveDimensions") { fields { name } } }'  # the counts by version
 )
 _OK, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 401, 403, 404
+_SUCCESS, _NO, _SERVER_ERROR = range(200, 300), range(400, 500), 500
+_WORD: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
 _REACHED_S, _POLL_S = 30.0, 0.5
 
 
@@ -101,7 +104,9 @@ class FirstContact:
     ) -> None:
         self.script = script or f"{PREFIX}{secrets.token_hex(4)}"
         self._prefix = urlsplit(base_url).path.rstrip("/")
-        self._connection = Connection(Origin.of(base_url), Limits(total_s=60.0))
+        self._connection = Connection(_origin(base_url), Limits(total_s=60.0))
+        if ingress_url is not None:
+            _origin(ingress_url)
         self._token = token
         self._account = f"accounts/{segment(account_id)}"
         self._base = f"{self._account}/workers/scripts/{segment(self.script)}"
@@ -109,6 +114,7 @@ class FirstContact:
         self._ingress_url = ingress_url
         self._shape_of = shape_of
         self._versions: list[str] = []
+        self._may_be_there = False  # from the moment on at which it is made
 
     @property
     def calls(self) -> tuple[Call, ...]:
@@ -143,8 +149,8 @@ class FirstContact:
         """Make all calls and return what came back; `told` hears of each. The Worker is deleted in any case.
 
         Raises:
-            AuthError: the token is refused. Refused: a Worker of that name is there already.
-            ProviderUnavailable: the first call got no answer.
+            AuthError: the token is refused. Refused: a Worker of that name is there already; it is left alone.
+            ProviderUnavailable: no answer before anything was made. PartlyDone: the Worker could not be deleted.
         """
         found: list[Observation] = []
         try:
@@ -153,27 +159,50 @@ class FirstContact:
                 told(found[-1])
                 self._stop_early(found[-1])
         finally:
-            if not found or found[-1].name != "delete":
-                self._call("DELETE", f"{self._account}/workers/services/{segment(self.script)}", query="force=true")
+            refused = found[-1:] and found[-1].name == "first upload" and found[-1].status in _NO
+            if self._may_be_there and not self._deleted() and not refused:
+                raise PartlyDone(
+                    f"the Worker {self.script} could not be deleted",
+                    where=str(self._connection.origin),
+                    hint=f"delete it by hand: npx wrangler delete --name {self.script}",
+                )
             self._connection.close()
         return tuple(found)
 
+    def _deleted(self) -> bool:
+        return self._remove().status in (_OK, _NOT_FOUND)
+
+    def _remove(self) -> Reply:
+        path = f"{self._account}/workers/services/{segment(self.script)}"
+        reply = self._call("DELETE", path, query="force=true")
+        self._may_be_there = reply.status not in (_OK, _NOT_FOUND)
+        return reply
+
     def _observed(self, call: Call) -> Observation:
         reply, facts = call.ask()
-        shape = self._shape_of(reply.json) if reply.json is not None else {}
+        shape = self._shape(reply.json)
         shape = {path: kinds for path, kinds in shape.items() if path not in call.optional}
         return Observation(call.name, call.asks, reply.status, reply.code, facts, shape, reply.trouble)
 
+    def _shape(self, json: object) -> dict[str, str]:
+        try:
+            return self._shape_of(json) if json is not None else {}
+        except RecursionError:
+            return {}
+
     def _stop_early(self, seen: Observation) -> None:
-        if seen.name == "token" and seen.trouble:
-            raise ProviderUnavailable(seen.trouble, where=str(self._connection.origin), hint="the same command again")
-        if seen.name in ("token", "first upload") and seen.status in (_UNAUTHORIZED, _FORBIDDEN):
+        """Go on only while the API answers, takes the token, and has said that no Worker of this name is there."""
+        before = seen.name in ("token", "unknown Worker")
+        if before and (seen.trouble or seen.status >= _SERVER_ERROR):
+            why = seen.trouble or f"the API answered {seen.status}"
+            raise ProviderUnavailable(why, where=str(self._connection.origin), hint="the same command again")
+        if (before or seen.name == "first upload") and seen.status in (_UNAUTHORIZED, _FORBIDDEN):
             raise AuthError(
                 f"the API refuses the token ({seen.status}, code {seen.code})",
                 where=str(self._connection.origin),
                 hint="a token of your own with 'Workers Scripts Write' for a throwaway account",
             )
-        if seen.name == "unknown Worker" and seen.status == _OK:
+        if seen.name == "unknown Worker" and seen.status in _SUCCESS:
             raise Refused(f"a Worker named {self.script} is there already; nothing was changed", where=self.script)
 
     # --- the calls ---
@@ -186,21 +215,22 @@ class FirstContact:
         return self._call("GET", f"{self._base}/deployments"), {}
 
     def _upload(self) -> tuple[Reply, dict[str, Fact]]:
+        self._may_be_there = True
         reply = self._multipart("PUT", self._base, "one")
         return reply, {"names a version": bool(_at(reply.result, "deployment_id"))}
 
     def _address(self) -> tuple[Reply, dict[str, Fact]]:
         reply = self._call("POST", f"{self._base}/subdomain", {"enabled": True, "previews_enabled": False})
         if self._ingress_url is None:
-            name = _at(self._call("GET", f"{self._account}/workers/subdomain").result, "subdomain")
-            self._ingress_url = f"https://{self.script}.{name}.workers.dev/" if isinstance(name, str) else None
+            name = _word(_at(self._call("GET", f"{self._account}/workers/subdomain").result, "subdomain"))
+            self._ingress_url = f"https://{self.script}.{name}.workers.dev/" if name else None
         return reply, {"enabled": _at(reply.result, "enabled") is True, "has an address": self._ingress_url is not None}
 
     def _history(self) -> tuple[Reply, dict[str, Fact]]:
         reply = self._call("GET", f"{self._base}/deployments")
         live = _first(_at(reply.result, "deployments"))
-        version = _at(_first(_at(live, "versions")), "version_id")
-        self._versions += [version] if isinstance(version, str) else []
+        version = _word(_at(_first(_at(live, "versions")), "version_id"))
+        self._versions += [version] if version else []
         return reply, {
             "one deployment": _length(_at(reply.result, "deployments")) == 1,
             "names its version": bool(version),
@@ -208,8 +238,8 @@ class FirstContact:
 
     def _version(self) -> tuple[Reply, dict[str, Fact]]:
         reply = self._multipart("POST", f"{self._base}/versions", "two", message=LONG)
-        version = _at(reply.result, "id")
-        self._versions += [version] if isinstance(version, str) else []
+        version = _word(_at(reply.result, "id"))
+        self._versions += [version] if version else []
         return reply, {"number": _number(_at(reply.result, "number"))}
 
     def _detail(self) -> tuple[Reply, dict[str, Fact]]:
@@ -305,11 +335,11 @@ class FirstContact:
     def _graphql(self) -> tuple[Reply, dict[str, Fact]]:
         reply = self._call("POST", "graphql", {"query": _DIMENSIONS})
         fields = _at(_at(_at(reply.json, "data"), "__type"), "fields")
-        names = {_at(field, "name") for field in fields} if isinstance(fields, list) else set()
+        names = {_text(_at(field, "name")) for field in fields} if isinstance(fields, list) else set()
         return reply, {name: name in names for name in ("scriptVersion", "status", "scriptName", "datetime")}
 
     def _delete(self) -> tuple[Reply, dict[str, Fact]]:
-        reply = self._call("DELETE", f"{self._account}/workers/services/{segment(self.script)}", query="force=true")
+        reply = self._remove()
         gone = self._call("GET", f"{self._base}/deployments")
         return reply, {"gone": gone.status == _NOT_FOUND}
 
@@ -380,7 +410,7 @@ class FirstContact:
 def _json(body: bytes) -> object:
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
@@ -402,3 +432,15 @@ def _number(value: object) -> int | None:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def _word(value: object) -> str | None:
+    """Return what may stand in a header, a path or a host name; anything else is no id of this API."""
+    return value if isinstance(value, str) and _WORD.fullmatch(value) else None
+
+
+def _origin(url: str) -> Origin:
+    try:
+        return Origin.of(url)
+    except ValueError as error:
+        raise ConfigError((f"{url!r} is {error}",)) from error
