@@ -245,3 +245,16 @@ def test_service_that_was_down_before(drillbook: Drillbook) -> None:
     assert "not the deployment" in ended["reason"]
     assert ended["action"] == "hold"
     assert process.returncode == 7
+
+
+def test_what_a_dry_run_shows_is_what_runs(drillbook: Drillbook) -> None:
+    """Nobody is asked why on an environment that is not protected, so the plan is the same to the last word."""
+    trial = drillbook.trial().replace((r"\[environments.production\]\n", "\\g<0>protected = false\n"))
+    trial.make_live(drillbook.bad)
+    shown = trial.run("rollback", "--dry-run", "--no-wait", "--json")
+    assert shown.code == 0, shown.err
+    ended = trial.run("rollback", "--no-wait", "--yes", "--json")
+    assert (ended.code, ended.json["verified"]) == (0, None), ended.err
+    run = trial.tools().runs.find(ended.json["run_id"])
+    assert run is not None
+    assert run.plan.hash == shown.json["plan"]["hash"]

@@ -141,6 +141,18 @@ def _seconds(text: str) -> float:
         return 0.0
 
 
+def without_remark(message: str) -> str:
+    """Return the text that a person reads: a message without the remark in front of it.
+
+    >>> without_remark("[backout rollback-1a2b3c4d auto bad=1a2b3c4d/0123456789ab/] it fails")
+    'rolled back: it fails'
+    """
+    remark = parse(message)
+    if remark is None:
+        return message
+    return f"rolled back: {remark.text}" if remark.kind is RemarkKind.ROLLBACK else remark.text
+
+
 def is_remark(deployment: Deployment, before: Deployment | None) -> bool:
     """Whether a deployment only says something: the versions with traffic are those of the deployment before it.
 

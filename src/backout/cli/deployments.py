@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backout.analysis.remarks import parse, remark_of
+from backout.analysis.remarks import parse, remark_of, without_remark
 from backout.analysis.stability import quarantine, stable_mark
 from backout.cli.options import group, pass_shell
 from backout.cli.style import Tone
@@ -122,7 +122,7 @@ def list_(shell: Shell) -> None:
                     f"{share.percentage:g} %",
                     badge(shell, situation, share.version),
                     ago(deployment.created_at, situation.read_at),
-                    deployment.message or (known.message if known else "") or deployment.triggered_by,
+                    without_remark(deployment.message) or (known.message if known else "") or deployment.triggered_by,
                 )
             )
     head = ("", "VERSION", "NO", "SHARE", "MARK", "SINCE", "MESSAGE")

@@ -6,6 +6,7 @@ import json
 import shlex
 from typing import TYPE_CHECKING
 
+from backout.analysis.remarks import without_remark
 from backout.model.deployment import Share, VersionId
 from backout.report.text import wrapped
 from backout.report.times import rfc3339
@@ -52,15 +53,14 @@ def _live(card: Card) -> list[str]:
     text = [f"- {share}" for share in shares]
     text.append(f"- deployment {card.live.id}, since {rfc3339(card.live.created_at)}")
     if card.live.message:
-        text += wrapped(f"message: {card.live.message}", WIDTH, indent="- ", hanging="  ")
+        text += wrapped(f"message: {without_remark(card.live.message)}", WIDTH, indent="- ", hanging="  ")
     text.append(f"- last stable: {card.stable or 'none is known'}")
     return text
 
 
 def _rollback(card: Card) -> str:
     if not card.target:
-        reason = _prose(f"No version may be returned to: {card.why}")
-        return f"## Roll back\n\n{reason}"
+        return f"## Roll back\n\n{_prose(card.why)}"
     text = wrapped(card.why, WIDTH)
     for note in card.notes:
         text += wrapped(note, WIDTH, indent="- ", hanging="  ")
