@@ -169,9 +169,7 @@ class ApiClient:
             headers["Content-Type"] = body.content_type if isinstance(body, Form) else "application/json"
         before = self._clock.now()
         try:
-            answer = self._connection.exchange(
-                method, target, headers=headers, body=data, within_s=self._within_s()
-            )
+            answer = self._connection.exchange(method, target, headers=headers, body=data, within_s=self._within_s())
         except ExchangeError as error:
             unknown = method != "GET" and error.sent
             text = f"no usable answer from the API ({error.failure}: {error})" + (_UNKNOWN if unknown else "")
