@@ -18,6 +18,7 @@ from backout.model.hold import Hold
 from backout.model.incident import RunState
 from backout.model.plan import Plan, PlanKind
 from backout.plan.rollback import Request
+from backout.providers.clock import CorrectedClock
 from backout.providers.files.holds import FileHolds
 from backout.runbook.announce import announce
 from backout.runbook.hold import HERE, holding
@@ -87,6 +88,17 @@ class Skewed:
     def sleep(self, seconds: float) -> None:
         """Move the World's clock."""
         self.world.clock.sleep(seconds)
+
+
+@dataclass
+class Measured:
+    """A provider whose clock was measured against this machine's."""
+
+    ahead_s: float
+
+    def offset_s(self) -> float | None:
+        """Return by how much it is ahead."""
+        return self.ahead_s
 
 
 @pytest.fixture
@@ -278,6 +290,31 @@ def test_rule_10_kill_switch_never_undoes_a_switch_beside_it(story: Story, there
     there.hold()
     assert world.live.sole == story.good.id
     assert there.is_held()
+
+
+@pytest.mark.parametrize("clock_error_s", [-3 * HOUR, 3 * HOUR])
+@pytest.mark.parametrize("local", [True, False])
+def test_rule_10_kill_switch_lasts_as_long_as_was_said(quick_path: Path, clock_error_s: float, *, local: bool) -> None:
+    """Two hours set on a machine whose clock is wrong by three are two hours there, and everywhere."""
+    story = Story(quick_path / "journal.sqlite")
+    here, there = Machine(story, quick_path / "here"), Machine(story, quick_path / "there")
+    wrong = Skewed(story.world, clock_error_s)
+    measured = Measured(-clock_error_s)
+    tools = replace(here.tools(), clock=CorrectedClock(wrong, measured), provider_clock=measured)
+    assert tools.holds is not None
+    wanted = Hold(wrong.now() + 2 * HOUR, "by hand now", "ops@host", wrong.now(), HERE)  # as the command does
+    tools.holds.write("production", wanted)
+    if not local:
+        announce(tools, wanted)
+
+    def held() -> tuple[bool, bool]:
+        return holding(tools, tools.deployments.history()) is not None, there.is_held()
+
+    assert held() == (True, not local)
+    story.world.clock.sleep(2 * HOUR - 5)
+    assert held() == (True, not local)
+    story.world.clock.sleep(10)
+    assert held() == (False, False)
 
 
 def test_rule_10_kill_switch_beside_a_target_that_cannot_be_deployed(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from backout.analysis.remarks import Remark, RemarkKind
 from backout.errors import BackoutError, WorldMoved
 from backout.model.notice import NoticeKind
+from backout.runbook.clock import correction_s
 from backout.runbook.hold import seen_at_provider
 from backout.runbook.identity import check_identity
 from backout.runbook.remarks import write_remark
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 def announce(tools: Toolbox, hold: Hold) -> Hold:
     """Set (or lift, `until` 0) the hold at the provider; return it as the provider tells it, and keep that in the file.
 
+    `until` is by this machine's clock; every machine reads it by the provider's.
+
     Raises:
         BackoutError: the provider did not take it. WorldMoved: there is nothing live to write it on.
     """
@@ -30,8 +33,9 @@ def announce(tools: Toolbox, hold: Hold) -> Hold:
     history = tools.deployments.history()
     if not history:
         raise WorldMoved("nothing is deployed, so there is nothing to hold at the provider", where=tools.environment)
-    made = write_remark(tools, Remark(RemarkKind.HOLD, until=hold.until, text=hold.why), history[0])
-    told = replace(hold, at=made.created_at, where=f"deployment {made.id}")
+    until = hold.until + correction_s(tools) if hold.until else 0.0
+    made = write_remark(tools, Remark(RemarkKind.HOLD, until=until, text=hold.why), history[0])
+    told = replace(hold, until=until, at=made.created_at, where=f"deployment {made.id}")
     if tools.holds is not None:
         with contextlib.suppress(BackoutError):  # the provider has it, which is more
             tools.holds.write(tools.environment, told)

@@ -28,6 +28,12 @@ def clock_offset_s(tools: Toolbox) -> float | None:
     return None if tools.provider_clock is None else tools.provider_clock.offset_s()
 
 
+def correction_s(tools: Toolbox) -> float:
+    """Return what the provider's time is ahead of this machine's, 0 while that is not worth a word or not known."""
+    offset_s = clock_offset_s(tools)
+    return offset_s if offset_s is not None and is_off(offset_s) else 0.0
+
+
 def say_clock(tools: Toolbox) -> None:
     """Say that the clocks disagree, when they do."""
     offset_s = clock_offset_s(tools)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import hold_in
 from backout.errors import BackoutError
+from backout.runbook.clock import correction_s
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,7 @@ def holding(tools: Toolbox, history: Sequence[Deployment] = ()) -> Hold | None:
     seen = _seen(tools, there)
     here = tools.holds.read(tools.environment) if tools.holds is not None else None  # last: nearest to what follows
     for own in (here, seen):
-        if own is not None and own.where == HERE and own.is_on(now):
+        if own is not None and own.where == HERE and own.is_on(now - correction_s(tools)):  # by this machine's clock
             return own
     announced = [hold for hold in (there, here, seen) if hold is not None and hold.where != HERE]
     newest = max(announced, key=lambda hold: hold.at, default=None)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backout.analysis.remarks import parse, serving, underneath
+from backout.analysis.remarks import serving, underneath
 from backout.errors import BackoutError, ProviderRejected, ProviderUnavailable, Refused, WorldMoved
-from backout.runbook.checks import check_unmoved, listed_after
+from backout.runbook.checks import check_unmoved, listed_after, own
 from backout.runbook.identity import check_identity
 
 if TYPE_CHECKING:
@@ -118,10 +118,7 @@ def _beneath(history: Sequence[Deployment], made: Deployment) -> Deployment | No
 
 def written(history: Sequence[Deployment], remark: Remark) -> Deployment | None:
     """Return the deployment that carries this run's remark; a person's remark (no run) is an act of its own."""
-    if not remark.run:
-        return None
-    said = ((deployment, parse(deployment.message)) for deployment in history)
-    return next((d for d, r in said if r is not None and (r.kind, r.run) == (remark.kind, remark.run)), None)
+    return own(history, remark.run, remark.kind) if remark.run else None
 
 
 def _found_after(tools: Toolbox, remark: Remark, error: BackoutError) -> Deployment | None:
