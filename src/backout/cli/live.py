@@ -180,6 +180,10 @@ def _outcome(step: Step, event: Event) -> tuple[Tone, str]:
         return _ACTIONS.get(action, (Tone.WARN, f"{action}: {result.get('why')}"))
     if step.action == "prove":
         return _proof_words(result)
+    if step.action == "activate":  # of another version than planned when the first target was bad, or carried
+        return Tone.GOOD, f"make version {str(result.get('version'))[:8]} live at 100 %"
+    if step.action == "restore_schedules" and result.get("restored") is not True:
+        return Tone.WARN, f"the schedules were not restored: {result.get('why')}"
     if step.action == "verify" and result.get("verified") is not True:
         return Tone.BAD, f"not verified: {result.get('summary')}"
     return Tone.GOOD, step.title
