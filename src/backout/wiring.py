@@ -26,7 +26,7 @@ from backout.providers.files.card import FileCard
 from backout.providers.files.holds import FileHolds
 from backout.providers.files.reports import FileReports
 from backout.providers.git.checkout import GitCheckout
-from backout.report.redact import Redactor
+from backout.report.redact import Redactor, printable
 from backout.runbook.toolbox import Toolbox
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Hooks:
 
     Args:
         within_s: nobody is waited for longer than this from now on; None: as patient as the configuration says.
-        redact: takes every secret out of what somebody is told.
+        redact: takes every secret out of what somebody is told, and out of reports and cards.
     """
 
     stop: StopRequest | None = None
@@ -95,9 +95,9 @@ def journal(config: Config, stop: StopRequest | None = None, *, hurried: bool = 
     return SqliteJournal(config.settings.journal.path, SystemClock(), stop=stop, busy_timeout_s=patience_s)
 
 
-def reports(config: Config) -> FileReports:
+def reports(config: Config, redact: Callable[[str], str]) -> FileReports:
     """Return the folder of incident reports."""
-    return FileReports(config.settings.incidents.directory)
+    return FileReports(config.settings.incidents.directory, redact)
 
 
 def notifier(config: Config, redact: Callable[[str], str]) -> Notifier | None:
@@ -107,7 +107,9 @@ def notifier(config: Config, redact: Callable[[str], str]) -> Notifier | None:
     from backout.providers.notify.courier import Courier  # noqa: PLC0415 only where it is set up
 
     kinds = config.settings.notify.kinds
-    return Courier(routes(config), outbox(config), SystemClock(), kinds=kinds, redact=redact)
+    return Courier(
+        routes(config), outbox(config), SystemClock(), kinds=kinds, redact=lambda text: printable(redact(text))
+    )
 
 
 def outbox(config: Config) -> Outbox:
@@ -222,7 +224,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         marks=book,
         counts=book,
         checkpoints=book,
-        reports=reports(config),
+        reports=reports(config, hooks.redact),
         traffic=_traffic(config),
         vendors=_vendors(config),
         health=_health(config, clock),
@@ -237,7 +239,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         bundles=_Bundles(config),
         bundle_store=FileBundleStore(config.settings.journal.bundles, f"{account}-{script}"),
         dead_man=_dead_man(config, hooks.say),
-        cards=FileCard(config.card_path),
+        cards=FileCard(config.card_path, hooks.redact),
         card_lines=_card_lines(config),
         notifier=notifier(config, hooks.redact),
         pinned=pinned(config),

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from backout.report.redact import printable
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -62,14 +64,15 @@ class Style:
         return self.paint(Tone.DIM, text)
 
     def plain(self, text: str) -> str:
-        """Return the text in ASCII where the stream knows no more."""
-        return text if self.unicode else text.translate(_ASCII)
+        """Return the text without what a terminal would obey, in ASCII where the stream knows no more."""
+        shown = printable(text)
+        return shown if self.unicode else shown.translate(_ASCII)
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]], *, flexible: int = -1) -> str:
         """Return columns two spaces apart; the column `flexible` gives way when the lines would not fit the width."""
         if not rows:
             return ""
-        lines = [[self.dim(header) for header in headers], *([str(cell) for cell in row] for row in rows)]
+        lines = [[self.dim(header) for header in headers], *([_on_one_line(cell) for cell in row] for row in rows)]
         widths = [max(visible(line[column]) for line in lines) for column in range(len(headers))]
         flexible %= len(headers)
         spare = self.width - sum(widths) - 2 * (len(widths) - 1)
@@ -92,6 +95,10 @@ class Style:
 
 
 _ASCII = str.maketrans({"✓": "+", "✗": "x", "•": "*", "…": "...", "→": "->", "·": "-", "×": "x", "≤": "<=", "≥": ">="})  # noqa: RUF001
+
+
+def _on_one_line(text: str) -> str:
+    return printable(" ".join(text.splitlines()))
 
 
 def visible(text: str) -> int:

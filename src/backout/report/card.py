@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import without_remark
 from backout.model.deployment import Share, VersionId
+from backout.report.redact import printable
 from backout.report.text import wrapped
 from backout.report.times import rfc3339
 
@@ -45,7 +46,7 @@ def card_text(card: Card) -> str:
         _list("Where things are", lines.places),
         _list("People", lines.people),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return printable("\n\n".join(part for part in parts if part)) + "\n"
 
 
 def _live(card: Card) -> list[str]:

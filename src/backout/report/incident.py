@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from backout.model.verdict import CriterionState
+from backout.report.redact import printable
 from backout.report.times import clock, day, duration, rfc3339
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def render(incident: Incident, causes: tuple[tuple[str, int], ...] = ()) -> str:
         f"## Prevention\n\n{OPEN} what would have kept this from production, or made it shorter.",
         "## Action Items\n\n" + _action_items(incident),
     ]
-    return "\n\n".join(parts) + "\n"
+    return printable("\n\n".join(parts)) + "\n"
 
 
 def _summary(incident: Incident) -> str:
@@ -90,9 +91,14 @@ def _root_cause(incident: Incident, causes: tuple[tuple[str, int], ...]) -> str:
         lines += [f"- {text}" for text in _measured(incident.decision.evidence)]
     if causes:
         lines.append("\nWhat the bad version's own logs say, most frequent first:\n")
-        lines += [f"- {count:,} x `{text}`" for text, count in causes[:5]]
+        lines += [f"- {count:,} x `{_quoted(text)}`" for text, count in causes[:5]]
     lines.append(f"\n{OPEN} what was wrong in the code or its surroundings, and why it passed review and tests.")
     return "\n".join(lines).strip()
+
+
+def _quoted(text: str) -> str:
+    """Return what an application wrote so that it stays one line between two backticks."""
+    return " ".join(text.split()).replace("`", "'")
 
 
 def _measured(evidence: tuple[StreamEvidence, ...]) -> list[str]:

@@ -7,6 +7,10 @@ import re
 from urllib.parse import quote, quote_plus
 
 MASK = "***"
+_OBEYED = re.compile(
+    r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]|\x1b(?!\[(?:0|1|2|31|32|33|36)m)"
+)
+"""What a terminal obeys instead of showing it; our own colours, line ends and tabs are left."""
 _SHORTEST = 6
 _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {MASK}"),
@@ -57,6 +61,15 @@ class Redactor:
         for shape, mask in _SHAPES:
             text = shape.sub(mask, text)
         return text
+
+
+def printable(text: str) -> str:
+    r"""Return text with `?` for whatever would move the cursor, rename the window, hide or turn round what is shown.
+
+    >>> printable("fine\x1b[2J\r\x1b]0;x\x07")
+    'fine?[2J??]0;x?'
+    """
+    return _OBEYED.sub("?", text)
 
 
 def _spellings(value: str) -> set[str]:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from backout.model.pipeline import PipelineState
+from backout.report.redact import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -169,7 +170,7 @@ def markdown(ended: Ending, report: str = "") -> str:
     if report:
         cut = report[:MAX_REPORT_CHARACTERS]
         lines += ["<details><summary>The incident report</summary>", "", cut.rstrip(), "", "</details>", ""]
-    return "\n".join(lines) + "\n"
+    return printable("\n".join(lines)) + "\n"
 
 
 def escaped(text: str) -> str:
@@ -202,7 +203,7 @@ def outputs(ended: Ending) -> str:
         "report-path": ended.report_path,
         "run-id": ended.run,
     }
-    return "".join(output(name, value) for name, value in values.items())
+    return "".join(output(name, printable(value)) for name, value in values.items())
 
 
 def output(name: str, value: str) -> str:

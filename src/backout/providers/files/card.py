@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from backout.errors import BackoutError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -16,10 +17,12 @@ class FileCard:
 
     Args:
         path: where the environment's card is; its folder is made when the first one is written.
+        redact: takes every secret out of what is written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, redact: Callable[[str], str] = str) -> None:
         self._path = path
+        self._redact = redact
 
     def write(self, text: str) -> Path:
         """Write the card and return its absolute path. Raises BackoutError when that cannot be done."""
@@ -27,7 +30,7 @@ class FileCard:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             temporary = self._path.with_name(f".{os.getpid()}-{os.urandom(4).hex()}.tmp")
             try:
-                temporary.write_text(text, encoding="utf-8")
+                temporary.write_text(self._redact(text), encoding="utf-8")
                 temporary.replace(self._path)
             finally:
                 temporary.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from backout.errors import BackoutError
 from backout.providers.files.naming import file_names
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 _TAIL_BYTES: Final = 512
@@ -22,11 +23,12 @@ class FileReports:
     """Port Reports.
 
     Args:
-        directory: made when the first report is written.
+        directory: made when the first report is written. redact: takes every secret out of what is written.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, redact: Callable[[str], str] = str) -> None:
         self._directory = directory
+        self._redact = redact
 
     def write(self, run: str, name: str, text: str) -> Path:
         """Write the report and return its absolute path; a name that another run took gets -2, -3, ...
@@ -34,7 +36,7 @@ class FileReports:
         Raises:
             BackoutError: the folder cannot be written.
         """
-        content = f"{text.rstrip()}\n\n{_mark(run)}\n".encode()
+        content = f"{self._redact(text).rstrip()}\n\n{_mark(run)}\n".encode()
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             temporary = self._directory / f".{os.getpid()}-{os.urandom(4).hex()}.tmp"

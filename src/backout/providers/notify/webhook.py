@@ -64,8 +64,8 @@ def payload(notice: Notice) -> bytes:
             "environment": notice.environment,
             "title": notice.title[:_LONGEST_FACT],
             "text": notice.text[:_LONGEST_TEXT],
-            "run_id": notice.run or None,
-            "next": list(notice.next),
+            "run_id": notice.run[:_LONGEST_FACT] or None,
+            "next": [command[:_LONGEST_FACT] for command in notice.next],
             **{name: value[:_LONGEST_FACT] for name, value in notice.facts.items()},
         },
     }
