@@ -204,7 +204,7 @@ def test_a_reason_given_later_reaches_every_place_that_states_it() -> None:
     """The person's words stand in the deployment's message, in the line to type, and in the quarantine."""
     outcome = plan(situation((A, B, C), HISTORY, marks=(stable("bbbb", 250),)))
     assert isinstance(outcome, Plan)
-    told = worded(outcome, "it's slow", LINES)
+    told = worded(outcome, "it's\nslow", LINES)
     assert told.why == told.step("activate").args["message"] == told.step("mark").args["why"] == "it's slow"
     assert told.step("activate").equivalent.startswith("wrangler rollback bbbb --message 'it'")
     assert told.step("read_back") == outcome.step("read_back")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backout.analysis.remarks import parse, remark_of, without_remark
+from backout.analysis.remarks import RemarkKind, parse, remark_of, without_remark
 from backout.analysis.stability import quarantine, stable_mark
 from backout.cli.options import group, pass_shell
 from backout.cli.style import Tone
@@ -139,7 +139,8 @@ def _remark_row(shell: Shell, situation: Situation, deployment: Deployment) -> t
     """Return the row of a deployment that moved no traffic: what it says, faint."""
     said = parse(deployment.message)
     code = said.code.version if said and said.code else ""
-    cells = ("", code, "", "", said.kind if said else "", ago(deployment.created_at, situation.read_at))
+    kind = "unhold" if said and said.kind is RemarkKind.HOLD and not said.until else said.kind if said else ""
+    cells = ("", code, "", "", kind, ago(deployment.created_at, situation.read_at))
     return tuple(shell.output.style.dim(cell) for cell in (*cells, said.text if said else ""))
 
 

@@ -65,7 +65,7 @@ def _reason(shell: Shell, config: Config, message: str | None) -> str:
             rule="10 hold",
             hint=f'backout hold -e {config.name} -m "WHY"',
         )
-    return str(message).strip()
+    return " ".join(str(message).split())
 
 
 def _switch(shell: Shell, config: Config, why: str, *, for_s: float | None, local: bool) -> int:

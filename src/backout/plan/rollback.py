@@ -146,6 +146,7 @@ def _options(situation: Situation, ranked: tuple[Candidate, ...]) -> tuple[str, 
 
 def worded(plan: Plan, message: str, lines: Equivalents) -> Plan:
     """Return the same plan with another reason: the one that a person gave when asked."""
+    message = _one_line(message)
 
     def said(step: Step) -> Step:
         if step.action == "activate":
@@ -156,9 +157,14 @@ def worded(plan: Plan, message: str, lines: Equivalents) -> Plan:
     return replace(plan, why=message, steps=tuple(said(step) for step in plan.steps))
 
 
+def _one_line(message: str) -> str:
+    """Return a reason without line breaks: it stands in commands to copy, and in lists."""
+    return " ".join(message.split())
+
+
 def _plan(situation: Situation, request: Request, lines: Equivalents, choice: _Choice) -> Plan:
     live, leaving, chosen = situation.live, choice.leaving, choice.target
-    message = request.message or f"roll back {leaving[:8]}"
+    message = _one_line(request.message) or f"roll back {leaving[:8]}"
     left = situation.version(leaving)
     code = Code.of(left) if left else Code(leaving[:VERSION_DIGITS])
     restoring = _restoring(situation, request, chosen.version, lines)
