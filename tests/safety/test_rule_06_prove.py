@@ -22,7 +22,7 @@ from backout.runbook.incident import incident_of
 from backout.runbook.rollback import prepare
 
 from arranged import mark_stable, upload
-from line import SERVICES, Story, by_version, roll_back, watch
+from line import SERVICES, Story, by_version, roll_back, toolbox, watch
 from polling import until
 
 if TYPE_CHECKING:
@@ -401,6 +401,18 @@ def test_rule_06_another_run_is_proving(story: Proving) -> None:
     story.refused()
     story.answers.clear()
     roll_back(story.tools(), Request(message="it fails", wait=False))
+    assert story.world.live.sole == story.newer.id
+
+
+def test_rule_06_a_refused_proof_of_another_machine_is_not_in_the_way_for_long(story: Proving) -> None:
+    """Its target stays at 0 %; the person who reads the refusal elsewhere half a minute later is not busy."""
+    story.nameless = {version.id for version in (story.good, story.newer, story.bad)}
+    story.refused()
+    story.world.clock.sleep(31)
+    tools = replace(
+        toolbox(story.world, story.path.parent / "other.sqlite", policy=story.policy), say=story.said.append
+    )
+    roll_back(tools, replace(ACCEPTED, wait=False))
     assert story.world.live.sole == story.newer.id
 
 

@@ -177,6 +177,40 @@ def test_rule_09_once_a_rollback_that_left_the_list(tmp_path: Path) -> None:
     assert len(world.activations) == 1
 
 
+def test_rule_09_once_a_switch_whose_end_nobody_saw(quick_path: Path) -> None:
+    """It was made, its answer was lost, a person gave the run up, and the list has forgotten it: it counts."""
+
+    class Killed(BaseException):
+        pass
+
+    def die(name: str) -> None:
+        if name == "deployments.activate":
+            raise Killed
+
+    story = Story(quick_path / "journal.sqlite")
+    world = story.world
+    world.after_call = die
+    with pytest.raises(Killed):
+        watch(story.tools())
+    world.after_call = None
+    runs = story.tools().runs
+    runs.ask(runs.runs("production")[0].id, "abort", actor="ops@host", reason="given up")
+    for number in range(11):
+        world.deploy(world.upload(f"later {number}"))
+        world.clock.sleep(5)
+    world.deploy(story.good)
+    world.clock.sleep(600)
+    again = world.upload("bad again")
+    world.traffic_rule = by_version(again.id)
+    world.deploy(again)
+    world.clock.sleep(2)
+    run = watch(story.tools())
+    concluded = story.tools().runs.result(run.id, "conclude")
+    assert isinstance(concluded, dict)
+    assert concluded["rule"] == "9 once"
+    assert world.live.sole == again.id
+
+
 def test_rule_09_once_a_persons_rollback_does_not_count(tmp_path: Path) -> None:
     """What somebody typed leaves guard its one."""
     story = Story(tmp_path / "journal.sqlite")

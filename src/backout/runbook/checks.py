@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from backout.runbook.toolbox import Toolbox
 
 
-PROVING_S = 120.0
-"""A target that another run put at 0 % this long ago or less is still being proved there."""
+PROVING_S = 30.0
+"""A target that another run put at 0 % this long ago or less is still being proved there: it is asked for 5 seconds, a
+hanging endpoint and routes included for some more. After a refusal it stays there, and a person must not wait long."""
 
 
 def check_unmoved(tools: Toolbox, history: Sequence[Deployment], expected: str, run: str, version: str = "") -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backout.model.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.policy import Mode
 from backout.model.verdict import Cause, Decision
@@ -94,7 +95,12 @@ def _once(tools: Toolbox, case: Case) -> str:
 
 def _may_have_switched(tools: Toolbox, run: Run) -> bool:
     """Whether a rollback made something live, or may have: one that ended before its switch does not count."""
-    return not run.state.is_over or tools.runs.result(run.id, "activate") is not None
+    if not run.state.is_over or tools.runs.result(run.id, "activate") is not None:
+        return True
+    if run.state is not RunState.ABORTED:
+        return False
+    begun = tools.journal.events(run=run.id, kind="step.start")  # given up in the middle: nobody knows
+    return any(event.data.get("action") == "activate" for event in begun)
 
 
 def _vendors(tools: Toolbox, case: Case) -> str:
