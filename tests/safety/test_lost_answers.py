@@ -205,3 +205,15 @@ def test_a_list_older_than_the_deployment_is_no_other_deployment(quick_path: Pat
     ended = tools.journal.drive(run, Actions(replace(tools, deployments=late)), actor="guard")
     assert ended.plan.kind is PlanKind.ROLLBACK
     assert story.world.live.sole == story.good.id
+
+
+def test_a_switch_that_is_listed_needs_no_answer(quick_path: Path) -> None:
+    """Alone at night nobody resumes a run: the list shows that it was made, so the rollback goes on and is verified."""
+    story = Story(quick_path / "journal.sqlite")
+    lose(story, "deployments.activate")
+    run = watch(story.tools())
+    assert (run.plan.kind, run.state) == (PlanKind.ROLLBACK, RunState.DONE)
+    assert (switches(story), story.world.live.sole) == (1, story.good.id)
+    verified = story.tools().runs.result(run.id, "verify")
+    assert isinstance(verified, dict)
+    assert verified["verified"] is True

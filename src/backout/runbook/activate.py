@@ -69,8 +69,10 @@ class Activate:
             report_held(tools, context.run, error, args)
             raise
         except ProviderUnavailable:
-            look_after_trouble(tools, str(args["expected"]), context.run, RemarkKind.ROLLBACK)
-            raise
+            found = look_after_trouble(tools, str(args["expected"]), context.run, RemarkKind.ROLLBACK)
+            if found is None:
+                raise
+            made = found
         return _described(made)
 
     def _check_still_allowed(self, run: str, args: Mapping[str, Json]) -> None:

@@ -96,8 +96,8 @@ def listed_with_own(tools: Toolbox, run: str, kind: RemarkKind) -> tuple[Deploym
     return history
 
 
-def look_after_trouble(tools: Toolbox, expected: str, run: str, kind: RemarkKind) -> None:
-    """After a deployment whose answer was lost: when it was made and undid another one, put that back at once.
+def look_after_trouble(tools: Toolbox, expected: str, run: str, kind: RemarkKind) -> Deployment | None:
+    """After a deployment whose answer was lost: return it when it was made; when it undid another one, put that back.
 
     Raises:
         WorldMoved: another deployment came in between.
@@ -105,10 +105,11 @@ def look_after_trouble(tools: Toolbox, expected: str, run: str, kind: RemarkKind
     try:
         history = listed_with_own(tools, run, kind)
     except BackoutError:
-        return  # the provider does not answer; the next attempt looks first
+        return None  # the provider does not answer; the next attempt looks first
     made = own(history, run, kind)
     if made is not None:
         check_undisturbed(tools, history, made.id, expected=expected, run=run)
+    return made
 
 
 def check_undisturbed(tools: Toolbox, history: Sequence[Deployment], made: str, *, expected: str, run: str) -> None:
