@@ -41,4 +41,4 @@ class FileCard:
 
     def path(self) -> Path | None:
         """Return where the card is that was written last, or None when there is none."""
-        return self._path.absolute() if self._path.is_file() else None
+        return self._path.absolute() if os.path.isfile(self._path) else None  # noqa: PTH113 never raises

@@ -39,7 +39,10 @@ CREATE TABLE IF NOT EXISTS letter (
     PRIMARY KEY (key, channel)
 );
 """
-_LETTERS: Final = "SELECT n.content, l.channel, l.state, l.tries, l.at, l.why FROM letter l JOIN notice n USING (key)"
+_LETTERS: Final = (
+    "SELECT n.key, n.at, l.environment, n.content, l.channel, l.state, l.tries, l.at, l.why"
+    " FROM letter l JOIN notice n USING (key)"
+)
 Row = tuple[Any, ...]
 
 
@@ -59,7 +62,7 @@ class Outbox:
     @property
     def exists(self) -> bool:
         """Whether anything was ever kept in it."""
-        return self._memory is not None if self.path is None else self.path.exists()
+        return self._memory is not None if self.path is None else os.path.exists(self.path)  # noqa: PTH110 never raises
 
     def keep(self, notice: Notice, channels: Sequence[str], now: float) -> bool:
         """Keep a notice for these channels, durably; return False when it was there already.
@@ -204,7 +207,7 @@ def _within_rate(due: list[Row], sent_at: list[float], now: float) -> tuple[list
     if len(sent_at) < PER_WINDOW:
         return due, now
     room_at = sent_at[-PER_WINDOW] + WINDOW_S
-    if any(NoticeKind(row[2]).is_critical for row in due):
+    if any(kind.is_critical for kind in NoticeKind if kind in {row[2] for row in due}):
         room_at = min(room_at, sent_at[-1] + CRITICAL_EVERY_S)
     return (due, now) if room_at <= now else ([], room_at)
 
@@ -217,8 +220,13 @@ def _sent_at(db: sqlite3.Connection, channel: str, environment: str, now: float)
 
 
 def _letter(row: Row) -> Letter:
-    content, channel, state, tries, at, why = row
-    return Letter(_notice(json.loads(content)), channel, LetterState(state), tries, at, why)
+    key, told_at, environment, content, channel, state, tries, at, why = row
+    try:
+        notice = _notice(json.loads(content))
+    except (ValueError, TypeError, KeyError):
+        title, text = "a notice that cannot be read here", "It was kept by another backout, or is damaged."
+        notice = Notice(NoticeKind.FAILED, environment, told_at, f"{environment}: {title}", text, key)
+    return Letter(notice, channel, LetterState(state), tries, at, why)
 
 
 def _notice(content: dict[str, Any]) -> Notice:
