@@ -50,6 +50,7 @@ class Activate:
         """Return {deployment, version, at} as the provider answered."""
         tools = self._tools
         check_identity(tools)
+        self._check_still_allowed(context.run, args)
         history = listed_after(tools, str(args["expected"]))
         check_unmoved(tools, history, str(args["expected"]), context.run, str(args["leaving"]))
         version = chosen(tools, context.run, args)
@@ -62,7 +63,6 @@ class Activate:
             text=str(args["message"]),
         )
         try:
-            self._check_still_allowed(context.run, args)
             check_not_held(tools, history, args)  # last: until the switch itself a hold stops it
             made = self._switched(version, str(remark), args, context.run)
         except Refused as error:
@@ -91,13 +91,15 @@ class Activate:
         wanted = found.plan.step("prove").args
         judged = judged_again(tools, version, wanted, accept_unproven=True)
         if judged is not None and not judged.eligible:
-            raise Refused(
+            error = Refused(
                 f"this was planned {duration(age_s)} ago, and by now version {version[:8]} may not be returned to: "
                 f"{judged.reason}",
                 where=tools.environment,
                 rule=judged.rule,
                 options=(f"plan anew: `backout rollback -e {tools.environment} -m WHY`",),
             )
+            report_held(tools, run, error, args)
+            raise error
 
     def _switched(self, version: str, message: str, args: Mapping[str, Json], run: str) -> Deployment:
         """Switch; a target that was not proved may only now show that a secret changed since (safety rule 7)."""
