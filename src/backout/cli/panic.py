@@ -39,7 +39,8 @@ def panic(shell: Shell, *, message: str) -> int:
     from backout.journal.store import JournalUnavailable  # noqa: PLC0415
     from backout.runbook.panic import WITHIN_S, lines_without_provider  # noqa: PLC0415
 
-    bench = open_bench(shell, shell.config(), "panic", within_s=WITHIN_S)
+    config = shell.config()
+    bench, message = open_bench(shell, config, "panic", within_s=WITHIN_S), shell.masked(config, message)
     try:
         try:
             return _go_back(bench, message)

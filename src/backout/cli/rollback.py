@@ -82,7 +82,7 @@ def rollback(
         )
         return finish(bench, bench.drive(unfinished.id))
     request = Request(
-        message=message or "",
+        message=shell.masked(config, message or ""),
         target=target,
         wait=not no_wait,
         accept_unproven=accept_unproven,

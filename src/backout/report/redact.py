@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 import re
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
 MASK = "***"
 _OBEYED = re.compile(
     r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]|\x1b(?!\[(?:0|1|2|31|32|33|36)m)"
 )
 """What a terminal obeys instead of showing it; our own colours, line ends and tabs are left."""
-_SHORTEST = 6
+_SHORTEST, _SHORTEST_PATH = 6, 16
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://([^/?#]*?:(?P<password>[^/?#]+)@)?[^/?#@]*(?P<path>[^#]*)", re.IGNORECASE)
 _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {MASK}"),
     (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://[^\s:/@'\"]*):[^\s/'\"]+@"), rf"\1:{MASK}@"),
@@ -35,10 +36,13 @@ class Redactor:
         self._pattern: re.Pattern[str] | None = None
 
     def register(self, value: str) -> None:
-        """Mask this value from now on, also URL-encoded, in base64 (any alignment) and in JSON; short ones are not."""
+        """Mask this value from now on, also URL-encoded, in base64 (any alignment) and in JSON; short ones are not.
+
+        Of a URL, its password and the path of a web address are masked on their own as well.
+        """
         if len(value) < _SHORTEST:
             return
-        for line in {value, *value.splitlines()}:
+        for line in {value, *value.splitlines(), *_parts(value)}:
             if len(line) >= _SHORTEST:
                 self._spellings |= _spellings(line)
         longest_first = sorted(self._spellings, key=len, reverse=True)
@@ -61,6 +65,16 @@ class Redactor:
         for shape, mask in _SHAPES:
             text = shape.sub(mask, text)
         return text
+
+
+def _parts(value: str) -> set[str]:
+    """Return what is secret in a URL by itself; a password that is an ordinary word of that URL cannot be masked."""
+    found = _URL.match(value)
+    if found is None:
+        return set()
+    password, path = found["password"] or "", found["path"] if value.startswith("http") else ""
+    parts = {password, unquote(password)} if value.count(password) == 1 else set()
+    return parts | ({path} if len(path) >= _SHORTEST_PATH else set())
 
 
 def printable(text: str) -> str:
