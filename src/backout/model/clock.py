@@ -19,10 +19,14 @@ def in_words(offset_s: float) -> str:
 
     >>> in_words(3600.4)
     "this machine's clock is 60 min behind the provider's"
+    >>> in_words(0.2)
+    "this machine's clock and the provider's agree"
     >>> in_words(-12.3)
     "this machine's clock is 12 s ahead of the provider's"
     """
     seconds = abs(offset_s)
+    if seconds < 1:
+        return "this machine's clock and the provider's agree"
     if seconds < 2 * _MINUTE:
         amount = f"{seconds:.0f} s"
     else:

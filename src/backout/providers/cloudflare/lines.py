@@ -65,8 +65,13 @@ class Place:
         if self.health_url is None:
             return ""
         plain = [f"-H {shlex.quote(f'{name}: {value}')}" for name, value in self.headers.items()]
-        secret = [f'-H "{name}: ${variable}"' for name, variable in self.headers_env.items()]
-        return " ".join(["curl -sS -m 10", *plain, *secret, *more, shlex.quote(self.health_url)])
+        secret = ["-H @-"] if self.headers_env else []
+        line = " ".join(["curl -sS -m 10", *plain, *secret, *more, shlex.quote(self.health_url)])
+        if not secret:
+            return line
+        shape = "".join(f"{name.replace('%', '%%')}: %s\\n" for name in self.headers_env)
+        values = " ".join(f'"${variable}"' for variable in self.headers_env.values())
+        return f"printf {shlex.quote(shape)} {values} | {line}"
 
 
 def equivalents(place: Place) -> Equivalents:
