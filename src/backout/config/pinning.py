@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _HEADER = re.compile(r"^\s*\[")
+_DOTTED = re.compile(r"[^=]*\bpin\b[^=]*\.[^=]*=")
+_INLINE = re.compile(r"""(\bpin\s*=\s*)\{(?:[^{}"']|"(?:[^"\\]|\\.)*"|'[^']*')*\}""")
 
 
 def with_pin(text: str, environment: str, pin: Mapping[str, str]) -> str | None:
@@ -24,6 +26,9 @@ def with_pin(text: str, environment: str, pin: Mapping[str, str]) -> str | None:
     wanted = _expected(text, environment, pin)
     if tomllib.loads(text) == wanted:
         return text
+    if text.count("\r\n") == text.count("\n") > 0:  # written on another system: its line ends stay as well
+        edited = with_pin(text.replace("\r\n", "\n"), environment, pin)
+        return None if edited is None else edited.replace("\n", "\r\n")
     for edit in (_in_place, _as_new_table, _at_the_end):
         edited = edit(text, environment, pin)
         if edited is not None and _parsed(edited) == wanted:
@@ -57,7 +62,7 @@ def _in_place(text: str, environment: str, pin: Mapping[str, str]) -> str | None
     lines = text.split("\n")
     mine = {str(path[-1]): number - 1 for path, number in found.items() if path[:-1] == at}
     header = lines[found[at] - 1]
-    if not _HEADER.match(header) and "{" in header:
+    if not _HEADER.match(header) and not _DOTTED.match(header):
         return _inline(text, found[at] - 1, {**_old(text, environment), **pin})
     for name, value in pin.items():
         if name in mine:
@@ -76,7 +81,7 @@ def _old(text: str, environment: str) -> dict[str, str]:
 
 def _inline(text: str, number: int, pin: Mapping[str, str]) -> str:
     lines = text.split("\n")
-    lines[number] = re.sub(r"(pin\s*=\s*)\{.*\}", lambda match: match[1] + literal(dict(pin)), lines[number], count=1)
+    lines[number] = _INLINE.sub(lambda match: match[1] + literal(dict(pin)), lines[number], count=1)
     return "\n".join(lines)
 
 
