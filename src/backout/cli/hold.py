@@ -137,6 +137,7 @@ def _words(config: Config, hold: Hold, *, everywhere: bool) -> str:
     if not hold.until:
         return f"{config.name}: automatic actions are allowed again {place}"
     return (
-        f"{config.name} is held {place} for {duration(round(hold.until - hold.at))}, until {rfc3339(hold.until)}: {hold.why}\n"
+        f"{config.name} is held {place} for {duration(round(hold.until - hold.at))}, until {rfc3339(hold.until)}: "
+        f"{hold.why}\n"
         "Nothing is done automatically until then; what a person types still works."
     )
