@@ -94,6 +94,19 @@ def test_a_status_that_may_not_be_set_is_said_once(tmp_path: Path) -> None:
     assert said.count("the deployment's status could not be set") == 1
 
 
+def test_an_api_that_cannot_be_asked_changes_nothing(tmp_path: Path) -> None:
+    """A base URL that no request can be made of: said once, and the code is the command's."""
+    variables = {"GITHUB_SHA": "9d3ac17", "GITHUB_REPOSITORY": "owner/app", "GITHUB_TOKEN": "ghs_canary"}
+    with scripted_server() as server:
+        server.will(answer([]))
+        url = f"{server.url}/ü"
+        shell = make_shell(tmp_path, {**variables, "GITHUB_API_URL": url, "BACKOUT_ENVIRONMENT": "production"})
+        assert told(shell, Wanted("page.md", "outputs", status=True), lambda: 0) == 0
+        assert server.asked == []
+    said = shell.output.stderr.getvalue()  # type: ignore[attr-defined]
+    assert said.count("the deployment's status could not be set") == 1
+
+
 def test_nothing_asked_for_nothing_told(tmp_path: Path) -> None:
     """No file and no call without the options."""
     assert told(make_shell(tmp_path), Wanted(), lambda: 7) == 7

@@ -44,7 +44,6 @@ EVERYTHING = (
     ("panic", "-m", "REASON"),
     ("hold", "-m", "REASON"),
     ("unhold", "-m", "REASON"),
-    ("rollback", "-m", "REASON", "--confirm", "production", "--no-wait"),
     ("deployments", "release", "BAD", "-m", "REASON", "--confirm", "production"),
     ("hold", "-m", "REASON", "--local"),
     ("unhold", "-m", "REASON", "--local"),
@@ -168,6 +167,9 @@ def test_no_canary_is_left_anywhere(drillbook: Drillbook, planted: Planted) -> N
     outputs, page = (str(planted.trial.folder / name) for name in ("outputs", "page.md"))
     told = ("--summary", page, "--outputs", outputs, "--deployment-status")
     for more in ((), ("--json",)):
+        drillbook.trial().make_live(drillbook.bad)
+        gone_back = planted.run("rollback", "-m", reason(planted), "--confirm", "production", "--no-wait", *more)
+        assert gone_back == 0, planted.left
         drillbook.trial().make_live(drillbook.bad)
         for command in EVERYTHING:
             words = {"REASON": reason(planted), "BAD": drillbook.bad}

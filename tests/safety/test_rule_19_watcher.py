@@ -13,6 +13,7 @@ from backout.model.incident import RunState
 from backout.model.notice import Delivery, Notice, NoticeKind
 from backout.model.policy import Mode
 from backout.runbook import guard
+from backout.runbook.pulse import Pulse
 from backout.runbook.status import look
 from backout.runbook.unguarded import tell_unguarded
 
@@ -23,6 +24,8 @@ from scripted_server import answer, scripted_server
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from backout.ports import Clock
 
     from drillbook import Drillbook
 
@@ -61,6 +64,22 @@ class Told:
         return [notice for notice in self.notices.values() if notice.kind is NoticeKind.UNGUARDED]
 
 
+@dataclass
+class Reset:
+    """A clock that may be set back."""
+
+    inner: Clock
+    back_s: float = 0.0
+
+    def now(self) -> float:
+        """Return the time."""
+        return self.inner.now() - self.back_s
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self.inner.sleep(seconds)
+
+
 @pytest.fixture
 def story(quick_path: Path) -> Story:
     """A World in which a version was just deployed that is well, and a watch would last a quarter of an hour."""
@@ -76,6 +95,19 @@ def test_rule_19_watcher_hears_guard_every_minute(story: Story) -> None:
     assert len(pings.at) >= 15
     gaps = [later - earlier for earlier, later in zip(pings.at, pings.at[1:], strict=False)]
     assert max(gaps) <= MINUTE + 2
+
+
+def test_rule_19_watcher_hears_guard_when_the_clock_is_set_back(story: Story) -> None:
+    """By an hour: the next ping comes within a minute all the same, and then each minute."""
+    pings = Pings(story)
+    clock = Reset(story.world.clock)
+    pulse = Pulse(replace(story.tools(), dead_man=pings, clock=clock))
+    pulse.beat()
+    clock.back_s = 3600.0
+    for _ in range(3):
+        clock.sleep(MINUTE)
+        pulse.beat()
+    assert len(pings.at) >= 3
 
 
 def test_rule_19_watcher_hears_a_guard_that_waits(story: Story) -> None:

@@ -87,7 +87,7 @@ class _Teller:
 
     def _append(self, path: str, text: str) -> None:
         try:
-            with (self._shell.folder / path).open("a", encoding="utf-8") as file:
+            with (self._shell.folder / path).open("a", encoding="utf-8", errors="replace") as file:
                 file.write(self._shell.redactor.redact(text))
         except OSError as error:
             self._shell.output.warn(f"{path} cannot be written ({error.strerror}); the verdict stands")

@@ -107,13 +107,16 @@ class Shell:
         )
 
     def masked(self, config: Config, reason: str) -> str:
-        """Return a reason that a person typed without the environment's own secrets: it is kept, and many read it."""
+        """Return a reason that a person typed without the environment's own secrets: it is kept, and many read it.
+
+        Bytes that are no UTF-8 (another terminal's umlauts) become `?`: they stop nobody.
+        """
         from backout.errors import BackoutError  # noqa: PLC0415 - only a reason needs it
 
         for read in (config.token, config.read_token, config.secrets_token, config.database_url):
             with contextlib.suppress(BackoutError):  # not set up, or not to be read now: then it is not in use either
                 read()
-        return self.redactor.redact(reason)
+        return self.redactor.redact(reason.encode("utf-8", "replace").decode())
 
     def toolbox(self, config: Config, hooks: Hooks | None = None) -> Toolbox:
         """Return the ports of the chosen environment; what somebody is told through them is delivered in `end`.

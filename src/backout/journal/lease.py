@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -80,8 +81,13 @@ def _start_of(pid: int) -> str:
 
 
 def myself(host: str | None = None) -> Holder:
-    """Return this process, as a holder on `host` (by default this machine's name)."""
-    words = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv else ""
+    """Return this process, as a holder on `host` (by default this machine's name).
+
+    Of its command line only what stands before the first option is kept: behind one a person may have typed a secret.
+    """
+    typed = takewhile(lambda word: not word.startswith("-"), sys.argv[1:])
+    words = " ".join([Path(sys.argv[0]).name, *typed]) if sys.argv else ""
+    words = words.encode("utf-8", "replace").decode()
     pid = os.getpid()
     return Holder(host or os.uname().nodename, pid, _start_of(pid), words[:_COMMAND_CHARACTERS])
 

@@ -224,6 +224,9 @@ class Connection:
             raise ExchangeError(Failure.TIMED_OUT, "no answer in time", sent=sent, status=status) from error
         except (OSError, http.client.HTTPException) as error:
             raise ExchangeError(Failure.BROKEN, _said(error), sent=sent, status=status) from error
+        except ValueError as error:  # of http.client, which may quote the value
+            what = "a header or the path holds characters that HTTP does not allow"
+            raise ExchangeError(Failure.BROKEN, what, sent=False, status=status) from error
         return answer
 
     def _connect(self, deadline: float) -> http.client.HTTPConnection:

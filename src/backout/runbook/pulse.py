@@ -18,11 +18,11 @@ class Pulse:
 
     def __init__(self, tools: Toolbox) -> None:
         self._tools = tools
-        self._next_at = 0.0
+        self._beaten_at = float("-inf")
 
     def beat(self) -> None:
-        """Ping when it is time."""
+        """Ping when it is time; a clock that was set back is no reason to be silent until it has caught up."""
         now = self._tools.clock.now()
-        if self._tools.dead_man is not None and now >= self._next_at:
-            self._next_at = now + EVERY_S
+        if self._tools.dead_man is not None and abs(now - self._beaten_at) >= EVERY_S:
+            self._beaten_at = now
             self._tools.dead_man.ping()
