@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
-from cli_shell import make_shell
+from cli_shell import Stream, make_shell
 
 from backout.cli.bench import Bench
 from backout.cli.live import Live
@@ -16,7 +16,7 @@ from backout.errors import AuthError, Busy, Interrupted, ProviderUnavailable, Re
 from backout.journal.stop import StopRequest
 from backout.model.hold import Hold
 from backout.model.incident import RunState
-from backout.model.notice import NoticeKind
+from backout.model.notice import Delivery, NoticeKind
 from backout.model.plan import PlanKind
 from backout.model.policy import Mode, OnInconclusive
 from backout.plan.rollback import Request
@@ -322,6 +322,30 @@ def test_rule_18_a_hanging_channel_delays_no_rollback(story: Story, tmp_path: Pa
     finally:
         trap.free.set()
     assert courier.flush(10).delivered == 1
+
+
+@pytest.mark.parametrize(("problem", "said"), [("", "not told yet: 2 wait"), ("slack: no", "not told: slack: no")])
+def test_rule_18_what_was_not_told_is_said_once(tmp_path: Path, problem: str, said: str) -> None:
+    """At the end of a command, also when a channel only keeps silent."""
+
+    class Silent:
+        """A notifier whose channels do not answer."""
+
+        def tell(self, notice: Notice) -> None:
+            """Take it."""
+
+        def flush(self, within_s: float) -> Delivery:
+            """Wait in vain."""
+            assert within_s > 0
+            return Delivery(delivered=0, waiting=2, given_up=0, problems=(problem,) if problem else ())
+
+    shell = make_shell(tmp_path)
+    shell.notifier = Silent()
+    shell.end()
+    stderr = shell.output.stderr
+    assert isinstance(stderr, Stream)
+    assert stderr.getvalue().count("not told") == 1
+    assert said in stderr.getvalue()
 
 
 def test_rule_18_a_text_that_cannot_be_made_stops_nothing(story: Story) -> None:

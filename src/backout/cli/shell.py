@@ -135,7 +135,10 @@ class Shell:
         if self.notifier is None:
             return
         with contextlib.suppress(KeyboardInterrupt):  # it is kept, and the next command goes on with it
-            self.complain_of(self.notifier.flush(DELIVER_WITHIN_S))
+            delivery = self.notifier.flush(DELIVER_WITHIN_S)
+            self.complain_of(delivery)
+            if delivery.waiting and not self._complained:
+                self.output.warn(f"not told yet: {delivery.waiting} wait, and go out later: backout notify list")
 
     def complain_of(self, delivery: Delivery) -> None:
         """Say what keeps notices from arriving, each thing once."""
