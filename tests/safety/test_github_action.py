@@ -216,6 +216,16 @@ def test_a_cancelled_job_stops_the_watch_and_tells(drillbook: Drillbook) -> None
     assert trial.newest()["state"] == "interrupted"
 
 
+def test_an_action_that_cannot_be_installed_says_so(tmp_path: Path) -> None:
+    """No index, no Python: the step is red, and its page says that nobody watches the deployment."""
+    ours = Job(tmp_path / "runner", {"GITHUB_SHA": SHA}).prepare()
+    for python in ("no-such-python", "false"):
+        ran = ours.use({"environment": "production", "python": python})
+        assert ran.code != 0
+        assert "this deployment is not watched" in ran.summary
+        assert ran.outputs.get("result", "") == ""
+
+
 def test_the_install_step_installs_what_guard_needs(tmp_path: Path) -> None:
     """From hashes, into a folder of the runner, with nothing in the user's repository; the program starts from it."""
     action = tmp_path / "action"
