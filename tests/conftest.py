@@ -84,10 +84,12 @@ def drillbook(open_drillbook: Drillbook) -> Iterator[Drillbook]:
 
 
 @pytest.fixture(autouse=True)
-def _forget_remarks(request: pytest.FixtureRequest) -> None:
-    """Begin each drill with a provider that tells nothing of the drills before."""
+def _forget_the_drills_before(request: pytest.FixtureRequest) -> None:
+    """Begin each drill with a provider that tells nothing of the drills before, and a baseline that they left alone."""
     if "drillbook" in request.fixturenames:
-        request.getfixturevalue("drillbook").forget_remarks()
+        book = request.getfixturevalue("drillbook")
+        book.forget_remarks()
+        book.await_a_clean_past()
 
 
 @pytest.fixture

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from backout.model.deployment import Deployment
     from backout.runbook.toolbox import Toolbox
 
-GUARD = 'warm_up = "1h"\nat_most = "1 per 1s"\n'
-"""Each drill may roll back once: what earlier ones did stands in the twin's list of deployments."""
+BASELINE_S = 12
+GUARD = f'warm_up = "1h"\nat_most = "1 per 1s"\nbaseline = "{BASELINE_S}s"\n'
+"""Each drill may roll back once, and is compared with the seconds before it: what earlier ones did, and broke, stands
+in the twin's list of deployments and in its counts."""
 LISTED = 10
 """The provider lists so many deployments."""
 PROGRAM = Path(sys.executable).with_name("backout")
@@ -108,6 +110,18 @@ class Drillbook:
         said = [number for number, deployment in enumerate(history) if deployment.message.startswith("[backout")]
         for _ in range(LISTED - min(said) if said else 0):
             deployments.deploy(history[0].shares, message="pushed", force=True)
+
+    def await_a_clean_past(self) -> None:
+        """Return when the good version has answered without trouble for the length of a baseline."""
+        traffic = self.trial().tools().traffic
+        assert traffic is not None
+
+        def clean() -> bool:
+            now = int(time.time())
+            requests, errors = total(r for r in traffic.read(now - BASELINE_S, now).counts if r.version == self.good)
+            return errors <= requests / 100
+
+        until(clean, 2 * BASELINE_S, "the good version is well", every_s=0.5)
 
     def trial(self) -> Trial:
         """Return a trial with a copy of that journal; nothing of earlier trials is known in it."""

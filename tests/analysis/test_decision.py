@@ -177,6 +177,16 @@ def test_slow_first_requests_within_the_warm_up_are_not_judged() -> None:
     assert watch(broken, 2, Policy(guard=GuardPolicy(warm_up_s=30))).regressed_s is not None
 
 
+@pytest.mark.parametrize("split", [1.0, 0.5])
+def test_a_warm_up_that_outlasts_the_watch_leaves_response_times_out(split: float) -> None:
+    """They are neither a reason nor missing for "healthy", and it is said that they were not compared."""
+    slow = Scenario(rate=20, split=split, bad=always(latency_factor=3.0), watch_s=300)
+    outcome = watch(slow, 2, Policy(guard=GuardPolicy(warm_up_s=3600)))
+    assert outcome.regressed_s is None
+    assert outcome.healthy_s is not None
+    assert "response times could not be compared" in outcome.decision.reason
+
+
 @settings(max_examples=12, deadline=None)
 @given(
     seed=st.integers(0, 10_000),

@@ -113,14 +113,26 @@ def test_slow_api(drillbook: Drillbook) -> None:
         assert trial.run("status", "--json").json["live_version"] == drillbook.good
 
 
-@pytest.mark.parametrize("happened", [False, True], ids=["not done", "done, answer cut"])
-def test_switch_without_a_usable_answer(drillbook: Drillbook, *, happened: bool) -> None:
+def test_switch_whose_answer_is_cut(drillbook: Drillbook) -> None:
+    """The provider lists the switch, so that the command goes on with it, and there is exactly one."""
+    with api_gate(str(drillbook.stage.twin.api_base_url)) as gate:
+        trial = drillbook.trial().behind(gate.url)
+        trial.make_live(drillbook.bad)
+        before = gate.posts()
+        cut = Answer(200, b'{"succ', after=True, cut=True)
+        gate.when("POST", "/deployments", cut, after_posts=before + 1)  # the first one puts the target at 0 %
+        ended = trial.run(*ROLLBACK)
+        assert ended.code == 0, ended.err
+        assert ended.json["live_version"] == drillbook.good
+        assert gate.posts() == before + 2
+
+
+def test_switch_without_a_usable_answer(drillbook: Drillbook) -> None:
     """Exit 5 says that it is unknown; resume asks the provider first, and there is exactly one switch."""
-    broken = Answer(200, b'{"succ', after=True, cut=True) if happened else DOWN
     with api_gate(str(drillbook.stage.twin.api_base_url)) as gate:
         trial = drillbook.trial().behind(gate.url)
         bad = trial.make_live(drillbook.bad)
-        gate.when("POST", "/deployments", broken, after_posts=gate.posts() + 1)  # the first one puts the target at 0 %
+        gate.when("POST", "/deployments", DOWN, after_posts=gate.posts() + 1)  # the first one puts the target at 0 %
         ended = trial.run(*ROLLBACK)
         assert ended.code == 5, ended.err
         assert "unknown whether" in ended.json["what"]

@@ -7,6 +7,7 @@ measured is neither.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict
 
 from backout.analysis.baseline import FLOOR, MINUTE_S, summarise
@@ -96,7 +97,11 @@ class Detector:
         self._split = split
         self._policy = policy
         self._healthy_after_s = healthy_after_s
+        # A warm-up that outlasts the watch says that response times are nothing to go by here.
+        self._times = policy.guard.warm_up_s < policy.criteria.watch_s
         normal = summarise(baseline, old, deployed_at, policy.guard.alpha)
+        if not self._times:
+            normal = replace(normal, edges=None, latency=())
         self._edges: Thresholds | None = usable_edges(normal)
         self._learning: dict[int, int] = {}
         self._has_baseline = normal.errors is not None
@@ -128,7 +133,7 @@ class Detector:
                 self._first_bad_at = float(row.second)
         elif self._split >= 1:
             return
-        elif self._edges is None:
+        elif self._edges is None and self._times:
             self._learn(row)
         minute = (row.second - self._start) // MINUTE_S
         columns = self._columns(row, is_new=is_new)
