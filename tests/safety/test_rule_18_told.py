@@ -512,6 +512,7 @@ def test_rule_18_each_end_of_a_watch_is_told(drillbook: Drillbook, told: Told) -
     assert trial.run("guard", "--json").code == 1
     assert trial.run("unhold", "--json").code == 0
     assert trial.live() == drillbook.bad
+    trial.replace(('warm_up = "1h"', 'warm_up = "1s"'))  # one second of response times tells nothing
     trial.make_live(drillbook.good)
     assert trial.run("guard", "--for", "2s", "--json").code == 7
     expected = ["would_roll_back", "refused", "hold_set", "held", "hold_set", "inconclusive"]
