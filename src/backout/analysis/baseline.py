@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from backout.analysis.beta import upper_bound
+from backout.analysis.beta import beta_quantile, log_beta
 from backout.analysis.quantiles import TAILS, Thresholds, counts_above, thresholds
 from backout.model.signals import merge_latency
 
@@ -21,6 +22,17 @@ FLOOR = 0.0005
 CV_ERRORS = 0.36
 CV_LATENCY = 0.05
 """Coefficients of variation, minute by minute, that a healthy system is always granted."""
+SURE = 0.9
+"""How sure the baseline has to be that the mean share lies below p0. What is left over is bounded by simulation."""
+TELLING_MINUTES = 10
+"""From this many minutes on a baseline shows how much its minutes scatter, and which of them were an outage."""
+OUTAGE_A, OUTAGE_B = 0.5, 1.0
+"""The Beta law of a minute of outage."""
+_OUTAGES = 0.01
+"""Prior of a minute of outage before a deployment."""
+_FEW_HITS = 3
+_MOST_OUTAGES = 2
+_MOST_ROUNDS = 12
 _MAX_PHI = 0.5
 
 
@@ -29,7 +41,7 @@ class Law:
     """A Beta law from which a healthy minute draws its share of hits.
 
     Args:
-        hits, total: what the baseline counted (0, 0: assumed). p0: upper bound of the mean share, in (0,1).
+        hits, total: what the baseline counted, outages apart (0, 0: assumed). p0: bound of the mean share, in (0,1).
         phi: intra-minute correlation in (0, 1/2]; the law is Beta(p0 tau, (1-p0) tau) with tau = 1/phi - 1.
     """
 
@@ -70,39 +82,99 @@ def assumed(p0: float, cv: float = CV_ERRORS) -> Law:
     return Law(0, 0, p0, min(_MAX_PHI, cv * cv * p0 / (1 - p0)))
 
 
-def law(minutes: Sequence[tuple[int, int]], cv: float, alpha: float) -> Law | None:
+def law(minutes: Sequence[tuple[int, int]], cv: float) -> Law | None:
     """Return the law of one stream from its (hits, total) per minute; None when there is nothing to learn from.
 
+    Minutes of an outage, when they are few, are left out: they say nothing of a healthy minute.
+
     Args:
-        cv: variation granted in any case. alpha: chance that the mean lies above p0.
+        cv: variation granted in any case, unless enough minutes were seen to know that it is less.
     """
     minutes = [(hits, total) for hits, total in minutes if total > 0]
+    if not minutes:
+        return None
+    found = _fitted(_without_outages(minutes, cv), cv)
+    return found if found.p0 <= 1 - FLOOR else None
+
+
+def _fitted(minutes: Sequence[tuple[int, int]], cv: float) -> Law:
+    """Return the law of these minutes.
+
+    p0 is the `SURE` quantile of what the mean may be (Jeffreys' prior, hits and requests divided by the design effect);
+    its uncertainty joins the scatter between minutes, so that a short baseline is a wide law.
+    """
     hits, total = sum(y for y, _ in minutes), sum(n for _, n in minutes)
-    if not total:
-        return None
-    deff = _design_effect(minutes, hits / total)
-    p0 = max(FLOOR, upper_bound(hits / deff, total / deff, alpha))
-    if p0 > 1 - FLOOR:
-        return None
     mean_n = total / len(minutes)
-    clustering = (deff - 1) / (mean_n - 1) if mean_n > 1 else 0.0
-    return Law(hits, total, p0, min(_MAX_PHI, max(clustering, cv * cv * p0 / (1 - p0))))
+    least, most = _clustering(minutes, hits / total, mean_n)
+    share = max(FLOOR, (hits + 0.5) / (total + 1))
+    phi = min(_MAX_PHI, max(least, min(most, cv * cv * share / (1 - share))))
+    deff = 1 + max(0.0, mean_n - 1) * phi
+    p0 = max(FLOOR, beta_quantile(SURE, (hits / deff) + 0.5, (total - hits) / deff + 0.5))
+    return Law(hits, total, p0, min(_MAX_PHI, phi + 1 / (total / deff + 2)))
 
 
-def _design_effect(minutes: Sequence[tuple[int, int]], p: float) -> float:
-    """Return how much more the minutes scatter than independent requests would, at least 1."""
-    if len(minutes) < 2 or not 0 < p < 1:  # noqa: PLR2004 one minute has no scatter
-        return 1.0
+def _clustering(minutes: Sequence[tuple[int, int]], p: float, mean_n: float) -> tuple[float, float]:
+    """Return (estimate, upper limit) of the intra-minute correlation; (0, infinity) where the minutes cannot tell.
+
+    The upper limit is the 95 % bound by the chi-square law of the minutes' scatter.
+    """
+    if len(minutes) < 2 or not 0 < p < 1 or mean_n <= 1:  # noqa: PLR2004 one minute has no scatter
+        return 0.0, math.inf
+    freedom = len(minutes) - 1
     scatter = sum((y - n * p) ** 2 / (n * p * (1 - p)) for y, n in minutes)
-    return max(1.0, scatter / (len(minutes) - 1))
+    least = max(1.0, scatter / freedom)
+    most = max(1.0, scatter / _low_chi_square(freedom)) if len(minutes) >= TELLING_MINUTES else math.inf
+    return (least - 1) / (mean_n - 1), (most - 1) / (mean_n - 1)
 
 
-def summarise(counts: Iterable[Counts], version: str | None, deployed_at: float, alpha: float) -> Baseline:
-    """Return what was normal of `version` (None: of all) in the seconds before `deployed_at`.
+def _low_chi_square(freedom: int) -> float:
+    """Return the 5 % quantile of the chi-square law, `freedom` >= 9.
+
+    Source: Wilson and Hilferty, PNAS 17 (1931): the cube root is nearly normal.
+
+    >>> round(_low_chi_square(59), 1)
+    42.3
+    """
+    spread = 2 / (9 * freedom)
+    return float(freedom * (1 - spread - 1.645 * math.sqrt(spread)) ** 3)
+
+
+def _without_outages(minutes: Sequence[tuple[int, int]], cv: float) -> Sequence[tuple[int, int]]:
+    """Return the minutes apart from those that an outage explains better than the law of the others does.
+
+    Starts from the better half and grows to a fixed point. All are returned when they are too few to tell, and when
+    there were more outages than two, or long ones: what happens so often is normal here.
 
     Args:
-        alpha: false-rollback budget of the watch; each bound fails with probability alpha / 10.
+        minutes: in the order of time.
     """
+    if len(minutes) < TELLING_MINUTES:
+        return minutes
+    kept: Sequence[tuple[int, int]] = sorted(minutes, key=lambda m: m[0] / m[1])[: (len(minutes) + 1) // 2]
+    out: list[bool] = []
+    for _ in range(_MOST_ROUNDS):
+        usual = _fitted(kept, cv)
+        out = [_is_outage(minute, usual) for minute in minutes]
+        grown = [minute for minute, is_out in zip(minutes, out, strict=True) if not is_out]
+        if len(grown) == len(kept):
+            break
+        kept = grown
+    episodes = sum(now and not before for before, now in pairwise([False, *out]))
+    return kept if episodes <= _MOST_OUTAGES and sum(out) * 4 <= len(minutes) else minutes
+
+
+def _is_outage(minute: tuple[int, int], usual: Law) -> bool:
+    hits, total = minute
+    if hits < _FEW_HITS or hits / total <= usual.p0:
+        return False
+    a, b = usual.p0 * usual.tau, (1 - usual.p0) * usual.tau
+    as_usual = log_beta(a + hits, b + total - hits) - log_beta(a, b)
+    as_outage = log_beta(OUTAGE_A + hits, OUTAGE_B + total - hits) - log_beta(OUTAGE_A, OUTAGE_B)
+    return as_usual < math.log(_OUTAGES) + as_outage
+
+
+def summarise(counts: Iterable[Counts], version: str | None, deployed_at: float) -> Baseline:
+    """Return what was normal of `version` (None: of all) in the seconds before `deployed_at`."""
     start = math.floor(deployed_at)
     rows = [r for r in counts if r.second < start and (version is None or r.version == version) and r.requests > 0]
     if not rows:
@@ -118,13 +190,13 @@ def summarise(counts: Iterable[Counts], version: str | None, deployed_at: float,
             sums = above.setdefault(minute, [0] * (1 + len(TAILS)))
             for index, number in enumerate(counts_above(row.latency, edges)):
                 sums[index] += number
-    laws = [law([(m[k], m[0]) for m in above.values()], CV_LATENCY, alpha / 10) for k in range(1, 1 + len(TAILS))]
+    laws = [law([(m[k], m[0]) for _, m in sorted(above.items())], CV_LATENCY) for k in range(1, 1 + len(TAILS))]
     known = tuple(item for item in laws if item is not None)
     if len(known) < len(TAILS):
         edges, known = None, ()
     return Baseline(
         span_s=deployed_at - min(row.second for row in rows),
-        errors=law(list(errors.values()), CV_ERRORS, alpha / 10),
+        errors=law([pair for _, pair in sorted(errors.items())], CV_ERRORS),
         edges=edges,
         latency=known,
     )

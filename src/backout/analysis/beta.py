@@ -83,6 +83,22 @@ def _continued_fraction(x: float, a: float, b: float) -> float:
     return value
 
 
+def beta_quantile(q: float, a: float, b: float) -> float:
+    """Return the x with I_x(a, b) = q, by bisection; q in (0, 1), a and b positive.
+
+    >>> round(beta_quantile(0.9, 1, 1), 9), round(beta_quantile(0.25, 2, 1), 9)
+    (0.9, 0.5)
+    """
+    low, high = 0.0, 1.0
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        if high - low <= 1e-13 * high:
+            break
+        below = beta_tails(middle, a, b)[0]
+        low, high = (middle, high) if below < q else (low, middle)
+    return high
+
+
 def upper_bound(hits: float, total: float, alpha: float) -> float:
     """Return the Clopper-Pearson upper bound of a share: the p with P(Binomial(total, p) <= hits) = alpha.
 
@@ -95,13 +111,4 @@ def upper_bound(hits: float, total: float, alpha: float) -> float:
     >>> round(upper_bound(0, 100, 0.05), 6) == round(1 - 0.05 ** (1 / 100), 6)
     True
     """
-    if hits >= total:
-        return 1.0
-    low, high = max(hits / total, 0.0), 1.0
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        if high - low <= 1e-13 * high:
-            break
-        above = beta_tails(middle, hits + 1.0, total - hits)[1]
-        low, high = (middle, high) if above > alpha else (low, middle)
-    return high
+    return 1.0 if hits >= total else beta_quantile(1 - alpha, hits + 1.0, total - hits)

@@ -99,7 +99,7 @@ class Detector:
         self._healthy_after_s = healthy_after_s
         # A warm-up that outlasts the watch says that response times are nothing to go by here.
         self._times = policy.guard.warm_up_s < policy.criteria.watch_s
-        normal = summarise(baseline, old, deployed_at, policy.guard.alpha)
+        normal = summarise(baseline, old, deployed_at)
         if not self._times:
             normal = replace(normal, edges=None, latency=())
         self._edges: Thresholds | None = usable_edges(normal)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, TypedDict
 
-from backout.analysis.baseline import Law, assumed
+from backout.analysis.baseline import OUTAGE_A, OUTAGE_B, Law, assumed
 from backout.analysis.beta import log_add, log_beta, log_sum
 
 if TYPE_CHECKING:
@@ -22,8 +22,7 @@ OUTAGE_ALONE = 1e-6
 """The same in a cut-over, where nothing tells an outage from a bad version: almost never assumed."""
 TOP_ODDS = 50.0
 FIRST_RATIO = 1.5
-_OUTAGE_A, _OUTAGE_B = 0.5, 1.0
-_LOG_BETA_OUTAGE = log_beta(_OUTAGE_A, _OUTAGE_B)
+_LOG_BETA_OUTAGE = log_beta(OUTAGE_A, OUTAGE_B)
 _FIRST_MASS = 0.75
 ODDS_RATIOS = tuple(FIRST_RATIO * (500 / FIRST_RATIO) ** (k / 10) for k in range(11))
 
@@ -127,7 +126,7 @@ class MinuteLaw:
     def _minute_law(self, hits: int, others: int) -> float:
         a0, b0 = self._null
         usual = self._log_usual + log_beta(a0 + hits, b0 + others) - self._log_beta_null
-        outage = self._log_outage + log_beta(_OUTAGE_A + hits, _OUTAGE_B + others) - _LOG_BETA_OUTAGE
+        outage = self._log_outage + log_beta(OUTAGE_A + hits, OUTAGE_B + others) - _LOG_BETA_OUTAGE
         return log_add(usual, outage)
 
     def state(self) -> MinuteLawState:
