@@ -360,11 +360,31 @@ def _dead_man(config: Config, say: Callable[[str], None]) -> DeadMan | None:
 
 
 def _traffic(config: Config) -> Traffic | None:
+    if config.environment.traffic.provider == "prometheus":
+        return _prometheus(config)
     if not _has_router(config):
         return None
     from backout.providers.router.traffic import RouterTraffic  # noqa: PLC0415 only where it is set up
 
     return RouterTraffic(*_router(config))
+
+
+def _prometheus(config: Config) -> Traffic:
+    from backout.providers.prometheus.traffic import Metrics, PrometheusTraffic  # noqa: PLC0415 only where it is set up
+
+    source, token = config.environment.traffic, config.traffic_token()
+    names = source.prometheus
+    metrics = Metrics(
+        requests=names.requests,
+        duration=names.duration,
+        selector=names.selector,
+        version=names.version_label,
+        status=names.status_label,
+        errors=names.errors,
+        seconds=0.001 if names.duration_unit == "ms" else 1.0,
+        scrape_interval_s=float(names.scrape_interval),
+    )
+    return PrometheusTraffic(str(source.url), metrics, token.reveal if token else None)
 
 
 def _vendors(config: Config) -> VendorStatus | None:
@@ -387,7 +407,7 @@ def _logs(config: Config) -> Logs | None:
 
 def _has_router(config: Config) -> bool:
     source = config.environment.traffic
-    return source.provider != "none" and source.url is not None
+    return source.provider == "twin" and source.url is not None
 
 
 def _router(config: Config) -> tuple[str, str, Callable[[], str] | None]:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from prometheus_lab import need_prometheus, prometheus
 
 from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
 from backout.model.signals import Counts, total
 from backout.providers.exchange import Limits
 from backout.providers.memory import World, WorldClock, steady
+from backout.providers.prometheus.traffic import Metrics, PrometheusTraffic
 from backout.providers.retry import Retry
 from backout.providers.router.client import RouterClient
 from backout.providers.router.logs import RouterLogs
@@ -60,10 +62,33 @@ def row(version: str, second: int, requests: int, errors: int = 0, canceled: int
 # --- the contract ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["memory", "router"])
+@pytest.fixture(scope="module")
+def past_in_prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Prometheus whose past is 12 requests, 1 an error and 2 canceled, in each of the same seconds."""
+    need_prometheus()
+    lines = []
+    for name, per_second in {
+        'http_requests_total{job="app",instance="a",version="v1",status="200"}': 9,
+        'http_requests_total{job="app",instance="a",version="v1",status="500"}': 1,
+        'http_requests_total{job="app",instance="a",version="v1",status="499"}': 2,
+        'http_request_duration_seconds_bucket{job="app",instance="a",version="v1",le="0.1"}': 10,
+        'http_request_duration_seconds_bucket{job="app",instance="a",version="v1",le="+Inf"}': 10,
+    }.items():
+        base = name.partition("{")[0].removesuffix("_total").removesuffix("_bucket")
+        lines.append(f"# TYPE {base} {'counter' if '_total' in name else 'histogram'}")
+        lines += [f"{name} {per_second * min(max(t - NOW + 11, 0), 5)} {t}.0" for t in range(NOW - 30, NOW)]
+    past = "".join(f"{line}\n" for line in dict.fromkeys(lines))
+    with prometheus(tmp_path_factory.mktemp("past"), past=past) as url:
+        yield url
+
+
+@pytest.fixture(params=["memory", "router", "prometheus"])
 def traffic(request: pytest.FixtureRequest, server: ScriptedServer) -> Traffic:
     """A source that saw 10 requests, 1 of them an error, in each of the seconds NOW-10 to NOW-6, and is at NOW."""
     seconds = range(NOW - 10, NOW - 5)
+    if request.param == "prometheus":
+        url = request.getfixturevalue("past_in_prometheus")
+        return PrometheusTraffic(url, Metrics(scrape_interval_s=1.0), clock=WorldClock(NOW + 0.5))
     if request.param == "memory":
         world = World(NOW - 20)
         version = world.upload()

@@ -45,11 +45,15 @@ def _together(environment: Table, path: Where) -> Iterator[Mistake]:
     if isinstance(database, dict) and not {"url_env", "url_file"} & set(database):
         yield Mistake((*path, "database"), "needs url_env (a variable's name) or url_file")
     traffic = environment.get("traffic")
-    if isinstance(traffic, dict) and traffic.get("provider") == "twin" and "url" not in traffic:
-        yield Mistake((*path, "traffic", "url"), "required, but not there")
+    if isinstance(traffic, dict) and (key := _NEEDED.get(str(traffic.get("provider")))) and key not in traffic:
+        yield Mistake((*path, "traffic", key), "required, but not there")
     storage = environment.get("storage")
     if isinstance(storage, dict) and storage.get("bucket", "") == storage.get("history"):
         yield Mistake((*path, "storage", "history"), "the history lies in the bucket that it is the history of")
+
+
+_NEEDED = {"twin": "url", "prometheus": "url"}
+"""Where a source of counts is; the others need nothing but the platform."""
 
 
 def _channels(notify: Table) -> Iterator[Mistake]:

@@ -21,6 +21,8 @@ Ratio = Annotated[float, msgspec.Meta(gt=1)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Route = Annotated[str, msgspec.Meta(pattern=r"^/[!-~]*$")]
+Metric = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_:][A-Za-z0-9_:]*$")]
+Label = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Tag = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
@@ -99,12 +101,26 @@ class Ci(Section, frozen=True):
     token_file: Path | None = None
 
 
+class Prometheus(Section, frozen=True):
+    """What the application calls its metrics, when the counts come from Prometheus."""
+
+    requests: Metric = "http_requests_total"
+    duration: Metric = "http_request_duration_seconds_bucket"
+    duration_unit: Literal["s", "ms"] = "s"
+    selector: str = ""
+    version_label: Label = "version"
+    status_label: Label = "status"
+    errors: Text = "5.."
+    scrape_interval: Duration = Duration(15)
+
+
 class Traffic(Section, frozen=True):
     """Where the counts per version and second come from."""
 
-    provider: Literal["twin", "none"]
+    provider: Literal["twin", "prometheus", "none"]
     url: Url | None = None
     token_file: Path | None = None
+    prometheus: Prometheus = Prometheus()
 
 
 class Vendors(Section, frozen=True):

@@ -17,12 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from backout.ports import Clock
+    from backout.providers.exchange import Answer
 
 T = TypeVar("T")
 
 _OK, _UNAUTHORIZED, _FORBIDDEN, _TOO_MANY, _SERVER_ERROR = 200, 401, 403, 429, 500
 QUICK: Final = Retry(attempts=2, first_wait_s=0.1, longest_wait_s=1.0, total_s=5.0)
 LIMITS: Final = Limits(connect_s=2.0, read_s=5.0, total_s=5.0)
+
+
+class _Refusal(msgspec.Struct):
+    error: str = ""
 
 
 class RouterClient:
@@ -76,7 +81,7 @@ class RouterClient:
             wait_s = retry_after_s(answer.headers.get("retry-after"), self._clock.now())
             raise CallFailed(ProviderUnavailable(f"answered {answer.status}", where=where), retry_after_s=wait_s)
         if answer.status != _OK:
-            raise ProviderRejected(f"answered {answer.status}", status=answer.status, where=where)
+            raise ProviderRejected(f"answered {answer.status}{_said(answer)}", status=answer.status, where=where)
         try:
             return msgspec.json.decode(answer.body, type=result)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -90,3 +95,13 @@ class RouterClient:
                 raise AuthError("the traffic source's token holds characters that no token has")
             headers["Authorization"] = f"Bearer {token}"
         return headers
+
+
+def _said(answer: Answer) -> str:
+    """Return the reason that a refusal gives (`{"error": "..."}`), on one line, or ""."""
+    try:
+        text = msgspec.json.decode(answer.body, type=_Refusal).error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300]
+    return f": {line}" if line else ""

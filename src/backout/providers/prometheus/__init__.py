@@ -1,0 +1,1 @@
+"""A Prometheus that scrapes the application: counts per version out of its counters and histograms."""

@@ -1,0 +1,209 @@
+"""Port Traffic on Prometheus: what the application's own counters grew by from one scrape to the next.
+
+Source: Prometheus documentation, "HTTP API" (2.53 and 3.x): a query of a range selector (`metric[60s]`) answers the
+samples as they were scraped; `query_range` answers values at even steps, with neither the times nor all of the samples.
+Both versions are understood: a range's left end belongs to it in 2.x, and not in 3.x.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from backout.errors import ConfigError, ProviderUnavailable
+from backout.model.signals import BUCKETS, Counts, CountsPage, SourceTraits, bucket_of
+from backout.providers.clock import SystemClock
+from backout.providers.prometheus.counters import Scrapes, Series, increments, slots
+from backout.providers.router.client import QUICK, RouterClient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from backout.ports import Clock
+    from backout.providers.retry import Retry
+
+SCRAPE_TIMEOUT_S: Final = 10.0
+"""Prometheus' default: samples bear the time at which their scrape began, and may come this much later."""
+_MISSED: Final = 2  # scrapes in a row, before "no scrape" counts as "nothing is known"
+_LOOKBACK_S, _LOOKBACK_SCRAPES = 60.0, 4
+_CHUNK_S: Final = 600
+_CANCELED: Final = "499"  # nginx' code for a client that went away
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """What the application calls its metrics.
+
+    Args:
+        requests: a counter with the labels `version` and `status`. duration: a classic histogram with `version`.
+        selector: PromQL matchers that choose this application, such as `job="fm5"`. errors: a regular expression that
+            the status of a failed request matches as a whole. seconds: how many seconds a unit of `duration` is.
+        scrape_interval_s: how often it is scraped; when scrapes turn out to be rarer, that is what counts.
+    """
+
+    requests: str = "http_requests_total"
+    duration: str = "http_request_duration_seconds_bucket"
+    selector: str = ""
+    version: str = "version"
+    status: str = "status"
+    errors: str = "5.."
+    seconds: float = 1.0
+    scrape_interval_s: float = 15.0
+
+
+class _Result(msgspec.Struct):
+    metric: dict[str, str]
+    values: tuple[tuple[float, str], ...] = ()
+
+
+class _Data(msgspec.Struct):
+    result: tuple[_Result, ...]
+
+
+class _Answer(msgspec.Struct):
+    data: _Data
+
+
+@dataclass(slots=True)
+class _Second:
+    """What one version answered in the scrapes of one second."""
+
+    requests: int = 0
+    errors: int = 0
+    canceled: int = 0
+
+
+class PrometheusTraffic:
+    """Port Traffic; a request is counted in the second of the scrape that first saw it, never before it ended.
+
+    Args:
+        url: of the server, `/api/v1/query` is appended. token: returns the bearer token; None sends none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        metrics: Metrics | None = None,
+        token: Callable[[], str] | None = None,
+        *,
+        clock: Clock | None = None,
+        retry: Retry = QUICK,
+    ) -> None:
+        self._metrics = metrics or Metrics()
+        self._clock = clock or SystemClock()
+        self._client = RouterClient(url, token, clock=self._clock, retry=retry)
+        try:
+            self._is_error = re.compile(self._metrics.errors).fullmatch
+        except re.error as error:
+            raise ConfigError((f"traffic.prometheus.errors: not a regular expression: {error}",)) from error
+        self._interval_s = self._metrics.scrape_interval_s
+        self._has_status = self._has_version = True
+
+    @property
+    def traits(self) -> SourceTraits:
+        """What this source can see: as configured, and never better than what its answers showed."""
+        return SourceTraits("prometheus", self._lag_s, False, self._has_status, self._has_version)
+
+    def read(self, since: int, until: int) -> CountsPage:
+        """Return the counts of the scrapes in [since, until).
+
+        Final is what was scraped longer ago than a scrape may take. Where nothing was scraped for more than two
+        intervals, nothing is known: the counts then reach as far as the last scrape.
+        """
+        metrics = self._metrics
+        begin = since - max(_LOOKBACK_S, _LOOKBACK_SCRAPES * self._interval_s)
+        requests = self._series(metrics.requests, begin, until)
+        jobs = {series.labels.get("job", "") for series in requests}  # `up` tells of every target there is
+        up = [series for series in self._series("up", begin, until) if series.labels.get("job", "") in jobs]
+        scrapes = Scrapes.of(up, requests)
+        self._interval_s = max(self._interval_s, scrapes.spacing_s or 0.0)
+        found = self._counted(requests, scrapes)
+        latency = self._latency(self._series(metrics.duration, begin, until), scrapes)
+        rows = [
+            Counts(version, second, row.requests, row.errors, row.canceled, latency.get((version, second), {}))
+            for (version, second), row in found.items()
+            if since <= second < until
+        ]
+        rows.sort(key=lambda row: (row.second, row.version))
+        return CountsPage(tuple(rows), self._complete_until(since, until, scrapes.newest))
+
+    @property
+    def _settle_s(self) -> float:
+        return min(self._interval_s, SCRAPE_TIMEOUT_S)
+
+    @property
+    def _lag_s(self) -> float:
+        return self._interval_s + self._settle_s
+
+    def _complete_until(self, since: int, until: int, newest: float | None) -> int:
+        if newest is None:
+            return since
+        now = self._clock.now()
+        settled = int(now - self._settle_s)
+        looked_to = min(now, until)  # a question about the past says nothing of scrapes after it
+        if looked_to - newest > _MISSED * self._interval_s + self._settle_s:
+            return min(settled, int(newest) + 1)
+        return settled
+
+    def _counted(self, requests: Iterable[Series], scrapes: Scrapes) -> dict[tuple[str, int], _Second]:
+        found: dict[tuple[str, int], _Second] = {}
+        for series in requests:
+            version, status = (series.labels.get(name, "") for name in (self._metrics.version, self._metrics.status))
+            self._has_version = self._has_version and bool(version)
+            self._has_status = self._has_status and bool(status)
+            for at, number in increments(series, scrapes).items():
+                row = found.setdefault((version, int(at)), _Second())
+                if status == _CANCELED:
+                    row.canceled += number
+                    continue
+                row.requests += number
+                row.errors += number if self._is_error(status) else 0
+        return found
+
+    def _latency(self, buckets: Iterable[Series], scrapes: Scrapes) -> dict[tuple[str, int], dict[int, int]]:
+        """Return the histograms; a request counts as slow as its slot's upper bound, so none seems faster than it was.
+
+        What is beyond the last finite bound counts as just beyond it.
+        """
+        series = list(buckets)
+        finite = [bound for each in series if (bound := _number(each.labels.get("le", ""))) is not None]
+        last = max(finite, default=0.0)
+        found: dict[tuple[str, int], dict[int, int]] = {}
+        for labels, at, bound, number in slots(series, scrapes):
+            edge_ms = min(bound, last) * self._metrics.seconds * 1000
+            bucket = min(bucket_of(edge_ms) + (1 if math.isinf(bound) else 0), BUCKETS - 1)
+            row = found.setdefault((labels.get(self._metrics.version, ""), int(at)), {})
+            row[bucket] = row.get(bucket, 0) + number
+        return found
+
+    def _series(self, metric: str, begin: float, end: float) -> list[Series]:
+        """Return the samples from `begin` to `end`, asked in pieces that no answer outgrows."""
+        found: dict[frozenset[tuple[str, str]], list[tuple[float, float]]] = {}
+        while begin < end:
+            piece_s = min(_CHUNK_S, math.ceil(end - begin))
+            begin += piece_s
+            for result in self._query(f"{metric}{{{self._metrics.selector}}}[{piece_s}s]", min(begin, end)):
+                labels = {name: value for name, value in result.metric.items() if name != "__name__"}
+                samples = found.setdefault(frozenset(labels.items()), [])
+                newest = samples[-1][0] if samples else -math.inf
+                values = ((at, _number(text)) for at, text in result.values if at > newest)
+                samples += [(at, value) for at, value in values if value is not None]
+        return [Series(dict(labels), samples) for labels, samples in found.items() if samples]
+
+    def _query(self, query: str, at: float) -> tuple[_Result, ...]:
+        answer = self._client.get("api/v1/query", {"query": query, "time": f"{at:.3f}"}, _Answer)
+        return answer.data.result
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise ProviderUnavailable(
+            f"the answer cannot be read: {text[:40]!r} is no number", where="prometheus"
+        ) from error
+    return value if math.isfinite(value) else None

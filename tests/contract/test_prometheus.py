@@ -1,0 +1,258 @@
+"""Port Traffic on a real Prometheus that scrapes a real /metrics; then on answers that only a script can give."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_lab import application, need_prometheus, prometheus
+
+from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
+from backout.model.signals import bucket_of, total
+from backout.providers.memory import WorldClock
+from backout.providers.prometheus.counters import Scrapes, Series, increments, slots
+from backout.providers.prometheus.traffic import Metrics, PrometheusTraffic
+from backout.providers.retry import Retry
+
+from polling import until
+from scripted_server import answer, refused_url, scripted_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_lab import Application
+
+    from backout.model.signals import CountsPage
+
+EVERY_SECOND = Metrics(selector='job="app"', scrape_interval_s=1.0)
+
+
+@pytest.fixture(scope="module")
+def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Application, str]]:
+    """An application and the Prometheus that scrapes it every second."""
+    need_prometheus()
+    with application() as app, prometheus(tmp_path_factory.mktemp("scraping"), scrape=app.address) as url:
+        yield app, url
+
+
+def scraped_again(app: Application) -> None:
+    """Return when the next whole scrape has happened."""
+    before = app.scrapes
+    until(lambda: app.scrapes >= before + 2, 10, "two scrapes")
+
+
+def counted(url: str, since: int, want: int, metrics: Metrics = EVERY_SECOND) -> CountsPage:
+    """Return the page in which that many requests are counted."""
+    source = PrometheusTraffic(url, metrics)
+
+    def page() -> CountsPage | None:
+        read = source.read(since, int(time.time()) + 1)
+        return read if total(read.counts)[0] >= want else None
+
+    return until(page, 15, f"{want} requests")
+
+
+# --- the real thing -------------------------------------------------------------------------------------------------
+
+
+def test_counters_of_a_scraped_application_are_counts(scraped: tuple[Application, str]) -> None:
+    """Every request once: of a series that begins, of one that grows, over a restart, and beside another version."""
+    app, url = scraped
+    app.restart()
+    scraped_again(app)
+    since = int(time.time())
+    app.answered("v1", "200", 10)
+    scraped_again(app)
+    app.answered("v1", "200", 5)
+    app.answered("v2", "500", 2, le="+Inf")
+    app.answered("v1", "499", 1)
+    scraped_again(app)
+    app.restart()
+    app.answered("v2", "200", 1, le="0.5")
+    app.answered("v2", "500", 1, le="0.5")
+    page = counted(url, since, 19)
+    assert total(page.counts) == (19, 3)
+    assert sum(row.canceled for row in page.counts) == 1
+    per_version = {v: total(row for row in page.counts if row.version == v) for v in ("v1", "v2")}
+    assert per_version == {"v1": (15, 0), "v2": (4, 3)}
+    latency = {bucket for row in page.counts for bucket in row.latency}
+    assert latency == {bucket_of(100), bucket_of(500), bucket_of(500) + 1}
+    assert sum(sum(row.latency.values()) for row in page.counts) == 20
+
+
+def test_its_lag_is_what_the_scrapes_show(scraped: tuple[Application, str]) -> None:
+    """Two seconds where it is scraped every second, whatever shorter time was configured; that may carry an action."""
+    app, url = scraped
+    app.answered("v1", "200", 1)
+    source = PrometheusTraffic(url, Metrics(selector='job="app"', scrape_interval_s=0.1))
+    since = int(time.time()) - 5
+    until(lambda: source.read(since, int(time.time())) and source.traits.lag_s >= 1.5, 10, "enough scrapes")
+    assert source.traits.lag_s < 5
+    assert source.traits.may_act
+    assert not PrometheusTraffic(url, Metrics(scrape_interval_s=30)).traits.may_act
+
+
+def test_what_is_not_scraped_is_not_known(scraped: tuple[Application, str]) -> None:
+    """An application that stops answering Prometheus has no quiet seconds; what it counted meanwhile comes later."""
+    app, url = scraped
+    app.answered("v1", "200", 1)
+    scraped_again(app)
+    source = PrometheusTraffic(url, EVERY_SECOND)
+    app.sick = True
+    try:
+        sick_since = int(time.time()) + 1
+        app.answered("v1", "500", 7)
+
+        def known_for() -> float:
+            return time.time() - source.read(sick_since - 10, int(time.time()) + 1).complete_until
+
+        until(lambda: known_for() > 4, 20, "that nothing is known")
+    finally:
+        app.sick = False
+    page = counted(url, sick_since, 7)
+    assert total(page.counts) == (7, 7)
+    until(lambda: known_for() < 4, 20, "that it is known again")
+
+
+def test_a_metric_that_does_not_exist_is_nothing_known(scraped: tuple[Application, str]) -> None:
+    """No counts, and none of the seconds is final: a typing mistake is no quiet application."""
+    _, url = scraped
+    now = int(time.time())
+    page = PrometheusTraffic(url, Metrics(requests="no_such_metric")).read(now - 60, now)
+    assert (page.counts, page.complete_until) == ((), now - 60)
+
+
+def test_labels_that_are_missing_make_it_advice(scraped: tuple[Application, str]) -> None:
+    """Without the status nothing is seen to fail, without the version nothing can be blamed."""
+    app, url = scraped
+    app.answered("v1", "200", 1)
+    scraped_again(app)
+    since = int(time.time()) - 30
+    for metrics in (
+        Metrics(selector='job="app"', scrape_interval_s=1, status="code"),
+        Metrics(selector='job="app"', scrape_interval_s=1, version="release"),
+    ):
+        source = PrometheusTraffic(url, metrics)
+        assert source.traits.may_act
+        until(lambda source=source: source.read(since, int(time.time())).counts, 10, "counts")  # type: ignore[misc]
+        assert not source.traits.may_act
+
+
+def test_a_selector_that_is_not_promql_is_named(scraped: tuple[Application, str]) -> None:
+    """In Prometheus' own words."""
+    _, url = scraped
+    with pytest.raises(ProviderRejected, match="parse error") as caught:
+        PrometheusTraffic(url, Metrics(selector='job="app')).read(1, 2)
+    assert caught.value.status == 400
+
+
+# --- answers that only a script gives -------------------------------------------------------------------------------
+
+
+def matrix(*series: tuple[dict[str, str], list[list[object]]]) -> object:
+    result = [{"metric": labels, "values": values} for labels, values in series]
+    return {"status": "success", "data": {"resultType": "matrix", "result": result}}
+
+
+def test_what_is_asked() -> None:
+    """Raw samples in pieces of ten minutes, an overlap before them, the token in its header only."""
+    with scripted_server() as server:
+        server.will(answer(matrix()))
+        PrometheusTraffic(f"{server.url}/prom", Metrics(selector='job="x"'), lambda: "canary").read(10_000, 10_900)
+    targets = [asked.target for asked in server.asked]
+    assert len(targets) == 6
+    assert targets[0] == "/prom/api/v1/query?query=http_requests_total%7Bjob%3D%22x%22%7D%5B600s%5D&time=10540.000"
+    assert targets[1] == "/prom/api/v1/query?query=http_requests_total%7Bjob%3D%22x%22%7D%5B360s%5D&time=10900.000"
+    assert all(asked.headers["authorization"] == "Bearer canary" for asked in server.asked)
+    assert not any("canary" in target for target in targets)
+
+
+def test_recorded_sums_without_a_target_are_counted() -> None:
+    """A recording rule's series has neither job nor instance, and no `up`; an odd sample is passed over."""
+    samples = [[1000, "5"], [1015, "NaN"], [1015, "9"], [1030, "9"]]
+    with scripted_server() as server:
+        server.will(
+            answer(matrix(({"__name__": "r", "version": "a", "status": "503"}, samples))),
+            answer(matrix()),
+            answer(matrix()),
+        )
+        page = PrometheusTraffic(server.url, clock=WorldClock(1040)).read(1000, 1041)
+    assert [(row.version, row.second, row.requests, row.errors) for row in page.counts] == [("a", 1015, 4, 4)]
+    assert page.complete_until == 1030
+
+
+@pytest.mark.parametrize(
+    "step",
+    [answer({}), answer(b"<html>"), answer({}, 503), answer(matrix(({"a": "b"}, [[1, "many"]]))), answer({"data": 1})],
+)
+def test_trouble_is_unavailable(step: object) -> None:
+    """Whatever comes that is no answer."""
+    with scripted_server() as server:
+        server.will(step)  # type: ignore[arg-type]
+        with pytest.raises(ProviderUnavailable):
+            PrometheusTraffic(server.url, retry=Retry(attempts=1), clock=WorldClock(5)).read(1, 2)
+
+
+def test_a_refused_token_and_a_wrong_expression() -> None:
+    """Each is its own error."""
+    with scripted_server() as server:
+        server.will(answer({}, 401))
+        with pytest.raises(AuthError):
+            PrometheusTraffic(server.url).read(1, 2)
+    with pytest.raises(ProviderUnavailable):
+        PrometheusTraffic(refused_url(), retry=Retry(attempts=1)).read(1, 2)
+    with pytest.raises(ConfigError) as wrong:
+        PrometheusTraffic("http://127.0.0.1:1", Metrics(errors="5(("))
+    assert "traffic.prometheus.errors: not a regular expression" in wrong.value.mistakes[0]
+
+
+# --- counters -------------------------------------------------------------------------------------------------------
+
+LABELS = {"job": "app", "instance": "a:1"}
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), min_size=1, max_size=40))
+def test_no_request_is_lost_or_made_up(steps: list[tuple[int, bool]]) -> None:
+    """Whatever was counted between two scrapes, restarts included; one that a counter outgrew at once is not seen."""
+    value, truth = 0, 0
+    samples = []
+    for second, (grown, restarts) in enumerate(steps, start=1):
+        value = grown if restarts and grown < value else value + grown
+        truth += grown
+        samples.append((float(second), float(value)))
+    seen = Scrapes({("app", "a:1"): [0.0, *(at for at, _ in samples)]})
+    found = increments(Series(LABELS, samples), seen)
+    assert sum(found.values()) == truth
+    assert all(number > 0 for number in found.values())
+
+
+def test_a_restart_counts_from_zero_and_a_stranger_does_not() -> None:
+    """The first value of a target that nobody scraped before may be a month old."""
+    known = Scrapes({("app", "a:1"): [1.0, 2.0, 3.0]})
+    stranger = Scrapes({("app", "a:1"): [2.0, 3.0]})
+    samples = [(2.0, 7.0), (3.0, 2.0)]
+    assert increments(Series(LABELS, samples), known) == {2.0: 7, 3.0: 2}
+    assert increments(Series(LABELS, samples), stranger) == {3.0: 2}
+
+
+def test_slots_are_what_lies_between_the_bounds() -> None:
+    """Bounds in any order, of several processes, each for itself; one that is no number counts as the last."""
+    seen = Scrapes({("app", "a:1"): [0.0, 1.0], ("app", "b:1"): [0.0, 1.0]})
+    given = [
+        Series({**LABELS, "le": "+Inf"}, [(1.0, 9.0)]),
+        Series({**LABELS, "le": "0.5"}, [(1.0, 8.0)]),
+        Series({**LABELS, "le": "0.1"}, [(1.0, 5.0)]),
+        Series({"job": "app", "instance": "b:1", "le": "odd"}, [(1.0, 2.0)]),
+    ]
+    found = [(labels["instance"], bound, number) for labels, _, bound, number in slots(given, seen)]
+    assert sorted(found) == [("a:1", 0.1, 5), ("a:1", 0.5, 3), ("a:1", float("inf"), 1), ("b:1", float("inf"), 2)]
+
+
+def test_the_spacing_is_that_of_the_slowest_target() -> None:
+    """The median, so that a scrape that failed does not count; unknown before there are three."""
+    every_15 = [15.0 * n for n in range(8)]
+    assert Scrapes({("a", "1"): every_15, ("a", "2"): [0.0, 30.0, 60.0, 150.0]}).spacing_s == 30.0
+    assert Scrapes({("a", "1"): [0.0, 15.0]}).spacing_s is None
