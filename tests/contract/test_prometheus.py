@@ -214,6 +214,11 @@ def test_a_refused_token_and_a_wrong_expression() -> None:
 LABELS = {"job": "app", "instance": "a:1"}
 
 
+def scraped_at(*times: float) -> Scrapes:
+    found = {("app", "a:1"): times}
+    return Scrapes(found, found, found)
+
+
 @given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), min_size=1, max_size=40))
 def test_no_request_is_lost_or_made_up(steps: list[tuple[int, bool]]) -> None:
     """Whatever was counted between two scrapes, restarts included; one that a counter outgrew at once is not seen."""
@@ -223,24 +228,32 @@ def test_no_request_is_lost_or_made_up(steps: list[tuple[int, bool]]) -> None:
         value = grown if restarts and grown < value else value + grown
         truth += grown
         samples.append((float(second), float(value)))
-    seen = Scrapes({("app", "a:1"): [0.0, *(at for at, _ in samples)]})
+    seen = scraped_at(0.0, *(at for at, _ in samples))
     found = increments(Series(LABELS, samples), seen)
     assert sum(found.values()) == truth
     assert all(number > 0 for number in found.values())
 
 
-def test_a_restart_counts_from_zero_and_a_stranger_does_not() -> None:
-    """The first value of a target that nobody scraped before may be a month old."""
-    known = Scrapes({("app", "a:1"): [1.0, 2.0, 3.0]})
-    stranger = Scrapes({("app", "a:1"): [2.0, 3.0]})
-    samples = [(2.0, 7.0), (3.0, 2.0)]
-    assert increments(Series(LABELS, samples), known) == {2.0: 7, 3.0: 2}
-    assert increments(Series(LABELS, samples), stranger) == {3.0: 2}
+def test_a_series_that_was_not_there_begins_at_zero() -> None:
+    """It was scraped without it, or it fell; the first value of a target that nobody scraped before may be old."""
+    samples = [(2.0, 7.0), (3.0, 2.0), (5.0, 6.0)]
+    assert increments(Series(LABELS, samples), scraped_at(1.0, 2.0, 3.0, 4.0, 5.0)) == {2.0: 7, 3.0: 2, 5.0: 6}
+    assert increments(Series(LABELS, samples), scraped_at(2.0, 3.0, 5.0)) == {3.0: 2, 5.0: 4}
+
+
+def test_times_of_the_applications_own_prove_no_beginning() -> None:
+    """A sample that is not from the time of any scrape may have been there all the time; so may a recorded sum."""
+    assert increments(Series(LABELS, [(2.5, 7.0), (4.5, 8.0)]), scraped_at(1.0, 2.0, 3.0, 4.0, 5.0)) == {4.5: 1}
+    recorded = Series({"job": "app"}, [(2.0, 7.0), (4.0, 8.0)])
+    assert increments(recorded, Scrapes.of([], [recorded, Series({"job": "app"}, [(1.0, 1.0), (3.0, 1.0)])])) == {
+        4.0: 1
+    }
 
 
 def test_slots_are_what_lies_between_the_bounds() -> None:
     """Bounds in any order, of several processes, each for itself; one that is no number counts as the last."""
-    seen = Scrapes({("app", "a:1"): [0.0, 1.0], ("app", "b:1"): [0.0, 1.0]})
+    times = {("app", "a:1"): [0.0, 1.0], ("app", "b:1"): [0.0, 1.0]}
+    seen = Scrapes(times, times, times)
     given = [
         Series({**LABELS, "le": "+Inf"}, [(1.0, 9.0)]),
         Series({**LABELS, "le": "0.5"}, [(1.0, 8.0)]),
@@ -252,7 +265,9 @@ def test_slots_are_what_lies_between_the_bounds() -> None:
 
 
 def test_the_spacing_is_that_of_the_slowest_target() -> None:
-    """The median, so that a scrape that failed does not count; unknown before there are three."""
-    every_15 = [15.0 * n for n in range(8)]
-    assert Scrapes({("a", "1"): every_15, ("a", "2"): [0.0, 30.0, 60.0, 150.0]}).spacing_s == 30.0
-    assert Scrapes({("a", "1"): [0.0, 15.0]}).spacing_s is None
+    """Scrapes that failed were tried all the same; unknown before there are three."""
+    quick = Series(LABELS, [(15.0 * n, 1.0) for n in range(8)])
+    slow = Series({"job": "app", "instance": "b:1"}, [(30.0 * n, float(n == 3)) for n in range(4)])
+    assert Scrapes.of([quick, slow], []).spacing_s == 30.0
+    assert Scrapes.of([], [quick]).spacing_s == 15.0
+    assert scraped_at(0.0, 15.0).spacing_s is None

@@ -7,6 +7,7 @@ for nothing. The first error of a process makes its series, so its first scrape 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -36,34 +37,50 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Scrapes:
-    """When each target was scraped with success, oldest first."""
+    """When each target was scraped with success, oldest first.
 
-    by_target: Mapping[Target, Sequence[float]]
+    Args:
+        up: by Prometheus' own series of each target. seen: the same and, for recorded sums, which have no such series,
+            the times of their samples. tried: also the scrapes that failed.
+    """
+
+    up: Mapping[Target, Sequence[float]]
+    seen: Mapping[Target, Sequence[float]]
+    tried: Mapping[Target, Sequence[float]]
 
     @classmethod
-    def of(cls, up: Iterable[Series], others: Iterable[Series]) -> Scrapes:
-        """Return them: `up` is Prometheus' own series of each target (1: it answered), `others` whatever it gave."""
-        found: dict[Target, set[float]] = {}
+    def of(cls, up: Iterable[Series], counters: Iterable[Series]) -> Scrapes:
+        """Return them; a sample of `up` is 1 when its target answered, and has the very time of what it answered."""
+        tried: dict[Target, list[float]] = {}
+        answered: dict[Target, list[float]] = {}
         for series in up:
-            found.setdefault(series.target, set()).update(at for at, value in series.samples if value == 1)
-        for series in others:
-            found.setdefault(series.target, set()).update(at for at, _ in series.samples)
-        return cls({target: sorted(times) for target, times in found.items() if times})
+            tried[series.target] = [at for at, _ in series.samples]
+            answered[series.target] = [at for at, value in series.samples if value == 1]
+        others: dict[Target, set[float]] = {}
+        for series in counters:
+            if series.target not in answered:
+                others.setdefault(series.target, set()).update(at for at, _ in series.samples)
+        recorded = {target: sorted(times) for target, times in others.items()}
+        return cls(answered, answered | recorded, tried | recorded)
 
     @property
     def newest(self) -> float | None:
         """When any target was scraped last; None: never."""
-        return max((times[-1] for times in self.by_target.values()), default=None)
-
-    def first(self, target: Target) -> float:
-        """Return when a target was scraped first, as far as is known; infinity for never."""
-        return self.by_target.get(target, (math.inf,))[0]
+        return max((times[-1] for times in self.seen.values() if times), default=None)
 
     @property
     def spacing_s(self) -> float | None:
         """How far apart the scrapes of the slowest target lie; None before there are a few."""
-        known = (times for times in self.by_target.values() if len(times) >= _FEWEST_SCRAPES)
+        known = (times for times in self.tried.values() if len(times) >= _FEWEST_SCRAPES)
         return max((_spacing(times) for times in known), default=None)
+
+    def without(self, series: Series) -> Sequence[float]:
+        """Return when the target of a series was scraped, where a scrape without the series says that it was not there.
+
+        Nothing where that cannot be said: no `up`, or samples that bear times of the application's own.
+        """
+        times = self.up.get(series.target, ())
+        return times if {at for at, _ in series.samples} <= set(times) else ()
 
 
 def _spacing(times: Sequence[float]) -> float:
@@ -73,25 +90,25 @@ def _spacing(times: Sequence[float]) -> float:
 def increments(series: Series, scrapes: Scrapes) -> Increments:
     """Return {time of a scrape: what the counter grew by since the scrape before}; zeros are left out.
 
-    A value below the one before is a restart: it grew from zero. A series that begins while its target was scraped
-    before begins at zero as well; the first value of a target that nobody knew says nothing of when it was counted.
+    A value below the one before is a restart: it grew from zero. So did a series that the scrape before did not have.
+    The first value of a target that nobody scraped before says nothing of when it was counted.
 
-    >>> seen = Scrapes({("app", "a:1"): [10.0, 20.0, 30.0, 40.0]})
+    >>> times = {("app", "a:1"): [10.0, 20.0, 30.0, 40.0, 50.0]}
     >>> labels = {"job": "app", "instance": "a:1"}
-    >>> increments(Series(labels, [(20.0, 3.0), (30.0, 5.0), (40.0, 4.0)]), seen)
-    {20.0: 3, 30.0: 2, 40.0: 4}
-    >>> increments(Series(labels, [(10.0, 3.0), (20.0, 3.0)]), seen)
-    {}
+    >>> increments(Series(labels, [(20.0, 3.0), (30.0, 4.0), (50.0, 9.0)]), Scrapes(times, times, times))
+    {20.0: 3, 30.0: 1, 50.0: 9}
+    >>> increments(Series(labels, [(10.0, 3.0), (20.0, 5.0), (30.0, 2.0)]), Scrapes(times, times, times))
+    {20.0: 2, 30.0: 2}
     """
     found: Increments = {}
-    before: float | None = None
+    times = scrapes.without(series)
+    last_at, last = -math.inf, math.nan
     for at, value in series.samples:
-        if before is None:
-            before = 0.0 if scrapes.first(series.target) < at else value
-        grown = value - before if value >= before else value
-        if round(grown) > 0:
-            found[at] = round(grown)
-        before = value
+        if bisect_left(times, at) > bisect_right(times, last_at) or value < last:
+            last = 0.0
+        if not math.isnan(last) and round(value - last) > 0:
+            found[at] = round(value - last)
+        last_at, last = at, value
     return found
 
 

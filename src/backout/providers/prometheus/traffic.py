@@ -117,12 +117,14 @@ class PrometheusTraffic:
         metrics = self._metrics
         begin = since - max(_LOOKBACK_S, _LOOKBACK_SCRAPES * self._interval_s)
         requests = self._series(metrics.requests, begin, until)
+        durations = self._series(metrics.duration, begin, until)
         jobs = {series.labels.get("job", "") for series in requests}  # `up` tells of every target there is
+        # asked last: each scrape that the others saw is in it
         up = [series for series in self._series("up", begin, until) if series.labels.get("job", "") in jobs]
         scrapes = Scrapes.of(up, requests)
-        self._interval_s = max(self._interval_s, scrapes.spacing_s or 0.0)
+        self._interval_s = max(metrics.scrape_interval_s, scrapes.spacing_s or 0.0)
         found = self._counted(requests, scrapes)
-        latency = self._latency(self._series(metrics.duration, begin, until), scrapes)
+        latency = self._latency(durations, scrapes)
         rows = [
             Counts(version, second, row.requests, row.errors, row.canceled, latency.get((version, second), {}))
             for (version, second), row in found.items()
