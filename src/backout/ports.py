@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.model.bundle import Bundle
+    from backout.model.connections import ConnectionUse
     from backout.model.deployment import Deployment, Mark, Share, Version, VersionMark
     from backout.model.hold import Hold
     from backout.model.identity import Identity
@@ -279,6 +280,17 @@ class Schema(Protocol):
 
     def read(self) -> SchemaState:
         """Return the history; an empty one when the table does not exist. Raises ProviderUnavailable otherwise."""
+        ...
+
+
+class Connections(Protocol):
+    """The database's connections."""
+
+    def read(self) -> ConnectionUse:
+        """Return how many are in use of how many; a database that has none left is a reading, not an error.
+
+        Raises AuthError, or ProviderUnavailable when it does not answer.
+        """
         ...
 
 

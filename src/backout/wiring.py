@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from backout.ports import (
         Bundles,
         Clock,
+        Connections,
         DeadMan,
         HealthCheck,
         Identities,
@@ -229,6 +230,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         vendors=_vendors(config),
         health=_health(config, clock),
         schema=_schema(config, hurried=until is not None),
+        connections=_connections(config),
         logs=_logs(config),
         triggers=CloudflareTriggers(client, account, script),
         equivalents=_equivalents(config),
@@ -449,6 +451,17 @@ def _schema(config: Config, *, hurried: bool) -> Schema | None:
     return PrismaHistory(
         config.database_url().reveal, connect_timeout_s=connect_timeout_s, statement_timeout_s=statement_timeout_s
     )
+
+
+def _connections(config: Config) -> Connections | None:
+    settings = config.environment.database
+    if settings is None:
+        return None
+    from backout.providers.postgres.connections import Pool, PostgresConnections  # noqa: PLC0415 only where it is set up
+
+    pool = None if settings.pool_limit is None else Pool(settings.pool_limit, settings.pool_application)
+    timeout_s = float(settings.connect_timeout)
+    return PostgresConnections(lambda: config.database_url().reveal(), pool, connect_timeout_s=timeout_s)
 
 
 def _place(config: Config) -> Place:

@@ -24,6 +24,7 @@ def calls_of(world: World) -> list[str]:
     world.health.look()
     world.logs.errors(version, 0.0)
     world.schema.read()
+    world.connections.read()
     world.reports.write("r-1", "name", "text")
     world.reports.of_run("r-1")
     return world.calls
@@ -38,7 +39,7 @@ def test_every_call_goes_through_the_hooks() -> None:
     world.before_call, world.after_call = before.append, after.append
     made = calls_of(world)
     assert before == after == made
-    assert len(set(made)) == len(made) == 11
+    assert len(set(made)) == len(made) == 12
 
 
 def test_a_crash_before_a_call_has_no_effect_and_one_after_it_has() -> None:

@@ -72,6 +72,8 @@ class Database(Section, frozen=True):
     url_file: Path | None = None
     migrations: Literal["prisma", "none"] = "none"
     connect_timeout: Duration = Duration(5)
+    pool_limit: Count | None = None
+    pool_application: Text = "Cloudflare Hyperdrive"
 
 
 class Storage(Section, frozen=True):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Checkout,
         Checkpoints,
         Clock,
+        Connections,
         CountsStore,
         DeadMan,
         Deployments,
@@ -74,6 +75,7 @@ class Toolbox:
     traffic: Traffic | None = None
     health: HealthCheck | None = None
     schema: Schema | None = None
+    connections: Connections | None = None
     secrets: Secrets | None = None
     logs: Logs | None = None
     equivalents: Equivalents = field(default_factory=Equivalents)

@@ -19,6 +19,7 @@ from backout.providers.files.naming import file_names
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from backout.model.connections import ConnectionUse
     from backout.model.deployment import Deployment, Version
     from backout.model.notice import Notice
     from backout.model.triggers import TriggerKind
@@ -238,6 +239,17 @@ class WorldSchema:
         return self._world.call(
             "schema.read", lambda: SchemaState(self._world.clock.now(), tuple(self._world.migrations))
         )
+
+
+class WorldConnections:
+    """Port Connections of a World."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def read(self) -> ConnectionUse:
+        """Return what the World's rule of connections says now."""
+        return self._world.call("connections.read", lambda: self._world.connection_rule(self._world.clock.now()))
 
 
 class WorldReports:

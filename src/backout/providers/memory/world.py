@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from backout.errors import ProviderRejected, Refused, SecretsChanged
+from backout.model.connections import ConnectionUse
 from backout.model.deployment import Deployment, DeploymentId, Share, Version, VersionId
 from backout.model.schema import AppliedMigration
 from backout.model.signals import HealthReport, ServiceState, SourceTraits
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     TrafficRule = Callable[[int, str], Counts | None]
     HealthRule = Callable[[float, str], HealthReport]
     LogRule = Callable[[str, float], tuple[tuple[str, int], ...]]
+    ConnectionRule = Callable[[float], ConnectionUse]
     RouteRule = Callable[[str, str], int | None]
 
 T = TypeVar("T")
@@ -50,7 +52,8 @@ class World:
     """One application and all that surrounds it.
 
     Attributes:
-        deployments, versions, secrets, triggers, traffic, health, logs, schema, reports, clock: the ports.
+        deployments, versions, secrets, triggers, traffic, health, logs, schema, connections, reports, clock: the
+            ports.
         before_call, after_call: called with "port.method" before a call's effect and after it; what they raise
             reaches the caller (a ProviderUnavailable, a test's own Crash).
         calls: every call made through a port, in order. activations: those deployments of theirs that moved traffic.
@@ -76,6 +79,7 @@ class World:
         self.health_rule: HealthRule = self._tell_services
         self.log_rule: LogRule = lambda _version, _since: ()
         self.route_rule: RouteRule = lambda _path, _version: 200
+        self.connection_rule: ConnectionRule = lambda at: ConnectionUse(at, used=5, limit=97, waiting=0)
         self.services: dict[str, ServiceState] = {}
         self.buckets: set[str] = set()
         self.storage_migration = 0
@@ -99,6 +103,7 @@ class World:
         self.bundle_store = ports.WorldBundleStore(self)
         self.logs = ports.WorldLogs(self)
         self.schema = ports.WorldSchema(self)
+        self.connections = ports.WorldConnections(self)
         self.reports = ports.WorldReports(self)
         self.notices: list[Notice] = []
         self.notifier = ports.WorldNotifier(self)

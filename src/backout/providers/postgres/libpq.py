@@ -87,6 +87,15 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def literal(text: str) -> str:
+    """Return a text as SQL, with standard_conforming_strings as it is since 9.1.
+
+    >>> literal("it's")
+    "'it''s'"
+    """
+    return "'" + text.replace("'", "''") + "'"
+
+
 def _connected(library: ctypes.CDLL, dsn: str, seconds: int) -> int:
     parameters = {  # what follows dbname overrides what the DSN says
         "dbname": dsn,

@@ -69,10 +69,10 @@ class PrismaHistory:
             )
         except libpq.LibpqError as error:
             if error.sqlstate != libpq.UNDEFINED_TABLE:
-                raise _meant(error, url) from None  # its text may quote the connection string
+                raise meant(error, url, "the migration history") from None  # its text may quote the connection string
             rows = []
         except UnicodeError as error:
-            raise _meant(error, url) from None
+            raise meant(error, url, "the migration history") from None
         applied = tuple(
             AppliedMigration(str(name), float(begun or 0), _seconds(ended), _seconds(undone))
             for name, begun, ended, undone in rows
@@ -102,16 +102,17 @@ def libpq_url(url: str) -> tuple[str, str | None]:
     return urlunsplit(parts._replace(query=urlencode(kept))), schema
 
 
-def _meant(error: Exception, url: str) -> AuthError | ProviderUnavailable:
-    """Return the error for the caller; neither the connection string nor its password is in it."""
-    text = _without(url, " ".join(str(error).split()))[:300] or type(error).__name__
+def meant(error: Exception, url: str, what: str) -> AuthError | ProviderUnavailable:
+    """Return the error for whoever wanted to read `what`; neither the connection string nor its password is in it."""
+    text = without_secrets(url, " ".join(str(error).split()))[:300] or type(error).__name__
     hint = "check the database's connection string and that it can be reached from here"
     if any(words in text for words in _REFUSED):
         return AuthError(f"the database refuses the connection: {text}", where="database", hint=hint)
-    return ProviderUnavailable(f"the migration history cannot be read: {text}", where="database", hint=hint)
+    return ProviderUnavailable(f"{what} cannot be read: {text}", where="database", hint=hint)
 
 
-def _without(url: str, text: str) -> str:
+def without_secrets(url: str, text: str) -> str:
+    """Return the text without the connection string and its password."""
     try:
         password = urlsplit(url).password or ""
     except ValueError:
