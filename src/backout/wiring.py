@@ -362,10 +362,12 @@ def _dead_man(config: Config, say: Callable[[str], None]) -> DeadMan | None:
 
 
 def _traffic(config: Config) -> Traffic | None:
-    if config.environment.traffic.provider == "prometheus":
-        return _prometheus(config)
-    if not _has_router(config):
-        return None
+    sources = {"twin": _router_traffic, "prometheus": _prometheus, "logs": _request_log}
+    source = sources.get(config.environment.traffic.provider)
+    return None if source is None else source(config)
+
+
+def _router_traffic(config: Config) -> Traffic:
     from backout.providers.router.traffic import RouterTraffic  # noqa: PLC0415 only where it is set up
 
     return RouterTraffic(*_router(config))
@@ -389,6 +391,24 @@ def _prometheus(config: Config) -> Traffic:
     return PrometheusTraffic(str(source.url), metrics, token.reveal if token else None)
 
 
+def _request_log(config: Config) -> Traffic:
+    from backout.providers.logs.request import Fields  # noqa: PLC0415 only where it is set up
+    from backout.providers.logs.traffic import LogTraffic  # noqa: PLC0415 same
+
+    log = config.environment.traffic.logs
+    assert log.path is not None  # noqa: S101 the configuration was checked
+    names = Fields(
+        time=log.time,
+        version=log.version,
+        status=log.status,
+        outcome=log.outcome,
+        latency=log.latency,
+        latency_ms={"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}[log.latency_unit],
+        route=log.route,
+    )
+    return LogTraffic(log.path, names, ignore_routes=log.ignore_routes)
+
+
 def _vendors(config: Config) -> VendorStatus | None:
     settings = config.environment.vendors
     if not settings.status_pages:
@@ -400,16 +420,11 @@ def _vendors(config: Config) -> VendorStatus | None:
 
 
 def _logs(config: Config) -> Logs | None:
-    if not _has_router(config):
+    if config.environment.traffic.provider != "twin":
         return None
     from backout.providers.router.logs import RouterLogs  # noqa: PLC0415 only where it is set up
 
     return RouterLogs(*_router(config))
-
-
-def _has_router(config: Config) -> bool:
-    source = config.environment.traffic
-    return source.provider == "twin" and source.url is not None
 
 
 def _router(config: Config) -> tuple[str, str, Callable[[], str] | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import urllib.error
 import urllib.request
@@ -14,6 +15,7 @@ from prometheus_lab import need_prometheus, prometheus
 from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
 from backout.model.signals import Counts, total
 from backout.providers.exchange import Limits
+from backout.providers.logs.traffic import LogTraffic
 from backout.providers.memory import World, WorldClock, steady
 from backout.providers.prometheus.traffic import Metrics, PrometheusTraffic
 from backout.providers.retry import Retry
@@ -82,10 +84,24 @@ def past_in_prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
         yield url
 
 
-@pytest.fixture(params=["memory", "router", "prometheus"])
-def traffic(request: pytest.FixtureRequest, server: ScriptedServer) -> Traffic:
+def write_log(path: Path, seconds: range) -> None:
+    """Write what an application logs that sees the same; its health checks come later."""
+    line = {"version": "v1", "latency_ms": 90.0}
+    lines: list[dict[str, object]] = []
+    for second in seconds:
+        lines += [{**line, "ts": second, "status": 200 if number else 500} for number in range(10)]
+        lines += [{**line, "ts": second + 0.5, "status": 200, "outcome": "canceled"}] * 2
+    lines.append({**line, "ts": NOW, "status": 200, "route": "/health"})
+    path.write_text("".join(f"{json.dumps(each)}\n" for each in lines), encoding="utf-8")
+
+
+@pytest.fixture(params=["memory", "router", "prometheus", "logs"])
+def traffic(request: pytest.FixtureRequest, server: ScriptedServer, tmp_path: Path) -> Traffic:
     """A source that saw 10 requests, 1 of them an error, in each of the seconds NOW-10 to NOW-6, and is at NOW."""
     seconds = range(NOW - 10, NOW - 5)
+    if request.param == "logs":
+        write_log(tmp_path / "log", seconds)
+        return LogTraffic(tmp_path / "log", ignore_routes=["/health"], clock=WorldClock(NOW + 0.5))
     if request.param == "prometheus":
         url = request.getfixturevalue("past_in_prometheus")
         return PrometheusTraffic(url, Metrics(scrape_interval_s=1.0), clock=WorldClock(NOW + 0.5))

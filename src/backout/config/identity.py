@@ -47,6 +47,8 @@ def _together(environment: Table, path: Where) -> Iterator[Mistake]:
     traffic = environment.get("traffic")
     if isinstance(traffic, dict) and (key := _NEEDED.get(str(traffic.get("provider")))) and key not in traffic:
         yield Mistake((*path, "traffic", key), "required, but not there")
+    if isinstance(traffic, dict) and traffic.get("provider") == "logs" and "path" not in _table(traffic, "logs"):
+        yield Mistake((*path, "traffic", "logs", "path"), "required, but not there")
     storage = environment.get("storage")
     if isinstance(storage, dict) and storage.get("bucket", "") == storage.get("history"):
         yield Mistake((*path, "storage", "history"), "the history lies in the bucket that it is the history of")

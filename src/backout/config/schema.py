@@ -116,13 +116,28 @@ class Prometheus(Section, frozen=True):
     scrape_interval: Duration = Duration(15)
 
 
+class RequestLog(Section, frozen=True):
+    """A log of requests on this host, one JSON object a line, and what it calls things."""
+
+    path: Path | None = None
+    time: Text = "ts"
+    version: Text = "version"
+    status: Text = "status"
+    outcome: Text = "outcome"
+    latency: Text = "latency_ms"
+    latency_unit: Literal["s", "ms", "us", "ns"] = "ms"
+    route: Text = "route"
+    ignore_routes: tuple[Text, ...] = ()
+
+
 class Traffic(Section, frozen=True):
     """Where the counts per version and second come from."""
 
-    provider: Literal["twin", "prometheus", "none"]
+    provider: Literal["twin", "prometheus", "logs", "none"]
     url: Url | None = None
     token_file: Path | None = None
     prometheus: Prometheus = Prometheus()
+    logs: RequestLog = RequestLog()
 
 
 class Vendors(Section, frozen=True):

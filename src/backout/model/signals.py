@@ -54,11 +54,13 @@ class CountsPage:
     """Counts of all versions and how far they are final: seconds below `complete_until` will not change.
 
     `sampled`: these counts are estimates, although the source usually counts exactly (safety rule 13).
+    `unreadable`: {why something could not be counted, and where it was first: how often so far}.
     """
 
     counts: tuple[Counts, ...]
     complete_until: int
     sampled: bool = False
+    unreadable: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from backout.model.deployment import Deployment
     from backout.model.incident import Run
     from backout.model.plan import Json, Plan
-    from backout.model.signals import Counts
+    from backout.model.signals import Counts, CountsPage
     from backout.model.situation import Situation
     from backout.ports import Probe, StepContext
     from backout.runbook.source import SourceWatch
@@ -169,6 +169,7 @@ class _Feed:
     sampled: bool = False
     look_again_at: float = 0.0
     told: tuple[Verdict, str] | None = None
+    said: set[str] = field(default_factory=set)
 
 
 class Watch:
@@ -254,6 +255,7 @@ class Watch:
                 feed.source_ok = True
                 feed.complete_until = page.complete_until
                 feed.sampled = feed.sampled or page.sampled
+                self._say_unreadable(page, feed)
                 final = [row for row in page.counts if row.second < page.complete_until]
                 if final:
                     tools.counts.keep(tools.environment, final)
@@ -263,6 +265,12 @@ class Watch:
             feed.health = report
             detector.add_health(report)
             _keep_health(tools, version, report)
+
+    def _say_unreadable(self, page: CountsPage, feed: _Feed) -> None:
+        """Say once of each kind what the source could not count: a typing mistake in a field's name looks like that."""
+        for what in page.unreadable.keys() - feed.said:
+            feed.said.add(what)
+            self._tools.say(f"the source of counts has what cannot be counted: {what}")
 
     def _note(self, feed: _Feed, decision: Decision, source: SourceWatch, context: StepContext) -> None:
         """Journal a change of the verdict, or of what it may carry."""

@@ -1,0 +1,138 @@
+"""One line of a log of requests: what it says of one request, or why that cannot be said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+_MS, _US, _NS = 1e11, 1e14, 1e17
+"""A number of seconds is below these until the year 5138; one of milliseconds above the first since 1973."""
+_SERVER_ERROR, _CLIENT_GONE = 500, 499
+_STATUSES: Final = range(100, 1000)
+_OK, _CANCELED = "ok", "canceled"
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """What the log calls things; a dot leads into an inner object ("http.status"), unless the name itself has it.
+
+    Args:
+        time: Unix seconds, milli-, micro- or nanoseconds, or RFC 3339. latency: of the whole request; `latency_ms` is
+            how many milliseconds its unit is. route: compared with the routes that do not count.
+    """
+
+    time: str = "ts"
+    version: str = "version"
+    status: str = "status"
+    outcome: str = "outcome"
+    latency: str = "latency_ms"
+    latency_ms: float = 1.0
+    route: str = "route"
+
+
+class Unreadable(Exception):
+    """A line that is about a request, perhaps, and cannot be counted; the text says why and never quotes the line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """What a line says: when, and of which answer.
+
+    `is_request` False: a line about something else. status None: the log does not tell it.
+    """
+
+    at: float
+    is_request: bool = False
+    version: str = ""
+    status: int | None = None
+    outcome: str = _OK
+    latency_ms: float | None = None
+    route: str = ""
+
+    @property
+    def canceled(self) -> bool:
+        """Whether the client went away."""
+        return self.outcome == _CANCELED or self.status == _CLIENT_GONE
+
+    @property
+    def failed(self) -> bool:
+        """Whether it counts as an error."""
+        return self.outcome not in (_OK, _CANCELED) or (self.status or 0) >= _SERVER_ERROR
+
+
+def logged(line: bytes, fields: Fields) -> Logged:
+    """Return what a line says.
+
+    Raises:
+        Unreadable: it is no JSON object, or it lacks what a request needs.
+
+    >>> logged(b'{"ts": 1800000000123, "version": "a", "status": 503, "latency_ms": 7}', Fields()).failed
+    True
+    """
+    try:
+        found = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Unreadable("no JSON") from None
+    if not isinstance(found, dict):
+        raise Unreadable("no JSON object")
+    status, outcome = _field(found, fields.status), _field(found, fields.outcome)
+    at = _time(_field(found, fields.time), fields.time)
+    if status is None and outcome is None:
+        return Logged(at)
+    version = _field(found, fields.version)
+    if not isinstance(version, str) or not version:
+        raise Unreadable(f"no text in the field {fields.version!r}")
+    if outcome is not None and not isinstance(outcome, str):
+        raise Unreadable(f"no text in the field {fields.outcome!r}")
+    latency, route = _field(found, fields.latency), _field(found, fields.route)
+    return Logged(
+        at=at,
+        is_request=True,
+        version=version,
+        status=None if status is None else _status(status, fields.status),
+        outcome=outcome or _OK,
+        latency_ms=None if latency is None else _number(latency, fields.latency) * fields.latency_ms,
+        route=route.partition("?")[0] if isinstance(route, str) else "",
+    )
+
+
+def _field(found: dict[str, object], name: str) -> object:
+    if name in found:
+        return found[name]
+    value: object = found
+    for part in name.split("."):
+        if not isinstance(value, dict):
+            return None
+        value = value.get(part)
+    return value
+
+
+def _status(value: object, name: str) -> int:
+    number = int(value) if isinstance(value, str) and value.isdecimal() and value.isascii() else value
+    if isinstance(number, bool) or not isinstance(number, int) or number not in _STATUSES:
+        raise Unreadable(f"no HTTP status in the field {name!r}")
+    return number
+
+
+def _number(value: object, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        raise Unreadable(f"no duration in the field {name!r}")
+    return float(value)
+
+
+def _time(value: object, name: str) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        scale = 1e9 if value > _NS else 1e6 if value > _US else 1e3 if value > _MS else 1.0
+        if 0 <= value / scale < _MS:
+            return value / scale
+    if isinstance(value, str):
+        try:
+            stamp = datetime.fromisoformat(value)
+        except ValueError:
+            pass
+        else:
+            return (stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp()
+    raise Unreadable(f"no time in the field {name!r}")
