@@ -226,7 +226,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         counts=book,
         checkpoints=book,
         reports=reports(config, hooks.redact),
-        traffic=_traffic(config),
+        traffic=_traffic(config, api.reads, clock),
         vendors=_vendors(config),
         health=_health(config, clock),
         schema=_schema(config, hurried=until is not None),
@@ -361,10 +361,12 @@ def _dead_man(config: Config, say: Callable[[str], None]) -> DeadMan | None:
     return HttpDeadMan(lambda: config.dead_man_url().reveal(), say)
 
 
-def _traffic(config: Config) -> Traffic | None:
+def _traffic(config: Config, client: ApiClient, clock: Clock) -> Traffic | None:
+    provider = config.environment.traffic.provider
+    if provider == "tail":
+        return _tail(config, client, clock)
     sources = {"twin": _router_traffic, "prometheus": _prometheus, "logs": _request_log}
-    source = sources.get(config.environment.traffic.provider)
-    return None if source is None else source(config)
+    return sources[provider](config) if provider in sources else None
 
 
 def _router_traffic(config: Config) -> Traffic:
@@ -407,6 +409,12 @@ def _request_log(config: Config) -> Traffic:
         route=log.route,
     )
     return LogTraffic(log.path, names, ignore_routes=log.ignore_routes)
+
+
+def _tail(config: Config, client: ApiClient, clock: Clock) -> Traffic:
+    from backout.providers.cloudflare.tail import TailTraffic  # noqa: PLC0415 only where it is set up
+
+    return TailTraffic(client, config.account_id, config.environment.platform.script, clock=clock)
 
 
 def _vendors(config: Config) -> VendorStatus | None:

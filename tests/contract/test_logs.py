@@ -272,7 +272,7 @@ def test_lines_that_come_late_make_it_slow(log: Log) -> None:
     log.clock.sleep(60)
     log.write(ts=NOW - 40)
     log.total()
-    assert log.source.traits.lag_s == 41
+    assert log.source.traits.lag_s == 40
     assert not log.source.traits.may_act
     log.clock.sleep(700)
     log.write(ts=NOW + 759)

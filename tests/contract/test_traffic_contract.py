@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.error
-import urllib.request
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
+from contract_worker import deploy
 from prometheus_lab import need_prometheus, prometheus
+from tail_server import event, notice, tail_server
 
 from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
 from backout.model.signals import Counts, total
+from backout.providers.cloudflare.client import ApiClient
+from backout.providers.cloudflare.tail import TailTraffic
 from backout.providers.exchange import Limits
 from backout.providers.logs.traffic import LogTraffic
 from backout.providers.memory import World, WorldClock, steady
@@ -25,10 +26,12 @@ from backout.providers.router.traffic import RouterTraffic
 
 from polling import until
 from scripted_server import answer, hang, raw_answer, refused_url, scripted_server
-from twin_harness import multipart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from tail_server import TailServer
 
     from backout.ports import Traffic
     from backout.twin.lifecycle import TwinStatus
@@ -95,10 +98,36 @@ def write_log(path: Path, seconds: range) -> None:
     path.write_text("".join(f"{json.dumps(each)}\n" for each in lines), encoding="utf-8")
 
 
-@pytest.fixture(params=["memory", "router", "prometheus", "logs"])
+def tailed(server: TailServer, seconds: range) -> TailTraffic:
+    """Return a tail that was open all the time, after each event came in its second."""
+    clock = WorldClock(NOW - 20)
+    source = TailTraffic(ApiClient(server.url, lambda: TOKEN), "acc", "fm5", clock=clock)
+    source.read(NOW - 20, NOW)
+    until(lambda: server.sockets, 10, "the tail")
+    for number, second in enumerate(seconds, start=1):
+        clock.move_to(second + 1)
+        server.send(event("v1", second + 0.5, 500), *[event("v1", second + 0.5)] * 9)
+        server.send(*[event("v1", second + 0.5, None, "canceled")] * 2, notice("overload-stop"))
+        until(lambda wanted=number: source.read(NOW - 20, NOW).sampled and wanted, 10, "the events")  # type: ignore[misc]
+    clock.move_to(NOW + 0.5)
+    return source
+
+
+@pytest.fixture
+def tail() -> Iterator[TailTraffic]:
+    """A tail that saw the same."""
+    with tail_server() as server:
+        source = tailed(server, range(NOW - 10, NOW - 5))
+        yield source
+        source.close()
+
+
+@pytest.fixture(params=["memory", "router", "prometheus", "logs", "tail"])
 def traffic(request: pytest.FixtureRequest, server: ScriptedServer, tmp_path: Path) -> Traffic:
     """A source that saw 10 requests, 1 of them an error, in each of the seconds NOW-10 to NOW-6, and is at NOW."""
     seconds = range(NOW - 10, NOW - 5)
+    if request.param == "tail":
+        return cast("Traffic", request.getfixturevalue("tail"))
     if request.param == "logs":
         write_log(tmp_path / "log", seconds)
         return LogTraffic(tmp_path / "log", ignore_routes=["/health"], clock=WorldClock(NOW + 0.5))
@@ -263,55 +292,23 @@ def test_logs_are_counted_per_text(server: ScriptedServer) -> None:
 
 # --- a real twin, real visitors -------------------------------------------------------------------------------------
 
-CODE = """
-export default {
-  fetch(request) {
-    const path = new URL(request.url).pathname;
-    if (path === "/boom") throw new Error("boom of the contract");
-    return new Response("hello", { status: path === "/bad" ? 500 : 200 });
-  },
-};
-"""
-
-
-def visit(twin: TwinStatus, host: str, path: str, **headers: str) -> int:
-    request = urllib.request.Request(f"{twin.ingress_url}{path}", headers={"Host": host, **headers})
-    try:
-        with urllib.request.urlopen(request, timeout=10) as response:
-            return int(response.status)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code
-
 
 def test_the_real_router_counts_what_visitors_got(twin: TwinStatus) -> None:
     """Every answer once, errors by status and by exception, our own probes not; the words of the exception too."""
-    script = "contract-traffic"
-    assert twin.api_token_file is not None
-    token = Path(twin.api_token_file).read_text(encoding="ascii").strip()
-    form, kind = multipart({"main_module": "i.js", "compatibility_date": "2026-10-01"}, {"i.js": CODE})
-    upload = urllib.request.Request(
-        f"{twin.api_base_url}/accounts/{twin.account_id}/workers/scripts/{script}",
-        data=form,
-        method="PUT",
-        headers={"Authorization": f"Bearer {token}", "Content-Type": kind},
-    )
-    with urllib.request.urlopen(upload, timeout=30) as response:
-        assert response.status == 200
+    worker = deploy(twin, "contract-traffic")
     begun = int(time.time())
     paths = ["/"] * 12 + ["/bad"] * 3 + ["/boom"] * 2
-    statuses = [visit(twin, f"{script}.localhost", path) for path in paths]
+    statuses = [worker.visit(path) for path in paths]
     assert sorted(set(statuses)) == [200, 500]
-    visit(twin, f"{script}.localhost", "/bad", **{"x-backout-probe": "1"})
+    worker.visit("/bad", **{"x-backout-probe": "1"})
     ended = int(time.time()) + 1
-    source = RouterTraffic(f"{twin.ingress_url}/twin/v1", script, lambda: token)
+    source = RouterTraffic(worker.source_url, worker.script, lambda: worker.token)
     page = until(
         lambda: p if (p := source.read(begun, ended + 1)).complete_until >= ended else None, 10, "final counts"
     )
     assert total(page.counts) == (17, 5)
     assert sum(sum(counts.latency.values()) for counts in page.counts) == 17
-    version = page.counts[0].version
-    assert {counts.version for counts in page.counts} == {version}
-    logs = RouterLogs(f"{twin.ingress_url}/twin/v1", script, lambda: token)
-    found = until(lambda: logs.errors(version, begun - 1), 10, "the exceptions")
+    assert {counts.version for counts in page.counts} == {worker.version}
+    logs = RouterLogs(worker.source_url, worker.script, lambda: worker.token)
+    found = until(lambda: logs.errors(worker.version, begun - 1), 10, "the exceptions")
     assert found[0] == ("Error: boom of the contract", 2)

@@ -156,12 +156,31 @@ def test_a_slow_reader_loses_events_and_they_are_counted() -> None:
         for number in range(12):
             tail.receive(_line(logs=[number]))
             await fast.queue.get()
-        assert (slow.dropped, slow.queue.qsize()) == (7, 5)
+        assert (slow.dropped, slow.queue.qsize()) == (8, 5)  # the oldest made room for the notice
         assert (fast.dropped, fast.queue.qsize()) == (0, 0)
         assert len(tail.events("shop", 0.0, 100)) == 12
         tail.close(slow.id)
-        assert slow.dropped == 8
+        assert slow.dropped == 9
         assert [await slow.queue.get() for _ in range(5)][-1] is None
+
+    asyncio.run(run())
+
+
+def test_a_reader_is_told_that_events_are_left_out() -> None:
+    """Once when it begins and once when there is room again, in the shape that wrangler prints."""
+
+    async def run() -> None:
+        tail = _tail(queue_events=4)
+        slow = tail.open("shop", Filters())
+        for number in range(7):
+            tail.receive(_line(logs=[number]))
+        seen = [await slow.queue.get() for _ in range(4)]
+        tail.receive(_line(logs=[8]))
+        seen += [await slow.queue.get() for _ in range(2)]
+        events = [json.loads(line or b"{}") for line in seen]
+        assert [event["event"]["type"] if event["event"] else event["logs"] for event in events] == [
+            [1], [2], [3], "overload", "overload-stop", [8],
+        ]  # fmt: skip
 
     asyncio.run(run())
 

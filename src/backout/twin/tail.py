@@ -110,7 +110,11 @@ def parse_filters(raw: object) -> Filters:
 
 @dataclass(slots=True)
 class TailSession:
-    """One open tail: events wait in a bounded queue from its opening on; `dropped` counts what did not fit."""
+    """One open tail: events wait in a bounded queue from its opening on; `dropped` counts what did not fit.
+
+    Source: wrangler 4.164 prints an event with a `type` "overload" when a tail begins to leave out events, and
+    "overload-stop" when it has stopped to.
+    """
 
     id: str
     script: str
@@ -119,13 +123,22 @@ class TailSession:
     queue: asyncio.Queue[bytes | None] = field(repr=False)
     dropped: int = 0
     delivered: int = 0
+    overloaded: bool = False
 
     def offer(self, line: bytes) -> None:
-        """Queue an event, or count it as dropped."""
+        """Queue an event, or count it as dropped; the reader is told when that begins and when it has ended."""
+        if self.overloaded and self.queue.qsize() <= self.queue.maxsize // 2:
+            self.overloaded = False
+            self.queue.put_nowait(_notice("overload-stop", "This tail shows every event again"))
         try:
             self.queue.put_nowait(line)
         except asyncio.QueueFull:
             self.dropped += 1
+            if not self.overloaded:
+                self.overloaded = True
+                self.queue.get_nowait()
+                self.dropped += 1
+                self.queue.put_nowait(_notice("overload", "This tail leaves out events: there are too many"))
 
     def close(self) -> None:
         """End the session's websocket after what is queued; a full queue loses its oldest event to make room."""
@@ -322,6 +335,13 @@ def _blank(script: str, version: str, outcome: str, now: float) -> Event:
         "executionModel": "stateless",
         "diagnosticsChannelEvents": [],
     }
+
+
+def _notice(kind: str, message: str) -> bytes:
+    """Return what a tail says of itself, in the shape of an event."""
+    event = _blank("", "", "ok", time.time())
+    event["event"] = {"type": kind, "message": message}
+    return msgspec.json.encode(event)
 
 
 def _complete(event: Event) -> Event:

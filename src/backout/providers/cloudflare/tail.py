@@ -1,0 +1,156 @@
+"""Port Traffic on the tail of a Worker: every answer as it happens, as long as the tail shows every one of them.
+
+A tail has no past: what was before the connection is not known, and what was missed (a connection that broke, a tail
+that leaves out events because there are too many) makes the counts estimates for that page (safety rule 13).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from backout.model.signals import CountsPage, SourceTraits
+from backout.providers.clock import SystemClock
+from backout.providers.cloudflare.client import segment
+from backout.providers.cloudflare.tailing import Tailing
+from backout.providers.tally import Lateness, Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from backout.ports import Clock
+    from backout.providers.cloudflare.client import ApiClient
+
+PERMISSION: Final = "Workers Tail Read"
+SETTLE_S: Final = 3.0
+"""How long after an answer its event is waited for at least."""
+_FIRST_S: Final = 5.0
+_SERVER_ERROR, _CLIENT_GONE = 500, 499
+_OK, _CANCELED = "ok", "canceled"
+_PROBE: Final = "x-backout-probe"
+_OVERLOAD, _OVERLOAD_STOP = "overload", "overload-stop"
+
+
+class _Version(msgspec.Struct):
+    id: str = ""
+
+
+class _Request(msgspec.Struct):
+    headers: dict[str, str] = {}
+
+
+class _Response(msgspec.Struct):
+    status: int = 0
+
+
+class _Inner(msgspec.Struct):
+    """What happened: a request with its response, a notice of the tail itself (`type`), or something else."""
+
+    request: _Request | None = None
+    response: _Response | None = None
+    type: str = ""
+
+
+class _Event(msgspec.Struct, rename="camel"):
+    outcome: str = _OK
+    script_version: _Version | None = None
+    event_timestamp: float | None = None
+    wall_time: float = 0.0
+    event: _Inner | None = None
+
+
+class _Made(msgspec.Struct):
+    url: str
+
+
+class TailTraffic:
+    """Port Traffic of one Worker; the tail is opened at the first reading.
+
+    Args:
+        client: with a token that may tail. most: how many events may wait between two readings.
+    """
+
+    def __init__(
+        self, client: ApiClient, account_id: str, script: str, *, clock: Clock | None = None, most: int = 20_000
+    ) -> None:
+        path = f"accounts/{segment(account_id)}/workers/scripts/{segment(script)}/tails"
+        self._tailing = Tailing(_opener(client, path), most=most)
+        self._clock = clock or SystemClock()
+        self._tally = Tally()
+        self._late = Lateness(SETTLE_S)
+        self._unreadable: Counter[str] = Counter()
+        self._since: float | None = None
+        self._missed = 0
+        self._overloaded = False
+
+    @property
+    def traits(self) -> SourceTraits:
+        """What this source can see: everything, a few seconds later, until it says that it leaves out events."""
+        return SourceTraits("tail", self._late.seconds, sampled=False, has_status=True, has_version=True)
+
+    def read(self, since: int, until: int) -> CountsPage:
+        """Return the counts of the seconds in [since, until) since the tail is open.
+
+        Raises:
+            AuthError, ProviderRejected: the tail is refused. ProviderUnavailable: it is not connected just now.
+        """
+        self._tailing.ensure(_FIRST_S)
+        now = self._clock.now()
+        if self._since is None:
+            self._since = now
+        overloaded = self._overloaded
+        for event in self._tailing:
+            overloaded = self._take(event, now) or overloaded
+        missed = self._tailing.dropped + self._tailing.gaps
+        sampled, self._missed = overloaded or missed > self._missed, missed
+        self._tally.forget(now)
+        if until <= self._since:
+            return CountsPage((), since)
+        return CountsPage(
+            self._tally.counts(since, until), int(now - self._late.seconds), sampled, unreadable=dict(self._unreadable)
+        )
+
+    def close(self) -> None:
+        """End the tail."""
+        self._tailing.close()
+
+    def _take(self, text: str | bytes, now: float) -> bool:
+        """Count an event; return whether events were left out around it."""
+        try:
+            event = msgspec.json.decode(text, type=_Event)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self._unreadable["an event of the tail in another shape"] += 1
+            return True
+        inner = event.event or _Inner()
+        if inner.type in (_OVERLOAD, _OVERLOAD_STOP):
+            self._overloaded = inner.type == _OVERLOAD
+            return True
+        if inner.request is None or _header(inner.request.headers, _PROBE) is not None:
+            return False
+        if event.script_version is None or not event.script_version.id or event.event_timestamp is None:
+            self._unreadable["an event of the tail without a version or a time"] += 1
+            return False
+        status = inner.response.status if inner.response else 0
+        at = (event.event_timestamp + event.wall_time) / 1000
+        self._late.note(now, now - at - 1.0)  # a second of it is ours: it is read about once a second
+        self._tally.add(
+            event.script_version.id,
+            at,
+            failed=event.outcome not in (_OK, _CANCELED) or status >= _SERVER_ERROR,
+            canceled=event.outcome == _CANCELED or status == _CLIENT_GONE,
+            latency_ms=event.wall_time,
+        )
+        return False
+
+
+def _opener(client: ApiClient, path: str) -> Callable[[], str]:
+    def opened() -> str:
+        return client.post(path, {"filters": []}, _Made, permission=PERMISSION).url
+
+    return opened
+
+
+def _header(headers: Mapping[str, str], wanted: str) -> str | None:
+    return next((value for name, value in headers.items() if name.lower() == wanted), None)

@@ -1,0 +1,252 @@
+"""Port Traffic on a tail: a server that sends what a test says, and the tail of a real twin with real visitors."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from contract_worker import deploy
+from tail_server import event, notice, tail_server
+
+from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
+from backout.model.signals import total
+from backout.providers.cloudflare.client import ApiClient
+from backout.providers.cloudflare.tail import TailTraffic
+from backout.providers.memory import WorldClock
+from backout.providers.retry import Retry
+
+from polling import until
+from scripted_server import refused_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tail_server import TailServer
+
+    from backout.model.signals import CountsPage
+    from backout.twin.lifecycle import TwinStatus
+
+NOW = 1_800_000_000
+ACCOUNT, TOKEN = "acc0000000000000000000000000000a", "canary-tail-token"
+
+Opened = tuple[TailTraffic, WorldClock]
+
+
+@pytest.fixture
+def server() -> Iterator[TailServer]:
+    with tail_server() as running:
+        yield running
+
+
+@pytest.fixture
+def opened(server: TailServer) -> Iterator[Callable[..., Opened]]:
+    """Open tails that are closed in the end."""
+    made: list[TailTraffic] = []
+
+    def opener(url: str = "", most: int = 1000) -> Opened:
+        clock = WorldClock(NOW)
+        client = ApiClient(url or server.url, lambda: TOKEN, retry=Retry(attempts=1))
+        source = TailTraffic(client, ACCOUNT, "fm5", clock=clock, most=most)
+        made.append(source)
+        return source, clock
+
+    yield opener
+    for source in made:
+        source.close()
+
+
+def listening(server: TailServer, source: TailTraffic) -> None:
+    source.read(NOW, NOW + 1)
+    until(lambda: server.sockets, 10, "the tail")
+
+
+def page_with(source: TailTraffic, want: int, *, upto: int = NOW + 100) -> CountsPage:
+    """Return one page over all that was read until that many requests had come, with what any of them said."""
+    sampled = False
+
+    def found() -> CountsPage | None:
+        nonlocal sampled
+        page = source.read(NOW, upto)
+        sampled = sampled or page.sampled
+        return page if total(page.counts)[0] >= want else None
+
+    page = until(found, 10, f"{want} requests")
+    return type(page)(page.counts, page.complete_until, sampled, page.unreadable)
+
+
+# --- what a tail may send -------------------------------------------------------------------------------------------
+
+
+def test_each_event_is_an_answer(server: TailServer, opened: Callable[..., Opened]) -> None:
+    """Counted in the second in which it ended; errors by status and by outcome; our probes and alarms not."""
+    source, clock = opened()
+    listening(server, source)
+    clock.sleep(5)
+    server.send(
+        event("v1", NOW + 2.05),
+        event("v1", NOW + 2.5, 500),
+        event("v2", NOW + 3, None, "exception"),
+        event("v2", NOW + 3, None, "canceled"),
+        event("v2", NOW + 3, 404, probe=True),
+        {**event("v1", NOW + 3), "event": {"cron": "* * * * *", "scheduledTime": 1}},
+        event("v2", NOW + 4, 404),
+    )
+    page = page_with(source, 4)
+    rows = {(row.version, row.second): (row.requests, row.errors, row.canceled) for row in page.counts}
+    assert rows == {("v1", NOW + 2): (2, 1, 0), ("v2", NOW + 3): (1, 1, 1), ("v2", NOW + 4): (1, 0, 0)}
+    assert (page.sampled, page.complete_until) == (False, NOW + 2)
+    assert source.traits.may_act
+    assert (server.hellos, server.protocols) == (['{"debug":false}'], ["trace-v1"])
+
+
+def test_a_tail_has_no_past(server: TailServer, opened: Callable[..., Opened]) -> None:
+    """What was before it is not known, rather than quiet."""
+    source, _ = opened()
+    listening(server, source)
+    assert source.read(NOW - 3600, NOW).complete_until == NOW - 3600
+
+
+@pytest.mark.parametrize("said", ["overload", "overload-stop"])
+def test_a_tail_that_leaves_out_events_tells_estimates(
+    server: TailServer, opened: Callable[..., Opened], said: str
+) -> None:
+    """From the page in which it says so, until it says that it stopped."""
+    source, clock = opened()
+    listening(server, source)
+    clock.sleep(5)
+    server.send(event("v1", NOW + 2), notice(said), event("v1", NOW + 2))
+    assert page_with(source, 2).sampled
+    server.send(event("v1", NOW + 3))
+    assert page_with(source, 3).sampled is (said == "overload")
+    server.send(notice("overload-stop"), event("v1", NOW + 3))
+    assert page_with(source, 4).sampled
+    server.send(event("v1", NOW + 3))
+    assert not page_with(source, 5).sampled
+
+
+def test_what_nobody_read_in_time_is_missed(server: TailServer, opened: Callable[..., Opened]) -> None:
+    """The queue is bounded; a page after a loss says so once."""
+    source, clock = opened(most=3)
+    listening(server, source)
+    clock.sleep(5)
+    server.send(*[event("v1", NOW + 2)] * 50)
+    until(lambda: source.read(NOW, NOW + 9).sampled, 10, "the loss")
+    server.send(event("v2", NOW + 3))
+    until(lambda: any(row.version == "v2" for row in source.read(NOW, NOW + 9).counts), 10, "the next event")
+    assert not source.read(NOW, NOW + 9).sampled
+
+
+def test_a_connection_that_breaks_is_opened_again(server: TailServer, opened: Callable[..., Opened]) -> None:
+    """Meanwhile it is unavailable; what happened meanwhile was not seen, so the first page is an estimate."""
+    source, clock = opened()
+    listening(server, source)
+    clock.sleep(5)
+    server.send(event("v1", NOW + 2))
+    page_with(source, 1)
+    server.hang_up()
+
+    def broken() -> bool:
+        try:
+            source.read(NOW, NOW + 9)
+        except ProviderUnavailable:
+            return True
+        return False
+
+    until(broken, 10, "the break", every_s=0.005)
+    until(lambda: not broken(), 10, "the next connection")
+    until(lambda: server.sockets, 10, "the next connection there")
+    assert server.opened == 2
+    server.send(event("v1", NOW + 3))
+    assert total(page_with(source, 2).counts) == (2, 0)
+
+
+def test_odd_events_are_counted_and_named(server: TailServer, opened: Callable[..., Opened]) -> None:
+    """Whatever the shape, the next one counts."""
+    source, clock = opened()
+    listening(server, source)
+    clock.sleep(5)
+    nobody = {**event("v1", NOW + 2), "scriptVersion": None}
+    server.send("{", '{"event": 7}', nobody, {"outcome": "ok"}, "[]", event("v1", NOW + 2))
+    page = page_with(source, 1)
+    assert page.unreadable == {
+        "an event of the tail in another shape": 3,
+        "an event of the tail without a version or a time": 1,
+    }
+
+
+def test_events_that_come_late_make_it_slow(server: TailServer, opened: Callable[..., Opened]) -> None:
+    """Then it is advice."""
+    source, clock = opened()
+    listening(server, source)
+    clock.sleep(60)
+    server.send(event("v1", NOW + 5))
+    page_with(source, 1)
+    assert source.traits.lag_s == pytest.approx(54, abs=0.2)
+    assert not source.traits.may_act
+
+
+@pytest.mark.parametrize(("status", "kind"), [(403, AuthError), (404, ProviderRejected), (503, ProviderUnavailable)])
+def test_a_tail_that_is_refused(
+    server: TailServer, opened: Callable[..., Opened], status: int, kind: type[Exception]
+) -> None:
+    """In the words of every other call, and at once."""
+    server.refuse = status
+    source, _ = opened()
+    for _ in range(2):
+        with pytest.raises(kind) as caught:
+            source.read(NOW, NOW + 1)
+        assert TOKEN not in str(caught.value)
+
+
+def test_nobody_there(opened: Callable[..., Opened]) -> None:
+    """The API is not reached."""
+    source, _ = opened(refused_url() + "/client/v4")
+    with pytest.raises(ProviderUnavailable):
+        source.read(NOW, NOW + 1)
+    source.close()
+    source.close()
+
+
+# --- a real twin ----------------------------------------------------------------------------------------------------
+
+
+def test_the_tail_of_a_real_twin_counts_what_visitors_got(twin: TwinStatus) -> None:
+    """Every answer once, as its router counts them."""
+    worker = deploy(twin, "contract-tail")
+    source = TailTraffic(ApiClient(worker.api_base_url, lambda: worker.token), worker.account_id, worker.script)
+    try:
+        begun = int(time.time())
+        source.read(begun, begun + 1)
+
+        def seen() -> bool:
+            worker.visit("/")
+            return bool(source.read(begun, int(time.time()) + 1).counts)
+
+        until(seen, 15, "the first event")  # the switch to all events takes a moment to reach the worker
+        before = settled(source, begun)
+        for path in ["/"] * 12 + ["/bad"] * 3 + ["/boom"] * 2:
+            worker.visit(path)
+        worker.visit("/bad", **{"x-backout-probe": "1"})
+        until(lambda: total(source.read(begun, int(time.time()) + 1).counts)[1] >= 5, 10, "the errors")
+        requests, errors = settled(source, begun)
+        assert (requests - before[0], errors) == (17, 5)
+        assert {row.version for row in source.read(begun, int(time.time()) + 1).counts} == {worker.version}
+        assert source.traits.may_act
+    finally:
+        source.close()
+
+
+def settled(source: TailTraffic, begun: int) -> tuple[int, int]:
+    """Return (requests, errors) when no more came for half a second."""
+    last, since = (-1, -1), time.monotonic()
+
+    def still() -> bool:
+        nonlocal last, since
+        now = total(source.read(begun, int(time.time()) + 1).counts)
+        if now != last:
+            last, since = now, time.monotonic()
+        return time.monotonic() - since > 0.5
+
+    until(still, 15, "silence")
+    return last
