@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from backout.twin.analytics import Analytics
 from backout.twin.api import add_api, guarded
 from backout.twin.api_context import ApiContext, StoredObject
 from backout.twin.api_twin import STATUS
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
     from pathlib import Path
 
+    from backout.twin.counts import Row
+
 ACCOUNT = "acc0000000000000000000000000000a"
 TOKEN = "token-of-the-harness"
 
@@ -35,6 +38,7 @@ class RememberingDataPlane:
     """Accepts every version but those whose main module holds `throw`; remembers what is live."""
 
     live: dict[str, tuple[tuple[WorkerVersion, float], ...]] = field(default_factory=dict)
+    rows: dict[str, list[Row]] = field(default_factory=dict)
 
     async def validate(self, version: WorkerVersion) -> int:
         for module in version.modules:
@@ -47,6 +51,11 @@ class RememberingDataPlane:
 
     async def remove(self, script: str) -> None:
         self.live.pop(script, None)
+
+    def counts(self, script: str, since: int, until: int | None) -> list[Row]:
+        return [
+            row for row in self.rows.get(script, []) if since <= row.second and (until is None or row.second < until)
+        ]
 
 
 @dataclass(frozen=True)
@@ -194,7 +203,9 @@ async def _start(directory: Path, run: Callable[[Coroutine[Any, Any, Any]], Any]
     bucket_list = BucketList(state, buckets, faults)
     control = ControlPlane(state, BlobStore(directory / "blobs"), data_plane, bucket_list)
     app = web.Application(middlewares=[guarded])
-    add_api(app, ApiContext(control, NoTails(), buckets, bucket_list, faults, ACCOUNT, TOKEN, "ws://127.0.0.1:9"))
+    analytics = Analytics(data_plane.counts)
+    shared = ApiContext(control, NoTails(), buckets, bucket_list, faults, ACCOUNT, TOKEN, "ws://127.0.0.1:9", analytics)
+    add_api(app, shared)
     app[STATUS] = lambda: {"running": True, "unknown_routes": state.unknown_routes()}
     runner = web.AppRunner(app)
     await runner.setup()

@@ -363,8 +363,8 @@ def _dead_man(config: Config, say: Callable[[str], None]) -> DeadMan | None:
 
 def _traffic(config: Config, client: ApiClient, clock: Clock) -> Traffic | None:
     provider = config.environment.traffic.provider
-    if provider == "tail":
-        return _tail(config, client, clock)
+    if provider in ("tail", "telemetry", "analytics"):
+        return _platform_traffic(config, client, clock)
     sources = {"twin": _router_traffic, "prometheus": _prometheus, "logs": _request_log}
     return sources[provider](config) if provider in sources else None
 
@@ -411,10 +411,20 @@ def _request_log(config: Config) -> Traffic:
     return LogTraffic(log.path, names, ignore_routes=log.ignore_routes)
 
 
-def _tail(config: Config, client: ApiClient, clock: Clock) -> Traffic:
-    from backout.providers.cloudflare.tail import TailTraffic  # noqa: PLC0415 only where it is set up
+def _platform_traffic(config: Config, client: ApiClient, clock: Clock) -> Traffic:
+    """Return what the platform itself tells of the traffic, asked with the token that reads."""
+    provider, script = config.environment.traffic.provider, config.environment.platform.script
+    if provider == "tail":
+        from backout.providers.cloudflare.tail import TailTraffic  # noqa: PLC0415 only where it is set up
 
-    return TailTraffic(client, config.account_id, config.environment.platform.script, clock=clock)
+        return TailTraffic(client, config.account_id, script, clock=clock)
+    if provider == "telemetry":
+        from backout.providers.cloudflare.telemetry import TelemetryTraffic  # noqa: PLC0415 same
+
+        return TelemetryTraffic(client, config.account_id, script, clock=clock)
+    from backout.providers.cloudflare.analytics import AnalyticsTraffic  # noqa: PLC0415 same
+
+    return AnalyticsTraffic(client, config.account_id, script, clock=clock)
 
 
 def _vendors(config: Config) -> VendorStatus | None:

@@ -133,7 +133,7 @@ class RequestLog(Section, frozen=True):
 class Traffic(Section, frozen=True):
     """Where the counts per version and second come from."""
 
-    provider: Literal["twin", "tail", "prometheus", "logs", "none"]
+    provider: Literal["twin", "tail", "telemetry", "analytics", "prometheus", "logs", "none"]
     url: Url | None = None
     token_file: Path | None = None
     prometheus: Prometheus = Prometheus()

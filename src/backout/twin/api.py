@@ -20,6 +20,7 @@ from backout.twin import (
     api_services,
     api_settings,
     api_tails,
+    api_telemetry,
     api_twin,
     api_versions,
 )
@@ -53,6 +54,7 @@ def add_api(app: web.Application, shared: ApiContext, more: Iterable[web.RouteDe
         api_services.routes(account),
         api_assets.routes(account),
         api_graphql.routes(BASE),
+        api_telemetry.routes(account),
         api_r2.routes(account),
         api_twin.routes(TWIN),
         more,

@@ -10,6 +10,7 @@ from aiohttp import web
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from backout.twin.analytics import Analytics
     from backout.twin.bucketlist import BucketList
     from backout.twin.control import ControlPlane
     from backout.twin.faults import Faults
@@ -94,6 +95,7 @@ class ApiContext:
     Args:
         account_id: the one account. token: the one bearer token.
         socket_url: `ws://127.0.0.1:PORT`, the address that tails are served at.
+        analytics: what they know of the counts.
     """
 
     control: ControlPlane
@@ -104,6 +106,7 @@ class ApiContext:
     account_id: str
     token: str
     socket_url: str
+    analytics: Analytics
 
 
 CONTEXT: web.AppKey[ApiContext] = web.AppKey("context")

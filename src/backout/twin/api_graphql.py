@@ -1,12 +1,24 @@
-"""The analytics endpoint, so far as it is there: the introspection of one type; other queries are refused."""
+"""The analytics endpoint, so far as it is there: invocations of one Worker, and the introspection of one type.
+
+Like Cloudflare's it is minutes late, it samples, and it knows no HTTP status: an answer of 500 is a success.
+"""
 
 from __future__ import annotations
 
 import re
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from backout.twin.answers import ApiError, json_object
+from backout.twin.analytics import estimate
+from backout.twin.answers import ApiError, json_object, rfc3339
+from backout.twin.api_context import context
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from backout.twin.counts import Row
 
 DIMENSIONS = (
     "cacheStatus",
@@ -34,17 +46,82 @@ _INTROSPECTION = re.compile(
 )
 
 
+_DATASET = re.compile(
+    r"workersInvocationsAdaptive\s*\((?P<arguments>[^)]*)\)\s*\{\s*sum\s*\{(?P<sums>[^}]*)\}"
+    r"\s*dimensions\s*\{(?P<dimensions>[^}]*)\}\s*\}"
+)
+_VARIABLE = re.compile(r"(\w+)\s*:\s*\$(\w+)")
+_LIMIT = re.compile(r"limit\s*:\s*(\d+)")
+_SUMS = frozenset({"requests", "errors"})
+_STATUSES = {"ok": "success", "canceled": "clientDisconnected", "exception": "scriptThrewException"}
+_LAG_S = 120.0
+
+
 def routes(base: str) -> list[web.RouteDef]:
     """Return the route under the API's root."""
     return [web.post(base + "/graphql", answer)]
 
 
 async def answer(request: web.Request) -> web.Response:
-    """Answer an introspection of one type's field names."""
-    query = (await json_object(request)).get("query")
-    found = _INTROSPECTION.match(query) if isinstance(query, str) else None
-    if found is None:
-        raise ApiError(501, 7003, "This twin answers introspections of one type only")
-    fields = _TYPES.get(found[1])
-    type_ = None if fields is None else {"fields": [{"name": name} for name in fields]}
-    return web.json_response({"data": {"__type": type_}, "errors": None})
+    """Answer an introspection of one type's field names, or the invocations of one Worker by its dimensions."""
+    body = await json_object(request)
+    query, variables = body.get("query"), body.get("variables")
+    text = query if isinstance(query, str) else ""
+    if (found := _INTROSPECTION.match(text)) is not None:
+        fields = _TYPES.get(found[1])
+        type_ = None if fields is None else {"fields": [{"name": name} for name in fields]}
+        return _data({"__type": type_})
+    if (found := _DATASET.search(text)) is not None and isinstance(variables, dict):
+        return _invocations(request, text, found, variables)
+    raise ApiError(501, 7003, "This twin answers introspections of one type, and invocations of one Worker only")
+
+
+def _invocations(
+    request: web.Request, text: str, found: re.Match[str], variables: Mapping[str, object]
+) -> web.Response:
+    sums, dimensions = found["sums"].split(), found["dimensions"].split()
+    given = {name: str(variables.get(variable, "")) for name, variable in _VARIABLE.findall(text)}
+    unknown = [name for name in sums if name not in _SUMS]
+    unknown += [name for name in dimensions if name not in ("datetime", "scriptVersion", "status", "scriptName")]
+    if unknown:
+        return _refused(f"unknown field {unknown[0]!r}")
+    if given.get("accountTag") != context(request).account_id:
+        return _refused("not authorized for that account")
+    try:
+        since, until = (_second(given.get(name, "")) for name in ("datetime_geq", "datetime_lt"))
+    except ValueError:
+        return _refused("cannot parse the time of a filter")
+    script = given.get("scriptName", "")
+    groups: dict[tuple[str, ...], dict[str, int]] = {}
+    for row in context(request).analytics.rows(script, since, until, lag_s=_LAG_S):
+        for outcome, number in row.by_outcome.items():
+            named = _named(row, script, outcome)
+            total = groups.setdefault(tuple(named[name] for name in dimensions), dict.fromkeys(_SUMS, 0))
+            total["requests"] += estimate(number, row.requests)
+            total["errors"] += estimate(number, row.requests) if outcome not in ("ok", "canceled") else 0
+    limit = _LIMIT.search(found["arguments"])
+    rows = [
+        {"sum": {name: total[name] for name in sums}, "dimensions": dict(zip(dimensions, key, strict=True))}
+        for key, total in sorted(groups.items())
+    ]
+    dataset = rows[: int(limit[1]) if limit else 10]
+    return _data({"viewer": {"accounts": [{"workersInvocationsAdaptive": dataset}]}})
+
+
+def _named(row: Row, script: str, outcome: str) -> dict[str, str]:
+    resources = outcome in ("exceededCpu", "exceededMemory")
+    status = _STATUSES.get(outcome, "exceededResources" if resources else "internalError")
+    at = rfc3339(row.second).partition(".")[0] + "Z"
+    return {"datetime": at, "scriptVersion": row.version, "status": status, "scriptName": script}
+
+
+def _second(text: str) -> int:
+    return int(datetime.fromisoformat(text).timestamp())
+
+
+def _data(data: object) -> web.Response:
+    return web.json_response({"data": data, "errors": None})
+
+
+def _refused(message: str) -> web.Response:
+    return web.json_response({"data": None, "errors": [{"message": message, "path": None, "extensions": {}}]})

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from backout.errors import BackoutError
 from backout.providers.child import free_ports
+from backout.twin.analytics import Analytics
 from backout.twin.api import TWIN, add_api, guarded
 from backout.twin.api_context import ApiContext
 from backout.twin.api_twin import STATUS
@@ -118,6 +119,7 @@ class Daemon:
             account_id=self._identity.account_id,
             token=self._home.token(),
             socket_url=f"ws://127.0.0.1:{self._port}",
+            analytics=Analytics(self._data_plane.counts),
         )
         observed = [
             web.get(TWIN + "/counts", self._data_plane.serve_counts),

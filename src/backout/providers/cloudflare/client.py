@@ -54,6 +54,7 @@ class _Envelope(msgspec.Struct):
     success: bool = False
     errors: tuple[_Said, ...] | None = ()
     result: msgspec.Raw = msgspec.Raw(b"null")
+    data: msgspec.Raw = msgspec.Raw(b"")  # what GraphQL answers instead, without `success`
     result_info: ResultInfo | None = None
 
 
@@ -111,7 +112,7 @@ class ApiClient:
     ) -> tuple[T, ResultInfo]:
         """Return the decoded result of a GET and where its page stands."""
         envelope, where = self._call("GET", path, query, None, permission)
-        return _decoded(envelope, result, where), envelope.result_info or ResultInfo()
+        return _decoded(envelope.result, result, where), envelope.result_info or ResultInfo()
 
     def post(
         self, path: str, body: object, result: type[T], *, permission: str, query: Mapping[str, str] | None = None
@@ -127,9 +128,20 @@ class ApiClient:
         encoded = body if isinstance(body, Form) else msgspec.json.encode(body)
         envelope, where = self._call("POST", path, query, encoded, permission)
         try:
-            return _decoded(envelope, result, where)
+            return _decoded(envelope.result, result, where)
         except ProviderUnavailable as error:
             raise ProviderUnavailable(f"{error.what}; the request itself was accepted", where=where) from error
+
+    def ask(self, path: str, body: object, result: type[T], *, permission: str) -> T:
+        """Return the decoded result of a POST that only asks; errors and repetitions as `get`."""
+        envelope, where = self._call("POST", path, None, msgspec.json.encode(body), permission, changes=False)
+        return _decoded(envelope.result, result, where)
+
+    def graphql(self, query: str, variables: Mapping[str, str], result: type[T], *, permission: str) -> T:
+        """Return the decoded data of a GraphQL query; errors and repetitions as `get`."""
+        body = msgspec.json.encode({"query": query, "variables": variables})
+        envelope, where = self._call("POST", "graphql", None, body, permission, changes=False)
+        return _decoded(envelope.data, result, where)
 
     def put(self, path: str, body: object, *, permission: str) -> None:
         """Replace something by a PUT with a JSON body; errors as `post`."""
@@ -139,16 +151,25 @@ class ApiClient:
         """Close the connection."""
         self._connection.close()
 
-    def _call(
-        self, method: str, path: str, query: Mapping[str, str] | None, body: bytes | Form | None, permission: str
+    def _call(  # noqa: PLR0913 - one call, whole
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: bytes | Form | None,
+        permission: str,
+        *,
+        changes: bool = True,
     ) -> tuple[_Envelope, str]:
+        """Make a call; one that changes nothing (every GET, some POSTs) is repeated after every trouble."""
+        changes = changes and method != "GET"
         target = f"{self._prefix}/{path}" + (f"?{urlencode(query)}" if query else "")
         where = f"{method} {self._connection.origin}{target}"
         token = usable_token(self._token())
 
         def once() -> _Envelope:
-            answer = self._exchange(method, target, where, token, body)
-            return self._judged(answer, method, where, token, permission)
+            answer = self._exchange(method, target, where, token, body, changes=changes)
+            return self._judged(answer, where, token, permission, changes=changes)
 
         left_s = self._left_s()
         retry = self._retry if left_s is None else replace(self._retry, total_s=min(self._retry.total_s, left_s))
@@ -161,7 +182,9 @@ class ApiClient:
     def _left_s(self) -> float | None:
         return None if self._until is None else max(0.001, self._until - self._clock.now())
 
-    def _exchange(self, method: str, target: str, where: str, token: str, body: bytes | Form | None) -> Answer:
+    def _exchange(  # noqa: PLR0913 - one request, whole
+        self, method: str, target: str, where: str, token: str, body: bytes | Form | None, *, changes: bool
+    ) -> Answer:
         headers = {"Authorization": f"Bearer {token}", "User-Agent": f"backout/{__version__}"}
         headers["Accept"] = "application/json"
         data = body.data if isinstance(body, Form) else body
@@ -171,14 +194,14 @@ class ApiClient:
         try:
             answer = self._connection.exchange(method, target, headers=headers, body=data, within_s=self._within_s())
         except ExchangeError as error:
-            unknown = method != "GET" and error.sent
+            unknown = changes and error.sent
             text = f"no usable answer from the API ({error.failure}: {error})" + (_UNKNOWN if unknown else "")
             lasting = unknown or error.failure in (Failure.NOT_TRUSTED, Failure.TOO_LARGE)
             raise CallFailed(ProviderUnavailable(text, where=where, hint=_LATER), permanent=lasting) from error
         self._measure_clock(answer.headers.get("date"), before)
         return answer
 
-    def _judged(self, answer: Answer, method: str, where: str, token: str, permission: str) -> _Envelope:
+    def _judged(self, answer: Answer, where: str, token: str, permission: str, *, changes: bool) -> _Envelope:
         """Return the envelope of a success; raise what every other answer means."""
         status = answer.status
         if status == _TOO_MANY:
@@ -194,8 +217,8 @@ class ApiClient:
             raise ProviderRejected("not found (404)", status=status, where=where, hint="check the base URL of the API")
         if status >= _SERVER_ERROR or envelope is None:
             trouble = f"the API answered {status}" + ("" if envelope else " with something that is no API answer")
-            raise _unusable(f"{trouble}{_words(said, token)}", answer, method, where, self._clock.now())
-        if not envelope.success or status >= _BAD_REQUEST:
+            raise _unusable(f"{trouble}{_words(said, token)}", answer, where, self._clock.now(), unknown=changes)
+        if not (envelope.success or (bytes(envelope.data) and not said)) or status >= _BAD_REQUEST:
             code = said[0].code if said else None
             text = f"the API says no ({status}){_words(said, token)}"
             raise ProviderRejected(text, status=status, code=code, where=where)
@@ -260,16 +283,15 @@ def _envelope(body: bytes) -> _Envelope | None:
         return None
 
 
-def _decoded(envelope: _Envelope, result: type[T], where: str) -> T:
+def _decoded(raw: msgspec.Raw, result: type[T], where: str) -> T:
     try:
-        return msgspec.json.decode(envelope.result, type=result)
+        return msgspec.json.decode(raw, type=result)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         text = f"the answer does not have the expected shape ({_plain(str(error))})"
         raise ProviderUnavailable(text, where=where, hint="a newer backout may know this shape") from error
 
 
-def _unusable(text: str, answer: Answer, method: str, where: str, now: float) -> CallFailed:
-    unknown = method != "GET"
+def _unusable(text: str, answer: Answer, where: str, now: float, *, unknown: bool) -> CallFailed:
     error = ProviderUnavailable(text + (_UNKNOWN if unknown else ""), where=where, hint=_LATER)
     wait_s = retry_after_s(answer.headers.get("retry-after"), now)
     return CallFailed(error, permanent=unknown, retry_after_s=wait_s)

@@ -1,0 +1,190 @@
+"""Port Traffic on what the platform tells late: the telemetry query and the GraphQL analytics, both on the twin."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from backout.errors import ProviderRejected, ProviderUnavailable
+from backout.model.signals import total
+from backout.providers.cloudflare.analytics import AnalyticsTraffic
+from backout.providers.cloudflare.client import ApiClient
+from backout.providers.cloudflare.telemetry import TelemetryTraffic
+from backout.providers.memory import WorldClock
+from backout.providers.retry import Retry
+from backout.twin.counts import Row
+
+from scripted_server import answer, scripted_server
+from twin_harness import ACCOUNT, TOKEN, running_api
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from backout.ports import Traffic
+
+    from twin_harness import Api
+
+    Source = Callable[..., Traffic]
+
+SOURCES: list[Any] = [TelemetryTraffic, AnalyticsTraffic]
+OLD = 3600
+"""How long ago the requests of these tests were: the newest minutes are not told yet."""
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Api]:
+    with running_api(tmp_path) as running:
+        yield running
+
+
+def client(url: str) -> ApiClient:
+    return ApiClient(url, lambda: TOKEN, retry=Retry(attempts=1))
+
+
+def twin(api: Api, kind: Source, account: str = ACCOUNT) -> Traffic:
+    return kind(client(f"{api.url}/client/v4"), account, "fm5")
+
+
+def second(version: str, at: int, **outcomes: int) -> Row:
+    """Return a second of the router: `ok` answers, of which `bad` with a status of 500, and others by outcome."""
+    bad, ok = outcomes.pop("bad", 0), outcomes.pop("ok", 0)
+    canceled = outcomes.get("canceled", 0)
+    thrown = sum(outcomes.values()) - canceled
+    return Row(
+        version,
+        at,
+        requests=ok + canceled + thrown,
+        errors=bad + thrown,
+        canceled=canceled,
+        statuses={200: ok - bad, 500: bad + thrown, 499: canceled},
+        by_outcome={"ok": ok, **outcomes},
+    )
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_counts_are_by_version_and_second(api: Api, kind: Source) -> None:
+    """Seconds are half open, gaps are no rows, canceled requests are none; all of it is marked as estimates."""
+    begun = int(time.time()) - OLD
+    api.data_plane.rows["fm5"] = [
+        second("v1", begun - 1, ok=1),
+        second("v1", begun, ok=10, exception=2, canceled=3),
+        second("v2", begun, ok=4, exceededCpu=1),
+        second("v1", begun + 5, ok=7),
+        second("v1", begun + 9, ok=1),
+    ]
+    page = twin(api, kind).read(begun, begun + 9)
+    rows = [(row.version, row.second, row.requests, row.errors, row.canceled) for row in page.counts]
+    assert rows == [("v1", begun, 12, 2, 3), ("v2", begun, 5, 1, 0), ("v1", begun + 5, 7, 0, 0)]
+    assert page.sampled
+    assert all(row.latency == {} for row in page.counts)
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_it_is_advice(api: Api, kind: Source) -> None:
+    """By what each says of itself, before anything was asked."""
+    assert not twin(api, kind).traits.may_act
+
+
+def test_an_answer_of_500_is_a_success_in_graphql_alone(api: Api) -> None:
+    """What the Worker returned properly; the telemetry knows the status."""
+    begun = int(time.time()) - OLD
+    api.data_plane.rows["fm5"] = [second("v1", begun, ok=10, bad=4)]
+    assert total(twin(api, AnalyticsTraffic).read(begun, begun + 1).counts) == (10, 0)
+    assert total(twin(api, TelemetryTraffic).read(begun, begun + 1).counts) == (10, 4)
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_what_may_still_come_is_not_told(api: Api, kind: Source) -> None:
+    """Neither a count of the newest seconds nor that they were quiet."""
+    source, now = twin(api, kind), int(time.time())
+    lag_s = source.traits.lag_s
+    api.data_plane.rows["fm5"] = [second("v1", at, ok=1) for at in range(now - 400, now)]
+    page = source.read(now - 400, now + 1)
+    assert now - lag_s - 2 < page.complete_until <= time.time() - lag_s
+    assert max(row.second for row in page.counts) == page.complete_until - 1
+    assert len(page.counts) == page.complete_until - (now - 400)
+    assert source.read(now - 10, now).counts == ()
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_busy_seconds_are_sampled(api: Api, kind: Source) -> None:
+    """Few errors among many requests may be missing, or be ten."""
+    begun = int(time.time()) - OLD
+    busy = [second("v1", begun, ok=1004, exception=4), second("v1", begun + 1, ok=206, exception=6)]
+    api.data_plane.rows["fm5"] = busy
+    page = twin(api, kind).read(begun, begun + 2)
+    assert [(row.requests, row.errors) for row in page.counts] == [(1000, 0), (220, 10)]
+
+
+def test_over_an_hour_telemetry_tells_buckets(api: Api) -> None:
+    """None is lost, and none is told twice."""
+    begun = int(time.time()) - 2 * OLD
+    api.data_plane.rows["fm5"] = [second("v1", at, ok=1) for at in range(begun, begun + OLD)]
+    counts = twin(api, TelemetryTraffic).read(begun, begun + OLD).counts
+    assert total(counts) == (OLD, 0)
+    assert len(counts) == 600
+
+
+def test_graphql_pages_by_seconds() -> None:
+    """A full answer is followed by a question from its last second on, which is taken from there alone."""
+    full = [group(1000 + number // 20, "v1", 1) for number in range(10_000)]
+    with scripted_server() as server:
+        server.will(answer(graphql(full)), answer(graphql([group(1499, "v1", 9), group(1600, "v1", 2)])))
+        source = AnalyticsTraffic(client(server.url), ACCOUNT, "fm5", clock=WorldClock(10_000))
+        counts = source.read(1000, 2000).counts
+    assert total(counts) == (499 * 20 + 9 + 2, 0)
+    assert len(server.asked) == 2
+    assert b'"since":"1970-01-01T00:24:59Z"' in server.asked[1].body
+
+
+def group(at: int, version: str, requests: int) -> object:
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+    dimensions = {"datetime": stamp, "scriptVersion": version, "status": "success"}
+    return {"sum": {"requests": requests, "errors": 0}, "dimensions": dimensions}
+
+
+def graphql(groups: list[object]) -> object:
+    return {"data": {"viewer": {"accounts": [{"workersInvocationsAdaptive": groups}]}}, "errors": None}
+
+
+def test_what_graphql_refuses_is_said_in_its_words(api: Api) -> None:
+    """It answers 200 and names its errors."""
+    with pytest.raises(ProviderRejected, match="not authorized for that account"):
+        twin(api, AnalyticsTraffic, "somebody-elses").read(0, 1)
+
+
+def test_telemetry_without_versions_blames_nobody() -> None:
+    """A key that is not there any more is not a quiet application."""
+    data = {"value": 3, "groups": [{"key": "$workers.outcome", "value": "ok"}]}
+    series = [{"time": "1970-01-01T00:16:40Z", "data": [data]}]
+    result = {"calculations": [{"calculation": "count", "series": series}]}
+    with scripted_server() as server:
+        server.will(answer({"success": True, "errors": [], "result": result}))
+        source = TelemetryTraffic(client(server.url), ACCOUNT, "fm5", clock=WorldClock(10_000))
+        with pytest.raises(ProviderUnavailable, match="does not tell versions"):
+            source.read(1000, 1001)
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize("step", [answer({}, 500), answer(b"<html>")])
+def test_trouble_is_asked_again(kind: Source, step: object) -> None:
+    """A question changes nothing, though it is a POST: it may be repeated, and nobody wonders what it did."""
+    with scripted_server() as server:
+        server.will(step)  # type: ignore[arg-type]
+        asking = ApiClient(server.url, lambda: TOKEN, retry=Retry(attempts=2, first_wait_s=0.001))
+        with pytest.raises(ProviderUnavailable) as caught:
+            kind(asking, ACCOUNT, "fm5", clock=WorldClock(10_000)).read(1000, 1001)
+        assert "unknown whether" not in str(caught.value)
+        assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_another_shape_is_unavailable(kind: Source) -> None:
+    """Said as that."""
+    with scripted_server() as server:
+        server.will(answer({"success": True, "result": 7, "data": 7}))
+        with pytest.raises(ProviderUnavailable, match="expected shape"):
+            kind(client(server.url), ACCOUNT, "fm5", clock=WorldClock(10_000)).read(1000, 1001)
