@@ -1,0 +1,69 @@
+"""The benchmark's vectorised evaluator is the live detector: same evidence and same decision in every second."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shared.detect_evaluator import DEPLOYED_AT, NEW, OLD, backout, live, log_evidence
+from shared.detect_oracle import first
+from shared.detect_scenarios import BADS, RATES, SPANS_S, SPLITS, Noise, Scenario
+from shared.detect_traffic import Batch, as_in_production, simulate
+
+from backout.model.signals import Counts
+from backout.model.verdict import Verdict
+
+SCENARIOS = st.builds(
+    Scenario,
+    rate=st.sampled_from((*RATES, 1.0)),
+    split=st.sampled_from(SPLITS),
+    base_errors=st.sampled_from((0.0, 0.0005, 0.005, 0.02)),
+    baseline_s=st.sampled_from((*SPANS_S, 1800)),
+    noise=st.sampled_from(list(Noise)),
+    bad=st.sampled_from((None, *BADS)),
+    watch_s=st.sampled_from((60, 200)),
+    warm_up_s=st.sampled_from((0.0, 45.0)),
+)
+
+
+def rows_of(batch: Batch, run: int, second: int) -> list[Counts]:
+    """Return what both versions answered in one second, as the live detector takes it."""
+    rows = []
+    for version, side in ((NEW, batch.new), (OLD, batch.old)):
+        requests = int(side.requests[run, second].sum()) if side is not None else 0
+        if side is None or not requests:
+            continue
+        found = side.bucket[side.cell == run * batch.scenario.watch_s + second]
+        buckets, numbers = np.unique(found, return_counts=True)
+        latency = {int(b): int(n) for b, n in zip(buckets, numbers, strict=True)}
+        errors = int(side.errors[run, second].sum())
+        rows.append(Counts(version, DEPLOYED_AT + second, requests, errors, latency=latency))
+    return rows
+
+
+@settings(max_examples=25, deadline=None)
+@given(scenario=SCENARIOS, seed=st.integers(0, 2**32), sampled=st.booleans())
+def test_evidence_and_decision_are_those_of_the_live_detector(scenario: Scenario, seed: int, sampled: bool) -> None:
+    """Within 1e-9 at every second, for any traffic, mode, baseline, noise and trouble; also of sampled counts."""
+    rng = np.random.default_rng(seed)
+    batch = simulate(scenario, 2, rng)
+    if sampled:
+        batch = as_in_production(batch, rng)
+    evidence, fires = log_evidence(batch)
+    for run in range(batch.runs):
+        detector = live(batch, run)
+        for second in range(scenario.watch_s):
+            detector.add(rows_of(batch, run, second))
+            assert detector.log_evidence() == pytest.approx(evidence[run, second], abs=1e-9, rel=1e-9)
+            verdict, _, _ = detector.judge(DEPLOYED_AT + second + 1)
+            assert (verdict is Verdict.REGRESSED) == fires[run, second], second
+
+
+def test_delays_are_the_first_seconds_that_fire() -> None:
+    """Leaving out runs that are already decided changes nothing for the others."""
+    bad = next(kind for kind in BADS if kind.name == "errors 5 %")
+    batch = simulate(replace(Scenario(5.0, 0.5, 0.0005, bad=bad), watch_s=300), 20, np.random.default_rng(1))
+    assert backout(batch).tolist() == first(log_evidence(batch)[1]).tolist()
