@@ -48,7 +48,9 @@ class _Open:
     def closing(self, rows: Ints, minute: int) -> tuple[Ints, Floats]:
         """Return the rows whose open minute ends, with the prior of a regression that starts up to `minute`."""
         ended = rows[self.minute[rows] < minute]
-        start = np.log([start_mass(int(last) + 1, minute) for last in self.minute[ended]]) if len(ended) else np.zeros(0)
+        start = (
+            np.log([start_mass(int(last) + 1, minute) for last in self.minute[ended]]) if len(ended) else np.zeros(0)
+        )
         return ended, start[:, None]
 
 

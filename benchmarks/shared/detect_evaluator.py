@@ -21,7 +21,7 @@ from backout.model.policy import Policy
 from backout.model.signals import BUCKETS, Counts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
     from shared.detect_arrays import LabelTests, MinuteLaws
@@ -110,12 +110,24 @@ def _old_by_second(batch: Batch, run: int) -> dict[int, Ints] | None:
     return {second: part for second, part in enumerate(parts) if len(part)}
 
 
-class _Group:
-    """Runs with the same streams."""
+@dataclass(frozen=True)
+class _Part:
+    """The runs of one batch that belong to a group."""
 
-    def __init__(self, batch: Batch, rows: Ints, starts: list[_Start]) -> None:
-        self.rows = rows
-        self._policy = policy_of(batch)
+    batch: Batch
+    index: int
+    rows: Ints
+    starts: list[_Start]
+
+
+class _Group:
+    """Runs with the same streams, of batches with the same split, policy and length."""
+
+    def __init__(self, parts: list[_Part]) -> None:
+        self.parts = parts
+        starts = [start for part in parts for start in part.starts]
+        self.runs = len(starts)
+        self._policy = policy_of(parts[0].batch)
         first = starts[0]
         self._from_s = np.array([start.from_s for start in starts])
         self._acting = [k for k, stream in enumerate(first.streams) if stream.weight]
@@ -128,42 +140,49 @@ class _Group:
             for position, k in enumerate(self._acting)
             if first.streams[k].beside is not None
         }
-        self._bad = np.zeros((len(rows), len(self._acting)), dtype=np.int64)
-        margin = DRIFT_BUCKETS if batch.old is None or first.streams[-1].expected_from == BESIDE else 0
-        edges = np.array([start.edges for start in starts]) if first.edges is not None else None
-        self._new = self._counts(batch.new.take(rows), edges, margin, first_s=self._from_s + 1)
-        self._old = self._counts(batch.old.take(rows), edges, 0, first_s=self._from_s) if batch.old is not None else None
+        self._bad = np.zeros((self.runs, len(self._acting)), dtype=np.int64)
+        sides = [self._both(part) for part in parts]
+        self._counts = np.concatenate(sides, axis=1)
 
-    def _counts(self, side: Side, edges: Ints | None, margin: int, first_s: Ints) -> tuple[Ints, Ints]:
-        """Return (hits, others) of each column, shape (columns, runs, seconds)."""
+    def _both(self, part: _Part) -> NDArray[np.int32]:
+        """Return hits and others of the new, then of the old version: shape (columns, runs, seconds, 4)."""
+        edges = np.array([start.edges for start in part.starts]) if part.starts[0].edges is not None else None
+        from_s = np.array([start.from_s for start in part.starts])
+        drifts = part.batch.old is None or part.starts[0].streams[-1].expected_from == BESIDE
+        both = [self._side(part.batch.new.take(part.rows), edges, DRIFT_BUCKETS if drifts else 0, from_s + 1)]
+        if part.batch.old is not None:
+            both.append(self._side(part.batch.old.take(part.rows), edges, 0, from_s))
+        else:
+            both.append(np.zeros_like(both[0]))
+        return np.concatenate(both, axis=-1)
+
+    def _side(self, side: Side, edges: Ints | None, margin: int, first_s: Ints) -> NDArray[np.int32]:
         runs, seconds, _ = side.requests.shape
-        requests, errors = side.requests.sum(axis=2), side.errors.sum(axis=2)
-        hits, others = np.zeros((5, runs, seconds), np.int64), np.zeros((5, runs, seconds), np.int64)
-        hits[0], others[0] = errors, requests - errors
+        counts = np.zeros((5, runs, seconds, 2), np.int32)
+        counts[0, ..., 0] = side.errors.sum(axis=2)
+        counts[0, ..., 1] = side.requests.sum(axis=2) - counts[0, ..., 0]
         if edges is not None:
-            above = np.arange(BUCKETS)[None, :, None] > (edges + margin)[:, None, :]
-            level = above.sum(axis=2)  # 0..4 for each run and bucket
+            level = (np.arange(BUCKETS)[None, :, None] > (edges + margin)[:, None, :]).sum(axis=2)
             found = level[side.cell // seconds, side.bucket]
             cells = np.bincount(side.cell * 5 + found, minlength=runs * seconds * 5).reshape(runs, seconds, 5)
             cells[np.arange(seconds)[None, :] < np.maximum(first_s, self._policy.guard.warm_up_s)[:, None]] = 0
             for column in range(1, 5):
-                hits[column] = cells[..., column:].sum(axis=2)
-                others[column] = cells.sum(axis=2) - hits[column]
-        return hits, others
+                counts[column, ..., 0] = cells[..., column:].sum(axis=2)
+                counts[column, ..., 1] = cells[..., :column].sum(axis=2)
+        return counts
 
     def second(self, t: int, alive: NDArray[np.bool_]) -> None:
         """Count one second of the runs that are alive."""
         for position, column in enumerate(self._columns):
-            new = self._new[0][column][:, t], self._new[1][column][:, t]
-            old = (self._old[0][column][:, t], self._old[1][column][:, t]) if self._old else (0 * new[0], 0 * new[0])
-            counts = np.stack([*new, *old], axis=1)
+            counts = self._counts[column, :, t]
             rows = np.flatnonzero(alive & counts.any(axis=1))
             if not len(rows):
                 continue
-            self._tests[position].add(rows, t // MINUTE_S, counts[rows].astype(float))
+            known = counts[rows].astype(float)
+            self._tests[position].add(rows, t // MINUTE_S, known)
             if position in self._beside:
-                self._beside[position].add(rows, t // MINUTE_S, counts[rows].astype(float))
-            self._bad[rows, position] += new[0][rows]
+                self._beside[position].add(rows, t // MINUTE_S, known)
+            self._bad[rows, position] += counts[rows, 0]
 
     def judge(self, t: int) -> tuple[Floats, NDArray[np.bool_]]:
         """Return log evidence against healthy, and whether it rolls back, for each run at the end of second t."""
@@ -182,39 +201,59 @@ class _Group:
         return log_e, (log_e >= limit) & (acting >= limit) & enough
 
 
-def _groups(batch: Batch) -> Iterator[_Group]:
-    starts: dict[tuple[object, ...], list[tuple[int, _Start]]] = {}
-    for run in range(batch.runs):
-        start = _start(batch, run, None)
-        if start.edges is None and batch.old is not None:
-            start = _start(batch, run, _old_by_second(batch, run))
-        starts.setdefault(start.shape, []).append((run, start))
-    for members in starts.values():
-        yield _Group(batch, np.array([run for run, _ in members]), [start for _, start in members])
+def _groups(batches: Sequence[Batch]) -> Iterator[_Group]:
+    shapes: dict[tuple[object, ...], dict[int, list[tuple[int, _Start]]]] = {}
+    for index, batch in enumerate(batches):
+        for run in range(batch.runs):
+            start = _start(batch, run, None)
+            if start.edges is None and batch.old is not None:
+                start = _start(batch, run, _old_by_second(batch, run))
+            shapes.setdefault(start.shape, {}).setdefault(index, []).append((run, start))
+    for found in shapes.values():
+        yield _Group(
+            [
+                _Part(batches[index], index, np.array([run for run, _ in members]), [start for _, start in members])
+                for index, members in found.items()
+            ]
+        )
 
 
-def backout(batch: Batch) -> Floats:
-    """Return after how many seconds each run is rolled back, infinity where it never is."""
-    found = np.full(batch.runs, np.inf)
-    for group in _groups(batch):
-        at = np.full(len(group.rows), np.inf)
-        for t in range(batch.scenario.watch_s):
+def backout(batches: Sequence[Batch]) -> list[Floats]:
+    """Return for each batch after how many seconds its runs are rolled back, infinity where they never are.
+
+    Args:
+        batches: of the same split, length and warm-up; together they cost much less than one by one.
+    """
+    found = [np.full(batch.runs, np.inf) for batch in batches]
+    for group in _groups(batches):
+        at = np.full(group.runs, np.inf)
+        for t in range(batches[0].scenario.watch_s):
             alive = np.isinf(at)
             if not alive.any():
                 break
             group.second(t, alive)
             at = np.where(group.judge(t)[1] & alive, t + 1.0, at)
-        found[group.rows] = at
+        _share_out(group, at, found)
     return found
+
+
+def _share_out(group: _Group, values: NDArray[np.generic], into: Sequence[NDArray[np.generic]]) -> None:
+    """Write the rows of a group back into the arrays of their batches."""
+    begin = 0
+    for part in group.parts:
+        into[part.index][part.rows] = values[begin : begin + len(part.rows)]
+        begin += len(part.rows)
 
 
 def log_evidence(batch: Batch) -> tuple[Floats, NDArray[np.bool_]]:
     """Return log evidence and "rolls back" of each run and second: what the property test compares."""
     evidence = np.zeros((batch.runs, batch.scenario.watch_s))
     fires = np.zeros(evidence.shape, dtype=bool)
-    for group in _groups(batch):
-        everyone = np.ones(len(group.rows), dtype=bool)
+    for group in _groups([batch]):
+        everyone = np.ones(group.runs, dtype=bool)
         for t in range(batch.scenario.watch_s):
             group.second(t, everyone)
-            evidence[group.rows, t], fires[group.rows, t] = group.judge(t)
+            log_e, fired = group.judge(t)
+            _share_out(group, log_e, [evidence[:, t]])
+            _share_out(group, fired, [fires[:, t]])
     return evidence, fires

@@ -81,7 +81,7 @@ def _zero(f: Callable[[float], float], low: tuple[float, float], high: tuple[flo
         a, fa = b, fb
         b += step
         fb = f(b)
-        if (fb > 0) == (fc > 0) or (fb < 0) == (fc < 0) and fb != 0:
+        if (fb > 0) == (fc > 0) or ((fb < 0) == (fc < 0) and fb != 0):
             c, fc = a, fa
     return b
 

@@ -11,13 +11,13 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from shared.detect_traffic import BODY, SLOW, SLOW_SHARE, bad_error_share, bad_log_factor
+from shared.detect_noise import bad_error_share, bad_log_factor
+from shared.detect_traffic import BODY, SLOW, SLOW_SHARE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from shared.detect_traffic import Batch, Side
-
     from shared.detect_scenarios import Bad
+    from shared.detect_traffic import Batch, Side
 
     Floats = NDArray[np.float64]
 
@@ -49,7 +49,7 @@ def _errors(batch: Batch) -> Floats:
 
 
 def _latencies(side: Side, bad: Bad) -> Floats:
-    runs, length, routes = side.requests.shape
+    runs, length, _ = side.requests.shape
     shift = bad_log_factor(bad, np.arange(length, dtype=float))[side.cell % length]
     x = side.log_ms.astype(np.float64)
     gain = _log_density(x - shift, bad.tail) - _log_density(x, 1.0)

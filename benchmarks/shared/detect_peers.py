@@ -162,7 +162,7 @@ def z_test(batch: Batch, *, every_s: int = 10) -> Floats:
 
 
 def growthbook(batch: Batch, *, every_s: int = 3600, alpha: float = 0.05, tuned_for: float = 5000.0) -> Floats | None:
-    """GrowthBook's guardrail: an asymptotic confidence sequence of the difference wholly above zero. Needs both sides."""
+    """GrowthBook's guardrail: an asymptotic confidence sequence of the difference wholly above zero."""
     if batch.old is None:
         return None
     clock, new, old = _Clock(batch), Sums(batch.new), Sums(batch.old)
@@ -196,9 +196,13 @@ def kayenta(batch: Batch, *, interval_s: int, latency: bool = True) -> Floats:
 
 
 def _minute_shares(side: Side) -> Floats:
-    runs, seconds, _ = side.requests.shape
-    errors, requests = (part.sum(axis=2).reshape(runs, seconds // 60, 60).sum(axis=2) for part in (side.errors, side.requests))
+    errors, requests = (_by_minute(part) for part in (side.errors, side.requests))
     return 100 * _share(errors, requests)
+
+
+def _by_minute(counts: Ints) -> Ints:
+    runs, seconds, _ = counts.shape
+    return np.asarray(counts.sum(axis=2).reshape(runs, seconds // 60, 60).sum(axis=2))
 
 
 def _control_shares(batch: Batch) -> Floats:

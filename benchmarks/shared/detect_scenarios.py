@@ -137,7 +137,7 @@ def bad() -> list[Scenario]:
         for rate in RATES
         for split in SPLITS
         for base in ((0.0005,) if kind.slow else BASE_ERRORS)
-        if not kind.errors or kind.errors > 1.5 * base  # noqa: PLR2004 less is no regression
+        if not kind.errors or kind.errors > 1.5 * base
     ]
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import ndtr, ndtri
+from shared.detect_noise import bad_error_share, bad_log_factor, mix_of, setting_of, traits_of
 from shared.detect_scenarios import ROUTES, Noise
 
 from backout.model.signals import BUCKET_RATIO, BUCKETS
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
-    from shared.detect_scenarios import Bad, Scenario
+    from shared.detect_noise import Setting
+    from shared.detect_scenarios import Scenario
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
@@ -36,9 +38,6 @@ _MOST_LATENCIES = 12_000_000
 _TABLE_SIZE = 1 << 18
 _LOG_RATIO = math.log(BUCKET_RATIO)
 _EDGES = np.arange(1, BUCKETS) * _LOG_RATIO
-ROUTE_ERRORS = np.array([0.85, 1.0, 3.4])
-ROUTE_LATENCY = np.log(np.array([1.0, 1.1, 1.5]))
-"""Traits of the routes where the mix matters: errors relative to all (they average 1), log factor of latencies."""
 
 
 def _table(tail: float) -> NDArray[np.float32]:
@@ -52,6 +51,11 @@ def _table(tail: float) -> NDArray[np.float32]:
 
 
 _USUAL = _table(1.0)
+
+
+def usual_quantile_ms(q: float) -> float:
+    """Return a quantile of the usual latencies."""
+    return math.exp(float(np.quantile(_USUAL, q)))
 
 
 def shares_of_buckets(log_factor: Floats) -> Floats:
@@ -150,81 +154,10 @@ class Batch:
         """How many watches."""
         return int(self.new.requests.shape[0])
 
-
-@dataclass(frozen=True)
-class _Setting:
-    """Factors by run and second (log for latency), shared by both versions."""
-
-    volume: Floats
-    errors: Floats
-    latency: Floats
-    outage: Floats
-    bots: Floats
-
-
-def _setting(scenario: Scenario, rng: np.random.Generator, runs: int, seconds: Floats) -> _Setting:
-    """Return the environment at seconds (negative: before the deployment), shape (runs, seconds)."""
-    shape = (runs, len(seconds))
-    volume, errors, latency = np.ones(shape), np.ones(shape), np.zeros(shape)
-    outage, bots = np.zeros(shape), np.zeros(shape)
-    minutes = np.floor(seconds / 60).astype(int)
-    minute = minutes - minutes.min()
-    each = int(minute.max()) + 1
-    match scenario.noise:
-        case Noise.DRIFT:
-            hours = seconds / 3600
-            volume, errors = volume * (1 + 0.4 * hours), errors * (1 + 0.3 * hours)
-            latency = latency + np.log1p(0.05 * hours)
-        case Noise.BURSTS:
-            busy = rng.random((runs, each * 2)) < 0.1  # noqa: PLR2004 a tenth of all half minutes
-            volume = np.where(busy[:, np.minimum((seconds - seconds.min()) // 30, each * 2 - 1).astype(int)], 4.0, 1.0)
-        case Noise.CLUSTERED:
-            errors = rng.gamma(8, 1 / 8, (runs, each))[:, minute]
-            latency = rng.normal(0, 0.06, (runs, each))[:, minute]
-        case Noise.CORRELATED:
-            errors = np.exp(_ar1(rng, runs, each, 0.8, 0.35))[:, minute]
-            latency = _ar1(rng, runs, each, 0.8, 0.05)[:, minute]
-        case Noise.BOTS:
-            bots = np.where(_windows(rng, runs, seconds, 60), 5.0, 0.0)
-        case Noise.SALE:
-            volume = np.where(seconds >= 0, 3.0, 1.0) * volume
-            latency = latency + np.where(seconds >= 0, 0.02, 0.0)
-        case Noise.OUTAGE:
-            out = (seconds >= 200) & (seconds < 320)  # noqa: PLR2004 two minutes
-            outage, latency = outage + np.where(out, 0.2, 0.0), latency + np.where(out, math.log(1.5), 0.0)
-    return _Setting(volume, errors, latency, outage, bots)
-
-
-def _ar1(rng: np.random.Generator, runs: int, minutes: int, keep: float, sigma: float) -> Floats:
-    values = np.empty((runs, minutes))
-    values[:, 0] = rng.normal(0, sigma, runs)
-    for k in range(1, minutes):
-        values[:, k] = keep * values[:, k - 1] + math.sqrt(1 - keep * keep) * rng.normal(0, sigma, runs)
-    return values
-
-
-def _windows(rng: np.random.Generator, runs: int, seconds: Floats, length_s: int) -> NDArray[np.bool_]:
-    """Return for each run and second whether one of its bursts is on: one every quarter of an hour."""
-    quarter = np.floor(seconds / 900).astype(int)
-    quarter -= quarter.min()
-    starts = rng.uniform(0, 900 - length_s, (runs, int(quarter.max()) + 1))[:, quarter]
-    at = seconds % 900
-    return (at >= starts) & (at < starts + length_s)
-
-
-def _mix(scenario: Scenario, *, new: bool, after: bool) -> Floats:
-    """Return the routes' shares: a canary's clients, or a sale, shift traffic to the slow route with more errors."""
-    shares = np.array(ROUTES)
-    shifted = (scenario.noise is Noise.MIX and new) or (scenario.noise is Noise.SALE and after)
-    if shifted:
-        shares = shares + shares[2] * np.array([-0.5, 0.0, 0.5])
-    return shares
-
-
-def _traits(scenario: Scenario) -> tuple[Floats, Floats]:
-    if scenario.noise in (Noise.MIX, Noise.SALE):
-        return ROUTE_ERRORS, ROUTE_LATENCY
-    return np.ones(len(ROUTES)), np.zeros(len(ROUTES))
+    @property
+    def size(self) -> int:
+        """How many latencies are kept in memory."""
+        return len(self.new.log_ms) + (len(self.old.log_ms) if self.old is not None else 0)
 
 
 def _counts(
@@ -238,33 +171,11 @@ def _counts(
     return requests, errors
 
 
-def bad_error_share(bad: Bad | None, usual: Floats, seconds: Floats) -> Floats:
-    """Return the new version's share of errors by (runs, seconds, routes), from the usual share of that shape."""
-    if bad is None or bad.slow:
-        return usual
-    if bad.route:
-        share = np.array(usual)
-        share[..., -1] = 1.0
-        return share
-    part = np.minimum(1.0, (seconds + 0.5) / bad.ramp_s) if bad.ramp_s else np.ones(len(seconds))
-    if bad.heals_s:
-        part = np.where((seconds >= bad.heals_s[0]) & (seconds < bad.heals_s[1]), 1.0, 0.0)
-    return np.maximum(usual, usual + (bad.errors - usual) * part[:, None])
-
-
-def bad_log_factor(bad: Bad | None, seconds: Floats) -> Floats:
-    """Return the log factor of the new version's latencies by second."""
-    if bad is None or bad.latency == 1.0:
-        return np.zeros(len(seconds))
-    part = np.minimum(1.0, (seconds + 0.5) / bad.ramp_s) if bad.ramp_s else np.ones(len(seconds))
-    return np.log1p((bad.latency - 1) * part)
-
-
-def _side(scenario: Scenario, rng: np.random.Generator, setting: _Setting, *, new: bool) -> Side:
+def _side(scenario: Scenario, rng: np.random.Generator, setting: Setting, *, new: bool) -> Side:
     runs, length = setting.volume.shape
     seconds = np.arange(length, dtype=float)
-    traits, log_traits = _traits(scenario)
-    mix = _mix(scenario, new=new, after=True)
+    traits, log_traits = traits_of(scenario)
+    mix = mix_of(scenario, new=new, after=True)
     mean = scenario.rate * (scenario.split if new else 1 - scenario.split) * setting.volume[..., None] * mix
     usual = scenario.base_errors * setting.errors[..., None] * traits
     usual = np.maximum(usual, setting.outage[..., None])
@@ -286,7 +197,7 @@ def _side(scenario: Scenario, rng: np.random.Generator, setting: _Setting, *, ne
     return Side(requests + bots, errors, _draw(rng, table, both, shifts))
 
 
-def _bots(rng: np.random.Generator, scenario: Scenario, setting: _Setting, share: float) -> Ints | None:
+def _bots(rng: np.random.Generator, scenario: Scenario, setting: Setting, share: float) -> Ints | None:
     if scenario.noise is not Noise.BOTS:
         return None
     bots = np.zeros((*setting.bots.shape, len(ROUTES)), dtype=np.int64)
@@ -304,19 +215,16 @@ def _draw(
     return drawn
 
 
-def _before(scenario: Scenario, rng: np.random.Generator, setting: _Setting) -> Before:
+def _before(scenario: Scenario, rng: np.random.Generator, setting: Setting) -> Before:
     runs, minutes = setting.volume.shape
-    traits, log_traits = _traits(scenario)
-    mean = scenario.rate * 60 * setting.volume[..., None] * _mix(scenario, new=False, after=False)
+    traits, log_traits = traits_of(scenario)
+    mean = scenario.rate * 60 * setting.volume[..., None] * mix_of(scenario, new=False, after=False)
     share = scenario.base_errors * setting.errors[..., None] * traits
     requests, errors = _counts(rng, scenario, mean, share, (runs, minutes, len(ROUTES)))
     log_factor = setting.latency[..., None] + log_traits
-    if log_factor.any():
-        shares = shares_of_buckets(log_factor)
-    else:
-        shares = shares_of_buckets(np.zeros(1))[0]
+    shares = shares_of_buckets(log_factor) if log_factor.any() else shares_of_buckets(np.zeros(1))[0]
     latency = rng.multinomial(requests, shares).astype(np.int32)
-    bots = _bots(rng, scenario, _Setting(*(getattr(setting, f) for f in _Setting.__annotations__)), 60.0)
+    bots = _bots(rng, scenario, setting, 60.0)
     if bots is not None:
         requests = requests + bots
         latency += rng.multinomial(bots, shares_of_buckets(np.full(1, -math.log(2)))[0]).astype(np.int32)
@@ -328,11 +236,9 @@ def simulate(scenario: Scenario, runs: int, rng: np.random.Generator) -> Batch:
     minutes = scenario.baseline_s // 60
     middle = -60.0 * np.arange(minutes) - 30.0
     seconds = np.concatenate([middle, np.arange(scenario.watch_s, dtype=float)])
-    every = _setting(scenario, rng, runs, seconds)
-    parts = [getattr(every, name) for name in _Setting.__annotations__]
-    earlier = _Setting(*(part[:, :minutes] for part in parts))
-    later = _Setting(*(part[:, minutes:] for part in parts))
-    before = _before(scenario, rng, earlier)
+    every = setting_of(scenario, rng, runs, seconds)
+    later = every.between(minutes, None)
+    before = _before(scenario, rng, every.between(0, minutes))
     new = _side(scenario, rng, later, new=True)
     old = _side(scenario, rng, later, new=False) if scenario.split < 1 else None
     return Batch(scenario, new, old, before)
@@ -343,7 +249,7 @@ def batches(scenario: Scenario, runs: int, seed: int) -> Iterator[Batch]:
     rng = np.random.default_rng([seed, *scenario.name.encode()])
     factor = {Noise.SALE: 3.0, Noise.BURSTS: 1.3, Noise.BOTS: 1.4}.get(scenario.noise, 1.0)
     most = max(1, int(_MOST_LATENCIES / (scenario.rate * factor * scenario.watch_s)))
-    most = min(most, 30_000 // scenario.baseline_s * 60 if scenario.baseline_s >= 60 else most)  # noqa: PLR2004
+    most = min(most, 1_200_000 // scenario.baseline_s)  # histograms per minute and route
     while runs > 0:
         piece = min(runs, most)
         yield simulate(scenario, piece, rng)

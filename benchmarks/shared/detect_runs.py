@@ -1,0 +1,109 @@
+"""Runs every detector on the same simulated watches, exactly counted and as production shows them."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+from shared import detect_scenarios as scenarios
+from shared.detect_evaluator import backout
+from shared.detect_figures import COLUMNS, EXACT, ORACLE, OURS, Figures, Runs
+from shared.detect_oracle import oracle
+from shared.detect_peers import PEERS
+from shared.detect_traffic import as_in_production, batches, usual_quantile_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+    from shared.detect_peers import Rule
+    from shared.detect_scenarios import Scenario
+    from shared.detect_traffic import Batch
+
+    Floats = NDArray[np.float64]
+
+_MOST_SECONDS = 400_000
+"""Seconds of simulated watches that are evaluated together: enough to be fast, little enough for 2 GB."""
+_MOST_REQUESTS = 25_000_000
+
+
+def plan(size: str) -> list[tuple[Scenario, int]]:
+    """Return every scenario with its number of runs for `quick`, `standard` or `full`."""
+    bad, healthy, hour = {"quick": (3, 1, 0), "standard": (30, 10, 1), "full": (200, 124, 12)}[size]
+    chosen = [(s, bad) for s in (*scenarios.bad(), *scenarios.short_baselines())]
+    chosen += [(s, healthy) for noise in scenarios.Noise for s in scenarios.healthy(noise)]
+    if hour:
+        chosen += [(s, hour) for noise in scenarios.Noise for s in scenarios.healthy(noise, watch_s=3600)]
+    if size != "quick":
+        return chosen
+    return [(s, n) for s, n in chosen if (s.rate, s.base_errors, s.baseline_s) == (5.0, 0.0005, 3600) and s.split > 0.1]  # noqa: PLR2004
+
+
+def measure(chosen: Sequence[tuple[Scenario, int]], seed: int, peers: Mapping[str, Rule] = PEERS) -> Figures:
+    """Return the figures of all runs.
+
+    Raises:
+        LookupError: a peer was not measured on any run.
+    """
+    figures = Figures()
+    rng = np.random.default_rng([seed, 1])
+    done, total = 0, sum(n for _, n in chosen)
+    for together in _pieces(chosen, seed):
+        _evaluate(figures, together, peers)
+        _evaluate(figures, [as_in_production(batch, rng) for batch in together], peers)
+        done += sum(batch.runs for batch in together)
+        if sys.stderr.isatty():
+            print(f"\r{done:,} of {total:,} watches", end="", file=sys.stderr)
+    missing = set(PEERS) - set(figures.detectors())
+    if missing:
+        raise LookupError(f"not measured: {', '.join(sorted(missing))}")
+    return figures
+
+
+def _pieces(chosen: Sequence[tuple[Scenario, int]], seed: int) -> Iterator[list[Batch]]:
+    """Return batches of the same split, length and warm-up in lists that fit into memory."""
+    kinds: dict[tuple[float, int, float], list[tuple[Scenario, int]]] = {}
+    for scenario, runs in chosen:
+        kinds.setdefault((scenario.split, scenario.watch_s, scenario.warm_up_s), []).append((scenario, runs))
+    for members in kinds.values():
+        together: list[Batch] = []
+        for scenario, runs in members:
+            for batch in batches(scenario, runs, seed):
+                together.append(batch)
+                seconds = sum(part.runs * part.scenario.watch_s for part in together)
+                if seconds >= _MOST_SECONDS or sum(part.size for part in together) >= _MOST_REQUESTS:
+                    yield together
+                    together = []
+        if together:
+            yield together
+
+
+def _evaluate(figures: Figures, together: Sequence[Batch], peers: Mapping[str, Rule]) -> None:
+    for batch, delays in zip(together, backout(together), strict=True):
+        served = _served(batch)
+        column = COLUMNS[batch.lag_s > 0]
+        results: dict[str, Floats | None] = {OURS: delays, **{name: rule(batch) for name, rule in peers.items()}}
+        if batch.scenario.bad is not None and column == EXACT:
+            results[ORACLE] = oracle(batch)
+        for name, found in results.items():
+            if found is not None:
+                figures.add(batch.scenario, column, name, _until(batch, found, served))
+
+
+def _served(batch: Batch) -> tuple[Floats, Floats]:
+    """Return running sums of the new version's answers and bad answers, as they really were."""
+    bad, new = batch.scenario.bad, (batch.truth or batch).new
+    slow = bad is not None and bad.slow
+    failed = new.slower_than(usual_quantile_ms(0.95)) if slow else new.errors.sum(axis=2)
+    zero = np.zeros((batch.runs, 1))
+    sums = [np.concatenate([zero, np.cumsum(part, axis=1)], axis=1) for part in (new.requests.sum(axis=2), failed)]
+    return sums[0], sums[1]
+
+
+def _until(batch: Batch, found: Floats, served: tuple[Floats, Floats]) -> Runs:
+    end = batch.scenario.watch_s
+    delay = np.where(found + batch.lag_s <= end, found + batch.lag_s, np.inf)
+    until = np.minimum(delay, end).astype(int)
+    rows = np.arange(batch.runs)
+    return Runs(delay, served[0][rows, until], served[1][rows, until])
