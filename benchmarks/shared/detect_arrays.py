@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import gammaln
 
+from backout.analysis.baseline import OUTAGE_A, OUTAGE_B
 from backout.analysis.rates import MinuteLaw, start_mass
 
 if TYPE_CHECKING:
@@ -20,15 +21,13 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
-_OUTAGE = (0.5, 1.0)
-
 
 def log_beta(a: Floats, b: Floats) -> Floats:
     """Return the logarithm of the Beta function."""
     return np.asarray(gammaln(a) + gammaln(b) - gammaln(a + b))
 
 
-_LOG_BETA_OUTAGE = float(log_beta(np.array(_OUTAGE[0]), np.array(_OUTAGE[1])))
+_LOG_BETA_OUTAGE = float(log_beta(np.array(OUTAGE_A), np.array(OUTAGE_B)))
 
 
 def log_mean(terms: Floats) -> Floats:
@@ -96,7 +95,7 @@ class MinuteLaws(_Open):
         return self._mixed(rows, log_beta(a0 + hits, b0 + others) - self._log_beta_null[rows], hits, others)
 
     def _mixed(self, rows: Ints, usual: Floats, hits: Floats, others: Floats) -> Floats:
-        outage = log_beta(_OUTAGE[0] + hits, _OUTAGE[1] + others) - _LOG_BETA_OUTAGE
+        outage = log_beta(OUTAGE_A + hits, OUTAGE_B + others) - _LOG_BETA_OUTAGE
         return np.logaddexp(self._log_usual[rows] + usual, self._log_outage[rows] + outage)
 
 
