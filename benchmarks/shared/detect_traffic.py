@@ -90,12 +90,6 @@ class Side:
         runs, seconds, routes = self.requests.shape
         return np.repeat(np.arange(runs * seconds * routes) // routes, self.requests.ravel())
 
-    @cached_property
-    def route(self) -> NDArray[np.uint8]:
-        """Route of each request."""
-        cells, routes = self.requests.size, self.requests.shape[2]
-        return np.repeat((np.arange(cells) % routes).astype(np.uint8), self.requests.ravel())
-
     def count(self, chosen: NDArray[np.bool_]) -> Ints:
         """Return how many of the chosen requests each run had in each second."""
         runs, seconds, _ = self.requests.shape
