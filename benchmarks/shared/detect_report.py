@@ -98,7 +98,8 @@ def write_into(page: Path, figures: Figures, size: str, seed: int) -> None:
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     how = f"Written by `benchmarks/detect.py --write-docs` ({size} counts, seed {seed}); do not edit."
-    page.write_text(f"{before}{BEGIN}\n{how}\n\n{text(figures)}\n{END}{after}", encoding="utf-8")
+    picture = f"![Median delay against false rollbacks]({page.stem}.svg)"
+    page.write_text(f"{before}{BEGIN}\n{how}\n\n{picture}\n\n{text(figures)}\n{END}{after}", encoding="utf-8")
 
 
 def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], note: str = "") -> str:
