@@ -39,6 +39,7 @@ class RememberingDataPlane:
 
     live: dict[str, tuple[tuple[WorkerVersion, float], ...]] = field(default_factory=dict)
     rows: dict[str, list[Row]] = field(default_factory=dict)
+    fed: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     async def validate(self, version: WorkerVersion) -> int:
         for module in version.modules:
@@ -56,6 +57,9 @@ class RememberingDataPlane:
         return [
             row for row in self.rows.get(script, []) if since <= row.second and (until is None or row.second < until)
         ]
+
+    def feed(self, script: str, consumers: tuple[str, ...]) -> None:
+        self.fed[script] = consumers
 
 
 @dataclass(frozen=True)

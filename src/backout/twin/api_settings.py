@@ -40,6 +40,11 @@ def routes(account: str) -> list[web.RouteDef]:
     ]
 
 
+_NO_TAIL_WORKER = ApiError(
+    400, 10203, "Tail Worker does not exist on this account. Check the Worker name and try again."
+)
+
+
 def script_settings(script: Script) -> ApiObject:
     """Return the settings that are not part of a version."""
     return {
@@ -84,6 +89,7 @@ async def patch_script_settings(request: web.Request) -> web.Response:
         script = replace(script, observability=observability)
     if isinstance(consumers := body.get("tail_consumers"), list):
         script = replace(script, tail_consumers=tuple(c for c in consumers if isinstance(c, dict)))
+        semantics.check_consumers(script, context(request).control.state.scripts(), _NO_TAIL_WORKER)
     _save(request, script)
     return ok(script_settings(script))
 

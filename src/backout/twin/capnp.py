@@ -18,6 +18,17 @@ OWN_MODULES = ("tail.js", "email-message.js", "send-email.js")
 HEAP_MB = 128
 """What one isolate may hold, as on Cloudflare (Workers limits, memory); beyond it V8 ends the process."""
 _ASSETS_ONLY = 'export default { fetch: () => new Response("Not Found", { status: 404 }) };'
+_TAKE_TAIL = """
+import worker from %s;
+export default {
+  async fetch(request, env, ctx) {
+    const lines = (await request.text()).split("\\n");
+    await worker.tail(lines.map((line) => JSON.parse(line)), env, ctx);
+    return new Response(null, { status: 204 });
+  },
+};
+"""
+"""Hands events from outside to the `tail` handler: workerd gives a Tail Worker only the events of its own process."""
 _ESM = "application/javascript+module"
 _IGNORED_MODULES = ("application/source-map",)
 _MODULE_FIELDS: Mapping[str, str] = {
@@ -75,6 +86,7 @@ class Surroundings:
         r2: bucket name to the address of its gateway. hyperdrive: Hyperdrive id to its target.
         email: "host:port" of the outbox, which takes JSON by `POST /send`, or None.
         all_events: whether the tail worker sends every event from the start, not only the troubled ones.
+        take_tail_socket: path of the socket at which a version with a `tail` handler takes other Workers' events.
     """
 
     socket: str
@@ -86,6 +98,7 @@ class Surroundings:
     hyperdrive: Mapping[str, HyperdriveTarget] = field(default_factory=dict)
     email: str | None = None
     all_events: bool = False
+    take_tail_socket: str = ""
 
 
 def quote(text: str) -> str:
@@ -129,6 +142,13 @@ def render(version: WorkerVersion, around: Surroundings) -> str:
     date = min(version.compatibility_date or around.newest_date, around.newest_date)
     flags = ", ".join(quote(flag) for flag in version.compatibility_flags)
     classes = tuple(b.value.partition("@")[0] for b in version.bindings if b.type == "durable_object_namespace")
+    shared = (
+        f"  compatibilityDate = {quote(date)},",
+        f"  compatibilityFlags = [{flags}],",
+        f"  bindings = [{', '.join(bindings)}],",
+        *_durable_objects(version.script, classes),
+    )
+    takes_tail = version.takes_tail and bool(version.modules)
     return "\n".join(
         (
             'using Workerd = import "/workerd/workerd.capnp";',
@@ -136,6 +156,7 @@ def render(version: WorkerVersion, around: Surroundings) -> str:
             "  services = [",
             '    (name = "main", worker = .mainWorker),',
             '    (name = "tail", worker = .tailWorker),',
+            *(('    (name = "take-tail", worker = .takeTailWorker),',) if takes_tail else ()),
             *(f"    {line}," for line in services.lines()),
             '    (name = "internet", network = (allow = ["public", "private"],',
             "     tlsOptions = (trustBrowserCas = true))),",
@@ -144,6 +165,7 @@ def render(version: WorkerVersion, around: Surroundings) -> str:
             f'    (name = "main", address = {quote("unix:" + around.socket)}, service = "main",',
             '     http = (forwardedProtoHeader = "X-Forwarded-Proto", cfBlobHeader = "X-Backout-Cf")),',
             f'    (name = "control", address = {quote("unix:" + around.control_socket)}, service = "tail", http = ()),',
+            *(_take_tail_socket(around) if takes_tail else ()),
             "  ],",
             f'  v8Flags = ["--max-old-space-size={HEAP_MB}"],',
             "  extensions = [(modules = [",
@@ -152,13 +174,11 @@ def render(version: WorkerVersion, around: Surroundings) -> str:
             "  ])],",
             ");",
             "const mainWorker :Workerd.Worker = (",
-            f"  {_modules(version)},",
-            f"  compatibilityDate = {quote(date)},",
-            f"  compatibilityFlags = [{flags}],",
-            f"  bindings = [{', '.join(bindings)}],",
-            *_durable_objects(version.script, classes),
+            f"  {_code(version)},",
+            *shared,
             '  tails = ["tail"],',
             ");",
+            *(_take_tail_worker(version, shared) if takes_tail else ()),
             "const tailWorker :Workerd.Worker = (",
             '  modules = [(name = "tail.js", esModule = embed "tail.js")],',
             f"  compatibilityDate = {quote(around.newest_date)},",
@@ -288,17 +308,36 @@ _RENDERERS: Mapping[str, Callable[[Binding, WorkerVersion, _Services], str]] = {
 }
 
 
+def _code(version: WorkerVersion) -> str:
+    modules = runnable_modules(version)
+    if modules and modules[0].name == version.main_module and _field(modules[0]) == "commonJsModule":
+        return f"serviceWorkerScript = embed {quote(module_file(0))}"
+    return f"modules = [{_modules(version)}]"
+
+
 def _modules(version: WorkerVersion) -> str:
     modules = runnable_modules(version)
     if not modules:
-        return f'modules = [(name = "assets-only.js", esModule = {quote(_ASSETS_ONLY)})]'
-    if modules[0].name == version.main_module and _field(modules[0]) == "commonJsModule":
-        return f"serviceWorkerScript = embed {quote(module_file(0))}"
-    entries = (
+        return f'(name = "assets-only.js", esModule = {quote(_ASSETS_ONLY)})'
+    return ", ".join(
         f"(name = {quote(module.name)}, {_field(module)} = embed {quote(module_file(i))})"
         for i, module in enumerate(modules)
     )
-    return f"modules = [{', '.join(entries)}]"
+
+
+def _take_tail_socket(around: Surroundings) -> tuple[str, ...]:
+    address = quote("unix:" + around.take_tail_socket)
+    return (f'    (name = "take-tail", address = {address}, service = "take-tail", http = ()),',)
+
+
+def _take_tail_worker(version: WorkerVersion, shared: tuple[str, ...]) -> tuple[str, ...]:
+    main = quote(_TAKE_TAIL % json.dumps(f"./{version.main_module}"))
+    return (
+        "const takeTailWorker :Workerd.Worker = (",
+        f'  modules = [(name = "backout-take-tail.js", esModule = {main}), {_modules(version)}],',
+        *shared,
+        ");",
+    )
 
 
 def _field(module: Module) -> str:

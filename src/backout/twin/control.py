@@ -106,12 +106,14 @@ class ControlPlane:
             await self._check_buckets(version)
             version = replace(version, startup_time_ms=await self._start(version))
             script = _after_upload(script, upload, version)
+            semantics.check_consumers(script, self.state.scripts(), worker_not_found())
             if not deploy:
                 self.state.record(script, version=version)
                 return version
             await self._activate(name, ((version, 100.0),))
             deployment = _deployment(version, {**version.annotations, "workers/triggered_by": "upload"})
             self.state.record(replace(script, migration_tag=migration_tag), version=version, deployment=deployment)
+            self._data_plane.feed(name, script.consumers())
             self._route_domains()
             return version
 
@@ -189,7 +191,8 @@ class ControlPlane:
             self._route_domains()
 
     def save_settings(self, script: Script) -> None:
-        """Write what belongs to a script beside its versions; custom domains take effect at once."""
+        """Write what belongs to a script beside its versions; domains and Tail Workers take effect at once."""
+        self._data_plane.feed(script.name, script.consumers())
         self.state.save_script(replace(script, modified_at=time.time()))
         self._route_domains()
 
@@ -213,6 +216,7 @@ class ControlPlane:
     async def _restore(self, name: str) -> None:
         live = self.state.live(name)
         if live is not None:
+            self._data_plane.feed(name, self.script(name).consumers())
             await self._activate(name, tuple((self.version(name, s.version_id), s.percentage) for s in live.shares))
 
     def _lock(self, name: str) -> asyncio.Lock:
@@ -316,6 +320,7 @@ class ControlPlane:
             tag=version.annotations.get("workers/tag", ""),
             assets={p: (self.blobs.path(a.blob), a.content_type) for p, a in (version.assets or {}).items()},
             assets_config=msgspec.json.encode(version.assets_config).decode(),
+            takes_tail="tail" in version.handlers,
         )
 
 

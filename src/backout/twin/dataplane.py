@@ -16,6 +16,7 @@ from aiohttp import web
 from backout.errors import BackoutError
 from backout.twin import assets
 from backout.twin.capnp import Surroundings
+from backout.twin.consumers import Consumers
 from backout.twin.counts import CountBook
 from backout.twin.faults import FaultKind
 from backout.twin.fleet import Fleet, Reactions
@@ -102,7 +103,10 @@ class LocalDataPlane:
         self._runtime = RuntimeFolder(self._directory)
         shutil.rmtree(self._directory / "versions", ignore_errors=True)
         self._counts = CountBook(self._directory / "counts.sqlite")
-        self._tail = Tail(on_amended=self._amend, on_demand=self._demand, draw=self._random.random)
+        self._consumers = Consumers(self._give_tail)
+        self._tail = Tail(
+            on_amended=self._amend, on_demand=self._demand, consumers=self._consumers, draw=self._random.random
+        )
         self._proxy = Proxy(self._counts, self._tail)
         self._hub = Hub(self._runtime.socket("hub"), self._secret, self._tail, self)
         await self._hub.start()
@@ -122,6 +126,7 @@ class LocalDataPlane:
             return
         self._started = False
         self._tail.close_all()
+        await self._consumers.close()
         await self._fleet.close()
         for task in tuple(self._tasks):
             task.cancel()
@@ -159,8 +164,22 @@ class LocalDataPlane:
         for session in self._tail.sessions:
             if session.script == script:
                 self._tail.close(session.id)
+        self.feed(script, ())
         await self._fleet.remove(script)
         self._counts.forget(script)
+
+    def feed(self, script: str, consumers: tuple[str, ...]) -> None:
+        """Give the tail events of `script` to exactly these Workers from now on."""
+        before = self._tail.wanted(script)
+        self._consumers.set(script, consumers)
+        if self._tail.wanted(script) != before:
+            self._demand(script, not before)
+
+    async def _give_tail(self, consumer: str, lines: bytes) -> None:
+        live = self._fleet.live(consumer)
+        if live is None:
+            raise ConnectionError("it is not deployed")
+        await live.instances[choose(live.split, {}, self._random)].take_tail(lines)
 
     def _make(self, version: WorkerVersion) -> Workerd:
         self._serial += 1
@@ -175,6 +194,7 @@ class LocalDataPlane:
             hyperdrive=self._wired(version, "hyperdrive", lambda services, value: services.hyperdrive(value)),
             email=None if self._services is None else urlsplit(self._services.email_api_url).netloc,
             all_events=self._tail.wanted(version.script),
+            take_tail_socket=self._runtime.socket(f"{name}.t") if version.takes_tail else "",
         )
         return Workerd(version, self._binary, self._directory / "versions" / f"{name}-{version.id}", around)
 

@@ -26,6 +26,7 @@ _CRASH_NEWS_S = 0.2
 _BREAK_S = 1.0
 _LONGEST_HEADER_BYTES = 128 * 1024  # as Cloudflare allows for all response headers together
 _KEEPALIVE_S = 3.0  # workerd closes an idle connection after 5 s; a POST sent just then would be lost
+_TAKEN = 204
 _OUT_OF_MEMORY = "heap out of memory"
 
 
@@ -65,6 +66,7 @@ class Instance:
         self._on_ready = on_ready
         self._process: Workerd | None = None
         self._session: aiohttp.ClientSession | None = None
+        self._tail_session: aiohttp.ClientSession | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
@@ -152,6 +154,18 @@ class Instance:
             with contextlib.suppress(OSError, EOFError):  # it is down; `_launch` tells the next one
                 await control(self._process.around.control_socket, f"/all/{int(wanted)}")
 
+    async def take_tail(self, lines: bytes) -> None:
+        """Give other Workers' tail events, lines of JSON, to the `tail` handler. Raises OSError when it fails."""
+        session = self._tail_session
+        if not self.up or session is None:
+            raise ConnectionError("it has no tail handler" if self.up else "its process is down")
+        try:
+            async with session.post("http://tail/", data=lines) as answer:
+                if answer.status != _TAKEN:
+                    raise ConnectionError("its tail handler failed")
+        except aiohttp.ClientError as error:
+            raise ConnectionError(str(error)) from error
+
     async def _launch(self) -> int:
         process = self._make()
         try:
@@ -173,6 +187,9 @@ class Instance:
         # aiohttp would send a GET again when its connection breaks, and user code would run twice; there is no public
         # way to say no. What a retry is for, an idle connection closed by the other side, `_KEEPALIVE_S` excludes.
         self._session._retry_connection = False  # noqa: SLF001
+        if self.version.takes_tail:
+            takes_tail = aiohttp.UnixConnector(process.around.take_tail_socket, keepalive_timeout=_KEEPALIVE_S)
+            self._tail_session = aiohttp.ClientSession(connector=takes_tail)
         self.crash = ""
         self._crashed.clear()
         self._answers.set()
@@ -184,9 +201,11 @@ class Instance:
             self._process.clean()
 
     async def _close_pool(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        sessions = (self._session, self._tail_session)
+        self._session = self._tail_session = None
+        for session in sessions:
+            if session is not None:
+                await session.close()
 
     async def _supervise(self) -> None:
         backoff_s = _FIRST_BACKOFF_S

@@ -115,6 +115,10 @@ class Script:
     domains: tuple[str, ...] = ()
     last_deployed_from: str = "api"
 
+    def consumers(self) -> tuple[str, ...]:
+        """Return the names of the Tail Workers that take this one's events."""
+        return tuple(dict.fromkeys(str(consumer.get("service", "")) for consumer in self.tail_consumers))
+
 
 @dataclass(frozen=True, slots=True)
 class AssetSession:

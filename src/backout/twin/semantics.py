@@ -135,6 +135,15 @@ def check_window(script: Script, version: Version) -> None:
         )
 
 
+def check_consumers(script: Script, known: Iterable[Script], refusal: ApiError) -> None:
+    """Raise the refusal when a Tail Worker that the script names does not exist; it may name itself.
+
+    Source: workers-sdk issues 3367 (an upload: 10007) and 8275 (a change of the settings: 10203).
+    """
+    if not set(script.consumers()) <= {script.name, *(other.name for other in known)}:
+        raise refusal
+
+
 def check_buckets(version: Version, existing: Collection[str]) -> None:
     """Refuse a version that is bound to an R2 bucket which is not there (10085)."""
     for bucket in version.buckets():

@@ -19,6 +19,8 @@ from aiohttp import WSMsgType, web
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from backout.twin.consumers import Consumers
+
 Event = dict[str, object]
 
 REQUEST_HEADER = "x-backout-req"
@@ -154,20 +156,23 @@ class Tail:
     Args:
         on_amended: called with an exchange that had ended and whose outcome only its event told.
         on_demand: called with (script, wanted) when the first session of a script opens or the last closes.
+        consumers: the Tail Workers; None: there are none.
         queue_events: how many events a session holds for its reader.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - whom to tell, and two options that most callers leave alone
         self,
         *,
         on_amended: Callable[[Exchange], None],
         on_demand: Callable[[str, bool], None],
+        consumers: Consumers | None = None,
         now: Callable[[], float] = time.time,
         queue_events: int = _QUEUE_EVENTS,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._on_amended = on_amended
         self._on_demand = on_demand
+        self._consumers = consumers
         self._now = now
         self._queue_events = queue_events
         self._draw = draw
@@ -182,6 +187,8 @@ class Tail:
 
     def wanted(self, script: str) -> bool:
         """Whether somebody wants every event of the script, not only the troubled ones."""
+        if self._consumers is not None and self._consumers.of(script):
+            return True
         return any(session.script == script for session in self._sessions.values())
 
     # --- events in ---------------------------------------------------------------------------------------------
@@ -255,6 +262,8 @@ class Tail:
             if session.script == script and session.filters.match(event, self._draw):
                 line = line or msgspec.json.encode(event)
                 session.offer(line)
+        if self._consumers is not None and self._consumers.of(script):
+            self._consumers.offer(script, line or msgspec.json.encode(event))
 
     # --- events out --------------------------------------------------------------------------------------------
 

@@ -42,6 +42,7 @@ class WorkerVersion:
         assets: URL path ("/a.css") to the content-addressed file, its content type beside it.
         assets_config: the `assets.config` object of the upload as JSON text ("{}" when there is none).
         tag: the annotation `workers/tag`, shown by the version_metadata binding. created_at: Unix seconds.
+        takes_tail: whether the main module has a `tail` handler, so that it can be a Tail Worker.
     """
 
     script: str
@@ -55,6 +56,7 @@ class WorkerVersion:
     tag: str = ""
     assets: Mapping[str, tuple[Path, str]] = field(default_factory=dict)
     assets_config: str = "{}"
+    takes_tail: bool = False
 
 
 class StartupError(Exception):
@@ -81,4 +83,8 @@ class DataPlane(Protocol):
 
     async def remove(self, script: str) -> None:
         """Stop everything of this script; unknown names are fine."""
+        ...
+
+    def feed(self, script: str, consumers: tuple[str, ...]) -> None:
+        """Give the tail events of `script` to exactly these Workers from now on."""
         ...

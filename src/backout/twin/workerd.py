@@ -160,8 +160,9 @@ class Workerd:
     def clean(self) -> None:
         """Remove the folder and the sockets; the process must have ended."""
         shutil.rmtree(self._directory, ignore_errors=True)
-        for socket in (self.around.socket, self.around.control_socket):
-            Path(socket).unlink(missing_ok=True)
+        for socket in (self.around.socket, self.around.control_socket, self.around.take_tail_socket):
+            if socket:
+                Path(socket).unlink(missing_ok=True)
 
     def _write(self) -> None:
         self.clean()
