@@ -226,7 +226,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         counts=book,
         checkpoints=book,
         reports=reports(config, hooks.redact),
-        traffic=_traffic(config, api.reads, clock),
+        traffic=_traffic(config, api.reads, clock, hooks.say),
         vendors=_vendors(config),
         health=_health(config, clock),
         schema=_schema(config, hurried=until is not None),
@@ -361,10 +361,12 @@ def _dead_man(config: Config, say: Callable[[str], None]) -> DeadMan | None:
     return HttpDeadMan(lambda: config.dead_man_url().reveal(), say)
 
 
-def _traffic(config: Config, client: ApiClient, clock: Clock) -> Traffic | None:
+def _traffic(config: Config, client: ApiClient, clock: Clock, say: Callable[[str], None]) -> Traffic | None:
     provider = config.environment.traffic.provider
     if provider in ("tail", "telemetry", "analytics"):
         return _platform_traffic(config, client, clock)
+    if provider == "recorder":
+        return _recorder(config, clock, say)
     sources = {"twin": _router_traffic, "prometheus": _prometheus, "logs": _request_log}
     return sources[provider](config) if provider in sources else None
 
@@ -425,6 +427,26 @@ def _platform_traffic(config: Config, client: ApiClient, clock: Clock) -> Traffi
     from backout.providers.cloudflare.analytics import AnalyticsTraffic  # noqa: PLC0415 same
 
     return AnalyticsTraffic(client, config.account_id, script, clock=clock)
+
+
+def _recorder(config: Config, clock: Clock, say: Callable[[str], None]) -> Traffic:
+    """Return the reader of a flight recorder's bucket. Raises AuthError: its key or its secret is not there."""
+    from backout.providers.recorder.batches import keys_of  # noqa: PLC0415 only where it is set up
+    from backout.providers.recorder.traffic import QUICK, RecorderTraffic, Source  # noqa: PLC0415
+    from backout.providers.s3.client import S3Client  # noqa: PLC0415
+    from backout.providers.s3.sigv4 import S3Credentials  # noqa: PLC0415
+    from backout.providers.s3.transport import S3Settings  # noqa: PLC0415
+
+    settings, access = config.environment.traffic.recorder, config.recorder_access()
+    endpoint = str(settings.endpoint or access.endpoint or f"https://{config.account_id}.r2.cloudflarestorage.com")
+    try:
+        keys = keys_of(config.recorder_secret().reveal())
+    except ValueError as error:
+        raise AuthError(f"the recorder's secret: {error}", where=f"environments.{config.name}.traffic") from None
+    source = Source(config.environment.platform.script, str(settings.bucket), keys, float(settings.flush))
+    credentials = S3Credentials(access.access_key_id, access.secret_access_key.reveal())
+    client = S3Client(S3Settings(endpoint, credentials, timeout_s=5.0, retry=QUICK), clock)
+    return RecorderTraffic(client, source, clock, say)
 
 
 def _vendors(config: Config) -> VendorStatus | None:

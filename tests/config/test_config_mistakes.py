@@ -278,3 +278,19 @@ def test_the_explainer_finds_something_exactly_when_the_conversion_fails(data: s
         assert found
     else:
         assert not found
+
+
+def test_a_recorder_needs_its_bucket_its_key_and_its_secret(tmp_path: Path) -> None:
+    """Each is a mistake of its own, at the line of the source."""
+    text = """[app]
+name = "shop"
+[environments.production]
+platform = { provider = "cloudflare", script = "shop" }
+traffic = { provider = "recorder" }
+"""
+    found = config.mistakes_in(text, tmp_path / "backout.toml")
+    assert [mistake.partition("traffic.recorder")[2] for mistake in found] == [
+        ".bucket: required, but not there",
+        ": needs credentials_env (a variable's name) or credentials_file",
+        ": needs secret_env (a variable's name) or secret_file",
+    ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from contract_worker import deploy
 from prometheus_lab import need_prometheus, prometheus
+from recorder_lab import SECRET, MemoryBucket, counted
 from tail_server import event, notice, tail_server
 
 from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
@@ -19,6 +20,8 @@ from backout.providers.exchange import Limits
 from backout.providers.logs.traffic import LogTraffic
 from backout.providers.memory import World, WorldClock, steady
 from backout.providers.prometheus.traffic import Metrics, PrometheusTraffic
+from backout.providers.recorder.batches import keys_of
+from backout.providers.recorder.traffic import RecorderTraffic, Source
 from backout.providers.retry import Retry
 from backout.providers.router.client import RouterClient
 from backout.providers.router.logs import RouterLogs
@@ -122,7 +125,7 @@ def tail() -> Iterator[TailTraffic]:
         source.close()
 
 
-@pytest.fixture(params=["memory", "router", "prometheus", "logs", "tail"])
+@pytest.fixture(params=["memory", "router", "recorder", "prometheus", "logs", "tail"])
 def traffic(request: pytest.FixtureRequest, server: ScriptedServer, tmp_path: Path) -> Traffic:
     """A source that saw 10 requests, 1 of them an error, in each of the seconds NOW-10 to NOW-6, and is at NOW."""
     seconds = range(NOW - 10, NOW - 5)
@@ -141,6 +144,18 @@ def traffic(request: pytest.FixtureRequest, server: ScriptedServer, tmp_path: Pa
         world.traffic_rule = lambda s, v: Counts(v, s, 10, 1, 2, {90: 10}) if s in seconds else None
         world.clock.move_to(NOW + 0.5)
         return world.traffic
+    if request.param == "recorder":
+        bucket = MemoryBucket()
+        rows = [counted(second, 10, 1, canceled=2, probes=1) for second in seconds]
+        bucket.store(
+            [
+                {"seq": 1, "stored": (NOW - 6) * 1000, "rows": rows},
+                {"seq": 2, "rows": [counted(NOW, 0, probes=1)]},
+            ],
+            at=NOW + 5,
+            seq=2,
+        )
+        return RecorderTraffic(bucket, Source("shop", "counts", keys_of(SECRET)), WorldClock(NOW + 5.5))
     rows = [row("v1", second, 10, 1, 2) for second in seconds]
     server.will(answer({"now": NOW + 0.5, "complete_until": NOW - 1, "counts": rows}))
     return router(server)

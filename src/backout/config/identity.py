@@ -49,6 +49,8 @@ def _together(environment: Table, path: Where) -> Iterator[Mistake]:
         yield Mistake((*path, "traffic", key), "required, but not there")
     if isinstance(traffic, dict) and traffic.get("provider") == "logs" and "path" not in _table(traffic, "logs"):
         yield Mistake((*path, "traffic", "logs", "path"), "required, but not there")
+    if isinstance(traffic, dict) and traffic.get("provider") == "recorder":
+        yield from _recorder(_table(traffic, "recorder"), (*path, "traffic", "recorder"))
     storage = environment.get("storage")
     if isinstance(storage, dict) and storage.get("bucket", "") == storage.get("history"):
         yield Mistake((*path, "storage", "history"), "the history lies in the bucket that it is the history of")
@@ -56,6 +58,14 @@ def _together(environment: Table, path: Where) -> Iterator[Mistake]:
 
 _NEEDED = {"twin": "url", "prometheus": "url"}
 """Where a source of counts is; the others need nothing but the platform."""
+
+
+def _recorder(recorder: Table, path: Where) -> Iterator[Mistake]:
+    if "bucket" not in recorder:
+        yield Mistake((*path, "bucket"), "required, but not there")
+    for name in ("credentials", "secret"):
+        if not {f"{name}_env", f"{name}_file"} & set(recorder):
+            yield Mistake(path, f"needs {name}_env (a variable's name) or {name}_file")
 
 
 def _channels(notify: Table) -> Iterator[Mistake]:

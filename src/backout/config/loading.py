@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from backout.config import scalars
+from backout.config.access import parse_access
 from backout.config.explain import Mistake, Where, explain, similar
 from backout.config.identity import across_keys, host_of
 from backout.config.overlay import overlay
@@ -23,6 +24,7 @@ from backout.errors import AuthError, ConfigError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from backout.config.access import BucketAccess
     from backout.config.environment import Environment
     from backout.config.secret import Secret
     from backout.model.policy import Policy
@@ -133,6 +135,21 @@ class Config:
         """Return the bearer token of the counts' source, or None when that asks for none."""
         path = self.environment.traffic.token_file
         return self.variables.secret_file(path, "traffic.token_file") if path else None
+
+    def recorder_secret(self) -> Secret:
+        """Return what the flight recorder signs with. Raises AuthError: it is not set."""
+        recorder = self.environment.traffic.recorder
+        return self._secret(recorder.secret_env, recorder.secret_file, "traffic.recorder", "the recorder's secret")
+
+    def recorder_access(self) -> BucketAccess:
+        """Return the access key of the flight recorder's bucket.
+
+        Raises:
+            AuthError: it is not set, or is no JSON with an access_key_id and a secret_access_key.
+        """
+        recorder, where = self.environment.traffic.recorder, "traffic.recorder"
+        found = self._secret(recorder.credentials_env, recorder.credentials_file, where, "an access key")
+        return parse_access(found, self.variables.on_secret, f"environments.{self.name}.{where}")
 
     def database_url(self) -> Secret:
         """Return the database's connection string.

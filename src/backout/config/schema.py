@@ -103,6 +103,21 @@ class Ci(Section, frozen=True):
     token_file: Path | None = None
 
 
+class RecorderBucket(Section, frozen=True):
+    """The bucket of a flight recorder.
+
+    `credentials_*` hold its access key as JSON, `secret_*` what the recorder signs with; `flush` is the recorder's own.
+    """
+
+    bucket: Text | None = None
+    endpoint: Url | None = None
+    credentials_env: Text | None = None
+    credentials_file: Path | None = None
+    secret_env: Text | None = None
+    secret_file: Path | None = None
+    flush: Duration = Duration(2)
+
+
 class Prometheus(Section, frozen=True):
     """What the application calls its metrics, when the counts come from Prometheus."""
 
@@ -133,9 +148,10 @@ class RequestLog(Section, frozen=True):
 class Traffic(Section, frozen=True):
     """Where the counts per version and second come from."""
 
-    provider: Literal["twin", "tail", "telemetry", "analytics", "prometheus", "logs", "none"]
+    provider: Literal["twin", "recorder", "tail", "telemetry", "analytics", "prometheus", "logs", "none"]
     url: Url | None = None
     token_file: Path | None = None
+    recorder: RecorderBucket = RecorderBucket()
     prometheus: Prometheus = Prometheus()
     logs: RequestLog = RequestLog()
 

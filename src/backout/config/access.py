@@ -1,0 +1,44 @@
+"""The access key of a bucket, as JSON in a variable or a file: the shape that `backout twin` writes, too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from backout.config.secret import Secret
+from backout.errors import AuthError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class _Key(msgspec.Struct):
+    access_key_id: str
+    secret_access_key: str
+    endpoint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BucketAccess:
+    """An access key; `endpoint` is "" where the JSON names none."""
+
+    access_key_id: str
+    secret_access_key: Secret
+    endpoint: str = ""
+
+
+def parse_access(found: Secret, on_secret: Callable[[str], None], where: str) -> BucketAccess:
+    """Return the access key in a secret's JSON; the key's own secret is masked in the output from now on.
+
+    Raises:
+        AuthError: it is no such JSON.
+    """
+    try:
+        key = msgspec.json.decode(found.reveal(), type=_Key)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        what = f"{found.name} is no JSON object with access_key_id and secret_access_key"
+        raise AuthError(what, where=where, hint='{"access_key_id": "...", "secret_access_key": "..."}') from None
+    on_secret(key.secret_access_key)
+    return BucketAccess(key.access_key_id, Secret(key.secret_access_key, name=found.name), key.endpoint)

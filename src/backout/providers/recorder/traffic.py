@@ -1,0 +1,216 @@
+"""Port Traffic on the bucket of a flight recorder: every isolate's batches, added up per version and second.
+
+When a second is final. An answer is counted in the second in which it ended, by the edge's clock. Its batch is stored
+`flush_s` later, and within `flush_s` + 2 s of that second's end in all but odd cases; what is stored later than that is
+counted in the first second that was still open when it arrived, so that nothing is lost and no final second changes.
+"Stored" is the bucket's own clock, the same for all isolates and for everybody who reads. The watermark is two seconds
+behind that again, for our clock may differ from the bucket's.
+
+When a recorder is alive. No batch for a minute may mean no visitor, or no recorder: the watermark stops until there is
+one. The probes that guard sends are answers too, so a recorder that lives is heard while guard watches.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
+
+from backout.errors import ProviderRejected, ProviderUnavailable
+from backout.model.signals import Counts, CountsPage, SourceTraits
+from backout.providers.recorder.batches import PREFIX, Unusable, name_of, opened
+from backout.providers.retry import Retry
+from backout.providers.s3.calls import Listing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from backout.ports import Clock
+    from backout.providers.recorder.batches import Batch, Name, Row
+    from backout.providers.s3.answers import Listed, Page
+
+QUICK: Final = Retry(attempts=2, first_wait_s=0.1, longest_wait_s=1.0, total_s=5.0)
+"""A watch asks again in a second anyway."""
+SILENT_S: Final = 60
+_SLACK_S: Final = 2
+_CLOCK_S: Final = 2
+_BEYOND_S: Final = 15  # between the second in an object's name and the one in which it was stored
+_LARGEST_BYTES: Final = 16 << 20
+_TRIES: Final = 3  # how many objects of a window are looked at until one is usable
+_READERS: Final = 8
+_MISSING: Final = 404
+
+
+def _stored(batch: Batch, window: Iterable[tuple[Name, Listed]]) -> int:
+    """Return the second in which a batch was stored: as its recorder was told, else by the first object with it."""
+    if batch.stored is not None:
+        return int(batch.stored / 1000)
+    return int(min(listed.last_modified for name, listed in window if name.seq >= batch.seq))
+
+
+@dataclass(slots=True)
+class _Sum:
+    requests: int = 0
+    errors: int = 0
+    canceled: int = 0
+    latency: dict[int, int] = field(default_factory=dict)
+
+    def add(self, row: Row) -> None:
+        self.requests += row.requests
+        self.errors += min(row.errors, row.requests)
+        self.canceled += row.canceled
+        for bucket, number in row.latency.items():
+            self.latency[bucket] = self.latency.get(bucket, 0) + number
+
+
+class Content(Protocol):
+    """The bytes of an object."""
+
+    def read(self) -> bytes:
+        """Return all of them."""
+        ...
+
+
+class Objects(Protocol):
+    """What is asked of the bucket; `S3Client` has more."""
+
+    def list_page(self, bucket: str, listing: Listing, *, token: str | None = None) -> Page:
+        """Return one page of a listing, by key."""
+        ...
+
+    def get(self, bucket: str, key: str) -> AbstractContextManager[Content]:
+        """Open an object."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Whose counts, and where: the Worker's name, the bucket, the keys that sign; how often the recorder stores."""
+
+    script: str
+    bucket: str
+    keys: tuple[bytes, ...] = field(repr=False)
+    flush_s: float = 2.0
+
+
+class RecorderTraffic:
+    """Port Traffic of one script whose answers a flight recorder counts.
+
+    Args:
+        say: told in one sentence, once each, what cannot be counted: objects that are unreadable or badly signed, and
+            answers that the recorder lost itself.
+    """
+
+    def __init__(
+        self, client: Objects, source: Source, clock: Clock, say: Callable[[str], None] = lambda _text: None
+    ) -> None:
+        self._client = client
+        self._source = source
+        self._clock = clock
+        self._say = say
+        self._open_s = int(source.flush_s) + _SLACK_S
+        self._known: dict[tuple[str, str], tuple[Batch, ...] | Unusable | None] = {}
+        self._told: set[str] = set()
+
+    @property
+    def traits(self) -> SourceTraits:
+        """What this source can see: everything, some seconds later."""
+        lag_s = float(self._open_s + _CLOCK_S + 1)
+        return SourceTraits("recorder", lag_s=lag_s, sampled=False, has_status=True, has_version=True)
+
+    def read(self, since: int, until: int) -> CountsPage:
+        """Return the counts of the seconds in [since, until), all isolates added up."""
+        final = int(self._clock.now()) - self._open_s - _CLOCK_S
+        batches = self._batches(since - SILENT_S - _BEYOND_S, until + self._open_s + _BEYOND_S)
+        alive = max((stored for stored, _ in batches), default=None)
+        heard = since if alive is None else alive - self._open_s + SILENT_S
+        return CountsPage(self._counts(batches, since, until), min(final, heard))
+
+    def _counts(self, batches: Iterable[tuple[int, Batch]], since: int, until: int) -> tuple[Counts, ...]:
+        sums: dict[tuple[int, str], _Sum] = {}
+        nameless = lost = 0
+        for stored, batch in batches:
+            lost += batch.lost if since <= stored < until else 0
+            for row in batch.rows:
+                second = min(max(row.second, stored - self._open_s), stored)
+                if not row.version:
+                    nameless += row.requests
+                elif since <= second < until and (row.requests or row.canceled):
+                    sums.setdefault((second, row.version), _Sum()).add(row)
+        if lost:
+            self._tell("the flight recorder had no room for some answers: its counts are too low", lost)
+        if nameless:
+            self._tell("the flight recorder saw answers without a version, and they are not counted", nameless)
+        return tuple(
+            Counts(version, second, found.requests, found.errors, found.canceled, found.latency)
+            for (second, version), found in sorted(sums.items())
+        )
+
+    def _batches(self, since: int, until: int) -> list[tuple[int, Batch]]:
+        """Return the batches that were stored between about these seconds, each once, with the second of that."""
+        windows: dict[tuple[str, int], list[tuple[Name, Listed]]] = {}
+        for name, listed in self._listed(since, until):
+            windows.setdefault(name.group, []).append((name, listed))
+        newest_first = [sorted(found, key=lambda pair: -pair[0].seq) for found in windows.values()]
+        before, self._known = self._known, {}
+        new = sum((window[0][1].key, window[0][1].etag) not in before for window in newest_first)
+        with ThreadPoolExecutor(_READERS if new > 1 else 1, thread_name_prefix="recorder") as readers:
+            found = list(readers.map(lambda window: self._usable(window, before), newest_first))
+        unusable = {key: why for (key, _), why in self._known.items() if isinstance(why, Unusable)}
+        for why in sorted({str(why) for why in unusable.values()}):
+            keys = sorted(key for key, other in unusable.items() if str(other) == why)
+            self._tell(f"batches of the flight recorder are {why}, and are not counted, such as {keys[0]}", len(keys))
+        if unusable and not any(found):
+            raise ProviderUnavailable("no batch of the flight recorder can be used", where=min(unusable))
+        dated = zip(newest_first, found, strict=True)
+        return [(_stored(batch, window), batch) for window, batches in dated for batch in batches]
+
+    def _listed(self, since: int, until: int) -> Iterator[tuple[Name, Listed]]:
+        prefix = f"{PREFIX}/{self._source.script}/"
+        listing = Listing(prefix=prefix, start_after=f"{prefix}{max(since, 0):010d}")
+        token = None
+        while True:
+            page = self._client.list_page(self._source.bucket, listing, token=token)
+            for listed in page.objects:
+                name = name_of(listed.key, self._source.script)
+                if name is not None and name.second > until:
+                    return
+                if name is not None:
+                    yield name, listed
+            if (token := page.next_token) is None:
+                return
+
+    def _usable(
+        self, window: Sequence[tuple[Name, Listed]], before: dict[tuple[str, str], tuple[Batch, ...] | Unusable | None]
+    ) -> tuple[Batch, ...]:
+        """Return the batches of a window: those of its newest object that can be used."""
+        for _, listed in window[:_TRIES]:
+            identity = (listed.key, listed.etag)
+            found = before[identity] if identity in before else self._opened(listed)
+            self._known[identity] = found
+            if isinstance(found, tuple):
+                return found
+        return ()
+
+    def _opened(self, listed: Listed) -> tuple[Batch, ...] | Unusable | None:
+        """Return an object's batches, or why it has none; None when it was deleted meanwhile."""
+        if listed.size_bytes > _LARGEST_BYTES:
+            return Unusable("too large")
+        try:
+            with self._client.get(self._source.bucket, listed.key) as body:
+                content = body.read()
+        except ProviderRejected as error:
+            if error.status == _MISSING:
+                return None
+            raise
+        try:
+            return opened(listed.key, listed.last_modified, content, self._source.keys)
+        except Unusable as why:
+            return why
+
+    def _tell(self, what: str, number: int) -> None:
+        kind = what.partition(", such as ")[0]
+        if kind not in self._told:
+            self._told.add(kind)
+            self._say(f"{what} ({number})")

@@ -1,0 +1,289 @@
+"""The flight recorder's reader on what a bucket may hold: each answer once, in a second that stays, if it is signed."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from recorder_lab import RECORDER, SECRET, MemoryBucket, counted
+
+from backout.errors import ProviderUnavailable
+from backout.model.signals import bucket_of, total
+from backout.providers.memory import WorldClock
+from backout.providers.recorder.batches import Unusable, keys_of, name_of, opened
+from backout.providers.recorder.traffic import RecorderTraffic, Source
+
+NOW = 1_800_000_100
+OTHER = "whsec_" + "A" * 40
+
+
+def reader(
+    bucket: MemoryBucket, at: float = NOW, told: list[str] | None = None, secret: str = SECRET
+) -> RecorderTraffic:
+    said = [] if told is None else told
+    return RecorderTraffic(bucket, Source("shop", "counts", keys_of(secret)), WorldClock(at), said.append)
+
+
+# --- each answer once ------------------------------------------------------------------------------------------------
+
+
+def test_isolates_add_up_and_versions_do_not() -> None:
+    """Many isolates count the same second; a latency histogram is the sum of theirs; route classes are one Worker's."""
+    bucket = MemoryBucket()
+    for number in range(3):
+        rows = [counted(NOW - 9, 2, 1), counted(NOW - 9, 1, route="/api"), counted(NOW - 9, 5, version="v2")]
+        bucket.store([{"seq": 1, "rows": rows}], at=NOW - 7, instance=f"0000000{number}")
+    page = reader(bucket).read(NOW - 20, NOW)
+    assert [(c.version, c.second, c.requests, c.errors) for c in page.counts] == [
+        ("v1", NOW - 9, 9, 3),
+        ("v2", NOW - 9, 15, 0),
+    ]
+    assert page.counts[0].latency == {90: 9}
+
+
+def test_a_window_is_counted_from_its_newest_object() -> None:
+    """Each object repeats the batches before it; one that was stored twice under two names is counted once."""
+    bucket = MemoryBucket()
+    first, second = {"seq": 1, "rows": [counted(NOW - 9, 4)]}, {"seq": 2, "rows": [counted(NOW - 7, 3)]}
+    bucket.store([first], at=NOW - 8, window=NOW - 8, seq=1)
+    bucket.store([{**first, "stored": (NOW - 8) * 1000}, second], at=NOW - 6, window=NOW - 8, seq=2)
+    bucket.store([{**first, "stored": (NOW - 8) * 1000}, second], at=NOW - 5, window=NOW - 8, seq=10)
+    page = reader(bucket).read(NOW - 20, NOW)
+    assert [(c.second, c.requests) for c in page.counts] == [(NOW - 9, 4), (NOW - 7, 3)]
+    assert len(bucket.got) == 1
+
+
+def test_another_workers_batches_and_strange_names_are_passed_over() -> None:
+    """One bucket may serve several Workers; the prefix of one may begin as another's."""
+    bucket = MemoryBucket()
+    bucket.store([{"seq": 1, "rows": [counted(NOW - 9)]}], at=NOW - 7, script="shop-staging")
+    bucket.objects["backout/shop/readme.txt"] = (b"hello", NOW)
+    assert reader(bucket).read(NOW - 20, NOW).counts == ()
+    assert name_of("backout/shop/readme.txt", "shop") is None
+    assert name_of("backout/shop-staging/1800000000-0badcafe-1799999990000-7", "shop") is None
+
+
+def test_every_page_of_the_listing_is_read_and_known_objects_are_not_read_again() -> None:
+    """A watch asks each second; only what is new is fetched."""
+    bucket = MemoryBucket(page_size=2)
+    for number in range(7):
+        bucket.store(
+            [{"seq": 1, "rows": [counted(NOW - 20 + number)]}], at=NOW - 18 + number, instance=f"0000000{number}"
+        )
+    source = reader(bucket)
+    assert total(source.read(NOW - 30, NOW).counts) == (7, 0)
+    assert total(source.read(NOW - 30, NOW).counts) == (7, 0)
+    assert len(bucket.got) == 7
+
+
+def test_an_object_that_is_deleted_while_we_look_is_a_gap() -> None:
+    """The bucket's own rule removes old ones; the others still count."""
+    bucket = MemoryBucket()
+    bucket.gone.add(bucket.store([{"seq": 1, "rows": [counted(NOW - 9)]}], at=NOW - 7, instance="00000001"))
+    bucket.store([{"seq": 1, "rows": [counted(NOW - 9)]}], at=NOW - 7)
+    assert total(reader(bucket).read(NOW - 20, NOW).counts) == (1, 0)
+
+
+# --- when a second is final ------------------------------------------------------------------------------------------
+
+
+def test_what_comes_late_is_counted_in_the_first_second_still_open() -> None:
+    """Not lost, and not in a second that was said to be final; what comes from the future is counted when it came."""
+    bucket = MemoryBucket()
+    bucket.store([{"seq": 1, "rows": [counted(NOW - 60, 2), counted(NOW + 60, 3), counted(NOW - 11, 5)]}], at=NOW - 10)
+    page = reader(bucket).read(NOW - 90, NOW + 90)
+    assert [(c.second, c.requests) for c in page.counts] == [(NOW - 14, 2), (NOW - 11, 5), (NOW - 10, 3)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(min_value=0, max_value=2**32), st.sampled_from([0.4, 2.0, 10.0]))
+def test_a_final_second_never_changes(seed: int, flush_s: float) -> None:
+    """Whatever isolates, delays, lost answers and retries there are: a watch sees each answer once."""
+    draw = random.Random(seed)  # noqa: S311 - seeded, to be repeated
+    bucket, clock = MemoryBucket(), WorldClock(NOW)
+    source = RecorderTraffic(bucket, Source("shop", "counts", keys_of(SECRET), flush_s), clock)
+    sent, seen = 0, 0
+    since = NOW - 30
+    isolates = [_Isolate(bucket, f"{number:08x}", draw) for number in range(draw.randint(1, 4))]
+    frozen: dict[int, int] = {}
+    for _step in range(60):
+        at = clock.now()
+        for isolate in isolates:
+            for _ in range(draw.randint(0, 3)):
+                isolate.count(int(at) - draw.choice([0, 0, 0, 0, 1, 2, 5, 40]))
+                sent += 1
+            if draw.random() < 0.5:
+                isolate.flush(at)
+        page = source.read(since, int(at) + 1)
+        final = [row for row in page.counts if row.second < page.complete_until]
+        seen += total(final)[0]
+        frozen |= {row.second: row.requests for row in final}
+        since = max(since, page.complete_until)
+        clock.sleep(draw.choice([0.3, 1.0, 2.5]))
+    for isolate in isolates:
+        isolate.flush(clock.now(), works=True)
+    clock.sleep(30)
+    page = source.read(since, int(clock.now()) + 1)
+    seen += total(page.counts)[0]
+    assert seen == sent
+    again = RecorderTraffic(bucket, Source("shop", "counts", keys_of(SECRET), flush_s), clock).read(NOW - 120, since)
+    assert {row.second: row.requests for row in again.counts} == frozen
+
+
+class _Isolate:
+    """A recorder's isolate as `recorder.js` behaves: a store that fails may have happened all the same."""
+
+    def __init__(self, bucket: MemoryBucket, name: str, draw: random.Random) -> None:
+        self._bucket, self._name, self._draw, self._seq = bucket, name, draw, 0
+        self._rows: list[dict[str, Any]] = []
+        self._batches: list[dict[str, Any]] = []
+        self._unsure = False
+        self._window = 0.0
+
+    def count(self, second: int) -> None:
+        self._rows.append(counted(second))
+
+    def flush(self, at: float, *, works: bool = False) -> None:
+        if not self._rows and not self._unsure:
+            return
+        if not self._unsure and at - self._window > 60:
+            self._window, self._batches = at, []
+        self._seq += 1
+        batch: dict[str, Any] = {"seq": self._seq, "rows": self._rows}
+        self._batches.append(batch)
+        self._rows = []
+        arrives, answered = works or self._draw.random() < 0.8, works or self._draw.random() < 0.8
+        if arrives:
+            self._bucket.store(self._batches, at=at, instance=self._name, window=self._window, seq=self._seq)
+        self._unsure = not (arrives and answered)
+        if not self._unsure:
+            batch["stored"] = at * 1000
+
+
+def test_a_store_that_failed_and_happened_is_counted_once() -> None:
+    """The isolate sends the batch again with what came meanwhile, in the same window: the newer object replaces it."""
+    bucket = MemoryBucket()
+    bucket.store([{"seq": 1, "rows": [counted(NOW - 30, 4)]}], at=NOW - 8, window=NOW - 70, seq=1)
+    bucket.store(
+        [{"seq": 1, "rows": [counted(NOW - 30, 4)]}, {"seq": 2, "rows": [counted(NOW - 7, 1)]}],
+        at=NOW - 6,
+        window=NOW - 70,
+        seq=2,
+    )
+    page = reader(bucket).read(NOW - 60, NOW)
+    assert [(c.second, c.requests) for c in page.counts] == [(NOW - 12, 4), (NOW - 7, 1)]
+
+
+def test_silence_stops_the_watermark() -> None:
+    """No batch for a minute: no visitor, or no recorder; the seconds are not called final until one comes."""
+    bucket = MemoryBucket()
+    source = reader(bucket, NOW)
+    assert source.read(NOW - 30, NOW).complete_until == NOW - 30
+    bucket.store([{"seq": 1, "rows": [counted(NOW - 2, 0, probes=1)]}], at=NOW)
+    assert reader(bucket, NOW + 10).read(NOW, NOW + 10).complete_until == NOW + 4
+    silent = reader(bucket, NOW + 300)
+    stopped = silent.read(NOW, NOW + 300).complete_until
+    assert stopped == NOW + 56
+    assert silent.read(stopped, NOW + 300).complete_until == stopped
+
+
+def test_the_watermark_follows_the_recorders_pace() -> None:
+    """One that stores every ten seconds is believed later, and says so: an automatic action may still rest on it."""
+    bucket = MemoryBucket()
+    bucket.store([{"seq": 1, "rows": [counted(NOW - 9)]}], at=NOW)
+    slow = RecorderTraffic(bucket, Source("shop", "counts", keys_of(SECRET), 10.0), WorldClock(NOW))
+    assert slow.read(NOW - 20, NOW).complete_until == NOW - 14
+    assert (slow.traits.lag_s, slow.traits.may_act) == (15.0, True)
+    assert reader(bucket).traits.lag_s == 7.0
+
+
+# --- what is not counted ---------------------------------------------------------------------------------------------
+
+
+def test_what_is_not_signed_is_not_counted_and_named() -> None:
+    """Foreign keys, other names, old signatures and broken bytes: counted and named once, and the rest counts."""
+    told: list[str] = []
+    bucket = MemoryBucket()
+    bucket.store([{"seq": 1, "rows": [counted(NOW - 9, 7)]}], at=NOW - 7, instance="00000001")
+    bucket.store([{"seq": 1, "rows": [counted(NOW - 9, 100)]}], at=NOW - 7, instance="00000002", secret=OTHER)
+    copied = bucket.store([{"seq": 1, "rows": [counted(NOW - 9, 100)]}], at=NOW - 7, instance="00000003")
+    bucket.objects[copied.replace("00000003", "00000004")] = bucket.objects.pop(copied)
+    bucket.store([{"seq": 1, "rows": [counted(NOW - 9, 100)]}], at=NOW - 7, instance="00000005", signed_at=NOW - 400)
+    bucket.store([{"seq": 1, "rows": [{"version": "v1"}]}], at=NOW - 7, instance="00000006")
+    bucket.store([], at=NOW - 7, instance="00000007")
+    bucket.objects[f"backout/shop/{NOW - 7}-00000008-1800000000000-1"] = (b"\xff\xfe hello", NOW - 7)
+    source = reader(bucket, told=told)
+    assert total(source.read(NOW - 20, NOW).counts) == (7, 0)
+    source.read(NOW - 20, NOW)
+    assert [text.partition(", such as")[0] for text in told] == [
+        "batches of the flight recorder are badly signed, and are not counted",
+        "batches of the flight recorder are not signed, and are not counted",
+        "batches of the flight recorder are stored more than five minutes after it was signed, and are not counted",
+        "batches of the flight recorder are unreadable, and are not counted",
+    ]
+    assert told[0].endswith("(2)")
+
+
+def test_a_broken_object_falls_back_on_the_one_before() -> None:
+    """An object that somebody spoilt costs what came after the last good one of its window."""
+    bucket = MemoryBucket()
+    bucket.store([{"seq": 1, "rows": [counted(NOW - 9, 4)]}], at=NOW - 8, window=NOW - 8, seq=1)
+    spoilt = bucket.store([{"seq": 1, "rows": [counted(NOW - 9, 4)]}], at=NOW - 6, window=NOW - 8, seq=2)
+    bucket.objects[spoilt] = (b"spoilt", NOW - 6)
+    assert total(reader(bucket).read(NOW - 20, NOW).counts) == (4, 0)
+
+
+def test_nothing_that_can_be_used_is_no_silence() -> None:
+    """The wrong secret is a source that does not answer, not an application without visitors."""
+    bucket = MemoryBucket()
+    bucket.store([{"seq": 1, "rows": [counted(NOW - 9)]}], at=NOW - 7)
+    with pytest.raises(ProviderUnavailable, match="no batch of the flight recorder can be used"):
+        reader(bucket, secret=OTHER).read(NOW - 20, NOW)
+    assert total(reader(bucket, secret=f"{OTHER} {SECRET}").read(NOW - 20, NOW).counts) == (1, 0)
+
+
+def test_what_the_recorder_lost_or_could_not_name_is_said() -> None:
+    """Answers that found no room in an isolate, and answers without a version."""
+    told: list[str] = []
+    bucket = MemoryBucket()
+    bucket.store([{"seq": 1, "rows": [counted(NOW - 9, 2, version=""), counted(NOW - 9)], "lost": 3}], at=NOW - 7)
+    assert total(reader(bucket, told=told).read(NOW - 20, NOW).counts) == (1, 0)
+    assert told == [
+        "the flight recorder had no room for some answers: its counts are too low (3)",
+        "the flight recorder saw answers without a version, and they are not counted (2)",
+    ]
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_batches_or_unusable(content: bytes) -> None:
+    """No object makes the reader fail."""
+    with pytest.raises(Unusable):
+        opened("backout/shop/x", float(NOW), content, keys_of(SECRET))
+
+
+@pytest.mark.parametrize("secret", ["", "hunter2", "whsec_", "whsec_***", "whsec_c2hvcnQ="])
+def test_a_secret_that_is_none_is_refused(secret: str) -> None:
+    """Too short, or not in the form of Standard Webhooks; the message does not show it."""
+    with pytest.raises(ValueError, match="it is") as caught:
+        keys_of(secret)
+    assert not secret.removeprefix("whsec_") or secret not in str(caught.value)
+
+
+# --- the Worker itself -----------------------------------------------------------------------------------------------
+
+
+def test_the_workers_buckets_are_ours() -> None:
+    """`bucketOf` of recorder.js and `bucket_of` agree on every whole millisecond, all that a tail event has."""
+    node = shutil.which("node")
+    assert node is not None
+    line = next(line for line in RECORDER.splitlines() if line.startswith("const bucketOf"))
+    ratio = next(line for line in RECORDER.splitlines() if line.startswith("const LOG_RATIO"))
+    code = f"{ratio}\n{line}\nconsole.log(JSON.stringify(Array.from({{length: 70000}}, (_, ms) => bucketOf(ms))));"
+    done = subprocess.run([node, "-e", code], capture_output=True, text=True, check=True, timeout=30)
+    assert json.loads(done.stdout) == [bucket_of(float(ms)) for ms in range(70_000)]
