@@ -135,3 +135,54 @@ def test_plain_json_means_the_same_with_comments_and_trailing_commas(value: obje
         if not lines[index - 1].rstrip().endswith(("[", "{", ",")):
             lines[index - 1] += ", // no more"
     assert jsonc.loads("/* a\n*/" + "\n".join(lines)) == value
+
+
+# --- the flight recorder --------------------------------------------------------------------------------------------
+
+
+def test_the_recorder_comes_beside_the_application(tmp_path: Path) -> None:
+    """A folder with a Worker of its own; the lines to add are said, and the application's files stay as they are."""
+    (tmp_path / "wrangler.jsonc").write_text(WRANGLER)
+    answer = backout(tmp_path, "init")
+    assert answer.code == 0
+    folder = tmp_path / "backout-recorder"
+    assert {file.name for file in folder.iterdir()} == {"recorder.js", "wrangler.jsonc"}
+    settings = jsonc.loads((folder / "wrangler.jsonc").read_text())
+    assert isinstance(settings, dict)
+    assert (settings["name"], settings["main"]) == ("shop-recorder", "recorder.js")
+    assert settings["r2_buckets"] == [{"binding": "COUNTS", "bucket_name": "shop-backout-counts"}]
+    assert settings["account_id"] == "0123"
+    assert '"tail_consumers": [{"service": "shop-recorder"}]' in answer.err
+    assert (tmp_path / "wrangler.jsonc").read_text() == WRANGLER
+
+
+def test_the_line_for_backout_toml_is_a_right_one(tmp_path: Path) -> None:
+    """Uncommented, the draft's own line is a source that needs nothing more in the file."""
+    (tmp_path / "wrangler.toml").write_text('name = "Shop_2"\naccount_id = "0123"\n')
+    shown = backout(tmp_path, "init", "--json").json["recorder"]
+    assert shown["tail_consumers"] == 'tail_consumers = [{ service = "shop-2-recorder" }]'
+    assert shown["written"] == ["recorder.js", "wrangler.jsonc"]
+    file = tmp_path / "backout.toml"
+    file.write_text(file.read_text().replace("# traffic = ", "traffic = "))
+    assert configuration(tmp_path)["production"]["traffic"]["recorder"]["bucket"] == "shop-2-backout-counts"
+    assert backout(tmp_path, "config", "check").code == 0
+    assert '"account_id": "0123"' in (tmp_path / "backout-recorder" / "wrangler.jsonc").read_text()
+
+
+def test_the_recorder_alone_and_again(tmp_path: Path) -> None:
+    """For a project with a backout.toml; what is there stays, and --force renews our code, never its settings."""
+    (tmp_path / "wrangler.toml").write_text('name = "shop"\n')
+    (tmp_path / "backout.toml").write_text("mine")
+    shown = backout(tmp_path, "init", "--recorder", "--dry-run")
+    assert shown.code == 0
+    assert "export default" in shown.out
+    folder = tmp_path / "backout-recorder"
+    assert not folder.exists()
+    assert "wrote backout-recorder/: recorder.js, wrangler.jsonc" in backout(tmp_path, "init", "--recorder").out
+    for file in folder.iterdir():
+        file.write_text("changed")
+    assert "backout-recorder/ is as it was" in backout(tmp_path, "init", "--recorder").out
+    forced = backout(tmp_path, "init", "--recorder", "--force")
+    assert "wrote backout-recorder/: recorder.js; left alone: wrangler.jsonc" in forced.out
+    assert (folder / "wrangler.jsonc").read_text() == "changed"
+    assert (tmp_path / "backout.toml").read_text() == "mine"

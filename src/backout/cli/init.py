@@ -22,11 +22,15 @@ if TYPE_CHECKING:
     epilog="Examples:\n  backout init --dry-run\n  backout init\n  backout init --pin -e production --dry-run\n",
 )
 @click.option("--pin", "only_pin", is_flag=True, help="Ask who the environment is, and pin that in the file there is.")
+@click.option("--recorder", "only_recorder", is_flag=True, help="Write the flight recorder's folder alone.")
 @click.option("--force", is_flag=True, help="Overwrite a backout.toml (or a pin) that is there.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print what would be written.")
 @pass_shell
-def init(shell: Shell, *, only_pin: bool, force: bool, dry_run: bool) -> int:
+def init(shell: Shell, *, only_pin: bool, only_recorder: bool, force: bool, dry_run: bool) -> int:
     """Write backout.toml from wrangler.jsonc, .env.example, prisma/ and .github/workflows; then check it.
+
+    Beside it comes backout-recorder/, a Tail Worker that counts every answer for guard: its wrangler.jsonc says how it
+    is deployed. No file of the application is changed; the lines that it needs are printed.
 
     Who each environment is (account, Worker, database, bucket, health host) is pinned as far as the provider tells;
     without a token it is left out, and `--pin` adds it later.
@@ -35,6 +39,10 @@ def init(shell: Shell, *, only_pin: bool, force: bool, dry_run: bool) -> int:
         from backout.cli.pin import pin  # noqa: PLC0415 - the providers load only when they are asked
 
         return pin(shell, force=force, dry_run=dry_run)
+    from backout.cli import recorder  # noqa: PLC0415 - same
+
+    if only_recorder:
+        return recorder.add_recorder(shell, force=force, dry_run=dry_run)
     from backout import config  # noqa: PLC0415 - the parsers load when the command runs
     from backout.config import project, wrangler  # noqa: PLC0415
     from backout.config.draft import draft  # noqa: PLC0415
@@ -42,10 +50,12 @@ def init(shell: Shell, *, only_pin: bool, force: bool, dry_run: bool) -> int:
     source = wrangler.find(shell.folder)
     name, workers = wrangler.read(source)
     file = shell.folder / "backout.toml"
-    text = draft(name, workers, project.look(shell.folder))
+    found = recorder.folder_of(shell.folder, source, name, workers)
+    text = draft(name, workers, project.look(shell.folder), found.recorder)
     mistakes = config.mistakes_in(text, file)
     if not dry_run:
         _write(file, text, force=force)
+    written, kept = ([], []) if dry_run else found.write(force=force)
     names = tuple(worker.environment for worker in workers)
     if not dry_run and not mistakes:
         from backout.cli.pin import pin_new_file  # noqa: PLC0415 - same
@@ -53,11 +63,14 @@ def init(shell: Shell, *, only_pin: bool, force: bool, dry_run: bool) -> int:
         pin_new_file(shell, names, file)
         text = file.read_text(encoding="utf-8")
     payload = {"path": file, "written": not dry_run, "environments": names, "mistakes": mistakes, "text": text}
+    payload["recorder"] = found.as_json(written, kept)
     if dry_run:
         shell.output.result("init", payload, text.rstrip("\n"))
     else:
         done = shell.output.style.badge(f"wrote backout.toml from {source.name}: {', '.join(names)}", Tone.GOOD)
         shell.output.result("init", payload, done)
+        shell.output.say(recorder.told(written, kept))
+    recorder.say_lines(shell, found, source)
     if mistakes:
         raise ConfigError(mistakes, hint="edit backout.toml, then: backout config check")
     shell.output.next("backout config check  # what is not set up yet", f"backout status -e {names[0]}")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from backout.config.recorder import FOLDER
 from backout.config.toml_text import key, literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from backout.config.project import Project
+    from backout.config.recorder import Recorder
     from backout.config.wrangler import Worker
 
 _EMAIL = re.compile(r"EMAIL|SMTP|RESEND|SENDGRID|POSTMARK|MAILGUN")
@@ -18,11 +20,12 @@ _NOT_OF_THE_WORKER = re.compile(r"CLOUDFLARE_|CF_|GITHUB_|NODE_ENV$|PORT$")
 _PRODUCTION = re.compile("prod|live", re.IGNORECASE)
 
 
-def draft(name: str, workers: tuple[Worker, ...], project: Project) -> str:
+def draft(name: str, workers: tuple[Worker, ...], project: Project, recorder: Recorder) -> str:
     """Return the text of backout.toml; what is not known stands in it as a comment that says what to fill in.
 
     Args:
         name: of the application. workers: its environments. project: what lies around.
+        recorder: what could count its answers.
     """
     lines = [
         "# What backout needs to know. No secret stands here: those come from the environment or from files.",
@@ -33,6 +36,7 @@ def draft(name: str, workers: tuple[Worker, ...], project: Project) -> str:
     ]
     for worker in workers:
         lines += ["", f"[environments.{key(worker.environment)}]", *_environment(worker, project)]
+        lines += [f"# {recorder.traffic} # uncomment once {FOLDER}/ is deployed"]
         lines += ["", f"[environments.{key(worker.environment)}.guard]", *_guard(worker)]
         if deploy := tuple(_deploy(worker, project)):
             lines += ["", f"[environments.{key(worker.environment)}.deploy]", *deploy]

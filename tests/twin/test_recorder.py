@@ -1,0 +1,289 @@
+"""The flight recorder in real workerd processes on a real twin: it counts what the twin's router counts."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+from cli_shell import backout
+from recorder_lab import SECRET, add_recorder, call, recorder, store, token, upload
+
+from backout.config import wrangler as wrangler_files
+from backout.config.recorder import recorder_of
+from backout.model.signals import Counts, bucket_floor_ms
+from backout.twin import lifecycle, wrangler
+
+from polling import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from backout.twin.lifecycle import TwinStatus
+
+APP = """
+export default {
+  async fetch(request, env, ctx) {
+    const url = new URL(request.url);
+    if (url.pathname === "/boom") throw new Error("boom");
+    await scheduler.wait(Number(url.searchParams.get("ms") ?? 0));
+    return new Response("NAME", { status: url.pathname === "/bad" ? 503 : url.pathname === "/none" ? 404 : 200 });
+  },
+};
+"""
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwinStatus]:
+    directory = tmp_path_factory.mktemp("recorder") / "twin"
+    yield lifecycle.up(directory)
+    lifecycle.down(directory)
+
+
+def visit(twin: TwinStatus, script: str, path: str, **headers: str) -> int:
+    headers = {name.replace("_", "-"): text for name, text in headers.items()}
+    request = urllib.request.Request(f"{twin.ingress_url}{path}", headers={"Host": f"{script}.localhost", **headers})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def leave(twin: TwinStatus, script: str) -> None:
+    """Ask for something slow, and go away before the answer."""
+    connection = http.client.HTTPConnection(urlsplit(str(twin.ingress_url)).netloc, timeout=0.1)
+    with contextlib.suppress(OSError):
+        connection.request("GET", "/slow?ms=1500", headers={"Host": f"{script}.localhost"})
+        connection.getresponse()
+    connection.close()
+
+
+def both(twin: TwinStatus, script: str, bucket: str, since: int, until_s: int) -> tuple[list[Counts], list[Counts]]:
+    """Return what the router and what the recorder counted, once both are final."""
+
+    def exact() -> list[Counts] | None:
+        query = f"script={script}&since={since}&until={until_s}"
+        headers = {"Authorization": f"Bearer {token(twin)}"}
+        request = urllib.request.Request(f"{twin.ingress_url}/twin/v1/counts?{query}", headers=headers)
+        with urllib.request.urlopen(request, timeout=10) as response:
+            page = json.load(response)
+        rows = [_counts(row) for row in page["counts"] if row["requests"]]
+        return rows if page["complete_until"] >= until_s else None
+
+    with recorder(twin, script, bucket) as reader:
+
+        def recorded() -> list[Counts] | None:
+            visit(twin, script, "/", x_backout_probe="1")  # a sign of life, as guard's own probes are
+            page = reader.read(since, until_s)
+            return list(page.counts) if page.complete_until >= until_s else None
+
+        return until(exact, 10, "the router") or [], until(recorded, 30, "the recorder", every_s=0.2) or []
+
+
+def _counts(row: dict[str, Any]) -> Counts:
+    requests = row["requests"] - row["canceled"]
+    return Counts(row["version"], row["second"], requests, row["errors"], row["canceled"], dict(row["latency"]))
+
+
+def by_version(rows: list[Counts]) -> dict[str, tuple[int, int, int]]:
+    sums: dict[str, Counter[str]] = {}
+    for row in rows:
+        found = sums.setdefault(row.version, Counter())
+        found.update(requests=row.requests, errors=row.errors, canceled=row.canceled)
+    return {version: (c["requests"], c["errors"], c["canceled"]) for version, c in sums.items()}
+
+
+def latencies(rows: list[Counts], version: str) -> list[int]:
+    """Return the bucket of each answer, sorted."""
+    return sorted(
+        bucket for row in rows if row.version == version for bucket, n in row.latency.items() for _ in range(n)
+    )
+
+
+def test_the_recorder_counts_what_the_router_counts(twin: TwinStatus) -> None:
+    """Two versions at once, errors by status, by exception and by a fault, people who leave, 4xx and our own probes."""
+    bucket, script = "shop-backout-counts", "shop"
+    add_recorder(twin, "shop-recorder", bucket, FLUSH_MS="700")
+    upload(twin, script, APP.replace("NAME", "one"), tail_consumers=[{"service": "shop-recorder"}])
+    upload(twin, script, APP.replace("NAME", "two"))
+    items = call(twin, "GET", f"workers/scripts/{script}/versions")["items"]
+    shares = [{"version_id": item["id"], "percentage": 50} for item in items[:2]]
+    body = json.dumps({"strategy": "percentage", "versions": shares}).encode()
+    call(twin, "POST", f"workers/scripts/{script}/deployments", body)
+    begun = int(time.time())
+    paths = ["/", "/", "/app/x?ms=30", "/app?ms=120", "/bad", "/boom", "/none", "/wp-admin", "/app?ms=5"]
+
+    def crowd(number: int) -> None:
+        for step in range(40):
+            visit(twin, script, paths[(number * 7 + step) % len(paths)])
+            if step % 10 == 0:
+                visit(twin, script, "/bad", x_backout_probe="1")
+
+    people = [threading.Thread(target=crowd, args=(number,)) for number in range(6)]
+    people.append(threading.Thread(target=lambda: [leave(twin, script) for _ in range(3)]))
+    for person in people:
+        person.start()
+    for person in people:
+        person.join()
+    exact, recorded = both(twin, script, bucket, begun, int(time.time()) + 3)
+    counted = by_version(exact)
+    assert counted == by_version(recorded)
+    assert len(counted) == 2
+    assert sum(requests for requests, _, _ in counted.values()) == 240
+    assert sum(canceled for _, _, canceled in counted.values()) == 3
+    assert all(errors > 5 for _, errors, _ in counted.values())
+    for version in counted:
+        for of_router, of_recorder in zip(latencies(exact, version), latencies(recorded, version), strict=True):
+            # a tail event tells whole milliseconds: the buckets are neighbours, or less than one millisecond apart
+            low, high = sorted((of_router, of_recorder))
+            assert high - low <= 1 or bucket_floor_ms(high) - bucket_floor_ms(low + 1) < 1.0
+    shifted = Counter({row.second: row.requests for row in exact})
+    shifted.subtract({row.second: row.requests for row in recorded})
+    assert sum(abs(number) for number in shifted.values()) <= 0.05 * 240 * 2  # only at the edge of a second
+
+
+def test_only_what_is_counted_leaves_the_worker(twin: TwinStatus) -> None:
+    """No header, no query, no path beyond its first word; an unknown path gets no class of its own."""
+    add_recorder(twin, "bare-recorder", "bare-backout-counts", FLUSH_MS="100")
+    version = upload(twin, "bare", APP, tail_consumers=[{"service": "bare-recorder"}])
+    begun = int(time.time())
+    visit(twin, "bare", "/orders/4711?token=hunter2", Authorization="Bearer hunter2", Cookie="a=hunter2")
+    visit(twin, "bare", "/none?of=that")
+    visit(twin, "bare", "/12345")
+    both(twin, "bare", "bare-backout-counts", begun, int(time.time()) + 1)
+    texts, rows = [], []
+    with store(twin) as bucket:
+        for listed in bucket.list_objects("bare-backout-counts"):
+            with bucket.get("bare-backout-counts", listed.key) as body:
+                texts.append(body.read().decode())
+    for text in texts:
+        rows += [row for batch in json.loads(text.split("\n", 1)[1])["batches"] for row in batch["rows"]]
+    assert not any(word in text for text in texts for word in ("hunter2", "4711", "of=that", "12345"))
+    assert {row["version"] for row in rows} == {version}
+    visitors = [row for row in rows if row["requests"]]
+    assert {row["route"] for row in visitors} == {"/orders", "*"}
+    assert {status for row in visitors for status in row["statuses"]} == {"200", "404"}
+
+
+def test_a_recorder_that_is_away_costs_no_count(twin: TwinStatus) -> None:
+    """While its bucket is out of order nothing is stored; what was counted comes later, once."""
+    add_recorder(twin, "late-recorder", "late-backout-counts", FLUSH_MS="100")
+    upload(twin, "late", APP, tail_consumers=[{"service": "late-recorder"}])
+    begun = int(time.time())
+    fault = {"kind": "storage-denied", "target": "late-backout-counts"}
+    with contextlib.closing(_Fault(twin, fault)):
+        for _ in range(10):
+            visit(twin, "late", "/bad")
+    exact, recorded = both(twin, "late", "late-backout-counts", begun, int(time.time()) + 1)
+    assert by_version(exact) == by_version(recorded)
+    assert sum(row.errors for row in recorded) == 10
+
+
+class _Fault:
+    """A fault of the twin until it is closed."""
+
+    def __init__(self, twin: TwinStatus, fault: dict[str, Any]) -> None:
+        self._twin = twin
+        self._ask("PUT", fault)
+
+    def close(self) -> None:
+        self._ask("DELETE", None)
+
+    def _ask(self, method: str, body: object) -> None:
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Authorization": f"Bearer {token(self._twin)}", "Content-Type": "application/json"}
+        url = f"{self._twin.ingress_url}/twin/v1/faults"
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method), timeout=10) as answer:
+            answer.read()
+
+
+def test_what_init_writes_is_what_wrangler_deploys(twin: TwinStatus, tmp_path: Path) -> None:
+    """The steps of backout-recorder/wrangler.jsonc with the real wrangler; guard's source then sees the visitors."""
+    (tmp_path / "index.js").write_text(APP)
+    config: dict[str, object] = {"name": "store", "main": "index.js", "compatibility_date": "2026-10-01"}
+    (tmp_path / "wrangler.jsonc").write_text(json.dumps(config))
+    assert backout(tmp_path, "init").code == 0
+    made = recorder_of("store", wrangler_files.read(tmp_path / "wrangler.jsonc")[1])
+    home = tmp_path / "home"
+    tool = wrangler.find(tmp_path, str(twin.api_base_url), str(twin.account_id), Path(str(twin.api_token_file)), home)
+
+    def run(*args: str, stdin: str = "") -> None:
+        done = tool.run(*args, stdin=stdin)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    run("r2", "bucket", "create", made.bucket)
+    run("deploy", "-c", "backout-recorder/wrangler.jsonc")
+    run("secret", "put", "SECRET", "-c", "backout-recorder/wrangler.jsonc", stdin=SECRET)
+    run("deploy")
+    (tmp_path / "wrangler.jsonc").write_text(json.dumps({**config, "tail_consumers": [{"service": made.name}]}))
+    run("deploy")
+    begun = int(time.time())
+    for path in ("/", "/bad", "/boom"):
+        visit(twin, "store", path)
+    exact, recorded = both(twin, "store", made.bucket, begun, int(time.time()) + 1)
+    assert by_version(exact) == by_version(recorded)
+    assert sum(row.requests for row in recorded) == 3
+    access, secret = tmp_path / "recorder.json", tmp_path / "recorder-secret"
+    access.write_bytes(Path(str(twin.s3_credentials_file)).read_bytes())
+    secret.write_text(SECRET)
+    (tmp_path / "backout.toml").write_text(
+        f"""[app]
+name = "store"
+[environments.production]
+[environments.production.traffic]
+provider = "recorder"
+recorder = {{ bucket = "{made.bucket}", credentials_env = "KEY", secret_env = "SECRET" }}
+[environments.production.platform]
+provider = "cloudflare"
+script = "store"
+account_id = "{twin.account_id}"
+api_base_url = "{twin.api_base_url}"
+token_file = "{twin.api_token_file}"
+"""
+    )
+    variables = {"KEY_FILE": str(access), "SECRET_FILE": str(secret)}
+    code, shown = status(tmp_path, variables)
+    assert code == 1  # two of three failed
+    assert (shown["traffic"]["requests"], shown["traffic"]["errors"]) == (3, 2)
+    for wrong, what in (
+        ({"SECRET": SECRET, "KEY": "{}"}, "is no JSON object"),
+        ({**variables, "SECRET": "x"}, "whsec_"),
+    ):
+        code, shown = status(tmp_path, wrong)
+        assert code == 4
+        assert what in json.dumps(shown)
+
+
+def status(folder: Path, variables: dict[str, str]) -> tuple[int, dict[str, Any]]:
+    """Run `backout status` in a process of its own, as guard's machine would."""
+    argv = [sys.executable, "-m", "backout", "status", "-e", "production", "--json"]
+    done = subprocess.run(argv, cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=60)
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_a_tail_worker_that_does_not_exist_is_refused(twin: TwinStatus) -> None:
+    """As the edge does: 10007 for an upload, 10203 for a change of the settings."""
+    with pytest.raises(urllib.error.HTTPError) as upload_refused:
+        upload(twin, "alone", APP, tail_consumers=[{"service": "nobody"}])
+    upload(twin, "alone", APP)
+    body = json.dumps({"tail_consumers": [{"service": "nobody"}]}).encode()
+    with pytest.raises(urllib.error.HTTPError) as change_refused:
+        call(twin, "PATCH", "workers/scripts/alone/script-settings", body)
+    codes = []
+    for refused in (upload_refused, change_refused):
+        with refused.value as answer:
+            codes.append(json.load(answer)["errors"][0]["code"])
+    assert codes == [10007, 10203]
