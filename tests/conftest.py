@@ -131,6 +131,7 @@ HEAD = """\
 
 Made by `make proof` on {day}; do not edit. Each line is a long test with its full counts (`make test` runs the same
 tests with small seeded counts). *Upper bound* is the one-sided 95 % Clopper-Pearson bound of the share of failures.
+What each safety rule's own test sees when the rule is taken out stands in [rules.md](rules.md).
 
 | claim | trials | failures | upper bound (95 %) | allowed | how |
 |---|---|---|---|---|---|
