@@ -9,6 +9,7 @@ import click
 
 from backout.analysis.remarks import underneath
 from backout.cli import outcome
+from backout.cli.forecast import plan
 from backout.cli.options import group, pass_shell
 from backout.errors import BackoutError, Interrupted, Refused, UsageError, WorldMoved
 from backout.model.incident import RunState
@@ -36,6 +37,7 @@ Examples:
   backout guard -e production --mode act --next -- start it, then deploy
   backout guard -e production --observe --for 5m
   backout guard -e production --follow         one deployment after the other
+  backout guard plan -e production             what would it find, how fast?
   backout guard report -e production           may it act alone?
   backout guard replay requests.jsonl          judge recorded traffic
 """,
@@ -329,3 +331,6 @@ def report(shell: Shell, *, last: int | None) -> None:
     style = shell.output.style
     human = observed.text(found, width=style.width, paint=paint_for(style))
     shell.output.result("guard-report", observed.record(found), human)
+
+
+guard.add_command(plan)
