@@ -18,7 +18,7 @@ from backout.model.hold import Hold
 from backout.model.incident import RunState
 from backout.model.notice import Delivery, NoticeKind
 from backout.model.plan import PlanKind
-from backout.model.policy import Mode, OnInconclusive
+from backout.model.policy import Mode, OnUnmeasured
 from backout.plan.rollback import Request
 from backout.providers.clock import SystemClock
 from backout.providers.files.holds import FileHolds
@@ -195,8 +195,8 @@ def test_rule_18_told_when_guard_acted_already(story: Story) -> None:
 @pytest.mark.parametrize("accept", [False, True])
 def test_rule_18_told_when_nobody_knows(quick_path: Path, accept: bool) -> None:
     """An inconclusive watch is never silent, not even where the policy accepts it."""
-    choice = OnInconclusive.ACCEPT if accept else OnInconclusive.HOLD
-    policy = replace(POLICY, guard=replace(POLICY.guard, on_inconclusive=choice))
+    choice = OnUnmeasured.ACCEPT if accept else OnUnmeasured.HOLD
+    policy = replace(POLICY, guard=replace(POLICY.guard, on_unmeasured=choice))
     story = Story(quick_path / "journal.sqlite", policy=policy)
     story.world.traffic_rule = quiet
     watch(replace(story.tools(), health=None))
@@ -204,7 +204,7 @@ def test_rule_18_told_when_nobody_knows(quick_path: Path, accept: bool) -> None:
     assert notice.kind is NoticeKind.INCONCLUSIVE
     assert notice.facts["verdict"] in ("inconclusive", "unmeasured")
     assert "nobody knows" in notice.title
-    assert ("accepts" in notice.text) is accept
+    assert ("accepts that (guard.on_unmeasured = 'accept')" in notice.text) is accept
 
 
 def test_rule_18_not_told_when_all_is_well(story: Story) -> None:

@@ -14,7 +14,7 @@ from backout.analysis.baseline import FLOOR, MINUTE_S, summarise
 from backout.analysis.confirmation import Confirmation, ConfirmationState
 from backout.analysis.probes import Probes, ProbesState
 from backout.analysis.quantiles import Thresholds, counts_above, thresholds
-from backout.analysis.rates import log_e_below, mix, requests_to_exclude
+from backout.analysis.rates import log_e_above, log_e_below, mix, requests_to_exclude
 from backout.analysis.streams import (
     BESIDE,
     FEW_LATENCIES,
@@ -60,6 +60,7 @@ class DetectorState(TypedDict):
     probes: ProbesState
     requests: int
     errors: int
+    beside: list[int]
     first_bad_at: float | None
     confirming: ConfirmationState | None
     has_baseline: bool
@@ -110,6 +111,7 @@ class Detector:
         if health_before is not None:
             self._probes.add_before(health_before)
         self._requests = self._errors = 0
+        self._beside = [0, 0]  # requests and errors of the old version meanwhile
         self._first_bad_at: float | None = None
         self._confirming: Confirmation | None = None
 
@@ -133,8 +135,10 @@ class Detector:
                 self._first_bad_at = float(row.second)
         elif self._split >= 1:
             return
-        elif self._edges is None and self._times:
-            self._learn(row)
+        else:
+            self._beside = [self._beside[0] + row.requests, self._beside[1] + row.errors]
+            if self._edges is None and self._times:
+                self._learn(row)
         minute = (row.second - self._start) // MINUTE_S
         columns = self._columns(row, is_new=is_new)
         for stream in self._streams:
@@ -217,7 +221,7 @@ class Detector:
         if shared:
             return (
                 Verdict.INCONCLUSIVE,
-                Cause.NONE,
+                Cause.OUTSIDE,
                 f"{lead.sentence()}, but so far the old version beside it does much the same",
             )
         if lead.bad < self._policy.guard.min_bad:
@@ -236,7 +240,7 @@ class Detector:
         return "no request and no health answer was seen"
 
     def _not_regressed(self, now: float, log_e: float) -> tuple[Verdict, Cause, str]:
-        outside = self._probes.not_the_deployment()
+        outside = self._probes.not_the_deployment() or self._shared_trouble()
         excuse = outside or self._probes.doubtful()
         seen = f"{self._errors:,} of {count(self._requests, 'request')} failed"
         if excuse is not None:
@@ -251,6 +255,17 @@ class Detector:
         if early_s > 0:
             return Verdict.INCONCLUSIVE, Cause.NONE, f"{reason}, watched for {early_s:.0f} s more"
         return Verdict.HEALTHY, Cause.NONE, reason
+
+    def _shared_trouble(self) -> str | None:
+        """Return that both versions fail too often for sure, or None."""
+        _, _, limit = self._limits()[0]
+        requests, errors = self._beside
+        both = ((self._errors, self._requests), (errors, requests))
+        if min(log_e_above(bad, total, limit) for bad, total in both) < -math.log(BETA):
+            return None
+        return (
+            f"not the deployment: the old version beside it fails as well ({errors:,} of {count(requests, 'request')})"
+        )
 
     def _limits(self) -> list[tuple[Stream, float, float]]:
         """Return per stream that must be excluded before "healthy": (stream, usual share, share that is too high)."""
@@ -296,6 +311,7 @@ class Detector:
             "probes": self._probes.state(),
             "requests": self._requests,
             "errors": self._errors,
+            "beside": list(self._beside),
             "first_bad_at": self._first_bad_at,
             "confirming": self._confirming.state() if self._confirming else None,
             "has_baseline": self._has_baseline,
@@ -321,6 +337,7 @@ class Detector:
         self._streams = tuple(Stream.from_state(stream) for stream in state["streams"])
         self._probes.restore(state["probes"])
         self._requests, self._errors = state["requests"], state["errors"]
+        self._beside = list(state["beside"])
         self._first_bad_at = state["first_bad_at"]
         self._confirming = Confirmation.from_state(state["confirming"]) if state["confirming"] else None
         return self

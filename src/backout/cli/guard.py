@@ -215,6 +215,7 @@ def _answer(bench: Bench, run: Run) -> int:
         "action": action,
         "why": concluded.get("why"),
         "would": concluded.get("would"),
+        "policy": concluded.get("policy"),
         "rule": concluded.get("rule"),
         "mode": run.plan.step("conclude").args["mode"],
         "live_version": live.main,

@@ -9,7 +9,16 @@ import msgspec
 
 from backout.config.scalars import API_BASE_URL, AtMost, Duration, Url
 from backout.model.notice import NoticeKind
-from backout.model.policy import Criteria, GuardPolicy, Mode, OnInconclusive, OnSecretChange, Policy
+from backout.model.policy import (
+    Criteria,
+    GuardPolicy,
+    Mode,
+    OnInconclusive,
+    OnSecretChange,
+    OnSharedOutage,
+    OnUnmeasured,
+    Policy,
+)
 from backout.model.signals import Criticality  # noqa: TC001 - msgspec resolves it
 
 TOKEN_ENV = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
@@ -204,6 +213,8 @@ class Guard(Section, frozen=True):
     deployments_per_year: Positive = 3650.0
     alpha: Share | None = None
     on_inconclusive: OnInconclusive = OnInconclusive.HOLD
+    on_unmeasured: OnUnmeasured = OnUnmeasured.HOLD
+    on_shared_outage: OnSharedOutage = OnSharedOutage.HOLD
     on_secret_change: OnSecretChange = OnSecretChange.HOLD
     at_most: AtMost = AtMost(6 * 3600)
     baseline: Duration = Duration(3600)
@@ -267,6 +278,8 @@ class EnvironmentSettings(Section, frozen=True):
                 confirm_s=float(guard.confirm),
                 warm_up_s=float(guard.warm_up),
                 on_inconclusive=guard.on_inconclusive,
+                on_unmeasured=guard.on_unmeasured,
+                on_shared_outage=guard.on_shared_outage,
                 on_secret_change=guard.on_secret_change,
                 at_most_every_s=float(guard.at_most),
                 accept_unproven=guard.accept_unproven,

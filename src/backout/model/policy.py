@@ -45,6 +45,20 @@ class OnInconclusive(StrEnum):
     ACCEPT = "accept"
 
 
+class OnUnmeasured(StrEnum):
+    """What guard does when nothing could be measured; never a rollback: what was not measured is not bad."""
+
+    HOLD = "hold"
+    ACCEPT = "accept"
+
+
+class OnSharedOutage(StrEnum):
+    """What guard does when the trouble is not the deployment's; never a rollback: it would change nothing."""
+
+    HOLD = "hold"
+    ACCEPT = "accept"
+
+
 class OnSecretChange(StrEnum):
     """What a rollback does when a secret changed since the target was live."""
 
@@ -62,6 +76,8 @@ class GuardPolicy:
         down_probes: consecutive probes in which a critical service that was up before is down.
         min_bad: fewest bad requests that may carry a rollback. confirm_s: how long evidence must hold. warm_up_s:
             latency of the first seconds is not judged. at_most_every_s: one automatic rollback in this time.
+        on_inconclusive, on_unmeasured, on_shared_outage: what a watch without a verdict leads to. A shared outage is
+            trouble of both versions alike, or of something that was down before the deployment.
         prove: paths that a target must answer, beside health, before it gets traffic.
     """
 
@@ -74,6 +90,8 @@ class GuardPolicy:
     confirm_s: float = 0.0
     warm_up_s: float = 0.0
     on_inconclusive: OnInconclusive = OnInconclusive.HOLD
+    on_unmeasured: OnUnmeasured = OnUnmeasured.HOLD
+    on_shared_outage: OnSharedOutage = OnSharedOutage.HOLD
     on_secret_change: OnSecretChange = OnSecretChange.HOLD
     at_most_every_s: float = 6 * 3600.0
     accept_unproven: bool = False

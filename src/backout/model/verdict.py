@@ -21,7 +21,7 @@ class Cause(StrEnum):
     ERRORS = "errors"
     LATENCY = "latency"
     HEALTH = "health"
-    OUTSIDE = "outside"  # something is down that was down before the deployment
+    OUTSIDE = "outside"  # not the deployment: down before it, or on both versions alike
     NONE = "none"
 
 

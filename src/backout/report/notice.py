@@ -119,7 +119,8 @@ class Concluded:
 
     Args:
         why: why nothing was done. rule: the safety rule, or "". target: what would have been made live, or "".
-        options: the legal ways on, whole sentences. accepted: the policy goes on as if all were well.
+        options: the legal ways on, whole sentences. accepted_by: the setting by which the policy
+            goes on as if all were well, or "".
     """
 
     environment: str
@@ -131,7 +132,7 @@ class Concluded:
     target: str = ""
     options: tuple[str, ...] = ()
     report: str = ""
-    accepted: bool = False
+    accepted_by: str = ""
 
 
 def concluded(kind: NoticeKind, told: Concluded) -> Words:
@@ -149,7 +150,7 @@ def concluded(kind: NoticeKind, told: Concluded) -> Words:
         f"The watch of version {told.version} ended after {lasted}: {decision.verdict}, {_sentence(decision.reason)}",
         *_numbers(decision),
         *([f"Nothing was changed: {_sentence(told.why)}"] if told.why != decision.reason else []),
-        *(["The policy accepts that (guard.on_inconclusive = 'accept')."] if told.accepted else []),
+        *([f"The policy accepts that ({told.accepted_by} = 'accept')."] if told.accepted_by else []),
         *([f"Safety rule: {told.rule}."] if told.rule else []),
         *([f"It would be rolled back to version {told.target}."] if told.target else []),
         told.live.sentence if told.live else NOT_READ,

@@ -13,7 +13,7 @@ from backout.analysis.remarks import RemarkKind, parse, plain_history, still_dec
 from backout.errors import AuthError, BackoutError, DecisionNeeded, ProviderUnavailable
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind, PlanRefused
-from backout.model.policy import Mode, OnInconclusive
+from backout.model.policy import Mode, OnInconclusive, OnSharedOutage, OnUnmeasured
 from backout.model.signals import HealthReport, Reach, ServiceHealth, ServiceState, total
 from backout.model.verdict import Cause, Decision, Verdict
 from backout.plan.by_hand import by_hand
@@ -424,8 +424,9 @@ class Conclude:
         known_bad = held_as_known_bad(self._tools, args, decision.reason) if args.get("known_bad") else None
         if known_bad is not None:
             return known_bad
-        if self._tools.policy.guard.on_inconclusive is OnInconclusive.ACCEPT:
-            return {"action": "accept", "why": decision.reason}
+        accepted_by = _accepting(self._tools, decision)
+        if accepted_by:
+            return {"action": "accept", "why": decision.reason, "policy": accepted_by}
         return {"action": "hold", "why": decision.reason}
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
@@ -481,6 +482,16 @@ class Conclude:
     def _held(self, run: str, action: str, why: str, more: dict[str, Json]) -> Json:
         path = write_report(self._tools, run, held=why)
         return {"action": action, "why": why, "report": str(path), **more}
+
+
+def _accepting(tools: Toolbox, decision: Decision) -> str:
+    """Return the setting that accepts a watch without a verdict, or ""."""
+    policy = tools.policy.guard
+    if decision.verdict is Verdict.UNMEASURED:
+        return "guard.on_unmeasured" if policy.on_unmeasured is OnUnmeasured.ACCEPT else ""
+    if decision.cause is Cause.OUTSIDE:
+        return "guard.on_shared_outage" if policy.on_shared_outage is OnSharedOutage.ACCEPT else ""
+    return "guard.on_inconclusive" if policy.on_inconclusive is OnInconclusive.ACCEPT else ""
 
 
 def _by_a_person(plan: Plan) -> list[Json]:

@@ -121,7 +121,7 @@ def tell_conclusion(tools: Toolbox, args: Mapping[str, Json], run: str, decision
             target=str(result.get("target") or ""),
             options=tuple(map(str, options)) if isinstance(options, list) else (),
             report=str(result.get("report") or ""),
-            accepted=result.get("action") == "accept",
+            accepted_by=str(result.get("policy") or ""),
         )
         return concluded(kind, told)
 
