@@ -9,6 +9,7 @@ import click
 
 from backout.analysis.remarks import underneath
 from backout.cli import outcome
+from backout.cli.explain import explain
 from backout.cli.forecast import plan
 from backout.cli.options import group, pass_shell
 from backout.errors import BackoutError, Interrupted, Refused, UsageError, WorldMoved
@@ -38,6 +39,7 @@ Examples:
   backout guard -e production --observe --for 5m
   backout guard -e production --follow         one deployment after the other
   backout guard plan -e production             what would it find, how fast?
+  backout guard explain guard-18ace2c0         why did that watch end so?
   backout guard report -e production           may it act alone?
   backout guard replay requests.jsonl          judge recorded traffic
 """,
@@ -176,7 +178,7 @@ def _began(bench: Bench, run: Run) -> Run:
     """Return the watch that a run came from, through any number of rollbacks."""
     from backout.runbook.incident import led_to  # noqa: PLC0415 loaded already where a run was driven
 
-    return led_to(bench.tools, run.id)[0]
+    return led_to(bench.tools.runs, run.id)[0]
 
 
 def _watched(bench: Bench, run: Run) -> dict[str, Json]:
@@ -334,4 +336,5 @@ def report(shell: Shell, *, last: int | None) -> None:
     shell.output.result("guard-report", observed.record(found), human)
 
 
+guard.add_command(explain)
 guard.add_command(plan)

@@ -104,7 +104,7 @@ def hops(tools: Toolbox, run: Run) -> list[dict[str, object]]:
     """Return the automatic rollbacks that followed one another, the first in front; what each came to."""
     from backout.runbook.incident import led_to  # noqa: PLC0415 loaded already where a run was driven
 
-    rollbacks = [each for each in led_to(tools, run.id) if each.plan.kind is PlanKind.ROLLBACK]
+    rollbacks = [each for each in led_to(tools.runs, run.id) if each.plan.kind is PlanKind.ROLLBACK]
     return [_hop(tools, each) for each in rollbacks]
 
 

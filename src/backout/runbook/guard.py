@@ -234,6 +234,8 @@ class Watch:
         tools = self._tools
         since, old = float(str(args["since"])), str(args["old"])
         baseline, feed.sampled = _baseline(tools, old, since)
+        if baseline and not feed.sampled:
+            tools.counts.keep(tools.environment, baseline)  # what the verdict rests on, for `explain` and `replay`
         return Detector(
             version=str(args["version"]),
             old=old or None,

@@ -125,7 +125,7 @@ def _ground(verification: Verification) -> dict[str, Json]:
 
 def _mode(tools: Toolbox, run: Run) -> Mode:
     """Return the mode of the watch that it all began with; without one nobody allowed anything."""
-    began = led_to(tools, run.id)[0]
+    began = led_to(tools.runs, run.id)[0]
     modes = [str(step.args["mode"]) for step in began.plan.steps if step.action == "conclude"]
     return Mode(modes[0]) if modes else Mode.OBSERVE
 

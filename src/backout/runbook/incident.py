@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from backout.model.incident import Incident, Run
     from backout.model.plan import Json
-    from backout.ports import Probe, StepContext
+    from backout.ports import Probe, Runs, StepContext
     from backout.runbook.toolbox import Toolbox
 
 
@@ -48,26 +48,26 @@ def write_report(tools: Toolbox, run: str, held: str = "") -> Path:
             causes = tools.logs.errors(incident.bad_version, incident.opened_at)
         except BackoutError:
             causes = ()  # a report without quotes is better than none
-    chain = led_to(tools, run)
+    chain = led_to(tools.runs, run)
     first = next((each.id for each in chain if each.plan.kind is PlanKind.ROLLBACK), run)
     return tools.reports.write(first, file_name(incident), render(incident, causes))
 
 
 def incident_of(tools: Toolbox, run: str, held: str = "") -> Incident:
     """Return the incident as the journal tells it."""
-    chain = led_to(tools, run)
+    chain = led_to(tools.runs, run)
     events = [event for each in chain for event in tools.journal.events(run=each.id)]
     incident = tell(chain, events, held=held)
     return replace(incident, bad_requests=_bad_requests(tools, incident.bad_version, incident.opened_at))
 
 
-def led_to(tools: Toolbox, run: str) -> tuple[Run, ...]:
+def led_to(runs: Runs, run: str) -> tuple[Run, ...]:
     """Return the run with the runs that led to it before it, the first cause in front; () for an unknown run."""
     chain: list[Run] = []
-    found = tools.runs.find(run)
+    found = runs.find(run)
     while found is not None and found not in chain:
         chain.insert(0, found)
-        found = tools.runs.find(found.plan.cause) if found.plan.cause else None
+        found = runs.find(found.plan.cause) if found.plan.cause else None
     return tuple(chain)
 
 

@@ -73,7 +73,7 @@ def tell_rollback(tools: Toolbox, kind: NoticeKind, run: str, *, more: str = "",
         from backout.runbook.incident import led_to  # noqa: PLC0415 same
 
         found = tools.runs.find(run)
-        chain = led_to(tools, run)
+        chain = led_to(tools.runs, run)
         events = [event for each in chain for event in tools.journal.events(run=each.id)]
         report = tools.runs.result(run, "report")
         told = Switched(

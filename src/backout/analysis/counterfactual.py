@@ -1,0 +1,139 @@
+"""What would have changed a verdict: the same watch by the same detector, with other requests; pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from backout.analysis.retrace import regressed_at
+from backout.analysis.wording import count, odds, percent
+from backout.model.signals import total
+from backout.model.verdict import Cause, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from backout.analysis.retrace import Recorded, Trace
+    from backout.model.policy import Policy
+    from backout.model.signals import Counts
+
+    Change = Callable[[Counts, int, int], Counts]
+    """A row, and how many requests and errors came before it."""
+
+_HALVINGS = 7
+"""A share is known to within 1/128 of where the search began."""
+_MOST_BUCKETS = 32
+"""Latencies are moved by at most so many buckets: to a quarter."""
+
+
+def would_change(recorded: Recorded, trace: Trace, policy: Policy) -> tuple[str, ...]:
+    """Return sentences without a final stop; () when no request was counted."""
+    requests, errors = total(_own(recorded))
+    if not requests:
+        return ()
+    if trace.regressed_at is None:
+        return (_most(trace), *_from_errors(recorded, policy, requests, errors), *_more(trace))
+    cut = replace(recorded, until=trace.regressed_at)
+    requests, errors = total(row for row in _own(cut) if row.second < trace.regressed_at)
+    return (*_fewer(cut, trace, policy, errors), _stricter(trace))
+
+
+def _own(recorded: Recorded) -> Iterable[Counts]:
+    return (row for row in recorded.counts if row.version == recorded.version)
+
+
+def _most(trace: Trace) -> str:
+    peak, needed = odds(max(0.0, trace.peak)), odds(trace.threshold)
+    if trace.crossed_at is not None:
+        return f"the evidence reached {peak}, more than the {needed} that a rollback needs, but was held back"
+    return f"the evidence never exceeded {peak}; {needed} is needed"
+
+
+def _more(trace: Trace) -> tuple[str, ...]:
+    """Return what an undecided watch lacks, in the detector's own words."""
+    if trace.decision is None or trace.decision.verdict is not Verdict.INCONCLUSIVE:
+        return ()
+    last = trace.decision.reason.rpartition("; ")[2]
+    return (last,) if "would tell" in last else ()
+
+
+def _from_errors(recorded: Recorded, policy: Policy, requests: int, errors: int) -> tuple[str, ...]:
+    """Return from which share of errors on this watch would have ended otherwise."""
+    low, high = errors / requests, 1.0
+    if not _regresses(recorded, policy, _failing(high)):
+        return (f"not even with all of its {count(requests, 'request')} failing would it have been called regressed",)
+    for _ in range(_HALVINGS):
+        middle = math.sqrt(max(low, 1e-4) * high)
+        if _regresses(recorded, policy, _failing(middle)):
+            high = middle
+        else:
+            low = middle
+    return (f"from about {percent(high)} failed requests on it would have been called regressed",)
+
+
+def _failing(share: float) -> Change:
+    """Return the change after which this share of the requests fails, evenly over time."""
+
+    def fail(row: Counts, requests: int, _errors: int) -> Counts:
+        return replace(row, errors=math.floor((requests + row.requests) * share) - math.floor(requests * share))
+
+    return fail
+
+
+def _thinned(share: float) -> Change:
+    """Return the change after which only this share of the errors is left, evenly over time."""
+
+    def thin(row: Counts, _requests: int, errors: int) -> Counts:
+        return replace(row, errors=math.floor((errors + row.errors) * share) - math.floor(errors * share))
+
+    return thin
+
+
+def _faster(buckets: int) -> Change:
+    """Return the change that moves every latency down."""
+
+    def move(row: Counts, _requests: int, _errors: int) -> Counts:
+        moved: dict[int, int] = {}
+        for bucket, number in row.latency.items():
+            to = max(0, bucket - buckets)
+            moved[to] = moved.get(to, 0) + number
+        return replace(row, latency=moved)
+
+    return move
+
+
+def _fewer(recorded: Recorded, trace: Trace, policy: Policy, errors: int) -> tuple[str, ...]:
+    """Return how much better it would have had to be."""
+    if trace.decision is not None and trace.decision.cause is Cause.LATENCY:
+        for buckets in range(1, _MOST_BUCKETS + 1):
+            if not _regresses(recorded, policy, _faster(buckets)):
+                return (f"with response times {percent(1 - 1.044**-buckets)} shorter until then it would not have been called regressed",)
+        return ()
+    low, high = 0, errors
+    if _regresses(recorded, policy, _thinned(0.0)):
+        return ()
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _regresses(recorded, policy, _thinned(middle / errors)):
+            high = middle
+        else:
+            low = middle
+    return (f"with {low:,} failed requests instead of {errors:,} until then it would not have been called regressed",)
+
+
+def _stricter(trace: Trace) -> str:
+    met = odds(trace.points[-1].log_evidence)
+    return f"the evidence was {met} and {odds(trace.threshold)} was needed (guard.alpha)"
+
+
+def _regresses(recorded: Recorded, policy: Policy, change: Change) -> bool:
+    """Whether the watch would have been called regressed with the new version's rows changed."""
+    rows, requests, errors = [], 0, 0
+    for row in sorted(recorded.counts, key=lambda row: row.second):
+        if row.version == recorded.version:
+            rows.append(change(row, requests, errors))
+            requests, errors = requests + row.requests, errors + row.errors
+        else:
+            rows.append(row)
+    return regressed_at(replace(recorded, counts=tuple(rows)), policy) is not None
