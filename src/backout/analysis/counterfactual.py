@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from backout.analysis.retrace import regressed_at
 from backout.analysis.wording import count, odds, percent
-from backout.model.signals import total
+from backout.model.signals import BUCKET_RATIO, total
 from backout.model.verdict import Cause, Verdict
 
 if TYPE_CHECKING:
@@ -108,7 +108,8 @@ def _fewer(recorded: Recorded, trace: Trace, policy: Policy, errors: int) -> tup
     if trace.decision is not None and trace.decision.cause is Cause.LATENCY:
         for buckets in range(1, _MOST_BUCKETS + 1):
             if not _regresses(recorded, policy, _faster(buckets)):
-                return (f"with response times {percent(1 - 1.044**-buckets)} shorter until then it would not have been called regressed",)
+                shorter = percent(1 - BUCKET_RATIO**-buckets)
+                return (f"with response times {shorter} shorter until then it would not have been called regressed",)
         return ()
     low, high = 0, errors
     if _regresses(recorded, policy, _thinned(0.0)):

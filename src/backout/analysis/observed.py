@@ -192,7 +192,7 @@ def _case(watch: Watched, watches: Sequence[Watched], past: Past) -> Case:
     if watch.switched:
         outcome = Outcome.ROLLED_BACK
     elif left is not None and left.created_at <= watch.decided_at + WITHIN_S:
-        outcome = Outcome.BY_HAND if _went_back(left, watch.version, past) else Outcome.FORWARD
+        outcome = Outcome.BY_HAND if went_back(left, watch.version, past) else Outcome.FORWARD
     return Case(
         watch=watch,
         outcome=outcome,
@@ -208,15 +208,15 @@ def _left(watch: Watched, past: Past) -> Deployment | None:
     return next((d for d in later if d.created_at >= watch.decided_at and not d.serves(watch.version)), None)
 
 
-def _went_back(deployment: Deployment, left: str, past: Past) -> bool:
+def went_back(deployment: Deployment, left: str, past: Past) -> bool:
     """Whether a deployment returned to an older version: by its message, or by the age of what it made live."""
     remark = parse(deployment.message)
     if remark is not None and remark.kind is RemarkKind.ROLLBACK:
         return True
-    return _age(deployment.main, past) < _age(left, past)
+    return first_seen(deployment.main, past) < first_seen(left, past)
 
 
-def _age(version: str, past: Past) -> float:
+def first_seen(version: str, past: Past) -> float:
     """Return when a version was uploaded, or first seen with traffic."""
     first = next((d.created_at for d in past.deployments if d.serves(version)), past.now)
     return min(past.built.get(version, first), first)
@@ -240,9 +240,9 @@ def missed(watches: Sequence[Watched], past: Past) -> tuple[tuple[Missed, ...], 
     begun = min((watch.since for watch in watches), default=past.now)
     for before, after in zip(past.deployments, past.deployments[1:], strict=False):
         remark = parse(after.message)
-        version = before.main if before.sole else _newest(before, past)
+        version = before.main if before.sole else newest(before, past)
         by_hand = remark is None or not remark.auto
-        if after.created_at < begun or after.serves(version) or not by_hand or not _went_back(after, version, past):
+        if after.created_at < begun or after.serves(version) or not by_hand or not went_back(after, version, past):
             continue
         seen = [w for w in watches if w.version == version and w.decided_at <= after.created_at and w.verdict != "void"]
         if not seen:
@@ -252,9 +252,9 @@ def missed(watches: Sequence[Watched], past: Past) -> tuple[tuple[Missed, ...], 
     return tuple(found), unwatched
 
 
-def _newest(deployment: Deployment, past: Past) -> str:
+def newest(deployment: Deployment, past: Past) -> str:
     """Return the version on trial of a split."""
-    return max((s.version for s in deployment.shares if s.percentage > 0), key=lambda v: _age(v, past))
+    return max((s.version for s in deployment.shares if s.percentage > 0), key=lambda v: first_seen(v, past))
 
 
 def judged(environment: str, mode: Mode, watches: Sequence[Watched], told: Sequence[Case], past: Past) -> Observed:

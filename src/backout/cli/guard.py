@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +11,7 @@ from backout.cli import outcome
 from backout.cli.explain import explain
 from backout.cli.forecast import plan
 from backout.cli.options import group, pass_shell
+from backout.cli.replay import replay
 from backout.errors import BackoutError, Interrupted, Refused, UsageError, WorldMoved
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
@@ -42,6 +42,7 @@ Examples:
   backout guard explain guard-18ace2c0         why did that watch end so?
   backout guard report -e production           may it act alone?
   backout guard replay requests.jsonl          judge recorded traffic
+  backout guard replay --since 30d -e production
 """,
 )
 @click.option("--mode", type=click.Choice([str(mode) for mode in Mode]), help="Overrides guard.mode of backout.toml.")
@@ -295,31 +296,6 @@ def _rolled_back(bench: Bench, run: Run, record: dict[str, object], verdict: str
     return 5 if run.state is not RunState.DONE else 1
 
 
-@guard.command("replay", short_help="Judge recorded traffic: JSON lines in, one verdict a tick out.")
-@click.argument("file")
-@pass_shell
-def replay(shell: Shell, *, file: str) -> int:
-    """Read a start line, requests and ticks (JSON lines) from FILE or `-`, and answer each tick with one verdict line.
-
-    A verdict is `rollback` (final), `healthy` or `continue`. docs/json.md has the lines.
-    """
-    from backout.runbook.replay import replay as judge  # noqa: PLC0415
-
-    def write(line: str) -> None:
-        sys.stdout.write(line)
-        sys.stdout.flush()
-
-    if file == "-":
-        return judge(sys.stdin.buffer, write, warn=shell.output.say)
-    try:
-        with (shell.folder / file).open("rb") as lines:
-            return judge(lines, write, warn=shell.output.say)
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise UsageError("no such file", where=file) from error
-    except OSError as error:
-        raise BackoutError(f"cannot be read: {error.strerror}", where=file) from error
-
-
 @guard.command("report", short_help="What the watches came to: may guard act alone?")
 @click.option("--last", type=click.IntRange(min=1), metavar="N", help="Only the last N watches; default: all.")
 @pass_shell
@@ -338,3 +314,4 @@ def report(shell: Shell, *, last: int | None) -> None:
 
 guard.add_command(explain)
 guard.add_command(plan)
+guard.add_command(replay)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from backout.model.deployment import Version
     from backout.model.incident import Run
     from backout.model.plan import Json
+    from backout.model.signals import Counts
     from backout.runbook.toolbox import Toolbox
 
 
@@ -32,7 +33,7 @@ def look_back(tools: Toolbox, last: int | None = None) -> Observed:
     switched = {run.plan.cause for run in _rollbacks(runs) if tools.runs.result(run.id, "activate") is not None}
     found = [watch for run in runs if (watch := _watched(tools, run, switched)) is not None][:last]
     watches = sorted(found, key=lambda watch: watch.decided_at)
-    past, notes = _past(tools, runs)
+    past, notes = past_of(tools, runs)
     told = [_counted(tools, case) for case in cases(watches, past)]
     return replace(judged(tools.environment, tools.policy.guard.mode, watches, told, past), notes=notes)
 
@@ -67,7 +68,7 @@ def _watched(tools: Toolbox, run: Run, switched: set[str]) -> Watched | None:
     )
 
 
-def _past(tools: Toolbox, runs: Sequence[Run]) -> tuple[Past, tuple[str, ...]]:
+def past_of(tools: Toolbox, runs: Sequence[Run]) -> tuple[Past, tuple[str, ...]]:
     """Return what surrounds the watches, and what could not be read; a provider lists its newest deployments only."""
     notes: tuple[str, ...] = ()
     listed: tuple[Deployment, ...] = ()
@@ -115,20 +116,25 @@ def _deployment(name: str, at: float, shares: dict[str, float], message: str = "
 
 def _counted(tools: Toolbox, case: Case) -> Case:
     """Return the case with what its version answered after the verdict, as far as it was counted."""
-    since, until = int(case.watch.decided_at), int(case.until) + 1
-    rows = {(row.version, row.second): row for row in tools.counts.kept(tools.environment, since, until)}
-    if tools.traffic is not None:
-        try:
-            page = tools.traffic.read(since, until)
-        except BackoutError:
-            page = None
-        if page is not None:
-            rows |= {(row.version, row.second): row for row in page.counts}
-    own = [row for row in rows.values() if row.version == case.watch.version]
+    own = rows_of(tools, case.watch.version, case.watch.decided_at, case.until)
     if not own:
         return case
     requests, errors = total(own)
     return replace(case, requests=requests, errors=errors)
+
+
+def rows_of(tools: Toolbox, version: str, since: float, until: float) -> list[Counts]:
+    """Return what a version answered between two times, as far as it was kept or the source still tells it."""
+    first, last = int(since), int(until) + 1
+    rows = {(row.version, row.second): row for row in tools.counts.kept(tools.environment, first, last)}
+    if tools.traffic is not None:
+        try:
+            page = tools.traffic.read(first, last)
+        except BackoutError:
+            page = None
+        if page is not None:
+            rows |= {(row.version, row.second): row for row in page.counts}
+    return [row for row in rows.values() if row.version == version]
 
 
 def _table(value: Json) -> dict[str, Json]:

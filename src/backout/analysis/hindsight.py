@@ -1,0 +1,152 @@
+"""What today's detector would have done with each past deployment, and whether it would have been right; pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from backout.analysis.observed import WITHIN_S, newest, went_back
+from backout.analysis.remarks import RemarkKind, parse, same_hash, same_version
+from backout.model.deployment import Mark
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from backout.analysis.observed import Past
+    from backout.model.deployment import Deployment
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One past deployment of a version that was new.
+
+    Args:
+        old: the version that it took traffic from, "" when none is known. split: its share, in (0, 1].
+        left_at: when the version stopped being live, None while it is. until: the end of what is judged.
+    """
+
+    deployment: str
+    version: str
+    old: str
+    split: float
+    at: float
+    until: float
+    left_at: float | None
+
+
+class Truth(StrEnum):
+    """What became known of a version, by marks and by what people did; never by the detector that is on trial."""
+
+    BAD = "bad"
+    GOOD = "good"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One trial with its outcome.
+
+    Args:
+        truth, why: what is known of the version, and from where. counted: whether its requests were kept at all.
+        rolled_back_at, reason: when today's detector would have rolled it back and why, None: it would not have.
+        saved: bad requests that were counted after that moment; None when it would not have.
+    """
+
+    trial: Trial
+    truth: Truth
+    why: str
+    counted: bool
+    rolled_back_at: float | None = None
+    reason: str = ""
+    saved: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hindsight:
+    """All trials since a time; `notes` say what is not known, in whole sentences without a final stop."""
+
+    environment: str
+    since: float
+    judged: tuple[Judged, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def counted(self) -> tuple[Judged, ...]:
+        """The trials whose requests were kept."""
+        return tuple(each for each in self.judged if each.counted)
+
+    @property
+    def rolled_back(self) -> tuple[Judged, ...]:
+        """The trials that would have been rolled back."""
+        return tuple(each for each in self.counted if each.rolled_back_at is not None)
+
+    @property
+    def missed(self) -> tuple[Judged, ...]:
+        """The bad versions that would have been left."""
+        return tuple(each for each in self.counted if each.rolled_back_at is None and each.truth is Truth.BAD)
+
+    @property
+    def saved(self) -> int:
+        """Bad requests that would not have been served."""
+        return sum(each.saved or 0 for each in self.rolled_back)
+
+
+def trials(past: Past, *, since: float, watch_s: float) -> Iterator[Trial]:
+    """Yield the deployments that gave a version its first traffic, oldest first; rollbacks are none.
+
+    A version that gets more traffic later, step by step, is one trial that begins with its first share.
+    """
+    seen: set[str] = set()
+    for number, (before, after) in enumerate(pairwise([None, *past.deployments])):
+        assert after is not None  # noqa: S101 only the first of the pairs is
+        remark = parse(after.message)
+        version = str(after.sole or newest(after, past))
+        fresh = version not in seen and (before is None or not before.serves(version))
+        seen |= {str(share.version) for share in after.shares if share.percentage > 0}
+        if after.created_at < since or not fresh or (remark is not None and remark.kind is RemarkKind.ROLLBACK):
+            continue
+        later = past.deployments[number + 1 :]
+        left_at = next((d.created_at for d in later if not d.serves(version)), None)
+        changed_at = next((d.created_at for d in later), past.now)
+        share = next(s.percentage for s in after.shares if s.version == version) / 100
+        yield Trial(
+            deployment=after.id,
+            version=version,
+            old=_compared(before, after, version),
+            split=share,
+            at=after.created_at,
+            until=min(changed_at, after.created_at + watch_s, past.now),
+            left_at=left_at,
+        )
+
+
+def _compared(before: Deployment | None, after: Deployment, version: str) -> str:
+    beside = (s.version for s in after.shares if s.percentage > 0 and s.version != version)
+    earlier = (s.version for s in (before.shares if before else ()) if s.percentage > 0 and s.version != version)
+    return str(next(beside, next(earlier, "")))
+
+
+def truth_of(trial: Trial, past: Past, code_hash: str | None = None) -> tuple[Truth, str]:
+    """Return what is known of a trial's version, and from where.
+
+    The newest mark speaks first; else a version that was rolled back soon was bad, and one that lived for a day good.
+    """
+    for mark in reversed(past.marks):
+        same = same_version(mark.version, trial.version) or same_hash(mark.code_hash, code_hash)
+        if not same or mark.at < trial.at:
+            continue
+        if mark.mark is Mark.QUARANTINED:
+            return Truth.BAD, f"quarantined: {mark.why}"
+        if mark.mark is Mark.RELEASED:
+            return Truth.GOOD, f"its quarantine was lifted: {mark.why}"
+        return Truth.GOOD, "marked stable"
+    left = next((d for d in past.deployments if d.created_at == trial.left_at), None)
+    if left is not None and left.created_at <= trial.at + WITHIN_S:
+        if went_back(left, trial.version, past):
+            return Truth.BAD, "rolled back by a person"
+        return Truth.UNKNOWN, "a newer version took its place, and nobody marked it"
+    if past.now - trial.at >= WITHIN_S:
+        return Truth.GOOD, "it stayed live for a day"
+    return Truth.UNKNOWN, "it is live for less than a day, and nobody marked it"

@@ -1,0 +1,73 @@
+"""`backout guard replay`: recorded requests, or past deployments by kept counts, judged by today's detector."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.cli.options import Command, pass_shell
+from backout.errors import BackoutError, UsageError
+
+if TYPE_CHECKING:
+    from backout.cli.shell import Shell
+
+
+@click.command(
+    "replay",
+    cls=Command,
+    short_help="Judge recorded traffic, or past deployments once more.",
+    epilog="""
+Examples:
+  backout guard replay requests.jsonl          JSON lines in, one verdict a tick out
+  backout guard replay -                       the same, from a pipe
+  backout guard replay --since 30d -e production
+""",
+)
+@click.argument("file", required=False)
+@click.option("--since", metavar="TIME", help="Instead of a FILE: past deployments by kept counts (30d, 12h).")
+@pass_shell
+def replay(shell: Shell, *, file: str | None, since: str | None) -> int:
+    """Read a start line, requests and ticks (JSON lines) from FILE or `-`, and answer each tick with one verdict line.
+
+    A verdict is `rollback` (final), `healthy` or `continue`. docs/json.md has the lines. With --since, today's detector
+    and policy judge every past deployment whose counts are kept (35 days), and say whether they would have been right.
+    """
+    if (file is None) is (since is None):
+        hint = "backout guard replay FILE, or: backout guard replay --since 30d -e ENV"
+        raise UsageError("either a FILE or --since says what to judge", hint=hint)
+    if since is not None:
+        return _past_deployments(shell, since)
+    assert file is not None  # noqa: S101 one of the two is given
+    from backout.runbook.replay import replay as judge  # noqa: PLC0415
+
+    def write(line: str) -> None:
+        sys.stdout.write(line)
+        sys.stdout.flush()
+
+    if file == "-":
+        return judge(sys.stdin.buffer, write, warn=shell.output.say)
+    try:
+        with (shell.folder / file).open("rb") as lines:
+            return judge(lines, write, warn=shell.output.say)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise UsageError("no such file", where=file) from error
+    except OSError as error:
+        raise BackoutError(f"cannot be read: {error.strerror}", where=file) from error
+
+
+def _past_deployments(shell: Shell, since: str) -> int:
+    from backout import wiring  # noqa: PLC0415 - only commands that ask the provider pay for it
+    from backout.cli.paint import paint_for  # noqa: PLC0415
+    from backout.config.scalars import seconds  # noqa: PLC0415
+    from backout.report import hindsight as words  # noqa: PLC0415
+    from backout.runbook.hindsight import look_again  # noqa: PLC0415
+
+    tools = wiring.toolbox(shell.config())
+    found = look_again(tools, since=tools.clock.now() - seconds(since, "--since"))
+    style = shell.output.style
+    human = words.text(found, width=style.width, paint=paint_for(style))
+    shell.output.result("guard_replay", words.record(found), human)
+    shell.output.next(f"backout guard report -e {tools.environment}")
+    return 0

@@ -1,0 +1,139 @@
+"""Today's detector over past deployments, on the memory World: what it would have done, and whether that was right."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backout.analysis.hindsight import Truth
+from backout.model.policy import Mode
+from backout.plan.rollback import Request
+from backout.providers.memory import steady
+from backout.report.hindsight import record, sentence, text
+from backout.runbook.hindsight import look_again
+from backout.runbook.release import release, standing
+
+from line import POLICY, Story, by_version, roll_back, watch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backout.analysis.hindsight import Hindsight, Judged
+
+OBSERVE = replace(POLICY, guard=replace(POLICY.guard, mode=Mode.OBSERVE))
+MONTH_S = 30 * 86_400
+
+
+def seen(story: Story, *, since_s: float = MONTH_S) -> Hindsight:
+    return look_again(story.tools(), since=story.world.clock.now() - since_s)
+
+
+def of(found: Hindsight, version: str) -> Judged:
+    return next(each for each in found.judged if each.trial.version == version)
+
+
+def test_what_guard_rolled_back_was_real(tmp_path: Path) -> None:
+    """Rolled back and quarantined: today's detector would do it again, in the same second."""
+    story = Story(tmp_path / "journal.sqlite")
+    run = watch(story.tools())
+    found = seen(story)
+    bad, good = of(found, story.bad.id), of(found, story.good.id)
+    watched = story.tools().runs.result(run.plan.cause, "watch")
+    assert isinstance(watched, dict)
+    assert bad.rolled_back_at is not None
+    assert bad.rolled_back_at <= float(watched["decision"]["at"])  # type: ignore[index,call-overload,arg-type]
+    assert (bad.truth, good.truth, good.rolled_back_at) == (Truth.BAD, Truth.GOOD, None)
+    assert sentence(found).startswith("would have rolled back 1 of 2, real; bad requests saved: ")
+    assert found.missed == ()
+
+
+def test_what_a_person_rolled_back_later_counts_what_it_would_have_saved(tmp_path: Path) -> None:
+    """Guard only observed: what was served between its verdict and the person's rollback would have been saved."""
+    story = Story(tmp_path / "journal.sqlite", policy=OBSERVE)
+    watch(story.tools())
+    story.world.clock.sleep(600)
+    roll_back(story.tools(), Request(message="it fails"))
+    case = of(seen(story), story.bad.id)
+    assert case.truth is Truth.BAD
+    assert case.saved == pytest.approx(6 * 610, rel=0.05)
+    told = record(seen(story))
+    assert (told["real"], told["false"], told["bad_requests_saved"]) == (1, 0, case.saved)
+
+
+def test_a_stricter_policy_leaves_it_and_that_is_a_miss(tmp_path: Path) -> None:
+    """The policy is today's: one that needs ten thousand bad requests rolls nothing back, and says what it missed."""
+    story = Story(tmp_path / "journal.sqlite")
+    watch(story.tools())
+    story.policy = replace(POLICY, guard=replace(POLICY.guard, min_bad=10_000))
+    found = seen(story)
+    assert [each.trial.version for each in found.missed] == [story.bad.id]
+    assert sentence(found) == "would have rolled back none of 2; 1 bad version would have been left"
+    assert "left alone, but it was bad" in text(found)
+
+
+def test_a_released_version_was_no_real_one(tmp_path: Path) -> None:
+    """A person lifted the quarantine: the rollback was wrong."""
+    story = Story(tmp_path / "journal.sqlite")
+    watch(story.tools())
+    found = standing(story.tools(), story.bad.id)
+    assert found.bad is not None
+    release(story.tools(), found.situation, found.bad, "the load test was to blame")
+    again = seen(story)
+    assert of(again, story.bad.id).truth is Truth.GOOD
+    assert "1 of 2, false" in sentence(again)
+    assert "False alarm: its quarantine was lifted" in text(again).replace("\n    ", " ")
+
+
+def test_replaced_by_a_newer_version_is_not_known(tmp_path: Path) -> None:
+    """Nobody marked it and a newer one came: it is said that nobody knows."""
+    story = Story(tmp_path / "journal.sqlite", policy=OBSERVE)
+    watch(story.tools())
+    story.world.clock.sleep(60)
+    newer = story.world.upload("newer")
+    story.world.traffic_rule = by_version(story.bad.id)
+    story.world.deploy(newer)
+    story.world.clock.sleep(2)
+    found = seen(story)
+    assert of(found, story.bad.id).truth is Truth.UNKNOWN
+    assert "1 of 2, not known" in sentence(found)
+    assert not of(found, newer.id).counted
+    assert "of 1 deployment no request is kept" in found.notes[0]
+
+
+def test_a_split_is_judged_beside_the_old_version(tmp_path: Path) -> None:
+    """The share of the new version is the deployment's; more traffic for the same version is no further trial."""
+    story = Story(tmp_path / "journal.sqlite", policy=OBSERVE)
+    world = story.world
+    world.deploy(story.good)
+    world.traffic_rule = steady(30)
+    world.clock.sleep(900)
+    canary = world.upload("canary")
+    world.traffic_rule = by_version(canary.id)
+    world.deploy((story.good.id, 90.0), (canary.id, 10.0))
+    watch(story.tools())
+    world.deploy(canary)
+    world.clock.sleep(5)
+    (case,) = [each for each in seen(story).judged if each.trial.version == canary.id]
+    assert (case.trial.split, case.trial.old) == (0.1, story.good.id)
+    assert case.rolled_back_at is not None
+
+
+def test_since_leaves_out_what_came_before(tmp_path: Path) -> None:
+    """Only what was deployed since then is judged."""
+    story = Story(tmp_path / "journal.sqlite")
+    watch(story.tools())
+    story.world.clock.sleep(3600)
+    assert seen(story, since_s=60).judged == ()
+    assert sentence(seen(story, since_s=60)) == "would have rolled back none of 0"
+
+
+def test_the_page_fits_80_columns(tmp_path: Path) -> None:
+    """The sentence, then each case."""
+    story = Story(tmp_path / "journal.sqlite")
+    watch(story.tools())
+    lines = text(seen(story), width=80).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].startswith("Guard on production since ")
+    assert lines[1].startswith("would have rolled back 1 of 2, real")
