@@ -146,9 +146,9 @@ def test_some_traffic_advises_a_cut_over() -> None:
 
 def test_little_traffic_says_how_many_requests_are_missing() -> None:
     """The missing number is what the detector needs minus what the watch brings; probes would find it."""
-    found = forecast(today(0.2), Policy())
+    found = forecast(today(0.1), Policy())
     five = found.outlooks[0].of(FIVE_PERCENT)
-    assert found.missing_requests == five.requests - 180
+    assert found.missing_requests == five.requests - 90
     assert found.advised is not None
     assert found.advised.synthetic_per_s == 1.0
     assert f"{found.missing_requests} more are needed" in found.why[0]
