@@ -158,6 +158,22 @@ def test_nothing_seen_is_unmeasured() -> None:
     assert judge.decide(DEPLOYED_AT + 60).verdict is Verdict.UNMEASURED
 
 
+def test_a_total_outage_right_after_a_version_that_failed_often_is_found() -> None:
+    """Four seconds of a version that failed with a third of its requests are a thin baseline; all of them is worse."""
+    baseline = [Counts(OLD, DEPLOYED_AT - t, 150, 52) for t in range(1, 5)]
+
+    def judged(errors: int) -> Verdict:
+        judge = Detector(version=NEW, old=OLD, deployed_at=DEPLOYED_AT, split=1.0, baseline=baseline, policy=Policy())
+        for t in range(20):
+            judge.add([Counts(NEW, DEPLOYED_AT + t, 150, errors)])
+            if judge.decide(DEPLOYED_AT + t + 1).verdict is Verdict.REGRESSED:
+                return Verdict.REGRESSED
+        return Verdict.INCONCLUSIVE
+
+    assert judged(150) is Verdict.REGRESSED
+    assert judged(52) is Verdict.INCONCLUSIVE
+
+
 def test_a_blip_shorter_than_the_confirm_time_is_forgiven_and_a_longer_one_is_not() -> None:
     """With `confirm_s` the evidence must hold; a 3-second blip in busy traffic does not outlive it."""
     policy = Policy(guard=GuardPolicy(confirm_s=60))

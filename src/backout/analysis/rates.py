@@ -21,6 +21,9 @@ OUTAGE_SHARED = 0.05
 OUTAGE_ALONE = 1e-6
 """The same in a cut-over, where nothing tells an outage from a bad version: almost never assumed."""
 TOP_ODDS = 50.0
+ROOM = {True: 1000.0, False: 2.0}
+"""The alternatives reach this many times their lowest odds, also where the baseline is so bad that TOP_ODDS is near it:
+for errors (clustered) up to a total outage after a version that failed often."""
 FIRST_RATIO = 1.5
 _LOG_BETA_OUTAGE = log_beta(OUTAGE_A, OUTAGE_B)
 _FIRST_MASS = 0.75
@@ -157,7 +160,7 @@ class MinuteLaw:
 
 def _alternatives(law: Law, points: int, *, clustered: bool) -> list[tuple[float, float]]:
     low = FIRST_RATIO * _odds(law.p0)
-    step = (max(TOP_ODDS, 2 * low) / low) ** (1 / (points - 1))
+    step = (max(TOP_ODDS, ROOM[clustered] * low) / low) ** (1 / (points - 1))
     laws = []
     for j in range(points):
         p = _share(low * step**j)
