@@ -68,6 +68,6 @@ def _past_deployments(shell: Shell, since: str) -> int:
     found = look_again(tools, since=tools.clock.now() - seconds(since, "--since"))
     style = shell.output.style
     human = words.text(found, width=style.width, paint=paint_for(style))
-    shell.output.result("guard_replay", words.record(found), human)
+    shell.output.result("guard-replay", words.record(found), human)
     shell.output.next(f"backout guard report -e {tools.environment}")
     return 0

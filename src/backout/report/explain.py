@@ -20,7 +20,7 @@ _ROLES = {"healthy": "good", "regressed": "bad"}
 
 
 def record(found: Explained) -> dict[str, object]:
-    """Return the payload of `backout.guard_explain/1`."""
+    """Return the payload of `backout.guard-explain/1`."""
     decision, recorded, trace = found.decision, found.recorded, found.trace
     return {
         "environment": found.environment,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def record(environment: str, found: Forecast) -> dict[str, object]:
-    """Return the payload of `backout.guard_plan/1`."""
+    """Return the payload of `backout.guard-plan/1`."""
     today = found.today
     requests = sum(row.requests for row in today.baseline)
     return {

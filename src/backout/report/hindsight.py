@@ -19,7 +19,7 @@ _ID = 8
 
 
 def record(found: Hindsight) -> dict[str, object]:
-    """Return the payload of `backout.guard_replay/1`."""
+    """Return the payload of `backout.guard-replay/1`."""
     rolled = found.rolled_back
     return {
         "environment": found.environment,
