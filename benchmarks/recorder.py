@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import random
 import statistics
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
+from shared import measure as shared
 
 from backout.errors import BackoutError
 from backout.providers.clock import SystemClock
@@ -183,13 +183,6 @@ async def measure(rounds: int, number: int) -> dict[str, list[float]]:
     return samples
 
 
-def median_bound(values: list[float], draws: int = 2000) -> list[float]:
-    """Return the 95 % bootstrap interval of the median."""
-    source = random.Random(2)  # noqa: S311 - a bootstrap
-    medians = sorted(statistics.median(source.choices(values, k=len(values))) for _ in range(draws))
-    return [medians[int(draws * 0.025)], medians[int(draws * 0.975)]]
-
-
 def main() -> None:
     """Measure, and print a table or one `backout.benchmark/1`."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -201,22 +194,13 @@ def main() -> None:
         samples = asyncio.run(measure(options.rounds, options.events))
     except BackoutError as error:
         sys.exit(f"recorder: {error}")
-    medians = {key: statistics.median(values) for key, values in samples.items()}
-    record = {
-        "schema": "backout.benchmark/1",
-        "name": "recorder",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "samples": samples,
-        "ratios": medians,
-        "n": {key: len(values) for key, values in samples.items()},
-        "bound95": {key: median_bound(values) for key, values in samples.items()},
-    }
+    record = shared.absolute("recorder", samples)
     if options.json:
-        print(json.dumps(record, separators=(",", ":")))
+        print(shared.as_json(record))
         return
     print(f"recorder: CPU of one event, medians of {options.rounds} times {options.events} ({record['machine']})")
-    for key, median in medians.items():
-        low, high = median_bound(samples[key])
+    for key, values in samples.items():
+        median, (low, high) = statistics.median(values), shared.median_bound(values)
         print(f"  {key.removesuffix('_us'):<18} {median:7.2f} us  (95 %: {low:.2f} to {high:.2f})")
 
 

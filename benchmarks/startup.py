@@ -7,13 +7,13 @@ Goals: --help below 100 ms, --version below 40 ms.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import random
 import statistics
 import subprocess
 import sys
+
+from shared import measure as shared
 
 COMMANDS = {
     "help_cpu_ms": ["-m", "backout", "--help"],
@@ -48,13 +48,6 @@ def measure(runs: int) -> dict[str, list[float]]:
     return samples
 
 
-def median_bound(values: list[float], draws: int = 2000) -> list[float]:
-    """Return the 95 % bootstrap interval of the median."""
-    source = random.Random(2)  # noqa: S311 - a bootstrap
-    medians = sorted(statistics.median(source.choices(values, k=len(values))) for _ in range(draws))
-    return [medians[int(draws * 0.025)], medians[int(draws * 0.975)]]
-
-
 def main() -> None:
     """Measure, and print a table or one `backout.benchmark/1`."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -62,22 +55,13 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=25, help="samples of each command")
     options = parser.parse_args()
     samples = measure(options.runs)
-    medians = {key: statistics.median(values) for key, values in samples.items()}
-    record = {
-        "schema": "backout.benchmark/1",
-        "name": "startup",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "samples": samples,
-        "ratios": medians,
-        "n": {key: len(values) for key, values in samples.items()},
-        "bound95": {key: median_bound(values) for key, values in samples.items()},
-    }
+    record = shared.absolute("startup", samples)
     if options.json:
-        print(json.dumps(record, separators=(",", ":")))
+        print(shared.as_json(record))
         return
     print(f"startup: CPU of the whole process, medians of {options.runs} ({record['machine']})")
-    for key, median in medians.items():
-        low, high = median_bound(samples[key])
+    for key, values in samples.items():
+        median, (low, high) = statistics.median(values), shared.median_bound(values)
         goal = f"  goal < {GOALS_MS[key]:.0f} ms" if key in GOALS_MS else ""
         print(f"  {key.removesuffix('_cpu_ms'):<14} {median:6.1f} ms  (95 %: {low:.1f} to {high:.1f}){goal}")
 

@@ -87,6 +87,26 @@ def record(name: str, ours: Sequence[Sample], peer: Sequence[Sample], peer_name:
     }
 
 
+def median_bound(values: Sequence[float], draws: int = 2000) -> list[float]:
+    """Return the 95 % bootstrap interval of the median."""
+    source = random.Random(2)  # noqa: S311 - a bootstrap
+    medians = sorted(statistics.median(source.choices(values, k=len(values))) for _ in range(draws))
+    return [medians[int(draws * 0.025)], medians[int(draws * 0.975)]]
+
+
+def absolute(name: str, samples: Mapping[str, Sequence[float]]) -> dict[str, object]:
+    """Return a `backout.benchmark/1` without a peer: its `ratios` are the medians themselves."""
+    return {
+        "schema": "backout.benchmark/1",
+        "name": name,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "samples": samples,
+        "ratios": {key: statistics.median(values) for key, values in samples.items()},
+        "n": {key: len(values) for key, values in samples.items()},
+        "bound95": {key: median_bound(values) for key, values in samples.items()},
+    }
+
+
 def as_json(values: Mapping[str, object]) -> str:
     """Return one line."""
     return json.dumps(values, separators=(",", ":"))

@@ -98,9 +98,9 @@ def _keeper(tools: Toolbox) -> Run | None:
 class _Forgotten:
     """Port Marks without a journal: only what the provider tells is known."""
 
-    def mark(self, environment: str, mark: VersionMark, *, actor: str) -> None:
-        """Refuse: there is nothing to write to."""
-        raise NotImplementedError
+    def mark(self, environment: str, mark: VersionMark, *, actor: str) -> None:  # noqa: ARG002 the port
+        """Raise BackoutError: there is nothing to write to."""
+        raise BackoutError("there is no journal to write a mark into")
 
     def marks(self, environment: str) -> tuple[VersionMark, ...]:  # noqa: ARG002 the port
         """Return nothing."""

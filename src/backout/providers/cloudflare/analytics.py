@@ -9,17 +9,18 @@ three months back); the dimension scriptVersion comes from an introspection that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from backout.model.signals import Counts, CountsPage, SourceTraits
+from backout.model.signals import SourceTraits
 from backout.providers.clock import SystemClock
 from backout.providers.cloudflare.client import unix_s
+from backout.providers.cloudflare.estimates import Estimates
 
 if TYPE_CHECKING:
+    from backout.model.signals import CountsPage
     from backout.ports import Clock
     from backout.providers.cloudflare.client import ApiClient
 
@@ -72,13 +73,6 @@ class _Data(msgspec.Struct):
     viewer: _Viewer
 
 
-@dataclass(slots=True)
-class _Row:
-    requests: int = 0
-    errors: int = 0
-    canceled: int = 0
-
-
 class AnalyticsTraffic:
     """Port Traffic of one Worker; without response times, which the analytics give as quantiles only."""
 
@@ -96,7 +90,7 @@ class AnalyticsTraffic:
     def read(self, since: int, until: int) -> CountsPage:
         """Return the estimates of the seconds in [since, until) that are old enough to be all there."""
         settled = int(self._clock.now() - LAG_S)
-        rows: dict[tuple[int, str], _Row] = {}
+        found = Estimates()
         begin, end = since, min(until, settled)
         while begin < end:
             groups = self._groups(begin, end)
@@ -106,13 +100,9 @@ class AnalyticsTraffic:
             for group in groups:
                 second = int(unix_s(group.dimensions.datetime))
                 if begin <= second < upto:
-                    _add(rows.setdefault((second, group.dimensions.script_version), _Row()), group)
+                    _add(found, second, group)
             begin = upto
-        counts = tuple(
-            Counts(version, second, row.requests, row.errors, row.canceled)
-            for (second, version), row in sorted(rows.items())
-        )
-        return CountsPage(counts, settled, sampled=True)
+        return found.page(settled)
 
     def _groups(self, begin: int, end: int) -> tuple[_Group, ...]:
         variables = {"account": self._account_id, "script": self._script, "since": _time(begin), "until": _time(end)}
@@ -120,12 +110,9 @@ class AnalyticsTraffic:
         return tuple(group for account in data.viewer.accounts for group in account.workersInvocationsAdaptive)
 
 
-def _add(row: _Row, group: _Group) -> None:
-    if group.dimensions.status == _CANCELED:
-        row.canceled += group.sum.requests
-        return
-    row.requests += group.sum.requests
-    row.errors += min(group.sum.errors, group.sum.requests)
+def _add(found: Estimates, second: int, group: _Group) -> None:
+    by, of = group.dimensions, group.sum
+    found.add(second, by.script_version, of.requests, errors=of.errors, canceled=by.status == _CANCELED)
 
 
 def _time(second: int) -> str:

@@ -10,19 +10,20 @@ Source: cloudflare-typescript, `workers.observability.telemetry.query` (2026): p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from backout.errors import ProviderUnavailable
-from backout.model.signals import Counts, CountsPage, SourceTraits
+from backout.model.signals import SourceTraits
 from backout.providers.clock import SystemClock
 from backout.providers.cloudflare.client import segment, unix_s
+from backout.providers.cloudflare.estimates import Estimates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from backout.model.signals import CountsPage
     from backout.ports import Clock
     from backout.providers.cloudflare.client import ApiClient
 
@@ -67,13 +68,6 @@ class _Result(msgspec.Struct):
     calculations: tuple[_Calculation, ...] = ()
 
 
-@dataclass(slots=True)
-class _Row:
-    requests: int = 0
-    errors: int = 0
-    canceled: int = 0
-
-
 class TelemetryTraffic:
     """Port Traffic of one Worker; without response times, which a query gives as quantiles only."""
 
@@ -95,7 +89,7 @@ class TelemetryTraffic:
         """
         settled = int(self._clock.now() - LAG_S)
         end = min(until, settled)
-        rows: dict[tuple[int, str], _Row] = {}
+        found = Estimates()
         if since < end:
             result = self._client.ask(self._path, self._query(since, end), _Result, permission=PERMISSION)
             for bucket in (bucket for calculation in result.calculations for bucket in calculation.series):
@@ -103,13 +97,8 @@ class TelemetryTraffic:
                 if second >= end:
                     continue
                 for data in bucket.data:
-                    _add(rows, second, data)
-        counts = tuple(
-            Counts(version, second, row.requests, row.errors, row.canceled)
-            for (second, version), row in sorted(rows.items())
-            if row.requests or row.canceled
-        )
-        return CountsPage(counts, settled, sampled=True)
+                    _add(found, second, data)
+        return found.page(settled)
 
     def _query(self, begin: int, end: int) -> Mapping[str, object]:
         filters = [(_SCRIPT, self._script), (_TYPE, _INVOCATION)]
@@ -137,17 +126,15 @@ class TelemetryTraffic:
         }
 
 
-def _add(rows: dict[tuple[int, str], _Row], second: int, data: _Data) -> None:
+def _add(found: Estimates, second: int, data: _Data) -> None:
     named = data.named()
     version, outcome, status = named.get(VERSION), named.get(OUTCOME) or _OK, _status(named.get(STATUS))
     if not isinstance(version, str) or not version:
         raise ProviderUnavailable(f"the telemetry does not tell versions (no {VERSION})", where="telemetry")
-    row, number = rows.setdefault((second, version), _Row()), round(data.value)
-    if outcome == _CANCELED or status == _CLIENT_GONE:
-        row.canceled += number
-        return
-    row.requests += number
-    row.errors += number if outcome != _OK or status >= _SERVER_ERROR else 0
+    number = round(data.value)
+    failed = outcome != _OK or status >= _SERVER_ERROR
+    left = outcome == _CANCELED or status == _CLIENT_GONE
+    found.add(second, version, number, errors=number if failed else 0, canceled=left)
 
 
 def _status(value: object) -> int:
