@@ -17,7 +17,7 @@ from backout.model.plan import Plan, PlanKind, Step
 from backout.model.policy import Mode
 from backout.ports import NotDone
 from backout.runbook import guard
-from backout.runbook.guard import Conclude
+from backout.runbook.conclude import Conclude
 from backout.runbook.permission import UNATTENDED
 from backout.runbook.procedures import Actions
 from backout.runbook.rollback import prepare

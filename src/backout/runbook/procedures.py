@@ -32,7 +32,7 @@ def _watch(tools: Toolbox) -> Action:
 
 
 def _conclude(tools: Toolbox) -> Action:
-    from backout.runbook.guard import Conclude  # noqa: PLC0415
+    from backout.runbook.conclude import Conclude  # noqa: PLC0415
 
     return Conclude(tools)
 

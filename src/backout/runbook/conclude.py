@@ -1,0 +1,158 @@
+"""What follows from a watch's verdict: mark it stable, hand over to a rollback, or leave everything and say why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from backout.analysis.remarks import still_decides
+from backout.errors import AuthError, DecisionNeeded
+from backout.model.plan import PlanRefused
+from backout.model.policy import Mode, OnInconclusive, OnSharedOutage, OnUnmeasured
+from backout.model.verdict import Cause, Decision, Verdict
+from backout.plan.rollback import Request
+from backout.ports import Next, NotDone
+from backout.runbook.checks import READ_AGAIN_S, READ_EVERY_S
+from backout.runbook.incident import write_report
+from backout.runbook.permission import DATA_RULE, Case, forbidden
+from backout.runbook.rollback import prepare
+from backout.runbook.stable import held_as_known_bad, mark_stable
+from backout.runbook.tell import tell_conclusion
+from backout.runbook.token import nobody_acts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from backout.model.plan import Json, Plan
+    from backout.model.situation import Situation
+    from backout.ports import Probe, StepContext
+    from backout.runbook.toolbox import Toolbox
+
+    Prepared = tuple[Situation, Plan | PlanRefused]
+
+
+class Conclude:
+    """Step `conclude` {deployment, version, code_hash, mode}: what follows from the verdict, by policy.
+
+    Healthy: mark the version stable. Regressed and allowed to act: hand over to the rollback's plan. Everything that
+    forbids acting becomes the result, with a report, never silence.
+    """
+
+    effect = False
+
+    def __init__(self, tools: Toolbox, planner: Callable[[Toolbox, Request], Prepared] = prepare) -> None:
+        self._tools = tools
+        self._planner = planner
+
+    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json | Next:  # noqa: ARG002
+        """Return {action, why, ...}, or the rollback's plan to go on with."""
+        watched = self._tools.runs.result(context.run, "watch")
+        assert isinstance(watched, dict)  # noqa: S101 recorded by the step `watch`
+        decision = msgspec.convert(watched["decision"], Decision)
+        try:
+            if watched.get("token_lost"):
+                self._tools.deployments.history()  # it may have come back; else no verdict can be acted on
+            result = self._conclude(args, decision, watched, context.run)
+        except AuthError as error:
+            if decision.verdict is Verdict.REGRESSED:
+                write_report(self._tools, context.run, held=f"{error.what}; rolled back by nobody")
+            raise nobody_acts(self._tools, context.run, decision, error) from error
+        tell_conclusion(self._tools, args, context.run, decision, result)
+        return result
+
+    def _conclude(
+        self, args: Mapping[str, Json], decision: Decision, watched: Mapping[str, Json], run: str
+    ) -> Json | Next:
+        if watched["moved"]:
+            why = f"deployment {watched['moved']} took its place, so this verdict is void"
+            return {"action": "void", "why": why}
+        if decision.verdict is Verdict.HEALTHY:
+            return mark_stable(self._tools, args, decision, run)
+        if decision.verdict is Verdict.REGRESSED:
+            return self._regressed(args, decision, watched, run)
+        if (
+            self._tools.policy.guard.on_inconclusive is OnInconclusive.ROLLBACK
+            and decision.verdict is Verdict.INCONCLUSIVE
+            and decision.cause is not Cause.OUTSIDE  # safety rule 12: no policy rolls back for another's failure
+        ):
+            return self._regressed(args, decision, watched, run)
+        known_bad = held_as_known_bad(self._tools, args, decision.reason) if args.get("known_bad") else None
+        if known_bad is not None:
+            return known_bad
+        accepted_by = _accepting(self._tools, decision)
+        if accepted_by:
+            return {"action": "accept", "why": decision.reason, "policy": accepted_by}
+        return {"action": "hold", "why": decision.reason}
+
+    def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
+        """Marks and reports are written once per run, and a handed-over plan is in the journal: again is right."""
+        return NotDone()
+
+    def _regressed(
+        self, args: Mapping[str, Json], decision: Decision, watched: Mapping[str, Json], run: str
+    ) -> Json | Next:
+        tools = self._tools
+        # The plan is remembered with its reason, so that "what would it have done" can be answered later.
+        request = Request(
+            message=f"guard: {decision.reason}",
+            cause=run,
+            detected=decision.reason,
+            detected_at=decision.at,
+            accept_unproven=tools.policy.guard.accept_unproven,
+        )
+        situation, outcome = self._planned(request, str(args["deployment"]))
+        if not still_decides(situation.listed, str(args["deployment"]), str(args["version"])):
+            return {"action": "void", "why": f"deployment {situation.live.id} took its place, so this verdict is void"}
+        if isinstance(outcome, PlanRefused):
+            return self._held(run, "refused", outcome.reason, {"rule": outcome.rule, "options": list(outcome.options)})
+        target = str(outcome.step("activate").args["version"])
+        case = Case(situation, outcome, decision, watched, Mode(str(args["mode"])))
+        rule, forbidden_by = forbidden(tools, case)
+        if forbidden_by:
+            would: dict[str, Json] = {"would": f"roll back to version {target}", "target": target, "rule": rule}
+            if rule == DATA_RULE:
+                return self._held(run, "refused", forbidden_by, {**would, "options": _by_a_person(outcome)})
+            return self._held(run, "hold", forbidden_by, would)
+        if args["mode"] == Mode.ASK and not self._asked(outcome):
+            return self._held(run, "hold", "a person said no", {"would": f"roll back to version {target}"})
+        return Next({"action": "rollback", "why": decision.reason, "target": target}, outcome, decision.reason)
+
+    def _planned(self, request: Request, deployment: str) -> Prepared:
+        """Return the situation and the plan; a list that does not have the watched deployment yet is read again."""
+        deadline = self._tools.clock.now() + READ_AGAIN_S
+        while True:
+            situation, outcome = self._planner(self._tools, request)
+            if any(d.id == deployment for d in situation.listed) or self._tools.clock.now() >= deadline:
+                return situation, outcome
+            self._tools.clock.sleep(READ_EVERY_S)
+
+    def _asked(self, outcome: Plan) -> bool:
+        if self._tools.confirm is None:
+            raise DecisionNeeded(
+                "mode = ask needs a terminal to ask on",
+                hint=f"backout rollback -e {self._tools.environment} -m WHY",
+            )
+        return self._tools.confirm(outcome)
+
+    def _held(self, run: str, action: str, why: str, more: dict[str, Json]) -> Json:
+        path = write_report(self._tools, run, held=why)
+        return {"action": action, "why": why, "report": str(path), **more}
+
+
+def _accepting(tools: Toolbox, decision: Decision) -> str:
+    """Return the setting that accepts a watch without a verdict, or ""."""
+    policy = tools.policy.guard
+    if decision.verdict is Verdict.UNMEASURED:
+        return "guard.on_unmeasured" if policy.on_unmeasured is OnUnmeasured.ACCEPT else ""
+    if decision.cause is Cause.OUTSIDE:
+        return "guard.on_shared_outage" if policy.on_shared_outage is OnSharedOutage.ACCEPT else ""
+    return "guard.on_inconclusive" if policy.on_inconclusive is OnInconclusive.ACCEPT else ""
+
+
+def _by_a_person(plan: Plan) -> list[Json]:
+    """Return the plan as options: the command that makes it again and asks, and what each step does."""
+    lines: list[Json] = [f"run it yourself: `backout rollback -e {plan.environment} -m WHY`; it does:"]
+    for number, step in enumerate(plan.steps, start=1):
+        lines.append(f"{number}. {step.title}" + (f": `{step.equivalent}`" if step.equivalent else ""))
+    return lines
