@@ -262,7 +262,7 @@ def test_rule_02_a_regression_that_nobody_can_roll_back_is_exit_4_and_told(scene
     switched = len(world.activations)
 
     def refuse(call: str) -> None:
-        if call.startswith(("deployments.", "versions.", "secrets.")) and "traffic.read" in world.calls:
+        if call.startswith(("deployments.", "versions.", "secrets.")) and world.calls.count("traffic.read") > 1:
             raise AuthError("the API refuses the token (401)")
 
     world.before_call = refuse

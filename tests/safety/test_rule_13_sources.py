@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING
 import pytest
 from api_gate import api_gate
 
-from backout.errors import ProviderUnavailable
+from backout.errors import AuthError, ProviderUnavailable
 from backout.model.notice import Delivery, Notice, NoticeKind
-from backout.model.signals import ServiceState
+from backout.model.policy import Mode
+from backout.model.signals import ServiceState, SourceTraits
 from backout.providers.memory import health_of, steady
+from backout.runbook.guard import plan
 
 from line import SERVICES, Story, by_version, watch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from backout.errors import BackoutError
     from backout.model.incident import Run
-    from backout.model.signals import HealthReport
+    from backout.model.signals import CountsPage, HealthReport
     from backout.runbook.toolbox import Toolbox
 
     from drillbook import Drillbook
@@ -54,6 +57,31 @@ def result(tools: Toolbox, run: Run, action: str) -> dict[str, object]:
     found = tools.runs.result(run.plan.cause or run.id, action)
     assert isinstance(found, dict)
     return dict(found)
+
+
+EXACT = SourceTraits("closed", 0.0, sampled=False, has_status=True, has_version=True)
+
+
+@dataclass(frozen=True)
+class Closed:
+    """Port Traffic that cannot be read."""
+
+    error: BackoutError
+    traits: SourceTraits = EXACT
+
+    def read(self, since: int, until: int) -> CountsPage:
+        """Raise the error."""
+        raise self.error
+
+
+def test_rule_13_no_watch_begins_without_the_sources_credentials(tmp_path: Path) -> None:
+    """They are missing or refused: said before the watch, not taken for silence; other trouble passes and is said."""
+    story, heard = Story(tmp_path / "journal.sqlite"), Heard()
+    tools = heard.listening(story.tools())
+    with pytest.raises(AuthError, match="no key"):
+        plan(replace(tools, traffic=Closed(AuthError("no key"))), mode=Mode.ACT, for_s=60)
+    assert plan(replace(tools, traffic=Closed(ProviderUnavailable("no answer"))), mode=Mode.ACT, for_s=60).steps
+    assert any("does not answer yet: no answer" in said for said in heard.said)
 
 
 def late(story: Story, *, error_rate: float = 0.3, after_s: float = 10.0) -> None:

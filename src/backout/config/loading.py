@@ -131,10 +131,9 @@ class Config:
         health = self.environment.health
         return None if health is None else host_of(str(health.url), health.headers) or None
 
-    def traffic_token(self) -> Secret | None:
-        """Return the bearer token of the counts' source, or None when that asks for none."""
-        path = self.environment.traffic.token_file
-        return self.variables.secret_file(path, "traffic.token_file") if path else None
+    def traffic_token(self) -> Secret:
+        """Return the bearer token of the counts' source. Raises AuthError: it is not there."""
+        return self._secret("", self.environment.traffic.token_file, "traffic", "the token of the counts' source")
 
     def recorder_secret(self) -> Secret:
         """Return what the flight recorder signs with. Raises AuthError: it is not set."""

@@ -1,10 +1,11 @@
-"""Before a watch: whether guard could act at all when it has to (safety rules 1 and 2)."""
+"""Before a watch: whether guard could act at all when it has to (safety rules 1, 2 and 13)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from backout.runbook.identity import check_identity
+from backout.runbook.source import check_source
 from backout.runbook.token import check_tokens
 
 if TYPE_CHECKING:
@@ -15,3 +16,4 @@ def preflight(tools: Toolbox, for_s: float) -> None:
     """Return when a watch of that many seconds may begin. Raises Refused or AuthError."""
     check_tokens(tools, for_s)
     check_identity(tools)
+    check_source(tools)

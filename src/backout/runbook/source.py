@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.errors import AuthError, BackoutError
 from backout.model.notice import NoticeKind
 from backout.runbook.tell import tell
 
@@ -12,6 +13,23 @@ if TYPE_CHECKING:
 
 STALE_S = 30.0
 """Counts that reach less far than this say nothing about now."""
+
+
+def check_source(tools: Toolbox) -> None:
+    """Return when the source's credentials are there and taken; whatever else ails it, the watch itself will say.
+
+    Raises:
+        AuthError: they are not. A watch of nothing would look like one of a quiet version.
+    """
+    if tools.traffic is None:
+        return
+    now = int(tools.clock.now())
+    try:
+        tools.traffic.read(now - 1, now)
+    except AuthError:
+        raise
+    except BackoutError as error:
+        tools.say(f"the source of counts does not answer yet: {error}")
 
 
 class SourceWatch:

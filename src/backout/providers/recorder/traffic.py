@@ -94,6 +94,17 @@ class Source:
     flush_s: float = 2.0
 
 
+def traits_of(flush_s: float) -> SourceTraits:
+    """Return what a recorder that stores so often can see: everything, some seconds later."""
+    lag_s = float(_open_s(flush_s) + _CLOCK_S + 1)
+    return SourceTraits("recorder", lag_s=lag_s, sampled=False, has_status=True, has_version=True)
+
+
+def _open_s(flush_s: float) -> int:
+    """Return for how many seconds a second takes batches."""
+    return int(flush_s) + _SLACK_S
+
+
 class RecorderTraffic:
     """Port Traffic of one script whose answers a flight recorder counts.
 
@@ -109,15 +120,14 @@ class RecorderTraffic:
         self._source = source
         self._clock = clock
         self._say = say
-        self._open_s = int(source.flush_s) + _SLACK_S
+        self._open_s = _open_s(source.flush_s)
         self._known: dict[tuple[str, str], tuple[Batch, ...] | Unusable | None] = {}
         self._told: set[str] = set()
 
     @property
     def traits(self) -> SourceTraits:
-        """What this source can see: everything, some seconds later."""
-        lag_s = float(self._open_s + _CLOCK_S + 1)
-        return SourceTraits("recorder", lag_s=lag_s, sampled=False, has_status=True, has_version=True)
+        """What this source can see."""
+        return traits_of(self._source.flush_s)
 
     def read(self, since: int, until: int) -> CountsPage:
         """Return the counts of the seconds in [since, until), all isolates added up."""

@@ -28,6 +28,7 @@ from backout.providers.files.reports import FileReports
 from backout.providers.git.checkout import GitCheckout
 from backout.report.redact import Redactor, printable
 from backout.runbook.toolbox import Toolbox
+from backout.wiring.traffic import logs_of, traffic_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,11 +48,9 @@ if TYPE_CHECKING:
         DeadMan,
         HealthCheck,
         Identities,
-        Logs,
         Notifier,
         Pipeline,
         Schema,
-        Traffic,
         VendorStatus,
     )
     from backout.providers.cloudflare.conformance import FirstContact
@@ -226,12 +225,12 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         counts=book,
         checkpoints=book,
         reports=reports(config, hooks.redact),
-        traffic=_traffic(config, api.reads, clock, hooks.say),
+        traffic=traffic_of(config, api.reads, clock, hooks.say),
         vendors=_vendors(config),
         health=_health(config, clock),
         schema=_schema(config, hurried=until is not None),
         connections=_connections(config),
-        logs=_logs(config),
+        logs=logs_of(config),
         triggers=CloudflareTriggers(client, account, script),
         equivalents=_equivalents(config),
         watching=hooks.watching,
@@ -361,94 +360,6 @@ def _dead_man(config: Config, say: Callable[[str], None]) -> DeadMan | None:
     return HttpDeadMan(lambda: config.dead_man_url().reveal(), say)
 
 
-def _traffic(config: Config, client: ApiClient, clock: Clock, say: Callable[[str], None]) -> Traffic | None:
-    provider = config.environment.traffic.provider
-    if provider in ("tail", "telemetry", "analytics"):
-        return _platform_traffic(config, client, clock)
-    if provider == "recorder":
-        return _recorder(config, clock, say)
-    sources = {"twin": _router_traffic, "prometheus": _prometheus, "logs": _request_log}
-    return sources[provider](config) if provider in sources else None
-
-
-def _router_traffic(config: Config) -> Traffic:
-    from backout.providers.router.traffic import RouterTraffic  # noqa: PLC0415 only where it is set up
-
-    return RouterTraffic(*_router(config))
-
-
-def _prometheus(config: Config) -> Traffic:
-    from backout.providers.prometheus.traffic import Metrics, PrometheusTraffic  # noqa: PLC0415 only where it is set up
-
-    source, token = config.environment.traffic, config.traffic_token()
-    names = source.prometheus
-    metrics = Metrics(
-        requests=names.requests,
-        duration=names.duration,
-        selector=names.selector,
-        version=names.version_label,
-        status=names.status_label,
-        errors=names.errors,
-        seconds=0.001 if names.duration_unit == "ms" else 1.0,
-        scrape_interval_s=float(names.scrape_interval),
-    )
-    return PrometheusTraffic(str(source.url), metrics, token.reveal if token else None)
-
-
-def _request_log(config: Config) -> Traffic:
-    from backout.providers.logs.request import Fields  # noqa: PLC0415 only where it is set up
-    from backout.providers.logs.traffic import LogTraffic  # noqa: PLC0415 same
-
-    log = config.environment.traffic.logs
-    assert log.path is not None  # noqa: S101 the configuration was checked
-    names = Fields(
-        time=log.time,
-        version=log.version,
-        status=log.status,
-        outcome=log.outcome,
-        latency=log.latency,
-        latency_ms={"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}[log.latency_unit],
-        route=log.route,
-    )
-    return LogTraffic(log.path, names, ignore_routes=log.ignore_routes)
-
-
-def _platform_traffic(config: Config, client: ApiClient, clock: Clock) -> Traffic:
-    """Return what the platform itself tells of the traffic, asked with the token that reads."""
-    provider, script = config.environment.traffic.provider, config.environment.platform.script
-    if provider == "tail":
-        from backout.providers.cloudflare.tail import TailTraffic  # noqa: PLC0415 only where it is set up
-
-        return TailTraffic(client, config.account_id, script, clock=clock)
-    if provider == "telemetry":
-        from backout.providers.cloudflare.telemetry import TelemetryTraffic  # noqa: PLC0415 same
-
-        return TelemetryTraffic(client, config.account_id, script, clock=clock)
-    from backout.providers.cloudflare.analytics import AnalyticsTraffic  # noqa: PLC0415 same
-
-    return AnalyticsTraffic(client, config.account_id, script, clock=clock)
-
-
-def _recorder(config: Config, clock: Clock, say: Callable[[str], None]) -> Traffic:
-    """Return the reader of a flight recorder's bucket. Raises AuthError: its key or its secret is not there."""
-    from backout.providers.recorder.batches import keys_of  # noqa: PLC0415 only where it is set up
-    from backout.providers.recorder.traffic import QUICK, RecorderTraffic, Source  # noqa: PLC0415
-    from backout.providers.s3.client import S3Client  # noqa: PLC0415
-    from backout.providers.s3.sigv4 import S3Credentials  # noqa: PLC0415
-    from backout.providers.s3.transport import S3Settings  # noqa: PLC0415
-
-    settings, access = config.environment.traffic.recorder, config.recorder_access()
-    endpoint = str(settings.endpoint or access.endpoint or f"https://{config.account_id}.r2.cloudflarestorage.com")
-    try:
-        keys = keys_of(config.recorder_secret().reveal())
-    except ValueError as error:
-        raise AuthError(f"the recorder's secret: {error}", where=f"environments.{config.name}.traffic") from None
-    source = Source(config.environment.platform.script, str(settings.bucket), keys, float(settings.flush))
-    credentials = S3Credentials(access.access_key_id, access.secret_access_key.reveal())
-    client = S3Client(S3Settings(endpoint, credentials, timeout_s=5.0, retry=QUICK), clock)
-    return RecorderTraffic(client, source, clock, say)
-
-
 def _vendors(config: Config) -> VendorStatus | None:
     settings = config.environment.vendors
     if not settings.status_pages:
@@ -457,21 +368,6 @@ def _vendors(config: Config) -> VendorStatus | None:
 
     pages = [str(page) for page in settings.status_pages]
     return StatusPages(pages, components=settings.components, impact=settings.impact)
-
-
-def _logs(config: Config) -> Logs | None:
-    if config.environment.traffic.provider != "twin":
-        return None
-    from backout.providers.router.logs import RouterLogs  # noqa: PLC0415 only where it is set up
-
-    return RouterLogs(*_router(config))
-
-
-def _router(config: Config) -> tuple[str, str, Callable[[], str] | None]:
-    """Return (base URL, script, token) of the source of counts and events."""
-    token = config.traffic_token()
-    environment = config.environment
-    return str(environment.traffic.url), environment.platform.script, token.reveal if token else None
 
 
 def _health(config: Config, clock: Clock) -> HealthCheck | None:

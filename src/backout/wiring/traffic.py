@@ -1,0 +1,143 @@
+"""Where the counts per version and second come from, and the application's error texts: the source that is set up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backout.errors import AuthError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backout.config import Config
+    from backout.model.signals import CountsPage, SourceTraits
+    from backout.ports import Clock, Logs, Traffic
+    from backout.providers.cloudflare.client import ApiClient
+
+
+def traffic_of(config: Config, client: ApiClient, clock: Clock, say: Callable[[str], None]) -> Traffic | None:
+    """Return the source, None when none is set up.
+
+    Credentials that it needs and that are not there are an error of reading it, never of the toolbox: nobody who rolls
+    back has to count requests.
+    """
+    provider = config.environment.traffic.provider
+    if provider in ("tail", "telemetry", "analytics"):
+        return _platform_traffic(config, client, clock)
+    if provider == "recorder":
+        return _recorder(config, clock, say)
+    sources = {"twin": _router_traffic, "prometheus": _prometheus, "logs": _request_log}
+    return sources[provider](config) if provider in sources else None
+
+
+def _router_traffic(config: Config) -> Traffic:
+    from backout.providers.router.traffic import RouterTraffic  # noqa: PLC0415 only where it is set up
+
+    return RouterTraffic(*_router(config))
+
+
+def _prometheus(config: Config) -> Traffic:
+    from backout.providers.prometheus.traffic import Metrics, PrometheusTraffic  # noqa: PLC0415 only where it is set up
+
+    source = config.environment.traffic
+    names = source.prometheus
+    metrics = Metrics(
+        requests=names.requests,
+        duration=names.duration,
+        selector=names.selector,
+        version=names.version_label,
+        status=names.status_label,
+        errors=names.errors,
+        seconds=0.001 if names.duration_unit == "ms" else 1.0,
+        scrape_interval_s=float(names.scrape_interval),
+    )
+    return PrometheusTraffic(str(source.url), metrics, _token(config))
+
+
+def _request_log(config: Config) -> Traffic:
+    from backout.providers.logs.request import Fields  # noqa: PLC0415 only where it is set up
+    from backout.providers.logs.traffic import LogTraffic  # noqa: PLC0415 same
+
+    log = config.environment.traffic.logs
+    assert log.path is not None  # noqa: S101 the configuration was checked
+    names = Fields(
+        time=log.time,
+        version=log.version,
+        status=log.status,
+        outcome=log.outcome,
+        latency=log.latency,
+        latency_ms={"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}[log.latency_unit],
+        route=log.route,
+    )
+    return LogTraffic(log.path, names, ignore_routes=log.ignore_routes)
+
+
+def _platform_traffic(config: Config, client: ApiClient, clock: Clock) -> Traffic:
+    """Return what the platform itself tells of the traffic, asked with the token that reads."""
+    provider, script = config.environment.traffic.provider, config.environment.platform.script
+    if provider == "tail":
+        from backout.providers.cloudflare.tail import TailTraffic  # noqa: PLC0415 only where it is set up
+
+        return TailTraffic(client, config.account_id, script, clock=clock)
+    if provider == "telemetry":
+        from backout.providers.cloudflare.telemetry import TelemetryTraffic  # noqa: PLC0415 same
+
+        return TelemetryTraffic(client, config.account_id, script, clock=clock)
+    from backout.providers.cloudflare.analytics import AnalyticsTraffic  # noqa: PLC0415 same
+
+    return AnalyticsTraffic(client, config.account_id, script, clock=clock)
+
+
+def _recorder(config: Config, clock: Clock, say: Callable[[str], None]) -> Traffic:
+    from backout.providers.recorder.batches import keys_of  # noqa: PLC0415 only where it is set up
+    from backout.providers.recorder.traffic import QUICK, RecorderTraffic, Source, traits_of  # noqa: PLC0415 same
+    from backout.providers.s3.client import S3Client  # noqa: PLC0415 same
+    from backout.providers.s3.sigv4 import S3Credentials  # noqa: PLC0415 same
+    from backout.providers.s3.transport import S3Settings  # noqa: PLC0415 same
+
+    settings, flush_s = config.environment.traffic.recorder, float(config.environment.traffic.recorder.flush)
+    try:
+        access, keys = config.recorder_access(), keys_of(config.recorder_secret().reveal())
+    except AuthError as error:
+        return _Closed(traits_of(flush_s), error)
+    except ValueError as error:
+        where = f"environments.{config.name}.traffic"
+        return _Closed(traits_of(flush_s), AuthError(f"the recorder's secret: {error}", where=where))
+    endpoint = str(settings.endpoint or access.endpoint or f"https://{config.account_id}.r2.cloudflarestorage.com")
+    source = Source(config.environment.platform.script, str(settings.bucket), keys, flush_s)
+    credentials = S3Credentials(access.access_key_id, access.secret_access_key.reveal())
+    client = S3Client(S3Settings(endpoint, credentials, timeout_s=5.0, retry=QUICK), clock)
+    return RecorderTraffic(client, source, clock, say)
+
+
+@dataclass(frozen=True, slots=True)
+class _Closed:
+    """Port Traffic of a source whose credentials are not there."""
+
+    traits: SourceTraits
+    error: AuthError
+
+    def read(self, since: int, until: int) -> CountsPage:  # noqa: ARG002 the port
+        """Raise the error."""
+        raise self.error
+
+
+def logs_of(config: Config) -> Logs | None:
+    """Return the application's error texts, None where nobody keeps them."""
+    if config.environment.traffic.provider != "twin":
+        return None
+    from backout.providers.router.logs import RouterLogs  # noqa: PLC0415 only where it is set up
+
+    return RouterLogs(*_router(config))
+
+
+def _router(config: Config) -> tuple[str, str, Callable[[], str] | None]:
+    """Return (base URL, script, token) of the source of counts and events."""
+    environment = config.environment
+    return str(environment.traffic.url), environment.platform.script, _token(config)
+
+
+def _token(config: Config) -> Callable[[], str] | None:
+    """Return what reads the bearer token of the source, None when it asks for none."""
+    return None if config.environment.traffic.token_file is None else lambda: config.traffic_token().reveal()
