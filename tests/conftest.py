@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -46,6 +47,9 @@ RECORDED = pytest.StashKey[list[Proof]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[RECORDED] = []
+    # A shell starts a suite in the background with SIGINT ignored; what the tests start would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
