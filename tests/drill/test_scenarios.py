@@ -176,7 +176,7 @@ def test_every_way_to_name_the_target(drillbook: Drillbook) -> None:
     between = time.time()
     trial.make_live(drillbook.bad)
     number = trial.tools().versions.detail(drillbook.good).number
-    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(between)) + f".{int(between % 1 * 1000):03d}Z"
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(between)) + f".{int(between % 1 * 1e6):06d}Z"
     for target in (drillbook.good, drillbook.good[:8], deployment.id, str(number), f"v{number}", moment):
         ended = trial.run("rollback", target, "--dry-run", "--json")
         assert ended.code == 0, (target, ended.err)
