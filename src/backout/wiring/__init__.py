@@ -6,7 +6,6 @@ import os
 import pwd
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from importlib import resources
 from typing import TYPE_CHECKING
 
 from backout.config.scalars import API_BASE_URL
@@ -493,6 +492,8 @@ def first_contact(environment: Environment, reach: Reach) -> FirstContact:
 
 def expected_answers() -> tuple[Observation, ...]:
     """Return what the twin answers to the calls of a first contact, as it was recorded."""
+    from importlib import resources  # noqa: PLC0415 - 10 ms that only conformance pays
+
     import msgspec  # noqa: PLC0415 only that command needs it
 
     from backout.model.conformance import Observation as Shape  # noqa: PLC0415
