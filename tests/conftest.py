@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -50,6 +50,15 @@ def pytest_configure(config: pytest.Config) -> None:
     # A shell starts a suite in the background with SIGINT ignored; what the tests start would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For two workers: the drills share one stage and mostly wait, so one begins with them; else module by module."""
+    drills = {item for item in items if "open_drillbook" in getattr(item, "fixturenames", ())}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("drills" if item in drills else item.nodeid.split("::")[0]))
+    items.sort(key=lambda item: item not in drills)
 
 
 @pytest.fixture
@@ -105,6 +114,17 @@ def proof(request: pytest.FixtureRequest) -> Iterator[Record]:
         found.append(Proof(claim, trials, failures, allowed, note))
 
     return record
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker has proven."""
+    node.config.stash[RECORDED] += [Proof(**proven) for proven in node.workeroutput.get("proofs", ())]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["proofs"] = [asdict(proven) for proven in session.config.stash[RECORDED]]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -34,6 +34,8 @@ BASELINE_S = 12
 GUARD = f'warm_up = "1h"\nat_most = "1 per 1s"\nbaseline = "{BASELINE_S}s"\n'
 """Each drill may roll back once, and is compared with the seconds before it: what earlier ones did, and broke, stands
 in the twin's list of deployments and in its counts."""
+PAST = 300
+"""Requests that a baseline needs before one error in it is a small share."""
 LISTED = 10
 """The provider lists so many deployments."""
 PROGRAM = Path(sys.executable).with_name("backout")
@@ -112,16 +114,19 @@ class Drillbook:
             deployments.deploy(history[0].shares, message="pushed", force=True)
 
     def await_a_clean_past(self) -> None:
-        """Return when the good version has answered without trouble for the length of a baseline."""
-        traffic = self.trial().tools().traffic
+        """Return when the good version is live and has answered enough without trouble, for a baseline that says so."""
+        trial = self.trial()
+        if trial.tools().deployments.history()[0].sole != self.good:
+            trial.make_live(self.good)
+        traffic = trial.tools().traffic
         assert traffic is not None
 
         def clean() -> bool:
             now = int(time.time())
             requests, errors = total(r for r in traffic.read(now - BASELINE_S, now).counts if r.version == self.good)
-            return errors <= requests / 100
+            return requests >= PAST and errors <= requests / 100
 
-        until(clean, 2 * BASELINE_S, "the good version is well", every_s=0.5)
+        until(clean, 3 * BASELINE_S, "the good version is well", every_s=0.2)
 
     def trial(self) -> Trial:
         """Return a trial with a copy of that journal; nothing of earlier trials is known in it."""
