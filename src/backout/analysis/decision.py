@@ -54,6 +54,7 @@ class DetectorState(TypedDict):
     old: str | None
     deployed_at: float
     split: float
+    splits: list[tuple[float, float]]
     edges: list[int] | None
     learning: list[tuple[int, int]]
     streams: list[StreamState]
@@ -96,6 +97,7 @@ class Detector:
         self._deployed_at = deployed_at
         self._start = math.floor(deployed_at)
         self._split = split
+        self._splits: list[tuple[float, float]] = []  # (from that second on, share): steps still to come
         self._policy = policy
         self._healthy_after_s = healthy_after_s
         # A warm-up that outlasts the watch says that response times are nothing to go by here.
@@ -115,6 +117,20 @@ class Detector:
         self._first_bad_at: float | None = None
         self._confirming: Confirmation | None = None
 
+    def set_split(self, at: float, share: float) -> None:
+        """Take note that the new version's share is another one from that time on (Unix seconds); in time order.
+
+        The evidence so far stays. Rows of earlier seconds count with the share of their time, as long as they come
+        before rows of later ones.
+        """
+        self._splits.append((at, share))
+
+    def _step_up(self, second: int) -> None:
+        while self._splits and self._splits[0][0] <= second:
+            _, self._split = self._splits.pop(0)
+            for stream in self._streams:
+                stream.set_split(self._split)
+
     def add(self, counts: Iterable[Counts]) -> None:
         """Count rows of the seconds since the deployment, each request once; other versions' rows are passed over.
 
@@ -124,6 +140,7 @@ class Detector:
         rows = [row for row in counts if row.second >= self._start and row.version in (self._version, self._old)]
         rows.sort(key=lambda row: row.second)
         for row in rows:
+            self._step_up(row.second)
             self._add_row(row)
 
     def _add_row(self, row: Counts) -> None:
@@ -305,6 +322,7 @@ class Detector:
             "old": self._old,
             "deployed_at": self._deployed_at,
             "split": self._split,
+            "splits": list(self._splits),
             "edges": list(self._edges) if self._edges else None,
             "learning": list(self._learning.items()),
             "streams": [stream.state() for stream in self._streams],
@@ -330,6 +348,7 @@ class Detector:
             policy=policy,
             healthy_after_s=state["healthy_after_s"],
         )
+        self._splits = [(at, share) for at, share in state["splits"]]
         edges = state["edges"]
         self._edges = (edges[0], edges[1], edges[2], edges[3]) if edges else None
         self._learning = dict(state["learning"])

@@ -104,6 +104,20 @@ class MinuteLaw:
             counts[3] += old[1]
         self._known = None
 
+    def set_concurrent(self, *, concurrent: bool) -> None:
+        """Go on with an old version beside the new one, or without: the evidence so far stays as it is.
+
+        Both are known before the counts that follow, so the product of the two parts is an e-process still.
+        """
+        if concurrent is self.concurrent:
+            return
+        self._scores = [m + g for m, g in zip(self._scores, self._gains(), strict=True)]
+        self._open = [0, 0, 0, 0]
+        self.concurrent = concurrent
+        self._log_outage = math.log(OUTAGE_SHARED if concurrent else OUTAGE_ALONE)
+        self._log_usual = math.log1p(-math.exp(self._log_outage))
+        self._known = None
+
     def log_e(self) -> float:
         """Return the natural logarithm of the evidence so far, the open minute included."""
         if self._known is None:
@@ -178,6 +192,7 @@ class LabelTestState(TypedDict):
     minute: int
     counts: list[int]
     scores: list[float]
+    old: list[int]
 
 
 class LabelTest:
@@ -198,6 +213,7 @@ class LabelTest:
         self._late = late
         self._minute = 0
         self._counts = [0, 0, 0, 0]
+        self._old = [0, 0]
         self._scores = [math.log(_FIRST_MASS) if late else 0.0] * len(ODDS_RATIOS)
         self._weights = [self._log_ratios(_share(_odds(p0) * ratio)) for ratio in ODDS_RATIOS]
 
@@ -221,11 +237,22 @@ class LabelTest:
             self._counts = [0, 0, 0, 0]
         for index, number in enumerate((*new, *old)):
             self._counts[index] += number
+        self._old = [self._old[0] + old[0], self._old[1] + old[1]]
+
+    def set_share(self, share: float) -> None:
+        """Go on with another assigned share: the evidence so far stays, what follows has the new labels' odds.
+
+        Exact across such steps, because the share is known before the requests that it assigns (Lindon and Malek).
+        """
+        self._scores = self._gained()
+        self._counts = [0, 0, 0, 0]
+        self._share_new = share
+        self._weights = [self._log_ratios(_share(_odds(self._p0) * ratio)) for ratio in ODDS_RATIOS]
 
     @property
     def old_share(self) -> float | None:
         """Share of hits of the old version, None before its first request."""
-        _, _, x, z = self._counts
+        x, z = self._old
         return x / (x + z) if x + z else None
 
     def log_e(self) -> float:
@@ -248,6 +275,7 @@ class LabelTest:
             "minute": self._minute,
             "counts": list(self._counts),
             "scores": list(self._scores),
+            "old": list(self._old),
         }
 
     @classmethod
@@ -257,6 +285,7 @@ class LabelTest:
         self._minute = state["minute"]
         self._counts = list(state["counts"])
         self._scores = list(state["scores"])
+        self._old = list(state["old"])
         return self
 
 

@@ -26,7 +26,7 @@ class Recorded:
 
     Args:
         old: the version that it was compared with, "" for none. split: share of the new version in (0, 1].
-        since, until: Unix seconds. baseline, counts: rows before and after `since`.
+        since, until: Unix seconds. baseline, counts: rows before and after `since`. steps: later shares, (from, share).
     """
 
     version: str
@@ -36,6 +36,7 @@ class Recorded:
     until: float
     baseline: tuple[Counts, ...]
     counts: tuple[Counts, ...]
+    steps: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,8 @@ def _looks(recorded: Recorded, policy: Policy) -> Iterator[tuple[float, Detector
         baseline=recorded.baseline,
         policy=policy,
     )
+    for at, share in recorded.steps:
+        detector.set_split(at, share)
     rows = sorted(recorded.counts, key=lambda row: row.second)
     step = max(1.0, (recorded.until - recorded.since) / _MOST_POINTS)
     fed, now = 0, recorded.since

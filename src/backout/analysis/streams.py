@@ -78,6 +78,20 @@ class Stream:
         if self.beside is not None:
             self.beside.add(minute, new, old)
 
+    def set_split(self, share: float) -> None:
+        """Go on with another share of the new version; at 1 nothing serves beside it any more.
+
+        What both versions share can then no longer be told from the deployment, as in any cut-over.
+        """
+        if isinstance(self.test, MinuteLaw):
+            self.test.set_concurrent(concurrent=share < 1)
+        elif self.test is not None:
+            self.test.set_share(share)
+        if self.beside is not None and share < 1:
+            self.beside.set_share(share)
+        elif share >= 1:
+            self.beside = None
+
     def log_e(self) -> float:
         """Return the log evidence of this stream alone."""
         if self.test is not None:
