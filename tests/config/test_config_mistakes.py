@@ -294,3 +294,24 @@ traffic = { provider = "recorder" }
         ": needs credentials_env (a variable's name) or credentials_file",
         ": needs secret_env (a variable's name) or secret_file",
     ]
+
+
+@pytest.mark.parametrize(
+    ("ramp", "what"),
+    [
+        ("[10, 50]", "the last step must be 100"),
+        ("[50, 10, 100]", "higher than the one before"),
+        ("[10, 10, 100]", "higher than the one before"),
+        ("[0, 100]", ""),
+        ("[10, 101]", ""),
+        ('["10", 100]', ""),
+    ],
+)
+def test_a_ramp_goes_up_to_100(ramp: str, what: str) -> None:
+    """Anything else is a mistake with its line."""
+    text = '[app]\nname = "a"\n[environments.p]\nplatform = { provider = "cloudflare", script = "s" }\n'
+    found = config.mistakes_in(f"{text}[environments.p.guard]\nramp = {ramp}\n", Path("backout.toml"))
+    assert found
+    assert all(mistake.startswith("backout.toml:6: environments.p.guard.ramp") for mistake in found)
+    assert any(what in mistake for mistake in found)
+    assert config.mistakes_in(f"{text}[environments.p.guard]\nramp = [10, 50, 100]\n", Path("backout.toml")) == ()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from ramped import Ramped
 
 from backout.analysis.remarks import Code, RemarkKind, parse
 from backout.model.deployment import Mark
@@ -168,3 +170,65 @@ def test_crash_twice_in_the_same_run(quick_path: Path) -> None:
             else:
                 again(story, roll_back)
             check_end(story, guarded=False)
+
+
+def step_up(tools: Toolbox) -> object:
+    """Watch a gradual deployment, or go on with that, as the command does."""
+    return watch(replace(tools, health=None))
+
+
+def quick_ramp(path: Path, bad_at: float = 200.0) -> Ramped:
+    """Three seconds a step, and enough requests in each second to be sure."""
+    return Ramped(path, bad_at=bad_at, stage_s=3.0, per_s=100_000)
+
+
+def go_on(story: Ramped) -> None:
+    """Type the command again until what was begun is over; a crash after the very last commit leaves nothing."""
+    tools = story.tools()
+    if not tools.runs.runs("production")[0].state.is_over or not story.world.activations:
+        step_up(tools)
+
+
+@pytest.mark.proof
+def test_crash_while_a_version_is_moved_up(quick_path: Path, proof: Record) -> None:
+    """Whatever the moment: each step of the ramp is made once, in its order, and the version ends up stable."""
+    count = CrashAt()
+    assert run_with(quick_ramp(quick_path / "whole.sqlite"), step_up, count)
+    assert count.seen > 100
+    for moment in range(count.seen):
+        story = quick_ramp(quick_path / f"{moment}.sqlite")
+        if not run_with(story, step_up, CrashAt(moment)):
+            go_on(story)
+        good, new = story.good.id, story.canary.id
+        assert story.shares() == [{good: 50.0, new: 50.0}, {new: 100.0}], moment
+        marks = [mark.version for mark in story.tools().marks.marks("production") if mark.mark is Mark.STABLE]
+        assert marks[-1] == new, moment
+        assert [run.state for run in story.tools().runs.runs("production")[:5]] == [RunState.DONE] * 5, moment
+    proof(
+        "a ramp crashed before and after every port call and every commit, then again: each step once, in its order",
+        trials=count.seen,
+        failures=0,
+        note="tests/runbook/test_crash_everywhere.py (every moment, no sampling)",
+    )
+
+
+@pytest.mark.proof
+def test_crash_while_a_ramp_is_taken_back(quick_path: Path, proof: Record) -> None:
+    """A version that breaks at 50 %, whatever the moment: straight back to the old one by one activation."""
+    count = CrashAt()
+    assert run_with(quick_ramp(quick_path / "whole.sqlite", bad_at=50.0), step_up, count)
+    for moment in range(count.seen):
+        story = quick_ramp(quick_path / f"{moment}.sqlite", bad_at=50.0)
+        if not run_with(story, step_up, CrashAt(moment)):
+            go_on(story)
+        good, new = story.good.id, story.canary.id
+        assert story.shares() == [{good: 50.0, new: 50.0}, {good: 100.0}], moment
+        bad = [mark.version for mark in story.tools().marks.marks("production") if mark.mark is Mark.QUARANTINED]
+        assert bad == [new], moment
+        assert len(story.world.reports.texts) == 1, moment
+    proof(
+        "a ramp taken back crashed at every moment, then again: one step up, one way back, one report",
+        trials=count.seen,
+        failures=0,
+        note="tests/runbook/test_crash_everywhere.py (every moment, no sampling)",
+    )

@@ -7,12 +7,12 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from backout.analysis.observed import WITHIN_S, newest, went_back
+from backout.analysis.observed import WITHIN_S, first_seen, went_back
 from backout.analysis.remarks import RemarkKind, parse, same_hash, same_version
 from backout.model.deployment import Mark
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from backout.analysis.observed import Past
     from backout.model.deployment import Deployment
@@ -93,19 +93,18 @@ class Hindsight:
         return sum(each.saved or 0 for each in self.rolled_back)
 
 
-def trials(past: Past, *, since: float, watch_s: float) -> Iterator[Trial]:
-    """Yield the deployments that gave a version its first traffic, oldest first; rollbacks are none.
+def trials(past: Past, *, since: float, watch_s: float, watched: Container[str] = ()) -> Iterator[Trial]:
+    """Yield the deployments that brought a version, oldest first; returns to an older one are none.
 
     A version that gets more traffic later, step by step, is one trial that begins with its first share.
+
+    Args:
+        watched: deployments that a guard watched: they brought a version, however old that is.
     """
-    seen: set[str] = set()
     for number, (before, after) in enumerate(pairwise([None, *past.deployments])):
         assert after is not None  # noqa: S101 only the first of the pairs is
-        remark = parse(after.message)
-        version = str(after.sole or newest(after, past))
-        fresh = version not in seen and (before is None or not before.serves(version))
-        seen |= {str(share.version) for share in after.shares if share.percentage > 0}
-        if after.created_at < since or not fresh or (remark is not None and remark.kind is RemarkKind.ROLLBACK):
+        version = _brought(before, after, past, watched)
+        if after.created_at < since or not version:
             continue
         later = past.deployments[number + 1 :]
         left_at = next((d.created_at for d in later if not d.serves(version)), None)
@@ -120,6 +119,17 @@ def trials(past: Past, *, since: float, watch_s: float) -> Iterator[Trial]:
             until=min(changed_at, after.created_at + watch_s, past.now),
             left_at=left_at,
         )
+
+
+def _brought(before: Deployment | None, after: Deployment, past: Past, watched: Container[str]) -> str:
+    """Return the version that had no traffic before, "" when there is none or it is a return."""
+    remark = parse(after.message)
+    new = [s.version for s in after.shares if s.percentage > 0 and not (before and before.serves(s.version))]
+    if not new or (remark is not None and remark.kind is RemarkKind.ROLLBACK):
+        return ""
+    if before is not None and after.id not in watched and went_back(after, before.main, past):
+        return ""
+    return str(max(new, key=lambda version: first_seen(version, past)))
 
 
 def _compared(before: Deployment | None, after: Deployment, version: str) -> str:

@@ -4,6 +4,7 @@ A remark stands in brackets in front of the text, and its longest form has 75 by
 strictest known limit is 100. So every machine reads the same marks from the provider, with an empty journal too.
 
     [backout rollback-1a2b3c4d auto hop=1 bad=1a2b3c4d/0123456789ab/abcdef1] the reason
+    [backout ramp-1a2b3c4d ramp] to 50 %: the reason
     [backout rollback-1a2b3c4d prove] at 0 %, to be asked before it gets traffic
     [backout guard-1a2b3c4d stable=1a2b3c4d/0123456789ab/abcdef1] the reason
     [backout hold until=2026-11-25T12:00:00Z] the reason
@@ -35,7 +36,8 @@ _HOP = re.compile(r"[1-9][0-9]?", re.ASCII)
 class RemarkKind(StrEnum):
     """What a deployment of ours is for."""
 
-    ROLLBACK = "rollback"  # the one kind that moves traffic
+    ROLLBACK = "rollback"  # this one and the next move traffic
+    RAMP = "ramp"
     PROVE = "prove"
     STABLE = "stable"
     HOLD = "hold"
@@ -85,8 +87,8 @@ class Remark:
         words = [self.run or str(self.kind)]
         if self.kind is RemarkKind.ROLLBACK:
             words += (["auto"] if self.auto else []) + ([f"hop={self.hop}"] if self.hop > 1 else [])
-        if self.kind is RemarkKind.PROVE:
-            words.append("prove")
+        if self.kind in (RemarkKind.PROVE, RemarkKind.RAMP):
+            words.append(str(self.kind))
         if self.kind is RemarkKind.HOLD:
             until = f"{datetime.fromtimestamp(self.until, UTC):%Y-%m-%dT%H:%M:%SZ}" if self.until else "0"
             words.append(f"until={until}")
@@ -115,6 +117,8 @@ def parse(message: str) -> Remark | None:
         return Remark(RemarkKind.RELEASE, code=_code(values.get("ok")), text=text)
     if "prove" in words:
         return Remark(RemarkKind.PROVE, first, text=text)
+    if "ramp" in words:
+        return Remark(RemarkKind.RAMP, first, text=text)
     if "stable" in values:
         return Remark(RemarkKind.STABLE, first, code=_code(values["stable"]), text=text)
     hop = values.get("hop", "1")
@@ -163,7 +167,7 @@ def is_remark(deployment: Deployment, before: Deployment | None) -> bool:
 
 def _says(deployment: Deployment) -> bool:
     remark = parse(deployment.message)
-    return remark is not None and remark.kind is not RemarkKind.ROLLBACK
+    return remark is not None and remark.kind not in (RemarkKind.ROLLBACK, RemarkKind.RAMP)
 
 
 def serving(deployment: Deployment) -> set[tuple[str, float]]:

@@ -177,9 +177,9 @@ def _concluded(bench: Bench, run: Run) -> dict[str, Json]:
 
 def _began(bench: Bench, run: Run) -> Run:
     """Return the watch that a run came from, through any number of rollbacks."""
-    from backout.runbook.incident import led_to  # noqa: PLC0415 loaded already where a run was driven
+    from backout.runbook.incident import watch_of  # noqa: PLC0415 loaded already where a run was driven
 
-    return led_to(bench.tools.runs, run.id)[0]
+    return watch_of(bench.tools.runs, run.id) or run
 
 
 def _watched(bench: Bench, run: Run) -> dict[str, Json]:

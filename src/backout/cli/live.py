@@ -25,6 +25,7 @@ _ACTIONS = {
     "stable": (Tone.GOOD, "marked stable"),
     "accept": (Tone.WARN, "accepted by policy, not marked stable"),
     "rollback": (Tone.NOTE, "rolling back"),
+    "ramp": (Tone.GOOD, "moving it up"),
     "hold": (Tone.WARN, "nothing was changed"),
 }
 FEW = 3

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 Table = dict[str, object]
+WHOLE = 100
 
 
 def across_keys(document: Table) -> Iterator[Mistake]:
@@ -51,6 +52,7 @@ def _together(environment: Table, path: Where) -> Iterator[Mistake]:
         yield Mistake((*path, "traffic", "logs", "path"), "required, but not there")
     if isinstance(traffic, dict) and traffic.get("provider") == "recorder":
         yield from _recorder(_table(traffic, "recorder"), (*path, "traffic", "recorder"))
+    yield from _ramp(environment, path)
     storage = environment.get("storage")
     if isinstance(storage, dict) and storage.get("bucket", "") == storage.get("history"):
         yield Mistake((*path, "storage", "history"), "the history lies in the bucket that it is the history of")
@@ -66,6 +68,16 @@ def _recorder(recorder: Table, path: Where) -> Iterator[Mistake]:
     for name in ("credentials", "secret"):
         if not {f"{name}_env", f"{name}_file"} & set(recorder):
             yield Mistake(path, f"needs {name}_env (a variable's name) or {name}_file")
+
+
+def _ramp(environment: Table, path: Where) -> Iterator[Mistake]:
+    ramp = _table(environment, "guard").get("ramp")
+    if not isinstance(ramp, list) or not all(isinstance(step, int | float) for step in ramp):
+        return
+    if ramp != sorted(set(ramp)):
+        yield Mistake((*path, "guard", "ramp"), "each step must be higher than the one before it")
+    elif ramp and ramp[-1] != WHOLE:
+        yield Mistake((*path, "guard", "ramp"), "the last step must be 100: a ramp ends with all of the traffic")
 
 
 def _channels(notify: Table) -> Iterator[Mistake]:

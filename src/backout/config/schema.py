@@ -29,6 +29,7 @@ Share = Annotated[float, msgspec.Meta(gt=0, lt=1)]
 Ratio = Annotated[float, msgspec.Meta(gt=1)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
+Percent = Annotated[float, msgspec.Meta(gt=0, le=100)]
 Route = Annotated[str, msgspec.Meta(pattern=r"^/[!-~]*$")]
 Metric = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_:][A-Za-z0-9_:]*$")]
 Label = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -225,6 +226,7 @@ class Guard(Section, frozen=True):
     warm_up: Duration = Duration(0)
     accept_unproven: bool = False
     prove: tuple[Route, ...] = ()
+    ramp: tuple[Percent, ...] = ()
 
     def chosen_alpha(self) -> float:
         """Return the probability of ever rolling back a healthy deployment in one watch, in [1e-6, 0.05]."""
@@ -284,6 +286,7 @@ class EnvironmentSettings(Section, frozen=True):
                 at_most_every_s=float(guard.at_most),
                 accept_unproven=guard.accept_unproven,
                 prove=guard.prove,
+                ramp=guard.ramp,
             ),
             services=dict(self.services),
         )

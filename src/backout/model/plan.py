@@ -39,6 +39,7 @@ class PlanKind(StrEnum):
 
     GUARD = "guard"
     ROLLBACK = "rollback"
+    RAMP = "ramp"
     RECOVER = "recover"
     DRILL = "drill"
 
@@ -105,11 +106,13 @@ class Equivalents:
 
     Args:
         activate: with `{version}` and `{message}`. live: shows what is live. health: asks the health endpoint once.
+        split: with `{shares}`, words `VERSION@PERCENTAGE%`.
         schedules: with `{schedules}`, a JSON list of objects with a `cron` each. prove: with `{version}` and
         `{leaving}`, a line each. errors: with `{version}`, follows its errors.
     """
 
     activate: str = ""
+    split: str = ""
     live: str = ""
     health: str = ""
     schedules: str = ""

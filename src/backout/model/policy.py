@@ -79,6 +79,7 @@ class GuardPolicy:
         on_inconclusive, on_unmeasured, on_shared_outage: what a watch without a verdict leads to. A shared outage is
             trouble of both versions alike, or of something that was down before the deployment.
         prove: paths that a target must answer, beside health, before it gets traffic.
+        ramp: percentages that a gradual deployment is moved up through, () to leave it where it is.
     """
 
     mode: Mode = Mode.OBSERVE
@@ -96,6 +97,7 @@ class GuardPolicy:
     at_most_every_s: float = 6 * 3600.0
     accept_unproven: bool = False
     prove: tuple[str, ...] = ()
+    ramp: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,10 +35,20 @@ def _watch(step: Step, lines: Equivalents) -> str:
     return "\n".join([*tail, lines.health or NO_HEALTH])
 
 
+def _ramp(step: Step, lines: Equivalents) -> str:
+    if not lines.split:
+        return "# no line is known for this provider"
+    version, old, percentage = str(step.args["version"]), str(step.args["old"]), float(str(step.args["percentage"]))
+    shares = [f"{version}@{percentage:g}%", *([f"{old}@{100 - percentage:g}%"] if percentage < 100 else [])]  # noqa: PLR2004
+    return lines.split.format(shares=" ".join(shares))
+
+
 _LINES: dict[str, Callable[[Step, Equivalents], str]] = {
     "prove": _prove,
     "verify": lambda _step, lines: lines.health or NO_HEALTH,
     "watch": _watch,
+    "ramp": _ramp,
+    "watch_on": lambda _step, _lines: "# nothing to type: look at what is live, then watch on as before",
     "mark": lambda _step, _lines: "# nothing to type: name the bad version in the message of the deployment above",
     "report": lambda _step, _lines: "# nothing to type: write down the times, the versions and what you saw",
     "settle": lambda _step, _lines: "# nothing to type: call the people on the card (backout card)",

@@ -6,19 +6,26 @@ from typing import TYPE_CHECKING
 
 from backout.analysis.stability import newcomer, quarantine, stable_mark
 from backout.model.plan import Plan, PlanKind, Step
+from backout.model.policy import Mode
+from backout.plan.ramp import first_stage, steps_above
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from backout.model.plan import Json
-    from backout.model.policy import Mode
     from backout.model.situation import Situation
 
 
-def plan_guard(situation: Situation, *, mode: Mode, for_s: float, early: bool = False) -> Plan:
+def plan_guard(
+    situation: Situation, *, mode: Mode, for_s: float, early: bool = False, ramp: Sequence[float] = ()
+) -> Plan:
     """Return the plan of one watch of the live deployment.
 
     A fresh deployment is watched from its first second against the version before it, or the other one of the split.
     One that is older than the watch is watched from now on: against its own past if that was proven good, else against
     the limits of the success criteria. `early` ends it as soon as the evidence says healthy: quick, but blind to leaks.
+    `ramp`: percentages that a fresh split is moved up through in mode `act`, each for at most `for_s`; every step but
+    the last ends as soon as the evidence says healthy, and all of it is carried on.
     """
     live = situation.live
     version, old, share = _on_trial(situation)
@@ -26,26 +33,30 @@ def plan_guard(situation: Situation, *, mode: Mode, for_s: float, early: bool = 
     # A deployment from the future (clocks that contradict each other) must not make the watch wait for it.
     since = min(live.created_at, situation.read_at) if fresh else situation.read_at
     watched, known_bad = situation.version(version), _known_bad(situation, version)
+    normal = _normal(situation, version, old, fresh=fresh)
+    up = steps_above(ramp, share) if mode is Mode.ACT and fresh and share < 1 and normal == old else []
     watch = Step(
         "watch",
         f"watch version {version[:8]} for at most {for_s:g} s",
         {
             "deployment": live.id,
             "version": version,
-            "old": _normal(situation, version, old, fresh=fresh),
+            "old": normal,
             "split": share if fresh else 1.0,
             "since": since,
             "deployed_at": live.created_at,
             "for_s": for_s,
-            "early": early,
+            "early": early or bool(up),
             "known_bad": known_bad,
             "code_known": watched is not None and watched.code_hash is not None,
+            **(first_stage(up, since=since, share=share, for_s=for_s, early=early) if up else {}),
         },
     )
+    then = f"move it up ({', '.join(f'{step:g} %' for step in up)})" if up else "mark it stable"
     conclude = Step(
         "conclude",
         {"observe": "say what would be done", "ask": "ask, then roll back if it is bad"}.get(
-            mode, "roll back if it is bad, mark it stable if it is healthy"
+            mode, f"roll back if it is bad, {then} if it is healthy"
         ),
         {
             "deployment": live.id,
@@ -54,6 +65,7 @@ def plan_guard(situation: Situation, *, mode: Mode, for_s: float, early: bool = 
             "mode": mode,
             "since": since,
             "known_bad": known_bad is not None,
+            **({"ramp": up} if up else {}),
         },
     )
     return Plan(

@@ -41,7 +41,7 @@ def plan_text(plan: Plan, *, width: int = 80, paint: Paint = plain) -> str:
 
 
 def _verb(plan: Plan) -> str:
-    return {"guard": "watch", "rollback": "roll back", "recover": "recover", "drill": "drill"}[plan.kind]
+    return {"guard": "watch", "rollback": "roll back", "ramp": "move up"}.get(plan.kind, str(plan.kind))
 
 
 def verification_text(verification: Verification, *, width: int = 80, paint: Paint = plain) -> str:

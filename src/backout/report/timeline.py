@@ -88,6 +88,8 @@ class _Teller:
 
     def _submitted(self, event: Event) -> None:
         plan = self._runs[event.run].plan
+        if plan.kind is PlanKind.RAMP:
+            return  # told when the step is made
         if plan.kind is PlanKind.GUARD:
             self._add(event.at, f"Guard began to watch version {str(plan.step('watch').args['version'])[:8]}")
         else:
@@ -121,8 +123,8 @@ class _Teller:
         elif step.action == "activate":
             self._good = str(result["version"])
             self._add(event.at, f"Version {self._good[:8]} activated (deployment {result['deployment']})")
-        elif step.action == "read_back":
-            self._add(event.at, f"Read back from the provider: version {self._good[:8]} is live at 100 %")
+        elif step.action in ("ramp", "read_back"):
+            self._add(event.at, _live_now(step, result, self._good))
         elif step.action == "restore_schedules":
             self._add(event.at, _schedules(result))
         elif step.action == "mark":
@@ -173,6 +175,13 @@ class _Teller:
         if self._decision is not None and self._decision.cause in _TITLES:
             return f"{_TITLES[self._decision.cause]} after the deployment of {self._bad[:8]}"
         return f"rollback from version {self._bad[:8]}"
+
+
+def _live_now(step: Step, result: Mapping[str, Json], good: str) -> str:
+    if step.action == "read_back":
+        return f"Read back from the provider: version {good[:8]} is live at 100 %"
+    version, percentage = str(step.args["version"])[:8], _number(result["percentage"])
+    return f"Version {version} moved up to {percentage:g} % (deployment {result['deployment']})"
 
 
 def _schedules(result: dict[str, Json]) -> str:

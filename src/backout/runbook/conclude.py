@@ -16,6 +16,7 @@ from backout.ports import Next, NotDone
 from backout.runbook.checks import READ_AGAIN_S, READ_EVERY_S
 from backout.runbook.incident import write_report
 from backout.runbook.permission import DATA_RULE, Case, forbidden
+from backout.runbook.ramp import move_up
 from backout.runbook.rollback import prepare
 from backout.runbook.stable import held_as_known_bad, mark_stable
 from backout.runbook.tell import tell_conclusion
@@ -68,6 +69,8 @@ class Conclude:
             why = f"deployment {watched['moved']} took its place, so this verdict is void"
             return {"action": "void", "why": why}
         if decision.verdict is Verdict.HEALTHY:
+            if args.get("ramp"):
+                return move_up(self._tools, args, decision, watched, run)
             return mark_stable(self._tools, args, decision, run)
         if decision.verdict is Verdict.REGRESSED:
             return self._regressed(args, decision, watched, run)
@@ -81,6 +84,8 @@ class Conclude:
         if known_bad is not None:
             return known_bad
         accepted_by = _accepting(self._tools, decision)
+        if accepted_by and args.get("ramp"):
+            return move_up(self._tools, args, decision, watched, run)
         if accepted_by:
             return {"action": "accept", "why": decision.reason, "policy": accepted_by}
         return {"action": "hold", "why": decision.reason}

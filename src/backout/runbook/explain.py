@@ -10,9 +10,9 @@ from backout.analysis.counterfactual import would_change
 from backout.analysis.explained import Explained
 from backout.analysis.retrace import Recorded, retrace
 from backout.errors import Unmeasured, UsageError
-from backout.model.plan import PlanKind
 from backout.model.verdict import Decision, Verdict
-from backout.runbook.incident import led_to
+from backout.runbook.guard import shares_over_time
+from backout.runbook.incident import watch_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,8 +33,8 @@ def explain(runs: Runs, counts: CountsStore, policy: Policy, run: str) -> Explai
     found = runs.find(run)
     if found is None:
         raise UsageError(f"no run '{run}'", hint="backout runs list")
-    watch = led_to(runs, found.id)[0]
-    if watch.plan.kind is not PlanKind.GUARD:
+    watch = watch_of(runs, found.id)
+    if watch is None:
         raise UsageError(
             f"run {found.id} was typed by a person: no watch led to it, so there is no verdict to explain",
             hint=f"backout runs show {found.id}",
@@ -64,15 +64,17 @@ def recorded_watch(counts: CountsStore, watch: Run, policy: Policy, until: float
     args = watch.plan.step("watch").args
     version, old, since = str(args["version"]), str(args["old"]), float(str(args["since"]))
     earliest = int(since - policy.guard.baseline_s)
+    (_, first), *later = shares_over_time(args)
     rows = counts.kept(watch.environment, earliest, int(until) + 1)
     return Recorded(
         version=version,
         old=old,
-        split=float(str(args["split"])),
+        split=first,
         since=since,
         until=until,
         baseline=tuple(row for row in rows if old and row.version == old and row.second < int(since)),
         counts=tuple(row for row in rows if row.second >= int(since)),
+        steps=tuple(later),
     )
 
 

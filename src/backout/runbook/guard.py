@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -81,7 +82,8 @@ def plan(tools: Toolbox, *, mode: Mode, for_s: float, early: bool = False) -> Pl
     before = (share.version for deployment in situation.history[1:] for share in deployment.shares)
     compared = next((version for version in before if not situation.live.serves(version)), None)
     situation = with_details(tools, situation, [compared] if compared else [])  # its code may be quarantined
-    return by_hand(plan_guard(situation, mode=mode, for_s=for_s, early=early), tools.equivalents)
+    made = plan_guard(situation, mode=mode, for_s=for_s, early=early, ramp=tools.policy.guard.ramp)
+    return by_hand(made, tools.equivalents)
 
 
 def wait_for_next(tools: Toolbox, timeout_s: float) -> None:
@@ -128,7 +130,7 @@ def wait_for_unwatched(tools: Toolbox) -> None:
     with closing(_lives(tools, FOLLOW_S)) as lives:
         for live in lives:
             remark = parse(live.message) if live is not None else None
-            ours = remark is not None and remark.kind is RemarkKind.ROLLBACK
+            ours = remark is not None and remark.kind in (RemarkKind.ROLLBACK, RemarkKind.RAMP)
             if live is not None and live.id not in known and not ours:
                 return
 
@@ -185,7 +187,8 @@ class Watch:
         rest on the source, or is ""; `token_lost` why the token counts as lost, or is "".
         """
         tools = self._tools
-        since, for_s, early = float(str(args["since"])), float(str(args["for_s"])), bool(args.get("early"))
+        since, for_s = float(str(args["since"])), float(str(args["for_s"]))
+        early_from = since + float(str(args.get("at_least_s") or 0.0)) if args.get("early") else math.inf
         if context.last_progress() is None:  # a resumed watch may find another deployment's triggers
             remember(tools, str(args["version"]), look(tools))
         announce(tools, args, context.run)
@@ -208,8 +211,8 @@ class Watch:
                 decision = detector.decide(now)
                 self._note(feed, decision, vigil.source, context)
                 self._show(args, feed, decision)
-                settled = decision.verdict is Verdict.REGRESSED or (early and decision.verdict is Verdict.HEALTHY)
-                if settled or now >= since + for_s:
+                is_early = decision.verdict is Verdict.HEALTHY and now >= early_from
+                if decision.verdict is Verdict.REGRESSED or is_early or now >= since + for_s:
                     return _result(decision, self._moved(args, vigil), vigil)
                 if now >= feed.look_again_at:
                     feed.look_again_at = now + LOOK_AGAIN_S
@@ -230,15 +233,19 @@ class Watch:
         baseline, feed.sampled = _baseline(tools, old, since)
         if baseline and not feed.sampled:
             tools.counts.keep(tools.environment, baseline)  # what the verdict rests on, for `explain` and `replay`
-        return Detector(
+        (_, first), *later = shares_over_time(args)
+        detector = Detector(
             version=str(args["version"]),
             old=old or None,
             deployed_at=since,
-            split=float(str(args["split"])),
+            split=first,
             baseline=baseline,
             policy=tools.policy,
             health_before=_health_before(tools, old, since, baseline),
         )
+        for at, share in later:
+            detector.set_split(at, share)
+        return detector
 
     def _collect(self, detector: Detector, feed: _Feed, prober: Prober, version: str) -> None:
         tools = self._tools
@@ -370,3 +377,11 @@ def _health_before(tools: Toolbox, old: str, since: float, baseline: tuple[Count
     critical = [name for name in tools.policy.services if tools.policy.is_critical(name)]
     services = tuple(ServiceHealth(name, ServiceState.OK, proof) for name in critical)
     return HealthReport(since, Reach.ANSWERED, 200, ServiceState.OK, services, (proof,))
+
+
+def shares_over_time(args: Mapping[str, Json]) -> list[tuple[float, float]]:
+    """Return the shares of a watch's version, (from Unix seconds, share in (0, 1]); a ramp has several."""
+    steps = args.get("steps")
+    pairs = [step for step in steps if isinstance(step, list)] if isinstance(steps, list) else []
+    found = [(float(str(at)), float(str(share))) for at, share in pairs]
+    return found or [(float(str(args["since"])), float(str(args["split"])))]

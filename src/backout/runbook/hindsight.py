@@ -8,6 +8,7 @@ from backout.analysis.hindsight import Hindsight, Judged, trials, truth_of
 from backout.analysis.observed import WITHIN_S
 from backout.analysis.retrace import Recorded, regressed_at
 from backout.analysis.wording import count
+from backout.model.plan import PlanKind
 from backout.model.signals import total
 from backout.runbook.observed import past_of, rows_of
 
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
 
 def look_again(tools: Toolbox, *, since: float) -> Hindsight:
     """Return what today's detector would have done with each deployment since then (Unix seconds)."""
-    past, notes = past_of(tools, tools.runs.runs(tools.environment))
-    found = [_judged(tools, trial, past) for trial in trials(past, since=since, watch_s=tools.policy.criteria.watch_s)]
+    runs = tools.runs.runs(tools.environment)
+    past, notes = past_of(tools, runs)
+    watched = {str(run.plan.step("watch").args["deployment"]) for run in runs if run.plan.kind is PlanKind.GUARD}
+    watch_s = tools.policy.criteria.watch_s
+    found = [_judged(tools, trial, past) for trial in trials(past, since=since, watch_s=watch_s, watched=watched)]
     lost = sum(not each.counted for each in found)
     if lost:
         notes = (

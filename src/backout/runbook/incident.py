@@ -71,6 +71,11 @@ def led_to(runs: Runs, run: str) -> tuple[Run, ...]:
     return tuple(chain)
 
 
+def watch_of(runs: Runs, run: str) -> Run | None:
+    """Return the watch that a run is or came from: the last one, where a ramp had several; None for a person's run."""
+    return next((each for each in reversed(led_to(runs, run)) if each.plan.kind is PlanKind.GUARD), None)
+
+
 def _bad_requests(tools: Toolbox, version: str, since: float) -> int | None:
     """Return how many answers of the bad version were errors, as the source counts them; None when it does not say."""
     if tools.traffic is None:

@@ -65,11 +65,13 @@ def _went_back_already(situation: Situation, outcome: Plan | PlanRefused) -> Pla
 def stand_aside(tools: Toolbox) -> Run | None:
     """Have a guard that keeps the environment give it up, and return the run that still keeps it, or None.
 
-    A watch changes nothing, so ending it is harmless; so is a rollback that was interrupted before its switch, and that
-    a person does not carry on: a robot's, or one that rests on what is not live any more. Any other is left alone.
+    A watch changes nothing, and a step of a ramp only moves what a person now takes back, so ending them is harmless;
+    so is a rollback that was interrupted before its switch, and that a person does not carry on: a robot's, or one that
+    rests on what is not live any more. Any other is left alone.
     """
     keeper = _keeper(tools)
-    if keeper is None or (keeper.plan.kind is not PlanKind.GUARD and not _is_left_over(tools, keeper)):
+    watches = keeper is not None and keeper.plan.kind in (PlanKind.GUARD, PlanKind.RAMP)
+    if keeper is None or not (watches or _is_left_over(tools, keeper)):
         return keeper
     with contextlib.suppress(Refused):  # it ended by itself just now
         tools.runs.ask(keeper.id, "abort", actor=tools.actor, reason="panic: a person goes back now")

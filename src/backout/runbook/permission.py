@@ -46,6 +46,15 @@ def forbidden(tools: Toolbox, case: Case) -> tuple[str, str]:
     return "", ""
 
 
+def forbidden_to_move_up(tools: Toolbox, case: Case) -> tuple[str, str]:
+    """Return the same of giving a version more traffic: what a rollback may rest on, a step of a ramp needs, too."""
+    for rule, check in (("1 identity", _configuration), ("10 hold", _held), ("13 sources", _source)):
+        reason = check(tools, case)
+        if reason:
+            return rule, reason
+    return "", ""
+
+
 def _only_observes(tools: Toolbox, case: Case) -> str:  # noqa: ARG001 one signature for all checks
     return "guard only observes (mode = observe)" if case.mode is Mode.OBSERVE else ""
 

@@ -49,6 +49,18 @@ def _settle(tools: Toolbox) -> Action:
     return Settle(tools)
 
 
+def _ramp(tools: Toolbox) -> Action:
+    from backout.runbook.ramp import Ramp  # noqa: PLC0415
+
+    return Ramp(tools)
+
+
+def _watch_on(tools: Toolbox) -> Action:
+    from backout.runbook.ramp import WatchOn  # noqa: PLC0415
+
+    return WatchOn(tools)
+
+
 _FACTORIES: Mapping[str, Callable[[Toolbox], Action]] = {
     "prove": Prove,
     "activate": Activate,
@@ -60,6 +72,8 @@ _FACTORIES: Mapping[str, Callable[[Toolbox], Action]] = {
     "settle": _settle,
     "watch": _watch,
     "conclude": _conclude,
+    "ramp": _ramp,
+    "watch_on": _watch_on,
 }
 
 

@@ -85,6 +85,7 @@ def equivalents(place: Place) -> Equivalents:
     return Equivalents(
         prove="\n".join(proof),
         activate=f"npx wrangler rollback {{version}} --name {name} --message {{message}}",
+        split=f"npx wrangler versions deploy {{shares}} --name {name} -y",
         live=f"npx wrangler deployments status --name {name}",
         health=place.health(),
         errors=f"npx wrangler tail {name} --version-id {{version}} --status error",
