@@ -51,7 +51,9 @@ def test_a_failure_is_said_once_and_so_is_its_end(step: Step) -> None:
     assert not any("secret" in text for text in said)
 
 
-@pytest.mark.parametrize("url", [refused_url() + SECRET, "ftp://example.com" + SECRET, "no url"])
+@pytest.mark.parametrize(
+    "url", [refused_url() + SECRET, "ftp://example.com" + SECRET, "no url"], ids=["no port", "no http", "no url"]
+)
 def test_a_url_that_cannot_be_asked_is_said(url: str) -> None:
     """No port, no http, no URL at all."""
     said = pinged(lambda: url, 2)
