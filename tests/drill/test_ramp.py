@@ -58,7 +58,7 @@ def test_straight_back_and_explained(drillbook: Drillbook) -> None:
     assert (ended.code, ended.json["action"]) == (1, "rollback"), ended.err
     assert trial.live() == drillbook.good
     told = trial.run("guard", "explain", str(ended.json["run_id"]), "--json")
-    assert (told.code, told.json["schema"]) == (0, "backout.guard_explain/1"), told.err
+    assert (told.code, told.json["schema"]) == (0, "backout.guard-explain/1"), told.err
     assert (told.json["verdict"], told.json["split"]) == ("regressed", 0.1)
     assert told.json["chart"]["after_s"]
     assert told.json["regressed_after_s"] is not None
