@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import gammaln
+from scipy.special import gammaln, xlogy
 
 from backout.analysis.baseline import OUTAGE_A, OUTAGE_B
 from backout.analysis.rates import MinuteLaw, start_mass
@@ -58,7 +58,8 @@ class MinuteLaws(_Open):
 
     def __init__(self, tests: Sequence[MinuteLaw]) -> None:
         super().__init__(len(tests))
-        self._concurrent = tests[0].concurrent
+        self._concurrent, self._clustered = tests[0].concurrent, tests[0]._clustered  # noqa: SLF001 the parameters
+        self._p0 = np.array([test.law.p0 for test in tests])
         null = np.array([test._null for test in tests])  # noqa: SLF001 the parameters, read where they are made
         other = np.array([test._alternatives for test in tests])  # noqa: SLF001 the same
         self._null, self._log_beta_null = (null[:, 0], null[:, 1]), log_beta(null[:, 0], null[:, 1])
@@ -87,6 +88,9 @@ class MinuteLaws(_Open):
             null = np.maximum(self._law(rows, u + x, v + z) - control, alone)
         else:
             null = np.maximum(self._mixed(rows, alone, u, v), alone)
+        if self._clustered:
+            best = xlogy(u, u) + xlogy(v, v) - xlogy(u + v, u + v)
+            null = np.where(u <= self._p0[rows] * (u + v), np.maximum(null, best), null)
         a, b = self._other[0][rows], self._other[1][rows]
         return log_beta(a + u[:, None], b + v[:, None]) - self._log_beta_other[rows] - null[:, None]
 

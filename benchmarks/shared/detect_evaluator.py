@@ -16,7 +16,7 @@ from shared.detect_arrays import arrays
 from backout.analysis.baseline import MINUTE_S
 from backout.analysis.decision import DRIFT_BUCKETS, Detector
 from backout.analysis.quantiles import counts_above, thresholds
-from backout.analysis.streams import AGREES, BESIDE, FEW_LATENCIES, labelled_latency
+from backout.analysis.streams import AGREES, BESIDE, ERRORS, FEW_LATENCIES, WARMING, labelled_latency
 from backout.model.policy import Policy
 from backout.model.signals import BUCKETS, Counts
 
@@ -43,15 +43,17 @@ def policy_of(batch: Batch) -> Policy:
 
 
 def counts_before(before: Before, run: int) -> list[Counts]:
-    """Return the baseline of one run, one row a minute."""
+    """Return the baseline of one run: a row for each second, a minute's latencies with its first one."""
     rows = []
     for minute in range(before.requests.shape[1]):
-        requests = int(before.requests[run, minute].sum())
-        if requests:
-            histogram = before.latency[run, minute].sum(axis=0)
-            latency = {int(k): int(histogram[k]) for k in np.flatnonzero(histogram)}
-            errors = int(before.errors[run, minute].sum())
-            rows.append(Counts(OLD, DEPLOYED_AT - MINUTE_S * (minute + 1), requests, errors, latency=latency))
+        begin = DEPLOYED_AT - MINUTE_S * (minute + 1)
+        histogram = before.latency[run, minute].sum(axis=0)
+        latency = {int(k): int(histogram[k]) for k in np.flatnonzero(histogram)}
+        requests, errors = before.seconds[run, minute].T.tolist()
+        for second in range(len(requests)):
+            if requests[second]:
+                rows.append(Counts(OLD, begin + second, requests[second], errors[second], latency=latency))
+                latency = {}
     return rows
 
 
@@ -71,6 +73,7 @@ def live(batch: Batch, run: int) -> Detector:
 class _Start:
     """One run at its start; `from_s` is the second with which latency thresholds were learnt, -1: before."""
 
+    per_cause: float
     streams: tuple[Stream, ...]
     edges: tuple[int, int, int, int] | None
     from_s: int
@@ -86,8 +89,9 @@ class _Start:
 def _start(batch: Batch, run: int, old: dict[int, Ints] | None) -> _Start:
     detector = live(batch, run)
     streams, edges = detector._streams, detector._edges  # noqa: SLF001 made by the live code, evaluated here
+    per_cause = detector._repeats.per_cause  # noqa: SLF001 the same
     if edges is not None or batch.old is None or old is None:
-        return _Start(streams, edges, -1, 0)
+        return _Start(per_cause, streams, edges, -1, 0)
     seen: dict[int, int] = {}
     for second, buckets in old.items():
         for bucket in buckets:
@@ -96,8 +100,8 @@ def _start(batch: Batch, run: int, old: dict[int, Ints] | None) -> _Start:
         if found is not None and sum(seen.values()) >= FEW_LATENCIES:
             total, *above = counts_above(seen, found)
             more = tuple(labelled_latency(found, [n / total for n in above], batch.scenario.split))
-            return _Start((*streams, *more), found, second, len(more))
-    return _Start(streams, None, -1, 0)
+            return _Start(per_cause, (*streams, *more), found, second, len(more))
+    return _Start(per_cause, streams, None, -1, 0)
 
 
 def _old_by_second(batch: Batch, run: int) -> dict[int, Ints] | None:
@@ -128,6 +132,7 @@ class _Group:
         starts = [start for part in parts for start in part.starts]
         self.runs = len(starts)
         self._policy = policy_of(parts[0].batch)
+        self._warm_s = math.ceil(self._policy.guard.warm_up_s)
         first = starts[0]
         self._from_s = np.array([start.from_s for start in starts])
         self._acting = [k for k, stream in enumerate(first.streams) if stream.weight]
@@ -141,31 +146,38 @@ class _Group:
             if first.streams[k].beside is not None
         }
         self._bad = np.zeros((self.runs, len(self._acting)), dtype=np.int64)
+        self._failed = np.concatenate([part.batch.new.errors[part.rows].sum(axis=2) for part in parts])
         sides = [self._both(part) for part in parts]
         self._counts = np.concatenate(sides, axis=1)
 
-    def _both(self, part: _Part) -> NDArray[np.int32]:
+    def _both(self, part: _Part) -> Floats:
         """Return hits and others of the new, then of the old version: shape (columns, runs, seconds, 4)."""
         edges = np.array([start.edges for start in part.starts]) if part.starts[0].edges is not None else None
         from_s = np.array([start.from_s for start in part.starts])
         drifts = part.batch.old is None or part.starts[0].streams[-1].expected_from == BESIDE
-        both = [self._side(part.batch.new.take(part.rows), edges, DRIFT_BUCKETS if drifts else 0, from_s + 1)]
+        per_cause = np.array([start.per_cause for start in part.starts])
+        margin = DRIFT_BUCKETS if drifts else 0
+        both = [self._side(part.batch.new.take(part.rows), per_cause, edges, margin, from_s + 1)]
         if part.batch.old is not None:
-            both.append(self._side(part.batch.old.take(part.rows), edges, 0, from_s))
+            both.append(self._side(part.batch.old.take(part.rows), per_cause, edges, 0, from_s))
         else:
             both.append(np.zeros_like(both[0]))
         return np.concatenate(both, axis=-1)
 
-    def _side(self, side: Side, edges: Ints | None, margin: int, first_s: Ints) -> NDArray[np.int32]:
+    def _side(self, side: Side, per_cause: Floats, edges: Ints | None, margin: int, first_s: Ints) -> Floats:
         runs, seconds, _ = side.requests.shape
-        counts = np.zeros((5, runs, seconds, 2), np.int32)
-        counts[0, ..., 0] = side.errors.sum(axis=2)
-        counts[0, ..., 1] = side.requests.sum(axis=2) - counts[0, ..., 0]
+        counts = np.zeros((1 + WARMING, runs, seconds, 2))
+        failed, warm = side.errors.sum(axis=2), self._warm_s
+        weighed = np.where(failed > 0, 1 + (failed - 1) / per_cause[:, None], 0.0)
+        others = side.requests.sum(axis=2) - failed
+        for column, span in ((ERRORS, slice(warm, None)), (WARMING, slice(warm))):
+            counts[column, :, span, 0] = weighed[:, span]
+            counts[column, :, span, 1] = others[:, span]
         if edges is not None:
             level = (np.arange(BUCKETS)[None, :, None] > (edges + margin)[:, None, :]).sum(axis=2)
             found = level[side.cell // seconds, side.bucket]
             cells = np.bincount(side.cell * 5 + found, minlength=runs * seconds * 5).reshape(runs, seconds, 5)
-            cells[np.arange(seconds)[None, :] < np.maximum(first_s, self._policy.guard.warm_up_s)[:, None]] = 0
+            cells[np.arange(seconds)[None, :] < np.maximum(first_s, warm)[:, None]] = 0
             for column in range(1, 5):
                 counts[column, ..., 0] = cells[..., column:].sum(axis=2)
                 counts[column, ..., 1] = cells[..., :column].sum(axis=2)
@@ -178,11 +190,12 @@ class _Group:
             rows = np.flatnonzero(alive & counts.any(axis=1))
             if not len(rows):
                 continue
-            known = counts[rows].astype(float)
+            known = counts[rows]
             self._tests[position].add(rows, t // MINUTE_S, known)
             if position in self._beside:
                 self._beside[position].add(rows, t // MINUTE_S, known)
-            self._bad[rows, position] += counts[rows, 0]
+            hits = self._failed[rows, t] if column in (ERRORS, WARMING) else known[:, 0].astype(np.int64)
+            self._bad[rows, position] += hits
 
     def judge(self, t: int) -> tuple[Floats, NDArray[np.bool_]]:
         """Return log evidence against healthy, and whether it rolls back, for each run at the end of second t."""

@@ -120,12 +120,14 @@ class Before:
     """The old version by minute, last minute first (the one that ends with the deployment).
 
     Args:
-        requests, errors: (runs, minutes, routes). latency: (runs, minutes, routes, BUCKETS).
+        requests, errors: (runs, minutes, routes). latency: (runs, minutes, routes, BUCKETS). seconds: requests and
+            errors of each second, (runs, minutes, 60, 2), or of the whole minute as if of its first, (.., 1, 2).
     """
 
     requests: Ints
     errors: Ints
     latency: NDArray[np.int32]
+    seconds: Ints
 
 
 @dataclass(frozen=True)
@@ -159,10 +161,15 @@ def _counts(
 ) -> tuple[Ints, Ints]:
     requests = rng.poisson(np.broadcast_to(mean, shape))
     errors = rng.binomial(requests, np.minimum(share, 1.0))
-    if scenario.noise is Noise.RETRIES:  # every failed request is sent up to three times again and fails half the time
-        again = rng.binomial(3 * errors, 0.5)
+    if scenario.noise is Noise.RETRIES:
+        again = _repeated(rng, errors)
         requests, errors = requests + again, errors + again
     return requests, errors
+
+
+def _repeated(rng: np.random.Generator, failed: Ints) -> Ints:
+    """Return the failures among repetitions: each failure is repeated up to three times, and half of those fail."""
+    return rng.binomial(3 * failed, 0.5)
 
 
 def _side(scenario: Scenario, rng: np.random.Generator, setting: Setting, *, new: bool) -> Side:
@@ -214,7 +221,12 @@ def _before(scenario: Scenario, rng: np.random.Generator, setting: Setting) -> B
     traits, log_traits = traits_of(scenario)
     mean = scenario.rate * 60 * setting.volume[..., None] * mix_of(scenario, new=False, after=False)
     share = scenario.base_errors * setting.errors[..., None] * traits
-    requests, errors = _counts(rng, scenario, mean, share, (runs, minutes, len(ROUTES)))
+    requests = rng.poisson(np.broadcast_to(mean, (runs, minutes, len(ROUTES))))
+    failed = _by_second(rng, rng.binomial(requests, np.minimum(share, 1.0)))
+    if scenario.noise is Noise.RETRIES:
+        again = _repeated(rng, failed)
+        requests, failed = requests + again.sum(axis=-1), failed + again
+    errors = failed.sum(axis=-1)
     log_factor = setting.latency[..., None] + log_traits
     shares = shares_of_buckets(log_factor) if log_factor.any() else shares_of_buckets(np.zeros(1))[0]
     latency = rng.multinomial(requests, shares).astype(np.int32)
@@ -222,7 +234,14 @@ def _before(scenario: Scenario, rng: np.random.Generator, setting: Setting) -> B
     if bots is not None:
         requests = requests + bots
         latency += rng.multinomial(bots, shares_of_buckets(np.full(1, -math.log(2)))[0]).astype(np.int32)
-    return Before(requests, errors, latency)
+    failed = failed.sum(axis=2)
+    answered = _by_second(rng, (requests - errors).sum(axis=2))
+    return Before(requests, errors, latency, np.stack([answered + failed, failed], axis=-1))
+
+
+def _by_second(rng: np.random.Generator, minutes: Ints) -> Ints:
+    """Return each minute's number shared out over its seconds, as a last axis."""
+    return rng.multinomial(minutes, np.full(60, 1 / 60))
 
 
 def simulate(scenario: Scenario, runs: int, rng: np.random.Generator) -> Batch:
@@ -256,7 +275,9 @@ def as_in_production(batch: Batch, rng: np.random.Generator) -> Batch:
     kept = rng.binomial(before.latency, SAMPLED).astype(np.int32)
     requests = kept.sum(axis=-1, dtype=np.int64)
     failed = rng.hypergeometric(before.errors, before.requests - before.errors, requests)
-    seen = Before(requests, rng.binomial(failed, EXCEPTIONS), kept)
+    raised = rng.binomial(failed, EXCEPTIONS)
+    minutes = np.stack([requests.sum(axis=2), raised.sum(axis=2)], axis=-1)
+    seen = Before(requests, raised, kept, minutes[:, :, None, :])
     old = _sampled(batch.old, rng) if batch.old is not None else None
     return Batch(batch.scenario, _sampled(batch.new, rng), old, seen, LAG_S, batch)
 

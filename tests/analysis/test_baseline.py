@@ -6,12 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backout.analysis.baseline import FLOOR, SURE, law, summarise
+from backout.analysis import baseline
+from backout.analysis.baseline import FLOOR, SURE, Law, Minute, summarise
 from backout.analysis.beta import beta_quantile
 from backout.analysis.quantiles import counts_above, quantile_bucket, thresholds
 from backout.model.signals import Counts, bucket_floor_ms, bucket_of
 
 AT = 1_760_000_000
+
+
+def law(minutes: list[tuple[int, int]], cv: float) -> Law | None:
+    return baseline.law([Minute(*minute) for minute in minutes], cv)
 
 
 def steady(seconds: int, version: str = "v1", errors_every: int = 0) -> list[Counts]:

@@ -185,12 +185,40 @@ def test_a_blip_shorter_than_the_confirm_time_is_forgiven_and_a_longer_one_is_no
 
 
 def test_slow_first_requests_within_the_warm_up_are_not_judged() -> None:
-    """A cold start of 30 s at three times the latency passes with a warm-up, errors would not."""
+    """A cold start of 30 s at three times the latency passes with a warm-up, a total outage does not."""
     cold = Scenario(bad=lambda t, b: replace(b, latency_factor=3.0 if t < 30 else 1.0), watch_s=300)
     assert watch(cold, 2).regressed_s is not None
     assert watch(cold, 2, Policy(guard=GuardPolicy(warm_up_s=30))).regressed_s is None
     broken = Scenario(bad=always(error_rate=1.0), watch_s=30)
     assert watch(broken, 2, Policy(guard=GuardPolicy(warm_up_s=30))).regressed_s is not None
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_warm_up_grants_some_errors_and_no_more(split: float) -> None:
+    """5 % in the first 20 s pass once a minute is declared as warm-up; a tenth more than granted, or later, do not."""
+    policy = Policy(guard=GuardPolicy(warm_up_s=60))
+    cold = Scenario(rate=50, split=split, bad=lambda t, b: replace(b, error_rate=0.05 if t < 20 else b.error_rate))
+    assert watch(cold, 2).regressed_s is not None
+    for seed in range(5):
+        assert watch(replace(cold, watch_s=200), seed, policy).regressed_s is None
+    sick = watch(replace(cold, bad=always(error_rate=0.3)), 2, policy)
+    assert sick.regressed_s is not None
+    assert sick.regressed_s < 60
+    assert "errors in the warm-up" in {each.stream for each in sick.decision.evidence if each.log_evidence > 6}
+    late = watch(replace(cold, bad=always(error_rate=0.05)), 2, policy)
+    assert late.regressed_s in range(61, 180)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3])
+def test_no_worse_than_a_sick_version_is_not_healthy(share: float) -> None:
+    """What failed more than the SLO allows, before and after, is not the deployment's fault, and not healthy."""
+    sick = Scenario(rate=20, usual=Behaviour(error_rate=share), bad=always(error_rate=share * 0.7), watch_s=300)
+    outcome = watch(sick, 4)
+    assert outcome.regressed_s is None
+    assert outcome.healthy_s is None
+    assert "more than the 1 % that the SLO allows" in outcome.decision.reason
+    mended = watch(replace(sick, bad=always(error_rate=0.0)), 4)
+    assert mended.healthy_s is not None
 
 
 @pytest.mark.parametrize("split", [1.0, 0.5])

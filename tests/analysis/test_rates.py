@@ -114,7 +114,6 @@ def test_the_label_test_is_the_likelihood_ratio_of_the_labels() -> None:
         p1 = odds / (1 + odds)
         total += p1 / (0.5 * p1 + 0.5 * 0.01)
     assert test.log_e() == pytest.approx(math.log(total / len(ODDS_RATIOS)))
-    assert test.old_share is None
 
 
 def ever_above(log_es: list[float]) -> bool:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from backout.analysis.beta import beta_quantile, log_beta
 from backout.analysis.quantiles import TAILS, Thresholds, counts_above, thresholds
+from backout.analysis.repeats import UNKNOWN, failures_per_cause, weighed
 from backout.model.signals import merge_latency
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from backout.model.signals import Counts
 
@@ -45,7 +46,7 @@ class Law:
         phi: intra-minute correlation in (0, 1/2]; the law is Beta(p0 tau, (1-p0) tau) with tau = 1/phi - 1.
     """
 
-    hits: int
+    hits: float
     total: int
     p0: float
     phi: float
@@ -63,12 +64,17 @@ class Law:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """One version's hour (or less) before a deployment; `span_s` from its first counted second to the deployment."""
+    """One version's hour (or less) before a deployment.
+
+    Args:
+        span_s: from its first counted second to the deployment. per_cause: failures that one cause brings.
+    """
 
     span_s: float
     errors: Law | None
     edges: Thresholds | None
     latency: tuple[Law, ...]
+    per_cause: float = UNKNOWN
 
     @property
     def requests(self) -> int:
@@ -82,7 +88,15 @@ def assumed(p0: float, cv: float = CV_ERRORS) -> Law:
     return Law(0, 0, p0, min(_MAX_PHI, cv * cv * p0 / (1 - p0)))
 
 
-def law(minutes: Sequence[tuple[int, int]], cv: float) -> Law | None:
+class Minute(NamedTuple):
+    """One minute of a stream: hits, of so many; `repeats` is what the weighing took from the hits."""
+
+    hits: float
+    total: int
+    repeats: float = 0.0
+
+
+def law(minutes: Iterable[Minute], cv: float) -> Law | None:
     """Return the law of one stream from its (hits, total) per minute; None when there is nothing to learn from.
 
     Minutes of an outage, when they are few, are left out: they say nothing of a healthy minute.
@@ -90,30 +104,31 @@ def law(minutes: Sequence[tuple[int, int]], cv: float) -> Law | None:
     Args:
         cv: variation granted in any case, unless enough minutes were seen to know that it is less.
     """
-    minutes = [(hits, total) for hits, total in minutes if total > 0]
-    if not minutes:
+    known = [minute for minute in minutes if minute.total > 0]
+    if not known:
         return None
-    found = _fitted(_without_outages(minutes, cv), cv)
+    found = _fitted(_without_outages(known, cv), cv)
     return found if found.p0 <= 1 - FLOOR else None
 
 
-def _fitted(minutes: Sequence[tuple[int, int]], cv: float) -> Law:
+def _fitted(minutes: Sequence[Minute], cv: float) -> Law:
     """Return the law of these minutes.
 
     p0 is the `SURE` quantile of what the mean may be (Jeffreys' prior, hits and requests divided by the design effect);
     its uncertainty joins the scatter between minutes, so that a short baseline is a wide law.
     """
-    hits, total = sum(y for y, _ in minutes), sum(n for _, n in minutes)
+    hits, total = sum(m.hits for m in minutes), sum(m.total for m in minutes)
     mean_n = total / len(minutes)
     least, most = _clustering(minutes, hits / total, mean_n)
     share = max(FLOOR, (hits + 0.5) / (total + 1))
     phi = min(_MAX_PHI, max(least, min(most, cv * cv * share / (1 - share))))
     deff = 1 + max(0.0, mean_n - 1) * phi
     p0 = max(FLOOR, beta_quantile(SURE, (hits / deff) + 0.5, (total - hits) / deff + 0.5))
-    return Law(hits, total, p0, min(_MAX_PHI, phi + 1 / (total / deff + 2)))
+    seen = hits + sum(m.repeats for m in minutes)
+    return Law(seen, total, p0, min(_MAX_PHI, phi + 1 / (total / deff + 2)))
 
 
-def _clustering(minutes: Sequence[tuple[int, int]], p: float, mean_n: float) -> tuple[float, float]:
+def _clustering(minutes: Sequence[Minute], p: float, mean_n: float) -> tuple[float, float]:
     """Return (estimate, upper limit) of the intra-minute correlation; (0, infinity) where the minutes cannot tell.
 
     The upper limit is the 95 % bound by the chi-square law of the minutes' scatter.
@@ -121,7 +136,7 @@ def _clustering(minutes: Sequence[tuple[int, int]], p: float, mean_n: float) -> 
     if len(minutes) < 2 or not 0 < p < 1 or mean_n <= 1:  # noqa: PLR2004 one minute has no scatter
         return 0.0, math.inf
     freedom = len(minutes) - 1
-    scatter = sum((y - n * p) ** 2 / (n * p * (1 - p)) for y, n in minutes)
+    scatter = sum((m.hits - m.total * p) ** 2 / (m.total * p * (1 - p)) for m in minutes)
     least = max(1.0, scatter / freedom)
     most = max(1.0, scatter / _low_chi_square(freedom)) if len(minutes) >= TELLING_MINUTES else math.inf
     return (least - 1) / (mean_n - 1), (most - 1) / (mean_n - 1)
@@ -139,7 +154,7 @@ def _low_chi_square(freedom: int) -> float:
     return float(freedom * (1 - spread - 1.645 * math.sqrt(spread)) ** 3)
 
 
-def _without_outages(minutes: Sequence[tuple[int, int]], cv: float) -> Sequence[tuple[int, int]]:
+def _without_outages(minutes: Sequence[Minute], cv: float) -> Sequence[Minute]:
     """Return the minutes apart from those that an outage explains better than the law of the others does.
 
     Starts from the better half and grows to a fixed point. All are returned when they are too few to tell, and when
@@ -150,7 +165,7 @@ def _without_outages(minutes: Sequence[tuple[int, int]], cv: float) -> Sequence[
     """
     if len(minutes) < TELLING_MINUTES:
         return minutes
-    kept: Sequence[tuple[int, int]] = sorted(minutes, key=lambda m: m[0] / m[1])[: (len(minutes) + 1) // 2]
+    kept: Sequence[Minute] = sorted(minutes, key=lambda m: m.hits / m.total)[: (len(minutes) + 1) // 2]
     out: list[bool] = []
     for _ in range(_MOST_ROUNDS):
         usual = _fitted(kept, cv)
@@ -163,8 +178,8 @@ def _without_outages(minutes: Sequence[tuple[int, int]], cv: float) -> Sequence[
     return kept if episodes <= _MOST_OUTAGES and sum(out) * 4 <= len(minutes) else minutes
 
 
-def _is_outage(minute: tuple[int, int], usual: Law) -> bool:
-    hits, total = minute
+def _is_outage(minute: Minute, usual: Law) -> bool:
+    hits, total, _ = minute
     if hits < _FEW_HITS or hits / total <= usual.p0:
         return False
     a, b = usual.p0 * usual.tau, (1 - usual.p0) * usual.tau
@@ -180,23 +195,33 @@ def summarise(counts: Iterable[Counts], version: str | None, deployed_at: float)
     if not rows:
         return Baseline(0.0, None, None, ())
     edges = thresholds(merge_latency(rows))
-    errors: dict[int, tuple[int, int]] = {}
+    failed: dict[int, dict[int, tuple[int, int]]] = {}
     above: dict[int, list[int]] = {}
     for row in rows:
         minute = (row.second - start) // MINUTE_S
-        y, n = errors.get(minute, (0, 0))
-        errors[minute] = (y + row.errors, n + row.requests)
+        seconds = failed.setdefault(minute, {})
+        y, n = seconds.get(row.second, (0, 0))
+        seconds[row.second] = (y + row.errors, n + row.requests)
         if edges is not None and row.latency:
             sums = above.setdefault(minute, [0] * (1 + len(TAILS)))
             for index, number in enumerate(counts_above(row.latency, edges)):
                 sums[index] += number
-    laws = [law([(m[k], m[0]) for _, m in sorted(above.items())], CV_LATENCY) for k in range(1, 1 + len(TAILS))]
+    laws = [law((Minute(m[k], m[0]) for _, m in sorted(above.items())), CV_LATENCY) for k in range(1, 1 + len(TAILS))]
     known = tuple(item for item in laws if item is not None)
     if len(known) < len(TAILS):
         edges, known = None, ()
+    per_cause = failures_per_cause(failed)
     return Baseline(
         span_s=deployed_at - min(row.second for row in rows),
-        errors=law([pair for _, pair in sorted(errors.items())], CV_ERRORS),
+        errors=law((_minute(seconds, per_cause) for _, seconds in sorted(failed.items())), CV_ERRORS),
         edges=edges,
         latency=known,
+        per_cause=per_cause,
     )
+
+
+def _minute(seconds: Mapping[int, tuple[int, int]], per_cause: float) -> Minute:
+    """Return a minute of failures, from its {second: (failures, requests)}."""
+    failures = sum(failed for failed, _ in seconds.values())
+    hits = sum(weighed(failed, per_cause) for failed, _ in seconds.values() if failed)
+    return Minute(hits, sum(number for _, number in seconds.values()), failures - hits)

@@ -15,9 +15,12 @@ from backout.analysis.confirmation import Confirmation, ConfirmationState
 from backout.analysis.probes import Probes, ProbesState
 from backout.analysis.quantiles import Thresholds, counts_above, thresholds
 from backout.analysis.rates import log_e_above, log_e_below, mix, requests_to_exclude
+from backout.analysis.repeats import Repeats, RepeatsState
 from backout.analysis.streams import (
     BESIDE,
+    ERRORS,
     FEW_LATENCIES,
+    WARMING,
     Stream,
     StreamState,
     labelled_latency,
@@ -58,6 +61,7 @@ class DetectorState(TypedDict):
     edges: list[int] | None
     learning: list[tuple[int, int]]
     streams: list[StreamState]
+    repeats: RepeatsState
     probes: ProbesState
     requests: int
     errors: int
@@ -102,13 +106,16 @@ class Detector:
         self._healthy_after_s = healthy_after_s
         # A warm-up that outlasts the watch says that response times are nothing to go by here.
         self._times = policy.guard.warm_up_s < policy.criteria.watch_s
+        self._warm_until = deployed_at + policy.guard.warm_up_s if self._times else deployed_at
         normal = summarise(baseline, old, deployed_at)
         if not self._times:
             normal = replace(normal, edges=None, latency=())
         self._edges: Thresholds | None = usable_edges(normal)
         self._learning: dict[int, int] = {}
         self._has_baseline = normal.errors is not None
-        self._streams = streams_for(normal, split, policy.criteria.error_rate_below)
+        self._repeats = Repeats(normal.per_cause)
+        granted = policy.guard.warm_up_errors if self._warm_until > deployed_at else None
+        self._streams = streams_for(normal, split, policy.criteria.error_rate_below, granted)
         self._probes = Probes(policy.services, policy.guard.down_probes)
         if health_before is not None:
             self._probes.add_before(health_before)
@@ -157,14 +164,15 @@ class Detector:
             if self._edges is None and self._times:
                 self._learn(row)
         minute = (row.second - self._start) // MINUTE_S
-        columns = self._columns(row, is_new=is_new)
+        warming = row.second < self._warm_until
+        above = self._above(row, is_new=is_new, warming=warming)
+        weight = self._repeats.weigh(row.second, row.errors, is_new=is_new)
         for stream in self._streams:
-            column = stream.column
-            total = row.requests if column == 0 else columns[0]
-            hits = row.errors if column == 0 else columns[column]
-            if total:
-                pair = (hits, total - hits)
-                stream.add(minute, pair if is_new else (0, 0), (0, 0) if is_new else pair)
+            if stream.column in (ERRORS, WARMING):
+                if (stream.column == WARMING) == warming:
+                    stream.add(minute, row.errors, row.requests, is_new=is_new, weight=weight)
+            elif above[0]:
+                stream.add(minute, above[stream.column], above[0], is_new=is_new)
 
     def _learn(self, row: Counts) -> None:
         """Take latency thresholds from the old version's traffic when there is no baseline; they judge what follows."""
@@ -179,8 +187,8 @@ class Detector:
         self._learning = {}
         self._streams = (*self._streams, *labelled_latency(edges, [n / total for n in above[1:]], self._split))
 
-    def _columns(self, row: Counts, *, is_new: bool) -> tuple[int, int, int, int, int]:
-        warming = row.second < self._deployed_at + self._policy.guard.warm_up_s
+    def _above(self, row: Counts, *, is_new: bool, warming: bool) -> tuple[int, int, int, int, int]:
+        """Return how many latencies count, and how many of them are above each threshold."""
         if self._edges is None or warming or not row.latency:
             return (0, 0, 0, 0, 0)
         drifts = is_new and (self._split >= 1 or self._labelled())
@@ -262,7 +270,7 @@ class Detector:
         seen = f"{self._errors:,} of {count(self._requests, 'request')} failed"
         if excuse is not None:
             return Verdict.INCONCLUSIVE, Cause.OUTSIDE if outside else Cause.NONE, f"{excuse}; {seen}"
-        open_point = self._open_point(log_e)
+        open_point = self._above_slo() or self._open_point(log_e)
         if open_point is not None:
             return Verdict.INCONCLUSIVE, Cause.NONE, f"{seen}; {open_point}"
         limit = percent(self._limits()[0][2])
@@ -289,14 +297,25 @@ class Detector:
         slo = self._policy.criteria.error_rate_below
         limits: list[tuple[Stream, float, float]] = []
         for stream in self._streams:
-            if stream.column == 0 and not limits:
-                usual = _usual(stream) if self._has_baseline else slo / 4  # a guess
+            if stream.column == ERRORS and not limits:
+                # A version no worse than one that was not healthy is not healthy either: then the SLO is the limit.
+                kept = self._has_baseline and _usual(stream) < slo
+                usual = _usual(stream) if kept else slo / 4  # a guess
                 limits.append((stream, usual, max(slo, _at_odds(usual, _ERROR_ODDS))))
             elif stream.column in (1, 3):
                 usual = _usual(stream)
                 ratio = _LATENCY_ODDS if stream.column == 1 else 2 * _LATENCY_ODDS
                 limits.append((stream, usual, _at_odds(usual, ratio)))
         return limits
+
+    def _above_slo(self) -> str | None:
+        """Return that too many requests fail for sure, though no more than before, or None."""
+        slo = self._policy.criteria.error_rate_below
+        stream = self._limits()[0][0]
+        if log_e_above(stream.bad, stream.total, slo) < -math.log(BETA):
+            return None
+        before = f" ({percent(_usual(stream))} before)" if self._has_baseline else ""
+        return f"more than the {percent(slo)} that the SLO allows, but not shown to be worse than before{before}"
 
     def _open_point(self, log_e: float) -> str | None:
         """Return what is still missing for "healthy", or None when nothing is."""
@@ -326,6 +345,7 @@ class Detector:
             "edges": list(self._edges) if self._edges else None,
             "learning": list(self._learning.items()),
             "streams": [stream.state() for stream in self._streams],
+            "repeats": self._repeats.state(),
             "probes": self._probes.state(),
             "requests": self._requests,
             "errors": self._errors,
@@ -354,6 +374,7 @@ class Detector:
         self._learning = dict(state["learning"])
         self._has_baseline = state["has_baseline"]
         self._streams = tuple(Stream.from_state(stream) for stream in state["streams"])
+        self._repeats = Repeats.from_state(state["repeats"])
         self._probes.restore(state["probes"])
         self._requests, self._errors = state["requests"], state["errors"]
         self._beside = list(state["beside"])

@@ -48,10 +48,20 @@ def start_mass(first: int, last: int) -> float:
     return rest + (_FIRST_MASS if first == 0 else 0.0)
 
 
+def log_best(hits: float, others: float) -> float:
+    """Return the log likelihood of these counts under the share that fits them best.
+
+    >>> log_best(0, 5), round(log_best(1, 1), 6) == round(2 * math.log(0.5), 6)
+    (0.0, True)
+    """
+    total = hits + others
+    return sum(number * math.log(number / total) for number in (hits, others) if number)
+
+
 class MinuteLawState(TypedDict):
     """Checkpoint of a `MinuteLaw`."""
 
-    hits: int
+    hits: float
     total: int
     p0: float
     phi: float
@@ -59,7 +69,7 @@ class MinuteLawState(TypedDict):
     points: int
     clustered: bool
     minute: int
-    open: list[int]
+    open: list[float]
     scores: list[float]
 
 
@@ -67,7 +77,9 @@ class MinuteLaw:
     """Evidence that the new version's hits are not drawn from the law of a healthy minute.
 
     Null, minute by minute: both versions share a share drawn from the baseline's law or from an outage law, or the new
-    version draws its own from the baseline's law. Alternatives: `points` Beta laws with odds from 1.5 odds(p0) to 50.
+    version draws its own from the baseline's law, or (clustered, whose alternatives scatter more than a well-known law
+    does) has any share below p0: an improvement is never evidence. Alternatives: `points` Beta laws with odds from
+    1.5 odds(p0) to 50.
 
     Args:
         law: the baseline's law of a healthy minute. concurrent: an old version serves beside the new one.
@@ -85,12 +97,12 @@ class MinuteLaw:
         self._log_usual = math.log1p(-math.exp(self._log_outage))
         self._alternatives = [(a, b, log_beta(a, b)) for a, b in _alternatives(law, points, clustered=clustered)]
         self._minute = 0
-        self._open = [0, 0, 0, 0]
+        self._open: list[float] = [0, 0, 0, 0]
         self._scores = [math.log(_FIRST_MASS)] * points
         self._known: float | None = None
 
-    def add(self, minute: int, new: tuple[int, int], old: tuple[int, int] = (0, 0)) -> None:
-        """Count (hits, others) of the new and the old version in a minute after the deployment.
+    def add(self, minute: int, new: tuple[float, float], old: tuple[float, float] = (0, 0)) -> None:
+        """Count (hits, others), hits possibly weighed, of the new and the old version in a minute after the deployment.
 
         Counts of a minute that is already closed join the open one.
         """
@@ -138,9 +150,11 @@ class MinuteLaw:
         a0, b0 = self._null
         alone = log_beta(a0 + u, b0 + v) - self._log_beta_null
         null = max(self._minute_law(u + x, v + z) - control, alone)
+        if self._clustered and u <= self.law.p0 * (u + v):
+            null = max(null, log_best(u, v))
         return [log_beta(a + u, b + v) - known - null for a, b, known in self._alternatives]
 
-    def _minute_law(self, hits: int, others: int) -> float:
+    def _minute_law(self, hits: float, others: float) -> float:
         a0, b0 = self._null
         usual = self._log_usual + log_beta(a0 + hits, b0 + others) - self._log_beta_null
         outage = self._log_outage + log_beta(OUTAGE_A + hits, OUTAGE_B + others) - _LOG_BETA_OUTAGE
@@ -190,9 +204,8 @@ class LabelTestState(TypedDict):
     share: float
     late: bool
     minute: int
-    counts: list[int]
+    counts: list[float]
     scores: list[float]
-    old: list[int]
 
 
 class LabelTest:
@@ -212,8 +225,7 @@ class LabelTest:
         self._share_new = share
         self._late = late
         self._minute = 0
-        self._counts = [0, 0, 0, 0]
-        self._old = [0, 0]
+        self._counts: list[float] = [0, 0, 0, 0]
         self._scores = [math.log(_FIRST_MASS) if late else 0.0] * len(ODDS_RATIOS)
         self._weights = [self._log_ratios(_share(_odds(p0) * ratio)) for ratio in ODDS_RATIOS]
 
@@ -228,7 +240,7 @@ class LabelTest:
             math.log((1 - self._p0) / others),
         )
 
-    def add(self, minute: int, new: tuple[int, int], old: tuple[int, int] = (0, 0)) -> None:
+    def add(self, minute: int, new: tuple[float, float], old: tuple[float, float] = (0, 0)) -> None:
         """Count (hits, others) of the new and the old version in a minute after the deployment."""
         if self._late and minute > self._minute:
             start = math.log(start_mass(self._minute + 1, minute))
@@ -237,7 +249,6 @@ class LabelTest:
             self._counts = [0, 0, 0, 0]
         for index, number in enumerate((*new, *old)):
             self._counts[index] += number
-        self._old = [self._old[0] + old[0], self._old[1] + old[1]]
 
     def set_share(self, share: float) -> None:
         """Go on with another assigned share: the evidence so far stays, what follows has the new labels' odds.
@@ -248,12 +259,6 @@ class LabelTest:
         self._counts = [0, 0, 0, 0]
         self._share_new = share
         self._weights = [self._log_ratios(_share(_odds(self._p0) * ratio)) for ratio in ODDS_RATIOS]
-
-    @property
-    def old_share(self) -> float | None:
-        """Share of hits of the old version, None before its first request."""
-        x, z = self._old
-        return x / (x + z) if x + z else None
 
     def log_e(self) -> float:
         """Return the natural logarithm of the evidence so far."""
@@ -275,7 +280,6 @@ class LabelTest:
             "minute": self._minute,
             "counts": list(self._counts),
             "scores": list(self._scores),
-            "old": list(self._old),
         }
 
     @classmethod
@@ -285,7 +289,6 @@ class LabelTest:
         self._minute = state["minute"]
         self._counts = list(state["counts"])
         self._scores = list(state["scores"])
-        self._old = list(state["old"])
         return self
 
 

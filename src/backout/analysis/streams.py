@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
-from backout.analysis.baseline import FLOOR
+from backout.analysis.baseline import FLOOR, assumed
 from backout.analysis.quantiles import TAILS
 from backout.analysis.rates import LabelTest, LabelTestState, MinuteLaw, MinuteLawState, log_e_above, slo_law
 from backout.analysis.wording import percent
@@ -27,6 +27,10 @@ AGREES = math.log(20)
 """Log evidence that a label test must add before a baseline test may act beside an old version."""
 ERROR_POINTS = 16
 LATENCY_POINTS = 8
+ERRORS, WARMING = 0, 5
+"""Columns of failures: after the warm-up, where one is declared, and in it."""
+_NOTHING = (0.0, 0.0)
+_LITTLE_SCATTER = 0.02
 _TAIL_WEIGHT = 0.5 / len(TAILS)
 
 
@@ -41,6 +45,8 @@ class StreamState(TypedDict):
     expected_from: str
     bad: int
     total: int
+    old_bad: int
+    old_total: int
     minute_law: MinuteLawState | None
     labels: LabelTestState | None
     beside: LabelTestState | None
@@ -51,9 +57,11 @@ class Stream:
     """One share under test.
 
     Args:
-        column: 0 errors, 1..4 latency above p50, p95, p99, 2*p99. weight: its part in the average of the evidence.
+        column: `ERRORS`, 1..4 latency above p50, p95, p99, 2*p99, or `WARMING`. weight: its part in the average of the
+            evidence.
         test: None for a stream that is only shown (its evidence is then that of the SLO, `expected`).
-        expected: the share that would be normal. bad, total: hits and observations of the new version.
+        expected: the share that would be normal. bad, total: hits and observations of the new version; old_bad,
+            old_total: of the old one beside it.
         beside: where a baseline test runs beside an old version, the label test that has to agree with it: what both
             versions share is not the deployment.
     """
@@ -67,12 +75,24 @@ class Stream:
     test: MinuteLaw | LabelTest | None
     bad: int = 0
     total: int = 0
+    old_bad: int = 0
+    old_total: int = 0
     beside: LabelTest | None = None
 
-    def add(self, minute: int, new: tuple[int, int], old: tuple[int, int]) -> None:
-        """Count (hits, others) of the new and the old version in a minute after the deployment."""
-        self.bad += new[0]
-        self.total += new[0] + new[1]
+    def add(self, minute: int, hits: int, total: int, *, is_new: bool, weight: float | None = None) -> None:
+        """Count hits among so many of the new version, or of the old one, in a minute after the deployment.
+
+        Args:
+            weight: what the hits weigh in the tests, None for 1 each.
+        """
+        pair = (hits if weight is None else weight, total - hits)
+        new, old = (pair, _NOTHING) if is_new else (_NOTHING, pair)
+        if is_new:
+            self.bad += hits
+            self.total += total
+        else:
+            self.old_bad += hits
+            self.old_total += total
         if self.test is not None:
             self.test.add(minute, new, old)
         if self.beside is not None:
@@ -134,6 +154,8 @@ class Stream:
             "expected_from": self.expected_from,
             "bad": self.bad,
             "total": self.total,
+            "old_bad": self.old_bad,
+            "old_total": self.old_total,
             "minute_law": self.test.state() if isinstance(self.test, MinuteLaw) else None,
             "labels": self.test.state() if isinstance(self.test, LabelTest) else None,
             "beside": self.beside.state() if self.beside is not None else None,
@@ -142,7 +164,9 @@ class Stream:
     @property
     def normal(self) -> float | None:
         """The share that would be normal: of the old version beside it, or `expected`."""
-        return self.test.old_share if isinstance(self.test, LabelTest) else self.expected
+        if not isinstance(self.test, LabelTest):
+            return self.expected
+        return self.old_bad / self.old_total if self.old_total else None
 
     @classmethod
     def from_state(cls, state: StreamState) -> Stream:
@@ -162,6 +186,8 @@ class Stream:
             test=test,
             bad=state["bad"],
             total=state["total"],
+            old_bad=state["old_bad"],
+            old_total=state["old_total"],
             beside=LabelTest.from_state(state["beside"]) if state["beside"] is not None else None,
         )
 
@@ -170,28 +196,49 @@ BEFORE = "the baseline"
 BESIDE = "the old version beside it"
 SLO = "the SLO"
 NO_BASELINE = "the SLO (there is no baseline)"
+WARM_UP = "what a warm-up is granted"
 
 
 def _where(source: str) -> str:
     return {BEFORE: "before", BESIDE: "of the old version beside it"}.get(source, f"by {source}")
 
 
-def streams_for(baseline: Baseline, split: float, slo: float) -> tuple[Stream, ...]:
+def streams_for(
+    baseline: Baseline, split: float, slo: float, warm_up_errors: float | None = None
+) -> tuple[Stream, ...]:
     """Return the streams of a watch; the weights of those that may act sum to 1.
 
     Args:
         split: share of the new version in (0, 1]; 1 is a full cut-over. slo: highest acceptable share of errors.
+        warm_up_errors: share of errors that is granted while a new version warms up, None without a warm-up.
     """
     edges = usable_edges(baseline)
     concurrent = split < 1
     short = concurrent and baseline.span_s < SHORT_BASELINE_S
     # Beside an old version the thresholds may still come from its own traffic: their weight is kept free.
     errors = _error_streams(baseline, split, slo, 0.5 if edges is not None or concurrent else 1.0)
+    if warm_up_errors is not None:
+        errors = _with_warm_up(errors, baseline, warm_up_errors, concurrent=concurrent)
     if edges is None:
         return _with_labels(errors, split)
     if short:
         return _with_labels((*errors, *labelled_latency(edges, [law.share for law in baseline.latency], split)), split)
     return _with_labels((*errors, *_latency(edges, baseline.latency, concurrent=concurrent)), split)
+
+
+def _with_warm_up(
+    errors: tuple[Stream, ...], baseline: Baseline, granted: float, *, concurrent: bool
+) -> tuple[Stream, ...]:
+    """Return the streams of errors, and half of their weight for the time in which so many more are granted."""
+    acting = [stream for stream in errors if stream.weight]
+    # A limit, not a law: whatever share below it the first seconds have is granted, and nothing above it.
+    law = assumed(max(granted, baseline.errors.p0 if baseline.errors else 0.0), _LITTLE_SCATTER)
+    warming = _errors("errors in the warm-up", law, WARM_UP, concurrent=concurrent)
+    warming.column, warming.expected = WARMING, law.p0
+    warming.weight = sum(stream.weight for stream in acting) / 2
+    for stream in acting:
+        stream.weight /= 2
+    return (*errors, warming)
 
 
 def _with_labels(streams: tuple[Stream, ...], split: float) -> tuple[Stream, ...]:

@@ -74,8 +74,9 @@ class GuardPolicy:
         alpha: probability of ever rolling back a healthy deployment in one watch.
         baseline_s: how far back the baseline reaches. probe_every_s: health probes.
         down_probes: consecutive probes in which a critical service that was up before is down.
-        min_bad: fewest bad requests that may carry a rollback. confirm_s: how long evidence must hold. warm_up_s:
-            latency of the first seconds is not judged. at_most_every_s: one automatic rollback in this time.
+        min_bad: fewest bad requests that may carry a rollback. confirm_s: how long evidence must hold.
+        warm_up_s: so long latency is not judged, and errors only against warm_up_errors, a share; a warm-up as long as
+            the watch leaves latency out and judges errors as ever. at_most_every_s: one automatic rollback in it.
         on_inconclusive, on_unmeasured, on_shared_outage: what a watch without a verdict leads to. A shared outage is
             trouble of both versions alike, or of something that was down before the deployment.
         prove: paths that a target must answer, beside health, before it gets traffic.
@@ -90,6 +91,7 @@ class GuardPolicy:
     min_bad: int = 3
     confirm_s: float = 0.0
     warm_up_s: float = 0.0
+    warm_up_errors: float = 0.1
     on_inconclusive: OnInconclusive = OnInconclusive.HOLD
     on_unmeasured: OnUnmeasured = OnUnmeasured.HOLD
     on_shared_outage: OnSharedOutage = OnSharedOutage.HOLD

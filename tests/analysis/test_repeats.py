@@ -1,0 +1,89 @@
+"""Failures that are repeated at once: how many one cause brings, and what they weigh then."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backout.analysis.baseline import summarise
+from backout.analysis.repeats import MOST, UNKNOWN, Repeats, failures_per_cause, weighed
+from backout.model.signals import Counts
+
+AT = 1_760_000_000
+
+
+def past(causes_per_minute: float, per_s: int, *, repeated: bool, minutes: int = 60, seed: int = 1) -> list[Counts]:
+    """Return an hour with failures at random seconds, each repeated up to three times at once, half of which fail."""
+    rng = random.Random(seed)  # noqa: S311 a simulation
+    rows = []
+    for t in range(1, 60 * minutes + 1):
+        failed = 0
+        if rng.random() < causes_per_minute / 60:
+            failed = 1 + (sum(rng.random() < 0.5 for _ in range(3)) if repeated else 0)
+        rows.append(Counts("v1", AT - t, per_s + failed, failed))
+    return rows
+
+
+@pytest.mark.parametrize(("causes", "repeated", "low", "high"), [(6, True, 2.0, 3.2), (6, False, 1.0, 1.1)])
+def test_repetition_is_learnt_from_the_seconds(causes: float, repeated: bool, low: float, high: float) -> None:
+    """2.8 on average by the size of the bunches; a past of single failures says 1."""
+    assert low <= summarise(past(causes, 10, repeated=repeated), "v1", AT).per_cause <= high
+
+
+def test_little_that_was_seen_leaves_what_is_granted() -> None:
+    """No failure: 2; one: nearly that; and a source that counts by the minute tells nothing."""
+    assert failures_per_cause({}) == UNKNOWN
+    assert 1.7 < failures_per_cause({0: {second: (int(second == 7), 10) for second in range(60)}}) < 2
+    assert failures_per_cause({minute: {0: (30, 600)} for minute in range(60)}) == UNKNOWN
+
+
+def test_uneven_minutes_are_not_repetition() -> None:
+    """Ten minutes with thirty times the failures, each alone in its second."""
+    uneven = {m: {s: (int(s % 2 == 0 and m % 6 == 0), 50) for s in range(60)} for m in range(60)}
+    assert failures_per_cause(uneven) < 1.1
+
+
+def test_a_second_whose_requests_all_fail_is_worth_what_is_believed_at_most() -> None:
+    """Hours of whole seconds that fail are a bunch of four each, not of fifty."""
+    assert failures_per_cause({m: {s: (50 * int(s == 3), 50) for s in range(60)} for m in range(60)}) == MOST
+
+
+def test_the_law_of_a_past_with_repetition_is_that_of_its_causes() -> None:
+    """The share that is shown stays the share that failed; the bound is lower and the scatter is not inflated."""
+    rows = past(6, 10, repeated=True)
+    law = summarise(rows, "v1", AT).errors
+    assert law is not None
+    failed, requests = sum(row.errors for row in rows), sum(row.requests for row in rows)
+    assert law.share == pytest.approx(failed / requests)
+    assert law.p0 < law.share
+
+
+@given(
+    pieces=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9), st.booleans()), max_size=30),
+    per_cause=st.floats(1, 4),
+    cut=st.integers(0, 30),
+)
+def test_pieces_of_a_second_weigh_what_the_second_weighs(
+    pieces: list[tuple[int, int, bool]], per_cause: float, cut: int
+) -> None:
+    """In any order, and with a crash between them."""
+    repeats, total, by_second = Repeats(per_cause), 0.0, {}
+    for number, (second, failures, is_new) in enumerate(pieces):
+        if number == cut:
+            repeats = Repeats.from_state(json.loads(json.dumps(repeats.state())))
+        total += repeats.weigh(AT + second, failures, is_new=is_new)
+        by_second[second, is_new] = by_second.get((second, is_new), 0) + failures
+    assert total == pytest.approx(sum(weighed(n, per_cause) for n in by_second.values()))
+
+
+def test_seconds_long_past_are_forgotten() -> None:
+    """A week of failures leaves a state of a few minutes."""
+    repeats = Repeats(2.0)
+    for second in range(20_000):
+        repeats.weigh(AT + second, 2, is_new=True)
+        repeats.weigh(AT + second, 1, is_new=False)
+    assert len(json.dumps(repeats.state())) < 16_000
