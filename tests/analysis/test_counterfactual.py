@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from backout.analysis.counterfactual import would_change
+from backout.analysis.counterfactual import Evenly, would_change
 from backout.analysis.retrace import Recorded, regressed_at, retrace
 from backout.model.policy import Policy
-from backout.model.signals import Counts
+from backout.model.signals import Counts, RouteCounts
 
 from traffic_sim import DEPLOYED_AT, NEW, OLD, Scenario, Traffic, always, watch
 
@@ -105,6 +108,43 @@ def test_slow_responses() -> None:
     first, _ = would_change(found, trace, POLICY)
     assert first.startswith("with response times ")
     assert 0.0 < float(first.split()[3]) / 100 < 0.5
+
+
+@given(st.lists(st.tuples(st.lists(st.integers(0, 20), min_size=1, max_size=6), st.floats(0, 1)), max_size=40))
+def test_errors_are_shared_out_exactly_and_evenly(rows: list[tuple[list[int], float]]) -> None:
+    """Each row has as many as it should, no part more than it may, and over time none is far from its share."""
+    evenly, due, got = Evenly(), Counter[str](), Counter[str]()
+    for numbers, share in rows:
+        parts = {f"/{name}": number for name, number in enumerate(numbers)}
+        errors = math.floor(sum(numbers) * share)
+        given_ = evenly.among(parts, errors)
+        assert sum(given_.values()) == errors
+        assert all(given_[name] <= part for name, part in parts.items())
+        for name, part in parts.items():
+            due[name] += errors * part / sum(numbers) if errors else 0.0  # type: ignore[assignment]
+            got[name] += given_[name]
+    assert sum(got.values()) == pytest.approx(sum(due.values()))
+
+
+def test_one_route_among_many_keeps_its_share_of_the_errors() -> None:
+    """Twenty percent of five requests a second, one for each of five routes: no route fails totally by rounding."""
+    evenly, got = Evenly(), Counter[str]()
+    for _ in range(100):
+        got.update(evenly.among({f"/{name}": 1 for name in "abcde"}, 1))
+    assert set(got.values()) == {20}
+
+
+def test_a_watch_with_routes_is_changed_in_its_routes_too() -> None:
+    """What is asked of the detector is a watch that could have been: routes are parts of their rows."""
+    found = recorded(Scenario(rate=5, bad=always(error_rate=0.2)))
+    halves = (("/app", 0.5), ("/", 0.25))
+    rows = tuple(
+        replace(row, routes={name: RouteCounts(math.ceil(row.requests * part), 0) for name, part in halves})
+        for row in found.counts
+    )
+    routed = replace(found, counts=rows)
+    sentence, *_ = would_change(routed, retrace(routed, POLICY), POLICY)
+    assert sentence.startswith("with ")
 
 
 def test_nothing_was_counted() -> None:

@@ -11,7 +11,7 @@ from journal import toy
 
 from backout.journal.sqlite import SqliteJournal
 from backout.model.deployment import Mark, VersionId, VersionMark
-from backout.model.signals import Counts
+from backout.model.signals import Counts, RouteCounts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +62,8 @@ def test_the_latest_mark_of_a_version_is_found(tmp_path: Path) -> None:
 def test_counts_replace_an_earlier_row_and_are_read_by_second(tmp_path: Path) -> None:
     """A row of the same version and second is replaced; the interval is half open; environments are apart."""
     journal = toy.journal_in(tmp_path)
-    early, late = Counts("v", 10, 3, 1, 2, {0: 1, 255: 2}), Counts("v", 11, 4, 0)
+    routes = {"/app": RouteCounts(2, 1, {0: 1, 255: 1}), "other": RouteCounts(1, 0)}
+    early, late = Counts("v", 10, 3, 1, 2, {0: 1, 255: 2}, routes), Counts("v", 11, 4, 0)
     journal.keep("staging", [late, Counts("v", 10, 1, 1), Counts("v", 12, 9, 9)])
     journal.keep("staging", [early])
     assert journal.kept("staging", 10, 12) == (early, late)
@@ -101,6 +102,7 @@ def test_pruning_takes_counts_and_checkpoints_and_no_events(tmp_path: Path) -> N
     journal.close()
 
 
+LATENCY = st.dictionaries(st.integers(0, 255), st.integers(1, 10**6), max_size=4)
 COUNTS = st.builds(
     Counts,
     st.sampled_from(["v1", "v2"]),
@@ -108,7 +110,10 @@ COUNTS = st.builds(
     st.integers(0, 10**6),
     st.integers(0, 10**6),
     st.integers(0, 10**6),
-    st.dictionaries(st.integers(0, 255), st.integers(1, 10**6), max_size=4),
+    LATENCY,
+    st.dictionaries(
+        st.text(max_size=64), st.builds(RouteCounts, st.integers(0, 99), st.integers(0, 99), LATENCY), max_size=3
+    ),
 )
 
 

@@ -19,6 +19,7 @@ from backout.journal.lease import Holder, Lease, myself
 from backout.journal.lock import FileLock, lock_path
 from backout.model.incident import RunState
 from backout.model.plan import Plan, PlanKind, Step
+from backout.model.signals import Counts, RouteCounts
 from backout.ports import Done, Probe, StepContext
 
 from polling import until
@@ -156,6 +157,25 @@ def test_an_older_schema_is_migrated_forward(tmp_path: Path) -> None:
     new = sqlite3.connect(file_of(tmp_path))
     assert new.execute("SELECT version FROM schema_version").fetchall() == [(v,) for v in range(1, schema.VERSION + 1)]
     new.close()
+
+
+def test_counts_of_an_older_schema_are_kept(tmp_path: Path) -> None:
+    """A file whose counts had no routes is read as before, and takes those that have."""
+    file_of(tmp_path).parent.mkdir()
+    old = sqlite3.connect(file_of(tmp_path))
+    for statement in (*schema.VERSION_TABLE, *schema.MIGRATIONS[0]):
+        old.execute(statement)
+    old.execute("INSERT INTO schema_version VALUES (1, 0)")
+    old.execute("INSERT INTO counts VALUES ('staging', 10, 'v', 3, 1, 0, '{\"90\":3}')")
+    old.commit()
+    old.close()
+    journal = toy.journal_in(tmp_path)
+    before = Counts("v", 10, 3, 1, 0, {90: 3})
+    after = Counts("v", 11, 3, 1, 0, {90: 3}, {"/app": RouteCounts(3, 1, {90: 3})})
+    assert journal.kept("staging", 0, 20) == (before,)
+    journal.keep("staging", [after])
+    assert journal.kept("staging", 0, 20) == (before, after)
+    journal.close()
 
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.runbook.replay import replay
+from backout.model.signals import Counts, RouteCounts
+from backout.runbook.replay import Second, replay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,6 +92,37 @@ def test_healthy_is_not_final() -> None:
         lines.append(line(type="tick", ts=T + t + 1))
     _, found = answers(lines)
     assert found[649]["verdict"] == "healthy"
+    assert found[-1]["verdict"] == "rollback"
+
+
+def test_a_second_has_its_routes() -> None:
+    """Each under its plain name, as a part of the whole; a request without a route is in the whole alone."""
+    second = Second()
+    second.canceled = 2
+    for written, requests, errors in (("/app", 3, 1), ("/app?x=1", 1, 0), (None, 2, 1), ("", 1, 0), ("a\x1bb", 1, 1)):
+        part = second.of(written)
+        part.requests, part.errors, part.latency = requests, errors, {90: requests}
+    routes = {"/app": RouteCounts(4, 1, {90: 4}), "other": RouteCounts(1, 1, {90: 1})}
+    assert second.as_model("v", 7) == Counts("v", 7, 8, 3, 2, {90: 8}, routes)
+
+
+def test_thousands_of_routes_in_a_second_stay_few() -> None:
+    """The most used keep their names, nothing is lost of the whole."""
+    second = Second()
+    for number in range(5000):
+        second.of(f"/junk-{number}").requests += 1
+        second.of("/app").requests += 1
+    row = second.as_model("v", 7)
+    assert row.requests == 10_000
+    assert len(row.routes) == 33
+    assert row.routes["/app"].requests == 5000
+    assert sum(route.requests for route in row.routes.values()) == 10_000
+
+
+@pytest.mark.parametrize("route", [None, "", "x" * 100_000, "/%00\u202e", "/app"])
+def test_whatever_the_route_the_request_counts(route: str | None) -> None:
+    """A route is a detail: no text of it, and none at all, costs a request."""
+    _, found = answers(watch(30, route=route, status=500))
     assert found[-1]["verdict"] == "rollback"
 
 

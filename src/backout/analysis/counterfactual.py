@@ -12,11 +12,11 @@ from backout.model.signals import BUCKET_RATIO, total
 from backout.model.verdict import Cause, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from backout.analysis.retrace import Recorded, Trace
     from backout.model.policy import Policy
-    from backout.model.signals import Counts
+    from backout.model.signals import Counts, RouteCounts
 
     Change = Callable[[Counts, int, int], Counts]
     """A row, and how many requests and errors came before it."""
@@ -25,6 +25,8 @@ _HALVINGS = 7
 """A share is known to within 1/128 of where the search began."""
 _MOST_BUCKETS = 32
 """Latencies are moved by at most so many buckets: to a quarter."""
+_NO_ROUTE = ""
+"""What a row has beyond its routes."""
 
 
 def would_change(recorded: Recorded, trace: Trace, policy: Policy) -> tuple[str, ...]:
@@ -72,20 +74,56 @@ def _from_errors(recorded: Recorded, policy: Policy, requests: int, errors: int)
     return (f"from about {percent(high)} failed requests on it would have been called regressed",)
 
 
+class Evenly:
+    """Shares errors out among the routes of rows, so that over time each route has its part.
+
+    `owed` is what each route should have had by now beyond what it got.
+    """
+
+    def __init__(self) -> None:
+        self._owed: dict[str, float] = {}
+
+    def among(self, parts: Mapping[str, int], errors: int) -> dict[str, int]:
+        """Return so many errors by route: in proportion to the parts, and no more than each part; they suffice."""
+        owed, given = self._owed, dict.fromkeys(parts, 0)
+        whole = sum(parts.values())
+        for name, part in parts.items():
+            owed[name] = owed.get(name, 0.0) + (errors * part / whole if whole else 0.0)
+            given[name] = max(0, min(math.floor(owed[name]), part, errors - sum(given.values())))
+        while sum(given.values()) < errors:
+            open_ = (name for name, part in parts.items() if given[name] < part)
+            given[max(open_, key=lambda name: owed[name] - given[name])] += 1
+        for name, number in given.items():
+            owed[name] -= number
+        return given
+
+
+def _with_errors(row: Counts, errors: int, evenly: Evenly, of: Callable[[Counts | RouteCounts], int]) -> Counts:
+    """Return the row with so many errors, its routes with their parts of them; `of` tells how many each may have."""
+    parts = {name: of(route) for name, route in row.routes.items()}
+    given = evenly.among({**parts, _NO_ROUTE: max(0, of(row) - sum(parts.values()))}, errors)
+    routes = {name: replace(route, errors=given[name]) for name, route in row.routes.items()}
+    return replace(row, errors=errors, routes=routes)
+
+
 def _failing(share: float) -> Change:
-    """Return the change after which this share of the requests fails, evenly over time."""
+    """Return the change after which this share of the requests fails, evenly over time and routes."""
+    evenly = Evenly()
 
     def fail(row: Counts, requests: int, _errors: int) -> Counts:
-        return replace(row, errors=math.floor((requests + row.requests) * share) - math.floor(requests * share))
+        errors = math.floor((requests + row.requests) * share) - math.floor(requests * share)
+        return _with_errors(row, errors, evenly, lambda counts: counts.requests)
 
     return fail
 
 
 def _thinned(share: float) -> Change:
-    """Return the change after which only this share of the errors is left, evenly over time."""
+    """Return the change after which only this share of the errors is left, evenly over time and routes."""
+    evenly = Evenly()
 
     def thin(row: Counts, _requests: int, errors: int) -> Counts:
-        return replace(row, errors=math.floor((errors + row.errors) * share) - math.floor(errors * share))
+        left = math.floor((errors + row.errors) * share) - math.floor(errors * share)
+        return _with_errors(row, left, evenly, lambda counts: counts.errors)
 
     return thin
 
@@ -93,12 +131,16 @@ def _thinned(share: float) -> Change:
 def _faster(buckets: int) -> Change:
     """Return the change that moves every latency down."""
 
-    def move(row: Counts, _requests: int, _errors: int) -> Counts:
-        moved: dict[int, int] = {}
-        for bucket, number in row.latency.items():
+    def moved(latency: Mapping[int, int]) -> dict[int, int]:
+        found: dict[int, int] = {}
+        for bucket, number in latency.items():
             to = max(0, bucket - buckets)
-            moved[to] = moved.get(to, 0) + number
-        return replace(row, latency=moved)
+            found[to] = found.get(to, 0) + number
+        return found
+
+    def move(row: Counts, _requests: int, _errors: int) -> Counts:
+        routes = {name: replace(route, latency=moved(route.latency)) for name, route in row.routes.items()}
+        return replace(row, latency=moved(row.latency), routes=routes)
 
     return move
 

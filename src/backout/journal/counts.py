@@ -6,11 +6,11 @@ import json
 from typing import TYPE_CHECKING
 
 from backout.journal.chain import canonical
-from backout.model.signals import Counts
+from backout.model.signals import Counts, RouteCounts
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from backout.journal.store import Transaction
     from backout.model.plan import Json
@@ -19,29 +19,64 @@ if TYPE_CHECKING:
 def keep(transaction: Transaction, environment: str, counts: Sequence[Counts]) -> None:
     """Store counts; a row for the same version and second replaces the earlier one."""
     transaction.connection.executemany(
-        "INSERT OR REPLACE INTO counts (environment, second, version, requests, errors, canceled, latency)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO counts (environment, second, version, requests, errors, canceled, latency, routes)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         [
-            (environment, row.second, row.version, row.requests, row.errors, row.canceled, _histogram(row))
+            (
+                environment,
+                row.second,
+                row.version,
+                row.requests,
+                row.errors,
+                row.canceled,
+                _histogram(row.latency),
+                _routes(row.routes),
+            )
             for row in counts
         ],
     )
 
 
-def _histogram(row: Counts) -> str:
-    return json.dumps({str(bucket): number for bucket, number in row.latency.items()}, separators=(",", ":"))
+def _histogram(latency: Mapping[int, int]) -> str:
+    return json.dumps({str(bucket): number for bucket, number in latency.items()}, separators=(",", ":"))
+
+
+def _routes(routes: Mapping[str, RouteCounts]) -> str:
+    """Return {name: [requests, errors, bucket, count, bucket, count, ...]}: short, for a month of seconds is kept."""
+    flat = {
+        name: [route.requests, route.errors, *(number for pair in route.latency.items() for number in pair)]
+        for name, route in routes.items()
+    }
+    return json.dumps(flat, separators=(",", ":"))
+
+
+def _as_routes(text: str) -> dict[str, RouteCounts]:
+    if text == "{}":
+        return {}
+    return {
+        name: RouteCounts(requests, errors, dict(zip(flat[::2], flat[1::2], strict=True)))
+        for name, (requests, errors, *flat) in json.loads(text).items()
+    }
 
 
 def kept(connection: sqlite3.Connection, environment: str, since: int, until: int) -> tuple[Counts, ...]:
     """Return the counts of the seconds in [since, until), by second and version."""
     rows = connection.execute(
-        "SELECT version, second, requests, errors, canceled, latency FROM counts"
+        "SELECT version, second, requests, errors, canceled, latency, routes FROM counts"
         " WHERE environment = ? AND second >= ? AND second < ? ORDER BY second, version",
         (environment, since, until),
     )
     return tuple(
-        Counts(version, second, requests, errors, canceled, {int(b): n for b, n in json.loads(latency).items()})
-        for version, second, requests, errors, canceled, latency in rows
+        Counts(
+            version,
+            second,
+            requests,
+            errors,
+            canceled,
+            {int(bucket): number for bucket, number in json.loads(latency).items()},
+            _as_routes(routes),
+        )
+        for version, second, requests, errors, canceled, latency, routes in rows
     )
 
 

@@ -47,7 +47,9 @@ _VERSION_1 = (
         BEGIN SELECT RAISE(ABORT, 'a lease is released, never deleted: its fence number must survive'); END""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1,)
+_VERSION_2 = ("ALTER TABLE counts ADD COLUMN routes TEXT NOT NULL DEFAULT '{}'",)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2)
 """The statements that lead from schema version `i` to `i + 1`; a released entry is never edited."""
 
 VERSION = len(MIGRATIONS)

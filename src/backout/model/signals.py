@@ -32,6 +32,15 @@ def bucket_floor_ms(bucket: int) -> float:
 
 
 @dataclass(frozen=True, slots=True)
+class RouteCounts:
+    """What one row of counts has of one route, in the words of `Counts`."""
+
+    requests: int
+    errors: int
+    latency: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """What one version answered in one second, by the second in which the answers ended.
 
@@ -39,6 +48,7 @@ class Counts:
         version: version id. second: Unix second. requests: answers counted (canceled ones and our own probes are not).
         errors: answers with `outcome` other than ok, or status >= 500. canceled: the client went away.
         latency: {bucket: count} over the same requests, see `bucket_of`.
+        routes: {name: counts} of the same requests, as far as the source tells their routes; see `model.routes`.
     """
 
     version: str
@@ -47,6 +57,7 @@ class Counts:
     errors: int
     canceled: int = 0
     latency: Mapping[int, int] = field(default_factory=dict)
+    routes: Mapping[str, RouteCounts] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +108,8 @@ def total(counts: Iterable[Counts]) -> tuple[int, int]:
     return requests, errors
 
 
-def merge_latency(counts: Iterable[Counts]) -> dict[int, int]:
-    """Return one histogram over all rows."""
+def merge_latency(counts: Iterable[Counts | RouteCounts]) -> dict[int, int]:
+    """Return one histogram over all of them."""
     merged: dict[int, int] = {}
     for row in counts:
         for bucket, number in row.latency.items():

@@ -9,7 +9,8 @@ import msgspec
 
 from backout.analysis.decision import Detector
 from backout.model.policy import Policy
-from backout.model.signals import BUCKET_RATIO, BUCKETS, Counts
+from backout.model.routes import OTHER, added, most_used, route_named
+from backout.model.signals import BUCKET_RATIO, BUCKETS, Counts, RouteCounts
 from backout.model.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ _SCALE = 1.0 / math.log(BUCKET_RATIO)
 _SERVER_ERROR = 500
 _MOST_S = 1e12
 """Times beyond this are no Unix seconds."""
+_MOST_OPEN = 256
+"""Of one version, so many routes are told apart in the second that is open."""
 
 
 class Line(msgspec.Struct, gc=False):
@@ -33,6 +36,7 @@ class Line(msgspec.Struct, gc=False):
     outcome: str = ""
     status: int | None = None
     latency_ms: float | None = None
+    route: str | None = None
     deploy_ts: float = -1.0
     old: str = ""
     new: str = ""
@@ -48,14 +52,45 @@ class Answer(msgspec.Struct):
     reason: str
 
 
-class _Second:
-    """What one version answered in the second that is open."""
+class Route:
+    """What one version answered on one route in the second that is open."""
 
-    __slots__ = ("canceled", "errors", "latency", "requests")
+    __slots__ = ("errors", "latency", "requests")
 
     def __init__(self) -> None:
-        self.requests = self.errors = self.canceled = 0
+        self.requests = self.errors = 0
         self.latency: dict[int, int] = {}
+
+
+class Second:
+    """What one version answered in the second that is open, by route as it was written."""
+
+    __slots__ = ("canceled", "routes")
+
+    def __init__(self) -> None:
+        self.canceled = 0
+        self.routes: dict[str | None, Route] = {}
+
+    def of(self, route: str | None) -> Route:
+        """Return the counts of a route, of all others where too many were seen in this second."""
+        key = route if route in self.routes or len(self.routes) < _MOST_OPEN else OTHER
+        return self.routes.setdefault(key, Route())
+
+    def as_model(self, version: str, second: int) -> Counts:
+        """Return the noun; nothing was added up before, so that a request costs no more for having a route."""
+        requests = errors = 0
+        latency: dict[int, int] = {}
+        routes: dict[str, RouteCounts] = {}
+        for written, found in self.routes.items():
+            requests += found.requests
+            errors += found.errors
+            for bucket, number in found.latency.items():
+                latency[bucket] = latency.get(bucket, 0) + number
+            if written:
+                name = route_named(written)
+                part = RouteCounts(found.requests, found.errors, found.latency)
+                routes[name] = added((routes[name], part)) if name in routes else part
+        return Counts(version, second, requests, errors, self.canceled, latency, most_used(routes))
 
 
 class Replay:
@@ -65,7 +100,7 @@ class Replay:
         self._start = start
         self._policy = policy
         self._second = -1
-        self._open: dict[str, _Second] = {}
+        self._open: dict[str, Second] = {}
         self._baseline: list[Counts] = []
         self._detector: Detector | None = None
         self._rolled_back: str | None = None
@@ -78,18 +113,21 @@ class Replay:
             self._second = second
         counts = self._open.get(line.version)
         if counts is None:
-            counts = self._open[line.version] = _Second()
+            counts = self._open[line.version] = Second()
         outcome = line.outcome
         if outcome == "canceled":
             counts.canceled += 1
             return
-        counts.requests += 1
+        route = counts.routes.get(line.route)
+        if route is None:
+            route = counts.of(line.route)
+        route.requests += 1
         if outcome != "ok" or (line.status is not None and line.status >= _SERVER_ERROR):
-            counts.errors += 1
+            route.errors += 1
         latency = line.latency_ms
         if latency is not None:
             bucket = 0 if latency <= 1.0 else min(int(math.log(min(latency, 1e9)) * _SCALE), BUCKETS - 1)
-            counts.latency[bucket] = counts.latency.get(bucket, 0) + 1
+            route.latency[bucket] = route.latency.get(bucket, 0) + 1
 
     def tick(self, now: float) -> tuple[str, str]:
         """Return (verdict, reason) as of `now`."""
@@ -124,10 +162,7 @@ class Replay:
     def _flush(self) -> None:
         if not self._open:
             return
-        rows = [
-            Counts(version, self._second, c.requests, c.errors, c.canceled, c.latency)
-            for version, c in self._open.items()
-        ]
+        rows = [found.as_model(version, self._second) for version, found in self._open.items()]
         self._open = {}
         if self._detector is None:
             self._baseline.extend(rows)
