@@ -25,7 +25,7 @@ def event(version: str, at: float, status: int | None = 200, outcome: str = "ok"
         "scriptVersion": {"id": version},
         "eventTimestamp": round(at * 1000) - 90,
         "wallTime": 90,
-        "event": {"request": {"url": "https://x/", "method": "GET", "headers": headers}, **response},
+        "event": {"request": {"url": more.get("url", "https://x/"), "method": "GET", "headers": headers}, **response},
     }
 
 

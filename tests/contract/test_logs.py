@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backout.errors import ProviderUnavailable
-from backout.model.signals import bucket_of, total
+from backout.model.signals import RouteCounts, bucket_of, total
 from backout.providers.logs.growing import MAX_LINE_BYTES, GrowingFile
 from backout.providers.logs.request import Fields, Unreadable, logged
 from backout.providers.logs.traffic import LogTraffic
@@ -278,6 +278,42 @@ def test_lines_that_come_late_make_it_slow(log: Log) -> None:
     log.write(ts=NOW + 759)
     log.total()
     assert log.source.traits.may_act
+
+
+def test_routes_are_first_words_or_the_applications_names(log: Log) -> None:
+    """What follows the first word is in no count; a line without a route is in the whole alone."""
+    for route in ("/app/4711?key=x", "/app", "models.show", "/4711", None):
+        log.write(route=route)
+    log.write(route="/app", status=500, latency_ms=90)
+    (row,) = log.source.read(0, NOW).counts
+    assert row.requests == 6
+    assert row.routes == {
+        "/app": RouteCounts(3, 1, {bucket_of(90): 1}),
+        "models.show": RouteCounts(1, 0),
+        "other": RouteCounts(1, 0),
+    }
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_visitors_who_try_thousands_of_paths_get_no_thousands_of_counts(log: Log, status: int) -> None:
+    """Whether the application answers them or not; what is in use keeps its name."""
+    log.write(route="/app")
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    words = [f"{a}{b}{c}" for a in letters for b in letters for c in letters][:5000]
+    log.raw(
+        "".join(
+            json.dumps({"ts": NOW - 5, "version": "v1", "status": 200 if number % 10 == 0 else status, "route": route})
+            + "\n"
+            for number, word in enumerate(words)
+            for route in (["/app"] if number % 10 == 0 else []) + [f"/{word}" + "\x1b[2J" * (number % 2)]
+        )
+    )
+    (row,) = log.source.read(0, NOW).counts
+    assert row.requests == 5501
+    assert len(row.routes) <= 33
+    assert row.routes["/app"].requests == 501
+    assert sum(route.requests for route in row.routes.values()) == 5501
+    assert all(name.isprintable() and len(name) <= 64 for name in row.routes)
 
 
 def test_a_log_without_statuses_is_advice(log: Log) -> None:

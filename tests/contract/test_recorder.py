@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from recorder_lab import RECORDER, SECRET, MemoryBucket, counted
 
 from backout.errors import ProviderUnavailable
-from backout.model.signals import bucket_of, total
+from backout.model.routes import route_of_url
+from backout.model.signals import RouteCounts, bucket_of, total
 from backout.providers.memory import WorldClock
-from backout.providers.recorder.batches import Unusable, keys_of, name_of, opened
+from backout.providers.recorder.batches import UNNAMED, Unusable, keys_of, name_of, opened
 from backout.providers.recorder.traffic import RecorderTraffic, Source
 
 NOW = 1_800_000_100
@@ -45,6 +46,25 @@ def test_isolates_add_up_and_versions_do_not() -> None:
         ("v2", NOW - 9, 15, 0),
     ]
     assert page.counts[0].latency == {90: 9}
+    assert page.counts[0].routes == {"other": RouteCounts(6, 3, {90: 6}), "/api": RouteCounts(3, 0, {90: 3})}
+
+
+def test_routes_of_many_isolates_stay_few_and_plain() -> None:
+    """Each isolate has classes of its own; what a Worker of another making calls them is cut to what we show."""
+    bucket = MemoryBucket()
+    for number in range(4):
+        names = [f"/r{number}-{route}" for route in range(16)] + ["/app", "a\x1b[2Jb", "x" * 100, "\u202e"]
+        rows = [counted(NOW - 9, 1, route=name) for name in names]
+        bucket.store(
+            [{"seq": 1, "rows": [*rows, counted(NOW - 9, 0, canceled=1, route="/gone")]}],
+            at=NOW - 7,
+            instance=f"0000000{number}",
+        )
+    (row,) = reader(bucket).read(NOW - 20, NOW).counts
+    assert (row.requests, row.canceled, len(row.routes)) == (80, 4, 33)
+    assert row.routes["/app"].requests == 4
+    assert sum(route.requests for route in row.routes.values()) == 80
+    assert all(name.isprintable() and len(name) <= 64 for name in row.routes)
 
 
 def test_a_window_is_counted_from_its_newest_object() -> None:
@@ -287,3 +307,32 @@ def test_the_workers_buckets_are_ours() -> None:
     code = f"{ratio}\n{line}\nconsole.log(JSON.stringify(Array.from({{length: 70000}}, (_, ms) => bucketOf(ms))));"
     done = subprocess.run([node, "-e", code], capture_output=True, text=True, check=True, timeout=30)
     assert json.loads(done.stdout) == [bucket_of(float(ms)) for ms in range(70_000)]
+
+
+def test_the_workers_routes_are_ours() -> None:
+    """`routeOf` of recorder.js and `route_of_url` agree on what a path may be, when the application answered it."""
+    node = shutil.which("node")
+    assert node is not None
+    begin = RECORDER.index("function routeOf")
+    function = RECORDER[begin : RECORDER.index("\n}\n", begin) + 3]
+    paths = [
+        "/",
+        "/app",
+        "/app/7",
+        "/app?x=1",
+        "/?x",
+        "//",
+        "//app",
+        "/App_x-y",
+        "/a1",
+        "/.env",
+        "/%61",
+        "/" + "a" * 24,
+    ]
+    urls = [
+        f"https://shop.example{path}" for path in [*paths, "/" + "a" * 25, "/a;b", "/a.html", "/-a", "/_next/x", "/é"]
+    ]
+    code = f"const MOST_ROUTES = 99, routes = new Set();\n{function}\nconst urls = {json.dumps(urls)};\n"
+    code += "console.log(JSON.stringify(urls.map((url) => routeOf(url, true))));"
+    done = subprocess.run([node, "-e", code], capture_output=True, text=True, check=True, timeout=30)
+    assert [UNNAMED if (route := route_of_url(url)) == "other" else route for url in urls] == json.loads(done.stdout)

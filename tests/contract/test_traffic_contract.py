@@ -13,7 +13,7 @@ from recorder_lab import SECRET, MemoryBucket, counted
 from tail_server import event, notice, tail_server
 
 from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
-from backout.model.signals import Counts, total
+from backout.model.signals import Counts, RouteCounts, merge_latency, total
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.tail import TailTraffic
 from backout.providers.exchange import Limits
@@ -64,6 +64,12 @@ def row(version: str, second: int, requests: int, errors: int = 0, canceled: int
         "canceled": canceled,
         "statuses": {"200": requests - errors, "500": errors},
         "latency": [[90, requests]],
+        "routes": {
+            "/app": {"requests": requests - 4, "errors": errors, "latency": [[90, requests - 4]]},
+            "/": {"requests": 4, "errors": 0, "latency": [[90, 4]]},
+        }
+        if requests > 4
+        else {},
     }
 
 
@@ -72,15 +78,21 @@ def row(version: str, second: int, requests: int, errors: int = 0, canceled: int
 
 @pytest.fixture(scope="module")
 def past_in_prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Prometheus whose past is 12 requests, 1 an error and 2 canceled, in each of the same seconds."""
+    """A real Prometheus whose past is 12 requests, 1 an error and 2 canceled, in each of the same seconds.
+
+    Four of them ask for /, the others for /app.
+    """
     need_prometheus()
     lines = []
     for name, per_second in {
-        'http_requests_total{job="app",instance="a",version="v1",status="200"}': 9,
-        'http_requests_total{job="app",instance="a",version="v1",status="500"}': 1,
-        'http_requests_total{job="app",instance="a",version="v1",status="499"}': 2,
-        'http_request_duration_seconds_bucket{job="app",instance="a",version="v1",le="0.1"}': 10,
-        'http_request_duration_seconds_bucket{job="app",instance="a",version="v1",le="+Inf"}': 10,
+        'http_requests_total{job="app",instance="a",version="v1",route="/app",status="200"}': 5,
+        'http_requests_total{job="app",instance="a",version="v1",route="/",status="200"}': 4,
+        'http_requests_total{job="app",instance="a",version="v1",route="/app",status="500"}': 1,
+        'http_requests_total{job="app",instance="a",version="v1",route="/app",status="499"}': 2,
+        'http_request_duration_seconds_bucket{job="app",instance="a",version="v1",route="/app",le="0.1"}': 6,
+        'http_request_duration_seconds_bucket{job="app",instance="a",version="v1",route="/app",le="+Inf"}': 6,
+        'http_request_duration_seconds_bucket{job="app",instance="a",version="v1",route="/",le="0.1"}': 4,
+        'http_request_duration_seconds_bucket{job="app",instance="a",version="v1",route="/",le="+Inf"}': 4,
     }.items():
         base = name.partition("{")[0].removesuffix("_total").removesuffix("_bucket")
         lines.append(f"# TYPE {base} {'counter' if '_total' in name else 'histogram'}")
@@ -92,11 +104,12 @@ def past_in_prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
 
 def write_log(path: Path, seconds: range) -> None:
     """Write what an application logs that sees the same; its health checks come later."""
-    line = {"version": "v1", "latency_ms": 90.0}
+    line = {"version": "v1", "latency_ms": 90.0, "status": 200, "route": "/app/4711?key=x"}
     lines: list[dict[str, object]] = []
     for second in seconds:
-        lines += [{**line, "ts": second, "status": 200 if number else 500} for number in range(10)]
-        lines += [{**line, "ts": second + 0.5, "status": 200, "outcome": "canceled"}] * 2
+        lines += [{**line, "ts": second, "status": 200 if number else 500} for number in range(6)]
+        lines += [{**line, "ts": second, "route": "/"}] * 4
+        lines += [{**line, "ts": second + 0.5, "outcome": "canceled"}] * 2
     lines.append({**line, "ts": NOW, "status": 200, "route": "/health"})
     path.write_text("".join(f"{json.dumps(each)}\n" for each in lines), encoding="utf-8")
 
@@ -109,8 +122,10 @@ def tailed(server: TailServer, seconds: range) -> TailTraffic:
     until(lambda: server.sockets, 10, "the tail")
     for number, second in enumerate(seconds, start=1):
         clock.move_to(second + 1)
-        server.send(event("v1", second + 0.5, 500), *[event("v1", second + 0.5)] * 9)
-        server.send(*[event("v1", second + 0.5, None, "canceled")] * 2, notice("overload-stop"))
+        app = "https://shop.example/app/4711?key=x"
+        server.send(event("v1", second + 0.5, 500, url=app), *[event("v1", second + 0.5, url=app)] * 5)
+        server.send(*[event("v1", second + 0.5)] * 4)
+        server.send(*[event("v1", second + 0.5, None, "canceled", url=app)] * 2, notice("overload-stop"))
         until(lambda wanted=number: source.read(NOW - 20, NOW).sampled and wanted, 10, "the events")  # type: ignore[misc]
     clock.move_to(NOW + 0.5)
     return source
@@ -127,7 +142,10 @@ def tail() -> Iterator[TailTraffic]:
 
 @pytest.fixture(params=["memory", "router", "recorder", "prometheus", "logs", "tail"])
 def traffic(request: pytest.FixtureRequest, server: ScriptedServer, tmp_path: Path) -> Traffic:
-    """A source that saw 10 requests, 1 of them an error, in each of the seconds NOW-10 to NOW-6, and is at NOW."""
+    """A source that saw 10 requests, 1 of them an error, in each of the seconds NOW-10 to NOW-6, and is at NOW.
+
+    Six of them, the error too, were for /app, four for /.
+    """
     seconds = range(NOW - 10, NOW - 5)
     if request.param == "tail":
         return cast("Traffic", request.getfixturevalue("tail"))
@@ -141,12 +159,14 @@ def traffic(request: pytest.FixtureRequest, server: ScriptedServer, tmp_path: Pa
         world = World(NOW - 20)
         version = world.upload()
         world.deploy(version)
-        world.traffic_rule = lambda s, v: Counts(v, s, 10, 1, 2, {90: 10}) if s in seconds else None
+        routes = {"/app": RouteCounts(6, 1, {90: 6}), "/": RouteCounts(4, 0, {90: 4})}
+        world.traffic_rule = lambda s, v: Counts(v, s, 10, 1, 2, {90: 10}, routes) if s in seconds else None
         world.clock.move_to(NOW + 0.5)
         return world.traffic
     if request.param == "recorder":
         bucket = MemoryBucket()
-        rows = [counted(second, 10, 1, canceled=2, probes=1) for second in seconds]
+        rows = [counted(second, 6, 1, canceled=2, probes=1, route="/app") for second in seconds]
+        rows += [counted(second, 4, route="/") for second in seconds]
         bucket.store(
             [
                 {"seq": 1, "stored": (NOW - 6) * 1000, "rows": rows},
@@ -180,6 +200,14 @@ def test_canceled_answers_are_not_requests(traffic: Traffic) -> None:
     counts = traffic.read(NOW - 10, NOW - 9).counts[0]
     assert (counts.requests, counts.errors, counts.canceled) == (10, 1, 2)
     assert sum(counts.latency.values()) == 10
+
+
+def test_routes_are_parts_of_the_same_requests(traffic: Traffic) -> None:
+    """By the first word of the path, with their own errors and latencies; canceled answers are in none."""
+    for counts in traffic.read(NOW - 10, NOW - 5).counts:
+        found = {name: (route.requests, route.errors) for name, route in counts.routes.items()}
+        assert found == {"/app": (6, 1), "/": (4, 0)}
+        assert merge_latency(counts.routes.values()) == counts.latency
 
 
 def test_an_automatic_action_may_rest_on_it(traffic: Traffic) -> None:

@@ -32,8 +32,10 @@ MIX = fetch_module(
 )
 
 
-def _answer(*, status: int = 200, outcome: str = "ok", latency_ms: float = 5.0, probe: bool = False) -> Answer:
-    return Answer("shop", "v1", status, outcome, latency_ms, probe)
+def _answer(
+    *, status: int = 200, outcome: str = "ok", latency_ms: float = 5.0, probe: bool = False, route: str = "/"
+) -> Answer:
+    return Answer("shop", "v1", status, outcome, latency_ms, probe, route)
 
 
 async def _page(it: Lab, query: str) -> dict[str, object]:
@@ -71,6 +73,13 @@ def test_counts_are_exact_on_a_known_mix(tmp_path: Path) -> None:
             outcomes = {o: sum(row["by_outcome"].get(o, 0) for row in rows) for o in ("ok", "exception")}
             assert outcomes == {"ok": 39, "exception": 5}
             assert sum(number for row in rows for _, number in row["latency"]) == 44
+            by_route = {
+                route: tuple(sum(row["routes"].get(route, {}).get(what, 0) for row in rows) for what in sums)
+                for route in ("/", "/throw", "/middle", "other")
+                for sums in [("requests", "errors")]
+            }
+            # a path that begins with a digit, or that the application does not know, has no name
+            assert by_route == {"/": (30, 0), "/throw": (3, 3), "/middle": (2, 2), "other": (9, 4)}
 
     asyncio.run(run())
 
@@ -102,6 +111,25 @@ def test_amending_a_returned_500_does_not_count_it_twice(tmp_path: Path) -> None
     (row,) = book.rows("shop", 0)
     assert (row.errors, row.by_outcome) == (1, {"exception": 1})
     book.close()
+
+
+def test_routes_are_amended_and_stay_few(tmp_path: Path) -> None:
+    """A true outcome reaches the route, too; thousands of routes share one count."""
+    book = CountBook(tmp_path / "c.sqlite", now=lambda: 5.0)
+    second = book.ended(_answer(route="/app"))
+    book.ended(_answer(route="/app", outcome="canceled", status=499))
+    for number in range(3000):
+        book.ended(_answer(route=f"/junk{number}", status=200 if number % 2 else 404))
+    assert book.amend(_answer(route="/app", outcome="exception"), second)
+    (row,) = book.rows("shop", 0)
+    assert (row.requests, row.canceled, row.errors) == (3002, 1, 1)
+    assert (row.routes["/app"].requests, row.routes["/app"].errors) == (1, 1)
+    assert len(row.routes) <= 33
+    assert sum(route.requests for route in row.routes.values()) == 3001
+    book.close()
+    again = CountBook(tmp_path / "c.sqlite", now=lambda: 5.0)
+    assert again.rows("shop", 0) == (row,)
+    again.close()
 
 
 def test_counts_survive_a_restart_and_old_ones_go(tmp_path: Path) -> None:

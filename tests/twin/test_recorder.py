@@ -22,7 +22,7 @@ from recorder_lab import SECRET, add_recorder, call, recorder, store, token, upl
 
 from backout.config import wrangler as wrangler_files
 from backout.config.recorder import recorder_of
-from backout.model.signals import Counts, bucket_floor_ms
+from backout.model.signals import Counts, RouteCounts, bucket_floor_ms
 from backout.twin import lifecycle, wrangler
 
 from polling import until
@@ -95,7 +95,18 @@ def both(twin: TwinStatus, script: str, bucket: str, since: int, until_s: int) -
 
 def _counts(row: dict[str, Any]) -> Counts:
     requests = row["requests"] - row["canceled"]
-    return Counts(row["version"], row["second"], requests, row["errors"], row["canceled"], dict(row["latency"]))
+    routes = {name: RouteCounts(route["requests"], route["errors"]) for name, route in row["routes"].items()}
+    return Counts(row["version"], row["second"], requests, row["errors"], row["canceled"], dict(row["latency"]), routes)
+
+
+def by_route(rows: list[Counts]) -> dict[tuple[str, str], tuple[int, int]]:
+    """Return (requests, errors) by version and route."""
+    sums: dict[tuple[str, str], tuple[int, int]] = {}
+    for row in rows:
+        for name, route in row.routes.items():
+            requests, errors = sums.get((row.version, name), (0, 0))
+            sums[row.version, name] = (requests + route.requests, errors + route.errors)
+    return sums
 
 
 def by_version(rows: list[Counts]) -> dict[str, tuple[int, int, int]]:
@@ -141,6 +152,8 @@ def test_the_recorder_counts_what_the_router_counts(twin: TwinStatus) -> None:
     exact, recorded = both(twin, script, bucket, begun, int(time.time()) + 3)
     counted = by_version(exact)
     assert counted == by_version(recorded)
+    assert by_route(exact) == by_route(recorded)
+    assert {name for _, name in by_route(exact)} == {"/", "/app", "/bad", "/boom", "/wp-admin", "other"}
     assert len(counted) == 2
     assert sum(requests for requests, _, _ in counted.values()) == 240
     assert sum(canceled for _, _, canceled in counted.values()) == 3

@@ -137,6 +137,7 @@ class Prometheus(Section, frozen=True):
     selector: str = ""
     version_label: Label = "version"
     status_label: Label = "status"
+    route_label: Label = "route"
     errors: Text = "5.."
     scrape_interval: Duration = Duration(15)
 

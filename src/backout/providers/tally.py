@@ -6,40 +6,92 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from backout.model.signals import Counts, bucket_of
+from backout.model.routes import MOST_ROUTES, OTHER, RouteNames, most_used
+from backout.model.signals import Counts, RouteCounts, bucket_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 _KEPT_S: Final = 2 * 3600
 _LATE_S: Final = 600.0
 
 
 @dataclass(slots=True)
-class _Row:
+class Sum:
+    """Answers being added up."""
+
     requests: int = 0
     errors: int = 0
-    canceled: int = 0
     latency: dict[int, int] = field(default_factory=dict)
+
+    def add(self, requests: int, errors: int, latency: Mapping[int, int]) -> None:
+        """Add some more."""
+        self.requests += requests
+        self.errors += errors
+        for bucket, number in latency.items():
+            self.latency[bucket] = self.latency.get(bucket, 0) + number
+
+    def as_route(self) -> RouteCounts:
+        """Return the noun."""
+        return RouteCounts(self.requests, self.errors, dict(self.latency))
+
+
+@dataclass(slots=True)
+class RowSum(Sum):
+    """The same of one version and second, and of its routes."""
+
+    canceled: int = 0
+    routes: dict[str, Sum] = field(default_factory=dict)
+
+    def route(self, name: str) -> Sum:
+        """Return the sum of a route, a new one at first."""
+        found = self.routes.get(name)
+        if found is None:
+            found = self.routes[name] = Sum()
+        return found
+
+    def as_counts(self, version: str, second: int) -> Counts:
+        """Return the noun."""
+        routes = {name: found.as_route() for name, found in self.routes.items()}
+        latency = dict(self.latency)
+        return Counts(version, second, self.requests, self.errors, self.canceled, latency, most_used(routes))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer: which version gave it, and when it ended (Unix seconds).
+
+    status None or 0: not known. route: of its path, None: not known.
+    """
+
+    version: str
+    at: float
+    failed: bool
+    canceled: bool
+    latency_ms: float | None
+    status: int | None = None
+    route: str | None = None
 
 
 class Tally:
     """The counts of the last two hours."""
 
     def __init__(self) -> None:
-        self._rows: dict[int, dict[str, _Row]] = {}
+        self._rows: dict[int, dict[str, RowSum]] = {}
+        self._names = RouteNames()
 
-    def add(self, version: str, at: float, *, failed: bool, canceled: bool, latency_ms: float | None) -> None:
-        """Count an answer that ended at that time (Unix seconds)."""
-        row = self._rows.setdefault(int(at), {}).setdefault(version, _Row())
-        if canceled:
+    def add(self, answer: Answer) -> None:
+        """Count an answer."""
+        row = self._rows.setdefault(int(answer.at), {}).setdefault(answer.version, RowSum())
+        if answer.canceled:
             row.canceled += 1
             return
-        row.requests += 1
-        row.errors += failed
-        if latency_ms is not None:
-            bucket = bucket_of(latency_ms)
-            row.latency[bucket] = row.latency.get(bucket, 0) + 1
+        latency = {} if answer.latency_ms is None else {bucket_of(answer.latency_ms): 1}
+        row.add(1, answer.failed, latency)
+        if answer.route is not None:
+            name = self._names.choose(answer.route, answer.status)
+            has_room = name in row.routes or len(row.routes) < MOST_ROUTES
+            row.route(name if has_room else OTHER).add(1, answer.failed, latency)
 
     def counts(self, since: int, until: int) -> tuple[Counts, ...]:
         """Return the counts of the seconds in [since, until), oldest first."""
@@ -54,7 +106,7 @@ class Tally:
         for second, versions in self._rows.items():
             if since <= second < until:
                 for version, row in versions.items():
-                    yield Counts(version, second, row.requests, row.errors, row.canceled, dict(row.latency))
+                    yield row.as_counts(version, second)
 
 
 class Lateness:

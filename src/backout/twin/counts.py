@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from backout.model.routes import MOST_ROUTES, OTHER, RouteNames
 from backout.model.signals import bucket_of
 
 if TYPE_CHECKING:
@@ -38,6 +39,19 @@ _UPSERT = (
 
 
 @dataclass(slots=True)
+class RouteRow:
+    """What a row has of one route; canceled answers and probes are left out."""
+
+    requests: int = 0
+    errors: int = 0
+    latency: dict[int, int] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, object]:
+        """Return it as `/twin/v1/counts` shows it."""
+        return {"requests": self.requests, "errors": self.errors, "latency": sorted(self.latency.items())}
+
+
+@dataclass(slots=True)
 class Row:
     """What one version answered in one second (the second in which each answer ended).
 
@@ -46,6 +60,7 @@ class Row:
             neither ok nor canceled. canceled: of these, the client went away. probes: answers to backout's own probes.
         statuses: {status: answers}; a canceled request without a status is under 499.
         by_outcome: {outcome: answers}. latency: {bucket: answers}, canceled ones left out, see `bucket_of`.
+        routes: the same answers by route, see `model.routes`.
     """
 
     version: str
@@ -57,6 +72,7 @@ class Row:
     statuses: dict[int, int] = field(default_factory=dict)
     by_outcome: dict[str, int] = field(default_factory=dict)
     latency: dict[int, int] = field(default_factory=dict)
+    routes: dict[str, RouteRow] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, object]:
         """Return the row as `/twin/v1/counts` shows it."""
@@ -70,12 +86,19 @@ class Row:
             "statuses": {str(status): number for status, number in sorted(self.statuses.items())},
             "by_outcome": dict(sorted(self.by_outcome.items())),
             "latency": sorted(self.latency.items()),
+            "routes": {name: route.as_json() for name, route in sorted(self.routes.items())},
         }
+
+    def route(self, name: str) -> RouteRow:
+        """Return the counts of a route, of `OTHER` where there are too many."""
+        if name not in self.routes and len(self.routes) >= MOST_ROUTES:
+            name = OTHER
+        return self.routes.setdefault(name, RouteRow())
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer to be counted; `probe`: backout's own look, which is no visitor's request."""
+    """One answer to be counted; `probe`: backout's own look, which is no visitor's request. route: of its path."""
 
     script: str
     version: str
@@ -83,6 +106,7 @@ class Answer:
     outcome: str
     latency_ms: float
     probe: bool = False
+    route: str = OTHER
 
 
 def is_error(status: int, outcome: str) -> bool:
@@ -101,6 +125,7 @@ class CountBook:
         self._now = now
         self._latest = 0.0
         self._rows: dict[str, dict[int, dict[str, Row]]] = {}
+        self._names: dict[str, RouteNames] = {}
         self._dirty: set[tuple[str, int, str]] = set()
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._database.execute("PRAGMA journal_mode=WAL")
@@ -132,10 +157,13 @@ class CountBook:
         if answer.outcome == _CANCELED:
             row.canceled += 1
             return second
-        if is_error(answer.status, answer.outcome):
-            row.errors += 1
-        bucket = bucket_of(answer.latency_ms)
-        row.latency[bucket] = row.latency.get(bucket, 0) + 1
+        name = self._names.setdefault(answer.script, RouteNames()).choose(answer.route, answer.status)
+        failed, bucket, route = is_error(answer.status, answer.outcome), bucket_of(answer.latency_ms), row.route(name)
+        route.requests += 1
+        row.errors += failed
+        route.errors += failed
+        for latency in (row.latency, route.latency):
+            latency[bucket] = latency.get(bucket, 0) + 1
         return second
 
     def amend(self, answer: Answer, second: int) -> bool:
@@ -150,7 +178,10 @@ class CountBook:
         if not row.by_outcome[_OK]:
             del row.by_outcome[_OK]
         row.by_outcome[outcome] = row.by_outcome.get(outcome, 0) + 1
-        row.errors += 0 if is_error(answer.status, _OK) else 1
+        if not is_error(answer.status, _OK):
+            row.errors += 1
+            route = row.routes.get(answer.route) or row.route(OTHER)
+            route.errors = min(route.errors + 1, route.requests)
         return True
 
     def rows(self, script: str, since: int, until: int | None = None) -> tuple[Row, ...]:
@@ -165,6 +196,7 @@ class CountBook:
     def forget(self, script: str) -> None:
         """Forget a removed script."""
         self._rows.pop(script, None)
+        self._names.pop(script, None)
         self._dirty = {key for key in self._dirty if key[0] != script}
         self._database.execute("DELETE FROM counts WHERE script = ?", (script,))
 

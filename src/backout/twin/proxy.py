@@ -14,6 +14,7 @@ from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 from multidict import CIMultiDict
 from yarl import URL
 
+from backout.model.routes import OTHER, route_of_url
 from backout.twin.counts import Answer
 from backout.twin.tail import REQUEST_HEADER, Exchange
 
@@ -191,7 +192,13 @@ def answer_of(exchange: Exchange) -> Answer:
     missing = _CLIENT_GONE if exchange.outcome == "canceled" else 500
     status = missing if exchange.status is None else exchange.status
     return Answer(
-        exchange.script, exchange.version, status, exchange.outcome, exchange.latency_ms or 0.0, exchange.probe
+        exchange.script,
+        exchange.version,
+        status,
+        exchange.outcome,
+        exchange.latency_ms or 0.0,
+        exchange.probe,
+        route_of_url(exchange.url) or OTHER,
     )
 
 

@@ -48,6 +48,7 @@ def _prometheus(config: Config) -> Traffic:
         selector=names.selector,
         version=names.version_label,
         status=names.status_label,
+        route=names.route_label,
         errors=names.errors,
         seconds=0.001 if names.duration_unit == "ms" else 1.0,
         scrape_interval_s=float(names.scrape_interval),

@@ -12,11 +12,10 @@ const bucketOf = (ms) => (ms <= 1 ? 0 : Math.min(Math.floor(Math.log(ms) / LOG_R
 const add = (table, name) => (table[name] = (table[name] ?? 0) + 1);
 
 // The prefix in ROUTES, else the first word of the path: at most 16, and only of paths that the application knows.
-function routeOf(url, status, wanted) {
+function routeOf(url, known, wanted) {
   const path = url.slice(url.indexOf("/", 8));
   if (wanted?.length) return wanted.find((prefix) => path.startsWith(prefix)) ?? "*";
-  const word = /^\/[a-z][a-z_-]{0,23}(?=[/?#]|$)/i.exec(path)?.[0] ?? "*";
-  const known = status >= 500 || (status >= 200 && status < 400);
+  const word = /^\/(?:[a-z][a-z_-]{0,23})?(?=[/?#]|$)/i.exec(path)?.[0] ?? "*"; // as backout.model.routes.route_of_path
   if (known && word !== "*" && routes.size < MOST_ROUTES) routes.add(word);
   return routes.has(word) ? word : "*";
 }
@@ -25,7 +24,8 @@ function count({ event, eventTimestamp, wallTime, outcome, scriptName, scriptVer
   if (!event?.request) return; // a schedule, a queue, an alarm: not a visitor's request
   const status = event.response?.status ?? 0;
   const second = Math.floor((eventTimestamp + (wallTime ?? 0)) / 1000); // in which the answer ended
-  const [version, route] = [scriptVersion?.id ?? "", routeOf(event.request.url, status, env.ROUTES)];
+  const known = !GONE.has(outcome) && (status < 400 || status >= 500);
+  const [version, route] = [scriptVersion?.id ?? "", routeOf(event.request.url, known, env.ROUTES)];
   if (!books.has(scriptName)) books.set(scriptName, { rows: new Map(), batches: [], seq: 0, window: 0, held: 0, lost: 0 });
   const book = books.get(scriptName);
   const id = `${second} ${version} ${route}`;

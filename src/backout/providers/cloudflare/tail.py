@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from backout.model.routes import route_of_url
 from backout.model.signals import CountsPage, SourceTraits
 from backout.providers.clock import SystemClock
 from backout.providers.cloudflare.client import segment
 from backout.providers.cloudflare.tailing import Tailing
-from backout.providers.tally import Lateness, Tally
+from backout.providers.tally import Answer, Lateness, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,6 +39,7 @@ class _Version(msgspec.Struct):
 
 
 class _Request(msgspec.Struct):
+    url: str = ""
     headers: dict[str, str] = {}
 
 
@@ -136,11 +138,15 @@ class TailTraffic:
         at = (event.event_timestamp + event.wall_time) / 1000
         self._late.note(now, now - at - 1.0)  # a second of it is ours: it is read about once a second
         self._tally.add(
-            event.script_version.id,
-            at,
-            failed=event.outcome not in (_OK, _CANCELED) or status >= _SERVER_ERROR,
-            canceled=event.outcome == _CANCELED or status == _CLIENT_GONE,
-            latency_ms=event.wall_time,
+            Answer(
+                event.script_version.id,
+                at,
+                failed=event.outcome not in (_OK, _CANCELED) or status >= _SERVER_ERROR,
+                canceled=event.outcome == _CANCELED or status == _CLIENT_GONE,
+                latency_ms=event.wall_time,
+                status=status,
+                route=route_of_url(inner.request.url),
+            )
         )
         return False
 

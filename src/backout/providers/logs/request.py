@@ -21,7 +21,7 @@ class Fields:
 
     Args:
         time: Unix seconds, milli-, micro- or nanoseconds, or RFC 3339. latency: of the whole request; `latency_ms` is
-            how many milliseconds its unit is. route: compared with the routes that do not count.
+            how many milliseconds its unit is. route: its path, or the application's name of its route.
     """
 
     time: str = "ts"

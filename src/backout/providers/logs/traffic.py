@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from backout.model.routes import route_named, route_of_path
 from backout.model.signals import CountsPage, SourceTraits
 from backout.providers.clock import SystemClock
 from backout.providers.logs.growing import GrowingFile
 from backout.providers.logs.request import Fields, Unreadable, logged
-from backout.providers.tally import Lateness, Tally
+from backout.providers.tally import Answer, Lateness, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -85,4 +86,21 @@ class LogTraffic:
         if not line.is_request or line.route in self._ignored:
             return
         self._has_status = self._has_status and line.status is not None
-        self._tally.add(line.version, line.at, failed=line.failed, canceled=line.canceled, latency_ms=line.latency_ms)
+        self._tally.add(
+            Answer(
+                line.version,
+                line.at,
+                failed=line.failed,
+                canceled=line.canceled,
+                latency_ms=line.latency_ms,
+                status=line.status,
+                route=_route(line.route),
+            )
+        )
+
+
+def _route(written: str) -> str | None:
+    """Return the route of what a log calls so: a path, or the application's own name of it."""
+    if not written:
+        return None
+    return route_of_path(written) if written.startswith("/") else route_named(written)

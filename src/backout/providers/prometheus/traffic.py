@@ -15,16 +15,19 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from backout.errors import ConfigError, ProviderUnavailable
-from backout.model.signals import BUCKETS, Counts, CountsPage, SourceTraits, bucket_of
+from backout.model.routes import route_named
+from backout.model.signals import BUCKETS, CountsPage, SourceTraits, bucket_of
 from backout.providers.clock import SystemClock
 from backout.providers.prometheus.counters import Scrapes, Series, increments, slots
 from backout.providers.router.client import QUICK, RouterClient
+from backout.providers.tally import RowSum
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from backout.ports import Clock
     from backout.providers.retry import Retry
+    from backout.providers.tally import Sum
 
 SCRAPE_TIMEOUT_S: Final = 10.0
 """Prometheus' default: samples bear the time at which their scrape began, and may come this much later."""
@@ -42,6 +45,7 @@ class Metrics:
         requests: a counter with the labels `version` and `status`. duration: a classic histogram with `version`.
         selector: PromQL matchers that choose this application, such as `job="fm5"`. errors: a regular expression that
             the status of a failed request matches as a whole. seconds: how many seconds a unit of `duration` is.
+        route: the label of both that names the route, where there is one.
         scrape_interval_s: how often it is scraped; when scrapes turn out to be rarer, that is what counts.
     """
 
@@ -50,6 +54,7 @@ class Metrics:
     selector: str = ""
     version: str = "version"
     status: str = "status"
+    route: str = "route"
     errors: str = "5.."
     seconds: float = 1.0
     scrape_interval_s: float = 15.0
@@ -66,15 +71,6 @@ class _Data(msgspec.Struct):
 
 class _Answer(msgspec.Struct):
     data: _Data
-
-
-@dataclass(slots=True)
-class _Second:
-    """What one version answered in the scrapes of one second."""
-
-    requests: int = 0
-    errors: int = 0
-    canceled: int = 0
 
 
 class PrometheusTraffic:
@@ -123,13 +119,10 @@ class PrometheusTraffic:
         up = [series for series in self._series("up", begin, until) if series.labels.get("job", "") in jobs]
         scrapes = Scrapes.of(up, requests)
         self._interval_s = max(metrics.scrape_interval_s, scrapes.spacing_s or 0.0)
-        found = self._counted(requests, scrapes)
-        latency = self._latency(durations, scrapes)
-        rows = [
-            Counts(version, second, row.requests, row.errors, row.canceled, latency.get((version, second), {}))
-            for (version, second), row in found.items()
-            if since <= second < until
-        ]
+        found: dict[tuple[str, int], RowSum] = {}
+        self._count(requests, scrapes, found)
+        self._time(durations, scrapes, found)
+        rows = [row.as_counts(version, second) for (version, second), row in found.items() if since <= second < until]
         rows.sort(key=lambda row: (row.second, row.version))
         return CountsPage(tuple(rows), self._complete_until(since, until, scrapes.newest))
 
@@ -151,36 +144,38 @@ class PrometheusTraffic:
             return min(settled, int(newest) + 1)
         return settled
 
-    def _counted(self, requests: Iterable[Series], scrapes: Scrapes) -> dict[tuple[str, int], _Second]:
-        found: dict[tuple[str, int], _Second] = {}
+    def _count(self, requests: Iterable[Series], scrapes: Scrapes, found: dict[tuple[str, int], RowSum]) -> None:
+        """Add the requests to the rows, and to their routes where the application names them."""
+        names = self._metrics
         for series in requests:
-            version, status = (series.labels.get(name, "") for name in (self._metrics.version, self._metrics.status))
+            version, status, route = (
+                series.labels.get(name, "") for name in (names.version, names.status, names.route)
+            )
             self._has_version = self._has_version and bool(version)
             self._has_status = self._has_status and bool(status)
             for at, number in increments(series, scrapes).items():
-                row = found.setdefault((version, int(at)), _Second())
+                row = found.setdefault((version, int(at)), RowSum())
                 if status == _CANCELED:
                     row.canceled += number
                     continue
-                row.requests += number
-                row.errors += number if self._is_error(status) else 0
-        return found
+                for each in _parts(row, route):
+                    each.add(number, number if self._is_error(status) else 0, {})
 
-    def _latency(self, buckets: Iterable[Series], scrapes: Scrapes) -> dict[tuple[str, int], dict[int, int]]:
-        """Return the histograms; a request counts as slow as its slot's upper bound, so none seems faster than it was.
+    def _time(self, buckets: Iterable[Series], scrapes: Scrapes, found: dict[tuple[str, int], RowSum]) -> None:
+        """Add the durations; a request counts as slow as its slot's upper bound, so none seems faster than it was.
 
         What is beyond the last finite bound counts as just beyond it.
         """
         series = list(buckets)
         finite = [bound for each in series if (bound := _number(each.labels.get("le", ""))) is not None]
         last = max(finite, default=0.0)
-        found: dict[tuple[str, int], dict[int, int]] = {}
         for labels, at, bound, number in slots(series, scrapes):
             edge_ms = min(bound, last) * self._metrics.seconds * 1000
             bucket = min(bucket_of(edge_ms) + (1 if math.isinf(bound) else 0), BUCKETS - 1)
-            row = found.setdefault((labels.get(self._metrics.version, ""), int(at)), {})
-            row[bucket] = row.get(bucket, 0) + number
-        return found
+            row = found.get((labels.get(self._metrics.version, ""), int(at)))
+            if row is not None:
+                for each in _parts(row, labels.get(self._metrics.route, "")):
+                    each.add(0, 0, {bucket: number})
 
     def _series(self, metric: str, begin: float, end: float) -> list[Series]:
         """Return the samples from `begin` to `end`, asked in pieces that no answer outgrows."""
@@ -199,6 +194,13 @@ class PrometheusTraffic:
     def _query(self, query: str, at: float) -> tuple[_Result, ...]:
         answer = self._client.get("api/v1/query", {"query": query, "time": f"{at:.3f}"}, _Answer)
         return answer.data.result
+
+
+def _parts(row: RowSum, route: str) -> Iterator[Sum]:
+    """Yield what a request is counted in: the row, and its route when it has a name."""
+    yield row
+    if route:
+        yield row.route(route_named(route))
 
 
 def _number(text: str) -> float | None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PREFIX: Final = "backout"
+UNNAMED: Final = "*"
+"""The route of all that the recorder does not tell apart."""
 REPLAY_WINDOW_S: Final = 300.0
 FEWEST_KEY_BYTES: Final = 24
 _WHSEC: Final = "whsec_"
@@ -51,7 +53,7 @@ class Row(msgspec.Struct, frozen=True):
 
     version: str
     second: Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
-    route: str = "*"
+    route: str = UNNAMED
     requests: Number = 0
     errors: Number = 0
     canceled: Number = 0

@@ -14,18 +14,22 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final, Protocol
 
 from backout.errors import ProviderRejected, ProviderUnavailable
-from backout.model.signals import Counts, CountsPage, SourceTraits
-from backout.providers.recorder.batches import PREFIX, Unusable, name_of, opened
+from backout.model.routes import OTHER, route_named
+from backout.model.signals import CountsPage, SourceTraits
+from backout.providers.recorder.batches import PREFIX, UNNAMED, Unusable, name_of, opened
 from backout.providers.retry import Retry
 from backout.providers.s3.calls import Listing
+from backout.providers.tally import RowSum
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
+    from backout.model.signals import Counts
     from backout.ports import Clock
     from backout.providers.recorder.batches import Batch, Name, Row
     from backout.providers.s3.answers import Listed, Page
@@ -49,19 +53,12 @@ def _stored(batch: Batch, window: Iterable[tuple[Name, Listed]]) -> int:
     return int(min(listed.last_modified for name, listed in window if name.seq >= batch.seq))
 
 
-@dataclass(slots=True)
-class _Sum:
-    requests: int = 0
-    errors: int = 0
-    canceled: int = 0
-    latency: dict[int, int] = field(default_factory=dict)
-
-    def add(self, row: Row) -> None:
-        self.requests += row.requests
-        self.errors += min(row.errors, row.requests)
-        self.canceled += row.canceled
-        for bucket, number in row.latency.items():
-            self.latency[bucket] = self.latency.get(bucket, 0) + number
+def _add(whole: RowSum, row: Row) -> None:
+    whole.canceled += row.canceled
+    if row.requests:
+        name = OTHER if row.route == UNNAMED else route_named(row.route)
+        for each in (whole, whole.route(name)):
+            each.add(row.requests, min(row.errors, row.requests), row.latency)
 
 
 class Content(Protocol):
@@ -138,7 +135,7 @@ class RecorderTraffic:
         return CountsPage(self._counts(batches, since, until), min(final, heard))
 
     def _counts(self, batches: Iterable[tuple[int, Batch]], since: int, until: int) -> tuple[Counts, ...]:
-        sums: dict[tuple[int, str], _Sum] = {}
+        sums: dict[tuple[int, str], RowSum] = {}
         nameless = lost = 0
         for stored, batch in batches:
             lost += batch.lost if since <= stored < until else 0
@@ -147,14 +144,13 @@ class RecorderTraffic:
                 if not row.version:
                     nameless += row.requests
                 elif since <= second < until and (row.requests or row.canceled):
-                    sums.setdefault((second, row.version), _Sum()).add(row)
+                    _add(sums.setdefault((second, row.version), RowSum()), row)
         if lost:
             self._tell("the flight recorder had no room for some answers: its counts are too low", lost)
         if nameless:
             self._tell("the flight recorder saw answers without a version, and they are not counted", nameless)
         return tuple(
-            Counts(version, second, found.requests, found.errors, found.canceled, found.latency)
-            for (second, version), found in sorted(sums.items())
+            found.as_counts(version, second) for (second, version), found in sorted(sums.items(), key=itemgetter(0))
         )
 
     def _batches(self, since: int, until: int) -> list[tuple[int, Batch]]:

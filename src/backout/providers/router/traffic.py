@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from backout.model.signals import BUCKETS, Counts, CountsPage, SourceTraits
+from backout.model.routes import most_used, renamed
+from backout.model.signals import BUCKETS, Counts, CountsPage, RouteCounts, SourceTraits
 from backout.providers.router.client import QUICK, RouterClient
 
 if TYPE_CHECKING:
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
 TRAITS: Final = SourceTraits("router", lag_s=1.0, sampled=False, has_status=True, has_version=True)
 
 
+class _Route(msgspec.Struct):
+    requests: int
+    errors: int
+    latency: tuple[tuple[int, int], ...] = ()
+
+    def as_model(self) -> RouteCounts:
+        """Return the noun."""
+        return RouteCounts(self.requests, min(self.errors, self.requests), _histogram(self.latency))
+
+
 class _Row(msgspec.Struct):
     version: str
     second: int
@@ -25,12 +36,25 @@ class _Row(msgspec.Struct):
     errors: int
     canceled: int = 0
     latency: tuple[tuple[int, int], ...] = ()
+    routes: dict[str, _Route] = {}
 
     def as_model(self) -> Counts:
-        """Return the noun; the router's requests include the canceled ones, ours do not."""
-        latency = {min(max(bucket, 0), BUCKETS - 1): number for bucket, number in self.latency}
+        """Return the noun; the router's requests include the canceled ones, those of its routes and ours do not."""
         requests = max(0, self.requests - self.canceled)
-        return Counts(self.version, self.second, requests, min(self.errors, requests), self.canceled, latency)
+        routes = {name: route.as_model() for name, route in self.routes.items()}
+        return Counts(
+            self.version,
+            self.second,
+            requests,
+            min(self.errors, requests),
+            self.canceled,
+            _histogram(self.latency),
+            most_used(renamed(routes.items())),
+        )
+
+
+def _histogram(pairs: tuple[tuple[int, int], ...]) -> dict[int, int]:
+    return {min(max(bucket, 0), BUCKETS - 1): number for bucket, number in pairs}
 
 
 class _Page(msgspec.Struct):
