@@ -9,6 +9,7 @@ import pytest
 
 from backout.errors import Unmeasured, UsageError
 from backout.model.policy import Mode
+from backout.model.signals import RouteCounts
 from backout.providers.memory import steady
 from backout.report.explain import record, text
 from backout.runbook import guard
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.analysis.explained import Explained
+    from backout.model.signals import Counts
 
 
 def explained(story: Story, run: str) -> Explained:
@@ -51,6 +53,21 @@ def test_a_regressed_watch(story: Story) -> None:
     assert 0 < bad < found.decision.errors
     assert "1,000:1 was needed" in met
     assert found.notes == ()
+
+
+def test_what_is_kept_of_a_watch_has_its_routes(story: Story) -> None:
+    """The rows of the baseline and of the watch, as the source told them."""
+    plain = story.world.traffic_rule
+
+    def routed(second: int, version: str) -> Counts | None:
+        row = plain(second, version)
+        return row and replace(row, routes={"/app": RouteCounts(row.requests, row.errors, row.latency)})
+
+    story.world.traffic_rule = routed
+    recorded = explained(story, watch(story.tools()).id).recorded
+    for rows in (recorded.baseline, recorded.counts):
+        assert rows
+        assert all(row.routes == {"/app": RouteCounts(row.requests, row.errors, row.latency)} for row in rows)
 
 
 def test_a_watch_that_was_held_names_the_rule(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ class _Route(msgspec.Struct):
 
     def as_model(self) -> RouteCounts:
         """Return the noun."""
-        return RouteCounts(self.requests, min(self.errors, self.requests), _histogram(self.latency))
+        requests = max(0, self.requests)
+        return RouteCounts(requests, min(self.errors, requests), _histogram(self.latency))
 
 
 class _Row(msgspec.Struct):
