@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from shared.detect_arrays import arrays
 
-from backout.analysis.baseline import MINUTE_S
+from backout.analysis.baseline import FEW_LATENCIES, MINUTE_S
 from backout.analysis.decision import DRIFT_BUCKETS, Detector
 from backout.analysis.quantiles import counts_above, thresholds
-from backout.analysis.streams import AGREES, BESIDE, ERRORS, FEW_LATENCIES, WARMING, labelled_latency
+from backout.analysis.streams import AGREES, BESIDE, ERRORS, WARMING, labelled_latency
 from backout.model.policy import Policy
-from backout.model.signals import BUCKETS, Counts
+from backout.model.signals import BUCKETS, Counts, RouteCounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,19 +42,49 @@ def policy_of(batch: Batch) -> Policy:
     return replace(standard, guard=replace(standard.guard, warm_up_s=batch.scenario.warm_up_s))
 
 
+def route_name(route: int) -> str:
+    """Return the name of a simulated route."""
+    return f"/{'abc'[route]}"
+
+
 def counts_before(before: Before, run: int) -> list[Counts]:
-    """Return the baseline of one run: a row for each second, a minute's latencies with its first one."""
+    """Return the baseline of one run: a row for each second, a minute's latencies and routes with its first one.
+
+    The errors of a route stand in the seconds in which they happened.
+    """
     rows = []
     for minute in range(before.requests.shape[1]):
         begin = DEPLOYED_AT - MINUTE_S * (minute + 1)
-        histogram = before.latency[run, minute].sum(axis=0)
-        latency = {int(k): int(histogram[k]) for k in np.flatnonzero(histogram)}
         requests, errors = before.seconds[run, minute].T.tolist()
+        whole, routes = _minute_of_routes(before, run, minute)
         for second in range(len(requests)):
             if requests[second]:
-                rows.append(Counts(OLD, begin + second, requests[second], errors[second], latency=latency))
-                latency = {}
+                if errors[second]:
+                    failed = before.failed[run, minute, :, second].tolist()
+                    for route, number in enumerate(failed):
+                        if number:
+                            known = routes.get(route_name(route), RouteCounts(0, 0))
+                            routes[route_name(route)] = RouteCounts(known.requests + number, number, known.latency)
+                rows.append(Counts(OLD, begin + second, requests[second], errors[second], 0, whole, routes))
+                whole, routes = {}, {}
     return rows
+
+
+def _minute_of_routes(before: Before, run: int, minute: int) -> tuple[dict[int, int], dict[str, RouteCounts]]:
+    """Return latencies of all, and counts of each route without its errors."""
+    histograms = before.latency[run, minute]
+    whole = _as_dict(histograms.sum(axis=0))
+    answered = before.requests[run, minute] - before.errors[run, minute]
+    routes = {
+        route_name(route): RouteCounts(int(answered[route]), 0, _as_dict(histograms[route]))
+        for route in np.flatnonzero(before.requests[run, minute])
+    }
+    return whole, routes
+
+
+def _as_dict(histogram: NDArray[np.int32]) -> dict[int, int]:
+    buckets = np.flatnonzero(histogram)
+    return dict(zip(buckets.tolist(), histogram[buckets].tolist(), strict=True))
 
 
 def live(batch: Batch, run: int) -> Detector:
@@ -82,7 +112,7 @@ class _Start:
     @property
     def shape(self) -> tuple[object, ...]:
         """What runs must have in common to share arrays."""
-        kinds = [(s.column, s.weight, type(s.test).__name__, s.beside is None) for s in self.streams]
+        kinds = [(s.column, s.route, s.weight, type(s.test).__name__, s.beside is None) for s in self.streams]
         return (*kinds, self.learnt, self.edges is None)
 
 
@@ -138,6 +168,8 @@ class _Group:
         self._acting = [k for k, stream in enumerate(first.streams) if stream.weight]
         self._learnt = len(first.streams) - first.learnt
         self._columns = [first.streams[k].column for k in self._acting]
+        self._routes = sorted({stream.route for stream in first.streams if stream.route})
+        self._places = [self._place(first.streams[k]) for k in self._acting]
         self._log_weights = np.log([first.streams[k].weight for k in self._acting])
         self._tests: list[MinuteLaws | LabelTests] = [arrays([s.streams[k].test for s in starts]) for k in self._acting]
         self._beside = {
@@ -146,9 +178,17 @@ class _Group:
             if first.streams[k].beside is not None
         }
         self._bad = np.zeros((self.runs, len(self._acting)), dtype=np.int64)
-        self._failed = np.concatenate([part.batch.new.errors[part.rows].sum(axis=2) for part in parts])
+        failed = np.concatenate([part.batch.new.errors[part.rows] for part in parts])
+        self._failed = {"": failed.sum(axis=2), **{route_name(k): failed[..., k] for k in range(failed.shape[2])}}
+        self._owners = [first.streams[k].route for k in self._acting]
         sides = [self._both(part) for part in parts]
         self._counts = np.concatenate(sides, axis=1)
+
+    def _place(self, stream: Stream) -> int:
+        """Return which of the counted columns is that of a stream: after those of all requests, two of each route."""
+        if not stream.route:
+            return stream.column
+        return 1 + WARMING + 2 * self._routes.index(stream.route) + int(stream.column != ERRORS)
 
     def _both(self, part: _Part) -> Floats:
         """Return hits and others of the new, then of the old version: shape (columns, runs, seconds, 4)."""
@@ -157,12 +197,34 @@ class _Group:
         drifts = part.batch.old is None or part.starts[0].streams[-1].expected_from == BESIDE
         per_cause = np.array([start.per_cause for start in part.starts])
         margin = DRIFT_BUCKETS if drifts else 0
-        both = [self._side(part.batch.new.take(part.rows), per_cause, edges, margin, from_s + 1)]
+        sides = [(part.batch.new.take(part.rows), margin, DRIFT_BUCKETS if part.batch.old is None else 0, from_s + 1)]
         if part.batch.old is not None:
-            both.append(self._side(part.batch.old.take(part.rows), per_cause, edges, 0, from_s))
-        else:
+            sides.append((part.batch.old.take(part.rows), 0, 0, from_s))
+        both = []
+        for side, over, over_route, since in sides:
+            whole = self._side(side, per_cause, edges, over, since)
+            routes = [self._route(side, route, part.starts, per_cause, over_route) for route in self._routes]
+            both.append(np.concatenate([whole, *routes]))
+        if len(both) == 1:
             both.append(np.zeros_like(both[0]))
         return np.concatenate(both, axis=-1)
+
+    def _route(self, side: Side, name: str, starts: list[_Start], per_cause: Floats, margin: int) -> Floats:
+        """Return errors, and latencies above the route's own p95, of one route: (2, runs, seconds, 2)."""
+        runs, seconds, routes = side.requests.shape
+        number, warm = next(k for k in range(routes) if route_name(k) == name), self._warm_s
+        edges = np.array([next(s.edge for s in start.streams if s.route == name and s.edge) for start in starts])
+        counts = np.zeros((2, runs, seconds, 2))
+        failed = side.errors[..., number]
+        counts[0, ..., 0] = np.where(failed > 0, 1 + (failed - 1) / per_cause[:, None], 0.0)
+        counts[0, ..., 1] = side.requests[..., number] - failed
+        mine = side.route == number
+        cell, bucket = side.cell[mine], side.bucket[mine]
+        slow = cell[bucket > (edges + margin)[cell // seconds]]
+        above, every = (np.bincount(part, minlength=runs * seconds).reshape(runs, seconds) for part in (slow, cell))
+        counts[1, ..., 0], counts[1, ..., 1] = above, every - above
+        counts[:, :, :warm] = 0
+        return counts
 
     def _side(self, side: Side, per_cause: Floats, edges: Ints | None, margin: int, first_s: Ints) -> Floats:
         runs, seconds, _ = side.requests.shape
@@ -186,7 +248,7 @@ class _Group:
     def second(self, t: int, alive: NDArray[np.bool_]) -> None:
         """Count one second of the runs that are alive."""
         for position, column in enumerate(self._columns):
-            counts = self._counts[column, :, t]
+            counts = self._counts[self._places[position], :, t]
             rows = np.flatnonzero(alive & counts.any(axis=1))
             if not len(rows):
                 continue
@@ -194,7 +256,8 @@ class _Group:
             self._tests[position].add(rows, t // MINUTE_S, known)
             if position in self._beside:
                 self._beside[position].add(rows, t // MINUTE_S, known)
-            hits = self._failed[rows, t] if column in (ERRORS, WARMING) else known[:, 0].astype(np.int64)
+            is_error = column in (ERRORS, WARMING)
+            hits = self._failed[self._owners[position]][rows, t] if is_error else known[:, 0].astype(np.int64)
             self._bad[rows, position] += hits
 
     def judge(self, t: int) -> tuple[Floats, NDArray[np.bool_]]:

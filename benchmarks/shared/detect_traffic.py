@@ -90,6 +90,12 @@ class Side:
         runs, seconds, routes = self.requests.shape
         return np.repeat(np.arange(runs * seconds * routes) // routes, self.requests.ravel())
 
+    @cached_property
+    def route(self) -> NDArray[np.uint8]:
+        """Route of each request."""
+        routes = np.broadcast_to(np.arange(self.requests.shape[2], dtype=np.uint8), self.requests.shape)
+        return np.repeat(routes.ravel(), self.requests.ravel())
+
     def count(self, chosen: NDArray[np.bool_]) -> Ints:
         """Return how many of the chosen requests each run had in each second."""
         runs, seconds, _ = self.requests.shape
@@ -122,12 +128,14 @@ class Before:
     Args:
         requests, errors: (runs, minutes, routes). latency: (runs, minutes, routes, BUCKETS). seconds: requests and
             errors of each second, (runs, minutes, 60, 2), or of the whole minute as if of its first, (.., 1, 2).
+        failed: errors of each route and second, (runs, minutes, routes, 60 or 1).
     """
 
     requests: Ints
     errors: Ints
     latency: NDArray[np.int32]
     seconds: Ints
+    failed: Ints
 
 
 @dataclass(frozen=True)
@@ -234,9 +242,9 @@ def _before(scenario: Scenario, rng: np.random.Generator, setting: Setting) -> B
     if bots is not None:
         requests = requests + bots
         latency += rng.multinomial(bots, shares_of_buckets(np.full(1, -math.log(2)))[0]).astype(np.int32)
-    failed = failed.sum(axis=2)
+    every = failed.sum(axis=2)
     answered = _by_second(rng, (requests - errors).sum(axis=2))
-    return Before(requests, errors, latency, np.stack([answered + failed, failed], axis=-1))
+    return Before(requests, errors, latency, np.stack([answered + every, every], axis=-1), failed)
 
 
 def _by_second(rng: np.random.Generator, minutes: Ints) -> Ints:
@@ -277,7 +285,7 @@ def as_in_production(batch: Batch, rng: np.random.Generator) -> Batch:
     failed = rng.hypergeometric(before.errors, before.requests - before.errors, requests)
     raised = rng.binomial(failed, EXCEPTIONS)
     minutes = np.stack([requests.sum(axis=2), raised.sum(axis=2)], axis=-1)
-    seen = Before(requests, raised, kept, minutes[:, :, None, :])
+    seen = Before(requests, raised, kept, minutes[:, :, None, :], raised[..., None])
     old = _sampled(batch.old, rng) if batch.old is not None else None
     return Batch(batch.scenario, _sampled(batch.new, rng), old, seen, LAG_S, batch)
 

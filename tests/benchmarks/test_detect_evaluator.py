@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shared.detect_evaluator import DEPLOYED_AT, NEW, OLD, backout, live, log_evidence
+from shared.detect_evaluator import DEPLOYED_AT, NEW, OLD, backout, live, log_evidence, route_name
 from shared.detect_oracle import first
 from shared.detect_scenarios import BADS, RATES, SPANS_S, SPLITS, Noise, Scenario
 from shared.detect_traffic import Batch, as_in_production, simulate
 
-from backout.model.signals import Counts
+from backout.model.signals import Counts, RouteCounts
 from backout.model.verdict import Verdict
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SCENARIOS = st.builds(
     Scenario,
@@ -36,12 +40,21 @@ def rows_of(batch: Batch, run: int, second: int) -> list[Counts]:
         requests = int(side.requests[run, second].sum()) if side is not None else 0
         if side is None or not requests:
             continue
-        found = side.bucket[side.cell == run * batch.scenario.watch_s + second]
-        buckets, numbers = np.unique(found, return_counts=True)
-        latency = {int(b): int(n) for b, n in zip(buckets, numbers, strict=True)}
+        mine = side.cell == run * batch.scenario.watch_s + second
+        found, route = side.bucket[mine], side.route[mine]
+        routes = {
+            route_name(k): RouteCounts(int(n), int(side.errors[run, second, k]), histogram(found[route == k]))
+            for k, n in enumerate(side.requests[run, second])
+            if n
+        }
         errors = int(side.errors[run, second].sum())
-        rows.append(Counts(version, DEPLOYED_AT + second, requests, errors, latency=latency))
+        rows.append(Counts(version, DEPLOYED_AT + second, requests, errors, latency=histogram(found), routes=routes))
     return rows
+
+
+def histogram(found: NDArray[np.uint8]) -> dict[int, int]:
+    buckets, numbers = np.unique(found, return_counts=True)
+    return {int(b): int(n) for b, n in zip(buckets, numbers, strict=True)}
 
 
 @settings(max_examples=25, deadline=None)

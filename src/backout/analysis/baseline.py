@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from backout.analysis.beta import beta_quantile, log_beta
-from backout.analysis.quantiles import TAILS, Thresholds, counts_above, thresholds
+from backout.analysis.quantiles import TAILS, Thresholds, counts_above, quantile_bucket, thresholds
 from backout.analysis.repeats import UNKNOWN, failures_per_cause, weighed
 from backout.model.signals import merge_latency
 
@@ -31,6 +31,9 @@ OUTAGE_A, OUTAGE_B = 0.5, 1.0
 """The Beta law of a minute of outage."""
 _OUTAGES = 0.01
 """Prior of a minute of outage before a deployment."""
+FEW_LATENCIES = 100
+"""Thresholds from fewer latencies than this are noise."""
+MOST_ROUTES = 8
 _FEW_HITS = 3
 _MOST_OUTAGES = 2
 _MOST_ROUNDS = 12
@@ -63,11 +66,22 @@ class Law:
 
 
 @dataclass(frozen=True, slots=True)
+class RouteBaseline:
+    """What was normal of one route: errors, and latencies in buckets above `p95`."""
+
+    name: str
+    errors: Law
+    p95: int
+    slow: Law
+
+
+@dataclass(frozen=True, slots=True)
 class Baseline:
     """One version's hour (or less) before a deployment.
 
     Args:
         span_s: from its first counted second to the deployment. per_cause: failures that one cause brings.
+        routes: the busiest routes, at most 8, none where there is only one.
     """
 
     span_s: float
@@ -75,6 +89,7 @@ class Baseline:
     edges: Thresholds | None
     latency: tuple[Law, ...]
     per_cause: float = UNKNOWN
+    routes: tuple[RouteBaseline, ...] = ()
 
     @property
     def requests(self) -> int:
@@ -217,7 +232,44 @@ def summarise(counts: Iterable[Counts], version: str | None, deployed_at: float)
         edges=edges,
         latency=known,
         per_cause=per_cause,
+        routes=_routes(rows, start, per_cause),
     )
+
+
+def _routes(rows: Sequence[Counts], start: int, per_cause: float) -> tuple[RouteBaseline, ...]:
+    """Return what was normal of the busiest routes, the busiest first."""
+    requests: dict[str, int] = {}
+    for row in rows:
+        for name, route in row.routes.items():
+            requests[name] = requests.get(name, 0) + route.requests
+    busiest = sorted((name for name in requests if requests[name] >= FEW_LATENCIES), key=lambda n: (-requests[n], n))
+    if len(busiest) < 2:  # noqa: PLR2004 one route is the whole
+        return ()
+    found = (_route(name, rows, start, per_cause) for name in busiest[:MOST_ROUTES])
+    return tuple(route for route in found if route is not None)
+
+
+def _route(name: str, rows: Sequence[Counts], start: int, per_cause: float) -> RouteBaseline | None:
+    parts = [(row.second, row.routes[name]) for row in rows if name in row.routes]
+    p95 = quantile_bucket(merge_latency(route for _, route in parts), 0.95)
+    failed: dict[int, dict[int, tuple[int, int]]] = {}
+    slow: dict[int, tuple[int, int]] = {}
+    for second, route in parts:
+        minute = (second - start) // MINUTE_S
+        seconds = failed.setdefault(minute, {})
+        y, n = seconds.get(second, (0, 0))
+        seconds[second] = (y + route.errors, n + route.requests)
+        if p95 is not None and route.latency:
+            above, total = slow.get(minute, (0, 0))
+            slow[minute] = (
+                above + sum(number for bucket, number in route.latency.items() if bucket > p95),
+                total + sum(route.latency.values()),
+            )
+    errors = law((_minute(seconds, per_cause) for _, seconds in sorted(failed.items())), CV_ERRORS)
+    slower = law((Minute(above, total) for _, (above, total) in sorted(slow.items())), CV_LATENCY)
+    if errors is None or slower is None or p95 is None:
+        return None
+    return RouteBaseline(name, errors, p95, slower)
 
 
 def _minute(seconds: Mapping[int, tuple[int, int]], per_cause: float) -> Minute:

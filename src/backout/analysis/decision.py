@@ -10,7 +10,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict
 
-from backout.analysis.baseline import FLOOR, MINUTE_S, summarise
+from backout.analysis.baseline import FEW_LATENCIES, FLOOR, MINUTE_S, summarise
 from backout.analysis.confirmation import Confirmation, ConfirmationState
 from backout.analysis.probes import Probes, ProbesState
 from backout.analysis.quantiles import Thresholds, counts_above, thresholds
@@ -19,7 +19,6 @@ from backout.analysis.repeats import Repeats, RepeatsState
 from backout.analysis.streams import (
     BESIDE,
     ERRORS,
-    FEW_LATENCIES,
     WARMING,
     Stream,
     StreamState,
@@ -152,27 +151,47 @@ class Detector:
 
     def _add_row(self, row: Counts) -> None:
         is_new = row.version == self._version
-        if is_new:
-            self._requests += row.requests
-            self._errors += row.errors
-            if row.errors and self._first_bad_at is None:
-                self._first_bad_at = float(row.second)
-        elif self._split >= 1:
+        if not is_new and self._split >= 1:
             return
-        else:
-            self._beside = [self._beside[0] + row.requests, self._beside[1] + row.errors]
-            if self._edges is None and self._times:
-                self._learn(row)
+        self._tally(row, is_new=is_new)
         minute = (row.second - self._start) // MINUTE_S
         warming = row.second < self._warm_until
         above = self._above(row, is_new=is_new, warming=warming)
         weight = self._repeats.weigh(row.second, row.errors, is_new=is_new)
         for stream in self._streams:
+            if stream.route:
+                continue
             if stream.column in (ERRORS, WARMING):
                 if (stream.column == WARMING) == warming:
                     stream.add(minute, row.errors, row.requests, is_new=is_new, weight=weight)
             elif above[0]:
                 stream.add(minute, above[stream.column], above[0], is_new=is_new)
+        if row.routes and not warming:
+            self._add_routes(row, minute, is_new=is_new)
+
+    def _tally(self, row: Counts, *, is_new: bool) -> None:
+        if is_new:
+            self._requests += row.requests
+            self._errors += row.errors
+            if row.errors and self._first_bad_at is None:
+                self._first_bad_at = float(row.second)
+            return
+        self._beside = [self._beside[0] + row.requests, self._beside[1] + row.errors]
+        if self._edges is None and self._times:
+            self._learn(row)
+
+    def _add_routes(self, row: Counts, minute: int, *, is_new: bool) -> None:
+        margin = DRIFT_BUCKETS if is_new and self._split >= 1 else 0
+        for stream in self._streams:
+            route = row.routes.get(stream.route) if stream.route else None
+            if route is None:
+                continue
+            if stream.column == ERRORS:
+                weight = self._repeats.weigh(row.second, route.errors, is_new=is_new, route=stream.route)
+                stream.add(minute, route.errors, route.requests, is_new=is_new, weight=weight)
+            elif route.latency:
+                slow = sum(number for bucket, number in route.latency.items() if bucket > stream.edge + margin)
+                stream.add(minute, slow, sum(route.latency.values()), is_new=is_new)
 
     def _learn(self, row: Counts) -> None:
         """Take latency thresholds from the old version's traffic when there is no baseline; they judge what follows."""
@@ -297,6 +316,8 @@ class Detector:
         slo = self._policy.criteria.error_rate_below
         limits: list[tuple[Stream, float, float]] = []
         for stream in self._streams:
+            if stream.route:
+                continue
             if stream.column == ERRORS and not limits:
                 # A version no worse than one that was not healthy is not healthy either: then the SLO is the limit.
                 kept = self._has_baseline and _usual(stream) < slo

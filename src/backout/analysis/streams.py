@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
-from backout.analysis.baseline import FLOOR, assumed
+from backout.analysis.baseline import FEW_LATENCIES, FLOOR, assumed
 from backout.analysis.quantiles import TAILS
 from backout.analysis.rates import LabelTest, LabelTestState, MinuteLaw, MinuteLawState, log_e_above, slo_law
 from backout.analysis.wording import percent
@@ -16,13 +16,11 @@ from backout.model.verdict import Cause, StreamEvidence
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from backout.analysis.baseline import Baseline, Law
+    from backout.analysis.baseline import Baseline, Law, RouteBaseline
     from backout.analysis.quantiles import Thresholds
 
 SHORT_BASELINE_S = 900.0
 """Beside a concurrent old version, a baseline shorter than this is worth less than the exact label test."""
-FEW_LATENCIES = 100
-"""Thresholds from fewer latencies than this are noise."""
 AGREES = math.log(20)
 """Log evidence that a label test must add before a baseline test may act beside an old version."""
 ERROR_POINTS = 16
@@ -32,6 +30,11 @@ ERRORS, WARMING = 0, 5
 _NOTHING = (0.0, 0.0)
 _LITTLE_SCATTER = 0.02
 _TAIL_WEIGHT = 0.5 / len(TAILS)
+P95 = 2
+"""Column of the latency threshold that each route has of its own."""
+_ROUTES_WEIGHT = 0.2
+_ROUTE_ERRORS = 2 / 3
+"""Weight of all routes together, and how much of a route's is for its errors."""
 
 
 class StreamState(TypedDict):
@@ -50,6 +53,8 @@ class StreamState(TypedDict):
     minute_law: MinuteLawState | None
     labels: LabelTestState | None
     beside: LabelTestState | None
+    route: str
+    edge: int
 
 
 @dataclass(slots=True)
@@ -62,6 +67,7 @@ class Stream:
         test: None for a stream that is only shown (its evidence is then that of the SLO, `expected`).
         expected: the share that would be normal. bad, total: hits and observations of the new version; old_bad,
             old_total: of the old one beside it.
+        route: whose requests alone are counted, "" for all. edge: bucket above which they are slow.
         beside: where a baseline test runs beside an old version, the label test that has to agree with it: what both
             versions share is not the deployment.
     """
@@ -78,6 +84,8 @@ class Stream:
     old_bad: int = 0
     old_total: int = 0
     beside: LabelTest | None = None
+    route: str = ""
+    edge: int = 0
 
     def add(self, minute: int, hits: int, total: int, *, is_new: bool, weight: float | None = None) -> None:
         """Count hits among so many of the new version, or of the old one, in a minute after the deployment.
@@ -138,10 +146,9 @@ class Stream:
     def sentence(self) -> str:
         """Return "61 of 5,204 requests failed against 0.2 % before"."""
         against = "" if self.normal is None else f" against {percent(self.normal)} {_where(self.expected_from)}"
-        verb = (
-            "failed" if self.cause is Cause.ERRORS else f"took longer than {self.name.removeprefix('latency above ')}"
-        )
-        return f"{self.bad:,} of {self.total:,} requests {verb}{against}"
+        verb = "failed" if self.cause is Cause.ERRORS else f"took longer than {self.name.partition(' above ')[2]}"
+        of = f" to {self.route}" if self.route else ""
+        return f"{self.bad:,} of {self.total:,} requests{of} {verb}{against}"
 
     def state(self) -> StreamState:
         """Return a checkpoint, plain JSON."""
@@ -159,6 +166,8 @@ class Stream:
             "minute_law": self.test.state() if isinstance(self.test, MinuteLaw) else None,
             "labels": self.test.state() if isinstance(self.test, LabelTest) else None,
             "beside": self.beside.state() if self.beside is not None else None,
+            "route": self.route,
+            "edge": self.edge,
         }
 
     @property
@@ -189,6 +198,8 @@ class Stream:
             old_bad=state["old_bad"],
             old_total=state["old_total"],
             beside=LabelTest.from_state(state["beside"]) if state["beside"] is not None else None,
+            route=state["route"],
+            edge=state["edge"],
         )
 
 
@@ -223,7 +234,25 @@ def streams_for(
         return _with_labels(errors, split)
     if short:
         return _with_labels((*errors, *labelled_latency(edges, [law.share for law in baseline.latency], split)), split)
-    return _with_labels((*errors, *_latency(edges, baseline.latency, concurrent=concurrent)), split)
+    whole = (*errors, *_latency(edges, baseline.latency, concurrent=concurrent))
+    routes = tuple(_route_streams(baseline.routes, concurrent=concurrent))
+    for stream in whole if routes else ():
+        stream.weight *= 1 - _ROUTES_WEIGHT
+    return _with_labels((*whole, *routes), split)
+
+
+def _route_streams(routes: Sequence[RouteBaseline], *, concurrent: bool) -> Iterable[Stream]:
+    """Return two streams for each route: a small one that fails or is slow is found by its own rate."""
+    for route in routes:
+        weight = _ROUTES_WEIGHT / len(routes)
+        errors = _errors(f"errors of {route.name}", route.errors, BEFORE, concurrent=concurrent)
+        errors.route, errors.weight = route.name, weight * _ROUTE_ERRORS
+        yield errors
+        test = MinuteLaw(route.slow, concurrent=concurrent, points=LATENCY_POINTS, clustered=False)
+        name = f"latency of {route.name} above its p95 of {bucket_floor_ms(route.p95 + 1):.0f} ms"
+        slow = Stream(name, Cause.LATENCY, weight * (1 - _ROUTE_ERRORS), P95, route.slow.share, BEFORE, test)
+        slow.route, slow.edge = route.name, route.p95
+        yield slow
 
 
 def _with_warm_up(
