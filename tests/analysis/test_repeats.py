@@ -35,9 +35,9 @@ def test_repetition_is_learnt_from_the_seconds(causes: float, repeated: bool, lo
 
 
 def test_little_that_was_seen_leaves_what_is_granted() -> None:
-    """No failure: 2; one: nearly that; and a source that counts by the minute tells nothing."""
+    """No failure: 2.5; one: nearly that; and a source that counts by the minute tells nothing."""
     assert failures_per_cause({}) == UNKNOWN
-    assert 1.7 < failures_per_cause({0: {second: (int(second == 7), 10) for second in range(60)}}) < 2
+    assert 2 < failures_per_cause({0: {second: (int(second == 7), 10) for second in range(60)}}) < 2.5
     assert failures_per_cause({minute: {0: (30, 600)} for minute in range(60)}) == UNKNOWN
 
 

@@ -23,10 +23,15 @@ FLOOR = 0.0005
 CV_ERRORS = 0.36
 CV_LATENCY = 0.05
 """Coefficients of variation, minute by minute, that a healthy system is always granted."""
+CV_UNKNOWN = (0.12, 0.3, 0.3, 0.3)
+"""The same for latency above p50, p95, p99 and 2*p99 when too few minutes were seen: what response times that move by
+6 % from minute to minute make of each share."""
 SURE = 0.9
 """How sure the baseline has to be that the mean share lies below p0. What is left over is bounded by simulation."""
-TELLING_MINUTES = 10
-"""From this many minutes on a baseline shows how much its minutes scatter, and which of them were an outage."""
+TELLING_MINUTES = 20
+"""From this many minutes on a baseline shows how much its minutes scatter; fewer may all be alike by chance."""
+_OUTAGE_MINUTES = 10
+"""From this many on, which of them were an outage."""
 OUTAGE_A, OUTAGE_B = 0.5, 1.0
 """The Beta law of a minute of outage."""
 _OUTAGES = 0.01
@@ -111,17 +116,20 @@ class Minute(NamedTuple):
     repeats: float = 0.0
 
 
-def law(minutes: Iterable[Minute], cv: float) -> Law | None:
+def law(minutes: Iterable[Minute], cv: float, unknown: float | None = None) -> Law | None:
     """Return the law of one stream from its (hits, total) per minute; None when there is nothing to learn from.
 
     Minutes of an outage, when they are few, are left out: they say nothing of a healthy minute.
 
     Args:
         cv: variation granted in any case, unless enough minutes were seen to know that it is less.
+        unknown: variation granted when they are too few to know; None for `cv`.
     """
     known = [minute for minute in minutes if minute.total > 0]
     if not known:
         return None
+    if unknown is not None and len(known) < TELLING_MINUTES:
+        cv = unknown
     found = _fitted(_without_outages(known, cv), cv)
     return found if found.p0 <= 1 - FLOOR else None
 
@@ -178,7 +186,7 @@ def _without_outages(minutes: Sequence[Minute], cv: float) -> Sequence[Minute]:
     Args:
         minutes: in the order of time.
     """
-    if len(minutes) < TELLING_MINUTES:
+    if len(minutes) < _OUTAGE_MINUTES:
         return minutes
     kept: Sequence[Minute] = sorted(minutes, key=lambda m: m.hits / m.total)[: (len(minutes) + 1) // 2]
     out: list[bool] = []
@@ -221,7 +229,10 @@ def summarise(counts: Iterable[Counts], version: str | None, deployed_at: float)
             sums = above.setdefault(minute, [0] * (1 + len(TAILS)))
             for index, number in enumerate(counts_above(row.latency, edges)):
                 sums[index] += number
-    laws = [law((Minute(m[k], m[0]) for _, m in sorted(above.items())), CV_LATENCY) for k in range(1, 1 + len(TAILS))]
+    laws = [
+        law((Minute(m[k], m[0]) for _, m in sorted(above.items())), CV_LATENCY, unknown)
+        for k, unknown in enumerate(CV_UNKNOWN, start=1)
+    ]
     known = tuple(item for item in laws if item is not None)
     if len(known) < len(TAILS):
         edges, known = None, ()
@@ -266,7 +277,7 @@ def _route(name: str, rows: Sequence[Counts], start: int, per_cause: float) -> R
                 total + sum(route.latency.values()),
             )
     errors = law((_minute(seconds, per_cause) for _, seconds in sorted(failed.items())), CV_ERRORS)
-    slower = law((Minute(above, total) for _, (above, total) in sorted(slow.items())), CV_LATENCY)
+    slower = law((Minute(above, total) for _, (above, total) in sorted(slow.items())), CV_LATENCY, CV_UNKNOWN[1])
     if errors is None or slower is None or p95 is None:
         return None
     return RouteBaseline(name, errors, p95, slower)

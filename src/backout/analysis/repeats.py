@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TypedDict
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-UNKNOWN = 2.0
-"""Failures that one cause brings, for who has seen none: a failed request and one repetition."""
+UNKNOWN = 2.5
+"""Failures that one cause brings, for who has seen none: a failed request, and three repetitions of which half fail."""
 MOST = 4.0
 """No more are believed: what comes in larger bunches is an outage."""
 _PRIOR = 3.0
@@ -38,7 +38,7 @@ def failures_per_cause(minutes: Mapping[int, Mapping[int, tuple[int, int]]]) -> 
     (q = 1) tells nothing.
 
     >>> failures_per_cause({}), failures_per_cause({0: {second: (1, 5) for second in range(30)}}) < 1.1
-    (2.0, True)
+    (2.5, True)
     """
     excess = informed = 0.0
     for seconds in minutes.values():
