@@ -95,7 +95,7 @@ class MinuteLaw:
         self._log_beta_null = log_beta(*self._null)
         self._log_outage = math.log(OUTAGE_SHARED if concurrent else OUTAGE_ALONE)
         self._log_usual = math.log1p(-math.exp(self._log_outage))
-        self._alternatives = [(a, b, log_beta(a, b)) for a, b in _alternatives(law, points, clustered=clustered)]
+        self._alternatives = [(a, b, log_beta(a, b)) for a, b in alternatives(law, points, clustered=clustered)]
         self._minute = 0
         self._open: list[float] = [0, 0, 0, 0]
         self._scores = [math.log(_FIRST_MASS)] * points
@@ -186,7 +186,8 @@ class MinuteLaw:
         return self
 
 
-def _alternatives(law: Law, points: int, *, clustered: bool) -> list[tuple[float, float]]:
+def alternatives(law: Law, points: int, *, clustered: bool) -> list[tuple[float, float]]:
+    """Return Beta laws (a, b) that a worse version may draw its minutes from, see `MinuteLaw`; the mildest first."""
     low = FIRST_RATIO * _odds(law.p0)
     step = (max(TOP_ODDS, ROOM[clustered] * low) / low) ** (1 / (points - 1))
     laws = []

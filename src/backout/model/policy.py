@@ -72,6 +72,7 @@ class GuardPolicy:
 
     Args:
         alpha: probability of ever rolling back a healthy deployment in one watch.
+        false_alarms_per_year: how often a change may be told after a watch while all is as usual.
         baseline_s: how far back the baseline reaches. probe_every_s: health probes.
         down_probes: consecutive probes in which a critical service that was up before is down.
         min_bad: fewest bad requests that may carry a rollback. confirm_s: how long evidence must hold.
@@ -85,6 +86,7 @@ class GuardPolicy:
 
     mode: Mode = Mode.OBSERVE
     alpha: float = 1e-3
+    false_alarms_per_year: float = 1.0
     baseline_s: float = 3600.0
     probe_every_s: float = 2.0
     down_probes: int = 3
