@@ -396,6 +396,10 @@ class Journal(Protocol):
         """Yield events in order, filtered; `kind` may end in `*`."""
         ...
 
+    def note(self, environment: str, kind: str, key: str, data: Mapping[str, Json], *, actor: str) -> Event | None:
+        """Record an event that belongs to no run; the same `key` of a kind once (None: it is there already)."""
+        ...
+
 
 class Runs(Protocol):
     """The journal's runs, to look at and to steer."""

@@ -85,6 +85,21 @@ def test_the_latest_checkpoint_wins(tmp_path: Path) -> None:
     journal.close()
 
 
+def test_what_belongs_to_no_run_is_recorded_once(tmp_path: Path) -> None:
+    """An event of the environment, in the chain; the same key of a kind is there already."""
+    journal = toy.journal_in(tmp_path)
+    noted = journal.note("staging", "change.began", "d1:60", {"share": 0.04}, actor="guard")
+    assert noted is not None
+    assert (noted.run, noted.step, noted.data) == ("", None, {"share": 0.04, "key": "d1:60"})
+    assert journal.note("staging", "change.began", "d1:60", {"share": 0.05}, actor="guard") is None
+    assert journal.note("staging", "change.ended", "d1:60", {}, actor="guard") is not None
+    assert journal.note("production", "change.began", "d1:60", {}, actor="guard") is not None
+    assert next(journal.events(environment="staging", kind="change.*")) == noted
+    assert journal.runs() == ()
+    assert journal.verify_chain().count == 3
+    journal.close()
+
+
 def test_pruning_takes_counts_and_checkpoints_and_no_events(tmp_path: Path) -> None:
     """What is older goes, the rest and the whole history stays."""
     clock = toy.FakeClock(100.0)

@@ -10,7 +10,7 @@ from backout.errors import PartlyDone, ProviderUnavailable, Refused, WorldMoved
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
 from backout.plan.rollback import Request
-from backout.runbook.guard import wait_for_unwatched
+from backout.runbook.follow import wait_for_unwatched
 
 from line import Story, roll_back, watch
 

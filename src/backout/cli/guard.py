@@ -50,7 +50,7 @@ Examples:
 @click.option("--for", "for_", metavar="TIME", help="Watch for this long (15m, 90s) instead of criteria.watch.")
 @click.option("--early", is_flag=True, help="End as soon as the evidence says healthy; does not see leaks.")
 @click.option("--next", "wait_for_next", is_flag=True, help="First wait for a deployment newer than the live one.")
-@click.option("--follow", is_flag=True, help="Watch every deployment that comes, for ever; Ctrl-C ends it.")
+@click.option("--follow", is_flag=True, help="Watch every deployment that comes, and what is live in between.")
 @click.option("--next-timeout", metavar="TIME", default="30m", show_default=True, help="How long --next waits.")
 @click.option("--summary", metavar="FILE", help="Append how it ended, as Markdown, whatever the end.")
 @click.option("--outputs", metavar="FILE", help="Append how it ended, as name=value lines, whatever the end.")
@@ -98,13 +98,13 @@ PAUSE_S = 30.0
 def _follow(shell: Shell, flags: Mapping[str, str | None], *, early: bool) -> int:
     """Watch one deployment after the other; an error ends a watch, only Ctrl-C ends this."""
     from backout.cli import errors  # noqa: PLC0415 loaded already
-    from backout.runbook import guard as procedure  # noqa: PLC0415
+    from backout.runbook.follow import wait_for_unwatched  # noqa: PLC0415
 
     bench = _opened(shell, flags)
     while True:
         bench.live.say("waiting for a deployment that nobody has watched; Ctrl-C ends this")
         try:
-            procedure.wait_for_unwatched(bench.tools)
+            wait_for_unwatched(bench.tools, bench.live.event)
             _watch(bench, early=early, next_within=None)
         except Interrupted:
             raise

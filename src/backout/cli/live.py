@@ -115,6 +115,9 @@ class Live:
                 self.say(self._resumed(event.step))
         elif event.kind == "step.ok" and event.step is not None:
             self._step_done(event, event.step)
+        elif event.kind in ("change.began", "change.ended"):
+            tone = Tone.BAD if event.kind == "change.began" else Tone.GOOD
+            self.say(self._out.talk.badge(f"{event.data['sentence']}", tone))
         elif event.kind in ("step.failed", "run.blocked"):
             self.say(self._out.talk.badge(self._stopped_at(event), Tone.BAD))
 

@@ -110,6 +110,14 @@ class SqliteJournal:
             yield from map(event_of, rows)
             after = rows[-1][0]
 
+    def note(self, environment: str, kind: str, key: str, data: Mapping[str, Json], *, actor: str) -> Event | None:
+        """Record an event that belongs to no run, see `ports.Journal.note`."""
+        query = "SELECT 1 FROM event WHERE environment = ? AND kind = ? AND json_extract(data, '$.key') = ?"
+        with self._store.write("note") as transaction:
+            if transaction.connection.execute(query, (environment, kind, key)).fetchone():
+                return None
+            return transaction.append(Entry(kind, data={**data, "key": key}), environment=environment, actor=actor)
+
     def verify_chain(self) -> ChainReport:
         """Check every event against the hash chain. Raises JournalUnavailable when the file itself is damaged."""
         return self._store.verify()

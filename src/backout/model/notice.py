@@ -23,6 +23,7 @@ class NoticeKind(StrEnum):
     TOKEN_LOST = "token_lost"  # noqa: S105 - the name of a kind
     UNGUARDED = "unguarded"  # a fresh deployment that nobody watches
     KNOWN_BAD = "known_bad"  # quarantined code is live again under a new version id
+    CHANGED = "changed"  # long after a deployment what is live began to fail or to be slow, or is well again
     HOLD_SET = "hold_set"  # a person stopped, or allowed again, every automatic action
     FAILED = "failed"  # a run ended with an error
     TEST = "test"  # somebody tries the channels

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from backout.analysis.decision import Detector
-from backout.analysis.remarks import RemarkKind, parse, plain_history, still_decides, underneath
+from backout.analysis.remarks import plain_history, still_decides, underneath
 from backout.errors import AuthError, BackoutError, ProviderUnavailable
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind, PlanRefused
@@ -95,8 +95,8 @@ def wait_for_next(tools: Toolbox, timeout_s: float) -> None:
     preflight(tools, timeout_s + tools.policy.criteria.watch_s)
     last = seen[0].id if seen else ""
     deadline = tools.clock.now() + timeout_s
-    with closing(_lives(tools, TICK_S / 2)) as lives:
-        for live in lives:
+    with closing(lives(tools, TICK_S / 2)) as found:
+        for live in found:
             if live is not None and live.id != last:
                 return
             if tools.clock.now() >= deadline:
@@ -109,33 +109,7 @@ def may_go_on(run: Run) -> bool:
     return run.state is RunState.INTERRUPTED and (run.plan.kind is PlanKind.GUARD or bool(run.plan.cause))
 
 
-FOLLOW_S = 5.0
-"""How often a guard that follows looks for another deployment; a watch begins at its deployment's time anyway."""
-
-
-def wait_for_unwatched(tools: Toolbox) -> None:
-    """Return when what is live was watched by no guard of this journal and is no rollback, however long that takes.
-
-    At once when there is something to go on with: a rollback that met an error is not over, and nobody else watches it.
-    """
-    runs = tools.runs.runs(tools.environment)
-    if runs and may_go_on(runs[0]):
-        return
-    known = {
-        step.args.get("deployment")
-        for run in runs
-        for step in run.plan.steps
-        if step.action == "watch" and run.state.is_over  # an interrupted watch is taken up again
-    }
-    with closing(_lives(tools, FOLLOW_S)) as lives:
-        for live in lives:
-            remark = parse(live.message) if live is not None else None
-            ours = remark is not None and remark.kind in (RemarkKind.ROLLBACK, RemarkKind.RAMP)
-            if live is not None and live.id not in known and not ours:
-                return
-
-
-def _lives(tools: Toolbox, every_s: float) -> Generator[Deployment | None, None, None]:
+def lives(tools: Toolbox, every_s: float) -> Generator[Deployment | None, None, None]:
     """Yield what decides about the traffic, again and again (None: no answer); health is looked at meanwhile."""
     prober = Prober(tools.health, tools.clock, tools.policy.guard.probe_every_s, in_background=tools.in_background)
     pulse, live = Pulse(tools), None

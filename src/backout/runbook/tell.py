@@ -27,6 +27,8 @@ from backout.model.verdict import Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from backout.analysis.changes import Change
+    from backout.model.deployment import Deployment
     from backout.model.plan import Json
     from backout.model.verdict import Decision
     from backout.report.notice import LiveNow, Words
@@ -177,6 +179,16 @@ def tell_failure(tools: Toolbox, run: str, error: Exception) -> None:
         return stopped(kind, told)
 
     _tell(tools, kind, words, f"{tools.environment}: {doing}: {type(reason).__name__}", key=key, run=run)
+
+
+def tell_change(tools: Toolbox, change: Change, deployment: Deployment, *, estimates: bool, key: str) -> None:
+    """Tell of trouble that began, or ended, long after `deployment`."""
+    from backout.report.change import changed, title  # noqa: PLC0415 only where somebody is told
+
+    def words() -> Words:
+        return changed(tools.environment, change, deployment, _live_now(tools), estimates=estimates)
+
+    _tell(tools, NoticeKind.CHANGED, words, title(tools.environment, change, deployment), key=key, run="")
 
 
 def _tell(  # noqa: PLR0913 as `tell`

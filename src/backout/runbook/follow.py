@@ -1,0 +1,169 @@
+"""Follow: wait for the next deployment, and meanwhile tell when what is live begins to fail; nothing is changed here.
+
+Nobody deployed just now, so nothing says that an older version would fare better: what to do is a person's decision.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, cast
+
+from backout.analysis.baseline import Baseline, summarise
+from backout.analysis.changes import ChangeDetector
+from backout.analysis.remarks import RemarkKind, parse
+from backout.errors import BackoutError
+from backout.report.change import title
+from backout.runbook.guard import lives, may_go_on
+from backout.runbook.tell import tell_change
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backout.analysis.changes import Change, ChangesState
+    from backout.model.deployment import Deployment
+    from backout.model.incident import Event
+    from backout.model.plan import Json
+    from backout.model.signals import Counts
+    from backout.runbook.toolbox import Toolbox
+
+FOLLOW_S = 5.0
+"""How often a guard that follows looks for another deployment; a watch begins at its deployment's time anyway."""
+SAVE_S = 60
+"""So much of what was counted may have to be read again after a crash."""
+_CHECKPOINT = "changes"
+
+
+def wait_for_unwatched(tools: Toolbox, notify: Callable[[Event], None] | None = None) -> None:
+    """Return when what is live was watched by no guard of this journal and is no rollback, however long that takes.
+
+    At once when there is something to go on with: a rollback that met an error is not over, and nobody else watches it.
+    `notify` sees the event of each change that was found meanwhile.
+    """
+    runs = tools.runs.runs(tools.environment)
+    if runs and may_go_on(runs[0]):
+        return
+    known = {
+        step.args.get("deployment")
+        for run in runs
+        for step in run.plan.steps
+        if step.action == "watch" and run.state.is_over  # an interrupted watch is taken up again
+    }
+    watch: ChangeWatch | None = None
+    with closing(lives(tools, FOLLOW_S)) as found:
+        for live in found:
+            if live is not None:
+                remark = parse(live.message)
+                ours = remark is not None and remark.kind in (RemarkKind.ROLLBACK, RemarkKind.RAMP)
+                if live.id not in known and not ours:
+                    return
+                if watch is None or watch.deployment.id != live.id:
+                    watch = ChangeWatch(tools, live, notify)
+            if watch is not None:
+                watch.look()
+
+
+class ChangeWatch:
+    """Feeds the change detector with the counts of one deployment, and tells what it finds; it never acts.
+
+    Its state is a checkpoint: what was counted since the last one is read again, and leads to the same findings, each
+    told and recorded once.
+    """
+
+    def __init__(self, tools: Toolbox, deployment: Deployment, notify: Callable[[Event], None] | None = None) -> None:
+        self.deployment = deployment
+        self._tools = tools
+        self._notify = notify
+        self._versions = {share.version for share in deployment.shares if share.percentage > 0}
+        self._is_blind = False
+        now = int(tools.clock.now())
+        found = self._resumed()
+        if found is None:
+            found = ChangeDetector(tools.policy, _baseline(tools, deployment)), now
+        self._detector, self._read_until = found
+        # A source may not reach back for days, and what happened then is no news.
+        self._read_until = max(self._read_until, now - int(tools.policy.guard.baseline_s))
+        self._saved_until = 0
+
+    def look(self) -> None:
+        """Take in what was counted since the last look; tell what began, or ended."""
+        tools = self._tools
+        if tools.traffic is None:
+            return
+        if not self._saved_until:
+            self._save()  # at once: a guard that dies again and again has to know from where on it read
+        try:
+            page = tools.traffic.read(self._read_until, int(tools.clock.now()) + 1)
+        except BackoutError as error:
+            self._say_blind(str(error))
+            return
+        self._say_blind("")
+        rows = [row for row in page.counts if row.second < page.complete_until and self._counts(row)]
+        found = self._detector.add(rows)
+        self._read_until = max(self._read_until, page.complete_until)
+        for change in found:
+            self._tell(change, estimates=page.sampled or tools.traffic.traits.sampled)
+        if found or self._read_until - self._saved_until >= SAVE_S:
+            self._save()
+
+    def _counts(self, row: Counts) -> bool:
+        traffic = self._tools.traffic
+        return row.version in self._versions or (traffic is not None and not traffic.traits.has_version)
+
+    def _tell(self, change: Change, *, estimates: bool) -> None:
+        tools, deployment = self._tools, self.deployment
+        kind = "change.began" if change.began else "change.ended"
+        key = f"{deployment.id}:{kind}:{change.since}"
+        tell_change(tools, change, deployment, estimates=estimates, key=key)
+        data: dict[str, Json] = {
+            "sentence": title(tools.environment, change, deployment),
+            "cause": change.cause.value,
+            "version": deployment.main,
+            "deployment": deployment.id,
+            "since": change.since,
+            "at": change.at,
+            "bad": change.bad,
+            "requests": change.total,
+            "share": change.share,
+            "limit": change.limit,
+            "log_evidence": change.log_evidence,
+            "estimates": estimates,
+        }
+        event = tools.journal.note(tools.environment, kind, key, data, actor=tools.actor)
+        if event is not None and self._notify is not None:
+            self._notify(event)
+
+    def _say_blind(self, why: str) -> None:
+        if bool(why) is self._is_blind:
+            return
+        self._is_blind = bool(why)
+        counts = "the source of counts"
+        self._tools.say(
+            f"{counts} does not answer, so changes are not seen: {why}" if why else f"{counts} answers again"
+        )
+
+    def _save(self) -> None:
+        state: Json = {
+            "deployment": self.deployment.id,
+            "read_until": self._read_until,
+            "detector": cast("Json", self._detector.state()),
+        }
+        self._tools.checkpoints.save_checkpoint(self._tools.environment, _CHECKPOINT, state)
+        self._saved_until = self._read_until
+
+    def _resumed(self) -> tuple[ChangeDetector, int] | None:
+        saved = self._tools.checkpoints.load_checkpoint(self._tools.environment, _CHECKPOINT)
+        if not isinstance(saved, dict) or saved.get("deployment") != self.deployment.id:
+            return None
+        detector = ChangeDetector.from_state(self._tools.policy, cast("ChangesState", saved["detector"]))
+        return None if detector is None else (detector, int(str(saved["read_until"])))
+
+
+def _baseline(tools: Toolbox, live: Deployment) -> Baseline:
+    """Return what was usual before the newest watch of what is live, as that watch kept it."""
+    for run in tools.runs.runs(tools.environment):
+        for step in run.plan.steps:
+            if step.action == "watch" and step.args["version"] == live.main:
+                since, old = float(str(step.args["since"])), str(step.args["old"])
+                rows = tools.counts.kept(tools.environment, int(since - tools.policy.guard.baseline_s), int(since))
+                return summarise(rows, old, since) if old else Baseline(0.0, None, None, ())
+    return Baseline(0.0, None, None, ())
