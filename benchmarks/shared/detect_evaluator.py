@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,22 +53,30 @@ def counts_before(before: Before, run: int) -> list[Counts]:
 
     The errors of a route stand in the seconds in which they happened.
     """
-    rows = []
-    for minute in range(before.requests.shape[1]):
-        begin = DEPLOYED_AT - MINUTE_S * (minute + 1)
-        requests, errors = before.seconds[run, minute].T.tolist()
-        whole, routes = _minute_of_routes(before, run, minute)
-        for second in range(len(requests)):
-            if requests[second]:
-                if errors[second]:
-                    failed = before.failed[run, minute, :, second].tolist()
-                    for route, number in enumerate(failed):
-                        if number:
-                            known = routes.get(route_name(route), RouteCounts(0, 0))
-                            routes[route_name(route)] = RouteCounts(known.requests + number, number, known.latency)
-                rows.append(Counts(OLD, begin + second, requests[second], errors[second], 0, whole, routes))
-                whole, routes = {}, {}
+    minutes, seconds, _ = before.seconds[run].shape
+    at = DEPLOYED_AT - MINUTE_S * (np.arange(minutes)[:, None] + 1) + np.arange(seconds)
+    busy = np.flatnonzero(before.seconds[run, ..., 0])
+    requests, errors = (before.seconds[run, ..., k].ravel()[busy].tolist() for k in (0, 1))
+    rows = list(map(Counts, repeat(OLD), at.ravel()[busy].tolist(), requests, errors))
+    minute_of = busy // seconds
+    firsts = np.flatnonzero(np.diff(minute_of, prepend=-1)).tolist()
+    told = {k: _minute_of_routes(before, run, int(minute_of[k])) for k in firsts}
+    for k in sorted({*firsts, *(k for k, number in enumerate(errors) if number)}):
+        whole, routes = told.get(k, ({}, {}))
+        if errors[k]:
+            routes = _with_errors(routes, before.failed[run, minute_of[k], :, busy[k] % seconds].tolist())
+        rows[k] = replace(rows[k], latency=whole, routes=routes)
     return rows
+
+
+def _with_errors(routes: dict[str, RouteCounts], failed: list[int]) -> dict[str, RouteCounts]:
+    """Return the routes of a second with its errors."""
+    more = dict(routes)
+    for route, number in enumerate(failed):
+        if number:
+            known = more.get(route_name(route), RouteCounts(0, 0))
+            more[route_name(route)] = RouteCounts(known.requests + number, number, known.latency)
+    return more
 
 
 def _minute_of_routes(before: Before, run: int, minute: int) -> tuple[dict[int, int], dict[str, RouteCounts]]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 _MOST_SECONDS = 400_000
 """Seconds of simulated watches that are evaluated together: enough to be fast, little enough for 2 GB."""
 _MOST_REQUESTS = 25_000_000
+_PART_SECONDS = 1_000_000
 
 
 def plan(size: str) -> list[tuple[Scenario, int]]:
@@ -40,46 +44,75 @@ def plan(size: str) -> list[tuple[Scenario, int]]:
     return [(s, n) for s, n in chosen if (s.rate, s.base_errors, s.baseline_s) == (5.0, 0.0005, 3600) and s.split > 0.1]  # noqa: PLR2004
 
 
-def measure(chosen: Sequence[tuple[Scenario, int]], seed: int, peers: Mapping[str, Rule] = PEERS) -> Figures:
-    """Return the figures of all runs.
+def measure(
+    chosen: Sequence[tuple[Scenario, int]], seed: int, peers: Mapping[str, Rule] = PEERS, *, jobs: int = 1
+) -> Figures:
+    """Return the figures of all runs; they are the same for any number of `jobs` (processes).
 
     Raises:
         LookupError: a peer was not measured on any run.
     """
     figures = Figures()
-    rng = np.random.default_rng([seed, 1])
     done, total = 0, sum(n for _, n in chosen)
-    for together in _pieces(chosen, seed):
-        _evaluate(figures, together, peers)
-        _evaluate(figures, [as_in_production(batch, rng) for batch in together], peers)
-        done += sum(batch.runs for batch in together)
-        if sys.stderr.isatty():
-            print(f"\r{done:,} of {total:,} watches", end="", file=sys.stderr)
+    parts = list(_parts(chosen))
+    one = partial(_measured, seed=seed, names=tuple(peers))
+    with ProcessPoolExecutor(jobs) if jobs > 1 else nullcontext() as pool:
+        for part, found in zip(parts, pool.map(one, parts) if pool else map(one, parts), strict=True):
+            for each in found:
+                figures.add(*each)
+            done += sum(n for _, n in part)
+            if sys.stderr.isatty():
+                print(f"\r{done:,} of {total:,} watches", end="", file=sys.stderr)
     missing = set(PEERS) - set(figures.detectors())
     if missing:
         raise LookupError(f"not measured: {', '.join(sorted(missing))}")
     return figures
 
 
-def _pieces(chosen: Sequence[tuple[Scenario, int]], seed: int) -> Iterator[list[Batch]]:
-    """Return batches of the same split, length and warm-up in lists that fit into memory."""
+def _parts(chosen: Sequence[tuple[Scenario, int]]) -> Iterator[list[tuple[Scenario, int]]]:
+    """Return the scenarios of the same split, length and warm-up, some thousand watches at a time."""
     kinds: dict[tuple[float, int, float], list[tuple[Scenario, int]]] = {}
     for scenario, runs in chosen:
         kinds.setdefault((scenario.split, scenario.watch_s, scenario.warm_up_s), []).append((scenario, runs))
     for members in kinds.values():
-        together: list[Batch] = []
-        for scenario, runs in members:
-            for batch in batches(scenario, runs, seed):
-                together.append(batch)
-                seconds = sum(part.runs * part.scenario.watch_s for part in together)
-                if seconds >= _MOST_SECONDS or sum(part.size for part in together) >= _MOST_REQUESTS:
-                    yield together
-                    together = []
-        if together:
-            yield together
+        part: list[tuple[Scenario, int]] = []
+        for member in members:
+            part.append(member)
+            if sum(scenario.watch_s * runs for scenario, runs in part) >= _PART_SECONDS:
+                yield part
+                part = []
+        if part:
+            yield part
 
 
-def _evaluate(figures: Figures, together: Sequence[Batch], peers: Mapping[str, Rule]) -> None:
+def _measured(
+    part: Sequence[tuple[Scenario, int]], *, seed: int, names: Sequence[str]
+) -> list[tuple[Scenario, str, str, Runs]]:
+    """Return what was measured on a part."""
+    peers = {name: PEERS[name] for name in names}
+    found: list[tuple[Scenario, str, str, Runs]] = []
+    for number, together in enumerate(_pieces(part, seed)):
+        found += _evaluated(together, peers)
+        rng = np.random.default_rng([seed, number, *together[0].scenario.name.encode()])
+        found += _evaluated([as_in_production(batch, rng) for batch in together], peers)
+    return found
+
+
+def _pieces(part: Sequence[tuple[Scenario, int]], seed: int) -> Iterator[list[Batch]]:
+    """Return batches of the same split, length and warm-up in lists that fit into memory."""
+    together: list[Batch] = []
+    for scenario, runs in part:
+        for batch in batches(scenario, runs, seed):
+            together.append(batch)
+            seconds = sum(each.runs * each.scenario.watch_s for each in together)
+            if seconds >= _MOST_SECONDS or sum(each.size for each in together) >= _MOST_REQUESTS:
+                yield together
+                together = []
+    if together:
+        yield together
+
+
+def _evaluated(together: Sequence[Batch], peers: Mapping[str, Rule]) -> Iterator[tuple[Scenario, str, str, Runs]]:
     for batch, delays in zip(together, backout(together), strict=True):
         served = _served(batch)
         column = COLUMNS[batch.lag_s > 0]
@@ -88,7 +121,7 @@ def _evaluate(figures: Figures, together: Sequence[Batch], peers: Mapping[str, R
             results[ORACLE] = oracle(batch)
         for name, found in results.items():
             if found is not None:
-                figures.add(batch.scenario, column, name, _until(batch, found, served))
+                yield batch.scenario, column, name, _until(batch, found, served)
 
 
 def _served(batch: Batch) -> tuple[Floats, Floats]:

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backout.analysis.baseline import Baseline, assumed, summarise
+from backout.analysis.baseline import Baseline, assumed
 from backout.analysis.changes import Change, ChangeDetector
 from backout.analysis.edetector import BLOCK_S, EDetector
 from backout.analysis.rates import alternatives
+from backout.analysis.summary import summarise
 from backout.model.policy import Criteria, GuardPolicy, Policy
 from backout.model.signals import Counts
 from backout.model.verdict import Cause

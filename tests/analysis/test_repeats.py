@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backout.analysis.baseline import summarise
-from backout.analysis.repeats import MOST, UNKNOWN, Repeats, failures_per_cause, weighed
+from backout.analysis.repeats import MOST, UNKNOWN, Bunch, Repeats, failures_per_cause, weighed
+from backout.analysis.summary import summarise
 from backout.model.signals import Counts
 
 AT = 1_760_000_000
@@ -36,20 +36,19 @@ def test_repetition_is_learnt_from_the_seconds(causes: float, repeated: bool, lo
 
 def test_little_that_was_seen_leaves_what_is_granted() -> None:
     """No failure: 2.5; one: nearly that; and a source that counts by the minute tells nothing."""
-    assert failures_per_cause({}) == UNKNOWN
-    assert 2 < failures_per_cause({0: {second: (int(second == 7), 10) for second in range(60)}}) < 2.5
-    assert failures_per_cause({minute: {0: (30, 600)} for minute in range(60)}) == UNKNOWN
+    assert failures_per_cause([]) == UNKNOWN
+    assert 2 < failures_per_cause([Bunch([1], [10] * 60)]) < 2.5
+    assert failures_per_cause([Bunch([30], [600])] * 60) == UNKNOWN
 
 
 def test_uneven_minutes_are_not_repetition() -> None:
     """Ten minutes with thirty times the failures, each alone in its second."""
-    uneven = {m: {s: (int(s % 2 == 0 and m % 6 == 0), 50) for s in range(60)} for m in range(60)}
-    assert failures_per_cause(uneven) < 1.1
+    assert failures_per_cause([Bunch([1] * 30, [50] * 60)] * 10 + [Bunch([1], [50] * 60)] * 50) < 1.1
 
 
 def test_a_second_whose_requests_all_fail_is_worth_what_is_believed_at_most() -> None:
     """Hours of whole seconds that fail are a bunch of four each, not of fifty."""
-    assert failures_per_cause({m: {s: (50 * int(s == 3), 50) for s in range(60)} for m in range(60)}) == MOST
+    assert failures_per_cause([Bunch([50], [50] * 60)] * 60) == MOST
 
 
 def test_the_law_of_a_past_with_repetition_is_that_of_its_causes() -> None:

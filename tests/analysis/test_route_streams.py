@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.analysis.baseline import MOST_ROUTES, summarise
+from backout.analysis.baseline import MOST_ROUTES
 from backout.analysis.decision import Detector
+from backout.analysis.summary import summarise
 from backout.model.policy import Policy
 from backout.model.signals import Counts, RouteCounts
 from backout.model.verdict import Cause, Verdict

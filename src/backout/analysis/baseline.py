@@ -8,14 +8,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from backout.analysis.beta import beta_quantile, log_beta
-from backout.analysis.quantiles import TAILS, Thresholds, counts_above, quantile_bucket, thresholds
-from backout.analysis.repeats import UNKNOWN, failures_per_cause, weighed
-from backout.model.signals import merge_latency
+from backout.analysis.repeats import UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from backout.model.signals import Counts
+    from backout.analysis.quantiles import Thresholds
 
 MINUTE_S = 60
 FLOOR = 0.0005
@@ -130,7 +128,7 @@ def law(minutes: Iterable[Minute], cv: float, unknown: float | None = None) -> L
         return None
     if unknown is not None and len(known) < TELLING_MINUTES:
         cv = unknown
-    found = _fitted(_without_outages(known, cv), cv)
+    found = _without_outages(known, cv)
     return found if found.p0 <= 1 - FLOOR else None
 
 
@@ -177,28 +175,28 @@ def _low_chi_square(freedom: int) -> float:
     return float(freedom * (1 - spread - 1.645 * math.sqrt(spread)) ** 3)
 
 
-def _without_outages(minutes: Sequence[Minute], cv: float) -> Sequence[Minute]:
-    """Return the minutes apart from those that an outage explains better than the law of the others does.
+def _without_outages(minutes: Sequence[Minute], cv: float) -> Law:
+    """Return the law of the minutes apart from those that an outage explains better than the law of the others does.
 
-    Starts from the better half and grows to a fixed point. All are returned when they are too few to tell, and when
-    there were more outages than two, or long ones: what happens so often is normal here.
+    Starts from the better half and grows to a fixed point. All count when they are too few to tell, and when there were
+    more outages than two, or long ones: what happens so often is normal here.
 
     Args:
         minutes: in the order of time.
     """
     if len(minutes) < _OUTAGE_MINUTES:
-        return minutes
+        return _fitted(minutes, cv)
     kept: Sequence[Minute] = sorted(minutes, key=lambda m: m.hits / m.total)[: (len(minutes) + 1) // 2]
-    out: list[bool] = []
+    usual, out = _fitted(kept, cv), [False]
     for _ in range(_MOST_ROUNDS):
-        usual = _fitted(kept, cv)
         out = [_is_outage(minute, usual) for minute in minutes]
         grown = [minute for minute, is_out in zip(minutes, out, strict=True) if not is_out]
         if len(grown) == len(kept):
             break
         kept = grown
+        usual = _fitted(kept, cv)
     episodes = sum(now and not before for before, now in pairwise([False, *out]))
-    return kept if episodes <= _MOST_OUTAGES and sum(out) * 4 <= len(minutes) else minutes
+    return usual if episodes <= _MOST_OUTAGES and sum(out) * 4 <= len(minutes) else _fitted(minutes, cv)
 
 
 def _is_outage(minute: Minute, usual: Law) -> bool:
@@ -209,82 +207,3 @@ def _is_outage(minute: Minute, usual: Law) -> bool:
     as_usual = log_beta(a + hits, b + total - hits) - log_beta(a, b)
     as_outage = log_beta(OUTAGE_A + hits, OUTAGE_B + total - hits) - log_beta(OUTAGE_A, OUTAGE_B)
     return as_usual < math.log(_OUTAGES) + as_outage
-
-
-def summarise(counts: Iterable[Counts], version: str | None, deployed_at: float) -> Baseline:
-    """Return what was normal of `version` (None: of all) in the seconds before `deployed_at`."""
-    start = math.floor(deployed_at)
-    rows = [r for r in counts if r.second < start and (version is None or r.version == version) and r.requests > 0]
-    if not rows:
-        return Baseline(0.0, None, None, ())
-    edges = thresholds(merge_latency(rows))
-    failed: dict[int, dict[int, tuple[int, int]]] = {}
-    above: dict[int, list[int]] = {}
-    for row in rows:
-        minute = (row.second - start) // MINUTE_S
-        seconds = failed.setdefault(minute, {})
-        y, n = seconds.get(row.second, (0, 0))
-        seconds[row.second] = (y + row.errors, n + row.requests)
-        if edges is not None and row.latency:
-            sums = above.setdefault(minute, [0] * (1 + len(TAILS)))
-            for index, number in enumerate(counts_above(row.latency, edges)):
-                sums[index] += number
-    laws = [
-        law((Minute(m[k], m[0]) for _, m in sorted(above.items())), CV_LATENCY, unknown)
-        for k, unknown in enumerate(CV_UNKNOWN, start=1)
-    ]
-    known = tuple(item for item in laws if item is not None)
-    if len(known) < len(TAILS):
-        edges, known = None, ()
-    per_cause = failures_per_cause(failed)
-    return Baseline(
-        span_s=deployed_at - min(row.second for row in rows),
-        errors=law((_minute(seconds, per_cause) for _, seconds in sorted(failed.items())), CV_ERRORS),
-        edges=edges,
-        latency=known,
-        per_cause=per_cause,
-        routes=_routes(rows, start, per_cause),
-    )
-
-
-def _routes(rows: Sequence[Counts], start: int, per_cause: float) -> tuple[RouteBaseline, ...]:
-    """Return what was normal of the busiest routes, the busiest first."""
-    requests: dict[str, int] = {}
-    for row in rows:
-        for name, route in row.routes.items():
-            requests[name] = requests.get(name, 0) + route.requests
-    busiest = sorted((name for name in requests if requests[name] >= FEW_LATENCIES), key=lambda n: (-requests[n], n))
-    if len(busiest) < 2:  # noqa: PLR2004 one route is the whole
-        return ()
-    found = (_route(name, rows, start, per_cause) for name in busiest[:MOST_ROUTES])
-    return tuple(route for route in found if route is not None)
-
-
-def _route(name: str, rows: Sequence[Counts], start: int, per_cause: float) -> RouteBaseline | None:
-    parts = [(row.second, row.routes[name]) for row in rows if name in row.routes]
-    p95 = quantile_bucket(merge_latency(route for _, route in parts), 0.95)
-    failed: dict[int, dict[int, tuple[int, int]]] = {}
-    slow: dict[int, tuple[int, int]] = {}
-    for second, route in parts:
-        minute = (second - start) // MINUTE_S
-        seconds = failed.setdefault(minute, {})
-        y, n = seconds.get(second, (0, 0))
-        seconds[second] = (y + route.errors, n + route.requests)
-        if p95 is not None and route.latency:
-            above, total = slow.get(minute, (0, 0))
-            slow[minute] = (
-                above + sum(number for bucket, number in route.latency.items() if bucket > p95),
-                total + sum(route.latency.values()),
-            )
-    errors = law((_minute(seconds, per_cause) for _, seconds in sorted(failed.items())), CV_ERRORS)
-    slower = law((Minute(above, total) for _, (above, total) in sorted(slow.items())), CV_LATENCY, CV_UNKNOWN[1])
-    if errors is None or slower is None or p95 is None:
-        return None
-    return RouteBaseline(name, errors, p95, slower)
-
-
-def _minute(seconds: Mapping[int, tuple[int, int]], per_cause: float) -> Minute:
-    """Return a minute of failures, from its {second: (failures, requests)}."""
-    failures = sum(failed for failed, _ in seconds.values())
-    hits = sum(weighed(failed, per_cause) for failed, _ in seconds.values() if failed)
-    return Minute(hits, sum(number for _, number in seconds.values()), failures - hits)

@@ -10,7 +10,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict
 
-from backout.analysis.baseline import FEW_LATENCIES, FLOOR, MINUTE_S, summarise
+from backout.analysis.baseline import FEW_LATENCIES, FLOOR, MINUTE_S
 from backout.analysis.confirmation import Confirmation, ConfirmationState
 from backout.analysis.probes import Probes, ProbesState
 from backout.analysis.quantiles import Thresholds, counts_above, thresholds
@@ -26,6 +26,7 @@ from backout.analysis.streams import (
     streams_for,
     usable_edges,
 )
+from backout.analysis.summary import summarise
 from backout.analysis.wording import count, odds, percent
 from backout.model.verdict import Cause, Decision, Verdict
 

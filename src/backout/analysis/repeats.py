@@ -6,10 +6,10 @@ minute's number of them explains. A baseline with few failures cannot tell, and 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Sequence
 
 UNKNOWN = 2.5
 """Failures that one cause brings, for who has seen none: a failed request, and three repetitions of which half fail."""
@@ -27,27 +27,28 @@ class RepeatsState(TypedDict):
     seen: list[tuple[bool, str, int, int]]
 
 
-def failures_per_cause(minutes: Mapping[int, Mapping[int, tuple[int, int]]]) -> float:
-    """Return how many failures one cause brings, in [1, 4].
+class Bunch(NamedTuple):
+    """One minute: the failures of each second that had any, and the requests of each second."""
 
-    Args:
-        minutes: {minute: {second: (failures, requests)}}.
+    failed: Sequence[int]
+    requests: Sequence[int]
+
+
+def failures_per_cause(minutes: Iterable[Bunch]) -> float:
+    """Return how many failures one cause brings, in [1, 4].
 
     Within a minute of Y failures, chance puts Y(Y-1) q ordered pairs into the same second, q = sum of the squares of
     each second's share of the requests. More than that comes from repetition. A source whose rows are not seconds
     (q = 1) tells nothing.
 
-    >>> failures_per_cause({}), failures_per_cause({0: {second: (1, 5) for second in range(30)}}) < 1.1
+    >>> failures_per_cause([]), failures_per_cause([Bunch([1] * 30, [5] * 60)]) < 1.2
     (2.5, True)
     """
     excess = informed = 0.0
-    for seconds in minutes.values():
-        failures = sum(failed for failed, _ in seconds.values())
-        if not failures:
-            continue
-        requests = sum(number for _, number in seconds.values())
-        chance = sum(number * number for _, number in seconds.values()) / (requests * requests)
-        pairs = sum(failed * (failed - 1) for failed, _ in seconds.values())
+    for failed, requests in minutes:
+        failures, total = sum(failed), sum(requests)
+        chance = sum(number * number for number in requests) / (total * total)
+        pairs = sum(number * (number - 1) for number in failed)
         excess += pairs - failures * (failures - 1) * chance
         informed += failures * (1 - chance)
     return min(MOST, max(1.0, 1 + (_PRIOR * (UNKNOWN - 1) + excess) / (_PRIOR + informed)))

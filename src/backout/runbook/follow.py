@@ -8,9 +8,10 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, cast
 
-from backout.analysis.baseline import Baseline, summarise
+from backout.analysis.baseline import Baseline
 from backout.analysis.changes import ChangeDetector
 from backout.analysis.remarks import RemarkKind, parse
+from backout.analysis.summary import summarise
 from backout.errors import BackoutError
 from backout.report.change import title
 from backout.runbook.guard import lives, may_go_on

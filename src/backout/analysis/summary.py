@@ -1,0 +1,135 @@
+"""What the time before a deployment says: counts by second in, the laws of what was normal out."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from backout.analysis.baseline import (
+    CV_ERRORS,
+    CV_LATENCY,
+    CV_UNKNOWN,
+    FEW_LATENCIES,
+    MINUTE_S,
+    MOST_ROUTES,
+    Baseline,
+    Minute,
+    RouteBaseline,
+    law,
+)
+from backout.analysis.quantiles import TAILS, counts_above, quantile_bucket, thresholds
+from backout.analysis.repeats import Bunch, failures_per_cause, weighed
+from backout.model.signals import merge_latency
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from backout.model.signals import Counts, RouteCounts
+
+
+def summarise(counts: Iterable[Counts], version: str | None, deployed_at: float) -> Baseline:
+    """Return what was normal of `version` (None: of all) in the seconds before `deployed_at`."""
+    start = math.floor(deployed_at)
+    rows = [r for r in counts if r.second < start and (version is None or r.version == version) and r.requests > 0]
+    if not rows:
+        return Baseline(0.0, None, None, ())
+    edges = thresholds(merge_latency(rows))
+    failures = _Failures(start)
+    above: dict[int, list[int]] = {}
+    for row in rows:
+        failures.add(row.second, row)
+        if edges is not None and row.latency:
+            sums = above.setdefault((row.second - start) // MINUTE_S, [0] * (1 + len(TAILS)))
+            for index, number in enumerate(counts_above(row.latency, edges)):
+                sums[index] += number
+    laws = [
+        law((Minute(m[k], m[0]) for _, m in sorted(above.items())), CV_LATENCY, unknown)
+        for k, unknown in enumerate(CV_UNKNOWN, start=1)
+    ]
+    known = tuple(item for item in laws if item is not None)
+    if len(known) < len(TAILS):
+        edges, known = None, ()
+    per_cause = failures.per_cause()
+    return Baseline(
+        span_s=deployed_at - min(row.second for row in rows),
+        errors=law(failures.minutes(per_cause), CV_ERRORS),
+        edges=edges,
+        latency=known,
+        per_cause=per_cause,
+        routes=_routes(rows, start, per_cause),
+    )
+
+
+class _Failures:
+    """Requests and failures by second, before `start`."""
+
+    def __init__(self, start: int) -> None:
+        self._start = start
+        self._requests: dict[int, int] = {}
+        self._failed: dict[int, int] = {}
+
+    def add(self, second: int, part: Counts | RouteCounts) -> None:
+        self._requests[second] = self._requests.get(second, 0) + part.requests
+        if part.errors:
+            self._failed[second] = self._failed.get(second, 0) + part.errors
+
+    def per_cause(self) -> float:
+        """Return how many failures one cause brings."""
+        failed: dict[int, list[int]] = {}
+        for second, number in self._failed.items():
+            failed.setdefault(self._minute(second), []).append(number)
+        requests: dict[int, list[int]] = {minute: [] for minute in failed}
+        for second, number in self._requests.items() if failed else ():
+            minute = self._minute(second)
+            if minute in requests:
+                requests[minute].append(number)
+        return failures_per_cause(Bunch(failed[minute], requests[minute]) for minute in failed)
+
+    def minutes(self, per_cause: float) -> list[Minute]:
+        """Return the minutes in the order of time, repetitions weighed."""
+        totals: dict[int, int] = {}
+        hits: dict[int, float] = {}
+        repeats: dict[int, float] = {}
+        for second, number in self._requests.items():
+            minute = self._minute(second)
+            totals[minute] = totals.get(minute, 0) + number
+        for second, number in self._failed.items():
+            minute, weight = self._minute(second), weighed(number, per_cause)
+            hits[minute] = hits.get(minute, 0.0) + weight
+            repeats[minute] = repeats.get(minute, 0.0) + number - weight
+        return [Minute(hits.get(m, 0.0), totals[m], repeats.get(m, 0.0)) for m in sorted(totals)]
+
+    def _minute(self, second: int) -> int:
+        return (second - self._start) // MINUTE_S
+
+
+def _routes(rows: Sequence[Counts], start: int, per_cause: float) -> tuple[RouteBaseline, ...]:
+    """Return what was normal of the busiest routes, the busiest first."""
+    parts: dict[str, list[tuple[int, RouteCounts]]] = {}
+    for row in rows:
+        for name, route in row.routes.items():
+            parts.setdefault(name, []).append((row.second, route))
+    requests = {name: sum(route.requests for _, route in found) for name, found in parts.items()}
+    busiest = sorted((name for name in requests if requests[name] >= FEW_LATENCIES), key=lambda n: (-requests[n], n))
+    if len(busiest) < 2:  # noqa: PLR2004 one route is the whole
+        return ()
+    found = (_route(name, parts[name], start, per_cause) for name in busiest[:MOST_ROUTES])
+    return tuple(route for route in found if route is not None)
+
+
+def _route(name: str, parts: Sequence[tuple[int, RouteCounts]], start: int, per_cause: float) -> RouteBaseline | None:
+    p95 = quantile_bucket(merge_latency(route for _, route in parts), 0.95)
+    if p95 is None:
+        return None
+    failures = _Failures(start)
+    slow: dict[int, tuple[int, int]] = {}
+    for second, route in parts:
+        failures.add(second, route)
+        if route.latency:
+            minute = (second - start) // MINUTE_S
+            above, total = slow.get(minute, (0, 0))
+            more = sum(number for bucket, number in route.latency.items() if bucket > p95)
+            slow[minute] = (above + more, total + sum(route.latency.values()))
+    errors = law(failures.minutes(per_cause), CV_ERRORS)
+    slower = law((Minute(above, total) for _, (above, total) in sorted(slow.items())), CV_LATENCY, CV_UNKNOWN[1])
+    return RouteBaseline(name, errors, p95, slower) if errors and slower else None
