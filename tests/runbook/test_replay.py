@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import random
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from backout.model.signals import Counts, RouteCounts
-from backout.runbook.replay import Second, replay
+from backout.model.signals import Counts, RouteCounts, bucket_of
+from backout.runbook.replay import Kind, Second, replay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 T = 1_760_000_000.25
 
@@ -42,9 +45,9 @@ def watch(seconds: int, baseline_s: int = 900, rate: int = 5, **bad: object) -> 
             yield line(type="tick", ts=T + t + 1)
 
 
-def answers(lines: Iterator[bytes] | list[bytes]) -> tuple[int, list[dict[str, object]]]:
+def answers(blocks: Iterable[bytes], remarks: list[str] | None = None) -> tuple[int, list[dict[str, object]]]:
     written: list[str] = []
-    code = replay(lines, written.append)
+    code = replay(blocks, written.append, warn=None if remarks is None else remarks.append)
     assert all(text.endswith("\n") and text.count("\n") == 1 for text in written)
     return code, [json.loads(text) for text in written]
 
@@ -98,25 +101,33 @@ def test_healthy_is_not_final() -> None:
 def test_a_second_has_its_routes() -> None:
     """Each under its plain name, as a part of the whole; a request without a route is in the whole alone."""
     second = Second()
-    second.canceled = 2
-    for written, requests, errors in (("/app", 3, 1), ("/app?x=1", 1, 0), (None, 2, 1), ("", 1, 0), ("a\x1bb", 1, 1)):
-        part = second.of(written)
-        part.requests, part.errors, part.latency = requests, errors, {90: requests}
-    routes = {"/app": RouteCounts(4, 1, {90: 4}), "other": RouteCounts(1, 1, {90: 1})}
-    assert second.as_model("v", 7) == Counts("v", 7, 8, 3, 2, {90: 8}, routes)
+    second.add(Kind("v", "canceled", None, "/app"), [80.0, None])
+    for written, well, failed in (("/app", 2, 1), ("/app?x=1", 1, 0), (None, 1, 1), ("", 1, 0), ("a\x1bb", 0, 1)):
+        second.add(Kind("v", "ok", 200, written), [50.0] * well)
+        second.add(Kind("v", "ok", 503, written), [50.0] * failed)
+    bucket = bucket_of(50.0)
+    routes = {"/app": RouteCounts(4, 1, {bucket: 4}), "other": RouteCounts(1, 1, {bucket: 1})}
+    assert second.as_counts("v", 7) == Counts("v", 7, 8, 3, 2, {bucket: 8}, routes)
 
 
 def test_thousands_of_routes_in_a_second_stay_few() -> None:
     """The most used keep their names, nothing is lost of the whole."""
     second = Second()
     for number in range(5000):
-        second.of(f"/junk-{number}").requests += 1
-        second.of("/app").requests += 1
-    row = second.as_model("v", 7)
+        second.add(Kind("v", "ok", 200, f"/junk-{number}"), [None])
+        second.add(Kind("v", "ok", 200, "/app"), [None])
+    row = second.as_counts("v", 7)
     assert row.requests == 10_000
     assert len(row.routes) == 33
     assert row.routes["/app"].requests == 5000
     assert sum(route.requests for route in row.routes.values()) == 10_000
+
+
+def test_routes_made_up_by_the_thousand_cost_no_request() -> None:
+    """More kinds than are kept apart at a time: all of them count."""
+    lines = [start(), *(request(T + 0.1, "v2", route=f"/{number}", status=500) for number in range(10_000))]
+    _, found = answers([*lines, line(type="tick", ts=T + 1)])
+    assert "10,000 of 10,000 requests failed" in str(found[0]["reason"])
 
 
 @pytest.mark.parametrize("route", [None, "", "x" * 100_000, "/%00\u202e", "/app"])
@@ -126,27 +137,121 @@ def test_whatever_the_route_the_request_counts(route: str | None) -> None:
     assert found[-1]["verdict"] == "rollback"
 
 
-def test_what_cannot_be_read_is_passed_over_and_counted() -> None:
-    """Broken JSON, wrong types, missing fields, absurd numbers: no answer changes, one remark at the end."""
+JUNK = {
+    b"{\n": "Input data was truncated",
+    b"[]\n": "Expected `object`, got `array`",
+    b'{"ts":1760000001.0,"version":"v2","outcome":"ok" "status":200}\n': "JSON is malformed: expected ',' or '}'",
+    b'{"ts":1760000001.0,"version":"v\xff","outcome":"ok"}\n': "not UTF-8",
+    b'"text"\n': "Expected `object`, got `str`",
+    b'{"ts":NaN,"version":"v2","outcome":"ok"}\n': "JSON is malformed: invalid character",
+    b"\x00" * 100 + b"\n": "JSON is malformed: invalid character",
+    b"[" * 200_000 + b"\n": "Expected `object`, got `array`",
+    b'{"x":' + b"[" * 200_000 + b"\n": "nested too deeply",
+    line(ts="soon", version="v2", outcome="ok"): "Expected `float`, got `str` - at `$.ts`",
+    line(ts=T + 1, version="v2", outcome="ok", status="200"): "Expected `int | null`, got `str` - at `$.status`",
+    line(ts=T + 1, version="v2", outcome="ok", status=True): "Expected `int | null`, got `bool` - at `$.status`",
+    line(ts=T + 1, version="v2", outcome=None): "Expected `str`, got `null` - at `$.outcome`",
+    line(ts=T + 1, version="v2", outcome="ok", latency_ms=-3): "Expected `float` >= 0.0 - at `$.latency_ms`",
+    line(version="v2", outcome="ok"): "no ts",
+    line(ts=T + 1, outcome="ok"): "no version",
+    line(ts=T + 1, version="", outcome="ok"): "no version",
+    line(ts=T + 1, version="v2"): "no outcome",
+    line(type="tick"): "no ts",
+    line(type="start", deploy_ts=T, old="v1", new="v2", split=0): "Expected `float` > 0.0 - at `$.split`",
+    line(type="start", deploy_ts=T, old="v1", new="v1"): "a start without a time, or without two versions",
+    line(type="start", old="v1", new="v2"): "a start without a time, or without two versions",
+    line(type="unknown", ts=T): "its type is neither start nor tick",
+    line(ts=1e300, version="v2", outcome="ok", latency_ms=1e300): "Expected `float` < 1000000000000.0 - at `$.ts`",
+    line(ts=T * 1000, version="v2", outcome="ok"): "Expected `float` < 1000000000000.0 - at `$.ts`",
+    line(ts=T + 90_000, version="v2", outcome="ok"): "its ts is more than a day away",
+    line(ts=0, version="v1", outcome="exception"): "its ts is more than a day away",
+    b'{"ts":1760000001.0,"version":"v2","outcome":"ok","route":"'
+    + b"a" * 10_000_000
+    + b'"}\n': "longer than a megabyte",
+}
+"""Lines that cannot count, and what is said of them."""
+
+
+@pytest.mark.parametrize(("junk", "why"), JUNK.items(), ids=JUNK.values())
+@pytest.mark.parametrize("block", [65_536, 262_144])
+def test_a_line_that_cannot_count_changes_nothing_and_is_named(junk: bytes, why: str, block: int) -> None:
+    """No answer is another one; the kind is said once, with the first line of it and how many there were."""
     good = list(watch(20, status=500))
-    junk = [
-        b"{",
-        b"[]\n",
-        b"\xff\xfe\n",
-        b'"text"\n',
-        line(ts="soon", version="v2", outcome="ok"),
-        line(ts=T + 1),
-        line(type="tick"),
-        line(type="start", deploy_ts=T, old="v1", new="v2", split=0),
-        line(type="unknown", ts=T),
-        line(ts=1e300, version="v2", outcome="ok", latency_ms=1e300),
-    ]
+    mixed = b"".join([good[0], junk, *good[1:5], junk, *good[5:-1], junk, good[-1]])
     remarks: list[str] = []
-    mixed = [good[0], *(part for pair in zip(good[1:], junk * 1000, strict=False) for part in pair)]
+    code, found = answers([mixed[at : at + block] for at in range(0, len(mixed), block)], remarks)
+    assert (code, found) == answers(good)
+    assert remarks == [f"passed over 3 lines: {why} (3, first in line 2)"]
+
+
+def test_every_kind_of_bad_line_is_named_with_its_own_number() -> None:
+    """Several kinds in one sentence, in the order in which they came."""
+    remarks: list[str] = []
+    lines = [start(), b"{\n", request(T - 1, "v1"), line(ts=T - 1, outcome="ok"), b"\n", b"{\n", b"{"]
+    assert answers(lines, remarks)[0] == 0
+    assert remarks == [
+        "passed over 4 lines: Input data was truncated (3, first in line 2); no version (1, first in line 4)"
+    ]
+
+
+def test_lines_before_the_start_are_named() -> None:
+    """Without a start nobody knows what is new."""
+    remarks: list[str] = []
+    assert answers([request(T, "v2"), line(type="tick", ts=T + 1)], remarks) == (7, [])
+    assert remarks == ["passed over 2 lines: before the start line (2, first in line 1)"]
+
+
+def test_requests_out_of_order_count_in_their_own_second_and_are_named() -> None:
+    """Late lines of a busy server are evidence too; those from before the deployment come too late to be normal."""
+    remarks: list[str] = []
+    lines = list(watch(10))
+    late = [request(T + 3.1, "v2", status=500) for _ in range(40)]
+    code, found = answers([*lines, *late, request(T - 3, "v1"), line(type="tick", ts=T + 11)], remarks)
+    assert code == 0
+    assert found[-1]["verdict"] == "rollback"
+    assert str(found[-1]["reason"]).startswith("40 of ")
+    late_from, too_late = f"first in line {len(lines) + 1:,}", f"first in line {len(lines) + 41:,}"
+    assert remarks == [
+        f"passed over 1 line: out of order: older than the deployment, which is over (1, {too_late})",
+        f"counted all the same 40 lines: out of order, each in its own second (40, {late_from})",
+    ]
+
+
+def test_an_unknown_outcome_is_an_error() -> None:
+    """The contract's list is open: whatever is not ok and not canceled failed."""
+    _, found = answers(watch(30, outcome="somethingNew"))
+    assert found[-1]["verdict"] == "rollback"
+
+
+RECORDING = b"".join([*watch(12, baseline_s=100, status=500), b"nonsense\n", request(T + 12, "v2")])
+
+
+@settings(max_examples=40, deadline=None)
+@given(cuts=st.lists(st.integers(0, len(RECORDING)), max_size=40))
+def test_where_the_pieces_end_changes_nothing(cuts: list[int]) -> None:
+    """A pipe cuts anywhere, within a line and within a character."""
+    remarks: list[str] = []
+    whole: list[str] = []
+    edges = [0, *sorted(cuts), len(RECORDING)]
+    pieces = [RECORDING[a:b] for a, b in pairwise(edges)]
+    assert answers(pieces, remarks) == answers([RECORDING], whole)
+    assert remarks == whole
+
+
+def test_a_tick_is_answered_before_more_is_read() -> None:
+    """Guard may stand at the end of a pipe whose next line depends on the answer."""
     written: list[str] = []
-    assert replay(mixed, written.append, warn=remarks.append) == 0
-    assert [json.loads(text) for text in written] == answers(good)[1]
-    assert remarks == [f"{len(good) - 1} lines could not be read and were passed over"]
+
+    def pipe() -> Iterator[bytes]:
+        yield start() + request(T - 1, "v1")
+        for t in range(5):
+            yield request(T + t, "v2") + line(type="tick", ts=T + t + 1)[:-5]
+            assert len(written) == t
+            yield line(type="tick", ts=T + t + 1)[-5:] + request(T + t + 1, "v2")[:10]
+            assert len(written) == t + 1
+            yield request(T + t + 1, "v2")[10:]
+
+    assert replay(pipe(), written.append) == 0
 
 
 @pytest.mark.parametrize("lines", [[], [b"\n"], [start()], [start(), line(type="tick", ts=T + 1)], [b"nonsense\n"]])
@@ -158,10 +263,10 @@ def test_no_request_at_all_is_exit_7(lines: list[bytes]) -> None:
 
 
 def test_odd_latencies_are_counted_not_fatal() -> None:
-    """Zero, negative, enormous and missing latencies."""
+    """Zero, enormous and missing latencies."""
     lines = [start()]
     for t in range(-100, 0):
-        lines += [request(T + t, "v1", latency_ms=value) for value in (0.0, -3.0, 1e18)]
+        lines += [request(T + t, "v1", latency_ms=value) for value in (0.0, 1e-300, 1e18)]
         lines.append(request(T + t, "v1", latency_ms=None))  # type: ignore[arg-type]
     lines += [request(T + 0.5, "v2", latency_ms=1e18), line(type="tick", ts=T + 1)]
     code, found = answers(lines)

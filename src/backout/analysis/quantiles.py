@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING
 
-from backout.model.signals import bucket_floor_ms, bucket_of
+from backout.model.signals import BUCKET_RATIO, BUCKETS, bucket_floor_ms, bucket_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 TAILS = ("p50", "p95", "p99", "2*p99")
 """Names of the thresholds, lowest first."""
 
 Thresholds = tuple[int, int, int, int]
 """Buckets; a latency is above a threshold when its bucket is greater."""
+
+_in_buckets = math.log(BUCKET_RATIO).__rtruediv__
+
+
+def histogram(latencies_ms: Sequence[float | None]) -> dict[int, int]:
+    """Return {bucket: how many}, as `bucket_of` says of each one, and many times faster; None was not measured.
+
+    >>> histogram([0.3, 81.0, 1e9, 81.5, None]) == {0: 1, 102: 2, 255: 1}
+    True
+    """
+    try:
+        found = Counter(map(int, map(_in_buckets, map(math.log, latencies_ms))))  # type: ignore[arg-type]
+    except (TypeError, ValueError):  # None, or no logarithm
+        return histogram([max(latency, 1.0) for latency in latencies_ms if latency is not None])
+    for bucket in [bucket for bucket in found if not 0 <= bucket < BUCKETS]:
+        found[0 if bucket < 0 else BUCKETS - 1] += found.pop(bucket)
+    return dict(found)
 
 
 def quantile_bucket(latency: Mapping[int, int], q: float) -> int | None:

@@ -11,7 +11,12 @@ from backout.cli.options import Command, pass_shell
 from backout.errors import BackoutError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from io import BufferedReader
+
     from backout.cli.shell import Shell
+
+_BLOCK_BYTES = 256 * 1024
 
 
 @click.command(
@@ -46,15 +51,19 @@ def replay(shell: Shell, *, file: str | None, since: str | None) -> int:
         sys.stdout.write(line)
         sys.stdout.flush()
 
-    if file == "-":
-        return judge(sys.stdin.buffer, write, warn=shell.output.say)
     try:
-        with (shell.folder / file).open("rb") as lines:
-            return judge(lines, write, warn=shell.output.say)
+        opened = open(0, "rb", closefd=False) if file == "-" else (shell.folder / file).open("rb")  # noqa: SIM115
     except (FileNotFoundError, IsADirectoryError) as error:
         raise UsageError("no such file", where=file) from error
     except OSError as error:
         raise BackoutError(f"cannot be read: {error.strerror}", where=file) from error
+    with opened:
+        return judge(_blocks(opened), write, warn=shell.output.say)
+
+
+def _blocks(stream: BufferedReader) -> Iterator[bytes]:
+    """Return what there is to read, in pieces: large ones of a file, of a pipe what came, so that no tick waits."""
+    return iter(lambda: stream.read1(_BLOCK_BYTES), b"")
 
 
 def _past_deployments(shell: Shell, since: str) -> int:

@@ -52,6 +52,8 @@ RECENT_S, PROOF_REQUESTS, PROOF_ERROR_RATE = 600, 20, 0.1
 """That many requests in the last seconds before a deployment, with fewer errors than this, prove that it was up."""
 KEEP_S = 35 * 86_400.0
 """Counts are kept this long, so that a policy can be tried on the last month."""
+PAGE_S = 3600
+"""So many seconds of counts stand in memory at a time when a watch is taken up again."""
 LOOK_AGAIN_S = 5.0
 """How often the watch makes sure that its deployment is still the live one (safety rule 8)."""
 
@@ -170,10 +172,7 @@ class Watch:
         keep(tools, str(args["version"]))
         feed = _Feed(read_until=int(since))
         detector = self._detector(args, feed)
-        earlier = tools.counts.kept(tools.environment, int(since), int(tools.clock.now()) + 1)
-        detector.add(earlier)
-        if earlier:
-            feed.read_until = max(row.second for row in earlier) + 1
+        self._feed_again(detector, feed)
         prober = Prober(tools.health, tools.clock, tools.policy.guard.probe_every_s, in_background=tools.in_background)
         vigil = Vigil(tools, context.run, sampled=bool((context.last_progress() or {}).get("sampled")))
         try:
@@ -200,6 +199,15 @@ class Watch:
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """Watching changes nothing outside; going on is right."""
         return NotDone()
+
+    def _feed_again(self, detector: Detector, feed: _Feed) -> None:
+        """Take in what this watch counted before it was interrupted, in pages: a week of seconds is a lot at once."""
+        now = int(self._tools.clock.now()) + 1
+        for since in range(feed.read_until, now, PAGE_S):
+            rows = self._tools.counts.kept(self._tools.environment, since, min(since + PAGE_S, now))
+            detector.add(rows)
+            if rows:
+                feed.read_until = rows[-1].second + 1
 
     def _detector(self, args: Mapping[str, Json], feed: _Feed) -> Detector:
         tools = self._tools

@@ -3,45 +3,37 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from backout.analysis.decision import Detector
+from backout.analysis.quantiles import histogram
 from backout.model.policy import Policy
-from backout.model.routes import OTHER, added, most_used, route_named
-from backout.model.signals import BUCKET_RATIO, BUCKETS, Counts, RouteCounts
+from backout.model.routes import added, most_used, route_named
+from backout.model.signals import Counts, RouteCounts
 from backout.model.verdict import Verdict
+from backout.runbook.contract_lines import Remarks, batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from backout.runbook.contract_lines import Line
+
 DONE, NOTHING_READ = 0, 7
 HEALTHY_AFTER = 2 / 3
 """A replay calls a version healthy only after this part of the watch: a leak takes minutes to show."""
-_SCALE = 1.0 / math.log(BUCKET_RATIO)
+FAR_S: Final = 86_400.0
+"""A request so long before the deployment, or after the newest line, is a mistake (milliseconds, another epoch).
+
+Counted, it would stretch the baseline, or open a minute that all that follows would fall into.
+"""
+_MOST_KINDS: Final = 4096
+"""So many kinds of requests are kept apart at a time, however much an attacker makes up."""
 _SERVER_ERROR = 500
-_MOST_S = 1e12
-"""Times beyond this are no Unix seconds."""
-_MOST_OPEN = 256
-"""Of one version, so many routes are told apart in the second that is open."""
-
-
-class Line(msgspec.Struct, gc=False):
-    """Any line of the contract: a start, a tick, or (without `type`) a request."""
-
-    type: str = ""
-    ts: float = -1.0
-    version: str = ""
-    outcome: str = ""
-    status: int | None = None
-    latency_ms: float | None = None
-    route: str | None = None
-    deploy_ts: float = -1.0
-    old: str = ""
-    new: str = ""
-    split: float = 1.0
-    watch_s: float = 900.0
+_NOTHING_OPEN = (math.inf, -math.inf)
+_NO_START = "before the start line"
 
 
 class Answer(msgspec.Struct):
@@ -52,86 +44,169 @@ class Answer(msgspec.Struct):
     reason: str
 
 
-class Route:
-    """What one version answered on one route in the second that is open."""
+class Kind(NamedTuple):
+    """What requests of one second have in common that are counted together."""
 
-    __slots__ = ("errors", "latency", "requests")
+    version: str
+    outcome: str
+    status: int | None
+    route: str | None
 
-    def __init__(self) -> None:
-        self.requests = self.errors = 0
-        self.latency: dict[int, int] = {}
+
+@dataclass(slots=True)
+class _Sum:
+    requests: int = 0
+    errors: int = 0
+    latencies_ms: list[float | None] = field(default_factory=list)
 
 
 class Second:
-    """What one version answered in the second that is open, by route as it was written."""
-
-    __slots__ = ("canceled", "routes")
+    """What one version answered in the second that is open, by route."""
 
     def __init__(self) -> None:
-        self.canceled = 0
-        self.routes: dict[str | None, Route] = {}
+        self._canceled = 0
+        self._routes: dict[str, _Sum] = {}  # "" for the requests that have none
 
-    def of(self, route: str | None) -> Route:
-        """Return the counts of a route, of all others where too many were seen in this second."""
-        key = route if route in self.routes or len(self.routes) < _MOST_OPEN else OTHER
-        return self.routes.setdefault(key, Route())
+    def add(self, kind: Kind, latencies_ms: list[float | None]) -> None:
+        """Count requests of a kind, one for each latency; None where it was not measured."""
+        number = len(latencies_ms)
+        if kind.outcome == "canceled":
+            self._canceled += number
+            return
+        found = self._routes.setdefault(route_named(kind.route) if kind.route else "", _Sum())
+        found.requests += number
+        if kind.outcome != "ok" or (kind.status is not None and kind.status >= _SERVER_ERROR):
+            found.errors += number
+        found.latencies_ms += latencies_ms
 
-    def as_model(self, version: str, second: int) -> Counts:
-        """Return the noun; nothing was added up before, so that a request costs no more for having a route."""
-        requests = errors = 0
-        latency: dict[int, int] = {}
-        routes: dict[str, RouteCounts] = {}
-        for written, found in self.routes.items():
-            requests += found.requests
-            errors += found.errors
-            for bucket, number in found.latency.items():
-                latency[bucket] = latency.get(bucket, 0) + number
-            if written:
-                name = route_named(written)
-                part = RouteCounts(found.requests, found.errors, found.latency)
-                routes[name] = added((routes[name], part)) if name in routes else part
-        return Counts(version, second, requests, errors, self.canceled, latency, most_used(routes))
+    def as_counts(self, version: str, second: int) -> Counts:
+        """Return the noun."""
+        routes = {
+            name: RouteCounts(found.requests, found.errors, histogram(found.latencies_ms))
+            for name, found in self._routes.items()
+        }
+        whole = added(routes.values())
+        routes.pop("", None)
+        return Counts(version, second, whole.requests, whole.errors, self._canceled, whole.latency, most_used(routes))
 
 
 class Replay:
-    """Turns the requests of one recorded watch into counts per second and asks the detector at each tick."""
+    """Counts the requests of a recorded watch per second and asks the detector at each tick.
 
-    def __init__(self, start: Line, policy: Policy) -> None:
-        self._start = start
+    What is done for every single request decides how fast this is. So a request only joins those of its second that are
+    alike in all but latency; what they mean is found out once for all of them, when the second is over.
+
+    Args:
+        answer: takes each answer. passed: takes note of lines that do not count. odd: of those that count all the same.
+    """
+
+    def __init__(self, policy: Policy, answer: Callable[[Answer], None], passed: Remarks, odd: Remarks) -> None:
         self._policy = policy
+        self._answer = answer
+        self._passed = passed
+        self._odd = odd
+        self._start: Line | None = None
+        self._span = _NOTHING_OPEN  # the times [since, until) whose requests are in `_alike`
         self._second = -1
-        self._open: dict[str, Second] = {}
+        self._late_from = 0  # number of the line that went back to this second, 0: none did
+        self._alike: dict[tuple[str, str, int | None, str | None], list[float | None]] = {}  # by `Kind`
+        self._newest = -math.inf
         self._baseline: list[Counts] = []
         self._detector: Detector | None = None
         self._rolled_back: str | None = None
+        self._requests = 0
 
-    def request(self, line: Line) -> None:
-        """Count one request."""
-        second = int(line.ts)
-        if second != self._second:
-            self._flush()
-            self._second = second
-        counts = self._open.get(line.version)
-        if counts is None:
-            counts = self._open[line.version] = Second()
-        outcome = line.outcome
-        if outcome == "canceled":
-            counts.canceled += 1
+    def take(self, first: int, lines: Iterable[Line]) -> None:
+        """Take lines in the order of the recording; the first one has that number."""
+        alike = self._alike
+        since, until = self._span
+        for number, line in enumerate(lines, start=first):
+            if line.type:
+                self._control(line, number)
+                since, until = self._span
+                continue
+            if not since <= line.ts < until:
+                if not self._opens(line, number):
+                    continue
+                since, until = self._span
+            try:
+                alike[line.version, line.outcome, line.status, line.route].append(line.latency_ms)
+            except KeyError:
+                self._begin_kind(line, number)
+
+    def finish(self) -> int:
+        """Return how many requests were counted."""
+        self._flush()
+        return self._requests
+
+    def _begin_kind(self, line: Line, number: int) -> None:
+        lacking = _lacking(line)
+        if lacking:
+            self._passed.note(lacking, number)
             return
-        route = counts.routes.get(line.route)
-        if route is None:
-            route = counts.of(line.route)
-        route.requests += 1
-        if outcome != "ok" or (line.status is not None and line.status >= _SERVER_ERROR):
-            route.errors += 1
-        latency = line.latency_ms
-        if latency is not None:
-            bucket = 0 if latency <= 1.0 else min(int(math.log(min(latency, 1e9)) * _SCALE), BUCKETS - 1)
-            route.latency[bucket] = route.latency.get(bucket, 0) + 1
+        if len(self._alike) >= _MOST_KINDS:
+            self._flush()  # the second stays open: a row may come in parts
+        self._alike[line.version, line.outcome, line.status, line.route] = [line.latency_ms]
 
-    def tick(self, now: float) -> tuple[str, str]:
+    def _control(self, line: Line, number: int) -> None:
+        if line.type == "start":
+            if line.deploy_ts < 0 or not line.new or line.old == line.new:
+                self._passed.note("a start without a time, or without two versions", number)
+            else:
+                self._begin(line)
+        elif line.type != "tick":
+            self._passed.note("its type is neither start nor tick", number)
+        elif self._start is None:
+            self._passed.note(_NO_START, number)
+        elif line.ts < 0:
+            self._passed.note("no ts", number)
+        else:
+            verdict, reason = self._tick(line.ts, self._start)
+            self._answer(Answer(line.ts, verdict, reason))
+
+    def _begin(self, start: Line) -> None:
+        self._flush()
+        self._start = start
+        self._span = _NOTHING_OPEN
+        self._newest = start.deploy_ts
+        self._baseline = []
+        self._detector = None
+        self._rolled_back = None
+
+    def _opens(self, line: Line, number: int) -> bool:
+        """Open the second of a request; False: it does not count, which is noted."""
+        ts, start = line.ts, self._start
+        why = _lacking(line)
+        if start is None:
+            why = _NO_START
+        elif not why and not start.deploy_ts - FAR_S <= ts <= self._newest + FAR_S:
+            why = "its ts is more than a day away"
+        elif not why and self._detector is not None and ts < start.deploy_ts:
+            why = "out of order: older than the deployment, which is over"
+        if why or start is None:
+            self._passed.note(why, number)
+            return False
+        self._flush()
+        second = int(ts)
+        self._late_from = 0
+        if ts < start.deploy_ts:
+            self._span = (second, min(second + 1, start.deploy_ts))
+        else:
+            self._deploy(start)
+            self._span = (max(second, start.deploy_ts), second + 1)
+            if second < int(self._newest):
+                self._late_from = number
+        self._second = second
+        self._newest = max(self._newest, ts)
+        return True
+
+    def _tick(self, now: float, start: Line) -> tuple[str, str]:
         """Return (verdict, reason) as of `now`."""
         self._flush()
+        if now >= start.deploy_ts:
+            self._deploy(start)
+        if now <= self._newest + FAR_S:
+            self._newest = max(self._newest, now)
         if self._rolled_back is not None:
             return "rollback", self._rolled_back
         if self._detector is None:
@@ -142,12 +217,10 @@ class Replay:
             return "rollback", reason
         return ("healthy" if verdict is Verdict.HEALTHY else "continue"), reason
 
-    def deploy(self) -> None:
-        """Close the baseline and begin the watch."""
+    def _deploy(self, start: Line) -> None:
+        """Close the baseline and begin the watch, once."""
         if self._detector is not None:
             return
-        self._flush()
-        start = self._start
         self._detector = Detector(
             version=start.new,
             old=start.old,
@@ -158,20 +231,30 @@ class Replay:
             healthy_after_s=HEALTHY_AFTER * start.watch_s,
         )
         self._baseline = []
+        self._span = _NOTHING_OPEN
 
     def _flush(self) -> None:
-        if not self._open:
+        """Hand what the open second got so far to the baseline or to the detector."""
+        if not self._alike:
             return
-        rows = [found.as_model(version, self._second) for version, found in self._open.items()]
-        self._open = {}
+        found: dict[str, Second] = {}
+        number = 0
+        for kind, latencies_ms in self._alike.items():
+            found.setdefault(kind[0], Second()).add(Kind(*kind), latencies_ms)
+            number += len(latencies_ms)
+        self._alike.clear()
+        self._requests += number
+        if self._late_from:
+            self._odd.note("out of order, each in its own second", self._late_from, number)
+        rows = [row.as_counts(version, self._second) for version, row in found.items()]
         if self._detector is None:
-            self._baseline.extend(rows)
+            self._baseline += rows
         else:
             self._detector.add(rows)
 
 
 def replay(
-    lines: Iterable[bytes],
+    blocks: Iterable[bytes],
     write: Callable[[str], None],
     policy: Policy | None = None,
     warn: Callable[[str], None] | None = None,
@@ -179,46 +262,27 @@ def replay(
     """Answer every tick with one line and return the exit code: 0 at the end of input, 7 when no request line was read.
 
     Args:
-        lines: contract lines, with or without line ends. write: takes one complete line with its end, and flushes.
-        policy: None means alpha 1e-3, no confirm time, no warm-up. warn: takes one sentence about lines passed over.
+        blocks: contract lines, in pieces of any size. write: takes one complete line with its end, and flushes.
+        policy: None means alpha 1e-3, no confirm time, no warm-up. warn: takes a sentence about the lines passed over,
+            and one about those that count although something is odd about them.
     """
-    decode = msgspec.json.Decoder(Line).decode
     encode = msgspec.json.Encoder().encode
-    run: Replay | None = None
-    deploy_ts = math.inf
-    requests = unreadable = 0
-    for raw in lines:
-        try:
-            line = decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            unreadable += bool(raw.strip())
-            continue
-        if not _is_sound(line):
-            unreadable += 1
-        elif line.type == "start":
-            run, deploy_ts = Replay(line, policy or Policy()), line.deploy_ts
-        elif run is None:
-            unreadable += 1
-        else:
-            if line.ts >= deploy_ts:
-                run.deploy()
-                deploy_ts = math.inf
-            if line.type == "tick":
-                verdict, reason = run.tick(line.ts)
-                write(encode(Answer(line.ts, verdict, reason)).decode() + "\n")
-            else:
-                requests += 1
-                run.request(line)
-    if unreadable and warn is not None:
-        warn(f"{unreadable} lines could not be read and were passed over")
+    passed, odd = Remarks(), Remarks()
+    run = Replay(policy or Policy(), lambda answer: write(encode(answer).decode() + "\n"), passed, odd)
+    for first, lines in batches(blocks, passed):
+        run.take(first, lines)
+    requests = run.finish()
+    if warn is not None:
+        for remarks, what in ((passed, "passed over"), (odd, "counted all the same")):
+            if remarks.lines:
+                warn(remarks.sentence(what))
     return DONE if requests else NOTHING_READ
 
 
-def _is_sound(line: Line) -> bool:
-    """Whether the line has what its type needs."""
-    kind = line.type
-    if not kind:
-        return 0 <= line.ts < _MOST_S and line.version != "" and line.outcome != ""
-    if kind == "tick":
-        return 0 <= line.ts < _MOST_S
-    return kind == "start" and 0 <= line.deploy_ts < _MOST_S and 0 < line.split <= 1 and line.old != line.new != ""
+def _lacking(line: Line) -> str:
+    """Return what a request lacks, or ""."""
+    if line.ts < 0:
+        return "no ts"
+    if not line.version:
+        return "no version"
+    return "" if line.outcome else "no outcome"
