@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +14,7 @@ from backout.model.deployment import Mark
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.policy import Mode
-from backout.model.signals import ServiceState
+from backout.model.signals import Counts, ServiceState
 from backout.plan.rollback import Request
 from backout.providers.memory import health_of, steady
 from backout.runbook import guard
@@ -22,9 +22,11 @@ from backout.runbook import guard
 from line import POLICY, Story, by_version, roll_back, watch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from backout.model.incident import Run
+    from backout.ports import CountsStore
     from backout.runbook.toolbox import Toolbox
 
 
@@ -286,3 +288,40 @@ def test_after_a_secret_change_the_good_code_comes_back_only_with_a_decision(tmp
     run = roll_back(story.tools(), Request(message="go", force_secrets=True))
     assert run.state is RunState.DONE
     assert story.world.live.sole == story.good.id
+
+
+@dataclass
+class Pages:
+    """The store of counts, and how many rows it was asked for at a time."""
+
+    journal: CountsStore
+    sizes: list[int] = field(default_factory=list)
+
+    def keep(self, environment: str, counts: Sequence[Counts]) -> None:
+        self.journal.keep(environment, counts)
+
+    def kept(self, environment: str, since: int, until: int) -> tuple[Counts, ...]:
+        found = self.journal.kept(environment, since, until)
+        self.sizes.append(len(found))
+        return found
+
+    def prune(self, older_than: float) -> int:
+        return self.journal.prune(older_than)
+
+
+def test_a_long_watch_that_is_taken_up_again_reads_what_it_counted_in_pages(tmp_path: Path) -> None:
+    """Every request counts once, and no more than an hour of seconds stands in memory at a time."""
+    story = Story(tmp_path / "journal.sqlite")
+    tools = story.tools()
+    since, hours = int(story.world.live.created_at) + 1, 3
+    rows = [Counts(story.bad.id, since + second, 2, 0) for second in range(hours * 3600)]
+    tools.counts.keep("production", rows)
+    story.world.clock.sleep(hours * 3600)
+    pages = Pages(tools.counts)
+    run = watch(replace(tools, counts=pages, traffic=None), mode=Mode.OBSERVE, for_s=hours * 3600 + 60)
+    found = tools.runs.result(run.id, "watch")
+    assert isinstance(found, dict)
+    decision = found["decision"]
+    assert isinstance(decision, dict)
+    assert decision["requests"] == 2 * len(rows)
+    assert max(pages.sizes) <= guard.PAGE_S

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from math import lgamma
+from math import exp, lgamma
 from statistics import NormalDist
 
 _TINY = 1e-300
@@ -41,7 +41,7 @@ def log_sum(terms: list[float]) -> float:
     top = max(terms, default=-math.inf)
     if top == -math.inf:
         return top
-    return top + math.log(sum(math.exp(term - top) for term in terms))
+    return top + math.log(sum([exp(term - top) for term in terms]))
 
 
 def beta_tails(x: float, a: float, b: float) -> tuple[float, float]:

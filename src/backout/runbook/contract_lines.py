@@ -71,20 +71,20 @@ class Remarks:
 def batches(blocks: Iterable[bytes], unreadable: Remarks) -> Iterator[tuple[int, list[Line]]]:
     """Yield (number of the first one, lines) of consecutive readable lines; blank lines are nothing to remark on."""
     decoder = msgspec.json.Decoder(Line)
-    for number, whole in _whole(blocks, unreadable):
+    for number, many, whole in _whole(blocks, unreadable):
         try:
             lines = decoder.decode_lines(whole)
         except _ERRORS:
             lines = []
         # Fewer or more values than lines: some are blank, or stand on one line or on several.
-        if len(lines) == whole.count(b"\n") + (not whole.endswith(b"\n")):
+        if len(lines) == many:
             yield number, lines
         else:
             yield from _one_by_one(decoder, number, whole, unreadable)
 
 
-def _whole(blocks: Iterable[bytes], unreadable: Remarks) -> Iterator[tuple[int, bytes]]:
-    """Yield (number of the first line, whole lines); at the end of input a line needs no end."""
+def _whole(blocks: Iterable[bytes], unreadable: Remarks) -> Iterator[tuple[int, int, bytes]]:
+    """Yield (number of the first line, how many, whole lines); at the end of input a line needs no end."""
     number, rest, skips = 1, b"", False
     for piece in blocks:
         block = piece
@@ -96,8 +96,9 @@ def _whole(blocks: Iterable[bytes], unreadable: Remarks) -> Iterator[tuple[int, 
         end = block.rfind(b"\n") + 1
         if end:
             whole = rest + block[:end]
-            yield number, whole
-            number += whole.count(b"\n")
+            lines = whole.count(b"\n")
+            yield number, lines, whole
+            number += lines
             rest = block[end:]
         else:
             rest += block
@@ -105,7 +106,7 @@ def _whole(blocks: Iterable[bytes], unreadable: Remarks) -> Iterator[tuple[int, 
             unreadable.note("longer than a megabyte", number)
             rest, skips = b"", True
     if rest:
-        yield number, rest
+        yield number, 1, rest
 
 
 def _one_by_one(
