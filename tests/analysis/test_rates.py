@@ -93,6 +93,20 @@ def test_a_restored_test_goes_on_with_the_same_evidence(
         assert labels_restored.log_e() == labels.log_e()
 
 
+@given(minutes, st.booleans(), st.booleans(), st.floats(5e-4, 0.9))
+def test_the_quick_bound_is_never_below_the_evidence(
+    steps: list[tuple[int, int, int, int, int]], concurrent: bool, clustered: bool, p0: float
+) -> None:
+    """After any counts, weighed ones too: what is not evaluated could not have mattered."""
+    test = MinuteLaw(assumed(p0), concurrent=concurrent, points=16, clustered=clustered)
+    minute = 0
+    for skip, u, v, x, z in steps:
+        minute += skip
+        test.add(minute, (u / 2, v), (x / 2, z))
+        most = test.most_log_e()
+        assert most >= test.log_e() - 1e-9
+
+
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), min_size=1, max_size=8))
 def test_looking_inside_a_minute_changes_nothing(parts: list[tuple[int, int]]) -> None:
     """Counts that come in pieces give the same evidence as all at once."""

@@ -123,6 +123,9 @@ class Detector:
         self._beside = [0, 0]  # requests and errors of the old version meanwhile
         self._first_bad_at: float | None = None
         self._confirming: Confirmation | None = None
+        self._log_e: float | None = None
+        self._most: float | None = None
+        self._limited: tuple[tuple[Stream, ...], list[tuple[Stream, float, float]]] = ((), [])
 
     def set_split(self, at: float, share: float) -> None:
         """Take note that the new version's share is another one from that time on (Unix seconds); in time order.
@@ -151,6 +154,7 @@ class Detector:
             self._add_row(row)
 
     def _add_row(self, row: Counts) -> None:
+        self._log_e = self._most = None
         is_new = row.version == self._version
         if not is_new and self._split >= 1:
             return
@@ -243,7 +247,14 @@ class Detector:
 
     def log_evidence(self) -> float:
         """Return the log evidence against "healthy" of all streams together."""
-        return mix([(stream.weight, stream.log_e()) for stream in self._streams if stream.weight])
+        if self._log_e is None:  # each stream knows its own until it is touched
+            self._log_e = mix([(stream.weight, stream.log_e()) for stream in self._streams if stream.weight])
+        return self._log_e
+
+    def _most_log_evidence(self) -> float:
+        if self._most is None:
+            self._most = mix([(stream.weight, stream.most_log_e()) for stream in self._streams if stream.weight])
+        return self._most
 
     def judge(self, now: float) -> tuple[Verdict, Cause, str]:
         """Return verdict, cause and reason alone, without the evidence lines."""
@@ -252,8 +263,11 @@ class Detector:
             return Verdict.REGRESSED, Cause.HEALTH, down
         if not self._requests and not self._probes.measured:
             return Verdict.UNMEASURED, Cause.NONE, self._nothing_seen()
-        log_e = self.log_evidence()
-        if log_e < -math.log(self._policy.guard.alpha):
+        threshold = -math.log(self._policy.guard.alpha)
+        log_e = self._most_log_evidence()  # far below everything that matters, its exact value does not matter either
+        if log_e >= min(QUIET_LOG_E, threshold):
+            log_e = self.log_evidence()
+        if log_e < threshold:
             self._confirming = None
             return self._not_regressed(now, log_e)
         acting = [stream for stream in self._streams if stream.weight and stream.agrees]
@@ -305,6 +319,8 @@ class Detector:
         """Return that both versions fail too often for sure, or None."""
         _, _, limit = self._limits()[0]
         requests, errors = self._beside
+        if errors <= limit * requests or self._errors <= limit * self._requests:
+            return None  # what is kept is no evidence of being above it
         both = ((self._errors, self._requests), (errors, requests))
         if min(log_e_above(bad, total, limit) for bad, total in both) < -math.log(BETA):
             return None
@@ -314,6 +330,11 @@ class Detector:
 
     def _limits(self) -> list[tuple[Stream, float, float]]:
         """Return per stream that must be excluded before "healthy": (stream, usual share, share that is too high)."""
+        if self._limited[0] is not self._streams:
+            self._limited = (self._streams, self._find_limits())
+        return self._limited[1]
+
+    def _find_limits(self) -> list[tuple[Stream, float, float]]:
         slo = self._policy.criteria.error_rate_below
         limits: list[tuple[Stream, float, float]] = []
         for stream in self._streams:
@@ -334,7 +355,7 @@ class Detector:
         """Return that too many requests fail for sure, though no more than before, or None."""
         slo = self._policy.criteria.error_rate_below
         stream = self._limits()[0][0]
-        if log_e_above(stream.bad, stream.total, slo) < -math.log(BETA):
+        if stream.bad <= slo * stream.total or log_e_above(stream.bad, stream.total, slo) < -math.log(BETA):
             return None
         before = f" ({percent(_usual(stream))} before)" if self._has_baseline else ""
         return f"more than the {percent(slo)} that the SLO allows, but not shown to be worse than before{before}"
@@ -397,6 +418,7 @@ class Detector:
         self._has_baseline = state["has_baseline"]
         self._streams = tuple(Stream.from_state(stream) for stream in state["streams"])
         self._repeats = Repeats.from_state(state["repeats"])
+        self._log_e = self._most = None
         self._probes.restore(state["probes"])
         self._requests, self._errors = state["requests"], state["errors"]
         self._beside = list(state["beside"])

@@ -8,6 +8,8 @@ All state is a few floats; `state` and `from_state` survive a crash with the sam
 from __future__ import annotations
 
 import math
+from functools import lru_cache
+from math import lgamma
 from typing import TYPE_CHECKING, TypedDict
 
 from backout.analysis.baseline import OUTAGE_A, OUTAGE_B, Law, assumed
@@ -99,6 +101,7 @@ class MinuteLaw:
         self._minute = 0
         self._open: list[float] = [0, 0, 0, 0]
         self._scores = [math.log(_FIRST_MASS)] * points
+        self._closed: float | None = None
         self._known: float | None = None
 
     def add(self, minute: int, new: tuple[float, float], old: tuple[float, float] = (0, 0)) -> None:
@@ -125,6 +128,7 @@ class MinuteLaw:
             return
         self._scores = [m + g for m, g in zip(self._scores, self._gains(), strict=True)]
         self._open = [0, 0, 0, 0]
+        self._closed = None
         self.concurrent = concurrent
         self._log_outage = math.log(OUTAGE_SHARED if concurrent else OUTAGE_ALONE)
         self._log_usual = math.log1p(-math.exp(self._log_outage))
@@ -137,28 +141,52 @@ class MinuteLaw:
             self._known = log_sum([m + g for m, g in zip(self._scores, gains, strict=True)]) - math.log(self._points)
         return self._known
 
+    def most_log_e(self) -> float:
+        """Return a number that `log_e` does not exceed, at a fraction of its cost while hits are no more than usual.
+
+        Then no alternative gains (the null is at least the best that any share explains), so what the closed minutes
+        left is the most there can be.
+        """
+        u, v, _, _ = self._open
+        if self._known is not None or not self._clustered or u > self.law.p0 * (u + v):
+            return self.log_e()
+        if self._closed is None:
+            self._closed = log_sum(self._scores) - math.log(self._points)
+        return self._closed
+
     def _close(self, minute: int) -> None:
         start = math.log(start_mass(self._minute + 1, minute))
         self._scores = [log_add(m + g, start) for m, g in zip(self._scores, self._gains(), strict=True)]
         self._minute = minute
         self._open = [0, 0, 0, 0]
+        self._closed = None
 
     def _gains(self) -> list[float]:
         """Return per alternative the log likelihood ratio of the open minute."""
         u, v, x, z = self._open
-        control = self._minute_law(x, z) if x or z else 0.0
-        a0, b0 = self._null
-        alone = log_beta(a0 + u, b0 + v) - self._log_beta_null
-        null = max(self._minute_law(u + x, v + z) - control, alone)
+        alone = self._usual(u, v)
+        if x or z:
+            shared = self._or_outage(self._usual(u + x, v + z), u + x, v + z)
+            null = max(shared - self._or_outage(self._usual(x, z), x, z), alone)
+        else:
+            null = max(self._or_outage(alone, u, v), alone)
         if self._clustered and u <= self.law.p0 * (u + v):
             null = max(null, log_best(u, v))
-        return [log_beta(a + u, b + v) - known - null for a, b, known in self._alternatives]
+        # `log_beta` written out: this is most of what an evaluation costs.
+        if not self._clustered:  # then a + b is tau for all of them
+            null += lgamma(self.law.tau + u + v)
+            return [lgamma(a + u) + lgamma(b + v) - known - null for a, b, known in self._alternatives]
+        return [
+            lgamma(a + u) + lgamma(b + v) - lgamma(a + b + u + v) - known - null for a, b, known in self._alternatives
+        ]
 
-    def _minute_law(self, hits: float, others: float) -> float:
+    def _usual(self, hits: float, others: float) -> float:
         a0, b0 = self._null
-        usual = self._log_usual + log_beta(a0 + hits, b0 + others) - self._log_beta_null
+        return log_beta(a0 + hits, b0 + others) - self._log_beta_null
+
+    def _or_outage(self, usual: float, hits: float, others: float) -> float:
         outage = self._log_outage + log_beta(OUTAGE_A + hits, OUTAGE_B + others) - _LOG_BETA_OUTAGE
-        return log_add(usual, outage)
+        return log_add(self._log_usual + usual, outage)
 
     def state(self) -> MinuteLawState:
         """Return a checkpoint, plain JSON."""
@@ -229,6 +257,7 @@ class LabelTest:
         self._counts: list[float] = [0, 0, 0, 0]
         self._scores = [math.log(_FIRST_MASS) if late else 0.0] * len(ODDS_RATIOS)
         self._weights = [self._log_ratios(_share(_odds(p0) * ratio)) for ratio in ODDS_RATIOS]
+        self._known: float | None = None
 
     def _log_ratios(self, p1: float) -> tuple[float, float, float, float]:
         w = self._share_new
@@ -250,6 +279,7 @@ class LabelTest:
             self._counts = [0, 0, 0, 0]
         for index, number in enumerate((*new, *old)):
             self._counts[index] += number
+        self._known = None
 
     def set_share(self, share: float) -> None:
         """Go on with another assigned share: the evidence so far stays, what follows has the new labels' odds.
@@ -263,7 +293,9 @@ class LabelTest:
 
     def log_e(self) -> float:
         """Return the natural logarithm of the evidence so far."""
-        return log_sum(self._gained()) - math.log(len(ODDS_RATIOS))
+        if self._known is None:
+            self._known = log_sum(self._gained()) - math.log(len(ODDS_RATIOS))
+        return self._known
 
     def _gained(self) -> list[float]:
         u, v, x, z = self._counts
@@ -303,11 +335,16 @@ def log_e_above(hits: int, total: int, limit: float) -> float:
     >>> log_e_above(0, 100, 0.01) < 0 < log_e_above(20, 100, 0.01)
     True
     """
-    terms = []
-    for ratio in ODDS_RATIOS:
-        p = _share(_odds(limit) * ratio)
-        terms.append(hits * math.log(p / limit) + (total - hits) * math.log((1 - p) / (1 - limit)))
+    others = total - hits
+    terms = [hits * hit + others * other for hit, other in _log_ratios_above(limit)]
     return log_sum(terms) - math.log(len(terms))
+
+
+@lru_cache(maxsize=64)
+def _log_ratios_above(limit: float) -> tuple[tuple[float, float], ...]:
+    """Return per odds ratio what a hit and what another request adds; a watch has a handful of limits."""
+    shares = [_share(_odds(limit) * ratio) for ratio in ODDS_RATIOS]
+    return tuple((math.log(p / limit), math.log((1 - p) / (1 - limit))) for p in shares)
 
 
 def log_e_below(hits: int, total: int, p0: float, limit: float) -> float:
