@@ -105,6 +105,15 @@ def test_one_error_after_an_error_free_hour_is_no_incident() -> None:
         assert judge.decide(DEPLOYED_AT + t + 1).verdict is not Verdict.REGRESSED
 
 
+def test_a_deployment_within_a_second_is_judged_from_its_first_request_on() -> None:
+    """Deployments come at fractions of a second, counts by whole ones; without a warm-up nothing is left out."""
+    baseline = [Counts(OLD, DEPLOYED_AT - t, 50, 0, latency={100: 50}) for t in range(1, 900)]
+    at = DEPLOYED_AT + 0.25
+    judge = Detector(version=NEW, old=OLD, deployed_at=at, split=1.0, baseline=baseline, policy=Policy())
+    judge.add([Counts(NEW, DEPLOYED_AT, 50, 50, latency={100: 50})])
+    assert judge.decide(at + 1).verdict is Verdict.REGRESSED
+
+
 def test_evidence_on_two_bad_requests_waits_for_the_third() -> None:
     """Whatever the odds say, fewer than `min_bad` bad requests carry no rollback."""
     policy = Policy(guard=GuardPolicy(alpha=0.2, min_bad=3))

@@ -106,7 +106,8 @@ class Detector:
         self._healthy_after_s = healthy_after_s
         # A warm-up that outlasts the watch says that response times are nothing to go by here.
         self._times = policy.guard.warm_up_s < policy.criteria.watch_s
-        self._warm_until = deployed_at + policy.guard.warm_up_s if self._times else deployed_at
+        # From the whole second of the deployment on: without a warm-up none of its requests is left out.
+        self._warm_until = self._start + (policy.guard.warm_up_s if self._times else 0.0)
         normal = summarise(baseline, old, deployed_at)
         if not self._times:
             normal = replace(normal, edges=None, latency=())
@@ -114,7 +115,7 @@ class Detector:
         self._learning: dict[int, int] = {}
         self._has_baseline = normal.errors is not None
         self._repeats = Repeats(normal.per_cause)
-        granted = policy.guard.warm_up_errors if self._warm_until > deployed_at else None
+        granted = policy.guard.warm_up_errors if self._warm_until > self._start else None
         self._streams = streams_for(normal, split, policy.criteria.error_rate_below, granted)
         self._probes = Probes(policy.services, policy.guard.down_probes)
         if health_before is not None:
