@@ -73,7 +73,7 @@ class Repeats:
     def __init__(self, per_cause: float) -> None:
         self.per_cause = per_cause
         self._seen: dict[tuple[bool, str, int], int] = {}
-        self._newest = 0
+        self._forgot_at = 0
 
     def weigh(self, second: int, failures: int, *, is_new: bool, route: str = "") -> float:
         """Return what these failures of a second add to the weight of those that were counted for it before."""
@@ -82,15 +82,10 @@ class Repeats:
         key = (is_new, route, second)
         before = self._seen.get(key, 0)
         self._seen[key] = before + failures
-        if second > self._newest:
-            self._newest = second
-            self._forget()
+        if second > self._forgot_at + _KEPT_S:
+            self._forgot_at = second
+            self._seen = {known: number for known, number in self._seen.items() if known[2] >= second - _KEPT_S}
         return weighed(before + failures, self.per_cause) - weighed(before, self.per_cause)
-
-    def _forget(self) -> None:
-        old = self._newest - _KEPT_S
-        if len(self._seen) > 2 * _KEPT_S:
-            self._seen = {key: number for key, number in self._seen.items() if key[2] >= old}
 
     def state(self) -> RepeatsState:
         """Return a checkpoint, plain JSON."""
@@ -104,5 +99,5 @@ class Repeats:
         """Return it as it was when the checkpoint was taken."""
         self = cls(state["per_cause"])
         self._seen = {(is_new, route, second): number for is_new, route, second, number in state["seen"]}
-        self._newest = max((second for _, _, second in self._seen), default=0)
+        self._forgot_at = max((second for _, _, second in self._seen), default=0)
         return self
