@@ -51,12 +51,18 @@ def route_name(route: int) -> str:
 def counts_before(before: Before, run: int) -> list[Counts]:
     """Return the baseline of one run: a row for each second, a minute's latencies and routes with its first one.
 
-    The errors of a route stand in the seconds in which they happened.
+    The errors of a route stand in the seconds in which they happened. A minute without errors is one row: its seconds
+    tell nothing more.
     """
-    minutes, seconds, _ = before.seconds[run].shape
+    counts = before.seconds[run]
+    minutes, seconds, _ = counts.shape
+    calm = ~counts[..., 1].any(axis=1)
+    if calm.any():
+        counts = counts.copy()
+        counts[calm, 0, 0], counts[calm, 1:, 0] = counts[calm, :, 0].sum(axis=1), 0
     at = DEPLOYED_AT - MINUTE_S * (np.arange(minutes)[:, None] + 1) + np.arange(seconds)
-    busy = np.flatnonzero(before.seconds[run, ..., 0])
-    requests, errors = (before.seconds[run, ..., k].ravel()[busy].tolist() for k in (0, 1))
+    busy = np.flatnonzero(counts[..., 0])
+    requests, errors = (counts[..., k].ravel()[busy].tolist() for k in (0, 1))
     rows = list(map(Counts, repeat(OLD), at.ravel()[busy].tolist(), requests, errors))
     minute_of = busy // seconds
     firsts = np.flatnonzero(np.diff(minute_of, prepend=-1)).tolist()

@@ -34,7 +34,7 @@ _PART_SECONDS = 1_000_000
 
 def plan(size: str) -> list[tuple[Scenario, int]]:
     """Return every scenario with its number of runs for `quick`, `standard` or `full`."""
-    bad, healthy, hour = {"quick": (3, 1, 0), "standard": (30, 10, 1), "full": (200, 124, 12)}[size]
+    bad, healthy, hour = {"quick": (3, 1, 0), "standard": (30, 10, 1), "full": (60, 124, 4)}[size]
     chosen = [(s, bad) for s in (*scenarios.bad(), *scenarios.short_baselines())]
     chosen += [(s, healthy) for noise in scenarios.Noise for s in scenarios.healthy(noise)]
     if hour:
