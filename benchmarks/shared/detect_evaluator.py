@@ -215,23 +215,26 @@ class _Group:
         sides = [(part.batch.new.take(part.rows), margin, DRIFT_BUCKETS if part.batch.old is None else 0, from_s + 1)]
         if part.batch.old is not None:
             sides.append((part.batch.old.take(part.rows), 0, 0, from_s))
+        failed = sum(side.errors for side, *_ in sides)
         both = []
         for side, over, over_route, since in sides:
-            whole = self._side(side, per_cause, edges, over, since)
-            routes = [self._route(side, route, part.starts, per_cause, over_route) for route in self._routes]
+            whole = self._side(side, _each(failed.sum(axis=2), per_cause), edges, over, since)
+            routes = [
+                self._route(side, route, part.starts, _each(failed, per_cause), over_route) for route in self._routes
+            ]
             both.append(np.concatenate([whole, *routes]))
         if len(both) == 1:
             both.append(np.zeros_like(both[0]))
         return np.concatenate(both, axis=-1)
 
-    def _route(self, side: Side, name: str, starts: list[_Start], per_cause: Floats, margin: int) -> Floats:
+    def _route(self, side: Side, name: str, starts: list[_Start], each: Floats, margin: int) -> Floats:
         """Return errors, and latencies above the route's own p95, of one route: (2, runs, seconds, 2)."""
         runs, seconds, routes = side.requests.shape
         number, warm = next(k for k in range(routes) if route_name(k) == name), self._warm_s
         edges = np.array([next(s.edge for s in start.streams if s.route == name and s.edge) for start in starts])
         counts = np.zeros((2, runs, seconds, 2))
         failed = side.errors[..., number]
-        counts[0, ..., 0] = np.where(failed > 0, 1 + (failed - 1) / per_cause[:, None], 0.0)
+        counts[0, ..., 0] = failed * each[..., number]
         counts[0, ..., 1] = side.requests[..., number] - failed
         mine = side.route == number
         cell, bucket = side.cell[mine], side.bucket[mine]
@@ -241,11 +244,11 @@ class _Group:
         counts[:, :, :warm] = 0
         return counts
 
-    def _side(self, side: Side, per_cause: Floats, edges: Ints | None, margin: int, first_s: Ints) -> Floats:
+    def _side(self, side: Side, each: Floats, edges: Ints | None, margin: int, first_s: Ints) -> Floats:
         runs, seconds, _ = side.requests.shape
         counts = np.zeros((1 + WARMING, runs, seconds, 2))
         failed, warm = side.errors.sum(axis=2), self._warm_s
-        weighed = np.where(failed > 0, 1 + (failed - 1) / per_cause[:, None], 0.0)
+        weighed = failed * each
         others = side.requests.sum(axis=2) - failed
         for column, span in ((ERRORS, slice(warm, None)), (WARMING, slice(warm))):
             counts[column, :, span, 0] = weighed[:, span]
@@ -290,6 +293,12 @@ class _Group:
         lead = among.argmax(axis=1)
         enough = self._bad[np.arange(len(lead)), lead] >= self._policy.guard.min_bad
         return log_e, (log_e >= limit) & (acting >= limit) & enough
+
+
+def _each(failed: Ints, per_cause: Floats) -> Floats:
+    """Return what each failure weighs, by the failures of both versions in the same second; runs come first."""
+    most = np.maximum(failed, 1)
+    return (1 + (most - 1) / per_cause.reshape(-1, *[1] * (failed.ndim - 1))) / most
 
 
 def _groups(batches: Sequence[Batch]) -> Iterator[_Group]:

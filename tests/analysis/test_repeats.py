@@ -69,19 +69,41 @@ def test_the_law_of_a_past_with_repetition_is_that_of_its_causes() -> None:
 def test_pieces_of_a_second_weigh_what_the_second_weighs(
     pieces: list[tuple[int, int, bool]], per_cause: float, cut: int
 ) -> None:
-    """In any order, and with a crash between them."""
-    repeats, total, by_second = Repeats(per_cause), 0.0, {}
+    """In any order, and with a crash between them; each failure of a second weighs the same, whose ever it is."""
+    repeats, new, old = Repeats(per_cause, AT), 0.0, 0.0
+    failed: dict[int, list[int]] = {}
     for number, (second, failures, is_new) in enumerate(pieces):
         if number == cut:
             repeats = Repeats.from_state(json.loads(json.dumps(repeats.state())))
-        total += repeats.weigh(AT + second, failures, is_new=is_new)
-        by_second[second, is_new] = by_second.get((second, is_new), 0) + failures
-    assert total == pytest.approx(sum(weighed(n, per_cause) for n in by_second.values()))
+        more = repeats.weigh(AT + second, failures, is_new=is_new)
+        new, old = new + more[0], old + more[1]
+        failed.setdefault(second, [0, 0])[not is_new] += failures
+    each = {second: weighed(u + x, per_cause) / max(1, u + x) for second, (u, x) in failed.items()}
+    assert new == pytest.approx(sum(u * each[second] for second, (u, _) in failed.items()))
+    assert old == pytest.approx(sum(x * each[second] for second, (_, x) in failed.items()))
+
+
+def test_nothing_is_taken_back_from_a_minute_that_is_over() -> None:
+    """A late row adds what it is worth, and leaves what was judged."""
+    repeats = Repeats(2.0, AT)
+    assert repeats.weigh(AT + 59, 4, is_new=True) == (2.5, 0.0)
+    assert repeats.weigh(AT + 60, 1, is_new=True) == (1.0, 0.0)
+    assert repeats.weigh(AT + 59, 2, is_new=False) == (0.0, 1.0)
+
+
+def test_an_outage_that_both_versions_share_weighs_by_traffic() -> None:
+    """A tenth of the traffic has a tenth of the weight, however many failures a second brings."""
+    repeats, new, old = Repeats(2.5, AT), 0.0, 0.0
+    for second in range(60):
+        for number, is_new in ((2, True), (18, False)):
+            more = repeats.weigh(AT + second, number, is_new=is_new)
+            new, old = new + more[0], old + more[1]
+    assert new / (new + old) == pytest.approx(0.1)
 
 
 def test_seconds_long_past_are_forgotten() -> None:
     """A week of failures leaves a state of a few minutes."""
-    repeats = Repeats(2.0)
+    repeats = Repeats(2.0, AT)
     for second in range(20_000):
         repeats.weigh(AT + second, 2, is_new=True)
         repeats.weigh(AT + second, 1, is_new=False)

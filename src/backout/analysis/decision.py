@@ -114,7 +114,7 @@ class Detector:
         self._edges: Thresholds | None = usable_edges(normal)
         self._learning: dict[int, int] = {}
         self._has_baseline = normal.errors is not None
-        self._repeats = Repeats(normal.per_cause)
+        self._repeats = Repeats(normal.per_cause, self._start)
         granted = policy.guard.warm_up_errors if self._warm_until > self._start else None
         self._streams = streams_for(normal, split, policy.criteria.error_rate_below, granted)
         self._probes = Probes(policy.services, policy.guard.down_probes)
@@ -163,13 +163,13 @@ class Detector:
         minute = (row.second - self._start) // MINUTE_S
         warming = row.second < self._warm_until
         above = self._above(row, is_new=is_new, warming=warming)
-        weight = self._repeats.weigh(row.second, row.errors, is_new=is_new)
+        weights = self._repeats.weigh(row.second, row.errors, is_new=is_new)
         for stream in self._streams:
             if stream.route:
                 continue
             if stream.column in (ERRORS, WARMING):
                 if (stream.column == WARMING) == warming:
-                    stream.add(minute, row.errors, row.requests, is_new=is_new, weight=weight)
+                    stream.add(minute, row.errors, row.requests, is_new=is_new, weights=weights)
             elif above[0]:
                 stream.add(minute, above[stream.column], above[0], is_new=is_new)
         if row.routes and not warming:
@@ -193,8 +193,8 @@ class Detector:
             if route is None:
                 continue
             if stream.column == ERRORS:
-                weight = self._repeats.weigh(row.second, route.errors, is_new=is_new, route=stream.route)
-                stream.add(minute, route.errors, route.requests, is_new=is_new, weight=weight)
+                weights = self._repeats.weigh(row.second, route.errors, is_new=is_new, route=stream.route)
+                stream.add(minute, route.errors, route.requests, is_new=is_new, weights=weights)
             elif route.latency:
                 slow = sum(number for bucket, number in route.latency.items() if bucket > stream.edge + margin)
                 stream.add(minute, slow, sum(route.latency.values()), is_new=is_new)

@@ -17,6 +17,7 @@ MOST = 4.0
 """No more are believed: what comes in larger bunches is an outage."""
 _PRIOR = 3.0
 """So many failures seen weigh as much as what is granted unseen."""
+_MINUTE_S = 60
 _KEPT_S = 120
 
 
@@ -24,7 +25,9 @@ class RepeatsState(TypedDict):
     """Checkpoint of `Repeats`."""
 
     per_cause: float
-    seen: list[tuple[bool, str, int, int]]
+    start: int
+    minute: int
+    seen: list[tuple[str, int, int, int]]
 
 
 class Bunch(NamedTuple):
@@ -64,40 +67,54 @@ def weighed(failures: int, per_cause: float) -> float:
 
 
 class Repeats:
-    """Weighs the failures of a watch, in whatever pieces a second's count arrives.
+    """Weighs the failures of a watch, in whatever pieces a second's counts arrive.
+
+    Failures of both versions in the same second share one weight, whichever version they fell on: else the version with
+    less traffic would weigh more in trouble that both share. Weights that labels do not decide keep a label test exact.
 
     Args:
-        per_cause: failures that one cause brings, at least 1.
+        per_cause: failures that one cause brings, at least 1. start: Unix second from which minutes are counted.
     """
 
-    def __init__(self, per_cause: float) -> None:
+    def __init__(self, per_cause: float, start: int) -> None:
         self.per_cause = per_cause
-        self._seen: dict[tuple[bool, str, int], int] = {}
-        self._forgot_at = 0
+        self._start = start
+        self._minute = 0
+        self._seen: dict[tuple[str, int], tuple[int, int]] = {}
 
-    def weigh(self, second: int, failures: int, *, is_new: bool, route: str = "") -> float:
-        """Return what these failures of a second add to the weight of those that were counted for it before."""
+    def weigh(self, second: int, failures: int, *, is_new: bool, route: str = "") -> tuple[float, float]:
+        """Return what these failures of a second add to the weight of the new and of the old version's failures.
+
+        What they take from the other version's weight is negative; of a minute that is over, nothing is taken back.
+        """
         if not failures:
-            return 0.0
-        key = (is_new, route, second)
-        before = self._seen.get(key, 0)
-        self._seen[key] = before + failures
-        if second > self._forgot_at + _KEPT_S:
-            self._forgot_at = second
-            self._seen = {known: number for known, number in self._seen.items() if known[2] >= second - _KEPT_S}
-        return weighed(before + failures, self.per_cause) - weighed(before, self.per_cause)
+            return 0.0, 0.0
+        minute = (second - self._start) // _MINUTE_S
+        if minute > self._minute:
+            self._minute = minute
+            self._seen = {key: both for key, both in self._seen.items() if key[1] >= second - _KEPT_S}
+        new, old = self._seen.get((route, second), (0, 0))
+        more_new, more_old = (new + failures, old) if is_new else (new, old + failures)
+        self._seen[route, second] = (more_new, more_old)
+        before, after = weighed(new + old, self.per_cause), weighed(more_new + more_old, self.per_cause)
+        if minute < self._minute:
+            return (after - before, 0.0) if is_new else (0.0, after - before)
+        each_before, each_after = before / max(new + old, 1), after / (more_new + more_old)
+        return more_new * each_after - new * each_before, more_old * each_after - old * each_before
 
     def state(self) -> RepeatsState:
         """Return a checkpoint, plain JSON."""
         return {
             "per_cause": self.per_cause,
-            "seen": [(is_new, route, second, number) for (is_new, route, second), number in self._seen.items()],
+            "start": self._start,
+            "minute": self._minute,
+            "seen": [(route, second, new, old) for (route, second), (new, old) in self._seen.items()],
         }
 
     @classmethod
     def from_state(cls, state: RepeatsState) -> Repeats:
         """Return it as it was when the checkpoint was taken."""
-        self = cls(state["per_cause"])
-        self._seen = {(is_new, route, second): number for is_new, route, second, number in state["seen"]}
-        self._forgot_at = max((second for _, _, second in self._seen), default=0)
+        self = cls(state["per_cause"], state["start"])
+        self._minute = state["minute"]
+        self._seen = {(route, second): (new, old) for route, second, new, old in state["seen"]}
         return self

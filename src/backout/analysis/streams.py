@@ -27,9 +27,9 @@ ERROR_POINTS = 16
 LATENCY_POINTS = 8
 ERRORS, WARMING = 0, 5
 """Columns of failures: after the warm-up, where one is declared, and in it."""
-_NOTHING = (0.0, 0.0)
 _LITTLE_SCATTER = 0.02
-_TAIL_WEIGHT = 0.5 / len(TAILS)
+_TAIL_WEIGHTS = (0.0875, 0.1125, 0.125, 0.175)
+"""The rarest answers tell most: a slow tail is found there or nowhere, a shift of all of them everywhere."""
 P95 = 2
 """Column of the latency threshold that each route has of its own."""
 _ROUTES_WEIGHT = 0.2
@@ -87,14 +87,17 @@ class Stream:
     route: str = ""
     edge: int = 0
 
-    def add(self, minute: int, hits: int, total: int, *, is_new: bool, weight: float | None = None) -> None:
+    def add(
+        self, minute: int, hits: int, total: int, *, is_new: bool, weights: tuple[float, float] | None = None
+    ) -> None:
         """Count hits among so many of the new version, or of the old one, in a minute after the deployment.
 
         Args:
-            weight: what the hits weigh in the tests, None for 1 each.
+            weights: what the hits add to the weight of the new and of the old version's in the tests, None for 1 each.
         """
-        pair = (hits if weight is None else weight, total - hits)
-        new, old = (pair, _NOTHING) if is_new else (_NOTHING, pair)
+        new_hits, old_hits = weights or ((hits, 0.0) if is_new else (0.0, hits))
+        others = total - hits
+        new, old = (new_hits, others if is_new else 0.0), (old_hits, 0.0 if is_new else others)
         if is_new:
             self.bad += hits
             self.total += total
@@ -295,14 +298,18 @@ def usable_edges(baseline: Baseline) -> Thresholds | None:
 def _latency(edges: Thresholds, laws: Sequence[Law], *, concurrent: bool) -> Iterable[Stream]:
     for column, law in enumerate(laws, start=1):
         test = MinuteLaw(law, concurrent=concurrent, points=LATENCY_POINTS, clustered=False)
-        yield Stream(_latency_name(edges, column), Cause.LATENCY, _TAIL_WEIGHT, column, law.share, BEFORE, test)
+        yield Stream(
+            _latency_name(edges, column), Cause.LATENCY, _TAIL_WEIGHTS[column - 1], column, law.share, BEFORE, test
+        )
 
 
 def labelled_latency(edges: Thresholds, shares: Sequence[float], split: float) -> Iterable[Stream]:
     """Return the streams of latency between two versions that serve side by side; `shares` above each threshold."""
     for column, share in enumerate(shares, start=1):
         test = LabelTest(_nominal(share), split)
-        yield Stream(_latency_name(edges, column), Cause.LATENCY, _TAIL_WEIGHT, column, share, BESIDE, test)
+        yield Stream(
+            _latency_name(edges, column), Cause.LATENCY, _TAIL_WEIGHTS[column - 1], column, share, BESIDE, test
+        )
 
 
 def _latency_name(edges: Thresholds, column: int) -> str:
