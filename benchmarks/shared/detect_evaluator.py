@@ -254,7 +254,8 @@ class _Group:
             counts[column, :, span, 0] = weighed[:, span]
             counts[column, :, span, 1] = others[:, span]
         if edges is not None:
-            level = (np.arange(BUCKETS)[None, :, None] > (edges + margin)[:, None, :]).sum(axis=2)
+            raised = edges + np.array([margin, margin, margin, 0])
+            level = (np.arange(BUCKETS)[None, :, None] > raised[:, None, :]).sum(axis=2)
             found = level[side.cell // seconds, side.bucket]
             cells = np.bincount(side.cell * 5 + found, minlength=runs * seconds * 5).reshape(runs, seconds, 5)
             cells[np.arange(seconds)[None, :] < np.maximum(first_s, warm)[:, None]] = 0

@@ -23,9 +23,10 @@ OUTAGE_SHARED = 0.05
 OUTAGE_ALONE = 1e-6
 """The same in a cut-over, where nothing tells an outage from a bad version: almost never assumed."""
 TOP_ODDS = 50.0
-ROOM = {True: 1000.0, False: 2.0}
-"""The alternatives reach this many times their lowest odds, also where the baseline is so bad that TOP_ODDS is near it:
-for errors (clustered) up to a total outage after a version that failed often."""
+ROOM = {True: 1000.0, False: 50.0}
+"""The alternatives reach so many times their lowest odds. For latency that is enough: what is slower still is found as
+soon, and a finer grid finds more. For errors (clustered) it leads up to a total outage after a version that failed
+often, and TOP_ODDS is reached in any case."""
 FIRST_RATIO = 1.5
 _LOG_BETA_OUTAGE = log_beta(OUTAGE_A, OUTAGE_B)
 _FIRST_MASS = 0.75
@@ -217,7 +218,8 @@ class MinuteLaw:
 def alternatives(law: Law, points: int, *, clustered: bool) -> list[tuple[float, float]]:
     """Return Beta laws (a, b) that a worse version may draw its minutes from, see `MinuteLaw`; the mildest first."""
     low = FIRST_RATIO * _odds(law.p0)
-    step = (max(TOP_ODDS, ROOM[clustered] * low) / low) ** (1 / (points - 1))
+    top = max(TOP_ODDS, ROOM[True] * low) if clustered else ROOM[False] * low
+    step = (top / low) ** (1 / (points - 1))
     laws = []
     for j in range(points):
         p = _share(low * step**j)

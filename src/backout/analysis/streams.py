@@ -24,11 +24,11 @@ SHORT_BASELINE_S = 900.0
 AGREES = math.log(20)
 """Log evidence that a label test must add before a baseline test may act beside an old version."""
 ERROR_POINTS = 16
-LATENCY_POINTS = 8
+LATENCY_POINTS = 5
 ERRORS, WARMING = 0, 5
 """Columns of failures: after the warm-up, where one is declared, and in it."""
 _LITTLE_SCATTER = 0.02
-_TAIL_WEIGHTS = (0.0875, 0.1125, 0.125, 0.175)
+_TAIL_WEIGHTS = (0.075, 0.1, 0.1, 0.225)
 """The rarest answers tell most: a slow tail is found there or nowhere, a shift of all of them everywhere."""
 P95 = 2
 """Column of the latency threshold that each route has of its own."""
