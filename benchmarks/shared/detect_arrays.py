@@ -124,7 +124,9 @@ class LabelTests(_Open):
         self.log_e[rows] = log_mean(self._gained(rows))
 
     def _gained(self, rows: Ints) -> Floats:
-        return np.asarray(self._scores[rows] + np.einsum("rkc,rc->rk", self._weights[rows], self.counts[rows]))
+        return np.asarray(
+            self._scores[rows] + np.einsum("rkc,rc->rk", self._weights[rows], self.counts[rows][:, [0, 2]])
+        )
 
 
 def arrays(tests: Sequence[MinuteLaw | LabelTest]) -> MinuteLaws | LabelTests:

@@ -17,6 +17,7 @@ from shared.detect_arrays import arrays
 from backout.analysis.baseline import FEW_LATENCIES, MINUTE_S
 from backout.analysis.decision import DRIFT_BUCKETS, Detector
 from backout.analysis.quantiles import counts_above, thresholds
+from backout.analysis.rates import MinuteLaw
 from backout.analysis.streams import AGREES, BESIDE, ERRORS, WARMING, labelled_latency
 from backout.model.policy import Policy
 from backout.model.signals import BUCKETS, Counts, RouteCounts
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 DEPLOYED_AT = 1_760_000_000
+_PLAIN = 1 + WARMING
+"""Column of the failures as they are counted, each for one."""
 NEW, OLD = "v2", "v1"
 
 
@@ -202,8 +205,9 @@ class _Group:
     def _place(self, stream: Stream) -> int:
         """Return which of the counted columns is that of a stream: after those of all requests, two of each route."""
         if not stream.route:
-            return stream.column
-        return 1 + WARMING + 2 * self._routes.index(stream.route) + int(stream.column != ERRORS)
+            is_limit = isinstance(stream.test, MinuteLaw) and not stream.test.law.total
+            return _PLAIN if stream.column == ERRORS and is_limit else stream.column
+        return 1 + _PLAIN + 2 * self._routes.index(stream.route) + int(stream.column != ERRORS)
 
     def _both(self, part: _Part) -> Floats:
         """Return hits and others of the new, then of the old version: shape (columns, runs, seconds, 4)."""
@@ -246,12 +250,16 @@ class _Group:
 
     def _side(self, side: Side, each: Floats, edges: Ints | None, margin: int, first_s: Ints) -> Floats:
         runs, seconds, _ = side.requests.shape
-        counts = np.zeros((1 + WARMING, runs, seconds, 2))
+        counts = np.zeros((1 + _PLAIN, runs, seconds, 2))
         failed, warm = side.errors.sum(axis=2), self._warm_s
-        weighed = failed * each
         others = side.requests.sum(axis=2) - failed
-        for column, span in ((ERRORS, slice(warm, None)), (WARMING, slice(warm))):
-            counts[column, :, span, 0] = weighed[:, span]
+        judged, warming = slice(warm, None), slice(warm)
+        for column, hits, span in (
+            (ERRORS, failed * each, judged),
+            (WARMING, failed, warming),
+            (_PLAIN, failed, judged),
+        ):
+            counts[column, :, span, 0] = hits[:, span]
             counts[column, :, span, 1] = others[:, span]
         if edges is not None:
             raised = edges + np.array([margin, margin, margin, 0])

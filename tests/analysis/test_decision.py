@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backout.analysis.decision import Detector
-from backout.model.policy import GuardPolicy, Policy
+from backout.model.policy import Criteria, GuardPolicy, Policy
 from backout.model.signals import Counts
 from backout.model.verdict import Cause, Verdict
 
@@ -200,6 +200,67 @@ def test_slow_first_requests_within_the_warm_up_are_not_judged() -> None:
     assert watch(cold, 2, Policy(guard=GuardPolicy(warm_up_s=30))).regressed_s is None
     broken = Scenario(bad=always(error_rate=1.0), watch_s=30)
     assert watch(broken, 2, Policy(guard=GuardPolicy(warm_up_s=30))).regressed_s is not None
+
+
+@pytest.mark.parametrize(("share", "within_s"), [(0.1, 300), (0.15, 90), (0.3, 5)])
+def test_a_limit_is_held_against_failures_as_they_are_counted(share: float, within_s: float) -> None:
+    """Where many requests fail in the same second the SLO is what it says, whatever repetition is granted elsewhere."""
+    policy = Policy(criteria=Criteria(error_rate_below=0.05))
+    found = watch(Scenario(rate=143, baseline_s=0, bad=always(error_rate=share)), 3, policy).regressed_s
+    assert found is not None
+    assert found <= within_s
+
+
+@pytest.mark.parametrize("baseline_s", [300, 0])
+def test_a_split_that_comes_into_force_late_is_no_evidence(baseline_s: int) -> None:
+    """The new version gets nothing for two seconds: both fail with 1 %, and none of 20 is rolled back."""
+    scenario = Scenario(rate=100, split=0.5, usual=Behaviour(error_rate=0.01), baseline_s=baseline_s, watch_s=60)
+    for seed in range(20):
+        traffic = Traffic(scenario, seed)
+        judge = detector(scenario, traffic)
+        for t in range(60):
+            rows = traffic.second(t)
+            judge.add([replace(row, version=OLD) for row in rows] if t < 2 else rows)
+            assert judge.judge(DEPLOYED_AT + t + 1)[0] is not Verdict.REGRESSED
+
+
+def test_a_confirmation_goes_on_after_the_warm_up() -> None:
+    """An outage that began in the warm-up is confirmed by what comes after it."""
+    policy = Policy(guard=GuardPolicy(warm_up_s=30, confirm_s=60))
+    found = watch(Scenario(rate=20, bad=always(error_rate=1.0), watch_s=300), 1, policy).regressed_s
+    assert found is not None
+    assert found <= 150
+
+
+def test_one_failure_in_a_thin_past_leaves_the_slo_in_force() -> None:
+    """1 of 60 requests is no proof that the SLO was broken before: 5 % are found as without that failure."""
+    before = [Counts(OLD, DEPLOYED_AT - t, 5, int(t == 6)) for t in range(1, 13)]
+    scenario = Scenario(rate=5, baseline_s=0, bad=always(error_rate=0.05))
+    for seed in range(4):
+        traffic = Traffic(scenario, seed)
+        judge = Detector(version=NEW, old=OLD, deployed_at=DEPLOYED_AT, split=1.0, baseline=before, policy=Policy())
+        looks = ((t, judge.add(traffic.second(t)), judge.judge(DEPLOYED_AT + t + 1)[0]) for t in range(600))
+        assert any(verdict is Verdict.REGRESSED for _, _, verdict in looks)
+
+
+@pytest.mark.parametrize(
+    ("split", "warm_up_s", "watch_s"), [(1.0, 0, 900), (0.5, 0, 900), (0.5, 900, 900), (1.0, 60, 900), (0.5, 900, 120)]
+)
+def test_the_weights_sum_to_one(split: float, warm_up_s: float, watch_s: float) -> None:
+    """Whatever is judged, nothing of the evidence is given away; a warm-up as long as this watch leaves latency out."""
+    policy = Policy(guard=GuardPolicy(warm_up_s=warm_up_s))
+    scenario = Scenario(split=split)
+    judge = Detector(
+        version=NEW,
+        old=OLD,
+        deployed_at=DEPLOYED_AT,
+        split=split,
+        baseline=Traffic(scenario, 1).baseline(),
+        policy=policy,
+        watch_s=watch_s,
+    )
+    assert sum(stream.weight for stream in judge._streams) == pytest.approx(1)
+    assert any(stream.cause is Cause.LATENCY for stream in judge._streams) == (warm_up_s < watch_s)
 
 
 @pytest.mark.parametrize("split", SPLITS)

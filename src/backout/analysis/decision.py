@@ -70,6 +70,7 @@ class DetectorState(TypedDict):
     confirming: ConfirmationState | None
     has_baseline: bool
     healthy_after_s: float
+    watch_s: float
 
 
 class Detector:
@@ -82,6 +83,7 @@ class Detector:
         policy: how sure to be, the error rate that is too high, which services are critical.
         health_before: the last look at the health endpoint before the deployment.
         healthy_after_s: earliest moment of a verdict "healthy", in seconds after the deployment.
+        watch_s: how long this watch is, None for the policy's.
     """
 
     def __init__(  # noqa: PLR0913 one noun per thing that a watch rests on, by keyword
@@ -95,6 +97,7 @@ class Detector:
         policy: Policy,
         health_before: HealthReport | None = None,
         healthy_after_s: float = 0.0,
+        watch_s: float | None = None,
     ) -> None:
         self._version = version
         self._old = old
@@ -105,7 +108,8 @@ class Detector:
         self._policy = policy
         self._healthy_after_s = healthy_after_s
         # A warm-up that outlasts the watch says that response times are nothing to go by here.
-        self._times = policy.guard.warm_up_s < policy.criteria.watch_s
+        self._watch_s = policy.criteria.watch_s if watch_s is None else watch_s
+        self._times = policy.guard.warm_up_s < self._watch_s
         # From the whole second of the deployment on: without a warm-up none of its requests is left out.
         self._warm_until = self._start + (policy.guard.warm_up_s if self._times else 0.0)
         normal = summarise(baseline, old, deployed_at)
@@ -116,7 +120,8 @@ class Detector:
         self._has_baseline = normal.errors is not None
         self._repeats = Repeats(normal.per_cause, self._start)
         granted = policy.guard.warm_up_errors if self._warm_until > self._start else None
-        self._streams = streams_for(normal, split, policy.criteria.error_rate_below, granted)
+        slo = policy.criteria.error_rate_below
+        self._streams = streams_for(normal, split, slo, granted, times=self._times)
         self._probes = Probes(policy.services, policy.guard.down_probes)
         if health_before is not None:
             self._probes.add_before(health_before)
@@ -290,6 +295,8 @@ class Detector:
         if self._confirming is None:
             self._confirming = Confirmation(lead.name, now)
         left_s = self._confirming.left_s(now, self._streams, self._policy.guard.confirm_s)
+        if self._confirming.half is None and self._confirming.since == now:  # it begins anew, or just began
+            self._confirming.stream = lead.name
         if left_s > 0:
             return Verdict.INCONCLUSIVE, Cause.NONE, f"{reason}, to be confirmed for {left_s:.0f} s more"
         return Verdict.REGRESSED, lead.cause, reason
@@ -398,6 +405,7 @@ class Detector:
             "confirming": self._confirming.state() if self._confirming else None,
             "has_baseline": self._has_baseline,
             "healthy_after_s": self._healthy_after_s,
+            "watch_s": self._watch_s,
         }
 
     @classmethod
@@ -411,6 +419,7 @@ class Detector:
             baseline=(),
             policy=policy,
             healthy_after_s=state["healthy_after_s"],
+            watch_s=state["watch_s"],
         )
         self._splits = [(at, share) for at, share in state["splits"]]
         edges = state["edges"]

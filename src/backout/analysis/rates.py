@@ -242,7 +242,8 @@ class LabelTestState(TypedDict):
 class LabelTest:
     """Evidence that the new version is worse than the old one beside it, whatever the shared rate does; exact.
 
-    Given the outcome of a request, only its version's label is random: new with probability `share`.
+    Given that a request was a hit, only its version's label is random: new with probability `share`. Other requests say
+    nothing: a split that comes into force a moment late leaves the new version with fewer of them, and of hits.
 
     Args:
         p0: a nominal share of hits (only the power depends on it). share: assigned traffic share of the new version.
@@ -256,21 +257,15 @@ class LabelTest:
         self._share_new = share
         self._late = late
         self._minute = 0
-        self._counts: list[float] = [0, 0, 0, 0]
+        self._counts: list[float] = [0, 0]
         self._scores = [math.log(_FIRST_MASS) if late else 0.0] * len(ODDS_RATIOS)
         self._weights = [self._log_ratios(_share(_odds(p0) * ratio)) for ratio in ODDS_RATIOS]
         self._known: float | None = None
 
-    def _log_ratios(self, p1: float) -> tuple[float, float, float, float]:
+    def _log_ratios(self, p1: float) -> tuple[float, float]:
         w = self._share_new
         hits = w * p1 + (1 - w) * self._p0
-        others = w * (1 - p1) + (1 - w) * (1 - self._p0)
-        return (
-            math.log(p1 / hits),
-            math.log((1 - p1) / others),
-            math.log(self._p0 / hits),
-            math.log((1 - self._p0) / others),
-        )
+        return math.log(p1 / hits), math.log(self._p0 / hits)
 
     def add(self, minute: int, new: tuple[float, float], old: tuple[float, float] = (0, 0)) -> None:
         """Count (hits, others) of the new and the old version in a minute after the deployment."""
@@ -278,9 +273,9 @@ class LabelTest:
             start = math.log(start_mass(self._minute + 1, minute))
             self._scores = [log_add(score, start) for score in self._gained()]
             self._minute = minute
-            self._counts = [0, 0, 0, 0]
-        for index, number in enumerate((*new, *old)):
-            self._counts[index] += number
+            self._counts = [0, 0]
+        self._counts[0] += new[0]
+        self._counts[1] += old[0]
         self._known = None
 
     def set_share(self, share: float) -> None:
@@ -289,7 +284,7 @@ class LabelTest:
         Exact across such steps, because the share is known before the requests that it assigns (Lindon and Malek).
         """
         self._scores = self._gained()
-        self._counts = [0, 0, 0, 0]
+        self._counts = [0, 0]
         self._share_new = share
         self._weights = [self._log_ratios(_share(_odds(self._p0) * ratio)) for ratio in ODDS_RATIOS]
 
@@ -300,11 +295,8 @@ class LabelTest:
         return self._known
 
     def _gained(self) -> list[float]:
-        u, v, x, z = self._counts
-        return [
-            score + u * a + v * b + x * c + z * d
-            for score, (a, b, c, d) in zip(self._scores, self._weights, strict=True)
-        ]
+        new, old = self._counts
+        return [score + new * a + old * b for score, (a, b) in zip(self._scores, self._weights, strict=True)]
 
     def state(self) -> LabelTestState:
         """Return a checkpoint, plain JSON."""

@@ -95,6 +95,8 @@ class Stream:
         Args:
             weights: what the hits add to the weight of the new and of the old version's in the tests, None for 1 each.
         """
+        if isinstance(self.test, MinuteLaw) and not self.test.law.total:
+            weights = None  # a limit is meant for failures as they are counted; only what was measured is weighed
         new_hits, old_hits = weights or ((hits, 0.0) if is_new else (0.0, hits))
         others = total - hits
         new, old = (new_hits, others if is_new else 0.0), (old_hits, 0.0 if is_new else others)
@@ -153,7 +155,7 @@ class Stream:
     def sentence(self) -> str:
         """Return "61 of 5,204 requests failed against 0.2 % before"."""
         against = "" if self.normal is None else f" against {percent(self.normal)} {_where(self.expected_from)}"
-        verb = "failed" if self.cause is Cause.ERRORS else f"took longer than {self.name.partition(' above ')[2]}"
+        verb = "failed" if self.cause is Cause.ERRORS else f"took longer than {self.name.rpartition(' above ')[2]}"
         of = f" to {self.route}" if self.route else ""
         return f"{self.bad:,} of {self.total:,} requests{of} {verb}{against}"
 
@@ -222,19 +224,20 @@ def _where(source: str) -> str:
 
 
 def streams_for(
-    baseline: Baseline, split: float, slo: float, warm_up_errors: float | None = None
+    baseline: Baseline, split: float, slo: float, warm_up_errors: float | None = None, *, times: bool = True
 ) -> tuple[Stream, ...]:
     """Return the streams of a watch; the weights of those that may act sum to 1.
 
     Args:
         split: share of the new version in (0, 1]; 1 is a full cut-over. slo: highest acceptable share of errors.
         warm_up_errors: share of errors that is granted while a new version warms up, None without a warm-up.
+        times: whether latency will be judged at all.
     """
     edges = usable_edges(baseline)
     concurrent = split < 1
     short = concurrent and baseline.span_s < SHORT_BASELINE_S
     # Beside an old version the thresholds may still come from its own traffic: their weight is kept free.
-    errors = _error_streams(baseline, split, slo, 0.5 if edges is not None or concurrent else 1.0)
+    errors = _error_streams(baseline, split, slo, 0.5 if edges is not None or (concurrent and times) else 1.0)
     if warm_up_errors is not None:
         errors = _with_warm_up(errors, baseline, warm_up_errors, concurrent=concurrent)
     if edges is None:
@@ -323,7 +326,7 @@ def _error_streams(baseline: Baseline, split: float, slo: float, weight: float) 
     """
     law = baseline.errors
     concurrent = split < 1
-    kept = law is None or law.share <= slo
+    kept = law is None or log_e_above(round(law.hits), law.total, slo) < AGREES
     parts: list[Stream] = []
     if law is not None:
         parts.append(_errors("errors", law, BEFORE, concurrent=concurrent))

@@ -229,6 +229,7 @@ class Replay:
             baseline=self._baseline,
             policy=self._policy,
             healthy_after_s=HEALTHY_AFTER * start.watch_s,
+            watch_s=start.watch_s,
         )
         self._baseline = []
         self._span = _NOTHING_OPEN
