@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 DEPLOYED_AT = 1_760_000_000
-_PLAIN = 1 + WARMING
-"""Column of the failures as they are counted, each for one."""
+_LIMIT = 1 + WARMING
+"""Column of the failures that are held against a limit: other answers weigh as the failures of their second do."""
 NEW, OLD = "v2", "v1"
 
 
@@ -206,8 +206,8 @@ class _Group:
         """Return which of the counted columns is that of a stream: after those of all requests, two of each route."""
         if not stream.route:
             is_limit = isinstance(stream.test, MinuteLaw) and not stream.test.law.total
-            return _PLAIN if stream.column == ERRORS and is_limit else stream.column
-        return 1 + _PLAIN + 2 * self._routes.index(stream.route) + int(stream.column != ERRORS)
+            return _LIMIT if stream.column == ERRORS and is_limit else stream.column
+        return 1 + _LIMIT + 2 * self._routes.index(stream.route) + int(stream.column != ERRORS)
 
     def _both(self, part: _Part) -> Floats:
         """Return hits and others of the new, then of the old version: shape (columns, runs, seconds, 4)."""
@@ -250,17 +250,17 @@ class _Group:
 
     def _side(self, side: Side, each: Floats, edges: Ints | None, margin: int, first_s: Ints) -> Floats:
         runs, seconds, _ = side.requests.shape
-        counts = np.zeros((1 + _PLAIN, runs, seconds, 2))
+        counts = np.zeros((1 + _LIMIT, runs, seconds, 2))
         failed, warm = side.errors.sum(axis=2), self._warm_s
         others = side.requests.sum(axis=2) - failed
         judged, warming = slice(warm, None), slice(warm)
-        for column, hits, span in (
-            (ERRORS, failed * each, judged),
-            (WARMING, failed, warming),
-            (_PLAIN, failed, judged),
+        for column, of_others, span in (
+            (ERRORS, others, judged),
+            (WARMING, others * each, warming),
+            (_LIMIT, others * each, judged),
         ):
-            counts[column, :, span, 0] = hits[:, span]
-            counts[column, :, span, 1] = others[:, span]
+            counts[column, :, span, 0] = (failed * each)[:, span]
+            counts[column, :, span, 1] = of_others[:, span]
         if edges is not None:
             raised = edges + np.array([margin, margin, margin, 0])
             level = (np.arange(BUCKETS)[None, :, None] > raised[:, None, :]).sum(axis=2)

@@ -70,15 +70,19 @@ def test_pieces_of_a_second_weigh_what_the_second_weighs(
     pieces: list[tuple[int, int, bool]], per_cause: float, cut: int
 ) -> None:
     """In any order, and with a crash between them; each failure of a second weighs the same, whose ever it is."""
-    repeats, new, old = Repeats(per_cause, AT), 0.0, 0.0
+    repeats, new, old, others = Repeats(per_cause, AT), 0.0, 0.0, 0.0
     failed: dict[int, list[int]] = {}
+    pieces_of: dict[int, int] = {}
     for number, (second, failures, is_new) in enumerate(pieces):
         if number == cut:
             repeats = Repeats.from_state(json.loads(json.dumps(repeats.state())))
-        more = repeats.weigh(AT + second, failures, is_new=is_new)
-        new, old = new + more[0], old + more[1]
+        more = repeats.weigh(AT + second, failures, failures + 3, is_new=is_new)
+        new, old = new + more.new_failures, old + more.old_failures
+        others += more.new_others + more.old_others
+        pieces_of[second] = pieces_of.get(second, 0) + 1
         failed.setdefault(second, [0, 0])[not is_new] += failures
-    each = {second: weighed(u + x, per_cause) / max(1, u + x) for second, (u, x) in failed.items()}
+    each = {s: weighed(u + x, per_cause) / (u + x) if u + x else 1.0 for s, (u, x) in failed.items()}
+    assert others == pytest.approx(sum(3 * number * each[second] for second, number in pieces_of.items()))
     assert new == pytest.approx(sum(u * each[second] for second, (u, _) in failed.items()))
     assert old == pytest.approx(sum(x * each[second] for second, (_, x) in failed.items()))
 
@@ -86,9 +90,10 @@ def test_pieces_of_a_second_weigh_what_the_second_weighs(
 def test_nothing_is_taken_back_from_a_minute_that_is_over() -> None:
     """A late row adds what it is worth, and leaves what was judged."""
     repeats = Repeats(2.0, AT)
-    assert repeats.weigh(AT + 59, 4, is_new=True) == (2.5, 0.0)
-    assert repeats.weigh(AT + 60, 1, is_new=True) == (1.0, 0.0)
-    assert repeats.weigh(AT + 59, 2, is_new=False) == (0.0, 1.0)
+    assert repeats.weigh(AT + 59, 4, 4, is_new=True) == pytest.approx((2.5, 0, 0, 0))
+    assert repeats.weigh(AT + 60, 1, 1, is_new=True) == pytest.approx((1, 0, 0, 0))
+    late = repeats.weigh(AT + 59, 2, 2, is_new=False)
+    assert late == pytest.approx((0, 0, 2 * weighed(6, 2.0) / 6, 0))
 
 
 def test_an_outage_that_both_versions_share_weighs_by_traffic() -> None:
@@ -96,8 +101,8 @@ def test_an_outage_that_both_versions_share_weighs_by_traffic() -> None:
     repeats, new, old = Repeats(2.5, AT), 0.0, 0.0
     for second in range(60):
         for number, is_new in ((2, True), (18, False)):
-            more = repeats.weigh(AT + second, number, is_new=is_new)
-            new, old = new + more[0], old + more[1]
+            more = repeats.weigh(AT + second, number, number, is_new=is_new)
+            new, old = new + more.new_failures, old + more.old_failures
     assert new / (new + old) == pytest.approx(0.1)
 
 
@@ -105,6 +110,6 @@ def test_seconds_long_past_are_forgotten() -> None:
     """A week of failures leaves a state of a few minutes."""
     repeats = Repeats(2.0, AT)
     for second in range(20_000):
-        repeats.weigh(AT + second, 2, is_new=True)
-        repeats.weigh(AT + second, 1, is_new=False)
+        repeats.weigh(AT + second, 2, 5, is_new=True)
+        repeats.weigh(AT + second, 1, 5, is_new=False)
     assert len(json.dumps(repeats.state())) < 16_000

@@ -168,7 +168,7 @@ class Detector:
         minute = (row.second - self._start) // MINUTE_S
         warming = row.second < self._warm_until
         above = self._above(row, is_new=is_new, warming=warming)
-        weights = self._repeats.weigh(row.second, row.errors, is_new=is_new)
+        weights = self._repeats.weigh(row.second, row.errors, row.requests, is_new=is_new)
         for stream in self._streams:
             if stream.route:
                 continue
@@ -198,7 +198,9 @@ class Detector:
             if route is None:
                 continue
             if stream.column == ERRORS:
-                weights = self._repeats.weigh(row.second, route.errors, is_new=is_new, route=stream.route)
+                weights = self._repeats.weigh(
+                    row.second, route.errors, route.requests, is_new=is_new, route=stream.route
+                )
                 stream.add(minute, route.errors, route.requests, is_new=is_new, weights=weights)
             elif route.latency:
                 slow = sum(number for bucket, number in route.latency.items() if bucket > stream.edge + margin)

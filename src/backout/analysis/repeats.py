@@ -27,7 +27,7 @@ class RepeatsState(TypedDict):
     per_cause: float
     start: int
     minute: int
-    seen: list[tuple[str, int, int, int]]
+    seen: list[tuple[str, int, list[int]]]
 
 
 class Bunch(NamedTuple):
@@ -66,6 +66,20 @@ def weighed(failures: int, per_cause: float) -> float:
     return 1 + (failures - 1) / per_cause if failures else 0.0
 
 
+class Weights(NamedTuple):
+    """What answers weigh, of the new and of the old version.
+
+    Where a law was measured, failures weigh and other answers count. Against a limit, which is a share as it is
+    counted, both weigh: the share stays, and is worth less where failures come in bunches. What pieces take from each
+    other is negative.
+    """
+
+    new_failures: float
+    new_others: float
+    old_failures: float
+    old_others: float
+
+
 class Repeats:
     """Weighs the failures of a watch, in whatever pieces a second's counts arrive.
 
@@ -80,27 +94,31 @@ class Repeats:
         self.per_cause = per_cause
         self._start = start
         self._minute = 0
-        self._seen: dict[tuple[str, int], tuple[int, int]] = {}
+        self._seen: dict[tuple[str, int], tuple[int, int, int, int]] = {}
 
-    def weigh(self, second: int, failures: int, *, is_new: bool, route: str = "") -> tuple[float, float]:
-        """Return what these failures of a second add to the weight of the new and of the old version's failures.
+    def weigh(self, second: int, failures: int, total: int, *, is_new: bool, route: str = "") -> Weights:
+        """Return what these answers of a second add to the weights, in whatever pieces they come.
 
-        What they take from the other version's weight is negative; of a minute that is over, nothing is taken back.
+        Of a minute that is over, nothing is taken back.
         """
-        if not failures:
-            return 0.0, 0.0
         minute = (second - self._start) // _MINUTE_S
         if minute > self._minute:
             self._minute = minute
-            self._seen = {key: both for key, both in self._seen.items() if key[1] >= second - _KEPT_S}
-        new, old = self._seen.get((route, second), (0, 0))
-        more_new, more_old = (new + failures, old) if is_new else (new, old + failures)
-        self._seen[route, second] = (more_new, more_old)
-        before, after = weighed(new + old, self.per_cause), weighed(more_new + more_old, self.per_cause)
+            self._seen = {key: known for key, known in self._seen.items() if key[1] >= second - _KEPT_S}
+        before = self._seen.get((route, second), (0, 0, 0, 0))
+        piece = (failures, total - failures, 0, 0) if is_new else (0, 0, failures, total - failures)
+        after = (before[0] + piece[0], before[1] + piece[1], before[2] + piece[2], before[3] + piece[3])
+        self._seen[route, second] = after
+        factor = self._factor(after)
         if minute < self._minute:
-            return (after - before, 0.0) if is_new else (0.0, after - before)
-        each_before, each_after = before / max(new + old, 1), after / (more_new + more_old)
-        return more_new * each_after - new * each_before, more_old * each_after - old * each_before
+            return Weights(*(factor * number for number in piece))
+        earlier = self._factor(before)
+        return Weights(*(factor * now - earlier * then for now, then in zip(after, before, strict=True)))
+
+    def _factor(self, counts: tuple[int, int, int, int]) -> float:
+        """Return what each failure of a second weighs."""
+        failures = counts[0] + counts[2]
+        return weighed(failures, self.per_cause) / failures if failures else 1.0
 
     def state(self) -> RepeatsState:
         """Return a checkpoint, plain JSON."""
@@ -108,7 +126,7 @@ class Repeats:
             "per_cause": self.per_cause,
             "start": self._start,
             "minute": self._minute,
-            "seen": [(route, second, new, old) for (route, second), (new, old) in self._seen.items()],
+            "seen": [(route, second, list(counts)) for (route, second), counts in self._seen.items()],
         }
 
     @classmethod
@@ -116,5 +134,5 @@ class Repeats:
         """Return it as it was when the checkpoint was taken."""
         self = cls(state["per_cause"], state["start"])
         self._minute = state["minute"]
-        self._seen = {(route, second): (new, old) for route, second, new, old in state["seen"]}
+        self._seen = {(route, second): (u, v, x, z) for route, second, (u, v, x, z) in state["seen"]}
         return self

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from backout.analysis.baseline import Baseline, Law, RouteBaseline
     from backout.analysis.quantiles import Thresholds
+    from backout.analysis.repeats import Weights
 
 SHORT_BASELINE_S = 900.0
 """Beside a concurrent old version, a baseline shorter than this is worth less than the exact label test."""
@@ -26,6 +27,7 @@ AGREES = math.log(20)
 ERROR_POINTS = 16
 LATENCY_POINTS = 5
 ERRORS, WARMING = 0, 5
+_NOTHING = (0.0, 0.0)
 """Columns of failures: after the warm-up, where one is declared, and in it."""
 _LITTLE_SCATTER = 0.02
 _TAIL_WEIGHTS = (0.075, 0.1, 0.1, 0.225)
@@ -87,19 +89,18 @@ class Stream:
     route: str = ""
     edge: int = 0
 
-    def add(
-        self, minute: int, hits: int, total: int, *, is_new: bool, weights: tuple[float, float] | None = None
-    ) -> None:
+    def add(self, minute: int, hits: int, total: int, *, is_new: bool, weights: Weights | None = None) -> None:
         """Count hits among so many of the new version, or of the old one, in a minute after the deployment.
 
         Args:
-            weights: what the hits add to the weight of the new and of the old version's in the tests, None for 1 each.
+            weights: what they weigh in the tests, None for 1 each.
         """
-        if isinstance(self.test, MinuteLaw) and not self.test.law.total:
-            weights = None  # a limit is meant for failures as they are counted; only what was measured is weighed
-        new_hits, old_hits = weights or ((hits, 0.0) if is_new else (0.0, hits))
         others = total - hits
-        new, old = (new_hits, others if is_new else 0.0), (old_hits, 0.0 if is_new else others)
+        new, old = ((hits, others), _NOTHING) if is_new else (_NOTHING, (hits, others))
+        if weights is not None:
+            is_limit = isinstance(self.test, MinuteLaw) and not self.test.law.total
+            new = (weights.new_failures, weights.new_others if is_limit else new[1])
+            old = (weights.old_failures, weights.old_others if is_limit else old[1])
         if is_new:
             self.bad += hits
             self.total += total
