@@ -262,8 +262,8 @@ class HealthCheck(Protocol):
         """Ask once (one version, through the provider's override, when given); a sick application never raises."""
         ...
 
-    def fetch(self, path: str, version: str) -> int | None:
-        """Return the HTTP status of a GET of that path on the same host, asked of one version; None: no answer."""
+    def fetch(self, path: str, version: str | None = None) -> int | None:
+        """Return the HTTP status of a GET of that path on the same host, of one version as `look`; None: no answer."""
         ...
 
 

@@ -152,7 +152,7 @@ def test_little_traffic_says_how_many_requests_are_missing() -> None:
     assert found.advised is not None
     assert found.advised.synthetic_per_s == 1.0
     assert f"{found.missing_requests} more are needed" in found.why[0]
-    assert "send synthetic requests" in found.why[1]
+    assert "a synthetic request every 1 s (guard.synthetic)" in found.why[1]
 
 
 def test_hardly_any_traffic_and_few_probes() -> None:

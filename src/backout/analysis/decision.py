@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from backout.analysis.baseline import FEW_LATENCIES, FLOOR, MINUTE_S
 from backout.analysis.confirmation import Confirmation, ConfirmationState
+from backout.analysis.connections import SERVICE, Occupancy, OccupancyState
 from backout.analysis.probes import Probes, ProbesState
 from backout.analysis.quantiles import Thresholds, counts_above, thresholds
 from backout.analysis.rates import log_e_above, log_e_below, mix, requests_to_exclude
@@ -19,21 +20,27 @@ from backout.analysis.repeats import Repeats, RepeatsState
 from backout.analysis.streams import (
     BESIDE,
     ERRORS,
+    PROBED,
     WARMING,
     Stream,
     StreamState,
     labelled_latency,
     streams_for,
     usable_edges,
+    with_probes,
 )
 from backout.analysis.summary import summarise
+from backout.analysis.synthetic import Synthetic, SyntheticState, granted
 from backout.analysis.wording import count, odds, percent
+from backout.model.probes import ProbesBefore
 from backout.model.verdict import Cause, Decision, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from backout.model.connections import ConnectionUse
     from backout.model.policy import Policy
+    from backout.model.probes import SyntheticAnswer
     from backout.model.signals import Counts, HealthReport
 
 BETA = 0.01
@@ -50,6 +57,15 @@ _MOST_USUAL = 0.9
 """A share that is higher than this is not taken for normal, whatever was measured before."""
 
 
+class LooksState(TypedDict):
+    """Checkpoint of what was seen by looking: health, connections, synthetic requests; plain JSON."""
+
+    probes: ProbesState
+    occupancy: OccupancyState
+    synthetic: SyntheticState
+    probed: StreamState | None
+
+
 class DetectorState(TypedDict):
     """Checkpoint of a `Detector`, plain JSON."""
 
@@ -63,6 +79,8 @@ class DetectorState(TypedDict):
     streams: list[StreamState]
     repeats: RepeatsState
     probes: ProbesState
+    occupancy: OccupancyState
+    synthetic: SyntheticState
     requests: int
     errors: int
     beside: list[int]
@@ -82,6 +100,7 @@ class Detector:
         baseline: counts of the old version before the deployment, an hour if there is one.
         policy: how sure to be, the error rate that is too high, which services are critical.
         health_before: the last look at the health endpoint before the deployment.
+        probed: how backout's own probes ended before, None when none are made: then nobody gives them weight.
         healthy_after_s: earliest moment of a verdict "healthy", in seconds after the deployment.
         watch_s: how long this watch is, None for the policy's.
     """
@@ -96,6 +115,7 @@ class Detector:
         baseline: Sequence[Counts],
         policy: Policy,
         health_before: HealthReport | None = None,
+        probed: ProbesBefore | None = None,
         healthy_after_s: float = 0.0,
         watch_s: float | None = None,
     ) -> None:
@@ -119,12 +139,21 @@ class Detector:
         self._learning: dict[int, int] = {}
         self._has_baseline = normal.errors is not None
         self._repeats = Repeats(normal.per_cause, self._start)
-        granted = policy.guard.warm_up_errors if self._warm_until > self._start else None
+        warming = policy.guard.warm_up_errors if self._warm_until > self._start else None
         slo = policy.criteria.error_rate_below
-        self._streams = streams_for(normal, split, slo, granted, times=self._times)
+        self._streams = streams_for(normal, split, slo, warming, times=self._times)
+        if probed is not None:
+            usual = normal.errors.p0 if normal.errors is not None else 0.0
+            self._streams = with_probes(self._streams, granted(probed, usual))
+        self._synthetic = Synthetic(probed or ProbesBefore())
         self._probes = Probes(policy.services, policy.guard.down_probes)
         if health_before is not None:
             self._probes.add_before(health_before)
+        self._occupancy = Occupancy(
+            is_critical=policy.is_critical(SERVICE),
+            needed=policy.guard.down_probes,
+            until=deployed_at + self._watch_s,
+        )
         self._requests = self._errors = 0
         self._beside = [0, 0]  # requests and errors of the old version meanwhile
         self._first_bad_at: float | None = None
@@ -170,7 +199,7 @@ class Detector:
         above = self._above(row, is_new=is_new, warming=warming)
         weights = self._repeats.weigh(row.second, row.errors, row.requests, is_new=is_new)
         for stream in self._streams:
-            if stream.route:
+            if stream.route or stream.column == PROBED:
                 continue
             if stream.column in (ERRORS, WARMING):
                 if (stream.column == WARMING) == warming:
@@ -234,23 +263,54 @@ class Detector:
         if report.at < self._deployed_at:
             self._probes.add_before(report)
         elif report.version in (None, self._version):
+            failed = self._probes.has_failed(report)
+            if failed is not None:
+                self._add_probe(report.at, failed=failed)
             self._probes.add(report)
+
+    def add_synthetic(self, answers: Iterable[SyntheticAnswer]) -> None:
+        """Take what synthetic requests were answered since the deployment."""
+        for answer in self._synthetic.counted(each for each in answers if each.at >= self._deployed_at):
+            self._add_probe(answer.at, failed=answer.failed)
+
+    def _add_probe(self, at: float, *, failed: bool) -> None:
+        """Count a probe; not in a split, where nobody knows which version answered, nor in the warm-up."""
+        # Not `_step_up`: the counts of the seconds before may still have to come, and count with their own share.
+        share = next((share for since, share in reversed(self._splits) if since <= at), self._split)
+        if share < 1 or at < self._warm_until or self._streams[0].column != PROBED:
+            return
+        self._log_e = self._most = None
+        minute = (math.floor(at) - self._start) // MINUTE_S
+        self._streams[0].add(minute, int(failed), 1, is_new=True)
+        if failed and self._first_bad_at is None:
+            self._first_bad_at = at
+
+    def add_connections(self, use: ConnectionUse | None) -> None:
+        """Take one look at the database's connections, None: it could not be asked.
+
+        One made before the deployment tells what was usual.
+        """
+        if use is not None and use.at < self._deployed_at:
+            self._occupancy.add_before(use)
+        else:
+            self._occupancy.add(use)
 
     def decide(self, now: float) -> Decision:
         """Return the verdict as of `now` (Unix seconds); it may be asked for as often as one likes."""
         verdict, cause, reason = self.judge(now)
-        bad = [at for at in (self._first_bad_at, self._probes.first_bad_at) if at is not None]
+        bad_at = (self._first_bad_at, self._probes.first_bad_at, self._occupancy.first_bad_at)
+        looked = (*self._probes.evidence(), *self._occupancy.evidence())
         return Decision(
             verdict=verdict,
             cause=cause,
             at=now,
             version=self._version,
             reason=reason,
-            evidence=(*(stream.evidence() for stream in self._streams), *self._probes.evidence()),
+            evidence=(*(stream.evidence() for stream in self._streams), *looked),
             watched_s=max(0.0, now - self._deployed_at),
             requests=self._requests,
             errors=self._errors,
-            first_bad_at=min(bad, default=None),
+            first_bad_at=min((at for at in bad_at if at is not None), default=None),
         )
 
     def log_evidence(self) -> float:
@@ -269,7 +329,10 @@ class Detector:
         down = self._probes.regressed()
         if down is not None:
             return Verdict.REGRESSED, Cause.HEALTH, down
-        if not self._requests and not self._probes.measured:
+        full = self._occupancy.regressed()
+        if full is not None:
+            return Verdict.REGRESSED, Cause.CONNECTIONS, full
+        if not self._requests and not self._probes.measured and not self._probed():
             return Verdict.UNMEASURED, Cause.NONE, self._nothing_seen()
         threshold = -math.log(self._policy.guard.alpha)
         log_e = self._most_log_evidence()  # far below everything that matters, its exact value does not matter either
@@ -280,10 +343,7 @@ class Detector:
             return self._not_regressed(now, log_e)
         acting = [stream for stream in self._streams if stream.weight and stream.agrees]
         shared = mix([(stream.weight, stream.log_e()) for stream in acting]) < -math.log(self._policy.guard.alpha)
-        lead = max(
-            acting if not shared else (stream for stream in self._streams if stream.weight),
-            key=lambda stream: stream.log_e() + math.log(stream.weight),
-        )
+        lead = self._lead(acting if not shared else [stream for stream in self._streams if stream.weight])
         reason = f"{lead.sentence()}; evidence {odds(log_e)} against healthy"
         if shared:
             return (
@@ -303,14 +363,28 @@ class Detector:
             return Verdict.INCONCLUSIVE, Cause.NONE, f"{reason}, to be confirmed for {left_s:.0f} s more"
         return Verdict.REGRESSED, lead.cause, reason
 
+    def _probed(self) -> int:
+        """Return how many of backout's own probes were counted."""
+        return self._streams[0].total if self._streams[0].column == PROBED else 0
+
+    def _lead(self, streams: Sequence[Stream]) -> Stream:
+        """Return the stream with the most evidence; probes only when theirs is enough alone.
+
+        A verdict of probes may be acted on whatever the source of counts is worth, so it must not rest on its counts.
+        """
+        weighed = {id(stream): stream.log_e() + math.log(stream.weight) for stream in streams}
+        enough = -math.log(self._policy.guard.alpha)
+        leading = [stream for stream in streams if stream.column != PROBED or weighed[id(stream)] >= enough]
+        return max(leading, key=lambda stream: weighed[id(stream)])
+
     def _nothing_seen(self) -> str:
         if self._probes.unreadable:
             return f"no request was seen, and {count(self._probes.unreadable, 'health answer')} could not be read"
         return "no request and no health answer was seen"
 
     def _not_regressed(self, now: float, log_e: float) -> tuple[Verdict, Cause, str]:
-        outside = self._probes.not_the_deployment() or self._shared_trouble()
-        excuse = outside or self._probes.doubtful()
+        outside = self._probes.not_the_deployment() or self._occupancy.not_the_deployment() or self._shared_trouble()
+        excuse = outside or self._probes.doubtful() or self._occupancy.doubtful(now)
         seen = f"{self._errors:,} of {count(self._requests, 'request')} failed"
         if excuse is not None:
             return Verdict.INCONCLUSIVE, Cause.OUTSIDE if outside else Cause.NONE, f"{excuse}; {seen}"
@@ -387,6 +461,25 @@ class Detector:
             )
         return None
 
+    def looks(self) -> LooksState:
+        """Return a checkpoint of what was seen by looking alone; counts are kept elsewhere and can be fed again."""
+        probed = self._streams[0] if self._streams[0].column == PROBED else None
+        return {
+            "probes": self._probes.state(),
+            "occupancy": self._occupancy.state(),
+            "synthetic": self._synthetic.state(),
+            "probed": probed.state() if probed is not None else None,
+        }
+
+    def restore_looks(self, state: LooksState) -> None:
+        """Go on from a checkpoint of looks, in a detector made anew for the same watch."""
+        self._probes.restore(state["probes"])
+        self._occupancy.restore(state["occupancy"])
+        self._synthetic.restore(state["synthetic"])
+        self._log_e = self._most = None
+        if state["probed"] is not None and self._streams[0].column == PROBED:
+            self._streams = (Stream.from_state(state["probed"]), *self._streams[1:])
+
     def state(self) -> DetectorState:
         """Return a checkpoint; `from_state` goes on with the same decisions."""
         return {
@@ -400,6 +493,8 @@ class Detector:
             "streams": [stream.state() for stream in self._streams],
             "repeats": self._repeats.state(),
             "probes": self._probes.state(),
+            "occupancy": self._occupancy.state(),
+            "synthetic": self._synthetic.state(),
             "requests": self._requests,
             "errors": self._errors,
             "beside": list(self._beside),
@@ -432,6 +527,8 @@ class Detector:
         self._repeats = Repeats.from_state(state["repeats"])
         self._log_e = self._most = None
         self._probes.restore(state["probes"])
+        self._occupancy.restore(state["occupancy"])
+        self._synthetic.restore(state["synthetic"])
         self._requests, self._errors = state["requests"], state["errors"]
         self._beside = list(state["beside"])
         self._first_bad_at = state["first_bad_at"]

@@ -15,6 +15,7 @@ from backout.analysis.decision import Detector
 from backout.analysis.expected import Stretch
 from backout.analysis.wording import count
 from backout.model.forecast import FIVE_PERCENT, HEALTHY, TROUBLES, Detection, Forecast, Outlook, Way
+from backout.model.probes import ProbesBefore, SyntheticAnswer
 from backout.model.signals import merge_latency
 from backout.model.verdict import Verdict
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from backout.model.policy import Policy
     from backout.model.signals import Counts
 
-NEW, OLD = "the new version", "the version live today"
+NEW, OLD, PATH = "the new version", "the version live today", "/"
 MINUTE_S, HOUR_S, HORIZON_S = 60, 3600, 86_400
 """What is not found in a day is not found at this traffic."""
 _STEPS = ((120, 1), (900, 5), (HORIZON_S, 60))
@@ -91,7 +92,7 @@ def _advice(outlooks: Sequence[Outlook], watch_s: float) -> tuple[Way | None, tu
     if not _is_found(probed, watch_s):
         return None, (lacks, *longer)
     per_s = probed.way.synthetic_per_s
-    sent = f"send synthetic requests, {per_s:g} a second, before the deployment as well: then they are found"
+    sent = f"have guard send a synthetic request every {_time(1 / per_s)} (guard.synthetic): then they are found"
     return probed.way, (lacks, f"{sent} after {_time(probed.of(FIVE_PERCENT).after_s or 0.0)}", *longer)
 
 
@@ -107,20 +108,8 @@ def _time(seconds: float) -> str:
 
 
 def _outlook(today: Today, way: Way, policy: Policy) -> Outlook:
-    rate = today.rate + way.synthetic_per_s
-    mixed = replace(today, rate=rate, baseline=_with_probes(today, way.synthetic_per_s))
-    found = tuple(_detection(mixed, way, trouble, policy) for trouble in TROUBLES)
-    return Outlook(way, rate * way.split, found, _healthy_after(mixed, way, policy))
-
-
-def _with_probes(today: Today, per_s: float) -> tuple[Counts, ...]:
-    """Return the baseline as if the probes had been sent all the time, answered as everything is."""
-    if not per_s:
-        return today.baseline
-    span_s = int(today.span_s)
-    probes = Stretch(OLD, per_s, today.error_rate, merge_latency(today.baseline))
-    rows = (probes.until(second + 1, today.until - span_s + second) for second in range(span_s))
-    return (*today.baseline, *(row for row in rows if row is not None))
+    found = tuple(_detection(today, way, trouble, policy) for trouble in TROUBLES)
+    return Outlook(way, today.rate * way.split, found, _healthy_after(today, way, policy))
 
 
 def _looks() -> Iterator[int]:
@@ -144,11 +133,21 @@ def _watch(today: Today, way: Way, trouble: Trouble, policy: Policy) -> Iterator
         split=way.split,
         baseline=[replace(row, version=OLD) for row in today.baseline],
         policy=policy,
+        probed=ProbesBefore({PATH: (1, 0)}) if way.synthetic_per_s else None,
     )
+    sent = Stretch(NEW, way.synthetic_per_s, error_rate, {})
     for second in _looks():
         rows = (stretch.until(second, today.until + second - 1) for stretch in (new, old))
         detector.add([row for row in rows if row is not None])
+        detector.add_synthetic(_answers(sent.until(second, today.until + second - 1)))
         yield second, detector, new
+
+
+def _answers(row: Counts | None) -> Iterator[SyntheticAnswer]:
+    """Yield the synthetic requests of a row, as many of them failed as the row says."""
+    if row is not None:
+        for number in range(row.requests):
+            yield SyntheticAnswer(float(row.second), PATH, 500 if number < row.errors else 200)
 
 
 def _detection(today: Today, way: Way, trouble: Trouble, policy: Policy) -> Detection:

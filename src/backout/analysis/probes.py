@@ -74,6 +74,17 @@ class Probes:
             self._count(service.name, _is_up(service.state), service.detail, report.at)
         self._count(ENDPOINT, self._endpoint_up(report), _endpoint_words(report), report.at)
 
+    def has_failed(self, report: HealthReport) -> bool | None:
+        """Return whether a look shows a failure of what was up before; None when it says nothing of that."""
+        if report.reach is Reach.UNREADABLE and not report.is_down:
+            return None
+        down = [s.name for s in report.services if s.state is ServiceState.DOWN and self.is_critical(s.name)]
+        up = self._endpoint_up(report)
+        broken = [*down, *(() if up is not False else (ENDPOINT,))]
+        if any(self._up_before.get(name, False) for name in broken):
+            return True
+        return None if broken or up is None else False
+
     def _endpoint_up(self, report: HealthReport) -> bool | None:
         """Whether the endpoint as a whole is up; None when services that excuse the deployment explain its "no"."""
         if not report.is_down:

@@ -29,6 +29,9 @@ LATENCY_POINTS = 5
 ERRORS, WARMING = 0, 5
 _NOTHING = (0.0, 0.0)
 """Columns of failures: after the warm-up, where one is declared, and in it."""
+PROBED = 6
+"""Column of backout's own probes that fail: no visitor's requests."""
+_PROBES_WEIGHT = 0.1
 _LITTLE_SCATTER = 0.02
 _TAIL_WEIGHTS = (0.075, 0.1, 0.1, 0.225)
 """The rarest answers tell most: a slow tail is found there or nowhere, a shift of all of them everywhere."""
@@ -64,8 +67,8 @@ class Stream:
     """One share under test.
 
     Args:
-        column: `ERRORS`, 1..4 latency above p50, p95, p99, 2*p99, or `WARMING`. weight: its part in the average of the
-            evidence.
+        column: `ERRORS`, 1..4 latency above p50, p95, p99, 2*p99, `WARMING` or `PROBED`. weight: its part in the
+            average of the evidence.
         test: None for a stream that is only shown (its evidence is then that of the SLO, `expected`).
         expected: the share that would be normal. bad, total: hits and observations of the new version; old_bad,
             old_total: of the old one beside it.
@@ -115,8 +118,11 @@ class Stream:
     def set_split(self, share: float) -> None:
         """Go on with another share of the new version; at 1 nothing serves beside it any more.
 
-        What both versions share can then no longer be told from the deployment, as in any cut-over.
+        What both versions share can then no longer be told from the deployment, as in any cut-over. Probes count only
+        in a cut-over: nobody knows which version answered them.
         """
+        if self.column == PROBED:
+            return
         if isinstance(self.test, MinuteLaw):
             self.test.set_concurrent(concurrent=share < 1)
         elif self.test is not None:
@@ -156,6 +162,8 @@ class Stream:
     def sentence(self) -> str:
         """Return "61 of 5,204 requests failed against 0.2 % before"."""
         against = "" if self.normal is None else f" against {percent(self.normal)} {_where(self.expected_from)}"
+        if self.column == PROBED:
+            return f"{self.bad:,} of {self.total:,} probes failed{against}"
         verb = "failed" if self.cause is Cause.ERRORS else f"took longer than {self.name.rpartition(' above ')[2]}"
         of = f" to {self.route}" if self.route else ""
         return f"{self.bad:,} of {self.total:,} requests{of} {verb}{against}"
@@ -218,6 +226,7 @@ BESIDE = "the old version beside it"
 SLO = "the SLO"
 NO_BASELINE = "the SLO (there is no baseline)"
 WARM_UP = "what a warm-up is granted"
+GRANTED_PROBES = "what probes are granted"
 
 
 def _where(source: str) -> str:
@@ -279,6 +288,18 @@ def _with_warm_up(
     for stream in acting:
         stream.weight /= 2
     return (*errors, warming)
+
+
+def with_probes(streams: tuple[Stream, ...], share: float) -> tuple[Stream, ...]:
+    """Return the streams, and before them one of backout's own probes, of which that share may fail.
+
+    A part of the weight is theirs, so that the weights still sum to 1.
+    """
+    probes = _errors("probes", assumed(share), GRANTED_PROBES, concurrent=False)
+    probes.cause, probes.column, probes.weight = Cause.HEALTH, PROBED, _PROBES_WEIGHT
+    for stream in streams:
+        stream.weight *= 1 - _PROBES_WEIGHT
+    return (probes, *streams)
 
 
 def _with_labels(streams: tuple[Stream, ...], split: float) -> tuple[Stream, ...]:

@@ -11,7 +11,7 @@ from backout.cli.options import Command, pass_shell
 if TYPE_CHECKING:
     from backout.cli.shell import Shell
 
-_MOST_PER_S = 10_000.0
+_MOST_PER_S = 5.0
 
 
 @click.command(
@@ -31,7 +31,7 @@ Examples:
     default=1.0,
     show_default=True,
     metavar="N",
-    help="Synthetic requests/s of the fourth column: sent by you, all the time, counted like any others.",
+    help="Synthetic requests/s of the fourth column, which guard sends itself: guard.synthetic, 5 at most.",
 )
 @pass_shell
 def plan(shell: Shell, *, probes: float) -> int:

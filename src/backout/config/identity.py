@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from backout.config.explain import Mistake, Where
-from backout.config.scalars import API_BASE_URL
+from backout.config.scalars import API_BASE_URL, Duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 Table = dict[str, object]
 WHOLE = 100
+MOST_OFTEN_S = 0.2
+"""Synthetic requests never come more often than this."""
 
 
 def across_keys(document: Table) -> Iterator[Mistake]:
@@ -53,6 +56,7 @@ def _together(environment: Table, path: Where) -> Iterator[Mistake]:
     if isinstance(traffic, dict) and traffic.get("provider") == "recorder":
         yield from _recorder(_table(traffic, "recorder"), (*path, "traffic", "recorder"))
     yield from _ramp(environment, path)
+    yield from _synthetic(environment, path)
     storage = environment.get("storage")
     if isinstance(storage, dict) and storage.get("bucket", "") == storage.get("history"):
         yield Mistake((*path, "storage", "history"), "the history lies in the bucket that it is the history of")
@@ -78,6 +82,17 @@ def _ramp(environment: Table, path: Where) -> Iterator[Mistake]:
         yield Mistake((*path, "guard", "ramp"), "each step must be higher than the one before it")
     elif ramp and ramp[-1] != WHOLE:
         yield Mistake((*path, "guard", "ramp"), "the last step must be 100: a ramp ends with all of the traffic")
+
+
+def _synthetic(environment: Table, path: Where) -> Iterator[Mistake]:
+    synthetic = _table(environment, "guard").get("synthetic")
+    if not isinstance(synthetic, dict):
+        return
+    if "health" not in environment:
+        yield Mistake((*path, "guard", "synthetic"), "needs health.url: synthetic requests go to that host only")
+    with contextlib.suppress(ValueError):  # what is no duration is told elsewhere
+        if Duration.parse(synthetic.get("every", "1s")) < MOST_OFTEN_S:
+            yield Mistake((*path, "guard", "synthetic", "every"), "at most five requests a second: 200ms or more")
 
 
 def _channels(notify: Table) -> Iterator[Mistake]:

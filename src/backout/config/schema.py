@@ -207,6 +207,13 @@ class CriteriaSection(Section, frozen=True):
     old_version_quiet: Duration = Duration(60)
 
 
+class Synthetic(Section, frozen=True):
+    """The requests that guard sends itself while it watches; without paths those of `prove`, else "/"."""
+
+    every: Duration = Duration(1)
+    paths: Annotated[tuple[Route, ...], msgspec.Meta(max_length=8)] = ()
+
+
 class Guard(Section, frozen=True):
     """What guard may do by itself, and how sure it must be."""
 
@@ -229,7 +236,12 @@ class Guard(Section, frozen=True):
     warm_up_errors: Share = Share(0.1)
     accept_unproven: bool = False
     prove: tuple[Route, ...] = ()
+    synthetic: Synthetic | None = None
     ramp: tuple[Percent, ...] = ()
+
+    def synthetic_paths(self) -> tuple[str, ...]:
+        """Return the paths that are asked in turn, () for none."""
+        return () if self.synthetic is None else self.synthetic.paths or self.prove or ("/",)
 
     def chosen_alpha(self) -> float:
         """Return the probability of ever rolling back a healthy deployment in one watch, in [1e-6, 0.05]."""
@@ -291,6 +303,8 @@ class EnvironmentSettings(Section, frozen=True):
                 at_most_every_s=float(guard.at_most),
                 accept_unproven=guard.accept_unproven,
                 prove=guard.prove,
+                synthetic=guard.synthetic_paths(),
+                synthetic_every_s=float(guard.synthetic.every) if guard.synthetic else 1.0,
                 ramp=guard.ramp,
             ),
             services=dict(self.services),

@@ -40,8 +40,8 @@ class Way:
     """One way to deploy.
 
     Args:
-        split: share of the new version in (0, 1]; 1 is a cut-over. synthetic_per_s: requests that the team sends
-            itself, all the time, through the front door, counted like any others.
+        split: share of the new version in (0, 1]; 1 is a cut-over. synthetic_per_s: requests that guard
+            sends itself while it watches; they are counted apart.
     """
 
     name: str

@@ -81,6 +81,7 @@ class GuardPolicy:
         on_inconclusive, on_unmeasured, on_shared_outage: what a watch without a verdict leads to. A shared outage is
             trouble of both versions alike, or of something that was down before the deployment.
         prove: paths that a target must answer, beside health, before it gets traffic.
+        synthetic: paths that guard asks itself while it watches, in turn, one every synthetic_every_s; () for none.
         ramp: percentages that a gradual deployment is moved up through, () to leave it where it is.
     """
 
@@ -101,6 +102,8 @@ class GuardPolicy:
     at_most_every_s: float = 6 * 3600.0
     accept_unproven: bool = False
     prove: tuple[str, ...] = ()
+    synthetic: tuple[str, ...] = ()
+    synthetic_every_s: float = 1.0
     ramp: tuple[float, ...] = ()
 
 

@@ -21,6 +21,7 @@ class Cause(StrEnum):
     ERRORS = "errors"
     LATENCY = "latency"
     HEALTH = "health"
+    CONNECTIONS = "connections"  # the database has none left
     OUTSIDE = "outside"  # not the deployment: down before it, or on both versions alike
     NONE = "none"
 
@@ -30,7 +31,7 @@ class StreamEvidence:
     """What one stream of measurements says.
 
     Args:
-        stream: `errors`, `errors vs SLO`, `latency above p95`, `health: database`, ...
+        stream: `errors`, `errors vs SLO`, `latency above p95`, `health: database`, `database connections`, `probes` ...
         bad, total: hits and observations of the new version. share: bad/total or None.
         expected: the share that would be normal, and `expected_from` where that number comes from.
         log_evidence: natural logarithm of the evidence against "healthy" (0 = none).

@@ -29,7 +29,12 @@ def tell(runs: Sequence[Run], events: Iterable[Event], *, held: str = "") -> Inc
     return told.incident(held)
 
 
-_TITLES = {Cause.ERRORS: "errors", Cause.LATENCY: "slow responses", Cause.HEALTH: "failed health checks"}
+_TITLES = {
+    Cause.ERRORS: "errors",
+    Cause.LATENCY: "slow responses",
+    Cause.HEALTH: "failed health checks",
+    Cause.CONNECTIONS: "no database connections left",
+}
 
 
 class _Teller:

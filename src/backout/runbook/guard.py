@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
@@ -14,7 +14,6 @@ from backout.analysis.remarks import plain_history, still_decides, underneath
 from backout.errors import AuthError, BackoutError, ProviderUnavailable
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind, PlanRefused
-from backout.model.signals import HealthReport, Reach, ServiceHealth, ServiceState, total
 from backout.model.verdict import Decision, Verdict
 from backout.plan.by_hand import by_hand
 from backout.plan.guard import plan_guard
@@ -23,37 +22,39 @@ from backout.report.times import duration
 from backout.runbook.carry import keep
 from backout.runbook.checks import is_late
 from backout.runbook.clock import measure_clock, say_clock
+from backout.runbook.looks import Looks, connections_before, health_before, probes_before, remember
 from backout.runbook.observe import observe, with_details
 from backout.runbook.preflight import preflight
-from backout.runbook.prober import Prober
 from backout.runbook.pulse import Pulse
 from backout.runbook.stable import announce
-from backout.runbook.triggers import look, remember
+from backout.runbook.triggers import look
+from backout.runbook.triggers import remember as remember_triggers
 from backout.runbook.unguarded import tell_unguarded, unguarded_s
 from backout.runbook.vigil import Vigil
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
+    from backout.analysis.decision import LooksState
     from backout.model.deployment import Deployment
     from backout.model.incident import Run
     from backout.model.plan import Json, Plan
     from backout.model.policy import Mode
-    from backout.model.signals import Counts, CountsPage
+    from backout.model.signals import Counts, CountsPage, HealthReport
     from backout.model.situation import Situation
     from backout.ports import Probe, StepContext
+    from backout.runbook.looks import Seen
     from backout.runbook.source import SourceWatch
     from backout.runbook.toolbox import Toolbox
 
     Prepared = tuple[Situation, Plan | PlanRefused]
 
 TICK_S = 1.0
-RECENT_S, PROOF_REQUESTS, PROOF_ERROR_RATE = 600, 20, 0.1
-"""That many requests in the last seconds before a deployment, with fewer errors than this, prove that it was up."""
 KEEP_S = 35 * 86_400.0
 """Counts are kept this long, so that a policy can be tried on the last month."""
 PAGE_S = 3600
 """So many seconds of counts stand in memory at a time when a watch is taken up again."""
+_LOOKS = "looks"
 LOOK_AGAIN_S = 5.0
 """How often the watch makes sure that its deployment is still the live one (safety rule 8)."""
 
@@ -112,8 +113,8 @@ def may_go_on(run: Run) -> bool:
 
 
 def lives(tools: Toolbox, every_s: float) -> Generator[Deployment | None, None, None]:
-    """Yield what decides about the traffic, again and again (None: no answer); health is looked at meanwhile."""
-    prober = Prober(tools.health, tools.clock, tools.policy.guard.probe_every_s, in_background=tools.in_background)
+    """Yield what decides about the traffic, again and again (None: no answer); meanwhile it is looked at."""
+    looks = Looks(tools, at_most_every_s=tools.policy.guard.probe_every_s)
     pulse, live = Pulse(tools), None
     try:
         while True:
@@ -123,11 +124,10 @@ def lives(tools: Toolbox, every_s: float) -> Generator[Deployment | None, None, 
                 yield live
             except ProviderUnavailable:
                 yield None
-            for report in prober.collect():
-                _keep_health(tools, live.main if live is not None else "", report)
+            remember(tools, live.main if live is not None else "", looks.collect())
             tools.clock.sleep(every_s)
     finally:
-        prober.close()
+        looks.close()
 
 
 @dataclass(slots=True)
@@ -166,19 +166,23 @@ class Watch:
         since, for_s = float(str(args["since"])), float(str(args["for_s"]))
         early_from = since + float(str(args.get("at_least_s") or 0.0)) if args.get("early") else math.inf
         if context.last_progress() is None:  # a resumed watch may find another deployment's triggers
-            remember(tools, str(args["version"]), look(tools))
+            remember_triggers(tools, str(args["version"]), look(tools))
         announce(tools, args, context.run)
         tools.counts.prune(tools.clock.now() - KEEP_S)
         keep(tools, str(args["version"]))
         feed = _Feed(read_until=int(since))
         detector = self._detector(args, feed)
         self._feed_again(detector, feed)
-        prober = Prober(tools.health, tools.clock, tools.policy.guard.probe_every_s, in_background=tools.in_background)
+        saved = tools.checkpoints.load_checkpoint(tools.environment, _LOOKS)
+        if isinstance(saved, dict) and saved["run"] == context.run:
+            detector.restore_looks(cast("LooksState", saved["looks"]))
+        looks = Looks(tools)
         vigil = Vigil(tools, context.run, sampled=bool((context.last_progress() or {}).get("sampled")))
         try:
             while True:
                 context.check()
-                self._collect(detector, feed, prober, str(args["version"]))
+                self._collect(detector, feed)
+                self._look(detector, feed, looks.collect(), str(args["version"]), context.run)
                 vigil.tick(complete_until=feed.complete_until, sampled=feed.sampled)
                 now = tools.clock.now()
                 decision = detector.decide(now)
@@ -194,7 +198,7 @@ class Watch:
                         return _result(decision, moved, vigil)
                 tools.clock.sleep(TICK_S)
         finally:
-            prober.close()
+            looks.close()
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """Watching changes nothing outside; going on is right."""
@@ -223,13 +227,17 @@ class Watch:
             split=first,
             baseline=baseline,
             policy=tools.policy,
-            health_before=_health_before(tools, old, since, baseline),
+            health_before=health_before(tools, old, since, baseline),
+            probed=probes_before(tools, old, since) if tools.health is not None else None,
         )
+        use = connections_before(tools, old, since)
+        if use is not None:
+            detector.add_connections(use)
         for at, share in later:
             detector.set_split(at, share)
         return detector
 
-    def _collect(self, detector: Detector, feed: _Feed, prober: Prober, version: str) -> None:
+    def _collect(self, detector: Detector, feed: _Feed) -> None:
         tools = self._tools
         if tools.traffic is not None:
             try:
@@ -246,10 +254,20 @@ class Watch:
                     tools.counts.keep(tools.environment, final)
                     detector.add(final)
                 feed.read_until = max(feed.read_until, page.complete_until)
-        for report in prober.collect():
+
+    def _look(self, detector: Detector, feed: _Feed, seen: Seen, version: str, run: str) -> None:
+        """Take in what was looked at, and keep it: for this watch after a crash, and for the watch of its successor."""
+        if not seen:
+            return
+        for report in seen.health:
             feed.health = report
             detector.add_health(report)
-            _keep_health(tools, version, report)
+        for use in seen.connections:
+            detector.add_connections(use)
+        detector.add_synthetic(seen.synthetic)
+        remember(self._tools, version, seen)
+        state: Json = {"run": run, "looks": cast("Json", detector.looks())}
+        self._tools.checkpoints.save_checkpoint(self._tools.environment, _LOOKS, state)
 
     def _say_unreadable(self, page: CountsPage, feed: _Feed) -> None:
         """Say once of each kind what the source could not count: a typing mistake in a field's name looks like that."""
@@ -335,30 +353,6 @@ def _baseline(tools: Toolbox, old: str, until: float) -> tuple[tuple[Counts, ...
             rows |= {(row.version, row.second): row for row in page.counts}
             sampled = page.sampled
     return tuple(row for (version, _), row in sorted(rows.items()) if version == old), sampled
-
-
-def _keep_health(tools: Toolbox, version: str, report: HealthReport) -> None:
-    """Remember the newest look at a version, for the watch of its successor."""
-    tools.checkpoints.save_checkpoint(tools.environment, f"health of {version}", msgspec.to_builtins(report))
-
-
-def _health_before(tools: Toolbox, old: str, since: float, baseline: tuple[Counts, ...]) -> HealthReport | None:
-    """Return what was up before the deployment: a look of the last hour, or what the traffic before proves, or None.
-
-    An application that answered nearly everything right after the last look had its critical services.
-    """
-    saved = tools.checkpoints.load_checkpoint(tools.environment, f"health of {old}") if old else None
-    if isinstance(saved, dict):
-        report = msgspec.convert(saved, HealthReport)
-        if since - tools.policy.guard.baseline_s <= report.at <= since:
-            return report
-    requests, errors = total(row for row in baseline if row.second >= since - RECENT_S)
-    if requests < PROOF_REQUESTS or errors > requests * PROOF_ERROR_RATE:
-        return None
-    proof = f"inferred: {requests - errors:,} of {requests:,} requests before the deployment were answered"
-    critical = [name for name in tools.policy.services if tools.policy.is_critical(name)]
-    services = tuple(ServiceHealth(name, ServiceState.OK, proof) for name in critical)
-    return HealthReport(since, Reach.ANSWERED, 200, ServiceState.OK, services, (proof,))
 
 
 def shares_over_time(args: Mapping[str, Json]) -> list[tuple[float, float]]:

@@ -82,7 +82,7 @@ def _held(tools: Toolbox, case: Case) -> str:
 
 
 def _source(tools: Toolbox, case: Case) -> str:
-    if case.decision.cause is Cause.HEALTH or tools.traffic is None:
+    if case.decision.cause in _LOOKED_AT or tools.traffic is None:
         return ""
     if not tools.traffic.traits.may_act:
         return f"the source {tools.traffic.traits.name} is too slow or too coarse to act on; this is advice"
@@ -120,9 +120,11 @@ def _compared_side_by_side(tools: Toolbox, case: Case) -> bool:
     """Whether the old version served beside the new one and was well: what is wrong outside hits both."""
     found = tools.runs.find(case.plan.cause)
     split = [step.args["split"] for step in found.plan.steps if step.action == "watch"] if found else []
-    return bool(split) and float(str(split[0])) < 1.0 and case.decision.cause is not Cause.HEALTH
+    return bool(split) and float(str(split[0])) < 1.0 and case.decision.cause not in _LOOKED_AT
 
 
+_LOOKED_AT = (Cause.HEALTH, Cause.CONNECTIONS)
+"""What guard looked at itself: it rests on no source of counts, and does not tell two versions side by side apart."""
 DATA_RULE = "11 data"
 SAME_CAUSE_RULE = "12 same cause"
 UNATTENDED = frozenset(

@@ -1,48 +1,56 @@
-"""Asking the health endpoint at an even pace beside other measurements, so that a hanging endpoint delays nothing."""
+"""Looking at something at an even pace beside other measurements, so that what hangs delays nothing."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from backout.model.signals import HealthReport
-    from backout.ports import Clock, HealthCheck
+    from collections.abc import Callable
+
+    from backout.ports import Clock
+
+T = TypeVar("T")
 
 
-class Prober:
+class Prober(Generic[T]):
     """Looks every `every_s` seconds; `collect` returns what came in since the last call.
 
     With `in_background` the looks happen in one daemon thread; without, inside `collect` (deterministic tests).
+
+    Args:
+        look: never raises; None looks at nothing.
     """
 
-    def __init__(self, health: HealthCheck | None, clock: Clock, every_s: float, *, in_background: bool) -> None:
-        self._health = health
+    def __init__(
+        self, name: str, look: Callable[[], T] | None, clock: Clock, every_s: float, *, in_background: bool
+    ) -> None:
+        self._look = look
         self._clock = clock
         self._every_s = every_s
         self._next_at = clock.now()
-        self._reports: queue.SimpleQueue[HealthReport] = queue.SimpleQueue()
+        self._found: queue.SimpleQueue[T] = queue.SimpleQueue()
         self._wake = threading.Event()
         self._stopped = False
         self._thread: threading.Thread | None = None
-        if health is not None and in_background:
-            self._thread = threading.Thread(target=self._run, name="health", daemon=True)
+        if look is not None and in_background:
+            self._thread = threading.Thread(target=self._run, args=(look,), name=name, daemon=True)
             self._thread.start()
 
-    def collect(self) -> tuple[HealthReport, ...]:
-        """Return the reports that came in since the last call, oldest first."""
-        if self._health is None:
+    def collect(self) -> tuple[T, ...]:
+        """Return what came in since the last call, oldest first."""
+        if self._look is None:
             return ()
         if self._thread is None:
             if self._clock.now() < self._next_at:
                 return ()
             self._next_at = self._clock.now() + self._every_s
-            return (self._health.look(),)
+            return (self._look(),)
         found = []
         while True:
             try:
-                found.append(self._reports.get_nowait())
+                found.append(self._found.get_nowait())
             except queue.Empty:
                 return tuple(found)
 
@@ -51,8 +59,7 @@ class Prober:
         self._stopped = True
         self._wake.set()
 
-    def _run(self) -> None:
-        assert self._health is not None  # noqa: S101 the thread exists only then
+    def _run(self, look: Callable[[], T]) -> None:
         while not self._stopped:
-            self._reports.put(self._health.look())
+            self._found.put(look())
             self._wake.wait(self._every_s)

@@ -52,6 +52,7 @@ class Toolbox:
     Args:
         actor: who acts, "user@host" or "guard". in_background: whether health is asked in a thread of its own, so that
             a hanging endpoint never delays the other evidence (False in tests with a fake clock).
+        sender: what synthetic requests are sent with: the host of `health`, on a connection of its own.
         confirm: asks a person whether a plan may run; None without a terminal.
         watching: told about each tick of a watch, for the live line; it decides nothing.
         say: tells a person something at once, in one sentence (a step that was skipped, a channel that fails).
@@ -74,6 +75,7 @@ class Toolbox:
     reports: Reports
     traffic: Traffic | None = None
     health: HealthCheck | None = None
+    sender: HealthCheck | None = None
     schema: Schema | None = None
     connections: Connections | None = None
     secrets: Secrets | None = None

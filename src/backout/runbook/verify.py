@@ -144,7 +144,8 @@ def watch_criteria(tools: Toolbox, context: StepContext, watched: Watched, looko
         has_traffic=tools.traffic is not None,
         fails_early=watched.fails_early,
     )
-    prober = Prober(tools.health, tools.clock, tools.policy.guard.probe_every_s, in_background=tools.in_background)
+    look = tools.health.look if tools.health is not None else None
+    prober = Prober("health", look, tools.clock, tools.policy.guard.probe_every_s, in_background=tools.in_background)
     pulse, feed = Pulse(tools), _Feed(math.ceil(watched.started_at))
     news = _News(tools, context.run, watched.started_at + TOLD_AFTER_S)
     told: tuple[tuple[str, CriterionState], ...] = ()

@@ -227,6 +227,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         traffic=traffic_of(config, api.reads, clock, hooks.say),
         vendors=_vendors(config),
         health=_health(config, clock),
+        sender=_health(config, clock) if config.policy.guard.synthetic else None,
         schema=_schema(config, hurried=until is not None),
         connections=_connections(config),
         logs=logs_of(config),

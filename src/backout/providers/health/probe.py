@@ -92,8 +92,8 @@ class HealthProbe:
         report = _of_version(report, version)
         return replace(report, at=at, latency_ms=(time.monotonic() - begun) * 1000)
 
-    def fetch(self, path: str, version: str) -> int | None:
-        """Return the status of one path of the same host, asked of a version; None when no whole answer came."""
+    def fetch(self, path: str, version: str | None = None) -> int | None:
+        """Return the status of one path of the same host; None when no whole answer came."""
         override = self._override(version)
         if override is None:
             return None

@@ -156,9 +156,9 @@ class WorldHealth:
         """Return what the health rule says now of that version, or of the live one with the largest share."""
         return self._world.call("health.look", lambda: self._look(version))
 
-    def fetch(self, path: str, version: str) -> int | None:
-        """Return what the route rule says of that version."""
-        return self._world.call("health.fetch", lambda: self._world.route_rule(path, version))
+    def fetch(self, path: str, version: str | None = None) -> int | None:
+        """Return what the route rule says of that version, or of the live one with the largest share."""
+        return self._world.call("health.fetch", lambda: self._world.route_rule(path, version or self._world.live.main))
 
     def _look(self, version: str | None) -> HealthReport:
         now = self._world.clock.now()

@@ -1,0 +1,179 @@
+"""What guard looks at itself beside the counts: health, the database's connections, synthetic requests; each by itself.
+
+Looks of what is live are remembered, so that the watch of its successor knows what was usual before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import cycle
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from backout.errors import BackoutError
+from backout.model.connections import ConnectionUse
+from backout.model.probes import HEALTH, ProbesBefore, SyntheticAnswer
+from backout.model.signals import HealthReport, Reach, ServiceHealth, ServiceState, total
+from backout.runbook.prober import Prober
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from backout.model.signals import Counts
+    from backout.ports import Connections, HealthCheck
+    from backout.runbook.toolbox import Toolbox
+
+CONNECTIONS_EVERY_S = 10.0
+RECENT_S, PROOF_REQUESTS, PROOF_ERROR_RATE = 600, 20, 0.1
+"""That many requests in the last seconds before a deployment, with fewer errors than this, prove that it was up."""
+_MOST_PROBES = 1800
+"""Probes that are remembered of a version: when there are so many, older ones count half."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What came in since the last time; a None among the connections: the database could not be asked."""
+
+    health: tuple[HealthReport, ...]
+    connections: tuple[ConnectionUse | None, ...]
+    synthetic: tuple[SyntheticAnswer, ...]
+
+    def __bool__(self) -> bool:
+        """Whether there is anything."""
+        return bool(self.health or self.connections or self.synthetic)
+
+
+class Looks:
+    """Everything that is looked at during a watch, or between two; each in a thread of its own.
+
+    Args:
+        at_most_every_s: a slower pace of synthetic requests than the configured one, between deployments.
+    """
+
+    def __init__(self, tools: Toolbox, *, at_most_every_s: float = 0.0) -> None:
+        self._tools = tools
+        self._said = False
+        guard, clock, aside = tools.policy.guard, tools.clock, tools.in_background
+        look = tools.health.look if tools.health is not None else None
+        read = _reading(tools.connections) if tools.connections is not None else None
+        send = _sending(tools, tools.sender, guard.synthetic) if tools.sender is not None and guard.synthetic else None
+        every_s = max(guard.synthetic_every_s, at_most_every_s)
+        self._health = Prober("health", look, clock, guard.probe_every_s, in_background=aside)
+        self._connections = Prober("connections", read, clock, CONNECTIONS_EVERY_S, in_background=aside)
+        self._synthetic = Prober("synthetic", send, clock, every_s, in_background=aside)
+
+    def collect(self) -> Seen:
+        """Return what came in; say once when the database does not tell its connections."""
+        read = self._connections.collect()
+        failed = next((each for each in read if isinstance(each, BackoutError)), None)
+        if failed is not None and not self._said:
+            self._said = True
+            self._tools.say(f"the database's connections are not watched: {failed}")
+        uses = tuple(each if isinstance(each, ConnectionUse) else None for each in read)
+        return Seen(self._health.collect(), uses, self._synthetic.collect())
+
+    def close(self) -> None:
+        """Stop looking."""
+        for prober in (self._health, self._connections, self._synthetic):
+            prober.close()
+
+
+def _reading(connections: Connections) -> Callable[[], ConnectionUse | BackoutError]:
+    def read() -> ConnectionUse | BackoutError:
+        try:
+            return connections.read()
+        except BackoutError as error:
+            return error
+
+    return read
+
+
+def _sending(tools: Toolbox, sender: HealthCheck, paths: Sequence[str]) -> Callable[[], SyntheticAnswer]:
+    turns: Iterator[str] = cycle(paths)
+
+    def send() -> SyntheticAnswer:
+        path, at = next(turns), tools.clock.now()
+        return SyntheticAnswer(at, path, sender.fetch(path))
+
+    return send
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    """What is kept of the looks at one version: the newest look's time, the fullest database, how probes ended."""
+
+    at: float
+    fullest: ConnectionUse | None = None
+    ended: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+def remember(tools: Toolbox, version: str, seen: Seen) -> None:
+    """Remember looks at a version, for the watch of its successor."""
+    if not seen:
+        return
+    if seen.health:
+        newest = msgspec.to_builtins(seen.health[-1])
+        tools.checkpoints.save_checkpoint(tools.environment, f"health of {version}", newest)
+    now = tools.clock.now()
+    known = _remembered(tools, version)
+    fullest, ended = known.fullest, dict(known.ended)
+    for use in seen.connections:
+        if use is not None and (fullest is None or _is_old(tools, fullest.at, now) or use.share >= fullest.share):
+            fullest = use
+    for what, failed in _probes(tools, seen):
+        made, bad = ended.get(what, (0, 0))
+        made, bad = (made // 2, bad // 2) if made >= _MOST_PROBES else (made, bad)
+        ended[what] = made + 1, bad + failed
+    kept = msgspec.to_builtins(_Remembered(now, fullest, ended))
+    tools.checkpoints.save_checkpoint(tools.environment, f"looks of {version}", kept)
+
+
+def _remembered(tools: Toolbox, version: str) -> _Remembered:
+    saved = tools.checkpoints.load_checkpoint(tools.environment, f"looks of {version}")
+    return msgspec.convert(saved, _Remembered) if isinstance(saved, dict) else _Remembered(0.0)
+
+
+def _is_old(tools: Toolbox, at: float, now: float) -> bool:
+    return at < now - tools.policy.guard.baseline_s
+
+
+def _probes(tools: Toolbox, seen: Seen) -> Iterator[tuple[str, bool]]:
+    """Yield what was probed, and whether it failed."""
+    for report in seen.health:
+        down = (s.name for s in report.services if s.state is ServiceState.DOWN)
+        if report.measured or report.is_down:
+            yield HEALTH, report.is_down or any(map(tools.policy.is_critical, down))
+    for answer in seen.synthetic:
+        yield answer.path, answer.failed
+
+
+def connections_before(tools: Toolbox, old: str, since: float) -> ConnectionUse | None:
+    """Return the look of the last hour before a deployment at which the database was the fullest, or None."""
+    use = _remembered(tools, old).fullest if old else None
+    return use if use is not None and use.at < since and not _is_old(tools, use.at, since) else None
+
+
+def probes_before(tools: Toolbox, old: str, since: float) -> ProbesBefore:
+    """Return how probes of the old version ended, as far as they are no older than an hour."""
+    known = _remembered(tools, old) if old else _Remembered(0.0)
+    return ProbesBefore({} if _is_old(tools, known.at, since) else known.ended)
+
+
+def health_before(tools: Toolbox, old: str, since: float, baseline: tuple[Counts, ...]) -> HealthReport | None:
+    """Return what was up before the deployment: a look of the last hour, or what the traffic before proves, or None.
+
+    An application that answered nearly everything right after the last look had its critical services.
+    """
+    saved = tools.checkpoints.load_checkpoint(tools.environment, f"health of {old}") if old else None
+    if isinstance(saved, dict):
+        report = msgspec.convert(saved, HealthReport)
+        if since - tools.policy.guard.baseline_s <= report.at <= since:
+            return report
+    requests, errors = total(row for row in baseline if row.second >= since - RECENT_S)
+    if requests < PROOF_REQUESTS or errors > requests * PROOF_ERROR_RATE:
+        return None
+    proof = f"inferred: {requests - errors:,} of {requests:,} requests before the deployment were answered"
+    critical = [name for name in tools.policy.services if tools.policy.is_critical(name)]
+    services = tuple(ServiceHealth(name, ServiceState.OK, proof) for name in critical)
+    return HealthReport(since, Reach.ANSWERED, 200, ServiceState.OK, services, (proof,))
