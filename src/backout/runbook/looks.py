@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from backout.ports import Connections, HealthCheck
     from backout.runbook.toolbox import Toolbox
 
-CONNECTIONS_EVERY_S = 10.0
+PROBES_PER_READING = 5
+"""The database is asked for its connections once in so many health probes: every ten seconds."""
 RECENT_S, PROOF_REQUESTS, PROOF_ERROR_RATE = 600, 20, 0.1
 """That many requests in the last seconds before a deployment, with fewer errors than this, prove that it was up."""
 _MOST_PROBES = 1800
@@ -60,7 +61,7 @@ class Looks:
         send = _sending(tools, tools.sender, guard.synthetic) if tools.sender is not None and guard.synthetic else None
         every_s = max(guard.synthetic_every_s, at_most_every_s)
         self._health = Prober("health", look, clock, guard.probe_every_s, in_background=aside)
-        self._connections = Prober("connections", read, clock, CONNECTIONS_EVERY_S, in_background=aside)
+        self._connections = Prober("connections", read, clock, PROBES_PER_READING * guard.probe_every_s, in_background=aside)
         self._synthetic = Prober("synthetic", send, clock, every_s, in_background=aside)
 
     def collect(self) -> Seen:
