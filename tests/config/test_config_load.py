@@ -194,3 +194,20 @@ def test_warnings_name_what_is_not_set_up_and_variables_that_set_nothing(tmp_pat
     assert "BACKOUT_GUARD_MOED sets nothing, did you mean 'BACKOUT_GUARD_MODE'?" in warnings
     assert "environments.staging: guard.mode is 'act', but there is nothing to decide on" in warnings
     assert any("environments.production: traffic is not set up" in warning for warning in warnings)
+
+
+def test_a_source_that_counts_our_own_requests_is_warned_of(tmp_path: Path) -> None:
+    """Prometheus counts whatever the application counted; the recorder knows our header."""
+    text = """[app]
+name = "a"
+[environments.p]
+platform = { provider = "cloudflare", script = "s", account_id = "a" }
+health = { url = "https://a.example.com/health" }
+traffic = { provider = "prometheus", url = "http://127.0.0.1:9090" }
+guard = { synthetic = { paths = ["/app"] } }
+"""
+    for provider, told in (("prometheus", 1), ("tail", 0)):
+        (tmp_path / "backout.toml").write_text(text.replace('"prometheus"', f'"{provider}"'), encoding="utf-8")
+        loaded = config.load(config.Environment({}), start=tmp_path)
+        assert len([w for w in config.warnings_of(loaded) if "guard.synthetic" in w]) == told
+        assert (loaded.policy.guard.synthetic, loaded.policy.guard.synthetic_every_s) == (("/app",), 1.0)

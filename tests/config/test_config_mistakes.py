@@ -315,3 +315,35 @@ def test_a_ramp_goes_up_to_100(ramp: str, what: str) -> None:
     assert all(mistake.startswith("backout.toml:6: environments.p.guard.ramp") for mistake in found)
     assert any(what in mistake for mistake in found)
     assert config.mistakes_in(f"{text}[environments.p.guard]\nramp = [10, 50, 100]\n", Path("backout.toml")) == ()
+
+
+SYNTHETIC = """[app]
+name = "a"
+[environments.p]
+platform = { provider = "cloudflare", script = "s" }
+health = { url = "https://a.example.com/health" }
+[environments.p.guard]
+"""
+
+
+@pytest.mark.parametrize(
+    ("synthetic", "what"),
+    [
+        ('{ every = "100ms" }', "at most five requests a second: 200ms or more"),
+        ("{ every = 0 }", "at most five requests a second"),
+        ('{ every = "often" }', "expected a duration"),
+        ('{ paths = ["https://b.example.com/"] }', ""),
+        ('{ path = "/" }', "unknown key, did you mean 'paths'?"),
+    ],
+)
+def test_synthetic_requests_stay_few_and_on_their_host(synthetic: str, what: str) -> None:
+    """Anything else is a mistake with its line; and without the health endpoint no host is known."""
+    text = f"{SYNTHETIC}synthetic = {synthetic}\n"
+    found = config.mistakes_in(text, FILE)
+    assert len(found) == 1, found
+    assert found[0].startswith("backout.toml:7: environments.p.guard.synthetic")
+    assert what in found[0]
+    good = f'{SYNTHETIC}synthetic = {{ every = "200ms", paths = ["/a"] }}\n'
+    assert config.mistakes_in(good, FILE) == ()
+    (homeless,) = config.mistakes_in(good.replace("health =", "#"), FILE)
+    assert "needs health.url" in homeless

@@ -295,6 +295,17 @@ def test_a_path_is_asked_of_one_version_by_its_status(server: ScriptedServer) ->
     assert headers["x-backout-probe"] == "1"
 
 
+def test_a_path_is_asked_of_whatever_is_live(server: ScriptedServer) -> None:
+    """Without an override, marked as a probe, never another host than the endpoint's, and no redirect is followed."""
+    server.will(answer(b"", 302, headers={"Location": "http://elsewhere.example/"}), answer(b"x", 200))
+    assert [probe(server).fetch(path) for path in ("/", "//elsewhere.example/")] == [302, 200]
+    for asked in server.asked:
+        headers = {name.lower(): value for name, value in asked.headers.items()}
+        assert "cloudflare-workers-version-overrides" not in headers
+        assert headers["x-backout-probe"] == "1"
+        assert headers["user-agent"].startswith("backout/")
+
+
 def test_a_path_without_an_answer_has_no_status(server: ScriptedServer) -> None:
     """It hangs, resets, is not there, or cannot be asked of a version."""
     server.will(hang(), reset())

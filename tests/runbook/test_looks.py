@@ -168,3 +168,12 @@ def test_synthetic_requests_come_no_faster_than_probes_between_deployments(tmp_p
             next(found)
     assert story.world.calls.count("health.fetch") == pytest.approx(10, abs=1)
     assert story.world.calls.count("connections.read") == 2
+
+
+def test_looks_need_no_counts(tmp_path: Path) -> None:
+    """Rule 13: counts that are estimates forbid acting on counts, not on a database that has no connections left."""
+    story = story_of(tmp_path)
+    fill(story)
+    story.world.traits = replace(story.world.traits, sampled=True)
+    watch(tools_of(story))
+    assert story.world.live.sole == story.good.id

@@ -88,7 +88,7 @@ def _synthetic(environment: Table, path: Where) -> Iterator[Mistake]:
     synthetic = _table(environment, "guard").get("synthetic")
     if not isinstance(synthetic, dict):
         return
-    if "health" not in environment:
+    if synthetic.get("paths") and "health" not in environment:
         yield Mistake((*path, "guard", "synthetic"), "needs health.url: synthetic requests go to that host only")
     with contextlib.suppress(ValueError):  # what is no duration is told elsewhere
         if Duration.parse(synthetic.get("every", "1s")) < MOST_OFTEN_S:

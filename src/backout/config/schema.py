@@ -208,7 +208,7 @@ class CriteriaSection(Section, frozen=True):
 
 
 class Synthetic(Section, frozen=True):
-    """The requests that guard sends itself while it watches; without paths those of `prove`, else "/"."""
+    """The requests that guard sends itself while it watches; none without paths."""
 
     every: Duration = Duration(1)
     paths: Annotated[tuple[Route, ...], msgspec.Meta(max_length=8)] = ()
@@ -236,12 +236,8 @@ class Guard(Section, frozen=True):
     warm_up_errors: Share = Share(0.1)
     accept_unproven: bool = False
     prove: tuple[Route, ...] = ()
-    synthetic: Synthetic | None = None
+    synthetic: Synthetic = Synthetic()
     ramp: tuple[Percent, ...] = ()
-
-    def synthetic_paths(self) -> tuple[str, ...]:
-        """Return the paths that are asked in turn, () for none."""
-        return () if self.synthetic is None else self.synthetic.paths or self.prove or ("/",)
 
     def chosen_alpha(self) -> float:
         """Return the probability of ever rolling back a healthy deployment in one watch, in [1e-6, 0.05]."""
@@ -303,8 +299,8 @@ class EnvironmentSettings(Section, frozen=True):
                 at_most_every_s=float(guard.at_most),
                 accept_unproven=guard.accept_unproven,
                 prove=guard.prove,
-                synthetic=guard.synthetic_paths(),
-                synthetic_every_s=float(guard.synthetic.every) if guard.synthetic else 1.0,
+                synthetic=guard.synthetic.paths,
+                synthetic_every_s=float(guard.synthetic.every),
                 ramp=guard.ramp,
             ),
             services=dict(self.services),

@@ -40,9 +40,23 @@ def _of_environment(config: Config, environment: EnvironmentSettings) -> Iterato
         yield "guard.mode is 'act', but there is nothing to decide on"
     if environment.health and environment.health.url.startswith("http:") and not _is_loopback(environment.health.url):
         yield "health.url is not encrypted"
+    yield from _counted_probes(environment)
     example = environment.secrets.example
     if example is not None and not example.is_file():
         yield f"secrets.example: no such file: {example.name}"
+
+
+def _counted_probes(environment: EnvironmentSettings) -> Iterator[str]:
+    provider = environment.traffic.provider
+    if environment.guard.synthetic.paths and provider in _COUNT_PROBES:
+        yield (
+            f"guard.synthetic: traffic.provider '{provider}' does not know backout's own requests by their header: "
+            "ask a path that it leaves out, or they count as visitors'"
+        )
+
+
+_COUNT_PROBES = ("prometheus", "logs", "telemetry", "analytics")
+"""Sources that count what the application or the platform counted, whoever asked."""
 
 
 def _of_notify(config: Config) -> Iterator[str]:

@@ -59,10 +59,10 @@ class Looks:
         look = tools.health.look if tools.health is not None else None
         read = _reading(tools.connections) if tools.connections is not None else None
         send = _sending(tools, tools.sender, guard.synthetic) if tools.sender is not None and guard.synthetic else None
-        every_s = max(guard.synthetic_every_s, at_most_every_s)
+        read_s, send_s = PROBES_PER_READING * guard.probe_every_s, max(guard.synthetic_every_s, at_most_every_s)
         self._health = Prober("health", look, clock, guard.probe_every_s, in_background=aside)
-        self._connections = Prober("connections", read, clock, PROBES_PER_READING * guard.probe_every_s, in_background=aside)
-        self._synthetic = Prober("synthetic", send, clock, every_s, in_background=aside)
+        self._connections = Prober("connections", read, clock, read_s, in_background=aside)
+        self._synthetic = Prober("synthetic", send, clock, send_s, in_background=aside)
 
     def collect(self) -> Seen:
         """Return what came in; say once when the database does not tell its connections."""
