@@ -102,7 +102,7 @@ def test_probes_that_time_out_once_in_a_while_roll_nothing_back(proof_runs: int,
     """1 % of all looks (every 2 s) and synthetic requests (every second) time out, for 15 minutes."""
     wrong = 0
     for run in range(proof_runs):
-        rng = random.Random(run)  # noqa: S311 a seeded simulation
+        rng = random.Random(100_000 + run)  # noqa: S311 a seeded simulation
         found = detector()
         for second in range(900):
             lost = [rng.random() < 0.01, second % 2 == 0 and rng.random() < 0.01]
@@ -110,7 +110,9 @@ def test_probes_that_time_out_once_in_a_while_roll_nothing_back(proof_runs: int,
                 found.add_health(look(second, ok=not lost[1]))
             found.add_synthetic([answer(second, None if lost[0] else 200)])
             # Evidence grows with a failure only.
-            if any(lost) and found.judge(AT + second + 1)[0] is Verdict.REGRESSED:
+            verdict, _, reason = found.judge(AT + second + 1) if any(lost) else (None, None, "")
+            if verdict is Verdict.REGRESSED:
+                assert "was down in the last 3 probes" in reason
                 wrong += 1
                 break
     proof(
@@ -118,6 +120,7 @@ def test_probes_that_time_out_once_in_a_while_roll_nothing_back(proof_runs: int,
         trials=proof_runs,
         failures=wrong,
         allowed=POLICY.guard.alpha,
+        note="three time-outs in a row are the rule of consecutive probes; the evidence never crossed",
     )
     assert wrong <= POLICY.guard.alpha * proof_runs + 3 * math.sqrt(POLICY.guard.alpha * proof_runs) + 1
 
