@@ -104,10 +104,10 @@ def test_rule_13_sources(drillbook: Drillbook) -> None:
                 return body
             asked.append(path)
             page = json.loads(body)
-            # The first look is the baseline; the second begins the watch, with nothing to judge yet.
-            if len(asked) == 2:
+            # First the preflight asks, then the baseline; the third look begins the watch, with nothing to judge yet.
+            if len(asked) == 3:
                 return json.dumps({**page, "counts": [], "complete_until": 0}).encode()
-            return json.dumps({**page, "sampled": len(asked) == 3}).encode()
+            return json.dumps({**page, "sampled": len(asked) == 4}).encode()
 
         gate.alter = estimate
         ended = trial.run("guard", "--json")
