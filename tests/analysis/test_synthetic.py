@@ -137,6 +137,16 @@ def test_nothing_changes_for_the_other_streams_when_no_probe_is_made() -> None:
     assert some.log_evidence() == pytest.approx(none.log_evidence() + math.log(0.9), abs=1e-3)
 
 
+def test_weights_sum_to_one_when_latency_is_learnt_beside_the_old_version() -> None:
+    """Streams that join later give the probes their part as well."""
+    found = detector(split=0.5)
+    rows = (Counts(v, int(AT) + s, 20, 0, latency={100 + s: 20}) for s in range(30) for v in ("v1", "v2"))
+    found.add(rows)
+    streams = found.state()["streams"]
+    assert any(stream["column"] in (1, 2, 3, 4) for stream in streams)
+    assert sum(stream["weight"] for stream in streams) == pytest.approx(1.0)
+
+
 def test_a_path_that_never_answered_is_no_evidence() -> None:
     """It may have failed before as well; from its first good answer on it counts."""
     found = detector(ProbesBefore({"/old": (50, 50)}))

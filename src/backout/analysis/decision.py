@@ -19,6 +19,7 @@ from backout.analysis.rates import log_e_above, log_e_below, mix, requests_to_ex
 from backout.analysis.repeats import Repeats, RepeatsState
 from backout.analysis.streams import (
     BESIDE,
+    BESIDE_PROBES,
     ERRORS,
     PROBED,
     WARMING,
@@ -246,7 +247,10 @@ class Detector:
         above = counts_above(self._learning, edges)
         self._edges = edges
         self._learning = {}
-        self._streams = (*self._streams, *labelled_latency(edges, [n / total for n in above[1:]], self._split))
+        learnt = tuple(labelled_latency(edges, [n / total for n in above[1:]], self._split))
+        for stream in learnt if self._streams[0].column == PROBED else ():
+            stream.weight *= BESIDE_PROBES
+        self._streams = (*self._streams, *learnt)
 
     def _above(self, row: Counts, *, is_new: bool, warming: bool) -> tuple[int, int, int, int, int]:
         """Return how many latencies count, and how many of them are above each threshold."""
@@ -326,13 +330,10 @@ class Detector:
 
     def judge(self, now: float) -> tuple[Verdict, Cause, str]:
         """Return verdict, cause and reason alone, without the evidence lines."""
-        down = self._probes.regressed()
-        if down is not None:
-            return Verdict.REGRESSED, Cause.HEALTH, down
-        full = self._occupancy.regressed()
-        if full is not None:
-            return Verdict.REGRESSED, Cause.CONNECTIONS, full
-        if not self._requests and not self._probes.measured and not self._probed():
+        down, full = self._probes.regressed(), self._occupancy.regressed()
+        if down or full:
+            return Verdict.REGRESSED, Cause.HEALTH if down else Cause.CONNECTIONS, str(down or full)
+        if not (self._requests or self._probes.measured or self._probed()):
             return Verdict.UNMEASURED, Cause.NONE, self._nothing_seen()
         threshold = -math.log(self._policy.guard.alpha)
         log_e = self._most_log_evidence()  # far below everything that matters, its exact value does not matter either

@@ -32,6 +32,8 @@ _NOTHING = (0.0, 0.0)
 PROBED = 6
 """Column of backout's own probes that fail: no visitor's requests."""
 _PROBES_WEIGHT = 0.1
+BESIDE_PROBES = 1 - _PROBES_WEIGHT
+"""What is left of the other streams' weight where probes are made."""
 _LITTLE_SCATTER = 0.02
 _TAIL_WEIGHTS = (0.075, 0.1, 0.1, 0.225)
 """The rarest answers tell most: a slow tail is found there or nowhere, a shift of all of them everywhere."""
@@ -298,7 +300,7 @@ def with_probes(streams: tuple[Stream, ...], share: float) -> tuple[Stream, ...]
     probes = _errors("probes", assumed(share), GRANTED_PROBES, concurrent=False)
     probes.cause, probes.column, probes.weight = Cause.HEALTH, PROBED, _PROBES_WEIGHT
     for stream in streams:
-        stream.weight *= 1 - _PROBES_WEIGHT
+        stream.weight *= BESIDE_PROBES
     return (probes, *streams)
 
 
