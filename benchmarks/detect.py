@@ -16,7 +16,7 @@ from pathlib import Path
 from shared import detect_report as report
 from shared import measure as shared
 from shared.detect_chart import chart
-from shared.detect_runs import measure, plan
+from shared.detect_runs import measure, plan, plan_alone
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -32,12 +32,13 @@ def main() -> None:
     parser.add_argument("--write-docs", action="store_true", help="write tables and chart into docs/detection.md")
     options = parser.parse_args()
     try:
-        figures = measure(plan(options.size or "standard"), options.seed, jobs=options.jobs)
+        size = options.size or "standard"
+        figures = measure(plan(size), options.seed, alone=plan_alone(size), jobs=options.jobs)
     except LookupError as error:
         sys.exit(f"detect: {error.args[0]}")
     if options.write_docs:
         (DOCS / "detection.svg").write_text(chart(figures), encoding="utf-8")
-        report.write_into(DOCS / "detection.md", figures, options.size or "standard", options.seed)
+        report.write_into(DOCS / "detection.md", figures, size, options.seed)
     if options.json:
         print(shared.as_json(report.record(figures)))
         return

@@ -30,11 +30,12 @@ _MOST_SECONDS = 400_000
 """Seconds of simulated watches that are evaluated together: enough to be fast, little enough for 2 GB."""
 _MOST_REQUESTS = 25_000_000
 _PART_SECONDS = 1_000_000
+_OTHER_WATCHES = 1_000_000
 
 
 def plan(size: str) -> list[tuple[Scenario, int]]:
-    """Return every scenario with its number of runs for `quick`, `standard` or `full`."""
-    bad, healthy, hour = {"quick": (3, 1, 0), "standard": (30, 10, 1), "full": (60, 124, 4)}[size]
+    """Return every scenario with its number of runs, for `quick`, `standard` or `full`."""
+    bad, healthy, hour = {"quick": (3, 1, 0), "standard": (30, 10, 1), "full": (30, 10, 1)}[size]
     chosen = [(s, bad) for s in (*scenarios.bad(), *scenarios.short_baselines())]
     chosen += [(s, healthy) for noise in scenarios.Noise for s in scenarios.healthy(noise)]
     if hour:
@@ -44,20 +45,33 @@ def plan(size: str) -> list[tuple[Scenario, int]]:
     return [(s, n) for s, n in chosen if (s.rate, s.base_errors, s.baseline_s) == (5.0, 0.0005, 3600) and s.split > 0.1]  # noqa: PLR2004
 
 
+def plan_alone(size: str) -> list[tuple[Scenario, int]]:
+    """Return the healthy watches that backout judges alone, exactly counted: with `plan`, 10,000 of each noise."""
+    return [(s, 114) for noise in scenarios.Noise for s in scenarios.healthy(noise)] if size == "full" else []
+
+
 def measure(
-    chosen: Sequence[tuple[Scenario, int]], seed: int, peers: Mapping[str, Rule] = PEERS, *, jobs: int = 1
+    chosen: Sequence[tuple[Scenario, int]],
+    seed: int,
+    peers: Mapping[str, Rule] = PEERS,
+    *,
+    alone: Sequence[tuple[Scenario, int]] = (),
+    jobs: int = 1,
 ) -> Figures:
     """Return the figures of all runs; they are the same for any number of `jobs` (processes).
+
+    Args:
+        alone: more runs, of which only backout judges the exact counts.
 
     Raises:
         LookupError: a peer was not measured on any run.
     """
     figures = Figures()
-    done, total = 0, sum(n for _, n in chosen)
-    parts = list(_parts(chosen))
-    one = partial(_measured, seed=seed, names=tuple(peers))
+    done, total = 0, sum(n for _, n in (*chosen, *alone))
+    parts = [(part, tuple(peers)) for part in _parts(chosen)] + [(part, None) for part in _parts(alone)]
+    one = partial(_measured, seed=seed)
     with ProcessPoolExecutor(jobs) if jobs > 1 else nullcontext() as pool:
-        for part, found in zip(parts, pool.map(one, parts) if pool else map(one, parts), strict=True):
+        for (part, _), found in zip(parts, pool.map(one, parts) if pool else map(one, parts), strict=True):
             for each in found:
                 figures.add(*each)
             done += sum(n for _, n in part)
@@ -86,15 +100,17 @@ def _parts(chosen: Sequence[tuple[Scenario, int]]) -> Iterator[list[tuple[Scenar
 
 
 def _measured(
-    part: Sequence[tuple[Scenario, int]], *, seed: int, names: Sequence[str]
+    task: tuple[Sequence[tuple[Scenario, int]], Sequence[str] | None], *, seed: int
 ) -> list[tuple[Scenario, str, str, Runs]]:
-    """Return what was measured on a part."""
-    peers = {name: PEERS[name] for name in names}
+    """Return what was measured on a part by the named peers and backout, or (None) by backout alone, exactly."""
+    part, names = task
     found: list[tuple[Scenario, str, str, Runs]] = []
-    for number, together in enumerate(_pieces(part, seed)):
+    for number, together in enumerate(_pieces(part, seed if names is not None else seed + _OTHER_WATCHES)):
+        peers = {name: PEERS[name] for name in names or ()}
         found += _evaluated(together, peers)
-        rng = np.random.default_rng([seed, number, *together[0].scenario.name.encode()])
-        found += _evaluated([as_in_production(batch, rng) for batch in together], peers)
+        if names is not None:
+            rng = np.random.default_rng([seed, number, *together[0].scenario.name.encode()])
+            found += _evaluated([as_in_production(batch, rng) for batch in together], peers)
     return found
 
 
