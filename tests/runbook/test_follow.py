@@ -9,7 +9,7 @@ import pytest
 from cli_shell import Stream, make_shell
 
 from backout.cli.live import Live
-from backout.errors import ProviderUnavailable
+from backout.errors import AuthError, ProviderUnavailable
 from backout.model.notice import NoticeKind
 from backout.providers.memory import steady
 from backout.runbook.follow import wait_for_unwatched
@@ -198,3 +198,22 @@ def test_a_source_that_is_silent_is_said_once_and_is_no_trouble(days: Days) -> N
         "the source of counts answers again",
     ]
     assert days.changes == []
+
+
+def test_a_token_that_is_refused_stops_no_look_at_the_source(days: Days) -> None:
+    """It is said once; what is live is looked at all the same, and deployments are seen again with a valid token."""
+    world = days.story.world
+
+    def refused(name: str) -> None:
+        if name == "deployments.history":
+            raise AuthError("the token has expired")
+
+    days.at(50, lambda: setattr(world, "before_call", refused))
+    days.at(500, lambda: setattr(world, "before_call", None))
+    days.fail_at(100)
+    days.follow()
+    assert [text for text in days.said if "token" in text] == [
+        "the provider refuses the token (the token has expired), so new deployments are not seen"
+    ]
+    (notice,) = days.changes
+    assert notice.at < world.clock.now() - 150, "told while the token was refused"

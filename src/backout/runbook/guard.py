@@ -115,14 +115,20 @@ def may_go_on(run: Run) -> bool:
 def lives(tools: Toolbox, every_s: float) -> Generator[Deployment | None, None, None]:
     """Yield what decides about the traffic, again and again (None: no answer); meanwhile it is looked at."""
     looks = Looks(tools, at_most_every_s=tools.policy.guard.probe_every_s)
-    pulse, live = Pulse(tools), None
+    pulse, live, is_refused = Pulse(tools), None, False
     try:
         while True:
             pulse.beat()
             try:
                 live = next(iter(plain_history(tools.deployments.history())), None)
                 yield live
+                is_refused = False
             except ProviderUnavailable:
+                yield None
+            except AuthError as error:  # what it looks at itself, and the source, may come from elsewhere
+                if not is_refused:
+                    tools.say(f"the provider refuses the token ({error.what}), so new deployments are not seen")
+                is_refused = True
                 yield None
             remember(tools, live.main if live is not None else "", looks.collect())
             tools.clock.sleep(every_s)
