@@ -18,6 +18,7 @@ from backout.model.signals import Counts, ServiceState
 from backout.plan.rollback import Request
 from backout.providers.memory import health_of, steady
 from backout.runbook import guard
+from backout.runbook.source import PAGE_S
 
 from line import POLICY, Story, by_version, roll_back, watch
 
@@ -324,4 +325,4 @@ def test_a_long_watch_that_is_taken_up_again_reads_what_it_counted_in_pages(tmp_
     decision = found["decision"]
     assert isinstance(decision, dict)
     assert decision["requests"] == 2 * len(rows)
-    assert max(pages.sizes) <= guard.PAGE_S
+    assert max(pages.sizes) <= PAGE_S

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from ramped import BUSY, RAMP, Ramped
 
 from backout.analysis.remarks import RemarkKind, parse
-from backout.errors import ProviderUnavailable, Refused, WorldMoved
-from backout.model.deployment import Mark
+from backout.errors import PartlyDone, ProviderUnavailable, Refused, WorldMoved
+from backout.model.deployment import Mark, VersionId, VersionMark
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.policy import Mode, OnUnmeasured
 from backout.plan.ramp import AT_LEAST_S
 from backout.providers.memory import quiet
 from backout.runbook.explain import explain
+from backout.runbook.follow import wait_for_unwatched
 from backout.runbook.observed import look_back
 
 from line import watch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from backout.model.deployment import Deployment
     from backout.model.incident import Run
+    from backout.model.signals import Counts
+    from backout.ports import Deployments
+    from backout.providers.memory import World
     from backout.runbook.toolbox import Toolbox
 
 
@@ -116,7 +122,7 @@ def test_a_cut_over_has_no_ramp(tmp_path: Path) -> None:
 
 
 def test_without_a_verdict_it_stays_where_it_is(story: Ramped) -> None:
-    """Nobody came: not moved up, and somebody is told; with `accept` the policy moves it up all the same."""
+    """Nobody came: not moved up, and somebody is told."""
     story.world.traffic_rule = quiet
     tools = replace(story.tools(), health=None)
     run = watch(tools)
@@ -125,15 +131,198 @@ def test_without_a_verdict_it_stays_where_it_is(story: Ramped) -> None:
     assert len(story.world.notices) == 1
 
 
-def test_the_policy_may_accept_a_step_without_a_verdict(tmp_path: Path) -> None:
-    """`on_unmeasured = accept`: up to the end, and not marked stable."""
+def test_no_policy_moves_up_what_was_not_measured(tmp_path: Path) -> None:
+    """`on_unmeasured = accept` accepts what is live, never more traffic: it stays at its share, and that is said."""
     story = Ramped(tmp_path / "journal.sqlite")
     story.policy = replace(RAMP, guard=replace(RAMP.guard, on_unmeasured=OnUnmeasured.ACCEPT))
     story.world.traffic_rule = quiet
     tools = replace(story.tools(), health=None)
     run = watch(tools)
+    found = concluded(tools, run)
+    assert (found["action"], found["rule"]) == ("hold", "13 sources")
+    assert found["why"] == "not moved up: no request and no health answer was seen"
+    assert not story.world.activations
+    assert len(story.world.notices) == 1
+
+
+class Crash(BaseException):
+    """Kills the process at a moment that the test chose."""
+
+
+def crash(story: Ramped, moment: Callable[[Run], bool]) -> None:
+    """Let guard run until the first call of the newest run at which `moment` holds, and die there."""
+
+    def die(_name: str) -> None:
+        if moment(story.tools().runs.runs("production")[0]):
+            raise Crash
+
+    story.world.before_call = die
+    with pytest.raises(Crash):
+        watch(story.tools())
+    story.world.before_call = None
+
+
+def stepped_up(story: Ramped, after_s: float = 0.0) -> Callable[[Run], bool]:
+    """Return the moment some seconds after the newest step, in the watch of it."""
+    made = story.world.activations
+    return lambda run: (
+        bool(made) and run.plan.kind is PlanKind.GUARD and story.world.clock.now() >= made[-1].created_at + after_s
+    )
+
+
+def is_taken_up(story: Ramped) -> bool:
+    """Whether a guard that follows has something to watch before the next deployment, an hour later."""
+    world, now = story.world, story.world.clock.now()
+    world.clock.at(now + 3600, lambda: world.deploy(world.upload("next")))
+    wait_for_unwatched(story.tools())
+    return world.clock.now() < now + 3600
+
+
+def silent(name: str) -> None:
+    """Let the source of counts not answer."""
+    if name == "traffic.read":
+        raise ProviderUnavailable("no answer")
+
+
+def test_rule_13_a_gap_in_the_counts_of_a_step_moves_nothing_up(story: Ramped) -> None:
+    """Guard dies after the step to 50 %, and an hour later its source has nothing of that hour: it stays at 50 %."""
+    crash(story, stepped_up(story))
+    made, traffic = story.world.activations[-1].created_at, story.world.traffic_rule
+    story.world.clock.sleep(3600)
+    back = story.world.clock.now()
+    story.world.traffic_rule = lambda second, version: None if made <= second < back else traffic(second, version)
+    tools = replace(story.tools(), health=None)
+    found = concluded(tools, watch(tools))
+    assert (found["action"], found["rule"]) == ("hold", "13 sources")
+    assert found["why"] == "not moved up: hardly any request was counted at 50 % of the traffic"
+    assert len(story.world.activations) == 1
+
+
+def test_rule_13_a_step_is_seen_for_half_a_minute_after_a_gap(story: Ramped) -> None:
+    """Two minutes of a step of ten are missing: guard goes on once it has seen the version at its share."""
+    story = Ramped(story.path.with_name("other.sqlite"), stage_s=600)
+    crash(story, stepped_up(story))
+    made, traffic = story.world.activations[-1].created_at, story.world.traffic_rule
+    story.world.clock.sleep(120)
+    back = story.world.clock.now()
+    story.world.traffic_rule = lambda second, version: None if made <= second < back else traffic(second, version)
+    tools = story.tools()
+    assert concluded(tools, watch(tools))["action"] == "stable"
+    assert 20 <= story.world.activations[1].created_at - back <= 40
+
+
+@pytest.mark.parametrize("after_s", [0, 50])
+def test_rule_13_a_source_that_is_down_after_a_restart_moves_nothing_up(story: Ramped, after_s: float) -> None:
+    """Guard dies during the step, and is back when its source does not answer: what it saw before is old by then."""
+    crash(story, stepped_up(story, after_s))
+    story.world.clock.sleep(60)
+    story.world.before_call = silent
+    tools = replace(story.tools(), health=None)
+    found = concluded(tools, watch(tools))
+    assert (found["action"], found["rule"]) == ("hold", "13 sources")
+    assert len(story.world.activations) == 1
+
+
+def test_rule_13_nothing_is_stable_whose_last_step_was_not_seen(story: Ramped) -> None:
+    """At 100 % the source went away: what was seen at 50 % marks nothing stable."""
+    world = story.world
+    crash(story, lambda run: len(world.activations) == 2 and stepped_up(story)(run))
+    world.before_call = silent
+    tools = replace(story.tools(), health=None)
+    found = concluded(tools, watch(tools))
+    assert found["action"] == "hold"
+    assert "told nothing newer than 30 s; the verdict is advice; not marked stable" in str(found["why"])
+
+
+def test_rule_13_a_step_rests_on_a_fresh_verdict(story: Ramped) -> None:
+    """Guard dies between verdict and step, and goes on three hours later: nothing is moved up, and it watches anew."""
+    crash(story, lambda run: run.plan.kind is PlanKind.RAMP)
+    story.bad_at = 10.0
+    story.world.clock.sleep(3 * 3600)
+    with pytest.raises(Refused, match="the verdict that allows this step is 3 h old"):
+        watch(story.tools())
+    assert not story.world.activations
+    assert is_taken_up(story)
+    watch(story.tools())
+    assert story.world.live.sole == story.good.id
+
+
+def test_code_that_cannot_be_read_is_not_moved_up_while_something_is_quarantined(story: Ramped) -> None:
+    """Nobody knows whether it is that code."""
+    tools = story.tools()
+    bad = VersionMark(Mark.QUARANTINED, VersionId("0" * 36), "code-bad", story.world.clock.now(), "run-1", "it failed")
+    tools.marks.mark("production", bad, actor="ops@host")
+    build = story.world.builds[story.canary.id]
+    story.world.builds[story.canary.id] = replace(build, version=replace(build.version, code_hash=None))
+    found = concluded(tools, watch(tools))
+    assert found["action"] == "hold"
+    assert "its code cannot be read" in str(found["why"])
+    assert "not moved up" in str(found["why"])
+    assert not story.world.activations
+
+
+def test_errors_that_the_warm_up_grants_hold_no_step(tmp_path: Path) -> None:
+    """8 % fail in the first 30 seconds, a tenth is granted: moved up and marked stable."""
+    story = Ramped(tmp_path / "journal.sqlite")
+    guard = replace(RAMP.guard, warm_up_s=30.0, warm_up_errors=0.1)
+    story.policy = replace(RAMP, guard=guard)
+    begun, traffic = story.world.live.created_at, story.world.traffic_rule
+
+    def starting(second: int, version: str) -> Counts | None:
+        counted = traffic(second, version)
+        cold = counted is not None and version == story.canary.id and second < begun + 30
+        return replace(counted, errors=counted.requests * 8 // 100) if counted is not None and cold else counted
+
+    story.world.traffic_rule = starting
+    tools = story.tools()
+    assert concluded(tools, watch(tools))["action"] == "stable"
+    first = tools.runs.result(tools.runs.runs("production")[4].id, "watch")
+    assert isinstance(first, dict)
+    decision = first["decision"]
+    assert isinstance(decision, dict)
+    assert float(str(decision["errors"])) > float(str(decision["requests"])) * RAMP.criteria.error_rate_below
+
+
+@dataclass
+class Late:
+    """The provider's port, whose list shows what a ramp made only `lag_s` later."""
+
+    world: World
+    lag_s: float = 8.0
+
+    def history(self) -> tuple[Deployment, ...]:
+        """Leave out what is too new."""
+        since = self.world.clock.now() - self.lag_s
+        listed = self.world.deployments.history()
+        return tuple(each for each in listed if parse(each.message) is None or each.created_at < since)
+
+    def __getattr__(self, name: str) -> object:
+        """Everything else is the provider's."""
+        return getattr(self.world.deployments, name)
+
+
+def test_a_step_that_is_listed_late_is_watched(story: Ramped) -> None:
+    """The run waits for it instead of failing beside a share that is live; guard goes on with it, and makes it once."""
+    late: object = Late(story.world)
+    tools = replace(story.tools(), deployments=cast("Deployments", late))
+    with pytest.raises(PartlyDone, match="the step was made, and is not listed yet"):
+        watch(tools)
+    assert story.shares() == [{story.good.id: 50.0, story.canary.id: 50.0}]
+    assert is_taken_up(story)
+    assert concluded(story.tools(), watch(story.tools()))["action"] == "stable"
+    assert len(story.shares()) == 2
+
+
+def test_a_step_whose_run_was_given_up_is_watched(story: Ramped) -> None:
+    """Made, and aborted before its watch began: guard follows up on what is live, and it is no rollback of its own."""
+    made = story.world.activations
+    crash(story, lambda run: bool(made) and run.plan.kind is PlanKind.RAMP)
+    tools = story.tools()
+    tools.journal.ask(tools.runs.runs("production")[0].id, "abort", actor="ops@host", reason="given up")
+    assert tools.runs.runs("production")[0].state is RunState.ABORTED
+    assert is_taken_up(story)
+    watch(tools)
     assert story.world.live.sole == story.canary.id
-    assert concluded(tools, run)["action"] == "accept"
 
 
 def test_rule_8_a_hotfix_during_a_step_voids_the_ramp(story: Ramped) -> None:

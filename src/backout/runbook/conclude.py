@@ -71,7 +71,7 @@ class Conclude:
         if decision.verdict is Verdict.HEALTHY:
             if args.get("ramp"):
                 return move_up(self._tools, args, decision, watched, run)
-            return mark_stable(self._tools, args, decision, run)
+            return mark_stable(self._tools, args, decision, watched, run)
         if decision.verdict is Verdict.REGRESSED:
             return self._regressed(args, decision, watched, run)
         if (

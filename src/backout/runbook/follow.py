@@ -13,6 +13,8 @@ from backout.analysis.changes import ChangeDetector
 from backout.analysis.remarks import RemarkKind, parse
 from backout.analysis.summary import summarise
 from backout.errors import BackoutError
+from backout.model.incident import RunState
+from backout.model.plan import PlanKind
 from backout.report.change import title
 from backout.runbook.guard import lives, may_go_on
 from backout.runbook.tell import tell_change
@@ -37,11 +39,12 @@ _CHECKPOINT = "changes"
 def wait_for_unwatched(tools: Toolbox, notify: Callable[[Event], None] | None = None) -> None:
     """Return when what is live was watched by no guard of this journal and is no rollback, however long that takes.
 
-    At once when there is something to go on with: a rollback that met an error is not over, and nobody else watches it.
+    At once when there is something to go on with: a rollback that met an error is not over, and nobody else watches it;
+    after a step of a ramp that failed, what is live is watched anew.
     `notify` sees the event of each change that was found meanwhile.
     """
     runs = tools.runs.runs(tools.environment)
-    if runs and may_go_on(runs[0]):
+    if runs and (may_go_on(runs[0]) or (runs[0].plan.kind is PlanKind.RAMP and runs[0].state is RunState.FAILED)):
         return
     known = {
         step.args.get("deployment")
@@ -49,12 +52,18 @@ def wait_for_unwatched(tools: Toolbox, notify: Callable[[Event], None] | None = 
         for step in run.plan.steps
         if step.action == "watch" and run.state.is_over  # an interrupted watch is taken up again
     }
+    # Steps of a ramp that may have been made, and whose watch never began.
+    over = (RunState.FAILED, RunState.ABORTED)
+    stranded = {run.id for run in runs if run.plan.kind is PlanKind.RAMP and run.state in over}
     watch: ChangeWatch | None = None
     with closing(lives(tools, FOLLOW_S)) as found:
         for live in found:
             if live is not None:
                 remark = parse(live.message)
-                ours = remark is not None and remark.kind in (RemarkKind.ROLLBACK, RemarkKind.RAMP)
+                ours = remark is not None and (
+                    remark.kind is RemarkKind.ROLLBACK
+                    or (remark.kind is RemarkKind.RAMP and remark.run not in stranded)
+                )
                 if live.id not in known and not ours:
                     return
                 if watch is None or watch.deployment.id != live.id:

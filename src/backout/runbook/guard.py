@@ -26,6 +26,7 @@ from backout.runbook.looks import Looks, connections_before, health_before, prob
 from backout.runbook.observe import observe, with_details
 from backout.runbook.preflight import preflight
 from backout.runbook.pulse import Pulse
+from backout.runbook.source import PAGE_S, unseen
 from backout.runbook.stable import announce
 from backout.runbook.triggers import look
 from backout.runbook.triggers import remember as remember_triggers
@@ -52,8 +53,6 @@ if TYPE_CHECKING:
 TICK_S = 1.0
 KEEP_S = 35 * 86_400.0
 """Counts are kept this long, so that a policy can be tried on the last month."""
-PAGE_S = 3600
-"""So many seconds of counts stand in memory at a time when a watch is taken up again."""
 _LOOKS = "looks"
 LOOK_AGAIN_S = 5.0
 """How often the watch makes sure that its deployment is still the live one (safety rule 8)."""
@@ -163,10 +162,11 @@ class Watch:
         self._tools = tools
 
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002 the Action protocol
-        """Return {verdict, moved, downgraded, token_lost, decision}.
+        """Return {verdict, moved, downgraded, unseen, token_lost, decision}.
 
         `moved` names the deployment that took this one's place, or is ""; `downgraded` says why no automatic action may
-        rest on the source, or is ""; `token_lost` why the token counts as lost, or is "".
+        rest on the source, or is ""; `unseen` why a step of a ramp was not seen, or is ""; `token_lost` why the token
+        counts as lost, or is "".
         """
         tools = self._tools
         since, for_s = float(str(args["since"])), float(str(args["for_s"]))
@@ -183,7 +183,12 @@ class Watch:
         if isinstance(saved, dict) and saved["run"] == context.run:
             detector.restore_looks(cast("LooksState", saved["looks"]))
         looks = Looks(tools)
-        vigil = Vigil(tools, context.run, sampled=bool((context.last_progress() or {}).get("sampled")))
+        vigil = Vigil(
+            tools,
+            context.run,
+            reaches=feed.read_until,
+            sampled=bool((context.last_progress() or {}).get("sampled")),
+        )
         try:
             while True:
                 context.check()
@@ -194,14 +199,14 @@ class Watch:
                 decision = detector.decide(now)
                 self._note(feed, decision, vigil.source, context)
                 self._show(args, feed, decision)
-                is_early = decision.verdict is Verdict.HEALTHY and now >= early_from
+                is_early = decision.verdict is Verdict.HEALTHY and now >= early_from and not unseen(tools, args)
                 if decision.verdict is Verdict.REGRESSED or is_early or now >= since + for_s:
-                    return _result(decision, self._moved(args, vigil), vigil)
+                    return _result(decision, self._moved(args, vigil), vigil, unseen(tools, args))
                 if now >= feed.look_again_at:
                     feed.look_again_at = now + LOOK_AGAIN_S
                     moved = self._moved(args, vigil)
                     if moved:
-                        return _result(decision, moved, vigil)
+                        return _result(decision, moved, vigil, unseen(tools, args))
                 tools.clock.sleep(TICK_S)
         finally:
             looks.close()
@@ -330,11 +335,12 @@ class Watch:
         return "" if decides else underneath(history).id
 
 
-def _result(decision: Decision, moved: str, vigil: Vigil) -> Json:
+def _result(decision: Decision, moved: str, vigil: Vigil, not_seen: str) -> Json:
     return {
         "verdict": decision.verdict,
         "moved": moved,
         "downgraded": vigil.source.downgraded,
+        "unseen": not_seen,
         "token_lost": vigil.token.lost,
         "decision": msgspec.to_builtins(decision),
     }

@@ -48,7 +48,7 @@ def forbidden(tools: Toolbox, case: Case) -> tuple[str, str]:
 
 def forbidden_to_move_up(tools: Toolbox, case: Case) -> tuple[str, str]:
     """Return the same of giving a version more traffic: what a rollback may rest on, a step of a ramp needs, too."""
-    for rule, check in (("1 identity", _configuration), ("10 hold", _held), ("13 sources", _source)):
+    for rule, check in (("1 identity", _configuration), ("10 hold", _held), (SOURCES_RULE, _source)):
         reason = check(tools, case)
         if reason:
             return rule, reason
@@ -127,6 +127,7 @@ _LOOKED_AT = (Cause.HEALTH, Cause.CONNECTIONS)
 """What guard looked at itself: it rests on no source of counts, and does not tell two versions side by side apart."""
 DATA_RULE = "11 data"
 SAME_CAUSE_RULE = "12 same cause"
+SOURCES_RULE = "13 sources"
 UNATTENDED = frozenset(
     ("prove", "activate", "read_back", "mark", "verify", "report", "settle", "watch", "conclude", "push_secret")
 )
@@ -136,7 +137,7 @@ _CHECKS: tuple[tuple[str, Callable[[Toolbox, Case], str]], ...] = (
     ("1 identity", _configuration),
     (DATA_RULE, _touches_more),
     ("10 hold", _held),
-    ("13 sources", _source),
+    (SOURCES_RULE, _source),
     ("9 once", _once),
     (SAME_CAUSE_RULE, _vendors),
     ("observe", _only_observes),  # last: what would be done is what an armed guard would do

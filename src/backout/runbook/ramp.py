@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import Remark, RemarkKind, serving, still_decides, underneath
-from backout.errors import ProviderUnavailable, WorldMoved
+from backout.errors import ProviderUnavailable, Refused, WorldMoved
 from backout.model.deployment import Share, VersionId
 from backout.model.policy import Mode
+from backout.model.verdict import Verdict
 from backout.plan.by_hand import by_hand
 from backout.plan.ramp import WHOLE, plan_on, plan_ramp
 from backout.ports import Done, Next, NotDone, Unknown
+from backout.report.times import duration
+from backout.runbook.activate import FRESH_S
 from backout.runbook.checks import (
     check_not_held,
     check_undisturbed,
@@ -22,8 +25,8 @@ from backout.runbook.checks import (
 )
 from backout.runbook.identity import check_identity
 from backout.runbook.observe import observe
-from backout.runbook.permission import Case, forbidden_to_move_up
-from backout.runbook.stable import held_as_known_bad
+from backout.runbook.permission import SOURCES_RULE, Case, forbidden_to_move_up
+from backout.runbook.stable import UNKNOWN, above_limit, held_as_known_bad, is_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,16 +48,22 @@ def move_up(
     """
     found = tools.runs.find(run)
     assert found is not None  # noqa: S101 this very run
-    limit = tools.policy.criteria.error_rate_below
-    if decision.errors > decision.requests * limit:
-        share = f"{decision.errors:,} of {decision.requests:,} requests failed"
-        return {"action": "hold", "why": f"no worse than before, but {share}, above the limit of {limit * 100:g} %"}
+    too_many = above_limit(tools, decision)
+    if too_many:
+        return {"action": "hold", "why": too_many}
     known_bad = held_as_known_bad(tools, args, decision.reason)
     if known_bad is not None:
         return known_bad
+    # A policy may accept that what is live is not measured; more traffic has to rest on something.
+    not_shown = decision.reason if decision.verdict is Verdict.UNMEASURED else watched.get("unseen")
+    if not_shown:
+        return {"action": "hold", "why": f"not moved up: {not_shown}", "rule": SOURCES_RULE}
+    situation = observe(tools)
+    if is_unknown(situation, args):
+        return {"action": "hold", "why": f"{UNKNOWN}; not moved up"}
     plan = plan_ramp(tools.environment, found.plan.step("watch").args, args, reason=decision.reason, cause=run)
     plan = by_hand(plan, tools.equivalents)
-    case = Case(observe(tools), plan, decision, watched, Mode(str(args["mode"])))
+    case = Case(situation, plan, decision, watched, Mode(str(args["mode"])))
     rule, why = forbidden_to_move_up(tools, case)
     if why:
         would = plan.step("ramp").title
@@ -78,6 +87,7 @@ class Ramp:
         """Return {deployment, at, percentage} as it was read back from the provider (safety rule 14)."""
         tools, expected = self._tools, str(args["expected"])
         check_identity(tools)
+        self._check_fresh(context.run)
         history = listed_after(tools, expected)
         check_unmoved(tools, history, expected, context.run, str(args["version"]))
         message = str(Remark(RemarkKind.RAMP, context.run, text=str(args["message"])))
@@ -91,9 +101,23 @@ class Ramp:
             made = found
         return self._read_back(made, args, context.run)
 
+    def _check_fresh(self, run: str) -> None:
+        """Raise Refused when the verdict is old: the run was resumed, and what was healthy then may fail now."""
+        found = self._tools.runs.find(run)
+        age_s = abs(self._tools.clock.now() - found.started_at) if found is not None else 0.0
+        if age_s >= FRESH_S:
+            raise Refused(
+                f"the verdict that allows this step is {duration(age_s)} old, so nothing is moved up",
+                where=self._tools.environment,
+                rule=SOURCES_RULE,
+                options=(f"watch it again: `backout guard -e {self._tools.environment}`",),
+            )
+
     def _read_back(self, made: Deployment, args: Mapping[str, Json], run: str) -> Json:
         tools = self._tools
         history = listed_after(tools, made.id)
+        if all(deployment.id != made.id for deployment in history):
+            raise ProviderUnavailable("the step was made, and is not listed yet", where=tools.environment)
         check_undisturbed(tools, history, made.id, expected=str(args["expected"]), run=run)
         live = underneath(history)
         wanted = {(str(share.version), share.percentage) for share in _shares(args)}

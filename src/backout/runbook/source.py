@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from backout.errors import AuthError, BackoutError
 from backout.model.notice import NoticeKind
+from backout.plan.ramp import AT_LEAST_S
 from backout.runbook.tell import tell
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from backout.model.plan import Json
     from backout.runbook.toolbox import Toolbox
 
 STALE_S = 30.0
 """Counts that reach less far than this say nothing about now."""
+SLOT_S = 10.0
+"""A step of a ramp falls into parts of so many seconds; half as many as its least time has must have a request."""
+PAGE_S = 3600
+"""So many seconds of kept counts stand in memory at a time."""
+
+
+def unseen(tools: Toolbox, watch: Mapping[str, Json]) -> str:
+    """Return why a version at the present step of its ramp was hardly seen, or "" (also of a watch without a ramp).
+
+    The evidence is carried from step to step: without this, what was seen at the share before would speak for a share
+    at which the source was down or has a gap (safety rule 13).
+    """
+    if tools.traffic is None or "stage_s" not in watch:
+        return ""
+    at = float(str(watch["deployed_at"]))
+    wanted = max(1, int(min(AT_LEAST_S, float(str(watch["stage_s"]))) / 2 / SLOT_S))
+    now, seen = int(tools.clock.now()) + 1, set[int]()
+    for since in range(math.ceil(at), now, PAGE_S):
+        rows = tools.counts.kept(tools.environment, since, min(since + PAGE_S, now))
+        seen |= {int((row.second - at) / SLOT_S) for row in rows if row.version == watch["version"] and row.requests}
+        if len(seen) >= wanted:
+            return ""
+    return f"hardly any request was counted at {float(str(watch['split'])) * 100:g} % of the traffic"
 
 
 def check_source(tools: Toolbox) -> None:
@@ -39,13 +67,14 @@ class SourceWatch:
     until the source is up to date again. Both are said at once and told once.
 
     Args:
+        reaches: until when the counts reach that were kept already, Unix seconds: a restart makes no source fresh.
         sampled: whether this watch has taken in estimates already, before an interruption.
     """
 
-    def __init__(self, tools: Toolbox, run: str, *, sampled: bool = False) -> None:
+    def __init__(self, tools: Toolbox, run: str, *, reaches: float, sampled: bool = False) -> None:
         self._tools = tools
         self._run = run
-        self._reaches = tools.clock.now()
+        self._reaches = reaches
         self._told: set[str] = set()
         self._is_stale = False
         self.sampled = sampled

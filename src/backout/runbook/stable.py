@@ -32,13 +32,14 @@ if TYPE_CHECKING:
 RULE = "17 hold after rollback"
 
 
-def mark_stable(tools: Toolbox, args: Mapping[str, Json], decision: Decision, run: str) -> Json:
+def mark_stable(
+    tools: Toolbox, args: Mapping[str, Json], decision: Decision, watched: Mapping[str, Json], run: str
+) -> Json:
     """Mark the version of a healthy watch stable, here and at the provider, and return {action, why, ...}."""
-    limit = tools.policy.criteria.error_rate_below
-    if decision.errors > decision.requests * limit:
-        # "No worse than before" is a verdict on the deployment; a version to return to must meet the limit itself.
-        share = f"{decision.errors:,} of {decision.requests:,} requests failed"
-        why = f"no worse than before, but {share}, above the limit of {limit * 100:g} %; not marked stable"
+    # "No worse than before" is a verdict on the deployment; a version to return to must meet the limit itself.
+    why = above_limit(tools, decision) or _not_shown(tools, watched)
+    if why:
+        why = f"{why}; not marked stable"
         return held_as_known_bad(tools, args, why) or {"action": "hold", "why": why}
     situation = observe(tools)  # the watch may have ended without an answer from the platform
     version, code_hash, remark = _subject(situation, args, run, decision)
@@ -49,9 +50,8 @@ def mark_stable(tools: Toolbox, args: Mapping[str, Json], decision: Decision, ru
     bad = _known_bad(situation, args)
     if bad is not None:
         return _held(tools, args, f"healthy now, but it stays quarantined until released: {bad.why}")
-    if code_hash is None and in_force(situation.marks):
-        why = "healthy, but its code cannot be read, so nobody knows whether it is quarantined code; not marked stable"
-        return {"action": "hold", "why": why}
+    if is_unknown(situation, args):
+        return {"action": "hold", "why": f"{UNKNOWN}; not marked stable"}
     known, state = situation.version(version), situation.schema.state
     mark = {
         "mark": "stable",
@@ -64,6 +64,31 @@ def mark_stable(tools: Toolbox, args: Mapping[str, Json], decision: Decision, ru
     set_mark(tools, run, mark)
     remember(tools, version, look(tools))
     return _stable(decision, _told(tools, args, situation, remark))
+
+
+def above_limit(tools: Toolbox, decision: Decision) -> str:
+    """Return why a version that is no worse than before fails too often, or ""; what a warm-up grants is left out."""
+    limit = tools.policy.criteria.error_rate_below
+    counted = ((each.bad, each.total) for each in decision.evidence if each.stream == "errors vs SLO" and each.total)
+    errors, requests = next(counted, (decision.errors, decision.requests))
+    if errors <= requests * limit:
+        return ""
+    return f"no worse than before, but {errors:,} of {requests:,} requests failed, above the limit of {limit * 100:g} %"
+
+
+def _not_shown(tools: Toolbox, watched: Mapping[str, Json]) -> str:
+    """Return why the watch did not see enough, or ""; of a source that is advice by nature nothing more is asked."""
+    is_exact = tools.traffic is not None and tools.traffic.traits.may_act
+    why = (watched["downgraded"] if is_exact else "") or watched.get("unseen")
+    return f"healthy as far as it was seen, but {why}" if why else ""
+
+
+def is_unknown(situation: Situation, args: Mapping[str, Json]) -> bool:
+    """Whether the version's code cannot be read while something is quarantined, which it may then be."""
+    return _code_hash(situation, args) is None and bool(in_force(situation.marks))
+
+
+UNKNOWN = "healthy, but its code cannot be read, so nobody knows whether it is quarantined code"
 
 
 def _subject(

@@ -32,13 +32,14 @@ class Vigil:
     """Beside one watch; `tick` is called every second.
 
     Args:
-        sampled: whether the watch took in estimates before it was interrupted.
+        reaches: until when the counts reach that were kept already. sampled: whether the watch took in estimates
+            before it was interrupted.
     """
 
-    def __init__(self, tools: Toolbox, run: str, *, sampled: bool = False) -> None:
+    def __init__(self, tools: Toolbox, run: str, *, reaches: float, sampled: bool = False) -> None:
         self._tools = tools
         self._run = run
-        self.source = SourceWatch(tools, run, sampled=sampled)
+        self.source = SourceWatch(tools, run, reaches=reaches, sampled=sampled)
         self.token = TokenVigil(tools, run)
         self._pulse = Pulse(tools)
         self._said_hold: Hold | None = None
