@@ -27,6 +27,7 @@ class Recorded:
     Args:
         old: the version that it was compared with, "" for none. split: share of the new version in (0, 1].
         since, until: Unix seconds. baseline, counts: rows before and after `since`. steps: later shares, (from, share).
+        for_s: how long the watch was meant to be, None for the policy's.
     """
 
     version: str
@@ -37,6 +38,7 @@ class Recorded:
     baseline: tuple[Counts, ...]
     counts: tuple[Counts, ...]
     steps: tuple[tuple[float, float], ...] = ()
+    for_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ def _looks(recorded: Recorded, policy: Policy) -> Iterator[tuple[float, Detector
         split=recorded.split,
         baseline=recorded.baseline,
         policy=policy,
+        watch_s=recorded.for_s,
     )
     for at, share in recorded.steps:
         detector.set_split(at, share)

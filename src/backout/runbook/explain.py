@@ -75,6 +75,7 @@ def recorded_watch(counts: CountsStore, watch: Run, policy: Policy, until: float
         baseline=tuple(row for row in rows if old and row.version == old and row.second < int(since)),
         counts=tuple(row for row in rows if row.second >= int(since)),
         steps=tuple(later),
+        for_s=float(str(args["for_s"])),
     )
 
 

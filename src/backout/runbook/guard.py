@@ -238,6 +238,7 @@ class Watch:
             split=first,
             baseline=baseline,
             policy=tools.policy,
+            watch_s=float(str(args["for_s"])),
             health_before=health_before(tools, old, since, baseline),
             probed=probes_before(tools, old, since) if tools.health is not None else None,
         )
