@@ -33,7 +33,7 @@ demo: install
 	@$(BIN)/backout demo
 
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(PYTEST)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
 
 check: install
 	$(BIN)/ruff check .
@@ -45,7 +45,7 @@ bench: install
 	@set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
 
 proof: install
-	BACKOUT_PROOF=full $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m proof -p no:randomly --timeout=3600 $(PYTEST)
+	BACKOUT_PROOF=full $(BIN)/python -m pytest -n 2 --dist loadfile -m proof -p no:randomly --timeout=3600 $(PYTEST)
 
 # New pins after a change in pyproject.toml or package.json. No registry's address is written.
 PIN := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11

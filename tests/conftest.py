@@ -52,15 +52,6 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For two workers: the drills share one stage and mostly wait, so one begins with them; else module by module."""
-    drills = {item for item in items if "open_drillbook" in getattr(item, "fixturenames", ())}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("drills" if item in drills else item.nodeid.split("::")[0]))
-    items.sort(key=lambda item: item not in drills)
-
-
 @pytest.fixture
 def quick_path() -> Iterator[Path]:
     """Return a folder in memory where there is one: where processes crash and not machines, fsync proves nothing."""
