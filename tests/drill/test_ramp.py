@@ -65,11 +65,11 @@ def test_straight_back_and_explained(drillbook: Drillbook) -> None:
     page = trial.run("guard", "explain", str(ended.json["run_id"]))
     assert "What would have changed it" in page.out
     again = trial.run("guard", "replay", "--since", "1h", "--json")
-    assert (again.code, again.json["schema"]) == (0, "backout.guard_replay/1"), again.err
+    assert (again.code, again.json["schema"]) == (0, "backout.guard-replay/1"), again.err
     (case,) = [case for case in again.json["cases"] if case["version"] == drillbook.bad and case["counted"]]
     assert (case["would_roll_back"], case["truth"], case["split"]) == (True, "bad", 0.1), case
     ahead = trial.run("guard", "plan", "--json")
-    assert (ahead.code, ahead.json["schema"]) == (0, "backout.guard_plan/1"), ahead.err
+    assert (ahead.code, ahead.json["schema"]) == (0, "backout.guard-plan/1"), ahead.err
     assert ahead.json["requests_per_s"] > 10
     screen = trial.run("guard", "plan")
     assert "Advice: " in screen.out
