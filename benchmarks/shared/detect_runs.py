@@ -34,8 +34,8 @@ _OTHER_WATCHES = 1_000_000
 
 
 def plan(size: str) -> list[tuple[Scenario, int]]:
-    """Return every scenario with its number of runs, for `quick`, `standard` or `full`."""
-    bad, healthy, hour = {"quick": (3, 1, 0), "standard": (30, 10, 1), "full": (30, 10, 1)}[size]
+    """Return every scenario with its number of runs: few for `quick`, the same for `standard` and `full`."""
+    bad, healthy, hour = (3, 1, 0) if size == "quick" else (30, 10, 1)
     chosen = [(s, bad) for s in (*scenarios.bad(), *scenarios.short_baselines())]
     chosen += [(s, healthy) for noise in scenarios.Noise for s in scenarios.healthy(noise)]
     if hour:
