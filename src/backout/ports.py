@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.model.bundle import Bundle
+    from backout.model.compatibility import MigrationFile
     from backout.model.connections import ConnectionUse
     from backout.model.deployment import Deployment, Mark, Share, Version, VersionMark
     from backout.model.hold import Hold
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from backout.model.notice import Delivery, Notice
     from backout.model.pipeline import PipelineState
     from backout.model.plan import Json, Plan
+    from backout.model.recovery import BaseBackup, WalSegment
     from backout.model.schema import SchemaState
     from backout.model.signals import Counts, CountsPage, HealthReport, SourceTraits
     from backout.model.token import TokenState
@@ -280,6 +282,37 @@ class Schema(Protocol):
 
     def read(self) -> SchemaState:
         """Return the history; an empty one when the table does not exist. Raises ProviderUnavailable otherwise."""
+        ...
+
+
+class MigrationFiles(Protocol):
+    """The migrations as they lie in the working copy."""
+
+    def read(self) -> tuple[MigrationFile, ...]:
+        """Return them in the order in which they are applied. Raises UsageError when the folder is not there."""
+        ...
+
+
+class Backups(Protocol):
+    """What can be restored: base backups and the WAL after them."""
+
+    def backups(self) -> tuple[BaseBackup, ...]:
+        """Return the complete ones, oldest first; one that was cut off half-way is none."""
+        ...
+
+    def wal(self) -> tuple[WalSegment, ...]:
+        """Return the archived WAL in the order of its positions, timeline by timeline; the last one may be partial."""
+        ...
+
+    def unpack(self, backup: str, into: Path, progress: Callable[[int, int], None]) -> None:
+        """Lay out a data directory in the empty folder `into`, an incremental one with all it builds on.
+
+        `progress` hears (bytes so far, bytes in all). Raises BackoutError when a file is damaged or missing, naming it.
+        """
+        ...
+
+    def fetch_wal(self, names: Sequence[str], into: Path) -> None:
+        """Lay these segments into a folder under their names, whole and decrypted; history files come along."""
         ...
 
 

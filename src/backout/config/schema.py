@@ -74,16 +74,71 @@ class Health(Section, frozen=True):
     headers_env: dict[str, Text] = {}
 
 
+class BackupBucket(Section, frozen=True):
+    """The bucket that backups and WAL are kept in; `credentials_*` hold its access key as JSON."""
+
+    bucket: Text
+    endpoint: Url | None = None
+    prefix: str = ""
+    credentials_env: Text | None = None
+    credentials_file: Path | None = None
+
+
+class Backup(Section, frozen=True):
+    """Backups of the database: where they are kept, for how long, and how its WAL gets there.
+
+    `key_*` hold the key that backups are encrypted with; without one they are not. `wal` is "sync" where an
+    acknowledged commit may never be lost; its watchdog gives that up after `sync_timeout`, and records it.
+    """
+
+    directory: Path = Path(".backout/backups")
+    store: BackupBucket | None = None
+    key_env: Text | None = None
+    key_file: Path | None = None
+    full_every: Duration = Duration(7 * 86400)
+    keep: Duration = Duration(35 * 86400)
+    wal: Literal["off", "stream", "sync"] = "off"
+    sync_timeout: Duration = Duration(10)
+
+
+class Server(Section, frozen=True):
+    """A server of one's own that a whole restore may replace: its data directory, and the commands around it."""
+
+    data_directory: Path
+    start: Text
+    stop: Text
+
+
+class Managed(Section, frozen=True):
+    """The vendor who runs the database; `branch` is the one that is live."""
+
+    provider: Literal["neon", "xata", "supabase", "rds"]
+    project: Text
+    branch: Text
+    organization: Text | None = None
+    api_base_url: Url | None = None
+    token_env: Text | None = None
+    token_file: Path | None = None
+
+
 class Database(Section, frozen=True):
     """The application's database; the connection string itself never stands in the file."""
 
     provider: Literal["postgres"]
     url_env: Text | None = None
     url_file: Path | None = None
-    migrations: Literal["prisma", "none"] = "none"
+    migrations: Literal["prisma", "alembic", "django", "d1", "none"] = "none"
+    migrations_path: Path | None = None
+    app_checks_head: bool = False
     connect_timeout: Duration = Duration(5)
     pool_limit: Count | None = None
     pool_application: Text = "Cloudflare Hyperdrive"
+    admin_url_env: Text | None = None
+    admin_url_file: Path | None = None
+    binaries: Path | None = None
+    backup: Backup = Backup()
+    server: Server | None = None
+    managed: Managed | None = None
 
 
 class Storage(Section, frozen=True):
