@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.model.compatibility import Compatibility, MigrationVerdict, Reversible, StatementVerdict
 from backout.model.deployment import Deployment, DeploymentId, Mark, Share, Version, VersionId, VersionMark
 from backout.model.schema import AppliedMigration, SchemaState
 from backout.model.situation import SchemaLook, Situation
@@ -48,11 +49,25 @@ def released(name: str, at: float, *, code: str | None = None) -> VersionMark:
     return VersionMark(Mark.RELEASED, VersionId(name), code or f"code-{name}", at, "", "mended")
 
 
-def schema(*applied: tuple[str, float], failed: Sequence[str] = ()) -> SchemaLook:
+def schema(
+    *applied: tuple[str, float],
+    failed: Sequence[str] = (),
+    verdicts: Sequence[MigrationVerdict] = (),
+    unjudged: str = "",
+) -> SchemaLook:
     """Return a readable history of (name, finished at), and of migrations that failed."""
     rows = [AppliedMigration(name, at, at) for name, at in applied]
     rows += [AppliedMigration(name, 0.0, None) for name in failed]
-    return SchemaLook(set_up=True, state=SchemaState(0.0, tuple(rows)))
+    state = SchemaState(0.0, tuple(rows))
+    return SchemaLook(set_up=True, state=state, verdicts={v.name: v for v in verdicts}, unjudged=unjudged)
+
+
+def judged(name: str, verdict: Compatibility, *, condition_sql: str | None = None) -> MigrationVerdict:
+    """Return a migration of one statement with this verdict."""
+    statement = StatementVerdict(
+        f"ALTER TABLE users CHANGED BY {name}", "alter", verdict, Reversible.YES, f"it is {verdict}", condition_sql
+    )
+    return MigrationVerdict(name, (statement,))
 
 
 def situation(  # noqa: PLR0913 a builder names each part

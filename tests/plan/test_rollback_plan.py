@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from backout.analysis.stability import candidates
+from backout.model.compatibility import Compatibility
 from backout.model.deployment import Deployment, Mark
 from backout.model.plan import Equivalents, Plan, PlanRefused
 from backout.model.situation import SchemaLook, Situation
 from backout.plan.rollback import Request, plan_rollback, worded
 
-from situations import deployment, quarantined, released, schema, situation, stable, version
+from situations import deployment, judged, quarantined, released, schema, situation, stable, version
 
 LINES = Equivalents(
     "wrangler rollback {version} --message {message}", "wrangler deployments status", "curl https://x/health"
@@ -118,6 +121,57 @@ def test_code_is_not_rolled_back_over_an_unjudged_migration(look: SchemaLook, ex
         assert outcome.rule == "4 schema"
         assert expected in outcome.reason
         assert any("roll forward" in option for option in outcome.options)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        ({"m2": Compatibility.SAFE, "m3": Compatibility.SAFE}, None),
+        (
+            {"m2": Compatibility.SAFE, "m3": Compatibility.BREAKING},
+            "m3 breaks the old code: it is breaking (`ALTER TABLE",
+        ),
+        ({"m2": Compatibility.BREAKING, "m3": Compatibility.SAFE_IF}, "m2 breaks the old code"),
+        ({"m2": Compatibility.SAFE, "m3": Compatibility.SAFE_IF}, "m3 may break the old code: it is safe-if"),
+        ({"m2": Compatibility.SAFE}, "no verdict says that the old code fits (no file here: m3)"),
+    ],
+    ids=["all safe", "breaking", "the worst first", "safe-if", "one without a verdict"],
+)
+def test_code_goes_back_alone_only_over_migrations_that_are_all_safe(
+    verdicts: dict[str, Compatibility], expected: str | None
+) -> None:
+    """One migration that is not safe, or that nobody could judge, holds the rollback; the worst is named."""
+    found = [judged(name, verdict) for name, verdict in verdicts.items()]
+    look = schema(("m1", 50), ("m2", 290), ("m3", 310), verdicts=found, unjudged="no file here: m3")
+    outcome = plan(situation((A, B, C), HISTORY, marks=(stable("bbbb", 250),), look=look))
+    if expected is None:
+        assert target(outcome) == "bbbb"
+        assert isinstance(outcome, Plan)
+        assert any(note.endswith("each change judged safe for it: m2, m3") for note in outcome.notes)
+    else:
+        assert isinstance(outcome, PlanRefused)
+        assert outcome.rule == "4 schema"
+        assert expected in outcome.reason
+
+
+def test_a_safe_migration_that_was_taken_back_is_judged_by_nobody() -> None:
+    """The verdict is about the way there, not about whatever undid it."""
+    look = schema(("m2", 290), verdicts=[judged("m2", Compatibility.SAFE)])
+    assert look.state is not None
+    undone = replace(look.state.applied[0], rolled_back_at=310)
+    look = replace(look, state=replace(look.state, applied=(undone,)))
+    outcome = plan(situation((A, B, C), HISTORY, marks=(stable("bbbb", 250),), look=look))
+    assert isinstance(outcome, PlanRefused)
+    assert "taken back by hand" in outcome.reason
+
+
+def test_a_condition_is_quoted_for_a_person() -> None:
+    """Where a query tells, the refusal shows it."""
+    found = judged("m2", Compatibility.SAFE_IF, condition_sql="SELECT 1 FROM users WHERE email IS NULL")
+    look = schema(("m2", 290), verdicts=[found])
+    outcome = plan(situation((A, B, C), HISTORY, marks=(stable("bbbb", 250),), look=look))
+    assert isinstance(outcome, PlanRefused)
+    assert "this query tells: SELECT 1 FROM users WHERE email IS NULL" in outcome.reason
 
 
 def test_a_version_that_lived_with_the_migration_for_a_whole_watch_may_come_back() -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
+from backout.analysis.fit import does_not_fit
 from backout.analysis.remarks import same_commit, same_hash, same_version
 from backout.model.deployment import Mark, Version, VersionId, VersionMark
 
@@ -32,6 +33,7 @@ class Candidate:
         eligible: may be chosen now. rule: the safety rule that forbids it ("" when eligible). reason: one sentence.
         proven: its watch ended healthy. last_live_at: Unix seconds when it last had traffic, 0 when never.
         kept: the provider no longer deploys it; it is uploaded again from the copy kept here.
+        newer: the migrations since it was last live, each judged safe for it where it is eligible.
     """
 
     version: VersionId
@@ -41,6 +43,7 @@ class Candidate:
     proven: bool
     last_live_at: float
     kept: bool = False
+    newer: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +156,8 @@ def candidates(
         stable = stable_mark(situation, version.id)
         span = spans.get(version.id)
         last_live_at = span.last_until if span else (stable.at if stable else 0.0)
-        rule, reason = _objection(situation, _Case(version, span, stable, left_hash, force_schema))
+        case = _Case(version, span, stable, left_hash, force_schema)
+        rule, reason = _objection(situation, case)
         if not rule and stable is None and not accept_unproven:
             rule, reason = "5 unproven", "no watch of it ever ended healthy"
         if not rule and span is None and stable is None:
@@ -167,6 +171,7 @@ def candidates(
                 stable is not None,
                 last_live_at,
                 kept=version in situation.kept,
+                newer=tuple(m.name for m in _newer_migrations(situation, case)),
             )
         )
     return tuple(sorted(found, key=lambda c: (not c.proven, -c.last_live_at)))
@@ -199,10 +204,7 @@ def _schema_objection(situation: Situation, case: _Case) -> str:
         return f"the migration head cannot be read ({look.problem}), so nobody knows whether the old code fits"
     if look.state.failed:
         return f"migration {look.state.failed[-1]} failed half-way; code alone must not be rolled back over it"
-    newer = [m.name for m in look.state.applied if _is_news(m, case, look.state.head)]
-    if not newer:
-        return ""
-    return f"the schema changed since it was last live ({', '.join(newer)}), and no verdict says that the old code fits"
+    return does_not_fit(look, _newer_migrations(situation, case))
 
 
 def schema_name(situation: Situation) -> str:
@@ -213,16 +215,26 @@ def schema_name(situation: Situation) -> str:
     return state.failed[-1] if state.failed else (state.head or "none")
 
 
+def _newer_migrations(situation: Situation, case: _Case) -> tuple[AppliedMigration, ...]:
+    """Return the changes of the schema that the version's code never showed it can live with, oldest first."""
+    state = situation.schema.state
+    return tuple(m for m in state.applied if _is_news(m, case, state.head)) if state is not None else ()
+
+
 def _is_news(migration: AppliedMigration, case: _Case, head: str) -> bool:
-    """Whether the version's code never showed that it can live with this change of the schema."""
-    changed_at = max(migration.finished_at or 0.0, migration.rolled_back_at or 0.0)
-    if changed_at <= case.version.created_at:
+    changed = changed_at(migration)
+    if changed <= case.version.created_at:
         return False
     stable = case.stable
-    if stable is not None and (stable.at >= changed_at or stable.migration_head == head):
+    if stable is not None and (stable.at >= changed or stable.migration_head == head):
         return False
     lived_until = case.span.last_until if case.span else 0.0
-    return lived_until - changed_at < LIVED_WITH_S
+    return lived_until - changed < LIVED_WITH_S
+
+
+def changed_at(migration: AppliedMigration) -> float:
+    """Return when the migration last changed the schema, Unix seconds; 0 while it has not finished."""
+    return max(migration.finished_at or 0.0, migration.rolled_back_at or 0.0)
 
 
 def _missing_secrets(situation: Situation, version: Version) -> tuple[str, ...]:

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class AppliedMigration:
-    """One row of the migration history; `finished_at` None means failed or still running."""
+    """One row of the migration history; `finished_at` None means failed or still running.
+
+    `checksum`: the tool's own, of the file as it was applied, "" where it keeps none.
+    """
 
     name: str
     started_at: float
     finished_at: float | None
     rolled_back_at: float | None = None
+    checksum: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from backout.model.compatibility import MigrationVerdict
     from backout.model.deployment import Deployment, Version, VersionMark
     from backout.model.schema import SchemaState
     from backout.model.triggers import Triggers
@@ -19,11 +20,17 @@ class SchemaLook:
 
     `state` None with `set_up` False: no database is configured, so nothing is claimed and nothing is blocked.
     `state` None with `set_up` True: the history could not be read; code must not be rolled back (safety rule 4).
+
+    Args:
+        verdicts: of the migrations whose files are those that were applied, by name.
+        unjudged: why there are no (or not all) verdicts, "" when nothing is missing.
     """
 
     set_up: bool
     state: SchemaState | None = None
     problem: str = ""
+    verdicts: Mapping[str, MigrationVerdict] = field(default_factory=dict)
+    unjudged: str = ""
 
 
 @dataclass(frozen=True, slots=True)

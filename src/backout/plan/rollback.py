@@ -290,6 +290,9 @@ def _notes(situation: Situation, request: Request, choice: _Choice) -> tuple[str
         notes.append("database migrations: not set up, so not checked")
     elif request.force_schema:
         notes.append(f"the schema check was overruled by hand for migration head {request.force_schema}")
+    elif choice.target.newer:
+        newer = ", ".join(choice.target.newer)
+        notes.append(f"the schema changed since it was last live, each change judged safe for it: {newer}")
     if situation.clock_offset_s is not None and is_off(situation.clock_offset_s):
         notes.append(f"{in_words(situation.clock_offset_s)}; the provider's time is used")
     if situation.secret_names is None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from backout.analysis.fit import verdicts_on
 from backout.analysis.remarks import marks_in, merged, plain_history
-from backout.errors import AuthError, ProviderRejected, ProviderUnavailable, Unmeasured
+from backout.analysis.stability import changed_at
+from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable, Unmeasured
 from backout.model.situation import SchemaLook, Situation
 from backout.runbook.clock import clock_offset_s
 
@@ -36,21 +38,32 @@ def observe(tools: Toolbox) -> Situation:
         versions=versions,
         kept=kept,
         marks=merged(tools.marks.marks(tools.environment), marks_in(history, versions)),
-        schema=look_at_schema(tools),
+        schema=look_at_schema(tools, since=min((v.created_at for v in (*versions, *kept)), default=0.0)),
         secret_names=_secret_names(tools),
         clock_offset_s=clock_offset_s(tools),
     )
     return with_details(tools, situation, [share.version for share in situation.live.shares])
 
 
-def look_at_schema(tools: Toolbox) -> SchemaLook:
-    """Return the migration history, or the reason why it is unknown; never raises for a sick database."""
+def look_at_schema(tools: Toolbox, *, since: float = 0.0) -> SchemaLook:
+    """Return the migration history, or the reason why it is unknown; never raises for a sick database.
+
+    Verdicts are made only when a migration is younger than `since`: before that no version can be about it.
+    """
     if tools.schema is None:
         return SchemaLook(set_up=False)
     try:
-        return SchemaLook(set_up=True, state=tools.schema.read())
+        state = tools.schema.read()
     except (ProviderUnavailable, ProviderRejected, AuthError) as error:
         return SchemaLook(set_up=True, problem=str(error))
+    if tools.migrations is None or not any(changed_at(m) > since for m in state.applied):
+        return SchemaLook(set_up=True, state=state)
+    try:
+        files = tools.migrations.read()
+    except BackoutError as error:
+        return SchemaLook(set_up=True, state=state, unjudged=str(error))
+    verdicts, unjudged = verdicts_on(state, files, app_checks_head=tools.app_checks_head)
+    return SchemaLook(set_up=True, state=state, verdicts=verdicts, unjudged=unjudged)
 
 
 def _secret_names(tools: Toolbox) -> tuple[str, ...] | None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Journal,
         Logs,
         Marks,
+        MigrationFiles,
         Notifier,
         ProviderClock,
         Reports,
@@ -53,6 +54,8 @@ class Toolbox:
         actor: who acts, "user@host" or "guard". in_background: whether health is asked in a thread of its own, so that
             a hanging endpoint never delays the other evidence (False in tests with a fake clock).
         sender: what synthetic requests are sent with: the host of `health`, on a connection of its own.
+        migrations: the files that the schema's history is made of; app_checks_head: old code refuses to start on a
+            migration that it does not know, so every one breaks it.
         confirm: asks a person whether a plan may run; None without a terminal.
         watching: told about each tick of a watch, for the live line; it decides nothing.
         say: tells a person something at once, in one sentence (a step that was skipped, a channel that fails).
@@ -77,6 +80,8 @@ class Toolbox:
     health: HealthCheck | None = None
     sender: HealthCheck | None = None
     schema: Schema | None = None
+    migrations: MigrationFiles | None = None
+    app_checks_head: bool = False
     connections: Connections | None = None
     secrets: Secrets | None = None
     logs: Logs | None = None
