@@ -151,7 +151,7 @@ class Figures:
             (rate, split, peer)
             for rate, split in {(s.rate, s.split) for s, _, _ in self.runs}
             for peer in self.detectors()
-            if peer != OURS and 0 <= self._pooled(column, peer, rate, split) < 0.05  # noqa: PLR2004
+            if peer != OURS and (false := self.pooled(column, peer, rate, split)).n and false.value < 0.05  # noqa: PLR2004
         }
         found = []
         for scenario in self.scenarios(lambda s: s.bad is not None and not s.bad.heals_s):
@@ -164,9 +164,9 @@ class Figures:
                         found.append((scenario, peer, *pair))
         return found
 
-    def _pooled(self, column: str, peer: str, rate: float, split: float) -> float:
-        figure = self.false(column, peer, 900, lambda s: (s.rate, s.split) == (rate, split))
-        return figure.value if figure.n else -1.0
+    def pooled(self, column: str, peer: str, rate: float, split: float) -> Figure:
+        """Return a detector's false rollbacks within 15 minutes, over baselines and noise of one traffic and mode."""
+        return self.false(column, peer, 900, lambda s: (s.rate, s.split) == (rate, split))
 
 
 def median(values: Floats) -> float:

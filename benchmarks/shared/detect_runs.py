@@ -46,8 +46,17 @@ def plan(size: str) -> list[tuple[Scenario, int]]:
 
 
 def plan_alone(size: str) -> list[tuple[Scenario, int]]:
-    """Return the healthy watches that backout judges alone, exactly counted: with `plan`, 10,000 of each noise."""
-    return [(s, 114) for noise in scenarios.Noise for s in scenarios.healthy(noise)] if size == "full" else []
+    """Return the healthy watches that backout judges alone, exactly counted: with `plan`, 10,000 of each noise.
+
+    Of a shared outage those beside an old version count, two thirds of its scenarios.
+    """
+    if size != "full":
+        return []
+    return [
+        (s, 180 if noise is scenarios.Noise.OUTAGE and s.split < 1 else 114)
+        for noise in scenarios.Noise
+        for s in scenarios.healthy(noise)
+    ]
 
 
 def measure(
