@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from backout.model.recovery import BaseBackup, WalSegment
     from backout.model.schema import SchemaState
     from backout.model.signals import Counts, CountsPage, HealthReport, SourceTraits
+    from backout.model.statements import Answer, ParameterUse, Statement
     from backout.model.token import TokenState
     from backout.model.triggers import TriggerKind, Triggers
     from backout.model.vendor import VendorIncident
@@ -313,6 +314,22 @@ class Backups(Protocol):
 
     def fetch_wal(self, names: Sequence[str], into: Path) -> None:
         """Lay these segments into a folder under their names, whole and decrypted; history files come along."""
+        ...
+
+
+class Statements(Protocol):
+    """The statements that the application sends."""
+
+    def read(self) -> tuple[Statement, ...]:
+        """Return the different ones, most called first. Raises UsageError when nobody keeps them."""
+        ...
+
+
+class Trials(Protocol):
+    """A database beside the live one, on which statements are tried."""
+
+    def run(self, statement: Statement, uses: Sequence[ParameterUse]) -> Answer:
+        """Return what the database says to it; nothing of it stays. Raises AuthError, ProviderUnavailable."""
         ...
 
 

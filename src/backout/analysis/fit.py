@@ -41,6 +41,9 @@ def verdicts_on(
 
 def does_not_fit(look: SchemaLook, newer: Sequence[AppliedMigration]) -> str:
     """Return why code from before these migrations must not run alone, worst first; "" when each of them is safe."""
+    if newer and look.refuted:
+        names = ", ".join(m.name for m in newer)
+        return f"the schema changed since it was last live ({names}), and the old code fails on it: {look.refuted}"
     worst: tuple[int, str] = (0, "")
     for migration in newer:
         found = _objection(look, migration)

@@ -161,6 +161,14 @@ class Config:
             raise UsageError(f"environments.{self.name} has no database", where=str(self.path))
         return self._secret(database.url_env, database.url_file, "database", "a connection string")
 
+    def side_url(self, variable: str | None, path: Path | None) -> Secret:
+        """Return the connection string of a database beside the live one, kept in a variable or a file.
+
+        Raises:
+            AuthError: it is not set.
+        """
+        return self._kept(variable, path, "the side database", "a connection string")
+
     def health_headers(self) -> dict[str, str]:
         """Return the headers for the health endpoint, the secret ones resolved.
 

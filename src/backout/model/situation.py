@@ -24,6 +24,7 @@ class SchemaLook:
     Args:
         verdicts: of the migrations whose files are those that were applied, by name.
         unjudged: why there are no (or not all) verdicts, "" when nothing is missing.
+        refuted: the statement of the old code that failed on this head in the second proof, and why; "" without one.
     """
 
     set_up: bool
@@ -31,6 +32,7 @@ class SchemaLook:
     problem: str = ""
     verdicts: Mapping[str, MigrationVerdict] = field(default_factory=dict)
     unjudged: str = ""
+    refuted: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from backout.analysis.stability import changed_at
 from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable, Unmeasured
 from backout.model.situation import SchemaLook, Situation
 from backout.runbook.clock import clock_offset_s
+from backout.runbook.second_proof import refuted_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,7 +64,8 @@ def look_at_schema(tools: Toolbox, *, since: float = 0.0) -> SchemaLook:
     except BackoutError as error:
         return SchemaLook(set_up=True, state=state, unjudged=str(error))
     verdicts, unjudged = verdicts_on(state, files, app_checks_head=tools.app_checks_head)
-    return SchemaLook(set_up=True, state=state, verdicts=verdicts, unjudged=unjudged)
+    refuted = refuted_by(tools.journal, tools.environment, state.head)
+    return SchemaLook(set_up=True, state=state, verdicts=verdicts, unjudged=unjudged, refuted=refuted)
 
 
 def _secret_names(tools: Toolbox) -> tuple[str, ...] | None:

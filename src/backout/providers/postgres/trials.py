@@ -1,0 +1,151 @@
+"""Port Trials: one statement after the other on a side database, each in a transaction that is rolled back.
+
+Parameters without a known value get one that a row has in the column they are used for, else a made-up one of their
+type: what is tried is whether the statement can run, not what it does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from backout.model.statements import Answer
+from backout.providers.postgres.schema import libpq_url, meant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import psycopg
+    from psycopg import sql
+
+    from backout.model.statements import ParameterUse, Statement
+
+_TYPES: Final = """
+SELECT t.oid, t.typcategory, t.typelem, t.typname, (SELECT min(enumlabel) FROM pg_enum WHERE enumtypid = t.oid)
+FROM unnest((SELECT parameter_types FROM pg_prepared_statements WHERE name = 'trial')::oid[]) WITH ORDINALITY p(oid, n)
+JOIN pg_type t ON t.oid = p.oid ORDER BY p.n
+"""
+_INVENTED: Final = {
+    "N": "1",
+    "B": "true",
+    "D": "2020-01-01",
+    "T": "1 second",
+    "I": "127.0.0.1",
+    "A": "{}",
+    "R": "empty",
+}
+_INVENTED_BY_NAME: Final = {
+    "uuid": "00000000-0000-4000-8000-000000000000",
+    "json": "{}",
+    "jsonb": "{}",
+    "bytea": "\\x00",
+    "xml": "<a/>",
+    "time": "00:00",
+    "timetz": "00:00+00",
+}
+
+
+class PostgresTrials:
+    """Port Trials.
+
+    Args:
+        url: returns the connection string of a database that nobody else uses: a side branch of real data.
+    """
+
+    def __init__(self, url: Callable[[], str], *, statement_timeout_s: float = 10.0) -> None:
+        self._url = url
+        self._statement_timeout_s = statement_timeout_s
+        self._connection: psycopg.Connection[tuple[object, ...]] | None = None
+
+    def run(self, statement: Statement, uses: Sequence[ParameterUse]) -> Answer:
+        """Return what the database says to the statement; nothing of it stays.
+
+        Raises:
+            AuthError, ProviderUnavailable: the side database cannot be reached.
+        """
+        import psycopg  # noqa: PLC0415 - costs 0.1 s
+
+        connection = self._connected()
+        invented = False
+        try:
+            with connection.transaction(force_rollback=True):
+                limit_ms = round(self._statement_timeout_s * 1000)
+                connection.execute(f"SET LOCAL statement_timeout = {limit_ms}")
+                connection.execute(f"PREPARE trial AS {statement.sql.rstrip().rstrip(';')}".encode())
+                values, invented = self._values(connection, statement, uses)
+                connection.execute(_execute(values))
+        except psycopg.errors.Error as error:
+            if connection.broken:
+                self._connection = None
+                raise meant(error, self._url(), "the side database") from None
+            return Answer(error.sqlstate or "", " ".join(str(error).split("\n")[0].split()), invented)
+        finally:
+            if not connection.broken:
+                connection.execute("DEALLOCATE ALL")
+        return Answer(invented=invented)
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connected(self) -> psycopg.Connection[tuple[object, ...]]:
+        import psycopg  # noqa: PLC0415 - same
+
+        if self._connection is None:
+            url = self._url()
+            dsn, schema = libpq_url(url)
+            try:
+                self._connection = psycopg.connect(dsn, autocommit=True, prepare_threshold=None)
+                if schema:
+                    self._connection.execute("SELECT set_config('search_path', %s, false)", [schema])
+            except (psycopg.Error, UnicodeError) as error:
+                raise meant(error, url, "the side database") from None
+        return self._connection
+
+    def _values(
+        self, connection: psycopg.Connection[tuple[object, ...]], statement: Statement, uses: Sequence[ParameterUse]
+    ) -> tuple[list[str | None], bool]:
+        """Return a value for each parameter, and whether one of them was made up."""
+        types = connection.execute(_TYPES).fetchall()
+        values: list[str | None] = []
+        invented = False
+        for index, (_, category, element, name, label) in enumerate(types):
+            if statement.values is not None and index < len(statement.values):
+                values.append(statement.values[index])
+                continue
+            use = uses[index] if index < len(uses) else None
+            value = _sampled(connection, use, is_array=bool(element) and category == "A") if use is not None else None
+            if value is None:
+                invented = True
+                value = str(label or _INVENTED_BY_NAME.get(str(name)) or _INVENTED.get(str(category), "x"))
+            values.append(value)
+        return values, invented
+
+
+def _sampled(connection: psycopg.Connection[tuple[object, ...]], use: ParameterUse, *, is_array: bool) -> str | None:
+    """Return a value that a row has in that column, as text, or None."""
+    import psycopg  # noqa: PLC0415 - same
+    from psycopg import sql  # noqa: PLC0415 - same
+
+    if not use.table or not use.column:
+        return None
+    column = sql.Identifier(use.column)
+    wanted = sql.SQL("ARRAY[{}]").format(column) if is_array else column
+    query = sql.SQL("SELECT {}::text FROM {} WHERE {} IS NOT NULL LIMIT 1").format(
+        wanted, sql.Identifier(*use.table.split(".")), column
+    )
+    try:
+        with connection.transaction():
+            row = connection.execute(query).fetchone()
+    except psycopg.errors.Error:
+        return None
+    return None if row is None else str(row[0])
+
+
+def _execute(values: Sequence[str | None]) -> sql.Composed:
+    from psycopg import sql  # noqa: PLC0415 - same
+
+    if not values:
+        return sql.Composed([sql.SQL("EXECUTE trial")])
+    return sql.SQL("EXECUTE trial ({})").format(sql.SQL(", ").join(sql.Literal(value) for value in values))
