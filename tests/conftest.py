@@ -39,7 +39,8 @@ class Proof:
         """Return its line in the table."""
         bound = upper_bound(self.failures, self.trials, 0.05)
         allowed = "none" if self.allowed is None else f"at most {self.allowed:.3g}"
-        return f"| {self.claim} | {self.trials:,} | {self.failures:,} | {bound:.3g} | {allowed} | {self.note} |"
+        day = datetime.now(UTC).strftime("%Y-%m-%d")
+        return f"| {self.claim} | {self.trials:,} | {self.failures:,} | {bound:.3g} | {allowed} | {self.note} | {day} |"
 
 
 RECORDED = pytest.StashKey[list[Proof]]()
@@ -126,8 +127,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for each in recorded:
         terminalreporter.write_line(f"{each.claim}: {each.failures} of {each.trials} failed")
     if FULL:
-        text = HEAD.format(day=datetime.now(UTC).strftime("%Y-%m-%d")) + "\n".join(each.row() for each in recorded)
-        (ROOT / "docs" / "proofs.md").write_text(text + "\n", encoding="utf-8")
+        page = ROOT / "docs" / "proofs.md"
+        rows = {each.claim: each.row() for each in recorded}
+        if config.args != config.getini("testpaths"):  # a part of the proofs: the others stand as they are
+            rows = {**_rows(page), **rows}
+        page.write_text(HEAD + "\n".join(rows[claim] for claim in sorted(rows)) + "\n", encoding="utf-8")
+
+
+def _rows(page: Path) -> dict[str, str]:
+    """Return the rows of the page by claim."""
+    lines = page.read_text(encoding="utf-8").splitlines() if page.is_file() else []
+    table = [line for line in lines if line.startswith("| ") and not line.startswith("| claim ")]
+    return {line.split(" | ")[0].removeprefix("| "): line for line in table}
 
 
 def _summed(recorded: list[Proof]) -> list[Proof]:
@@ -144,10 +155,11 @@ def _summed(recorded: list[Proof]) -> list[Proof]:
 HEAD = """\
 # Proofs
 
-Made by `make proof` on {day}; do not edit. Each line is a long test with its full counts (`make test` runs the same
-tests with small seeded counts). *Upper bound* is the one-sided 95 % Clopper-Pearson bound of the share of failures.
+Made by `make proof`; do not edit. Each line is a long test with its full counts on its day (`make test` runs the same
+tests with small seeded counts; `make proof PYTEST=tests/database` renews the lines of those tests). *Upper bound* is the
+one-sided 95 % Clopper-Pearson bound of the share of failures.
 What each safety rule's own test sees when the rule is taken out stands in [rules.md](rules.md).
 
-| claim | trials | failures | upper bound (95 %) | allowed | how |
-|---|---|---|---|---|---|
+| claim | trials | failures | upper bound (95 %) | allowed | how | day |
+|---|---|---|---|---|---|---|
 """
