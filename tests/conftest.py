@@ -156,8 +156,8 @@ HEAD = """\
 # Proofs
 
 Made by `make proof`; do not edit. Each line is a long test with its full counts on its day (`make test` runs the same
-tests with small seeded counts; `make proof PYTEST=tests/database` renews the lines of those tests). *Upper bound* is the
-one-sided 95 % Clopper-Pearson bound of the share of failures.
+tests with small seeded counts; `make proof PYTEST=tests/journal` renews the lines of those tests alone). *Upper bound*
+is the one-sided 95 % Clopper-Pearson bound of the share of failures.
 What each safety rule's own test sees when the rule is taken out stands in [rules.md](rules.md).
 
 | claim | trials | failures | upper bound (95 %) | allowed | how | day |
