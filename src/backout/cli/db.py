@@ -10,7 +10,9 @@ from backout.cli.options import Group
 if TYPE_CHECKING:
     import click
 
-COMMANDS: Final[dict[str, tuple[str, str]]] = {}
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "migrations": ("backout.cli.db_migrations:migrations", "Verdicts on migrations, and their history."),
+}
 """Name: where it is ("module:attribute"), and its line in the help."""
 
 

@@ -1,0 +1,137 @@
+"""Queries that answer a `safe-if` from the data: a row speaks against it, no row says that the data is no obstacle.
+
+They are asked of the schema before the migration, except where a docstring says "afterwards". What they cannot answer
+is what old code is going to write; the reason of the verdict says it.
+"""
+
+# ruff: noqa: S608 - queries for a person to read; the names in them are quoted, the rest is the migration's own SQL
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.analysis.compatibility.parsing import Node, written
+from backout.analysis.compatibility.schema import Index, Name, Schema, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from backout.analysis.compatibility.schema import Constraint
+
+
+def rows_with(table: str, predicate: str | None) -> str | None:
+    """Return rows of a table that fulfil a predicate."""
+    return f"SELECT 1 FROM {table} WHERE {predicate} LIMIT 1" if predicate else None
+
+
+def any_row(table: str) -> str:
+    """Return a row when the table is not empty."""
+    return f"SELECT 1 FROM {table} LIMIT 1"
+
+
+def null_in(schema: Schema, table: Name, columns: Sequence[str]) -> str:
+    """Return rows with a null in one of the columns; asked afterwards for DROP NOT NULL."""
+    return f"SELECT 1 FROM {schema.shown(table)} WHERE {' OR '.join(f'{quoted(c)} IS NULL' for c in columns)} LIMIT 1"
+
+
+def violating(schema: Schema, table: Name, expression: Node) -> str | None:
+    """Return rows that a CHECK would refuse; asked afterwards for a CHECK that is dropped."""
+    text = written(expression)
+    return rows_with(schema.shown(table), f"NOT ({text})") if text else None
+
+
+def duplicates(schema: Schema, index: Index, *, required: bool = False) -> str | None:
+    """Return groups of rows that a unique index would not hold; `required`: a primary key, nulls count as well."""
+    if "?" in index.columns or index.predicate == "?":
+        return None
+    table = schema.shown(index.table)
+    relation = schema.relations.get(index.table)
+    known = set(relation.columns) if relation else set()
+    # An expression in parentheses stays one; a number in GROUP BY would be a position.
+    keys = [quoted(c) if c in known or not _is_expression(c) else f"({c})" for c in index.columns]
+    wheres = [] if index.nulls_equal or required else [f"{key} IS NOT NULL" for key in keys]
+    wheres += [f"({index.predicate})"] if index.predicate else []
+    where = f" WHERE {' AND '.join(wheres)}" if wheres else ""
+    twice = f"SELECT 1 FROM {table}{where} GROUP BY {', '.join(keys)} HAVING count(*) > 1 LIMIT 1"
+    return f"({twice}) UNION ALL ({null_in(schema, index.table, index.columns)})" if required else twice
+
+
+def _is_expression(text: str) -> bool:
+    return "(" in text or "::" in text or " " in text.strip('"')
+
+
+def orphans(schema: Schema, table: Name, columns: Sequence[str], parent: Name, keys: Sequence[str]) -> str | None:
+    """Return rows whose foreign key points nowhere; None when the key of the other table is not known."""
+    if len(columns) != len(keys) or not keys:
+        return None
+    there = " AND ".join(f"p.{quoted(k)} = c.{quoted(c)}" for c, k in zip(columns, keys, strict=True))
+    given = " AND ".join(f"c.{quoted(c)} IS NOT NULL" for c in columns)
+    child, other = schema.shown(table), schema.shown(parent)
+    return f"SELECT 1 FROM {child} c WHERE {given} AND NOT EXISTS (SELECT 1 FROM {other} p WHERE {there}) LIMIT 1"
+
+
+def overlapping(schema: Schema, table: Name, pairs: Iterable[tuple[str, str]], predicate: str | None) -> str:
+    """Return pairs of rows that an exclusion constraint would not hold; pairs are (column, operator)."""
+    shown = schema.shown(table)
+    source = f"(SELECT ctid, * FROM {shown} WHERE {predicate})" if predicate else shown
+    alike = " AND ".join(f"a.{quoted(column)} {operator} b.{quoted(column)}" for column, operator in pairs)
+    return f"SELECT 1 FROM {source} a JOIN {source} b ON a.ctid < b.ctid AND {alike} LIMIT 1"
+
+
+def labelled(schema: Schema, columns: Iterable[tuple[Name, str]], label: str) -> str | None:
+    """Return rows with a label of an enum, in whichever column has the type; asked afterwards."""
+    literal = "'" + label.replace("'", "''") + "'"
+    asked = [
+        f"(SELECT 1 FROM {schema.shown(table)} WHERE {quoted(column)}::text = {literal} LIMIT 1)"
+        for table, column in columns
+        if not _is_array(schema, table, column)
+    ]
+    return " UNION ALL ".join(asked) if asked else None
+
+
+def _is_array(schema: Schema, table: Name, column: str) -> bool:
+    relation = schema.relations.get(table)
+    found = relation.column(column) if relation else None
+    return found is not None and found.type is not None and found.type.dimensions > 0
+
+
+def refused_values(schema: Schema, columns: Iterable[tuple[Name, str]], expression: Node) -> str | None:
+    """Return values that a new CHECK of a domain refuses; VALUE in it stands for each column of the domain."""
+    text = written(expression)
+    if text is None:
+        return None
+    return " UNION ALL ".join(
+        f"(SELECT 1 FROM (SELECT {quoted(column)} AS value FROM {schema.shown(table)}) v WHERE NOT ({text}) LIMIT 1)"
+        for table, column in columns
+    )
+
+
+def enforcing(shown: str, constraint: str) -> str:
+    """Return a row when a constraint of this name is one that ON CONFLICT can name, or takes its columns from."""
+    table, name = shown.replace("'", "''"), constraint.replace("'", "''")
+    return (
+        f"SELECT 1 FROM pg_constraint WHERE conrelid = to_regclass('{table}') AND conname = '{name}' "
+        "AND contype IN ('p', 'u', 'x') LIMIT 1"
+    )
+
+
+def unique_index(shown: str) -> str:
+    """Return a row when an index of this name is unique."""
+    name = shown.replace("'", "''")
+    return f"SELECT 1 FROM pg_index WHERE indexrelid = to_regclass('{name}') AND indisunique LIMIT 1"
+
+
+def triggered(shown: str) -> str:
+    """Return the triggers that a change of rows would fire."""
+    table = shown.replace("'", "''")
+    return (
+        f"SELECT 1 FROM pg_trigger WHERE tgrelid = to_regclass('{table}') AND NOT tgisinternal "
+        "AND tgenabled <> 'D' LIMIT 1"
+    )
+
+
+def primary_key(schema: Schema, table: Name) -> tuple[str, ...]:
+    """Return the columns of a table's primary key, () when they are not known."""
+    relation = schema.relations.get(table)
+    found: list[Constraint] = [c for c in (relation.constraints if relation else {}).values() if c.kind == "primary"]
+    return found[0].columns if found else ()

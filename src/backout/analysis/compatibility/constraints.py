@@ -1,0 +1,329 @@
+"""New constraints and indexes, and ones that go: whether rows that old code writes still get in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from backout.analysis.compatibility import conditions
+from backout.analysis.compatibility.defining import constraint_of, index_of
+from backout.analysis.compatibility.expressions import Unknown, can_fail, evaluated, value_of
+from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if
+from backout.analysis.compatibility.parsing import Node, referenced, words, written
+from backout.analysis.compatibility.schema import Index, Name, quoted
+from backout.model.compatibility import Reversible
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from backout.analysis.compatibility.expressions import Value
+    from backout.analysis.compatibility.moment import Moment
+    from backout.analysis.compatibility.schema import Constraint
+
+_NEW_TABLE: Final = "the table is new in this migration: old code writes nothing to it"
+_NEW_COLUMNS: Final = "it concerns only columns that are new in this migration, which old code leaves out"
+
+
+def required_column(moment: Moment, table: Name, column: str) -> bool:
+    """Say whether a column that this migration added must be given by every insert when the migration is done."""
+    if not moment.is_new_column(table, column):
+        return False
+    relation = moment.after.relations.get(table)
+    found = relation.column(column) if relation else None
+    return found is not None and found.not_null and not found.filled
+
+
+def set_not_null(moment: Moment, table: Name, column: str, kind: str = "set-not-null") -> Finding:
+    """Judge a column that must not be null from now on."""
+    relation = moment.before.relations.get(table)
+    known = relation.column(column) if relation else None
+    if moment.is_new_table(table):
+        return safe(kind, _NEW_TABLE)
+    if moment.is_new_column(table, column):
+        if required_column(moment, table, column):
+            return breaking(
+                kind, f"inserts of old code leave the new column {column} out, and nothing fills it: they fail"
+            )
+        return safe(kind, _NEW_COLUMNS)
+    if known is not None and known.not_null:
+        return safe(kind, f"{column} is NOT NULL already: nothing changes")
+    return safe_if(
+        kind,
+        f"an insert or update of old code that leaves {column} null fails",
+        conditions.null_in(moment.before, table, (column,)),
+    )
+
+
+def values_of_old_rows(moment: Moment, table: Name, columns: Sequence[str]) -> dict[str, Value]:
+    """Return what is in the new columns of a row that old code writes; old columns are left out."""
+    relation = moment.after.relations.get(table)
+    found: dict[str, Value] = {}
+    for name in columns:
+        if not moment.is_new_column(table, name):
+            continue
+        column = relation.column(name) if relation else None
+        if column is None or column.generated in {"stored", "virtual"}:
+            found[name] = Unknown.ANY
+        elif column.generated:
+            found[name] = Unknown.DIFFERENT
+        else:
+            found[name] = None if column.default is None else value_of(column.default)
+    return found
+
+
+def add_constraint(moment: Moment, table: Name, node: Node, column: str = "") -> Finding:
+    """Judge a Constraint node: of ALTER TABLE ... ADD, or written behind a new column."""
+    relation = moment.before.relations.get(table)
+    made = constraint_of(node, table, relation.constraints if relation else (), column)
+    if made is None or moment.is_new_table(table):
+        return safe("add-constraint", _NEW_TABLE)
+    if made.kind == "not null":
+        return set_not_null(moment, table, made.columns[0])
+    kind = _KINDS[made.kind]
+    if not node.is_enforced:
+        return safe(kind, "the constraint is NOT ENFORCED: Postgres does not check it")
+    return _ADDED[made.kind](moment, table, node, made)
+
+
+def _check(moment: Moment, table: Name, node: Node, made: Constraint) -> Finding:
+    columns = sorted(referenced(node.raw_expr))
+    new = values_of_old_rows(moment, table, columns)
+    result = evaluated(node.raw_expr, new)
+    if result is False:
+        return breaking("add-check", "every row that old code writes violates the new CHECK")
+    if result is None or result is True:
+        return safe("add-check", "a row that old code writes, without the new columns, fulfils the CHECK")
+    if columns and len(new) == len(columns):
+        return safe("add-check", _NEW_COLUMNS)
+    condition = None if new else conditions.violating(moment.before, table, node.raw_expr)
+    return safe_if("add-check", f"a write of old code that violates {made.name} fails", condition)
+
+
+def _unique(moment: Moment, table: Name, node: Node, made: Constraint) -> Finding:
+    primary = made.kind == "primary"
+    kind = "add-primary-key" if primary else "add-unique"
+    if node.indexname:
+        return _unique_from_index(moment, table, node, kind)
+    index = Index(table, table, unique=True, columns=made.columns, nulls_equal=bool(node.nulls_not_distinct))
+    return unique_index(moment, index, kind, required=primary)
+
+
+def _unique_from_index(moment: Moment, table: Name, node: Node, kind: str) -> Finding:
+    index = moment.before.indexes.get((table[0], str(node.indexname)))
+    relation = moment.before.relations.get(table)
+    nullable = [c for c in index.columns if not _not_null(relation, c)] if index else ["?"]
+    if kind == "add-unique" or not nullable:
+        return safe(kind, "the index is unique already: the constraint gives it a name")
+    if index is None:
+        return safe_if(kind, "a null in a column of the key, written by old code, fails")
+    return safe_if(
+        kind,
+        f"a null in {', '.join(nullable)}, written by old code, fails",
+        conditions.null_in(moment.before, table, nullable),
+    )
+
+
+def _not_null(relation: object, column: str) -> bool:
+    found = getattr(relation, "column", lambda _name: None)(column)
+    return found is not None and bool(found.not_null)
+
+
+def unique_index(moment: Moment, index: Index, kind: str, *, required: bool = False) -> Finding:
+    """Judge that columns become unique; `required`: and must not be null."""
+    table = index.table
+    new = values_of_old_rows(moment, table, index.columns)
+    if required and None in new.values():
+        return breaking(kind, "inserts of old code leave a column of the new key out, and nothing fills it: they fail")
+    if None in new.values() and not index.nulls_equal:
+        return safe(kind, "rows of old code have null in a new column of it, and nulls are never equal")
+    if Unknown.DIFFERENT in new.values():
+        return safe(kind, "a new column of it gets another value in each row")
+    if new and len(new) == len(index.columns):
+        if Unknown.ANY in new.values():
+            return safe_if(kind, "the default of the new column may give two rows the same value")
+        return breaking(kind, "old code writes the same default into the new unique column twice: the second fails")
+    relation = moment.before.relations.get(table)
+    for columns, predicate in moment.before.unique_sets(table):
+        narrower = columns and set(columns) <= set(index.columns) and predicate in {None, index.predicate}
+        if narrower and not index.nulls_equal and (not required or all(_not_null(relation, c) for c in index.columns)):
+            return safe(kind, f"{', '.join(columns)} is unique already: nothing more is refused")
+    condition = None if new else conditions.duplicates(moment.before, index, required=required)
+    shown = ", ".join(index.columns)
+    return safe_if(kind, f"a write of old code that repeats {shown} fails", condition)
+
+
+def _exclude(moment: Moment, table: Name, node: Node, made: Constraint) -> Finding:
+    new = values_of_old_rows(moment, table, made.columns)
+    if None in new.values():
+        return safe("add-exclude", "rows of old code have null in a new column of it, which excludes nothing")
+    pairs = [(str(element.name or ""), words(operator)[-1]) for element, operator in node.exclusions or ()]
+    predicate = written(node.where_clause) if node.where_clause is not None else None
+    plain = all(column for column, _ in pairs) and (node.where_clause is None or predicate)
+    condition = conditions.overlapping(moment.before, table, pairs, predicate) if plain and not new else None
+    return safe_if("add-exclude", f"a write of old code that collides under {made.name} fails", condition)
+
+
+def _foreign(moment: Moment, table: Name, node: Node, made: Constraint) -> Finding:
+    new = values_of_old_rows(moment, table, made.columns)
+    if None in new.values():
+        return safe("add-foreign-key", "rows of old code have null in the new column, which points nowhere")
+    parent = moment.before.resolve(node.pktable)
+    keys = words(node.pk_attrs) or conditions.primary_key(moment.before, parent)
+    known = not moment.is_new_table(parent)
+    condition = conditions.orphans(moment.before, table, made.columns, parent, keys) if known and not new else None
+    what = f"a write of old code whose {', '.join(made.columns)} is not in {moment.before.shown(parent)} fails"
+    return safe_if("add-foreign-key", f"{what}, and so may a delete there", condition)
+
+
+_KINDS: Final = {
+    "check": "add-check",
+    "unique": "add-unique",
+    "primary": "add-primary-key",
+    "exclude": "add-exclude",
+    "foreign": "add-foreign-key",
+}
+_ADDED: Final[dict[str, Callable[[Moment, Name, Node, Constraint], Finding]]] = {
+    "check": _check,
+    "unique": _unique,
+    "primary": _unique,
+    "exclude": _exclude,
+    "foreign": _foreign,
+}
+
+
+def create_index(moment: Moment, node: Node) -> Finding:
+    """Judge CREATE INDEX."""
+    kind = "create-unique-index" if node.unique else "create-index"
+    index = index_of(node, moment.before)
+    if node.if_not_exists and index.name in moment.before.indexes:
+        return safe(kind, "an index of this name is there already: nothing changes")
+    if moment.is_new_table(index.table):
+        return safe(kind, _NEW_TABLE)
+    expressions = [part.expr for part in node.indexParams or () if part.expr is not None]
+    failing = [e for e in (*expressions, node.whereClause) if e is not None and can_fail(e)]
+    if node.unique:
+        inside = evaluated(node.whereClause, _new_values(moment, index.table, node)) if node.whereClause else True
+        if inside is False or inside is None:
+            return safe(kind, "no row of old code is in this partial index")
+        return unique_index(moment, index, kind)
+    if failing:
+        return safe_if(kind, f"a write of old code for which `{written(failing[0])}` raises an error fails")
+    return safe(kind, "an index changes no answer, and takes every row")
+
+
+def _new_values(moment: Moment, table: Name, node: Node) -> dict[str, Value]:
+    return values_of_old_rows(moment, table, sorted(referenced(node.whereClause)))
+
+
+def drop_index(moment: Moment, name: Name, *, missing_ok: bool) -> Finding:
+    """Judge DROP INDEX."""
+    index = moment.before.indexes.get(name)
+    if index is None:
+        if missing_ok and moment.never_there(name[0]):
+            return safe("drop-index", "no migration made it: nothing is dropped")
+        return safe_if(
+            "drop-index",
+            "no migration here made it; if it was unique, INSERT ... ON CONFLICT of old code fails",
+            conditions.unique_index(moment.before.shown(name)),
+            reversible=Reversible.IF,
+        )
+    if moment.is_new_table(name) or moment.is_new_table(index.table):
+        return safe("drop-index", "it is new in this migration")
+    if not index.unique:
+        return safe("drop-index", "queries get slower, none fails")
+    return lost_uniqueness(moment, "drop-unique-index", index.table, index.columns, index.predicate)
+
+
+def lost_uniqueness(
+    moment: Moment, kind: str, table: Name, columns: tuple[str, ...], predicate: str | None = None
+) -> Finding:
+    """Judge that columns are no longer unique."""
+    if table in moment.after.relations and (columns, predicate) in set(moment.after.unique_sets(table)):
+        return safe(kind, f"{', '.join(columns)} stays unique under another name")
+    return breaking(
+        kind,
+        f"INSERT ... ON CONFLICT ({', '.join(columns)}) of old code fails: nothing is unique there any more",
+        reversible=Reversible.IF,
+    )
+
+
+def drop_constraint(moment: Moment, table: Name, node: Node) -> Finding:
+    """Judge ALTER TABLE ... DROP CONSTRAINT."""
+    name = str(node.name)
+    relation = moment.before.relations.get(table)
+    known = relation.constraints.get(name) if relation else None
+    if moment.is_new_table(table):
+        return safe("drop-constraint", _NEW_TABLE)
+    if known is None:
+        return _drop_unknown(moment, table, name, missing_ok=bool(node.missing_ok))
+    if known.kind == "foreign":
+        return safe("drop-foreign-key", "nothing that old code writes is refused for it")
+    if known.kind == "not null":
+        return drop_not_null(moment, table, known.columns[0])
+    if known.kind == "check":
+        condition = conditions.violating(moment.before, table, known.expression)
+        return safe_if(
+            "drop-check",
+            f"old code runs; new code may write rows that {name} kept out, and that old code does not expect",
+            condition,
+            reversible=Reversible.IF,
+        )
+    if known.kind == "exclude":
+        return safe_if("drop-exclude", "ON CONFLICT ON CONSTRAINT of old code fails", reversible=Reversible.IF)
+    kept = lost_uniqueness(moment, f"drop-{known.kind}", table, known.columns)
+    after = moment.after.relations.get(table)
+    renamed = after is None or name not in after.constraints
+    if kept.verdict.value == "safe" and renamed:
+        return safe_if(kept.kind, f"{kept.reason}; ON CONFLICT ON CONSTRAINT {quoted(name)} of old code fails")
+    return kept
+
+
+def _drop_unknown(moment: Moment, table: Name, name: str, *, missing_ok: bool) -> Finding:
+    relation = moment.before.relations.get(table)
+    if missing_ok and moment.never_there(table[0]) and relation is not None and relation.whole:
+        return safe("drop-constraint", "no migration made it: nothing is dropped")
+    lowered = name.lower()
+    if lowered.endswith(("_fkey", "_fk", "_foreign")) or lowered.startswith(("fk_", "fk_rails_")):
+        return safe("drop-foreign-key", "by its name a foreign key: nothing that old code writes is refused for it")
+    if lowered.endswith(("_pkey", "_key", "_unique", "_uniq", "_uk", "_pk")):
+        return breaking(
+            "drop-unique",
+            "by its name it keeps columns unique: INSERT ... ON CONFLICT of old code fails",
+            reversible=Reversible.IF,
+        )
+    return safe_if(
+        "drop-constraint",
+        "no migration here made it; if it kept columns unique, INSERT ... ON CONFLICT of old code fails",
+        conditions.enforcing(moment.before.shown(table), name),
+        reversible=Reversible.IF,
+    )
+
+
+def drop_not_null(moment: Moment, table: Name, column: str) -> Finding:
+    """Judge a column that may be null from now on."""
+    relation = moment.before.relations.get(table)
+    known = relation.column(column) if relation else None
+    if moment.is_new_table(table) or moment.is_new_column(table, column):
+        return safe("drop-not-null", _NEW_COLUMNS)
+    if known is not None and not known.not_null and (known.type is None or "." not in known.type.name):
+        return safe("drop-not-null", f"{column} may be null already: nothing changes")
+    return safe_if(
+        "drop-not-null",
+        f"old code runs until new code writes a null into {column}, which old code does not expect",
+        conditions.null_in(moment.before, table, (column,)),
+        reversible=Reversible.IF,
+    )
+
+
+def rename_constraint(moment: Moment, table: Name, name: str) -> Finding:
+    """Judge ALTER TABLE ... RENAME CONSTRAINT."""
+    relation = moment.before.relations.get(table)
+    known = relation.constraints.get(name) if relation else None
+    if moment.is_new_table(table):
+        return safe("rename-constraint", _NEW_TABLE)
+    if (known and known.kind in {"foreign", "check", "not null"}) or (not known and name.endswith(("_fkey", "_check"))):
+        return safe("rename-constraint", "no statement names such a constraint")
+    return safe_if(
+        "rename-constraint",
+        f"ON CONFLICT ON CONSTRAINT {quoted(name)} of old code fails",
+        None if known else conditions.enforcing(moment.before.shown(table), name),
+    )

@@ -1,0 +1,141 @@
+"""Statements that change rows, or call something that may."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pglast import ast
+
+from backout.analysis.compatibility import conditions
+from backout.analysis.compatibility.finding import Finding, safe, safe_if, worst
+from backout.analysis.compatibility.parsing import Node, walk, words, written
+from backout.analysis.compatibility.schema import quoted
+from backout.model.compatibility import Reversible
+
+if TYPE_CHECKING:
+    from backout.analysis.compatibility.moment import Moment
+
+_CHANGES: Final = {
+    ast.InsertStmt: ("insert", Reversible.IF, "old code finds rows that it did not write"),
+    ast.UpdateStmt: ("update", Reversible.NO, "old code finds other values than it wrote, and the old ones are gone"),
+    ast.DeleteStmt: ("delete", Reversible.NO, "old code no longer finds the rows, and they are gone"),
+    ast.MergeStmt: ("merge", Reversible.NO, "old code finds other rows and values than it wrote"),
+}
+_HARMLESS: Final = frozenset(
+    [
+        "set_config",
+        "current_setting",
+        "count",
+        "sum",
+        "min",
+        "max",
+        "avg",
+        "coalesce",
+        "now",
+        "version",
+        "length",
+        "lower",
+        "upper",
+        "to_regclass",
+        "exists",
+        "format",
+        "pg_advisory_lock",
+        "pg_advisory_unlock",
+        "pg_advisory_xact_lock",
+        "pg_try_advisory_lock",
+        "pg_sleep",
+        "current_database",
+        "current_schema",
+        "pg_backend_pid",
+        "gen_random_uuid",
+        "concat",
+        "pg_create_restore_point",
+        "pg_get_serial_sequence",
+    ]
+)
+_SEQUENCE: Final = frozenset({"setval", "nextval"})
+
+
+def change(moment: Moment, node: Node) -> Finding:
+    """Judge a statement with everything in it that changes rows: INSERT, UPDATE, DELETE, MERGE, and such CTEs."""
+    found = [_one(moment, inner, node) for inner in walk(node) if type(inner) in _CHANGES]
+    return worst(found or [select(moment, node)])
+
+
+def _one(moment: Moment, node: Node, whole: Node) -> Finding:
+    kind, reversible, reason = _CHANGES[type(node)]
+    table = moment.before.resolve(node.relation)
+    shown = moment.before.shown(table)
+    if moment.is_new_table(table):
+        return safe(f"{kind}-rows", f"{shown} is new in this migration: old code does not know its rows")
+    if isinstance(node, ast.UpdateStmt):
+        targets = [str(target.name) for target in node.targetList or ()]
+        if targets and all(moment.is_new_column(table, name) for name in targets):
+            return safe_if(
+                "backfill",
+                f"only columns of {shown} that are new in this migration are filled; triggers may change more",
+                conditions.triggered(shown),
+            )
+    condition = _touched(node, shown) if node is whole else None
+    return safe_if(f"{kind}-rows", f"{reason}: {shown}", condition, reversible=reversible)
+
+
+def _touched(node: Node, shown: str) -> str | None:
+    """Return a query for the rows that a plain UPDATE or DELETE changes; None where it joins others."""
+    if not isinstance(node, (ast.UpdateStmt, ast.DeleteStmt)) or node.withClause or node.relation is None:
+        return None
+    if node.fromClause if isinstance(node, ast.UpdateStmt) else node.usingClause:
+        return None
+    alias = getattr(node.relation.alias, "aliasname", None)
+    table = f"{shown} {quoted(str(alias))}" if alias else shown
+    return conditions.rows_with(table, written(node.whereClause)) if node.whereClause else conditions.any_row(table)
+
+
+def truncate(moment: Moment, node: Node) -> Finding:
+    """Judge TRUNCATE."""
+    tables = [moment.before.resolve(relation) for relation in node.relations]
+    if all(moment.is_new_table(table) for table in tables):
+        return safe("truncate", "the table is new in this migration")
+    asked = [f"({conditions.any_row(moment.before.shown(table))})" for table in tables]
+    shown = ", ".join(moment.before.shown(table) for table in tables)
+    return safe_if(
+        "truncate",
+        f"old code finds {shown} empty, and the rows are gone",
+        " UNION ALL ".join(asked) if len(asked) > 1 else conditions.any_row(moment.before.shown(tables[0])),
+        reversible=Reversible.NO,
+    )
+
+
+def copy(moment: Moment, node: Node) -> Finding:
+    """Judge COPY."""
+    if node.is_from and node.relation is not None:
+        table = moment.before.resolve(node.relation)
+        if moment.is_new_table(table):
+            return safe("copy", "the table is new in this migration: old code does not know its rows")
+        what = f"old code finds rows in {moment.before.shown(table)} that it did not write"
+        return safe_if("copy", what, reversible=Reversible.IF)
+    if node.is_program:
+        return safe_if("copy", "it runs a program on the server")
+    return change(moment, node.query) if node.query is not None else safe("copy", "it only reads")
+
+
+def select(moment: Moment, node: Node) -> Finding:
+    """Judge SELECT and whatever else is run for what the functions in it do."""
+    if any(type(inner) in _CHANGES for inner in walk(node)):
+        return change(moment, node)
+    called = [words(inner.funcname)[-1] for inner in walk(node) if isinstance(inner, ast.FuncCall)]
+    if any(name in _SEQUENCE for name in called):
+        return safe_if(
+            "set-sequence",
+            "inserts of old code get numbers from another place of the sequence, which may be taken",
+            reversible=Reversible.IF,
+        )
+    unknown = sorted({name for name in called if name not in _HARMLESS})
+    if unknown:
+        return safe_if("call", f"what {', '.join(unknown)} does cannot be read here", reversible=Reversible.NO)
+    made = getattr(node, "intoClause", None)
+    return (
+        safe("create-table", "old code does not know the table")
+        if made is not None
+        else safe("select", "it only reads")
+    )

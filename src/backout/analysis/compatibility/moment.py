@@ -1,0 +1,51 @@
+"""What is known when a statement is judged: the schema just before it, and the one at the end of its migration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backout.analysis.compatibility.schema import Relation
+
+if TYPE_CHECKING:
+    from backout.analysis.compatibility.schema import Column, Name, Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A statement's place.
+
+    Args:
+        before: just before the statement. after: when the whole migration is done, so that what is dropped and made
+            again, or filled later, is judged by what remains.
+    """
+
+    before: Schema
+    after: Schema
+
+    def is_new_table(self, name: Name) -> bool:
+        """Say whether the migration made this relation or index, in the place of nothing."""
+        return self.before.is_novel("relation", name)
+
+    def is_new_column(self, table: Name, column: str) -> bool:
+        """Say whether the migration added this column."""
+        return self.before.is_novel("column", table, column) or self.is_new_table(table)
+
+    def never_there(self, schema: str) -> bool:
+        """Say whether what no migration made is not there: earlier ones began the history, and none is a riddle."""
+        return self.before.begun and self.after.whole(schema)
+
+    def is_new_thing(self, schema: str) -> bool:
+        """Say whether what is made here for the first time takes no older one's place."""
+        return self.after.whole(schema)
+
+    def with_column(self, table: Name, column: Column) -> Moment:
+        """Return the moment in which a column that is being added stands already."""
+        before = self.before.copy()
+        before.novel.add(("column", table, column.name))
+        after = self.after.copy()
+        if table not in after.relations:
+            after.relations[table] = Relation(table, "table", whole=False)
+        if after.relations[table].column(column.name) is None:
+            after.relations[table] = after.relations[table].with_column(column)
+        return Moment(before, after)

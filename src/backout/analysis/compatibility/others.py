@@ -1,0 +1,190 @@
+"""Everything else: views, routines, triggers, rights, policies, sequences, domains, publications, settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pglast import ast
+from pglast.enums import ObjectType
+
+from backout.analysis.compatibility import conditions
+from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if
+from backout.analysis.compatibility.objects import routine_of
+from backout.analysis.compatibility.parsing import Node, referenced, words, written
+from backout.analysis.compatibility.schema import Name
+from backout.model.compatibility import Reversible
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backout.analysis.compatibility.moment import Moment
+
+_UNNAMED_SEQUENCE_OPTIONS: Final = frozenset({"owned_by", "cache", "logged"})
+_NEW_TABLE: Final = "the table is new in this migration"
+
+
+def view(moment: Moment, node: Node) -> Finding:
+    """Judge CREATE [OR REPLACE] VIEW; Postgres itself keeps the old columns in their places."""
+    name = moment.before.resolve(node.view)
+    known = moment.before.relations.get(name)
+    if moment.is_new_table(name) or (known is None and (not node.replace or moment.is_new_thing(name[0]))):
+        return safe("create-view", "old code does not know the view")
+    shown = moment.before.shown(name)
+    if known is None:
+        return safe_if("replace-view", f"no migration here made {shown}: whether it answers as before is not known")
+    if known.query is not None and _extends(known.query, node.query):
+        return safe("replace-view", f"{shown} answers as before, with more columns at its end at most")
+    return safe_if("replace-view", f"{shown} has its old columns, but its rows or values may be others")
+
+
+def _extends(old: Node, new: Node) -> bool:
+    """Say whether a query is an older one with more columns at its end."""
+    if written(old) is not None and written(old) == written(new):
+        return True
+    if not isinstance(old, ast.SelectStmt) or not isinstance(new, ast.SelectStmt) or not old.targetList:
+        return False
+    kept = (new.targetList or ())[: len(old.targetList)]
+    if [written(t) for t in old.targetList] != [written(t) for t in kept] or None in [written(t) for t in kept]:
+        return False
+    parts = ("distinctClause", "fromClause", "whereClause", "groupClause", "havingClause", "withClause", "limitCount")
+    return all(_same(getattr(old, part), getattr(new, part)) for part in (*parts, "limitOffset", "sortClause", "op"))
+
+
+def _same(old: Node, new: Node) -> bool:
+    if isinstance(old, (tuple, list)) and isinstance(new, (tuple, list)):
+        return len(old) == len(new) and all(_same(a, b) for a, b in zip(old, new, strict=True))
+    if isinstance(old, ast.Node) and isinstance(new, ast.Node):
+        return written(old) is not None and written(old) == written(new)
+    return bool(old == new)
+
+
+def refresh(moment: Moment, node: Node) -> Finding:
+    """Judge REFRESH MATERIALIZED VIEW."""
+    name = moment.before.resolve(node.relation)
+    if node.skipData and not moment.is_new_table(name):
+        return breaking("refresh", "reads of old code fail: the view has not been populated")
+    return safe("refresh", "the view is brought up to date")
+
+
+def create_as(_moment: Moment, node: Node) -> Finding:
+    """Judge CREATE TABLE AS and CREATE MATERIALIZED VIEW."""
+    view_too = ObjectType(node.objtype) is ObjectType.OBJECT_MATVIEW
+    what = "create-materialized-view" if view_too else "create-table"
+    return safe(what, "old code does not know it")
+
+
+def function(moment: Moment, node: Node) -> Finding:
+    """Judge CREATE [OR REPLACE] FUNCTION and PROCEDURE."""
+    kind = "create-procedure" if node.is_procedure else "create-function"
+    name, made = moment.before.find_routine(words(node.funcname)), routine_of(node)
+    shown = moment.before.shown(name)
+    known = moment.before.routines.get(name, ())
+    same = [r for r in known if r.arguments == made.arguments]
+    if same and moment.before.is_novel("routine", name, made.arguments):
+        return safe(kind, f"{shown} is new in this migration")
+    if same and same[0] == made and made.body is not None:
+        return safe(kind, f"{shown} is as it was: nothing changes")
+    if same:
+        return safe_if(kind, f"{shown} takes the same as before, and may do another thing for old code")
+    if node.replace and not moment.is_new_thing(name[0]):
+        return safe_if(kind, f"no migration here made {shown}: if there was one, it may do another thing for old code")
+    others = [r for r in known if not moment.before.is_novel("routine", name, r.arguments)]
+    if others:
+        return safe_if(kind, f"calls of old code to {shown} may be ambiguous, or reach the new one")
+    return safe(kind, f"old code does not know {shown}")
+
+
+def on_table(kind: str, reason: str) -> Callable[[Moment, Node], Finding]:
+    """Return the judge of what hangs on one table, and is safe where the table is new: triggers, policies, rules."""
+
+    def judge(moment: Moment, node: Node) -> Finding:
+        relation = getattr(node, "relation", None) or node.table
+        if moment.is_new_table(moment.before.resolve(relation)):
+            return safe(kind, _NEW_TABLE)
+        return safe_if(kind, reason)
+
+    return judge
+
+
+def grant(moment: Moment, node: Node) -> Finding:
+    """Judge GRANT and REVOKE."""
+    if node.is_grant:
+        return safe("grant", "it takes no right away")
+    names = [moment.before.resolve(o) for o in node.objects or () if isinstance(o, ast.RangeVar)]
+    if names and len(names) == len(node.objects) and all(moment.is_new_table(name) for name in names):
+        return safe("revoke", _NEW_TABLE)
+    routines = [o for o in node.objects or () if isinstance(o, ast.ObjectWithArgs)]
+    new = {item[1] for item in moment.before.novel if item[0] == "routine"}
+    if routines and all(moment.before.find_routine(words(o.objname)) in new for o in routines):
+        return safe("revoke", "the function is new in this migration")
+    return safe_if("revoke", "statements of old code fail if its role loses a right that it uses")
+
+
+def grant_role(_moment: Moment, node: Node) -> Finding:
+    """Judge GRANT and REVOKE of a role."""
+    if node.is_grant:
+        return safe("grant", "it takes no right away")
+    return safe_if("revoke", "statements of old code fail if its role loses rights that it uses")
+
+
+def sequence(moment: Moment, node: Node) -> Finding:
+    """Judge ALTER SEQUENCE."""
+    if moment.is_new_table(moment.before.resolve(node.sequence)):
+        return safe("alter-sequence", "the sequence is new in this migration")
+    if {str(option.defname) for option in node.options or ()} <= _UNNAMED_SEQUENCE_OPTIONS:
+        return safe("alter-sequence", "old code gets the same numbers")
+    return safe_if(
+        "alter-sequence",
+        "old code gets other numbers than before, which may be taken or run out",
+        reversible=Reversible.IF,
+    )
+
+
+def domain(moment: Moment, node: Node) -> Finding:
+    """Judge ALTER DOMAIN."""
+    name = moment.before.find_type(words(node.typeName))
+    shown, subtype = moment.before.shown(name), str(node.subtype)
+    using = list(moment.before.columns_of_type(name)) if name in moment.before.domains else []
+    if moment.before.is_novel("type", name):
+        return safe("alter-domain", "the domain is new in this migration")
+    if subtype == "V":
+        return safe("alter-domain", "the constraint held for every write before")
+    if subtype == "C":
+        return safe_if(
+            "alter-domain", f"a write of old code that violates {shown} fails", _outside(moment, using, node)
+        )
+    if subtype == "O":
+        asked = [f"({conditions.null_in(moment.before, table, (column,))})" for table, column in using]
+        condition = " UNION ALL ".join(asked) or None
+        return safe_if("alter-domain", f"an insert or update of old code that leaves a {shown} null fails", condition)
+    reasons = {
+        "T": (f"an insert of old code that leaves a {shown} out stores another value than before", Reversible.YES),
+        "N": (f"old code runs until new code writes a null into a {shown}", Reversible.IF),
+        "X": (f"old code runs; new code may write a {shown} that old code does not expect", Reversible.IF),
+    }
+    reason, reversible = reasons.get(subtype, ("what it means for old code is not known here", Reversible.IF))
+    return safe_if("alter-domain", reason, reversible=reversible)
+
+
+def _outside(moment: Moment, using: list[tuple[Name, str]], node: Node) -> str | None:
+    """Return a query for values that a new CHECK of a domain refuses."""
+    if not using or referenced(node.def_.raw_expr) != {"value"} or not moment.after.whole(using[0][0][0]):
+        return None
+    return conditions.refused_values(moment.before, using, node.def_.raw_expr)
+
+
+def publication(moment: Moment, node: Node) -> Finding:
+    """Judge CREATE and ALTER PUBLICATION: a table without an identity can no longer be updated when it is published."""
+    kind = "publication"
+    tables = [
+        moment.before.resolve(item.pubtable.relation) for item in node.pubobjects or () if item.pubtable is not None
+    ]
+    if tables and len(tables) == len(node.pubobjects) and all(conditions.primary_key(moment.before, t) for t in tables):
+        return safe(kind, "each table in it has a primary key")
+    return safe_if(kind, "updates and deletes of old code fail on a published table without a primary key")
+
+
+def role_dropped(_moment: Moment, node: Node) -> Finding:
+    """Judge DROP ROLE."""
+    names = ", ".join(str(role.rolename) for role in node.roles or ())
+    return safe_if("drop-role", f"old code that connects as {names} is refused", reversible=Reversible.IF)

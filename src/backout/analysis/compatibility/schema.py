@@ -1,0 +1,325 @@
+"""The schema as the migrations read so far built it: what is known of it, and what is new in the present one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from backout.analysis.compatibility.parsing import Node, words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from backout.analysis.compatibility.types import SqlType
+
+Name = tuple[str, str]
+"""(schema, name)."""
+
+PUBLIC: Final = "public"
+_TEMPORARY: Final = "pg_temp"
+_PLAIN: Final = re.compile(r"[a-z_][a-z0-9_]*")
+_RESERVED: Final = frozenset(
+    [
+        "all",
+        "analyse",
+        "analyze",
+        "and",
+        "any",
+        "array",
+        "as",
+        "asc",
+        "asymmetric",
+        "both",
+        "case",
+        "cast",
+        "check",
+        "collate",
+        "column",
+        "constraint",
+        "create",
+        "current_date",
+        "current_role",
+        "current_time",
+        "current_timestamp",
+        "current_user",
+        "default",
+        "deferrable",
+        "desc",
+        "distinct",
+        "do",
+        "else",
+        "end",
+        "except",
+        "false",
+        "fetch",
+        "for",
+        "foreign",
+        "from",
+        "grant",
+        "group",
+        "having",
+        "in",
+        "initially",
+        "intersect",
+        "into",
+        "lateral",
+        "leading",
+        "limit",
+        "localtime",
+        "localtimestamp",
+        "not",
+        "null",
+        "offset",
+        "on",
+        "only",
+        "or",
+        "order",
+        "placing",
+        "primary",
+        "references",
+        "returning",
+        "select",
+        "session_user",
+        "some",
+        "symmetric",
+        "table",
+        "then",
+        "to",
+        "trailing",
+        "true",
+        "union",
+        "unique",
+        "user",
+        "using",
+        "variadic",
+        "when",
+        "where",
+        "window",
+        "with",
+        "authorization",
+        "binary",
+        "collation",
+        "concurrently",
+        "cross",
+        "current_schema",
+        "freeze",
+        "full",
+        "ilike",
+        "inner",
+        "is",
+        "isnull",
+        "join",
+        "left",
+        "like",
+        "natural",
+        "notnull",
+        "outer",
+        "overlaps",
+        "right",
+        "similar",
+        "tablesample",
+        "verbose",
+        "system_user",
+        "between",
+        "value",
+        "values",
+        "row",
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column; `default` is what fills it when an insert leaves it out, None when nothing does.
+
+    Args:
+        type: None when it is not known. generated: `stored`, `virtual`, `always`, `by default` (identity) or "".
+    """
+
+    name: str
+    type: SqlType | None = None
+    not_null: bool = False
+    default: Node | None = None
+    generated: str = ""
+
+    @property
+    def filled(self) -> bool:
+        """Whether an insert may leave it out and it still gets a value."""
+        return self.default is not None or self.generated != ""
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """A constraint; `kind` is primary, unique, exclude, foreign, check or not null."""
+
+    name: str
+    kind: str
+    columns: tuple[str, ...] = ()
+    expression: Node | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A table, view, materialized view, foreign table or sequence.
+
+    Args:
+        whole: whether all columns and constraints are known; of a table that no migration made, only those added are.
+        query: of a view.
+    """
+
+    name: Name
+    kind: str
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    constraints: Mapping[str, Constraint] = field(default_factory=dict)
+    query: Node | None = None
+    whole: bool = True
+
+    def with_column(self, column: Column, *, instead_of: str | None = None) -> Relation:
+        """Return it with one more or another column, which keeps its place."""
+        columns = {(column.name if n == instead_of else n): c for n, c in self.columns.items()}
+        return replace(self, columns={**columns, column.name: column})
+
+    def column(self, name: str) -> Column | None:
+        """Return a column that is known."""
+        return self.columns.get(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index; `columns` are names or written expressions, `predicate` the written WHERE of a partial one."""
+
+    name: Name
+    table: Name
+    unique: bool
+    columns: tuple[str, ...]
+    predicate: str | None = None
+    nulls_equal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Routine:
+    """A function or procedure: the types that it is called with, what it returns, and its text."""
+
+    arguments: tuple[str, ...]
+    returns: str | None
+    body: str | None
+
+
+@dataclass(slots=True)
+class Schema:
+    """What is there, by name. `novel` holds what the present migration made, as ("relation", name) and the like.
+
+    Args:
+        enums: labels. domains: the type below. others: names of composite, range and base types.
+        foreign: types, by what an extension or a hand made; nothing is known of them. blind: schemas of which a
+            statement named something that no migration made, "*" for all: the history here is not the whole.
+        begun: earlier migrations made tables, so the history here has a beginning.
+    """
+
+    relations: dict[Name, Relation] = field(default_factory=dict)
+    indexes: dict[Name, Index] = field(default_factory=dict)
+    enums: dict[Name, tuple[str, ...]] = field(default_factory=dict)
+    domains: dict[Name, Column] = field(default_factory=dict)
+    others: dict[Name, Mapping[str, SqlType] | None] = field(default_factory=dict)
+    routines: dict[Name, tuple[Routine, ...]] = field(default_factory=dict)
+    triggers: set[tuple[Name, str]] = field(default_factory=set)
+    schemas: set[str] = field(default_factory=set)
+    novel: set[tuple[object, ...]] = field(default_factory=set)
+    blind: set[str] = field(default_factory=set)
+    search_path: tuple[str, ...] = (PUBLIC,)
+    begun: bool = False
+
+    def copy(self) -> Schema:
+        """Return one that can be changed by itself; what it holds is never changed in place."""
+        return Schema(
+            dict(self.relations), dict(self.indexes), dict(self.enums), dict(self.domains), dict(self.others),
+            dict(self.routines), set(self.triggers), set(self.schemas), set(self.novel), set(self.blind),
+            self.search_path, self.begun,
+        )  # fmt: skip
+
+    def next_migration(self) -> None:
+        """Forget what is new and what a session set: another migration begins."""
+        self.begun = self.begun or self._made()
+        self.novel.clear()
+        self.search_path = (PUBLIC,)
+
+    def whole(self, schema: str) -> bool:
+        """Say whether everything in a schema is known: what was never made here is not there."""
+        return (self.begun or self._made()) and not self.blind & {schema, "*"}
+
+    def _made(self) -> bool:
+        return any(r.kind == "table" and r.whole for r in self.relations.values())
+
+    def is_novel(self, kind: str, *name: object) -> bool:
+        """Say whether the present migration made it."""
+        return (kind, *name) in self.novel
+
+    def resolve(self, node: Node) -> Name:
+        """Return the name that a RangeVar means."""
+        temporary = node.relpersistence == "t"
+        return self.find_relation(str(node.schemaname or (_TEMPORARY if temporary else "")), str(node.relname))
+
+    def find_relation(self, schema: str, name: str) -> Name:
+        """Return the full name of a relation or an index."""
+        return self._found(schema, name, (self.relations, self.indexes))
+
+    def find_type(self, parts: Iterable[str]) -> Name:
+        """Return the full name of a type that is not built in."""
+        schema, name = split_name(parts)
+        return self._found(schema, name, (self.enums, self.domains, self.others))
+
+    def find_routine(self, parts: Iterable[str]) -> Name:
+        """Return the full name of a function or procedure."""
+        schema, name = split_name(parts)
+        return self._found(schema, name, (self.routines,))
+
+    def _found(self, schema: str, name: str, places: Iterable[Mapping[Name, object]]) -> Name:
+        if schema:
+            return schema, name
+        path = (_TEMPORARY, *self.search_path)
+        return next(((s, name) for s in path for place in places if (s, name) in place), (path[1], name))
+
+    def columns_of_type(self, name: Name) -> Iterator[tuple[Name, str]]:
+        """Yield the columns whose type, or the type of whose elements, has this name."""
+        for relation in self.relations.values():
+            for column in relation.columns.values():
+                if column.type and relation.kind == "table" and self.find_type(column.type.name.split(".")) == name:
+                    yield relation.name, column.name
+
+    def unique_sets(self, table: Name) -> Iterator[tuple[tuple[str, ...], str | None]]:
+        """Yield what is unique in a table: columns, and the predicate of a partial index."""
+        relation = self.relations.get(table)
+        for constraint in (relation.constraints if relation else {}).values():
+            if constraint.kind in {"primary", "unique"}:
+                yield constraint.columns, None
+        for index in self.indexes.values():
+            if index.table == table and index.unique:
+                yield index.columns, index.predicate
+
+    def shown(self, name: Name, column: str = "") -> str:
+        """Return a name as SQL writes it, qualified where the default search path would not find it."""
+        schema, own = name
+        qualified = quoted(own) if schema in {PUBLIC, _TEMPORARY} else f"{quoted(schema)}.{quoted(own)}"
+        return f"{qualified}.{quoted(column)}" if column else qualified
+
+
+def split_name(parts: Iterable[str]) -> Name:
+    """Return (schema or "", name) of a qualified name; a database's name before them is dropped."""
+    every = tuple(parts)
+    return (every[-2] if len(every) > 1 else "", every[-1] if every else "")
+
+
+def named(node: Node) -> tuple[str, ...]:
+    """Return the parts of a name however the parser keeps it: a list, a TypeName, an object with arguments."""
+    inner = getattr(node, "names", None) or getattr(node, "objname", None)
+    if inner is not None:
+        return words(inner)
+    return words(node if isinstance(node, (tuple, list)) else (node,))
+
+
+def quoted(name: str) -> str:
+    """Return an identifier as SQL needs it."""
+    if _PLAIN.fullmatch(name) and name not in _RESERVED:
+        return name
+    return '"' + name.replace('"', '""') + '"'

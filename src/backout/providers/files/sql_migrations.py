@@ -1,0 +1,117 @@
+"""Port MigrationFiles on whatever holds SQL: Prisma's folders, flat files of any tool, one file.
+
+Layouts: `NAME/migration.sql` (Prisma), `NAME/up.sql` (Diesel, Hasura), `NAME.sql` (D1, Drizzle, Flyway, Supabase, by
+hand), `NAME.up.sql` (golang-migrate, sqlx). Undo scripts are left out: `NAME.down.sql`, Flyway's `U1__NAME.sql`, and
+what stands behind `-- migrate:down` (dbmate), `-- +goose Down`, `-- Down Migration` (node-pg-migrate) in a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Final
+
+from backout.errors import UsageError
+from backout.model.compatibility import MigrationFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_IN_FOLDERS: Final = ("migration.sql", "up.sql")
+_UNDO_FILE: Final = re.compile(r"(?i).*[._]down\.sql|U\d[\d._]*__.*\.sql")
+_UNDO_PART: Final = re.compile(
+    r"(?im)^[ \t]*--[ \t]*(?:migrate:[ \t]*down|\+goose[ \t]+down|\+migrate[ \t]+down|down[ \t]+migration|//@undo)\b"
+)
+_NUMBER: Final = re.compile(r"\d+")
+_UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
+
+
+class SqlMigrations:
+    """Migrations below a folder, or in one file.
+
+    Args:
+        path: as it was typed; errors show it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> tuple[MigrationFile, ...]:
+        """Return them in the order of their names, numbers counted as numbers; the checksum is Prisma's (SHA-256).
+
+        Raises:
+            UsageError: there is no such path, a file cannot be read or is no UTF-8, or the folder holds Python.
+        """
+        if not self._path.exists():
+            raise UsageError("no such file or folder", where=str(self._path), hint="name a folder of migrations")
+        if self._path.is_file():
+            return (_file(_name(self._path), self._path),)
+        try:
+            found = _found(self._path)
+        except OSError as error:
+            raise UsageError(f"cannot read it: {error.strerror}", where=str(error.filename or self._path)) from None
+        if not found:
+            _say_how(self._path)
+        return tuple(_file(name, path) for name, path in sorted(found.items(), key=lambda item: _order(item[0])))
+
+
+def _found(folder: Path) -> dict[str, Path]:
+    if (folder / _IN_FOLDERS[0]).is_file():  # one migration of Prisma
+        return {folder.resolve().name: folder / _IN_FOLDERS[0]}
+    flat = {path.name: path for path in folder.iterdir() if path.suffix.lower() == ".sql" and not path.is_dir()}
+    found = {name: path for name, path in flat.items() if not _UNDO_FILE.fullmatch(name)}
+    for inner in folder.iterdir():
+        inside = [inner / name for name in _IN_FOLDERS if (inner / name).exists()]
+        if inside:
+            found[inner.name] = inside[0]
+    return found
+
+
+def _name(path: Path) -> str:
+    return path.resolve().parent.name if path.name in _IN_FOLDERS else path.name
+
+
+def _order(name: str) -> tuple[object, ...]:
+    repeatable = name.startswith("R__")  # Flyway runs these after all others
+    parts = _NUMBER.split(name)
+    numbers = [int(number) for number in _NUMBER.findall(name)]
+    return (repeatable, *(part for pair in zip(parts, [*numbers, -1], strict=True) for part in pair), name)
+
+
+def _say_how(folder: Path) -> None:
+    """Raise when the folder holds migrations in another language, or they lie one level deeper; else it is empty."""
+    deeper = [inner for inner in folder.iterdir() if inner.is_dir() and _found(inner)]
+    if deeper:
+        raise UsageError("no migrations here, but one folder deeper", where=str(folder), hint=f"name {deeper[0]}")
+    python = [path for path in folder.rglob("*.py") if path.name != "__init__.py"]
+    if not python:
+        return
+    if any("class Migration" in _start_of(path) for path in python):
+        hint = "write each as SQL first: python manage.py sqlmigrate APP NAME > sql/NAME.sql; then name that folder"
+        raise UsageError("Django's migrations are Python, not SQL", where=str(folder), hint=hint)
+    hint = "write each as SQL first: alembic upgrade PREVIOUS:REVISION --sql > sql/REVISION.sql; then name that folder"
+    raise UsageError("Alembic's migrations are Python, not SQL", where=str(folder), hint=hint)
+
+
+def _start_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")[:20_000]
+    except OSError:
+        return ""
+
+
+def _file(name: str, path: Path) -> MigrationFile:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read it: {error.strerror}", where=str(path)) from None
+    if content.startswith(_UTF_16):
+        hint = "save it as UTF-8: iconv -f UTF-16 -t UTF-8"
+        raise UsageError("it is UTF-16, and Postgres's tools read UTF-8", where=str(path), hint=hint)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise UsageError("not UTF-8", where=f"{path}:{line}", hint="save it as UTF-8") from None
+    undo = _UNDO_PART.search(text)
+    return MigrationFile(name, text[: undo.start()] if undo else text, hashlib.sha256(content).hexdigest())
