@@ -13,7 +13,7 @@ from backout.model.schema import AppliedMigration
 from backout.providers.memory import World, WorldClock
 from backout.providers.postgres.binaries import find_binaries
 from backout.providers.postgres.launcher import PostgresServer
-from backout.providers.postgres.schema import PrismaHistory, libpq_url
+from backout.providers.postgres.schema import PostgresHistory, libpq_url
 
 from scripted_server import hang, refused_url, scripted_server
 
@@ -66,7 +66,7 @@ class MemoryDatabase:
 class PostgresDatabase:
     def __init__(self, dsn: str) -> None:
         self.dsn = dsn
-        self.schema: Schema = PrismaHistory(lambda: dsn, clock=WorldClock(1000.0))
+        self.schema: Schema = PostgresHistory(lambda: dsn, clock=WorldClock(1000.0))
 
     def run(self, sql: str, *values: object) -> None:
         with psycopg.connect(self.dsn, autocommit=True) as connection:
@@ -135,7 +135,10 @@ def test_the_history_is_oldest_first_with_times_in_seconds(database: Database) -
     database.apply("1_init", 1000.25, 1001.5)
     database.apply("2_note", 2000.0, 2001.0)
     state = database.schema.read()
-    assert state.applied == (AppliedMigration("1_init", 1000.25, 1001.5), AppliedMigration("2_note", 2000.0, 2001.0))
+    assert [(m.name, m.started_at, m.finished_at, m.rolled_back_at) for m in state.applied] == [
+        ("1_init", 1000.25, 1001.5, None),
+        ("2_note", 2000.0, 2001.0, None),
+    ]
     assert state.head == "2_note"
     assert state.read_at > 0
 
@@ -164,9 +167,9 @@ def test_prismas_parameters_are_understood(postgres: PostgresDatabase) -> None:
     postgres.run(TABLE.format(schema="shop."))
     postgres.run(INSERT.replace("_prisma", "shop._prisma"), "1", "1_shop", 1, 2, None)
     url = f"{postgres.dsn}?schema=shop&connection_limit=1&pool_timeout=10&pgbouncer=true&connect_timeout=7"
-    assert PrismaHistory(lambda: url).read().head == "1_shop"
-    assert PrismaHistory(lambda: postgres.dsn + "?schema=public").read().head == ""
-    assert PrismaHistory(lambda: postgres.dsn + '?schema=no"such').read().head == ""
+    assert PostgresHistory(lambda: url).read().head == "1_shop"
+    assert PostgresHistory(lambda: postgres.dsn + "?schema=public").read().head == ""
+    assert PostgresHistory(lambda: postgres.dsn + '?schema=no"such').read().head == ""
 
 
 def test_it_only_reads(postgres: PostgresDatabase) -> None:
@@ -177,7 +180,8 @@ def test_it_only_reads(postgres: PostgresDatabase) -> None:
     )
     postgres.run(
         "CREATE VIEW _prisma_migrations AS SELECT 'x' AS migration_name, touch() AS started_at, "
-        "now() AS finished_at, NULL::timestamptz AS rolled_back_at"
+        "now() AS finished_at, NULL::timestamptz AS rolled_back_at, '' AS checksum, '' AS logs, "
+        "0 AS applied_steps_count"
     )
     with pytest.raises(ProviderUnavailable, match="read-only transaction"):
         postgres.schema.read()
@@ -189,7 +193,7 @@ def test_a_locked_table_does_not_hold_it_for_ever(postgres: PostgresDatabase) ->
     with psycopg.connect(postgres.dsn) as locker:
         locker.execute("LOCK TABLE _prisma_migrations IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(ProviderUnavailable, match="statement timeout"):
-            PrismaHistory(lambda: postgres.dsn, statement_timeout_s=0.3).read()
+            PostgresHistory(lambda: postgres.dsn, statement_timeout_s=0.3).read()
 
 
 def test_a_user_without_the_right_is_an_auth_error(postgres: PostgresDatabase) -> None:
@@ -201,7 +205,7 @@ def test_a_user_without_the_right_is_an_auth_error(postgres: PostgresDatabase) -
         scheme, _, rest = postgres.dsn.partition("://")
         dsn = f"{scheme}://{role}:canary-pw@{rest.rpartition('@')[2]}"
         with pytest.raises(AuthError, match="permission denied") as caught:
-            PrismaHistory(lambda: dsn).read()
+            PostgresHistory(lambda: dsn).read()
         assert "canary" not in told(caught.value)
     finally:
         postgres.run(f"DROP ROLE {role}")
@@ -223,7 +227,7 @@ def test_a_database_that_is_not_there_is_unavailable(url: str) -> None:
     """And no part of the connection string's password is told, however wrong the string is."""
     port = refused_url().rpartition(":")[2]
     with pytest.raises(ProviderUnavailable) as caught:
-        PrismaHistory(lambda: url.format(port=port)).read()
+        PostgresHistory(lambda: url.format(port=port)).read()
     assert "canary" not in told(caught.value)
     assert caught.value.hint
 
@@ -234,7 +238,9 @@ def test_a_server_that_says_nothing_is_left_in_time() -> None:
         server.will(hang())
         port = server.url.rpartition(":")[2]
         with pytest.raises(ProviderUnavailable):
-            PrismaHistory(lambda: f"postgresql://u:p@127.0.0.1:{port}/app?sslmode=disable", connect_timeout_s=2).read()
+            PostgresHistory(
+                lambda: f"postgresql://u:p@127.0.0.1:{port}/app?sslmode=disable", connect_timeout_s=2
+            ).read()
 
 
 def test_a_key_value_string_is_left_alone() -> None:

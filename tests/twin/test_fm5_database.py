@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from backout.providers.files.migrations import PrismaMigrations
 from backout.providers.postgres.binaries import find_binaries
+from backout.providers.postgres.deploy import PrismaDeploy
 from backout.providers.postgres.launcher import PostgresServer
-from backout.twin.migrate import apply_migrations, apply_script
 
 from fm5_app import FM5, Bindings, EmailProvider, email_provider, serving
 
@@ -26,8 +27,9 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServe
     server = PostgresServer(directory / "data", find_binaries(), settings={"fsync": "off"})
     server.create()
     status = server.start(password=PASSWORD)
-    apply_migrations(status.socket_dsn, FM5 / "prisma" / "migrations")
-    apply_script(status.socket_dsn, FM5 / "prisma" / "seed.sql")
+    PrismaDeploy(lambda: status.socket_dsn).apply(PrismaMigrations(FM5 / "prisma" / "migrations").read())
+    with psycopg.connect(status.socket_dsn, autocommit=True) as connection:
+        connection.execute((FM5 / "prisma" / "seed.sql").read_bytes())
     yield server
     server.stop(mode="immediate")
 

@@ -45,9 +45,8 @@ def _same(known: tuple[str, ...], identity: tuple[str, ...]) -> bool:
 
 
 def _together(environment: Table, path: Where) -> Iterator[Mistake]:
-    database = environment.get("database")
-    if isinstance(database, dict) and not {"url_env", "url_file"} & set(database):
-        yield Mistake((*path, "database"), "needs url_env (a variable's name) or url_file")
+    if isinstance(environment.get("database"), dict):
+        yield from _database(_table(environment, "database"), (*path, "database"))
     traffic = environment.get("traffic")
     if isinstance(traffic, dict) and (key := _NEEDED.get(str(traffic.get("provider")))) and key not in traffic:
         yield Mistake((*path, "traffic", key), "required, but not there")
@@ -60,6 +59,20 @@ def _together(environment: Table, path: Where) -> Iterator[Mistake]:
     storage = environment.get("storage")
     if isinstance(storage, dict) and storage.get("bucket", "") == storage.get("history"):
         yield Mistake((*path, "storage", "history"), "the history lies in the bucket that it is the history of")
+
+
+def _database(database: Table, path: Where) -> Iterator[Mistake]:
+    migrations = database.get("migrations", "none")
+    if database.get("provider") == "d1":
+        if "database_id" not in database:
+            yield Mistake((*path, "database_id"), "required, but not there: `wrangler d1 list` shows it")
+        if migrations not in {"d1", "none"}:
+            yield Mistake((*path, "migrations"), "a D1 database has d1 or none")
+        return
+    if not {"url_env", "url_file"} & set(database):
+        yield Mistake(path, "needs url_env (a variable's name) or url_file")
+    if migrations == "d1":
+        yield Mistake((*path, "migrations"), 'belongs to provider = "d1"')
 
 
 _NEEDED = {"twin": "url", "prometheus": "url"}

@@ -154,11 +154,11 @@ class Config:
         """Return the database's connection string.
 
         Raises:
-            AuthError: it is not set. UsageError: the environment has no database.
+            AuthError: it is not set. UsageError: the environment has no Postgres database.
         """
         database = self.environment.database
-        if database is None:
-            raise UsageError(f"environments.{self.name} has no database", where=str(self.path))
+        if database is None or database.provider != "postgres":
+            raise UsageError(f"environments.{self.name} has no Postgres database", where=str(self.path))
         return self._secret(database.url_env, database.url_file, "database", "a connection string")
 
     def side_url(self, variable: str | None, path: Path | None) -> Secret:

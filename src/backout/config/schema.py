@@ -122,13 +122,17 @@ class Managed(Section, frozen=True):
 
 
 class Database(Section, frozen=True):
-    """The application's database; the connection string itself never stands in the file."""
+    """The application's database; the connection string itself never stands in the file.
 
-    provider: Literal["postgres"]
+    A D1 database has a `database_id` in place of a connection string; of it the migrations are read.
+    """
+
+    provider: Literal["postgres", "d1"]
     url_env: Text | None = None
     url_file: Path | None = None
     migrations: Literal["prisma", "alembic", "django", "d1", "none"] = "none"
     migrations_path: Path | None = None
+    database_id: Text | None = None
     app_checks_head: bool = False
     connect_timeout: Duration = Duration(5)
     pool_limit: Count | None = None

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
+
 from backout.errors import BackoutError, UsageError
+from backout.providers.files.migrations import PrismaMigrations
+from backout.providers.postgres.deploy import PrismaDeploy
 from backout.twin import lifecycle, wrangler
-from backout.twin.migrate import apply_migrations, apply_script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,8 +88,10 @@ class Stage:
         self.directory.chmod(0o700)
         twin = self._twin = lifecycle.up(self.directory / "twin")
         dsn = str(twin.postgres_dsn)
-        apply_migrations(dsn, self.application / "prisma" / "migrations")
-        apply_script(dsn, self.application / "prisma" / "seed.sql")
+        prisma = self.application / "prisma"
+        PrismaDeploy(lambda: dsn).apply(PrismaMigrations(prisma / "migrations").read())
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute((prisma / "seed.sql").read_bytes())
         _write_private(self._secrets, f"JWT_SECRET={secrets.token_hex(16)}\nEMAIL_API_KEY={secrets.token_hex(12)}\n")
         _write_private(self.directory / "database-url", dsn)
         self.config_file.write_text(self._config(twin), encoding="utf-8")

@@ -228,7 +228,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         vendors=_vendors(config),
         health=_health(config, clock),
         sender=_health(config, clock) if config.policy.guard.synthetic else None,
-        schema=_schema(config, hurried=until is not None),
+        schema=_schema(config, api.reads, hurried=until is not None),
         connections=_connections(config),
         logs=logs_of(config),
         triggers=CloudflareTriggers(client, account, script),
@@ -344,7 +344,7 @@ def _identities(config: Config, client: ApiClient, parts: list[str] | None) -> I
 
 def _database_identity(config: Config) -> Callable[[], str | None] | None:
     settings = config.environment.database
-    if settings is None:
+    if settings is None or settings.provider != "postgres":
         return None
     from backout.providers.postgres.identity import DatabaseIdentity  # noqa: PLC0415 only where it is set up
 
@@ -390,23 +390,18 @@ def _probe(make: Callable[..., HealthCheck], config: Config, settings: Health) -
     )
 
 
-def _schema(config: Config, *, hurried: bool) -> Schema | None:
+def _schema(config: Config, reads: ApiClient, *, hurried: bool) -> Schema | None:
     settings = config.environment.database
     if settings is None or settings.migrations == "none":
         return None
-    from backout.providers.postgres.schema import PrismaHistory  # noqa: PLC0415 only where it is set up
+    from backout.wiring.history import history_of  # noqa: PLC0415 only where it is set up
 
-    connect_timeout_s, statement_timeout_s = float(settings.connect_timeout), 5.0
-    if hurried:
-        connect_timeout_s, statement_timeout_s = min(connect_timeout_s, _HURRIED_S), _HURRIED_S
-    return PrismaHistory(
-        config.database_url().reveal, connect_timeout_s=connect_timeout_s, statement_timeout_s=statement_timeout_s
-    )
+    return history_of(config, lambda: reads, within_s=_HURRIED_S if hurried else None)
 
 
 def _connections(config: Config) -> Connections | None:
     settings = config.environment.database
-    if settings is None:
+    if settings is None or settings.provider != "postgres":
         return None
     from backout.providers.postgres.connections import Pool, PostgresConnections  # noqa: PLC0415 only where it is set up
 
@@ -446,7 +441,7 @@ def _card_lines(config: Config) -> CardLines:
         token_file=str(platform.token_file) if platform.token_file else None,
         database_env=database.url_env if database else None,
         database_file=str(database.url_file) if database and database.url_file else None,
-        migrations=database is not None and database.migrations != "none",
+        migrations=database.migrations if database else "",
     )
     return replace(
         card_lines(_place(config), sources),

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 OVERRIDES: Final = "Cloudflare-Workers-Version-Overrides"
 _TOKEN: Final = "printf 'Authorization: Bearer %s\\n' \"$CLOUDFLARE_API_TOKEN\" |"  # noqa: S105 - its variable
 _JSON: Final = "-H 'Content-Type: application/json'"
-_HEAD: Final = (
-    "\nSELECT migration_name, finished_at FROM _prisma_migrations"
-    "\nWHERE rolled_back_at IS NULL ORDER BY started_at DESC LIMIT 3"
-)
+_HEADS: Final = {
+    "prisma": "\nSELECT migration_name, finished_at FROM _prisma_migrations"
+    "\nWHERE rolled_back_at IS NULL ORDER BY started_at DESC LIMIT 3",
+    "alembic": "\nSELECT version_num FROM alembic_version",
+    "django": "\nSELECT app, name, applied FROM django_migrations ORDER BY id DESC LIMIT 3",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +32,14 @@ class Sources:
     """Where the secrets are that a shell needs: the variable's name, or the file's path; never a value.
 
     Args:
-        migrations: whether the database keeps a history of migrations that can be read.
+        migrations: the tool that keeps a history of migrations in Postgres, "" without one.
     """
 
     token_env: str | None = None
     token_file: str | None = None
     database_env: str | None = None
     database_file: str | None = None
-    migrations: bool = False
+    migrations: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,11 @@ def card_lines(place: Place, sources: Sources) -> CardLines:
         ),
         health=(place.health(),) if place.health_url else (),
         secrets=(f"npx wrangler secret list --name {name}", listed.format(what="secrets")),
-        database=(f'psql "${{DATABASE_URL%%\\?*}}" -Atc "{_HEAD}"',) if sources.migrations else (),
+        database=tuple(
+            f'psql "${{DATABASE_URL%%\\?*}}" -Atc "{query}"'
+            for tool, query in _HEADS.items()
+            if tool == sources.migrations
+        ),
     )
 
 
@@ -117,7 +123,7 @@ def _setup(place: Place, sources: Sources) -> Iterator[str]:
     if place.api_base_url != CLOUDFLARE_API:
         yield f"export CLOUDFLARE_API_BASE_URL={shlex.quote(place.api_base_url)}"
     yield _secret("CLOUDFLARE_API_TOKEN", sources.token_env, sources.token_file)
-    if sources.migrations:
+    if sources.migrations in _HEADS:
         yield _secret("DATABASE_URL", sources.database_env, sources.database_file)
     yield f"API={shlex.quote(place.api_base_url)}/accounts/{shlex.quote(place.account_id)}"
     yield f"API=$API/workers/scripts/{place.name}"

@@ -1,11 +1,14 @@
-"""Port Schema on Postgres with Prisma: the table `_prisma_migrations`, read in one read-only transaction.
+"""Port Schema on Postgres: the table in which a migration tool keeps its history, read in one read-only transaction.
 
-Source: Prisma's schema engine, table `_prisma_migrations` (2026-11): `finished_at` is null while a migration runs or
+Sources: Prisma's schema engine, table `_prisma_migrations` (2026-11): `finished_at` is null while a migration runs or
 after it failed; `rolled_back_at` is set by `prisma migrate resolve --rolled-back`, and such a row counts no more.
+Alembic documentation, "Tutorial": `alembic_version` holds the heads and nothing else. Django, `MigrationRecorder`:
+`django_migrations` has a row for each migration of each application, its own applications included.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
@@ -18,39 +21,77 @@ if TYPE_CHECKING:
 
     from backout.ports import Clock
 
-TABLE: Final = "_prisma_migrations"
-_QUERY: Final = (
-    "SELECT migration_name, extract(epoch FROM started_at)::float8, extract(epoch FROM finished_at)::float8, "
-    "extract(epoch FROM rolled_back_at)::float8 FROM {} ORDER BY started_at, migration_name"
-)
 _LIBPQ: Final = ("ssl", "application_name", "connect_timeout", "options", "channel_binding", "target_session_attrs")
 _REFUSED: Final = ("authentication failed", "permission denied", "no pg_hba.conf entry")
+_MOST_LOGS: Final = 4000
 
 
-class PrismaHistory:
+@dataclass(frozen=True, slots=True)
+class HistoryTable:
+    """How one tool keeps its history.
+
+    Args:
+        columns: SQL for name, start, end, rollback (Unix seconds), checksum, logs, steps, and whether it is dated.
+        order: oldest first. heads_only: a row is a head, not a migration that was applied.
+    """
+
+    name: str
+    columns: str
+    order: str
+    heads_only: bool = False
+
+
+PRISMA: Final = HistoryTable(
+    "_prisma_migrations",
+    "migration_name, extract(epoch FROM started_at)::float8, extract(epoch FROM finished_at)::float8, "
+    f"extract(epoch FROM rolled_back_at)::float8, checksum, left(logs, {_MOST_LOGS}), applied_steps_count, true",
+    "started_at, migration_name",
+)
+_WRITTEN: Final = (
+    "CASE WHEN current_setting('track_commit_timestamp')::bool THEN extract(epoch FROM pg_xact_commit_timestamp(xmin)) "
+    "END::float8"
+)
+ALEMBIC: Final = HistoryTable(
+    "alembic_version",
+    f"version_num, coalesce({_WRITTEN}, extract(epoch FROM now())::float8), "
+    f"coalesce({_WRITTEN}, extract(epoch FROM now())::float8), NULL, NULL, NULL, NULL, {_WRITTEN} IS NOT NULL",
+    "version_num",
+    heads_only=True,
+)
+DJANGO: Final = HistoryTable(
+    "django_migrations",
+    "app || '.' || name, extract(epoch FROM applied)::float8, extract(epoch FROM applied)::float8, "
+    "NULL, NULL, NULL, NULL, true",
+    "id",
+)
+
+
+class PostgresHistory:
     """Port Schema.
 
     Args:
         url: returns the connection string; Prisma's own parameters (`?schema=`, `?connection_limit=`) are understood.
             It is asked once per reading and never shown.
-        statement_timeout_s: how long a lock on the table may hold the reading.
+        table: whose history it is. statement_timeout_s: how long a lock on the table may hold the reading.
     """
 
     def __init__(
         self,
         url: Callable[[], str],
+        table: HistoryTable = PRISMA,
         *,
         connect_timeout_s: float = 5.0,
         statement_timeout_s: float = 5.0,
         clock: Clock | None = None,
     ) -> None:
         self._url = url
+        self._table = table
         self._connect_timeout_s = connect_timeout_s
         self._statement_timeout_s = statement_timeout_s
         self._clock = clock or SystemClock()
 
     def read(self) -> SchemaState:
-        """Return the migration history, oldest first; an empty one when Prisma's table does not exist.
+        """Return the migration history, oldest first; an empty one when the tool's table does not exist.
 
         Raises:
             AuthError: the database refuses the user. ProviderUnavailable: the history cannot be read.
@@ -59,11 +100,11 @@ class PrismaHistory:
 
         url = self._url()
         dsn, schema = libpq_url(url)
-        table = f"{libpq.identifier(schema)}.{TABLE}" if schema else TABLE
+        table = f"{libpq.identifier(schema)}.{self._table.name}" if schema else self._table.name
         try:
             rows = libpq.read(
                 dsn,
-                _QUERY.format(table),
+                f"SELECT {self._table.columns} FROM {table} ORDER BY {self._table.order}",  # noqa: S608 - our own words
                 connect_timeout_s=self._connect_timeout_s,
                 statement_timeout_s=self._statement_timeout_s,
             )
@@ -73,11 +114,23 @@ class PrismaHistory:
             rows = []
         except UnicodeError as error:
             raise meant(error, url, "the migration history") from None
-        applied = tuple(
-            AppliedMigration(str(name), float(begun or 0), _seconds(ended), _seconds(undone))
-            for name, begun, ended, undone in rows
-        )
-        return SchemaState(self._clock.now(), applied)
+        applied = tuple(map(_applied, rows))
+        heads = tuple(m.name for m in applied) if self._table.heads_only else ()
+        return SchemaState(self._clock.now(), applied, heads)
+
+
+def _applied(row: tuple[str | None, ...]) -> AppliedMigration:
+    name, begun, ended, undone, checksum, logs, steps, dated = row
+    return AppliedMigration(
+        name or "",
+        float(begun or 0),
+        _seconds(ended),
+        _seconds(undone),
+        checksum or "",
+        logs or "",
+        None if steps is None else int(steps),
+        dated == "t",
+    )
 
 
 def _seconds(text: str | None) -> float | None:

@@ -1,0 +1,114 @@
+"""A transaction pooler in a few lines: clients share server sessions, each for one transaction at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import threading
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from backout.twin.pgwire import message, startup
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_IDLE, _READY = b"I", b"Z"
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        more = connection.recv(size - len(data))
+        if not more:
+            raise ConnectionError
+        data += more
+    return data
+
+
+def _message(connection: socket.socket) -> tuple[bytes, bytes]:
+    kind = _exactly(connection, 1)
+    (length,) = struct.unpack("!I", _exactly(connection, 4))
+    return kind, _exactly(connection, length - 4)
+
+
+class _Pool:
+    def __init__(self, path: str, parameters: dict[str, str]) -> None:
+        self._path, self._parameters = path, parameters
+        self._free: list[socket.socket] = []
+        self._lock = threading.Lock()
+        self.opened: list[socket.socket] = []
+
+    def take(self) -> socket.socket:
+        with self._lock:
+            return self._free.pop() if self._free else self._open()
+
+    def give(self, server: socket.socket) -> None:
+        with self._lock:
+            self._free.append(server)
+
+    def _open(self) -> socket.socket:
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(self._path)
+        server.sendall(startup(self._parameters))
+        self.opened.append(server)
+        while _message(server)[0] != _READY:
+            pass
+        return server
+
+
+def _serve(client: socket.socket, pool: _Pool) -> None:
+    with client, contextlib.suppress(ConnectionError, OSError):
+        while True:
+            (length,) = struct.unpack("!I", _exactly(client, 4))
+            (code,) = struct.unpack("!I", _exactly(client, length - 4)[:4])
+            if code == 196608:  # a start-up; what comes before it asks for TLS
+                break
+            client.sendall(b"N")
+        client.sendall(message(b"R", struct.pack("!I", 0)) + message(b"K", struct.pack("!II", 1, 1)))
+        client.sendall(message(_READY, _IDLE))
+        server: socket.socket | None = None
+        while True:
+            kind, body = _message(client)
+            if kind == b"X":
+                return
+            server = server or pool.take()
+            server.sendall(message(kind, body))
+            if kind not in {b"Q", b"S"}:
+                continue
+            while True:
+                kind, body = _message(server)
+                client.sendall(message(kind, body))
+                if kind == _READY:
+                    break
+            if body == _IDLE:
+                pool.give(server)
+                server = None
+
+
+@contextlib.contextmanager
+def transaction_pooler(dsn: str) -> Iterator[str]:
+    """Yield the connection string of a pooler in front of the database, which wants no password."""
+    with psycopg.connect(dsn) as connection:
+        (folder,) = connection.execute(b"SHOW unix_socket_directories").fetchone() or ("",)
+        info = connection.info
+        path, parameters = f"{folder}/.s.PGSQL.{info.port}", {"user": info.user, "database": info.dbname}
+    pool = _Pool(path, parameters)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=_serve, args=(listener.accept()[0], pool), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        port = listener.getsockname()[1]
+        yield f"postgresql://{parameters['user']}@127.0.0.1:{port}/{parameters['database']}?sslmode=disable"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        for server in pool.opened:
+            server.close()
