@@ -10,7 +10,10 @@ from backout.cli.options import Group
 if TYPE_CHECKING:
     import click
 
-COMMANDS: Final[dict[str, tuple[str, str]]] = {}
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "backup": ("backout.cli.db_backup:backup", "Take a base backup, verify and store it."),
+    "backups": ("backout.cli.db_backups:backups", "List base backups; read them again."),
+}
 """Name: where it is ("module:attribute"), and its line in the help."""
 
 

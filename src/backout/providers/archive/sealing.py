@@ -1,13 +1,13 @@
 """The form in which everything is kept: compressed blocks in an object, in their order, sealed when there is a key.
 
 An object is `bout`, a version byte, a byte that says whether it is sealed, 32 bytes of salt when it is; then blocks.
-A block is its length (4 bytes, big-endian), 1 when it is the last one and else 0, and that many bytes: a zstd frame with
-its checksum, encrypted when sealed. So an object that was not sealed can be read by hand with zstd.
+A block is its length (4 bytes, big-endian), 1 when it is the last one and else 0, and that many bytes: a zstd frame
+with its checksum, encrypted when sealed. So an object that was not sealed can be read by hand with zstd.
 
 Sealed is AES-256-GCM with a key for each object, HKDF-SHA256 of the key, the salt and the object's name. The nonce is
 the block's number, the additional data says whether it is the last one: a block that is damaged, missing, repeated, in
-another place or another object, and an object that was cut off, are all found (the construction STREAM, Hoang, Reyhanitabar,
-Rogaway, Vizár 2015, "Online Authenticated-Encryption and its Nonce-Reuse Misuse-Resistance").
+another place or another object, and an object that was cut off, are all found (the construction STREAM: Hoang,
+Reyhanitabar, Rogaway, Vizár 2015, "Online Authenticated-Encryption and its Nonce-Reuse Misuse-Resistance").
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from backout.errors import AuthError, BackoutError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import ModuleType
 
 MAGIC: Final = b"bout\x01"
 _PLAIN, _SEALED = b"\x00", b"\x01"
@@ -149,7 +150,8 @@ def digest(content: bytes) -> bytes:
 def compressor(level: int) -> Callable[[bytes], bytes]:
     """Return a function that compresses into one frame with its checksum; one for each thread. Raises UsageError."""
     zstandard = _zstandard()
-    return zstandard.ZstdCompressor(level=level, write_checksum=True).compress
+    compress: Callable[[bytes], bytes] = zstandard.ZstdCompressor(level=level, write_checksum=True).compress
+    return compress
 
 
 def expander() -> Callable[[bytes], bytes]:
@@ -169,12 +171,13 @@ def expander() -> Callable[[bytes], bytes]:
     return expand
 
 
-def _zstandard():  # type: ignore[no-untyped-def] # noqa: ANN202 a module
+def _zstandard() -> ModuleType:
     try:
         import zstandard  # noqa: PLC0415 only backups pay for it
     except ImportError:
         raise UsageError("backups need the package zstandard", hint=HINT) from None
-    return zstandard
+    found: ModuleType = zstandard
+    return found
 
 
 def _cipher(key: bytes) -> Callable[..., bytes]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from backout.errors import AuthError, BackoutError, ProviderUnavailable, Refused
+from backout.errors import AuthError, BackoutError, ProviderUnavailable
 from backout.model.recovery import parse_lsn
 from backout.providers.child import dying_with_parent
 from backout.providers.postgres.template import tool_environment
@@ -206,17 +206,6 @@ def combine(binaries: Binaries, parts: Sequence[Path], into: Path) -> None:
     )
     if said is not None:
         raise BackoutError(f"pg_combinebackup: {said}", where=str(into))
-
-
-def check_replicable(rows: Sequence[tuple[str | None, ...]]) -> None:
-    """Raise Refused for what a backup cannot hold: `rows` are the names of tablespaces beside Postgres' own."""
-    if rows:
-        names = ", ".join(str(row[0]) for row in rows)
-        raise Refused(
-            f"the database has tablespaces ({names}), which these backups do not hold",
-            where="database",
-            options=("Use pgBackRest, whose repository backout reads.",),
-        )
 
 
 def _run(binaries: Binaries, program: str, *arguments: str) -> str | None:
