@@ -1,0 +1,335 @@
+"""The receiver of WAL: pg_receivewal through a slot, restarted when it dies, its segments shipped to the store.
+
+Whatever goes wrong here, the server goes on: the slot keeps at most max_slot_wal_keep_size. What is lost is named.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from backout.errors import BackoutError, ProviderUnavailable, WorldMoved
+from backout.model.backups import WalGap, WalStatus
+from backout.model.recovery import show_lsn
+from backout.providers.archive.gaps import add_gap
+from backout.providers.archive.stores import FolderStore
+from backout.providers.archive.wal import PARTIAL, is_segment, received_bytes, segment_of
+from backout.providers.child import dying_with_parent
+from backout.providers.postgres.backup_tools import access
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from threading import Event
+
+    from backout.model.backups import Cluster
+    from backout.ports import Clock, LiveCluster
+    from backout.providers.archive.wal import WalArchive
+    from backout.providers.postgres.binaries import Binaries
+    from backout.providers.postgres.replication import Replication
+
+_TICK_S: Final = 0.1
+_LOOK_S: Final = 1.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 30.0
+_HEALTHY_S: Final = 60.0
+"""After so long without trouble the next pause is short again."""
+_GONE: Final = re.compile(r"has already been removed|is not in this server's history|not in this server|invalidated")
+_STATUS: Final = "receiver.json"
+
+
+class ReceiverStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What the receiver last said of itself.
+
+    Args:
+        received_lsn: the end of what is on this machine. lag_bytes, lag_s: behind the server's end of WAL.
+        retained_bytes: what the server keeps for it. shipped_lsn: the end of what is in the store, complete segments only.
+        trouble: what went wrong last, "" when nothing is.
+    """
+
+    at: float
+    pid: int
+    started_at: float
+    system_identifier: str
+    timeline: int = 0
+    server_lsn: int = 0
+    received_lsn: int = 0
+    lag_bytes: int = 0
+    lag_s: float = 0.0
+    retained_bytes: int = 0
+    shipped_lsn: int = 0
+    restarts: int = 0
+    receiving: bool = False
+    sync: bool = False
+    trouble: str = ""
+
+
+def read_status(directory: Path) -> ReceiverStatus | None:
+    """Return what the receiver of a folder last wrote, or None."""
+    found = FolderStore(directory).get(_STATUS)
+    with contextlib.suppress(msgspec.MsgspecError):
+        return None if found is None else msgspec.json.decode(found, type=ReceiverStatus)
+    return None
+
+
+class WalReceiver:
+    """Receives the WAL of one cluster until it is asked to stop.
+
+    Args:
+        directory: of the backups on this machine. sync: whether commits may wait for it; it receives alike, and says so.
+        say: hears what happens, one sentence each.
+    """
+
+    def __init__(
+        self,
+        archive: WalArchive,
+        directory: Path,
+        binaries: Binaries,
+        dsn: Callable[[], str],
+        slot: str,
+        replication: Replication,
+        cluster: LiveCluster,
+        clock: Clock,
+        *,
+        sync: bool,
+        say: Callable[[str], None],
+    ) -> None:
+        self._archive = archive
+        self._directory = directory
+        self._binaries = binaries
+        self._dsn = dsn
+        self._slot = slot
+        self._replication = replication
+        self._cluster = cluster
+        self._clock = clock
+        self._sync = sync
+        self._say = say
+        self._process: subprocess.Popen[str] | None = None
+        self._log = directory / "pg_receivewal.log"
+        self._pause_s = _FIRST_PAUSE_S
+        self._restart_at = 0.0
+        self._began_at = 0.0
+        self._restarts = -1
+        self._trouble = ""
+        self._segment_bytes = 0
+        self._seen: deque[tuple[float, int]] = deque(maxlen=4096)
+        self._status: ReceiverStatus | None = None
+        self._shipping_at = 0.0
+
+    def run(self, stop: Event) -> None:
+        """Receive until it is asked to stop.
+
+        Raises:
+            WorldMoved: another cluster answers now. What a restart may heal is waited out.
+        """
+        state = self._cluster.read()
+        self._segment_bytes = state.segment_bytes
+        self._archive.set_layout(state.segment_bytes)
+        self._archive.incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._replication.ensure_slot()
+        self._status = ReceiverStatus(
+            at=self._clock.now(),
+            pid=os.getpid(),
+            started_at=self._clock.now(),
+            system_identifier=state.system_identifier,
+            timeline=state.timeline,
+            sync=self._sync,
+        )
+        looked_at = 0.0
+        try:
+            while not stop.wait(_TICK_S):
+                now = time.monotonic()
+                self._keep_running(now)
+                if now >= self._shipping_at:
+                    self._ship(now)
+                if now - looked_at >= _LOOK_S:
+                    looked_at = now
+                    self._look()
+        finally:
+            self._end()
+            self._ship(0.0)
+            self._replication.close()
+
+    # --- the process -------------------------------------------------------------------------------------------
+
+    def _keep_running(self, now: float) -> None:
+        if self._process is not None and self._process.poll() is None:
+            if now - self._began_at > _HEALTHY_S:
+                self._pause_s = _FIRST_PAUSE_S
+            return
+        if self._process is not None:
+            said = self._last_words()
+            self._trouble = f"pg_receivewal ended: {said}"
+            self._say(f"{self._trouble}; trying again in {self._pause_s:g} s")
+            self._process = None
+            self._restart_at = now + self._pause_s
+            self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
+            if _GONE.search(said):
+                self._begin_anew(said)
+        if now >= self._restart_at:
+            self._start(now)
+
+    def _start(self, now: float) -> None:
+        try:
+            self._replication.ensure_slot()
+        except BackoutError as error:
+            self._trouble, self._restart_at = error.what, now + self._pause_s
+            self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
+            return
+        argv = [
+            self._binaries.path("pg_receivewal"),
+            f"--directory={self._archive.incoming}",
+            f"--slot={self._slot}",
+            "--no-loop",
+            "--no-password",
+            "--status-interval=1",
+            "--synchronous",  # the server is told at once what is safe, whether commits wait for that or not
+        ]
+        with self._log.open("w", encoding="utf-8") as log:
+            self._process = subprocess.Popen(
+                dying_with_parent(argv, signal.SIGINT),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                text=True,
+                env=access(self._dsn(), self._slot),
+                start_new_session=True,
+            )
+        self._began_at = now
+        self._restarts += 1
+
+    def _end(self) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGINT)  # it closes and syncs what it has
+        try:
+            self._process.wait(timeout=10.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def _last_words(self) -> str:
+        with contextlib.suppress(OSError):
+            lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            said = " ".join(line.removeprefix("pg_receivewal: error: ") for line in lines[-3:])
+            secret = access(self._dsn()).get("PGPASSWORD")
+            return (said.replace(secret, "[redacted]") if secret else said) or "it said nothing"
+        return "it said nothing"
+
+    # --- shipping ----------------------------------------------------------------------------------------------
+
+    def _ship(self, now: float) -> None:
+        """Move complete segments and history files to the store; one that fails is tried again later."""
+        newest = max((path.name for path in self._archive.incoming.iterdir() if is_segment(path.name[:24])), default="")
+        for path in sorted(self._archive.incoming.iterdir()):
+            name = path.name
+            ended = name.endswith(PARTIAL) and is_segment(name[:24]) and name[:8] < newest[:8]
+            if not (is_segment(name) or name.endswith(".history") or ended):
+                continue
+            try:
+                content = path.read_bytes()
+                if is_segment(name) and len(content) != self._segment_bytes:
+                    continue
+                self._archive.keep(name, content)
+                path.unlink()
+            except (BackoutError, OSError) as error:
+                self._trouble = f"{name} is not in the store: {error}"
+                self._shipping_at = now + 5.0
+                return
+            if is_segment(name):
+                self._shipped(segment_of(name, self._segment_bytes).end_lsn)
+
+    def _shipped(self, lsn: int) -> None:
+        if self._status is not None:
+            self._status = msgspec.structs.replace(self._status, shipped_lsn=lsn)
+
+    def _received(self) -> int:
+        """Return the end of what is on this machine."""
+        ends = [
+            segment_of(path.name[:24], self._segment_bytes).begin_lsn
+            + (received_bytes(path) if path.name.endswith(PARTIAL) else self._segment_bytes)
+            for path in self._archive.incoming.iterdir()
+            if is_segment(path.name.removesuffix(PARTIAL))
+        ]
+        return max([*ends, self._status.shipped_lsn if self._status else 0])
+
+    # --- looking -----------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        status = self._status
+        assert status is not None  # noqa: S101 made by run
+        receiving, received = self._process is not None and self._process.poll() is None, self._received()
+        try:
+            state = self._cluster.read()
+        except (ProviderUnavailable, BackoutError) as error:
+            self._write(receiving=False, received_lsn=received, trouble=error.what)
+            return
+        if state.system_identifier != status.system_identifier:
+            raise WorldMoved(
+                f"another cluster answers now ({state.system_identifier} instead of {status.system_identifier})",
+                where="database",
+                hint="backout db wal stop, then backout db wal start, and a new base backup",
+            )
+        self._seen.append((state.at, state.lsn))
+        if state.slot is not None and state.slot.status is WalStatus.LOST:
+            self._begin_anew("the slot was lost: more than max_slot_wal_keep_size was not received")
+        if receiving and received >= state.lsn:
+            self._trouble = ""
+        self._write(
+            receiving=receiving,
+            timeline=state.timeline,
+            server_lsn=state.lsn,
+            received_lsn=received,
+            lag_bytes=max(0, state.lsn - received),
+            lag_s=self._lag_s(state, received),
+            retained_bytes=state.slot.retained_bytes if state.slot else 0,
+            trouble=self._trouble,
+        )
+
+    def _lag_s(self, state: Cluster, received: int) -> float:
+        """Return how old the newest moment is whose WAL is here."""
+        if received >= state.lsn:
+            return 0.0
+        known = [at for at, lsn in self._seen if lsn <= received]
+        return state.at - (known[-1] if known else self._seen[0][0])
+
+    def _write(self, **changes: object) -> None:
+        assert self._status is not None  # noqa: S101 made by run
+        self._status = msgspec.structs.replace(
+            self._status, at=self._clock.now(), restarts=max(0, self._restarts), **changes
+        )
+        try:
+            FolderStore(self._directory).put(_STATUS, msgspec.json.encode(self._status))
+        except BackoutError as error:
+            self._say(str(error))
+
+    def _begin_anew(self, why: str) -> None:
+        """Name the gap, make a new slot, and receive from there on; only a new base backup closes it."""
+        self._end()
+        received = self._received()
+        timeline = self._status.timeline if self._status else 0
+        try:
+            self._replication.drop_slot()
+            self._replication.ensure_slot()
+            begins = self._replication.restart_lsn() or 0
+        except BackoutError as error:
+            self._trouble = error.what
+            return
+        for path in self._archive.incoming.iterdir():
+            if path.name.endswith(PARTIAL):
+                self._archive.keep(path.name, path.read_bytes())
+                path.unlink()
+        begins -= begins % self._segment_bytes  # the receiver asks for the whole segment
+        if begins > received:
+            gap = WalGap(self._clock.now(), timeline, received, begins, why)
+            add_gap(self._directory, gap)
+            self._say(f"WAL from {show_lsn(received)} to {show_lsn(begins)} is lost ({why}): take a new base backup")
+        self._restart_at = 0.0
