@@ -79,8 +79,8 @@ def chain_of(backup: BaseBackup, backups: Sequence[BaseBackup]) -> tuple[BaseBac
 def retain(backups: Sequence[BaseBackup], *, now: float, keep_s: float) -> Retention:
     """Return what may go so that every moment of the last `keep_s` seconds can still be returned to.
 
-    That needs the newest verified backup from before that window, all later ones, and whatever those build on. The newest
-    verified chain stays whatever its age; without a verified backup everything stays.
+    That needs the newest verified backup from before that window, all later ones, and whatever those build on. The
+    newest verified chain stays whatever its age; without a verified backup everything stays.
     """
     verified = [each for each in backups if each.verified_at is not None and chain_of(each, backups)]
     if not verified:
@@ -98,7 +98,7 @@ def retain(backups: Sequence[BaseBackup], *, now: float, keep_s: float) -> Reten
 
 
 def reach(backup: BaseBackup, wal: Iterable[WalSegment]) -> int | None:
-    """Return the last position that a replay from a backup reaches on its timeline; None: it does not get consistent."""
+    """Return the last position that a replay from a backup reaches on its timeline; None: it gets never consistent."""
     at = backup.begin_lsn
     for segment in sorted(wal, key=lambda each: each.begin_lsn):
         if segment.timeline == backup.timeline and segment.begin_lsn <= at < segment.end_lsn:

@@ -25,8 +25,8 @@ class Slot:
 
     Args:
         active: whether somebody receives. retained_bytes: WAL that the server keeps for it.
-        flush_lsn: what the receiver has confirmed as safe, None when nobody receives. lag_s: how old that is, as the server
-            measures it. sync: whether commits wait for it now.
+        flush_lsn: what the receiver has confirmed as safe, None when nobody receives. lag_s: how old that is, as the
+            server measures it. sync: whether commits wait for it now.
     """
 
     name: str
@@ -99,7 +99,7 @@ class Protection:
     """Whether the live cluster can be brought back now; `why` in one sentence.
 
     Args:
-        base: the backup that a restore would start from, "" without one. reaches_lsn: the last position that is archived.
+        base: the backup that a restore would start from, "" without one. reaches_lsn: the last one that is archived.
     """
 
     protected: bool

@@ -39,7 +39,7 @@ def plan_backup(environment: str, backup: str, choice: Choice, *, fallback: bool
             "take_backup",
             f"take base backup {backup} ({what})",
             take,
-            f"pg_basebackup --pgdata={backup} --checkpoint=fast --wal-method=stream --manifest-checksums=CRC32C{manifest}",
+            f"pg_basebackup --pgdata={backup} --checkpoint=fast --manifest-checksums=CRC32C{manifest}",
         ),
         Step("verify_backup", "check every file against Postgres' manifest", args, f"pg_verifybackup -n {backup}"),
         Step("store_backup", "store it", args),

@@ -47,8 +47,8 @@ def prepare(tools: BackupTools, wanted: BackupKind | None) -> Plan:
     """Look at the cluster and at what there is, and return the plan.
 
     Raises:
-        AuthError: the role may not replicate. Refused: these backups cannot hold this cluster, or an incremental one was
-            asked for and is not possible.
+        AuthError: the role may not replicate. Refused: these backups cannot hold this cluster, or an incremental one
+            was asked for and is not possible.
     """
     cluster = tools.cluster.read()
     if not cluster.replication:
@@ -59,7 +59,7 @@ def prepare(tools: BackupTools, wanted: BackupKind | None) -> Plan:
         )
     if cluster.tablespaces:
         raise Refused(
-            f"the cluster has tablespaces of its own ({', '.join(cluster.tablespaces)}), which these backups do not hold",
+            f"the cluster has tablespaces ({', '.join(cluster.tablespaces)}), which these backups do not hold",
             where="database",
             options=("Back it up with pgBackRest, whose repository `backout db restore` reads.",),
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from backout import wiring
 from backout.errors import UsageError
+from backout.providers.archive.origin import Origin
 from backout.providers.archive.repository import Repository
 from backout.providers.archive.sealing import Key
 from backout.providers.archive.stores import FolderStore
@@ -98,18 +99,15 @@ def cluster(config: Config) -> PostgresCluster:
     return PostgresCluster(config.database_admin_url().reveal, slot_name(config), connect_timeout_s=timeout_s)
 
 
+def origin(config: Config) -> Origin:
+    """Return the cluster as backups reach it."""
+    return Origin(lambda: binaries(config), config.database_admin_url().reveal, cluster(config))
+
+
 def backup_tools(config: Config, hooks: BackupHooks) -> BackupTools:
     """Return the ports of the environment's backups; they need no token of the platform."""
-    settings, kept = backup_settings(config), repository(config)
-    live = cluster(config)
-    staged = StagedBackups(
-        kept,
-        config.backup_directory,
-        lambda: binaries(config),
-        config.database_admin_url().reveal,
-        live,
-        SystemClock(),
-    )
+    settings, kept, source = backup_settings(config), repository(config), origin(config)
+    staged = StagedBackups(kept, config.backup_directory, source, SystemClock())
     book = wiring.journal(config, hooks.stop)
     return BackupTools(
         environment=config.name,
@@ -117,7 +115,7 @@ def backup_tools(config: Config, hooks: BackupHooks) -> BackupTools:
         clock=SystemClock(),
         journal=book,
         runs=book,
-        cluster=live,
+        cluster=source.cluster,
         backups=kept,
         taker=staged,
         keeper=staged,

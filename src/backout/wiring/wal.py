@@ -15,7 +15,7 @@ from backout.analysis.backups import protection, slot_alarm
 from backout.errors import BackoutError, Refused, UsageError
 from backout.providers.archive.gaps import read_gaps
 from backout.providers.archive.holding import Holding
-from backout.providers.archive.receiving import WalReceiver, read_status
+from backout.providers.archive.receiving import Reception, WalReceiver, read_status
 from backout.providers.clock import SystemClock
 from backout.providers.postgres.replication import Replication, check_receivable
 from backout.providers.postgres.sync_watch import SyncWatch
@@ -34,6 +34,8 @@ _UP_S: Final = 20.0
 _DOWN_S: Final = 20.0
 _POLL_S: Final = 0.05
 _LOG: Final = "receiver.log"
+_PARTIAL_EVERY_S: Final = 10.0
+"""How often a bucket gets what was received of the newest segment: what the loss of this machine may cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +84,15 @@ def run(config: Config, say: Callable[[str], None], stop: threading.Event) -> No
     cluster, directory = check(config), config.backup_directory
     sync, url = mode(config) == "sync", config.database_admin_url().reveal
     with Holding(directory, "receiver").held():
-        receiver = WalReceiver(
-            backups.repository(config).archive(cluster.system_identifier),
+        how = Reception(
             directory,
-            backups.binaries(config),
-            url,
             backups.slot_name(config),
-            Replication(url, backups.slot_name(config)),
-            backups.cluster(config),
-            SystemClock(),
             sync=sync,
+            partial_every_s=None if backups.backup_settings(config).store is None else _PARTIAL_EVERY_S,
             say=say,
         )
+        archive = backups.repository(config).archive(cluster.system_identifier)
+        receiver = WalReceiver(archive, backups.origin(config), Replication(url, how.slot), how, SystemClock())
         if sync:
             threading.Thread(target=_keep_watchdog, args=(config, stop), daemon=True).start()
         try:

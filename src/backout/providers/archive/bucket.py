@@ -1,4 +1,4 @@
-"""Objects in a bucket of S3 or what speaks its protocol; S3 itself makes an object appear whole, and replaces it at once."""
+"""Objects in a bucket of S3 or what speaks its protocol; an object appears whole there, and is replaced at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which process does something alone in a folder: a lock that the kernel frees when its process dies, however it dies."""
+"""Who does something alone in a folder: a lock that the kernel frees when its process dies, however it dies."""
 
 from __future__ import annotations
 

@@ -8,6 +8,8 @@ entry names the backup whose stream holds it. Threads work side by side, since z
 from __future__ import annotations
 
 import bisect
+import contextlib
+import functools
 import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -118,112 +120,123 @@ class Source:
         return b"".join(parts)
 
 
-def write_packs(
-    store: Store, source: Source, backup: str, key: Key | None, level: int, progress: Callable[[int, int], None]
-) -> list[Pack]:
-    """Store a source's stream and return its packs; `progress` hears (bytes so far, bytes in all)."""
-    packs: list[Pack] = []
-    blocks = source.blocks()
-    with ThreadPoolExecutor(_threads()) as pool:
-        at = 0
-        while group := list(itertools.islice(blocks, _BLOCKS_IN_PACK)):
-            name = pack_key(backup, len(packs))
-            sealer = Sealer(name, key)
+class Packs:
+    """The packs of a store, written and read by several threads at once."""
 
-            def made(numbered: tuple[int, Sequence[tuple[str, int, int]]], sealer: Sealer = sealer) -> bytes:
-                number, block = numbered
-                frame = compressor(level)(source.read(block))
-                return sealer.seal(number, frame, last=number == len(group) - 1)
+    def __init__(self, store: Store, key: Key | None) -> None:
+        self._store = store
+        self._key = key
 
-            data = sealer.head + b"".join(pool.map(made, enumerate(group)))
-            store.put(name, data)
-            size = sum(length for block in group for _, _, length in block)
-            packs.append(Pack(at, size, len(data)))
-            at += size
-            progress(at, source.size)
-    return packs
+    def write(self, source: Source, backup: str, level: int, progress: Callable[[int, int], None]) -> list[Pack]:
+        """Store a source's stream and return its packs; `progress` hears (bytes so far, bytes in all)."""
+        packs: list[Pack] = []
+        blocks, at = source.blocks(), 0
+        with ThreadPoolExecutor(_threads()) as pool:
+            while group := list(itertools.islice(blocks, _BLOCKS_IN_PACK)):
+                name = pack_key(backup, len(packs))
+                sealer = Sealer(name, self._key)
+                todo = [(number, block, number == len(group) - 1) for number, block in enumerate(group)]
+                made = pool.map(functools.partial(_made, sealer, source, level), todo)
+                data = sealer.head + b"".join(made)
+                self._store.put(name, data)
+                size = sum(length for block in group for _, _, length in block)
+                packs.append(Pack(at, size, len(data)))
+                at += size
+                progress(at, source.size)
+        return packs
 
+    def read(
+        self, backup: str, index: Index, wanted: Sequence[File], into: Path, progress: Callable[[int], None]
+    ) -> None:
+        """Write the wanted files of one backup's own stream into a folder that has their folders already.
 
-def unpack_files(
-    store: Store,
-    backup: str,
-    index: Index,
-    wanted: Sequence[File],
-    into: Path,
-    key: Key | None,
-    progress: Callable[[int], None],
-) -> None:
-    """Write the wanted files of one backup's own stream into a folder that has their folders already.
+        Raises:
+            BackoutError: a pack is damaged or missing, naming it; or there is no room.
+        """
+        wanted = sorted((file for file in wanted if file.size), key=lambda file: file.offset)
+        begins, ends = [file.offset for file in wanted], [file.offset + file.size for file in wanted]
+        todo: list[tuple[str, Pack, Sequence[File]]] = []
+        for number, part in enumerate(index.packs):
+            begin, end = bisect.bisect_right(ends, part.offset), bisect.bisect_left(begins, part.offset + part.size)
+            if begin < end:
+                todo.append((pack_key(backup, number), part, wanted[begin:end]))
+        with ThreadPoolExecutor(_threads()) as pool:
+            try:
+                for _ in pool.map(lambda task: self._lay(task[0], task[1], task[2], into, progress), todo):
+                    pass
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
 
-    Raises:
-        BackoutError: a pack is damaged or missing, naming it; or there is no room.
-    """
-    wanted = sorted((file for file in wanted if file.size), key=lambda file: file.offset)
-    begins, ends = [file.offset for file in wanted], [file.offset + file.size for file in wanted]
-    spans = (
-        (bisect.bisect_right(ends, pack.offset), bisect.bisect_left(begins, pack.offset + pack.size))
-        for pack in index.packs
-    )
-    todo = [(number, wanted[begin:end]) for number, (begin, end) in enumerate(spans) if begin < end]
-
-    def one(task: tuple[int, Sequence[File]]) -> None:
-        number, files = task
-        name, pack = pack_key(backup, number), index.packs[number]
-        data = store.get(name)
+    def _lay(self, name: str, part: Pack, files: Sequence[File], into: Path, progress: Callable[[int], None]) -> None:
+        where = f"{self._store.name}/{name}"
+        data = self._store.get(name)
         if data is None:
-            raise damaged(f"{store.name}/{name}", "this part of the backup is missing")
-        if len(data) != pack.stored:
-            raise damaged(f"{store.name}/{name}", f"it has {len(data)} bytes instead of {pack.stored}")
+            raise damaged(where, "this part of the backup is missing")
+        if len(data) != part.stored:
+            raise damaged(where, f"it has {len(data)} bytes instead of {part.stored}")
         try:
-            _write(data, name, pack, files, into, key, progress)
+            with contextlib.closing(_Writer(into)) as writer:
+
+                def write(file: File, at: int, piece: memoryview) -> None:
+                    size = len(piece)
+                    writer.write(file, at, piece)
+                    progress(size)
+
+                self._write(name, data, part, files, write)
         except Damaged as error:
-            raise damaged(f"{store.name}/{name}", str(error)) from None
+            raise damaged(where, str(error)) from None
         except OSError as error:
             raise not_kept(error, str(into)) from error
 
-    with ThreadPoolExecutor(_threads()) as pool:
-        try:
-            for _ in pool.map(one, todo):
-                pass
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _write(
-    data: bytes,
-    name: str,
-    pack: Pack,
-    files: Sequence[File],
-    into: Path,
-    key: Key | None,
-    progress: Callable[[int], None],
-) -> None:
-    expand, at, which = expander(), pack.offset, 0
-    handle, of = -1, None
-    try:
-        for frame in opened(name, data, key):
+    def _write(
+        self, name: str, data: bytes, part: Pack, files: Sequence[File], write: Callable[[File, int, memoryview], None]
+    ) -> None:
+        expand, at, which = expander(), part.offset, 0
+        for frame in opened(name, data, self._key):
             content = memoryview(expand(frame))
             end = at + len(content)
             while which < len(files) and files[which].offset + files[which].size <= at:
                 which += 1
-            for file in itertools.takewhile(lambda file: file.offset < end, files[which:]):
-                if file is not of:
-                    if handle >= 0:
-                        os.close(handle)
-                    handle, of = os.open(into / file.path, os.O_WRONLY | os.O_CREAT, 0o600), file
+            for number in range(which, len(files)):
+                file = files[number]
+                if file.offset >= end:
+                    break
                 begin = max(file.offset, at)
-                piece = content[begin - at : min(file.offset + file.size, end) - at]
-                written, place = 0, begin - file.offset
-                while written < len(piece):
-                    written += os.pwrite(handle, piece[written:], place + written)
-            progress(len(content))
+                write(file, begin - file.offset, content[begin - at : min(file.offset + file.size, end) - at])
             at = end
-    finally:
-        if handle >= 0:
-            os.close(handle)
-    if at != pack.offset + pack.size:
-        raise Damaged(f"it holds {at - pack.offset} bytes instead of {pack.size}")
+        if at != part.offset + part.size:
+            raise Damaged(f"it holds {at - part.offset} bytes instead of {part.size}")
+
+
+def _made(sealer: Sealer, source: Source, level: int, task: tuple[int, Sequence[tuple[str, int, int]], bool]) -> bytes:
+    number, block, last = task
+    return sealer.seal(number, compressor(level)(source.read(block)), last=last)
+
+
+class _Writer:
+    """Writes pieces of files, and keeps the last file open: the next piece is mostly of the same one."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._file: File | None = None
+        self._handle = -1
+
+    def write(self, file: File, at: int, piece: memoryview) -> None:
+        """Write a piece of a file."""
+        if file is not self._file:
+            self.close()
+            self._handle = os.open(self._root / file.path, os.O_WRONLY | os.O_CREAT, 0o600)
+            self._file = file
+        while piece:
+            written = os.pwrite(self._handle, piece, at)
+            piece, at = piece[written:], at + written
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._handle >= 0:
+            os.close(self._handle)
+        self._file, self._handle = None, -1
 
 
 def _threads() -> int:

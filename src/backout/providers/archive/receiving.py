@@ -12,6 +12,7 @@ import signal
 import subprocess
 import time
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
     from threading import Event
 
     from backout.model.backups import Cluster
-    from backout.ports import Clock, LiveCluster
+    from backout.ports import Clock
+    from backout.providers.archive.origin import Origin
     from backout.providers.archive.wal import WalArchive
-    from backout.providers.postgres.binaries import Binaries
     from backout.providers.postgres.replication import Replication
 
 _TICK_S: Final = 0.1
@@ -50,7 +51,7 @@ class ReceiverStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         received_lsn: the end of what is on this machine. lag_bytes, lag_s: behind the server's end of WAL.
-        retained_bytes: what the server keeps for it. shipped_lsn: the end of what is in the store, complete segments only.
+        retained_bytes: what the server keeps for it. shipped_lsn: the end of the complete segments in the store.
         trouble: what went wrong last, "" when nothing is.
     """
 
@@ -79,40 +80,38 @@ def read_status(directory: Path) -> ReceiverStatus | None:
     return None
 
 
-class WalReceiver:
-    """Receives the WAL of one cluster until it is asked to stop.
+@dataclass(frozen=True, slots=True)
+class Reception:
+    """How WAL is received.
 
     Args:
-        directory: of the backups on this machine. sync: whether commits may wait for it; it receives alike, and says so.
+        directory: of the backups on this machine. slot: also the name that the receiver bears at the server.
+        sync: whether commits may wait for it; it receives alike, and says so.
+        partial_every_s: how often the segment that is being received goes to the store, too; None where the store is
+            on this machine anyway.
         say: hears what happens, one sentence each.
     """
 
+    directory: Path
+    slot: str
+    sync: bool = False
+    partial_every_s: float | None = None
+    say: Callable[[str], None] = lambda _text: None
+
+
+class WalReceiver:
+    """Receives the WAL of one cluster until it is asked to stop."""
+
     def __init__(
-        self,
-        archive: WalArchive,
-        directory: Path,
-        binaries: Binaries,
-        dsn: Callable[[], str],
-        slot: str,
-        replication: Replication,
-        cluster: LiveCluster,
-        clock: Clock,
-        *,
-        sync: bool,
-        say: Callable[[str], None],
+        self, archive: WalArchive, origin: Origin, replication: Replication, how: Reception, clock: Clock
     ) -> None:
         self._archive = archive
-        self._directory = directory
-        self._binaries = binaries
-        self._dsn = dsn
-        self._slot = slot
+        self._origin = origin
         self._replication = replication
-        self._cluster = cluster
+        self._how = how
         self._clock = clock
-        self._sync = sync
-        self._say = say
         self._process: subprocess.Popen[str] | None = None
-        self._log = directory / "pg_receivewal.log"
+        self._log = how.directory / "pg_receivewal.log"
         self._pause_s = _FIRST_PAUSE_S
         self._restart_at = 0.0
         self._began_at = 0.0
@@ -122,6 +121,8 @@ class WalReceiver:
         self._seen: deque[tuple[float, int]] = deque(maxlen=4096)
         self._status: ReceiverStatus | None = None
         self._shipping_at = 0.0
+        self._partial_at = 0.0
+        self._sent = ("", 0)
 
     def run(self, stop: Event) -> None:
         """Receive until it is asked to stop.
@@ -129,7 +130,7 @@ class WalReceiver:
         Raises:
             WorldMoved: another cluster answers now. What a restart may heal is waited out.
         """
-        state = self._cluster.read()
+        state = self._origin.cluster.read()
         self._segment_bytes = state.segment_bytes
         self._archive.set_layout(state.segment_bytes)
         self._archive.incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -140,7 +141,7 @@ class WalReceiver:
             started_at=self._clock.now(),
             system_identifier=state.system_identifier,
             timeline=state.timeline,
-            sync=self._sync,
+            sync=self._how.sync,
         )
         looked_at = 0.0
         try:
@@ -167,7 +168,7 @@ class WalReceiver:
         if self._process is not None:
             said = self._last_words()
             self._trouble = f"pg_receivewal ended: {said}"
-            self._say(f"{self._trouble}; trying again in {self._pause_s:g} s")
+            self._how.say(f"{self._trouble}; trying again in {self._pause_s:g} s")
             self._process = None
             self._restart_at = now + self._pause_s
             self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
@@ -184,9 +185,9 @@ class WalReceiver:
             self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
             return
         argv = [
-            self._binaries.path("pg_receivewal"),
+            self._origin.binaries().path("pg_receivewal"),
             f"--directory={self._archive.incoming}",
-            f"--slot={self._slot}",
+            f"--slot={self._how.slot}",
             "--no-loop",
             "--no-password",
             "--status-interval=1",
@@ -199,7 +200,7 @@ class WalReceiver:
                 stdout=log,
                 stderr=log,
                 text=True,
-                env=access(self._dsn(), self._slot),
+                env=access(self._origin.dsn(), self._how.slot),
                 start_new_session=True,
             )
         self._began_at = now
@@ -220,7 +221,7 @@ class WalReceiver:
         with contextlib.suppress(OSError):
             lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             said = " ".join(line.removeprefix("pg_receivewal: error: ") for line in lines[-3:])
-            secret = access(self._dsn()).get("PGPASSWORD")
+            secret = access(self._origin.dsn()).get("PGPASSWORD")
             return (said.replace(secret, "[redacted]") if secret else said) or "it said nothing"
         return "it said nothing"
 
@@ -240,12 +241,31 @@ class WalReceiver:
                     continue
                 self._archive.keep(name, content)
                 path.unlink()
+                if is_segment(name) and self._how.partial_every_s is not None:
+                    self._archive.forget_partial(name)
             except (BackoutError, OSError) as error:
                 self._trouble = f"{name} is not in the store: {error}"
                 self._shipping_at = now + 5.0
                 return
             if is_segment(name):
                 self._shipped(segment_of(name, self._segment_bytes).end_lsn)
+
+        if self._how.partial_every_s is not None and now >= self._partial_at:
+            self._partial_at = now + self._how.partial_every_s
+            self._ship_partial()
+
+    def _ship_partial(self) -> None:
+        """Send what was received of the newest segment, so that losing this machine loses little."""
+        for path in self._archive.incoming.glob(f"*{PARTIAL}"):
+            try:
+                content = path.read_bytes().rstrip(b"\0")
+                if content and (path.name, len(content)) != self._sent:
+                    self._archive.keep(path.name, content)
+                    self._sent = (path.name, len(content))
+            except FileNotFoundError:
+                continue  # it was just completed
+            except BackoutError as error:
+                self._trouble = f"{path.name} is not in the store: {error}"
 
     def _shipped(self, lsn: int) -> None:
         if self._status is not None:
@@ -268,7 +288,7 @@ class WalReceiver:
         assert status is not None  # noqa: S101 made by run
         receiving, received = self._process is not None and self._process.poll() is None, self._received()
         try:
-            state = self._cluster.read()
+            state = self._origin.cluster.read()
         except (ProviderUnavailable, BackoutError) as error:
             self._write(receiving=False, received_lsn=received, trouble=error.what)
             return
@@ -307,9 +327,9 @@ class WalReceiver:
             self._status, at=self._clock.now(), restarts=max(0, self._restarts), **changes
         )
         try:
-            FolderStore(self._directory).put(_STATUS, msgspec.json.encode(self._status))
+            FolderStore(self._how.directory).put(_STATUS, msgspec.json.encode(self._status))
         except BackoutError as error:
-            self._say(str(error))
+            self._how.say(str(error))
 
     def _begin_anew(self, why: str) -> None:
         """Name the gap, make a new slot, and receive from there on; only a new base backup closes it."""
@@ -330,6 +350,8 @@ class WalReceiver:
         begins -= begins % self._segment_bytes  # the receiver asks for the whole segment
         if begins > received:
             gap = WalGap(self._clock.now(), timeline, received, begins, why)
-            add_gap(self._directory, gap)
-            self._say(f"WAL from {show_lsn(received)} to {show_lsn(begins)} is lost ({why}): take a new base backup")
+            add_gap(self._how.directory, gap)
+            self._how.say(
+                f"WAL from {show_lsn(received)} to {show_lsn(begins)} is lost ({why}): take a new base backup"
+            )
         self._restart_at = 0.0

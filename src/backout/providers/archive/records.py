@@ -41,7 +41,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """A backup that is complete; `index` is the SHA-256 of its index as kept, `signature` there when it is encrypted."""
+    """A backup that is complete; `index` is the SHA-256 of its index as kept, `signature` is there with a key."""
 
     format: int
     facts: Facts
@@ -91,7 +91,7 @@ def decode(content: bytes, where: str) -> Record:
 
 
 def check_key(record: Record, key: Key | None, where: str) -> None:
-    """Raise AuthError unless the key is the one that the backup was encrypted with, BackoutError when it was changed."""
+    """Raise AuthError unless this is the key that the backup was encrypted with, BackoutError when it was changed."""
     if not record.key:
         return
     hint = "set database.backup.key_env or key_file to the key it was made with"

@@ -17,7 +17,7 @@ import msgspec
 from backout.errors import UsageError
 from backout.model.recovery import WalSegment
 from backout.providers.archive import records
-from backout.providers.archive.packing import Index, Source, unpack_files, write_packs
+from backout.providers.archive.packing import Index, Packs, Source
 from backout.providers.archive.records import FORMAT, Record
 from backout.providers.archive.sealing import damaged, pack, unpack
 from backout.providers.archive.stores import not_kept
@@ -140,7 +140,7 @@ class Repository:
             before = {file.path: file for file in self.index(self.record(facts.parent)).files if file.digest}
         source = Source(folder, facts.id, before)
         level = _SMALL_LEVEL if source.size <= _SMALL_BYTES else _LARGE_LEVEL
-        packs = write_packs(self.store, source, facts.id, self._key, level, progress)
+        packs = Packs(self.store, self._key).write(source, facts.id, level, progress)
         index = msgspec.msgpack.encode(Index(source.files, source.folders, packs))
         kept = self._put(facts.id, "index", index)
         stored = sum(part.stored for part in packs) + len(kept)
@@ -260,7 +260,7 @@ class Repository:
         self, wanted: Sequence[File], holder: str, index: Index, into: Path, tell: Callable[[int], None]
     ) -> None:
         key = self._key if self.record(holder).key else None
-        unpack_files(self.store, holder, index, wanted, into, key, tell)
+        Packs(self.store, key).read(holder, index, wanted, into, tell)
 
     def _holder(self, name: str, found: Sequence[Record]) -> Record | None:
         """Return the backup that brought the most of a segment along."""

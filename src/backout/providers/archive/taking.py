@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from backout.model.backups import Cluster, Retention
-    from backout.ports import Clock, LiveCluster
+    from backout.ports import Clock
+    from backout.providers.archive.origin import Origin
     from backout.providers.archive.repository import Repository
     from backout.providers.postgres.binaries import Binaries
 
@@ -43,24 +44,14 @@ class StagedBackups:
     """Both ports on one folder of this machine.
 
     Args:
-        directory: `staging` lies in it. dsn: returns the connection string that the programs use.
+        directory: `staging` lies in it.
     """
 
-    def __init__(
-        self,
-        repository: Repository,
-        directory: Path,
-        binaries: Callable[[], Binaries],
-        dsn: Callable[[], str],
-        cluster: LiveCluster,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, repository: Repository, directory: Path, origin: Origin, clock: Clock) -> None:
         self._repository = repository
         self._staging = directory / "staging"
         self._notes = FolderStore(self._staging)
-        self._binaries = binaries
-        self._dsn = dsn
-        self._cluster = cluster
+        self._origin = origin
         self._clock = clock
 
     # --- port BackupTaker --------------------------------------------------------------------------------------
@@ -73,8 +64,8 @@ class StagedBackups:
             AuthError, ProviderUnavailable, BackoutError: as `backup_tools.take`.
         """
         self.discard()
-        cluster = self._cluster.read()
-        binaries = self._binaries()
+        cluster = self._origin.cluster.read()
+        binaries = self._origin.binaries()
         _check_version(binaries, cluster.server_version)
         folder = self._staging / backup
         try:
@@ -94,7 +85,7 @@ class StagedBackups:
             against = self._staging / f"{parent}.manifest"
             against.write_bytes(self._repository.manifest(parent))
         try:
-            take(binaries, access(self._dsn()), folder, label=backup, against=against, progress=progress)
+            take(binaries, access(self._origin.dsn()), folder, against=against, progress=progress)
         except SummariesMissing as error:
             raise Refused(
                 error.what, where=error.where, options=("Take a full one: backout db backup --full.",)
@@ -109,7 +100,7 @@ class StagedBackups:
 
     def verify(self, backup: str) -> None:
         """Run pg_verifybackup on what waits."""
-        verify_folder(self._binaries(), self._staging / backup, backup)
+        verify_folder(self._origin.binaries(), self._staging / backup, backup)
 
     def discard(self, apart_from: Collection[str] = ()) -> None:
         """Remove the notes first, then the folders."""
@@ -158,7 +149,7 @@ class StagedBackups:
             into = Path(scratch) / "data"
             into.mkdir()
             self._repository.unpack(backup, into, progress)
-            verify_folder(self._binaries(), into, backup)
+            verify_folder(self._origin.binaries(), into, backup)
         self._repository.mark_verified(backup, self._clock.now())
 
     # --- inside ------------------------------------------------------------------------------------------------

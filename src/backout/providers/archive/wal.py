@@ -151,6 +151,10 @@ class WalArchive:
             content = content.rstrip(b"\0")
         self._store.put(self.prefix + name, pack(self.prefix + name, content, self._key))
 
+    def forget_partial(self, name: str) -> None:
+        """Remove what was stored of a segment that is stored whole by now."""
+        self._store.delete([self.prefix + name + PARTIAL])
+
     def remove_before(self, lsn: int, *, dry_run: bool = False) -> tuple[tuple[str, int], ...]:
         """Remove the stored segments that end at or before a position; return (name, bytes kept) of each."""
         size = self.layout()

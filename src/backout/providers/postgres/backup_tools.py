@@ -103,7 +103,6 @@ def take(
     environment: Mapping[str, str],
     into: Path,
     *,
-    label: str,
     against: Path | None,
     progress: Callable[[int, int], None],
 ) -> None:
@@ -126,7 +125,7 @@ def take(
         "--no-sync",
         "--no-password",
         "--progress",
-        f"--label=backout {label}",
+        f"--label=backout {into.name}",
     ]
     argv += [f"--incremental={against}"] if against is not None else []
     said: list[str] = []

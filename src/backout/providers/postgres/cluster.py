@@ -23,11 +23,13 @@ _NOW: Final = "CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE 
 _QUERY: Final = f"""
 WITH here AS (SELECT {_NOW} AS lsn)
 SELECT c.system_identifier::text,
-  CASE WHEN pg_is_in_recovery() THEN k.timeline_id::text ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int::text END,
+  CASE WHEN pg_is_in_recovery() THEN k.timeline_id
+    ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END::text,
   here.lsn::text, current_setting('server_version_num'),
   (SELECT setting::bigint * CASE unit WHEN 'B' THEN 1 WHEN '8kB' THEN 8192 ELSE 1 END FROM pg_settings
     WHERE name = 'wal_segment_size')::text,
-  (SELECT coalesce(sum(pg_database_size(oid)) FILTER (WHERE has_database_privilege(oid, 'CONNECT')), 0) FROM pg_database)::text,
+  (SELECT coalesce(sum(pg_database_size(oid)), 0) FROM pg_database
+    WHERE has_database_privilege(oid, 'CONNECT'))::text,
   (SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user)::text,
   coalesce(current_setting('summarize_wal', true), 'off'),
   (SELECT setting FROM pg_settings WHERE name = 'max_slot_wal_keep_size'),

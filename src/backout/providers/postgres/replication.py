@@ -30,7 +30,7 @@ FROM (SELECT 1) AS one LEFT JOIN pg_stat_replication r ON r.application_name = %
 
 @dataclass(frozen=True, slots=True)
 class SyncView:
-    """What commits wait for now: the names, the end of the server's WAL, and what the receiver has confirmed (or None)."""
+    """What commits wait for now: names, the end of the server's WAL, and what the receiver has confirmed (or None)."""
 
     names: str
     lsn: int
@@ -142,8 +142,7 @@ def check_receivable(cluster: Cluster, *, sync: bool, slot: str) -> None:
             where="database",
             rule="backups must not kill production",
             options=(
-                "Type at the database, with what its disk can spare: "
-                 "ALTER SYSTEM SET max_slot_wal_keep_size = '10GB'; SELECT pg_reload_conf();",
+                "Type at the database: ALTER SYSTEM SET max_slot_wal_keep_size = '10GB'; SELECT pg_reload_conf();",
             ),
         )
     if sync and cluster.sync_names not in {"", slot}:

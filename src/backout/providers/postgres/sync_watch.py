@@ -51,6 +51,9 @@ class SyncWatch:
         self._good_since: float | None = None
         self._good_at = time.monotonic()
         self._before: SyncView | None = None
+        self._confirmed: int | None = None
+        self._waits_since: float | None = None
+        self._told = False
 
     def run(self, stop: Event) -> None:
         """Watch until it is asked to stop; then commits wait for nobody any more."""
@@ -73,12 +76,18 @@ class SyncWatch:
         elif now - self._good_at > _TICK_S * 2:
             self._good_since = None
         self._before = view
-        waits = view.names == self._name
-        if waits and now - self._good_at >= self._patience_s:
+        self._confirmed = view.confirmed or self._confirmed
+        if view.names != self._name:
+            self._waits_since, self._told = None, False
+            if not view.names and self._good_since and now - self._good_since >= _STEADY_S:
+                self._replication.wait_for_receiver(wait=True)
+            return
+        self._waits_since = self._waits_since or now
+        if now - self._good_at >= self._patience_s:
             self._release("the receiver is gone" if view.confirmed is None else "the receiver is stuck")
-        elif not waits and not view.names and self._good_since and now - self._good_since >= _STEADY_S:
-            self._replication.wait_for_receiver(wait=True)
-            self._tell(Promise(kept=True, lsn=view.lsn, why="the receiver keeps up"))
+        elif not self._told and now - self._waits_since >= _STEADY_S:  # by now every session has read it
+            self._told = True
+            self._tell(Promise(kept=True, lsn=view.lsn, why="commits wait for the receiver"))
 
     def _keeps_up(self, view: SyncView) -> bool:
         """Whether it has confirmed what was written when it was looked at last, or at least some more since."""
@@ -90,15 +99,14 @@ class SyncWatch:
         return view.confirmed > before.confirmed
 
     def _release(self, why: str) -> None:
-        view = None
+        """Let commits wait for nobody; that is told before it is done, so that no commit is ever without it."""
         try:
             view = self._replication.view()
-            if view.names != self._name:
-                return
-            self._replication.wait_for_receiver(wait=False)
         except BackoutError:
-            if view is None:
-                return
-            raise
-        at = view.confirmed or view.lsn
+            return  # a server that does not answer has nobody waiting
+        if view.names != self._name:
+            return
+        at = view.confirmed or self._confirmed or view.lsn
         self._tell(Promise(kept=False, lsn=at, why=f"{why}; commits after {show_lsn(at)} may be lost with the server"))
+        self._replication.wait_for_receiver(wait=False)
+        self._waits_since, self._told = None, False
