@@ -5,6 +5,7 @@ Keys are relative paths of plain names, such as `base/20261125-190203-full/recor
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from typing import TYPE_CHECKING, Protocol
@@ -69,7 +70,8 @@ class FolderStore:
             unfinished.replace(path)
             sync_folder(path.parent)
         except OSError as error:
-            unfinished.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                unfinished.unlink(missing_ok=True)
             raise not_kept(error, str(path)) from error
 
     def get(self, key: str) -> bytes | None:
