@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from backout.model.backups import Cluster, Retention
     from backout.model.bundle import Bundle
     from backout.model.compatibility import MigrationFile
     from backout.model.connections import ConnectionUse
@@ -330,6 +331,53 @@ class Trials(Protocol):
 
     def run(self, statement: Statement, uses: Sequence[ParameterUse]) -> Answer:
         """Return what the database says to it; nothing of it stays. Raises AuthError, ProviderUnavailable."""
+        ...
+
+
+class LiveCluster(Protocol):
+    """The running cluster, as a backup has to know it."""
+
+    def read(self) -> Cluster:
+        """Return its state. Raises AuthError, or ProviderUnavailable when it does not answer."""
+        ...
+
+
+class BackupTaker(Protocol):
+    """Takes a base backup onto this machine, where it waits to be stored."""
+
+    def take(self, backup: str, parent: str | None, progress: Callable[[int, int], None]) -> None:
+        """Take it whole, an incremental one against its parent's manifest; what a killed attempt left is removed.
+
+        Raises Refused when the server cannot take it against that parent; AuthError, ProviderUnavailable, BackoutError.
+        """
+        ...
+
+    def taken(self, backup: str) -> str | None:
+        """Return the parent of the backup that waits here complete ("" of a full one), or None when none waits."""
+        ...
+
+    def verify(self, backup: str) -> None:
+        """Check every file against the manifest. Raises BackoutError that names what is wrong."""
+        ...
+
+    def discard(self, apart_from: Collection[str] = ()) -> None:
+        """Remove what waits here."""
+        ...
+
+
+class BackupKeeper(Protocol):
+    """Stores what was taken, and removes what may go."""
+
+    def store(self, backup: str, verified_at: float, progress: Callable[[int, int], None]) -> None:
+        """Store the backup that waits; it exists when this returns, and not before."""
+        ...
+
+    def remove(self, retention: Retention) -> tuple[tuple[str, ...], int]:
+        """Remove backups, WAL, and what killed attempts left; return the names of the WAL segments, and bytes freed."""
+        ...
+
+    def check(self, backup: str, progress: Callable[[int, int], None]) -> None:
+        """Read everything of a stored backup again, and note that it is whole. Raises BackoutError."""
         ...
 
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "migrations": ("backout.cli.db_migrations:migrations", "Verdicts on migrations, and their history."),
+    "backup": ("backout.cli.db_backup:backup", "Take a base backup, verify and store it."),
+    "backups": ("backout.cli.db_backups:backups", "List base backups; read them again."),
+    "wal": ("backout.cli.db_wal:wal", "Receive WAL: start, stop, status, run."),
 }
 """Name: where it is ("module:attribute"), and its line in the help."""
 

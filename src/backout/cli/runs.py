@@ -158,6 +158,10 @@ def resume(shell: Shell, *, run: str, decide: str | None, message: str) -> int:
         )
     if decide is not None:
         journal.ask(found.id, f"decide:{decide}", actor=wiring.actor(), reason=message)
+    if found.plan.kind is PlanKind.BACKUP:
+        from backout.cli.db_backup import resume as resume_backup  # noqa: PLC0415
+
+        return resume_backup(shell, found)
     shell.take(environment=found.environment)
     from backout.cli.bench import open_bench  # noqa: PLC0415
 

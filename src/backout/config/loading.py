@@ -169,6 +169,47 @@ class Config:
         """
         return self._kept(variable, path, "the side database", "a connection string")
 
+    def database_admin_url(self) -> Secret:
+        """Return the connection string of who may replicate and restore: admin_url_*, else the application's own.
+
+        Raises:
+            AuthError: it is not set. UsageError: the environment has no database.
+        """
+        database = self.environment.database
+        if database is None or not (database.admin_url_env or database.admin_url_file):
+            return self.database_url()
+        variable, path = database.admin_url_env, database.admin_url_file
+        return self._secret(variable, path, "database", "the administrator's connection string")
+
+    def backup_key(self) -> Secret | None:
+        """Return what backups are encrypted with, or None when they are not. Raises AuthError: it is not set."""
+        database = self.environment.database
+        if database is None or not (database.backup.key_env or database.backup.key_file):
+            return None
+        backup = database.backup
+        return self._secret(backup.key_env, backup.key_file, "database.backup", "the key of the backups")
+
+    def backup_access(self) -> BucketAccess:
+        """Return the access key of the backups' bucket.
+
+        Raises:
+            AuthError: it is not set, or is no JSON with an access_key_id and a secret_access_key.
+        """
+        database, where = self.environment.database, "database.backup.store"
+        assert database is not None  # noqa: S101 who asks has looked
+        assert database.backup.store is not None  # noqa: S101 same
+        store = database.backup.store
+        found = self._secret(store.credentials_env, store.credentials_file, where, "an access key")
+        return parse_access(found, self.variables.on_secret, f"environments.{self.name}.{where}")
+
+    @property
+    def backup_directory(self) -> Path:
+        """Where backups are kept or pass through on this machine. Raises UsageError when there is no database."""
+        database = self.environment.database
+        if database is None:
+            raise UsageError(f"environments.{self.name} has no database", where=str(self.path))
+        return self.path.parent / database.backup.directory / self.name
+
     def health_headers(self) -> dict[str, str]:
         """Return the headers for the health endpoint, the secret ones resolved.
 

@@ -42,6 +42,7 @@ class PlanKind(StrEnum):
     RAMP = "ramp"
     RECOVER = "recover"
     DRILL = "drill"
+    BACKUP = "backup"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,156 @@
+"""Judgements on backups: which kind comes next, which may go, and whether the live cluster is protected; pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from backout.model.backups import Choice, Protection, Retention
+from backout.model.recovery import BackupKind, show_lsn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from backout.model.backups import Cluster, WalGap
+    from backout.model.recovery import BaseBackup, WalSegment
+
+_INCREMENTAL_SINCE: Final = 170000
+"""The first server version that can take incremental backups."""
+ALARM_SHARE: Final = 0.5
+"""Of max_slot_wal_keep_size: from here on somebody has to look, since at the whole of it WAL is lost."""
+
+
+def choose(
+    backups: Sequence[BaseBackup], cluster: Cluster, *, full_every_s: float, wanted: BackupKind | None = None
+) -> Choice:
+    """Return what to take next: incremental where it is possible, full where the newest chain is too old.
+
+    Args:
+        backups: the complete ones, oldest first. wanted: what a person asked for.
+
+    Raises:
+        ValueError: an incremental one was asked for and is not possible; the text says why.
+    """
+    if wanted is BackupKind.FULL:
+        return Choice(BackupKind.FULL, None, "a full backup was asked for")
+    obstacle = _obstacle(backups, cluster)
+    if obstacle:
+        if wanted is BackupKind.INCREMENTAL:
+            raise ValueError(obstacle)
+        return Choice(BackupKind.FULL, None, obstacle)
+    parent = backups[-1]
+    age_s = cluster.at - _full_of(parent, backups).began_at
+    if wanted is None and age_s >= full_every_s:
+        return Choice(BackupKind.FULL, None, "the newest full backup is older than backup.full_every")
+    return Choice(BackupKind.INCREMENTAL, parent.id, f"on {parent.id}")
+
+
+def _obstacle(backups: Sequence[BaseBackup], cluster: Cluster) -> str:
+    if cluster.server_version < _INCREMENTAL_SINCE:
+        return "this server's version has no incremental backups"
+    if not cluster.summarize_wal:
+        return "summarize_wal is off: ALTER SYSTEM SET summarize_wal = on; SELECT pg_reload_conf()"
+    if not backups:
+        return "there is no backup yet"
+    newest = backups[-1]
+    if newest.system_identifier != cluster.system_identifier:
+        return "the newest backup is of another cluster"
+    if newest.timeline != cluster.timeline:
+        return f"the newest backup is of timeline {newest.timeline}, the cluster is on {cluster.timeline}"
+    return ""
+
+
+def _full_of(backup: BaseBackup, backups: Sequence[BaseBackup]) -> BaseBackup:
+    by_id = {each.id: each for each in backups}
+    while backup.parent is not None and backup.parent in by_id:
+        backup = by_id[backup.parent]
+    return backup
+
+
+def chain_of(backup: BaseBackup, backups: Sequence[BaseBackup]) -> tuple[BaseBackup, ...]:
+    """Return a backup with everything that it builds on, the full one first; () when a part of it is missing."""
+    by_id, chain = {each.id: each for each in backups}, [backup]
+    while (parent := chain[0].parent) is not None:
+        if parent not in by_id or len(chain) > len(by_id):
+            return ()
+        chain.insert(0, by_id[parent])
+    return tuple(chain)
+
+
+def retain(backups: Sequence[BaseBackup], *, now: float, keep_s: float) -> Retention:
+    """Return what may go so that every moment of the last `keep_s` seconds can still be returned to.
+
+    That needs the newest verified backup from before that window, all later ones, and whatever those build on. The
+    newest verified chain stays whatever its age; without a verified backup everything stays.
+    """
+    verified = [each for each in backups if each.verified_at is not None and chain_of(each, backups)]
+    if not verified:
+        return Retention(tuple(each.id for each in backups), (), None)
+    before = [each for each in verified if each.ended_at <= now - keep_s]
+    first = before[-1] if before else verified[0]
+    kept = {each.id for each in backups if each.began_at >= first.began_at or each.id == first.id}
+    for each in backups:
+        if each.id in kept:
+            kept |= {part.id for part in chain_of(each, backups)}
+    keep = tuple(each for each in backups if each.id in kept)
+    newest = keep[-1].system_identifier
+    begin = min(each.begin_lsn for each in keep if each.system_identifier == newest)
+    return Retention(tuple(each.id for each in keep), tuple(each.id for each in backups if each.id not in kept), begin)
+
+
+def reach(backup: BaseBackup, wal: Iterable[WalSegment]) -> int | None:
+    """Return the last position that a replay from a backup reaches on its timeline; None: it gets never consistent."""
+    at = backup.begin_lsn
+    for segment in sorted(wal, key=lambda each: each.begin_lsn):
+        if segment.timeline == backup.timeline and segment.begin_lsn <= at < segment.end_lsn:
+            at = segment.end_lsn
+    return at if at >= backup.end_lsn else None
+
+
+def protection(
+    cluster: Cluster, backups: Sequence[BaseBackup], wal: Sequence[WalSegment], gaps: Sequence[WalGap] = ()
+) -> Protection:
+    """Return whether the cluster as it runs now can be brought back to any moment since its newest base backup.
+
+    A swap, a promotion and a lost slot all end the protection until a new verified base backup exists.
+    """
+    ours = [each for each in backups if each.system_identifier == cluster.system_identifier]
+    verified = [each for each in ours if each.verified_at is not None and chain_of(each, backups)]
+    if not verified:
+        other = "the backups are of another cluster" if backups and not ours else "there is no verified base backup"
+        return Protection(protected=False, why=other)
+    base = verified[-1]
+    if base.timeline != cluster.timeline:
+        why = f"the newest base backup is of timeline {base.timeline}, the cluster is on {cluster.timeline}"
+        return Protection(protected=False, why=why, base=base.id)
+    end = reach(base, wal)
+    if end is None:
+        return Protection(protected=False, why=f"the WAL that base backup {base.id} needs is not there", base=base.id)
+    lost = next((gap for gap in gaps if gap.timeline == base.timeline and gap.end_lsn > base.begin_lsn), None)
+    if lost is not None:
+        span = f"{show_lsn(lost.begin_lsn)} to {show_lsn(lost.end_lsn)}"
+        return Protection(
+            protected=False, why=f"WAL was lost since ({span}: {lost.why})", base=base.id, reaches_lsn=end
+        )
+    if cluster.slot is None or not cluster.slot.active:
+        why = "nobody receives WAL: what was written since is in no backup"
+        return Protection(protected=False, why=why, base=base.id, reaches_lsn=end)
+    missing = (cluster.slot.restart_lsn or 0) - end
+    if missing > 0:
+        why = f"the archive ends at {show_lsn(end)}, and the server keeps WAL from {show_lsn(end + missing)} on"
+        return Protection(protected=False, why=why, base=base.id, reaches_lsn=end)
+    return Protection(protected=True, why=f"from base backup {base.id} on", base=base.id, reaches_lsn=end)
+
+
+def slot_alarm(cluster: Cluster) -> str:
+    """Return what is wrong with the receiver's slot, "" when nothing is."""
+    slot, limit = cluster.slot, cluster.slot_limit_bytes
+    if slot is None:
+        return ""
+    if slot.status is not None and slot.status.value == "lost":
+        return "the slot is lost: the server removed WAL that was not received yet"
+    if limit is None:
+        return "max_slot_wal_keep_size is not set: a receiver that stops would fill the server's disk"
+    share = slot.retained_bytes / limit if limit else 1.0
+    if share >= ALARM_SHARE:
+        return f"the server keeps {share:.0%} of max_slot_wal_keep_size for the receiver; at 100 % WAL is lost"
+    return ""

@@ -1,0 +1,170 @@
+"""`backout db backups`: what there is, and whether it can still be read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.cli.options import Group, pass_shell
+from backout.cli.style import Tone
+from backout.report.times import rfc3339
+
+if TYPE_CHECKING:
+    from backout.cli.shell import Shell
+    from backout.model.backups import Cluster, Protection, WalGap
+    from backout.model.recovery import BaseBackup
+    from backout.providers.archive.repository import Repository
+
+backups = Group("backups", short_help="List base backups; read them again.", no_args_is_help=True)
+
+
+def megabytes(size_bytes: int) -> str:
+    """Return a size for a person.
+
+    >>> megabytes(400), megabytes(1_500_000), megabytes(2_000_000_000)
+    ('0.4 kB', '1.5 MB', '2,000 MB')
+    """
+    kilo, mega = 1000, 1_000_000
+    if size_bytes < mega / 10:
+        return f"{size_bytes / kilo:.1f} kB"
+    return f"{size_bytes / mega:,.1f} MB" if size_bytes < 100 * mega else f"{size_bytes / mega:,.0f} MB"
+
+
+def backup_record(found: BaseBackup) -> dict[str, object]:
+    """Return a base backup as JSON values."""
+    from backout.model.recovery import show_lsn  # noqa: PLC0415 only what is shown
+
+    return {
+        "id": found.id,
+        "kind": found.kind,
+        "parent": found.parent,
+        "began_at": rfc3339(found.began_at),
+        "ended_at": rfc3339(found.ended_at),
+        "begin_lsn": show_lsn(found.begin_lsn),
+        "end_lsn": show_lsn(found.end_lsn),
+        "timeline": found.timeline,
+        "system_identifier": found.system_identifier,
+        "server_version": found.server_version,
+        "size_bytes": found.size_bytes,
+        "stored_bytes": found.stored_bytes,
+        "encrypted": found.encrypted,
+        "verified_at": None if found.verified_at is None else rfc3339(found.verified_at),
+    }
+
+
+def protection_record(found: Protection) -> dict[str, object]:
+    """Return whether the cluster is protected as JSON values."""
+    from backout.model.recovery import show_lsn  # noqa: PLC0415 only what is shown
+
+    reaches = None if found.reaches_lsn is None else show_lsn(found.reaches_lsn)
+    return {"protected": found.protected, "why": found.why, "base": found.base or None, "reaches_lsn": reaches}
+
+
+@backups.command(
+    "list",
+    short_help="The backups, and what can be restored.",
+    epilog="""
+Examples:
+  backout db backups list -e production
+  backout db backups list -e production --json
+""",
+)
+@pass_shell
+def list_(shell: Shell) -> int:
+    """List the base backups with their chain, and say from when to when the database can be brought back.
+
+    Exit codes: 0 protected, 1 UNPROTECTED (the reason is named), 7 when the live database does not answer.
+    """
+    from backout.errors import ProviderUnavailable  # noqa: PLC0415 only this command
+    from backout.providers.archive.gaps import read_gaps  # noqa: PLC0415 same
+    from backout.wiring import backups as wired  # noqa: PLC0415 same
+
+    config = shell.config()
+    kept = wired.repository(config)
+    found = kept.backups()
+    trouble: ProviderUnavailable | None = None
+    live: Cluster | None = None
+    try:
+        live = wired.cluster(config).read()
+    except ProviderUnavailable as error:
+        trouble = error
+    state = None if live is None else _protection(kept, live, read_gaps(config.backup_directory))
+    rows = [
+        (
+            each.id,
+            each.kind.value + (f" on {each.parent}" if each.parent else ""),
+            megabytes(each.size_bytes),
+            megabytes(each.stored_bytes),
+            "verified" if each.verified_at is not None else "not verified",
+        )
+        for each in found
+    ]
+    out = shell.output
+    human = out.table(("BACKUP", "KIND", "SIZE", "STORED", ""), rows) or "no backups yet"
+    payload = {
+        "environment": config.name,
+        "store": kept.store.name,
+        "backups": [backup_record(each) for each in found],
+        "earliest": rfc3339(found[0].ended_at) if found else None,
+        "protection": None if state is None else protection_record(state),
+    }
+    out.result("db-backups", payload, human + "\n" + _words(shell, state, found))
+    if trouble is not None:
+        out.warn(f"the live database does not answer: {trouble.what}")
+        return trouble.exit_code
+    if state is None or not state.protected:
+        out.next(f"backout db backup -e {config.name}", f"backout db wal start -e {config.name}")
+        return 1
+    return 0
+
+
+def _protection(kept: Repository, live: Cluster, gaps: tuple[WalGap, ...]) -> Protection:
+    from backout.analysis.backups import protection  # noqa: PLC0415 only this command
+
+    return protection(live, kept.backups(), kept.wal(), gaps)
+
+
+def _words(shell: Shell, state: Protection | None, found: tuple[BaseBackup, ...]) -> str:
+    style = shell.output.style
+    if state is None:
+        return "restorable: not known, the live database does not answer"
+    if not state.protected:
+        return style.badge(f"UNPROTECTED: {state.why}", Tone.BAD)
+    return style.badge(f"restorable to any moment since {rfc3339(found[0].ended_at)}", Tone.GOOD)
+
+
+@backups.command(
+    "verify",
+    short_help="Read backups again, every byte.",
+    epilog="""
+Examples:
+  backout db backups verify -e production                 the newest one, with what it builds on
+  backout db backups verify 20261125-190203 -e production
+""",
+)
+@click.argument("backup", required=False)
+@pass_shell
+def verify(shell: Shell, *, backup: str | None) -> int:
+    """Read a backup with everything it builds on, lay it out beside the others, and run pg_verifybackup on it.
+
+    It needs room for the unpacked database in backup.directory. Exit codes: 0 whole, 1 damaged (the part is named).
+    """
+    from backout.cli.db_backup import opened  # noqa: PLC0415 only this command
+    from backout.errors import UsageError  # noqa: PLC0415 same
+    from backout.journal.stop import StopRequest  # noqa: PLC0415 same
+    from backout.model.backups import BackupProgress  # noqa: PLC0415 same
+
+    config = shell.config()
+    tools, live = opened(shell, config, StopRequest(lambda: None))
+    found = tools.backups.backups()
+    chosen = found[-1].id if found and backup is None else backup
+    if chosen is None or all(each.id != chosen for each in found):
+        what = "there is no backup yet" if backup is None else f"no backup {backup!r}"
+        raise UsageError(what, hint=f"backout db backups list -e {config.name}")
+    tools.keeper.check(chosen, lambda done, total: tools.progress(BackupProgress("reading", done, total)))
+    live.end()
+    after = next(each for each in tools.backups.backups() if each.id == chosen)
+    text = shell.output.style.badge(f"backup {chosen} was read and is whole", Tone.GOOD)
+    shell.output.result("db-backups-verify", {"environment": config.name, "backup": backup_record(after)}, text)
+    return 0

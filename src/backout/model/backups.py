@@ -1,0 +1,117 @@
+"""What is known of the live cluster and of the backups that protect it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from backout.model.recovery import BackupKind
+
+
+class WalStatus(StrEnum):
+    """What a replication slot still keeps; Postgres' own words in pg_replication_slots."""
+
+    RESERVED = "reserved"
+    EXTENDED = "extended"
+    UNRESERVED = "unreserved"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The slot of the WAL receiver as the server shows it.
+
+    Args:
+        active: whether somebody receives. retained_bytes: WAL that the server keeps for it.
+        flush_lsn: what the receiver has confirmed as safe, None when nobody receives. lag_s: how old that is, as the
+            server measures it. sync: whether commits wait for it now.
+    """
+
+    name: str
+    active: bool
+    status: WalStatus | None
+    restart_lsn: int | None
+    retained_bytes: int
+    flush_lsn: int | None = None
+    lag_s: float | None = None
+    sync: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The live cluster at a moment.
+
+    Args:
+        lsn: the end of its WAL. server_version: such as 180006. size_bytes: of all databases.
+        slot_limit_bytes: max_slot_wal_keep_size, None when a slot may fill the disk.
+        tablespaces: names of those beside Postgres' own. sync_names: synchronous_standby_names.
+        slot: of the WAL receiver, None when there is none.
+    """
+
+    at: float
+    system_identifier: str
+    timeline: int
+    lsn: int
+    server_version: int
+    segment_bytes: int
+    size_bytes: int
+    replication: bool
+    summarize_wal: bool
+    slot_limit_bytes: int | None
+    tablespaces: tuple[str, ...] = ()
+    sync_names: str = ""
+    slot: Slot | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which backup comes next, and why that kind."""
+
+    kind: BackupKind
+    parent: str | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What may go: backups, and the WAL that ends at or before `wal_before` (None: all of it stays)."""
+
+    keep: tuple[str, ...]
+    remove: tuple[str, ...]
+    wal_before: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class WalGap:
+    """WAL that was lost: `[begin_lsn, end_lsn)`, and why."""
+
+    at: float
+    timeline: int
+    begin_lsn: int
+    end_lsn: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """Whether the live cluster can be brought back now; `why` in one sentence.
+
+    Args:
+        base: the backup that a restore would start from, "" without one. reaches_lsn: the last one that is archived.
+    """
+
+    protected: bool
+    why: str
+    base: str = ""
+    reaches_lsn: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BackupProgress:
+    """How far a step is; `total_bytes` may be the server's estimate."""
+
+    what: str
+    done_bytes: int
+    total_bytes: int

@@ -1,0 +1,1 @@
+"""Base backups and WAL as they are kept: compressed, perhaps encrypted, in a folder or a bucket."""

@@ -1,0 +1,26 @@
+"""WAL that was lost, as it was noticed: one JSON line each in the backups' folder of this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from backout.model.backups import WalGap
+from backout.providers.archive.stores import FolderStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_FILE: Final = "gaps.json"
+
+
+def read_gaps(directory: Path) -> tuple[WalGap, ...]:
+    """Return them, oldest first."""
+    found = FolderStore(directory).get(_FILE)
+    return () if found is None else msgspec.json.decode(found, type=tuple[WalGap, ...])
+
+
+def add_gap(directory: Path, gap: WalGap) -> None:
+    """Record one; it is durable when this returns."""
+    FolderStore(directory).put(_FILE, msgspec.json.encode((*read_gaps(directory), gap)))

@@ -1,0 +1,77 @@
+"""Who does something alone in a folder: a lock that the kernel frees when its process dies, however it dies."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Final
+
+from backout.errors import Busy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_POLL_S: Final = 0.02
+
+
+class Holding:
+    """One job of a folder, such as `receiver`; the lock file holds the pid of who does it."""
+
+    def __init__(self, directory: Path, job: str) -> None:
+        self._path = directory / f"{job}.lock"
+        self._job = job
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Do the job alone. Raises Busy when another process does it."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        opened = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(opened)
+            raise Busy(f"process {self.holder()} does it already", where=str(self._path)) from None
+        try:
+            os.ftruncate(opened, 0)
+            os.pwrite(opened, str(os.getpid()).encode(), 0)
+            yield
+            os.ftruncate(opened, 0)
+        finally:
+            os.close(opened)
+
+    def holder(self) -> int | None:
+        """Return the pid of who does it now, None when nobody does."""
+        try:
+            opened = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with contextlib.suppress(ValueError):
+                return int(os.pread(opened, 20, 0) or b"0") or None
+            return None
+        finally:
+            os.close(opened)
+        return None
+
+    def end(self, timeout_s: float) -> bool:
+        """Ask whoever does it to stop (SIGTERM), then end it; return whether somebody did it."""
+        pid = self.holder()
+        if pid is None:
+            return False
+        for number, patience_s in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, 5.0)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+            deadline = time.monotonic() + patience_s
+            while time.monotonic() < deadline:
+                with contextlib.suppress(ChildProcessError):  # started by this very process: collect it
+                    os.waitpid(pid, os.WNOHANG)
+                if self.holder() != pid:
+                    return True
+                time.sleep(_POLL_S)
+        return True

@@ -1,0 +1,26 @@
+"""The cluster that backups are of: how to look at it, and how Postgres' own programs reach it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backout.ports import LiveCluster
+    from backout.providers.postgres.binaries import Binaries
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A cluster.
+
+    Args:
+        binaries: returns the programs. dsn: returns the connection string that they use: the database's own, or that of
+            a proxy on loopback where the programs have no TLS. It is never shown.
+    """
+
+    binaries: Callable[[], Binaries]
+    dsn: Callable[[], str]
+    cluster: LiveCluster

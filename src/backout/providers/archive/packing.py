@@ -1,0 +1,243 @@
+"""A folder as a stream of bytes in packs of some MB, so that small files cost little and a bucket sees few objects.
+
+The files stand one behind the other in the order of their names; the stream is cut into blocks, the blocks into packs.
+A file is found again by its offset in the stream. A file that is the same as in the backup before is not stored: its
+entry names the backup whose stream holds it. Threads work side by side, since zstd and AES let go of Python's lock.
+"""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import functools
+import itertools
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from backout.errors import BackoutError
+from backout.providers.archive.sealing import Damaged, Sealer, compressor, damaged, digest, expander, opened
+from backout.providers.archive.stores import not_kept
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from backout.providers.archive.sealing import Key
+    from backout.providers.archive.stores import Store
+
+BLOCK_BYTES: Final = 4 * 1024 * 1024
+_BLOCKS_IN_PACK: Final = 16
+_COMPARED_BYTES: Final = 16 * 1024 * 1024
+"""Larger files are never left out: Postgres itself sends only their changed blocks."""
+
+
+class File(msgspec.Struct, frozen=True, array_like=True):
+    """One file: path in the folder, size, digest (b"": not compared), the backup whose stream holds it, where in it."""
+
+    path: str
+    size: int
+    digest: bytes
+    backup: str
+    offset: int
+
+
+class Pack(msgspec.Struct, frozen=True, array_like=True):
+    """One object: where its part of the stream begins, how long that is, and how many bytes are kept."""
+
+    offset: int
+    size: int
+    stored: int
+
+
+class Index(msgspec.Struct, frozen=True):
+    """What a backup holds: its files, its folders (empty ones count for Postgres), and its packs in their order."""
+
+    files: list[File]
+    folders: list[str]
+    packs: list[Pack]
+
+
+def pack_key(backup: str, number: int) -> str:
+    """Return the key of a pack."""
+    return f"base/{backup}/pack-{number:06d}"
+
+
+class Source:
+    """A folder that is going to be a stream; what the backup before holds already is only referred to."""
+
+    def __init__(self, root: Path, backup: str, before: Mapping[str, File]) -> None:
+        self._root = root
+        self.files: list[File] = []
+        self.folders: list[str] = []
+        self._stored: list[File] = []
+        self.size = 0
+        for path, size in self._walk():
+            mark = digest((root / path).read_bytes()) if 0 < size <= _COMPARED_BYTES else b""
+            known = before.get(path)
+            if known is not None and known.size == size and known.digest == mark and (mark or not size):
+                self.files.append(known)
+                continue
+            self.files.append(File(path, size, mark, backup, self.size))
+            self._stored.append(self.files[-1])
+            self.size += size
+
+    def _walk(self) -> Iterator[tuple[str, int]]:
+        for place, folders, names in os.walk(self._root):
+            folders.sort()
+            at = os.path.relpath(place, self._root)
+            if at != ".":
+                self.folders.append(at)
+            for name in sorted(names):
+                path = os.path.join(place, name)  # noqa: PTH118 pathlib costs 10 us for each of many files
+                yield name if at == "." else f"{at}/{name}", os.stat(path, follow_symlinks=False).st_size  # noqa: PTH116
+
+    def blocks(self) -> Iterator[list[tuple[str, int, int]]]:
+        """Yield each block as (path, offset in the file, length) pieces."""
+        block, room = [], BLOCK_BYTES
+        for file in self._stored:
+            at = 0
+            while at < file.size:
+                piece = min(room, file.size - at)
+                block.append((file.path, at, piece))
+                at, room = at + piece, room - piece
+                if not room:
+                    yield block
+                    block, room = [], BLOCK_BYTES
+        if block:
+            yield block
+
+    def read(self, block: Sequence[tuple[str, int, int]]) -> bytes:
+        """Return a block's bytes."""
+        parts = []
+        for path, at, length in block:
+            with (self._root / path).open("rb", buffering=0) as file:
+                parts.append(os.pread(file.fileno(), length, at))
+                if len(parts[-1]) != length:
+                    raise BackoutError("it became shorter while it was read", where=str(self._root / path))
+        return b"".join(parts)
+
+
+class Packs:
+    """The packs of a store, written and read by several threads at once."""
+
+    def __init__(self, store: Store, key: Key | None) -> None:
+        self._store = store
+        self._key = key
+
+    def write(self, source: Source, backup: str, level: int, progress: Callable[[int, int], None]) -> list[Pack]:
+        """Store a source's stream and return its packs; `progress` hears (bytes so far, bytes in all)."""
+        packs: list[Pack] = []
+        blocks, at = source.blocks(), 0
+        with ThreadPoolExecutor(_threads()) as pool:
+            while group := list(itertools.islice(blocks, _BLOCKS_IN_PACK)):
+                name = pack_key(backup, len(packs))
+                sealer = Sealer(name, self._key)
+                todo = [(number, block, number == len(group) - 1) for number, block in enumerate(group)]
+                made = pool.map(functools.partial(_made, sealer, source, level), todo)
+                data = sealer.head + b"".join(made)
+                self._store.put(name, data)
+                size = sum(length for block in group for _, _, length in block)
+                packs.append(Pack(at, size, len(data)))
+                at += size
+                progress(at, source.size)
+        return packs
+
+    def read(
+        self, backup: str, index: Index, wanted: Sequence[File], into: Path, progress: Callable[[int], None]
+    ) -> None:
+        """Write the wanted files of one backup's own stream into a folder that has their folders already.
+
+        Raises:
+            BackoutError: a pack is damaged or missing, naming it; or there is no room.
+        """
+        wanted = sorted((file for file in wanted if file.size), key=lambda file: file.offset)
+        begins, ends = [file.offset for file in wanted], [file.offset + file.size for file in wanted]
+        todo: list[tuple[str, Pack, Sequence[File]]] = []
+        for number, part in enumerate(index.packs):
+            begin, end = bisect.bisect_right(ends, part.offset), bisect.bisect_left(begins, part.offset + part.size)
+            if begin < end:
+                todo.append((pack_key(backup, number), part, wanted[begin:end]))
+        with ThreadPoolExecutor(_threads()) as pool:
+            try:
+                for _ in pool.map(lambda task: self._lay(task[0], task[1], task[2], into, progress), todo):
+                    pass
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _lay(self, name: str, part: Pack, files: Sequence[File], into: Path, progress: Callable[[int], None]) -> None:
+        where = f"{self._store.name}/{name}"
+        data = self._store.get(name)
+        if data is None:
+            raise damaged(where, "this part of the backup is missing")
+        if len(data) != part.stored:
+            raise damaged(where, f"it has {len(data)} bytes instead of {part.stored}")
+        try:
+            with contextlib.closing(_Writer(into)) as writer:
+
+                def write(file: File, at: int, piece: memoryview) -> None:
+                    size = len(piece)
+                    writer.write(file, at, piece)
+                    progress(size)
+
+                self._write(name, data, part, files, write)
+        except Damaged as error:
+            raise damaged(where, str(error)) from None
+        except OSError as error:
+            raise not_kept(error, str(into)) from error
+
+    def _write(
+        self, name: str, data: bytes, part: Pack, files: Sequence[File], write: Callable[[File, int, memoryview], None]
+    ) -> None:
+        expand, at, which = expander(), part.offset, 0
+        for frame in opened(name, data, self._key):
+            content = memoryview(expand(frame))
+            end = at + len(content)
+            while which < len(files) and files[which].offset + files[which].size <= at:
+                which += 1
+            for number in range(which, len(files)):
+                file = files[number]
+                if file.offset >= end:
+                    break
+                begin = max(file.offset, at)
+                write(file, begin - file.offset, content[begin - at : min(file.offset + file.size, end) - at])
+            at = end
+        if at != part.offset + part.size:
+            raise Damaged(f"it holds {at - part.offset} bytes instead of {part.size}")
+
+
+def _made(sealer: Sealer, source: Source, level: int, task: tuple[int, Sequence[tuple[str, int, int]], bool]) -> bytes:
+    number, block, last = task
+    return sealer.seal(number, compressor(level)(source.read(block)), last=last)
+
+
+class _Writer:
+    """Writes pieces of files, and keeps the last file open: the next piece is mostly of the same one."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._file: File | None = None
+        self._handle = -1
+
+    def write(self, file: File, at: int, piece: memoryview) -> None:
+        """Write a piece of a file."""
+        if file is not self._file:
+            self.close()
+            self._handle = os.open(self._root / file.path, os.O_WRONLY | os.O_CREAT, 0o600)
+            self._file = file
+        while piece:
+            written = os.pwrite(self._handle, piece, at)
+            piece, at = piece[written:], at + written
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._handle >= 0:
+            os.close(self._handle)
+        self._file, self._handle = None, -1
+
+
+def _threads() -> int:
+    return min(8, (os.cpu_count() or 1) + 1)

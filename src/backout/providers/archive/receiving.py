@@ -1,0 +1,357 @@
+"""The receiver of WAL: pg_receivewal through a slot, restarted when it dies, its segments shipped to the store.
+
+Whatever goes wrong here, the server goes on: the slot keeps at most max_slot_wal_keep_size. What is lost is named.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from backout.errors import BackoutError, ProviderUnavailable, WorldMoved
+from backout.model.backups import WalGap, WalStatus
+from backout.model.recovery import show_lsn
+from backout.providers.archive.gaps import add_gap
+from backout.providers.archive.stores import FolderStore
+from backout.providers.archive.wal import PARTIAL, is_segment, received_bytes, segment_of
+from backout.providers.child import dying_with_parent
+from backout.providers.postgres.backup_tools import access
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from threading import Event
+
+    from backout.model.backups import Cluster
+    from backout.ports import Clock
+    from backout.providers.archive.origin import Origin
+    from backout.providers.archive.wal import WalArchive
+    from backout.providers.postgres.replication import Replication
+
+_TICK_S: Final = 0.1
+_LOOK_S: Final = 1.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 30.0
+_HEALTHY_S: Final = 60.0
+"""After so long without trouble the next pause is short again."""
+_GONE: Final = re.compile(r"has already been removed|is not in this server's history|not in this server|invalidated")
+_STATUS: Final = "receiver.json"
+
+
+class ReceiverStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What the receiver last said of itself.
+
+    Args:
+        received_lsn: the end of what is on this machine. lag_bytes, lag_s: behind the server's end of WAL.
+        retained_bytes: what the server keeps for it. shipped_lsn: the end of the complete segments in the store.
+        trouble: what went wrong last, "" when nothing is.
+    """
+
+    at: float
+    pid: int
+    started_at: float
+    system_identifier: str
+    timeline: int = 0
+    server_lsn: int = 0
+    received_lsn: int = 0
+    lag_bytes: int = 0
+    lag_s: float = 0.0
+    retained_bytes: int = 0
+    shipped_lsn: int = 0
+    restarts: int = 0
+    receiving: bool = False
+    sync: bool = False
+    trouble: str = ""
+
+
+def read_status(directory: Path) -> ReceiverStatus | None:
+    """Return what the receiver of a folder last wrote, or None."""
+    found = FolderStore(directory).get(_STATUS)
+    with contextlib.suppress(msgspec.MsgspecError):
+        return None if found is None else msgspec.json.decode(found, type=ReceiverStatus)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Reception:
+    """How WAL is received.
+
+    Args:
+        directory: of the backups on this machine. slot: also the name that the receiver bears at the server.
+        sync: whether commits may wait for it; it receives alike, and says so.
+        partial_every_s: how often the segment that is being received goes to the store, too; None where the store is
+            on this machine anyway.
+        say: hears what happens, one sentence each.
+    """
+
+    directory: Path
+    slot: str
+    sync: bool = False
+    partial_every_s: float | None = None
+    say: Callable[[str], None] = lambda _text: None
+
+
+class WalReceiver:
+    """Receives the WAL of one cluster until it is asked to stop."""
+
+    def __init__(
+        self, archive: WalArchive, origin: Origin, replication: Replication, how: Reception, clock: Clock
+    ) -> None:
+        self._archive = archive
+        self._origin = origin
+        self._replication = replication
+        self._how = how
+        self._clock = clock
+        self._process: subprocess.Popen[str] | None = None
+        self._log = how.directory / "pg_receivewal.log"
+        self._pause_s = _FIRST_PAUSE_S
+        self._restart_at = 0.0
+        self._began_at = 0.0
+        self._restarts = -1
+        self._trouble = ""
+        self._segment_bytes = 0
+        self._seen: deque[tuple[float, int]] = deque(maxlen=4096)
+        self._status: ReceiverStatus | None = None
+        self._shipping_at = 0.0
+        self._partial_at = 0.0
+        self._sent = ("", 0)
+
+    def run(self, stop: Event) -> None:
+        """Receive until it is asked to stop.
+
+        Raises:
+            WorldMoved: another cluster answers now. What a restart may heal is waited out.
+        """
+        state = self._origin.cluster.read()
+        self._segment_bytes = state.segment_bytes
+        self._archive.set_layout(state.segment_bytes)
+        self._archive.incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._replication.ensure_slot()
+        self._status = ReceiverStatus(
+            at=self._clock.now(),
+            pid=os.getpid(),
+            started_at=self._clock.now(),
+            system_identifier=state.system_identifier,
+            timeline=state.timeline,
+            sync=self._how.sync,
+        )
+        looked_at = 0.0
+        try:
+            while not stop.wait(_TICK_S):
+                now = time.monotonic()
+                self._keep_running(now)
+                if now >= self._shipping_at:
+                    self._ship(now)
+                if now - looked_at >= _LOOK_S:
+                    looked_at = now
+                    self._look()
+        finally:
+            self._end()
+            self._ship(0.0)
+            self._replication.close()
+
+    # --- the process -------------------------------------------------------------------------------------------
+
+    def _keep_running(self, now: float) -> None:
+        if self._process is not None and self._process.poll() is None:
+            if now - self._began_at > _HEALTHY_S:
+                self._pause_s = _FIRST_PAUSE_S
+            return
+        if self._process is not None:
+            said = self._last_words()
+            self._trouble = f"pg_receivewal ended: {said}"
+            self._how.say(f"{self._trouble}; trying again in {self._pause_s:g} s")
+            self._process = None
+            self._restart_at = now + self._pause_s
+            self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
+            if _GONE.search(said):
+                self._begin_anew(said)
+        if now >= self._restart_at:
+            self._start(now)
+
+    def _start(self, now: float) -> None:
+        try:
+            self._replication.ensure_slot()
+        except BackoutError as error:
+            self._trouble, self._restart_at = error.what, now + self._pause_s
+            self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
+            return
+        argv = [
+            self._origin.binaries().path("pg_receivewal"),
+            f"--directory={self._archive.incoming}",
+            f"--slot={self._how.slot}",
+            "--no-loop",
+            "--no-password",
+            "--status-interval=1",
+            "--synchronous",  # the server is told at once what is safe, whether commits wait for that or not
+        ]
+        with self._log.open("w", encoding="utf-8") as log:
+            self._process = subprocess.Popen(
+                dying_with_parent(argv, signal.SIGINT),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                text=True,
+                env=access(self._origin.dsn(), self._how.slot),
+                start_new_session=True,
+            )
+        self._began_at = now
+        self._restarts += 1
+
+    def _end(self) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGINT)  # it closes and syncs what it has
+        try:
+            self._process.wait(timeout=10.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def _last_words(self) -> str:
+        with contextlib.suppress(OSError):
+            lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            said = " ".join(line.removeprefix("pg_receivewal: error: ") for line in lines[-3:])
+            secret = access(self._origin.dsn()).get("PGPASSWORD")
+            return (said.replace(secret, "[redacted]") if secret else said) or "it said nothing"
+        return "it said nothing"
+
+    # --- shipping ----------------------------------------------------------------------------------------------
+
+    def _ship(self, now: float) -> None:
+        """Move complete segments and history files to the store; one that fails is tried again later."""
+        newest = max((path.name for path in self._archive.incoming.iterdir() if is_segment(path.name[:24])), default="")
+        for path in sorted(self._archive.incoming.iterdir()):
+            name = path.name
+            ended = name.endswith(PARTIAL) and is_segment(name[:24]) and name[:8] < newest[:8]
+            if not (is_segment(name) or name.endswith(".history") or ended):
+                continue
+            try:
+                content = path.read_bytes()
+                if is_segment(name) and len(content) != self._segment_bytes:
+                    continue
+                self._archive.keep(name, content)
+                path.unlink()
+                if is_segment(name) and self._how.partial_every_s is not None:
+                    self._archive.forget_partial(name)
+            except (BackoutError, OSError) as error:
+                self._trouble = f"{name} is not in the store: {error}"
+                self._shipping_at = now + 5.0
+                return
+            if is_segment(name):
+                self._shipped(segment_of(name, self._segment_bytes).end_lsn)
+
+        if self._how.partial_every_s is not None and now >= self._partial_at:
+            self._partial_at = now + self._how.partial_every_s
+            self._ship_partial()
+
+    def _ship_partial(self) -> None:
+        """Send what was received of the newest segment, so that losing this machine loses little."""
+        for path in self._archive.incoming.glob(f"*{PARTIAL}"):
+            try:
+                content = path.read_bytes().rstrip(b"\0")
+                if content and (path.name, len(content)) != self._sent:
+                    self._archive.keep(path.name, content)
+                    self._sent = (path.name, len(content))
+            except FileNotFoundError:
+                continue  # it was just completed
+            except BackoutError as error:
+                self._trouble = f"{path.name} is not in the store: {error}"
+
+    def _shipped(self, lsn: int) -> None:
+        if self._status is not None:
+            self._status = msgspec.structs.replace(self._status, shipped_lsn=lsn)
+
+    def _received(self) -> int:
+        """Return the end of what is on this machine."""
+        ends = [
+            segment_of(path.name[:24], self._segment_bytes).begin_lsn
+            + (received_bytes(path) if path.name.endswith(PARTIAL) else self._segment_bytes)
+            for path in self._archive.incoming.iterdir()
+            if is_segment(path.name.removesuffix(PARTIAL))
+        ]
+        return max([*ends, self._status.shipped_lsn if self._status else 0])
+
+    # --- looking -----------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        status = self._status
+        assert status is not None  # noqa: S101 made by run
+        receiving, received = self._process is not None and self._process.poll() is None, self._received()
+        try:
+            state = self._origin.cluster.read()
+        except (ProviderUnavailable, BackoutError) as error:
+            self._write(receiving=False, received_lsn=received, trouble=error.what)
+            return
+        if state.system_identifier != status.system_identifier:
+            raise WorldMoved(
+                f"another cluster answers now ({state.system_identifier} instead of {status.system_identifier})",
+                where="database",
+                hint="backout db wal stop, then backout db wal start, and a new base backup",
+            )
+        self._seen.append((state.at, state.lsn))
+        if state.slot is not None and state.slot.status is WalStatus.LOST:
+            self._begin_anew("the slot was lost: more than max_slot_wal_keep_size was not received")
+        if receiving and received >= state.lsn:
+            self._trouble = ""
+        self._write(
+            receiving=receiving,
+            timeline=state.timeline,
+            server_lsn=state.lsn,
+            received_lsn=received,
+            lag_bytes=max(0, state.lsn - received),
+            lag_s=self._lag_s(state, received),
+            retained_bytes=state.slot.retained_bytes if state.slot else 0,
+            trouble=self._trouble,
+        )
+
+    def _lag_s(self, state: Cluster, received: int) -> float:
+        """Return how old the newest moment is whose WAL is here."""
+        if received >= state.lsn:
+            return 0.0
+        known = [at for at, lsn in self._seen if lsn <= received]
+        return state.at - (known[-1] if known else self._seen[0][0])
+
+    def _write(self, **changes: object) -> None:
+        assert self._status is not None  # noqa: S101 made by run
+        self._status = msgspec.structs.replace(
+            self._status, at=self._clock.now(), restarts=max(0, self._restarts), **changes
+        )
+        try:
+            FolderStore(self._how.directory).put(_STATUS, msgspec.json.encode(self._status))
+        except BackoutError as error:
+            self._how.say(str(error))
+
+    def _begin_anew(self, why: str) -> None:
+        """Name the gap, make a new slot, and receive from there on; only a new base backup closes it."""
+        self._end()
+        received = self._received()
+        timeline = self._status.timeline if self._status else 0
+        try:
+            self._replication.drop_slot()
+            self._replication.ensure_slot()
+            begins = self._replication.restart_lsn() or 0
+        except BackoutError as error:
+            self._trouble = error.what
+            return
+        for path in self._archive.incoming.iterdir():
+            if path.name.endswith(PARTIAL):
+                self._archive.keep(path.name, path.read_bytes())
+                path.unlink()
+        begins -= begins % self._segment_bytes  # the receiver asks for the whole segment
+        if begins > received:
+            gap = WalGap(self._clock.now(), timeline, received, begins, why)
+            add_gap(self._how.directory, gap)
+            self._how.say(
+                f"WAL from {show_lsn(received)} to {show_lsn(begins)} is lost ({why}): take a new base backup"
+            )
+        self._restart_at = 0.0

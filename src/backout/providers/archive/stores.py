@@ -1,0 +1,133 @@
+"""Where objects are kept: a folder, or (in `bucket`) a bucket. Each one is there whole, or not at all.
+
+Keys are relative paths of plain names, such as `base/20261125-190203-full/record.json`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from typing import TYPE_CHECKING, Protocol
+
+from backout.errors import BackoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+_UNFINISHED = ".part"
+"""The end of a file's name while it is being written; whoever finds one was killed, or is at work."""
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class Store(Protocol):
+    """Objects by key."""
+
+    def put(self, key: str, data: bytes) -> None:
+        """Keep an object; it is durable when this returns, and replaces an earlier one at once or not at all."""
+        ...
+
+    def get(self, key: str) -> bytes | None:
+        """Return an object, or None when there is none."""
+        ...
+
+    def keys(self, prefix: str) -> tuple[tuple[str, int], ...]:
+        """Return (key, size in bytes) of each object whose key begins so, sorted."""
+        ...
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects, in this order; one that is not there is fine."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Where it is, for a person."""
+        ...
+
+
+class FolderStore:
+    """Objects as files of a folder on this machine, readable by their owner alone."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory.absolute()
+
+    @property
+    def name(self) -> str:
+        """The folder's path."""
+        return str(self.directory)
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write, sync, rename, sync the folder. Raises BackoutError when the disk is full or refuses."""
+        path = self.directory / key
+        unfinished = path.with_name(path.name + _UNFINISHED)
+        try:
+            self._make_folder(path.parent)
+            with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+            sync_folder(path.parent)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+            raise not_kept(error, str(path)) from error
+
+    def get(self, key: str) -> bytes | None:
+        """Read a file. Raises BackoutError when it is there and cannot be read."""
+        path = self.directory / key
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise BackoutError(f"cannot be read: {error.strerror}", where=str(path)) from error
+
+    def keys(self, prefix: str) -> tuple[tuple[str, int], ...]:
+        """Walk the folder; files that somebody is just writing are none."""
+        folder = self.directory / prefix.rpartition("/")[0]
+        found = []
+        for place, _, names in os.walk(folder):
+            for name in names:
+                path = os.path.join(place, name)  # noqa: PTH118 pathlib costs 10 us for each of many files
+                key = os.path.relpath(path, self.directory)
+                if key.startswith(prefix) and not name.endswith(_UNFINISHED):
+                    found.append((key, os.stat(path).st_size))  # noqa: PTH116 same
+        return tuple(sorted(found))
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove the files, and the folders that are empty then."""
+        for key in keys:
+            path = self.directory / key
+            path.unlink(missing_ok=True)
+            path.with_name(path.name + _UNFINISHED).unlink(missing_ok=True)
+            for folder in path.parents:
+                if folder == self.directory or not folder.is_dir() or any(folder.iterdir()):
+                    break
+                folder.rmdir()
+
+    def _make_folder(self, folder: Path) -> None:
+        if folder.is_dir():
+            return
+        self._make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def not_kept(error: OSError, where: str) -> BackoutError:
+    """Return the error of a file that could not be written."""
+    if error.errno in _NO_ROOM:
+        return BackoutError(
+            f"no room left: {error.strerror}", where=where, hint="make room, then type the same command again"
+        )
+    return BackoutError(f"cannot be written: {error.strerror}", where=where)

@@ -1,0 +1,202 @@
+"""Ports BackupTaker and BackupKeeper: a backup waits in `staging/ID` of the folder until it is stored.
+
+A taken backup is complete when `staging/ID.json` is there; that is written last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from backout.errors import BackoutError, Refused
+from backout.model.recovery import BackupKind
+from backout.providers.archive.records import Facts
+from backout.providers.archive.stores import FolderStore, not_kept
+from backout.providers.archive.wal import is_segment
+from backout.providers.postgres.backup_tools import (
+    MANIFEST,
+    SummariesMissing,
+    access,
+    read_manifest,
+    take,
+    verify_folder,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from backout.model.backups import Cluster, Retention
+    from backout.ports import Clock
+    from backout.providers.archive.origin import Origin
+    from backout.providers.archive.repository import Repository
+    from backout.providers.postgres.binaries import Binaries
+
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+class StagedBackups:
+    """Both ports on one folder of this machine.
+
+    Args:
+        directory: `staging` lies in it.
+    """
+
+    def __init__(self, repository: Repository, directory: Path, origin: Origin, clock: Clock) -> None:
+        self._repository = repository
+        self._staging = directory / "staging"
+        self._notes = FolderStore(self._staging)
+        self._origin = origin
+        self._clock = clock
+
+    # --- port BackupTaker --------------------------------------------------------------------------------------
+
+    def take(self, backup: str, parent: str | None, progress: Callable[[int, int], None]) -> None:
+        """Take it into the staging folder, then write the note that it is complete.
+
+        Raises:
+            Refused: the server cannot take it against that parent, its version is another one, or there is no room.
+            AuthError, ProviderUnavailable, BackoutError: as `backup_tools.take`.
+        """
+        self.discard()
+        cluster = self._origin.cluster.read()
+        binaries = self._origin.binaries()
+        _check_version(binaries, cluster.server_version)
+        folder = self._staging / backup
+        try:
+            self._staging.mkdir(mode=0o700, parents=True, exist_ok=True)
+            free = shutil.disk_usage(self._staging).free
+        except OSError as error:
+            raise not_kept(error, str(self._staging)) from error
+        if parent is None and free < cluster.size_bytes:
+            raise Refused(
+                f"no room: the cluster has {cluster.size_bytes >> 20:,} MB, and {free >> 20:,} MB are free",
+                where=str(self._staging),
+                options=("Name a larger disk in database.backup.directory.",),
+            )
+        began_at = self._clock.now()
+        against = None
+        if parent is not None:
+            against = self._staging / f"{parent}.manifest"
+            against.write_bytes(self._repository.manifest(parent))
+        try:
+            take(binaries, access(self._origin.dsn()), folder, against=against, progress=progress)
+        except SummariesMissing as error:
+            raise Refused(
+                error.what, where=error.where, options=("Take a full one: backout db backup --full.",)
+            ) from None
+        facts = self._facts(folder, backup, parent, began_at, cluster)
+        self._notes.put(f"{backup}.json", msgspec.json.encode(facts))
+
+    def taken(self, backup: str) -> str | None:
+        """Return its parent ("": none), or None when nothing complete waits."""
+        facts = self._waiting(backup)
+        return None if facts is None else facts.parent or ""
+
+    def verify(self, backup: str) -> None:
+        """Run pg_verifybackup on what waits."""
+        verify_folder(self._origin.binaries(), self._staging / backup, backup)
+
+    def discard(self, apart_from: Collection[str] = ()) -> None:
+        """Remove the notes first, then the folders."""
+        if not self._staging.is_dir():
+            return
+        for path in sorted(self._staging.iterdir(), key=lambda path: path.is_dir()):
+            if path.name.removesuffix(".json") in apart_from:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    # --- port BackupKeeper -------------------------------------------------------------------------------------
+
+    def store(self, backup: str, verified_at: float, progress: Callable[[int, int], None]) -> None:
+        """Store what waits. After the machine's restart it is checked again first: it was never synced."""
+        facts = self._waiting(backup)
+        if facts is None:
+            raise BackoutError(
+                "the backup that was taken is not here any more", where=str(self._staging / backup),
+                hint="backout runs abort RUN, then: backout db backup",
+            )  # fmt: skip
+        if facts.boot != _boot():
+            self.verify(backup)
+        archive = self._repository.archive(facts.system_identifier)
+        archive.set_layout(facts.segment_bytes)
+        self._repository.keep(self._staging / backup, facts, verified_at, progress)
+
+    def remove(self, retention: Retention) -> tuple[tuple[str, ...], int]:
+        """Remove backups, the newest first, then WAL, then leftovers."""
+        records = {record.facts.id: record for record in self._repository.records()}
+        freed = sum(records[each].stored_bytes for each in retention.remove if each in records)
+        self._repository.remove(retention.remove)
+        self._repository.sweep()
+        kept = [records[each].facts.system_identifier for each in retention.keep if each in records]
+        if retention.wal_before is None or not kept:
+            return (), freed
+        gone = self._repository.archive(kept[-1]).remove_before(retention.wal_before)
+        return tuple(name for name, _ in gone), freed + sum(size for _, size in gone)
+
+    def check(self, backup: str, progress: Callable[[int, int], None]) -> None:
+        """Unpack a stored backup beside the staging folder, with everything it builds on, and check it all."""
+        self._staging.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="checking-", dir=self._staging.parent) as scratch:
+            into = Path(scratch) / "data"
+            into.mkdir()
+            self._repository.unpack(backup, into, progress)
+            verify_folder(self._origin.binaries(), into, backup)
+        self._repository.mark_verified(backup, self._clock.now())
+
+    # --- inside ------------------------------------------------------------------------------------------------
+
+    def _waiting(self, backup: str) -> Facts | None:
+        note = self._notes.get(f"{backup}.json")
+        if note is None or not (self._staging / backup / MANIFEST).is_file():
+            return None
+        return msgspec.json.decode(note, type=Facts)
+
+    def _facts(self, folder: Path, backup: str, parent: str | None, began_at: float, cluster: Cluster) -> Facts:
+        manifest = read_manifest((folder / MANIFEST).read_bytes())
+        wal = sorted(path.name for path in (folder / "pg_wal").iterdir() if is_segment(path.name))
+        size = sum(
+            os.stat(os.path.join(place, name)).st_size  # noqa: PTH116, PTH118 pathlib costs 10 us for each file
+            for place, _, names in os.walk(folder)
+            for name in names
+        )
+        return Facts(
+            id=backup,
+            kind=BackupKind.FULL if parent is None else BackupKind.INCREMENTAL,
+            parent=parent,
+            began_at=began_at,
+            ended_at=self._clock.now(),
+            begin_lsn=manifest.begin_lsn,
+            end_lsn=manifest.end_lsn,
+            timeline=manifest.timeline,
+            system_identifier=manifest.system_identifier,
+            server_version=cluster.server_version,
+            segment_bytes=cluster.segment_bytes,
+            size_bytes=size,
+            wal=tuple(wal),
+            boot=_boot(),
+        )
+
+
+def _check_version(binaries: Binaries, server_version: int) -> None:
+    ours, theirs = binaries.version().partition(".")[0], str(server_version // 10000)
+    if ours != theirs:
+        raise Refused(
+            f"the server is version {theirs}, the programs here are version {ours}",
+            where=str(binaries.directory),
+            options=(f"Name the folder of version {theirs}'s programs in database.binaries.",),
+        )
+
+
+def _boot() -> str:
+    with contextlib.suppress(OSError):
+        return _BOOT.read_text(encoding="ascii").strip()
+    return ""

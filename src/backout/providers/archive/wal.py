@@ -1,0 +1,209 @@
+"""The archive of WAL: complete segments compressed in the store, the newest ones as they are being received.
+
+Names as Postgres gives them: 8 digits of timeline, then the segment's number in two parts (src/include/access/
+xlog_internal.h). Everything of one cluster lies under its system identifier, since the names of two clusters collide.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from backout.errors import BackoutError
+from backout.model.recovery import WalSegment
+from backout.providers.archive.sealing import damaged, pack, unpack
+from backout.providers.archive.stores import not_kept
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from backout.providers.archive.sealing import Key
+    from backout.providers.archive.stores import Store
+
+PARTIAL: Final = ".partial"
+_SEGMENT: Final = re.compile(r"[0-9A-F]{24}")
+_HISTORY: Final = re.compile(r"[0-9A-F]{8}\.history")
+_LAYOUT: Final = "layout.json"
+_ROUND: Final = 8
+"""Records begin at multiples of this."""
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """How a cluster's WAL is cut."""
+
+    segment_bytes: int
+
+
+def segment_name(timeline: int, lsn: int, segment_bytes: int) -> str:
+    """Return the name of the segment that holds a position.
+
+    >>> segment_name(1, 0x1_2A00_0000, 16 << 20)
+    '00000001000000010000002A'
+    """
+    number, per_file = lsn // segment_bytes, 0x1_0000_0000 // segment_bytes
+    return f"{timeline:08X}{number // per_file:08X}{number % per_file:08X}"
+
+
+def segment_of(name: str, segment_bytes: int) -> WalSegment:
+    """Return a whole segment from its name.
+
+    >>> segment_of("00000001000000010000002A", 16 << 20).begin_lsn == 0x1_2A00_0000
+    True
+    """
+    per_file = 0x1_0000_0000 // segment_bytes
+    begin = (int(name[8:16], 16) * per_file + int(name[16:24], 16)) * segment_bytes
+    return WalSegment(name, int(name[:8], 16), begin, begin + segment_bytes)
+
+
+def is_segment(name: str) -> bool:
+    """Whether this is the name of a segment, nothing behind it."""
+    return _SEGMENT.fullmatch(name) is not None
+
+
+class WalArchive:
+    """The WAL of one cluster.
+
+    Args:
+        incoming: the folder that the receiver writes into; its files count as archived, the `.partial` one as far as it
+            was received.
+    """
+
+    def __init__(self, store: Store, system_identifier: str, incoming: Path, key: Key | None) -> None:
+        self.prefix = f"wal/{system_identifier}/"
+        self.incoming = incoming / system_identifier
+        self._store = store
+        self._key = key
+
+    def set_layout(self, segment_bytes: int) -> None:
+        """Record how the cluster's WAL is cut."""
+        if self.layout() != segment_bytes:
+            self._store.put(f"{self.prefix}{_LAYOUT}", msgspec.json.encode(Layout(segment_bytes)))
+
+    def layout(self) -> int | None:
+        """Return the size of a segment in bytes, None before anything was archived."""
+        found = self._store.get(f"{self.prefix}{_LAYOUT}")
+        return None if found is None else msgspec.json.decode(found, type=Layout).segment_bytes
+
+    def segments(self) -> tuple[WalSegment, ...]:
+        """Return what there is, in the order of positions, timeline by timeline."""
+        size = self.layout()
+        if size is None:
+            return ()
+        found: dict[str, WalSegment] = {}
+        for key, _ in self._store.keys(self.prefix):
+            name = key.removeprefix(self.prefix)
+            if is_segment(name):
+                found[name] = segment_of(name, size)
+            elif name.endswith(PARTIAL) and is_segment(name.removesuffix(PARTIAL)):
+                found.setdefault(name.removesuffix(PARTIAL), self._kept_partial(name, size))
+        for path in self._incoming():
+            name = path.name.removesuffix(PARTIAL)
+            if path.name == name:
+                found[name] = segment_of(name, size)
+            elif name not in found or found[name].partial:
+                whole = segment_of(name, size)
+                end = whole.begin_lsn + received_bytes(path)
+                found[name] = WalSegment(name, whole.timeline, whole.begin_lsn, end, partial=True)
+        return tuple(sorted(found.values(), key=lambda segment: (segment.timeline, segment.begin_lsn)))
+
+    def histories(self) -> tuple[str, ...]:
+        """Return the names of the history files, by timeline."""
+        kept = {key.removeprefix(self.prefix) for key, _ in self._store.keys(self.prefix)}
+        coming = {path.name for path in self.incoming.glob("*.history")} if self.incoming.is_dir() else set()
+        return tuple(sorted(name for name in kept | coming if _HISTORY.fullmatch(name)))
+
+    def read(self, name: str) -> bytes | None:
+        """Return a segment, whole (what was not received yet is zero), or a history file; None when there is none."""
+        size = self.layout() or 0
+        for path in (self.incoming / name, self.incoming / (name + PARTIAL)):
+            if path.is_file():
+                try:
+                    return path.read_bytes().ljust(size if is_segment(name) else 0, b"\0")
+                except FileNotFoundError:  # it was just completed, or archived
+                    continue
+        for key in (self.prefix + name, self.prefix + name + PARTIAL, self.prefix + name):
+            data = self._store.get(key)
+            if data is not None:
+                content = unpack(key, data, self._key)
+                if is_segment(name) and len(content) > size:
+                    raise damaged(f"{self._store.name}/{key}", f"it has {len(content)} bytes instead of {size}")
+                return content.ljust(size if is_segment(name) else 0, b"\0")
+        return None
+
+    def fetch(self, name: str, into: Path) -> bool:
+        """Lay a segment or history file into a folder; False when there is none."""
+        content = self.read(name)
+        if content is None:
+            return False
+        try:
+            (into / name).write_bytes(content)
+            (into / name).chmod(0o600)
+        except OSError as error:
+            raise not_kept(error, str(into / name)) from error
+        return True
+
+    def keep(self, name: str, content: bytes) -> None:
+        """Store a segment, a partial one (its name ends so; zeros at its end are left out), or a history file."""
+        if name.endswith(PARTIAL):
+            content = content.rstrip(b"\0")
+        self._store.put(self.prefix + name, pack(self.prefix + name, content, self._key))
+
+    def forget_partial(self, name: str) -> None:
+        """Remove what was stored of a segment that is stored whole by now."""
+        self._store.delete([self.prefix + name + PARTIAL])
+
+    def remove_before(self, lsn: int, *, dry_run: bool = False) -> tuple[tuple[str, int], ...]:
+        """Remove the stored segments that end at or before a position; return (name, bytes kept) of each."""
+        size = self.layout()
+        if size is None:
+            return ()
+        gone = [
+            (key, stored)
+            for key, stored in self._store.keys(self.prefix)
+            if is_segment(name := key.removeprefix(self.prefix).removesuffix(PARTIAL))
+            and segment_of(name, size).end_lsn <= lsn
+        ]
+        if not dry_run:
+            self._store.delete(key for key, _ in gone)
+        return tuple((key.removeprefix(self.prefix), stored) for key, stored in gone)
+
+    def _kept_partial(self, name: str, size: int) -> WalSegment:
+        whole = segment_of(name.removesuffix(PARTIAL), size)
+        content = self.read_kept(name) or b""
+        end = whole.begin_lsn + -(-len(content) // _ROUND) * _ROUND
+        return WalSegment(whole.name, whole.timeline, whole.begin_lsn, end, partial=True)
+
+    def read_kept(self, name: str) -> bytes | None:
+        """Return what the store holds under exactly this name."""
+        data = self._store.get(self.prefix + name)
+        return None if data is None else unpack(self.prefix + name, data, self._key)
+
+    def _incoming(self) -> Iterator[Path]:
+        if self.incoming.is_dir():
+            yield from sorted(p for p in self.incoming.iterdir() if is_segment(p.name.removesuffix(PARTIAL)))
+
+
+def received_bytes(path: Path) -> int:
+    """Return how far a segment was received: what follows is zero, since the receiver makes the file at full length.
+
+    Raises:
+        BackoutError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            end = file.seek(0, 2)
+            while end > 0:
+                begin = max(0, end - (1 << 20))
+                file.seek(begin)
+                piece = file.read(end - begin).rstrip(b"\0")
+                if piece:
+                    return -(-(begin + len(piece)) // _ROUND) * _ROUND
+                end = begin
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise BackoutError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    return 0

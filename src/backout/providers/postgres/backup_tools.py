@@ -1,0 +1,217 @@
+"""Base backups by Postgres' own programs: taken, checked, and an incremental one combined with what it builds on.
+
+Source: PostgreSQL 18 documentation, pg_basebackup, pg_combinebackup, pg_verifybackup, "Backup Manifest Format".
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from backout.errors import AuthError, BackoutError, ProviderUnavailable
+from backout.model.recovery import parse_lsn
+from backout.providers.child import dying_with_parent
+from backout.providers.postgres.template import tool_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from backout.providers.postgres.binaries import Binaries
+
+MANIFEST: Final = "backup_manifest"
+_PROGRESS: Final = re.compile(r"\s*(\d+)/(\d+) kB \(")
+_NO_PERMISSION: Final = (
+    "permission denied to start WAL sender",
+    "must be superuser or replication role",
+    "no pg_hba.conf entry",
+)
+_REFUSED: Final = ("authentication failed", *_NO_PERMISSION)
+_NO_SUMMARIES: Final = ("WAL summaries are required", "summariz", "backup manifest")
+_OPTIONS: Final[Mapping[str, str]] = {
+    "host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "dbname": "PGDATABASE", "user": "PGUSER",
+    "password": "PGPASSWORD", "passfile": "PGPASSFILE", "options": "PGOPTIONS", "sslmode": "PGSSLMODE",
+    "sslrootcert": "PGSSLROOTCERT", "sslcert": "PGSSLCERT", "sslkey": "PGSSLKEY", "sslcrl": "PGSSLCRL",
+    "sslnegotiation": "PGSSLNEGOTIATION", "channel_binding": "PGCHANNELBINDING", "gssencmode": "PGGSSENCMODE",
+    "require_auth": "PGREQUIREAUTH", "target_session_attrs": "PGTARGETSESSIONATTRS", "service": "PGSERVICE",
+    "connect_timeout": "PGCONNECT_TIMEOUT",
+}  # fmt: skip
+"""libpq's environment variables: what a program is told there, nobody reads in a list of processes."""
+
+
+class SummariesMissing(BackoutError):
+    """The server cannot take an incremental backup against this parent; a full one works."""
+
+
+def access(dsn: str, application_name: str = "backout") -> dict[str, str]:
+    """Return the environment in which a Postgres program reaches the database that a connection string names.
+
+    Raises:
+        AuthError: it is no connection string; the text does not quote it.
+    """
+    import psycopg  # noqa: PLC0415 costs 0.1 s, and only backups come here
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 same
+
+    from backout.providers.postgres.schema import libpq_url  # noqa: PLC0415 same
+
+    try:
+        parameters = conninfo_to_dict(libpq_url(dsn)[0])
+    except psycopg.Error:
+        raise AuthError(
+            "the connection string cannot be read", where="database", hint="postgresql://USER:PASSWORD@HOST/NAME"
+        ) from None
+    given = {_OPTIONS[name]: str(value) for name, value in parameters.items() if name in _OPTIONS and value is not None}
+    return {**tool_environment(), "PGCONNECT_TIMEOUT": "10", **given, "PGAPPNAME": application_name}
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a manifest says of its backup."""
+
+    begin_lsn: int
+    end_lsn: int
+    timeline: int
+    system_identifier: str
+
+
+def read_manifest(content: bytes) -> Manifest:
+    """Return the WAL that a backup needs: from its first range's start to its last one's end.
+
+    Raises:
+        BackoutError: it is no manifest.
+    """
+    try:
+        found = msgspec.json.decode(content)
+        ranges = sorted(found["WAL-Ranges"], key=lambda each: parse_lsn(each["Start-LSN"]))
+        return Manifest(
+            parse_lsn(ranges[0]["Start-LSN"]),
+            parse_lsn(ranges[-1]["End-LSN"]),
+            int(ranges[-1]["Timeline"]),
+            str(found["System-Identifier"]),
+        )
+    except (msgspec.MsgspecError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise BackoutError(f"the backup's manifest cannot be read: {error}") from None
+
+
+def take(
+    binaries: Binaries,
+    environment: Mapping[str, str],
+    into: Path,
+    *,
+    against: Path | None,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Take a base backup into a folder that does not exist, an incremental one `against` a manifest's backup.
+
+    It brings the WAL along that it needs to become consistent. Its files are not synced. `progress` hears (bytes so
+    far, the server's estimate of all bytes).
+
+    Raises:
+        AuthError: the role may not replicate. SummariesMissing: only a full backup is possible.
+        ProviderUnavailable: the server does not answer. BackoutError: anything else, in the program's words.
+    """
+    argv = [
+        binaries.path("pg_basebackup"),
+        f"--pgdata={into}",
+        "--format=plain",
+        "--wal-method=stream",
+        "--checkpoint=fast",
+        "--manifest-checksums=CRC32C",
+        "--no-sync",
+        "--no-password",
+        "--progress",
+        f"--label=backout {into.name}",
+    ]
+    argv += [f"--incremental={against}"] if against is not None else []
+    said: list[str] = []
+    with subprocess.Popen(
+        dying_with_parent(argv, signal.SIGTERM),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env=dict(environment),
+        start_new_session=True,
+    ) as process:
+        assert process.stderr is not None  # noqa: S101 a pipe was asked for
+        try:
+            for line in process.stderr:
+                if found := _PROGRESS.match(line):
+                    progress(int(found[1]) * 1024, int(found[2]) * 1024)
+                elif line.strip():
+                    said = [*said[-20:], line.strip()]
+        except BaseException:
+            process.terminate()
+            raise
+    if process.returncode != 0:
+        raise _meant(said, environment)
+
+
+def _meant(said: Sequence[str], environment: Mapping[str, str]) -> BackoutError:
+    text = "; ".join(line.removeprefix("pg_basebackup: error: ") for line in said if "detail: " not in line)[:800]
+    for secret in filter(None, (environment.get("PGPASSWORD"),)):
+        text = text.replace(secret, "[redacted]")
+    if "backup" in text and any(words in text for words in _NO_SUMMARIES):
+        return SummariesMissing(
+            f"no incremental backup is possible: {text}", where="database", hint="backout db backup --full"
+        )
+    if any(words in text for words in _NO_PERMISSION):
+        what = f"the role may not take backups: {text}"
+        return AuthError(
+            what, where="database", hint="ALTER ROLE ... REPLICATION, and a line `replication` in pg_hba.conf"
+        )
+    if any(words in text for words in _REFUSED):
+        return AuthError(f"the database refuses the connection: {text}", where="database")
+    if "could not translate host" in text or "connection to server" in text:
+        return ProviderUnavailable(f"the database does not answer: {text}", where="database")
+    if "No space left" in text or "File too large" in text:
+        return BackoutError(f"no room left: {text}", where="backup.directory", hint="make room, then type it again")
+    return BackoutError(f"pg_basebackup failed: {text}", where="database")
+
+
+def verify_folder(binaries: Binaries, folder: Path, where: str) -> None:
+    """Check a base backup against its manifest: each file's size and checksum, none missing, none too many.
+
+    Raises:
+        BackoutError: with the program's own words, which name the file.
+    """
+    # Its WAL is checked by the replay: pg_verifybackup would want all of it in one place.
+    said = _run(binaries, "pg_verifybackup", "--quiet", "--no-parse-wal", str(folder))
+    if said is not None:
+        hint = "restore from another backup (backout db backups), and take a new one"
+        raise BackoutError(f"pg_verifybackup: {said}", where=where, hint=hint)
+
+
+def combine(binaries: Binaries, parts: Sequence[Path], into: Path) -> None:
+    """Make a data directory of a full backup and the incremental ones after it; `parts` are used up.
+
+    Raises:
+        BackoutError: with the program's own words.
+    """
+    said = _run(
+        binaries,
+        "pg_combinebackup",
+        "--link",
+        "--no-sync",
+        "--manifest-checksums=CRC32C",
+        f"--output={into}",
+        *(str(part) for part in parts),
+    )
+    if said is not None:
+        raise BackoutError(f"pg_combinebackup: {said}", where=str(into))
+
+
+def _run(binaries: Binaries, program: str, *arguments: str) -> str | None:
+    """Run a program that needs no server; return None, or what it said when it failed."""
+    argv = (binaries.path(program), *arguments)
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, errors="replace", env=tool_environment())
+    if done.returncode == 0:
+        return None
+    lines = [line.strip().removeprefix(f"{program}: error: ") for line in (done.stderr or done.stdout).splitlines()]
+    return "; ".join(lines[:5]) or f"it ended with {done.returncode}"

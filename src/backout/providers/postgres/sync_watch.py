@@ -1,0 +1,112 @@
+"""The watchdog of synchronous mode, a process of its own: production never waits for a receiver that is gone.
+
+It lets commits wait for the receiver while that keeps up, and stops it when the receiver is gone or stuck. It does not
+depend on the receiver's process in any way: either may be killed.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from backout.errors import BackoutError
+from backout.model.recovery import show_lsn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from threading import Event
+
+    from backout.providers.postgres.replication import Replication, SyncView
+
+_TICK_S: Final = 0.2
+_SHARE: Final = 0.6
+"""Of the time-out, after which it is given up: the rest is for the change itself."""
+_STEADY_S: Final = 1.0
+"""A receiver is waited for when it kept up this long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """Whether an acknowledged commit is safe from now on, the position at which that changed, and why."""
+
+    kept: bool
+    lsn: int
+    why: str
+
+
+class SyncWatch:
+    """Watches one receiver.
+
+    Args:
+        name: the receiver's application_name. timeout_s: within which a receiver in trouble is no longer waited for.
+        tell: hears each change of the promise; it is recorded there.
+    """
+
+    def __init__(self, replication: Replication, name: str, timeout_s: float, tell: Callable[[Promise], None]) -> None:
+        self._replication = replication
+        self._name = name
+        self._patience_s = timeout_s * _SHARE
+        self._tell = tell
+        self._good_since: float | None = None
+        self._good_at = time.monotonic()
+        self._before: SyncView | None = None
+        self._confirmed: int | None = None
+        self._waits_since: float | None = None
+        self._told = False
+
+    def run(self, stop: Event) -> None:
+        """Watch until it is asked to stop; then commits wait for nobody any more."""
+        try:
+            while not stop.wait(_TICK_S):
+                try:
+                    self.look()
+                except BackoutError:
+                    self._good_since = None  # a server that does not answer lets nobody commit either
+        finally:
+            self._release("the watchdog was stopped")
+            self._replication.close()
+
+    def look(self) -> None:
+        """Look once, and change what commits wait for where that is due."""
+        view, now = self._replication.view(), time.monotonic()
+        if self._keeps_up(view):
+            self._good_at = now
+            self._good_since = self._good_since or now
+        elif now - self._good_at > _TICK_S * 2:
+            self._good_since = None
+        self._before = view
+        self._confirmed = view.confirmed or self._confirmed
+        if view.names != self._name:
+            self._waits_since, self._told = None, False
+            if not view.names and self._good_since and now - self._good_since >= _STEADY_S:
+                self._replication.wait_for_receiver(wait=True)
+            return
+        self._waits_since = self._waits_since or now
+        if now - self._good_at >= self._patience_s:
+            self._release("the receiver is gone" if view.confirmed is None else "the receiver is stuck")
+        elif not self._told and now - self._waits_since >= _STEADY_S:  # by now every session has read it
+            self._told = True
+            self._tell(Promise(kept=True, lsn=view.lsn, why="commits wait for the receiver"))
+
+    def _keeps_up(self, view: SyncView) -> bool:
+        """Whether it has confirmed what was written when it was looked at last, or at least some more since."""
+        before = self._before
+        if view.confirmed is None:
+            return False
+        if before is None or before.confirmed is None or view.confirmed >= before.lsn:
+            return True
+        return view.confirmed > before.confirmed
+
+    def _release(self, why: str) -> None:
+        """Let commits wait for nobody; that is told before it is done, so that no commit is ever without it."""
+        try:
+            view = self._replication.view()
+        except BackoutError:
+            return  # a server that does not answer has nobody waiting
+        if view.names != self._name:
+            return
+        at = view.confirmed or self._confirmed or view.lsn
+        self._tell(Promise(kept=False, lsn=at, why=f"{why}; commits after {show_lsn(at)} may be lost with the server"))
+        self._replication.wait_for_receiver(wait=False)
+        self._waits_since, self._told = None, False

@@ -1,0 +1,126 @@
+"""Backups of the database: the repository, the steps of a backup, and the receiver of WAL, from a configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backout import wiring
+from backout.errors import UsageError
+from backout.providers.archive.origin import Origin
+from backout.providers.archive.repository import Repository
+from backout.providers.archive.sealing import Key
+from backout.providers.archive.stores import FolderStore
+from backout.providers.archive.taking import StagedBackups
+from backout.providers.clock import SystemClock
+from backout.providers.postgres.binaries import find_binaries
+from backout.providers.postgres.cluster import PostgresCluster
+from backout.runbook.backup import BackupTools
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backout.config import Config
+    from backout.config.schema import Backup
+    from backout.journal.stop import StopRequest
+    from backout.model.backups import BackupProgress
+    from backout.providers.archive.stores import Store
+    from backout.providers.postgres.binaries import Binaries
+
+
+@dataclass(frozen=True, slots=True)
+class BackupHooks:
+    """What a command wants to hear, see `BackupTools`."""
+
+    stop: StopRequest | None = None
+    progress: Callable[[BackupProgress], None] = lambda _progress: None
+    say: Callable[[str], None] = lambda _text: None
+
+
+def backup_settings(config: Config) -> Backup:
+    """Return the section. Raises UsageError when the environment has no database."""
+    database = config.environment.database
+    if database is None:
+        raise UsageError(
+            f"environments.{config.name} has no database",
+            where=str(config.path),
+            hint=f"add [environments.{config.name}.database]",
+        )
+    return database.backup
+
+
+def binaries(config: Config) -> Binaries:
+    """Return the Postgres programs. Raises UsageError when there are none."""
+    database = config.environment.database
+    return find_binaries(database.binaries if database else None)
+
+
+def slot_name(config: Config) -> str:
+    """Return the name of the receiver's slot, which is also its application_name."""
+    return "backout_" + "".join(c if c.isascii() and c.isalnum() else "_" for c in config.name.lower())
+
+
+def store(config: Config) -> Store:
+    """Return where backups are kept. Raises AuthError: the bucket's access key is not set."""
+    settings = backup_settings(config).store
+    if settings is None:
+        return FolderStore(config.backup_directory)
+    from backout.providers.archive.bucket import BucketStore  # noqa: PLC0415 only with a bucket
+    from backout.providers.s3.client import S3Client  # noqa: PLC0415 same
+    from backout.providers.s3.sigv4 import S3Credentials  # noqa: PLC0415 same
+    from backout.providers.s3.transport import S3Settings  # noqa: PLC0415 same
+
+    access = config.backup_access()
+    endpoint = str(settings.endpoint or access.endpoint)
+    if not endpoint:
+        raise UsageError(
+            "the backups' bucket has no endpoint", where=f"environments.{config.name}.database.backup.store"
+        )
+    credentials = S3Credentials(access.access_key_id, access.secret_access_key.reveal())
+    client = S3Client(S3Settings(endpoint, credentials), SystemClock())
+    return BucketStore(client, settings.bucket, f"{settings.prefix.strip('/')}/{config.name}")
+
+
+def repository(config: Config) -> Repository:
+    """Return port Backups.
+
+    Raises:
+        AuthError: the key, or the bucket's, is not set. UsageError: no database, or the programs are missing.
+    """
+    found = config.backup_key()
+    key = None if found is None else Key.parse(found.reveal())
+    return Repository(store(config), lambda: binaries(config), incoming=config.backup_directory / "incoming", key=key)
+
+
+def cluster(config: Config) -> PostgresCluster:
+    """Return the live cluster, asked as who may replicate."""
+    database = config.environment.database
+    timeout_s = float(database.connect_timeout) if database else 5.0
+    return PostgresCluster(config.database_admin_url().reveal, slot_name(config), connect_timeout_s=timeout_s)
+
+
+def origin(config: Config) -> Origin:
+    """Return the cluster as backups reach it."""
+    return Origin(lambda: binaries(config), config.database_admin_url().reveal, cluster(config))
+
+
+def backup_tools(config: Config, hooks: BackupHooks) -> BackupTools:
+    """Return the ports of the environment's backups; they need no token of the platform."""
+    settings, kept, source = backup_settings(config), repository(config), origin(config)
+    staged = StagedBackups(kept, config.backup_directory, source, SystemClock())
+    book = wiring.journal(config, hooks.stop)
+    return BackupTools(
+        environment=config.name,
+        actor=wiring.actor(),
+        clock=SystemClock(),
+        journal=book,
+        runs=book,
+        cluster=source.cluster,
+        backups=kept,
+        taker=staged,
+        keeper=staged,
+        full_every_s=float(settings.full_every),
+        keep_s=float(settings.keep),
+        progress=hooks.progress,
+        say=hooks.say,
+    )

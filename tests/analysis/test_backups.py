@@ -1,0 +1,186 @@
+"""Which backup comes next, what may go, and whether a cluster is protected: tables, and a search over many histories."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backout.analysis.backups import chain_of, choose, protection, reach, retain, slot_alarm
+from backout.model.backups import Cluster, Slot, WalGap, WalStatus
+from backout.model.recovery import BackupKind, BaseBackup, WalSegment
+
+DAY = 86400.0
+SEGMENT = 16 << 20
+SLOT = Slot("backout_lab", True, WalStatus.RESERVED, 5 * SEGMENT, 0)
+CLUSTER = Cluster(
+    at=100 * DAY,
+    system_identifier="7",
+    timeline=1,
+    lsn=5 * SEGMENT + 100,
+    server_version=180006,
+    segment_bytes=SEGMENT,
+    size_bytes=1,
+    replication=True,
+    summarize_wal=True,
+    slot_limit_bytes=10 * SEGMENT,
+    slot=SLOT,
+)
+
+
+def backup(number: int, parent: int | None = None, *, at: float | None = None, verified: bool = True) -> BaseBackup:
+    at = number * DAY if at is None else at
+    return BaseBackup(
+        id=f"{number:04d}",
+        kind=BackupKind.FULL if parent is None else BackupKind.INCREMENTAL,
+        parent=None if parent is None else f"{parent:04d}",
+        began_at=at,
+        ended_at=at + 1,
+        begin_lsn=number * SEGMENT + 40,
+        end_lsn=number * SEGMENT + 90,
+        timeline=1,
+        system_identifier="7",
+        server_version=180006,
+        size_bytes=1,
+        stored_bytes=1,
+        verified_at=at + 1 if verified else None,
+    )
+
+
+def segments(first: int, last: int, *, timeline: int = 1) -> tuple[WalSegment, ...]:
+    return tuple(WalSegment(f"{n}", timeline, n * SEGMENT, (n + 1) * SEGMENT) for n in range(first, last))
+
+
+@pytest.mark.parametrize(
+    ("backups", "cluster", "kind", "why"),
+    [
+        ((), CLUSTER, BackupKind.FULL, "there is no backup yet"),
+        ((backup(99),), CLUSTER, BackupKind.INCREMENTAL, "on 0099"),
+        ((backup(90),), CLUSTER, BackupKind.FULL, "older than backup.full_every"),
+        ((backup(90), backup(99, 90)), CLUSTER, BackupKind.FULL, "older than backup.full_every"),
+        ((backup(99),), replace(CLUSTER, summarize_wal=False), BackupKind.FULL, "summarize_wal is off"),
+        ((backup(99),), replace(CLUSTER, server_version=160004), BackupKind.FULL, "no incremental backups"),
+        ((backup(99),), replace(CLUSTER, system_identifier="8"), BackupKind.FULL, "another cluster"),
+        ((backup(99),), replace(CLUSTER, timeline=2), BackupKind.FULL, "timeline 1, the cluster is on 2"),
+    ],
+    ids=["none", "fresh", "old", "old chain", "no summaries", "old server", "other cluster", "other timeline"],
+)
+def test_the_kind_of_the_next_backup(
+    backups: tuple[BaseBackup, ...], cluster: Cluster, kind: BackupKind, why: str
+) -> None:
+    """Incremental where it is possible and the chain is young; otherwise full, and it says why."""
+    found = choose(backups, cluster, full_every_s=7 * DAY)
+    assert found.kind is kind
+    assert why in found.why
+
+
+def test_an_incremental_backup_that_is_asked_for_and_impossible_is_refused() -> None:
+    """The reason is the same; asked for full, it is always full."""
+    with pytest.raises(ValueError, match="no backup yet"):
+        choose((), CLUSTER, full_every_s=DAY, wanted=BackupKind.INCREMENTAL)
+    assert choose((backup(99),), CLUSTER, full_every_s=DAY, wanted=BackupKind.FULL).parent is None
+    assert choose((backup(9),), CLUSTER, full_every_s=DAY, wanted=BackupKind.INCREMENTAL).parent == "0009"
+
+
+def test_retention_keeps_what_the_window_needs() -> None:
+    """The newest backup from before the window, what it builds on, and everything later."""
+    chain = (backup(1), backup(2, 1), backup(10), backup(11, 10), backup(12, 11), backup(20), backup(21, 20))
+    found = retain(chain, now=22 * DAY, keep_s=9.5 * DAY)
+    assert found.keep == ("0010", "0011", "0012", "0020", "0021")
+    assert found.remove == ("0001", "0002")
+    assert found.wal_before == 10 * SEGMENT + 40
+
+
+def test_retention_never_removes_the_only_verified_chain() -> None:
+    """However old it is; and without a verified one nothing goes."""
+    old, unverified = backup(1), backup(50, verified=False)
+    assert retain((old, unverified), now=100 * DAY, keep_s=DAY).remove == ()
+    assert retain((unverified,), now=100 * DAY, keep_s=DAY) == retain((unverified,), now=1e9, keep_s=0)
+    assert retain((unverified,), now=100 * DAY, keep_s=DAY).wal_before is None
+
+
+@given(
+    kinds=st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30),
+    keep_days=st.integers(0, 40),
+    later=st.integers(0, 40),
+)
+def test_retention_never_breaks_a_chain(kinds: list[tuple[bool, bool]], keep_days: int, later: int) -> None:
+    """Of any history: every kept backup can be restored, the newest verified one is kept, and no needed WAL goes."""
+    history: list[BaseBackup] = []
+    for number, (full, verified) in enumerate(kinds, start=1):
+        parent = None if full or not history else number - 1
+        history.append(backup(number, parent, verified=verified))
+    now = len(kinds) * DAY + later * DAY
+    found = retain(history, now=now, keep_s=keep_days * DAY)
+    kept = [each for each in history if each.id in found.keep]
+    assert sorted(found.keep + found.remove) == [each.id for each in history]
+    assert all({part.id for part in chain_of(each, history)} <= set(found.keep) for each in kept)
+    verified_ones = [each for each in history if each.verified_at is not None]
+    if verified_ones:
+        assert verified_ones[-1].id in found.keep
+        assert found.wal_before == min(each.begin_lsn for each in kept)
+        needed = [each for each in verified_ones if each.ended_at <= now - keep_days * DAY][-1:]
+        assert all(each.id in found.keep for each in needed)
+
+
+def test_how_far_a_replay_reaches() -> None:
+    """To the first hole; not at all when the backup's own WAL is missing; other timelines do not count."""
+    base = backup(3)
+    assert reach(base, segments(3, 6)) == 6 * SEGMENT
+    assert reach(base, (*segments(3, 5), *segments(6, 9))) == 5 * SEGMENT
+    assert reach(base, segments(4, 9)) is None
+    assert reach(base, segments(3, 6, timeline=2)) is None
+
+
+@pytest.mark.parametrize(
+    ("cluster", "backups", "wal", "gaps", "why"),
+    [
+        (CLUSTER, (backup(3),), segments(3, 6), (), None),
+        (CLUSTER, (), (), (), "no verified base backup"),
+        (CLUSTER, (backup(3, verified=False),), segments(3, 6), (), "no verified base backup"),
+        (replace(CLUSTER, system_identifier="8"), (backup(3),), segments(3, 6), (), "another cluster"),
+        (replace(CLUSTER, timeline=2), (backup(3),), segments(3, 6), (), "timeline 1, the cluster is on 2"),
+        (CLUSTER, (backup(3),), (), (), "is not there"),
+        (replace(CLUSTER, slot=None), (backup(3),), segments(3, 6), (), "nobody receives"),
+        (replace(CLUSTER, slot=replace(SLOT, active=False)), (backup(3),), segments(3, 6), (), "nobody receives"),
+        (CLUSTER, (backup(3),), segments(3, 4), (), "the archive ends at 0/4000000"),
+        (CLUSTER, (backup(3),), segments(3, 6), (WalGap(1.0, 1, 1, 9 * SEGMENT, "lost"),), "WAL was lost"),
+        (CLUSTER, (backup(3),), segments(3, 6), (WalGap(1.0, 1, 1, 3 * SEGMENT, "lost"),), None),
+    ],
+    ids=[
+        "protected", "no backup", "unverified", "swapped", "timeline", "no wal", "no slot", "inactive", "hole", "gap",
+        "gap before the base",
+    ],
+)  # fmt: skip
+def test_whether_the_cluster_is_protected(
+    cluster: Cluster,
+    backups: tuple[BaseBackup, ...],
+    wal: tuple[WalSegment, ...],
+    gaps: tuple[WalGap, ...],
+    why: str | None,
+) -> None:
+    """Every way to lose the protection is named."""
+    found = protection(cluster, backups, wal, gaps)
+    assert found.protected is (why is None)
+    assert why is None or why in found.why
+
+
+@pytest.mark.parametrize(
+    ("slot", "limit", "words"),
+    [
+        (None, None, ""),
+        (SLOT, 10 * SEGMENT, ""),
+        (replace(SLOT, retained_bytes=5 * SEGMENT), 10 * SEGMENT, "keeps 50%"),
+        (replace(SLOT, retained_bytes=5 * SEGMENT - 1), 10 * SEGMENT, ""),
+        (SLOT, None, "max_slot_wal_keep_size is not set"),
+        (replace(SLOT, status=WalStatus.LOST), 10 * SEGMENT, "the slot is lost"),
+    ],
+    ids=["no slot", "quiet", "half", "nearly half", "no limit", "lost"],
+)
+def test_the_alarm_of_the_slot(slot: Slot | None, limit: int | None, words: str) -> None:
+    """At half of max_slot_wal_keep_size somebody has to look."""
+    found = slot_alarm(replace(CLUSTER, slot=slot, slot_limit_bytes=limit))
+    assert words in found
+    assert bool(found) is bool(words)

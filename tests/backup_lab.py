@@ -1,0 +1,90 @@
+"""A real Postgres with a backout.toml beside it, for tests of backups and WAL."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from backout.providers.postgres.binaries import find_binaries
+from backout.providers.postgres.launcher import PostgresServer
+from cli_shell import Answer
+from cli_shell import backout as typed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from backout.providers.postgres.launcher import ServerStatus
+
+PASSWORD = "canary-of-the-lab"
+
+TOML = """
+[app]
+name = "shop"
+[environments.lab]
+platform = {{ provider = "cloudflare", account_id = "0123456789abcdef0123456789abcdef", script = "shop" }}
+[environments.lab.database]
+provider = "postgres"
+url_env = "DATABASE_URL"
+[environments.lab.database.backup]
+{backup}
+"""
+
+
+@dataclass
+class Lab:
+    """The server, the folder of backout.toml, and the command line in it."""
+
+    folder: Path
+    server: PostgresServer
+    status: ServerStatus
+    variables: dict[str, str]
+
+    def execute(self, *statements: str) -> None:
+        """Run statements, each in a transaction of its own."""
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    def value(self, query: str) -> object:
+        """Return the one value that a query answers."""
+        with psycopg.connect(self.dsn) as connection:
+            row = connection.execute(query).fetchone()
+        assert row is not None
+        return row[0]
+
+    @property
+    def dsn(self) -> str:
+        """The superuser's connection string."""
+        return f"postgresql://postgres:{PASSWORD}@127.0.0.1:{self.status.port}/postgres"
+
+    @property
+    def archive(self) -> Path:
+        """Where backups are kept."""
+        return self.folder / ".backout" / "backups" / "lab"
+
+    def backout(self, *arguments: str) -> Answer:
+        """Type a command."""
+        return typed(self.folder, *arguments, variables=self.variables)
+
+    def configure(self, backup: str = "", variables: Mapping[str, str] | None = None) -> None:
+        """Write backout.toml with these keys of the backup's section."""
+        (self.folder / "backout.toml").write_text(TOML.format(backup=backup), encoding="utf-8")
+        self.variables = {"DATABASE_URL": self.dsn, **(variables or {})}
+
+
+@contextlib.contextmanager
+def running_lab(folder: Path, cache: Path, settings: Mapping[str, str] | None = None) -> Iterator[Lab]:
+    """Run a server in `folder`, with a backout.toml that has the defaults."""
+    server = PostgresServer(folder / "data", find_binaries(), settings={"fsync": "off", **(settings or {})})
+    server.create(cache_directory=cache)
+    status = server.start(password=PASSWORD)
+    try:
+        lab = Lab(folder, server, status, {})
+        lab.configure()
+        yield lab
+    finally:
+        server.stop(mode="immediate")

@@ -1,0 +1,253 @@
+"""How backups are kept: sealed objects, packs, the WAL archive; on a folder and on a real S3 server."""
+
+from __future__ import annotations
+
+import os
+import resource
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backout.errors import AuthError, BackoutError
+from backout.model.recovery import show_lsn
+from backout.providers.archive.bucket import BucketStore
+from backout.providers.archive.packing import Index, Packs, Source
+from backout.providers.archive.sealing import Damaged, Key, Sealer, compressor, opened, pack, unpack
+from backout.providers.archive.stores import FolderStore, Store
+from backout.providers.archive.wal import PARTIAL, WalArchive, received_bytes, segment_name, segment_of
+from backout.providers.clock import SystemClock
+from backout.providers.s3.client import S3Client
+from backout.providers.s3.transport import S3Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KEY = Key(bytes(range(32)))
+OTHER = Key(bytes(32))
+SEGMENT = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[S3Client]:
+    from twin_services import running_services  # noqa: PLC0415 only with a bucket
+
+    from backout.config.access import parse_access  # noqa: PLC0415 same
+    from backout.config.secret import Secret  # noqa: PLC0415 same
+    from backout.providers.s3.sigv4 import S3Credentials  # noqa: PLC0415 same
+
+    with tempfile.TemporaryDirectory(prefix="archive-") as folder, running_services(Path(folder)) as running:
+        content = Path(running.services.s3_credentials_file).read_text(encoding="utf-8")
+        access = parse_access(Secret(content, name="key"), lambda _: None, "test")
+        credentials = S3Credentials(access.access_key_id, access.secret_access_key.reveal())
+        endpoint = running.services.s3_endpoint
+        with S3Client(S3Settings(endpoint, credentials), SystemClock()) as client:
+            client.create_bucket("backups")
+            yield client
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "folder":
+        return FolderStore(tmp_path / "store")
+    return BucketStore(request.getfixturevalue("bucket"), "backups", f"of/{os.urandom(4).hex()}")
+
+
+def test_a_store_keeps_lists_replaces_and_deletes(store: Store) -> None:
+    """The same on a folder and in a bucket; what is not there is None, or nothing."""
+    assert store.get("base/1/record.json") is None
+    assert store.keys("base/") == ()
+    store.put("base/2/record.json", b"two")
+    store.put("base/1/record.json", b"one")
+    store.put("base/1/record.json", b"one again")
+    store.put("wal/1", b"")
+    assert store.keys("base/") == (("base/1/record.json", 9), ("base/2/record.json", 3))
+    assert store.get("base/1/record.json") == b"one again"
+    assert store.get("wal/1") == b""
+    store.delete(["base/1/record.json", "base/9/none"])
+    store.delete([])
+    assert [key for key, _ in store.keys("")] == ["base/2/record.json", "wal/1"]
+
+
+def test_a_large_object_goes_up_in_parts(bucket: S3Client) -> None:
+    """Above 32 MiB the client uploads in parts; it comes back as it was."""
+    store, data = BucketStore(bucket, "backups", "large"), os.urandom(1 << 20) * 33
+    store.put("base/1/pack-000000", data)
+    assert store.get("base/1/pack-000000") == data
+
+
+def test_a_folder_that_refuses_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    """A file where a folder is needed, and a disk that is full (a limit on the size of files stands for it)."""
+    (tmp_path / "base").write_text("in the way", encoding="utf-8")
+    store = FolderStore(tmp_path)
+    with pytest.raises(BackoutError, match="cannot be written") as refused:
+        store.put("base/1/pack-000000", b"x")
+    assert refused.value.where == str(tmp_path / "base/1/pack-000000")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(BackoutError, match="no room left") as full:
+            store.put("wal/large", bytes(8192))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert full.value.hint is not None
+    assert store.keys("wal/") == ()
+    assert list((tmp_path / "wal").iterdir()) == []
+
+
+# --- sealing --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["plain", "sealed"])
+@pytest.mark.parametrize("size", [0, 1, 1000, 4096, 5000])
+def test_an_object_comes_back_as_it_was(key: Key | None, size: int) -> None:
+    """In one block or in several."""
+    content = os.urandom(size)
+    data = pack("wal/1/A", content, key, block_bytes=1000)
+    assert unpack("wal/1/A", data, key) == content
+    assert key is None or content == b"" or content[:16] not in data
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["plain", "sealed"])
+def test_no_damage_goes_unseen(key: Key | None) -> None:
+    """One bit anywhere, a cut at any length, and something behind the end."""
+    content = bytes(range(256)) * 8
+    data = pack("n", content, key, block_bytes=512)
+    step = 7
+    for at in range(0, len(data), step):
+        with pytest.raises(BackoutError):
+            unpack("n", data[:at], key)
+        broken = bytearray(data)
+        broken[at] ^= 1 << (at % 8)
+        with pytest.raises((BackoutError, AuthError)):
+            unpack("n", bytes(broken), key)
+    with pytest.raises(BackoutError, match="behind its end"):
+        unpack("n", data + b"\0", key)
+
+
+def test_sealed_blocks_cannot_change_their_place() -> None:
+    """Two blocks swapped, one left out at the end, one object in the place of another: all found."""
+    sealer = Sealer("n", KEY)
+    one, two, last = (sealer.seal(n, compressor(3)(bytes([n]) * 100), last=n == 2) for n in range(3))
+    head = sealer.head
+    assert len(list(opened("n", head + one + two + last, KEY))) == 3
+    early_end = head + one + two[:4] + b"\x01" + two[5:]
+    for data in (head + two + one + last, head + one + last, early_end, head + one + one + last):
+        with pytest.raises(Damaged):
+            list(opened("n", data, KEY))
+    with pytest.raises(Damaged):
+        list(opened("m", head + one + two + last, KEY))
+
+
+def test_a_wrong_or_missing_key_is_told_from_damage() -> None:
+    """Without a key it is an error of authentication; a plain object is not taken where everything is sealed."""
+    sealed = pack("n", b"secret", KEY)
+    with pytest.raises(AuthError, match="encrypted, and there is no key"):
+        unpack("n", sealed, None)
+    with pytest.raises(BackoutError, match="not sealed with this key"):
+        unpack("n", sealed, OTHER)
+    with pytest.raises(BackoutError, match="not encrypted"):
+        unpack("n", pack("n", b"forged", None), KEY)
+
+
+@pytest.mark.parametrize("text", ["", "short", "00" * 31, "zz" * 32, "QUJD"])
+def test_a_key_that_is_none_is_refused(text: str) -> None:
+    """32 bytes, as hexadecimal digits or base64; what was given is not quoted."""
+    with pytest.raises(AuthError, match="32 bytes") as refused:
+        Key.parse(text)
+    assert not text or text not in str(refused.value)
+    assert Key.parse("00" * 32).fingerprint == Key.parse("A" * 43 + "=").fingerprint == OTHER.fingerprint
+
+
+# --- packs ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["plain", "sealed"])
+def test_a_folder_goes_into_packs_and_comes_back(store: Store, tmp_path: Path, key: Key | None) -> None:
+    """Large, small and empty files; a second backup stores only what changed."""
+    root = tmp_path / "data"
+    (root / "base" / "5").mkdir(parents=True)
+    (root / "pg_notify").mkdir()
+    contents = {f"base/5/{n}": os.urandom(100 + n) for n in range(50)}
+    contents |= {"base/5/large": os.urandom(9 << 20), "PG_VERSION": b"18\n", "base/5/empty": b""}
+    for path, content in contents.items():
+        (root / path).write_bytes(content)
+    first = Source(root, "one", {})
+    one = Index(first.files, first.folders, Packs(store, key).write(first, "one", 1, lambda *_: None))
+    (root / "base/5/7").write_bytes(b"changed")
+    second = Source(root, "two", {file.path: file for file in one.files})
+    two = Index(second.files, second.folders, Packs(store, key).write(second, "two", 1, lambda *_: None))
+    assert second.size == len(b"changed")
+    assert "pg_notify" in two.folders
+    into = tmp_path / "into"
+    for folder in two.folders:
+        (into / folder).mkdir(parents=True)
+    for holder, index in (("one", one), ("two", two)):
+        wanted = [file for file in two.files if file.backup == holder]
+        Packs(store, key).read(holder, index, wanted, into, lambda _: None)
+    for path, content in {**contents, "base/5/7": b"changed"}.items():
+        assert not content or (into / path).read_bytes() == content, path
+
+
+# --- WAL ------------------------------------------------------------------------------------------------------------
+
+
+def test_names_of_segments() -> None:
+    """There and back, for two sizes of segments."""
+    for size in (1 << 20, 16 << 20):
+        for lsn in (0, size, 0x1_2345_6789 // size * size, 0xFF_FF00_0000):
+            found = segment_of(segment_name(3, lsn, size), size)
+            assert (found.timeline, found.begin_lsn, found.end_lsn) == (3, lsn, lsn + size), show_lsn(lsn)
+
+
+def test_the_archive_lists_what_was_received_so_far(store: Store, tmp_path: Path) -> None:
+    """Complete segments from the store, the partial one as far as it goes, and history files come along."""
+    archive = WalArchive(store, "7", tmp_path / "incoming", KEY)
+    assert archive.segments() == ()
+    archive.set_layout(SEGMENT)
+    names = [segment_name(1, n * SEGMENT, SEGMENT) for n in range(1, 5)]
+    archive.incoming.mkdir(parents=True)
+    for name in names[:2]:
+        archive.keep(name, name.encode().ljust(SEGMENT, b"x"))
+    (archive.incoming / names[2]).write_bytes(b"y" * SEGMENT)
+    (archive.incoming / (names[3] + PARTIAL)).write_bytes((b"z" * 1001).ljust(SEGMENT, b"\0"))
+    archive.keep("00000002.history", b"1\t0/3000000\tbefore\n")
+    found = archive.segments()
+    assert [segment.name for segment in found] == names
+    assert [segment.partial for segment in found] == [False, False, False, True]
+    assert found[-1].end_lsn == 4 * SEGMENT + 1008
+    into = tmp_path / "into"
+    into.mkdir()
+    for name in names:
+        assert archive.fetch(name, into)
+        assert (into / name).stat().st_size == SEGMENT
+    assert (into / names[3]).read_bytes().rstrip(b"\0") == b"z" * 1001
+    assert archive.histories() == ("00000002.history",)
+    assert not archive.fetch(segment_name(1, 9 * SEGMENT, SEGMENT), into)
+
+
+def test_a_stored_partial_segment_gives_way_to_the_whole_one(store: Store, tmp_path: Path) -> None:
+    """What a machine that is gone had sent is used as far as it goes."""
+    archive = WalArchive(store, "7", tmp_path / "incoming", None)
+    archive.set_layout(SEGMENT)
+    name = segment_name(1, SEGMENT, SEGMENT)
+    archive.keep(name + PARTIAL, (b"a" * 40).ljust(SEGMENT, b"\0"))
+    (found,) = archive.segments()
+    assert (found.name, found.partial, found.end_lsn) == (name, True, SEGMENT + 40)
+    assert archive.read(name) == (b"a" * 40).ljust(SEGMENT, b"\0")
+    archive.keep(name, b"b" * SEGMENT)
+    assert [segment.partial for segment in archive.segments()] == [False]
+    assert archive.remove_before(SEGMENT) == ()
+    gone = archive.remove_before(2 * SEGMENT)
+    assert sorted(each for each, _ in gone) == [name, name + PARTIAL]
+    assert archive.segments() == ()
+
+
+def test_how_far_a_file_was_received(tmp_path: Path) -> None:
+    """The receiver makes a file at full length; what follows the last byte that is not zero was not received."""
+    path = tmp_path / "segment"
+    for content, end in ((b"", 0), (b"\0" * SEGMENT, 0), (b"a".ljust(SEGMENT, b"\0"), 8), (b"a" * 17, 24)):
+        path.write_bytes(content)
+        assert received_bytes(path) == end
+    assert received_bytes(tmp_path / "none") == 0
