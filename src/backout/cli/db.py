@@ -10,7 +10,10 @@ from backout.cli.options import Group
 if TYPE_CHECKING:
     import click
 
-COMMANDS: Final[dict[str, tuple[str, str]]] = {}
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "branch": ("backout.cli.db_branch:branch", "Side branches at the vendor: make, look, finalize."),
+    "check": ("backout.cli.db_check:check", "What can be recovered from here, and how."),
+}
 """Name: where it is ("module:attribute"), and its line in the help."""
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from backout.model.connections import ConnectionUse
+
 
 class Granularity(StrEnum):
     """How exactly a moment can be named."""
@@ -197,7 +199,8 @@ class Surroundings:
     """Everything that the choice rests on.
 
     Args:
-        facts: None when the database cannot be asked; `problem` says why, `refused` that it was the login.
+        facts: None when the database cannot be asked; `problem` says why, `problem_code` is the error's exit code.
+        is_here: the server is on this machine. connections: how many are in use, None when that cannot be read.
         own: our base backups. dumps: our logical ones. pgbackrest: an existing repository, None without one.
         vendor: what the vendor answered, None without one in the configuration.
     """
@@ -206,6 +209,9 @@ class Surroundings:
     facts: ServerFacts | None
     problem: str
     tools: Tools
+    problem_code: int = 0
+    is_here: bool = False
+    connections: ConnectionUse | None = None
     own: Window = Window()
     dumps: Window = Window()
     pgbackrest: Window | None = None

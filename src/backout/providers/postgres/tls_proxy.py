@@ -114,6 +114,12 @@ def parsed(url: str) -> dict[str, str]:
     return {name: str(value) for name, value in found.items() if value is not None}
 
 
+def is_here(url: str) -> bool:
+    """Return whether a connection string leads to this machine. Raises AuthError as `parsed`."""
+    host = parsed(url).get("host", "")
+    return not host or host.startswith("/") or _is_here(host)
+
+
 def _written(parameters: Mapping[str, str]) -> str:
     from psycopg.conninfo import make_conninfo  # noqa: PLC0415 see `parsed`
 
