@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.model.backups import Cluster, Retention
+    from backout.model.branch import BranchTarget, Finalized, SideBranch
     from backout.model.bundle import Bundle
+    from backout.model.capability import ServerFacts, VendorState
     from backout.model.compatibility import MigrationFile
     from backout.model.connections import ConnectionUse
     from backout.model.deployment import Deployment, Mark, Share, Version, VersionMark
@@ -378,6 +380,53 @@ class BackupKeeper(Protocol):
 
     def check(self, backup: str, progress: Callable[[int, int], None]) -> None:
         """Read everything of a stored backup again, and note that it is whole. Raises BackoutError."""
+        ...
+
+
+class ServerCheck(Protocol):
+    """What the database's server lets us see of itself."""
+
+    def read(self) -> ServerFacts:
+        """Return it; what is refused is named in it. Raises AuthError, ProviderUnavailable when nobody answers."""
+        ...
+
+
+class VendorBackups(Protocol):
+    """The vendor's own copies: a branch at an earlier moment, beside the live one."""
+
+    def capabilities(self) -> VendorState:
+        """Return what the API offers now; a refused token or an API that is down is a state, not an error."""
+        ...
+
+    def branches(self) -> tuple[SideBranch, ...]:
+        """Return all branches, newest first."""
+        ...
+
+    def restore(self, target: BranchTarget, name: str) -> SideBranch:
+        """Make a branch of the live one at that moment, and return it when it can be connected to.
+
+        Idempotent by `name`: a branch of that name is returned as it is. Raises Refused for a moment out of the
+        vendor's window, or of a kind that the vendor does not take.
+        """
+        ...
+
+    def url(self, branch: SideBranch, database: str, role: str) -> str:
+        """Return the branch's connection string, which is a secret."""
+        ...
+
+
+class VendorCutover(Protocol):
+    """What ends the life of a side branch: it becomes the live one, or it goes."""
+
+    def finalize(self, branch: SideBranch, keep_as: str) -> Finalized:
+        """Put its content in the live one's place, which stays under the name `keep_as`.
+
+        Idempotent by `keep_as`. Raises Refused where the vendor has no such call.
+        """
+        ...
+
+    def delete(self, branch: SideBranch) -> None:
+        """Delete it; one that is gone already is no error. Raises Refused for the live one."""
         ...
 
 

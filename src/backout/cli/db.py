@@ -15,6 +15,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "backup": ("backout.cli.db_backup:backup", "Take a base backup, verify and store it."),
     "backups": ("backout.cli.db_backups:backups", "List base backups; read them again."),
     "wal": ("backout.cli.db_wal:wal", "Receive WAL: start, stop, status, run."),
+    "branch": ("backout.cli.db_branch:branch", "Side branches at the vendor: make, look, finalize."),
+    "check": ("backout.cli.db_check:check", "What can be recovered from here, and how."),
 }
 """Name: where it is ("module:attribute"), and its line in the help."""
 

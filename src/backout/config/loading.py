@@ -210,6 +210,32 @@ class Config:
             raise UsageError(f"environments.{self.name} has no database", where=str(self.path))
         return self.path.parent / database.backup.directory / self.name
 
+    def admin_url(self) -> Secret:
+        """Return the connection string of who may replicate and restore; without one of its own the database's.
+
+        Raises:
+            AuthError: it is not set. UsageError: the environment has no database.
+        """
+        database = self.environment.database
+        if database is None or not (database.admin_url_env or database.admin_url_file):
+            return self.database_url()
+        what = "an administrator's connection string"
+        return self._secret(database.admin_url_env, database.admin_url_file, "database", what)
+
+    def managed_token(self) -> Secret:
+        """Return the token for the vendor's API.
+
+        Raises:
+            AuthError: it is not set. UsageError: no vendor runs the database.
+        """
+        database = self.environment.database
+        if database is None or database.managed is None:
+            what = f"environments.{self.name}.database has no section `managed`: no vendor runs it"
+            raise UsageError(what, where=str(self.path), hint="docs/config.md")
+        managed = database.managed
+        variable = managed.token_env or (None if managed.token_file else f"{managed.provider.upper()}_API_KEY")
+        return self._secret(variable, managed.token_file, "database.managed", "an API token")
+
     def health_headers(self) -> dict[str, str]:
         """Return the headers for the health endpoint, the secret ones resolved.
 

@@ -45,3 +45,18 @@ class CorrectedClock:
     def sleep(self, seconds: float) -> None:
         """Return after that many seconds."""
         self._inner.sleep(seconds)
+
+
+def unix_s(rfc3339: str) -> float:
+    """Return the Unix seconds of an API time; 0.0 when it cannot be read.
+
+    >>> unix_s("1970-01-01T00:01:00.5Z")
+    60.5
+    """
+    from datetime import UTC, datetime  # noqa: PLC0415 - costs nothing after the first call, and start-up stays small
+
+    try:
+        moment = datetime.fromisoformat(rfc3339)
+    except ValueError:
+        return 0.0
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

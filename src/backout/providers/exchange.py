@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -326,6 +326,15 @@ class _BoundedReader(io.RawIOBase):
         if not self.closed:
             super().close()
             self._source.release()
+
+
+def segment(text: str) -> str:
+    """Return a name as one segment of a path.
+
+    >>> segment("../a b")
+    '..%2Fa%20b'
+    """
+    return quote(text, safe="")
 
 
 def _secured(plain: socket.socket, origin: Origin) -> socket.socket:

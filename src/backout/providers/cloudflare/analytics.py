@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from backout.model.signals import SourceTraits
-from backout.providers.clock import SystemClock
-from backout.providers.cloudflare.client import unix_s
+from backout.providers.clock import SystemClock, unix_s
 from backout.providers.cloudflare.estimates import Estimates
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ import msgspec
 
 from backout.errors import ProviderRejected, ProviderUnavailable, Refused
 from backout.model.bundle import Bundle, BundleModule
-from backout.providers.cloudflare.client import READ_SCRIPTS, WRITE_SCRIPTS, Form, segment
+from backout.providers.cloudflare.client import READ_SCRIPTS, WRITE_SCRIPTS, Form
 from backout.providers.cloudflare.versions import ApiVersion
-from backout.providers.exchange import Limits
+from backout.providers.exchange import Limits, segment
 
 if TYPE_CHECKING:
     from backout.model.deployment import Version

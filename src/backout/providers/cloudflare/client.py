@@ -9,7 +9,7 @@ from __future__ import annotations
 import email.utils
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVar
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
@@ -250,30 +250,6 @@ def usable_token(token: str) -> str:
     if not token.isascii() or not token.isprintable() or " " in token:
         raise AuthError("the API token holds characters that no token has", hint=f"look at {TOKEN_VARIABLE}")
     return token
-
-
-def segment(text: str) -> str:
-    """Return a name as one segment of a path.
-
-    >>> segment("../a b")
-    '..%2Fa%20b'
-    """
-    return quote(text, safe="")
-
-
-def unix_s(rfc3339: str) -> float:
-    """Return the Unix seconds of an API time; 0.0 when it cannot be read.
-
-    >>> unix_s("1970-01-01T00:01:00.5Z")
-    60.5
-    """
-    from datetime import UTC, datetime  # noqa: PLC0415 - costs nothing after the first call, and start-up stays small
-
-    try:
-        moment = datetime.fromisoformat(rfc3339)
-    except ValueError:
-        return 0.0
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _envelope(body: bytes) -> _Envelope | None:

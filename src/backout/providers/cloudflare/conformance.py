@@ -20,8 +20,8 @@ from backout.errors import AuthError, ConfigError, PartlyDone, ProviderUnavailab
 from backout.model.bundle import BundleModule
 from backout.model.conformance import Observation
 from backout.providers.cloudflare.bundles import upload_form
-from backout.providers.cloudflare.client import segment, usable_token
-from backout.providers.exchange import Connection, ExchangeError, Limits, Origin
+from backout.providers.cloudflare.client import usable_token
+from backout.providers.exchange import Connection, ExchangeError, Limits, Origin, segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -9,7 +9,9 @@ import msgspec
 
 from backout.errors import ProviderRejected, Refused, SecretsChanged
 from backout.model.deployment import Deployment, DeploymentId, Share, VersionId
-from backout.providers.cloudflare.client import READ_SCRIPTS, WRITE_SCRIPTS, segment, unix_s
+from backout.providers.clock import unix_s
+from backout.providers.cloudflare.client import READ_SCRIPTS, WRITE_SCRIPTS
+from backout.providers.exchange import segment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,8 @@ import msgspec
 
 from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
 from backout.model.identity import Identity
-from backout.providers.cloudflare.client import READ_SCRIPTS, segment
+from backout.providers.cloudflare.client import READ_SCRIPTS
+from backout.providers.exchange import segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from backout.providers.cloudflare.client import READ_SCRIPTS, segment
+from backout.providers.cloudflare.client import READ_SCRIPTS
+from backout.providers.exchange import segment
 
 if TYPE_CHECKING:
     from backout.providers.cloudflare.client import ApiClient

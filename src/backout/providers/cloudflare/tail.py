@@ -14,8 +14,8 @@ import msgspec
 from backout.model.routes import route_of_url
 from backout.model.signals import CountsPage, SourceTraits
 from backout.providers.clock import SystemClock
-from backout.providers.cloudflare.client import segment
 from backout.providers.cloudflare.tailing import Tailing
+from backout.providers.exchange import segment
 from backout.providers.tally import Answer, Lateness, Tally
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ import msgspec
 
 from backout.errors import ProviderUnavailable
 from backout.model.signals import SourceTraits
-from backout.providers.clock import SystemClock
-from backout.providers.cloudflare.client import segment, unix_s
+from backout.providers.clock import SystemClock, unix_s
 from backout.providers.cloudflare.estimates import Estimates
+from backout.providers.exchange import segment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,8 +14,8 @@ import msgspec
 
 from backout.errors import AuthError, ProviderRejected
 from backout.model.token import TokenState
-from backout.providers.clock import SystemClock
-from backout.providers.cloudflare.client import segment, unix_s
+from backout.providers.clock import SystemClock, unix_s
+from backout.providers.exchange import segment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,8 @@ import msgspec
 
 from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
 from backout.model.triggers import TriggerKind, Triggers
-from backout.providers.cloudflare.client import READ_SCRIPTS, WRITE_SCRIPTS, segment
+from backout.providers.cloudflare.client import READ_SCRIPTS, WRITE_SCRIPTS
+from backout.providers.exchange import segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence

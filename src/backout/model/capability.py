@@ -1,0 +1,228 @@
+"""What can be recovered from here: facts about a server, the ways that there are, and what each of them lacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from backout.model.connections import ConnectionUse
+
+
+class Granularity(StrEnum):
+    """How exactly a moment can be named."""
+
+    LSN = "lsn"
+    MICROSECOND = "microsecond"
+    SECOND = "second"
+    SNAPSHOT = "snapshot"
+
+
+class RecoveryPath(StrEnum):
+    """Whose copies are restored: our own physical or logical ones, or the vendor's."""
+
+    OWN = "own"
+    MANAGED = "managed"
+
+
+class Readiness(StrEnum):
+    """Whether a way can be gone now, after something is set up, or not at all from here."""
+
+    READY = "ready"
+    POSSIBLE = "possible"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """Something that a way lacks: one sentence, and the line to type against it ("" where no line helps)."""
+
+    what: str
+    line: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryWay:
+    """One way to recover.
+
+    Args:
+        name: such as `own backups`. in_place: it overwrites the live database; otherwise it makes a new one beside it.
+        earliest, latest: Unix seconds of what it can reach now, None when it reaches nothing or does not say.
+        keeps_old: what was live stays under a name. note: one sentence more, "" for none.
+    """
+
+    name: str
+    path: RecoveryPath
+    readiness: Readiness
+    granularity: Granularity
+    in_place: bool
+    keeps_old: bool
+    earliest: float | None = None
+    latest: float | None = None
+    lacks: tuple[Lack, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pooler:
+    """What stands between us and the server: `name` is "" for nothing; `why` says how it was noticed."""
+
+    name: str = ""
+    transactions: bool = False
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Replication:
+    """What a replication connection was told; `granted` None: it could not be tried."""
+
+    granted: bool | None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Archiver:
+    """pg_stat_archiver: how many segments went well and badly, and the last of each (Unix seconds)."""
+
+    archived: int
+    failed: int
+    last_archived: str = ""
+    last_archived_at: float | None = None
+    last_failed: str = ""
+    last_failed_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A replication slot and the WAL that it holds back; `wal_status` as Postgres says it, `lost` being the worst."""
+
+    name: str
+    kind: str
+    active: bool
+    retained_bytes: int | None
+    wal_status: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What the role may see of the server. A part that it may not see is None (or missing in a mapping).
+
+    Args:
+        server_version: such as 180006. tls: the protocol, "" without. tls_verified: the certificate was checked.
+        privileges: name of a right: whether the role has it. settings: name: value, only those that it may see.
+        extensions: name: the installed version, "" when it only could be installed; absent ones are missing.
+        unreadable: (what, why) for each question that was refused.
+    """
+
+    user: str
+    database: str
+    server_version: int
+    tls: str
+    tls_verified: bool
+    in_recovery: bool | None = None
+    system_identifier: str | None = None
+    size_bytes: int | None = None
+    privileges: Mapping[str, bool] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    extensions: Mapping[str, str] | None = None
+    archiver: Archiver | None = None
+    slots: tuple[Slot, ...] | None = None
+    pooler: Pooler = Pooler()
+    replication: Replication = Replication(None, "not tried")
+    unreadable: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VendorWay:
+    """What a vendor offers to recover with.
+
+    Args:
+        name: such as `branch at a moment`. has_client: backout can do it; otherwise it is only documented here.
+        missing: why it cannot be used now, "" when it can.
+    """
+
+    name: str
+    granularity: Granularity
+    in_place: bool
+    keeps_old: bool
+    earliest: float | None = None
+    latest: float | None = None
+    has_client: bool = True
+    missing: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VendorState:
+    """What a vendor's API answered.
+
+    Args:
+        vendor: its name. answers: whether the API answered with this token. problem: why not, "" otherwise.
+        notes: what has to be known about it, whole sentences.
+    """
+
+    vendor: str
+    answers: bool
+    problem: str = ""
+    ways: tuple[VendorWay, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The Postgres programs that backout uses: their version such as `18.6` ("" for none), and TLS."""
+
+    version: str
+    has_tls: bool = False
+
+    @property
+    def major(self) -> int:
+        """The major version, 0 without programs."""
+        return int(self.version.partition(".")[0] or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What a repository can reach, Unix seconds; `copies` is how many backups or dumps there are."""
+
+    copies: int = 0
+    earliest: float | None = None
+    latest: float | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Everything that the choice rests on.
+
+    Args:
+        facts: None when the database cannot be asked; `problem` says why, `problem_code` is the error's exit code.
+        is_here: the server is on this machine. connections: how many are in use, None when that cannot be read.
+        own: our base backups. dumps: our logical ones. pgbackrest: an existing repository, None without one.
+        vendor: what the vendor answered, None without one in the configuration.
+    """
+
+    environment: str
+    facts: ServerFacts | None
+    problem: str
+    tools: Tools
+    problem_code: int = 0
+    is_here: bool = False
+    connections: ConnectionUse | None = None
+    own: Window = Window()
+    dumps: Window = Window()
+    pgbackrest: Window | None = None
+    vendor: VendorState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The ways, the best first, and which path was chosen (None: nothing can be recovered) with one sentence why."""
+
+    ways: tuple[RecoveryWay, ...]
+    path: RecoveryPath | None
+    why: str
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""Neon: branches at a moment of the past, and snapshots."""

@@ -1,0 +1,351 @@
+"""Ports VendorBackups and VendorCutover on Neon: a branch of the live one at an LSN, a moment, or from a snapshot.
+
+Source: neon.com/docs/reference/api (2026-11): createProjectBranch (parent_lsn, parent_timestamp, endpoints),
+restoreProjectBranch (source_branch_id, preserve_under_name), restoreSnapshot and finalizeRestoreBranch (beta),
+getConnectionURI, getProjectOperation; "System operations": `finished`, `skipped` and `cancelled` are final, a `failed`
+one may be tried again by Neon itself; a request beside a running operation gets 423.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable, Refused
+from backout.model.branch import Finalized, SideBranch
+from backout.model.capability import Granularity, VendorState, VendorWay
+from backout.model.recovery import parse_lsn, show_lsn
+from backout.providers.clock import unix_s
+from backout.providers.exchange import segment
+from backout.providers.vendor_api import Unknown
+
+if TYPE_CHECKING:
+    from backout.model.branch import BranchTarget
+    from backout.providers.vendor_api import VendorApi
+
+NEON_API: Final = "https://console.neon.tech/api/v2"
+_POLL_S: Final = 1.0
+_ENDED: Final = frozenset({"finished", "skipped"})
+_PAGE: Final = "100"
+_BRANCH_HINT: Final = "backout db branch list"
+
+
+class _Project(msgspec.Struct):
+    id: str
+    history_retention_seconds: float = 0
+    created_at: str = ""
+
+
+class _Branch(msgspec.Struct):
+    id: str
+    name: str
+    parent_id: str | None = None
+    parent_lsn: str | None = None
+    parent_timestamp: str | None = None
+    current_state: str = "ready"
+    created_at: str = ""
+    restored_from: str | None = None
+
+
+class _Operation(msgspec.Struct):
+    id: str
+    status: str = ""
+    action: str = ""
+    error: str = ""
+
+
+class _Snapshot(msgspec.Struct):
+    id: str
+    name: str = ""
+    source_branch_id: str | None = None
+    created_at: str = ""
+
+
+class _Page(msgspec.Struct):
+    next: str | None = None
+
+
+class _ProjectAnswer(msgspec.Struct):
+    project: _Project
+
+
+class _Branches(msgspec.Struct):
+    branches: tuple[_Branch, ...]
+    pagination: _Page | None = None
+
+
+class _Changed(msgspec.Struct):
+    branch: _Branch | None = None
+    operations: tuple[_Operation, ...] = ()
+
+
+class _OperationAnswer(msgspec.Struct):
+    operation: _Operation
+
+
+class _Endpoint(msgspec.Struct):
+    id: str
+
+
+class _Endpoints(msgspec.Struct):
+    endpoints: tuple[_Endpoint, ...]
+
+
+class _Snapshots(msgspec.Struct):
+    snapshots: tuple[_Snapshot, ...]
+
+
+class _Uri(msgspec.Struct):
+    uri: str
+
+
+class NeonBranches:
+    """The branches of one project.
+
+    Args:
+        project, live: ids at Neon (`live` may be the branch's name). patience_s: how long an operation is waited for.
+    """
+
+    def __init__(self, api: VendorApi, project: str, live: str, *, patience_s: float = 300.0) -> None:
+        self._api = api
+        self._project = f"projects/{segment(project)}"
+        self._live = live
+        self._patience_s = patience_s
+
+    def capabilities(self) -> VendorState:
+        """Return what the project offers: branches within its restore window, and its snapshots."""
+        try:
+            project = self._api.get(self._project, _ProjectAnswer).project
+            live = self._live_one(self._all())
+        except BackoutError as error:
+            return VendorState(
+                "neon", answers=not isinstance(error, AuthError | ProviderUnavailable), problem=str(error)
+            )
+        now = self._api.clock.now()
+        earliest = max(now - project.history_retention_seconds, unix_s(project.created_at))
+        window = "" if project.history_retention_seconds else "the project keeps no history"
+        ways = [
+            VendorWay(
+                "branch at a moment",
+                Granularity.LSN,
+                in_place=False,
+                keeps_old=True,
+                earliest=earliest,
+                latest=now,
+                missing=window,
+                note="the live branch stays as it is until you finalize",
+            ),
+            VendorWay(
+                "branch put in place",
+                Granularity.LSN,
+                in_place=True,
+                keeps_old=True,
+                earliest=earliest,
+                latest=now,
+                missing=window,
+                note="the old state stays as a branch under a name",
+            ),
+            self._snapshot_way(live.id),
+        ]
+        return VendorState("neon", answers=True, ways=tuple(ways))
+
+    def branches(self) -> tuple[SideBranch, ...]:
+        """Return all branches, newest first."""
+        found = self._all()
+        live = self._live_one(found).id
+        return tuple(sorted((self._shown(each, live) for each in found), key=lambda b: b.created_at, reverse=True))
+
+    def restore(self, target: BranchTarget, name: str) -> SideBranch:
+        """Make a branch of that name; one that is there already is returned.
+
+        Raises:
+            Refused: the moment is out of the window, or no such snapshot.
+        """
+        there = self._named(name)
+        if there is None:
+            self._check(target)
+            there = self._made(target, name)
+        return self._connectable(there)
+
+    def url(self, branch: SideBranch, database: str, role: str) -> str:
+        """Return the connection string, not through Neon's pooler."""
+        query = {"branch_id": branch.id, "database_name": database, "role_name": role, "pooled": "false"}
+        return self._api.get(f"{self._project}/connection_uri", _Uri, query).uri
+
+    def finalize(self, branch: SideBranch, keep_as: str) -> Finalized:
+        """Put the branch's content into the live one's place; the old state stays as a branch named `keep_as`.
+
+        A branch from a snapshot takes over the live one's computes and name; another one's head is restored into the
+        live branch, whose endpoint stays the same. Either way the computes restart.
+        """
+        before = self._live_one(self._all())
+        if self._named(keep_as) is None:
+            if branch.from_snapshot:
+                path, body = f"branches/{segment(branch.id)}/finalize_restore", {"name": keep_as}
+            else:
+                path = f"branches/{segment(before.id)}/restore"
+                body = {"source_branch_id": branch.id, "preserve_under_name": keep_as}
+            self._change(path, body, keep_as)
+        kept = self._named(keep_as)
+        found = self._all()
+        live = next((each for each in found if each.name == before.name), None)
+        if kept is None or live is None:
+            text = "Neon answered, but does not show the branches as they should be now"
+            raise ProviderUnavailable(text, where=branch.name, hint=_BRANCH_HINT)
+        return Finalized(self._shown(live, live.id), self._shown(kept, live.id))
+
+    def delete(self, branch: SideBranch) -> None:
+        """Delete a branch and its computes. Raises Refused for the live one."""
+        if branch.live or branch.id == self._live_one(self._all()).id:
+            raise Refused("this is the live branch: it is never deleted from here", where=branch.name)
+        self._api.delete(f"{self._project}/branches/{segment(branch.id)}")
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    def _all(self) -> tuple[_Branch, ...]:
+        found: list[_Branch] = []
+        query = {"limit": _PAGE}
+        while True:
+            page = self._api.get(f"{self._project}/branches", _Branches, query)
+            found += page.branches
+            cursor = page.pagination.next if page.pagination else None
+            if not cursor or not page.branches:
+                return tuple(found)
+            query = {"limit": _PAGE, "cursor": cursor}
+
+    def _live_one(self, found: tuple[_Branch, ...]) -> _Branch:
+        for each in found:
+            if self._live in (each.id, each.name):
+                return each
+        names = ", ".join(each.name for each in found[:5])
+        text = f"Neon has no branch {self._live!r} in this project"
+        raise ProviderRejected(text, status=404, where="database.managed.branch", hint=f"one of: {names}")
+
+    def _named(self, name: str) -> _Branch | None:
+        return next((each for each in self._all() if each.name == name), None)
+
+    def _snapshots(self, live: str) -> tuple[_Snapshot, ...]:
+        found = self._api.get(f"{self._project}/snapshots", _Snapshots).snapshots
+        return tuple(s for s in found if s.source_branch_id in (live, None))
+
+    def _snapshot_way(self, live: str) -> VendorWay:
+        name = "snapshot (beta)"
+        try:
+            times = [unix_s(each.created_at) for each in self._snapshots(live)]
+        except BackoutError as error:
+            return VendorWay(name, Granularity.SNAPSHOT, in_place=False, keeps_old=True, missing=error.what)
+        return VendorWay(
+            name,
+            Granularity.SNAPSHOT,
+            in_place=False,
+            keeps_old=True,
+            earliest=min(times, default=None),
+            latest=max(times, default=None),
+            missing="" if times else "there is no snapshot of the live branch",
+        )
+
+    def _check(self, target: BranchTarget) -> None:
+        """Refuse what Neon would refuse, with the window in the words."""
+        if target.at is not None:
+            project = self._api.get(self._project, _ProjectAnswer).project
+            now = self._api.clock.now()
+            earliest = max(now - project.history_retention_seconds, unix_s(project.created_at))
+            if not earliest <= target.at <= now:
+                raise Refused(
+                    f"{_iso(target.at)} is out of the vendor's window: {_iso(earliest)} to {_iso(now)}",
+                    where="neon",
+                    hint="backout db check",
+                )
+        if target.snapshot is not None:
+            known = self._snapshots(self._live_one(self._all()).id)
+            if target.snapshot not in [each.id for each in known]:
+                names = ", ".join(f"{each.id} ({each.created_at})" for each in known) or "there is none"
+                raise Refused(f"no snapshot {target.snapshot!r} of the live branch", where="neon", hint=names)
+
+    def _shown(self, found: _Branch, live: str) -> SideBranch:
+        return SideBranch(
+            id=found.id,
+            name=found.name,
+            ready=found.current_state == "ready",
+            created_at=unix_s(found.created_at),
+            live=found.id == live,
+            source=found.restored_from or found.parent_id or "",
+            at=unix_s(found.parent_timestamp) if found.parent_timestamp else None,
+            lsn=parse_lsn(found.parent_lsn) if found.parent_lsn else None,
+            from_snapshot=found.restored_from is not None,
+        )
+
+    # --- changing ---------------------------------------------------------------------------------------------------
+
+    def _made(self, target: BranchTarget, name: str) -> _Branch:
+        live = self._live_one(self._all()).id
+        if target.snapshot is not None:
+            path = f"snapshots/{segment(target.snapshot)}/restore"
+            body: dict[str, object] = {"name": name, "target_branch_id": live, "finalize_restore": False}
+        else:
+            path = "branches"
+            branch = {"name": name, "parent_id": live}
+            if target.lsn is not None:
+                branch["parent_lsn"] = show_lsn(target.lsn)
+            elif target.at is not None:
+                branch["parent_timestamp"] = _iso(target.at)
+            body = {"branch": branch, "endpoints": [{"type": "read_write"}]}
+        self._change(path, body, name)
+        made = self._named(name)
+        if made is None:
+            raise ProviderUnavailable("Neon answered, but shows no such branch", where=name, hint=_BRANCH_HINT)
+        return made
+
+    def _change(self, path: str, body: object, name: str) -> None:
+        """Send a change that ends with a branch of that name, and wait for its operations; never send it twice."""
+        try:
+            changed = self._api.post(f"{self._project}/{path}", body, _Changed)
+        except Unknown:
+            until = self._api.clock.now() + 10 * _POLL_S
+            while self._named(name) is None:
+                if self._api.clock.now() >= until:
+                    raise
+                self._api.clock.sleep(_POLL_S)
+            return
+        for operation in changed.operations:
+            self._wait(operation)
+
+    def _wait(self, operation: _Operation) -> None:
+        until = self._api.clock.now() + self._patience_s
+        path = f"{self._project}/operations/{segment(operation.id)}"
+        while operation.status not in _ENDED:
+            if operation.status == "cancelled" or self._api.clock.now() >= until:
+                text = (
+                    f"Neon's operation {operation.action} is {operation.status}: {operation.error or 'no reason given'}"
+                )
+                raise ProviderUnavailable(text, where=operation.id, hint=_BRANCH_HINT)
+            self._api.clock.sleep(_POLL_S)
+            operation = self._api.get(path, _OperationAnswer).operation
+
+    def _connectable(self, found: _Branch) -> SideBranch:
+        """Return the branch once it is ready and has a compute (one from a snapshot begins without)."""
+        until = self._api.clock.now() + self._patience_s
+        while found.current_state != "ready":
+            if self._api.clock.now() >= until:
+                text = f"the branch is still {found.current_state} after {self._patience_s:.0f} s"
+                raise ProviderUnavailable(text, where=found.name, hint=_BRANCH_HINT)
+            self._api.clock.sleep(_POLL_S)
+            found = self._named(found.name) or found
+        path = f"{self._project}/branches/{segment(found.id)}/endpoints"
+        if not self._api.get(path, _Endpoints).endpoints:
+            body = {"endpoint": {"branch_id": found.id, "type": "read_write"}}
+            try:
+                made = self._api.post(f"{self._project}/endpoints", body, _Changed)
+            except Unknown:
+                if not self._api.get(path, _Endpoints).endpoints:
+                    raise
+            else:
+                for operation in made.operations:
+                    self._wait(operation)
+        return self._shown(found, self._live_one(self._all()).id)
+
+
+def _iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

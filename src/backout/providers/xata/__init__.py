@@ -1,0 +1,1 @@
+"""Xata: a new branch from another branch's backup."""

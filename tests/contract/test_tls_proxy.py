@@ -1,0 +1,272 @@
+"""Programs without TLS reach a server with TLS, verified; where a certificate does not hold, none of them runs."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import subprocess
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from backout.errors import AuthError, ProviderUnavailable, UsageError
+from backout.providers.postgres.binaries import Binaries, find_binaries
+from backout.providers.postgres.launcher import PostgresServer
+from backout.providers.postgres.template import give_away, run_tool, tool_environment
+from backout.providers.postgres.tls_proxy import TlsProxy, TlsServer, without_tls
+
+from scripted_server import refused_url
+from tls_lab import HOST, authority, tls_front
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tls_lab import Authority
+
+PASSWORD = "canary of the tls proxy"
+DEBIANS = sorted(path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+
+
+@pytest.fixture(scope="module")
+def trusted(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return authority(tmp_path_factory.mktemp("tls") / "trusted")
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """A server with SCRAM and a table of 8 MB; returns its port."""
+    folder = tmp_path_factory.mktemp("tls-server")
+    server = PostgresServer(folder / "data", find_binaries(), settings={"fsync": "off"})
+    server.create()
+    status = server.start(password=PASSWORD)
+    with psycopg.connect(status.socket_dsn, autocommit=True) as connection:
+        connection.execute(
+            "CREATE TABLE big AS SELECT i, repeat(md5(i::text), 8) AS t FROM generate_series(1, 30000) i"
+        )
+    yield status.port
+    server.stop(mode="immediate")
+
+
+@pytest.fixture
+def front(database: int, trusted: Authority) -> Iterator[int]:
+    with tls_front(database, *trusted.issue()) as port:
+        yield port
+
+
+def dsn(port: int, root: Path, *, host: str = HOST, more: str = "") -> str:
+    return (
+        f"host={host} hostaddr=127.0.0.1 port={port} user=postgres dbname=postgres password='{PASSWORD}' "
+        f"sslmode=require sslrootcert={root} {more}"
+    )
+
+
+def program(name: str, url: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a program of the wheel on a connection string without TLS; the password is in its environment alone."""
+    given = psycopg.conninfo.conninfo_to_dict(url)
+    environment = {
+        **tool_environment(),
+        "PGHOST": str(given["host"]),
+        "PGPORT": str(given["port"]),
+        "PGUSER": str(given["user"]),
+        "PGPASSWORD": str(given["password"]),
+        "PGDATABASE": str(given["dbname"]),
+    }
+    argv = (find_binaries().path(name), *arguments)
+    return subprocess.run(argv, check=False, capture_output=True, env=environment, timeout=120)
+
+
+def test_the_wheels_programs_have_no_tls(front: int, trusted: Authority) -> None:
+    """Otherwise the proxy would not be needed."""
+    environment = {**tool_environment(), "PGSSLMODE": "require", "PGHOST": "127.0.0.1", "PGPORT": str(front)}
+    argv = (find_binaries().path("pg_dump"), "--username=postgres", "--no-password", "postgres")
+    done = subprocess.run(argv, check=False, capture_output=True, env=environment, timeout=30)
+    assert b"SSL support is not compiled in" in done.stderr
+
+
+def test_pg_dump_reads_through_it(front: int, trusted: Authority) -> None:
+    """The whole table, after a SCRAM login although the server offers channel binding."""
+    with without_tls(dsn(front, trusted.root, more="channel_binding=require")) as url:
+        done = program("pg_dump", url, "--table=big")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(b"\n") > 30_000
+
+
+def test_pg_basebackup_copies_through_it(front: int, trusted: Authority, tmp_path: Path) -> None:
+    """Two connections at once, one of them in replication mode; the copy verifies."""
+    with without_tls(dsn(front, trusted.root)) as url:
+        done = program(
+            "pg_basebackup", url, f"--pgdata={tmp_path / 'base'}", "--wal-method=stream", "--checkpoint=fast"
+        )
+    assert done.returncode == 0, done.stderr
+    verify = (find_binaries().path("pg_verifybackup"), str(tmp_path / "base"))
+    assert subprocess.run(verify, check=False, capture_output=True, timeout=60).returncode == 0
+
+
+def test_much_goes_both_ways_at_once(front: int, trusted: Authority) -> None:
+    """Neither direction waits for the other to be read: statements are sent faster than answers are taken."""
+    with without_tls(dsn(front, trusted.root)) as url, psycopg.connect(url, autocommit=True) as connection:
+        with connection.pipeline():
+            cursors = [
+                connection.execute("SELECT %s || repeat('y', 100000)", ("x" * 100_000,), prepare=False)
+                for _ in range(60)
+            ]
+        assert [len(cursor.fetchone()[0]) for cursor in cursors] == [200_000] * 60  # type: ignore[index]
+
+
+def test_a_statement_can_be_cancelled(front: int, trusted: Authority) -> None:
+    """The cancel request takes the same way."""
+    with without_tls(dsn(front, trusted.root)) as url, psycopg.connect(url, autocommit=True) as connection:
+        timer = threading.Timer(0.3, connection.cancel_safe)
+        timer.start()
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            connection.execute("SELECT pg_sleep(30)")
+        timer.join()
+
+
+def test_a_wrong_password_is_the_servers_answer(front: int, trusted: Authority) -> None:
+    """In the server's words."""
+    with without_tls(dsn(front, trusted.root).replace(PASSWORD, "wrong")) as url:
+        done = program("pg_dump", url)
+    assert b"password authentication failed" in done.stderr
+
+
+def test_the_socket_is_private_and_goes_with_the_proxy(front: int, trusted: Authority) -> None:
+    """Nobody else may enter its folder; a connection that is open when it ends is cut."""
+    with without_tls(dsn(front, trusted.root)) as url:
+        folder = Path(str(psycopg.conninfo.conninfo_to_dict(url)["host"]))
+        assert folder.stat().st_mode & 0o777 == 0o700
+        connection = psycopg.connect(url, autocommit=True)
+    with pytest.raises(psycopg.OperationalError):
+        connection.execute("SELECT 1")
+    connection.close()
+    assert not folder.exists()
+
+
+def refusal(url: str) -> ProviderUnavailable:
+    with pytest.raises(ProviderUnavailable) as caught, without_tls(url):
+        pass
+    assert PASSWORD not in f"{caught.value} {caught.value.hint}"
+    return caught.value
+
+
+def test_a_certificate_of_another_authority_is_refused(front: int, tmp_path: Path) -> None:
+    """sslmode=require verifies, too."""
+    other = authority(tmp_path / "other")
+    assert "unable to get local issuer certificate" in refusal(dsn(front, other.root)).what
+
+
+def test_an_expired_certificate_is_refused(database: int, trusted: Authority) -> None:
+    with tls_front(database, *trusted.issue(days=-1)) as port:
+        assert "certificate has expired" in refusal(dsn(port, trusted.root)).what
+
+
+def test_a_certificate_for_another_host_is_refused(front: int, trusted: Authority) -> None:
+    """Unless sslmode=verify-ca says that the name does not matter."""
+    url = dsn(front, trusted.root, host="other.test.localhost")
+    error = refusal(url)
+    assert "not valid for 'other.test.localhost'" in error.what
+    assert error.where == f"other.test.localhost:{front}"
+    with without_tls(url.replace("require", "verify-ca")) as plain:
+        assert program("pg_dump", plain, "--schema-only").returncode == 0
+
+
+def test_the_systems_certificates_are_used_without_a_root(front: int) -> None:
+    """Ours is none of them."""
+    assert "certificate" in refusal(dsn(front, "system")).what  # type: ignore[arg-type]
+
+
+def test_a_server_without_tls_gets_no_password(database: int, trusted: Authority) -> None:
+    """It is said how to go without."""
+    error = refusal(dsn(database, trusted.root))
+    assert "no TLS" in error.what
+    assert "sslmode=disable" in (error.hint or "")
+
+
+def test_a_server_that_is_not_there(trusted: Authority) -> None:
+    port = int(refused_url().rpartition(":")[2])
+    assert "Connection refused" in refusal(dsn(port, trusted.root)).what
+
+
+def test_a_root_certificate_that_is_not_there(front: int, tmp_path: Path) -> None:
+    with (
+        pytest.raises(UsageError, match="certificate file cannot be read"),
+        without_tls(dsn(front, tmp_path / "no.crt")),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("url", ["host=db dbname", "postgresql://user:canary@[::1/app"], ids=["words", "url"])
+def test_a_wrong_connection_string_is_not_quoted(url: str) -> None:
+    with pytest.raises(AuthError, match="cannot be read") as caught, without_tls(url):
+        pass
+    assert "canary" not in str(caught.value)
+
+
+def test_several_hosts_are_refused() -> None:
+    with pytest.raises(UsageError, match="several hosts"), without_tls("postgresql://u@a,b/app?sslmode=require"):
+        pass
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["host=/run/postgresql dbname=app", "postgresql://u@127.0.0.1/app", "host=db.example.com sslmode=disable"],
+    ids=["socket", "here", "disabled"],
+)
+def test_what_needs_no_tls_goes_as_it_is(url: str) -> None:
+    with without_tls(url) as plain:
+        assert psycopg.conninfo.conninfo_to_dict(plain) == psycopg.conninfo.conninfo_to_dict(url)
+
+
+def test_a_server_that_insists_on_channel_binding_says_so(tmp_path: Path, trusted: Authority) -> None:
+    """No login method is left without it, and the program shows why."""
+    context_files = trusted.issue()
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        server, _ = listener.accept()
+        with server:
+            server.recv(65536)
+            body = b"SCRAM-SHA-256-PLUS\0\0"
+            server.sendall(b"R" + struct.pack("!ii", 8 + len(body), 10) + body)
+            server.recv(10)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    with tls_front(listener.getsockname()[1], *context_files, offer_plus=False) as port:
+        server = TlsServer(HOST, port, address="127.0.0.1", root=str(trusted.root))
+        with TlsProxy(server) as proxy:
+            done = program("pg_dump", f"host={proxy.directory} port=5432 user=u dbname=d password=p")
+    assert b"insists on channel binding" in done.stderr
+    thread.join(5)
+    listener.close()
+
+
+@pytest.mark.skipif(not DEBIANS, reason="no Postgres of the system: apt-get install postgresql")
+def test_a_real_postgres_with_tls(tmp_path: Path, trusted: Authority) -> None:
+    """Debian's server, which speaks TLS itself: pg_dump of the wheel reads it through the proxy, verified."""
+    system = Binaries(DEBIANS[-1])
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    run_tool(system, "initdb", f"--pgdata={data}", "--username=postgres", "--auth=trust", "--no-sync")
+    certificate, key = trusted.issue()
+    for name, source in (("server.crt", certificate), ("server.key", key)):
+        (data / name).write_bytes(source.read_bytes())
+        (data / name).chmod(0o600)
+    (data / "pg_hba.conf").write_text("local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n")
+    give_away(data)
+    server = PostgresServer(data, system, settings={"ssl": "on", "fsync": "off"})
+    port = server.start(password=PASSWORD).port
+    try:
+        with without_tls(dsn(port, trusted.root)) as url:
+            done = program("pg_dump", url)
+            assert done.returncode == 0, done.stderr
+            with psycopg.connect(url) as connection:
+                assert connection.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone() == (
+                    True,
+                )
+        assert "certificate" in refusal(dsn(port, authority(tmp_path / "other").root)).what
+    finally:
+        server.stop(mode="immediate")

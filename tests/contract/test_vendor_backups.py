@@ -1,0 +1,315 @@
+"""Ports VendorBackups and VendorCutover on Neon and Xata, against servers that answer as documented, with state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backout.errors import AuthError, ProviderRejected, ProviderUnavailable, Refused
+from backout.model.branch import BranchTarget
+from backout.model.recovery import parse_lsn
+from backout.providers.memory import WorldClock
+from backout.providers.neon.branches import NeonBranches
+from backout.providers.vendor_api import VendorApi
+from backout.providers.xata.branches import NO_COMMAND, XataBranches
+
+from scripted_server import refused_url
+from vendor_lab import LIVE, ORGANIZATION, PROJECT, TOKEN, Neon, Xata, served
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vendor_lab import Vendor
+
+NOW = 1_795_608_000.0  # 2026-11-25T12:00:00Z
+DAY = 86400.0
+
+
+@pytest.fixture
+def neon() -> Iterator[Neon]:
+    made = Neon()
+    with served(made):
+        yield made
+
+
+@pytest.fixture
+def xata() -> Iterator[Xata]:
+    made = Xata()
+    with served(made):
+        yield made
+
+
+def neon_client(vendor: Vendor, *, token: str = TOKEN, live: str = LIVE, project: str = PROJECT) -> NeonBranches:
+    api = VendorApi("Neon", f"{vendor.url}/api/v2", lambda: token, "set NEON_API_KEY", clock=WorldClock(NOW))
+    return NeonBranches(api, project, live)
+
+
+def xata_client(vendor: Vendor, *, token: str = TOKEN, live: str = "main") -> XataBranches:
+    api = VendorApi("Xata", vendor.url, lambda: token, "set XATA_API_KEY", clock=WorldClock(NOW))
+    return XataBranches(api, ORGANIZATION, PROJECT, live)
+
+
+def test_neon_makes_a_branch_at_an_lsn_and_it_can_be_connected_to(neon: Neon) -> None:
+    """The live branch's content at exactly that position, with a compute of its own."""
+    client = neon_client(neon)
+    made = client.restore(BranchTarget(lsn=parse_lsn("0/C3A5C918")), "before-migration")
+    assert (made.name, made.lsn, made.live, made.ready) == ("before-migration", parse_lsn("0/C3A5C918"), False, True)
+    (change,) = neon.changes()
+    assert change[2] == {
+        "branch": {"name": "before-migration", "parent_id": LIVE, "parent_lsn": "0/C3A5C918"},
+        "endpoints": [{"type": "read_write"}],
+    }
+    assert client.url(made, "app", "owner").startswith(f"postgresql://owner:pw-canary@{made.id}.")
+    assert neon.operations == {"op-0": ["finished"]}
+
+
+def test_neon_makes_a_branch_at_a_moment(neon: Neon) -> None:
+    """Microseconds are kept."""
+    made = neon_client(neon).restore(BranchTarget(at=NOW - 3600.25), "an-hour-ago")
+    assert made.at == NOW - 3600.25
+    assert neon.changes()[0][2]["branch"]["parent_timestamp"] == "2026-11-25T10:59:59.750000Z"
+
+
+def test_neon_restores_a_snapshot_for_a_look_then_puts_it_in_place(neon: Neon) -> None:
+    """Preview first: nothing is finalized by the restore, and the new branch gets a compute."""
+    client = neon_client(neon, live="main")
+    side = client.restore(BranchTarget(snapshot="snap-1"), "look")
+    assert side.from_snapshot
+    assert neon.changes()[0][2]["finalize_restore"] is False
+    assert neon.endpoints[side.id] == ["ep-more"]
+    done = client.finalize(side, "main-before")
+    assert (done.live.id, done.live.name, done.kept.id, done.kept.name) == (side.id, "main", LIVE, "main-before")
+    asked = len(neon.changes())
+    again = client.finalize(side, "main-before")
+    assert (again.live.id, len(neon.changes())) == (side.id, asked)
+
+
+def test_neon_puts_a_branch_in_place_and_keeps_the_old_state_under_a_name(neon: Neon) -> None:
+    """The live branch keeps its id and endpoint; what it was stays; once more changes nothing."""
+    client = neon_client(neon)
+    side = client.restore(BranchTarget(at=NOW - 60), "side")
+    done = client.finalize(side, "main-before")
+    assert (done.live.id, done.kept.name) == (LIVE, "main-before")
+    assert neon.changes()[-1][2] == {"source_branch_id": side.id, "preserve_under_name": "main-before"}
+    asked = len(neon.changes())
+    assert client.finalize(side, "main-before") == done
+    assert len(neon.changes()) == asked
+
+
+def test_the_same_restore_again_is_the_same_branch(neon: Neon, xata: Xata) -> None:
+    """By its name; nothing is made twice."""
+    for client, vendor in ((neon_client(neon), neon), (xata_client(xata), xata)):
+        first = client.restore(BranchTarget(), "side")
+        assert client.restore(BranchTarget(), "side").id == first.id
+        assert len(vendor.changes()) == 1
+
+
+def test_a_create_whose_answer_is_lost_makes_one_branch(neon: Neon, xata: Xata) -> None:
+    """The client looks instead of asking again."""
+    for client, vendor in ((neon_client(neon), neon), (xata_client(xata), xata)):
+        vendor.lose_next_change = True
+        assert client.restore(BranchTarget(), "side").name == "side"
+        assert len(vendor.changes()) == 1
+        assert [branch.name for branch in client.branches()].count("side") == 1
+
+
+def test_a_create_that_failed_on_the_way_is_not_sent_again(neon: Neon) -> None:
+    """A 502 says nothing about what happened: it looks, finds nothing, and says so."""
+    neon.replies = []
+    client = neon_client(neon)
+    client.branches()
+    counts = len(neon.asked)
+
+    class Once(list[tuple[int, object]]):
+        """Spoils the first change only."""
+
+        def __bool__(self) -> bool:
+            return bool(len(self)) and neon.asked[-1][0] == "POST"
+
+    neon.replies = Once([(502, None)])  # type: ignore[assignment]
+    with pytest.raises(ProviderUnavailable, match="unknown whether it took effect") as caught:
+        client.restore(BranchTarget(), "side")
+    assert "looks first" in (caught.value.hint or "")
+    assert len(neon.changes()) == 1
+    assert len(neon.asked) > counts
+
+
+@pytest.mark.parametrize("status", [429, 423, 503])
+def test_trouble_that_passes_is_waited_out(neon: Neon, status: int) -> None:
+    """Reading goes on after it."""
+    neon.replies = [(status, {"message": "later", "code": "BUSY"})] * 2
+    assert [branch.name for branch in neon_client(neon).branches()] == ["main"]
+
+
+def test_a_locked_project_does_not_make_two_branches(neon: Neon) -> None:
+    """423 and 429 did nothing, so a change is sent again."""
+    client = neon_client(neon)
+
+    class Locked(list[tuple[int, object]]):
+        def __bool__(self) -> bool:
+            return bool(len(self)) and neon.asked[-1][0] == "POST"
+
+    neon.replies = Locked([(423, {"message": "project already has running operations"}), (429, None)])  # type: ignore[assignment]
+    assert client.restore(BranchTarget(), "side").name == "side"
+    assert [branch["name"] for branch in neon.branches] == ["main", "side"]
+    assert len(neon.changes()) == 3
+
+
+@pytest.mark.parametrize("at", [NOW - 8 * DAY, NOW + 60], ids=["before", "future"])
+def test_neon_refuses_a_moment_out_of_the_window(neon: Neon, at: float) -> None:
+    """Before anything is made, with the window in the words."""
+    with pytest.raises(Refused, match="out of the vendor's window: 2026-11-18T12:00:00"):
+        neon_client(neon).restore(BranchTarget(at=at), "side")
+    assert neon.changes() == []
+
+
+def test_neon_says_no_to_an_lsn_that_is_gone(neon: Neon) -> None:
+    """Only Neon knows: its words are shown."""
+    with pytest.raises(ProviderRejected, match=r"400.*outside of the history"):
+        neon_client(neon).restore(BranchTarget(lsn=1), "side")
+
+
+def test_neon_refuses_an_unknown_snapshot(neon: Neon) -> None:
+    """With the ones that there are."""
+    with pytest.raises(Refused, match="no snapshot 'snap-9'") as caught:
+        neon_client(neon).restore(BranchTarget(snapshot="snap-9"), "side")
+    assert "snap-1" in (caught.value.hint or "")
+
+
+def test_an_operation_that_was_cancelled_is_an_error(neon: Neon) -> None:
+    """The branch may be there half-made: it is said where to look."""
+    neon.ends_as = "cancelled"
+    with pytest.raises(ProviderUnavailable, match=r"is cancelled: no space") as caught:
+        neon_client(neon).restore(BranchTarget(), "side")
+    assert caught.value.hint == "backout db branch list"
+
+
+def test_an_operation_without_end_is_given_up(neon: Neon) -> None:
+    """A failed operation is tried again by Neon itself, so it is waited for; not for ever."""
+    neon.ends_as = "failed"
+    with pytest.raises(ProviderUnavailable, match="is failed"):
+        neon_client(neon).restore(BranchTarget(), "side")
+
+
+def test_xata_makes_a_branch_from_the_backup_of_the_live_one(xata: Xata) -> None:
+    """It is waited for until it is healthy; the password comes from the API, quoted."""
+    client = xata_client(xata)
+    made = client.restore(BranchTarget(), "side")
+    assert (made.ready, made.live, made.source) == (True, False, "xb0")
+    assert client.url(made, "app", "") == "postgresql://xata:pw-canary%2F%2B@xb1.example.test:5432/app?sslmode=require"
+    assert client.url(made, "other", "boss").startswith("postgresql://boss:pw-canary%2F%2B@")
+
+
+@pytest.mark.parametrize(
+    "target", [BranchTarget(at=NOW - 60), BranchTarget(lsn=99), BranchTarget(snapshot="x")], ids=["time", "lsn", "snap"]
+)
+def test_xata_refuses_every_moment(xata: Xata, target: BranchTarget) -> None:
+    """Its API takes none; nothing is sent."""
+    with pytest.raises(Refused, match="Xata's API takes no moment"):
+        xata_client(xata).restore(target, "side")
+    assert xata.asked == []
+
+
+def test_xata_says_what_it_cannot_do(xata: Xata) -> None:
+    """The runbook's command does not exist, and no call puts a branch in place."""
+    client = xata_client(xata)
+    state = client.capabilities()
+    assert NO_COMMAND in state.notes
+    assert [(way.granularity, way.in_place, way.latest) for way in state.ways] == [("snapshot", False, NOW - DAY / 2)]
+    with pytest.raises(Refused, match="no call that puts a branch into the live one's place") as caught:
+        client.finalize(client.restore(BranchTarget(), "side"), "old")
+    assert len(caught.value.options) == 2
+
+
+def test_xata_without_a_backup_restores_nothing(xata: Xata) -> None:
+    """And says so in the matrix."""
+    xata.has_backup = False
+    client = xata_client(xata)
+    assert client.capabilities().ways[0].missing == "the live branch has no backup yet"
+    with pytest.raises(Refused, match="has no backup yet"):
+        client.restore(BranchTarget(), "side")
+
+
+def test_xatas_internal_calls_may_be_closed(xata: Xata) -> None:
+    """Then the way is closed, with the reason."""
+    xata.internal_closed = True
+    state = xata_client(xata).capabilities()
+    assert state.answers
+    assert "which Xata marks as internal, are closed" in state.ways[0].missing
+
+
+def test_a_branch_at_xata_that_fails_is_an_error(xata: Xata) -> None:
+    """With its status."""
+    xata.ends_as = "STATUS_TYPE_FAULT"
+    with pytest.raises(ProviderUnavailable, match="not ready: Cluster in some state"):
+        xata_client(xata).restore(BranchTarget(), "side")
+
+
+def test_neons_matrix(neon: Neon) -> None:
+    """The window is the project's history, not longer than the project is old."""
+    first, second, third = neon_client(neon).capabilities().ways
+    assert (first.granularity, first.in_place, first.keeps_old, first.missing) == ("lsn", False, True, "")
+    assert (first.earliest, first.latest) == (NOW - 7 * DAY, NOW)
+    assert (second.in_place, second.keeps_old) == (True, True)
+    assert (third.granularity, third.missing) == ("snapshot", "")
+    neon.retention_s, neon.snapshots = 400 * 86400, []
+    ways = neon_client(neon).capabilities().ways
+    assert ways[0].earliest == NOW - 24.5 * DAY  # the project's birth
+    assert ways[2].missing == "there is no snapshot of the live branch"
+
+
+def test_a_branch_is_deleted_the_live_one_never(neon: Neon, xata: Xata) -> None:
+    """Deleting what is gone is no error."""
+    for client, vendor in ((neon_client(neon), neon), (xata_client(xata), xata)):
+        side = client.restore(BranchTarget(), "side")
+        client.delete(side)
+        client.delete(side)
+        live = next(branch for branch in client.branches() if branch.live)
+        asked = len(vendor.changes())
+        with pytest.raises(Refused, match="never deleted"):
+            client.delete(live)
+        assert len(vendor.changes()) == asked
+
+
+def test_a_wrong_token_is_an_auth_error_that_does_not_quote_it(neon: Neon, xata: Xata) -> None:
+    """In the matrix it is a state; elsewhere exit 4 with what to set."""
+    for client, name in (
+        (neon_client(neon, token="wrong-canary"), "NEON_API_KEY"),
+        (xata_client(xata, token="wrong-canary"), "XATA_API_KEY"),
+    ):
+        state = client.capabilities()
+        assert not state.answers
+        assert "refuses the token (401)" in state.problem
+        with pytest.raises(AuthError) as caught:
+            client.branches()
+        assert name in (caught.value.hint or "")
+        assert "wrong-canary" not in str(caught.value) + state.problem
+
+
+def test_an_unknown_branch_and_an_unknown_project(neon: Neon, xata: Xata) -> None:
+    """The branches that there are, are named."""
+    for client in (neon_client(neon, live="mian"), xata_client(xata, live="mian")):
+        with pytest.raises(ProviderRejected, match="no branch 'mian'") as caught:
+            client.restore(BranchTarget(), "side")
+        assert caught.value.hint == "one of: main"
+        assert "mian" in client.capabilities().problem
+    with pytest.raises(ProviderRejected, match="404"):
+        neon_client(neon, project="other").branches()
+
+
+def test_a_vendor_that_does_not_answer(neon: Neon) -> None:
+    """A state in the matrix, an error elsewhere; nothing claims that anything happened."""
+    neon.url = refused_url()
+    client = neon_client(neon)
+    assert not client.capabilities().answers
+    with pytest.raises(ProviderUnavailable, match="not reached"):
+        client.restore(BranchTarget(), "side")
+
+
+@pytest.mark.parametrize("body", [b"<html>", b'{"branches": 3}', b"", b"[]"], ids=["html", "type", "empty", "list"])
+def test_an_answer_of_another_shape(neon: Neon, body: bytes) -> None:
+    """Unavailable, not a crash."""
+    neon.replies = [(200, body.decode())] * 9
+    with pytest.raises(ProviderUnavailable, match="does not have the expected shape"):
+        neon_client(neon).branches()
