@@ -10,12 +10,13 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict
 
-from backout.analysis.baseline import FEW_LATENCIES, FLOOR, MINUTE_S
+from backout.analysis.baseline import FEW_LATENCIES, MINUTE_S
 from backout.analysis.confirmation import Confirmation, ConfirmationState
 from backout.analysis.connections import SERVICE, Occupancy, OccupancyState
+from backout.analysis.exclusion import Exclusion
 from backout.analysis.probes import Probes, ProbesState
 from backout.analysis.quantiles import Thresholds, counts_above, thresholds
-from backout.analysis.rates import log_e_above, log_e_below, mix, requests_to_exclude
+from backout.analysis.rates import mix
 from backout.analysis.repeats import Repeats, RepeatsState
 from backout.analysis.streams import (
     BESIDE,
@@ -44,18 +45,10 @@ if TYPE_CHECKING:
     from backout.model.probes import SyntheticAnswer
     from backout.model.signals import Counts, HealthReport
 
-BETA = 0.01
-"""Probability of calling a version healthy whose share is at the limit."""
 DRIFT_BUCKETS = 1
 """In a cut-over, and between labelled requests, latency may drift by one bucket (4.4 %)."""
 QUIET_LOG_E = 1.0
 """No version is called healthy while any evidence against it is above this."""
-_LATENCY_ODDS = 1.9
-"""Odds ratio of a latency share that must be excluded before a version is called healthy."""
-_ERROR_ODDS = 2.0
-"""The same for errors."""
-_MOST_USUAL = 0.9
-"""A share that is higher than this is not taken for normal, whatever was measured before."""
 
 
 class LooksState(TypedDict):
@@ -161,7 +154,7 @@ class Detector:
         self._confirming: Confirmation | None = None
         self._log_e: float | None = None
         self._most: float | None = None
-        self._limited: tuple[tuple[Stream, ...], list[tuple[Stream, float, float]]] = ((), [])
+        self._exclusion: tuple[tuple[Stream, ...], Exclusion] | None = None
 
     def set_split(self, at: float, share: float) -> None:
         """Take note that the new version's share is another one from that time on (Unix seconds); in time order.
@@ -384,15 +377,17 @@ class Detector:
         return "no request and no health answer was seen"
 
     def _not_regressed(self, now: float, log_e: float) -> tuple[Verdict, Cause, str]:
-        outside = self._probes.not_the_deployment() or self._occupancy.not_the_deployment() or self._shared_trouble()
+        beside = (self._beside[1], self._beside[0])
+        shared = self._excluded().shared_trouble((self._errors, self._requests), beside)
+        outside = self._probes.not_the_deployment() or self._occupancy.not_the_deployment() or shared
         excuse = outside or self._probes.doubtful() or self._occupancy.doubtful(now)
         seen = f"{self._errors:,} of {count(self._requests, 'request')} failed"
         if excuse is not None:
             return Verdict.INCONCLUSIVE, Cause.OUTSIDE if outside else Cause.NONE, f"{excuse}; {seen}"
-        open_point = self._above_slo() or self._open_point(log_e)
+        open_point = self._excluded().above_slo() or self._open_point(log_e)
         if open_point is not None:
             return Verdict.INCONCLUSIVE, Cause.NONE, f"{seen}; {open_point}"
-        limit = percent(self._limits()[0][2])
+        limit = percent(self._excluded().error_rate)
         unseen = "" if self._edges is not None else "; response times could not be compared"
         reason = f"{seen}; an error rate of {limit} is excluded (99 % sure){unseen}"
         early_s = self._healthy_after_s - (now - self._deployed_at)
@@ -400,60 +395,18 @@ class Detector:
             return Verdict.INCONCLUSIVE, Cause.NONE, f"{reason}, watched for {early_s:.0f} s more"
         return Verdict.HEALTHY, Cause.NONE, reason
 
-    def _shared_trouble(self) -> str | None:
-        """Return that both versions fail too often for sure, or None."""
-        _, _, limit = self._limits()[0]
-        requests, errors = self._beside
-        if errors <= limit * requests or self._errors <= limit * self._requests:
-            return None  # what is kept is no evidence of being above it
-        both = ((self._errors, self._requests), (errors, requests))
-        if min(log_e_above(bad, total, limit) for bad, total in both) < -math.log(BETA):
-            return None
-        return (
-            f"not the deployment: the old version beside it fails as well ({errors:,} of {count(requests, 'request')})"
-        )
-
-    def _limits(self) -> list[tuple[Stream, float, float]]:
-        """Return per stream that must be excluded before "healthy": (stream, usual share, share that is too high)."""
-        if self._limited[0] is not self._streams:
-            self._limited = (self._streams, self._find_limits())
-        return self._limited[1]
-
-    def _find_limits(self) -> list[tuple[Stream, float, float]]:
-        slo = self._policy.criteria.error_rate_below
-        limits: list[tuple[Stream, float, float]] = []
-        for stream in self._streams:
-            if stream.route:
-                continue
-            if stream.column == ERRORS and not limits:
-                # A version no worse than one that was not healthy is not healthy either: then the SLO is the limit.
-                kept = self._has_baseline and _usual(stream) < slo
-                usual = _usual(stream) if kept else slo / 4  # a guess
-                limits.append((stream, usual, max(slo, _at_odds(usual, _ERROR_ODDS))))
-            elif stream.column in (1, 3):
-                usual = _usual(stream)
-                ratio = _LATENCY_ODDS if stream.column == 1 else 2 * _LATENCY_ODDS
-                limits.append((stream, usual, _at_odds(usual, ratio)))
-        return limits
-
-    def _above_slo(self) -> str | None:
-        """Return that too many requests fail for sure, though no more than before, or None."""
-        slo = self._policy.criteria.error_rate_below
-        stream = self._limits()[0][0]
-        if stream.bad <= slo * stream.total or log_e_above(stream.bad, stream.total, slo) < -math.log(BETA):
-            return None
-        before = f" ({percent(_usual(stream))} before)" if self._has_baseline else ""
-        return f"more than the {percent(slo)} that the SLO allows, but not shown to be worse than before{before}"
+    def _excluded(self) -> Exclusion:
+        """Return what must be excluded before "healthy", for the streams there are now."""
+        if self._exclusion is None or self._exclusion[0] is not self._streams:
+            slo = self._policy.criteria.error_rate_below
+            self._exclusion = (self._streams, Exclusion(self._streams, slo, has_baseline=self._has_baseline))
+        return self._exclusion[1]
 
     def _open_point(self, log_e: float) -> str | None:
         """Return what is still missing for "healthy", or None when nothing is."""
         if not self._requests:
             return "without a request nothing is excluded"
-        needed = 0
-        for stream, usual, limit in self._limits():
-            known = log_e_below(stream.bad, stream.total, usual, limit)
-            if known < -math.log(BETA):
-                needed = max(needed, requests_to_exclude(known, usual, limit, BETA) or 1)
+        needed = self._excluded().requests_missing()
         if needed:
             return f"about {count(needed, 'more request')} would tell"
         if log_e > QUIET_LOG_E:
@@ -535,18 +488,3 @@ class Detector:
         self._first_bad_at = state["first_bad_at"]
         self._confirming = Confirmation.from_state(state["confirming"]) if state["confirming"] else None
         return self
-
-
-def _usual(stream: Stream) -> float:
-    """Return the stream's usual share of hits, within (0, 1)."""
-    return min(max(FLOOR, stream.expected or FLOOR), _MOST_USUAL)
-
-
-def _at_odds(share: float, ratio: float) -> float:
-    """Return the share whose odds are so many times those of `share`; below 1 however large both are.
-
-    >>> round(_at_odds(0.001, 2.0), 6), round(_at_odds(0.6, 2.0), 2)
-    (0.001998, 0.75)
-    """
-    odds_of = share / (1 - share) * ratio
-    return odds_of / (1 + odds_of)

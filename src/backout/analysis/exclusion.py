@@ -1,0 +1,113 @@
+"""What must be excluded before a version is called healthy: the shares that are too high, and what is still missing.
+
+"Healthy" needs evidence of its own: that no share which matters is reached, wrong with probability `BETA` at most.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from backout.analysis.baseline import FLOOR
+from backout.analysis.rates import log_e_above, log_e_below, requests_to_exclude
+from backout.analysis.streams import ERRORS
+from backout.analysis.wording import count, percent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backout.analysis.streams import Stream
+
+BETA = 0.01
+"""Probability of calling a version healthy whose share is at the limit."""
+_SURE = -math.log(BETA)
+_LATENCY_ODDS = 1.9
+"""Odds ratio of a latency share that must be excluded before a version is called healthy."""
+_ERROR_ODDS = 2.0
+"""The same for errors."""
+_MOST_USUAL = 0.9
+"""A share that is higher than this is not taken for normal, whatever was measured before."""
+
+
+class Limit(NamedTuple):
+    """A share that is too high: the stream it is measured on, what is usual there, and from where on it matters."""
+
+    stream: Stream
+    usual: float
+    share: float
+
+
+class Exclusion:
+    """The limits of one set of streams; the first one is that of the errors.
+
+    Args:
+        slo: the error rate that is too high by itself. has_baseline: whether the usual error rate was measured.
+    """
+
+    def __init__(self, streams: Sequence[Stream], slo: float, *, has_baseline: bool) -> None:
+        self._slo = slo
+        self._has_baseline = has_baseline
+        self._limits = self._found(streams)
+
+    @property
+    def error_rate(self) -> float:
+        """The error rate that must be excluded."""
+        return self._limits[0].share
+
+    def _found(self, streams: Sequence[Stream]) -> list[Limit]:
+        limits: list[Limit] = []
+        for stream in streams:
+            if stream.route:
+                continue
+            usual = _usual(stream)
+            if stream.column == ERRORS and not limits:
+                # A version no worse than one that was not healthy is not healthy either: then the SLO is the limit.
+                known = usual if self._has_baseline and usual < self._slo else self._slo / 4  # a guess
+                limits.append(Limit(stream, known, max(self._slo, _at_odds(known, _ERROR_ODDS))))
+            elif stream.column in (1, 3):
+                ratio = _LATENCY_ODDS if stream.column == 1 else 2 * _LATENCY_ODDS
+                limits.append(Limit(stream, usual, _at_odds(usual, ratio)))
+        return limits
+
+    def shared_trouble(self, new: tuple[int, int], beside: tuple[int, int]) -> str | None:
+        """Return that both versions fail too often for sure, or None; of each its (errors, requests)."""
+        if any(errors <= self.error_rate * requests for errors, requests in (new, beside)):
+            return None  # what is kept is no evidence of being above it
+        if min(log_e_above(errors, requests, self.error_rate) for errors, requests in (new, beside)) < _SURE:
+            return None
+        errors, requests = beside
+        return (
+            f"not the deployment: the old version beside it fails as well ({errors:,} of {count(requests, 'request')})"
+        )
+
+    def above_slo(self) -> str | None:
+        """Return that too many requests fail for sure, though no more than before, or None."""
+        stream = self._limits[0].stream
+        if stream.bad <= self._slo * stream.total or log_e_above(stream.bad, stream.total, self._slo) < _SURE:
+            return None
+        before = f" ({percent(_usual(stream))} before)" if self._has_baseline else ""
+        return f"more than the {percent(self._slo)} that the SLO allows, but not shown to be worse than before{before}"
+
+    def requests_missing(self) -> int:
+        """Return about how many more requests would exclude every limit; 0 when all are excluded."""
+        needed = 0
+        for stream, usual, limit in self._limits:
+            known = log_e_below(stream.bad, stream.total, usual, limit)
+            if known < _SURE:
+                needed = max(needed, requests_to_exclude(known, usual, limit, BETA) or 1)
+        return needed
+
+
+def _usual(stream: Stream) -> float:
+    """Return the stream's usual share of hits, within (0, 1)."""
+    return min(max(FLOOR, stream.expected or FLOOR), _MOST_USUAL)
+
+
+def _at_odds(share: float, ratio: float) -> float:
+    """Return the share whose odds are so many times those of `share`; below 1 however large both are.
+
+    >>> round(_at_odds(0.001, 2.0), 6), round(_at_odds(0.6, 2.0), 2)
+    (0.001998, 0.75)
+    """
+    odds_of = share / (1 - share) * ratio
+    return odds_of / (1 + odds_of)
