@@ -14,7 +14,7 @@ from backout.analysis.compatibility.expressions import can_fail
 from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if, worst
 from backout.analysis.compatibility.parsing import Node, referenced, written
 from backout.analysis.compatibility.schema import Name, Schema, quoted
-from backout.analysis.compatibility.types import Fit, SqlType, bounds, fit, holds_everything, read_type
+from backout.analysis.compatibility.types import Fit, SqlType, bounds, fit, holds_everything, is_serial, read_type
 from backout.model.compatibility import Reversible
 
 if TYPE_CHECKING:
@@ -51,7 +51,12 @@ def add_column(moment: Moment, table: Name, command: Node) -> Finding:
             safe_if("add-generated-column", f"a write of old code for which {column.name} cannot be computed fails")
         )
     kind = "add-generated-column" if generated else "add-column"
-    told = safe(kind, f"old code neither reads nor writes {column.name}; {_CACHED_PLAN}", Reversible.IF)
+    rights = (
+        "; a role that is not the owner needs USAGE on its sequence"
+        if node.typeName and is_serial(node.typeName)
+        else ""
+    )
+    told = safe(kind, f"old code neither reads nor writes {column.name}{rights}; {_CACHED_PLAN}", Reversible.IF)
     return worst([told, *found])
 
 
@@ -194,7 +199,11 @@ def change_of_type(moment: Moment, old: SqlType | None, new: SqlType, what: str)
                 f"{what} no longer takes {', '.join(missing)}",
                 reversible=Reversible.IF,
             )
-        return safe_if("alter-type", f"{what} is of another enum, with every old label; casts to the old type may fail")
+        return safe_if(
+            "alter-type",
+            f"{what} is of another enum, with every old label; casts to the old type may fail",
+            reversible=Reversible.IF,
+        )
     old, new = _base(moment.before, old), _base(moment.before, new, keep_checked=True)
     verdict = fit(old, new)
     if verdict is Fit.SAME:
@@ -246,9 +255,11 @@ def _plain_using(expression: Node, column: str) -> bool:
 
 def _too_large(schema: Schema, table: Name, column: str, old: SqlType, new: SqlType) -> str | None:
     shown, name = schema.shown(table), quoted(column)
+    if old.dimensions or new.dimensions:
+        return None
     if new.name in {"varchar", "bpchar"} and new.modifiers and old.name in {"varchar", "text", "bpchar"}:
         return conditions.rows_with(shown, f"length({name}) > {new.modifiers[0]}")
     limits = bounds(new)
-    if limits and old.name in {"int4", "int8", "numeric"} and old.dimensions == 0:
+    if limits and old.name in {"int4", "int8", "numeric"}:
         return conditions.rows_with(shown, f"{name} NOT BETWEEN {limits[0]} AND {limits[1]}")
     return None

@@ -79,7 +79,7 @@ def add_constraint(moment: Moment, table: Name, node: Node, column: str = "") ->
     if made.kind == "not null":
         return set_not_null(moment, table, made.columns[0])
     kind = _KINDS[made.kind]
-    if not node.is_enforced:
+    if made.kind in {"check", "foreign"} and not node.is_enforced:
         return safe(kind, "the constraint is NOT ENFORCED: Postgres does not check it")
     return _ADDED[made.kind](moment, table, node, made)
 

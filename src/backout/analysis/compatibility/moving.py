@@ -114,6 +114,7 @@ def _move_relation(schema: Schema, old: Name, new: Name) -> None:
         schema.indexes[new] = replace(schema.indexes.pop(old), name=new)
     else:
         schema.blind.add(old[0])
+    schema.novel.add(("renamed", new))
     schema.triggers = {((new if table == old else table), trigger) for table, trigger in schema.triggers}
     schema.novel = {tuple(new if part == old else part for part in item) for item in schema.novel}
 
@@ -126,6 +127,7 @@ def _move_type(schema: Schema, old: Name, new: Name) -> None:
     if old in schema.others:
         schema.others[new] = schema.others.pop(old)
     schema.novel = {tuple(new if part == old else part for part in item) for item in schema.novel}
+    schema.novel.add(("renamed", new))
     for table, column in [(r.name, c.name) for r in schema.relations.values() for c in r.columns.values()]:
         relation = schema.relations[table]
         known = relation.column(column)

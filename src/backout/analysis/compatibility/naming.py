@@ -88,6 +88,13 @@ def _drop_relation(moment: Moment, node: Node, kind: ObjectType, item: Node) -> 
     reversible = Reversible.NO if kind is ObjectType.OBJECT_TABLE else Reversible.IF if loses_rows else Reversible.YES
     known = moment.before.relations.get(name)
     again = moment.after.relations.get(name)
+    if moment.before.is_novel("renamed", name):
+        lost = "; its rows are gone" if kind is ObjectType.OBJECT_TABLE else ""
+        return safe_if(
+            f"drop-{word}",
+            f"old code knows no {shown}: it has this name since this migration{lost}",
+            reversible=reversible,
+        )
     if known is None and node.missing_ok and moment.never_there(name[0]):
         return safe(f"drop-{word}", _NOTHING)
     if again is not None and not _cascades(node):
@@ -128,8 +135,8 @@ def _taken(  # noqa: PLR0913 - what was there, what is there now, and the words 
 def _drop_type(moment: Moment, node: Node, kind: ObjectType, item: Node) -> Finding:
     name = moment.before.find_type(named(item))
     word = f"drop-{TYPES[kind]}"
-    if moment.before.is_novel("type", name):
-        return safe(word, _NEW)
+    if moment.before.is_novel("type", name) or moment.before.is_novel("renamed", name):
+        return safe(word, "it is new in this migration, or has its name since")
     if node.missing_ok and not _type_known(moment.before, name) and moment.never_there(name[0]):
         return safe(word, _NOTHING)
     if not _cascades(node) and _type_known(moment.after, name):

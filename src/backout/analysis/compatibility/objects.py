@@ -51,15 +51,15 @@ def _target_columns(target: Node, query: Node, schema: Schema) -> list[Column | 
     while isinstance(inner, ast.TypeCast):
         inner = inner.arg
     if isinstance(inner, ast.ColumnRef):
-        last = inner.fields[-1]
+        last = (inner.fields or (None,))[-1]
         if isinstance(last, ast.A_Star):
             known = [r for r in sources if r is not None and r.whole]
             if len(known) != 1 or len(sources) != 1:
                 return [None]
             return [Column(c.name, c.type) for c in known[0].columns.values()]
-        of = [c for r in sources if r is not None and (c := r.column(str(last.sval))) is not None]
+        of = [c for r in sources if r is not None and (c := r.column(str(getattr(last, "sval", "")))) is not None]
         type_ = of[0].type if len(of) == 1 and value is inner else None
-        return [Column(str(target.name or last.sval), type_)]
+        return [Column(str(target.name or getattr(last, "sval", "")), type_)]
     if target.name:
         return [Column(str(target.name))]
     if isinstance(inner, ast.FuncCall):

@@ -11,13 +11,13 @@ from backout.analysis.compatibility import conditions
 from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if
 from backout.analysis.compatibility.objects import routine_of
 from backout.analysis.compatibility.parsing import Node, referenced, words, written
-from backout.analysis.compatibility.schema import Name
 from backout.model.compatibility import Reversible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backout.analysis.compatibility.moment import Moment
+    from backout.analysis.compatibility.schema import Name
 
 _UNNAMED_SEQUENCE_OPTIONS: Final = frozenset({"owned_by", "cache", "logged"})
 _NEW_TABLE: Final = "the table is new in this migration"
