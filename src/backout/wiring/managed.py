@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from backout.analysis.capability import window_of as window_of_backups
 from backout.analysis.dumps import window_of
 from backout.errors import UsageError
 from backout.model.capability import Tools, VendorState
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from backout.config import Config
     from backout.config.schema import Database
     from backout.providers.neon.branches import NeonBranches
+    from backout.providers.pgbackrest.repository import PgBackRest
     from backout.providers.postgres.binaries import Binaries
     from backout.providers.xata.branches import XataBranches
     from backout.runbook.dump import DumpTools
@@ -53,8 +55,20 @@ def looks(config: Config) -> Looks:
         tools=lambda: _tools(config),
         dumps=lambda: window_of(dump_tools(config).dumps.kept()),
         is_here=is_here(url.reveal()),
+        pgbackrest=(lambda: window_of_backups(stanza(config).backups())) if database.backup.pgbackrest else None,
         vendor=(lambda: _vendor_state(config)) if database.managed else None,
     )
+
+
+def stanza(config: Config) -> PgBackRest:
+    """Return port Backups on the existing pgBackRest repository. Raises UsageError: none is set up."""
+    from backout.providers.pgbackrest.repository import PgBackRest as Repository  # noqa: PLC0415 only where it is set up
+
+    found = database_of(config).backup.pgbackrest
+    if found is None:
+        where = f"environments.{config.name}.database.backup"
+        raise UsageError("no pgBackRest repository is set up", where=where, hint=f"add {where}.pgbackrest.stanza")
+    return Repository(found.stanza, found.config)
 
 
 def _tools(config: Config) -> Tools:
