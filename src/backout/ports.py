@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from backout.model.compatibility import MigrationFile
     from backout.model.connections import ConnectionUse
     from backout.model.deployment import Deployment, Mark, Share, Version, VersionMark
+    from backout.model.dump import Dump, TableContent
     from backout.model.hold import Hold
     from backout.model.identity import Identity
     from backout.model.incident import Event, Run
@@ -388,6 +389,38 @@ class ServerCheck(Protocol):
 
     def read(self) -> ServerFacts:
         """Return it; what is refused is named in it. Raises AuthError, ProviderUnavailable when nobody answers."""
+        ...
+
+
+class Dumps(Protocol):
+    """Logical copies of a database, kept on this machine."""
+
+    def kept(self) -> tuple[Dump, ...]:
+        """Return them, oldest first; one that was cut off half-way is none."""
+        ...
+
+    def take(self, *, checksums: bool) -> Dump:
+        """Take one and count every table in the same snapshot. Raises AuthError where the role may not read it all."""
+        ...
+
+    def keep(self, dump: Dump) -> None:
+        """Write what is known of it again."""
+        ...
+
+    def remove(self, dump: Dump) -> None:
+        """Delete its files."""
+        ...
+
+
+class DumpRestores(Protocol):
+    """Where dumps are restored into. Both raise BackoutError when a file is damaged or missing."""
+
+    def tried(self, dump: Dump) -> tuple[TableContent, ...]:
+        """Restore it into a scratch server and return what that holds."""
+        ...
+
+    def restore(self, dump: Dump, url: str) -> tuple[TableContent, ...]:
+        """Restore it into an empty database and return what that holds. Raises Refused when it is not empty."""
         ...
 
 

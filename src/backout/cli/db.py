@@ -17,6 +17,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "wal": ("backout.cli.db_wal:wal", "Receive WAL: start, stop, status, run."),
     "branch": ("backout.cli.db_branch:branch", "Side branches at the vendor: make, look, finalize."),
     "check": ("backout.cli.db_check:check", "What can be recovered from here, and how."),
+    "dump": ("backout.cli.db_dump:dump", "Take a logical copy, and prove it by a restore."),
+    "dumps": ("backout.cli.db_dump:dumps", "Logical copies: list, prove again, restore."),
 }
 """Name: where it is ("module:attribute"), and its line in the help."""
 

@@ -84,6 +84,13 @@ class BackupBucket(Section, frozen=True):
     credentials_file: Path | None = None
 
 
+class PgBackRestStanza(Section, frozen=True):
+    """A stanza of an existing pgBackRest repository; `config` is its own file, default: where pgBackRest looks."""
+
+    stanza: Text
+    config: Path | None = None
+
+
 class Backup(Section, frozen=True):
     """Backups of the database: where they are kept, for how long, and how its WAL gets there.
 
@@ -99,6 +106,7 @@ class Backup(Section, frozen=True):
     keep: Duration = Duration(35 * 86400)
     wal: Literal["off", "stream", "sync"] = "off"
     sync_timeout: Duration = Duration(10)
+    pgbackrest: PgBackRestStanza | None = None
 
 
 class Server(Section, frozen=True):

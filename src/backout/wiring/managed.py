@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from backout.analysis.capability import window_of as window_of_backups
+from backout.analysis.dumps import window_of
 from backout.errors import UsageError
 from backout.model.capability import Tools, VendorState
 from backout.providers.clock import SystemClock
 from backout.runbook.capability import Looks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from backout.config import Config
     from backout.config.schema import Database
     from backout.providers.neon.branches import NeonBranches
+    from backout.providers.pgbackrest.repository import PgBackRest
     from backout.providers.postgres.binaries import Binaries
     from backout.providers.xata.branches import XataBranches
+    from backout.runbook.dump import DumpTools
 
 _CLIENTS: Final = ("neon", "xata")
 
@@ -40,16 +46,29 @@ def looks(config: Config) -> Looks:
     from backout.providers.postgres.tls_proxy import is_here  # noqa: PLC0415 same
 
     database = database_of(config)
-    url = config.admin_url()
+    url = config.database_admin_url()
     timeout_s = float(database.connect_timeout)
     return Looks(
         environment=config.name,
         server=PostgresCheck(url.reveal, connect_timeout_s=timeout_s),
         connections=PostgresConnections(lambda: config.database_url().reveal(), connect_timeout_s=timeout_s),
         tools=lambda: _tools(config),
+        dumps=lambda: window_of(dump_tools(config).dumps.kept()),
         is_here=is_here(url.reveal()),
+        pgbackrest=(lambda: window_of_backups(stanza(config).backups())) if database.backup.pgbackrest else None,
         vendor=(lambda: _vendor_state(config)) if database.managed else None,
     )
+
+
+def stanza(config: Config) -> PgBackRest:
+    """Return port Backups on the existing pgBackRest repository. Raises UsageError: none is set up."""
+    from backout.providers.pgbackrest.repository import PgBackRest as Repository  # noqa: PLC0415 only where it is set up
+
+    found = database_of(config).backup.pgbackrest
+    if found is None:
+        where = f"environments.{config.name}.database.backup"
+        raise UsageError("no pgBackRest repository is set up", where=where, hint=f"add {where}.pgbackrest.stanza")
+    return Repository(found.stanza, found.config)
 
 
 def _tools(config: Config) -> Tools:
@@ -92,3 +111,14 @@ def vendor(config: Config) -> NeonBranches | XataBranches:
         return XataBranches(api, managed.organization, managed.project, managed.branch)
     what = f"backout has no client for {managed.provider}"
     raise UsageError(what, where=where, hint="backout db check says what it offers")
+
+
+def dump_tools(config: Config, say: Callable[[str], None] = lambda _text: None) -> DumpTools:
+    """Return the environment's dumps. Raises UsageError without a database, AuthError without its string."""
+    from backout.providers.postgres.dumps import PostgresDumps  # noqa: PLC0415 only with dumps
+    from backout.runbook.dump import DumpTools as Tools  # noqa: PLC0415 same
+
+    url = config.database_admin_url()
+    clock = SystemClock()
+    found = PostgresDumps(config.backup_directory / "dumps", url.reveal, lambda: binaries_of(config), clock)
+    return Tools(found, found, clock, keep_s=float(database_of(config).backup.keep), say=say)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from backout.errors import AuthError, ProviderUnavailable, UsageError
+from backout.providers.postgres.template import tool_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,6 +43,14 @@ _TLS_ONLY: Final = (
     "sslcertmode", "ssl_min_protocol_version", "ssl_max_protocol_version", "channel_binding", "hostaddr", "gssencmode",
     "requiressl", "sslcompression", "ssl",
 )  # fmt: skip
+
+_VARIABLES: Final = {
+    "host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "dbname": "PGDATABASE", "user": "PGUSER",
+    "password": "PGPASSWORD", "passfile": "PGPASSFILE", "options": "PGOPTIONS", "sslmode": "PGSSLMODE",
+    "sslrootcert": "PGSSLROOTCERT", "sslcert": "PGSSLCERT", "sslkey": "PGSSLKEY", "sslcrl": "PGSSLCRL",
+    "channel_binding": "PGCHANNELBINDING", "gssencmode": "PGGSSENCMODE", "require_auth": "PGREQUIREAUTH",
+    "target_session_attrs": "PGTARGETSESSIONATTRS", "service": "PGSERVICE", "connect_timeout": "PGCONNECT_TIMEOUT",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +106,17 @@ def without_tls(url: str, *, has_tls: bool = False) -> Iterator[str]:
         proxy.try_it()
         kept = {name: value for name, value in parameters.items() if name not in _TLS_ONLY}
         yield _written({**kept, "host": str(proxy.directory), "port": str(_PORT)})
+
+
+@contextlib.contextmanager
+def reached(url: str, *, has_tls: bool) -> Iterator[dict[str, str]]:
+    """Yield the environment in which a Postgres program reaches a database, through `without_tls` where it must.
+
+    Nothing of the connection string is for a command line: what stands there, everybody on the machine reads.
+    """
+    with without_tls(url, has_tls=has_tls) as plain:
+        given = {_VARIABLES[name]: value for name, value in parsed(plain).items() if name in _VARIABLES}
+        yield {**tool_environment(), "PGCONNECT_TIMEOUT": "10", **given, "PGAPPNAME": "backout"}
 
 
 def parsed(url: str) -> dict[str, str]:

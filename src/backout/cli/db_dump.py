@@ -1,0 +1,194 @@
+"""`backout db dump` and `backout db dumps`: logical copies, each proven by a restore, and the way back from them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.cli.options import Command, group, pass_shell
+from backout.errors import UsageError
+from backout.report.times import rfc3339
+
+if TYPE_CHECKING:
+    from backout.cli.shell import Shell
+    from backout.model.dump import Dump
+    from backout.runbook.dump import DumpTools
+
+
+@click.command(
+    "dump",
+    cls=Command,
+    short_help="Take a logical copy, and prove it by a restore.",
+    epilog="""
+Examples:
+  backout db dump -e production
+  backout db dump -e production --every 1d    for a timer: does nothing before
+  backout db dump -e production --dry-run
+""",
+)
+@click.option("--every", metavar="TIME", default="0s", help="Only when the newest proven one is older (1d, 6h).")
+@click.option("--checksums", is_flag=True, help="Compare the content of every table, not only its rows.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done; nothing is written.")
+@pass_shell
+def dump(shell: Shell, *, every: str, checksums: bool, dry_run: bool) -> int:
+    """Dump the database with pg_dump, restore it into a scratch server, and compare every table with the source.
+
+    The source is counted in the very snapshot that is dumped, so that a busy database compares exactly. Dumps older
+    than database.backup.keep go; the newest proven one never does. Exit codes: 0 proven (or none was due); 1 it is
+    kept, but could not be proven; 3 the server is newer than pg_dump; 4 and 7 as usual.
+    """
+    from backout.config.scalars import seconds  # noqa: PLC0415 - only this command pays for it
+    from backout.runbook.dump import dump as take  # noqa: PLC0415
+    from backout.wiring.managed import dump_tools  # noqa: PLC0415
+
+    config = shell.config()
+    every_s = float(seconds(every))
+    tools = dump_tools(config, shell.output.say)
+    if dry_run:
+        return _would(shell, config.name, tools, every_s)
+    done = take(tools, every_s=every_s, checksums=checksums)
+    assert done.dump is not None  # noqa: S101 taken, or the newest proven one
+    payload = {
+        "environment": config.name,
+        "dry_run": False,
+        "taken": done.taken,
+        "dump": _record(done.dump),
+        "removed": [old.id for old in done.removed],
+    }
+    shell.output.result("db-dump", payload, _sentence(done.dump, taken=done.taken))
+    shell.output.next(f"backout db dumps list -e {config.name}")
+    return 1 if done.dump.problem else 0
+
+
+def _would(shell: Shell, environment: str, tools: DumpTools, every_s: float) -> int:
+    from backout.analysis.dumps import expired, is_due, newest_verified  # noqa: PLC0415 - only a dry run
+
+    there, now = tools.dumps.kept(), tools.clock.now()
+    due = not every_s or is_due(there, now, every_s)
+    best = newest_verified(there)
+    gone = [old.id for old in expired(there, now, tools.keep_s)] if due else []
+    does = "would take a dump, and prove it" if due else "no dump is due"
+    newest = f"the newest proven one is {best.id}" if best else "there is no proven one yet"
+    payload = {"environment": environment, "dry_run": True, "due": due, "dump": None, "removed": gone}
+    shell.output.result("db-dump", payload, f"{does}; {newest}; {len(gone)} would go")
+    return 0
+
+
+@group("dumps", short_help="Logical copies: list, prove again, restore.")
+def dumps() -> None:
+    """Logical copies of the database that `backout db dump` keeps in database.backup.directory."""
+
+
+@dumps.command("list", short_help="The dumps that are kept.")
+@pass_shell
+def list_(shell: Shell) -> int:
+    """Show the dumps, newest first, with what proves each."""
+    from backout.wiring.managed import dump_tools  # noqa: PLC0415 - only this command pays for it
+
+    config = shell.config()
+    found = sorted(dump_tools(config).dumps.kept(), key=lambda each: each.id, reverse=True)
+    rows = [(d.id, f"{d.rows:,}", f"{d.size_bytes / 1e6:,.1f} MB", d.problem or _proof(d)) for d in found]
+    human = shell.output.table(("dump", "rows", "size", "proof"), rows) if rows else "no dump yet: backout db dump"
+    shell.output.result("db-dumps", {"environment": config.name, "dumps": [_record(d) for d in found]}, human)
+    return 0
+
+
+@dumps.command("verify", short_help="Prove a dump again by a restore.")
+@click.argument("dump_id", metavar="ID")
+@pass_shell
+def verify(shell: Shell, *, dump_id: str) -> int:
+    """Restore a dump into a scratch server and compare every table. Exit codes: 0 it holds; 1 it does not."""
+    from backout.runbook.dump import verify as prove  # noqa: PLC0415 - only this command pays for it
+    from backout.wiring.managed import dump_tools  # noqa: PLC0415
+
+    config = shell.config()
+    tools = dump_tools(config, shell.output.say)
+    proven = prove(tools, _found(tools, dump_id))
+    payload = {"environment": config.name, "dump": _record(proven)}
+    shell.output.result("db-dumps-verify", payload, _sentence(proven, taken=True))
+    return 1 if proven.problem else 0
+
+
+@dumps.command(
+    "restore",
+    short_help="Restore a dump into a new, empty database.",
+    epilog="""
+Examples:
+  TARGET_URL=... backout db dumps restore 20261125T100000Z -e production --into TARGET_URL
+""",
+)
+@click.argument("dump_id", metavar="ID")
+@click.option(
+    "--into", required=True, metavar="VARIABLE", help="The variable that holds the target's connection string."
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be done; nothing is written.")
+@click.option("-m", "--message", metavar="WHY", help="Why; kept in the journal.")
+@click.option("--confirm", metavar="ENV", help="The environment's name, instead of typing it.")
+@pass_shell
+def restore(shell: Shell, *, dump_id: str, into: str, dry_run: bool, message: str | None, confirm: str | None) -> int:
+    """Restore a dump in one transaction into an empty database, and compare every table.
+
+    A database that holds anything is refused. Owners and privileges are not restored: what is made belongs to the role
+    of the connection string. Exit codes: 0 restored and equal; 3 not empty, or nobody confirmed; 4 and 7 as usual.
+    """
+    from backout import wiring  # noqa: PLC0415 - only this command pays for it
+    from backout.cli.confirm import confirm as asked  # noqa: PLC0415
+    from backout.runbook.dump import restore as bring_back  # noqa: PLC0415
+    from backout.wiring.managed import dump_tools  # noqa: PLC0415
+
+    config = shell.config()
+    if (target := shell.environment.secret(into)) is None:
+        what = f"the variable {into} is not set: it holds the target's connection string"
+        raise UsageError(what, where="--into", hint=f"export {into}=postgresql://...; never in the command line itself")
+    tools = dump_tools(config, shell.output.say)
+    found = _found(tools, dump_id)
+    does = f"restore {found.id} ({found.rows:,} rows) into the database that {into} names"
+    payload = {"environment": config.name, "dump": _record(found), "dry_run": dry_run}
+    if dry_run:
+        shell.output.result("db-dumps-restore", payload, f"would {does}")
+        return 0
+    why = asked(shell, config, does, message=message, typed=confirm)
+    bring_back(tools, found, target.reveal())
+    book = wiring.journal(config)
+    key = f"{found.id}:{tools.clock.now():.6f}"
+    book.note(config.name, "database.dump.restored", key, {"dump": found.id, "why": why}, actor=wiring.actor())
+    said = f"{found.rows:,} rows in {len(found.tables)} tables are there, the same as when they were dumped"
+    shell.output.result("db-dumps-restore", payload, said)
+    return 0
+
+
+def _found(tools: DumpTools, dump_id: str) -> Dump:
+    there = tools.dumps.kept()
+    for each in there:
+        if each.id == dump_id:
+            return each
+    known = ", ".join(each.id for each in there[-5:]) or "there is none"
+    raise UsageError(f"no dump {dump_id!r}", hint=f"one of: {known}")
+
+
+def _sentence(dump: Dump, *, taken: bool) -> str:
+    if dump.problem:
+        return f"{dump.id} is kept, but not proven: {dump.problem}"
+    head = f"{dump.id}: {dump.rows:,} rows in {len(dump.tables)} tables, {dump.size_bytes / 1e6:,.1f} MB"
+    return f"{head}; {_proof(dump)}" if taken else f"no dump is due; the newest proven one is {head}"
+
+
+def _proof(dump: Dump) -> str:
+    return "never proven" if dump.verified_at is None else f"a restore held the same at {rfc3339(dump.verified_at)}"
+
+
+def _record(dump: Dump) -> dict[str, object]:
+    return {
+        "id": dump.id,
+        "began_at": rfc3339(dump.began_at),
+        "ended_at": rfc3339(dump.ended_at),
+        "database": dump.database,
+        "server_version": dump.server_version,
+        "size_bytes": dump.size_bytes,
+        "sha256": dump.sha256,
+        "rows": dump.rows,
+        "tables": [{"name": t.name, "rows": t.rows, "checksum": t.checksum or None} for t in dump.tables],
+        "verified_at": None if dump.verified_at is None else rfc3339(dump.verified_at),
+        "problem": dump.problem or None,
+    }

@@ -1,0 +1,40 @@
+"""A logical copy of a database, and what proves it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TableContent:
+    """How many rows a table has; `checksum` over all of them, "" when it was not asked for."""
+
+    name: str
+    rows: int
+    checksum: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """A dump that is complete.
+
+    Args:
+        id: sorts by time. tables: what the source held in the very snapshot that was dumped. sha256: of the file.
+        verified_at: when a restore of it held the same, None before; `problem` is why it does not, or "".
+    """
+
+    id: str
+    began_at: float
+    ended_at: float
+    database: str
+    server_version: int
+    size_bytes: int
+    sha256: str
+    tables: tuple[TableContent, ...]
+    verified_at: float | None = None
+    problem: str = ""
+
+    @property
+    def rows(self) -> int:
+        """All rows."""
+        return sum(table.rows for table in self.tables)

@@ -1,0 +1,1 @@
+"""pgBackRest: an existing repository instead of ours."""

@@ -1,0 +1,255 @@
+"""Port Backups on a repository of pgBackRest, by its own program; nothing is written into the repository.
+
+Source: pgBackRest 2.55 command reference: `info --output=json`, `repo-ls`, `archive-get`, `restore` (`--type`,
+`--target-exclusive`, `--archive-mode=off`, without which a restored side would push into the archive it came from),
+`verify`. The program gets the configuration that the database's own archive_command uses.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from backout.errors import BackoutError, ProviderUnavailable, UsageError
+from backout.model.recovery import BackupKind, BaseBackup, WalSegment, parse_lsn, show_lsn
+from backout.providers.child import unprivileged_prefix
+from backout.providers.postgres.template import give_away, tool_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from backout.model.recovery import RecoveryTarget
+
+_SEGMENT: Final = re.compile(r"(?:^|/)([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})-[0-9a-f]{40}")
+_HISTORY: Final = re.compile(r"(?:^|/)([0-9A-F]{8}\.history)")
+_SEGMENT_BYTES: Final = 16 * 1024 * 1024
+_PER_LOG: Final = 2**32 // _SEGMENT_BYTES
+_TIMEOUT_S: Final = 24 * 3600.0
+_INFO_TIMEOUT_S: Final = 120.0
+_MAX_TEXT: Final = 500
+_INSTALL: Final = "apt-get install pgbackrest, or take `backup.pgbackrest` out of the configuration"
+
+
+class _Status(msgspec.Struct, frozen=True):
+    code: int = 0
+    message: str = ""
+
+
+class _Span(msgspec.Struct, frozen=True):
+    start: str | None = None
+    stop: str | None = None
+
+
+class _Times(msgspec.Struct, frozen=True):
+    start: float
+    stop: float
+
+
+class _Stored(msgspec.Struct, frozen=True):
+    delta: int = 0
+
+
+class _Size(msgspec.Struct, frozen=True):
+    size: int = 0
+    repository: _Stored = _Stored()
+
+
+class _Of(msgspec.Struct, frozen=True):
+    id: int
+
+
+class _Backup(msgspec.Struct, frozen=True):
+    label: str
+    type: str
+    archive: _Span
+    timestamp: _Times
+    info: _Size
+    database: _Of
+    lsn: _Span = _Span()
+    prior: str | None = None
+    error: bool | None = None
+
+
+class _Database(msgspec.Struct, frozen=True, rename={"system": "system-id"}):
+    id: int
+    system: int
+    version: str
+
+
+class _Archive(msgspec.Struct, frozen=True):
+    id: str
+    database: _Of
+
+
+class _Stanza(msgspec.Struct, frozen=True):
+    name: str
+    status: _Status = _Status()
+    db: tuple[_Database, ...] = ()
+    archive: tuple[_Archive, ...] = ()
+    backup: tuple[_Backup, ...] = ()
+    cipher: str = "none"
+
+
+class PgBackRest:
+    """One stanza of a repository.
+
+    Args:
+        config: pgBackRest's configuration file, None for its own default.
+    """
+
+    def __init__(self, stanza: str, config: Path | None = None, *, program: str = "pgbackrest") -> None:
+        self._stanza = stanza
+        self._config = config
+        self._program = program
+        self._laid: Path | None = None
+
+    def backups(self) -> tuple[BaseBackup, ...]:
+        """Return the complete backups, oldest first.
+
+        Raises:
+            UsageError: pgBackRest is not installed, or there is no such stanza. ProviderUnavailable: its words.
+        """
+        stanza = self._info()
+        databases = {each.id: each for each in stanza.db}
+        found = (
+            _described(each, databases[each.database.id], encrypted=stanza.cipher != "none")
+            for each in stanza.backup
+            if not each.error and each.database.id in databases
+        )
+        return tuple(sorted(found, key=lambda backup: backup.began_at))
+
+    def wal(self) -> tuple[WalSegment, ...]:
+        """Return the archived segments, timeline by timeline. Raises as `backups`."""
+        found = []
+        for archive in self._info().archive:
+            listed = self._run("repo-ls", "--recurse", f"archive/{self._stanza}/{archive.id}", on_stanza=False)
+            for match in filter(None, map(_SEGMENT.search, listed.splitlines())):
+                timeline, log, segment = (int(part, 16) for part in match.groups())
+                begin = (log * _PER_LOG + segment) * _SEGMENT_BYTES
+                found.append(WalSegment("".join(match.groups()), timeline, begin, begin + _SEGMENT_BYTES))
+        return tuple(sorted(set(found), key=lambda each: (each.timeline, each.begin_lsn)))
+
+    def unpack(self, backup: str, into: Path, progress: Callable[[int, int], None]) -> None:
+        """Lay out a data directory, without recovery settings: what replays it, and where to, is the caller's."""
+        total = next((each.size_bytes for each in self.backups() if each.id == backup), 0)
+        self._restore(into, f"--set={backup}", "--type=none")
+        progress(total, total)
+
+    def fetch_wal(self, names: Sequence[str], into: Path) -> None:
+        """Lay segments into a folder, and every timeline's history file. Raises BackoutError naming one that is gone.
+
+        pgBackRest asks a data directory which cluster it is about: the one beside, the one that was laid out last, or
+        the one of its configuration.
+        """
+        wanted = [*names, *self._histories()]
+        known = next((d for d in (into.parent, self._laid) if d and (d / "global" / "pg_control").is_file()), None)
+        about = () if known is None else (f"--pg1-path={known}",)
+        for name in wanted:
+            self._run("archive-get", name, str(into / name), *about)
+            if not (into / name).is_file():
+                raise BackoutError(f"pgBackRest has no WAL segment {name}", where=self._stanza)
+
+    def restore(self, target: RecoveryTarget, into: Path) -> None:
+        """Lay out a data directory that replays to just before the target and pauses there; its archiving is off.
+
+        Raises:
+            BackoutError: pgBackRest's words.
+        """
+        options = (
+            "--type=lsn",
+            f"--target={show_lsn(target.lsn)}",
+            "--target-exclusive",
+            f"--target-timeline={target.timeline}",
+            "--target-action=pause",
+        )
+        self._restore(into, *options)
+
+    def verify(self) -> None:
+        """Read the whole repository. Raises BackoutError with what is wrong in it."""
+        said = self._run("verify", "--output=text", "--verbose")
+        if re.search(r"status: error|(?:missing|invalid|corrupt)[^0-9\n]*: [1-9]", said):
+            raise BackoutError(f"the repository has errors: {_plain(said)}", where=self._stanza)
+
+    def _restore(self, into: Path, *options: str) -> None:
+        into.mkdir(mode=0o700, parents=True, exist_ok=True)
+        give_away(into)
+        # Tablespaces would land where the live ones are.
+        spaces = f"--tablespace-map-all={into.with_name(f'{into.name}-tablespaces')}"
+        self._run("restore", f"--pg1-path={into}", "--archive-mode=off", spaces, *options)
+        self._laid = into
+
+    def _histories(self) -> list[str]:
+        found: set[str] = set()
+        for archive in self._info().archive:
+            listed = self._run("repo-ls", f"archive/{self._stanza}/{archive.id}", on_stanza=False)
+            found.update(match[1] for match in filter(None, map(_HISTORY.search, listed.splitlines())))
+        return sorted(found)
+
+    def _info(self) -> _Stanza:
+        said = self._run("info", "--output=json", timeout_s=_INFO_TIMEOUT_S)
+        try:
+            stanzas = msgspec.json.decode(said, type=tuple[_Stanza, ...])
+        except msgspec.MsgspecError as error:
+            what = f"the answer of `pgbackrest info` does not have the expected shape: {error}"
+            raise ProviderUnavailable(what, where=self._stanza) from None
+        found = next((each for each in stanzas if each.name == self._stanza), None)
+        if found is None or (found.status.code != 0 and not found.backup):
+            message = found.status.message if found else "there is no such stanza"
+            hint = "check backup.pgbackrest.stanza and backup.pgbackrest.config"
+            raise UsageError(f"pgBackRest's stanza {self._stanza!r}: {message}", where="pgbackrest", hint=hint)
+        return found
+
+    def _run(self, command: str, *options: str, on_stanza: bool = True, timeout_s: float = _TIMEOUT_S) -> str:
+        program = shutil.which(self._program)
+        if program is None:
+            raise UsageError("pgBackRest is not installed", where=self._program, hint=_INSTALL)
+        argv = [
+            *unprivileged_prefix(),
+            program,
+            command,
+            *options,
+            "--log-level-console=off",
+            "--log-level-stderr=warn",
+        ]
+        argv += [f"--stanza={self._stanza}"] if on_stanza else []
+        argv += [f"--config={self._config}"] if self._config else []
+        environment = {name: value for name, value in tool_environment().items() if not name.startswith("PGBACKREST_")}
+        try:
+            done = subprocess.run(
+                argv, check=False, capture_output=True, text=True, errors="replace", env=environment, timeout=timeout_s
+            )
+        except subprocess.TimeoutExpired:
+            raise ProviderUnavailable(f"pgbackrest {command} takes too long", where=self._stanza) from None
+        # archive-get says 1 for "not there", which its caller looks at.
+        if done.returncode != 0 and not (command == "archive-get" and done.returncode == 1):
+            text = f"pgbackrest {command} failed: {_plain(done.stderr or done.stdout)}"
+            raise BackoutError(text, where=self._stanza)
+        return done.stdout
+
+
+def _described(backup: _Backup, database: _Database, *, encrypted: bool) -> BaseBackup:
+    major = int(database.version.partition(".")[0])
+    return BaseBackup(
+        id=backup.label,
+        kind=BackupKind.FULL if backup.type == "full" else BackupKind.INCREMENTAL,
+        parent=backup.prior,
+        began_at=backup.timestamp.start,
+        ended_at=backup.timestamp.stop,
+        begin_lsn=parse_lsn(backup.lsn.start) if backup.lsn.start else 0,
+        end_lsn=parse_lsn(backup.lsn.stop) if backup.lsn.stop else 0,
+        timeline=int(backup.archive.start[:8], 16) if backup.archive.start else 1,
+        system_identifier=str(database.system),
+        server_version=major * 10_000,
+        size_bytes=backup.info.size,
+        stored_bytes=backup.info.repository.delta,
+        encrypted=encrypted,
+    )
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())[:_MAX_TEXT]

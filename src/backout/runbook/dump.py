@@ -1,0 +1,81 @@
+"""A dump, and its proof: taken, restored into a scratch server, compared table by table; then the old ones go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from backout.analysis.dumps import differences, expired, is_due, newest_verified, summary
+from backout.errors import BackoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backout.model.dump import Dump
+    from backout.ports import Clock, DumpRestores, Dumps
+
+
+@dataclass(frozen=True, slots=True)
+class DumpTools:
+    """What a dump needs; `keep_s` is how long dumps are kept."""
+
+    dumps: Dumps
+    restores: DumpRestores
+    clock: Clock
+    keep_s: float
+    say: Callable[[str], None] = lambda _text: None
+
+
+@dataclass(frozen=True, slots=True)
+class DumpOutcome:
+    """What became of a call: the dump (the newest verified one when none was due), and those that went."""
+
+    dump: Dump | None
+    taken: bool
+    removed: tuple[Dump, ...] = ()
+
+
+def dump(tools: DumpTools, *, every_s: float = 0.0, checksums: bool = False) -> DumpOutcome:
+    """Take a dump when the newest verified one is older than `every_s`, prove it, and let the old ones go.
+
+    One that cannot be proven is kept with its problem, and removes nothing.
+
+    Raises:
+        AuthError, ProviderUnavailable, Refused, BackoutError: see `PostgresDumps.take`.
+    """
+    before = tools.dumps.kept()
+    if every_s and not is_due(before, tools.clock.now(), every_s):
+        return DumpOutcome(newest_verified(before), taken=False)
+    tools.say("dumping, and counting in the same snapshot")
+    taken = tools.dumps.take(checksums=checksums)
+    proven = verify(tools, taken)
+    if proven.problem:
+        return DumpOutcome(proven, taken=True)
+    gone = expired(tools.dumps.kept(), tools.clock.now(), tools.keep_s)
+    for old in gone:
+        tools.dumps.remove(old)
+    return DumpOutcome(proven, taken=True, removed=gone)
+
+
+def verify(tools: DumpTools, found: Dump) -> Dump:
+    """Restore a dump into a scratch server, compare, and keep what was found."""
+    tools.say(f"restoring {found.id} into a scratch server, to compare {len(found.tables)} tables")
+    try:
+        problem = summary(differences(found.tables, tools.restores.tried(found)))
+    except BackoutError as error:
+        problem = str(error)
+    proven = replace(found, verified_at=None if problem else tools.clock.now(), problem=problem)
+    tools.dumps.keep(proven)
+    return proven
+
+
+def restore(tools: DumpTools, found: Dump, url: str) -> None:
+    """Restore a dump into an empty database and compare it.
+
+    Raises:
+        Refused: it is not empty. BackoutError: pg_restore's words, or what differs.
+    """
+    tools.say(f"restoring {found.id}: {found.rows:,} rows in {len(found.tables)} tables")
+    differing = differences(found.tables, tools.restores.restore(found, url))
+    if differing:
+        raise BackoutError(f"the restored database differs: {summary(differing)}", where=found.id)

@@ -1,0 +1,272 @@
+"""Ports Dumps and DumpRestores on real servers: taken under writes, proven by a restore, restored, refused."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from cli_shell import backout
+
+from backout.analysis.dumps import differences
+from backout.errors import AuthError, BackoutError, ProviderUnavailable, Refused
+from backout.providers.memory import WorldClock
+from backout.providers.postgres.binaries import Binaries, find_binaries
+from backout.providers.postgres.dumps import PostgresDumps
+from backout.providers.postgres.launcher import PostgresServer
+from backout.runbook.dump import DumpTools, dump, restore, verify
+
+from scripted_server import refused_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PASSWORD = "canary-of-the-dumps"
+DEBIANS = sorted(path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+SCHEMA = """
+CREATE EXTENSION vector;
+CREATE SCHEMA "Sales, EU";
+CREATE TABLE users (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, email text NOT NULL, at timestamptz, f float8);
+CREATE TABLE "Sales, EU"."odd""name" (id int, what bytea, near vector(3));
+CREATE TABLE parts (id int, k int) PARTITION BY LIST (k);
+CREATE TABLE parts_1 PARTITION OF parts FOR VALUES IN (1);
+INSERT INTO users (email, at, f) SELECT i || '@example.com', now(), i / 3.0 FROM generate_series(1, 1000) i;
+INSERT INTO "Sales, EU"."odd""name" VALUES (1, '\\x00ff', '[1,2,3]');
+INSERT INTO parts SELECT i, 1 FROM generate_series(1, 50) i;
+CREATE ROLE "only for ""these"" policies";
+CREATE POLICY p ON users TO "only for ""these"" policies" USING (true);
+CREATE MATERIALIZED VIEW m AS SELECT count(*) FROM users;
+"""
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("dumps-server")
+    server = PostgresServer(folder / "data", find_binaries(), settings={"fsync": "off"})
+    server.create()
+    port = server.start(password=PASSWORD).port
+    with psycopg.connect(f"postgresql://postgres:{PASSWORD}@127.0.0.1:{port}/postgres", autocommit=True) as connection:
+        connection.execute("CREATE DATABASE shop")
+        connection.execute(f"CREATE ROLE app LOGIN PASSWORD '{PASSWORD}'")
+    with psycopg.connect(f"postgresql://postgres:{PASSWORD}@127.0.0.1:{port}/shop", autocommit=True) as connection:
+        connection.execute(SCHEMA.encode())
+    yield f"127.0.0.1:{port}"
+    server.stop(mode="immediate")
+
+
+def url(address: str, database: str = "shop", user: str = "postgres") -> str:
+    return f"postgresql://{user}:{PASSWORD}@{address}/{database}"
+
+
+def dumps(folder: Path, dsn: str, *, at: float = 1_795_600_800.0, binaries: Binaries | None = None) -> PostgresDumps:
+    return PostgresDumps(folder / "dumps", lambda: dsn, lambda: binaries or find_binaries(), WorldClock(at))
+
+
+def tools(folder: Path, dsn: str, *, at: float = 1_795_600_800.0, keep_s: float = 86400.0) -> DumpTools:
+    made = dumps(folder, dsn, at=at)
+    return DumpTools(made, made, WorldClock(at), keep_s)
+
+
+def empty(address: str) -> str:
+    name = f"t{uuid.uuid4().hex}"
+    with psycopg.connect(url(address), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return url(address, name)
+
+
+def test_a_dump_is_proven_by_a_restore_and_restored_the_same(tmp_path: Path, address: str) -> None:
+    """Schemas, partitions, extensions, odd names, policies for roles that the scratch server does not have."""
+    made = tools(tmp_path, url(address))
+    done = dump(made, checksums=True)
+    assert done.dump is not None
+    assert done.dump.problem == ""
+    counts = {table.name: table.rows for table in done.dump.tables}
+    assert counts == {'"Sales, EU"."odd""name"': 1, "public.parts_1": 50, "public.users": 1000}
+    assert all(table.checksum for table in done.dump.tables)
+    assert done.dump.id == "20261125T100000Z"
+    target = empty(address)
+    restore(made, done.dump, target)
+    with psycopg.connect(target) as connection:
+        assert connection.execute("SELECT count(*), count(DISTINCT email) FROM users").fetchone() == (1000, 1000)
+    for path in (tmp_path / "dumps").iterdir():
+        assert path.stat().st_mode & 0o077 == 0
+        assert PASSWORD.encode() not in path.read_bytes()
+
+
+def test_a_dump_under_writes_compares_exactly(tmp_path: Path, address: str) -> None:
+    """The count is of the dumped snapshot: rows that come meanwhile are in neither."""
+    target = empty(address)
+    with psycopg.connect(target, autocommit=True) as connection:
+        connection.execute("CREATE TABLE busy AS SELECT i FROM generate_series(1, 50000) i")
+    ended = threading.Event()
+
+    def write() -> None:
+        with psycopg.connect(target, autocommit=True) as connection:
+            while not ended.is_set():
+                connection.execute("INSERT INTO busy SELECT 0 FROM generate_series(1, 10)")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        done = dump(tools(tmp_path, target), checksums=True)
+    finally:
+        ended.set()
+        writer.join()
+    assert done.dump is not None
+    assert done.dump.problem == ""
+    with psycopg.connect(target) as connection:
+        (rows,) = connection.execute("SELECT count(*) FROM busy").fetchone() or (0,)
+    assert 50_000 <= done.dump.rows < rows
+
+
+def test_a_database_that_holds_anything_is_refused(tmp_path: Path, address: str) -> None:
+    """With what is in it; nothing is touched."""
+    made = tools(tmp_path, url(address))
+    taken = made.dumps.take(checksums=False)
+    for statement in ("CREATE TABLE there ()", "CREATE SCHEMA there", "CREATE FUNCTION there() RETURNS int RETURN 1"):
+        target = empty(address)
+        with psycopg.connect(target, autocommit=True) as connection:
+            connection.execute(statement.encode())
+        with pytest.raises(Refused, match=r"is not empty: .*there"):
+            restore(made, taken, target)
+
+
+def test_an_empty_database_with_an_extension_counts_as_empty(tmp_path: Path, address: str) -> None:
+    """A vendor's new database comes with some; pg_restore leaves what is there."""
+    target = empty(address)
+    with psycopg.connect(target, autocommit=True) as connection:
+        connection.execute("CREATE EXTENSION pg_stat_statements")
+    made = tools(tmp_path, url(address))
+    restore(made, made.dumps.take(checksums=False), target)
+
+
+def test_a_damaged_file_and_a_missing_one_are_named(tmp_path: Path, address: str) -> None:
+    """Before any server is touched."""
+    made = dumps(tmp_path, url(address))
+    taken = made.take(checksums=False)
+    path = tmp_path / "dumps" / f"{taken.id}.dump"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    for call in (made.tried, lambda dump: made.restore(dump, refused_url())):
+        with pytest.raises(BackoutError, match="damaged") as caught:
+            call(taken)
+        assert caught.value.where == str(path)
+    path.unlink()
+    with pytest.raises(BackoutError, match="missing"):
+        made.tried(taken)
+    (tmp_path / "dumps" / f"{taken.id}.json").write_text("{")
+    with pytest.raises(BackoutError, match="description of a dump cannot be read"):
+        made.kept()
+
+
+def test_content_that_differs_is_not_proven(tmp_path: Path, address: str) -> None:
+    """The dump is kept with its problem, and no older one goes for it."""
+    made = tools(tmp_path, url(address))
+    taken = made.dumps.take(checksums=True)
+    first, *rest = taken.tables
+    lying = replace(taken, tables=(replace(first, checksum="1"), *rest))
+    assert "with other content" in verify(made, lying).problem
+    assert differences((replace(first, rows=7),), taken.tables) != ()
+    (kept,) = made.dumps.kept()
+    assert (kept.verified_at, kept.problem != "") == (None, True)
+
+
+def test_the_old_ones_go_and_half_a_dump_is_never_listed(tmp_path: Path, address: str) -> None:
+    """What a kill left is removed by the next dump."""
+    folder = tmp_path / "dumps"
+    first = dump(tools(tmp_path, url(address)))
+    (folder / "20260101T000000Z.partial").write_bytes(b"half")
+    assert [each.id for each in dumps(tmp_path, url(address)).kept()] == ["20261125T100000Z"]
+    later = tools(tmp_path, url(address), at=1_795_600_800.0 + 7 * 86400)
+    assert not dump(later, every_s=8 * 86400.0).taken
+    done = dump(later, every_s=86400.0)
+    assert (done.taken, done.removed) == (True, (first.dump,))
+    assert sorted(path.name for path in folder.iterdir()) == ["20261202T100000Z.dump", "20261202T100000Z.json"]
+
+
+def test_a_role_that_may_not_read_everything_is_told_so(tmp_path: Path, address: str) -> None:
+    """Half a copy is no copy."""
+    with pytest.raises(AuthError, match="may not read everything") as caught:
+        dumps(tmp_path, url(address, user="app")).take(checksums=False)
+    assert 'GRANT pg_read_all_data TO "app"' in (caught.value.hint or "")
+    assert list((tmp_path / "dumps").iterdir()) == []
+
+
+def test_a_wrong_password_and_a_server_that_is_gone(tmp_path: Path, address: str) -> None:
+    with pytest.raises(AuthError) as caught:
+        dumps(tmp_path, url(address).replace(PASSWORD, "wrong-canary")).take(checksums=False)
+    assert "wrong-canary" not in str(caught.value)
+    gone = refused_url().replace("http://", "postgresql://a:b@")
+    with pytest.raises(ProviderUnavailable):
+        dumps(tmp_path, f"{gone}/x").take(checksums=False)
+
+
+@pytest.mark.skipif(not DEBIANS, reason="no Postgres of the system: apt-get install postgresql")
+def test_programs_older_than_the_server_are_refused(tmp_path: Path, address: str) -> None:
+    """Before anything is written."""
+    with pytest.raises(Refused, match="does not read a newer server"):
+        dumps(tmp_path, url(address), binaries=Binaries(DEBIANS[0])).take(checksums=False)
+
+
+def test_an_extension_that_the_scratch_server_lacks_is_said(tmp_path: Path, address: str) -> None:
+    """It is not proven; it is not called broken either."""
+    made = tools(tmp_path, url(address))
+    taken = made.dumps.take(checksums=False)
+    bare = tmp_path / "bin"
+    bare.mkdir()
+    original = find_binaries()
+    for program in original.directory.iterdir():
+        (bare / program.name).symlink_to(program)
+    (bare / "pg_restore").unlink()
+    (bare / "pg_restore").write_text('#!/bin/sh\necho "2; 3079 1 EXTENSION - postgis "\n')
+    (bare / "pg_restore").chmod(0o755)
+    strange = dumps(tmp_path, url(address), binaries=Binaries(bare))
+    with pytest.raises(BackoutError, match="bring no extension postgis"):
+        strange.tried(taken)
+
+
+CONFIGURATION = """
+[app]
+name = "shop"
+[environments.staging]
+platform = { provider = "cloudflare", account_id = "0123456789abcdef0123456789abcdef", script = "shop" }
+database = { provider = "postgres", url_env = "DATABASE_URL" }
+"""
+
+
+def test_the_commands_from_the_dry_run_to_the_restore(tmp_path: Path, address: str) -> None:
+    """dump, list, verify, restore; refusals with their exit codes; no password anywhere."""
+    (tmp_path / "backout.toml").write_text(CONFIGURATION)
+    variables = {"DATABASE_URL": url(address), "TARGET_URL": empty(address), "FULL_URL": url(address)}
+
+    def typed(*arguments: str) -> tuple[int, str, str]:
+        answer = backout(tmp_path, "db", *arguments, variables=variables)
+        assert PASSWORD not in answer.out + answer.err
+        return answer.code, answer.out, answer.err
+
+    code, out, _ = typed("dump", "--dry-run")
+    assert (code, "would take a dump" in out) == (0, True)
+    assert not (tmp_path / ".backout" / "backups").exists()
+    assert "no dump yet" in typed("dumps", "list")[1]
+    answer = backout(tmp_path, "db", "dump", "--json", variables=variables)
+    made = answer.json["dump"]
+    assert isinstance(made, dict)
+    assert (answer.code, made["rows"], made["problem"]) == (0, 1051, None)
+    assert "no dump is due" in typed("dump", "--every", "1d")[1]
+    assert str(made["id"]) in typed("dumps", "list")[1]
+    assert typed("dumps", "verify", str(made["id"]))[0] == 0
+    assert typed("dumps", "verify", "nothing")[0] == 2
+    assert typed("dumps", "restore", str(made["id"]), "--into", "NOT_SET")[0] == 2
+    assert typed("dumps", "restore", str(made["id"]), "--into", "TARGET_URL")[0] == 3  # nobody confirmed
+    code, _, err = typed("dumps", "restore", str(made["id"]), "--into", "FULL_URL", "--yes")
+    assert (code, "is not empty" in err) == (3, True)
+    assert "would restore" in typed("dumps", "restore", str(made["id"]), "--into", "TARGET_URL", "--dry-run")[1]
+    assert "the same as when they were dumped" in typed(
+        "dumps", "restore", str(made["id"]), "--into", "TARGET_URL", "--yes"
+    )[1]  # fmt: skip
+    assert backout(tmp_path, "db", "check", "--json", variables=variables).json["path"] == "own"
