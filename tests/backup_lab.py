@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psycopg
-
-from backout.providers.postgres.binaries import find_binaries
-from backout.providers.postgres.launcher import PostgresServer
 from cli_shell import Answer
 from cli_shell import backout as typed
+
+from backout.providers.archive.repository import Repository
+from backout.providers.archive.stores import FolderStore
+from backout.providers.postgres.binaries import find_binaries
+from backout.providers.postgres.launcher import PostgresServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from backout.providers.archive.sealing import Key
     from backout.providers.postgres.launcher import ServerStatus
 
 PASSWORD = "canary-of-the-lab"
@@ -88,3 +91,16 @@ def running_lab(folder: Path, cache: Path, settings: Mapping[str, str] | None = 
         yield lab
     finally:
         server.stop(mode="immediate")
+
+
+def restored(lab: Lab, backup: str, folder: Path, *, key: Key | None = None) -> PostgresServer:
+    """Lay out a backup with all WAL that there is, and return its server, not started."""
+    repository = Repository(FolderStore(lab.archive), find_binaries, incoming=lab.archive / "incoming", key=key)
+    data, wal = folder / "restored", folder / "wal"
+    data.mkdir(parents=True)
+    wal.mkdir()
+    repository.unpack(backup, data, lambda _done, _total: None)
+    repository.fetch_wal([segment.name for segment in repository.wal()], wal)
+    (data / "recovery.signal").touch()
+    settings = {"fsync": "off", "restore_command": f'cp "{wal}/%f" "%p"', "recovery_target_timeline": "latest"}
+    return PostgresServer(data, find_binaries(), settings=settings)

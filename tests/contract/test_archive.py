@@ -31,11 +31,11 @@ SEGMENT = 1 << 20
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[S3Client]:
-    from twin_services import running_services  # noqa: PLC0415 only with a bucket
-
     from backout.config.access import parse_access  # noqa: PLC0415 same
     from backout.config.secret import Secret  # noqa: PLC0415 same
     from backout.providers.s3.sigv4 import S3Credentials  # noqa: PLC0415 same
+
+    from twin_services import running_services  # noqa: PLC0415 only with a bucket
 
     with tempfile.TemporaryDirectory(prefix="archive-") as folder, running_services(Path(folder)) as running:
         content = Path(running.services.s3_credentials_file).read_text(encoding="utf-8")
