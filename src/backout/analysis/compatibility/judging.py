@@ -247,6 +247,8 @@ _JUDGED: Final[dict[type, Callable[[Moment, Node], Finding]]] = {
     ast.CreatePublicationStmt: others.publication,
     ast.AlterPublicationStmt: others.publication,
     ast.DropRoleStmt: others.role_dropped,
+    ast.AlterOwnerStmt: others.on_routine("change-owner", "old code loses what only the owner may do"),
+    ast.AlterFunctionStmt: others.on_routine("alter-function", "a function that old code calls may behave differently"),
     ast.DoStmt: _block,
     ast.VariableSetStmt: _set,
     ast.ExplainStmt: _explain,
@@ -283,14 +285,12 @@ _HARMLESS: Final[dict[type, str]] = {
     for name in names.split()
 }
 _DEPENDS: Final[dict[type, tuple[str, str]]] = {
-    ast.AlterOwnerStmt: ("change-owner", "old code loses what only the owner may do"),
     ast.AlterRoleStmt: ("alter-role", "old code that connects as this role may be refused"),
     ast.AlterRoleSetStmt: ("alter-role", "statements of old code run with other settings"),
     ast.AlterDatabaseSetStmt: ("alter-database", "statements of old code run with other settings"),
     ast.AlterDatabaseStmt: ("alter-database", "connections of old code may be refused"),
     ast.AlterSystemStmt: ("alter-system", "statements of old code run with other settings"),
     ast.ReassignOwnedStmt: ("change-owner", "old code loses what only the owner may do"),
-    ast.AlterFunctionStmt: ("alter-function", "a function that old code calls may behave differently"),
     ast.CreateEventTrigStmt: ("event-trigger", "the trigger may refuse statements of old code"),
     ast.AlterEventTrigStmt: ("event-trigger", "another trigger may refuse statements of old code"),
     ast.CreateCastStmt: ("create-cast", "expressions of old code may be read differently"),

@@ -11,6 +11,7 @@ from backout.analysis.compatibility import conditions
 from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if
 from backout.analysis.compatibility.objects import routine_of
 from backout.analysis.compatibility.parsing import Node, referenced, words, written
+from backout.analysis.compatibility.schema import named
 from backout.model.compatibility import Reversible
 
 if TYPE_CHECKING:
@@ -131,7 +132,9 @@ def sequence(moment: Moment, node: Node) -> Finding:
     """Judge ALTER SEQUENCE."""
     if moment.is_new_table(moment.before.resolve(node.sequence)):
         return safe("alter-sequence", "the sequence is new in this migration")
-    if {str(option.defname) for option in node.options or ()} <= _UNNAMED_SEQUENCE_OPTIONS:
+    options = {str(option.defname): option.arg for option in node.options or ()}
+    widened = "as" in options and words(options["as"].names)[-1] == "int8"
+    if options.keys() - ({"as"} if widened else set()) <= _UNNAMED_SEQUENCE_OPTIONS:
         return safe("alter-sequence", "old code gets the same numbers")
     return safe_if(
         "alter-sequence",
@@ -182,6 +185,24 @@ def publication(moment: Moment, node: Node) -> Finding:
     if tables and len(tables) == len(node.pubobjects) and all(conditions.primary_key(moment.before, t) for t in tables):
         return safe(kind, "each table in it has a primary key")
     return safe_if(kind, "updates and deletes of old code fail on a published table without a primary key")
+
+
+def on_routine(kind: str, reason: str) -> Callable[[Moment, Node], Finding]:
+    """Return the judge of what changes a routine or the owner of something, and is safe where that is new."""
+
+    def judge(moment: Moment, node: Node) -> Finding:
+        target = getattr(node, "func", None) or getattr(node, "object", None)
+        relation = getattr(node, "relation", None)
+        parts = named(target) if target is not None else ()
+        new = {item[1] for item in moment.before.novel if item[0] in {"routine", "type"}}
+        is_new = relation is not None and moment.is_new_table(moment.before.resolve(relation))
+        if is_new or moment.before.find_routine(parts) in new or moment.before.find_type(parts) in new:
+            return safe(kind, "it is new in this migration")
+        if moment.before.is_novel("schema", parts[-1] if parts else ""):
+            return safe(kind, "the schema is new in this migration")
+        return safe_if(kind, reason)
+
+    return judge
 
 
 def role_dropped(_moment: Moment, node: Node) -> Finding:
