@@ -1,5 +1,7 @@
 """From files to verdicts: read, judge each statement at its place, and let it change the known schema."""
 
+# ruff: noqa: SIM905 - lists of words read as text
+
 from __future__ import annotations
 
 import re
@@ -31,34 +33,8 @@ _DESTROYS: Final = re.compile(
 _QUOTED: Final = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'", re.DOTALL)
 _PRAGMA: Final = re.compile(r"(?i)pragma\b")
 _HARMLESS_META: Final = frozenset(
-    [
-        "echo",
-        "qecho",
-        "warn",
-        "set",
-        "unset",
-        "timing",
-        "pset",
-        "if",
-        "elif",
-        "else",
-        "endif",
-        "encoding",
-        "t",
-        "a",
-        "x",
-        "restrict",
-        "unrestrict",
-        "prompt",
-        "errverbose",
-        "conninfo",
-        "d",
-        "dt",
-        "di",
-        "dn",
-        "df",
-        "gset",
-    ]
+    "echo qecho warn set unset timing pset if elif else endif encoding t a x restrict unrestrict prompt "
+    "errverbose conninfo d dt di dn df gset".split()
 )
 _EVERYTHING: Final = "*"
 
