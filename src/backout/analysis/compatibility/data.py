@@ -61,6 +61,8 @@ def _one(moment: Moment, node: Node, whole: Node) -> Finding:
                 f"only columns of {shown} that are new in this migration are filled; triggers may change more",
                 conditions.triggered(shown),
             )
+    if isinstance(node, ast.InsertStmt) and getattr(node.onConflictClause, "targetList", None):
+        reversible = Reversible.NO  # an upsert also overwrites
     condition = _touched(node, shown) if node is whole else None
     return safe_if(f"{kind}-rows", f"{reason}: {shown}", condition, reversible=reversible)
 

@@ -8,7 +8,9 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from backout.analysis.compatibility.parsing import Node, words
+from pglast import ast
+
+from backout.analysis.compatibility.parsing import Node, walk, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -69,7 +71,7 @@ class Relation:
 
     Args:
         whole: whether all columns and constraints are known; of a table that no migration made, only those added are.
-        query: of a view.
+        query: of a view. sources: the relations that it reads, as they were meant when it was made.
     """
 
     name: Name
@@ -77,6 +79,7 @@ class Relation:
     columns: Mapping[str, Column] = field(default_factory=dict)
     constraints: Mapping[str, Constraint] = field(default_factory=dict)
     query: Node | None = None
+    sources: frozenset[Name] = frozenset()
     whole: bool = True
 
     def with_column(self, column: Column, *, instead_of: str | None = None) -> Relation:
@@ -167,6 +170,10 @@ class Schema:
     def find_relation(self, schema: str, name: str) -> Name:
         """Return the full name of a relation or an index."""
         return self._found(schema, name, (self.relations, self.indexes))
+
+    def sources(self, query: Node) -> frozenset[Name]:
+        """Return the relations that a query names, as the present search path finds them."""
+        return frozenset(self.resolve(node) for node in walk(query) if isinstance(node, ast.RangeVar))
 
     def find_type(self, parts: Iterable[str]) -> Name:
         """Return the full name of a type that is not built in."""
