@@ -117,6 +117,7 @@ MORE = (
         "ALTER TABLE users ALTER COLUMN age TYPE text", BREAKING, "if"),
     Row("int to numeric(5,2)", "ALTER TABLE users ALTER COLUMN age TYPE numeric(5, 2)", BREAKING, "if"),
     Row("int to double", "ALTER TABLE users ALTER COLUMN age TYPE double precision", SAFE_IF, "if"),
+    Row("int to numeric", "ALTER TABLE users ALTER COLUMN age TYPE numeric", SAFE_IF, "if"),
     Row("bigint to int", "ALTER TABLE users ALTER COLUMN big TYPE int", BREAKING, "if"),
     Row("numeric wider", "ALTER TABLE users ALTER COLUMN score TYPE numeric(12, 2)", SAFE, "if"),
     Row("numeric unlimited", "ALTER TABLE users ALTER COLUMN score TYPE numeric", SAFE, "if"),
@@ -172,6 +173,11 @@ MORE = (
         SAFE_IF, "yes"),
     Row("function: another result", "DROP FUNCTION twice; CREATE FUNCTION twice(n int) RETURNS text LANGUAGE sql "
         "AS 'SELECT n::text'", BREAKING, "yes"),
+    Row(
+        "function: one that competes",
+        "CREATE FUNCTION twice(n bigint, m int DEFAULT 1) RETURNS bigint LANGUAGE sql AS 'SELECT n'", SAFE_IF, "yes",
+    ),
+    Row("an upsert", "INSERT INTO teams (id, name) VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET name = 'x'", SAFE_IF, "no"),
     Row("function: rename", "ALTER FUNCTION twice(int) RENAME TO double", BREAKING, "yes"),
     Row("drop a procedure", "DROP PROCEDURE touch()", BREAKING, "yes"),
     Row("a trigger", "CREATE TRIGGER t BEFORE INSERT ON legacy FOR EACH ROW EXECUTE FUNCTION stamp()", SAFE_IF, "yes"),

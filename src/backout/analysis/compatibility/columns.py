@@ -209,7 +209,7 @@ def change_of_type(moment: Moment, old: SqlType | None, new: SqlType, what: str)
     if verdict is Fit.SAME:
         return safe("alter-type", f"{what} is {new} already: every value fits and reads the same")
     if verdict is Fit.WIDER:
-        note = "; a client may read the wider numbers differently" if new.name in {"int8", "numeric"} else ""
+        note = "; a client may overflow" if new.name == "int8" else ""
         return safe("alter-type", f"every {old} is a {new} and reads the same{note}; {_CACHED_PLAN}", Reversible.IF)
     if verdict is Fit.MAYBE:
         return safe_if(

@@ -1,5 +1,7 @@
 """Statements that change rows, or call something that may."""
 
+# ruff: noqa: SIM905 - lists of words read as text
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
@@ -9,7 +11,7 @@ from pglast import ast
 from backout.analysis.compatibility import conditions
 from backout.analysis.compatibility.finding import Finding, safe, safe_if, worst
 from backout.analysis.compatibility.parsing import Node, walk, words, written
-from backout.analysis.compatibility.schema import quoted
+from backout.analysis.compatibility.schema import quoted, split_name
 from backout.model.compatibility import Reversible
 
 if TYPE_CHECKING:
@@ -22,37 +24,18 @@ _CHANGES: Final = {
     ast.MergeStmt: ("merge", Reversible.NO, "old code finds other rows and values than it wrote"),
 }
 _HARMLESS: Final = frozenset(
-    [
-        "set_config",
-        "current_setting",
-        "count",
-        "sum",
-        "min",
-        "max",
-        "avg",
-        "coalesce",
-        "now",
-        "version",
-        "length",
-        "lower",
-        "upper",
-        "to_regclass",
-        "exists",
-        "format",
-        "pg_advisory_lock",
-        "pg_advisory_unlock",
-        "pg_advisory_xact_lock",
-        "pg_try_advisory_lock",
-        "pg_sleep",
-        "current_database",
-        "current_schema",
-        "pg_backend_pid",
-        "gen_random_uuid",
-        "concat",
-        "pg_create_restore_point",
-        "pg_get_serial_sequence",
-    ]
+    "set_config current_setting count sum min max avg coalesce now version length lower upper to_regclass exists "
+    "format pg_advisory_lock pg_advisory_unlock pg_advisory_xact_lock pg_try_advisory_lock pg_sleep "
+    "current_database current_schema pg_backend_pid gen_random_uuid concat pg_create_restore_point "
+    "pg_get_serial_sequence".split()
 )
+BOOKKEEPING: Final = frozenset(
+    "alembic_version django_migrations _prisma_migrations d1_migrations schema_migrations ar_internal_metadata "
+    "flyway_schema_history goose_db_version gorp_migrations knex_migrations knex_migrations_lock pgmigrations "
+    "__drizzle_migrations _sqlx_migrations __diesel_schema_migrations typeorm_metadata _yoyo_migration yoyo_lock "
+    "databasechangelog databasechangeloglock sequelizemeta schema_version".split()
+)
+"""Tables in which migration tools keep what was applied."""
 _SEQUENCE: Final = frozenset({"setval", "nextval"})
 
 
@@ -66,6 +49,8 @@ def _one(moment: Moment, node: Node, whole: Node) -> Finding:
     kind, reversible, reason = _CHANGES[type(node)]
     table = moment.before.resolve(node.relation)
     shown = moment.before.shown(table)
+    if table[1].lower() in BOOKKEEPING:
+        return safe("bookkeeping", f"{table[1]} is where the migration tool keeps its own record")
     if moment.is_new_table(table):
         return safe(f"{kind}-rows", f"{shown} is new in this migration: old code does not know its rows")
     if isinstance(node, ast.UpdateStmt):
@@ -76,6 +61,8 @@ def _one(moment: Moment, node: Node, whole: Node) -> Finding:
                 f"only columns of {shown} that are new in this migration are filled; triggers may change more",
                 conditions.triggered(shown),
             )
+    if isinstance(node, ast.InsertStmt) and getattr(node.onConflictClause, "targetList", None):
+        reversible = Reversible.NO  # an upsert also overwrites
     condition = _touched(node, shown) if node is whole else None
     return safe_if(f"{kind}-rows", f"{reason}: {shown}", condition, reversible=reversible)
 
@@ -119,11 +106,25 @@ def copy(moment: Moment, node: Node) -> Finding:
     return change(moment, node.query) if node.query is not None else safe("copy", "it only reads")
 
 
+def _is_new_sequence(moment: Moment, call: Node) -> bool:
+    """Say whether setval or nextval names a sequence that is new in this migration."""
+    first = (call.args or (None,))[0]
+    while isinstance(first, ast.TypeCast):
+        first = first.arg
+    if not isinstance(first, ast.A_Const) or not isinstance(first.val, ast.String):
+        return False
+    parts = [part.strip('"') for part in str(first.val.sval).split(".")]
+    return moment.is_new_table(moment.before.find_relation(*split_name(parts)))
+
+
 def select(moment: Moment, node: Node) -> Finding:
     """Judge SELECT and whatever else is run for what the functions in it do."""
     if any(type(inner) in _CHANGES for inner in walk(node)):
         return change(moment, node)
     called = [words(inner.funcname)[-1] for inner in walk(node) if isinstance(inner, ast.FuncCall)]
+    sequences = [s for s in walk(node) if isinstance(s, ast.FuncCall) and words(s.funcname)[-1] in _SEQUENCE]
+    if sequences and all(_is_new_sequence(moment, call) for call in sequences):
+        called = [name for name in called if name not in _SEQUENCE]
     if any(name in _SEQUENCE for name in called):
         return safe_if(
             "set-sequence",

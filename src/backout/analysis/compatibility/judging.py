@@ -1,5 +1,7 @@
 """From files to verdicts: read, judge each statement at its place, and let it change the known schema."""
 
+# ruff: noqa: SIM905 - lists of words read as text
+
 from __future__ import annotations
 
 import re
@@ -31,34 +33,8 @@ _DESTROYS: Final = re.compile(
 _QUOTED: Final = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'", re.DOTALL)
 _PRAGMA: Final = re.compile(r"(?i)pragma\b")
 _HARMLESS_META: Final = frozenset(
-    [
-        "echo",
-        "qecho",
-        "warn",
-        "set",
-        "unset",
-        "timing",
-        "pset",
-        "if",
-        "elif",
-        "else",
-        "endif",
-        "encoding",
-        "t",
-        "a",
-        "x",
-        "restrict",
-        "unrestrict",
-        "prompt",
-        "errverbose",
-        "conninfo",
-        "d",
-        "dt",
-        "di",
-        "dn",
-        "df",
-        "gset",
-    ]
+    "echo qecho warn set unset timing pset if elif else endif encoding t a x restrict unrestrict prompt "
+    "errverbose conninfo d dt di dn df gset".split()
 )
 _EVERYTHING: Final = "*"
 
@@ -247,6 +223,8 @@ _JUDGED: Final[dict[type, Callable[[Moment, Node], Finding]]] = {
     ast.CreatePublicationStmt: others.publication,
     ast.AlterPublicationStmt: others.publication,
     ast.DropRoleStmt: others.role_dropped,
+    ast.AlterOwnerStmt: others.on_routine("change-owner", "old code loses what only the owner may do"),
+    ast.AlterFunctionStmt: others.on_routine("alter-function", "a function that old code calls may behave differently"),
     ast.DoStmt: _block,
     ast.VariableSetStmt: _set,
     ast.ExplainStmt: _explain,
@@ -283,14 +261,12 @@ _HARMLESS: Final[dict[type, str]] = {
     for name in names.split()
 }
 _DEPENDS: Final[dict[type, tuple[str, str]]] = {
-    ast.AlterOwnerStmt: ("change-owner", "old code loses what only the owner may do"),
     ast.AlterRoleStmt: ("alter-role", "old code that connects as this role may be refused"),
     ast.AlterRoleSetStmt: ("alter-role", "statements of old code run with other settings"),
     ast.AlterDatabaseSetStmt: ("alter-database", "statements of old code run with other settings"),
     ast.AlterDatabaseStmt: ("alter-database", "connections of old code may be refused"),
     ast.AlterSystemStmt: ("alter-system", "statements of old code run with other settings"),
     ast.ReassignOwnedStmt: ("change-owner", "old code loses what only the owner may do"),
-    ast.AlterFunctionStmt: ("alter-function", "a function that old code calls may behave differently"),
     ast.CreateEventTrigStmt: ("event-trigger", "the trigger may refuse statements of old code"),
     ast.AlterEventTrigStmt: ("event-trigger", "another trigger may refuse statements of old code"),
     ast.CreateCastStmt: ("create-cast", "expressions of old code may be read differently"),

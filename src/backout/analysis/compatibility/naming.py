@@ -98,17 +98,18 @@ def _drop_relation(moment: Moment, node: Node, kind: ObjectType, item: Node) -> 
     if known is None and node.missing_ok and moment.never_there(name[0]):
         return safe(f"drop-{word}", _NOTHING)
     if again is not None and not _cascades(node):
-        return _taken(moment, f"drop-{word}", known, again, reversible, asked=bool(node.missing_ok))
+        older = _maybe_older(moment, node, known=known is not None)
+        return _taken(moment, f"drop-{word}", known, again, reversible, older=older)
     lost = ", and its rows are gone" if kind is ObjectType.OBJECT_TABLE else ""
     return breaking(f"drop-{word}", f"statements of old code that name {shown} fail{lost}", reversible=reversible)
 
 
 def _taken(  # noqa: PLR0913 - what was there, what is there now, and the words for it
-    moment: Moment, kind: str, known: Relation | None, again: Relation, reversible: Reversible, *, asked: bool
+    moment: Moment, kind: str, known: Relation | None, again: Relation, reversible: Reversible, *, older: bool
 ) -> Finding:
     """Judge a name that something else has when the migration is done."""
     shown = moment.before.shown(again.name)
-    if known is None and asked and not moment.before.begun:
+    if older:
         name = shown.replace("'", "''")
         condition = f"SELECT 1 WHERE to_regclass('{name}') IS NOT NULL"
         return safe_if(
@@ -140,9 +141,16 @@ def _drop_type(moment: Moment, node: Node, kind: ObjectType, item: Node) -> Find
     if node.missing_ok and not _type_known(moment.before, name) and moment.never_there(name[0]):
         return safe(word, _NOTHING)
     if not _cascades(node) and _type_known(moment.after, name):
+        if _maybe_older(moment, node, known=_type_known(moment.before, name)):
+            return safe_if(word, f"if there was a {moment.before.shown(name)}, another takes its place")
         return _type_taken(moment, word, name)
     columns_too = Reversible.NO if _cascades(node) else Reversible.YES
     return breaking(word, f"casts of old code to {moment.before.shown(name)} fail", reversible=columns_too)
+
+
+def _maybe_older(moment: Moment, node: Node, *, known: bool) -> bool:
+    """Say whether IF EXISTS asks for something from before the first migration here, as a script does to run twice."""
+    return bool(node.missing_ok) and not known and not moment.before.begun
 
 
 def _type_known(schema: Schema, name: Name) -> bool:
@@ -166,6 +174,8 @@ def _drop_routine(moment: Moment, node: Node, kind: ObjectType, item: Node) -> F
     if node.missing_ok and not moment.before.routines.get(name) and moment.never_there(name[0]):
         return safe(word, _NOTHING)
     again = moment.after.routines.get(name, ())
+    if again and _maybe_older(moment, node, known=bool(known)):
+        return safe_if(word, f"if there was a {shown}, another takes its place")
     if known and all((r.arguments, r.returns) in {(a.arguments, a.returns) for a in again} for r in known):
         return safe_if(
             word, f"{shown} is made anew in this migration and takes and returns the same: it may do another thing"
@@ -253,7 +263,7 @@ def _relation_gone(moment: Moment, node: Node, word: str, kind: ObjectType) -> F
     if known is None and node.missing_ok and moment.never_there(name[0]):
         return safe(word, "no migration made it: nothing changes")
     if again is not None:
-        return _taken(moment, word, known, again, Reversible.YES, asked=False)
+        return _taken(moment, word, known, again, Reversible.YES, older=False)
     return breaking(word, f"statements of old code that name {shown} fail")
 
 

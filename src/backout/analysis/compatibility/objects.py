@@ -94,7 +94,7 @@ def routine_of(node: Node) -> Routine:
 
 def _selected(name: Name, kind: str, query: Node, aliases: Node, schema: Schema) -> Relation:
     columns = view_columns(query, aliases, schema)
-    return Relation(name, kind, columns or {}, query=query, whole=columns is not None)
+    return Relation(name, kind, columns or {}, query=query, sources=schema.sources(query), whole=columns is not None)
 
 
 def _view(node: Node, schema: Schema) -> None:

@@ -9,8 +9,10 @@ from pglast.enums import ObjectType
 
 from backout.analysis.compatibility import conditions
 from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if
+from backout.analysis.compatibility.kinds import arguments_of
 from backout.analysis.compatibility.objects import routine_of
 from backout.analysis.compatibility.parsing import Node, referenced, words, written
+from backout.analysis.compatibility.schema import named, quoted
 from backout.model.compatibility import Reversible
 
 if TYPE_CHECKING:
@@ -32,29 +34,39 @@ def view(moment: Moment, node: Node) -> Finding:
     shown = moment.before.shown(name)
     if known is None:
         return safe_if("replace-view", f"no migration here made {shown}: whether it answers as before is not known")
-    if known.query is not None and _extends(known.query, node.query):
+    same_sources = known.sources == moment.before.sources(node.query)
+    spaces = frozenset(space for space, _ in known.sources) if same_sources else frozenset()
+    if known.query is not None and _extends(known.query, node.query, spaces):
         return safe("replace-view", f"{shown} answers as before, with more columns at its end at most")
     return safe_if("replace-view", f"{shown} has its old columns, but its rows or values may be others")
 
 
-def _extends(old: Node, new: Node) -> bool:
-    """Say whether a query is an older one with more columns at its end."""
-    if written(old) is not None and written(old) == written(new):
+def _extends(old: Node, new: Node, spaces: frozenset[str]) -> bool:
+    """Say whether a query is an older one with more columns at its end.
+
+    Args:
+        spaces: schemas whose name before a relation says nothing new, since both read the same relations.
+    """
+    if _same(old, new, spaces):
         return True
     if not isinstance(old, ast.SelectStmt) or not isinstance(new, ast.SelectStmt) or not old.targetList:
         return False
-    kept = (new.targetList or ())[: len(old.targetList)]
-    if [written(t) for t in old.targetList] != [written(t) for t in kept] or None in [written(t) for t in kept]:
+    if not _same(old.targetList, (new.targetList or ())[: len(old.targetList)], spaces):
         return False
     parts = ("distinctClause", "fromClause", "whereClause", "groupClause", "havingClause", "withClause", "limitCount")
-    return all(_same(getattr(old, part), getattr(new, part)) for part in (*parts, "limitOffset", "sortClause", "op"))
+    return all(
+        _same(getattr(old, part), getattr(new, part), spaces) for part in (*parts, "limitOffset", "sortClause", "op")
+    )
 
 
-def _same(old: Node, new: Node) -> bool:
+def _same(old: Node, new: Node, spaces: frozenset[str]) -> bool:
     if isinstance(old, (tuple, list)) and isinstance(new, (tuple, list)):
-        return len(old) == len(new) and all(_same(a, b) for a, b in zip(old, new, strict=True))
+        return len(old) == len(new) and all(_same(a, b, spaces) for a, b in zip(old, new, strict=True))
     if isinstance(old, ast.Node) and isinstance(new, ast.Node):
-        return written(old) is not None and written(old) == written(new)
+        texts = [written(node) for node in (old, new)]
+        for space in spaces:
+            texts = [text and text.replace(f"{quoted(space)}.", "") for text in texts]
+        return texts[0] is not None and texts[0] == texts[1]
     return bool(old == new)
 
 
@@ -114,10 +126,16 @@ def grant(moment: Moment, node: Node) -> Finding:
     if names and len(names) == len(node.objects) and all(moment.is_new_table(name) for name in names):
         return safe("revoke", _NEW_TABLE)
     routines = [o for o in node.objects or () if isinstance(o, ast.ObjectWithArgs)]
-    new = {item[1] for item in moment.before.novel if item[0] == "routine"}
-    if routines and all(moment.before.find_routine(words(o.objname)) in new for o in routines):
+    if routines and all(_is_new_routine(moment, routine) for routine in routines):
         return safe("revoke", "the function is new in this migration")
     return safe_if("revoke", "statements of old code fail if its role loses a right that it uses")
+
+
+def _is_new_routine(moment: Moment, node: Node) -> bool:
+    """Say whether every routine that is named so is new in this migration."""
+    name, called = moment.before.find_routine(words(node.objname)), arguments_of(node)
+    known = [r for r in moment.before.routines.get(name, ()) if called in {None, r.arguments}]
+    return bool(known) and all(moment.before.is_novel("routine", name, r.arguments) for r in known)
 
 
 def grant_role(_moment: Moment, node: Node) -> Finding:
@@ -131,7 +149,9 @@ def sequence(moment: Moment, node: Node) -> Finding:
     """Judge ALTER SEQUENCE."""
     if moment.is_new_table(moment.before.resolve(node.sequence)):
         return safe("alter-sequence", "the sequence is new in this migration")
-    if {str(option.defname) for option in node.options or ()} <= _UNNAMED_SEQUENCE_OPTIONS:
+    options = {str(option.defname): option.arg for option in node.options or ()}
+    widened = "as" in options and words(options["as"].names)[-1] == "int8"
+    if options.keys() - ({"as"} if widened else set()) <= _UNNAMED_SEQUENCE_OPTIONS:
         return safe("alter-sequence", "old code gets the same numbers")
     return safe_if(
         "alter-sequence",
@@ -182,6 +202,25 @@ def publication(moment: Moment, node: Node) -> Finding:
     if tables and len(tables) == len(node.pubobjects) and all(conditions.primary_key(moment.before, t) for t in tables):
         return safe(kind, "each table in it has a primary key")
     return safe_if(kind, "updates and deletes of old code fail on a published table without a primary key")
+
+
+def on_routine(kind: str, reason: str) -> Callable[[Moment, Node], Finding]:
+    """Return the judge of what changes a routine or the owner of something, and is safe where that is new."""
+
+    def judge(moment: Moment, node: Node) -> Finding:
+        target = getattr(node, "func", None) or getattr(node, "object", None)
+        relation = getattr(node, "relation", None)
+        parts = named(target) if target is not None else ()
+        is_new = relation is not None and moment.is_new_table(moment.before.resolve(relation))
+        if isinstance(target, ast.ObjectWithArgs):
+            is_new = _is_new_routine(moment, target)
+        if is_new or moment.before.is_novel("type", moment.before.find_type(parts)):
+            return safe(kind, "it is new in this migration")
+        if moment.before.is_novel("schema", parts[-1] if parts else ""):
+            return safe(kind, "the schema is new in this migration")
+        return safe_if(kind, reason)
+
+    return judge
 
 
 def role_dropped(_moment: Moment, node: Node) -> Finding:

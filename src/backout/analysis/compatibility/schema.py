@@ -1,12 +1,16 @@
 """The schema as the migrations read so far built it: what is known of it, and what is new in the present one."""
 
+# ruff: noqa: SIM905 - lists of words read as text
+
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from backout.analysis.compatibility.parsing import Node, words
+from pglast import ast
+
+from backout.analysis.compatibility.parsing import Node, walk, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -20,112 +24,14 @@ PUBLIC: Final = "public"
 _TEMPORARY: Final = "pg_temp"
 _PLAIN: Final = re.compile(r"[a-z_][a-z0-9_]*")
 _RESERVED: Final = frozenset(
-    [
-        "all",
-        "analyse",
-        "analyze",
-        "and",
-        "any",
-        "array",
-        "as",
-        "asc",
-        "asymmetric",
-        "both",
-        "case",
-        "cast",
-        "check",
-        "collate",
-        "column",
-        "constraint",
-        "create",
-        "current_date",
-        "current_role",
-        "current_time",
-        "current_timestamp",
-        "current_user",
-        "default",
-        "deferrable",
-        "desc",
-        "distinct",
-        "do",
-        "else",
-        "end",
-        "except",
-        "false",
-        "fetch",
-        "for",
-        "foreign",
-        "from",
-        "grant",
-        "group",
-        "having",
-        "in",
-        "initially",
-        "intersect",
-        "into",
-        "lateral",
-        "leading",
-        "limit",
-        "localtime",
-        "localtimestamp",
-        "not",
-        "null",
-        "offset",
-        "on",
-        "only",
-        "or",
-        "order",
-        "placing",
-        "primary",
-        "references",
-        "returning",
-        "select",
-        "session_user",
-        "some",
-        "symmetric",
-        "table",
-        "then",
-        "to",
-        "trailing",
-        "true",
-        "union",
-        "unique",
-        "user",
-        "using",
-        "variadic",
-        "when",
-        "where",
-        "window",
-        "with",
-        "authorization",
-        "binary",
-        "collation",
-        "concurrently",
-        "cross",
-        "current_schema",
-        "freeze",
-        "full",
-        "ilike",
-        "inner",
-        "is",
-        "isnull",
-        "join",
-        "left",
-        "like",
-        "natural",
-        "notnull",
-        "outer",
-        "overlaps",
-        "right",
-        "similar",
-        "tablesample",
-        "verbose",
-        "system_user",
-        "between",
-        "value",
-        "values",
-        "row",
-    ]
+    "all analyse analyze and any array as asc asymmetric both case cast check collate column constraint create "
+    "current_date current_role current_time current_timestamp current_user default deferrable desc distinct do "
+    "else end except false fetch for foreign from grant group having in initially intersect into lateral leading "
+    "limit localtime localtimestamp not null offset on only or order placing primary references returning select "
+    "session_user some symmetric table then to trailing true union unique user using variadic when where window "
+    "with authorization binary collation concurrently cross current_schema freeze full ilike inner is isnull join "
+    "left like natural notnull outer overlaps right similar tablesample verbose system_user between value values "
+    "row".split()
 )
 
 
@@ -165,7 +71,7 @@ class Relation:
 
     Args:
         whole: whether all columns and constraints are known; of a table that no migration made, only those added are.
-        query: of a view.
+        query: of a view. sources: the relations that it reads, as they were meant when it was made.
     """
 
     name: Name
@@ -173,6 +79,7 @@ class Relation:
     columns: Mapping[str, Column] = field(default_factory=dict)
     constraints: Mapping[str, Constraint] = field(default_factory=dict)
     query: Node | None = None
+    sources: frozenset[Name] = frozenset()
     whole: bool = True
 
     def with_column(self, column: Column, *, instead_of: str | None = None) -> Relation:
@@ -263,6 +170,10 @@ class Schema:
     def find_relation(self, schema: str, name: str) -> Name:
         """Return the full name of a relation or an index."""
         return self._found(schema, name, (self.relations, self.indexes))
+
+    def sources(self, query: Node) -> frozenset[Name]:
+        """Return the relations that a query names, as the present search path finds them."""
+        return frozenset(self.resolve(node) for node in walk(query) if isinstance(node, ast.RangeVar))
 
     def find_type(self, parts: Iterable[str]) -> Name:
         """Return the full name of a type that is not built in."""

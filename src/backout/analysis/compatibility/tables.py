@@ -100,6 +100,14 @@ def _attach(moment: Moment, name: Name, command: Node) -> Finding:
     )
 
 
+def _replica_identity(moment: Moment, name: Name, command: Node) -> Finding:
+    if moment.is_new_table(name) or str(command.def_.identity_type) in {"f", "i"}:
+        return safe("replica-identity", "updates and deletes go on, published or not")
+    return safe_if(
+        "replica-identity", "updates and deletes of old code fail where the table is published without a key"
+    )
+
+
 def _unlogged(moment: Moment, name: Name, _command: Node) -> Finding:
     if moment.is_new_table(name):
         return safe("set-unlogged", "the table is new in this migration")
@@ -123,6 +131,7 @@ _JUDGED: Final[dict[Alter, Callable[[Moment, Name, Node], Finding]]] = {
     Alter.AT_AttachPartition: _attach,
     Alter.AT_DetachPartition: _detach,
     Alter.AT_SetUnLogged: _unlogged,
+    Alter.AT_ReplicaIdentity: _replica_identity,
 }
 _HARMLESS: Final = frozenset(
     {
@@ -159,7 +168,6 @@ _DEPENDS: Final[dict[Alter, tuple[str, str]]] = {
     Alter.AT_AddInherit: ("inherit", "old code finds the rows of the child in its parent too"),
     Alter.AT_DropInherit: ("inherit", "old code no longer finds the rows of the child in its parent"),
     Alter.AT_AlterConstraint: ("alter-constraint", "a write of old code may be refused at another time than before"),
-    Alter.AT_ReplicaIdentity: ("replica-identity", "updates and deletes fail where a publication needs an identity"),
     **dict.fromkeys(_OPTIONS, ("set-options", "an option of a view may hide rows from old code, or refuse its writes")),
 }  # fmt: skip
 

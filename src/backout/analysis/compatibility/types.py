@@ -104,12 +104,10 @@ def _integers(old: SqlType, new: SqlType) -> Fit | None:
     if new.name in _INTEGERS:
         return Fit.WIDER if _INTEGERS.index(new.name) > _INTEGERS.index(old.name) else Fit.NARROWER
     if new.name == "numeric":
-        if not new.modifiers:
-            return Fit.WIDER
-        precision, scale = _precision(new.modifiers)
-        return Fit.NARROWER if precision - scale < _DIGITS[old.name] else Fit.MAYBE if scale > 0 else Fit.WIDER
+        precision, scale = _precision(new.modifiers or (1000, 0))
+        return Fit.NARROWER if precision - scale < _DIGITS[old.name] else Fit.MAYBE  # a division no longer cuts off
     if new.name == "float8" and old.name != "int8":
-        return Fit.MAYBE  # exact, but a division no longer cuts off
+        return Fit.MAYBE  # as above
     return Fit.NARROWER
 
 
