@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import uuid
 from typing import TYPE_CHECKING
 
@@ -15,12 +17,15 @@ from backout.providers.postgres.binaries import find_binaries
 from backout.providers.postgres.catalog import PostgresCatalog
 from backout.providers.postgres.launcher import PostgresServer
 
+from conftest import FULL
 from scripted_server import refused_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from backout.model.catalog import Difference, SchemaObject
+
+    from conftest import Record
 
 EVERYTHING = """
 CREATE SCHEMA shop;
@@ -225,6 +230,32 @@ def test_each_kind_of_change_is_found_and_its_statements_undo_it(
         return
     run(dsn, "\n".join(statements))
     assert differences(read_catalog(dsn), wanted) == ()
+
+
+@pytest.mark.proof
+def test_several_changes_at_once_are_undone_together(server: str, proof: Record) -> None:
+    """Whatever was done to a schema in whatever order: the statements run as they stand, and bring it back."""
+    trials, wrong = (400 if FULL else 12), []
+    for seed in range(trials):
+        name = f"drift_{uuid.uuid4().hex[:12]}"
+        run(f"{server}/postgres", f"CREATE DATABASE {name} TEMPLATE everything")
+        wanted, done = read_catalog(f"{server}/{name}"), []
+        for change, _ in random.Random(seed).sample(CHANGES, 6):  # noqa: S311 - a seeded sample
+            if not any(change.startswith(begin) for begin in FOR_A_PERSON):
+                with contextlib.suppress(psycopg.Error):  # it stands on what an earlier one took away
+                    run(f"{server}/{name}", change)
+                    done.append(change)
+        try:
+            run(f"{server}/{name}", "\n".join(script(differences(read_catalog(f"{server}/{name}"), wanted))))
+            same = differences(read_catalog(f"{server}/{name}"), wanted) == ()
+        except psycopg.Error as error:
+            same = False
+            done.append(str(error))
+        if not same:
+            wrong.append((seed, done))
+        run(f"{server}/postgres", f"DROP DATABASE {name} WITH (FORCE)")
+    proof("six changes of a schema are undone by the statements of drift", trials=trials, failures=len(wrong))
+    assert wrong == []
 
 
 def test_an_enum_that_lacks_values_gets_them_in_their_places(dsn: str) -> None:
