@@ -234,7 +234,14 @@ def test_no_tool_and_no_folder_are_usage_errors(project: Project) -> None:
 
 def test_a_dry_run_says_what_would_be_applied_and_changes_nothing(project: Project) -> None:
     """The same names in the same order as the command itself."""
+    (project.folder / "prisma" / "migrations" / NOTE / "migration.sql").write_text("ALTER TABLE orders DROP COLUMN id;")
+    found = project.call("apply", "-e", "production", "--dry-run")
+    assert [line.split()[:2] for line in found.out.splitlines() if line[0] != " "] == [
+        ["safe", INIT],
+        ["breaking", NOTE],
+    ]
     found = project.call("apply", "-e", "production", "--dry-run", "--json")
+    assert found.json["verdicts"][1] == {"name": NOTE, "verdict": "breaking", "reversible": "no"}  # type: ignore[index]
     assert (found.code, found.json["pending"], found.json["applied"]) == (0, [INIT, NOTE], [])
     assert states(project.call("status", "-e", "production", "--json")) == {INIT: "pending", NOTE: "pending"}
     found = project.call("apply", "-e", "production", "-m", "notes", "--confirm", "production", "--json")

@@ -39,27 +39,34 @@ Examples:
 def apply(shell: Shell, *, message: str | None, dry_run: bool, typed: str | None, lock_timeout: float) -> int:
     """Apply the pending migrations as `prisma migrate deploy` does: lock, row, script, row.
 
-    Each script is one transaction: one that fails leaves nothing but its row, and stops all later ones. Prisma's CLI
-    takes the rows for its own. Exit codes: 0 applied (or nothing to do), 1 a script failed, 3 an earlier one failed
-    and nobody resolved it, 6 another migration runs.
+    Before that it says what each does to the code that runs now, as `db migrations check`. Each script is one
+    transaction: one that fails leaves nothing but its row, and stops all later ones. Prisma's CLI takes the rows for
+    its own. Exit codes: 0 applied (or nothing to do), 1 a script failed, 3 an earlier one failed and nobody resolved
+    it, 6 another migration runs.
     """
-    from backout.runbook.migrations import check_database, to_apply  # noqa: PLC0415 - only when it runs
+    from backout.analysis.compatibility import judge  # noqa: PLC0415 - the parser of SQL loads when it runs
+    from backout.cli.paint import paint_for  # noqa: PLC0415 - same
+    from backout.report import migration_history as words  # noqa: PLC0415 - same
+    from backout.runbook.migrations import check_database, to_apply  # noqa: PLC0415 - same
     from backout.wiring import history  # noqa: PLC0415
 
     config = shell.config()
     deploy = history.deploy_of(config, lock_timeout)
     files = history.files_of(config).read()
     pending = to_apply(history.side_of(config).schema, files)
-    record = {"environment": config.name, "dry_run": dry_run, "pending": list(pending), "applied": [], "reason": None}
-    out = shell.output
+    out, settings = shell.output, config.environment.database
+    judged = judge(files, app_checks_head=bool(settings and settings.app_checks_head))
+    verdicts = [verdict for verdict in judged if verdict.name in pending]
+    record = {"environment": config.name, "dry_run": dry_run, "applied": [], "reason": None}
+    record |= {"pending": list(pending), "verdicts": [words.verdict_record(verdict) for verdict in verdicts]}
     if dry_run or not pending:
-        human = "\n".join(f"would apply  {name}" for name in pending) or "nothing to apply"
-        out.result("db-migrations-apply", record, human)
+        style = out.style
+        shown = words.pending_text(verdicts, width=style.width, paint=paint_for(style))
+        out.result("db-migrations-apply", record, shown or "nothing to apply")
         if pending:
             out.say("\nnothing was changed (dry run)")
         return 0
-    for name in pending:
-        out.say(f"pending  {name}")
+    out.say(words.pending_text(verdicts, width=out.talk.width, paint=paint_for(out.talk)))
     what = f"apply {len(pending)} migration{'s' if len(pending) > 1 else ''}"
     reason = confirm(shell, config, what, message=message, typed=typed)
     pinned, ask = history.database_identity(config)

@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from backout.analysis.drift import script
+from backout.model.compatibility import Compatibility
 from backout.model.migrations import MigrationState
 from backout.report.text import plain, wrapped
 from backout.report.times import rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from backout.model.catalog import Drift
+    from backout.model.compatibility import MigrationVerdict
     from backout.model.migrations import Comparison, HistoryLook, MigrationStatus, Standing
     from backout.report.text import Paint
 
 _ROLES: Final = {MigrationState.APPLIED: "good", MigrationState.PENDING: "note", MigrationState.UNTOLD: "dim"}
+_VERDICT_ROLES: Final = {Compatibility.SAFE: "good", Compatibility.SAFE_IF: "warn", Compatibility.BREAKING: "bad"}
 _SHOWN_APPLIED: Final = 5
 """So many of the applied ones that nothing is wrong with are listed; the others are counted."""
 
@@ -131,6 +134,24 @@ def _wrong(found: Comparison) -> Iterator[str]:
         yield f"{name} is applied in {found.later}, and {found.earlier} never ran it"
     for name in found.differ:
         yield f"{name} was applied in {found.later} and {found.earlier} from different files"
+
+
+def verdict_record(found: MigrationVerdict) -> dict[str, object]:
+    """Return one of the `verdicts` of `backout.db-migrations-apply/1`."""
+    return {"name": found.name, "verdict": found.verdict.value, "reversible": found.reversible.value}
+
+
+def pending_text(found: Sequence[MigrationVerdict], *, width: int, paint: Paint = plain) -> str:
+    """Return a line for each migration to come, and why it is not safe for the code that runs before it."""
+    lines = []
+    for each in found:
+        lines.append(f"{paint(_VERDICT_ROLES[each.verdict], f'{each.verdict.value:<8}')}  {each.name}")
+        reasons = (
+            s.reason for s in each.statements if s.verdict is each.verdict and s.verdict is not Compatibility.SAFE
+        )
+        for reason in dict.fromkeys(reasons):
+            lines += wrapped(reason, width, indent=" " * 10)
+    return "\n".join(lines)
 
 
 def drift_record(environment: str, found: Drift, *, record: bool) -> dict[str, object]:

@@ -40,14 +40,21 @@ def history_of(config: Config, api: Callable[[], ApiClient], *, within_s: float 
         from backout.providers.cloudflare.d1 import D1History  # noqa: PLC0415 only where it is set up
 
         return D1History(api(), config.account_id, settings.database_id or "")
-    from backout.providers.postgres import schema  # noqa: PLC0415 same
+    return postgres_history(config, config.database_url().reveal, within_s=within_s)
 
+
+def postgres_history(config: Config, url: Callable[[], str], *, within_s: float | None = None) -> Schema:
+    """Return the history that the chosen environment's tool keeps in a Postgres database, of whichever side."""
+    from backout.providers.postgres import schema  # noqa: PLC0415 only where it is set up
+
+    settings, tool = config.environment.database, tool_of(config)
+    assert settings is not None  # noqa: S101 `tool_of` looked
     tables = {"prisma": schema.PRISMA, "alembic": schema.ALEMBIC, "django": schema.DJANGO}
     connect_timeout_s, statement_timeout_s = float(settings.connect_timeout), _STATEMENT_TIMEOUT_S
     if within_s is not None:
         connect_timeout_s, statement_timeout_s = min(connect_timeout_s, within_s), within_s
     return schema.PostgresHistory(
-        config.database_url().reveal,
+        url,
         tables[tool],
         connect_timeout_s=connect_timeout_s,
         statement_timeout_s=statement_timeout_s,
