@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psycopg
+
+from backout.providers.files.migrations import PrismaMigrations
+from backout.providers.postgres.deploy import PrismaDeploy
 from backout.twin import lifecycle, wrangler
-from backout.twin.migrate import apply_migrations, apply_script
 
 from fm5_app import FM5, App
 
@@ -108,8 +111,10 @@ def fm5_twin() -> Iterator[Fm5Twin]:
     try:
         twin = lifecycle.up(directory / "twin")
         assert twin.postgres_dsn is not None
-        apply_migrations(twin.postgres_dsn, FM5 / "prisma" / "migrations")
-        apply_script(twin.postgres_dsn, FM5 / "prisma" / "seed.sql")
+        dsn = str(twin.postgres_dsn)
+        PrismaDeploy(lambda: dsn).apply(PrismaMigrations(FM5 / "prisma" / "migrations").read())
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute((FM5 / "prisma" / "seed.sql").read_bytes())
         secrets = directory / "secrets.env"
         secrets.write_text("JWT_SECRET=0123456789abcdef0123456789abcdef\nEMAIL_API_KEY=re_0123456789\n", "utf-8")
         yield Fm5Twin(twin, directory / "scratch", secrets)

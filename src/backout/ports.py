@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from backout.model.branch import BranchTarget, Finalized, SideBranch
     from backout.model.bundle import Bundle
     from backout.model.capability import ServerFacts, VendorState
+    from backout.model.catalog import Catalog
     from backout.model.compatibility import MigrationFile
     from backout.model.connections import ConnectionUse
     from backout.model.deployment import Deployment, Mark, Share, Version, VersionMark
@@ -295,6 +296,14 @@ class MigrationFiles(Protocol):
 
     def read(self) -> tuple[MigrationFile, ...]:
         """Return them in the order in which they are applied. Raises UsageError when the folder is not there."""
+        ...
+
+
+class SchemaCatalog(Protocol):
+    """A database's schema, object by object."""
+
+    def read(self) -> Catalog:
+        """Return it, in the order of its creation. Raises AuthError, or ProviderUnavailable when it does not answer."""
         ...
 
 

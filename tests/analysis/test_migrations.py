@@ -67,6 +67,13 @@ def test_a_failure_is_told_with_its_first_line_and_a_death_as_one() -> None:
     assert not report.in_order
 
 
+def test_a_migration_that_is_applied_in_part_says_how_far() -> None:
+    """Engines that send statement by statement count them."""
+    row = AppliedMigration("1_init", 20.0, None, logs="ERROR: no", steps=2)
+    (status, *_) = assess(state(row), FILES).migrations
+    assert status.why == "it failed: ERROR: no; 2 of its statements are known to be applied"
+
+
 def test_pending_is_in_order() -> None:
     """A working copy ahead of the database is what every deployment begins with."""
     report = assess(state(done("1_init")), FILES)

@@ -148,10 +148,11 @@ def _failed(rows: Sequence[AppliedMigration]) -> AppliedMigration | None:
 
 
 def _failure(row: AppliedMigration) -> str:
+    done = f"; {row.steps} of its statements are known to be applied" if row.steps else ""
     if not row.logs:
-        return _WITHOUT_LOG
+        return f"{_WITHOUT_LOG}{done}"
     said = next((line.strip() for line in row.logs.splitlines() if line.strip()), "")
-    return f"it failed: {said}"
+    return f"it failed: {said}{done}"
 
 
 def _checksums(state: SchemaState) -> dict[str, str]:

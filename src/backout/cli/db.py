@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Final
 from backout.cli.options import Group
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import click
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
-    "migrations": ("backout.cli.db_migrations:migrations", "Verdicts on migrations, and their history."),
+    "migrations": ("backout.cli.db_migrations:migrations", "Migrations: verdicts, history, apply, drift."),
     "backup": ("backout.cli.db_backup:backup", "Take a base backup, verify and store it."),
     "backups": ("backout.cli.db_backups:backups", "List base backups; read them again."),
     "wal": ("backout.cli.db_wal:wal", "Receive WAL: start, stop, status, run."),
@@ -23,25 +25,31 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 """Name: where it is ("module:attribute"), and its line in the help."""
 
 
-class _Database(Group):
-    """The group; it knows its commands from the table."""
+class TableGroup(Group):
+    """A group that knows its commands from a table alone, so that its help imports none of them."""
+
+    table: Mapping[str, tuple[str, str]] = {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
         """Return the names."""
-        return list(COMMANDS)
+        return list(self.table)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
         """Import and return one command."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self.table:
             return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        module, _, attribute = self.table[cmd_name][0].partition(":")
         found: click.Command = getattr(importlib.import_module(module), attribute)
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
         """Write the commands, from the table alone."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+            formatter.write_dl([(name, summary) for name, (_, summary) in self.table.items()])
+
+
+class _Database(TableGroup):
+    table = COMMANDS
 
 
 db = _Database("db", help="The database: migrations, backups, restores.", no_args_is_help=True)

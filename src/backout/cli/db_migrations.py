@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from backout.cli.options import Group
-
-if TYPE_CHECKING:
-    import click
+from backout.cli.db import TableGroup
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "status": ("backout.cli.db_migrations_status:status", "What is applied, pending, failed, edited."),
     "check": ("backout.cli.db_check_migrations:check", "Does the code before each migration still run after it?"),
     "prove": ("backout.cli.db_prove:prove", "Try the old code's statements on the new schema."),
+    "apply": ("backout.cli.db_migrations_apply:apply", "Apply what is pending, by Prisma's own protocol."),
+    "drift": ("backout.cli.db_migrations_drift:drift", "The live schema against the one that the migrations build."),
 }
 """Name: where it is ("module:attribute"), and its line in the help."""
 
 
-class _Migrations(Group):
-    """The group; it knows its commands from the table."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
-        """Return the names."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
-        """Import and return one command."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        found: click.Command = getattr(importlib.import_module(module), attribute)
-        return found
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
-        """Write the commands, from the table alone."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+class _Migrations(TableGroup):
+    table = COMMANDS
 
 
 migrations = _Migrations("migrations", help="Migrations: their verdicts and their history.", no_args_is_help=True)

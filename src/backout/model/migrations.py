@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from backout.errors import ProviderUnavailable
+
+if TYPE_CHECKING:
+    from backout.model.schema import SchemaState
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,3 +101,33 @@ class Comparison:
     def in_order(self) -> bool:
         """Whether `earlier` has run all of `later`'s, from the same files."""
         return not self.never_ran and not self.differ
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryLook:
+    """What was read of one environment: a history, or why there is none, with the exit code of that."""
+
+    environment: str
+    state: SchemaState | None = None
+    problem: str = ""
+    exit_code: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the migrations stand: in the environment that was asked for, and compared with others."""
+
+    asked: HistoryLook
+    report: MigrationReport | None
+    others: tuple[HistoryLook, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0 in order, 1 a finding; where the database cannot be read, as that says; where another one cannot, 7."""
+        if self.asked.exit_code:
+            return self.asked.exit_code
+        if any(look.exit_code for look in self.others):
+            return ProviderUnavailable.exit_code
+        in_order = self.report is not None and self.report.in_order and all(c.in_order for c in self.comparisons)
+        return 0 if in_order else 1

@@ -1,19 +1,31 @@
-"""From `database.migrations` to the tool's history in the database and its files in the working copy."""
+"""From `database.migrations` to the tool's history in the database and its files, and what builds on both."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
-from backout.errors import UsageError
+from backout.errors import AuthError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
+    from pathlib import Path
 
-    from backout.config import Config
-    from backout.ports import Schema
+    from backout.config import Config, Secret
+    from backout.model.migrations import KnownMigration
+    from backout.ports import MigrationFiles, Schema, SchemaCatalog
     from backout.providers.cloudflare.client import ApiClient
+    from backout.providers.postgres.deploy import PrismaDeploy
+    from backout.runbook.migrations import Side
 
-_STATEMENT_TIMEOUT_S = 5.0
+_STATEMENT_TIMEOUT_S: Final = 5.0
+FOLDERS: Final = {
+    "prisma": ("prisma/migrations",),
+    "alembic": ("alembic/versions", "migrations/versions"),
+    "django": (".",),  # its applications, with a folder `migrations` each
+    "d1": ("migrations",),
+}
+"""Where each tool keeps its files, below backout.toml, unless `database.migrations_path` names another folder."""
 
 
 def history_of(config: Config, api: Callable[[], ApiClient], *, within_s: float | None = None) -> Schema:
@@ -22,31 +34,189 @@ def history_of(config: Config, api: Callable[[], ApiClient], *, within_s: float 
     Raises:
         UsageError: no tool is set up. AuthError: the connection string is missing.
     """
-    settings = config.environment.database
-    if settings is None or settings.migrations == "none":
-        raise not_set_up(config)
-    if settings.migrations == "d1":
+    settings, tool = config.environment.database, tool_of(config)
+    assert settings is not None  # noqa: S101 `tool_of` looked
+    if tool == "d1":
         from backout.providers.cloudflare.d1 import D1History  # noqa: PLC0415 only where it is set up
 
         return D1History(api(), config.account_id, settings.database_id or "")
-    from backout.providers.postgres import schema  # noqa: PLC0415 same
+    return postgres_history(config, config.database_url().reveal, within_s=within_s)
 
+
+def postgres_history(config: Config, url: Callable[[], str], *, within_s: float | None = None) -> Schema:
+    """Return the history that the chosen environment's tool keeps in a Postgres database, of whichever side."""
+    from backout.providers.postgres import schema  # noqa: PLC0415 only where it is set up
+
+    settings, tool = config.environment.database, tool_of(config)
+    assert settings is not None  # noqa: S101 `tool_of` looked
     tables = {"prisma": schema.PRISMA, "alembic": schema.ALEMBIC, "django": schema.DJANGO}
     connect_timeout_s, statement_timeout_s = float(settings.connect_timeout), _STATEMENT_TIMEOUT_S
     if within_s is not None:
         connect_timeout_s, statement_timeout_s = min(connect_timeout_s, within_s), within_s
     return schema.PostgresHistory(
-        config.database_url().reveal,
-        tables[settings.migrations],
+        url,
+        tables[tool],
         connect_timeout_s=connect_timeout_s,
         statement_timeout_s=statement_timeout_s,
     )
 
 
-def not_set_up(config: Config) -> UsageError:
-    """Return the error of a command that needs a migration tool where none is set up."""
-    return UsageError(
-        "no migrations are set up",
-        where=f"{config.path.name}: environments.{config.name}.database.migrations",
-        hint='migrations = "prisma"  # or alembic, django, d1',
+def tool_of(config: Config) -> str:
+    """Return the migration tool of the chosen environment. Raises UsageError: none is set up."""
+    settings = config.environment.database
+    if settings is None or settings.migrations == "none":
+        raise UsageError(
+            "no migrations are set up",
+            where=f"{config.path.name}: environments.{config.name}.database.migrations",
+            hint='migrations = "prisma"  # or alembic, django, d1',
+        )
+    return settings.migrations
+
+
+def folder_of(config: Config) -> Path:
+    """Return the folder of the tool's files: `migrations_path`, or where the tool itself keeps them.
+
+    Raises:
+        UsageError: no tool is set up, or none of its folders is there.
+    """
+    tool, settings = tool_of(config), config.environment.database
+    if settings is not None and settings.migrations_path is not None:
+        return settings.migrations_path
+    folders = [config.path.parent / folder for folder in FOLDERS[tool]]
+    found = next((folder for folder in folders if folder.is_dir()), None)
+    if found is None:
+        raise UsageError(
+            f"no folder of {tool}'s migrations: {' or '.join(FOLDERS[tool])}",
+            where=str(config.path.parent),
+            hint=f'migrations_path = "..."  # in environments.{config.name}.database',
+        )
+    return found
+
+
+def files_of(config: Config) -> MigrationFiles:
+    """Return the migrations that are SQL. Raises UsageError: those of Alembic and Django are Python."""
+    from backout.providers.files.migrations import D1Migrations, PrismaMigrations  # noqa: PLC0415 only when asked
+
+    tool = tool_of(config)
+    if tool in {"alembic", "django"}:
+        raise UsageError(f"the migrations of {tool} are Python, which backout does not run", where=config.name)
+    folder = folder_of(config)
+    return D1Migrations(folder) if tool == "d1" else PrismaMigrations(folder)
+
+
+def known_of(config: Config) -> tuple[KnownMigration, ...]:
+    """Return the migrations of the working copy, what others come after first. Raises UsageError."""
+    from backout.analysis.migrations import in_line  # noqa: PLC0415 only when asked
+    from backout.providers.files.revisions import AlembicRevisions, DjangoMigrations  # noqa: PLC0415 same
+
+    tool = tool_of(config)
+    if tool == "alembic":
+        return AlembicRevisions(folder_of(config)).read()
+    if tool == "django":
+        return DjangoMigrations(folder_of(config)).read()
+    return in_line(files_of(config).read())
+
+
+def side_of(config: Config) -> Side:
+    """Return the chosen environment's history, to be compared. Raises UsageError, AuthError as `history_of`."""
+    from backout.providers.cloudflare.client import ApiClient  # noqa: PLC0415 only when asked
+    from backout.runbook.migrations import Side as Made  # noqa: PLC0415 same
+
+    token = config.read_token() or (config.token() if tool_of(config) == "d1" else None)
+    url = str(config.environment.platform.api_base_url)
+    schema = history_of(config, lambda: ApiClient(url, token.reveal if token else str))
+    return Made(config.name, schema, config.protected)
+
+
+def sides_beside(config: Config, against: str | None) -> tuple[list[Side], list[str]]:
+    """Return the environments to compare with, and a sentence for each that is left out.
+
+    Those with the same tool, or `against` alone, which must be there.
+
+    Raises:
+        UsageError: there is no such environment, or it has no migrations. AuthError: its connection string is missing.
+    """
+    if against is not None:
+        if against not in config.settings.environments or against == config.name:
+            names = ", ".join(name for name in config.settings.environments if name != config.name)
+            raise UsageError(f"no other environment {against!r}", where=str(config.path), hint=f"one of: {names}")
+        return [side_of(replace(config, chosen=against))], []
+    tool = tool_of(config)
+    sides: list[Side] = []
+    left_out: list[str] = []
+    for name, environment in config.settings.environments.items():
+        if name == config.name or environment.database is None or environment.database.migrations != tool:
+            continue
+        try:
+            sides.append(side_of(replace(config, chosen=name)))
+        except AuthError as error:
+            left_out.append(f"not compared with {name}: {error.what}")
+    return sides, left_out
+
+
+def deploy_of(config: Config, lock_timeout_s: float) -> PrismaDeploy:
+    """Return what applies migrations in the chosen environment.
+
+    Raises:
+        UsageError: its tool is not Prisma.
+    """
+    from backout.providers.postgres.deploy import PrismaDeploy as Made  # noqa: PLC0415 only when asked
+
+    tool = tool_of(config)
+    if tool != "prisma":
+        commands = {"alembic": "alembic upgrade head", "django": "python manage.py migrate"}
+        raise UsageError(
+            f"backout applies Prisma's migrations only, and this is {tool}",
+            where=f"environments.{config.name}",
+            hint=commands.get(tool, "npx wrangler d1 migrations apply DATABASE --remote"),
+        )
+    settings = config.environment.database
+    timeout_s = float(settings.connect_timeout) if settings else 5.0
+    return Made(config.database_url().reveal, lock_timeout_s=lock_timeout_s, connect_timeout_s=timeout_s)
+
+
+def database_identity(config: Config) -> tuple[str | None, Callable[[], str | None]]:
+    """Return the pinned database of the chosen environment, and how it is asked who it is."""
+    from backout.providers.postgres.identity import DatabaseIdentity  # noqa: PLC0415 only when asked
+
+    return config.environment.pin.database_system_identifier, DatabaseIdentity(config.database_url().reveal).read
+
+
+def catalogs_of(
+    config: Config, *, build: str | None, shadow: Secret | None, ignore_schemas: Collection[str]
+) -> tuple[SchemaCatalog, SchemaCatalog]:
+    """Return the live schema, and the one that the migrations build.
+
+    Args:
+        build: a script of SQL in place of the files. shadow: a server to build on in place of a fresh one.
+
+    Raises:
+        UsageError: the tool's migrations are not SQL, and there is no script.
+    """
+    from backout.providers.postgres.catalog import PostgresCatalog  # noqa: PLC0415 only when asked
+    from backout.providers.postgres.shadow import ShadowCatalog  # noqa: PLC0415 same
+
+    settings, url = config.environment.database, config.database_url().reveal
+    live = PostgresCatalog(
+        url, ignore_schemas=ignore_schemas, connect_timeout_s=float(settings.connect_timeout) if settings else 5.0
     )
+    built = ShadowCatalog(
+        build if build is not None else _buildable(config),
+        url,
+        server=shadow.reveal if shadow else None,
+        binaries=settings.binaries if settings else None,
+        ignore_schemas=ignore_schemas,
+    )
+    return live, built
+
+
+def _buildable(config: Config) -> MigrationFiles:
+    tool = tool_of(config)
+    if tool in {"alembic", "django"}:
+        how = {"alembic": "alembic upgrade head --sql > build.sql", "django": "python manage.py sqlmigrate APP NAME"}
+        raise UsageError(
+            f"the migrations of {tool} are Python, which backout does not run",
+            where=f"environments.{config.name}",
+            hint=f"give it their SQL: {how[tool]}, then add --build build.sql",
+        )
+    return files_of(config)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from backout.errors import UsageError
 from backout.providers.clock import SystemClock
-from backout.providers.postgres.schema import PrismaHistory
 from backout.providers.postgres.statements import StatementFile, StatementStatistics
 from backout.providers.postgres.trials import PostgresTrials
 from backout.wiring import actor, journal
+from backout.wiring.history import postgres_history
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +51,7 @@ def tools(
         else StatementStatistics(lambda: config.database_url().reveal()),
         side=PostgresTrials(side),
         before=PostgresTrials(before) if before is not None else None,
-        schema=PrismaHistory(side),
+        schema=postgres_history(config, side),
         clock=SystemClock(),
         journal=journal(config),
         actor=actor(),

@@ -1,15 +1,23 @@
-"""Port MigrationFiles: migrations that are SQL, as Prisma keeps them (a folder each) or flat (a file each)."""
+"""Port MigrationFiles: the files of Prisma and of D1 exactly as these tools name, sort and sum them up.
+
+A history is held against them and Prisma's are applied, so nothing is guessed here: what a tool passes over is no
+migration of its. Sources: Prisma documentation, "Migration histories" (folders by name, `migration.sql` in each);
+wrangler 4.164, `getD1MigrationFiles` (`*.sql`, by the number in front, then by name).
+"""
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 from backout.errors import UsageError
 from backout.model.compatibility import MigrationFile
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_NUMBER: Final = re.compile(r"\s*[+-]?\d+")
 
 
 class PrismaMigrations:
@@ -20,20 +28,30 @@ class PrismaMigrations:
 
     def read(self) -> tuple[MigrationFile, ...]:
         """Return them by name. Raises UsageError: no such folder, or a file that is no UTF-8."""
-        paths = _found(self._folder, "*/migration.sql")
-        return tuple(_file(path.parent.name, path, summed=True) for path in sorted(paths, key=lambda p: p.parent.name))
+        paths = sorted(_found(self._folder, "*/migration.sql"), key=lambda path: path.parent.name)
+        return tuple(_file(path.parent.name, path, summed=True) for path in paths)
 
 
-class FlatMigrations:
-    """`NAME.sql` in a folder, by name with its ending: D1's, and most others' that are plain SQL."""
+class D1Migrations:
+    """`NAME.sql` in a folder; wrangler keeps no checksum."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def read(self) -> tuple[MigrationFile, ...]:
-        """Return them by name. Raises UsageError: no such folder, or a file that is no UTF-8."""
-        paths = _found(self._folder, "*.sql")
-        return tuple(_file(path.name, path, summed=False) for path in sorted(paths, key=lambda p: p.name))
+        """Return them in wrangler's order. Raises UsageError: no such folder, or a file that is no UTF-8."""
+        paths = sorted(_found(self._folder, "[!.]*.sql"), key=lambda path: _wranglers_order(path.name))
+        return tuple(_file(path.name, path, summed=False) for path in paths)
+
+
+def _wranglers_order(name: str) -> tuple[bool, int, str]:
+    """Return what sorts as wrangler does: numbers as numbers, names without one behind them.
+
+    >>> sorted(["10_c.sql", "9_b.sql", "a.sql", "0009_a.sql"], key=_wranglers_order)
+    ['0009_a.sql', '9_b.sql', '10_c.sql', 'a.sql']
+    """
+    number = _NUMBER.match(name.partition("_")[0])
+    return number is None, int(number[0]) if number else 0, name
 
 
 def _found(folder: Path, pattern: str) -> list[Path]:

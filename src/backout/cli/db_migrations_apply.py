@@ -1,0 +1,79 @@
+"""`backout db migrations apply`: Prisma's deploy protocol, for drills and for machines without Prisma."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.cli.confirm import confirm
+from backout.cli.options import Command, pass_shell
+
+if TYPE_CHECKING:
+    from backout.cli.shell import Shell
+
+
+@click.command(
+    "apply",
+    cls=Command,
+    short_help="Apply what is pending, by Prisma's own protocol.",
+    epilog="""
+Examples:
+  backout db migrations apply -e staging --dry-run       what would be applied
+  backout db migrations apply -e staging --yes
+  backout db migrations apply -e production -m "order notes" --confirm production
+""",
+)
+@click.option("-m", "--message", metavar="WHY", help="Why; a protected environment wants it.")
+@click.option("-n", "--dry-run", is_flag=True, help="Print what would be applied and change nothing.")
+@click.option("--confirm", "typed", metavar="ENV", help="Confirm a protected environment by its name.")
+@click.option(
+    "--lock-timeout",
+    type=click.FloatRange(min=0.1),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long another migration is waited for.",
+)
+@pass_shell
+def apply(shell: Shell, *, message: str | None, dry_run: bool, typed: str | None, lock_timeout: float) -> int:
+    """Apply the pending migrations as `prisma migrate deploy` does: lock, row, script, row.
+
+    Before that it says what each does to the code that runs now, as `db migrations check`. Each script is one
+    transaction: one that fails leaves nothing but its row, and stops all later ones. Prisma's CLI takes the rows for
+    its own. Exit codes: 0 applied (or nothing to do), 1 a script failed, 3 an earlier one failed and nobody resolved
+    it, 6 another migration runs.
+    """
+    from backout.analysis.compatibility import judge  # noqa: PLC0415 - the parser of SQL loads when it runs
+    from backout.cli.paint import paint_for  # noqa: PLC0415 - same
+    from backout.report import migration_history as words  # noqa: PLC0415 - same
+    from backout.runbook.migrations import check_database, to_apply  # noqa: PLC0415 - same
+    from backout.wiring import history  # noqa: PLC0415
+
+    config = shell.config()
+    deploy = history.deploy_of(config, lock_timeout)
+    files = history.files_of(config).read()
+    pending = to_apply(history.side_of(config).schema, files)
+    out, settings = shell.output, config.environment.database
+    judged = judge(files, app_checks_head=bool(settings and settings.app_checks_head))
+    verdicts = [verdict for verdict in judged if verdict.name in pending]
+    record = {"environment": config.name, "dry_run": dry_run, "applied": [], "reason": None}
+    record |= {"pending": list(pending), "verdicts": [words.verdict_record(verdict) for verdict in verdicts]}
+    if dry_run or not pending:
+        style = out.style
+        shown = words.pending_text(verdicts, width=style.width, paint=paint_for(style))
+        out.result("db-migrations-apply", record, shown or "nothing to apply")
+        if pending:
+            out.say("\nnothing was changed (dry run)")
+        return 0
+    out.say(words.pending_text(verdicts, width=out.talk.width, paint=paint_for(out.talk)))
+    what = f"apply {len(pending)} migration{'s' if len(pending) > 1 else ''}"
+    reason = confirm(shell, config, what, message=message, typed=typed)
+    pinned, ask = history.database_identity(config)
+    if pinned is not None:
+        check_database(config.name, pinned, ask())
+    applied = deploy.apply(files, applied=lambda name: out.say(f"applied  {name}"))
+    human = f"applied {', '.join(applied)}" if applied else "nothing to apply: somebody else was faster"
+    out.result("db-migrations-apply", record | {"applied": list(applied), "reason": reason}, human)
+    out.next(f"backout db migrations status -e {config.name}")
+    return 0

@@ -1,0 +1,103 @@
+"""Migrations: how they stand in one environment and beside others, what would be applied, how the schema drifted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backout.analysis.drift import differences
+from backout.analysis.migrations import assess, compare
+from backout.errors import AuthError, ProviderRejected, ProviderUnavailable, Refused
+from backout.model.catalog import Drift
+from backout.model.migrations import HistoryLook, Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backout.model.compatibility import MigrationFile
+    from backout.model.migrations import Comparison, KnownMigration
+    from backout.model.schema import SchemaState
+    from backout.ports import Schema, SchemaCatalog
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One environment's history; `protected`: migrations reach the others first."""
+
+    environment: str
+    schema: Schema
+    protected: bool
+
+
+def standing(asked: Side, others: Sequence[Side], known: Sequence[KnownMigration]) -> Standing:
+    """Read the histories and hold them against the files and each other; a database that is away stops nothing."""
+    look, looks = _look(asked), tuple(_look(side) for side in others)
+    report = assess(look.state, known) if look.state is not None else None
+    comparisons = tuple(
+        _compared((asked, look.state), (side, other.state), known)
+        for side, other in zip(others, looks, strict=True)
+        if look.state is not None and other.state is not None
+    )
+    return Standing(look, report, looks, comparisons)
+
+
+def _look(side: Side) -> HistoryLook:
+    try:
+        return HistoryLook(side.environment, state=side.schema.read())
+    except (AuthError, ProviderRejected, ProviderUnavailable) as error:
+        return HistoryLook(side.environment, problem=str(error), exit_code=error.exit_code)
+
+
+def _compared(
+    asked: tuple[Side, SchemaState], other: tuple[Side, SchemaState], known: Sequence[KnownMigration]
+) -> Comparison:
+    """Compare two; migrations reach the protected one later, and of two alike the one that was asked for."""
+    ours, theirs = (asked[0].environment, asked[1]), (other[0].environment, other[1])
+    asked_first = other[0].protected and not asked[0].protected
+    return compare(theirs, ours, known) if asked_first else compare(ours, theirs, known)
+
+
+def to_apply(schema: Schema, files: Sequence[MigrationFile]) -> tuple[str, ...]:
+    """Return the names of the files that are not applied, in their order.
+
+    Raises:
+        Refused: an earlier migration failed, and nobody said what became of it.
+    """
+    state = schema.read()
+    if state.failed:
+        name = state.failed[-1]
+        raise Refused(
+            f"migration {name} failed before, and nobody said what became of it",
+            where="the migration history",
+            hint=f"prisma migrate resolve --rolled-back {name}",
+        )
+    done = {row.name for row in state.applied if row.stands}
+    return tuple(file.name for file in files if file.name not in done)
+
+
+def check_database(environment: str, pinned: str | None, found: str | None) -> None:
+    """Return when the database is the pinned one (safety rule 1), or none is pinned.
+
+    Raises:
+        Refused: it is another one, or it does not tell which one it is.
+    """
+    if pinned is None or pinned == found:
+        return
+    raise Refused(
+        f"this is not the database that backout.toml pins: pinned {pinned}, found {found or 'none'}",
+        where=environment,
+        rule="1 identity",
+        options=(f"if the database was rebuilt on purpose: `backout init --pin --force -e {environment}`",),
+    )
+
+
+def drift(live: SchemaCatalog, built: SchemaCatalog, *, record: bool) -> Drift:
+    """Build the one, read the other, and compare.
+
+    `record`: the statements that would make what was built like what is live, for a migration that writes it down;
+    otherwise those that would bring the live database back.
+    """
+    found = live.read()
+    wanted = built.read()
+    before, after = (wanted, found) if record else (found, wanted)
+    return Drift(differences(before.objects, after.objects), found.server_version, wanted.server_version)
