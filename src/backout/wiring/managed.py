@@ -44,6 +44,7 @@ def looks(config: Config) -> Looks:
     from backout.providers.postgres.connections import PostgresConnections  # noqa: PLC0415 only this command
     from backout.providers.postgres.server_check import PostgresCheck  # noqa: PLC0415 same
     from backout.providers.postgres.tls_proxy import is_here  # noqa: PLC0415 same
+    from backout.wiring.backups import repository  # noqa: PLC0415 same
 
     database = database_of(config)
     url = config.database_admin_url()
@@ -53,6 +54,7 @@ def looks(config: Config) -> Looks:
         server=PostgresCheck(url.reveal, connect_timeout_s=timeout_s),
         connections=PostgresConnections(lambda: config.database_url().reveal(), connect_timeout_s=timeout_s),
         tools=lambda: _tools(config),
+        own=lambda: window_of_backups(repository(config).backups()),
         dumps=lambda: window_of(dump_tools(config).dumps.kept()),
         is_here=is_here(url.reveal()),
         pgbackrest=(lambda: window_of_backups(stanza(config).backups())) if database.backup.pgbackrest else None,

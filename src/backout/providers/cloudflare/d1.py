@@ -15,7 +15,7 @@ import msgspec
 from backout.errors import ProviderRejected, ProviderUnavailable
 from backout.model.schema import AppliedMigration, SchemaState
 from backout.providers.clock import SystemClock
-from backout.providers.cloudflare.client import segment
+from backout.providers.exchange import segment
 
 if TYPE_CHECKING:
     from backout.ports import Clock
