@@ -9,6 +9,7 @@ from backout.analysis.dumps import window_of
 from backout.errors import UsageError
 from backout.model.capability import Tools, VendorState
 from backout.providers.clock import SystemClock
+from backout.providers.retry import Retry
 from backout.runbook.capability import Looks
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from backout.runbook.dump import DumpTools
 
 _CLIENTS: Final = ("neon", "xata")
+_BRIEFLY: Final = Retry(attempts=2, first_wait_s=0.3, total_s=5.0)
+"""The matrix is answered without a vendor that is down."""
 
 
 def database_of(config: Config) -> Database:
@@ -83,10 +86,10 @@ def _vendor_state(config: Config) -> VendorState:
 
     managed = database_of(config).managed
     assert managed is not None  # noqa: S101 `looks` looked
-    return vendor(config).capabilities() if managed.provider in _CLIENTS else documented(managed.provider)
+    return vendor(config, _BRIEFLY).capabilities() if managed.provider in _CLIENTS else documented(managed.provider)
 
 
-def vendor(config: Config) -> NeonBranches | XataBranches:
+def vendor(config: Config, patience: Retry | None = None) -> NeonBranches | XataBranches:
     """Return the ports VendorBackups and VendorCutover of the vendor who runs the database.
 
     Raises:
@@ -103,13 +106,13 @@ def vendor(config: Config) -> NeonBranches | XataBranches:
     hint = f"set {managed.token_env or managed.token_file or token.name} to a valid token"
     if managed.provider == "neon":
         url = str(managed.api_base_url or NEON_API)
-        api = VendorApi("Neon", url, token.reveal, hint, clock=SystemClock())
+        api = VendorApi("Neon", url, token.reveal, hint, clock=SystemClock(), retry=patience)
         return NeonBranches(api, managed.project, managed.branch)
     if managed.provider == "xata":
         if managed.organization is None:
             raise UsageError("Xata needs the organization's id", where=where, hint=f"add {where}.organization")
         url = str(managed.api_base_url or XATA_API)
-        api = VendorApi("Xata", url, token.reveal, hint, clock=SystemClock())
+        api = VendorApi("Xata", url, token.reveal, hint, clock=SystemClock(), retry=patience)
         return XataBranches(api, managed.organization, managed.project, managed.branch)
     what = f"backout has no client for {managed.provider}"
     raise UsageError(what, where=where, hint="backout db check says what it offers")
