@@ -147,7 +147,7 @@ class Neon(Vendor):
         side, live = self.find(key), self.find(LIVE)
         assert side is not None
         assert live is not None
-        side["name"], live["name"] = live["name"], body["name"]
+        side["name"], live["name"], side["restore_status"] = live["name"], body["name"], "finalized"
         return 200, {"operations": [self.operation("finalize")]}
 
 

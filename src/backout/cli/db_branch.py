@@ -117,7 +117,7 @@ def look(shell: Shell, *, name: str, to: Path | None, database: str | None, role
     found = _found(port, name)
     own = parsed(config.database_url().reveal())
     url = port.url(found, database or own.get("dbname", ""), role or own.get("user", ""))
-    path = (to or Path(".backout") / f"{found.name}.pg_service.conf").absolute()
+    path = shell.folder / (to or Path(".backout") / f"{found.name}.pg_service.conf")
     _write_service(path, parsed(url))
     payload = {"environment": config.name, "action": "look", "branch": words.record(found), "service_file": path}
     line = f"PGSERVICEFILE={path} psql service=side"
@@ -155,6 +155,9 @@ def finalize(
     why = _confirmed(shell, config, does, message, confirm)
     done = port.finalize(side, kept)
     _noted(config, "finalized", done.live, why)
+    database = config.environment.database
+    if database and database.managed and database.managed.branch == done.kept.id:
+        shell.output.warn(f'the live branch has another id now: database.managed.branch = "{done.live.id}"')
     payload = {"environment": config.name, "action": "finalize", "dry_run": False, "branch": words.record(done.live)}
     human = f"{done.live.name} ({done.live.id}) is live; the old state is {done.kept.name} ({done.kept.id})"
     shell.output.result("db-branch", {**payload, "name": name, "kept": done.kept.name}, human)

@@ -175,7 +175,7 @@ def _sentence(dump: Dump, *, taken: bool) -> str:
 
 
 def _proof(dump: Dump) -> str:
-    return "never proven" if dump.verified_at is None else f"a restore held the same at {rfc3339(dump.verified_at)}"
+    return "never proven" if dump.verified_at is None else f"proven {rfc3339(dump.verified_at)}"
 
 
 def _record(dump: Dump) -> dict[str, object]:

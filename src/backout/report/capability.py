@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.model.capability import Readiness
+from backout.model.capability import Granularity, Readiness
 from backout.report.text import fields, plain, wrapped
 from backout.report.times import rfc3339
 
@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from backout.report.text import Paint
 
 _TONES = {Readiness.READY: "good", Readiness.POSSIBLE: "warn", Readiness.CLOSED: "dim"}
+
+_EXACTNESS = {
+    Granularity.LSN: "to an exact commit (LSN)",
+    Granularity.MICROSECOND: "to a microsecond",
+    Granularity.SECOND: "to a second",
+    Granularity.SNAPSHOT: "to the moment of a copy",
+}
 
 
 def record(around: Surroundings, choice: Choice) -> dict[str, object]:
@@ -136,7 +143,7 @@ def _way(way: RecoveryWay, width: int, paint: Paint) -> list[str]:
     kept = "keeps the old state" if way.keeps_old else "the old state is gone"
     head = f"{way.name}: {way.readiness}"
     lines = [paint(_TONES[way.readiness], head)]
-    lines += wrapped(f"{way.path} path; to the {way.granularity}, {place}, {kept}", width, indent="  ")
+    lines += wrapped(f"{way.path} path; {_EXACTNESS[way.granularity]}, {place}, {kept}", width, indent="  ")
     if way.latest is not None:
         reach = f"from {_time(way.earliest)} to {_time(way.latest)}" if way.earliest else f"to {_time(way.latest)}"
         lines += wrapped(reach, width, indent="  ")

@@ -100,8 +100,11 @@ def cluster(config: Config) -> PostgresCluster:
 
 
 def origin(config: Config) -> Origin:
-    """Return the cluster as backups reach it."""
-    return Origin(lambda: binaries(config), config.database_admin_url().reveal, cluster(config))
+    """Return the cluster as backups reach it: through the TLS proxy where the programs have no TLS."""
+    from backout.providers.postgres.tls_proxy import PlainAccess  # noqa: PLC0415 with the first program
+
+    reached = PlainAccess(config.database_admin_url().reveal, lambda: binaries(config).has_tls())
+    return Origin(lambda: binaries(config), reached.dsn, cluster(config))
 
 
 def backup_tools(config: Config, hooks: BackupHooks) -> BackupTools:

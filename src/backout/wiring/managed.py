@@ -9,6 +9,7 @@ from backout.analysis.dumps import window_of
 from backout.errors import UsageError
 from backout.model.capability import Tools, VendorState
 from backout.providers.clock import SystemClock
+from backout.providers.retry import Retry
 from backout.runbook.capability import Looks
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from backout.runbook.dump import DumpTools
 
 _CLIENTS: Final = ("neon", "xata")
+_BRIEFLY: Final = Retry(attempts=2, first_wait_s=0.3, total_s=5.0)
+"""The matrix is answered without a vendor that is down."""
 
 
 def database_of(config: Config) -> Database:
@@ -44,6 +47,7 @@ def looks(config: Config) -> Looks:
     from backout.providers.postgres.connections import PostgresConnections  # noqa: PLC0415 only this command
     from backout.providers.postgres.server_check import PostgresCheck  # noqa: PLC0415 same
     from backout.providers.postgres.tls_proxy import is_here  # noqa: PLC0415 same
+    from backout.wiring.backups import repository  # noqa: PLC0415 same
 
     database = database_of(config)
     url = config.database_admin_url()
@@ -53,6 +57,7 @@ def looks(config: Config) -> Looks:
         server=PostgresCheck(url.reveal, connect_timeout_s=timeout_s),
         connections=PostgresConnections(lambda: config.database_url().reveal(), connect_timeout_s=timeout_s),
         tools=lambda: _tools(config),
+        own=lambda: window_of_backups(repository(config).backups()),
         dumps=lambda: window_of(dump_tools(config).dumps.kept()),
         is_here=is_here(url.reveal()),
         pgbackrest=(lambda: window_of_backups(stanza(config).backups())) if database.backup.pgbackrest else None,
@@ -81,10 +86,10 @@ def _vendor_state(config: Config) -> VendorState:
 
     managed = database_of(config).managed
     assert managed is not None  # noqa: S101 `looks` looked
-    return vendor(config).capabilities() if managed.provider in _CLIENTS else documented(managed.provider)
+    return vendor(config, _BRIEFLY).capabilities() if managed.provider in _CLIENTS else documented(managed.provider)
 
 
-def vendor(config: Config) -> NeonBranches | XataBranches:
+def vendor(config: Config, patience: Retry | None = None) -> NeonBranches | XataBranches:
     """Return the ports VendorBackups and VendorCutover of the vendor who runs the database.
 
     Raises:
@@ -101,13 +106,13 @@ def vendor(config: Config) -> NeonBranches | XataBranches:
     hint = f"set {managed.token_env or managed.token_file or token.name} to a valid token"
     if managed.provider == "neon":
         url = str(managed.api_base_url or NEON_API)
-        api = VendorApi("Neon", url, token.reveal, hint, clock=SystemClock())
+        api = VendorApi("Neon", url, token.reveal, hint, clock=SystemClock(), retry=patience)
         return NeonBranches(api, managed.project, managed.branch)
     if managed.provider == "xata":
         if managed.organization is None:
             raise UsageError("Xata needs the organization's id", where=where, hint=f"add {where}.organization")
         url = str(managed.api_base_url or XATA_API)
-        api = VendorApi("Xata", url, token.reveal, hint, clock=SystemClock())
+        api = VendorApi("Xata", url, token.reveal, hint, clock=SystemClock(), retry=patience)
         return XataBranches(api, managed.organization, managed.project, managed.branch)
     what = f"backout has no client for {managed.provider}"
     raise UsageError(what, where=where, hint="backout db check says what it offers")

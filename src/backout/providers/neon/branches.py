@@ -47,13 +47,14 @@ class _Branch(msgspec.Struct):
     current_state: str = "ready"
     created_at: str = ""
     restored_from: str | None = None
+    restore_status: str | None = None
 
 
 class _Operation(msgspec.Struct):
     id: str
     status: str = ""
     action: str = ""
-    error: str = ""
+    error: object = None
 
 
 class _Snapshot(msgspec.Struct):
@@ -188,9 +189,11 @@ class NeonBranches:
                 path = f"branches/{segment(before.id)}/restore"
                 body = {"source_branch_id": branch.id, "preserve_under_name": keep_as}
             self._change(path, body, keep_as)
-        kept = self._named(keep_as)
         found = self._all()
-        live = next((each for each in found if each.name == before.name), None)
+        kept = next((each for each in found if each.name == keep_as), None)
+        # From a snapshot the new branch takes over; otherwise the live one stays and gets the content.
+        takes_over = branch.from_snapshot or (kept is not None and kept.id == before.id)
+        live = next((each for each in found if each.id == (branch.id if takes_over else before.id)), None)
         if kept is None or live is None:
             text = "Neon answered, but does not show the branches as they should be now"
             raise ProviderUnavailable(text, where=branch.name, hint=_BRANCH_HINT)
@@ -274,7 +277,7 @@ class NeonBranches:
             source=found.restored_from or found.parent_id or "",
             at=unix_s(found.parent_timestamp) if found.parent_timestamp else None,
             lsn=parse_lsn(found.parent_lsn) if found.parent_lsn else None,
-            from_snapshot=found.restored_from is not None,
+            from_snapshot=found.restored_from is not None and found.restore_status != "finalized",
         )
 
     # --- changing ---------------------------------------------------------------------------------------------------

@@ -54,18 +54,9 @@ def access(dsn: str, application_name: str = "backout") -> dict[str, str]:
     Raises:
         AuthError: it is no connection string; the text does not quote it.
     """
-    import psycopg  # noqa: PLC0415 costs 0.1 s, and only backups come here
-    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 same
+    from backout.providers.postgres.tls_proxy import parsed  # noqa: PLC0415 which uses `access`
 
-    from backout.providers.postgres.schema import libpq_url  # noqa: PLC0415 same
-
-    try:
-        parameters = conninfo_to_dict(libpq_url(dsn)[0])
-    except psycopg.Error:
-        raise AuthError(
-            "the connection string cannot be read", where="database", hint="postgresql://USER:PASSWORD@HOST/NAME"
-        ) from None
-    given = {_OPTIONS[name]: str(value) for name, value in parameters.items() if name in _OPTIONS and value is not None}
+    given = {_OPTIONS[name]: value for name, value in parsed(dsn).items() if name in _OPTIONS}
     return {**tool_environment(), "PGCONNECT_TIMEOUT": "10", **given, "PGAPPNAME": application_name}
 
 

@@ -36,7 +36,7 @@ class Binaries:
 
     def has_tls(self) -> bool:
         """Return whether the programs speak TLS themselves."""
-        return _has_tls(self.path("pg_isready"))
+        return _has_tls(self.path("pg_dump"))
 
 
 def find_binaries(directory: Path | None = None) -> Binaries:
@@ -63,8 +63,9 @@ def _version(postgres: str) -> str:
 
 
 @functools.cache
-def _has_tls(pg_isready: str) -> bool:
+def _has_tls(pg_dump: str) -> bool:
     # Without TLS the very word is refused, before anything is connected to.
     asked = {"PGSSLMODE": "require", "PGHOST": "/nowhere", "LC_ALL": "C"}
-    answer = subprocess.run((pg_isready,), check=False, capture_output=True, env=asked, timeout=30)
-    return b"not compiled in" not in answer.stdout + answer.stderr
+    argv = (pg_dump, "--no-password", "--username=nobody", "nothing")
+    answer = subprocess.run(argv, check=False, capture_output=True, env=asked, timeout=30)
+    return b"not compiled in" not in answer.stderr

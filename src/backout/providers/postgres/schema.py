@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
     from backout.ports import Clock
 
-_LIBPQ: Final = ("ssl", "application_name", "connect_timeout", "options", "channel_binding", "target_session_attrs")
+_LIBPQ: Final = (
+    "ssl",
+    "hostaddr",
+    "application_name",
+    "connect_timeout",
+    "options",
+    "channel_binding",
+    "target_session_attrs",
+)
 _REFUSED: Final = ("authentication failed", "permission denied", "no pg_hba.conf entry")
 _MOST_LOGS: Final = 4000
 

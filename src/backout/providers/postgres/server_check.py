@@ -95,13 +95,11 @@ class PostgresCheck:
                 result = connection.pgconn.exec_(b"IDENTIFY_SYSTEM")
                 if result.status == psycopg.pq.ExecStatus.TUPLES_OK:
                     return Replication(granted=True)
-                return Replication(False, _words(url, result.get_error_message()))
+                return Replication(granted=False, why=_words(url, result.get_error_message()))
         except (psycopg.Error, UnicodeError) as error:
             text = _words(url, str(error))
-            refused = any(
-                word in text for word in ("permission denied", "must be superuser", "no pg_hba.conf", "FATAL")
-            )
-            return Replication(False if refused else None, text)
+            _, refused, said = text.partition("FATAL: ")
+            return Replication(granted=False if refused else None, why=said.strip() or text)
 
 
 class _Reading:

@@ -8,6 +8,7 @@ here. Source: PostgreSQL 18, "Frontend/Backend Protocol", "SASL Authentication",
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ipaddress
 import selectors
@@ -22,10 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from backout.errors import AuthError, ProviderUnavailable, UsageError
-from backout.providers.postgres.template import tool_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 _SSL_REQUEST, _GSS_REQUEST, _CANCEL_REQUEST = 80877103, 80877104, 80877102
 _SASL: Final = 10
@@ -43,14 +43,6 @@ _TLS_ONLY: Final = (
     "sslcertmode", "ssl_min_protocol_version", "ssl_max_protocol_version", "channel_binding", "hostaddr", "gssencmode",
     "requiressl", "sslcompression", "ssl",
 )  # fmt: skip
-
-_VARIABLES: Final = {
-    "host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "dbname": "PGDATABASE", "user": "PGUSER",
-    "password": "PGPASSWORD", "passfile": "PGPASSFILE", "options": "PGOPTIONS", "sslmode": "PGSSLMODE",
-    "sslrootcert": "PGSSLROOTCERT", "sslcert": "PGSSLCERT", "sslkey": "PGSSLKEY", "sslcrl": "PGSSLCRL",
-    "channel_binding": "PGCHANNELBINDING", "gssencmode": "PGGSSENCMODE", "require_auth": "PGREQUIREAUTH",
-    "target_session_attrs": "PGTARGETSESSIONATTRS", "service": "PGSERVICE", "connect_timeout": "PGCONNECT_TIMEOUT",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +102,36 @@ def without_tls(url: str, *, has_tls: bool = False) -> Iterator[str]:
 
 @contextlib.contextmanager
 def reached(url: str, *, has_tls: bool) -> Iterator[dict[str, str]]:
-    """Yield the environment in which a Postgres program reaches a database, through `without_tls` where it must.
+    """Yield the environment in which a Postgres program reaches a database, through `without_tls` where it must."""
+    from backout.providers.postgres.backup_tools import access  # noqa: PLC0415 which knows `parsed`
 
-    Nothing of the connection string is for a command line: what stands there, everybody on the machine reads.
-    """
     with without_tls(url, has_tls=has_tls) as plain:
-        given = {_VARIABLES[name]: value for name, value in parsed(plain).items() if name in _VARIABLES}
-        yield {**tool_environment(), "PGCONNECT_TIMEOUT": "10", **given, "PGAPPNAME": "backout"}
+        yield access(plain)
+
+
+class PlainAccess:
+    """A connection string for programs without TLS; the proxy starts when it is first asked, and ends with the process.
+
+    Args:
+        url: returns the connection string. has_tls: whether the programs speak TLS themselves.
+    """
+
+    def __init__(self, url: Callable[[], str], has_tls: Callable[[], bool]) -> None:
+        self._url = url
+        self._has_tls = has_tls
+        self._open = contextlib.ExitStack()
+        self._dsn: str | None = None
+
+    def dsn(self) -> str:
+        """Return it. Raises as `without_tls`, at the first call; a later one returns the same."""
+        if self._dsn is None:
+            self._dsn = self._open.enter_context(without_tls(self._url(), has_tls=self._has_tls()))
+            atexit.register(self.close)
+        return self._dsn
+
+    def close(self) -> None:
+        """End the proxy before the process ends."""
+        self._open.close()
 
 
 def parsed(url: str) -> dict[str, str]:
