@@ -299,6 +299,7 @@ class WalReceiver:
                 hint="backout db wal stop, then backout db wal start, and a new base backup",
             )
         self._seen.append((state.at, state.lsn))
+        receiving = receiving and state.slot is not None and state.slot.active
         if state.slot is not None and state.slot.status is WalStatus.LOST:
             self._begin_anew("the slot was lost: more than max_slot_wal_keep_size was not received")
         if receiving and received >= state.lsn:
