@@ -320,3 +320,34 @@ def test_stop_drops_the_slot_and_run_is_busy_when_it_runs(quick_path: Path, cach
         assert "canary" not in log
         everything = b"".join(path.read_bytes() for path in lab.archive.glob("*") if path.is_file())
         assert b"canary" not in everything
+
+
+def test_after_a_swap_to_an_earlier_moment_only_a_new_base_protects(quick_path: Path, cache: Path) -> None:
+    """The server comes back on a new timeline, before what was received: said, and protected by a new base only."""
+    with receiving(quick_path, cache) as lab:
+        lab.execute("INSERT INTO t VALUES (1, 'good')")
+        target = lab.value("SELECT pg_current_wal_insert_lsn()::text")
+        lab.execute("INSERT INTO t SELECT g, repeat('x', 900) FROM generate_series(2, 30000) g")
+        until(lambda: lab.backout("db", "wal", "status").code == 0, timeout_s=30.0, what="it is received")
+        backup = max(path.name for path in (lab.archive / "base").iterdir())
+        ends = {"recovery_target_lsn": str(target), "recovery_target_action": "promote"}
+        limit = {"max_slot_wal_keep_size": f"{LIMIT_MB}MB"}
+        swapped = restored(lab, backup, quick_path / "swapped", settings={**ends, **limit})
+        lab.server.stop()
+        lab.server = swapped
+        lab.status = swapped.start(port=lab.status.port)
+        until(lambda: lab.value("SELECT NOT pg_is_in_recovery()"), timeout_s=30.0, what="it is promoted")
+        assert lab.value("SELECT count(*) FROM t") == 1
+        answer = lab.backout("db", "wal", "status")
+        assert answer.code == 1
+        assert "UNPROTECTED: the newest base backup is of timeline 1, the cluster is on 2" in answer.out
+        lab.execute("INSERT INTO t VALUES (2, 'after the swap')")
+        until(lambda: (found := read_status(lab.archive)) is not None and found.receiving and found.timeline == 2,
+              timeout_s=40.0, what="the new timeline is received")  # fmt: skip
+        taken = lab.backout("db", "backup", "--json")
+        assert taken.code == 0, taken.err
+        assert taken.json["backup"]["kind"] == "full"  # type: ignore[index]
+        until(lambda: lab.backout("db", "wal", "status").code == 0, timeout_s=20.0, what="it is protected again")
+        lab.execute("INSERT INTO t VALUES (3, 'after the base')")
+        until(lambda: lab.backout("db", "wal", "status", "--json").json["lag_bytes"] == 0, what="it is received")
+        assert recovered(lab, quick_path / "again") == {1, 2, 3}
