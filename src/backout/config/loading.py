@@ -210,26 +210,6 @@ class Config:
             raise UsageError(f"environments.{self.name} has no database", where=str(self.path))
         return self.path.parent / database.backup.directory / self.name
 
-    def database_admin_url(self) -> Secret:
-        """Return the connection string of who may replicate and restore: admin_url_*, else the application's own.
-
-        Raises:
-            AuthError: it is not set. UsageError: the environment has no database.
-        """
-        database = self.environment.database
-        if database is None or not (database.admin_url_env or database.admin_url_file):
-            return self.database_url()
-        variable, path = database.admin_url_env, database.admin_url_file
-        return self._secret(variable, path, "database", "the administrator's connection string")
-
-    @property
-    def backup_directory(self) -> Path:
-        """Where backups are kept or pass through on this machine. Raises UsageError when there is no database."""
-        database = self.environment.database
-        if database is None:
-            raise UsageError(f"environments.{self.name} has no database", where=str(self.path))
-        return self.path.parent / database.backup.directory / self.name
-
     def managed_token(self) -> Secret:
         """Return the token for the vendor's API.
 
