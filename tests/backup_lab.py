@@ -85,15 +85,18 @@ def running_lab(folder: Path, cache: Path, settings: Mapping[str, str] | None = 
     server = PostgresServer(folder / "data", find_binaries(), settings={"fsync": "off", **(settings or {})})
     server.create(cache_directory=cache)
     status = server.start(password=PASSWORD)
+    lab = Lab(folder, server, status, {})
     try:
-        lab = Lab(folder, server, status, {})
         lab.configure()
         yield lab
     finally:
+        lab.server.stop(mode="immediate")
         server.stop(mode="immediate")
 
 
-def restored(lab: Lab, backup: str, folder: Path, *, key: Key | None = None) -> PostgresServer:
+def restored(
+    lab: Lab, backup: str, folder: Path, *, key: Key | None = None, settings: Mapping[str, str] | None = None
+) -> PostgresServer:
     """Lay out a backup with all WAL that there is, and return its server, not started."""
     repository = Repository(FolderStore(lab.archive), find_binaries, incoming=lab.archive / "incoming", key=key)
     data, wal = folder / "restored", folder / "wal"
@@ -102,5 +105,5 @@ def restored(lab: Lab, backup: str, folder: Path, *, key: Key | None = None) -> 
     repository.unpack(backup, data, lambda _done, _total: None)
     repository.fetch_wal([segment.name for segment in repository.wal()], wal)
     (data / "recovery.signal").touch()
-    settings = {"fsync": "off", "restore_command": f'cp "{wal}/%f" "%p"', "recovery_target_timeline": "latest"}
-    return PostgresServer(data, find_binaries(), settings=settings)
+    recovery = {"fsync": "off", "restore_command": f'cp "{wal}/%f" "%p"', "recovery_target_timeline": "latest"}
+    return PostgresServer(data, find_binaries(), settings={**recovery, **(settings or {})})

@@ -1,4 +1,4 @@
-"""Which backup comes next, what may go, and whether a cluster is protected: tables, and a search over many histories."""
+"""Which backup comes next, what may go, and whether a cluster is protected: tables, and many histories."""
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -21,7 +20,6 @@ from backout.config.environment import Environment
 from backout.errors import AuthError, BackoutError
 from backout.model.incident import RunState
 from backout.model.recovery import BackupKind
-from backout.providers.archive.origin import Origin
 from backout.providers.archive.repository import Repository
 from backout.providers.archive.sealing import Key
 from backout.providers.archive.stores import FolderStore
@@ -35,6 +33,9 @@ from conftest import FULL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from backout.providers.archive.origin import Origin
 
     from conftest import Record
 
@@ -103,7 +104,7 @@ def test_a_chain_is_taken_kept_and_laid_out_again(lab: Lab, quick_path: Path, *,
 
 
 def test_what_is_damaged_is_named(lab: Lab, quick_path: Path) -> None:
-    """A bit, a cut, a file or a whole parent that is gone: the error names the part, and nothing is laid out as whole."""
+    """A bit, a cut, a file or a whole parent that is gone: the error names the part, and nothing passes as whole."""
     lab.execute("CREATE TABLE t AS SELECT generate_series(1, 50000) AS n")
     full, incremental = taken(lab), taken(lab)
     pack = lab.archive / "base" / full / "pack-000000"

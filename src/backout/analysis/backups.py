@@ -134,9 +134,9 @@ def protection(
     if cluster.slot is None or not cluster.slot.active:
         why = "nobody receives WAL: what was written since is in no backup"
         return Protection(protected=False, why=why, base=base.id, reaches_lsn=end)
-    missing = (cluster.slot.restart_lsn or 0) - end
-    if missing > 0:
-        why = f"the archive ends at {show_lsn(end)}, and the server keeps WAL from {show_lsn(end + missing)} on"
+    kept_from = (cluster.slot.restart_lsn or 0) // cluster.segment_bytes * cluster.segment_bytes
+    if kept_from > end:
+        why = f"the archive ends at {show_lsn(end)}, and the server keeps WAL from {show_lsn(kept_from)} on"
         return Protection(protected=False, why=why, base=base.id, reaches_lsn=end)
     return Protection(protected=True, why=f"from base backup {base.id} on", base=base.id, reaches_lsn=end)
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from backout.runbook.backup import BackupTools
 
 _SHOWN_EVERY_S = 0.5
-_SAID_EVERY_S = 10.0
 
 
 @click.command(
@@ -74,7 +73,7 @@ def opened(shell: Shell, config: Config, stop: StopRequest) -> tuple[BackupTools
     from backout.wiring.backups import BackupHooks, backup_tools  # noqa: PLC0415 same
 
     live = Live(shell.output, "db-backup")
-    return backup_tools(config, BackupHooks(stop, _Meter(shell, live).show, live.say_once)), live
+    return backup_tools(config, BackupHooks(stop, _Meter(live).show, live.say_once)), live
 
 
 def drive(tools: BackupTools, live: Live, stop: StopRequest, run: str) -> Run:
@@ -156,28 +155,19 @@ def _unfinished(tools: BackupTools) -> Run | None:
 class _Meter:
     """Shows how far a step is, with its rate and the time that is left."""
 
-    def __init__(self, shell: Shell, live: Live) -> None:
-        self._out = shell.output
+    def __init__(self, live: Live) -> None:
         self._live = live
         self._what = ""
-        self._began = 0.0
-        self._shown = 0.0
-        self._terminal = shell.output.stderr.isatty() and not shell.output.quiet and not shell.output.json
+        self._began = self._shown = time.monotonic()
 
     def show(self, progress: BackupProgress) -> None:
         """Show it, not too often."""
         now = time.monotonic()
         if progress.what != self._what:
             self._what, self._began, self._shown = progress.what, now, now
-        if now - self._shown < (_SHOWN_EVERY_S if self._terminal else _SAID_EVERY_S):
-            return
-        self._shown = now
-        text = meter(progress, now - self._began)
-        if self._terminal:
-            self._out.stderr.write(f"\r\x1b[K{text}")
-            self._out.stderr.flush()
-        else:
-            self._live.say(text)
+        if now - self._shown >= _SHOWN_EVERY_S:
+            self._shown = now
+            self._live.progress(meter(progress, now - self._began), now)
 
 
 def meter(progress: BackupProgress, elapsed_s: float) -> str:

@@ -103,6 +103,10 @@ class Live:
             self._said, self._said_at = what, at or self._said_at
             self._out.say(text)
 
+    def progress(self, text: str, at: float) -> None:
+        """Show how far a step is: on a terminal at once, elsewhere every ten seconds."""
+        self._show(text, self._said, at)
+
     def event(self, event: Event) -> None:
         """Show a step's end, a resumption, a failure."""
         if self._stream:

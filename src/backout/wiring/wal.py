@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -34,6 +35,7 @@ _UP_S: Final = 20.0
 _DOWN_S: Final = 20.0
 _POLL_S: Final = 0.05
 _LOG: Final = "receiver.log"
+_LONGEST_LOG_BYTES: Final = 1024 * 1024
 _PARTIAL_EVERY_S: Final = 10.0
 """How often a bucket gets what was received of the newest segment: what the loss of this machine may cost."""
 
@@ -119,7 +121,7 @@ def watch(config: Config, stop: threading.Event) -> None:
         Busy: another process watches already. AuthError: the role may not change what commits wait for.
     """
     check(config)
-    book, name = wiring.journal(config), backups.slot_name(config)
+    book, name = wiring.journal(config, hurried=True), backups.slot_name(config)
 
     def tell(promise: Promise) -> None:
         kind = "wal.promise_kept" if promise.kept else "wal.promise_lost"
@@ -194,6 +196,9 @@ def _spawn(config: Config, command: str) -> subprocess.Popen[bytes]:
     directory = config.backup_directory
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     argv = (sys.executable, "-m", "backout", "db", "wal", command, "-e", config.name, "--config", str(config.path))
+    with contextlib.suppress(FileNotFoundError):
+        if (directory / _LOG).stat().st_size > _LONGEST_LOG_BYTES:
+            (directory / _LOG).replace(directory / f"{_LOG}.1")
     with (directory / _LOG).open("ab") as log:
         return subprocess.Popen(
             argv,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Final
 
-from backout.errors import ProviderRejected
 from backout.providers.s3.failures import S3Rejected
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ class BucketStore:
         self._client = client
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        weakref.finalize(self, client.close)  # its idle connections end with the store
 
     @property
     def name(self) -> str:
@@ -52,11 +53,3 @@ class BucketStore:
         targets: list[tuple[str, str | None]] = [(self._prefix + key, None) for key in keys]
         if targets:
             self._client.delete_many(self._bucket, targets)
-
-    def check(self) -> None:
-        """Raise ProviderRejected when there is no such bucket, AuthError when the key may not use it."""
-        try:
-            next(iter(self._client.list_objects(self._bucket, self._prefix + "base/")), None)
-        except ProviderRejected as refused:
-            refused.hint = refused.hint or f"create the bucket {self._bucket}, or correct database.backup.store"
-            raise

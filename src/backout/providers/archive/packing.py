@@ -12,6 +12,7 @@ import contextlib
 import functools
 import itertools
 import os
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,7 @@ from backout.providers.archive.stores import not_kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
     from backout.providers.archive.sealing import Key
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES: Final = 4 * 1024 * 1024
 _BLOCKS_IN_PACK: Final = 16
+_PUTS_AT_ONCE: Final = 3
 _COMPARED_BYTES: Final = 16 * 1024 * 1024
 """Larger files are never left out: Postgres itself sends only their changed blocks."""
 
@@ -130,19 +133,23 @@ class Packs:
     def write(self, source: Source, backup: str, level: int, progress: Callable[[int, int], None]) -> list[Pack]:
         """Store a source's stream and return its packs; `progress` hears (bytes so far, bytes in all)."""
         packs: list[Pack] = []
+        under_way: deque[Future[None]] = deque()
         blocks, at = source.blocks(), 0
-        with ThreadPoolExecutor(_threads()) as pool:
+        with ThreadPoolExecutor(_threads()) as workers, ThreadPoolExecutor(_PUTS_AT_ONCE) as puts:
             while group := list(itertools.islice(blocks, _BLOCKS_IN_PACK)):
                 name = pack_key(backup, len(packs))
                 sealer = Sealer(name, self._key)
                 todo = [(number, block, number == len(group) - 1) for number, block in enumerate(group)]
-                made = pool.map(functools.partial(_made, sealer, source, level), todo)
-                data = sealer.head + b"".join(made)
-                self._store.put(name, data)
+                data = sealer.head + b"".join(workers.map(functools.partial(_made, sealer, source, level), todo))
+                while len(under_way) >= _PUTS_AT_ONCE:
+                    under_way.popleft().result()
+                under_way.append(puts.submit(self._store.put, name, data))
                 size = sum(length for block in group for _, _, length in block)
                 packs.append(Pack(at, size, len(data)))
                 at += size
                 progress(at, source.size)
+            for put in under_way:
+                put.result()
         return packs
 
     def read(

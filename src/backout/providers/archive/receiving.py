@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -123,6 +124,8 @@ class WalReceiver:
         self._shipping_at = 0.0
         self._partial_at = 0.0
         self._sent = ("", 0)
+        self._shipped_lsn = 0
+        self._moving = threading.Lock()
 
     def run(self, stop: Event) -> None:
         """Receive until it is asked to stop.
@@ -144,18 +147,20 @@ class WalReceiver:
             sync=self._how.sync,
         )
         looked_at = 0.0
+        shipping = threading.Thread(target=self._keep_shipping, args=(stop,), daemon=True)
+        shipping.start()
         try:
             while not stop.wait(_TICK_S):
                 now = time.monotonic()
                 self._keep_running(now)
-                if now >= self._shipping_at:
-                    self._ship(now)
                 if now - looked_at >= _LOOK_S:
                     looked_at = now
                     self._look()
         finally:
+            stop.set()
             self._end()
-            self._ship(0.0)
+            shipping.join()
+            self._ship(now=0.0)
             self._replication.close()
 
     # --- the process -------------------------------------------------------------------------------------------
@@ -227,6 +232,14 @@ class WalReceiver:
 
     # --- shipping ----------------------------------------------------------------------------------------------
 
+    def _keep_shipping(self, stop: Event) -> None:
+        """Ship in a thread of its own: a store that is slow or away keeps nobody from receiving."""
+        while not stop.wait(_LOOK_S / 2):
+            now = time.monotonic()
+            if now >= self._shipping_at:
+                with self._moving:
+                    self._ship(now)
+
     def _ship(self, now: float) -> None:
         """Move complete segments and history files to the store; one that fails is tried again later."""
         newest = max((path.name for path in self._archive.incoming.iterdir() if is_segment(path.name[:24])), default="")
@@ -248,7 +261,7 @@ class WalReceiver:
                 self._shipping_at = now + 5.0
                 return
             if is_segment(name):
-                self._shipped(segment_of(name, self._segment_bytes).end_lsn)
+                self._shipped_lsn = segment_of(name, self._segment_bytes).end_lsn
 
         if self._how.partial_every_s is not None and now >= self._partial_at:
             self._partial_at = now + self._how.partial_every_s
@@ -267,10 +280,6 @@ class WalReceiver:
             except BackoutError as error:
                 self._trouble = f"{path.name} is not in the store: {error}"
 
-    def _shipped(self, lsn: int) -> None:
-        if self._status is not None:
-            self._status = msgspec.structs.replace(self._status, shipped_lsn=lsn)
-
     def _received(self) -> int:
         """Return the end of what is on this machine."""
         ends = [
@@ -279,7 +288,7 @@ class WalReceiver:
             for path in self._archive.incoming.iterdir()
             if is_segment(path.name.removesuffix(PARTIAL))
         ]
-        return max([*ends, self._status.shipped_lsn if self._status else 0])
+        return max([*ends, self._shipped_lsn])
 
     # --- looking -----------------------------------------------------------------------------------------------
 
@@ -299,6 +308,7 @@ class WalReceiver:
                 hint="backout db wal stop, then backout db wal start, and a new base backup",
             )
         self._seen.append((state.at, state.lsn))
+        receiving = receiving and state.slot is not None and state.slot.active
         if state.slot is not None and state.slot.status is WalStatus.LOST:
             self._begin_anew("the slot was lost: more than max_slot_wal_keep_size was not received")
         if receiving and received >= state.lsn:
@@ -324,7 +334,11 @@ class WalReceiver:
     def _write(self, **changes: object) -> None:
         assert self._status is not None  # noqa: S101 made by run
         self._status = msgspec.structs.replace(
-            self._status, at=self._clock.now(), restarts=max(0, self._restarts), **changes
+            self._status,
+            at=self._clock.now(),
+            restarts=max(0, self._restarts),
+            shipped_lsn=self._shipped_lsn,
+            **changes,
         )
         try:
             FolderStore(self._how.directory).put(_STATUS, msgspec.json.encode(self._status))
@@ -343,10 +357,14 @@ class WalReceiver:
         except BackoutError as error:
             self._trouble = error.what
             return
-        for path in self._archive.incoming.iterdir():
-            if path.name.endswith(PARTIAL):
-                self._archive.keep(path.name, path.read_bytes())
-                path.unlink()
+        try:
+            with self._moving:
+                for path in sorted(self._archive.incoming.glob(f"*{PARTIAL}")):
+                    self._archive.keep(path.name, path.read_bytes())
+                    path.unlink()
+        except BackoutError as error:
+            self._trouble = error.what  # tried again when the receiver ends the next time
+            return
         begins -= begins % self._segment_bytes  # the receiver asks for the whole segment
         if begins > received:
             gap = WalGap(self._clock.now(), timeline, received, begins, why)

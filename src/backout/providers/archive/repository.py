@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
@@ -39,6 +40,7 @@ _SMALL_BYTES: Final = 128 * 1024 * 1024
 _SMALL_LEVEL, _LARGE_LEVEL = 9, 1
 """zstd: a small increment may cost a moment more, a full backup must not wait for the processor."""
 _META_LEVEL: Final = 12
+_FETCHES_AT_ONCE: Final = 4
 
 
 class Repository:
@@ -117,13 +119,19 @@ class Repository:
             raise UsageError("there is no backup, and so no WAL", where=self.store.name, hint="backout db backup")
         archive = self.archive(found[-1].facts.system_identifier)
         reach = {segment.name: segment for segment in archive.segments()}
-        for name in names:
+
+        def fetch(name: str) -> None:
             holder = self._holder(name, found)
-            brought = holder is not None and (name not in reach or reach[name].end_lsn < holder.facts.end_lsn)
-            if brought and holder is not None and (name not in reach or reach[name].partial):
+            have = reach.get(name)
+            short = have is None or (have.partial and holder is not None and have.end_lsn < holder.facts.end_lsn)
+            if holder is not None and short:
                 self._fetch_brought(name, holder, into)
             elif not archive.fetch(name, into):
                 raise damaged(f"{self.store.name}/{archive.prefix}{name}", "this segment of WAL is missing")
+
+        with ThreadPoolExecutor(_FETCHES_AT_ONCE) as pool:
+            for _ in pool.map(fetch, names):
+                pass
         for name in archive.histories():
             archive.fetch(name, into)
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from backout.providers.archive.repository import Repository
     from backout.providers.postgres.binaries import Binaries
 
+_ALL: Final = 1 << 64
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -139,7 +140,10 @@ class StagedBackups:
         kept = [records[each].facts.system_identifier for each in retention.keep if each in records]
         if retention.wal_before is None or not kept:
             return (), freed
-        gone = self._repository.archive(kept[-1]).remove_before(retention.wal_before)
+        gone = list(self._repository.archive(kept[-1]).remove_before(retention.wal_before))
+        ended = {records[each].facts.system_identifier for each in retention.remove if each in records} - set(kept)
+        for system in sorted(ended):  # a cluster without any backup left
+            gone += self._repository.archive(system).remove_before(_ALL)
         return tuple(name for name, _ in gone), freed + sum(size for _, size in gone)
 
     def check(self, backup: str, progress: Callable[[int, int], None]) -> None:

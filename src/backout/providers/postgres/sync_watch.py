@@ -53,7 +53,7 @@ class SyncWatch:
         self._before: SyncView | None = None
         self._confirmed: int | None = None
         self._waits_since: float | None = None
-        self._told = False
+        self._told = self._released = False
 
     def run(self, stop: Event) -> None:
         """Watch until it is asked to stop; then commits wait for nobody any more."""
@@ -86,8 +86,8 @@ class SyncWatch:
         if now - self._good_at >= self._patience_s:
             self._release("the receiver is gone" if view.confirmed is None else "the receiver is stuck")
         elif not self._told and now - self._waits_since >= _STEADY_S:  # by now every session has read it
-            self._told = True
             self._tell(Promise(kept=True, lsn=view.lsn, why="commits wait for the receiver"))
+            self._told, self._released = True, False
 
     def _keeps_up(self, view: SyncView) -> bool:
         """Whether it has confirmed what was written when it was looked at last, or at least some more since."""
@@ -107,6 +107,11 @@ class SyncWatch:
         if view.names != self._name:
             return
         at = view.confirmed or self._confirmed or view.lsn
-        self._tell(Promise(kept=False, lsn=at, why=f"{why}; commits after {show_lsn(at)} may be lost with the server"))
-        self._replication.wait_for_receiver(wait=False)
+        lost = Promise(kept=False, lsn=at, why=f"{why}; commits after {show_lsn(at)} may be lost with the server")
+        try:
+            if not self._released:
+                self._tell(lost)
+                self._released = True
+        finally:  # production does not wait for a journal that cannot be written either
+            self._replication.wait_for_receiver(wait=False)
         self._waits_since, self._told = None, False
