@@ -28,7 +28,21 @@ if TYPE_CHECKING:
     from backout.model.notice import Delivery, Notice
     from backout.model.pipeline import PipelineState
     from backout.model.plan import Json, Plan
-    from backout.model.recovery import BaseBackup, WalSegment
+    from backout.model.recovery import (
+        BaseBackup,
+        Commit,
+        DatabaseFacts,
+        Damage,
+        DropClue,
+        MigrationClue,
+        RescueReport,
+        RestorePoint,
+        SideInstance,
+        SideLook,
+        SideOrder,
+        WalSegment,
+        WalSpan,
+    )
     from backout.model.schema import SchemaState
     from backout.model.signals import Counts, CountsPage, HealthReport, SourceTraits
     from backout.model.statements import Answer, ParameterUse, Statement
@@ -326,7 +340,149 @@ class Backups(Protocol):
         ...
 
     def fetch_wal(self, names: Sequence[str], into: Path) -> None:
-        """Lay these segments into a folder under their names, whole and decrypted; history files come along."""
+        """Lay these segments into a folder under their names, whole and decrypted; every history file comes along."""
+        ...
+
+
+class WalReader(Protocol):
+    """What archived WAL tells of transactions."""
+
+    def history(self) -> Mapping[int, Sequence[tuple[int, int]]]:
+        """Return of each timeline but the first the ones before it, and the position at which each was left."""
+        ...
+
+    def commits(self, spans: Sequence[WalSpan]) -> Iterator[Commit]:
+        """Yield the commits in the order of the WAL. Raises BackoutError when it cannot be read."""
+        ...
+
+    def touched(self, spans: Sequence[WalSpan], xids: Collection[int]) -> Mapping[tuple[int, int], Collection[str]]:
+        """Return what these transactions wrote to: {(database, relation's file node): the kinds of records}."""
+        ...
+
+    def writers(self, spans: Sequence[WalSpan], relation: str) -> Iterator[tuple[int, str]]:
+        """Yield (transaction, kind of record) of everything that was written to a relation, in order.
+
+        `relation` is "TABLESPACE/DATABASE/FILENODE".
+        """
+        ...
+
+
+class SideInstances(Protocol):
+    """Copies of the database at an earlier moment, on this machine, beside the live one."""
+
+    @property
+    def copies(self) -> bool:
+        """Whether an instance copies its base; otherwise it is laid over it."""
+        ...
+
+    def list(self) -> tuple[SideInstance, ...]:
+        """Return the instances there are, by name."""
+        ...
+
+    def find(self, name: str) -> SideInstance | None:
+        """Return an instance, running or not; None when there is none, or it is only half made."""
+        ...
+
+    def start(self, order: SideOrder, progress: Callable[[str, int, int], None]) -> SideInstance:
+        """Make it unless it is there, and return it waiting at its target.
+
+        `progress` hears (what is done, bytes so far, bytes in all). Raises BackoutError when a file is damaged or
+        replay ends before the target.
+        """
+        ...
+
+    def drop(self, name: str) -> None:
+        """Stop it and remove its files; of one whose data directory was moved away, what is left of it."""
+        ...
+
+
+class SideControl(Protocol):
+    """What is done with a side instance that is there."""
+
+    def resume(self, name: str, progress: Callable[[str, int, int], None]) -> SideInstance:
+        """Start an instance that was stopped or killed, and return it where it was."""
+        ...
+
+    def promote(self, name: str) -> None:
+        """Let it go on as a database of its own; until then what unfinished transactions had locked cannot be read."""
+        ...
+
+    def stop(self, name: str) -> None:
+        """Stop it cleanly and keep it."""
+        ...
+
+    def look(self, name: str, database: str, relation: str, migration: str) -> SideLook:
+        """Return what it shows, read-only. Raises Refused when that database is not there."""
+        ...
+
+
+class LiveDatabase(Protocol):
+    """The live database's catalog."""
+
+    def facts(self, *, within_s: float = 0.0) -> DatabaseFacts:
+        """Return who it is and where its WAL stands; one that does not answer is asked again for that long.
+
+        Raises AuthError, ProviderUnavailable.
+        """
+        ...
+
+    def mark(self, name: str) -> RestorePoint:
+        """Write a restore point and return it; its `why` and what it belongs to are the caller's."""
+        ...
+
+    def dropped(self, relation: str) -> DropClue:
+        """Return what the catalog tells of the columns that a table lost, or that the table is gone."""
+        ...
+
+    def migrated(self, name: str) -> MigrationClue | None:
+        """Return who last wrote the row of a migration, and where; None when there is none."""
+        ...
+
+
+class DatabaseServer(Protocol):
+    """The server whose whole data directory a restore replaces; its commands are the operator's."""
+
+    @property
+    def data_directory(self) -> Path:
+        """Where it is."""
+        ...
+
+    def running(self) -> bool:
+        """Whether a server works in it."""
+        ...
+
+    def stop(self) -> None:
+        """Run the command that stops it and return when it is down. Raises BackoutError."""
+        ...
+
+    def start(self) -> None:
+        """Run the command that starts it. Raises BackoutError."""
+        ...
+
+    def exchange(self, incoming: Path, kept: Path) -> None:
+        """Move the data directory to `kept` and `incoming` to its place; safe to repeat after a crash in between."""
+        ...
+
+
+class Rescuer(Protocol):
+    """Copies damaged rows back from a side instance."""
+
+    def damage(self, damage: Damage, before: str, after: str) -> RescueReport:
+        """Return what would be written, by table, without writing anything.
+
+        Args:
+            before, after: connection strings of the side instances just before and just after the damage.
+        """
+        ...
+
+    def rescue(
+        self, damage: Damage, before: str, after: str, kept: Path, progress: Callable[[str, int, int], None]
+    ) -> RescueReport:
+        """Write it, keeping what each row was in the folder `kept`; doing it again finds nothing left to do."""
+        ...
+
+    def undo(self, kept: Path, progress: Callable[[str, int, int], None]) -> RescueReport:
+        """Put back what `kept` holds, where nobody has written since."""
         ...
 
 

@@ -116,3 +116,181 @@ class RecoveryTarget:
     xid: int | None = None
     at: float | None = None
     how: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A transaction's end as its COMMIT record tells.
+
+    Args:
+        xid: of the whole transaction, a prepared one's own. lsn: where the record begins. timeline: on which it stands.
+        subxids: of its savepoints. dropped: object ids of relations that it dropped. changes_schema: whether it told
+            other sessions to forget what they knew of the catalog; gathering statistics does not count.
+    """
+
+    xid: int
+    lsn: int
+    timeline: int
+    at: float
+    subxids: tuple[int, ...] = ()
+    dropped: tuple[int, ...] = ()
+    changes_schema: bool = False
+
+    @property
+    def xids(self) -> frozenset[int]:
+        """Every id under which the transaction wrote rows."""
+        return frozenset((self.xid, *self.subxids))
+
+
+@dataclass(frozen=True, slots=True)
+class WalSpan:
+    """A stretch of WAL on one timeline: `[begin_lsn, end_lsn)`, in these segments."""
+
+    timeline: int
+    begin_lsn: int
+    end_lsn: int
+    names: tuple[str, ...] = ()
+
+
+class SideState(StrEnum):
+    """Where a side instance stands."""
+
+    STOPPED = "stopped"
+    READY = "ready"  # stopped, and a database of its own
+    REPLAYING = "replaying"
+    PAUSED = "paused"  # at its target
+    PROMOTED = "promoted"  # it takes writes, and has a timeline of its own
+
+
+@dataclass(frozen=True, slots=True)
+class SideOrder:
+    """What a side instance is to be made of.
+
+    Args:
+        name: the folder it gets. backup: the base. lsn: replay ends before the record there, or after it (`inclusive`).
+        timeline: on which the target lies. wal: the names of the segments from the base to beyond the target.
+        settings: what a standby needs to have as large as its origin had it.
+        place: where its data directory has to lie, when it is to be moved in later; "" leaves the choice.
+    """
+
+    name: str
+    backup: str
+    lsn: int
+    timeline: int
+    wal: tuple[str, ...]
+    inclusive: bool = False
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SideInstance:
+    """A copy of the database at an earlier moment, on this machine, beside the live one.
+
+    Args:
+        how: `overlay` (on top of the base, nothing copied), `reflink`, or `copy`. dsn: through its unix socket, without
+            a password; "" while it is stopped. replayed_lsn: how far, 0 when it does not say.
+    """
+
+    name: str
+    state: SideState
+    how: str
+    data_directory: str
+    target_lsn: int
+    timeline: int
+    dsn: str = ""
+    pid: int = 0
+    replayed_lsn: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SideLook:
+    """What a side instance shows: whether a relation is there, whether a migration was applied, and the newest one."""
+
+    relation_there: bool
+    migration_there: bool
+    migration_head: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseFacts:
+    """The live database: who it is, and where its WAL stands.
+
+    Args:
+        superuser: the cluster's own. migration_head: "" when there is none, or it cannot be read.
+    """
+
+    system_identifier: str
+    server_version: int
+    timeline: int
+    lsn: int
+    database: str
+    superuser: str
+    migration_head: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DropClue:
+    """What the live catalog tells of something that was dropped.
+
+    Args:
+        exists: whether the table is there. xids: the transactions that dropped columns of it, oldest first.
+        present: the object ids of every relation that is there, to tell which are not.
+    """
+
+    exists: bool
+    xids: tuple[int, ...] = ()
+    present: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationClue:
+    """Who last wrote the row of a migration, and in which relation ("TABLESPACE/DATABASE/FILENODE") it stands."""
+
+    xid: int
+    relation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What a rescue takes back.
+
+    Args:
+        xids: every id under which the damage was written. written: the relations it wrote to, as file nodes of the
+            database `database`, each with the kinds of records. conflicts: `live` keeps a row that was changed again,
+            `side` overwrites it. skip: tables that are left alone, as `schema.table`.
+    """
+
+    xids: frozenset[int]
+    written: tuple[tuple[int, tuple[str, ...]], ...]
+    conflicts: str = "live"
+    skip: tuple[str, ...] = ()
+    queues: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TableRescue:
+    """What a rescue does to one table, in rows.
+
+    Args:
+        columns: the ones that were damaged. updated, inserted, deleted: rows written. conflicts: rows that somebody
+            changed again since, `examples` their keys. triggers: that are kept from firing. left: why it is left alone.
+    """
+
+    table: str
+    columns: tuple[str, ...] = ()
+    updated: int = 0
+    inserted: int = 0
+    deleted: int = 0
+    conflicts: int = 0
+    examples: tuple[str, ...] = ()
+    triggers: tuple[str, ...] = ()
+    left: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RescueReport:
+    """What a rescue does: definitions that come back, rows by table, and what it cannot do."""
+
+    definitions: tuple[str, ...]
+    tables: tuple[TableRescue, ...]
+    notes: tuple[str, ...] = ()

@@ -60,6 +60,32 @@ class ServerStatus:
         return f"host={self.socket_directory} port={self.port} user={SUPERUSER} dbname=postgres"
 
 
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """A data directory that is laid over another one, and mounted where only its server sees it.
+
+    Args:
+        lower: what lies under it, never written. upper: what the server writes; its lock file is seen here. work: the
+            mount's own folder. All three, and the data directory, are there before the start.
+    """
+
+    lower: Path
+    upper: Path
+    work: Path
+
+    def prefix(self, data_directory: Path) -> tuple[str, ...]:
+        """Return the words in front of a command that is to see it: a mount in a namespace of its own."""
+        lower = str(self.lower).replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
+        options = f"lowerdir={lower},upperdir={self.upper.name},workdir={self.work.name}"
+        mount = 'cd "$1" && mount -t overlay overlay -o "$2" "$3" && shift 3 && exec "$@"'
+        return (
+            *("unshare", "--user", "--map-root-user", "--mount", "--", "/bin/sh", "-c", mount, "sh"),
+            *(str(self.upper.parent), options, str(data_directory)),
+            # Inside, the caller is root, which Postgres refuses to be.
+            *("unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--"),
+        )
+
+
 class PostgresServer:
     """The server of one data directory.
 
@@ -69,6 +95,7 @@ class PostgresServer:
         settings: given on the server's command line, so they win over postgresql.conf (`fsync=off` for a drill).
         log_file: the server's log; default is beside the data directory.
         dies_with_parent: the kernel stops the server when the thread that started it ends.
+        overlay: what the data directory is made of, when it is only mounted for the server.
     """
 
     def __init__(
@@ -79,8 +106,11 @@ class PostgresServer:
         settings: Mapping[str, str] | None = None,
         log_file: Path | None = None,
         dies_with_parent: bool = True,
+        overlay: Overlay | None = None,
     ) -> None:
         self.data_directory = data_directory.absolute()
+        self._overlay = overlay
+        self._visible = self.data_directory if overlay is None else overlay.upper
         self.log_file = log_file or self.data_directory.with_name(f"{self.data_directory.name}.log")
         self._binaries = binaries
         self._settings = dict(settings or {})
@@ -110,7 +140,8 @@ class PostgresServer:
             UsageError: there is no data directory.
             BackoutError: it did not come up; the end of its log is quoted.
         """
-        if not (self.data_directory / "PG_VERSION").is_file():
+        lower = self.data_directory if self._overlay is None else self._overlay.lower
+        if not (lower / "PG_VERSION").is_file():
             raise UsageError("not a Postgres data directory", where=str(self.data_directory))
         deadline = time.monotonic() + timeout_s
         self._make_room(take_over=take_over, deadline=deadline)
@@ -154,15 +185,16 @@ class PostgresServer:
         """Whether the process is the server that works in this directory: a stale file may name anything."""
         process = Path(f"/proc/{pid}")
         with contextlib.suppress(OSError):
-            return process.joinpath("exe").readlink().name == "postgres" and process.joinpath("cwd").samefile(
-                self.data_directory
-            )
+            works_in = process.joinpath("cwd")
+            here = self._overlay is not None and works_in.readlink() == self.data_directory.resolve()
+            here = here or works_in.samefile(self.data_directory)
+            return process.joinpath("exe").readlink().name == "postgres" and here
         return not Path("/proc/self").exists()
 
     def _lock_file(self) -> ServerStatus | None:
         """Parse postmaster.pid: pid, data, start time, port, socket directory, address, shared memory, state."""
         with contextlib.suppress(OSError, ValueError, IndexError):
-            lines = (self.data_directory / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+            lines = (self._visible / "postmaster.pid").read_text(encoding="utf-8").splitlines()
             state = lines[7].strip() if len(lines) > 7 else "starting"  # noqa: PLR2004 - the eighth line
             return ServerStatus(int(lines[0]), int(lines[3]), Path(lines[4]), state)
         return None
@@ -189,7 +221,7 @@ class PostgresServer:
         for sockets in Path(tempfile.gettempdir()).glob(f"{self._socket_prefix()}*"):
             shutil.rmtree(sockets, ignore_errors=True)  # of a server that its parent's death ended
         # A zombie still has its pid, so the server itself would take its lock file for a living one's.
-        (self.data_directory / "postmaster.pid").unlink(missing_ok=True)
+        (self._visible / "postmaster.pid").unlink(missing_ok=True)
 
     def _attempt(self, port: int, deadline: float) -> ServerStatus | None:
         """Start once; None if a killed server's remains are still in the way and there is time to wait for them."""
@@ -229,9 +261,10 @@ class PostgresServer:
         for name, value in settings.items():
             argv += ["-c", f"{name}={value}"]
         inner = dying_with_parent(argv, signal.SIGINT) if self._dies_with_parent else tuple(argv)
+        prefix = unprivileged_prefix() if self._overlay is None else self._overlay.prefix(self.data_directory)
         with self.log_file.open("ab") as log:
             return subprocess.Popen(
-                (*unprivileged_prefix(), *inner),
+                (*prefix, *inner),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

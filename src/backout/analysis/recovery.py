@@ -1,0 +1,200 @@
+"""Whether a target can be reached, before anything is touched: which base, which WAL, and what is missing; pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from backout.model.recovery import WalSpan, show_lsn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from backout.model.recovery import BaseBackup, Commit, WalSegment
+
+FOREVER = 1 << 64
+_MB = 1 << 20
+_SPARE = 64 * _MB
+"""What a server writes on its own beside the data: its control files, statistics, a segment of WAL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What there is to restore from.
+
+    Args:
+        history: of each timeline but the first, the ones before it with the position at which each was left.
+    """
+
+    backups: tuple[BaseBackup, ...]
+    wal: tuple[WalSegment, ...]
+    history: Mapping[int, Sequence[tuple[int, int]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the restore would run on; None: not known.
+
+    Args:
+        system_identifier, server_version: of the live server. tools_version: the major version of our programs.
+        free_bytes: where the side instance would lie. copies: whether the base is copied or only laid under.
+    """
+
+    tools_version: int
+    system_identifier: str | None = None
+    server_version: int | None = None
+    free_bytes: int | None = None
+    copies: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How a target is reached: from this base, through this WAL."""
+
+    base: BaseBackup
+    spans: tuple[WalSpan, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The segments to lay out, in order."""
+        return tuple(dict.fromkeys(name for span in self.spans for name in span.names))
+
+    @property
+    def end_lsn(self) -> int:
+        """How far the WAL goes without a gap."""
+        return self.spans[-1].end_lsn
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """Why it cannot be reached, each reason a sentence, and what to do."""
+
+    reasons: tuple[str, ...]
+    options: tuple[str, ...] = ()
+
+
+def newest_timeline(archive: Archive) -> int:
+    """Return the timeline on which the newest WAL (or base) lies."""
+    return max((each.timeline for each in (*archive.wal, *archive.backups)), default=1)
+
+
+def base_before(archive: Archive, timeline: int, lsn: int) -> BaseBackup | None:
+    """Return the newest verified base on the way to `timeline` that is consistent before `lsn`."""
+    fits = [
+        base
+        for base in archive.backups
+        if base.verified_at is not None and base.end_lsn <= lsn and _on_the_way(archive, timeline, base)
+    ]
+    return max(fits, key=lambda base: base.end_lsn, default=None)
+
+
+def chain(archive: Archive, base: BaseBackup, timeline: int) -> tuple[tuple[WalSpan, ...], str]:
+    """Return the unbroken WAL from a base on along the timelines, and the segment that is missing after it ("": none).
+
+    The last timeline ends where its WAL does, and then nothing is missing unless later segments are there.
+    """
+    found: list[WalSpan] = []
+    position = base.begin_lsn
+    for number, until in _way(archive, timeline):
+        if until <= position:
+            continue
+        begin, names = position, []
+        segments = sorted((each for each in archive.wal if each.timeline == number), key=lambda each: each.begin_lsn)
+        for each in segments:
+            if each.begin_lsn <= position < each.end_lsn:
+                names.append(each.name)
+                position = min(each.end_lsn, until)
+        if names:
+            found.append(WalSpan(number, begin, position, tuple(names)))
+        if position < until:
+            beyond = [each for each in archive.wal if each.begin_lsn > position and _leads_to(archive, timeline, each)]
+            missing = _name(archive.wal, number, position) if beyond or until < FOREVER or not found else ""
+            return tuple(found), missing
+    return tuple(found), ""
+
+
+def route(archive: Archive, lsn: int, timeline: int, machine: Machine) -> Route | Unreachable:
+    """Return the way to the position `lsn` on `timeline`, or every reason why there is none."""
+    if not archive.backups:
+        return Unreachable(("there is no base backup",), ("Make one: backout db backup.",))
+    base = base_before(archive, timeline, lsn)
+    if base is None:
+        return _no_base(archive, timeline, lsn)
+    reasons, options = _differences(base, machine), []
+    spans, missing = chain(archive, base, timeline)
+    end = spans[-1].end_lsn if spans else base.begin_lsn
+    if end <= lsn and missing:
+        reasons.append(f"the archive has a hole: WAL segment {missing} is missing, and the target {show_lsn(lsn)} lies behind it")
+        options.append(f"A target before {show_lsn(end)} can be reached.")
+    elif end <= lsn:
+        reasons.append(f"the target {show_lsn(lsn)} lies beyond the archived WAL, which ends at {show_lsn(end)}")
+        options.append("If the server runs: `backout db points add NAME` writes a record behind it; then try again.")
+    kept = tuple(replace(span, names=span.names) for span in spans if span.begin_lsn <= lsn)
+    size = sum(each.end_lsn - each.begin_lsn for each in archive.wal if any(each.name in s.names for s in kept))
+    needed = size * 2 + _SPARE + (base.size_bytes if machine.copies else 0)
+    if machine.free_bytes is not None and machine.free_bytes < needed:
+        reasons.append(f"{needed // _MB:,} MB are needed for it, and {machine.free_bytes // _MB:,} MB are free")
+    return Unreachable(tuple(reasons), tuple(options)) if reasons else Route(base, kept)
+
+
+def _differences(base: BaseBackup, machine: Machine) -> list[str]:
+    reasons = []
+    major = base.server_version // 10_000
+    if machine.system_identifier is not None and machine.system_identifier != base.system_identifier:
+        reasons.append(
+            f"backup {base.id} is of another database: its system identifier is {base.system_identifier}, "
+            f"the live one's {machine.system_identifier}"
+        )
+    if machine.tools_version != major:
+        reasons.append(f"backup {base.id} is of Postgres {major}, and the programs here are {machine.tools_version}")
+    if machine.server_version is not None and machine.server_version // 10_000 != major:
+        reasons.append(f"backup {base.id} is of Postgres {major}, the live server is {machine.server_version // 10_000}")
+    return reasons
+
+
+def _no_base(archive: Archive, timeline: int, lsn: int) -> Unreachable:
+    on_the_way = [base for base in archive.backups if _on_the_way(archive, timeline, base)]
+    unverified = [base for base in on_the_way if base.verified_at is None and base.end_lsn <= lsn]
+    if unverified:
+        return Unreachable(
+            (f"the base backup {unverified[-1].id} was not found whole: it is not verified",),
+            (f"Read it again: backout db backups verify {unverified[-1].id}.",),
+        )
+    first = min((base.end_lsn for base in on_the_way if base.verified_at is not None), default=None)
+    if first is None:
+        return Unreachable((f"no verified base backup leads to timeline {timeline}",), ("backout db backups",))
+    return Unreachable(
+        (f"the target {show_lsn(lsn)} lies before the first base backup, which is consistent from {show_lsn(first)} on",)
+    )
+
+
+def _way(archive: Archive, timeline: int) -> list[tuple[int, int]]:
+    """Return the timelines that lead to this one, and where each is left."""
+    return [*archive.history.get(timeline, ()), (timeline, FOREVER)]
+
+
+def _on_the_way(archive: Archive, timeline: int, base: BaseBackup) -> bool:
+    return any(number == base.timeline and base.end_lsn <= until for number, until in _way(archive, timeline))
+
+
+def _leads_to(archive: Archive, timeline: int, segment: WalSegment) -> bool:
+    return any(number == segment.timeline and segment.begin_lsn < until for number, until in _way(archive, timeline))
+
+
+def _name(wal: Iterable[WalSegment], timeline: int, lsn: int) -> str:
+    size = max((each.end_lsn - each.begin_lsn for each in wal if not each.partial), default=16 * _MB)
+    number, per_file = lsn // size, (1 << 32) // size
+    return f"{timeline:08X}{number // per_file:08X}{number % per_file:08X}"
+
+
+# --- which commit is meant -------------------------------------------------------------------------------------------
+
+
+def first_at_or_after(commits: Iterable[Commit], at: float) -> Commit | None:
+    """Return the first commit in the WAL that is not older than a time; later ones may bear earlier times."""
+    return next((commit for commit in commits if commit.at >= at), None)
+
+
+def of_transaction(commits: Iterable[Commit], xid: int) -> Commit | None:
+    """Return the commit of a transaction, whichever of its ids was named."""
+    return next((commit for commit in commits if xid in commit.xids), None)

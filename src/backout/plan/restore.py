@@ -1,0 +1,215 @@
+"""Restores of the database as plans: a side instance alone, the damaged rows, the whole, and back again; pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backout.model.plan import Plan, PlanKind, Step
+from backout.model.recovery import RecoveryTarget, TargetKind, parse_lsn, show_lsn
+from backout.plan.target import parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from backout.analysis.recovery import Route
+    from backout.model.plan import Json
+    from backout.model.recovery import Damage, RestorePoint
+
+_BEFORE_MIGRATION = re.compile(r"before\s+migration\s+(\S+)", re.IGNORECASE)
+_BEFORE_DROP = re.compile(r"before\s+drop\s+of\s+(\S+)", re.IGNORECASE)
+_MIN_PREFIX = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a person typed as TARGET, read: `value` is a name, a position, an id or Unix seconds."""
+
+    kind: TargetKind
+    text: str
+    value: str | int | float
+    point: RestorePoint | None = None
+
+
+def read_target(text: str, points: Sequence[RestorePoint], now: float) -> Asked | None:
+    """Return what TARGET means, None when it means nothing.
+
+    A point's own name wins; of several points of a deployment the one before it is meant.
+    """
+    text = text.strip()
+    named = [point for point in points if point.name == text]
+    if named:
+        return Asked(TargetKind.POINT, text, text, named[-1])
+    for pattern, kind in ((_BEFORE_MIGRATION, TargetKind.MIGRATION), (_BEFORE_DROP, TargetKind.DROP)):
+        found = pattern.fullmatch(text)
+        if found:
+            return Asked(kind, text, found[1])
+    try:
+        return Asked(TargetKind.LSN, text, parse_lsn(text))
+    except ValueError:
+        pass
+    if text.isdecimal() and len(text) <= 10:  # noqa: PLR2004 - of a 32-bit number
+        return Asked(TargetKind.XID, text, int(text))
+    at = parse_time(text, now)
+    if at is not None:
+        return Asked(TargetKind.TIME, text, at)
+    belongs = [point for point in points if len(text) >= _MIN_PREFIX and point.deployment.startswith(text)]
+    if belongs:
+        before = [point for point in belongs if point.why.startswith("before")]
+        return Asked(TargetKind.DEPLOYMENT, text, text, (before or belongs)[-1])
+    return None
+
+
+def of_point(asked: Asked) -> RecoveryTarget:
+    """Return the target that a recorded point is; no search is needed."""
+    point = asked.point
+    assert point is not None  # noqa: S101 of these two kinds only
+    how = f"recorded as {point.name} ({point.why})"
+    return RecoveryTarget(asked.kind, asked.text, point.lsn, point.timeline, at=point.at, how=how)
+
+
+def side_plan(environment: str, target: RecoveryTarget, route: Route, name: str, look: Look) -> Plan:
+    """Return the plan that makes a side instance and leaves it running."""
+    steps = (_side(name, target, route), _check(name, look), _open(name))
+    return Plan(PlanKind.RECOVER, environment, f"a side instance of the database {_until(target)}", steps, _notes(target, route))
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a side instance must show before anybody rests on it; "" is not asked.
+
+    Args:
+        superuser, database: whom to ask where. relation: that has to be there. no_migration: that must not be.
+    """
+
+    database: str
+    relation: str = ""
+    no_migration: str = ""
+
+
+def swap_plan(environment: str, target: RecoveryTarget, route: Route, data: str, look: Look, mark: str) -> Plan:
+    """Return the plan that replaces the whole; the old data directory is kept beside the new one.
+
+    Args:
+        data: the live data directory. mark: tells this restore's folders from another one's.
+    """
+    name = f"swap-{mark}"
+    incoming, kept = f"{data}.backout-new-{mark}", f"{data}.backout-old-{mark}"
+    steps = (
+        _side(name, target, route, place=incoming),
+        _check(name, look),
+        Step("db_promote", "let the side instance become a database of its own, and stop it", {"name": name}),
+        *_exchange(data, incoming, kept, name=name, system_identifier=route.base.system_identifier, database=look.database),
+    )
+    notes = (
+        *_notes(target, route),
+        f"what was committed from {show_lsn(target.lsn)} on is not in the restored database; it stays in {kept}",
+        "there is no verified base backup of the restored database until the next `backout db backup`",
+    )
+    return Plan(PlanKind.RECOVER, environment, f"the whole database {_until(target)}", steps, notes)
+
+
+def undo_swap_plan(environment: str, swapped: dict[str, Json], mark: str, database: str) -> Plan:
+    """Return the plan that brings the kept data directory back and keeps the one that is live now."""
+    data, incoming = str(swapped["data_directory"]), str(swapped["kept"])
+    kept = f"{data}.backout-old-{mark}"
+    identifier = str(swapped["system_identifier"])
+    steps = _exchange(data, incoming, kept, name="", system_identifier=identifier, database=database)
+    notes = (f"what was committed since the swap stays in {kept}",)
+    return Plan(PlanKind.RECOVER, environment, f"undo of a swap: {incoming} comes back", steps, notes)
+
+
+def rescue_plan(
+    environment: str, before: tuple[RecoveryTarget, Route], after: tuple[RecoveryTarget, Route], damage: Damage, look: Look, mark: str
+) -> Plan:
+    """Return the plan that copies the damaged rows back and leaves newer good ones alone."""
+    target, route = before
+    first, second = f"before-{mark}", f"after-{mark}"
+    record: dict[str, Json] = {
+        "xids": sorted(damage.xids),
+        "written": [[node, list(kinds)] for node, kinds in damage.written],
+        "conflicts": damage.conflicts,
+        "skip": list(damage.skip),
+        "queues": damage.queues,
+    }
+    sides: dict[str, Json] = {"before": first, "after": second, "database": look.database}
+    steps = (
+        _side(first, target, route),
+        _side(second, *after, inclusive=True),
+        _check(first, look),
+        _open(first),
+        _open(second),
+        Step("db_rescue", "copy the damaged rows and columns back", {**sides, "damage": record, "mark": mark}),
+        Step("db_drop_sides", "remove the side instances", {"names": [first, second]}),
+    )
+    why = f"the rows that transaction {target.xid} damaged, as they were before it"
+    return Plan(PlanKind.RECOVER, environment, why, steps, _notes(target, route))
+
+
+def undo_rescue_plan(environment: str, mark: str, database: str) -> Plan:
+    """Return the plan that takes a rescue back, where nobody has written since."""
+    step = Step("db_undo_rescue", "put back what the rescue replaced", {"mark": mark, "database": database})
+    return Plan(PlanKind.RECOVER, environment, "undo of a rescue", (step,))
+
+
+def _side(name: str, target: RecoveryTarget, route: Route, *, inclusive: bool = False, place: str = "") -> Step:
+    end = "after" if inclusive else "before"
+    args: dict[str, Json] = {
+        "name": name,
+        "backup": route.base.id,
+        "lsn": show_lsn(target.lsn),
+        "timeline": target.timeline,
+        "wal": list(route.names),
+        "inclusive": inclusive,
+        "place": place,
+    }
+    flag = "on" if inclusive else "off"
+    line = f"pg_ctl start with recovery_target_lsn='{show_lsn(target.lsn)}' recovery_target_inclusive={flag}"
+    title = f"make side instance {name} from {route.base.id}, replayed to just {end} {show_lsn(target.lsn)}"
+    return Step("db_side", title, args, equivalent=f"# {line} recovery_target_action=pause")
+
+
+def _check(name: str, look: Look) -> Step:
+    args: dict[str, Json] = {
+        "name": name,
+        "database": look.database,
+        "relation": look.relation,
+        "no_migration": look.no_migration,
+    }
+    return Step("db_side_check", f"look at side instance {name}, read-only", args)
+
+
+def _open(name: str) -> Step:
+    return Step("db_side_open", f"open side instance {name} for reading", {"name": name}, equivalent="# pg_promote()")
+
+
+def _exchange(data: str, incoming: str, kept: str, *, name: str, system_identifier: str, database: str) -> tuple[Step, ...]:
+    ends: dict[str, Json] = {"data_directory": data, "incoming": incoming, "kept": kept}
+    who: dict[str, Json] = {"system_identifier": system_identifier, "database": database}
+    return (
+        Step("db_stop_server", "stop the live server", {"data_directory": data}),
+        Step(
+            "db_exchange",
+            f"move {data} to {kept}, and {incoming} to its place",
+            {**ends, "name": name},
+            equivalent=f"mv {data} {kept} && mv {incoming} {data}",
+        ),
+        Step("db_start_server", "start the server", {"data_directory": data}),
+        Step("db_read_back", "read back who answers, and record what is kept", {**ends, **who}),
+    )
+
+
+def _until(target: RecoveryTarget) -> str:
+    xid = f", before the commit of transaction {target.xid}" if target.xid is not None else ""
+    return f"as it was at {show_lsn(target.lsn)}{xid}"
+
+
+def _notes(target: RecoveryTarget, route: Route) -> tuple[str, ...]:
+    base = route.base
+    return (
+        f"target {show_lsn(target.lsn)} on timeline {target.timeline}: {target.how}",
+        f"base {base.id} ({base.kind}), then {len(route.names)} WAL segment(s) without a gap",
+    )
+
+

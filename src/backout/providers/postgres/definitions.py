@@ -1,0 +1,149 @@
+"""What a transaction took out of the catalog, seen from the databases just before and just after it, as SQL.
+
+The two are copies of one cluster, so object ids are the same in both, and in the live database: an object that is in
+the first and not in the second was dropped. Source: PostgreSQL 18, "System Catalogs", "System Catalog Information
+Functions".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from backout.providers.postgres.libpq import identifier
+
+_USER: Final = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
+_TABLES: Final = f"""
+SELECT c.oid::bigint, n.nspname, c.relname, coalesce(pg_relation_filenode(c.oid), 0)::bigint,
+  coalesce(pg_relation_filenode(nullif(c.reltoastrelid, 0)), 0)::bigint, c.relkind
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND {_USER}
+"""
+_COLUMNS: Final = f"""
+SELECT a.attrelid::bigint, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated,
+  a.attidentity, pg_get_expr(d.adbin, d.adrelid)
+FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_attrdef d ON (d.adrelid, d.adnum) = (a.attrelid, a.attnum)
+WHERE c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped AND {_USER} ORDER BY 1, 2
+"""
+_OTHERS: Final = f"""
+SELECT x.oid::bigint, x.conrelid::bigint, 'constraint', x.conname, pg_get_constraintdef(x.oid),
+  CASE x.contype WHEN 'f' THEN 3 WHEN 'c' THEN 2 ELSE 1 END
+FROM pg_constraint x JOIN pg_class c ON c.oid = x.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE x.contype IN ('p', 'u', 'x', 'f', 'c') AND x.conislocal AND {_USER}
+UNION ALL
+SELECT i.indexrelid::bigint, i.indrelid::bigint, 'index', c.relname, pg_get_indexdef(i.indexrelid), 2
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE NOT EXISTS (SELECT FROM pg_constraint x WHERE x.conindid = i.indexrelid AND x.contype IN ('p', 'u', 'x')) AND {_USER}
+UNION ALL
+SELECT c.oid::bigint, 0, 'view', format('%I.%I', n.nspname, c.relname),
+  format('CREATE %s %I.%I AS %s', CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'MATERIALIZED VIEW' END, n.nspname, c.relname,
+    pg_get_viewdef(c.oid)), 4
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('v', 'm') AND {_USER}
+UNION ALL
+SELECT t.oid::bigint, t.tgrelid::bigint, 'trigger', t.tgname, pg_get_triggerdef(t.oid), 5
+FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE NOT t.tgisinternal AND {_USER}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column; `default` is an expression or None. `generated`: it cannot be written."""
+
+    number: int
+    name: str
+    type: str
+    not_null: bool
+    generated: bool
+    identity: str
+    default: str | None
+
+    @property
+    def plain_default(self) -> str | None:
+        """The default when every row has the same: a constant."""
+        return self.default if self.default is not None and "(" not in self.default else None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table; `nodes` are its own file and its TOAST table's."""
+
+    oid: int
+    schema: str
+    name: str
+    nodes: tuple[int, int]
+    partitioned: bool
+    columns: tuple[Column, ...]
+
+    @property
+    def sql(self) -> str:
+        """Its name as SQL."""
+        return f"{identifier(self.schema)}.{identifier(self.name)}"
+
+    @property
+    def shown(self) -> str:
+        """Its name as a person types it."""
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """A constraint, index, view or trigger; `table` is 0 for a view."""
+
+    oid: int
+    table: int
+    kind: str
+    name: str
+    definition: str
+    order: int
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """What is defined in one database."""
+
+    tables: dict[int, Table]
+    others: dict[int, Other]
+
+
+def catalog(connection: Any) -> Catalog:
+    """Read it."""
+    columns: dict[int, list[Column]] = {}
+    for oid, number, name, kind, not_null, generated, identity, default in connection.execute(_COLUMNS):
+        made = Column(number, name, kind, not_null, generated not in ("", None), identity or "", default)
+        columns.setdefault(oid, []).append(made)
+    tables = {
+        oid: Table(oid, schema, name, (node, toast), kind == "p", tuple(columns.get(oid, ())))
+        for oid, schema, name, node, toast, kind in connection.execute(_TABLES)
+    }
+    others = {row[0]: Other(*row) for row in connection.execute(_OTHERS)}
+    return Catalog(tables, others)
+
+
+def add_column(table: Table, column: Column) -> str:
+    """Return the statement that adds a column again, without NOT NULL: rows that are newer have no value for it."""
+    tail = ""
+    if column.generated and column.default is not None:
+        tail = f" GENERATED ALWAYS AS ({column.default}) STORED"
+    elif column.plain_default is not None:
+        tail = f" DEFAULT {column.plain_default}"
+    return f"ALTER TABLE {table.sql} ADD COLUMN {identifier(column.name)} {column.type}{tail}"
+
+
+def create(other: Other, table: Table | None) -> str:
+    """Return the statement that makes it again."""
+    if other.kind == "constraint" and table is not None:
+        return f"ALTER TABLE {table.sql} ADD CONSTRAINT {identifier(other.name)} {other.definition}"
+    return other.definition
+
+
+def drop(other: Other, table: Table | None) -> str:
+    """Return the statement that takes it away again."""
+    if table is None:
+        return f"DROP VIEW IF EXISTS {other.name}"
+    if other.kind == "constraint":
+        return f"ALTER TABLE {table.sql} DROP CONSTRAINT IF EXISTS {identifier(other.name)}"
+    if other.kind == "trigger":
+        return f"DROP TRIGGER IF EXISTS {identifier(other.name)} ON {table.sql}"
+    return f"DROP INDEX IF EXISTS {identifier(table.schema)}.{identifier(other.name)}"

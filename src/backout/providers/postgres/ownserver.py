@@ -1,0 +1,119 @@
+"""Port DatabaseServer: a server of one's own, stopped and started by the operator's commands, run without a shell."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import time
+from typing import TYPE_CHECKING, Final
+
+from backout.errors import BackoutError, UsageError
+from backout.providers.child import is_running
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_TIMEOUT_S: Final = 180.0
+_POLL_S: Final = 0.05
+
+
+class CommandedServer:
+    """The server of one data directory.
+
+    Args:
+        start, stop: command lines, split as a shell would and run without one.
+    """
+
+    def __init__(self, data_directory: Path, start: str, stop: str, *, timeout_s: float = _TIMEOUT_S) -> None:
+        self._data_directory = data_directory.absolute()
+        self._start = shlex.split(start)
+        self._stop = shlex.split(stop)
+        self._timeout_s = timeout_s
+
+    @property
+    def data_directory(self) -> Path:
+        """Where its data is."""
+        return self._data_directory
+
+    def running(self) -> bool:
+        """Whether the process that its lock file names is alive."""
+        try:
+            lines = (self._data_directory / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+            return is_running(int(lines[0]))
+        except (OSError, ValueError, IndexError):
+            return False
+
+    def stop(self) -> None:
+        """Run the command and return when the server is down. Raises BackoutError when it is not in time."""
+        if not self.running():
+            return
+        self._run(self._stop)
+        deadline = time.monotonic() + self._timeout_s
+        while self.running():
+            if time.monotonic() > deadline:
+                raise BackoutError("the server was told to stop and still runs", where=str(self._data_directory))
+            time.sleep(_POLL_S)
+
+    def start(self) -> None:
+        """Run the command; nothing happens while it runs. Raises BackoutError when it does not come up."""
+        if self.running():
+            return
+        self._run(self._start)
+        deadline = time.monotonic() + self._timeout_s
+        while not self.running():
+            if time.monotonic() > deadline:
+                raise BackoutError("the server was told to start and does not run", where=str(self._data_directory))
+            time.sleep(_POLL_S)
+
+    def exchange(self, incoming: Path, kept: Path) -> None:
+        """Move the data directory to `kept` and `incoming` to its place, both on one file system.
+
+        After a crash between the two moves the data directory is missing and the first one is not repeated.
+        """
+        if self.running():
+            raise BackoutError("the server still runs on its data directory", where=str(self._data_directory))
+        if not kept.exists():
+            if not incoming.is_dir():
+                raise UsageError("the data directory that was to be moved in is not there", where=str(incoming))
+            owner = self._data_directory.stat()
+            if os.geteuid() == 0 and incoming.stat().st_uid != owner.st_uid:
+                _give(incoming, owner.st_uid, owner.st_gid)
+            self._data_directory.rename(kept)
+        if not self._data_directory.exists():
+            incoming.rename(self._data_directory)
+        _sync(self._data_directory.parent)
+
+    def _run(self, argv: list[str]) -> None:
+        shown = shlex.join(argv)
+        try:
+            # Its output goes nowhere: a server that it leaves behind would hold a pipe open for ever.
+            done = subprocess.run(
+                argv,
+                check=False,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=self._timeout_s,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise BackoutError(f"`{shown}` cannot be run: {error}", where="database.server") from error
+        if done.returncode != 0:
+            raise BackoutError(
+                f"`{shown}` ended with {done.returncode}", where="database.server", hint="run it by hand to see why"
+            )
+
+
+def _give(directory: Path, uid: int, gid: int) -> None:
+    for folder, _, files in os.walk(directory):
+        os.chown(folder, uid, gid)
+        for name in files:
+            os.chown(os.path.join(folder, name), uid, gid, follow_symlinks=False)  # noqa: PTH118 - os.walk gives text
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

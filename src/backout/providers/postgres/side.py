@@ -1,0 +1,456 @@
+"""Port SideInstances: copies of a database at an earlier moment, each in a folder of its own, beside the live one.
+
+A side instance never archives, never replicates, listens on a unix socket in a private directory alone, and outlives
+the command that started it. Where the system allows it is laid over the unpacked base (overlayfs in an unprivileged
+user and mount namespace), and then nothing is copied.
+
+Source: PostgreSQL 18, "Recovery Target" (`recovery_target_lsn`, `recovery_target_inclusive`), "Hot Standby" (settings
+that must be as large as on the origin), `recovery_init_sync_method` (syncfs does not open each file, which would copy
+it up).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from backout.errors import BackoutError, Refused, UsageError
+from backout.model.recovery import SideInstance, SideLook, SideOrder, SideState, parse_lsn
+from backout.providers.child import needs_chown
+from backout.providers.postgres.launcher import Overlay, PostgresServer
+from backout.providers.postgres.live import head_of, history_in
+from backout.providers.postgres.template import give_away, run_tool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backout.ports import Backups
+    from backout.providers.postgres.binaries import Binaries
+    from backout.providers.postgres.launcher import ServerStatus
+
+_POLL_S: Final = 0.02
+_TIMEOUT_S: Final = 3600.0
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
+_FICLONE: Final = 0x40049409
+_AS_LARGE: Final = {
+    "max_connections setting": "max_connections",
+    "max_worker_processes setting": "max_worker_processes",
+    "max_wal_senders setting": "max_wal_senders",
+    "max_prepared_xacts setting": "max_prepared_transactions",
+    "max_locks_per_xact setting": "max_locks_per_transaction",
+}
+_QUIET: Final = {
+    "archive_mode": "off",
+    "listen_addresses": "",
+    "hot_standby": "on",
+    "recovery_init_sync_method": "syncfs",
+    "recovery_end_command": "",
+    "archive_cleanup_command": "",
+    "primary_conninfo": "",
+    "primary_slot_name": "",
+    "synchronous_standby_names": "",
+    "shared_preload_libraries": "",
+    "session_preload_libraries": "",
+    "shared_buffers": "128MB",
+    "huge_pages": "off",
+    "ssl": "off",
+    "external_pid_file": "",
+    "log_destination": "stderr",
+    "lc_messages": "C",
+    "log_statement": "none",
+    "log_min_messages": "warning",
+    "summarize_wal": "off",
+    "autovacuum": "off",
+    "default_transaction_read_only": "on",
+}
+"""What must not come from the origin's configuration: it would reach out, archive, or need what is not here."""
+_STOPPED: Final = "recovery stopping"
+"""In the log when replay has come to its target; a standby may pause for other reasons."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Laid:
+    """How a side instance was laid out, as its folder tells."""
+
+    order: SideOrder
+    superuser: str
+    how: str
+    lower: str
+
+
+class PostgresSides:
+    """The side instances under one folder.
+
+    Args:
+        superuser: the name of the cluster's own superuser, asked for when an instance is made.
+        overlay: whether to lay instances over the base where the system can; False copies.
+    """
+
+    def __init__(
+        self, root: Path, binaries: Binaries, backups: Backups, superuser: Callable[[], str], *, overlay: bool = True
+    ) -> None:
+        self._root = root.absolute()
+        self._binaries = binaries
+        self._backups = backups
+        self._superuser = superuser
+        self._wants_overlay = overlay
+
+    @property
+    def copies(self) -> bool:
+        """Whether an instance copies its base."""
+        return not self._overlays()
+
+    def list(self) -> tuple[SideInstance, ...]:
+        """Return the instances there are, by name."""
+        folders = sorted(self._root.glob("sides/*/laid.json"))
+        return tuple(found for each in folders if (found := self.find(each.parent.name)) is not None)
+
+    def find(self, name: str) -> SideInstance | None:
+        """Return an instance, running or not; None when there is none of that name, or it is only half made."""
+        laid = self._laid(name)
+        if laid is None:
+            return None
+        server = self._server(laid)
+        status = server.status()
+        order = laid.order
+        if status is None:
+            standby = (self._writable(laid) / "recovery.signal").exists()
+            state = SideState.STOPPED if standby else SideState.READY
+            return SideInstance(name, state, laid.how, str(server.data_directory), order.lsn, order.timeline)
+        dsn = self._dsn(status, laid)
+        state, replayed = self._look(dsn, server)
+        return SideInstance(
+            name, state, laid.how, str(server.data_directory), order.lsn, order.timeline, dsn, status.pid, replayed
+        )
+
+    def start(self, order: SideOrder, progress: Callable[[str, int, int], None]) -> SideInstance:
+        """Make the instance (unless it is there) and return it when it has come to its target and waits there.
+
+        Args:
+            progress: hears (what is done, so far, of how much) in bytes.
+
+        Raises:
+            BackoutError: a file of the backup is damaged, or replay ended before the target; Postgres is quoted.
+            Refused: the database has tablespaces.
+        """
+        if not _NAME.fullmatch(order.name):
+            raise UsageError(f"not a name for a side instance: {order.name!r}", hint="lower case letters and digits")
+        laid = self._laid(order.name)
+        if laid is None or laid.order != order:
+            if laid is not None:
+                self.drop(order.name)
+            laid = self._lay(order, progress)
+        server = self._server(laid)
+        status = server.status() or server.start(timeout_s=_TIMEOUT_S)
+        self._await_target(server, self._dsn(status, laid), order, progress)
+        found = self.find(order.name)
+        assert found is not None  # noqa: S101 it was just started
+        return found
+
+    def resume(self, name: str, progress: Callable[[str, int, int], None]) -> SideInstance:
+        """Start an instance that was stopped or killed, and return it where it was."""
+        laid = self._laid(name)
+        if laid is None:
+            raise UsageError(f"no side instance {name!r}", hint="backout db restore --list")
+        return self.start(laid.order, progress)
+
+    def promote(self, name: str) -> None:
+        """Let it go on as a database of its own: what the unfinished transactions had locked can be read then."""
+        import psycopg  # noqa: PLC0415 - costs 0.1 s
+
+        found, laid = self.find(name), self._laid(name)
+        if found is None or laid is None or not found.dsn:
+            raise UsageError(f"no side instance {name!r} runs", hint="backout db restore --list")
+        if found.state is not SideState.PROMOTED:
+            with psycopg.connect(found.dsn, autocommit=True) as connection:
+                connection.execute("SELECT pg_promote(true, 600)")
+
+    def stop(self, name: str) -> None:
+        """Stop it cleanly and keep it."""
+        laid = self._laid(name)
+        if laid is not None:
+            self._server(laid).stop(timeout_s=60.0)
+
+    def look(self, name: str, database: str, relation: str, migration: str) -> SideLook:
+        """Return what it shows, read-only.
+
+        Args:
+            relation: `table` or `table.column`, each perhaps with its schema; "" is not looked for.
+
+        Raises:
+            Refused: the database is not there.
+        """
+        import psycopg  # noqa: PLC0415 - costs 0.1 s
+
+        found = self.find(name)
+        dsn = found.dsn if found is not None else ""
+        try:
+            with psycopg.connect(dsn, dbname=database, autocommit=True) as connection:
+                connection.execute("SET default_transaction_read_only = on")
+                table = history_in(connection, None)
+                applied = False
+                if table and migration:
+                    query = f"SELECT 1 FROM {table} WHERE migration_name = %s AND finished_at IS NOT NULL"  # noqa: S608 - ours
+                    applied = connection.execute(query, (migration,)).fetchone() is not None
+                there = not relation or _is_there(connection, relation)
+                return SideLook(there, applied, head_of(connection, table) if table else "")
+        except psycopg.OperationalError as error:
+            raise Refused(f"the side instance cannot be looked at: {error}", where=name) from error
+
+    def drop(self, name: str) -> None:
+        """Stop it and remove its files; of one whose data directory was moved away, what is left of it."""
+        laid = self._laid(name)
+        if laid is not None:
+            self._server(laid).stop(mode="immediate")
+            if laid.order.place:
+                shutil.rmtree(laid.order.place, ignore_errors=True)
+        _remove(self._folder(name))
+
+    def release_bases(self) -> None:
+        """Remove the unpacked bases that no instance lies over."""
+        used = {laid.lower for each in self._root.glob("sides/*/laid.json") if (laid := self._laid(each.parent.name))}
+        for folder in self._root.glob("bases/*"):
+            if str(folder) not in used:
+                _remove(folder)
+
+    def prepare(self, backup: str, progress: Callable[[str, int, int], None]) -> None:
+        """Unpack a base ahead of time: an instance over it is then there in about a second."""
+        self._base(backup, progress)
+
+    # --- laying out ---------------------------------------------------------------------------------------------
+
+    def _lay(self, order: SideOrder, progress: Callable[[str, int, int], None]) -> _Laid:
+        folder = self._folder(order.name)
+        _remove(folder)
+        if order.place:
+            shutil.rmtree(order.place, ignore_errors=True)
+        (folder / "wal").mkdir(parents=True)
+        folder.chmod(0o700)
+        self._backups.fetch_wal(order.wal, folder / "wal")
+        how, lower = "copy", ""
+        if order.place:
+            self._unpack(order.backup, Path(order.place), progress)
+        else:
+            base = self._base(order.backup, progress)
+            if self._overlays():
+                how, lower = "overlay", str(base)
+                for name in ("upper", "work", "merged"):
+                    (folder / name).mkdir(mode=0o700)
+            else:
+                how = "reflink" if _reflinks(folder) else "copy"
+                subprocess.run(
+                    ("cp", "-a", "--reflink=auto", str(base), str(folder / "data")), check=True, capture_output=True
+                )
+        laid = _Laid(order, self._superuser(), how, lower)
+        data = self._writable(laid)
+        data.chmod(0o700)
+        (data / "recovery.signal").touch(mode=0o600)
+        (folder / "hba.conf").write_text("local all all trust\n", encoding="ascii")
+        (folder / "ident.conf").touch()
+        (folder / "postgresql.conf").touch()
+        give_away(folder)
+        if order.place:
+            give_away(data)
+        _write(folder / "laid.json", json.dumps(asdict(laid)))
+        return laid
+
+    def _base(self, backup: str, progress: Callable[[str, int, int], None]) -> Path:
+        """Return the folder in which the base lies unpacked, kept for the next instance."""
+        base = self._root / "bases" / backup
+        if not base.is_dir():
+            base.parent.mkdir(parents=True, exist_ok=True)
+            making = Path(tempfile.mkdtemp(prefix=".making-", dir=base.parent))
+            try:
+                self._unpack(backup, making / "data", progress)
+                (making / "data").rename(base)
+            finally:
+                shutil.rmtree(making, ignore_errors=True)
+        return base
+
+    def _unpack(self, backup: str, into: Path, progress: Callable[[str, int, int], None]) -> None:
+        into.mkdir(parents=True, mode=0o700)
+        self._backups.unpack(backup, into, lambda done, whole: progress("unpacking the base", done, whole))
+        _refuse_tablespaces(into)
+
+    def _overlays(self) -> bool:
+        return self._wants_overlay and _overlay_works(self._root)
+
+    # --- running ------------------------------------------------------------------------------------------------
+
+    def _server(self, laid: _Laid) -> PostgresServer:
+        folder, order = self._folder(laid.order.name), laid.order
+        overlay = None
+        data = Path(order.place) if order.place else folder / "data"
+        if laid.how == "overlay":
+            data = folder / "merged"
+            overlay = Overlay(Path(laid.lower), folder / "upper", folder / "work")
+        settings = {
+            **_QUIET,
+            "hba_file": str(folder / "hba.conf"),
+            "ident_file": str(folder / "ident.conf"),
+            "restore_command": f"cp {shlex.quote(str(folder / 'wal'))}/%f %p",
+            "recovery_target": "",
+            "recovery_target_name": "",
+            "recovery_target_time": "",
+            "recovery_target_xid": "",
+            "recovery_target_lsn": f"{order.lsn >> 32:X}/{order.lsn & 0xFFFFFFFF:X}",
+            "recovery_target_inclusive": "on" if order.inclusive else "off",
+            "recovery_target_timeline": str(order.timeline),
+            "recovery_target_action": "pause",
+            **self._as_large(Path(laid.lower) if laid.lower else data),
+        }
+        if not ((Path(laid.lower) if laid.lower else data) / "postgresql.conf").is_file():
+            settings["config_file"] = str(folder / "postgresql.conf")
+        return PostgresServer(
+            data, self._binaries, settings=settings, log_file=folder / "log", dies_with_parent=False, overlay=overlay
+        )
+
+    def _as_large(self, data: Path) -> dict[str, str]:
+        if not (data / "global" / "pg_control").is_file():
+            return {}
+        told = run_tool(self._binaries, "pg_controldata", str(data)).splitlines()
+        pairs = (line.partition(":") for line in told)
+        return {_AS_LARGE[name]: value.strip() for name, _, value in pairs if name in _AS_LARGE}
+
+    def _look(self, dsn: str, server: PostgresServer) -> tuple[SideState, int]:
+        import psycopg  # noqa: PLC0415 - costs 0.1 s
+
+        query = (
+            "SELECT pg_is_in_recovery(), CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() END, "
+            "pg_last_wal_replay_lsn()"
+        )
+        try:
+            with psycopg.connect(dsn, autocommit=True) as connection:
+                row = connection.execute(query).fetchone()
+        except psycopg.OperationalError:
+            return SideState.REPLAYING, 0
+        assert row is not None  # noqa: S101 one row always
+        replayed = parse_lsn(row[2]) if row[2] else 0
+        if not row[0]:
+            return SideState.PROMOTED, replayed
+        there = row[1] == "paused" and _STOPPED in _text(server.log_file)
+        return (SideState.PAUSED if there else SideState.REPLAYING), replayed
+
+    def _await_target(
+        self, server: PostgresServer, dsn: str, order: SideOrder, progress: Callable[[str, int, int], None]
+    ) -> None:
+        begin = 0
+        deadline = time.monotonic() + _TIMEOUT_S
+        while time.monotonic() < deadline:
+            state, replayed = self._look(dsn, server)
+            if state is not SideState.REPLAYING:
+                return
+            begin = begin or replayed
+            if begin:
+                progress("replaying", replayed - begin, max(order.lsn - begin, 1))
+            if server.status() is None:
+                said = _text(server.log_file)[-1500:].strip()
+                raise BackoutError(f"replay ended before its target: {said}", where=str(server.data_directory))
+            time.sleep(_POLL_S)
+        raise BackoutError("replay did not come to its target in time", where=str(server.data_directory))
+
+    def _dsn(self, status: ServerStatus, laid: _Laid) -> str:
+        return f"host={status.socket_directory} port={status.port} user={laid.superuser} dbname=postgres"
+
+    def _writable(self, laid: _Laid) -> Path:
+        folder = self._folder(laid.order.name)
+        if laid.order.place:
+            return Path(laid.order.place)
+        return folder / ("upper" if laid.how == "overlay" else "data")
+
+    def _folder(self, name: str) -> Path:
+        return self._root / "sides" / name
+
+    def _laid(self, name: str) -> _Laid | None:
+        try:
+            told = json.loads((self._folder(name) / "laid.json").read_text(encoding="utf-8"))
+        except OSError:
+            return None
+        order = told.pop("order")
+        return _Laid(SideOrder(**{**order, "wal": tuple(order["wal"])}), **told)
+
+
+def _is_there(connection: Any, relation: str) -> bool:
+    """Whether there is a table of that name, or a column of such a table."""
+    query = (
+        "SELECT to_regclass(%s) IS NOT NULL OR EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s) "
+        "AND attname = %s AND NOT attisdropped)"
+    )
+    table, _, column = relation.rpartition(".")
+    row = connection.execute(query, (relation, table or None, column)).fetchone()
+    return bool(row[0])
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that is either not there or whole."""
+    making = path.with_suffix(".making")
+    with making.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    making.rename(path)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _refuse_tablespaces(data: Path) -> None:
+    """A tablespace is a link to a folder outside; a copy of the link would be the live server's own files."""
+    if (data / "tablespace_map").exists() or any((data / "pg_tblspc").glob("*")):
+        raise Refused(
+            "the database has tablespaces, which a side instance cannot be given",
+            where=str(data),
+            options=("Restore it by hand, with each tablespace mapped elsewhere.",),
+        )
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, the mount's own subfolder (mode 000) included."""
+    inner = folder / "work" / "work"
+    if inner.is_dir():
+        inner.chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _overlay_works(root: Path) -> bool:
+    """Try it once on the file system that is meant."""
+    if needs_chown() or shutil.which("unshare") is None:
+        return False
+    root.mkdir(parents=True, exist_ok=True)
+    trial = Path(tempfile.mkdtemp(prefix=".trial-", dir=root))
+    try:
+        for name in ("lower", "upper", "work", "merged"):
+            (trial / name).mkdir()
+        prefix = Overlay(trial / "lower", trial / "upper", trial / "work").prefix(trial / "merged")
+        done = subprocess.run((*prefix, "touch", str(trial / "merged" / "x")), check=False, capture_output=True)
+        return done.returncode == 0 and (trial / "upper" / "x").is_file()
+    except OSError:
+        return False
+    finally:
+        _remove(trial)
+
+
+def _reflinks(folder: Path) -> bool:
+    """Whether the file system shares blocks between copies."""
+    with tempfile.TemporaryFile(dir=folder) as one, tempfile.TemporaryFile(dir=folder) as two:
+        one.write(b"x" * 4096)
+        one.flush()
+        try:
+            fcntl.ioctl(two.fileno(), _FICLONE, one.fileno())
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,168 @@
+"""What WAL tells of transactions: their COMMIT records, and which relations a transaction wrote to; by pg_waldump.
+
+It reads archived segments, so it needs no live server and puts no load on one. Source: PostgreSQL 18,
+src/backend/access/rmgrdesc/xactdesc.c (COMMIT, COMMIT_PREPARED with the prepared transaction's own id, `subxacts`,
+`dropped stats` as KIND/DATABASE/OBJECT where kind 2 is a relation, `inval msgs`) and pg_waldump's own page.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from backout.errors import BackoutError
+from backout.model.recovery import Commit, parse_lsn, show_lsn
+from backout.providers.postgres.template import tool_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+    from pathlib import Path
+
+    from backout.model.recovery import WalSpan
+    from backout.ports import Backups
+    from backout.providers.postgres.binaries import Binaries
+
+_COMMIT: Final = re.compile(
+    r"tx:\s*(?P<tx>\d+), lsn: (?P<lsn>[0-9A-F]+/[0-9A-F]+),.*?desc: COMMIT(?:_PREPARED (?P<own>\d+):)? "
+    r"(?P<at>\d+-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?) UTC(?P<rest>.*)"
+)
+_SUBXIDS: Final = re.compile(r"; subxacts:((?: \d+)+)")
+_DROPPED: Final = re.compile(r"; dropped stats:((?: \d+/\d+/\d+)+)")
+_INVALIDATED: Final = re.compile(r"catcache (\d+)")
+_BLOCK: Final = re.compile(r"blkref #\d+: rel \d+/(\d+)/(\d+) ")
+_RELATION: Final = "2"
+_STATISTICS: Final = frozenset({"65", "57", "56"})
+"""What ANALYZE makes others forget in version 18: pg_statistic, and the counts in pg_class."""
+_NO_STATISTICS: Final = "65"
+_END: Final = re.compile(r"invalid record length|got 0|could not find a valid record|wanted|incorrect prev-link|zero")
+_FEW: Final = 8
+"""One pass for each id is faster than looking at every record up to this many."""
+
+
+class WalSearch:
+    """Port WalReader on archived WAL, laid into a folder as far as it is asked for.
+
+    Args:
+        folder: where segments are laid; what is there already is not fetched again.
+    """
+
+    def __init__(self, binaries: Binaries, backups: Backups, folder: Path) -> None:
+        self._binaries = binaries
+        self._backups = backups
+        self._folder = folder
+
+    def history(self) -> dict[int, tuple[tuple[int, int], ...]]:
+        """Return of each timeline but the first the ones before it, and the position at which each was left."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._backups.fetch_wal((), self._folder)
+        found = {}
+        for path in self._folder.glob("*.history"):
+            rows = [line.split("\t") for line in path.read_text(encoding="ascii", errors="replace").splitlines()]
+            kept = [row for row in rows if len(row) > 1 and row[0].strip().isdecimal()]
+            found[int(path.stem, 16)] = tuple((int(row[0]), parse_lsn(row[1])) for row in kept)
+        return found
+
+    def commits(self, spans: Sequence[WalSpan]) -> Iterator[Commit]:
+        """Yield every transaction that was committed, in the order of the WAL.
+
+        Raises:
+            BackoutError: the WAL cannot be read; pg_waldump is quoted.
+        """
+        self._fetch(spans)
+        for span in spans:
+            for line in self._lines(span, "--rmgr=Transaction"):
+                if "desc: COMMIT" in line:
+                    found = _COMMIT.search(line)
+                    if found is not None:
+                        yield _commit(found, span.timeline)
+
+    def touched(self, spans: Sequence[WalSpan], xids: Collection[int]) -> dict[tuple[int, int], frozenset[str]]:
+        """Return what these transactions wrote to: {(database, relation's file node): the kinds of heap records}."""
+        self._fetch(spans)
+        found: dict[tuple[int, int], set[str]] = {}
+        passes = [[f"--xid={xid}"] for xid in sorted(xids)] if len(xids) <= _FEW else [[]]
+        wanted = frozenset(map(str, xids))
+        for span in spans:
+            for options in passes:
+                for line in self._lines(span, *options):
+                    if not line.startswith("rmgr: Heap"):
+                        continue
+                    head, _, rest = line.partition(", lsn:")
+                    if head.rpartition("tx:")[2].strip() not in wanted:
+                        continue
+                    kind = rest.partition("desc: ")[2].partition(" ")[0].partition("+")[0]
+                    for database, node in _BLOCK.findall(rest):
+                        found.setdefault((int(database), int(node)), set()).add(kind)
+        return {key: frozenset(kinds) for key, kinds in found.items()}
+
+    def writers(self, spans: Sequence[WalSpan], relation: str) -> Iterator[tuple[int, str]]:
+        """Yield (transaction, kind of record) of everything that was written to "TABLESPACE/DATABASE/FILENODE"."""
+        self._fetch(spans)
+        for span in spans:
+            for line in self._lines(span, "--rmgr=Heap", f"--relation={relation}"):
+                head, _, rest = line.partition(", lsn:")
+                kind = rest.partition("desc: ")[2].partition(" ")[0].partition("+")[0]
+                yield int(head.rpartition("tx:")[2]), kind
+
+    def _fetch(self, spans: Sequence[WalSpan]) -> None:
+        """Lay out what is missing; a segment that was partial may have grown."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        partial = {each.name for each in self._backups.wal() if each.partial}
+        names = dict.fromkeys(name for span in spans for name in span.names)
+        missing = [name for name in names if name in partial or not (self._folder / name).is_file()]
+        for name in missing:
+            (self._folder / name).unlink(missing_ok=True)
+        self._backups.fetch_wal(missing, self._folder)
+
+    def _lines(self, span: WalSpan, *options: str) -> Iterator[str]:
+        argv = (
+            self._binaries.path("pg_waldump"),
+            f"--path={self._folder}",
+            f"--timeline={span.timeline}",
+            f"--start={show_lsn(span.begin_lsn)}",
+            f"--end={show_lsn(span.end_lsn)}",
+            *options,
+        )
+        environment = tool_environment()
+        with subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env=environment,
+        ) as process:
+            assert process.stdout is not None  # noqa: S101 asked for above
+            assert process.stderr is not None  # noqa: S101 same
+            try:
+                yield from process.stdout
+            except GeneratorExit:  # whoever reads has found what it looked for
+                process.kill()
+                raise
+            said = process.stderr.read().strip()
+        if process.returncode != 0 and not _END.search(said):
+            raise BackoutError(
+                f"the WAL cannot be read: {said[-300:]}",
+                where=str(self._folder),
+                hint="look at the archive: backout db backups",
+            )
+
+
+def _commit(found: re.Match[str], timeline: int) -> Commit:
+    rest = found["rest"]
+    subxids = _SUBXIDS.search(rest)
+    dropped = _DROPPED.search(rest)
+    objects = [word.split("/") for word in dropped[1].split()] if dropped else []
+    caches = frozenset(_INVALIDATED.findall(rest))
+    return Commit(
+        xid=int(found["own"] or found["tx"]),
+        lsn=parse_lsn(found["lsn"]),
+        timeline=timeline,
+        at=datetime.fromisoformat(found["at"]).replace(tzinfo=UTC).timestamp(),
+        subxids=tuple(int(word) for word in subxids[1].split()) if subxids else (),
+        dropped=tuple(int(oid) for kind, _, oid in objects if kind == _RELATION),
+        changes_schema=bool(caches) and not (_NO_STATISTICS in caches and caches <= _STATISTICS),
+    )

@@ -1,0 +1,463 @@
+"""Restore ("Database Recovery"): name the moment exactly, prove that it can be reached, plan; nothing is touched here."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from backout.analysis.recovery import (
+    Archive,
+    Machine,
+    Route,
+    Unreachable,
+    base_before,
+    chain,
+    first_at_or_after,
+    newest_timeline,
+    of_transaction,
+    route,
+)
+from backout.errors import Refused, Unmeasured, UsageError
+from backout.model.recovery import Damage, RecoveryTarget, RestorePoint, TargetKind, show_lsn
+from backout.plan.restore import (
+    Asked,
+    Look,
+    of_point,
+    read_target,
+    rescue_plan,
+    side_plan,
+    swap_plan,
+    undo_rescue_plan,
+    undo_swap_plan,
+)
+from backout.report.times import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from backout.model.plan import Json, Plan
+    from backout.model.recovery import Commit, DatabaseFacts, MigrationClue, WalSpan
+    from backout.ports import (
+        Backups,
+        Clock,
+        DatabaseServer,
+        Journal,
+        LiveDatabase,
+        Rescuer,
+        SideControl,
+        SideInstances,
+        WalReader,
+    )
+
+POINT = "database.point"
+SWAPPED = "database.swapped"
+RESCUED = "database.rescued"
+RELEASED = "database.released"
+_RULE = "preflight"
+_NOTHING = Archive((), (), {})
+_HERE = Machine(0)
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreTools:
+    """What a restore may use.
+
+    Args:
+        live: the live database; it may be down. server: None when the configuration names no server of one's own.
+        tools_version: the major version of the Postgres programs here. free_bytes: where side instances lie.
+        kept: the folder in which rescues keep what they replaced.
+    """
+
+    environment: str
+    actor: str
+    clock: Clock
+    journal: Journal
+    backups: Backups
+    wal: WalReader
+    sides: SideInstances
+    beside: SideControl
+    live: LiveDatabase
+    rescuer: Callable[[str], Rescuer]
+    kept: Path
+    tools_version: int
+    free_bytes: Callable[[Path | None], int]
+    server: DatabaseServer | None = None
+    say: Callable[[str], None] = lambda _text: None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A target with the way to it.
+
+    Args:
+        damage: the commits that did the damage, in the order of the WAL; empty when it is not known.
+    """
+
+    target: RecoveryTarget
+    route: Route | None
+    facts: DatabaseFacts | None
+    damage: tuple[Commit, ...] = ()
+    relation: str = ""
+    migration: str = ""
+    archive: Archive = _NOTHING
+    machine: Machine = _HERE
+
+    @property
+    def look(self) -> Look:
+        """What the side instance has to show."""
+        return Look(self.facts.database if self.facts else "postgres", self.relation, self.migration)
+
+
+# --- restore points --------------------------------------------------------------------------------------------------
+
+
+def mark_point(tools: RestoreTools, name: str, why: str = "on demand", deployment: str = "") -> RestorePoint:
+    """Record a restore point: in the WAL, and in the journal.
+
+    Raises:
+        UsageError: the name is taken. AuthError, ProviderUnavailable: the database cannot be asked.
+    """
+    if any(point.name == name for point in points(tools)):
+        raise UsageError(f"a restore point named {name!r} exists", hint="backout db points list")
+    point = replace(tools.live.mark(name), why=why, deployment=deployment)
+    data: dict[str, Json] = {
+        "name": point.name,
+        "lsn": show_lsn(point.lsn),
+        "timeline": point.timeline,
+        "xid": point.xid,
+        "at": point.at,
+        "why": point.why,
+        "deployment": point.deployment,
+        "migration_head": point.migration_head,
+    }
+    tools.journal.note(tools.environment, POINT, name, data, actor=tools.actor)
+    return point
+
+
+def points(tools: RestoreTools) -> tuple[RestorePoint, ...]:
+    """Return the recorded points, oldest first."""
+    from backout.model.recovery import parse_lsn  # noqa: PLC0415
+
+    return tuple(
+        RestorePoint(
+            name=str(data["name"]),
+            lsn=parse_lsn(str(data["lsn"])),
+            timeline=int(str(data["timeline"])),
+            xid=int(str(data["xid"])),
+            at=float(str(data["at"])),
+            why=str(data["why"]),
+            deployment=str(data["deployment"]),
+            migration_head=str(data["migration_head"]),
+        )
+        for event in tools.journal.events(environment=tools.environment, kind=POINT)
+        if (data := event.data)
+    )
+
+
+# --- where exactly ---------------------------------------------------------------------------------------------------
+
+
+def find(tools: RestoreTools, text: str, *, place: Path | None = None) -> Found:
+    """Return the exact target and the way to it; nothing is touched.
+
+    Args:
+        place: where a data directory is to be laid out, None for a side instance.
+
+    Raises:
+        UsageError: TARGET means nothing, or nothing there fits it. Refused: it cannot be reached, each reason named.
+    """
+    asked = read_target(text, points(tools), tools.clock.now())
+    if asked is None:
+        raise UsageError(
+            f"{text!r} is no target",
+            hint='a time, a restore point, a deployment, an LSN, a transaction id, "before migration NAME" or '
+            '"before drop of TABLE[.COLUMN]"; see `backout db points list`',
+        )
+    if asked.kind is TargetKind.TIME and float(asked.value) > tools.clock.now():
+        raise Refused(f"{text!r} lies in the future", where=tools.environment, rule=_RULE)
+    facts = _facts(tools)
+    archive = Archive(tools.backups.backups(), tools.backups.wal(), tools.wal.history())
+    machine = Machine(
+        tools.tools_version,
+        facts.system_identifier if facts else None,
+        facts.server_version if facts else None,
+        tools.free_bytes(place),
+        copies=tools.sides.copies or place is not None,
+    )
+    found = replace(_Search(tools, archive, facts).find(asked), archive=archive, machine=machine)
+    return replace(found, route=_way(tools, found, found.target))
+
+
+def _way(tools: RestoreTools, found: Found, target: RecoveryTarget) -> Route:
+    way = route(found.archive, target.lsn, target.timeline, found.machine)
+    if isinstance(way, Unreachable):
+        raise Refused("; ".join(way.reasons), where=tools.environment, rule=_RULE, options=way.options)
+    return way
+
+
+def _facts(tools: RestoreTools) -> DatabaseFacts | None:
+    """Return who the live database is, None when it is down: then only what needs its catalog is refused."""
+    try:
+        return tools.live.facts()
+    except Unmeasured as error:
+        tools.say(f"the live database does not answer ({error.what}); going on from the archive alone")
+        return None
+
+
+class _Search:
+    """Looks for the position that TARGET means."""
+
+    def __init__(self, tools: RestoreTools, archive: Archive, facts: DatabaseFacts | None) -> None:
+        self._tools = tools
+        self._archive = archive
+        self._facts = facts
+        self._timeline = newest_timeline(archive)
+
+    def find(self, asked: Asked) -> Found:
+        """Return the target; its route is still to be found."""
+        if asked.kind in (TargetKind.POINT, TargetKind.DEPLOYMENT):
+            return self._found(of_point(asked))
+        if asked.kind is TargetKind.LSN:
+            return self._found(RecoveryTarget(asked.kind, asked.text, int(asked.value), self._timeline, how="as typed"))
+        if asked.kind is TargetKind.TIME:
+            return self._time(asked)
+        if asked.kind is TargetKind.XID:
+            commit = self._commit_of(int(asked.value))
+            return self._found(_target(asked, commit, f"the COMMIT record of transaction {commit.xid}"), commit)
+        if asked.kind is TargetKind.MIGRATION:
+            return self._migration(asked)
+        return self._drop(asked)
+
+    def _time(self, asked: Asked) -> Found:
+        at = float(asked.value)
+        before = [each for each in self._archive.backups if each.ended_at <= at]
+        spans = self._spans(max((each.end_lsn for each in before), default=0))
+        commit = first_at_or_after(self._tools.wal.commits(spans), at) if before else None
+        if not before:
+            first = min((each.ended_at for each in self._archive.backups), default=None)
+            since = f"the first base backup ended at {rfc3339(first)}" if first else "there is no base backup"
+            raise Refused(f"{asked.text!r} lies before everything that is kept: {since}", rule=_RULE)
+        if commit is None:
+            raise Refused(
+                f"nothing was committed at or after {rfc3339(at)} as far as the archived WAL goes",
+                rule=_RULE,
+                options=("`backout db points add NAME` writes a record; then try again, or name a restore point.",),
+            )
+        how = f"the first commit at or after {rfc3339(at)}: transaction {commit.xid} at {rfc3339(commit.at)}"
+        return self._found(_target(asked, commit, how))
+
+    def _drop(self, asked: Asked) -> Found:
+        name = str(asked.value)
+        parent = name.rpartition(".")[0]
+        clue = self._tools.live.dropped(name)
+        if clue.exists and not parent and not clue.xids:
+            raise UsageError(f"table {name} is there, and has lost no column", where=self._tools.environment)
+        if not clue.exists and parent:
+            of_parent = self._tools.live.dropped(parent)
+            if of_parent.exists:
+                return self._column(asked, parent, of_parent.xids)
+        if clue.exists:
+            return self._column(asked, name, clue.xids)
+        drops = [
+            commit
+            for commit in self._tools.wal.commits(self._spans())
+            if any(oid not in clue.present for oid in commit.dropped)
+        ]
+        if not drops:
+            raise Refused(f"no transaction in the archived WAL dropped a table that is gone now: {name}", rule=_RULE)
+        if len(drops) > 1:
+            raise Refused(
+                f"{len(drops)} transactions dropped tables that are gone now, and the WAL does not tell names",
+                rule=_RULE,
+                options=tuple(
+                    f"Before transaction {each.xid} at {rfc3339(each.at)}: `backout db restore {each.xid} --side` to look."
+                    for each in drops
+                ),
+            )
+        how = f"transaction {drops[0].xid} dropped it at {rfc3339(drops[0].at)}"
+        return replace(self._found(_target(asked, drops[0], how), drops[0]), relation=name)
+
+    def _column(self, asked: Asked, table: str, xids: Sequence[int]) -> Found:
+        """Return the target before the newest drop of a column; the side instance shows whether it was this one."""
+        if not xids:
+            raise UsageError(f"table {table} has lost no column", where=self._tools.environment)
+        commit = self._commit_of(xids[-1])
+        others = f"; others were dropped by {', '.join(map(str, xids[:-1]))}" if len(xids) > 1 else ""
+        how = f"transaction {commit.xid} dropped a column of {table} at {rfc3339(commit.at)}{others}"
+        relation = asked.text.split()[-1]
+        return replace(self._found(_target(asked, commit, how), commit), relation=relation)
+
+    def _migration(self, asked: Asked) -> Found:
+        name = str(asked.value)
+        clue = self._tools.live.migrated(name)
+        if clue is None:
+            raise UsageError(
+                f"no migration {name!r} was applied here", hint="backout db migrations status", where=self._tools.environment
+            )
+        commits = list(self._tools.wal.commits(self._spans()))
+        last = of_transaction(commits, clue.xid)
+        if last is None:
+            raise self._not_there(clue.xid)
+        # The tool writes its row first, then runs the script, then completes the row: three transactions, or one.
+        began = of_transaction(commits, self._inserted(clue, last)) or last
+        between = [each for each in commits if began.lsn <= each.lsn <= last.lsn]
+        damage = tuple(each for each in between if each.changes_schema) or tuple(between[1:-1])
+        target = _target(asked, began, f"transaction {began.xid} began the migration at {rfc3339(began.at)}")
+        return replace(self._found(target), damage=damage, migration=name)
+
+    def _inserted(self, clue: MigrationClue, last: Commit) -> int:
+        """Return who inserted the migration's row: the newest insert up to whoever wrote it last."""
+        inserted = last.xid
+        for xid, kind in self._tools.wal.writers(self._spans(), clue.relation):
+            if kind == "INSERT":
+                inserted = xid
+            if xid in last.xids:
+                break
+        return inserted
+
+    def _commit_of(self, xid: int) -> Commit:
+        commit = of_transaction(self._tools.wal.commits(self._spans()), xid)
+        if commit is None:
+            raise self._not_there(xid)
+        return commit
+
+    def _not_there(self, xid: int) -> Refused:
+        return Refused(
+            f"the archived WAL has no commit of transaction {xid}: it was rolled back, or it lies outside",
+            where=self._tools.environment,
+            rule=_RULE,
+            options=("What is there: backout db backups.",),
+        )
+
+    def _spans(self, lsn: int = 0) -> tuple[WalSpan, ...]:
+        """Return the WAL that can be replayed, from the oldest base on, or the newest one before a position."""
+        archive = self._archive
+        if not archive.backups:
+            raise Refused("there is no base backup", rule=_RULE, options=("Make one: backout db backup.",))
+        base = base_before(archive, self._timeline, lsn) if lsn else None
+        oldest = min(archive.backups, key=lambda each: each.begin_lsn)
+        return chain(archive, base or oldest, self._timeline)[0]
+
+    def _found(self, target: RecoveryTarget, *damage: Commit) -> Found:
+        return Found(target, None, self._facts, damage)
+
+
+def _target(asked: Asked, commit: Commit, how: str) -> RecoveryTarget:
+    return RecoveryTarget(asked.kind, asked.text, commit.lsn, commit.timeline, commit.xid, commit.at, how)
+
+
+# --- plans -----------------------------------------------------------------------------------------------------------
+
+
+def plan_side(tools: RestoreTools, text: str) -> Plan:
+    """Return the plan of a side instance that stays. Raises as `find` does."""
+    found = find(tools, text)
+    assert found.route is not None  # noqa: S101 `find` set it
+    return side_plan(tools.environment, found.target, found.route, f"side-{_mark(tools, text)}", found.look)
+
+
+def plan_swap(tools: RestoreTools, text: str) -> Plan:
+    """Return the plan that replaces the whole.
+
+    Raises:
+        UsageError: the configuration names no server of one's own. As `find` does.
+    """
+    data = _server(tools).data_directory
+    found = find(tools, text, place=data.parent)
+    assert found.route is not None  # noqa: S101 `find` set it
+    return swap_plan(tools.environment, found.target, found.route, str(data), found.look, _mark(tools, text))
+
+
+def plan_rescue(tools: RestoreTools, text: str, *, conflicts: str, skip: tuple[str, ...], queues: bool) -> Plan:
+    """Return the plan that copies damaged rows back.
+
+    Raises:
+        Refused: which transactions did the damage is not known. As `find` does.
+    """
+    found = find(tools, text)
+    if not found.damage:
+        raise Refused(
+            f"{text!r} is a moment, and does not say which transaction did the damage",
+            where=tools.environment,
+            rule=_RULE,
+            options=(
+                'Name it: a transaction id, "before migration NAME" or "before drop of TABLE[.COLUMN]".',
+                f"Look at that moment: `backout db restore {text!r} --side`.",
+                f"Replace the whole: `backout db restore {text!r} --swap`.",
+            ),
+        )
+    if found.facts is None:
+        raise Refused("rows are copied back into the live database, and it does not answer", rule=_RULE)
+    first, last = found.damage[0], found.damage[-1]
+    ends = []
+    for commit in (first, last):
+        how = f"transaction {commit.xid}, committed at {rfc3339(commit.at)}"
+        target = replace(found.target, lsn=commit.lsn, timeline=commit.timeline, xid=commit.xid, at=commit.at, how=how)
+        ends.append((target, _way(tools, found, target)))
+    xids = frozenset().union(*(commit.xids for commit in found.damage))
+    written = tools.wal.touched(ends[1][1].spans, xids)
+    rows = tuple(sorted((node, tuple(sorted(kinds))) for (_, node), kinds in written.items()))
+    damage = Damage(xids, rows, conflicts, skip, queues)
+    return rescue_plan(tools.environment, ends[0], ends[1], damage, found.look, _mark(tools, text))
+
+
+def plan_undo(tools: RestoreTools) -> Plan:
+    """Return the plan that takes back the latest swap or rescue. Raises UsageError when there is none."""
+    latest = _latest(tools)
+    if latest is None:
+        raise UsageError("no restore of this database is recorded that could be undone", where=tools.environment)
+    kind, data = latest
+    database = str(data["database"])
+    if kind == RESCUED:
+        return undo_rescue_plan(tools.environment, str(data["mark"]), database)
+    _server(tools)
+    return undo_swap_plan(tools.environment, data, _mark(tools, "undo"), database)
+
+
+def kept(tools: RestoreTools) -> tuple[str, ...]:
+    """Return the data directories that swaps kept and nobody released, oldest first."""
+    released = {str(e.data["kept"]) for e in tools.journal.events(environment=tools.environment, kind=RELEASED)}
+    gone = {str(e.data["incoming"]) for e in tools.journal.events(environment=tools.environment, kind=SWAPPED)}
+    swaps = tools.journal.events(environment=tools.environment, kind=SWAPPED)
+    names = dict.fromkeys(str(event.data["kept"]) for event in swaps)
+    return tuple(name for name in names if name not in released and name not in gone)
+
+
+def unprotected(tools: RestoreTools) -> bool:
+    """Whether the database was swapped, or a swap undone, and no verified base of it was made since."""
+    at = max((e.at for e in tools.journal.events(environment=tools.environment, kind=SWAPPED)), default=None)
+    if at is None:
+        return False
+    return not any(base.began_at > at and base.verified_at is not None for base in tools.backups.backups())
+
+
+def _latest(tools: RestoreTools) -> tuple[str, dict[str, Json]] | None:
+    events = [
+        event
+        for kind in (SWAPPED, RESCUED)
+        for event in tools.journal.events(environment=tools.environment, kind=kind)
+        if event.data.get("undone") is not True
+    ]
+    newest = max(events, key=lambda event: event.seq, default=None)
+    if newest is None:
+        return None
+    if newest.kind == SWAPPED and str(newest.data["kept"]) not in kept(tools):
+        return None
+    return newest.kind, dict(newest.data)
+
+
+def _server(tools: RestoreTools) -> DatabaseServer:
+    if tools.server is None:
+        raise UsageError(
+            "the whole can be replaced only on a server of one's own, and none is configured",
+            where=tools.environment,
+            hint="set database.server (data_directory, start, stop), or use --rescue or --side",
+        )
+    return tools.server
+
+
+def _mark(tools: RestoreTools, text: str) -> str:
+    """Return a short word that tells this restore's folders from another one's."""
+    return hashlib.sha256(f"{text} {tools.clock.now()}".encode()).hexdigest()[:8]

@@ -1,0 +1,261 @@
+"""A real Postgres with base backups and received WAL in plain folders, its load, and the tools to restore it with."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from backout.errors import BackoutError
+from backout.journal.sqlite import SqliteJournal
+from backout.journal.stop import StopRequest
+from backout.model.recovery import BackupKind, BaseBackup, WalSegment, parse_lsn
+from backout.providers.child import free_ports, unprivileged_prefix
+from backout.providers.clock import SystemClock
+from backout.providers.postgres.binaries import Binaries, find_binaries
+from backout.providers.postgres.launcher import PostgresServer
+from backout.providers.postgres.live import PostgresLive
+from backout.providers.postgres.ownserver import CommandedServer
+from backout.providers.postgres.rescue import PostgresRescuer
+from backout.providers.postgres.side import PostgresSides
+from backout.providers.postgres.template import run_tool, system_identifier, tool_environment
+from backout.providers.postgres.walsearch import WalSearch
+from backout.runbook.restore import RestoreTools
+from backout.runbook.restoring import actions
+
+from polling import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from backout.model.incident import Run
+    from backout.model.plan import Plan
+    from backout.ports import Action
+
+SEGMENT = 16 << 20
+ENVIRONMENT = "production"
+
+
+@dataclass
+class PlainBackups:
+    """Port Backups on unpacked base backups and a folder that pg_receivewal writes into."""
+
+    root: Path
+    server_version: int = 180000
+    found: list[BaseBackup] = field(default_factory=list)
+
+    @property
+    def received(self) -> Path:
+        return self.root / "wal"
+
+    def backups(self) -> tuple[BaseBackup, ...]:
+        return tuple(self.found)
+
+    def wal(self) -> tuple[WalSegment, ...]:
+        segments: dict[str, WalSegment] = {}
+        for path in sorted(self.received.iterdir()):
+            name, _, kind = path.name.partition(".")
+            if not re.fullmatch(r"[0-9A-F]{24}", name) or kind not in ("", "partial") or name in segments:
+                continue
+            begin = (int(name[8:16], 16) * ((1 << 32) // SEGMENT) + int(name[16:], 16)) * SEGMENT
+            end = begin + SEGMENT if not kind else begin + _written(path)
+            segments[name] = WalSegment(name, int(name[:8], 16), begin, end, partial=bool(kind))
+        return tuple(segments[name] for name in sorted(segments))
+
+    def unpack(self, backup: str, into: Path, progress: Callable[[int, int], None]) -> None:
+        base = self.root / "bases" / backup
+        for path in sorted(base.rglob("*")):
+            if path.name == "damaged":
+                raise BackoutError("a file of the backup is damaged", where=str(path))
+        shutil.copytree(base, into, dirs_exist_ok=True)
+        progress(1, 1)
+
+    def fetch_wal(self, names: Sequence[str], into: Path) -> None:
+        for name in names:
+            found = self.received / name
+            shutil.copyfile(found if found.exists() else found.with_name(f"{name}.partial"), into / name)
+        for path in self.received.glob("*.history"):
+            shutil.copyfile(path, into / path.name)
+
+
+def _written(path: Path) -> int:
+    """Return how far a partial segment was received: the rest of it is zero."""
+    content = path.read_bytes()
+    return len(content.rstrip(b"\0")) & ~7
+
+
+class Lab:
+    """One database, its archive, and everything to restore it with.
+
+    Args:
+        root: a folder of its own; `release` stops everything that runs.
+    """
+
+    def __init__(self, root: Path, cache: Path) -> None:
+        self.root = root
+        self.binaries: Binaries = find_binaries()
+        self.data = root / "live" / "data"
+        self.data.parent.mkdir(parents=True)
+        self.sockets = Path(tempfile.mkdtemp(prefix="backout-lab-"))
+        (self.port,) = free_ports(1)
+        PostgresServer(self.data, self.binaries).create(
+            cache_directory=cache, settings={"max_prepared_transactions": "5", "shared_buffers": "32MB"}
+        )
+        options = f"-c port={self.port} -c listen_addresses= -c unix_socket_directories={self.sockets}"
+        control = (*unprivileged_prefix(), self.binaries.path("pg_ctl"), "-D", str(self.data), "-w", "-l", str(root / "log"))
+        self.server = CommandedServer(
+            self.data, shlex.join((*control, "-o", options, "start")), shlex.join((*control, "-m", "fast", "stop"))
+        )
+        self.server.start()
+        self.dsn = f"host={self.sockets} port={self.port} user=postgres dbname=postgres"
+        self.backups = PlainBackups(root / "archive")
+        (root / "archive" / "bases").mkdir(parents=True)
+        self.backups.received.mkdir()
+        self.receiver: subprocess.Popen[bytes] | None = None
+        self.journal = SqliteJournal(root / "journal.sqlite", SystemClock(), stop=StopRequest())
+        until(self._answers, what="the database answers")
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(psycopg.OperationalError), self.connect():
+            return True
+        return False
+
+    def connect(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self.dsn, autocommit=True)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        with self.connect() as connection:
+            return connection.execute(query).fetchall()  # type: ignore[call-overload,no-any-return]
+
+    def receive(self) -> None:
+        """Receive WAL until the lab is released."""
+        argv = (*unprivileged_prefix(), self.binaries.path("pg_receivewal"), "-d", self.dsn, "-D", str(self.backups.received))
+        if self.receiver is None:
+            run_tool(self.binaries, "pg_receivewal", "-d", self.dsn, "--create-slot", "--slot=lab", "--if-not-exists")
+        self.receiver = subprocess.Popen(
+            (*argv, "--slot=lab", "--synchronous", "--no-loop"), env=tool_environment(), stderr=subprocess.DEVNULL
+        )
+
+    def base(self, name: str) -> BaseBackup:
+        """Take a base backup."""
+        began = time.time()
+        folder = self.root / "archive" / "bases" / name
+        run_tool(
+            self.binaries, "pg_basebackup", "-d", self.dsn, "-D", str(folder), "-c", "fast", "-X", "none", "--no-sync",
+            "--manifest-checksums=CRC32C",
+        )
+        import json  # noqa: PLC0415
+
+        ranges = json.loads((folder / "backup_manifest").read_text())["WAL-Ranges"][0]
+        made = BaseBackup(
+            id=name,
+            kind=BackupKind.FULL,
+            parent=None,
+            began_at=began,
+            ended_at=time.time(),
+            begin_lsn=parse_lsn(ranges["Start-LSN"]),
+            end_lsn=parse_lsn(ranges["End-LSN"]),
+            timeline=ranges["Timeline"],
+            system_identifier=str(system_identifier(folder)),
+            server_version=180006,
+            size_bytes=40 << 20,
+            stored_bytes=40 << 20,
+            verified_at=time.time(),
+        )
+        self.backups.found.append(made)
+        return made
+
+    def archived(self) -> None:
+        """Return when everything that was committed until now is in the archive, with a record behind it."""
+        with self.connect() as connection:
+            row = connection.execute("SELECT pg_create_restore_point('lab')").fetchone()
+            assert row is not None
+            lsn = parse_lsn(row[0])
+            until(lambda: self.backups.wal()[-1].end_lsn >= lsn, what="the WAL is received", timeout_s=30)
+
+    def tools(self, **more: Any) -> RestoreTools:
+        sides = PostgresSides(self.root / "restore", self.binaries, self.backups, lambda: "postgres")
+        given: dict[str, Any] = {
+            "environment": ENVIRONMENT,
+            "actor": "test",
+            "clock": SystemClock(),
+            "journal": self.journal,
+            "backups": self.backups,
+            "wal": WalSearch(self.binaries, self.backups, self.root / "restore" / "wal"),
+            "sides": sides,
+            "beside": sides,
+            "live": PostgresLive(lambda: self.dsn),
+            "rescuer": lambda database: PostgresRescuer(lambda: self.dsn, self.binaries, database),
+            "kept": self.root / "restore" / "kept",
+            "tools_version": 18,
+            "free_bytes": lambda place: shutil.disk_usage(place or self.root).free,
+            "server": self.server,
+        }
+        return RestoreTools(**{**given, **more})
+
+    def run(self, plan: Plan, tools: RestoreTools, with_actions: Mapping[str, Action] | None = None) -> Run:
+        """Submit and drive a plan."""
+        run = self.journal.submit(plan, actor="test", reason="a test")
+        return self.journal.drive(run, with_actions or actions(tools), actor="test")
+
+    def release(self) -> None:
+        """Stop everything that this lab started."""
+        sides = PostgresSides(self.root / "restore", self.binaries, self.backups, lambda: "postgres")
+        for side in sides.list():
+            sides.drop(side.name)
+        if self.receiver is not None:
+            self.receiver.terminate()
+            self.receiver.wait(timeout=10)
+        with contextlib.suppress(BackoutError):
+            self.server.stop()
+        shutil.rmtree(self.sockets, ignore_errors=True)
+
+
+class Load:
+    """Sessions that insert ticks and count what the server acknowledged."""
+
+    def __init__(self, lab: Lab, sessions: int = 2) -> None:
+        self._lab = lab
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(sessions)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, number: int) -> None:
+        with self._lab.connect() as connection:
+            while not self._stop.is_set():
+                connection.execute("INSERT INTO ticks (session, xid) VALUES (%s, pg_current_xact_id())", (number,))
+
+
+@contextlib.contextmanager
+def opened(root: Path, cache: Path) -> Iterator[Lab]:
+    """Open a lab with a base backup, an archive and a table of ticks."""
+    lab = Lab(root, cache)
+    try:
+        with lab.connect() as connection:
+            connection.execute("CREATE TABLE ticks (id bigserial PRIMARY KEY, session int, xid xid8)")
+        lab.receive()
+        yield lab
+    finally:
+        lab.release()
+
+
+
