@@ -55,6 +55,7 @@ def toolbox(
         traffic=world.traffic,
         health=world.health,
         schema=world.schema,
+        migrations=world.files,
         logs=world.logs,
         bundles=world.bundles,
         bundle_store=world.bundle_store,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,14 +11,21 @@ import pytest
 
 from backout.errors import ProviderUnavailable
 from backout.model.notice import NoticeKind
-from backout.model.plan import PlanRefused
+from backout.model.plan import Plan, PlanRefused
+from backout.model.statements import Outcome, Statement, StatementProof
+from backout.model.statements import Trial as StatementTrial
 from backout.plan.rollback import Request
 from backout.runbook.rollback import prepare
+from backout.runbook.second_proof import record_proof
 
 from arranged import migrated
 from line import Story, roll_back, watch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backout.providers.memory import World
+
     from drillbook import Drillbook, Trial
 
 WHY = ("rollback", "-m", "it fails", "--json")
@@ -155,3 +163,78 @@ def test_rule_04_a_head_that_cannot_be_read_holds(quick_path: Path) -> None:
     assert isinstance(concluded, dict)
     assert (concluded["action"], concluded["rule"]) == ("refused", "4 schema")
     assert story.world.activations == []
+
+
+SAFE = "ALTER TABLE orders ADD COLUMN note text"
+DROP = "ALTER TABLE orders DROP COLUMN total"
+
+
+def test_rule_04_over_a_safe_migration_the_code_goes_back_alone(quick_path: Path) -> None:
+    """A verdict says that the old code runs as before; the plan names the migration."""
+    story = Story(quick_path / "journal.sqlite")
+    story.world.migrate("0002_note", SAFE)
+    _, outcome = prepare(story.tools(), Request(message="it fails"))
+    assert isinstance(outcome, Plan)
+    assert any(note.endswith("each change judged safe for it: 0002_note") for note in outcome.notes)
+    watch(story.tools())
+    assert story.world.live.sole == story.good.id
+
+
+@pytest.mark.parametrize(
+    ("arrange", "words"),
+    [
+        (lambda world: world.migrate("0002_drop", DROP), "0002_drop breaks the old code"),
+        (lambda world: (world.migrate("0002_note", SAFE), world.migrate("0003_drop", DROP)), "0003_drop breaks"),
+        (lambda world: world.migrate("0002_note", SAFE, finished=False), "failed half-way"),
+        (lambda world: world.migrate("0002_note"), "no file here: 0002_note"),
+        (lambda world: world.migrate("0002_new", "CREATE UNIQUE INDEX u ON orders (total)"), "may break the old code"),
+    ],
+    ids=["breaking", "one of two", "half-way", "no file", "safe-if"],
+)
+def test_rule_04_over_any_other_it_does_not(quick_path: Path, arrange: Callable[[World], object], words: str) -> None:
+    """A statement that breaks, or that nobody could judge: hold, with the reason."""
+    story = Story(quick_path / "journal.sqlite")
+    arrange(story.world)
+    _, outcome = prepare(story.tools(), Request(message="it fails"))
+    assert isinstance(outcome, PlanRefused)
+    assert (outcome.rule, words in outcome.reason) == ("4 schema", True), outcome.reason
+    watch(story.tools())
+    assert story.world.activations == []
+
+
+def test_rule_04_a_file_that_was_edited_since_is_no_verdict(quick_path: Path) -> None:
+    """What was applied is another script than the one that lies here."""
+    story = Story(quick_path / "journal.sqlite")
+    story.world.migrate("0002_note", SAFE)
+    story.world.migrations[-1] = replace(story.world.migrations[-1], checksum="of what was applied")
+    story.world.migration_files[-1] = replace(story.world.migration_files[-1], checksum="of what lies here")
+    _, outcome = prepare(story.tools(), Request(message="it fails"))
+    assert isinstance(outcome, PlanRefused)
+    assert "the file is not the one that was applied: 0002_note" in outcome.reason
+
+
+def test_rule_04_an_application_that_checks_the_head_goes_back_over_nothing(quick_path: Path) -> None:
+    """Images that refuse to start on an unknown head exist: then no migration is safe."""
+    story = Story(quick_path / "journal.sqlite")
+    story.world.migrate("0002_note", SAFE)
+    _, outcome = prepare(replace(story.tools(), app_checks_head=True), Request(message="it fails"))
+    assert isinstance(outcome, PlanRefused)
+    assert "0002_note breaks the old code" in outcome.reason
+
+
+def test_rule_04_a_statement_that_failed_overrules_the_verdict(quick_path: Path) -> None:
+    """The second proof is about real statements on real data: one that fails is quoted, on this head alone."""
+    story = Story(quick_path / "journal.sqlite")
+    story.world.migrate("0002_note", SAFE)
+    tools = story.tools()
+    failing = StatementTrial(Statement("SELECT *  FROM orders", calls=12), Outcome.FAILS, "cached plan must not change")
+    for head in ("0001_init", "0002_note"):
+        record_proof(tools.journal, "production", StatementProof(head, story.world.clock.now(), (failing,)), actor="me")
+        _, outcome = prepare(tools, Request(message="it fails"))
+        assert isinstance(outcome, Plan if head == "0001_init" else PlanRefused)
+    assert isinstance(outcome, PlanRefused)
+    assert "the old code fails on it: cached plan must not change (`SELECT * FROM orders`, called 12 times)" in (
+        outcome.reason
+    )
+    record_proof(tools.journal, "production", StatementProof("0002_note", story.world.clock.now() + 1, ()), actor="me")
+    assert isinstance(prepare(tools, Request(message="it fails"))[1], Plan)

@@ -294,7 +294,9 @@ class _Search:
         clue = self._tools.live.migrated(name)
         if clue is None:
             raise UsageError(
-                f"no migration {name!r} was applied here", hint="backout db migrations status", where=self._tools.environment
+                f"no migration {name!r} was applied here",
+                hint="backout db migrations status",
+                where=self._tools.environment,
             )
         commits = list(self._tools.wal.commits(self._spans()))
         last = of_transaction(commits, clue.xid)

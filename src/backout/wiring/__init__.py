@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         DeadMan,
         HealthCheck,
         Identities,
+        MigrationFiles,
         Notifier,
         Pipeline,
         Schema,
@@ -229,6 +230,8 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         health=_health(config, clock),
         sender=_health(config, clock) if config.policy.guard.synthetic else None,
         schema=_schema(config, api.reads, hurried=until is not None),
+        migrations=_migrations(config),
+        app_checks_head=config.environment.database is not None and config.environment.database.app_checks_head,
         connections=_connections(config),
         logs=logs_of(config),
         triggers=CloudflareTriggers(client, account, script),
@@ -397,6 +400,15 @@ def _schema(config: Config, reads: ApiClient, *, hurried: bool) -> Schema | None
     from backout.wiring.history import history_of  # noqa: PLC0415 only where it is set up
 
     return history_of(config, lambda: reads, within_s=_HURRIED_S if hurried else None)
+
+
+def _migrations(config: Config) -> MigrationFiles | None:
+    settings = config.environment.database
+    if settings is None or settings.migrations == "none":
+        return None
+    from backout.wiring.history import TheFiles  # noqa: PLC0415 only where it is set up
+
+    return TheFiles(config)
 
 
 def _connections(config: Config) -> Connections | None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.config import Config, Secret
+    from backout.model.compatibility import MigrationFile
     from backout.model.migrations import KnownMigration
     from backout.ports import MigrationFiles, Schema, SchemaCatalog
     from backout.providers.cloudflare.client import ApiClient
@@ -102,6 +103,17 @@ def files_of(config: Config) -> MigrationFiles:
         raise UsageError(f"the migrations of {tool} are Python, which backout does not run", where=config.name)
     folder = folder_of(config)
     return D1Migrations(folder) if tool == "d1" else PrismaMigrations(folder)
+
+
+class TheFiles:
+    """Port MigrationFiles on the chosen environment's tool: what is wrong with it is told when it is read."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def read(self) -> tuple[MigrationFile, ...]:
+        """Return them in their order. Raises UsageError: no such folder, or they are not SQL."""
+        return files_of(self._config).read()
 
 
 def known_of(config: Config) -> tuple[KnownMigration, ...]:

@@ -19,6 +19,7 @@ from backout.providers.files.naming import file_names
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from backout.model.compatibility import MigrationFile
     from backout.model.connections import ConnectionUse
     from backout.model.deployment import Deployment, Version
     from backout.model.notice import Notice
@@ -239,6 +240,17 @@ class WorldSchema:
         return self._world.call(
             "schema.read", lambda: SchemaState(self._world.clock.now(), tuple(self._world.migrations))
         )
+
+
+class WorldMigrationFiles:
+    """Port MigrationFiles of a World."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def read(self) -> tuple[MigrationFile, ...]:
+        """Return the files in the working copy."""
+        return self._world.call("files.read", lambda: tuple(self._world.migration_files))
 
 
 class WorldConnections:

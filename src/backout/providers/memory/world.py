@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from backout.errors import ProviderRejected, Refused, SecretsChanged
+from backout.model.compatibility import MigrationFile
 from backout.model.connections import ConnectionUse
 from backout.model.deployment import Deployment, DeploymentId, Share, Version, VersionId
 from backout.model.schema import AppliedMigration
@@ -63,7 +64,8 @@ class World:
         route_rule: (path, version) -> the status that a route answers; 200 everywhere at first.
         buckets: the storage buckets that exist. storage_migration: the storage migration that the application is at.
         started_by: schedules, routes, domains and queues as they are. unreadable: kinds that the token may not read.
-        migrations: the database's migration history. exists: False answers 404 to everything of the platform.
+        migrations: the database's migration history. migration_files: what lies in the working copy.
+        exists: False answers 404 to everything of the platform.
         lists_details: whether `versions.recent` tells code hash, secrets and bindings too (Cloudflare's does not).
         traits: what the source of traffic says of itself. sampled: whether it tells estimates just now.
         counted_until: the second (Unix) at which it stopped counting, None while it goes on.
@@ -84,6 +86,7 @@ class World:
         self.buckets: set[str] = set()
         self.storage_migration = 0
         self.migrations: list[AppliedMigration] = []
+        self.migration_files: list[MigrationFile] = []
         self.started_by = Triggers((), (), (), ())
         self.unreadable: set[TriggerKind] = set()
         self.exists = True
@@ -103,6 +106,7 @@ class World:
         self.bundle_store = ports.WorldBundleStore(self)
         self.logs = ports.WorldLogs(self)
         self.schema = ports.WorldSchema(self)
+        self.files = ports.WorldMigrationFiles(self)
         self.connections = ports.WorldConnections(self)
         self.reports = ports.WorldReports(self)
         self.notices: list[Notice] = []
@@ -162,10 +166,12 @@ class World:
         self.builds[made.id] = replace(self.builds[made.id], version=version)
         return self.deploy(version, by="secret")
 
-    def migrate(self, name: str, *, finished: bool = True) -> None:
-        """Apply a database migration now (or leave it failed)."""
+    def migrate(self, name: str, sql: str | None = None, *, finished: bool = True) -> None:
+        """Apply a database migration now (or leave it failed); with `sql` its file lies in the working copy."""
         now = self.clock.now()
         self.migrations.append(AppliedMigration(name, now, now if finished else None))
+        if sql is not None:
+            self.migration_files.append(MigrationFile(name, sql))
 
     def start_by(self, **kinds: tuple[str, ...]) -> None:
         """Set what starts the application, as `wrangler triggers deploy` does; kinds that are not given stay."""
