@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import uuid
 from typing import TYPE_CHECKING
@@ -10,6 +11,9 @@ import psycopg
 import pytest
 from cli_shell import backout
 
+from backout.journal.sqlite import SqliteJournal
+from backout.model.plan import Plan, PlanKind, Step
+from backout.providers.clock import SystemClock
 from backout.providers.postgres.binaries import find_binaries
 from backout.providers.postgres.launcher import PostgresServer
 
@@ -247,6 +251,33 @@ def test_a_dry_run_says_what_would_be_applied_and_changes_nothing(project: Proje
     found = project.call("apply", "-e", "production", "-m", "notes", "--confirm", "production", "--json")
     assert (found.json["pending"], found.json["applied"], found.json["reason"]) == ([INIT, NOTE], [INIT, NOTE], "notes")
     assert project.call("apply", "-e", "production").out == "nothing to apply\n"
+
+
+def test_the_journal_keeps_who_applied_what_and_why(project: Project) -> None:
+    """The intent before anything is changed, each migration, and a failure."""
+    (project.folder / "prisma" / "migrations" / NOTE / "migration.sql").write_text("SELECT no_such_function()")
+    assert project.call("apply", "-e", "production", "-m", "order notes", "--confirm", "production").code == 1
+    journal = SqliteJournal(project.folder / ".backout" / "journal.sqlite", SystemClock())
+    events = [event for event in journal.events(environment="production") if event.kind.startswith("migration.")]
+    assert [event.kind for event in events] == ["migration.begin", "migration.applied", "migration.failed"]
+    assert (events[0].data["reason"], events[0].data["pending"]) == ("order notes", [INIT, NOTE])
+    assert events[1].data["migration"] == INIT
+    assert "no_such_function" in str(events[2].data["why"])
+    assert all(event.actor for event in events)
+    journal.close()
+
+
+def test_nothing_is_applied_while_a_rollback_runs(project: Project) -> None:
+    """Exit 6 with what to type; a watch does not stop it."""
+    with contextlib.closing(SqliteJournal(project.folder / ".backout" / "journal.sqlite", SystemClock())) as journal:
+        watch = Plan(PlanKind.GUARD, "staging", "watch", (Step("watch", "watch"),))
+        journal.submit(watch, actor="a", reason="r")
+        assert project.call("apply", "-e", "staging", "--yes", "--lock-timeout", "1").code == 0
+        rollback = Plan(PlanKind.ROLLBACK, "production", "roll back", (Step("activate", "activate"),))
+        journal.submit(rollback, actor="a", reason="r")
+        found = project.call("apply", "-e", "production", "-m", "w", "--confirm", "production")
+        assert found.code == 6
+        assert "roll back" in found.err
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,22 @@ from backout.cli.options import Command, pass_shell
 
 if TYPE_CHECKING:
     from backout.cli.shell import Shell
+    from backout.config import Config
+
+
+def refuse_meanwhile(config: Config) -> None:
+    """Return unless a run that switches or restores keeps the environment; a watch does not mind migrations.
+
+    Raises:
+        Busy: one does; with the command that goes on with it.
+    """
+    from backout import wiring  # noqa: PLC0415 - only when something is applied
+    from backout.cli.bench import busy  # noqa: PLC0415 - same
+    from backout.model.plan import PlanKind  # noqa: PLC0415 - same
+
+    newest = next(iter(wiring.journal(config).runs(config.name)), None)
+    if newest is not None and not newest.state.is_over and newest.plan.kind is not PlanKind.GUARD:
+        raise busy(newest)
 
 
 @click.command(
@@ -47,12 +63,12 @@ def apply(shell: Shell, *, message: str | None, dry_run: bool, typed: str | None
     from backout.analysis.compatibility import judge  # noqa: PLC0415 - the parser of SQL loads when it runs
     from backout.cli.paint import paint_for  # noqa: PLC0415 - same
     from backout.report import migration_history as words  # noqa: PLC0415 - same
+    from backout.runbook.migrations import apply as apply_pending  # noqa: PLC0415 - same
     from backout.runbook.migrations import check_database, to_apply  # noqa: PLC0415 - same
     from backout.wiring import history  # noqa: PLC0415
 
     config = shell.config()
-    deploy = history.deploy_of(config, lock_timeout)
-    files = history.files_of(config).read()
+    files = history.appliable_of(config)
     pending = to_apply(history.side_of(config).schema, files)
     out, settings = shell.output, config.environment.database
     judged = judge(files, app_checks_head=bool(settings and settings.app_checks_head))
@@ -67,12 +83,14 @@ def apply(shell: Shell, *, message: str | None, dry_run: bool, typed: str | None
             out.say("\nnothing was changed (dry run)")
         return 0
     out.say(words.pending_text(verdicts, width=out.talk.width, paint=paint_for(out.talk)))
+    refuse_meanwhile(config)
     what = f"apply {len(pending)} migration{'s' if len(pending) > 1 else ''}"
     reason = confirm(shell, config, what, message=message, typed=typed)
     pinned, ask = history.database_identity(config)
     if pinned is not None:
         check_database(config.name, pinned, ask())
-    applied = deploy.apply(files, applied=lambda name: out.say(f"applied  {name}"))
+    tools = history.deploying(config, files, lock_timeout)
+    applied = apply_pending(tools, pending, reason, lambda name: out.say(f"applied  {name}"))
     human = f"applied {', '.join(applied)}" if applied else "nothing to apply: somebody else was faster"
     out.result("db-migrations-apply", record | {"applied": list(applied), "reason": reason}, human)
     out.next(f"backout db migrations status -e {config.name}")

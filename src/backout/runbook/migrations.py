@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 
 from backout.analysis.drift import differences
 from backout.analysis.migrations import assess, compare
-from backout.errors import AuthError, ProviderRejected, ProviderUnavailable, Refused
+from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable, Refused
 from backout.model.catalog import Drift
 from backout.model.migrations import HistoryLook, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from backout.model.compatibility import MigrationFile
     from backout.model.migrations import Comparison, KnownMigration
+    from backout.model.plan import Json
     from backout.model.schema import SchemaState
-    from backout.ports import Schema, SchemaCatalog
+    from backout.ports import Clock, Journal, Schema, SchemaCatalog
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,45 @@ def to_apply(schema: Schema, files: Sequence[MigrationFile]) -> tuple[str, ...]:
         )
     done = {row.name for row in state.applied if row.stands}
     return tuple(file.name for file in files if file.name not in done)
+
+
+@dataclass(frozen=True, slots=True)
+class Deploying:
+    """What applying needs.
+
+    Args:
+        deploy: applies what is pending and hears each name when it is done. journal: keeps who applied what, and why.
+    """
+
+    environment: str
+    actor: str
+    clock: Clock
+    journal: Journal
+    deploy: Callable[[Callable[[str], None]], tuple[str, ...]]
+
+
+def apply(tools: Deploying, pending: Sequence[str], reason: str, applied: Callable[[str], None]) -> tuple[str, ...]:
+    """Apply what is pending, and return what was applied; the journal has the intent before anything is changed.
+
+    Raises:
+        BackoutError: as the migrations' provider; that a migration failed is in the journal, too.
+    """
+    begun = f"{tools.clock.now():.3f}"
+    names: list[Json] = list(pending)
+
+    def note(kind: str, key: str, data: Mapping[str, Json]) -> None:
+        tools.journal.note(tools.environment, kind, f"{begun}:{key}", data, actor=tools.actor)
+
+    def heard(name: str) -> None:
+        note("migration.applied", name, {"migration": name})
+        applied(name)
+
+    note("migration.begin", "", {"pending": names, "reason": reason})
+    try:
+        return tools.deploy(heard)
+    except BackoutError as error:
+        note("migration.failed", "", {"why": str(error)})
+        raise
 
 
 def check_database(environment: str, pinned: str | None, found: str | None) -> None:

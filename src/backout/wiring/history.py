@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from backout.errors import AuthError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from backout.config import Config, Secret
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from backout.model.migrations import KnownMigration
     from backout.ports import MigrationFiles, Schema, SchemaCatalog
     from backout.providers.cloudflare.client import ApiClient
-    from backout.providers.postgres.deploy import PrismaDeploy
-    from backout.runbook.migrations import Side
+    from backout.runbook.migrations import Deploying, Side
 
 _STATEMENT_TIMEOUT_S: Final = 5.0
 FOLDERS: Final = {
@@ -166,14 +165,27 @@ def sides_beside(config: Config, against: str | None) -> tuple[list[Side], list[
     return sides, left_out
 
 
-def deploy_of(config: Config, lock_timeout_s: float) -> PrismaDeploy:
-    """Return what applies migrations in the chosen environment.
+def deploying(config: Config, files: Sequence[MigrationFile], lock_timeout_s: float) -> Deploying:
+    """Return what applies these migrations in the chosen environment, and keeps who did it and why."""
+    from backout import wiring  # noqa: PLC0415 only when asked
+    from backout.providers.clock import SystemClock  # noqa: PLC0415 same
+    from backout.providers.postgres.deploy import PrismaDeploy  # noqa: PLC0415 same
+    from backout.runbook.migrations import Deploying as Made  # noqa: PLC0415 same
 
-    Raises:
-        UsageError: its tool is not Prisma.
-    """
-    from backout.providers.postgres.deploy import PrismaDeploy as Made  # noqa: PLC0415 only when asked
+    settings = config.environment.database
+    timeout_s = float(settings.connect_timeout) if settings else 5.0
+    prisma = PrismaDeploy(config.database_url().reveal, lock_timeout_s=lock_timeout_s, connect_timeout_s=timeout_s)
+    return Made(
+        environment=config.name,
+        actor=wiring.actor(),
+        clock=SystemClock(),
+        journal=wiring.journal(config),
+        deploy=lambda applied: prisma.apply(files, applied=applied),
+    )
 
+
+def appliable_of(config: Config) -> tuple[MigrationFile, ...]:
+    """Return the migrations that backout can apply. Raises UsageError: the tool is not Prisma, or has no files."""
     tool = tool_of(config)
     if tool != "prisma":
         commands = {"alembic": "alembic upgrade head", "django": "python manage.py migrate"}
@@ -182,9 +194,7 @@ def deploy_of(config: Config, lock_timeout_s: float) -> PrismaDeploy:
             where=f"environments.{config.name}",
             hint=commands.get(tool, "npx wrangler d1 migrations apply DATABASE --remote"),
         )
-    settings = config.environment.database
-    timeout_s = float(settings.connect_timeout) if settings else 5.0
-    return Made(config.database_url().reveal, lock_timeout_s=lock_timeout_s, connect_timeout_s=timeout_s)
+    return files_of(config).read()
 
 
 def database_identity(config: Config) -> tuple[str | None, Callable[[], str | None]]:
