@@ -274,6 +274,14 @@ def test_a_branch_is_deleted_the_live_one_never(neon: Neon, xata: Xata) -> None:
         assert len(vendor.changes()) == asked
 
 
+def test_the_hosts_of_the_live_branch(neon: Neon, xata: Xata) -> None:
+    """What the connection string is compared with before anything is made."""
+    neon.host = "ep-a.example.test"
+    xata.host = "xb0.example.test"
+    assert neon_client(neon).hosts() == {"ep-a.example.test"}
+    assert xata_client(xata).hosts() == {"xb0.example.test"}
+
+
 def test_a_wrong_token_is_an_auth_error_that_does_not_quote_it(neon: Neon, xata: Xata) -> None:
     """In the matrix it is a state; elsewhere exit 4 with what to set."""
     for client, name in (

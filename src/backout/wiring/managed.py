@@ -118,6 +118,18 @@ def vendor(config: Config, patience: Retry | None = None) -> NeonBranches | Xata
     raise UsageError(what, where=where, hint="backout db check says what it offers")
 
 
+def checked_vendor(config: Config) -> NeonBranches | XataBranches:
+    """Return the vendor's ports when its live branch is the configured database. Raises as `vendor`, and Refused."""
+    from backout.providers.postgres.tls_proxy import parsed  # noqa: PLC0415 only before a change
+    from backout.runbook.branch import check_identity  # noqa: PLC0415 same
+
+    found, managed = vendor(config), database_of(config).managed
+    assert managed is not None  # noqa: S101 `vendor` looked
+    strings = (config.database_url().reveal(), config.database_admin_url().reveal())
+    check_identity(found, {host for url in strings if (host := parsed(url).get("host", ""))}, managed.branch)
+    return found
+
+
 def dump_tools(config: Config, say: Callable[[str], None] = lambda _text: None) -> DumpTools:
     """Return the environment's dumps. Raises UsageError without a database, AuthError without its string."""
     from backout.providers.archive.sealing import Key  # noqa: PLC0415 only with dumps

@@ -88,6 +88,7 @@ class _OperationAnswer(msgspec.Struct):
 
 class _Endpoint(msgspec.Struct):
     id: str
+    host: str = ""
 
 
 class _Endpoints(msgspec.Struct):
@@ -174,6 +175,11 @@ class NeonBranches:
         """Return the connection string, not through Neon's pooler."""
         query = {"branch_id": branch.id, "database_name": database, "role_name": role, "pooled": "false"}
         return self._api.get(f"{self._project}/connection_uri", _Uri, query).uri
+
+    def hosts(self) -> frozenset[str]:
+        """Return the hosts of the live branch's computes."""
+        path = f"{self._project}/branches/{segment(self._live_one(self._all()).id)}/endpoints"
+        return frozenset(each.host for each in self._api.get(path, _Endpoints).endpoints if each.host)
 
     def finalize(self, branch: SideBranch, keep_as: str) -> Finalized:
         """Put the branch's content into the live one's place; the old state stays as a branch named `keep_as`.

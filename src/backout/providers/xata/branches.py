@@ -154,6 +154,11 @@ class XataBranches:
             parts = parts._replace(netloc=f"{user}@{parts.netloc.rpartition('@')[2]}")
         return urlunsplit(parts._replace(path=f"/{quote(database, safe='')}") if database else parts)
 
+    def hosts(self) -> frozenset[str]:
+        """Return the host in the live branch's connection string."""
+        found = urlsplit(self._detail(self._live_one().id).connection_string or "").hostname
+        return frozenset({found} if found else ())
+
     def finalize(self, branch: SideBranch, keep_as: str) -> Finalized:  # noqa: ARG002 - the port's
         """Refuse: no call of Xata's puts a branch into another one's place."""
         self._no_call(branch)
