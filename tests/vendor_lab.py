@@ -51,6 +51,7 @@ class Neon(Vendor):
     snapshots: list[dict[str, Any]] = field(default_factory=list)
     operations: dict[str, list[str]] = field(default_factory=dict)
     retention_s: int = 7 * 86400
+    host: str = "127.0.0.1"
     ends_as: str = "finished"
 
     def __post_init__(self) -> None:
@@ -103,7 +104,8 @@ class Neon(Vendor):
             case ("POST", ["branches", key, "finalize_restore"]):
                 return self._finalized(key, body)
             case ("GET", ["branches", key, "endpoints"]):
-                return 200, {"endpoints": [{"id": e} for e in self.endpoints.get(key, [])]}
+                host = self.host if key == LIVE else f"{key}.example.test"
+                return 200, {"endpoints": [{"id": e, "host": host} for e in self.endpoints.get(key, [])]}
             case ("POST", ["endpoints"]):
                 self.endpoints[body["endpoint"]["branch_id"]].append("ep-more")
                 return 201, {"endpoint": {"id": "ep-more"}, "operations": [self.operation("start_compute")]}
@@ -159,6 +161,7 @@ class Xata(Vendor):
     has_backup: bool = True
     internal_closed: bool = False
     ends_as: str = "STATUS_TYPE_HEALTHY"
+    host: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
         Vendor.__init__(self)
@@ -211,7 +214,8 @@ class Xata(Vendor):
         looks = branch["looks"]
         kind = looks.pop(0) if len(looks) > 1 else looks[0]
         status = {"status": "Cluster in some state", "statusType": kind, "instanceCount": 1, "instanceReadyCount": 1}
-        string = f"postgresql://xata@{branch['id']}.example.test:5432/app?sslmode=require"
+        host = self.host if branch["id"] == "xb0" else f"{branch['id']}.example.test"
+        string = f"postgresql://xata@{host}:5432/app?sslmode=require"
         return {**self._listed(branch), "status": {**status, "instances": []}, "connectionString": string}
 
 

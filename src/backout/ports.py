@@ -616,6 +616,10 @@ class VendorBackups(Protocol):
 class VendorCutover(Protocol):
     """What ends the life of a side branch: it becomes the live one, or it goes."""
 
+    def hosts(self) -> frozenset[str]:
+        """Return the host names at which the live branch answers; empty when the vendor does not say."""
+        ...
+
     def finalize(self, branch: SideBranch, keep_as: str) -> Finalized:
         """Put its content in the live one's place, which stays under the name `keep_as`.
 

@@ -145,6 +145,18 @@ def test_a_branch_from_dry_run_to_deletion(tmp_path: Path, neon: Neon) -> None:
     assert (again.code, again.json["gone"]) == (0, True)
 
 
+def test_a_branch_of_another_database_is_refused(tmp_path: Path, neon: Neon) -> None:
+    """Safety rule 1: the configured branch answers elsewhere. The pooler's address counts as the branch's."""
+    neon.grow("side", LIVE)
+    neon.host = "ep-other-1.eu.aws.neon.tech"
+    for arguments in (("create",), ("finalize", "side"), ("delete", "side")):
+        answer = typed(tmp_path, "branch", *arguments, "-m", "why", "--confirm", "production")
+        assert (answer.code, "answers at ep-other-1.eu.aws.neon.tech" in answer.err) == (3, True)
+    assert neon.changes() == []
+    pooled = "postgresql://app:pw@ep-other-1-pooler.eu.aws.neon.tech/app"
+    assert typed(tmp_path, "branch", "create", "--dry-run", url=pooled).code == 0
+
+
 def test_nobody_there_to_confirm_means_no(tmp_path: Path, neon: Neon) -> None:
     """Exit 3, and nothing was asked of the vendor but to read."""
     neon.grow("side", LIVE)

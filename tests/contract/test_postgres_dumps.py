@@ -14,6 +14,7 @@ from cli_shell import backout
 
 from backout.analysis.dumps import differences
 from backout.errors import AuthError, BackoutError, ProviderUnavailable, Refused
+from backout.providers.archive.sealing import Key
 from backout.providers.memory import WorldClock
 from backout.providers.postgres.binaries import Binaries, find_binaries
 from backout.providers.postgres.dumps import PostgresDumps
@@ -148,7 +149,7 @@ def test_a_damaged_file_and_a_missing_one_are_named(tmp_path: Path, address: str
     """Before any server is touched."""
     made = dumps(tmp_path, url(address))
     taken = made.take(checksums=False)
-    path = tmp_path / "dumps" / f"{taken.id}.dump"
+    path = tmp_path / "dumps" / f"{taken.id}.00000"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
@@ -162,6 +163,19 @@ def test_a_damaged_file_and_a_missing_one_are_named(tmp_path: Path, address: str
     (tmp_path / "dumps" / f"{taken.id}.json").write_text("{")
     with pytest.raises(BackoutError, match="description of a dump cannot be read"):
         made.kept()
+
+
+def test_with_a_key_a_dump_is_sealed(tmp_path: Path, address: str) -> None:
+    """Without it, or with another one, nothing can be read; nothing of the data stands in the files."""
+    one, other = Key.parse("ab" * 32), Key.parse("cd" * 32)
+    sealed = PostgresDumps(tmp_path, lambda: url(address), find_binaries, WorldClock(0.0), key=lambda: one)
+    taken = sealed.take(checksums=False)
+    assert b"@example.com" not in (tmp_path / f"{taken.id}.00000").read_bytes()
+    assert sealed.tried(taken) == taken.tables
+    for key in (None, other):
+        wrong = PostgresDumps(tmp_path, lambda: url(address), find_binaries, WorldClock(0.0), key=lambda k=key: k)  # type: ignore[misc]
+        with pytest.raises((AuthError, BackoutError)):
+            wrong.tried(taken)
 
 
 def test_content_that_differs_is_not_proven(tmp_path: Path, address: str) -> None:
@@ -180,13 +194,13 @@ def test_the_old_ones_go_and_half_a_dump_is_never_listed(tmp_path: Path, address
     """What a kill left is removed by the next dump."""
     folder = tmp_path / "dumps"
     first = dump(tools(tmp_path, url(address)))
-    (folder / "20260101T000000Z.partial").write_bytes(b"half")
+    (folder / "20260101T000000Z.00000").write_bytes(b"half")
     assert [each.id for each in dumps(tmp_path, url(address)).kept()] == ["20261125T100000Z"]
     later = tools(tmp_path, url(address), at=1_795_600_800.0 + 7 * 86400)
     assert not dump(later, every_s=8 * 86400.0).taken
     done = dump(later, every_s=86400.0)
     assert (done.taken, done.removed) == (True, (first.dump,))
-    assert sorted(path.name for path in folder.iterdir()) == ["20261202T100000Z.dump", "20261202T100000Z.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["20261202T100000Z.00000", "20261202T100000Z.json"]
 
 
 def test_a_role_that_may_not_read_everything_is_told_so(tmp_path: Path, address: str) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from backout.errors import AuthError, ProviderRejected, ProviderUnavailable, Refused
+from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable, Refused
 from backout.model.branch import BranchTarget
 from backout.model.recovery import parse_lsn
 from backout.providers.memory import WorldClock
@@ -274,6 +277,14 @@ def test_a_branch_is_deleted_the_live_one_never(neon: Neon, xata: Xata) -> None:
         assert len(vendor.changes()) == asked
 
 
+def test_the_hosts_of_the_live_branch(neon: Neon, xata: Xata) -> None:
+    """What the connection string is compared with before anything is made."""
+    neon.host = "ep-a.example.test"
+    xata.host = "xb0.example.test"
+    assert neon_client(neon).hosts() == {"ep-a.example.test"}
+    assert xata_client(xata).hosts() == {"xb0.example.test"}
+
+
 def test_a_wrong_token_is_an_auth_error_that_does_not_quote_it(neon: Neon, xata: Xata) -> None:
     """In the matrix it is a state; elsewhere exit 4 with what to set."""
     for client, name in (
@@ -315,3 +326,46 @@ def test_an_answer_of_another_shape(neon: Neon, body: bytes) -> None:
     neon.replies = [(200, body.decode())] * 9
     with pytest.raises(ProviderUnavailable, match="does not have the expected shape"):
         neon_client(neon).branches()
+
+
+def test_a_value_that_cannot_be_read_is_left_out(neon: Neon, xata: Xata) -> None:
+    """And a list without end is one that does not answer."""
+    neon.branches[0] |= {"parent_lsn": "x/y", "parent_timestamp": "soon", "created_at": "99999-01-01"}
+    (found,) = neon_client(neon).branches()
+    assert (found.lsn, found.created_at) == (None, 0.0)
+    xata.host = "[bad"
+    assert xata_client(xata).hosts() == frozenset()
+    with pytest.raises(ProviderUnavailable, match="no connection string"):
+        xata_client(xata).url(xata_client(xata).branches()[0], "app", "")
+    page = {"branches": neon.branches, "pagination": {"next": "again"}}
+    neon.replies = [(200, page)] * 500
+    with pytest.raises(ProviderUnavailable, match="does not end"):
+        neon_client(neon).branches()
+
+
+WORDS = st.sampled_from(
+    ["branches", "id", "name", "current_state", "created_at", "parent_lsn", "parent_timestamp", "pagination", "next",
+     "project", "history_retention_seconds", "operations", "status", "statusType", "backups", "branchID", "main", LIVE,
+     "latestRestore", "endpoints", "snapshots", "2026-11-25T00:00:00Z", "99999-01-01", "0/1", "x/y"]
+)  # fmt: skip
+ANSWERS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=5),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(answers=st.lists(st.tuples(st.sampled_from([200, 201, 400, 404, 409, 500]), ANSWERS), max_size=6))
+def test_whatever_the_vendor_answers_is_an_answer_or_an_error_of_ours(
+    neon: Neon, xata: Xata, answers: list[tuple[int, object]]
+) -> None:
+    """Never a crash, and never a second change when the first one's fate is not known."""
+    for client, vendor in ((neon_client(neon), neon), (xata_client(xata), xata)):
+        for call in (client.capabilities, client.branches, lambda c=client: c.restore(BranchTarget(), "side")):  # type: ignore[misc]
+            vendor.asked.clear()
+            vendor.replies = [*answers]
+            with contextlib.suppress(BackoutError):
+                call()
+            assert len([path for method, path, _ in vendor.asked if method == "POST" and "endpoints" not in path]) <= 1
+        vendor.replies = []

@@ -70,12 +70,12 @@ def create(
     the vendor's window, or of a kind that the vendor does not take; 4 and 7 as usual.
     """
     from backout.report import branches as words  # noqa: PLC0415 - only this command pays for it
-    from backout.wiring.managed import vendor  # noqa: PLC0415
+    from backout.wiring.managed import checked_vendor  # noqa: PLC0415
 
     config = shell.config()
     target = _target(at)
     name = name or f"backout-{_slug(at or 'newest')}"
-    port = vendor(config)
+    port = checked_vendor(config)
     existing = next((each for each in port.branches() if each.name == name), None)
     does = f"make the side branch {name} at {words.meant(target)}"
     if dry_run:
@@ -141,10 +141,10 @@ def finalize(
     cut once. Exit codes: 0 done and read back; 3 the vendor has no such call (Xata), or nobody confirmed.
     """
     from backout.report import branches as words  # noqa: PLC0415 - only this command pays for it
-    from backout.wiring.managed import vendor  # noqa: PLC0415
+    from backout.wiring.managed import checked_vendor  # noqa: PLC0415
 
     config = shell.config()
-    port = vendor(config)
+    port = checked_vendor(config)
     side, live = _found(port, name), next((each for each in port.branches() if each.live), None)
     kept = keep_as or f"{live.name if live else 'live'}-before-{name}"
     does = f"put {name} ({words.shows(side)}) in the place of the live branch, which stays as {kept}"
@@ -174,10 +174,10 @@ def finalize(
 def delete(shell: Shell, *, name: str, dry_run: bool, message: str | None, confirm: str | None) -> int:
     """Delete a side branch with everything in it, and look whether it is gone. The live branch is refused."""
     from backout.report import branches as words  # noqa: PLC0415 - only this command pays for it
-    from backout.wiring.managed import vendor  # noqa: PLC0415
+    from backout.wiring.managed import checked_vendor  # noqa: PLC0415
 
     config = shell.config()
-    port = vendor(config)
+    port = checked_vendor(config)
     found = _found(port, name)
     payload = {"environment": config.name, "action": "delete", "branch": words.record(found), "name": name}
     if dry_run:

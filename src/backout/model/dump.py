@@ -19,7 +19,8 @@ class Dump:
     """A dump that is complete.
 
     Args:
-        id: sorts by time. tables: what the source held in the very snapshot that was dumped. sha256: of the file.
+        id: sorts by time. tables: what the source held in the very snapshot that was dumped.
+        size_bytes: as kept. sha256: of what pg_dump wrote.
         verified_at: when a restore of it held the same, None before; `problem` is why it does not, or "".
     """
 

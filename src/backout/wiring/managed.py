@@ -118,12 +118,31 @@ def vendor(config: Config, patience: Retry | None = None) -> NeonBranches | Xata
     raise UsageError(what, where=where, hint="backout db check says what it offers")
 
 
+def checked_vendor(config: Config) -> NeonBranches | XataBranches:
+    """Return the vendor's ports when its live branch is the configured database. Raises as `vendor`, and Refused."""
+    from backout.providers.postgres.tls_proxy import parsed  # noqa: PLC0415 only before a change
+    from backout.runbook.branch import check_identity  # noqa: PLC0415 same
+
+    found, managed = vendor(config), database_of(config).managed
+    assert managed is not None  # noqa: S101 `vendor` looked
+    strings = (config.database_url().reveal(), config.database_admin_url().reveal())
+    check_identity(found, {host for url in strings if (host := parsed(url).get("host", ""))}, managed.branch)
+    return found
+
+
 def dump_tools(config: Config, say: Callable[[str], None] = lambda _text: None) -> DumpTools:
     """Return the environment's dumps. Raises UsageError without a database, AuthError without its string."""
-    from backout.providers.postgres.dumps import PostgresDumps  # noqa: PLC0415 only with dumps
+    from backout.providers.archive.sealing import Key  # noqa: PLC0415 only with dumps
+    from backout.providers.postgres.dumps import PostgresDumps  # noqa: PLC0415 same
     from backout.runbook.dump import DumpTools as Tools  # noqa: PLC0415 same
 
     url = config.database_admin_url()
     clock = SystemClock()
-    found = PostgresDumps(config.backup_directory / "dumps", url.reveal, lambda: binaries_of(config), clock)
+
+    def key() -> Key | None:
+        found = config.backup_key()
+        return None if found is None else Key.parse(found.reveal())
+
+    folder = config.backup_directory / "dumps"
+    found = PostgresDumps(folder, url.reveal, lambda: binaries_of(config), clock, key=key)
     return Tools(found, found, clock, keep_s=float(database_of(config).backup.keep), say=say)

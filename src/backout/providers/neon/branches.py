@@ -29,6 +29,7 @@ NEON_API: Final = "https://console.neon.tech/api/v2"
 _POLL_S: Final = 1.0
 _ENDED: Final = frozenset({"finished", "skipped"})
 _PAGE: Final = "100"
+_MOST_PAGES: Final = 200
 _BRANCH_HINT: Final = "backout db branch list"
 
 
@@ -88,6 +89,7 @@ class _OperationAnswer(msgspec.Struct):
 
 class _Endpoint(msgspec.Struct):
     id: str
+    host: str = ""
 
 
 class _Endpoints(msgspec.Struct):
@@ -175,6 +177,11 @@ class NeonBranches:
         query = {"branch_id": branch.id, "database_name": database, "role_name": role, "pooled": "false"}
         return self._api.get(f"{self._project}/connection_uri", _Uri, query).uri
 
+    def hosts(self) -> frozenset[str]:
+        """Return the hosts of the live branch's computes."""
+        path = f"{self._project}/branches/{segment(self._live_one(self._all()).id)}/endpoints"
+        return frozenset(each.host for each in self._api.get(path, _Endpoints).endpoints if each.host)
+
     def finalize(self, branch: SideBranch, keep_as: str) -> Finalized:
         """Put the branch's content into the live one's place; the old state stays as a branch named `keep_as`.
 
@@ -210,13 +217,14 @@ class NeonBranches:
     def _all(self) -> tuple[_Branch, ...]:
         found: list[_Branch] = []
         query = {"limit": _PAGE}
-        while True:
+        for _ in range(_MOST_PAGES):
             page = self._api.get(f"{self._project}/branches", _Branches, query)
             found += page.branches
             cursor = page.pagination.next if page.pagination else None
             if not cursor or not page.branches:
                 return tuple(found)
             query = {"limit": _PAGE, "cursor": cursor}
+        raise ProviderUnavailable("Neon's list of branches does not end", where=self._project)
 
     def _live_one(self, found: tuple[_Branch, ...]) -> _Branch:
         for each in found:
@@ -276,7 +284,7 @@ class NeonBranches:
             live=found.id == live,
             source=found.restored_from or found.parent_id or "",
             at=unix_s(found.parent_timestamp) if found.parent_timestamp else None,
-            lsn=parse_lsn(found.parent_lsn) if found.parent_lsn else None,
+            lsn=_lsn(found.parent_lsn),
             from_snapshot=found.restored_from is not None and found.restore_status != "finalized",
         )
 
@@ -348,6 +356,13 @@ class NeonBranches:
                 for operation in made.operations:
                     self._wait(operation)
         return self._shown(found, self._live_one(self._all()).id)
+
+
+def _lsn(text: str | None) -> int | None:
+    try:
+        return parse_lsn(text) if text else None
+    except ValueError:
+        return None
 
 
 def _iso(at: float) -> str:

@@ -1,29 +1,31 @@
 """Ports Dumps and DumpRestores by pg_dump and pg_restore: a file, and what the source held in the same snapshot.
 
-Layout: DIRECTORY/ID.dump and DIRECTORY/ID.json, mode 0600; `.partial` is a dump that was cut off. A dump holds the data
-in the clear. Source: PostgreSQL 18, pg_dump (`--snapshot`: "the dump is consistent with another session's snapshot"),
+Layout: DIRECTORY/ID.NNNNN, objects of 32 MB of pg_dump's output, compressed, and sealed when there is a key; then
+DIRECTORY/ID.json, without which the objects are what a kill left. All of mode 0600.
+
+Source: PostgreSQL 18, pg_dump (`--snapshot`: "the dump is consistent with another session's snapshot"),
 pg_restore, "Snapshot Synchronization Functions".
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
+import contextlib
 import re
 import shutil
 import subprocess
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from backout.errors import AuthError, BackoutError, ProviderUnavailable, Refused
 from backout.model.dump import Dump, TableContent
+from backout.providers.postgres.dump_objects import DumpObjects
 from backout.providers.postgres.launcher import PostgresServer
 from backout.providers.postgres.schema import libpq_url, meant, without_secrets
-from backout.providers.postgres.template import give_away
+from backout.providers.postgres.template import give_away, tool_environment
 from backout.providers.postgres.tls_proxy import parsed, reached
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from backout.ports import Clock
+    from backout.providers.archive.sealing import Key
     from backout.providers.postgres.binaries import Binaries
 
 _TABLES: Final = """
@@ -62,7 +65,6 @@ _PLAIN: Final = (  # so that a value reads the same on both sides
 _NO_ROLE: Final = re.compile(r'role "(.+)" does not exist')
 _EXTENSION: Final = re.compile(r"^\d+; \d+ \d+ EXTENSION - (\S+)", re.MULTILINE)
 _MAX_ROLES: Final = 100
-_TIMEOUT_S: Final = 24 * 3600.0
 _MAX_TEXT: Final = 500
 
 
@@ -71,11 +73,20 @@ class PostgresDumps:
 
     Args:
         url: returns the source's connection string. binaries: returns the programs; they read servers of their own
-            version and older.
+            version and older. key: returns what the dumps are sealed with, None: they are not.
     """
 
-    def __init__(self, directory: Path, url: Callable[[], str], binaries: Callable[[], Binaries], clock: Clock) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        url: Callable[[], str],
+        binaries: Callable[[], Binaries],
+        clock: Clock,
+        *,
+        key: Callable[[], Key | None] = lambda: None,
+    ) -> None:
         self._directory = directory
+        self._objects = DumpObjects(directory, key)
         self._url = url
         self._binaries = binaries
         self._clock = clock
@@ -95,26 +106,23 @@ class PostgresDumps:
 
         url, binaries, began_at = self._url(), self._binaries(), self._clock.now()
         parameters = parsed(url)
-        self._make_directory()
+        self._objects.sweep([dump.id for dump in self.kept()])
         name = datetime.fromtimestamp(began_at, UTC).strftime("%Y%m%dT%H%M%SZ")
-        partial = self._directory / f"{name}.partial"
         try:
             with psycopg.connect(libpq_url(url)[0], connect_timeout=10) as source:
                 _check_version(binaries, source.info.server_version)
                 source.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
                 source.read_only = True
                 (snapshot,) = source.execute("SELECT pg_export_snapshot()").fetchone() or ("",)
-                self._dump(url, binaries, partial, str(snapshot))
+                size_bytes, sha256 = self._dump(url, binaries, name, str(snapshot))
                 tables = _contents(source, checksums=checksums)
                 version = source.info.server_version
         except (psycopg.Error, UnicodeError) as error:
-            partial.unlink(missing_ok=True)
+            self._objects.remove(name)
             raise meant(error, url, "the database") from None
         except BaseException:
-            partial.unlink(missing_ok=True)
+            self._objects.remove(name)
             raise
-        size_bytes, sha256 = _sealed(partial)
-        partial.rename(self._file(name))
         found = Dump(
             name, began_at, self._clock.now(), parameters.get("dbname", ""), version, size_bytes, sha256, tables
         )
@@ -131,7 +139,7 @@ class PostgresDumps:
         Raises:
             BackoutError: the file is damaged or missing, or it cannot be restored there.
         """
-        self._check_file(dump)
+        self._objects.check(dump.id, dump.sha256)
         return self._tried(dump)
 
     def restore(self, dump: Dump, url: str) -> tuple[TableContent, ...]:
@@ -143,7 +151,7 @@ class PostgresDumps:
         """
         import psycopg  # noqa: PLC0415 see `take`
 
-        self._check_file(dump)
+        self._objects.check(dump.id, dump.sha256)
         binaries = self._binaries()
         try:
             with psycopg.connect(libpq_url(url)[0], connect_timeout=10, autocommit=True) as target:
@@ -168,21 +176,9 @@ class PostgresDumps:
     def remove(self, dump: Dump) -> None:
         """Delete a dump; its description goes first, so that half a dump is never listed."""
         self._directory.joinpath(f"{dump.id}.json").unlink(missing_ok=True)
-        self._file(dump.id).unlink(missing_ok=True)
+        self._objects.remove(dump.id)
 
     # --- the files --------------------------------------------------------------------------------------------------
-
-    def _make_directory(self) -> None:
-        try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            self._directory.chmod(0o700)
-            for left in self._directory.glob("*.partial"):
-                left.unlink()
-        except OSError as error:
-            raise BackoutError(f"the folder of dumps: {error.strerror}", where=str(self._directory)) from error
-
-    def _file(self, name: str) -> Path:
-        return self._directory / f"{name}.dump"
 
     def _describe(self, dump: Dump) -> None:
         path = self._directory / f"{dump.id}.json"
@@ -197,30 +193,28 @@ class PostgresDumps:
         except (OSError, msgspec.MsgspecError) as error:
             raise BackoutError(f"the description of a dump cannot be read: {error}", where=str(path)) from None
 
-    def _check_file(self, dump: Dump) -> None:
-        path = self._file(dump.id)
-        if not path.is_file():
-            raise BackoutError("the dump's file is missing", where=str(path), hint="backout db dumps list")
-        if _hashed(path) != dump.sha256:
-            raise BackoutError("the dump's file is damaged: its checksum differs", where=str(path))
-
     # --- the programs -----------------------------------------------------------------------------------------------
 
-    def _dump(self, url: str, binaries: Binaries, into: Path, snapshot: str) -> None:
+    def _dump(self, url: str, binaries: Binaries, name: str, snapshot: str) -> tuple[int, str]:
         argv = [
             binaries.path("pg_dump"),
             "--format=custom",
+            "--compress=none",  # what is kept is compressed anyway
             "--no-password",
             "--lock-wait-timeout=30s",  # rather than to hold up a migration's waiting queue
             f"--snapshot={snapshot}",
-            f"--file={into}",
         ]
-        descriptor = os.open(into, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        os.close(descriptor)
-        with reached(url, has_tls=binaries.has_tls()) as environment:
-            done = _run(argv, environment)
-        if done.returncode != 0:
-            raise _dump_failed(_worded(url, done.stderr), url)
+        with reached(url, has_tls=binaries.has_tls()) as environment, tempfile.TemporaryFile() as words:
+            with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=words, env=environment) as process:
+                assert process.stdout is not None  # noqa: S101 a pipe was asked for
+                try:
+                    written = self._objects.write(name, process.stdout)
+                except BaseException:
+                    process.kill()
+                    raise
+            if process.returncode != 0:
+                raise _dump_failed(_worded(url, _said(words)), url)
+        return written
 
     def _tried(self, dump: Dump) -> tuple[TableContent, ...]:
         """Return what a scratch server holds after a restore. Raises BackoutError: it cannot be restored there."""
@@ -247,8 +241,8 @@ class PostgresDumps:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _check_extensions(self, dump: Dump, binaries: Binaries, scratch: psycopg.Connection[Any]) -> None:
-        done = _run([binaries.path("pg_restore"), "--list", str(self._file(dump.id))], None)
-        wanted = set(_EXTENSION.findall(done.stdout))
+        listed, _, _ = self._fed(dump, [binaries.path("pg_restore"), "--list"], tool_environment())
+        wanted = set(_EXTENSION.findall(listed))
         known = {str(row[0]) for row in scratch.execute("SELECT name FROM pg_available_extensions").fetchall()}
         if missing := sorted(wanted - known):
             what = f"it cannot be proven here: the programs bring no extension {', '.join(missing)}"
@@ -280,16 +274,32 @@ class PostgresDumps:
             "--no-privileges",
             "--no-password",
             f"--dbname=dbname='{quoted}'",
-            str(self._file(dump.id)),
         ]
-        done = _run(argv, environment)
-        return (done.stderr.strip() or f"exit code {done.returncode}") if done.returncode != 0 else ""
+        _, said, code = self._fed(dump, argv, environment)
+        return (said.strip() or f"exit code {code}") if code != 0 else ""
+
+    def _fed(self, dump: Dump, argv: list[str], environment: Mapping[str, str]) -> tuple[str, str, int]:
+        """Run a program with the dump as its input; return what it answered and complained, and its exit code."""
+        with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as words:
+            with subprocess.Popen(
+                argv, stdin=subprocess.PIPE, stdout=answer, stderr=words, env=dict(environment)
+            ) as process:
+                assert process.stdin is not None  # noqa: S101 a pipe was asked for
+                try:
+                    with contextlib.suppress(BrokenPipeError):  # it has read enough, or fails and says why
+                        for content in self._objects.read(dump.id):
+                            process.stdin.write(content)
+                    with contextlib.suppress(BrokenPipeError):
+                        process.stdin.close()
+                except BaseException:
+                    process.kill()
+                    raise
+            return _said(answer), _said(words), process.returncode
 
 
-def _run(argv: list[str], environment: Mapping[str, str] | None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        argv, check=False, capture_output=True, text=True, errors="replace", env=environment, timeout=_TIMEOUT_S
-    )
+def _said(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
 
 
 def _check_version(binaries: Binaries, server_version: int) -> None:
@@ -330,15 +340,3 @@ def _contents(connection: psycopg.Connection[Any], *, checksums: bool) -> tuple[
         assert row is not None  # noqa: S101 a count has a row
         found.append(TableContent(str(name), int(row[0]), str(row[1])))
     return tuple(found)
-
-
-def _sealed(path: Path) -> tuple[int, str]:
-    """Return size and SHA-256 of a file that is on the disk for good."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _hashed(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,7 +10,7 @@ not exist.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NoReturn
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
 import msgspec
 
@@ -143,16 +143,20 @@ class XataBranches:
 
     def url(self, branch: SideBranch, database: str, role: str) -> str:
         """Return the connection string, with the role's password from the API where it has none."""
-        found = self._detail(branch.id).connection_string
-        if not found:
+        parts = _parts(self._detail(branch.id))
+        if parts is None:
             raise ProviderUnavailable("Xata gives no connection string for the branch", where=branch.name)
-        parts = urlsplit(found)
         if not parts.password or (role and parts.username != role):
             query = {"username": role} if role else None
             given = self._api.get(f"{self._path}/branches/{segment(branch.id)}/credentials", _Credentials, query)
             user = f"{quote(given.username, safe='')}:{quote(given.password, safe='')}"
             parts = parts._replace(netloc=f"{user}@{parts.netloc.rpartition('@')[2]}")
         return urlunsplit(parts._replace(path=f"/{quote(database, safe='')}") if database else parts)
+
+    def hosts(self) -> frozenset[str]:
+        """Return the host in the live branch's connection string."""
+        parts = _parts(self._detail(self._live_one().id))
+        return frozenset({parts.hostname} if parts and parts.hostname else ())
 
     def finalize(self, branch: SideBranch, keep_as: str) -> Finalized:  # noqa: ARG002 - the port's
         """Refuse: no call of Xata's puts a branch into another one's place."""
@@ -235,3 +239,11 @@ class XataBranches:
             live=found.id == live,
             source=found.parent or "",
         )
+
+
+def _parts(found: _Branch) -> SplitResult | None:
+    """Return a branch's connection string in parts, None where there is none that can be read."""
+    try:
+        return urlsplit(found.connection_string) if found.connection_string else None
+    except ValueError:
+        return None

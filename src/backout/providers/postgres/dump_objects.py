@@ -1,0 +1,103 @@
+"""The bytes of dumps: objects of 32 MB in a folder, compressed, sealed when there is a key, each readable by itself."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import IO, TYPE_CHECKING, Final
+
+from backout.errors import AuthError, BackoutError
+from backout.providers.archive.sealing import pack, unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+    from pathlib import Path
+
+    from backout.providers.archive.sealing import Key
+
+_OBJECT_BYTES: Final = 32 * 1024 * 1024
+
+
+class DumpObjects:
+    """A folder of mode 0700 with files of mode 0600.
+
+    Args:
+        key: returns what they are sealed with, None: they are not.
+    """
+
+    def __init__(self, directory: Path, key: Callable[[], Key | None]) -> None:
+        self._directory = directory
+        self._key = key
+
+    def write(self, dump: str, stream: IO[bytes]) -> tuple[int, str]:
+        """Store all of a stream; return the bytes stored and the SHA-256 of what was read."""
+        key, hashed, stored = self._key(), hashlib.sha256(), 0
+        number = 0
+        while (content := _filled(stream)) or number == 0:
+            hashed.update(content)
+            path = self._path(dump, number)
+            sealed = pack(path.name, content, key)
+            self._put(path, sealed)
+            stored += len(sealed)
+            number += 1
+        return stored, hashed.hexdigest()
+
+    def read(self, dump: str) -> Iterator[bytes]:
+        """Yield what was stored. Raises BackoutError naming the file that is missing or damaged, AuthError: the key."""
+        key, number = self._key(), 0
+        while (path := self._path(dump, number)).is_file():
+            try:
+                yield unpack(path.name, path.read_bytes(), key)
+            except AuthError:
+                raise
+            except BackoutError as error:
+                raise BackoutError(f"the dump is damaged: {error.what}", where=str(path)) from None
+            number += 1
+        if number == 0:
+            raise BackoutError("the dump's file is missing", where=str(path), hint="backout db dumps list")
+
+    def check(self, dump: str, sha256: str) -> None:
+        """Read a dump. Raises BackoutError: a file is missing or damaged."""
+        hashed = hashlib.sha256()
+        for content in self.read(dump):
+            hashed.update(content)
+        if hashed.hexdigest() != sha256:
+            where = str(self._path(dump, 0))
+            raise BackoutError("the dump is damaged: its files are not those that were written", where=where)
+
+    def remove(self, dump: str) -> None:
+        """Delete a dump's files; what is gone already is no error."""
+        for path in self._directory.glob(f"{dump}.[0-9]*"):
+            path.unlink(missing_ok=True)
+
+    def sweep(self, known: Collection[str]) -> None:
+        """Make the folder, and delete what belongs to no dump: a kill left it."""
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._directory.chmod(0o700)
+            for path in self._directory.iterdir():
+                if path.is_file() and path.name.partition(".")[0] not in known:
+                    path.unlink()
+        except OSError as error:
+            raise BackoutError(f"the folder of dumps: {error.strerror}", where=str(self._directory)) from error
+
+    def _path(self, dump: str, number: int) -> Path:
+        return self._directory / f"{dump}.{number:05d}"
+
+    def _put(self, path: Path, content: bytes) -> None:
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise BackoutError(f"the dump cannot be written: {error.strerror}", where=str(path)) from error
+
+
+def _filled(stream: IO[bytes]) -> bytes:
+    """Return as much as an object holds; a pipe gives less at a time."""
+    content = bytearray()
+    while len(content) < _OBJECT_BYTES and (chunk := stream.read(_OBJECT_BYTES - len(content))):
+        content += chunk
+    return bytes(content)
