@@ -238,8 +238,11 @@ class WalReceiver:
         while not stop.wait(_LOOK_S / 2):
             now = time.monotonic()
             if now >= self._shipping_at:
-                with self._moving:
-                    self._ship(now)
+                try:
+                    with self._moving:
+                        self._ship(now)
+                except OSError as error:
+                    self._trouble = f"nothing goes to the store: {error}"
 
     def _ship(self, now: float) -> None:
         """Move complete segments and history files to the store; one that fails is tried again later."""
