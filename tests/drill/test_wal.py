@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 import psycopg
 import pytest
-from backup_lab import Lab, restored, running_lab
+from backup_lab import PASSWORD, Lab, restored, running_lab
 
 from backout.journal.sqlite import SqliteJournal
 from backout.providers.archive.gaps import read_gaps
@@ -23,6 +23,7 @@ from backout.providers.clock import SystemClock
 
 from conftest import FULL
 from polling import until
+from tls_lab import HOST, authority, tls_front
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -351,3 +352,30 @@ def test_after_a_swap_to_an_earlier_moment_only_a_new_base_protects(quick_path: 
         lab.execute("INSERT INTO t VALUES (3, 'after the base')")
         until(lambda: lab.backout("db", "wal", "status", "--json").json["lag_bytes"] == 0, what="it is received")
         assert recovered(lab, quick_path / "again") == {1, 2, 3}
+
+
+def test_over_tls_with_programs_that_have_none(quick_path: Path, cache: Path) -> None:
+    """A server that wants TLS: backup and receiver go through the proxy, which verifies its certificate."""
+    limit = {"max_slot_wal_keep_size": f"{LIMIT_MB}MB"}
+    trusted = authority(quick_path / "ca")
+    with (
+        running_lab(quick_path / "pg", cache, limit) as lab,
+        tls_front(lab.status.port, *trusted.issue(), offer_plus=False) as port,
+    ):
+        lab.configure('wal = "stream"', {"PATH": os.environ["PATH"]})
+        lab.variables["DATABASE_URL"] = (
+            f"host={HOST} hostaddr=127.0.0.1 port={port} user=postgres dbname=postgres password={PASSWORD} "
+            f"sslmode=verify-full sslrootcert={trusted.root}"
+        )
+        started = lab.backout("db", "wal", "start")
+        try:
+            assert started.code == 0, started.err
+            taken = lab.backout("db", "backup")
+            assert taken.code == 0, taken.err
+            lab.execute("CREATE TABLE t AS SELECT generate_series(1, 100000) AS n")
+            until(lambda: lab.backout("db", "wal", "status").code == 0, timeout_s=20.0, what="it is received")
+            until(lambda: lab.backout("db", "wal", "status", "--json").json["lag_bytes"] == 0, what="all of it is")
+            assert lab.value("SELECT application_name FROM pg_stat_replication") == "backout_lab"
+        finally:
+            lab.backout("db", "wal", "stop")
+        assert recovered(lab, quick_path / "out") == set(range(1, 100001))

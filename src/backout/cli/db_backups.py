@@ -74,20 +74,20 @@ Examples:
 def list_(shell: Shell) -> int:
     """List the base backups with their chain, and say from when to when the database can be brought back.
 
-    Exit codes: 0 protected, 1 UNPROTECTED (the reason is named), 7 when the live database does not answer.
+    Exit codes: 0 protected, 1 UNPROTECTED (the reason is named), 4 or 7 when the live database does not answer.
     """
-    from backout.errors import ProviderUnavailable  # noqa: PLC0415 only this command
+    from backout.errors import AuthError, ProviderUnavailable  # noqa: PLC0415 only this command
     from backout.providers.archive.gaps import read_gaps  # noqa: PLC0415 same
     from backout.wiring import backups as wired  # noqa: PLC0415 same
 
     config = shell.config()
     kept = wired.repository(config)
     found = kept.backups()
-    trouble: ProviderUnavailable | None = None
+    trouble: ProviderUnavailable | AuthError | None = None
     live: Cluster | None = None
     try:
         live = wired.cluster(config).read()
-    except ProviderUnavailable as error:
+    except (ProviderUnavailable, AuthError) as error:
         trouble = error
     state = None if live is None else _protection(kept, live, read_gaps(config.backup_directory))
     rows = [

@@ -96,14 +96,14 @@ def cluster(config: Config) -> PostgresCluster:
     """Return the live cluster, asked as who may replicate."""
     database = config.environment.database
     timeout_s = float(database.connect_timeout) if database else 5.0
-    return PostgresCluster(config.database_admin_url().reveal, slot_name(config), connect_timeout_s=timeout_s)
+    return PostgresCluster(lambda: config.database_admin_url().reveal(), slot_name(config), connect_timeout_s=timeout_s)
 
 
 def origin(config: Config) -> Origin:
     """Return the cluster as backups reach it: through the TLS proxy where the programs have no TLS."""
     from backout.providers.postgres.tls_proxy import PlainAccess  # noqa: PLC0415 with the first program
 
-    reached = PlainAccess(config.database_admin_url().reveal, lambda: binaries(config).has_tls())
+    reached = PlainAccess(lambda: config.database_admin_url().reveal(), lambda: binaries(config).has_tls())
     return Origin(lambda: binaries(config), reached.dsn, cluster(config))
 
 

@@ -17,8 +17,8 @@ class Origin:
     """A cluster.
 
     Args:
-        binaries: returns the programs. dsn: returns the connection string that they use: the database's own, or that of
-            a proxy on loopback where the programs have no TLS. It is never shown.
+        binaries: returns the programs. dsn: returns the connection string that they use, through a proxy where they
+            have no TLS; it is never shown.
     """
 
     binaries: Callable[[], Binaries]

@@ -185,6 +185,7 @@ class WalReceiver:
     def _start(self, now: float) -> None:
         try:
             self._replication.ensure_slot()
+            environment = access(self._origin.dsn(), self._how.slot)
         except BackoutError as error:
             self._trouble, self._restart_at = error.what, now + self._pause_s
             self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
@@ -205,7 +206,7 @@ class WalReceiver:
                 stdout=log,
                 stderr=log,
                 text=True,
-                env=access(self._origin.dsn(), self._how.slot),
+                env=environment,
                 start_new_session=True,
             )
         self._began_at = now
@@ -237,8 +238,11 @@ class WalReceiver:
         while not stop.wait(_LOOK_S / 2):
             now = time.monotonic()
             if now >= self._shipping_at:
-                with self._moving:
-                    self._ship(now)
+                try:
+                    with self._moving:
+                        self._ship(now)
+                except OSError as error:
+                    self._trouble = f"nothing goes to the store: {error}"
 
     def _ship(self, now: float) -> None:
         """Move complete segments and history files to the store; one that fails is tried again later."""

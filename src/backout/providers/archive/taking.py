@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +15,7 @@ import msgspec
 
 from backout.errors import BackoutError, Refused
 from backout.model.recovery import BackupKind
+from backout.providers.archive.holding import Holding
 from backout.providers.archive.records import Facts
 from backout.providers.archive.stores import FolderStore, not_kept
 from backout.providers.archive.wal import is_segment
@@ -147,13 +147,20 @@ class StagedBackups:
         return tuple(name for name, _ in gone), freed + sum(size for _, size in gone)
 
     def check(self, backup: str, progress: Callable[[int, int], None]) -> None:
-        """Unpack a stored backup beside the staging folder, with everything it builds on, and check it all."""
-        self._staging.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="checking-", dir=self._staging.parent) as scratch:
-            into = Path(scratch) / "data"
-            into.mkdir()
-            self._repository.unpack(backup, into, progress)
-            verify_folder(self._origin.binaries(), into, backup)
+        """Unpack a stored backup beside the staging folder, with everything it builds on, and check it all.
+
+        Raises:
+            Busy: another process reads one here. BackoutError: what is damaged, by name.
+        """
+        scratch = self._staging.with_name("checking")
+        with Holding(scratch.parent, "check").held():
+            shutil.rmtree(scratch, ignore_errors=True)  # of one that was killed
+            try:
+                (scratch / "data").mkdir(mode=0o700, parents=True)
+                self._repository.unpack(backup, scratch / "data", progress)
+                verify_folder(self._origin.binaries(), scratch / "data", backup)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
         self._repository.mark_verified(backup, self._clock.now())
 
     # --- inside ------------------------------------------------------------------------------------------------
