@@ -112,7 +112,15 @@ class Lab:
             cache_directory=cache, settings={"max_prepared_transactions": "5", "shared_buffers": "32MB"}
         )
         options = f"-c port={self.port} -c listen_addresses= -c unix_socket_directories={self.sockets}"
-        control = (*unprivileged_prefix(), self.binaries.path("pg_ctl"), "-D", str(self.data), "-w", "-l", str(root / "log"))
+        control = (
+            *unprivileged_prefix(),
+            self.binaries.path("pg_ctl"),
+            "-D",
+            str(self.data),
+            "-w",
+            "-l",
+            str(root / "log"),
+        )
         self.server = CommandedServer(
             self.data, shlex.join((*control, "-o", options, "start")), shlex.join((*control, "-m", "fast", "stop"))
         )
@@ -139,7 +147,14 @@ class Lab:
 
     def receive(self) -> None:
         """Receive WAL until the lab is released."""
-        argv = (*unprivileged_prefix(), self.binaries.path("pg_receivewal"), "-d", self.dsn, "-D", str(self.backups.received))
+        argv = (
+            *unprivileged_prefix(),
+            self.binaries.path("pg_receivewal"),
+            "-d",
+            self.dsn,
+            "-D",
+            str(self.backups.received),
+        )
         if self.receiver is None:
             run_tool(self.binaries, "pg_receivewal", "-d", self.dsn, "--create-slot", "--slot=lab", "--if-not-exists")
         self.receiver = subprocess.Popen(
@@ -151,7 +166,17 @@ class Lab:
         began = time.time()
         folder = self.root / "archive" / "bases" / name
         run_tool(
-            self.binaries, "pg_basebackup", "-d", self.dsn, "-D", str(folder), "-c", "fast", "-X", "none", "--no-sync",
+            self.binaries,
+            "pg_basebackup",
+            "-d",
+            self.dsn,
+            "-D",
+            str(folder),
+            "-c",
+            "fast",
+            "-X",
+            "none",
+            "--no-sync",
             "--manifest-checksums=CRC32C",
         )
         import json  # noqa: PLC0415
@@ -190,6 +215,7 @@ class Lab:
             "actor": "test",
             "clock": SystemClock(),
             "journal": self.journal,
+            "runs": self.journal,
             "backups": self.backups,
             "wal": WalSearch(self.binaries, self.backups, self.root / "restore" / "wal"),
             "sides": sides,
@@ -199,6 +225,7 @@ class Lab:
             "kept": self.root / "restore" / "kept",
             "tools_version": 18,
             "free_bytes": lambda place: shutil.disk_usage(place or self.root).free,
+            "database": "postgres",
             "server": self.server,
         }
         return RestoreTools(**{**given, **more})
@@ -256,6 +283,3 @@ def opened(root: Path, cache: Path) -> Iterator[Lab]:
         yield lab
     finally:
         lab.release()
-
-
-

@@ -124,7 +124,9 @@ def route(archive: Archive, lsn: int, timeline: int, machine: Machine) -> Route 
     spans, missing = chain(archive, base, timeline)
     end = spans[-1].end_lsn if spans else base.begin_lsn
     if end <= lsn and missing:
-        reasons.append(f"the archive has a hole: WAL segment {missing} is missing, and the target {show_lsn(lsn)} lies behind it")
+        reasons.append(
+            f"the archive has a hole: WAL segment {missing} is missing, and the target {show_lsn(lsn)} lies behind it"
+        )
         options.append(f"A target before {show_lsn(end)} can be reached.")
     elif end <= lsn:
         reasons.append(f"the target {show_lsn(lsn)} lies beyond the archived WAL, which ends at {show_lsn(end)}")
@@ -148,7 +150,9 @@ def _differences(base: BaseBackup, machine: Machine) -> list[str]:
     if machine.tools_version != major:
         reasons.append(f"backup {base.id} is of Postgres {major}, and the programs here are {machine.tools_version}")
     if machine.server_version is not None and machine.server_version // 10_000 != major:
-        reasons.append(f"backup {base.id} is of Postgres {major}, the live server is {machine.server_version // 10_000}")
+        reasons.append(
+            f"backup {base.id} is of Postgres {major}, the live server is {machine.server_version // 10_000}"
+        )
     return reasons
 
 
@@ -164,7 +168,9 @@ def _no_base(archive: Archive, timeline: int, lsn: int) -> Unreachable:
     if first is None:
         return Unreachable((f"no verified base backup leads to timeline {timeline}",), ("backout db backups",))
     return Unreachable(
-        (f"the target {show_lsn(lsn)} lies before the first base backup, which is consistent from {show_lsn(first)} on",)
+        (
+            f"the target {show_lsn(lsn)} lies before the first base backup, which is consistent from {show_lsn(first)} on",
+        )
     )
 
 

@@ -72,7 +72,9 @@ def of_point(asked: Asked) -> RecoveryTarget:
 def side_plan(environment: str, target: RecoveryTarget, route: Route, name: str, look: Look) -> Plan:
     """Return the plan that makes a side instance and leaves it running."""
     steps = (_side(name, target, route), _check(name, look), _open(name))
-    return Plan(PlanKind.RECOVER, environment, f"a side instance of the database {_until(target)}", steps, _notes(target, route))
+    return Plan(
+        PlanKind.RECOVER, environment, f"a side instance of the database {_until(target)}", steps, _notes(target, route)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,9 @@ def swap_plan(environment: str, target: RecoveryTarget, route: Route, data: str,
         _side(name, target, route, place=incoming),
         _check(name, look),
         Step("db_promote", "let the side instance become a database of its own, and stop it", {"name": name}),
-        *_exchange(data, incoming, kept, name=name, system_identifier=route.base.system_identifier, database=look.database),
+        *_exchange(
+            data, incoming, kept, name=name, system_identifier=route.base.system_identifier, database=look.database
+        ),
     )
     notes = (
         *_notes(target, route),
@@ -121,7 +125,12 @@ def undo_swap_plan(environment: str, swapped: dict[str, Json], mark: str, databa
 
 
 def rescue_plan(
-    environment: str, before: tuple[RecoveryTarget, Route], after: tuple[RecoveryTarget, Route], damage: Damage, look: Look, mark: str
+    environment: str,
+    before: tuple[RecoveryTarget, Route],
+    after: tuple[RecoveryTarget, Route],
+    damage: Damage,
+    look: Look,
+    mark: str,
 ) -> Plan:
     """Return the plan that copies the damaged rows back and leaves newer good ones alone."""
     target, route = before
@@ -184,7 +193,9 @@ def _open(name: str) -> Step:
     return Step("db_side_open", f"open side instance {name} for reading", {"name": name}, equivalent="# pg_promote()")
 
 
-def _exchange(data: str, incoming: str, kept: str, *, name: str, system_identifier: str, database: str) -> tuple[Step, ...]:
+def _exchange(
+    data: str, incoming: str, kept: str, *, name: str, system_identifier: str, database: str
+) -> tuple[Step, ...]:
     ends: dict[str, Json] = {"data_directory": data, "incoming": incoming, "kept": kept}
     who: dict[str, Json] = {"system_identifier": system_identifier, "database": database}
     return (
@@ -211,5 +222,3 @@ def _notes(target: RecoveryTarget, route: Route) -> tuple[str, ...]:
         f"target {show_lsn(target.lsn)} on timeline {target.timeline}: {target.how}",
         f"base {base.id} ({base.kind}), then {len(route.names)} WAL segment(s) without a gap",
     )
-
-

@@ -208,8 +208,12 @@ class PostgresRescuer:
             return report
         parts = [
             run_tool(
-                self._binaries, "pg_dump", f"--dbname={before_dsn} dbname={_quoted(self._database)}", "--schema-only",
-                f"--section={section}", f"--table={table.sql}",
+                self._binaries,
+                "pg_dump",
+                f"--dbname={before_dsn} dbname={_quoted(self._database)}",
+                "--schema-only",
+                f"--section={section}",
+                f"--table={table.sql}",
             )
             for section in ("pre-data", "post-data")
         ]
@@ -220,7 +224,9 @@ class PostgresRescuer:
             session.live.execute(scripts[0])
             if not table.partitioned:
                 _pipe(
-                    session.before, f"COPY {table.sql} ({columns}) TO STDOUT", session.live,
+                    session.before,
+                    f"COPY {table.sql} ({columns}) TO STDOUT",
+                    session.live,
                     f"COPY {table.sql} ({columns}) FROM STDIN",
                 )
             _sequences(session, table)
@@ -241,8 +247,13 @@ class PostgresRescuer:
                 continue
             with session.live.transaction():
                 session.kept.write(
-                    {"op": "column", "sql": work.table.sql, "table": work.table.shown, "column": column.name,
-                     "default": column.plain_default}
+                    {
+                        "op": "column",
+                        "sql": work.table.sql,
+                        "table": work.table.shown,
+                        "column": column.name,
+                        "default": column.plain_default,
+                    }
                 )
                 session.live.execute(statement)
         return made
@@ -252,7 +263,12 @@ class PostgresRescuer:
         names = _list(work.columns)
         for what, source, table, condition in (
             ("before", session.before, work.before, "xmax::text <> '0'"),
-            ("after", session.after, work.after, f"xmin = ANY('{{{','.join(map(str, sorted(session.damage.xids)))}}}'::xid[])"),
+            (
+                "after",
+                session.after,
+                work.after,
+                f"xmin = ANY('{{{','.join(map(str, sorted(session.damage.xids)))}}}'::xid[])",
+            ),
         ):
             temp = work.name(what)
             session.live.execute(f"DROP TABLE IF EXISTS {temp}")
@@ -330,13 +346,17 @@ def _key(live: Any, table: Table) -> tuple[str, ...]:
 
 def _triggers(live: Any, table: Table) -> list[tuple[str, str]]:
     """Return the user's triggers that fire, and how each is enabled."""
-    query = "SELECT tgname, tgenabled::text FROM pg_trigger WHERE tgrelid = %s AND NOT tgisinternal AND tgenabled <> 'D'"
+    query = (
+        "SELECT tgname, tgenabled::text FROM pg_trigger WHERE tgrelid = %s AND NOT tgisinternal AND tgenabled <> 'D'"
+    )
     return [(name, how) for name, how in live.execute(query, (table.oid,))]
 
 
 def _parents_first(live: Any, works: Sequence[_Work]) -> list[_Work]:
     """Return them so that a row's parent comes before it; in a circle the order is as it was."""
-    query = "SELECT conrelid::bigint, confrelid::bigint FROM pg_constraint WHERE contype = 'f' AND conrelid <> confrelid"
+    query = (
+        "SELECT conrelid::bigint, confrelid::bigint FROM pg_constraint WHERE contype = 'f' AND conrelid <> confrelid"
+    )
     parents: dict[int, set[int]] = {}
     for child, parent in live.execute(query):
         parents.setdefault(child, set()).add(parent)
@@ -353,7 +373,9 @@ def _forget_locked(session: _Session, work: _Work) -> None:
     """Of the rows that look deleted, forget those that are still there after the damage: they were only locked."""
     live, before, after = session.live, work.name("before"), work.name("after")
     if not work.deletes:
-        live.execute(f"DELETE FROM {before} b WHERE NOT EXISTS (SELECT FROM {after} d WHERE {_same(work.key, 'b', 'd')})")  # noqa: S608
+        live.execute(
+            f"DELETE FROM {before} b WHERE NOT EXISTS (SELECT FROM {after} d WHERE {_same(work.key, 'b', 'd')})"
+        )  # noqa: S608
         return
     texts = ", ".join(f"b.{identifier(name)}::text" for name in work.key)
     gone = live.execute(
@@ -431,7 +453,9 @@ def _update(session: _Session, work: _Work) -> None:
         conflict[name] = again
         fix[name] = f"{harmed} AND {ours}" + ("" if session.damage.conflicts == "side" else f" AND NOT ({again})")
     if session.damage.conflicts == "live":
-        work.report = _conflicts(session, work, f"{pair} WHERE {' OR '.join(f'({each})' for each in conflict.values())}", "l")
+        work.report = _conflicts(
+            session, work, f"{pair} WHERE {' OR '.join(f'({each})' for each in conflict.values())}", "l"
+        )
     parts = [f"l.{identifier(name)} AS {identifier('o_' + name)}" for name in (*work.key, *damaged)]
     parts += [
         f"CASE WHEN {fix[name]} THEN b.{identifier(name)} ELSE l.{identifier(name)} END AS {identifier('n_' + name)}"
@@ -547,8 +571,14 @@ def _batches(
                     content = [bytes(chunk) for chunk in copy]
                 names = [d.name for d in live.execute("SELECT * FROM backout_todo LIMIT 0").description]
                 session.kept.write(
-                    {"op": op, "sql": work.table.sql, "table": work.table.shown, "oid": work.table.oid,
-                     "key": list(work.key), "columns": names},
+                    {
+                        "op": op,
+                        "sql": work.table.sql,
+                        "table": work.table.shown,
+                        "oid": work.table.oid,
+                        "key": list(work.key),
+                        "columns": names,
+                    },
                     content,
                 )
                 _quietly(live, work.table, apply)
@@ -660,5 +690,3 @@ def _durable(path: Path, content: bytes) -> None:
 
 def _silent(_doing: str, _done: int, _whole: int) -> None:
     """Progress that nobody watches."""
-
-

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 _Entry = dict[str, Any]
 
 
-def undo(
-    live: Any, entries: Sequence[tuple[_Entry, bytes]], progress: Callable[[str, int, int], None]
-) -> RescueReport:
+def undo(live: Any, entries: Sequence[tuple[_Entry, bytes]], progress: Callable[[str, int, int], None]) -> RescueReport:
     """Put everything back, newest first; what is as it was already is left.
 
     Args:
