@@ -215,6 +215,7 @@ class Lab:
             "actor": "test",
             "clock": SystemClock(),
             "journal": self.journal,
+            "runs": self.journal,
             "backups": self.backups,
             "wal": WalSearch(self.binaries, self.backups, self.root / "restore" / "wal"),
             "sides": sides,
@@ -224,6 +225,7 @@ class Lab:
             "kept": self.root / "restore" / "kept",
             "tools_version": 18,
             "free_bytes": lambda place: shutil.disk_usage(place or self.root).free,
+            "database": "postgres",
             "server": self.server,
         }
         return RestoreTools(**{**given, **more})

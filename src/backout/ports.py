@@ -463,6 +463,10 @@ class DatabaseServer(Protocol):
         """Move the data directory to `kept` and `incoming` to its place; safe to repeat after a crash in between."""
         ...
 
+    def discard(self, kept: str) -> None:
+        """Remove a data directory that `exchange` kept."""
+        ...
+
 
 class Rescuer(Protocol):
     """Copies damaged rows back from a side instance."""

@@ -162,6 +162,10 @@ def resume(shell: Shell, *, run: str, decide: str | None, message: str) -> int:
         from backout.cli.db_backup import resume as resume_backup  # noqa: PLC0415
 
         return resume_backup(shell, found)
+    if found.plan.kind is PlanKind.RECOVER and all(step.action.startswith("db_") for step in found.plan.steps):
+        from backout.cli.db_restore import resume as resume_restore  # noqa: PLC0415
+
+        return resume_restore(shell, found)
     shell.take(environment=found.environment)
     from backout.cli.bench import open_bench  # noqa: PLC0415
 

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         Journal,
         LiveDatabase,
         Rescuer,
+        Runs,
         SideControl,
         SideInstances,
         WalReader,
@@ -67,6 +68,7 @@ class RestoreTools:
     Args:
         live: the live database; it may be down. server: None when the configuration names no server of one's own.
         tools_version: the major version of the Postgres programs here. free_bytes: where side instances lie.
+        database: the application's.
         kept: the folder in which rescues keep what they replaced.
     """
 
@@ -74,6 +76,7 @@ class RestoreTools:
     actor: str
     clock: Clock
     journal: Journal
+    runs: Runs
     backups: Backups
     wal: WalReader
     sides: SideInstances
@@ -83,6 +86,7 @@ class RestoreTools:
     kept: Path
     tools_version: int
     free_bytes: Callable[[Path | None], int]
+    database: str
     server: DatabaseServer | None = None
     say: Callable[[str], None] = lambda _text: None
 
@@ -101,13 +105,14 @@ class Found:
     damage: tuple[Commit, ...] = ()
     relation: str = ""
     migration: str = ""
+    database: str = ""
     archive: Archive = _NOTHING
     machine: Machine = _HERE
 
     @property
     def look(self) -> Look:
         """What the side instance has to show."""
-        return Look(self.facts.database if self.facts else "postgres", self.relation, self.migration)
+        return Look(self.database, self.relation, self.migration)
 
 
 # --- restore points --------------------------------------------------------------------------------------------------
@@ -186,7 +191,9 @@ def find(tools: RestoreTools, text: str, *, place: Path | None = None) -> Found:
         tools.free_bytes(place),
         copies=tools.sides.copies or place is not None,
     )
-    found = replace(_Search(tools, archive, facts).find(asked), archive=archive, machine=machine)
+    found = replace(
+        _Search(tools, archive, facts).find(asked), archive=archive, machine=machine, database=tools.database
+    )
     return replace(found, route=_way(tools, found, found.target))
 
 
@@ -436,18 +443,24 @@ def unprotected(tools: RestoreTools) -> bool:
 
 
 def _latest(tools: RestoreTools) -> tuple[str, dict[str, Json]] | None:
-    events = [
-        event
-        for kind in (SWAPPED, RESCUED)
-        for event in tools.journal.events(environment=tools.environment, kind=kind)
-        if event.data.get("undone") is not True
-    ]
-    newest = max(events, key=lambda event: event.seq, default=None)
-    if newest is None:
-        return None
-    if newest.kind == SWAPPED and str(newest.data["kept"]) not in kept(tools):
+    """Return the newest swap or rescue that was not undone; an undone swap is itself a swap, and can be undone again."""
+    events = [e for kind in (SWAPPED, RESCUED) for e in tools.journal.events(environment=tools.environment, kind=kind)]
+    undone = {str(event.data["mark"]) for event in events if event.data.get("undone") is True}
+    left = [event for event in events if event.kind == SWAPPED or str(event.data["mark"]) not in undone]
+    newest = max(left, key=lambda event: event.seq, default=None)
+    if newest is None or (newest.kind == SWAPPED and str(newest.data["kept"]) not in kept(tools)):
         return None
     return newest.kind, dict(newest.data)
+
+
+def release(tools: RestoreTools) -> tuple[str, ...]:
+    """Remove the data directories that swaps kept, and return them; a swap can be undone no more."""
+    found = kept(tools)
+    server = _server(tools)
+    for name in found:
+        server.discard(name)
+        tools.journal.note(tools.environment, RELEASED, name, {"kept": name}, actor=tools.actor)
+    return found
 
 
 def _server(tools: RestoreTools) -> DatabaseServer:

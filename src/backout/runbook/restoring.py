@@ -13,7 +13,7 @@ from backout.runbook.restore import RESCUED, SWAPPED
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from backout.model.plan import Json
+    from backout.model.plan import Json, Plan
     from backout.model.recovery import RescueReport, SideInstance
     from backout.ports import Action, DatabaseServer, Probe, StepContext
     from backout.runbook.restore import RestoreTools
@@ -316,6 +316,29 @@ class DropSides:
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """Removing what is gone does nothing."""
         return NotDone()
+
+
+def foresee(tools: RestoreTools, plan: Plan) -> RescueReport:
+    """Return what the plan of a rescue would write, by table; only side instances are made, and removed again."""
+    rescue = plan.step("db_rescue")
+    names = [str(rescue.args["before"]), str(rescue.args["after"])]
+    try:
+        for step in plan.steps:
+            if step.action == "db_side":
+                tools.sides.start(_order(step.args), _silent)
+        dsns = []
+        for name in names:
+            tools.beside.promote(name)
+            side = tools.sides.find(name)
+            dsns.append(side.dsn if side is not None else "")
+        return tools.rescuer(str(rescue.args["database"])).damage(damage_of(rescue.args), *dsns)
+    finally:
+        for name in names:
+            tools.sides.drop(name)
+
+
+def _silent(_doing: str, _done: int, _whole: int) -> None:
+    """Progress that nobody watches."""
 
 
 def rescue_record(report: RescueReport) -> dict[str, Json]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import time
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from backout.errors import BackoutError, UsageError
 from backout.providers.child import is_running
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _TIMEOUT_S: Final = 180.0
 _POLL_S: Final = 0.05
@@ -83,6 +82,12 @@ class CommandedServer:
         if not self._data_directory.exists():
             incoming.rename(self._data_directory)
         _sync(self._data_directory.parent)
+
+    def discard(self, kept: str) -> None:
+        """Remove a data directory that `exchange` kept beside the live one."""
+        folder = Path(kept)
+        if folder.parent == self._data_directory.parent and folder != self._data_directory:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _run(self, argv: list[str]) -> None:
         shown = shlex.join(argv)

@@ -1,0 +1,107 @@
+"""Restores of the database: the archive, side instances and the live server, from a configuration."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from backout import wiring
+from backout.errors import BackoutError, UsageError
+from backout.providers.clock import SystemClock
+from backout.providers.postgres.live import PostgresLive
+from backout.providers.postgres.ownserver import CommandedServer
+from backout.providers.postgres.rescue import PostgresRescuer
+from backout.providers.postgres.schema import libpq_url
+from backout.providers.postgres.side import PostgresSides
+from backout.providers.postgres.template import SUPERUSER
+from backout.providers.postgres.walsearch import WalSearch
+from backout.runbook.restore import RestoreTools
+from backout.wiring.backups import backup_settings, binaries, repository
+from backout.wiring.managed import stanza
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from backout.config import Config
+    from backout.journal.stop import StopRequest
+    from backout.ports import Backups
+
+
+def restore_directory(config: Config) -> Path:
+    """Return where side instances lie, beside the journal."""
+    return config.settings.journal.path.parent / "restore" / config.name
+
+
+def sides(config: Config) -> PostgresSides:
+    """Return the side instances of the environment. Raises as `backups.repository` does."""
+    live = _live(config)
+
+    def superuser() -> str:
+        try:
+            return live.facts().superuser
+        except BackoutError:  # it is down: whoever administers it is likely to be its own superuser
+            return str(_dsn(config).get("user") or SUPERUSER)
+
+    return PostgresSides(restore_directory(config), binaries(config), _backups(config), superuser)
+
+
+def restore_tools(
+    config: Config, stop: StopRequest | None = None, say: Callable[[str], None] = lambda _text: None
+) -> RestoreTools:
+    """Return the ports of the environment's restores; they need no token of the platform.
+
+    Raises:
+        UsageError: no database, or no Postgres programs. AuthError: a connection string or key is not set.
+    """
+    programs, folder, beside = binaries(config), restore_directory(config), sides(config)
+    database = config.environment.database
+    server = database.server if database else None
+    url = config.database_admin_url().reveal
+    book = wiring.journal(config, stop)
+    return RestoreTools(
+        environment=config.name,
+        actor=wiring.actor(),
+        clock=SystemClock(),
+        journal=book,
+        runs=book,
+        backups=_backups(config),
+        wal=WalSearch(programs, _backups(config), folder / "wal"),
+        sides=beside,
+        beside=beside,
+        live=_live(config),
+        rescuer=lambda name: PostgresRescuer(url, programs, name),
+        kept=folder / "kept",
+        tools_version=int(programs.version().split(".", maxsplit=1)[0]),
+        free_bytes=lambda place: _free(place or folder),
+        database=str(_dsn(config).get("dbname") or SUPERUSER),
+        server=CommandedServer(server.data_directory, server.start, server.stop) if server else None,
+        say=say,
+    )
+
+
+def _backups(config: Config) -> Backups:
+    return stanza(config) if backup_settings(config).pgbackrest else repository(config)
+
+
+def _live(config: Config) -> PostgresLive:
+    database = config.environment.database
+    timeout_s = float(database.connect_timeout) if database else 5.0
+    return PostgresLive(config.database_admin_url().reveal, connect_timeout_s=timeout_s)
+
+
+def _dsn(config: Config) -> dict[str, Any]:
+    """Return the parts of the administrator's connection string; the password stays in here."""
+    from psycopg import ProgrammingError, conninfo  # noqa: PLC0415 - costs 0.1 s
+
+    dsn, _ = libpq_url(config.database_admin_url().reveal())
+    try:
+        return dict(conninfo.conninfo_to_dict(dsn))
+    except ProgrammingError:
+        raise UsageError("the database's connection string cannot be read", where="database") from None
+
+
+def _free(folder: Path) -> int:
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
