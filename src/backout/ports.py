@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from backout.model.recovery import (
         BaseBackup,
         Commit,
-        DatabaseFacts,
         Damage,
+        DatabaseFacts,
         DropClue,
         MigrationClue,
         RescueReport,
@@ -366,6 +366,14 @@ class WalReader(Protocol):
         """
         ...
 
+    def written(self, spans: Sequence[WalSpan], *, apart_from: Collection[int]) -> Mapping[tuple[int, int], int]:
+        """Return how many row versions were written: {(database, relation's file node): rows}.
+
+        Args:
+            apart_from: transactions that do not count; aborted ones do.
+        """
+        ...
+
 
 class SideInstances(Protocol):
     """Copies of the database at an earlier moment, on this machine, beside the live one."""
@@ -432,6 +440,10 @@ class LiveDatabase(Protocol):
 
     def dropped(self, relation: str) -> DropClue:
         """Return what the catalog tells of the columns that a table lost, or that the table is gone."""
+        ...
+
+    def tables(self) -> Mapping[tuple[int, int], str]:
+        """Return the names of the application's tables by (database, file node)."""
         ...
 
     def migrated(self, name: str) -> MigrationClue | None:

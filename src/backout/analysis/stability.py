@@ -55,6 +55,7 @@ class _Case:
     stable: VersionMark | None
     left_hash: str | None
     force_schema: str
+    schema_goes_back: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +139,19 @@ def stable_mark(situation: Situation, version: str) -> VersionMark | None:
 
 
 def candidates(
-    situation: Situation, *, leaving: str, accept_unproven: bool = False, force_schema: str = ""
+    situation: Situation,
+    *,
+    leaving: str,
+    accept_unproven: bool = False,
+    force_schema: str = "",
+    schema_goes_back: bool = False,
 ) -> tuple[Candidate, ...]:
     """Return every version but the one being left: proven ones first, then by when they were last live.
 
     Args:
         leaving: the version to get away from. accept_unproven: a person (or the policy) accepts versions without proof.
         force_schema: the migration head that a person declared compatible; anything else does not count.
+        schema_goes_back: the database is restored to before what the version does not know, first.
     """
     spans = live_spans(situation)
     left = situation.version(leaving)
@@ -156,7 +163,7 @@ def candidates(
         stable = stable_mark(situation, version.id)
         span = spans.get(version.id)
         last_live_at = span.last_until if span else (stable.at if stable else 0.0)
-        case = _Case(version, span, stable, left_hash, force_schema)
+        case = _Case(version, span, stable, left_hash, force_schema, schema_goes_back)
         rule, reason = _objection(situation, case)
         if not rule and stable is None and not accept_unproven:
             rule, reason = "5 unproven", "no watch of it ever ended healthy"
@@ -196,7 +203,7 @@ def _objection(situation: Situation, case: _Case) -> tuple[str, str]:
 
 def _schema_objection(situation: Situation, case: _Case) -> str:
     look = situation.schema
-    if not look.set_up:
+    if not look.set_up or case.schema_goes_back:
         return ""
     if case.force_schema and case.force_schema == schema_name(situation):
         return ""

@@ -11,18 +11,20 @@ from backout.cli.live import Live
 from backout.errors import Busy
 from backout.journal.stop import StopRequest
 from backout.model.incident import RunState
+from backout.plan.together import steps_of_database
 from backout.report.times import rfc3339
 from backout.runbook.clock import measure_clock
 from backout.runbook.procedures import Actions
 from backout.runbook.tell import tell_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from backout.cli.shell import Shell
     from backout.config import Config
     from backout.model.incident import Event, Run
     from backout.model.plan import Plan
+    from backout.ports import Action
     from backout.runbook.toolbox import Toolbox
 
 
@@ -34,17 +36,22 @@ class Bench:
     tools: Toolbox
     stop: StopRequest
     live: Live
+    restoring: Callable[[], Mapping[str, Action]]
 
     def drive(self, run: str) -> Run:
         """Drive a run (and what it hands over to) with Ctrl-C as a request to stop at the next boundary."""
         found = self.tools.runs.find(run)
+        others: Mapping[str, Action] = {}
         if found is not None:
             self.live.follow(found.plan)
+            if steps_of_database(found.plan):
+                others = self.restoring()
         measure_clock(self.tools)
         self.stop.install()
         try:
             with self.telling(run):
-                return self.tools.journal.drive(run, Actions(self.tools), actor=self.tools.actor, notify=self._notify)
+                actions = Actions(self.tools, others)
+                return self.tools.journal.drive(run, actions, actor=self.tools.actor, notify=self._notify)
         finally:
             self.stop.restore()
             self.live.end()
@@ -107,7 +114,14 @@ def open_bench(
     stop = StopRequest(lambda: live.say("stopping after the current step; Ctrl-C again stops now"))
     asked = (lambda plan: _asked(shell, live, plan)) if shell.interactive else None
     hooks = wiring.Hooks(stop, live.watching, asked, live.say_once, within_s)
-    return Bench(shell, shell.toolbox(config, hooks), stop, live)
+
+    def restoring() -> Mapping[str, Action]:
+        from backout.runbook.restoring import actions  # noqa: PLC0415 few rollbacks touch the database
+        from backout.wiring.restore import restore_tools  # noqa: PLC0415 same
+
+        return actions(restore_tools(config, stop, shell.output.say))
+
+    return Bench(shell, shell.toolbox(config, hooks), stop, live, restoring)
 
 
 def _asked(shell: Shell, live: Live, plan: Plan) -> bool:

@@ -9,16 +9,20 @@ import click
 from backout.cli import outcome
 from backout.cli.confirm import confirm
 from backout.cli.options import command, pass_shell
-from backout.errors import Refused, UsageError
+from backout.errors import BackoutError, Refused, UsageError
 from backout.model.incident import RunState
 from backout.model.plan import Plan, PlanKind
 
 if TYPE_CHECKING:
     from backout.cli.bench import Bench
     from backout.cli.shell import Shell
+    from backout.config import Config
     from backout.model.incident import Run
     from backout.model.plan import PlanRefused
     from backout.plan.rollback import Request
+    from backout.runbook.restore import RestoreTools
+
+SCHEMA_RULE = "4 schema"
 
 
 @command(
@@ -37,6 +41,7 @@ Examples:
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @click.option("--no-wait", is_flag=True, help="End after reading back what is live; no verification, no report.")
 @click.option("--confirm", "typed", metavar="ENV", help="Confirm a protected environment by its name.")
+@click.option("--with-database", is_flag=True, help="Take the database back, too, to before the migration in the way.")
 @click.option("--accept-unproven", is_flag=True, help="Accept a version that no watch, or no answer now, has proved.")
 @click.option("--restore-secrets", is_flag=True, help="Accept that the target's own, older secret values come back.")
 @click.option("--carry-secrets", is_flag=True, help="Upload the target's code again, with the secrets as they are now.")
@@ -55,6 +60,7 @@ def rollback(
     dry_run: bool,
     no_wait: bool,
     typed: str | None,
+    with_database: bool,
     accept_unproven: bool,
     restore_secrets: bool,
     carry_secrets: bool,
@@ -90,13 +96,14 @@ def rollback(
         carry_secrets=carry_secrets,
         force_schema=force[1] if force else "",
     )
-    plan = _planned(bench, request)
+    plan = _planned(bench, config, request, with_database=with_database)
     if dry_run:
         return _show(shell, plan)
     shell.output.say(_text(shell, plan))
     shell.output.say("")
     version = str(plan.step("activate").args["version"])
-    reason = confirm(shell, config, f"roll back to version {version[:8]}", message=message, typed=typed)
+    what = f"roll back to version {version[:8]}" + (", and the database with it" if with_database else "")
+    reason = confirm(shell, config, what, message=message, typed=typed)
     if not message and config.protected:  # elsewhere nobody was asked why: what runs is what --dry-run shows
         from backout.plan.rollback import worded  # noqa: PLC0415
 
@@ -104,13 +111,34 @@ def rollback(
     return finish(bench, bench.drive(bench.submit(plan, reason)))
 
 
-def _planned(bench: Bench, request: Request) -> Plan:
+def _planned(bench: Bench, config: Config, request: Request, *, with_database: bool) -> Plan:
     from backout.runbook.rollback import prepare  # noqa: PLC0415
 
-    _, planned = prepare(bench.tools, request)
+    if with_database:
+        from backout.runbook.together import prepare_together  # noqa: PLC0415
+        from backout.wiring.restore import restore_tools  # noqa: PLC0415
+
+        situation, planned = prepare_together(bench.tools, restore_tools(config, say=bench.shell.output.say), request)
+    else:
+        situation, planned = prepare(bench.tools, request)
     if isinstance(planned, Plan):
         return planned
+    if planned.rule == SCHEMA_RULE:
+        from backout.runbook.together import with_ways  # noqa: PLC0415
+
+        planned = with_ways(bench.tools, _restoring(bench, config), planned, situation)
     raise refusal(planned, bench.tools.environment)
+
+
+def _restoring(bench: Bench, config: Config) -> RestoreTools | None:
+    """Return the tools of a restore, None where none can be made from here."""
+    from backout.wiring.restore import restore_tools  # noqa: PLC0415
+
+    try:
+        return restore_tools(config, say=bench.shell.output.say)
+    except BackoutError as error:
+        bench.shell.output.detail(f"no restore from here: {error}")
+        return None
 
 
 def refusal(refused: PlanRefused, environment: str) -> Refused:

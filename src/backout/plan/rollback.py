@@ -35,6 +35,7 @@ class Request:
         can_prove: whether a health check is set up, through which the target can be asked first.
         force_schema: name of the migration head that a person accepts as compatible, or "".
         cause: the run that led here, "" for a person. detected_at, detected: from the guard.
+        with_database: the database goes back, too, to before what the target's code does not know.
         hop: the how-manieth rollback in a row this is: 2 when the first target turned out bad too.
     """
 
@@ -46,6 +47,7 @@ class Request:
     carry_secrets: bool = False
     can_prove: bool = True
     force_schema: str = ""
+    with_database: bool = False
     cause: str = ""
     detected: str = ""
     detected_at: float | None = None
@@ -70,6 +72,7 @@ def plan_rollback(situation: Situation, request: Request, lines: Equivalents) ->
         leaving=leaving,
         accept_unproven=request.accept_unproven or request.target is not None,
         force_schema=request.force_schema,
+        schema_goes_back=request.with_database,
     )
     if request.target is not None:
         return _to_target(situation, request, lines, leaving, ranked)
@@ -290,7 +293,7 @@ def _notes(situation: Situation, request: Request, choice: _Choice) -> tuple[str
         notes.append("database migrations: not set up, so not checked")
     elif request.force_schema:
         notes.append(f"the schema check was overruled by hand for migration head {request.force_schema}")
-    elif choice.target.newer:
+    elif choice.target.newer and not request.with_database:
         newer = ", ".join(choice.target.newer)
         notes.append(f"the schema changed since it was last live, each change judged safe for it: {newer}")
     if situation.clock_offset_s is not None and is_off(situation.clock_offset_s):

@@ -81,23 +81,27 @@ class Actions(Mapping[str, Action]):
     """The actions of one environment, made when asked for.
 
     A rollback that does not wait needs none of the statistics, and start-up is most of what a rollback costs.
+
+    Args:
+        others: actions of another procedure whose steps stand in the same plan.
     """
 
-    def __init__(self, tools: Toolbox) -> None:
+    def __init__(self, tools: Toolbox, others: Mapping[str, Action] | None = None) -> None:
         self._tools = tools
+        self._others = others or {}
 
     def __getitem__(self, name: str) -> Action:
         """Return the action of that name; KeyError for a name that no plan of this version uses."""
-        return _FACTORIES[name](self._tools)
+        return self._others[name] if name in self._others else _FACTORIES[name](self._tools)
 
     def __contains__(self, name: object) -> bool:
         """Whether there is such an action (without making it)."""
-        return name in _FACTORIES
+        return name in self._others or name in _FACTORIES
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names."""
-        return iter(_FACTORIES)
+        return iter((*self._others, *_FACTORIES))
 
     def __len__(self) -> int:
         """Return how many there are."""
-        return len(_FACTORIES)
+        return len(self._others) + len(_FACTORIES)

@@ -55,7 +55,7 @@ class Toolbox:
             a hanging endpoint never delays the other evidence (False in tests with a fake clock).
         sender: what synthetic requests are sent with: the host of `health`, on a connection of its own.
         migrations: the files that the schema's history is made of; app_checks_head: old code refuses to start on a
-            migration that it does not know, so every one breaks it.
+            migration that it does not know, so every one breaks it. deploy_command: how the team deploys, "" unknown.
         confirm: asks a person whether a plan may run; None without a terminal.
         watching: told about each tick of a watch, for the live line; it decides nothing.
         say: tells a person something at once, in one sentence (a step that was skipped, a channel that fails).
@@ -82,6 +82,7 @@ class Toolbox:
     schema: Schema | None = None
     migrations: MigrationFiles | None = None
     app_checks_head: bool = False
+    deploy_command: str = ""
     connections: Connections | None = None
     secrets: Secrets | None = None
     logs: Logs | None = None

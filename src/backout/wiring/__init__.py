@@ -232,6 +232,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         schema=_schema(config, api.reads, hurried=until is not None),
         migrations=_migrations(config),
         app_checks_head=config.environment.database is not None and config.environment.database.app_checks_head,
+        deploy_command=config.environment.deploy.command or "",
         connections=_connections(config),
         logs=logs_of(config),
         triggers=CloudflareTriggers(client, account, script),

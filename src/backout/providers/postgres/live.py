@@ -95,6 +95,16 @@ class PostgresLive:
             rows = connection.execute(columns, (relation,)).fetchall()
             return DropClue(exists=True, xids=tuple(dict.fromkeys(int(xid) for (xid,) in rows)))
 
+    def tables(self) -> dict[tuple[int, int], str]:
+        """Return the names of the tables of this database by (database, file node), the catalog's left out."""
+        query = (
+            "SELECT d.oid::bigint, pg_relation_filenode(c.oid)::bigint, c.relname FROM pg_class c "
+            "JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_database d ON d.datname = current_database() "
+            "WHERE c.relkind IN ('r', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
+        )
+        with self._asking("the catalog") as connection:
+            return {(database, node): name for database, node, name in connection.execute(query).fetchall()}
+
     def migrated(self, name: str) -> MigrationClue | None:
         """Return who last wrote the row of a migration, and where; None when there is none."""
         with self._asking("the migration history") as connection:

@@ -32,6 +32,8 @@ _SUBXIDS: Final = re.compile(r"; subxacts:((?: \d+)+)")
 _DROPPED: Final = re.compile(r"; dropped stats:((?: \d+/\d+/\d+)+)")
 _INVALIDATED: Final = re.compile(r"catcache (\d+)")
 _BLOCK: Final = re.compile(r"blkref #\d+: rel \d+/(\d+)/(\d+) ")
+_ROWS: Final = frozenset({"INSERT", "UPDATE", "HOT_UPDATE", "DELETE", "MULTI_INSERT"})
+_TUPLES: Final = re.compile(r"ntuples: (\d+)")
 _RELATION: Final = "2"
 _STATISTICS: Final = frozenset({"65", "57", "56"})
 """What ANALYZE makes others forget in version 18: pg_statistic, and the counts in pg_class."""
@@ -105,6 +107,24 @@ class WalSearch:
                 head, _, rest = line.partition(", lsn:")
                 kind = rest.partition("desc: ")[2].partition(" ")[0].partition("+")[0]
                 yield int(head.rpartition("tx:")[2]), kind
+
+    def written(self, spans: Sequence[WalSpan], *, apart_from: Collection[int]) -> dict[tuple[int, int], int]:
+        """Return how many row versions were written, by (database, file node), without those transactions."""
+        self._fetch(spans)
+        skipped = frozenset(map(str, apart_from))
+        found: dict[tuple[int, int], int] = {}
+        for span in spans:
+            for line in self._lines(span, "--rmgr=Heap", "--rmgr=Heap2"):
+                head, _, rest = line.partition(", lsn:")
+                kind = rest.partition("desc: ")[2].partition(" ")[0].partition("+")[0]
+                if kind not in _ROWS or head.rpartition("tx:")[2].strip() in skipped:
+                    continue
+                block = _BLOCK.search(rest)
+                many = _TUPLES.search(rest) if kind == "MULTI_INSERT" else None
+                if block is not None:
+                    key = int(block[1]), int(block[2])
+                    found[key] = found.get(key, 0) + (int(many[1]) if many else 1)
+        return found
 
     def _fetch(self, spans: Sequence[WalSpan]) -> None:
         """Lay out what is missing; a segment that was partial may have grown."""

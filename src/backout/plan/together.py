@@ -1,0 +1,52 @@
+"""Code and database together (Scenario 4, option B): the database as before a migration, then the old code; pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backout.analysis.stability import Candidate
+    from backout.model.plan import Plan, Step
+    from backout.model.situation import Situation
+
+
+def first_to_undo(situation: Situation, target: Candidate) -> str:
+    """Return the oldest migration that the target's code does not know, or that failed half-way; "" without one."""
+    state = situation.schema.state
+    failed = state.failed[:1] if state is not None else ()
+    return next(iter((*target.newer, *failed)), "")
+
+
+def together(rollback: Plan, swap: Plan, migration: str) -> Plan:
+    """Return one plan of both: the swap, and what the rollback does.
+
+    The side instance is made while the live database still serves. Traffic moves only after the database went back:
+    before, the old code would run on a schema that it does not fit, and could not be proved.
+    """
+    names = dict.fromkeys((*rollback.notes, f"the database goes back to before migration {migration}", *swap.notes))
+    covered = tuple(line for line in rollback.not_covered if "database" not in line.lower())
+    return replace(rollback, steps=(*swap.steps, *rollback.steps), notes=tuple(names), not_covered=covered)
+
+
+def lost_rows(written: Sequence[tuple[str, int]], most: int = 4) -> str:
+    """Return what was written since, by table, as words: what a swap loses and a rescue may keep.
+
+    >>> lost_rows([("orders", 1204), ("users", 3)])
+    '1,207 row versions in orders (1,204), users (3)'
+    >>> lost_rows([])
+    'nothing'
+    """
+    if not written:
+        return "nothing"
+    ranked = sorted(written, key=lambda each: -each[1])
+    named = [f"{table} ({count:,})" for table, count in ranked[:most]]
+    more = f" and {len(ranked) - most} more tables" if len(ranked) > most else ""
+    return f"{sum(count for _, count in written):,} row versions in {', '.join(named)}{more}"
+
+
+def steps_of_database(plan: Plan) -> tuple[Step, ...]:
+    """Return the steps of a plan that are about the database."""
+    return tuple(step for step in plan.steps if step.action.startswith("db_"))
