@@ -18,7 +18,7 @@ from backout.runbook.procedures import Actions
 from backout.runbook.tell import tell_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from backout.cli.shell import Shell
     from backout.config import Config
@@ -36,7 +36,6 @@ class Bench:
     tools: Toolbox
     stop: StopRequest
     live: Live
-    restoring: Callable[[], Mapping[str, Action]]
 
     def drive(self, run: str) -> Run:
         """Drive a run (and what it hands over to) with Ctrl-C as a request to stop at the next boundary."""
@@ -44,8 +43,10 @@ class Bench:
         others: Mapping[str, Action] = {}
         if found is not None:
             self.live.follow(found.plan)
-            if steps_of_database(found.plan):
-                others = self.restoring()
+            if steps_of_database(found.plan) and self.tools.restoring is not None:
+                from backout.runbook.restoring import actions as restoring  # noqa: PLC0415 few runs touch the database
+
+                others = restoring(self.tools.restoring())
         measure_clock(self.tools)
         self.stop.install()
         try:
@@ -114,14 +115,7 @@ def open_bench(
     stop = StopRequest(lambda: live.say("stopping after the current step; Ctrl-C again stops now"))
     asked = (lambda plan: _asked(shell, live, plan)) if shell.interactive else None
     hooks = wiring.Hooks(stop, live.watching, asked, live.say_once, within_s)
-
-    def restoring() -> Mapping[str, Action]:
-        from backout.runbook.restoring import actions  # noqa: PLC0415 few rollbacks touch the database
-        from backout.wiring.restore import restore_tools  # noqa: PLC0415 same
-
-        return actions(restore_tools(config, stop, shell.output.say))
-
-    return Bench(shell, shell.toolbox(config, hooks), stop, live, restoring)
+    return Bench(shell, shell.toolbox(config, hooks), stop, live)
 
 
 def _asked(shell: Shell, live: Live, plan: Plan) -> bool:

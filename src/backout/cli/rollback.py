@@ -9,20 +9,16 @@ import click
 from backout.cli import outcome
 from backout.cli.confirm import confirm
 from backout.cli.options import command, pass_shell
-from backout.errors import BackoutError, Refused, UsageError
+from backout.errors import Refused, UsageError
 from backout.model.incident import RunState
 from backout.model.plan import Plan, PlanKind
 
 if TYPE_CHECKING:
     from backout.cli.bench import Bench
     from backout.cli.shell import Shell
-    from backout.config import Config
     from backout.model.incident import Run
     from backout.model.plan import PlanRefused
     from backout.plan.rollback import Request
-    from backout.runbook.restore import RestoreTools
-
-SCHEMA_RULE = "4 schema"
 
 
 @command(
@@ -96,7 +92,7 @@ def rollback(
         carry_secrets=carry_secrets,
         force_schema=force[1] if force else "",
     )
-    plan = _planned(bench, config, request, with_database=with_database)
+    plan = _planned(bench, request, with_database=with_database)
     if dry_run:
         return _show(shell, plan)
     shell.output.say(_text(shell, plan))
@@ -111,34 +107,20 @@ def rollback(
     return finish(bench, bench.drive(bench.submit(plan, reason)))
 
 
-def _planned(bench: Bench, config: Config, request: Request, *, with_database: bool) -> Plan:
+def _planned(bench: Bench, request: Request, *, with_database: bool) -> Plan:
     from backout.runbook.rollback import prepare  # noqa: PLC0415
 
     if with_database:
         from backout.runbook.together import prepare_together  # noqa: PLC0415
-        from backout.wiring.restore import restore_tools  # noqa: PLC0415
 
-        situation, planned = prepare_together(bench.tools, restore_tools(config, say=bench.shell.output.say), request)
+        situation, planned = prepare_together(bench.tools, request)
     else:
         situation, planned = prepare(bench.tools, request)
     if isinstance(planned, Plan):
         return planned
-    if planned.rule == SCHEMA_RULE:
-        from backout.runbook.together import with_ways  # noqa: PLC0415
+    from backout.runbook.ways import with_ways  # noqa: PLC0415
 
-        planned = with_ways(bench.tools, _restoring(bench, config), planned, situation)
-    raise refusal(planned, bench.tools.environment)
-
-
-def _restoring(bench: Bench, config: Config) -> RestoreTools | None:
-    """Return the tools of a restore, None where none can be made from here."""
-    from backout.wiring.restore import restore_tools  # noqa: PLC0415
-
-    try:
-        return restore_tools(config, say=bench.shell.output.say)
-    except BackoutError as error:
-        bench.shell.output.detail(f"no restore from here: {error}")
-        return None
+    raise refusal(with_ways(bench.tools, planned, situation), bench.tools.environment)
 
 
 def refusal(refused: PlanRefused, environment: str) -> Refused:

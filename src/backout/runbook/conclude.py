@@ -21,6 +21,7 @@ from backout.runbook.rollback import prepare
 from backout.runbook.stable import held_as_known_bad, mark_stable
 from backout.runbook.tell import tell_conclusion
 from backout.runbook.token import nobody_acts
+from backout.runbook.ways import with_ways
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -110,6 +111,7 @@ class Conclude:
         if not still_decides(situation.listed, str(args["deployment"]), str(args["version"])):
             return {"action": "void", "why": f"deployment {situation.live.id} took its place, so this verdict is void"}
         if isinstance(outcome, PlanRefused):
+            outcome = with_ways(tools, outcome, situation, measured=False)  # nobody waits for the archive to be told
             return self._held(run, "refused", outcome.reason, {"rule": outcome.rule, "options": list(outcome.options)})
         target = str(outcome.step("activate").args["version"])
         case = Case(situation, outcome, decision, watched, Mode(str(args["mode"])))

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         VendorStatus,
         Versions,
     )
+    from backout.runbook.restore import RestoreTools
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class Toolbox:
         sender: what synthetic requests are sent with: the host of `health`, on a connection of its own.
         migrations: the files that the schema's history is made of; app_checks_head: old code refuses to start on a
             migration that it does not know, so every one breaks it. deploy_command: how the team deploys, "" unknown.
+        restoring: makes the tools of a restore of the database; raises BackoutError where none can be made from here.
         confirm: asks a person whether a plan may run; None without a terminal.
         watching: told about each tick of a watch, for the live line; it decides nothing.
         say: tells a person something at once, in one sentence (a step that was skipped, a channel that fails).
@@ -83,6 +85,7 @@ class Toolbox:
     migrations: MigrationFiles | None = None
     app_checks_head: bool = False
     deploy_command: str = ""
+    restoring: Callable[[], RestoreTools] | None = None
     connections: Connections | None = None
     secrets: Secrets | None = None
     logs: Logs | None = None

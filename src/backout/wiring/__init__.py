@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from backout.providers.cloudflare.lines import Place
     from backout.providers.notify.channel import Channel, Route
     from backout.providers.notify.outbox import Outbox
+    from backout.runbook.restore import RestoreTools
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +234,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         migrations=_migrations(config),
         app_checks_head=config.environment.database is not None and config.environment.database.app_checks_head,
         deploy_command=config.environment.deploy.command or "",
+        restoring=_restoring(config, hooks),
         connections=_connections(config),
         logs=logs_of(config),
         triggers=CloudflareTriggers(client, account, script),
@@ -401,6 +403,18 @@ def _schema(config: Config, reads: ApiClient, *, hurried: bool) -> Schema | None
     from backout.wiring.history import history_of  # noqa: PLC0415 only where it is set up
 
     return history_of(config, lambda: reads, within_s=_HURRIED_S if hurried else None)
+
+
+def _restoring(config: Config, hooks: Hooks) -> Callable[[], RestoreTools] | None:
+    if config.environment.database is None:
+        return None
+
+    def opened() -> RestoreTools:
+        from backout.wiring.restore import restore_tools  # noqa: PLC0415 only where a restore is thought of
+
+        return restore_tools(config, hooks.stop, hooks.say)
+
+    return opened
 
 
 def _migrations(config: Config) -> MigrationFiles | None:

@@ -1,0 +1,124 @@
+"""Scenario 4: which ways out are open when the schema forbids a code rollback."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from backout.analysis.stability import candidates, newcomer
+from backout.errors import BackoutError
+from backout.model.recovery import show_lsn
+from backout.plan.together import first_to_undo, lost_rows
+
+if TYPE_CHECKING:
+    from backout.model.plan import PlanRefused
+    from backout.model.situation import Situation
+    from backout.runbook.restore import Found, RestoreTools
+    from backout.runbook.toolbox import Toolbox
+
+RULE = "4 schema"
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """What a person may do instead of a code rollback, in sentences; `command` deploys here, "" when nobody said."""
+
+    environment: str
+    command: str
+
+    def forward(self, situation: Situation, migration: str) -> str:
+        """Return option A."""
+        failed = situation.schema.state.failed if situation.schema.state is not None else ()
+        mend = (
+            f"mend migration {migration}, which failed half-way, and mark it (`prisma migrate resolve`)"
+            if migration in failed
+            else f"write a migration that makes {migration} fit the code, or mend the code"
+        )
+        deploy = f"deploy with `{self.command}`" if self.command else "deploy"
+        return f"A, roll forward: {mend}; {deploy}; then `backout guard -e {self.environment}`"
+
+    def back(self, found: Found, written: str, took: str) -> str:
+        """Return option B, when the moment can be reached."""
+        target = found.target
+        return (
+            f"B, code and database together: `backout rollback --with-database -e {self.environment} -m WHY`: the "
+            f"database as it was at {show_lsn(target.lsn)} ({target.how}); written since, and lost unless rescued: "
+            f"{written}; {took}"
+        )
+
+    def unmeasured(self, migration: str) -> str:
+        """Return option B when nobody looked yet whether the moment can be reached."""
+        return (
+            f"B, code and database together: `backout rollback --with-database --dry-run -e {self.environment}` shows "
+            f"the exact moment before {migration}; what was written since is lost unless rescued"
+        )
+
+    def shut(self, why: str) -> str:
+        """Return why option B is shut."""
+        missing = f"`backout db check -e {self.environment}` says what is missing"
+        return f"B, code and database together, is shut: {why}; {missing}"
+
+
+def with_ways(tools: Toolbox, refused: PlanRefused, situation: Situation, *, measured: bool = True) -> PlanRefused:
+    """Return a refusal by the schema with the ways out before its other options; any other one as it is.
+
+    Args:
+        measured: look into the archive for the exact moment and for what was written since, which takes seconds for
+            each gigabyte of WAL; otherwise the command that does is named.
+    """
+    state = situation.schema.state
+    if refused.rule != RULE or state is None:
+        return refused
+    ways = Ways(tools.environment, tools.deploy_command)
+    migration = _to_undo(situation)
+    if not migration:
+        return refused
+    back = _back(ways, tools, migration) if measured else ways.unmeasured(migration)
+    options = (ways.forward(situation, migration), back)
+    kept = tuple(option for option in refused.options if not option.startswith("roll forward"))
+    return replace(refused, options=(*options, *kept))
+
+
+def _to_undo(situation: Situation) -> str:
+    """Return the oldest migration that the nearest version which was ever live does not know."""
+    ranked = candidates(situation, leaving=newcomer(situation), accept_unproven=True, schema_goes_back=True)
+    target = next((each for each in ranked if each.eligible and each.last_live_at > 0), None)
+    return first_to_undo(situation, target) if target is not None else ""
+
+
+def _back(ways: Ways, tools: Toolbox, migration: str) -> str:
+    if tools.restoring is None:
+        return ways.shut("no database is set up that could be restored from here")
+    try:
+        restoring = tools.restoring()
+        if restoring.server is None:
+            return ways.shut("no server of one's own is set up (database.server)")
+        from backout.runbook.restore import find  # noqa: PLC0415 only where a restore is thought of
+
+        found = find(restoring, f"before migration {migration}")
+        written = lost_rows(written_since(restoring, found))
+    except BackoutError as error:
+        return ways.shut(str(error.what))
+    return ways.back(found, written, "no drill has measured yet how long it takes")
+
+
+def written_since(restoring: RestoreTools, found: Found) -> list[tuple[str, int]]:
+    """Return (table, row versions written) since the target, the damage itself left out, as far as WAL was received."""
+    from backout.analysis.recovery import chain  # noqa: PLC0415 same
+
+    target = found.target
+    base = found.route.base if found.route is not None else None
+    if base is None:
+        return []
+    spans = [
+        replace(span, begin_lsn=max(span.begin_lsn, target.lsn))
+        for span in chain(found.archive, base, target.timeline)[0]
+        if span.end_lsn > target.lsn
+    ]
+    damage = frozenset(xid for commit in found.damage for xid in commit.xids)
+    names = restoring.live.tables()
+    counted: dict[str, int] = {}
+    for node, rows in restoring.wal.written(spans, apart_from=damage).items():
+        if node in names:
+            counted[names[node]] = counted.get(names[node], 0) + rows
+    return sorted(counted.items(), key=lambda each: (-each[1], each[0]))
