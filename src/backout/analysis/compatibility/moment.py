@@ -33,11 +33,14 @@ class Moment:
 
     def never_there(self, schema: str) -> bool:
         """Say whether what no migration made is not there: earlier ones began the history, and none is a riddle."""
-        return self.before.begun and self.after.whole(schema)
+        return self.before.begun and self.before.whole(schema)
 
     def is_new_thing(self, schema: str) -> bool:
-        """Say whether what is made here for the first time takes no older one's place."""
-        return self.after.whole(schema)
+        """Say whether what is made here for the first time takes no older one's place.
+
+        The first migration here begins the history only if nothing in it is about what was there before.
+        """
+        return self.before.whole(schema) if self.before.begun else self.after.whole(schema)
 
     def with_column(self, table: Name, column: Column) -> Moment:
         """Return the moment in which a column that is being added stands already."""
