@@ -9,6 +9,8 @@ import pglast
 from pglast import ast
 from pglast.stream import RawStream
 
+from backout.analysis.compatibility.splitting import complexity
+
 Node = Any
 """A node of pglast's tree; the library ships no types."""
 
@@ -16,6 +18,8 @@ _BACKQUOTED: Final = re.compile(r"('(?:[^']|'')*'|\"(?:[^\"]|\"\")*\")|`([^`]*)`
 _AUTOINCREMENT: Final = re.compile(r"(?i)\bautoincrement\b|\bwithout\s+rowid\s*$|\bstrict\s*$")
 _MOST_CHARACTERS: Final = 4_000_000
 _DEEPEST: Final = 400
+_LONGEST_CHAIN: Final = 1500
+"""The parser's tree is walked by recursion in C: a chain of tens of thousands would end the process."""
 
 
 class Unreadable(Exception):
@@ -40,23 +44,13 @@ def parse(text: str) -> tuple[Node, ...]:
 def _parsed(text: str) -> tuple[Node, ...]:
     if "\0" in text:
         raise Unreadable("it holds a zero byte")
-    if len(text) > _MOST_CHARACTERS or _nesting(text) > _DEEPEST:
+    deepest, longest = complexity(text)
+    if len(text) > _MOST_CHARACTERS or deepest > _DEEPEST or longest > _LONGEST_CHAIN:
         raise Unreadable("it is too large or nested too deeply to be read")
     try:
         return tuple(raw.stmt for raw in pglast.parse_sql(text))
     except (pglast.Error, UnicodeError, ValueError, RecursionError) as error:
         raise Unreadable(" ".join(str(error).split()) or type(error).__name__) from None
-
-
-def _nesting(text: str) -> int:
-    depth = deepest = 0
-    for character in text:
-        if character in "([":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif character in ")]":
-            depth -= 1
-    return deepest
 
 
 def written(node: Node) -> str | None:

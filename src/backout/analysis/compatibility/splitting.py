@@ -32,6 +32,9 @@ _COPY_DATA: Final = re.compile(r"(?is)\s*copy\b.*\bfrom\s+stdin\b")
 _COPY_END: Final = re.compile(r"^\\\.[ \t]*\r?$\n?", re.MULTILINE)
 _ROUTINE: Final = re.compile(r"create (or replace )?(function|procedure)\b")
 _FIRST_WORDS: Final = 4
+_OPERATORS: Final = frozenset("+-*/<>=~!@#%^&|?:")
+_CHAINING: Final = frozenset({"union", "intersect", "except", "join", "is", "not", "like", "collate", "at"})
+"""What makes a tree of a parser deeper by one each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,20 @@ class Piece:
 def split(sql: str) -> tuple[Piece, ...]:
     """Return the statements of a file in order; never raises: what is cut off in the middle is the last piece."""
     return tuple(_Splitter(sql.removeprefix("\ufeff")).pieces())
+
+
+def complexity(text: str) -> tuple[int, int]:
+    """Return how deep the parentheses of a statement go, and how long its longest chain of operators is."""
+    depth = deepest = chain = longest = 0
+    for found in _TOKEN.finditer(text):
+        sign = found[0]
+        if found.lastgroup == "sign":
+            depth += (sign in "([") - (sign in ")]")
+            chain = 0 if sign == "," else chain + (sign in _OPERATORS)
+        elif found.lastgroup == "word":
+            chain += sign.lower() in _CHAINING
+        deepest, longest = max(deepest, depth), max(longest, chain)
+    return deepest, longest
 
 
 class _Splitter:

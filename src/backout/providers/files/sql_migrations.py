@@ -23,6 +23,7 @@ _UNDO_PART: Final = re.compile(
     r"(?im)^[ \t]*--[ \t]*(?:migrate:[ \t]*down|\+goose[ \t]+down|\+migrate[ \t]+down|down[ \t]+migration|//@undo)\b"
 )
 _NUMBER: Final = re.compile(r"\d+")
+_FLYWAY: Final = re.compile(r"V(\d[\d._]*?)__")
 _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -72,6 +73,9 @@ def _name(path: Path) -> str:
 
 
 def _order(name: str) -> tuple[object, ...]:
+    flyway = _FLYWAY.match(name)
+    if flyway:
+        return (False, "V", tuple(int(number) for number in _NUMBER.findall(flyway[1])), name)
     repeatable = name.startswith("R__")  # Flyway runs these after all others
     parts = _NUMBER.split(name)
     numbers = [int(number) for number in _NUMBER.findall(name)]
