@@ -72,14 +72,15 @@ def _name(path: Path) -> str:
     return path.resolve().parent.name if path.name in _IN_FOLDERS else path.name
 
 
-def _order(name: str) -> tuple[object, ...]:
+def _order(name: str) -> tuple[bool, tuple[tuple[str, int], ...], str]:
+    """Return the key to sort by: texts and numbers in turn; of Flyway's `V1_2__name`, the version before the name."""
     flyway = _FLYWAY.match(name)
     if flyway:
-        return (False, "V", tuple(int(number) for number in _NUMBER.findall(flyway[1])), name)
-    repeatable = name.startswith("R__")  # Flyway runs these after all others
-    parts = _NUMBER.split(name)
-    numbers = [int(number) for number in _NUMBER.findall(name)]
-    return (repeatable, *(part for pair in zip(parts, [*numbers, -1], strict=True) for part in pair), name)
+        first, *others = (int(number) for number in _NUMBER.findall(flyway[1]))
+        return False, (("V", first), *(("", number) for number in others)), name
+    numbers = [*map(int, _NUMBER.findall(name)), -1]
+    pairs = zip(_NUMBER.split(name), numbers, strict=True)
+    return name.startswith("R__"), tuple(pairs), name  # Flyway runs what is repeatable after all others
 
 
 def _say_how(folder: Path) -> None:
