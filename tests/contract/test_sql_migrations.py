@@ -27,6 +27,8 @@ LAYOUTS = (
      ["20240101_a", "20240102_b"]),
     ("d1", {"0002_b.sql": "b", "0001_a.sql": "a", "0010_c.sql": "c"}, ["0001_a.sql", "0002_b.sql", "0010_c.sql"]),
     ("numbers count as numbers", {"10_c.sql": "c", "9_b.sql": "b", "1_a.sql": "a"}, ["1_a.sql", "9_b.sql", "10_c.sql"]),
+    ("prisma counts no numbers", {"10_b/migration.sql": "a", "1_a/migration.sql": "b", "9_c/migration.sql": "c"},
+     ["10_b", "1_a", "9_c"]),
     ("golang-migrate", {"1_a.up.sql": "a", "1_a.down.sql": "x", "2_b.up.sql": "b", "2_b.down.sql": "x"},
      ["1_a.up.sql", "2_b.up.sql"]),
     ("flyway", {"V1__a.sql": "a", "V1.1__b.sql": "b", "U1__a.sql": "x", "R__views.sql": "c"},

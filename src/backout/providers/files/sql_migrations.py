@@ -38,7 +38,9 @@ class SqlMigrations:
         self._path = path
 
     def read(self) -> tuple[MigrationFile, ...]:
-        """Return them in the order of their names, numbers counted as numbers; the checksum is Prisma's (SHA-256).
+        """Return them by name, as Prisma does; flat files with their numbers counted as numbers, as D1 and Flyway do.
+
+        The checksum is Prisma's (SHA-256 of the bytes).
 
         Raises:
             UsageError: there is no such path, a file cannot be read or is no UTF-8, or the folder holds Python.
@@ -53,7 +55,9 @@ class SqlMigrations:
             raise UsageError(f"cannot read it: {error.strerror}", where=str(error.filename or self._path)) from None
         if not found:
             _say_how(self._path)
-        return tuple(_file(name, path) for name, path in sorted(found.items(), key=lambda item: _order(item[0])))
+        flat = all(path.parent == self._path for path in found.values())
+        ordered = sorted(found.items(), key=lambda item: _order(item[0])) if flat else sorted(found.items())
+        return tuple(_file(name, path) for name, path in ordered)
 
 
 def _found(folder: Path) -> dict[str, Path]:
