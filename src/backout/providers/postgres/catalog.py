@@ -1,7 +1,8 @@
 """Port SchemaCatalog: the schema out of Postgres's catalogs, in one read-only snapshot, always in the same order.
 
 Left out: what belongs to an extension, temporary and system schemas, the table of the migration tool. Not read:
-owners, privileges, comments, aggregates, operators, casts, collations, text search, event triggers, publications.
+owners, privileges, comments, aggregates, foreign tables, operators, casts, collations, text search, event triggers,
+publications.
 
 Source: PostgreSQL 18 documentation, "System Catalogs", and "System Catalog Information Functions" (`pg_get_*def`).
 The search path is pg_catalog alone, so that every other name comes out qualified.
