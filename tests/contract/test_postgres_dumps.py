@@ -128,6 +128,21 @@ def test_a_dump_under_writes_compares_exactly(tmp_path: Path, address: str) -> N
     assert 50_000 <= done.dump.rows < rows
 
 
+def test_bytes_that_are_no_utf8_come_back_the_same(tmp_path: Path, address: str) -> None:
+    """A database in SQL_ASCII is proven in one of the same encoding."""
+    with psycopg.connect(url(address), autocommit=True) as connection:
+        for name in ("bytes", "copied"):
+            kind = "TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE_PROVIDER libc LOCALE 'C'"
+            connection.execute(f"CREATE DATABASE {name} {kind}".encode())
+    with psycopg.connect(url(address, "bytes"), autocommit=True) as connection:
+        connection.execute("CREATE TABLE odd AS SELECT E'\\xff\\xfe'::text AS t")
+    made = tools(tmp_path, url(address, "bytes"))
+    done = dump(made, checksums=True)
+    assert done.dump is not None
+    assert (done.dump.problem, done.dump.encoding) == ("", "SQL_ASCII")
+    restore(made, done.dump, url(address, "copied"))
+
+
 def test_a_database_that_holds_anything_is_refused(tmp_path: Path, address: str) -> None:
     """With what is in it; nothing is touched."""
     made = tools(tmp_path, url(address))

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import psycopg
+    from psycopg import sql
 
     from backout.ports import Clock
     from backout.providers.archive.sealing import Key
@@ -135,7 +136,9 @@ class PostgresDumps:
         self._objects.check(dump.id, dump.sha256)
         binaries = self._binaries()
         try:
-            with psycopg.connect(libpq_url(url)[0], connect_timeout=10, autocommit=True) as target:
+            with psycopg.connect(
+                libpq_url(url)[0], connect_timeout=10, client_encoding="UTF8", autocommit=True
+            ) as target:
                 there = [str(row[0]) for row in target.execute(_OBJECTS).fetchall()]
                 if there:
                     raise Refused(
@@ -149,7 +152,7 @@ class PostgresDumps:
                 said = self._pg_restore(dump, binaries, environment, str(parsed(url).get("dbname", "")))
             if said:
                 raise BackoutError(f"pg_restore failed, and nothing was kept: {_worded(url, said)}", where=dump.id)
-            with psycopg.connect(libpq_url(url)[0], connect_timeout=10) as target:
+            with psycopg.connect(libpq_url(url)[0], connect_timeout=10, client_encoding="UTF8") as target:
                 return _contents(target, checksums=any(table.checksum for table in dump.tables))
         except (psycopg.Error, UnicodeError) as error:
             raise meant(error, url, "the target") from None
@@ -181,7 +184,7 @@ class PostgresDumps:
         parameters = parsed(url)
         name = datetime.fromtimestamp(began_at, UTC).strftime("%Y%m%dT%H%M%SZ")
         try:
-            with psycopg.connect(libpq_url(url)[0], connect_timeout=10) as source:
+            with psycopg.connect(libpq_url(url)[0], connect_timeout=10, client_encoding="UTF8") as source:
                 _check_version(binaries, source.info.server_version)
                 source.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
                 source.read_only = True
@@ -189,15 +192,15 @@ class PostgresDumps:
                 size_bytes, sha256 = self._dump(url, binaries, name, str(snapshot))
                 tables = _contents(source, checksums=checksums)
                 version = source.info.server_version
+                encoding = source.info.parameter_status("server_encoding") or "UTF8"
         except (psycopg.Error, UnicodeError) as error:
             self._objects.remove(name)
             raise meant(error, url, "the database") from None
         except BaseException:
             self._objects.remove(name)
             raise
-        found = Dump(
-            name, began_at, self._clock.now(), parameters.get("dbname", ""), version, size_bytes, sha256, tables
-        )
+        database, ended_at = parameters.get("dbname", ""), self._clock.now()
+        found = Dump(name, began_at, ended_at, database, version, size_bytes, sha256, tables, encoding)
         self._describe(found)
         return found
 
@@ -239,11 +242,13 @@ class PostgresDumps:
             server.create()
             try:
                 dsn = server.start().socket_dsn
-                with psycopg.connect(dsn, autocommit=True) as scratch:
-                    scratch.execute("CREATE DATABASE restored TEMPLATE template0")
+                with psycopg.connect(dsn, autocommit=True, client_encoding="UTF8") as scratch:
+                    scratch.execute(_database("restored", dump.encoding))
                     self._check_extensions(dump, binaries, scratch)
                     self._into_scratch(dump, binaries, dsn, scratch)
-                with psycopg.connect(dsn.replace("dbname=postgres", "dbname=restored")) as restored:
+                with psycopg.connect(
+                    dsn.replace("dbname=postgres", "dbname=restored"), client_encoding="UTF8"
+                ) as restored:
                     return _contents(restored, checksums=any(table.checksum for table in dump.tables))
             finally:
                 server.stop(mode="immediate")
@@ -314,6 +319,15 @@ class PostgresDumps:
 def _said(file: IO[bytes]) -> str:
     file.seek(0)
     return file.read().decode(errors="replace")
+
+
+def _database(name: str, encoding: str) -> sql.Composed:
+    """Return the statement that makes an empty database; the locale C goes with every encoding."""
+    from psycopg import sql  # noqa: PLC0415 see `PostgresDumps.take`
+
+    locale = "" if encoding == "UTF8" else " LOCALE_PROVIDER libc LOCALE 'C'"
+    words = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {}" + locale)
+    return words.format(sql.Identifier(name), sql.Literal(encoding))
 
 
 def _check_version(binaries: Binaries, server_version: int) -> None:
