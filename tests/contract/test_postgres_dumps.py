@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import uuid
 from dataclasses import replace
@@ -21,6 +24,7 @@ from backout.providers.postgres.dumps import PostgresDumps
 from backout.providers.postgres.launcher import PostgresServer
 from backout.runbook.dump import DumpTools, dump, restore, verify
 
+from polling import until
 from scripted_server import refused_url
 
 if TYPE_CHECKING:
@@ -122,6 +126,21 @@ def test_a_dump_under_writes_compares_exactly(tmp_path: Path, address: str) -> N
     with psycopg.connect(target) as connection:
         (rows,) = connection.execute("SELECT count(*) FROM busy").fetchone() or (0,)
     assert 50_000 <= done.dump.rows < rows
+
+
+def test_bytes_that_are_no_utf8_come_back_the_same(tmp_path: Path, address: str) -> None:
+    """A database in SQL_ASCII is proven in one of the same encoding."""
+    with psycopg.connect(url(address), autocommit=True) as connection:
+        for name in ("bytes", "copied"):
+            kind = "TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE_PROVIDER libc LOCALE 'C'"
+            connection.execute(f"CREATE DATABASE {name} {kind}".encode())
+    with psycopg.connect(url(address, "bytes"), autocommit=True) as connection:
+        connection.execute("CREATE TABLE odd AS SELECT E'\\xff\\xfe'::text AS t")
+    made = tools(tmp_path, url(address, "bytes"))
+    done = dump(made, checksums=True)
+    assert done.dump is not None
+    assert (done.dump.problem, done.dump.encoding) == ("", "SQL_ASCII")
+    restore(made, done.dump, url(address, "copied"))
 
 
 def test_a_database_that_holds_anything_is_refused(tmp_path: Path, address: str) -> None:
@@ -242,6 +261,42 @@ def test_an_extension_that_the_scratch_server_lacks_is_said(tmp_path: Path, addr
     strange = dumps(tmp_path, url(address), binaries=Binaries(bare))
     with pytest.raises(BackoutError, match="bring no extension postgis"):
         strange.tried(taken)
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_anything_is_read(tmp_path: Path) -> None:
+    (tmp_path / "dumps").write_text("a file")
+    with pytest.raises(BackoutError, match="folder of dumps"):
+        dumps(tmp_path, refused_url()).take(checksums=False)
+
+
+def test_a_kill_leaves_no_dump_and_the_next_one_cleans_up(tmp_path: Path, address: str) -> None:
+    """Kill -9 while pg_dump waits: nothing is listed, pg_dump ends too; meanwhile a second one is refused."""
+    (tmp_path / "backout.toml").write_text(CONFIGURATION)
+    target = empty(address)
+    with psycopg.connect(target, autocommit=True) as connection:
+        connection.execute("CREATE TABLE held AS SELECT 1 AS i")
+    argv = (sys.executable, "-m", "backout", "db", "dump", "--config", str(tmp_path / "backout.toml"))
+    environment = {**os.environ, "DATABASE_URL": target}
+
+    def waiting() -> int:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        (found,) = watcher.execute(query).fetchone() or (0,)
+        return int(found)
+
+    with psycopg.connect(target) as holder, psycopg.connect(target, autocommit=True) as watcher:
+        holder.execute("LOCK TABLE held IN ACCESS EXCLUSIVE MODE")
+        with subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            until(waiting, timeout_s=30.0, what="pg_dump waits for the table")
+            answer = backout(tmp_path, "db", "dump", variables={"DATABASE_URL": target})
+            assert (answer.code, f"process {process.pid} does it already" in answer.err) == (6, True)
+            process.kill()
+        until(lambda: waiting() == 0, timeout_s=20.0, what="pg_dump ends with its parent, before its own time-out")
+        holder.rollback()
+    folder = tmp_path / ".backout" / "backups" / "staging" / "dumps"
+    (folder / ".scratch-left").mkdir()
+    assert "no dump yet" in backout(tmp_path, "db", "dumps", "list", variables={"DATABASE_URL": target}).out
+    assert backout(tmp_path, "db", "dump", variables={"DATABASE_URL": target}).code == 0
+    assert sorted(path.suffix for path in folder.iterdir()) == [".00000", ".json"]
 
 
 CONFIGURATION = """

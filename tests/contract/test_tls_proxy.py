@@ -19,6 +19,7 @@ from backout.providers.clock import SystemClock
 from backout.providers.postgres.binaries import Binaries, find_binaries
 from backout.providers.postgres.dumps import PostgresDumps
 from backout.providers.postgres.launcher import PostgresServer
+from backout.providers.postgres.server_check import PostgresCheck
 from backout.providers.postgres.template import give_away, run_tool, tool_environment
 from backout.providers.postgres.tls_proxy import PlainAccess, TlsProxy, TlsServer, without_tls
 from backout.runbook.dump import DumpTools, dump
@@ -314,6 +315,13 @@ def test_a_real_postgres_with_tls(tmp_path: Path, trusted: Authority) -> None:
                 assert connection.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone() == (
                     True,
                 )
+        with psycopg.connect(dsn(port, trusted.root), autocommit=True) as connection:  # its encoding is SQL_ASCII
+            connection.execute("CREATE TABLE odd AS SELECT E'\\xff\\xfe'::text AS t")
+        older = PostgresDumps(tmp_path / "dumps", lambda: dsn(port, trusted.root), find_binaries, SystemClock())
+        taken = older.take(checksums=True)
+        assert (taken.rows, taken.encoding, taken.server_version // 10_000 < 18) == (1, "SQL_ASCII", True)
+        found = PostgresCheck(lambda: dsn(port, trusted.root).replace("sslmode=require", "sslmode=verify-full")).read()
+        assert (found.tls.startswith("TLSv1."), found.tls_verified, found.unreadable) == (True, True, ())
         assert "certificate" in refusal(dsn(port, authority(tmp_path / "other").root)).what
     finally:
         server.stop(mode="immediate")

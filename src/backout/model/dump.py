@@ -21,6 +21,7 @@ class Dump:
     Args:
         id: sorts by time. tables: what the source held in the very snapshot that was dumped.
         size_bytes: as kept. sha256: of what pg_dump wrote.
+        encoding: the database's, which a restore needs as well.
         verified_at: when a restore of it held the same, None before; `problem` is why it does not, or "".
     """
 
@@ -32,6 +33,7 @@ class Dump:
     size_bytes: int
     sha256: str
     tables: tuple[TableContent, ...]
+    encoding: str = "UTF8"
     verified_at: float | None = None
     problem: str = ""
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import shutil
 from typing import IO, TYPE_CHECKING, Final
 
 from backout.errors import AuthError, BackoutError
+from backout.providers.archive.holding import Holding
 from backout.providers.archive.sealing import pack, unpack
 
 if TYPE_CHECKING:
@@ -70,16 +73,24 @@ class DumpObjects:
         for path in self._directory.glob(f"{dump}.[0-9]*"):
             path.unlink(missing_ok=True)
 
-    def sweep(self, known: Collection[str]) -> None:
-        """Make the folder, and delete what belongs to no dump: a kill left it."""
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Make the folder and work in it alone. Raises Busy: another process does. BackoutError: it cannot be made."""
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._directory.chmod(0o700)
-            for path in self._directory.iterdir():
-                if path.is_file() and path.name.partition(".")[0] not in known:
-                    path.unlink()
         except OSError as error:
             raise BackoutError(f"the folder of dumps: {error.strerror}", where=str(self._directory)) from error
+        with Holding(self._directory.parent, self._directory.name).held():
+            yield
+
+    def sweep(self, known: Collection[str]) -> None:
+        """Delete what belongs to no dump, scratch servers included: a kill left it."""
+        for path in self._directory.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name.partition(".")[0] not in known:
+                path.unlink(missing_ok=True)
 
     def _path(self, dump: str, number: int) -> Path:
         return self._directory / f"{dump}.{number:05d}"

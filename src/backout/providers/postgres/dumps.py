@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ import msgspec
 
 from backout.errors import AuthError, BackoutError, ProviderUnavailable, Refused
 from backout.model.dump import Dump, TableContent
+from backout.providers.child import dying_with_parent
 from backout.providers.postgres.dump_objects import DumpObjects
 from backout.providers.postgres.launcher import PostgresServer
 from backout.providers.postgres.schema import libpq_url, meant, without_secrets
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import psycopg
+    from psycopg import sql
 
     from backout.ports import Clock
     from backout.providers.archive.sealing import Key
@@ -100,34 +103,12 @@ class PostgresDumps:
 
         Raises:
             Refused: the server is newer than pg_dump. AuthError: the role may not read everything.
-            ProviderUnavailable: the server does not answer. BackoutError: anything else, in pg_dump's words.
+            Busy: another process takes or proves one. ProviderUnavailable: the server does not answer.
+            BackoutError: anything else, in pg_dump's words.
         """
-        import psycopg  # noqa: PLC0415 costs 0.1 s, and only dumps come here
-
-        url, binaries, began_at = self._url(), self._binaries(), self._clock.now()
-        parameters = parsed(url)
-        self._objects.sweep([dump.id for dump in self.kept()])
-        name = datetime.fromtimestamp(began_at, UTC).strftime("%Y%m%dT%H%M%SZ")
-        try:
-            with psycopg.connect(libpq_url(url)[0], connect_timeout=10) as source:
-                _check_version(binaries, source.info.server_version)
-                source.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-                source.read_only = True
-                (snapshot,) = source.execute("SELECT pg_export_snapshot()").fetchone() or ("",)
-                size_bytes, sha256 = self._dump(url, binaries, name, str(snapshot))
-                tables = _contents(source, checksums=checksums)
-                version = source.info.server_version
-        except (psycopg.Error, UnicodeError) as error:
-            self._objects.remove(name)
-            raise meant(error, url, "the database") from None
-        except BaseException:
-            self._objects.remove(name)
-            raise
-        found = Dump(
-            name, began_at, self._clock.now(), parameters.get("dbname", ""), version, size_bytes, sha256, tables
-        )
-        self._describe(found)
-        return found
+        with self._objects.alone():
+            self._objects.sweep([dump.id for dump in self.kept()])
+            return self._taken(checksums=checksums)
 
     def keep(self, dump: Dump) -> None:
         """Write its description again."""
@@ -139,8 +120,9 @@ class PostgresDumps:
         Raises:
             BackoutError: the file is damaged or missing, or it cannot be restored there.
         """
-        self._objects.check(dump.id, dump.sha256)
-        return self._tried(dump)
+        with self._objects.alone():
+            self._objects.check(dump.id, dump.sha256)
+            return self._tried(dump)
 
     def restore(self, dump: Dump, url: str) -> tuple[TableContent, ...]:
         """Restore a dump into an empty database, in one transaction, and return what is there now.
@@ -154,7 +136,9 @@ class PostgresDumps:
         self._objects.check(dump.id, dump.sha256)
         binaries = self._binaries()
         try:
-            with psycopg.connect(libpq_url(url)[0], connect_timeout=10, autocommit=True) as target:
+            with psycopg.connect(
+                libpq_url(url)[0], connect_timeout=10, client_encoding="UTF8", autocommit=True
+            ) as target:
                 there = [str(row[0]) for row in target.execute(_OBJECTS).fetchall()]
                 if there:
                     raise Refused(
@@ -168,7 +152,7 @@ class PostgresDumps:
                 said = self._pg_restore(dump, binaries, environment, str(parsed(url).get("dbname", "")))
             if said:
                 raise BackoutError(f"pg_restore failed, and nothing was kept: {_worded(url, said)}", where=dump.id)
-            with psycopg.connect(libpq_url(url)[0], connect_timeout=10) as target:
+            with psycopg.connect(libpq_url(url)[0], connect_timeout=10, client_encoding="UTF8") as target:
                 return _contents(target, checksums=any(table.checksum for table in dump.tables))
         except (psycopg.Error, UnicodeError) as error:
             raise meant(error, url, "the target") from None
@@ -193,6 +177,33 @@ class PostgresDumps:
         except (OSError, msgspec.MsgspecError) as error:
             raise BackoutError(f"the description of a dump cannot be read: {error}", where=str(path)) from None
 
+    def _taken(self, *, checksums: bool) -> Dump:
+        import psycopg  # noqa: PLC0415 costs 0.1 s, and only dumps come here
+
+        url, binaries, began_at = self._url(), self._binaries(), self._clock.now()
+        parameters = parsed(url)
+        name = datetime.fromtimestamp(began_at, UTC).strftime("%Y%m%dT%H%M%SZ")
+        try:
+            with psycopg.connect(libpq_url(url)[0], connect_timeout=10, client_encoding="UTF8") as source:
+                _check_version(binaries, source.info.server_version)
+                source.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+                source.read_only = True
+                (snapshot,) = source.execute("SELECT pg_export_snapshot()").fetchone() or ("",)
+                size_bytes, sha256 = self._dump(url, binaries, name, str(snapshot))
+                tables = _contents(source, checksums=checksums)
+                version = source.info.server_version
+                encoding = source.info.parameter_status("server_encoding") or "UTF8"
+        except (psycopg.Error, UnicodeError) as error:
+            self._objects.remove(name)
+            raise meant(error, url, "the database") from None
+        except BaseException:
+            self._objects.remove(name)
+            raise
+        database, ended_at = parameters.get("dbname", ""), self._clock.now()
+        found = Dump(name, began_at, ended_at, database, version, size_bytes, sha256, tables, encoding)
+        self._describe(found)
+        return found
+
     # --- the programs -----------------------------------------------------------------------------------------------
 
     def _dump(self, url: str, binaries: Binaries, name: str, snapshot: str) -> tuple[int, str]:
@@ -205,7 +216,9 @@ class PostgresDumps:
             f"--snapshot={snapshot}",
         ]
         with reached(url, has_tls=binaries.has_tls()) as environment, tempfile.TemporaryFile() as words:
-            with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=words, env=environment) as process:
+            with subprocess.Popen(
+                dying_with_parent(argv, signal.SIGTERM), stdout=subprocess.PIPE, stderr=words, env=environment
+            ) as process:
                 assert process.stdout is not None  # noqa: S101 a pipe was asked for
                 try:
                     written = self._objects.write(name, process.stdout)
@@ -229,11 +242,13 @@ class PostgresDumps:
             server.create()
             try:
                 dsn = server.start().socket_dsn
-                with psycopg.connect(dsn, autocommit=True) as scratch:
-                    scratch.execute("CREATE DATABASE restored TEMPLATE template0")
+                with psycopg.connect(dsn, autocommit=True, client_encoding="UTF8") as scratch:
+                    scratch.execute(_database("restored", dump.encoding))
                     self._check_extensions(dump, binaries, scratch)
                     self._into_scratch(dump, binaries, dsn, scratch)
-                with psycopg.connect(dsn.replace("dbname=postgres", "dbname=restored")) as restored:
+                with psycopg.connect(
+                    dsn.replace("dbname=postgres", "dbname=restored"), client_encoding="UTF8"
+                ) as restored:
                     return _contents(restored, checksums=any(table.checksum for table in dump.tables))
             finally:
                 server.stop(mode="immediate")
@@ -282,7 +297,11 @@ class PostgresDumps:
         """Run a program with the dump as its input; return what it answered and complained, and its exit code."""
         with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as words:
             with subprocess.Popen(
-                argv, stdin=subprocess.PIPE, stdout=answer, stderr=words, env=dict(environment)
+                dying_with_parent(argv, signal.SIGTERM),
+                stdin=subprocess.PIPE,
+                stdout=answer,
+                stderr=words,
+                env=dict(environment),
             ) as process:
                 assert process.stdin is not None  # noqa: S101 a pipe was asked for
                 try:
@@ -300,6 +319,15 @@ class PostgresDumps:
 def _said(file: IO[bytes]) -> str:
     file.seek(0)
     return file.read().decode(errors="replace")
+
+
+def _database(name: str, encoding: str) -> sql.Composed:
+    """Return the statement that makes an empty database; the locale C goes with every encoding."""
+    from psycopg import sql  # noqa: PLC0415 see `PostgresDumps.take`
+
+    locale = "" if encoding == "UTF8" else " LOCALE_PROVIDER libc LOCALE 'C'"
+    words = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {}" + locale)
+    return words.format(sql.Identifier(name), sql.Literal(encoding))
 
 
 def _check_version(binaries: Binaries, server_version: int) -> None:

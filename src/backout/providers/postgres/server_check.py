@@ -77,6 +77,7 @@ class PostgresCheck:
                 autocommit=True,
                 connect_timeout=self._connect_timeout_s,
                 prepare_threshold=None,  # a transaction pooler knows no prepared statements
+                client_encoding="UTF8",  # of a database in SQL_ASCII everything would be bytes
                 application_name="backout",
             )
         except (psycopg.Error, UnicodeError) as error:
