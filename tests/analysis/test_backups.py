@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backout.analysis.backups import chain_of, choose, protection, reach, retain, slot_alarm
+from backout.analysis.backups import chain_of, choose, protection, reach, retain, slot_alarm, windows
 from backout.model.backups import Cluster, Slot, WalGap, WalStatus
 from backout.model.recovery import BackupKind, BaseBackup, WalSegment
 
@@ -132,6 +132,17 @@ def test_how_far_a_replay_reaches() -> None:
     assert reach(base, (*segments(3, 5), *segments(6, 9))) == 5 * SEGMENT
     assert reach(base, segments(4, 9)) is None
     assert reach(base, segments(3, 6, timeline=2)) is None
+
+
+def test_the_windows_that_can_be_returned_to() -> None:
+    """One while the archive has no hole; a hole divides it, and what is not verified opens none."""
+    chain = (backup(3), backup(5, 3), backup(8))
+    whole = windows(chain, segments(3, 10))
+    assert [(span.base, span.from_lsn, span.to_lsn) for span in whole] == [("0003", 3 * SEGMENT + 90, 10 * SEGMENT)]
+    holes = windows(chain, (*segments(3, 4), *segments(5, 6), *segments(8, 10)))
+    assert [(span.base, span.to_lsn // SEGMENT) for span in holes] == [("0003", 4), ("0005", 6), ("0008", 10)]
+    assert windows((backup(3, verified=False),), segments(3, 10)) == ()
+    assert windows((), ()) == ()
 
 
 @pytest.mark.parametrize(

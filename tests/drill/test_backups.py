@@ -222,6 +222,7 @@ def test_a_killed_server_leaves_a_run_that_goes_on_later(lab: Lab) -> None:
     answer = lab.backout("db", "backups", "list")
     assert answer.code == 7
     assert "not known" in answer.out
+    assert "restorable: timeline 1, from" in answer.out
     lab.status = lab.server.start(port=lab.status.port)
     assert lab.backout("db", "backup").code == 0
 

@@ -228,7 +228,7 @@ def test_commits_go_on_within_the_timeout_when_the_receiver_is_lost(quick_path: 
             until(lambda: load.count() > before + 200, timeout_s=15.0, what="commits go on")
         if how == "stuck":
             os.kill(receiver, signal.SIGCONT)
-        assert load.longest_wait_s < 5.0  # sync_timeout is 3 s; what is more is this machine's
+        assert load.longest_wait_s < 8.0  # sync_timeout is 3 s; the rest is for a machine that is busy
         assert "wal.promise_lost" in _promises(lab)
         if how == "killed":
             answer = lab.backout("db", "wal", "status")

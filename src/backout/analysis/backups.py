@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from backout.model.backups import Choice, Protection, Retention
+from backout.model.backups import Choice, Protection, Retention, Window
 from backout.model.recovery import BackupKind, show_lsn
 
 if TYPE_CHECKING:
@@ -104,6 +105,23 @@ def reach(backup: BaseBackup, wal: Iterable[WalSegment]) -> int | None:
         if segment.timeline == backup.timeline and segment.begin_lsn <= at < segment.end_lsn:
             at = segment.end_lsn
     return at if at >= backup.end_lsn else None
+
+
+def windows(backups: Sequence[BaseBackup], wal: Sequence[WalSegment]) -> tuple[Window, ...]:
+    """Return what can be returned to, oldest first: a hole in the archive divides it."""
+    found: list[Window] = []
+    system = backups[-1].system_identifier if backups else ""
+    for base in backups:
+        ours = base.system_identifier == system and base.verified_at is not None and bool(chain_of(base, backups))
+        end = reach(base, wal) if ours else None
+        if end is None:
+            continue
+        last = found[-1] if found else None
+        if last is not None and last.timeline == base.timeline and last.to_lsn >= base.end_lsn:
+            found[-1] = replace(last, to_lsn=max(last.to_lsn, end))
+        else:
+            found.append(Window(base.id, base.timeline, base.ended_at, base.end_lsn, end))
+    return tuple(found)
 
 
 def protection(

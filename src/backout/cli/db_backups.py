@@ -12,7 +12,7 @@ from backout.report.times import rfc3339
 
 if TYPE_CHECKING:
     from backout.cli.shell import Shell
-    from backout.model.backups import Cluster, Protection, WalGap
+    from backout.model.backups import Cluster, Protection, WalGap, Window
     from backout.model.recovery import BaseBackup
     from backout.providers.archive.repository import Repository
 
@@ -76,7 +76,8 @@ def list_(shell: Shell) -> int:
 
     Exit codes: 0 protected, 1 UNPROTECTED (the reason is named), 4 or 7 when the live database does not answer.
     """
-    from backout.errors import AuthError, ProviderUnavailable  # noqa: PLC0415 only this command
+    from backout.analysis.backups import windows  # noqa: PLC0415 only this command
+    from backout.errors import AuthError, ProviderUnavailable  # noqa: PLC0415 same
     from backout.providers.archive.gaps import read_gaps  # noqa: PLC0415 same
     from backout.wiring import backups as wired  # noqa: PLC0415 same
 
@@ -90,6 +91,7 @@ def list_(shell: Shell) -> int:
     except (ProviderUnavailable, AuthError) as error:
         trouble = error
     state = None if live is None else _protection(kept, live, read_gaps(config.backup_directory))
+    spans = windows(found, kept.wal())
     rows = [
         (
             each.id,
@@ -106,10 +108,10 @@ def list_(shell: Shell) -> int:
         "environment": config.name,
         "store": kept.store.name,
         "backups": [backup_record(each) for each in found],
-        "earliest": rfc3339(found[0].ended_at) if found else None,
+        "windows": [_window_record(span) for span in spans],
         "protection": None if state is None else protection_record(state),
     }
-    out.result("db-backups", payload, human + "\n" + _words(shell, state, found))
+    out.result("db-backups", payload, human + "\n" + _words(shell, state, spans))
     if trouble is not None:
         out.warn(f"the live database does not answer: {trouble.what}")
         return trouble.exit_code
@@ -125,13 +127,34 @@ def _protection(kept: Repository, live: Cluster, gaps: tuple[WalGap, ...]) -> Pr
     return protection(live, kept.backups(), kept.wal(), gaps)
 
 
-def _words(shell: Shell, state: Protection | None, found: tuple[BaseBackup, ...]) -> str:
+def _window_record(span: Window) -> dict[str, object]:
+    from backout.model.recovery import show_lsn  # noqa: PLC0415 only what is shown
+
+    return {
+        "base": span.base,
+        "timeline": span.timeline,
+        "from": rfc3339(span.from_at),
+        "from_lsn": show_lsn(span.from_lsn),
+        "to_lsn": show_lsn(span.to_lsn),
+    }
+
+
+def _words(shell: Shell, state: Protection | None, spans: tuple[Window, ...]) -> str:
+    from backout.model.recovery import show_lsn  # noqa: PLC0415 only what is shown
+
     style = shell.output.style
+    lines = [
+        f"restorable: timeline {span.timeline}, from {rfc3339(span.from_at)} ({show_lsn(span.from_lsn)})"
+        f" to {show_lsn(span.to_lsn)}"
+        for span in spans
+    ]
     if state is None:
-        return "restorable: not known, the live database does not answer"
-    if not state.protected:
-        return style.badge(f"UNPROTECTED: {state.why}", Tone.BAD)
-    return style.badge(f"restorable to any moment since {rfc3339(found[0].ended_at)}", Tone.GOOD)
+        lines.append("whether it is protected is not known: the live database does not answer")
+    elif state.protected:
+        lines.append(style.badge("protected: restorable to any moment up to now", Tone.GOOD))
+    else:
+        lines.append(style.badge(f"UNPROTECTED: {state.why}", Tone.BAD))
+    return "\n".join(lines)
 
 
 @backups.command(

@@ -95,6 +95,21 @@ class WalGap:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """Positions of one timeline that can be returned to, each of them: `[from_lsn, to_lsn]`.
+
+    Args:
+        base: the oldest backup in it. from_at: when that one ended.
+    """
+
+    base: str
+    timeline: int
+    from_at: float
+    from_lsn: int
+    to_lsn: int
+
+
+@dataclass(frozen=True, slots=True)
 class Protection:
     """Whether the live cluster can be brought back now; `why` in one sentence.
 

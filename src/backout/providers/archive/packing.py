@@ -1,6 +1,6 @@
 """A folder as a stream of bytes in packs of some MB, so that small files cost little and a bucket sees few objects.
 
-The files stand one behind the other in the order of their names; the stream is cut into blocks, the blocks into packs.
+The files stand one behind the other, small ones first, by name; the stream is cut into blocks, the blocks into packs.
 A file is found again by its offset in the stream. A file that is the same as in the backup before is not stored: its
 entry names the backup whose stream holds it. Threads work side by side, since zstd and AES let go of Python's lock.
 """
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES: Final = 4 * 1024 * 1024
 _BLOCKS_IN_PACK: Final = 16
+_SMALL_BYTES: Final = 1024 * 1024
 _PUTS_AT_ONCE: Final = 3
 _COMPARED_BYTES: Final = 16 * 1024 * 1024
 """Larger files are never left out: Postgres itself sends only their changed blocks."""
@@ -77,7 +78,8 @@ class Source:
         self.folders: list[str] = []
         self._stored: list[File] = []
         self.size = 0
-        for path, size in self._walk():
+        # Small files first: those are what a later backup refers to, so it reads few packs of this one.
+        for path, size in sorted(self._walk(), key=lambda each: (each[1] > _SMALL_BYTES, each[0])):
             mark = digest((root / path).read_bytes()) if 0 < size <= _COMPARED_BYTES else b""
             known = before.get(path)
             if known is not None and known.size == size and known.digest == mark and (mark or not size):
@@ -199,12 +201,17 @@ class Packs:
     def _write(
         self, name: str, data: bytes, part: Pack, files: Sequence[File], write: Callable[[File, int, memoryview], None]
     ) -> None:
-        expand, at, which = expander(), part.offset, 0
+        expand, at, which, whole = expander(), part.offset, 0, part.offset + part.size
         for frame in opened(name, data, self._key):
-            content = memoryview(expand(frame))
-            end = at + len(content)
             while which < len(files) and files[which].offset + files[which].size <= at:
                 which += 1
+            end = min(at + BLOCK_BYTES, whole)
+            if which == len(files) or files[which].offset >= end:
+                at = end  # nothing of it is wanted
+                continue
+            content = memoryview(expand(frame))
+            if len(content) != end - at:
+                raise Damaged(f"a block of it holds {len(content)} bytes instead of {end - at}")
             for number in range(which, len(files)):
                 file = files[number]
                 if file.offset >= end:
@@ -212,7 +219,7 @@ class Packs:
                 begin = max(file.offset, at)
                 write(file, begin - file.offset, content[begin - at : min(file.offset + file.size, end) - at])
             at = end
-        if at != part.offset + part.size:
+        if at != whole:
             raise Damaged(f"it holds {at - part.offset} bytes instead of {part.size}")
 
 
