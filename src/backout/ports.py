@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from backout.model.recovery import (
         BaseBackup,
         Commit,
-        DatabaseFacts,
         Damage,
+        DatabaseFacts,
         DropClue,
         MigrationClue,
         RescueReport,
