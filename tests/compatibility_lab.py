@@ -168,6 +168,7 @@ class Lab:
                 connection.execute(prepared.encode())
             for change in filter(None, changes):
                 connection.execute(change.encode())
+            connection.execute("RESET search_path")
             connection.execute("SET LOCAL ROLE old_code")
             for statement in OLD_STATEMENTS:
                 try:

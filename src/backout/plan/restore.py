@@ -11,7 +11,7 @@ from backout.model.recovery import RecoveryTarget, TargetKind, parse_lsn, show_l
 from backout.plan.target import parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from backout.analysis.recovery import Route
     from backout.model.plan import Json

@@ -39,6 +39,8 @@ def set_not_null(moment: Moment, table: Name, column: str, kind: str = "set-not-
     if moment.is_new_table(table):
         return safe(kind, _NEW_TABLE)
     if moment.is_new_column(table, column):
+        if required_column(moment, table, column) and moment.has_new_trigger(table):
+            return safe_if(kind, f"inserts of old code leave {column} out, and fail unless the new trigger fills it")
         if required_column(moment, table, column):
             return breaking(
                 kind, f"inserts of old code leave the new column {column} out, and nothing fills it: they fail"
@@ -81,10 +83,12 @@ def add_constraint(moment: Moment, table: Name, node: Node, column: str = "") ->
     kind = _KINDS[made.kind]
     if made.kind in {"check", "foreign"} and not node.is_enforced:
         return safe(kind, "the constraint is NOT ENFORCED: Postgres does not check it")
+    if made.kind == "check":
+        return _check(moment, table, node, made, column)
     return _ADDED[made.kind](moment, table, node, made)
 
 
-def _check(moment: Moment, table: Name, node: Node, made: Constraint) -> Finding:
+def _check(moment: Moment, table: Name, node: Node, made: Constraint, column: str) -> Finding:
     columns = sorted(referenced(node.raw_expr))
     new = values_of_old_rows(moment, table, columns)
     result = evaluated(node.raw_expr, new)
@@ -92,7 +96,7 @@ def _check(moment: Moment, table: Name, node: Node, made: Constraint) -> Finding
         return breaking("add-check", "every row that old code writes violates the new CHECK")
     if result is None or result is True:
         return safe("add-check", "a row that old code writes, without the new columns, fulfils the CHECK")
-    if columns and len(new) == len(columns):
+    if column and columns and len(new) == len(columns):  # existing rows got the same values, and passed
         return safe("add-check", _NEW_COLUMNS)
     condition = None if new else conditions.violating(moment.before, table, node.raw_expr)
     return safe_if("add-check", f"a write of old code that violates {made.name} fails", condition)
@@ -182,7 +186,6 @@ _KINDS: Final = {
     "foreign": "add-foreign-key",
 }
 _ADDED: Final[dict[str, Callable[[Moment, Name, Node, Constraint], Finding]]] = {
-    "check": _check,
     "unique": _unique,
     "primary": _unique,
     "exclude": _exclude,

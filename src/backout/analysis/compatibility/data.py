@@ -39,6 +39,11 @@ BOOKKEEPING: Final = frozenset(
 _SEQUENCE: Final = frozenset({"setval", "nextval"})
 
 
+def changes_rows(node: Node) -> bool:
+    """Say whether a statement holds one that changes rows."""
+    return any(type(inner) in _CHANGES for inner in walk(node))
+
+
 def change(moment: Moment, node: Node) -> Finding:
     """Judge a statement with everything in it that changes rows: INSERT, UPDATE, DELETE, MERGE, and such CTEs."""
     found = [_one(moment, inner, node) for inner in walk(node) if type(inner) in _CHANGES]
@@ -119,7 +124,7 @@ def _is_new_sequence(moment: Moment, call: Node) -> bool:
 
 def select(moment: Moment, node: Node) -> Finding:
     """Judge SELECT and whatever else is run for what the functions in it do."""
-    if any(type(inner) in _CHANGES for inner in walk(node)):
+    if changes_rows(node):
         return change(moment, node)
     called = [words(inner.funcname)[-1] for inner in walk(node) if isinstance(inner, ast.FuncCall)]
     sequences = [s for s in walk(node) if isinstance(s, ast.FuncCall) and words(s.funcname)[-1] in _SEQUENCE]

@@ -27,6 +27,13 @@ _CANNOT_FAIL: Final = frozenset(
     "lower upper coalesce length char_length trim btrim ltrim rtrim concat concat_ws md5 to_tsvector setweight "
     "unaccent immutable_unaccent greatest least nullif date_trunc abs date_part extract md5 left right".split()
 )
+_LENGTHS: Final = frozenset({"length", "char_length", "character_length"})
+_STRICT: Final = _LENGTHS | frozenset(
+    "octet_length lower upper initcap btrim ltrim rtrim abs ceil floor round date_part extract date_trunc jsonb_typeof "
+    "json_typeof array_length cardinality position strpos left right substring substr starts_with regexp_like "
+    "jsonb_array_length isfinite lower_inf upper_inf isempty".split()
+)
+"""Functions that return NULL for NULL."""
 _TEXTS: Final = frozenset({"text", "varchar", "bpchar"})
 
 
@@ -137,6 +144,10 @@ def _operator(node: Node, columns: Mapping[str, Value]) -> Value:
         if operator == "=" or not isinstance(found_one, bool):
             return found_one
         return not found_one
+    if kind in {Kind.AEXPR_BETWEEN, Kind.AEXPR_NOT_BETWEEN}:
+        inside = [_compared(">=", left, rights[0]), _compared("<=", left, rights[1])]
+        within = False if False in inside else inside[0] if inside[0] is not True else inside[1]
+        return within if kind is Kind.AEXPR_BETWEEN or not isinstance(within, bool) else not within
     if kind is Kind.AEXPR_OP and node.lexpr is not None:
         return _compared(operator, left, rights[0])
     return Unknown.ANY
@@ -163,6 +174,22 @@ def _compared(operator: str, left: Value, right: Value) -> Value:
     return Unknown.ANY
 
 
+def _call(node: Node, columns: Mapping[str, Value]) -> Value:
+    name, values = words(node.funcname)[-1], [evaluated(argument, columns) for argument in node.args or ()]
+    if name in {"num_nulls", "num_nonnulls"} and Unknown.ANY not in values:
+        nulls = sum(value is None for value in values)
+        return Decimal(nulls if name == "num_nulls" else len(values) - nulls)
+    if name in _STRICT and None in values:
+        return None
+    if name in _LENGTHS and isinstance(values[0], str):
+        return Decimal(len(values[0]))
+    return Unknown.ANY
+
+
+def _coalesce(node: Node, columns: Mapping[str, Value]) -> Value:
+    return next((v for a in node.args if (v := evaluated(a, columns)) is not None), None)
+
+
 _HANDLERS: Final[dict[type, Callable[[Node, Mapping[str, Value]], Value]]] = {
     ast.A_Const: _constant,
     ast.ColumnRef: _column,
@@ -170,4 +197,6 @@ _HANDLERS: Final[dict[type, Callable[[Node, Mapping[str, Value]], Value]]] = {
     ast.BoolExpr: _boolean,
     ast.NullTest: _null_test,
     ast.A_Expr: _operator,
+    ast.FuncCall: _call,
+    ast.CoalesceExpr: _coalesce,
 }

@@ -210,6 +210,7 @@ _JUDGED: Final[dict[type, Callable[[Moment, Node], Finding]]] = {
     ast.CopyStmt: data.copy,
     ast.ViewStmt: others.view,
     ast.RefreshMatViewStmt: others.refresh,
+    ast.DeclareCursorStmt: data.change,
     ast.CreateTableAsStmt: others.create_as,
     ast.CreateFunctionStmt: others.function,
     ast.CreateTrigStmt: others.on_table("create-trigger", "the trigger may change or refuse writes of old code"),
@@ -256,7 +257,7 @@ _HARMLESS: Final[dict[type, str]] = {
         "create-server": "CreateForeignServerStmt CreateFdwStmt CreateUserMappingStmt",
         "default-privileges": "AlterDefaultPrivilegesStmt",
         "prepare": "PrepareStmt DeallocateStmt",
-        "select": "DeclareCursorStmt FetchStmt ClosePortalStmt",
+        "select": "FetchStmt ClosePortalStmt",
     }.items()
     for name in names.split()
 }

@@ -31,6 +31,10 @@ class Moment:
         """Say whether the migration added this column."""
         return self.before.is_novel("column", table, column) or self.is_new_table(table)
 
+    def has_new_trigger(self, table: Name) -> bool:
+        """Say whether the migration puts a trigger on a table, which may fill what old code leaves out."""
+        return any(item[0] == "trigger" and item[1] == table for item in self.after.novel)
+
     def never_there(self, schema: str) -> bool:
         """Say whether what no migration made is not there: earlier ones began the history, and none is a riddle."""
         return self.before.begun and self.before.whole(schema)

@@ -205,7 +205,9 @@ def _function(node: Node, schema: Schema) -> None:
 
 
 def _trigger(node: Node, schema: Schema) -> None:
-    schema.triggers.add((schema.resolve(node.relation), str(node.trigname)))
+    table = schema.resolve(node.relation)
+    schema.triggers.add((table, str(node.trigname)))
+    schema.novel.add(("trigger", table, str(node.trigname)))
 
 
 def _set(node: Node, schema: Schema) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from pglast import ast
 from pglast.enums import ObjectType
 
-from backout.analysis.compatibility import conditions
+from backout.analysis.compatibility import conditions, data
 from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if
 from backout.analysis.compatibility.kinds import arguments_of
 from backout.analysis.compatibility.objects import routine_of
@@ -78,8 +78,10 @@ def refresh(moment: Moment, node: Node) -> Finding:
     return safe("refresh", "the view is brought up to date")
 
 
-def create_as(_moment: Moment, node: Node) -> Finding:
-    """Judge CREATE TABLE AS and CREATE MATERIALIZED VIEW."""
+def create_as(moment: Moment, node: Node) -> Finding:
+    """Judge CREATE TABLE AS and CREATE MATERIALIZED VIEW; the query is run."""
+    if data.changes_rows(node.query):
+        return data.change(moment, node.query)
     view_too = ObjectType(node.objtype) is ObjectType.OBJECT_MATVIEW
     what = "create-materialized-view" if view_too else "create-table"
     return safe(what, "old code does not know it")

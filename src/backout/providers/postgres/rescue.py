@@ -375,7 +375,7 @@ def _forget_locked(session: _Session, work: _Work) -> None:
     if not work.deletes:
         live.execute(
             f"DELETE FROM {before} b WHERE NOT EXISTS (SELECT FROM {after} d WHERE {_same(work.key, 'b', 'd')})"
-        )  # noqa: S608
+        )
         return
     texts = ", ".join(f"b.{identifier(name)}::text" for name in work.key)
     gone = live.execute(
