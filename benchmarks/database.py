@@ -213,17 +213,9 @@ def ours_restored(bench: Bench, lsn: str, number: int) -> float:
     """Lay a whole data directory out, replay, and wait there; return the seconds."""
     place = bench.folder / f"ours-{number}"
     began = time.monotonic()
-    found = find(restore_tools(bench.config()), lsn, place=place)
-    assert found.route is not None
-    sides = _sides(bench, overlay=True)
-    order = SideOrder(
-        f"swap-{number}",
-        found.route.base.id,
-        found.target.lsn,
-        found.target.timeline,
-        found.route.names,
-        place=str(place),
-    )
+    found, route = way(bench, lsn, place)
+    sides, target = _sides(bench, overlay=True), found.target
+    order = SideOrder(f"swap-{number}", route.base.id, target.lsn, target.timeline, route.names, place=str(place))
     sides.start(order, lambda _what, _done, _of: None)
     took = time.monotonic() - began
     sides.drop(order.name)
