@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from pglast.enums import DropBehavior, ObjectType
 
-from backout.analysis.compatibility import conditions, constraints
+from backout.analysis.compatibility import conditions, loosening
 from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if, worst
 from backout.analysis.compatibility.kinds import RELATIONS, ROUTINES, TYPES, arguments_of
 from backout.analysis.compatibility.schema import Name, Relation, Schema, named, split_name
@@ -81,7 +81,7 @@ def _drop_relation(moment: Moment, node: Node, kind: ObjectType, item: Node) -> 
     word = RELATIONS[kind].replace(" ", "-")
     shown = moment.before.shown(name)
     if kind is ObjectType.OBJECT_INDEX:
-        return constraints.drop_index(moment, name, missing_ok=bool(node.missing_ok))
+        return loosening.drop_index(moment, name, missing_ok=bool(node.missing_ok))
     if moment.is_new_table(name):
         return safe(f"drop-{word}", _NEW)
     loses_rows = kind in {ObjectType.OBJECT_TABLE, ObjectType.OBJECT_SEQUENCE}
@@ -218,7 +218,7 @@ def rename(moment: Moment, node: Node) -> Finding:
     if kind is ObjectType.OBJECT_ATTRIBUTE:
         return breaking("rename-attribute", f"statements of old code that name {node.subname} fail")
     if kind is ObjectType.OBJECT_TABCONSTRAINT:
-        return constraints.rename_constraint(moment, moment.before.resolve(node.relation), str(node.subname))
+        return loosening.rename_constraint(moment, moment.before.resolve(node.relation), str(node.subname))
     if kind in RELATIONS:
         return _relation_gone(moment, node, f"rename-{RELATIONS[kind].replace(' ', '-')}", kind)
     if kind in TYPES or kind in ROUTINES:

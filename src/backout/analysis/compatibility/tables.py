@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from pglast.enums import AlterTableType as Alter
 from pglast.enums import ObjectType
 
-from backout.analysis.compatibility import columns, constraints
+from backout.analysis.compatibility import columns, constraints, loosening
 from backout.analysis.compatibility.building import apply
 from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if, worst
 from backout.analysis.compatibility.moment import Moment
@@ -77,7 +77,7 @@ def _set_not_null(moment: Moment, name: Name, command: Node) -> Finding:
 
 
 def _drop_not_null(moment: Moment, name: Name, command: Node) -> Finding:
-    return constraints.drop_not_null(moment, name, str(command.name))
+    return loosening.drop_not_null(moment, name, str(command.name))
 
 
 def _detach(moment: Moment, name: Name, command: Node) -> Finding:
@@ -127,7 +127,7 @@ _JUDGED: Final[dict[Alter, Callable[[Moment, Name, Node], Finding]]] = {
     Alter.AT_SetNotNull: _set_not_null,
     Alter.AT_DropNotNull: _drop_not_null,
     Alter.AT_AddConstraint: _add_constraint,
-    Alter.AT_DropConstraint: constraints.drop_constraint,
+    Alter.AT_DropConstraint: loosening.drop_constraint,
     Alter.AT_AttachPartition: _attach,
     Alter.AT_DetachPartition: _detach,
     Alter.AT_SetUnLogged: _unlogged,
