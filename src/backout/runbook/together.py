@@ -23,21 +23,24 @@ def prepare_together(tools: Toolbox, request: Request) -> tuple[Situation, Plan 
     """Return the plan that takes code and database back together. Changes nothing: this is the whole dry run.
 
     Raises:
-        UsageError: no database is set up, there is no migration to take back, or no server of one's own that could be
-            replaced. Refused: the moment before it cannot be reached.
+        UsageError: no database is set up, the code can go back alone, or there is no server of one's own that could be
+            replaced. Refused: the moment before the migration cannot be reached.
     """
     if tools.restoring is None:
         raise UsageError("no database is set up", where=tools.environment, hint="backout config check")
+    situation, alone = prepare(tools, request)
+    if isinstance(alone, Plan):
+        raise UsageError(
+            "the code can go back alone: every migration since is safe for it, and the database would lose what is new",
+            where=tools.environment,
+            hint=f"backout rollback -e {tools.environment}",
+        )
     situation, outcome = prepare(tools, replace(request, with_database=True))
     if not isinstance(outcome, Plan):
         return situation, outcome
     migration = _migration(situation, str(outcome.step("activate").args["version"]), request)
     if not migration:
-        raise UsageError(
-            "the target's code knows every migration: there is nothing to take back in the database",
-            where=tools.environment,
-            hint=f"backout rollback -e {tools.environment}",
-        )
+        return situation, alone
     swap = plan_swap(tools.restoring(), f"before migration {migration}")
     return situation, together(outcome, swap, migration)
 
