@@ -178,6 +178,7 @@ UNKNOWN = (  # a history without its beginning: what is not known is not trusted
     ("DROP TYPE IF EXISTS e; CREATE TYPE e AS ENUM ('a')", SAFE_IF),
     ("ALTER TABLE t DROP COLUMN IF EXISTS c", BREAKING),
     ("DROP INDEX t_a_idx", SAFE_IF),
+    ("DROP INDEX t_a_key", BREAKING),
     ("ALTER TABLE t DROP CONSTRAINT t_a_fkey", SAFE),
     ("ALTER TABLE t DROP CONSTRAINT t_a_key", BREAKING),
     ("ALTER TABLE t DROP CONSTRAINT c", SAFE_IF),
