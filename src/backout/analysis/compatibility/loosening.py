@@ -44,7 +44,8 @@ def lost_uniqueness(
     moment: Moment, kind: str, table: Name, columns: tuple[str, ...], predicate: str | None = None
 ) -> Finding:
     """Judge that columns are no longer unique."""
-    if table in moment.after.relations and (columns, predicate) in set(moment.after.unique_sets(table)):
+    kept = {(frozenset(names), where) for names, where in moment.after.unique_sets(table)}
+    if table in moment.after.relations and (frozenset(columns), predicate) in kept:
         return safe(kind, f"{', '.join(columns)} stays unique under another name")
     return breaking(
         kind,
