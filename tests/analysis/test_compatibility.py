@@ -164,6 +164,7 @@ def test_what_is_new_is_old_in_the_next_migration() -> None:
 UNKNOWN = (  # a history without its beginning: what is not known is not trusted
     ("ALTER TABLE t ALTER c TYPE text", SAFE),
     ("ALTER TABLE t ALTER c TYPE varchar", SAFE),
+    ("ALTER TABLE t ALTER c TYPE text USING c::text", SAFE_IF),
     ("ALTER TABLE t ALTER c TYPE bigint", BREAKING),
     ("ALTER TABLE t ALTER c TYPE varchar(400)", BREAKING),
     ("ALTER TABLE t ALTER c TYPE text USING lower(c)", BREAKING),
@@ -178,6 +179,7 @@ UNKNOWN = (  # a history without its beginning: what is not known is not trusted
     ("DROP TYPE IF EXISTS e; CREATE TYPE e AS ENUM ('a')", SAFE_IF),
     ("ALTER TABLE t DROP COLUMN IF EXISTS c", BREAKING),
     ("DROP INDEX t_a_idx", SAFE_IF),
+    ("DROP INDEX t_a_key", BREAKING),
     ("ALTER TABLE t DROP CONSTRAINT t_a_fkey", SAFE),
     ("ALTER TABLE t DROP CONSTRAINT t_a_key", BREAKING),
     ("ALTER TABLE t DROP CONSTRAINT c", SAFE_IF),

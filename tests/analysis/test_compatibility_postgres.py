@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from compatibility_lab import BASE, Lab, running_lab
 
 from backout.analysis.compatibility import judge
 from backout.model.compatibility import Compatibility, MigrationFile
+
+from compatibility_lab import BASE, Lab, running_lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,6 +128,8 @@ MORE = (
     Row("array wider", "ALTER TABLE users ALTER COLUMN tags TYPE text[]", SAFE, "if"),
     Row("array narrower", "ALTER TABLE users ALTER COLUMN tags TYPE varchar(1)[]", BREAKING, "if"),
     Row("computed anew", "ALTER TABLE users ALTER COLUMN short TYPE text USING upper(short)", BREAKING, "no"),
+    Row("cast through another type", "ALTER TABLE users ALTER COLUMN short TYPE text USING short::varchar(2)::text", BREAKING, "no"),
+    Row("cast to itself", "ALTER TABLE users ALTER COLUMN short TYPE text USING short::text", SAFE, "if"),
     Row("the same type", "ALTER TABLE users ALTER COLUMN short TYPE varchar(20)", SAFE, "yes"),
     Row(
         "enum with fewer labels", "CREATE TYPE role_new AS ENUM ('user'); ALTER TABLE users ALTER COLUMN role DROP DEFAULT; "
@@ -271,6 +274,7 @@ CONDITIONS = (  # the change, data that is no obstacle, data that is one, and wh
     ("ALTER TABLE logs ADD COLUMN x int; UPDATE logs SET x = 1", "DROP TRIGGER logs_stamp ON logs", "SELECT 1"),
     ("ALTER TABLE users ADD CHECK (age > 3), ALTER COLUMN name SET NOT NULL", "UPDATE users SET name = 'x'",
      "UPDATE users SET age = 1, name = 'x'"),
+    ("ALTER TABLE strange ALTER c TYPE text USING c::text", "CREATE TABLE strange (c varchar(9))", "CREATE TABLE strange (c int)"),
     ("DROP INDEX somebodys", "CREATE INDEX somebodys ON legacy (id)", "CREATE UNIQUE INDEX somebodys ON legacy (id)"),
     ("ALTER TABLE legacy DROP CONSTRAINT somebodys", "ALTER TABLE legacy ADD CONSTRAINT somebodys CHECK (id > 0)",
      "ALTER TABLE legacy ADD CONSTRAINT somebodys UNIQUE (id)"),

@@ -171,11 +171,18 @@ def column_type(moment: Moment, table: Name, command: Node) -> Finding:
     old = column.type if column else None
     if moment.is_new_column(table, name):
         return safe("alter-type", f"{name} is new in this migration")
-    if node.raw_default is not None and not _plain_using(node.raw_default, name):
+    if node.raw_default is not None and not _plain_using(node.raw_default, name, new):
         return breaking(
             "alter-type",
             f"the values of {name} are computed anew (USING): old code reads other ones",
             reversible=Reversible.NO,
+        )
+    if old is None and node.raw_default is not None and holds_everything(new):
+        return safe_if(
+            "alter-type",
+            f"{new} holds every value, but USING hints that {name} was no text: then comparisons of old code may fail",
+            conditions.no_text(moment.before.shown(table), name),
+            reversible=Reversible.IF,
         )
     found = change_of_type(moment, old, new, f"{moment.before.shown(table)}.{quoted(name)}")
     if found.verdict.value == "breaking" and old is not None:
@@ -227,7 +234,11 @@ def change_of_type(moment: Moment, old: SqlType | None, new: SqlType, what: str)
 
 def _unknown_type(new: SqlType, what: str) -> Finding:
     if holds_everything(new):
-        return safe("alter-type", f"{new} holds every value of {what}; {_CACHED_PLAN}", Reversible.IF)
+        return safe(
+            "alter-type",
+            f"{new} holds every value of {what}, whose old type is not known here; {_CACHED_PLAN}",
+            Reversible.IF,
+        )
     return breaking(
         "alter-type",
         f"the old type of {what} is not known here: values of old code may not fit into {new}, or read differently",
@@ -246,9 +257,12 @@ def _base(schema: Schema, type_: SqlType, *, keep_checked: bool = False) -> SqlT
     return SqlType(domain.type.name, domain.type.modifiers, type_.dimensions or domain.type.dimensions)
 
 
-def _plain_using(expression: Node, column: str) -> bool:
-    """Say whether USING only casts the column itself, as ALTER TYPE would do without it."""
+def _plain_using(expression: Node, column: str, new: SqlType) -> bool:
+    """Say whether USING only casts the column itself, as ALTER TYPE would do without it; through text at most."""
     while isinstance(expression, ast.TypeCast):
+        through = read_type(expression.typeName)
+        if through != new and not holds_everything(through):
+            return False
         expression = expression.arg
     return isinstance(expression, ast.ColumnRef) and referenced(expression) == {column}
 

@@ -115,6 +115,15 @@ def enforcing(shown: str, constraint: str) -> str:
     )
 
 
+def no_text(shown: str, column: str) -> str:
+    """Return a row when a column is of another type than a text."""
+    table, name = shown.replace("'", "''"), column.replace("'", "''")
+    return (
+        f"SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass('{table}') AND attname = '{name}' "
+        "AND atttypid NOT IN ('text'::regtype, 'varchar'::regtype) LIMIT 1"
+    )
+
+
 def unique_index(shown: str) -> str:
     """Return a row when an index of this name is unique."""
     name = shown.replace("'", "''")

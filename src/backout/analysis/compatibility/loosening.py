@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from backout.analysis.compatibility.parsing import Node
 
 _NEW_TABLE: Final = "the table is new in this migration"
+_BY_ITS_NAME: Final = "by its name it keeps columns unique: INSERT ... ON CONFLICT of old code fails"
+_UNIQUE_ENDINGS: Final = ("_pkey", "_key", "_unique", "_uniq", "_uk", "_pk")
 _NEW_COLUMN: Final = "the column is new in this migration"
 
 
@@ -23,6 +25,8 @@ def drop_index(moment: Moment, name: Name, *, missing_ok: bool) -> Finding:
     if index is None:
         if missing_ok and moment.never_there(name[0]):
             return safe("drop-index", "no migration made it: nothing is dropped")
+        if name[1].lower().endswith(_UNIQUE_ENDINGS):
+            return breaking("drop-unique-index", _BY_ITS_NAME, reversible=Reversible.IF)
         return safe_if(
             "drop-index",
             "no migration here made it; if it was unique, INSERT ... ON CONFLICT of old code fails",
@@ -40,7 +44,8 @@ def lost_uniqueness(
     moment: Moment, kind: str, table: Name, columns: tuple[str, ...], predicate: str | None = None
 ) -> Finding:
     """Judge that columns are no longer unique."""
-    if table in moment.after.relations and (columns, predicate) in set(moment.after.unique_sets(table)):
+    kept = {(frozenset(names), where) for names, where in moment.after.unique_sets(table)}
+    if table in moment.after.relations and (frozenset(columns), predicate) in kept:
         return safe(kind, f"{', '.join(columns)} stays unique under another name")
     return breaking(
         kind,
@@ -87,12 +92,8 @@ def _drop_unknown(moment: Moment, table: Name, name: str, *, missing_ok: bool) -
     lowered = name.lower()
     if lowered.endswith(("_fkey", "_fk", "_foreign")) or lowered.startswith(("fk_", "fk_rails_")):
         return safe("drop-foreign-key", "by its name a foreign key: nothing that old code writes is refused for it")
-    if lowered.endswith(("_pkey", "_key", "_unique", "_uniq", "_uk", "_pk")):
-        return breaking(
-            "drop-unique",
-            "by its name it keeps columns unique: INSERT ... ON CONFLICT of old code fails",
-            reversible=Reversible.IF,
-        )
+    if lowered.endswith(_UNIQUE_ENDINGS):
+        return breaking("drop-unique", _BY_ITS_NAME, reversible=Reversible.IF)
     return safe_if(
         "drop-constraint",
         "no migration here made it; if it kept columns unique, INSERT ... ON CONFLICT of old code fails",

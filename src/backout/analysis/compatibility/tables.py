@@ -92,6 +92,8 @@ def _detach(moment: Moment, name: Name, command: Node) -> Finding:
 
 def _attach(moment: Moment, name: Name, command: Node) -> Finding:
     part = moment.before.resolve(command.def_.name)
+    if command.def_.bound is None or part in moment.before.indexes:
+        return safe("attach-partition", "an index changes no answer")
     if moment.is_new_table(part):
         return safe("attach-partition", "the partition is new in this migration: it only takes rows that had no place")
     return safe_if(
