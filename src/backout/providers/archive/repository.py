@@ -56,6 +56,7 @@ class Repository:
         self._binaries = binaries
         self._incoming = incoming
         self._key = key
+        self._known: dict[str, Record] = {}
 
     # --- port Backups ------------------------------------------------------------------------------------------
 
@@ -183,6 +184,7 @@ class Repository:
         for backup in sorted(backups, reverse=True):
             keys = [key for key, _ in self.store.keys(f"base/{backup}/")]
             record = f"base/{backup}/{_RECORD}"
+            self._known.pop(backup, None)
             self.store.delete([record])
             self.store.delete(key for key in keys if key != record)
 
@@ -199,19 +201,16 @@ class Repository:
     def records(self) -> tuple[Record, ...]:
         """Return the records, oldest first."""
         keys = [key for key, _ in self.store.keys("base/") if key.endswith(f"/{_RECORD}")]
-        found = []
-        for key in keys:
-            content = self.store.get(key)
-            if content is not None:
-                found.append(records.decode(content, f"{self.store.name}/{key}"))
-        return tuple(sorted(found, key=lambda record: record.facts.id))
+        with ThreadPoolExecutor(_FETCHES_AT_ONCE) as pool:
+            found = list(pool.map(self._find, [key.split("/")[1] for key in keys]))
+        return tuple(sorted((each for each in found if each is not None), key=lambda each: each.facts.id))
 
     def record(self, backup: str) -> Record:
         """Return one record. Raises UsageError when there is no such backup."""
-        content = self.store.get(f"base/{backup}/{_RECORD}")
-        if content is None:
-            raise UsageError(f"no backup {backup!r}", where=self.store.name, hint="backout db backups")
-        return records.decode(content, f"{self.store.name}/base/{backup}/{_RECORD}")
+        found = self._find(backup)
+        if found is None:
+            raise UsageError(f"no backup {backup!r}", where=self.store.name, hint="backout db backups list")
+        return found
 
     def chain(self, backup: str) -> tuple[Record, ...]:
         """Return a backup with everything that it builds on, the full one first."""
@@ -219,7 +218,7 @@ class Repository:
         while (parent := chain[0].facts.parent) is not None:
             if any(record.facts.id == parent for record in chain):
                 raise damaged(f"{self.store.name}/base/{parent}", "this backup is its own parent")
-            if self.store.get(f"base/{parent}/{_RECORD}") is None:
+            if self._find(parent) is None:
                 raise damaged(
                     f"{self.store.name}/base/{parent}", f"it is missing, and {chain[0].facts.id} builds on it"
                 )
@@ -292,6 +291,18 @@ class Repository:
         self.store.put(name, kept)
         return kept
 
+    def _find(self, backup: str) -> Record | None:
+        """Return a record, read once: only its time of verification ever changes."""
+        if backup not in self._known:
+            key = f"base/{backup}/{_RECORD}"
+            content = self.store.get(key)
+            if content is None:
+                return None
+            self._known[backup] = records.decode(content, f"{self.store.name}/{key}")
+        return self._known[backup]
+
     def _write_record(self, record: Record) -> None:
         key = self._key if record.key else None
-        self.store.put(f"base/{record.facts.id}/{_RECORD}", records.encode(record, key))
+        content = records.encode(record, key)
+        self.store.put(f"base/{record.facts.id}/{_RECORD}", content)
+        self._known[record.facts.id] = records.decode(content, record.facts.id)
