@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
@@ -90,12 +91,13 @@ class Repository:
         chain = self.chain(backup)
         indexes = {record.facts.id: self.index(record) for record in chain}
         whole = sum(sum(file.size for file in index.files) for index in indexes.values())
-        done = 0
+        done, telling = 0, threading.Lock()
 
         def tell(size: int) -> None:
             nonlocal done
-            done += size
-            progress(min(done, whole), whole)
+            with telling:
+                done += size
+                progress(min(done, whole), whole)
 
         if len(chain) == 1:
             self._lay(backup, indexes, into, tell)
@@ -104,7 +106,10 @@ class Repository:
                 parts = [Path(scratch) / record.facts.id for record in chain]
                 for part in parts:
                     part.mkdir(mode=0o700)
-                    self._lay(part.name, indexes, part, tell)
+                # Most of a small part is the making of its many files: that goes on beside the large full one.
+                with ThreadPoolExecutor(_FETCHES_AT_ONCE) as pool:
+                    for _ in pool.map(lambda part: self._lay(part.name, indexes, part, tell), parts):
+                        pass
                 combine(self._binaries(), parts, into)
                 into.chmod(0o700)
         progress(whole, whole)
