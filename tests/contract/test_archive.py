@@ -106,7 +106,7 @@ def test_an_object_comes_back_as_it_was(key: Key | None, size: int) -> None:
     content = os.urandom(size)
     data = pack("wal/1/A", content, key, block_bytes=1000)
     assert unpack("wal/1/A", data, key) == content
-    assert key is None or content == b"" or content[:16] not in data
+    assert key is None or size < 16 or content[:16] not in data  # one byte may be there by chance
 
 
 @pytest.mark.parametrize("key", [None, KEY], ids=["plain", "sealed"])

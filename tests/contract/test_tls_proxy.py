@@ -13,6 +13,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 from cli_shell import backout
+from psycopg.conninfo import conninfo_to_dict
 
 from backout.errors import AuthError, ProviderUnavailable, UsageError
 from backout.providers.clock import SystemClock
@@ -21,7 +22,7 @@ from backout.providers.postgres.dumps import PostgresDumps
 from backout.providers.postgres.launcher import PostgresServer
 from backout.providers.postgres.server_check import PostgresCheck
 from backout.providers.postgres.template import give_away, run_tool, tool_environment
-from backout.providers.postgres.tls_proxy import PlainAccess, TlsProxy, TlsServer, without_tls
+from backout.providers.postgres.tls_proxy import PlainAccess, TlsProxy, TlsServer, parsed, without_tls
 from backout.runbook.dump import DumpTools, dump
 
 from scripted_server import refused_url
@@ -325,3 +326,18 @@ def test_a_real_postgres_with_tls(tmp_path: Path, trusted: Authority) -> None:
         assert "certificate" in refusal(dsn(port, authority(tmp_path / "other").root)).what
     finally:
         server.stop(mode="immediate")
+
+
+@pytest.mark.parametrize("password", ["plain", "it's", "back\\slash", "sp ace", "=", "'", "\\'", "ü"])
+def test_a_connection_string_is_read_and_written_as_libpq_does(password: str) -> None:
+    """Both forms, and any character: what psycopg reads, we read; what is written, psycopg reads."""
+    url = f"postgresql://us%20er:{quote(password)}@127.0.0.1:5/db?sslmode=disable&options=-c%20a%3Db&schema=shop"
+    expected = {"user": "us er", "password": password, "host": "127.0.0.1", "port": "5", "dbname": "db"}
+    expected |= {"sslmode": "disable", "options": "-c a=b"}
+    assert parsed(url) == expected
+    with without_tls(url) as plain:
+        assert conninfo_to_dict(plain) == expected
+        assert parsed(plain) == expected
+    with pytest.raises(AuthError) as refused:
+        parsed(f"host={password} nonsense canary")
+    assert "canary" not in str(refused.value)

@@ -47,8 +47,7 @@ def backup(shell: Shell, *, kind: BackupKind | None, dry_run: bool) -> int:
     It decides by itself between full and incremental (backup.full_every). An interrupted one is picked up where it
     was. It holds nothing that a rollback needs.
     """
-    from backout.cli.bench import busy  # noqa: PLC0415 only what acts pays for it
-    from backout.journal.stop import StopRequest as Stop  # noqa: PLC0415 same
+    from backout.journal.stop import StopRequest as Stop  # noqa: PLC0415 only what acts pays for it
     from backout.runbook.backup import prepare  # noqa: PLC0415 same
 
     config = shell.config()
@@ -57,6 +56,8 @@ def backup(shell: Shell, *, kind: BackupKind | None, dry_run: bool) -> int:
     unfinished = None if dry_run else _unfinished(tools)
     if unfinished is not None:
         if unfinished.state is not RunState.INTERRUPTED:
+            from backout.cli.bench import busy  # noqa: PLC0415 only who has to wait
+
             raise busy(unfinished)
         shell.output.say(f"picking up run {unfinished.id} ({unfinished.plan.why}), which was interrupted")
         return finish(shell, config, tools, drive(tools, live, stop, unfinished.id))

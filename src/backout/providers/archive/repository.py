@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
@@ -56,6 +57,7 @@ class Repository:
         self._binaries = binaries
         self._incoming = incoming
         self._key = key
+        self._known: dict[str, Record] = {}
 
     # --- port Backups ------------------------------------------------------------------------------------------
 
@@ -89,12 +91,13 @@ class Repository:
         chain = self.chain(backup)
         indexes = {record.facts.id: self.index(record) for record in chain}
         whole = sum(sum(file.size for file in index.files) for index in indexes.values())
-        done = 0
+        done, telling = 0, threading.Lock()
 
         def tell(size: int) -> None:
             nonlocal done
-            done += size
-            progress(min(done, whole), whole)
+            with telling:
+                done += size
+                progress(min(done, whole), whole)
 
         if len(chain) == 1:
             self._lay(backup, indexes, into, tell)
@@ -103,7 +106,10 @@ class Repository:
                 parts = [Path(scratch) / record.facts.id for record in chain]
                 for part in parts:
                     part.mkdir(mode=0o700)
-                    self._lay(part.name, indexes, part, tell)
+                # Most of a small part is the making of its many files: that goes on beside the large full one.
+                with ThreadPoolExecutor(_FETCHES_AT_ONCE) as pool:
+                    for _ in pool.map(lambda part: self._lay(part.name, indexes, part, tell), parts):
+                        pass
                 combine(self._binaries(), parts, into)
                 into.chmod(0o700)
         progress(whole, whole)
@@ -183,6 +189,7 @@ class Repository:
         for backup in sorted(backups, reverse=True):
             keys = [key for key, _ in self.store.keys(f"base/{backup}/")]
             record = f"base/{backup}/{_RECORD}"
+            self._known.pop(backup, None)
             self.store.delete([record])
             self.store.delete(key for key in keys if key != record)
 
@@ -199,19 +206,16 @@ class Repository:
     def records(self) -> tuple[Record, ...]:
         """Return the records, oldest first."""
         keys = [key for key, _ in self.store.keys("base/") if key.endswith(f"/{_RECORD}")]
-        found = []
-        for key in keys:
-            content = self.store.get(key)
-            if content is not None:
-                found.append(records.decode(content, f"{self.store.name}/{key}"))
-        return tuple(sorted(found, key=lambda record: record.facts.id))
+        with ThreadPoolExecutor(_FETCHES_AT_ONCE) as pool:
+            found = list(pool.map(self._find, [key.split("/")[1] for key in keys]))
+        return tuple(sorted((each for each in found if each is not None), key=lambda each: each.facts.id))
 
     def record(self, backup: str) -> Record:
         """Return one record. Raises UsageError when there is no such backup."""
-        content = self.store.get(f"base/{backup}/{_RECORD}")
-        if content is None:
-            raise UsageError(f"no backup {backup!r}", where=self.store.name, hint="backout db backups")
-        return records.decode(content, f"{self.store.name}/base/{backup}/{_RECORD}")
+        found = self._find(backup)
+        if found is None:
+            raise UsageError(f"no backup {backup!r}", where=self.store.name, hint="backout db backups list")
+        return found
 
     def chain(self, backup: str) -> tuple[Record, ...]:
         """Return a backup with everything that it builds on, the full one first."""
@@ -219,7 +223,7 @@ class Repository:
         while (parent := chain[0].facts.parent) is not None:
             if any(record.facts.id == parent for record in chain):
                 raise damaged(f"{self.store.name}/base/{parent}", "this backup is its own parent")
-            if self.store.get(f"base/{parent}/{_RECORD}") is None:
+            if self._find(parent) is None:
                 raise damaged(
                     f"{self.store.name}/base/{parent}", f"it is missing, and {chain[0].facts.id} builds on it"
                 )
@@ -292,6 +296,18 @@ class Repository:
         self.store.put(name, kept)
         return kept
 
+    def _find(self, backup: str) -> Record | None:
+        """Return a record, read once: only its time of verification ever changes."""
+        if backup not in self._known:
+            key = f"base/{backup}/{_RECORD}"
+            content = self.store.get(key)
+            if content is None:
+                return None
+            self._known[backup] = records.decode(content, f"{self.store.name}/{key}")
+        return self._known[backup]
+
     def _write_record(self, record: Record) -> None:
         key = self._key if record.key else None
-        self.store.put(f"base/{record.facts.id}/{_RECORD}", records.encode(record, key))
+        content = records.encode(record, key)
+        self.store.put(f"base/{record.facts.id}/{_RECORD}", content)
+        self._known[record.facts.id] = records.decode(content, record.facts.id)

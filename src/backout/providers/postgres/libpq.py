@@ -41,9 +41,20 @@ _FUNCTIONS: Final = (
     ("PQgetisnull", c_int, (c_void_p, c_int, c_int)),
     ("PQgetvalue", c_char_p, (c_void_p, c_int, c_int)),
     ("PQclear", None, (c_void_p,)),
+    ("PQconninfoParse", c_void_p, (c_char_p, ctypes.POINTER(c_char_p))),
+    ("PQconninfoFree", None, (c_void_p,)),
 )
 
 Row = tuple[str | None, ...]
+
+
+class _Option(ctypes.Structure):
+    """`PQconninfoOption`; the array of them ends with one that has no keyword."""
+
+    _fields_ = [
+        *((name, c_char_p) for name in ("keyword", "environment", "compiled", "val", "label", "shown")),
+        ("size", c_int),
+    ]
 
 
 class LibpqError(Exception):
@@ -76,6 +87,27 @@ def read(dsn: str, query: str, *, connect_timeout_s: float, statement_timeout_s:
         return _answer(library, connection, time.monotonic() + statement_timeout_s + _GRACE_S)
     finally:
         library.PQfinish(connection)
+
+
+def parameters(dsn: str) -> dict[str, str]:
+    """Return what a connection string, URL or key=value, says.
+
+    Raises:
+        LibpqError: it is none; the text may quote it.
+    """
+    library, trouble = _library(), c_char_p()
+    options = library.PQconninfoParse(_text(dsn), ctypes.byref(trouble))
+    if not options:
+        raise LibpqError(_told(trouble.value))
+    try:
+        found, number = {}, 0
+        while (option := ctypes.cast(options, ctypes.POINTER(_Option))[number]).keyword:
+            if option.val is not None:
+                found[_told(option.keyword)] = _told(option.val)
+            number += 1
+        return found
+    finally:
+        library.PQconninfoFree(options)
 
 
 def identifier(name: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from backout.errors import AuthError, ProviderUnavailable
 from backout.model.schema import AppliedMigration, SchemaState
@@ -160,7 +160,7 @@ def libpq_url(url: str) -> tuple[str, str | None]:
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     kept = [(name, value) for name, value in pairs if name.startswith(_LIBPQ)]
     schema = next((value for name, value in pairs if name == "schema" and value), None)
-    return urlunsplit(parts._replace(query=urlencode(kept))), schema
+    return urlunsplit(parts._replace(query=urlencode(kept, quote_via=quote))), schema
 
 
 def meant(error: Exception, url: str, what: str) -> AuthError | ProviderUnavailable:

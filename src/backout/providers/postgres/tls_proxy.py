@@ -136,17 +136,14 @@ class PlainAccess:
 
 def parsed(url: str) -> dict[str, str]:
     """Return a connection string's parameters. Raises AuthError: it is none; the text does not quote it."""
-    import psycopg  # noqa: PLC0415 costs 0.1 s, and most commands never come here
-    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 same
-
+    from backout.providers.postgres import libpq  # noqa: PLC0415 only with a database
     from backout.providers.postgres.schema import libpq_url  # noqa: PLC0415 same
 
     try:
-        found = conninfo_to_dict(libpq_url(url)[0])
-    except psycopg.Error:
+        return libpq.parameters(libpq_url(url)[0])
+    except (libpq.LibpqError, UnicodeError):
         what = "the connection string cannot be read"
         raise AuthError(what, where="database", hint="postgresql://USER:PASSWORD@HOST/NAME") from None
-    return {name: str(value) for name, value in found.items() if value is not None}
 
 
 def is_here(url: str) -> bool:
@@ -156,9 +153,8 @@ def is_here(url: str) -> bool:
 
 
 def _written(parameters: Mapping[str, str]) -> str:
-    from psycopg.conninfo import make_conninfo  # noqa: PLC0415 see `parsed`
-
-    return make_conninfo("", **parameters)
+    quoted = {name: value.replace("\\", "\\\\").replace("'", "\\'") for name, value in parameters.items()}
+    return " ".join(f"{name}='{value}'" for name, value in quoted.items())
 
 
 def _server(parameters: Mapping[str, str]) -> TlsServer | None:
