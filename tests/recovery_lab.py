@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import pickle
 import re
 import shlex
 import shutil
@@ -10,9 +12,9 @@ import subprocess
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
 
@@ -51,8 +53,10 @@ class PlainBackups:
     """Port Backups on unpacked base backups and a folder that pg_receivewal writes into."""
 
     root: Path
-    server_version: int = 180000
-    found: list[BaseBackup] = field(default_factory=list)
+
+    @property
+    def found(self) -> list[BaseBackup]:
+        return [pickle.loads(path.read_bytes()) for path in sorted((self.root / "bases").glob("*.pickle"))]  # noqa: S301 ours
 
     @property
     def received(self) -> Path:
@@ -101,36 +105,32 @@ class Lab:
         root: a folder of its own; `release` stops everything that runs.
     """
 
-    def __init__(self, root: Path, cache: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, sockets: Path, port: int) -> None:
+        self.root, self.sockets, self.port = root, sockets, port
         self.binaries: Binaries = find_binaries()
         self.data = root / "live" / "data"
-        self.data.parent.mkdir(parents=True)
-        self.sockets = Path(tempfile.mkdtemp(prefix="backout-lab-"))
-        (self.port,) = free_ports(1)
-        PostgresServer(self.data, self.binaries).create(
-            cache_directory=cache, settings={"max_prepared_transactions": "5", "shared_buffers": "32MB"}
-        )
-        options = f"-c port={self.port} -c listen_addresses= -c unix_socket_directories={self.sockets}"
+        options = f"-c port={port} -c listen_addresses= -c unix_socket_directories={sockets}"
         control = (
-            *unprivileged_prefix(),
-            self.binaries.path("pg_ctl"),
-            "-D",
-            str(self.data),
-            "-w",
-            "-l",
-            str(root / "log"),
+            *(*unprivileged_prefix(), self.binaries.path("pg_ctl"), "-D", str(self.data), "-w"),
+            *("-l", str(root / "log")),
         )
         self.server = CommandedServer(
             self.data, shlex.join((*control, "-o", options, "start")), shlex.join((*control, "-m", "fast", "stop"))
         )
-        self.server.start()
-        self.dsn = f"host={self.sockets} port={self.port} user=postgres dbname=postgres"
+        self.dsn = f"host={sockets} port={port} user=postgres dbname=postgres"
         self.backups = PlainBackups(root / "archive")
-        (root / "archive" / "bases").mkdir(parents=True)
-        self.backups.received.mkdir()
         self.receiver: subprocess.Popen[bytes] | None = None
         self.journal = SqliteJournal(root / "journal.sqlite", SystemClock(), stop=StopRequest())
+
+    def create(self, cache: Path) -> None:
+        """Make the database and its archive, and start it."""
+        self.data.parent.mkdir(parents=True)
+        PostgresServer(self.data, self.binaries).create(
+            cache_directory=cache, settings={"max_prepared_transactions": "5", "shared_buffers": "32MB"}
+        )
+        self.server.start()
+        (self.root / "archive" / "bases").mkdir(parents=True)
+        self.backups.received.mkdir()
         until(self._answers, what="the database answers")
 
     def _answers(self) -> bool:
@@ -179,8 +179,6 @@ class Lab:
             "--no-sync",
             "--manifest-checksums=CRC32C",
         )
-        import json  # noqa: PLC0415
-
         ranges = json.loads((folder / "backup_manifest").read_text())["WAL-Ranges"][0]
         made = BaseBackup(
             id=name,
@@ -197,13 +195,14 @@ class Lab:
             stored_bytes=40 << 20,
             verified_at=time.time(),
         )
-        self.backups.found.append(made)
+        folder.with_name(f"{name}.pickle").write_bytes(pickle.dumps(made))
         return made
 
     def archived(self) -> None:
         """Return when everything that was committed until now is in the archive, with a record behind it."""
         with self.connect() as connection:
-            row = connection.execute("SELECT pg_create_restore_point('lab')").fetchone()
+            row = connection.execute("SELECT pg_logical_emit_message(true, 'lab', 'x')::text").fetchone()
+            connection.execute("SELECT pg_logical_emit_message(true, 'lab', 'y')")
             assert row is not None
             lsn = parse_lsn(row[0])
             until(lambda: self.backups.wal()[-1].end_lsn >= lsn, what="the WAL is received", timeout_s=30)
@@ -254,9 +253,10 @@ class Load:
     def __init__(self, lab: Lab, sessions: int = 2) -> None:
         self._lab = lab
         self._stop = threading.Event()
+        self.acknowledged = 0
         self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(sessions)]
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
@@ -266,17 +266,25 @@ class Load:
         for thread in self._threads:
             thread.join()
 
+    def await_ticks(self, count: int) -> None:
+        """Return when that many more were acknowledged."""
+        wanted = self.acknowledged + count
+        until(lambda: self.acknowledged >= wanted, what="ticks", timeout_s=30)
+
     def _run(self, number: int) -> None:
         with self._lab.connect() as connection:
             while not self._stop.is_set():
                 connection.execute("INSERT INTO ticks (session, xid) VALUES (%s, pg_current_xact_id())", (number,))
+                self.acknowledged += 1
 
 
 @contextlib.contextmanager
 def opened(root: Path, cache: Path) -> Iterator[Lab]:
     """Open a lab with a base backup, an archive and a table of ticks."""
-    lab = Lab(root, cache)
+    sockets = Path(tempfile.mkdtemp(prefix="backout-lab-"))
+    lab = Lab(root, sockets, free_ports(1)[0])
     try:
+        lab.create(cache)
         with lab.connect() as connection:
             connection.execute("CREATE TABLE ticks (id bigserial PRIMARY KEY, session int, xid xid8)")
         lab.receive()

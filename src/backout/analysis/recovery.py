@@ -75,7 +75,8 @@ class Unreachable:
 
 def newest_timeline(archive: Archive) -> int:
     """Return the timeline on which the newest WAL (or base) lies."""
-    return max((each.timeline for each in (*archive.wal, *archive.backups)), default=1)
+    of_wal = [each.timeline for each in archive.wal]
+    return max((*of_wal, *(each.timeline for each in archive.backups)), default=1)
 
 
 def base_before(archive: Archive, timeline: int, lsn: int) -> BaseBackup | None:
@@ -124,9 +125,8 @@ def route(archive: Archive, lsn: int, timeline: int, machine: Machine) -> Route 
     spans, missing = chain(archive, base, timeline)
     end = spans[-1].end_lsn if spans else base.begin_lsn
     if end <= lsn and missing:
-        reasons.append(
-            f"the archive has a hole: WAL segment {missing} is missing, and the target {show_lsn(lsn)} lies behind it"
-        )
+        hole = f"the archive has a hole: WAL segment {missing} is missing"
+        reasons.append(f"{hole}, and the target {show_lsn(lsn)} lies behind it")
         options.append(f"A target before {show_lsn(end)} can be reached.")
     elif end <= lsn:
         reasons.append(f"the target {show_lsn(lsn)} lies beyond the archived WAL, which ends at {show_lsn(end)}")
@@ -150,9 +150,8 @@ def _differences(base: BaseBackup, machine: Machine) -> list[str]:
     if machine.tools_version != major:
         reasons.append(f"backup {base.id} is of Postgres {major}, and the programs here are {machine.tools_version}")
     if machine.server_version is not None and machine.server_version // 10_000 != major:
-        reasons.append(
-            f"backup {base.id} is of Postgres {major}, the live server is {machine.server_version // 10_000}"
-        )
+        live = machine.server_version // 10_000
+        reasons.append(f"backup {base.id} is of Postgres {major}, the live server is {live}")
     return reasons
 
 
@@ -168,9 +167,7 @@ def _no_base(archive: Archive, timeline: int, lsn: int) -> Unreachable:
     if first is None:
         return Unreachable((f"no verified base backup leads to timeline {timeline}",), ("backout db backups",))
     return Unreachable(
-        (
-            f"the target {show_lsn(lsn)} lies before the first base backup, which is consistent from {show_lsn(first)} on",
-        )
+        (f"the target {show_lsn(lsn)} lies before the first base backup, consistent from {show_lsn(first)} on",)
     )
 
 

@@ -169,7 +169,8 @@ class SideOrder:
     Args:
         name: the folder it gets. backup: the base. lsn: replay ends before the record there, or after it (`inclusive`).
         timeline: on which the target lies. wal: the names of the segments from the base to beyond the target.
-        settings: what a standby needs to have as large as its origin had it.
+        xid: the transaction that the target is before; prepared, it would come back as such and hold its locks, so it
+            is rolled back when the instance is opened.
         place: where its data directory has to lie, when it is to be moved in later; "" leaves the choice.
     """
 
@@ -179,6 +180,7 @@ class SideOrder:
     timeline: int
     wal: tuple[str, ...]
     inclusive: bool = False
+    xid: int | None = None
     place: str = ""
 
 

@@ -11,7 +11,7 @@ from backout.model.recovery import RecoveryTarget, TargetKind, parse_lsn, show_l
 from backout.plan.target import parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from backout.analysis.recovery import Route
     from backout.model.plan import Json
@@ -69,20 +69,12 @@ def of_point(asked: Asked) -> RecoveryTarget:
     return RecoveryTarget(asked.kind, asked.text, point.lsn, point.timeline, at=point.at, how=how)
 
 
-def side_plan(environment: str, target: RecoveryTarget, route: Route, name: str, look: Look) -> Plan:
-    """Return the plan that makes a side instance and leaves it running."""
-    steps = (_side(name, target, route), _check(name, look), _open(name))
-    return Plan(
-        PlanKind.RECOVER, environment, f"a side instance of the database {_until(target)}", steps, _notes(target, route)
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Look:
     """What a side instance must show before anybody rests on it; "" is not asked.
 
     Args:
-        superuser, database: whom to ask where. relation: that has to be there. no_migration: that must not be.
+        database: where to look. relation: that has to be there. no_migration: that must not be.
     """
 
     database: str
@@ -90,70 +82,81 @@ class Look:
     no_migration: str = ""
 
 
-def swap_plan(environment: str, target: RecoveryTarget, route: Route, data: str, look: Look, mark: str) -> Plan:
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Of which environment a restore is, what its side instance must show, and a word that tells its folders apart."""
+
+    environment: str
+    look: Look
+    mark: str
+
+
+def side_plan(job: Job, target: RecoveryTarget, route: Route) -> Plan:
+    """Return the plan that makes a side instance and leaves it running."""
+    name = f"side-{job.mark}"
+    steps = (_side(name, target, route), _check(name, job.look), _open(name))
+    why = f"a side instance of the database {_until(target)}"
+    return Plan(PlanKind.RECOVER, job.environment, why, steps, _notes(target, route))
+
+
+def swap_plan(job: Job, target: RecoveryTarget, route: Route, data: str) -> Plan:
     """Return the plan that replaces the whole; the old data directory is kept beside the new one.
 
     Args:
-        data: the live data directory. mark: tells this restore's folders from another one's.
+        data: the live data directory.
     """
-    name = f"swap-{mark}"
-    incoming, kept = f"{data}.backout-new-{mark}", f"{data}.backout-old-{mark}"
+    name = f"swap-{job.mark}"
+    incoming, kept = f"{data}.backout-new-{job.mark}", f"{data}.backout-old-{job.mark}"
+    who = (route.base.system_identifier, job.look.database)
     steps = (
         _side(name, target, route, place=incoming),
-        _check(name, look),
+        _check(name, job.look),
         Step("db_promote", "let the side instance become a database of its own, and stop it", {"name": name}),
-        *_exchange(
-            data, incoming, kept, name=name, system_identifier=route.base.system_identifier, database=look.database
-        ),
+        *_exchange((data, incoming, kept), who, name),
     )
     notes = (
         *_notes(target, route),
         f"what was committed from {show_lsn(target.lsn)} on is not in the restored database; it stays in {kept}",
         "there is no verified base backup of the restored database until the next `backout db backup`",
     )
-    return Plan(PlanKind.RECOVER, environment, f"the whole database {_until(target)}", steps, notes)
+    return Plan(PlanKind.RECOVER, job.environment, f"the whole database {_until(target)}", steps, notes)
 
 
 def undo_swap_plan(environment: str, swapped: dict[str, Json], mark: str, database: str) -> Plan:
     """Return the plan that brings the kept data directory back and keeps the one that is live now."""
     data, incoming = str(swapped["data_directory"]), str(swapped["kept"])
     kept = f"{data}.backout-old-{mark}"
-    identifier = str(swapped["system_identifier"])
-    steps = _exchange(data, incoming, kept, name="", system_identifier=identifier, database=database)
+    steps = _exchange((data, incoming, kept), (str(swapped["system_identifier"]), database), "")
     notes = (f"what was committed since the swap stays in {kept}",)
     return Plan(PlanKind.RECOVER, environment, f"undo of a swap: {incoming} comes back", steps, notes)
 
 
 def rescue_plan(
-    environment: str,
-    before: tuple[RecoveryTarget, Route],
-    after: tuple[RecoveryTarget, Route],
-    damage: Damage,
-    look: Look,
-    mark: str,
+    job: Job, before: tuple[RecoveryTarget, Route], after: tuple[RecoveryTarget, Route], damage: Damage
 ) -> Plan:
     """Return the plan that copies the damaged rows back and leaves newer good ones alone."""
     target, route = before
-    first, second = f"before-{mark}", f"after-{mark}"
+    first, second = f"before-{job.mark}", f"after-{job.mark}"
+    written: list[Json] = [[node, [*kinds]] for node, kinds in damage.written]
     record: dict[str, Json] = {
-        "xids": sorted(damage.xids),
-        "written": [[node, list(kinds)] for node, kinds in damage.written],
+        "xids": [*sorted(damage.xids)],
+        "written": written,
         "conflicts": damage.conflicts,
         "skip": list(damage.skip),
         "queues": damage.queues,
     }
-    sides: dict[str, Json] = {"before": first, "after": second, "database": look.database}
+    sides: dict[str, Json] = {"before": first, "after": second, "database": job.look.database}
     steps = (
         _side(first, target, route),
         _side(second, *after, inclusive=True),
-        _check(first, look),
+        _check(first, job.look),
         _open(first),
         _open(second),
-        Step("db_rescue", "copy the damaged rows and columns back", {**sides, "damage": record, "mark": mark}),
+        Step("db_rescue", "copy the damaged rows and columns back", {**sides, "damage": record, "mark": job.mark}),
         Step("db_drop_sides", "remove the side instances", {"names": [first, second]}),
     )
     why = f"the rows that transaction {target.xid} damaged, as they were before it"
-    return Plan(PlanKind.RECOVER, environment, why, steps, _notes(target, route))
+    return Plan(PlanKind.RECOVER, job.environment, why, steps, _notes(target, route))
 
 
 def undo_rescue_plan(environment: str, mark: str, database: str) -> Plan:
@@ -171,6 +174,7 @@ def _side(name: str, target: RecoveryTarget, route: Route, *, inclusive: bool = 
         "timeline": target.timeline,
         "wal": list(route.names),
         "inclusive": inclusive,
+        "xid": None if inclusive else target.xid,
         "place": place,
     }
     flag = "on" if inclusive else "off"
@@ -193,11 +197,16 @@ def _open(name: str) -> Step:
     return Step("db_side_open", f"open side instance {name} for reading", {"name": name}, equivalent="# pg_promote()")
 
 
-def _exchange(
-    data: str, incoming: str, kept: str, *, name: str, system_identifier: str, database: str
-) -> tuple[Step, ...]:
+def _exchange(folders: tuple[str, str, str], who: tuple[str, str], name: str) -> tuple[Step, ...]:
+    """Return the steps that move a data directory in.
+
+    Args:
+        folders: the live one, the one that comes, and where the live one goes. who: (system identifier, database)
+            that has to answer afterwards. name: of the side instance that comes, "" when none does.
+    """
+    data, incoming, kept = folders
     ends: dict[str, Json] = {"data_directory": data, "incoming": incoming, "kept": kept}
-    who: dict[str, Json] = {"system_identifier": system_identifier, "database": database}
+    answers: dict[str, Json] = {"system_identifier": who[0], "database": who[1]}
     return (
         Step("db_stop_server", "stop the live server", {"data_directory": data}),
         Step(
@@ -207,7 +216,7 @@ def _exchange(
             equivalent=f"mv {data} {kept} && mv {incoming} {data}",
         ),
         Step("db_start_server", "start the server", {"data_directory": data}),
-        Step("db_read_back", "read back who answers, and record what is kept", {**ends, **who}),
+        Step("db_read_back", "read back who answers, and record what is kept", {**ends, **answers}),
     )
 
 

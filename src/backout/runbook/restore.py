@@ -1,4 +1,4 @@
-"""Restore ("Database Recovery"): name the moment exactly, prove that it can be reached, plan; nothing is touched here."""
+"""Restore ("Database Recovery"): name the moment exactly, prove that it can be reached, plan; nothing is touched."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from backout.errors import Refused, Unmeasured, UsageError
 from backout.model.recovery import Damage, RecoveryTarget, RestorePoint, TargetKind, show_lsn
 from backout.plan.restore import (
     Asked,
+    Job,
     Look,
     of_point,
     read_target,
@@ -57,6 +58,8 @@ SWAPPED = "database.swapped"
 RESCUED = "database.rescued"
 RELEASED = "database.released"
 _RULE = "preflight"
+_SCHEMA_AND_TABLE = 2
+"""Dots in the name of a column whose schema is named too."""
 _NOTHING = Archive((), (), {})
 _HERE = Machine(0)
 
@@ -258,15 +261,12 @@ class _Search:
     def _drop(self, asked: Asked) -> Found:
         name = str(asked.value)
         parent = name.rpartition(".")[0]
-        clue = self._tools.live.dropped(name)
-        if clue.exists and not parent and not clue.xids:
-            raise UsageError(f"table {name} is there, and has lost no column", where=self._tools.environment)
-        if not clue.exists and parent:
-            of_parent = self._tools.live.dropped(parent)
-            if of_parent.exists:
-                return self._column(asked, parent, of_parent.xids)
+        whole = parent if name.count(".") == _SCHEMA_AND_TABLE else name
+        clue = self._tools.live.dropped(whole)
         if clue.exists:
-            return self._column(asked, name, clue.xids)
+            return self._column(asked, whole, clue.xids)
+        if parent and parent != whole and (of_parent := self._tools.live.dropped(parent)).exists:
+            return self._column(asked, parent, of_parent.xids)
         drops = [
             commit
             for commit in self._tools.wal.commits(self._spans())
@@ -279,7 +279,7 @@ class _Search:
                 f"{len(drops)} transactions dropped tables that are gone now, and the WAL does not tell names",
                 rule=_RULE,
                 options=tuple(
-                    f"Before transaction {each.xid} at {rfc3339(each.at)}: `backout db restore {each.xid} --side` to look."
+                    f"Before transaction {each.xid} at {rfc3339(each.at)}: `backout db restore {each.xid} --side`."
                     for each in drops
                 ),
             )
@@ -364,7 +364,7 @@ def plan_side(tools: RestoreTools, text: str) -> Plan:
     """Return the plan of a side instance that stays. Raises as `find` does."""
     found = find(tools, text)
     assert found.route is not None  # noqa: S101 `find` set it
-    return side_plan(tools.environment, found.target, found.route, f"side-{_mark(tools, text)}", found.look)
+    return side_plan(_job(tools, found, text), found.target, found.route)
 
 
 def plan_swap(tools: RestoreTools, text: str) -> Plan:
@@ -376,7 +376,7 @@ def plan_swap(tools: RestoreTools, text: str) -> Plan:
     data = _server(tools).data_directory
     found = find(tools, text, place=data.parent)
     assert found.route is not None  # noqa: S101 `find` set it
-    return swap_plan(tools.environment, found.target, found.route, str(data), found.look, _mark(tools, text))
+    return swap_plan(_job(tools, found, text), found.target, found.route, str(data))
 
 
 def plan_rescue(tools: RestoreTools, text: str, *, conflicts: str, skip: tuple[str, ...], queues: bool) -> Plan:
@@ -409,7 +409,7 @@ def plan_rescue(tools: RestoreTools, text: str, *, conflicts: str, skip: tuple[s
     written = tools.wal.touched(ends[1][1].spans, xids)
     rows = tuple(sorted((node, tuple(sorted(kinds))) for (_, node), kinds in written.items()))
     damage = Damage(xids, rows, conflicts, skip, queues)
-    return rescue_plan(tools.environment, ends[0], ends[1], damage, found.look, _mark(tools, text))
+    return rescue_plan(_job(tools, found, text), ends[0], ends[1], damage)
 
 
 def plan_undo(tools: RestoreTools) -> Plan:
@@ -443,7 +443,7 @@ def unprotected(tools: RestoreTools) -> bool:
 
 
 def _latest(tools: RestoreTools) -> tuple[str, dict[str, Json]] | None:
-    """Return the newest swap or rescue that was not undone; an undone swap is itself a swap, and can be undone again."""
+    """Return the newest swap or rescue that was not undone; the undo of a swap is a swap, and can be undone again."""
     events = [e for kind in (SWAPPED, RESCUED) for e in tools.journal.events(environment=tools.environment, kind=kind)]
     undone = {str(event.data["mark"]) for event in events if event.data.get("undone") is True}
     left = [event for event in events if event.kind == SWAPPED or str(event.data["mark"]) not in undone]
@@ -471,6 +471,10 @@ def _server(tools: RestoreTools) -> DatabaseServer:
             hint="set database.server (data_directory, start, stop), or use --rescue or --side",
         )
     return tools.server
+
+
+def _job(tools: RestoreTools, found: Found, text: str) -> Job:
+    return Job(tools.environment, found.look, _mark(tools, text))
 
 
 def _mark(tools: RestoreTools, text: str) -> str:

@@ -93,7 +93,7 @@ class CheckSide:
         seen = tools.beside.look(name, str(args["database"]), str(args["relation"]), str(args["no_migration"]))
         if args["relation"] and not seen.relation_there:
             raise Refused(
-                f"{args['relation']} is not in the database at {show_lsn(side.target_lsn)}: another one was dropped there",
+                f"{args['relation']} is not there at {show_lsn(side.target_lsn)}: another one was dropped",
                 where=tools.environment,
                 options=(f"Name another target; look at this one: {side.dsn}.",),
             )
@@ -370,6 +370,7 @@ def _order(args: Mapping[str, Json]) -> SideOrder:
         timeline=int(str(args["timeline"])),
         wal=tuple(str(name) for name in wal),
         inclusive=args["inclusive"] is True,
+        xid=None if args["xid"] is None else int(str(args["xid"])),
         place=str(args["place"]),
     )
 
@@ -382,10 +383,15 @@ def damage_of(args: Mapping[str, Json]) -> Damage:
     assert isinstance(xids, list)  # noqa: S101 same
     assert isinstance(written, list)  # noqa: S101 same
     assert isinstance(skip, list)  # noqa: S101 same
-    rows = tuple((int(str(node)), tuple(map(str, kinds))) for node, kinds in written)  # type: ignore[misc,union-attr,arg-type]
+    rows = []
+    for each in written:
+        assert isinstance(each, list)  # noqa: S101 same
+        node, kinds = each
+        assert isinstance(kinds, list)  # noqa: S101 same
+        rows.append((int(str(node)), tuple(map(str, kinds))))
     return Damage(
         frozenset(int(str(xid)) for xid in xids),
-        rows,
+        tuple(rows),
         str(told_of["conflicts"]),
         tuple(map(str, skip)),
         told_of["queues"] is True,

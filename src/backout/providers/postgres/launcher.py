@@ -98,7 +98,7 @@ class PostgresServer:
         overlay: what the data directory is made of, when it is only mounted for the server.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but two have a default that is right for most
         self,
         data_directory: Path,
         binaries: Binaries,
@@ -235,6 +235,8 @@ class PostgresServer:
             status = self._lock_file()
             if status is not None and status.pid == process.pid and status.state in {"ready", "standby"}:
                 self._process = process
+                if not self._dies_with_parent:
+                    process.returncode = 0  # it outlives us: nobody here waits for it
                 return status
             if process.poll() is not None:
                 break

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import BackoutError, ProviderUnavailable
 from backout.model.recovery import DatabaseFacts, DropClue, MigrationClue, RestorePoint, parse_lsn
-from backout.providers.postgres.schema import TABLE, libpq_url, meant
+from backout.providers.postgres.schema import ALEMBIC, DJANGO, PRISMA, libpq_url, meant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,10 +30,24 @@ SELECT {lsn}::text, ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()),
   (pg_snapshot_xmax(pg_current_snapshot())::text::numeric %% 4294967296)::bigint,
   extract(epoch FROM clock_timestamp())::float8
 """
-_HEAD: Final = (
-    "SELECT migration_name FROM {} WHERE finished_at IS NOT NULL AND rolled_back_at IS NULL "
-    "ORDER BY started_at DESC, migration_name DESC LIMIT 1"
+
+
+@dataclass(frozen=True, slots=True)
+class _History:
+    """Where a tool notes its migrations: the column of their names, which rows count, and the newest first."""
+
+    table: str
+    column: str
+    counts: str
+    newest: str
+
+
+_HISTORIES: Final = (
+    _History(PRISMA.name, "migration_name", "finished_at IS NOT NULL AND rolled_back_at IS NULL", "started_at DESC"),
+    _History(DJANGO.name, "app || '.' || name", "true", "id DESC"),
+    _History(ALEMBIC.name, "version_num", "true", "version_num DESC"),
 )
+HISTORY_TABLES: Final = frozenset(each.table for each in _HISTORIES)
 
 
 class PostgresLive:
@@ -108,25 +123,24 @@ class PostgresLive:
     def migrated(self, name: str) -> MigrationClue | None:
         """Return who last wrote the row of a migration, and where; None when there is none."""
         with self._asking("the migration history") as connection:
-            table = self._history(connection)
-            if table is None:
+            found = _history_in(connection, self._schema())
+            if found is None:
                 return None
-            query = (
-                "SELECT m.xmin::text::bigint, concat_ws('/', coalesce(nullif(c.reltablespace, 0), d.dattablespace), "  # noqa: S608 - an identifier of ours
+            table, history = found
+            query = (  # our own words
+                "SELECT m.xmin::text::bigint, concat_ws('/', coalesce(nullif(c.reltablespace, 0), d.dattablespace), "
                 f"d.oid, pg_relation_filenode(c.oid)) FROM {table} m JOIN pg_class c ON c.oid = m.tableoid "
-                "JOIN pg_database d ON d.datname = current_database() WHERE migration_name = %s "
-                "ORDER BY started_at DESC LIMIT 1"
+                f"JOIN pg_database d ON d.datname = current_database() WHERE {history.column} = %s "
+                f"ORDER BY m.{history.newest} LIMIT 1"
             )
             row = connection.execute(query, (name,)).fetchone()
             return MigrationClue(int(row[0]), row[1]) if row else None
 
     def _head(self, connection: Any) -> str:
-        table = self._history(connection)
-        return head_of(connection, table) if table else ""
+        return head_of(connection, self._schema())
 
-    def _history(self, connection: Any) -> str | None:
-        _, schema = libpq_url(self._url())
-        return history_in(connection, schema)
+    def _schema(self) -> str | None:
+        return libpq_url(self._url())[1]
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[Any]:
@@ -144,16 +158,33 @@ class PostgresLive:
             raise BackoutError("the database answered what is no text", where="database") from None
 
 
-def history_in(connection: Any, schema: str | None) -> str | None:
+def _history_in(connection: Any, schema: str | None) -> tuple[str, _History] | None:
     """Return the table of the migration history as SQL, None when there is none."""
     from backout.providers.postgres.libpq import identifier  # noqa: PLC0415 - as psycopg
 
-    table = f"{identifier(schema)}.{TABLE}" if schema else TABLE
-    found = connection.execute("SELECT to_regclass(%s)", (table,)).fetchone()
-    return table if found and found[0] is not None else None
+    for history in _HISTORIES:
+        table = f"{identifier(schema)}.{history.table}" if schema else history.table
+        if connection.execute("SELECT to_regclass(%s)", (table,)).fetchone()[0] is not None:
+            return table, history
+    return None
 
 
-def head_of(connection: Any, table: str) -> str:
+def head_of(connection: Any, schema: str | None = None) -> str:
     """Return the newest migration that was applied, "" when there is none."""
-    row = connection.execute(_HEAD.format(table)).fetchone()
+    found = _history_in(connection, schema)
+    if found is None:
+        return ""
+    table, history = found
+    query = f"SELECT {history.column} FROM {table} WHERE {history.counts} ORDER BY {history.newest} LIMIT 1"  # noqa: S608 - our own words
+    row = connection.execute(query).fetchone()
     return str(row[0]) if row else ""
+
+
+def is_applied(connection: Any, name: str) -> bool:
+    """Whether a migration of that name was applied."""
+    found = _history_in(connection, None)
+    if found is None:
+        return False
+    table, history = found
+    query = f"SELECT 1 FROM {table} WHERE {history.column} = %s AND {history.counts}"  # noqa: S608 - our own words
+    return connection.execute(query, (name,)).fetchone() is not None

@@ -9,6 +9,8 @@ Source: PostgreSQL 18, "System Columns" (xmin, xmax), "Composite Type Comparison
 every type; the operators `*=` and `*<>` are the functions record_image_eq and record_image_ne).
 """
 
+# ruff: noqa: S608 - statements are put together from names that the catalog itself gave, each quoted
+
 from __future__ import annotations
 
 import json
@@ -22,7 +24,8 @@ from backout.errors import BackoutError
 from backout.model.recovery import RescueReport, TableRescue
 from backout.providers.postgres.definitions import Catalog, Column, Other, Table, add_column, catalog, create, drop
 from backout.providers.postgres.libpq import identifier
-from backout.providers.postgres.schema import TABLE, libpq_url, meant, without_secrets
+from backout.providers.postgres.live import HISTORY_TABLES
+from backout.providers.postgres.schema import libpq_url, meant, without_secrets
 from backout.providers.postgres.template import run_tool
 
 if TYPE_CHECKING:
@@ -142,7 +145,7 @@ class PostgresRescuer:
                 for dsn in (before, after)
             ]
             for side in sides:  # definitions then name every schema
-                side.execute("SET search_path = pg_catalog")
+                side.execute("SET search_path = pg_catalog; SET lock_timeout = '10s'")
             yield _Session(sides[0], sides[1], live, damage, kept, progress)
 
     @contextmanager
@@ -198,7 +201,7 @@ class PostgresRescuer:
 
     def _whole_table(self, session: _Session, table: Table, live: Catalog, before_dsn: str) -> TableRescue:
         """Make a dropped table again with all that belongs to it, in one transaction."""
-        (count,) = session.before.execute(f"SELECT count(*) FROM {table.sql}").fetchone()  # noqa: S608 - our identifier
+        (count,) = session.before.execute(f"SELECT count(*) FROM {table.sql}").fetchone()
         report = TableRescue(table.shown, inserted=count)
         there = any((each.schema, each.name) == (table.schema, table.name) for each in live.tables.values())
         if there:
@@ -272,12 +275,10 @@ class PostgresRescuer:
         ):
             temp = work.name(what)
             session.live.execute(f"DROP TABLE IF EXISTS {temp}")
-            session.live.execute(
-                f"CREATE TEMP TABLE {temp} AS SELECT {names} FROM ONLY {work.table.sql} WITH NO DATA"  # noqa: S608 - our identifiers
-            )
+            session.live.execute(f"CREATE TEMP TABLE {temp} AS SELECT {names} FROM ONLY {work.table.sql} WITH NO DATA")
             session.live.execute(f"ALTER TABLE {temp} ADD COLUMN backout_no bigserial")
             where = "" if work.whole else f" WHERE {condition}"
-            query = f"COPY (SELECT {names} FROM ONLY {table.sql}{where}) TO STDOUT"  # noqa: S608 - our identifiers
+            query = f"COPY (SELECT {names} FROM ONLY {table.sql}{where}) TO STDOUT"
             _pipe(source, query, session.live, f"COPY {temp} ({names}) FROM STDIN")
             session.live.execute(f"CREATE UNIQUE INDEX ON {temp} ({_list(work.key)})")
             session.live.execute(f"ANALYZE {temp}")
@@ -309,12 +310,12 @@ def _works(session: _Session, before: Catalog, after: Catalog, live: Catalog) ->
 def _left_alone(session: _Session, work: _Work, reports: list[TableRescue]) -> bool:
     """Whether a table is not touched, with the reason in the report; else complete what is to be done with it."""
     table, left = work.table, work.report.left
-    triggers = tuple(name for name, _ in _triggers(session.live, table))
+    triggers = tuple(name for name, _ in _triggers(session.live, table.oid))
     if not left and table.partitioned:
         return True  # its partitions hold the rows
     if not left and table.shown in session.damage.skip:
         left = "as you asked"
-    if not left and table.name == TABLE:
+    if not left and table.name in HISTORY_TABLES:
         left = "the migration history is left as it is: see `backout db migrations status`"
     if not left and _QUEUE.search(table.name) and not session.damage.queues:
         left = "it looks like a queue, and what is put back would be sent again; --queues takes it in"
@@ -322,7 +323,7 @@ def _left_alone(session: _Session, work: _Work, reports: list[TableRescue]) -> b
         work.key = _key(session.live, table)
         if not work.key:
             left = "it has no primary key"
-    shared = [set(), set(), set()]
+    shared: list[set[tuple[str, str]]] = [set(), set(), set()]
     for names, each in zip(shared, (work.before, work.after, table), strict=True):
         names |= {(column.name, column.type) for column in each.columns if not column.generated}
     both = set.intersection(*shared)
@@ -344,12 +345,12 @@ def _key(live: Any, table: Table) -> tuple[str, ...]:
     return tuple(name for (name,) in live.execute(query, (table.oid,)))
 
 
-def _triggers(live: Any, table: Table) -> list[tuple[str, str]]:
+def _triggers(live: Any, oid: int) -> list[tuple[str, str]]:
     """Return the user's triggers that fire, and how each is enabled."""
     query = (
         "SELECT tgname, tgenabled::text FROM pg_trigger WHERE tgrelid = %s AND NOT tgisinternal AND tgenabled <> 'D'"
     )
-    return [(name, how) for name, how in live.execute(query, (table.oid,))]
+    return [(name, how) for name, how in live.execute(query, (oid,))]
 
 
 def _parents_first(live: Any, works: Sequence[_Work]) -> list[_Work]:
@@ -375,11 +376,11 @@ def _forget_locked(session: _Session, work: _Work) -> None:
     if not work.deletes:
         live.execute(
             f"DELETE FROM {before} b WHERE NOT EXISTS (SELECT FROM {after} d WHERE {_same(work.key, 'b', 'd')})"
-        )  # noqa: S608
+        )
         return
     texts = ", ".join(f"b.{identifier(name)}::text" for name in work.key)
     gone = live.execute(
-        f"SELECT {texts} FROM {before} b WHERE NOT EXISTS (SELECT FROM {after} d WHERE {_same(work.key, 'b', 'd')})"  # noqa: S608
+        f"SELECT {texts} FROM {before} b WHERE NOT EXISTS (SELECT FROM {after} d WHERE {_same(work.key, 'b', 'd')})"
     ).fetchall()
     types = {column.name: column.type for column in work.table.columns}
     arrays = ", ".join(f"%s::text[]::{types[name]}[]" for name in work.key)
@@ -387,13 +388,13 @@ def _forget_locked(session: _Session, work: _Work) -> None:
     for begin in range(0, len(gone), _CHUNK):
         lists = [list(values) for values in zip(*gone[begin : begin + _CHUNK], strict=True)]
         there = session.after.execute(
-            f"SELECT {', '.join(f't.{identifier(name)}::text' for name in work.key)} FROM ONLY {work.after.sql} t "  # noqa: S608
+            f"SELECT {', '.join(f't.{identifier(name)}::text' for name in work.key)} FROM ONLY {work.after.sql} t "
             f"JOIN unnest({arrays}) AS k({keys}) ON {_same(work.key, 't', 'k')}",
             lists,
         ).fetchall()
         if there:
             live.execute(
-                f"DELETE FROM {before} b USING unnest({arrays}) AS k({keys}) WHERE {_same(work.key, 'b', 'k')}",  # noqa: S608
+                f"DELETE FROM {before} b USING unnest({arrays}) AS k({keys}) WHERE {_same(work.key, 'b', 'k')}",
                 [list(values) for values in zip(*there, strict=True)],
             )
 
@@ -403,7 +404,7 @@ def _remove(session: _Session, work: _Work) -> None:
     live, row = session.live, work.columns
     made = f"NOT EXISTS (SELECT FROM {work.name('before')} b WHERE {_same(work.key, 'b', 'd')})"
     same = _equal(row, "l", "d") if session.damage.conflicts == "live" else "true"
-    free = " AND ".join(["true", *_unreferenced(live, work.table)])
+    free = " AND ".join(["true", *unreferenced(live, work.table.oid)])
     select = f"FROM {work.name('after')} d JOIN ONLY {work.table.sql} l ON {_same(work.key, 'l', 'd')} WHERE {made}"
     work.report = _conflicts(session, work, f"{select} AND NOT ({same} AND {free})", "l")
     old = ", ".join(f"l.{identifier(name)} AS {identifier('o_' + name)}" for name in row)
@@ -477,16 +478,14 @@ def _fill(session: _Session, work: _Work) -> None:
         keys = _list(work.key)
         work.report = replace(work.report, columns=(*work.report.columns, column.name))
         if session.kept is None:
-            query = f"SELECT count(*) FROM ONLY {work.before.sql} WHERE {identifier(column.name)} IS NOT NULL"  # noqa: S608
+            query = f"SELECT count(*) FROM ONLY {work.before.sql} WHERE {identifier(column.name)} IS NOT NULL"
             (count,) = session.before.execute(query).fetchone()
             work.report = replace(work.report, updated=max(work.report.updated, count))
             continue
         live.execute(f"DROP TABLE IF EXISTS {temp}")
-        live.execute(
-            f"CREATE TEMP TABLE {temp} AS SELECT {_list(names)} FROM ONLY {work.table.sql} WITH NO DATA"  # noqa: S608
-        )
+        live.execute(f"CREATE TEMP TABLE {temp} AS SELECT {_list(names)} FROM ONLY {work.table.sql} WITH NO DATA")
         live.execute(f"ALTER TABLE {temp} ADD COLUMN backout_no bigserial")
-        query = f"COPY (SELECT {_list(names)} FROM ONLY {work.before.sql}) TO STDOUT"  # noqa: S608
+        query = f"COPY (SELECT {_list(names)} FROM ONLY {work.before.sql}) TO STDOUT"
         _pipe(session.before, query, live, f"COPY {temp} ({_list(names)}) FROM STDIN")
         live.execute(f"CREATE UNIQUE INDEX ON {temp} ({keys})")
         live.execute(f"ANALYZE {temp}")
@@ -515,7 +514,7 @@ def _finish_column(session: _Session, work: _Work, column: Column) -> None:
     if column.default is not None and column.plain_default is None:
         live.execute(f"ALTER TABLE {work.table.sql} ALTER COLUMN {value} SET DEFAULT {column.default}")
     if column.not_null:
-        (empty,) = live.execute(f"SELECT count(*) FROM {work.table.sql} WHERE {value} IS NULL").fetchone()  # noqa: S608
+        (empty,) = live.execute(f"SELECT count(*) FROM {work.table.sql} WHERE {value} IS NULL").fetchone()
         if not empty:
             live.execute(f"ALTER TABLE {work.table.sql} ALTER COLUMN {value} SET NOT NULL")
 
@@ -556,8 +555,8 @@ def _batches(
     """Do it in transactions of a bounded size: what is to be written is kept before it is. Return how many rows."""
     live = session.live
     if session.kept is None:
-        return int(live.execute(f"SELECT count(*) FROM ({select}) AS rows").fetchone()[0])  # noqa: S608 - our own
-    (last,) = live.execute(f"SELECT coalesce(max(backout_no), 0) FROM {work.name(source)}").fetchone()  # noqa: S608
+        return int(live.execute(f"SELECT count(*) FROM ({select}) AS rows").fetchone()[0])
+    (last,) = live.execute(f"SELECT coalesce(max(backout_no), 0) FROM {work.name(source)}").fetchone()
     count = 0
     for begin in range(0, last, _BATCH):
         bounds = f" AND {alias}.backout_no > {begin} AND {alias}.backout_no <= {begin + _BATCH}"
@@ -581,21 +580,21 @@ def _batches(
                     },
                     content,
                 )
-                _quietly(live, work.table, apply)
+                quietly(live, work.table.oid, work.table.sql, apply)
                 count += made.rowcount
         session.progress(f"rows of {work.table.shown}", min(begin + _BATCH, last), last)
     return count
 
 
-def _quietly(live: Any, table: Table, statement: str) -> None:
+def quietly(live: Any, oid: int, table: str, statement: str) -> None:
     """Run it with the user's triggers off, within the transaction; foreign keys are checked as ever."""
-    triggers = _triggers(live, table)
+    triggers = _triggers(live, oid)
     for name, _ in triggers:
-        live.execute(f"ALTER TABLE {table.sql} DISABLE TRIGGER {identifier(name)}")
+        live.execute(f"ALTER TABLE {table} DISABLE TRIGGER {identifier(name)}")
     live.execute(statement)
     words = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
     for name, how in triggers:
-        live.execute(f"ALTER TABLE {table.sql} {words[how]} TRIGGER {identifier(name)}")
+        live.execute(f"ALTER TABLE {table} {words[how]} TRIGGER {identifier(name)}")
 
 
 def _conflicts(session: _Session, work: _Work, what: str, alias: str) -> TableRescue:
@@ -608,7 +607,7 @@ def _conflicts(session: _Session, work: _Work, what: str, alias: str) -> TableRe
     return replace(report, conflicts=report.conflicts + count, examples=(*report.examples, *shown)[:_SHOWN])
 
 
-def _unreferenced(live: Any, table: Table) -> list[str]:
+def unreferenced(live: Any, oid: int) -> list[str]:
     """Return conditions that no row refers to `l`: deleting it might take newer good rows along."""
     query = (
         "SELECT conrelid::regclass::text, ARRAY(SELECT attname FROM unnest(conkey) k JOIN pg_attribute ON attrelid = "
@@ -619,7 +618,7 @@ def _unreferenced(live: Any, table: Table) -> list[str]:
         f"NOT EXISTS (SELECT FROM {child} x WHERE "
         + " AND ".join(f"x.{identifier(a)} = l.{identifier(b)}" for a, b in zip(ours, theirs, strict=True))
         + ")"
-        for child, ours, theirs in live.execute(query, (table.oid,)).fetchall()
+        for child, ours, theirs in live.execute(query, (oid,)).fetchall()
     ]
 
 
@@ -646,7 +645,7 @@ def _sequences(session: _Session, table: Table) -> None:
         "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'S' AND d.refobjid = %s AND d.deptype IN ('a', 'i')"
     )
     for (name,) in session.before.execute(query, (table.oid,)).fetchall():
-        last, called = session.before.execute(f"SELECT last_value, is_called FROM {name}").fetchone()  # noqa: S608
+        last, called = session.before.execute(f"SELECT last_value, is_called FROM {name}").fetchone()
         session.live.execute("SELECT setval(%s, %s, %s)", (name, last, called))
 
 

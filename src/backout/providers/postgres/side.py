@@ -28,7 +28,7 @@ from backout.errors import BackoutError, Refused, UsageError
 from backout.model.recovery import SideInstance, SideLook, SideOrder, SideState, parse_lsn
 from backout.providers.child import needs_chown
 from backout.providers.postgres.launcher import Overlay, PostgresServer
-from backout.providers.postgres.live import head_of, history_in
+from backout.providers.postgres.live import head_of, is_applied
 from backout.providers.postgres.template import give_away, run_tool
 
 if TYPE_CHECKING:
@@ -174,6 +174,7 @@ class PostgresSides:
         if found.state is not SideState.PROMOTED:
             with psycopg.connect(found.dsn, autocommit=True) as connection:
                 connection.execute("SELECT pg_promote(true, 600)")
+        _roll_back_prepared(found.dsn, laid.order.xid)
 
     def stop(self, name: str) -> None:
         """Stop it cleanly and keep it."""
@@ -196,14 +197,9 @@ class PostgresSides:
         dsn = found.dsn if found is not None else ""
         try:
             with psycopg.connect(dsn, dbname=database, autocommit=True) as connection:
-                connection.execute("SET default_transaction_read_only = on")
-                table = history_in(connection, None)
-                applied = False
-                if table and migration:
-                    query = f"SELECT 1 FROM {table} WHERE migration_name = %s AND finished_at IS NOT NULL"  # noqa: S608 - ours
-                    applied = connection.execute(query, (migration,)).fetchone() is not None
-                there = not relation or _is_there(connection, relation)
-                return SideLook(there, applied, head_of(connection, table) if table else "")
+                connection.execute("SET default_transaction_read_only = on; SET lock_timeout = '2s'")
+                applied = bool(migration) and is_applied(connection, migration)
+                return SideLook(not relation or _is_there(connection, relation), applied, head_of(connection))
         except psycopg.OperationalError as error:
             raise Refused(f"the side instance cannot be looked at: {error}", where=name) from error
 
@@ -248,9 +244,8 @@ class PostgresSides:
                     (folder / name).mkdir(mode=0o700)
             else:
                 how = "reflink" if _reflinks(folder) else "copy"
-                subprocess.run(
-                    ("cp", "-a", "--reflink=auto", str(base), str(folder / "data")), check=True, capture_output=True
-                )
+                argv = (shutil.which("cp") or "cp", "-a", "--reflink=auto", str(base), str(folder / "data"))
+                subprocess.run(argv, check=True, capture_output=True)
         laid = _Laid(order, self._superuser(), how, lower)
         data = self._writable(laid)
         data.chmod(0o700)
@@ -380,15 +375,31 @@ class PostgresSides:
         return _Laid(SideOrder(**{**order, "wal": tuple(order["wal"])}), **told)
 
 
+def _roll_back_prepared(dsn: str, xid: int | None) -> None:
+    """Roll the transaction back that the target is before, if it was prepared; others are their coordinators' own."""
+    import psycopg  # noqa: PLC0415 - costs 0.1 s
+    from psycopg import sql  # noqa: PLC0415 - same
+
+    if xid is None:
+        return
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        query = "SELECT gid, database FROM pg_prepared_xacts WHERE transaction::text = %s"
+        found = connection.execute(query, (str(xid),)).fetchall()
+    for gid, database in found:
+        with psycopg.connect(dsn, dbname=database, autocommit=True) as connection:
+            connection.execute("SET default_transaction_read_only = off")
+            connection.execute(sql.SQL("ROLLBACK PREPARED {}").format(sql.Literal(gid)))
+
+
 def _is_there(connection: Any, relation: str) -> bool:
     """Whether there is a table of that name, or a column of such a table."""
-    query = (
-        "SELECT to_regclass(%s) IS NOT NULL OR EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s) "
-        "AND attname = %s AND NOT attisdropped)"
-    )
     table, _, column = relation.rpartition(".")
-    row = connection.execute(query, (relation, table or None, column)).fetchone()
-    return bool(row[0])
+    query = "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s AND NOT attisdropped"
+    if table and connection.execute(query, (table, column)).fetchone():
+        return True
+    if relation.count(".") > 1:  # to_regclass takes no column
+        return False
+    return connection.execute("SELECT to_regclass(%s)", (relation,)).fetchone()[0] is not None
 
 
 def _write(path: Path, text: str) -> None:

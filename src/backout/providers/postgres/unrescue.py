@@ -1,5 +1,7 @@
 """Taking a rescue back from what it kept: each entry in the other direction, where nobody has written since."""
 
+# ruff: noqa: S608 - statements are put together from names that the catalog itself gave, each quoted
+
 from __future__ import annotations
 
 from collections import Counter
@@ -32,7 +34,7 @@ def undo(live: Any, entries: Sequence[tuple[_Entry, bytes]], progress: Callable[
             live.execute(entry["drop"])
             definitions.append(entry["drop"])
         elif op == "column":
-            left |= _column(live, entry, entries, definitions)
+            left |= _column(live, entry, definitions)
         else:
             left |= _table(live, entry, definitions)
     names = dict.fromkeys([*(table for table, _ in counts), *left])
@@ -51,13 +53,13 @@ def undo(live: Any, entries: Sequence[tuple[_Entry, bytes]], progress: Callable[
 
 def _rows(live: Any, entry: _Entry, content: bytes) -> int:
     """Put the rows of one batch back; a row that is not as the rescue left it is somebody's, and stays."""
-    from backout.providers.postgres.rescue import _quietly, _unreferenced  # noqa: PLC0415 - each needs the other
+    from backout.providers.postgres.rescue import quietly, unreferenced  # noqa: PLC0415 - each needs the other
 
     names: list[str] = entry["columns"]
     key: list[str] = entry["key"]
     new = [name.removeprefix("n_") for name in names if name.startswith("n_")]
     old = [name.removeprefix("o_") for name in names if name.startswith("o_")]
-    table = _Named(entry["oid"], entry["sql"])
+    table: str = entry["sql"]
     if not _exists(live, table):
         return 0
     prefix = "n_" if entry["op"] == "I" else "o_"
@@ -67,63 +69,52 @@ def _rows(live: Any, entry: _Entry, content: bytes) -> int:
     )
     if entry["op"] == "U":
         assigned = ", ".join(f"{identifier(name)} = t.{identifier('o_' + name)}" for name in new)
-        apply = f"UPDATE ONLY {table.sql} l SET {assigned} FROM backout_undo t WHERE {keyed} AND {untouched}"  # noqa: S608
+        apply = f"UPDATE ONLY {table} l SET {assigned} FROM backout_undo t WHERE {keyed} AND {untouched}"
     elif entry["op"] == "I":
-        free = " AND ".join([untouched, *_unreferenced(live, table)])
-        apply = f"DELETE FROM ONLY {table.sql} l USING backout_undo t WHERE {keyed} AND {free}"  # noqa: S608
+        free = " AND ".join([untouched, *unreferenced(live, entry["oid"])])
+        apply = f"DELETE FROM ONLY {table} l USING backout_undo t WHERE {keyed} AND {free}"
     else:
         columns = ", ".join(identifier(name) for name in old)
         values = ", ".join(f"t.{identifier('o_' + name)}" for name in old)
         apply = (
-            f"INSERT INTO {table.sql} ({columns}) OVERRIDING SYSTEM VALUE SELECT {values} FROM backout_undo t "  # noqa: S608
+            f"INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {values} FROM backout_undo t "
             "ON CONFLICT DO NOTHING"
         )
     with live.transaction():
         _load(live, table, names, content)
-        live.execute(f"LOCK TABLE {table.sql} IN ROW EXCLUSIVE MODE")
+        live.execute(f"LOCK TABLE {table} IN ROW EXCLUSIVE MODE")
         before = _written(live, table)
-        _quietly(live, table, apply)
+        quietly(live, entry["oid"], table, apply)
         return _written(live, table) - before
 
 
-class _Named:
-    """As much of a table as the statements need."""
-
-    def __init__(self, oid: int, sql: str) -> None:
-        self.oid = oid
-        self.sql = sql
+def _exists(live: Any, table: str) -> bool:
+    return bool(live.execute("SELECT to_regclass(%s) IS NOT NULL", (table,)).fetchone()[0])
 
 
-def _exists(live: Any, table: _Named) -> bool:
-    return bool(live.execute("SELECT to_regclass(%s) IS NOT NULL", (table.sql,)).fetchone()[0])
-
-
-def _written(live: Any, table: _Named) -> int:
+def _written(live: Any, table: str) -> int:
     """Return how many rows this transaction has written to the table so far."""
     query = (
         "SELECT coalesce(sum(pg_stat_get_xact_tuples_inserted(c.oid) + pg_stat_get_xact_tuples_updated(c.oid) + "
         "pg_stat_get_xact_tuples_deleted(c.oid)), 0)::bigint FROM pg_class c WHERE c.oid = to_regclass(%s)"
     )
-    return int(live.execute(query, (table.sql,)).fetchone()[0])
+    return int(live.execute(query, (table,)).fetchone()[0])
 
 
-def _load(live: Any, table: _Named, names: Sequence[str], content: bytes) -> None:
+def _load(live: Any, table: str, names: Sequence[str], content: bytes) -> None:
     columns = ", ".join(f"{identifier(name[2:])} AS {identifier(name)}" for name in names)
     live.execute("DROP TABLE IF EXISTS backout_undo")
-    live.execute(f"CREATE TEMP TABLE backout_undo AS SELECT {columns} FROM {table.sql} WITH NO DATA")  # noqa: S608
+    live.execute(f"CREATE TEMP TABLE backout_undo AS SELECT {columns} FROM {table} WITH NO DATA")
     with live.cursor().copy("COPY backout_undo FROM STDIN") as copy:
         copy.write(content)
     live.execute("ANALYZE backout_undo")
 
 
-def _column(
-    live: Any, entry: _Entry, entries: Sequence[tuple[_Entry, bytes]], definitions: list[str]
-) -> dict[str, str]:
+def _column(live: Any, entry: _Entry, definitions: list[str]) -> dict[str, str]:
     """Drop a column that was added again, unless somebody has written to it since.
 
     Its values were put back to the default by the batches before, so any other value is somebody's.
     """
-    del entries
     name = identifier(entry["column"])
     there = live.execute(
         "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s AND NOT attisdropped",
@@ -132,9 +123,9 @@ def _column(
     if there is None:
         return {}
     default = entry["default"]
-    query = f"SELECT count(*) FROM {entry['sql']} WHERE {name} IS NOT NULL"  # noqa: S608
+    query = f"SELECT count(*) FROM {entry['sql']} WHERE {name} IS NOT NULL"
     if default is not None:
-        query = f"SELECT count(*) FROM {entry['sql']} WHERE {name}::text IS DISTINCT FROM ({default})::text"  # noqa: S608
+        query = f"SELECT count(*) FROM {entry['sql']} WHERE {name}::text IS DISTINCT FROM ({default})::text"
     (used,) = live.execute(query).fetchone()
     if used:
         return {entry["table"]: f"column {entry['column']} stays: {used} rows were written since"}
@@ -149,7 +140,7 @@ def _table(live: Any, entry: _Entry, definitions: list[str]) -> dict[str, str]:
     if live.execute("SELECT to_regclass(%s)", (entry["sql"],)).fetchone()[0] is None:
         return {}
     xid = int(entry["xid"]) % (1 << 32)
-    query = f"SELECT count(*) FILTER (WHERE xmin::text = %s), count(*) FROM {entry['sql']}"  # noqa: S608
+    query = f"SELECT count(*) FILTER (WHERE xmin::text = %s), count(*) FROM {entry['sql']}"
     ours, every = live.execute(query, (str(xid),)).fetchone()
     if ours != entry["rows"] or every != entry["rows"]:
         return {entry["table"]: "the table stays: rows were written since"}

@@ -131,10 +131,19 @@ class WalSearch:
         self._folder.mkdir(parents=True, exist_ok=True)
         partial = {each.name for each in self._backups.wal() if each.partial}
         names = dict.fromkeys(name for span in spans for name in span.names)
-        missing = [name for name in names if name in partial or not (self._folder / name).is_file()]
+        missing = [name for name in names if not (self._folder / name).is_file() or self._grew(name).exists()]
         for name in missing:
             (self._folder / name).unlink(missing_ok=True)
+            if name in partial:
+                self._grew(name).touch()
         self._backups.fetch_wal(missing, self._folder)
+        for name in missing:
+            if name not in partial:
+                self._grew(name).unlink(missing_ok=True)
+
+    def _grew(self, name: str) -> Path:
+        """Return the mark of a segment that was partial when it was laid out, so that there is more of it by now."""
+        return self._folder / f"{name}.was-partial"
 
     def _lines(self, span: WalSpan, *options: str) -> Iterator[str]:
         argv = (

@@ -1,0 +1,250 @@
+"""A rescue takes exactly the damage back: random good and bad writes against a model; do, undo, redo; what is shown."""
+
+from __future__ import annotations
+
+import copy
+import os
+import random
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from recovery_lab import Lab, opened
+
+from backout.errors import PartlyDone, Refused
+from backout.runbook.restore import plan_rescue, plan_undo
+from backout.runbook.restoring import foresee
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SEEDS = range(60 if os.environ.get("BACKOUT_PROOF") == "full" else 3)
+Rows = dict[int, list[str | None]]
+COLUMNS = ("a", "b", "c")
+KEYS = 120
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with opened(tmp_path_factory.mktemp("rescue"), tmp_path_factory.mktemp("template")) as made:
+        yield made
+
+
+class Writer:
+    """Random writes to the table, and the same ones to a model of it."""
+
+    def __init__(self, connection: psycopg.Connection[Any], rows: Rows, random_: random.Random, mark: str) -> None:
+        self._connection = connection
+        self._rows = rows
+        self._random = random_
+        self._mark = mark
+        self._count = 0
+
+    def write(self, many: int, *, savepoints: bool = False) -> None:
+        for _ in range(many):
+            if savepoints and self._random.random() < 0.2:
+                self._connection.execute(f"SAVEPOINT s{self._count}")
+            self._one()
+
+    def _value(self) -> str | None:
+        self._count += 1
+        return None if self._random.random() < 0.1 else f"{self._mark}{self._count % 7}"
+
+    def _one(self) -> None:
+        key, kind = self._random.randrange(KEYS), self._random.random()
+        if key not in self._rows:
+            if kind < 0.5:
+                values = [self._value() for _ in COLUMNS]
+                self._connection.execute("INSERT INTO items VALUES (%s, %s, %s, %s)", (key, *values))
+                self._rows[key] = values
+        elif kind < 0.15:
+            self._connection.execute("DELETE FROM items WHERE id = %s", (key,))
+            del self._rows[key]
+        else:
+            place = self._random.randrange(len(COLUMNS))
+            value = self._value()
+            self._connection.execute(f"UPDATE items SET {COLUMNS[place]} = %s WHERE id = %s", (value, key))  # type: ignore[arg-type]
+            self._rows[key][place] = value
+
+
+def rescued(before: Rows, after: Rows, live: Rows) -> Rows:
+    """Return what has to be there: the damage is gone where nobody wrote again, and everything else is as it is."""
+    found = copy.deepcopy(live)
+    for key in {*before, *after}:
+        good, bad, now = before.get(key), after.get(key), live.get(key)
+        if good is None:
+            if now == bad:
+                found.pop(key, None)
+        elif bad is None:
+            if now is None:
+                found[key] = list(good)
+        elif now is not None:
+            found[key] = [g if g != b and n == b else n for g, b, n in zip(good, bad, now, strict=True)]
+    return found
+
+
+def rows(lab: Lab) -> Rows:
+    return {key: list(values) for key, *values in lab.rows("SELECT id, a, b, c FROM items")}
+
+
+def rescue(lab: Lab, target: str, conflicts: str = "live") -> None:
+    tools = lab.tools()
+    lab.run(plan_rescue(tools, target, conflicts=conflicts, skip=(), queues=False), tools)
+    assert tools.sides.list() == ()
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_damage_goes_and_newer_good_rows_stay(lab: Lab, seed: int, proof: Callable[..., None]) -> None:
+    """Against a model of the rows; undone they are as they were, and redone they are right again."""
+    random_ = random.Random(seed)
+    model: Rows = {}
+    with lab.connect() as connection:
+        connection.execute("DROP TABLE IF EXISTS items")
+        connection.execute("CREATE TABLE items (id int PRIMARY KEY, a text, b text, c text)")
+        Writer(connection, model, random_, "old").write(200)
+        lab.base(f"base{seed:03}")
+        Writer(connection, model, random_, "good").write(60)
+        before = copy.deepcopy(model)
+        with connection.transaction():
+            row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+            assert row is not None
+            Writer(connection, model, random_, "bad").write(random_.randrange(1, 90), savepoints=True)
+        after = copy.deepcopy(model)
+        Writer(connection, model, random_, "new").write(60)
+    lab.archived()
+    expected = rescued(before, after, model)
+    rescue(lab, row[0])
+    found = rows(lab)
+    proof("a rescue loses no newer good row and leaves no damage", trials=1, failures=int(found != expected))
+    assert found == expected
+    tools = lab.tools()
+    lab.run(plan_undo(tools), tools)
+    assert rows(lab) == model
+    rescue(lab, row[0])
+    assert rows(lab) == expected
+
+
+@pytest.fixture(scope="module")
+def shop(lab: Lab) -> str:
+    """Make tables that refer to each other, damage them in one transaction, and return its id."""
+    with lab.connect() as connection:
+        connection.execute(
+            "CREATE TABLE customers (id int PRIMARY KEY, email text NOT NULL UNIQUE, tier text DEFAULT 'basic');"
+            "CREATE TABLE sales (id int PRIMARY KEY, customer int REFERENCES customers ON DELETE CASCADE, status text);"
+            "CREATE TABLE parcels (id serial PRIMARY KEY, sale int REFERENCES sales, label text CHECK (label <> ''));"
+            "CREATE TABLE mail_outbox (id int PRIMARY KEY, body text); CREATE TABLE notes (body text);"
+            "CREATE TABLE told (what text);"
+            "CREATE VIEW addresses AS SELECT id, email FROM customers;"
+            "CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN INSERT INTO public.told VALUES (TG_OP); RETURN new; END $$;"
+            "CREATE TRIGGER telling AFTER UPDATE ON sales FOR EACH ROW EXECUTE FUNCTION tell();"
+            "INSERT INTO customers SELECT g, 'c' || g, 'gold' FROM generate_series(1, 500) g;"
+            "INSERT INTO sales SELECT g, g, 'paid' FROM generate_series(1, 500) g;"
+            "INSERT INTO parcels (sale, label) SELECT g, 'p' || g FROM generate_series(1, 40) g;"
+            "INSERT INTO mail_outbox VALUES (1, 'kept'); INSERT INTO notes VALUES ('kept')"
+        )
+        lab.base("shop")
+        with connection.transaction():
+            row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+            connection.execute("SAVEPOINT one; UPDATE sales SET status = 'bad' WHERE id <= 300")
+            connection.execute("SAVEPOINT two; ALTER TABLE customers DROP COLUMN email CASCADE; DROP TABLE parcels")
+            connection.execute("DELETE FROM customers WHERE id > 490; UPDATE notes SET body = 'bad'")
+            connection.execute(
+                "INSERT INTO customers VALUES (900, 'bad'), (901, 'bad'); INSERT INTO mail_outbox VALUES (2)"
+            )
+        connection.execute(
+            "UPDATE sales SET status = 'shipped' WHERE id = 7; INSERT INTO sales VALUES (800, 901, 'paid');"
+            "INSERT INTO customers VALUES (700, 'silver'), (495, 'again'); INSERT INTO sales VALUES (700, 700, 'paid')"
+        )
+    lab.archived()
+    assert row is not None
+    return str(row[0])
+
+
+STATE = """
+SELECT (SELECT count(*) FROM customers), (SELECT count(*) FROM sales WHERE status = 'bad'),
+  (SELECT string_agg(status, ',' ORDER BY id) FROM sales WHERE id IN (7, 8, 700, 800)),
+  (SELECT string_agg(id || tier, ',' ORDER BY id) FROM customers WHERE id IN (494, 495, 700, 900, 901)),
+  (SELECT count(*) FROM sales WHERE id > 490), (SELECT string_agg(body, ',') FROM notes),
+  (SELECT count(*) FROM told), (SELECT count(*) FROM mail_outbox)
+"""
+
+
+def test_what_a_rescue_would_do_is_shown_before(lab: Lab, shop: str) -> None:
+    """By table: rows, conflicts with their keys, triggers that are kept still, and what is left alone, with the reason."""
+    before = lab.rows(STATE)
+    tools = lab.tools()
+    report = foresee(tools, plan_rescue(tools, shop, conflicts="live", skip=(), queues=False))
+    tables = {each.table: each for each in report.tables}
+    assert tables["public.sales"].updated == 299
+    assert tables["public.sales"].columns == ("status",)
+    assert tables["public.sales"].triggers == ("telling",)
+    assert "7" in tables["public.sales"].examples
+    assert tables["public.customers"].columns == ("email",)
+    assert tables["public.customers"].inserted == 9
+    assert tables["public.parcels"].inserted == 40
+    assert "queue" in tables["public.mail_outbox"].left
+    assert "primary key" in tables["public.notes"].left
+    assert any("ADD COLUMN" in text for text in report.definitions)
+    assert lab.rows(STATE) == before
+    assert tools.sides.list() == ()
+
+
+def test_columns_tables_and_all_that_hung_on_them_come_back(lab: Lab, shop: str) -> None:
+    """Values, constraints, indexes, the view; newer rows stay, referred ones too; no trigger fires; undone and redone."""
+    before = lab.rows(STATE)
+    rescue(lab, shop)
+    after = lab.rows(STATE)
+    customers, bad, statuses, tiers, sales, notes, told, queue = after[0]
+    assert (customers, bad, statuses) == (502, 0, "shipped,paid,paid,paid")
+    assert tiers == "494gold,495again,700silver,901bad"  # 901 is referred to by a newer row
+    assert (sales, notes, queue) == (12, "bad", 2)
+    assert told == before[0][6]
+    assert lab.rows("SELECT count(*), count(email) FROM customers") == [(502, 500)]
+    assert lab.rows("SELECT count(*), max(label) FROM parcels") == [(40, "p9")]
+    assert lab.rows("SELECT email FROM addresses WHERE id = 3") == [("c3",)]
+    assert lab.rows("INSERT INTO parcels (sale, label) VALUES (1, 'x') RETURNING id") == [(41,)]
+    lab.rows("DELETE FROM parcels WHERE id = 41 RETURNING 1")
+    for statement, error in (
+        ("INSERT INTO parcels (sale, label) VALUES (12345, 'x') RETURNING 1", psycopg.errors.ForeignKeyViolation),
+        ("INSERT INTO parcels (sale, label) VALUES (1, '') RETURNING 1", psycopg.errors.CheckViolation),
+        ("INSERT INTO customers VALUES (1000, 'x', 'c3') RETURNING 1", psycopg.errors.UniqueViolation),
+    ):
+        with pytest.raises(error):
+            lab.rows(statement)
+    tools = lab.tools()
+    lab.run(plan_undo(tools), tools)
+    assert lab.rows(STATE) == before
+    assert lab.rows("SELECT to_regclass('parcels'), to_regclass('addresses')") == [(None, None)]
+    rescue(lab, shop)
+    assert lab.rows(STATE) == after
+
+
+def test_a_lock_is_not_waited_for_and_the_rescue_goes_on_later(lab: Lab, shop: str) -> None:
+    """Two seconds, then it stops resumable; nothing queues behind it."""
+    lab.rows("UPDATE sales SET status = 'bad' WHERE id = 8 RETURNING 1")
+    tools = lab.tools()
+    plan = plan_rescue(tools, shop, conflicts="live", skip=(), queues=False)
+    with lab.connect() as holder, holder.transaction():
+        holder.execute("LOCK TABLE sales IN SHARE MODE")
+        with pytest.raises(PartlyDone, match="a lock was not to be had within 2 s") as stopped:
+            lab.run(plan, tools)
+    assert stopped.value.where is not None
+    from backout.runbook.restoring import actions  # noqa: PLC0415
+
+    lab.journal.drive(stopped.value.where, actions(tools), actor="test")
+    assert lab.rows("SELECT status FROM sales WHERE id = 8") == [("paid",)]
+
+
+def test_a_moment_alone_does_not_say_what_the_damage_was(lab: Lab, shop: str) -> None:
+    """A time is no reason to overwrite anything: the ways on are named."""
+    tools = lab.tools()
+    with lab.connect() as connection:
+        row = connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
+    assert row is not None
+    lab.archived()
+    with pytest.raises(Refused, match="does not say which transaction") as refused:
+        plan_rescue(tools, row[0], conflicts="live", skip=(), queues=False)
+    assert any("--swap" in option for option in refused.value.options)
+    assert shop
