@@ -114,9 +114,8 @@ class Lab:
             *(*unprivileged_prefix(), self.binaries.path("pg_ctl"), "-D", str(self.data), "-w"),
             *("-l", str(root / "log")),
         )
-        self.server = CommandedServer(
-            self.data, shlex.join((*control, "-o", options, "start")), shlex.join((*control, "-m", "fast", "stop"))
-        )
+        self.commands = (*control, "-o", options, "start"), (*control, "-m", "fast", "stop")
+        self.server = CommandedServer(self.data, *map(shlex.join, self.commands))
         self.dsn = f"host={sockets} port={port} user=postgres dbname=postgres"
         self.backups = PlainBackups(root / "archive")
         self.receiver: subprocess.Popen[bytes] | None = None
@@ -279,7 +278,7 @@ class Load:
 
 
 @contextlib.contextmanager
-def opened(root: Path, cache: Path) -> Iterator[Lab]:
+def opened(root: Path, cache: Path, *, receive: bool = True) -> Iterator[Lab]:
     """Open a lab with a base backup, an archive and a table of ticks."""
     sockets = Path(tempfile.mkdtemp(prefix="backout-lab-"))
     lab = Lab(root, sockets, free_ports(1)[0])
@@ -287,7 +286,8 @@ def opened(root: Path, cache: Path) -> Iterator[Lab]:
         lab.create(cache)
         with lab.connect() as connection:
             connection.execute("CREATE TABLE ticks (id bigserial PRIMARY KEY, session int, xid xid8)")
-        lab.receive()
+        if receive:
+            lab.receive()
         yield lab
     finally:
         lab.release()

@@ -1,0 +1,158 @@
+"""Restores as they are typed, on the project's own backups and WAL: a whole recovery, and what is refused before it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from cli_shell import Answer
+from cli_shell import backout as typed
+from recovery_lab import Lab, opened
+
+from polling import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TOML = """
+[app]
+name = "shop"
+[environments.{name}]
+platform = {{ provider = "cloudflare", account_id = "0123456789abcdef0123456789abcdef", script = "shop" }}
+[environments.{name}.database]
+provider = "postgres"
+url_env = "DATABASE_URL"
+[environments.{name}.database.backup]
+wal = "stream"
+[environments.{name}.database.server]
+data_directory = "{data}"
+start = {start}
+stop = {stop}
+"""
+
+
+class Typing:
+    """The command line beside the lab's database."""
+
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        self.lab, self.folder = lab, folder
+        self.variables = {"DATABASE_URL": lab.dsn}
+        start, stop = (f"'''{shlex.join(argv)}'''" for argv in lab.commands)
+        folder.mkdir()
+        text = TOML.format(name="lab", data=lab.data, start=start, stop=stop)
+        (folder / "backout.toml").write_text(text, encoding="utf-8")
+
+    def __call__(self, *arguments: str, code: int = 0) -> Answer:
+        answer = typed(self.folder, *arguments, variables=self.variables)
+        assert answer.code == code, answer.err + answer.out
+        return answer
+
+    def archived(self) -> None:
+        """Return when what was committed until now can be restored."""
+        with self.lab.connect() as connection:
+            connection.execute("SELECT pg_logical_emit_message(true, 'lab', 'x')")
+            row = connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
+            connection.execute("SELECT pg_logical_emit_message(true, 'lab', 'y'), pg_switch_wal()")
+            connection.execute("SELECT pg_logical_emit_message(true, 'lab', 'z')")
+        assert row is not None
+        lsn = row[0]
+        until(
+            lambda: typed(self.folder, "db", "restore", lsn, "--side", "--dry-run", variables=self.variables).code == 0,
+            what="the WAL is in the archive",
+            timeout_s=30,
+            every_s=0.2,
+        )
+
+
+@pytest.fixture(scope="module")
+def typing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Typing]:
+    root = tmp_path_factory.mktemp("typed")
+    with opened(root / "lab", tmp_path_factory.mktemp("template"), receive=False) as lab:
+        with lab.connect() as connection:
+            connection.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1GB'")
+            connection.execute("SELECT pg_reload_conf()")
+            connection.execute("CREATE TABLE orders (id int PRIMARY KEY, status text, note text)")
+            connection.execute("INSERT INTO orders SELECT g, 'paid', 'n' || g FROM generate_series(1, 1000) g")
+        command = Typing(lab, root / "project")
+        try:
+            command("db", "wal", "start")
+            command("db", "backup", "--full")
+            yield command
+        finally:
+            with contextlib.suppress(AssertionError):
+                command("db", "wal", "stop", "--yes")
+
+
+def damaged(lab: Lab) -> str:
+    with lab.connect() as connection, connection.transaction():
+        row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+        connection.execute("UPDATE orders SET status = 'bad' WHERE id <= 300")
+        connection.execute("SAVEPOINT one; ALTER TABLE orders DROP COLUMN note")
+    assert row is not None
+    return str(row[0])
+
+
+def test_a_whole_recovery_as_it_is_typed(typing: Typing) -> None:
+    """Point, side instance, dry run, rescue, undo, swap, undo, release: each ends with what is there now."""
+    lab = typing.lab
+    point = typing("db", "points", "add", "before-all", "--json").json
+    assert point["schema"] == "backout.db-points/1"
+    xid = damaged(lab)
+    lab.rows("INSERT INTO orders VALUES (5000, 'new') RETURNING 1")
+    typing.archived()
+    assert "before-all" in typing("db", "points", "list").out
+    side = typing("db", "restore", "before drop of orders.note", "--side", "--json").json
+    assert side["schema"] == "backout.db-restore/1"
+    found = side["side"]
+    assert isinstance(found, dict)
+    with psycopg.connect(str(found["dsn"])) as connection:
+        assert connection.execute("SELECT count(note), count(*) FROM orders").fetchone() == (1000, 1000)
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            connection.execute("DELETE FROM orders")
+    assert str(found["name"]) in typing("db", "restore", "--list").out
+    typing("db", "restore", "--drop-side", str(found["name"]))
+
+    dry = typing("db", "restore", "before drop of orders.note", "--dry-run")
+    assert "nothing was changed" in dry.err
+    assert "public.orders" in dry.out
+    assert lab.rows("SELECT count(*) FROM orders WHERE status = 'bad'") == [(300,)]
+    refused = typing("db", "restore", "before drop of orders.note", "--no-input", code=3)
+    assert "nobody is here to ask" in refused.err
+    done = typing("db", "restore", "before drop of orders.note", "--yes", "--json").json
+    rescue = done["rescue"]
+    assert isinstance(rescue, dict)
+    assert rescue["tables"][0]["columns"] == ["status", "note"]
+    assert lab.rows("SELECT count(*), count(note) FROM orders WHERE status <> 'bad'") == [(1001, 1000)]
+    typing("db", "restore", "--undo", "--yes")
+    assert lab.rows("SELECT count(*) FROM orders WHERE status = 'bad'") == [(300,)]
+
+    # By now the undo has dropped the column, too: the transaction says which of the two is meant.
+    swap = typing("db", "restore", xid, "--swap", "--yes", "--json").json
+    assert swap["protected"] is False
+    assert len(swap["kept"]) == 1  # type: ignore[arg-type]
+    assert lab.rows("SELECT count(note), count(*) FROM orders") == [(1000, 1000)]
+    back = typing("db", "restore", "--undo", "--yes")
+    assert "UNPROTECTED" in back.out
+    assert lab.rows("SELECT count(*) FROM orders WHERE status = 'bad'") == [(300,)]
+    again = typing("db", "restore", "--undo", "--yes", "--json").json
+    assert lab.rows("SELECT count(note), count(*) FROM orders") == [(1000, 1000)]
+    typing("db", "restore", "--release", "--yes")
+    assert not any(os.path.exists(path) for path in again["kept"])  # type: ignore[attr-defined]  # noqa: PTH110
+    assert typing("db", "restore", "--undo", code=2).out == ""
+
+
+def test_what_cannot_be_is_said_before_anything_is_done(typing: Typing) -> None:
+    """No target, an unknown one, one in the future, and a connection string that leads nowhere."""
+    assert "no TARGET" in typing("db", "restore", code=2).err
+    assert "is no target" in typing("db", "restore", "no-such-thing", code=2).err
+    assert "in the future" in typing("db", "restore", "2099-01-01T00:00:00Z", code=3).err
+    assert "no side instance" in typing("db", "restore", "--drop-side", "none", code=2).err
+    nowhere = {"DATABASE_URL": "postgresql://postgres:canary-secret@127.0.0.1:1/postgres"}
+    lost = typed(typing.folder, "db", "points", "add", "x", variables=nowhere)
+    assert lost.code == 7
+    assert "canary-secret" not in lost.err + lost.out
