@@ -205,6 +205,7 @@ def test_a_block_that_cannot_be_read_hides_what_was_made() -> None:
         is BREAKING
     )
     assert last(USERS, "\\i other.sql", never).verdict is BREAKING
+    assert last(f"{USERS} CREATE TYPE c AS (a int)", "ALTER TYPE c ADD ATTRIBUTE b int", never).verdict is SAFE
     assert last(USERS, "ALTER TABLE elsewhere ADD COLUMN a int", never).verdict is BREAKING
 
 

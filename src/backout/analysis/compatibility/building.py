@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pglast import ast
 from pglast.enums import AlterTableType as Alter
-from pglast.enums import TableLikeOption
+from pglast.enums import ObjectType, TableLikeOption
 
 from backout.analysis.compatibility import objects
 from backout.analysis.compatibility.defining import column_of, constraint_of, index_of, is_null
@@ -104,6 +104,9 @@ def _index(node: Node, schema: Schema) -> None:
 
 
 def _alter_table(node: Node, schema: Schema) -> None:
+    if ObjectType(node.objtype) is ObjectType.OBJECT_TYPE:
+        _alter_composite(node, schema)
+        return
     name = schema.resolve(node.relation)
     if not node.missing_ok:
         note_missing(schema, name)
@@ -112,6 +115,18 @@ def _alter_table(node: Node, schema: Schema) -> None:
         if handler is not None and name not in schema.indexes:
             relation = schema.relations.get(name) or Relation(name, "table", whole=False)
             schema.relations[name] = handler(relation, command, schema)
+
+
+def _alter_composite(node: Node, schema: Schema) -> None:
+    name = schema.find_type([part for part in (node.relation.schemaname, node.relation.relname) if part])
+    attributes = dict(schema.others.get(name) or {})
+    for command in node.cmds or ():
+        if Alter(command.subtype) is Alter.AT_DropColumn:
+            attributes.pop(str(command.name), None)
+        elif command.def_ is not None and command.def_.typeName is not None:
+            attributes[str(command.name or command.def_.colname)] = read_type(command.def_.typeName)
+    if name in schema.others:
+        schema.others[name] = attributes
 
 
 def _add_column(relation: Relation, command: Node, schema: Schema) -> Relation:
