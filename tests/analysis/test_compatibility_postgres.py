@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from compatibility_lab import BASE, Lab, running_lab
 
 from backout.analysis.compatibility import judge
 from backout.model.compatibility import Compatibility, MigrationFile
+
+from compatibility_lab import BASE, Lab, running_lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

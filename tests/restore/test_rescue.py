@@ -63,7 +63,7 @@ class Writer:
         else:
             place = self._random.randrange(len(COLUMNS))
             value = self._value()
-            self._connection.execute(f"UPDATE items SET {COLUMNS[place]} = %s WHERE id = %s", (value, key))  # type: ignore[arg-type]
+            self._connection.execute(f"UPDATE items SET {COLUMNS[place]} = %s WHERE id = %s", (value, key))  # type: ignore[arg-type] # noqa: S608 ours
             self._rows[key][place] = value
 
 
@@ -97,7 +97,7 @@ def rescue(lab: Lab, target: str, conflicts: str = "live") -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_damage_goes_and_newer_good_rows_stay(lab: Lab, seed: int, proof: Callable[..., None]) -> None:
     """Against a model of the rows; undone they are as they were, and redone they are right again."""
-    random_ = random.Random(seed)
+    random_ = random.Random(seed)  # noqa: S311 seeded, to be repeated
     model: Rows = {}
     with lab.connect() as connection:
         connection.execute("DROP TABLE IF EXISTS items")
@@ -150,9 +150,8 @@ def shop(lab: Lab) -> str:
             connection.execute("SAVEPOINT one; UPDATE sales SET status = 'bad' WHERE id <= 300")
             connection.execute("SAVEPOINT two; ALTER TABLE customers DROP COLUMN email CASCADE; DROP TABLE parcels")
             connection.execute("DELETE FROM customers WHERE id > 490; UPDATE notes SET body = 'bad'")
-            connection.execute(
-                "INSERT INTO customers VALUES (900, 'bad'), (901, 'bad'); INSERT INTO mail_outbox VALUES (2)"
-            )
+            connection.execute("INSERT INTO customers VALUES (900, 'bad'), (901, 'bad')")
+            connection.execute("INSERT INTO mail_outbox VALUES (2)")
         connection.execute(
             "UPDATE sales SET status = 'shipped' WHERE id = 7; INSERT INTO sales VALUES (800, 901, 'paid');"
             "INSERT INTO customers VALUES (700, 'silver'), (495, 'again'); INSERT INTO sales VALUES (700, 700, 'paid')"
@@ -172,7 +171,7 @@ SELECT (SELECT count(*) FROM customers), (SELECT count(*) FROM sales WHERE statu
 
 
 def test_what_a_rescue_would_do_is_shown_before(lab: Lab, shop: str) -> None:
-    """By table: rows, conflicts with their keys, triggers that are kept still, and what is left alone, with the reason."""
+    """By table: rows, conflicts with their keys, triggers that are kept still, and what is left alone, and why."""
     before = lab.rows(STATE)
     tools = lab.tools()
     report = foresee(tools, plan_rescue(tools, shop, conflicts="live", skip=(), queues=False))
@@ -192,7 +191,7 @@ def test_what_a_rescue_would_do_is_shown_before(lab: Lab, shop: str) -> None:
 
 
 def test_columns_tables_and_all_that_hung_on_them_come_back(lab: Lab, shop: str) -> None:
-    """Values, constraints, indexes, the view; newer rows stay, referred ones too; no trigger fires; undone and redone."""
+    """Values, constraints, indexes, the view; newer rows stay, referred ones too; no trigger fires; and undone."""
     before = lab.rows(STATE)
     rescue(lab, shop)
     after = lab.rows(STATE)

@@ -50,6 +50,14 @@ _HISTORIES: Final = (
 HISTORY_TABLES: Final = frozenset(each.table for each in _HISTORIES)
 
 
+_MIGRATED: Final = """
+SELECT m.xmin::text::bigint,
+  concat_ws('/', coalesce(nullif(c.reltablespace, 0), d.dattablespace), d.oid, pg_relation_filenode(c.oid))
+FROM {table} m JOIN pg_class c ON c.oid = m.tableoid JOIN pg_database d ON d.datname = current_database()
+WHERE {column} = %s ORDER BY m.{newest} LIMIT 1
+"""
+
+
 class PostgresLive:
     """The live database.
 
@@ -127,12 +135,7 @@ class PostgresLive:
             if found is None:
                 return None
             table, history = found
-            query = (  # our own words
-                "SELECT m.xmin::text::bigint, concat_ws('/', coalesce(nullif(c.reltablespace, 0), d.dattablespace), "
-                f"d.oid, pg_relation_filenode(c.oid)) FROM {table} m JOIN pg_class c ON c.oid = m.tableoid "
-                f"JOIN pg_database d ON d.datname = current_database() WHERE {history.column} = %s "
-                f"ORDER BY m.{history.newest} LIMIT 1"
-            )
+            query = _MIGRATED.format(table=table, column=history.column, newest=history.newest)
             row = connection.execute(query, (name,)).fetchone()
             return MigrationClue(int(row[0]), row[1]) if row else None
 

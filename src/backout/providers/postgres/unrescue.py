@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from backout.model.recovery import RescueReport, TableRescue
 from backout.providers.postgres.libpq import identifier
+from backout.providers.postgres.rescue_rows import quietly, unreferenced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,8 +54,6 @@ def undo(live: Any, entries: Sequence[tuple[_Entry, bytes]], progress: Callable[
 
 def _rows(live: Any, entry: _Entry, content: bytes) -> int:
     """Put the rows of one batch back; a row that is not as the rescue left it is somebody's, and stays."""
-    from backout.providers.postgres.rescue import quietly, unreferenced  # noqa: PLC0415 - each needs the other
-
     names: list[str] = entry["columns"]
     key: list[str] = entry["key"]
     new = [name.removeprefix("n_") for name in names if name.startswith("n_")]

@@ -1,0 +1,311 @@
+"""The rows of a rescue: three states compared by primary key, and written in batches of a bounded size."""
+
+# ruff: noqa: S608 - statements are put together from names that the catalog itself gave, each quoted
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from backout.providers.postgres.libpq import identifier
+from backout.providers.postgres.rescue_scope import triggers_of
+from backout.providers.postgres.rowsql import differ, equal, keyed, listed, pipe, same
+
+if TYPE_CHECKING:
+    from backout.model.recovery import TableRescue
+    from backout.providers.postgres.definitions import Column
+    from backout.providers.postgres.rescue_scope import Session, Work
+
+_BATCH: Final = 50_000
+_SHOWN: Final = 5
+_CHUNK: Final = 10_000
+
+
+def load(session: Session, work: Work) -> None:
+    """Bring the rows of before and after into temporary tables of the live session."""
+    names = listed(work.columns)
+    for what, source, table, condition in (
+        ("before", session.before, work.before, "xmax::text <> '0'"),
+        (
+            "after",
+            session.after,
+            work.after,
+            f"xmin = ANY('{{{','.join(map(str, sorted(session.damage.xids)))}}}'::xid[])",
+        ),
+    ):
+        temp = work.name(what)
+        session.live.execute(f"DROP TABLE IF EXISTS {temp}")
+        session.live.execute(f"CREATE TEMP TABLE {temp} AS SELECT {names} FROM ONLY {work.table.sql} WITH NO DATA")
+        session.live.execute(f"ALTER TABLE {temp} ADD COLUMN backout_no bigserial")
+        where = "" if work.whole else f" WHERE {condition}"
+        query = f"COPY (SELECT {names} FROM ONLY {table.sql}{where}) TO STDOUT"
+        pipe(source, query, session.live, f"COPY {temp} ({names}) FROM STDIN")
+        session.live.execute(f"CREATE UNIQUE INDEX ON {temp} ({listed(work.key)})")
+        session.live.execute(f"ANALYZE {temp}")
+    if not work.whole:
+        _forget_locked(session, work)
+
+
+def _forget_locked(session: Session, work: Work) -> None:
+    """Of the rows that look deleted, forget those that are still there after the damage: they were only locked."""
+    live, before, after = session.live, work.name("before"), work.name("after")
+    if not work.deletes:
+        live.execute(
+            f"DELETE FROM {before} b WHERE NOT EXISTS (SELECT FROM {after} d WHERE {same(work.key, 'b', 'd')})"
+        )
+        return
+    texts = ", ".join(f"b.{identifier(name)}::text" for name in work.key)
+    gone = live.execute(
+        f"SELECT {texts} FROM {before} b WHERE NOT EXISTS (SELECT FROM {after} d WHERE {same(work.key, 'b', 'd')})"
+    ).fetchall()
+    types = {column.name: column.type for column in work.table.columns}
+    arrays = ", ".join(f"%s::text[]::{types[name]}[]" for name in work.key)
+    keys = listed(work.key)
+    for begin in range(0, len(gone), _CHUNK):
+        lists = [list(values) for values in zip(*gone[begin : begin + _CHUNK], strict=True)]
+        there = session.after.execute(
+            f"SELECT {', '.join(f't.{identifier(name)}::text' for name in work.key)} FROM ONLY {work.after.sql} t "
+            f"JOIN unnest({arrays}) AS k({keys}) ON {same(work.key, 't', 'k')}",
+            lists,
+        ).fetchall()
+        if there:
+            live.execute(
+                f"DELETE FROM {before} b USING unnest({arrays}) AS k({keys}) WHERE {same(work.key, 'b', 'k')}",
+                [list(values) for values in zip(*there, strict=True)],
+            )
+
+
+def remove(session: Session, work: Work) -> None:
+    """Rows that the damage made: gone again where nobody has touched or referred to them."""
+    live, row = session.live, work.columns
+    made = f"NOT EXISTS (SELECT FROM {work.name('before')} b WHERE {same(work.key, 'b', 'd')})"
+    as_made = equal(row, "l", "d") if session.damage.conflicts == "live" else "true"
+    free = " AND ".join(["true", *unreferenced(live, work.table.oid)])
+    select = f"FROM {work.name('after')} d JOIN ONLY {work.table.sql} l ON {same(work.key, 'l', 'd')} WHERE {made}"
+    work.report = _conflicts(session, work, f"{select} AND NOT ({as_made} AND {free})", "l")
+    old = ", ".join(f"l.{identifier(name)} AS {identifier('o_' + name)}" for name in row)
+    apply = f"DELETE FROM ONLY {work.table.sql} l USING backout_todo t WHERE {keyed(work.key, 'o_')}"
+    count = _batches(
+        session, work, Writing("D", "after", "d", f"SELECT {old} {select} AND {as_made} AND {free}", apply)
+    )
+    work.report = replace(work.report, deleted=count)
+
+
+def insert(session: Session, work: Work) -> None:
+    """Rows that the damage deleted: there again where nobody has made them anew, and their parents are there."""
+    row = work.columns
+    gone = f"NOT EXISTS (SELECT FROM {work.name('after')} d WHERE {same(work.key, 'b', 'd')})"
+    free = f"NOT EXISTS (SELECT FROM ONLY {work.table.sql} l WHERE {same(work.key, 'l', 'b')})"
+    parents = " AND ".join(["true", *(_parented(session.live, work) if session.kept is not None else ())])
+    other = f"FROM {work.name('before')} b JOIN ONLY {work.table.sql} l ON {same(work.key, 'l', 'b')} WHERE {gone}"
+    work.report = _conflicts(session, work, f"{other} AND NOT ({equal(row, 'l', 'b')})", "b")
+    orphans = f"FROM {work.name('before')} b WHERE {gone} AND {free} AND NOT ({parents})"
+    work.report = _conflicts(session, work, orphans, "b")
+    new = ", ".join(f"b.{identifier(name)} AS {identifier('n_' + name)}" for name in row)
+    names = listed(row)
+    values = ", ".join(f"t.{identifier('n_' + name)}" for name in row)
+    apply = (
+        f"INSERT INTO {work.table.sql} ({names}) OVERRIDING SYSTEM VALUE SELECT {values} FROM backout_todo t "
+        "ON CONFLICT DO NOTHING"
+    )
+    select = f"SELECT {new} FROM {work.name('before')} b WHERE {gone} AND {free} AND {parents}"
+    work.report = replace(work.report, inserted=_batches(session, work, Writing("I", "before", "b", select, apply)))
+
+
+def update(session: Session, work: Work) -> None:
+    """Columns that the damage changed: as they were where nobody has changed them since."""
+    live = session.live
+    pair = (
+        f"FROM {work.name('before')} b JOIN {work.name('after')} d ON {same(work.key, 'b', 'd')} "
+        f"JOIN ONLY {work.table.sql} l ON {same(work.key, 'l', 'b')}"
+    )
+    others = [name for name in work.columns if name not in work.key]
+    if not others:
+        return
+    asked = ", ".join(f"coalesce(bool_or({differ(name, 'b', 'd')}), false)" for name in others)
+    told = live.execute(f"SELECT {asked} {pair}").fetchone()
+    damaged = tuple(name for name, is_damaged in zip(others, told, strict=True) if is_damaged)
+    if not damaged:
+        return
+    work.report = replace(work.report, columns=damaged)
+    fix, conflict = {}, {}
+    for name in damaged:
+        harmed, ours = differ(name, "b", "d"), differ(name, "l", "b")
+        again = f"{harmed} AND {differ(name, 'l', 'd')} AND {ours}"
+        conflict[name] = again
+        fix[name] = f"{harmed} AND {ours}" + ("" if session.damage.conflicts == "side" else f" AND NOT ({again})")
+    if session.damage.conflicts == "live":
+        work.report = _conflicts(
+            session, work, f"{pair} WHERE {' OR '.join(f'({each})' for each in conflict.values())}", "l"
+        )
+    parts = [f"l.{identifier(name)} AS {identifier('o_' + name)}" for name in (*work.key, *damaged)]
+    parts += [
+        f"CASE WHEN {fix[name]} THEN b.{identifier(name)} ELSE l.{identifier(name)} END AS {identifier('n_' + name)}"
+        for name in damaged
+    ]
+    select = f"SELECT {', '.join(parts)} {pair} WHERE ({' OR '.join(f'({each})' for each in fix.values())})"
+    assigned = ", ".join(f"{identifier(name)} = t.{identifier('n_' + name)}" for name in damaged)
+    apply = f"UPDATE ONLY {work.table.sql} l SET {assigned} FROM backout_todo t WHERE {keyed(work.key, 'o_')}"
+    work.report = replace(work.report, updated=_batches(session, work, Writing("U", "before", "b", select, apply)))
+
+
+def fill(session: Session, work: Work) -> None:
+    """Give the columns that were lost their values again, where they still have the default."""
+    live = session.live
+    for column in work.lost:
+        if column.generated:
+            continue
+        names, temp = (*work.key, column.name), work.name("lost")
+        keys = listed(work.key)
+        work.report = replace(work.report, columns=(*work.report.columns, column.name))
+        if session.kept is None:
+            query = f"SELECT count(*) FROM ONLY {work.before.sql} WHERE {identifier(column.name)} IS NOT NULL"
+            (count,) = session.before.execute(query).fetchone()
+            work.report = replace(work.report, updated=max(work.report.updated, count))
+            continue
+        live.execute(f"DROP TABLE IF EXISTS {temp}")
+        live.execute(f"CREATE TEMP TABLE {temp} AS SELECT {listed(names)} FROM ONLY {work.table.sql} WITH NO DATA")
+        live.execute(f"ALTER TABLE {temp} ADD COLUMN backout_no bigserial")
+        query = f"COPY (SELECT {listed(names)} FROM ONLY {work.before.sql}) TO STDOUT"
+        pipe(session.before, query, live, f"COPY {temp} ({listed(names)}) FROM STDIN")
+        live.execute(f"CREATE UNIQUE INDEX ON {temp} ({keys})")
+        live.execute(f"ANALYZE {temp}")
+        default = f"{column.plain_default}" if column.plain_default is not None else f"NULL::{column.type}"
+        value = identifier(column.name)
+        pair = f"FROM {temp} b JOIN ONLY {work.table.sql} l ON {same(work.key, 'l', 'b')}"
+        untouched = f"record_image_eq(ROW(l.{value}), ROW(({default})::{column.type}))"
+        differs = differ(column.name, "l", "b")
+        work.report = _conflicts(session, work, f"{pair} WHERE {differs} AND NOT ({untouched})", "l")
+        if session.damage.conflicts == "side":
+            untouched = "true"
+        old = [f"l.{identifier(name)} AS {identifier('o_' + name)}" for name in names]
+        new = f"b.{value} AS {identifier('n_' + column.name)}"
+        select = f"SELECT {', '.join(old)}, {new} {pair} WHERE {differs} AND {untouched}"
+        apply = (
+            f"UPDATE ONLY {work.table.sql} l SET {value} = t.{identifier('n_' + column.name)} FROM backout_todo t "
+            f"WHERE {keyed(work.key, 'o_')}"
+        )
+        count = _batches(session, work, Writing("U", "lost", "b", select, apply))
+        work.report = replace(work.report, updated=max(work.report.updated, count))
+        _finish_column(session, work, column)
+
+
+def _finish_column(session: Session, work: Work, column: Column) -> None:
+    """Its default when that is no constant, and NOT NULL when every row has a value."""
+    value, live = identifier(column.name), session.live
+    if column.default is not None and column.plain_default is None:
+        live.execute(f"ALTER TABLE {work.table.sql} ALTER COLUMN {value} SET DEFAULT {column.default}")
+    if column.not_null:
+        (empty,) = live.execute(f"SELECT count(*) FROM {work.table.sql} WHERE {value} IS NULL").fetchone()
+        if not empty:
+            live.execute(f"ALTER TABLE {work.table.sql} ALTER COLUMN {value} SET NOT NULL")
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """One kind of write to a table.
+
+    Args:
+        op: `U`, `I` or `D`. source: the temporary table whose numbering cuts it into batches; `alias` is its name in
+            `select`, which yields what is to be written, old values as `o_NAME`, new ones as `n_NAME`; in it `l` is the
+            live row. apply: the statement that writes what lies in `backout_todo`, there `t`.
+    """
+
+    op: str
+    source: str
+    alias: str
+    select: str
+    apply: str
+
+
+def _batches(session: Session, work: Work, writing: Writing) -> int:
+    """Do it in transactions of a bounded size: what is to be written is kept before it is. Return how many rows."""
+    live, select = session.live, writing.select
+    if session.kept is None:
+        return int(live.execute(f"SELECT count(*) FROM ({select}) AS rows").fetchone()[0])
+    (last,) = live.execute(f"SELECT coalesce(max(backout_no), 0) FROM {work.name(writing.source)}").fetchone()
+    count = 0
+    for begin in range(0, last, _BATCH):
+        bounds = f" AND {writing.alias}.backout_no > {begin} AND {writing.alias}.backout_no <= {begin + _BATCH}"
+        with live.transaction():
+            live.execute("DROP TABLE IF EXISTS backout_todo")
+            made = live.execute(
+                f"CREATE TEMP TABLE backout_todo AS {select}{bounds}{' FOR UPDATE OF l' if writing.op != 'I' else ''}"
+            )
+            if made.rowcount:
+                with live.cursor().copy("COPY backout_todo TO STDOUT") as copy:
+                    content = [bytes(chunk) for chunk in copy]
+                names = [d.name for d in live.execute("SELECT * FROM backout_todo LIMIT 0").description]
+                session.kept.write(
+                    {
+                        "op": writing.op,
+                        "sql": work.table.sql,
+                        "table": work.table.shown,
+                        "oid": work.table.oid,
+                        "key": list(work.key),
+                        "columns": names,
+                    },
+                    content,
+                )
+                quietly(live, work.table.oid, work.table.sql, writing.apply)
+                count += made.rowcount
+        session.progress(f"rows of {work.table.shown}", min(begin + _BATCH, last), last)
+    return count
+
+
+def quietly(live: Any, oid: int, table: str, statement: str) -> None:
+    """Run it with the user's triggers off, within the transaction; foreign keys are checked as ever."""
+    triggers = triggers_of(live, oid)
+    for name, _ in triggers:
+        live.execute(f"ALTER TABLE {table} DISABLE TRIGGER {identifier(name)}")
+    live.execute(statement)
+    words = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
+    for name, how in triggers:
+        live.execute(f"ALTER TABLE {table} {words[how]} TRIGGER {identifier(name)}")
+
+
+def _conflicts(session: Session, work: Work, what: str, alias: str) -> TableRescue:
+    (count,) = session.live.execute(f"SELECT count(*) {what}").fetchone()
+    if not count:
+        return work.report
+    texts = " || ',' || ".join(f"{alias}.{identifier(name)}::text" for name in work.key)
+    shown = [text for (text,) in session.live.execute(f"SELECT {texts} {what} LIMIT {_SHOWN}")]
+    report = work.report
+    return replace(report, conflicts=report.conflicts + count, examples=(*report.examples, *shown)[:_SHOWN])
+
+
+def unreferenced(live: Any, oid: int) -> list[str]:
+    """Return conditions that no row refers to `l`: deleting it might take newer good rows along."""
+    found = []
+    for child, _, ours, theirs in _foreign_keys(live, "confrelid", oid):
+        pairs = zip(ours, theirs, strict=True)
+        refers = " AND ".join(f"x.{identifier(one)} = l.{identifier(other)}" for one, other in pairs)
+        found.append(f"NOT EXISTS (SELECT FROM {child} x WHERE {refers})")
+    return found
+
+
+def _parented(live: Any, work: Work) -> list[str]:
+    """Return conditions that the parents of `b` are there."""
+    found = []
+    for _, parent, ours, theirs in _foreign_keys(live, "conrelid", work.table.oid):
+        if set(ours) <= set(work.columns):
+            empty = " OR ".join(f"b.{identifier(name)} IS NULL" for name in ours)
+            pairs = zip(ours, theirs, strict=True)
+            is_it = " AND ".join(f"b.{identifier(one)} = x.{identifier(other)}" for one, other in pairs)
+            found.append(f"({empty} OR EXISTS (SELECT FROM {parent} x WHERE {is_it}))")
+    return found
+
+
+def _foreign_keys(live: Any, end: str, oid: int) -> list[tuple[str, str, list[str], list[str]]]:
+    """Return (referring table, referred table, its columns, the other's) of the foreign keys at one end of a table."""
+    columns = (
+        "ARRAY(SELECT attname::text FROM unnest({}) WITH ORDINALITY AS k(number, place) JOIN pg_attribute "
+        "ON attrelid = {} AND attnum = number ORDER BY place)"
+    )
+    query = (
+        f"SELECT conrelid::regclass::text, confrelid::regclass::text, {columns.format('conkey', 'conrelid')}, "
+        f"{columns.format('confkey', 'confrelid')} FROM pg_constraint "
+        f"WHERE contype = 'f' AND {end} = %s AND conrelid <> confrelid"
+    )
+    found: list[tuple[str, str, list[str], list[str]]] = live.execute(query, (oid,)).fetchall()
+    return found

@@ -1,0 +1,171 @@
+"""Which tables a rescue is about, and what it holds on the way: its connections, and what it keeps for an undo."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from backout.model.recovery import TableRescue
+from backout.providers.postgres.live import HISTORY_TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from backout.model.recovery import Damage
+    from backout.providers.postgres.definitions import Catalog, Column, Table
+
+_QUEUE: Final = re.compile(r"outbox|inbox|queue|jobs?$", re.IGNORECASE)
+_CONTENT: Final = frozenset({"INSERT", "MULTI_INSERT", "UPDATE", "HOT_UPDATE", "DELETE"})
+
+
+@dataclass
+class Work:
+    """What is to be done with one table that is there in all three."""
+
+    table: Table
+    before: Table
+    after: Table
+    key: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    whole: bool = False
+    deletes: bool = False
+    lost: tuple[Column, ...] = ()
+    report: TableRescue = field(default_factory=lambda: TableRescue(""))
+
+    def name(self, what: str) -> str:
+        """Return the name of a temporary table of this work."""
+        return f"backout_{what}_{self.table.oid}"
+
+
+@dataclass
+class Session:
+    """The three connections of a rescue; `kept` is None in a dry run."""
+
+    before: Any
+    after: Any
+    live: Any
+    damage: Damage
+    kept: Kept | None
+    progress: Callable[[str, int, int], None]
+
+
+class Kept:
+    """The folder in which a rescue keeps what it replaced: numbered entries, each durable before its commit."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._next = 1 + max((int(path.stem) for path in folder.glob("*.json")), default=0)
+
+    def write(self, entry: dict[str, Any], content: Sequence[bytes] = ()) -> None:
+        """Keep an entry and the rows that belong to it, as COPY wrote them."""
+        number, self._next = self._next, self._next + 1
+        _durable(self.folder / f"{number:06}.copy", b"".join(content))
+        _durable(self.folder / f"{number:06}.json", json.dumps(entry).encode())
+
+    def entries(self) -> list[tuple[dict[str, Any], bytes]]:
+        """Return the entries, newest first."""
+        found = sorted(self.folder.glob("*.json"), reverse=True)
+        return [(json.loads(path.read_bytes()), path.with_suffix(".copy").read_bytes()) for path in found]
+
+    def has(self, **wanted: object) -> bool:
+        """Whether there is an entry with these values."""
+        return any(all(entry.get(k) == v for k, v in wanted.items()) for entry, _ in self.entries())
+
+
+def works_of(session: Session, before: Catalog, after: Catalog, live: Catalog) -> list[Work]:
+    """Return the tables that the damage wrote to, or that lost a column."""
+    written = {node: set(kinds) for node, kinds in session.damage.written}
+    found = []
+    for oid, table in before.tables.items():
+        then = after.tables.get(oid)
+        if then is None:
+            continue
+        nodes = {*table.nodes, *then.nodes} - {0}
+        kinds = set().union(*(written.get(node, set()) for node in nodes)) & _CONTENT
+        lost = tuple(column for column in table.columns if all(column.number != each.number for each in then.columns))
+        rewritten = table.nodes[0] != then.nodes[0]
+        if not (kinds or lost or rewritten):
+            continue
+        now = live.tables.get(oid)
+        work = Work(now or table, table, then, whole=rewritten, deletes="DELETE" in kinds, lost=lost)
+        work.report = TableRescue(work.table.shown, left="" if now else "the table is not there any more")
+        found.append(work)
+    return found
+
+
+def is_left_alone(session: Session, work: Work, reports: list[TableRescue]) -> bool:
+    """Whether a table is not touched, with the reason in the report; else complete what is to be done with it."""
+    table, left = work.table, work.report.left
+    triggers = tuple(name for name, _ in triggers_of(session.live, table.oid))
+    if not left and table.partitioned:
+        return True  # its partitions hold the rows
+    if not left and table.shown in session.damage.skip:
+        left = "as you asked"
+    if not left and table.name in HISTORY_TABLES:
+        left = "the migration history is left as it is: see `backout db migrations status`"
+    if not left and _QUEUE.search(table.name) and not session.damage.queues:
+        left = "it looks like a queue, and what is put back would be sent again; --queues takes it in"
+    if not left:
+        work.key = _key(session.live, table)
+        if not work.key:
+            left = "it has no primary key"
+    shared: list[set[tuple[str, str]]] = [set(), set(), set()]
+    for names, each in zip(shared, (work.before, work.after, table), strict=True):
+        names |= {(column.name, column.type) for column in each.columns if not column.generated}
+    both = set.intersection(*shared)
+    work.columns = tuple(column.name for column in table.columns if (column.name, column.type) in both)
+    if not left and not set(work.key) <= set(work.columns):
+        left = "its primary key was changed by the damage"
+    work.report = replace(work.report, left=left, triggers=triggers)
+    if left:
+        reports.append(work.report)
+    return bool(left)
+
+
+def _key(live: Any, table: Table) -> tuple[str, ...]:
+    query = (
+        "SELECT a.attname FROM pg_index i, unnest(i.indkey) WITH ORDINALITY AS k(number, place) "
+        "JOIN pg_attribute a ON a.attnum = k.number WHERE a.attrelid = i.indrelid AND i.indrelid = %s "
+        "AND i.indisprimary ORDER BY k.place"
+    )
+    return tuple(name for (name,) in live.execute(query, (table.oid,)))
+
+
+def triggers_of(live: Any, oid: int) -> list[tuple[str, str]]:
+    """Return the user's triggers that fire, and how each is enabled."""
+    query = (
+        "SELECT tgname, tgenabled::text FROM pg_trigger WHERE tgrelid = %s AND NOT tgisinternal AND tgenabled <> 'D'"
+    )
+    return [(name, how) for name, how in live.execute(query, (oid,))]
+
+
+def parents_first(live: Any, works: Sequence[Work]) -> list[Work]:
+    """Return them so that a row's parent comes before it; in a circle the order is as it was."""
+    query = (
+        "SELECT conrelid::bigint, confrelid::bigint FROM pg_constraint WHERE contype = 'f' AND conrelid <> confrelid"
+    )
+    parents: dict[int, set[int]] = {}
+    for child, parent in live.execute(query):
+        parents.setdefault(child, set()).add(parent)
+    left, ordered = list(works), []
+    while left:
+        oids = {work.table.oid for work in left}
+        free = [work for work in left if not parents.get(work.table.oid, set()) & oids] or left
+        ordered += free
+        left = [work for work in left if work not in free]
+    return ordered
+
+
+def _durable(path: Path, content: bytes) -> None:
+    """Write a file that is either not there or whole."""
+    making = path.with_suffix(".making")
+    with making.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    making.rename(path)

@@ -1,0 +1,155 @@
+"""The preflight of a restore: every reason why a target cannot be reached, and the way to one that can."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backout.analysis.recovery import (
+    Archive,
+    Machine,
+    Route,
+    Unreachable,
+    chain,
+    first_at_or_after,
+    of_transaction,
+    route,
+)
+from backout.model.recovery import BackupKind, BaseBackup, Commit, WalSegment
+
+MB = 1 << 20
+SIZE = 16 * MB
+HERE = Machine(18, "777", 180006, free_bytes=1 << 40)
+
+
+def base(name: str, begin: int, end: int, *, timeline: int = 1, verified: bool = True) -> BaseBackup:
+    return BaseBackup(
+        name, BackupKind.FULL, None, begin, end, begin, end, timeline, "777", 180006, 100 * MB, 10 * MB,
+        verified_at=1.0 if verified else None,
+    )  # fmt: skip
+
+
+def segment(number: int, *, timeline: int = 1, filled: int = SIZE) -> WalSegment:
+    begin = number * SIZE
+    return WalSegment(f"{timeline:08X}{0:08X}{number:08X}", timeline, begin, begin + filled, partial=filled < SIZE)
+
+
+def archive(*, without: int = -1) -> Archive:
+    """Bases at the begin of segments 2 and 6; WAL from 2 on to the middle of 9."""
+    wal = [segment(number) for number in range(2, 9) if number != without] + [segment(9, filled=SIZE // 2)]
+    bases = (base("a", 2 * SIZE, 2 * SIZE + 100), base("b", 6 * SIZE, 6 * SIZE + 100))
+    return Archive(bases, tuple(wal), {})
+
+
+def at(position: float) -> int:
+    return int(position * SIZE)
+
+
+def reached(lsn: int, found: Archive | None = None, machine: Machine = HERE, timeline: int = 1) -> Route:
+    way = route(found or archive(), lsn, timeline, machine)
+    assert isinstance(way, Route), way
+    return way
+
+
+def why_not(lsn: int, found: Archive | None = None, machine: Machine = HERE, timeline: int = 1) -> str:
+    way = route(found or archive(), lsn, timeline, machine)
+    assert isinstance(way, Unreachable), way
+    return "; ".join(way.reasons)
+
+
+def test_the_newest_base_before_the_target_is_taken() -> None:
+    """The less there is to replay, the sooner it is there."""
+    assert reached(at(5.5)).base.id == "a"
+    assert reached(at(6.5)).base.id == "b"
+    assert reached(at(6.5)).names[0] == segment(6).name
+    assert reached(at(9.2)).end_lsn == at(9.5)
+
+
+def test_what_begins_before_it_is_consistent_is_too_new() -> None:
+    """A base is consistent from its end on."""
+    assert reached(6 * SIZE + 50).base.id == "a"
+
+
+@pytest.mark.parametrize(
+    ("position", "says"),
+    [(1.5, "before the first base backup"), (9.5, "beyond the archived WAL"), (900, "beyond the archived WAL")],
+)
+def test_a_target_outside_the_window_is_refused(position: float, says: str) -> None:
+    """Each end is named."""
+    assert says in why_not(at(position))
+
+
+def test_a_hole_is_refused_by_the_name_of_the_segment() -> None:
+    """Also when it lies before a newer base that would do without it, if the target does not."""
+    assert f"WAL segment {segment(4).name} is missing" in why_not(at(5.5), archive(without=4))
+    assert reached(at(6.5), archive(without=4)).base.id == "b"
+    assert reached(at(3.5), archive(without=4)).base.id == "a"
+    assert f"WAL segment {segment(7).name} is missing" in why_not(at(8.5), archive(without=7))
+
+
+def test_nothing_is_restored_from_what_was_not_found_whole() -> None:
+    """An unverified base is passed over; alone it is a reason."""
+    found = archive()
+    doubtful = replace(found, backups=(found.backups[0], replace(found.backups[1], verified_at=None)))
+    assert reached(at(6.5), doubtful).base.id == "a"
+    assert "not verified" in why_not(at(6.5), replace(found, backups=(replace(found.backups[0], verified_at=None),)))
+    assert "no base backup" in why_not(at(6.5), Archive((), (), {}))
+
+
+def test_every_difference_is_named_at_once() -> None:
+    """Another database, another version here and there, no room: one answer."""
+    said = why_not(at(6.5), machine=Machine(17, "778", 170001, free_bytes=MB))
+    for part in ("another database", "the programs here are 17", "the live server is 17", "MB are free"):
+        assert part in said
+    assert reached(at(6.5), machine=Machine(18, None, None, None)).base.id == "b"
+    little = replace(HERE, free_bytes=300 * MB)
+    assert "MB are needed" in why_not(at(5.5), machine=little)
+    assert reached(at(6.5), machine=replace(little, copies=False)).base.id == "b"
+
+
+def test_a_new_timeline_is_reached_over_the_old_one() -> None:
+    """After a swap: timeline 2 left timeline 1 in the middle of segment 8; what 1 went on with does not count."""
+    wal = (*archive().wal, segment(8, timeline=2), segment(9, timeline=2))
+    found = Archive(archive().backups, wal, {2: ((1, at(8.5)),)})
+    way = reached(at(9.6), found, timeline=2)
+    assert [span.timeline for span in way.spans] == [1, 2]
+    assert way.spans[0].end_lsn == way.spans[1].begin_lsn == at(8.5)
+    assert segment(9).name not in way.names
+    late = replace(found, backups=(*found.backups, base("late", at(8.7), at(8.8))))
+    assert reached(at(9.6), late, timeline=2).base.id == "b"
+
+
+@given(missing=st.sets(st.integers(2, 9)), position=st.integers(2 * SIZE + 100, 10 * SIZE))
+def test_a_route_covers_every_byte_to_beyond_the_target(missing: set[int], position: int) -> None:
+    """Whatever is missing: either the way is whole, or it is refused."""
+    wal = tuple(segment(number) for number in range(2, 10) if number not in missing)
+    found = Archive(archive().backups, wal, {})
+    way = route(found, position, 1, HERE)
+    if isinstance(way, Route):
+        covered = {each.name: each for each in wal}
+        reach = way.base.begin_lsn
+        for name in way.names:
+            assert covered[name].begin_lsn <= reach
+            reach = covered[name].end_lsn
+        assert reach > position
+    else:
+        assert way.reasons
+
+
+def test_the_chain_ends_where_the_wal_does() -> None:
+    """No segment is missing when nothing lies behind."""
+    spans, missing = chain(archive(), archive().backups[0], 1)
+    assert missing == ""
+    assert spans[-1].end_lsn == at(9.5)
+
+
+def test_commits_are_found_by_any_of_their_ids_and_by_time_in_wal_order() -> None:
+    """Commit times may run backwards in the WAL: the first one that is late enough counts."""
+    commits = [Commit(10, 1, 1, 5.0), Commit(11, 2, 1, 9.0, subxids=(12, 13)), Commit(14, 3, 1, 8.0)]
+    assert of_transaction(commits, 13) == commits[1]
+    assert of_transaction(commits, 99) is None
+    assert first_at_or_after(commits, 7.0) == commits[1]
+    assert first_at_or_after(commits, 9.5) is None

@@ -1,0 +1,82 @@
+"""What is wrong with the archive is found before anything is changed, and quoted; the live database goes on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from recovery_lab import Lab, opened
+
+from backout.errors import BackoutError, Refused, UsageError
+from backout.runbook.restore import plan_side, plan_swap
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with opened(tmp_path_factory.mktemp("refused"), tmp_path_factory.mktemp("template")) as made:
+        made.base("base")
+        for _ in range(3):
+            with made.connect() as connection:
+                connection.execute("INSERT INTO ticks (session) SELECT 1 FROM generate_series(1, 100)")
+                connection.execute("SELECT pg_switch_wal()")
+        made.archived()
+        yield made
+
+
+def target(lab: Lab) -> str:
+    rows = lab.rows("INSERT INTO ticks (session) VALUES (2) RETURNING pg_current_xact_id()::text")
+    lab.archived()
+    return str(rows[0][0])
+
+
+def test_a_hole_in_the_archive_is_named_before_a_server_is_stopped(lab: Lab) -> None:
+    """Other tools restore for a while and die then."""
+    xid = target(lab)
+    first = lab.backups.wal()[1]
+    path = lab.backups.received / first.name
+    hidden = path.with_suffix(".hidden")
+    path.rename(hidden)
+    try:
+        with pytest.raises(Refused, match=r"no commit of transaction|the archive has a hole"):
+            plan_swap(lab.tools(), xid)
+        lsn = lab.rows("SELECT pg_current_wal_insert_lsn()::text")[0][0]
+        with pytest.raises(Refused, match=f"WAL segment {first.name} is missing"):
+            plan_swap(lab.tools(), str(lsn))
+    finally:
+        hidden.rename(path)
+    assert lab.server.running()
+    assert lab.tools().sides.list() == ()
+
+
+def test_a_damaged_file_of_the_backup_stops_it_at_the_first_step(lab: Lab) -> None:
+    """The live server was not touched, and no half-made instance is taken for a whole one."""
+    xid = target(lab)
+    tools = lab.tools()
+    plan = plan_swap(tools, xid)
+    damaged = lab.root / "archive" / "bases" / "base" / "damaged"
+    damaged.touch()
+    try:
+        with pytest.raises(BackoutError, match="damaged"):
+            lab.run(plan, tools)
+    finally:
+        damaged.unlink()
+    assert lab.server.running()
+    assert tools.sides.list() == ()
+    run = lab.journal.runs()[0]
+    lab.journal.ask(run.id, "abort", actor="test", reason="the test is over")
+
+
+def test_no_room_another_version_and_no_server_are_said_before(lab: Lab) -> None:
+    """Each before anything is made."""
+    xid = target(lab)
+    with pytest.raises(Refused, match="MB are free"):
+        plan_side(lab.tools(free_bytes=lambda _place: 1000), xid)
+    with pytest.raises(Refused, match="the programs here are 17"):
+        plan_side(lab.tools(tools_version=17), xid)
+    with pytest.raises(UsageError, match=r"none is configured") as refused:
+        plan_swap(lab.tools(server=None), xid)
+    assert "database.server" in str(refused.value.hint)
+    assert lab.tools().sides.list() == ()
