@@ -424,6 +424,14 @@ class SideControl(Protocol):
         ...
 
 
+class PointMarker(Protocol):
+    """Writes a moment into the database's own log."""
+
+    def mark(self, name: str) -> RestorePoint:
+        """Write a restore point and return it; its `why` and what it belongs to are the caller's."""
+        ...
+
+
 class LiveDatabase(Protocol):
     """The live database's catalog."""
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from recovery_lab import Lab, Load, opened
+from recovery_lab import ENVIRONMENT, Lab, Load, opened
 
 from backout.errors import Refused, UsageError
 from backout.model.recovery import RecoveryTarget, TargetKind, show_lsn
+from backout.runbook.points import AFTER_DEPLOYMENT, BEFORE_DEPLOYMENT, record_point
 from backout.runbook.restore import find, mark_point, plan_side
 
 if TYPE_CHECKING:
@@ -192,8 +193,9 @@ def test_a_migration_begins_where_its_row_was_inserted(lab: Lab) -> None:
 def test_a_restore_point_needs_no_search(lab: Lab) -> None:
     """Its position is where it was recorded, under its name and under its deployment's."""
     tools = lab.tools()
-    mark_point(tools, "before-9d2c41aa", "before deployment", "9d2c41aa-77")
-    point = mark_point(tools, "after-9d2c41aa", "after deployment", "9d2c41aa-77")
+    marked = {"actor": "test", "deployment": "9d2c41aa-77"}
+    record_point(tools.journal, ENVIRONMENT, tools.live, "before-9d2c41aa", why=BEFORE_DEPLOYMENT, **marked)
+    point = record_point(tools.journal, ENVIRONMENT, tools.live, "after-9d2c41aa", why=AFTER_DEPLOYMENT, **marked)
     lab.archived()
     assert find(tools, "after-9d2c41aa").target.lsn == point.lsn
     assert find(tools, "9d2c41aa").target.how == "recorded as before-9d2c41aa (before deployment)"

@@ -12,9 +12,8 @@ from backout.report.times import rfc3339
 
 if TYPE_CHECKING:
     from backout.cli.shell import Shell
-    from backout.model.backups import Cluster, Protection, WalGap, Window
+    from backout.model.backups import Cluster, Protection, Window
     from backout.model.recovery import BaseBackup
-    from backout.providers.archive.repository import Repository
 
 backups = Group("backups", short_help="List base backups; read them again.", no_args_is_help=True)
 
@@ -76,7 +75,7 @@ def list_(shell: Shell) -> int:
 
     Exit codes: 0 protected, 1 UNPROTECTED (the reason is named), 4 or 7 when the live database does not answer.
     """
-    from backout.analysis.backups import windows  # noqa: PLC0415 only this command
+    from backout.analysis.backups import protection, windows  # noqa: PLC0415 only this command
     from backout.errors import AuthError, ProviderUnavailable  # noqa: PLC0415 same
     from backout.providers.archive.gaps import read_gaps  # noqa: PLC0415 same
     from backout.wiring import backups as wired  # noqa: PLC0415 same
@@ -90,7 +89,7 @@ def list_(shell: Shell) -> int:
         live = wired.cluster(config).read()
     except (ProviderUnavailable, AuthError) as error:
         trouble = error
-    state = None if live is None else _protection(kept, live, read_gaps(config.backup_directory))
+    state = None if live is None else protection(live, found, kept.wal(), read_gaps(config.backup_directory))
     spans = windows(found, kept.wal())
     rows = [
         (
@@ -119,12 +118,6 @@ def list_(shell: Shell) -> int:
         out.next(f"backout db backup -e {config.name}", f"backout db wal start -e {config.name}")
         return 1
     return 0
-
-
-def _protection(kept: Repository, live: Cluster, gaps: tuple[WalGap, ...]) -> Protection:
-    from backout.analysis.backups import protection  # noqa: PLC0415 only this command
-
-    return protection(live, kept.backups(), kept.wal(), gaps)
 
 
 def _window_record(span: Window) -> dict[str, object]:

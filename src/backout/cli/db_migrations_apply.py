@@ -89,7 +89,7 @@ def apply(shell: Shell, *, message: str | None, dry_run: bool, typed: str | None
     pinned, ask = history.database_identity(config)
     if pinned is not None:
         check_database(config.name, pinned, ask())
-    tools = history.deploying(config, files, lock_timeout)
+    tools = history.deploying(config, files, lock_timeout, shell.output.say)
     applied = apply_pending(tools, pending, reason, lambda name: out.say(f"applied  {name}"))
     human = f"applied {', '.join(applied)}" if applied else "nothing to apply: somebody else was faster"
     out.result("db-migrations-apply", record | {"applied": list(applied), "reason": reason}, human)

@@ -244,6 +244,7 @@ def check(shell: Shell, *, target: str | None, commit: str | None) -> int:
 
     Exit code 0 when nothing speaks against it, 3 when it, or its code, was rolled back and nobody released it.
     """
+    from backout.runbook.points import BEFORE_DEPLOYMENT, await_point, mark_meanwhile  # noqa: PLC0415
     from backout.runbook.release import standing  # noqa: PLC0415
 
     asked = target or commit
@@ -252,6 +253,8 @@ def check(shell: Shell, *, target: str | None, commit: str | None) -> int:
     tools = _tools(shell)
     found = standing(tools, asked)
     bad = found.bad
+    if bad is None:  # the deployment is about to come
+        await_point(mark_meanwhile(tools, BEFORE_DEPLOYMENT, asked, f"{tools.clock.now():.0f}"))
     freed = f"backout deployments release {asked} -e {tools.environment} -m WHY"
     unread = f"; the code of {', '.join(v[:8] for v in found.unread)} could not be read" if found.unread else ""
     payload = {

@@ -14,13 +14,14 @@ from backout.report.times import ago, clock, percent, rfc3339
 if TYPE_CHECKING:
     from backout.cli.shell import Shell
     from backout.cli.style import Style
+    from backout.model.backups import Protection
     from backout.model.hold import Hold
     from backout.model.incident import Run
     from backout.model.notice import Delivery
     from backout.model.signals import HealthReport
     from backout.runbook.status import Status, TrafficLook
 
-LATER = ("backups", "drills")
+LATER = ("drills",)
 """Parts that are not built yet; shown, so that nobody takes silence for safety."""
 
 
@@ -68,6 +69,7 @@ def _record(found: Status) -> dict[str, object]:
             "failed": list(state.failed) if state else [],
             "problem": situation.schema.problem or None,
         },
+        "backups": _backups_record(found.backups),
         "guard": _run_record(found.guard),
         "rollback": _run_record(found.rollback),
         "rollback_elsewhere": _elsewhere_record(found),
@@ -87,6 +89,7 @@ def _parts(found: Status) -> list[tuple[str, bool]]:
         ("traffic", found.traffic is not None),
         ("migrations", found.situation.schema.set_up),
         ("notifications", found.notices is not None),
+        ("backups", found.backups is not None),
         *((name, False) for name in LATER),
     ]
 
@@ -115,6 +118,22 @@ def _traffic_record(traffic: TrafficLook | None) -> dict[str, object] | None:
         "p99_ms": traffic.p99_ms,
         "problem": traffic.problem or None,
     }
+
+
+def _backups_record(backups: Protection | str | None) -> dict[str, object] | None:
+    if backups is None:
+        return None
+    if isinstance(backups, str):
+        return {"protected": None, "why": backups, "base": None}
+    return {"protected": backups.protected, "why": backups.why, "base": backups.base or None}
+
+
+def _backups_text(style: Style, backups: Protection | str) -> str:
+    if isinstance(backups, str):
+        return style.badge(f"not known: {backups}", Tone.WARN)
+    if backups.protected:
+        return style.badge(f"restorable to any moment {backups.why}", Tone.GOOD)
+    return style.badge(f"UNPROTECTED: {backups.why}", Tone.BAD)
 
 
 def _notices_record(notices: Delivery | None) -> dict[str, object] | None:
@@ -182,6 +201,7 @@ def _text(shell: Shell, found: Status) -> str:
         ("health", _health_text(style, found.health)),
         ("traffic", _traffic_text(style, found.traffic, found.error_rate_below)),
         ("migrations", _schema_text(style, found)),
+        *([("backups", _backups_text(style, found.backups))] if found.backups is not None else []),
         *_clock_row(style, situation.clock_offset_s),
         ("guard", _run_text(found.guard, ours, "no watch yet")),
         ("rollback", _elsewhere_text(found, now) or _run_text(found.rollback, ours, "none yet")),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from backout.model.triggers import Coverage, Fate
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -27,8 +29,20 @@ def together(rollback: Plan, swap: Plan, migration: str) -> Plan:
     before, the old code would run on a schema that it does not fit, and could not be proved.
     """
     names = dict.fromkeys((*rollback.notes, f"the database goes back to before migration {migration}", *swap.notes))
-    covered = tuple(line for line in rollback.not_covered if "database" not in line.lower())
-    return replace(rollback, steps=(*swap.steps, *rollback.steps), notes=tuple(names), not_covered=covered)
+    return replace(
+        rollback,
+        steps=(*swap.steps, *rollback.steps),
+        notes=tuple(names),
+        coverage=tuple(_goes_back(line, migration) for line in rollback.coverage),
+    )
+
+
+def _goes_back(line: Coverage, migration: str) -> Coverage:
+    if line.what == "database":
+        return Coverage(line.what, Fate.CHANGES, f"its rows and its schema go back to before migration {migration}")
+    if line.what.startswith("hyperdrive"):
+        return Coverage(line.what, Fate.CHANGES, "where it leads to this database, that goes back")
+    return line
 
 
 def lost_rows(written: Sequence[tuple[str, int]], most: int = 4) -> str:

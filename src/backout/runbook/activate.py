@@ -19,6 +19,7 @@ from backout.runbook.checks import (
     own,
 )
 from backout.runbook.identity import check_identity
+from backout.runbook.points import BEFORE_DEPLOYMENT, mark_meanwhile
 from backout.runbook.prove import chosen, judged_again, report_held, secrets_decision
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Activate:
             code=_code(args.get("left")),
             text=str(args["message"]),
         )
+        mark_meanwhile(tools, BEFORE_DEPLOYMENT, version, context.run)
         try:
             check_not_held(tools, history, args)  # last: until the switch itself a hold stops it
             made = self._switched(version, str(remark), args, context.run)

@@ -24,6 +24,7 @@ from backout.runbook.checks import is_late
 from backout.runbook.clock import measure_clock, say_clock
 from backout.runbook.looks import Looks, connections_before, health_before, probes_before, remember
 from backout.runbook.observe import observe, with_details
+from backout.runbook.points import AFTER_DEPLOYMENT, mark_meanwhile
 from backout.runbook.preflight import preflight
 from backout.runbook.pulse import Pulse
 from backout.runbook.source import PAGE_S, unseen
@@ -84,6 +85,7 @@ def plan(tools: Toolbox, *, mode: Mode, for_s: float, early: bool = False) -> Pl
     before = (share.version for deployment in situation.history[1:] for share in deployment.shares)
     compared = next((version for version in before if not situation.live.serves(version)), None)
     situation = with_details(tools, situation, [compared] if compared else [])  # its code may be quarantined
+    mark_meanwhile(tools, AFTER_DEPLOYMENT, situation.live.main, situation.live.id[:8])
     made = plan_guard(situation, mode=mode, for_s=for_s, early=early, ramp=tools.policy.guard.ramp)
     return by_hand(made, tools.equivalents)
 

@@ -10,6 +10,7 @@ from backout.analysis.migrations import assess, compare
 from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable, Refused
 from backout.model.catalog import Drift
 from backout.model.migrations import HistoryLook, Standing
+from backout.runbook.points import AFTER_MIGRATION, BEFORE_MIGRATION, record_point
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from backout.model.migrations import Comparison, KnownMigration
     from backout.model.plan import Json
     from backout.model.schema import SchemaState
-    from backout.ports import Clock, Journal, Schema, SchemaCatalog
+    from backout.ports import Clock, Journal, PointMarker, Schema, SchemaCatalog
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ class Deploying:
 
     Args:
         deploy: applies what is pending and hears each name when it is done. journal: keeps who applied what, and why.
+        points: records a restore point around each migration, None where nobody could return to one.
     """
 
     environment: str
@@ -89,6 +91,8 @@ class Deploying:
     clock: Clock
     journal: Journal
     deploy: Callable[[Callable[[str], None]], tuple[str, ...]]
+    points: PointMarker | None = None
+    say: Callable[[str], None] = lambda _text: None
 
 
 def apply(tools: Deploying, pending: Sequence[str], reason: str, applied: Callable[[str], None]) -> tuple[str, ...]:
@@ -103,11 +107,26 @@ def apply(tools: Deploying, pending: Sequence[str], reason: str, applied: Callab
     def note(kind: str, key: str, data: Mapping[str, Json]) -> None:
         tools.journal.note(tools.environment, kind, f"{begun}:{key}", data, actor=tools.actor)
 
+    def mark(why: str, name: str) -> None:
+        if tools.points is None:
+            return
+        point = f"{why.replace(' ', '-')}-{name}-{begun}"
+        try:
+            record_point(tools.journal, tools.environment, tools.points, point, why=why, actor=tools.actor)
+        except BackoutError as error:
+            tools.say(f"no restore point {why} {name}: {error.what}")
+
     def heard(name: str) -> None:
         note("migration.applied", name, {"migration": name})
+        mark(AFTER_MIGRATION, name)
+        following = pending.index(name) + 1 if name in pending else len(pending)
+        if following < len(pending):
+            mark(BEFORE_MIGRATION, pending[following])
         applied(name)
 
     note("migration.begin", "", {"pending": names, "reason": reason})
+    if pending:
+        mark(BEFORE_MIGRATION, pending[0])
     try:
         return tools.deploy(heard)
     except BackoutError as error:

@@ -19,7 +19,7 @@ from backout.analysis.recovery import (
     route,
 )
 from backout.errors import Refused, Unmeasured, UsageError
-from backout.model.recovery import Damage, RecoveryTarget, RestorePoint, TargetKind, show_lsn
+from backout.model.recovery import Damage, RecoveryTarget, RestorePoint, TargetKind
 from backout.plan.restore import (
     Asked,
     Job,
@@ -33,6 +33,7 @@ from backout.plan.restore import (
     undo_swap_plan,
 )
 from backout.report.times import rfc3339
+from backout.runbook.points import ON_DEMAND, record_point, recorded_points
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
         WalReader,
     )
 
-POINT = "database.point"
 SWAPPED = "database.swapped"
 RESCUED = "database.rescued"
 RELEASED = "database.released"
@@ -121,47 +121,14 @@ class Found:
 # --- restore points --------------------------------------------------------------------------------------------------
 
 
-def mark_point(tools: RestoreTools, name: str, why: str = "on demand", deployment: str = "") -> RestorePoint:
-    """Record a restore point: in the WAL, and in the journal.
-
-    Raises:
-        UsageError: the name is taken. AuthError, ProviderUnavailable: the database cannot be asked.
-    """
-    if any(point.name == name for point in points(tools)):
-        raise UsageError(f"a restore point named {name!r} exists", hint="backout db points list")
-    point = replace(tools.live.mark(name), why=why, deployment=deployment)
-    data: dict[str, Json] = {
-        "name": point.name,
-        "lsn": show_lsn(point.lsn),
-        "timeline": point.timeline,
-        "xid": point.xid,
-        "at": point.at,
-        "why": point.why,
-        "deployment": point.deployment,
-        "migration_head": point.migration_head,
-    }
-    tools.journal.note(tools.environment, POINT, name, data, actor=tools.actor)
-    return point
+def mark_point(tools: RestoreTools, name: str) -> RestorePoint:
+    """Record a restore point on demand. Raises as `record_point`."""
+    return record_point(tools.journal, tools.environment, tools.live, name, why=ON_DEMAND, actor=tools.actor)
 
 
 def points(tools: RestoreTools) -> tuple[RestorePoint, ...]:
     """Return the recorded points, oldest first."""
-    from backout.model.recovery import parse_lsn  # noqa: PLC0415
-
-    return tuple(
-        RestorePoint(
-            name=str(data["name"]),
-            lsn=parse_lsn(str(data["lsn"])),
-            timeline=int(str(data["timeline"])),
-            xid=int(str(data["xid"])),
-            at=float(str(data["at"])),
-            why=str(data["why"]),
-            deployment=str(data["deployment"]),
-            migration_head=str(data["migration_head"]),
-        )
-        for event in tools.journal.events(environment=tools.environment, kind=POINT)
-        if (data := event.data)
-    )
+    return recorded_points(tools.journal, tools.environment)
 
 
 # --- where exactly ---------------------------------------------------------------------------------------------------

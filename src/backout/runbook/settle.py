@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from backout.model.notice import NoticeKind
 from backout.ports import Next, NotDone
+from backout.runbook.points import AFTER_DEPLOYMENT, await_point, mark_meanwhile
 from backout.runbook.tell import tell_rollback
 from backout.runbook.triggers import remember, told
 
@@ -27,6 +28,7 @@ class Settle:
 
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json | Next:  # noqa: ARG002
         """Return {outcome, why}, or the plan of the second hop; `why` says what a failed verification led to."""
+        await_point(mark_meanwhile(self._tools, AFTER_DEPLOYMENT, str(args["version"]), context.run))
         if "triggers" in args:
             remember(self._tools, str(args["leaving"]), told(args["triggers"]))
         verified = self._tools.runs.result(context.run, "verify")

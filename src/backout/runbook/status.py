@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from backout.analysis.remarks import rollbacks
 from backout.analysis.stability import quarantine, stable_mark
 from backout.errors import BackoutError
+from backout.model.backups import Protection
 from backout.model.plan import PlanKind
 from backout.model.signals import merge_latency, quantile_ms, total
 from backout.report.times import duration
@@ -61,6 +62,8 @@ class Status:
     hold: Hold | None = None
     unguarded_s: float | None = None
     notices: Delivery | None = None
+    backups: Protection | str | None = None
+    """Whether the database could be brought back now; in words why that is not known."""
     elsewhere: tuple[Deployment, Remark] | None = None
     """The newest rollback, when this journal does not know it: another machine made it."""
 
@@ -77,6 +80,8 @@ class Status:
             found.append(f"{self.traffic.errors if self.traffic else 0} requests failed in the last minutes")
         if self.situation.schema.state is not None and self.situation.schema.state.failed:
             found.append(f"migration {self.situation.schema.state.failed[-1]} failed half-way")
+        if isinstance(self.backups, Protection) and not self.backups.protected:
+            found.append(f"the database is UNPROTECTED: {self.backups.why}")
         if self.unguarded_s is not None:
             found.append(f"the live deployment is {duration(self.unguarded_s)} old, and no guard watches it")
         return tuple(found)
@@ -101,6 +106,7 @@ def look(tools: Toolbox) -> Status:
         hold=holding(tools, situation.listed),
         notices=tools.notifier.flush(0.0) if tools.notifier is not None else None,
         unguarded_s=unguarded_s(situation, runs, tools.policy.criteria.watch_s),
+        backups=_backups(tools),
         elsewhere=_elsewhere(situation, {run.id for run in runs}),
     )
 
@@ -108,6 +114,15 @@ def look(tools: Toolbox) -> Status:
 def _elsewhere(situation: Situation, own: set[str]) -> tuple[Deployment, Remark] | None:
     newest = next(iter(rollbacks(situation.listed, since=0.0)), None)
     return newest if newest is not None and newest[1].run not in own else None
+
+
+def _backups(tools: Toolbox) -> Protection | str | None:
+    if tools.protection is None:
+        return None
+    try:
+        return tools.protection()
+    except BackoutError as error:
+        return str(error)
 
 
 def _traffic(tools: Toolbox, live: str) -> TrafficLook | None:

@@ -12,6 +12,7 @@ from backout.model.plan import Equivalents
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from backout.model.backups import Protection
     from backout.model.plan import Plan
     from backout.model.policy import Policy
     from backout.ports import (
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         Marks,
         MigrationFiles,
         Notifier,
+        PointMarker,
         ProviderClock,
         Reports,
         Runs,
@@ -57,6 +59,8 @@ class Toolbox:
         sender: what synthetic requests are sent with: the host of `health`, on a connection of its own.
         migrations: the files that the schema's history is made of; app_checks_head: old code refuses to start on a
             migration that it does not know, so every one breaks it. deploy_command: how the team deploys, "" unknown.
+        points: records restore points of the database, None where nobody could return to one. protection: says whether
+            the database could be brought back now; raises BackoutError where that is not known.
         restoring: makes the tools of a restore of the database; raises BackoutError where none can be made from here.
         confirm: asks a person whether a plan may run; None without a terminal.
         watching: told about each tick of a watch, for the live line; it decides nothing.
@@ -86,6 +90,8 @@ class Toolbox:
     app_checks_head: bool = False
     deploy_command: str = ""
     restoring: Callable[[], RestoreTools] | None = None
+    points: PointMarker | None = None
+    protection: Callable[[], Protection] | None = None
     connections: Connections | None = None
     secrets: Secrets | None = None
     logs: Logs | None = None

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from backout.config import Config, Environment
     from backout.config.schema import Ci, Health
     from backout.journal.stop import StopRequest
+    from backout.model.backups import Protection
     from backout.model.bundle import Bundle
     from backout.model.card import CardLines
     from backout.model.conformance import Observation
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         MigrationFiles,
         Notifier,
         Pipeline,
+        PointMarker,
         Schema,
         VendorStatus,
     )
@@ -235,6 +237,8 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         app_checks_head=config.environment.database is not None and config.environment.database.app_checks_head,
         deploy_command=config.environment.deploy.command or "",
         restoring=_restoring(config, hooks),
+        points=point_marker(config),
+        protection=_protection(config),
         connections=_connections(config),
         logs=logs_of(config),
         triggers=CloudflareTriggers(client, account, script),
@@ -415,6 +419,31 @@ def _restoring(config: Config, hooks: Hooks) -> Callable[[], RestoreTools] | Non
         return restore_tools(config, hooks.stop, hooks.say)
 
     return opened
+
+
+def point_marker(config: Config) -> PointMarker | None:
+    """Return what records restore points, None where nobody could return to one."""
+    settings = config.environment.database
+    if settings is None or settings.provider != "postgres":
+        return None
+    if settings.backup.wal == "off" and settings.managed is None:
+        return None
+    from backout.providers.postgres.live import PostgresLive  # noqa: PLC0415 only where it is set up
+
+    return PostgresLive(lambda: config.database_admin_url().reveal(), connect_timeout_s=_HURRIED_S)
+
+
+def _protection(config: Config) -> Callable[[], Protection] | None:
+    settings = config.environment.database
+    if settings is None or settings.provider != "postgres" or settings.backup.wal == "off":
+        return None
+
+    def asked() -> Protection:
+        from backout.wiring.backups import protection  # noqa: PLC0415 only where it is set up
+
+        return protection(config)
+
+    return asked
 
 
 def _migrations(config: Config) -> MigrationFiles | None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from backout.config import Config
     from backout.config.schema import Backup
     from backout.journal.stop import StopRequest
-    from backout.model.backups import BackupProgress
+    from backout.model.backups import BackupProgress, Protection
     from backout.providers.archive.stores import Store
     from backout.providers.postgres.binaries import Binaries
 
@@ -127,3 +127,12 @@ def backup_tools(config: Config, hooks: BackupHooks) -> BackupTools:
         progress=hooks.progress,
         say=hooks.say,
     )
+
+
+def protection(config: Config) -> Protection:
+    """Return whether the live cluster could be brought back now. Raises ProviderUnavailable, AuthError."""
+    from backout.analysis.backups import protection as judged  # noqa: PLC0415 only when somebody asks
+    from backout.providers.archive.gaps import read_gaps  # noqa: PLC0415 same
+
+    kept = repository(config)
+    return judged(cluster(config).read(), kept.backups(), kept.wal(), read_gaps(config.backup_directory))

@@ -165,7 +165,9 @@ def sides_beside(config: Config, against: str | None) -> tuple[list[Side], list[
     return sides, left_out
 
 
-def deploying(config: Config, files: Sequence[MigrationFile], lock_timeout_s: float) -> Deploying:
+def deploying(
+    config: Config, files: Sequence[MigrationFile], lock_timeout_s: float, say: Callable[[str], None]
+) -> Deploying:
     """Return what applies these migrations in the chosen environment, and keeps who did it and why."""
     from backout import wiring  # noqa: PLC0415 only when asked
     from backout.providers.clock import SystemClock  # noqa: PLC0415 same
@@ -181,6 +183,8 @@ def deploying(config: Config, files: Sequence[MigrationFile], lock_timeout_s: fl
         clock=SystemClock(),
         journal=wiring.journal(config),
         deploy=lambda applied: prisma.apply(files, applied=applied),
+        points=wiring.point_marker(config),
+        say=say,
     )
 
 

@@ -1,0 +1,103 @@
+"""Restore points: moments that are recorded while they are there, so that no search is needed to return to them.
+
+Guard records one when it sees a deployment, a rollback before and after its switch, `deployments check` before a
+deployment, `db migrations apply` around each migration. Nothing waits for one: a database that is down, or that nobody
+may write to, costs a sentence.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from backout.errors import BackoutError, UsageError
+from backout.model.recovery import RestorePoint, parse_lsn, show_lsn
+
+if TYPE_CHECKING:
+    from backout.model.plan import Json
+    from backout.ports import Journal, PointMarker
+    from backout.runbook.toolbox import Toolbox
+
+POINT: Final = "database.point"
+ON_DEMAND: Final = "on demand"
+BEFORE_DEPLOYMENT: Final = "before deployment"
+AFTER_DEPLOYMENT: Final = "after deployment"
+BEFORE_MIGRATION: Final = "before migration"
+AFTER_MIGRATION: Final = "after migration"
+_WAIT_S: Final = 3.0
+
+
+def record_point(  # noqa: PLR0913 - each is one thing to record
+    journal: Journal, environment: str, marker: PointMarker, name: str, *, why: str, actor: str, deployment: str = ""
+) -> RestorePoint:
+    """Record a restore point: in the WAL, and in the journal.
+
+    Raises:
+        UsageError: the name is taken. AuthError, ProviderUnavailable: the database cannot be asked.
+    """
+    if any(point.name == name for point in recorded_points(journal, environment)):
+        raise UsageError(f"a restore point named {name!r} exists", hint="backout db points list")
+    point = replace(marker.mark(name), why=why, deployment=deployment)
+    data: dict[str, Json] = {
+        "name": point.name,
+        "lsn": show_lsn(point.lsn),
+        "timeline": point.timeline,
+        "xid": point.xid,
+        "at": point.at,
+        "why": point.why,
+        "deployment": point.deployment,
+        "migration_head": point.migration_head,
+    }
+    journal.note(environment, POINT, name, data, actor=actor)
+    return point
+
+
+def recorded_points(journal: Journal, environment: str) -> tuple[RestorePoint, ...]:
+    """Return the recorded points, oldest first."""
+    return tuple(
+        RestorePoint(
+            name=str(data["name"]),
+            lsn=parse_lsn(str(data["lsn"])),
+            timeline=int(str(data["timeline"])),
+            xid=int(str(data["xid"])),
+            at=float(str(data["at"])),
+            why=str(data["why"]),
+            deployment=str(data["deployment"]),
+            migration_head=str(data["migration_head"]),
+        )
+        for event in journal.events(environment=environment, kind=POINT)
+        if (data := event.data)
+    )
+
+
+def mark_meanwhile(tools: Toolbox, why: str, deployment: str, key: str) -> threading.Thread | None:
+    """Record a point beside what goes on; None when no point can be returned to here, so none is recorded.
+
+    Args:
+        deployment: the version that it belongs to. key: what tells this moment from another one of the same `why`.
+    """
+    marker = tools.points
+    if marker is None:
+        return None
+    name = f"{why.replace(' ', '-')}-{key}"
+
+    def mark() -> None:
+        try:
+            known = recorded_points(tools.journal, tools.environment)
+            if all(point.name != name for point in known):  # a run that goes on marks its moments once
+                record_point(
+                    tools.journal, tools.environment, marker, name, why=why, actor=tools.actor, deployment=deployment
+                )
+        except BackoutError as error:
+            tools.say(f"no restore point {why}: {error.what}")
+
+    thread = threading.Thread(target=mark, name="backout-point", daemon=True)
+    thread.start()
+    return thread
+
+
+def await_point(thread: threading.Thread | None) -> None:
+    """Wait for a point for some seconds; a process that ends would take it along."""
+    if thread is not None:
+        thread.join(_WAIT_S)
