@@ -313,6 +313,8 @@ class WalReceiver:
             )
         self._seen.append((state.at, state.lsn))
         receiving = receiving and state.slot is not None and state.slot.active
+        if state.slot is not None and state.slot.flush_lsn is not None:
+            received = max(received, state.slot.flush_lsn)  # a record may end with zeros, which the file does not tell
         if state.slot is not None and state.slot.status is WalStatus.LOST:
             self._begin_anew("the slot was lost: more than max_slot_wal_keep_size was not received")
         if receiving and received >= state.lsn:
