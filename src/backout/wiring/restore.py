@@ -69,6 +69,7 @@ def restore_tools(
         wal=WalSearch(programs, _backups(config), folder / "wal"),
         sides=beside,
         beside=beside,
+        bases=beside,
         live=_live(config),
         rescuer=lambda name: PostgresRescuer(url, programs, name),
         kept=folder / "kept",
