@@ -72,7 +72,7 @@ class RestoreTools:
     Args:
         live: the live database; it may be down. server: None when the configuration names no server of one's own.
         tools_version: the major version of the Postgres programs here. free_bytes: where side instances lie.
-        database: the application's.
+        database: the application's. pinned: who the database has to be, "SYSTEM IDENTIFIER/NAME" (safety rule 1).
         kept: the folder in which rescues keep what they replaced.
     """
 
@@ -92,6 +92,7 @@ class RestoreTools:
     tools_version: int
     free_bytes: Callable[[Path | None], int]
     database: str
+    pinned: str | None = None
     server: DatabaseServer | None = None
     say: Callable[[str], None] = lambda _text: None
 
@@ -188,6 +189,7 @@ def find(tools: RestoreTools, text: str, *, place: Path | None = None) -> Found:
     if asked.kind is TargetKind.TIME and float(asked.value) > tools.clock.now():
         raise Refused(f"{text!r} lies in the future", where=tools.environment, rule=_RULE)
     facts = _facts(tools)
+    _check_identity(tools, facts)
     archive = Archive(tools.backups.backups(), tools.backups.wal(), tools.wal.history())
     machine = Machine(
         tools.tools_version,
@@ -216,6 +218,15 @@ def _facts(tools: RestoreTools) -> DatabaseFacts | None:
     except Unmeasured as error:
         tools.say(f"the live database does not answer ({error.what}); going on from the archive alone")
         return None
+
+
+def _check_identity(tools: RestoreTools, facts: DatabaseFacts | None) -> None:
+    """Raise Refused when another database answers than the one that is pinned (safety rule 1)."""
+    found = f"{facts.system_identifier}/{facts.database}" if facts is not None else None
+    if tools.pinned is not None and found is not None and found != tools.pinned:
+        raise Refused(
+            f"database {found} answers, and {tools.pinned} is pinned", where=tools.environment, rule="1 identity"
+        )
 
 
 class _Search:
@@ -444,6 +455,7 @@ def plan_undo(tools: RestoreTools) -> Plan:
     if latest is None:
         raise UsageError("no restore of this database is recorded that could be undone", where=tools.environment)
     kind, data = latest
+    _check_identity(tools, _facts(tools))
     database = str(data["database"])
     if kind == RESCUED:
         return undo_rescue_plan(tools.environment, str(data["mark"]), database)

@@ -76,6 +76,7 @@ def restore_tools(
         tools_version=int(programs.version().split(".", maxsplit=1)[0]),
         free_bytes=lambda place: _free(place or folder),
         database=str(_dsn(config).get("dbname") or SUPERUSER),
+        pinned=config.environment.pin.database_system_identifier,
         server=CommandedServer(server.data_directory, server.start, server.stop) if server else None,
         say=say,
     )

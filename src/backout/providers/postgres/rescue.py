@@ -119,9 +119,11 @@ class PostgresRescuer:
         lost = [table for oid, table in before.tables.items() if oid not in after.tables]
         definitions: list[str] = []
         reports: list[TableRescue] = []
+        names = {(each.schema, each.name) for each in live.tables.values()}
         for table in lost:
-            reports.append(self._whole_table(session, table, live, before_dsn))
-            definitions.append(f"CREATE TABLE {table.sql}")
+            there = (table.schema, table.name) in names
+            reports.append(self._whole_table(session, table, before_dsn, there=there))
+            definitions += [] if there else [f"CREATE TABLE {table.sql}"]
         works = [work for work in works_of(session, before, after, live) if not is_left_alone(session, work, reports)]
         for work in works:
             definitions += self._columns(session, work)
@@ -141,11 +143,10 @@ class PostgresRescuer:
         reports += [work.report for work in ordered]
         return RescueReport(tuple(definitions), tuple(sorted(reports, key=lambda each: each.table)))
 
-    def _whole_table(self, session: Session, table: Table, live: Catalog, before_dsn: str) -> TableRescue:
+    def _whole_table(self, session: Session, table: Table, before_dsn: str, *, there: bool) -> TableRescue:
         """Make a dropped table again with all that belongs to it, in one transaction."""
         (count,) = session.before.execute(f"SELECT count(*) FROM {table.sql}").fetchone()
         report = TableRescue(table.shown, inserted=count)
-        there = any((each.schema, each.name) == (table.schema, table.name) for each in live.tables.values())
         if there:
             ours = session.kept is not None and session.kept.has(op="table", table=table.shown)
             return replace(report, inserted=0, left="" if ours else "a table of that name is there again")
@@ -186,9 +187,11 @@ class PostgresRescuer:
         there = {column.name for column in work.table.columns}
         made = []
         for column in work.lost:
+            if column.name in there:
+                continue
             statement = add_column(work.table, column)
             made.append(statement)
-            if column.name in there or session.kept is None:
+            if session.kept is None:
                 continue
             with session.live.transaction():
                 session.kept.write(
