@@ -218,6 +218,7 @@ class Lab:
             "wal": WalSearch(self.binaries, self.backups, self.root / "restore" / "wal"),
             "sides": sides,
             "beside": sides,
+            "bases": sides,
             "live": PostgresLive(lambda: self.dsn),
             "rescuer": lambda database: PostgresRescuer(lambda: self.dsn, self.binaries, database),
             "kept": self.root / "restore" / "kept",

@@ -432,6 +432,22 @@ class PointMarker(Protocol):
         ...
 
 
+class SideBases(Protocol):
+    """Base backups that lie unpacked on this machine: an instance over one is there in about a second."""
+
+    def prepare(self, backup: str, progress: Callable[[str, int, int], None]) -> None:
+        """Unpack one ahead of time."""
+        ...
+
+    def unpacked(self) -> tuple[str, ...]:
+        """Return those that lie under no instance."""
+        ...
+
+    def release(self) -> None:
+        """Remove them."""
+        ...
+
+
 class LiveDatabase(Protocol):
     """The live database's catalog."""
 

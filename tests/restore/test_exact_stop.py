@@ -156,6 +156,24 @@ def test_a_dropped_table_is_found_by_what_is_gone(lab: Lab) -> None:
     assert found.target.kind is TargetKind.DROP
 
 
+def test_of_several_dropped_tables_the_one_of_that_name_is_found(lab: Lab) -> None:
+    """The WAL tells object ids; a side instance just before the first drop tells which of them bore the name."""
+    dropped = {}
+    with lab.connect() as connection:
+        connection.execute("CREATE TABLE crates (id int); CREATE TABLE boxes (id int); CREATE TABLE bags (id int)")
+        for name in ("crates", "boxes", "bags"):
+            with connection.transaction():
+                row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+                connection.execute(f"DROP TABLE {name}")  # type: ignore[arg-type]
+            assert row is not None
+            dropped[name] = int(row[0])
+    lab.archived()
+    assert find(lab.tools(), "before drop of public.boxes").target.xid == dropped["boxes"]
+    assert lab.tools().sides.list() == ()
+    with pytest.raises(Refused, match="none of them never"):
+        find(lab.tools(), "before drop of never")
+
+
 def test_a_migration_begins_where_its_row_was_inserted(lab: Lab) -> None:
     """Three transactions as Prisma has them: the row, the script, the row again; the target is before the first."""
     with lab.connect() as connection:

@@ -247,3 +247,75 @@ def test_a_moment_alone_does_not_say_what_the_damage_was(lab: Lab, shop: str) ->
         plan_rescue(tools, row[0], conflicts="live", skip=(), queues=False)
     assert any("--swap" in option for option in refused.value.options)
     assert shop
+
+
+def test_truncated_rewritten_partitioned_and_generated(lab: Lab) -> None:
+    """TRUNCATE writes no row, a rewrite gives every row the damage's id, partitions hold the rows of their parent."""
+    with lab.connect() as connection:
+        connection.execute(
+            "CREATE TABLE lines (a int, b int, n numeric, twice numeric GENERATED ALWAYS AS (n * 2) STORED, "
+            "PRIMARY KEY (a, b));"
+            "CREATE TABLE days (id int GENERATED ALWAYS AS IDENTITY, day date, v json, PRIMARY KEY (id, day)) "
+            "PARTITION BY RANGE (day);"
+            "CREATE TABLE days_old PARTITION OF days FOR VALUES FROM ('2026-01-01') TO ('2026-07-01');"
+            "CREATE TABLE days_new PARTITION OF days FOR VALUES FROM ('2026-07-01') TO ('2027-01-01');"
+            'CREATE TABLE "Odd Name" ("Key" int PRIMARY KEY, "a""b" text, at timestamptz DEFAULT now());'
+            "INSERT INTO lines (a, b, n) SELECT g / 10, g % 10, g FROM generate_series(1, 100) g;"
+            "INSERT INTO days (day, v) SELECT DATE '2026-01-01' + g, '{\"n\": 1}' FROM generate_series(0, 299) g;"
+            "INSERT INTO \"Odd Name\" SELECT g, 'x' || g FROM generate_series(1, 20) g"
+        )
+        before = [lab.rows(f"SELECT * FROM {name} ORDER BY 1, 2") for name in ("lines", "days", '"Odd Name"')]  # noqa: S608 ours
+        lab.base("zz-odd")
+        with connection.transaction():
+            row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+            connection.execute(
+                "TRUNCATE lines; UPDATE days SET v = '{}' WHERE id % 2 = 0; DELETE FROM days WHERE id < 9"
+            )
+            connection.execute(
+                'UPDATE days SET day = day + 200 WHERE id = 11; ALTER TABLE "Odd Name" DROP COLUMN "a""b"'
+            )
+        connection.execute("INSERT INTO lines (a, b, n) VALUES (77, 7, 1), (1, 1, 5)")
+    assert row is not None
+    lab.archived()
+    damaged = [lab.rows(f"SELECT * FROM {name} ORDER BY 1, 2") for name in ("lines", "days", '"Odd Name"')]  # noqa: S608 ours
+    rescue(lab, row[0])
+    lines = lab.rows("SELECT * FROM lines ORDER BY 1, 2")
+    assert [line for line in lines if line[:2] not in {(77, 7), (1, 1)}] == [
+        line for line in before[0] if line[:2] != (1, 1)
+    ]
+    assert lab.rows("SELECT n::int FROM lines WHERE (a, b) IN ((77, 7), (1, 1)) ORDER BY a") == [(5,), (1,)]
+    assert lab.rows("SELECT * FROM days ORDER BY 1, 2") == before[1]
+    odd = lab.rows('SELECT "Key", "a""b", at FROM "Odd Name" ORDER BY 1')
+    assert odd == before[2]
+    tools = lab.tools()
+    lab.run(plan_undo(tools), tools)
+    after = [lab.rows(f"SELECT * FROM {name} ORDER BY 1, 2") for name in ("lines", "days", '"Odd Name"')]  # noqa: S608 ours
+    assert after == damaged
+
+
+def test_tables_that_refer_to_each_other_come_back_together(lab: Lab) -> None:
+    """A parent before its child, a partitioned table before its partitions; undone they are gone again."""
+    with lab.connect() as connection:
+        connection.execute(
+            "CREATE TABLE makers (id int PRIMARY KEY);"
+            "CREATE TABLE cars (id int PRIMARY KEY, maker int REFERENCES makers);"
+            "CREATE TABLE trips (id int, at date, car int REFERENCES cars, PRIMARY KEY (id, at)) "
+            "PARTITION BY RANGE (at);"
+            "CREATE TABLE trips_2026 PARTITION OF trips FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');"
+            "INSERT INTO makers SELECT generate_series(1, 5);"
+            "INSERT INTO cars SELECT g, g FROM generate_series(1, 5) g;"
+            "INSERT INTO trips SELECT g, '2026-02-02', g FROM generate_series(1, 5) g"
+        )
+        lab.base("zz-parents")
+        with connection.transaction():
+            row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+            connection.execute("DROP TABLE trips, cars, makers")
+    assert row is not None
+    lab.archived()
+    rescue(lab, row[0])
+    assert lab.rows("SELECT count(*) FROM trips JOIN cars ON cars.id = car JOIN makers ON makers.id = maker") == [(5,)]
+    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+        lab.rows("INSERT INTO trips VALUES (9, '2026-03-03', 77) RETURNING 1")
+    tools = lab.tools()
+    lab.run(plan_undo(tools), tools)
+    assert lab.rows("SELECT to_regclass('trips'), to_regclass('cars'), to_regclass('makers')") == [(None, None, None)]

@@ -80,3 +80,13 @@ def test_no_room_another_version_and_no_server_are_said_before(lab: Lab) -> None
         plan_swap(lab.tools(server=None), xid)
     assert "database.server" in str(refused.value.hint)
     assert lab.tools().sides.list() == ()
+
+
+def test_another_database_than_the_pinned_one_is_not_touched(lab: Lab) -> None:
+    """Safety rule 1: both are shown."""
+    xid = target(lab)
+    with pytest.raises(Refused, match=r"answers, and 1/shop is pinned") as refused:
+        plan_swap(lab.tools(pinned="1/shop"), xid)
+    assert refused.value.rule == "1 identity"
+    identifier = lab.tools().live.facts().system_identifier
+    assert plan_swap(lab.tools(pinned=f"{identifier}/postgres"), xid).steps

@@ -141,7 +141,9 @@ def test_a_whole_recovery_as_it_is_typed(typing: Typing) -> None:
     assert lab.rows("SELECT count(*) FROM orders WHERE status = 'bad'") == [(300,)]
     again = typing("db", "restore", "--undo", "--yes", "--json").json
     assert lab.rows("SELECT count(note), count(*) FROM orders") == [(1000, 1000)]
+    typing("db", "restore", "--prepare")
     typing("db", "restore", "--release", "--yes")
+    assert "nothing is kept" in typing("db", "restore", "--release", "--yes", code=2).err
     assert not any(os.path.exists(path) for path in again["kept"])  # type: ignore[attr-defined]  # noqa: PTH110
     assert typing("db", "restore", "--undo", code=2).out == ""
 

@@ -43,7 +43,10 @@ Examples:
 @click.option("--undo", "mode", flag_value="undo", help="Take the latest swap or rescue back.")
 @click.option("--list", "mode", flag_value="list", help="Side instances, and data directories that are kept.")
 @click.option("--drop-side", metavar="NAME", help="Stop a side instance and remove it.")
-@click.option("--release", "mode", flag_value="release", help="Remove the data directories that swaps kept.")
+@click.option("--release", "mode", flag_value="release", help="Remove kept data directories, and unpacked bases.")
+@click.option(
+    "--prepare", "mode", flag_value="prepare", help="Unpack the newest base: the next side instance is quick."
+)
 @click.option(
     "--conflicts",
     type=click.Choice(["live", "side"]),
@@ -83,6 +86,8 @@ def restore(
         return _drop(desk, drop_side)
     if mode == "list":
         return _list(desk)
+    if mode == "prepare":
+        return _prepare(desk)
     if mode == "release":
         return _release(desk, message, typed)
     found = None if dry_run else desk.unfinished(target if mode != "undo" else "undo")
@@ -347,11 +352,27 @@ def _release(desk: _Desk, message: str | None, typed: str | None) -> int:
     from backout.cli.confirm import confirm  # noqa: PLC0415 only what acts pays for it
     from backout.runbook.restore import kept, release  # noqa: PLC0415 same
 
-    directories = kept(desk.tools)
-    if not directories:
-        raise UsageError("no data directory is kept", where=desk.tools.environment)
-    confirm(desk.shell, desk.shell.config(), f"remove {', '.join(directories)} for good", message=message, typed=typed)
+    directories, bases = kept(desk.tools), desk.tools.bases.unpacked()
+    if not directories and not bases:
+        raise UsageError("nothing is kept", where=desk.tools.environment)
+    confirm(
+        desk.shell,
+        desk.shell.config(),
+        f"remove {', '.join((*directories, *bases))} for good",
+        message=message,
+        typed=typed,
+    )
     gone = release(desk.tools)
-    payload = {"environment": desk.tools.environment, "released": list(gone)}
-    desk.shell.output.result("db-restore", payload, "\n".join(f"removed: {name}" for name in gone))
+    names = [*gone, *bases]
+    payload = {"environment": desk.tools.environment, "released": names}
+    desk.shell.output.result("db-restore", payload, "\n".join(f"removed: {name}" for name in names))
+    return 0
+
+
+def _prepare(desk: _Desk) -> int:
+    from backout.runbook.restore import prepare_base  # noqa: PLC0415 only what acts pays for it
+
+    base = prepare_base(desk.tools)
+    payload = {"environment": desk.tools.environment, "prepared": base}
+    desk.shell.output.result("db-restore", payload, f"base backup {base} lies unpacked here")
     return 0

@@ -206,9 +206,15 @@ class SideInstance:
 
 @dataclass(frozen=True, slots=True)
 class SideLook:
-    """What a side instance shows: whether a relation is there, whether a migration was applied, and the newest one."""
+    """What a side instance shows.
+
+    Args:
+        relation_there: whether a table or column is there. relation_oid: the table's object id, 0 when it is not there.
+        migration_there: whether a migration was applied. migration_head: the newest one, "" when there is none.
+    """
 
     relation_there: bool
+    relation_oid: int
     migration_there: bool
     migration_head: str
 

@@ -153,6 +153,7 @@ def rescue_plan(
         _open(first),
         _open(second),
         Step("db_rescue", "copy the damaged rows and columns back", {**sides, "damage": record, "mark": job.mark}),
+        Step("db_rescue_check", "compare again: nothing of the damage is left", {**sides, "damage": record}),
         Step("db_drop_sides", "remove the side instances", {"names": [first, second]}),
     )
     why = f"the rows that transaction {target.xid} damaged, as they were before it"

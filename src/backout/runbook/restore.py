@@ -19,7 +19,7 @@ from backout.analysis.recovery import (
     route,
 )
 from backout.errors import Refused, Unmeasured, UsageError
-from backout.model.recovery import Damage, RecoveryTarget, RestorePoint, TargetKind
+from backout.model.recovery import Damage, RecoveryTarget, RestorePoint, SideOrder, TargetKind
 from backout.plan.restore import (
     Asked,
     Job,
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         LiveDatabase,
         Rescuer,
         Runs,
+        SideBases,
         SideControl,
         SideInstances,
         WalReader,
@@ -71,7 +72,7 @@ class RestoreTools:
     Args:
         live: the live database; it may be down. server: None when the configuration names no server of one's own.
         tools_version: the major version of the Postgres programs here. free_bytes: where side instances lie.
-        database: the application's.
+        database: the application's. pinned: who the database has to be, "SYSTEM IDENTIFIER/NAME" (safety rule 1).
         kept: the folder in which rescues keep what they replaced.
     """
 
@@ -84,12 +85,14 @@ class RestoreTools:
     wal: WalReader
     sides: SideInstances
     beside: SideControl
+    bases: SideBases
     live: LiveDatabase
     rescuer: Callable[[str], Rescuer]
     kept: Path
     tools_version: int
     free_bytes: Callable[[Path | None], int]
     database: str
+    pinned: str | None = None
     server: DatabaseServer | None = None
     say: Callable[[str], None] = lambda _text: None
 
@@ -153,6 +156,7 @@ def find(tools: RestoreTools, text: str, *, place: Path | None = None) -> Found:
     if asked.kind is TargetKind.TIME and float(asked.value) > tools.clock.now():
         raise Refused(f"{text!r} lies in the future", where=tools.environment, rule=_RULE)
     facts = _facts(tools)
+    _check_identity(tools, facts)
     archive = Archive(tools.backups.backups(), tools.backups.wal(), tools.wal.history())
     machine = Machine(
         tools.tools_version,
@@ -162,7 +166,7 @@ def find(tools: RestoreTools, text: str, *, place: Path | None = None) -> Found:
         copies=tools.sides.copies or place is not None,
     )
     found = replace(
-        _Search(tools, archive, facts).find(asked), archive=archive, machine=machine, database=tools.database
+        _Search(tools, archive, facts, machine).find(asked), archive=archive, machine=machine, database=tools.database
     )
     return replace(found, route=_way(tools, found, found.target))
 
@@ -183,13 +187,23 @@ def _facts(tools: RestoreTools) -> DatabaseFacts | None:
         return None
 
 
+def _check_identity(tools: RestoreTools, facts: DatabaseFacts | None) -> None:
+    """Raise Refused when another database answers than the one that is pinned (safety rule 1)."""
+    found = f"{facts.system_identifier}/{facts.database}" if facts is not None else None
+    if tools.pinned is not None and found is not None and found != tools.pinned:
+        raise Refused(
+            f"database {found} answers, and {tools.pinned} is pinned", where=tools.environment, rule="1 identity"
+        )
+
+
 class _Search:
     """Looks for the position that TARGET means."""
 
-    def __init__(self, tools: RestoreTools, archive: Archive, facts: DatabaseFacts | None) -> None:
+    def __init__(self, tools: RestoreTools, archive: Archive, facts: DatabaseFacts | None, machine: Machine) -> None:
         self._tools = tools
         self._archive = archive
         self._facts = facts
+        self._machine = machine
         self._timeline = newest_timeline(archive)
 
     def find(self, asked: Asked) -> Found:
@@ -241,17 +255,40 @@ class _Search:
         ]
         if not drops:
             raise Refused(f"no transaction in the archived WAL dropped a table that is gone now: {name}", rule=_RULE)
-        if len(drops) > 1:
-            raise Refused(
-                f"{len(drops)} transactions dropped tables that are gone now, and the WAL does not tell names",
-                rule=_RULE,
-                options=tuple(
-                    f"Before transaction {each.xid} at {rfc3339(each.at)}: `backout db restore {each.xid} --side`."
-                    for each in drops
-                ),
-            )
-        how = f"transaction {drops[0].xid} dropped it at {rfc3339(drops[0].at)}"
-        return replace(self._found(_target(asked, drops[0], how), drops[0]), relation=name)
+        commit = drops[0] if len(drops) == 1 else self._named(name, drops)
+        how = f"transaction {commit.xid} dropped it at {rfc3339(commit.at)}"
+        return replace(self._found(_target(asked, commit, how), commit), relation=name)
+
+    def _named(self, name: str, drops: Sequence[Commit]) -> Commit:
+        """Return the commit that dropped the table of this name, which the WAL does not tell, but its object id.
+
+        Side instances just before the drops are asked for the name, the earliest first: mostly one is enough.
+        """
+        tools = self._tools
+        for commit in drops:
+            way = route(self._archive, commit.lsn, commit.timeline, self._machine)
+            if isinstance(way, Unreachable):
+                continue
+            side = SideOrder(f"find-{commit.xid}", way.base.id, commit.lsn, commit.timeline, way.names)
+            try:
+                tools.sides.start(side, lambda _doing, _done, _whole: None)
+                oid = tools.beside.look(side.name, tools.database, name, "").relation_oid
+            finally:
+                tools.sides.drop(side.name)
+            if oid:
+                found = next((each for each in drops if oid in each.dropped), None)
+                if found is None:
+                    break
+                return found
+        raise Refused(
+            f"{len(drops)} transactions dropped tables that are gone now, and none of them {name}",
+            where=tools.environment,
+            rule=_RULE,
+            options=tuple(
+                f"Before transaction {each.xid} at {rfc3339(each.at)}: `backout db restore {each.xid} --side`."
+                for each in drops
+            ),
+        )
 
     def _column(self, asked: Asked, table: str, xids: Sequence[int]) -> Found:
         """Return the target before the newest drop of a column; the side instance shows whether it was this one."""
@@ -385,6 +422,7 @@ def plan_undo(tools: RestoreTools) -> Plan:
     if latest is None:
         raise UsageError("no restore of this database is recorded that could be undone", where=tools.environment)
     kind, data = latest
+    _check_identity(tools, _facts(tools))
     database = str(data["database"])
     if kind == RESCUED:
         return undo_rescue_plan(tools.environment, str(data["mark"]), database)
@@ -421,11 +459,14 @@ def _latest(tools: RestoreTools) -> tuple[str, dict[str, Json]] | None:
 
 
 def release(tools: RestoreTools) -> tuple[str, ...]:
-    """Remove the data directories that swaps kept, and return them; a swap can be undone no more."""
+    """Remove the data directories that swaps kept, and return them; a swap can be undone no more.
+
+    The unpacked bases go as well.
+    """
+    tools.bases.release()
     found = kept(tools)
-    server = _server(tools)
     for name in found:
-        server.discard(name)
+        _server(tools).discard(name)
         tools.journal.note(tools.environment, RELEASED, name, {"kept": name}, actor=tools.actor)
     return found
 
@@ -447,3 +488,13 @@ def _job(tools: RestoreTools, found: Found, text: str) -> Job:
 def _mark(tools: RestoreTools, text: str) -> str:
     """Return a short word that tells this restore's folders from another one's."""
     return hashlib.sha256(f"{text} {tools.clock.now()}".encode()).hexdigest()[:8]
+
+
+def prepare_base(tools: RestoreTools) -> str:
+    """Unpack the newest verified base ahead of time, and return which. Raises Refused when there is none."""
+    verified = [base for base in tools.backups.backups() if base.verified_at is not None]
+    if not verified:
+        raise Refused("there is no verified base backup", rule=_RULE, options=("Make one: backout db backup.",))
+    newest = max(verified, key=lambda base: base.end_lsn)
+    tools.bases.prepare(newest.id, lambda _doing, _done, _whole: None)
+    return newest.id

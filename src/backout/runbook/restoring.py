@@ -35,6 +35,7 @@ def actions(tools: RestoreTools) -> dict[str, Action]:
         "db_start_server": StartServer(tools),
         "db_read_back": ReadBack(tools),
         "db_rescue": Rescue(tools),
+        "db_rescue_check": CheckRescue(tools),
         "db_undo_rescue": UndoRescue(tools),
         "db_drop_sides": DropSides(tools),
     }
@@ -277,6 +278,30 @@ class Rescue:
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """Whether every row is right is found by doing it: what is right already is left."""
+        return NotDone()
+
+
+class CheckRescue:
+    """Step `db_rescue_check` {before, after, database, damage}: what is live is compared once more, read-only."""
+
+    effect = False
+
+    def __init__(self, tools: RestoreTools) -> None:
+        self._tools = tools
+
+    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002
+        """Return how many rows are in conflict. Raises BackoutError when damage is left that nobody has touched."""
+        tools = self._tools
+        before, after = (_running(tools, str(args[name]), context).dsn for name in ("before", "after"))
+        report = tools.rescuer(str(args["database"])).damage(damage_of(args), before, after)
+        left = sum(each.updated + each.inserted + each.deleted for each in report.tables if not each.left)
+        if left or report.definitions:
+            what = f"{left} rows" if left else "; ".join(report.definitions)
+            raise BackoutError(f"damage is left after the rescue: {what}", where=tools.environment)
+        return {"left": left, "conflicts": sum(each.conflicts for each in report.tables)}
+
+    def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
+        """Comparing changes nothing; it is done again."""
         return NotDone()
 
 

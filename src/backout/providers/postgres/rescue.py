@@ -14,25 +14,26 @@ every type; the operators `*=` and `*<>` are the functions record_image_eq and r
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import BackoutError
 from backout.model.recovery import RescueReport, TableRescue
 from backout.providers.postgres.definitions import Catalog, Other, Table, add_column, catalog, create, drop
-from backout.providers.postgres.libpq import identifier
 from backout.providers.postgres.rescue_rows import fill, insert, load, remove, update
 from backout.providers.postgres.rescue_scope import Kept, Session, Work, is_left_alone, parents_first, works_of
-from backout.providers.postgres.rowsql import pipe
+from backout.providers.postgres.rowsql import listed, pipe
 from backout.providers.postgres.schema import libpq_url, meant, without_secrets
 from backout.providers.postgres.template import run_tool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from backout.model.recovery import Damage
     from backout.providers.postgres.binaries import Binaries
+
+
+_SESSION: Final = "SET lock_timeout = '2s'; SET client_min_messages = error; SET search_path = pg_catalog"
 
 
 class PostgresRescuer:
@@ -98,7 +99,7 @@ class PostgresRescuer:
         dsn, _ = libpq_url(url)
         try:
             with psycopg.connect(dsn, autocommit=True, dbname=self._database, connect_timeout=5) as live:
-                live.execute("SET lock_timeout = '2s'; SET client_min_messages = error; SET search_path = pg_catalog")
+                live.execute(_SESSION)
                 yield live
         except psycopg.errors.LockNotAvailable as error:
             raise BackoutError(
@@ -116,12 +117,17 @@ class PostgresRescuer:
 
     def _all(self, session: Session, before_dsn: str) -> RescueReport:
         before, after, live = (catalog(each) for each in (session.before, session.after, session.live))
-        lost = [table for oid, table in before.tables.items() if oid not in after.tables]
+        lost = [before.tables[oid] for oid in sorted(before.tables.keys() - after.tables.keys())]  # parents are older
         definitions: list[str] = []
         reports: list[TableRescue] = []
+        names = {(each.schema, each.name) for each in live.tables.values()}
+        made = [table for table in lost if (table.schema, table.name) not in names]
+        reports += self._tables(session, made, before_dsn)
+        definitions += [f"CREATE TABLE {table.sql}" for table in made]
         for table in lost:
-            reports.append(self._whole_table(session, table, live, before_dsn))
-            definitions.append(f"CREATE TABLE {table.sql}")
+            if table not in made:
+                ours = session.kept is not None and session.kept.has(op="table", table=table.shown)
+                reports.append(TableRescue(table.shown, left="" if ours else "a table of that name is there again"))
         works = [work for work in works_of(session, before, after, live) if not is_left_alone(session, work, reports)]
         for work in works:
             definitions += self._columns(session, work)
@@ -141,54 +147,52 @@ class PostgresRescuer:
         reports += [work.report for work in ordered]
         return RescueReport(tuple(definitions), tuple(sorted(reports, key=lambda each: each.table)))
 
-    def _whole_table(self, session: Session, table: Table, live: Catalog, before_dsn: str) -> TableRescue:
-        """Make a dropped table again with all that belongs to it, in one transaction."""
-        (count,) = session.before.execute(f"SELECT count(*) FROM {table.sql}").fetchone()
-        report = TableRescue(table.shown, inserted=count)
-        there = any((each.schema, each.name) == (table.schema, table.name) for each in live.tables.values())
-        if there:
-            ours = session.kept is not None and session.kept.has(op="table", table=table.shown)
-            return replace(report, inserted=0, left="" if ours else "a table of that name is there again")
-        if session.kept is None:
-            return report
-        parts = [
-            run_tool(
-                self._binaries,
-                "pg_dump",
-                f"--dbname={before_dsn} dbname={_quoted(self._database)}",
-                "--schema-only",
-                f"--section={section}",
-                f"--table={table.sql}",
-            )
-            for section in ("pre-data", "post-data")
-        ]
-        scripts = ["\n".join(line for line in part.splitlines() if not line.startswith("\\")) for part in parts]
-        columns = ", ".join(identifier(column.name) for column in table.columns if not column.generated)
+    def _tables(self, session: Session, tables: Sequence[Table], before_dsn: str) -> list[TableRescue]:
+        """Make dropped tables again with their rows and all that belongs to them, in one transaction."""
+        counts = {}
+        for table in tables:
+            (counts[table.oid],) = session.before.execute(f"SELECT count(*) FROM ONLY {table.sql}").fetchone()
+        reports = [TableRescue(table.shown, inserted=counts[table.oid]) for table in tables]
+        if session.kept is None or not tables:
+            return reports
         with session.live.transaction():
-            path = session.live.execute("SHOW search_path").fetchone()[0]
-            session.live.execute(scripts[0])
-            if not table.partitioned:
-                pipe(
-                    session.before,
-                    f"COPY {table.sql} ({columns}) TO STDOUT",
-                    session.live,
-                    f"COPY {table.sql} ({columns}) FROM STDIN",
-                )
-            _sequences(session, table)
-            session.live.execute(scripts[1])
-            session.live.execute("SELECT set_config('search_path', %s, false)", (path,))
+            session.live.execute(self._script("pre-data", tables, before_dsn))
+            for table in tables:
+                columns = listed([column.name for column in table.columns if not column.generated])
+                if not table.partitioned:
+                    read, write = (f"COPY {table.sql} ({columns}) {way}" for way in ("TO STDOUT", "FROM STDIN"))
+                    pipe(session.before, read, session.live, write)
+                _sequences(session, table)
+            session.live.execute(self._script("post-data", tables, before_dsn))
+            session.live.execute(_SESSION)  # the scripts have settings of their own
             (xid,) = session.live.execute("SELECT pg_current_xact_id()::text").fetchone()
-            session.kept.write({"op": "table", "table": table.shown, "sql": table.sql, "xid": xid, "rows": count})
-        return report
+            for table in tables:
+                entry = {"op": "table", "table": table.shown, "sql": table.sql, "xid": xid, "rows": counts[table.oid]}
+                session.kept.write(entry)
+        return reports
+
+    def _script(self, section: str, tables: Sequence[Table], before_dsn: str) -> str:
+        """Return the definitions of tables as pg_dump writes them, without psql's own commands."""
+        told = run_tool(
+            self._binaries,
+            "pg_dump",
+            f"--dbname={before_dsn} dbname={_quoted(self._database)}",
+            "--schema-only",
+            f"--section={section}",
+            *(f"--table={table.sql}" for table in tables),
+        )
+        return "\n".join(line for line in told.splitlines() if not line.startswith("\\"))
 
     def _columns(self, session: Session, work: Work) -> list[str]:
         """Add the columns that are lost again; their values follow in `fill`."""
         there = {column.name for column in work.table.columns}
         made = []
         for column in work.lost:
+            if column.name in there:
+                continue
             statement = add_column(work.table, column)
             made.append(statement)
-            if column.name in there or session.kept is None:
+            if session.kept is None:
                 continue
             with session.live.transaction():
                 session.kept.write(

@@ -158,7 +158,7 @@ def fill(session: Session, work: Work) -> None:
         names, temp = (*work.key, column.name), work.name("lost")
         keys = listed(work.key)
         work.report = replace(work.report, columns=(*work.report.columns, column.name))
-        if session.kept is None:
+        if session.kept is None and column.name not in {each.name for each in work.table.columns}:
             query = f"SELECT count(*) FROM ONLY {work.before.sql} WHERE {identifier(column.name)} IS NOT NULL"
             (count,) = session.before.execute(query).fetchone()
             work.report = replace(work.report, updated=max(work.report.updated, count))
@@ -187,7 +187,8 @@ def fill(session: Session, work: Work) -> None:
         )
         count = _batches(session, work, Writing("U", "lost", "b", select, apply))
         work.report = replace(work.report, updated=max(work.report.updated, count))
-        _finish_column(session, work, column)
+        if session.kept is not None:
+            _finish_column(session, work, column)
 
 
 def _finish_column(session: Session, work: Work, column: Column) -> None:

@@ -199,7 +199,9 @@ class PostgresSides:
             with psycopg.connect(dsn, dbname=database, autocommit=True) as connection:
                 connection.execute("SET default_transaction_read_only = on; SET lock_timeout = '2s'")
                 applied = bool(migration) and is_applied(connection, migration)
-                return SideLook(not relation or _is_there(connection, relation), applied, head_of(connection))
+                oid = _oid(connection, relation)
+                there = not relation or bool(oid) or _has_column(connection, relation)
+                return SideLook(there, oid, applied, head_of(connection))
         except psycopg.OperationalError as error:
             raise Refused(f"the side instance cannot be looked at: {error}", where=name) from error
 
@@ -212,12 +214,15 @@ class PostgresSides:
                 shutil.rmtree(laid.order.place, ignore_errors=True)
         _remove(self._folder(name))
 
-    def release_bases(self) -> None:
-        """Remove the unpacked bases that no instance lies over."""
+    def unpacked(self) -> tuple[str, ...]:
+        """Return the bases that lie unpacked here and under no instance."""
         used = {laid.lower for each in self._root.glob("sides/*/laid.json") if (laid := self._laid(each.parent.name))}
-        for folder in self._root.glob("bases/*"):
-            if str(folder) not in used:
-                _remove(folder)
+        return tuple(folder.name for folder in sorted(self._root.glob("bases/*")) if str(folder) not in used)
+
+    def release(self) -> None:
+        """Remove them."""
+        for name in self.unpacked():
+            _remove(self._root / "bases" / name)
 
     def prepare(self, backup: str, progress: Callable[[str, int, int], None]) -> None:
         """Unpack a base ahead of time: an instance over it is then there in about a second."""
@@ -391,15 +396,19 @@ def _roll_back_prepared(dsn: str, xid: int | None) -> None:
             connection.execute(sql.SQL("ROLLBACK PREPARED {}").format(sql.Literal(gid)))
 
 
-def _is_there(connection: Any, relation: str) -> bool:
-    """Whether there is a table of that name, or a column of such a table."""
+def _oid(connection: Any, relation: str) -> int:
+    """Return the object id of a table, 0 when there is none of that name."""
+    if not relation or relation.count(".") > 1:  # to_regclass takes no column
+        return 0
+    row = connection.execute("SELECT coalesce(to_regclass(%s)::oid, 0)::bigint", (relation,)).fetchone()
+    return int(row[0])
+
+
+def _has_column(connection: Any, relation: str) -> bool:
+    """Whether `relation` names a column of a table that is there."""
     table, _, column = relation.rpartition(".")
     query = "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s AND NOT attisdropped"
-    if table and connection.execute(query, (table, column)).fetchone():
-        return True
-    if relation.count(".") > 1:  # to_regclass takes no column
-        return False
-    return connection.execute("SELECT to_regclass(%s)", (relation,)).fetchone()[0] is not None
+    return bool(table) and connection.execute(query, (table, column)).fetchone() is not None
 
 
 def _write(path: Path, text: str) -> None:

@@ -139,7 +139,7 @@ def _table(live: Any, entry: _Entry, definitions: list[str]) -> dict[str, str]:
     if live.execute("SELECT to_regclass(%s)", (entry["sql"],)).fetchone()[0] is None:
         return {}
     xid = int(entry["xid"]) % (1 << 32)
-    query = f"SELECT count(*) FILTER (WHERE xmin::text = %s), count(*) FROM {entry['sql']}"
+    query = f"SELECT count(*) FILTER (WHERE xmin::text = %s), count(*) FROM ONLY {entry['sql']}"
     ours, every = live.execute(query, (str(xid),)).fetchone()
     if ours != entry["rows"] or every != entry["rows"]:
         return {entry["table"]: "the table stays: rows were written since"}
