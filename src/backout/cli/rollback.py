@@ -12,6 +12,7 @@ from backout.cli.options import command, pass_shell
 from backout.errors import Refused, UsageError
 from backout.model.incident import RunState
 from backout.model.plan import Plan, PlanKind
+from backout.plan.together import steps_of_database
 
 if TYPE_CHECKING:
     from backout.cli.bench import Bench
@@ -162,7 +163,13 @@ def finish(bench: Bench, run: Run) -> int:
     shell.output.result("rollback", record, human_end(shell, bench, run, record))
     code = outcome.exit_code(tools, run)
     follow = f"backout status -e {run.environment}"
-    shell.output.next(follow, *outcome.undo_commands(run))
+    if steps_of_database(run.plan):
+        shell.output.warn("the database is UNPROTECTED until the next verified base backup")
+        follow = f"backout db backup --full -e {run.environment}"
+        undo = f"backout db restore --undo -e {run.environment} -m WHY  # undo: the database first, then the code"
+        shell.output.next(follow, undo, *outcome.undo_commands(run))
+    else:
+        shell.output.next(follow, *outcome.undo_commands(run))
     if any(step.action == "verify" for step in run.plan.steps):  # who does not wait, does not wait for a card either
         bench.renew_card()
     return code

@@ -99,7 +99,9 @@ class PostgresLive:
         with self._asking("a restore point") as connection:
             head = self._head(connection)
             try:
-                row = connection.execute(_POSITION.format(lsn="pg_create_restore_point(%s)"), (name,)).fetchone()
+                row = connection.execute(
+                    _POSITION.format(lsn="pg_create_restore_point(%s)"), (_short(name),)
+                ).fetchone()
             except psycopg.errors.InsufficientPrivilege:
                 row = connection.execute(_POSITION.format(lsn="pg_current_wal_insert_lsn()"), ()).fetchone()
             lsn, timeline, xid, at = row
@@ -170,6 +172,11 @@ def _history_in(connection: Any, schema: str | None) -> tuple[str, _History] | N
         if connection.execute("SELECT to_regclass(%s)", (table,)).fetchone()[0] is not None:
             return table, history
     return None
+
+
+def _short(name: str) -> str:
+    """Return what of a name Postgres takes for a restore point: 63 bytes; the journal has all of it."""
+    return name.encode()[:63].decode(errors="ignore")
 
 
 def head_of(connection: Any, schema: str | None = None) -> str:
