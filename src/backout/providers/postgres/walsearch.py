@@ -39,6 +39,8 @@ _STATISTICS: Final = frozenset({"65", "57", "56"})
 """What ANALYZE makes others forget in version 18: pg_statistic, and the counts in pg_class."""
 _NO_STATISTICS: Final = "65"
 _END: Final = re.compile(r"invalid record length|got 0|could not find a valid record|wanted|incorrect prev-link|zero")
+_TORN: Final = re.compile(r"error in WAL record at ([0-9A-F]+/[0-9A-F]+): incorrect resource manager data checksum")
+_LAST: Final = 32 << 20
 _FEW: Final = 8
 """One pass for each id is faster than looking at every record up to this many."""
 
@@ -172,12 +174,18 @@ class WalSearch:
                 process.kill()
                 raise
             said = process.stderr.read().strip()
-        if process.returncode != 0 and not _END.search(said):
+        if process.returncode != 0 and not _END.search(said) and not _is_torn(said, span):
             raise BackoutError(
                 f"the WAL cannot be read: {said[-300:]}",
                 where=str(self._folder),
                 hint="look at the archive: backout db backups",
             )
+
+
+def _is_torn(said: str, span: WalSpan) -> bool:
+    """Whether the record that cannot be read is the last one, of which a part was received so far."""
+    found = _TORN.search(said)
+    return found is not None and parse_lsn(found[1]) >= span.end_lsn - _LAST
 
 
 def _commit(found: re.Match[str], timeline: int) -> Commit:
