@@ -58,6 +58,10 @@ if TYPE_CHECKING:
 SWAPPED = "database.swapped"
 RESCUED = "database.rescued"
 RELEASED = "database.released"
+NO_TARGET = (
+    'a time, a restore point, a deployment, an LSN, a transaction id, "before migration NAME" or '
+    '"before drop of TABLE[.COLUMN]"; see `backout db points list`'
+)
 _RULE = "preflight"
 _SCHEMA_AND_TABLE = 2
 """Dots in the name of a column whose schema is named too."""
@@ -148,11 +152,7 @@ def find(tools: RestoreTools, text: str, *, place: Path | None = None) -> Found:
     """
     asked = read_target(text, points(tools), tools.clock.now())
     if asked is None:
-        raise UsageError(
-            f"{text!r} is no target",
-            hint='a time, a restore point, a deployment, an LSN, a transaction id, "before migration NAME" or '
-            '"before drop of TABLE[.COLUMN]"; see `backout db points list`',
-        )
+        raise UsageError(f"{text!r} is no target", hint=NO_TARGET)
     if asked.kind is TargetKind.TIME and float(asked.value) > tools.clock.now():
         raise Refused(f"{text!r} lies in the future", where=tools.environment, rule=_RULE)
     facts = _facts(tools)
