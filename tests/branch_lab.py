@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +46,7 @@ class BranchingVendor(Neon):
 
     lab: Lab = field(kw_only=True)
     base: str = "base"
+    lock: threading.Lock = field(default_factory=threading.Lock)
     born: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
 
     @property
@@ -55,10 +57,14 @@ class BranchingVendor(Neon):
         return {"id": f"op-{action}", "action": action, "status": "finished"}
 
     def _create(self, body: Any) -> Reply:
-        asked = body["branch"]
-        if self.find(asked["name"]) is None:
-            self._grown(asked["name"], self._position(asked))
-        return super()._create(body)
+        with self.lock:
+            status, said = super()._create(body)
+            if status == 201:  # it is listed before it is there
+                made, asked = said["branch"], body["branch"]
+                made["current_state"] = "init"
+                self._grown(asked["name"], self._position(asked))
+                made["current_state"] = "ready"
+        return status, said
 
     def _position(self, asked: dict[str, Any]) -> int:
         ((newest,),) = self.lab.rows("SELECT pg_current_wal_insert_lsn()::text")
@@ -94,7 +100,8 @@ class BranchingVendor(Neon):
             host = f"{quote(str(where['host']), safe='')}:{where['port']}"
             return 200, {"uri": f"postgresql://{query['role_name']}@{host}/{query['database_name']}"}
         if method == "DELETE" and parts[-2] == "branches" and (branch := self.find(parts[-1])):
-            self.sides.drop(branch["name"])
+            with self.lock:
+                self.sides.drop(branch["name"])
         return super().answer(method, path, query, body)
 
     def _restored(self, key: str, body: Any) -> Reply:
@@ -110,6 +117,9 @@ class BranchingVendor(Neon):
         self.lab.server.stop()
         self.lab.server.exchange(incoming, Path(f"{live}.{kept}"))
         self.lab.server.start()
+        if self.lab.receiver is not None:
+            self.lab.receiver.wait(timeout=10)
+        self.lab.receive()
         return super()._restored(key, body)
 
 

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from branch_lab import Typing, managed
+from branch_lab import TOML, Typing, managed
+from cli_shell import backout as typed
 
 from backout.report.times import rfc3339
 
 from polling import until
+from vendor_lab import ORGANIZATION, PROJECT, TOKEN, Xata, served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 PRISMA = """
@@ -239,6 +242,33 @@ def test_with_commit_timestamps_a_migration_is_cut_out_exactly(shop: Typing, xid
     shop("db", "restore", "--undo", "--yes")
     assert lab.rows("SELECT id FROM untouched ORDER BY id") == harmed
     assert xid
+
+
+class Hostless(Xata):
+    """Xata, with a live branch whose address it does not tell."""
+
+    def _detail(self, branch: dict[str, Any]) -> dict[str, Any]:
+        return {**super()._detail(branch), "connectionString": None}
+
+
+def test_a_vendor_of_snapshots_is_refused_with_the_way_that_is_open(shop: Typing, tmp_path: Path) -> None:
+    """Xata takes no moment and has no finalize: a new branch from the latest backup, and the binding by hand."""
+    vendor = Hostless()
+    with served(vendor):
+        text = TOML.format(project=PROJECT, branch="main", url=vendor.url).replace("/api/v2", "")
+        text = text.replace('"neon"', f'"xata"\norganization = "{ORGANIZATION}"')
+        (tmp_path / "backout.toml").write_text(text, encoding="utf-8")
+        variables = {**shop.variables, "XATA_API_KEY": TOKEN}
+        for mode in ("--side", "--rescue"):
+            told = typed(tmp_path, "db", "restore", "2026-11-25T10:00:00Z", mode, variables=variables)
+            assert told.code == 3
+            assert "whole snapshots alone" in told.err
+            assert "backout db branch create -e lab" in told.err
+        told = typed(tmp_path, "db", "restore", "2026-11-25T10:00:00Z", "--swap", variables=variables)
+        assert told.code == 3
+        assert "has no call that puts a branch" in told.err
+        assert "Hyperdrive" in told.err
+    assert vendor.changes() == []
 
 
 def test_the_whole_is_put_in_place_and_back_by_the_vendor(shop: Typing, xid: str) -> None:

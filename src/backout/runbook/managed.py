@@ -96,15 +96,15 @@ def plan_rescue(tools: BranchTools, text: str, treatment: Treatment) -> Plan:
 
 def plan_swap(tools: BranchTools, text: str) -> Plan:
     """Return the plan that puts a branch in the live one's place. Raises Refused: the vendor cannot; as `find`."""
-    look, moment = find(tools, text)
     state = tools.vendor.capabilities()
-    if not any(way.in_place and way.keeps_old and not way.missing for way in state.ways):
+    if not state.problem and not any(way.in_place and way.keeps_old and not way.missing for way in state.ways):
         raise Refused(
             f"{state.vendor} has no call that puts a branch into the live one's place",
             where=tools.own.environment,
             rule=_RULE,
-            options=(f"Make the side branch: `backout db restore {text!r} --side`.", _BINDING),
+            options=(f"Make a side branch: `backout db branch create -e {tools.own.environment}`.", _BINDING),
         )
+    look, moment = find(tools, text)
     job = _job(tools, look, text)
     return swap_plan(job, moment, f"{_live(tools).name}-before-{job.mark}")
 
