@@ -77,7 +77,12 @@ def rescue_plan(job: Job, moment: BranchMoment, after: BranchTarget, treatment: 
         Step(
             "db_branch_rescue", "copy the damaged rows and columns back", {**ends, "damage": damage, "mark": job.mark}
         ),
-        Step("db_branch_drop", "delete both branches", {"names": [first, second]}),
+        Step(
+            "db_branch_drop",
+            "delete both branches",
+            {"names": [first, second]},
+            equivalent=f"backout db branch delete {first}; backout db branch delete {second}",
+        ),
     )
     whose = f"migration {moment.migration}" if moment.migration else f"transaction {moment.xid}"
     why = f"the rows that {whose} damaged, as they were before it"
@@ -115,17 +120,22 @@ def shown(target: BranchTarget) -> str:
 def _branch(action: str, name: str, target: BranchTarget) -> Step:
     lsn = None if target.lsn is None else show_lsn(target.lsn)
     args: dict[str, Json] = {"name": name, "lsn": lsn, "at": target.at}
-    return Step(action, f"make branch {name} at the vendor, {shown(target)}", args)
+    at = shown(target).rpartition(" ")[2]
+    line = f"backout db branch create --at {at} --name {name}"
+    return Step(action, f"make branch {name} at the vendor, {shown(target)}", args, equivalent=line)
 
 
 def _look(name: str, job: Job) -> Step:
     args: dict[str, Json] = {"name": name, "relation": job.look.relation, "no_migration": job.look.no_migration}
-    return Step("db_branch_look", f"look at branch {name}, read-only", args)
+    line = f"backout db branch look {name}"
+    return Step("db_branch_look", f"look at branch {name}, read-only", args, equivalent=line)
 
 
 def _finalize(name: str, keep_as: str, job: Job) -> Step:
     args: dict[str, Json] = {"name": name, "keep_as": keep_as, "database": job.look.database, "mark": job.mark}
-    return Step("db_branch_finalize", f"put branch {name} in the live one's place, which stays as {keep_as}", args)
+    line = f"backout db branch finalize {name} --keep-as {keep_as}"
+    title = f"put branch {name} in the live one's place, which stays as {keep_as}"
+    return Step("db_branch_finalize", title, args, equivalent=line)
 
 
 def _notes(moment: BranchMoment) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ class BranchTools:
     Args:
         own: the live database, the journal, the rescuer and the folder in which rescues keep what they replaced.
         url: returns a branch's connection string, which is never shown. reader: what a branch shows.
+        pooled: whether the live connection goes through a pooler, where no session holds.
     """
 
     own: RestoreTools
@@ -48,6 +49,7 @@ class BranchTools:
     cutover: VendorCutover
     reader: BranchReader
     url: Callable[[SideBranch], str]
+    pooled: bool = False
 
 
 def find(tools: BranchTools, text: str) -> tuple[Look, BranchMoment]:
@@ -78,7 +80,18 @@ def plan_side(tools: BranchTools, text: str) -> Plan:
 
 
 def plan_rescue(tools: BranchTools, text: str, treatment: Treatment) -> Plan:
-    """Return the plan that copies damaged rows back. Raises Refused: whose the damage is is not known; as `find`."""
+    """Return the plan that copies damaged rows back.
+
+    Raises:
+        Refused: whose the damage is is not known, or the live connection is a pooler's. As `find` does.
+    """
+    if tools.pooled:
+        raise Refused(
+            "a rescue holds one session of the live database, and the connection string leads to the vendor's pooler",
+            where=tools.own.environment,
+            rule=_RULE,
+            options=("Name the direct address: `database.admin_url_env`.",),
+        )
     look, moment = find(tools, text)
     if moment.after is None:
         raise Refused(

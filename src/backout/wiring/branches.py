@@ -8,6 +8,7 @@ from backout.analysis.capability import choose
 from backout.model.capability import RecoveryPath
 from backout.providers.postgres.branches import PostgresBranches, verified
 from backout.providers.postgres.tls_proxy import parsed
+from backout.runbook.branch import direct
 from backout.runbook.capability import survey
 from backout.runbook.managed import BranchTools
 from backout.wiring.managed import CLIENTS, checked_vendor, database_of, looks
@@ -40,4 +41,5 @@ def branch_tools(config: Config, own: RestoreTools) -> BranchTools:
     def url(branch: SideBranch) -> str:
         return verified(port.url(branch, given.get("dbname", ""), given.get("user", "")))
 
-    return BranchTools(own, port, port, PostgresBranches(), url)
+    host = given.get("host", "")
+    return BranchTools(own, port, port, PostgresBranches(), url, pooled=direct(host) != host.lower())
