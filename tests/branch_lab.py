@@ -24,6 +24,7 @@ from vendor_lab import LIVE, PROJECT, TOKEN, Neon, Reply, served
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+PASSWORD = "pw-canary-of-a-branch"
 TOML = """
 [app]
 name = "shop"
@@ -94,11 +95,12 @@ class BranchingVendor(Neon):
         if parts[-1] == "connection_uri":
             branch = self.find(query["branch_id"])
             side = self.sides.find(str(branch and branch["name"]))
-            if side is None:
+            dsn = self.lab.dsn if query["branch_id"] == LIVE else side and side.dsn
+            if not dsn:
                 return 404, {"message": "no such branch"}
-            where = psycopg.conninfo.conninfo_to_dict(side.dsn)
+            where = psycopg.conninfo.conninfo_to_dict(dsn)
             host = f"{quote(str(where['host']), safe='')}:{where['port']}"
-            return 200, {"uri": f"postgresql://{query['role_name']}@{host}/{query['database_name']}"}
+            return 200, {"uri": f"postgresql://{query['role_name']}:{PASSWORD}@{host}/{query['database_name']}"}
         if method == "DELETE" and parts[-2] == "branches" and (branch := self.find(parts[-1])):
             with self.lock:
                 self.sides.drop(branch["name"])
@@ -117,6 +119,7 @@ class BranchingVendor(Neon):
         self.lab.server.stop()
         self.lab.server.exchange(incoming, Path(f"{live}.{kept}"))
         self.lab.server.start()
+        self.sides.drop("incoming")
         if self.lab.receiver is not None:
             self.lab.receiver.wait(timeout=10)
         self.lab.receive()

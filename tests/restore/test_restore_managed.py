@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from branch_lab import TOML, Typing, managed
+from branch_lab import PASSWORD, TOML, Typing, managed
 from cli_shell import backout as typed
 from recovery_lab import Load
 from rescue_model import Rows, Writer, rescued
@@ -123,6 +123,9 @@ def test_a_whole_recovery_as_it_is_typed(shop: Typing) -> None:
     assert nothing_is_left(shop)
     shop("db", "restore", "--undo", "--yes")
     assert lab.rows(STATE) == harmed
+    kept = [path for path in shop.folder.rglob("*") if path.is_file()]
+    assert kept
+    assert not [path for path in kept if PASSWORD.encode() in path.read_bytes()]
 
 
 def test_a_side_branch_is_made_once_and_shows_the_moment_before(shop: Typing, xid: str) -> None:
@@ -142,6 +145,7 @@ def test_a_side_branch_is_made_once_and_shows_the_moment_before(shop: Typing, xi
     shop("db", "branch", "delete", first["name"], "--yes")
 
     shop("db", "points", "add", "here")
+    then = shop.lab.rows("SELECT count(*) FROM untouched")[0]
     shop.lab.rows("INSERT INTO untouched VALUES (2) RETURNING 1")
     plan = shop("db", "restore", "here", "--side", "--dry-run").out
     assert "exactness at this vendor: LSN" in plan
@@ -150,7 +154,7 @@ def test_a_side_branch_is_made_once_and_shows_the_moment_before(shop: Typing, xi
     side = shop.vendor.sides.find(str(made["name"]))
     assert side is not None
     with psycopg.connect(side.dsn) as connection:
-        assert connection.execute("SELECT count(*) FROM untouched").fetchone() == (1,)
+        assert connection.execute("SELECT count(*) FROM untouched").fetchone() == then
     shop("db", "branch", "delete", str(made["name"]), "--yes")
     assert nothing_is_left(shop)
 
@@ -330,3 +334,6 @@ def test_the_whole_is_put_in_place_and_back_by_the_vendor(shop: Typing, xid: str
     assert lab.rows("SELECT count(*), count(note) FROM orders") == [(1000, 1000)]
     shop("db", "restore", "--undo", "--yes")
     assert lab.rows(STATE) == harmed
+    for name in [each["name"] for each in shop.vendor.branches if each["name"] != "main"]:
+        shop("db", "branch", "delete", name, "--yes")
+    assert nothing_is_left(shop)

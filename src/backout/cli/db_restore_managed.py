@@ -44,7 +44,8 @@ def finish(desk: Desk, run: Run, results: Mapping[str, Json]) -> int:
     lines = [f"done: {run.plan.why}"]
     if isinstance(done, dict):
         payload["kept"] = [done["kept"]]
-        lines.append(f"live: {_named(done['live'])}; the state of before is kept: branch {done['kept']}")
+        head = done["migration_head"] or "none"
+        lines.append(f"live: branch {_named(done['live'])}, migration {head}; the old state is kept: {done['kept']}")
         follow = [
             f"backout db restore --undo -e {environment}",
             f"backout db branch delete {done['kept']} -e {environment}  # when it is not needed any more",

@@ -102,15 +102,15 @@ class Finalize:
     def __init__(self, tools: BranchTools) -> None:
         self._tools = tools
 
-    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:
-        """Return which branch is live and which is kept, as the vendor shows them, and record it."""
+    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002
+        """Return which branch is live and which is kept, as the vendor shows them, and record it; then read back."""
         tools, own = self._tools, self._tools.own
         side = branch_named(tools, str(args["name"]))
         done = tools.cutover.finalize(side, str(args["keep_as"]))
         note: dict[str, Json] = {"kept": done.kept.name, "database": args["database"], "mark": args["mark"]}
         own.journal.note(own.environment, BRANCH_SWAPPED, context.run, note, actor=own.actor)
-        _ = key
-        return {"live": _shown(done.live), "kept": done.kept.name}
+        seen = tools.reader.look(tools.url(done.live), "", "")
+        return {"live": _shown(done.live), "kept": done.kept.name, "migration_head": seen.migration_head}
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """The port looks for the kept branch before it changes anything, so that doing it again is safe."""
