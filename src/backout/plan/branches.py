@@ -77,6 +77,7 @@ def rescue_plan(job: Job, moment: BranchMoment, after: BranchTarget, treatment: 
         Step(
             "db_branch_rescue", "copy the damaged rows and columns back", {**ends, "damage": damage, "mark": job.mark}
         ),
+        Step("db_branch_rescue_check", "compare again: nothing of the damage is left", {**ends, "damage": damage}),
         Step(
             "db_branch_drop",
             "delete both branches",

@@ -14,7 +14,7 @@ from backout.model.recovery import TargetKind
 from backout.plan.branches import BranchMoment, Treatment, rescue_plan, shown, side_plan, swap_plan, undo_swap_plan
 from backout.plan.restore import Job, Look, read_target, undo_rescue_plan
 from backout.report.times import rfc3339
-from backout.runbook.restore import NO_TARGET, RESCUED, points
+from backout.runbook.restore import NO_TARGET, RESCUED, check_identity, facts_of, points
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,6 +65,7 @@ def find(tools: BranchTools, text: str) -> tuple[Look, BranchMoment]:
         raise UsageError(f"{text!r} is no target", hint=NO_TARGET)
     if asked.kind is TargetKind.TIME and float(asked.value) > own.clock.now():
         raise Refused(f"{text!r} lies in the future", where=own.environment, rule=_RULE)
+    _check_pinned(tools)
     way = _way(tools)
     look, moment = _Moments(tools, way).of(asked)
     for target in (moment.before, moment.after):
@@ -135,6 +136,7 @@ def plan_undo(tools: BranchTools) -> Plan:
     newest = max(left, key=lambda event: event.seq, default=None)
     if newest is None:
         raise UsageError("no restore of this database is recorded that could be undone", where=own.environment)
+    _check_pinned(tools)
     data: dict[str, Json] = dict(newest.data)
     if newest.kind == RESCUED:
         return undo_rescue_plan(own.environment, str(data["mark"]), str(data["database"]))
@@ -148,6 +150,11 @@ def branch_named(tools: BranchTools, name: str) -> SideBranch:
     if found is None:
         raise BackoutError(f"branch {name} is gone at the vendor", where=tools.own.environment)
     return found
+
+
+def _check_pinned(tools: BranchTools) -> None:
+    if tools.own.pinned is not None:
+        check_identity(tools.own, facts_of(tools.own))
 
 
 def _live(tools: BranchTools) -> SideBranch:

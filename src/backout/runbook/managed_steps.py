@@ -13,7 +13,7 @@ from backout.ports import Done, NotDone
 from backout.report.branches import record
 from backout.runbook.managed import BRANCH_SWAPPED, branch_named
 from backout.runbook.restore import RESCUED
-from backout.runbook.restoring import UndoRescue, rescue_record, told
+from backout.runbook.restoring import UndoRescue, nothing_left, rescue_record, told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +33,7 @@ def actions(tools: BranchTools) -> dict[str, Action]:
         AFTER: MakeBranch(tools),
         "db_branch_look": LookAtBranch(tools),
         "db_branch_rescue": RescueFromBranches(tools),
+        "db_branch_rescue_check": CheckRescue(tools),
         "db_branch_finalize": Finalize(tools),
         "db_branch_drop": DropBranches(tools),
         "db_undo_rescue": UndoRescue(tools.own),
@@ -81,10 +82,8 @@ class RescueFromBranches:
 
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002
         """Return what was written, by table; done twice it finds nothing left to do."""
-        tools, own, mark = self._tools, self._tools.own, str(args["mark"])
-        first, end = (_first(own.runs.result(context.run, action)) for action in (BEFORE, AFTER))
-        before, after = _urls(tools, args)
-        damage = _damage(tools, args, (before, first), (after, end))
+        own, mark = self._tools.own, str(args["mark"])
+        damage, before, after = _of_run(self._tools, args, context.run)
         rescuer = own.rescuer(str(args["database"]))
         report = rescuer.rescue(damage, before, after, own.kept / mark, told(context, own))
         note: dict[str, Json] = {"mark": mark, "database": args["database"]}
@@ -93,6 +92,25 @@ class RescueFromBranches:
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """Whether every row is right is found by doing it: what is right already is left."""
+        return NotDone()
+
+
+class CheckRescue:
+    """Step `db_branch_rescue_check` {before, after, database, damage}: what is live is compared again, read-only."""
+
+    effect = False
+
+    def __init__(self, tools: BranchTools) -> None:
+        self._tools = tools
+
+    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002
+        """Return how many rows are in conflict. Raises BackoutError when damage is left that nobody has touched."""
+        own = self._tools.own
+        damage, before, after = _of_run(self._tools, args, context.run)
+        return nothing_left(own.rescuer(str(args["database"])).damage(damage, before, after), own.environment)
+
+    def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
+        """Comparing changes nothing; it is done again."""
         return NotDone()
 
 
@@ -185,6 +203,13 @@ def _looked(tools: BranchTools, args: Mapping[str, Json]) -> Json:
             options=("Give an earlier time: `backout db restore TIME --side`.", look),
         )
     return {"migration_head": seen.migration_head, "read_only": True}
+
+
+def _of_run(tools: BranchTools, args: Mapping[str, Json], run: str) -> tuple[Damage, str, str]:
+    """Return the damage and both branches' connection strings, as this run made them."""
+    first, end = (_first(tools.own.runs.result(run, action)) for action in (BEFORE, AFTER))
+    before, after = _urls(tools, args)
+    return _damage(tools, args, (before, first), (after, end)), before, after
 
 
 def _damage(tools: BranchTools, args: Mapping[str, Json], before: tuple[str, int], after: tuple[str, int]) -> Damage:

@@ -184,10 +184,10 @@ class PostgresRescuer:
         from backout.providers.postgres.tls_proxy import reached  # noqa: PLC0415 - few need it
 
         named = (f"--table={table.sql}" for table in tables)
-        with reached(before_dsn, has_tls=self._binaries.has_tls()) as environment:
-            environment = {**environment, "PGDATABASE": self._database}
+        with reached(before_dsn, has_tls=self._binaries.has_tls()) as reaching:
+            there = {**reaching, "PGDATABASE": self._database}
             options = ("--schema-only", f"--section={section}", *named)
-            told = run_tool(self._binaries, "pg_dump", *options, environment=environment)
+            told = run_tool(self._binaries, "pg_dump", *options, environment=there)
         return "\n".join(line for line in told.splitlines() if not line.startswith("\\"))
 
     def _columns(self, session: Session, work: Work) -> list[str]:
