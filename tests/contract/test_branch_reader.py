@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from backout.providers.postgres.branches import verified
+from backout.errors import Refused
+from backout.providers.postgres.branches import PostgresBranches, verified
 from backout.providers.postgres.tls_proxy import parsed
 
 
@@ -31,3 +32,9 @@ def test_a_branch_elsewhere_is_reached_with_a_verified_certificate(mode: str) ->
 def test_what_needs_none_and_what_says_more_stays_as_it_is(url: str) -> None:
     """A socket, this machine, and an own choice of authority."""
     assert verified(url) == url
+
+
+def test_branches_that_lie_too_far_apart_are_refused_before_anything_is_read() -> None:
+    """Millions of transactions between them: whose the damage is cannot be told."""
+    with pytest.raises(Refused, match="lie between the two branches"):
+        PostgresBranches().committed_between(("host=/nowhere", 5), ("host=/nowhere", 9_000_000))

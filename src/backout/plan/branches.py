@@ -53,7 +53,7 @@ def side_plan(job: Job, moment: BranchMoment, name: str) -> Plan:
     Args:
         name: the branch's; the same one for the same moment, so that it is made once.
     """
-    steps = (_branch(BRANCH, name, moment.before), _look(name, job))
+    steps = (_branch(BRANCH, job, name, moment.before), _look(name, job))
     why = f"a branch of the database {shown(moment.before)}"
     return Plan(PlanKind.RECOVER, job.environment, why, steps, _notes(moment))
 
@@ -71,8 +71,8 @@ def rescue_plan(job: Job, moment: BranchMoment, after: BranchTarget, treatment: 
     }
     ends: dict[str, Json] = {"before": first, "after": second, "database": job.look.database}
     steps = (
-        _branch(BEFORE, first, moment.before),
-        _branch(AFTER, second, after),
+        _branch(BEFORE, job, first, moment.before),
+        _branch(AFTER, job, second, after),
         _look(first, job),
         Step(
             "db_branch_rescue", "copy the damaged rows and columns back", {**ends, "damage": damage, "mark": job.mark}
@@ -82,7 +82,7 @@ def rescue_plan(job: Job, moment: BranchMoment, after: BranchTarget, treatment: 
             "db_branch_drop",
             "delete both branches",
             {"names": [first, second]},
-            equivalent=f"backout db branch delete {first}; backout db branch delete {second}",
+            equivalent="\n".join(f"backout db branch delete {name} -e {job.environment}" for name in (first, second)),
         ),
     )
     whose = f"migration {moment.migration}" if moment.migration else f"transaction {moment.xid}"
@@ -93,7 +93,7 @@ def rescue_plan(job: Job, moment: BranchMoment, after: BranchTarget, treatment: 
 def swap_plan(job: Job, moment: BranchMoment, keep_as: str) -> Plan:
     """Return the plan that puts a branch in the live one's place; what was live stays as the branch `keep_as`."""
     name = f"backout-swap-{job.mark}"
-    steps = (_branch(BRANCH, name, moment.before), _look(name, job), _finalize(name, keep_as, job))
+    steps = (_branch(BRANCH, job, name, moment.before), _look(name, job), _finalize(name, keep_as, job))
     notes = (*_notes(moment), f"what was committed since is not in the restored database; it stays in branch {keep_as}")
     return Plan(PlanKind.RECOVER, job.environment, f"the whole database {shown(moment.before)}", steps, notes)
 
@@ -118,23 +118,23 @@ def shown(target: BranchTarget) -> str:
     return f"as it was at {at.isoformat(timespec='microseconds').replace('+00:00', 'Z')}"
 
 
-def _branch(action: str, name: str, target: BranchTarget) -> Step:
+def _branch(action: str, job: Job, name: str, target: BranchTarget) -> Step:
     lsn = None if target.lsn is None else show_lsn(target.lsn)
     args: dict[str, Json] = {"name": name, "lsn": lsn, "at": target.at}
     at = shown(target).rpartition(" ")[2]
-    line = f"backout db branch create --at {at} --name {name}"
+    line = f"backout db branch create -e {job.environment} --at {at} --name {name}"
     return Step(action, f"make branch {name} at the vendor, {shown(target)}", args, equivalent=line)
 
 
 def _look(name: str, job: Job) -> Step:
     args: dict[str, Json] = {"name": name, "relation": job.look.relation, "no_migration": job.look.no_migration}
-    line = f"backout db branch look {name}"
+    line = f"backout db branch look {name} -e {job.environment}"
     return Step("db_branch_look", f"look at branch {name}, read-only", args, equivalent=line)
 
 
 def _finalize(name: str, keep_as: str, job: Job) -> Step:
     args: dict[str, Json] = {"name": name, "keep_as": keep_as, "database": job.look.database, "mark": job.mark}
-    line = f"backout db branch finalize {name} --keep-as {keep_as}"
+    line = f"backout db branch finalize {name} -e {job.environment} --keep-as {keep_as}"
     title = f"put branch {name} in the live one's place, which stays as {keep_as}"
     return Step("db_branch_finalize", title, args, equivalent=line)
 
