@@ -137,7 +137,7 @@ def rescue_plan(
     """Return the plan that copies the damaged rows back and leaves newer good ones alone."""
     target, route = before
     first, second = f"before-{job.mark}", f"after-{job.mark}"
-    written: list[Json] = [[node, [*kinds]] for node, kinds in damage.written]
+    written: list[Json] = [[node, [*kinds]] for node, kinds in damage.written or ()]
     record: dict[str, Json] = {
         "xids": [*sorted(damage.xids)],
         "written": written,

@@ -294,15 +294,20 @@ class CheckRescue:
         tools = self._tools
         before, after = (_running(tools, str(args[name]), context).dsn for name in ("before", "after"))
         report = tools.rescuer(str(args["database"])).damage(damage_of(args), before, after)
-        left = sum(each.updated + each.inserted + each.deleted for each in report.tables if not each.left)
-        if left or report.definitions:
-            what = f"{left} rows" if left else "; ".join(report.definitions)
-            raise BackoutError(f"damage is left after the rescue: {what}", where=tools.environment)
-        return {"left": left, "conflicts": sum(each.conflicts for each in report.tables)}
+        return nothing_left(report, tools.environment)
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """Comparing changes nothing; it is done again."""
         return NotDone()
+
+
+def nothing_left(report: RescueReport, environment: str) -> Json:
+    """Return how many rows are in conflict after a rescue. Raises BackoutError: damage is left that nobody touched."""
+    left = sum(each.updated + each.inserted + each.deleted for each in report.tables if not each.left)
+    if left or report.definitions:
+        what = f"{left} rows" if left else "; ".join(report.definitions)
+        raise BackoutError(f"damage is left after the rescue: {what}", where=environment)
+    return {"left": left, "conflicts": sum(each.conflicts for each in report.tables)}
 
 
 class UndoRescue:

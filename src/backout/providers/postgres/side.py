@@ -214,11 +214,7 @@ class PostgresSides:
         dsn = found.dsn if found is not None else ""
         try:
             with psycopg.connect(dsn, dbname=database, autocommit=True) as connection:
-                connection.execute("SET default_transaction_read_only = on; SET lock_timeout = '2s'")
-                applied = bool(migration) and is_applied(connection, migration)
-                oid = _oid(connection, relation)
-                there = not relation or bool(oid) or _has_column(connection, relation)
-                return SideLook(there, oid, applied, head_of(connection))
+                return look_at(connection, relation, migration)
         except psycopg.OperationalError as error:
             raise Refused(f"the side instance cannot be looked at: {error}", where=name) from error
 
@@ -421,6 +417,15 @@ def _roll_back_prepared(dsn: str, xid: int | None) -> None:
         with psycopg.connect(dsn, dbname=database, autocommit=True) as connection:
             connection.execute("SET default_transaction_read_only = off")
             connection.execute(sql.SQL("ROLLBACK PREPARED {}").format(sql.Literal(gid)))
+
+
+def look_at(connection: Any, relation: str, migration: str) -> SideLook:
+    """Return what a copy of the database shows, read-only."""
+    connection.execute("SET default_transaction_read_only = on; SET lock_timeout = '2s'")
+    applied = bool(migration) and is_applied(connection, migration)
+    oid = _oid(connection, relation)
+    there = not relation or bool(oid) or _has_column(connection, relation)
+    return SideLook(there, oid, applied, head_of(connection))
 
 
 def _oid(connection: Any, relation: str) -> int:
