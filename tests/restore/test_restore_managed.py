@@ -185,11 +185,12 @@ def test_what_cannot_be_is_refused_before_anything_is_made(shop: Typing, xid: st
     assert xid
 
 
-def migrate(typing: Typing, name: str, script: str) -> None:
+def migrate(typing: Typing, name: str, script: str, meanwhile: Callable[[], object] = lambda: None) -> None:
     """Apply a script between the two entries that a migration tool makes."""
     with typing.lab.connect() as connection:
         values = "(id, checksum, migration_name) VALUES (%s, 'x', %s)"
         connection.execute(f"INSERT INTO _prisma_migrations {values}", (name, name))  # type: ignore[arg-type] # ours
+        meanwhile()
         with connection.transaction():
             connection.execute(script)  # type: ignore[arg-type] # ours
         done = "UPDATE _prisma_migrations SET finished_at = now(), applied_steps_count = 1 WHERE id = %s"
@@ -240,13 +241,15 @@ def test_with_commit_timestamps_a_migration_is_cut_out_exactly(shop: Typing, xid
     script = (
         "DELETE FROM untouched WHERE id < 120; ALTER TABLE untouched ADD COLUMN more int; UPDATE untouched SET more = 1"
     )
-    migrate(shop, "2_more", script)
-    lab.rows("DELETE FROM untouched WHERE id = 150 RETURNING 1")
-    harmed = lab.rows("SELECT id FROM untouched ORDER BY id")
-    done = tables_of(shop("db", "restore", "before migration 2_more", "--yes", "--json").json)
+    with lab.connect() as other:  # a temporary table is no change of the schema, while it is there
+        temporary = "CREATE TEMP TABLE scratch (id int PRIMARY KEY); DELETE FROM untouched WHERE id = 160"
+        migrate(shop, "2_more", script, lambda: other.execute(temporary))
+        lab.rows("DELETE FROM untouched WHERE id = 150 RETURNING 1")
+        harmed = lab.rows("SELECT id FROM untouched ORDER BY id")
+        done = tables_of(shop("db", "restore", "before migration 2_more", "--yes", "--json").json)
     assert done["public.untouched"]["left"] == ""
     assert done["public.untouched"]["inserted"] >= 20
-    expected = sorted({*range(100, 200)} - {150})
+    expected = sorted({*range(100, 200)} - {150, 160})
     assert [row for (row,) in lab.rows("SELECT id FROM untouched WHERE id >= 100 ORDER BY id")] == expected
     shop("db", "restore", "--undo", "--yes")
     assert lab.rows("SELECT id FROM untouched ORDER BY id") == harmed

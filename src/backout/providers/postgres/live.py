@@ -61,20 +61,22 @@ COMMIT_TIME: Final = (
     "SELECT CASE WHEN current_setting('track_commit_timestamp')::bool "
     "THEN extract(epoch FROM pg_xact_commit_timestamp({xid}::xid)) END::float8"
 )
+_TEMPORARY: Final = "SELECT oid FROM pg_catalog.pg_namespace WHERE nspname ~ '^pg_(toast_)?temp_'"
+_OF_TEMPORARY: Final = f"SELECT oid FROM pg_catalog.pg_class WHERE relnamespace IN ({_TEMPORARY})"  # noqa: S608 - our own words
 CATALOG_XIDS: Final = " UNION ".join(
-    f"SELECT xmin::text AS xid FROM pg_catalog.{table} WHERE xmin::text::bigint > 2"  # noqa: S608 - our own words
-    for table in (
-        "pg_class",
-        "pg_attribute",
-        "pg_attrdef",
-        "pg_constraint",
-        "pg_index",
-        "pg_type",
-        "pg_proc",
-        "pg_trigger",
+    f"SELECT xmin::text AS xid FROM pg_catalog.{table} WHERE xmin::text::bigint > 2 AND {column} NOT IN ({which})"  # noqa: S608 - same
+    for table, column, which in (
+        ("pg_class", "relnamespace", _TEMPORARY),
+        ("pg_type", "typnamespace", _TEMPORARY),
+        ("pg_proc", "pronamespace", _TEMPORARY),
+        ("pg_attribute", "attrelid", _OF_TEMPORARY),
+        ("pg_attrdef", "adrelid", _OF_TEMPORARY),
+        ("pg_constraint", "conrelid", _OF_TEMPORARY),
+        ("pg_index", "indrelid", _OF_TEMPORARY),
+        ("pg_trigger", "tgrelid", _OF_TEMPORARY),
     )
 )
-"""The ids that the catalog's rows carry; the first two are nobody's."""
+"""The ids that the catalog's rows carry, those of temporary tables left out; the first two are nobody's."""
 
 _MIGRATED: Final = """
 SELECT m.xmin::text::bigint,
