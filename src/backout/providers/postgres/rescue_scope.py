@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _QUEUE: Final = re.compile(r"outbox|inbox|queue|jobs?$", re.IGNORECASE)
 _CONTENT: Final = frozenset({"INSERT", "MULTI_INSERT", "UPDATE", "HOT_UPDATE", "DELETE"})
+_TAKES_KEYS: Final = frozenset({"DELETE", "UPDATE"})
+"""After these a key may be gone: an update that is not heap-only may have written another one."""
 
 
 @dataclass
@@ -92,7 +94,8 @@ def works_of(session: Session, before: Catalog, after: Catalog, live: Catalog) -
         if not (kinds or lost or rewritten):
             continue
         now = live.tables.get(oid)
-        work = Work(now or table, table, then, whole=rewritten, deletes="DELETE" in kinds, lost=lost)
+        gone = not kinds.isdisjoint(_TAKES_KEYS)
+        work = Work(now or table, table, then, whole=rewritten, deletes=gone, lost=lost)
         work.report = TableRescue(work.table.shown, left="" if now else "the table is not there any more")
         found.append(work)
     return found
@@ -124,7 +127,16 @@ def is_left_alone(session: Session, work: Work, reports: list[TableRescue]) -> b
     work.report = replace(work.report, left=left, triggers=triggers)
     if left:
         reports.append(work.report)
+    elif changed := _changed(work):
+        kept = f"changed in name or type, and not brought back: {', '.join(changed)} (--side shows what was in it)"
+        work.report = replace(work.report, left=kept)
     return bool(left)
+
+
+def _changed(work: Work) -> list[str]:
+    """Return the columns that the damage gave another name or type: a value of the one may not fit the other."""
+    now = {column.number: (column.name, column.type) for column in work.after.columns}
+    return [c.name for c in work.before.columns if now.get(c.number, (c.name, c.type)) != (c.name, c.type)]
 
 
 def _key(live: Any, table: Table) -> tuple[str, ...]:
