@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from recovery_lab import Lab, opened
@@ -89,37 +89,29 @@ def test_a_newer_row_below_one_that_the_damage_made_stays(lab: Lab) -> None:
     assert lab.rows("SELECT id FROM tree ORDER BY 1") == [(1,), (10,), (11,), (20,), (30,), (31,), (32,)]
 
 
-@pytest.mark.parametrize(
-    ("name", "damage", "since", "left", "conflicts"),
-    [
-        ("inserted", "DELETE FROM {}", "INSERT INTO {} VALUES (20, 'a')", [(2, "b"), (20, "a")], 1),
-        (
-            "updated",
-            "UPDATE {} SET email = 'x' || id",
-            "INSERT INTO {} VALUES (20, 'a')",
-            [(1, "x1"), (2, "b"), (20, "a")],
-            1,
-        ),
-        (
-            "exchanged",
-            "UPDATE {0} SET email = 'x' || id; UPDATE {0} SET email = chr(99 - id)",
-            "",
-            [(1, "b"), (2, "a")],
-            2,
-        ),
-    ],
-)
-def test_a_unique_value_that_is_taken_is_a_conflict(
-    lab: Lab, name: str, damage: str, since: str, left: list[tuple[int, str]], conflicts: int
-) -> None:
+TAKEN: Final = {
+    "inserted": ("DELETE FROM {}", "INSERT INTO {} VALUES (20, 'a')", [(2, "b"), (20, "a")], 1),
+    "updated": (
+        "UPDATE {} SET email = 'x' || id",
+        "INSERT INTO {} VALUES (20, 'a')",
+        [(1, "x1"), (2, "b"), (20, "a")],
+        1,
+    ),
+    "exchanged": (
+        "UPDATE {0} SET email = 'x' || id; UPDATE {0} SET email = chr(99 - id)",
+        "",
+        [(1, "b"), (2, "a")],
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_a_unique_value_that_is_taken_is_a_conflict(lab: Lab, name: str) -> None:
     """It stops no other row, and is counted."""
-    xid = damaged(
-        lab,
-        name,
-        f"CREATE TABLE {name} (id int PRIMARY KEY, email text UNIQUE); INSERT INTO {name} VALUES (1, 'a'), (2, 'b')",
-        damage.format(name),
-        since.format(name),
-    )
+    damage, since, left, conflicts = TAKEN[name]
+    made = "CREATE TABLE {0} (id int PRIMARY KEY, email text UNIQUE); INSERT INTO {0} VALUES (1, 'a'), (2, 'b')"
+    xid = damaged(lab, name, made.format(name), damage.format(name), since.format(name))
     told = rescue(lab, xid)[f"public.{name}"]
     assert lab.rows(f"SELECT id, email FROM {name} ORDER BY 1") == left  # noqa: S608 ours
     assert told["conflicts"] == conflicts

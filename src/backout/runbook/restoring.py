@@ -294,15 +294,30 @@ class CheckRescue:
         tools = self._tools
         before, after = (_running(tools, str(args[name]), context).dsn for name in ("before", "after"))
         report = tools.rescuer(str(args["database"])).damage(damage_of(args), before, after)
-        left = sum(each.updated + each.inserted + each.deleted for each in report.tables if not each.left)
+        known = _conflicts_of(tools.runs.result(context.run, "db_rescue"))
+        left = conflicts = 0
+        for each in report.tables:
+            damaged = 0 if each.left else each.updated + each.inserted + each.deleted
+            # What cannot be written (a unique value is taken by now) only writing shows: then it is no longer counted.
+            unwritable = min(damaged, max(0, known.get(each.table, 0) - each.conflicts))
+            left += damaged - unwritable
+            conflicts += each.conflicts + unwritable
         if left or report.definitions:
             what = f"{left} rows" if left else "; ".join(report.definitions)
             raise BackoutError(f"damage is left after the rescue: {what}", where=tools.environment)
-        return {"left": left, "conflicts": sum(each.conflicts for each in report.tables)}
+        return {"left": left, "conflicts": conflicts}
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """Comparing changes nothing; it is done again."""
         return NotDone()
+
+
+def _conflicts_of(rescue: Json) -> dict[str, int]:
+    """Return how many conflicts a rescue met, by table."""
+    assert isinstance(rescue, dict)  # noqa: S101 as recorded
+    tables = rescue["tables"]
+    assert isinstance(tables, list)  # noqa: S101 same
+    return {str(each["table"]): int(str(each["conflicts"])) for each in tables if isinstance(each, dict)}
 
 
 class UndoRescue:

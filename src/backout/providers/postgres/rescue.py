@@ -172,7 +172,10 @@ class PostgresRescuer:
         return reports
 
     def _script(self, section: str, tables: Sequence[Table], before_dsn: str) -> str:
-        """Return the definitions of tables as pg_dump writes them, without psql's own commands."""
+        """Return the definitions of tables as pg_dump writes them, without psql's own commands.
+
+        Nor may it end our time-out for locks: what refers to live tables locks them, and everybody would queue behind.
+        """
         told = run_tool(
             self._binaries,
             "pg_dump",
@@ -181,7 +184,7 @@ class PostgresRescuer:
             f"--section={section}",
             *(f"--table={table.sql}" for table in tables),
         )
-        return "\n".join(line for line in told.splitlines() if not line.startswith("\\"))
+        return "\n".join(line for line in told.splitlines() if not line.startswith(("\\", "SET lock_timeout")))
 
     def _columns(self, session: Session, work: Work) -> list[str]:
         """Add the columns that are lost again; their values follow in `fill`."""

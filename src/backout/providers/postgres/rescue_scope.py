@@ -124,19 +124,17 @@ def is_left_alone(session: Session, work: Work, reports: list[TableRescue]) -> b
     work.columns = tuple(column.name for column in table.columns if (column.name, column.type) in both)
     if not left and not set(work.key) <= set(work.columns):
         left = "its primary key was changed by the damage"
-    work.report = replace(work.report, left=left, triggers=triggers)
+    work.report = replace(work.report, left=left or _changed(work), triggers=triggers)
     if left:
         reports.append(work.report)
-    elif changed := _changed(work):
-        kept = f"changed in name or type, and not brought back: {', '.join(changed)} (--side shows what was in it)"
-        work.report = replace(work.report, left=kept)
     return bool(left)
 
 
-def _changed(work: Work) -> list[str]:
-    """Return the columns that the damage gave another name or type: a value of the one may not fit the other."""
+def _changed(work: Work) -> str:
+    """Return which columns the damage gave another name or type, "" for none: values of the one may not fit it."""
     now = {column.number: (column.name, column.type) for column in work.after.columns}
-    return [c.name for c in work.before.columns if now.get(c.number, (c.name, c.type)) != (c.name, c.type)]
+    found = [c.name for c in work.before.columns if now.get(c.number, (c.name, c.type)) != (c.name, c.type)]
+    return f"not brought back, since their name or type was changed: {', '.join(found)}" if found else ""
 
 
 def _key(live: Any, table: Table) -> tuple[str, ...]:
