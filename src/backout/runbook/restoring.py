@@ -146,7 +146,7 @@ class Promote:
         side = tools.sides.find(name)
         if side is None:
             raise BackoutError(f"side instance {name} is gone", where=tools.environment)
-        if side.state is SideState.STOPPED:
+        if side.state in (SideState.STOPPED, SideState.REPLAYING):  # promoted early, it would be an older state
             tools.beside.resume(name, told(context, tools))
         if side.state is not SideState.READY:
             tools.beside.promote(name)
@@ -178,7 +178,10 @@ class StopServer:
 
 
 class Exchange:
-    """Step `db_exchange` {data_directory, incoming, kept, name}: one data directory goes, the other one comes."""
+    """Step `db_exchange` {data_directory, incoming, kept, name, system_identifier, database}: one goes, one comes.
+
+    What is kept is recorded here: should the server not come up on the other one, that can be undone.
+    """
 
     def __init__(self, tools: RestoreTools) -> None:
         self._tools = tools
@@ -188,17 +191,23 @@ class Exchange:
         server = _server(self._tools, args)
         if not self._moved(args):
             server.exchange(Path(str(args["incoming"])), Path(str(args["kept"])))
-        if args["name"]:
-            self._tools.sides.drop(str(args["name"]))
-        return {"kept": args["kept"]}
+        return self._finished(args, context)
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """Which folders are there tells; the side instance's own folder is cleared away again in any case."""
         if not self._moved(args):
             return NotDone()
+        return Done(self._finished(args, context))
+
+    def _finished(self, args: Mapping[str, Json], context: StepContext) -> Json:
+        tools = self._tools
+        known = tools.journal.events(environment=tools.environment, kind=SWAPPED)
+        if all(event.data["kept"] != args["kept"] for event in known):
+            record = {name: value for name, value in args.items() if name != "name"}
+            tools.journal.note(tools.environment, SWAPPED, context.run, record, actor=tools.actor)
         if args["name"]:
-            self._tools.sides.drop(str(args["name"]))
-        return Done({"kept": args["kept"]})
+            tools.sides.drop(str(args["name"]))
+        return {"kept": args["kept"]}
 
     def _moved(self, args: Mapping[str, Json]) -> bool:
         data, incoming, kept = (Path(str(args[name])) for name in ("data_directory", "incoming", "kept"))
@@ -229,7 +238,7 @@ class ReadBack:
         self._tools = tools
 
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002
-        """Return what the live database says of itself, and record what is kept.
+        """Return what the live database says of itself.
 
         Raises:
             WorldMoved: another database answers. ProviderUnavailable: none does.
@@ -252,11 +261,10 @@ class ReadBack:
             "lsn": show_lsn(facts.lsn),
             "migration_head": facts.migration_head,
         }
-        tools.journal.note(tools.environment, SWAPPED, context.run, record, actor=tools.actor)
         return record
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
-        """Reading is done again; what is recorded is recorded once."""
+        """Reading is done again."""
         return NotDone()
 
 
@@ -313,7 +321,9 @@ class CheckRescue:
 
 
 def _conflicts_of(rescue: Json) -> dict[str, int]:
-    """Return how many conflicts a rescue met, by table."""
+    """Return how many conflicts a rescue met, by table; nothing is known of one that a person declared done."""
+    if rescue is None:
+        return {}
     assert isinstance(rescue, dict)  # noqa: S101 as recorded
     tables = rescue["tables"]
     assert isinstance(tables, list)  # noqa: S101 same
