@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from recovery_lab import Lab, opened
 
+from backout.errors import PartlyDone
 from backout.journal.sqlite import SqliteJournal
 from backout.journal.stop import StopRequest
 from backout.providers.clock import SystemClock
@@ -129,6 +130,27 @@ def test_a_column_of_another_type_is_named(lab: Lab) -> None:
     told = rescue(lab, xid)["public.lossy"]
     assert "amount" in told["left"]
     assert lab.rows("SELECT v FROM lossy") == [("a",)]
+
+
+def test_a_rescue_that_stays_half_done_can_be_undone(lab: Lab) -> None:
+    """What was committed until the lock was not to be had is taken back."""
+    xid = damaged(
+        lab,
+        "half",
+        "CREATE TABLE early (id int PRIMARY KEY, v text); CREATE TABLE late (id int PRIMARY KEY, v text);"
+        "INSERT INTO early VALUES (1, 'a'); INSERT INTO late VALUES (1, 'a')",
+        "UPDATE early SET v = 'bad'; UPDATE late SET v = 'bad'",
+    )
+    tools = lab.tools()
+    with lab.connect() as holder, holder.transaction():
+        holder.execute("LOCK TABLE late IN SHARE MODE")
+        with pytest.raises(PartlyDone) as stopped:
+            lab.run(plan_rescue(tools, xid, conflicts="live", skip=(), queues=False), tools)
+    assert lab.rows("SELECT early.v, late.v FROM early, late") == [("a", "bad")]
+    assert stopped.value.where is not None
+    lab.journal.ask(stopped.value.where, "abort", actor="test", reason="not now")
+    lab.run(plan_undo(tools), tools)
+    assert lab.rows("SELECT early.v, late.v FROM early, late") == [("bad", "bad")]
 
 
 def test_a_materialized_view_comes_and_goes(lab: Lab) -> None:

@@ -98,6 +98,20 @@ def test_a_swap_on_which_the_server_does_not_come_up_can_be_undone(lab: Lab) -> 
         plan_undo(tools)
 
 
+def test_what_goes_live_waits_for_no_receiver(lab: Lab) -> None:
+    """The base was taken in synchronous mode; nobody receives the new timeline, and every commit would hang."""
+    lab.base("sync")
+    with (lab.root / "archive" / "bases" / "sync" / "postgresql.auto.conf").open("a") as file:
+        file.write("synchronous_standby_names = 'backout'\n")
+    tools = lab.tools()
+    lab.run(plan_swap(tools, now(lab)), tools)
+    assert lab.rows("SHOW synchronous_standby_names") == [("",)]
+    lab.run(plan_undo(tools), tools)
+    assert lab.receiver is not None
+    lab.receiver.wait(timeout=30)
+    lab.receive()
+
+
 def test_a_migration_among_other_commits_is_not_rescued_blindly(lab: Lab) -> None:
     """A commit of the application between the tool's own may be a good one: which it was has to be named."""
     lab.base("three")

@@ -279,9 +279,10 @@ class Rescue:
         tools, mark = self._tools, str(args["mark"])
         before, after = (_running(tools, str(args[name]), context).dsn for name in ("before", "after"))
         rescuer = tools.rescuer(str(args["database"]))
-        report = rescuer.rescue(damage_of(args), before, after, tools.kept / mark, told(context, tools))
+        # Recorded before anything is written: a rescue that stays half-done can be undone as well.
         note: dict[str, Json] = {"mark": mark, "database": args["database"]}
         tools.journal.note(tools.environment, RESCUED, context.run, note, actor=tools.actor)
+        report = rescuer.rescue(damage_of(args), before, after, tools.kept / mark, told(context, tools))
         return rescue_record(report)
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002

@@ -35,10 +35,12 @@ def undo(live: Any, entries: Sequence[tuple[_Entry, bytes]], progress: Callable[
         elif op == "other":
             live.execute(entry["drop"])
             definitions.append(entry["drop"])
-        elif op == "column":
-            left |= _column(live, entry, definitions)
         else:
-            left |= _table(live, entry, definitions)
+            # Locked before it is looked at: what somebody writes in between would go with it.
+            with live.transaction():
+                if _exists(live, entry["sql"]):
+                    live.execute(f"LOCK TABLE {entry['sql']} IN ACCESS EXCLUSIVE MODE")
+                    left |= (_column if op == "column" else _table)(live, entry, definitions)
     names = dict.fromkeys([*(table for table, _ in counts), *left])
     tables = tuple(
         TableRescue(
@@ -129,8 +131,6 @@ def _column(live: Any, entry: _Entry, definitions: list[str]) -> dict[str, str]:
 
 def _table(live: Any, entry: _Entry, definitions: list[str]) -> dict[str, str]:
     """Drop a table that was made again, unless somebody has written to it since."""
-    if live.execute("SELECT to_regclass(%s)", (entry["sql"],)).fetchone()[0] is None:
-        return {}
     xid = int(entry["xid"]) % (1 << 32)
     query = f"SELECT count(*) FILTER (WHERE xmin::text = %s), count(*) FROM ONLY {entry['sql']}"
     ours, every = live.execute(query, (str(xid),)).fetchone()
