@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         SideOrder,
         WalSegment,
         WalSpan,
+        Written,
     )
     from backout.model.schema import SchemaState
     from backout.model.signals import Counts, CountsPage, HealthReport, SourceTraits
@@ -474,6 +475,14 @@ class LiveDatabase(Protocol):
         """Return who last wrote the row of a migration, and where; None when there is none."""
         ...
 
+    def committed(self, xid: int) -> float | None:
+        """Return when a transaction was committed (Unix seconds), None where the server does not record it."""
+        ...
+
+    def schema_changes(self, since: float, until: float) -> tuple[float, ...]:
+        """Return when transactions that wrote to the catalog were committed, in order; () where it is not recorded."""
+        ...
+
 
 class DatabaseServer(Protocol):
     """The server whose whole data directory a restore replaces; its commands are the operator's."""
@@ -680,6 +689,29 @@ class VendorCutover(Protocol):
 
     def delete(self, branch: SideBranch) -> None:
         """Delete it; one that is gone already is no error. Raises Refused for the live one."""
+        ...
+
+
+class BranchReader(Protocol):
+    """Reads side branches and never writes there: an id that a branch gave away would hide one of the live database."""
+
+    def next_xid(self, url: str) -> int:
+        """Return the first id (64 bits) that no transaction has got on the branch; waits for its compute to start."""
+        ...
+
+    def look(self, url: str, relation: str, migration: str) -> SideLook:
+        """Return what it shows, read-only; "" is not looked for."""
+        ...
+
+    def committed_between(self, before: tuple[str, int], after: tuple[str, int]) -> tuple[Written, ...]:
+        """Return what is committed in `after` and not in `before`, in the order of the ids.
+
+        Args:
+            before, after: (connection string, `next_xid` when the branch was made).
+
+        Raises:
+            Refused: too much lies between.
+        """
         ...
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import os
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 from recovery_lab import Lab, opened
+from rescue_model import Rows, Writer, rescued
 
 from backout.errors import PartlyDone, Refused
 from backout.runbook.restore import plan_rescue, plan_undo
@@ -19,68 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 SEEDS = range(60 if os.environ.get("BACKOUT_PROOF") == "full" else 3)
-Rows = dict[int, list[str | None]]
-COLUMNS = ("a", "b", "c")
-KEYS = 120
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with opened(tmp_path_factory.mktemp("rescue"), tmp_path_factory.mktemp("template")) as made:
         yield made
-
-
-class Writer:
-    """Random writes to the table, and the same ones to a model of it."""
-
-    def __init__(self, connection: psycopg.Connection[Any], rows: Rows, random_: random.Random, mark: str) -> None:
-        self._connection = connection
-        self._rows = rows
-        self._random = random_
-        self._mark = mark
-        self._count = 0
-
-    def write(self, many: int, *, savepoints: bool = False) -> None:
-        for _ in range(many):
-            if savepoints and self._random.random() < 0.2:
-                self._connection.execute(f"SAVEPOINT s{self._count}")
-            self._one()
-
-    def _value(self) -> str | None:
-        self._count += 1
-        return None if self._random.random() < 0.1 else f"{self._mark}{self._count % 7}"
-
-    def _one(self) -> None:
-        key, kind = self._random.randrange(KEYS), self._random.random()
-        if key not in self._rows:
-            if kind < 0.5:
-                values = [self._value() for _ in COLUMNS]
-                self._connection.execute("INSERT INTO items VALUES (%s, %s, %s, %s)", (key, *values))
-                self._rows[key] = values
-        elif kind < 0.15:
-            self._connection.execute("DELETE FROM items WHERE id = %s", (key,))
-            del self._rows[key]
-        else:
-            place = self._random.randrange(len(COLUMNS))
-            value = self._value()
-            self._connection.execute(f"UPDATE items SET {COLUMNS[place]} = %s WHERE id = %s", (value, key))  # type: ignore[arg-type] # noqa: S608 ours
-            self._rows[key][place] = value
-
-
-def rescued(before: Rows, after: Rows, live: Rows) -> Rows:
-    """Return what has to be there: the damage is gone where nobody wrote again, and everything else is as it is."""
-    found = copy.deepcopy(live)
-    for key in {*before, *after}:
-        good, bad, now = before.get(key), after.get(key), live.get(key)
-        if good is None:
-            if now == bad:
-                found.pop(key, None)
-        elif bad is None:
-            if now is None:
-                found[key] = list(good)
-        elif now is not None:
-            found[key] = [g if g != b and n == b else n for g, b, n in zip(good, bad, now, strict=True)]
-    return found
 
 
 def rows(lab: Lab) -> Rows:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from backout.model.incident import Event, Run
     from backout.model.plan import Json, Plan
     from backout.model.recovery import SideInstance
+    from backout.runbook.managed import BranchTools
     from backout.runbook.restore import RestoreTools
 
 
@@ -76,30 +77,25 @@ def restore(
 
     TARGET: a time, a restore point, a deployment, an LSN, a transaction id, "before migration NAME" or "before drop of
     TABLE[.COLUMN]". It is resolved to an exact position, and everything that it needs is checked, before anything is
-    touched. A side instance comes first, always. Without TARGET an interrupted restore is picked up.
+    touched. A side instance comes first, always; where a vendor runs the database, it is a branch there. Without TARGET
+    an interrupted restore is picked up.
     """
     from backout.cli.confirm import confirm  # noqa: PLC0415 only what acts pays for it
 
     config = shell.config()
-    desk = _Desk.open(shell, config)
-    if drop_side is not None:
-        return _drop(desk, drop_side)
-    if mode == "list":
-        return _list(desk)
-    if mode == "prepare":
-        return _prepare(desk)
-    if mode == "release":
-        return _release(desk, message, typed)
+    desk = Desk.open(shell, config)
+    if drop_side is not None or mode in ("list", "prepare", "release"):
+        return _kept_things(desk, mode, drop_side, message, typed)
     found = None if dry_run else desk.unfinished(target if mode != "undo" else "undo")
     if found is not None:
         shell.output.say(f"picking up run {found.id} ({found.plan.why}), which was interrupted; its plan stands")
         return _finish(desk, desk.drive(found.id))
-    plan = _planned(desk.tools, target, mode, _Wish(conflicts, skip, queues))
+    plan = _planned(desk, target, mode, Wish(conflicts, skip, queues))
     if dry_run:
         return _show(desk, plan)
     shell.output.say(_text(shell, plan) + "\n")
     reason = message or f"{plan.why} (no reason given)"
-    if plan.steps[-1].action != "db_side_open":  # a side instance touches nothing that anybody uses
+    if mode != "side":  # a side instance touches nothing that anybody uses
         reason = confirm(shell, config, f"restore {plan.why}", message=message, typed=typed)
     reason = shell.masked(config, reason)
     run = desk.tools.journal.submit(plan, actor=desk.tools.actor, reason=reason)
@@ -109,12 +105,12 @@ def restore(
 def resume(shell: Shell, run: Run) -> int:
     """Go on with an interrupted restore (`backout runs resume`)."""
     shell.take(environment=run.environment)
-    desk = _Desk.open(shell, shell.config())
+    desk = Desk.open(shell, shell.config(), managed=any(s.action.startswith("db_branch") for s in run.plan.steps))
     return _finish(desk, desk.drive(run.id))
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
+class Wish:
     """How a rescue treats what is not plain."""
 
     conflicts: str
@@ -123,22 +119,31 @@ class _Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class _Desk:
-    """Everything that a restoring command holds."""
+class Desk:
+    """Everything that a restoring command holds; `branches` where a vendor runs the database."""
 
     shell: Shell
     tools: RestoreTools
     stop: StopRequest
     live: Live
+    branches: BranchTools | None = None
 
     @classmethod
-    def open(cls, shell: Shell, config: Config) -> _Desk:
+    def open(cls, shell: Shell, config: Config, *, managed: bool | None = None) -> Desk:
+        """Open it; which path is the one is asked unless it is known."""
         from backout.cli.live import Live as Shown  # noqa: PLC0415 only what acts pays for it
         from backout.journal.stop import StopRequest as Stop  # noqa: PLC0415 same
         from backout.wiring.restore import restore_tools  # noqa: PLC0415 same
 
         stop = Stop(lambda: shell.output.say("stopping after the current step; Ctrl-C again stops now"))
-        return cls(shell, restore_tools(config, stop, shell.output.say), stop, Shown(shell.output, "db-restore"))
+        tools, live = restore_tools(config, stop, shell.output.say), Shown(shell.output, "db-restore")
+        database = config.environment.database
+        if managed is False or database is None or database.managed is None:
+            return cls(shell, tools, stop, live)
+        from backout.wiring.branches import branch_tools, is_managed  # noqa: PLC0415 only with a vendor
+
+        here = is_managed(config) if managed is None else managed
+        return cls(shell, tools, stop, live, branch_tools(config, tools) if here else None)
 
     def unfinished(self, target: str | None) -> Run | None:
         """Return the restore to pick up. Raises Busy when another run keeps the environment, or TARGET is a new one."""
@@ -163,12 +168,17 @@ class _Desk:
         """Drive a run with Ctrl-C as a request to stop at the next boundary."""
         from backout.runbook.restoring import actions  # noqa: PLC0415 only what acts pays for it
 
+        known = actions(self.tools)
+        if self.branches is not None:
+            from backout.runbook.managed_steps import actions as at_vendor  # noqa: PLC0415 only with a vendor
+
+            known |= at_vendor(self.branches)
         found = self.tools.runs.find(run)
         if found is not None:
             self.live.follow(found.plan)
         self.stop.install()
         try:
-            return self.tools.journal.drive(run, actions(self.tools), actor=self.tools.actor, notify=self._notify)
+            return self.tools.journal.drive(run, known, actor=self.tools.actor, notify=self._notify)
         finally:
             self.stop.restore()
             self.live.end()
@@ -199,13 +209,18 @@ def progress_text(data: object) -> str:
     return f"{data['doing']} {done:,.0f}{unit} of {whole:,.0f}{unit}{speed}{left}"
 
 
-def _planned(tools: RestoreTools, target: str | None, mode: str | None, wish: _Wish) -> Plan:
+def _planned(desk: Desk, target: str | None, mode: str | None, wish: Wish) -> Plan:
     from backout.runbook import restore as procedure  # noqa: PLC0415 only what acts pays for it
 
-    if mode == "undo":
-        return procedure.plan_undo(tools)
-    if target is None:
+    tools = desk.tools
+    if mode != "undo" and target is None:
         raise UsageError("no TARGET, and no interrupted restore to pick up", hint="backout db restore --help")
+    if desk.branches is not None:
+        from backout.cli.db_restore_managed import planned  # noqa: PLC0415 only with a vendor
+
+        return planned(desk.branches, target, mode, wish)
+    if target is None:
+        return procedure.plan_undo(tools)
     if mode == "side":
         return procedure.plan_side(tools, target)
     if mode == "swap":
@@ -220,7 +235,7 @@ def _text(shell: Shell, plan: Plan) -> str:
     return plan_text(plan, width=shell.output.talk.width, paint=paint_for(shell.output.talk))
 
 
-def _show(desk: _Desk, plan: Plan) -> int:
+def _show(desk: Desk, plan: Plan) -> int:
     from backout.cli.outcome import plan_record  # noqa: PLC0415 only a dry run
     from backout.runbook.restoring import foresee, rescue_record  # noqa: PLC0415 same
 
@@ -230,6 +245,12 @@ def _show(desk: _Desk, plan: Plan) -> int:
     if any(step.action == "db_rescue" for step in plan.steps):
         out.say("making side instances to count the damage; the live database is only read")
         rescue = rescue_record(foresee(desk.tools, plan))
+    elif desk.branches is not None and any(step.action == "db_branch_rescue" for step in plan.steps):
+        from backout.runbook.managed_steps import foresee as foresee_at_vendor  # noqa: PLC0415 only with a vendor
+
+        out.say("making two branches to count the damage; the live database is only read")
+        rescue = rescue_record(foresee_at_vendor(desk.branches, plan))
+    if rescue is not None:
         text += "\n\n" + rescue_text(desk.shell, rescue, would=True)
     payload = {"dry_run": True, "environment": plan.environment, "plan": plan_record(plan), "rescue": rescue}
     out.result("db-restore", payload, text)
@@ -266,7 +287,7 @@ def _some(values: Json) -> str:
     return ", ".join(map(str, values))
 
 
-def _finish(desk: _Desk, run: Run) -> int:
+def _finish(desk: Desk, run: Run) -> int:
     """Say what there is now, as read back, and what to type next."""
     shell, tools = desk.shell, desk.tools
     if run.state is not RunState.DONE:
@@ -274,7 +295,13 @@ def _finish(desk: _Desk, run: Run) -> int:
     results = {step.action: desk.tools.runs.result(run.id, step.action) for step in run.plan.steps}
     from backout.runbook.restore import kept, unprotected  # noqa: PLC0415 only what acts pays for it
 
-    rescue = results.get("db_rescue") or results.get("db_undo_rescue")
+    rescue = results.get("db_rescue") or results.get("db_branch_rescue") or results.get("db_undo_rescue")
+    if results.get("db_branch_finalize") or (
+        results.get("db_branch") and run.plan.steps[-1].action == "db_branch_look"
+    ):
+        from backout.cli.db_restore_managed import finish  # noqa: PLC0415 only with a vendor
+
+        return finish(desk, run, results)
     swapped = results.get("db_read_back")
     side = results.get("db_side_open") if run.plan.steps[-1].action == "db_side_open" else None
     payload = {
@@ -311,7 +338,21 @@ def _finish(desk: _Desk, run: Run) -> int:
     return 0
 
 
-def _list(desk: _Desk) -> int:
+def _kept_things(desk: Desk, mode: str | None, drop_side: str | None, message: str | None, typed: str | None) -> int:
+    if desk.branches is not None:
+        raise UsageError(
+            "side instances here are branches at the vendor",
+            where=desk.tools.environment,
+            hint=f"backout db branch list -e {desk.tools.environment}, and: backout db branch delete NAME",
+        )
+    if drop_side is not None:
+        return _drop(desk, drop_side)
+    if mode == "prepare":
+        return _prepare(desk)
+    return _list(desk) if mode == "list" else _release(desk, message, typed)
+
+
+def _list(desk: Desk) -> int:
     from backout.runbook.restore import kept, unprotected  # noqa: PLC0415 only what acts pays for it
 
     out, found = desk.shell.output, desk.tools.sides.list()
@@ -347,7 +388,7 @@ def side_record(side: SideInstance) -> dict[str, object]:
     }
 
 
-def _drop(desk: _Desk, name: str) -> int:
+def _drop(desk: Desk, name: str) -> int:
     desk.refuse_busy()
     if desk.tools.sides.find(name) is None:
         raise UsageError(f"no side instance {name!r}", hint="backout db restore --list")
@@ -357,7 +398,7 @@ def _drop(desk: _Desk, name: str) -> int:
     return 0
 
 
-def _release(desk: _Desk, message: str | None, typed: str | None) -> int:
+def _release(desk: Desk, message: str | None, typed: str | None) -> int:
     from backout.cli.confirm import confirm  # noqa: PLC0415 only what acts pays for it
     from backout.runbook.restore import kept, release  # noqa: PLC0415 same
 
@@ -379,7 +420,7 @@ def _release(desk: _Desk, message: str | None, typed: str | None) -> int:
     return 0
 
 
-def _prepare(desk: _Desk) -> int:
+def _prepare(desk: Desk) -> int:
     from backout.runbook.restore import prepare_base  # noqa: PLC0415 only what acts pays for it
 
     base = prepare_base(desk.tools)

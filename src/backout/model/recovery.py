@@ -252,10 +252,30 @@ class DropClue:
 
 @dataclass(frozen=True, slots=True)
 class MigrationClue:
-    """Who last wrote the row of a migration, and in which relation ("TABLESPACE/DATABASE/FILENODE") it stands."""
+    """Who last wrote the row of a migration, and in which relation ("TABLESPACE/DATABASE/FILENODE") it stands.
+
+    Args:
+        began_at, ended_at: Unix seconds as the migration tool noted them (Prisma alone does), None otherwise.
+    """
 
     xid: int
     relation: str
+    began_at: float | None = None
+    ended_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An id under which something was committed between two branches; `xid` as rows carry it (32 bits).
+
+    Args:
+        at: when it was committed, None where the server does not record it. changes_schema: rows of the catalog carry
+            the id.
+    """
+
+    xid: int
+    at: float | None = None
+    changes_schema: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,15 +284,18 @@ class Damage:
 
     Args:
         xids: every id under which the damage was written. written: the relations it wrote to, as file nodes of the
-            database `database`, each with the kinds of records. conflicts: `live` keeps a row that was changed again,
-            `side` overwrites it. skip: tables that are left alone, as `schema.table`.
+            database `database`, each with the kinds of records; None where there is no WAL that tells, so that every
+            table is compared. conflicts: `live` keeps a row that was changed again, `side` overwrites it. skip: tables
+            that are left alone, as `schema.table`. exact: nothing but the damage was committed between before and
+            after, so that a row that is gone is the damage's.
     """
 
     xids: frozenset[int]
-    written: tuple[tuple[int, tuple[str, ...]], ...]
+    written: tuple[tuple[int, tuple[str, ...]], ...] | None
     conflicts: str = "live"
     skip: tuple[str, ...] = ()
     queues: bool = False
+    exact: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,7 +134,7 @@ def undo_swap_plan(environment: str, swapped: dict[str, Json], mark: str, databa
 def rescue_plan(job: Job, target: RecoveryTarget, route: Route, damage: Damage) -> Plan:
     """Return the plan that copies the rows back that one commit damaged, and leaves newer good ones alone."""
     first, second = f"before-{job.mark}", f"after-{job.mark}"
-    written: list[Json] = [[node, [*kinds]] for node, kinds in damage.written]
+    written: list[Json] = [[node, [*kinds]] for node, kinds in damage.written or ()]
     record: dict[str, Json] = {
         "xids": [*sorted(damage.xids)],
         "written": written,

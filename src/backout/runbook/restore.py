@@ -58,6 +58,10 @@ if TYPE_CHECKING:
 SWAPPED = "database.swapped"
 RESCUED = "database.rescued"
 RELEASED = "database.released"
+NO_TARGET = (
+    'a time, a restore point, a deployment, an LSN, a transaction id, "before migration NAME" or '
+    '"before drop of TABLE[.COLUMN]"; see `backout db points list`'
+)
 _RULE = "preflight"
 _SCHEMA_AND_TABLE = 2
 """Dots in the name of a column whose schema is named too."""
@@ -148,15 +152,11 @@ def find(tools: RestoreTools, text: str, *, place: Path | None = None) -> Found:
     """
     asked = read_target(text, points(tools), tools.clock.now())
     if asked is None:
-        raise UsageError(
-            f"{text!r} is no target",
-            hint='a time, a restore point, a deployment, an LSN, a transaction id, "before migration NAME" or '
-            '"before drop of TABLE[.COLUMN]"; see `backout db points list`',
-        )
+        raise UsageError(f"{text!r} is no target", hint=NO_TARGET)
     if asked.kind is TargetKind.TIME and float(asked.value) > tools.clock.now():
         raise Refused(f"{text!r} lies in the future", where=tools.environment, rule=_RULE)
-    facts = _facts(tools)
-    _check_identity(tools, facts)
+    facts = facts_of(tools)
+    check_identity(tools, facts)
     archive = Archive(tools.backups.backups(), tools.backups.wal(), tools.wal.history())
     machine = Machine(
         tools.tools_version,
@@ -178,7 +178,7 @@ def _way(tools: RestoreTools, found: Found, target: RecoveryTarget) -> Route:
     return way
 
 
-def _facts(tools: RestoreTools) -> DatabaseFacts | None:
+def facts_of(tools: RestoreTools) -> DatabaseFacts | None:
     """Return who the live database is, None when it is down: then only what needs its catalog is refused."""
     try:
         return tools.live.facts()
@@ -187,7 +187,7 @@ def _facts(tools: RestoreTools) -> DatabaseFacts | None:
         return None
 
 
-def _check_identity(tools: RestoreTools, facts: DatabaseFacts | None) -> None:
+def check_identity(tools: RestoreTools, facts: DatabaseFacts | None) -> None:
     """Raise Refused when another database answers than the one that is pinned (safety rule 1)."""
     found = f"{facts.system_identifier}/{facts.database}" if facts is not None else None
     if tools.pinned is not None and found is not None and found != tools.pinned:
@@ -434,7 +434,7 @@ def plan_undo(tools: RestoreTools) -> Plan:
     if latest is None:
         raise UsageError("no restore of this database is recorded that could be undone", where=tools.environment)
     kind, data = latest
-    _check_identity(tools, _facts(tools))
+    check_identity(tools, facts_of(tools))
     database = str(data["database"])
     if kind == RESCUED:
         return undo_rescue_plan(tools.environment, str(data["mark"]), database)

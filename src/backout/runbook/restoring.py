@@ -303,18 +303,7 @@ class CheckRescue:
         tools = self._tools
         before, after = (_running(tools, str(args[name]), context).dsn for name in ("before", "after"))
         report = tools.rescuer(str(args["database"])).damage(damage_of(args), before, after)
-        known = _conflicts_of(tools.runs.result(context.run, "db_rescue"))
-        left = conflicts = 0
-        for each in report.tables:
-            damaged = 0 if each.left else each.updated + each.inserted + each.deleted
-            # What cannot be written (a unique value is taken by now) only writing shows: then it is no longer counted.
-            unwritable = min(damaged, max(0, known.get(each.table, 0) - each.conflicts))
-            left += damaged - unwritable
-            conflicts += each.conflicts + unwritable
-        if left or report.definitions:
-            what = f"{left} rows" if left else "; ".join(report.definitions)
-            raise BackoutError(f"damage is left after the rescue: {what}", where=tools.environment)
-        return {"left": left, "conflicts": conflicts}
+        return nothing_left(report, tools.environment, tools.runs.result(context.run, "db_rescue"))
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """Comparing changes nothing; it is done again."""
@@ -329,6 +318,26 @@ def _conflicts_of(rescue: Json) -> dict[str, int]:
     tables = rescue["tables"]
     assert isinstance(tables, list)  # noqa: S101 same
     return {str(each["table"]): int(str(each["conflicts"])) for each in tables if isinstance(each, dict)}
+
+
+def nothing_left(report: RescueReport, environment: str, rescue: Json) -> Json:
+    """Return how many rows are in conflict after a rescue. Raises BackoutError: damage is left that nobody touched.
+
+    Args:
+        rescue: what the rescue itself recorded.
+    """
+    known = _conflicts_of(rescue)
+    left = conflicts = 0
+    for each in report.tables:
+        damaged = 0 if each.left else each.updated + each.inserted + each.deleted
+        # What cannot be written (a unique value is taken by now) only writing shows: then it is no longer counted.
+        unwritable = min(damaged, max(0, known.get(each.table, 0) - each.conflicts))
+        left += damaged - unwritable
+        conflicts += each.conflicts + unwritable
+    if left or report.definitions:
+        what = f"{left} rows" if left else "; ".join(report.definitions)
+        raise BackoutError(f"damage is left after the rescue: {what}", where=environment)
+    return {"left": left, "conflicts": conflicts}
 
 
 class UndoRescue:

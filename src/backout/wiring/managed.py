@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from backout.providers.xata.branches import XataBranches
     from backout.runbook.dump import DumpTools
 
-_CLIENTS: Final = ("neon", "xata")
+CLIENTS: Final = ("neon", "xata")
 _BRIEFLY: Final = Retry(attempts=2, first_wait_s=0.3, total_s=5.0)
 """The matrix is answered without a vendor that is down."""
 
@@ -86,7 +86,7 @@ def _vendor_state(config: Config) -> VendorState:
 
     managed = database_of(config).managed
     assert managed is not None  # noqa: S101 `looks` looked
-    return vendor(config, _BRIEFLY).capabilities() if managed.provider in _CLIENTS else documented(managed.provider)
+    return vendor(config, _BRIEFLY).capabilities() if managed.provider in CLIENTS else documented(managed.provider)
 
 
 def vendor(config: Config, patience: Retry | None = None) -> NeonBranches | XataBranches:

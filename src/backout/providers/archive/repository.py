@@ -83,7 +83,9 @@ class Repository:
         return tuple(sorted(segments.values(), key=lambda segment: (segment.timeline, segment.begin_lsn)))
 
     def unpack(self, backup: str, into: Path, progress: Callable[[int, int], None]) -> None:
-        """Lay out a data directory, check it against Postgres' own manifest, and combine an incremental one.
+        """Lay out a data directory, each block by its checksum; an incremental one is combined.
+
+        The members of a chain are checked against Postgres' own manifests first, as nothing after it would notice.
 
         Raises:
             BackoutError: something is damaged or missing, by name; there is no room. AuthError: the key is another.
@@ -106,9 +108,14 @@ class Repository:
                 parts = [Path(scratch) / record.facts.id for record in chain]
                 for part in parts:
                     part.mkdir(mode=0o700)
+
+                def lay(part: Path) -> None:
+                    self._lay(part.name, indexes, part, tell)
+                    verify_folder(self._binaries(), part, f"{self.store.name}/base/{part.name}")
+
                 # Most of a small part is the making of its many files: that goes on beside the large full one.
                 with ThreadPoolExecutor(_FETCHES_AT_ONCE) as pool:
-                    for _ in pool.map(lambda part: self._lay(part.name, indexes, part, tell), parts):
+                    for _ in pool.map(lay, parts):
                         pass
                 combine(self._binaries(), parts, into)
                 into.chmod(0o700)
@@ -250,7 +257,7 @@ class Repository:
     # --- inside ------------------------------------------------------------------------------------------------
 
     def _lay(self, backup: str, indexes: dict[str, Index], into: Path, tell: Callable[[int], None]) -> None:
-        """Lay out one member of a chain as it was taken, and check it."""
+        """Lay out one member of a chain as it was taken."""
         index = indexes[backup]
         try:
             into.chmod(0o700)
@@ -266,7 +273,6 @@ class Repository:
                 raise damaged(f"{self.store.name}/base/{backup}", f"it refers to {holder}, which it does not build on")
             wanted = [file for file in index.files if file.backup == holder]
             self._lay_own(wanted, holder, indexes[holder], into, tell)
-        verify_folder(self._binaries(), into, f"{self.store.name}/base/{backup}")
 
     def _lay_own(
         self, wanted: Sequence[File], holder: str, index: Index, into: Path, tell: Callable[[int], None]

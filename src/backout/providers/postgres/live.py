@@ -40,19 +40,45 @@ class _History:
     column: str
     counts: str
     newest: str
+    times: str = "NULL::float8, NULL::float8"
 
 
 _HISTORIES: Final = (
-    _History(PRISMA.name, "migration_name", "finished_at IS NOT NULL AND rolled_back_at IS NULL", "started_at DESC"),
+    _History(
+        PRISMA.name,
+        "migration_name",
+        "finished_at IS NOT NULL AND rolled_back_at IS NULL",
+        "started_at DESC",
+        "extract(epoch FROM m.started_at)::float8, extract(epoch FROM m.finished_at)::float8",
+    ),
     _History(DJANGO.name, "app || '.' || name", "true", "id DESC"),
     _History(ALEMBIC.name, "version_num", "true", "version_num DESC"),
 )
 HISTORY_TABLES: Final = frozenset(each.table for each in _HISTORIES)
 
 
+COMMIT_TIME: Final = (
+    "SELECT CASE WHEN current_setting('track_commit_timestamp')::bool "
+    "THEN extract(epoch FROM pg_xact_commit_timestamp({xid}::xid)) END::float8"
+)
+CATALOG_XIDS: Final = " UNION ".join(
+    f"SELECT xmin::text AS xid FROM pg_catalog.{table} WHERE xmin::text::bigint > 2"  # noqa: S608 - our own words
+    for table in (
+        "pg_class",
+        "pg_attribute",
+        "pg_attrdef",
+        "pg_constraint",
+        "pg_index",
+        "pg_type",
+        "pg_proc",
+        "pg_trigger",
+    )
+)
+"""The ids that the catalog's rows carry; the first two are nobody's."""
+
 _MIGRATED: Final = """
 SELECT m.xmin::text::bigint,
-  concat_ws('/', coalesce(nullif(c.reltablespace, 0), d.dattablespace), d.oid, pg_relation_filenode(c.oid))
+  concat_ws('/', coalesce(nullif(c.reltablespace, 0), d.dattablespace), d.oid, pg_relation_filenode(c.oid)), {times}
 FROM {table} m JOIN pg_class c ON c.oid = m.tableoid JOIN pg_database d ON d.datname = current_database()
 WHERE {column} = %s ORDER BY m.{newest} LIMIT 1
 """
@@ -137,9 +163,24 @@ class PostgresLive:
             if found is None:
                 return None
             table, history = found
-            query = _MIGRATED.format(table=table, column=history.column, newest=history.newest)
+            query = _MIGRATED.format(table=table, column=history.column, newest=history.newest, times=history.times)
             row = connection.execute(query, (name,)).fetchone()
-            return MigrationClue(int(row[0]), row[1]) if row else None
+            return MigrationClue(int(row[0]), *row[1:]) if row else None
+
+    def committed(self, xid: int) -> float | None:
+        """Return when a transaction was committed, None where the server does not record it or knows it no more."""
+        with self._asking("when a transaction was committed") as connection:
+            row = connection.execute(COMMIT_TIME.format(xid="%s::text"), (xid,)).fetchone()
+            return None if row[0] is None else float(row[0])
+
+    def schema_changes(self, since: float, until: float) -> tuple[float, ...]:
+        """Return when transactions whose rows the catalog holds were committed, in order; () where it is not known."""
+        query = (
+            f"SELECT DISTINCT at FROM (SELECT ({COMMIT_TIME.format(xid='xid')}) AS at FROM ({CATALOG_XIDS}) AS w) AS t "  # noqa: S608 - our own words
+            "WHERE at BETWEEN %s AND %s ORDER BY 1"
+        )
+        with self._asking("the catalog") as connection:
+            return tuple(float(at) for (at,) in connection.execute(query, (since, until)).fetchall())
 
     def _head(self, connection: Any) -> str:
         return head_of(connection, self._schema())

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import BackoutError
 from backout.model.recovery import RescueReport, TableRescue
+from backout.providers.postgres.branches import CONNECT_S
 from backout.providers.postgres.definitions import Catalog, Other, Table, add_column, catalog, create, drop
 from backout.providers.postgres.rescue_rows import fill, insert, load, remove, update
 from backout.providers.postgres.rescue_scope import Kept, Session, Work, is_left_alone, parents_first, works_of
@@ -83,12 +84,16 @@ class PostgresRescuer:
 
         with ExitStack() as stack:
             live = stack.enter_context(self._live())
-            sides = [
-                stack.enter_context(psycopg.connect(dsn, dbname=self._database, autocommit=True))
-                for dsn in (before, after)
-            ]
+            sides = []
+            for dsn in (before, after):
+                try:
+                    made = psycopg.connect(dsn, dbname=self._database, autocommit=True, connect_timeout=CONNECT_S)
+                except psycopg.OperationalError as error:
+                    raise meant(error, dsn, "the side instance") from None  # its text may quote the connection string
+                sides.append(stack.enter_context(made))
             for side in sides:  # definitions then name every schema
                 side.execute("SET search_path = pg_catalog; SET lock_timeout = '10s'")
+                side.execute("SET default_transaction_read_only = on")
             yield Session(sides[0], sides[1], live, damage, kept, progress)
 
     @contextmanager
@@ -175,15 +180,15 @@ class PostgresRescuer:
         """Return the definitions of tables as pg_dump writes them, without psql's own commands.
 
         Nor may it end our time-out for locks: what refers to live tables locks them, and everybody would queue behind.
+        The connection string is in the program's environment alone, and TLS is carried for it.
         """
-        told = run_tool(
-            self._binaries,
-            "pg_dump",
-            f"--dbname={before_dsn} dbname={_quoted(self._database)}",
-            "--schema-only",
-            f"--section={section}",
-            *(f"--table={table.sql}" for table in tables),
-        )
+        from backout.providers.postgres.tls_proxy import reached  # noqa: PLC0415 - few need it
+
+        named = (f"--table={table.sql}" for table in tables)
+        with reached(before_dsn, has_tls=self._binaries.has_tls()) as reaching:
+            there = {**reaching, "PGDATABASE": self._database}
+            options = ("--schema-only", f"--section={section}", *named)
+            told = run_tool(self._binaries, "pg_dump", *options, environment=there)
         return "\n".join(line for line in told.splitlines() if not line.startswith(("\\", "SET lock_timeout")))
 
     def _columns(self, session: Session, work: Work) -> list[str]:
@@ -251,10 +256,6 @@ def _sequences(session: Session, table: Table) -> None:
     for (name,) in session.before.execute(query, (table.oid,)).fetchall():
         last, called = session.before.execute(f"SELECT last_value, is_called FROM {name}").fetchone()
         session.live.execute("SELECT setval(%s, %s, %s)", (name, last, called))
-
-
-def _quoted(value: str) -> str:
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _silent(_doing: str, _done: int, _whole: int) -> None:

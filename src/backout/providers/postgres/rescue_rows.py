@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.providers.postgres.libpq import identifier
-from backout.providers.postgres.rescue_scope import triggers_of
+from backout.providers.postgres.rescue_keys import load_by_key
+from backout.providers.postgres.rescue_scope import triggers_of, xids_of
 from backout.providers.postgres.rowsql import differ, equal, keyed, listed, pipe, same
 
 if TYPE_CHECKING:
@@ -26,25 +27,26 @@ _ROUNDS: Final = 10
 def load(session: Session, work: Work) -> None:
     """Bring the rows of before and after into temporary tables of the live session."""
     names = listed(work.columns)
-    for what, source, table, condition in (
-        ("before", session.before, work.before, "xmax::text <> '0'"),
-        (
-            "after",
-            session.after,
-            work.after,
-            f"xmin = ANY('{{{','.join(map(str, sorted(session.damage.xids)))}}}'::xid[])",
-        ),
-    ):
+    ends = {"before": (session.before, work.before), "after": (session.after, work.after)}
+    for what in ends:
         temp = work.name(what)
         session.live.execute(f"DROP TABLE IF EXISTS {temp}")
         session.live.execute(f"CREATE TEMP TABLE {temp} AS SELECT {names} FROM ONLY {work.table.sql} WITH NO DATA")
         session.live.execute(f"ALTER TABLE {temp} ADD COLUMN backout_no bigserial")
-        where = "" if work.whole else f" WHERE {condition}"
+    written = {"before": "xmax::text <> '0'", "after": f"xmin = ANY('{xids_of(session)}'::xid[])"}
+    by_key = session.damage.written is None and not work.whole
+    for what, (source, table) in ends.items():
+        if by_key and what == "before":  # the damage may have begun after it: nothing marks the rows there
+            continue
+        where = "" if work.whole else f" WHERE {written[what]}"
         query = f"COPY (SELECT {names} FROM ONLY {table.sql}{where}) TO STDOUT"
-        pipe(source, query, session.live, f"COPY {temp} ({names}) FROM STDIN")
-        session.live.execute(f"CREATE UNIQUE INDEX ON {temp} ({listed(work.key)})")
-        session.live.execute(f"ANALYZE {temp}")
-    if not work.whole:
+        pipe(source, query, session.live, f"COPY {work.name(what)} ({names}) FROM STDIN")
+    if by_key:
+        load_by_key(session, work)
+    for what in ends:
+        session.live.execute(f"CREATE UNIQUE INDEX ON {work.name(what)} ({listed(work.key)})")
+        session.live.execute(f"ANALYZE {work.name(what)}")
+    if not work.whole and not by_key:
         _forget_locked(session, work)
 
 

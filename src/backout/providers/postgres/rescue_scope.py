@@ -1,5 +1,7 @@
 """Which tables a rescue is about, and what it holds on the way: its connections, and what it keeps for an undo."""
 
+# ruff: noqa: S608 - statements are put together from names that the catalog itself gave, each quoted
+
 from __future__ import annotations
 
 import json
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backout.model.recovery import TableRescue
 from backout.providers.postgres.live import HISTORY_TABLES
+from backout.providers.postgres.rowsql import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,8 +23,6 @@ if TYPE_CHECKING:
 
 _QUEUE: Final = re.compile(r"outbox|inbox|queue|jobs?$", re.IGNORECASE)
 _CONTENT: Final = frozenset({"INSERT", "MULTI_INSERT", "UPDATE", "HOT_UPDATE", "DELETE"})
-_TAKES_KEYS: Final = frozenset({"DELETE", "UPDATE"})
-"""After these a key may be gone: an update that is not heap-only may have written another one."""
 
 
 @dataclass
@@ -81,40 +82,63 @@ class Kept:
 
 def works_of(session: Session, before: Catalog, after: Catalog, live: Catalog) -> list[Work]:
     """Return the tables that the damage wrote to, or that lost a column."""
-    written = {node: set(kinds) for node, kinds in session.damage.written}
+    written = None if session.damage.written is None else {node: set(kinds) for node, kinds in session.damage.written}
     found = []
     for oid, table in before.tables.items():
         then = after.tables.get(oid)
         if then is None:
             continue
-        nodes = {*table.nodes, *then.nodes} - {0}
-        kinds = set().union(*(written.get(node, set()) for node in nodes)) & _CONTENT
+        now = live.tables.get(oid)
+        if written is None:
+            kinds = set() if table.partitioned else compared(session, table, then, now)
+        else:
+            nodes = {*table.nodes, *then.nodes} - {0}
+            kinds = set().union(*(written.get(node, set()) for node in nodes)) & _CONTENT
         lost = tuple(column for column in table.columns if all(column.number != each.number for each in then.columns))
         rewritten = table.nodes[0] != then.nodes[0]
         if not (kinds or lost or rewritten):
             continue
-        now = live.tables.get(oid)
-        gone = not kinds.isdisjoint(_TAKES_KEYS)
+        # An update that is not heap-only may have written another key, too; where tables are compared, keys tell.
+        gone = "DELETE" in kinds or (written is not None and "UPDATE" in kinds)
         work = Work(now or table, table, then, whole=rewritten, deletes=gone, lost=lost)
         work.report = TableRescue(work.table.shown, left="" if now else "the table is not there any more")
         found.append(work)
     return found
 
 
+def compared(session: Session, table: Table, then: Table, now: Table | None) -> set[str]:
+    """Return what the damage did to a table, from the table itself: rows of its ids, and keys that came or went."""
+    if table.shown in session.damage.skip:
+        return {"UPDATE"}
+    key = key_of(session.live, now) if now else ()
+    if not set(key) <= {each.name for each in table.columns} & {each.name for each in then.columns}:
+        key = ()
+    hashed = key_hash(key) if key else "0"
+    counted = f"count(*) FILTER (WHERE xmin = ANY('{xids_of(session)}'::xid[]))"
+    query = f"SELECT {{}}, count(*), sum({hashed}) FROM ONLY {{}}"
+    ours, *ends = session.after.execute(query.format(counted, then.sql)).fetchone()
+    _, *starts = session.before.execute(query.format("0", table.sql)).fetchone()
+    return {kind for kind, there in (("UPDATE", ours), ("DELETE", starts != ends)) if there}
+
+
+def key_hash(key: Sequence[str]) -> str:
+    """Return a number for a row's key, as SQL; the same on each branch."""
+    return f"hashtextextended(ROW({listed(key)})::text, 0)"
+
+
+def xids_of(session: Session) -> str:
+    """Return the damage's ids as an array that SQL reads."""
+    return f"{{{','.join(map(str, sorted(session.damage.xids)))}}}"
+
+
 def is_left_alone(session: Session, work: Work, reports: list[TableRescue]) -> bool:
     """Whether a table is not touched, with the reason in the report; else complete what is to be done with it."""
-    table, left = work.table, work.report.left
-    triggers = tuple(name for name, _ in triggers_of(session.live, table.oid))
-    if not left and table.partitioned:
+    table = work.table
+    if not work.report.left and table.partitioned:
         return True  # its partitions hold the rows
-    if not left and table.shown in session.damage.skip:
-        left = "as you asked"
-    if not left and table.name in HISTORY_TABLES:
-        left = "the migration history is left as it is: see `backout db migrations status`"
-    if not left and _QUEUE.search(table.name) and not session.damage.queues:
-        left = "it looks like a queue, and what is put back would be sent again; --queues takes it in"
+    left = work.report.left or _why_left(session, work)
     if not left:
-        work.key = _key(session.live, table)
+        work.key = key_of(session.live, table)
         if not work.key:
             left = "it has no primary key"
     shared: list[set[tuple[str, str]]] = [set(), set(), set()]
@@ -124,6 +148,7 @@ def is_left_alone(session: Session, work: Work, reports: list[TableRescue]) -> b
     work.columns = tuple(column.name for column in table.columns if (column.name, column.type) in both)
     if not left and not set(work.key) <= set(work.columns):
         left = "its primary key was changed by the damage"
+    triggers = tuple(name for name, _ in triggers_of(session.live, table.oid))
     work.report = replace(work.report, left=left or _changed(work), triggers=triggers)
     if left:
         reports.append(work.report)
@@ -137,7 +162,22 @@ def _changed(work: Work) -> str:
     return f"not brought back, since their name or type was changed: {', '.join(found)}" if found else ""
 
 
-def _key(live: Any, table: Table) -> tuple[str, ...]:
+def _why_left(session: Session, work: Work) -> str:
+    """Return why a table is left alone whatever its rows are, "" when it is not."""
+    table, damage = work.table, session.damage
+    if table.shown in damage.skip:
+        return "as you asked"
+    if work.whole and not damage.exact:
+        return "it was rewritten, and others wrote at that time: look at the side branch"
+    if table.name in HISTORY_TABLES:
+        return "the migration history is left as it is: see `backout db migrations status`"
+    if _QUEUE.search(table.name) and not damage.queues:
+        return "it looks like a queue, and what is put back would be sent again; --queues takes it in"
+    return ""
+
+
+def key_of(live: Any, table: Table) -> tuple[str, ...]:
+    """Return the columns of its primary key, () without one."""
     query = (
         "SELECT a.attname FROM pg_index i, unnest(i.indkey) WITH ORDINALITY AS k(number, place) "
         "JOIN pg_attribute a ON a.attnum = k.number WHERE a.attrelid = i.indrelid AND i.indrelid = %s "

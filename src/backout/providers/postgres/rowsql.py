@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def pipe(source: Any, read: str, target: Any, write: str) -> None:
-    """Copy rows from one connection to another, as text, without holding them."""
-    with source.cursor().copy(read) as reading, target.cursor().copy(write) as writing:
+def pipe(source: Any, read: str, target: Any, write: str, values: Sequence[Any] | None = None) -> None:
+    """Copy rows from one connection to another, as text, without holding them; `values` belong to `read`."""
+    with source.cursor().copy(read, values) as reading, target.cursor().copy(write) as writing:
         for chunk in reading:
             writing.write(chunk)
 

@@ -20,7 +20,8 @@ import shutil
 import subprocess
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -61,7 +62,8 @@ _QUIET: Final = {
     "synchronous_standby_names": "",
     "shared_preload_libraries": "",
     "session_preload_libraries": "",
-    "shared_buffers": "128MB",
+    "fsync": "off",  # a copy: after a crash of the machine it is made again; one that is moved in is synced before
+    "shared_buffers": "256MB",
     "huge_pages": "off",
     "ssl": "off",
     "external_pid_file": "",
@@ -80,12 +82,22 @@ _STOPPED: Final = "recovery stopping"
 
 @dataclass(frozen=True, slots=True)
 class _Laid:
-    """How a side instance was laid out, as its folder tells."""
+    """How a side instance was laid out, as its folder tells.
+
+    Args:
+        boot: the boot of the machine in which it was made; "" when all of it has reached the disk since.
+    """
 
     order: SideOrder
     superuser: str
     how: str
     lower: str
+    boot: str = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its files are what was written: an instance syncs nothing, so a crash of the machine ends it."""
+        return self.boot in {"", _boot()}
 
 
 class PostgresSides:
@@ -125,7 +137,7 @@ class PostgresSides:
         order = laid.order
         if status is None:
             standby = (self._writable(laid) / "recovery.signal").exists()
-            state = SideState.STOPPED if standby else SideState.READY
+            state = SideState.STOPPED if standby or not laid.is_whole else SideState.READY
             return SideInstance(name, state, laid.how, str(server.data_directory), order.lsn, order.timeline)
         dsn = self._dsn(status, laid)
         state, replayed = self._look(dsn, server)
@@ -146,7 +158,7 @@ class PostgresSides:
         if not _NAME.fullmatch(order.name):
             raise UsageError(f"not a name for a side instance: {order.name!r}", hint="lower case letters and digits")
         laid = self._laid(order.name)
-        if laid is None or laid.order != order:
+        if laid is None or laid.order != order or not laid.is_whole:
             if laid is not None:
                 self.drop(order.name)
             laid = self._lay(order, progress)
@@ -179,10 +191,15 @@ class PostgresSides:
         _roll_back_prepared(found.dsn, laid.order.xid)
 
     def stop(self, name: str) -> None:
-        """Stop it cleanly and keep it."""
+        """Stop it cleanly and keep it; all of it is on the disk when this returns."""
         laid = self._laid(name)
-        if laid is not None:
-            self._server(laid).stop(timeout_s=60.0)
+        if laid is None:
+            return
+        server = self._server(laid)
+        server.stop(timeout_s=60.0)
+        if laid.how != "overlay":
+            run_tool(self._binaries, "initdb", "--sync-only", f"--pgdata={server.data_directory}", timeout_s=_TIMEOUT_S)
+            self._keep(replace(laid, boot=""))
 
     def look(self, name: str, database: str, relation: str, migration: str) -> SideLook:
         """Return what it shows, read-only.
@@ -199,11 +216,7 @@ class PostgresSides:
         dsn = found.dsn if found is not None else ""
         try:
             with psycopg.connect(dsn, dbname=database, autocommit=True) as connection:
-                connection.execute("SET default_transaction_read_only = on; SET lock_timeout = '2s'")
-                applied = bool(migration) and is_applied(connection, migration)
-                oid = _oid(connection, relation)
-                there = not relation or bool(oid) or _has_column(connection, relation)
-                return SideLook(there, oid, applied, head_of(connection))
+                return look_at(connection, relation, migration)
         except psycopg.OperationalError as error:
             raise Refused(f"the side instance cannot be looked at: {error}", where=name) from error
 
@@ -239,21 +252,15 @@ class PostgresSides:
             shutil.rmtree(order.place, ignore_errors=True)
         (folder / "wal").mkdir(parents=True)
         folder.chmod(0o700)
-        self._backups.fetch_wal(order.wal, folder / "wal")
         how, lower = "copy", ""
-        if order.place:
-            self._unpack(order.backup, Path(order.place), progress)
-        else:
-            base = self._base(order.backup, progress)
-            if self._overlays():
-                how, lower = "overlay", str(base)
-                for name in ("upper", "work", "merged"):
-                    (folder / name).mkdir(mode=0o700)
+        with ThreadPoolExecutor(1) as beside:
+            fetched = beside.submit(self._backups.fetch_wal, order.wal, folder / "wal")
+            if order.place:
+                self._unpack(order.backup, Path(order.place), progress)
             else:
-                how = "reflink" if _reflinks(folder) else "copy"
-                argv = (shutil.which("cp") or "cp", "-a", "--reflink=auto", str(base), str(folder / "data"))
-                subprocess.run(argv, check=True, capture_output=True)
-        laid = _Laid(order, self._superuser(), how, lower)
+                how, lower = self._lay_over(self._base(order.backup, progress), folder)
+            fetched.result()
+        laid = _Laid(order, self._superuser(), how, lower, _boot())
         data = self._writable(laid)
         data.chmod(0o700)
         (data / "recovery.signal").touch(mode=0o600)
@@ -263,8 +270,22 @@ class PostgresSides:
         give_away(folder)
         if order.place:
             give_away(data)
-        _write(folder / "laid.json", json.dumps(asdict(laid)))
+        self._keep(laid)
         return laid
+
+    def _lay_over(self, base: Path, folder: Path) -> tuple[str, str]:
+        """Lay an instance over an unpacked base, or copy that; return how, and what it lies over."""
+        if self._overlays():
+            for name in ("upper", "work", "merged"):
+                (folder / name).mkdir(mode=0o700)
+            return "overlay", str(base)
+        how = "reflink" if _reflinks(folder) else "copy"
+        argv = (shutil.which("cp") or "cp", "-a", "--reflink=auto", str(base), str(folder / "data"))
+        subprocess.run(argv, check=True, capture_output=True)
+        return how, ""
+
+    def _keep(self, laid: _Laid) -> None:
+        _write(self._folder(laid.order.name) / "laid.json", json.dumps(asdict(laid)))
 
     def _base(self, backup: str, progress: Callable[[str, int, int], None]) -> Path:
         """Return the folder in which the base lies unpacked, kept for the next instance."""
@@ -296,11 +317,13 @@ class PostgresSides:
         if laid.how == "overlay":
             data = folder / "merged"
             overlay = Overlay(Path(laid.lower), folder / "upper", folder / "work")
+        wal = shlex.quote(str(folder / "wal"))
         settings = {
             **_QUIET,
             "hba_file": str(folder / "hba.conf"),
             "ident_file": str(folder / "ident.conf"),
-            "restore_command": f"cp {shlex.quote(str(folder / 'wal'))}/%f %p",
+            # The fetched copies are this instance's own, so the same file serves; across file systems it is copied.
+            "restore_command": f"ln {wal}/%f %p 2>/dev/null || cp {wal}/%f %p",
             "recovery_target": "",
             "recovery_target_name": "",
             "recovery_target_time": "",
@@ -398,6 +421,15 @@ def _roll_back_prepared(dsn: str, xid: int | None) -> None:
             connection.execute(sql.SQL("ROLLBACK PREPARED {}").format(sql.Literal(gid)))
 
 
+def look_at(connection: Any, relation: str, migration: str) -> SideLook:
+    """Return what a copy of the database shows, read-only."""
+    connection.execute("SET default_transaction_read_only = on; SET lock_timeout = '2s'")
+    applied = bool(migration) and is_applied(connection, migration)
+    oid = _oid(connection, relation)
+    there = not relation or bool(oid) or _has_column(connection, relation)
+    return SideLook(there, oid, applied, head_of(connection))
+
+
 def _oid(connection: Any, relation: str) -> int:
     """Return the object id of a table, 0 when there is none of that name."""
     if not relation or relation.count(".") > 1:  # to_regclass takes no column
@@ -411,6 +443,14 @@ def _has_column(connection: Any, relation: str) -> bool:
     table, _, column = relation.rpartition(".")
     query = "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s AND NOT attisdropped"
     return bool(table) and connection.execute(query, (table, column)).fetchone() is not None
+
+
+def _boot() -> str:
+    """Return what tells this boot of the machine from another one; "" where the system has none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def _write(path: Path, text: str) -> None:

@@ -90,14 +90,25 @@ def give_away(directory: Path) -> None:
             os.chown(Path(folder) / name, NOBODY, NOBODY, follow_symlinks=False)
 
 
-def run_tool(binaries: Binaries, program: str, *arguments: str, timeout_s: float = _TIMEOUT_S) -> str:
+def run_tool(
+    binaries: Binaries,
+    program: str,
+    *arguments: str,
+    timeout_s: float = _TIMEOUT_S,
+    environment: Mapping[str, str] | None = None,
+) -> str:
     """Run a Postgres program as the user that runs the server and return its standard output.
+
+    Args:
+        environment: with which it reaches a database, as us; None for ours without PG* variables.
 
     Raises:
         BackoutError: it ended with an error, which is quoted.
     """
-    argv = (*unprivileged_prefix(), binaries.path(program), *arguments)
-    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=timeout_s, env=tool_environment())
+    prefix = unprivileged_prefix() if environment is None else ()
+    argv = (*prefix, binaries.path(program), *arguments)
+    given = tool_environment() if environment is None else environment
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=timeout_s, env=given)
     if done.returncode != 0:
         said = done.stderr.strip() or done.stdout.strip()
         denied = needs_chown() and "Permission denied" in said

@@ -1,0 +1,192 @@
+"""What TARGET becomes at a vendor, by what the vendor takes and what the live catalog tells; and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from backout.errors import Refused, UsageError
+from backout.model.branch import BranchTarget
+from backout.model.capability import Granularity, VendorState, VendorWay
+from backout.model.incident import Event
+from backout.model.recovery import DropClue, MigrationClue, RestorePoint
+from backout.plan.branches import Treatment
+from backout.providers.memory import WorldClock
+from backout.runbook.managed import BranchTools, find, plan_rescue, plan_swap, plan_undo
+from backout.runbook.restore import RestoreTools, mark_point
+
+NOW = 1_795_608_000.0  # 2026-11-25T12:00:00Z
+
+
+@dataclass
+class Catalog:
+    """A live database of which only the catalog is asked."""
+
+    commits: dict[int, float] = field(default_factory=dict)
+    changes: tuple[float, ...] = ()
+    clue: MigrationClue | None = None
+    drops: DropClue = field(default_factory=lambda: DropClue(exists=True, xids=(70, 77)))
+
+    def committed(self, xid: int) -> float | None:
+        return self.commits.get(xid)
+
+    def schema_changes(self, since: float, until: float) -> tuple[float, ...]:
+        return tuple(each for each in self.changes if since <= each <= until)
+
+    def migrated(self, name: str) -> MigrationClue | None:
+        return self.clue if name == "1_split" else None
+
+    def dropped(self, relation: str) -> DropClue:
+        return self.drops if relation == "users" else DropClue(exists=False)
+
+    def mark(self, name: str) -> RestorePoint:
+        return RestorePoint(name, 255, 1, 80, NOW - 60.5, "")
+
+
+@dataclass
+class Notes:
+    """A journal of notes alone."""
+
+    kept: list[Event] = field(default_factory=list)
+
+    def note(self, environment: str, kind: str, key: str, data: dict[str, Any], *, actor: str) -> Event:
+        made = Event(len(self.kept), NOW, environment, key, None, kind, data, actor)
+        self.kept.append(made)
+        return made
+
+    def events(self, *, environment: str, kind: str) -> tuple[Event, ...]:
+        return tuple(each for each in self.kept if each.kind == kind)
+
+
+@dataclass
+class Offering:
+    """A vendor who offers these ways."""
+
+    ways: tuple[VendorWay, ...]
+    problem: str = ""
+
+    def capabilities(self) -> VendorState:
+        return VendorState("acme", answers=not self.problem, problem=self.problem, ways=self.ways)
+
+
+def way(granularity: Granularity, **more: Any) -> VendorWay:
+    given = {"in_place": False, "keeps_old": True, "earliest": NOW - 3600, "latest": NOW, **more}
+    return VendorWay("branch", granularity, **given)
+
+
+def tools(live: Catalog, *ways: VendorWay, problem: str = "", pooled: bool = False) -> BranchTools:
+    clock, port = WorldClock(NOW), Offering(ways, problem)
+    journal: Any = Notes()
+    unused: dict[str, Any] = dict.fromkeys(
+        ("backups", "wal", "sides", "beside", "bases", "rescuer", "kept", "tools_version", "free_bytes")
+    )
+    known: dict[str, Any] = {"environment": "lab", "actor": "test", "clock": clock, "journal": journal, "runs": journal}
+    own = RestoreTools(**known, **unused, live=live, database="app")
+    given: Any = port
+    return BranchTools(own, given, given, given, lambda _branch: "", pooled=pooled)
+
+
+LSN, MICROSECOND, SECOND = (way(each) for each in (Granularity.LSN, Granularity.MICROSECOND, Granularity.SECOND))
+AT = NOW - 100.25
+
+
+@pytest.mark.parametrize(
+    ("offered", "before", "after"),
+    [
+        (LSN, AT - 1e-6, AT),
+        (MICROSECOND, AT - 1e-6, AT),
+        (SECOND, NOW - 101, NOW - 100),
+    ],
+    ids=["lsn", "microsecond", "second"],
+)
+@pytest.mark.parametrize("text", ["77", "before drop of users.email"])
+def test_a_transaction_becomes_the_moments_around_its_commit(
+    offered: VendorWay, before: float, after: float, text: str
+) -> None:
+    """As exactly as the vendor takes them; the newest drop of a column is meant."""
+    _, moment = find(tools(Catalog(commits={77: AT}), offered), text)
+    assert (moment.before, moment.after, moment.xid) == (BranchTarget(at=before), BranchTarget(at=after), 77)
+
+
+def test_a_restore_point_goes_by_its_lsn_where_that_is_taken_else_by_its_time() -> None:
+    """Of a moment it is not known what the damage was, so that nothing is behind it."""
+    for offered, expected in ((LSN, BranchTarget(lsn=255)), (MICROSECOND, BranchTarget(at=NOW - 60.5 - 1e-6))):
+        made = tools(Catalog(), offered)
+        mark_point(made.own, "here")
+        _, moment = find(made, "here")
+        assert (moment.before, moment.after) == (expected, None)
+    with pytest.raises(Refused, match="takes no LSN"):
+        find(tools(Catalog(), MICROSECOND), "0/FF")
+
+
+@pytest.mark.parametrize(
+    ("live", "before", "after", "ended"),
+    [
+        (Catalog(clue=MigrationClue(9, "r", AT, AT + 2)), AT - 1e-6, AT + 3, 9),
+        (Catalog(clue=MigrationClue(9, "r", AT, AT + 2), commits={9: AT + 2.5}), AT - 1e-6, AT + 2.5, 9),
+        (
+            Catalog(clue=MigrationClue(9, "r", AT, AT + 2), commits={9: AT + 2.5}, changes=(AT + 1, AT + 1.5)),
+            *(AT + 1 - 1e-6, AT + 1.5, None),
+        ),
+        (Catalog(clue=MigrationClue(9, "r"), commits={9: AT}), AT - 1e-6, AT, None),
+    ],
+    ids=["its row alone", "the row's commit", "the schema's changes", "a row in the same transaction"],
+)
+def test_a_migration_becomes_the_moments_around_its_script(
+    live: Catalog, before: float, after: float, ended: int | None
+) -> None:
+    """The closer, the more the live catalog tells."""
+    look, moment = find(tools(live, LSN), "before migration 1_split")
+    assert (moment.before.at, moment.after, moment.ended) == (before, BranchTarget(at=after), ended)
+    assert (look.no_migration, moment.migration) == ("1_split", "1_split")
+
+
+def test_a_migration_that_did_not_end_is_a_moment_alone() -> None:
+    """Its script was rolled back, or it runs still: there is nothing behind it."""
+    made = tools(Catalog(clue=MigrationClue(9, "r", AT, None)), LSN)
+    assert find(made, "before migration 1_split")[1].after is None
+    with pytest.raises(Refused, match="does not say which transaction"):
+        plan_rescue(made, "before migration 1_split", Treatment())
+
+
+@pytest.mark.parametrize(
+    ("made", "text", "says"),
+    [
+        (tools(Catalog(), LSN), "77", "track_commit_timestamp is off"),
+        (tools(Catalog(), LSN), "before drop of users.email", "track_commit_timestamp is off"),
+        (tools(Catalog(), LSN), "before drop of parcels", "nothing in the catalog tells"),
+        (tools(Catalog(clue=MigrationClue(9, "r")), LSN), "before migration 1_split", "track_commit_timestamp is off"),
+        (tools(Catalog(), LSN), "2026-11-25T09:00:00Z", "out of the vendor's window"),
+        (tools(Catalog(), LSN), "2026-11-25T13:00:00Z", "in the future"),
+        (tools(Catalog(), way(Granularity.SNAPSHOT)), "10 minutes ago", "whole snapshots alone"),
+        (tools(Catalog(), way(Granularity.LSN, missing="no history is kept")), "10 minutes ago", "no history is kept"),
+        (tools(Catalog(), problem="it does not answer"), "10 minutes ago", "it does not answer"),
+        (tools(Catalog(), way(Granularity.SECOND, in_place=True)), "10 minutes ago", "takes no moment"),
+    ],
+    ids=["xid", "drop", "table", "migration", "early", "future", "snapshots", "missing", "silent", "in place"],
+)
+def test_what_cannot_be_is_refused_with_the_way_that_is_open(made: BranchTools, text: str, says: str) -> None:
+    """Before anything is made."""
+    with pytest.raises(Refused, match=says):
+        find(made, text)
+
+
+def test_bad_words_are_told_apart() -> None:
+    """No target, no such migration, a table that lost nothing, nothing to undo."""
+    made = tools(Catalog(drops=DropClue(exists=True)), LSN)
+    for text in ("no-such-thing", "before migration none", "before drop of users.email"):
+        with pytest.raises(UsageError):
+            find(made, text)
+    with pytest.raises(UsageError, match="could be undone"):
+        plan_undo(made)
+
+
+def test_a_pooler_and_a_vendor_without_a_finalize_are_refused() -> None:
+    """A rescue holds a session; a swap is the vendor's own, or the binding's."""
+    with pytest.raises(Refused, match="pooler"):
+        plan_rescue(tools(Catalog(commits={77: AT}), LSN, pooled=True), "77", Treatment())
+    with pytest.raises(Refused, match="has no call") as refused:
+        plan_swap(tools(Catalog(), LSN), "10 minutes ago")
+    assert any("Hyperdrive" in option for option in refused.value.options)
