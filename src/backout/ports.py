@@ -492,8 +492,19 @@ class DatabaseServer(Protocol):
         """Where it is."""
         ...
 
+    def check(self, system_identifier: str, incoming: Path | None = None) -> None:
+        """Look whether it can be exchanged, before anything is stopped.
+
+        Args:
+            incoming: the directory that would come, where that is there already.
+
+        Raises:
+            Refused: it is another cluster's, a mount point, not readable or not there, or `incoming` is gone.
+        """
+        ...
+
     def running(self) -> bool:
-        """Whether a server works in it."""
+        """Whether a server works in it. Raises BackoutError when that cannot be seen."""
         ...
 
     def stop(self) -> None:
@@ -509,7 +520,7 @@ class DatabaseServer(Protocol):
         ...
 
     def discard(self, kept: str) -> None:
-        """Remove a data directory that `exchange` kept."""
+        """Remove a data directory that `exchange` kept. Raises BackoutError when something of it stays."""
         ...
 
 

@@ -196,6 +196,23 @@ def test_what_is_not_known_is_not_trusted(sql: str, verdict: Compatibility) -> N
     assert found.verdict is verdict, found.statements
 
 
+HIDDEN = [
+    ("CREATE PUBLICATION p FOR TABLE users", SAFE),
+    ("CREATE PUBLICATION p FOR TABLE users WHERE (n > 1)", SAFE_IF),  # "not part of the replica identity"
+    ("CREATE PUBLICATION p FOR TABLE users (name)", SAFE_IF),
+    ("CREATE OR REPLACE VIEW seen WITH (security_invoker = on) AS SELECT name FROM users", SAFE_IF),
+    ("CREATE UNIQUE INDEX ON users (email)", SAFE),
+    ('CREATE UNIQUE INDEX ON users (email COLLATE "blind")', SAFE_IF),
+    ("ALTER TABLE users ADD COLUMN z varchar(3) GENERATED ALWAYS AS (name) STORED", SAFE_IF),
+]
+
+
+@pytest.mark.parametrize(("sql", "verdict"), HIDDEN, ids=[row[0][:70] for row in HIDDEN])
+def test_what_a_clause_hides_is_seen(sql: str, verdict: Compatibility) -> None:
+    """The statement alone is safe; with this clause writes or reads of old code fail."""
+    assert last(USERS, "CREATE VIEW seen AS SELECT name FROM users", sql).verdict is verdict
+
+
 def test_a_block_that_cannot_be_read_hides_what_was_made() -> None:
     """After dynamic SQL nothing counts as "never there" any more."""
     never = "DROP TABLE IF EXISTS nothing"

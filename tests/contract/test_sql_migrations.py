@@ -75,6 +75,15 @@ def test_what_undoes_in_the_same_file_is_cut_off(tmp_path: Path, mark: str) -> N
     assert "DROP" not in found.sql
 
 
+@pytest.mark.parametrize("name", ["x/migration.sql", "x/up.sql"])
+def test_what_a_tool_runs_whole_is_read_whole(tmp_path: Path, name: str) -> None:
+    """Prisma and Diesel know no such marks: what stands behind one is applied."""
+    (found,) = SqlMigrations(
+        lay(tmp_path, {name: "CREATE TABLE t (a int);\n-- Down Migration\nDROP TABLE u;\n"})
+    ).read()
+    assert "DROP" in found.sql
+
+
 def test_a_folder_before_its_first_migration_is_empty(tmp_path: Path) -> None:
     """That is an answer, no error."""
     assert SqlMigrations(tmp_path).read() == ()

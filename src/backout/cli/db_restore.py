@@ -156,6 +156,14 @@ class Desk:
             raise busy(newest)
         return newest
 
+    def refuse_busy(self) -> None:
+        """Raise Busy while a run is not over: what it is about to move in must not be removed."""
+        from backout.cli.bench import busy  # noqa: PLC0415 only what acts pays for it
+
+        newest = next(iter(self.tools.runs.runs(self.tools.environment)), None)
+        if newest is not None and not newest.state.is_over:
+            raise busy(newest)
+
     def drive(self, run: str) -> Run:
         """Drive a run with Ctrl-C as a request to stop at the next boundary."""
         from backout.runbook.restoring import actions  # noqa: PLC0415 only what acts pays for it
@@ -381,6 +389,7 @@ def side_record(side: SideInstance) -> dict[str, object]:
 
 
 def _drop(desk: Desk, name: str) -> int:
+    desk.refuse_busy()
     if desk.tools.sides.find(name) is None:
         raise UsageError(f"no side instance {name!r}", hint="backout db restore --list")
     desk.tools.sides.drop(name)
@@ -393,6 +402,7 @@ def _release(desk: Desk, message: str | None, typed: str | None) -> int:
     from backout.cli.confirm import confirm  # noqa: PLC0415 only what acts pays for it
     from backout.runbook.restore import kept, release  # noqa: PLC0415 same
 
+    desk.refuse_busy()
     directories, bases = kept(desk.tools), desk.tools.bases.unpacked()
     if not directories and not bases:
         raise UsageError("nothing is kept", where=desk.tools.environment)

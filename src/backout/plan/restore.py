@@ -131,11 +131,8 @@ def undo_swap_plan(environment: str, swapped: dict[str, Json], mark: str, databa
     return Plan(PlanKind.RECOVER, environment, f"undo of a swap: {incoming} comes back", steps, notes)
 
 
-def rescue_plan(
-    job: Job, before: tuple[RecoveryTarget, Route], after: tuple[RecoveryTarget, Route], damage: Damage
-) -> Plan:
-    """Return the plan that copies the damaged rows back and leaves newer good ones alone."""
-    target, route = before
+def rescue_plan(job: Job, target: RecoveryTarget, route: Route, damage: Damage) -> Plan:
+    """Return the plan that copies the rows back that one commit damaged, and leaves newer good ones alone."""
     first, second = f"before-{job.mark}", f"after-{job.mark}"
     written: list[Json] = [[node, [*kinds]] for node, kinds in damage.written or ()]
     record: dict[str, Json] = {
@@ -148,7 +145,7 @@ def rescue_plan(
     sides: dict[str, Json] = {"before": first, "after": second, "database": job.look.database}
     steps = (
         _side(first, target, route),
-        _side(second, *after, inclusive=True),
+        _side(second, target, route, inclusive=True),
         _check(first, job.look),
         _open(first),
         _open(second),
@@ -213,11 +210,11 @@ def _exchange(folders: tuple[str, str, str], who: tuple[str, str], name: str) ->
         Step(
             "db_exchange",
             f"move {data} to {kept}, and {incoming} to its place",
-            {**ends, "name": name},
+            {**ends, **answers, "name": name},
             equivalent=f"mv {data} {kept} && mv {incoming} {data}",
         ),
         Step("db_start_server", "start the server", {"data_directory": data}),
-        Step("db_read_back", "read back who answers, and record what is kept", {**ends, **answers}),
+        Step("db_read_back", "read back who answers", {**ends, **answers}),
     )
 
 

@@ -85,9 +85,10 @@ class RescueFromBranches:
         own, mark = self._tools.own, str(args["mark"])
         damage, before, after = _of_run(self._tools, args, context.run)
         rescuer = own.rescuer(str(args["database"]))
-        report = rescuer.rescue(damage, before, after, own.kept / mark, told(context, own))
+        # Recorded before anything is written: a rescue that stays half-done can be undone as well.
         note: dict[str, Json] = {"mark": mark, "database": args["database"]}
         own.journal.note(own.environment, RESCUED, context.run, note, actor=own.actor)
+        report = rescuer.rescue(damage, before, after, own.kept / mark, told(context, own))
         return rescue_record(report)
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
@@ -107,7 +108,8 @@ class CheckRescue:
         """Return how many rows are in conflict. Raises BackoutError when damage is left that nobody has touched."""
         own = self._tools.own
         damage, before, after = _of_run(self._tools, args, context.run)
-        return nothing_left(own.rescuer(str(args["database"])).damage(damage, before, after), own.environment)
+        report = own.rescuer(str(args["database"])).damage(damage, before, after)
+        return nothing_left(report, own.environment, own.runs.result(context.run, "db_branch_rescue"))
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """Comparing changes nothing; it is done again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backout.analysis.recovery import (
@@ -37,7 +38,6 @@ from backout.runbook.points import ON_DEMAND, record_point, recorded_points
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from backout.model.plan import Json, Plan
     from backout.model.recovery import Commit, DatabaseFacts, MigrationClue, WalSpan
@@ -204,7 +204,10 @@ class _Search:
         self._archive = archive
         self._facts = facts
         self._machine = machine
-        self._timeline = newest_timeline(archive)
+        known = {each.timeline for each in archive.wal} | {each.timeline for each in archive.backups}
+        # After the undo of a swap the live database is on the older timeline again, and the newest is the undone one.
+        here = facts is not None and facts.timeline in known
+        self._timeline = facts.timeline if facts is not None and here else newest_timeline(archive)
 
     def find(self, asked: Asked) -> Found:
         """Return the target; its route is still to be found."""
@@ -377,9 +380,11 @@ def plan_swap(tools: RestoreTools, text: str) -> Plan:
     Raises:
         UsageError: the configuration names no server of one's own. As `find` does.
     """
-    data = _server(tools).data_directory
+    server = _server(tools)
+    data = server.data_directory
     found = find(tools, text, place=data.parent)
     assert found.route is not None  # noqa: S101 `find` set it
+    server.check(found.route.base.system_identifier)
     return swap_plan(_job(tools, found, text), found.target, found.route, str(data))
 
 
@@ -401,19 +406,26 @@ def plan_rescue(tools: RestoreTools, text: str, *, conflicts: str, skip: tuple[s
                 f"Replace the whole: `backout db restore {text!r} --swap`.",
             ),
         )
+    if len(found.damage) > 1:
+        raise Refused(
+            f"{text!r} names {len(found.damage)} transactions, some of which may be good ones of the application",
+            where=tools.environment,
+            rule=_RULE,
+            options=tuple(
+                f"Transaction {each.xid}, committed at {rfc3339(each.at)}: `backout db restore {each.xid}`."
+                for each in found.damage
+            ),
+        )
     if found.facts is None:
         raise Refused("rows are copied back into the live database, and it does not answer", rule=_RULE)
-    first, last = found.damage[0], found.damage[-1]
-    ends = []
-    for commit in (first, last):
-        how = f"transaction {commit.xid}, committed at {rfc3339(commit.at)}"
-        target = replace(found.target, lsn=commit.lsn, timeline=commit.timeline, xid=commit.xid, at=commit.at, how=how)
-        ends.append((target, _way(tools, found, target)))
-    xids = frozenset().union(*(commit.xids for commit in found.damage))
-    written = tools.wal.touched(ends[1][1].spans, xids)
+    (commit,) = found.damage
+    how = f"transaction {commit.xid}, committed at {rfc3339(commit.at)}"
+    target = replace(found.target, lsn=commit.lsn, timeline=commit.timeline, xid=commit.xid, at=commit.at, how=how)
+    way, xids = _way(tools, found, target), frozenset(commit.xids)
+    written = tools.wal.touched(way.spans, xids)
     rows = tuple(sorted((node, tuple(sorted(kinds))) for (_, node), kinds in written.items()))
     damage = Damage(xids, rows, conflicts, skip, queues)
-    return rescue_plan(_job(tools, found, text), ends[0], ends[1], damage)
+    return rescue_plan(_job(tools, found, text), target, way, damage)
 
 
 def plan_undo(tools: RestoreTools) -> Plan:
@@ -426,7 +438,7 @@ def plan_undo(tools: RestoreTools) -> Plan:
     database = str(data["database"])
     if kind == RESCUED:
         return undo_rescue_plan(tools.environment, str(data["mark"]), database)
-    _server(tools)
+    _server(tools).check(str(data["system_identifier"]), Path(str(data["kept"])))
     return undo_swap_plan(tools.environment, data, _mark(tools, "undo"), database)
 
 

@@ -146,7 +146,7 @@ class Promote:
         side = tools.sides.find(name)
         if side is None:
             raise BackoutError(f"side instance {name} is gone", where=tools.environment)
-        if side.state is SideState.STOPPED:
+        if side.state in (SideState.STOPPED, SideState.REPLAYING):  # promoted early, it would be an older state
             tools.beside.resume(name, told(context, tools))
         if side.state is not SideState.READY:
             tools.beside.promote(name)
@@ -178,7 +178,10 @@ class StopServer:
 
 
 class Exchange:
-    """Step `db_exchange` {data_directory, incoming, kept, name}: one data directory goes, the other one comes."""
+    """Step `db_exchange` {data_directory, incoming, kept, name, system_identifier, database}: one goes, one comes.
+
+    What is kept is recorded here: should the server not come up on the other one, that can be undone.
+    """
 
     def __init__(self, tools: RestoreTools) -> None:
         self._tools = tools
@@ -188,17 +191,23 @@ class Exchange:
         server = _server(self._tools, args)
         if not self._moved(args):
             server.exchange(Path(str(args["incoming"])), Path(str(args["kept"])))
-        if args["name"]:
-            self._tools.sides.drop(str(args["name"]))
-        return {"kept": args["kept"]}
+        return self._finished(args, context)
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """Which folders are there tells; the side instance's own folder is cleared away again in any case."""
         if not self._moved(args):
             return NotDone()
+        return Done(self._finished(args, context))
+
+    def _finished(self, args: Mapping[str, Json], context: StepContext) -> Json:
+        tools = self._tools
+        known = tools.journal.events(environment=tools.environment, kind=SWAPPED)
+        if all(event.data["kept"] != args["kept"] for event in known):
+            record = {name: value for name, value in args.items() if name != "name"}
+            tools.journal.note(tools.environment, SWAPPED, context.run, record, actor=tools.actor)
         if args["name"]:
-            self._tools.sides.drop(str(args["name"]))
-        return Done({"kept": args["kept"]})
+            tools.sides.drop(str(args["name"]))
+        return {"kept": args["kept"]}
 
     def _moved(self, args: Mapping[str, Json]) -> bool:
         data, incoming, kept = (Path(str(args[name])) for name in ("data_directory", "incoming", "kept"))
@@ -229,7 +238,7 @@ class ReadBack:
         self._tools = tools
 
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002
-        """Return what the live database says of itself, and record what is kept.
+        """Return what the live database says of itself.
 
         Raises:
             WorldMoved: another database answers. ProviderUnavailable: none does.
@@ -252,11 +261,10 @@ class ReadBack:
             "lsn": show_lsn(facts.lsn),
             "migration_head": facts.migration_head,
         }
-        tools.journal.note(tools.environment, SWAPPED, context.run, record, actor=tools.actor)
         return record
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
-        """Reading is done again; what is recorded is recorded once."""
+        """Reading is done again."""
         return NotDone()
 
 
@@ -271,9 +279,10 @@ class Rescue:
         tools, mark = self._tools, str(args["mark"])
         before, after = (_running(tools, str(args[name]), context).dsn for name in ("before", "after"))
         rescuer = tools.rescuer(str(args["database"]))
-        report = rescuer.rescue(damage_of(args), before, after, tools.kept / mark, told(context, tools))
+        # Recorded before anything is written: a rescue that stays half-done can be undone as well.
         note: dict[str, Json] = {"mark": mark, "database": args["database"]}
         tools.journal.note(tools.environment, RESCUED, context.run, note, actor=tools.actor)
+        report = rescuer.rescue(damage_of(args), before, after, tools.kept / mark, told(context, tools))
         return rescue_record(report)
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
@@ -294,20 +303,41 @@ class CheckRescue:
         tools = self._tools
         before, after = (_running(tools, str(args[name]), context).dsn for name in ("before", "after"))
         report = tools.rescuer(str(args["database"])).damage(damage_of(args), before, after)
-        return nothing_left(report, tools.environment)
+        return nothing_left(report, tools.environment, tools.runs.result(context.run, "db_rescue"))
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """Comparing changes nothing; it is done again."""
         return NotDone()
 
 
-def nothing_left(report: RescueReport, environment: str) -> Json:
-    """Return how many rows are in conflict after a rescue. Raises BackoutError: damage is left that nobody touched."""
-    left = sum(each.updated + each.inserted + each.deleted for each in report.tables if not each.left)
+def _conflicts_of(rescue: Json) -> dict[str, int]:
+    """Return how many conflicts a rescue met, by table; nothing is known of one that a person declared done."""
+    if rescue is None:
+        return {}
+    assert isinstance(rescue, dict)  # noqa: S101 as recorded
+    tables = rescue["tables"]
+    assert isinstance(tables, list)  # noqa: S101 same
+    return {str(each["table"]): int(str(each["conflicts"])) for each in tables if isinstance(each, dict)}
+
+
+def nothing_left(report: RescueReport, environment: str, rescue: Json) -> Json:
+    """Return how many rows are in conflict after a rescue. Raises BackoutError: damage is left that nobody touched.
+
+    Args:
+        rescue: what the rescue itself recorded.
+    """
+    known = _conflicts_of(rescue)
+    left = conflicts = 0
+    for each in report.tables:
+        damaged = 0 if each.left else each.updated + each.inserted + each.deleted
+        # What cannot be written (a unique value is taken by now) only writing shows: then it is no longer counted.
+        unwritable = min(damaged, max(0, known.get(each.table, 0) - each.conflicts))
+        left += damaged - unwritable
+        conflicts += each.conflicts + unwritable
     if left or report.definitions:
         what = f"{left} rows" if left else "; ".join(report.definitions)
         raise BackoutError(f"damage is left after the rescue: {what}", where=environment)
-    return {"left": left, "conflicts": sum(each.conflicts for each in report.tables)}
+    return {"left": left, "conflicts": conflicts}
 
 
 class UndoRescue:

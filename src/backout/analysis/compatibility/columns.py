@@ -46,7 +46,8 @@ def add_column(moment: Moment, table: Name, command: Node) -> Finding:
     there = moment.with_column(table, column)
     found = [add_constraint(there, table, c, column.name) for c in node.constraints or () if _constrains(c)]
     generated = [c for c in node.constraints or () if ConstrType(c.contype) is ConstrType.CONSTR_GENERATED]
-    if any(can_fail(c.raw_expr) for c in generated):
+    limited = generated and node.typeName is not None and node.typeName.typmods  # such as the 3 of varchar(3)
+    if limited or any(can_fail(c.raw_expr) for c in generated):
         found.append(
             safe_if("add-generated-column", f"a write of old code for which {column.name} cannot be computed fails")
         )

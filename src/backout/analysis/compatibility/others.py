@@ -36,6 +36,8 @@ def view(moment: Moment, node: Node) -> Finding:
         return safe_if("replace-view", f"no migration here made {shown}: whether it answers as before is not known")
     same_sources = known.sources == moment.before.sources(node.query)
     spaces = frozenset(space for space, _ in known.sources) if same_sources else frozenset()
+    if node.options:
+        return safe_if("replace-view", f"{shown} gets options: whose rights it reads with may be others")
     if known.query is not None and _extends(known.query, node.query, spaces):
         return safe("replace-view", f"{shown} answers as before, with more columns at its end at most")
     return safe_if("replace-view", f"{shown} has its old columns, but its rows or values may be others")
@@ -201,6 +203,9 @@ def publication(moment: Moment, node: Node) -> Finding:
     tables = [
         moment.before.resolve(item.pubtable.relation) for item in node.pubobjects or () if item.pubtable is not None
     ]
+    parts = [i.pubtable for i in node.pubobjects or () if i.pubtable is not None]
+    if any(part.whereClause is not None or part.columns for part in parts):
+        return safe_if(kind, "updates and deletes of old code fail where the filter or the columns leave the key out")
     if tables and len(tables) == len(node.pubobjects) and all(conditions.primary_key(moment.before, t) for t in tables):
         return safe(kind, "each table in it has a primary key")
     return safe_if(kind, "updates and deletes of old code fail on a published table without a primary key")

@@ -122,5 +122,5 @@ def _file(name: str, path: Path) -> MigrationFile:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise UsageError("not UTF-8", where=f"{path}:{line}", hint="save it as UTF-8") from None
-    undo = _UNDO_PART.search(text)
+    undo = None if path.name in _IN_FOLDERS else _UNDO_PART.search(text)  # those tools run the whole file
     return MigrationFile(name, text[: undo.start()] if undo else text, hashlib.sha256(content).hexdigest())

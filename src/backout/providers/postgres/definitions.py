@@ -143,7 +143,8 @@ def create(other: Other, table: Table | None) -> str:
 def drop(other: Other, table: Table | None) -> str:
     """Return the statement that takes it away again."""
     if table is None:
-        return f"DROP VIEW IF EXISTS {other.name}"
+        kind = "MATERIALIZED VIEW" if other.definition.startswith("CREATE MATERIALIZED") else "VIEW"
+        return f"DROP {kind} IF EXISTS {other.name}"
     if other.kind == "constraint":
         return f"ALTER TABLE {table.sql} DROP CONSTRAINT IF EXISTS {identifier(other.name)}"
     if other.kind == "trigger":

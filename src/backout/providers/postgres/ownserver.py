@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 from typing import Final
 
-from backout.errors import BackoutError, UsageError
+from backout.errors import BackoutError, Refused, UsageError
 from backout.providers.child import is_running
+from backout.providers.postgres.template import system_identifier as read_identifier
 
 _TIMEOUT_S: Final = 180.0
 _POLL_S: Final = 0.05
@@ -35,13 +36,40 @@ class CommandedServer:
         """Where its data is."""
         return self._data_directory
 
+    def check(self, system_identifier: str, incoming: Path | None = None) -> None:
+        """Look whether `exchange` can do its work, while the server still runs."""
+        data = self._data_directory
+        wrong, option = "", ""
+        try:
+            found = str(read_identifier(data)) if (data / "global" / "pg_control").exists() else system_identifier
+        except OSError as error:
+            found, wrong = "", f"it cannot be read: {error.strerror}"
+        if not data.is_dir():
+            wrong, option = "it is not there", "Where the disk was lost: make it, empty, owned by the server's user."
+        elif os.path.ismount(data):
+            wrong, option = "it is a mount point, which cannot be renamed", "Keep the data in a folder below the mount."
+        elif not wrong and found != system_identifier:
+            wrong = f"its system identifier is {found}, and that of the database is {system_identifier}"
+            option = "Name the database's own folder in database.server.data_directory."
+        elif incoming is not None and not incoming.is_dir():
+            wrong = f"{incoming}, which would come in its place, is not there any more"
+        if wrong:
+            options = (option or "Restore another way: backout db restore TARGET --side.",)
+            raise Refused(f"the data directory cannot be exchanged: {wrong}", where=str(data), options=options)
+
     def running(self) -> bool:
         """Whether the process that its lock file names is alive."""
         try:
             lines = (self._data_directory / "postmaster.pid").read_text(encoding="utf-8").splitlines()
             return is_running(int(lines[0]))
-        except (OSError, ValueError, IndexError):
+        except (FileNotFoundError, NotADirectoryError, ValueError, IndexError):
             return False
+        except OSError as error:  # a server that cannot be seen must not be taken for one that is down
+            raise BackoutError(
+                f"whether the server runs cannot be seen: {error.strerror}",
+                where=str(self._data_directory),
+                hint="run backout as the user that owns the data directory",
+            ) from error
 
     def stop(self) -> None:
         """Run the command and return when the server is down. Raises BackoutError when it is not in time."""
@@ -87,7 +115,12 @@ class CommandedServer:
         """Remove a data directory that `exchange` kept beside the live one."""
         folder = Path(kept)
         if folder.parent == self._data_directory.parent and folder != self._data_directory:
-            shutil.rmtree(folder, ignore_errors=True)
+            try:
+                folder.unlink() if folder.is_symlink() else shutil.rmtree(folder)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                raise BackoutError(f"not removed: {error.strerror}", where=str(error.filename or folder)) from error
 
     def _run(self, argv: list[str]) -> None:
         shown = shlex.join(argv)

@@ -179,6 +179,7 @@ class PostgresRescuer:
     def _script(self, section: str, tables: Sequence[Table], before_dsn: str) -> str:
         """Return the definitions of tables as pg_dump writes them, without psql's own commands.
 
+        Nor may it end our time-out for locks: what refers to live tables locks them, and everybody would queue behind.
         The connection string is in the program's environment alone, and TLS is carried for it.
         """
         from backout.providers.postgres.tls_proxy import reached  # noqa: PLC0415 - few need it
@@ -188,7 +189,7 @@ class PostgresRescuer:
             there = {**reaching, "PGDATABASE": self._database}
             options = ("--schema-only", f"--section={section}", *named)
             told = run_tool(self._binaries, "pg_dump", *options, environment=there)
-        return "\n".join(line for line in told.splitlines() if not line.startswith("\\"))
+        return "\n".join(line for line in told.splitlines() if not line.startswith(("\\", "SET lock_timeout")))
 
     def _columns(self, session: Session, work: Work) -> list[str]:
         """Add the columns that are lost again; their values follow in `fill`."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _BATCH: Final = 50_000
 _SHOWN: Final = 5
 _CHUNK: Final = 10_000
+_TODO: Final = "backout_todo t"
+_ROUNDS: Final = 10
 
 
 def load(session: Session, work: Work) -> None:
@@ -84,13 +86,14 @@ def remove(session: Session, work: Work) -> None:
     as_made = equal(row, "l", "d") if session.damage.conflicts == "live" else "true"
     free = " AND ".join(["true", *unreferenced(live, work.table.oid)])
     select = f"FROM {work.name('after')} d JOIN ONLY {work.table.sql} l ON {same(work.key, 'l', 'd')} WHERE {made}"
-    work.report = _conflicts(session, work, f"{select} AND NOT ({as_made} AND {free})", "l")
     old = ", ".join(f"l.{identifier(name)} AS {identifier('o_' + name)}" for name in row)
-    apply = f"DELETE FROM ONLY {work.table.sql} l USING backout_todo t WHERE {keyed(work.key, 'o_')}"
-    count = _batches(
-        session, work, Writing("D", "after", "d", f"SELECT {old} {select} AND {as_made} AND {free}", apply)
-    )
-    work.report = replace(work.report, deleted=count)
+    # Asked again when the rows are locked: what came to refer to one meanwhile would go along with it.
+    apply = f"DELETE FROM ONLY {work.table.sql} l USING {_TODO} WHERE {keyed(work.key, 'o_')} AND {free}"
+    writing = Writing("D", "after", "d", f"SELECT {old} {select} AND {as_made} AND {free}", apply)
+    count = found = _batches(session, work, writing)
+    while found and session.kept is not None and refers_to_itself(live, work.table.oid):  # leaves first, then theirs
+        count += (found := _batches(session, work, writing))
+    work.report = replace(_conflicts(session, work, f"{select} AND NOT ({as_made} AND {free})", "l"), deleted=count)
 
 
 def insert(session: Session, work: Work) -> None:
@@ -107,11 +110,12 @@ def insert(session: Session, work: Work) -> None:
     names = listed(row)
     values = ", ".join(f"t.{identifier('n_' + name)}" for name in row)
     apply = (
-        f"INSERT INTO {work.table.sql} ({names}) OVERRIDING SYSTEM VALUE SELECT {values} FROM backout_todo t "
+        f"INSERT INTO {work.table.sql} ({names}) OVERRIDING SYSTEM VALUE SELECT {values} FROM {_TODO} "
         "ON CONFLICT DO NOTHING"
     )
     select = f"SELECT {new} FROM {work.name('before')} b WHERE {gone} AND {free} AND {parents}"
-    work.report = replace(work.report, inserted=_batches(session, work, Writing("I", "before", "b", select, apply)))
+    count = _batches(session, work, Writing("I", "before", "b", select, apply))
+    work.report = replace(work.report, inserted=count)
 
 
 def update(session: Session, work: Work) -> None:
@@ -147,8 +151,9 @@ def update(session: Session, work: Work) -> None:
     ]
     select = f"SELECT {', '.join(parts)} {pair} WHERE ({' OR '.join(f'({each})' for each in fix.values())})"
     assigned = ", ".join(f"{identifier(name)} = t.{identifier('n_' + name)}" for name in damaged)
-    apply = f"UPDATE ONLY {work.table.sql} l SET {assigned} FROM backout_todo t WHERE {keyed(work.key, 'o_')}"
-    work.report = replace(work.report, updated=_batches(session, work, Writing("U", "before", "b", select, apply)))
+    apply = f"UPDATE ONLY {work.table.sql} l SET {assigned} FROM {_TODO} WHERE {keyed(work.key, 'o_')}"
+    count = _batches(session, work, Writing("U", "before", "b", select, apply))
+    work.report = replace(work.report, updated=count)
 
 
 def fill(session: Session, work: Work) -> None:
@@ -184,7 +189,7 @@ def fill(session: Session, work: Work) -> None:
         new = f"b.{value} AS {identifier('n_' + column.name)}"
         select = f"SELECT {', '.join(old)}, {new} {pair} WHERE {differs} AND {untouched}"
         apply = (
-            f"UPDATE ONLY {work.table.sql} l SET {value} = t.{identifier('n_' + column.name)} FROM backout_todo t "
+            f"UPDATE ONLY {work.table.sql} l SET {value} = t.{identifier('n_' + column.name)} FROM {_TODO} "
             f"WHERE {keyed(work.key, 'o_')}"
         )
         count = _batches(session, work, Writing("U", "lost", "b", select, apply))
@@ -222,7 +227,10 @@ class Writing:
 
 
 def _batches(session: Session, work: Work, writing: Writing) -> int:
-    """Do it in transactions of a bounded size: what is to be written is kept before it is. Return how many rows."""
+    """Do it in transactions of a bounded size: what is to be written is kept before it is. Return how many rows.
+
+    A row that cannot be written, since somebody took its unique value or it lacks its parent, is a conflict.
+    """
     live, select = session.live, writing.select
     if session.kept is None:
         return int(live.execute(f"SELECT count(*) FROM ({select}) AS rows").fetchone()[0])
@@ -250,21 +258,58 @@ def _batches(session: Session, work: Work, writing: Writing) -> int:
                     },
                     content,
                 )
-                quietly(live, work.table.oid, work.table.sql, writing.apply)
-                count += made.rowcount
+                written = quietly(live, work.table.oid, work.table.sql, writing.apply, _TODO)
+                count += written
+                work.report = replace(work.report, conflicts=work.report.conflicts + made.rowcount - written)
         session.progress(f"rows of {work.table.shown}", min(begin + _BATCH, last), last)
     return count
 
 
-def quietly(live: Any, oid: int, table: str, statement: str) -> None:
-    """Run it with the user's triggers off, within the transaction; foreign keys are checked as ever."""
+def quietly(live: Any, oid: int, table: str, statement: str, rows: str) -> int:
+    """Write with the user's triggers off, within the transaction; foreign keys are checked as ever.
+
+    Args:
+        rows: the temporary table that the statement writes from, with its alias, as it stands in there.
+
+    Returns:
+        How many rows were written. Where one cannot be, each is tried alone, so that it does not stop the others.
+    """
+    from psycopg.errors import IntegrityError  # noqa: PLC0415 - costs 0.1 s
+
     triggers = triggers_of(live, oid)
     for name, _ in triggers:
         live.execute(f"ALTER TABLE {table} DISABLE TRIGGER {identifier(name)}")
-    live.execute(statement)
+    try:
+        with live.transaction():
+            written = int(live.execute(statement).rowcount)
+    except IntegrityError:
+        written = _each_alone(live, statement, rows)
     words = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
     for name, how in triggers:
         live.execute(f"ALTER TABLE {table} {words[how]} TRIGGER {identifier(name)}")
+    return written
+
+
+def _each_alone(live: Any, statement: str, rows: str) -> int:
+    """Write row by row, and those that fail again after the others: one may make room for another."""
+    from psycopg.errors import IntegrityError  # noqa: PLC0415 - as above
+
+    source, _, alias = rows.partition(" ")
+    left = [place for (place,) in live.execute(f"SELECT ctid::text FROM {source}")]
+    written = 0
+    for _ in range(_ROUNDS):
+        failed = []
+        for place in left:
+            one = f"(SELECT * FROM {source} WHERE ctid = '{place}') {alias}"
+            try:
+                with live.transaction():
+                    written += int(live.execute(statement.replace(rows, one)).rowcount)
+            except IntegrityError:
+                failed.append(place)
+        if not failed or len(failed) == len(left):
+            break
+        left = failed
+    return written
 
 
 def _conflicts(session: Session, work: Work, what: str, alias: str) -> TableRescue:
@@ -280,11 +325,17 @@ def _conflicts(session: Session, work: Work, what: str, alias: str) -> TableResc
 def unreferenced(live: Any, oid: int) -> list[str]:
     """Return conditions that no row refers to `l`: deleting it might take newer good rows along."""
     found = []
-    for child, _, ours, theirs in _foreign_keys(live, "confrelid", oid):
+    for child, parent, ours, theirs in (*_foreign_keys(live, "confrelid", oid), *_own_foreign_keys(live, oid)):
         pairs = zip(ours, theirs, strict=True)
         refers = " AND ".join(f"x.{identifier(one)} = l.{identifier(other)}" for one, other in pairs)
-        found.append(f"NOT EXISTS (SELECT FROM {child} x WHERE {refers})")
+        apart = " AND x.ctid <> l.ctid" if child == parent else ""
+        found.append(f"NOT EXISTS (SELECT FROM {child} x WHERE {refers}{apart})")
     return found
+
+
+def refers_to_itself(live: Any, oid: int) -> bool:
+    """Whether rows of a table refer to others of it."""
+    return bool(_own_foreign_keys(live, oid))
 
 
 def _parented(live: Any, work: Work) -> list[str]:
@@ -299,8 +350,16 @@ def _parented(live: Any, work: Work) -> list[str]:
     return found
 
 
-def _foreign_keys(live: Any, end: str, oid: int) -> list[tuple[str, str, list[str], list[str]]]:
-    """Return (referring table, referred table, its columns, the other's) of the foreign keys at one end of a table."""
+def _own_foreign_keys(live: Any, oid: int) -> list[tuple[str, str, list[str], list[str]]]:
+    return _foreign_keys(live, "confrelid", oid, "=")
+
+
+def _foreign_keys(live: Any, end: str, oid: int, which: str = "<>") -> list[tuple[str, str, list[str], list[str]]]:
+    """Return (referring table, referred table, its columns, the other's) of the foreign keys at one end of a table.
+
+    Args:
+        which: `<>` those to other tables, `=` those to itself.
+    """
     columns = (
         "ARRAY(SELECT attname::text FROM unnest({}) WITH ORDINALITY AS k(number, place) JOIN pg_attribute "
         "ON attrelid = {} AND attnum = number ORDER BY place)"
@@ -308,7 +367,7 @@ def _foreign_keys(live: Any, end: str, oid: int) -> list[tuple[str, str, list[st
     query = (
         f"SELECT conrelid::regclass::text, confrelid::regclass::text, {columns.format('conkey', 'conrelid')}, "
         f"{columns.format('confkey', 'confrelid')} FROM pg_constraint "
-        f"WHERE contype = 'f' AND {end} = %s AND conrelid <> confrelid"
+        f"WHERE contype = 'f' AND {end} = %s AND conrelid {which} confrelid"
     )
     found: list[tuple[str, str, list[str], list[str]]] = live.execute(query, (oid,)).fetchall()
     return found

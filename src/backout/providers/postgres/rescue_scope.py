@@ -98,7 +98,9 @@ def works_of(session: Session, before: Catalog, after: Catalog, live: Catalog) -
         rewritten = table.nodes[0] != then.nodes[0]
         if not (kinds or lost or rewritten):
             continue
-        work = Work(now or table, table, then, whole=rewritten, deletes="DELETE" in kinds, lost=lost)
+        # An update that is not heap-only may have written another key, too; where tables are compared, keys tell.
+        gone = "DELETE" in kinds or (written is not None and "UPDATE" in kinds)
+        work = Work(now or table, table, then, whole=rewritten, deletes=gone, lost=lost)
         work.report = TableRescue(work.table.shown, left="" if now else "the table is not there any more")
         found.append(work)
     return found
@@ -147,10 +149,17 @@ def is_left_alone(session: Session, work: Work, reports: list[TableRescue]) -> b
     if not left and not set(work.key) <= set(work.columns):
         left = "its primary key was changed by the damage"
     triggers = tuple(name for name, _ in triggers_of(session.live, table.oid))
-    work.report = replace(work.report, left=left, triggers=triggers)
+    work.report = replace(work.report, left=left or _changed(work), triggers=triggers)
     if left:
         reports.append(work.report)
     return bool(left)
+
+
+def _changed(work: Work) -> str:
+    """Return which columns the damage gave another name or type, "" for none: values of the one may not fit it."""
+    now = {column.number: (column.name, column.type) for column in work.after.columns}
+    found = [c.name for c in work.before.columns if now.get(c.number, (c.name, c.type)) != (c.name, c.type)]
+    return f"not brought back, since their name or type was changed: {', '.join(found)}" if found else ""
 
 
 def _why_left(session: Session, work: Work) -> str:

@@ -8,6 +8,7 @@ Alembic documentation, "Tutorial": `alembic_version` holds the heads and nothing
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
@@ -32,6 +33,7 @@ _LIBPQ: Final = (
 )
 _REFUSED: Final = ("authentication failed", "permission denied", "no pg_hba.conf entry")
 _MOST_LOGS: Final = 4000
+_PASSWORD: Final = re.compile(r"\bpassword\s*=\s*'?([^'\s]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +175,23 @@ def meant(error: Exception, url: str, what: str) -> AuthError | ProviderUnavaila
 
 
 def without_secrets(url: str, text: str) -> str:
-    """Return the text without the connection string and its password."""
-    try:
-        password = urlsplit(url).password or ""
-    except ValueError:
-        return "the connection string is not a URL that can be read"
+    """Return the text without the connection string and its password.
+
+    Of a password that makes the string unreadable libpq quotes parts: then what is wrong is told in our own words.
+    """
+    if "://" not in url:
+        if "connection info string" in text:
+            return "the connection string cannot be read: a value with spaces stands in single quotes"
+        password = next(iter(_PASSWORD.findall(url)), "")
+    else:
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            return "the connection string is not a URL that can be read"
+        signs = parts.netloc.count("@")
+        if signs > 1 or (not signs and ":" in parts.netloc and "@" in url.partition("://")[2]):
+            return "the connection string cannot be read: / ? # @ in a password are written %2F %3F %23 %40"
+        password = parts.password or ""
     for secret in {url, password, unquote(password)} - {""}:
         text = text.replace(secret, "[redacted]")
     return text

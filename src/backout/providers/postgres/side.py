@@ -183,9 +183,11 @@ class PostgresSides:
         found, laid = self.find(name), self._laid(name)
         if found is None or laid is None or not found.dsn:
             raise UsageError(f"no side instance {name!r} runs", hint="backout db restore --list")
-        if found.state is not SideState.PROMOTED:
-            with psycopg.connect(found.dsn, autocommit=True) as connection:
+        with psycopg.connect(found.dsn, autocommit=True) as connection:
+            if found.state is not SideState.PROMOTED:
                 connection.execute("SELECT pg_promote(true, 600)")
+            if laid.order.place:  # nobody receives the new timeline yet: what goes live would wait for ever to commit
+                connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
         _roll_back_prepared(found.dsn, laid.order.xid)
 
     def stop(self, name: str) -> None:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from backout.model.recovery import RescueReport, TableRescue
 from backout.providers.postgres.libpq import identifier
-from backout.providers.postgres.rescue_rows import quietly, unreferenced
+from backout.providers.postgres.rescue_rows import quietly, refers_to_itself, unreferenced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _Entry = dict[str, Any]
+_UNDO = "backout_undo t"
 
 
 def undo(live: Any, entries: Sequence[tuple[_Entry, bytes]], progress: Callable[[str, int, int], None]) -> RescueReport:
@@ -34,10 +35,12 @@ def undo(live: Any, entries: Sequence[tuple[_Entry, bytes]], progress: Callable[
         elif op == "other":
             live.execute(entry["drop"])
             definitions.append(entry["drop"])
-        elif op == "column":
-            left |= _column(live, entry, definitions)
         else:
-            left |= _table(live, entry, definitions)
+            # Locked before it is looked at: what somebody writes in between would go with it.
+            with live.transaction():
+                if _exists(live, entry["sql"]):
+                    live.execute(f"LOCK TABLE {entry['sql']} IN ACCESS EXCLUSIVE MODE")
+                    left |= (_column if op == "column" else _table)(live, entry, definitions)
     names = dict.fromkeys([*(table for table, _ in counts), *left])
     tables = tuple(
         TableRescue(
@@ -68,36 +71,28 @@ def _rows(live: Any, entry: _Entry, content: bytes) -> int:
     )
     if entry["op"] == "U":
         assigned = ", ".join(f"{identifier(name)} = t.{identifier('o_' + name)}" for name in new)
-        apply = f"UPDATE ONLY {table} l SET {assigned} FROM backout_undo t WHERE {keyed} AND {untouched}"
+        apply = f"UPDATE ONLY {table} l SET {assigned} FROM {_UNDO} WHERE {keyed} AND {untouched}"
     elif entry["op"] == "I":
         free = " AND ".join([untouched, *unreferenced(live, entry["oid"])])
-        apply = f"DELETE FROM ONLY {table} l USING backout_undo t WHERE {keyed} AND {free}"
+        apply = f"DELETE FROM ONLY {table} l USING {_UNDO} WHERE {keyed} AND {free}"
     else:
         columns = ", ".join(identifier(name) for name in old)
         values = ", ".join(f"t.{identifier('o_' + name)}" for name in old)
         apply = (
-            f"INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {values} FROM backout_undo t "
+            f"INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {values} FROM {_UNDO} "
             "ON CONFLICT DO NOTHING"
         )
     with live.transaction():
         _load(live, table, names, content)
         live.execute(f"LOCK TABLE {table} IN ROW EXCLUSIVE MODE")
-        before = _written(live, table)
-        quietly(live, entry["oid"], table, apply)
-        return _written(live, table) - before
+        count = found = quietly(live, entry["oid"], table, apply, _UNDO)
+        while found and entry["op"] == "I" and refers_to_itself(live, entry["oid"]):  # leaves first, then theirs
+            count += (found := quietly(live, entry["oid"], table, apply, _UNDO))
+        return count
 
 
 def _exists(live: Any, table: str) -> bool:
     return bool(live.execute("SELECT to_regclass(%s) IS NOT NULL", (table,)).fetchone()[0])
-
-
-def _written(live: Any, table: str) -> int:
-    """Return how many rows this transaction has written to the table so far."""
-    query = (
-        "SELECT coalesce(sum(pg_stat_get_xact_tuples_inserted(c.oid) + pg_stat_get_xact_tuples_updated(c.oid) + "
-        "pg_stat_get_xact_tuples_deleted(c.oid)), 0)::bigint FROM pg_class c WHERE c.oid = to_regclass(%s)"
-    )
-    return int(live.execute(query, (table,)).fetchone()[0])
 
 
 def _load(live: Any, table: str, names: Sequence[str], content: bytes) -> None:
@@ -136,8 +131,6 @@ def _column(live: Any, entry: _Entry, definitions: list[str]) -> dict[str, str]:
 
 def _table(live: Any, entry: _Entry, definitions: list[str]) -> dict[str, str]:
     """Drop a table that was made again, unless somebody has written to it since."""
-    if live.execute("SELECT to_regclass(%s)", (entry["sql"],)).fetchone()[0] is None:
-        return {}
     xid = int(entry["xid"]) % (1 << 32)
     query = f"SELECT count(*) FILTER (WHERE xmin::text = %s), count(*) FROM ONLY {entry['sql']}"
     ours, every = live.execute(query, (str(xid),)).fetchone()

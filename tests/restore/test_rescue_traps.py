@@ -1,0 +1,184 @@
+"""What a naive comparison of rows would lose: changed keys, rows that refer to their own table, values taken since."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from recovery_lab import Lab, opened
+
+from backout.errors import PartlyDone
+from backout.journal.sqlite import SqliteJournal
+from backout.journal.stop import StopRequest
+from backout.providers.clock import SystemClock
+from backout.runbook.restore import plan_rescue, plan_undo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from backout.model.plan import Json
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with opened(tmp_path_factory.mktemp("traps"), tmp_path_factory.mktemp("template")) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _own_journal(lab: Lab, tmp_path: Path) -> None:
+    lab.journal = SqliteJournal(tmp_path / "journal.sqlite", SystemClock(), stop=StopRequest())
+
+
+def damaged(lab: Lab, name: str, made: str, damage: str, since: str = "") -> str:
+    """Make tables, take a base, do the damage in one transaction and what came after; return the damage's id."""
+    with lab.connect() as connection:
+        connection.execute(made)  # type: ignore[call-overload]
+        lab.base(name)
+        with connection.transaction():
+            row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+            connection.execute(damage)  # type: ignore[call-overload]
+        if since:
+            connection.execute(since)  # type: ignore[call-overload]
+    lab.archived()
+    assert row is not None
+    return str(row[0])
+
+
+def rescue(lab: Lab, xid: str) -> dict[str, Any]:
+    """Rescue, and return what is reported, by table."""
+    tools = lab.tools()
+    run = lab.run(plan_rescue(tools, xid, conflicts="live", skip=(), queues=False), tools)
+    told: Json = lab.journal.result(run.id, "db_rescue")
+    assert isinstance(told, dict)
+    tables = told["tables"]
+    assert isinstance(tables, list)
+    return {str(each["table"]): each for each in tables if isinstance(each, dict)}
+
+
+def test_a_changed_key_is_changed_back(lab: Lab) -> None:
+    """The update took the old key away: that row is one to put back, not one that was only locked."""
+    xid = damaged(
+        lab,
+        "keys",
+        "CREATE TABLE moved (id int PRIMARY KEY, v text); INSERT INTO moved VALUES (1, 'a'), (2, 'b'), (3, 'c')",
+        "UPDATE moved SET id = id + 1000",
+    )
+    rescue(lab, xid)
+    assert lab.rows("SELECT id, v FROM moved ORDER BY 1") == [(1, "a"), (2, "b"), (3, "c")]
+    tools = lab.tools()
+    lab.run(plan_undo(tools), tools)
+    assert lab.rows("SELECT id, v FROM moved ORDER BY 1") == [(1001, "a"), (1002, "b"), (1003, "c")]
+
+
+def test_a_newer_row_below_one_that_the_damage_made_stays(lab: Lab) -> None:
+    """Removing its parent would take it along by ON DELETE CASCADE; what nothing newer hangs on goes, leaves first."""
+    xid = damaged(
+        lab,
+        "tree",
+        "CREATE TABLE tree (id int PRIMARY KEY, parent int REFERENCES tree ON DELETE CASCADE);"
+        "INSERT INTO tree VALUES (1, NULL), (2, 1), (3, 2)",
+        "INSERT INTO tree VALUES (10, 1), (11, 10), (30, 1), (31, 30), (32, 31); DELETE FROM tree WHERE id = 2",
+        "INSERT INTO tree VALUES (20, 11)",
+    )
+    told = rescue(lab, xid)["public.tree"]
+    assert lab.rows("SELECT id FROM tree ORDER BY 1") == [(1,), (2,), (3,), (10,), (11,), (20,)]
+    assert (told["deleted"], told["inserted"], told["conflicts"]) == (3, 2, 2)
+    tools = lab.tools()
+    lab.run(plan_undo(tools), tools)
+    assert lab.rows("SELECT id FROM tree ORDER BY 1") == [(1,), (10,), (11,), (20,), (30,), (31,), (32,)]
+
+
+TAKEN: Final = {
+    "inserted": ("DELETE FROM {}", "INSERT INTO {} VALUES (20, 'a')", [(2, "b"), (20, "a")], 1),
+    "updated": (
+        "UPDATE {} SET email = 'x' || id",
+        "INSERT INTO {} VALUES (20, 'a')",
+        [(1, "x1"), (2, "b"), (20, "a")],
+        1,
+    ),
+    "exchanged": (
+        "UPDATE {0} SET email = 'x' || id; UPDATE {0} SET email = chr(99 - id)",
+        "",
+        [(1, "b"), (2, "a")],
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_a_unique_value_that_is_taken_is_a_conflict(lab: Lab, name: str) -> None:
+    """It stops no other row, and is counted."""
+    damage, since, left, conflicts = TAKEN[name]
+    made = "CREATE TABLE {0} (id int PRIMARY KEY, email text UNIQUE); INSERT INTO {0} VALUES (1, 'a'), (2, 'b')"
+    xid = damaged(lab, name, made.format(name), damage.format(name), since.format(name))
+    told = rescue(lab, xid)[f"public.{name}"]
+    assert lab.rows(f"SELECT id, email FROM {name} ORDER BY 1") == left  # noqa: S608 ours
+    assert told["conflicts"] == conflicts
+    assert told["updated"] + told["inserted"] == 2 - conflicts
+
+
+def test_a_column_of_another_type_is_named(lab: Lab) -> None:
+    """What it held is not brought back, and nobody must think that nothing was damaged."""
+    xid = damaged(
+        lab,
+        "lossy",
+        "CREATE TABLE lossy (id int PRIMARY KEY, amount numeric, v text); INSERT INTO lossy VALUES (1, 1.25, 'a')",
+        "ALTER TABLE lossy ALTER amount TYPE int USING amount::int; UPDATE lossy SET v = 'bad'",
+    )
+    told = rescue(lab, xid)["public.lossy"]
+    assert "amount" in told["left"]
+    assert lab.rows("SELECT v FROM lossy") == [("a",)]
+
+
+def test_a_rescue_that_stays_half_done_can_be_undone(lab: Lab) -> None:
+    """What was committed until the lock was not to be had is taken back."""
+    xid = damaged(
+        lab,
+        "half",
+        "CREATE TABLE early (id int PRIMARY KEY, v text); CREATE TABLE late (id int PRIMARY KEY, v text);"
+        "INSERT INTO early VALUES (1, 'a'); INSERT INTO late VALUES (1, 'a')",
+        "UPDATE early SET v = 'bad'; UPDATE late SET v = 'bad'",
+    )
+    tools = lab.tools()
+    with lab.connect() as holder, holder.transaction():
+        holder.execute("LOCK TABLE late IN SHARE MODE")
+        with pytest.raises(PartlyDone) as stopped:
+            lab.run(plan_rescue(tools, xid, conflicts="live", skip=(), queues=False), tools)
+    assert lab.rows("SELECT early.v, late.v FROM early, late") == [("a", "bad")]
+    assert stopped.value.where is not None
+    lab.journal.ask(stopped.value.where, "abort", actor="test", reason="not now")
+    lab.run(plan_undo(tools), tools)
+    assert lab.rows("SELECT early.v, late.v FROM early, late") == [("bad", "bad")]
+
+
+def test_a_materialized_view_comes_and_goes(lab: Lab) -> None:
+    """It is dropped by a statement of its own."""
+    xid = damaged(
+        lab,
+        "seen",
+        "CREATE TABLE seen (id int PRIMARY KEY); INSERT INTO seen VALUES (1);"
+        "CREATE MATERIALIZED VIEW sight AS SELECT * FROM seen",
+        "DROP MATERIALIZED VIEW sight",
+    )
+    rescue(lab, xid)
+    assert lab.rows("SELECT * FROM sight") == [(1,)]
+    tools = lab.tools()
+    lab.run(plan_undo(tools), tools)
+    assert lab.rows("SELECT to_regclass('sight')") == [(None,)]
+
+
+def test_a_row_goes_back_to_its_partition(lab: Lab) -> None:
+    """It was deleted from the one and inserted into the other."""
+    xid = damaged(
+        lab,
+        "parts",
+        "CREATE TABLE parts (id int, r text, v text, PRIMARY KEY (id, r)) PARTITION BY LIST (r);"
+        "CREATE TABLE parts_a PARTITION OF parts FOR VALUES IN ('a');"
+        "CREATE TABLE parts_b PARTITION OF parts FOR VALUES IN ('b');"
+        "INSERT INTO parts VALUES (1, 'a', 'x'), (2, 'a', 'y'), (3, 'b', 'z')",
+        "UPDATE parts SET r = 'b' WHERE id = 1; UPDATE parts SET v = 'bad' WHERE id = 3",
+    )
+    rescue(lab, xid)
+    assert lab.rows("SELECT * FROM parts ORDER BY 1") == [(1, "a", "x"), (2, "a", "y"), (3, "b", "z")]

@@ -1,0 +1,132 @@
+"""What could lose a whole database: the wrong folder, one that cannot be moved, an unseen server, a lost undo."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from recovery_lab import Lab, opened
+
+from backout.errors import BackoutError, PartlyDone, Refused
+from backout.providers.postgres.ownserver import CommandedServer
+from backout.runbook.restore import find, kept, plan_rescue, plan_swap, plan_undo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OTHER = "1"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with opened(tmp_path_factory.mktemp("swaps"), tmp_path_factory.mktemp("template")) as made:
+        yield made
+
+
+def now(lab: Lab) -> str:
+    """Return a position that can be gone back to."""
+    position = str(lab.rows("SELECT pg_current_wal_insert_lsn()::text")[0][0])
+    lab.archived()
+    return position
+
+
+def test_the_folder_of_another_cluster_is_not_moved_away(lab: Lab, tmp_path: Path) -> None:
+    """A wrong data_directory is refused while both servers still run."""
+    lab.base("one")
+    (tmp_path / "global").mkdir()
+    (tmp_path / "global" / "pg_control").write_bytes(bytes(512))
+    tools = lab.tools(server=CommandedServer(tmp_path, "true", "true"))
+    with pytest.raises(Refused, match="its system identifier is 0"):
+        plan_swap(tools, now(lab))
+
+
+def test_what_cannot_be_exchanged_is_said_before(tmp_path: Path) -> None:
+    """A mount point cannot be renamed; a folder that is gone cannot come back."""
+    with pytest.raises(Refused, match="mount point"):
+        CommandedServer(Path("/proc"), "true", "true").check(OTHER)
+    with pytest.raises(Refused, match="not there any more"):
+        CommandedServer(tmp_path, "true", "true").check(OTHER, tmp_path / "gone")
+    with pytest.raises(Refused, match="it is not there"):
+        CommandedServer(tmp_path / "lost", "true", "true").check(OTHER)
+    CommandedServer(tmp_path, "true", "true").check(OTHER)  # empty, after the loss of a disk
+
+
+def test_a_server_that_cannot_be_seen_is_not_taken_for_one_that_is_down(tmp_path: Path) -> None:
+    """Its folder would be moved away from under it."""
+    (tmp_path / "postmaster.pid").mkdir()  # unreadable as a file, for root too
+    with pytest.raises(BackoutError, match="cannot be seen"):
+        CommandedServer(tmp_path, "true", "true").running()
+
+
+def test_what_is_not_removed_is_not_called_removed(tmp_path: Path) -> None:
+    """A kept data directory behind a link: the link goes, and where the disk refuses, that is said."""
+    real = tmp_path / "elsewhere"
+    real.mkdir()
+    (tmp_path / "data.backout-old-1").symlink_to(real)
+    server = CommandedServer(tmp_path / "data", "true", "true")
+    server.discard(str(tmp_path / "data.backout-old-1"))
+    assert not os.path.lexists(tmp_path / "data.backout-old-1")
+
+
+def test_a_swap_on_which_the_server_does_not_come_up_can_be_undone(lab: Lab) -> None:
+    """What is kept is recorded as soon as it is moved; after the undo targets are on the live timeline again."""
+    lab.base("two")
+    with lab.connect() as connection:
+        connection.execute("CREATE TABLE fact (id int PRIMARY KEY); INSERT INTO fact VALUES (1)")
+    position = now(lab)
+    lab.rows("INSERT INTO fact VALUES (2) RETURNING 1")
+    broken = lab.tools(server=CommandedServer(lab.data, "false", shlex.join(lab.commands[1])))
+    with pytest.raises(PartlyDone, match="start the server"):
+        lab.run(plan_swap(broken, position), broken)
+    run = next(iter(lab.journal.runs("production")))
+    lab.journal.ask(run.id, "abort", actor="test", reason="it does not start")
+    tools = lab.tools()
+    assert len(kept(tools)) == 1
+    lab.run(plan_undo(tools), tools)
+    assert lab.receiver is not None
+    lab.receiver.wait(timeout=30)
+    lab.receive()
+    assert lab.rows("SELECT id FROM fact ORDER BY 1") == [(1,), (2,)]
+    assert find(tools, now(lab)).target.timeline == 1
+    kept_folder = Path(kept(tools)[0])
+    shutil.move(kept_folder, kept_folder.with_suffix(".away"))
+    with pytest.raises(Refused, match="not there any more"):
+        plan_undo(tools)
+
+
+def test_what_goes_live_waits_for_no_receiver(lab: Lab) -> None:
+    """The base was taken in synchronous mode; nobody receives the new timeline, and every commit would hang."""
+    lab.base("sync")
+    with (lab.root / "archive" / "bases" / "sync" / "postgresql.auto.conf").open("a") as file:
+        file.write("synchronous_standby_names = 'backout'\n")
+    tools = lab.tools()
+    lab.run(plan_swap(tools, now(lab)), tools)
+    assert lab.rows("SHOW synchronous_standby_names") == [("",)]
+    lab.run(plan_undo(tools), tools)
+    assert lab.receiver is not None
+    lab.receiver.wait(timeout=30)
+    lab.receive()
+
+
+def test_a_migration_among_other_commits_is_not_rescued_blindly(lab: Lab) -> None:
+    """A commit of the application between the tool's own may be a good one: which it was has to be named."""
+    lab.base("three")
+    with lab.connect() as connection:
+        connection.execute(
+            "CREATE TABLE _prisma_migrations (id text PRIMARY KEY, migration_name text, started_at timestamptz DEFAULT "
+            "now(), finished_at timestamptz, rolled_back_at timestamptz, applied_steps_count int DEFAULT 0)"
+        )
+        connection.execute("INSERT INTO _prisma_migrations (id, migration_name) VALUES ('1', 'fill')")
+        connection.execute("CREATE TABLE IF NOT EXISTS good (id int PRIMARY KEY); INSERT INTO good VALUES (1)")
+        connection.execute("UPDATE good SET id = 2")
+        connection.execute("INSERT INTO good VALUES (3)")
+        connection.execute("CREATE TEMP TABLE scratch (id int)")
+        connection.execute("UPDATE _prisma_migrations SET finished_at = now() WHERE id = '1'")
+    lab.archived()
+    with pytest.raises(Refused, match="names 2 transactions") as refused:
+        plan_rescue(lab.tools(), "before migration fill", conflicts="live", skip=(), queues=False)
+    assert len(refused.value.options) == 2
