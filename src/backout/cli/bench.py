@@ -11,7 +11,6 @@ from backout.cli.live import Live
 from backout.errors import Busy
 from backout.journal.stop import StopRequest
 from backout.model.incident import RunState
-from backout.plan.together import steps_of_database
 from backout.report.times import rfc3339
 from backout.runbook.clock import measure_clock
 from backout.runbook.procedures import Actions
@@ -43,7 +42,7 @@ class Bench:
         others: Mapping[str, Action] = {}
         if found is not None:
             self.live.follow(found.plan)
-            if steps_of_database(found.plan) and self.tools.restoring is not None:
+            if any(step.action.startswith("db_") for step in found.plan.steps) and self.tools.restoring is not None:
                 from backout.runbook.restoring import actions as restoring  # noqa: PLC0415 few runs touch the database
 
                 others = restoring(self.tools.restoring())

@@ -12,7 +12,6 @@ from backout.cli.options import command, pass_shell
 from backout.errors import Refused, UsageError
 from backout.model.incident import RunState
 from backout.model.plan import Plan, PlanKind
-from backout.plan.together import steps_of_database
 
 if TYPE_CHECKING:
     from backout.cli.bench import Bench
@@ -163,7 +162,7 @@ def finish(bench: Bench, run: Run) -> int:
     shell.output.result("rollback", record, human_end(shell, bench, run, record))
     code = outcome.exit_code(tools, run)
     follow = f"backout status -e {run.environment}"
-    if steps_of_database(run.plan):
+    if any(step.action.startswith("db_") for step in run.plan.steps):
         shell.output.warn("the database is UNPROTECTED until the next verified base backup")
         follow = f"backout db backup --full -e {run.environment}"
         undo = f"backout db restore --undo -e {run.environment} -m WHY  # undo: the database first, then the code"

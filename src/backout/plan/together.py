@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backout.analysis.stability import Candidate
-    from backout.model.plan import Plan, Step
+    from backout.model.plan import Plan
     from backout.model.situation import Situation
 
 
@@ -59,8 +59,3 @@ def lost_rows(written: Sequence[tuple[str, int]], most: int = 4) -> str:
     named = [f"{table} ({count:,})" for table, count in ranked[:most]]
     more = f" and {len(ranked) - most} more tables" if len(ranked) > most else ""
     return f"{sum(count for _, count in written):,} row versions in {', '.join(named)}{more}"
-
-
-def steps_of_database(plan: Plan) -> tuple[Step, ...]:
-    """Return the steps of a plan that are about the database."""
-    return tuple(step for step in plan.steps if step.action.startswith("db_"))
