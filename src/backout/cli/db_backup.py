@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from backout.cli.options import Command, pass_shell
-from backout.errors import UsageError
+from backout.errors import PartlyDone
 from backout.model.incident import RunState
 from backout.model.recovery import BackupKind
 
@@ -109,7 +109,7 @@ def finish(shell: Shell, config: Config, tools: BackupTools, run: Run) -> int:
     from backout.cli.db_backups import backup_record, megabytes  # noqa: PLC0415 only what acts pays for it
 
     if run.state is not RunState.DONE:
-        raise UsageError(f"run {run.id} is {run.state}: nothing was stored", hint=f"backout runs show {run.id}")
+        raise PartlyDone(f"run {run.id} is {run.state}: nothing was stored", hint=f"backout runs show {run.id}")
     name = str(run.plan.step("store_backup").args["backup"])
     found = next(each for each in tools.backups.backups() if each.id == name)
     pruned = tools.runs.result(run.id, "prune_backups")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from backout.cli.options import Command, pass_shell
-from backout.errors import UsageError
+from backout.errors import PartlyDone, UsageError
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
 
@@ -291,7 +291,7 @@ def _finish(desk: Desk, run: Run) -> int:
     """Say what there is now, as read back, and what to type next."""
     shell, tools = desk.shell, desk.tools
     if run.state is not RunState.DONE:
-        raise UsageError(f"run {run.id} is {run.state}", hint=f"backout runs show {run.id}")
+        raise PartlyDone(f"run {run.id} is {run.state}", hint=f"backout runs show {run.id}")
     results = {step.action: desk.tools.runs.result(run.id, step.action) for step in run.plan.steps}
     from backout.runbook.restore import kept, unprotected  # noqa: PLC0415 only what acts pays for it
 
