@@ -1,0 +1,83 @@
+"""Ports that measure: counts, health, logs, the schema's history, connections; and the clock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from backout.model.compatibility import MigrationFile
+    from backout.model.connections import ConnectionUse
+    from backout.model.schema import SchemaState
+    from backout.model.signals import CountsPage, HealthReport, SourceTraits
+
+
+class Clock(Protocol):
+    """Time, so that tests own it."""
+
+    def now(self) -> float:
+        """Return Unix seconds UTC."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Return after that many seconds (a fake clock moves instead)."""
+        ...
+
+
+class Traffic(Protocol):
+    """Counts per version and second."""
+
+    @property
+    def traits(self) -> SourceTraits:
+        """What this source can see."""
+        ...
+
+    def read(self, since: int, until: int) -> CountsPage:
+        """Return the counts of the seconds in [since, until), all versions; gaps mean no request."""
+        ...
+
+
+class HealthCheck(Protocol):
+    """The application's health endpoint."""
+
+    def look(self, version: str | None = None) -> HealthReport:
+        """Ask once (one version, through the provider's override, when given); a sick application never raises."""
+        ...
+
+    def fetch(self, path: str, version: str | None = None) -> int | None:
+        """Return the HTTP status of a GET of that path on the same host, of one version as `look`; None: no answer."""
+        ...
+
+
+class Logs(Protocol):
+    """What the application itself said went wrong."""
+
+    def errors(self, version: str, since: float) -> tuple[tuple[str, int], ...]:
+        """Return (text of the exception or error line, how often) of a version since then, most frequent first."""
+        ...
+
+
+class Schema(Protocol):
+    """The database's migration history."""
+
+    def read(self) -> SchemaState:
+        """Return the history; an empty one when the table does not exist. Raises ProviderUnavailable otherwise."""
+        ...
+
+
+class MigrationFiles(Protocol):
+    """The migrations as they lie in the working copy."""
+
+    def read(self) -> tuple[MigrationFile, ...]:
+        """Return them in the order in which they are applied. Raises UsageError when the folder is not there."""
+        ...
+
+
+class Connections(Protocol):
+    """The database's connections."""
+
+    def read(self) -> ConnectionUse:
+        """Return how many are in use of how many; a database that has none left is a reading, not an error.
+
+        Raises AuthError, or ProviderUnavailable when it does not answer.
+        """
+        ...

@@ -1,0 +1,64 @@
+"""Ports on people and watchers: the kill switch, the card, notices, the pipeline, the dead man."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backout.model.hold import Hold
+    from backout.model.notice import Delivery, Notice
+    from backout.model.pipeline import PipelineState
+
+
+class Holds(Protocol):
+    """The kill switch of this host; it works without a journal."""
+
+    def read(self, environment: str) -> Hold | None:
+        """Return the newest hold that was set here (it may be over, or lifted), or None."""
+        ...
+
+    def write(self, environment: str, hold: Hold) -> None:
+        """Set it; it is durable when this returns."""
+        ...
+
+
+class Cards(Protocol):
+    """Where the environment's card is kept."""
+
+    def write(self, text: str) -> Path:
+        """Write it and return its absolute path. Raises BackoutError."""
+        ...
+
+    def path(self) -> Path | None:
+        """Return where it is that was written last, or None when there is none."""
+        ...
+
+
+class Notifier(Protocol):
+    """Tells somebody."""
+
+    def tell(self, notice: Notice) -> None:
+        """Keep the notice durably and try to deliver it in the background. Never raises, never waits for a channel."""
+        ...
+
+    def flush(self, within_s: float) -> Delivery:
+        """Wait at most that long for what is still to be delivered, and return what became of it."""
+        ...
+
+
+class Pipeline(Protocol):
+    """The page on which a pipeline shows what became of a deployment."""
+
+    def show(self, state: PipelineState, text: str) -> None:
+        """Show a state with one line of text. Raises AuthError, ProviderUnavailable, ProviderRejected."""
+        ...
+
+
+class DeadMan(Protocol):
+    """The watcher of the watcher: somebody outside who notices when the pings stop."""
+
+    def ping(self) -> None:
+        """Say that guard is alive, in the background. Never raises, never waits."""
+        ...

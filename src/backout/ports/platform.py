@@ -1,0 +1,155 @@
+"""Ports on the platform: what is live, the builds, secrets, triggers, and who we are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from backout.model.bundle import Bundle
+    from backout.model.deployment import Deployment, Share, Version
+    from backout.model.identity import Identity
+    from backout.model.token import TokenState
+    from backout.model.triggers import TriggerKind, Triggers
+    from backout.model.vendor import VendorIncident
+
+
+class Deployments(Protocol):
+    """What is live, what was, and the one mutation that every rollback rests on."""
+
+    def history(self) -> tuple[Deployment, ...]:
+        """Return the deployments the provider still lists, newest first; the first one is live.
+
+        Empty when the application exists but was never deployed. Raises ProviderRejected (status 404) when it
+        does not exist.
+        """
+        ...
+
+    def activate(self, version: str, *, message: str, force: bool = False) -> Deployment:
+        """Make `version` live at 100 % and return the new deployment as the provider answered it.
+
+        Not idempotent: each call is a new deployment; callers put a marker into `message` to recognise theirs.
+        Raises SecretsChanged when the provider refuses because of secrets and `force` is False; Refused when the
+        target cannot run any more (a bound bucket is gone, a storage migration lies between, out of the window).
+        """
+        ...
+
+    def deploy(self, shares: Sequence[Share], *, message: str, force: bool = False) -> Deployment:
+        """Make versions live with these percentages (they sum to 100; 0 is allowed); otherwise as `activate`.
+
+        A version at 0 % gets no traffic, but answers a request that names it through the provider's override.
+        """
+        ...
+
+
+class Versions(Protocol):
+    """The immutable builds."""
+
+    def recent(self) -> tuple[Version, ...]:
+        """Return the versions that can still be deployed, newest first (details such as `code_hash` may be missing)."""
+        ...
+
+    def detail(self, version: str) -> Version:
+        """Return one version with everything known of it. Raises ProviderRejected (status 404) for an unknown id."""
+        ...
+
+
+class Secrets(Protocol):
+    """The names of the secrets that the application has now; never a value."""
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names, sorted."""
+        ...
+
+
+class Bundles(Protocol):
+    """The code of versions at the provider: read one, upload one again."""
+
+    def fetch(self, version: str) -> Bundle:
+        """Return the code of a version.
+
+        Raises:
+            ProviderRejected: the provider does not give it (any more). Refused: it holds what no upload can bring back.
+        """
+        ...
+
+    def upload(self, bundle: Bundle, *, message: str) -> Version:
+        """Upload the code as a new version, not live, with the secrets as they are now, and return it.
+
+        Not idempotent; callers put a marker into `message` to recognise theirs. Raises Refused when a secret that the
+        code needs does not exist any more.
+        """
+        ...
+
+
+class BundleStore(Protocol):
+    """Bundles that were seen, kept content-addressed on this machine. Raises BackoutError when it cannot be read."""
+
+    def keep(self, bundle: Bundle) -> None:
+        """Keep a bundle; a file that is there already is not written twice."""
+        ...
+
+    def find(self, version: str) -> Bundle | None:
+        """Return the kept bundle of a version. Raises BackoutError when it is damaged."""
+        ...
+
+    def has(self, version: str) -> bool:
+        """Whether the bundle of a version is kept; it is not read."""
+        ...
+
+    def kept(self, *, apart_from: Collection[str] = ()) -> tuple[Version, ...]:
+        """Return the versions whose bundles are kept, without those named, newest first."""
+        ...
+
+
+class Identities(Protocol):
+    """Who the environment is that our credentials reach."""
+
+    def read(self) -> Identity:
+        """Return what can be read of it now; a part that cannot be read, or is not set up, is None."""
+        ...
+
+
+class TokenCheck(Protocol):
+    """The tokens that act."""
+
+    def look(self) -> tuple[TokenState, ...]:
+        """Return the state of each token; a refused one is a state, not an error. Raises ProviderUnavailable only."""
+        ...
+
+
+class ProviderClock(Protocol):
+    """The provider's clock beside ours."""
+
+    def offset_s(self) -> float | None:
+        """Return the provider's clock minus ours in seconds, None before its first answer."""
+        ...
+
+
+class Checkout(Protocol):
+    """The working copy that the configuration was read from."""
+
+    def contains(self, git_sha: str) -> bool | None:
+        """Whether that commit is part of what is checked out; None when there is no working copy to ask."""
+        ...
+
+
+class TriggerSettings(Protocol):
+    """What starts the application beside requests that reach a version: schedules, routes, domains, queues."""
+
+    def read(self, kinds: Collection[TriggerKind]) -> Triggers:
+        """Return these kinds; one that is not asked for, or that the token may not read, is None."""
+        ...
+
+    def set_schedules(self, schedules: Sequence[str]) -> None:
+        """Replace the schedules by these cron expressions."""
+        ...
+
+
+class VendorStatus(Protocol):
+    """What the vendors announce about themselves."""
+
+    def incidents(self) -> tuple[VendorIncident, ...]:
+        """Return the unresolved incidents that touch us. Raises ProviderUnavailable when a page does not answer."""
+        ...
