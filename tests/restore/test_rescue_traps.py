@@ -153,6 +153,26 @@ def test_a_rescue_that_stays_half_done_can_be_undone(lab: Lab) -> None:
     assert lab.rows("SELECT early.v, late.v FROM early, late") == [("bad", "bad")]
 
 
+def test_an_undo_that_was_killed_behind_its_last_effect_is_done_again(lab: Lab) -> None:
+    """The column that it took away is gone, and the values that stood in it are nothing to put back."""
+    xid = damaged(
+        lab,
+        "again",
+        "CREATE TABLE noted (id int PRIMARY KEY, note text, n int DEFAULT 0);"
+        "INSERT INTO noted SELECT g, 'kept' FROM generate_series(1, 50) g",
+        "UPDATE noted SET n = 1 WHERE id < 9; DELETE FROM noted WHERE id = 9; ALTER TABLE noted DROP COLUMN note",
+    )
+    rescue(lab, xid)
+    assert lab.rows("SELECT count(*), count(note), sum(n) FROM noted") == [(50, 50, 0)]
+    tools = lab.tools()
+    run = lab.run(plan_undo(tools), tools)
+    after = lab.rows("SELECT * FROM noted ORDER BY id")
+    assert (len(after), len(after[0]), sum(n for _, n in after)) == (49, 2, 8)
+    mark = str(run.plan.step("db_undo_rescue").args["mark"])
+    tools.rescuer("postgres").undo(tools.kept / mark, lambda _what, _done, _of: None)
+    assert lab.rows("SELECT * FROM noted ORDER BY id") == after
+
+
 def test_a_materialized_view_comes_and_goes(lab: Lab) -> None:
     """It is dropped by a statement of its own."""
     xid = damaged(

@@ -62,8 +62,8 @@ def _rows(live: Any, entry: _Entry, content: bytes) -> int:
     new = [name.removeprefix("n_") for name in names if name.startswith("n_")]
     old = [name.removeprefix("o_") for name in names if name.startswith("o_")]
     table: str = entry["sql"]
-    if not _exists(live, table):
-        return 0
+    if not _exists(live, table) or not {*new, *old} <= _columns(live, table):
+        return 0  # an undo that was killed took them away before: behind the rows that stood in them
     prefix = "n_" if entry["op"] == "I" else "o_"
     keyed = " AND ".join(f"l.{identifier(name)} = t.{identifier(prefix + name)}" for name in key)
     untouched = "record_image_eq(ROW({}), ROW({}))".format(
@@ -93,6 +93,11 @@ def _rows(live: Any, entry: _Entry, content: bytes) -> int:
 
 def _exists(live: Any, table: str) -> bool:
     return bool(live.execute("SELECT to_regclass(%s) IS NOT NULL", (table,)).fetchone()[0])
+
+
+def _columns(live: Any, table: str) -> set[str]:
+    query = "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped"
+    return {str(name) for (name,) in live.execute(query, (table,)).fetchall()}
 
 
 def _load(live: Any, table: str, names: Sequence[str], content: bytes) -> None:
