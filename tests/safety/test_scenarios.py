@@ -118,7 +118,7 @@ def test_two_operators_at_once(night: Night) -> None:
     machines = (night, night.another_machine())
     processes = [machine.trial.start(*ROLLBACK) for machine in machines]
     codes = [(process.communicate(timeout=60), process.returncode)[1] for process in processes]
-    assert sorted(codes) in ([0, 0], [0, 6])
+    assert sorted(codes) in ([0, 0], [0, 3], [0, 6])  # 3: the other one is done already, and there is nothing to leave
     assert night.live().main == book.good
     assert set(night.switches()) == {book.good}
     assert "rolled_back" in night.told()
