@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from recovery_lab import Lab, opened
 
-from backout.errors import ProviderUnavailable, Refused, UsageError
+from backout.errors import ProviderUnavailable, Refused, UsageError, WorldMoved
 from backout.model.plan import Plan, PlanRefused
 from backout.plan.rollback import Request
 from backout.providers.files.migrations import PrismaMigrations
@@ -158,6 +158,22 @@ def test_what_was_interrupted_behind_the_swap_goes_on(lab: Lab, tmp_path: Path) 
     night.drive(night.tools(), run)
     assert night.story.world.live.sole == night.story.good.id
     assert len(list(lab.data.parent.glob("data.backout-old-*"))) == 1
+
+
+def test_a_hotfix_that_came_meanwhile_keeps_its_database(lab: Lab, tmp_path: Path) -> None:
+    """The world moved while the side instance was made: nothing is swapped beneath the new version."""
+    night = Night(lab, tmp_path)
+    tools = night.tools()
+    _, plan = prepare_together(tools, Request(message="it fails"))
+    assert isinstance(plan, Plan)
+    run = tools.journal.submit(plan, actor="ops@host", reason="it fails")
+    hotfix = night.story.world.upload("hotfix")
+    night.story.world.deploy(hotfix)
+    with pytest.raises(WorldMoved):
+        night.drive(tools, run)
+    assert night.columns() == {"id", "status"}
+    assert night.story.world.live.sole == hotfix.id
+    assert not list(lab.data.parent.glob("data.backout-old-*"))
 
 
 def test_over_a_safe_migration_the_code_goes_back_alone(lab: Lab, tmp_path: Path) -> None:

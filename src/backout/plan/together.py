@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from backout.model.plan import Step
 from backout.model.triggers import Coverage, Fate
 
 if TYPE_CHECKING:
@@ -29,9 +30,17 @@ def together(rollback: Plan, swap: Plan, migration: str) -> Plan:
     before, the old code would run on a schema that it does not fit, and could not be proved.
     """
     names = dict.fromkeys((*rollback.notes, f"the database goes back to before migration {migration}", *swap.notes))
+    args = rollback.step("activate").args
+    look = Step(
+        "still_live",
+        "look whether the deployment that is left is still the one that is live",
+        {"expected": args["expected"], "leaving": args["leaving"]},
+        rollback.step("read_back").equivalent,
+    )
+    stop = next(number for number, step in enumerate(swap.steps) if step.action == "db_stop_server")
     return replace(
         rollback,
-        steps=(*swap.steps, *rollback.steps),
+        steps=(*swap.steps[:stop], look, *swap.steps[stop:], *rollback.steps),
         notes=tuple(names),
         coverage=tuple(_goes_back(line, migration) for line in rollback.coverage),
     )

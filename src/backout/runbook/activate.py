@@ -136,6 +136,28 @@ def _described(deployment: Deployment) -> Json:
     return {"deployment": deployment.id, "version": deployment.main, "at": deployment.created_at}
 
 
+class StillLive:
+    """Step `still_live` {expected, leaving}: the world is as planned, looked at before what a switch cannot take back.
+
+    A database that went back beneath a hotfix would be an outage of our own making (safety rule 8).
+    """
+
+    effect = False
+
+    def __init__(self, tools: Toolbox) -> None:
+        self._tools = tools
+
+    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002 the Action protocol
+        """Return nothing. Raises WorldMoved, or Refused when it is another environment."""
+        check_identity(self._tools)
+        history = listed_after(self._tools, str(args["expected"]))
+        check_unmoved(self._tools, history, str(args["expected"]), context.run, str(args["leaving"]))
+
+    def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
+        """It only looks; looking again is right."""
+        return NotDone()
+
+
 class ReadBack:
     """Step `read_back` {version}: what the provider says is live now; only that is ever reported (safety rule 14)."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from backout.ports import Action
-from backout.runbook.activate import Activate, ReadBack, SetMark
+from backout.runbook.activate import Activate, ReadBack, SetMark, StillLive
 from backout.runbook.prove import Prove
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def _watch_on(tools: Toolbox) -> Action:
 
 _FACTORIES: Mapping[str, Callable[[Toolbox], Action]] = {
     "prove": Prove,
+    "still_live": StillLive,
     "activate": Activate,
     "read_back": ReadBack,
     "restore_schedules": _restore_schedules,
