@@ -148,10 +148,11 @@ class StillLive:
         self._tools = tools
 
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002 the Action protocol
-        """Return nothing. Raises WorldMoved, or Refused when it is another environment."""
+        """Return {live}, as read. Raises WorldMoved, or Refused when it is another environment."""
         check_identity(self._tools)
         history = listed_after(self._tools, str(args["expected"]))
         check_unmoved(self._tools, history, str(args["expected"]), context.run, str(args["leaving"]))
+        return {"live": history[0].id if history else None}
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """It only looks; looking again is right."""
