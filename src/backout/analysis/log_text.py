@@ -1,0 +1,73 @@
+r"""A log text as signatures read it: without colours and escapes, the message apart from the stack frames; pure.
+
+>>> read_text('\x1b[31mTypeError: x\x1b[0m\n    at f (file:///app/w.js:1:2)').message
+'TypeError: x'
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+LONGEST: Final = 20_000
+"""Characters that are read of a text, three quarters of them from its beginning; causes stand at the ends."""
+_ANSI: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_ESCAPED: Final = re.compile(r"\\+(?:[nrt]|[\"/\\]|u[0-9a-fA-F]{4})")
+_FRAME: Final = re.compile(
+    r"""^\s*(?:
+        at\s.*(?:[:(]\d+|<anonymous>\)?|native\)?|\[as\ .*\])\S*\s*$   # JavaScript, Java
+      | \#?\d*\s*at\sasync\s.*$
+      | File\s".*",\sline\s\d+.*$                                        # Python
+      | ❯\s.*:\d+:\d+\s*$                                                # vitest
+    )""",
+    re.VERBOSE,
+)
+_PYTHON_FRAME: Final = re.compile(r'^\s*File ".*", line \d+')
+_PLAIN: Final = {"n": "\n", "r": "\n", "t": "\t"}
+
+
+@dataclass(frozen=True, slots=True)
+class LogText:
+    """`message`: every line that is no stack frame; `stack`: the frames and the code that a frame quotes."""
+
+    message: str
+    stack: str
+
+    @property
+    def whole(self) -> str:
+        """Message and stack."""
+        return f"{self.message}\n{self.stack}" if self.stack else self.message
+
+
+def read_text(raw: str) -> LogText:
+    """Return the text taken apart; one that is too long is read at both ends."""
+    text = raw
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST * 3 // 4]}\n{text[-LONGEST // 4 :]}"
+    text = _ANSI.sub("", text)
+    if "\\" in text:
+        text = _ESCAPED.sub(_unescaped, text)
+    message: list[str] = []
+    stack: list[str] = []
+    quoted = False
+    for line in text.splitlines():
+        if _FRAME.match(line):
+            stack.append(line)
+            quoted = bool(_PYTHON_FRAME.match(line))
+        elif quoted and line.startswith("    "):  # the line of code, and the carets below it
+            stack.append(line)
+        else:
+            quoted = False
+            message.append(line)
+    return LogText("\n".join(message), "\n".join(stack))
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    r"""Return what an escape in JSON stands for; one that was escaped several times is taken for one."""
+    kind = found[0].lstrip("\\")
+    if not kind:
+        return "\\"
+    if kind[0] == "u":
+        return chr(int(kind[1:], 16))
+    return _PLAIN.get(kind, kind)

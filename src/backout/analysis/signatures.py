@@ -1,0 +1,157 @@
+"""Which label a text has: the signatures of the catalogue, the most specific one first; pure.
+
+Patterns are compiled when a text first holds one of their literals: a catalogue of hundreds costs nothing at the start.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Final
+
+from backout.analysis.log_text import read_text
+from backout.model.diagnosis import ANSWER_FROM, UNKNOWN, Classified, LogKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from backout.analysis.log_text import LogText
+    from backout.model.diagnosis import Catalogue, ServiceHint, Signature
+
+CONFIDENCE: Final = (0.0, 0.30, 0.42, 0.62, 0.70, 0.78, 0.84, 0.89, 0.93, 0.96, 0.98)
+"""How often a label is right whose best signature has this specificity (index), when nothing else speaks."""
+_AGREEING: Final = 0.25
+"""What each further signature of the same label adds to the specificity of the best one."""
+_MOST_AGREEING: Final = 3
+_SHARPNESS: Final = 1.1
+"""By how much one step of specificity outweighs, as a power of e, when labels are in conflict."""
+_NAMED: Final = "named"
+
+
+class Classifier:
+    """The signatures of a catalogue, ready to be asked. It remembers compiled patterns and nothing else."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._causes = catalogue.causes
+        self._by_kind = {
+            kind: tuple(_Matcher(s) for s in catalogue.signatures if not s.kinds or kind in s.kinds) for kind in LogKind
+        }
+        self._services = _ServiceNames(catalogue.services)
+
+    def classify(self, text: str, kind: LogKind = LogKind.RUNTIME) -> Classified:
+        """Return what the text is; `unknown` when nothing is found or the best is too weak."""
+        read = read_text(text)
+        lowered = read.whole.lower()
+        hits = [
+            (matcher.signature, found)
+            for matcher in self._by_kind[kind]
+            if (found := matcher.find(read, lowered)) is not None
+        ]
+        if not hits:
+            return Classified(UNKNOWN, None, None, 0.0)
+        best: dict[str, tuple[Signature, dict[str, str]]] = {}
+        scores: dict[str, float] = {}
+        for signature, captures in sorted(hits, key=lambda hit: -hit[0].specificity):
+            label = signature.label
+            if label not in best:
+                best[label], scores[label] = (signature, dict(captures)), float(signature.specificity)
+                continue
+            scores[label] += _AGREEING if scores[label] < best[label][0].specificity + _MOST_AGREEING * _AGREEING else 0
+            for name, value in captures.items():
+                best[label][1].setdefault(name, value)
+        ranked = sorted(scores, key=lambda label: (-scores[label], label))
+        shares = _shares([scores[label] for label in ranked])
+        label = ranked[0]
+        signature, captures = best[label]
+        confidence = CONFIDENCE[signature.specificity] * shares[0] ** 0.5
+        others = tuple(
+            (other, round(share * confidence / max(shares[0], 1e-9), 4))
+            for other, share in zip(ranked[1:], shares[1:], strict=True)
+        )
+        if confidence < ANSWER_FROM:
+            return Classified(UNKNOWN, None, None, confidence, signature.id, captures, ((label, confidence), *others))
+        cause = self._causes[label]
+        service = signature.service or cause.service
+        if service == _NAMED:
+            service = self._services.in_text(read) or (cause.service if cause.service != _NAMED else None)
+        return Classified(label, service, cause.scenario_in(kind), confidence, signature.id, captures, others)
+
+
+def _shares(scores: list[float]) -> list[float]:
+    """Return how probable each is against the others, in [0, 1], from their specificities."""
+    weights = [math.exp(_SHARPNESS * (score - scores[0])) for score in scores]
+    whole = sum(weights)
+    return [weight / whole for weight in weights]
+
+
+def finds(signature: Signature, text: str) -> bool:
+    """Whether this one signature is found in the text, whatever the others say."""
+    read = read_text(text)
+    return _Matcher(signature).find(read, read.whole.lower()) is not None
+
+
+class _Matcher:
+    """One signature; its patterns are compiled at the first text that may hold it."""
+
+    __slots__ = ("_compiled", "signature")
+
+    def __init__(self, signature: Signature) -> None:
+        self.signature = signature
+        self._compiled: tuple[tuple[re.Pattern[str], ...], ...] | None = None
+
+    def find(self, text: LogText, lowered: str) -> dict[str, str] | None:
+        """Return what the patterns captured ({} for nothing named), or None when the text is not of this signature."""
+        literals = self.signature.literals
+        if literals and not any(literal in lowered for literal in literals):
+            return None
+        if self._compiled is None:
+            one = self.signature
+            self._compiled = tuple(_compiled(patterns) for patterns in (one.any, one.all, one.none, one.stack))
+        some, every, forbidden, stack = self._compiled
+        captures: dict[str, str] = {}
+        for pattern in every:
+            found = pattern.search(text.message)
+            if found is None:
+                return None
+            _take(found, captures)
+        for wanted, where in ((some, text.message), (stack, text.stack)):
+            if wanted:
+                found = next((hit for pattern in wanted if (hit := pattern.search(where))), None)
+                if found is None:
+                    return None
+                _take(found, captures)
+        if any(pattern.search(text.message) for pattern in forbidden):
+            return None
+        return captures
+
+
+def _take(found: re.Match[str], captures: dict[str, str]) -> None:
+    captures.update((name, value) for name, value in found.groupdict().items() if value)
+
+
+def _compiled(patterns: Iterable[str]) -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(pattern, re.MULTILINE) for pattern in patterns)
+
+
+class _ServiceNames:
+    """What in a text names a service: the heaviest sum decides, the message counts twice what the stack does."""
+
+    def __init__(self, hints: tuple[ServiceHint, ...]) -> None:
+        self._hints = hints
+        self._compiled: list[tuple[str, list[tuple[re.Pattern[str], float]]]] | None = None
+
+    def in_text(self, text: LogText) -> str | None:
+        if self._compiled is None:
+            self._compiled = [
+                (hint.service, [(re.compile(pattern, re.MULTILINE), weight) for pattern, weight in hint.patterns])
+                for hint in self._hints
+            ]
+        sums = {
+            service: sum(
+                weight * (1.0 if pattern.search(text.message) else 0.5 if pattern.search(text.stack) else 0.0)
+                for pattern, weight in patterns
+            )
+            for service, patterns in self._compiled
+        }
+        best = max(sums, key=lambda service: sums[service], default=None)
+        return best if best is not None and sums[best] > 0 else None
