@@ -3,6 +3,7 @@
 Each line is {"id", "text", "kind", "label", "scenario", "service"}, `also` names labels that are right as well. Printed
 are the figures that docs/diagnosis.md states, each with its 95 % bound (Clopper-Pearson), and with --wrong every miss.
 """
+# ruff: noqa: INP001, T201 - a script, in no package, that prints
 
 from __future__ import annotations
 
@@ -108,26 +109,31 @@ def main() -> int:
     rows = [row for row in rows if options.part is None or row.get("part") == options.part]
     found = measure(rows)
     misses = found.pop("misses")
-    if options.json:
+    if not options.json:
+        print("\n".join(_lines(found)))
+        print("\n".join(_missed(miss) for miss in misses) if options.wrong else "")
+    else:
         print(json.dumps(found))
-        return 0
-    for name, value in found.items():
-        shown = (
-            [f"{each:.3f}" if isinstance(each, float) else str(each) for each in value]
-            if isinstance(value, list)
-            else value
-        )
-        if name != "confusion":
-            print(f"{name:20} {shown}")
-    for wanted, label, n in found["confusion"]:
-        print(f"  {n:3} {wanted} -> {label}")
-    if options.wrong:
-        for miss in misses:
-            text = " ⏎ ".join(miss["text"].splitlines())[:400]
-            print(
-                f"\n{miss['id']} [{miss['kind']}] {miss['label']} -> {miss['found']} ({miss['by']} {miss['confidence']})\n   {text}"
-            )
     return 0
+
+
+def _lines(found: dict[str, object]) -> list[str]:
+    lines = []
+    for name, value in found.items():
+        if name == "confusion":
+            lines += (f"  {n:3} {wanted} -> {label}" for wanted, label, n in value)
+        else:
+            figures = value if isinstance(value, list) else [value]
+            lines.append(
+                f"{name:20} " + " ".join(f"{each:.3f}" if isinstance(each, float) else str(each) for each in figures)
+            )
+    return lines
+
+
+def _missed(miss: dict[str, object]) -> str:
+    text = " ⏎ ".join(str(miss["text"]).splitlines())[:400]
+    verdict = f"{miss['label']} -> {miss['found']} ({miss['by']} {miss['confidence']})"
+    return f"\n{miss['id']} [{miss['kind']}] {verdict}\n   {text}"
 
 
 if __name__ == "__main__":

@@ -1,14 +1,18 @@
-"""Every signature of the catalogue: its examples are found and are classified so, its counter-examples are not found."""
+"""Every signature of the catalogue: its examples are found and classified so, its counter-examples are not found."""
 
 from __future__ import annotations
 
 from importlib import resources
+from typing import TYPE_CHECKING
 
 import pytest
 
 from backout.analysis.signatures import Classifier, finds
 from backout.model.diagnosis import LogKind
 from backout.providers.files.signatures import check_patterns, read_catalogue
+
+if TYPE_CHECKING:
+    from backout.model.diagnosis import Signature
 
 CATALOGUE = read_catalogue([resources.files("backout") / "catalogue" / "signatures"])
 CLASSIFIER = Classifier(CATALOGUE)
@@ -20,7 +24,7 @@ def test_every_pattern_is_a_regular_expression() -> None:
 
 
 @pytest.mark.parametrize("signature", SIGNATURES, ids=lambda one: f"{one.label}-{one.id}")
-def test_examples_and_counter_examples(signature) -> None:
+def test_examples_and_counter_examples(signature: Signature) -> None:
     assert signature.examples, "a signature needs an example"
     assert signature.counter_examples, "a signature needs a counter-example"
     for kind in signature.kinds or (LogKind.RUNTIME,):

@@ -19,7 +19,7 @@ _FRAME: Final = re.compile(
         at\s.*(?:[:(]\d+|<anonymous>\)?|native\)?|\[as\ .*\])\S*\s*$   # JavaScript, Java
       | \#?\d*\s*at\sasync\s.*$
       | File\s".*",\sline\s\d+.*$                                        # Python
-      | ❯\s.*:\d+:\d+\s*$                                                # vitest
+      | \u276f\s.*:\d+:\d+\s*$                                                # vitest
     )""",
     re.VERBOSE,
 )

@@ -71,9 +71,10 @@ class Classifier:
         if confidence < ANSWER_FROM:
             return Classified(UNKNOWN, None, None, confidence, signature.id, captures, ((label, confidence), *others))
         cause = self._causes[label]
-        service = signature.service or cause.service
-        if service == _NAMED:
-            service = self._services.in_text(read) or (cause.service if cause.service != _NAMED else None)
+        named = signature.service or cause.service
+        service = self._services.in_text(read) if named == _NAMED else named
+        if service is None and cause.service != _NAMED:
+            service = cause.service
         return Classified(label, service, cause.scenario_in(kind), confidence, signature.id, captures, others)
 
 

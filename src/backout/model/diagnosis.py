@@ -84,7 +84,7 @@ class Signature:
     Args:
         id: unique within its label. label: the cause.
         any: at least one is found in the message. all: each is. none: not one is. stack: at least one is found in the
-            stack frames. literals: lower-case texts of which at least one occurs; without one of them nothing is searched.
+            stack frames. literals: lower-case texts of which one must occur before anything is searched.
         kinds: logs in which it counts, empty: all.
         specificity: 1 (a hint) to 10 (a code that has this one meaning); see the catalogue's README.
         service: whose trouble it is, "named": what the text names, None: the label's.

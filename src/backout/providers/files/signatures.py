@@ -17,7 +17,21 @@ if TYPE_CHECKING:
 
 SERVICES: Final = "services.toml"
 _SERVICE_NAMES: Final = frozenset(
-    "database storage email auth config api upstream worker build deploy edge client named".split()
+    [
+        "database",
+        "storage",
+        "email",
+        "auth",
+        "config",
+        "api",
+        "upstream",
+        "worker",
+        "build",
+        "deploy",
+        "edge",
+        "client",
+        "named",
+    ]
 )
 
 
@@ -71,8 +85,8 @@ def read_catalogue(folders: Iterable[Traversable]) -> Catalogue:
             try:
                 raw = tomllib.loads(path.read_text(encoding="utf-8"))
                 if path.name == SERVICES:
-                    for service, hints in msgspec.convert(raw, dict[str, dict[str, float]]).items():
-                        services[service] = (*services.get(service, ()), *hints.items())
+                    for service, patterns in msgspec.convert(raw, dict[str, dict[str, float]]).items():
+                        services[service] = (*services.get(service, ()), *patterns.items())
                     continue
                 file = msgspec.convert(raw, _File)
             except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
