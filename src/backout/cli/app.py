@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
     ),
     "Watch and act": (
         Entry("status", "backout.cli.status:status", "What is live, and how it is doing."),
+        Entry("diagnose", "backout.cli.diagnose:diagnose", "Which scenario it is, what caused it, and the proof."),
         Entry("guard", "backout.cli.guard:guard", "Watch the fresh deployment; roll back if it regressed."),
         Entry("rollback", "backout.cli.rollback:rollback", "Go back to the last stable version, or to TARGET."),
         Entry("panic", "backout.cli.panic:panic", "Go back now: no questions, the safest allowed action."),
@@ -53,6 +54,7 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
         Entry("conformance", "backout.cli.conformance:conformance", "Ask a real account what the twin believes."),
     ),
     "Help": (
+        Entry("explain", "backout.cli.explain_label:explain", "What a label of a diagnosis means, and what to do."),
         Entry("help", "backout.cli.help:help_", "Help on a command, or on: exit-codes."),
         Entry("completion", "backout.cli.completion:completion", "The completion script of bash, zsh or fish."),
     ),

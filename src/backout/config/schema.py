@@ -381,6 +381,12 @@ class Incidents(Section, frozen=True):
     card: Text = ".backout/card-{environment}.md"
 
 
+class Diagnose(Section, frozen=True):
+    """Signatures of errors that the team adds to ours: a folder of TOML files, one a label."""
+
+    signatures: Path | None = None
+
+
 class JournalSection(Section, frozen=True):
     """Where the durable record lives, the holds of this host, which need no journal, and the code of versions seen.
 
@@ -452,4 +458,5 @@ class Settings(Section, frozen=True):
     contacts: dict[str, object] = {}
     notify: Notify = Notify()
     incidents: Incidents = Incidents()
+    diagnose: Diagnose = Diagnose()
     journal: JournalSection = JournalSection()

@@ -1,0 +1,85 @@
+"""`backout diagnose classify`: a label for each text of a file of JSON lines."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.cli.options import Command, pass_shell
+from backout.errors import BackoutError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from backout.analysis.signatures import Classifier
+    from backout.cli.shell import Shell
+
+
+@click.command(
+    "classify",
+    cls=Command,
+    short_help="Label texts of errors, one JSON object a line.",
+    epilog="""
+Examples:
+  backout diagnose classify errors.jsonl
+  backout diagnose classify - < errors.jsonl
+  backout diagnose classify errors.jsonl --signatures ours/
+""",
+)
+@click.argument("file")
+@click.option(
+    "--signatures", metavar="DIR", type=click.Path(path_type=Path), help="A folder of signatures beside ours."
+)
+@pass_shell
+def classify(shell: Shell, *, file: str, signatures: Path | None) -> int:
+    """Read {"id", "text", "kind"} (JSON lines) from FILE or `-`; answer each with label, service, scenario, confidence.
+
+    `kind` is runtime (the default), build or migration. `unknown` has a confidence below 0.5. What a label means says
+    `backout explain LABEL`. Exit code 0; 2 when there is no such file.
+    """
+    import msgspec  # noqa: PLC0415 - only a command that runs pays for it
+
+    from backout.wiring.diagnosis import classifier  # noqa: PLC0415 - same
+
+    known = classifier(None if signatures is None else shell.folder / signatures)
+    for line in _lines(shell, file):
+        shell.output.raw(msgspec.json.encode(_answer(known, line)).decode())
+    return 0
+
+
+def _lines(shell: Shell, file: str) -> Iterator[bytes]:
+    try:
+        stream = sys.stdin.buffer if file == "-" else (shell.folder / file).open("rb")
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise UsageError("no such file", where=file) from error
+    except OSError as error:
+        raise BackoutError(f"cannot be read: {error.strerror}", where=file) from error
+    with stream:
+        yield from (line for line in stream if line.strip())
+
+
+def _answer(known: Classifier, line: bytes) -> dict[str, object]:
+    """Return the answer to one line; a line that cannot be read is answered as well, so that none is lost."""
+    import msgspec  # noqa: PLC0415 - loaded already
+
+    from backout.model.diagnosis import UNKNOWN, LogKind  # noqa: PLC0415 - loaded already
+
+    try:
+        row = msgspec.json.decode(line)
+        if not isinstance(row, dict) or not isinstance(row.get("text"), str):
+            raise ValueError("no text")  # noqa: TRY004, TRY301 - one answer for all that is wrong with a line
+        kind = LogKind(row.get("kind") or LogKind.RUNTIME)
+    except (ValueError, RecursionError) as error:
+        nothing = {"label": UNKNOWN, "service": None, "scenario": None, "confidence": 0.0}
+        return {"id": None, **nothing, "error": f"not a line of {{id, text, kind}}: {error}"[:200]}
+    found = known.classify(row["text"], kind)
+    return {
+        "id": row.get("id"),
+        "label": found.label,
+        "service": found.service,
+        "scenario": found.scenario,
+        "confidence": round(found.confidence, 4),
+    }
