@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from backout.analysis.log_text import read_text
@@ -49,33 +50,35 @@ class Classifier:
         ]
         if not hits:
             return Classified(UNKNOWN, None, None, 0.0)
-        best: dict[str, tuple[Signature, dict[str, str]]] = {}
+        best: dict[str, tuple[Signature, _Found]] = {}
         scores: dict[str, float] = {}
-        for signature, captures in sorted(hits, key=lambda hit: -hit[0].specificity):
+        for signature, found in sorted(hits, key=lambda hit: -hit[0].specificity):
             label = signature.label
             if label not in best:
-                best[label], scores[label] = (signature, dict(captures)), float(signature.specificity)
+                best[label], scores[label] = (signature, found), float(signature.specificity)
                 continue
             scores[label] += _AGREEING if scores[label] < best[label][0].specificity + _MOST_AGREEING * _AGREEING else 0
-            for name, value in captures.items():
-                best[label][1].setdefault(name, value)
+            for name, value in found.captures.items():
+                best[label][1].captures.setdefault(name, value)
         ranked = sorted(scores, key=lambda label: (-scores[label], label))
         shares = _shares([scores[label] for label in ranked])
         label = ranked[0]
-        signature, captures = best[label]
+        signature, found = best[label]
         confidence = CONFIDENCE[signature.specificity] * shares[0] ** 0.5
         others = tuple(
             (other, round(share * confidence / max(shares[0], 1e-9), 4))
             for other, share in zip(ranked[1:], shares[1:], strict=True)
         )
         if confidence < ANSWER_FROM:
-            return Classified(UNKNOWN, None, None, confidence, signature.id, captures, ((label, confidence), *others))
+            weak = ((label, round(confidence, 4)), *others)
+            return Classified(UNKNOWN, None, None, confidence, signature.id, found.line, found.captures, weak)
         cause = self._causes[label]
         named = signature.service or cause.service
         service = self._services.in_text(read) if named == _NAMED else named
         if service is None and cause.service != _NAMED:
             service = cause.service
-        return Classified(label, service, cause.scenario_in(kind), confidence, signature.id, captures, others)
+        scenario = cause.scenario_in(kind)
+        return Classified(label, service, scenario, confidence, signature.id, found.line, found.captures, others)
 
 
 def _shares(scores: list[float]) -> list[float]:
@@ -91,6 +94,14 @@ def finds(signature: Signature, text: str) -> bool:
     return _Matcher(signature).find(read, read.whole.lower()) is not None
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Where a signature was found, and what its patterns named."""
+
+    line: str
+    captures: dict[str, str]
+
+
 class _Matcher:
     """One signature; its patterns are compiled at the first text that may hold it."""
 
@@ -100,8 +111,8 @@ class _Matcher:
         self.signature = signature
         self._compiled: tuple[tuple[re.Pattern[str], ...], ...] | None = None
 
-    def find(self, text: LogText, lowered: str) -> dict[str, str] | None:
-        """Return what the patterns captured ({} for nothing named), or None when the text is not of this signature."""
+    def find(self, text: LogText, lowered: str) -> _Found | None:
+        """Return the line and what the patterns captured, or None when the text is not of this signature."""
         literals = self.signature.literals
         if literals and not any(literal in lowered for literal in literals):
             return None
@@ -110,20 +121,30 @@ class _Matcher:
             self._compiled = tuple(_compiled(patterns) for patterns in (one.any, one.all, one.none, one.stack))
         some, every, forbidden, stack = self._compiled
         captures: dict[str, str] = {}
+        line = ""
         for pattern in every:
             found = pattern.search(text.message)
             if found is None:
                 return None
+            line = line or _line_of(found)
             _take(found, captures)
         for wanted, where in ((some, text.message), (stack, text.stack)):
             if wanted:
                 found = next((hit for pattern in wanted if (hit := pattern.search(where))), None)
                 if found is None:
                     return None
+                line = line or _line_of(found)
                 _take(found, captures)
         if any(pattern.search(text.message) for pattern in forbidden):
             return None
-        return captures
+        return _Found(line, captures)
+
+
+def _line_of(found: re.Match[str]) -> str:
+    """Return the whole line in which a match begins."""
+    start = found.string.rfind("\n", 0, found.start()) + 1
+    end = found.string.find("\n", found.start())
+    return found.string[start : end if end >= 0 else len(found.string)].strip()
 
 
 def _take(found: re.Match[str], captures: dict[str, str]) -> None:

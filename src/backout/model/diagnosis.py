@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from backout.model.events import Template
+
 UNKNOWN: Final = "unknown"
 """The label of what no signature says enough about."""
 ANSWER_FROM: Final = 0.5
@@ -128,7 +130,8 @@ class Classified:
 
     Args:
         label: a label of the catalogue or `unknown`. confidence: in [0, 1], below 0.5 exactly when unknown.
-        signature: the id that decided, "" without one. captures: {name: value} that its patterns named.
+        signature: the id that decided, "" without one. line: the line of the text in which it was found.
+        captures: {name: value} that its patterns named.
         others: (label, probability) of what else it may be, likeliest first.
     """
 
@@ -137,6 +140,7 @@ class Classified:
     scenario: Scenario | None
     confidence: float
     signature: str = ""
+    line: str = ""
     captures: Mapping[str, str] = field(default_factory=dict)
     others: tuple[tuple[str, float], ...] = ()
 
@@ -144,3 +148,129 @@ class Classified:
     def is_known(self) -> bool:
         """Whether it has a label."""
         return self.label != UNKNOWN
+
+
+class Changed(StrEnum):
+    """What differs between the version being judged and the one before it."""
+
+    CODE = "code"
+    SECRETS = "secrets"
+    VARIABLES = "variables"
+    BINDINGS = "bindings"
+    MIGRATIONS = "migrations"
+    COMPATIBILITY = "compatibility date"
+    DEPENDENCIES = "dependencies"
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """One template of the events, with what the catalogue says of it."""
+
+    template: Template
+    classified: Classified
+
+    @property
+    def label(self) -> str:
+        """Its label, or `unknown`."""
+        return self.classified.label
+
+
+@dataclass(frozen=True, slots=True)
+class Clue:
+    """What another source than the events says: a health report, the migrations' history, the secrets' names.
+
+    Args:
+        label: the cause that it speaks for. weight: how strongly, as a power of e. text: the evidence, one line.
+        source: where it is from ("health", "migrations", ...). at: Unix seconds.
+        service: whose trouble, None: the label's.
+        names: what is missing or wrong, by name.
+    """
+
+    label: str
+    weight: float
+    text: str
+    source: str
+    at: float | None = None
+    service: str | None = None
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What is known around the events.
+
+    Args:
+        old, new: the version before and the one being judged, None: not known. deployed_at: Unix seconds of `new`.
+        changed: what differs between them. clues: what other sources say. clean: what was looked at and is well.
+        kind: what wrote the events. environment: its name in the commands to type next.
+    """
+
+    old: str | None = None
+    new: str | None = None
+    deployed_at: float | None = None
+    changed: frozenset[Changed] = frozenset()
+    clues: tuple[Clue, ...] = ()
+    clean: tuple[str, ...] = ()
+    kind: LogKind = LogKind.RUNTIME
+    environment: str = "ENV"
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """A quoted line of evidence: what, when first, of which version ("" unknown), how often, from which source."""
+
+    text: str
+    at: float | None
+    version: str
+    count: int
+    source: str = "events"
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """What else it may be, with its probability in [0, 1]."""
+
+    cause: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What happened, why, and the lines that prove it.
+
+    Args:
+        scenario, service: None when unknown. cause: a label, or `unknown`. confidence: its probability, in [0, 1].
+        is_new: whether the cause came with the new version, None: there is nothing to compare with.
+        novelty: that in words. first_seen: Unix seconds.
+        share: of the new version's invocations (of all without one), in [0, 1], None: unknown.
+        evidence: at most five quotes. alternatives: likeliest first. next: commands. names: what is missing or wrong.
+        counts: {version: (invocations, errors)}. fresh: templates that are new and that no signature knows.
+        clean: what was looked at and found well. notes: what limits all this (a sampled tail, clocks that jumped).
+    """
+
+    scenario: Scenario | None
+    cause: str
+    confidence: float
+    service: str | None
+    rollback: RollbackAdvice
+    title: str
+    is_new: bool | None = None
+    novelty: str = ""
+    first_seen: float | None = None
+    deployed_at: float | None = None
+    share: float | None = None
+    evidence: tuple[Quote, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
+    next: tuple[str, ...] = ()
+    confirm: str = ""
+    names: tuple[str, ...] = ()
+    counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    unreadable: Mapping[str, int] = field(default_factory=dict)
+    fresh: tuple[Quote, ...] = ()
+    clean: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a cause is named."""
+        return self.cause != UNKNOWN

@@ -5,17 +5,13 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
+from backout.report.diagnosis import ADVICE
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backout.model.diagnosis import Catalogue, Cause, Signature
 
-_ADVICE = {
-    "code_ok": "a rollback of the code helps",
-    "blocked": "a rollback of the code alone may make it worse: the schema comes first",
-    "useless": "a rollback of the code does not help: the older version meets it as well",
-    "not_needed": "no rollback is needed",
-}
 _SEVERITY = ("none of the deployment's", "low", "middle", "high: nothing works without it")
 
 
@@ -28,7 +24,7 @@ def text(catalogue: Catalogue, cause: Cause, *, width: int, strong: Callable[[st
         ("scenario", ", ".join(scenarios)),
         ("service", service),
         ("severity", _SEVERITY[cause.severity]),
-        ("rollback", _ADVICE[cause.rollback]),
+        ("rollback", ADVICE[cause.rollback]),
         ("brings with it", ", ".join(cause.explains)),
         ("confirmed by", cause.confirm),
     ]
