@@ -61,6 +61,7 @@ from backout.ports.people import (
     Pipeline,
 )
 from backout.ports.platform import (
+    Builds,
     Bundles,
     BundleStore,
     Checkout,
@@ -80,6 +81,7 @@ __all__ = [
     "BackupTaker",
     "Backups",
     "BranchReader",
+    "Builds",
     "BundleStore",
     "Bundles",
     "Cards",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from backout.model.builds import BuildRun
     from backout.model.bundle import Bundle
     from backout.model.deployment import Deployment, Share, Version
     from backout.model.identity import Identity
@@ -124,6 +125,21 @@ class ProviderClock(Protocol):
 
     def offset_s(self) -> float | None:
         """Return the provider's clock minus ours in seconds, None before its first answer."""
+        ...
+
+
+class Builds(Protocol):
+    """The pipeline that builds and deploys."""
+
+    def latest(self, commit: str = "") -> BuildRun | None:
+        """Return the newest run (of that commit, when named) with its jobs, None when there is none.
+
+        Raises AuthError, ProviderRejected, ProviderUnavailable.
+        """
+        ...
+
+    def log(self, job: str) -> str:
+        """Return the log of a job by its id; errors as `latest`."""
         ...
 
 

@@ -29,6 +29,8 @@ PERMISSION: Final = "deployments: write"
 _QUICK: Final = Retry(attempts=3, first_wait_s=0.3, longest_wait_s=2.0, total_s=6.0)
 """Somebody waits for the verdict, not for this page, and a cancelled job has ten seconds left."""
 _LIMITS: Final = Limits(connect_s=3.0, read_s=4.0, total_s=5.0, body_bytes=4 * 1024 * 1024)
+_DOWNLOAD: Final = Limits(connect_s=3.0, read_s=10.0, total_s=30.0, body_bytes=64 * 1024 * 1024)
+"""A log is text of any length."""
 _MAX_REDIRECTS, _MAX_TEXT = 3, 300
 _REDIRECTS: Final = frozenset({301, 302, 307, 308})
 _SUCCESS, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _SERVER_ERROR = range(200, 300), 401, 403, 404, 429, 500
@@ -63,9 +65,15 @@ class GitHubClient:
         self._retry = retry
         self._connection = Connection(origin, limits)
 
-    def get(self, path: str, result: type[T], query: Mapping[str, str]) -> T:
-        """Return the decoded answer; errors as `post`."""
-        return self._call("GET", f"{path}?{urlencode(query)}", None, result, repeatable=True)
+    def get(self, path: str, result: type[T], query: Mapping[str, str], *, permission: str = PERMISSION) -> T:
+        """Return the decoded answer; errors as `post`. `permission`: what a refused token lacks."""
+        call = self._prepared("GET", f"{path}?{urlencode(query)}", permission=permission)
+        return with_retry(lambda: _decoded(self._answer(call), result, call.where), self._retry, self._clock)
+
+    def download(self, path: str, *, permission: str = PERMISSION) -> bytes:
+        """Return what lies behind a redirect, on another host too, which never sees the token; errors as `post`."""
+        call = self._prepared("GET", path, permission=permission)
+        return with_retry(lambda: self._downloaded(call), self._retry, self._clock)
 
     def post(self, path: str, body: object, result: type[T], *, repeatable: bool = False) -> T:
         """Return the decoded answer to a POST with a JSON body.
@@ -75,15 +83,47 @@ class GitHubClient:
             ProviderRejected: the API said no; with its status.
             ProviderUnavailable: no usable answer, or a rate limit that lasts longer than anybody waits.
         """
-        return self._call("POST", path, msgspec.json.encode(body), result, repeatable=repeatable)
+        call = self._prepared("POST", path, msgspec.json.encode(body), repeatable=repeatable)
+        return with_retry(lambda: _decoded(self._answer(call), result, call.where), self._retry, self._clock)
 
-    def _call(self, method: str, path: str, body: bytes | None, result: type[T], *, repeatable: bool) -> T:
+    def _prepared(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        repeatable: bool = True,
+        permission: str = PERMISSION,
+    ) -> _Call:
         token = self._token().strip()
         if not token or not token.isascii() or not token.isprintable() or " " in token:
             raise AuthError("the token for GitHub is empty, or holds characters that no token has")
         target = f"{self._prefix}/{path}"
-        call = _Call(method, target, f"{method} {self._connection.origin}{target}", token, body, repeatable)
-        return with_retry(lambda: _decoded(self._answer(call), result, call.where), self._retry, self._clock)
+        where = f"{method} {self._connection.origin}{target}"
+        return _Call(method, target, where, token, body, repeatable, permission)
+
+    def _downloaded(self, call: _Call) -> bytes:
+        answer = self._exchange(call, call.target)
+        if answer.status not in _REDIRECTS:
+            self._judge(answer, call)
+            return answer.body
+        location = urlsplit(urljoin(f"{self._connection.origin}{call.target}", answer.headers.get("location", "")))
+        if location.scheme != self._connection.origin.scheme:
+            text = "the API redirects a download to another scheme, which is not followed"
+            raise ProviderRejected(text, status=answer.status, where=call.where)
+        connection = Connection(Origin.of(f"{location.scheme}://{location.netloc}"), _DOWNLOAD)
+        target = location.path + (f"?{location.query}" if location.query else "")
+        try:
+            found = connection.exchange("GET", target, headers={"User-Agent": f"backout/{__version__}"})
+        except ExchangeError as error:
+            text = f"the download did not come ({error.failure}: {error})"
+            raise CallFailed(ProviderUnavailable(text, where=call.where)) from error
+        finally:
+            connection.close()
+        if found.status not in _SUCCESS:
+            text = f"the download was answered with {found.status}"
+            raise ProviderRejected(text, status=found.status, where=call.where)
+        return found.body
 
     def _answer(self, call: _Call) -> Answer:
         """Return the answer of a success, redirects followed; raise what every other answer means."""
@@ -138,7 +178,7 @@ class GitHubClient:
             raise AuthError(
                 f"the token may not do this (403){said}",
                 where=call.where,
-                hint=f"give the job `permissions: {{ {PERMISSION} }}`",
+                hint=f"give the job `permissions: {{ {call.permission} }}`",
             )
         if status >= _SERVER_ERROR:
             error = ProviderUnavailable(f"the GitHub API answered {status}{said}", where=call.where)
@@ -148,7 +188,7 @@ class GitHubClient:
                 f"not found, or not to be seen with this token (404){said}",
                 status=status,
                 where=call.where,
-                hint=f"check ci.repository, and give the job `permissions: {{ {PERMISSION} }}`",
+                hint=f"check ci.repository, and give the job `permissions: {{ {call.permission} }}`",
             )
         if status not in _SUCCESS:
             raise ProviderRejected(f"the GitHub API says no ({status}){said}", status=status, where=call.where)
@@ -173,6 +213,7 @@ class _Call(msgspec.Struct, frozen=True):
     token: str
     body: bytes | None
     repeatable: bool
+    permission: str
 
 
 def _decoded(answer: Answer, result: type[T], where: str) -> T:
