@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from backout.journal.sqlite import SqliteJournal
+from backout.model.events import Invocation, Origin, Said
 from backout.model.plan import Plan
 from backout.model.policy import Criteria, GuardPolicy, Mode, Policy
 from backout.model.signals import Criticality, ServiceState
@@ -70,6 +71,11 @@ def by_version(bad: str, *, error_rate: float = 0.2, requests: int = 30) -> Call
     return lambda second, version: (sick if version == bad else well)(second, version)
 
 
+def thrown(version: str, at: float, text: str = "TypeError: x is undefined") -> Invocation:
+    """Return an invocation that threw."""
+    return Invocation(version, at, outcome="exception", said=(Said(Origin.EXCEPTION, text),))
+
+
 @dataclass
 class Story:
     """A World with a proven good version and a bad one just deployed; `again()` is a fresh process on it."""
@@ -92,7 +98,7 @@ class Story:
         world.clock.sleep(600)
         self.bad = world.upload("bad")
         world.traffic_rule = by_version(self.bad.id)
-        world.log_rule = lambda version, _since: (("TypeError: x is undefined", 6),) if version == self.bad.id else ()
+        world.log_rule = lambda _since, until: (thrown(self.bad.id, until),) * 6
         world.deploy(self.bad)
         world.clock.sleep(2)
         world.calls.clear()

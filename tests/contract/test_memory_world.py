@@ -22,7 +22,7 @@ def calls_of(world: World) -> list[str]:
     world.secrets.names()
     world.traffic.read(0, 1)
     world.health.look()
-    world.logs.errors(version, 0.0)
+    world.logs.read(0.0, 1.0)
     world.schema.read()
     world.connections.read()
     world.reports.write("r-1", "name", "text")

@@ -13,6 +13,7 @@ from recorder_lab import SECRET, MemoryBucket, counted
 from tail_server import event, notice, tail_server
 
 from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
+from backout.model.events import Invocation, Origin, Said
 from backout.model.signals import Counts, RouteCounts, merge_latency, total
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.tail import TailTraffic
@@ -305,32 +306,39 @@ def test_a_refused_token_and_a_no(server: ScriptedServer) -> None:
         RouterTraffic("no url", "fm5")
 
 
-def test_logs_are_counted_per_text(server: ScriptedServer) -> None:
-    """Exceptions and error lines of one version since then; a failure without a word gives its outcome."""
-    boom = {"name": "TypeError", "message": "x is not a function\n  at index.js", "timestamp": 1}
+def test_logs_are_told_as_invocations_of_every_version(server: ScriptedServer) -> None:
+    """Exceptions with their stack, errors and warnings; the outcome and the status of the answer; not what is older."""
+    boom = {"name": "TypeError", "message": "x is not a function", "stack": "    at f (index.js:1:2)", "timestamp": 1}
     events = [
         {"at": 5, "outcome": "exception", "scriptVersion": {"id": "v1"}, "exceptions": [boom], "logs": []},
-        {"at": 6, "outcome": "exception", "scriptVersion": {"id": "v1"}, "exceptions": [boom]},
         {"at": 6, "outcome": "exceededCpu", "scriptVersion": {"id": "v1"}, "exceptions": []},
         {
             "at": 7,
             "outcome": "ok",
             "scriptVersion": {"id": "v1"},
-            "logs": [{"level": "error", "message": ["no", {"a": 1}]}],
+            "logs": [
+                {"level": "error", "message": ["no", {"a": 1}]},
+                {"level": "warn", "message": "slow"},
+                {"level": "log", "message": ["fine"]},
+            ],
+            "event": {"request": {"url": "http://x/"}, "response": {"status": 500}},
         },
-        {"at": 7, "outcome": "ok", "scriptVersion": {"id": "v1"}, "logs": [{"level": "log", "message": ["fine"]}]},
-        {"at": 8, "outcome": "exception", "scriptVersion": {"id": "v2"}, "exceptions": [boom]},
-        {"at": 8, "outcome": "canceled", "scriptVersion": {"id": "v1"}},
         {"at": 2, "outcome": "exception", "scriptVersion": {"id": "v1"}, "exceptions": [boom]},
         {"at": 8, "outcome": "exception", "exceptions": None, "logs": None},
+        {"at": 99, "outcome": "exception", "exceptions": [boom]},
     ]
     server.will(answer({"now": 9, "events": events}))
-    logs = RouterLogs(server.url, "fm5", clock=WorldClock(NOW))
-    assert logs.errors("v1", 5.0) == (
-        ("TypeError: x is not a function", 2),
-        ('no {"a":1}', 1),
-        ("outcome exceededCpu", 1),
+    page = RouterLogs(server.url, "fm5", clock=WorldClock(NOW)).read(5.0, 10.0)
+    assert not page.complete
+    thrown, cpu, caught, silent = page.invocations
+    assert thrown == Invocation(
+        "v1", 5, "exception", said=(Said(Origin.EXCEPTION, "TypeError: x is not a function\n    at f (index.js:1:2)"),)
     )
+    assert cpu == Invocation("v1", 6, "exceededCpu")
+    assert caught == Invocation(
+        "v1", 7, status=500, said=(Said(Origin.ERROR, 'no {"a":1}'), Said(Origin.WARNING, "slow"))
+    )
+    assert silent == Invocation("", 8, "exception")
 
 
 # --- a real twin, real visitors -------------------------------------------------------------------------------------
@@ -353,5 +361,6 @@ def test_the_real_router_counts_what_visitors_got(twin: TwinStatus) -> None:
     assert sum(sum(counts.latency.values()) for counts in page.counts) == 17
     assert {counts.version for counts in page.counts} == {worker.version}
     logs = RouterLogs(worker.source_url, worker.script, lambda: worker.token)
-    found = until(lambda: logs.errors(worker.version, begun - 1), 10, "the exceptions")
-    assert found[0] == ("Error: boom of the contract", 2)
+    found = until(lambda: [e for e in logs.read(begun - 1, time.time()).invocations if e.said], 10, "the exceptions")
+    assert [one.version for one in found] == [worker.version] * 2
+    assert {one.said[0].text.splitlines()[0] for one in found} == {"Error: boom of the contract"}

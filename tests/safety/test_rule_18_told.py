@@ -109,7 +109,7 @@ def test_rule_18_told_of_a_persons_rollback(story: Story, wait: bool) -> None:
 def test_rule_18_told_before_a_long_verification_ends(story: Story) -> None:
     """With few requests the proof takes minutes: the rollback is told at once, how it ended afterwards."""
     story.world.traffic_rule = steady(1)
-    story.world.log_rule = lambda _version, _since: ()
+    story.world.log_rule = lambda _since, _until: ()
     roll_back(story.tools(), Request(message="orders fail"))
     first, second = story.world.notices
     assert (first.kind, second.kind) == (NoticeKind.ROLLED_BACK, NoticeKind.ROLLED_BACK)

@@ -83,6 +83,20 @@ class Invocation:
 
 
 @dataclass(frozen=True, slots=True)
+class LogPage:
+    """Invocations that a source of logs gave, oldest first.
+
+    Args:
+        complete: every invocation is there, the silent ones too; else only those that said something or failed, and the
+            others have to be counted elsewhere. sampled: some were left out.
+    """
+
+    invocations: tuple[Invocation, ...] = ()
+    complete: bool = False
+    sampled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TemplateKey:
     """What is the same in all texts of one trouble, whatever the request, the build and the version.
 

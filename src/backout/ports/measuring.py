@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from backout.model.compatibility import MigrationFile
     from backout.model.connections import ConnectionUse
+    from backout.model.events import LogPage
     from backout.model.schema import SchemaState
     from backout.model.signals import CountsPage, HealthReport, SourceTraits
 
@@ -51,8 +52,11 @@ class HealthCheck(Protocol):
 class Logs(Protocol):
     """What the application itself said went wrong."""
 
-    def errors(self, version: str, since: float) -> tuple[tuple[str, int], ...]:
-        """Return (text of the exception or error line, how often) of a version since then, most frequent first."""
+    def read(self, since: float, until: float) -> LogPage:
+        """Return the invocations between two times in Unix seconds, of all versions, the newest when there are too many.
+
+        Raises AuthError, ProviderRejected, ProviderUnavailable.
+        """
         ...
 
 

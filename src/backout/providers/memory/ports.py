@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from backout.errors import BackoutError, ProviderRejected
 from backout.model.bundle import Bundle, BundleModule
 from backout.model.deployment import Share, VersionId
+from backout.model.events import LogPage
 from backout.model.notice import Delivery
 from backout.model.schema import SchemaState
 from backout.model.signals import Counts, CountsPage, HealthReport, Reach, SourceTraits
@@ -224,9 +225,9 @@ class WorldLogs:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def errors(self, version: str, since: float) -> tuple[tuple[str, int], ...]:
+    def read(self, since: float, until: float) -> LogPage:
         """Return what the log rule says."""
-        return self._world.call("logs.errors", lambda: self._world.log_rule(version, since))
+        return self._world.call("logs.read", lambda: LogPage(self._world.log_rule(since, until)))
 
 
 class WorldSchema:

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backout.model.bundle import Bundle
+    from backout.model.events import Invocation
     from backout.model.notice import Notice
     from backout.model.signals import Counts
 
     TrafficRule = Callable[[int, str], Counts | None]
     HealthRule = Callable[[float, str], HealthReport]
-    LogRule = Callable[[str, float], tuple[tuple[str, int], ...]]
+    LogRule = Callable[[float, float], tuple[Invocation, ...]]
     ConnectionRule = Callable[[float], ConnectionUse]
     RouteRule = Callable[[str, str], int | None]
 
@@ -60,7 +61,7 @@ class World:
         calls: every call made through a port, in order. activations: those deployments of theirs that moved traffic.
         traffic_rule: (second, version) -> Counts or None, asked once for every second and version that served then.
         health_rule: (now, version) -> HealthReport; the default tells `services`.
-        services: what the default health rule tells. log_rule: (version, since) -> error texts and how often.
+        services: what the default health rule tells. log_rule: (since, until) -> invocations that said something.
         route_rule: (path, version) -> the status that a route answers; 200 everywhere at first.
         buckets: the storage buckets that exist. storage_migration: the storage migration that the application is at.
         started_by: schedules, routes, domains and queues as they are. unreadable: kinds that the token may not read.
@@ -79,7 +80,7 @@ class World:
         self.activations: list[Deployment] = []
         self.traffic_rule: TrafficRule = quiet
         self.health_rule: HealthRule = self._tell_services
-        self.log_rule: LogRule = lambda _version, _since: ()
+        self.log_rule: LogRule = lambda _since, _until: ()
         self.route_rule: RouteRule = lambda _path, _version: 200
         self.connection_rule: ConnectionRule = lambda at: ConnectionUse(at, used=5, limit=97, waiting=0)
         self.services: dict[str, ServiceState] = {}

@@ -1,28 +1,28 @@
-"""Port Logs on a router that keeps the newest tail events: the exceptions and error lines of one version, counted."""
+"""Port Logs on a router that keeps the newest tail events: what threw, failed or logged, of every version."""
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from backout.model.events import Invocation, LogPage, Origin, Said
 from backout.providers.router.client import QUICK, RouterClient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from backout.ports import Clock
     from backout.providers.retry import Retry
 
 _MAX_EVENTS: Final = 1000
-_MAX_TEXT: Final = 300
-_FINE: Final = frozenset({"ok", "canceled"})
+_LEVELS: Final = {"error": Origin.ERROR, "warn": Origin.WARNING}
 
 
 class _Exception(msgspec.Struct):
     name: str = ""
     message: object = ""
+    stack: str | None = None
 
 
 class _Log(msgspec.Struct):
@@ -34,20 +34,33 @@ class _ScriptVersion(msgspec.Struct):
     id: str = ""
 
 
+class _Response(msgspec.Struct):
+    status: int | None = None
+
+
+class _Inner(msgspec.Struct):
+    response: _Response | None = None
+
+
 class _Event(msgspec.Struct):
     at: float = 0.0
     outcome: str = "ok"
     scriptVersion: _ScriptVersion | None = None  # noqa: N815 - the event's own name
     exceptions: tuple[_Exception, ...] | None = ()
     logs: tuple[_Log, ...] | None = ()
+    event: _Inner | None = None
 
-    def texts(self) -> Iterator[str]:
-        """Yield what went wrong here; an event that failed without a word gives its outcome."""
-        found = [f"{error.name}: {_said(error.message)}" for error in self.exceptions or ()]
-        found += [_said(log.message) for log in self.logs or () if log.level == "error"]
-        if not found and self.outcome not in _FINE:
-            found = [f"outcome {self.outcome}"]
-        yield from (_line(text) for text in found)
+    def invocation(self) -> Invocation:
+        """Return it as the model has it: exceptions first, then what was logged as an error or a warning."""
+        said = [Said(Origin.EXCEPTION, _thrown(error)) for error in self.exceptions or ()]
+        said += [Said(_LEVELS[log.level], _said(log.message)) for log in self.logs or () if log.level in _LEVELS]
+        return Invocation(
+            version=self.scriptVersion.id if self.scriptVersion else "",
+            at=self.at,
+            outcome=self.outcome,
+            status=self.event.response.status if self.event and self.event.response else None,
+            said=tuple(said),
+        )
 
 
 class _Page(msgspec.Struct):
@@ -69,13 +82,11 @@ class RouterLogs:
         self._client = RouterClient(url, token, clock=clock, retry=retry)
         self._script = script
 
-    def errors(self, version: str, since: float) -> tuple[tuple[str, int], ...]:
-        """Return (text, how often) among the newest thousand events, most frequent first, equal ones by text."""
+    def read(self, since: float, until: float) -> LogPage:
+        """Return the newest thousand events between these times that threw, failed or logged."""
         query = {"script": self._script, "since": f"{since:.6f}", "limit": str(_MAX_EVENTS)}
         page = self._client.get("events", query, _Page)
-        ours = [event for event in page.events if event.scriptVersion and event.scriptVersion.id == version]
-        counted = Counter(text for event in ours if event.at >= since for text in event.texts())
-        return tuple(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
+        return LogPage(tuple(event.invocation() for event in page.events if since <= event.at <= until))
 
 
 def _said(message: object) -> str:
@@ -87,6 +98,8 @@ def _said(message: object) -> str:
     return msgspec.json.encode(message).decode()
 
 
-def _line(text: str) -> str:
-    first = text.strip().splitlines()[0] if text.strip() else ""
-    return "".join(c if c.isprintable() else " " for c in first)[:_MAX_TEXT]
+def _thrown(error: _Exception) -> str:
+    """Return an exception as it is written: class, message, stack; a stack usually begins with both."""
+    head = f"{error.name}: {_said(error.message)}" if error.name else _said(error.message)
+    stack = error.stack or ""
+    return stack if stack.startswith(head[:80]) else f"{head}\n{stack}".rstrip()

@@ -1,0 +1,142 @@
+"""What speaks for a cause beside the logs: the health report, the migrations, the secrets' names, what the deployment changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from backout.analysis.remarks import underneath
+from backout.errors import BackoutError
+from backout.model.diagnosis import Changed, Clue
+from backout.model.signals import Criticality, Reach, ServiceState
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from backout.analysis.signatures import Classifier
+    from backout.model.deployment import Version
+    from backout.model.signals import HealthReport, ServiceHealth
+    from backout.model.situation import SchemaLook, Situation
+    from backout.runbook.toolbox import Toolbox
+
+_DOWN: Final = 4.0
+_DEGRADED: Final = 1.5
+_FAILED_MIGRATION: Final = 5.0
+_PENDING_MIGRATION: Final = 1.5
+_MISSING_NAME: Final = 4.0
+_BY_SERVICE: Final = {
+    "database": "db_unreachable",
+    "storage": "storage_unreachable",
+    "email": "email_failure",
+}
+"""What a service that is down means when its report says no more."""
+
+
+@dataclass(slots=True)
+class Clues:
+    """What was found, and what was looked at and is well."""
+
+    clues: list[Clue] = field(default_factory=list)
+    clean: list[str] = field(default_factory=list)
+
+    def add(self, *clues: Clue) -> None:
+        """Take clues in."""
+        self.clues += clues
+
+
+def look_around(tools: Toolbox, situation: Situation, classifier: Classifier) -> Clues:
+    """Return what every source beside the logs says; one that does not answer is left out, and never raises."""
+    found = Clues()
+    if tools.health is not None:
+        try:
+            _health(tools.health.look(), classifier, tools, found)
+        except BackoutError:
+            pass
+    _schema(situation.schema, found)
+    _names(situation, tools, found)
+    return found
+
+
+def changed(old: Version | None, new: Version | None, look: SchemaLook) -> frozenset[Changed]:
+    """Return what differs between two versions, as far as their details are known."""
+    if old is None or new is None:
+        return frozenset()
+    found = set()
+    if old.code_hash != new.code_hash:
+        found.add(Changed.CODE)
+    if set(old.secret_names) != set(new.secret_names):
+        found.add(Changed.SECRETS)
+    if _of_kind(old, _VARIABLES) != _of_kind(new, _VARIABLES):
+        found.add(Changed.VARIABLES)
+    if _of_kind(old, None) != _of_kind(new, None):
+        found.add(Changed.BINDINGS)
+    applied = look.state.applied if look.state is not None else ()
+    if any(old.created_at < (each.finished_at or each.started_at) for each in applied):
+        found.add(Changed.MIGRATIONS)
+    return frozenset(found)
+
+
+_VARIABLES: Final = ("plain_text", "json")
+
+
+def _of_kind(version: Version, kinds: Collection[str] | None) -> set[str]:
+    """Return the bindings of these kinds; None: of all that are neither variables nor secrets."""
+    others = (*_VARIABLES, "secret_text", "secret_key")
+    return {
+        each
+        for each in version.bindings
+        if (each.partition(":")[0] in kinds if kinds is not None else each.partition(":")[0] not in others)
+    }
+
+
+def _health(report: HealthReport, classifier: Classifier, tools: Toolbox, found: Clues) -> None:
+    if report.reach is Reach.UNREACHABLE:
+        found.add(Clue("dns_tls_failure", 0.0, "the health endpoint cannot be reached", "health", report.at))
+        return
+    ill = [each for each in report.services if each.state in (ServiceState.DOWN, ServiceState.DEGRADED)]
+    for service in ill:
+        found.add(_of_service(service, report.at, classifier, tools))
+    if report.measured and not ill and not report.is_down:
+        count = len(report.services)
+        found.clean.append(f"health: all {count} services ok" if count else "health: ok")
+
+
+def _of_service(service: ServiceHealth, at: float, classifier: Classifier, tools: Toolbox) -> Clue:
+    """Return what a service that is not well speaks for: its own words first, else its name."""
+    said = classifier.classify(service.detail) if service.detail else None
+    label = said.label if said is not None and said.is_known else _BY_SERVICE.get(service.name, "upstream_5xx")
+    degradable = tools.policy.services.get(service.name) is Criticality.DEGRADABLE
+    word = "may degrade" if degradable else "critical" if service.name in tools.policy.services else "not named critical"
+    detail = f": {service.detail}" if service.detail else ""
+    weight = _DOWN if service.state is ServiceState.DOWN else _DEGRADED
+    text = f"{service.name} is {service.state} ({word}){detail}"
+    return Clue(label, weight, text, "health", at, service=service.name)
+
+
+def _schema(look: SchemaLook, found: Clues) -> None:
+    if look.state is None:
+        return
+    for migration in look.state.applied:
+        if migration.name in look.state.failed:
+            logs = f": {migration.logs.strip().splitlines()[0]}" if migration.logs.strip() else ""
+            text = f"migration {migration.name} started and did not finish{logs}"
+            found.add(Clue("migration_failed", _FAILED_MIGRATION, text, "migrations", migration.started_at))
+    if not look.state.failed:
+        found.clean.append(f"migrations: none failed, head {look.state.head}" if look.state.head else "migrations: none failed")
+
+
+def _names(situation: Situation, tools: Toolbox, found: Clues) -> None:
+    """Say which secrets the version before had that are gone, or that the code of the live one is bound to."""
+    if situation.secret_names is None:
+        return
+    live = situation.version(situation.live.main)
+    wanted = set(live.secret_names) if live is not None else set()
+    before = next((d for d in situation.history[1:] if not situation.live.serves(d.main)), None)
+    earlier = situation.version(before.main) if before is not None else None
+    wanted |= set(earlier.secret_names) if earlier is not None else set()
+    missing = tuple(sorted(wanted - set(situation.secret_names)))
+    if missing:
+        text = f"secrets that were there before are gone: {', '.join(missing)}"
+        found.add(Clue("missing_env_var", _MISSING_NAME, text, "secrets", names=missing))
+    else:
+        found.clean.append(f"secrets: all {len(situation.secret_names)} there")
