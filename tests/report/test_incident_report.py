@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from backout.model.diagnosis import Diagnosis, Quote, RollbackAdvice, Scenario
 from backout.model.incident import Event, Run, RunState
 from backout.model.plan import Equivalents, Json, Plan
 from backout.model.policy import Mode
@@ -58,6 +59,23 @@ VERIFIED = Verification(
 )
 
 
+DIAGNOSIS = Diagnosis(
+    Scenario.RUNTIME_ERRORS,
+    "worker_script_error",
+    0.97,
+    "worker",
+    RollbackAdvice.CODE_OK,
+    "The code throws",
+    is_new=True,
+    novelty="never before",
+    evidence=(
+        Quote("TypeError: x is undefined", T + 2, BAD.id, 61),
+        Quote("email is degraded (may degrade)", None, "", 1, "health"),
+    ),
+    clean=("migrations: none failed",),
+)
+
+
 def rollback_plan() -> Plan:
     request = Request(message="guard: it fails", cause="guard-1", detected=DECISION.reason, detected_at=T + 7)
     plan = plan_rollback(SIGHT, request, Equivalents("wrangler rollback {version} --message {message}"))
@@ -84,6 +102,7 @@ def events() -> list[Event]:
         event(
             4, 7, "guard-1", 0, "step.ok", result={"verdict": "regressed", "decision": msgspec.to_builtins(DECISION)}
         ),
+        event(5, 7, "guard-1", 1, "step.progress", diagnosis=msgspec.to_builtins(DIAGNOSIS)),
         event(5, 8, "rollback-1", None, "run.submitted"),
         event(6, 8, "rollback-1", 1, "step.start", attempt=2),
         event(7, 8.5, "rollback-1", 1, "step.ok", result={"deployment": "d3", "version": GOOD.id, "at": T + 8.4}),
@@ -95,7 +114,8 @@ def events() -> list[Event]:
 def test_report_has_the_runbooks_sections_in_order_with_the_facts() -> None:
     """Every section of the template is there, in order, and the times are the journal's."""
     incident = tell(runs(), events())
-    text = render(incident, (("TypeError: x is undefined", 61),))
+    assert incident.diagnosis == DIAGNOSIS
+    text = render(incident)
     sections = [line for line in text.splitlines() if line.startswith("#")]
     assert [s.strip("# ") for s in sections[1:]] == [
         "Summary", "Timeline", "Root Cause", "Resolution", "Prevention", "Action Items",
@@ -106,7 +126,11 @@ def test_report_has_the_runbooks_sections_in_order_with_the_facts() -> None:
         "- 10:00:07 - Issue detected: 61 of 412 requests failed against 0.2 % before",
         f"- 10:00:08 - Rollback initiated to version {GOOD.id[:8]}",
         "- 10:00:20 - Service restored",
-        "- 61 x `TypeError: x is undefined`",
+        "- 61 x `TypeError: x is undefined` (first 10:00:02)",
+        "- 1 x `email is degraded (may degrade)` (health)",
+        "Diagnosis: The code throws (`worker_script_error`, S3, runtime errors; 97 % sure); service: worker; "
+        "compared with the version before: never before.",
+        "Looked at and well: migrations: none failed.",
         "[x] health check returns 200",
         "[ ] email operational or degraded: not set up",
     ):

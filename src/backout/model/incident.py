@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from backout.model.diagnosis import Diagnosis
     from collections.abc import Mapping
 
     from backout.model.plan import Json, Plan
@@ -86,6 +87,7 @@ class Incident:
         id: the run that the report is written for. title: brief description for the heading.
         opened_at: when the bad deployment was accepted, or the first sign of trouble. resolved_at: None while open.
         bad_version, good_version: version ids or "". decision: why; verification: what proved the end.
+        diagnosis: what caused it, as far as it could be told.
     """
 
     id: str
@@ -103,3 +105,4 @@ class Incident:
     bad_requests: int | None = None
     people: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    diagnosis: Diagnosis | None = None

@@ -6,10 +6,12 @@ import re
 from typing import TYPE_CHECKING
 
 from backout.model.verdict import CriterionState
+from backout.report.diagnosis import sentences
 from backout.report.redact import printable
 from backout.report.times import clock, day, duration, rfc3339
 
 if TYPE_CHECKING:
+    from backout.model.diagnosis import Quote
     from backout.model.incident import Incident
     from backout.model.verdict import CriterionResult, StreamEvidence
 
@@ -32,17 +34,13 @@ def file_name(incident: Incident) -> str:
     return f"{day(incident.opened_at)}-{slug}.md"
 
 
-def render(incident: Incident, causes: tuple[tuple[str, int], ...] = ()) -> str:
-    """Return the report as Markdown.
-
-    Args:
-        causes: (error text, how often) of the bad version as its own logs say, most frequent first.
-    """
+def render(incident: Incident) -> str:
+    """Return the report as Markdown; the root cause starts from the diagnosis, where there is one."""
     parts = [
         f"# Incident Report: {day(incident.opened_at)} {incident.environment}: {incident.title}",
         "## Summary\n\n" + _summary(incident),
         "## Timeline\n\nTimes are UTC.\n\n" + "\n".join(f"- {clock(e.at)} - {e.text}" for e in incident.timeline),
-        "## Root Cause\n\n" + _root_cause(incident, causes),
+        "## Root Cause\n\n" + _root_cause(incident),
         "## Resolution\n\n" + _resolution(incident),
         f"## Prevention\n\n{OPEN} what would have kept this from production, or made it shorter.",
         "## Action Items\n\n" + _action_items(incident),
@@ -84,16 +82,28 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
-def _root_cause(incident: Incident, causes: tuple[tuple[str, int], ...]) -> str:
-    lines = []
+def _root_cause(incident: Incident) -> str:
+    diagnosis = incident.diagnosis
+    lines = list(sentences(diagnosis)) if diagnosis is not None else []
+    if diagnosis is not None and diagnosis.evidence:
+        lines.append("\nWhat the logs and the other sources say:\n")
+        lines += [f"- {quote.count:,} x `{_quoted(quote.text)}`{_where(quote)}" for quote in diagnosis.evidence]
+    if diagnosis is not None and diagnosis.clean:
+        lines.append(f"\nLooked at and well: {'; '.join(diagnosis.clean)}.")
+    if lines:
+        lines.append("")
     if incident.decision is not None and incident.decision.evidence:
         lines.append("What was measured:\n")
         lines += [f"- {text}" for text in _measured(incident.decision.evidence)]
-    if causes:
-        lines.append("\nWhat the bad version's own logs say, most frequent first:\n")
-        lines += [f"- {count:,} x `{_quoted(text)}`" for text, count in causes[:5]]
     lines.append(f"\n{OPEN} what was wrong in the code or its surroundings, and why it passed review and tests.")
     return "\n".join(lines).strip()
+
+
+def _where(quote: Quote) -> str:
+    """Return when a quote was seen first, and where it is from when that is not the log."""
+    parts = [f"first {clock(quote.at)}"] if quote.at is not None else []
+    parts += [quote.source] if quote.source != "events" else []
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _quoted(text: str) -> str:

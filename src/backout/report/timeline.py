@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from backout.model.diagnosis import Diagnosis
 from backout.model.incident import Incident, TimelineEntry
 from backout.model.plan import PlanKind
 from backout.model.verdict import Cause, Decision, Verification
@@ -50,6 +51,7 @@ class _Teller:
         self._facts: dict[str, float] = {}
         self._bad = self._good = self._downgraded = ""
         self._verdict_told: Json = None
+        self._diagnosis: Diagnosis | None = None
         for run in runs:
             self._from_plan(run)
 
@@ -85,6 +87,8 @@ class _Teller:
             self._add(event.at, f"Resumed after an interruption: {step.title}")
         elif event.kind == "step.progress" and step is not None and step.action == "watch":
             self._verdict(event)
+        elif event.kind == "step.progress" and event.data.get("diagnosis") is not None:
+            self._diagnosed(event)
         elif event.kind == "step.ok" and step is not None:
             self._step_done(event, step)
         elif event.kind in ("step.failed", "run.failed", "run.aborted", "run.blocked"):
@@ -116,6 +120,14 @@ class _Teller:
             self._add(event.at, f"Issue detected: {reason}")
         elif verdict == "healthy":
             self._add(event.at, f"Verdict healthy: {reason}")
+
+    def _diagnosed(self, event: Event) -> None:
+        """Take the first diagnosis: it was made nearest to the trouble."""
+        if self._diagnosis is not None:
+            return
+        self._diagnosis = msgspec.convert(event.data["diagnosis"], Diagnosis)
+        if self._diagnosis.is_known:
+            self._add(event.at, f"Cause: {self._diagnosis.title} ({self._diagnosis.cause})")
 
     def _step_done(self, event: Event, step: Step) -> None:
         result = event.data.get("result")
@@ -169,6 +181,7 @@ class _Teller:
             verification=verification,
             timeline=tuple(sorted(self._entries, key=lambda entry: entry.at)),
             people=tuple(self._people),
+            diagnosis=self._diagnosis,
             notes=(*self._last.plan.notes, *self._covered(), *((f"not acted on: {held}",) if held else ())),
         )
 
