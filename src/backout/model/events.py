@@ -129,7 +129,7 @@ class Template:
     """One template and where it was seen.
 
     Args:
-        origin: the strongest of its texts. sample: the first raw text, at most 4,000 characters, both ends of a longer one.
+        origin: the strongest of its texts. sample: the first raw text, at most 4,000 characters (both ends).
         by_version: {version: how often}. by_minute: {(version, Unix minute): invocations}, where times are told.
         first_seen, last_seen: Unix seconds, None without times. outcome, status, source: of the first invocation.
     """
