@@ -12,8 +12,9 @@ from prometheus_lab import need_prometheus, prometheus
 from recorder_lab import SECRET, MemoryBucket, counted
 from tail_server import event, notice, tail_server
 
+from backout.analysis.templates import template_of
 from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
-from backout.model.events import Invocation, Origin, Said
+from backout.model.events import Origin, Seen
 from backout.model.signals import Counts, RouteCounts, merge_latency, total
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.tail import TailTraffic
@@ -328,17 +329,16 @@ def test_logs_are_told_as_invocations_of_every_version(server: ScriptedServer) -
         {"at": 99, "outcome": "exception", "exceptions": [boom]},
     ]
     server.will(answer({"now": 9, "events": events}))
-    page = RouterLogs(server.url, "fm5", clock=WorldClock(NOW)).read(5.0, 10.0)
+    page = RouterLogs(server.url, "fm5", clock=WorldClock(NOW), key_of=template_of).read(5.0, 10.0)
     assert not page.complete
-    thrown, cpu, caught, silent = page.invocations
-    assert thrown == Invocation(
-        "v1", 5, "exception", said=(Said(Origin.EXCEPTION, "TypeError: x is not a function\n    at f (index.js:1:2)"),)
-    )
-    assert cpu == Invocation("v1", 6, "exceededCpu")
-    assert caught == Invocation(
-        "v1", 7, status=500, said=(Said(Origin.ERROR, 'no {"a":1}'), Said(Origin.WARNING, "slow"))
-    )
-    assert silent == Invocation("", 8, "exception")
+    counts = page.counts
+    assert {v: (n.invocations, n.errors) for v, n in counts.by_version.items()} == {"v1": (3, 3), "": (1, 1)}
+    told = {str(each.key): (each.origin, each.invocations, each.sample) for each in counts.templates}
+    stack = "TypeError: x is not a function\n    at f (index.js:1:2)"
+    assert told["TypeError: x is not a function"] == (Origin.EXCEPTION, 1, stack)
+    assert told["slow"] == (Origin.WARNING, 1, "slow")
+    assert (Origin.ERROR, 1, 'no {"a":1}') in told.values()
+    assert any(origin is Origin.OUTCOME and "exceededCpu" in sample for origin, _, sample in told.values())
 
 
 # --- a real twin, real visitors -------------------------------------------------------------------------------------
@@ -360,7 +360,11 @@ def test_the_real_router_counts_what_visitors_got(twin: TwinStatus) -> None:
     assert total(page.counts) == (17, 5)
     assert sum(sum(counts.latency.values()) for counts in page.counts) == 17
     assert {counts.version for counts in page.counts} == {worker.version}
-    logs = RouterLogs(worker.source_url, worker.script, lambda: worker.token)
-    found = until(lambda: [e for e in logs.read(begun - 1, time.time()).invocations if e.said], 10, "the exceptions")
-    assert [one.version for one in found] == [worker.version] * 2
-    assert {one.said[0].text.splitlines()[0] for one in found} == {"Error: boom of the contract"}
+    logs = RouterLogs(worker.source_url, worker.script, lambda: worker.token, key_of=template_of)
+    found = until(
+        lambda: [t for t in logs.read(begun - 1, time.time()).counts.templates if "boom" in t.sample and t.errors == 2],
+        10,
+        "the exceptions",
+    )
+    assert found[0].by_version == {worker.version: Seen(2, 2)}
+    assert found[0].sample.splitlines()[0] == "Error: boom of the contract"

@@ -239,6 +239,7 @@ class Diagnosis:
 
     Args:
         scenario, service: None when unknown. cause: a label, or `unknown`. confidence: its probability, in [0, 1].
+        criticality: of the service, as backout.toml says; None: it does not.
         is_new: whether the cause came with the new version, None: there is nothing to compare with.
         novelty: that in words. first_seen: Unix seconds.
         share: of the new version's invocations (of all without one), in [0, 1], None: unknown.
@@ -253,6 +254,7 @@ class Diagnosis:
     service: str | None
     rollback: RollbackAdvice
     title: str
+    criticality: str | None = None
     is_new: bool | None = None
     novelty: str = ""
     first_seen: float | None = None

@@ -83,20 +83,6 @@ class Invocation:
 
 
 @dataclass(frozen=True, slots=True)
-class LogPage:
-    """Invocations that a source of logs gave, oldest first.
-
-    Args:
-        complete: every invocation is there, the silent ones too; else only those that said something or failed, and the
-            others have to be counted elsewhere. sampled: some were left out.
-    """
-
-    invocations: tuple[Invocation, ...] = ()
-    complete: bool = False
-    sampled: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class TemplateKey:
     """What is the same in all texts of one trouble, whatever the request, the build and the version.
 
@@ -143,7 +129,7 @@ class Template:
     """One template and where it was seen.
 
     Args:
-        origin: the strongest of its texts. sample: the first raw text, 4,000 characters of it at most.
+        origin: the strongest of its texts. sample: the first raw text, at most 4,000 characters (both ends).
         by_version: {version: how often}. by_minute: {(version, Unix minute): invocations}, where times are told.
         first_seen, last_seen: Unix seconds, None without times. outcome, status, source: of the first invocation.
     """
@@ -213,3 +199,18 @@ class EventCounts:
     def errors(self) -> int:
         """Errors of all versions."""
         return sum(counts.errors for counts in self.by_version.values())
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """What a source of logs gave, counted.
+
+    Args:
+        complete: every invocation is there, the silent ones too; else only those that said something or failed, and how
+            many there were in all has to be counted elsewhere.
+        since: Unix seconds from when on all that it should hold is there, None: from the beginning.
+    """
+
+    counts: EventCounts
+    complete: bool = False
+    since: float | None = None

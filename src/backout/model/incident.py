@@ -7,9 +7,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from backout.model.diagnosis import Diagnosis
     from collections.abc import Mapping
 
+    from backout.model.diagnosis import Diagnosis
     from backout.model.plan import Json, Plan
     from backout.model.verdict import Decision, Verification
 

@@ -53,7 +53,7 @@ class Logs(Protocol):
     """What the application itself said went wrong."""
 
     def read(self, since: float, until: float) -> LogPage:
-        """Return the invocations between two times in Unix seconds, of all versions, the newest when there are too many.
+        """Return what was said between two times in Unix seconds, counted, of all versions; the newest of too many.
 
         Raises AuthError, ProviderRejected, ProviderUnavailable.
         """

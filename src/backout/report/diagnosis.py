@@ -40,6 +40,7 @@ def record(found: Diagnosis) -> dict[str, object]:
         "title": found.title,
         "confidence": round(found.confidence, 4),
         "service": found.service,
+        "criticality": found.criticality,
         "is_new": found.is_new,
         "novelty": found.novelty or None,
         "first_seen": _time(found.first_seen),
@@ -91,7 +92,8 @@ def sentences(found: Diagnosis) -> tuple[str, ...]:
         return (f"Diagnosis: {found.title}.",) if found.title else ()
     scenario = SCENARIOS[found.scenario] if found.scenario else "unknown scenario"
     said = [f"{found.title} (`{found.cause}`, {scenario}; {percent(found.confidence)} sure)"]
-    said += [f"service: {found.service}"] if found.service else []
+    critical = f" ({found.criticality})" if found.criticality else ""
+    said += [f"service: {found.service}{critical}"] if found.service else []
     said += [f"missing or wrong: {', '.join(found.names)}"] if found.names else []
     said += [f"compared with the version before: {found.novelty}"] if found.novelty else []
     said += [f"a rollback {ADVICE[found.rollback]}"] if found.rollback == "useless" else []
@@ -102,7 +104,8 @@ def _rows(found: Diagnosis) -> list[tuple[str, str]]:
     rows = []
     if found.is_known:
         rows.append(("cause", f"{found.cause}, {percent(found.confidence)} sure"))
-        rows += [("service", found.service)] if found.service else []
+        critical = f", {found.criticality}" if found.criticality else ""
+        rows += [("service", f"{found.service}{critical}")] if found.service else []
         rows += [("names", ", ".join(found.names))] if found.names else []
         rows += [("new", _new(found))] if found.is_new is not None else []
         rows += [("seen", _seen(found))] if found.share is not None or found.first_seen is not None else []

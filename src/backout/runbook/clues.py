@@ -1,11 +1,11 @@
-"""What speaks for a cause beside the logs: the health report, the migrations, the secrets' names, what the deployment changed."""
+"""What speaks for a cause beside the logs: health, migrations, names of secrets, what the deployment changed."""
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from backout.analysis.remarks import underneath
 from backout.errors import BackoutError
 from backout.model.diagnosis import Changed, Clue
 from backout.model.signals import Criticality, Reach, ServiceState
@@ -48,12 +48,10 @@ def look_around(tools: Toolbox, situation: Situation, classifier: Classifier) ->
     """Return what every source beside the logs says; one that does not answer is left out, and never raises."""
     found = Clues()
     if tools.health is not None:
-        try:
+        with contextlib.suppress(BackoutError):
             _health(tools.health.look(), classifier, tools, found)
-        except BackoutError:
-            pass
     _schema(situation.schema, found)
-    _names(situation, tools, found)
+    _names(situation, found)
     return found
 
 
@@ -105,8 +103,8 @@ def _of_service(service: ServiceHealth, at: float, classifier: Classifier, tools
     """Return what a service that is not well speaks for: its own words first, else its name."""
     said = classifier.classify(service.detail) if service.detail else None
     label = said.label if said is not None and said.is_known else _BY_SERVICE.get(service.name, "upstream_5xx")
-    degradable = tools.policy.services.get(service.name) is Criticality.DEGRADABLE
-    word = "may degrade" if degradable else "critical" if service.name in tools.policy.services else "not named critical"
+    critical = tools.policy.services.get(service.name)
+    word = {Criticality.CRITICAL: "critical", Criticality.DEGRADABLE: "may degrade", None: "not configured"}[critical]
     detail = f": {service.detail}" if service.detail else ""
     weight = _DOWN if service.state is ServiceState.DOWN else _DEGRADED
     text = f"{service.name} is {service.state} ({word}){detail}"
@@ -122,10 +120,12 @@ def _schema(look: SchemaLook, found: Clues) -> None:
             text = f"migration {migration.name} started and did not finish{logs}"
             found.add(Clue("migration_failed", _FAILED_MIGRATION, text, "migrations", migration.started_at))
     if not look.state.failed:
-        found.clean.append(f"migrations: none failed, head {look.state.head}" if look.state.head else "migrations: none failed")
+        found.clean.append(
+            f"migrations: none failed, head {look.state.head}" if look.state.head else "migrations: none failed"
+        )
 
 
-def _names(situation: Situation, tools: Toolbox, found: Clues) -> None:
+def _names(situation: Situation, found: Clues) -> None:
     """Say which secrets the version before had that are gone, or that the code of the live one is bound to."""
     if situation.secret_names is None:
         return

@@ -14,6 +14,7 @@ from backout.model.verdict import Cause, Decision, Verdict
 from backout.plan.rollback import Request
 from backout.ports import Next, NotDone
 from backout.runbook.checks import READ_AGAIN_S, READ_EVERY_S
+from backout.runbook.diagnose import recorded
 from backout.runbook.incident import write_report
 from backout.runbook.permission import DATA_RULE, Case, forbidden
 from backout.runbook.ramp import move_up
@@ -52,6 +53,8 @@ class Conclude:
         watched = self._tools.runs.result(context.run, "watch")
         assert isinstance(watched, dict)  # noqa: S101 recorded by the step `watch`
         decision = msgspec.convert(watched["decision"], Decision)
+        if decision.verdict is not Verdict.HEALTHY and not watched["moved"]:
+            recorded(self._tools, context, str(args["version"]))
         try:
             if watched.get("token_lost"):
                 self._tools.deployments.history()  # it may have come back; else no verdict can be acted on

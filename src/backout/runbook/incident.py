@@ -11,6 +11,7 @@ from backout.model.signals import total
 from backout.ports import NotDone
 from backout.report.incident import file_name, render
 from backout.report.timeline import tell
+from backout.runbook.diagnose import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +32,10 @@ class WriteReport:
         self._tools = tools
 
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002 the Action protocol
-        """Return {path}."""
+        """Return {path}; where nobody has said yet what the cause is, that is looked for first."""
+        incident = incident_of(self._tools, context.run)
+        if incident.diagnosis is None and incident.bad_version:
+            recorded(self._tools, context, incident.bad_version)
         return {"path": str(write_report(self._tools, context.run))}
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
@@ -42,15 +46,9 @@ class WriteReport:
 def write_report(tools: Toolbox, run: str, held: str = "") -> Path:
     """Write the incident file of a run and of those that led to it, and return its path: one incident, one file."""
     incident = incident_of(tools, run, held)
-    causes: tuple[tuple[str, int], ...] = ()
-    if tools.logs is not None and incident.bad_version:
-        try:
-            causes = tools.logs.errors(incident.bad_version, incident.opened_at)
-        except BackoutError:
-            causes = ()  # a report without quotes is better than none
     chain = led_to(tools.runs, run)
     first = next((each.id for each in chain if each.plan.kind is PlanKind.ROLLBACK), run)
-    return tools.reports.write(first, file_name(incident), render(incident, causes))
+    return tools.reports.write(first, file_name(incident), render(incident))
 
 
 def incident_of(tools: Toolbox, run: str, held: str = "") -> Incident:

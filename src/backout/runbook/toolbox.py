@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from backout.model.card import CardLines
+from backout.model.diagnosis import Catalogue
 from backout.model.identity import Identity
 from backout.model.plan import Equivalents
 
@@ -65,6 +66,7 @@ class Toolbox:
         confirm: asks a person whether a plan may run; None without a terminal.
         watching: told about each tick of a watch, for the live line; it decides nothing.
         say: tells a person something at once, in one sentence (a step that was skipped, a channel that fails).
+        catalogue: reads the signatures of errors. redact: takes every secret that is known here out of a text.
         pinned: the identity that each mutation compares first.
         provider_marks: whether stable and released versions are marked at the provider too, each by a deployment of
             what is live; rollbacks always are.
@@ -115,3 +117,5 @@ class Toolbox:
     cards: Cards | None = None
     card_lines: CardLines = field(default_factory=CardLines)
     confirm: Callable[[Plan], bool] | None = None
+    catalogue: Callable[[], Catalogue] = lambda: Catalogue({}, ())
+    redact: Callable[[str], str] = str

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from backout.model.card import CardLines
     from backout.model.conformance import Observation
     from backout.model.deployment import Version
+    from backout.model.diagnosis import Catalogue
     from backout.model.plan import Equivalents, Plan
     from backout.ports import (
         Bundles,
@@ -201,6 +202,12 @@ def pipeline(variables: Environment, ci: Ci | None, environment: str) -> Pipelin
     )
 
 
+def _signatures(config: Config) -> Catalogue:
+    from backout.wiring.diagnosis import catalogue  # noqa: PLC0415 only a diagnosis pays for it
+
+    return catalogue(config.settings.diagnose.signatures)
+
+
 def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
     """Return the ports of the chosen environment.
 
@@ -241,6 +248,8 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         protection=_protection(config),
         connections=_connections(config),
         logs=logs_of(config),
+        catalogue=partial(_signatures, config),
+        redact=hooks.redact,
         triggers=CloudflareTriggers(client, account, script),
         equivalents=_equivalents(config),
         watching=hooks.watching,

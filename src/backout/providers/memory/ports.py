@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Final
 from backout.errors import BackoutError, ProviderRejected
 from backout.model.bundle import Bundle, BundleModule
 from backout.model.deployment import Share, VersionId
-from backout.model.events import LogPage
+from backout.model.events import LogPage, TemplateKey
 from backout.model.notice import Delivery
 from backout.model.schema import SchemaState
 from backout.model.signals import Counts, CountsPage, HealthReport, Reach, SourceTraits
 from backout.model.triggers import Triggers
+from backout.providers.events.tally import EventTally
 from backout.providers.files.naming import file_names
 
 if TYPE_CHECKING:
@@ -227,7 +228,13 @@ class WorldLogs:
 
     def read(self, since: float, until: float) -> LogPage:
         """Return what the log rule says."""
-        return self._world.call("logs.read", lambda: LogPage(self._world.log_rule(since, until)))
+        return self._world.call("logs.read", lambda: self._counted(since, until))
+
+    def _counted(self, since: float, until: float) -> LogPage:
+        tally = EventTally(lambda text: TemplateKey("", text.splitlines()[0]))
+        for invocation in self._world.log_rule(since, until):
+            tally.add(invocation)
+        return LogPage(tally.result())
 
 
 class WorldSchema:

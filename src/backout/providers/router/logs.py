@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from backout.model.events import Invocation, LogPage, Origin, Said
+from backout.providers.events.tally import EventTally
 from backout.providers.router.client import QUICK, RouterClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backout.ports import Clock
+    from backout.providers.events.tally import KeyOf
     from backout.providers.retry import Retry
 
 _MAX_EVENTS: Final = 1000
@@ -68,25 +70,32 @@ class _Page(msgspec.Struct):
 
 
 class RouterLogs:
-    """Port Logs of one script behind a router; arguments as `RouterTraffic`."""
+    """Port Logs of one script behind a router; `key_of` as `EventTally`, the other arguments as `RouterTraffic`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - as `RouterTraffic`, and what makes a key
         self,
         url: str,
         script: str,
         token: Callable[[], str] | None = None,
         *,
+        key_of: KeyOf,
         clock: Clock | None = None,
         retry: Retry = QUICK,
     ) -> None:
         self._client = RouterClient(url, token, clock=clock, retry=retry)
         self._script = script
+        self._key_of = key_of
 
     def read(self, since: float, until: float) -> LogPage:
         """Return the newest thousand events between these times that threw, failed or logged."""
         query = {"script": self._script, "since": f"{since:.6f}", "limit": str(_MAX_EVENTS)}
         page = self._client.get("events", query, _Page)
-        return LogPage(tuple(event.invocation() for event in page.events if since <= event.at <= until))
+        tally = EventTally(self._key_of)
+        for event in page.events:
+            if since <= event.at <= until:
+                tally.add(event.invocation())
+        is_full = len(page.events) >= _MAX_EVENTS
+        return LogPage(tally.result(), since=page.events[0].at if is_full else None)
 
 
 def _said(message: object) -> str:
