@@ -23,6 +23,8 @@ _FRAME: Final = re.compile(
     )""",
     re.VERBOSE,
 )
+_CSV_RECORD: Final = re.compile(r',(?:ERROR|FATAL|PANIC),[0-9A-Z]{5},"')
+"""A server's log as CSV: quotation marks in a message are doubled."""
 _PYTHON_FRAME: Final = re.compile(r'^\s*File ".*", line \d+')
 _PLAIN: Final = {"n": "\n", "r": "\n", "t": "\t"}
 
@@ -48,6 +50,8 @@ def read_text(raw: str) -> LogText:
     text = _ANSI.sub("", text)
     if "\\" in text:
         text = _ESCAPED.sub(_unescaped, text)
+    if '""' in text and _CSV_RECORD.search(text):
+        text = text.replace('""', '"')
     message: list[str] = []
     stack: list[str] = []
     quoted = False
