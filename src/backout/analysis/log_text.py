@@ -14,6 +14,17 @@ LONGEST: Final = 20_000
 """Characters that are read of a text, three quarters of them from its beginning; causes stand at the ends."""
 _ANSI: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _ESCAPED: Final = re.compile(r"\\+(?:[nrt]|[\"/\\]|u[0-9a-fA-F]{4})")
+RUNNER: Final = re.compile(
+    r"""^(?:[^\t\n]{1,120}\t[^\t\n]{1,120}\t)?\ufeff?                 # job and step, where several logs are printed as one
+        (?:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z[ \t]   # time of day or date and time
+         | \[?\d\d:\d\d:\d\d(?:\.\d{1,6})?\]?[ \t]
+         | \#\d{1,4}\ \d{1,6}\.\d{1,3}\ )                        # step and seconds, of an image's build
+    """,
+    re.VERBOSE | re.MULTILINE,
+)
+"""What a runner of builds puts before each line of a step's output. Behind it stands the line as the tool printed it."""
+ERROR_MARK: Final = re.compile(r"^(?:##\[error\]|::error(?: [^\n]*?)?::)", re.MULTILINE)
+"""What a runner puts before a line that it shows as an error."""
 _FRAME: Final = re.compile(
     r"""^\s*(?:
         at\s.*(?:[:(]\d+|<anonymous>\)?|native\)?|\[as\ .*\])\S*\s*$   # JavaScript, Java
@@ -42,12 +53,17 @@ class LogText:
         return f"{self.message}\n{self.stack}" if self.stack else self.message
 
 
+def plain(text: str) -> str:
+    """Return the text without the terminal's colours."""
+    return _ANSI.sub("", text) if "\x1b" in text else text
+
+
 def read_text(raw: str) -> LogText:
     """Return the text taken apart; one that is too long is read at both ends."""
     text = raw
     if len(text) > LONGEST:
         text = f"{text[: LONGEST * 3 // 4]}\n{text[-LONGEST // 4 :]}"
-    text = _ANSI.sub("", text)
+    text = ERROR_MARK.sub("", RUNNER.sub("", plain(text)))
     if "\\" in text:
         text = _ESCAPED.sub(_unescaped, text)
     if '""' in text and _CSV_RECORD.search(text):
