@@ -54,18 +54,8 @@ _JS_FRAME: Final = re.compile(
     r"^\s*at\s(?:async\s)?(?:new\s)?(?P<name>[^\s(]+)(?:\s\[as\s[^\]]+\])?\s\((?P<file>.*)\)\s*$"
 )
 _PYTHON_FRAME: Final = re.compile(r'^\s*File "(?P<file>[^"]*)", line \d+, in (?P<name>\S+)')
-_FOREIGN: Final = tuple(
-    [
-        "node_modules",
-        "node:",
-        "internal/",
-        "site-packages",
-        "dist-packages",
-        "lib/python",
-        "<frozen",
-        "native",
-        "<anonymous>",
-    ]
+_FOREIGN: Final = re.compile(
+    r"node_modules|node:|internal/|site-packages|dist-packages|lib/python|<frozen|native|<anonymous>"
 )
 _SHORTEST_NAME: Final = 3
 """A shorter name is a minifier's, and another one after each build."""
@@ -87,7 +77,7 @@ def template_of(text: str) -> TemplateKey:
     procedure, first = _procedure(first, text)
     found = _CLASS.search(first[:_MOST_TEXT])
     name, message = "", first
-    if found is not None and found.start() <= _MOST_TEXT // 4:
+    if found is not None and (not found.start() or (found["rest"] and found.start() <= _MOST_TEXT // 4)):
         name = found["name"].rpartition(".")[2]
         message = found["rest"] or ""
         if found["code"]:
@@ -180,12 +170,12 @@ def _function(stack: str) -> str:
     frames = stack.splitlines()
     for line in frames:
         found = _JS_FRAME.match(line)
-        if found and not any(part in found["file"] for part in _FOREIGN):
+        if found and not _FOREIGN.search(found["file"]):
             name = found["name"].rpartition(".")[2]
             if len(name) >= _SHORTEST_NAME and not name.startswith("<"):
                 return name
     for line in reversed(frames):
         found = _PYTHON_FRAME.match(line)
-        if found and not found["name"].startswith("<") and not any(part in found["file"] for part in _FOREIGN):
+        if found and not found["name"].startswith("<") and not _FOREIGN.search(found["file"]):
             return found["name"]
     return ""

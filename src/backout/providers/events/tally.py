@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from backout.model.events import (
     CANCELED,
     NO_VERSION,
+    OK,
     OTHER_VERSION,
     EventCounts,
     Invocation,
@@ -21,7 +22,7 @@ from backout.model.events import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable
 
     KeyOf = Callable[[str], TemplateKey]
 
@@ -70,8 +71,8 @@ class EventTally:
         self._minutes: dict[int, list[int]] = {}
         self._rows: dict[TemplateKey, _Row] = {}
         self._shapes: dict[str, int] = {}
-        self._unreadable: dict[str, list[object]] = {}
-        self._oddities: dict[str, list[object]] = {}
+        self._unreadable: dict[str, Noted] = {}
+        self._oddities: dict[str, Noted] = {}
         self._cells = 0
         self._previous: float | None = None
         self._first_at: float | None = None
@@ -84,7 +85,7 @@ class EventTally:
 
     def healthy(self, version: str, number: int = 1) -> None:
         """Count invocations of a version that were ok and said nothing."""
-        self._counts(version)[0] += number
+        self._versions[self._known(version)][0] += number
 
     def shape(self, name: str, number: int = 1) -> None:
         """Count events by the kind of source they came from."""
@@ -92,11 +93,14 @@ class EventTally:
 
     def add(self, event: Invocation, place: str = "") -> None:
         """Count one invocation with everything that it says; `place` is where it was read."""
-        version, at = event.version, self._plausible(event.at, place)
+        version = event.version
         is_error = event.is_error
-        counts = self._counts(version)
-        if counts is self._versions.get(OTHER_VERSION):
-            version = OTHER_VERSION
+        if version and event.outcome == OK and not (event.said or is_error or event.truncated):
+            self.healthy(version)
+            return
+        at = self._plausible(event.at, place)
+        version = self._known(version)
+        counts = self._versions[version]
         counts[0] += 1
         counts[1] += is_error
         canceled = event.outcome == CANCELED
@@ -111,7 +115,7 @@ class EventTally:
                 row[1] += is_error
                 row[2] += canceled
         said = event.said
-        if is_error and not any(one.origin in (Origin.EXCEPTION, Origin.ERROR) for one in said):
+        if is_error and not any(one.origin is not Origin.WARNING for one in said):
             said = (*said, Said(Origin.OUTCOME, _silent(event)))
         seen: set[TemplateKey] = set()
         for one in said:
@@ -137,7 +141,7 @@ class EventTally:
     def merge(self, other: EventCounts) -> None:
         """Add what another process has counted."""
         for version, number in other.by_version.items():
-            _add(self._counts(version), (number.invocations, number.errors, number.canceled))
+            _add(self._versions[self._known(version)], (number.invocations, number.errors, number.canceled))
         for minute, number in other.by_minute.items():
             if self._cell(minute, self._minutes):
                 row = self._minutes.setdefault(minute, [0, 0, 0])
@@ -180,8 +184,8 @@ class EventTally:
             shapes=dict(self._shapes),
             sampled=self.sampled,
             truncated=self.truncated,
-            unreadable=_noted(self._unreadable),
-            oddities=_noted(self._oddities),
+            unreadable=dict(self._unreadable),
+            oddities=dict(self._oddities),
             untracked=self.untracked,
             first_at=self._first_at,
             last_at=self._last_at,
@@ -189,13 +193,13 @@ class EventTally:
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    def _counts(self, version: str) -> list[int]:
-        found = self._versions.get(version)
-        if found is None:
+    def _known(self, version: str) -> str:
+        """Return the name that a version is counted under, which has a row from now on."""
+        if version not in self._versions:
             if len(self._versions) >= MOST_VERSIONS:
                 version = OTHER_VERSION
-            found = self._versions.setdefault(version, [0, 0, 0])
-        return found
+            self._versions.setdefault(version, [0, 0, 0])
+        return version
 
     def _say(self, one: Said, event: Invocation, where: tuple[str, float | None, bool], seen: set[TemplateKey]) -> None:
         """Count one text, once for each template in an invocation."""
@@ -250,9 +254,7 @@ class EventTally:
                 row.first_seen = at if row.first_seen is None else min(at, row.first_seen)
                 row.last_seen = at if row.last_seen is None else max(at, row.last_seen)
 
-    def _cell(
-        self, cell: object, cells: dict[object, object] | dict[int, list[int]] | dict[tuple[str, int], int]
-    ) -> bool:
+    def _cell(self, cell: object, cells: Container[object]) -> bool:
         """Whether there is room for this minute."""
         if cell in cells:
             return True
@@ -302,13 +304,9 @@ def _sample(text: str) -> str:
     return f"{text[: LONGEST_SAMPLE * 3 // 4]}\n{text[-LONGEST_SAMPLE // 4 + 1 :]}"
 
 
-def _note(book: dict[str, list[object]], what: str, place: str, number: int) -> None:
-    found = book.setdefault(what, [0, place])
-    found[0] = int(str(found[0])) + number
-
-
-def _noted(book: dict[str, list[object]]) -> dict[str, Noted]:
-    return {what: Noted(int(str(count)), str(first)) for what, (count, first) in book.items()}
+def _note(book: dict[str, Noted], what: str, place: str, number: int) -> None:
+    found = book.get(what)
+    book[what] = Noted(number, place) if found is None else Noted(found.count + number, found.first)
 
 
 def _add(row: list[int], numbers: Iterable[int]) -> None:

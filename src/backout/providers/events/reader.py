@@ -1,0 +1,343 @@
+"""One source of events or log lines, whatever its shape, into a tally; nothing in it can make this raise.
+
+A block of a source is taken for what it looks like: events one a line, events over several lines each, or text.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from backout.model.events import NO_VERSION
+from backout.providers.events import telemetry
+from backout.providers.events.blocks import LONGEST_LINE, blocks
+from backout.providers.events.structured import entry
+from backout.providers.events.text import ANSI, SAMPLING, TextEntries
+from backout.providers.events.worker import TAIL, TailEvent, is_notice, lenient, sift
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from backout.model.events import Invocation
+    from backout.providers.events.blocks import Stream
+    from backout.providers.events.tally import EventTally
+
+_UNDECODABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_END: Final = b"\n}\n"
+_BANNER: Final = re.compile(r"\s*(?:⛅|─+$|-+$|Successfully created tail|Connected to .*waiting for logs)")
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+_MOST_CONTROL: Final = 0.1
+_SEEN: Final = 2000
+
+BROKEN: Final = "broken JSON"
+CUT: Final = "JSON that is cut off"
+DEEP: Final = "JSON that is nested too deeply"
+BINARY: Final = "binary data"
+LATIN: Final = "text that is not UTF-8 (read as Latin-1)"
+
+
+class EventReader:
+    """Reads one source.
+
+    Args:
+        name: what places are called by ("events.json, line 12").
+    """
+
+    def __init__(self, tally: EventTally, name: str) -> None:
+        self._tally = tally
+        self._name = name
+        self._text = TextEntries()
+        self._requests = telemetry.Requests()
+        self._object: list[bytes] = []  # lines of a JSON value that has not ended yet
+        self._object_size = 0
+        self._object_line = 0
+        self._line = 0
+        self._event = 0  # counted instead of lines where an event has several
+        self._saw_events = False
+        self._first = True
+        self._last_at: float | None = None
+        tally.begin_source()
+
+    # --- files and pipes ---------------------------------------------------------------------------------------------
+
+    def read(self, stream: Stream) -> None:
+        """Read it to its end."""
+
+        def unreadable(why: str) -> None:
+            self._tally.unreadable(why, self._place(1))
+
+        def odd(what: str) -> None:
+            self._tally.odd(what, self._name)
+
+        for block in blocks(stream, unreadable, odd):
+            self._block(block)
+        self.finish()
+
+    def _block(self, block: bytes) -> None:
+        if not self._text.is_open:
+            if not self._object and block.startswith(b'{"') and self._compact(block):
+                return
+            if (self._object or block.startswith(b"{\n ")) and self._spread(block):
+                return
+        self._lines(block)
+
+    def _compact(self, block: bytes) -> bool:
+        """Read a block of events that have a line each; False when it is none, and nothing was read."""
+        try:
+            events = TAIL.decode_lines(block)
+        except _UNDECODABLE:
+            return False
+        if not events or not events[0].is_tail:
+            return False
+        lines: list[bytes] | None = None
+        quiet: dict[str, int] = {}
+        others = sift(events, quiet)
+        number = len(events)
+        for index in others:
+            event = events[index]
+            if event.is_tail:
+                self._take(event, index + 1)
+                continue
+            number -= 1
+            if lines is None:
+                lines = [line for line in block.split(b"\n") if line.strip()]
+            self._json_line(lines[index], index + 1)
+        self._add_quiet(quiet, number, events)
+        self._line += len(events)
+        return True
+
+    def _spread(self, block: bytes) -> bool:
+        """Read a block of events over several lines each; False when it is none, and nothing was read."""
+        whole = b"".join((*self._object, block)) if self._object else block
+        if not whole.startswith(b"{\n ") or len(whole) > LONGEST_LINE:
+            return False
+        *parts, rest = whole.split(_END)
+        if not parts and not self._object_size:
+            return False
+        events: list[TailEvent] = []
+        try:
+            for part in parts:
+                events.append(TAIL.decode(part + b"}"))  # noqa: PERF401 - a comprehension would lose where it failed
+        except _UNDECODABLE:
+            return False
+        if not all(event.is_tail for event in events):
+            return False
+        quiet: dict[str, int] = {}
+        for index in sift(events, quiet):
+            self._take(events[index], index + 1)
+        self._add_quiet(quiet, len(events), events)
+        self._event += len(events)
+        self._object = [rest] if rest else []
+        self._object_size = len(rest)
+        return True
+
+    def _add_quiet(self, quiet: Mapping[str, int], number: int, events: list[TailEvent]) -> None:
+        for version, times in quiet.items():
+            self._tally.healthy(version, times)
+        self._tally.shape("tail", number)
+        self._saw_events = True
+        if events:
+            self._bounds(events[0].at, events[-1].at)
+
+    def _bounds(self, first: float | None, last: float | None) -> None:
+        if self._first:
+            self._tally.saw(first)
+            self._first = False
+        self._last_at = last
+
+    # --- single events, for live sources -----------------------------------------------------------------------------
+
+    def take_event(self, raw: str | bytes) -> None:
+        """Read one event as a tail's socket or a file has it."""
+        line = raw.encode("utf-8", "replace") if isinstance(raw, str) else raw
+        self._line += 1
+        if not self._json_line(line, 0):
+            self._tally.unreadable(BROKEN, self._place())
+
+    def take_answer(self, answer: Mapping[str, object]) -> None:
+        """Read one answer of a telemetry query."""
+        self._value(dict(answer), 0)
+
+    def finish(self) -> None:
+        """Read what still waits for more, because nothing more comes."""
+        self._give_up_object()
+        self._texts(self._text.rest())
+        for event in self._requests.rest():
+            self._add(event, "telemetry")
+        self._tally.saw(self._last_at)
+
+    # --- line by line ------------------------------------------------------------------------------------------------
+
+    def _lines(self, block: bytes) -> None:
+        lines = block.split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        for raw in lines:
+            self._line += 1
+            line = raw.removesuffix(b"\r")
+            if self._object and self._continues(line):
+                continue
+            first = line[:1]
+            if first in (b"{", b"["):
+                if self._json_line(line, 0):
+                    continue
+                if line in (b"{", b"["):
+                    self._texts(self._text.rest())
+                    self._open(line)
+                    continue
+                if line.startswith((b'{"', b'[{"', b'{ "')):
+                    self._tally.unreadable(self._why(line), self._place())
+                    continue
+            self._plain(line)
+
+    def _open(self, line: bytes) -> None:
+        self._object, self._object_size, self._object_line = [line + b"\n"], len(line), self._line
+
+    def _continues(self, line: bytes) -> bool:
+        """Take a line into the JSON value that is open; False when it is none of it."""
+        if line in (b"{", b"["):  # the one before was cut off
+            self._give_up_object()
+            self._open(line)
+            return True
+        self._object.append(line + b"\n")
+        self._object_size += len(line) + 1
+        if line in (b"}", b"]", b"},"):
+            whole = b"".join(self._object).strip().removesuffix(b",")
+            self._object, self._object_size = [], 0
+            if not self._json_line(whole, 0):
+                self._tally.unreadable(self._why(whole), self._place())
+            return True
+        if line and not line.startswith((b" ", b"\t", b"}", b"]", b'"')):  # text where the value should go on
+            self._object.pop()
+            self._give_up_object()
+            return False
+        if self._object_size > LONGEST_LINE:
+            self._give_up_object()
+        return True
+
+    def _give_up_object(self) -> None:
+        if self._object:
+            whole = b"".join(self._object)
+            if not (whole.strip() and self._json_line(whole, 0)):
+                self._tally.unreadable(CUT, self._place())
+            self._object, self._object_size = [], 0
+
+    def _json_line(self, line: bytes, ahead: int) -> bool:
+        """Read one whole JSON value; False when it is none, and nothing was read."""
+        try:
+            event = TAIL.decode(line)
+        except _UNDECODABLE:
+            pass
+        else:
+            if event.is_tail:
+                self._texts(self._text.rest())
+                self._take_one(event, ahead)
+                return True
+        value = self._decoded(line)
+        if not isinstance(value, dict | list):
+            return False
+        self._texts(self._text.rest())
+        self._value(value, ahead)
+        return True
+
+    def _decoded(self, line: bytes) -> object:
+        try:
+            return msgspec.json.decode(line)
+        except RecursionError:
+            return None
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass
+        try:
+            line.decode()
+        except UnicodeDecodeError:
+            try:
+                value: object = msgspec.json.decode(line.decode("latin-1").encode())
+            except _UNDECODABLE:
+                return None
+            self._tally.odd(LATIN, self._place())
+            return value
+        return None
+
+    def _take_one(self, event: TailEvent, ahead: int) -> None:
+        quiet: dict[str, int] = {}
+        if sift((event,), quiet):
+            self._take(event, ahead)
+        self._add_quiet(quiet, 1, [event])
+
+    def _take(self, event: TailEvent, ahead: int) -> None:
+        if event.is_notice:
+            self._tally.sampled = True
+            return
+        self._tally.add(event.invocation(), self._place(ahead))
+
+    def _value(self, value: object, ahead: int) -> None:
+        """Read a decoded JSON value of any known shape."""
+        if isinstance(value, list):
+            for one in value:
+                if isinstance(one, dict):
+                    self._value(one, ahead)
+            return
+        if not isinstance(value, dict):
+            return
+        answered = telemetry.events_of(value)
+        if answered is not None:
+            self._tally.sampled = self._tally.sampled or telemetry.is_sampled(value)
+            self._joined(answered)
+        elif telemetry.is_telemetry(value):
+            self._joined([value])
+        elif is_notice(value):
+            self._tally.sampled = True
+        elif (event := lenient(value)) is not None:
+            self._saw_events = True
+            self._add(event, "tail" if "outcome" in value else "logpush", ahead)
+        else:
+            self._add(entry(value), "json", ahead)
+
+    def _joined(self, events: Iterable[Mapping[str, object]]) -> None:
+        self._saw_events = True
+        for one in events:
+            for event in self._requests.take(one):
+                self._add(event, "telemetry")
+
+    def _add(self, event: Invocation, shape: str, ahead: int = 0) -> None:
+        self._tally.shape(shape)
+        self._tally.add(event, self._place(ahead))
+        self._bounds(event.at, event.at)
+
+    # --- text --------------------------------------------------------------------------------------------------------
+
+    def _plain(self, line: bytes) -> None:
+        if len(_CONTROL.findall(line, 0, _SEEN)) > _MOST_CONTROL * min(len(line), _SEEN) or b"\0" in line:
+            self._tally.unreadable(BINARY, self._place())
+            return
+        try:
+            text = line.decode()
+        except UnicodeDecodeError:
+            text = line.decode("latin-1")
+            self._tally.odd(LATIN, self._place())
+        if SAMPLING in text:
+            self._tally.sampled = True
+        elif not _BANNER.match(ANSI.sub("", text)):
+            self._texts(self._text.take(text, self._line))
+
+    def _texts(self, entries: Iterable[tuple[Invocation, str, int]]) -> None:
+        for event, shape, line in entries:
+            if shape == "tail_text":
+                self._saw_events = True
+            elif self._saw_events and not event.said and event.version == NO_VERSION and event.status is None:
+                continue  # what a tool prints between the events
+            self._tally.shape(shape)
+            self._tally.add(event, f"{self._name}, line {line}")
+            self._bounds(event.at, event.at)
+
+    def _why(self, line: bytes) -> str:
+        if line.count(b"[") + line.count(b"{") > len(line) // 2:
+            return DEEP
+        return BROKEN if line.rstrip().endswith((b"}", b"]")) else CUT
+
+    def _place(self, ahead: int = 0) -> str:
+        if self._event:
+            return f"{self._name}, event {self._event + ahead}"
+        return f"{self._name}, line {self._line + ahead}"

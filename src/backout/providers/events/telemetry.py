@@ -1,0 +1,128 @@
+"""What a query of Workers telemetry answers: summaries of invocations and their log lines, joined by request.
+
+Source: cloudflare-typescript, `workers.observability.telemetry.query` (2026): `events`, `invocations`, `$workers`,
+`$metadata`, `source`. Not documented, and so a guess: that `$metadata.level` is the console's method.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from backout.model.events import OK, Invocation, Origin, Said
+from backout.providers.events.times import seconds
+from backout.providers.events.worker import (
+    ERROR_LEVELS,
+    MULTI_STATUS,
+    WARNING_LEVELS,
+    failed_batch,
+    logged_text,
+    thrown_text,
+    valid_status,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    Event = Mapping[str, object]
+
+_WORKERS, _METADATA = "$workers", "$metadata"
+_MOST_OPEN: Final = 5000
+"""Requests whose events are waited for at once."""
+
+
+def is_telemetry(found: Event) -> bool:
+    """Whether an object is one event of the telemetry."""
+    return isinstance(found.get(_WORKERS), dict) or isinstance(found.get(_METADATA), dict)
+
+
+def events_of(found: Event) -> list[Event] | None:
+    """Return the events of a whole answer, of either view; None when the object is no answer of a query."""
+    result = found.get("result", found)
+    if not isinstance(result, dict):
+        return None
+    events, invocations = result.get("events"), result.get("invocations")
+    if isinstance(events, dict) and isinstance(events.get("events"), list):
+        return [one for one in events["events"] if isinstance(one, dict)]
+    if isinstance(invocations, dict) and all(isinstance(group, list) for group in invocations.values()):
+        return [one for group in invocations.values() for one in group if isinstance(one, dict)]
+    return None
+
+
+def is_sampled(found: Event) -> bool:
+    """Whether an answer says that it was made of a sample."""
+    result = found.get("result", found)
+    statistics = result.get("statistics") if isinstance(result, dict) else None
+    level = statistics.get("abr_level") if isinstance(statistics, dict) else None
+    return isinstance(level, int | float) and level > 1
+
+
+class Requests:
+    """Joins the events of each request; the oldest is given out when too many are open, the rest in the end."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, list[Event]] = {}
+        self._nameless = 0
+
+    def take(self, event: Event) -> Iterator[Invocation]:
+        """Take one event and yield what is complete with it."""
+        workers, metadata = _part(event, _WORKERS), _part(event, _METADATA)
+        request = workers.get("requestId") or metadata.get("requestId")
+        if not isinstance(request, str):
+            self._nameless += 1
+            request = f"\0{self._nameless}"
+        self._open.setdefault(request, []).append(event)
+        if len(self._open) > _MOST_OPEN:
+            yield _joined(self._open.pop(next(iter(self._open))))
+
+    def rest(self) -> Iterator[Invocation]:
+        """Yield what is left."""
+        while self._open:
+            yield _joined(self._open.pop(next(iter(self._open))))
+
+
+def _joined(events: list[Event]) -> Invocation:
+    version, outcome, source, at = "", OK, "", None
+    status: int | None = None
+    said: list[Said] = []
+    truncated = False
+    for event in events:
+        workers, metadata = _part(event, _WORKERS), _part(event, _METADATA)
+        version = _text(_part(workers, "scriptVersion").get("id")) or version
+        source = _text(workers.get("scriptName")) or _text(metadata.get("service")) or source
+        told = _text(workers.get("outcome"))
+        outcome = told if told and outcome == OK else outcome
+        inner = _part(workers, "event")
+        status = valid_status(_part(inner, "response").get("status")) or status
+        truncated = truncated or workers.get("truncated") is True
+        when = seconds(event.get("timestamp"))
+        if when is not None:
+            at = when if at is None else min(at, when)
+        said += _said(event, metadata)
+        if status == MULTI_STATUS:
+            said += failed_batch(_part(inner, "request").get("url"))
+    return Invocation(version, at, outcome, status, tuple(dict.fromkeys(said)), truncated, source)
+
+
+def _said(event: Event, metadata: Event) -> list[Said]:
+    source = event.get("source")
+    fields = source if isinstance(source, dict) else {}
+    thrown = fields.get("exception")
+    if isinstance(thrown, dict):
+        text = thrown_text(thrown.get("name"), thrown.get("message"), thrown.get("stack"))
+        return [Said(Origin.EXCEPTION, text)] if text else []
+    level = (_text(metadata.get("level")) or _text(fields.get("level"))).lower()
+    origin = Origin.ERROR if level in ERROR_LEVELS else Origin.WARNING if level in WARNING_LEVELS else None
+    if origin is None:
+        return []
+    message = source if isinstance(source, str) else fields.get("message")
+    text = logged_text(message) or _text(metadata.get("error")) or _text(metadata.get("message"))
+    return [Said(origin, text)] if text else []
+
+
+def _part(event: Event, name: str) -> Event:
+    found = event.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

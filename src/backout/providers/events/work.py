@@ -1,0 +1,106 @@
+"""The reading of files shared among processes: whole files, and parts of large ones where an event begins."""
+
+from __future__ import annotations
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from backout.providers.events.reader import EventReader
+from backout.providers.events.tally import EventTally
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from io import FileIO
+    from pathlib import Path
+
+    from backout.model.events import EventCounts
+    from backout.providers.events.tally import KeyOf
+
+_SMALLEST: Final = 8 << 20
+"""Bytes of a part; a smaller one is not worth a process."""
+_PEEK: Final = 1 << 16
+_SEARCHED: Final = 1 << 20
+"""Bytes in which the beginning of an event is looked for."""
+_SPREAD_END: Final = b"\n}\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Bytes [begin, end) of a file; end None: to its end."""
+
+    path: Path
+    begin: int = 0
+    end: int | None = None
+
+
+class _Slice:
+    """A part of a file as a stream."""
+
+    def __init__(self, file: FileIO, part: Part) -> None:
+        self._file = file
+        self._left = part.end - part.begin if part.end is not None else None
+        file.seek(part.begin)
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most that many bytes, none at the part's end."""
+        if self._left is None:
+            return self._file.read(size)
+        found = self._file.read(min(size, self._left))
+        self._left -= len(found)
+        return found
+
+
+def divided(paths: Sequence[Path], jobs: int) -> list[Part]:
+    """Return the files in parts of about the same size; files that are no events of a Worker stay whole."""
+    parts: list[Part] = []
+    sizes = {path: path.stat().st_size for path in paths}
+    wanted = max(_SMALLEST, sum(sizes.values()) // jobs + 1)
+    for path in paths:
+        with path.open("rb", buffering=0) as file:
+            beginning = file.read(_PEEK)
+            end_of_event = _end_of_event(beginning)
+            begin = 0
+            while end_of_event and sizes[path] - begin > wanted * 1.25:
+                cut = _next(file, begin + wanted, end_of_event)
+                if cut is None:
+                    break
+                parts.append(Part(path, begin, cut))
+                begin = cut
+        parts.append(Part(path, begin, None))
+    return parts
+
+
+def in_processes(parts: Sequence[Part], key_of: KeyOf, jobs: int) -> Iterator[EventCounts]:
+    """Yield what each part holds, in their order."""
+    if len(parts) == 1:
+        yield _read(parts[0], key_of)
+        return
+    workers = min(jobs, len(parts))
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(_read, parts, [key_of] * len(parts))
+
+
+def _read(part: Part, key_of: KeyOf) -> EventCounts:
+    tally = EventTally(key_of)
+    name = part.path.name if not part.begin else f"{part.path.name} from byte {part.begin}"
+    with part.path.open("rb", buffering=0) as file:
+        EventReader(tally, name).read(_Slice(file, part))
+    return tally.result()
+
+
+def _end_of_event(beginning: bytes) -> bytes | None:
+    """Return what stands between two events of a file, None where that cannot be told by its beginning."""
+    if beginning.startswith(b'{"') and b'"outcome"' in beginning.lower():
+        return b"\n"
+    if beginning.startswith(b"{\n ") and b'"outcome"' in beginning:
+        return _SPREAD_END
+    return None
+
+
+def _next(file: FileIO, at: int, end_of_event: bytes) -> int | None:
+    """Return where the first event after a place begins."""
+    file.seek(at)
+    found = file.read(_SEARCHED).find(end_of_event)
+    return None if found < 0 else at + found + len(end_of_event)

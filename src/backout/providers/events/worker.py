@@ -1,0 +1,269 @@
+"""One event of a Worker, as a tail prints it, as Logpush stores it, or as the telemetry calls it, to an Invocation.
+
+Source: Cloudflare, "Workers Trace Events" (Logpush fields); wrangler 4.164, what its tail command reads and prints; a
+tail event's outcomes are workerd's `EventOutcome`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from backout.model.events import OK, Invocation, Origin, Said
+from backout.providers.events.times import seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+ERROR_LEVELS: Final = frozenset({"error", "fatal", "critical"})
+WARNING_LEVELS: Final = frozenset({"warn", "warning"})
+_LEVELS: Final = {
+    **dict.fromkeys(ERROR_LEVELS, Origin.ERROR),
+    **dict.fromkeys(WARNING_LEVELS, Origin.WARNING),
+}
+MULTI_STATUS: Final = 207
+"""How a batch of remote procedure calls answers of which some failed; nothing else may tell."""
+_STATUSES: Final = range(100, 600)
+_NULL: Final = msgspec.Raw(b"null")
+_MOST_SAID: Final = 100
+"""Texts of one invocation that are looked at."""
+_MOST_CHARACTERS: Final = 20_000
+_OVERLOAD: Final = ("overload", "overload-stop")
+
+_decode = msgspec.json.decode
+
+
+class _Version(msgspec.Struct):
+    id: str = ""
+
+
+class _Log(msgspec.Struct):
+    level: str = ""
+    message: msgspec.Raw = _NULL
+
+
+class _Thrown(msgspec.Struct):
+    name: msgspec.Raw = _NULL
+    message: msgspec.Raw = _NULL
+    stack: msgspec.Raw = _NULL
+
+
+class _Request(msgspec.Struct):
+    url: msgspec.Raw = _NULL
+    method: msgspec.Raw = _NULL
+
+
+class _Response(msgspec.Struct):
+    status: int | None = None
+
+
+class _Inner(msgspec.Struct):
+    request: _Request | None = None
+    response: _Response | None = None
+    type: str = ""
+
+
+class TailEvent(msgspec.Struct, rename="camel"):
+    """What is read of a tail event; everything else is skipped without being built.
+
+    `is_tail` tells whether it was one at all: any JSON object has this shape.
+    """
+
+    outcome: str | None = None
+    script_version: _Version | None = None
+    exceptions: list[_Thrown] | None = None
+    logs: list[_Log] | None = None
+    event_timestamp: float | None = None
+    event: _Inner | None = None
+    script_name: str | None = None
+    truncated: bool = False
+    response: _Response | None = None
+
+    @property
+    def is_tail(self) -> bool:
+        """Whether it says what only an event of a Worker does."""
+        return self.outcome is not None or self.script_version is not None
+
+    @property
+    def is_notice(self) -> bool:
+        """Whether the tail speaks of itself: it left out events."""
+        return self.event is not None and self.event.type in _OVERLOAD
+
+    @property
+    def at(self) -> float | None:
+        """When it happened, in Unix seconds."""
+        return None if self.event_timestamp is None else self.event_timestamp / 1000
+
+    @property
+    def version(self) -> str:
+        """The version that ran, "" when it is not told."""
+        return self.script_version.id if self.script_version is not None else ""
+
+    def invocation(self) -> Invocation:
+        """Return it with everything that it says."""
+        said = [
+            Said(Origin.EXCEPTION, thrown_text(*map(_value, (x.name, x.message, x.stack))))
+            for x in self.exceptions or ()
+        ]
+        for log in self.logs or ():
+            origin = _LEVELS.get(log.level)
+            if origin is not None and (text := logged_text(_value(log.message))):
+                said.append(Said(origin, text))
+        inner = self.event
+        response = (inner.response if inner is not None else None) or self.response
+        status = valid_status(response.status if response is not None else None)
+        if status == MULTI_STATUS and inner is not None and inner.request is not None:
+            said += failed_batch(_value(inner.request.url))
+        return Invocation(
+            version=self.version,
+            at=self.at,
+            outcome=self.outcome or OK,
+            status=status,
+            said=tuple(said[:_MOST_SAID]),
+            truncated=self.truncated,
+            source=self.script_name or "",
+        )
+
+
+TAIL: Final = msgspec.json.Decoder(TailEvent)
+
+
+def sift(events: Sequence[TailEvent], quiet: dict[str, int]) -> list[int]:
+    """Count the ordinary invocations by version, and return where in the list the others are.
+
+    Ordinary: it tells its version, was ok, threw nothing, logged nothing as a warning or worse, and left nothing out.
+    """
+    others = []
+    for index, event in enumerate(events):
+        version, inner = event.script_version, event.event
+        outcome = event.outcome
+        if (
+            version is not None
+            and version.id
+            and (outcome == OK or outcome is None)
+            and not event.exceptions
+            and not event.truncated
+            and (event.response is None or not _speaks(event.response.status))
+            and (
+                inner is None
+                or ((inner.response is None or not _speaks(inner.response.status)) and inner.type not in _OVERLOAD)
+            )
+        ):
+            for log in event.logs or ():
+                if log.level in _LEVELS:
+                    break
+            else:
+                quiet[version.id] = quiet.get(version.id, 0) + 1
+                continue
+        others.append(index)
+    return others
+
+
+def lenient(found: Mapping[str, object]) -> Invocation | None:
+    """Return the invocation that an object of another spelling or with odd types tells of; None when it is no event.
+
+    Names count without their case: Logpush writes them in capitals.
+    """
+    event = {name.lower(): value for name, value in found.items()}
+    version = _object(event.get("scriptversion"))
+    outcome = event.get("outcome")
+    if not isinstance(outcome, str) and not version and not _is_logpush(event):
+        return None
+    inner = _object(event.get("event"))
+    request, response = _object(inner.get("request")), _object(inner.get("response")) or _object(event.get("response"))
+    said = []
+    for thrown in _objects(event.get("exceptions")):
+        text = thrown_text(thrown.get("name"), thrown.get("message"), thrown.get("stack"))
+        said.append(Said(Origin.EXCEPTION, text))
+    for log in _objects(event.get("logs")):
+        origin = _LEVELS.get(str(log.get("level")).lower())
+        if origin is not None and (text := logged_text(log.get("message"))):
+            said.append(Said(origin, text))
+    at = event.get("eventtimestamp") or event.get("eventtimestampms")
+    status = valid_status(response.get("status"))
+    if status == MULTI_STATUS:
+        said += failed_batch(request.get("url"))
+    name = event.get("scriptname")
+    identity = version.get("id")
+    return Invocation(
+        version=identity if isinstance(identity, str) else "",
+        at=seconds(at),
+        outcome=outcome if isinstance(outcome, str) and outcome else OK,
+        status=status,
+        said=tuple(said[:_MOST_SAID]),
+        truncated=event.get("truncated") is True,
+        source=name if isinstance(name, str) else "",
+    )
+
+
+def is_notice(found: Mapping[str, object]) -> bool:
+    """Whether a tail speaks of itself: it left out events."""
+    return _object(found.get("event")).get("type") in _OVERLOAD
+
+
+def _is_logpush(event: Mapping[str, object]) -> bool:
+    return "eventtimestampms" in event and "scriptname" in event
+
+
+def thrown_text(name: object, message: object, stack: object) -> str:
+    r"""Return an exception as an engine prints it.
+
+    >>> thrown_text("TypeError", "no", "    at f (a.js:1:2)")
+    'TypeError: no\n    at f (a.js:1:2)'
+    """
+    said = message if isinstance(message, str) else "" if message is None else _json(message)
+    head = f"{name}: {said}" if isinstance(name, str) and name else said
+    frames = stack if isinstance(stack, str) else ""
+    if said and frames.startswith((head.partition("\n")[0], said.partition("\n")[0])):
+        return frames[:_MOST_CHARACTERS]  # the stack begins with the message already
+    return (f"{head}\n{frames}" if frames else head)[:_MOST_CHARACTERS]
+
+
+def logged_text(message: object) -> str:
+    """Return what was given to a console's method as it prints it: the parts with spaces between them.
+
+    >>> logged_text(["failed:", {"code": 5}])
+    'failed: {"code":5}'
+    """
+    parts = message if isinstance(message, list) else [message]
+    shown = (part if isinstance(part, str) else "" if part is None else _json(part) for part in parts[:_MOST_SAID])
+    return " ".join(shown)[:_MOST_CHARACTERS].strip()
+
+
+def valid_status(value: object) -> int | None:
+    """Return an HTTP status, None for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value in _STATUSES else None
+
+
+def failed_batch(url: object) -> Sequence[Said]:
+    """Return what a 207 says of a batch of procedure calls; nothing for another 207."""
+    if not isinstance(url, str) or "/trpc/" not in url:
+        return ()
+    procedures = url.partition("/trpc/")[2].partition("?")[0]
+    return (Said(Origin.OUTCOME, f"HTTP 207: a call failed in the tRPC batch /trpc/{procedures[:200]}"),)
+
+
+def _speaks(status: int | None) -> bool:
+    return status is not None and (500 <= status < 600 or status == MULTI_STATUS)  # noqa: PLR2004
+
+
+def _value(raw: msgspec.Raw) -> object:
+    try:
+        return _decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return bytes(raw).decode("latin-1")
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _object(value: object) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        return {}
+    return {str(name).lower(): inner for name, inner in value.items()}
+
+
+def _objects(value: object) -> Sequence[Mapping[str, object]]:
+    return [_object(one) for one in value[:_MOST_SAID] if isinstance(one, dict)] if isinstance(value, list) else ()
