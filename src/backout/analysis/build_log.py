@@ -58,7 +58,9 @@ _STRONG: Final = re.compile(
       | npm\ (?:ERR!|error)\ (?:404|notarget|notsup)\s | would\ reformat | Code\ style\ issues | lockfile | \bpanicked\ at\b""",
     re.VERBOSE,
 )
-_WEAK: Final = re.compile(r"(?i)\b(?:error|errors|failed|failure|fatal|invalid|missing|unexpected|expected|couldn't|cannot|exception|denied|refused|exceeded)\b")
+_WEAK: Final = re.compile(
+    r"(?i)\b(?:error|errors|failed|failure|fatal|invalid|missing|unexpected|expected|couldn't|cannot|exception|denied|refused|exceeded)\b"
+)
 _INSTALLER: Final = re.compile(r"^npm (?:ERR!|error)(?: (?:code|[a-z]+)\b)?")
 _PLACE: Final = re.compile(r"^\s*(?:❯ |-->\s|\./)?[\w@./\[\]()+-]+\.\w+[:(]\d+(?:[:,]\d+)?\)?:?\s*$")
 _EMPTY: Final = re.compile(

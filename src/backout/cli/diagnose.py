@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "events": ("backout.cli.diagnose_events:events", "Diagnose events in files, or from a pipe."),
     "classify": ("backout.cli.diagnose_classify:classify", "Label texts of errors, one JSON object a line."),
 }
 """Name: where it is ("module:attribute"), and its line in the help."""

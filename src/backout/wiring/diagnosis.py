@@ -1,4 +1,4 @@
-"""What a diagnosis needs, from the configuration: the catalogue of signatures, ours and the team's."""
+"""What a diagnosis needs: the catalogue of signatures, ours and the team's, and events that lie in files."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from backout.analysis.signatures import Classifier
-from backout.errors import UsageError
+from backout.analysis.templates import template_of
+from backout.errors import BackoutError, UsageError
+from backout.providers.events.reader import EventReader
+from backout.providers.events.tally import EventTally
 from backout.providers.files.signatures import read_catalogue
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+    from typing import BinaryIO
 
     from backout.model.diagnosis import Catalogue
+    from backout.model.events import EventCounts
 
 
 def catalogue(folder: Path | None = None) -> Catalogue:
@@ -33,3 +39,32 @@ def catalogue(folder: Path | None = None) -> Catalogue:
 def classifier(folder: Path | None = None) -> Classifier:
     """Return the catalogue, ready to be asked; errors as `catalogue`."""
     return Classifier(catalogue(folder))
+
+
+def events_of(paths: Sequence[Path], stdin: BinaryIO | None = None, *, jobs: int = 1) -> EventCounts:
+    """Return what these files, and standard input where it is given, hold, counted.
+
+    Raises:
+        UsageError: a file does not exist. BackoutError: one cannot be read.
+    """
+    tally = EventTally(template_of)
+    try:
+        for path in paths:
+            with path.open("rb"):
+                pass  # each is there before the first is read
+        if jobs > 1 and paths:
+            from backout.providers.events.work import divided, in_processes  # noqa: PLC0415 one process needs none
+
+            for part in in_processes(divided(paths, jobs), template_of, jobs):
+                tally.merge(part)
+        else:
+            for path in paths:
+                with path.open("rb", buffering=0) as file:
+                    EventReader(tally, path.name).read(file)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise UsageError("no such file", where=str(error.filename)) from error
+    except OSError as error:
+        raise BackoutError(f"cannot be read: {error.strerror}", where=str(error.filename)) from error
+    if stdin is not None:
+        EventReader(tally, "standard input").read(stdin)
+    return tally.result()

@@ -1,0 +1,87 @@
+"""`backout diagnose events`: what events in files or from a pipe say is wrong."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.cli.options import Command, pass_shell
+from backout.errors import UsageError
+
+if TYPE_CHECKING:
+    from backout.cli.shell import Shell
+
+UNREAD = 7
+
+
+@click.command(
+    "events",
+    cls=Command,
+    short_help="Diagnose events in files, or from a pipe.",
+    epilog="""
+Examples:
+  wrangler tail --format json > tail.json ; backout diagnose events tail.json
+  backout diagnose events logs/*.json --old 8f2c --new a91d
+  backout diagnose events app.log --deployed-at 2026-03-01T10:00:00Z
+  kubectl logs app | backout diagnose events -
+""",
+)
+@click.argument("files", nargs=-1, required=True)
+@click.option("--deployed-at", metavar="TIME", help="When the new version went live (RFC 3339, or 10m ago).")
+@click.option("--old", metavar="VERSION", help="The version before; the beginning of its id is enough.")
+@click.option("--new", metavar="VERSION", help="The version that is judged.")
+@click.option("--kind", type=click.Choice(["runtime", "build", "migration"]), default="runtime", show_default=True)
+@click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that read.")
+@click.option(
+    "--signatures", metavar="DIR", type=click.Path(path_type=Path), help="A folder of signatures beside ours."
+)
+@pass_shell
+def events(  # noqa: PLR0917 - click's
+    shell: Shell,
+    *,
+    files: tuple[str, ...],
+    deployed_at: str | None,
+    old: str | None,
+    new: str | None,
+    kind: str,
+    jobs: int,
+    signatures: Path | None,
+) -> int:
+    """Name the scenario, the cause and the proof from events: tails of a Worker, Logpush, telemetry, JSON or plain logs.
+
+    With two versions in the events, or --deployed-at, what is new is told from what was there before. `-` reads standard
+    input. What cannot be read is counted and named. Exit codes: 0 nothing is wrong, 1 something is, 7 nothing was read.
+    """
+    from backout.analysis.diagnosis import diagnose  # noqa: PLC0415 - only a command that runs pays for it
+    from backout.analysis.signatures import Classifier  # noqa: PLC0415 - same
+    from backout.cli.paint import paint_for  # noqa: PLC0415 - same
+    from backout.model.diagnosis import LogKind, Scenario, Surroundings  # noqa: PLC0415 - same
+    from backout.report import diagnosis as words  # noqa: PLC0415 - same
+    from backout.wiring.diagnosis import catalogue, events_of  # noqa: PLC0415 - same
+
+    known = catalogue(None if signatures is None else shell.folder / signatures)
+    around = Surroundings(old=old, new=new, deployed_at=_moment(deployed_at), kind=LogKind(kind))
+    paths = [shell.folder / name for name in files if name != "-"]
+    counts = events_of(paths, sys.stdin.buffer if "-" in files else None, jobs=jobs)
+    found = diagnose(counts, around, known, Classifier(known))
+    style = shell.output.style
+    shell.output.result("diagnosis", words.record(found), words.text(found, width=style.width, paint=paint_for(style)))
+    shell.output.next(*[step for step in found.next if step.startswith("backout ")])
+    if not counts.invocations and not counts.templates:
+        return UNREAD
+    return 0 if found.scenario is Scenario.NO_ACTION else 1
+
+
+def _moment(text: str | None) -> float | None:
+    """Return the Unix seconds of a time as it was typed."""
+    if text is None:
+        return None
+    from backout.providers.clock import unix_s  # noqa: PLC0415 - only with the option
+
+    at = unix_s(text)
+    if not at:
+        raise UsageError(f"--deployed-at {text}: no such time", hint="--deployed-at 2026-03-01T10:00:00Z")
+    return at
