@@ -17,7 +17,7 @@ _ESCAPED: Final = re.compile(r"\\+(?:[nrt]|[\"/\\]|u[0-9a-fA-F]{4})")
 RUNNER: Final = re.compile(
     r"""^(?:[^\t\n]{1,120}\t[^\t\n]{1,120}\t)?\ufeff?                 # job and step, where several logs are printed as one
         (?:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z[ \t]   # time of day or date and time
-         | \[?\d\d:\d\d:\d\d(?:\.\d{1,6})?\]?[ \t]
+         | \[?\d{1,2}:\d\d:\d\d(?:\.\d{1,6})?(?:\ [AP]M:)?\]?[ \t]
          | \#\d{1,4}\ \d{1,6}\.\d{1,3}\ )                        # step and seconds, of an image's build
     """,
     re.VERBOSE | re.MULTILINE,
