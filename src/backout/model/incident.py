@@ -86,6 +86,7 @@ class Incident:
         id: the run that the report is written for. title: brief description for the heading.
         opened_at: when the bad deployment was accepted, or the first sign of trouble. resolved_at: None while open.
         bad_version, good_version: version ids or "". decision: why; verification: what proved the end.
+        secrets: names of the secrets that were set, "" for none.
     """
 
     id: str
@@ -103,3 +104,4 @@ class Incident:
     bad_requests: int | None = None
     people: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    secrets: str = ""
