@@ -1,8 +1,9 @@
 """Ports Secrets and SecretWriter on Cloudflare: names come back, values only go there.
 
-Documented: `secrets-bulk` takes a merge patch of secrets by name and makes one new version, live at once; 10215 is what
-it answers while the newest version is not the live one. That a split counts as that, too, is a guess. 10053 is what a
-name answers that a variable or another binding has already.
+Documented: `secrets-bulk` (changelog of Workers, 2026-05) takes a merge patch of secrets by name and makes one new
+version, live at once. While the newest version is not the live one it answers 10215, or 10214 (workers-sdk issues 10585
+and 15283); that a split counts as that, too, is a guess. 10053 is what a name answers that a variable or another
+binding has already (workers-sdk issue 7287).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from backout.model.secrets import SecretValues
     from backout.providers.cloudflare.client import ApiClient
 
-_NEWEST_NOT_LIVE: Final = 10215
+_NEWEST_NOT_LIVE: Final = frozenset({10214, 10215})
 _NAME_TAKEN: Final = 10053
 
 
@@ -57,7 +58,7 @@ class CloudflareSecretWriter:
             raise self._meant(error, values) from None
 
     def _meant(self, error: ProviderRejected, values: SecretValues) -> ProviderRejected | Refused:
-        if error.code == _NEWEST_NOT_LIVE:
+        if error.code in _NEWEST_NOT_LIVE:
             what = f"secrets are only set while the newest version is live, and it is not (code {error.code})"
             return NewestNotLive(what, status=error.status, code=error.code, where=self._script)
         if error.code == _NAME_TAKEN:
