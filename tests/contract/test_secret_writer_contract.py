@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from canaries import CANARIES, leaks_in
 
 from backout.errors import BackoutError, NewestNotLive, ProviderRejected, Refused
 from backout.model.secrets import SecretValues
@@ -13,7 +14,6 @@ from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.secrets import CloudflareSecretWriter
 from backout.providers.retry import Retry
 
-from canaries import CANARIES, leaks_in
 from scripted_server import answer, scripted_server
 
 if TYPE_CHECKING:
@@ -128,11 +128,9 @@ def test_an_api_that_echoes_the_values_is_never_quoted(status: int, call: str) -
     with scripted_server() as server:
         client = ApiClient(f"{server.url}/client/v4", lambda: "token", retry=Retry(attempts=1))
         server.will(answer(body, status))
+        writer, bundles = CloudflareSecretWriter(client, "account", "fm5"), CloudflareBundles(client, "account", "fm5")
         with pytest.raises(BackoutError) as caught:
-            if call == "bulk":
-                CloudflareSecretWriter(client, "account", "fm5").put(VALUES)
-            else:
-                _upload(CloudflareBundles(client, "account", "fm5"), server)
+            writer.put(VALUES) if call == "bulk" else _upload(bundles, server)
     error: BaseException | None = caught.value
     while error is not None:
         assert leaks_in(f"{error} {error!r} {vars(error)}", "the chain of errors") == []
@@ -142,6 +140,7 @@ def test_an_api_that_echoes_the_values_is_never_quoted(status: int, call: str) -
 def _upload(bundles: CloudflareBundles, server: object) -> None:
     from backout.model.bundle import Bundle, BundleModule  # noqa: PLC0415 - only here
     from backout.model.deployment import Version, VersionId  # noqa: PLC0415 - same
+
     from scripted_server import ScriptedServer  # noqa: PLC0415 - same
 
     assert isinstance(server, ScriptedServer)

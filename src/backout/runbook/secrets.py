@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import underneath
 from backout.analysis.secrets import bound, look_at
+from backout.analysis.stability import candidates, newcomer
 from backout.errors import BackoutError, Refused, Unmeasured, UsageError
 from backout.model.plan import Plan
 from backout.model.secrets import ExpectedSecrets, OnHand, PushedSecret
 from backout.plan.rollback import Request
 from backout.plan.secrets import RULE, LiveNow, PushRequest, plan_push
+from backout.runbook.clock import target_version
 from backout.runbook.identity import check_identity
 from backout.runbook.rollback import prepare
 
@@ -227,16 +229,22 @@ def lacks(tools: Toolbox, described: str, names: Collection[str]) -> Refused:
 
 
 def _returned_to(tools: Toolbox, target: str | None) -> tuple[Version | None, str]:
-    """Return the version that a rollback would return to and why, or None and why there is none."""
-    request = Request(message="look at the secrets", target=target)
-    situation, outcome = prepare(tools, request)
-    if not isinstance(outcome, Plan) and target is None:  # then what a person could accept
-        situation, again = prepare(tools, replace(request, accept_unproven=True))
-        outcome = again if isinstance(again, Plan) else outcome
-    if not isinstance(outcome, Plan):
-        return None, outcome.reason
-    wanted = str(outcome.step("activate").args["version"])
-    why = next((note.partition(": ")[2] for note in outcome.notes if note.startswith("target ")), "")
+    """Return the version that a rollback would return to and why, or None and why there is none.
+
+    One that only lacks a proof, or secrets that are gone by now, is looked at as well: that is what is asked for.
+    """
+    situation, outcome = prepare(tools, Request(message="look at the secrets", target=target))
+    if isinstance(outcome, Plan):
+        wanted = str(outcome.step("activate").args["version"])
+        why = next((note.partition(": ")[2] for note in outcome.notes if note.startswith("target ")), "")
+    elif target is not None:
+        wanted, why = target_version(tools, target, situation), outcome.reason
+    else:
+        ranked = candidates(situation, leaving=newcomer(situation), accept_unproven=True)
+        nearest = next((c for c in ranked if (c.eligible or c.rule == RULE) and c.last_live_at > 0), None)
+        if nearest is None:
+            return None, outcome.reason
+        wanted, why = nearest.version, nearest.reason
     known = situation.version(wanted)
     return (known if known is not None and known.code_hash else tools.versions.detail(wanted)), why
 
