@@ -72,7 +72,8 @@ Examples:
 )
 @argument("names", nargs=-1)
 @option("--from-file", metavar="FILE", help="NAME=value lines or a JSON object; - is stdin.")
-@option("--from-env", metavar="PREFIX", is_flag=False, flag_value="", help="This process's variables PREFIX + NAME.")
+@option("--from-env", is_flag=True, help="This process's variables.")
+@option("--prefix", metavar="TEXT", help="With --from-env: NAME is kept in TEXT + NAME.")
 @option("--from-keyring", metavar="SERVICE", help="The system's keyring (backout[keyring]).")
 @option("--from-command", metavar="WORDS", help="A command, run without a shell; {name}: once for each name.")
 @_changing
@@ -82,7 +83,8 @@ def push(
     *,
     names: tuple[str, ...],
     from_file: str | None,
-    from_env: str | None,
+    from_env: bool,
+    prefix: str | None,
     from_keyring: str | None,
     from_command: str | None,
     message: str | None,
@@ -98,7 +100,10 @@ def push(
     """
     from backout.runbook.secrets import PushAsk  # noqa: PLC0415 - only what acts pays for it
 
-    options = {"file": from_file, "env": from_env, "keyring": from_keyring, "command": from_command}
+    if prefix is not None and not from_env:
+        raise UsageError("--prefix belongs to --from-env", hint="add --from-env")
+    variables = (prefix or "") if from_env else None
+    options = {"file": from_file, "env": variables, "keyring": from_keyring, "command": from_command}
     config = shell.config()
     given = _given(shell, config, {kind: value for kind, value in options.items() if value is not None})
     ask = PushAsk(
