@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from canaries import leaks_below, leaks_in
 
 from backout.analysis.beta import upper_bound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from drillbook import Drillbook
 
@@ -44,28 +45,32 @@ class Proof:
 
 
 RECORDED = pytest.StashKey[list[Proof]]()
+LEAKED = pytest.StashKey[list[str]]()
+"""Where the value of a canary was found: the suite fails for it, whichever test it was."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[RECORDED] = []
+    config.stash[LEAKED] = []
     # A shell starts a suite in the background with SIGINT ignored; what the tests start would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
-def quick_path() -> Iterator[Path]:
+def quick_path(request: pytest.FixtureRequest) -> Iterator[Path]:
     """Return a folder in memory where there is one: where processes crash and not machines, fsync proves nothing."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="backout-", dir=memory if memory.is_dir() else None) as directory:
         yield Path(directory)
+        request.config.stash[LEAKED] += leaks_below(Path(directory))
 
 
 VISITORS_PER_S = 150
 
 
 @pytest.fixture(scope="session")
-def open_drillbook() -> Iterator[Drillbook]:
+def open_drillbook(request: pytest.FixtureRequest) -> Iterator[Drillbook]:
     """Return the stage with a good version on it that guard has marked stable; one for all drills of a session."""
     from drillbook import Drillbook  # noqa: PLC0415 most tests need no twin
 
@@ -78,6 +83,7 @@ def open_drillbook() -> Iterator[Drillbook]:
             yield book
         finally:
             book.stage.tear_down()
+            request.config.stash[LEAKED] += leaks_below(Path(directory))
 
 
 @pytest.fixture(scope="module")
@@ -111,15 +117,41 @@ def proof(request: pytest.FixtureRequest) -> Iterator[Record]:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Take over what a worker has proven."""
+    node.config.stash[LEAKED] += node.workeroutput.get("leaks", ())
     node.config.stash[RECORDED] += [Proof(**proven) for proven in node.workeroutput.get("proofs", ())]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _look_for_canaries(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Look for canaries in all files that the tests have left, once they are done."""
+    yield
+    request.config.stash[LEAKED] += leaks_below(tmp_path_factory.getbasetemp())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Look for canaries in all that a test has printed and logged."""
+    report = yield
+    printed = "\n".join(text for _, text in report.sections)
+    item.config.stash[LEAKED] += leaks_in(printed, f"the output of {item.nodeid}")
+    return report
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    leaks = session.config.stash[LEAKED]
     if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["leaks"] = leaks
         session.config.workeroutput["proofs"] = [asdict(proven) for proven in session.config.stash[RECORDED]]
+    elif leaks:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    leaks = sorted(set(config.stash[LEAKED]))
+    if leaks:
+        terminalreporter.section("LEAKED: a secret's value (tests/canaries.py)", red=True)
+        for leak in leaks:
+            terminalreporter.write_line(leak, red=True)
     recorded = _summed(config.stash[RECORDED])
     if not recorded:
         return

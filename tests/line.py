@@ -9,12 +9,14 @@ from backout.journal.sqlite import SqliteJournal
 from backout.model.events import Invocation, Origin, Said
 from backout.model.plan import Plan
 from backout.model.policy import Criteria, GuardPolicy, Mode, Policy
+from backout.model.secrets import ExpectedSecrets
 from backout.model.signals import Criticality, ServiceState
 from backout.plan.rollback import Request
 from backout.providers.memory import World, steady
 from backout.runbook import guard
 from backout.runbook.procedures import Actions
 from backout.runbook.rollback import prepare
+from backout.runbook.secrets import PushTools
 from backout.runbook.toolbox import Toolbox
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ def toolbox(
         deployments=world.deployments,
         versions=world.versions,
         secrets=world.secrets,
+        pushing=lambda: push_tools(world),
         triggers=world.triggers,
         journal=journal,
         runs=journal,
@@ -62,6 +65,18 @@ def toolbox(
         bundle_store=world.bundle_store,
         notifier=world.notifier,
         in_background=False,
+    )
+
+
+def push_tools(world: World) -> PushTools:
+    """Return what sets secrets in this World, from its own store."""
+    return PushTools(
+        writer=world.secret_writer,
+        fingerprints=world.fingerprints,
+        expected=lambda: ExpectedSecrets(example=("JWT_SECRET",), required=("EMAIL_API_KEY",), where=".env.example"),
+        opened=lambda _named: world.secret_source,
+        configured={"from": "world"},
+        own=frozenset({"API_TOKEN"}),
     )
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Protocol
 from backout.providers.cloudflare.bundles import CloudflareBundles
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.deployments import CloudflareDeployments
-from backout.providers.cloudflare.secrets import CloudflareSecrets
+from backout.providers.cloudflare.secrets import CloudflareSecrets, CloudflareSecretWriter
 from backout.providers.cloudflare.versions import CloudflareVersions
 from backout.providers.memory import World
 
 from twin_harness import ACCOUNT, TOKEN, Api
 
 if TYPE_CHECKING:
-    from backout.ports import Bundles, Deployments, Secrets, Versions
+    from backout.ports import Bundles, Deployments, Secrets, SecretWriter, Versions
 
 SCRIPT = "fm5"
 
@@ -27,6 +27,7 @@ class Side(Protocol):
     versions: Versions
     secrets: Secrets
     bundles: Bundles
+    secret_writer: SecretWriter
 
     def upload(self, code: str, *, message: str = "", tag: str = "", deploy: bool = True) -> str:
         """Upload code, live at once unless told otherwise; secrets and buckets are kept. Return the version's id."""
@@ -43,6 +44,12 @@ class Side(Protocol):
     def delete_bucket(self, bucket: str) -> None:
         """Delete a bucket, whoever is bound to it."""
 
+    def secret_of(self, name: str) -> str | None:
+        """Return the value that the live version has."""
+
+    def bind_text(self, code: str, name: str) -> str:
+        """Upload code, live, that has a plain variable. Return the version's id."""
+
     def disappear(self) -> None:
         """Make the application not exist."""
 
@@ -53,7 +60,7 @@ class MemorySide:
     def __init__(self) -> None:
         self.world = World()
         self.deployments, self.versions, self.secrets = self.world.deployments, self.world.versions, self.world.secrets
-        self.bundles = self.world.bundles
+        self.bundles, self.secret_writer = self.world.bundles, self.world.secret_writer
 
     def upload(self, code: str, *, message: str = "", tag: str = "", deploy: bool = True) -> str:
         version = self.world.upload(tag, code=code, message=message)
@@ -79,6 +86,15 @@ class MemorySide:
     def delete_bucket(self, bucket: str) -> None:
         self.world.buckets.discard(bucket)
 
+    def secret_of(self, name: str) -> str | None:
+        return self.world.builds[self.world.live.main].secrets.get(name)
+
+    def bind_text(self, code: str, name: str) -> str:
+        self._later()
+        version = self.world.upload(code=code, bindings=(f"plain_text:{name}",))
+        self.world.deploy(version)
+        return version.id
+
     def disappear(self) -> None:
         self.world.exists = False
 
@@ -99,6 +115,7 @@ class TwinSide:
         self.versions: Versions = CloudflareVersions(client, ACCOUNT, self.script)
         self.secrets: Secrets = CloudflareSecrets(client, ACCOUNT, self.script)
         self.bundles: Bundles = CloudflareBundles(client, ACCOUNT, self.script)
+        self.secret_writer: SecretWriter = CloudflareSecretWriter(client, ACCOUNT, self.script)
 
     def upload(self, code: str, *, message: str = "", tag: str = "", deploy: bool = True) -> str:
         return self._upload(code, deploy=deploy, annotations={"workers/message": message, "workers/tag": tag})
@@ -118,6 +135,13 @@ class TwinSide:
 
     def delete_bucket(self, bucket: str) -> None:
         assert self.api.call("DELETE", f"/client/v4/accounts/{ACCOUNT}/r2/buckets/{bucket}").status == 200
+
+    def secret_of(self, name: str) -> str | None:
+        running = self.api.data_plane.live[self.script][0][0]
+        return next((binding.value for binding in running.bindings if binding.name == name), None)
+
+    def bind_text(self, code: str, name: str) -> str:
+        return self._upload(code, bindings=[{"name": name, "type": "plain_text", "text": "x"}])
 
     def disappear(self) -> None:
         path = f"/client/v4/accounts/{ACCOUNT}/workers/services/{self.script}?force=true"

@@ -12,6 +12,7 @@ BackoutError                1   a finding, or a failure with no better class
 ├── Unmeasured              7   it could not be measured, so nothing is claimed
 │   └── ProviderUnavailable 7   a provider did not answer properly (after retries)
 ├── ProviderRejected        1   a provider answered, and said no
+│   └── NewestNotLive       1   it sets secrets on the newest version only, and that one is not live
 ├── ConfigError            78   backout.toml is wrong; `mistakes` lists all of them
 └── Interrupted           130   Ctrl-C, stopped at a step boundary
 """
@@ -130,6 +131,10 @@ class ProviderRejected(BackoutError):
         super().__init__(what, where=where, hint=hint)
         self.status = status
         self.code = code
+
+
+class NewestNotLive(ProviderRejected):
+    """The provider sets secrets on the newest version only, and another one is live; nothing was changed."""
 
 
 class ConfigError(BackoutError):

@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from canaries import CANARIES, leaks_below
+from pushing import Missing, push
 from ramped import Ramped
 
 from backout.analysis.remarks import Code, RemarkKind, parse
@@ -48,7 +50,7 @@ class CrashAt:
 Procedure = tuple[str, "Callable[..., object]"]
 
 
-def run_with(story: Story, procedure: Callable[..., object], crash: CrashAt) -> bool:
+def run_with(story: Story | Missing, procedure: Callable[..., object], crash: CrashAt) -> bool:
     """Run the procedure; whether it got to its end."""
     story.world.before_call = lambda name: crash(f"before {name}")
     story.world.after_call = lambda name: crash(f"after {name}")
@@ -232,3 +234,55 @@ def test_crash_while_a_ramp_is_taken_back(quick_path: Path, proof: Record) -> No
         failures=0,
         note="tests/runbook/test_crash_everywhere.py (every moment, no sampling)",
     )
+
+
+def apart(path: Path) -> Missing:
+    """Return the story after a rollback: the newest version is not the live one."""
+    story = Missing(path)
+    story.world.deploy(story.good)
+    story.world.activations.clear()
+    return story
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize(("way", "begin"), [("on the newest version", Missing), ("apart from it", apart)])
+def test_crash_while_secrets_are_set(
+    quick_path: Path, way: str, begin: Callable[[Path], Missing], proof: Record
+) -> None:
+    """Whatever the moment: the values of the source on the code that was live, one run, and no value in the journal."""
+    count = CrashAt()
+    assert run_with(begin(quick_path / "whole.sqlite"), push, count)
+    assert count.seen > 30
+    for moment in range(count.seen):
+        folder = quick_path / str(moment)
+        folder.mkdir()
+        story = begin(folder / "journal.sqlite")
+        code = story.world.builds[story.world.live.main].version.code_hash
+        if not run_with(story, push, CrashAt(moment)) and not is_set(story):
+            push(story.tools())
+        world, tools = story.world, story.tools()
+        live = world.builds[world.live.main]
+        assert (live.secrets, live.version.code_hash) == (CANARIES, code), moment
+        (run,) = tools.runs.runs("production")
+        assert run.state is RunState.DONE, moment
+        if begin is apart:
+            assert len(world.activations) == 1, moment
+            ours = [build for build in world.builds.values() if build.version.message.startswith("[backout")]
+            assert len(ours) == 1, moment
+        found = tools.runs.result(run.id, "read_secrets")
+        assert isinstance(found, dict)
+        assert found["version"] == world.live.main, moment
+        tools.journal.close()  # type: ignore[attr-defined]
+        assert leaks_below(folder) == [], moment
+    proof(
+        f"setting secrets ({way}) crashed at every moment, then again: the source's values on the live code, none kept",
+        trials=count.seen,
+        failures=0,
+        note="tests/runbook/test_crash_everywhere.py (every moment, no sampling)",
+    )
+
+
+def is_set(story: Missing) -> bool:
+    """Whether the run that sets them is done: it may crash after its last commit."""
+    runs = story.tools().runs.runs("production")
+    return bool(runs) and runs[0].state.is_over

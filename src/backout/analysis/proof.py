@@ -63,6 +63,12 @@ def is_clear(report: HealthReport, target: str, policy: Policy) -> bool:
     return report.version == target and not _trouble(report, policy)
 
 
+def trouble_in(report: HealthReport, policy: Policy) -> str:
+    """Return what is wrong in an answer of what is live, in words; "" when nothing critical is."""
+    trouble = _trouble(report, policy)
+    return _are_down(trouble.services) if trouble.services else trouble.other
+
+
 def judge(
     report: HealthReport, target: str, serving: Collection[str], current: HealthReport | None, policy: Policy
 ) -> Look:

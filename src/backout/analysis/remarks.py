@@ -5,6 +5,7 @@ strictest known limit is 100. So every machine reads the same marks from the pro
 
     [backout rollback-1a2b3c4d auto hop=1 bad=1a2b3c4d/0123456789ab/abcdef1] the reason
     [backout ramp-1a2b3c4d ramp] to 50 %: the reason
+    [backout secrets-1a2b3c4d secrets] the reason
     [backout rollback-1a2b3c4d prove] at 0 %, to be asked before it gets traffic
     [backout guard-1a2b3c4d stable=1a2b3c4d/0123456789ab/abcdef1] the reason
     [backout hold until=2026-11-25T12:00:00Z] the reason
@@ -36,8 +37,9 @@ _HOP = re.compile(r"[1-9][0-9]?", re.ASCII)
 class RemarkKind(StrEnum):
     """What a deployment of ours is for."""
 
-    ROLLBACK = "rollback"  # this one and the next move traffic
+    ROLLBACK = "rollback"  # this one and the next two move traffic
     RAMP = "ramp"
+    SECRETS = "secrets"  # the same code with other secrets
     PROVE = "prove"
     STABLE = "stable"
     HOLD = "hold"
@@ -87,7 +89,7 @@ class Remark:
         words = [self.run or str(self.kind)]
         if self.kind is RemarkKind.ROLLBACK:
             words += (["auto"] if self.auto else []) + ([f"hop={self.hop}"] if self.hop > 1 else [])
-        if self.kind in (RemarkKind.PROVE, RemarkKind.RAMP):
+        if self.kind in (RemarkKind.PROVE, RemarkKind.RAMP, RemarkKind.SECRETS):
             words.append(str(self.kind))
         if self.kind is RemarkKind.HOLD:
             until = f"{datetime.fromtimestamp(self.until, UTC):%Y-%m-%dT%H:%M:%SZ}" if self.until else "0"
@@ -119,6 +121,8 @@ def parse(message: str) -> Remark | None:
         return Remark(RemarkKind.PROVE, first, text=text)
     if "ramp" in words:
         return Remark(RemarkKind.RAMP, first, text=text)
+    if "secrets" in words:
+        return Remark(RemarkKind.SECRETS, first, text=text)
     if "stable" in values:
         return Remark(RemarkKind.STABLE, first, code=_code(values["stable"]), text=text)
     hop = values.get("hop", "1")
@@ -167,7 +171,7 @@ def is_remark(deployment: Deployment, before: Deployment | None) -> bool:
 
 def _says(deployment: Deployment) -> bool:
     remark = parse(deployment.message)
-    return remark is not None and remark.kind not in (RemarkKind.ROLLBACK, RemarkKind.RAMP)
+    return remark is not None and remark.kind not in (RemarkKind.ROLLBACK, RemarkKind.RAMP, RemarkKind.SECRETS)
 
 
 def serving(deployment: Deployment) -> set[tuple[str, float]]:

@@ -42,7 +42,10 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
         Entry("unhold", "backout.cli.hold:unhold", "Allow automatic actions again."),
         Entry("deployments", "backout.cli.deployments:deployments", "List, show and release deployments."),
     ),
-    "Data": (Entry("db", "backout.cli.db:db", "Migrations, backups, restores of the database."),),
+    "Data": (
+        Entry("secrets", "backout.cli.secrets:secrets", "Which secrets are there; set what is missing."),
+        Entry("db", "backout.cli.db:db", "Migrations, backups, restores of the database."),
+    ),
     "Look back": (
         Entry("runs", "backout.cli.runs:runs", "List, show, resume and abort runs."),
         Entry("incident", "backout.cli.incident:incident", "List and show incident reports."),

@@ -63,9 +63,9 @@ def plan_record(plan: Plan) -> dict[str, object]:
     }
 
 
-def verification(tools: Toolbox, run: str) -> Verification | None:
+def verification(tools: Toolbox, run: str, step: str = "verify") -> Verification | None:
     """Return the verification recorded for a run, or None when it did not wait for one."""
-    recorded = tools.runs.result(run, "verify")
+    recorded = tools.runs.result(run, step)
     if not isinstance(recorded, dict):
         return None
     import msgspec  # noqa: PLC0415 a rollback that does not wait needs none of it
@@ -126,15 +126,15 @@ def _criterion(result: object) -> dict[str, object]:
     return criterion_record(result)  # type: ignore[arg-type]
 
 
-def exit_code(tools: Toolbox, run: Run) -> int:
-    """Return the exit code of a rollback: 0 verified (or not waited for), 1 not, 7 not provable, 5 unfinished."""
+def exit_code(tools: Toolbox, run: Run, verified_by: str = "verify") -> int:
+    """Return the exit code of what was changed: 0 verified (or not waited for), 1 not, 7 not provable, 5 unfinished."""
     if run.state is RunState.ABORTED:
         return 6
     if run.state is not RunState.DONE:
         return 5
-    if not any(step.action == "verify" for step in run.plan.steps):
+    if not any(step.action == verified_by for step in run.plan.steps):
         return 0
-    proof = verification(tools, run.id)
+    proof = verification(tools, run.id, verified_by)
     return {True: 0, False: 1, None: 7}[proof.verified if proof else None]
 
 

@@ -167,6 +167,10 @@ def resume(shell: Shell, *, run: str, decide: str | None, message: str) -> int:
 
         return resume_restore(shell, found)
     shell.take(environment=found.environment)
+    if found.plan.kind is PlanKind.SECRETS:
+        from backout.cli.secrets_push import resume as resume_secrets  # noqa: PLC0415
+
+        return resume_secrets(shell, found)
     from backout.cli.bench import open_bench  # noqa: PLC0415
 
     guarding = found.plan.kind is PlanKind.GUARD or bool(found.plan.cause)

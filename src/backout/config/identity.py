@@ -54,6 +54,9 @@ def _together(environment: Table, path: Where) -> Iterator[Mistake]:
         yield Mistake((*path, "traffic", "logs", "path"), "required, but not there")
     if isinstance(traffic, dict) and traffic.get("provider") == "recorder":
         yield from _recorder(_table(traffic, "recorder"), (*path, "traffic", "recorder"))
+    source = _table(environment, "secrets").get("source")
+    if isinstance(source, dict) and (key := _SOURCE_NEEDS.get(str(source.get("from")))) and not source.get(key):
+        yield Mistake((*path, "secrets", "source", key), f"required with from = {str(source['from'])!r}, but not there")
     yield from _ramp(environment, path)
     yield from _synthetic(environment, path)
     storage = environment.get("storage")
@@ -77,6 +80,10 @@ def _database(database: Table, path: Where) -> Iterator[Mistake]:
 
 _NEEDED = {"twin": "url", "prometheus": "url"}
 """Where a source of counts is; the others need nothing but the platform."""
+
+
+_SOURCE_NEEDS = {"file": "path", "keyring": "service", "command": "command"}
+"""What a source of secrets cannot do without."""
 
 
 def _recorder(recorder: Table, path: Where) -> Iterator[Mistake]:

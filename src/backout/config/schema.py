@@ -163,11 +163,24 @@ class Storage(Section, frozen=True):
     credentials_file: Path | None = None
 
 
+class SecretsSource(Section, frozen=True):
+    """Where the values of secrets are kept: a file, this process's variables, a keyring, or what a command prints."""
+
+    kind: Literal["file", "env", "keyring", "command"] = msgspec.field(name="from")
+    path: Path | None = None
+    prefix: str = ""
+    service: Text | None = None
+    command: tuple[Text, ...] = ()
+    timeout: Duration = Duration(60)
+
+
 class Secrets(Section, frozen=True):
     """The names of the secrets that the application needs; never a value."""
 
     example: Path | None = None
     required: tuple[Text, ...] = ()
+    ignore: tuple[Text, ...] = ()
+    source: SecretsSource | None = None
 
 
 class Ci(Section, frozen=True):

@@ -88,6 +88,7 @@ class Incident:
         opened_at: when the bad deployment was accepted, or the first sign of trouble. resolved_at: None while open.
         bad_version, good_version: version ids or "". decision: why; verification: what proved the end.
         diagnosis: what caused it, as far as it could be told.
+        secrets: names of the secrets that were set, "" for none.
     """
 
     id: str
@@ -106,3 +107,4 @@ class Incident:
     people: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     diagnosis: Diagnosis | None = None
+    secrets: str = ""

@@ -14,6 +14,7 @@ class NoticeKind(StrEnum):
     """Why somebody is told; the values are part of what receivers see."""
 
     ROLLED_BACK = "rolled_back"  # another version is live; whether it is proven good stands in the text
+    SECRETS_PUSHED = "secrets_pushed"  # guard set secrets that were missing; whether that helped stands in the text
     NOT_RESTORED = "not_restored"  # rolled back, and still not well
     WOULD_ROLL_BACK = "would_roll_back"  # regressed, and guard only observes
     REFUSED = "refused"  # a rule forbids the rollback
@@ -32,7 +33,16 @@ class NoticeKind(StrEnum):
     @property
     def is_critical(self) -> bool:
         """Whether something is wrong that waits for a person: such a notice is never held back for long."""
-        return self not in (NoticeKind.ROLLED_BACK, NoticeKind.HOLD_SET, NoticeKind.TEST, NoticeKind.SUMMARY)
+        return self not in _CALM
+
+
+_CALM = (
+    NoticeKind.ROLLED_BACK,
+    NoticeKind.SECRETS_PUSHED,
+    NoticeKind.HOLD_SET,
+    NoticeKind.TEST,
+    NoticeKind.SUMMARY,
+)
 
 
 @dataclass(frozen=True, slots=True)

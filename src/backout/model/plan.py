@@ -43,6 +43,7 @@ class PlanKind(StrEnum):
     RECOVER = "recover"
     DRILL = "drill"
     BACKUP = "backup"
+    SECRETS = "secrets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,8 @@ class Equivalents:
         split: with `{shares}`, words `VERSION@PERCENTAGE%`.
         schedules: with `{schedules}`, a JSON list of objects with a `cron` each. prove: with `{version}` and
         `{leaving}`, a line each. errors: with `{version}`, follows its errors.
+        secrets: sets several secrets, with `{file}`. secret: one, with `{name}`. secrets_apart: says why neither works
+        while the newest version is not the live one. secret_names: lists their names.
     """
 
     activate: str = ""
@@ -119,3 +122,7 @@ class Equivalents:
     schedules: str = ""
     prove: str = ""
     errors: str = ""
+    secrets: str = ""
+    secret: str = ""
+    secrets_apart: str = ""
+    secret_names: str = ""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from backout.model.bundle import Bundle
     from backout.model.deployment import Deployment, Share, Version
     from backout.model.identity import Identity
+    from backout.model.secrets import SecretValues
     from backout.model.token import TokenState
     from backout.model.triggers import TriggerKind, Triggers
     from backout.model.vendor import VendorIncident
@@ -64,6 +65,43 @@ class Secrets(Protocol):
         ...
 
 
+class SecretWriter(Protocol):
+    """Sets secrets of the application."""
+
+    def put(self, values: SecretValues) -> None:
+        """Set all of them in one call: a new version of the newest code, live at 100 % at once; all or nothing.
+
+        Setting the same values again has no other effect than a further version. No error ever quotes a value. Raises
+        NewestNotLive when the newest version is not the only one that is live; Refused when a name is bound otherwise.
+        """
+        ...
+
+
+class SecretSource(Protocol):
+    """Where the values of secrets are kept on our side. Raises BackoutError, which never quotes a value."""
+
+    @property
+    def described(self) -> str:
+        """The source in words: "the file .env.production"."""
+        ...
+
+    def names(self) -> tuple[str, ...] | None:
+        """Return the names that it holds, sorted; None when it can only be asked for a name."""
+        ...
+
+    def read(self, names: Collection[str]) -> SecretValues:
+        """Return the values of these names; those that it does not hold are left out."""
+        ...
+
+
+class Fingerprints(Protocol):
+    """Keyed fingerprints of values: the same value has the same one, and nobody finds the value without the key."""
+
+    def of(self, name: str, value: str) -> str:
+        """Return the fingerprint of a value under its name, `KEY-DIGITS`. Raises BackoutError: no usable key."""
+        ...
+
+
 class Bundles(Protocol):
     """The code of versions at the provider: read one, upload one again."""
 
@@ -75,11 +113,11 @@ class Bundles(Protocol):
         """
         ...
 
-    def upload(self, bundle: Bundle, *, message: str) -> Version:
+    def upload(self, bundle: Bundle, *, message: str, secrets: SecretValues | None = None) -> Version:
         """Upload the code as a new version, not live, with the secrets as they are now, and return it.
 
-        Not idempotent; callers put a marker into `message` to recognise theirs. Raises Refused when a secret that the
-        code needs does not exist any more.
+        `secrets` are set in it beside those. Not idempotent; callers put a marker into `message` to recognise theirs.
+        Raises Refused when a secret that the code needs does not exist any more.
         """
         ...
 

@@ -60,6 +60,8 @@ def _summary(incident: Incident) -> str:
         sentences.append(f"It was detected after {duration(incident.detected_at - incident.opened_at)}.")
     if incident.good_version:
         sentences.append(f"Version `{incident.good_version}` was made live again{_after(incident)}.")
+    if incident.secrets:
+        sentences.append(f"Secrets were set without a rollback: {incident.secrets}.")
     if incident.bad_requests is not None:
         sentences.append(f"The bad version answered {incident.bad_requests:,} requests with an error.")
     if incident.verification is not None:
@@ -125,6 +127,8 @@ def _resolution(incident: Incident) -> str:
         lines.append(
             f"Rolled back to version `{incident.good_version}`; version `{incident.bad_version}` is quarantined."
         )
+    elif incident.secrets:
+        lines.append(f"Secrets set: {incident.secrets}. The code stayed as it was.")
     else:
         lines.append("Nothing was changed by backout.")
     notes = [note for note in incident.notes if not note.startswith("not acted on")]

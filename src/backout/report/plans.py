@@ -41,7 +41,9 @@ def plan_text(plan: Plan, *, width: int = 80, paint: Paint = plain) -> str:
 
 
 def _verb(plan: Plan) -> str:
-    return {"guard": "watch", "rollback": "roll back", "ramp": "move up"}.get(plan.kind, str(plan.kind))
+    return {"guard": "watch", "rollback": "roll back", "ramp": "move up", "secrets": "set secrets of"}.get(
+        plan.kind, str(plan.kind)
+    )
 
 
 def verification_text(verification: Verification, *, width: int = 80, paint: Paint = plain) -> str:

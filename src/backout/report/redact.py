@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from urllib.parse import quote, quote_plus, unquote
 
@@ -36,7 +37,7 @@ class Redactor:
         self._pattern: re.Pattern[str] | None = None
 
     def register(self, value: str) -> None:
-        """Mask this value from now on, also URL-encoded, in base64 (any alignment) and in JSON; short ones are not.
+        """Mask this value from now on, also URL-encoded, in hex, in base64 at any place, in JSON; short ones are not.
 
         Of a URL, its password and the path of a web address are masked on their own as well.
         """
@@ -88,7 +89,8 @@ def printable(text: str) -> str:
 
 def _spellings(value: str) -> set[str]:
     raw = value.encode()
-    found = {value, quote(value, safe=""), quote_plus(value), value.replace("\\", "\\\\").replace('"', '\\"')}
+    found = {value, quote(value, safe=""), quote_plus(value), raw.hex(), raw.hex().upper()}
+    found |= {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
     for lead in range(3):
         # What stands before a value in a base64 text shifts it; only the characters that it alone decides are fixed.
         padded = base64.b64encode(b"\0" * lead + raw)

@@ -49,7 +49,7 @@ class _Teller:
         self._decision: Decision | None = None
         self._verification: Verification | None = None
         self._facts: dict[str, float] = {}
-        self._bad = self._good = self._downgraded = ""
+        self._bad = self._good = self._downgraded = self._secrets = ""
         self._verdict_told: Json = None
         self._diagnosis: Diagnosis | None = None
         for run in runs:
@@ -97,7 +97,9 @@ class _Teller:
 
     def _submitted(self, event: Event) -> None:
         plan = self._runs[event.run].plan
-        if plan.kind is PlanKind.RAMP:
+        if plan.kind is PlanKind.SECRETS:
+            self._facts.setdefault("acted", event.at)
+        if plan.kind in (PlanKind.RAMP, PlanKind.SECRETS):
             return  # told when the step is made
         if plan.kind is PlanKind.GUARD:
             self._add(event.at, f"Guard began to watch version {str(plan.step('watch').args['version'])[:8]}")
@@ -142,11 +144,11 @@ class _Teller:
             self._add(event.at, f"Version {self._good[:8]} activated (deployment {result['deployment']})")
         elif step.action in ("ramp", "read_back"):
             self._add(event.at, _live_now(step, result, self._good))
-        elif step.action == "restore_schedules":
-            self._add(event.at, _schedules(result))
+        elif step.action in ("push_secrets", "restore_schedules"):
+            self._add(event.at, self._pushed(result) if step.action == "push_secrets" else _schedules(result))
         elif step.action == "mark":
             self._add(event.at, f"Version {str(result['version'])[:8]} marked {result['mark']}")
-        elif step.action == "verify":
+        elif step.action in ("verify", "verify_health"):
             self._verification = msgspec.convert(result, Verification)
             outcome = {True: "Service restored", False: "NOT restored", None: "Not proven"}[self._verification.verified]
             self._add(event.at, f"{outcome}: {self._verification.summary}")
@@ -162,6 +164,13 @@ class _Teller:
                 self._add(event.at, f"Version {str(entry['version'])[:8]} {word}: {entry['why']}")
         if result.get("carried_from"):
             self._add(event.at, f"Version {str(result['carried_from'])[:8]} uploaded again as {result['version']}")
+
+    def _pushed(self, result: Mapping[str, Json]) -> str:
+        secrets = result["secrets"]
+        self._secrets = ", ".join(secrets) if isinstance(secrets, dict) else ""
+        apart = ", the live code uploaded again" if result.get("way") == "apart" else ""
+        version = str(result["version"])[:8]
+        return f"Secrets set: {self._secrets} (version {version}{apart}; deployment {result['deployment']})"
 
     def incident(self, held: str) -> Incident:
         """Return what was told so far."""
@@ -182,6 +191,7 @@ class _Teller:
             timeline=tuple(sorted(self._entries, key=lambda entry: entry.at)),
             people=tuple(self._people),
             diagnosis=self._diagnosis,
+            secrets=self._secrets,
             notes=(*self._last.plan.notes, *self._covered(), *((f"not acted on: {held}",) if held else ())),
         )
 
@@ -192,6 +202,8 @@ class _Teller:
     def _title(self) -> str:
         if self._decision is not None and self._decision.cause in _TITLES:
             return f"{_TITLES[self._decision.cause]} after the deployment of {self._bad[:8]}"
+        if self._secrets:
+            return f"secrets set: {self._secrets}"
         return f"rollback from version {self._bad[:8]}"
 
 

@@ -28,9 +28,9 @@ def upload_again(tools: Toolbox, run: str, version: str) -> Version:
     made = next((v for v in tools.versions.recent() if v.message.startswith(marker)), None)
     if made is not None:
         return tools.versions.detail(made.id)
-    bundle = _bundle(tools, version)
+    bundle = bundle_of(tools, version)
     _check_secrets(tools, bundle)
-    assert tools.bundles is not None  # noqa: S101 - `_bundle` has refused otherwise
+    assert tools.bundles is not None  # noqa: S101 - `bundle_of` has refused otherwise
     uploaded = tools.bundles.upload(bundle, message=f"{marker} {bundle.version.git_sha}".rstrip())
     carried = uploaded if uploaded.code_hash else tools.versions.detail(uploaded.id)
     wanted = bundle.version.code_hash
@@ -60,7 +60,8 @@ def _keep(tools: Toolbox, version: str) -> None:
         tools.say(f"the code of version {version[:8]} is not kept here: {error}")
 
 
-def _bundle(tools: Toolbox, version: str) -> Bundle:
+def bundle_of(tools: Toolbox, version: str) -> Bundle:
+    """Return the code of a version, as it is kept here or as the provider gives it. Raises Refused: neither has it."""
     if tools.bundles is None:
         raise _impossible(tools, version, "code cannot be uploaded here")
     if tools.bundle_store is not None:

@@ -76,7 +76,7 @@ def watch_of(runs: Runs, run: str) -> Run | None:
 
 def _bad_requests(tools: Toolbox, version: str, since: float) -> int | None:
     """Return how many answers of the bad version were errors, as the source counts them; None when it does not say."""
-    if tools.traffic is None:
+    if tools.traffic is None or not version:
         return None
     try:
         page = tools.traffic.read(int(since), int(tools.clock.now()) + 1)

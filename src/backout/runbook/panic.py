@@ -82,6 +82,8 @@ def stand_aside(tools: Toolbox) -> Run | None:
 
 
 def _is_left_over(tools: Toolbox, run: Run) -> bool:
+    if run.plan.kind is PlanKind.SECRETS:  # what of it is not set yet can be set again
+        return run.state is RunState.INTERRUPTED
     if run.plan.kind is not PlanKind.ROLLBACK or run.state is not RunState.INTERRUPTED:
         return False
     if tools.runs.result(run.id, "activate") is not None:

@@ -61,6 +61,24 @@ def _watch_on(tools: Toolbox) -> Action:
     return WatchOn(tools)
 
 
+def _push_secrets(tools: Toolbox) -> Action:
+    from backout.runbook.push import PushSecrets  # noqa: PLC0415
+
+    return PushSecrets(tools)
+
+
+def _read_secrets(tools: Toolbox) -> Action:
+    from backout.runbook.push import ReadSecrets  # noqa: PLC0415
+
+    return ReadSecrets(tools)
+
+
+def _verify_health(tools: Toolbox) -> Action:
+    from backout.runbook.push import VerifyHealth  # noqa: PLC0415
+
+    return VerifyHealth(tools)
+
+
 _FACTORIES: Mapping[str, Callable[[Toolbox], Action]] = {
     "prove": Prove,
     "still_live": StillLive,
@@ -73,6 +91,9 @@ _FACTORIES: Mapping[str, Callable[[Toolbox], Action]] = {
     "settle": _settle,
     "watch": _watch,
     "conclude": _conclude,
+    "push_secrets": _push_secrets,
+    "read_secrets": _read_secrets,
+    "verify_health": _verify_health,
     "ramp": _ramp,
     "watch_on": _watch_on,
 }

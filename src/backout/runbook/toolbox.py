@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         Versions,
     )
     from backout.runbook.restore import RestoreTools
+    from backout.runbook.secrets import PushTools
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,8 @@ class Toolbox:
             migration that it does not know, so every one breaks it. deploy_command: how the team deploys, "" unknown.
         points: records restore points of the database, None where nobody could return to one. protection: says whether
             the database could be brought back now; raises BackoutError where that is not known.
-        restoring: makes the tools of a restore of the database; raises BackoutError where none can be made from here.
+        pushing: makes the tools that set secrets. restoring: makes the tools of a restore of the database; raises
+            BackoutError where none can be made from here.
         confirm: asks a person whether a plan may run; None without a terminal.
         watching: told about each tick of a watch, for the live line; it decides nothing.
         say: tells a person something at once, in one sentence (a step that was skipped, a channel that fails).
@@ -96,6 +98,7 @@ class Toolbox:
     protection: Callable[[], Protection] | None = None
     connections: Connections | None = None
     secrets: Secrets | None = None
+    pushing: Callable[[], PushTools] | None = None
     logs: Logs | None = None
     equivalents: Equivalents = field(default_factory=Equivalents)
     in_background: bool = True

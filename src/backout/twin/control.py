@@ -160,7 +160,7 @@ class ControlPlane:
         """Make a new version with other secrets (a binding sets, None deletes), deployed at once when `deploy`.
 
         Raises:
-            ApiError: 10007; 10215 when `deploy` and the latest version is not live.
+            ApiError: 10007; 10215 when `deploy` and the latest version is not live; 10053 for a name that is taken.
         """
         async with self._lock(name):
             script = self.script(name)
@@ -169,6 +169,7 @@ class ControlPlane:
                 latest = semantics.check_latest_is_live(latest, self.state.live(name))
             if latest is None:
                 raise worker_not_found()
+            semantics.check_names(latest, (name for name, change in changes.items() if change is not None))
             version = self._next(script, latest, changes, annotations or {}, source)
             script = replace(script, last_number=version.number, modified_at=version.created_at)
             if not deploy:

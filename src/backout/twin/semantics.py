@@ -185,6 +185,16 @@ def check_secrets(targets: Iterable[Version], live: tuple[Version, ...]) -> None
         )
 
 
+def check_names(latest: Version, names: Iterable[str]) -> None:
+    """Refuse a secret under a name that another kind of binding has already (10053)."""
+    taken = {str(b["name"]) for b in latest.bindings if b.get("type") not in SECRET_TYPES}
+    for name in names:
+        if name in taken:
+            raise ApiError(
+                400, 10053, f"Binding name '{name}' already in use. Please use a different name and try again."
+            )
+
+
 def check_latest_is_live(latest: Version | None, live: Deployment | None) -> Version:
     """Return the newest version, which a change of secrets builds on; it must serve 100 % (10215).
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from backout.model.deployment import Version
     from backout.model.diagnosis import Catalogue
     from backout.model.plan import Equivalents, Plan
+    from backout.model.secrets import SecretValues
     from backout.ports import (
         Bundles,
         Clock,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from backout.providers.notify.channel import Channel, Route
     from backout.providers.notify.outbox import Outbox
     from backout.runbook.restore import RestoreTools
+    from backout.runbook.secrets import PushTools
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +231,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         deployments=CloudflareDeployments(client, account, script, reader=api.reads),
         versions=CloudflareVersions(api.reads, account, script),
         secrets=CloudflareSecrets(api.secrets, account, script),
+        pushing=_pushing(config, client if config.secrets_token() is None else api.secrets),
         journal=book,
         runs=book,
         marks=book,
@@ -310,9 +313,9 @@ class _Bundles:
         """Return the code of a version."""
         return self._opened().fetch(version)
 
-    def upload(self, bundle: Bundle, *, message: str) -> Version:
+    def upload(self, bundle: Bundle, *, message: str, secrets: SecretValues | None = None) -> Version:
         """Upload the code as a new version."""
-        return self._opened().upload(bundle, message=message)
+        return self._opened().upload(bundle, message=message, secrets=secrets)
 
     def _opened(self) -> Bundles:
         from backout.providers.cloudflare.bundles import LIMITS, CloudflareBundles  # noqa: PLC0415 few need it
@@ -426,6 +429,15 @@ def _restoring(config: Config, hooks: Hooks) -> Callable[[], RestoreTools] | Non
         from backout.wiring.restore import restore_tools  # noqa: PLC0415 only where a restore is thought of
 
         return restore_tools(config, hooks.stop, hooks.say)
+
+    return opened
+
+
+def _pushing(config: Config, client: ApiClient) -> Callable[[], PushTools]:
+    def opened() -> PushTools:
+        from backout.wiring.secrets import push_tools  # noqa: PLC0415 only where secrets are set
+
+        return push_tools(config, client)
 
     return opened
 

@@ -20,11 +20,13 @@ import msgspec
 from backout.errors import ProviderRejected, ProviderUnavailable, Refused
 from backout.model.bundle import Bundle, BundleModule
 from backout.providers.cloudflare.client import READ_SCRIPTS, WRITE_SCRIPTS, Form
+from backout.providers.cloudflare.secrets import secret_binding
 from backout.providers.cloudflare.versions import ApiVersion
 from backout.providers.exchange import Limits, segment
 
 if TYPE_CHECKING:
     from backout.model.deployment import Version
+    from backout.model.secrets import SecretValues
     from backout.providers.cloudflare.client import ApiClient
 
 LIMITS: Final = Limits(read_s=30.0, total_s=120.0, body_bytes=192 * 1024 * 1024)
@@ -104,10 +106,11 @@ class CloudflareBundles:
             raise ProviderUnavailable(f"the answer about version {version} holds no code", where=self._script)
         return Bundle(known, msgspec.json.encode(_metadata(found)), tuple(_module(m) for m in found.modules))
 
-    def upload(self, bundle: Bundle, *, message: str) -> Version:
+    def upload(self, bundle: Bundle, *, message: str, secrets: SecretValues | None = None) -> Version:
         """Upload the code as a new version, not live; each secret is inherited from the newest version with traffic.
 
-        All of them, also those that this code never knew: the next deployment inherits from this upload.
+        All of them, also those that this code never knew: the next deployment inherits from this upload. Those in
+        `secrets` are not inherited, but set.
 
         Raises:
             Refused: a secret does not exist there any more.
@@ -116,6 +119,9 @@ class CloudflareBundles:
         current = self._current()
         listed = metadata.get("bindings")
         bindings = listed if isinstance(listed, list) else []
+        given = [secret_binding(secrets, name) for name in secrets.names] if secrets else []
+        replaced = {binding["name"] for binding in given}
+        bindings = [*(b for b in bindings if b.get("name") not in replaced), *given]
         names = {binding.get("name") for binding in bindings}
         added = [{"type": "inherit", "name": name} for name in self._detail(current).secret_names if name not in names]
         metadata["bindings"] = [
@@ -126,7 +132,11 @@ class CloudflareBundles:
         metadata["annotations"] = {"workers/message": message, **tag}
         try:
             made = self._client.post(
-                self._versions, upload_form(metadata, bundle.modules), ApiVersion, permission=WRITE_SCRIPTS
+                self._versions,
+                upload_form(metadata, bundle.modules),
+                ApiVersion,
+                permission=WRITE_SCRIPTS,
+                private=bool(given),
             )
         except ProviderRejected as error:
             if error.code != _NOTHING_TO_INHERIT:

@@ -7,7 +7,7 @@ was 429. After any other failure of a POST nobody knows whether it happened, and
 from __future__ import annotations
 
 import email.utils
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlencode, urlsplit
 
@@ -114,10 +114,19 @@ class ApiClient:
         envelope, where = self._call("GET", path, query, None, permission)
         return _decoded(envelope.result, result, where), envelope.result_info or ResultInfo()
 
-    def post(
-        self, path: str, body: object, result: type[T], *, permission: str, query: Mapping[str, str] | None = None
+    def post(  # noqa: PLR0913 - one call, whole
+        self,
+        path: str,
+        body: object,
+        result: type[T],
+        *,
+        permission: str,
+        query: Mapping[str, str] | None = None,
+        private: bool = False,
     ) -> T:
         """Return the decoded result of a POST with a JSON body (or a `Form` as it is).
+
+        `private`: the body holds values of secrets, so no error quotes what the API says about it, only its codes.
 
         Raises:
             AuthError: the token is missing or refused, or lacks `permission`.
@@ -126,7 +135,7 @@ class ApiClient:
                 whether it happened.
         """
         encoded = body if isinstance(body, Form) else msgspec.json.encode(body)
-        envelope, where = self._call("POST", path, query, encoded, permission)
+        envelope, where = self._call("POST", path, query, encoded, permission, private=private)
         try:
             return _decoded(envelope.result, result, where)
         except ProviderUnavailable as error:
@@ -147,6 +156,11 @@ class ApiClient:
         """Replace something by a PUT with a JSON body; errors as `post`."""
         self._call("PUT", path, None, msgspec.json.encode(body), permission)
 
+    def merge(self, path: str, body: object, *, permission: str) -> None:
+        """Change something by a PATCH with a JSON merge patch; errors as a private `post`."""
+        patch = Form("application/merge-patch+json", msgspec.json.encode(body))
+        self._call("PATCH", path, None, patch, permission, private=True)
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
@@ -160,6 +174,7 @@ class ApiClient:
         permission: str,
         *,
         changes: bool = True,
+        private: bool = False,
     ) -> tuple[_Envelope, str]:
         """Make a call; one that changes nothing (every GET, some POSTs) is repeated after every trouble."""
         changes = changes and method != "GET"
@@ -169,7 +184,7 @@ class ApiClient:
 
         def once() -> _Envelope:
             answer = self._exchange(method, target, where, token, body, changes=changes)
-            return self._judged(answer, where, token, permission, changes=changes)
+            return self._judged(answer, where, _Words(token, private=private), permission, changes=changes)
 
         left_s = self._left_s()
         retry = self._retry if left_s is None else replace(self._retry, total_s=min(self._retry.total_s, left_s))
@@ -201,7 +216,7 @@ class ApiClient:
         self._measure_clock(answer.headers.get("date"), before)
         return answer
 
-    def _judged(self, answer: Answer, where: str, token: str, permission: str, *, changes: bool) -> _Envelope:
+    def _judged(self, answer: Answer, where: str, words: _Words, permission: str, *, changes: bool) -> _Envelope:
         """Return the envelope of a success; raise what every other answer means."""
         status = answer.status
         if status == _TOO_MANY:
@@ -212,15 +227,15 @@ class ApiClient:
         envelope = _envelope(answer.body)
         said = (envelope.errors or ()) if envelope else ()
         if status in (_UNAUTHORIZED, _FORBIDDEN) or any(item.code in _AUTH_CODES for item in said):
-            raise _auth_error(said, status, where, token, permission)
+            raise _auth_error(said, status, where, words, permission)
         if status == _NOT_FOUND and envelope is None:
             raise ProviderRejected("not found (404)", status=status, where=where, hint="check the base URL of the API")
         if status >= _SERVER_ERROR or envelope is None:
             trouble = f"the API answered {status}" + ("" if envelope else " with something that is no API answer")
-            raise _unusable(f"{trouble}{_words(said, token)}", answer, where, self._clock.now(), unknown=changes)
+            raise _unusable(f"{trouble}{words.of(said)}", answer, where, self._clock.now(), unknown=changes)
         if not (envelope.success or (bytes(envelope.data) and not said)) or status >= _BAD_REQUEST:
             code = said[0].code if said else None
-            text = f"the API says no ({status}){_words(said, token)}"
+            text = f"the API says no ({status}){words.of(said)}"
             raise ProviderRejected(text, status=status, code=code, where=where)
         return envelope
 
@@ -273,21 +288,30 @@ def _unusable(text: str, answer: Answer, where: str, now: float, *, unknown: boo
     return CallFailed(error, permanent=unknown, retry_after_s=wait_s)
 
 
-def _auth_error(said: tuple[_Said, ...], status: int, where: str, token: str, permission: str) -> AuthError:
+def _auth_error(said: tuple[_Said, ...], status: int, where: str, words: _Words, permission: str) -> AuthError:
     """Return the error for a refused token: 401 means the token itself, anything else most likely its permissions."""
     if status == _UNAUTHORIZED:
-        what = f"the API refuses the token ({status}){_words(said, token)}; this call needs '{permission}'"
+        what = f"the API refuses the token ({status}){words.of(said)}; this call needs '{permission}'"
         hint = f"set {TOKEN_VARIABLE} to a valid token with '{permission}' for this account"
     else:
-        what = f"the token lacks the permission '{permission}' for this call ({status}){_words(said, token)}"
+        what = f"the token lacks the permission '{permission}' for this call ({status}){words.of(said)}"
         hint = f"give the token in {TOKEN_VARIABLE} the permission '{permission}', or check the account id"
     return AuthError(what, where=where, hint=hint)
 
 
-def _words(said: tuple[_Said, ...], token: str) -> str:
-    """Return the API's own words with their codes, the token blacked out should it be quoted."""
-    texts = [f"{_plain(item.message) or 'no reason given'} [code {item.code}]" for item in said]
-    return (": " + "; ".join(texts).replace(token, "[redacted]"))[:_MAX_TEXT] if texts else ""
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """How the API is quoted: the token blacked out should it stand there; of a private call its codes alone."""
+
+    token: str
+    private: bool
+
+    def of(self, said: tuple[_Said, ...]) -> str:
+        """Return the API's own words with their codes."""
+        if self.private:
+            return "".join(f" [code {item.code}]" for item in said)
+        texts = [f"{_plain(item.message) or 'no reason given'} [code {item.code}]" for item in said]
+        return (": " + "; ".join(texts).replace(self.token, "[redacted]"))[:_MAX_TEXT] if texts else ""
 
 
 def _plain(text: str) -> str:

@@ -91,6 +91,10 @@ def equivalents(place: Place) -> Equivalents:
         live=f"npx wrangler deployments status --name {name}",
         health=place.health(),
         errors=f"npx wrangler tail {name} --version-id {{version}} --status error",
+        secrets=f"npx wrangler secret bulk {{file}} --name {name}",
+        secret=f"npx wrangler secret put {{name}} --name {name}",
+        secrets_apart="# wrangler refuses here (10215): deploy the live commit again, then `wrangler secret bulk`",
+        secret_names=f"npx wrangler secret list --name {name}",
         schedules=f"{_TOKEN} curl -sX PUT {shlex.quote(f'{api}/schedules')} -H @- {_JSON} --data {{schedules}}",
     )
 

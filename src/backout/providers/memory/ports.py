@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import hmac
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from backout.errors import BackoutError, ProviderRejected
+from backout.errors import BackoutError, NewestNotLive, ProviderRejected, Refused
 from backout.model.bundle import Bundle, BundleModule
 from backout.model.deployment import Share, VersionId
 from backout.model.events import LogPage, TemplateKey
 from backout.model.notice import Delivery
 from backout.model.schema import SchemaState
+from backout.model.secrets import SecretValues
 from backout.model.signals import Counts, CountsPage, HealthReport, Reach, SourceTraits
 from backout.model.triggers import Triggers
 from backout.providers.events.tally import EventTally
@@ -89,6 +92,56 @@ class WorldSecrets:
 
     def _names(self) -> tuple[str, ...]:
         return tuple(sorted(self._world.newest.secrets)) if self._world.builds else ()
+
+
+class WorldSecretWriter:
+    """Port SecretWriter of a World."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def put(self, values: SecretValues) -> None:
+        """Set them in a new version of the newest code, live at once."""
+        self._world.platform_call("secret_writer.put", lambda: self._put(values))
+
+    def _put(self, values: SecretValues) -> None:
+        world = self._world
+        serving = [share.version for share in world.live.shares if share.percentage > 0] if world.builds else []
+        if serving != [world.newest.version.id]:
+            raise NewestNotLive("the newest version is not live", status=400, code=10215, where="memory")
+        taken = [b.partition(":") for b in world.newest.version.bindings]
+        if any(name in values.names and not kind.startswith("secret_") for kind, _, name in taken):
+            what = f"one of these names is bound otherwise: {', '.join(values.names)}"
+            raise Refused(what, where="memory", rule="7 secrets", options=("take the variable out",))
+        world.set_secrets({name: values.reveal(name) for name in values.names})
+
+
+class WorldSecretSource:
+    """Port SecretSource of a World: `kept` holds its values; it lists its names unless `lists` is False."""
+
+    described = "the World's store"
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.kept: dict[str, str] = {}
+        self.lists = True
+
+    def names(self) -> tuple[str, ...] | None:
+        """Return what it holds."""
+        return self._world.call("secret_source.names", lambda: tuple(sorted(self.kept)) if self.lists else None)
+
+    def read(self, names: Collection[str]) -> SecretValues:
+        """Return the values of these names that it holds."""
+        return self._world.call("secret_source.read", lambda: SecretValues(self.kept).only(names))
+
+
+class WorldFingerprints:
+    """Port Fingerprints of a World, with a key of its own."""
+
+    def of(self, name: str, value: str) -> str:
+        """Return the fingerprint."""
+        digest = hmac.new(b"the key of a World", f"{name}\0{value}".encode(), hashlib.sha256).hexdigest()
+        return f"wrld-{digest[:16]}"
 
 
 class WorldTriggers:
@@ -180,9 +233,10 @@ class WorldBundles:
         """Return the code of a version that can still be deployed."""
         return self._world.platform_call("bundles.fetch", lambda: self._fetch(version))
 
-    def upload(self, bundle: Bundle, *, message: str) -> Version:
-        """Make a new version of the code, not live, with the secrets of the newest live version."""
-        return self._world.platform_call("bundles.upload", lambda: self._world.upload_again(bundle, message))
+    def upload(self, bundle: Bundle, *, message: str, secrets: SecretValues | None = None) -> Version:
+        """Make a new version of the code, not live, with the secrets of the newest live version, and these."""
+        given = {name: secrets.reveal(name) for name in secrets.names} if secrets else {}
+        return self._world.platform_call("bundles.upload", lambda: self._world.upload_again(bundle, message, given))
 
     def _fetch(self, version: str) -> Bundle:
         build = self._world.build(version)

@@ -54,8 +54,8 @@ class World:
     """One application and all that surrounds it.
 
     Attributes:
-        deployments, versions, secrets, triggers, traffic, health, logs, schema, connections, reports, clock: the
-            ports.
+        deployments, versions, secrets, secret_writer, secret_source, fingerprints, triggers, traffic, health, logs,
+            schema, connections, reports, clock: the ports.
         before_call, after_call: called with "port.method" before a call's effect and after it; what they raise
             reaches the caller (a ProviderUnavailable, a test's own Crash).
         calls: every call made through a port, in order. activations: those deployments of theirs that moved traffic.
@@ -100,6 +100,9 @@ class World:
         self.deployments = ports.WorldDeployments(self)
         self.versions = ports.WorldVersions(self)
         self.secrets = ports.WorldSecrets(self)
+        self.secret_writer = ports.WorldSecretWriter(self)
+        self.secret_source = ports.WorldSecretSource(self)
+        self.fingerprints = ports.WorldFingerprints()
         self.triggers = ports.WorldTriggers(self)
         self.traffic = ports.WorldTraffic(self)
         self.health = ports.WorldHealth(self)
@@ -161,9 +164,14 @@ class World:
 
     def put_secret(self, name: str, value: str) -> Deployment:
         """Change a secret as `wrangler secret put` does: a new version of the same code, live at once."""
+        return self.set_secrets({name: value})
+
+    def set_secrets(self, values: dict[str, str]) -> Deployment:
+        """Change several secrets at once."""
         newest = self.newest
-        made = self.upload(newest.version.tag, secrets={**newest.secrets, name: value}, buckets=newest.buckets)
-        version = replace(made, code_hash=newest.version.code_hash, triggered_by="secret")
+        made = self.upload(newest.version.tag, secrets={**newest.secrets, **values}, buckets=newest.buckets)
+        bindings = tuple(sorted({*newest.version.bindings, *made.bindings}))
+        version = replace(made, code_hash=newest.version.code_hash, triggered_by="secret", bindings=bindings)
         self.builds[made.id] = replace(self.builds[made.id], version=version)
         return self.deploy(version, by="secret")
 
@@ -240,16 +248,16 @@ class World:
             self.activations.append(made)
         return made
 
-    def upload_again(self, bundle: Bundle, message: str) -> Version:
-        """Make a new version of a bundle's code as the platform does, with the secrets of the newest live version."""
+    def upload_again(self, bundle: Bundle, message: str, given: dict[str, str]) -> Version:
+        """Make a new version of a bundle's code as the platform does: the newest live version's secrets, and these."""
         live = max((self.builds[share.version] for share in self.live.shares), key=lambda build: build.version.number)
-        gone = sorted(set(bundle.version.secret_names) - set(live.secrets))
+        gone = sorted(set(bundle.version.secret_names) - set(live.secrets) - set(given))
         if gone:
             what = f"secret {gone[0]} does not exist any more"
             raise Refused(what, where="memory", rule="7 secrets", options=("set it again",))
         buckets = tuple(b.partition(":")[2] for b in bundle.version.bindings if b.startswith("r2_bucket:"))
         made = self.upload(
-            bundle.version.tag, secrets=dict(live.secrets), message=message, git_sha=bundle.version.git_sha
+            bundle.version.tag, secrets={**live.secrets, **given}, message=message, git_sha=bundle.version.git_sha
         )
         bindings = tuple(sorted({*bundle.version.bindings, *made.bindings}))
         version = replace(made, code_hash=bundle.version.code_hash, bindings=bindings)

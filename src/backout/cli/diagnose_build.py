@@ -1,0 +1,131 @@
+"""`backout diagnose build`: why a build failed: of the pipeline, of a log, or run here."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.cli.options import Command, pass_shell
+from backout.errors import BackoutError, UsageError
+
+if TYPE_CHECKING:
+    from backout.cli.shell import Shell
+    from backout.model.builds import BuildRun
+    from backout.model.diagnosis import Diagnosis
+
+
+@click.command(
+    "build",
+    cls=Command,
+    short_help="Why did the build fail?",
+    context_settings={"ignore_unknown_options": True},
+    epilog="""
+Examples:
+  backout diagnose build -e production         the newest run of the pipeline
+  backout diagnose build -e production --commit 9d3ac17
+  backout diagnose build --log build.log
+  backout diagnose build -- npm run build      run it here, and say what failed
+""",
+)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.option("--log", "log_file", metavar="FILE", help="A log in a file, or - for standard input.")
+@click.option("--commit", metavar="SHA", help="The pipeline's runs of this commit.")
+@pass_shell
+def build(shell: Shell, *, command: tuple[str, ...], log_file: str | None, commit: str | None) -> int:
+    """Name the step of a build that failed, and why; nothing of a failed build is live, so nothing is rolled back.
+
+    Without COMMAND and --log, the pipeline is asked (`ci` of backout.toml). Exit codes: 0 it did not fail, 1 it did,
+    7 it still runs, or nothing ever ran.
+    """
+    from backout.analysis.diagnosis_build import diagnose_build  # noqa: PLC0415 - only a command that runs pays for it
+    from backout.analysis.signatures import Classifier  # noqa: PLC0415 - same
+    from backout.wiring.diagnosis import catalogue  # noqa: PLC0415 - same
+
+    if sum((bool(command), log_file is not None, commit is not None)) > 1:
+        raise UsageError("COMMAND, --log and --commit exclude each other", hint="backout diagnose build --help")
+    known = catalogue()
+    classifier = Classifier(known)
+    if command:
+        code, log = _run(shell, command)
+        if code == 0:
+            return _well(shell, "the build passed")
+        return _told(shell, diagnose_build(log, known, classifier, step=" ".join(command)))
+    if log_file is not None:
+        return _told(shell, diagnose_build(_read(shell, log_file), known, classifier))
+    from backout import wiring  # noqa: PLC0415 - only a command that asks the pipeline pays for it
+    from backout.model.builds import BuildState  # noqa: PLC0415 - same
+
+    config = shell.config()
+    builds = wiring.builds(config)
+    if builds is None:
+        hint = "set `ci` of backout.toml, or use --log FILE, or -- COMMAND"
+        raise UsageError("no pipeline is set up to ask", where=config.name, hint=hint)
+    run = builds.latest(commit or "")
+    if run is None or run.state is BuildState.RUNNING:
+        shell.output.result("diagnosis", _nothing(), "no run yet" if run is None else f"{run.name} still runs: {run.url}")
+        return 7
+    job = run.failed_job
+    if run.state is BuildState.SUCCESS or job is None:
+        return _well(shell, f"{run.name} of {run.commit[:12]}: {run.state}", run)
+    found = diagnose_build(
+        builds.log(job.id), known, classifier, step=f"{job.name}: {job.failed_step}", environment=config.name
+    )
+    return _told(shell, found, run)
+
+
+def _run(shell: Shell, command: tuple[str, ...]) -> tuple[int, str]:
+    """Run a command here, show what it says as it says it, and return its exit code and all that it said."""
+    import subprocess  # noqa: PLC0415 - only where a command is run
+
+    try:
+        with subprocess.Popen(
+            command, cwd=shell.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+        ) as process:
+            assert process.stdout is not None  # noqa: S101 - it is a pipe
+            said = bytearray()
+            for line in process.stdout:
+                said += line
+                shell.output.say(line.decode("utf-8", "replace").rstrip("\n"))
+        return process.returncode, said.decode("utf-8", "replace")
+    except OSError as error:
+        raise UsageError(f"cannot be run: {error.strerror}", where=command[0]) from error
+
+
+def _read(shell: Shell, name: str) -> str:
+    try:
+        data = sys.stdin.buffer.read() if name == "-" else (shell.folder / name).read_bytes()
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise UsageError("no such file", where=name) from error
+    except OSError as error:
+        raise BackoutError(f"cannot be read: {error.strerror}", where=name) from error
+    return data.decode("utf-8", "replace")
+
+
+def _told(shell: Shell, found: Diagnosis | None, run: BuildRun | None = None) -> int:
+    if found is None:
+        return _well(shell, "the log speaks of no failure", run)
+    from backout.cli.paint import paint_for  # noqa: PLC0415 - only a command that runs pays for it
+    from backout.report import diagnosis as words  # noqa: PLC0415 - same
+
+    style = shell.output.style
+    human = words.text(found, width=style.width, paint=paint_for(style))
+    if run is not None and run.url:
+        human = f"{run.name} of {run.commit[:12]}: {run.url}\n\n{human}"
+    shell.output.result("diagnosis", {**words.record(found), "url": run.url if run is not None else None}, human)
+    return 1
+
+
+def _well(shell: Shell, text: str, run: BuildRun | None = None) -> int:
+    url = run.url if run is not None else None
+    shell.output.result("diagnosis", {**_nothing(), "title": text, "url": url}, text)
+    return 0
+
+
+def _nothing() -> dict[str, object]:
+    """Return the record of a build that did not fail."""
+    from backout.model.diagnosis import UNKNOWN, Diagnosis, RollbackAdvice, Scenario  # noqa: PLC0415 - loaded already
+    from backout.report import diagnosis as words  # noqa: PLC0415 - same
+
+    return words.record(Diagnosis(Scenario.NO_ACTION, UNKNOWN, 0.0, None, RollbackAdvice.NOT_NEEDED, ""))

@@ -1,0 +1,327 @@
+"""The steps that set secrets: set them on what is live, read back their names, ask the health endpoint.
+
+Values are asked of their source when they are needed, a resumed run asks again, and none is ever recorded.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from backout.analysis.proof import trouble_in
+from backout.analysis.remarks import Remark, RemarkKind, parse, still_decides, underneath
+from backout.errors import BackoutError, NewestNotLive, ProviderUnavailable, Refused, WorldMoved
+from backout.model.notice import NoticeKind
+from backout.model.signals import Reach
+from backout.model.verdict import CriterionResult, CriterionState, Verification
+from backout.plan.secrets import RULE
+from backout.ports import Done, NotDone
+from backout.report.redact import Redactor
+from backout.runbook.carry import bundle_of
+from backout.runbook.checks import (
+    READ_AGAIN_S,
+    READ_EVERY_S,
+    check_not_held,
+    check_undisturbed,
+    check_unmoved,
+    listed_after,
+    listed_with_own,
+    look_after_trouble,
+    own,
+)
+from backout.runbook.identity import check_identity
+from backout.runbook.secrets import lacks, push_tools
+from backout.runbook.tell import tell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from backout.model.deployment import Deployment
+    from backout.model.plan import Json
+    from backout.model.secrets import SecretValues
+    from backout.model.signals import HealthReport
+    from backout.ports import Probe, StepContext
+    from backout.runbook.secrets import PushTools
+    from backout.runbook.toolbox import Toolbox
+
+HEALTH_S, LOOK_EVERY_S, GOOD_LOOKS = 60.0, 1.0, 2
+"""How long the endpoint is asked at most until so many answers in a row are good."""
+_NEWEST, _APART = "newest", "apart"
+
+
+class PushSecrets:
+    """Step `push_secrets` {secrets, source, expected, version, code_hash, message, detected}: set them on what is live.
+
+    `secrets` are the fingerprints by name of what the source held when this was planned: another value by now is
+    refused. Where the newest version is the live one it is one call of the provider's; otherwise the live code is
+    uploaded again with these values, and made live.
+    """
+
+    effect = True
+
+    def __init__(self, tools: Toolbox) -> None:
+        self._tools = tools
+
+    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002 the Action protocol
+        """Return {secrets, way, from, deployment, version, made_at, at} as the provider lists it."""
+        tools = self._tools
+        check_identity(tools)
+        history = self._listed(args, context)
+        live = underneath(history)
+        if live.sole is None:
+            raise Refused(
+                "a gradual deployment began meanwhile, and a change of secrets would end it",
+                where=tools.environment,
+                rule=RULE,
+                options=("end it first: all of the traffic to one version, then repeat",),
+            )
+        pushing = push_tools(tools)
+        values = _values(tools, pushing, args)
+        newest = next(iter(tools.versions.recent()), None)
+        way = _NEWEST if newest is None or newest.id == live.main else _APART
+        context.progress({"way": way})
+        check_not_held(tools, history, args)  # last: until the change itself a hold stops it
+        with _unquoted(values):
+            try:
+                made = self._on_newest(pushing, values, history[0].id) if way == _NEWEST else None
+            except NewestNotLive:  # somebody uploaded a version just now
+                context.progress({"way": _APART})
+                made = None
+            if made is None:
+                made = self._apart(values, live, args, context.run)
+        return self._described(args, made)
+
+    def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
+        """Look for our own deployment; without one, setting the same values (again) is right."""
+        progress = context.last_progress()
+        if progress is None or progress.get("way") != _APART:
+            return NotDone()
+        made = own(listed_with_own(self._tools, context.run, RemarkKind.SECRETS), context.run, RemarkKind.SECRETS)
+        return NotDone() if made is None else Done(self._described(args, made))
+
+    def _listed(self, args: Mapping[str, Json], context: StepContext) -> tuple[Deployment, ...]:
+        """Return the history while it is as planned; what an earlier attempt of ours may have set is as planned.
+
+        Raises:
+            WorldMoved: other code is live (safety rule 8).
+        """
+        tools, expected = self._tools, str(args["expected"])
+        history = listed_after(tools, expected)
+        if context.last_progress() is None or not history or still_decides(history, expected, str(args["version"])):
+            check_unmoved(tools, history, expected, context.run, str(args["version"]))
+            return history
+        since = next((number for number, deployment in enumerate(history) if deployment.id == expected), len(history))
+        only_secrets = all(self._sets_secrets(deployment, context.run) for deployment in history[:since])
+        if not only_secrets or tools.versions.detail(underneath(history).main).code_hash != args["code_hash"]:
+            check_unmoved(tools, history, expected, context.run, str(args["version"]))
+        return history
+
+    def _sets_secrets(self, deployment: Deployment, run: str) -> bool:
+        remark = parse(deployment.message)
+        return deployment.triggered_by == "secret" or (remark is not None and remark.run == run)
+
+    def _on_newest(self, pushing: PushTools, values: SecretValues, before: str) -> Deployment:
+        pushing.writer.put(values)
+        tools = self._tools
+        deadline = tools.clock.now() + READ_AGAIN_S
+        while True:
+            history = tools.deployments.history()
+            if history and history[0].id != before:
+                return underneath(history)
+            if tools.clock.now() >= deadline:
+                raise ProviderUnavailable(
+                    "the provider took the values, and does not list the version that has them yet",
+                    where=tools.environment,
+                )
+            tools.clock.sleep(READ_EVERY_S)
+
+    def _apart(self, values: SecretValues, live: Deployment, args: Mapping[str, Json], run: str) -> Deployment:
+        """Upload the live code again with the values, and make that live; an earlier attempt's upload is taken."""
+        tools, marker = self._tools, f"[backout {run} secrets]"
+        version = str(live.main)
+        made = next((v for v in tools.versions.recent() if v.message.startswith(marker)), None)
+        if made is None:
+            tools.say(
+                f"the newest version is not the live one, so the code of version {version[:8]} is uploaded again with "
+                "these values"
+            )
+            bundle = bundle_of(tools, version)
+            assert tools.bundles is not None  # noqa: S101 - `bundle_of` has refused otherwise
+            made = tools.bundles.upload(bundle, message=f"{marker} {version}", secrets=values)
+        text = str(Remark(RemarkKind.SECRETS, run, text=str(args["message"])))
+        try:
+            deployed = tools.deployments.activate(made.id, message=text)
+        except ProviderUnavailable:
+            found = look_after_trouble(tools, live.id, run, RemarkKind.SECRETS)
+            if found is None:
+                raise
+            deployed = found
+        check_undisturbed(tools, listed_after(tools, deployed.id), deployed.id, expected=live.id, run=run)
+        return deployed
+
+    def _described(self, args: Mapping[str, Json], made: Deployment) -> Json:
+        """Return what is recorded: names, fingerprints, and the version that has the values."""
+        version = self._tools.versions.detail(made.main)
+        remark = parse(made.message)
+        return {
+            "secrets": args["secrets"],
+            "way": _APART if remark is not None and remark.kind is RemarkKind.SECRETS else _NEWEST,
+            "from": args["version"],
+            "deployment": made.id,
+            "version": made.main,
+            "made_at": version.created_at,
+            "at": made.created_at,
+        }
+
+
+def _values(tools: Toolbox, pushing: PushTools, args: Mapping[str, Json]) -> SecretValues:
+    """Return the values that were planned, asked of their source (again)."""
+    planned, named = args["secrets"], args["source"]
+    assert isinstance(planned, dict)  # noqa: S101 the plan's own shape
+    assert isinstance(named, dict)  # noqa: S101 same
+    source = pushing.opened(named)
+    values = source.read(planned)
+    lacking = set(planned) - set(values.names)
+    if lacking:
+        raise lacks(tools, source.described, lacking)
+    with _unquoted(values):
+        other = [name for name in planned if pushing.fingerprints.of(name, values.reveal(name)) != planned[name]]
+    if other:
+        raise Refused(
+            f"{source.described} holds another value of {', '.join(sorted(other))} than when this was planned",
+            where=tools.environment,
+            rule=RULE,
+            options=(f"plan anew: `backout secrets push -e {tools.environment}`",),
+        )
+    return values
+
+
+@contextmanager
+def _unquoted(values: SecretValues) -> Iterator[None]:
+    """Take the values out of whatever error leaves the block: errors are journalled."""
+    mask = Redactor()
+    for name in values.names:
+        mask.register(values.reveal(name))
+    try:
+        yield
+    except BackoutError as error:
+        error.what = mask.redact(error.what)
+        error.hint = None if error.hint is None else mask.redact(error.hint)
+        error.args = (error.what,)
+        raise
+    except Exception as error:  # a mistake of ours; its text may hold anything
+        if mask.redact(str(error)) != str(error):
+            raise RuntimeError(f"{type(error).__name__}, whose text is left out: it holds a value") from None
+        raise
+
+
+class ReadSecrets:
+    """Step `read_secrets` {names}: the names that the live version has now; only that is reported (safety rule 14)."""
+
+    effect = False
+
+    def __init__(self, tools: Toolbox) -> None:
+        self._tools = tools
+
+    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002 the Action protocol
+        """Return {names, deployment, version, since, read_at}. Raises WorldMoved: what is live lacks one of them."""
+        tools, wanted = self._tools, args["names"]
+        assert isinstance(wanted, list)  # noqa: S101 the plan's own shape
+        pushed = tools.runs.result(context.run, "push_secrets")
+        made = str(pushed["deployment"]) if isinstance(pushed, dict) else ""
+        history = listed_after(tools, made)
+        if not history:
+            raise WorldMoved("nothing is deployed any more", where=tools.environment)
+        live = underneath(history)
+        names = tools.versions.detail(live.main).secret_names
+        gone = sorted({str(name) for name in wanted} - set(names))
+        if gone:
+            raise WorldMoved(
+                f"version {live.main} is live, which has no secret {', '.join(gone)}",
+                where=tools.environment,
+                hint=f"backout secrets list -e {tools.environment}",
+            )
+        return {
+            "names": [*wanted],
+            "deployment": live.id,
+            "version": live.main,
+            "since": live.created_at,
+            "read_at": tools.clock.now(),
+        }
+
+    def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
+        """Reading again is right."""
+        return NotDone()
+
+
+class VerifyHealth:
+    """Step `verify_health`: ask the health endpoint until it is well, at most a minute; then say how it ended."""
+
+    effect = False
+
+    def __init__(self, tools: Toolbox) -> None:
+        self._tools = tools
+
+    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002 the Action protocol
+        """Return the Verification as JSON."""
+        tools = self._tools
+        pushed = tools.runs.result(context.run, "push_secrets")
+        before = str(pushed["from"]) if isinstance(pushed, dict) else ""
+        started = tools.clock.now()
+        state, why = self._asked(context, before)
+        health = CriterionResult("health", state, why, tools.clock.now() if state is CriterionState.PASSED else None)
+        verified = {CriterionState.PASSED: True, CriterionState.FAILED: False}.get(state)
+        verification = Verification(verified, (health,), started, tools.clock.now(), why)
+        self._tell(context.run, verification)
+        result: Json = msgspec.to_builtins(verification)
+        return result
+
+    def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
+        """Nothing outside changes, so asking again is right."""
+        return NotDone()
+
+    def _asked(self, context: StepContext, before: str) -> tuple[CriterionState, str]:
+        tools = self._tools
+        if tools.health is None:
+            return CriterionState.NOT_SET_UP, "no health check is set up, so nothing proves that the values are right"
+        deadline = tools.clock.now() + HEALTH_S
+        good = 0
+        while True:
+            context.check()
+            report = tools.health.look()
+            elsewhere = before != "" and report.version == before
+            trouble = trouble_in(report, tools.policy)
+            good = 0 if trouble or elsewhere else good + 1
+            if good >= GOOD_LOOKS:
+                return CriterionState.PASSED, "the health endpoint answers, and nothing critical is down"
+            if tools.clock.now() >= deadline:
+                return self._not_well(report, trouble, elsewhere=elsewhere)
+            tools.clock.sleep(LOOK_EVERY_S)
+
+    def _not_well(self, report: HealthReport, trouble: str, *, elsewhere: bool) -> tuple[CriterionState, str]:
+        if elsewhere and not trouble:
+            return CriterionState.UNMEASURED, f"version {report.version} still answers in place of the new one"
+        readable = report.reach is not Reach.UNREADABLE
+        return CriterionState.FAILED if readable else CriterionState.UNMEASURED, f"after {HEALTH_S:g} s: {trouble}"
+
+    def _tell(self, run: str, verification: Verification) -> None:
+        """Tell somebody of what nobody typed (safety rule 18)."""
+        tools = self._tools
+        found = tools.runs.find(run)
+        if found is None or not found.plan.step("push_secrets").args.get("detected"):
+            return
+        secrets = found.plan.step("push_secrets").args["secrets"]
+        names = ", ".join(secrets) if isinstance(secrets, dict) else ""
+        word = {True: "the service is well", False: "the service is NOT well", None: "not verified"}
+        tell(
+            tools,
+            NoticeKind.SECRETS_PUSHED,
+            f"{tools.environment}: secrets set ({names}), {word[verification.verified]}",
+            f"{found.plan.why}. {names} set from the configured source, without a rollback. {verification.summary}.",
+            key=run,
+            run=run,
+            next=(f"backout secrets check -e {tools.environment}", f"backout runs show {run}"),
+            facts={"secrets": names, "verified": str(verification.verified).lower()},
+        )

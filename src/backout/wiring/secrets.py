@@ -1,0 +1,99 @@
+"""What sets secrets, from a configuration: the writer, the key of the fingerprints, and where values are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backout.config.schema import TOKEN_ENV
+from backout.errors import BackoutError, UsageError
+from backout.model.secrets import ExpectedSecrets
+from backout.providers.cloudflare.secrets import CloudflareSecretWriter
+from backout.providers.files.fingerprints import KeyedFingerprints
+from backout.providers.sources.parsing import MAX_BYTES, parse
+from backout.providers.sources.sources import CommandSource, EnvironmentSource, KeyringSource, from_file
+from backout.runbook.secrets import PushTools
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from backout.config import Config
+    from backout.model.plan import Json
+    from backout.ports import SecretSource
+    from backout.providers.cloudflare.client import ApiClient
+
+ACCOUNT_ENV = "CLOUDFLARE_ACCOUNT_ID"
+
+
+def push_tools(config: Config, client: ApiClient) -> PushTools:
+    """Return the tools that set secrets of the chosen environment; `client` has the token that may."""
+    journal = config.settings.journal.path
+    return PushTools(
+        writer=CloudflareSecretWriter(client, config.account_id, config.environment.platform.script),
+        fingerprints=KeyedFingerprints(journal.with_suffix(".key"), config.name),
+        expected=lambda: expected(config),
+        opened=lambda named: source(config, named),
+        configured=configured(config),
+        own=own_names(config),
+    )
+
+
+def own_names(config: Config) -> frozenset[str]:
+    """Return the names that are never the application's: the tokens of deployments, and those that are ignored."""
+    platform = config.environment.platform
+    tokens = (platform.token_env, platform.read_token_env, platform.secrets_token_env, TOKEN_ENV, ACCOUNT_ENV)
+    return frozenset({name for name in tokens if name} | set(config.environment.secrets.ignore))
+
+
+def expected(config: Config) -> ExpectedSecrets:
+    """Return the names of the sample file and those that are required. Raises UsageError: the file cannot be read."""
+    settings, own = config.environment.secrets, own_names(config)
+    path = settings.example
+    names: tuple[str, ...] = ()
+    if path is not None:
+        try:
+            with path.open("rb") as file:
+                names = tuple(name for name in parse(file.read(MAX_BYTES + 1), str(path)) if name not in own)
+        except OSError as error:
+            raise UsageError(f"cannot read it: {error.strerror}", where=str(path), hint="secrets.example") from error
+    return ExpectedSecrets(names, settings.required, path.name if path else "")
+
+
+def configured(config: Config) -> Mapping[str, Json] | None:
+    """Return the source of backout.toml as a plan names it, or None."""
+    settings = config.environment.secrets.source
+    if settings is None:
+        return None
+    if settings.kind == "file":
+        return {"from": "file", "path": str(settings.path)}
+    if settings.kind == "env":
+        return {"from": "env", "prefix": settings.prefix}
+    if settings.kind == "keyring":
+        return {"from": "keyring", "service": settings.service}
+    return {"from": "command", "command": [*settings.command], "timeout": float(settings.timeout)}
+
+
+def source(config: Config, named: Mapping[str, Json]) -> SecretSource:
+    """Return the source that a plan names; nothing is read yet.
+
+    Raises:
+        BackoutError: the values were typed or came through stdin, and are not there any more.
+    """
+    heard, variables = config.variables.on_secret, config.variables.variables
+    kind = named["from"]
+    if kind == "file":
+        return from_file(Path(str(named["path"])), heard)
+    if kind == "env":
+        return EnvironmentSource(variables, str(named["prefix"]), heard)
+    if kind == "keyring":
+        return KeyringSource(str(named["service"]), heard)
+    if kind == "command":
+        words, timeout_s = named["command"], float(str(named["timeout"]))
+        assert isinstance(words, list)  # noqa: S101 the plan's own shape
+        folder = config.path.parent
+        return CommandSource([*map(str, words)], heard, variables=variables, folder=folder, timeout_s=timeout_s)
+    raise BackoutError(
+        f"the values came from {named.get('what')}, and none was kept",
+        where=config.name,
+        hint="type the same command again, with the same values",
+    )
