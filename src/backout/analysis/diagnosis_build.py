@@ -51,7 +51,9 @@ def diagnose_build(
         rollback=RollbackAdvice.NOT_NEEDED,
         title=f"{what} (step: {name})" if name else what,
         evidence=tuple(Quote(line.text.strip(), None, "", 1, f"line {line.number}") for line in lines),
-        alternatives=tuple(Alternative(label, probability) for label, probability in best.others[:4] if label != UNKNOWN),
+        alternatives=tuple(
+            Alternative(label, probability) for label, probability in best.others[:4] if label != UNKNOWN
+        ),
         next=() if cause is None else tuple(each.replace("{environment}", environment) for each in cause.steps),
         confirm="" if cause is None else cause.confirm.replace("{environment}", environment),
         names=tuple(best.captures[key] for key in ("variable", "binding") if key in best.captures),

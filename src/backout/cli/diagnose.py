@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import click
+
 from backout.cli.db import TableGroup
+from backout.cli.options import pass_shell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from backout.cli.shell import Shell
+
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "build": ("backout.cli.diagnose_build:build", "Why did the build fail?"),
     "events": ("backout.cli.diagnose_events:events", "Diagnose events in files, or from a pipe."),
     "classify": ("backout.cli.diagnose_classify:classify", "Label texts of errors, one JSON object a line."),
 }
@@ -20,6 +26,33 @@ class _Diagnose(TableGroup):
     table: Mapping[str, tuple[str, str]] = COMMANDS
 
 
-diagnose = _Diagnose(
-    "diagnose", help="Which scenario is it, what caused it, which lines prove it.", no_args_is_help=True
+@click.group(
+    "diagnose",
+    cls=_Diagnose,
+    short_help="Which scenario it is, what caused it, and the proof.",
+    invoke_without_command=True,
+    epilog="""
+Examples:
+  backout diagnose -e production               logs, health, migrations, secrets, pipeline
+  backout diagnose -e production --version 8f2c
+  backout diagnose build -e production         why did the pipeline fail?
+  backout diagnose events tail.json            events that lie in files
+  backout explain db_schema_mismatch           what a label means
+""",
 )
+@click.option(
+    "--version", "version", metavar="VERSION", help="Another version than the live one; its id or the beginning."
+)
+@click.pass_context
+@pass_shell
+def diagnose(shell: Shell, ctx: click.Context, *, version: str | None) -> int | None:
+    """Say which scenario it is (S0 to S5), what caused it, which lines prove it, and what to type next.
+
+    It reads the logs, the health endpoint, the migrations, the names of the secrets, what the deployment changed, and
+    the pipeline; it changes nothing. Exit codes: 0 nothing is wrong, 1 something is, 7 nothing could be read.
+    """
+    if ctx.invoked_subcommand is not None:
+        return None
+    from backout.cli.diagnose_live import live  # noqa: PLC0415 - a subcommand asks nobody
+
+    return live(shell, version or "")

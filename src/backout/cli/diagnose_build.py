@@ -64,7 +64,9 @@ def build(shell: Shell, *, command: tuple[str, ...], log_file: str | None, commi
         raise UsageError("no pipeline is set up to ask", where=config.name, hint=hint)
     run = builds.latest(commit or "")
     if run is None or run.state is BuildState.RUNNING:
-        shell.output.result("diagnosis", _nothing(), "no run yet" if run is None else f"{run.name} still runs: {run.url}")
+        shell.output.result(
+            "diagnosis", _nothing(), "no run yet" if run is None else f"{run.name} still runs: {run.url}"
+        )
         return 7
     job = run.failed_job
     if run.state is BuildState.SUCCESS or job is None:

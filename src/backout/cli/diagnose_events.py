@@ -39,7 +39,7 @@ Examples:
     "--signatures", metavar="DIR", type=click.Path(path_type=Path), help="A folder of signatures beside ours."
 )
 @pass_shell
-def events(  # noqa: PLR0917 - click's
+def events(
     shell: Shell,
     *,
     files: tuple[str, ...],
@@ -50,10 +50,10 @@ def events(  # noqa: PLR0917 - click's
     jobs: int,
     signatures: Path | None,
 ) -> int:
-    """Name the scenario, the cause and the proof from events: tails of a Worker, Logpush, telemetry, JSON or plain logs.
+    """Name scenario, cause and proof from events: tails of a Worker, Logpush, telemetry, JSON or plain logs.
 
-    With two versions in the events, or --deployed-at, what is new is told from what was there before. `-` reads standard
-    input. What cannot be read is counted and named. Exit codes: 0 nothing is wrong, 1 something is, 7 nothing was read.
+    With two versions in the events, or --deployed-at, what is new is told from what was there before. `-` reads
+    standard input. What cannot be read is counted and named. Exit codes: 0 nothing is wrong, 1 something is, 7 nothing was read.
     """
     from backout.analysis.diagnosis import diagnose  # noqa: PLC0415 - only a command that runs pays for it
     from backout.analysis.signatures import Classifier  # noqa: PLC0415 - same
@@ -79,9 +79,11 @@ def _moment(text: str | None) -> float | None:
     """Return the Unix seconds of a time as it was typed."""
     if text is None:
         return None
-    from backout.providers.clock import unix_s  # noqa: PLC0415 - only with the option
+    import time  # noqa: PLC0415 - only with the option
 
-    at = unix_s(text)
-    if not at:
+    from backout.plan.target import parse_time  # noqa: PLC0415 - same
+
+    at = parse_time(text, time.time())
+    if at is None:
         raise UsageError(f"--deployed-at {text}: no such time", hint="--deployed-at 2026-03-01T10:00:00Z")
     return at

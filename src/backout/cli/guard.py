@@ -211,6 +211,8 @@ def _answer(bench: Bench, run: Run) -> int:
     }
     if run.plan.kind is PlanKind.ROLLBACK:
         return _rolled_back(bench, run, record, verdict)
+    if run.plan.kind is PlanKind.SECRETS:
+        return _mended(bench, run, record, verdict)
     concluded = _concluded(bench, run)
     action = str(concluded.get("action", "none"))
     live = underneath(bench.tools.deployments.history())
@@ -293,6 +295,19 @@ def _rolled_back(bench: Bench, run: Run, record: dict[str, object], verdict: str
     human = "\n".join([f"{verdict}: {record['reason']}", *told, human_end(bench.shell, bench, run, did)])
     bench.shell.output.result("guard", {**record, "action": "rollback", **did, "hops": hops}, human)
     bench.shell.output.next(f"backout status -e {run.environment}", *outcome.undo_commands(run))
+    return 5 if run.state is not RunState.DONE else 1
+
+
+def _mended(bench: Bench, run: Run, record: dict[str, object], verdict: str) -> int:
+    """Say that secrets were set in place of a rollback, and what that came to."""
+    from backout.cli.secrets_push import end_of  # noqa: PLC0415 only where secrets were set
+
+    did, text = end_of(bench, run)
+    told = bench.tools.runs.result(run.id, "fall_back")
+    why = str(told.get("why") or "") if isinstance(told, dict) else ""
+    lines = [f"{verdict}: {record['reason']}", text, *([f"Nothing more was done: {why}"] if why else [])]
+    bench.shell.output.result("guard", {**record, **did, "action": "push_secret"}, "\n".join(lines))
+    bench.shell.output.next(f"backout status -e {run.environment}", f"backout secrets check -e {run.environment}")
     return 5 if run.state is not RunState.DONE else 1
 
 

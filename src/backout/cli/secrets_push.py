@@ -321,9 +321,19 @@ def _show(shell: Shell, plan: Plan) -> int:
 def finish(bench: Bench, run: Run) -> int:
     """Say which names the live version has, as read back, and how the service is."""
     from backout.cli import outcome  # noqa: PLC0415
+
+    record, text = end_of(bench, run)
+    bench.shell.output.result("secrets-push", record, text)
+    bench.shell.output.next(f"backout secrets check -e {run.environment}", f"backout status -e {run.environment}")
+    return outcome.exit_code(bench.tools, run, "verify_health")
+
+
+def end_of(bench: Bench, run: Run) -> tuple[dict[str, object], str]:
+    """Return how a run that sets secrets ended, as a record and in words."""
+    from backout.cli import outcome  # noqa: PLC0415
     from backout.report.times import clock  # noqa: PLC0415
 
-    tools, out = bench.tools, bench.shell.output
+    tools = bench.tools
     pushed, live, report = (tools.runs.result(run.id, name) for name in ("push_secrets", "read_secrets", "report"))
     proof = outcome.verification(tools, run.id, "verify_health")
     done = pushed if isinstance(pushed, dict) else {}
@@ -353,9 +363,7 @@ def finish(bench: Bench, run: Run) -> int:
         lines.append(f"run {run.id} is {run.state}; what is live was not read back")
     if record["report_path"]:
         lines.append(f"Report: {record['report_path']}")
-    out.result("secrets-push", record, "\n".join(lines))
-    out.next(f"backout secrets check -e {run.environment}", f"backout status -e {run.environment}")
-    return outcome.exit_code(tools, run, "verify_health")
+    return record, "\n".join(lines)
 
 
 def resume(shell: Shell, run: Run) -> int:

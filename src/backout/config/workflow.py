@@ -53,6 +53,11 @@ def workflow_of(variables: Environment, ci: Ci | None, environment: str) -> Work
     )
 
 
+def pipeline_token(variables: Environment, ci: Ci) -> Secret:
+    """Return the token that reads the pipeline's runs. Raises AuthError: there is none."""
+    return _token(variables, ci)
+
+
 def _run_url(variables: Environment) -> str:
     server, repository = variables.get("GITHUB_SERVER_URL"), variables.get("GITHUB_REPOSITORY")
     run = variables.get("GITHUB_RUN_ID")
@@ -66,4 +71,4 @@ def _token(variables: Environment, ci: Ci | None) -> Secret:
         return found
     if file:
         return variables.secret_file(file, "ci.token_file")
-    raise AuthError(f"the deployment's status needs a token, and {name} is not set", hint=f"set {name}")
+    raise AuthError(f"the pipeline needs a token, and {name} is not set", hint=f"set {name}")

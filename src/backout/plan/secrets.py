@@ -86,6 +86,8 @@ def plan_push(environment: str, request: PushRequest, now: LiveNow, lines: Equiv
         steps.append(Step("verify_health", "ask the health endpoint", {}, lines.health))
     if request.report:
         steps.append(Step("report", "write the incident report", {"cause": request.cause}))
+    if request.wait and request.cause:
+        steps.append(Step("fall_back", "roll back if that did not help", {}))
     return Plan(
         kind=PlanKind.SECRETS,
         environment=environment,

@@ -16,6 +16,7 @@ from backout.ports import Next, NotDone
 from backout.runbook.checks import READ_AGAIN_S, READ_EVERY_S
 from backout.runbook.diagnose import recorded
 from backout.runbook.incident import write_report
+from backout.runbook.mending import mending
 from backout.runbook.permission import DATA_RULE, Case, forbidden
 from backout.runbook.ramp import move_up
 from backout.runbook.rollback import prepare
@@ -27,6 +28,7 @@ from backout.runbook.ways import with_ways
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from backout.model.diagnosis import Diagnosis
     from backout.model.plan import Json, Plan
     from backout.model.situation import Situation
     from backout.ports import Probe, StepContext
@@ -53,12 +55,13 @@ class Conclude:
         watched = self._tools.runs.result(context.run, "watch")
         assert isinstance(watched, dict)  # noqa: S101 recorded by the step `watch`
         decision = msgspec.convert(watched["decision"], Decision)
+        found = None
         if decision.verdict is not Verdict.HEALTHY and not watched["moved"]:
-            recorded(self._tools, context, str(args["version"]))
+            found = recorded(self._tools, context, str(args["version"]))
         try:
             if watched.get("token_lost"):
                 self._tools.deployments.history()  # it may have come back; else no verdict can be acted on
-            result = self._conclude(args, decision, watched, context.run)
+            result = self._conclude(args, decision, watched, context.run, found)
         except AuthError as error:
             if decision.verdict is Verdict.REGRESSED:
                 write_report(self._tools, context.run, held=f"{error.what}; rolled back by nobody")
@@ -67,7 +70,12 @@ class Conclude:
         return result
 
     def _conclude(
-        self, args: Mapping[str, Json], decision: Decision, watched: Mapping[str, Json], run: str
+        self,
+        args: Mapping[str, Json],
+        decision: Decision,
+        watched: Mapping[str, Json],
+        run: str,
+        found: Diagnosis | None,
     ) -> Json | Next:
         if watched["moved"]:
             why = f"deployment {watched['moved']} took its place, so this verdict is void"
@@ -77,13 +85,13 @@ class Conclude:
                 return move_up(self._tools, args, decision, watched, run)
             return mark_stable(self._tools, args, decision, watched, run)
         if decision.verdict is Verdict.REGRESSED:
-            return self._regressed(args, decision, watched, run)
+            return self._regressed(args, decision, watched, run, found)
         if (
             self._tools.policy.guard.on_inconclusive is OnInconclusive.ROLLBACK
             and decision.verdict is Verdict.INCONCLUSIVE
             and decision.cause is not Cause.OUTSIDE  # safety rule 12: no policy rolls back for another's failure
         ):
-            return self._regressed(args, decision, watched, run)
+            return self._regressed(args, decision, watched, run, found)
         known_bad = held_as_known_bad(self._tools, args, decision.reason) if args.get("known_bad") else None
         if known_bad is not None:
             return known_bad
@@ -99,7 +107,12 @@ class Conclude:
         return NotDone()
 
     def _regressed(
-        self, args: Mapping[str, Json], decision: Decision, watched: Mapping[str, Json], run: str
+        self,
+        args: Mapping[str, Json],
+        decision: Decision,
+        watched: Mapping[str, Json],
+        run: str,
+        found: Diagnosis | None,
     ) -> Json | Next:
         tools = self._tools
         # The plan is remembered with its reason, so that "what would it have done" can be answered later.
@@ -113,6 +126,9 @@ class Conclude:
         situation, outcome = self._planned(request, str(args["deployment"]))
         if not still_decides(situation.listed, str(args["deployment"]), str(args["version"])):
             return {"action": "void", "why": f"deployment {situation.live.id} took its place, so this verdict is void"}
+        mended = mending(tools, found, decision, run)
+        if mended is not None:
+            return self._mended(args, Case(situation, mended, decision, watched, Mode(str(args["mode"]))), run)
         if isinstance(outcome, PlanRefused):
             outcome = with_ways(tools, outcome, situation, measured=False)  # nobody waits for the archive to be told
             return self._held(run, "refused", outcome.reason, {"rule": outcome.rule, "options": list(outcome.options)})
@@ -127,6 +143,17 @@ class Conclude:
         if args["mode"] == Mode.ASK and not self._asked(outcome):
             return self._held(run, "hold", "a person said no", {"would": f"roll back to version {target}"})
         return Next({"action": "rollback", "why": decision.reason, "target": target}, outcome, decision.reason)
+
+    def _mended(self, args: Mapping[str, Json], case: Case, run: str) -> Json | Next:
+        """Hand over to the plan that sets secrets, where guard may; a rollback is not needed for that."""
+        names: list[Json] = list(case.plan.step("read_secrets").args["names"])  # type: ignore[arg-type]
+        words = f"set {', '.join(map(str, names))} from the configured source"
+        rule, why = forbidden(self._tools, case)
+        if why:
+            return self._held(run, "hold", why, {"would": words, "names": names, "rule": rule})
+        if args["mode"] == Mode.ASK and not self._asked(case.plan):
+            return self._held(run, "hold", "a person said no", {"would": words, "names": names})
+        return Next({"action": "push_secret", "why": case.plan.why, "names": names}, case.plan, case.plan.why)
 
     def _planned(self, request: Request, deployment: str) -> Prepared:
         """Return the situation and the plan; a list that does not have the watched deployment yet is read again."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from backout.analysis.diagnosis import diagnose
+from backout.analysis.diagnosis_build import diagnose_build
 from backout.analysis.remarks import plain_history
 from backout.analysis.signatures import Classifier
 from backout.errors import BackoutError
@@ -59,6 +60,27 @@ def diagnose_now(tools: Toolbox, *, version: str = "", situation: Situation | No
     answer = diagnose(events, around, catalogue, classifier)
     critical = tools.policy.services.get(answer.service or "")
     return replace(answer, criticality=None if critical is None else str(critical), notes=(*answer.notes, *missing))
+
+
+def failed_build(tools: Toolbox) -> Diagnosis | None:
+    """Return why the newest build failed (Scenario 2), or None when it did not, or no pipeline can be asked."""
+    if tools.builds is None:
+        return None
+    try:
+        run = tools.builds.latest()
+        job = run.failed_job if run is not None else None
+        if run is None or job is None:
+            return None
+        log = tools.builds.log(job.id)
+    except BackoutError as error:
+        tools.say(f"the pipeline could not be asked: {error.what}")
+        return None
+    catalogue = tools.catalogue()
+    step = f"{job.name}: {job.failed_step}" if job.failed_step else job.name
+    found = diagnose_build(log, catalogue, Classifier(catalogue), step=step, environment=tools.environment)
+    return (
+        None if found is None else replace(found, notes=(*found.notes, f"{run.name} of {run.commit[:12]}: {run.url}"))
+    )
 
 
 def recorded(tools: Toolbox, context: StepContext, version: str) -> Diagnosis | None:

@@ -90,7 +90,9 @@ def _source(tools: Toolbox, case: Case) -> str:
 
 
 def _once(tools: Toolbox, case: Case) -> str:
-    """One automatic rollback in its time, whichever machine made it: a second hop is part of the first one."""
+    """One automatic action in its time, whichever machine made it: a second hop is part of the first one."""
+    if case.plan.kind is PlanKind.SECRETS:
+        return _pushed_once(tools)
     if int(str(case.plan.step("activate").args.get("hop") or 1)) > 1:
         return ""
     since = tools.clock.now() - tools.policy.guard.at_most_every_s
@@ -100,6 +102,14 @@ def _once(tools: Toolbox, case: Case) -> str:
     anywhere = here or (newest[1] if newest is not None and newest[0] >= since else "")
     within = f"{tools.policy.guard.at_most_every_s / 3600:g} h"
     return f"one automatic rollback was made already within {within} (run {anywhere})" if anywhere else ""
+
+
+def _pushed_once(tools: Toolbox) -> str:
+    since = tools.clock.now() - tools.policy.guard.at_most_every_s
+    recent = [r for r in tools.runs.runs(tools.environment) if r.plan.kind is PlanKind.SECRETS and r.plan.cause]
+    here = next((run.id for run in recent if run.started_at >= since and run.state is not RunState.ABORTED), "")
+    within = f"{tools.policy.guard.at_most_every_s / 3600:g} h"
+    return f"secrets were set automatically already within {within} (run {here})" if here else ""
 
 
 def _may_have_switched(tools: Toolbox, run: Run) -> bool:
@@ -129,7 +139,10 @@ DATA_RULE = "11 data"
 SAME_CAUSE_RULE = "12 same cause"
 SOURCES_RULE = "13 sources"
 UNATTENDED = frozenset(
-    ("prove", "activate", "read_back", "mark", "verify", "report", "settle", "watch", "conclude", "push_secret")
+    (
+        *("prove", "activate", "read_back", "mark", "verify", "report", "settle", "watch", "conclude"),
+        *("push_secrets", "read_secrets", "verify_health", "fall_back"),
+    )
 )
 """The actions of a plan that guard may carry out alone: they move code and secrets and say so, nothing else."""
 

@@ -79,6 +79,12 @@ def _verify_health(tools: Toolbox) -> Action:
     return VerifyHealth(tools)
 
 
+def _fall_back(tools: Toolbox) -> Action:
+    from backout.runbook.mending import FallBack  # noqa: PLC0415
+
+    return FallBack(tools)
+
+
 _FACTORIES: Mapping[str, Callable[[Toolbox], Action]] = {
     "prove": Prove,
     "still_live": StillLive,
@@ -94,6 +100,7 @@ _FACTORIES: Mapping[str, Callable[[Toolbox], Action]] = {
     "push_secrets": _push_secrets,
     "read_secrets": _read_secrets,
     "verify_health": _verify_health,
+    "fall_back": _fall_back,
     "ramp": _ramp,
     "watch_on": _watch_on,
 }

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from backout.model.plan import Plan
     from backout.model.policy import Policy
     from backout.ports import (
+        Builds,
         Bundles,
         BundleStore,
         Cards,
@@ -100,6 +101,7 @@ class Toolbox:
     secrets: Secrets | None = None
     pushing: Callable[[], PushTools] | None = None
     logs: Logs | None = None
+    builds: Builds | None = None
     equivalents: Equivalents = field(default_factory=Equivalents)
     in_background: bool = True
     watching: Callable[[object], None] | None = None

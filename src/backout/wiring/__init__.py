@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from backout.model.plan import Equivalents, Plan
     from backout.model.secrets import SecretValues
     from backout.ports import (
+        Builds,
         Bundles,
         Clock,
         Connections,
@@ -204,6 +205,20 @@ def pipeline(variables: Environment, ci: Ci | None, environment: str) -> Pipelin
     )
 
 
+def builds(config: Config) -> Builds | None:
+    """Return the pipeline that builds and deploys, or None where none is set up; its token is read at the first call."""
+    ci = config.environment.ci
+    if ci is None:
+        return None
+    from backout.config.workflow import API_BASE_URL as GITHUB_URL  # noqa: PLC0415 only where it is set up
+    from backout.config.workflow import pipeline_token  # noqa: PLC0415 same
+    from backout.providers.github.builds import GitHubBuilds  # noqa: PLC0415 same
+    from backout.providers.github.client import GitHubClient  # noqa: PLC0415 same
+
+    url = str(ci.api_base_url or config.variables.get("GITHUB_API_URL") or GITHUB_URL)
+    return GitHubBuilds(GitHubClient(url, lambda: pipeline_token(config.variables, ci).reveal()), ci.repository)
+
+
 def _signatures(config: Config) -> Catalogue:
     from backout.wiring.diagnosis import catalogue  # noqa: PLC0415 only a diagnosis pays for it
 
@@ -251,6 +266,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         protection=_protection(config),
         connections=_connections(config),
         logs=logs_of(config),
+        builds=builds(config),
         catalogue=partial(_signatures, config),
         redact=hooks.redact,
         triggers=CloudflareTriggers(client, account, script),

@@ -1,0 +1,43 @@
+"""`backout diagnose -e ENV`: what is wrong there now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.cli.paint import paint_for
+from backout.errors import UsageError
+from backout.model.diagnosis import Scenario
+from backout.report import diagnosis as words
+from backout.runbook.diagnose import diagnose_now, failed_build
+from backout.runbook.observe import observe
+
+if TYPE_CHECKING:
+    from backout.cli.shell import Shell
+
+_INCONCLUSIVE = 7
+
+
+def live(shell: Shell, version: str) -> int:
+    """Diagnose the chosen environment and return the exit code."""
+    tools = shell.toolbox(shell.config())
+    situation = observe(tools)
+    chosen = version
+    if version:
+        served = [each.main for each in situation.history if each.main.startswith(version)]
+        if not served:
+            hint = f"backout deployments list -e {tools.environment}"
+            raise UsageError(f"no deployment of a version {version!r} is known", hint=hint)
+        chosen = served[0]
+    found = diagnose_now(tools, version=chosen, situation=situation)
+    built = None
+    if found.scenario in (Scenario.NO_ACTION, None) and not version:
+        built = failed_build(tools)
+    if built is not None and found.scenario is Scenario.NO_ACTION:
+        found, built = built, found
+    style = shell.output.style
+    human = words.text(found, width=style.width, paint=paint_for(style))
+    shell.output.result("diagnosis", {**words.record(found), "environment": tools.environment}, human)
+    shell.output.next(*[step for step in found.next if step.startswith("backout ")])
+    if found.scenario is None and not found.counts:
+        return _INCONCLUSIVE
+    return 0 if found.scenario is Scenario.NO_ACTION else 1
