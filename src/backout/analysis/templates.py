@@ -59,6 +59,12 @@ _FOREIGN: Final = re.compile(
 )
 _SHORTEST_NAME: Final = 3
 """A shorter name is a minifier's, and another one after each build."""
+_PLAIN_NUMBER: Final = re.compile(
+    r"(?<=[a-z,'(] )(?<!tatus )(?<!ode )(?<!rrno )(?<!rror )(?<!ort )\d+(?=$|\n|[',;)] | [a-z(])"
+    r"|(?<=[a-z]):\d+:\d+(?=\)?(?:\n|$))"
+)
+"""A number that no rule of masking keeps: one after a word and before another one, and a place in a file."""
+_MOST_REMEMBERED: Final = 10_000
 _MESSAGE_KEYS: Final = ("error", "err", "exception", "exc_info", "message", "msg", "event", "detail", "cause")
 _DEPTH: Final = 6
 _MOST_LINES: Final = 200
@@ -86,6 +92,35 @@ def template_of(text: str) -> TemplateKey:
     masked = mask(message[:_MOST_TEXT].strip())
     masked = " ".join([masked, *(f"[{code}]" for code in list(codes)[:3] if code not in masked)]).strip()
     return TemplateKey(name, masked, _function(read.stack), procedure)
+
+
+class Templates:
+    """Gives template keys, and remembers them: a text that differs from another in plain numbers is not read again.
+
+    It is a function with a memory: what it returns depends on the text alone.
+    """
+
+    def __init__(self) -> None:
+        self._by_text: dict[str, TemplateKey] = {}
+        self._by_gist: dict[str, TemplateKey] = {}
+
+    def __call__(self, text: str) -> TemplateKey:
+        """Return the template key of a text."""
+        found = self._by_text.get(text)
+        if found is None:
+            gist = _PLAIN_NUMBER.sub("0", text)
+            found = self._by_gist.get(gist)
+            if found is None:
+                found = template_of(text)
+                _remember(self._by_gist, gist, found)
+            _remember(self._by_text, text, found)
+        return found
+
+
+def _remember(known: dict[str, TemplateKey], text: str, key: TemplateKey) -> None:
+    if len(known) >= _MOST_REMEMBERED:
+        known.clear()
+    known[text] = key
 
 
 def _from_json(text: str) -> str | None:

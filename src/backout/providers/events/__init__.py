@@ -31,7 +31,7 @@ def read_events(paths: Sequence[Path], key_of: KeyOf, *, jobs: int = 1) -> Event
     """Return what files hold, all of them together.
 
     Args:
-        key_of: gives a text's template key; with several processes it must be a function of a module.
+        key_of: gives a text's template key; with several processes each gets a copy of it.
         jobs: so many processes share the work; a large file of events is divided among them as well.
 
     Raises:

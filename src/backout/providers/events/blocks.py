@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-BLOCK: Final = 1 << 20
+BLOCK: Final = 1 << 18
+"""Bytes that are read at once, into a buffer that is used again: what is searched is then in the processor's cache."""
 LONGEST_LINE: Final = 8 << 20
 """Bytes of a line that is read; a longer one is passed over, and named."""
+_PEEK: Final = 4096
 _GZIP: Final = b"\x1f\x8b"
 _WIDE: Final = ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-_BOM: Final = codecs.BOM_UTF8
 _TOO_LONG: Final = f"a line longer than {LONGEST_LINE >> 20} MiB"
 _BROKEN_GZIP: Final = "broken gzip data"
 
@@ -22,67 +23,100 @@ _BROKEN_GZIP: Final = "broken gzip data"
 class Stream(Protocol):
     """What is read: a file, a pipe, or anything in memory."""
 
-    def read(self, size: int, /) -> bytes:
-        """Return at most that many bytes, none at the end."""
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """Fill the buffer as far as it goes, and return how many bytes that were; none at the end."""
         ...
 
 
-def blocks(stream: Stream, unreadable: Callable[[str], None], odd: Callable[[str], None]) -> Iterator[bytes]:
-    """Yield blocks of whole lines; each ends with a line's end, the last one perhaps without.
+def blocks(stream: Stream, unreadable: Callable[[str], None], odd: Callable[[str], None]) -> Iterator[memoryview]:
+    """Yield blocks of whole lines, the last one perhaps without an end; each is gone when the next one is asked for.
 
     Args:
         unreadable: told what could not be read. odd: told what was read although it is odd.
     """
-    rest: list[bytes] = []
-    size = 0
+    source = _Source(stream, unreadable, odd)
+    buffer = bytearray(BLOCK)
+    used = 0
     passing_over = False
-    for piece in _plain(stream, unreadable, odd):
-        end = piece.rfind(b"\n") + 1
-        if not end:
-            size += len(piece)
-            if passing_over:
-                continue
-            rest.append(piece)
-            if size > LONGEST_LINE:
-                unreadable(_TOO_LONG)
-                rest, size, passing_over = [], 0, True
-            continue
+    while True:
+        filled = source.fill(memoryview(buffer)[used:])
+        used += filled
+        end = buffer.rfind(b"\n", 0, used) + 1
         begin = 0
-        if passing_over:
-            begin = piece.index(b"\n") + 1
+        if passing_over and end:
+            begin = buffer.index(b"\n") + 1
             passing_over = False
-        block = b"".join((*rest, piece[begin:end])) if rest else piece[begin:end]
-        rest, size = ([piece[end:]], len(piece) - end) if end < len(piece) else ([], 0)
-        if block:
-            yield block
-    if rest:
-        yield b"".join(rest)
-
-
-def _plain(stream: Stream, unreadable: Callable[[str], None], odd: Callable[[str], None]) -> Iterator[bytes]:
-    """Yield the pieces of a stream, unpacked and in UTF-8."""
-    first = stream.read(BLOCK)
-    pieces = _pieces(first, stream)
-    if first.startswith(_GZIP):
-        pieces = _unpacked(pieces, unreadable)
-        first = next(pieces, b"")
-        pieces = _again(first, pieces)
-    for mark, encoding in _WIDE:
-        if first.startswith(mark):
-            odd(f"text in {encoding.upper()}")
-            yield from _decoded(pieces, encoding)
+        if end > begin:
+            yield memoryview(buffer)[begin:end]
+        if passing_over:
+            end = used
+        if not filled:
+            if used > end:
+                yield memoryview(buffer)[end:used]
             return
-    if first.startswith(_BOM):
-        next(pieces)
-        yield first[len(_BOM) :]
-    yield from pieces
+        rest = buffer[end:used]
+        if len(rest) > LONGEST_LINE:
+            unreadable(_TOO_LONG)
+            rest, passing_over = bytearray(), True
+        used = len(rest)
+        if used * 2 > len(buffer):
+            buffer = bytearray(len(buffer) * 2)  # a new one: views of the old one may still be held
+        elif len(buffer) > BLOCK and used < BLOCK // 2:
+            buffer = bytearray(BLOCK)
+        buffer[:used] = rest
+
+
+class _Source:
+    """The bytes of a stream, unpacked and in UTF-8."""
+
+    def __init__(self, stream: Stream, unreadable: Callable[[str], None], odd: Callable[[str], None]) -> None:
+        self._stream: Stream | None = stream
+        first = _read(stream, _PEEK)
+        self._pieces = iter((first,))
+        self._rest = b""
+        if first.startswith(_GZIP):
+            self._pieces = _unpacked(_pieces(first, stream), unreadable)
+            self._stream = None
+            first = next(self._pieces, b"")
+            self._pieces = _again(first, self._pieces)
+        for mark, encoding in _WIDE:
+            if first.startswith(mark):
+                odd(f"text in {encoding.upper()}")
+                pieces = self._pieces if self._stream is None else _pieces(first, stream)
+                self._pieces, self._stream = _decoded(pieces, encoding), None
+                return
+        if first.startswith(codecs.BOM_UTF8):
+            next(self._pieces)
+            self._pieces = _again(first[len(codecs.BOM_UTF8) :], self._pieces)
+
+    def fill(self, view: memoryview) -> int:
+        """Fill the view as far as there is something, and return how many bytes that were."""
+        done = 0
+        while done < len(view):
+            if not self._rest:
+                self._rest = next(self._pieces, b"")
+            if self._rest:
+                taken = self._rest[: len(view) - done]
+                view[done : done + len(taken)] = taken
+                self._rest = self._rest[len(taken) :]
+                done += len(taken)
+                continue
+            found = self._stream.readinto(view[done:]) if self._stream is not None else 0
+            if not found:
+                break
+            done += found
+        return done
+
+
+def _read(stream: Stream, size: int) -> bytes:
+    buffer = bytearray(size)
+    return bytes(buffer[: stream.readinto(memoryview(buffer)) or 0])
 
 
 def _pieces(first: bytes, stream: Stream) -> Iterator[bytes]:
-    if first:
+    while first:
         yield first
-    while piece := stream.read(BLOCK):
-        yield piece
+        first = _read(stream, BLOCK)
 
 
 def _again(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
@@ -113,7 +147,11 @@ def _unpacked(pieces: Iterator[bytes], unreadable: Callable[[str], None]) -> Ite
 
 def _decoded(pieces: Iterator[bytes], encoding: str) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
-    for index, piece in enumerate(pieces):
+    begun = False
+    for piece in pieces:
         text = decoder.decode(piece)
-        yield (text.removeprefix("\ufeff") if index == 0 else text).encode("utf-8", "replace")
-    yield decoder.decode(b"", final=True).encode()
+        text, begun = (text if begun else text.removeprefix("\ufeff")), begun or bool(text)
+        if text:
+            yield text.encode("utf-8", "replace")
+    if text := decoder.decode(b"", final=True):
+        yield text.encode("utf-8", "replace")

@@ -6,6 +6,7 @@ A block of a source is taken for what it looks like: events one a line, events o
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from backout.model.events import NO_VERSION
 from backout.providers.events import telemetry
 from backout.providers.events.blocks import LONGEST_LINE, blocks
+from backout.providers.events.fast import Layout, learn
 from backout.providers.events.structured import entry
 from backout.providers.events.text import ANSI, SAMPLING, TextEntries
 from backout.providers.events.worker import TAIL, TailEvent, is_notice, lenient, sift
@@ -25,11 +27,15 @@ if TYPE_CHECKING:
     from backout.providers.events.tally import EventTally
 
 _UNDECODABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-_END: Final = b"\n}\n"
+_SPREAD_END: Final = b"\n}\n"
 _BANNER: Final = re.compile(r"\s*(?:⛅|─+$|-+$|Successfully created tail|Connected to .*waiting for logs)")
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _MOST_CONTROL: Final = 0.1
 _SEEN: Final = 2000
+_LESSONS: Final = 8
+"""How often it is learnt how the ordinary events of a source look."""
+_ENOUGH: Final = 64
+"""Events from which it is learnt how the ordinary ones look."""
 
 BROKEN: Final = "broken JSON"
 CUT: Final = "JSON that is cut off"
@@ -56,6 +62,8 @@ class EventReader:
         self._line = 0
         self._event = 0  # counted instead of lines where an event has several
         self._saw_events = False
+        self._layout: Layout | None = None
+        self._lessons = _LESSONS
         self._first = True
         self._last_at: float | None = None
         tally.begin_source()
@@ -75,15 +83,35 @@ class EventReader:
             self._block(block)
         self.finish()
 
-    def _block(self, block: bytes) -> None:
+    def _block(self, block: memoryview) -> None:
         if not self._text.is_open:
-            if not self._object and block.startswith(b'{"') and self._compact(block):
+            beginning = bytes(block[:3])
+            if not self._object and beginning.startswith(b'{"') and (self._sifted(block) or self._compact(block)):
                 return
-            if (self._object or block.startswith(b"{\n ")) and self._spread(block):
+            if (self._object or beginning == b"{\n ") and self._spread(block):
                 return
-        self._lines(block)
+        self._lines(bytes(block))
 
-    def _compact(self, block: bytes) -> bool:
+    def _sifted(self, block: memoryview) -> bool:
+        """Read a block without decoding what is ordinary; False when that cannot be done, and nothing was read."""
+        sifted = self._layout.sift(block) if self._layout is not None else None
+        if sifted is None:
+            return False
+        try:
+            events = TAIL.decode_lines(b"".join(sifted.lines))
+            last = TAIL.decode(sifted.last)
+        except _UNDECODABLE:
+            return False
+        if len(events) != len(sifted.lines) or not all(event.is_tail for event in events):
+            return False
+        for index in sift(events, sifted.quiet):
+            self._take(events[index], sifted.number)
+        self._add_quiet(sifted.quiet, sifted.number)
+        self._last_at = last.at
+        self._line += sifted.number
+        return True
+
+    def _compact(self, block: memoryview) -> bool:
         """Read a block of events that have a line each; False when it is none, and nothing was read."""
         try:
             events = TAIL.decode_lines(block)
@@ -102,24 +130,28 @@ class EventReader:
                 continue
             number -= 1
             if lines is None:
-                lines = [line for line in block.split(b"\n") if line.strip()]
+                lines = [line for line in bytes(block).split(b"\n") if line.strip()]
             self._json_line(lines[index], index + 1)
-        self._add_quiet(quiet, number, events)
+        self._add_quiet(quiet, number)
+        self._bounds(events[0].at, events[-1].at)
         self._line += len(events)
+        if number == len(events) and number > _ENOUGH and self._lessons:
+            self._lessons -= 1
+            self._layout = learn(bytes(block).splitlines(keepends=True), events, others)
         return True
 
-    def _spread(self, block: bytes) -> bool:
+    def _spread(self, block: memoryview) -> bool:
         """Read a block of events over several lines each; False when it is none, and nothing was read."""
-        whole = b"".join((*self._object, block)) if self._object else block
+        whole = b"".join((*self._object, block))
         if not whole.startswith(b"{\n ") or len(whole) > LONGEST_LINE:
             return False
-        *parts, rest = whole.split(_END)
-        if not parts and not self._object_size:
-            return False
+        view, decode = memoryview(whole), TAIL.decode
         events: list[TailEvent] = []
+        begin = 0
         try:
-            for part in parts:
-                events.append(TAIL.decode(part + b"}"))  # noqa: PERF401 - a comprehension would lose where it failed
+            while (end := whole.find(_SPREAD_END, begin)) >= 0:
+                events.append(decode(view[begin : end + 2]))
+                begin = end + len(_SPREAD_END)
         except _UNDECODABLE:
             return False
         if not all(event.is_tail for event in events):
@@ -127,19 +159,19 @@ class EventReader:
         quiet: dict[str, int] = {}
         for index in sift(events, quiet):
             self._take(events[index], index + 1)
-        self._add_quiet(quiet, len(events), events)
+        self._add_quiet(quiet, len(events))
+        if events:
+            self._bounds(events[0].at, events[-1].at)
         self._event += len(events)
-        self._object = [rest] if rest else []
-        self._object_size = len(rest)
+        rest = whole[begin:]
+        self._object, self._object_size = ([rest], len(rest)) if rest else ([], 0)
         return True
 
-    def _add_quiet(self, quiet: Mapping[str, int], number: int, events: list[TailEvent]) -> None:
+    def _add_quiet(self, quiet: Mapping[str, int], number: int) -> None:
         for version, times in quiet.items():
             self._tally.healthy(version, times)
         self._tally.shape("tail", number)
         self._saw_events = True
-        if events:
-            self._bounds(events[0].at, events[-1].at)
 
     def _bounds(self, first: float | None, last: float | None) -> None:
         if self._first:
@@ -264,13 +296,14 @@ class EventReader:
         quiet: dict[str, int] = {}
         if sift((event,), quiet):
             self._take(event, ahead)
-        self._add_quiet(quiet, 1, [event])
+        self._add_quiet(quiet, 1)
+        self._bounds(event.at, event.at)
 
     def _take(self, event: TailEvent, ahead: int) -> None:
         if event.is_notice:
             self._tally.sampled = True
             return
-        self._tally.add(event.invocation(), self._place(ahead))
+        self._tally.add(event.invocation(), partial(self._place, ahead))
 
     def _value(self, value: object, ahead: int) -> None:
         """Read a decoded JSON value of any known shape."""
@@ -303,7 +336,7 @@ class EventReader:
 
     def _add(self, event: Invocation, shape: str, ahead: int = 0) -> None:
         self._tally.shape(shape)
-        self._tally.add(event, self._place(ahead))
+        self._tally.add(event, partial(self._place, ahead))
         self._bounds(event.at, event.at)
 
     # --- text --------------------------------------------------------------------------------------------------------
@@ -329,7 +362,7 @@ class EventReader:
             elif self._saw_events and not event.said and event.version == NO_VERSION and event.status is None:
                 continue  # what a tool prints between the events
             self._tally.shape(shape)
-            self._tally.add(event, f"{self._name}, line {line}")
+            self._tally.add(event, partial("{}, line {}".format, self._name, line))
             self._bounds(event.at, event.at)
 
     def _why(self, line: bytes) -> str:

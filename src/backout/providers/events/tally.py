@@ -25,13 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
 
     KeyOf = Callable[[str], TemplateKey]
+    Place = Callable[[], str]
 
 MOST_TEMPLATES: Final = 4096
 MOST_VERSIONS: Final = 256
 MOST_MINUTES: Final = 200_000
 """Cells of (template, version, minute) and of minutes; what comes when all are in use is counted without its minute."""
-_MOST_TEXTS: Final = 20_000
-"""Texts whose keys are remembered; then it begins anew."""
 LONGEST_SAMPLE: Final = 4000
 _EARLIEST, _LATEST = 946_684_800.0, 4_102_444_800.0  # 2000 to 2100
 _BACK_S, _AHEAD_S = 300.0, 86_400.0
@@ -66,7 +65,6 @@ class EventTally:
 
     def __init__(self, key_of: KeyOf) -> None:
         self._key_of = key_of
-        self._keys: dict[str, TemplateKey] = {}
         self._versions: dict[str, list[int]] = {}
         self._minutes: dict[int, list[int]] = {}
         self._rows: dict[TemplateKey, _Row] = {}
@@ -91,8 +89,8 @@ class EventTally:
         """Count events by the kind of source they came from."""
         self._shapes[name] = self._shapes.get(name, 0) + number
 
-    def add(self, event: Invocation, place: str = "") -> None:
-        """Count one invocation with everything that it says; `place` is where it was read."""
+    def add(self, event: Invocation, place: Place) -> None:
+        """Count one invocation with everything that it says; `place` tells where it was read, if that is asked."""
         version = event.version
         is_error = event.is_error
         if version and event.outcome == OK and not (event.said or is_error or event.truncated):
@@ -203,11 +201,7 @@ class EventTally:
 
     def _say(self, one: Said, event: Invocation, where: tuple[str, float | None, bool], seen: set[TemplateKey]) -> None:
         """Count one text, once for each template in an invocation."""
-        key = self._keys.get(one.text)
-        if key is None:
-            if len(self._keys) >= _MOST_TEXTS:
-                self._keys.clear()
-            key = self._keys[one.text] = self._key_of(one.text)
+        key = self._key_of(one.text)
         if key in seen:
             return
         seen.add(key)
@@ -261,20 +255,20 @@ class EventTally:
         self._cells += 1
         return self._cells <= MOST_MINUTES
 
-    def _plausible(self, at: float | None, place: str) -> float | None:
+    def _plausible(self, at: float | None, place: Place) -> float | None:
         if at is None or _EARLIEST <= at <= _LATEST:
             return at
-        self.odd(_CLOCK_NONE, place)
+        self.odd(_CLOCK_NONE, place())
         return None
 
-    def _clock(self, at: float, place: str) -> None:
+    def _clock(self, at: float, place: Place) -> None:
         previous, self._previous = self._previous, at
         if previous is None:
             return
         if at < previous - _BACK_S:
-            self.odd(_CLOCK_BACK, place)
+            self.odd(_CLOCK_BACK, place())
         elif at > previous + _AHEAD_S:
-            self.odd(_CLOCK_AHEAD, place)
+            self.odd(_CLOCK_AHEAD, place())
 
     def begin_source(self) -> None:
         """Compare no time of the next source with one of the source before."""

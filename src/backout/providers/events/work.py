@@ -43,12 +43,12 @@ class _Slice:
         self._left = part.end - part.begin if part.end is not None else None
         file.seek(part.begin)
 
-    def read(self, size: int, /) -> bytes:
-        """Return at most that many bytes, none at the part's end."""
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """Fill the buffer as far as the part goes; none at its end."""
         if self._left is None:
-            return self._file.read(size)
-        found = self._file.read(min(size, self._left))
-        self._left -= len(found)
+            return self._file.readinto(buffer)
+        found = self._file.readinto(buffer[: self._left])
+        self._left -= found or 0
         return found
 
 

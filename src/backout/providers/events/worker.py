@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 ERROR_LEVELS: Final = frozenset({"error", "fatal", "critical"})
 WARNING_LEVELS: Final = frozenset({"warn", "warning"})
-_LEVELS: Final = {
-    **dict.fromkeys(ERROR_LEVELS, Origin.ERROR),
-    **dict.fromkeys(WARNING_LEVELS, Origin.WARNING),
-}
+_LEVELS: Final = {"error": Origin.ERROR, "warn": Origin.WARNING}
+"""The levels of a console's methods that tell of trouble, as a tail writes them."""
+_ANY_LEVELS: Final = {**dict.fromkeys(ERROR_LEVELS, Origin.ERROR), **dict.fromkeys(WARNING_LEVELS, Origin.WARNING)}
 MULTI_STATUS: Final = 207
 """How a batch of remote procedure calls answers of which some failed; nothing else may tell."""
+_SERVER_ERROR: Final = 500
 _STATUSES: Final = range(100, 600)
 _NULL: Final = msgspec.Raw(b"null")
 _MOST_SAID: Final = 100
@@ -34,37 +34,37 @@ _OVERLOAD: Final = ("overload", "overload-stop")
 _decode = msgspec.json.decode
 
 
-class _Version(msgspec.Struct):
+class _Version(msgspec.Struct, gc=False):
     id: str = ""
 
 
-class _Log(msgspec.Struct):
+class _Log(msgspec.Struct, gc=False):
     level: str = ""
     message: msgspec.Raw = _NULL
 
 
-class _Thrown(msgspec.Struct):
+class _Thrown(msgspec.Struct, gc=False):
     name: msgspec.Raw = _NULL
     message: msgspec.Raw = _NULL
     stack: msgspec.Raw = _NULL
 
 
-class _Request(msgspec.Struct):
+class _Request(msgspec.Struct, gc=False):
     url: msgspec.Raw = _NULL
     method: msgspec.Raw = _NULL
 
 
-class _Response(msgspec.Struct):
+class _Response(msgspec.Struct, gc=False):
     status: int | None = None
 
 
-class _Inner(msgspec.Struct):
+class _Inner(msgspec.Struct, gc=False):
     request: _Request | None = None
     response: _Response | None = None
     type: str = ""
 
 
-class TailEvent(msgspec.Struct, rename="camel"):
+class TailEvent(msgspec.Struct, rename="camel", gc=False):
     """What is read of a tail event; everything else is skipped without being built.
 
     `is_tail` tells whether it was one at all: any JSON object has this shape.
@@ -136,26 +136,33 @@ def sift(events: Sequence[TailEvent], quiet: dict[str, int]) -> list[int]:
     """
     others = []
     for index, event in enumerate(events):
-        version, inner = event.script_version, event.event
-        outcome = event.outcome
+        version, outcome, inner = event.script_version, event.outcome, event.event
         if (
             version is not None
             and version.id
             and (outcome == OK or outcome is None)
             and not event.exceptions
             and not event.truncated
-            and (event.response is None or not _speaks(event.response.status))
-            and (
-                inner is None
-                or ((inner.response is None or not _speaks(inner.response.status)) and inner.type not in _OVERLOAD)
-            )
+            and event.response is None
         ):
+            if inner is not None:
+                response = inner.response
+                if response is not None:
+                    status = response.status
+                    if status is not None and (status >= _SERVER_ERROR or status == MULTI_STATUS):
+                        others.append(index)
+                        continue
+                if inner.type in _OVERLOAD:
+                    others.append(index)
+                    continue
             for log in event.logs or ():
                 if log.level in _LEVELS:
+                    others.append(index)
                     break
             else:
-                quiet[version.id] = quiet.get(version.id, 0) + 1
-                continue
+                name = version.id
+                quiet[name] = quiet.get(name, 0) + 1
+            continue
         others.append(index)
     return others
 
@@ -177,7 +184,7 @@ def lenient(found: Mapping[str, object]) -> Invocation | None:
         text = thrown_text(thrown.get("name"), thrown.get("message"), thrown.get("stack"))
         said.append(Said(Origin.EXCEPTION, text))
     for log in _objects(event.get("logs")):
-        origin = _LEVELS.get(str(log.get("level")).lower())
+        origin = _ANY_LEVELS.get(str(log.get("level")).lower())
         if origin is not None and (text := logged_text(log.get("message"))):
             said.append(Said(origin, text))
     at = event.get("eventtimestamp") or event.get("eventtimestampms")
@@ -242,10 +249,6 @@ def failed_batch(url: object) -> Sequence[Said]:
         return ()
     procedures = url.partition("/trpc/")[2].partition("?")[0]
     return (Said(Origin.OUTCOME, f"HTTP 207: a call failed in the tRPC batch /trpc/{procedures[:200]}"),)
-
-
-def _speaks(status: int | None) -> bool:
-    return status is not None and (500 <= status < 600 or status == MULTI_STATUS)  # noqa: PLR2004
 
 
 def _value(raw: msgspec.Raw) -> object:
