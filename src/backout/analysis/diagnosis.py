@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from backout.analysis.mending import MENDABLE
 from backout.analysis.novelty import ALARM, words
 from backout.analysis.ranking import compared, rank
 from backout.model.diagnosis import (
@@ -34,6 +35,8 @@ _LONGEST_QUOTE: Final = 300
 _MOST_ALTERNATIVES: Final = 4
 _WORTH_TELLING: Final = 0.01
 _SUREST: Final = 0.99
+_VARIABLE: Final = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
+"""How variables of an environment are called."""
 _FEW: Final = 30
 """Below so many invocations of the new version, its rates are hardly known: said beside the answer."""
 
@@ -90,13 +93,18 @@ def _named(found: Diagnosis, best: Ranked, events: EventCounts, around: Surround
         alternatives=tuple(each for each in found.alternatives if each.cause != best.label),
         next=tuple(_filled(step, around.environment, captures, cause.title) for step in cause.steps),
         confirm=cause.confirm.replace("{environment}", around.environment),
-        names=tuple(
-            dict.fromkeys(
-                [name for clue in best.clues for name in clue.names]
-                + [captures[key] for key in ("variable", "binding") if key in captures]
-            )
-        ),
+        names=_names(best),
     )
+
+
+def _names(best: Ranked) -> tuple[str, ...]:
+    """Return the variables and bindings that clues and texts name, in their order."""
+    names = [name for clue in best.clues for name in clue.names]
+    for one in best.labelled:
+        found = one.classified
+        named = [found.captures[key] for key in ("variable", "binding") if key in found.captures]
+        names += named or (_VARIABLE.findall(found.line) if best.label in MENDABLE else [])
+    return tuple(dict.fromkeys(names))
 
 
 def _unnamed(found: Diagnosis, ranked: tuple[Ranked, ...], events: EventCounts, around: Surroundings) -> Diagnosis:

@@ -148,7 +148,8 @@ def _line_of(found: re.Match[str]) -> str:
 
 
 def _take(found: re.Match[str], captures: dict[str, str]) -> None:
-    captures.update((name, value) for name, value in found.groupdict().items() if value)
+    # A name may stand in a pattern once only: `variable2` is another place in which a variable is named.
+    captures.update((name.rstrip("0123456789"), value) for name, value in found.groupdict().items() if value)
 
 
 def _compiled(patterns: Iterable[str]) -> tuple[re.Pattern[str], ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +52,8 @@ def events(
     """Name scenario, cause and proof from events: tails of a Worker, Logpush, telemetry, JSON or plain logs.
 
     With two versions in the events, or --deployed-at, what is new is told from what was there before. `-` reads
-    standard input. What cannot be read is counted and named. Exit codes: 0 nothing is wrong, 1 something is, 7 nothing was read.
+    standard input. What cannot be read is counted and named. Exit codes: 0 nothing is wrong, 1 something is,
+    7 nothing was read.
     """
     from backout.analysis.diagnosis import diagnose  # noqa: PLC0415 - only a command that runs pays for it
     from backout.analysis.signatures import Classifier  # noqa: PLC0415 - same
@@ -65,7 +65,8 @@ def events(
     known = catalogue(None if signatures is None else shell.folder / signatures)
     around = Surroundings(old=old, new=new, deployed_at=_moment(deployed_at), kind=LogKind(kind))
     paths = [shell.folder / name for name in files if name != "-"]
-    counts = events_of(paths, sys.stdin.buffer if "-" in files else None, jobs=jobs)
+    with open(0, "rb", buffering=0, closefd=False) as stdin:
+        counts = events_of(paths, stdin if "-" in files else None, jobs=jobs)
     found = diagnose(counts, around, known, Classifier(known))
     style = shell.output.style
     shell.output.result("diagnosis", words.record(found), words.text(found, width=style.width, paint=paint_for(style)))

@@ -10,13 +10,14 @@ from backout.analysis.mending import wanted_names
 from backout.errors import BackoutError
 from backout.model.plan import Plan
 from backout.model.policy import Mode
+from backout.model.secrets import Since
 from backout.model.verdict import Decision, Verification
 from backout.plan.rollback import Request
 from backout.ports import Next, NotDone
 from backout.runbook.incident import led_to
 from backout.runbook.permission import Case, forbidden
 from backout.runbook.rollback import prepare
-from backout.runbook.secrets import live_version, on_hand, prepare_mending
+from backout.runbook.secrets import live_version, look, on_hand, prepare_mending
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,6 +74,12 @@ class FallBack:
         if watch is None or not isinstance(watched, dict):
             return {"outcome": "not mended", "why": "what comes next is a person's decision"}
         decision = msgspec.convert(watched["decision"], Decision)
+        ours = set(_pushed_names(self._tools, context.run))
+        seen = look(self._tools)
+        # What was set since the target was live is what this very run has set: then its own values are the right ones.
+        only_ours = all(
+            s.since_target in (None, Since.SAME) or s.name in ours or not (s.live or s.target) for s in seen.states
+        )
         reason = f"setting secrets did not help: {verification.summary}"
         request = Request(
             message=f"guard: {reason}",
@@ -80,6 +87,7 @@ class FallBack:
             detected=decision.reason,
             detected_at=decision.at,
             accept_unproven=self._tools.policy.guard.accept_unproven,
+            force_secrets=only_ours,
         )
         situation, outcome = prepare(self._tools, request)
         if not isinstance(outcome, Plan):
@@ -94,6 +102,12 @@ class FallBack:
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """Nothing outside changes, and a handed-over plan is in the journal: again is right."""
         return NotDone()
+
+
+def _pushed_names(tools: Toolbox, run: str) -> tuple[str, ...]:
+    done = tools.runs.result(run, "push_secrets")
+    secrets = done.get("secrets") if isinstance(done, dict) else None
+    return tuple(secrets) if isinstance(secrets, dict) else ()
 
 
 def _has(plan: Plan, action: str) -> bool:

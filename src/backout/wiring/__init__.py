@@ -206,7 +206,7 @@ def pipeline(variables: Environment, ci: Ci | None, environment: str) -> Pipelin
 
 
 def builds(config: Config) -> Builds | None:
-    """Return the pipeline that builds and deploys, or None where none is set up; its token is read at the first call."""
+    """Return the pipeline that builds and deploys, None where none is set up; its token is read at the first call."""
     ci = config.environment.ci
     if ci is None:
         return None

@@ -15,10 +15,10 @@ from backout.providers.files.signatures import read_catalogue
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-    from typing import BinaryIO
 
     from backout.model.diagnosis import Catalogue
     from backout.model.events import EventCounts
+    from backout.providers.events.blocks import Stream
 
 
 def catalogue(folder: Path | None = None) -> Catalogue:
@@ -41,7 +41,7 @@ def classifier(folder: Path | None = None) -> Classifier:
     return Classifier(catalogue(folder))
 
 
-def events_of(paths: Sequence[Path], stdin: BinaryIO | None = None, *, jobs: int = 1) -> EventCounts:
+def events_of(paths: Sequence[Path], stdin: Stream | None = None, *, jobs: int = 1) -> EventCounts:
     """Return what these files, and standard input where it is given, hold, counted.
 
     Raises:

@@ -287,7 +287,7 @@ class WorldLogs:
     def _counted(self, since: float, until: float) -> LogPage:
         tally = EventTally(lambda text: TemplateKey("", text.splitlines()[0]))
         for invocation in self._world.log_rule(since, until):
-            tally.add(invocation)
+            tally.add(invocation, lambda: "memory")
         return LogPage(tally.result())
 
 

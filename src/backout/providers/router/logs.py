@@ -93,7 +93,7 @@ class RouterLogs:
         tally = EventTally(self._key_of)
         for event in page.events:
             if since <= event.at <= until:
-                tally.add(event.invocation())
+                tally.add(event.invocation(), lambda: "the router")
         is_full = len(page.events) >= _MAX_EVENTS
         return LogPage(tally.result(), since=page.events[0].at if is_full else None)
 

@@ -1,0 +1,179 @@
+"""The diagnosis in the line, on the World: what guard attaches, what it mends without a rollback, what it reports."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from canaries import CANARIES
+
+from backout.errors import ProviderUnavailable
+from backout.model.diagnosis import RollbackAdvice, Scenario
+from backout.model.incident import RunState
+from backout.model.plan import PlanKind
+from backout.model.policy import Mode
+from backout.model.schema import AppliedMigration
+from backout.model.signals import ServiceState
+from backout.runbook.diagnose import diagnose_now
+from backout.wiring.diagnosis import catalogue
+
+from line import POLICY, Story, by_version, thrown, watch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backout.model.incident import Run
+    from backout.runbook.toolbox import Toolbox
+
+MISSING = "Error: Environment variable not found: JWT_SECRET"
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Story:
+    return Story(tmp_path / "journal.sqlite")
+
+
+def tools(story: Story, mode: Mode = Mode.ACT) -> Toolbox:
+    policy = replace(POLICY, guard=replace(POLICY.guard, mode=mode))
+    return replace(story.tools(), catalogue=catalogue, policy=policy)
+
+
+def says(story: Story, text: str, *, version: str = "", times: int = 40) -> None:
+    """Let the bad version (or another one) throw this."""
+    story.world.log_rule = lambda _since, until: (thrown(version or story.bad.id, until, text),) * times
+
+
+def last(story: Story) -> Run:
+    return story.tools().runs.runs("production")[0]
+
+
+def result(story: Story, run: str, step: str) -> dict[str, Any]:
+    found = story.tools().runs.result(run, step)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_the_cause_is_named_with_its_line_and_what_is_well(story: Story) -> None:
+    """Scenario 3: the code throws; the version before did not; migrations and secrets were looked at."""
+    story.world.log_rule = lambda _since, until: (thrown(story.bad.id, until),) * 30
+    story.world.clock.sleep(20)
+    found = diagnose_now(tools(story))
+    assert (found.scenario, found.cause) == (Scenario.RUNTIME_ERRORS, "worker_script_error")
+    assert found.is_new
+    assert found.rollback is RollbackAdvice.CODE_OK
+    assert found.evidence[0].text == "TypeError: x is undefined"
+    assert found.evidence[0].version == story.bad.id
+    assert set(found.counts) == {story.good.id, story.bad.id}
+    assert any("services ok" in line for line in found.clean)
+    assert any(line.startswith("secrets: ") for line in found.clean)
+    assert found.next[0].startswith("backout rollback -e production")
+
+
+def test_a_calm_world_needs_nothing(story: Story) -> None:
+    """Scenario 0."""
+    story.world.log_rule = lambda _since, _until: ()
+    story.world.traffic_rule = by_version("nobody")
+    found = diagnose_now(tools(story), version=story.good.id)
+    assert found.scenario is Scenario.NO_ACTION
+    assert not found.is_known
+
+
+def test_a_service_that_is_down_is_named_with_its_criticality(story: Story) -> None:
+    """Scenario 1: the health report says which; backout.toml says whether it may degrade."""
+    story.world.log_rule = lambda _since, _until: ()
+    story.world.services["storage"] = ServiceState.DOWN
+    found = diagnose_now(tools(story))
+    assert (found.scenario, found.service, found.criticality) == (Scenario.HEALTH_CHECK, "storage", "critical")
+    assert found.evidence[0].source == "health"
+    story.world.services |= {"storage": ServiceState.OK, "email": ServiceState.DOWN}
+    found = diagnose_now(tools(story))
+    assert (found.cause, found.criticality) == ("email_failure", "degradable")
+
+
+def test_a_failed_migration_is_named_and_blocks_a_rollback_of_code_alone(story: Story) -> None:
+    """Scenario 4: from the history itself, without a line in any log."""
+    story.world.log_rule = lambda _since, _until: ()
+    story.world.migrations.append(AppliedMigration("0007_plan", story.world.clock.now(), None, logs="ERROR: no\nmore"))
+    found = diagnose_now(tools(story))
+    assert (found.scenario, found.cause) == (Scenario.MIGRATION, "migration_failed")
+    assert found.rollback is RollbackAdvice.BLOCKED
+    assert "0007_plan" in found.evidence[0].text
+    assert "ERROR: no" in found.evidence[0].text
+
+
+def test_sources_that_do_not_answer_are_said_and_stop_nothing(story: Story) -> None:
+    """Neither the logs nor the counts nor the health endpoint answer: an answer comes all the same, and says so."""
+
+    def gone(name: str) -> None:
+        if name in ("logs.read", "traffic.read", "health.look"):
+            raise ProviderUnavailable("gone", where=name)
+
+    story.world.before_call = gone
+    found = diagnose_now(tools(story))
+    assert any("the logs could not be read" in note for note in found.notes)
+    assert not found.is_known
+
+
+def test_guard_attaches_it_and_the_report_begins_with_it(story: Story) -> None:
+    """In the journal with the conclusion; in the report's root cause, quoted."""
+    run = watch(tools(story))
+    assert run.plan.kind is PlanKind.ROLLBACK
+    (text,) = story.world.reports.texts.values()
+    cause = text.split("## Root Cause")[1].split("## Resolution")[0]
+    assert "Diagnosis: The code throws (`worker_script_error`, S3" in cause
+    assert "x `TypeError: x is undefined`" in cause
+
+
+def test_a_missing_secret_is_set_and_nothing_is_rolled_back(story: Story) -> None:
+    """Scenario 5 by guard alone: the source holds the value; health returns; the same code stays live."""
+    says(story, MISSING)
+    story.world.secret_source.kept = dict(CANARIES)
+    story.world.clock.sleep(1)
+    run = watch(tools(story))
+    assert run.plan.kind is PlanKind.SECRETS
+    assert run.state is RunState.DONE
+    assert result(story, run.plan.cause, "conclude")["action"] == "push_secret"
+    assert result(story, run.id, "verify_health")["verified"] is True
+    assert result(story, run.id, "fall_back")["outcome"] == "mended"
+    live = story.world.builds[story.world.live.main]
+    assert live.secrets["JWT_SECRET"] == CANARIES["JWT_SECRET"]
+    assert live.version.code_hash == story.world.builds[story.bad.id].version.code_hash
+
+
+@pytest.mark.parametrize("why", ["not held", "observe", "not sure"])
+def test_when_it_cannot_or_may_not_be_set_a_rollback_is_judged_as_always(story: Story, why: str) -> None:
+    """The source lacks it; guard only observes; the evidence names no secret."""
+    says(story, "TypeError: x is undefined" if why == "not sure" else MISSING)
+    if why != "not held":
+        story.world.secret_source.kept = dict(CANARIES)
+    run = watch(tools(story, Mode.OBSERVE if why == "observe" else Mode.ACT))
+    if why == "observe":
+        concluded = result(story, run.id, "conclude")
+        assert concluded["action"] == "hold"
+        assert concluded["would"] == "set JWT_SECRET from the configured source"
+        assert story.world.live.main == story.bad.id
+    else:
+        assert run.plan.kind is PlanKind.ROLLBACK
+        assert story.world.live.main == story.good.id
+
+
+def test_a_value_that_does_not_help_is_followed_by_the_rollback(story: Story) -> None:
+    """The database is down in the new code, with the secret and without: it is set, and then the code goes back."""
+    says(story, MISSING)
+    story.world.secret_source.kept = dict(CANARIES)
+    bad_code = story.world.builds[story.bad.id].version.code_hash
+    well = story.world.health_rule
+
+    def ill(at: float, version: str) -> Any:
+        is_bad = story.world.builds[version].version.code_hash == bad_code
+        story.world.services["database"] = ServiceState.DOWN if is_bad else ServiceState.OK
+        return well(at, version)
+
+    story.world.health_rule = ill
+    run = watch(tools(story))
+    assert run.plan.kind is PlanKind.ROLLBACK
+    pushed = story.tools().runs.find(run.plan.cause)
+    assert pushed is not None
+    assert pushed.plan.kind is PlanKind.SECRETS
+    assert story.world.live.main == story.good.id
