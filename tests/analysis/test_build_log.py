@@ -1,4 +1,4 @@
-"""The failing step of a build's log and its lines: logs of real tools, in the frames that runners of builds put around them."""
+"""The failing step of a build's log and its lines: output of real tools, framed as the runners of builds frame it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,28 @@ def read(name: str) -> str:
         ("workflow-vitest-then-always.log", "npm test", "vitest run", 1, "AssertionError: expected 2 to be 3"),
         ("workflow-printed-with-job-and-step.log", "npm ci", None, 1, "Missing: left-pad@1.3.0 from lock file"),
         ("workflow-pytest.log", "python -m pytest -q", None, 1, "test_a.py:2: AssertionError"),
-        ("platform-build-fails.log", "npm run build", "vite build", 1, "[UNRESOLVED_IMPORT] Could not resolve './nothere'"),
+        (
+            "platform-build-fails.log",
+            "npm run build",
+            "vite build",
+            1,
+            "[UNRESOLVED_IMPORT] Could not resolve './nothere'",
+        ),
         ("platform-deploy-refused.log", "npx wrangler deploy", None, None, "[code: 10021]"),
-        ("image-out-of-memory.log", "[build 5/6] RUN npm run build", "vite build", 134, "JavaScript heap out of memory"),
+        (
+            "image-out-of-memory.log",
+            "[build 5/6] RUN npm run build",
+            "vite build",
+            134,
+            "JavaScript heap out of memory",
+        ),
         ("npm-workspace.log", "", "node -e 'throw new Error(1)'", 1, "Error: 1"),
         ("yarn-script.log", "", "eslint .", 1, "'foo' is not defined"),
     ],
 )
-def test_step_command_code_and_lines(name, step, command, code, evidence) -> None:
+def test_step_command_code_and_lines(
+    name: str, step: str, command: str | None, code: int | None, evidence: str
+) -> None:
     found = failed_step(read(name))
 
     assert found is not None
