@@ -1,4 +1,4 @@
-"""The failing step of a build's log and its lines: logs of real tools, in the frames that runners of builds put around them."""
+"""The failing step of a build's log and its lines: output of real tools, framed as the runners of builds frame it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def read(name: str) -> str:
         ("yarn-script.log", "", "eslint .", 1, "'foo' is not defined"),
     ],
 )
-def test_step_command_code_and_lines(name, step, command, code, evidence) -> None:
+def test_step_command_code_and_lines(
+    name: str, step: str, command: str | None, code: int | None, evidence: str
+) -> None:
     found = failed_step(read(name))
 
     assert found is not None

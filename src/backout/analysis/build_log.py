@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from backout.analysis.log_text import ERROR_MARK, RUNNER, plain
@@ -50,25 +51,30 @@ _FAILED: Final = re.compile(
 )
 """That something failed, without a word of what."""
 _STRONG: Final = re.compile(
-    r"""error\ (?:TS|ts\()\d+ | \bTS\d{4}: | \[code:\ \d+\] | \bYN00(?!00|13|19|85)\d\d: | \bERR_[A-Z_]+ | ^\s*(?:\S+\ )?✘\ \[ERROR\]
-      | npm\ (?:ERR!|error)\ code\ E | ^\s*(?:FAIL|FAILED|ERROR)\s\S | AssertionError | ^E\ {3} | ^\s*(?:[✖×]|●)\s
-      | \b\w*(?:Error|Exception):\s | ^\[[A-Z_]{6,}\] | ^\s*Type\ error: | heap\ out\ of\ memory | ^\s*Killed\b | SIGKILL
-      | ^fatal: | ^\s*error(?:\[\w+\])?: | ^\s*\d+:\d+\s+(?:error|✖)\s | ^\S+:\d+:\d+:\s | Can't\ resolve | Could\ not\ (?:resolve|find) | ^---\ FAIL
-      | Missing:.*from\ lock\ file | can\ only\ install | (?:command\ )?not\ found$ | \bdenied\b | Cannot\ find | No\ matching | (?i:out\ of\ date) | coverage\ threshold | too\ many\ warnings | No\ test
-      | npm\ (?:ERR!|error)\ (?:404|notarget|notsup)\s | would\ reformat | Code\ style\ issues | lockfile | \bpanicked\ at\b""",
-    re.VERBOSE,
+    r"error (?:TS|ts\()\d+|\bTS\d{4}:|^\s*Type error:"
+    r"|\[code: \d+\]|^\s*(?:\S+ )?✘ \[ERROR\]"
+    r"|npm (?:ERR!|error) (?:code E|404 |notarget |notsup )|\bERR_[A-Z_]+|\bYN00(?!00|13|19|85)\d\d:"
+    r"|can only install|Missing:.*from lock file|lockfile|(?i:out of date)"
+    r"|Can't resolve|Could not (?:resolve|find)|Cannot find|No matching|(?:command )?not found$|^\[[A-Z_]{6,}\]"
+    r"|^\s*(?:FAIL|FAILED|ERROR)\s\S|^--- FAIL|^E   |^\s*(?:[✖\u00d7]|●)\s|coverage threshold|No test"
+    r"|AssertionError|\b\w*(?:Error|Exception):\s|\bpanicked at\b|^fatal:|^\s*error(?:\[\w+\])?:"
+    r"|^\s*\d+:\d+\s+(?:error|✖)\s|^\S+:\d+:\d+:\s|too many warnings|would reformat|Code style issues"
+    r"|heap out of memory|^\s*Killed\b|SIGKILL|\bdenied\b"
 )
+"""What the tools of builds print where they name a cause."""
 _WEAK: Final = re.compile(
-    r"(?i)\b(?:error|errors|failed|failure|fatal|invalid|missing|unexpected|expected|couldn't|cannot|exception|denied|refused|exceeded)\b"
+    r"(?i)\b(?:errors?|failed|failure|fatal|invalid|missing|(?:un)?expected|couldn't|cannot|exception|denied|refused|exceeded)\b"
 )
 _INSTALLER: Final = re.compile(r"^npm (?:ERR!|error)(?: (?:code|[a-z]+)\b)?")
-_PLACE: Final = re.compile(r"^\s*(?:❯ |-->\s|\./)?[\w@./\[\]()+-]+\.\w+[:(]\d+(?:[:,]\d+)?\)?:?\s*$")
+_PLACE: Final = re.compile(r"^\s*(?:\u276f |-->\s|\./)?[\w@./\[\]()+-]+\.\w+[:(]\d+(?:[:,]\d+)?\)?:?\s*$")
 _EMPTY: Final = re.compile(
-    r"""(?i)^\W*$ | a\ complete\ log\ of\ this\ run | logs\ were\ written\ to | if\ you\ think\ this\ is\ a\ bug | please\ open\ an\ issue
-      | ^\s*at\s | npm\ (?:err!|error)\ (?:path|location|workspace|command|in\ workspace)\b | ^\s*npm\ (?:warn|notice) | \b0\ (?:errors?|failed|vulnerabilities)
-      | ^\s*Build\ failed\ with\ \d+\ errors?:?$ | ^\s*(?:error\ during\ build|failed\ to\ compile)[:.]?\s*$ | \#\#\[(?:end)?group\] | ^\s*(?:[▲⚠]|(?:warning|info|throw|return)\b) | ^[>$]\ | \[Getter/Setter\]""",
-    re.VERBOSE,
+    r"(?i:a complete log of this run|logs were written to|if you think this is a bug|please open an issue)"
+    r"|^\W*$|^[>$] |^##\[(?:end)?group\]|^\s*(?:at|throw|return|info|warning)\b|^\s*[▲⚠]|\[Getter/Setter\]"
+    r"|npm (?:ERR!|error) (?:path|location|workspace|command|in workspace)\b|^\s*npm (?:warn|notice|WARN)"
+    r"|\b0 (?:errors?|failed|vulnerabilities)|^\s*Build failed with \d+ errors?:?$"
+    r"|^\s*(?:error during build|Failed to compile)[:.]?\s*$"
 )
+"""What stands in every log, or around a cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +157,7 @@ def _step(text: str) -> str | None:
 def _command(lines: list[LogLine]) -> str | None:
     """Return the command of the last script that a package manager announced: its name on one line, it on the next."""
     command = None
-    for line, following in zip(lines, lines[1:], strict=False):
+    for line, following in pairwise(lines):
         text = following.text if _SCRIPT.match(line.text) else line.text if line.text.startswith("$ ") else ""
         if found := _SCRIPT_COMMAND.match(text):
             command = found["command"][:LONGEST_LINE]

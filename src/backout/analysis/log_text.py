@@ -15,14 +15,14 @@ LONGEST: Final = 20_000
 _ANSI: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _ESCAPED: Final = re.compile(r"\\+(?:[nrt]|[\"/\\]|u[0-9a-fA-F]{4})")
 RUNNER: Final = re.compile(
-    r"""^(?:[^\t\n]{1,120}\t[^\t\n]{1,120}\t)?\ufeff?                 # job and step, where several logs are printed as one
+    r"""^(?:[^\t\n]{1,120}\t[^\t\n]{1,120}\t)?\ufeff?         # job and step, where several logs are printed as one
         (?:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z[ \t]   # time of day or date and time
          | \[?\d{1,2}:\d\d:\d\d(?:\.\d{1,6})?(?:\ [AP]M:)?\]?[ \t]
          | \#\d{1,4}\ \d{1,6}\.\d{1,3}\ )                        # step and seconds, of an image's build
     """,
     re.VERBOSE | re.MULTILINE,
 )
-"""What a runner of builds puts before each line of a step's output. Behind it stands the line as the tool printed it."""
+"""What a runner puts before each line of a step's output; behind it stands the line as the tool printed it."""
 ERROR_MARK: Final = re.compile(r"^(?:##\[error\]|::error(?: [^\n]*?)?::)", re.MULTILINE)
 """What a runner puts before a line that it shows as an error."""
 _FRAME: Final = re.compile(
