@@ -60,8 +60,8 @@ _FOREIGN: Final = re.compile(
 _SHORTEST_NAME: Final = 3
 """A shorter name is a minifier's, and another one after each build."""
 _PLAIN_NUMBER: Final = re.compile(
-    r"(?<=[a-z,'(] )(?<!tatus )(?<!ode )(?<!rrno )(?<!rror )(?<!ort )\d+(?=$|\n|[',;)] | [a-z(])"
-    r"|(?<=[a-z]):\d+:\d+(?=\)?(?:\n|$))"
+    r" (?<=[a-z,'(] )(?<!tatus )(?<!ode )(?<!rrno )(?<!rror )(?<!ort )\d+(?=$|\n|[',;)] | [a-z(])"
+    r"|:(?<=[a-z]:)\d+:\d+(?=\)?(?:\n|$))"
 )
 """A number that no rule of masking keeps: one after a word and before another one, and a place in a file."""
 _MOST_REMEMBERED: Final = 10_000

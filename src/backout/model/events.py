@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,19 +72,17 @@ class Invocation:
         >>> Invocation(outcome="canceled").is_error, Invocation(status=503).is_error
         (False, True)
         """
-        if self.outcome == CANCELED:
-            return False
-        return (
-            self.failed
-            or self.outcome != OK
-            or (self.status or 0) >= _SERVER_ERROR
-            or any(one.origin is Origin.EXCEPTION for one in self.said)
-        )
+        if self.outcome != OK:
+            return self.outcome != CANCELED
+        if self.failed or (self.status is not None and self.status >= _SERVER_ERROR):
+            return True
+        return any(one.origin is Origin.EXCEPTION for one in self.said)
 
 
-@dataclass(frozen=True, slots=True)
-class TemplateKey:
+class TemplateKey(NamedTuple):
     """What is the same in all texts of one trouble, whatever the request, the build and the version.
+
+    A tuple, because every error that is counted is looked up by it.
 
     Args:
         name: class of the exception (the innermost cause's), "" without one. message: first line, masked.

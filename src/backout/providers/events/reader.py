@@ -5,6 +5,7 @@ A block of a source is taken for what it looks like: events one a line, events o
 
 from __future__ import annotations
 
+import contextlib
 import re
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -66,6 +67,7 @@ class EventReader:
         self._lessons = _LESSONS
         self._first = True
         self._last_at: float | None = None
+        self._last_line = b""  # of events that were not decoded
         tally.begin_source()
 
     # --- files and pipes ---------------------------------------------------------------------------------------------
@@ -99,7 +101,6 @@ class EventReader:
             return False
         try:
             events = TAIL.decode_lines(b"".join(sifted.lines))
-            last = TAIL.decode(sifted.last)
         except _UNDECODABLE:
             return False
         if len(events) != len(sifted.lines) or not all(event.is_tail for event in events):
@@ -107,7 +108,7 @@ class EventReader:
         for index in sift(events, sifted.quiet):
             self._take(events[index], sifted.number)
         self._add_quiet(sifted.quiet, sifted.number)
-        self._last_at = last.at
+        self._last_line = sifted.last
         self._line += sifted.number
         return True
 
@@ -177,7 +178,7 @@ class EventReader:
         if self._first:
             self._tally.saw(first)
             self._first = False
-        self._last_at = last
+        self._last_at, self._last_line = last, b""
 
     # --- single events, for live sources -----------------------------------------------------------------------------
 
@@ -198,6 +199,9 @@ class EventReader:
         self._texts(self._text.rest())
         for event in self._requests.rest():
             self._add(event, "telemetry")
+        if self._last_line:
+            with contextlib.suppress(*_UNDECODABLE):
+                self._last_at = TAIL.decode(self._last_line).at
         self._tally.saw(self._last_at)
 
     # --- line by line ------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from backout.model.events import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable
+    from collections.abc import Callable, Iterable
 
     KeyOf = Callable[[str], TemplateKey]
     Place = Callable[[], str]
@@ -54,6 +54,15 @@ class _Row:
     by_minute: dict[tuple[str, int], int] = field(default_factory=dict)
     first_seen: float | None = None
     last_seen: float | None = None
+
+    def saw(self, at: float) -> None:
+        """Widen the time in which it was seen."""
+        if self.first_seen is None or self.last_seen is None:
+            self.first_seen = self.last_seen = at
+        elif at < self.first_seen:
+            self.first_seen = at
+        elif at > self.last_seen:
+            self.last_seen = at
 
 
 class EventTally:
@@ -96,35 +105,33 @@ class EventTally:
         if version and event.outcome == OK and not (event.said or is_error or event.truncated):
             self.healthy(version)
             return
-        at = self._plausible(event.at, place)
+        at = event.at
+        if at is not None:
+            at = self._timed(at, place)
         version = self._known(version)
         counts = self._versions[version]
         counts[0] += 1
         counts[1] += is_error
-        canceled = event.outcome == CANCELED
-        counts[2] += canceled
+        counts[2] += event.outcome == CANCELED
         self.truncated += event.truncated
-        if at is not None:
-            self._clock(at, place)
-            self.saw(at)
-            if version == NO_VERSION and self._cell(minute := int(at // 60), self._minutes):
-                row = self._minutes.setdefault(minute, [0, 0, 0])
-                row[0] += 1
-                row[1] += is_error
-                row[2] += canceled
-        said = event.said
-        if is_error and not any(one.origin is not Origin.WARNING for one in said):
-            said = (*said, Said(Origin.OUTCOME, _silent(event)))
+        if version == NO_VERSION and at is not None:
+            self._add_minute(int(at // 60), (1, is_error, event.outcome == CANCELED))
         seen: set[TemplateKey] = set()
-        for one in said:
+        is_silent = is_error
+        for one in event.said:
+            is_silent = is_silent and one.origin is Origin.WARNING
             self._say(one, event, (version, at, is_error), seen)
+        if is_silent:
+            self._say(Said(Origin.OUTCOME, _silent(event)), event, (version, at, is_error), seen)
 
     def saw(self, at: float | None) -> None:
         """Widen the time that was read over; None and times that cannot be change nothing."""
         if at is None or not _EARLIEST <= at <= _LATEST:
             return
-        self._first_at = at if self._first_at is None else min(at, self._first_at)
-        self._last_at = at if self._last_at is None else max(at, self._last_at)
+        if self._first_at is None or at < self._first_at:
+            self._first_at = at
+        if self._last_at is None or at > self._last_at:
+            self._last_at = at
 
     def unreadable(self, why: str, place: str, number: int = 1) -> None:
         """Note something that could not be counted."""
@@ -141,9 +148,7 @@ class EventTally:
         for version, number in other.by_version.items():
             _add(self._versions[self._known(version)], (number.invocations, number.errors, number.canceled))
         for minute, number in other.by_minute.items():
-            if self._cell(minute, self._minutes):
-                row = self._minutes.setdefault(minute, [0, 0, 0])
-                _add(row, (number.invocations, number.errors, number.canceled))
+            self._add_minute(minute, (number.invocations, number.errors, number.canceled))
         for template in other.templates:
             self._merge_template(template)
         for name, count in other.shapes.items():
@@ -213,19 +218,17 @@ class EventTally:
             sample = _sample(one.text)
             row = _Row(key, one.origin, sample, event.outcome, event.status, event.source)
             self._rows[key] = row
-        elif _STRENGTH[one.origin] < _STRENGTH[row.origin]:
-            row.origin = one.origin
+        elif one.origin is not row.origin:
+            row.origin = min(one.origin, row.origin, key=_STRENGTH.__getitem__)
         version, at, is_error = where
-        counts = row.by_version.setdefault(version, [0, 0])
+        counts = row.by_version.get(version)
+        if counts is None:
+            counts = row.by_version[version] = [0, 0]
         counts[0] += 1
         counts[1] += is_error
-        if at is None:
-            return
-        row.first_seen = at if row.first_seen is None else min(at, row.first_seen)
-        row.last_seen = at if row.last_seen is None else max(at, row.last_seen)
-        cell = (version, int(at // 60))
-        if self._cell(cell, row.by_minute):
-            row.by_minute[cell] = row.by_minute.get(cell, 0) + 1
+        if at is not None:
+            row.saw(at)
+            self._add_cell(row, (version, int(at // 60)), 1)
 
     def _merge_template(self, template: Template) -> None:
         row = self._rows.get(template.key)
@@ -236,39 +239,48 @@ class EventTally:
             row = self._rows[template.key] = _Row(
                 template.key, template.origin, template.sample, template.outcome, template.status, template.source
             )
-        elif _STRENGTH[template.origin] < _STRENGTH[row.origin]:
-            row.origin = template.origin
+        else:
+            row.origin = min(template.origin, row.origin, key=_STRENGTH.__getitem__)
         for version, seen in template.by_version.items():
             _add(row.by_version.setdefault(version, [0, 0]), (seen.invocations, seen.errors))
         for cell, number in template.by_minute.items():
-            if self._cell(cell, row.by_minute):
-                row.by_minute[cell] = row.by_minute.get(cell, 0) + number
+            self._add_cell(row, cell, number)
         for at in (template.first_seen, template.last_seen):
             if at is not None:
-                row.first_seen = at if row.first_seen is None else min(at, row.first_seen)
-                row.last_seen = at if row.last_seen is None else max(at, row.last_seen)
+                row.saw(at)
 
-    def _cell(self, cell: object, cells: Container[object]) -> bool:
-        """Whether there is room for this minute."""
-        if cell in cells:
-            return True
-        self._cells += 1
-        return self._cells <= MOST_MINUTES
+    def _add_cell(self, row: _Row, cell: tuple[str, int], number: int) -> None:
+        """Count a template in a minute, while there is room for minutes."""
+        found = row.by_minute.get(cell)
+        if found is not None:
+            row.by_minute[cell] = found + number
+        elif self._cells < MOST_MINUTES:
+            self._cells += 1
+            row.by_minute[cell] = number
 
-    def _plausible(self, at: float | None, place: Place) -> float | None:
-        if at is None or _EARLIEST <= at <= _LATEST:
-            return at
-        self.odd(_CLOCK_NONE, place())
-        return None
+    def _add_minute(self, minute: int, numbers: tuple[int, int, int]) -> None:
+        """Count invocations without a version in a minute, while there is room for minutes."""
+        row = self._minutes.get(minute)
+        if row is None:
+            if self._cells >= MOST_MINUTES:
+                return
+            self._cells += 1
+            row = self._minutes[minute] = [0, 0, 0]
+        _add(row, numbers)
 
-    def _clock(self, at: float, place: Place) -> None:
+    def _timed(self, at: float, place: Place) -> float | None:
+        """Return a time that can be, and note what is odd about it."""
+        if not _EARLIEST <= at <= _LATEST:
+            self.odd(_CLOCK_NONE, place())
+            return None
         previous, self._previous = self._previous, at
-        if previous is None:
-            return
-        if at < previous - _BACK_S:
-            self.odd(_CLOCK_BACK, place())
-        elif at > previous + _AHEAD_S:
-            self.odd(_CLOCK_AHEAD, place())
+        if previous is not None:
+            if at < previous - _BACK_S:
+                self.odd(_CLOCK_BACK, place())
+            elif at > previous + _AHEAD_S:
+                self.odd(_CLOCK_AHEAD, place())
+        self.saw(at)
+        return at
 
     def begin_source(self) -> None:
         """Compare no time of the next source with one of the source before."""

@@ -44,9 +44,9 @@ class _Log(msgspec.Struct, gc=False):
 
 
 class _Thrown(msgspec.Struct, gc=False):
-    name: msgspec.Raw = _NULL
-    message: msgspec.Raw = _NULL
-    stack: msgspec.Raw = _NULL
+    name: object = None
+    message: object = None
+    stack: object = None
 
 
 class _Request(msgspec.Struct, gc=False):
@@ -102,10 +102,7 @@ class TailEvent(msgspec.Struct, rename="camel", gc=False):
 
     def invocation(self) -> Invocation:
         """Return it with everything that it says."""
-        said = [
-            Said(Origin.EXCEPTION, thrown_text(*map(_value, (x.name, x.message, x.stack))))
-            for x in self.exceptions or ()
-        ]
+        said = [Said(Origin.EXCEPTION, thrown_text(x.name, x.message, x.stack)) for x in self.exceptions or ()]
         for log in self.logs or ():
             origin = _LEVELS.get(log.level)
             if origin is not None and (text := logged_text(_value(log.message))):
