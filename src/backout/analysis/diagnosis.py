@@ -128,6 +128,7 @@ def _unnamed(found: Diagnosis, ranked: tuple[Ranked, ...], events: EventCounts, 
     )
     return replace(
         found,
+        scenario=Scenario.RUNTIME_ERRORS if number and around.kind is LogKind.RUNTIME else None,
         title=title,
         is_new=True if number else None,
         evidence=found.fresh[:MOST_QUOTES],
