@@ -1,0 +1,71 @@
+"""Literals decide whether a signature's patterns are searched at all: each way in which a pattern can match holds one."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from re import _constants as op
+from re import _parser as parser
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from backout.providers.files.signatures import read_catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from backout.model.diagnosis import Signature
+
+LABELS = {
+    "build_typescript_error",
+    "build_missing_dependency",
+    "build_lockfile_mismatch",
+    "build_lint_or_test_failure",
+    "build_out_of_memory",
+    "deploy_auth_failed",
+    "deploy_validation_failed",
+    "worker_too_large",
+}
+CATALOGUE = read_catalogue([resources.files("backout") / "catalogue" / "signatures"])
+SIGNATURES = sorted(
+    (each for each in CATALOGUE.signatures if each.label in LABELS and each.literals and each.any),
+    key=lambda one: (one.label, one.id),
+)
+ANYTHING = "\0"
+"""Stands in a sample where the pattern leaves the character open."""
+
+
+def samples(parsed: Iterable[Any]) -> list[str]:
+    """Return a shortest text for each way through the alternatives of a pattern."""
+    found = [""]
+    for code, value in parsed:
+        found = [head + tail for head in found for tail in _ways(code, value)]
+    return found
+
+
+def _ways(code: Any, value: Any) -> list[str]:
+    if code is op.LITERAL:
+        return [chr(value)]
+    if code is op.BRANCH:
+        return [text for branch in value[1] for text in samples(branch)]
+    if code is op.SUBPATTERN:
+        return samples(value[3])
+    if code in {op.MAX_REPEAT, op.MIN_REPEAT}:
+        least, most, inner = value
+        return [text * least + (ANYTHING if most != least else "") for text in samples(inner)] if least else [ANYTHING]
+    if code is op.IN and all(each[0] is op.LITERAL for each in value):
+        return sorted({chr(each[1]).lower() for each in value})
+    return [""] if code in {op.AT, op.ASSERT, op.ASSERT_NOT} else [ANYTHING]
+
+
+@pytest.mark.parametrize("signature", SIGNATURES, ids=lambda one: f"{one.label}-{one.id}")
+def test_every_way_to_match_holds_a_literal(signature: Signature) -> None:
+    missed = [
+        (pattern, sample)
+        for pattern in signature.any
+        for sample in samples(parser.parse(pattern, re.MULTILINE))
+        if not any(literal in sample.lower() for literal in signature.literals)
+    ]
+
+    assert not missed, missed[:3]
