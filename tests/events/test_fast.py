@@ -65,7 +65,7 @@ def lines(draw: st.DrawFn) -> bytes:
     return text.encode() + b"\n"
 
 
-ORDINARY = compact([event(VERSIONS[index % 5 == 0]) for index in range(1200)])
+ORDINARY = compact([event(VERSIONS[index % 5 == 0]) for index in range(900)])
 """More than a block: from the second one on nothing ordinary is decoded."""
 
 
@@ -73,6 +73,26 @@ ORDINARY = compact([event(VERSIONS[index % 5 == 0]) for index in range(1200)])
 @given(st.lists(lines(), min_size=1, max_size=30))
 def test_any_line_counts_the_same(drawn: list[bytes]) -> None:
     data = ORDINARY + b"".join(drawn) + ORDINARY
+    assert read(data) == read(data, decode_all=True)
+
+
+@st.composite
+def alike(draw: st.DrawFn) -> dict[str, Any]:
+    """Return an event that its writer spelt as all the others."""
+    one = event(draw(st.sampled_from(VERSIONS)), truncated=draw(st.sampled_from([False] * 5 + [True])))
+    one["outcome"] = draw(st.sampled_from(["ok"] * 8 + ["exception", "canceled", "exceededCpu", "okay"]))
+    one["exceptions"] = [thrown(draw(texts), draw(texts)) for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2])))]
+    levels = st.sampled_from(["log", "log", "info", "debug", "error", "warn", "errors", "Error"])
+    one["logs"] = [logged(draw(levels), draw(values)) for _ in range(draw(st.integers(0, 2)))]
+    one["event"]["response"]["status"] = draw(st.sampled_from([200] * 4 + [404, 499, 500, 503, 207, 599, 600, 5, 50]))
+    one["event"]["request"]["cf"] = draw(values)
+    return one
+
+
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(alike(), min_size=1, max_size=40))
+def test_events_of_one_writer_count_the_same(drawn: list[dict[str, Any]]) -> None:
+    data = ORDINARY + compact(drawn) + ORDINARY
     assert read(data) == read(data, decode_all=True)
 
 

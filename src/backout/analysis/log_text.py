@@ -16,7 +16,7 @@ _ANSI: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1
 _ESCAPED: Final = re.compile(r"\\+(?:[nrt]|[\"/\\]|u[0-9a-fA-F]{4})")
 _FRAME: Final = re.compile(
     r"""^\s*(?:
-        at\s.*(?:[:(]\d+|<anonymous>\)?|native\)?|\[as\ .*\])\S*\s*$   # JavaScript, Java
+        at\s.*(?:[:(]\d+|<anonymous>\)?|native\)?|\[as\ .*\])\S*(?:\s\{)?\s*$   # JavaScript, Java
       | \#?\d*\s*at\sasync\s.*$
       | File\s".*",\sline\s\d+.*$                                        # Python
       | ❯\s.*:\d+:\d+\s*$                                                # vitest

@@ -173,8 +173,9 @@ class EventReader:
     def _add_quiet(self, quiet: Mapping[str, int], number: int) -> None:
         for version, times in quiet.items():
             self._tally.healthy(version, times)
-        self._tally.shape("tail", number)
-        self._saw_events = True
+        if number:
+            self._tally.shape("tail", number)
+            self._saw_events = True
 
     def _bounds(self, first: float | None, last: float | None) -> None:
         if self._first:
@@ -309,6 +310,8 @@ class EventReader:
         if event.is_notice:
             self._tally.sampled = True
             return
+        if not event.is_utf8:
+            self._tally.odd(LATIN, self._place(ahead))
         self._tally.add(event.invocation(), partial(self._place, ahead))
 
     def _value(self, value: object, ahead: int) -> None:
