@@ -27,7 +27,7 @@ ERROR_MARK: Final = re.compile(r"^(?:##\[error\]|::error(?: [^\n]*?)?::)", re.MU
 """What a runner puts before a line that it shows as an error."""
 _FRAME: Final = re.compile(
     r"""^\s*(?:
-        at\s.*(?:[:(]\d+|<anonymous>\)?|native\)?|\[as\ .*\])\S*\s*$   # JavaScript, Java
+        at\s.*(?:[:(]\d+|<anonymous>\)?|native\)?|\[as\ .*\])\S*(?:\s\{)?\s*$   # JavaScript, Java
       | \#?\d*\s*at\sasync\s.*$
       | File\s".*",\sline\s\d+.*$                                        # Python
       | \u276f\s.*:\d+:\d+\s*$                                                # vitest

@@ -51,7 +51,7 @@ _CODE: Final = re.compile(
     re.VERBOSE | re.MULTILINE,
 )
 _JS_FRAME: Final = re.compile(
-    r"^\s*at\s(?:async\s)?(?:new\s)?(?P<name>[^\s(]+)(?:\s\[as\s[^\]]+\])?\s\((?P<file>.*)\)\s*$"
+    r"^\s*at\s(?:async\s)?(?:new\s)?(?P<name>[^\s(]+)(?:\s\[as\s[^\]]+\])?\s\((?P<file>.*)\)(?:\s\{)?\s*$"
 )
 _PYTHON_FRAME: Final = re.compile(r'^\s*File "(?P<file>[^"]*)", line \d+, in (?P<name>\S+)')
 _FOREIGN: Final = re.compile(

@@ -43,7 +43,7 @@ _ESCAPED_ASCII: Final = re.compile(rb"\\u00[2-7]")
 _NESTED: Final = re.compile(rb"[{\\]|\[(?!\])")
 _MOST_HEADS: Final = 8
 _LONGEST_TAIL: Final = 48
-_LOOKED_AT: Final = 256
+_LOOKED_AT: Final = 100
 _LINE: Final = b"\n"
 _END: Final = _LINE[0]
 
@@ -123,7 +123,9 @@ def learn(lines: Sequence[bytes], events: Sequence[TailEvent], others: Iterable[
         if head is None:
             return None
         heads[head] = version
-        tail = lines[index][-_LONGEST_TAIL:] if tail is None else _common_end(tail, lines[index])
+        tail = lines[index][-_LONGEST_TAIL:] if tail is None else tail
+        if not lines[index].endswith(tail):
+            tail = _common_end(tail, lines[index])
     if not heads or len(heads) > _MOST_HEADS or not tail or not tail.endswith(b"}\n") or _is_ambiguous(heads):
         return None
     telling = [one for one in _TELLING if one != _TRUNCATED or _COMPLETE not in tail]

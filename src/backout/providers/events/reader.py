@@ -50,9 +50,10 @@ class EventReader:
 
     Args:
         name: what places are called by ("events.json, line 12").
+        learns: whether ordinary events may be counted without decoding them; what is counted is the same.
     """
 
-    def __init__(self, tally: EventTally, name: str) -> None:
+    def __init__(self, tally: EventTally, name: str, *, learns: bool = True) -> None:
         self._tally = tally
         self._name = name
         self._text = TextEntries()
@@ -64,7 +65,7 @@ class EventReader:
         self._event = 0  # counted instead of lines where an event has several
         self._saw_events = False
         self._layout: Layout | None = None
-        self._lessons = _LESSONS
+        self._lessons = _LESSONS if learns else 0
         self._first = True
         self._last_at: float | None = None
         self._last_line = b""  # of events that were not decoded
@@ -155,10 +156,11 @@ class EventReader:
                 begin = end + len(_SPREAD_END)
         except _UNDECODABLE:
             return False
-        if not all(event.is_tail for event in events):
-            return False
         quiet: dict[str, int] = {}
-        for index in sift(events, quiet):
+        others = sift(events, quiet)
+        if not all(events[index].is_tail for index in others):
+            return False
+        for index in others:
             self._take(events[index], index + 1)
         self._add_quiet(quiet, len(events))
         if events:
@@ -171,8 +173,9 @@ class EventReader:
     def _add_quiet(self, quiet: Mapping[str, int], number: int) -> None:
         for version, times in quiet.items():
             self._tally.healthy(version, times)
-        self._tally.shape("tail", number)
-        self._saw_events = True
+        if number:
+            self._tally.shape("tail", number)
+            self._saw_events = True
 
     def _bounds(self, first: float | None, last: float | None) -> None:
         if self._first:
@@ -307,6 +310,8 @@ class EventReader:
         if event.is_notice:
             self._tally.sampled = True
             return
+        if not event.is_utf8:
+            self._tally.odd(LATIN, self._place(ahead))
         self._tally.add(event.invocation(), partial(self._place, ahead))
 
     def _value(self, value: object, ahead: int) -> None:

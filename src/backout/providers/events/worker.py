@@ -100,6 +100,16 @@ class TailEvent(msgspec.Struct, rename="camel", gc=False):
         """The version that ran, "" when it is not told."""
         return self.script_version.id if self.script_version is not None else ""
 
+    @property
+    def is_utf8(self) -> bool:
+        """Whether what it logged is; the rest was decoded with it."""
+        try:
+            for log in self.logs or ():
+                bytes(log.message).decode()
+        except UnicodeDecodeError:
+            return False
+        return True
+
     def invocation(self) -> Invocation:
         """Return it with everything that it says."""
         said = [Said(Origin.EXCEPTION, thrown_text(x.name, x.message, x.stack)) for x in self.exceptions or ()]
@@ -249,10 +259,14 @@ def failed_batch(url: object) -> Sequence[Said]:
 
 
 def _value(raw: msgspec.Raw) -> object:
-    try:
-        return _decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return bytes(raw).decode("latin-1")
+    """Return the value; what is no text in UTF-8 is taken for Latin-1, and what is still none as it is written."""
+    written = bytes(raw)
+    for text in (written, written.decode("latin-1")):
+        try:
+            return _decode(text)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+    return written.decode("latin-1")
 
 
 def _json(value: object) -> str:
