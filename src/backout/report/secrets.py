@@ -97,12 +97,14 @@ def _asked(look: SecretsLook) -> bool:
 
 def heading(look: SecretsLook) -> str:
     """Return what is compared, in one sentence."""
+    why = look.target_why.removeprefix("no version may be returned to: ")
+    why = why.removeprefix(f"version {look.target[:SHORT]}: ")
     if look.returns:
         target = f"a rollback would return to {look.target[:SHORT]}"
     elif look.target:
-        target = f"compared with {look.target[:SHORT]}, to which no rollback returns now: {look.target_why}"
+        target = f"compared with {look.target[:SHORT]}, to which no rollback returns now: {why}"
     else:
-        target = f"there is nothing to return to: {look.target_why}"
+        target = f"there is nothing to return to: {why}"
     return f"{look.environment}: version {look.live[:SHORT]} is live; {target}"
 
 
