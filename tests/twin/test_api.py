@@ -139,6 +139,16 @@ def test_every_change_of_a_secret_is_a_new_live_version_without_its_value(api: A
     assert "s3cret-value" not in json.dumps([d.body for d in details] + [api.call("GET", "fm5/settings").body])
 
 
+def test_a_secret_cannot_have_the_name_of_another_binding(api: Api) -> None:
+    """10053 for one and for several at once; nothing is changed, and deleting is another matter."""
+    api.upload("fm5", bindings=[{"name": "COLOR", "type": "plain_text", "text": "blue"}])
+    before = versions(api)
+    assert put_secret(api, "COLOR", "red").code == 10053
+    change = {"secrets": {n: {"name": n, "text": "x", "type": "secret_text"} for n in ("A", "COLOR")}}
+    assert api.call("PATCH", "fm5/secrets-bulk", change).code == 10053
+    assert versions(api) == before
+
+
 def test_a_secret_cannot_be_put_while_the_latest_version_is_not_live(api: Api) -> None:
     """10215 after a version upload and after a rollback; `versions/latest` still takes it, without deploying."""
     api.upload("fm5", "export default {n: 1}")

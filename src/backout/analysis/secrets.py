@@ -36,6 +36,7 @@ def look_at(  # noqa: PLR0913 - one keyword for each thing that is looked at
     live: Version,
     target: Version | None,
     target_why: str = "",
+    returns: bool = False,
     versions: Sequence[Version] = (),
     pushes: Iterable[PushedSecret] = (),
     source: str = "",
@@ -44,6 +45,7 @@ def look_at(  # noqa: PLR0913 - one keyword for each thing that is looked at
     """Return what is known of every name that anybody expects or that is bound.
 
     Args:
+        target: what a rollback `returns` to, or would if it were allowed (`target_why`).
         versions: those that the provider still lists. pushes: of every name, in any order.
         held: the fingerprints of what the configured source holds now; None: it was not asked.
     """
@@ -84,6 +86,7 @@ def look_at(  # noqa: PLR0913 - one keyword for each thing that is looked at
         missing_in_target=tuple(s.name for s in states if target and "required" in s.expected_by and not s.target),
         source=source,
         example=expected.where,
+        returns=returns,
     )
 
 

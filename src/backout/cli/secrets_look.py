@@ -53,7 +53,7 @@ def list_(shell: Shell, *, target: str | None, ask_source: bool) -> int:
     now = SystemClock().now()
     rows = [row(found, state, now) for state in found.states]
     table = out.table(headers(found), rows, flexible=2) if rows else "no secrets, and none expected"
-    out.result("secrets", secrets_record(found), f"{heading(found)}\n\n{table}")
+    out.result("secrets", secrets_record(found), f"{_head(shell, heading(found))}\n\n{table}")
     _next(shell, found)
     return 0
 
@@ -78,7 +78,7 @@ def check(shell: Shell, *, target: str | None, ask_source: bool) -> int:
 
     found = _look(shell, target, ask_source=ask_source)
     out = shell.output
-    lines = [heading(found)]
+    lines = [_head(shell, heading(found))]
     lines += [f"  {out.style.badge(text, Tone.BAD if wrong else Tone.WARN)}" for wrong, text in findings(found)]
     if not found.missing and not found.missing_in_target:
         there = len([state for state in found.states if state.live])
@@ -86,6 +86,12 @@ def check(shell: Shell, *, target: str | None, ask_source: bool) -> int:
     out.result("secrets", secrets_record(found), "\n".join(lines))
     _next(shell, found)
     return 1 if found.missing or found.missing_in_target else 0
+
+
+def _head(shell: Shell, text: str) -> str:
+    from backout.report.text import wrapped  # noqa: PLC0415 only what acts pays for it
+
+    return "\n".join(wrapped(text, shell.output.style.width))
 
 
 def _next(shell: Shell, found: SecretsLook) -> None:

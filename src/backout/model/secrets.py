@@ -111,7 +111,8 @@ class SecretsLook:
     """One look at the secrets of an environment.
 
     Args:
-        target: the version that a rollback would return to, "" when there is none; target_why: why.
+        target: the version that is compared with, "" when there is none; target_why: why that one. returns: whether a
+            rollback would go there; else `target_why` says why not.
         states: by name, sorted. missing: expected and not bound in the live version. missing_in_target: required in
             the configuration and not bound in the version to return to.
         source: the configured source in words, "" without one. example: the sample file, "" without one.
@@ -126,6 +127,7 @@ class SecretsLook:
     missing_in_target: tuple[str, ...]
     source: str = ""
     example: str = ""
+    returns: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ def secrets_record(look: SecretsLook) -> dict[str, object]:
         "live_version": look.live,
         "target_version": look.target or None,
         "target_why": look.target_why,
+        "target_allowed": look.returns,
         "example": look.example or None,
         "source": look.source or None,
         "secrets": [_record(state) for state in look.states],
@@ -73,7 +74,7 @@ def headers(look: SecretsLook) -> tuple[str, ...]:
 def row(look: SecretsLook, state: SecretState, now: float) -> tuple[str, ...]:
     """Return the columns of one name; `now` in Unix seconds."""
     names = {"example": look.example or "example", "required": "backout.toml", "target": look.target[:SHORT]}
-    expected = [names[who] for who in state.expected_by if who in names]
+    expected = [names[who] for who in state.expected_by if who in names and not (who == "target" and state.live)]
     pushed = ago(state.pushed.at, now) if state.pushed else "-"
     cells = [state.name, _live(state), ", ".join(expected) or "-", pushed, _word(state.since_push)]
     cells += [_word(state.since_target)] if look.target else []
@@ -96,7 +97,14 @@ def _asked(look: SecretsLook) -> bool:
 
 def heading(look: SecretsLook) -> str:
     """Return what is compared, in one sentence."""
-    target = f"a rollback would return to {look.target[:SHORT]}" if look.target else "there is nothing to return to"
+    why = look.target_why.removeprefix("no version may be returned to: ")
+    why = why.removeprefix(f"version {look.target[:SHORT]}: ")
+    if look.returns:
+        target = f"a rollback would return to {look.target[:SHORT]}"
+    elif look.target:
+        target = f"compared with {look.target[:SHORT]}, to which no rollback returns now: {why}"
+    else:
+        target = f"there is nothing to return to: {why}"
     return f"{look.environment}: version {look.live[:SHORT]} is live; {target}"
 
 
@@ -109,7 +117,7 @@ def findings(look: SecretsLook) -> tuple[tuple[bool, str], ...]:
         words = " and ".join(dict(_WHO)[w].format(example=look.example, target=look.target[:SHORT]) for w in who)
         found.append((True, f"{name} is missing in the live version; {words}"))
     found += [
-        (True, f"{name} is missing in version {look.target[:SHORT]}, to which a rollback would return")
+        (True, f"{name} is missing in version {look.target[:SHORT]}, and backout.toml requires it")
         for name in look.missing_in_target
     ]
     for since, words in (

@@ -180,13 +180,14 @@ def look(tools: Toolbox, target: str | None = None, *, ask_source: bool = False)
             if ask_source:
                 values = opened.read({*expected.example, *expected.required, *version.secret_names})
                 held = {name: pushing.fingerprints.of(name, values.reveal(name)) for name in values.names}
-    found, why = _returned_to(tools, target)
+    found, why, returns = _returned_to(tools, target)
     return look_at(
         tools.environment,
         expected=expected,
         live=version,
         target=found,
         target_why=why,
+        returns=returns,
         versions=tools.versions.recent(),
         pushes=pushes(tools),
         source=source,
@@ -228,8 +229,8 @@ def lacks(tools: Toolbox, described: str, names: Collection[str]) -> Refused:
     )
 
 
-def _returned_to(tools: Toolbox, target: str | None) -> tuple[Version | None, str]:
-    """Return the version that a rollback would return to and why, or None and why there is none.
+def _returned_to(tools: Toolbox, target: str | None) -> tuple[Version | None, str, bool]:
+    """Return the version to compare with (None: there is none), why that one, and whether a rollback goes there.
 
     One that only lacks a proof, or secrets that are gone by now, is looked at as well: that is what is asked for.
     """
@@ -243,10 +244,11 @@ def _returned_to(tools: Toolbox, target: str | None) -> tuple[Version | None, st
         ranked = candidates(situation, leaving=newcomer(situation), accept_unproven=True)
         nearest = next((c for c in ranked if (c.eligible or c.rule == RULE) and c.last_live_at > 0), None)
         if nearest is None:
-            return None, outcome.reason
+            return None, outcome.reason, False
         wanted, why = nearest.version, nearest.reason
     known = situation.version(wanted)
-    return (known if known is not None and known.code_hash else tools.versions.detail(wanted)), why
+    detailed = known if known is not None and known.code_hash else tools.versions.detail(wanted)
+    return detailed, why, isinstance(outcome, Plan)
 
 
 def _chosen(

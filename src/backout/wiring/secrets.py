@@ -93,7 +93,6 @@ def source(config: Config, named: Mapping[str, Json]) -> SecretSource:
         folder = config.path.parent
         return CommandSource([*map(str, words)], heard, variables=variables, folder=folder, timeout_s=timeout_s)
     raise BackoutError(
-        f"the values came from {named.get('what')}, and none was kept",
+        f"the values came from {named.get('what')}, and none was kept: type the same command again with them",
         where=config.name,
-        hint="type the same command again, with the same values",
     )
