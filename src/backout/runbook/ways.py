@@ -34,8 +34,14 @@ class Ways:
             if migration in failed
             else f"write a migration that makes {migration} fit the code, or mend the code"
         )
-        deploy = f"deploy with `{self.command}`" if self.command else "deploy"
-        return f"A, roll forward: {mend}; {deploy}; then `backout guard -e {self.environment}`"
+        deploy = (
+            f"then `backout roll-forward -e {self.environment} -m WHY` (`--dry-run` shows the plan): it deploys with "
+            f"`{self.command}`, reads back what is live and which migrations are applied, and verifies it"
+            if self.command
+            else f"deploy; then `backout guard -e {self.environment}` (with `deploy.command` set, "
+            f"`backout roll-forward -e {self.environment}` does both)"
+        )
+        return f"A, roll forward: {mend}; {deploy}"
 
     def back(self, found: Found, written: str, took: str) -> str:
         """Return option B, when the moment can be reached."""

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         Clock,
         Connections,
         DeadMan,
+        DeployCommand,
         HealthCheck,
         Identities,
         MigrationFiles,
@@ -72,6 +73,7 @@ class Hooks:
 
     Args:
         within_s: nobody is waited for longer than this from now on; None: as patient as the configuration says.
+        hear: is handed what the team's own command writes.
         redact: takes every secret out of what somebody is told, and out of reports and cards.
     """
 
@@ -80,6 +82,7 @@ class Hooks:
     confirm: Callable[[Plan], bool] | None = None
     say: Callable[[str], None] = lambda _text: None
     within_s: float | None = None
+    hear: Callable[[str], None] = lambda _line: None
     redact: Callable[[str], str] = field(default_factory=lambda: Redactor().redact)
 
 
@@ -261,6 +264,8 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         migrations=_migrations(config),
         app_checks_head=config.environment.database is not None and config.environment.database.app_checks_head,
         deploy_command=config.environment.deploy.command or "",
+        deployer=_deployer(config, hooks.redact),
+        hear=hooks.hear,
         restoring=_restoring(config, hooks),
         points=point_marker(config),
         protection=_protection(config),
@@ -435,6 +440,15 @@ def _schema(config: Config, reads: ApiClient, *, hurried: bool) -> Schema | None
     from backout.wiring.history import history_of  # noqa: PLC0415 only where it is set up
 
     return history_of(config, lambda: reads, within_s=_HURRIED_S if hurried else None)
+
+
+def _deployer(config: Config, redact: Callable[[str], str]) -> DeployCommand | None:
+    if not config.environment.deploy.command:
+        return None
+    from backout.providers.command.deploy import ShellDeployCommand  # noqa: PLC0415 only where it is set up
+
+    lock = config.settings.journal.path.with_suffix(f".deploy-{config.name}.lock")
+    return ShellDeployCommand(config.path.parent, lock, lambda text: printable(redact(text)))
 
 
 def _restoring(config: Config, hooks: Hooks) -> Callable[[], RestoreTools] | None:
