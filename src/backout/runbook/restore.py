@@ -58,6 +58,8 @@ if TYPE_CHECKING:
 SWAPPED = "database.swapped"
 RESCUED = "database.rescued"
 RELEASED = "database.released"
+PROMISE_LOST = "wal.promise_lost"
+"""Commits are safe no longer the moment they are acknowledged; the watchdog of synchronous mode records the same."""
 NO_TARGET = (
     'a time, a restore point, a deployment, an LSN, a transaction id, "before migration NAME" or '
     '"before drop of TABLE[.COLUMN]"; see `backout db points list`'
@@ -77,7 +79,8 @@ class RestoreTools:
         live: the live database; it may be down. server: None when the configuration names no server of one's own.
         tools_version: the major version of the Postgres programs here. free_bytes: where side instances lie.
         database: the application's. pinned: who the database has to be, "SYSTEM IDENTIFIER/NAME" (safety rule 1).
-        kept: the folder in which rescues keep what they replaced.
+        kept: the folder in which rescues keep what they replaced. receiver: the name for which commits wait in
+            synchronous mode, "" where no WAL is received.
     """
 
     environment: str
@@ -98,6 +101,7 @@ class RestoreTools:
     database: str
     pinned: str | None = None
     server: DatabaseServer | None = None
+    receiver: str = ""
     say: Callable[[str], None] = lambda _text: None
 
 

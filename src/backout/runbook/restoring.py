@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from backout.errors import BackoutError, Refused, WorldMoved
 from backout.model.recovery import Damage, SideOrder, SideState, parse_lsn, show_lsn
 from backout.ports import Done, NotDone
-from backout.runbook.restore import RESCUED, SWAPPED
+from backout.runbook.restore import PROMISE_LOST, RESCUED, SWAPPED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -205,9 +205,24 @@ class Exchange:
         if all(event.data["kept"] != args["kept"] for event in known):
             record = {name: value for name, value in args.items() if name != "name"}
             tools.journal.note(tools.environment, SWAPPED, context.run, record, actor=tools.actor)
+        self._release_commits(args, context)
         if args["name"]:
             tools.sides.drop(str(args["name"]))
         return {"kept": args["kept"]}
+
+    def _release_commits(self, args: Mapping[str, Json], context: StepContext) -> None:
+        """Let nobody wait for a receiver that was there when this directory left, and may be gone by now.
+
+        Where it runs, its watchdog lets commits wait for it again as soon as it keeps up.
+        """
+        tools, server = self._tools, _server(self._tools, args)
+        lsn = server.waits_for(tools.receiver) if tools.receiver else None
+        if lsn is None:
+            return
+        why = f"the data directory was exchanged; commits after {show_lsn(lsn)} may be lost with the server"
+        note: dict[str, Json] = {"lsn": lsn, "why": why, "at": tools.clock.now()}
+        tools.journal.note(tools.environment, PROMISE_LOST, f"{PROMISE_LOST}:{context.run}", note, actor=tools.actor)
+        server.wait_for_nobody()
 
     def _moved(self, args: Mapping[str, Json]) -> bool:
         data, incoming, kept = (Path(str(args[name])) for name in ("data_directory", "incoming", "kept"))
