@@ -101,7 +101,7 @@ def cluster(config: Config) -> PostgresCluster:
 
 def origin(config: Config) -> Origin:
     """Return the cluster as backups reach it: through the TLS proxy where the programs have no TLS."""
-    from backout.providers.postgres.tls_proxy import PlainAccess  # noqa: PLC0415 with the first program
+    from backout.providers.postgres.tls_access import PlainAccess  # noqa: PLC0415 with the first program
 
     reached = PlainAccess(lambda: config.database_admin_url().reveal(), lambda: binaries(config).has_tls())
     return Origin(lambda: binaries(config), reached.dsn, cluster(config))
