@@ -14,7 +14,8 @@ from recovery_lab import Lab, opened
 from backout.errors import BackoutError, PartlyDone, Refused
 from backout.model.recovery import parse_lsn
 from backout.providers.postgres.ownserver import CommandedServer
-from backout.runbook.restore import find, kept, plan_rescue, plan_swap, plan_undo
+from backout.runbook.finding import find
+from backout.runbook.restore import kept, plan_rescue, plan_swap, plan_undo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -237,7 +237,8 @@ def _text(shell: Shell, plan: Plan) -> str:
 
 def _show(desk: Desk, plan: Plan) -> int:
     from backout.cli.outcome import plan_record  # noqa: PLC0415 only a dry run
-    from backout.runbook.restoring import foresee, rescue_record  # noqa: PLC0415 same
+    from backout.runbook.rescue_steps import rescue_record  # noqa: PLC0415 same
+    from backout.runbook.restoring import foresee  # noqa: PLC0415 same
 
     out = desk.shell.output
     rescue: dict[str, Json] | None = None

@@ -13,7 +13,8 @@ from backout.plan.together import first_to_undo, lost_rows
 if TYPE_CHECKING:
     from backout.model.plan import PlanRefused
     from backout.model.situation import Situation
-    from backout.runbook.restore import Found, RestoreTools
+    from backout.runbook.finding import Found
+    from backout.runbook.restore import RestoreTools
     from backout.runbook.toolbox import Toolbox
 
 RULE = "4 schema"
@@ -99,7 +100,7 @@ def _back(ways: Ways, tools: Toolbox, migration: str) -> str:
         restoring = tools.restoring()
         if restoring.server is None:
             return ways.shut("no server of one's own is set up (database.server)")
-        from backout.runbook.restore import find  # noqa: PLC0415 only where a restore is thought of
+        from backout.runbook.finding import find  # noqa: PLC0415 only where a restore is thought of
 
         found = find(restoring, f"before migration {migration}")
         written = lost_rows(written_since(restoring, found))
