@@ -37,7 +37,7 @@ from backout.providers.postgres.binaries import find_binaries
 from backout.providers.postgres.launcher import PostgresServer
 from backout.providers.postgres.side import PostgresSides
 from backout.providers.postgres.template import run_tool
-from backout.runbook.restore import find
+from backout.runbook.finding import find
 from backout.wiring.backups import repository
 from backout.wiring.restore import restore_tools
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from backout.analysis.recovery import Route
-    from backout.runbook.restore import Found
+    from backout.runbook.finding import Found
 
 PASSWORD = "bench"  # noqa: S105 - of a server on loopback that ends with the run
 CONFIG = """

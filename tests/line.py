@@ -61,6 +61,7 @@ def toolbox(
         schema=world.schema,
         migrations=world.files,
         logs=world.logs,
+        deployer=world.deployer,
         bundles=world.bundles,
         bundle_store=world.bundle_store,
         notifier=world.notifier,

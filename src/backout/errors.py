@@ -12,7 +12,8 @@ BackoutError                1   a finding, or a failure with no better class
 ├── Unmeasured              7   it could not be measured, so nothing is claimed
 │   └── ProviderUnavailable 7   a provider did not answer properly (after retries)
 ├── ProviderRejected        1   a provider answered, and said no
-│   └── NewestNotLive       1   it sets secrets on the newest version only, and that one is not live
+│   ├── NewestNotLive       1   it sets secrets on the newest version only, and that one is not live
+│   └── CommandFailed       1   the team's own command did not do what it is for
 ├── ConfigError            78   backout.toml is wrong; `mistakes` lists all of them
 └── Interrupted           130   Ctrl-C, stopped at a step boundary
 """
@@ -135,6 +136,20 @@ class ProviderRejected(BackoutError):
 
 class NewestNotLive(ProviderRejected):
     """The provider sets secrets on the newest version only, and another one is live; nothing was changed."""
+
+
+class CommandFailed(ProviderRejected):
+    """The team's own command did not do what it is for.
+
+    Attributes:
+        code: what it exited with. tail: its last lines, masked.
+    """
+
+    def __init__(
+        self, what: str, *, code: int, tail: tuple[str, ...] = (), where: str | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(what, status=0, code=code, where=where, hint=hint)
+        self.tail = tail
 
 
 class ConfigError(BackoutError):

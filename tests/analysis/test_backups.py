@@ -93,6 +93,28 @@ def test_retention_keeps_what_the_window_needs() -> None:
     assert found.wal_before == 10 * SEGMENT + 40
 
 
+@pytest.mark.parametrize(
+    ("timeline", "history", "gone"),
+    [
+        (1, {}, ()),
+        (2, {2: ((1, 3 * SEGMENT),)}, ("0001",)),
+        (3, {3: ((1, 8 * SEGMENT),)}, ()),
+        (3, {3: ((1, 3 * SEGMENT), (2, 8 * SEGMENT))}, ("0001",)),
+        (None, {}, ()),
+    ],
+    ids=["undone", "swapped", "promoted after the undo", "swapped twice", "not known"],
+)
+def test_retention_keeps_the_base_of_the_branch_that_lives(
+    timeline: int | None, history: dict[int, tuple[tuple[int, int], ...]], gone: tuple[str, ...]
+) -> None:
+    """A swap was undone: the newest backup before the window is of the branch that is gone."""
+    swapped = replace(backup(5), timeline=2)
+    backups = (backup(1), swapped, replace(backup(9), timeline=timeline or 1))
+    found = retain(backups, now=10 * DAY, keep_s=3 * DAY, timeline=timeline, history=history)
+    assert found.remove == gone
+    assert found.wal_before == (5 if gone else 1) * SEGMENT + 40
+
+
 def test_retention_never_removes_the_only_verified_chain() -> None:
     """However old it is; and without a verified one nothing goes."""
     old, unverified = backup(1), backup(50, verified=False)

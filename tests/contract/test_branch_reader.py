@@ -6,7 +6,7 @@ import pytest
 
 from backout.errors import Refused
 from backout.providers.postgres.branches import PostgresBranches, verified
-from backout.providers.postgres.tls_proxy import parsed
+from backout.providers.postgres.tls_access import parsed
 
 
 @pytest.mark.parametrize("mode", ["", "?sslmode=require", "?sslmode=prefer&channel_binding=require"])

@@ -22,7 +22,8 @@ from backout.providers.postgres.dumps import PostgresDumps
 from backout.providers.postgres.launcher import PostgresServer
 from backout.providers.postgres.server_check import PostgresCheck
 from backout.providers.postgres.template import give_away, run_tool, tool_environment
-from backout.providers.postgres.tls_proxy import PlainAccess, TlsProxy, TlsServer, parsed, without_tls
+from backout.providers.postgres.tls_access import PlainAccess, parsed, without_tls
+from backout.providers.postgres.tls_proxy import TlsProxy, TlsServer
 from backout.runbook.dump import DumpTools, dump
 
 from scripted_server import refused_url

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from recovery_lab import Lab, opened
 
 from backout.twin.stage import sample_application
+
+from drillbook import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,3 +99,59 @@ def test_a_night_of_scenario_4(drillbook: Drillbook, lab: Lab) -> None:
         assert trial.run("db", "backups", "list").code == 1
     finally:
         trial.run("db", "wal", "stop")
+
+
+DEPLOYS = """
+import sys
+from backout.config import Environment, load
+from backout.wiring import toolbox
+from pathlib import Path
+file = Path("backout.toml").resolve()
+tools = toolbox(load(Environment({}), start=file.parent, path=file, environment="production"))
+print(tools.deployments.activate(sys.argv[1], message="the mended version").id)
+"""
+MENDS = 'ALTER TABLE "orders" ADD COLUMN "total_cents" INTEGER;\n'
+
+
+def test_a_night_that_goes_forward(drillbook: Drillbook, lab: Lab) -> None:
+    """The way out of the refusal is a command: the team's own deployment, read back, its migration with it."""
+    trial = drillbook.trial().replace((r'watch = "\d+s"', 'watch = "8s"'))
+    files = on_own_server(trial, lab)
+    trial.make_live(drillbook.good)
+    assert trial.run("db", "migrations", "apply", *PRODUCTION).code == 0
+    with lab.connect() as connection:
+        connection.execute("UPDATE _prisma_migrations SET started_at = '2026-01-01', finished_at = '2026-01-01'")
+    (files / DROP).mkdir()
+    (files / DROP / "migration.sql").write_text(SQL, encoding="utf-8")
+    assert trial.run("db", "migrations", "apply", *PRODUCTION).code == 0
+    trial.make_live(drillbook.bad)
+    refused = trial.run("rollback", *PRODUCTION)
+    assert refused.code == 3
+    assert "`backout roll-forward -e production -m WHY`" in refused.err
+    failed = trial.run("roll-forward", *PRODUCTION, "--no-wait")  # there is no package.json in the trial's folder
+    assert failed.code == 1
+    assert "nothing new is live" in failed.err
+    assert trial.live() == drillbook.bad
+
+    (trial.folder / "deploy.py").write_text(DEPLOYS, encoding="utf-8")
+    apply = shlex.join([str(PROGRAM), "db", "migrations", "apply", "-e", "production", *PRODUCTION])
+    trial.replace((r"npm run deploy:production", f"{apply} && {sys.executable} deploy.py {drillbook.good}"))
+    mended = "20261125100000_total_again"
+    (files / mended).mkdir()
+    (files / mended / "migration.sql").write_text(MENDS, encoding="utf-8")
+    shown = trial.run("roll-forward", "--dry-run", "--json").json
+    assert [step["action"] for step in shown["plan"]["steps"]][:3] == ["check_migrations", "deploy", "read_new"]
+    assert shown["plan"]["notes"] == [f"migration {mended} is safe for the code that is live until then"]
+    assert trial.live() == drillbook.bad
+    assert trial.run("roll-forward", "-m", "total is back", "--no-input").code == 3  # nobody confirmed it
+    gone = trial.run("roll-forward", *PRODUCTION, "--json", timeout_s=180)
+    assert gone.code in (0, 7), gone.err
+    assert f"applied  {mended}" in gone.err
+    assert (gone.json["live_version"], gone.json["migration_head"]) == (drillbook.good, mended)
+    assert trial.live() == drillbook.good
+    (report,) = trial.reports()
+    assert "Rolled forward" in report.read_text(encoding="utf-8")
+    again = trial.run("runs", "resume", gone.json["run_id"], "--json")
+    assert again.json["live_version"] == drillbook.good
+    trial.replace((r"deploy\.py", f"deploy.py --password={lab.dsn}"))
+    assert trial.run("roll-forward", *PRODUCTION).code == 2  # a secret stands in the command

@@ -354,6 +354,50 @@ def test_after_a_swap_to_an_earlier_moment_only_a_new_base_protects(quick_path: 
         assert recovered(lab, quick_path / "again") == {1, 2, 3}
 
 
+@pytest.mark.parametrize("slot", ["kept", "dropped"])
+def test_after_the_undo_of_a_swap_the_older_timeline_has_no_unnamed_gap(
+    quick_path: Path, cache: Path, slot: str
+) -> None:
+    """The branch in between went further; the older one goes on from its slot, or names what is lost."""
+    with receiving(quick_path, cache) as lab:
+        lab.execute("INSERT INTO t VALUES (1, 'good')")
+        until(lambda: lab.backout("db", "wal", "status").code == 0, timeout_s=30.0, what="it is received")
+        backup = max(path.name for path in (lab.archive / "base").iterdir())
+        limit = {"max_slot_wal_keep_size": f"{LIMIT_MB}MB"}
+        swapped = restored(lab, backup, quick_path / "swapped", settings=limit)
+        left, port = lab.server, lab.status.port
+        left.stop()
+        lab.server, lab.status = swapped, swapped.start(port=port)
+        until(lambda: lab.value("SELECT NOT pg_is_in_recovery()"), timeout_s=30.0, what="it is promoted")
+        lab.execute("INSERT INTO t SELECT g, repeat('x', 900) FROM generate_series(2, 60000) g")
+        until(lambda: (found := read_status(lab.archive)) is not None and found.receiving and found.timeline == 2,
+              timeout_s=40.0, what="the branch is received")  # fmt: skip
+        until(lambda: lab.backout("db", "wal", "status", "--json").json["lag_bytes"] == 0, what="all of it is")
+        _end(lab, "receiver", signal.SIGKILL)
+        swapped.stop(mode="immediate")
+        lab.server, lab.status = left, left.start(port=port)
+        if slot == "dropped":
+            lab.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
+            lab.execute("INSERT INTO t SELECT g, repeat('x', 900) FROM generate_series(2, 30000) g")
+        lab.execute("INSERT INTO t VALUES (-1, 'on the older timeline')")
+        assert lab.backout("db", "wal", "start").code == 0
+        until(lambda: (found := read_status(lab.archive)) is not None and found.receiving and found.timeline == 1
+              and found.lag_bytes == 0, timeout_s=40.0, what="the older timeline is received")  # fmt: skip
+        answer = lab.backout("db", "wal", "status")
+        gaps = [gap for gap in read_gaps(lab.archive) if gap.timeline == 1]
+        if slot == "kept":
+            assert (answer.code, gaps) == (0, []), answer.out
+        else:
+            assert len(gaps) == 1
+            assert answer.code == 1
+            assert "UNPROTECTED: " in answer.out
+            refused = lab.backout(
+                "db", "restore", str(lab.value("SELECT pg_current_wal_lsn()::text")), "--side", "--dry-run"
+            )
+            assert refused.code == 3
+            assert "the archive has a hole" in refused.err
+
+
 def test_over_tls_with_programs_that_have_none(quick_path: Path, cache: Path) -> None:
     """A server that wants TLS: backup and receiver go through the proxy, which verifies its certificate."""
     limit = {"max_slot_wal_keep_size": f"{LIMIT_MB}MB"}

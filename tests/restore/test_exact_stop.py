@@ -13,8 +13,9 @@ from recovery_lab import ENVIRONMENT, Lab, Load, opened
 
 from backout.errors import Refused, UsageError
 from backout.model.recovery import RecoveryTarget, TargetKind, show_lsn
+from backout.runbook.finding import find
 from backout.runbook.points import AFTER_DEPLOYMENT, BEFORE_DEPLOYMENT, record_point
-from backout.runbook.restore import find, mark_point, plan_side
+from backout.runbook.restore import mark_point, plan_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,7 +1,10 @@
 """What a naive comparison of rows would lose: changed keys, rows that refer to their own table, values taken since."""
 
+# ruff: noqa: S608 - the names are ours
+
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -12,6 +15,8 @@ from backout.journal.sqlite import SqliteJournal
 from backout.journal.stop import StopRequest
 from backout.providers.clock import SystemClock
 from backout.runbook.restore import plan_rescue, plan_undo
+
+from polling import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,7 +119,7 @@ def test_a_unique_value_that_is_taken_is_a_conflict(lab: Lab, name: str) -> None
     made = "CREATE TABLE {0} (id int PRIMARY KEY, email text UNIQUE); INSERT INTO {0} VALUES (1, 'a'), (2, 'b')"
     xid = damaged(lab, name, made.format(name), damage.format(name), since.format(name))
     told = rescue(lab, xid)[f"public.{name}"]
-    assert lab.rows(f"SELECT id, email FROM {name} ORDER BY 1") == left  # noqa: S608 ours
+    assert lab.rows(f"SELECT id, email FROM {name} ORDER BY 1") == left
     assert told["conflicts"] == conflicts
     assert told["updated"] + told["inserted"] == 2 - conflicts
 
@@ -151,6 +156,44 @@ def test_a_rescue_that_stays_half_done_can_be_undone(lab: Lab) -> None:
     lab.journal.ask(stopped.value.where, "abort", actor="test", reason="not now")
     lab.run(plan_undo(tools), tools)
     assert lab.rows("SELECT early.v, late.v FROM early, late") == [("bad", "bad")]
+
+
+@pytest.mark.parametrize("way", ["rescue", "undo"])
+def test_a_writer_that_needs_a_damaged_row_is_not_blocked(lab: Lab, way: str) -> None:
+    """Where triggers are kept still, the table is locked before any row: a writer goes on, and the rescue waits."""
+    name = f"busy_{way}"
+    xid = damaged(
+        lab,
+        name,
+        f"CREATE TABLE {name} (id int PRIMARY KEY, v text);"
+        f"INSERT INTO {name} SELECT g, 'a' FROM generate_series(1, 9) g;"
+        f"CREATE FUNCTION still_{name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN new; END $$;"
+        f"CREATE TRIGGER told BEFORE UPDATE ON {name} FOR EACH ROW EXECUTE FUNCTION still_{name}()",
+        f"UPDATE {name} SET v = 'bad' WHERE id < 5",
+    )
+    waits = (
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'ShareRowExclusiveLock' "
+        f"AND relation = '{name}'::regclass"
+    )
+    if way == "undo":
+        rescue(lab, xid)
+    tools = lab.tools()
+    with lab.connect() as writer, ThreadPoolExecutor(1) as beside:
+        writer.execute("SET lock_timeout = '800ms'")
+        with writer.transaction():
+            writer.execute(f"UPDATE {name} SET v = 'new' WHERE id = 8")  # type: ignore[call-overload]
+            done = (
+                beside.submit(rescue, lab, xid) if way == "rescue" else beside.submit(lab.run, plan_undo(tools), tools)
+            )
+            until(lambda: lab.rows(waits) == [(1,)], timeout_s=60.0, what="it waits for the table")
+            writer.execute(f"UPDATE {name} SET v = 'new' WHERE id = 1")  # type: ignore[call-overload]
+        done.result(timeout=60)
+    kept = "a" if way == "rescue" else "bad"
+    assert lab.rows(f"SELECT id, v FROM {name} WHERE id IN (1, 2, 8) ORDER BY 1") == [
+        (1, "new"),
+        (2, kept),
+        (8, "new"),
+    ]
 
 
 def test_an_undo_that_was_killed_behind_its_last_effect_is_done_again(lab: Lab) -> None:

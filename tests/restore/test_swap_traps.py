@@ -12,8 +12,10 @@ import pytest
 from recovery_lab import Lab, opened
 
 from backout.errors import BackoutError, PartlyDone, Refused
+from backout.model.recovery import parse_lsn
 from backout.providers.postgres.ownserver import CommandedServer
-from backout.runbook.restore import find, kept, plan_rescue, plan_swap, plan_undo
+from backout.runbook.finding import find
+from backout.runbook.restore import kept, plan_rescue, plan_swap, plan_undo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,6 +110,28 @@ def test_what_goes_live_waits_for_no_receiver(lab: Lab) -> None:
     lab.run(plan_swap(tools, now(lab)), tools)
     assert lab.rows("SHOW synchronous_standby_names") == [("",)]
     lab.run(plan_undo(tools), tools)
+    assert lab.receiver is not None
+    lab.receiver.wait(timeout=30)
+    lab.receive()
+
+
+def test_what_comes_back_waits_for_no_receiver_either(lab: Lab) -> None:
+    """It left in synchronous mode, and `db wal stop` was typed since: the undo frees its commits, and says so."""
+    lab.base("kept in sync")
+    position = now(lab)
+    with lab.connect() as connection:
+        connection.execute("SET synchronous_commit = local")
+        connection.execute("ALTER SYSTEM SET synchronous_standby_names = 'backout_lab'")
+        connection.execute("SELECT pg_reload_conf()")
+    tools = lab.tools(receiver="backout_lab")
+    lab.run(plan_swap(tools, position), tools)
+    assert lab.rows("SHOW synchronous_standby_names") == [("",)]
+    lab.run(plan_undo(tools), tools)
+    assert lab.rows("SHOW synchronous_standby_names") == [("",)]
+    lab.rows("SELECT pg_logical_emit_message(true, 'lab', 'this commit waits for nobody')")
+    (lost,) = lab.journal.events(environment="production", kind="wal.promise_lost")
+    assert "the data directory was exchanged" in str(lost.data["why"])
+    assert int(str(lost.data["lsn"])) >= parse_lsn(position)
     assert lab.receiver is not None
     lab.receiver.wait(timeout=30)
     lab.receive()

@@ -9,7 +9,7 @@ from backout.model.backups import Choice, Protection, Retention, Window
 from backout.model.recovery import BackupKind, show_lsn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from backout.model.backups import Cluster, WalGap
     from backout.model.recovery import BaseBackup, WalSegment
@@ -77,11 +77,23 @@ def chain_of(backup: BaseBackup, backups: Sequence[BaseBackup]) -> tuple[BaseBac
     return tuple(chain)
 
 
-def retain(backups: Sequence[BaseBackup], *, now: float, keep_s: float) -> Retention:
+def retain(
+    backups: Sequence[BaseBackup],
+    *,
+    now: float,
+    keep_s: float,
+    timeline: int | None = None,
+    history: Mapping[int, Sequence[tuple[int, int]]] | None = None,
+) -> Retention:
     """Return what may go so that every moment of the last `keep_s` seconds can still be returned to.
 
     That needs the newest verified backup from before that window, all later ones, and whatever those build on. The
-    newest verified chain stays whatever its age; without a verified backup everything stays.
+    newest one may be of a branch that was undone since: then the newest one that leads to where the cluster is now is
+    needed as well. The newest verified chain stays whatever its age; without a verified backup everything stays.
+
+    Args:
+        timeline: of the cluster now, None when it cannot be asked: then no branch is taken for an undone one.
+        history: of each timeline but the first, those before it with the position at which each was left.
     """
     verified = [each for each in backups if each.verified_at is not None and chain_of(each, backups)]
     if not verified:
@@ -89,6 +101,9 @@ def retain(backups: Sequence[BaseBackup], *, now: float, keep_s: float) -> Reten
     before = [each for each in verified if each.ended_at <= now - keep_s]
     first = before[-1] if before else verified[0]
     kept = {each.id for each in backups if each.began_at >= first.began_at or each.id == first.id}
+    branches = {each.timeline for each in before} if timeline is None else {timeline}
+    for branch in branches:
+        kept |= {each.id for each in [each for each in before if leads_to(each, branch, history or {})][-1:]}
     for each in backups:
         if each.id in kept:
             kept |= {part.id for part in chain_of(each, backups)}
@@ -96,6 +111,13 @@ def retain(backups: Sequence[BaseBackup], *, now: float, keep_s: float) -> Reten
     newest = keep[-1].system_identifier
     begin = min(each.begin_lsn for each in keep if each.system_identifier == newest)
     return Retention(tuple(each.id for each in keep), tuple(each.id for each in backups if each.id not in kept), begin)
+
+
+def leads_to(backup: BaseBackup, timeline: int, history: Mapping[int, Sequence[tuple[int, int]]]) -> bool:
+    """Whether a replay from a backup comes to a timeline: it is on it, or on one before it that was left later."""
+    if backup.timeline == timeline:
+        return True
+    return any(number == backup.timeline and backup.end_lsn <= until for number, until in history.get(timeline, ()))
 
 
 def reach(backup: BaseBackup, wal: Iterable[WalSegment]) -> int | None:

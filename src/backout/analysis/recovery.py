@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from backout.analysis.backups import leads_to
 from backout.model.recovery import WalSpan, show_lsn
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def _way(archive: Archive, timeline: int) -> list[tuple[int, int]]:
 
 
 def _on_the_way(archive: Archive, timeline: int, base: BaseBackup) -> bool:
-    return any(number == base.timeline and base.end_lsn <= until for number, until in _way(archive, timeline))
+    return leads_to(base, timeline, archive.history)
 
 
 def _leads_to(archive: Archive, timeline: int, segment: WalSegment) -> bool:

@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
         Entry("diagnose", "backout.cli.diagnose:diagnose", "Which scenario it is, what caused it, and the proof."),
         Entry("guard", "backout.cli.guard:guard", "Watch the fresh deployment; roll back if it regressed."),
         Entry("rollback", "backout.cli.rollback:rollback", "Go back to the last stable version, or to TARGET."),
+        Entry("roll-forward", "backout.cli.roll_forward:roll_forward", "Deploy what was mended, and prove it."),
         Entry("panic", "backout.cli.panic:panic", "Go back now: no questions, the safest allowed action."),
         Entry("hold", "backout.cli.hold:hold", "Stop every automatic action, on every machine."),
         Entry("unhold", "backout.cli.hold:unhold", "Allow automatic actions again."),

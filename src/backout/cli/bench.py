@@ -113,7 +113,7 @@ def open_bench(
     live = Live(shell.output, name, stream=stream)
     stop = StopRequest(lambda: live.say("stopping after the current step; Ctrl-C again stops now"))
     asked = (lambda plan: _asked(shell, live, plan)) if shell.interactive else None
-    hooks = wiring.Hooks(stop, live.watching, asked, live.say_once, within_s)
+    hooks = wiring.Hooks(stop, live.watching, asked, live.say_once, within_s, live.say)
     return Bench(shell, shell.toolbox(config, hooks), stop, live)
 
 

@@ -108,7 +108,7 @@ def look(shell: Shell, *, name: str, to: Path | None, database: str | None, role
 
     The password stands in no command line and in no output.
     """
-    from backout.providers.postgres.tls_proxy import parsed  # noqa: PLC0415 - only this command pays for it
+    from backout.providers.postgres.tls_access import parsed  # noqa: PLC0415 - only this command pays for it
     from backout.report import branches as words  # noqa: PLC0415
     from backout.wiring.managed import vendor  # noqa: PLC0415
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def refuse_meanwhile(config: Config) -> None:
-    """Return unless a run that switches or restores keeps the environment; a watch does not mind migrations.
+    """Return unless a run that switches or restores keeps the environment.
+
+    A watch does not mind migrations, and a roll-forward may wait for one.
 
     Raises:
         Busy: one does; with the command that goes on with it.
@@ -25,7 +27,8 @@ def refuse_meanwhile(config: Config) -> None:
     from backout.model.plan import PlanKind  # noqa: PLC0415 - same
 
     newest = next(iter(wiring.journal(config).runs(config.name)), None)
-    if newest is not None and not newest.state.is_over and newest.plan.kind is not PlanKind.GUARD:
+    mind_none = (PlanKind.GUARD, PlanKind.FORWARD)
+    if newest is not None and not newest.state.is_over and newest.plan.kind not in mind_none:
         raise busy(newest)
 
 

@@ -7,21 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from backout.cli.db_restore_desk import Desk
+from backout.cli.db_restore_kept import kept_things
 from backout.cli.options import Command, pass_shell
 from backout.errors import PartlyDone, UsageError
 from backout.model.incident import RunState
-from backout.model.plan import PlanKind
 
 if TYPE_CHECKING:
-    from backout.cli.live import Live
     from backout.cli.shell import Shell
-    from backout.config import Config
-    from backout.journal.stop import StopRequest
-    from backout.model.incident import Event, Run
+    from backout.model.incident import Run
     from backout.model.plan import Json, Plan
-    from backout.model.recovery import SideInstance
-    from backout.runbook.managed import BranchTools
-    from backout.runbook.restore import RestoreTools
 
 
 @click.command(
@@ -85,7 +80,7 @@ def restore(
     config = shell.config()
     desk = Desk.open(shell, config)
     if drop_side is not None or mode in ("list", "prepare", "release"):
-        return _kept_things(desk, mode, drop_side, message, typed)
+        return kept_things(desk, mode, drop_side, message, typed)
     found = None if dry_run else desk.unfinished(target if mode != "undo" else "undo")
     if found is not None:
         shell.output.say(f"picking up run {found.id} ({found.plan.why}), which was interrupted; its plan stands")
@@ -118,97 +113,6 @@ class Wish:
     queues: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """Everything that a restoring command holds; `branches` where a vendor runs the database."""
-
-    shell: Shell
-    tools: RestoreTools
-    stop: StopRequest
-    live: Live
-    branches: BranchTools | None = None
-
-    @classmethod
-    def open(cls, shell: Shell, config: Config, *, managed: bool | None = None) -> Desk:
-        """Open it; which path is the one is asked unless it is known."""
-        from backout.cli.live import Live as Shown  # noqa: PLC0415 only what acts pays for it
-        from backout.journal.stop import StopRequest as Stop  # noqa: PLC0415 same
-        from backout.wiring.restore import restore_tools  # noqa: PLC0415 same
-
-        stop = Stop(lambda: shell.output.say("stopping after the current step; Ctrl-C again stops now"))
-        tools, live = restore_tools(config, stop, shell.output.say), Shown(shell.output, "db-restore")
-        database = config.environment.database
-        if managed is False or database is None or database.managed is None:
-            return cls(shell, tools, stop, live)
-        from backout.wiring.branches import branch_tools, is_managed  # noqa: PLC0415 only with a vendor
-
-        here = is_managed(config) if managed is None else managed
-        return cls(shell, tools, stop, live, branch_tools(config, tools) if here else None)
-
-    def unfinished(self, target: str | None) -> Run | None:
-        """Return the restore to pick up. Raises Busy when another run keeps the environment, or TARGET is a new one."""
-        from backout.cli.bench import busy  # noqa: PLC0415 only what acts pays for it
-
-        newest = next(iter(self.tools.runs.runs(self.tools.environment)), None)
-        if newest is None or newest.state.is_over:
-            return None
-        if newest.state is not RunState.INTERRUPTED or newest.plan.kind is not PlanKind.RECOVER or target is not None:
-            raise busy(newest)
-        return newest
-
-    def refuse_busy(self) -> None:
-        """Raise Busy while a run is not over: what it is about to move in must not be removed."""
-        from backout.cli.bench import busy  # noqa: PLC0415 only what acts pays for it
-
-        newest = next(iter(self.tools.runs.runs(self.tools.environment)), None)
-        if newest is not None and not newest.state.is_over:
-            raise busy(newest)
-
-    def drive(self, run: str) -> Run:
-        """Drive a run with Ctrl-C as a request to stop at the next boundary."""
-        from backout.runbook.restoring import actions  # noqa: PLC0415 only what acts pays for it
-
-        known = actions(self.tools)
-        if self.branches is not None:
-            from backout.runbook.managed_steps import actions as at_vendor  # noqa: PLC0415 only with a vendor
-
-            known |= at_vendor(self.branches)
-        found = self.tools.runs.find(run)
-        if found is not None:
-            self.live.follow(found.plan)
-        self.stop.install()
-        try:
-            return self.tools.journal.drive(run, known, actor=self.tools.actor, notify=self._notify)
-        finally:
-            self.stop.restore()
-            self.live.end()
-
-    def _notify(self, event: Event) -> None:
-        if event.kind == "step.progress":
-            self.live.say(f"  {progress_text(event.data)}")
-        else:
-            self.live.event(event)
-
-
-def progress_text(data: object) -> str:
-    """Return how far a step is.
-
-    >>> progress_text({"doing": "replaying", "done": 50_000_000, "of": 200_000_000, "per_s": 25_000_000, "left_s": 6.0})
-    'replaying 50 MB of 200 MB, 25 MB/s, 6.0 s left'
-    >>> progress_text({"doing": "rows of public.orders", "done": 50000, "of": 75000, "per_s": 0, "left_s": None})
-    'rows of public.orders 50,000 of 75,000'
-    """
-    from backout.report.times import duration  # noqa: PLC0415 only what acts pays for it
-
-    assert isinstance(data, dict)  # noqa: S101 as recorded
-    in_bytes = str(data["doing"]).startswith(("unpacking", "replaying"))
-    scale, unit = (1e6, " MB") if in_bytes else (1, "")
-    done, whole, rate = (float(data[name]) / scale for name in ("done", "of", "per_s"))
-    speed = f", {rate:,.0f}{unit}/s" if rate else ""
-    left = "" if data["left_s"] is None else f", {duration(float(data['left_s']))} left"
-    return f"{data['doing']} {done:,.0f}{unit} of {whole:,.0f}{unit}{speed}{left}"
-
-
 def _planned(desk: Desk, target: str | None, mode: str | None, wish: Wish) -> Plan:
     from backout.runbook import restore as procedure  # noqa: PLC0415 only what acts pays for it
 
@@ -237,7 +141,8 @@ def _text(shell: Shell, plan: Plan) -> str:
 
 def _show(desk: Desk, plan: Plan) -> int:
     from backout.cli.outcome import plan_record  # noqa: PLC0415 only a dry run
-    from backout.runbook.restoring import foresee, rescue_record  # noqa: PLC0415 same
+    from backout.runbook.rescue_steps import rescue_record  # noqa: PLC0415 same
+    from backout.runbook.restoring import foresee  # noqa: PLC0415 same
 
     out = desk.shell.output
     rescue: dict[str, Json] | None = None
@@ -335,95 +240,4 @@ def _finish(desk: Desk, run: Run) -> int:
         ]
     shell.output.result("db-restore", payload, "\n".join(lines))
     shell.output.next(*follow)
-    return 0
-
-
-def _kept_things(desk: Desk, mode: str | None, drop_side: str | None, message: str | None, typed: str | None) -> int:
-    if desk.branches is not None:
-        raise UsageError(
-            "side instances here are branches at the vendor",
-            where=desk.tools.environment,
-            hint=f"backout db branch list -e {desk.tools.environment}, and: backout db branch delete NAME",
-        )
-    if drop_side is not None:
-        return _drop(desk, drop_side)
-    if mode == "prepare":
-        return _prepare(desk)
-    return _list(desk) if mode == "list" else _release(desk, message, typed)
-
-
-def _list(desk: Desk) -> int:
-    from backout.runbook.restore import kept, unprotected  # noqa: PLC0415 only what acts pays for it
-
-    out, found = desk.shell.output, desk.tools.sides.list()
-    directories = kept(desk.tools)
-    rows = [(each.name, str(each.state), each.how) for each in found]
-    lines = [out.table(("SIDE INSTANCE", "STATE", "HOW"), rows) if rows else "no side instances"]
-    lines += [f"{each.name}: psql {each.dsn!r}" for each in found if each.dsn]
-    lines += [f"kept: {name}" for name in directories]
-    protected = not unprotected(desk.tools)
-    if not protected:
-        lines.append("UNPROTECTED: there is no verified base backup of this database since the swap")
-    payload = {
-        "environment": desk.tools.environment,
-        "sides": [side_record(each) for each in found],
-        "kept": list(directories),
-        "protected": protected,
-    }
-    out.result("db-restore", payload, "\n".join(lines))
-    return 0
-
-
-def side_record(side: SideInstance) -> dict[str, object]:
-    """Return a side instance as JSON values."""
-    from backout.model.recovery import show_lsn  # noqa: PLC0415 only what acts pays for it
-
-    return {
-        "name": side.name,
-        "state": str(side.state),
-        "how": side.how,
-        "lsn": show_lsn(side.target_lsn),
-        "dsn": side.dsn,
-        "pid": side.pid,
-    }
-
-
-def _drop(desk: Desk, name: str) -> int:
-    desk.refuse_busy()
-    if desk.tools.sides.find(name) is None:
-        raise UsageError(f"no side instance {name!r}", hint="backout db restore --list")
-    desk.tools.sides.drop(name)
-    payload = {"environment": desk.tools.environment, "dropped": name}
-    desk.shell.output.result("db-restore", payload, f"side instance {name} is gone")
-    return 0
-
-
-def _release(desk: Desk, message: str | None, typed: str | None) -> int:
-    from backout.cli.confirm import confirm  # noqa: PLC0415 only what acts pays for it
-    from backout.runbook.restore import kept, release  # noqa: PLC0415 same
-
-    desk.refuse_busy()
-    directories, bases = kept(desk.tools), desk.tools.bases.unpacked()
-    if not directories and not bases:
-        raise UsageError("nothing is kept", where=desk.tools.environment)
-    confirm(
-        desk.shell,
-        desk.shell.config(),
-        f"remove {', '.join((*directories, *bases))} for good",
-        message=message,
-        typed=typed,
-    )
-    gone = release(desk.tools)
-    names = [*gone, *bases]
-    payload = {"environment": desk.tools.environment, "released": names}
-    desk.shell.output.result("db-restore", payload, "\n".join(f"removed: {name}" for name in names))
-    return 0
-
-
-def _prepare(desk: Desk) -> int:
-    from backout.runbook.restore import prepare_base  # noqa: PLC0415 only what acts pays for it
-
-    base = prepare_base(desk.tools)
-    payload = {"environment": desk.tools.environment, "prepared": base}
-    desk.shell.output.result("db-restore", payload, f"base backup {base} lies unpacked here")
     return 0

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from backout.cli.db_restore import Desk, Wish
+    from backout.cli.db_restore import Wish
+    from backout.cli.db_restore_desk import Desk
     from backout.model.incident import Run
     from backout.model.plan import Json, Plan
     from backout.runbook.managed import BranchTools

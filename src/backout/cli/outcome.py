@@ -100,6 +100,34 @@ def rollback_record(tools: Toolbox, run: Run) -> dict[str, object]:
     }
 
 
+def forward_record(tools: Toolbox, run: Run) -> dict[str, object]:
+    """Return what a roll-forward did: only what was read back from provider and database is claimed."""
+    deploy = run.plan.step("deploy").args
+    ran = _dict(tools.runs.result(run.id, "deploy"))
+    live = _read_back(tools, run)
+    proof = verification(tools, run.id)
+    return {
+        "run_id": run.id,
+        "state": run.state,
+        "environment": run.environment,
+        "from_version": deploy["leaving"],
+        "command": deploy["command"],
+        "tail": ran.get("tail") or [],
+        "live_version": live.get("version"),
+        "deployment_id": live.get("deployment"),
+        "live_since": _time(live.get("since")),
+        "read_back_at": _time(live.get("read_at")),
+        "migration_head": _dict(tools.runs.result(run.id, "check_head")).get("head"),
+        "verified": None if proof is None else proof.verified,
+        "criteria": [] if proof is None else [_criterion(c) for c in proof.criteria],
+        "report_path": _dict(tools.runs.result(run.id, "report")).get("path"),
+    }
+
+
+def _read_back(tools: Toolbox, run: Run) -> dict[str, Json]:
+    return _dict(tools.runs.result(run.id, "read_new" if run.plan.kind is PlanKind.FORWARD else "read_back"))
+
+
 def hops(tools: Toolbox, run: Run) -> list[dict[str, object]]:
     """Return the automatic rollbacks that followed one another, the first in front; what each came to."""
     from backout.runbook.incident import led_to  # noqa: PLC0415 loaded already where a run was driven
@@ -140,7 +168,7 @@ def exit_code(tools: Toolbox, run: Run, verified_by: str = "verify") -> int:
 
 def live_sentence(record: dict[str, object], tools: Toolbox, run: Run) -> str:
     """Return "Now live: ..." as it was read back."""
-    live = _dict(tools.runs.result(run.id, "read_back"))
+    live = _read_back(tools, run)
     if not live:
         return f"run {run.id} is {run.state}; what is live was not read back"
     since, read_at = float(str(live["since"])), float(str(live["read_at"]))

@@ -174,7 +174,9 @@ def resume(shell: Shell, *, run: str, decide: str | None, message: str) -> int:
     from backout.cli.bench import open_bench  # noqa: PLC0415
 
     guarding = found.plan.kind is PlanKind.GUARD or bool(found.plan.cause)
-    bench = open_bench(shell, shell.config(), "guard" if guarding else "rollback", stream=guarding)
+    forward = found.plan.kind is PlanKind.FORWARD
+    name = "guard" if guarding else "roll-forward" if forward else "rollback"
+    bench = open_bench(shell, shell.config(), name, stream=guarding)
     if found.state is RunState.DONE:
         shell.output.say(f"nothing is left to do: run {found.id} is done; this is what it did")
     ended = bench.drive(found.id)
@@ -182,6 +184,10 @@ def resume(shell: Shell, *, run: str, decide: str | None, message: str) -> int:
         from backout.cli.guard import finish as finish_guard  # noqa: PLC0415
 
         return finish_guard(bench, ended)
+    if forward:
+        from backout.cli.roll_forward import finish as finish_forward  # noqa: PLC0415
+
+        return finish_forward(bench, ended)
     from backout.cli.rollback import finish as finish_rollback  # noqa: PLC0415
 
     return finish_rollback(bench, ended)

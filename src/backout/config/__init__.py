@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from backout.config.effective import Config as Config
+    from backout.config.effective import Value as Value
     from backout.config.environment import Environment as Environment
-    from backout.config.loading import Config as Config
-    from backout.config.loading import Value as Value
     from backout.config.loading import find as find
     from backout.config.loading import load as load
     from backout.config.loading import mistakes_in as mistakes_in
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from backout.config.warnings import warnings_of as warnings_of
 
 _HOMES = {
-    "Config": "loading",
+    "Config": "effective",
     "Environment": "environment",
     "EnvironmentSettings": "schema",
     "Secret": "secret",
     "Settings": "schema",
-    "Value": "loading",
+    "Value": "effective",
     "find": "loading",
     "load": "loading",
     "mistakes_in": "loading",

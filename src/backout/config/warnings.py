@@ -10,7 +10,7 @@ from backout.model.policy import Mode
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from backout.config.loading import Config
+    from backout.config.effective import Config
     from backout.config.schema import EnvironmentSettings
 
 

@@ -70,6 +70,14 @@ class Deployment:
         return any(share.version == version and share.percentage > 0 for share in self.shares)
 
 
+@dataclass(frozen=True, slots=True)
+class CommandEnd:
+    """How the team's own deploy command ended: its exit code, and the last lines that it wrote, masked."""
+
+    code: int
+    tail: tuple[str, ...] = ()
+
+
 class Mark(StrEnum):
     """A judgement on a version that outlives the run which made it."""
 

@@ -89,6 +89,7 @@ class Incident:
         bad_version, good_version: version ids or "". decision: why; verification: what proved the end.
         diagnosis: what caused it, as far as it could be told.
         secrets: names of the secrets that were set, "" for none.
+        forward: the good version is a new one, deployed in the bad one's place.
     """
 
     id: str
@@ -108,3 +109,4 @@ class Incident:
     notes: tuple[str, ...] = ()
     diagnosis: Diagnosis | None = None
     secrets: str = ""
+    forward: bool = False

@@ -15,7 +15,8 @@ class NoticeKind(StrEnum):
 
     ROLLED_BACK = "rolled_back"  # another version is live; whether it is proven good stands in the text
     SECRETS_PUSHED = "secrets_pushed"  # guard set secrets that were missing; whether that helped stands in the text
-    NOT_RESTORED = "not_restored"  # rolled back, and still not well
+    ROLLED_FORWARD = "rolled_forward"  # a mended version is live; whether it is proven good stands in the text
+    NOT_RESTORED = "not_restored"  # rolled back or forward, and still not well
     WOULD_ROLL_BACK = "would_roll_back"  # regressed, and guard only observes
     REFUSED = "refused"  # a rule forbids the rollback
     HELD = "held"  # a rollback is possible, and a person has to decide
@@ -39,6 +40,7 @@ class NoticeKind(StrEnum):
 _CALM = (
     NoticeKind.ROLLED_BACK,
     NoticeKind.SECRETS_PUSHED,
+    NoticeKind.ROLLED_FORWARD,
     NoticeKind.HOLD_SET,
     NoticeKind.TEST,
     NoticeKind.SUMMARY,

@@ -40,6 +40,7 @@ class PlanKind(StrEnum):
     GUARD = "guard"
     ROLLBACK = "rollback"
     RAMP = "ramp"
+    FORWARD = "forward"
     RECOVER = "recover"
     DRILL = "drill"
     BACKUP = "backup"

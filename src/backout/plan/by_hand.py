@@ -51,6 +51,7 @@ _LINES: dict[str, Callable[[Step, Equivalents], str]] = {
     "watch_on": lambda _step, _lines: "# nothing to type: look at what is live, then watch on as before",
     "mark": lambda _step, _lines: "# nothing to type: name the bad version in the message of the deployment above",
     "report": lambda _step, _lines: "# nothing to type: write down the times, the versions and what you saw",
+    "settle_forward": lambda _step, _lines: "# nothing to type: call the people on the card (backout card)",
     "settle": lambda _step, _lines: "# nothing to type: call the people on the card (backout card)",
     "conclude": lambda _step, _lines: "# nothing to type when it is well; else the rollback on the card (backout card)",
 }

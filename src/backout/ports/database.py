@@ -237,6 +237,14 @@ class DatabaseServer(Protocol):
         """Move the data directory to `kept` and `incoming` to its place; safe to repeat after a crash in between."""
         ...
 
+    def waits_for(self, standby: str) -> int | None:
+        """Return the last checkpoint's position where commits would wait for that standby once it runs, else None."""
+        ...
+
+    def wait_for_nobody(self) -> None:
+        """While it is down: let its commits wait for no standby. Raises BackoutError."""
+        ...
+
     def discard(self, kept: str) -> None:
         """Remove a data directory that `exchange` kept. Raises BackoutError when something of it stays."""
         ...

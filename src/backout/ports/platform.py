@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from backout.model.builds import BuildRun
     from backout.model.bundle import Bundle
-    from backout.model.deployment import Deployment, Share, Version
+    from backout.model.deployment import CommandEnd, Deployment, Share, Version
     from backout.model.identity import Identity
     from backout.model.secrets import SecretValues
     from backout.model.token import TokenState
@@ -54,6 +54,22 @@ class Versions(Protocol):
 
     def detail(self, version: str) -> Version:
         """Return one version with everything known of it. Raises ProviderRejected (status 404) for an unknown id."""
+        ...
+
+
+class DeployCommand(Protocol):
+    """The team's own command that deploys what lies in the working copy."""
+
+    def run(self, command: str, hear: Callable[[str], None]) -> CommandEnd:
+        """Run it to its end, whatever it exits with; each line that it writes is handed to `hear`, masked.
+
+        It is not ended with us: after a crash it goes on. Raises Busy while an earlier one of this environment runs;
+        BackoutError when it cannot be started.
+        """
+        ...
+
+    def still_runs(self) -> bool:
+        """Whether one that was started here, by a process that may be gone, has not ended yet."""
         ...
 
 

@@ -59,7 +59,8 @@ def _summary(incident: Incident) -> str:
     if incident.detected_at is not None:
         sentences.append(f"It was detected after {duration(incident.detected_at - incident.opened_at)}.")
     if incident.good_version:
-        sentences.append(f"Version `{incident.good_version}` was made live again{_after(incident)}.")
+        how = "was deployed in its place" if incident.forward else "was made live again"
+        sentences.append(f"Version `{incident.good_version}` {how}{_after(incident)}.")
     if incident.secrets:
         sentences.append(f"Secrets were set without a rollback: {incident.secrets}.")
     if incident.bad_requests is not None:
@@ -123,7 +124,9 @@ def _measured(evidence: tuple[StreamEvidence, ...]) -> list[str]:
 
 def _resolution(incident: Incident) -> str:
     lines = []
-    if incident.good_version:
+    if incident.good_version and incident.forward:
+        lines.append(f"Rolled forward from version `{incident.bad_version}` to version `{incident.good_version}`.")
+    elif incident.good_version:
         lines.append(
             f"Rolled back to version `{incident.good_version}`; version `{incident.bad_version}` is quarantined."
         )
@@ -144,7 +147,7 @@ def _criterion(result: CriterionResult) -> str:
 
 def _action_items(incident: Incident) -> str:
     items = ["Fix root cause", "Add monitoring/alerts", "Update documentation", "Add tests"]
-    if incident.good_version:
+    if incident.good_version and not incident.forward:
         release = f"backout deployments release {incident.bad_version} -e {incident.environment}"
         items.append(f"Deploy the mended version (the quarantine of the bad one ends with `{release}`)")
     return "\n".join(f"- [ ] {item}" for item in items)

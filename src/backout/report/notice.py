@@ -83,11 +83,12 @@ class Switched:
 
 
 def rolled_back(told: Switched) -> Words:
-    """Return the words of ROLLED_BACK and NOT_RESTORED: whether it is proven good stands in title and text."""
+    """Return the words of ROLLED_BACK, ROLLED_FORWARD, NOT_RESTORED: title and text say whether it is proven good."""
     incident, environment = told.incident, told.environment
     proof = incident.verification
     outcome = "being verified" if told.pending else _outcome(proof, waited=told.waited)
-    title = f"{environment}: rolled back to version {incident.good_version[:_ID]}, {outcome}"
+    done = "rolled forward" if incident.forward else "rolled back"
+    title = f"{environment}: {done} to version {incident.good_version[:_ID]}, {outcome}"
     sentences = [
         f"Version {incident.bad_version} was left for version {incident.good_version}{_after(incident)}.",
         f"Guard decided it: {_sentence(told.why)}" if told.cause else f"{told.by} asked for it: {_sentence(told.why)}",

@@ -41,9 +41,16 @@ def plan_text(plan: Plan, *, width: int = 80, paint: Paint = plain) -> str:
 
 
 def _verb(plan: Plan) -> str:
-    return {"guard": "watch", "rollback": "roll back", "ramp": "move up", "secrets": "set secrets of"}.get(
-        plan.kind, str(plan.kind)
-    )
+    return _VERBS.get(plan.kind, str(plan.kind))
+
+
+_VERBS = {
+    "guard": "watch",
+    "rollback": "roll back",
+    "ramp": "move up",
+    "secrets": "set secrets of",
+    "forward": "roll forward",
+}
 
 
 def verification_text(verification: Verification, *, width: int = 80, paint: Paint = plain) -> str:

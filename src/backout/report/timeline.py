@@ -50,6 +50,7 @@ class _Teller:
         self._verification: Verification | None = None
         self._facts: dict[str, float] = {}
         self._bad = self._good = self._downgraded = self._secrets = ""
+        self._forward = False
         self._verdict_told: Json = None
         self._diagnosis: Diagnosis | None = None
         for run in runs:
@@ -65,6 +66,9 @@ class _Teller:
                 self._deployed(step, "leaving_since", self._bad)
                 if step.args.get("detected_at") is not None:
                     self._facts.setdefault("detected", _number(step.args["detected_at"]))
+            elif step.action == "deploy":
+                self._bad, self._forward = str(step.args["leaving"]), True
+                self._deployed(step, "leaving_since", self._bad)
 
     def _deployed(self, step: Step, name: str, version: str) -> None:
         if "opened" not in self._facts:
@@ -103,8 +107,11 @@ class _Teller:
             return  # told when the step is made
         if plan.kind is PlanKind.GUARD:
             self._add(event.at, f"Guard began to watch version {str(plan.step('watch').args['version'])[:8]}")
+            return
+        self._facts.setdefault("acted", event.at)
+        if plan.kind is PlanKind.FORWARD:
+            self._add(event.at, f"Roll-forward initiated: {plan.step('deploy').args['command']}")
         else:
-            self._facts.setdefault("acted", event.at)
             target = plan.step("activate").args.get("version")
             self._add(event.at, f"Rollback initiated to version {str(target)[:8]}")
 
@@ -142,18 +149,28 @@ class _Teller:
         elif step.action == "activate":
             self._good = str(result["version"])
             self._add(event.at, f"Version {self._good[:8]} activated (deployment {result['deployment']})")
+        elif step.action in ("deploy", "read_new", "check_head"):
+            self._went_forward(event, step, result)
         elif step.action in ("ramp", "read_back"):
             self._add(event.at, _live_now(step, result, self._good))
-        elif step.action in ("push_secrets", "restore_schedules"):
-            self._add(event.at, self._pushed(result) if step.action == "push_secrets" else _schedules(result))
-        elif step.action == "mark":
-            self._add(event.at, f"Version {str(result['version'])[:8]} marked {result['mark']}")
+        elif step.action in ("push_secrets", *_SAID):
+            said = self._pushed if step.action == "push_secrets" else _SAID[step.action]
+            self._add(event.at, said(result))
         elif step.action in ("verify", "verify_health"):
             self._verification = msgspec.convert(result, Verification)
             outcome = {True: "Service restored", False: "NOT restored", None: "Not proven"}[self._verification.verified]
             self._add(event.at, f"{outcome}: {self._verification.summary}")
         elif step.action == "settle" and result.get("why"):
             self._add(event.at, str(result["why"]))
+
+    def _went_forward(self, event: Event, step: Step, result: Mapping[str, Json]) -> None:
+        said = "The deploy command ended well"
+        if step.action == "read_new":
+            self._good = str(result["version"])
+            said = f"Read back from the provider: version {self._good[:8]} is live"
+        elif step.action == "check_head":
+            said = f"Read back from the database: the migration head is {result['head'] or 'none'}"
+        self._add(event.at, said)
 
     def _proved(self, event: Event, result: Mapping[str, Json]) -> None:
         tried = result.get("tried")
@@ -192,6 +209,7 @@ class _Teller:
             people=tuple(self._people),
             diagnosis=self._diagnosis,
             secrets=self._secrets,
+            forward=self._forward,
             notes=(*self._last.plan.notes, *self._covered(), *((f"not acted on: {held}",) if held else ())),
         )
 
@@ -204,7 +222,7 @@ class _Teller:
             return f"{_TITLES[self._decision.cause]} after the deployment of {self._bad[:8]}"
         if self._secrets:
             return f"secrets set: {self._secrets}"
-        return f"rollback from version {self._bad[:8]}"
+        return f"roll{'-forward' if self._forward else 'back'} from version {self._bad[:8]}"
 
 
 def _live_now(step: Step, result: Mapping[str, Json], good: str) -> str:
@@ -219,6 +237,13 @@ def _schedules(result: dict[str, Json]) -> str:
     if not result["restored"] or not isinstance(schedules, list):
         return f"Schedules not restored: {result.get('why')}"
     return f"Schedules restored: {', '.join(map(str, schedules)) or 'none'}"
+
+
+def _marked(result: dict[str, Json]) -> str:
+    return f"Version {str(result['version'])[:8]} marked {result['mark']}"
+
+
+_SAID = {"restore_schedules": _schedules, "mark": _marked}
 
 
 def _number(value: Json) -> float:

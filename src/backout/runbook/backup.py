@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ class BackupTools:
     """The ports of one environment's backups.
 
     Args:
+        history: of each timeline but the first, those before it with the position at which each was left.
         progress: hears how far a step is. say: tells a person something at once.
     """
 
@@ -39,6 +40,7 @@ class BackupTools:
     keeper: BackupKeeper
     full_every_s: float
     keep_s: float
+    history: Callable[[], Mapping[int, Sequence[tuple[int, int]]]] = dict
     progress: Callable[[BackupProgress], None] = lambda _progress: None
     say: Callable[[str], None] = lambda _text: None
 
@@ -78,7 +80,17 @@ def prepare(tools: BackupTools, wanted: BackupKind | None) -> Plan:
 
 def retention(tools: BackupTools) -> Retention:
     """Return what may go now."""
-    return retain(tools.backups.backups(), now=tools.clock.now(), keep_s=tools.keep_s)
+    return _retention(tools, tools.keep_s)
+
+
+def _retention(tools: BackupTools, keep_s: float) -> Retention:
+    try:
+        timeline = tools.cluster.read().timeline
+    except BackoutError:
+        timeline = None  # nobody knows which branch lives, so none is taken for undone
+    found = tools.backups.backups()
+    history = tools.history() if found and timeline is not None and timeline > 1 else {}  # the first has none
+    return retain(found, now=tools.clock.now(), keep_s=keep_s, timeline=timeline, history=history)
 
 
 class _Step:
@@ -165,7 +177,7 @@ class PruneBackups(_Step):
         """Return {removed, wal_segments, freed_bytes}."""
         tools = self._tools
         tools.taker.discard()
-        found = retain(tools.backups.backups(), now=tools.clock.now(), keep_s=float(str(args["keep_s"])))
+        found = _retention(tools, float(str(args["keep_s"])))
         segments, freed = tools.keeper.remove(found)
         return {"removed": list(found.remove), "wal_segments": len(segments), "freed_bytes": freed}
 

@@ -14,7 +14,8 @@ from backout.model.recovery import TargetKind
 from backout.plan.branches import BranchMoment, Treatment, rescue_plan, shown, side_plan, swap_plan, undo_swap_plan
 from backout.plan.restore import Job, Look, read_target, undo_rescue_plan
 from backout.report.times import rfc3339
-from backout.runbook.restore import NO_TARGET, RESCUED, check_identity, facts_of, points
+from backout.runbook.finding import NO_TARGET, check_identity, facts_of
+from backout.runbook.restore import RESCUED, points
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,9 @@ from backout.plan.branches import AFTER, BEFORE, BRANCH
 from backout.ports import Done, NotDone
 from backout.report.branches import record
 from backout.runbook.managed import BRANCH_SWAPPED, branch_named
+from backout.runbook.rescue_steps import UndoRescue, nothing_left, rescue_record
 from backout.runbook.restore import RESCUED
-from backout.runbook.restoring import UndoRescue, nothing_left, rescue_record, told
+from backout.runbook.side_steps import told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

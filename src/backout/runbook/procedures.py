@@ -85,6 +85,16 @@ def _fall_back(tools: Toolbox) -> Action:
     return FallBack(tools)
 
 
+def _roll_forward(name: str) -> Callable[[Toolbox], Action]:
+    def made(tools: Toolbox) -> Action:
+        from backout.runbook import roll_forward  # noqa: PLC0415
+
+        action: Action = getattr(roll_forward, name)(tools)
+        return action
+
+    return made
+
+
 _FACTORIES: Mapping[str, Callable[[Toolbox], Action]] = {
     "prove": Prove,
     "still_live": StillLive,
@@ -103,6 +113,11 @@ _FACTORIES: Mapping[str, Callable[[Toolbox], Action]] = {
     "fall_back": _fall_back,
     "ramp": _ramp,
     "watch_on": _watch_on,
+    "check_migrations": _roll_forward("CheckMigrations"),
+    "deploy": _roll_forward("Deploy"),
+    "read_new": _roll_forward("ReadNew"),
+    "check_head": _roll_forward("CheckHead"),
+    "settle_forward": _roll_forward("SettleForward"),
 }
 
 

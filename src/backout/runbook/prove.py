@@ -36,8 +36,8 @@ MAX_SHARES = 2
 
 
 def chosen(tools: Toolbox, run: str, args: Mapping[str, Json]) -> str:
-    """Return the version that this run's later steps are about: made live, else proven, else planned."""
-    for action in ("activate", "prove"):
+    """Return the version that this run's later steps are about: made live, deployed anew, proven, or as planned."""
+    for action in ("activate", "read_new", "prove"):
         result = tools.runs.result(run, action)
         if isinstance(result, dict) and result.get("version"):
             return str(result["version"])

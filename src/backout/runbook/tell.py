@@ -22,6 +22,7 @@ from backout.errors import (
     WorldMoved,
 )
 from backout.model.notice import Notice, NoticeKind
+from backout.model.plan import PlanKind
 from backout.model.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -64,24 +65,28 @@ def tell(  # noqa: PLR0913 one keyword for each thing that a notice says
 
 
 def tell_rollback(tools: Toolbox, kind: NoticeKind, run: str, *, more: str = "", pending: bool = False) -> None:
-    """Tell of a rollback at its end (ROLLED_BACK or NOT_RESTORED); `more`: a sentence on what follows, or "".
+    """Tell of a rollback or a roll-forward at its end (ROLLED_BACK or NOT_RESTORED).
 
-    `pending`: of one whose verification takes its time, so that nobody learns only then that it was rolled back.
+    `more`: a sentence on what follows, or "". `pending`: of one whose verification takes its time, so that nobody
+    learns only then that it was rolled back.
     """
+    found = tools.runs.find(run)
+    forward = found is not None and found.plan.kind is PlanKind.FORWARD
+    if forward and kind is NoticeKind.ROLLED_BACK:
+        kind = NoticeKind.ROLLED_FORWARD
 
     def words() -> Words:
         from backout.report.notice import Switched, rolled_back  # noqa: PLC0415 only where somebody is told
         from backout.report.timeline import tell as told_by  # noqa: PLC0415 same
         from backout.runbook.incident import led_to  # noqa: PLC0415 same
 
-        found = tools.runs.find(run)
         chain = led_to(tools.runs, run)
         events = [event for each in chain for event in tools.journal.events(run=each.id)]
         report = tools.runs.result(run, "report")
         told = Switched(
             environment=tools.environment,
             incident=told_by(chain, events),
-            live=_read_back(tools.runs.result(run, "read_back")),
+            live=_read_back(tools.runs.result(run, "read_new" if forward else "read_back")),
             waited=found is not None and any(step.action == "verify" for step in found.plan.steps),
             cause=found.plan.cause if found else "",
             by=(found.actor if found else "") or tools.actor,
@@ -93,7 +98,7 @@ def tell_rollback(tools: Toolbox, kind: NoticeKind, run: str, *, more: str = "",
         return rolled_back(told)
 
     key = f"{run}:verifying" if pending else run
-    _tell(tools, kind, words, f"{tools.environment}: rolled back", key=key, run=run)
+    _tell(tools, kind, words, f"{tools.environment}: rolled {'forward' if forward else 'back'}", key=key, run=run)
 
 
 def tell_conclusion(tools: Toolbox, args: Mapping[str, Json], run: str, decision: Decision, result: object) -> None:

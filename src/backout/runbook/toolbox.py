@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Connections,
         CountsStore,
         DeadMan,
+        DeployCommand,
         Deployments,
         HealthCheck,
         Holds,
@@ -61,7 +62,8 @@ class Toolbox:
             a hanging endpoint never delays the other evidence (False in tests with a fake clock).
         sender: what synthetic requests are sent with: the host of `health`, on a connection of its own.
         migrations: the files that the schema's history is made of; app_checks_head: old code refuses to start on a
-            migration that it does not know, so every one breaks it. deploy_command: how the team deploys, "" unknown.
+            migration that it does not know, so every one breaks it. deploy_command: how the team deploys, "" unknown;
+            deployer runs it, and hear is handed what it writes.
         points: records restore points of the database, None where nobody could return to one. protection: says whether
             the database could be brought back now; raises BackoutError where that is not known.
         pushing: makes the tools that set secrets. restoring: makes the tools of a restore of the database; raises
@@ -94,6 +96,8 @@ class Toolbox:
     migrations: MigrationFiles | None = None
     app_checks_head: bool = False
     deploy_command: str = ""
+    deployer: DeployCommand | None = None
+    hear: Callable[[str], None] = lambda _line: None
     restoring: Callable[[], RestoreTools] | None = None
     points: PointMarker | None = None
     protection: Callable[[], Protection] | None = None

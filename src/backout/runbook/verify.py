@@ -122,7 +122,7 @@ class Verify:
         return result
 
     def _lookout(self, run: str, live: str) -> _Lookout:
-        read_back = self._tools.runs.result(run, "read_back")
+        read_back = self._tools.runs.result(run, "read_back") or self._tools.runs.result(run, "read_new")
         told = read_back if isinstance(read_back, dict) else {}
         return _Lookout(self._tools, str(told.get("deployment", "")), float(str(told.get("since", 0.0))), live)
 
@@ -199,7 +199,7 @@ class _News:
 
 def _is_automatic(tools: Toolbox, run: str) -> bool:
     found = tools.runs.find(run)
-    return found is not None and bool(found.plan.step("activate").args.get("detected"))
+    return found is not None and any(s.args.get("detected") for s in found.plan.steps if s.action == "activate")
 
 
 def _decided(results: tuple[CriterionResult, ...]) -> bool:

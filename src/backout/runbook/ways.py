@@ -13,7 +13,8 @@ from backout.plan.together import first_to_undo, lost_rows
 if TYPE_CHECKING:
     from backout.model.plan import PlanRefused
     from backout.model.situation import Situation
-    from backout.runbook.restore import Found, RestoreTools
+    from backout.runbook.finding import Found
+    from backout.runbook.restore import RestoreTools
     from backout.runbook.toolbox import Toolbox
 
 RULE = "4 schema"
@@ -34,8 +35,14 @@ class Ways:
             if migration in failed
             else f"write a migration that makes {migration} fit the code, or mend the code"
         )
-        deploy = f"deploy with `{self.command}`" if self.command else "deploy"
-        return f"A, roll forward: {mend}; {deploy}; then `backout guard -e {self.environment}`"
+        deploy = (
+            f"then `backout roll-forward -e {self.environment} -m WHY` (`--dry-run` shows the plan): it deploys with "
+            f"`{self.command}`, reads back what is live and which migrations are applied, and verifies it"
+            if self.command
+            else f"deploy; then `backout guard -e {self.environment}` (with `deploy.command` set, "
+            f"`backout roll-forward -e {self.environment}` does both)"
+        )
+        return f"A, roll forward: {mend}; {deploy}"
 
     def back(self, found: Found, written: str, took: str) -> str:
         """Return option B, when the moment can be reached."""
@@ -93,7 +100,7 @@ def _back(ways: Ways, tools: Toolbox, migration: str) -> str:
         restoring = tools.restoring()
         if restoring.server is None:
             return ways.shut("no server of one's own is set up (database.server)")
-        from backout.runbook.restore import find  # noqa: PLC0415 only where a restore is thought of
+        from backout.runbook.finding import find  # noqa: PLC0415 only where a restore is thought of
 
         found = find(restoring, f"before migration {migration}")
         written = lost_rows(written_since(restoring, found))

@@ -27,6 +27,20 @@ from backout.providers.files.reports import FileReports
 from backout.providers.git.checkout import GitCheckout
 from backout.report.redact import Redactor, printable
 from backout.runbook.toolbox import Toolbox
+from backout.wiring.database import (
+    HURRIED_S,
+    connections,
+    database_identity,
+    migrations,
+    protection,
+    restoring,
+    schema,
+)
+from backout.wiring.database import point_marker as point_marker
+from backout.wiring.telling import dead_man
+from backout.wiring.telling import notifier as notifier
+from backout.wiring.telling import outbox as outbox
+from backout.wiring.telling import routes as routes
 from backout.wiring.traffic import logs_of, traffic_of
 
 if TYPE_CHECKING:
@@ -35,7 +49,6 @@ if TYPE_CHECKING:
     from backout.config import Config, Environment
     from backout.config.schema import Ci, Health
     from backout.journal.stop import StopRequest
-    from backout.model.backups import Protection
     from backout.model.bundle import Bundle
     from backout.model.card import CardLines
     from backout.model.conformance import Observation
@@ -47,22 +60,14 @@ if TYPE_CHECKING:
         Builds,
         Bundles,
         Clock,
-        Connections,
-        DeadMan,
+        DeployCommand,
         HealthCheck,
         Identities,
-        MigrationFiles,
-        Notifier,
         Pipeline,
-        PointMarker,
-        Schema,
         VendorStatus,
     )
     from backout.providers.cloudflare.conformance import FirstContact
     from backout.providers.cloudflare.lines import Place
-    from backout.providers.notify.channel import Channel, Route
-    from backout.providers.notify.outbox import Outbox
-    from backout.runbook.restore import RestoreTools
     from backout.runbook.secrets import PushTools
 
 
@@ -72,6 +77,7 @@ class Hooks:
 
     Args:
         within_s: nobody is waited for longer than this from now on; None: as patient as the configuration says.
+        hear: is handed what the team's own command writes.
         redact: takes every secret out of what somebody is told, and out of reports and cards.
     """
 
@@ -80,11 +86,8 @@ class Hooks:
     confirm: Callable[[Plan], bool] | None = None
     say: Callable[[str], None] = lambda _text: None
     within_s: float | None = None
+    hear: Callable[[str], None] = lambda _line: None
     redact: Callable[[str], str] = field(default_factory=lambda: Redactor().redact)
-
-
-_HURRIED_S = 2.0
-"""How long a command in a hurry waits for the journal, and for the database."""
 
 
 def actor() -> str:
@@ -98,90 +101,13 @@ def actor() -> str:
 
 def journal(config: Config, stop: StopRequest | None = None, *, hurried: bool = False) -> SqliteJournal:
     """Return the journal; reading it starts nothing and creates nothing. `hurried`: a lock is waited for briefly."""
-    patience_s = _HURRIED_S if hurried else 15.0
+    patience_s = HURRIED_S if hurried else 15.0
     return SqliteJournal(config.settings.journal.path, SystemClock(), stop=stop, busy_timeout_s=patience_s)
 
 
 def reports(config: Config, redact: Callable[[str], str]) -> FileReports:
     """Return the folder of incident reports."""
     return FileReports(config.settings.incidents.directory, redact)
-
-
-def notifier(config: Config, redact: Callable[[str], str]) -> Notifier | None:
-    """Return who tells somebody, or None without a channel; nothing starts before there is something to tell."""
-    if not config.settings.notify.has_channel:
-        return None
-    from backout.providers.notify.courier import Courier  # noqa: PLC0415 only where it is set up
-
-    kinds = config.settings.notify.kinds
-    return Courier(
-        routes(config), outbox(config), SystemClock(), kinds=kinds, redact=lambda text: printable(redact(text))
-    )
-
-
-def outbox(config: Config) -> Outbox:
-    """Return what waits to be told, beside the journal; reading it creates nothing."""
-    from backout.providers.notify.outbox import Outbox  # noqa: PLC0415 only where it is set up
-
-    return Outbox(config.settings.journal.path.with_suffix(".notices.sqlite"))
-
-
-def routes(config: Config) -> tuple[Route, ...]:
-    """Return the channels that are set up; one whose secret is missing says so instead of sending."""
-    from backout.providers.notify.channel import Route, broken  # noqa: PLC0415 only where it is set up
-
-    made: list[Route] = []
-    for name, open_with in (("webhook", _webhook), ("smtp", _smtp), ("slack", _slack)):
-        if getattr(config.settings.notify, name) is None:
-            continue
-        try:
-            made.append(Route(name, open_with(config)))
-        except AuthError as error:
-            made.append(broken(name, error.what))
-    return tuple(made)
-
-
-def _webhook(config: Config) -> Callable[[], Channel]:
-    settings = config.settings.notify.webhook
-    assert settings is not None  # noqa: S101 `routes` looked
-    url = config.notify_secret("webhook", settings.url_env, settings.url_file, "a URL").reveal()
-    secret = config.notify_secret("webhook", settings.secret_env, settings.secret_file, "a signing secret").reveal()
-
-    def opened() -> Channel:
-        from backout.providers.notify.webhook import Webhook  # noqa: PLC0415 only when something is sent
-
-        return Webhook(url, secret)
-
-    return opened
-
-
-def _smtp(config: Config) -> Callable[[], Channel]:
-    settings = config.settings.notify.smtp
-    assert settings is not None  # noqa: S101 `routes` looked
-    password = ""
-    if settings.user:
-        password = config.notify_secret("smtp", settings.password_env, settings.password_file, "a password").reveal()
-
-    def opened() -> Channel:
-        from backout.providers.notify.smtp import Server, Smtp  # noqa: PLC0415 only when something is sent
-
-        server = Server(settings.host, settings.port, settings.security, settings.user or "", password)
-        return Smtp(server, settings.sender, settings.to)
-
-    return opened
-
-
-def _slack(config: Config) -> Callable[[], Channel]:
-    settings = config.settings.notify.slack
-    assert settings is not None  # noqa: S101 `routes` looked
-    url = config.notify_secret("slack", settings.url_env, settings.url_file, "a URL").reveal()
-
-    def opened() -> Channel:
-        from backout.providers.notify.slack import Slack  # noqa: PLC0415 only when something is sent
-
-        return Slack(url)
-
-    return opened
 
 
 def holds(config: Config) -> FileHolds:
@@ -257,14 +183,16 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         vendors=_vendors(config),
         health=_health(config, clock),
         sender=_health(config, clock) if config.policy.guard.synthetic else None,
-        schema=_schema(config, api.reads, hurried=until is not None),
-        migrations=_migrations(config),
+        schema=schema(config, api.reads, hurried=until is not None),
+        migrations=migrations(config),
         app_checks_head=config.environment.database is not None and config.environment.database.app_checks_head,
         deploy_command=config.environment.deploy.command or "",
-        restoring=_restoring(config, hooks),
+        deployer=_deployer(config, hooks.redact),
+        hear=hooks.hear,
+        restoring=restoring(config, hooks),
         points=point_marker(config),
-        protection=_protection(config),
-        connections=_connections(config),
+        protection=protection(config),
+        connections=connections(config),
         logs=logs_of(config),
         builds=builds(config),
         catalogue=partial(_signatures, config),
@@ -277,7 +205,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         holds=holds(config),
         bundles=_Bundles(config),
         bundle_store=FileBundleStore(config.settings.journal.bundles, f"{account}-{script}"),
-        dead_man=_dead_man(config, hooks.say),
+        dead_man=dead_man(config, hooks.say),
         cards=FileCard(config.card_path, hooks.redact),
         card_lines=_card_lines(config),
         notifier=notifier(config, hooks.redact),
@@ -372,30 +300,12 @@ def _identities(config: Config, client: ApiClient, parts: list[str] | None) -> I
 
     settings = config.environment
     beside = Beside(
-        database=_database_identity(config),
+        database=database_identity(config),
         bucket=settings.storage.bucket if settings.storage else None,
         bucket_is_ours=settings.storage is not None and settings.storage.provider == "r2",
         health_host=config.health_host,
     )
     return CloudflareIdentities(client, config.account_id, settings.platform.script, beside, parts=parts)
-
-
-def _database_identity(config: Config) -> Callable[[], str | None] | None:
-    settings = config.environment.database
-    if settings is None or settings.provider != "postgres":
-        return None
-    from backout.providers.postgres.identity import DatabaseIdentity  # noqa: PLC0415 only where it is set up
-
-    timeout_s = float(settings.connect_timeout)
-    return DatabaseIdentity(lambda: config.database_url().reveal(), connect_timeout_s=timeout_s).read
-
-
-def _dead_man(config: Config, say: Callable[[str], None]) -> DeadMan | None:
-    if config.settings.notify.dead_man is None:
-        return None
-    from backout.providers.deadman.ping import HttpDeadMan  # noqa: PLC0415 only where it is set up
-
-    return HttpDeadMan(lambda: config.dead_man_url().reveal(), say)
 
 
 def _vendors(config: Config) -> VendorStatus | None:
@@ -428,25 +338,13 @@ def _probe(make: Callable[..., HealthCheck], config: Config, settings: Health) -
     )
 
 
-def _schema(config: Config, reads: ApiClient, *, hurried: bool) -> Schema | None:
-    settings = config.environment.database
-    if settings is None or settings.migrations == "none":
+def _deployer(config: Config, redact: Callable[[str], str]) -> DeployCommand | None:
+    if not config.environment.deploy.command:
         return None
-    from backout.wiring.history import history_of  # noqa: PLC0415 only where it is set up
+    from backout.providers.command.deploy import ShellDeployCommand  # noqa: PLC0415 only where it is set up
 
-    return history_of(config, lambda: reads, within_s=_HURRIED_S if hurried else None)
-
-
-def _restoring(config: Config, hooks: Hooks) -> Callable[[], RestoreTools] | None:
-    if config.environment.database is None:
-        return None
-
-    def opened() -> RestoreTools:
-        from backout.wiring.restore import restore_tools  # noqa: PLC0415 only where a restore is thought of
-
-        return restore_tools(config, hooks.stop, hooks.say)
-
-    return opened
+    lock = config.settings.journal.path.with_suffix(f".deploy-{config.name}.lock")
+    return ShellDeployCommand(config.path.parent, lock, lambda text: printable(redact(text)))
 
 
 def _pushing(config: Config, client: ApiClient) -> Callable[[], PushTools]:
@@ -456,51 +354,6 @@ def _pushing(config: Config, client: ApiClient) -> Callable[[], PushTools]:
         return push_tools(config, client)
 
     return opened
-
-
-def point_marker(config: Config) -> PointMarker | None:
-    """Return what records restore points, None where nobody could return to one."""
-    settings = config.environment.database
-    if settings is None or settings.provider != "postgres":
-        return None
-    if settings.backup.wal == "off" and settings.managed is None:
-        return None
-    from backout.providers.postgres.live import PostgresLive  # noqa: PLC0415 only where it is set up
-
-    return PostgresLive(lambda: config.database_admin_url().reveal(), connect_timeout_s=_HURRIED_S)
-
-
-def _protection(config: Config) -> Callable[[], Protection] | None:
-    settings = config.environment.database
-    if settings is None or settings.provider != "postgres" or settings.backup.wal == "off":
-        return None
-
-    def asked() -> Protection:
-        from backout.wiring.backups import protection  # noqa: PLC0415 only where it is set up
-
-        return protection(config)
-
-    return asked
-
-
-def _migrations(config: Config) -> MigrationFiles | None:
-    settings = config.environment.database
-    if settings is None or settings.migrations == "none":
-        return None
-    from backout.wiring.history import TheFiles  # noqa: PLC0415 only where it is set up
-
-    return TheFiles(config)
-
-
-def _connections(config: Config) -> Connections | None:
-    settings = config.environment.database
-    if settings is None or settings.provider != "postgres":
-        return None
-    from backout.providers.postgres.connections import Pool, PostgresConnections  # noqa: PLC0415 only where it is set up
-
-    pool = None if settings.pool_limit is None else Pool(settings.pool_limit, settings.pool_application)
-    timeout_s = float(settings.connect_timeout)
-    return PostgresConnections(lambda: config.database_url().reveal(), pool, connect_timeout_s=timeout_s)
 
 
 def _place(config: Config) -> Place:

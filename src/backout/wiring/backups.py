@@ -18,7 +18,7 @@ from backout.providers.postgres.cluster import PostgresCluster
 from backout.runbook.backup import BackupTools
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from backout.config import Config
     from backout.config.schema import Backup
@@ -101,7 +101,7 @@ def cluster(config: Config) -> PostgresCluster:
 
 def origin(config: Config) -> Origin:
     """Return the cluster as backups reach it: through the TLS proxy where the programs have no TLS."""
-    from backout.providers.postgres.tls_proxy import PlainAccess  # noqa: PLC0415 with the first program
+    from backout.providers.postgres.tls_access import PlainAccess  # noqa: PLC0415 with the first program
 
     reached = PlainAccess(lambda: config.database_admin_url().reveal(), lambda: binaries(config).has_tls())
     return Origin(lambda: binaries(config), reached.dsn, cluster(config))
@@ -112,6 +112,12 @@ def backup_tools(config: Config, hooks: BackupHooks) -> BackupTools:
     settings, kept, source = backup_settings(config), repository(config), origin(config)
     staged = StagedBackups(kept, config.backup_directory, source, SystemClock())
     book = wiring.journal(config, hooks.stop)
+
+    def history() -> Mapping[int, Sequence[tuple[int, int]]]:
+        from backout.providers.postgres.walsearch import WalSearch  # noqa: PLC0415 only where something may go
+
+        return WalSearch(binaries(config), kept, config.backup_directory / "history").history()
+
     return BackupTools(
         environment=config.name,
         actor=wiring.actor(),
@@ -124,6 +130,7 @@ def backup_tools(config: Config, hooks: BackupHooks) -> BackupTools:
         keeper=staged,
         full_every_s=float(settings.full_every),
         keep_s=float(settings.keep),
+        history=history,
         progress=hooks.progress,
         say=hooks.say,
     )

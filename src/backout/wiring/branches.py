@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from backout.analysis.capability import choose
 from backout.model.capability import RecoveryPath
 from backout.providers.postgres.branches import PostgresBranches, verified
-from backout.providers.postgres.tls_proxy import parsed
+from backout.providers.postgres.tls_access import parsed
 from backout.runbook.branch import direct
 from backout.runbook.capability import survey
 from backout.runbook.managed import BranchTools

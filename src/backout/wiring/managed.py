@@ -46,7 +46,7 @@ def looks(config: Config) -> Looks:
     """Return what `backout db check` asks. Raises UsageError without a database, AuthError without its string."""
     from backout.providers.postgres.connections import PostgresConnections  # noqa: PLC0415 only this command
     from backout.providers.postgres.server_check import PostgresCheck  # noqa: PLC0415 same
-    from backout.providers.postgres.tls_proxy import is_here  # noqa: PLC0415 same
+    from backout.providers.postgres.tls_access import is_here  # noqa: PLC0415 same
     from backout.wiring.backups import repository  # noqa: PLC0415 same
 
     database = database_of(config)
@@ -120,7 +120,7 @@ def vendor(config: Config, patience: Retry | None = None) -> NeonBranches | Xata
 
 def checked_vendor(config: Config) -> NeonBranches | XataBranches:
     """Return the vendor's ports when its live branch is the configured database. Raises as `vendor`, and Refused."""
-    from backout.providers.postgres.tls_proxy import parsed  # noqa: PLC0415 only before a change
+    from backout.providers.postgres.tls_access import parsed  # noqa: PLC0415 only before a change
     from backout.runbook.branch import check_identity  # noqa: PLC0415 same
 
     found, managed = vendor(config), database_of(config).managed

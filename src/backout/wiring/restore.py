@@ -16,7 +16,7 @@ from backout.providers.postgres.side import PostgresSides
 from backout.providers.postgres.template import SUPERUSER
 from backout.providers.postgres.walsearch import WalSearch
 from backout.runbook.restore import RestoreTools
-from backout.wiring.backups import backup_settings, binaries, repository
+from backout.wiring.backups import backup_settings, binaries, repository, slot_name
 from backout.wiring.managed import stanza
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def restore_tools(
         database=str(_dsn(config).get("dbname") or SUPERUSER),
         pinned=config.environment.pin.database_system_identifier,
         server=CommandedServer(server.data_directory, server.start, server.stop) if server else None,
+        receiver=slot_name(config),
         say=say,
     )
 

@@ -20,6 +20,7 @@ from backout.providers.archive.receiving import Reception, WalReceiver, read_sta
 from backout.providers.clock import SystemClock
 from backout.providers.postgres.replication import Replication, check_receivable
 from backout.providers.postgres.sync_watch import SyncWatch
+from backout.runbook.restore import PROMISE_LOST
 from backout.wiring import backups
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def watch(config: Config, stop: threading.Event) -> None:
     book, name = wiring.journal(config, hurried=True), backups.slot_name(config)
 
     def tell(promise: Promise) -> None:
-        kind = "wal.promise_kept" if promise.kept else "wal.promise_lost"
+        kind = "wal.promise_kept" if promise.kept else PROMISE_LOST
         data: dict[str, Json] = {"lsn": promise.lsn, "why": promise.why, "at": SystemClock().now()}
         book.note(config.name, kind, f"{kind}:{data['at']}", data, actor=wiring.actor())
 

@@ -22,5 +22,9 @@ def read_gaps(directory: Path) -> tuple[WalGap, ...]:
 
 
 def add_gap(directory: Path, gap: WalGap) -> None:
-    """Record one; it is durable when this returns."""
-    FolderStore(directory).put(_FILE, msgspec.json.encode((*read_gaps(directory), gap)))
+    """Record one, once; it is durable when this returns."""
+    known = read_gaps(directory)
+    if all(
+        (each.timeline, each.begin_lsn, each.end_lsn) != (gap.timeline, gap.begin_lsn, gap.end_lsn) for each in known
+    ):
+        FolderStore(directory).put(_FILE, msgspec.json.encode((*known, gap)))

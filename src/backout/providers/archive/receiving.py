@@ -43,7 +43,8 @@ _LOOK_S: Final = 1.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 30.0
 _HEALTHY_S: Final = 60.0
 """After so long without trouble the next pause is short again."""
-_GONE: Final = re.compile(r"has already been removed|is not in this server's history|not in this server|invalidated")
+_GONE: Final = re.compile(r"has already been removed|not in this server|is not present in the server|invalidated")
+"""The last but one is its own word for a folder that holds a timeline which the server never had."""
 _STATUS: Final = "receiver.json"
 
 
@@ -124,7 +125,7 @@ class WalReceiver:
         self._shipping_at = 0.0
         self._partial_at = 0.0
         self._sent = ("", 0)
-        self._shipped_lsn = 0
+        self._shipped: dict[int, int] = {}
         self._moving = threading.Lock()
 
     def run(self, stop: Event) -> None:
@@ -265,7 +266,8 @@ class WalReceiver:
                 self._shipping_at = now + 5.0
                 return
             if is_segment(name):
-                self._shipped_lsn = segment_of(name, self._segment_bytes).end_lsn
+                shipped = segment_of(name, self._segment_bytes)
+                self._shipped[shipped.timeline] = shipped.end_lsn
 
         if self._how.partial_every_s is not None and now >= self._partial_at:
             self._partial_at = now + self._how.partial_every_s
@@ -284,22 +286,23 @@ class WalReceiver:
             except BackoutError as error:
                 self._trouble = f"{path.name} is not in the store: {error}"
 
-    def _received(self) -> int:
-        """Return the end of what is on this machine."""
+    def _received(self, timeline: int) -> int:
+        """Return the end of what this machine has received of a timeline; another one's positions say nothing of it."""
         ends = [
             segment_of(path.name[:24], self._segment_bytes).begin_lsn
             + (received_bytes(path) if path.name.endswith(PARTIAL) else self._segment_bytes)
             for path in self._archive.incoming.iterdir()
-            if is_segment(path.name.removesuffix(PARTIAL))
+            if is_segment(path.name.removesuffix(PARTIAL)) and int(path.name[:8], 16) == timeline
         ]
-        return max([*ends, self._shipped_lsn])
+        return max([*ends, self._shipped.get(timeline, 0)])
 
     # --- looking -----------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
         status = self._status
         assert status is not None  # noqa: S101 made by run
-        receiving, received = self._process is not None and self._process.poll() is None, self._received()
+        receiving = self._process is not None and self._process.poll() is None
+        received = self._received(status.timeline)
         try:
             state = self._origin.cluster.read()
         except (ProviderUnavailable, BackoutError) as error:
@@ -311,6 +314,9 @@ class WalReceiver:
                 where="database",
                 hint="backout db wal stop, then backout db wal start, and a new base backup",
             )
+        if state.timeline != status.timeline:
+            self._seen.clear()  # positions of another timeline have other times
+            received = self._received(state.timeline)
         self._seen.append((state.at, state.lsn))
         receiving = receiving and state.slot is not None and state.slot.active
         if state.slot is not None and state.slot.flush_lsn is not None:
@@ -343,7 +349,7 @@ class WalReceiver:
             self._status,
             at=self._clock.now(),
             restarts=max(0, self._restarts),
-            shipped_lsn=self._shipped_lsn,
+            shipped_lsn=self._shipped.get(self._status.timeline, 0),
             **changes,
         )
         try:
@@ -352,14 +358,21 @@ class WalReceiver:
             self._how.say(str(error))
 
     def _begin_anew(self, why: str) -> None:
-        """Name the gap, make a new slot, and receive from there on; only a new base backup closes it."""
+        """Receive from where the server still has WAL; what lies before that is a gap, which is named.
+
+        A slot that is not lost keeps all that was not received: after the undo of a swap it came back with its server.
+        Only a new base backup closes a gap.
+        """
         self._end()
-        received = self._received()
-        timeline = self._status.timeline if self._status else 0
         try:
-            self._replication.drop_slot()
-            self._replication.ensure_slot()
-            begins = self._replication.restart_lsn() or 0
+            timeline = self._origin.cluster.read().timeline  # not the one that was received last
+            begins = self._replication.restart_lsn()
+            if begins is None:
+                self._replication.drop_slot()
+                self._replication.ensure_slot()
+                begins = self._replication.restart_lsn() or 0
+            kept = [each.end_lsn for each in self._archive.segments() if each.timeline == timeline]
+            received = max([*kept, self._received(timeline)])
         except BackoutError as error:
             self._trouble = error.what
             return
@@ -372,7 +385,7 @@ class WalReceiver:
             self._trouble = error.what  # tried again when the receiver ends the next time
             return
         begins -= begins % self._segment_bytes  # the receiver asks for the whole segment
-        if begins > received:
+        if received and begins > received:  # of a timeline that was never received only a base says anything
             gap = WalGap(self._clock.now(), timeline, received, begins, why)
             add_gap(self._how.directory, gap)
             self._how.say(

@@ -22,11 +22,11 @@ from backout.providers.events.tally import EventTally
 from backout.providers.files.naming import file_names
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from backout.model.compatibility import MigrationFile
     from backout.model.connections import ConnectionUse
-    from backout.model.deployment import Deployment, Version
+    from backout.model.deployment import CommandEnd, Deployment, Version
     from backout.model.notice import Notice
     from backout.model.triggers import TriggerKind
     from backout.providers.memory.world import World
@@ -57,6 +57,24 @@ class WorldDeployments:
         return self._world.platform_call(
             "deployments.deploy", lambda: self._world.make_live(tuple(shares), message, force=force)
         )
+
+
+class WorldDeployCommand:
+    """Port DeployCommand of a World: what the command does is `World.deploy_rule`."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def run(self, command: str, hear: Callable[[str], None]) -> CommandEnd:
+        """Run the rule, and tell the lines of its end."""
+        ended = self._world.call("deployer.run", lambda: self._world.deploy_rule(command))
+        for line in ended.tail:
+            hear(line)
+        return ended
+
+    def still_runs(self) -> bool:
+        """It ended before `run` did."""
+        return self._world.call("deployer.still_runs", lambda: False)
 
 
 class WorldVersions:

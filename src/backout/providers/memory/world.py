@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from backout.errors import ProviderRejected, Refused, SecretsChanged
 from backout.model.compatibility import MigrationFile
 from backout.model.connections import ConnectionUse
-from backout.model.deployment import Deployment, DeploymentId, Share, Version, VersionId
+from backout.model.deployment import CommandEnd, Deployment, DeploymentId, Share, Version, VersionId
 from backout.model.schema import AppliedMigration
 from backout.model.signals import HealthReport, ServiceState, SourceTraits
 from backout.model.triggers import TriggerKind, Triggers
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     LogRule = Callable[[float, float], tuple[Invocation, ...]]
     ConnectionRule = Callable[[float], ConnectionUse]
     RouteRule = Callable[[str, str], int | None]
+    DeployRule = Callable[[str], CommandEnd]
 
 T = TypeVar("T")
 
@@ -63,6 +64,7 @@ class World:
         health_rule: (now, version) -> HealthReport; the default tells `services`.
         services: what the default health rule tells. log_rule: (since, until) -> invocations that said something.
         route_rule: (path, version) -> the status that a route answers; 200 everywhere at first.
+        deploy_rule: (command) -> how the team's own command ends; the default deploys a new version, "mended".
         buckets: the storage buckets that exist. storage_migration: the storage migration that the application is at.
         started_by: schedules, routes, domains and queues as they are. unreadable: kinds that the token may not read.
         migrations: the database's migration history. migration_files: what lies in the working copy.
@@ -82,6 +84,7 @@ class World:
         self.health_rule: HealthRule = self._tell_services
         self.log_rule: LogRule = lambda _since, _until: ()
         self.route_rule: RouteRule = lambda _path, _version: 200
+        self.deploy_rule: DeployRule = self._deploy_mended
         self.connection_rule: ConnectionRule = lambda at: ConnectionUse(at, used=5, limit=97, waiting=0)
         self.services: dict[str, ServiceState] = {}
         self.buckets: set[str] = set()
@@ -106,6 +109,7 @@ class World:
         self.triggers = ports.WorldTriggers(self)
         self.traffic = ports.WorldTraffic(self)
         self.health = ports.WorldHealth(self)
+        self.deployer = ports.WorldDeployCommand(self)
         self.bundles = ports.WorldBundles(self)
         self.bundle_store = ports.WorldBundleStore(self)
         self.logs = ports.WorldLogs(self)
@@ -296,6 +300,10 @@ class World:
         )
         self.all_deployments.append(deployment)
         return deployment
+
+    def _deploy_mended(self, command: str) -> CommandEnd:
+        self.deploy(self.upload("mended"))
+        return CommandEnd(0, (f"$ {command}", "deployed"))
 
     def _tell_services(self, at: float, version: str) -> HealthReport:
         return health_of(at, self.services, version=version)

@@ -54,7 +54,7 @@ def access(dsn: str, application_name: str = "backout") -> dict[str, str]:
     Raises:
         AuthError: it is no connection string; the text does not quote it.
     """
-    from backout.providers.postgres.tls_proxy import parsed  # noqa: PLC0415 which uses `access`
+    from backout.providers.postgres.tls_access import parsed  # noqa: PLC0415 which uses `access`
 
     given = {_OPTIONS[name]: value for name, value in parsed(dsn).items() if name in _OPTIONS}
     return {**tool_environment(), "PGCONNECT_TIMEOUT": "10", **given, "PGAPPNAME": application_name}

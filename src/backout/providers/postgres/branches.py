@@ -15,8 +15,8 @@ from backout.errors import Refused
 from backout.model.recovery import Written
 from backout.providers.postgres.live import CATALOG_XIDS, COMMIT_TIME
 from backout.providers.postgres.schema import libpq_url, meant
-from backout.providers.postgres.side import look_at
-from backout.providers.postgres.tls_proxy import is_here, parsed
+from backout.providers.postgres.side_looking import look_at
+from backout.providers.postgres.tls_access import is_here, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -28,7 +28,7 @@ from backout.providers.postgres.dump_objects import DumpObjects
 from backout.providers.postgres.launcher import PostgresServer
 from backout.providers.postgres.schema import libpq_url, meant, without_secrets
 from backout.providers.postgres.template import give_away, tool_environment
-from backout.providers.postgres.tls_proxy import parsed, reached
+from backout.providers.postgres.tls_access import parsed, reached
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

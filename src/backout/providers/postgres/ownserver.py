@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -12,10 +13,13 @@ from typing import Final
 
 from backout.errors import BackoutError, Refused, UsageError
 from backout.providers.child import is_running
+from backout.providers.postgres.template import checkpoint_lsn
 from backout.providers.postgres.template import system_identifier as read_identifier
 
 _TIMEOUT_S: Final = 180.0
 _POLL_S: Final = 0.05
+_WAITS: Final = re.compile(r"^\s*synchronous_standby_names\s*=\s*'(.*)'\s*$\n?", re.MULTILINE)
+"""As ALTER SYSTEM writes it: the last one counts."""
 
 
 class CommandedServer:
@@ -110,6 +114,30 @@ class CommandedServer:
         if not self._data_directory.exists():
             incoming.rename(self._data_directory)
         _sync(self._data_directory.parent)
+
+    def waits_for(self, standby: str) -> int | None:
+        """Return the last checkpoint's position where ALTER SYSTEM lets commits wait for that standby, else None."""
+        try:
+            names = _WAITS.findall(self._settings.read_text(encoding="utf-8"))
+            return checkpoint_lsn(self._data_directory) if names[-1:] == [standby] else None
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise BackoutError(f"it cannot be read: {error.strerror}", where=str(error.filename)) from error
+
+    def wait_for_nobody(self) -> None:
+        """Take what ALTER SYSTEM set out again; the server's own file stands as it is."""
+        settings = self._settings
+        left = _WAITS.sub("", settings.read_text(encoding="utf-8"))
+        with settings.open("r+", encoding="utf-8") as file:  # the same file: its owner is the server's
+            file.write(left)
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
+
+    @property
+    def _settings(self) -> Path:
+        return self._data_directory / "postgresql.auto.conf"
 
     def discard(self, kept: str) -> None:
         """Remove a data directory that `exchange` kept beside the live one."""

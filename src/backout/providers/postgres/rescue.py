@@ -182,7 +182,7 @@ class PostgresRescuer:
         Nor may it end our time-out for locks: what refers to live tables locks them, and everybody would queue behind.
         The connection string is in the program's environment alone, and TLS is carried for it.
         """
-        from backout.providers.postgres.tls_proxy import reached  # noqa: PLC0415 - few need it
+        from backout.providers.postgres.tls_access import reached  # noqa: PLC0415 - few need it
 
         named = (f"--table={table.sql}" for table in tables)
         with reached(before_dsn, has_tls=self._binaries.has_tls()) as reaching:

@@ -239,34 +239,54 @@ def _batches(session: Session, work: Work, writing: Writing) -> int:
     for begin in range(0, last, _BATCH):
         bounds = f" AND {writing.alias}.backout_no > {begin} AND {writing.alias}.backout_no <= {begin + _BATCH}"
         with live.transaction():
-            live.execute("DROP TABLE IF EXISTS backout_todo")
-            made = live.execute(
-                f"CREATE TEMP TABLE backout_todo AS {select}{bounds}{' FOR UPDATE OF l' if writing.op != 'I' else ''}"
-            )
-            if made.rowcount:
-                with live.cursor().copy("COPY backout_todo TO STDOUT") as copy:
-                    content = [bytes(chunk) for chunk in copy]
-                names = [d.name for d in live.execute("SELECT * FROM backout_todo LIMIT 0").description]
-                session.kept.write(
-                    {
-                        "op": writing.op,
-                        "sql": work.table.sql,
-                        "table": work.table.shown,
-                        "oid": work.table.oid,
-                        "key": list(work.key),
-                        "columns": names,
-                    },
-                    content,
-                )
-                written = quietly(live, work.table.oid, work.table.sql, writing.apply, _TODO)
-                count += written
-                work.report = replace(work.report, conflicts=work.report.conflicts + made.rowcount - written)
+            (wanted,) = live.execute(f"SELECT EXISTS ({select}{bounds})").fetchone()
+            if wanted:  # a table in which nothing is to be written is not locked
+                hold(live, work.table.oid, work.table.sql)
+                count += _batch(session, work, writing, bounds)
         session.progress(f"rows of {work.table.shown}", min(begin + _BATCH, last), last)
     return count
 
 
+def _batch(session: Session, work: Work, writing: Writing, bounds: str) -> int:
+    """Keep and write the rows of one batch; return how many were written."""
+    live, kept = session.live, session.kept
+    assert kept is not None  # noqa: S101 `_batches` looked
+    live.execute("DROP TABLE IF EXISTS backout_todo")
+    locks = "" if writing.op == "I" else " FOR UPDATE OF l"
+    made = live.execute(f"CREATE TEMP TABLE backout_todo AS {writing.select}{bounds}{locks}")
+    if not made.rowcount:
+        return 0
+    with live.cursor().copy("COPY backout_todo TO STDOUT") as copy:
+        content = [bytes(chunk) for chunk in copy]
+    names = [d.name for d in live.execute("SELECT * FROM backout_todo LIMIT 0").description]
+    kept.write(
+        {
+            "op": writing.op,
+            "sql": work.table.sql,
+            "table": work.table.shown,
+            "oid": work.table.oid,
+            "key": list(work.key),
+            "columns": names,
+        },
+        content,
+    )
+    written = quietly(live, work.table.oid, work.table.sql, writing.apply, _TODO)
+    work.report = replace(work.report, conflicts=work.report.conflicts + made.rowcount - written)
+    return written
+
+
+def hold(live: Any, oid: int, table: str) -> None:
+    """Take the lock that `quietly` needs, before any row is locked.
+
+    Turning triggers off locks the table against writers. Taken behind row locks, that waits for a writer which may wait
+    for one of those rows: a deadlock.
+    """
+    mode = "SHARE ROW EXCLUSIVE" if triggers_of(live, oid) else "ROW EXCLUSIVE"
+    live.execute(f"LOCK TABLE {table} IN {mode} MODE")
+
+
 def quietly(live: Any, oid: int, table: str, statement: str, rows: str) -> int:
-    """Write with the user's triggers off, within the transaction; foreign keys are checked as ever.
+    """Write with the user's triggers off, within the transaction that called `hold`; foreign keys are checked as ever.
 
     Args:
         rows: the temporary table that the statement writes from, with its alias, as it stands in there.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backout.model.capability import Archiver, Pooler, Replication, ServerFacts, Slot
 from backout.providers.postgres.schema import libpq_url, meant, without_secrets
-from backout.providers.postgres.tls_proxy import parsed
+from backout.providers.postgres.tls_access import parsed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,11 +11,8 @@ it up).
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
-import shlex
 import shutil
 import subprocess
 import tempfile
@@ -23,13 +20,22 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from backout.errors import BackoutError, Refused, UsageError
 from backout.model.recovery import SideInstance, SideLook, SideOrder, SideState, parse_lsn
-from backout.providers.child import needs_chown
 from backout.providers.postgres.launcher import Overlay, PostgresServer
-from backout.providers.postgres.live import head_of, is_applied
+from backout.providers.postgres.side_files import (
+    overlay_works,
+    reflinks,
+    refuse_tablespaces,
+    remove,
+    text_of,
+    this_boot,
+    write_whole,
+)
+from backout.providers.postgres.side_looking import look_at, roll_back_prepared
+from backout.providers.postgres.side_settings import settings_of
 from backout.providers.postgres.template import give_away, run_tool
 
 if TYPE_CHECKING:
@@ -42,40 +48,6 @@ if TYPE_CHECKING:
 _POLL_S: Final = 0.02
 _TIMEOUT_S: Final = 3600.0
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
-_FICLONE: Final = 0x40049409
-_AS_LARGE: Final = {
-    "max_connections setting": "max_connections",
-    "max_worker_processes setting": "max_worker_processes",
-    "max_wal_senders setting": "max_wal_senders",
-    "max_prepared_xacts setting": "max_prepared_transactions",
-    "max_locks_per_xact setting": "max_locks_per_transaction",
-}
-_QUIET: Final = {
-    "archive_mode": "off",
-    "listen_addresses": "",
-    "hot_standby": "on",
-    "recovery_init_sync_method": "syncfs",
-    "recovery_end_command": "",
-    "archive_cleanup_command": "",
-    "primary_conninfo": "",
-    "primary_slot_name": "",
-    "synchronous_standby_names": "",
-    "shared_preload_libraries": "",
-    "session_preload_libraries": "",
-    "fsync": "off",  # a copy: after a crash of the machine it is made again; one that is moved in is synced before
-    "shared_buffers": "256MB",
-    "huge_pages": "off",
-    "ssl": "off",
-    "external_pid_file": "",
-    "log_destination": "stderr",
-    "lc_messages": "C",
-    "log_statement": "none",
-    "log_min_messages": "warning",
-    "summarize_wal": "off",
-    "autovacuum": "off",
-    "default_transaction_read_only": "on",
-}
-"""What must not come from the origin's configuration: it would reach out, archive, or need what is not here."""
 _STOPPED: Final = "recovery stopping"
 """In the log when replay has come to its target; a standby may pause for other reasons."""
 
@@ -97,7 +69,7 @@ class _Laid:
     @property
     def is_whole(self) -> bool:
         """Whether its files are what was written: an instance syncs nothing, so a crash of the machine ends it."""
-        return self.boot in {"", _boot()}
+        return self.boot in {"", this_boot()}
 
 
 class PostgresSides:
@@ -188,7 +160,7 @@ class PostgresSides:
                 connection.execute("SELECT pg_promote(true, 600)")
             if laid.order.place:  # nobody receives the new timeline yet: what goes live would wait for ever to commit
                 connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
-        _roll_back_prepared(found.dsn, laid.order.xid)
+        roll_back_prepared(found.dsn, laid.order.xid)
 
     def stop(self, name: str) -> None:
         """Stop it cleanly and keep it; all of it is on the disk when this returns."""
@@ -227,7 +199,7 @@ class PostgresSides:
             self._server(laid).stop(mode="immediate")
             if laid.order.place:
                 shutil.rmtree(laid.order.place, ignore_errors=True)
-        _remove(self._folder(name))
+        remove(self._folder(name))
 
     def unpacked(self) -> tuple[str, ...]:
         """Return the bases that lie unpacked here and under no instance."""
@@ -237,7 +209,7 @@ class PostgresSides:
     def release(self) -> None:
         """Remove them."""
         for name in self.unpacked():
-            _remove(self._root / "bases" / name)
+            remove(self._root / "bases" / name)
 
     def prepare(self, backup: str, progress: Callable[[str, int, int], None]) -> None:
         """Unpack a base ahead of time: an instance over it is then there in about a second."""
@@ -247,7 +219,7 @@ class PostgresSides:
 
     def _lay(self, order: SideOrder, progress: Callable[[str, int, int], None]) -> _Laid:
         folder = self._folder(order.name)
-        _remove(folder)
+        remove(folder)
         if order.place:
             shutil.rmtree(order.place, ignore_errors=True)
         (folder / "wal").mkdir(parents=True)
@@ -260,7 +232,7 @@ class PostgresSides:
             else:
                 how, lower = self._lay_over(self._base(order.backup, progress), folder)
             fetched.result()
-        laid = _Laid(order, self._superuser(), how, lower, _boot())
+        laid = _Laid(order, self._superuser(), how, lower, this_boot())
         data = self._writable(laid)
         data.chmod(0o700)
         (data / "recovery.signal").touch(mode=0o600)
@@ -279,13 +251,13 @@ class PostgresSides:
             for name in ("upper", "work", "merged"):
                 (folder / name).mkdir(mode=0o700)
             return "overlay", str(base)
-        how = "reflink" if _reflinks(folder) else "copy"
+        how = "reflink" if reflinks(folder) else "copy"
         argv = (shutil.which("cp") or "cp", "-a", "--reflink=auto", str(base), str(folder / "data"))
         subprocess.run(argv, check=True, capture_output=True)
         return how, ""
 
     def _keep(self, laid: _Laid) -> None:
-        _write(self._folder(laid.order.name) / "laid.json", json.dumps(asdict(laid)))
+        write_whole(self._folder(laid.order.name) / "laid.json", json.dumps(asdict(laid)))
 
     def _base(self, backup: str, progress: Callable[[str, int, int], None]) -> Path:
         """Return the folder in which the base lies unpacked, kept for the next instance."""
@@ -303,10 +275,10 @@ class PostgresSides:
     def _unpack(self, backup: str, into: Path, progress: Callable[[str, int, int], None]) -> None:
         into.mkdir(parents=True, mode=0o700)
         self._backups.unpack(backup, into, lambda done, whole: progress("unpacking the base", done, whole))
-        _refuse_tablespaces(into)
+        refuse_tablespaces(into)
 
     def _overlays(self) -> bool:
-        return self._wants_overlay and _overlay_works(self._root)
+        return self._wants_overlay and overlay_works(self._root)
 
     # --- running ------------------------------------------------------------------------------------------------
 
@@ -317,35 +289,10 @@ class PostgresSides:
         if laid.how == "overlay":
             data = folder / "merged"
             overlay = Overlay(Path(laid.lower), folder / "upper", folder / "work")
-        wal = shlex.quote(str(folder / "wal"))
-        settings = {
-            **_QUIET,
-            "hba_file": str(folder / "hba.conf"),
-            "ident_file": str(folder / "ident.conf"),
-            # The fetched copies are this instance's own, so the same file serves; across file systems it is copied.
-            "restore_command": f"ln {wal}/%f %p 2>/dev/null || cp {wal}/%f %p",
-            "recovery_target": "",
-            "recovery_target_name": "",
-            "recovery_target_time": "",
-            "recovery_target_xid": "",
-            "recovery_target_lsn": f"{order.lsn >> 32:X}/{order.lsn & 0xFFFFFFFF:X}",
-            "recovery_target_inclusive": "on" if order.inclusive else "off",
-            "recovery_target_timeline": str(order.timeline),
-            "recovery_target_action": "pause",
-            **self._as_large(Path(laid.lower) if laid.lower else data),
-        }
-        if not ((Path(laid.lower) if laid.lower else data) / "postgresql.conf").is_file():
-            settings["config_file"] = str(folder / "postgresql.conf")
+        settings = settings_of(order, folder, Path(laid.lower) if laid.lower else data, self._binaries)
         return PostgresServer(
             data, self._binaries, settings=settings, log_file=folder / "log", dies_with_parent=False, overlay=overlay
         )
-
-    def _as_large(self, data: Path) -> dict[str, str]:
-        if not (data / "global" / "pg_control").is_file():
-            return {}
-        told = run_tool(self._binaries, "pg_controldata", str(data)).splitlines()
-        pairs = (line.partition(":") for line in told)
-        return {_AS_LARGE[name]: value.strip() for name, _, value in pairs if name in _AS_LARGE}
 
     def _look(self, dsn: str, server: PostgresServer) -> tuple[SideState, int]:
         import psycopg  # noqa: PLC0415 - costs 0.1 s
@@ -363,7 +310,7 @@ class PostgresSides:
         replayed = parse_lsn(row[2]) if row[2] else 0
         if not row[0]:
             return SideState.PROMOTED, replayed
-        there = row[1] == "paused" and _STOPPED in _text(server.log_file)
+        there = row[1] == "paused" and _STOPPED in text_of(server.log_file)
         return (SideState.PAUSED if there else SideState.REPLAYING), replayed
 
     def _await_target(
@@ -379,7 +326,7 @@ class PostgresSides:
             if begin:
                 progress("replaying", replayed - begin, max(order.lsn - begin, 1))
             if server.status() is None:
-                said = _text(server.log_file)[-1500:].strip()
+                said = text_of(server.log_file)[-1500:].strip()
                 raise BackoutError(f"replay ended before its target: {said}", where=str(server.data_directory))
             time.sleep(_POLL_S)
         raise BackoutError("replay did not come to its target in time", where=str(server.data_directory))
@@ -403,116 +350,3 @@ class PostgresSides:
             return None
         order = told.pop("order")
         return _Laid(SideOrder(**{**order, "wal": tuple(order["wal"])}), **told)
-
-
-def _roll_back_prepared(dsn: str, xid: int | None) -> None:
-    """Roll the transaction back that the target is before, if it was prepared; others are their coordinators' own."""
-    import psycopg  # noqa: PLC0415 - costs 0.1 s
-    from psycopg import sql  # noqa: PLC0415 - same
-
-    if xid is None:
-        return
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        query = "SELECT gid, database FROM pg_prepared_xacts WHERE transaction::text = %s"
-        found = connection.execute(query, (str(xid),)).fetchall()
-    for gid, database in found:
-        with psycopg.connect(dsn, dbname=database, autocommit=True) as connection:
-            connection.execute("SET default_transaction_read_only = off")
-            connection.execute(sql.SQL("ROLLBACK PREPARED {}").format(sql.Literal(gid)))
-
-
-def look_at(connection: Any, relation: str, migration: str) -> SideLook:
-    """Return what a copy of the database shows, read-only."""
-    connection.execute("SET default_transaction_read_only = on; SET lock_timeout = '2s'")
-    applied = bool(migration) and is_applied(connection, migration)
-    oid = _oid(connection, relation)
-    there = not relation or bool(oid) or _has_column(connection, relation)
-    return SideLook(there, oid, applied, head_of(connection))
-
-
-def _oid(connection: Any, relation: str) -> int:
-    """Return the object id of a table, 0 when there is none of that name."""
-    if not relation or relation.count(".") > 1:  # to_regclass takes no column
-        return 0
-    row = connection.execute("SELECT coalesce(to_regclass(%s)::oid, 0)::bigint", (relation,)).fetchone()
-    return int(row[0])
-
-
-def _has_column(connection: Any, relation: str) -> bool:
-    """Whether `relation` names a column of a table that is there."""
-    table, _, column = relation.rpartition(".")
-    query = "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s AND NOT attisdropped"
-    return bool(table) and connection.execute(query, (table, column)).fetchone() is not None
-
-
-def _boot() -> str:
-    """Return what tells this boot of the machine from another one; "" where the system has none."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file that is either not there or whole."""
-    making = path.with_suffix(".making")
-    with making.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    making.rename(path)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
-def _refuse_tablespaces(data: Path) -> None:
-    """A tablespace is a link to a folder outside; a copy of the link would be the live server's own files."""
-    if (data / "tablespace_map").exists() or any((data / "pg_tblspc").glob("*")):
-        raise Refused(
-            "the database has tablespaces, which a side instance cannot be given",
-            where=str(data),
-            options=("Restore it by hand, with each tablespace mapped elsewhere.",),
-        )
-
-
-def _remove(folder: Path) -> None:
-    """Remove a folder, the mount's own subfolder (mode 000) included."""
-    inner = folder / "work" / "work"
-    if inner.is_dir():
-        inner.chmod(0o700)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _overlay_works(root: Path) -> bool:
-    """Try it once on the file system that is meant."""
-    if needs_chown() or shutil.which("unshare") is None:
-        return False
-    root.mkdir(parents=True, exist_ok=True)
-    trial = Path(tempfile.mkdtemp(prefix=".trial-", dir=root))
-    try:
-        for name in ("lower", "upper", "work", "merged"):
-            (trial / name).mkdir()
-        prefix = Overlay(trial / "lower", trial / "upper", trial / "work").prefix(trial / "merged")
-        done = subprocess.run((*prefix, "touch", str(trial / "merged" / "x")), check=False, capture_output=True)
-        return done.returncode == 0 and (trial / "upper" / "x").is_file()
-    except OSError:
-        return False
-    finally:
-        _remove(trial)
-
-
-def _reflinks(folder: Path) -> bool:
-    """Whether the file system shares blocks between copies."""
-    with tempfile.TemporaryFile(dir=folder) as one, tempfile.TemporaryFile(dir=folder) as two:
-        one.write(b"x" * 4096)
-        one.flush()
-        try:
-            fcntl.ioctl(two.fileno(), _FICLONE, one.fileno())
-        except OSError:
-            return False
-        return True

@@ -51,6 +51,8 @@ host  all         all  127.0.0.1/32 scram-sha-256
 host  replication all  127.0.0.1/32 scram-sha-256
 """
 _CONTROL_FILE = Path("global") / "pg_control"
+_CHECKPOINT_AT = 32
+"""Offset in pg_control: identifier, two versions, state and time stand before it (PostgreSQL 12 to 18)."""
 _TIMEOUT_S = 120.0
 _NOT_AS_ROOT = (
     "Postgres does not run as root, and this system has no user namespaces: choose a directory that the user nobody "
@@ -217,6 +219,12 @@ def system_identifier(data_directory: Path) -> int:
     """Return the database system identifier of a data directory, running or not."""
     content = (data_directory / _CONTROL_FILE).read_bytes()
     return int(struct.unpack_from("=Q", content, 0)[0])
+
+
+def checkpoint_lsn(data_directory: Path) -> int:
+    """Return the position of the last checkpoint of a data directory; of one that was stopped, its end."""
+    content = (data_directory / _CONTROL_FILE).read_bytes()
+    return int(struct.unpack_from("=Q", content, _CHECKPOINT_AT)[0])
 
 
 def _checksum_offset(content: bytearray) -> int | None:

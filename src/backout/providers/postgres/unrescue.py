@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from backout.model.recovery import RescueReport, TableRescue
 from backout.providers.postgres.libpq import identifier
-from backout.providers.postgres.rescue_rows import quietly, refers_to_itself, unreferenced
+from backout.providers.postgres.rescue_rows import hold, quietly, refers_to_itself, unreferenced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -84,7 +84,7 @@ def _rows(live: Any, entry: _Entry, content: bytes) -> int:
         )
     with live.transaction():
         _load(live, table, names, content)
-        live.execute(f"LOCK TABLE {table} IN ROW EXCLUSIVE MODE")
+        hold(live, entry["oid"], table)
         count = found = quietly(live, entry["oid"], table, apply, _UNDO)
         while found and entry["op"] == "I" and refers_to_itself(live, entry["oid"]):  # leaves first, then theirs
             count += (found := quietly(live, entry["oid"], table, apply, _UNDO))

@@ -1,0 +1,304 @@
+"""One command's configuration: the effective values, what follows from them, and where its secrets are."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from backout.config.access import parse_access
+from backout.config.identity import host_of
+from backout.config.schema import TOKEN_ENV, EnvironmentSettings, Settings
+from backout.errors import AuthError, ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from backout.config.access import BucketAccess
+    from backout.config.environment import Environment
+    from backout.config.explain import Where
+    from backout.config.secret import Secret
+    from backout.model.policy import Policy
+
+_PRODUCTION = re.compile(r"^(prod|production|live)([-_.]|$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One effective setting: dotted key, value as JSON, and where it comes from (file:line, a variable, a flag)."""
+
+    key: str
+    value: object
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The configuration of one command.
+
+    Args:
+        path: the file. settings: all of it, overrides applied. chosen: name of the environment, or None.
+        variables: the process's environment. text: the file as read. set_by: {path: variable or flag that set it}.
+    """
+
+    path: Path
+    settings: Settings
+    chosen: str | None
+    variables: Environment = field(repr=False)
+    text: str = field(default="", repr=False)
+    set_by: Mapping[Where, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def name(self) -> str:
+        """The environment's name.
+
+        Raises:
+            UsageError: none was chosen and there are several.
+        """
+        if self.chosen is None:
+            names = ", ".join(self.settings.environments)
+            raise UsageError("which environment?", where=str(self.path), hint=f"add -e NAME, one of: {names}")
+        return self.chosen
+
+    @property
+    def environment(self) -> EnvironmentSettings:
+        """The chosen environment. Raises UsageError as `name` does."""
+        return self.settings.environments[self.name]
+
+    @property
+    def protected(self) -> bool:
+        """Whether this is production: mutations want a message and the name typed."""
+        explicit = self.environment.protected
+        return bool(_PRODUCTION.match(self.name)) if explicit is None else explicit
+
+    @property
+    def policy(self) -> Policy:
+        """Criteria, guard and services of the chosen environment."""
+        return self.environment.policy()
+
+    @property
+    def account_id(self) -> str:
+        """The platform's account.
+
+        Raises:
+            ConfigError: neither the file nor CLOUDFLARE_ACCOUNT_ID names it.
+        """
+        found = self.environment.platform.account_id or self.variables.get("CLOUDFLARE_ACCOUNT_ID")
+        if not found:
+            where = f"{self.path.name}: environments.{self.name}.platform.account_id"
+            raise ConfigError((f"{where}: required, but not there",), hint="add it, or set CLOUDFLARE_ACCOUNT_ID")
+        return found
+
+    def token(self) -> Secret:
+        """Return the platform's API token: token_env, then token_file, then (neither written) CLOUDFLARE_API_TOKEN.
+
+        Raises:
+            AuthError: there is none; the hint says what to set.
+        """
+        platform = self.environment.platform
+        variable = platform.token_env or (None if platform.token_file else TOKEN_ENV)
+        return self._secret(variable, platform.token_file, "platform", "an API token")
+
+    def read_token(self) -> Secret | None:
+        """Return the API token for what only reads, or None when that uses `token`. Raises AuthError as `token`."""
+        platform = self.environment.platform
+        return self._own_token(platform.read_token_env, platform.read_token_file, "an API token for reading")
+
+    def secrets_token(self) -> Secret | None:
+        """Return the API token for the secrets, or None when they use the others. Raises AuthError as `token`."""
+        platform = self.environment.platform
+        return self._own_token(platform.secrets_token_env, platform.secrets_token_file, "an API token for secrets")
+
+    def _own_token(self, variable: str | None, path: Path | None, what: str) -> Secret | None:
+        return self._secret(variable, path, "platform", what) if variable or path else None
+
+    @property
+    def health_host(self) -> str | None:
+        """The host that answers health checks, or None without a health endpoint."""
+        health = self.environment.health
+        return None if health is None else host_of(str(health.url), health.headers) or None
+
+    def traffic_token(self) -> Secret:
+        """Return the bearer token of the counts' source. Raises AuthError: it is not there."""
+        return self._secret("", self.environment.traffic.token_file, "traffic", "the token of the counts' source")
+
+    def recorder_secret(self) -> Secret:
+        """Return what the flight recorder signs with. Raises AuthError: it is not set."""
+        recorder = self.environment.traffic.recorder
+        return self._secret(recorder.secret_env, recorder.secret_file, "traffic.recorder", "the recorder's secret")
+
+    def recorder_access(self) -> BucketAccess:
+        """Return the access key of the flight recorder's bucket.
+
+        Raises:
+            AuthError: it is not set, or is no JSON with an access_key_id and a secret_access_key.
+        """
+        recorder, where = self.environment.traffic.recorder, "traffic.recorder"
+        found = self._secret(recorder.credentials_env, recorder.credentials_file, where, "an access key")
+        return parse_access(found, self.variables.on_secret, f"environments.{self.name}.{where}")
+
+    def database_url(self) -> Secret:
+        """Return the database's connection string.
+
+        Raises:
+            AuthError: it is not set. UsageError: the environment has no Postgres database.
+        """
+        database = self.environment.database
+        if database is None or database.provider != "postgres":
+            raise UsageError(f"environments.{self.name} has no Postgres database", where=str(self.path))
+        return self._secret(database.url_env, database.url_file, "database", "a connection string")
+
+    def side_url(self, variable: str | None, path: Path | None) -> Secret:
+        """Return the connection string of a database beside the live one, kept in a variable or a file.
+
+        Raises:
+            AuthError: it is not set.
+        """
+        return self._kept(variable, path, "the side database", "a connection string")
+
+    def database_admin_url(self) -> Secret:
+        """Return the connection string of who may replicate and restore: admin_url_*, else the application's own.
+
+        Raises:
+            AuthError: it is not set. UsageError: the environment has no database.
+        """
+        database = self.environment.database
+        if database is None or not (database.admin_url_env or database.admin_url_file):
+            return self.database_url()
+        variable, path = database.admin_url_env, database.admin_url_file
+        return self._secret(variable, path, "database", "the administrator's connection string")
+
+    def backup_key(self) -> Secret | None:
+        """Return what backups are encrypted with, or None when they are not. Raises AuthError: it is not set."""
+        database = self.environment.database
+        if database is None or not (database.backup.key_env or database.backup.key_file):
+            return None
+        backup = database.backup
+        return self._secret(backup.key_env, backup.key_file, "database.backup", "the key of the backups")
+
+    def backup_access(self) -> BucketAccess:
+        """Return the access key of the backups' bucket.
+
+        Raises:
+            AuthError: it is not set, or is no JSON with an access_key_id and a secret_access_key.
+        """
+        database, where = self.environment.database, "database.backup.store"
+        assert database is not None  # noqa: S101 who asks has looked
+        assert database.backup.store is not None  # noqa: S101 same
+        store = database.backup.store
+        found = self._secret(store.credentials_env, store.credentials_file, where, "an access key")
+        return parse_access(found, self.variables.on_secret, f"environments.{self.name}.{where}")
+
+    @property
+    def backup_directory(self) -> Path:
+        """Where backups are kept or pass through on this machine. Raises UsageError when there is no database."""
+        database = self.environment.database
+        if database is None:
+            raise UsageError(f"environments.{self.name} has no database", where=str(self.path))
+        return self.path.parent / database.backup.directory / self.name
+
+    def managed_token(self) -> Secret:
+        """Return the token for the vendor's API.
+
+        Raises:
+            AuthError: it is not set. UsageError: no vendor runs the database.
+        """
+        database = self.environment.database
+        if database is None or database.managed is None:
+            what = f"environments.{self.name}.database has no section `managed`: no vendor runs it"
+            raise UsageError(what, where=str(self.path), hint="docs/config.md")
+        managed = database.managed
+        variable = managed.token_env or (None if managed.token_file else f"{managed.provider.upper()}_API_KEY")
+        return self._secret(variable, managed.token_file, "database.managed", "an API token")
+
+    def health_headers(self) -> dict[str, str]:
+        """Return the headers for the health endpoint, the secret ones resolved.
+
+        Raises:
+            AuthError: a variable of `headers_env` is not set.
+        """
+        health = self.environment.health
+        if health is None:
+            return {}
+        secret = {
+            name: self._secret(variable, None, "health", f"the header {name}").reveal()
+            for name, variable in health.headers_env.items()
+        }
+        return {**health.headers, **secret}
+
+    def dead_man_url(self) -> Secret:
+        """Return the URL that is asked while guard watches; it may hold a secret.
+
+        Raises:
+            AuthError: it is not set, or its file cannot be read. UsageError: none is set up.
+        """
+        dead_man = self.settings.notify.dead_man
+        if dead_man is None:
+            raise UsageError("notify.dead_man is not set up", where=str(self.path))
+        return self._secret(dead_man.url_env, dead_man.url_file, "notify.dead_man", "a URL")
+
+    @property
+    def card_path(self) -> Path:
+        """Where the card of the chosen environment is written. Raises UsageError as `name` does."""
+        return self.path.parent / self.settings.incidents.card.replace("{environment}", self.name)
+
+    def values(self) -> Iterator[Value]:
+        """Yield every effective setting in the schema's order; secrets are not among them, only where they are."""
+        from backout.config.toml_lines import lines_of  # noqa: PLC0415 - only `config show` pays for it
+
+        lines = lines_of(self.text)
+        document = msgspec.to_builtins(self.settings, enc_hook=_plain)
+        for path, value in _leaves(document, ()):
+            if self.chosen and path[0] == "environments" and path[1] != self.chosen:
+                continue
+            in_file = f"{self.path.name}:{lines[path]}" if path in lines else "default"
+            yield Value(dotted(path), value, self.set_by.get(path, in_file))
+
+    def notify_secret(self, channel: str, variable: str | None, path: Path | None, what: str) -> Secret:
+        """Return a secret of the channel `notify.CHANNEL`, kept in a variable or a file.
+
+        Raises:
+            AuthError: it is not set.
+        """
+        return self._kept(variable, path, f"notify.{channel}", what)
+
+    def _secret(self, variable: str | None, path: Path | None, section: str, what: str) -> Secret:
+        return self._kept(variable, path, f"environments.{self.name}.{section}", what)
+
+    def _kept(self, variable: str | None, path: Path | None, where: str, what: str) -> Secret:
+        if variable and (found := self.variables.secret(variable)):
+            return found
+        if path:
+            return self.variables.secret_file(path, f"{where.rpartition('.')[2]}'s file")
+        raise AuthError(
+            f"{what} is needed, and {variable} is not set",
+            where=where,
+            hint=f"set {variable}, or {variable}_FILE to the path of a file that holds it",
+        )
+
+
+def dotted(path: Where) -> str:
+    """Return a path as a person writes it.
+
+    >>> dotted(("environments", "production", "secrets", "required", 0))
+    'environments.production.secrets.required[0]'
+    """
+    words = ""
+    for part in path:
+        words += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return words.removeprefix(".")
+
+
+def _leaves(value: object, path: Where) -> Iterator[tuple[Where, object]]:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _leaves(item, (*path, name))
+    elif value is not None and value != []:
+        yield path, value
+
+
+def _plain(value: object) -> object:
+    return float(value) if isinstance(value, float) else str(value)

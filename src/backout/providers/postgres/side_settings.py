@@ -1,0 +1,82 @@
+"""The settings of a side instance: quiet, as large as its origin, and replaying to its target."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Final
+
+from backout.providers.postgres.template import run_tool
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backout.model.recovery import SideOrder
+    from backout.providers.postgres.binaries import Binaries
+
+_AS_LARGE: Final = {
+    "max_connections setting": "max_connections",
+    "max_worker_processes setting": "max_worker_processes",
+    "max_wal_senders setting": "max_wal_senders",
+    "max_prepared_xacts setting": "max_prepared_transactions",
+    "max_locks_per_xact setting": "max_locks_per_transaction",
+}
+
+
+_QUIET: Final = {
+    "archive_mode": "off",
+    "listen_addresses": "",
+    "hot_standby": "on",
+    "recovery_init_sync_method": "syncfs",
+    "recovery_end_command": "",
+    "archive_cleanup_command": "",
+    "primary_conninfo": "",
+    "primary_slot_name": "",
+    "synchronous_standby_names": "",
+    "shared_preload_libraries": "",
+    "session_preload_libraries": "",
+    "fsync": "off",  # a copy: after a crash of the machine it is made again; one that is moved in is synced before
+    "shared_buffers": "256MB",
+    "huge_pages": "off",
+    "ssl": "off",
+    "external_pid_file": "",
+    "log_destination": "stderr",
+    "lc_messages": "C",
+    "log_statement": "none",
+    "log_min_messages": "warning",
+    "summarize_wal": "off",
+    "autovacuum": "off",
+    "default_transaction_read_only": "on",
+}
+"""What must not come from the origin's configuration: it would reach out, archive, or need what is not here."""
+
+
+def settings_of(order: SideOrder, folder: Path, base: Path, binaries: Binaries) -> dict[str, str]:
+    """Return the settings of an instance in `folder` on the data directory `base`, or laid over it."""
+    wal = shlex.quote(str(folder / "wal"))
+    settings = {
+        **_QUIET,
+        "hba_file": str(folder / "hba.conf"),
+        "ident_file": str(folder / "ident.conf"),
+        # The fetched copies are this instance's own, so the same file serves; across file systems it is copied.
+        "restore_command": f"ln {wal}/%f %p 2>/dev/null || cp {wal}/%f %p",
+        "recovery_target": "",
+        "recovery_target_name": "",
+        "recovery_target_time": "",
+        "recovery_target_xid": "",
+        "recovery_target_lsn": f"{order.lsn >> 32:X}/{order.lsn & 0xFFFFFFFF:X}",
+        "recovery_target_inclusive": "on" if order.inclusive else "off",
+        "recovery_target_timeline": str(order.timeline),
+        "recovery_target_action": "pause",
+        **_as_large(base, binaries),
+    }
+    if not (base / "postgresql.conf").is_file():
+        settings["config_file"] = str(folder / "postgresql.conf")
+    return settings
+
+
+def _as_large(data: Path, binaries: Binaries) -> dict[str, str]:
+    if not (data / "global" / "pg_control").is_file():
+        return {}
+    told = run_tool(binaries, "pg_controldata", str(data)).splitlines()
+    pairs = (line.partition(":") for line in told)
+    return {_AS_LARGE[name]: value.strip() for name, _, value in pairs if name in _AS_LARGE}

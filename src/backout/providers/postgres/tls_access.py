@@ -1,0 +1,128 @@
+"""How programs without TLS reach a database: a connection string that leads to it, through the proxy where it must."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ipaddress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from backout.errors import AuthError, UsageError
+from backout.providers.postgres.tls_proxy import PORT, TlsProxy, TlsServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+_TLS_ONLY: Final = (
+    "sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslcrl", "sslcrldir", "sslnegotiation", "sslsni",
+    "sslcertmode", "ssl_min_protocol_version", "ssl_max_protocol_version", "channel_binding", "hostaddr", "gssencmode",
+    "requiressl", "sslcompression", "ssl",
+)  # fmt: skip
+
+
+@contextlib.contextmanager
+def without_tls(url: str, *, has_tls: bool = False) -> Iterator[str]:
+    """Yield a connection string for programs without TLS: the same database, through a proxy where it needs TLS.
+
+    A unix socket, this machine, and `sslmode=disable` go without; every other server is reached with a verified
+    certificate. With `has_tls` the programs do it themselves and the string is as it was.
+
+    Raises:
+        AuthError: it is no connection string; the text does not quote it. UsageError: several hosts, or no certificate
+        file. ProviderUnavailable: the certificate does not hold, or the server has no TLS: before any program runs.
+    """
+    parameters = parsed(url)
+    server = None if has_tls else _server(parameters)
+    if server is None:
+        yield _written(parameters)
+        return
+    with TlsProxy(server) as proxy:
+        proxy.try_it()
+        kept = {name: value for name, value in parameters.items() if name not in _TLS_ONLY}
+        yield _written({**kept, "host": str(proxy.directory), "port": str(PORT)})
+
+
+@contextlib.contextmanager
+def reached(url: str, *, has_tls: bool) -> Iterator[dict[str, str]]:
+    """Yield the environment in which a Postgres program reaches a database, through `without_tls` where it must."""
+    from backout.providers.postgres.backup_tools import access  # noqa: PLC0415 which knows `parsed`
+
+    with without_tls(url, has_tls=has_tls) as plain:
+        yield access(plain)
+
+
+class PlainAccess:
+    """A connection string for programs without TLS; the proxy starts when it is first asked, and ends with the process.
+
+    Args:
+        url: returns the connection string. has_tls: whether the programs speak TLS themselves.
+    """
+
+    def __init__(self, url: Callable[[], str], has_tls: Callable[[], bool]) -> None:
+        self._url = url
+        self._has_tls = has_tls
+        self._open = contextlib.ExitStack()
+        self._dsn: str | None = None
+
+    def dsn(self) -> str:
+        """Return it. Raises as `without_tls`, at the first call; a later one returns the same."""
+        if self._dsn is None:
+            self._dsn = self._open.enter_context(without_tls(self._url(), has_tls=self._has_tls()))
+            atexit.register(self.close)
+        return self._dsn
+
+    def close(self) -> None:
+        """End the proxy before the process ends."""
+        self._open.close()
+
+
+def parsed(url: str) -> dict[str, str]:
+    """Return a connection string's parameters. Raises AuthError: it is none; the text does not quote it."""
+    from backout.providers.postgres import libpq  # noqa: PLC0415 only with a database
+    from backout.providers.postgres.schema import libpq_url  # noqa: PLC0415 same
+
+    try:
+        return libpq.parameters(libpq_url(url)[0])
+    except (libpq.LibpqError, UnicodeError):
+        what = "the connection string cannot be read"
+        raise AuthError(what, where="database", hint="postgresql://USER:PASSWORD@HOST/NAME") from None
+
+
+def is_here(url: str) -> bool:
+    """Return whether a connection string leads to this machine. Raises AuthError as `parsed`."""
+    host = parsed(url).get("host", "")
+    return not host or host.startswith("/") or _is_here(host)
+
+
+def _written(parameters: Mapping[str, str]) -> str:
+    quoted = {name: value.replace("\\", "\\\\").replace("'", "\\'") for name, value in parameters.items()}
+    return " ".join(f"{name}='{value}'" for name, value in quoted.items())
+
+
+def _server(parameters: Mapping[str, str]) -> TlsServer | None:
+    """Return the server to be reached with TLS, or None where the connection goes without."""
+    host, mode = parameters.get("host", ""), parameters.get("sslmode", "")
+    if not host or host.startswith("/") or mode == "disable" or (mode in ("", "allow", "prefer") and _is_here(host)):
+        return None
+    if "," in host:
+        raise UsageError("the connection string names several hosts", where="database", hint="name the primary alone")
+    root = parameters.get("sslrootcert", "")
+    own = Path("~/.postgresql/root.crt").expanduser()
+    if not root and own.is_file():
+        root = str(own)
+    return TlsServer(
+        host,
+        int(parameters.get("port", PORT)),
+        address=parameters.get("hostaddr", ""),
+        check_name=mode != "verify-ca",
+        root="" if root == "system" else root,
+        certificate=parameters.get("sslcert", ""),
+        key=parameters.get("sslkey", ""),
+    )
+
+
+def _is_here(host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost" or host.endswith(".localhost")

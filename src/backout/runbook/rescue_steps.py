@@ -1,0 +1,152 @@
+"""The steps of a rescue, and of taking one back; what of the damage is left, and the report as it is recorded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.errors import BackoutError
+from backout.model.recovery import Damage
+from backout.ports import NotDone
+from backout.runbook.restore import RESCUED
+from backout.runbook.side_steps import running, told
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from backout.model.plan import Json
+    from backout.model.recovery import RescueReport
+    from backout.ports import Probe, StepContext
+    from backout.runbook.restore import RestoreTools
+
+
+class Rescue:
+    """Step `db_rescue` {before, after, database, damage, mark}: the damaged rows come back."""
+
+    def __init__(self, tools: RestoreTools) -> None:
+        self._tools = tools
+
+    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002
+        """Return what was written, by table; done twice it finds nothing left to do."""
+        tools, mark = self._tools, str(args["mark"])
+        before, after = (running(tools, str(args[name]), context).dsn for name in ("before", "after"))
+        rescuer = tools.rescuer(str(args["database"]))
+        # Recorded before anything is written: a rescue that stays half-done can be undone as well.
+        note: dict[str, Json] = {"mark": mark, "database": args["database"]}
+        tools.journal.note(tools.environment, RESCUED, context.run, note, actor=tools.actor)
+        report = rescuer.rescue(damage_of(args), before, after, tools.kept / mark, told(context, tools))
+        return rescue_record(report)
+
+    def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
+        """Whether every row is right is found by doing it: what is right already is left."""
+        return NotDone()
+
+
+class CheckRescue:
+    """Step `db_rescue_check` {before, after, database, damage}: what is live is compared once more, read-only."""
+
+    effect = False
+
+    def __init__(self, tools: RestoreTools) -> None:
+        self._tools = tools
+
+    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002
+        """Return how many rows are in conflict. Raises BackoutError when damage is left that nobody has touched."""
+        tools = self._tools
+        before, after = (running(tools, str(args[name]), context).dsn for name in ("before", "after"))
+        report = tools.rescuer(str(args["database"])).damage(damage_of(args), before, after)
+        return nothing_left(report, tools.environment, tools.runs.result(context.run, "db_rescue"))
+
+    def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
+        """Comparing changes nothing; it is done again."""
+        return NotDone()
+
+
+def _conflicts_of(rescue: Json) -> dict[str, int]:
+    """Return how many conflicts a rescue met, by table; nothing is known of one that a person declared done."""
+    if rescue is None:
+        return {}
+    assert isinstance(rescue, dict)  # noqa: S101 as recorded
+    tables = rescue["tables"]
+    assert isinstance(tables, list)  # noqa: S101 same
+    return {str(each["table"]): int(str(each["conflicts"])) for each in tables if isinstance(each, dict)}
+
+
+def nothing_left(report: RescueReport, environment: str, rescue: Json) -> Json:
+    """Return how many rows are in conflict after a rescue. Raises BackoutError: damage is left that nobody touched.
+
+    Args:
+        rescue: what the rescue itself recorded.
+    """
+    known = _conflicts_of(rescue)
+    left = conflicts = 0
+    for each in report.tables:
+        damaged = 0 if each.left else each.updated + each.inserted + each.deleted
+        # What cannot be written (a unique value is taken by now) only writing shows: then it is no longer counted.
+        unwritable = min(damaged, max(0, known.get(each.table, 0) - each.conflicts))
+        left += damaged - unwritable
+        conflicts += each.conflicts + unwritable
+    if left or report.definitions:
+        what = f"{left} rows" if left else "; ".join(report.definitions)
+        raise BackoutError(f"damage is left after the rescue: {what}", where=environment)
+    return {"left": left, "conflicts": conflicts}
+
+
+class UndoRescue:
+    """Step `db_undo_rescue` {mark, database}: what the rescue replaced comes back, where nobody has written since."""
+
+    def __init__(self, tools: RestoreTools) -> None:
+        self._tools = tools
+
+    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002
+        """Return what was written, by table."""
+        tools, mark = self._tools, str(args["mark"])
+        report = tools.rescuer(str(args["database"])).undo(tools.kept / mark, told(context, tools))
+        note: dict[str, Json] = {"mark": mark, "database": args["database"], "undone": True}
+        tools.journal.note(tools.environment, RESCUED, context.run, note, actor=tools.actor)
+        return rescue_record(report)
+
+    def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
+        """As of a rescue."""
+        return NotDone()
+
+
+def rescue_record(report: RescueReport) -> dict[str, Json]:
+    """Return a report as the journal and `--json` show it."""
+    tables: list[Json] = [
+        {
+            "table": each.table,
+            "columns": list(each.columns),
+            "updated": each.updated,
+            "inserted": each.inserted,
+            "deleted": each.deleted,
+            "conflicts": each.conflicts,
+            "examples": list(each.examples),
+            "triggers": list(each.triggers),
+            "left": each.left,
+        }
+        for each in report.tables
+    ]
+    return {"definitions": list(report.definitions), "tables": tables, "notes": list(report.notes)}
+
+
+def damage_of(args: Mapping[str, Json]) -> Damage:
+    """Return what a rescue's step says of the damage."""
+    told_of = args["damage"]
+    assert isinstance(told_of, dict)  # noqa: S101 as planned
+    xids, written, skip = told_of["xids"], told_of["written"], told_of["skip"]
+    assert isinstance(xids, list)  # noqa: S101 same
+    assert isinstance(written, list)  # noqa: S101 same
+    assert isinstance(skip, list)  # noqa: S101 same
+    rows = []
+    for each in written:
+        assert isinstance(each, list)  # noqa: S101 same
+        node, kinds = each
+        assert isinstance(kinds, list)  # noqa: S101 same
+        rows.append((int(str(node)), tuple(map(str, kinds))))
+    return Damage(
+        frozenset(int(str(xid)) for xid in xids),
+        tuple(rows),
+        str(told_of["conflicts"]),
+        tuple(map(str, skip)),
+        told_of["queues"] is True,
+    )

@@ -1,0 +1,106 @@
+"""Who is told, and who is told that guard is alive; nothing starts before there is something to tell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.errors import AuthError
+from backout.providers.clock import SystemClock
+from backout.report.redact import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backout.config import Config
+    from backout.ports import (
+        DeadMan,
+        Notifier,
+    )
+    from backout.providers.notify.channel import Channel, Route
+    from backout.providers.notify.outbox import Outbox
+
+
+def notifier(config: Config, redact: Callable[[str], str]) -> Notifier | None:
+    """Return who tells somebody, or None without a channel; nothing starts before there is something to tell."""
+    if not config.settings.notify.has_channel:
+        return None
+    from backout.providers.notify.courier import Courier  # noqa: PLC0415 only where it is set up
+
+    kinds = config.settings.notify.kinds
+    return Courier(
+        routes(config), outbox(config), SystemClock(), kinds=kinds, redact=lambda text: printable(redact(text))
+    )
+
+
+def outbox(config: Config) -> Outbox:
+    """Return what waits to be told, beside the journal; reading it creates nothing."""
+    from backout.providers.notify.outbox import Outbox  # noqa: PLC0415 only where it is set up
+
+    return Outbox(config.settings.journal.path.with_suffix(".notices.sqlite"))
+
+
+def routes(config: Config) -> tuple[Route, ...]:
+    """Return the channels that are set up; one whose secret is missing says so instead of sending."""
+    from backout.providers.notify.channel import Route, broken  # noqa: PLC0415 only where it is set up
+
+    made: list[Route] = []
+    for name, open_with in (("webhook", _webhook), ("smtp", _smtp), ("slack", _slack)):
+        if getattr(config.settings.notify, name) is None:
+            continue
+        try:
+            made.append(Route(name, open_with(config)))
+        except AuthError as error:
+            made.append(broken(name, error.what))
+    return tuple(made)
+
+
+def _webhook(config: Config) -> Callable[[], Channel]:
+    settings = config.settings.notify.webhook
+    assert settings is not None  # noqa: S101 `routes` looked
+    url = config.notify_secret("webhook", settings.url_env, settings.url_file, "a URL").reveal()
+    secret = config.notify_secret("webhook", settings.secret_env, settings.secret_file, "a signing secret").reveal()
+
+    def opened() -> Channel:
+        from backout.providers.notify.webhook import Webhook  # noqa: PLC0415 only when something is sent
+
+        return Webhook(url, secret)
+
+    return opened
+
+
+def _smtp(config: Config) -> Callable[[], Channel]:
+    settings = config.settings.notify.smtp
+    assert settings is not None  # noqa: S101 `routes` looked
+    password = ""
+    if settings.user:
+        password = config.notify_secret("smtp", settings.password_env, settings.password_file, "a password").reveal()
+
+    def opened() -> Channel:
+        from backout.providers.notify.smtp import Server, Smtp  # noqa: PLC0415 only when something is sent
+
+        server = Server(settings.host, settings.port, settings.security, settings.user or "", password)
+        return Smtp(server, settings.sender, settings.to)
+
+    return opened
+
+
+def _slack(config: Config) -> Callable[[], Channel]:
+    settings = config.settings.notify.slack
+    assert settings is not None  # noqa: S101 `routes` looked
+    url = config.notify_secret("slack", settings.url_env, settings.url_file, "a URL").reveal()
+
+    def opened() -> Channel:
+        from backout.providers.notify.slack import Slack  # noqa: PLC0415 only when something is sent
+
+        return Slack(url)
+
+    return opened
+
+
+def dead_man(config: Config, say: Callable[[str], None]) -> DeadMan | None:
+    """Return the URL that is asked while guard watches, None where none is set up."""
+    if config.settings.notify.dead_man is None:
+        return None
+    from backout.providers.deadman.ping import HttpDeadMan  # noqa: PLC0415 only where it is set up
+
+    return HttpDeadMan(lambda: config.dead_man_url().reveal(), say)
