@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backout.analysis.masking import mask
 from backout.analysis.templates import Templates, template_of
 
 SAME = {
@@ -34,17 +33,17 @@ SAME = {
         'ERROR:  duplicate key value violates unique constraint "users_email_key"\nDETAIL:  Key (email)=(c@d.example) already exists.',
     ),
     "what_a_log_writes_before_it": (
-        "2026-11-24 22:43:20.880 UTC [7326] ERROR:  relation \"orders\" does not exist at character 15",
-        "2026-11-25 02:11:02.001 UTC [99] ERROR:  relation \"orders\" does not exist at character 203",
+        '2026-11-24 22:43:20.880 UTC [7326] ERROR:  relation "orders" does not exist at character 15',
+        '2026-11-25 02:11:02.001 UTC [99] ERROR:  relation "orders" does not exist at character 203',
     ),
     "colours": ("\x1b[31mError: red\x1b[0m", "Error: red"),
     "wrapped_by_a_cause": (
-        "Error: could not save\n    at save (a.js:1:2) {\n  [cause]: PostgresError: column \"a\" does not exist\n      at query (db.js:3:4)\n}",
-        "PostgresError: column \"a\" does not exist\n    at query (db.js:7:8)",
+        'Error: could not save\n    at save (a.js:1:2) {\n  [cause]: PostgresError: column "a" does not exist\n      at query (db.js:3:4)\n}',
+        'PostgresError: column "a" does not exist\n    at query (db.js:7:8)',
     ),
     "wrapped_by_python": (
         "Traceback (most recent call last):\n  File \"/app/a.py\", line 3, in save\n    x()\nKeyError: 'KEY'\n\nThe above exception was the direct cause of the following exception:\n\n"
-        "Traceback (most recent call last):\n  File \"/app/a.py\", line 9, in view\n    y\nRuntimeError: wrapped",
+        'Traceback (most recent call last):\n  File "/app/a.py", line 9, in view\n    y\nRuntimeError: wrapped',
         "Traceback (most recent call last):\n  File \"/app/a.py\", line 4, in save\n    x()\nKeyError: 'KEY'",
     ),
     "json": (

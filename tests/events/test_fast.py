@@ -7,12 +7,13 @@ import random
 from typing import Any
 
 import pytest
-from event_lab import VERSIONS, compact, event, logged, mixed, pretty, read, thrown
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backout.providers.events import fast
 from backout.providers.events.worker import TAIL, sift
+
+from event_lab import VERSIONS, compact, event, logged, mixed, pretty, read, thrown
 
 needs_fast = pytest.mark.skipif(fast.stringzilla is None, reason="the optional part `fast` is not installed")
 pytestmark = needs_fast

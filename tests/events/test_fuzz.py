@@ -9,11 +9,12 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from event_lab import VERSIONS, compact, event, logged, mixed, pretty, read
 
 from backout.analysis.templates import Templates
 from backout.providers.events import EventTally
 from backout.providers.events.reader import EventReader
+
+from event_lab import VERSIONS, compact, event, logged, mixed, pretty, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,13 +9,14 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from event_lab import BEGIN_MS, VERSIONS, compact, event, logged, mixed, pretty, read, thrown
 
 from backout.analysis.templates import Templates
 from backout.errors import UsageError
 from backout.model.events import InvocationCounts, Origin
 from backout.providers.events import EventReader, EventTally, read_events
 from backout.providers.events.work import divided
+
+from event_lab import BEGIN_MS, VERSIONS, compact, event, logged, mixed, pretty, read, thrown
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -43,9 +43,10 @@ Examples:
 @click.option(
     "--version", "version", metavar="VERSION", help="Another version than the live one; its id or the beginning."
 )
+@click.option("--since", metavar="TIME", default="15m", show_default=True, help="How far back it looks for trouble.")
 @click.pass_context
 @pass_shell
-def diagnose(shell: Shell, ctx: click.Context, *, version: str | None) -> int | None:
+def diagnose(shell: Shell, ctx: click.Context, *, version: str | None, since: str) -> int | None:
     """Say which scenario it is (S0 to S5), what caused it, which lines prove it, and what to type next.
 
     It reads the logs, the health endpoint, the migrations, the names of the secrets, what the deployment changed, and
@@ -55,4 +56,4 @@ def diagnose(shell: Shell, ctx: click.Context, *, version: str | None) -> int | 
         return None
     from backout.cli.diagnose_live import live  # noqa: PLC0415 - a subcommand asks nobody
 
-    return live(shell, version or "")
+    return live(shell, version or "", since)

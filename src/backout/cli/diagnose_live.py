@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.cli.paint import paint_for
+from backout.config.scalars import seconds
 from backout.errors import UsageError
 from backout.model.diagnosis import Scenario
 from backout.report import diagnosis as words
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 _INCONCLUSIVE = 7
 
 
-def live(shell: Shell, version: str) -> int:
+def live(shell: Shell, version: str, since: str) -> int:
     """Diagnose the chosen environment and return the exit code."""
+    look_back_s = seconds(since, "--since")
     tools = shell.toolbox(shell.config())
     situation = observe(tools)
     chosen = version
@@ -28,7 +30,7 @@ def live(shell: Shell, version: str) -> int:
             hint = f"backout deployments list -e {tools.environment}"
             raise UsageError(f"no deployment of a version {version!r} is known", hint=hint)
         chosen = served[0]
-    found = diagnose_now(tools, version=chosen, situation=situation)
+    found = diagnose_now(tools, version=chosen, situation=situation, since=tools.clock.now() - look_back_s)
     built = None
     if found.scenario in (Scenario.NO_ACTION, None) and not version:
         built = failed_build(tools)

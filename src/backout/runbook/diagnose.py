@@ -9,18 +9,20 @@ import msgspec
 
 from backout.analysis.diagnosis import diagnose
 from backout.analysis.diagnosis_build import diagnose_build
+from backout.analysis.recent import with_only
 from backout.analysis.remarks import plain_history
 from backout.analysis.signatures import Classifier
+from backout.analysis.slower import slower
 from backout.errors import BackoutError
-from backout.model.diagnosis import Diagnosis, Surroundings
-from backout.model.events import EventCounts, InvocationCounts
+from backout.model.diagnosis import Diagnosis, RollbackAdvice, Scenario, Surroundings
+from backout.model.events import EventCounts, InvocationCounts, LogPage
 from backout.runbook.clues import changed, look_around
 from backout.runbook.observe import observe, with_details
 
 if TYPE_CHECKING:
     from backout.model.deployment import Deployment
-    from backout.model.events import LogPage
     from backout.model.plan import Json
+    from backout.model.signals import Counts
     from backout.model.situation import Situation
     from backout.ports import StepContext
     from backout.runbook.toolbox import Toolbox
@@ -29,10 +31,15 @@ BEFORE_S: Final = 3600.0
 """How long before the deployment the logs and counts are read: what was usual."""
 
 
-def diagnose_now(tools: Toolbox, *, version: str = "", situation: Situation | None = None) -> Diagnosis:
+def diagnose_now(
+    tools: Toolbox, *, version: str = "", situation: Situation | None = None, since: float | None = None
+) -> Diagnosis:
     """Return what is wrong with a version (default: the live one), judged against the one before it.
 
     A source that does not answer is left out, and said.
+
+    Args:
+        since: Unix seconds from when on the version's logs and counts are read, None: since it is live.
 
     Raises:
         Unmeasured: nothing was ever deployed. AuthError, ProviderUnavailable: as the platform's ports.
@@ -56,10 +63,30 @@ def diagnose_now(tools: Toolbox, *, version: str = "", situation: Situation | No
         clean=tuple(found.clean),
         environment=tools.environment,
     )
-    events, missing = _events(tools, live.created_at - BEFORE_S)
+    events, rows, missing = _events(tools, live.created_at - BEFORE_S)
+    if since is not None and since > live.created_at:
+        events = with_only(live.main, events, _events(tools, since)[0])
+        rows = tuple(row for row in rows if row.version != live.main or row.second >= since)
     answer = diagnose(events, around, catalogue, classifier)
-    critical = tools.policy.services.get(answer.service or "")
-    return replace(answer, criticality=None if critical is None else str(critical), notes=(*answer.notes, *missing))
+    answer = replace(answer, notes=(*answer.notes, *missing), criticality=_criticality(tools, answer.service))
+    slow = slower(rows, old=before, new=live.main)
+    if not slow:
+        return answer
+    if answer.is_known or answer.fresh:
+        return replace(answer, notes=(*answer.notes, slow))
+    return replace(
+        answer,
+        scenario=Scenario.RUNTIME_ERRORS,
+        title=slow,
+        is_new=True,
+        rollback=RollbackAdvice.CODE_OK,
+        next=(f'backout rollback -e {tools.environment} -m "slower"', f"backout status -e {tools.environment}"),
+    )
+
+
+def _criticality(tools: Toolbox, service: str | None) -> str | None:
+    critical = tools.policy.services.get(service or "")
+    return None if critical is None else str(critical)
 
 
 def failed_build(tools: Toolbox) -> Diagnosis | None:
@@ -108,33 +135,41 @@ def _before(history: tuple[Deployment, ...], live: Deployment) -> str | None:
     return beside or next((each.main for each in history[at + 1 :] if each.main != live.main), None)
 
 
-def _events(tools: Toolbox, since: float) -> tuple[EventCounts, tuple[str, ...]]:
-    """Return what the logs say since then, counted; where they keep only what failed, the counts add the rest."""
+def _events(tools: Toolbox, since: float) -> tuple[EventCounts, tuple[Counts, ...], tuple[str, ...]]:
+    """Return what the logs say since then, counted, the counts of all versions, and what could not be read.
+
+    Where the logs keep only what failed, the counts add the rest.
+    """
     until = tools.clock.now()
+    missing = []
+    page = LogPage(EventCounts())
+    rows: tuple[Counts, ...] = ()
     if tools.logs is None:
-        return EventCounts(), ("no source of logs is set up",)
-    try:
-        page = tools.logs.read(since, until)
-    except BackoutError as error:
-        return EventCounts(), (f"the logs could not be read: {error.what}",)
-    return (page.counts, ()) if page.complete else _with_all(tools, page, since, until)
-
-
-def _with_all(tools: Toolbox, page: LogPage, since: float, until: float) -> tuple[EventCounts, tuple[str, ...]]:
-    """Return the page with the invocations that said nothing, as the source of counts has them."""
-    events = page.counts
+        missing.append("no source of logs is set up")
+    else:
+        try:
+            page = tools.logs.read(since, until)
+        except BackoutError as error:
+            missing.append(f"the logs could not be read: {error.what}")
     if tools.traffic is None:
-        return events, ("no source of counts is set up: how many invocations were well is not known",)
-    try:
-        rows = tools.traffic.read(int(since), int(until) + 1).counts
-    except BackoutError as error:
-        return events, (f"the counts could not be read ({error.what}): how many were well is not known",)
-    first = int(since if page.since is None else page.since)
+        missing.append("no source of counts is set up: how many invocations were well is not known")
+    else:
+        try:
+            rows = tools.traffic.read(int(since), int(until) + 1).counts
+        except BackoutError as error:
+            missing.append(f"the counts could not be read ({error.what}): how many were well is not known")
+    events = page.counts if page.complete or not rows else _with_all(page, rows, since)
+    return events, rows, tuple(missing)
+
+
+def _with_all(page: LogPage, rows: tuple[Counts, ...], since: float) -> EventCounts:
+    """Return the page with the invocations that said nothing, as the source of counts has them."""
+    cut = int(since if page.since is None else page.since)
     by_version: dict[str, InvocationCounts] = {}
     for row in rows:
-        if row.second >= first:  # both begin together, though the counts reach further back
+        if row.second >= cut or not row.errors:  # before the logs begin, a second without errors has no text missing
             known = by_version.get(row.version, InvocationCounts())
             by_version[row.version] = InvocationCounts(
                 known.invocations + row.requests, known.errors + row.errors, known.canceled + row.canceled
             )
-    return replace(events, by_version=by_version), ()
+    return replace(page.counts, by_version=by_version)
