@@ -1,5 +1,7 @@
 """What is counted without decoding is what is counted with it, whatever stands in the events."""
 
+# ruff: noqa: S311 - log lines read best whole, and what is drawn is no secret
+
 from __future__ import annotations
 
 import json
@@ -67,6 +69,7 @@ def lines(draw: st.DrawFn) -> bytes:
 
 
 ORDINARY = compact([event(VERSIONS[index % 5 == 0]) for index in range(900)])
+IN_LINES = pretty([event(VERSIONS[index % 5 == 0]) for index in range(600)])
 """More than a block: from the second one on nothing ordinary is decoded."""
 
 
@@ -97,11 +100,19 @@ def test_events_of_one_writer_count_the_same(drawn: list[dict[str, Any]]) -> Non
     assert read(data) == read(data, decode_all=True)
 
 
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(alike(), min_size=1, max_size=40))
+def test_events_over_several_lines_count_the_same(drawn: list[dict[str, Any]]) -> None:
+    data = IN_LINES + pretty(drawn) + IN_LINES
+    assert read(data) == read(data, decode_all=True)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_mixed_events_count_the_same_in_every_spelling(seed: int) -> None:
     found = mixed(random.Random(seed), 3000)
     expected = read(compact(found), decode_all=True)
     assert read(compact(found)) == expected
+    assert read(pretty(found)) == read(pretty(found), decode_all=True)
     in_lines = read(pretty(found))
     assert (in_lines.by_version, in_lines.templates) == (expected.by_version, expected.templates)
 
@@ -109,12 +120,12 @@ def test_mixed_events_count_the_same_in_every_spelling(seed: int) -> None:
 def test_ordinary_events_are_not_decoded() -> None:
     block = ORDINARY.splitlines(keepends=True)[:100]
     decoded = TAIL.decode_lines(b"".join(block))
-    layout = fast.learn(block, decoded, sift(decoded, {}))
+    layout = fast.learn(block, decoded, sift(decoded, {}), fast.COMPACT)
     assert layout is not None
     bad = compact([{**event(VERSIONS[1]), "outcome": "exception", "exceptions": [thrown("no")]}])
     sifted = layout.sift(memoryview(bytearray(b"".join(block) + bad)))
     assert sifted is not None
-    assert (sifted.quiet, sifted.lines, sifted.number) == ({VERSIONS[0]: 80, VERSIONS[1]: 20}, [bad], 101)
+    assert (sifted.quiet, sifted.others, sifted.number) == ({VERSIONS[0]: 80, VERSIONS[1]: 20}, [bad], 101)
 
 
 @pytest.mark.parametrize(
@@ -143,4 +154,4 @@ def test_events_whose_version_stands_behind_something_nested_are_decoded() -> No
         found.append({"event": one.pop("event"), **one})
     block = compact(found).splitlines(keepends=True)
     decoded = TAIL.decode_lines(b"".join(block))
-    assert fast.learn(block, decoded, sift(decoded, {})) is None
+    assert fast.learn(block, decoded, sift(decoded, {}), fast.COMPACT) is None

@@ -1,5 +1,7 @@
 """Whatever the bytes are, reading ends, in bounded memory, and what could not be counted has a name."""
 
+# ruff: noqa: E501, S311 - log lines read best whole, and what is drawn is no secret
+
 from __future__ import annotations
 
 import gzip

@@ -1,5 +1,7 @@
 """Every kind of source is told by its look, and counts by the same rules."""
 
+# ruff: noqa: E501, S311 - log lines read best whole, and what is drawn is no secret
+
 from __future__ import annotations
 
 import gzip
@@ -315,8 +317,8 @@ def test_live_events_and_answers_join_the_same_tally() -> None:
 @pytest.mark.parametrize("spell", [pytest.param(compact, id="compact"), pytest.param(pretty, id="pretty")])
 def test_two_processes_count_what_one_does(tmp_path: Path, spell: Any) -> None:
     path = tmp_path / "events.json"
-    path.write_bytes(spell(mixed(random.Random(5), 20_000)) * 2)
-    assert len(divided([path], 2)) == 2 if path.stat().st_size > 20 << 20 else True
+    path.write_bytes(spell(mixed(random.Random(5), 12_000)) * 4)
+    assert len(divided([path, path], 2)) > 2
     one, two = (read_events([path, path], Templates(), jobs=jobs) for jobs in (1, 2))
     assert (two.by_version, two.invocations, two.errors) == (one.by_version, one.invocations, one.errors)
     assert {one.key: one.by_version for one in two.templates} == {each.key: each.by_version for each in one.templates}

@@ -1,12 +1,12 @@
-"""A block of compact tail events without decoding the ordinary ones: they are counted by the bytes that they share.
+"""A block of tail events without decoding the ordinary ones: they are counted by the bytes that they share.
 
 The first block of a source is decoded. When the ordinary events in it begin alike, up to their version and their
-outcome, and end alike, then in later blocks a line with such a beginning and end is an ordinary one, unless somewhere
-in it stands one of the byte sequences without which nothing is thrown, logged or answered that counts. Lines that have
+outcome, and end alike, then in later blocks an event with such a beginning and end is an ordinary one, unless somewhere
+in it stands one of the byte sequences without which nothing is thrown, logged or answered that counts. Events that have
 one of those are decoded, and decide for themselves. The sums must agree: otherwise the whole block is decoded.
 
-What is taken for granted: a line that begins and ends as those of its writer do was written by it, so that there are no
-spaces between its tokens and each key stands in it once; and what stands in between is not damaged.
+What is taken for granted: an event that begins and ends as those of its writer do was written by it, so that the spaces
+between its tokens are the same and each key stands in it once; and what stands in between is not damaged.
 
 Searching needs stringzilla, which is an optional part: without it every event is decoded.
 """
@@ -30,14 +30,6 @@ if TYPE_CHECKING:
 
     from backout.providers.events.worker import TailEvent
 
-_VERSION: Final = b'"scriptVersion":{"id":"'
-_OK: Final = f'"outcome":"{OK}"'.encode()
-_TRUNCATED, _COMPLETE = b'"truncated":true', b'"truncated":false'
-_TELLING: Final = (
-    b'"exceptions":[{', b'"level":"error"', b'"level":"warn"', b'"status":5', b'"status":207',
-    b'"type":"overload', _TRUNCATED,
-)  # fmt: skip
-"""Without one of these, in this spelling, a compact event says nothing; see `worker.sift`."""
 _ESCAPE: Final = b"\\u00"
 _ESCAPED_ASCII: Final = re.compile(rb"\\u00[2-7]")
 _NESTED: Final = re.compile(rb"[{\\]|\[(?!\])")
@@ -45,111 +37,174 @@ _MOST_HEADS: Final = 8
 _LONGEST_TAIL: Final = 48
 _LOOKED_AT: Final = 100
 _LINE: Final = b"\n"
-_END: Final = _LINE[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """How a writer of JSON puts its tokens: with how many spaces it indents, None for a line each without any."""
+
+    indent: int | None
+
+    @property
+    def end(self) -> bytes:
+        """What an event ends with."""
+        return _LINE if self.indent is None else b"\n}\n"
+
+    @property
+    def begin(self) -> bytes:
+        """What an event begins with."""
+        return b"{" + self._inside(1) + b'"'
+
+    @property
+    def version(self) -> bytes:
+        """What stands before the version's id."""
+        return self._key("scriptVersion") + b"{" + self._inside(2) + self._key("id") + b'"'
+
+    @property
+    def ok(self) -> bytes:
+        """The outcome of an ordinary event."""
+        return self._key("outcome") + f'"{OK}"'.encode()
+
+    @property
+    def complete(self) -> bytes:
+        """That nothing was left out, in so many words."""
+        return self._key("truncated") + b"false"
+
+    @property
+    def truncated(self) -> bytes:
+        """That something was left out."""
+        return self._key("truncated") + b"true"
+
+    @property
+    def telling(self) -> tuple[bytes, ...]:
+        """Without one of these an event says nothing; see `worker.sift`."""
+        return (
+            self._key("exceptions") + b"[" + self._inside(2) + b"{",
+            self._key("level") + b'"error"',
+            self._key("level") + b'"warn"',
+            self._key("status") + b"5",
+            self._key("status") + b"207",
+            self._key("type") + b'"overload',
+            self.truncated,
+        )
+
+    def _key(self, name: str) -> bytes:
+        return f'"{name}":'.encode() + (b"" if self.indent is None else b" ")
+
+    def _inside(self, depth: int) -> bytes:
+        return b"" if self.indent is None else _LINE + b" " * (self.indent * depth)
+
+
+COMPACT: Final = Spelling(None)
 
 
 @dataclass(frozen=True, slots=True)
 class Sifted:
-    """What a block holds: ordinary invocations by version, the lines that are not, and how many lines there are."""
+    """What a block holds: ordinary invocations by version, the other events, how many there are, and the last one."""
 
     quiet: dict[str, int]
-    lines: list[bytes]
+    others: list[bytes]
     number: int
     last: bytes
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Layout:
     """How the ordinary events of one writer begin and end.
 
     Args:
-        heads: {beginning up to outcome and version: version}. tail: what they end with, the line's end included.
-        telling: byte sequences of lines that must be decoded.
+        heads: {beginning up to outcome and version: version}. tail: what they end with.
+        end: what every event ends with. telling: byte sequences of events that must be decoded.
     """
 
     heads: dict[bytes, str]
     tail: bytes
-    telling: list[bytes]
+    end: bytes
+    telling: tuple[bytes, ...]
 
     def sift(self, block: memoryview) -> Sifted | None:
-        """Return what is in a block of whole lines, None when that cannot be told without decoding."""
+        """Return what is in a block of whole events, None when that cannot be told without decoding."""
         count = stringzilla.count
-        if block[-1] != _END or (count(block, _ESCAPE) and _ESCAPED_ASCII.search(block)):
+        if block[-len(self.end) :] != self.end or (count(block, _ESCAPE) and _ESCAPED_ASCII.search(block)):
             return None
-        number = count(block, _LINE)
-        lines = self._telling_lines(block)
-        ordinary = number - len(lines)
-        if count(block, self.tail) - sum(line.endswith(self.tail) for line in lines) != ordinary:
+        number = count(block, self.end)
+        others = self._others(block)
+        ordinary = number - len(others)
+        if count(block, self.tail) - sum(one.endswith(self.tail) for one in others) != ordinary:
             return None
         quiet: dict[str, int] = {}
         for head, version in self.heads.items():
             found = count(block, _LINE + head) + (block[: len(head)] == head)
-            found -= sum(line.startswith(head) for line in lines)
+            found -= sum(one.startswith(head) for one in others)
             if found:
                 quiet[version] = quiet.get(version, 0) + found
         if sum(quiet.values()) != ordinary:
             return None
-        last = bytes(block[stringzilla.rfind(block, _LINE, 0, len(block) - 1) + 1 :])
-        return Sifted(quiet, lines, number, last)
+        before = stringzilla.rfind(block, self.end, 0, len(block) - 1)
+        return Sifted(quiet, others, number, bytes(block[before + len(self.end) if before >= 0 else 0 :]))
 
-    def _telling_lines(self, block: memoryview) -> list[bytes]:
-        """Return the lines that must be decoded, in their order."""
-        find, rfind = stringzilla.find, stringzilla.rfind
+    def _others(self, block: memoryview) -> list[bytes]:
+        """Return the events that must be decoded, in their order."""
+        find, rfind, size = stringzilla.find, stringzilla.rfind, len(self.end)
         places: dict[int, int] = {}
         for telling in self.telling:
             at = find(block, telling)
             while at >= 0:
-                end = find(block, _LINE, at) + 1
-                places[rfind(block, _LINE, 0, at) + 1] = end
+                end = find(block, self.end, at) + size
+                before = rfind(block, self.end, 0, at)
+                places[before + size if before >= 0 else 0] = end
                 at = find(block, telling, end)
         return [bytes(block[begin : places[begin]]) for begin in sorted(places)]
 
 
-def learn(lines: Sequence[bytes], events: Sequence[TailEvent], others: Iterable[int]) -> Layout | None:
-    """Return how the ordinary ones of these lines begin and end; None when they are not alike enough.
+def learn(
+    written: Sequence[bytes], events: Sequence[TailEvent], others: Iterable[int], spelling: Spelling
+) -> Layout | None:
+    """Return how the ordinary ones of these events begin and end; None when they are not alike enough.
 
     Args:
-        lines: with their ends. events: the same, decoded. others: which are not ordinary.
+        written: with their ends. events: the same, decoded. others: which are not ordinary.
     """
-    if stringzilla is None or len(lines) != len(events):
+    if stringzilla is None or len(written) != len(events):
         return None
     strange = set(others)
-    ordinary = [index for index in range(len(lines)) if index not in strange][:_LOOKED_AT]
+    ordinary = [index for index in range(len(written)) if index not in strange][:_LOOKED_AT]
     heads: dict[bytes, str] = {}
     tail: bytes | None = None
     for index in ordinary:
         version = events[index].version
-        head = _head(lines[index], version)
+        head = _head(written[index], version, spelling)
         if head is None:
             return None
         heads[head] = version
-        tail = lines[index][-_LONGEST_TAIL:] if tail is None else tail
-        if not lines[index].endswith(tail):
-            tail = _common_end(tail, lines[index])
+        tail = written[index][-_LONGEST_TAIL:] if tail is None else tail
+        if not written[index].endswith(tail):
+            tail = _common_end(tail, written[index])
     if not heads or len(heads) > _MOST_HEADS or not tail or not tail.endswith(b"}\n") or _is_ambiguous(heads):
         return None
-    telling = [one for one in _TELLING if one != _TRUNCATED or _COMPLETE not in tail]
-    return Layout(heads, tail, telling)
+    told = spelling.complete in tail
+    telling = tuple(one for one in spelling.telling if not (told and one == spelling.truncated))
+    return Layout(heads, tail, spelling.end, telling)
 
 
-def _head(line: bytes, version: str) -> bytes | None:
-    """Return how a line begins, up to its outcome and its version; None when these do not stand in the open in front.
+def _head(event: bytes, version: str, spelling: Spelling) -> bytes | None:
+    """Return how an event begins, up to its outcome and its version; None when these do not stand in the open in front.
 
     In front of them nothing is nested and nothing is escaped, so quotes are in pairs and the keys are the event's own.
     """
-    at = line.find(_VERSION)
-    end = line.find(b"}", at) + 1
-    if at < 0 or not end or not line.startswith(b'{"') or _NESTED.search(line, 1, at):
+    at = event.find(spelling.version)
+    identified = at + len(spelling.version)
+    end = event.find(b"}", identified) + 1
+    if at < 0 or not end or not event.startswith(spelling.begin) or _NESTED.search(event, 1, at):
         return None
-    inside = line[at + len(b'"scriptVersion":') : end]
-    if _NESTED.search(inside, 1) or not inside.startswith(f'{{"id":"{version}"'.encode()):
+    if not event.startswith(f'{version}"'.encode(), identified) or _NESTED.search(event, identified, end):
         return None
-    if _OK in line[:at]:
-        return line[:end]
-    outcome = line.find(_OK, end)
-    if outcome < 0 or _NESTED.search(line, end, outcome):
+    if spelling.ok in event[:at]:
+        return event[:end]
+    outcome = event.find(spelling.ok, end)
+    if outcome < 0 or _NESTED.search(event, end, outcome):
         return None
-    return line[: outcome + len(_OK)]
+    return event[: outcome + len(spelling.ok)]
 
 
 def _common_end(one: bytes, other: bytes) -> bytes:

@@ -15,7 +15,7 @@ import msgspec
 from backout.model.events import NO_VERSION
 from backout.providers.events import telemetry
 from backout.providers.events.blocks import LONGEST_LINE, blocks
-from backout.providers.events.fast import Layout, learn
+from backout.providers.events.fast import COMPACT, Layout, Spelling, learn
 from backout.providers.events.structured import entry
 from backout.providers.events.text import ANSI, SAMPLING, TextEntries
 from backout.providers.events.worker import TAIL, TailEvent, is_notice, lenient, sift
@@ -89,28 +89,35 @@ class EventReader:
     def _block(self, block: memoryview) -> None:
         if not self._text.is_open:
             beginning = bytes(block[:3])
-            if not self._object and beginning.startswith(b'{"') and (self._sifted(block) or self._compact(block)):
+            if (
+                not self._object
+                and beginning.startswith(b'{"')
+                and (self._sifted(block, "line") or self._compact(block))
+            ):
                 return
             if (self._object or beginning == b"{\n ") and self._spread(block):
                 return
         self._lines(bytes(block))
 
-    def _sifted(self, block: memoryview) -> bool:
+    def _sifted(self, block: memoryview, unit: str) -> bool:
         """Read a block without decoding what is ordinary; False when that cannot be done, and nothing was read."""
-        sifted = self._layout.sift(block) if self._layout is not None else None
+        sifted = self._layout.sift(block) if self._layout is not None and len(block) else None
         if sifted is None:
             return False
         try:
-            events = TAIL.decode_lines(b"".join(sifted.lines))
+            events = [TAIL.decode(one) for one in sifted.others]
         except _UNDECODABLE:
             return False
-        if len(events) != len(sifted.lines) or not all(event.is_tail for event in events):
+        if not all(event.is_tail for event in events):
             return False
         for index in sift(events, sifted.quiet):
             self._take(events[index], sifted.number)
         self._add_quiet(sifted.quiet, sifted.number)
         self._last_line = sifted.last
-        self._line += sifted.number
+        if unit == "line":
+            self._line += sifted.number
+        else:
+            self._event += sifted.number
         return True
 
     def _compact(self, block: memoryview) -> bool:
@@ -139,7 +146,7 @@ class EventReader:
         self._line += len(events)
         if number == len(events) and number > _ENOUGH and self._lessons:
             self._lessons -= 1
-            self._layout = learn(bytes(block).splitlines(keepends=True), events, others)
+            self._layout = learn(bytes(block).splitlines(keepends=True), events, others, COMPACT)
         return True
 
     def _spread(self, block: memoryview) -> bool:
@@ -148,6 +155,10 @@ class EventReader:
         if not whole.startswith(b"{\n ") or len(whole) > LONGEST_LINE:
             return False
         view, decode = memoryview(whole), TAIL.decode
+        ends = whole.rfind(_SPREAD_END) + len(_SPREAD_END)
+        if ends >= len(_SPREAD_END) and self._sifted(view[:ends], "event"):
+            self._keep(whole[ends:])
+            return True
         events: list[TailEvent] = []
         begin = 0
         try:
@@ -166,9 +177,17 @@ class EventReader:
         if events:
             self._bounds(events[0].at, events[-1].at)
         self._event += len(events)
-        rest = whole[begin:]
-        self._object, self._object_size = ([rest], len(rest)) if rest else ([], 0)
+        if len(events) > _ENOUGH and self._lessons:
+            self._lessons -= 1
+            indent = len(whole) - len(whole[2:].lstrip(b" ")) - 2
+            written = [part + _SPREAD_END for part in whole[:begin].split(_SPREAD_END)[:-1]]
+            self._layout = learn(written, events, others, Spelling(indent))
+        self._keep(whole[begin:])
         return True
+
+    def _keep(self, rest: bytes) -> None:
+        """Keep the beginning of an event for the next block."""
+        self._object, self._object_size = ([rest], len(rest)) if rest else ([], 0)
 
     def _add_quiet(self, quiet: Mapping[str, int], number: int) -> None:
         for version, times in quiet.items():

@@ -73,13 +73,16 @@ def divided(paths: Sequence[Path], jobs: int) -> list[Part]:
 
 
 def in_processes(parts: Sequence[Part], key_of: KeyOf, jobs: int) -> Iterator[EventCounts]:
-    """Yield what each part holds, in their order."""
+    """Yield what each part holds, in their order; this process reads the first one, while the others start."""
     if len(parts) == 1:
         yield _read(parts[0], key_of)
         return
-    workers = min(jobs, len(parts))
+    workers = min(jobs, len(parts)) - 1
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(_read, parts, [key_of] * len(parts))
+        others = [pool.submit(_read, part, key_of) for part in parts[1:]]
+        yield _read(parts[0], key_of)
+        for other in others:
+            yield other.result()
 
 
 def _read(part: Part, key_of: KeyOf) -> EventCounts:
