@@ -262,7 +262,7 @@ def test_a_run_of_typed_values_cannot_be_resumed_without_them(lacking: Lacking, 
         other = lacking.run(*put, typed=CANARIES["NEW_KEY"])
         assert (other.code, "another value of JWT_SECRET" in other.err) == (3, True)
         assert lacking.run(*put, typed=CANARIES["NEW_KEY"]).code == 0
-    assert lacking.names() == ("EMAIL_API_KEY", "JWT_SECRET")
+        assert lacking.names() == ("EMAIL_API_KEY", "JWT_SECRET")
 
 
 def test_the_key_of_fingerprints_is_the_owners_alone(lacking: Lacking) -> None:
