@@ -59,7 +59,7 @@ def diagnose(events: EventCounts, around: Surroundings, catalogue: Catalogue, cl
         alternatives=_alternatives(ranked),
         counts={name: (each.invocations, each.errors) for name, each in sorted(events.by_version.items())},
         unreadable={reason: noted.count for reason, noted in events.unreadable.items()},
-        fresh=_fresh(labelled, events, around),
+        fresh=_fresh(ranked, labelled, events, around),
         clean=around.clean,
         notes=notes,
     )
@@ -217,12 +217,18 @@ def _quote(one: Labelled, around: Surroundings) -> Quote:
     return Quote(_cut(text), template.first_seen, version or "", seen.invocations if seen else template.invocations)
 
 
-def _fresh(labelled: Sequence[Labelled], events: EventCounts, around: Surroundings) -> tuple[Quote, ...]:
-    """Return the templates that no signature knows and that came with the new version, the most frequent first."""
+def _fresh(
+    ranked: Sequence[Ranked], labelled: Sequence[Labelled], events: EventCounts, around: Surroundings
+) -> tuple[Quote, ...]:
+    """Return the templates that no signature knows and that came with the new version, the most frequent first.
+
+    Where all of them together are new, each that became more frequent is told, few as it may be by itself.
+    """
+    together = any(each.label == UNKNOWN and each.is_new and not each.in_time for each in ranked)
     fresh = []
     for one in labelled:
         both = None if one.classified.is_known else compared([one.template], events, around)
-        if both is not None and both.log_factor() > ALARM:
+        if both is not None and (both.log_factor() > (0.0 if together else ALARM)):
             fresh.append(_quote(one, around))
     return tuple(sorted(fresh, key=lambda quote: -quote.count))
 

@@ -139,6 +139,8 @@ def _case(cause: Cause | None, labelled: list[Labelled], events: EventCounts, ar
 def _with_clues(case: Ranked, clues: tuple[Clue, ...], around: Surroundings) -> Ranked:
     """Return a case with what other sources and the deployment's differences add to it."""
     weight = case.weight + sum(clue.weight for clue in clues)
+    if clues and case.is_new is False:
+        weight -= _NOT_NEW  # it is there now, whenever it began
     weight += _CHANGED * any(case.label in SPEAKS_FOR.get(change, ()) for change in around.changed)
     return replace(case, weight=weight, clues=clues)
 

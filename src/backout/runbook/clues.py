@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from backout.runbook.toolbox import Toolbox
 
 _DOWN: Final = 4.0
-_DEGRADED: Final = 1.5
+_DEGRADED: Final = 2.5
 _FAILED_MIGRATION: Final = 5.0
 _PENDING_MIGRATION: Final = 1.5
 _MISSING_NAME: Final = 4.0
@@ -30,6 +30,7 @@ _BY_SERVICE: Final = {
     "email": "email_failure",
 }
 """What a service that is down means when its report says no more."""
+_ELSEWHERE: Final = "upstream_5xx"
 
 
 @dataclass(slots=True)
@@ -102,7 +103,9 @@ def _health(report: HealthReport, classifier: Classifier, tools: Toolbox, found:
 def _of_service(service: ServiceHealth, at: float, classifier: Classifier, tools: Toolbox) -> Clue:
     """Return what a service that is not well speaks for: its own words first, else its name."""
     said = classifier.classify(service.detail) if service.detail else None
-    label = said.label if said is not None and said.is_known else _BY_SERVICE.get(service.name, "upstream_5xx")
+    label = said.label if said is not None and said.is_known else _ELSEWHERE
+    if label == _ELSEWHERE:  # that a call failed says less than whose call it was
+        label = _BY_SERVICE.get(service.name, label)
     critical = tools.policy.services.get(service.name)
     word = {Criticality.CRITICAL: "critical", Criticality.DEGRADABLE: "may degrade", None: "not configured"}[critical]
     detail = f": {service.detail}" if service.detail else ""
