@@ -58,8 +58,12 @@ class Backups(Protocol):
         """
         ...
 
-    def fetch_wal(self, names: Sequence[str], into: Path) -> None:
-        """Lay these segments into a folder under their names, whole and decrypted; every history file comes along."""
+    def fetch_wal(self, names: Sequence[str], into: Path, laid: Callable[[str], None] = ...) -> None:
+        """Lay these segments into a folder under their names, whole and decrypted; every history file comes first.
+
+        Args:
+            laid: told of each segment when it is there.
+        """
         ...
 
 

@@ -121,8 +121,11 @@ class Repository:
                 into.chmod(0o700)
         progress(whole, whole)
 
-    def fetch_wal(self, names: Sequence[str], into: Path) -> None:
-        """Lay segments into a folder, whole; history files come along.
+    def fetch_wal(self, names: Sequence[str], into: Path, laid: Callable[[str], None] = lambda _name: None) -> None:
+        """Lay segments into a folder, whole, the first ones first; history files come along.
+
+        Args:
+            laid: told of each segment when it is there.
 
         Raises:
             BackoutError: one is not there, or is damaged.
@@ -141,12 +144,13 @@ class Repository:
                 self._fetch_brought(name, holder, into)
             elif not archive.fetch(name, into):
                 raise damaged(f"{self.store.name}/{archive.prefix}{name}", "this segment of WAL is missing")
+            laid(name)
 
+        for name in archive.histories():  # what is replayed first is asked for first
+            archive.fetch(name, into)
         with ThreadPoolExecutor(_FETCHES_AT_ONCE) as pool:
             for _ in pool.map(fetch, names):
                 pass
-        for name in archive.histories():
-            archive.fetch(name, into)
 
     # --- keeping and removing ----------------------------------------------------------------------------------
 

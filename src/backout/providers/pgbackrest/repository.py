@@ -140,19 +140,23 @@ class PgBackRest:
         self._restore(into, f"--set={backup}", "--type=none")
         progress(total, total)
 
-    def fetch_wal(self, names: Sequence[str], into: Path) -> None:
-        """Lay segments into a folder, and every timeline's history file. Raises BackoutError naming one that is gone.
+    def fetch_wal(self, names: Sequence[str], into: Path, laid: Callable[[str], None] = lambda _name: None) -> None:
+        """Lay every timeline's history file and segments into a folder; `laid` hears of each segment.
+
+        Raises BackoutError naming one that is gone.
 
         pgBackRest asks a data directory which cluster it is about: the one beside, the one that was laid out last, or
         the one of its configuration.
         """
-        wanted = [*names, *self._histories()]
+        wanted = [*self._histories(), *names]
         known = next((d for d in (into.parent, self._laid) if d and (d / "global" / "pg_control").is_file()), None)
         about = () if known is None else (f"--pg1-path={known}",)
         for name in wanted:
             self._run("archive-get", name, str(into / name), *about)
             if not (into / name).is_file():
                 raise BackoutError(f"pgBackRest has no WAL segment {name}", where=self._stanza)
+            if name in names:
+                laid(name)
 
     def restore(self, target: RecoveryTarget, into: Path) -> None:
         """Lay out a data directory that replays to just before the target and pauses there; its archiving is off.

@@ -12,6 +12,7 @@ it up).
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.errors import BackoutError, Refused, UsageError
 from backout.model.recovery import SideInstance, SideLook, SideOrder, SideState, parse_lsn
+from backout.providers.child import NOBODY, needs_chown
 from backout.providers.postgres.launcher import Overlay, PostgresServer
 from backout.providers.postgres.side_files import (
     overlay_works,
@@ -40,6 +42,7 @@ from backout.providers.postgres.template import give_away, run_tool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
     from backout.ports import Backups
     from backout.providers.postgres.binaries import Binaries
@@ -135,8 +138,16 @@ class PostgresSides:
                 self.drop(order.name)
             laid = self._lay(order, progress)
         server = self._server(laid)
-        status = server.status() or server.start(timeout_s=_TIMEOUT_S)
-        self._await_target(server, self._dsn(status, laid), order, progress)
+        with ThreadPoolExecutor(1) as beside:
+            brought = beside.submit(self._bring_wal, laid)
+            try:
+                status = server.status() or server.start(timeout_s=_TIMEOUT_S)
+                self._await_target(server, laid, self._dsn(status, laid), progress, brought)
+                brought.result()
+            except BaseException:
+                if brought.done() and brought.exception() is not None:
+                    self.drop(order.name)  # it waits for what will never come
+                raise
         found = self.find(order.name)
         assert found is not None  # noqa: S101 it was just started
         return found
@@ -224,14 +235,15 @@ class PostgresSides:
             shutil.rmtree(order.place, ignore_errors=True)
         (folder / "wal").mkdir(parents=True)
         folder.chmod(0o700)
+        self._backups.fetch_wal((), folder / "wal")  # the history files, which a server asks for before all else
+        (folder / "coming").mkdir()
+        for name in order.wal:
+            (folder / "coming" / name).touch()
         how, lower = "copy", ""
-        with ThreadPoolExecutor(1) as beside:
-            fetched = beside.submit(self._backups.fetch_wal, order.wal, folder / "wal")
-            if order.place:
-                self._unpack(order.backup, Path(order.place), progress)
-            else:
-                how, lower = self._lay_over(self._base(order.backup, progress), folder)
-            fetched.result()
+        if order.place:
+            self._unpack(order.backup, Path(order.place), progress)
+        else:
+            how, lower = self._lay_over(self._base(order.backup, progress), folder)
         laid = _Laid(order, self._superuser(), how, lower, this_boot())
         data = self._writable(laid)
         data.chmod(0o700)
@@ -244,6 +256,24 @@ class PostgresSides:
             give_away(data)
         self._keep(laid)
         return laid
+
+    def _bring_wal(self, laid: _Laid) -> None:
+        """Lay the WAL that is still missing beside the instance, while it starts and replays what is there.
+
+        What is to come has a name in the folder `coming`: the server waits for that one, and asks in vain for others.
+        """
+        folder = self._folder(laid.order.name)
+        wanted = [name for name in laid.order.wal if (folder / "coming" / name).exists()]
+        arriving = folder / "arriving"
+        arriving.mkdir(exist_ok=True)
+
+        def there(name: str) -> None:
+            if needs_chown():
+                os.chown(arriving / name, NOBODY, NOBODY)
+            (arriving / name).rename(folder / "wal" / name)
+            (folder / "coming" / name).unlink()
+
+        self._backups.fetch_wal(wanted, arriving, there)
 
     def _lay_over(self, base: Path, folder: Path) -> tuple[str, str]:
         """Lay an instance over an unpacked base, or copy that; return how, and what it lies over."""
@@ -314,9 +344,14 @@ class PostgresSides:
         return (SideState.PAUSED if there else SideState.REPLAYING), replayed
 
     def _await_target(
-        self, server: PostgresServer, dsn: str, order: SideOrder, progress: Callable[[str, int, int], None]
+        self,
+        server: PostgresServer,
+        laid: _Laid,
+        dsn: str,
+        progress: Callable[[str, int, int], None],
+        brought: Future[None],
     ) -> None:
-        begin = 0
+        order, begin = laid.order, 0
         deadline = time.monotonic() + _TIMEOUT_S
         while time.monotonic() < deadline:
             state, replayed = self._look(dsn, server)
@@ -325,6 +360,8 @@ class PostgresSides:
             begin = begin or replayed
             if begin:
                 progress("replaying", replayed - begin, max(order.lsn - begin, 1))
+            if brought.done():
+                brought.result()
             if server.status() is None:
                 said = text_of(server.log_file)[-1500:].strip()
                 raise BackoutError(f"replay ended before its target: {said}", where=str(server.data_directory))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +23,7 @@ _AS_LARGE: Final = {
 }
 
 
+_FEWEST_MB, _MOST_MB = 128, 1024
 _QUIET: Final = {
     "archive_mode": "off",
     "listen_addresses": "",
@@ -35,7 +37,6 @@ _QUIET: Final = {
     "shared_preload_libraries": "",
     "session_preload_libraries": "",
     "fsync": "off",  # a copy: after a crash of the machine it is made again; one that is moved in is synced before
-    "shared_buffers": "256MB",
     "huge_pages": "off",
     "ssl": "off",
     "external_pid_file": "",
@@ -52,13 +53,15 @@ _QUIET: Final = {
 
 def settings_of(order: SideOrder, folder: Path, base: Path, binaries: Binaries) -> dict[str, str]:
     """Return the settings of an instance in `folder` on the data directory `base`, or laid over it."""
-    wal = shlex.quote(str(folder / "wal"))
+    wal, coming = (shlex.quote(str(folder / name)) for name in ("wal", "coming"))
     settings = {
         **_QUIET,
         "hba_file": str(folder / "hba.conf"),
         "ident_file": str(folder / "ident.conf"),
-        # The fetched copies are this instance's own, so the same file serves; across file systems it is copied.
-        "restore_command": f"ln {wal}/%f %p 2>/dev/null || cp {wal}/%f %p",
+        # What is to come is waited for. The fetched copies are this instance's own, so the same file serves; across
+        # file systems it is copied.
+        "restore_command": f"while [ -e {coming}/%f ]; do sleep 0.02; done; "
+        f"ln {wal}/%f %p 2>/dev/null || cp {wal}/%f %p",
         "recovery_target": "",
         "recovery_target_name": "",
         "recovery_target_time": "",
@@ -67,11 +70,18 @@ def settings_of(order: SideOrder, folder: Path, base: Path, binaries: Binaries) 
         "recovery_target_inclusive": "on" if order.inclusive else "off",
         "recovery_target_timeline": str(order.timeline),
         "recovery_target_action": "pause",
+        "shared_buffers": f"{_buffers_mb()}MB",
         **_as_large(base, binaries),
     }
     if not (base / "postgresql.conf").is_file():
         settings["config_file"] = str(folder / "postgresql.conf")
     return settings
+
+
+def _buffers_mb() -> int:
+    """Return the buffers of an instance in MB: a sixteenth of the memory, so that replay reads few pages twice."""
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    return min(max(whole // 16, _FEWEST_MB), _MOST_MB)
 
 
 def _as_large(data: Path, binaries: Binaries) -> dict[str, str]:
