@@ -66,6 +66,8 @@ def read_text(raw: str) -> LogText:
     if "\\" in text:
         text = _ESCAPED.sub(_unescaped, text)
     text = ERROR_MARK.sub("", RUNNER.sub("", plain(text)))
+    if '""' in text and _CSV_RECORD.search(text):
+        text = text.replace('""', '"')
     message: list[str] = []
     stack: list[str] = []
     quoted = False
