@@ -1,4 +1,4 @@
-"""Literals decide whether a signature's patterns are searched at all: each way in which a pattern can match holds one."""
+"""Literals decide whether a pattern is searched at all: each way in which it can match holds one of them."""
 
 from __future__ import annotations
 

@@ -63,9 +63,9 @@ def read_text(raw: str) -> LogText:
     text = raw
     if len(text) > LONGEST:
         text = f"{text[: LONGEST * 3 // 4]}\n{text[-LONGEST // 4 :]}"
-    text = ERROR_MARK.sub("", RUNNER.sub("", plain(text)))
     if "\\" in text:
         text = _ESCAPED.sub(_unescaped, text)
+    text = ERROR_MARK.sub("", RUNNER.sub("", plain(text)))
     if '""' in text and _CSV_RECORD.search(text):
         text = text.replace('""', '"')
     message: list[str] = []
