@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from backout.analysis.templates import Templates
-from backout.providers.events import EventTally
 from backout.providers.events.reader import EventReader
+from backout.providers.events.tally import EventTally
 
 from event_lab import VERSIONS, compact, event, logged, mixed, pretty, read
 
