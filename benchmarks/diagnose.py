@@ -69,7 +69,7 @@ rows = connection.execute('''
         exceptions: 'STRUCT(name VARCHAR, message VARCHAR)[]'}})
     WHERE len(exceptions) > 0 GROUP BY ALL''', [sys.argv[1]]).fetchall()
 report(began, cpu, [len(rows)])
-"""
+"""  # noqa: S608 - the path is a parameter
 _JQ = ".exceptions[].message"
 
 
