@@ -49,13 +49,12 @@ def report(began, cpu, rows):
 """
 _OURS = f"""{_MEASURED}
 from pathlib import Path
-from backout.analysis.templates import Templates
-from backout.providers import events
 from backout.providers.events import fast
+from backout.wiring.diagnosis import events_of
 if sys.argv[2] == "decoded":
     fast.stringzilla = None
 began, cpu = time.monotonic(), spent()
-found = events.read_events([Path(sys.argv[1])], Templates(), jobs=int(sys.argv[3]))
+found = events_of([Path(sys.argv[1])], jobs=int(sys.argv[3]))
 report(began, cpu, [found.invocations, found.errors, len(found.templates)])
 """
 _DUCKDB = f"""{_MEASURED}
@@ -70,7 +69,7 @@ rows = connection.execute('''
         exceptions: 'STRUCT(name VARCHAR, message VARCHAR)[]'}})
     WHERE len(exceptions) > 0 GROUP BY ALL''', [sys.argv[1]]).fetchall()
 report(began, cpu, [len(rows)])
-"""
+"""  # noqa: S608 - the path is a parameter
 _JQ = ".exceptions[].message"
 
 

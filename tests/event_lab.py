@@ -7,8 +7,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from backout.analysis.templates import Templates
-from backout.providers.events import EventTally
 from backout.providers.events.reader import EventReader
+from backout.providers.events.tally import EventTally
 
 if TYPE_CHECKING:
     import random

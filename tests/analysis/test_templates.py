@@ -1,5 +1,7 @@
 """Equal troubles have equal keys, whatever the request, the build and the version; different ones do not."""
 
+# ruff: noqa: E501 - log lines read best whole
+
 from __future__ import annotations
 
 import json
@@ -42,8 +44,10 @@ SAME = {
         'PostgresError: column "a" does not exist\n    at query (db.js:7:8)',
     ),
     "wrapped_by_python": (
-        "Traceback (most recent call last):\n  File \"/app/a.py\", line 3, in save\n    x()\nKeyError: 'KEY'\n\nThe above exception was the direct cause of the following exception:\n\n"
-        'Traceback (most recent call last):\n  File "/app/a.py", line 9, in view\n    y\nRuntimeError: wrapped',
+        (
+            "Traceback (most recent call last):\n  File \"/app/a.py\", line 3, in save\n    x()\nKeyError: 'KEY'\n\nThe above exception was the direct cause of the following exception:\n\n"
+            'Traceback (most recent call last):\n  File "/app/a.py", line 9, in view\n    y\nRuntimeError: wrapped'
+        ),
         "Traceback (most recent call last):\n  File \"/app/a.py\", line 4, in save\n    x()\nKeyError: 'KEY'",
     ),
     "json": (

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from backout.analysis.templates import Templates
-from backout.providers.events import EventTally
 from backout.providers.events.reader import EventReader
+from backout.providers.events.tally import EventTally
 
 from event_lab import VERSIONS, compact, event, logged, mixed, pretty, read
 
@@ -85,6 +85,33 @@ def test_mutated_events_never_end_it(spelling: str, proof: Any) -> None:
         assert all(0 < template.invocations <= counts.invocations for template in counts.templates)
         done += size
     proof(f"mutated events ({spelling}) are read to their end and counted or named", trials=number, failures=0)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "[a",
+        "@ ",
+        " @ - Ok",
+        "- ",
+        "a.",
+        "1:",
+        '"',
+        "(",
+        "\\",
+        "at :1",
+        "error: ",
+        "https://",
+        "[cause]: ",
+        "/trpc/a.",
+        "2026-01-01 ",
+    ],
+)
+def test_a_long_line_of_one_thing_does_not_hold_it_up(piece: str) -> None:
+    line = piece * (19_000 // len(piece))
+    counts = read(f"{line} x\nERROR {line} x\nError: {line} x\n".encode())
+    assert counts.invocations
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -35,7 +35,7 @@ _LEAD: Final = re.compile(
       | [✘✖▲>]+
       | [\[(]?(?:EMERG|ALERT|CRIT(?:ICAL)?|FATAL|PANIC|ERR(?:OR)?|WARN(?:ING)?|error|warn(?:ing)?|fatal|critical)
         [\])]?:?(?=\s)
-      | \[(?:\d{4}-[^\]]*|[\w.-]*/?[\w.-]*)\]\s*(?=\S)
+      | \[(?:\d{4}-[^\]]{0,60}|[\w.-]{0,60}/?[\w.-]{0,60})\]\s*(?=\S)
       | -(?=\s)
     ))+\s*""",
     re.VERBOSE,

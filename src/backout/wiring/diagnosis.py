@@ -6,7 +6,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from backout.analysis.signatures import Classifier
-from backout.analysis.templates import template_of
+from backout.analysis.templates import Templates
 from backout.errors import BackoutError, UsageError
 from backout.providers.events.reader import EventReader
 from backout.providers.events.tally import EventTally
@@ -47,7 +47,8 @@ def events_of(paths: Sequence[Path], stdin: Stream | None = None, *, jobs: int =
     Raises:
         UsageError: a file does not exist. BackoutError: one cannot be read.
     """
-    tally = EventTally(template_of)
+    templates = Templates()
+    tally = EventTally(templates)
     try:
         for path in paths:
             with path.open("rb"):
@@ -55,7 +56,7 @@ def events_of(paths: Sequence[Path], stdin: Stream | None = None, *, jobs: int =
         if jobs > 1 and paths:
             from backout.providers.events.work import divided, in_processes  # noqa: PLC0415 one process needs none
 
-            for part in in_processes(divided(paths, jobs), template_of, jobs):
+            for part in in_processes(divided(paths, jobs), templates, jobs):
                 tally.merge(part)
         else:
             for path in paths:

@@ -128,10 +128,10 @@ def logs_of(config: Config) -> Logs | None:
     """Return the application's error texts, None where nobody keeps them."""
     if config.environment.traffic.provider != "twin":
         return None
-    from backout.analysis.templates import template_of  # noqa: PLC0415 only where it is set up
+    from backout.analysis.templates import Templates  # noqa: PLC0415 only where it is set up
     from backout.providers.router.logs import RouterLogs  # noqa: PLC0415 same
 
-    return RouterLogs(*_router(config), key_of=template_of)
+    return RouterLogs(*_router(config), key_of=Templates())
 
 
 def _router(config: Config) -> tuple[str, str, Callable[[], str] | None]:

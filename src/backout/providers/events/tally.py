@@ -287,14 +287,6 @@ class EventTally:
         self._previous = None
 
 
-def merged(parts: Iterable[EventCounts], key_of: KeyOf) -> EventCounts:
-    """Return the counts of several processes or sources as one."""
-    tally = EventTally(key_of)
-    for part in parts:
-        tally.merge(part)
-    return tally.result()
-
-
 def _silent(event: Invocation) -> str:
     """Return words for an error that said nothing."""
     if event.outcome not in ("ok", "exception"):

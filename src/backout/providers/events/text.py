@@ -75,6 +75,7 @@ SAMPLING: Final = "sampling mode"
 _MOST_LINES: Final = 400
 _MOST_CHARACTERS: Final = 20_000
 _HEAD: Final = 160
+_LONGEST_EVENT: Final = 3000
 
 
 @dataclass(slots=True)
@@ -123,7 +124,7 @@ class TextEntries:
             if entry is not None:
                 entry.blank = True
             return
-        if event := _EVENT.match(line):
+        if " @ " in line and (event := _EVENT.match(line[:_LONGEST_EVENT])):
             yield from self.rest()
             self._entry = _Entry(number, "tail_text", [line], at=written(event["at"] or event["before"]))
             self._entry.outcome = _OUTCOMES[event["outcome"] or event["after"]]
