@@ -19,7 +19,7 @@ _TABLES: Final = f"""
 SELECT c.oid::bigint, n.nspname, c.relname, coalesce(pg_relation_filenode(c.oid), 0)::bigint,
   coalesce(pg_relation_filenode(nullif(c.reltoastrelid, 0)), 0)::bigint, c.relkind
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND {_USER}
+WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND {_USER} ORDER BY 1
 """
 _COLUMNS: Final = f"""
 SELECT a.attrelid::bigint, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated,
