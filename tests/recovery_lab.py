@@ -84,10 +84,11 @@ class PlainBackups:
         shutil.copytree(base, into, dirs_exist_ok=True)
         progress(1, 1)
 
-    def fetch_wal(self, names: Sequence[str], into: Path) -> None:
+    def fetch_wal(self, names: Sequence[str], into: Path, laid: Callable[[str], None] = lambda _name: None) -> None:
         for name in names:
             found = self.received / name
             shutil.copyfile(found if found.exists() else found.with_name(f"{name}.partial"), into / name)
+            laid(name)
         for path in self.received.glob("*.history"):
             shutil.copyfile(path, into / path.name)
 

@@ -144,9 +144,10 @@ class PostgresSides:
                 status = server.status() or server.start(timeout_s=_TIMEOUT_S)
                 self._await_target(server, laid, self._dsn(status, laid), progress, brought)
                 brought.result()
-            except BaseException:
-                if brought.done() and brought.exception() is not None:
-                    self.drop(order.name)  # it waits for what will never come
+            except BackoutError:
+                if brought.done() and (missing := brought.exception()) is not None:
+                    self.drop(order.name)
+                    raise missing from None  # the server only says that a file is not there
                 raise
         found = self.find(order.name)
         assert found is not None  # noqa: S101 it was just started
@@ -273,7 +274,11 @@ class PostgresSides:
             (arriving / name).rename(folder / "wal" / name)
             (folder / "coming" / name).unlink()
 
-        self._backups.fetch_wal(wanted, arriving, there)
+        try:
+            self._backups.fetch_wal(wanted, arriving, there)
+        except BaseException:
+            shutil.rmtree(folder / "coming")  # the server waits for nothing more, and says which file it lacks
+            raise
 
     def _lay_over(self, base: Path, folder: Path) -> tuple[str, str]:
         """Lay an instance over an unpacked base, or copy that; return how, and what it lies over."""
