@@ -24,7 +24,7 @@ _VALUE: Final = "not what it takes: a value is missing or wrong, and setting it 
 SCENARIOS: Final = {
     "S0_no_action": "S0, nothing to do",
     "S1_health_check": "S1, a service fails",
-    "S2_build_failure": "S2, the build failed: nothing reached production",
+    "S2_build_failure": "S2, the build failed",
     "S3_runtime_errors": "S3, runtime errors",
     "S4_migration": "S4, migration trouble",
     "S5_env_vars": "S5, environment and secrets",
