@@ -71,7 +71,7 @@ _EMPTY: Final = re.compile(
     r"(?i:a complete log of this run|logs were written to|if you think this is a bug|please open an issue)"
     r"|^\W*$|^[>$] |^##\[(?:end)?group\]|^\s*(?:at|throw|return|info|warning)\b|^\s*[▲⚠]|\[Getter/Setter\]"
     r"|npm (?:ERR!|error) (?:path|location|workspace|command|in workspace)\b|^\s*npm (?:warn|notice|WARN)"
-    r"|\b0 (?:errors?|failed|vulnerabilities)|^\s*Build failed with \d+ errors?:?$"
+    r"|\b0 (?:errors?|failed|vulnerabilities)|^\s*(?:✘ \[ERROR\] )?Build failed with \d+ errors?:?$"
     r"|^\s*(?:error during build|Failed to compile)[:.]?\s*$"
 )
 """What stands in every log, or around a cause."""

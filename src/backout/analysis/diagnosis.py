@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from backout.analysis.mending import MENDABLE
 from backout.analysis.novelty import ALARM, words
 from backout.analysis.ranking import compared, rank
+from backout.analysis.recent import of_versions
 from backout.model.diagnosis import (
     ANSWER_FROM,
     UNKNOWN,
@@ -44,6 +45,7 @@ _FEW: Final = 30
 def diagnose(events: EventCounts, around: Surroundings, catalogue: Catalogue, classifier: Classifier) -> Diagnosis:
     """Return what happened, why, and the lines that prove it."""
     around, notes = _sides(events, around)
+    events = _compared_only(events, around)
     labelled = [Labelled(each, classifier.classify(each.sample, around.kind)) for each in events.templates]
     ranked = rank(labelled, events, around, catalogue)
     best = next((each for each in ranked if each.label != UNKNOWN), None)
@@ -151,6 +153,16 @@ def _sides(events: EventCounts, around: Surroundings) -> tuple[Surroundings, tup
         said = f"{new[:8]} is taken for the new version, because it fails more often; --old and --new say it"
         return replace(around, old=old, new=new), (said,)
     return replace(around, old=old, new=new), ()
+
+
+def _compared_only(events: EventCounts, around: Surroundings) -> EventCounts:
+    """Return the events without those of versions that are neither judged nor compared with, where both are there.
+
+    A version that was gone before these two would else be blamed on them, as something that rose in time.
+    """
+    if around.old is None or around.new is None or not {around.old, around.new} <= events.by_version.keys():
+        return events
+    return of_versions(events, frozenset({around.old, around.new, NO_VERSION, OTHER_VERSION}))
 
 
 def _full(name: str | None, known: Sequence[str]) -> str | None:

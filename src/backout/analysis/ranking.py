@@ -26,6 +26,9 @@ MOST_NOVELTY: Final = 12.0
 """Beyond that, more of the same error says no more about which cause it is."""
 _NOT_NEW: Final = -6.0
 """What it weighs against a label that it is as frequent as before."""
+_GONE: Final = -20.0
+"""And that the new version never shows it, though so much of it would be expected by now:"""
+_EXPECTED: Final = 3.0
 _SEVERITY: Final = (-5.0, -0.7, 0.0, 0.8)
 _EXPLAINED: Final = -5.0
 _CHANGED: Final = 1.5
@@ -106,8 +109,8 @@ def rank(
             clues.setdefault(clue.label, []).append(clue)
     cases = {}
     for label in {**by_label, **clues}:
-        plain = _case(catalogue.causes.get(label), by_label.get(label, []), events, around)
-        cases[label] = _with_clues(replace(plain, label=label), tuple(clues.get(label, ())), around)
+        case = _case(catalogue.causes.get(label), by_label.get(label, []), events, around)
+        cases[label] = _with_clues(replace(case, label=label), tuple(clues.get(label, ())), events, around)
     explained = {label: replace(case, by=_explained_by(label, cases, catalogue)) for label, case in cases.items()}
     weights = {label: case.weight + (_EXPLAINED if case.by else 0.0) for label, case in explained.items()}
     highest = max([*weights.values(), _NOTHING])
@@ -129,18 +132,26 @@ def _case(cause: Cause | None, labelled: list[Labelled], events: EventCounts, ar
         failing = sum(one.template.errors for one in labelled)
         weight += _VOLUME * math.log2(1 + failing) if failing else _HARMLESS
     if is_new is not None:
-        weight += _NOVELTY * min(factor, MOST_NOVELTY) if is_new else _NOT_NEW
+        weight += _NOVELTY * min(factor, MOST_NOVELTY) if is_new else _not_new(labelled, events, around)
     elif cause is None:
         weight += _NOT_NEW  # without a comparison, what nobody knows is noise until something is known to be wrong
     ordered = sorted(labelled, key=lambda one: (-_rise(one.template, around), -one.template.invocations))
     return Ranked("", weight, 0.0, is_new, in_time, tuple(ordered), ())
 
 
-def _with_clues(case: Ranked, clues: tuple[Clue, ...], around: Surroundings) -> Ranked:
+def _not_new(labelled: Sequence[Labelled], events: EventCounts, around: Surroundings) -> float:
+    """Return what it weighs that a label is no more frequent than before, or that it is gone."""
+    found = compared([one.template for one in labelled], events, around)
+    if found is None or found.new[0] or found.old[0] / found.old[1] * found.new[1] < _EXPECTED:
+        return _NOT_NEW
+    return _GONE
+
+
+def _with_clues(case: Ranked, clues: tuple[Clue, ...], events: EventCounts, around: Surroundings) -> Ranked:
     """Return a case with what other sources and the deployment's differences add to it."""
     weight = case.weight + sum(clue.weight for clue in clues)
     if clues and case.is_new is False:
-        weight -= _NOT_NEW  # it is there now, whenever it began
+        weight -= _not_new(case.labelled, events, around)  # it is there now, whenever it began
     weight += _CHANGED * any(case.label in SPEAKS_FOR.get(change, ()) for change in around.changed)
     return replace(case, weight=weight, clues=clues)
 

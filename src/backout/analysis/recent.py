@@ -1,4 +1,4 @@
-"""What a version does just now beside what another one did before: two countings as one; pure."""
+"""Only what matters of counted events: of one version what is recent, of all versions the two compared; pure."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ def with_only(version: str, events: EventCounts, recent: EventCounts) -> EventCo
     by_version = {name: counts for name, counts in events.by_version.items() if name != version}
     if version in recent.by_version:
         by_version[version] = recent.by_version[version]
-    templates = {each.key: kept for each in events.templates if (kept := _part(each, version, of=False)) is not None}
+    others = frozenset(name for each in events.templates for name in each.by_version) - {version}
+    templates = {each.key: kept for each in events.templates if (kept := _part(each, others)) is not None}
     for each in recent.templates:
-        mine = _part(each, version, of=True)
+        mine = _part(each, frozenset({version}))
         if mine is None:
             continue
         other = templates.get(each.key)
@@ -32,8 +33,17 @@ def with_only(version: str, events: EventCounts, recent: EventCounts) -> EventCo
     return replace(events, by_version=by_version, templates=tuple(templates.values()))
 
 
-def _part(template: Template, version: str, *, of: bool) -> Template | None:
-    """Return the template as one version has it (`of`), or as all others have it; None when nothing is left."""
-    by_version = {name: seen for name, seen in template.by_version.items() if (name == version) is of}
-    by_minute = {at: count for at, count in template.by_minute.items() if (at[0] == version) is of}
+def of_versions(events: EventCounts, versions: frozenset[str]) -> EventCounts:
+    """Return the events with only these versions in them: what another one did says nothing about these."""
+    return replace(
+        events,
+        by_version={name: counts for name, counts in events.by_version.items() if name in versions},
+        templates=tuple(kept for each in events.templates if (kept := _part(each, versions)) is not None),
+    )
+
+
+def _part(template: Template, versions: frozenset[str]) -> Template | None:
+    """Return the template as these versions have it; None when they do not."""
+    by_version = {name: seen for name, seen in template.by_version.items() if name in versions}
+    by_minute = {at: count for at, count in template.by_minute.items() if at[0] in versions}
     return replace(template, by_version=by_version, by_minute=by_minute) if by_version else None

@@ -51,7 +51,7 @@ def build(shell: Shell, *, command: tuple[str, ...], log_file: str | None, commi
         code, log = _run(shell, command)
         if code == 0:
             return _well(shell, "the build passed")
-        return _told(shell, diagnose_build(log, known, classifier, step=" ".join(command)))
+        return _told(shell, diagnose_build(log, known, classifier, step=_words(command)))
     if log_file is not None:
         return _told(shell, diagnose_build(_read(shell, log_file), known, classifier))
     from backout import wiring  # noqa: PLC0415 - only a command that asks the pipeline pays for it
@@ -81,6 +81,8 @@ def _run(shell: Shell, command: tuple[str, ...]) -> tuple[int, str]:
     """Run a command here, show what it says as it says it, and return its exit code and all that it said."""
     import subprocess  # noqa: PLC0415 - only where a command is run
 
+    from backout.analysis.log_text import plain  # noqa: PLC0415 - loaded already
+
     try:
         with subprocess.Popen(
             command, cwd=shell.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
@@ -89,10 +91,15 @@ def _run(shell: Shell, command: tuple[str, ...]) -> tuple[int, str]:
             said = bytearray()
             for line in process.stdout:
                 said += line
-                shell.output.say(line.decode("utf-8", "replace").rstrip("\n"))
+                shell.output.say(plain(line.decode("utf-8", "replace").rstrip("\n")))
         return process.returncode, said.decode("utf-8", "replace")
     except OSError as error:
         raise UsageError(f"cannot be run: {error.strerror}", where=command[0]) from error
+
+
+def _words(command: tuple[str, ...]) -> str:
+    """Return a command as the name of a step: programs and scripts at its beginning without their folders."""
+    return " ".join([*(word.rpartition("/")[2] or word for word in command[:2]), *command[2:]])
 
 
 def _read(shell: Shell, name: str) -> str:

@@ -19,10 +19,12 @@ ADVICE: Final = {
     "not_needed": "not needed",
 }
 """What a rollback of the code does about it."""
+_VALUE: Final = "not what it takes: a value is missing or wrong, and setting it needs no rollback"
+"""The same where a value is all that is missing: a version that does without it, or has it, would help as well."""
 SCENARIOS: Final = {
     "S0_no_action": "S0, nothing to do",
     "S1_health_check": "S1, a service fails",
-    "S2_build_failure": "S2, the build failed: nothing reached production",
+    "S2_build_failure": "S2, the build failed",
     "S3_runtime_errors": "S3, runtime errors",
     "S4_migration": "S4, migration trouble",
     "S5_env_vars": "S5, environment and secrets",
@@ -95,8 +97,9 @@ def sentences(found: Diagnosis) -> tuple[str, ...]:
     critical = f" ({found.criticality})" if found.criticality else ""
     said += [f"service: {found.service}{critical}"] if found.service else []
     said += [f"missing or wrong: {', '.join(found.names)}"] if found.names else []
+    advice = _advice(found)
     said += [f"compared with the version before: {found.novelty}"] if found.novelty else []
-    said += [f"a rollback {ADVICE[found.rollback]}"] if found.rollback == "useless" else []
+    said += [f"a rollback {'is ' if advice == _VALUE else ''}{advice}"] if found.rollback == "useless" else []
     return (f"Diagnosis: {'; '.join(said)}.",)
 
 
@@ -109,7 +112,7 @@ def _rows(found: Diagnosis) -> list[tuple[str, str]]:
         rows += [("names", ", ".join(found.names))] if found.names else []
         rows += [("new", _new(found))] if found.is_new is not None else []
         rows += [("seen", _seen(found))] if found.share is not None or found.first_seen is not None else []
-    rows.append(("rollback", ADVICE[found.rollback]))
+    rows.append(("rollback", _advice(found)))
     others = [f"{each.cause} {percent(each.probability)}" for each in found.alternatives]
     rows += [("or", ", ".join(others))] if others else []
     rows += [("confirm", found.confirm)] if found.confirm else []
@@ -117,6 +120,11 @@ def _rows(found: Diagnosis) -> list[tuple[str, str]]:
     counts = [f"{name[:_ID] or 'all'}: {errors:,} of {n:,} failed" for name, (n, errors) in found.counts.items()]
     rows += [("counted", "; ".join(counts))] if counts else []
     return rows
+
+
+def _advice(found: Diagnosis) -> str:
+    useless = found.rollback == "useless"
+    return _VALUE if useless and found.scenario == "S5_env_vars" else ADVICE[found.rollback]
 
 
 def _new(found: Diagnosis) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -39,7 +40,8 @@ def diagnose_now(
     A source that does not answer is left out, and said.
 
     Args:
-        since: Unix seconds from when on the version's logs and counts are read, None: since it is live.
+        since: Unix seconds from when on the version's logs and counts are read, at the earliest since it is live: what
+            it did when it was live before, and something else between, is not what it does now. None: since it is live.
 
     Raises:
         Unmeasured: nothing was ever deployed. AuthError, ProviderUnavailable: as the platform's ports.
@@ -64,7 +66,9 @@ def diagnose_now(
         environment=tools.environment,
     )
     events, rows, missing = _events(tools, live.created_at - BEFORE_S)
-    if since is not None and since > live.created_at:
+    began, returned = _lived(history, live)
+    since = max(since or began, began)
+    if since > began or returned:
         events = with_only(live.main, events, _events(tools, since)[0])
         rows = tuple(row for row in rows if row.version != live.main or row.second >= since)
     answer = diagnose(events, around, catalogue, classifier)
@@ -126,6 +130,14 @@ def recorded(tools: Toolbox, context: StepContext, version: str) -> Diagnosis | 
     record: Json = msgspec.json.decode(tools.redact(msgspec.json.encode(found).decode()))
     context.progress({"diagnosis": record})
     return msgspec.convert(record, Diagnosis)
+
+
+def _lived(history: tuple[Deployment, ...], live: Deployment) -> tuple[float, bool]:
+    """Return (Unix seconds since when a version serves without a break, whether it served before that as well)."""
+    earlier = history[history.index(live) + 1 :]
+    unbroken = list(takewhile(lambda each: each.serves(live.main), earlier))
+    began = unbroken[-1].created_at if unbroken else live.created_at
+    return began, any(each.serves(live.main) for each in earlier[len(unbroken) :])
 
 
 def _before(history: tuple[Deployment, ...], live: Deployment) -> str | None:

@@ -97,8 +97,8 @@ class Stage:
         self.config_file.write_text(self._config(twin), encoding="utf-8")
         return twin
 
-    def deploy(self, variant: str) -> str:
-        """Deploy a variant of the application with the real wrangler and return its version id.
+    def deploy(self, variant: str, **variables: str) -> str:
+        """Deploy a variant of the application, with these variables, by the real wrangler and return its version id.
 
         Raises:
             BackoutError: wrangler says no; with the end of its output.
@@ -111,6 +111,7 @@ class Stage:
                 ENVIRONMENT,
                 "--var",
                 f"EMAIL_API_URL:{self.twin.email_api_url}",
+                *(word for name, value in variables.items() for word in ("--var", f"{name}:{value}")),
                 "--secrets-file",
                 str(self._secrets),
                 "--message",
