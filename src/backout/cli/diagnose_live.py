@@ -9,13 +9,15 @@ from backout.config.scalars import seconds
 from backout.errors import UsageError
 from backout.model.diagnosis import Scenario
 from backout.report import diagnosis as words
-from backout.runbook.diagnose import diagnose_now, failed_build
+from backout.runbook.diagnose import diagnose_now, failed_build, listen
 from backout.runbook.observe import observe
 
 if TYPE_CHECKING:
     from backout.cli.shell import Shell
 
 _INCONCLUSIVE = 7
+LISTEN_S = 20.0
+"""How long a tail is listened to before anything is said."""
 
 
 def live(shell: Shell, version: str, since: str) -> int:
@@ -23,6 +25,9 @@ def live(shell: Shell, version: str, since: str) -> int:
     look_back_s = seconds(since, "--since")
     tools = shell.toolbox(shell.config())
     situation = observe(tools)
+    if tools.traffic is not None and tools.traffic.traits.name == "tail":
+        shell.output.say(f"listening to the tail for {LISTEN_S:g} s, because a tail has no past")
+        listen(tools, LISTEN_S)
     chosen = version
     if version:
         served = [each.main for each in situation.history if each.main.startswith(version)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final
@@ -91,6 +92,16 @@ def diagnose_now(
 def _criticality(tools: Toolbox, service: str | None) -> str | None:
     critical = tools.policy.services.get(service or "")
     return None if critical is None else str(critical)
+
+
+def listen(tools: Toolbox, for_s: float) -> None:
+    """Take in what a live source tells for so long; one that does not connect is said later, by reading it."""
+    assert tools.traffic is not None  # noqa: S101 - asked by whoever calls
+    until = tools.clock.now() + for_s
+    with contextlib.suppress(BackoutError):
+        while tools.clock.now() < until:
+            tools.traffic.read(int(until - for_s), int(tools.clock.now()))
+            tools.clock.sleep(min(1.0, for_s))
 
 
 def failed_build(tools: Toolbox) -> Diagnosis | None:

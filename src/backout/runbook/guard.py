@@ -22,6 +22,7 @@ from backout.report.times import duration
 from backout.runbook.carry import keep
 from backout.runbook.checks import is_late
 from backout.runbook.clock import measure_clock, say_clock
+from backout.runbook.diagnose import failed_build
 from backout.runbook.looks import Looks, connections_before, health_before, probes_before, remember
 from backout.runbook.observe import observe, with_details
 from backout.runbook.points import AFTER_DEPLOYMENT, mark_meanwhile
@@ -105,7 +106,9 @@ def wait_for_next(tools: Toolbox, timeout_s: float) -> None:
                 return
             if tools.clock.now() >= deadline:
                 break
-    raise ProviderUnavailable(f"no new deployment within {timeout_s:g} s", where=tools.environment)
+    built = failed_build(tools)  # Scenario 2: nothing came because nothing was built
+    why = "" if built is None else f": the newest build failed ({built.title})"
+    raise ProviderUnavailable(f"no new deployment within {timeout_s:g} s{why}", where=tools.environment)
 
 
 def may_go_on(run: Run) -> bool:

@@ -163,6 +163,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
     until = None if hooks.within_s is None else SystemClock().now() + hooks.within_s
     api = _api(config, until)
     client, clock = api.acts, CorrectedClock(SystemClock(), api)
+    traffic = traffic_of(config, api.reads, clock, hooks.say)
     book = journal(config, hooks.stop, hurried=until is not None)
     return Toolbox(
         environment=config.name,
@@ -179,7 +180,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         counts=book,
         checkpoints=book,
         reports=reports(config, hooks.redact),
-        traffic=traffic_of(config, api.reads, clock, hooks.say),
+        traffic=traffic,
         vendors=_vendors(config),
         health=_health(config, clock),
         sender=_health(config, clock) if config.policy.guard.synthetic else None,
@@ -193,7 +194,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         points=point_marker(config),
         protection=protection(config),
         connections=connections(config),
-        logs=logs_of(config),
+        logs=logs_of(config, traffic, api.reads),
         builds=builds(config),
         catalogue=partial(_signatures, config),
         redact=hooks.redact,

@@ -124,14 +124,23 @@ class _Closed:
         raise self.error
 
 
-def logs_of(config: Config) -> Logs | None:
-    """Return the application's error texts, None where nobody keeps them."""
-    if config.environment.traffic.provider != "twin":
+def logs_of(config: Config, traffic: Traffic | None, client: ApiClient) -> Logs | None:
+    """Return what the application itself says, None where nobody keeps it; a tail is shared with the counts."""
+    provider = config.environment.traffic.provider
+    if provider not in ("twin", "tail", "telemetry"):
         return None
     from backout.analysis.templates import Templates  # noqa: PLC0415 only where it is set up
-    from backout.providers.router.logs import RouterLogs  # noqa: PLC0415 same
 
-    return RouterLogs(*_router(config), key_of=Templates())
+    if provider == "twin":
+        from backout.providers.router.logs import RouterLogs  # noqa: PLC0415 same
+
+        return RouterLogs(*_router(config), key_of=Templates())
+    from backout.providers.cloudflare.logs import TailLogs, TelemetryLogs  # noqa: PLC0415 same
+    from backout.providers.cloudflare.tail import TailTraffic  # noqa: PLC0415 same
+
+    if isinstance(traffic, TailTraffic):
+        return TailLogs(traffic, Templates())
+    return TelemetryLogs(client, config.account_id, config.environment.platform.script, Templates())
 
 
 def _router(config: Config) -> tuple[str, str, Callable[[], str] | None]:

@@ -6,7 +6,7 @@ that leaves out events because there are too many) makes the counts estimates fo
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -28,6 +28,8 @@ PERMISSION: Final = "Workers Tail Read"
 SETTLE_S: Final = 3.0
 """How long after an answer its event is waited for at least."""
 _FIRST_S: Final = 5.0
+_MOST_KEPT: Final = 5000
+"""Events that are kept for a diagnosis: 256 kB each at the very most, one or two as a rule."""
 _SERVER_ERROR, _CLIENT_GONE = 500, 499
 _OK, _CANCELED = "ok", "canceled"
 _PROBE: Final = "x-backout-probe"
@@ -60,6 +62,8 @@ class _Event(msgspec.Struct, rename="camel"):
     script_version: _Version | None = None
     event_timestamp: float | None = None
     wall_time: float = 0.0
+    exceptions: tuple[msgspec.Raw, ...] | None = ()
+    logs: tuple[msgspec.Raw, ...] | None = ()
     event: _Inner | None = None
 
 
@@ -86,6 +90,7 @@ class TailTraffic:
         self._since: float | None = None
         self._missed = 0
         self._overloaded = False
+        self._kept: deque[tuple[float, str | bytes]] = deque(maxlen=_MOST_KEPT)
 
     @property
     def traits(self) -> SourceTraits:
@@ -114,6 +119,16 @@ class TailTraffic:
             self._tally.counts(since, until), int(now - self._late.seconds), sampled, unreadable=dict(self._unreadable)
         )
 
+    @property
+    def kept(self) -> tuple[tuple[float, str | bytes], ...]:
+        """The newest events that failed or said something, each with the Unix seconds of its end."""
+        return tuple(self._kept)
+
+    @property
+    def heard_since(self) -> float | None:
+        """Unix seconds from when on all of these are kept; None before the tail is open."""
+        return self._kept[0][0] if len(self._kept) == _MOST_KEPT else self._since
+
     def close(self) -> None:
         """End the tail."""
         self._tailing.close()
@@ -136,6 +151,8 @@ class TailTraffic:
             return False
         status = inner.response.status if inner.response else 0
         at = (event.event_timestamp + event.wall_time) / 1000
+        if event.outcome != _OK or status >= _SERVER_ERROR or event.exceptions or event.logs:
+            self._kept.append((at, text))
         self._late.note(now, now - at - 1.0)  # a second of it is ours: it is read about once a second
         self._tally.add(
             Answer(
