@@ -23,6 +23,7 @@ from line import POLICY, Story, by_version, thrown, watch
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from backout.model.events import Invocation
     from backout.model.incident import Run
     from backout.runbook.toolbox import Toolbox
 
@@ -177,3 +178,28 @@ def test_a_value_that_does_not_help_is_followed_by_the_rollback(story: Story) ->
     assert pushed is not None
     assert pushed.plan.kind is PlanKind.SECRETS
     assert story.world.live.main == story.good.id
+
+
+def test_what_a_version_did_when_it_was_live_before_is_not_what_it_does_now(story: Story) -> None:
+    """It threw, was replaced, and is live again, mended from outside: nothing is wrong with it."""
+    clock, deploy = story.world.clock, story.world.deploy
+    moments: list[float] = [clock.now()]
+
+    def threw(since: float, until: float) -> tuple[Invocation, ...]:
+        return tuple(thrown(story.bad.id, at) for at in moments for _ in range(40) if since <= at <= until)
+
+    story.world.log_rule = threw
+    clock.sleep(10)
+    assert diagnose_now(tools(story)).cause == "worker_script_error"
+    deploy(story.good)
+    clock.sleep(30)
+    deploy(story.bad)
+    story.world.traffic_rule = by_version("nobody")
+    clock.sleep(30)
+    assert diagnose_now(tools(story)).scenario is Scenario.NO_ACTION
+    moments.append(clock.now())
+    clock.sleep(5)
+    found = diagnose_now(tools(story))
+    assert found.cause == "worker_script_error"
+    assert found.evidence[0].count == 40
+    assert diagnose_now(tools(story), since=clock.now() - 2).scenario is Scenario.NO_ACTION

@@ -27,8 +27,9 @@ MOST_NOVELTY: Final = 12.0
 _NOT_NEW: Final = -6.0
 """What it weighs against a label that it is as frequent as before."""
 _GONE: Final = -20.0
-"""And that the new version never shows it, though so much of it would be expected by now:"""
+"""What it weighs against a label that it is gone."""
 _EXPECTED: Final = 3.0
+"""It is gone when the new version never shows it, though at the old one's rate so many were expected by now."""
 _SEVERITY: Final = (-5.0, -0.7, 0.0, 0.8)
 _EXPLAINED: Final = -5.0
 _CHANGED: Final = 1.5
@@ -70,6 +71,12 @@ class Compared:
         """Return the evidence of a rise, with bunches of `unevenness` counted as one."""
         (old, before), (new, after) = self.old, self.new
         return log_factor(old / unevenness, before / unevenness, new / unevenness, after / unevenness)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it was seen before, and is not any more."""
+        (old, before), (new, after) = self.old, self.new
+        return not new and old / before * after >= _EXPECTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +149,7 @@ def _case(cause: Cause | None, labelled: list[Labelled], events: EventCounts, ar
 def _not_new(labelled: Sequence[Labelled], events: EventCounts, around: Surroundings) -> float:
     """Return what it weighs that a label is no more frequent than before, or that it is gone."""
     found = compared([one.template for one in labelled], events, around)
-    if found is None or found.new[0] or found.old[0] / found.old[1] * found.new[1] < _EXPECTED:
-        return _NOT_NEW
-    return _GONE
+    return _GONE if found is not None and found.is_gone else _NOT_NEW
 
 
 def _with_clues(case: Ranked, clues: tuple[Clue, ...], events: EventCounts, around: Surroundings) -> Ranked:
@@ -235,6 +240,8 @@ def _novelty(templates: list[Template], events: EventCounts, around: Surrounding
         factor = max([factor, *(each - math.log(len(templates)) for each in alone)])
     if factor > ALARM:
         return factor, True, False
+    if found.is_gone:
+        return factor, False, False
     rise = _in_time(counts, minutes)
     return (rise, True, True) if rise > IN_TIME_ALARM else (factor, False, False)
 

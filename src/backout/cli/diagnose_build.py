@@ -123,6 +123,7 @@ def _told(shell: Shell, found: Diagnosis | None, run: BuildRun | None = None) ->
     if run is not None and run.url:
         human = f"{run.name} of {run.commit[:12]}: {run.url}\n\n{human}"
     shell.output.result("diagnosis", {**words.record(found), "url": run.url if run is not None else None}, human)
+    shell.output.next(*[step for step in found.next if step.startswith("backout ")])
     return 1
 
 

@@ -80,6 +80,10 @@ def text(found: Diagnosis, *, width: int = 80, paint: Paint = plain) -> str:
     if fresh:
         lines += ["", paint("strong", "New, and known to no signature")]
         lines += [line for quote in fresh[:5] for line in wrapped(_line(quote), width, indent="  ", hanging=" " * 10)]
+    todo = [step for step in found.next if not step.startswith("backout ")]  # commands are said behind it
+    if todo:
+        lines += ["", paint("strong", "To do")]
+        lines += [line for step in todo for line in wrapped(step, width, indent="  ", hanging="    ")]
     unread = [(reason, count) for reason, count in found.unreadable.items()]
     if unread or found.notes:
         lines += ["", paint("strong", "Mind")]
