@@ -123,6 +123,14 @@ def test_what_the_version_before_did_and_this_one_never_does_is_over() -> None:
     assert diagnosed(mended, clues=(still,)).cause == "db_schema_mismatch"
 
 
+def test_a_rise_in_time_that_the_new_version_never_saw_is_over() -> None:
+    """The storage was away for a minute while the version before was live, and came back before this one was."""
+    away = "Error: get: We encountered an internal error. Please try again. (10001)"
+    counts = events(template(away, old=40), old=40_000, new=1000)
+    counts = replace(counts, first_at=6000.0 - 3000)
+    assert diagnosed(counts).scenario is Scenario.NO_ACTION
+
+
 def found(cause: str, *, service: str | None = None, names: tuple[str, ...] = (), sure: float = 0.99) -> Diagnosis:
     return Diagnosis(Scenario.ENVIRONMENT, cause, sure, service, RollbackAdvice.USELESS, "", names=names)
 

@@ -78,7 +78,8 @@ def test_standard_input() -> None:
 def test_nothing_to_read(tmp_path: Path, data: bytes) -> None:
     """Exit 7: neither well nor ill."""
     (tmp_path / "tail.json").write_bytes(data)
-    assert backout(tmp_path, "diagnose", "events", "tail.json").code == 7
+    answer = backout(tmp_path, "diagnose", "events", "tail.json", "--json")
+    assert (answer.code, answer.json["scenario"], answer.json["title"]) == (7, None, "nothing was read")
 
 
 @pytest.mark.parametrize("name", ["absent.json", "."], ids=["absent", "folder"])

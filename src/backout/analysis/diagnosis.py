@@ -181,7 +181,7 @@ def _limits(events: EventCounts, around: Surroundings) -> tuple[str, ...]:
         notes.append(f"{events.truncated:,} events were cut by the source")
     if events.untracked:
         notes.append(f"{events.untracked:,} texts are in no template: there were too many kinds")
-    notes += [f"{what} ({noted.count:,} x, first {noted.first})" for what, noted in events.oddities.items()]
+    notes += [f"{noted.count:,} x {what}, first {noted.first}" for what, noted in events.oddities.items()]
     new = events.by_version.get(around.new or "")
     if around.new is not None and around.old is not None and new is not None and new.invocations < _FEW:
         notes.append(f"only {new.invocations} invocations of the new version")

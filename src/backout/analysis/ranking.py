@@ -29,7 +29,8 @@ _NOT_NEW: Final = -6.0
 _GONE: Final = -20.0
 """What it weighs against a label that it is gone."""
 _EXPECTED: Final = 3.0
-"""It is gone when the new version never shows it, though at the old one's rate so many were expected by now."""
+_ENOUGH: Final = 100
+"""It is gone when the new version never shows it, in so many invocations, or where so many were expected by now."""
 _SEVERITY: Final = (-5.0, -0.7, 0.0, 0.8)
 _EXPLAINED: Final = -5.0
 _CHANGED: Final = 1.5
@@ -76,7 +77,7 @@ class Compared:
     def is_gone(self) -> bool:
         """Whether it was seen before, and is not any more."""
         (old, before), (new, after) = self.old, self.new
-        return not new and old / before * after >= _EXPECTED
+        return not new and (after >= _ENOUGH or old / before * after >= _EXPECTED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,10 +69,13 @@ def events(
     with open(0, "rb", buffering=0, closefd=False) as stdin:
         counts = events_of(paths, stdin if "-" in files else None, jobs=jobs)
     found = diagnose(counts, around, known, Classifier(known))
+    read = bool(counts.invocations or counts.templates)
+    if not read:
+        found = replace(found, scenario=None, title="nothing was read", next=())
     style = shell.output.style
     shell.output.result("diagnosis", words.record(found), words.text(found, width=style.width, paint=paint_for(style)))
     shell.output.next(*[step for step in found.next if step.startswith("backout ")])
-    if not counts.invocations and not counts.templates:
+    if not read:
         return UNREAD
     return 0 if found.scenario is Scenario.NO_ACTION else 1
 
