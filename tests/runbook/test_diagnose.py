@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from canaries import CANARIES
@@ -15,16 +15,20 @@ from backout.model.plan import PlanKind
 from backout.model.policy import Mode
 from backout.model.schema import AppliedMigration
 from backout.model.signals import ServiceState
-from backout.runbook.diagnose import diagnose_now
+from backout.report.redact import Redactor
+from backout.runbook.diagnose import diagnose_now, recorded
 from backout.wiring.diagnosis import catalogue
 
 from line import POLICY, Story, by_version, thrown, watch
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from backout.model.diagnosis import Catalogue
     from backout.model.events import Invocation
     from backout.model.incident import Run
+    from backout.model.plan import Json
     from backout.runbook.toolbox import Toolbox
 
 MISSING = "Error: Environment variable not found: JWT_SECRET"
@@ -124,6 +128,50 @@ def test_guard_attaches_it_and_the_report_begins_with_it(story: Story) -> None:
     cause = text.split("## Root Cause")[1].split("## Resolution")[0]
     assert "Diagnosis: The code throws (`worker_script_error`, S3" in cause
     assert "x `TypeError: x is undefined`" in cause
+
+
+@pytest.mark.parametrize(
+    "text", ['Error: bad "password=hunter22"', "Error: -----BEGIN PRIVATE KEY----- MIIE", "\ud800 x"]
+)
+def test_no_text_of_the_application_stops_the_rollback(story: Story, text: str) -> None:
+    """What the mask takes out reaches up to a quote, or to the end of a text: never beyond that text."""
+    says(story, text)
+    told = replace(tools(story), redact=Redactor().redact)
+    assert watch(told).plan.kind is PlanKind.ROLLBACK
+    assert story.world.live.main == story.good.id
+
+
+def test_a_mistake_of_ours_in_the_diagnosis_stops_nothing(story: Story) -> None:
+    """It is said, and the rollback is judged as always."""
+    said: list[str] = []
+
+    def broken() -> Catalogue:
+        raise ZeroDivisionError
+
+    assert watch(replace(tools(story), catalogue=broken, say=said.append)).plan.kind is PlanKind.ROLLBACK
+    assert any("ZeroDivisionError" in line for line in said)
+
+
+def test_a_record_that_another_backout_wrote_is_made_anew(story: Story) -> None:
+    """A run is resumed by a version that knows another shape."""
+
+    class Context:
+        run = "guard-1"
+        recorded: ClassVar[list[Mapping[str, Json]]] = []
+
+        def last_progress(self) -> Mapping[str, Json]:
+            return {"diagnosis": {"scenario": "S9", "cause": 7}}
+
+        def progress(self, data: Mapping[str, Json]) -> None:
+            self.recorded.append(data)
+
+        def check(self) -> None: ...
+
+    story.world.clock.sleep(20)
+    found = recorded(tools(story), Context(), story.bad.id)
+    assert found is not None
+    assert found.cause == "worker_script_error"
+    assert Context.recorded
 
 
 def test_a_missing_secret_is_set_and_nothing_is_rolled_back(story: Story) -> None:
