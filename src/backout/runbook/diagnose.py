@@ -149,7 +149,7 @@ def recorded(tools: Toolbox, context: StepContext, version: str) -> Diagnosis | 
 
 
 def _masked(tools: Toolbox, value: Json) -> Json:
-    """Return the same with every text masked by itself: a mask over JSON as a whole may take a closing quote with it."""
+    """Return the same with each text masked by itself: a mask over JSON as a whole may take a closing quote with it."""
     if isinstance(value, str):
         return tools.redact(value)
     if isinstance(value, dict):
