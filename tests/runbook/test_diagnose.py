@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from canaries import CANARIES
@@ -15,16 +15,21 @@ from backout.model.plan import PlanKind
 from backout.model.policy import Mode
 from backout.model.schema import AppliedMigration
 from backout.model.signals import ServiceState
-from backout.runbook.diagnose import diagnose_now
+from backout.providers.memory.rules import health_of
+from backout.report.redact import Redactor
+from backout.runbook.diagnose import diagnose_now, recorded
 from backout.wiring.diagnosis import catalogue
 
-from line import POLICY, Story, by_version, thrown, watch
+from line import POLICY, Story, by_version, push_tools, thrown, watch
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from backout.model.diagnosis import Catalogue
     from backout.model.events import Invocation
     from backout.model.incident import Run
+    from backout.model.plan import Json
     from backout.runbook.toolbox import Toolbox
 
 MISSING = "Error: Environment variable not found: JWT_SECRET"
@@ -126,6 +131,50 @@ def test_guard_attaches_it_and_the_report_begins_with_it(story: Story) -> None:
     assert "x `TypeError: x is undefined`" in cause
 
 
+@pytest.mark.parametrize(
+    "text", ['Error: bad "password=hunter22"', "Error: -----BEGIN PRIVATE KEY----- MIIE", "\ud800 x"]
+)
+def test_no_text_of_the_application_stops_the_rollback(story: Story, text: str) -> None:
+    """What the mask takes out reaches up to a quote, or to the end of a text: never beyond that text."""
+    says(story, text)
+    told = replace(tools(story), redact=Redactor().redact)
+    assert watch(told).plan.kind is PlanKind.ROLLBACK
+    assert story.world.live.main == story.good.id
+
+
+def test_a_mistake_of_ours_in_the_diagnosis_stops_nothing(story: Story) -> None:
+    """It is said, and the rollback is judged as always."""
+    said: list[str] = []
+
+    def broken() -> Catalogue:
+        raise ZeroDivisionError
+
+    assert watch(replace(tools(story), catalogue=broken, say=said.append)).plan.kind is PlanKind.ROLLBACK
+    assert any("ZeroDivisionError" in line for line in said)
+
+
+def test_a_record_that_another_backout_wrote_is_made_anew(story: Story) -> None:
+    """A run is resumed by a version that knows another shape."""
+
+    class Context:
+        run = "guard-1"
+        recorded: ClassVar[list[Mapping[str, Json]]] = []
+
+        def last_progress(self) -> Mapping[str, Json]:
+            return {"diagnosis": {"scenario": "S9", "cause": 7}}
+
+        def progress(self, data: Mapping[str, Json]) -> None:
+            self.recorded.append(data)
+
+        def check(self) -> None: ...
+
+    story.world.clock.sleep(20)
+    found = recorded(tools(story), Context(), story.bad.id)
+    assert found is not None
+    assert found.cause == "worker_script_error"
+    assert Context.recorded
+
+
 def test_a_missing_secret_is_set_and_nothing_is_rolled_back(story: Story) -> None:
     """Scenario 5 by guard alone: the source holds the value; health returns; the same code stays live."""
     says(story, MISSING)
@@ -203,3 +252,68 @@ def test_what_a_version_did_when_it_was_live_before_is_not_what_it_does_now(stor
     assert found.cause == "worker_script_error"
     assert found.evidence[0].count == 40
     assert diagnose_now(tools(story), since=clock.now() - 2).scenario is Scenario.NO_ACTION
+
+
+def never_well(story: Story) -> None:
+    """Let the database be down in the bad code, whatever its secrets."""
+    bad_code = story.world.builds[story.bad.id].version.code_hash
+    well = story.world.health_rule
+
+    def ill(at: float, version: str) -> Any:
+        is_bad = story.world.builds[version].version.code_hash == bad_code
+        story.world.services["database"] = ServiceState.DOWN if is_bad else ServiceState.OK
+        return well(at, version)
+
+    story.world.health_rule = ill
+
+
+def test_a_hotfix_while_secrets_are_proved_is_not_rolled_back(story: Story) -> None:
+    """What was measured is void then, however ill the hotfix is as yet (safety rule 8)."""
+    says(story, MISSING)
+    story.world.secret_source.kept = dict(CANARIES)
+    never_well(story)
+    hotfix = story.world.upload("hotfix")
+    rule, told = story.world.health_rule, []
+
+    def down(at: float, version: str) -> Any:
+        if story.world.live.main not in (story.good.id, story.bad.id, hotfix.id):
+            told.append(version)
+            if len(told) == 5:
+                story.world.deploy(hotfix)
+        story.world.services["database"] = ServiceState.DOWN
+        return health_of(at, story.world.services, version=version) if told else rule(at, version)
+
+    story.world.health_rule = down
+    run = watch(tools(story))
+    assert told
+    assert run.plan.kind is PlanKind.SECRETS
+    assert "took its place" in result(story, run.id, "fall_back")["why"]
+    assert story.world.live.main == hotfix.id
+
+
+def test_secrets_that_were_set_lately_do_not_stand_in_the_way_of_a_rollback(story: Story) -> None:
+    """They helped, and a later deployment lacks them again: not set twice in six hours, so it goes back."""
+    says(story, MISSING)
+    story.world.secret_source.kept = dict(CANARIES)
+    assert watch(tools(story)).plan.kind is PlanKind.SECRETS
+    story.world.traffic_rule = by_version("nobody")
+    story.world.log_rule = lambda _since, _until: ()
+    story.world.clock.sleep(600)
+    assert result(story, watch(tools(story)).id, "conclude")["action"] == "stable"
+    story.world.clock.sleep(600)
+    again = story.world.upload("again", secrets={})
+    story.world.traffic_rule = by_version(again.id)
+    says(story, MISSING, version=again.id)
+    story.world.deploy(again)
+    story.world.clock.sleep(2)
+    run = watch(tools(story))
+    assert run.plan.kind is PlanKind.ROLLBACK
+    assert story.world.live.main == story.good.id
+
+
+def test_a_name_that_is_not_the_application_s_is_never_set(story: Story) -> None:
+    """A text of the application names what is for deployments only, and the source, a whole environment, has it."""
+    says(story, MISSING)
+    story.world.secret_source.kept = {"JWT_SECRET": CANARIES["JWT_SECRET"]}
+    ours = replace(push_tools(story.world), own=frozenset({"JWT_SECRET"}))
+    assert watch(replace(tools(story), pushing=lambda: ours)).plan.kind is PlanKind.ROLLBACK

@@ -134,7 +134,10 @@ class _Teller:
         """Take the first diagnosis: it was made nearest to the trouble."""
         if self._diagnosis is not None:
             return
-        self._diagnosis = msgspec.convert(event.data["diagnosis"], Diagnosis)
+        try:
+            self._diagnosis = msgspec.convert(event.data["diagnosis"], Diagnosis)
+        except msgspec.ValidationError:  # another backout wrote it: a report without a cause is better than none
+            return
         if self._diagnosis.is_known:
             self._add(event.at, f"Cause: {self._diagnosis.title} ({self._diagnosis.cause})")
 

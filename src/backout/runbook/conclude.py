@@ -17,7 +17,7 @@ from backout.runbook.checks import READ_AGAIN_S, READ_EVERY_S
 from backout.runbook.diagnose import recorded
 from backout.runbook.incident import write_report
 from backout.runbook.mending import mending
-from backout.runbook.permission import DATA_RULE, Case, forbidden
+from backout.runbook.permission import DATA_RULE, ONCE_RULE, Case, forbidden
 from backout.runbook.ramp import move_up
 from backout.runbook.rollback import prepare
 from backout.runbook.stable import held_as_known_bad, mark_stable
@@ -128,7 +128,9 @@ class Conclude:
             return {"action": "void", "why": f"deployment {situation.live.id} took its place, so this verdict is void"}
         mended = mending(tools, found, decision, run)
         if mended is not None:
-            return self._mended(args, Case(situation, mended, decision, watched, Mode(str(args["mode"]))), run)
+            result = self._mended(args, Case(situation, mended, decision, watched, Mode(str(args["mode"]))), run)
+            if result is not None:
+                return result
         if isinstance(outcome, PlanRefused):
             outcome = with_ways(tools, outcome, situation, measured=False)  # nobody waits for the archive to be told
             return self._held(run, "refused", outcome.reason, {"rule": outcome.rule, "options": list(outcome.options)})
@@ -144,11 +146,17 @@ class Conclude:
             return self._held(run, "hold", "a person said no", {"would": f"roll back to version {target}"})
         return Next({"action": "rollback", "why": decision.reason, "target": target}, outcome, decision.reason)
 
-    def _mended(self, args: Mapping[str, Json], case: Case, run: str) -> Json | Next:
-        """Hand over to the plan that sets secrets, where guard may; a rollback is not needed for that."""
+    def _mended(self, args: Mapping[str, Json], case: Case, run: str) -> Json | Next | None:
+        """Hand over to the plan that sets secrets, where guard may; a rollback is not needed for that.
+
+        None: they were set lately and it is bad again, so a rollback is judged as always.
+        """
         names: list[Json] = list(case.plan.step("read_secrets").args["names"])  # type: ignore[arg-type]
         words = f"set {', '.join(map(str, names))} from the configured source"
         rule, why = forbidden(self._tools, case)
+        if rule == ONCE_RULE:
+            self._tools.say(f"secrets are not set: {why}")
+            return None
         if why:
             return self._held(run, "hold", why, {"would": words, "names": names, "rule": rule})
         if args["mode"] == Mode.ASK and not self._asked(case.plan):

@@ -132,15 +132,29 @@ def recorded(tools: Toolbox, context: StepContext, version: str) -> Diagnosis | 
     """
     last = context.last_progress() or {}
     if last.get("diagnosis") is not None:
-        return msgspec.convert(last["diagnosis"], Diagnosis)
+        with contextlib.suppress(msgspec.ValidationError):  # another backout wrote it: it is made anew
+            return msgspec.convert(last["diagnosis"], Diagnosis)
     try:
         found = diagnose_now(tools, version=version)
+        record = _masked(tools, msgspec.json.decode(msgspec.json.encode(found)))
+        masked = msgspec.convert(record, Diagnosis)
     except BackoutError as error:
         tools.say(f"no diagnosis: {error.what}")
         return None
-    record: Json = msgspec.json.decode(tools.redact(msgspec.json.encode(found).decode()))
+    except Exception as error:  # noqa: BLE001 - a mistake of ours about some text must not cost the rollback
+        tools.say(f"no diagnosis, by a mistake of backout's own ({type(error).__name__})")
+        return None
     context.progress({"diagnosis": record})
-    return msgspec.convert(record, Diagnosis)
+    return masked
+
+
+def _masked(tools: Toolbox, value: Json) -> Json:
+    """Return the same with each text masked by itself: a mask over JSON as a whole may take a closing quote with it."""
+    if isinstance(value, str):
+        return tools.redact(value)
+    if isinstance(value, dict):
+        return {tools.redact(name): _masked(tools, each) for name, each in value.items()}
+    return [_masked(tools, each) for each in value] if isinstance(value, list) else value
 
 
 def _lived(history: tuple[Deployment, ...], live: Deployment) -> tuple[float, bool]:

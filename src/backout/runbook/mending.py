@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from backout.analysis.mending import wanted_names
+from backout.analysis.remarks import still_decides
 from backout.errors import BackoutError
 from backout.model.plan import Plan
 from backout.model.policy import Mode
@@ -38,8 +39,10 @@ def mending(tools: Toolbox, found: Diagnosis | None, decision: Decision, run: st
         return None
     try:
         _, live = live_version(tools)
-        expected = tools.pushing().expected()
-        names = wanted_names(found, expected={*expected.example, *expected.required}, present=live.secret_names)
+        pushing = tools.pushing()
+        expected = pushing.expected()
+        needed = {*expected.example, *expected.required} - pushing.own
+        names = wanted_names(found, expected=needed, present=set(live.secret_names) - pushing.own)
         if not names:
             return None
         hand = on_hand(tools, names)
@@ -90,6 +93,13 @@ class FallBack:
             force_secrets=only_ours,
         )
         situation, outcome = prepare(self._tools, request)
+        made = self._tools.runs.result(context.run, "push_secrets")
+        here = (str(made["deployment"]), str(made["version"])) if isinstance(made, dict) else ("", "")
+        if not still_decides(
+            situation.listed, *here
+        ):  # a hotfix is never rolled back by an old verdict (safety rule 8)
+            why = f"deployment {situation.live.id} took its place, so the verdict is void"
+            return {"outcome": "not mended", "why": why}
         if not isinstance(outcome, Plan):
             return {"outcome": "not mended", "why": outcome.reason}
         mode = Mode(str(watch.plan.step("conclude").args["mode"]))

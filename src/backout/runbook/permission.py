@@ -135,6 +135,7 @@ def _compared_side_by_side(tools: Toolbox, case: Case) -> bool:
 
 _LOOKED_AT = (Cause.HEALTH, Cause.CONNECTIONS)
 """What guard looked at itself: it rests on no source of counts, and does not tell two versions side by side apart."""
+ONCE_RULE = "9 once"
 DATA_RULE = "11 data"
 SAME_CAUSE_RULE = "12 same cause"
 SOURCES_RULE = "13 sources"
@@ -151,7 +152,7 @@ _CHECKS: tuple[tuple[str, Callable[[Toolbox, Case], str]], ...] = (
     (DATA_RULE, _touches_more),
     ("10 hold", _held),
     (SOURCES_RULE, _source),
-    ("9 once", _once),
+    (ONCE_RULE, _once),
     (SAME_CAUSE_RULE, _vendors),
     ("observe", _only_observes),  # last: what would be done is what an armed guard would do
 )
