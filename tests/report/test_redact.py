@@ -86,3 +86,24 @@ def test_an_envelope_is_json_whatever_is_in_it() -> None:
     record = envelope("status", {"path": Path("/a"), "n": (1, float("nan"), float("inf")), "k": {1: None}})
     assert encode(record) == '{"schema":"backout.status/1","path":"/a","n":[1,null,null],"k":{"1":null}}'
     assert mapped({"a": ["b", 1, None]}, str.upper) == {"A": ["B", 1, None]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'password="abc"',
+        "password='abc' x",
+        'the "password=abc" is',
+        "token=abc\\",
+        'token=a\\\\"b',
+        "secret=",
+        'secret="',
+    ],
+)
+def test_json_with_a_masked_text_in_it_is_still_json(text: str) -> None:
+    """A value in quotes is masked within them, and what ends the text of a record is left."""
+    redactor = Redactor()
+    for each in (text, redactor.redact(text)):
+        record = json.loads(redactor.redact(json.dumps({"a": each, "b": 1})))
+        assert record["b"] == 1
+        assert "abc" not in record["a"]

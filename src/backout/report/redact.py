@@ -17,7 +17,14 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]*://([^/?#]*?:(?P<password>[^/?#]+)@)?[^/?#@
 _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {MASK}"),
     (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://[^\s:/@'\"]*):[^\s/'\"]+@"), rf"\1:{MASK}@"),
-    (re.compile(r"(?i)\b(password|passwd|secret|token|api[_-]?key)=(?!\*\*\*)[^\s&;,'\"]+"), rf"\1={MASK}"),
+    (
+        # Also where the text stands in JSON: a backslash before a quote belongs to it, and a quote may end the text.
+        re.compile(
+            r"(?i)\b(password|passwd|secret|token|api[_-]?key)=(\\?['\"](?![,:}\]]))?(?!\*\*\*)"
+            r"(?:\\\\|\\(?!['\"\\])|[^\s&;,'\"\\])+"
+        ),
+        rf"\1=\2{MASK}",
+    ),
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), MASK),
 )
 
