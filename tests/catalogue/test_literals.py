@@ -17,19 +17,9 @@ if TYPE_CHECKING:
 
     from backout.model.diagnosis import Signature
 
-LABELS = {
-    "build_typescript_error",
-    "build_missing_dependency",
-    "build_lockfile_mismatch",
-    "build_lint_or_test_failure",
-    "build_out_of_memory",
-    "deploy_auth_failed",
-    "deploy_validation_failed",
-    "worker_too_large",
-}
 CATALOGUE = read_catalogue([resources.files("backout") / "catalogue" / "signatures"])
 SIGNATURES = sorted(
-    (each for each in CATALOGUE.signatures if each.label in LABELS and each.literals and each.any),
+    (each for each in CATALOGUE.signatures if each.literals and each.any),
     key=lambda one: (one.label, one.id),
 )
 ANYTHING = "\0"
