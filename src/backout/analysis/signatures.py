@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from backout.analysis.literals import LiteralIndex
 from backout.analysis.log_text import read_text
 from backout.model.diagnosis import ANSWER_FROM, UNKNOWN, Classified, LogKind
 
@@ -34,19 +35,22 @@ class Classifier:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._causes = catalogue.causes
-        self._by_kind = {
-            kind: tuple(_Matcher(s) for s in catalogue.signatures if not s.kinds or kind in s.kinds) for kind in LogKind
-        }
+        self._matchers = tuple(_Matcher(signature) for signature in catalogue.signatures)
+        self._always = frozenset(number for number, one in enumerate(catalogue.signatures) if not one.literals)
+        self._index = LiteralIndex(
+            (literal, number) for number, one in enumerate(catalogue.signatures) for literal in one.literals
+        )
         self._services = _ServiceNames(catalogue.services)
 
     def classify(self, text: str, kind: LogKind = LogKind.RUNTIME) -> Classified:
         """Return what the text is; `unknown` when nothing is found or the best is too weak."""
         read = read_text(text)
-        lowered = read.whole.lower()
+        candidates = self._index.found(read.whole.lower()) | self._always
+        matchers = [self._matchers[number] for number in sorted(candidates)]
         hits = [
             (matcher.signature, found)
-            for matcher in self._by_kind[kind]
-            if (found := matcher.find(read, lowered)) is not None
+            for matcher in matchers
+            if matcher.counts_in(kind) and (found := matcher.find(read)) is not None
         ]
         if not hits:
             return Classified(UNKNOWN, None, None, 0.0)
@@ -91,7 +95,10 @@ def _shares(scores: list[float]) -> list[float]:
 def finds(signature: Signature, text: str) -> bool:
     """Whether this one signature is found in the text, whatever the others say."""
     read = read_text(text)
-    return _Matcher(signature).find(read, read.whole.lower()) is not None
+    lowered = read.whole.lower()
+    if signature.literals and not any(literal in lowered for literal in signature.literals):
+        return False
+    return _Matcher(signature).find(read) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +118,15 @@ class _Matcher:
         self.signature = signature
         self._compiled: tuple[tuple[re.Pattern[str], ...], ...] | None = None
 
-    def find(self, text: LogText, lowered: str) -> _Found | None:
-        """Return the line and what the patterns captured, or None when the text is not of this signature."""
-        literals = self.signature.literals
-        if literals and not any(literal in lowered for literal in literals):
-            return None
+    def counts_in(self, kind: LogKind) -> bool:
+        """Whether it is looked for in a log of that kind."""
+        return not self.signature.kinds or kind in self.signature.kinds
+
+    def find(self, text: LogText) -> _Found | None:
+        """Return the line and what the patterns captured, or None when the text is not of this signature.
+
+        That the text holds one of the signature's literals was seen before.
+        """
         if self._compiled is None:
             one = self.signature
             self._compiled = tuple(_compiled(patterns) for patterns in (one.any, one.all, one.none, one.stack))
