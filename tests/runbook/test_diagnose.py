@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 from canaries import CANARIES
 
-from backout.errors import ProviderUnavailable
+from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable
 from backout.model.diagnosis import RollbackAdvice, Scenario
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
@@ -317,3 +317,20 @@ def test_a_name_that_is_not_the_application_s_is_never_set(story: Story) -> None
     story.world.secret_source.kept = {"JWT_SECRET": CANARIES["JWT_SECRET"]}
     ours = replace(push_tools(story.world), own=frozenset({"JWT_SECRET"}))
     assert watch(replace(tools(story), pushing=lambda: ours)).plan.kind is PlanKind.ROLLBACK
+
+
+@pytest.mark.parametrize("error", [AuthError("no"), ProviderRejected("no", status=400), BackoutError("no")], ids=repr)
+def test_what_cannot_be_set_is_followed_by_the_rollback(story: Story, error: BackoutError) -> None:
+    """The token may not set secrets, the provider says no, the source does not answer any more: the code goes back."""
+    says(story, MISSING)
+    story.world.secret_source.kept = dict(CANARIES)
+
+    def refuses(name: str) -> None:
+        if name == "secret_writer.put":
+            raise error
+
+    story.world.before_call = refuses
+    run = watch(tools(story))
+    assert run.plan.kind is PlanKind.ROLLBACK
+    assert story.world.live.main == story.good.id
+    assert "Secrets NOT set: no" in "".join(story.world.reports.texts.values())
