@@ -43,6 +43,7 @@ from backout.runbook.checks import (
 )
 from backout.runbook.identity import check_identity
 from backout.runbook.secrets import lacks, push_tools
+from backout.runbook.served import error_rate
 from backout.runbook.tell import tell
 
 if TYPE_CHECKING:
@@ -284,7 +285,10 @@ class ReadSecrets:
 
 
 class VerifyHealth:
-    """Step `verify_health`: ask the health endpoint until it is well, at most a minute; then say how it ended."""
+    """Step `verify_health`: ask the health endpoint until it is well, at most a minute; then say how it ended.
+
+    What guard set must stop the errors as well, where they are counted: they are why it acts.
+    """
 
     effect = False
 
@@ -301,8 +305,16 @@ class VerifyHealth:
         failed = (CriterionState.FAILED, f"nothing could be set: {problem}")
         state, why = failed if problem else self._asked(context, before)
         health = CriterionResult("health", state, why, tools.clock.now() if state is CriterionState.PASSED else None)
+        criteria = [health]
+        found = tools.runs.find(context.run)
+        is_automatic = found is not None and bool(found.plan.step("push_secrets").args.get("detected"))
+        if is_automatic and state is not CriterionState.FAILED and isinstance(pushed, dict):
+            served = error_rate(tools, context, str(pushed["version"]))  # what fails may not be what health shows
+            criteria += [served] if served is not None else []
+            if served is not None and served.state is CriterionState.FAILED:
+                state, why = served.state, served.evidence
         verified = {CriterionState.PASSED: True, CriterionState.FAILED: False}.get(state)
-        verification = Verification(verified, (health,), started, tools.clock.now(), why)
+        verification = Verification(verified, tuple(criteria), started, tools.clock.now(), why)
         self._tell(context.run, verification, is_set=not problem)
         result: Json = msgspec.to_builtins(verification)
         return result
