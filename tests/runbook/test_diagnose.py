@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 from canaries import CANARIES
 
-from backout.errors import ProviderUnavailable
+from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable
 from backout.model.diagnosis import RollbackAdvice, Scenario
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from backout.model.events import Invocation
     from backout.model.incident import Run
     from backout.model.plan import Json
+    from backout.model.signals import Counts
     from backout.runbook.toolbox import Toolbox
 
 MISSING = "Error: Environment variable not found: JWT_SECRET"
@@ -317,3 +318,42 @@ def test_a_name_that_is_not_the_application_s_is_never_set(story: Story) -> None
     story.world.secret_source.kept = {"JWT_SECRET": CANARIES["JWT_SECRET"]}
     ours = replace(push_tools(story.world), own=frozenset({"JWT_SECRET"}))
     assert watch(replace(tools(story), pushing=lambda: ours)).plan.kind is PlanKind.ROLLBACK
+
+
+@pytest.mark.parametrize("error", [AuthError("no"), ProviderRejected("no", status=400), BackoutError("no")], ids=repr)
+def test_what_cannot_be_set_is_followed_by_the_rollback(story: Story, error: BackoutError) -> None:
+    """The token may not set secrets, the provider says no, the source does not answer any more: the code goes back."""
+    says(story, MISSING)
+    story.world.secret_source.kept = dict(CANARIES)
+
+    def refuses(name: str) -> None:
+        if name == "secret_writer.put":
+            raise error
+
+    story.world.before_call = refuses
+    run = watch(tools(story))
+    assert run.plan.kind is PlanKind.ROLLBACK
+    assert story.world.live.main == story.good.id
+    assert "Secrets NOT set: no" in "".join(story.world.reports.texts.values())
+
+
+def test_errors_that_go_on_while_health_is_well_are_followed_by_the_rollback(story: Story) -> None:
+    """Whoever makes the application name a secret must not keep the bad code live: the counts decide as well."""
+    says(story, MISSING)
+    story.world.secret_source.kept = dict(CANARIES)
+    bad_code = story.world.builds[story.bad.id].version.code_hash
+    sick, well = by_version("any"), by_version("nobody")
+
+    def rule(second: int, version: str) -> Counts | None:
+        is_bad = story.world.builds[version].version.code_hash == bad_code
+        return sick(second, "any") if is_bad else well(second, version)
+
+    story.world.traffic_rule = lambda second, version: (
+        None if (found := rule(second, version)) is None else replace(found, version=version)
+    )
+    run = watch(tools(story))
+    assert run.plan.kind is PlanKind.ROLLBACK
+    pushed = story.tools().runs.find(run.plan.cause)
+    assert pushed is not None
+    assert pushed.plan.kind is PlanKind.SECRETS
+    assert story.world.live.main == story.good.id

@@ -355,7 +355,9 @@ def end_of(bench: Bench, run: Run) -> tuple[dict[str, object], str]:
     if proof is not None:
         word = {True: "Verified", False: "NOT verified", None: "Not proven"}[proof.verified]
         lines.append(f"{word}: {proof.summary}")
-    if read:
+    if done.get("problem"):
+        lines.append(f"NOT set: {', '.join(_names(run.plan))}. Still live: version {done['version']}")
+    elif read:
         how = "the live code, uploaded again with these values" if done.get("way") == "apart" else "the same code"
         at = clock(float(str(read["read_at"])))
         lines.append(f"Set: {', '.join(_names(run.plan))}. Now live: version {read['version']}, {how} (read back {at})")

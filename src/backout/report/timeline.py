@@ -186,6 +186,8 @@ class _Teller:
             self._add(event.at, f"Version {str(result['carried_from'])[:8]} uploaded again as {result['version']}")
 
     def _pushed(self, result: Mapping[str, Json]) -> str:
+        if result.get("problem"):
+            return f"Secrets NOT set: {result['problem']}"
         secrets = result["secrets"]
         self._secrets = ", ".join(secrets) if isinstance(secrets, dict) else ""
         apart = ", the live code uploaded again" if result.get("way") == "apart" else ""

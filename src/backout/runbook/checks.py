@@ -140,6 +140,9 @@ def check_undisturbed(tools: Toolbox, history: Sequence[Deployment], made: str, 
     )
 
 
+HOLD_RULE = "10 hold"
+
+
 def check_not_held(tools: Toolbox, history: Sequence[Deployment], args: Mapping[str, Json]) -> None:
     """Return unless this is an automatic action and a hold is on, set at any time before now (safety rule 10)."""
     hold = holding(tools, history) if args.get("detected") else None
@@ -147,7 +150,7 @@ def check_not_held(tools: Toolbox, history: Sequence[Deployment], args: Mapping[
         raise Refused(
             f"a hold is on, so nothing is done automatically ({said(hold)})",
             where=tools.environment,
-            rule="10 hold",
+            rule=HOLD_RULE,
             options=(
                 f"act by hand: `backout rollback -e {tools.environment} -m WHY`",
                 f"lift it: `backout unhold -e {tools.environment}`",

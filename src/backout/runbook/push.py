@@ -12,7 +12,16 @@ import msgspec
 
 from backout.analysis.proof import trouble_in
 from backout.analysis.remarks import Remark, RemarkKind, parse, still_decides, underneath
-from backout.errors import BackoutError, NewestNotLive, ProviderUnavailable, Refused, WorldMoved
+from backout.errors import (
+    BackoutError,
+    Busy,
+    Interrupted,
+    NewestNotLive,
+    ProviderUnavailable,
+    Refused,
+    Unmeasured,
+    WorldMoved,
+)
 from backout.model.notice import NoticeKind
 from backout.model.signals import Reach
 from backout.model.verdict import CriterionResult, CriterionState, Verification
@@ -21,6 +30,7 @@ from backout.ports import Done, NotDone
 from backout.report.redact import Redactor
 from backout.runbook.carry import bundle_of
 from backout.runbook.checks import (
+    HOLD_RULE,
     READ_AGAIN_S,
     READ_EVERY_S,
     check_not_held,
@@ -33,6 +43,7 @@ from backout.runbook.checks import (
 )
 from backout.runbook.identity import check_identity
 from backout.runbook.secrets import lacks, push_tools
+from backout.runbook.served import error_rate
 from backout.runbook.tell import tell
 
 if TYPE_CHECKING:
@@ -65,7 +76,23 @@ class PushSecrets:
         self._tools = tools
 
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002 the Action protocol
-        """Return {secrets, way, from, deployment, version, made_at, at} as the provider lists it."""
+        """Return {secrets, way, from, deployment, version, made_at, at} as the provider lists it.
+
+        What guard sets in place of a rollback, and cannot be set, is no reason to leave it at that: {problem, ...}.
+        """
+        try:
+            return self._set(args, context)
+        except (Busy, Interrupted, Unmeasured):  # another one acts (or a hotfix is live), or nobody knows what happened
+            raise
+        except BackoutError as error:
+            is_held = isinstance(error, Refused) and error.rule == HOLD_RULE
+            if not args.get("detected") or is_held:
+                raise
+            self._tools.say(f"secrets are not set: {error.what}")
+            planned: dict[str, Json] = {"deployment": args["expected"], "version": args["version"]}
+            return {"problem": error.what, "secrets": {}, "way": "", "from": "", "made_at": 0.0, **planned}
+
+    def _set(self, args: Mapping[str, Json], context: StepContext) -> Json:
         tools = self._tools
         check_identity(tools)
         history = self._listed(args, context)
@@ -236,7 +263,8 @@ class ReadSecrets:
             raise WorldMoved("nothing is deployed any more", where=tools.environment)
         live = underneath(history)
         names = tools.versions.detail(live.main).secret_names
-        gone = sorted({str(name) for name in wanted} - set(names))
+        failed = isinstance(pushed, dict) and bool(pushed.get("problem"))
+        gone = [] if failed else sorted({str(name) for name in wanted} - set(names))
         if gone:
             raise WorldMoved(
                 f"version {live.main} is live, which has no secret {', '.join(gone)}",
@@ -244,7 +272,7 @@ class ReadSecrets:
                 hint=f"backout secrets list -e {tools.environment}",
             )
         return {
-            "names": [*wanted],
+            "names": [] if failed else [*wanted],
             "deployment": live.id,
             "version": live.main,
             "since": live.created_at,
@@ -257,7 +285,10 @@ class ReadSecrets:
 
 
 class VerifyHealth:
-    """Step `verify_health`: ask the health endpoint until it is well, at most a minute; then say how it ended."""
+    """Step `verify_health`: ask the health endpoint until it is well, at most a minute; then say how it ended.
+
+    What guard set must stop the errors as well, where they are counted: they are why it acts.
+    """
 
     effect = False
 
@@ -269,12 +300,22 @@ class VerifyHealth:
         tools = self._tools
         pushed = tools.runs.result(context.run, "push_secrets")
         before = str(pushed["from"]) if isinstance(pushed, dict) else ""
+        problem = str(pushed.get("problem") or "") if isinstance(pushed, dict) else ""
         started = tools.clock.now()
-        state, why = self._asked(context, before)
+        failed = (CriterionState.FAILED, f"nothing could be set: {problem}")
+        state, why = failed if problem else self._asked(context, before)
         health = CriterionResult("health", state, why, tools.clock.now() if state is CriterionState.PASSED else None)
+        criteria = [health]
+        found = tools.runs.find(context.run)
+        is_automatic = found is not None and bool(found.plan.step("push_secrets").args.get("detected"))
+        if is_automatic and state is not CriterionState.FAILED and isinstance(pushed, dict):
+            served = error_rate(tools, context, str(pushed["version"]))  # what fails may not be what health shows
+            criteria += [served] if served is not None else []
+            if served is not None and served.state is CriterionState.FAILED:
+                state, why = served.state, served.evidence
         verified = {CriterionState.PASSED: True, CriterionState.FAILED: False}.get(state)
-        verification = Verification(verified, (health,), started, tools.clock.now(), why)
-        self._tell(context.run, verification)
+        verification = Verification(verified, tuple(criteria), started, tools.clock.now(), why)
+        self._tell(context.run, verification, is_set=not problem)
         result: Json = msgspec.to_builtins(verification)
         return result
 
@@ -306,7 +347,7 @@ class VerifyHealth:
         readable = report.reach is not Reach.UNREADABLE
         return CriterionState.FAILED if readable else CriterionState.UNMEASURED, f"after {HEALTH_S:g} s: {trouble}"
 
-    def _tell(self, run: str, verification: Verification) -> None:
+    def _tell(self, run: str, verification: Verification, *, is_set: bool) -> None:
         """Tell somebody of what nobody typed (safety rule 18)."""
         tools = self._tools
         found = tools.runs.find(run)
@@ -314,12 +355,13 @@ class VerifyHealth:
             return
         secrets = found.plan.step("push_secrets").args["secrets"]
         names = ", ".join(secrets) if isinstance(secrets, dict) else ""
+        did = "set from the configured source, without a rollback" if is_set else "were to be set"
         word = {True: "the service is well", False: "the service is NOT well", None: "not verified"}
         tell(
             tools,
             NoticeKind.SECRETS_PUSHED,
-            f"{tools.environment}: secrets set ({names}), {word[verification.verified]}",
-            f"{found.plan.why}. {names} set from the configured source, without a rollback. {verification.summary}.",
+            f"{tools.environment}: secrets {'' if is_set else 'NOT '}set ({names}), {word[verification.verified]}",
+            f"{found.plan.why}. {names} {did}. {verification.summary}.",
             key=run,
             run=run,
             next=(f"backout secrets check -e {tools.environment}", f"backout runs show {run}"),
