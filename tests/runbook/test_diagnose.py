@@ -203,3 +203,23 @@ def test_what_a_version_did_when_it_was_live_before_is_not_what_it_does_now(stor
     assert found.cause == "worker_script_error"
     assert found.evidence[0].count == 40
     assert diagnose_now(tools(story), since=clock.now() - 2).scenario is Scenario.NO_ACTION
+
+
+def test_a_secret_that_only_a_newer_version_had_is_not_missed_after_the_return(story: Story) -> None:
+    """A deployment brought a secret, and was rolled back; one that took a secret away is told."""
+    world = story.world
+    world.log_rule = lambda _since, _until: ()
+    world.traffic_rule = by_version("nobody")
+    more = world.upload("more", secrets={"NEW_KEY": "new"})
+    less = world.upload("less", secrets={})
+    for version in (more, story.good):
+        world.clock.sleep(10)
+        world.deploy(version)
+    world.clock.sleep(10)
+    assert diagnose_now(tools(story)).scenario is Scenario.NO_ACTION
+    for version in (more, less):
+        world.clock.sleep(10)
+        world.deploy(version)
+    world.clock.sleep(10)
+    found = diagnose_now(tools(story))
+    assert (found.cause, found.names) == ("missing_env_var", ("NEW_KEY",))
