@@ -357,3 +357,23 @@ def test_errors_that_go_on_while_health_is_well_are_followed_by_the_rollback(sto
     assert pushed is not None
     assert pushed.plan.kind is PlanKind.SECRETS
     assert story.world.live.main == story.good.id
+
+
+def test_a_secret_that_only_a_newer_version_had_is_not_missed_after_the_return(story: Story) -> None:
+    """A deployment brought a secret, and was rolled back; one that took a secret away is told."""
+    world = story.world
+    world.log_rule = lambda _since, _until: ()
+    world.traffic_rule = by_version("nobody")
+    more = world.upload("more", secrets={"NEW_KEY": "new"})
+    less = world.upload("less", secrets={})
+    for version in (more, story.good):
+        world.clock.sleep(10)
+        world.deploy(version)
+    world.clock.sleep(10)
+    assert diagnose_now(tools(story)).scenario is Scenario.NO_ACTION
+    for version in (more, less):
+        world.clock.sleep(10)
+        world.deploy(version)
+    world.clock.sleep(10)
+    found = diagnose_now(tools(story))
+    assert (found.cause, found.names) == ("missing_env_var", ("NEW_KEY",))

@@ -129,14 +129,18 @@ def _schema(look: SchemaLook, found: Clues) -> None:
 
 
 def _names(situation: Situation, found: Clues) -> None:
-    """Say which secrets the version before had that are gone, or that the code of the live one is bound to."""
+    """Say which secrets the version before had that are gone, or that the code of the live one is bound to.
+
+    A version before that is the newer one (the live one is what was returned to) may have brought names of its own.
+    """
     if situation.secret_names is None:
         return
     live = situation.version(situation.live.main)
     wanted = set(live.secret_names) if live is not None else set()
     before = next((d for d in situation.history[1:] if not situation.live.serves(d.main)), None)
     earlier = situation.version(before.main) if before is not None else None
-    wanted |= set(earlier.secret_names) if earlier is not None else set()
+    if earlier is not None and (live is None or earlier.created_at <= live.created_at):
+        wanted |= set(earlier.secret_names)
     missing = tuple(sorted(wanted - set(situation.secret_names)))
     if missing:
         text = f"secrets that were there before are gone: {', '.join(missing)}"
