@@ -111,6 +111,8 @@ def test_a_version_that_was_gone_before_is_not_blamed_on_these_two() -> None:
     found = diagnosed(events(template(TABLE, gone=150), gone=300, old=800, new=800))
     assert (found.scenario, found.cause) == (Scenario.NO_ACTION, UNKNOWN)
     assert found.counts == {OLD: (800, 0), NEW: (800, 0)}
+    alone = diagnosed(events(template(TABLE, gone=150), gone=300, older=9, new=800), old=None)
+    assert (alone.scenario, alone.counts) == (Scenario.NO_ACTION, {NEW: (800, 0)})
     found = diagnosed(events(template(TABLE, gone=150), template(THROWN, new=60), gone=300, old=800, new=800))
     assert found.cause == "worker_script_error"
 

@@ -60,7 +60,7 @@ def failed(ended: Result, cause: str, line: str) -> dict[str, Any]:
     assert ended.code == 1, ended.err
     found = ended.json
     assert found["schema"] == "backout.diagnosis/1"
-    assert (found["scenario"], found["cause"]) == ("S2_build_failure", cause), found
+    assert (found["scenario"], found["cause"]) == ("S2_build_failure", cause), ended.out
     assert found["confidence"] >= 0.8
     assert found["rollback"] == "not_needed"
     assert any(line in quote["text"] for quote in found["evidence"]), found["evidence"]

@@ -156,13 +156,15 @@ def _sides(events: EventCounts, around: Surroundings) -> tuple[Surroundings, tup
 
 
 def _compared_only(events: EventCounts, around: Surroundings) -> EventCounts:
-    """Return the events without those of versions that are neither judged nor compared with, where both are there.
+    """Return the events without those of versions that are neither judged nor compared with.
 
-    A version that was gone before these two would else be blamed on them, as something that rose in time.
+    A version that was gone before would else be blamed on them, as something that rose in time. Where the one to
+    compare with is known and silent, the others stand for it.
     """
-    if around.old is None or around.new is None or not {around.old, around.new} <= events.by_version.keys():
+    sides = {name for name in (around.old, around.new) if name is not None}
+    if around.new is None or not sides <= events.by_version.keys():
         return events
-    return of_versions(events, frozenset({around.old, around.new, NO_VERSION, OTHER_VERSION}))
+    return of_versions(events, frozenset({*sides, NO_VERSION, OTHER_VERSION}))
 
 
 def _full(name: str | None, known: Sequence[str]) -> str | None:
