@@ -342,7 +342,7 @@ class PostgresSides:
         try:
             with psycopg.connect(dsn, autocommit=True) as connection:
                 row = connection.execute(query).fetchone()
-        except psycopg.OperationalError:
+        except (psycopg.OperationalError, UnicodeError):  # it starts, and has not said yet where its socket is
             return SideState.REPLAYING, 0
         assert row is not None  # noqa: S101 one row always
         replayed = parse_lsn(row[2]) if row[2] else 0
