@@ -57,6 +57,7 @@ def test_few_answers_are_slower() -> None:
         pytest.param({400: 200}, {600: 200}, OLD, id="not-twice"),
         pytest.param({8: 99}, {800: 200}, OLD, id="too-few-before"),
         pytest.param({8: 200}, {800: 99}, OLD, id="too-few-now"),
+        pytest.param({8: 280, 44: 4}, {8: 280, 105: 4}, OLD, id="a-handful"),
         pytest.param({8: 200}, {800: 200}, None, id="no-version-before"),
         pytest.param({800: 200}, {8: 200}, OLD, id="faster"),
     ],

@@ -161,3 +161,10 @@ def test_a_link_that_does_not_answer_or_leads_to_another_scheme(server: Scripted
     server.will(answer(b"", 302, Location="https://logs.example.com/8"))
     with pytest.raises(ProviderRejected):
         builds(server.url).log("8")
+
+
+@pytest.mark.parametrize("location", ["http://[half", "http://app:port/8"])
+def test_a_link_that_is_no_address(server: ScriptedServer, location: str) -> None:
+    server.will(answer(b"", 302, Location=location))
+    with pytest.raises(ProviderRejected, match="no address"):
+        builds(server.url).log("8")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import errno
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from recovery_lab import Lab, opened
 
 from backout.errors import BackoutError, Refused, UsageError
+from backout.model.recovery import SideOrder, SideState, parse_lsn
+from backout.providers.postgres.side import PostgresSides
 from backout.runbook.restore import plan_side, plan_swap
 
+from polling import until
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +96,41 @@ def test_another_database_than_the_pinned_one_is_not_touched(lab: Lab) -> None:
     assert refused.value.rule == "1 identity"
     identifier = lab.tools().live.facts().system_identifier
     assert plan_swap(lab.tools(pinned=f"{identifier}/postgres"), xid).steps
+
+
+class FullDisk:
+    """Backups of a lab whose last segment of WAL does not fit, the first time; the others are replayed by then."""
+
+    def __init__(self, backups: object) -> None:
+        self._backups = backups
+        self.tries = 0
+        self.replays: Callable[[], bool] = bool
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backups, name)
+
+    def fetch_wal(self, names: Sequence[str], into: Path, laid: Callable[[str], None] = lambda _name: None) -> None:
+        self.tries += bool(names)
+        if names and self.tries == 1:
+            self._backups.fetch_wal(names[:-1], into, laid)
+            until(self.replays, what="the server replays", timeout_s=30)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self._backups.fetch_wal(names, into, laid)
+
+
+def test_wal_that_did_not_fit_is_fetched_by_the_next_attempt(lab: Lab) -> None:
+    """The half-made instance is gone on with: its server waits for what is to come, and finds it."""
+    backups = FullDisk(lab.backups)
+    sides = PostgresSides(lab.root / "full", lab.binaries, backups, lambda: "postgres")
+    backups.replays = lambda: (side := sides.find("full")) is not None and side.replayed_lsn > 0
+    found = lab.backups.found[0]
+    lsn = parse_lsn(str(lab.rows("SELECT pg_current_wal_insert_lsn()::text")[0][0]))
+    lab.archived()
+    names = tuple(each.name for each in lab.backups.wal() if each.end_lsn > found.begin_lsn)
+    order = SideOrder("full", found.id, lsn, found.timeline, names)
+    with pytest.raises(OSError, match="No space left"):
+        sides.start(order, lambda *_: None)
+    try:
+        assert sides.start(order, lambda *_: None).state is SideState.PAUSED
+    finally:
+        sides.drop(order.name)

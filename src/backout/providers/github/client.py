@@ -19,6 +19,7 @@ from backout.providers.retry import CallFailed, Retry, retry_after_s, with_retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from urllib.parse import SplitResult
 
     from backout.ports import Clock
 
@@ -107,7 +108,7 @@ class GitHubClient:
         if answer.status not in _REDIRECTS:
             self._judge(answer, call)
             return answer.body
-        location = urlsplit(urljoin(f"{self._connection.origin}{call.target}", answer.headers.get("location", "")))
+        location = self._location(answer, call.target, call)
         if location.scheme != self._connection.origin.scheme:
             text = "the API redirects a download to another scheme, which is not followed"
             raise ProviderRejected(text, status=answer.status, where=call.where)
@@ -139,8 +140,7 @@ class GitHubClient:
     def _moved_to(self, answer: Answer, target: str, call: _Call) -> str:
         """Return where a repository that moved is now; the token goes to no other host."""
         origin = self._connection.origin
-        location = urljoin(f"{origin}{target}", answer.headers.get("location", ""))
-        parts = urlsplit(location)
+        parts = self._location(answer, target, call)
         if f"{parts.scheme}://{parts.netloc}" != str(origin):
             raise ProviderRejected(
                 f"the API redirects ({answer.status}) to another host, which is not followed",
@@ -149,6 +149,16 @@ class GitHubClient:
                 hint="correct ci.repository or ci.api_base_url",
             )
         return parts.path + (f"?{parts.query}" if parts.query else "")
+
+    def _location(self, answer: Answer, target: str, call: _Call) -> SplitResult:
+        """Return where an answer redirects to, an http(s) URL with a host."""
+        try:
+            location = urljoin(f"{self._connection.origin}{target}", answer.headers.get("location", ""))
+            Origin.of(location)
+            return urlsplit(location)
+        except ValueError as error:
+            text = f"the API redirects ({answer.status}) to what is no address"
+            raise ProviderRejected(text, status=answer.status, where=call.where) from error
 
     def _exchange(self, call: _Call, target: str) -> Answer:
         headers = {

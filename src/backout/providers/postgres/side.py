@@ -137,6 +137,9 @@ class PostgresSides:
             if laid is not None:
                 self.drop(order.name)
             laid = self._lay(order, progress)
+        lacking = self._folder(order.name) / "lacking"
+        if lacking.exists():  # an earlier attempt ended without all of the WAL, on a full disk perhaps
+            lacking.rename(lacking.with_name("coming"))
         server = self._server(laid)
         with ThreadPoolExecutor(1) as beside:
             brought = beside.submit(self._bring_wal, laid)
@@ -277,7 +280,7 @@ class PostgresSides:
         try:
             self._backups.fetch_wal(wanted, arriving, there)
         except BaseException:
-            shutil.rmtree(folder / "coming")  # the server waits for nothing more, and says which file it lacks
+            (folder / "coming").rename(folder / "lacking")  # the server waits for no more, and says what it lacks
             raise
 
     def _lay_over(self, base: Path, folder: Path) -> tuple[str, str]:
@@ -339,7 +342,7 @@ class PostgresSides:
         try:
             with psycopg.connect(dsn, autocommit=True) as connection:
                 row = connection.execute(query).fetchone()
-        except psycopg.OperationalError:
+        except (psycopg.OperationalError, UnicodeError):  # it starts, and has not said yet where its socket is
             return SideState.REPLAYING, 0
         assert row is not None  # noqa: S101 one row always
         replayed = parse_lsn(row[2]) if row[2] else 0
