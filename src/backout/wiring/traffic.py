@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from backout.errors import AuthError
+from backout.providers.retry import Retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,7 +125,12 @@ class _Closed:
         raise self.error
 
 
-def logs_of(config: Config, traffic: Traffic | None, client: ApiClient) -> Logs | None:
+_LOGS_WITHIN_S: Final = 10.0
+_BRIEFLY: Final = Retry(attempts=2, first_wait_s=0.3, total_s=5.0)
+"""A rollback waits for the diagnosis: it is made without logs that do not come."""
+
+
+def logs_of(config: Config, traffic: Traffic | None) -> Logs | None:
     """Return what the application itself says, None where nobody keeps it; a tail is shared with the counts."""
     provider = config.environment.traffic.provider
     if provider not in ("twin", "tail", "telemetry"):
@@ -140,6 +146,12 @@ def logs_of(config: Config, traffic: Traffic | None, client: ApiClient) -> Logs 
 
     if isinstance(traffic, TailTraffic):
         return TailLogs(traffic, Templates())
+    from backout.providers.cloudflare.client import ApiClient  # noqa: PLC0415 same
+    from backout.providers.exchange import Limits  # noqa: PLC0415 same
+
+    token = config.read_token() or config.token()
+    limits = Limits(total_s=_LOGS_WITHIN_S)
+    client = ApiClient(str(config.environment.platform.api_base_url), token.reveal, retry=_BRIEFLY, limits=limits)
     return TelemetryLogs(client, config.account_id, config.environment.platform.script, Templates())
 
 
