@@ -36,9 +36,12 @@ def wanted_names(found: Diagnosis, *, expected: Collection[str], present: Collec
     if found.cause not in MENDABLE or found.confidence < SURE:
         return ()
     known = {*expected, *present}
-    named = sorted(set(found.names) & known)
+    named = set(found.names) & known
+    if named and found.cause == "missing_env_var":
+        named -= set(present)  # a value that is there may be newer than the source's: never set over it
+        return tuple(sorted(named))
     if named:
-        return tuple(named)
+        return tuple(sorted(named))
     if found.cause == "missing_env_var":
         return tuple(sorted(set(expected) - set(present)))
     pattern = _OF_SERVICE.get(found.service or "")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import queue
+import threading
 from dataclasses import replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from backout.ports import StepContext
     from backout.runbook.toolbox import Toolbox
 
+PATIENCE_S: Final = 8.0
+"""How long a rollback waits for its diagnosis; sources that answer take a tenth of a second."""
 BEFORE_S: Final = 3600.0
 """How long before the deployment the logs and counts are read: what was usual."""
 
@@ -135,7 +139,10 @@ def recorded(tools: Toolbox, context: StepContext, version: str) -> Diagnosis | 
         with contextlib.suppress(msgspec.ValidationError):  # another backout wrote it: it is made anew
             return msgspec.convert(last["diagnosis"], Diagnosis)
     try:
-        found = diagnose_now(tools, version=version)
+        found = _within(tools, version)
+        if found is None:
+            tools.say(f"no diagnosis within {PATIENCE_S:g} s; the report will try again")
+            return None
         record = _masked(tools, msgspec.json.decode(msgspec.json.encode(found)))
         masked = msgspec.convert(record, Diagnosis)
     except BackoutError as error:
@@ -146,6 +153,28 @@ def recorded(tools: Toolbox, context: StepContext, version: str) -> Diagnosis | 
         return None
     context.progress({"diagnosis": record})
     return masked
+
+
+def _within(tools: Toolbox, version: str) -> Diagnosis | None:
+    """Return the diagnosis, or None when it takes too long: what waits for it is a rollback."""
+    if not tools.in_background:
+        return diagnose_now(tools, version=version)
+    answers: queue.SimpleQueue[Diagnosis | Exception] = queue.SimpleQueue()
+
+    def look() -> None:
+        try:
+            answers.put(diagnose_now(tools, version=version))
+        except Exception as error:  # noqa: BLE001 - raised again where somebody waits for it
+            answers.put(error)
+
+    threading.Thread(target=look, name="diagnose", daemon=True).start()
+    try:
+        found = answers.get(timeout=PATIENCE_S)
+    except queue.Empty:
+        return None
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def _masked(tools: Toolbox, value: Json) -> Json:

@@ -160,7 +160,7 @@ class Deploy:
                 where=tools.environment,
                 hint=f"when it has: backout runs resume {context.run}",
             )
-        live = _new_live(tools, str(args["expected"]), str(args["leaving"]), patient=False)
+        live = _new_live(tools, str(args["expected"]), str(args["leaving"]), patient=True)
         ended = context.last_progress()
         if live is None:
             return NotDone()

@@ -29,6 +29,7 @@ SETTLE_S: Final = 3.0
 """How long after an answer its event is waited for at least."""
 _FIRST_S: Final = 5.0
 _MOST_KEPT: Final = 5000
+_MOST_BYTES: Final = 32 * 1024 * 1024
 """Events that are kept for a diagnosis: 256 kB each at the very most, one or two as a rule."""
 _SERVER_ERROR, _CLIENT_GONE = 500, 499
 _OK, _CANCELED = "ok", "canceled"
@@ -90,7 +91,9 @@ class TailTraffic:
         self._since: float | None = None
         self._missed = 0
         self._overloaded = False
-        self._kept: deque[tuple[float, str | bytes]] = deque(maxlen=_MOST_KEPT)
+        self._kept: deque[tuple[float, str | bytes]] = deque()
+        self._kept_size = 0
+        self._kept_since: float | None = None
 
     @property
     def traits(self) -> SourceTraits:
@@ -127,7 +130,15 @@ class TailTraffic:
     @property
     def heard_since(self) -> float | None:
         """Unix seconds from when on all of these are kept; None before the tail is open."""
-        return self._kept[0][0] if len(self._kept) == _MOST_KEPT else self._since
+        return self._since if self._kept_since is None else self._kept_since
+
+    def _keep(self, at: float, text: str | bytes) -> None:
+        self._kept.append((at, text))
+        self._kept_size += len(text)
+        while len(self._kept) > _MOST_KEPT or self._kept_size > _MOST_BYTES:
+            gone, old = self._kept.popleft()
+            self._kept_size -= len(old)
+            self._kept_since = gone
 
     def close(self) -> None:
         """End the tail."""
@@ -152,7 +163,7 @@ class TailTraffic:
         status = inner.response.status if inner.response else 0
         at = (event.event_timestamp + event.wall_time) / 1000
         if event.outcome != _OK or status >= _SERVER_ERROR or event.exceptions or event.logs:
-            self._kept.append((at, text))
+            self._keep(at, text)
         self._late.note(now, now - at - 1.0)  # a second of it is ours: it is read about once a second
         self._tally.add(
             Answer(
