@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import tempfile
@@ -72,6 +73,20 @@ VISITORS_PER_S = 150
 @pytest.fixture(scope="session")
 def open_drillbook(request: pytest.FixtureRequest) -> Iterator[Drillbook]:
     """Return the stage with a good version on it that guard has marked stable; one for all drills of a session."""
+    with _stage(request.config) as book:
+        yield book
+
+
+@pytest.fixture(scope="module")
+def own_drillbook(request: pytest.FixtureRequest) -> Iterator[Drillbook]:
+    """Return a stage of this module's own, with visitors: for drills after which no other one would find its past."""
+    with _stage(request.config) as book, book.stage.visitors(VISITORS_PER_S):
+        book.await_visitors(VISITORS_PER_S)
+        yield book
+
+
+@contextlib.contextmanager
+def _stage(config: pytest.Config) -> Iterator[Drillbook]:
     from drillbook import Drillbook  # noqa: PLC0415 most tests need no twin
 
     with tempfile.TemporaryDirectory(prefix="drill-") as directory:
@@ -83,7 +98,7 @@ def open_drillbook(request: pytest.FixtureRequest) -> Iterator[Drillbook]:
             yield book
         finally:
             book.stage.tear_down()
-            request.config.stash[LEAKED] += leaks_below(Path(directory))
+            config.stash[LEAKED] += leaks_below(Path(directory))
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,12 @@ VALUE = CANARIES["JWT_SECRET"]
 
 
 @pytest.fixture(scope="module")
+def drillbook(own_drillbook: Drillbook) -> Drillbook:
+    """Return a stage of its own: these drills change the secrets of what is live."""
+    return own_drillbook
+
+
+@pytest.fixture(scope="module")
 def lacking(drillbook: Drillbook) -> str:
     """Return the version whose code asks for a secret that nobody has set."""
     return drillbook.stage.deploy("missing-variable")

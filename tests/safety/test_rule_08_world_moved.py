@@ -108,7 +108,7 @@ def test_rule_08_two_operators_at_once(drillbook: Drillbook) -> None:
     processes = [trial.start(*ROLLBACK) for trial in (first, second)]
     ended = [(process.communicate(timeout=60), process.returncode) for process in processes]
     codes = sorted(code for _, code in ended)
-    assert codes in ([0, 0], [0, 6]), [err for (_, err), _ in ended]
+    assert codes in ([0, 0], [0, 3], [0, 6]), [err for (_, err), _ in ended]  # 3: it came when all was done
     after = [d for d in first.tools().deployments.history() if d.created_at > pushed.created_at]
     assert after[0].sole == drillbook.good
     served = [next(s.version for s in d.shares if s.percentage == 100) for d in reversed(after)]

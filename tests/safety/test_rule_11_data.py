@@ -113,7 +113,7 @@ OUTSIDE = (
     "token", "vendors",
 )  # fmt: skip
 WRITES = {"activate", "deploy", "upload", "set_schedules"}
-READS = {"history", "recent", "detail", "names", "fetch", "read", "look", "errors", "incidents", "traits"}
+READS = {"history", "recent", "detail", "names", "fetch", "read", "look", "incidents", "traits"}
 
 
 def test_rule_11_no_port_writes_data() -> None:

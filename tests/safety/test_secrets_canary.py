@@ -85,6 +85,12 @@ class Lacking:
         return [*leaks_in("\n".join(self.told), "what was printed"), *leaks_below(self.trial.folder)]
 
 
+@pytest.fixture(scope="module")
+def drillbook(own_drillbook: Drillbook) -> Drillbook:
+    """Return a stage of its own: these drills change the secrets of what is live."""
+    return own_drillbook
+
+
 @pytest.fixture
 def lacking(drillbook: Drillbook) -> Iterator[Lacking]:
     trial = drillbook.trial()
