@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from backout.providers.postgres.binaries import Binaries
     from backout.providers.postgres.launcher import ServerStatus
 
-_POLL_S: Final = 0.02
+_POLL_S: Final = 0.05
 _TIMEOUT_S: Final = 3600.0
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 _STOPPED: Final = "recovery stopping"
