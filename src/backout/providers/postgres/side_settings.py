@@ -23,7 +23,7 @@ _AS_LARGE: Final = {
 }
 
 
-_FEWEST_MB, _MOST_MB = 128, 1024
+_FEWEST_MB, _MOST_MB = 128, 512
 _QUIET: Final = {
     "archive_mode": "off",
     "listen_addresses": "",
