@@ -61,6 +61,19 @@ def result(story: Story, run: str, step: str) -> dict[str, Any]:
     return found
 
 
+def never_well(story: Story) -> None:
+    """Let the database be down in the bad code, whatever its secrets."""
+    bad_code = story.world.builds[story.bad.id].version.code_hash
+    well = story.world.health_rule
+
+    def ill(at: float, version: str) -> Any:
+        is_bad = story.world.builds[version].version.code_hash == bad_code
+        story.world.services["database"] = ServiceState.DOWN if is_bad else ServiceState.OK
+        return well(at, version)
+
+    story.world.health_rule = ill
+
+
 def test_the_cause_is_named_with_its_line_and_what_is_well(story: Story) -> None:
     """Scenario 3: the code throws; the version before did not; migrations and secrets were looked at."""
     story.world.log_rule = lambda _since, until: (thrown(story.bad.id, until),) * 30
@@ -213,15 +226,7 @@ def test_a_value_that_does_not_help_is_followed_by_the_rollback(story: Story) ->
     """The database is down in the new code, with the secret and without: it is set, and then the code goes back."""
     says(story, MISSING)
     story.world.secret_source.kept = dict(CANARIES)
-    bad_code = story.world.builds[story.bad.id].version.code_hash
-    well = story.world.health_rule
-
-    def ill(at: float, version: str) -> Any:
-        is_bad = story.world.builds[version].version.code_hash == bad_code
-        story.world.services["database"] = ServiceState.DOWN if is_bad else ServiceState.OK
-        return well(at, version)
-
-    story.world.health_rule = ill
+    never_well(story)
     run = watch(tools(story))
     assert run.plan.kind is PlanKind.ROLLBACK
     pushed = story.tools().runs.find(run.plan.cause)
@@ -253,19 +258,6 @@ def test_what_a_version_did_when_it_was_live_before_is_not_what_it_does_now(stor
     assert found.cause == "worker_script_error"
     assert found.evidence[0].count == 40
     assert diagnose_now(tools(story), since=clock.now() - 2).scenario is Scenario.NO_ACTION
-
-
-def never_well(story: Story) -> None:
-    """Let the database be down in the bad code, whatever its secrets."""
-    bad_code = story.world.builds[story.bad.id].version.code_hash
-    well = story.world.health_rule
-
-    def ill(at: float, version: str) -> Any:
-        is_bad = story.world.builds[version].version.code_hash == bad_code
-        story.world.services["database"] = ServiceState.DOWN if is_bad else ServiceState.OK
-        return well(at, version)
-
-    story.world.health_rule = ill
 
 
 def test_a_hotfix_while_secrets_are_proved_is_not_rolled_back(story: Story) -> None:

@@ -10,6 +10,7 @@ from backout.model.plan import PlanKind
 from backout.report.times import clock, rfc3339
 
 if TYPE_CHECKING:
+    from backout.cli.shell import Shell
     from backout.model.incident import Run
     from backout.model.plan import Json, Plan
     from backout.model.verdict import Verification
@@ -44,6 +45,19 @@ def timed(value: object) -> object:
     if isinstance(value, Mapping):
         return {k: rfc3339(v) if k in _TIMES and isinstance(v, int | float) else timed(v) for k, v in value.items()}
     return [timed(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def dry_run(shell: Shell, name: str, plan: Plan, facts: Mapping[str, object], human: str = "") -> int:
+    """Show the plan that a command would run, and return the exit code; `facts`: what the answer says beside it."""
+    from backout.cli.paint import paint_for  # noqa: PLC0415 - only where a plan is shown
+    from backout.report.plans import plan_text  # noqa: PLC0415 - same
+
+    out = shell.output
+    payload = {"dry_run": True, "environment": plan.environment, **facts, "plan": plan_record(plan), "verified": None}
+    text = human or plan_text(plan, width=out.style.width, paint=paint_for(out.style))
+    out.result(name, payload, text)
+    out.say("\nnothing was changed (dry run)")
+    return 0
 
 
 def plan_record(plan: Plan) -> dict[str, object]:

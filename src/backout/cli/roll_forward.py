@@ -86,20 +86,7 @@ def _text(shell: Shell, plan: Plan) -> str:
 
 
 def _show(shell: Shell, plan: Plan) -> int:
-    from backout.cli.paint import paint_for  # noqa: PLC0415
-    from backout.report.plans import plan_text  # noqa: PLC0415
-
-    out = shell.output
-    payload = {
-        "dry_run": True,
-        "environment": plan.environment,
-        "from_version": plan.step("deploy").args["leaving"],
-        "plan": outcome.plan_record(plan),
-        "verified": None,
-    }
-    out.result("roll-forward", payload, plan_text(plan, width=out.style.width, paint=paint_for(out.style)))
-    out.say("\nnothing was changed (dry run)")
-    return 0
+    return outcome.dry_run(shell, "roll-forward", plan, {"from_version": plan.step("deploy").args["leaving"]})
 
 
 def finish(bench: Bench, run: Run) -> int:

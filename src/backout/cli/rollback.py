@@ -137,22 +137,8 @@ def _text(shell: Shell, plan: Plan) -> str:
 
 
 def _show(shell: Shell, plan: Plan) -> int:
-    from backout.cli.paint import paint_for  # noqa: PLC0415
-    from backout.report.plans import plan_text  # noqa: PLC0415
-
-    out = shell.output
     args = plan.step("activate").args
-    payload = {
-        "dry_run": True,
-        "environment": plan.environment,
-        "from_version": args["leaving"],
-        "to_version": args["version"],
-        "plan": outcome.plan_record(plan),
-        "verified": None,
-    }
-    out.result("rollback", payload, plan_text(plan, width=out.style.width, paint=paint_for(out.style)))
-    out.say("\nnothing was changed (dry run)")
-    return 0
+    return outcome.dry_run(shell, "rollback", plan, {"from_version": args["leaving"], "to_version": args["version"]})
 
 
 def finish(bench: Bench, run: Run) -> int:

@@ -306,16 +306,7 @@ def _text(shell: Shell, plan: Plan, *, talk: bool) -> str:
 def _show(shell: Shell, plan: Plan) -> int:
     from backout.cli import outcome  # noqa: PLC0415
 
-    payload = {
-        "dry_run": True,
-        "environment": plan.environment,
-        "secrets": _names(plan),
-        "plan": outcome.plan_record(plan),
-        "verified": None,
-    }
-    shell.output.result("secrets-push", payload, _text(shell, plan, talk=False))
-    shell.output.say("\nnothing was changed (dry run)")
-    return 0
+    return outcome.dry_run(shell, "secrets-push", plan, {"secrets": _names(plan)}, _text(shell, plan, talk=False))
 
 
 def finish(bench: Bench, run: Run) -> int:

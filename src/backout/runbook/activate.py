@@ -10,6 +10,7 @@ from backout.model.deployment import Mark, VersionId, VersionMark
 from backout.ports import Done, NotDone, Unknown
 from backout.report.times import duration
 from backout.runbook.checks import (
+    as_read,
     check_not_held,
     check_undisturbed,
     check_unmoved,
@@ -17,6 +18,7 @@ from backout.runbook.checks import (
     listed_with_own,
     look_after_trouble,
     own,
+    still_listed,
 )
 from backout.runbook.identity import check_identity
 from backout.runbook.points import BEFORE_DEPLOYMENT, mark_meanwhile
@@ -172,9 +174,7 @@ class ReadBack:
         tools, run = self._tools, context.run
         switched = tools.runs.result(run, "activate")
         made = str(switched["deployment"]) if isinstance(switched, dict) else ""
-        history = listed_after(tools, made) if made else tools.deployments.history()
-        if not history:
-            raise WorldMoved("nothing is deployed any more", where=tools.environment)
+        history = still_listed(tools, made)
         found = tools.runs.find(run)
         if made and found is not None:
             planned = str(found.plan.step("activate").args["expected"])
@@ -187,12 +187,7 @@ class ReadBack:
                 where=tools.environment,
                 hint=f"backout status -e {tools.environment}",
             )
-        return {
-            "deployment": live.id,
-            "version": live.main,
-            "since": live.created_at,
-            "read_at": tools.clock.now(),
-        }
+        return as_read(tools, live)
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """Reading again is right."""

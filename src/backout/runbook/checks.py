@@ -66,6 +66,19 @@ def listed_after(tools: Toolbox, made: str) -> tuple[Deployment, ...]:
     return history
 
 
+def still_listed(tools: Toolbox, made: str) -> tuple[Deployment, ...]:
+    """Return the history as `listed_after` ("": as it is). Raises WorldMoved: there is none any more."""
+    history = listed_after(tools, made) if made else tools.deployments.history()
+    if not history:
+        raise WorldMoved("nothing is deployed any more", where=tools.environment)
+    return history
+
+
+def as_read(tools: Toolbox, live: Deployment) -> dict[str, Json]:
+    """Return what a step that read the provider back records of what is live."""
+    return {"deployment": live.id, "version": live.main, "since": live.created_at, "read_at": tools.clock.now()}
+
+
 def is_late(history: Sequence[Deployment], made: str, at: float) -> bool:
     """Whether a list is older than a deployment that was made at that time, so that it says nothing about it."""
     return history[0].created_at < at and all(deployment.id != made for deployment in history)

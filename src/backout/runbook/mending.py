@@ -15,7 +15,7 @@ from backout.model.secrets import Since
 from backout.model.verdict import Decision, Verification
 from backout.plan.rollback import Request
 from backout.ports import Next, NotDone
-from backout.runbook.incident import led_to
+from backout.runbook.incident import watch_of
 from backout.runbook.permission import Case, forbidden
 from backout.runbook.rollback import prepare
 from backout.runbook.secrets import live_version, look, on_hand, prepare_mending
@@ -70,19 +70,16 @@ class FallBack:
         """Return {outcome, why}, or the rollback's plan."""
         verified = self._tools.runs.result(context.run, "verify_health")
         verification = msgspec.convert(verified, Verification) if isinstance(verified, dict) else None
-        if verification is None or verification.verified is not False:
+        if verification is None or verification.verified is None:
+            why = "nothing proved it" if verification is None else verification.summary
+            return {"outcome": "not proven", "why": why}
+        if verification.verified:
             return {"outcome": "mended", "why": ""}
-        watch = next((run for run in reversed(led_to(self._tools.runs, context.run)) if _has(run.plan, "watch")), None)
+        watch = watch_of(self._tools.runs, context.run)
         watched = self._tools.runs.result(watch.id, "watch") if watch is not None else None
         if watch is None or not isinstance(watched, dict):
             return {"outcome": "not mended", "why": "what comes next is a person's decision"}
         decision = msgspec.convert(watched["decision"], Decision)
-        ours = set(_pushed_names(self._tools, context.run))
-        seen = look(self._tools)
-        # What was set since the target was live is what this very run has set: then its own values are the right ones.
-        only_ours = all(
-            s.since_target in (None, Since.SAME) or s.name in ours or not (s.live or s.target) for s in seen.states
-        )
         reason = f"setting secrets did not help: {verification.summary}"
         request = Request(
             message=f"guard: {reason}",
@@ -90,14 +87,13 @@ class FallBack:
             detected=decision.reason,
             detected_at=decision.at,
             accept_unproven=self._tools.policy.guard.accept_unproven,
-            force_secrets=only_ours,
+            force_secrets=self._set_all_that_changed(context.run),
         )
         situation, outcome = prepare(self._tools, request)
         made = self._tools.runs.result(context.run, "push_secrets")
         here = (str(made["deployment"]), str(made["version"])) if isinstance(made, dict) else ("", "")
-        if not still_decides(
-            situation.listed, *here
-        ):  # a hotfix is never rolled back by an old verdict (safety rule 8)
+        if not still_decides(situation.listed, *here):
+            # A hotfix is never rolled back by an old verdict (safety rule 8).
             why = f"deployment {situation.live.id} took its place, so the verdict is void"
             return {"outcome": "not mended", "why": why}
         if not isinstance(outcome, Plan):
@@ -109,16 +105,16 @@ class FallBack:
         target = str(outcome.step("activate").args["version"])
         return Next({"outcome": "not mended", "why": reason, "target": target}, outcome, reason)
 
+    def _set_all_that_changed(self, run: str) -> bool:
+        """Whether what was set since the target was live was set by this very run: then its own values are right."""
+        done = self._tools.runs.result(run, "push_secrets")
+        secrets = done.get("secrets") if isinstance(done, dict) else None
+        ours = set(secrets) if isinstance(secrets, dict) else set()
+        return all(
+            state.since_target in (None, Since.SAME) or state.name in ours or not (state.live or state.target)
+            for state in look(self._tools).states
+        )
+
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """Nothing outside changes, and a handed-over plan is in the journal: again is right."""
         return NotDone()
-
-
-def _pushed_names(tools: Toolbox, run: str) -> tuple[str, ...]:
-    done = tools.runs.result(run, "push_secrets")
-    secrets = done.get("secrets") if isinstance(done, dict) else None
-    return tuple(secrets) if isinstance(secrets, dict) else ()
-
-
-def _has(plan: Plan, action: str) -> bool:
-    return any(step.action == action for step in plan.steps)

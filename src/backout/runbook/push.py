@@ -33,6 +33,7 @@ from backout.runbook.checks import (
     HOLD_RULE,
     READ_AGAIN_S,
     READ_EVERY_S,
+    as_read,
     check_not_held,
     check_undisturbed,
     check_unmoved,
@@ -40,6 +41,7 @@ from backout.runbook.checks import (
     listed_with_own,
     look_after_trouble,
     own,
+    still_listed,
 )
 from backout.runbook.identity import check_identity
 from backout.runbook.secrets import lacks, push_tools
@@ -258,10 +260,7 @@ class ReadSecrets:
         assert isinstance(wanted, list)  # noqa: S101 the plan's own shape
         pushed = tools.runs.result(context.run, "push_secrets")
         made = str(pushed["deployment"]) if isinstance(pushed, dict) else ""
-        history = listed_after(tools, made)
-        if not history:
-            raise WorldMoved("nothing is deployed any more", where=tools.environment)
-        live = underneath(history)
+        live = underneath(still_listed(tools, made))
         names = tools.versions.detail(live.main).secret_names
         failed = isinstance(pushed, dict) and bool(pushed.get("problem"))
         gone = [] if failed else sorted({str(name) for name in wanted} - set(names))
@@ -271,13 +270,7 @@ class ReadSecrets:
                 where=tools.environment,
                 hint=f"backout secrets list -e {tools.environment}",
             )
-        return {
-            "names": [] if failed else [*wanted],
-            "deployment": live.id,
-            "version": live.main,
-            "since": live.created_at,
-            "read_at": tools.clock.now(),
-        }
+        return {"names": [] if failed else [*wanted], **as_read(tools, live)}
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """Reading again is right."""
