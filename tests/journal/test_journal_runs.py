@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -478,23 +479,23 @@ def test_whatever_a_step_does_after_a_takeover_nothing_of_it_is_written(bench: B
 
 @dataclass
 class Undertaker(toy.FakeClock):
-    """A clock that frees a file lock at the third sleep, as the kernel does a moment after a death."""
+    """A clock at whose third sleep something happens: the kernel frees a file lock a moment after a death."""
 
-    lock: FileLock | None = None
+    at_the_third: Callable[[], None] | None = None
     sleeps: int = 0
 
     def sleep(self, seconds: float) -> None:
         super().sleep(seconds)
         self.sleeps += 1
-        if self.lock is not None and self.sleeps == 3:
-            self.lock.free()
+        if self.at_the_third is not None and self.sleeps == 3:
+            self.at_the_third()
 
 
 @pytest.mark.parametrize("frees", [True, False])
 def test_the_file_lock_of_a_dying_holder_is_waited_for_a_moment(tmp_path: Path, frees: bool) -> None:
     """Its first thread is gone and its last one still has the lock: no Busy for that; but no waiting without end."""
     lock = FileLock(lock_path(tmp_path, "staging"))
-    clock = Undertaker(lock=lock if frees else None)
+    clock = Undertaker(at_the_third=lock.free if frees else None)
     bench = Bench(tmp_path, clock)
     run = bench.submit("a")
     with pytest.raises(KeyboardInterrupt):
@@ -511,6 +512,32 @@ def test_the_file_lock_of_a_dying_holder_is_waited_for_a_moment(tmp_path: Path, 
             bench.drive(run, a=Scripted())
         assert clock.sleeps < 100
     lock.free()
+    bench.journal.close()
+
+
+def test_the_file_lock_of_a_holder_whose_run_is_over_is_waited_for_a_moment(tmp_path: Path) -> None:
+    """What is submitted between the end of a run and the end of its process is driven, not left lying."""
+    lock = FileLock(lock_path(tmp_path, "staging"))
+    bench = Bench(tmp_path, clock := Undertaker())
+    before = bench.submit("a")
+    assert bench.drive(before, a=Scripted()).state is RunState.DONE
+    pid = os.getppid()
+    lease = leases.Lease(
+        "staging", 9, before, replace(myself(), pid=pid, start=leases._process_start(pid)), 0, 2 * clock.at
+    )
+    with bench.journal._store.write("not given back yet") as transaction:
+        leases.write(transaction.connection, lease)
+    run = bench.submit("a", "b")
+    assert lock.take()
+
+    def leave() -> None:
+        with bench.journal._store.write("given back") as transaction:
+            leases.release(transaction.connection, lease)
+        lock.free()
+
+    clock.at_the_third = leave
+    assert bench.drive(run, a=Scripted(), b=Scripted()).state is RunState.DONE
+    assert clock.sleeps == 3
     bench.journal.close()
 
 

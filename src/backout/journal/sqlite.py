@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from backout.ports import Action, Clock
 
 _PAGE = 500
-_DYING_TRIES, _DYING_POLL_S = 50, 0.02
+_LEAVING_TRIES, _LEAVING_POLL_S = 50, 0.02
 
 
 class SqliteJournal:
@@ -258,20 +258,28 @@ class SqliteJournal:
         return leases.myself(self._host)
 
     def _take(self, lock: FileLock, environment: str) -> bool:
-        """Return whether the lock could be had; that of a holder that is just dying is waited for, up to a second.
+        """Return whether the lock could be had; that of a holder that is just leaving is waited for, up to a second."""
+        for _ in range(_LEAVING_TRIES):
+            if lock.take():
+                return True
+            if not self._is_leaving(environment):
+                return False
+            self._clock.sleep(_LEAVING_POLL_S)
+        return lock.take()
+
+    def _is_leaving(self, environment: str) -> bool:
+        """Whether the holder of the file lock has nothing to drive any more: its run is over, or it was killed.
 
         A killed process counts as dead when its first thread is gone; its files close with the last one (the heart).
         """
-        for _ in range(_DYING_TRIES):
-            if lock.take():
-                return True
-            with self._store.reading() as connection:
-                lease = leases.read(connection, environment) if connection else None
-            me = self._me()
-            if lease is None or lease.holder is None or lease.holder.host != me.host or lease.holder.is_alive():
+        with self._store.reading() as connection:
+            lease = leases.read(connection, environment) if connection else None
+            if connection is None or lease is None or lease.holder is None:
+                return lease is not None  # given back, the lock not yet; without any lease it is just starting
+            if lease.holder.host != self._me().host:
                 return False
-            self._clock.sleep(_DYING_POLL_S)
-        return lock.take()
+            run = load(connection, lease.run)
+        return not lease.holder.is_alive() or (run is not None and run.is_over)
 
     @contextmanager
     def _holding(
