@@ -263,8 +263,8 @@ class FirstContact:
 
     def _override(self) -> tuple[Reply, dict[str, Fact]]:
         """Ask until the version at 0 % answers: the edge needs a moment."""
-        deadline = self._clock.now() + _REACHED_S
         wanted = self._version_id(1)
+        deadline = self._clock.now() + (_REACHED_S if wanted in self._versions else 0)
         while True:
             reply = self._visit({_OVERRIDE: f'{self.script}="{wanted}"'})
             if _at(reply.json, "version") == wanted or self._clock.now() >= deadline:
