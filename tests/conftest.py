@@ -67,7 +67,7 @@ def quick_path(request: pytest.FixtureRequest) -> Iterator[Path]:
         request.config.stash[LEAKED] += leaks_below(Path(directory))
 
 
-VISITORS_PER_S = 150
+VISITORS_PER_S = 60
 
 
 @pytest.fixture(scope="session")

@@ -113,20 +113,20 @@ class Drillbook:
         for _ in range(LISTED - min(said) if said else 0):
             deployments.deploy(history[0].shares, message="pushed", force=True)
 
-    def await_a_clean_past(self) -> None:
-        """Return when the good version is live and has answered enough without trouble, for a baseline that says so."""
-        trial = self.trial()
-        if trial.tools().deployments.history()[0].sole != self.good:
-            trial.make_live(self.good)
+    def await_a_clean_past(self, version: str = "") -> None:
+        """Return when a version (the good one) is live and has answered enough, well, for a baseline that says so."""
+        trial, version = self.trial(), version or self.good
+        if trial.tools().deployments.history()[0].sole != version:
+            trial.make_live(version)
         traffic = trial.tools().traffic
         assert traffic is not None
 
         def clean() -> bool:
             now = int(time.time())
-            requests, errors = total(r for r in traffic.read(now - BASELINE_S, now).counts if r.version == self.good)
+            requests, errors = total(r for r in traffic.read(now - BASELINE_S, now).counts if r.version == version)
             return requests >= PAST and errors <= requests / 100
 
-        until(clean, 3 * BASELINE_S, "the good version is well", every_s=0.2)
+        until(clean, 3 * BASELINE_S, f"{version} is well", every_s=0.2)
 
     def trial(self) -> Trial:
         """Return a trial with a copy of that journal; nothing of earlier trials is known in it."""

@@ -109,6 +109,7 @@ def tls_front(  # noqa: C901 - two threads
     context.load_cert_chain(certificate, key)
     listener = socket.create_server(("127.0.0.1", 0))
     threads: list[threading.Thread] = []
+    sockets: list[socket.socket] = []
 
     def accept() -> None:
         while True:
@@ -127,6 +128,7 @@ def tls_front(  # noqa: C901 - two threads
             client.sendall(b"S")
             secured = context.wrap_socket(client, server_side=True)
             with secured as secure, socket.create_connection(("127.0.0.1", port)) as server:
+                sockets.append(server)
                 server.sendall(secure.recv(65536))  # the startup message
                 first = server.recv(65536)
                 if offer_plus and first[:1] == b"R" and first[5:9] == struct.pack("!i", 10):
@@ -156,5 +158,8 @@ def tls_front(  # noqa: C901 - two threads
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         acceptor.join(5)
+        for one in sockets:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)  # a client that was never closed would be waited for
         for thread in threads:
             thread.join(5)

@@ -115,6 +115,7 @@ def test_rule_09_second_hop_on_the_twin(drillbook: Drillbook) -> None:
     sick = drillbook.stage.deploy("good-2")
     mark_stable(trial, drillbook.good)
     mark_stable(trial, sick)
+    drillbook.await_a_clean_past(sick)
     trial.make_live(drillbook.bad)
     with contextlib.ExitStack() as faults, api_gate(str(drillbook.stage.twin.api_base_url)) as gate:
 
