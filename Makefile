@@ -33,7 +33,7 @@ demo: install
 	@$(BIN)/backout demo
 
 test: install
-	$(BIN)/python -m pytest -n 3 --dist loadfile $(PYTEST)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 check: install
 	$(BIN)/ruff check .

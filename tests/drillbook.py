@@ -34,7 +34,7 @@ BASELINE_S = 12
 GUARD = f'warm_up = "1h"\nat_most = "1 per 1s"\nbaseline = "{BASELINE_S}s"\n'
 """Each drill may roll back once, and is compared with the seconds before it: what earlier ones did, and broke, stands
 in the twin's list of deployments and in its counts."""
-PAST = 300
+PAST = 240
 """Requests that a baseline needs before one error in it is a small share."""
 LISTED = 10
 """The provider lists so many deployments."""

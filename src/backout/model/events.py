@@ -36,16 +36,17 @@ class Origin(StrEnum):
     """Logged as a warning."""
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
-    """One text of an invocation: of an exception with its class before and its stack behind the message."""
+class Said(NamedTuple):
+    """One text of an invocation: of an exception with its class before and its stack behind the message.
+
+    A tuple, as an invocation is: one is made for every event that is not an ordinary one.
+    """
 
     origin: Origin
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Invocation:
+class Invocation(NamedTuple):
     """One event, decoded.
 
     Args:

@@ -111,7 +111,7 @@ class EventReader:
         if not all(event.is_tail for event in events):
             return False
         for index in sift(events, sifted.quiet):
-            self._take(events[index], sifted.number)
+            self._take(events[index], sifted.number, is_ascii=sifted.others[index].isascii())
         self._add_quiet(sifted.quiet, sifted.number)
         self._last_line = sifted.last
         if unit == "line":
@@ -325,11 +325,11 @@ class EventReader:
         self._add_quiet(quiet, 1)
         self._bounds(event.at, event.at)
 
-    def _take(self, event: TailEvent, ahead: int) -> None:
+    def _take(self, event: TailEvent, ahead: int, *, is_ascii: bool = False) -> None:
         if event.is_notice:
             self._tally.sampled = True
             return
-        if not event.is_utf8:
+        if not is_ascii and not event.is_utf8:
             self._tally.odd(LATIN, self._place(ahead))
         self._tally.add(event.invocation(), partial(self._place, ahead))
 

@@ -100,9 +100,8 @@ class EventTally:
 
     def add(self, event: Invocation, place: Place) -> None:
         """Count one invocation with everything that it says; `place` tells where it was read, if that is asked."""
-        version = event.version
-        is_error = event.is_error
-        if version and event.outcome == OK and not (event.said or is_error or event.truncated):
+        version, said, is_error, is_canceled = event.version, event.said, event.is_error, event.outcome == CANCELED
+        if version and event.outcome == OK and not (said or is_error or event.truncated):
             self.healthy(version)
             return
         at = event.at
@@ -112,17 +111,19 @@ class EventTally:
         counts = self._versions[version]
         counts[0] += 1
         counts[1] += is_error
-        counts[2] += event.outcome == CANCELED
+        counts[2] += is_canceled
         self.truncated += event.truncated
         if version == NO_VERSION and at is not None:
-            self._add_minute(int(at // 60), (1, is_error, event.outcome == CANCELED))
+            self._add_minute(int(at // 60), (1, is_error, is_canceled))
+        where = (version, at, is_error)
         seen: set[TemplateKey] = set()
         is_silent = is_error
-        for one in event.said:
-            is_silent = is_silent and one.origin is Origin.WARNING
-            self._say(one, event, (version, at, is_error), seen)
+        for one in said:
+            if one.origin is not Origin.WARNING:
+                is_silent = False
+            self._say(one, event, where, seen)
         if is_silent:
-            self._say(Said(Origin.OUTCOME, _silent(event)), event, (version, at, is_error), seen)
+            self._say(Said(Origin.OUTCOME, _silent(event)), event, where, seen)
 
     def saw(self, at: float | None) -> None:
         """Widen the time that was read over; None and times that cannot be change nothing."""
@@ -274,11 +275,8 @@ class EventTally:
             self.odd(_CLOCK_NONE, place())
             return None
         previous, self._previous = self._previous, at
-        if previous is not None:
-            if at < previous - _BACK_S:
-                self.odd(_CLOCK_BACK, place())
-            elif at > previous + _AHEAD_S:
-                self.odd(_CLOCK_AHEAD, place())
+        if previous is not None and not previous - _BACK_S <= at <= previous + _AHEAD_S:
+            self.odd(_CLOCK_BACK if at < previous else _CLOCK_AHEAD, place())
         self.saw(at)
         return at
 

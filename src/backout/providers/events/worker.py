@@ -105,7 +105,9 @@ class TailEvent(msgspec.Struct, rename="camel", gc=False):
         """Whether what it logged is; the rest was decoded with it."""
         try:
             for log in self.logs or ():
-                bytes(log.message).decode()
+                raw = bytes(log.message)
+                if not raw.isascii():
+                    raw.decode()
         except UnicodeDecodeError:
             return False
         return True
@@ -117,19 +119,19 @@ class TailEvent(msgspec.Struct, rename="camel", gc=False):
             origin = _LEVELS.get(log.level)
             if origin is not None and (text := logged_text(_value(log.message))):
                 said.append(Said(origin, text))
-        inner = self.event
+        inner, stamp, version = self.event, self.event_timestamp, self.script_version
         response = (inner.response if inner is not None else None) or self.response
-        status = valid_status(response.status if response is not None else None)
+        status = valid_status(response.status) if response is not None else None
         if status == MULTI_STATUS and inner is not None and inner.request is not None:
             said += failed_batch(_value(inner.request.url))
         return Invocation(
-            version=self.version,
-            at=self.at,
-            outcome=self.outcome or OK,
-            status=status,
-            said=tuple(said[:_MOST_SAID]),
-            truncated=self.truncated,
-            source=self.script_name or "",
+            version.id if version is not None else "",
+            None if stamp is None else stamp / 1000,
+            self.outcome or OK,
+            status,
+            tuple(said[:_MOST_SAID] if len(said) > _MOST_SAID else said),
+            self.truncated,
+            self.script_name or "",
         )
 
 
