@@ -2,6 +2,7 @@
 
 A pgbench database of about 1 GB on the server of the wheel, its WAL kept by both sides. Measured are whole commands
 (`backout db backup`) and, of restores, the work that the plans' steps do, start of the server and replay included.
+Before each restore the machine is settled (`shared.measure.settle`), for both sides alike.
 
 - restore: laying the base out, replay to a position, waiting there; pgBackRest's restore and the same replay.
 - side_instance: a side instance over a base that lies unpacked already, beside one that is copied.
@@ -212,6 +213,7 @@ def restores(bench: Bench, rounds: int, samples: Samples) -> None:
 def ours_restored(bench: Bench, lsn: str, number: int) -> float:
     """Lay a whole data directory out, replay, and wait there; return the seconds."""
     place = bench.folder / f"ours-{number}"
+    shared.settle()
     began = time.monotonic()
     found, route = way(bench, lsn, place)
     sides, target = _sides(bench, overlay=True), found.target
@@ -226,6 +228,7 @@ def ours_restored(bench: Bench, lsn: str, number: int) -> float:
 def peer_restored(bench: Bench, lsn: str, number: int) -> float:
     """Let pgBackRest do the same; return the seconds."""
     place = bench.folder / f"peer-{number}"
+    shared.settle()
     took = bench.peer.restore(place, lsn)
     server = PostgresServer(place, bench.binaries, settings={"shared_buffers": "128MB", "archive_mode": "off"})
     began = time.monotonic()
@@ -253,6 +256,7 @@ def side_instances(bench: Bench, rounds: int, samples: Samples) -> None:
         for how, overlay in (("over", True), ("copied", False)) if number % 2 else (("copied", False), ("over", True)):
             sides = _sides(bench, overlay=overlay)
             order = SideOrder(f"{how}-{number}", route.base.id, target.lsn, target.timeline, route.names)
+            shared.settle()
             began = time.monotonic()
             made = sides.start(order, lambda _what, _done, _of: None)
             took = time.monotonic() - began

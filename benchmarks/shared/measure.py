@@ -49,6 +49,18 @@ class Sample:
     rss: float
 
 
+def settle() -> None:
+    """Have everything written, and memory that is this machine's own, before a sample that fills gigabytes of it.
+
+    A virtual machine may give free memory back to its host within seconds; who touches it next pays for having it
+    back: of two sides that fill the page cache in turn, now the one and now the other. A child touches some and ends.
+    """
+    os.sync()
+    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    touched = min(5 << 30, available // 2)
+    subprocess.run([sys.executable, "-I", "-S", "-c", f"b'x' * {touched}"], check=True)
+
+
 def run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> Sample:
     """Run a command to its end and measure it; any exit but 0 ends the benchmark with what the command said."""
     launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *argv]

@@ -23,7 +23,7 @@ from backout.model.backups import WalGap, WalStatus
 from backout.model.recovery import show_lsn
 from backout.providers.archive.gaps import add_gap
 from backout.providers.archive.stores import FolderStore
-from backout.providers.archive.wal import PARTIAL, is_segment, received_bytes, segment_of
+from backout.providers.archive.wal import PARTIAL, is_segment, received_bytes, segment_of, without_zeros
 from backout.providers.child import dying_with_parent
 from backout.providers.postgres.backup_tools import access
 
@@ -277,7 +277,7 @@ class WalReceiver:
         """Send what was received of the newest segment, so that losing this machine loses little."""
         for path in self._archive.incoming.glob(f"*{PARTIAL}"):
             try:
-                content = path.read_bytes().rstrip(b"\0")
+                content = without_zeros(path.read_bytes())
                 if content and (path.name, len(content)) != self._sent:
                     self._archive.keep(path.name, content)
                     self._sent = (path.name, len(content))

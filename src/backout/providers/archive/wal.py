@@ -28,6 +28,7 @@ _SEGMENT: Final = re.compile(r"[0-9A-F]{24}")
 _HISTORY: Final = re.compile(r"[0-9A-F]{8}\.history")
 _LAYOUT: Final = "layout.json"
 _ROUND: Final = 8
+_ZEROS: Final = bytes(1 << 16)
 """Records begin at multiples of this."""
 
 
@@ -148,7 +149,7 @@ class WalArchive:
     def keep(self, name: str, content: bytes) -> None:
         """Store a segment, a partial one (its name ends so; zeros at its end are left out), or a history file."""
         if name.endswith(PARTIAL):
-            content = content.rstrip(b"\0")
+            content = without_zeros(content)
         self._store.put(self.prefix + name, pack(self.prefix + name, content, self._key))
 
     def forget_partial(self, name: str) -> None:
@@ -186,6 +187,18 @@ class WalArchive:
             yield from sorted(p for p in self.incoming.iterdir() if is_segment(p.name.removesuffix(PARTIAL)))
 
 
+def without_zeros(content: bytes) -> bytes:
+    """Return it without the zeros at its end: of a segment that was just begun, nearly all of it.
+
+    >>> without_zeros(bytes(1) + b"ab" + bytes(200_000)) == bytes(1) + b"ab"
+    True
+    """
+    end = len(content)
+    while end >= len(_ZEROS) and content[end - len(_ZEROS) : end] == _ZEROS:  # a hundred times faster than rstrip
+        end -= len(_ZEROS)
+    return content[:end].rstrip(b"\0")
+
+
 def received_bytes(path: Path) -> int:
     """Return how far a segment was received: what follows is zero, since the receiver makes the file at full length.
 
@@ -198,7 +211,7 @@ def received_bytes(path: Path) -> int:
             while end > 0:
                 begin = max(0, end - (1 << 20))
                 file.seek(begin)
-                piece = file.read(end - begin).rstrip(b"\0")
+                piece = without_zeros(file.read(end - begin))
                 if piece:
                     return -(-(begin + len(piece)) // _ROUND) * _ROUND
                 end = begin

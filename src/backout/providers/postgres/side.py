@@ -114,11 +114,7 @@ class PostgresSides:
             standby = (self._writable(laid) / "recovery.signal").exists()
             state = SideState.STOPPED if standby or not laid.is_whole else SideState.READY
             return SideInstance(name, state, laid.how, str(server.data_directory), order.lsn, order.timeline)
-        dsn = self._dsn(status, laid)
-        state, replayed = self._look(dsn, server)
-        return SideInstance(
-            name, state, laid.how, str(server.data_directory), order.lsn, order.timeline, dsn, status.pid, replayed
-        )
+        return self._running(laid, server, status, self._look(self._dsn(status, laid), server))
 
     def start(self, order: SideOrder, progress: Callable[[str, int, int], None]) -> SideInstance:
         """Make the instance (unless it is there) and return it when it has come to its target and waits there.
@@ -145,16 +141,14 @@ class PostgresSides:
             brought = beside.submit(self._bring_wal, laid)
             try:
                 status = server.status() or server.start(timeout_s=_TIMEOUT_S)
-                self._await_target(server, laid, self._dsn(status, laid), progress, brought)
+                looked = self._await_target(server, laid, self._dsn(status, laid), progress, brought)
                 brought.result()
             except BackoutError:
                 if brought.done() and (missing := brought.exception()) is not None:
                     self.drop(order.name)
                     raise missing from None  # the server only says that a file is not there
                 raise
-        found = self.find(order.name)
-        assert found is not None  # noqa: S101 it was just started
-        return found
+        return self._running(laid, server, status, looked)
 
     def resume(self, name: str, progress: Callable[[str, int, int], None]) -> SideInstance:
         """Start an instance that was stopped or killed, and return it where it was."""
@@ -358,13 +352,14 @@ class PostgresSides:
         dsn: str,
         progress: Callable[[str, int, int], None],
         brought: Future[None],
-    ) -> None:
+    ) -> tuple[SideState, int]:
+        """Return its state and how far it has replayed, once it is not replaying any more."""
         order, begin = laid.order, 0
         deadline = time.monotonic() + _TIMEOUT_S
         while time.monotonic() < deadline:
             state, replayed = self._look(dsn, server)
             if state is not SideState.REPLAYING:
-                return
+                return state, replayed
             begin = begin or replayed
             if begin:
                 progress("replaying", replayed - begin, max(order.lsn - begin, 1))
@@ -375,6 +370,13 @@ class PostgresSides:
                 raise BackoutError(f"replay ended before its target: {said}", where=str(server.data_directory))
             time.sleep(_POLL_S)
         raise BackoutError("replay did not come to its target in time", where=str(server.data_directory))
+
+    def _running(
+        self, laid: _Laid, server: PostgresServer, status: ServerStatus, looked: tuple[SideState, int]
+    ) -> SideInstance:
+        order, data, dsn = laid.order, str(server.data_directory), self._dsn(status, laid)
+        state, replayed = looked
+        return SideInstance(order.name, state, laid.how, data, order.lsn, order.timeline, dsn, status.pid, replayed)
 
     def _dsn(self, status: ServerStatus, laid: _Laid) -> str:
         return f"host={status.socket_directory} port={status.port} user={laid.superuser} dbname=postgres"
