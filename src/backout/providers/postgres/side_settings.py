@@ -23,7 +23,8 @@ _AS_LARGE: Final = {
 }
 
 
-_FEWEST_MB, _MOST_MB = 128, 512
+_FEWEST_MB, _MOST_MB = 64, 512
+_A_SEGMENT_MB: Final = 32
 _QUIET: Final = {
     "archive_mode": "off",
     "listen_addresses": "",
@@ -70,7 +71,7 @@ def settings_of(order: SideOrder, folder: Path, base: Path, binaries: Binaries) 
         "recovery_target_inclusive": "on" if order.inclusive else "off",
         "recovery_target_timeline": str(order.timeline),
         "recovery_target_action": "pause",
-        "shared_buffers": f"{_buffers_mb()}MB",
+        "shared_buffers": f"{_buffers_mb(len(order.wal))}MB",
         **_as_large(base, binaries),
     }
     if not (base / "postgresql.conf").is_file():
@@ -78,10 +79,13 @@ def settings_of(order: SideOrder, folder: Path, base: Path, binaries: Binaries) 
     return settings
 
 
-def _buffers_mb() -> int:
-    """Return the buffers of an instance in MB: a sixteenth of the memory, so that replay reads few pages twice."""
+def _buffers_mb(segments: int) -> int:
+    """Return the buffers of an instance in MB, so that replay reads few pages twice: more for more WAL.
+
+    At most a sixteenth of the memory; all of it has to be laid out before the server starts, which takes its time too.
+    """
     whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
-    return min(max(whole // 16, _FEWEST_MB), _MOST_MB)
+    return min(max(min(whole // 16, _A_SEGMENT_MB * segments), _FEWEST_MB), _MOST_MB)
 
 
 def _as_large(data: Path, binaries: Binaries) -> dict[str, str]:
