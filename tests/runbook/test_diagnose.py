@@ -235,7 +235,8 @@ def test_a_value_that_does_not_help_is_followed_by_the_rollback(story: Story) ->
     assert story.world.live.main == story.good.id
 
 
-def test_what_a_version_did_when_it_was_live_before_is_not_what_it_does_now(story: Story) -> None:
+@pytest.mark.parametrize("pushes", [1, 9], ids=["listed", "fallen out of the list"])
+def test_what_a_version_did_when_it_was_live_before_is_not_what_it_does_now(story: Story, pushes: int) -> None:
     """It threw, was replaced, and is live again, mended from outside: nothing is wrong with it."""
     clock, deploy = story.world.clock, story.world.deploy
     moments: list[float] = [clock.now()]
@@ -246,7 +247,8 @@ def test_what_a_version_did_when_it_was_live_before_is_not_what_it_does_now(stor
     story.world.log_rule = threw
     clock.sleep(10)
     assert diagnose_now(tools(story)).cause == "worker_script_error"
-    deploy(story.good)
+    for _ in range(pushes):
+        deploy(story.good)
     clock.sleep(30)
     deploy(story.bad)
     story.world.traffic_rule = by_version("nobody")

@@ -60,10 +60,12 @@ _FOREIGN: Final = re.compile(
 _SHORTEST_NAME: Final = 3
 """A shorter name is a minifier's, and another one after each build."""
 _PLAIN_NUMBER: Final = re.compile(
-    r" (?<=[a-z,'(] )(?<!tatus )(?<!ode )(?<!rrno )(?<!rror )(?<!ort )\d+(?=$|\n|[',;)] | [a-z(])"
-    r"|:(?<=[a-z]:)\d+:\d+(?=\)?(?:\n|$))"
+    r"\d(?<=[a-z,'(] \d)(?<!tatus \d)(?<!ode \d)(?<!rrno \d)(?<!rror \d)(?<!ort \d)\d*(?=$|\n|[',;)] | [a-z(])"
+    r"|\d(?<=[a-z]:\d)\d*:\d+(?=\)?(?:\n|$))"
 )
-"""A number that no rule of masking keeps: one after a word and before another one, and a place in a file."""
+"""A number that no rule of masking keeps: one after a word and before another one, and a place in a file.
+
+The digit stands first: what is looked for by its first character is found fastest."""
 _MOST_REMEMBERED: Final = 10_000
 _MESSAGE_KEYS: Final = ("error", "err", "exception", "exc_info", "message", "msg", "event", "detail", "cause")
 _DEPTH: Final = 6

@@ -73,6 +73,8 @@ def diagnose_now(
     events, rows, missing = _events(tools, live.created_at - BEFORE_S)
     began, returned = _lived(history, live)
     since = max(since or began, began)
+    # The list of deployments is short: the counts know of an earlier life that has left it.
+    returned = returned or not rows or any(row.version == live.main and row.second < int(began) for row in rows)
     if since > began or returned:
         events = with_only(live.main, events, _events(tools, since)[0])
         rows = tuple(row for row in rows if row.version != live.main or row.second >= since)

@@ -107,8 +107,10 @@ class EventTally:
         at = event.at
         if at is not None:
             at = self._timed(at, place)
-        version = self._known(version)
-        counts = self._versions[version]
+        counts = self._versions.get(version)
+        if counts is None:
+            version = self._known(version)
+            counts = self._versions[version]
         counts[0] += 1
         counts[1] += is_error
         counts[2] += is_canceled
