@@ -28,8 +28,8 @@ _SEGMENT: Final = re.compile(r"[0-9A-F]{24}")
 _HISTORY: Final = re.compile(r"[0-9A-F]{8}\.history")
 _LAYOUT: Final = "layout.json"
 _ROUND: Final = 8
-_ZEROS: Final = bytes(1 << 16)
 """Records begin at multiples of this."""
+_ZEROS: Final = bytes(1 << 16)
 
 
 class Layout(msgspec.Struct, frozen=True):
