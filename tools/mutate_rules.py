@@ -10,21 +10,17 @@ once), what to put in its place, and the test that must fail. Before all of them
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
-import sysconfig
 import tempfile
 import tomllib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from working_copy import ROOT, WorkingCopy
+
 MUTATIONS = ROOT / "tests" / "safety" / "mutations.toml"
 PAGE = ROOT / "docs" / "rules.md"
-_LEFT_OUT = (".git", ".venv", "node_modules", ".backout", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis")
 _FAILED = 1
 """What pytest exits with when tests ran and some failed; anything else is no proof of anything."""
 
@@ -50,42 +46,8 @@ class Outcome:
     said: str
 
 
-class Copy:
-    """A copy of the repository that may be broken.
-
-    Args:
-        folder: an empty folder.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "backout"
-        shutil.copytree(ROOT, self.folder, ignore=shutil.ignore_patterns(*_LEFT_OUT, "__pycache__"))
-        (self.folder / "node_modules").symlink_to(ROOT / "node_modules")
-        self._python = self._interpreter()
-
-    def _interpreter(self) -> Path:
-        """Make an environment that finds the copy's code first and the real environment's packages behind it."""
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", ".venv"], cwd=self.folder, check=True)
-        home = self.folder / ".venv"
-        packages = next(home.glob("lib/python*/site-packages"))
-        paths = [str(self.folder / "src"), sysconfig.get_path("purelib")]
-        (packages / "backout.pth").write_text("\n".join(paths) + "\n", encoding="utf-8")
-        python = home / "bin" / "python"
-        program = home / "bin" / "backout"
-        start = "import sys\nfrom backout.__main__ import main\nsys.exit(main())\n"
-        program.write_text(f"#!{python}\n{start}", encoding="utf-8")
-        program.chmod(0o755)
-        return python
-
-    def run(self, *tests: str) -> subprocess.CompletedProcess[str]:
-        """Run tests in the copy."""
-        command = [str(self._python), "-m", "pytest", "-q", "-x", "-p", "no:randomly", "-p", "no:cacheprovider", *tests]
-        tools = f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-        env = {"PATH": tools, "HOME": str(self.folder), "LANG": "C.UTF-8"}  # the parts of the twin are found there
-        env["PYTHONDONTWRITEBYTECODE"] = "1"
-        return subprocess.run(
-            command, cwd=self.folder, env=env, capture_output=True, text=True, check=False, timeout=900
-        )
+class MutatedCopy(WorkingCopy):
+    """A copy of the repository that may be broken."""
 
     def judge(self, mutation: Mutation) -> Outcome:
         """Take the rule out, run its test, put the rule back."""
@@ -95,7 +57,7 @@ class Copy:
             sys.exit(f"rule {mutation.rule}: {text.count(mutation.find)} places in {mutation.file}: {mutation.find!r}")
         file.write_text(text.replace(mutation.find, mutation.put), encoding="utf-8")
         try:
-            done = self.run(mutation.test)
+            done = self.run_tests("-x", mutation.test)
         finally:
             file.write_text(text, encoding="utf-8")
         failed = any(line.startswith("FAILED") for line in done.stdout.splitlines())  # an error proves nothing
@@ -115,8 +77,8 @@ def main() -> None:
     chosen = [mutation for mutation in mutations if not wanted or mutation.rule in wanted]
     outcomes = []
     with tempfile.TemporaryDirectory(prefix="mutations-") as folder:
-        copy = Copy(Path(folder))
-        whole = copy.run(*dict.fromkeys(mutation.test for mutation in chosen))
+        copy = MutatedCopy(Path(folder))
+        whole = copy.run_tests("-x", *dict.fromkeys(mutation.test for mutation in chosen))
         if whole.returncode != 0:
             sys.exit(f"the tests fail without any mutation: {_said(whole.stdout)}\n{whole.stdout[-3000:]}")
         print(f"{len(chosen)} mutations; their tests pass without them")

@@ -13,7 +13,7 @@ import pytest
 from backout.cli.app import entries, root
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*/README.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*/README.md")])
 PICTURE = ROOT / "docs" / "demo.svg"
 TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
 
