@@ -7,8 +7,8 @@ The tests, their helpers and the settings are those of this tree; only src/ is t
 
 The second form runs the rows of docs/research/failed-before.md (those that contain one of the words) again. Prints for
 each test what it does on the commit before and what it does now: `fails`, `passes`, `skipped`, or `cannot run` where
-its imports or fixtures ask for what that commit did not have (which shows less than a failed assertion). The exit code is
-0 when every test fails (or cannot run) before and passes now, else 1.
+its imports or fixtures ask for what that commit did not have (which shows less than a failed assertion). The exit code
+is 0 when every test fails (or cannot run) before and passes now, else 1.
 """
 # ruff: noqa: INP001, T201 - a script, in no package, that tells a person what it found
 
