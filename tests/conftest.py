@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import tempfile
+from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,8 @@ from canaries import leaks_below, leaks_in
 
 from backout.analysis.beta import upper_bound
 
+from extent import ALL, PROOF
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
 
     Record = Callable[..., None]
 
-FULL = os.environ.get("BACKOUT_PROOF") == "full"
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -165,11 +167,30 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["leaks"] = leaks
         session.config.workeroutput["proofs"] = [asdict(proven) for proven in session.config.stash[RECORDED]]
-    elif leaks:
+    elif leaks or (_nothing_may_be_skipped() and _skipped(session.config)):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+def _nothing_may_be_skipped() -> bool:
+    return ALL and bool(os.environ.get("CI"))
+
+
+def _skipped(config: pytest.Config) -> Counter[str]:
+    """Return how many tests were skipped, by the reason they gave: each names the package that is not installed."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    reports = [] if reporter is None else reporter.stats.get("skipped", [])
+    return Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in reports)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    skipped = _skipped(config)
+    if skipped:
+        terminalreporter.section(f"NOT TESTED ON THIS MACHINE: {skipped.total()} tests were skipped", yellow=True)
+        for reason, count in sorted(skipped.items()):
+            terminalreporter.write_line(f"{count} x {reason}", yellow=True)
+        terminalreporter.write_line("`.ci/run`, as root on Debian, installs all of it and skips nothing.", yellow=True)
+        if _nothing_may_be_skipped():
+            terminalreporter.write_line("With CI set, `make test-all` fails for it.", red=True)
     leaks = sorted(set(config.stash[LEAKED]))
     if leaks:
         terminalreporter.section("LEAKED: a secret's value (tests/canaries.py)", red=True)
@@ -181,7 +202,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.section("proofs")
     for each in recorded:
         terminalreporter.write_line(f"{each.claim}: {each.failures} of {each.trials} failed")
-    if FULL:
+    if PROOF:
         page = ROOT / "docs" / "proofs.md"
         rows = {each.claim: each.row() for each in recorded}
         if config.args != config.getini("testpaths"):  # a part of the proofs: the others stand as they are

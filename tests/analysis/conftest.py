@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
+
+from extent import by_extent
 
 
 @pytest.fixture
 def proof_runs() -> int:
     """Return the number of seeded runs."""
-    return 2000 if os.environ.get("BACKOUT_PROOF") == "full" else 60
+    return by_extent(30, 60, proof=2000)

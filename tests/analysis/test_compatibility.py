@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pglast
 import pytest
 from hypothesis import assume, given, settings
@@ -17,8 +15,9 @@ from backout.analysis.compatibility.splitting import split
 from backout.model.compatibility import Compatibility, MigrationFile, MigrationVerdict
 
 from compatibility_lab import BASE
+from extent import by_extent
 
-MANY = settings(deadline=None, max_examples=3000 if os.environ.get("BACKOUT_PROOF") == "full" else 60)
+MANY = settings(deadline=None, max_examples=by_extent(60, 60, proof=3000))
 SAFE, SAFE_IF, BREAKING = Compatibility.SAFE, Compatibility.SAFE_IF, Compatibility.BREAKING
 ORDER = list(Compatibility)
 

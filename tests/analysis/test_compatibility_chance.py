@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from typing import TYPE_CHECKING
 
@@ -15,11 +14,12 @@ from backout.analysis.compatibility import judge
 from backout.model.compatibility import Compatibility, MigrationFile
 
 from compatibility_lab import BASE, Lab, running_lab
+from extent import by_extent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SEEDS = 20_000 if os.environ.get("BACKOUT_PROOF") == "full" else 300
+SEEDS = by_extent(100, 300, proof=20_000)
 COLUMNS = [
     "id",
     "email",

@@ -17,7 +17,7 @@ from backout.providers.postgres.binaries import find_binaries
 from backout.providers.postgres.catalog import PostgresCatalog
 from backout.providers.postgres.launcher import PostgresServer
 
-from conftest import FULL
+from extent import PROOF
 from scripted_server import refused_url
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def test_each_kind_of_change_is_found_and_its_statements_undo_it(
 @pytest.mark.proof
 def test_several_changes_at_once_are_undone_together(server: str, proof: Record) -> None:
     """Whatever was done to a schema in whatever order: the statements run as they stand, and bring it back."""
-    trials, wrong = (400 if FULL else 12), []
+    trials, wrong = (400 if PROOF else 12), []
     for seed in range(trials):
         name = f"drift_{uuid.uuid4().hex[:12]}"
         run(f"{server}/postgres", f"CREATE DATABASE {name} TEMPLATE everything")

@@ -29,7 +29,7 @@ from backout.providers.postgres.binaries import find_binaries
 from backout.runbook.backup import BackupActions, BackupTools, prepare
 from backout.wiring import backups as wired
 
-from conftest import FULL
+from extent import PROOF
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from conftest import Record
 
 KEY = "0f" * 32
-CUTS = 16 if FULL else 3
+CUTS = 16 if PROOF else 3
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import time
@@ -14,11 +13,12 @@ from backout.analysis.remarks import RemarkKind, parse
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
 
+from extent import PROOF
+
 if TYPE_CHECKING:
     from conftest import Record
     from drillbook import Drillbook, Trial
 
-FULL = os.environ.get("BACKOUT_PROOF") == "full"
 COMMANDS = {
     "rollback": ("rollback", "-m", "it fails", "--confirm", "production", "--json"),
     "guard": ("guard", "--json"),
@@ -54,7 +54,7 @@ def check(trial: Trial, bad_deployment: str) -> None:
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_killed_at_random_moments_and_typed_again(drillbook: Drillbook, command: str, proof: Record) -> None:
     """Kill -9 somewhere in the whole course of the command; the same command again ends it as if nothing had been."""
-    rounds = 25 if FULL else 2
+    rounds = 25 if PROOF else 2
     chance = random.Random(f"{command} {rounds}")  # noqa: S311 - moments, no secret
     undisturbed = drillbook.trial()
     bad = undisturbed.make_live(drillbook.bad)

@@ -21,7 +21,7 @@ from backout.providers.archive.gaps import read_gaps
 from backout.providers.archive.receiving import read_status
 from backout.providers.clock import SystemClock
 
-from conftest import FULL
+from extent import PROOF
 from polling import until
 from tls_lab import HOST, authority, tls_front
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from conftest import Record
 
 LIMIT_MB = 64
-SYNC_KILLS = 20 if FULL else 2
-STREAM_KILLS = 20 if FULL else 1
+SYNC_KILLS = 20 if PROOF else 2
+STREAM_KILLS = 20 if PROOF else 1
 CLIENTS = 4
 
 

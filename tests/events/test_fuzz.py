@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +16,12 @@ from backout.providers.events.reader import EventReader
 from backout.providers.events.tally import EventTally
 
 from event_lab import VERSIONS, compact, event, logged, mixed, pretty, read
+from extent import PROOF
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FULL = os.environ.get("BACKOUT_PROOF") == "full"
-MUTATED = 100_000 if FULL else 4_000
+MUTATED = 100_000 if PROOF else 4_000
 OF_ONE_KIND = 500
 TEXT = (
     '2026-11-24 22:43:20.880 UTC [7326] ERROR:  column "nickname" does not exist at character 8\n'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from journal import toy
 from backout.errors import DecisionNeeded
 from backout.model.incident import RunState
 
+from extent import by_extent
 from polling import until
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from conftest import Record
 
 SCRIPT = Path(toy.__file__)
-RANDOM_KILLS = 200 if os.environ.get("BACKOUT_PROOF") == "full" else 8
+RANDOM_KILLS = by_extent(4, 8, proof=200)
 EXPECTED = {"probed": 2, "handing": 3, "blind": 3}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +16,12 @@ from backout.runbook.finding import find
 from backout.runbook.points import AFTER_DEPLOYMENT, BEFORE_DEPLOYMENT, record_point
 from backout.runbook.restore import mark_point, plan_side
 
+from extent import by_extent
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-SEEDS = range(100 if os.environ.get("BACKOUT_PROOF") == "full" else 3)
+SEEDS = range(by_extent(1, 3, proof=100))
 
 
 @pytest.fixture(scope="module")

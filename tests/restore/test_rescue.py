@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import random
 from typing import TYPE_CHECKING
 
@@ -16,10 +15,12 @@ from backout.errors import PartlyDone, Refused
 from backout.runbook.restore import plan_rescue, plan_undo
 from backout.runbook.restoring import foresee
 
+from extent import by_extent
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-SEEDS = range(60 if os.environ.get("BACKOUT_PROOF") == "full" else 3)
+SEEDS = range(by_extent(2, 3, proof=60))
 
 
 @pytest.fixture(scope="module")

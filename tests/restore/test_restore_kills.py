@@ -15,12 +15,13 @@ from recovery_lab import Lab, opened
 
 from backout.runbook.restore import kept, plan_rescue, plan_swap, plan_undo, release
 
+from extent import PROOF
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from backout.model.plan import Plan
 
-FULL = os.environ.get("BACKOUT_PROOF") == "full"
 SCRIPT = Path(__file__).parents[1] / "restore_killed.py"
 STATE = "SELECT id, status, to_jsonb(o) ->> 'note' FROM orders o ORDER BY id"
 COUNT = 3000
@@ -96,7 +97,7 @@ def expected(how: str, damaged: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.proof
-@pytest.mark.timeout(3000 if FULL else 240)
+@pytest.mark.timeout(3000 if PROOF else 240)
 @pytest.mark.parametrize("how", ["rescue", "swap"])
 def test_after_a_kill_the_end_is_the_same(lab: Lab, xid: str, how: str, proof: Callable[..., None]) -> None:
     """Do, undo and do again, each killed; nothing newer is lost by a rescue, and no side instance stays behind."""
@@ -107,9 +108,9 @@ def test_after_a_kill_the_end_is_the_same(lab: Lab, xid: str, how: str, proof: C
     back = done(lab, plan_undo(lab.tools()), NEVER, None)
     assert lab.rows(STATE) == damaged
     random_ = random.Random(how)  # noqa: S311 seeded, to be repeated
-    points = range(1, calls + 1) if FULL else sorted(random_.sample(range(1, calls + 1), 4))
+    points = range(1, calls + 1) if PROOF else sorted(random_.sample(range(1, calls + 1), 4))
     kills: list[tuple[int, float | None]] = [(point, None) for point in points]
-    kills += [(NEVER, random_.uniform(0.3, 3.0)) for _ in range(40 if FULL else 2)]
+    kills += [(NEVER, random_.uniform(0.3, 3.0)) for _ in range(40 if PROOF else 2)]
     failures = 0
     for at, within_s in kills:
         done(lab, planned(lab, how, xid), at, within_s)

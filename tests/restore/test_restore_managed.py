@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import random
 import time
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from rescue_model import Rows, Writer, rescued
 
 from backout.report.times import rfc3339
 
+from extent import by_extent
 from polling import until
 from vendor_lab import ORGANIZATION, PROJECT, TOKEN, Xata, served
 
@@ -257,7 +257,7 @@ def test_with_commit_timestamps_a_migration_is_cut_out_exactly(shop: Typing, xid
     assert xid
 
 
-SEEDS = range(40 if os.environ.get("BACKOUT_PROOF") == "full" else 2)
+SEEDS = range(by_extent(1, 2, proof=40))
 
 
 @pytest.mark.proof

@@ -19,12 +19,13 @@ from backout.runbook.managed import plan_rescue, plan_swap, plan_undo
 from backout.wiring.branches import branch_tools
 from backout.wiring.restore import restore_tools
 
+from extent import PROOF
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from backout.runbook.managed import BranchTools
 
-FULL = os.environ.get("BACKOUT_PROOF") == "full"
 SCRIPT = Path(__file__).parents[1] / "managed_killed.py"
 STATE = "SELECT id, status, to_jsonb(o) ->> 'note' FROM orders o ORDER BY id"
 COUNT = 3000
@@ -94,7 +95,7 @@ def done(typing: Typing, how: str, xid: str, at: int = NEVER, within_s: float | 
 
 
 @pytest.mark.proof
-@pytest.mark.timeout(3000 if FULL else 240)
+@pytest.mark.timeout(3000 if PROOF else 240)
 @pytest.mark.parametrize("how", ["rescue", "swap"])
 def test_after_a_kill_the_end_is_the_same(typing: Typing, xid: str, how: str, proof: Callable[..., None]) -> None:
     """Do and undo, the first killed; nothing newer is lost by a rescue, and no branch is left behind or made twice."""
@@ -110,10 +111,10 @@ def test_after_a_kill_the_end_is_the_same(typing: Typing, xid: str, how: str, pr
     done(typing, "undo", xid)
     assert lab.rows(STATE) == damaged
     random_ = random.Random(how)  # noqa: S311 seeded, to be repeated
-    points = range(1, calls + 1) if FULL else sorted(random_.sample(range(1, calls + 1), 3))
+    points = range(1, calls + 1) if PROOF else sorted(random_.sample(range(1, calls + 1), 3))
     kills: list[tuple[int, float | None]] = [(point, None) for point in points]
     if how == "rescue":  # of a swap the vendor may be half-way, and then it answers that it is busy
-        kills += [(NEVER, random_.uniform(0.5, 4.0)) for _ in range(20 if FULL else 1)]
+        kills += [(NEVER, random_.uniform(0.5, 4.0)) for _ in range(20 if PROOF else 1)]
     failures = 0
     for at, within_s in kills:
         done(typing, how, xid, at, within_s)

@@ -17,7 +17,7 @@ from backout.model.incident import RunState
 from backout.model.plan import PlanKind
 from backout.providers.memory import steady
 
-from conftest import FULL
+from extent import PROOF
 from line import Story, roll_back, watch
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def check_end(story: Story, *, guarded: bool) -> None:
 
 def some(total: int) -> tuple[range, str]:
     """Return moments to crash at, and in words: in `make test` every third one, from another one each time."""
-    if FULL:
+    if PROOF:
         return range(total), "every moment, no sampling"
     return range(random.randrange(3), total, 3), "every third moment"  # noqa: S311 - a sample, no secret
 

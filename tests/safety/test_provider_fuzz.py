@@ -27,7 +27,7 @@ from backout.providers.memory import steady
 from backout.runbook.procedures import Actions
 from backout.runbook.rollback import prepare
 
-from conftest import FULL
+from extent import PROOF
 from line import Story, toolbox, watch
 from unsteady_api import ACCOUNT, BASE_URL, SCRIPT, STALE_S, Crash, UnsteadyApi
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from conftest import Record
 
-SEEDS, BATCH = (2000, 100) if FULL else (60, 10)
+SEEDS, BATCH = (2000, 100) if PROOF else (60, 10)
 
 
 @dataclass

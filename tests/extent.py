@@ -1,0 +1,18 @@
+"""How much a run of the tests tries: in `make test` a little of every kind, in `make proof` the full counts."""
+
+from __future__ import annotations
+
+import os
+
+PROOF = os.environ.get("BACKOUT_PROOF") == "full"
+"""Counted claims run with their full counts."""
+
+ALL = PROOF or os.environ.get("BACKOUT_TESTS") == "all"
+"""Nothing is left out and nothing may be skipped; seeded counts are larger than in `make test`."""
+
+
+def by_extent(short: int, everything: int, proof: int | None = None) -> int:
+    """Return how often to try: in `make test`, in `make test-all`, in `make proof` (None: as in the second)."""
+    if PROOF and proof is not None:
+        return proof
+    return everything if ALL else short
