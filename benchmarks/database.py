@@ -10,6 +10,9 @@ Before each restore the machine is settled (`shared.measure.settle`), for both s
 - lsn_s_per_100mb: finding the commit that dropped a column. rescue_s: 75,000 damaged rows copied back, in seconds.
 
 Goals: at most 0.6, 0.25, 0.6, 2.0, 1 s, 2 s. pg_restore of the same database stands in the samples.
+
+With `--against COMMIT` the peer is backout itself at that commit: whole commands (incremental backup, side instance,
+rescue, proven dump), each version with a repository of its own; `new_over_old` is the time of all four.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
+from shared import database_versions, versions
 from shared import measure as shared
 from shared.pgbackrest import PgBackRest
 
@@ -361,7 +365,13 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one line of JSON")
     parser.add_argument("--rounds", type=int, default=5, help="samples of each side")
     parser.add_argument("--scale", type=int, default=66, help="of pgbench: 66 is about 1 GB")
+    parser.add_argument("--against", metavar="COMMIT", default="", help="measure beside backout at a commit")
     options = parser.parse_args()
+    if options.against:
+        with tempfile.TemporaryDirectory(prefix="bench-db-") as folder:
+            found = database_versions.compare(Path(folder), options.against, options.rounds, options.scale, CONFIG)
+        print(shared.as_json(found) if options.json else f"database beside {options.against}\n{versions.table(found)}")
+        return
     samples: Samples = {}
     with tempfile.TemporaryDirectory(prefix="bench-db-") as folder:
         bench = Bench(Path(folder), options.scale)

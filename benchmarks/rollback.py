@@ -4,6 +4,9 @@ backout does all of its work: configuration, journal with its fsyncs, the look a
 at the secrets, the re-check before the switch, the read-back, the quarantine. wrangler runs without its wrapper process
 and with a warm NODE_COMPILE_CACHE. After every call the API is asked whether the version is live.
 Goals: CPU at most 0.2 of wrangler's, wall time 0.3, memory 0.2.
+
+With `--against COMMIT` the peer is backout itself at that commit, with a journal of its own;
+`new_over_old` is CPU time.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shared import measure
+from shared import measure, versions
 
 from backout.errors import BackoutError
 from backout.providers.cloudflare.client import ApiClient
@@ -36,9 +39,13 @@ _ARGUMENTS = ("-e", ENVIRONMENT, "--confirm", ENVIRONMENT, "-m", "x")
 
 
 class Bench:
-    """A stage with two good versions, of which each call makes the other one live."""
+    """A stage with two good versions, of which each call makes the other one live.
 
-    def __init__(self, stage: Stage) -> None:
+    Args:
+        before: the program of an earlier backout, "" where none is measured.
+    """
+
+    def __init__(self, stage: Stage, before: str = "") -> None:
         twin = stage.set_up()
         self._stage = stage
         self._versions = (stage.deploy("good"), stage.deploy("good-2"))
@@ -47,7 +54,7 @@ class Bench:
         self._wrangler: Wrangler = find(stage.application, base_url, account, token_file, stage.directory / "wrangler")
         client = ApiClient(base_url, lambda: token_file.read_text(encoding="utf-8"))
         self._deployments = CloudflareDeployments(client, account, SCRIPT)
-        self._backout = str(Path(sys.executable).with_name("backout"))
+        self._before = before
         self._environment = {
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(stage.directory),
@@ -56,9 +63,20 @@ class Bench:
 
     def backout(self) -> Sample:
         """Measure backout; the target's quarantine, which its last call set, is lifted beforehand and not measured."""
+        return self._rolled_back(versions.TODAY, self._stage.config_file)
+
+    def before(self) -> Sample:
+        """Measure the earlier backout."""
+        config = self._stage.config_file.with_name("before.toml")
+        text = self._stage.config_file.read_text(encoding="utf-8")
+        config.write_text(text.replace('"journal.sqlite"', '"before.sqlite"'), encoding="utf-8")
+        return self._rolled_back(self._before, config)
+
+    def _rolled_back(self, program: str, config: Path) -> Sample:
         target = self._other()
-        self._release(target)
-        argv = [self._backout, "rollback", target, "--no-wait", *_ARGUMENTS]
+        arguments = (*_ARGUMENTS, "--config", str(config))
+        self._release(program, target, arguments)
+        argv = [program, "rollback", target, "--no-wait", *arguments]
         return self._checked(target, measure.run(argv, cwd=self._stage.directory, env=self._environment))
 
     def wrangler(self) -> Sample:
@@ -67,8 +85,8 @@ class Bench:
         argv = self._wrangler.argv("rollback", target, "--message", "x", "-y", "--env", ENVIRONMENT)
         return self._checked(target, measure.run(argv, cwd=self._wrangler.cwd, env=self._wrangler.environment()))
 
-    def _release(self, target: str) -> None:
-        argv = [self._backout, "deployments", "release", target, *_ARGUMENTS]
+    def _release(self, program: str, target: str, arguments: tuple[str, ...]) -> None:
+        argv = [program, "deployments", "release", target, *arguments]
         done = subprocess.run(
             argv, cwd=self._stage.directory, env=self._environment, capture_output=True, text=True, check=False
         )
@@ -88,13 +106,18 @@ class Bench:
         return sample
 
 
-def compare(rounds: int) -> tuple[list[Sample], list[Sample]]:
-    """Return the samples of both sides: one each a round, in random order, after one round that is not counted."""
+def compare(rounds: int, against: str = "") -> tuple[list[Sample], list[Sample]]:
+    """Return the samples of both sides: one each a round, in random order, after one round that is not counted.
+
+    Args:
+        against: a commit, whose backout is measured in wrangler's place.
+    """
     with tempfile.TemporaryDirectory(prefix="backout-bench-") as folder:
-        stage = Stage(Path(folder))
+        before = versions.program_at(against, Path(folder) / "before") if against else ""
+        stage = Stage(Path(folder) / "stage")
         try:
-            bench = Bench(stage)
-            sides = {"backout": bench.backout, "wrangler": bench.wrangler}
+            bench = Bench(stage, before)
+            sides = {"ours": bench.backout, "peer": bench.before if against else bench.wrangler}
             samples: dict[str, list[Sample]] = {name: [] for name in sides}
             order = random.Random(1)  # noqa: S311 - an order, no secret
             for number in range(rounds + 1):
@@ -104,7 +127,7 @@ def compare(rounds: int) -> tuple[list[Sample], list[Sample]]:
                         samples[name].append(taken)
         finally:
             stage.tear_down()
-    return samples["backout"], samples["wrangler"]
+    return samples["ours"], samples["peer"]
 
 
 def main() -> None:
@@ -112,11 +135,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", action="store_true", help="one line of JSON")
     parser.add_argument("--rounds", type=int, default=10, help="calls of each side that count")
+    parser.add_argument("--against", metavar="COMMIT", default="", help="measure beside backout at a commit")
     options = parser.parse_args()
     try:
-        ours, peer = compare(options.rounds)
+        ours, peer = compare(options.rounds, options.against)
     except BackoutError as error:
         sys.exit(f"rollback: {error}")
+    if options.against:
+        pairs = {key: ([getattr(s, key) for s in ours], [getattr(s, key) for s in peer]) for key in GOALS}
+        found = versions.compared("rollback", pairs, "cpu")
+        print(measure.as_json(found) if options.json else f"rollback beside {options.against}\n{versions.table(found)}")
+        return
     record = measure.record("rollback", ours, peer, "wrangler")
     if options.json:
         print(measure.as_json(record))
