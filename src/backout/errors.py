@@ -15,6 +15,7 @@ BackoutError                1   a finding, or a failure with no better class
 │   ├── NewestNotLive       1   it sets secrets on the newest version only, and that one is not live
 │   └── CommandFailed       1   the team's own command did not do what it is for
 ├── ConfigError            78   backout.toml is wrong; `mistakes` lists all of them
+│   └── Untrusted          78   others could have written a file that decides what is done
 └── Interrupted           130   Ctrl-C, stopped at a step boundary
 """
 
@@ -161,6 +162,14 @@ class ConfigError(BackoutError):
         count = len(mistakes)
         super().__init__(f"{count} mistake{'s' if count != 1 else ''} in the configuration", hint=hint)
         self.mistakes = mistakes
+
+
+class Untrusted(ConfigError):
+    """Others could have written a file that decides what is done; `mistakes` names it, and who could."""
+
+    def __init__(self, what: str, why: str, *, hint: str) -> None:
+        super().__init__((why,), hint=hint)
+        self.what = what
 
 
 class Interrupted(BackoutError):

@@ -39,7 +39,7 @@ def panic(shell: Shell, *, message: str) -> int:
     from backout.journal.store import JournalUnavailable  # noqa: PLC0415
     from backout.runbook.panic import WITHIN_S, lines_without_provider  # noqa: PLC0415
 
-    config = shell.config()
+    config = shell.config(in_need=True)
     bench, message = open_bench(shell, config, "panic", within_s=WITHIN_S), shell.masked(config, message)
     try:
         try:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from backout.config import Config
+    from backout.errors import Untrusted
     from backout.model.notice import Delivery
     from backout.ports import Notifier
     from backout.runbook.toolbox import Toolbox
@@ -90,13 +91,17 @@ class Shell:
         """Whether a person sits there who may be asked."""
         return not self.flags.no_input and self.stdin.isatty() and self.output.stderr.isatty()
 
-    def config(self, flags: Mapping[str, str | None] | None = None) -> Config:
+    def config(self, flags: Mapping[str, str | None] | None = None, *, in_need: bool = False) -> Config:
         """Read the configuration; `flags` are {"guard.mode": "act"}, None for what was not typed.
+
+        Args:
+            in_need: go on with files that others could have written, and say so: for what must answer at any time.
 
         Raises:
             ConfigError, UsageError: see `backout.config.loading`.
         """
         from backout import config  # noqa: PLC0415 - the parser loads when a command needs it
+        from backout.config.trust import refuse  # noqa: PLC0415 - same
 
         return config.load(
             self.environment,
@@ -104,7 +109,11 @@ class Shell:
             path=Path(self.flags.config) if self.flags.config else None,
             environment=self.flags.environment,
             flags={key: value for key, value in (flags or {}).items() if value is not None},
+            on_doubt=self._doubt if in_need else refuse,
         )
+
+    def _doubt(self, doubt: Untrusted) -> None:
+        self.output.warn(f"{doubt.what} ({'; '.join(doubt.mistakes)}); going on all the same. Look at it: {doubt.hint}")
 
     def masked(self, config: Config, reason: str) -> str:
         """Return a reason that a person typed without the environment's own secrets: it is kept, and many read it.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from backout.config import scalars
+from backout.config import scalars, trust
 from backout.config.effective import Config, dotted
 from backout.config.explain import Mistake, Where, explain, similar
 from backout.config.identity import across_keys
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from backout.config.environment import Environment
+    from backout.errors import Untrusted
 
 FILE_NAME = "backout.toml"
 MAX_FILE_BYTES = 1024 * 1024
@@ -50,25 +51,32 @@ def find(variables: Environment, start: Path, path: Path | None = None) -> Path:
     )
 
 
-def load(
+def load(  # noqa: PLR0913 - one for each thing that a command line says
     variables: Environment,
     *,
     start: Path,
     path: Path | None = None,
     environment: str | None = None,
     flags: Mapping[str, str] | None = None,
+    on_doubt: Callable[[Untrusted], None] = trust.refuse,
 ) -> Config:
     """Return the configuration; `flags` are {"guard.mode": "act"}, keys relative to the chosen environment.
 
+    Args:
+        on_doubt: is told of a file, and of records beside it, that others could have written.
+
     Raises:
-        ConfigError: with every mistake. UsageError: no file, or no such environment.
+        ConfigError: with every mistake. UsageError: no file, or no such environment. Untrusted: by default.
     """
     file = find(variables, start, path)
+    trust.check_config(file, variables.get(trust.TRUST_ENV), on_doubt)
     text = _read(file)
     document = _parse(text, file)
     chosen = _choose(document, environment or variables.get("BACKOUT_ENVIRONMENT"), file)
     merged, set_by = overlay(document, chosen, variables, flags or {})
     settings = _convert(merged, text, file, set_by)
+    kept = settings.journal
+    trust.check_state(file.parent, (kept.path, kept.holds, kept.bundles), on_doubt)
     return Config(file, settings, chosen, variables, text, set_by)
 
 

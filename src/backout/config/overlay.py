@@ -14,6 +14,7 @@ import msgspec
 
 from backout.config.explain import Where, similar
 from backout.config.schema import EnvironmentSettings
+from backout.config.trust import TRUST_ENV
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from backout.config.environment import Environment
 
 Table = dict[str, object]
-OWN_VARIABLES = ("BACKOUT_CONFIG", "BACKOUT_ENVIRONMENT", "BACKOUT_PROOF")
+OWN_VARIABLES = ("BACKOUT_CONFIG", "BACKOUT_ENVIRONMENT", "BACKOUT_PROOF", TRUST_ENV)
 _SHARED = ("incidents", "journal")
 
 

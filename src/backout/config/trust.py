@@ -1,0 +1,278 @@
+"""Whom a file may come from: us and root. What anybody else could have written decides nothing, and is said.
+
+A file is as safe as everything on the way to it: each folder, each symbolic link and the file itself must belong to us
+or to root, and nobody else may write it. Three things are no danger, as git and ssh see it, too:
+
+- a folder like /tmp that everybody may write and that is sticky: nobody can replace there what is ours;
+- group permissions for a group that has the name of its one member, who is its owner: the private groups that make
+  Debian's and Ubuntu's umask of 002 harmless;
+- whoever owns `/`: inside some containers that is neither root nor us, and it owns the machine.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from backout.errors import AuthError, Untrusted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+TRUST_ENV = "BACKOUT_TRUST_CONFIG"
+_MOST_LINKS = 40
+_ACL = "system.posix_acl_access"
+
+
+class Flaw(NamedTuple):
+    """Who else could have written something: `why` in words, `mend` as the command that ends it ("" for none)."""
+
+    path: str
+    why: str
+    mend: str
+
+
+def refuse(doubt: Untrusted) -> None:
+    """Raise the doubt: what every command does but `panic` and `card`."""
+    raise doubt
+
+
+def check_config(file: Path, vouched: str | None, on_doubt: Callable[[Untrusted], None] = refuse) -> None:
+    """Tell of a configuration that others could have written.
+
+    Args:
+        vouched: the file that BACKOUT_TRUST_CONFIG names. on_doubt: is handed what is wrong.
+
+    Raises:
+        Untrusted: by default.
+    """
+    if vouched and Path(vouched).is_absolute() and Path(vouched).resolve() == file.resolve():
+        return
+    flaw = flaw_of(file)
+    if flaw is None:
+        return
+    allow = f"export {TRUST_ENV}={shlex.quote(str(file))}"
+    named = f" ({TRUST_ENV} names {vouched!r}, and not this file)" if vouched else ""
+    on_doubt(
+        Untrusted(
+            f"{file.name} is not trusted: somebody else could have written it{named}",
+            f"{flaw.path}: {flaw.why}",
+            hint=f"{flaw.mend}; or, if you trust it as it is: {allow}" if flaw.mend else f"if you trust it: {allow}",
+        )
+    )
+
+
+def flaw_of(path: Path) -> Flaw | None:
+    """Return who else could have written a file, or have put it there; None when nobody could."""
+    try:
+        for here, found in _hops(str(path)):
+            if flaw := _flaw(here, found):
+                return flaw
+    except OSError as error:
+        return Flaw(str(path), f"it cannot be looked at: {error.strerror}", "")
+    return None
+
+
+def check_state(folder: Path, paths: Iterable[Path], on_doubt: Callable[[Untrusted], None] = refuse) -> None:
+    """Tell of records below a project's folder that others could have written, or that its repository brought along.
+
+    Inside the folder no symbolic link is followed: a repository can hold one. What does not exist yet is made by us.
+
+    Args:
+        paths: files and folders; beside a file, all that begin with its name up to the dot are meant.
+
+    Raises:
+        Untrusted: by default.
+    """
+    root, wanted = os.path.normpath(folder), tuple(os.path.normpath(path) for path in paths)
+    seen: set[str] = set()
+    flaw = next((flaw for path in wanted if (flaw := _state_flaw(root, path, seen))), None)
+    if flaw is None and seen:
+        flaw = _brought(root, wanted)
+    if flaw is not None:
+        what = "the records of earlier runs are not trusted: somebody else could have written them"
+        on_doubt(Untrusted(what, f"{flaw.path}: {flaw.why}", hint=flaw.mend or _put_aside(flaw.path)))
+
+
+def _brought(folder: str, paths: tuple[str, ...]) -> Flaw | None:
+    """Return the first of the records that git keeps: whoever writes the repository writes these, too."""
+    from backout.config.gitindex import tracked  # noqa: PLC0415 - only where there are records
+
+    inside = [Path(path) for path in paths if path.startswith(f"{folder}/")]
+    starts = [f"{path}/" for path in inside] + [f"{path}\0" for path in inside]
+    starts += [f"{path.with_suffix('')}." for path in inside if path.suffix]
+    found = tracked(Path(folder), starts)
+    if not found:
+        return None
+    quoted = shlex.quote(found)
+    mend = f"git rm --cached {quoted} && {_put_aside(found)}"
+    return Flaw(found, "the git repository holds it, so whoever writes the repository writes it", mend)
+
+
+def _put_aside(path: str) -> str:
+    return f"mv {shlex.quote(path)} {shlex.quote(path)}.not-ours"
+
+
+def check_secret(path: Path, found: os.stat_result, name: str) -> None:
+    """Refuse an opened file of a secret that others may write, or that others than a group of ours may read.
+
+    Args:
+        found: what `os.fstat` says of the open file. name: the secret's.
+
+    Raises:
+        AuthError: with the command that mends it.
+    """
+    why = _secret_flaw(str(path), found)
+    if why:
+        hint = f"chmod 600 {shlex.quote(str(path))}"
+        if found.st_uid not in _ours():
+            hint = f"chown {os.geteuid()} {shlex.quote(str(path))} && {hint}"
+        raise AuthError(f"the file of {name} is not taken: {why}", where=str(path), hint=hint)
+
+
+def _secret_flaw(path: str, found: os.stat_result) -> str:
+    with_links = next((flaw for flaw in _links(path) if flaw), None)
+    if with_links:
+        return with_links.why
+    flaw = _flaw(path, found)
+    if flaw or not stat.S_ISREG(found.st_mode):
+        return flaw.why if flaw else ""
+    if found.st_mode & stat.S_IROTH:
+        return "everybody on this machine may read it"
+    if found.st_mode & stat.S_IRGRP and not (found.st_gid in _our_groups() or _is_private(found.st_gid)):
+        return f"the group {_group(found.st_gid)} may read it, and it is none of ours"
+    return ""
+
+
+def _links(path: str) -> Iterator[Flaw | None]:
+    try:
+        for here, found in _hops(str(Path(path).absolute())):
+            if stat.S_ISLNK(found.st_mode):
+                yield _flaw(here, found)
+    except OSError:
+        return  # it was opened: what cannot be followed by name (a pipe in /dev/fd) has no links of others in it
+
+
+def _state_flaw(folder: str, path: str, seen: set[str]) -> Flaw | None:
+    inside = path.startswith(f"{folder}/")
+    try:
+        for here, found in _below(folder, path) if inside else _hops(path):
+            if here in seen:
+                continue
+            seen.add(here)
+            if inside and stat.S_ISLNK(found.st_mode):
+                return Flaw(here, f"it is a symbolic link (to {Path(here).readlink()}); a repository can bring one", "")
+            if flaw := _flaw(here, found):
+                return flaw
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return None  # whoever opens it says what is wrong
+    return None
+
+
+def _below(folder: str, path: str) -> Iterator[tuple[str, os.stat_result]]:
+    here = folder
+    for name in path[len(folder) + 1 :].split("/"):
+        here = f"{here}/{name}"
+        yield here, os.lstat(here)
+
+
+def _hops(path: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield each folder, symbolic link and file that decides where an absolute path leads, from the root on."""
+    here, left, links = "/", path.split("/")[::-1], 0
+    yield here, os.lstat(here)
+    while left:
+        name = left.pop()
+        if name in {"", "."}:
+            continue
+        if name == "..":
+            here = here.rpartition("/")[0] or "/"
+            continue
+        there = f"{here.rstrip('/')}/{name}"
+        found = os.lstat(there)
+        yield there, found
+        if not stat.S_ISLNK(found.st_mode):
+            here = there
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            raise OSError("too many symbolic links")
+        target = str(Path(there).readlink())
+        here = "/" if target.startswith("/") else here
+        left += target.split("/")[::-1]
+
+
+def _flaw(path: str, found: os.stat_result) -> Flaw | None:
+    quoted = shlex.quote(path)
+    if found.st_uid not in _ours():
+        return Flaw(path, f"it belongs to {_user(found.st_uid)}, who is neither you nor root", "")
+    if stat.S_ISLNK(found.st_mode) or (stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX):
+        return None
+    mode = f"mode {stat.S_IMODE(found.st_mode):04o}"
+    if found.st_mode & stat.S_IWOTH:
+        return Flaw(path, f"everybody on this machine may write it ({mode})", f"chmod go-w {quoted}")
+    if found.st_mode & stat.S_IWGRP and not (_is_private(found.st_gid) and not _has_acl(path)):
+        return Flaw(path, f"the group {_group(found.st_gid)} may write it ({mode})", f"chmod g-w {quoted}")
+    return None
+
+
+@cache
+def _ours() -> frozenset[int]:
+    return frozenset({os.geteuid(), 0, os.lstat("/").st_uid})
+
+
+@cache
+def _our_groups() -> frozenset[int]:
+    return frozenset({os.getegid(), *os.getgroups()})
+
+
+@cache
+def _is_private(gid: int) -> bool:
+    """Whether a group has the name of one of us, and no member but us; an unknown group may have anybody in it."""
+    import grp  # noqa: PLC0415 - only a file that a group may write or read pays for it
+    import pwd  # noqa: PLC0415 - same
+
+    try:
+        group = grp.getgrgid(gid)
+    except KeyError:
+        return False
+    users = {user.pw_name: user for user in pwd.getpwall()}
+    try:
+        me = pwd.getpwuid(os.geteuid())
+        users[me.pw_name] = me  # a directory service need not list it
+    except KeyError:
+        pass
+    ours = {name for name, user in users.items() if user.pw_uid in _ours()}
+    members = {name for name, user in users.items() if user.pw_gid == gid} | set(group.gr_mem)
+    return group.gr_name in ours and bool(members) and members <= ours
+
+
+def _has_acl(path: str) -> bool:
+    """Whether a list of access rights says more than the mode does: its group part is then a mask."""
+    try:
+        return _ACL in os.listxattr(path)
+    except (AttributeError, OSError):  # not Linux, or a file system without
+        return False
+
+
+def _user(uid: int) -> str:
+    import pwd  # noqa: PLC0415 - only for a message
+
+    try:
+        return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
+    except KeyError:
+        return f"uid {uid}"
+
+
+def _group(gid: int) -> str:
+    import grp  # noqa: PLC0415 - only for a message
+
+    try:
+        return f"{grp.getgrgid(gid).gr_name} (gid {gid})"
+    except KeyError:
+        return str(gid)
