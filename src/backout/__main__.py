@@ -22,6 +22,9 @@ def answer(arguments: list[str]) -> int:
     if arguments == ["--version"]:
         sys.stdout.write(f"backout {__version__}\n")
         return 0
+    from backout.startup import begin_safely  # noqa: PLC0415 - the sentence at the top
+
+    begin_safely()
     from backout.cli.app import run  # noqa: PLC0415 - the sentence at the top
 
     return run(arguments)

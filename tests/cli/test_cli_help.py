@@ -21,6 +21,7 @@ LIGHT = {
     "backout", "backout.__main__", "backout.cli", "backout.cli.app", "backout.cli.errors", "backout.cli.options",
     "backout.cli.output", "backout.cli.shell", "backout.cli.style", "backout.config", "backout.config.environment",
     "backout.config.secret", "backout.errors", "backout.report", "backout.report.redact",
+    "backout.startup",
 }  # fmt: skip
 NOUNS = {"backout.model", "backout.analysis", "backout.report"}
 HEAVY = {"msgspec", "rich", "aiohttp", "psycopg", "asyncio", "sqlite3", "ssl", "http.client", "tomllib", "subprocess"}

@@ -82,10 +82,16 @@ def _run(shell: Shell, command: tuple[str, ...]) -> tuple[int, str]:
     import subprocess  # noqa: PLC0415 - only where a command is run
 
     from backout.analysis.log_text import plain  # noqa: PLC0415 - loaded already
+    from backout.providers.child_environment import team_environment  # noqa: PLC0415 - only where a command is run
 
     try:
         with subprocess.Popen(
-            command, cwd=shell.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+            command,
+            cwd=shell.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=team_environment(shell.environment.variables),
         ) as process:
             assert process.stdout is not None  # noqa: S101 - it is a pipe
             said = bytearray()

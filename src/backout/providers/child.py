@@ -15,6 +15,8 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backout.providers.child_environment import bare_environment
+
 if TYPE_CHECKING:
     import signal
     from collections.abc import Iterable, Iterator, Sequence
@@ -64,7 +66,9 @@ def unprivileged_prefix() -> tuple[str, ...]:
     unshare = shutil.which("unshare")
     if unshare is not None:
         prefix = (unshare, "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--")
-        if subprocess.run((*prefix, "true"), check=False, capture_output=True, timeout=10).returncode == 0:
+        argv = (*prefix, "true")
+        done = subprocess.run(argv, check=False, capture_output=True, timeout=10, env=bare_environment())
+        if done.returncode == 0:
             return prefix
     setpriv = shutil.which("setpriv")
     if setpriv is None:

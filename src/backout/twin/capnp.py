@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
+from backout.providers.child_environment import ChildEnvironment, sealed_environment
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -116,9 +118,11 @@ def secret_variable(index: int) -> str:
     return f"BACKOUT_SECRET_{index}"
 
 
-def environment(version: WorkerVersion) -> dict[str, str]:
+def environment(version: WorkerVersion) -> ChildEnvironment:
     """Return the whole environment of the version's process: its secrets, and nothing of ours."""
-    return {secret_variable(i): b.value for i, b in enumerate(version.bindings) if b.type == "secret_text"}
+    return sealed_environment(
+        {secret_variable(i): b.value for i, b in enumerate(version.bindings) if b.type == "secret_text"}
+    )
 
 
 def module_file(index: int) -> str:

@@ -7,7 +7,6 @@ import http.client
 import os
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from backout.errors import BackoutError, UsageError
+from backout.providers.child_environment import bare_environment, own_module
 from backout.twin.home import Home
 
 if TYPE_CHECKING:
@@ -140,12 +140,16 @@ def _start(home: Home, port: int | None, timeout_s: float) -> None:
     if home.log_file.exists() and home.log_file.stat().st_size > _MAX_LOG_BYTES:
         home.log_file.replace(home.log_file.with_suffix(".log.1"))
     begins_at = home.log_file.stat().st_size if home.log_file.exists() else 0
-    argv = [sys.executable, "-m", "backout.twin.process", str(home.directory)]
-    if port is not None:
-        argv.append(str(port))
+    argv = own_module("backout.twin.process", str(home.directory), *(() if port is None else (str(port),)))
     with home.log_file.open("ab") as log:
         process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=home.directory.root, start_new_session=True
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=home.directory.root,
+            env=bare_environment(),
+            start_new_session=True,
         )
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from backout.errors import BackoutError, UsageError
 from backout.providers.child import dying_with_parent, free_ports
+from backout.providers.child_environment import sealed_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -185,7 +186,7 @@ class ObjectStore:
                 stderr=log,
                 cwd=self._directory / "run",
                 start_new_session=True,
-                env={"HOME": str(self._directory / "run"), "PATH": os.defpath},
+                env=sealed_environment({"HOME": str(self._directory / "run"), "PATH": os.defpath}),
             )
         pids = {name: child.pid for name, child in self._children.items()}
         (self._directory / "pids.json").write_text(json.dumps(pids), encoding="ascii")

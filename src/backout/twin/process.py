@@ -18,6 +18,7 @@ from aiohttp import web
 
 from backout.errors import BackoutError
 from backout.providers.child import free_ports
+from backout.startup import leave_no_core
 from backout.twin.analytics import Analytics
 from backout.twin.api import TWIN, add_api, guarded
 from backout.twin.api_context import ApiContext
@@ -189,6 +190,7 @@ class Daemon:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the daemon of a folder; 0 after a clean stop, the error's exit code with its text as the last line else."""
+    leave_no_core()
     home = Home(Path(arguments[0]))
     port = int(arguments[1]) if len(arguments) > 1 else None
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

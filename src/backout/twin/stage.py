@@ -7,7 +7,6 @@ import os
 import secrets
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from backout.errors import BackoutError, UsageError
+from backout.providers.child_environment import bare_environment, own_module
 from backout.providers.files.migrations import PrismaMigrations
 from backout.providers.postgres.deploy import PrismaDeploy
 from backout.twin import lifecycle, wrangler
@@ -130,9 +130,13 @@ class Stage:
     @contextlib.contextmanager
     def visitors(self, rate_per_s: float) -> Iterator[None]:
         """Have visitors come, in a process of their own, until the block ends."""
-        command = [sys.executable, "-m", "backout.twin.traffic", "--summary", "--url", str(self.twin.ingress_url)]
-        command += ["--host", f"{SCRIPT}.localhost", "--rate", str(rate_per_s), "--for", str(_VISIT_AT_MOST_S)]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        command = own_module(
+            *("backout.twin.traffic", "--summary", "--url", str(self.twin.ingress_url)),
+            *("--host", f"{SCRIPT}.localhost", "--rate", str(rate_per_s), "--for", str(_VISIT_AT_MOST_S)),
+        )
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=bare_environment()
+        )
         try:
             yield
         finally:

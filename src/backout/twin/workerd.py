@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from backout.errors import UsageError
 from backout.providers.child import dying_with_parent
+from backout.providers.child_environment import ChildEnvironment, bare_environment
 from backout.twin import capnp
 from backout.twin.worker import StartupError
 
@@ -61,7 +62,9 @@ def _upwards(*starts: Path) -> Iterator[Path]:
 
 async def newest_compatibility_date(binary: Path) -> str:
     """Return the newest compatibility date that the binary accepts; it is the date of its release."""
-    process = await asyncio.create_subprocess_exec(binary, "--version", stdout=asyncio.subprocess.PIPE, env={})
+    process = await asyncio.create_subprocess_exec(
+        binary, "--version", stdout=asyncio.subprocess.PIPE, env=bare_environment()
+    )
     output, _ = await process.communicate()
     return output.decode().split()[-1]
 
@@ -101,10 +104,11 @@ class Workerd:
         """
         began = time.monotonic()
         self._write()
+        environment: ChildEnvironment = capnp.environment(self.version)
         self._process = await asyncio.create_subprocess_exec(
             *dying_with_parent((str(self._binary), "serve", "config.capnp"), signal.SIGKILL),
             cwd=self._directory,
-            env=capnp.environment(self.version),
+            env=environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

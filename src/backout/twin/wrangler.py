@@ -6,7 +6,6 @@ The token goes through the child's environment only, never through argv or a fil
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backout.errors import UsageError
+from backout.providers.child_environment import ChildEnvironment, bare_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -64,10 +64,9 @@ class Wrangler:
         """Return the command line; it never holds the token."""
         return (str(self.node), "--no-warnings", str(self.cli), *args)
 
-    def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    def environment(self, more: Mapping[str, str] | None = None) -> ChildEnvironment:
         """Return the child's whole environment."""
-        return {
-            "PATH": os.environ.get("PATH", os.defpath),
+        own = {
             "HOME": str(self.scratch),
             "XDG_CONFIG_HOME": str(self.scratch / "config"),
             "TMPDIR": str(self.scratch),
@@ -85,6 +84,7 @@ class Wrangler:
             "CLOUDFLARE_API_TOKEN": self.token_file.read_text(encoding="utf-8").strip(),
             **(more or {}),
         }
+        return bare_environment(own)
 
     def run(
         self, *args: str, stdin: str = "", timeout_s: float = 120.0, env: Mapping[str, str] | None = None
@@ -96,12 +96,13 @@ class Wrangler:
         """
         self.scratch.mkdir(parents=True, exist_ok=True)
         output = self.scratch / f"output-{time.monotonic_ns()}.jsonl"
+        environment: ChildEnvironment = self.environment({"WRANGLER_OUTPUT_FILE_PATH": str(output), **(env or {})})
         began = time.monotonic()
         try:
             done = subprocess.run(
                 self.argv(*args),
                 cwd=self.cwd,
-                env=self.environment({"WRANGLER_OUTPUT_FILE_PATH": str(output), **(env or {})}),
+                env=environment,
                 input=stdin,
                 capture_output=True,
                 text=True,

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backout.config.schema import TOKEN_ENV
+from backout.config.secret_names import secret_variables
+from backout.config.workflow import TOKEN_ENV as WORKFLOW_TOKEN_ENV
 from backout.errors import BackoutError, UsageError
 from backout.model.secrets import ExpectedSecrets
+from backout.providers.child_environment import team_environment
 from backout.providers.cloudflare.secrets import CloudflareSecretWriter
 from backout.providers.files.fingerprints import KeyedFingerprints
 from backout.providers.sources.parsing import MAX_BYTES, parse
@@ -43,6 +46,11 @@ def own_names(config: Config) -> frozenset[str]:
     platform = config.environment.platform
     tokens = (platform.token_env, platform.read_token_env, platform.secrets_token_env, TOKEN_ENV, ACCOUNT_ENV)
     return frozenset({name for name in tokens if name} | set(config.environment.secrets.ignore))
+
+
+def withheld(config: Config) -> frozenset[str]:
+    """Return the variables that no source of secrets needs: tokens, connection strings and keys that backout reads."""
+    return secret_variables(config.settings) | {TOKEN_ENV, WORKFLOW_TOKEN_ENV}
 
 
 def expected(config: Config) -> ExpectedSecrets:
@@ -90,7 +98,7 @@ def source(config: Config, named: Mapping[str, Json]) -> SecretSource:
     if kind == "command":
         words, timeout_s = named["command"], float(str(named["timeout"]))
         assert isinstance(words, list)  # noqa: S101 the plan's own shape
-        folder = config.path.parent
+        folder, variables = config.path.parent, team_environment(variables, without=withheld(config))
         return CommandSource([*map(str, words)], heard, variables=variables, folder=folder, timeout_s=timeout_s)
     raise BackoutError(
         f"the values came from {named.get('what')}, and none was kept: type the same command again with them",

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -13,10 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from backout import wiring
 from backout.analysis.backups import protection, slot_alarm
+from backout.config.secret_names import secret_variables
 from backout.errors import BackoutError, Refused, UsageError
 from backout.providers.archive.gaps import read_gaps
 from backout.providers.archive.holding import Holding
 from backout.providers.archive.receiving import Reception, WalReceiver, read_status
+from backout.providers.child_environment import bare_environment, own_module
 from backout.providers.clock import SystemClock
 from backout.providers.postgres.replication import Replication, check_receivable
 from backout.providers.postgres.sync_watch import SyncWatch
@@ -196,7 +196,7 @@ def _spawn(config: Config, command: str) -> subprocess.Popen[bytes]:
     """Start one of our own commands that outlives this process."""
     directory = config.backup_directory
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    argv = (sys.executable, "-m", "backout", "db", "wal", command, "-e", config.name, "--config", str(config.path))
+    argv = own_module("backout", "db", "wal", command, "-e", config.name, "--config", str(config.path))
     with contextlib.suppress(FileNotFoundError):
         if (directory / _LOG).stat().st_size > _LONGEST_LOG_BYTES:
             (directory / _LOG).replace(directory / f"{_LOG}.1")
@@ -207,9 +207,18 @@ def _spawn(config: Config, command: str) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=log,
             cwd=config.path.parent,
-            env=dict(config.variables.variables) or dict(os.environ),
+            env=bare_environment(passed=_needed(config), variables=config.variables.variables or None),
             start_new_session=True,
         )
+
+
+def _needed(config: Config) -> frozenset[str]:
+    """Return the variables that the receiver reads: the database's and the backups', and what set its settings."""
+    database = config.environment.database
+    assert database is not None  # noqa: S101 `check` has looked
+    read = {database.url_env, database.admin_url_env, *secret_variables(database.backup)}
+    named = {name for name in read if name is not None}
+    return frozenset({*named, *(f"{name}_FILE" for name in named), *config.set_by.values(), "CREDENTIALS_DIRECTORY"})
 
 
 def _last_words(config: Config) -> str:

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 from backout.errors import BackoutError, Busy
 from backout.model.deployment import CommandEnd
+from backout.providers.child_environment import team_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +60,7 @@ class ShellDeployCommand:
                     stdin=lock,
                     stdout=output,
                     stderr=subprocess.STDOUT,
+                    env=team_environment(),
                     start_new_session=True,
                 )
                 return CommandEnd(self._ended(child, output, heard), tuple(heard.tail))

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
+import contextlib
+import os
+import queue
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Final
 
+from backout.errors import BackoutError
+from backout.providers.child_environment import bare_environment, own_module
 from backout.providers.events.reader import EventReader
 from backout.providers.events.tally import EventTally
 
@@ -77,22 +83,75 @@ def divided(paths: Sequence[Path], jobs: int) -> list[Part]:
 def in_processes(parts: Sequence[Part], key_of: KeyOf, jobs: int) -> Iterator[EventCounts]:
     """Yield what each part holds, in their order; this process reads along, from the first one and from the end."""
     if len(parts) == 1:
-        yield _read(parts[0], key_of)
+        yield read_part(parts[0], key_of)
         return
     workers = min(jobs, len(parts)) - 1
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        others = [pool.submit(_read, part, key_of) for part in parts[1:]]
-        yield _read(parts[0], key_of)
+    with _helpers(workers) as idle, ThreadPoolExecutor(workers) as pool:
+        others = [pool.submit(_read_elsewhere, idle, part, key_of) for part in parts[1:]]
+        yield read_part(parts[0], key_of)
         mine: list[EventCounts] = []
         while others and others[-1].cancel():  # nobody has begun it
             others.pop()
-            mine.append(_read(parts[len(others) + 1], key_of))
+            mine.append(read_part(parts[len(others) + 1], key_of))
         for other in others:
             yield other.result()
         yield from reversed(mine)
 
 
-def _read(part: Part, key_of: KeyOf) -> EventCounts:
+class _Helper:
+    """A process of ours that reads one part after the other; it ends when its input does."""
+
+    def __init__(self) -> None:
+        # Not by multiprocessing: its children look for modules in the current folder, and inherit all variables.
+        asked, self._ask = os.pipe()
+        self._hear, answered = os.pipe()
+        self._process = subprocess.Popen(
+            own_module("backout.providers.events.helper"), stdin=asked, stdout=answered, env=bare_environment()
+        )
+        os.close(asked)
+        os.close(answered)
+        self._to, self._from = Connection(self._ask, readable=False), Connection(self._hear, writable=False)
+
+    def read(self, part: Part, key_of: KeyOf) -> EventCounts:
+        """Return what a part holds. Raises OSError as reading it does. BackoutError: the process ended."""
+        try:
+            self._to.send((part, key_of))
+            found = self._from.recv()
+        except (EOFError, BrokenPipeError):
+            raise BackoutError("a process that read along has ended", where=str(part.path)) from None
+        if isinstance(found, Exception):
+            raise found
+        return found  # type: ignore[no-any-return]
+
+    def end(self) -> None:
+        """End it, whatever it does."""
+        self._to.close()
+        self._from.close()
+        self._process.kill()
+        self._process.wait()
+
+
+@contextlib.contextmanager
+def _helpers(count: int) -> Iterator[queue.SimpleQueue[_Helper]]:
+    idle: queue.SimpleQueue[_Helper] = queue.SimpleQueue()
+    with contextlib.ExitStack() as all_of_them:
+        for _ in range(count):
+            helper = _Helper()
+            all_of_them.callback(helper.end)
+            idle.put(helper)
+        yield idle
+
+
+def _read_elsewhere(idle: queue.SimpleQueue[_Helper], part: Part, key_of: KeyOf) -> EventCounts:
+    helper = idle.get()
+    try:
+        return helper.read(part, key_of)
+    finally:
+        idle.put(helper)
+
+
+def read_part(part: Part, key_of: KeyOf) -> EventCounts:
+    """Return what a part holds. Raises OSError: it cannot be read."""
     tally = EventTally(key_of)
     name = part.path.name if not part.begin else f"{part.path.name} from byte {part.begin}"
     with part.path.open("rb", buffering=0) as file:

@@ -49,6 +49,8 @@ class GitCheckout:
         """Return git's exit code (-1: none) and what it said."""
         import subprocess  # noqa: PLC0415 - only a robot that may act asks
 
+        from backout.providers.child_environment import bare_environment  # noqa: PLC0415 - same
+
         git = shutil.which("git")
         if git is None:
             return -1, ""
@@ -59,6 +61,7 @@ class GitCheckout:
                 capture_output=True,
                 timeout=_TIMEOUT_S,
                 check=False,
+                env=bare_environment(),
             )
         except (OSError, subprocess.TimeoutExpired):
             return -1, ""

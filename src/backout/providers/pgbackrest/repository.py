@@ -222,10 +222,15 @@ class PgBackRest:
         ]
         argv += [f"--stanza={self._stanza}"] if on_stanza else []
         argv += [f"--config={self._config}"] if self._config else []
-        environment = {name: value for name, value in tool_environment().items() if not name.startswith("PGBACKREST_")}
         try:
             done = subprocess.run(
-                argv, check=False, capture_output=True, text=True, errors="replace", env=environment, timeout=timeout_s
+                argv,
+                check=False,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                env=tool_environment(),
+                timeout=timeout_s,
             )
         except subprocess.TimeoutExpired:
             raise ProviderUnavailable(f"pgbackrest {command} takes too long", where=self._stanza) from None

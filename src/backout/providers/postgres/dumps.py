@@ -31,13 +31,14 @@ from backout.providers.postgres.template import give_away, tool_environment
 from backout.providers.postgres.tls_access import parsed, reached
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     import psycopg
     from psycopg import sql
 
     from backout.ports import Clock
     from backout.providers.archive.sealing import Key
+    from backout.providers.child_environment import ChildEnvironment
     from backout.providers.postgres.binaries import Binaries
 
 _TABLES: Final = """
@@ -278,7 +279,7 @@ class PostgresDumps:
                 scratch.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role[1])))
         raise BackoutError(f"it cannot be restored: {' '.join(said.split())[:_MAX_TEXT]}", where=dump.id)
 
-    def _pg_restore(self, dump: Dump, binaries: Binaries, environment: Mapping[str, str], database: str) -> str:
+    def _pg_restore(self, dump: Dump, binaries: Binaries, environment: ChildEnvironment, database: str) -> str:
         """Restore in one transaction; return what pg_restore complains of, "" when it is done."""
         quoted = database.replace("\\", "\\\\").replace("'", "\\'")
         argv = [
@@ -293,7 +294,7 @@ class PostgresDumps:
         _, said, code = self._fed(dump, argv, environment)
         return (said.strip() or f"exit code {code}") if code != 0 else ""
 
-    def _fed(self, dump: Dump, argv: list[str], environment: Mapping[str, str]) -> tuple[str, str, int]:
+    def _fed(self, dump: Dump, argv: list[str], environment: ChildEnvironment) -> tuple[str, str, int]:
         """Run a program with the dump as its input; return what it answered and complained, and its exit code."""
         with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as words:
             with subprocess.Popen(
@@ -301,7 +302,7 @@ class PostgresDumps:
                 stdin=subprocess.PIPE,
                 stdout=answer,
                 stderr=words,
-                env=dict(environment),
+                env=environment,
             ) as process:
                 assert process.stdin is not None  # noqa: S101 a pipe was asked for
                 try:

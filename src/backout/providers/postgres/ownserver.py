@@ -13,11 +13,17 @@ from typing import Final
 
 from backout.errors import BackoutError, Refused, UsageError
 from backout.providers.child import is_running
+from backout.providers.child_environment import bare_environment
 from backout.providers.postgres.template import checkpoint_lsn
 from backout.providers.postgres.template import system_identifier as read_identifier
 
 _TIMEOUT_S: Final = 180.0
 _POLL_S: Final = 0.05
+_SERVICE_MANAGERS: Final = (
+    *("XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "SSH_AUTH_SOCK", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG"),
+    *("PGDATA", "PGPORT"),
+)
+"""What the commands that start and stop a server go by, beside what every program needs."""
 _WAITS: Final = re.compile(r"^\s*synchronous_standby_names\s*=\s*'(.*)'\s*$\n?", re.MULTILINE)
 """As ALTER SYSTEM writes it: the last one counts."""
 
@@ -161,6 +167,7 @@ class CommandedServer:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 timeout=self._timeout_s,
+                env=bare_environment(passed=_SERVICE_MANAGERS),
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise BackoutError(f"`{shown}` cannot be run: {error}", where="database.server") from error

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import BackoutError
 from backout.model.recovery import RescueReport, TableRescue
+from backout.providers.child_environment import bare_environment
 from backout.providers.postgres.branches import CONNECT_S
 from backout.providers.postgres.definitions import Catalog, Other, Table, add_column, catalog, create, drop
 from backout.providers.postgres.rescue_rows import fill, insert, load, remove, update
@@ -186,7 +187,7 @@ class PostgresRescuer:
 
         named = (f"--table={table.sql}" for table in tables)
         with reached(before_dsn, has_tls=self._binaries.has_tls()) as reaching:
-            there = {**reaching, "PGDATABASE": self._database}
+            there = bare_environment({**reaching, "PGDATABASE": self._database})
             options = ("--schema-only", f"--section={section}", *named)
             told = run_tool(self._binaries, "pg_dump", *options, environment=there)
         return "\n".join(line for line in told.splitlines() if not line.startswith(("\\", "SET lock_timeout")))

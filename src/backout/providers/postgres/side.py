@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Final
 from backout.errors import BackoutError, Refused, UsageError
 from backout.model.recovery import SideInstance, SideLook, SideOrder, SideState, parse_lsn
 from backout.providers.child import NOBODY, needs_chown
+from backout.providers.child_environment import bare_environment
 from backout.providers.postgres.launcher import Overlay, PostgresServer
 from backout.providers.postgres.side_files import (
     overlay_works,
@@ -285,7 +286,7 @@ class PostgresSides:
             return "overlay", str(base)
         how = "reflink" if reflinks(folder) else "copy"
         argv = (shutil.which("cp") or "cp", "-a", "--reflink=auto", str(base), str(folder / "data"))
-        subprocess.run(argv, check=True, capture_output=True)
+        subprocess.run(argv, check=True, capture_output=True, env=bare_environment())
         return how, ""
 
     def _keep(self, laid: _Laid) -> None:

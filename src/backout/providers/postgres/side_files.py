@@ -12,6 +12,7 @@ from typing import Final
 
 from backout.errors import Refused
 from backout.providers.child import needs_chown
+from backout.providers.child_environment import bare_environment
 from backout.providers.postgres.launcher import Overlay
 
 _FICLONE: Final = 0x40049409
@@ -71,7 +72,9 @@ def overlay_works(root: Path) -> bool:
         for name in ("lower", "upper", "work", "merged"):
             (trial / name).mkdir()
         prefix = Overlay(trial / "lower", trial / "upper", trial / "work").prefix(trial / "merged")
-        done = subprocess.run((*prefix, "touch", str(trial / "merged" / "x")), check=False, capture_output=True)
+        done = subprocess.run(
+            (*prefix, "touch", str(trial / "merged" / "x")), check=False, capture_output=True, env=bare_environment()
+        )
         return done.returncode == 0 and (trial / "upper" / "x").is_file()
     except OSError:
         return False

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from backout.errors import BackoutError
 from backout.providers.child import NOBODY, needs_chown, unprivileged_prefix
+from backout.providers.child_environment import ChildEnvironment, bare_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,7 +98,7 @@ def run_tool(
     program: str,
     *arguments: str,
     timeout_s: float = _TIMEOUT_S,
-    environment: Mapping[str, str] | None = None,
+    environment: ChildEnvironment | None = None,
 ) -> str:
     """Run a Postgres program as the user that runs the server and return its standard output.
 
@@ -109,7 +110,7 @@ def run_tool(
     """
     prefix = unprivileged_prefix() if environment is None else ()
     argv = (*prefix, binaries.path(program), *arguments)
-    given = tool_environment() if environment is None else environment
+    given: ChildEnvironment = tool_environment() if environment is None else environment
     done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=timeout_s, env=given)
     if done.returncode != 0:
         said = done.stderr.strip() or done.stdout.strip()
@@ -118,10 +119,9 @@ def run_tool(
     return done.stdout
 
 
-def tool_environment() -> dict[str, str]:
-    """Return the environment of Postgres programs: ours without PG* variables, which would redirect them silently."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    return {**kept, "LC_ALL": "C", "TZ": "UTC"}
+def tool_environment() -> ChildEnvironment:
+    """Return the environment of Postgres programs: no token, and no PG* variable of ours, which would redirect them."""
+    return bare_environment({"LC_ALL": "C", "TZ": "UTC"})
 
 
 def _workspace(parent: Path) -> Path:

@@ -14,6 +14,8 @@ from backout.providers.postgres.tls_proxy import PORT, TlsProxy, TlsServer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from backout.providers.child_environment import ChildEnvironment
+
 _TLS_ONLY: Final = (
     "sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslcrl", "sslcrldir", "sslnegotiation", "sslsni",
     "sslcertmode", "ssl_min_protocol_version", "ssl_max_protocol_version", "channel_binding", "hostaddr", "gssencmode",
@@ -44,7 +46,7 @@ def without_tls(url: str, *, has_tls: bool = False) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def reached(url: str, *, has_tls: bool) -> Iterator[dict[str, str]]:
+def reached(url: str, *, has_tls: bool) -> Iterator[ChildEnvironment]:
     """Yield the environment in which a Postgres program reaches a database, through `without_tls` where it must."""
     from backout.providers.postgres.backup_tools import access  # noqa: PLC0415 which knows `parsed`
 

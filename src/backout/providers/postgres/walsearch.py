@@ -156,7 +156,6 @@ class WalSearch:
             f"--end={show_lsn(span.end_lsn)}",
             *options,
         )
-        environment = tool_environment()
         with subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
@@ -164,7 +163,7 @@ class WalSearch:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            env=environment,
+            env=tool_environment(),
         ) as process:
             assert process.stdout is not None  # noqa: S101 asked for above
             assert process.stderr is not None  # noqa: S101 same

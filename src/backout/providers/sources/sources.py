@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import BackoutError, UsageError
 from backout.model.secrets import SecretValues
+from backout.providers.child_environment import team_environment
 from backout.providers.sources.parsing import MAX_BYTES, parse
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ class CommandSource:
                 capture_output=True,
                 check=False,
                 timeout=self._timeout_s,
-                env=dict(self._variables),
+                env=team_environment(self._variables),
                 cwd=self._folder,
             )
         except subprocess.TimeoutExpired:

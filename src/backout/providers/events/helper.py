@@ -1,0 +1,32 @@
+"""A process that reads parts of files for another one, which asks on its standard input; see `work`."""
+
+from __future__ import annotations
+
+import signal
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+from backout.providers.events.work import read_part
+
+if TYPE_CHECKING:
+    from backout.model.events import EventCounts
+
+
+def main() -> None:
+    """Read what the other process asks for, until it asks for no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who asks, and who ends this one
+    asked, answers = Connection(0, writable=False), Connection(1, readable=False)
+    while True:
+        try:
+            part, key_of = asked.recv()
+        except EOFError:
+            return
+        try:
+            found: EventCounts | Exception = read_part(part, key_of)
+        except Exception as error:  # noqa: BLE001 - whoever asked raises it
+            found = error
+        answers.send(found)
+
+
+if __name__ == "__main__":
+    main()
