@@ -32,7 +32,8 @@ node_modules/.installed: .venv/.installed package.json package-lock.json
 demo: install
 	@$(BIN)/backout demo
 
-SUITE = $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+# Byte code is kept even where the shell says otherwise: the rewritten tests and the program's starts are a minute of it.
+SUITE = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test: install
 	$(SUITE) -m "not long" $(PYTEST)

@@ -13,19 +13,25 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from polling import PATIENCE_S
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the gate answers itself; with `after` the call reaches the API first, and only its answer is replaced."""
+    """What the gate answers itself; with `after` the call reaches the API first, and only its answer is replaced.
+
+    `held`: it is answered when the gate closes.
+    """
 
     status: int = 503
     body: bytes = b'{"success": false, "errors": [{"code": 7, "message": "scripted"}], "result": null}'
     headers: tuple[tuple[str, str], ...] = ()
     after: bool = False
     cut: bool = False
+    held: bool = False
     delay_s: float = 0.0
 
 
@@ -100,7 +106,7 @@ def api_gate(api_base_url: str) -> Iterator[Gate]:
                 answer = replace(answer, body=gate.alter(self.command, self.path, answer.body))
             if scripted is not None:
                 answer = scripted
-                ended.wait(scripted.delay_s)
+                ended.wait(None if scripted.held else scripted.delay_s)
             gate.passed.append((self.command, self.path, answer.status))
             self.send_response(answer.status)
             for name, value in answer.headers:
@@ -111,7 +117,7 @@ def api_gate(api_base_url: str) -> Iterator[Gate]:
             self.close_connection = self.close_connection or answer.cut
 
         def _pass_on(self, body: bytes) -> Answer:
-            connection = http.client.HTTPConnection(parts.netloc, timeout=30)
+            connection = http.client.HTTPConnection(parts.netloc, timeout=PATIENCE_S)
             try:
                 headers = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "content-length")}
                 connection.request(self.command, self.path, body or None, headers)
@@ -134,4 +140,4 @@ def api_gate(api_base_url: str) -> Iterator[Gate]:
         ended.set()
         server.shutdown()
         server.server_close()
-        thread.join(5)
+        thread.join(PATIENCE_S)

@@ -14,6 +14,8 @@ import psycopg
 from backout.model.deployment import Mark, VersionId, VersionMark
 from backout.twin.stage import SCRIPT
 
+from polling import PATIENCE_S
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -65,7 +67,9 @@ def api(book: Drillbook, method: str, path: str, body: object = None) -> object:
     url = f"{twin.api_base_url}/accounts/{twin.account_id}/workers/scripts/{SCRIPT}/{path}"
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method), timeout=20) as answer:
+    with urllib.request.urlopen(
+        urllib.request.Request(url, data, headers, method=method), timeout=PATIENCE_S
+    ) as answer:
         return json.loads(answer.read())["result"]
 
 

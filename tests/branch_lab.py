@@ -19,6 +19,7 @@ from backout.model.recovery import SideOrder, WalSpan, parse_lsn
 from backout.providers.postgres.side import PostgresSides
 from backout.providers.postgres.walsearch import WalSearch
 
+from polling import PATIENCE_S
 from vendor_lab import LIVE, PROJECT, TOKEN, Neon, Reply, served
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class BranchingVendor(Neon):
         self.lab.server.start()
         self.sides.drop("incoming")
         if self.lab.receiver is not None:
-            self.lab.receiver.wait(timeout=10)
+            self.lab.receiver.wait(timeout=PATIENCE_S)
         self.lab.receive()
         return super()._restored(key, body)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from polling import PATIENCE_S
 from twin_harness import multipart
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class ContractWorker:
         url = f"{self.twin.ingress_url}{path}"
         request = urllib.request.Request(url, headers={"Host": f"{self.script}.localhost", **headers})
         try:
-            with urllib.request.urlopen(request, timeout=10) as response:
+            with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
                 return int(response.status)
         except urllib.error.HTTPError as error:
             with error:
@@ -69,8 +70,10 @@ def deploy(twin: TwinStatus, script: str) -> ContractWorker:
     path = f"{twin.api_base_url}/accounts/{twin.account_id}/workers/scripts/{script}"
     headers = {"Authorization": f"Bearer {token}"}
     upload = urllib.request.Request(path, data=form, method="PUT", headers={**headers, "Content-Type": kind})
-    with urllib.request.urlopen(upload, timeout=30) as response:
+    with urllib.request.urlopen(upload, timeout=PATIENCE_S) as response:
         assert response.status == 200
-    with urllib.request.urlopen(urllib.request.Request(f"{path}/deployments", headers=headers), timeout=30) as response:
+    with urllib.request.urlopen(
+        urllib.request.Request(f"{path}/deployments", headers=headers), timeout=PATIENCE_S
+    ) as response:
         live = json.load(response)["result"]["deployments"][0]
     return ContractWorker(twin, script, token, live["versions"][0]["version_id"])

@@ -17,6 +17,8 @@ from backout.twin.dataplane import LocalDataPlane
 from backout.twin.faults import Faults
 from backout.twin.worker import Binding, Module, WorkerVersion
 
+from polling import BUSY
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
@@ -124,7 +126,8 @@ async def lab(folder: Path, *, services: Services | None = None, seed: int = 1) 
 async def until(
     predicate: Callable[[], bool] | Callable[[], Awaitable[bool]], timeout_s: float = 10.0, what: str = "it"
 ) -> None:
-    """Poll on the loop until the predicate holds; fail the test after `timeout_s`."""
+    """Poll on the loop until the predicate holds; fail the test when it takes too long, see `polling.until`."""
+    timeout_s *= BUSY
     deadline = time.monotonic() + timeout_s
     while True:
         answer = predicate()

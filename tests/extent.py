@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from hypothesis import HealthCheck, settings
+
 PROOF = os.environ.get("BACKOUT_PROOF") == "full"
 """Counted claims run with their full counts."""
 
@@ -16,3 +18,18 @@ def by_extent(short: int, everything: int, proof: int | None = None) -> int:
     if PROOF and proof is not None:
         return proof
     return everything if ALL else short
+
+
+def examples(count: int, *, proof: int | None = None) -> settings:
+    """Return Hypothesis's settings for so many examples in `make test-all`: a third of them in `make test`."""
+    return settings(max_examples=by_extent(-(-count // 3), count, proof))
+
+
+settings.register_profile(
+    "suite",
+    max_examples=by_extent(34, 100),
+    deadline=None,
+    # How quick the machine is says nothing about the code; the fixtures in question are made once for all examples.
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("suite")

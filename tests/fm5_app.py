@@ -20,7 +20,7 @@ from backout.providers.child import free_ports
 from backout.twin.workerd import find_workerd
 from backout.twin.wrangler import find_cli, find_node
 
-from polling import until
+from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -46,7 +46,7 @@ def bundle(variant: str) -> str:
         arguments = ("deploy", entry, "--env", "production", "--dry-run", "--outdir", f"{scratch}/out")
         command = (find_node(), "--no-warnings", find_cli(FM5), *arguments)
         done = subprocess.run(
-            command, cwd=FM5, env=environment, capture_output=True, text=True, check=False, timeout=60
+            command, cwd=FM5, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE_S
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return (Path(scratch) / "out" / f"{variant}.js").read_text(encoding="utf-8")
@@ -75,7 +75,7 @@ class App:
     def ask(self, method: str, path: str, body: object = None, **headers: str) -> Reply:
         """Send one request on a connection of its own."""
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)) as connection:
             connection.request(method, path, data, {"host": self.host, **headers})
             answer = connection.getresponse()
             return Reply(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())

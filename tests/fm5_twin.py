@@ -19,6 +19,7 @@ from backout.providers.postgres.deploy import PrismaDeploy
 from backout.twin import lifecycle, wrangler
 
 from fm5_app import FM5, App
+from polling import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,7 +101,7 @@ class Fm5Twin:
             method=method,
             headers={"authorization": f"Bearer {token}", "content-type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             return json.loads(answer.read())
 
 

@@ -10,9 +10,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+PATIENCE_S = 240.0
+"""How long a process, a thread or an answer is waited for before it counts as hung: a busy machine takes its time."""
+BUSY = 12.0
+"""A machine may be so much busier than the one that a test was written on."""
+
 
 def until(predicate: Callable[[], T], timeout_s: float = 10.0, what: str = "the condition", every_s: float = 0.02) -> T:
-    """Return the first truthy answer of `predicate`, or fail the test after `timeout_s` naming `what`."""
+    """Return the first truthy answer of `predicate`, or fail the test naming `what`.
+
+    Args:
+        timeout_s: long enough on a machine that does nothing else; a busy one gets several times that.
+    """
+    timeout_s *= BUSY
     deadline = time.monotonic() + timeout_s
     while True:
         answer = predicate()

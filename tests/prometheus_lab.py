@@ -21,7 +21,7 @@ import pytest
 
 from backout.providers.child import NOBODY, dying_with_parent, free_ports, needs_chown, unprivileged_prefix
 
-from polling import until
+from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +50,7 @@ def prometheus(folder: Path, *, past: str = "", scrape: str = "", interval: str 
     if past:
         (folder / "past.txt").write_text(past + "# EOF\n", encoding="utf-8")
         made = ("promtool", "tsdb", "create-blocks-from", "openmetrics", str(folder / "past.txt"), str(data))
-        subprocess.run(made, check=True, capture_output=True, timeout=60)
+        subprocess.run(made, check=True, capture_output=True, timeout=PATIENCE_S)
     jobs = f"[{{job_name: app, static_configs: [{{targets: ['{scrape}']}}]}}]" if scrape else "[]"
     settings = f"global: {{scrape_interval: {interval}, scrape_timeout: {interval}}}\nscrape_configs: {jobs}\n"
     (folder / "prometheus.yml").write_text(settings, encoding="utf-8")
@@ -77,12 +77,12 @@ def prometheus(folder: Path, *, past: str = "", scrape: str = "", interval: str 
         yield url
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE_S)
 
 
 def _is_ready(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/-/ready", timeout=2) as answer:
+        with urllib.request.urlopen(f"{url}/-/ready", timeout=PATIENCE_S) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
@@ -150,4 +150,4 @@ def application() -> Iterator[Application]:
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(5)
+        thread.join(PATIENCE_S)

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
+from polling import PATIENCE_S
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from email.message import EmailMessage
@@ -123,7 +125,7 @@ def mailbox(tls: ssl.SSLContext | None = None, *, at_once: bool = False, auth: b
     finally:
         asyncio.run_coroutine_threadsafe(_stop(server), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(PATIENCE_S)
         loop.close()
 
 
@@ -140,7 +142,7 @@ def certificate(folder: Path, name: str = "localhost") -> tuple[ssl.SSLContext, 
     key, file = folder / f"{name}.key", folder / f"{name}.pem"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     command += ["-days", "2", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"]
-    subprocess.run([*command, "-keyout", key, "-out", file], check=True, capture_output=True, timeout=60)
+    subprocess.run([*command, "-keyout", key, "-out", file], check=True, capture_output=True, timeout=PATIENCE_S)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file, key)
     return context, file

@@ -22,6 +22,7 @@ from backout.providers.s3.client import S3Client
 from backout.providers.s3.sigv4 import S3Credentials
 from backout.providers.s3.transport import S3Settings
 
+from polling import PATIENCE_S
 from twin_harness import multipart
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def call(twin: TwinStatus, method: str, path: str, data: bytes | None = None, ki
     headers = {"Authorization": f"Bearer {token(twin)}", "Content-Type": kind}
     url = f"{twin.api_base_url}/accounts/{twin.account_id}/{path}"
     request = urllib.request.Request(url, data=data, method=method, headers=headers)
-    with urllib.request.urlopen(request, timeout=30) as response:
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
         return json.load(response)["result"]
 
 

@@ -35,7 +35,7 @@ from backout.providers.postgres.walsearch import WalSearch
 from backout.runbook.restore import RestoreTools
 from backout.runbook.restoring import actions
 
-from polling import until
+from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -242,7 +242,7 @@ class Lab:
             sides.drop(side.name)
         if self.receiver is not None:
             self.receiver.terminate()
-            self.receiver.wait(timeout=10)
+            self.receiver.wait(timeout=PATIENCE_S)
         with contextlib.suppress(BackoutError):
             self.server.stop()
         shutil.rmtree(self.sockets, ignore_errors=True)

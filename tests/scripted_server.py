@@ -11,6 +11,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from polling import PATIENCE_S
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -143,10 +145,10 @@ def scripted_server() -> Iterator[ScriptedServer]:
         ended.set()
         with contextlib.suppress(OSError):
             socket.create_connection(listener.getsockname()[:2], 1).close()
-        acceptor.join(5)
+        acceptor.join(PATIENCE_S)
         listener.close()
         for worker in workers:
-            worker.join(5)
+            worker.join(PATIENCE_S)
 
 
 def _serve(server: ScriptedServer, connection: socket.socket, ended: threading.Event) -> None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from polling import PATIENCE_S
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -106,5 +108,5 @@ def tail_server() -> Iterator[TailServer]:
     finally:
         asyncio.run_coroutine_threadsafe(runner.cleanup(), server.loop).result(10)
         server.loop.call_soon_threadsafe(server.loop.stop)
-        thread.join(5)
+        thread.join(PATIENCE_S)
         server.loop.close()

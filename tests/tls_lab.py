@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from polling import PATIENCE_S
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -157,9 +159,9 @@ def tls_front(  # noqa: C901 - two threads
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
-        acceptor.join(5)
+        acceptor.join(PATIENCE_S)
         for one in sockets:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)  # a client that was never closed would be waited for
         for thread in threads:
-            thread.join(5)
+            thread.join(PATIENCE_S)

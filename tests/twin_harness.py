@@ -23,6 +23,8 @@ from backout.twin.faults import Faults
 from backout.twin.state import BlobStore, State
 from backout.twin.worker import StartupError, WorkerVersion
 
+from polling import PATIENCE_S
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
     from pathlib import Path
@@ -152,7 +154,7 @@ class Api:
         sent = {"Authorization": f"Bearer {self.token if token is None else token}", **headers}
         request = urllib.request.Request(self.url + full, data=data, method=method, headers=sent)
         try:
-            with urllib.request.urlopen(request, timeout=20) as response:
+            with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
                 status, raw, got = response.status, response.read(), dict(response.headers)
         except urllib.error.HTTPError as error:
             with error:
@@ -197,7 +199,7 @@ def running_api(directory: Path) -> Iterator[Api]:
         call(runner.cleanup())
         call(_close(api.control.state))
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(PATIENCE_S)
         loop.close()
 
 

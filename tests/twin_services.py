@@ -16,7 +16,7 @@ from backout.providers.child import free_ports
 from backout.twin.faults import Fault, FaultKind, Faults
 from backout.twin.services import Services
 
-from polling import until
+from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -39,7 +39,7 @@ class Loop:
     def close(self) -> None:
         self.run(self._loop.shutdown_default_executor())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10.0)
+        self._thread.join(PATIENCE_S)
         self._loop.close()
 
 
@@ -94,7 +94,7 @@ class Worker:
         self._port = port
 
     def call(self, body: object) -> object:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30.0)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE_S)
         try:
             connection.request("POST", "/", json.dumps(body))
             response = connection.getresponse()

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polling import PATIENCE_S
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -181,7 +183,7 @@ class Job:
         try:
             if meanwhile is not None:
                 meanwhile(process)
-            log, _ = process.communicate(timeout=120)
+            log, _ = process.communicate(timeout=PATIENCE_S)
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backout.analysis.baseline import Baseline, assumed
@@ -267,7 +267,6 @@ seconds = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(seconds, st.data())
 def test_batches_and_restarts_change_nothing(steps: list[tuple[int, int, float, int]], data: st.DataObject) -> None:
     """Every second by itself, in batches, and through the JSON of a checkpoint: the same findings, the same state."""

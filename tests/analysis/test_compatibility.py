@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pglast
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pglast.parser import scan
 
@@ -15,9 +15,9 @@ from backout.analysis.compatibility.splitting import split
 from backout.model.compatibility import Compatibility, MigrationFile, MigrationVerdict
 
 from compatibility_lab import BASE
-from extent import by_extent
+from extent import examples
 
-MANY = settings(deadline=None, max_examples=by_extent(60, 60, proof=3000))
+MANY = examples(60, proof=3000)
 SAFE, SAFE_IF, BREAKING = Compatibility.SAFE, Compatibility.SAFE_IF, Compatibility.BREAKING
 ORDER = list(Compatibility)
 

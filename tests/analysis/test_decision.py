@@ -8,7 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backout.analysis.decision import Detector
@@ -16,6 +16,7 @@ from backout.model.policy import Criteria, GuardPolicy, Policy
 from backout.model.signals import Counts
 from backout.model.verdict import Cause, Verdict
 
+from extent import examples
 from traffic_sim import DEPLOYED_AT, NEW, OLD, Behaviour, Outcome, Scenario, Traffic, always, detector, outage, watch
 
 if TYPE_CHECKING:
@@ -301,7 +302,7 @@ def test_a_warm_up_that_outlasts_the_watch_leaves_response_times_out(split: floa
     assert "response times could not be compared" in outcome.decision.reason
 
 
-@settings(max_examples=12, deadline=None)
+@examples(12)
 @given(
     seed=st.integers(0, 10_000),
     split=st.sampled_from(SPLITS),
@@ -326,7 +327,7 @@ def test_a_restored_detector_decides_the_same(
         assert restored.decide(DEPLOYED_AT + t + 1) == kept.decide(DEPLOYED_AT + t + 1)
 
 
-@settings(max_examples=10, deadline=None)
+@examples(10)
 @given(seed=st.integers(0, 10_000), split=st.sampled_from(SPLITS), page_s=st.integers(2, 90))
 def test_pages_of_any_size_and_order_give_the_same_evidence(seed: int, split: float, page_s: int) -> None:
     """Rows one second at a time, or shuffled in pages: the same evidence at the end."""

@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backout.analysis.baseline import Law
@@ -17,6 +17,8 @@ from backout.analysis.rates import LabelTest, MinuteLaw, log_e_above, log_e_belo
 from backout.model.policy import Policy
 from backout.model.signals import Counts, bucket_of
 from backout.model.verdict import Verdict
+
+from extent import examples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +73,7 @@ def rows(version: str, start: int, seconds: Sequence[tuple[int, float, int]]) ->
 seconds = st.lists(st.tuples(numbers, shares, st.sampled_from([0, 100, 255])), max_size=6)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(before=seconds, new=seconds, old=seconds, split=st.sampled_from([1e-9, 0.1, 0.5, 1 - 1e-9, 1.0]))
 def test_the_detector_takes_any_counts(
     before: list[tuple[int, float, int]],

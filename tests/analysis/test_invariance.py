@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backout.analysis.decision import Detector
 from backout.model.policy import GuardPolicy, Policy
 from backout.model.signals import Counts, HealthReport, Reach, ServiceHealth, ServiceState
 
+from extent import examples
 from traffic_sim import DEPLOYED_AT, NEW, Scenario, Traffic, always, detector
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def assert_same(one: Decision, other: Decision) -> None:
         assert line.log_evidence == pytest.approx(same.log_evidence, abs=1e-9)
 
 
-@settings(max_examples=12, deadline=None)
+@examples(12)
 @given(
     seed=st.integers(0, 10_000),
     split_and_baseline=st.sampled_from([(1.0, 0), (1.0, 1000), (0.5, 1000), (0.1, 300)]),

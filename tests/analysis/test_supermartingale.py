@@ -8,12 +8,14 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backout.analysis.baseline import OUTAGE_A, OUTAGE_B, Law
 from backout.analysis.beta import log_beta
 from backout.analysis.rates import OUTAGE_ALONE, OUTAGE_SHARED, LabelTest, MinuteLaw, log_e_above, log_e_below, mix
+
+from extent import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +53,7 @@ def evidence(law: Law, minutes: list[tuple[int, int, int, int]], *, concurrent: 
     return math.exp(test.log_e())
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     law=laws, sizes=st.tuples(st.integers(0, 12), st.integers(0, 12)), clustered=st.booleans(), outages=st.booleans()
 )
@@ -71,7 +73,7 @@ def test_the_mean_of_the_minute_law_in_a_cut_over(
     assert mean <= 1 + ROUNDING
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(law=laws, sizes=st.tuples(st.integers(0, 10), st.integers(0, 10)), clustered=..., shared=...)
 def test_the_mean_of_the_minute_law_beside_an_old_version(
     law: Law, sizes: tuple[int, int], clustered: bool, shared: bool
@@ -90,7 +92,7 @@ def test_the_mean_of_the_minute_law_beside_an_old_version(
     assert mean <= 1 + ROUNDING
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(
     p0=st.floats(5e-4, 0.9),
     shares=st.tuples(st.floats(0.01, 0.99), st.floats(0.01, 0.99)),

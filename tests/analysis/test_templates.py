@@ -8,10 +8,12 @@ import json
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backout.analysis.templates import Templates, template_of
+
+from extent import examples
 
 SAME = {
     "positions_of_a_bundle": (
@@ -105,7 +107,7 @@ WORDS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=400)
+@examples(400)
 @given(st.lists(st.lists(WORDS, max_size=14).map(" ".join), max_size=6))
 def test_what_is_remembered_is_what_would_be_read(texts: list[str]) -> None:
     templates = Templates()
@@ -115,7 +117,7 @@ def test_what_is_remembered_is_what_would_be_read(texts: list[str]) -> None:
             assert templates(varied) == template_of(varied)
 
 
-@settings(deadline=None, max_examples=300)
+@examples(300)
 @given(st.text(max_size=400))
 def test_any_text_has_a_key(text: str) -> None:
     key = template_of(text)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from shared.detect_evaluator import DEPLOYED_AT, NEW, OLD, backout, live, log_evidence, route_name
 from shared.detect_oracle import first
@@ -16,6 +16,8 @@ from shared.detect_traffic import Batch, as_in_production, simulate
 
 from backout.model.signals import Counts, RouteCounts
 from backout.model.verdict import Verdict
+
+from extent import examples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,7 +59,7 @@ def histogram(found: NDArray[np.uint8]) -> dict[int, int]:
     return {int(b): int(n) for b, n in zip(buckets, numbers, strict=True)}
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(scenario=SCENARIOS, seed=st.integers(0, 2**32), sampled=st.booleans())
 def test_evidence_and_decision_are_those_of_the_live_detector(scenario: Scenario, seed: int, sampled: bool) -> None:
     """Within 1e-9 at every second, for any traffic, mode, baseline, noise and trouble; also of sampled counts."""

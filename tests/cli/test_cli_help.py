@@ -15,6 +15,8 @@ from backout import __version__
 from backout.cli.app import entries, root
 from backout.errors import EXIT_CODES
 
+from polling import PATIENCE_S
+
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden_help.txt"
 LIGHT = {
@@ -33,7 +35,7 @@ def imported(*arguments: str) -> set[str]:
         f"import sys\nsys.argv = ['backout', *{arguments!r}]\nfrom backout.__main__ import answer\n"
         "try:\n    answer(sys.argv[1:])\nexcept SystemExit:\n    pass\nprint(*sys.modules, file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     return set(done.stderr.split())
 
 
@@ -68,7 +70,7 @@ def test_the_help_at_80_columns() -> None:
     """The golden text; after a wanted change: backout --help > tests/cli/golden_help.txt."""
     done = subprocess.run(
         [sys.executable, "-m", "backout", "--help"],
-        env={**os.environ, "COLUMNS": "80"}, capture_output=True, text=True, check=True, timeout=60,
+        env={**os.environ, "COLUMNS": "80"}, capture_output=True, text=True, check=True, timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.stdout == GOLDEN.read_text()
     assert max(map(len, done.stdout.splitlines())) <= 80
@@ -105,13 +107,13 @@ def test_completion_candidates_come_from_the_table_without_loading_commands(tmp_
     """What a shell asks is answered offline."""
     asked = {**os.environ, "_BACKOUT_COMPLETE": "bash_complete", "COMP_WORDS": "backout r", "COMP_CWORD": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", "backout"], env=asked, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-m", "backout"], env=asked, capture_output=True, text=True, check=False, timeout=PATIENCE_S
     )
     assert done.stdout.split() == ["plain,rollback", "plain,roll-forward", "plain,runs"]
     asked["COMP_WORDS"] = "backout config "
     asked["COMP_CWORD"] = "2"
     done = subprocess.run(
-        [sys.executable, "-m", "backout"], env=asked, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-m", "backout"], env=asked, capture_output=True, text=True, check=False, timeout=PATIENCE_S
     )
     assert set(done.stdout.split()) == {"plain,show", "plain,check", "plain,example"}
 
@@ -120,7 +122,11 @@ def test_the_version_is_the_packages() -> None:
     """Alone and beside other options."""
     for arguments in (["--version"], ["--version", "--json"]):
         done = subprocess.run(
-            [sys.executable, "-m", "backout", *arguments], capture_output=True, text=True, check=True, timeout=60
+            [sys.executable, "-m", "backout", *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=PATIENCE_S,
         )
         assert done.stdout == f"backout {__version__}\n"
 

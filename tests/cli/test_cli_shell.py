@@ -21,6 +21,8 @@ from backout.cli.style import Style, Tone, visible, wants_color
 from backout.errors import ConfigError, DecisionNeeded, PartlyDone, Refused
 from backout.report.redact import Redactor
 
+from polling import PATIENCE_S
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -279,7 +281,7 @@ def test_a_reader_that_went_away_is_no_error() -> None:
     read, write = os.pipe()
     os.close(read)
     command = [sys.executable, "-m", "backout", "config", "example"]
-    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False, timeout=PATIENCE_S)
     os.close(write)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -304,5 +306,5 @@ def test_ctrl_c_is_exit_130(tmp_path: Path) -> None:
         process.stdin.flush()
         assert process.stdout.readline().startswith('{"ts":1')  # it is up and waits for more
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=30)
+        process.wait(timeout=PATIENCE_S)
         assert (process.returncode, process.stderr.read()) == (130, "\nerror: interrupted\n")  # the line after ^C

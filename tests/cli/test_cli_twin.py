@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from polling import until
+from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ CONTRACT = {
 def call(folder: Path, *arguments: str) -> tuple[int, dict[str, object]]:
     """Run `backout twin ... --json` in a process of its own and return exit code and answer."""
     command = [sys.executable, "-m", "backout", "twin", *arguments, "--json"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     (line,) = done.stdout.splitlines()
     value = json.loads(line)
     assert isinstance(value, dict)

@@ -11,6 +11,7 @@ import pytest
 from cli_shell import backout
 
 from event_lab import BEGIN_MS, VERSIONS, compact, event, pretty, thrown
+from polling import PATIENCE_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +69,7 @@ def test_standard_input() -> None:
     """A pipe is read to its end."""
     done = subprocess.run(
         [sys.executable, "-m", "backout", "diagnose", "events", "-", "--json"],
-        input=compact(incident()), capture_output=True, timeout=30, check=False,
+        input=compact(incident()), capture_output=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     assert json.loads(done.stdout)["cause"] == "worker_script_error"

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck as HypothesisCheck
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backout.errors import BackoutError
@@ -23,6 +22,7 @@ from backout.providers.memory import WorldClock
 from backout.providers.retry import Retry
 from backout.providers.router.traffic import RouterTraffic
 
+from extent import examples
 from scripted_server import answer, raw_answer, scripted_server
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ LINES = st.sampled_from(
     ]
 )
 BYTES = st.lists(LINES | st.binary(max_size=20), max_size=8).map(b"".join)
-RELAXED = settings(max_examples=150, deadline=None, suppress_health_check=[HypothesisCheck.function_scoped_fixture])
+RELAXED = examples(150)
 
 
 @pytest.fixture

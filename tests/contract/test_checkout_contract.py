@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from backout.providers.git.checkout import GitCheckout
 
+from polling import PATIENCE_S
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -17,7 +19,7 @@ IDENTITY = ("-c", "user.name=dev", "-c", "user.email=dev@example.com", "-c", "co
 
 def git(folder: Path, *words: str) -> str:
     done = subprocess.run(
-        [GIT, *IDENTITY, "-C", str(folder), *words], check=True, capture_output=True, text=True, timeout=30
+        [GIT, *IDENTITY, "-C", str(folder), *words], check=True, capture_output=True, text=True, timeout=PATIENCE_S
     )
     return done.stdout.strip()
 

@@ -30,7 +30,7 @@ from backout.providers.exchange import Limits
 from backout.providers.memory import WorldClock
 from backout.providers.retry import Retry
 
-from polling import until
+from polling import PATIENCE_S, until
 from scripted_server import answer, drip, hang, raw_answer, refused_url, reset, scripted_server
 
 if TYPE_CHECKING:
@@ -394,7 +394,7 @@ def test_a_certificate_that_nobody_signed_is_not_trusted(clock: WorldClock) -> N
         url = f"https://localhost:{listener.getsockname()[1]}"
         with pytest.raises(ProviderUnavailable, match=r"not trusted: TLS: self.signed certificate"):
             CloudflareSecrets(client(url, clock), "acc", "fm5").names()
-        thread.join(5)
+        thread.join(PATIENCE_S)
     assert b"".join(heard) == b""
     assert clock.now() == 1000.0
 

@@ -17,6 +17,7 @@ from backout.analysis.conformance import compare, shape_of
 from backout.model.conformance import Observation
 
 from drillbook import ENV, PROGRAM
+from polling import PATIENCE_S
 
 if TYPE_CHECKING:
     from drillbook import Drillbook
@@ -32,7 +33,9 @@ def contact(book: Drillbook, *options: str, base_url: str | None = None) -> subp
         "CLOUDFLARE_API_TOKEN_FILE": str(twin.api_token_file),
     }
     command = [str(PROGRAM), "conformance", "--json", "--ingress-url", str(twin.ingress_url), *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment, cwd="/")
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE_S, check=False, env=environment, cwd="/"
+    )
 
 
 def answer(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
@@ -47,7 +50,7 @@ def workers(book: Drillbook) -> set[str]:
     token = Path(str(twin.api_token_file)).read_text(encoding="ascii").strip()
     url = f"{twin.api_base_url}/accounts/{twin.account_id}/workers/scripts"
     asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
-    with urllib.request.urlopen(asked, timeout=20) as response:
+    with urllib.request.urlopen(asked, timeout=PATIENCE_S) as response:
         return {script["id"] for script in json.loads(response.read())["result"]}
 
 

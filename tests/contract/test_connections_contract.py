@@ -18,7 +18,7 @@ from backout.providers.postgres.binaries import find_binaries
 from backout.providers.postgres.connections import Pool, PostgresConnections
 from backout.providers.postgres.launcher import PostgresServer
 
-from polling import until
+from polling import PATIENCE_S, until
 from scripted_server import refused_url
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def test_sessions_that_wait_for_a_lock_are_told(postgres: PostgresDatabase) -> N
             until(lambda: postgres.connections.read().waiting == 1, 10, "the one that waits")
         finally:
             holder.rollback()
-            thread.join(10)
+            thread.join(PATIENCE_S)
         assert postgres.connections.read().waiting == 0
 
 

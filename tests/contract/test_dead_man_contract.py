@@ -9,7 +9,7 @@ import pytest
 from backout.errors import AuthError
 from backout.providers.deadman.ping import HttpDeadMan
 
-from polling import until
+from polling import PATIENCE_S, until
 from scripted_server import answer, hang, raw_answer, refused_url, reset, scripted_server
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def pinged(url: Callable[[], str], times: int) -> list[str]:
     dead_man = HttpDeadMan(url, said.append)
     for _ in range(times):
         dead_man.ping()
-        dead_man.join(20)
+        dead_man.join(PATIENCE_S)
     return said
 
 
@@ -81,4 +81,4 @@ def test_a_ping_that_hangs_holds_nobody_up() -> None:
         dead_man.ping()
         dead_man.ping()
         assert len(server.asked) == 1
-    dead_man.join(20)
+    dead_man.join(PATIENCE_S)

@@ -17,7 +17,7 @@ from backout.providers.child import is_running
 from backout.providers.command.deploy import ShellDeployCommand
 from backout.report.redact import Redactor
 
-from polling import until
+from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,7 +128,7 @@ def test_it_ends_by_itself_when_backout_is_killed(tmp_path: Path, parent: subpro
 def test_ctrl_c_ends_it(tmp_path: Path, parent: subprocess.Popen[str]) -> None:
     """Of the two signals that a person sends the second gets here: nothing of it runs on."""
     parent.send_signal(signal.SIGINT)
-    parent.wait(timeout=20)
+    parent.wait(timeout=PATIENCE_S)
     made = ShellDeployCommand(tmp_path, tmp_path / "deploy.lock", str)
     until(lambda: not made.still_runs())
     assert not is_running(parent.pid)

@@ -20,7 +20,7 @@ from backout.providers.notify.outbox import HOLD_S, PER_WINDOW, WINDOW_S, Outbox
 from backout.providers.notify.postman import AT_MOST_S, TRIES, Postman
 from backout.report.redact import Redactor
 
-from polling import until
+from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,7 @@ class Recorder:
         self.times.append(now)
         self.entered.set()
         if self.gate is not None:
-            assert self.gate.wait(30)
+            assert self.gate.wait(PATIENCE_S)
         if self.failures:
             raise self.failures.pop(0)
         self.sent.append(notice)
@@ -306,7 +306,7 @@ def test_a_channel_that_hangs_costs_its_own_thread(path: Path) -> None:
     tells = courier(path, hanging.route("webhook"), other.route("smtp"))
     try:
         tells.tell(notice("k"))
-        assert hanging.entered.wait(10)
+        assert hanging.entered.wait(PATIENCE_S)
         tells.tell(notice("l"))
         until(lambda: keys(other) == ["k", "l"], what="the other channel delivers")
         delivery = tells.flush(0.05)
@@ -415,7 +415,7 @@ courier.flush(60)
 @pytest.mark.parametrize("how", ["dies", "sleeps"])
 def test_the_next_process_delivers_what_a_dead_one_left(path: Path, how: str) -> None:
     """Killed while sending, or right after it was told: the notice is on disk, and its dead holder holds nothing."""
-    code = subprocess.run([sys.executable, "-c", CRASH, str(path), how], check=False, timeout=60).returncode
+    code = subprocess.run([sys.executable, "-c", CRASH, str(path), how], check=False, timeout=PATIENCE_S).returncode
     assert code == 9
     recorder = Recorder()
     first, second = courier(path, recorder.route()), courier(path, recorder.route())
@@ -450,6 +450,6 @@ for number in range(8):
 courier.flush(30)
 """
     processes = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(4)]
-    assert [process.wait(60) for process in processes] == [0] * 4
+    assert [process.wait(PATIENCE_S) for process in processes] == [0] * 4
     courier(path, Recorder().route()).flush(30)
     assert sorted(log.read_text().split()) == [f"n{number}" for number in range(8)]

@@ -16,6 +16,7 @@ from backout.model.notice import Notice, NoticeKind
 from backout.providers.notify.channel import SendFailed
 from backout.providers.notify.smtp import Server, Smtp, compose
 
+from polling import PATIENCE_S
 from receivers import certificate, mailbox
 from scripted_server import refused_url
 
@@ -63,7 +64,7 @@ def dripping(data: bytes) -> Iterator[int]:
             yield int(listener.getsockname()[1])
         finally:
             ended.set()
-            thread.join(10)
+            thread.join(PATIENCE_S)
 
 
 def test_a_mail_says_everything_in_plain_text() -> None:

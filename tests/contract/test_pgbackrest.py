@@ -18,7 +18,7 @@ from backout.providers.pgbackrest.repository import PgBackRest
 from backout.providers.postgres.binaries import find_binaries
 from backout.providers.postgres.launcher import PostgresServer
 
-from polling import until
+from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +61,7 @@ def stanza(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stanza]:
     )
     for command in (("stanza-create",), ("backup", "--type=full"), ("backup", "--type=incr")):
         argv = (*unprivileged_prefix(), "pgbackrest", f"--config={config}", "--stanza=main", *command)
-        subprocess.run(argv, check=True, capture_output=True, timeout=120)
+        subprocess.run(argv, check=True, capture_output=True, timeout=PATIENCE_S)
     with psycopg.connect(status.socket_dsn, autocommit=True) as connection:
         connection.execute("CREATE TABLE t AS SELECT 1 AS i")
         (lsn,) = connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone() or ("",)

@@ -20,7 +20,7 @@ from backout.providers.postgres.binaries import Binaries, find_binaries
 from backout.providers.postgres.launcher import PostgresServer
 from backout.providers.postgres.template import run_tool, system_identifier
 
-from polling import until
+from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -272,7 +272,7 @@ def test_it_runs_where_user_namespaces_are_off(tmp_path: Path) -> None:
     try:
         argv = (sys.executable, "-c", _WITHOUT_NAMESPACES, str(home))
         environment = {"PATH": str(programs)}
-        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
         assert done.returncode == 0, done.stderr
         assert home.stat().st_uid == os.geteuid()
     finally:

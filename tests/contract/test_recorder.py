@@ -9,7 +9,7 @@ import subprocess
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from recorder_lab import RECORDER, SECRET, MemoryBucket, counted
 
@@ -19,6 +19,9 @@ from backout.model.signals import RouteCounts, bucket_of, total
 from backout.providers.memory import WorldClock
 from backout.providers.recorder.batches import UNNAMED, Unusable, keys_of, name_of, opened
 from backout.providers.recorder.traffic import RecorderTraffic, Source
+
+from extent import examples
+from polling import PATIENCE_S
 
 NOW = 1_800_000_100
 OTHER = "whsec_" + "A" * 40
@@ -121,7 +124,7 @@ def test_what_comes_late_is_counted_in_the_first_second_still_open() -> None:
     assert [(c.second, c.requests) for c in page.counts] == [(NOW - 14, 2), (NOW - 11, 5), (NOW - 10, 3)]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.integers(min_value=0, max_value=2**32), st.sampled_from([0.4, 2.0, 10.0]))
 def test_a_final_second_never_changes(seed: int, flush_s: float) -> None:
     """Whatever isolates, delays, lost answers and retries there are: a watch sees each answer once."""
@@ -305,7 +308,7 @@ def test_the_workers_buckets_are_ours() -> None:
     line = next(line for line in RECORDER.splitlines() if line.startswith("const bucketOf"))
     ratio = next(line for line in RECORDER.splitlines() if line.startswith("const LOG_RATIO"))
     code = f"{ratio}\n{line}\nconsole.log(JSON.stringify(Array.from({{length: 70000}}, (_, ms) => bucketOf(ms))));"
-    done = subprocess.run([node, "-e", code], capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run([node, "-e", code], capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     assert json.loads(done.stdout) == [bucket_of(float(ms)) for ms in range(70_000)]
 
 
@@ -334,5 +337,5 @@ def test_the_workers_routes_are_ours() -> None:
     ]
     code = f"const MOST_ROUTES = 99, routes = new Set();\n{function}\nconst urls = {json.dumps(urls)};\n"
     code += "console.log(JSON.stringify(urls.map((url) => routeOf(url, true))));"
-    done = subprocess.run([node, "-e", code], capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run([node, "-e", code], capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     assert [UNNAMED if (route := route_of_url(url)) == "other" else route for url in urls] == json.loads(done.stdout)

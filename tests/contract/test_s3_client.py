@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 from botocore.config import Config
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backout.errors import AuthError, ProviderRejected, ProviderUnavailable, UsageError
@@ -23,6 +23,7 @@ from backout.providers.s3.sigv4 import S3Credentials
 from backout.providers.s3.transport import S3Settings
 from backout.twin.objectstore import ObjectStore
 
+from extent import examples
 from twin_services import Loop
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ KEYS = st.text(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(40)
 @given(
     key=KEYS.map(lambda text: "k/" + text.replace("/", "|").replace("\\", "|").strip() + "x"),
     content=st.binary(max_size=100),

@@ -26,6 +26,7 @@ from backout.providers.postgres.tls_access import PlainAccess, parsed, without_t
 from backout.providers.postgres.tls_proxy import TlsProxy, TlsServer
 from backout.runbook.dump import DumpTools, dump
 
+from polling import PATIENCE_S
 from scripted_server import refused_url
 from tls_lab import HOST, authority, tls_front
 
@@ -90,14 +91,14 @@ def program(name: str, url: str, *arguments: str) -> subprocess.CompletedProcess
         "PGDATABASE": str(given["dbname"]),
     }
     argv = (find_binaries().path(name), *arguments)
-    return subprocess.run(argv, check=False, capture_output=True, env=environment, timeout=120)
+    return subprocess.run(argv, check=False, capture_output=True, env=environment, timeout=PATIENCE_S)
 
 
 def test_the_wheels_programs_have_no_tls(front: int, trusted: Authority) -> None:
     """Otherwise the proxy would not be needed."""
     environment = {**tool_environment(), "PGSSLMODE": "require", "PGHOST": "127.0.0.1", "PGPORT": str(front)}
     argv = (find_binaries().path("pg_dump"), "--username=postgres", "--no-password", "postgres")
-    done = subprocess.run(argv, check=False, capture_output=True, env=environment, timeout=30)
+    done = subprocess.run(argv, check=False, capture_output=True, env=environment, timeout=PATIENCE_S)
     assert b"SSL support is not compiled in" in done.stderr
 
 
@@ -117,7 +118,7 @@ def test_pg_basebackup_copies_through_it(front: int, trusted: Authority, tmp_pat
         )
     assert done.returncode == 0, done.stderr
     verify = (find_binaries().path("pg_verifybackup"), str(tmp_path / "base"))
-    assert subprocess.run(verify, check=False, capture_output=True, timeout=60).returncode == 0
+    assert subprocess.run(verify, check=False, capture_output=True, timeout=PATIENCE_S).returncode == 0
 
 
 def test_much_goes_both_ways_at_once(front: int, trusted: Authority) -> None:
@@ -289,7 +290,7 @@ def test_a_server_that_insists_on_channel_binding_says_so(tmp_path: Path, truste
         with TlsProxy(server) as proxy:
             done = program("pg_dump", f"host={proxy.directory} port=5432 user=u dbname=d password=p")
     assert b"insists on channel binding" in done.stderr
-    thread.join(5)
+    thread.join(PATIENCE_S)
     listener.close()
 
 

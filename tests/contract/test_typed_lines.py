@@ -11,6 +11,8 @@ import pytest
 
 from backout.providers.cloudflare.lines import Place, Sources, card_lines, equivalents
 
+from polling import PATIENCE_S
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -35,7 +37,13 @@ def typed(stubs: Path, line: str) -> list[dict[str, object]]:
     """Type the line in a shell whose variables hold a secret, and return what was called."""
     variables = {"PATH": f"{stubs}:/usr/bin:/bin", "HEALTH": "canary $(x) %s", "OTHER": "canary2"}
     done = subprocess.run(
-        ["/bin/sh", "-c", line], capture_output=True, text=True, timeout=20, check=True, env=variables, cwd=stubs
+        ["/bin/sh", "-c", line],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=True,
+        env=variables,
+        cwd=stubs,
     )
     assert not (stubs / "mine").exists(), line
     return [json.loads(each) for each in done.stdout.splitlines()]

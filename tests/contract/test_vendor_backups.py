@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable, Refused
@@ -17,6 +17,7 @@ from backout.providers.neon.branches import NeonBranches
 from backout.providers.vendor_api import VendorApi
 from backout.providers.xata.branches import NO_COMMAND, XataBranches
 
+from extent import examples
 from scripted_server import refused_url
 from vendor_lab import LIVE, ORGANIZATION, PROJECT, TOKEN, Neon, Xata, served
 
@@ -355,7 +356,7 @@ ANSWERS = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60)
 @given(answers=st.lists(st.tuples(st.sampled_from([200, 201, 400, 404, 409, 500]), ANSWERS), max_size=6))
 def test_whatever_the_vendor_answers_is_an_answer_or_an_error_of_ours(
     neon: Neon, xata: Xata, answers: list[tuple[int, object]]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from polling import until
+from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
     import subprocess
@@ -53,7 +53,7 @@ def test_abort_with_a_live_holder(drillbook: Drillbook) -> None:
     with holder(trial, *GUARD) as process:
         asked = trial.run("runs", "abort", trial.newest()["run_id"], "-m", "enough", "--json")
         assert asked.code == 0, asked.err
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 6, out + err
         assert "was aborted" in err
     assert trial.newest()["state"] == "aborted"

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
+from polling import PATIENCE_S
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -42,7 +44,7 @@ def watched(trial: Trial, dsn: str) -> tuple[int, dict[str, object], str]:
             ticks += json.loads(text)["type"] == "tick"
         for _ in range(LIMIT):
             sessions.enter_context(psycopg.connect(dsn, autocommit=True))
-        out, err = process.communicate(timeout=90)
+        out, err = process.communicate(timeout=PATIENCE_S)
     result: dict[str, object] = json.loads(out.splitlines()[-1])
     return process.returncode, result, err
 

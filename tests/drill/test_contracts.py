@@ -114,7 +114,6 @@ def test_guard_replay_ends(tmp_path: Path) -> None:
     assert (code, lines) == (7, [])
 
 
-@pytest.mark.timeout(180)
 def test_demo(tmp_path: Path) -> None:
     """The whole demo once: the keys of the contract, exit 0, the twin stopped, the report kept."""
     checkout = Path(__file__).resolve().parents[2]

@@ -13,7 +13,7 @@ from backout.model.signals import total
 from backout.twin import wrangler
 
 from drillbook import PROGRAM, Result
-from polling import until
+from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from drillbook import Drillbook, Trial
@@ -194,7 +194,7 @@ def test_code_that_does_not_start(drillbook: Drillbook) -> None:
     deploy = tool.argv("deploy", "src/variants/broken-start.js", "--env", "production")
     done = subprocess.run(
         [str(PROGRAM), "diagnose", "build", "--json", "--", *deploy],
-        cwd=tool.cwd, env=tool.environment(), capture_output=True, text=True, timeout=60, check=False,
+        cwd=tool.cwd, env=tool.environment(), capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     found = Result(done.returncode, done.stdout, done.stderr).json

@@ -13,6 +13,7 @@ import pytest
 from backout.twin.wrangler import find_cli, find_node
 
 from drillbook import PROGRAM, Result
+from polling import PATIENCE_S
 from scripted_server import answer, scripted_server
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def built(folder: Path, *words: object, show: bool = False) -> Result:
     }
     argv = [str(PROGRAM), "diagnose", "build", *(() if show else ("--json",)), "--", str(NODE), *map(str, words)]
     done = subprocess.run(
-        argv, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+        argv, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )  # fmt: skip
     return Result(done.returncode, done.stdout, done.stderr)
 
@@ -148,7 +149,8 @@ def log(tmp_path: Path) -> bytes:
     (tmp_path / "app.ts").write_text(WRONG_TYPE, encoding="utf-8")
     manifest(tmp_path, scripts={"build": f"node {TSC} --noEmit app.ts"})
     said = subprocess.run(
-        [str(NODE), str(NPM), "run", "build"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        [str(NODE), str(NPM), "run", "build"], cwd=tmp_path, capture_output=True, text=True, check=False,
+        timeout=PATIENCE_S,
         env={"PATH": f"{NODE.parent}{os.pathsep}{os.environ['PATH']}", "HOME": str(tmp_path)},
     )  # fmt: skip
     lines = ["##[group]Run npm ci", "npm ci", "##[endgroup]", "added 41 packages in 2s", "##[group]Run npm run build"]

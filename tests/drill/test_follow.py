@@ -6,7 +6,7 @@ import json
 import signal
 from typing import TYPE_CHECKING, Any
 
-from polling import until
+from polling import PATIENCE_S, until
 from receivers import SECRET, verified_now
 from scripted_server import answer, scripted_server
 
@@ -56,7 +56,7 @@ def test_trouble_after_a_healthy_watch_is_told_and_nothing_is_switched(drillbook
             over = line(process, type="event", kind="change.ended")
         finally:
             process.send_signal(signal.SIGINT)
-            process.communicate(timeout=60)
+            process.communicate(timeout=PATIENCE_S)
         first, last = until(lambda: changes(server), 10, "both are told")
     assert (began["schema"], began["run_id"], began["step"]) == ("backout.guard/1", "", None)
     assert began["data"]["cause"] == "errors"

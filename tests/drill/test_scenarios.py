@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from arranged import migrated, rotate
+from polling import PATIENCE_S
 
 if TYPE_CHECKING:
     from drillbook import Drillbook, Trial
@@ -120,7 +121,7 @@ def test_hotfix_during_the_watch(drillbook: Drillbook) -> None:
     while '"tick"' not in process.stdout.readline():
         assert process.poll() is None
     hotfix = trial.make_live(drillbook.good)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 6, err
     assert json.loads(out.splitlines()[-1])["action"] == "void"
     assert "backout rollback" not in err
@@ -202,7 +203,7 @@ def test_critical_service_down_after_the_deployment(drillbook: Drillbook, servic
     while '"health":"ok"' not in process.stdout.readline():
         assert process.poll() is None
     with drillbook.fault("service-down", service, duration_s=8):
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE_S)
     ended = json.loads(out.splitlines()[-1])
     assert ended["verdict"] == "regressed", out[-3000:] + err
     assert f"service {service}" in ended["reason"] or "failed" in ended["reason"]
@@ -219,7 +220,7 @@ def test_degradable_service_down(drillbook: Drillbook) -> None:
     while '"health":"ok"' not in process.stdout.readline():
         assert process.poll() is None
     with drillbook.fault("service-down", "email"):
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE_S)
     ended = json.loads(out.splitlines()[-1])
     assert ended["verdict"] in ("healthy", "inconclusive"), err
     assert ended["action"] in ("stable", "hold")
@@ -239,7 +240,7 @@ def test_service_that_was_down_before(drillbook: Drillbook) -> None:
         while time.monotonic() < seen:
             trial.run("deployments", "list", "--json")
         trial.make_live(drillbook.good)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE_S)
     ended = json.loads(out.splitlines()[-1])
     assert ended["verdict"] == "inconclusive", out[-3000:] + err
     assert "not the deployment" in ended["reason"]

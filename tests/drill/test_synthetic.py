@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from polling import until
+from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from drillbook import Drillbook, Trial
@@ -29,7 +29,7 @@ def test_a_route_that_fails_is_found_without_any_source_of_counts(drillbook: Dri
     process = trial.start("guard", "--next", "--json")
     until(lambda: asked_well(trial, drillbook.good), 30, "the path was asked of the good version", every_s=0.2)
     trial.make_live(drillbook.bad)
-    out, err = process.communicate(timeout=90)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1, err
     result = json.loads(out.splitlines()[-1])
     decision = result["decision"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from api_gate import Answer, api_gate, said
 
+from polling import PATIENCE_S
 from scripted_server import answer, drip, hang, raw_answer, refused_url, scripted_server
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ def test_api_down_when_guard_wants_to_act(drillbook: Drillbook) -> None:
     while '"tick"' not in process.stdout.readline():
         assert process.poll() is None
     with drillbook.fault("api-down"):
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 5, err
     assert "backout runs resume guard-" in err
     assert '"backout.error/1"' in out.splitlines()[-1]

@@ -22,7 +22,7 @@ from backout.providers.archive.receiving import read_status
 from backout.providers.clock import SystemClock
 
 from extent import PROOF
-from polling import until
+from polling import PATIENCE_S, until
 from tls_lab import HOST, authority, tls_front
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Load:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(20.0)
+            thread.join(PATIENCE_S)
 
     def count(self) -> int:
         return len(self.acknowledged)

@@ -9,13 +9,14 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backout.providers.events import fast
 from backout.providers.events.worker import TAIL, sift
 
 from event_lab import VERSIONS, compact, event, logged, mixed, pretty, read, thrown
+from extent import examples
 
 needs_fast = pytest.mark.skipif(fast.stringzilla is None, reason="the optional part `fast` is not installed")
 pytestmark = needs_fast
@@ -73,7 +74,7 @@ IN_LINES = pretty([event(VERSIONS[index % 5 == 0]) for index in range(600)])
 """More than a block: from the second one on nothing ordinary is decoded."""
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@examples(150)
 @given(st.lists(lines(), min_size=1, max_size=30))
 def test_any_line_counts_the_same(drawn: list[bytes]) -> None:
     data = ORDINARY + b"".join(drawn) + ORDINARY
@@ -93,14 +94,14 @@ def alike(draw: st.DrawFn) -> dict[str, Any]:
     return one
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@examples(200)
 @given(st.lists(alike(), min_size=1, max_size=40))
 def test_events_of_one_writer_count_the_same(drawn: list[dict[str, Any]]) -> None:
     data = ORDINARY + compact(drawn) + ORDINARY
     assert read(data) == read(data, decode_all=True)
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@examples(60)
 @given(st.lists(alike(), min_size=1, max_size=40))
 def test_events_over_several_lines_count_the_same(drawn: list[dict[str, Any]]) -> None:
     data = IN_LINES + pretty(drawn) + IN_LINES

@@ -86,7 +86,6 @@ def test_mutated_events_never_end_it(spelling: str, proof: Any) -> None:
     proof(f"mutated events ({spelling}) are read to their end and counted or named", trials=number, failures=0)
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "piece",
     [

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from journal import toy
 
 from backout.journal.sqlite import SqliteJournal
 from backout.model.deployment import Mark, VersionId, VersionMark
 from backout.model.signals import Counts, RouteCounts
+
+from extent import examples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,7 +134,7 @@ COUNTS = st.builds(
 )
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(st.lists(COUNTS, max_size=20), st.integers(0, 20), st.integers(0, 20))
 def test_kept_counts_are_those_that_were_kept_last(
     tmp_path_factory: pytest.TempPathFactory, rows: list[Counts], since: int, until: int

@@ -15,7 +15,7 @@ from journal import toy
 from backout.errors import Busy
 from backout.model.incident import RunState
 
-from polling import until
+from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ def process(directory: Path, plan: str, *more: str) -> Iterator[subprocess.Popen
 
 def outcome(child: subprocess.Popen[str]) -> dict[str, object]:
     """Wait for the process and return what it told."""
-    out, err = child.communicate(timeout=60)
+    out, err = child.communicate(timeout=PATIENCE_S)
     assert out, err
     told: dict[str, object] = json.loads(out)
     return told

@@ -22,7 +22,7 @@ from backout.model.plan import Plan, PlanKind, Step
 from backout.model.signals import Counts, RouteCounts
 from backout.ports import Done, Probe, StepContext
 
-from polling import until
+from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,7 +96,7 @@ def test_journals_opened_in_the_same_moment_create_one(tmp_path: Path) -> None:
 
         def submit_at_once(_worker: int, directory: Path = directory, gate: Barrier = gate) -> str:
             journal = toy.journal_in(directory)
-            gate.wait(timeout=10)
+            gate.wait(timeout=PATIENCE_S)
             try:
                 return submit(journal)
             finally:

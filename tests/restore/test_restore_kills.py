@@ -97,7 +97,7 @@ def expected(how: str, damaged: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.proof
-@pytest.mark.timeout(3000 if PROOF else 240)
+@pytest.mark.timeout(3000)
 @pytest.mark.parametrize("how", ["rescue", "swap"])
 def test_after_a_kill_the_end_is_the_same(lab: Lab, xid: str, how: str, proof: Callable[..., None]) -> None:
     """Do, undo and do again, each killed; nothing newer is lost by a rescue, and no side instance stays behind."""

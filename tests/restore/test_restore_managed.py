@@ -261,7 +261,6 @@ SEEDS = range(by_extent(1, 2, proof=40))
 
 
 @pytest.mark.proof
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.usefixtures("xid")
 def test_among_other_commits_the_damage_goes_and_newer_good_rows_stay(

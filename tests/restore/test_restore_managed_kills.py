@@ -95,7 +95,7 @@ def done(typing: Typing, how: str, xid: str, at: int = NEVER, within_s: float | 
 
 
 @pytest.mark.proof
-@pytest.mark.timeout(3000 if PROOF else 240)
+@pytest.mark.timeout(3000)
 @pytest.mark.parametrize("how", ["rescue", "swap"])
 def test_after_a_kill_the_end_is_the_same(typing: Typing, xid: str, how: str, proof: Callable[..., None]) -> None:
     """Do and undo, the first killed; nothing newer is lost by a rescue, and no branch is left behind or made twice."""

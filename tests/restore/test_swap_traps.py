@@ -17,6 +17,8 @@ from backout.providers.postgres.ownserver import CommandedServer
 from backout.runbook.finding import find
 from backout.runbook.restore import kept, plan_rescue, plan_swap, plan_undo
 
+from polling import PATIENCE_S
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -91,7 +93,7 @@ def test_a_swap_on_which_the_server_does_not_come_up_can_be_undone(lab: Lab) -> 
     assert len(set(kept(tools)) - others) == 1
     lab.run(plan_undo(tools), tools)
     assert lab.receiver is not None
-    lab.receiver.wait(timeout=30)
+    lab.receiver.wait(timeout=PATIENCE_S)
     lab.receive()
     assert lab.rows("SELECT id FROM fact ORDER BY 1") == [(1,), (2,)]
     assert find(tools, now(lab)).target.timeline == 1
@@ -111,7 +113,7 @@ def test_what_goes_live_waits_for_no_receiver(lab: Lab) -> None:
     assert lab.rows("SHOW synchronous_standby_names") == [("",)]
     lab.run(plan_undo(tools), tools)
     assert lab.receiver is not None
-    lab.receiver.wait(timeout=30)
+    lab.receiver.wait(timeout=PATIENCE_S)
     lab.receive()
 
 
@@ -133,7 +135,7 @@ def test_what_comes_back_waits_for_no_receiver_either(lab: Lab) -> None:
     assert "the data directory was exchanged" in str(lost.data["why"])
     assert int(str(lost.data["lsn"])) >= parse_lsn(position)
     assert lab.receiver is not None
-    lab.receiver.wait(timeout=30)
+    lab.receiver.wait(timeout=PATIENCE_S)
     lab.receive()
 
 

@@ -8,11 +8,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backout.model.signals import Counts, RouteCounts, bucket_of
 from backout.runbook.replay import Kind, Second, replay
+
+from extent import examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -226,7 +228,7 @@ def test_an_unknown_outcome_is_an_error() -> None:
 RECORDING = b"".join([*watch(12, baseline_s=100, status=500), b"nonsense\n", request(T + 12, "v2")])
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(cuts=st.lists(st.integers(0, len(RECORDING)), max_size=40))
 def test_where_the_pieces_end_changes_nothing(cuts: list[int]) -> None:
     """A pipe cuts anywhere, within a line and within a character."""

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from drillbook import ENV
+from polling import PATIENCE_S
 from receivers import mailbox
 from scripted_server import answer, refused_url, scripted_server
 
@@ -71,7 +72,7 @@ class Planted:
             self.trial.book.argv(*args, config=self.trial.config),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE_S,
             check=False,
             env={**known, **(variables or {})},
         )

@@ -16,6 +16,8 @@ from backup_lab import PASSWORD, Lab, running_lab
 
 from backout.providers.postgres.binaries import find_binaries
 
+from polling import PATIENCE_S
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -147,7 +149,7 @@ def typed(folder: Path, *arguments: str, variables: dict[str, str] | None = None
     own = {"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8", **CANARIES, **(variables or {})}
     program = str(Path(sys.executable).with_name("backout"))
     return subprocess.run(
-        (program, *arguments), cwd=folder, env=own, capture_output=True, text=True, check=False, timeout=120
+        (program, *arguments), cwd=folder, env=own, capture_output=True, text=True, check=False, timeout=PATIENCE_S
     )
 
 

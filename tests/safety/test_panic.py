@@ -16,7 +16,7 @@ from backout.runbook.panic import lines_without_journal, lines_without_provider,
 from backout.runbook.procedures import Actions
 
 from line import POLICY, Story, watch
-from polling import until
+from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -235,7 +235,7 @@ def test_panic_ends_a_guard_that_watches(drillbook: Drillbook) -> None:
     ended = trial.run("panic", "--json")
     assert ended.code == 0, ended.err
     assert trial.live() == drillbook.good
-    guard.communicate(timeout=60)
+    guard.communicate(timeout=PATIENCE_S)
     assert guard.returncode == 6
 
 
@@ -244,7 +244,7 @@ def test_panic_when_the_api_hangs_says_what_to_type(drillbook: Drillbook) -> Non
     trial = bad_live(drillbook)
     released = threading.Event()
     with api_gate(str(drillbook.stage.twin.api_base_url)) as gate:
-        gate.before = lambda _method, _path: (released.wait(60), None)[1]
+        gate.before = lambda _method, _path: (released.wait(PATIENCE_S), None)[1]
         try:
             ended = trial.behind(gate.url).run("panic", "--json", timeout_s=60)
         finally:

@@ -22,6 +22,7 @@ from backout.runbook.identity import check_identity
 from backout.runbook.rollback import prepare
 
 from line import Story, by_version, roll_back, watch
+from polling import PATIENCE_S
 from twin_harness import ACCOUNT, TOKEN, multipart, running_api
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def _staging_script(trial: Trial, book: Drillbook) -> None:
     headers = {"Authorization": f"Bearer {token}", "Content-Type": kind}
     url = f"{twin.api_base_url}/accounts/{twin.account_id}/workers/scripts/fm5-staging"
     request = urllib.request.Request(url, data=form, method="PUT", headers=headers)
-    with urllib.request.urlopen(request, timeout=30) as response:
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
         assert json.load(response)["success"]
     trial.replace((r'script = "fm5-production"', 'script = "fm5-staging"'))
 

@@ -20,7 +20,7 @@ from backout.runbook.preflight import preflight
 from backout.runbook.token import CHECK_EVERY_S
 
 from line import Story, by_version, watch
-from polling import until
+from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +44,7 @@ def test_rule_02_token(drillbook: Drillbook) -> None:
     try:
         until(lambda: trial.newest()["state"] == "running", 20, "the watch runs", 0.2)
         with drillbook.fault("api-token-refused"):
-            _, words = process.communicate(timeout=60)
+            _, words = process.communicate(timeout=PATIENCE_S)
     finally:
         process.kill()
         process.communicate()

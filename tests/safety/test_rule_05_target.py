@@ -16,6 +16,7 @@ from backout.plan.rollback import Request
 from backout.runbook.rollback import prepare
 
 from line import POLICY, Story, by_version, watch
+from polling import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,7 +109,7 @@ def secret(trial: Trial, method: str, path: str) -> None:
     token = Path(str(twin.api_token_file)).read_text(encoding="ascii").strip()
     url = f"{twin.api_base_url}/accounts/{twin.account_id}/workers/scripts/fm5-production/{path}"
     asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"}, method=method)
-    with urllib.request.urlopen(asked, timeout=20) as answer:
+    with urllib.request.urlopen(asked, timeout=PATIENCE_S) as answer:
         assert json.loads(answer.read())["success"]
 
 

@@ -30,6 +30,7 @@ from backout.twin.stage import SCRIPT
 from arranged import rotate
 from line import Story, roll_back, toolbox, watch
 from platform_sides import TwinSide
+from polling import PATIENCE_S
 from twin_harness import running_api
 
 if TYPE_CHECKING:
@@ -311,7 +312,7 @@ ROLLBACK = ("rollback", "-m", "it fails", "--confirm", "production", "--no-wait"
 def ask(trial: Trial, headers: dict[str, str]) -> dict[str, Any]:
     """Return the answer of GET /api/session with its status."""
     parts = urlsplit(str(trial.book.stage.twin.ingress_url))
-    connection = http.client.HTTPConnection(parts.netloc, timeout=20)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=PATIENCE_S)
     try:
         connection.request("GET", "/api/session", headers={"Host": f"{SCRIPT}.localhost", **headers})
         answer = connection.getresponse()

@@ -17,6 +17,7 @@ from backout.runbook.procedures import Actions
 from backout.runbook.rollback import prepare
 
 from line import Story, by_version, roll_back, toolbox, watch
+from polling import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +51,7 @@ def test_rule_08_world_moved(drillbook: Drillbook, hotfix: str) -> None:
             assert process.poll() is None
         pushed = trial.make_live(hotfix)
         gate.alter = lambda _method, _path, body: body  # now the evidence comes in
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 6, err
     assert '"action":"void"' in out.splitlines()[-1]
     assert trial.tools().deployments.history()[0].id == pushed.id
@@ -106,7 +107,7 @@ def test_rule_08_two_operators_at_once(drillbook: Drillbook) -> None:
     first, second = drillbook.trial(), drillbook.trial()
     pushed = first.make_live(drillbook.bad)
     processes = [trial.start(*ROLLBACK) for trial in (first, second)]
-    ended = [(process.communicate(timeout=60), process.returncode) for process in processes]
+    ended = [(process.communicate(timeout=PATIENCE_S), process.returncode) for process in processes]
     codes = sorted(code for _, code in ended)
     assert codes in ([0, 0], [0, 3], [0, 6]), [err for (_, err), _ in ended]  # 3: it came when all was done
     after = [d for d in first.tools().deployments.history() if d.created_at > pushed.created_at]

@@ -25,7 +25,7 @@ from backout.runbook.hold import HERE, holding
 from backout.runbook.rollback import prepare
 
 from line import Story, roll_back, watch
-from polling import until
+from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -462,7 +462,7 @@ def test_rule_10_kill_switch_is_noticed_by_a_running_guard(drillbook: Drillbook)
     guard = trial.start("guard")
     until(lambda: trial.tools().runs.runs("production"), 30, "guard begins")
     assert other.run("hold", "-m", "from elsewhere").code == 0
-    _, err = guard.communicate(timeout=90)
+    _, err = guard.communicate(timeout=PATIENCE_S)
     assert guard.returncode in (1, 3)
     assert "a hold is on" in err
     assert trial.live() == drillbook.bad

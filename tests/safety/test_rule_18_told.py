@@ -29,7 +29,7 @@ from backout.providers.notify.outbox import Outbox
 from backout.runbook.rollback import prepare
 
 from line import POLICY, Story, by_version, roll_back, watch
-from polling import until
+from polling import PATIENCE_S, until
 from receivers import SECRET, mailbox, verified_now
 from scripted_server import answer, hang, refused_url, scripted_server
 
@@ -304,7 +304,7 @@ class Trap:
 
     def send(self, _notice: Notice, _now: float) -> None:
         self.entered.set()
-        assert self.free.wait(60)
+        assert self.free.wait(PATIENCE_S)
 
 
 def test_rule_18_a_hanging_channel_delays_no_rollback(story: Story, tmp_path: Path) -> None:
@@ -317,7 +317,7 @@ def test_rule_18_a_hanging_channel_delays_no_rollback(story: Story, tmp_path: Pa
         assert run.state is RunState.DONE
         assert run.plan.kind is PlanKind.ROLLBACK
         assert story.world.live.sole == story.good.id
-        assert trap.entered.wait(10)
+        assert trap.entered.wait(PATIENCE_S)
         assert courier.flush(0.01).waiting == 1
     finally:
         trap.free.set()

@@ -19,7 +19,7 @@ from backout.runbook.unguarded import tell_unguarded
 
 from drillbook import ENV
 from line import POLICY, Story, roll_back, watch
-from polling import until
+from polling import PATIENCE_S, until
 from scripted_server import answer, scripted_server
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ def test_rule_19_watcher_of_the_real_program(drillbook: Drillbook) -> None:
         process = trial.start("guard")
         until(lambda: server.asked, 30, "the dead man is asked")
         status = trial.run("status")
-        _, err = process.communicate(timeout=90)
+        _, err = process.communicate(timeout=PATIENCE_S)
         assert server.asked[0].target == "/secret-of-the-ping"
     assert process.returncode == 0, err
     assert "last alive" in status.out
@@ -260,5 +260,5 @@ def test_rule_19_watcher_follows_one_deployment_after_the_other(drillbook: Drill
         trial.make_live(drillbook.good)
         until(lambda: given() == 2, 60, "the second watch ends")
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130, err

@@ -23,6 +23,7 @@ from backout.runbook.rollback import prepare
 from backout.twin.wrangler import find_cli, find_node
 
 from line import Story
+from polling import PATIENCE_S
 
 if TYPE_CHECKING:
     from drillbook import Drillbook, Trial
@@ -62,7 +63,13 @@ class Desk:
         env = {"PATH": str(self.folder / "bin"), "HOME": str(self.folder), "CI": "1", "NO_COLOR": "1"}
         env |= {"WRANGLER_SEND_METRICS": "false", "WRANGLER_HIDE_BANNER": "true", "LANG": "C.UTF-8"}
         done = subprocess.run(
-            ["/bin/sh", "-c", script], env=env, cwd=self.folder, capture_output=True, text=True, timeout=90, check=False
+            ["/bin/sh", "-c", script],
+            env=env,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
         )
         assert done.returncode == 0, (command, done.stdout, done.stderr)
         assert '"success":false' not in done.stdout.replace(" ", ""), done.stdout

@@ -18,7 +18,7 @@ from backout.analysis.remarks import RemarkKind, parse
 from backout.model.signals import total
 
 from arranged import mark_stable, migrated, rotate, upload
-from polling import until
+from polling import PATIENCE_S, until
 from receivers import SECRET, verified_now
 from scripted_server import answer, scripted_server
 
@@ -104,7 +104,7 @@ def test_hotfix_during_a_watch(night: Night) -> None:
     while '"tick"' not in process.stdout.readline():
         assert process.poll() is None
     pushed = trial.make_live(hotfix)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 6, out + err
     assert night.live().id == pushed.id
     assert night.switches() == []
@@ -117,7 +117,7 @@ def test_two_operators_at_once(night: Night) -> None:
     night.trial.make_live(book.bad)
     machines = (night, night.another_machine())
     processes = [machine.trial.start(*ROLLBACK) for machine in machines]
-    codes = [(process.communicate(timeout=60), process.returncode)[1] for process in processes]
+    codes = [(process.communicate(timeout=PATIENCE_S), process.returncode)[1] for process in processes]
     assert sorted(codes) in ([0, 0], [0, 3], [0, 6])  # 3: the other one is done already, and there is nothing to leave
     assert night.live().main == book.good
     assert set(night.switches()) == {book.good}
@@ -213,7 +213,7 @@ def test_a_token_revoked_in_the_middle_of_a_watch(night: Night) -> None:
         while '"tick"' not in process.stdout.readline():
             assert process.poll() is None
         gate.when("GET", "", *[said(401, 10000, "Authentication error")] * 1000)
-        out, err = process.communicate(timeout=90)
+        out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 4, out + err
     assert night.switches() == []
     assert night.live().main == book.bad

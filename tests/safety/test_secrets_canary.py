@@ -17,6 +17,7 @@ from backout.twin.stage import SCRIPT
 
 from arranged import api, upload
 from drillbook import ENV, Result
+from polling import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +52,7 @@ class Lacking:
             self.trial.book.argv(*args, config=self.trial.config),
             input=typed.encode(),
             capture_output=True,
-            timeout=90,
+            timeout=PATIENCE_S,
             check=False,
             env={**ENV, **(variables or {})},
         )

@@ -14,7 +14,7 @@ from backout.config.loading import mistakes_in
 from backout.providers.child import free_ports
 
 from fm5_app import FM5, VARIANTS, App, Bindings, bundle, email_provider, serving, start
-from polling import until
+from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -201,7 +201,7 @@ def test_leak_is_healthy_first_and_fails_more_and_more() -> None:
 def test_broken_start_never_runs(tmp_path: Path) -> None:
     """Workerd ends with the error's text, which becomes the refusal of the upload."""
     process = start("broken-start", Bindings(), tmp_path, free_ports(1)[0])
-    assert process.wait(timeout=20) != 0
+    assert process.wait(timeout=PATIENCE_S) != 0
     output = (tmp_path / "output").read_text(encoding="utf-8")
     assert "Cannot read properties of undefined (reading 'currency')" in output
 

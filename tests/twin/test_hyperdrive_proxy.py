@@ -18,7 +18,7 @@ from backout.twin.hyperdrive import HyperdriveProxy, HyperdriveTarget
 from backout.twin.postgres import TwinPostgres
 from backout.twin.querycache import Entry, Key, Policy, QueryCache, changes_session, is_cacheable
 
-from polling import until
+from polling import PATIENCE_S, until
 from twin_services import Loop
 
 if TYPE_CHECKING:
@@ -384,7 +384,9 @@ def test_node_postgres_works_through_it(proxy: HyperdriveProxy) -> None:
     target = proxy.target
     dsn = f"postgresql://{target.user}:{target.password}@{target.host}:{target.port}/{target.database}"
     node = Path(ROOT_DIR) / "bin" / "node"
-    done = subprocess.run((node, "-e", _NODE, dsn), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        (node, "-e", _NODE, dsn), cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == ["one", "one", "two", 2, 2, 2, 2]
     assert proxy.counts.hits == 3

@@ -24,7 +24,7 @@ from backout.providers.child import is_running
 from backout.twin import lifecycle
 from backout.twin.home import Home, Note, ProcessMark, start_tick
 
-from polling import until
+from polling import PATIENCE_S, until
 from twin_harness import multipart
 
 if TYPE_CHECKING:
@@ -55,13 +55,13 @@ def upload(twin: TwinStatus, name: str, text: str) -> Any:
         method="PUT",
         headers={"Content-Type": content_type, "Authorization": f"Bearer {token}"},
     )
-    with urllib.request.urlopen(request, timeout=20) as response:
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
         return json.load(response)
 
 
 def answer(twin: TwinStatus, name: str) -> str:
     request = urllib.request.Request(str(twin.ingress_url), headers={"Host": twin.workers[name]})
-    with urllib.request.urlopen(request, timeout=20) as response:
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
         return str(response.read().decode())
 
 
@@ -190,7 +190,7 @@ def test_two_ups_at_once_start_one_twin(folder: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_S)
     assert len({status.pids["twin"] for status in found}) == 1
     assert len(found) == 2
 
@@ -236,7 +236,7 @@ def test_only_the_very_processes_that_were_recorded_are_ended(tmp_path: Path) ->
         }
         home.write_note(Note(ProcessMark(2**22 + 1, 1), 1, ready=True, children=marks))
         assert home.sweep() == (ours.pid,)
-        assert ours.wait(10) == -signal.SIGKILL
+        assert ours.wait(PATIENCE_S) == -signal.SIGKILL
         assert stranger.poll() is None
         stranger.kill()
     assert home.note() is None

@@ -15,6 +15,7 @@ import pytest
 from backout.twin.faults import Fault, FaultKind, Faults
 from backout.twin.outbox import Outbox
 
+from polling import PATIENCE_S
 from twin_services import Loop
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Lab:
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         request = urllib.request.Request(f"{self.outbox.http_url}{path}", data, headers)
         try:
-            with urllib.request.urlopen(request, timeout=5) as response:
+            with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
                 return response.status, json.loads(response.read())
         except urllib.error.HTTPError as error:
             with error:

@@ -25,7 +25,7 @@ from backout.config.recorder import recorder_of
 from backout.model.signals import Counts, RouteCounts, bucket_floor_ms
 from backout.twin import lifecycle, wrangler
 
-from polling import until
+from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +55,7 @@ def visit(twin: TwinStatus, script: str, path: str, **headers: str) -> int:
     headers = {name.replace("_", "-"): text for name, text in headers.items()}
     request = urllib.request.Request(f"{twin.ingress_url}{path}", headers={"Host": f"{script}.localhost", **headers})
     try:
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
             return int(response.status)
     except urllib.error.HTTPError as error:
         with error:
@@ -78,7 +78,7 @@ def both(twin: TwinStatus, script: str, bucket: str, since: int, until_s: int) -
         query = f"script={script}&since={since}&until={until_s}"
         headers = {"Authorization": f"Bearer {token(twin)}"}
         request = urllib.request.Request(f"{twin.ingress_url}/twin/v1/counts?{query}", headers=headers)
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
             page = json.load(response)
         rows = [_counts(row) for row in page["counts"] if row["requests"]]
         return rows if page["complete_until"] >= until_s else None
@@ -220,7 +220,9 @@ class _Fault:
         data = None if body is None else json.dumps(body).encode()
         headers = {"Authorization": f"Bearer {token(self._twin)}", "Content-Type": "application/json"}
         url = f"{self._twin.ingress_url}/twin/v1/faults"
-        with urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method), timeout=10) as answer:
+        with urllib.request.urlopen(
+            urllib.request.Request(url, data, headers, method=method), timeout=PATIENCE_S
+        ) as answer:
             answer.read()
 
 
@@ -284,7 +286,9 @@ token_file = "{twin.api_token_file}"
 def status(folder: Path, variables: dict[str, str]) -> tuple[int, dict[str, Any]]:
     """Run `backout status` in a process of its own, as guard's machine would."""
     argv = [sys.executable, "-m", "backout", "status", "-e", "production", "--json"]
-    done = subprocess.run(argv, cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        argv, cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=PATIENCE_S
+    )
     return done.returncode, json.loads(done.stdout)
 
 

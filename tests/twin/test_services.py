@@ -22,7 +22,7 @@ from psycopg import sql
 from backout.providers.child import is_running
 from backout.twin.faults import Fault, FaultKind
 
-from polling import until
+from polling import PATIENCE_S, until
 from twin_services import RunningServices, running_services
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ class Daemon:
     def end(self, number: signal.Signals) -> int:
         self._process.send_signal(number)
         with self._process:
-            code = self._process.wait(10)
+            code = self._process.wait(PATIENCE_S)
         until(lambda: not any(is_running(pid) for pid in self.pids.values()), what="its processes are gone")
         return code
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from backout.errors import UsageError
 from backout.twin.traffic import FM5_MIX, Limits, Route, Sample, Traffic, summarize
 
-from polling import until
+from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ def site() -> Iterator[Site]:
         def answer(self) -> None:
             self.rfile.read(int(self.headers.get("content-length", "0")))
             site.seen.append((self.command, self.path, self.headers.get("host")))
-            site.gate.wait(10)
+            site.gate.wait(PATIENCE_S)
             if site.hang_up:
                 self.close_connection = True
                 return
@@ -81,7 +81,7 @@ def test_the_mix_reaches_the_named_worker_after_the_first_requests(site: Site) -
     """Routes of weight 0 are asked once and before the rest; every request names the Worker; all is counted."""
     traffic = Traffic(site.url, "fm5.localhost", 200, MIX, limits=Limits(for_s=0.5))
     traffic.start()
-    assert traffic.wait(10)
+    assert traffic.wait(PATIENCE_S)
     assert [entry[1] for entry in site.seen].count("/first") == 1
     assert site.seen[0] == ("PUT", "/first", "fm5.localhost")
     assert {entry[2] for entry in site.seen} == {"fm5.localhost"}
@@ -99,7 +99,7 @@ def test_the_same_seed_gives_the_same_arrivals(site: Site) -> None:
     def arrivals(seed: int) -> Counter[str]:
         traffic = Traffic(site.url, "fm5.localhost", 150, MIX, seed, limits=Limits(for_s=0.3, concurrency=1000))
         traffic.start()
-        assert traffic.wait(10)
+        assert traffic.wait(PATIENCE_S)
         return Counter(sample.route for sample in traffic.samples)
 
     assert arrivals(1) == arrivals(1) != arrivals(2)
@@ -112,7 +112,7 @@ def test_server_errors_are_failures_and_client_errors_are_not(site: Site) -> Non
         site.status = status
         traffic = Traffic(site.url, "h", 100, MIX, limits=Limits(for_s=0.2))
         traffic.start()
-        assert traffic.wait(10)
+        assert traffic.wait(PATIENCE_S)
         counted[status] = traffic.summary()
     assert counted[404].errors == 0 < counted[404].requests
     assert counted[503].errors == counted[503].requests > 0
@@ -124,7 +124,7 @@ def test_a_connection_cut_is_a_failure_without_status_and_version(site: Site) ->
     site.hang_up = True
     traffic = Traffic(site.url, "h", 100, (Route("POST", "/b", 1, b"{}"),), limits=Limits(for_s=0.2))
     traffic.start()
-    assert traffic.wait(10)
+    assert traffic.wait(PATIENCE_S)
     summary = traffic.summary()
     assert summary.errors == summary.requests > 0
     assert summary.statuses == {"none": summary.requests}
@@ -214,13 +214,17 @@ def test_a_summary_loses_no_request(samples: list[Sample]) -> None:
 def test_the_command_prints_a_json_line_per_request_and_the_summary_last(site: Site) -> None:
     """What another program reads: samples, then the totals over them."""
     command = [sys.executable, "-m", "backout.twin.traffic", "--url", site.url, "--host", "h", "--rate", "80", "--for"]
-    done = subprocess.run([*command, "0.5"], capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run([*command, "0.5"], capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     *samples, summary = map(json.loads, done.stdout.splitlines())
     assert summary["schema"] == "backout.traffic/1"
     assert summary["requests"] == len(samples) > 10
     assert set(samples[0]) == {"at", "route", "status", "version", "latency_ms"}
     refused = subprocess.run(
-        [*command[:4], "http://192.0.2.1", *command[5:], "1"], capture_output=True, text=True, check=False, timeout=30
+        [*command[:4], "http://192.0.2.1", *command[5:], "1"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
     )
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "loopback" in refused.stderr

@@ -15,7 +15,7 @@ import pytest
 
 from backout.twin import lifecycle, wrangler
 
-from polling import until
+from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,7 +89,7 @@ class Project:
         url = f"{root}{path}" if path.startswith("/") else f"{root}/workers/scripts/{self.name}/{path}"
         token = Path(str(self.twin.api_token_file)).read_text()
         request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
-        with urllib.request.urlopen(request, timeout=20) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
             return json.load(response)["result"]
 
     def live(self) -> list[tuple[str, float]]:
@@ -100,7 +100,7 @@ class Project:
         """Ask the live Worker."""
         sent = {"Host": f"{self.name}.localhost", **headers}
         request = urllib.request.Request(f"{self.twin.ingress_url}{path}", headers=sent)
-        with urllib.request.urlopen(request, timeout=20) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
             return bytes(response.read())
 
     def says(self, **headers: str) -> Any:
@@ -185,7 +185,7 @@ def test_deploy_with_assets(project: Project) -> None:
     request = urllib.request.Request(
         f"{project.twin.ingress_url}/style.css", headers={"Host": f"{project.name}.localhost"}
     )
-    with urllib.request.urlopen(request, timeout=20) as response:
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
         assert response.headers["Content-Type"].startswith("text/css")
         assert response.read() == b"body { color: red }"
     assert project.says()["said"] == "worker"
@@ -362,8 +362,8 @@ def test_tail_shows_a_real_exception(project: Project) -> None:
         until(boom_is_shown, 30.0, "the exception in the tail", every_s=0.3)
     finally:
         process.terminate()
-        process.wait(20)
-        reader.join(20)
+        process.wait(PATIENCE_S)
+        reader.join(PATIENCE_S)
         assert process.stdout is not None
         process.stdout.close()
     event, _ = json.JSONDecoder().raw_decode("".join(lines)[("".join(lines)).index("{") :])
