@@ -190,7 +190,7 @@ def test_with_a_key_a_dump_is_sealed(tmp_path: Path, address: str) -> None:
     sealed = PostgresDumps(tmp_path, lambda: url(address), find_binaries, WorldClock(0.0), key=lambda: one)
     taken = sealed.take(checksums=False)
     assert b"@example.com" not in (tmp_path / f"{taken.id}.00000").read_bytes()
-    assert sealed.tried(taken) == taken.tables
+    assert sealed.tried(taken).tables == taken.tables
     for key in (None, other):
         wrong = PostgresDumps(tmp_path, lambda: url(address), find_binaries, WorldClock(0.0), key=lambda k=key: k)  # type: ignore[misc]
         with pytest.raises((AuthError, BackoutError)):

@@ -130,9 +130,12 @@ def restore(shell: Shell, *, dump_id: str, into: str, dry_run: bool, message: st
     """Restore a dump in one transaction into an empty database, and compare every table.
 
     A database that holds anything is refused. Owners and privileges are not restored: what is made belongs to the role
-    of the connection string. Exit codes: 0 restored and equal; 3 not empty, or nobody confirmed; 4 and 7 as usual.
+    of the connection string. A superuser never runs what is in a dump: it makes a role for the restore, and what that
+    made belongs to the owner of the database. Exit codes: 0 restored and equal; 3 not empty, or nobody confirmed; 4
+    and 7 as usual.
     """
     from backout import wiring  # noqa: PLC0415 - only this command pays for it
+    from backout.analysis.dumps import summary  # noqa: PLC0415
     from backout.cli.confirm import confirm as asked  # noqa: PLC0415
     from backout.runbook.dump import restore as bring_back  # noqa: PLC0415
     from backout.wiring.managed import dump_tools  # noqa: PLC0415
@@ -149,12 +152,13 @@ def restore(shell: Shell, *, dump_id: str, into: str, dry_run: bool, message: st
         shell.output.result("db-dumps-restore", payload, f"would {does}")
         return 0
     why = asked(shell, config, does, message=message, typed=confirm)
-    bring_back(tools, found, target.reveal())
+    left_out = bring_back(tools, found, target.reveal())
     book = wiring.journal(config)
     key = f"{found.id}:{tools.clock.now():.6f}"
     book.note(config.name, "database.dump.restored", key, {"dump": found.id, "why": why}, actor=wiring.actor())
     said = f"{found.rows:,} rows in {len(found.tables)} tables are there, the same as when they were dumped"
-    shell.output.result("db-dumps-restore", payload, said)
+    said += f"; not restored: {summary(left_out)}" if left_out else ""
+    shell.output.result("db-dumps-restore", {**payload, "not_restored": list(left_out)}, said)
     return 0
 
 
@@ -171,6 +175,10 @@ def _sentence(dump: Dump, *, taken: bool) -> str:
     if dump.problem:
         return f"{dump.id} is kept, but not proven: {dump.problem}"
     head = f"{dump.id}: {dump.rows:,} rows in {len(dump.tables)} tables, {dump.size_bytes / 1e6:,.1f} MB"
+    if taken and dump.not_proved:
+        from backout.analysis.dumps import summary  # noqa: PLC0415 - only where something was left out
+
+        return f"{head}; {_proof(dump)}; not proved: {summary(dump.not_proved)}"
     return f"{head}; {_proof(dump)}" if taken else f"no dump is due; the newest proven one is {head}"
 
 
@@ -191,4 +199,5 @@ def _record(dump: Dump) -> dict[str, object]:
         "tables": [{"name": t.name, "rows": t.rows, "checksum": t.checksum or None} for t in dump.tables],
         "verified_at": None if dump.verified_at is None else rfc3339(dump.verified_at),
         "problem": dump.problem or None,
+        "not_proved": list(dump.not_proved),
     }

@@ -15,6 +15,14 @@ class TableContent:
 
 
 @dataclass(frozen=True, slots=True)
+class Restored:
+    """What a restored dump holds; `left_out` is what only a superuser makes, in words: it was not restored."""
+
+    tables: tuple[TableContent, ...]
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Dump:
     """A dump that is complete.
 
@@ -23,6 +31,7 @@ class Dump:
         size_bytes: as kept. sha256: of what pg_dump wrote.
         encoding: the database's, which a restore needs as well.
         verified_at: when a restore of it held the same, None before; `problem` is why it does not, or "".
+        not_proved: what that restore left out, in words.
     """
 
     id: str
@@ -36,6 +45,7 @@ class Dump:
     encoding: str = "UTF8"
     verified_at: float | None = None
     problem: str = ""
+    not_proved: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:

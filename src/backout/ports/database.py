@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from backout.model.branch import BranchTarget, Finalized, SideBranch
     from backout.model.capability import ServerFacts, VendorState
     from backout.model.catalog import Catalog
-    from backout.model.dump import Dump, TableContent
+    from backout.model.dump import Dump, Restored
     from backout.model.recovery import (
         BaseBackup,
         Commit,
@@ -370,11 +370,11 @@ class Dumps(Protocol):
 class DumpRestores(Protocol):
     """Where dumps are restored into. Both raise BackoutError when a file is damaged or missing."""
 
-    def tried(self, dump: Dump) -> tuple[TableContent, ...]:
+    def tried(self, dump: Dump) -> Restored:
         """Restore it into a scratch server and return what that holds."""
         ...
 
-    def restore(self, dump: Dump, url: str) -> tuple[TableContent, ...]:
+    def restore(self, dump: Dump, url: str) -> Restored:
         """Restore it into an empty database and return what that holds. Raises Refused when it is not empty."""
         ...
 

@@ -60,22 +60,27 @@ def dump(tools: DumpTools, *, every_s: float = 0.0, checksums: bool = False) -> 
 def verify(tools: DumpTools, found: Dump) -> Dump:
     """Restore a dump into a scratch server, compare, and keep what was found."""
     tools.say(f"restoring {found.id} into a scratch server, to compare {len(found.tables)} tables")
+    left_out: tuple[str, ...] = ()
     try:
-        problem = summary(differences(found.tables, tools.restores.tried(found)))
+        there = tools.restores.tried(found)
+        problem, left_out = summary(differences(found.tables, there.tables)), there.left_out
     except BackoutError as error:
         problem = str(error)
-    proven = replace(found, verified_at=None if problem else tools.clock.now(), problem=problem)
+    at = None if problem else tools.clock.now()
+    proven = replace(found, verified_at=at, problem=problem, not_proved=left_out)
     tools.dumps.keep(proven)
     return proven
 
 
-def restore(tools: DumpTools, found: Dump, url: str) -> None:
-    """Restore a dump into an empty database and compare it.
+def restore(tools: DumpTools, found: Dump, url: str) -> tuple[str, ...]:
+    """Restore a dump into an empty database, compare it, and return what was left out, in words.
 
     Raises:
         Refused: it is not empty. BackoutError: pg_restore's words, or what differs.
     """
     tools.say(f"restoring {found.id}: {found.rows:,} rows in {len(found.tables)} tables")
-    differing = differences(found.tables, tools.restores.restore(found, url))
+    there = tools.restores.restore(found, url)
+    differing = differences(found.tables, there.tables)
     if differing:
         raise BackoutError(f"the restored database differs: {summary(differing)}", where=found.id)
+    return there.left_out

@@ -1,0 +1,83 @@
+"""A server of ours in which a dump is tried, by a role without power that owns the one database and nothing else."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from backout.providers.postgres.launcher import PostgresServer
+from backout.providers.postgres.plain_role import PLAIN
+from backout.providers.postgres.template import SUPERUSER, give_away
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from psycopg import sql
+
+    from backout.providers.postgres.binaries import Binaries
+
+RESTORER: Final = "backout_restorer"
+DATABASE: Final = "restored"
+_SETTINGS: Final = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "4GB", "listen_addresses": ""}
+_DOORS: Final = f"""\
+local "{DATABASE}" "{RESTORER}" trust
+local all "{SUPERUSER}" trust
+"""
+"""The socket's folder is this user's alone; nothing inside the server can use it: no extension that does is made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """Connection strings.
+
+    Args:
+        server: the superuser's, in the database `postgres`. administrator: the same, in the one to restore into.
+        restorer: of the role that owns that one.
+    """
+
+    server: str
+    administrator: str
+    restorer: str
+
+
+@contextmanager
+def scratch_server(parent: Path, binaries: Binaries, encoding: str) -> Iterator[Scratch]:
+    """Run a server of its own in a folder of its own, with an empty database; both are gone at the end.
+
+    Args:
+        encoding: the database's.
+    """
+    import psycopg  # noqa: PLC0415 costs 0.1 s, and only dumps come here
+
+    folder = Path(tempfile.mkdtemp(prefix=".scratch-", dir=parent))
+    try:
+        (folder / "hba.conf").write_text(_DOORS, encoding="ascii")
+        give_away(folder)
+        server = PostgresServer(folder / "data", binaries, settings={**_SETTINGS, "hba_file": str(folder / "hba.conf")})
+        server.create()
+        try:
+            dsn = server.start().socket_dsn
+            inside = dsn.replace("dbname=postgres", f"dbname={DATABASE}")
+            with psycopg.connect(dsn, autocommit=True, client_encoding="UTF8") as superuser:
+                superuser.execute(f"CREATE ROLE {RESTORER} {PLAIN}".encode())
+                superuser.execute(_database(encoding))
+            with psycopg.connect(inside, autocommit=True, client_encoding="UTF8") as superuser:
+                superuser.execute(f"ALTER SCHEMA public OWNER TO {RESTORER}".encode())
+            yield Scratch(dsn, inside, inside.replace(f"user={SUPERUSER}", f"user={RESTORER}"))
+        finally:
+            server.stop(mode="immediate")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _database(encoding: str) -> sql.Composed:
+    """Return the statement that makes the empty database; the locale C goes with every encoding."""
+    from psycopg import sql  # noqa: PLC0415 see `scratch_server`
+
+    locale = "" if encoding == "UTF8" else " LOCALE_PROVIDER libc LOCALE 'C'"
+    words = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING {}" + locale)
+    return words.format(sql.Identifier(DATABASE), sql.Identifier(RESTORER), sql.Literal(encoding))
