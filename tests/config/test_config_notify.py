@@ -13,6 +13,8 @@ from backout.model.notice import NoticeKind
 from backout.providers.notify.channel import SendFailed
 from backout.wiring import notifier, routes
 
+from private import write_private
+
 BASE = """
 [app]
 name = "fm5"
@@ -90,7 +92,7 @@ def test_the_secrets_of_channels_are_masked(tmp_path: Path) -> None:
     """What is read for a channel is known to the mask before anything is told; a file works as well."""
     seen: list[str] = []
     text = BASE + '[notify.slack]\nurl_file = "slack-url"\n[notify.webhook]\nurl_env = "HOOK"\nsecret_env = "S"\n'
-    (tmp_path / "slack-url").write_text("https://hooks.slack.example/services/canary\n")
+    write_private(tmp_path / "slack-url", "https://hooks.slack.example/services/canary\n")
     (tmp_path / "backout.toml").write_text(text)
     variables = config.Environment({"HOOK": "https://h.example/canary", "S": "whsec_canary"}, seen.append)
     routes(config.load(variables, start=tmp_path))

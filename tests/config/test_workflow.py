@@ -11,6 +11,8 @@ from backout.config.schema import Ci
 from backout.config.workflow import workflow_of
 from backout.errors import AuthError, UsageError
 
+from private import write_private
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -37,7 +39,7 @@ def test_the_file_comes_first(tmp_path: Path) -> None:
     found = workflow_of(Environment({**RUNNER, "PAT": "from-pat"}), ci, "production")
     assert (found.repository, found.api_base_url) == ("org/other", "https://git.example.com/api/v3")
     assert found.token.reveal() == "from-pat"
-    (tmp_path / "token").write_text("from-file\n")
+    write_private(tmp_path / "token", "from-file\n")
     ci = Ci(provider="github", repository="org/other", token_file=tmp_path / "token")
     assert workflow_of(Environment(RUNNER), ci, "production").token.reveal() == "from-file"
 

@@ -88,7 +88,7 @@ def opened(kind: str, folder: Path, heard: Callable[[str], None]) -> SecretSourc
     if kind in ("file", "json"):
         path = planted(folder) / "secrets"
         path.write_text(json.dumps(CANARIES) if kind == "json" else dotenv(CANARIES), encoding="utf-8")
-        return from_file(path, heard)
+        return from_file(path, heard, lambda *_: None)
     if kind == "stdin":
         return from_text(dotenv(CANARIES).encode(), "stdin", heard)
     if kind == "typed":
@@ -200,7 +200,7 @@ def test_what_is_written_with_quotes_comes_back(values: dict[str, str]) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     """One sentence with its path."""
     with pytest.raises(UsageError, match="No such file") as caught:
-        from_file(tmp_path / "gone", lambda _v: None).read(["A"])
+        from_file(tmp_path / "gone", lambda _v: None, lambda *_: None).read(["A"])
     assert caught.value.where == str(tmp_path / "gone")
 
 

@@ -14,6 +14,7 @@ from backout.twin.wrangler import find_cli, find_node
 
 from drillbook import PROGRAM, Result
 from polling import PATIENCE_S
+from private import write_private
 from scripted_server import answer, scripted_server
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def pipeline(trial: Trial, server: ScriptedServer, log: bytes, conclusion: str =
     planted.mkdir()
     token = planted / "github-token"
     token.touch(mode=0o600)
-    token.write_text("ghs_of_the_pipeline_0123456789", encoding="utf-8")
+    write_private(token, "ghs_of_the_pipeline_0123456789")
     run = {
         "id": 30, "name": "Deploy", "head_sha": SHA, "head_branch": "main", "event": "push", "status": "completed",
         "conclusion": conclusion, "html_url": "https://github.com/owner/app/actions/runs/30",

@@ -7,6 +7,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from polling import PATIENCE_S, until
+from private import write_private
 from receivers import SECRET, verified_now
 from scripted_server import answer, scripted_server
 
@@ -43,8 +44,8 @@ def test_trouble_after_a_healthy_watch_is_told_and_nothing_is_switched(drillbook
     trial.make_live(drillbook.good)
     with scripted_server() as server:
         server.will(answer({}))
-        (trial.folder / "webhook-url").write_text(f"{server.url}/hook", encoding="utf-8")
-        (trial.folder / "webhook-secret").write_text(SECRET, encoding="utf-8")
+        write_private(trial.folder / "webhook-url", f"{server.url}/hook")
+        write_private(trial.folder / "webhook-secret", SECRET)
         trial.replace((r"\[journal\]", CHANNEL), (r'watch = "\d+s"', 'watch = "6s"'))
         process = trial.start("guard", "--follow", "--json")
         try:

@@ -8,6 +8,7 @@ import pytest
 from api_gate import Answer, api_gate, said
 
 from polling import PATIENCE_S
+from private import write_private
 from scripted_server import answer, drip, hang, raw_answer, refused_url, scripted_server
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def test_wrong_token(drillbook: Drillbook) -> None:
     """Exit 4, naming the permission that a right one needs, and never the token."""
     trial = drillbook.trial()
     canary = "canary-7f3b1c55d0aa4e6f"
-    (trial.folder / "token").write_text(canary, encoding="utf-8")
+    write_private(trial.folder / "token", canary)
     trial.replace((r"(?m)^token_file = .*\n", f'token_file = "{trial.folder}/token"\n'))
     ended = trial.run("status", "--json")
     assert ended.code == 4

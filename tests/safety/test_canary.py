@@ -13,6 +13,7 @@ import pytest
 
 from drillbook import ENV
 from polling import PATIENCE_S
+from private import write_private
 from receivers import mailbox
 from scripted_server import answer, refused_url, scripted_server
 
@@ -124,7 +125,7 @@ def planted(drillbook: Drillbook) -> Iterator[Planted]:
             "dead-man": f"{dead_man.url}/{PLANTED['dead man path']}",
             "mail-password": PLANTED["mail password"],
         }.items():
-            (folder / name).write_text(text)
+            write_private(folder / name, text)
         trial.replace((r'(health = \{ url = "[^"]*)"', r'\1", headers_env = { "X-Canary" = "HEALTH_CANARY" }'))
         with trial.config.open("a", encoding="utf-8") as file:
             file.write(channels(mail.port))
@@ -189,9 +190,9 @@ def test_no_canary_is_in_what_fails(drillbook: Drillbook, planted: Planted) -> N
     for server in planted.servers.values():
         server.will(answer({"error": "no"}, 404))
     planted.run("notify", "test", "-v")
-    (planted.trial.folder / "planted" / "slack-url").write_text(f"{refused_url()}/{PLANTED['slack path']}")
-    (planted.trial.folder / "planted" / "webhook-url").write_text(f"nonsense {PLANTED['webhook path']}")
-    (planted.trial.folder / "planted" / "dead-man").write_text(f"http://x:{PLANTED['dead man path']}@[bad/")
+    write_private(planted.trial.folder / "planted" / "slack-url", f"{refused_url()}/{PLANTED['slack path']}")
+    write_private(planted.trial.folder / "planted" / "webhook-url", f"nonsense {PLANTED['webhook path']}")
+    write_private(planted.trial.folder / "planted" / "dead-man", f"http://x:{PLANTED['dead man path']}@[bad/")
     planted.run("notify", "test", "-v")
     planted.run("guard", "--for", "2s", "--observe", "-v")
     planted.run("status", "-v")

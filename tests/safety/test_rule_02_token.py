@@ -21,6 +21,7 @@ from backout.runbook.token import CHECK_EVERY_S
 
 from line import Story, by_version, watch
 from polling import PATIENCE_S, until
+from private import write_private
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,7 +109,7 @@ def test_rule_02_what_the_tokens_are_worth_is_shown(drillbook: Drillbook) -> Non
     tokens = shown.json["online"]["tokens"]
     assert [token["role"] for token in tokens] == ["rollback", "read", "secrets"]
     assert all("Workers Scripts Write" in token["scopes"] for token in tokens)
-    (trial.folder / "wrong").write_text("not-a-token")
+    write_private(trial.folder / "wrong", "not-a-token")
     trial.replace((r'read_token_file = "[^"]*"', f'read_token_file = "{trial.folder / "wrong"}"'))
     wrong = trial.run("config", "check", "--online", "--json")
     assert wrong.code == 4

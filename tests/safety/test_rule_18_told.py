@@ -30,6 +30,7 @@ from backout.runbook.rollback import prepare
 
 from line import POLICY, Story, by_version, roll_back, watch
 from polling import PATIENCE_S, until
+from private import write_private
 from receivers import SECRET, mailbox, verified_now
 from scripted_server import answer, hang, refused_url, scripted_server
 
@@ -416,7 +417,7 @@ def bad_deployment(told: Told) -> Told:
         "webhook-secret": SECRET,
         "slack-url": f"{told.slack.url}/services/T0/B0/canary-slack",
     }.items():
-        (trial.folder / name).write_text(text)
+        write_private(trial.folder / name, text)
     channels = f"""
 [notify.webhook]
 url_file = "webhook-url"
@@ -477,7 +478,7 @@ def test_rule_18_receivers_that_fail_cost_nothing_and_are_told_later(drillbook: 
     """One hangs, one is away, one refuses: the rollback is the same, each is named once, a later command delivers."""
     trial = bad_deployment(told).trial
     told.webhook.will(hang())
-    (trial.folder / "slack-url").write_text(refused_url())
+    write_private(trial.folder / "slack-url", refused_url())
     told.mail.refuse = {"DATA": "451 4.7.1 later"}
     rollback = ("rollback", "-m", "it fails", "--confirm", "production", "--no-wait", "--json")
     ended = trial.run(*rollback)
@@ -488,7 +489,7 @@ def test_rule_18_receivers_that_fail_cost_nothing_and_are_told_later(drillbook: 
     assert trial.run("status", "--json").json["notices"]["waiting"] == 3
     told.webhook.will(answer({}))
     told.mail.refuse = {}
-    (trial.folder / "slack-url").write_text(f"{told.slack.url}/x")
+    write_private(trial.folder / "slack-url", f"{told.slack.url}/x")
 
     def all_arrived() -> bool:
         trial.run("status", "--json")

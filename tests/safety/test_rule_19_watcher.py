@@ -20,6 +20,7 @@ from backout.runbook.unguarded import tell_unguarded
 from drillbook import ENV
 from line import POLICY, Story, roll_back, watch
 from polling import PATIENCE_S, until
+from private import write_private
 from scripted_server import answer, scripted_server
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ def test_rule_19_watcher_of_the_real_program(drillbook: Drillbook) -> None:
     trial.make_live(drillbook.good)
     with scripted_server() as server:
         server.will(answer({}))
-        (trial.folder / "dead-man").write_text(f"{server.url}/secret-of-the-ping", encoding="utf-8")
+        write_private(trial.folder / "dead-man", f"{server.url}/secret-of-the-ping")
         trial.replace((r"\[journal\]", '[notify.dead_man]\nurl_file = "dead-man"\n\n[journal]'))
         process = trial.start("guard")
         until(lambda: server.asked, 30, "the dead man is asked")

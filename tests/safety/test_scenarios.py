@@ -19,6 +19,7 @@ from backout.model.signals import total
 
 from arranged import mark_stable, migrated, rotate, upload
 from polling import PATIENCE_S, until
+from private import write_private
 from receivers import SECRET, verified_now
 from scripted_server import answer, scripted_server
 
@@ -69,8 +70,8 @@ class Night:
 
 
 def _listening(trial: Trial, receiver: ScriptedServer) -> Trial:
-    (trial.folder / "webhook-url").write_text(receiver.url)
-    (trial.folder / "webhook-secret").write_text(SECRET)
+    write_private(trial.folder / "webhook-url", receiver.url)
+    write_private(trial.folder / "webhook-secret", SECRET)
     with trial.config.open("a", encoding="utf-8") as file:
         file.write('\n[notify.webhook]\nurl_file = "webhook-url"\nsecret_file = "webhook-secret"\n')
     return trial

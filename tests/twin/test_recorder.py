@@ -26,6 +26,7 @@ from backout.model.signals import Counts, RouteCounts, bucket_floor_ms
 from backout.twin import lifecycle, wrangler
 
 from polling import PATIENCE_S, until
+from private import write_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -253,8 +254,8 @@ def test_what_init_writes_is_what_wrangler_deploys(twin: TwinStatus, tmp_path: P
     assert by_version(exact) == by_version(recorded)
     assert sum(row.requests for row in recorded) == 3
     access, secret = tmp_path / "recorder.json", tmp_path / "recorder-secret"
-    access.write_bytes(Path(str(twin.s3_credentials_file)).read_bytes())
-    secret.write_text(SECRET)
+    write_private(access, Path(str(twin.s3_credentials_file)).read_bytes())
+    write_private(secret, SECRET)
     (tmp_path / "backout.toml").write_text(
         f"""[app]
 name = "store"

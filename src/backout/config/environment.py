@@ -57,13 +57,16 @@ class Environment:
         return None
 
     def secret_file(self, path: Path, name: str) -> Secret:
-        """Return a file's content without the white space around it.
+        """Return a file's content without the white space around it; every secret that lies in a file comes this way.
 
         Raises:
-            AuthError: the file cannot be read, is empty, or is no text of at most 64 KiB.
+            AuthError: others may read or write the file, it cannot be read, is empty, or is no text of at most 64 KiB.
         """
+        from backout.config.trust import check_secret  # noqa: PLC0415 - only a secret in a file pays for it
+
         try:
             with path.open("rb") as file:
+                check_secret(path, os.fstat(file.fileno()), name)
                 value = file.read(MAX_SECRET_BYTES + 1).decode().strip()
         except OSError as error:
             raise AuthError(f"cannot read {name}: {error.strerror}", where=str(path)) from error

@@ -126,31 +126,45 @@ def check_secret(path: Path, found: os.stat_result, name: str) -> None:
     Raises:
         AuthError: with the command that mends it.
     """
-    why = _secret_flaw(str(path), found)
-    if why:
-        hint = f"chmod 600 {shlex.quote(str(path))}"
-        if found.st_uid not in _ours():
-            hint = f"chown {os.geteuid()} {shlex.quote(str(path))} && {hint}"
-        raise AuthError(f"the file of {name} is not taken: {why}", where=str(path), hint=hint)
+    if why := _writable(path, found) or _readable(found):
+        raise AuthError(f"the file of {name} is not taken: {why}", where=str(path), hint=_mend(path, found, "600"))
 
 
-def _secret_flaw(path: str, found: os.stat_result) -> str:
-    with_links = next((flaw for flaw in _links(path) if flaw), None)
-    if with_links:
-        return with_links.why
-    flaw = _flaw(path, found)
-    if flaw or not stat.S_ISREG(found.st_mode):
-        return flaw.why if flaw else ""
+def check_values(path: Path, found: os.stat_result) -> None:
+    """Refuse an opened file of the application's values that others may write; others may read it, as a `.env` is.
+
+    Raises:
+        AuthError: with the command that mends it.
+    """
+    if why := _writable(path, found):
+        raise AuthError(f"the file is not taken: {why}", where=str(path), hint=_mend(path, found, "go-w"))
+
+
+def _mend(path: Path, found: os.stat_result, mode: str) -> str:
+    quoted = shlex.quote(str(path))
+    owner = f"chown {os.geteuid()} {quoted} && " if found.st_uid not in _ours() else ""
+    return f"{owner}chmod {mode} {quoted}"
+
+
+def _writable(path: Path, found: os.stat_result) -> str:
+    """Return who else may write an open file, or put it there by a link of theirs; "" for nobody."""
+    flaw = _flaw(str(path), found) or next((flaw for flaw in _links(path) if flaw), None)
+    return flaw.why if flaw else ""
+
+
+def _readable(found: os.stat_result) -> str:
+    if not stat.S_ISREG(found.st_mode):
+        return ""  # a pipe is for whom it was opened
     if found.st_mode & stat.S_IROTH:
-        return "everybody on this machine may read it"
-    if found.st_mode & stat.S_IRGRP and not (found.st_gid in _our_groups() or _is_private(found.st_gid)):
+        return f"everybody on this machine may read it (mode {stat.S_IMODE(found.st_mode):04o})"
+    if found.st_mode & stat.S_IRGRP and found.st_gid not in _our_groups() and not _is_private(found.st_gid):
         return f"the group {_group(found.st_gid)} may read it, and it is none of ours"
     return ""
 
 
-def _links(path: str) -> Iterator[Flaw | None]:
+def _links(path: Path) -> Iterator[Flaw | None]:
     try:
-        for here, found in _hops(str(Path(path).absolute())):
+        for here, found in _hops(str(path.absolute())):
             if stat.S_ISLNK(found.st_mode):
                 yield _flaw(here, found)
     except OSError:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from backout.config.schema import TOKEN_ENV
 from backout.config.secret_names import secret_variables
+from backout.config.trust import check_values
 from backout.config.workflow import TOKEN_ENV as WORKFLOW_TOKEN_ENV
 from backout.errors import BackoutError, UsageError
 from backout.model.secrets import ExpectedSecrets
@@ -90,7 +91,7 @@ def source(config: Config, named: Mapping[str, Json]) -> SecretSource:
     heard, variables = config.variables.on_secret, config.variables.variables
     kind = named["from"]
     if kind == "file":
-        return from_file(Path(str(named["path"])), heard)
+        return from_file(Path(str(named["path"])), heard, check_values)
     if kind == "env":
         return EnvironmentSource(variables, str(named["prefix"]), heard)
     if kind == "keyring":

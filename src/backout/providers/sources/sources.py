@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import shlex
 import subprocess
 from pathlib import Path
@@ -63,12 +64,17 @@ def from_values(values: Mapping[str, str], described: str, heard: Heard) -> _Lis
     return _Listed(described, lambda: dict(values), heard)
 
 
-def from_file(path: Path, heard: Heard) -> _Listed:
-    """Return the source of a .env or a JSON file; it is read when it is asked."""
+def from_file(path: Path, heard: Heard, check: Callable[[Path, os.stat_result], None]) -> _Listed:
+    """Return the source of a .env or a JSON file; it is read when it is asked.
+
+    Args:
+        check: raises for an open file that others could have written.
+    """
 
     def read() -> dict[str, str]:
         try:
             with path.open("rb") as file:
+                check(path, os.fstat(file.fileno()))
                 return parse(file.read(MAX_BYTES + 1), str(path))
         except OSError as error:
             raise UsageError(f"cannot read it: {error.strerror}", where=str(path)) from error
