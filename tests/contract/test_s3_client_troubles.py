@@ -16,9 +16,11 @@ from backout.providers.s3.client import S3Client
 from backout.providers.s3.sigv4 import S3Credentials
 from backout.providers.s3.transport import S3Settings
 
-from scripted_server import ScriptedServer, answer, raw_answer, scripted_server
+from scripted_server import ScriptedServer, answer, drip, raw_answer, scripted_server
 
 if TYPE_CHECKING:
+    import socket
+    import threading
     from collections.abc import Iterator
 
 BUCKETS = b"<ListAllMyBucketsResult><Buckets><Bucket><Name>b</Name></Bucket></Buckets></ListAllMyBucketsResult>"
@@ -207,3 +209,63 @@ def test_waits_grow_and_stay_within_the_limits(attempts: int, first: float, long
 def test_an_unreadable_retry_after_is_none(header: str | None) -> None:
     """Then the wrapper's own wait counts."""
     assert retry_after_s(header, 0.0) is None
+
+
+# --- time and lengths -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hasty(server: ScriptedServer, clock: FakeClock) -> Iterator[S3Client]:
+    """A client that waits for a byte longer than for a whole answer."""
+    settings = S3Settings(
+        server.url, S3Credentials("AKID", "secret"), timeout_s=60.0, total_s=0.3, retry=Retry(attempts=1)
+    )
+    with S3Client(settings, clock) as made:
+        yield made
+
+
+def test_an_answer_that_drips_has_an_end(server: ScriptedServer, hasty: S3Client) -> None:
+    """A byte now and then keeps no call beyond its one deadline."""
+    server.will(drip(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", every_s=0.01))
+    with pytest.raises(ProviderUnavailable, match="no whole answer came in time"):
+        hasty.list_buckets()
+
+
+def test_a_head_that_drips_has_an_end(server: ScriptedServer, hasty: S3Client) -> None:
+    """Neither does a head that never ends."""
+    server.will(drip(b"HTTP/1.1 200 OK\r\nX: ", every_s=0.01))
+    with pytest.raises(ProviderUnavailable, match="no whole answer came in time"):
+        hasty.list_buckets()
+
+
+def test_an_object_has_to_move_on(server: ScriptedServer, clock: FakeClock) -> None:
+    """An object of any size may take as long as it wants, while it moves; a byte now and then is no movement."""
+    settings = S3Settings(server.url, S3Credentials("AKID", "secret"), timeout_s=0.3, retry=Retry(attempts=1))
+
+    def step(connection: socket.socket, ended: threading.Event) -> bool:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        while not ended.wait(0.01):
+            connection.sendall(b" ")
+        return False
+
+    server.will(step)
+    with (
+        S3Client(settings, clock) as client,
+        pytest.raises(ProviderUnavailable, match="broke off"),
+        client.get("b", "k") as body,
+    ):
+        body.read()
+
+
+@pytest.mark.parametrize("length", ["-5", "five", "9" * 5000, "5\r\nContent-Length: 50", "", "5, 50"])
+def test_a_length_that_is_none(server: ScriptedServer, client: S3Client, length: str) -> None:
+    """A negative, huge, written or second Content-Length is an error of ours, for every kind of call."""
+    server.will(raw_answer(f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\nhello".encode()))
+    for call in (
+        client.list_buckets,
+        lambda: client.head("b", "k"),
+        lambda: client.put("b", "k", b"x"),
+        lambda: client.get("b", "k").read(),
+    ):
+        with pytest.raises(ProviderUnavailable, match="S3 did not answer"):
+            call()  # type: ignore[operator]

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from backout.model.clock import utc
 from backout.model.deployment import Mark, VersionId, VersionMark
 from backout.model.hold import Hold
 
@@ -92,7 +93,7 @@ class Remark:
         if self.kind in (RemarkKind.PROVE, RemarkKind.RAMP, RemarkKind.SECRETS):
             words.append(str(self.kind))
         if self.kind is RemarkKind.HOLD:
-            until = f"{datetime.fromtimestamp(self.until, UTC):%Y-%m-%dT%H:%M:%SZ}" if self.until else "0"
+            until = f"{utc(self.until):%Y-%m-%dT%H:%M:%SZ}" if self.until else "0"
             words.append(f"until={until}")
         name = {RemarkKind.ROLLBACK: "bad", RemarkKind.STABLE: "stable", RemarkKind.RELEASE: "ok"}.get(self.kind)
         if self.code is not None and name:

@@ -7,12 +7,12 @@ version being left, its schema needs are met, and its secrets resolve.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from backout.analysis.fit import does_not_fit
 from backout.analysis.remarks import same_commit, same_hash, same_version
+from backout.model.clock import utc
 from backout.model.deployment import Mark, Version, VersionId, VersionMark
 
 if TYPE_CHECKING:
@@ -259,4 +259,4 @@ def _praise(stable: VersionMark | None, span: LiveSpan | None) -> str:
 
 
 def _clock(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    return utc(at).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -63,16 +63,15 @@ def _lines(shell: Shell, file: str) -> Iterator[bytes]:
 
 def _answer(known: Classifier, line: bytes) -> dict[str, object]:
     """Return the answer to one line; a line that cannot be read is answered as well, so that none is lost."""
-    import msgspec  # noqa: PLC0415 - loaded already
-
+    from backout.decoding import Undecodable, decode_json  # noqa: PLC0415 - loaded already
     from backout.model.diagnosis import UNKNOWN, LogKind  # noqa: PLC0415 - loaded already
 
     try:
-        row = msgspec.json.decode(line)
+        row = decode_json(line, what="it")
         if not isinstance(row, dict) or not isinstance(row.get("text"), str):
             raise ValueError("no text")  # noqa: TRY004, TRY301 - one answer for all that is wrong with a line
         kind = LogKind(row.get("kind") or LogKind.RUNTIME)
-    except (ValueError, RecursionError) as error:
+    except (Undecodable, ValueError) as error:
         nothing = {"label": UNKNOWN, "service": None, "scenario": None, "confidence": 0.0}
         return {"id": None, **nothing, "error": f"not a line of {{id, text, kind}}: {error}"[:200]}
     found = known.classify(row["text"], kind)

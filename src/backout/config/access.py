@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from backout.config.secret import Secret
+from backout.decoding import Undecodable, decode_json
 from backout.errors import AuthError
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ def parse_access(found: Secret, on_secret: Callable[[str], None], where: str) ->
         AuthError: it is no such JSON.
     """
     try:
-        key = msgspec.json.decode(found.reveal(), type=_Key)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        key = decode_json(found.reveal(), _Key)
+    except Undecodable:
         what = f"{found.name} is no JSON object with access_key_id and secret_access_key"
         raise AuthError(what, where=where, hint='{"access_key_id": "...", "secret_access_key": "..."}') from None
     on_secret(key.secret_access_key)

@@ -6,7 +6,6 @@ Order: flags, then BACKOUT_* variables, then the file, then the defaults.
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from backout.config.explain import Mistake, Where, explain, similar
 from backout.config.identity import across_keys
 from backout.config.overlay import overlay
 from backout.config.schema import Settings
+from backout.decoding import decode_toml
 from backout.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -105,15 +105,13 @@ def _read(file: Path) -> str:
 
 def _parse(text: str, file: Path) -> Table:
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        return decode_toml(text)
+    except ValueError as error:
         what, _, place = str(error).partition(" (at ")
         line = re.match(r"line (\d+)", place)
         number = int(line[1]) if line else text.rstrip().count("\n") + 1
         mistake = f"{file.name}:{number}: TOML: {what[:1].lower()}{what[1:]}"
         raise ConfigError((mistake,), hint=f"correct {file.name}, then: backout config check") from error
-    except RecursionError as error:
-        raise ConfigError((f"{file.name}:1: TOML: nested too deeply",)) from error
 
 
 def _choose(document: Table, wanted: str | None, file: Path) -> str | None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backout.config import jsonc
+from backout.decoding import decode_toml
 from backout.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def read(file: Path) -> tuple[str, tuple[Worker, ...]]:
 def _parse(file: Path) -> Table:
     try:
         text = file.read_text(encoding="utf-8")
-        document = tomllib.loads(text) if file.suffix == ".toml" else jsonc.loads(text)
+        document = decode_toml(text) if file.suffix == ".toml" else jsonc.loads(text)
     except OSError as error:
         raise UsageError(f"cannot read it: {error.strerror}", where=str(file)) from error
     except json.JSONDecodeError as error:

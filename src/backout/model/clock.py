@@ -1,12 +1,27 @@
-"""How far this machine's clock may be from the provider's (safety rule 3)."""
+"""Times that can be, and how far this machine's clock may be from the provider's (safety rule 3)."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Final
+
+EARLIEST: Final = 0.0
+LATEST: Final = 253_402_300_799.0
+"""Unix seconds of the times that are believed, 1970 to 9999: what lies beyond cannot be written as a date."""
+_YEAR_1: Final = -62_135_596_800.0
 
 TOLERANCE_S: Final = 2.0
 """The offset is read from a header in whole seconds; nearer than this, the clocks agree."""
 _MINUTE, _HOUR = 60, 3600
+
+
+def utc(at: float) -> datetime:
+    """Return Unix seconds as a time in UTC to be shown; what no calendar has becomes the nearest that one has.
+
+    >>> utc(1e300).year, utc(float("nan")).year
+    (9999, 1970)
+    """
+    return datetime.fromtimestamp(EARLIEST if at != at else min(max(at, _YEAR_1), LATEST), UTC)  # noqa: PLR0124 a NaN
 
 
 def is_off(offset_s: float | None) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from backout.model.clock import utc
 from backout.model.plan import Plan, PlanKind, Step
 from backout.model.recovery import show_lsn
 
@@ -114,7 +114,7 @@ def shown(target: BranchTarget) -> str:
     """
     if target.lsn is not None:
         return f"as it was at LSN {show_lsn(target.lsn)}"
-    at = datetime.fromtimestamp(target.at or 0.0, UTC)
+    at = utc(target.at or 0.0)
     return f"as it was at {at.isoformat(timespec='microseconds').replace('+00:00', 'Z')}"
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from backout.errors import UsageError
+from backout.model.clock import utc
 from backout.model.deployment import VersionId
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _live_at(at: float, text: str, situation: Situation) -> VersionId:
         if deployment.created_at <= at:
             return deployment.main
     oldest = situation.history[-1] if situation.history else None
-    since = datetime.fromtimestamp(oldest.created_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if oldest else "never"
+    since = utc(oldest.created_at).strftime("%Y-%m-%dT%H:%M:%SZ") if oldest else "never"
     raise UsageError(
         f"nothing is known to have been live at '{text}'; the provider's history begins at {since}",
         hint="backout deployments list",

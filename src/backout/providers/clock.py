@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from backout.decoding import Undecodable, moment
 from backout.model.clock import TOLERANCE_S, is_off
 
 if TYPE_CHECKING:
@@ -53,10 +54,7 @@ def unix_s(rfc3339: str) -> float:
     >>> unix_s("1970-01-01T00:01:00.5Z")
     60.5
     """
-    from datetime import UTC, datetime  # noqa: PLC0415 - costs nothing after the first call, and start-up stays small
-
     try:
-        moment = datetime.fromisoformat(rfc3339)
-    except ValueError:
+        return moment(rfc3339)
+    except Undecodable:
         return 0.0
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -8,45 +8,31 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import io
 import select
 import socket
 import threading
 import time
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, cast
 from urllib.parse import quote, urlsplit
+
+from backout.providers.sockets import (
+    HEADERS_BYTES,
+    BoundedSocket,
+    ExchangeError,
+    Failure,
+    announced_bytes,
+    dial,
+    said,
+    secured,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+__all__ = ["Answer", "Connection", "ExchangeError", "Exchanging", "Failure", "Limits", "Origin", "segment"]
+
 _CHUNK_BYTES = 64 * 1024
-
-
-class Failure(StrEnum):
-    """How an exchange failed."""
-
-    NOT_REACHED = "not reached"  # refused, no route, no such name
-    NOT_TRUSTED = "not trusted"  # the certificate does not hold
-    NOT_ALLOWED = "not allowed"  # the name leads to an address that we never talk to
-    TIMED_OUT = "timed out"
-    BROKEN = "broken"  # reset, closed in the middle, not HTTP
-    TOO_LARGE = "too large"
-
-
-class ExchangeError(Exception):
-    """No whole answer came.
-
-    Attributes:
-        failure: how. sent: whether the server may have received the request. status: when the answer had begun.
-    """
-
-    def __init__(self, failure: Failure, text: str, *, sent: bool, status: int | None = None) -> None:
-        super().__init__(text)
-        self.failure = failure
-        self.sent = sent
-        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +128,7 @@ class Connection:
         self._is_allowed = is_allowed
         self._lock = threading.Lock()
         self._connection: http.client.HTTPConnection | None = None
-        self._socket: _BoundedSocket | None = None
+        self._socket: BoundedSocket | None = None
 
     def exchange(
         self,
@@ -205,14 +191,15 @@ class Connection:
     def _once(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes | None, deadline: float
     ) -> Answer:
-        sent = False
+        sent = asked = False
         status: int | None = None
         try:
             connection = self._connection or self._connect(deadline)
             if self._socket is not None:
-                self._socket.deadline = deadline
+                self._socket.begin(deadline, most_bytes=2 * self.limits.body_bytes + HEADERS_BYTES)
             sent = True
             connection.request(method, target, body=body, headers={"Host": self.origin.netloc, **headers})
+            asked = True
             response = connection.getresponse()
             status = response.status
             answer = Answer(status, _headers(response), self._body(response))
@@ -223,27 +210,23 @@ class Connection:
         except TimeoutError as error:
             raise ExchangeError(Failure.TIMED_OUT, "no answer in time", sent=sent, status=status) from error
         except (OSError, http.client.HTTPException) as error:
-            raise ExchangeError(Failure.BROKEN, _said(error), sent=sent, status=status) from error
-        except ValueError as error:  # of http.client, which may quote the value
-            what = "a header or the path holds characters that HTTP does not allow"
-            raise ExchangeError(Failure.BROKEN, what, sent=False, status=status) from error
+            raise ExchangeError(Failure.BROKEN, said(error), sent=sent, status=status) from error
+        except (ValueError, OverflowError) as error:  # of http.client, which may quote the value
+            ours = "a header or the path holds characters that HTTP does not allow"
+            what = "the answer is not proper HTTP" if asked else ours
+            raise ExchangeError(Failure.BROKEN, what, sent=asked, status=status) from error
         return answer
 
     def _connect(self, deadline: float) -> http.client.HTTPConnection:
         origin = self.origin
-        timeout_s = max(0.001, min(self.limits.connect_s, deadline - time.monotonic()))
-        try:
-            plain = socket.create_connection((origin.address or origin.host, origin.port), timeout_s)
-        except TimeoutError as error:
-            raise ExchangeError(Failure.TIMED_OUT, f"no connection to {origin} in time", sent=False) from error
-        except (OSError, UnicodeError) as error:
-            raise ExchangeError(Failure.NOT_REACHED, _said(error), sent=False) from error
+        until = min(deadline, time.monotonic() + self.limits.connect_s)
+        plain = dial(origin.address or origin.host, origin.port, until, named=str(origin))
         if self._is_allowed is not None and not self._is_allowed(str(plain.getpeername()[0])):
             plain.close()
             raise ExchangeError(Failure.NOT_ALLOWED, f"{origin} leads to an address that is never asked", sent=False)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        inner = _secured(plain, origin) if origin.scheme == "https" else plain
-        self._socket = _BoundedSocket(inner, deadline, self.limits.read_s)
+        inner = secured(plain, origin.host, until) if origin.scheme == "https" else plain
+        self._socket = BoundedSocket(inner, deadline, self.limits.read_s)
         connection = http.client.HTTPConnection(origin.host, origin.port)
         connection.auto_open = 0
         connection.sock = cast("socket.socket", self._socket)
@@ -251,7 +234,7 @@ class Connection:
         return connection
 
     def _body(self, response: http.client.HTTPResponse) -> bytes:
-        announced = response.length
+        announced = announced_bytes(response)
         if announced is not None and announced > self.limits.body_bytes:
             raise self._too_large(response.status)
         body = bytearray()
@@ -269,65 +252,6 @@ class Connection:
         )
 
 
-class _BoundedSocket:
-    """What http.client needs of a socket, with each call bounded by the read limit and the exchange's deadline."""
-
-    def __init__(self, inner: socket.socket, deadline: float, read_s: float) -> None:
-        self.deadline = deadline
-        self.inner = inner
-        self._read_s = read_s
-        self._readers = 0
-        self._closed = False
-
-    def wait(self) -> socket.socket:
-        """Return the socket with the time that is left for its next call; TimeoutError when there is none."""
-        left_s = self.deadline - time.monotonic()
-        if left_s <= 0:
-            raise TimeoutError
-        self.inner.settimeout(min(left_s, self._read_s))
-        return self.inner
-
-    def sendall(self, data: bytes) -> None:
-        """Send all of it."""
-        self.wait().sendall(data)
-
-    def makefile(self, mode: str) -> io.BufferedReader:  # noqa: ARG002 - http.client asks for "rb" only
-        """Return a buffered reader whose every read is bounded."""
-        self._readers += 1
-        return io.BufferedReader(_BoundedReader(self))
-
-    def close(self) -> None:
-        """Close the socket once nobody reads from it any more (http.client closes before it has read the body)."""
-        self._closed = True
-        if self._readers == 0:
-            self.inner.close()
-
-    def release(self) -> None:
-        """Forget one reader."""
-        self._readers -= 1
-        if self._closed:
-            self.close()
-
-
-class _BoundedReader(io.RawIOBase):
-    """Reads from a bounded socket; closing it leaves the socket open for the next exchange."""
-
-    def __init__(self, source: _BoundedSocket) -> None:
-        super().__init__()
-        self._source = source
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        return self._source.wait().recv_into(buffer)
-
-    def close(self) -> None:
-        if not self.closed:
-            super().close()
-            self._source.release()
-
-
 def segment(text: str) -> str:
     """Return a name as one segment of a path.
 
@@ -337,35 +261,8 @@ def segment(text: str) -> str:
     return quote(text, safe="")
 
 
-def _secured(plain: socket.socket, origin: Origin) -> socket.socket:
-    import ssl  # noqa: PLC0415 - plain http needs no certificates
-
-    try:
-        return ssl.create_default_context().wrap_socket(plain, server_hostname=origin.host)
-    except ssl.SSLCertVerificationError as error:
-        plain.close()
-        raise ExchangeError(Failure.NOT_TRUSTED, f"TLS: {error.verify_message}", sent=False) from error
-    except TimeoutError as error:
-        plain.close()
-        raise ExchangeError(Failure.TIMED_OUT, "no TLS handshake in time", sent=False) from error
-    except OSError as error:
-        plain.close()
-        raise ExchangeError(Failure.NOT_REACHED, f"TLS: {_said(error)}", sent=False) from error
-
-
 def _headers(response: http.client.HTTPResponse) -> dict[str, str]:
     headers: dict[str, str] = {}
     for name, value in response.getheaders():
         headers.setdefault(name.lower(), value)
     return headers
-
-
-def _said(error: Exception) -> str:
-    """Return an error's words without any of the data that it may quote (a bad status line can hold anything)."""
-    if isinstance(error, http.client.IncompleteRead):
-        return "the answer ended in the middle"
-    if isinstance(error, http.client.RemoteDisconnected):
-        return "the server closed the connection without an answer"
-    if isinstance(error, http.client.HTTPException):
-        return f"the answer is not proper HTTP ({type(error).__name__})"
-    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__

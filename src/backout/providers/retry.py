@@ -5,10 +5,11 @@ An adapter raises `CallFailed` for each failed attempt and says whether it is pe
 
 from __future__ import annotations
 
-import email.utils
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from backout.decoding import Undecodable, http_date
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from backout.ports import Clock
 
 T = TypeVar("T")
+
+LONGEST_S: Final = 86_400.0
+"""A provider that asks to wait for longer than a day has said no."""
 
 
 class CallFailed(Exception):
@@ -93,8 +97,8 @@ def retry_after_s(header: str | None, now: float) -> float | None:
     if header is None:
         return None
     if header.strip().isdecimal():
-        return float(header)
+        return min(float(header), LONGEST_S)
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - now)
-    except ValueError:
+        return min(max(0.0, http_date(header) - now), LONGEST_S)
+    except Undecodable:
         return None

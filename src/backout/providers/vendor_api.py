@@ -13,6 +13,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from backout import __version__
+from backout.decoding import Undecodable, decode_json
 from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
 from backout.providers.clock import SystemClock
 from backout.providers.exchange import Answer, Connection, ExchangeError, Failure, Limits, Origin
@@ -146,8 +147,8 @@ class VendorApi:
 
     def _decoded(self, answer: Answer, result: type[T], where: str) -> T:
         try:
-            return msgspec.json.decode(answer.body, type=result)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return decode_json(answer.body, result)
+        except Undecodable as error:
             text = f"the answer of {self.vendor} ({answer.status}) does not have the expected shape"
             raise ProviderUnavailable(text, where=where, hint="a newer backout may know this shape") from error
 
@@ -159,8 +160,8 @@ def _unknown(text: str, where: str) -> Unknown:
 def _words(body: bytes, token: str) -> str:
     """Return the API's own words, the token blacked out should it be quoted."""
     try:
-        said = msgspec.json.decode(body, type=_Said)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        said = decode_json(body, _Said)
+    except Undecodable:
         return ""
     text = "".join(c if c.isprintable() else " " for c in f"{said.message} [{said.code}]" if c)
     return f": {text.removesuffix(' []')}".replace(token, "[redacted]")[:_MAX_TEXT] if said.message else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from backout.model.clock import utc
 
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 
@@ -13,7 +13,7 @@ def rfc3339(at: float) -> str:
     >>> rfc3339(0.25)
     '1970-01-01T00:00:00.250Z'
     """
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return utc(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def clock(at: float) -> str:
@@ -22,12 +22,12 @@ def clock(at: float) -> str:
     >>> clock(3661)
     '01:01:01'
     """
-    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")
+    return utc(at).strftime("%H:%M:%S")
 
 
 def day(at: float) -> str:
     """Return YYYY-MM-DD UTC."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
+    return utc(at).strftime("%Y-%m-%d")
 
 
 def ago(at: float, now: float) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import Remark, RemarkKind
 from backout.errors import BackoutError, WorldMoved
+from backout.model.clock import utc
 from backout.model.notice import NoticeKind
 from backout.runbook.clock import correction_s
 from backout.runbook.hold import seen_at_provider
@@ -46,7 +46,7 @@ def announce(tools: Toolbox, hold: Hold) -> Hold:
 def tell_of(tools: Toolbox, hold: Hold) -> None:
     """Tell everybody that automatic actions are stopped, or allowed again."""
     lifted = not hold.until
-    until = "" if lifted else f" until {datetime.fromtimestamp(hold.until, UTC):%Y-%m-%d %H:%M:%SZ}"
+    until = "" if lifted else f" until {utc(hold.until):%Y-%m-%d %H:%M:%SZ}"
     tell(
         tools,
         NoticeKind.HOLD_SET,

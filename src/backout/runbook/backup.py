@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from backout.analysis.backups import choose, retain
 from backout.errors import AuthError, BackoutError, Refused
 from backout.model.backups import BackupProgress
+from backout.model.clock import utc
 from backout.plan.backup import plan_backup
 from backout.ports import Action, Done, NotDone
 
@@ -73,7 +73,7 @@ def prepare(tools: BackupTools, wanted: BackupKind | None) -> Plan:
             f"no incremental backup: {error}", where="database", options=("Take a full one: backout db backup --full.",)
         ) from None
     at, known = int(tools.clock.now()), {each.id for each in found}
-    while (backup := datetime.fromtimestamp(at, UTC).strftime("%Y%m%d-%H%M%S")) in known:
+    while (backup := utc(at).strftime("%Y%m%d-%H%M%S")) in known:
         at += 1
     return plan_backup(tools.environment, backup, choice, fallback=wanted is None, keep_s=tools.keep_s)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from backout.errors import BackoutError, Refused
-from backout.model.clock import in_words, is_off
+from backout.model.clock import in_words, is_off, utc
 from backout.plan.target import is_time, resolve
 
 if TYPE_CHECKING:
@@ -63,4 +62,4 @@ def target_version(tools: Toolbox, text: str, situation: Situation) -> VersionId
 
 
 def _shown(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return utc(at).strftime("%Y-%m-%d %H:%M:%S UTC")

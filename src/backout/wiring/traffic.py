@@ -109,7 +109,7 @@ def _recorder(config: Config, clock: Clock, say: Callable[[str], None]) -> Traff
     endpoint = str(settings.endpoint or access.endpoint or f"https://{config.account_id}.r2.cloudflarestorage.com")
     source = Source(config.environment.platform.script, str(settings.bucket), keys, flush_s)
     credentials = S3Credentials(access.access_key_id, access.secret_access_key.reveal())
-    client = S3Client(S3Settings(endpoint, credentials, timeout_s=5.0, retry=QUICK), clock)
+    client = S3Client(S3Settings(endpoint, credentials, timeout_s=5.0, total_s=5.0, object_s=5.0, retry=QUICK), clock)
     return RecorderTraffic(client, source, clock, say)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from backout.decoding import decode_json
 from backout.model.backups import WalGap
 from backout.providers.archive.stores import FolderStore
 
@@ -18,7 +19,7 @@ _FILE: Final = "gaps.json"
 def read_gaps(directory: Path) -> tuple[WalGap, ...]:
     """Return them, oldest first."""
     found = FolderStore(directory).get(_FILE)
-    return () if found is None else msgspec.json.decode(found, type=tuple[WalGap, ...])
+    return () if found is None else decode_json(found, tuple[WalGap, ...], what="the list of gaps", where=_FILE)
 
 
 def add_gap(directory: Path, gap: WalGap) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from backout.decoding import Undecodable, decode_json
 from backout.errors import BackoutError, ProviderUnavailable, WorldMoved
 from backout.model.backups import WalGap, WalStatus
 from backout.model.recovery import show_lsn
@@ -77,8 +78,8 @@ class ReceiverStatus(msgspec.Struct, frozen=True, kw_only=True):
 def read_status(directory: Path) -> ReceiverStatus | None:
     """Return what the receiver of a folder last wrote, or None."""
     found = FolderStore(directory).get(_STATUS)
-    with contextlib.suppress(msgspec.MsgspecError):
-        return None if found is None else msgspec.json.decode(found, type=ReceiverStatus)
+    with contextlib.suppress(Undecodable):
+        return None if found is None else decode_json(found, ReceiverStatus)
     return None
 
 

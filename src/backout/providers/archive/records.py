@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from backout.decoding import Undecodable, decode_json
 from backout.errors import AuthError
 from backout.model.recovery import BackupKind, BaseBackup
 from backout.providers.archive.sealing import damaged
@@ -82,9 +83,9 @@ def encode(record: Record, key: Key | None) -> bytes:
 def decode(content: bytes, where: str) -> Record:
     """Return a record. Raises BackoutError when it is damaged, or of a form that this version does not know."""
     try:
-        record = msgspec.json.decode(content, type=Record)
-    except msgspec.MsgspecError as error:
-        raise damaged(where, f"the record of this backup cannot be read: {error}") from None
+        record = decode_json(content, Record, what="the record of this backup")
+    except Undecodable as error:
+        raise damaged(where, f"the record of this backup cannot be read: {error.what}") from None
     if record.format != FORMAT:
         raise damaged(where, f"this backup has form {record.format}, and this version of backout knows {FORMAT}")
     return record

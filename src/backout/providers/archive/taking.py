@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from backout.decoding import decode_json
 from backout.errors import BackoutError, Refused
 from backout.model.recovery import BackupKind
 from backout.providers.archive.holding import Holding
@@ -169,7 +170,7 @@ class StagedBackups:
         note = self._notes.get(f"{backup}.json")
         if note is None or not (self._staging / backup / MANIFEST).is_file():
             return None
-        return msgspec.json.decode(note, type=Facts)
+        return decode_json(note, Facts, what="the note of a backup that waits", where=backup)
 
     def _facts(self, folder: Path, backup: str, parent: str | None, began_at: float, cluster: Cluster) -> Facts:
         manifest = read_manifest((folder / MANIFEST).read_bytes())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from backout.decoding import decode_json
 from backout.errors import BackoutError
 from backout.model.recovery import WalSegment
 from backout.providers.archive.sealing import damaged, pack, unpack
@@ -86,7 +87,7 @@ class WalArchive:
     def layout(self) -> int | None:
         """Return the size of a segment in bytes, None before anything was archived."""
         found = self._store.get(f"{self.prefix}{_LAYOUT}")
-        return None if found is None else msgspec.json.decode(found, type=Layout).segment_bytes
+        return None if found is None else decode_json(found, Layout, what=_LAYOUT, where=self.prefix).segment_bytes
 
     def segments(self) -> tuple[WalSegment, ...]:
         """Return what there is, in the order of positions, timeline by timeline."""

@@ -9,11 +9,11 @@ three months back); the dimension scriptVersion comes from an introspection that
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from backout.model.clock import utc
 from backout.model.signals import SourceTraits
 from backout.providers.clock import SystemClock, unix_s
 from backout.providers.cloudflare.estimates import Estimates
@@ -115,4 +115,4 @@ def _add(found: Estimates, second: int, group: _Group) -> None:
 
 
 def _time(second: int) -> str:
-    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return utc(second).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from backout.decoding import decode_json
 from backout.errors import ProviderRejected, ProviderUnavailable, Refused
 from backout.model.bundle import Bundle, BundleModule
 from backout.providers.cloudflare.client import READ_SCRIPTS, WRITE_SCRIPTS, Form
@@ -115,7 +116,7 @@ class CloudflareBundles:
         Raises:
             Refused: a secret does not exist there any more.
         """
-        metadata: dict[str, object] = msgspec.json.decode(bundle.metadata)
+        metadata = decode_json(bundle.metadata, dict[str, object], what="the kept description of the code")
         current = self._current()
         listed = metadata.get("bindings")
         bindings = listed if isinstance(listed, list) else []

@@ -6,7 +6,6 @@ was 429. After any other failure of a POST nobody knows whether it happened, and
 
 from __future__ import annotations
 
-import email.utils
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlencode, urlsplit
@@ -14,6 +13,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from backout import __version__
+from backout.decoding import Undecodable, decode_json, http_date
 from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
 from backout.providers.clock import SystemClock
 from backout.providers.exchange import Answer, Connection, ExchangeError, Failure, Limits, Origin
@@ -35,6 +35,8 @@ WRITE_SCRIPTS: Final = "Workers Scripts Write"
 _AUTH_CODES: Final = frozenset({6003, 6103, 6111, 9106, 9109, 10000, 10001})
 _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _SERVER_ERROR = 400, 401, 403, 404, 429, 500
 _MAX_TEXT = 300
+MOST_OFF_S: Final = 2 * 86_400.0
+"""A Date further away than this is none: no certificate holds on a machine whose clock is that wrong."""
 
 
 class _Said(msgspec.Struct):
@@ -243,10 +245,12 @@ class ApiClient:
         if date is None:
             return
         try:
-            theirs = email.utils.parsedate_to_datetime(date).timestamp()
-        except ValueError:
+            theirs = http_date(date)
+        except Undecodable:
             return
-        self.clock_offset_s = theirs + 0.5 - (before + self._clock.now()) / 2
+        offset_s = theirs + 0.5 - (before + self._clock.now()) / 2
+        if abs(offset_s) <= MOST_OFF_S:
+            self.clock_offset_s = offset_s
 
 
 _LATER: Final = "the same command again, once the API answers"
@@ -269,17 +273,16 @@ def usable_token(token: str) -> str:
 
 def _envelope(body: bytes) -> _Envelope | None:
     try:
-        return msgspec.json.decode(body, type=_Envelope)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return decode_json(body, _Envelope)
+    except Undecodable:
         return None
 
 
 def _decoded(raw: msgspec.Raw, result: type[T], where: str) -> T:
     try:
-        return msgspec.json.decode(raw, type=result)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        text = f"the answer does not have the expected shape ({_plain(str(error))})"
-        raise ProviderUnavailable(text, where=where, hint="a newer backout may know this shape") from error
+        return decode_json(raw, result, what="the answer")
+    except Undecodable as error:
+        raise ProviderUnavailable(error.what, where=where, hint="a newer backout may know this shape") from error
 
 
 def _unusable(text: str, answer: Answer, where: str, now: float, *, unknown: bool) -> CallFailed:

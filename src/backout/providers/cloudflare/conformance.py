@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from backout import __version__
+from backout.decoding import Undecodable, decode_json
 from backout.errors import AuthError, ConfigError, PartlyDone, ProviderUnavailable, Refused
 from backout.model.bundle import BundleModule
 from backout.model.conformance import Observation
@@ -409,8 +410,8 @@ class FirstContact:
 
 def _json(body: bytes) -> object:
     try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return decode_json(body)
+    except Undecodable:
         return None
 
 

@@ -7,11 +7,11 @@ Source: Cloudflare API reference, "Query D1 Database" (POST /accounts/{account_i
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from backout.decoding import Undecodable, moment
 from backout.errors import ProviderRejected, ProviderUnavailable
 from backout.model.schema import AppliedMigration, SchemaState
 from backout.providers.clock import SystemClock
@@ -71,7 +71,7 @@ class D1History:
 
     def _applied(self, row: _Row) -> AppliedMigration:
         try:
-            at = datetime.fromisoformat(row.applied_at).replace(tzinfo=UTC).timestamp()
-        except ValueError:
+            at = moment(row.applied_at)
+        except Undecodable:
             raise ProviderUnavailable(f"no time: {row.applied_at[:40]!r} in {TABLE}", where=self._path) from None
         return AppliedMigration(row.name or "", at, at)

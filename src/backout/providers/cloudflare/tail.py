@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from backout.decoding import Undecodable, decode_json
 from backout.model.routes import route_of_url
 from backout.model.signals import CountsPage, SourceTraits
 from backout.providers.clock import SystemClock
@@ -147,8 +148,8 @@ class TailTraffic:
     def _take(self, text: str | bytes, now: float) -> bool:
         """Count an event; return whether events were left out around it."""
         try:
-            event = msgspec.json.decode(text, type=_Event)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            event = decode_json(text, _Event)
+        except Undecodable:
             self._unreadable["an event of the tail in another shape"] += 1
             return True
         inner = event.event or _Inner()

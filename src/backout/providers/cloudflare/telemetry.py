@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from backout.decoding import Undecodable, number
 from backout.errors import ProviderUnavailable
 from backout.model.signals import SourceTraits
 from backout.providers.clock import SystemClock, unix_s
@@ -39,6 +40,7 @@ _SERVER_ERROR, _CLIENT_GONE = 500, 499
 _OK, _CANCELED = "ok", "canceled"
 _MOST_BUCKETS: Final = 600
 _GROUPS: Final = 2000
+_NO_STATUS: Final = 1000
 
 
 class _Group(msgspec.Struct):
@@ -131,14 +133,15 @@ def _add(found: Estimates, second: int, data: _Data) -> None:
     version, outcome, status = named.get(VERSION), named.get(OUTCOME) or _OK, _status(named.get(STATUS))
     if not isinstance(version, str) or not version:
         raise ProviderUnavailable(f"the telemetry does not tell versions (no {VERSION})", where="telemetry")
-    number = round(data.value)
+    invocations = round(data.value)
     failed = outcome != _OK or status >= _SERVER_ERROR
     left = outcome == _CANCELED or status == _CLIENT_GONE
-    found.add(second, version, number, errors=number if failed else 0, canceled=left)
+    found.add(second, version, invocations, errors=invocations if failed else 0, canceled=left)
 
 
 def _status(value: object) -> int:
     try:
-        return int(float(str(value)))
-    except ValueError:
+        status = number(str(value))
+    except Undecodable:
         return 0  # an exception has no response
+    return int(status) if 0 <= status < _NO_STATUS else 0

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from backout.decoding import Undecodable, decode_json
 from backout.errors import BackoutError
 from backout.model.bundle import Bundle, BundleModule
 from backout.model.deployment import Version  # noqa: TC001 - msgspec resolves it
@@ -119,8 +120,8 @@ class FileBundleStore:
         if hashlib.sha256(body).hexdigest().encode() != digest:
             raise damaged
         try:
-            return msgspec.json.decode(body, type=_Manifest)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return decode_json(body, _Manifest)
+        except Undecodable as error:
             raise damaged from error
 
     def _put(self, content: bytes) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from backout.decoding import Undecodable, decode_json
 from backout.errors import BackoutError
 from backout.model.hold import Hold
 
@@ -34,12 +35,12 @@ class FileHolds:
         """Return the newest hold that was set here, or None; a damaged or unreadable file is a hold without an end."""
         path = self.path(environment)
         try:
-            return msgspec.json.decode(path.read_bytes(), type=Hold)
+            return decode_json(path.read_bytes(), Hold)
         except FileNotFoundError:
             return None
         except OSError as error:
             return _unknown(path, error.strerror or type(error).__name__)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except Undecodable:
             return _unknown(path, "it is damaged")
 
     def write(self, environment: str, hold: Hold) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from backout.decoding import UNDECODABLE, decode_toml
 from backout.errors import ConfigError
 from backout.model.diagnosis import Catalogue, Cause, LogKind, RollbackAdvice, Scenario, ServiceHint, Signature
 
@@ -83,13 +83,13 @@ def read_catalogue(folders: Iterable[Traversable]) -> Catalogue:
             if not path.name.endswith(".toml"):
                 continue
             try:
-                raw = tomllib.loads(path.read_text(encoding="utf-8"))
+                raw = decode_toml(path.read_text(encoding="utf-8"))
                 if path.name == SERVICES:
                     for service, patterns in msgspec.convert(raw, dict[str, dict[str, float]]).items():
                         services[service] = (*services.get(service, ()), *patterns.items())
                     continue
                 file = msgspec.convert(raw, _File)
-            except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+            except (OSError, *UNDECODABLE) as error:
                 mistakes.append(f"{path.name}: {error}")
                 continue
             mistakes += (f"{path.name}: {mistake}" for mistake in _taken(file, causes, signatures))

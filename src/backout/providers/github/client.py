@@ -12,6 +12,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 import msgspec
 
 from backout import __version__
+from backout.decoding import Undecodable, decode_json
 from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
 from backout.providers.clock import SystemClock
 from backout.providers.exchange import Answer, Connection, ExchangeError, Failure, Limits, Origin
@@ -228,8 +229,8 @@ class _Call(msgspec.Struct, frozen=True):
 
 def _decoded(answer: Answer, result: type[T], where: str) -> T:
     try:
-        return msgspec.json.decode(answer.body, type=result)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return decode_json(answer.body, result)
+    except Undecodable as error:
         text = f"the answer ({answer.status}) does not have the expected shape"
         raise ProviderUnavailable(text, where=where) from error
 
@@ -237,8 +238,8 @@ def _decoded(answer: Answer, result: type[T], where: str) -> T:
 def _words(body: bytes, token: str) -> str:
     """Return the API's own words, those on single fields included, the token blacked out should it be quoted."""
     try:
-        said = msgspec.json.decode(body, type=_Said)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        said = decode_json(body, _Said)
+    except Undecodable:
         return ""
     errors = said.errors if isinstance(said.errors, list) else []
     texts = [said.message, *(_field_error(error) for error in errors)]

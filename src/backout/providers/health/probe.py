@@ -13,9 +13,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin, urlsplit
 
-import msgspec
-
 from backout import __version__
+from backout.decoding import Undecodable, decode_json
 from backout.errors import ConfigError
 from backout.model.signals import HealthReport, Reach, ServiceHealth, ServiceState
 from backout.providers.clock import SystemClock
@@ -135,8 +134,8 @@ class HealthProbe:
         if kind == "text/html" or answer.body.lstrip()[:1] == b"<":
             return _unreadable(answer.status, f"The endpoint answers {answer.status} with HTML.")
         try:
-            body: object = msgspec.json.decode(answer.body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            body = decode_json(answer.body)
+        except Undecodable:
             return _unreadable(answer.status, f"The endpoint answers {answer.status} with something that is not JSON.")
         reading = formats.read(body, self._format)
         if reading is None:

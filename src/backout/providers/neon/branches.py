@@ -8,7 +8,6 @@ one may be tried again by Neon itself; a request beside a running operation gets
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -16,6 +15,7 @@ import msgspec
 from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable, Refused
 from backout.model.branch import Finalized, SideBranch
 from backout.model.capability import Granularity, VendorState, VendorWay
+from backout.model.clock import utc
 from backout.model.recovery import parse_lsn, show_lsn
 from backout.providers.clock import unix_s
 from backout.providers.exchange import segment
@@ -366,4 +366,4 @@ def _lsn(text: str | None) -> int | None:
 
 
 def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return utc(at).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -15,6 +15,7 @@ import uuid
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from backout.decoding import Undecodable, decode_json, whole
 from backout.model.notice import Letter, LetterState, Notice, NoticeKind
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ _LETTERS: Final = (
     " FROM letter l JOIN notice n USING (key)"
 )
 Row = tuple[Any, ...]
+_MOST_PID: Final = 2**31
 
 
 class OutboxUnavailable(Exception):
@@ -151,7 +153,10 @@ class Outbox:
         holder, until = row[4], row[5]
         if not holder or until <= now:
             return 0.0
-        pid = int(holder.partition(":")[0])
+        try:
+            pid = whole(holder.partition(":")[0], most=_MOST_PID)
+        except Undecodable:
+            return 0.0
         return float(until) if pid == os.getpid() or _lives(pid) else 0.0
 
     @contextlib.contextmanager
@@ -222,8 +227,8 @@ def _sent_at(db: sqlite3.Connection, channel: str, environment: str, now: float)
 def _letter(row: Row) -> Letter:
     key, told_at, environment, content, channel, state, tries, at, why = row
     try:
-        notice = _notice(json.loads(content))
-    except (ValueError, TypeError, KeyError):
+        notice = _notice(decode_json(content, dict[str, Any]))
+    except (Undecodable, ValueError, TypeError, KeyError):
         title, text = "a notice that cannot be read here", "It was kept by another backout, or is damaged."
         notice = Notice(NoticeKind.FAILED, environment, told_at, f"{environment}: {title}", text, key)
     return Letter(notice, channel, LetterState(state), tries, at, why)

@@ -7,9 +7,9 @@ import binascii
 import hashlib
 import hmac
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from backout.model.clock import utc
 from backout.providers.notify.channel import SendFailed
 from backout.providers.notify.http_post import Post
 
@@ -59,7 +59,7 @@ def payload(notice: Notice) -> bytes:
     """Return the body: {type, timestamp, data}, `timestamp` being when it happened."""
     content = {
         "type": f"backout.{notice.kind}",
-        "timestamp": datetime.fromtimestamp(notice.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "timestamp": utc(notice.at).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "data": {
             "environment": notice.environment,
             "title": notice.title[:_LONGEST_FACT],

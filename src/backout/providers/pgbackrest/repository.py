@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from backout.decoding import Undecodable, decode_json
 from backout.errors import BackoutError, ProviderUnavailable, UsageError
 from backout.model.recovery import BackupKind, BaseBackup, WalSegment, parse_lsn, show_lsn
 from backout.providers.child import unprivileged_prefix
@@ -197,9 +198,9 @@ class PgBackRest:
     def _info(self) -> _Stanza:
         said = self._run("info", "--output=json", timeout_s=_INFO_TIMEOUT_S)
         try:
-            stanzas = msgspec.json.decode(said, type=tuple[_Stanza, ...])
-        except msgspec.MsgspecError as error:
-            what = f"the answer of `pgbackrest info` does not have the expected shape: {error}"
+            stanzas = decode_json(said, tuple[_Stanza, ...], what="the answer of `pgbackrest info`")
+        except Undecodable as error:
+            what = error.what
             raise ProviderUnavailable(what, where=self._stanza) from None
         found = next((each for each in stanzas if each.name == self._stanza), None)
         if found is None or (found.status.code != 0 and not found.backup):

@@ -9,10 +9,9 @@ import re
 import signal
 import subprocess
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
+from backout.decoding import decode_json
 from backout.errors import AuthError, BackoutError, ProviderUnavailable
 from backout.model.recovery import parse_lsn
 from backout.providers.child import dying_with_parent
@@ -79,7 +78,7 @@ def read_manifest(content: bytes) -> Manifest:
         BackoutError: it is no manifest.
     """
     try:
-        found = msgspec.json.decode(content)
+        found = decode_json(content, dict[str, Any], what="the backup's manifest")
         ranges = sorted(found["WAL-Ranges"], key=lambda each: parse_lsn(each["Start-LSN"]))
         return Manifest(
             parse_lsn(ranges[0]["Start-LSN"]),
@@ -87,7 +86,7 @@ def read_manifest(content: bytes) -> Manifest:
             int(ranges[-1]["Timeline"]),
             str(found["System-Identifier"]),
         )
-    except (msgspec.MsgspecError, KeyError, IndexError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError) as error:
         raise BackoutError(f"the backup's manifest cannot be read: {error}") from None
 
 

@@ -13,12 +13,13 @@ import re
 import signal
 import subprocess
 import tempfile
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from backout.decoding import Undecodable, decode_json
 from backout.errors import AuthError, BackoutError, ProviderUnavailable, Refused
+from backout.model.clock import utc
 from backout.model.dump import Dump, Restored
 from backout.providers.child import dying_with_parent
 from backout.providers.postgres.dump_archive import DumpArchive, said_in
@@ -160,8 +161,8 @@ class PostgresDumps:
 
     def _described(self, path: Path) -> Dump:
         try:
-            return msgspec.json.decode(path.read_bytes(), type=Dump)
-        except (OSError, msgspec.MsgspecError) as error:
+            return decode_json(path.read_bytes(), Dump)
+        except (OSError, Undecodable) as error:
             raise BackoutError(f"the description of a dump cannot be read: {error}", where=str(path)) from None
 
     def _taken(self, *, checksums: bool) -> Dump:
@@ -169,7 +170,7 @@ class PostgresDumps:
 
         url, binaries, began_at = self._url(), self._binaries(), self._clock.now()
         parameters = parsed(url)
-        name = datetime.fromtimestamp(began_at, UTC).strftime("%Y%m%dT%H%M%SZ")
+        name = utc(began_at).strftime("%Y%m%dT%H%M%SZ")
         try:
             with psycopg.connect(libpq_url(url)[0], connect_timeout=10, client_encoding="UTF8") as source:
                 _check_version(binaries, source.info.server_version)

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from backout.decoding import decode_json
 from backout.model.recovery import TableRescue
 from backout.providers.postgres.live import HISTORY_TABLES
 from backout.providers.postgres.rowsql import listed
@@ -73,11 +74,15 @@ class Kept:
     def entries(self) -> list[tuple[dict[str, Any], bytes]]:
         """Return the entries, newest first."""
         found = sorted(self.folder.glob("*.json"), reverse=True)
-        return [(json.loads(path.read_bytes()), path.with_suffix(".copy").read_bytes()) for path in found]
+        return [(_entry(path), path.with_suffix(".copy").read_bytes()) for path in found]
 
     def has(self, **wanted: object) -> bool:
         """Whether there is an entry with these values."""
         return any(all(entry.get(k) == v for k, v in wanted.items()) for entry, _ in self.entries())
+
+
+def _entry(path: Path) -> dict[str, Any]:
+    return decode_json(path.read_bytes(), dict[str, Any], what="what a rescue kept", where=str(path))
 
 
 def works_of(session: Session, before: Catalog, after: Catalog, live: Catalog) -> list[Work]:

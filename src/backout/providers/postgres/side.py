@@ -21,8 +21,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from backout.decoding import decode_json
 from backout.errors import BackoutError, Refused, UsageError
 from backout.model.recovery import SideInstance, SideLook, SideOrder, SideState, parse_lsn
 from backout.providers.child import NOBODY, needs_chown
@@ -393,8 +394,9 @@ class PostgresSides:
 
     def _laid(self, name: str) -> _Laid | None:
         try:
-            told = json.loads((self._folder(name) / "laid.json").read_text(encoding="utf-8"))
+            content = (self._folder(name) / "laid.json").read_bytes()
         except OSError:
             return None
+        told = decode_json(content, dict[str, Any], what="laid.json", where=str(self._folder(name)))
         order = told.pop("order")
         return _Laid(SideOrder(**{**order, "wal": tuple(order["wal"])}), **told)

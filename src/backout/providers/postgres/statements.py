@@ -6,10 +6,10 @@ Logging (`execute NAME: SQL`, then a DETAIL with the parameters; lines that go o
 
 from __future__ import annotations
 
-import json
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from backout.decoding import Undecodable, decode_json
 from backout.errors import UsageError
 from backout.model.statements import Statement
 from backout.providers.postgres import libpq
@@ -127,8 +127,8 @@ def _statements(text: str) -> Iterator[tuple[str, tuple[str | None, ...] | None]
 def _json_lines(text: str) -> Iterator[tuple[str, tuple[str | None, ...] | None]]:
     for line in text.splitlines():
         try:
-            row: Any = json.loads(line)
-        except ValueError:
+            row = decode_json(line)
+        except Undecodable:
             continue
         if isinstance(row, dict) and isinstance(row.get("sql"), str):
             values = row.get("values")

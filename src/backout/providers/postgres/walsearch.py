@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 import subprocess
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from backout.decoding import moment
 from backout.errors import BackoutError
 from backout.model.recovery import Commit, parse_lsn, show_lsn
 from backout.providers.postgres.template import tool_environment
@@ -197,7 +197,7 @@ def _commit(found: re.Match[str], timeline: int) -> Commit:
         xid=int(found["own"] or found["tx"]),
         lsn=parse_lsn(found["lsn"]),
         timeline=timeline,
-        at=datetime.fromisoformat(found["at"]).replace(tzinfo=UTC).timestamp(),
+        at=moment(found["at"], what="the time of a commit in the WAL"),
         subxids=tuple(int(word) for word in subxids[1].split()) if subxids else (),
         dropped=tuple(int(oid) for kind, _, oid in objects if kind == _RELATION),
         changes_schema=bool(caches) and not (_NO_STATISTICS in caches and caches <= _STATISTICS),

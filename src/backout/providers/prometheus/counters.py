@@ -13,6 +13,8 @@ from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
+from backout.decoding import Undecodable, number
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -135,6 +137,6 @@ def slots(buckets: Iterable[Series], scrapes: Scrapes) -> Iterator[tuple[Mapping
 
 def _bound(text: str) -> float:
     try:
-        return float(text)
-    except ValueError:
+        return number(text)
+    except Undecodable:  # the last one is infinite
         return math.inf

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
+from backout.decoding import Undecodable, decode_json
 from backout.model.signals import BUCKETS
 
 if TYPE_CHECKING:
@@ -134,6 +135,6 @@ def opened(name: str, stored: float, content: bytes, keys: Sequence[bytes]) -> t
     if abs(stored - stamp) > REPLAY_WINDOW_S:
         raise Unusable("stored more than five minutes after it was signed")
     try:
-        return msgspec.json.decode(body, type=_Body).batches
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return decode_json(body, _Body).batches
+    except Undecodable as error:
         raise Unusable("unreadable") from error

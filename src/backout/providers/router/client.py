@@ -8,6 +8,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from backout import __version__
+from backout.decoding import Undecodable, decode_json
 from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
 from backout.providers.clock import SystemClock
 from backout.providers.exchange import Connection, ExchangeError, Limits, Origin
@@ -83,9 +84,9 @@ class RouterClient:
         if answer.status != _OK:
             raise ProviderRejected(f"answered {answer.status}{_said(answer)}", status=answer.status, where=where)
         try:
-            return msgspec.json.decode(answer.body, type=result)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise CallFailed(ProviderUnavailable("the answer cannot be read", where=where)) from error
+            return decode_json(answer.body, result, what="the answer")
+        except Undecodable as error:
+            raise CallFailed(ProviderUnavailable(f"the answer cannot be read: {error.what}", where=where)) from error
 
     def _headers(self) -> dict[str, str]:
         headers = {"User-Agent": f"backout/{__version__}", "Accept": "application/json"}
@@ -100,8 +101,8 @@ class RouterClient:
 def _said(answer: Answer) -> str:
     """Return the reason that a refusal gives (`{"error": "..."}`), on one line, or ""."""
     try:
-        text = msgspec.json.decode(answer.body, type=_Refusal).error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        text = decode_json(answer.body, _Refusal).error
+    except Undecodable:
         return ""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300]
     return f": {line}" if line else ""

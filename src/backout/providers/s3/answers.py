@@ -8,14 +8,14 @@ one second are told apart by nothing else.
 from __future__ import annotations
 
 import base64
-import email.utils
 import hashlib
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_plus
 from xml.parsers import expat
 from xml.sax.saxutils import escape
+
+from backout.decoding import Undecodable, http_date, moment, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 LONGEST_BODY_BYTES = 16 * 1024 * 1024
 """A page of 1000 keys of 1024 bytes, every byte percent-encoded, stays below a third of it."""
 _DEEPEST = 16
+_MOST_SIZE = 2**63 - 1
 _META = "x-amz-meta-"
 
 
@@ -166,9 +167,13 @@ def parse_error(body: bytes) -> S3Error:
 
 
 def parse_object(key: str, headers: Mapping[str, str], size_bytes: int | None = None) -> S3Object:
-    """Return an object from the headers of an answer (names in lower case); a ranged answer gives the whole size."""
-    whole = headers.get("content-range", "").rpartition("/")[2]
-    size = int(whole) if whole.isdecimal() else int(headers.get("content-length", "0"))
+    """Return an object from the headers of an answer (names in lower case); a ranged answer gives the whole size.
+
+    Raises:
+        Undecodable: a length is none.
+    """
+    total = headers.get("content-range", "").rpartition("/")[2]
+    size = whole(total, most=_MOST_SIZE) if total.isdecimal() else _size(headers.get("content-length", "0"))
     version = headers.get("x-amz-version-id")
     return S3Object(
         key=key,
@@ -198,7 +203,7 @@ def parse_page(body: bytes) -> Page:
     objects = tuple(
         Listed(
             _key(entry),
-            int(entry.value("Size", "0")),
+            _size(entry.value("Size", "0")),
             entry.value("ETag").strip('"'),
             _time(entry.value("LastModified")),
         )
@@ -219,7 +224,7 @@ def parse_version_page(body: bytes) -> VersionPage:
             is_delete_marker=entry.tag == "DeleteMarker",
             last_modified=_time(entry.value("LastModified")),
             etag=entry.value("ETag").strip('"'),
-            size_bytes=int(entry.value("Size", "0")),
+            size_bytes=_size(entry.value("Size", "0")),
         )
         for entry in root.children
         if entry.tag in {"Version", "DeleteMarker"}
@@ -276,15 +281,19 @@ def _prefixes(root: Node) -> tuple[str, ...]:
     return tuple(unquote_plus(entry.value("Prefix")) for entry in root.all("CommonPrefixes"))
 
 
+def _size(text: str) -> int:
+    return whole(text, most=_MOST_SIZE, what="the size of an object")
+
+
 def _time(text: str) -> float:
     try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
+        return moment(text)
+    except Undecodable:
         return 0.0
 
 
 def _http_date(text: str | None) -> float:
     try:
-        return email.utils.parsedate_to_datetime(text).timestamp() if text else 0.0
-    except ValueError:
+        return http_date(text) if text else 0.0
+    except Undecodable:
         return 0.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from typing import IO, TYPE_CHECKING, Self
 
+from backout.decoding import Undecodable
 from backout.errors import ProviderRejected, ProviderUnavailable
 from backout.providers.s3 import answers, calls
 from backout.providers.s3.answers import parse_object
@@ -28,6 +29,8 @@ _OK, _MISSING, _IS_MARKER = 200, 404, 405
 _SMALLEST_PART_BYTES = 5 * 1024 * 1024
 _MOST_PARTS = 10_000
 _BATCH = 1000
+_SERVER_WORKS_S = 900.0
+"""A copy, and the end of an upload in parts: the server moves gigabytes before its answer ends."""
 
 
 class S3Client:
@@ -84,7 +87,7 @@ class S3Client:
             if refused.status in {_MISSING, _IS_MARKER}:
                 return None
             raise
-        return parse_object(key, headers)
+        return self._described(key, headers)
 
     def get(
         self,
@@ -116,7 +119,7 @@ class S3Client:
         if source.size_bytes > self._settings.multipart_above_bytes and conditions == calls.ALWAYS:
             return self._put_in_parts(bucket, key, source, attributes)
         headers = self._send(calls.put(bucket, key, None, attributes=attributes, conditions=conditions), source=source)
-        return parse_object(key, headers, source.size_bytes)
+        return self._described(key, headers, source.size_bytes)
 
     def copy(
         self,
@@ -131,7 +134,9 @@ class S3Client:
         The answer of a copy tells no size; the object returned has 0. At most 5 GB, S3's own limit.
         """
         return self._transport.send(
-            calls.copy(source, bucket, key, attributes=attributes), lambda headers, body: _from_body(key, headers, body)
+            calls.copy(source, bucket, key, attributes=attributes),
+            lambda headers, body: _from_body(key, headers, body),
+            total_s=_SERVER_WORKS_S,
         )
 
     def delete(self, bucket: str, key: str, *, version_id: str | None = None) -> str | None:
@@ -200,7 +205,9 @@ class S3Client:
     def complete_upload(self, bucket: str, key: str, upload_id: str, parts: Sequence[tuple[int, str]]) -> S3Object:
         """Join the parts, (number, etag) in ascending order."""
         return self._transport.send(
-            calls.complete_upload(bucket, key, upload_id, parts), lambda headers, body: _from_body(key, headers, body)
+            calls.complete_upload(bucket, key, upload_id, parts),
+            lambda headers, body: _from_body(key, headers, body),
+            total_s=_SERVER_WORKS_S,
         )
 
     def abort_upload(self, bucket: str, key: str, upload_id: str) -> None:
@@ -225,6 +232,12 @@ class S3Client:
         return parse_object(key, {"etag": done.etag, "x-amz-version-id": done.version_id or "null"}, source.size_bytes)
 
     # --- transport ---------------------------------------------------------------------------------------------
+
+    def _described(self, key: str, headers: Mapping[str, str], size_bytes: int | None = None) -> S3Object:
+        try:
+            return parse_object(key, headers, size_bytes)
+        except Undecodable as error:
+            raise ProviderUnavailable(f"the answer about an object cannot be read: {error.what}", where=key) from error
 
     def _parsed(self, call: Call, parse: Callable[[bytes], T]) -> T:
         return self._transport.send(call, lambda _, body: parse(body))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from http.client import HTTPException
 from typing import TYPE_CHECKING
 
-from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
+from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable
 from backout.providers.retry import CallFailed, retry_after_s
-from backout.providers.s3.answers import parse_error
+from backout.providers.s3.answers import MalformedAnswer, parse_error
+from backout.providers.sockets import ExchangeError, said
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from backout.errors import BackoutError
 
 _TRANSIENT_STATUSES = frozenset({429, 500, 502, 503, 504})
 _TRANSIENT_CODES = frozenset({"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown", "OperationAborted"})
@@ -51,5 +51,13 @@ def failure(status: int, headers: Mapping[str, str], body: bytes, where: str, no
 
 def no_answer(reason: Exception, where: str) -> CallFailed:
     """Return what a connection that failed or broke off means."""
-    what = f"S3 did not answer: {str(reason) or type(reason).__name__}"
+    what = f"S3 did not answer: {_words(reason)}"
     return CallFailed(ProviderUnavailable(what, where=where, hint="check the endpoint and the network"))
+
+
+def _words(reason: Exception) -> str:
+    if isinstance(reason, TimeoutError):
+        return "no whole answer came in time"
+    if isinstance(reason, OSError | HTTPException):
+        return said(reason)
+    return str(reason) if isinstance(reason, MalformedAnswer | BackoutError | ExchangeError) else type(reason).__name__

@@ -10,9 +10,10 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
+
+from backout.model.clock import utc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,7 +79,7 @@ def encode_query(query: Sequence[tuple[str, str]]) -> str:
 
 def sign(request: S3Request, credentials: S3Credentials, region: str, at: float) -> dict[str, str]:
     """Return all headers to send, signature included; `at` is Unix seconds."""
-    stamp = datetime.fromtimestamp(at, UTC).strftime("%Y%m%dT%H%M%SZ")
+    stamp = utc(at).strftime("%Y%m%dT%H%M%SZ")
     headers = {
         **request.headers,
         "Host": request.host,

@@ -1,4 +1,7 @@
-"""How S3 calls travel: signed, over persistent connections of the standard library, each through the retry wrapper."""
+"""How S3 calls travel: signed, over persistent connections of the standard library, each through the retry wrapper.
+
+A call whose answer is short has one deadline for all of it. One that moves an object has a deadline for its progress.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,32 @@ import contextlib
 import hashlib
 import http.client
 import io
+import math
 import os
+import select
+import socket
 import threading
+import time
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Self, cast
 from urllib.parse import urlsplit
 
+from backout.decoding import Undecodable
 from backout.errors import ProviderUnavailable, UsageError
 from backout.providers.retry import Retry, with_retry
 from backout.providers.s3.answers import LONGEST_BODY_BYTES, MalformedAnswer, parse_object
 from backout.providers.s3.failures import failure, no_answer
 from backout.providers.s3.sigv4 import EMPTY_SHA256, S3Credentials, S3Request, sign
+from backout.providers.sockets import (
+    HEADERS_BYTES,
+    BoundedSocket,
+    ExchangeError,
+    MalformedHead,
+    announced_bytes,
+    dial,
+    said,
+    secured,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -38,7 +56,9 @@ class S3Settings:
 
     Args:
         endpoint: `https://host[:port]`, or http on loopback.
-        timeout_s: for connecting and for each read.
+        timeout_s: for connecting, for each read, and for every 64 KiB of an object on its way.
+        total_s: for a whole call whose answer is short, from connecting to its last byte.
+        object_s: for a whole object on its way; None: as long as it moves on.
         multipart_above_bytes: larger bodies go up in parts. part_bytes: their size, at least 5 MiB.
     """
 
@@ -46,6 +66,8 @@ class S3Settings:
     credentials: S3Credentials
     region: str = "us-east-1"
     timeout_s: float = 30.0
+    total_s: float = 60.0
+    object_s: float | None = None
     multipart_above_bytes: int = 32 * 1024 * 1024
     part_bytes: int = 16 * 1024 * 1024
     retry: Retry = field(default_factory=Retry)
@@ -98,9 +120,11 @@ class ObjectBody:
         length: how many bytes this answer has.
     """
 
-    def __init__(self, info: S3Object, response: http.client.HTTPResponse, done: Callable[[bool], None]) -> None:
+    def __init__(
+        self, info: S3Object, length: int, response: http.client.HTTPResponse, done: Callable[[bool], None]
+    ) -> None:
         self.info = info
-        self.length = int(response.headers.get("Content-Length", "0"))
+        self.length = length
         self._response = response
         self._done = done
 
@@ -112,8 +136,8 @@ class ObjectBody:
         """
         try:
             return self._response.read() if size_bytes is None else self._response.read(size_bytes)
-        except (OSError, http.client.HTTPException) as error:
-            raise ProviderUnavailable(f"the object broke off: {error}", where=self.info.key) from error
+        except _BROKEN as error:
+            raise ProviderUnavailable(f"the object broke off: {_words(error)}", where=self.info.key) from error
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the bytes in pieces."""
@@ -149,27 +173,41 @@ class Transport:
         self._secure = parts.scheme == "https"
         self._address = (parts.hostname, parts.port)
         self._host = parts.netloc.rpartition("@")[2]
-        self._idle: list[http.client.HTTPConnection] = []
+        self._idle: list[_Line] = []
         self._lock = threading.Lock()
 
     def close(self) -> None:
         """Close the idle connections; the transport can still be used."""
         with self._lock:
             idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+        for line in idle:
+            line.close()
 
-    def send(self, call: Call, parse: Callable[[Mapping[str, str], bytes], T], *, source: Slice | None = None) -> T:
-        """Send a call whose answer is short; return what `parse` makes of its headers (lower case) and body."""
-        return with_retry(lambda: self._attempt(call, parse, source), self._settings.retry, self._clock)
+    def send(
+        self,
+        call: Call,
+        parse: Callable[[Mapping[str, str], bytes], T],
+        *,
+        source: Slice | None = None,
+        total_s: float | None = None,
+    ) -> T:
+        """Send a call whose answer is short; return what `parse` makes of its headers (lower case) and body.
+
+        Args:
+            total_s: in place of the settings', for a call over which the server works long.
+        """
+        total_s = total_s or self._settings.total_s
+        return with_retry(lambda: self._attempt(call, parse, source, total_s), self._settings.retry, self._clock)
 
     def open(self, call: Call, key: str) -> ObjectBody:
         """Send a call that answers an object's bytes."""
         return with_retry(lambda: self._open(call, key), self._settings.retry, self._clock)
 
-    def _attempt(self, call: Call, parse: Callable[[Mapping[str, str], bytes], T], source: Slice | None) -> T:
-        connection, response = self._exchange(call, source)
-        body = self._read(connection, response, call)
+    def _attempt(
+        self, call: Call, parse: Callable[[Mapping[str, str], bytes], T], source: Slice | None, total_s: float
+    ) -> T:
+        line, response = self._exchange(call, source, None if source is not None else total_s)
+        body = self._read(line, response, call)
         headers = _lower(response)
         # A copy and the end of an upload in parts may answer 200 first and an error in the body.
         failed_late = call.method in {"PUT", "POST"} and b"<Error" in body[:200]
@@ -177,41 +215,51 @@ class Transport:
             raise failure(response.status, headers, body, self._where(call), self._clock.now())
         try:
             return parse(headers, body)
-        except MalformedAnswer as error:
+        except (MalformedAnswer, Undecodable) as error:
             raise no_answer(error, self._where(call)) from error
 
     def _open(self, call: Call, key: str) -> ObjectBody:
-        connection, response = self._exchange(call, None)
+        line, response = self._exchange(call, None, None)
         headers = _lower(response)
         if response.status not in _GOOD:
-            body = self._read(connection, response, call)
+            line.socket.begin(time.monotonic() + self._settings.total_s, most_bytes=_MOST_READ)
+            body = self._read(line, response, call)
             raise failure(response.status, headers, body, self._where(call), self._clock.now())
-        info = parse_object(key, headers)
-        return ObjectBody(info, response, lambda read: self._give_back(connection, reusable=read))
-
-    def _read(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse, call: Call) -> bytes:
         try:
+            length = announced_bytes(response) or 0
+            line.socket.expect(length + HEADERS_BYTES)
+            info = parse_object(key, headers)
+        except (*_BROKEN, Undecodable) as error:
+            line.close()
+            raise no_answer(error, self._where(call)) from error
+        return ObjectBody(info, length, response, lambda read: self._give_back(line, reusable=read))
+
+    def _read(self, line: _Line, response: http.client.HTTPResponse, call: Call) -> bytes:
+        try:
+            announced_bytes(response)
             body = response.read(LONGEST_BODY_BYTES + 1)
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()
+        except _BROKEN as error:
+            line.close()
             raise no_answer(error, self._where(call)) from error
         missing = response.length  # what Content-Length promised and did not come; it is None for chunks
-        self._give_back(connection, reusable=response.isclosed() and not missing)
+        self._give_back(line, reusable=response.isclosed() and not missing)
         if missing and len(body) <= LONGEST_BODY_BYTES:
             raise no_answer(http.client.IncompleteRead(body, missing), self._where(call))
         return body
 
     def _exchange(
-        self, call: Call, source: Slice | None
-    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        self, call: Call, source: Slice | None, total_s: float | None
+    ) -> tuple[_Line, http.client.HTTPResponse]:
+        """Send a call and return its answer's head; `total_s` None: an object is on its way."""
         body = call.body or b""
         sha256 = source.sha256() if source is not None else hashlib.sha256(body).hexdigest() if body else EMPTY_SHA256
         request = S3Request(call.method, self._host, call.path, call.query, call.headers, sha256)
         headers = sign(request, self._settings.credentials, self._settings.region, self._clock.now())
         if call.method in {"PUT", "POST"}:
             headers["Content-Length"] = str(source.size_bytes if source is not None else len(body))
-        connection = self._connection()
+        line = self._line(call, total_s)
         try:
+            connection = line.connection
             connection.putrequest(call.method, request.target, skip_host=True, skip_accept_encoding=True)
             for name, value in headers.items():
                 connection.putheader(name, value)
@@ -219,28 +267,88 @@ class Transport:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have answered no already
                 for chunk in source.chunks() if source is not None else ():
                     connection.send(chunk)
-            return connection, connection.getresponse()
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()
+            return line, connection.getresponse()
+        except _BROKEN as error:
+            line.close()
             raise no_answer(error, self._where(call)) from error
 
     def _where(self, call: Call) -> str:
         return f"{self._settings.endpoint}{call.path}"
 
-    def _connection(self) -> http.client.HTTPConnection:
-        with self._lock:
-            if self._idle:
-                return self._idle.pop()
-        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-        return kind(*self._address, timeout=self._settings.timeout_s, blocksize=_CHUNK_BYTES)
+    def _line(self, call: Call, total_s: float | None) -> _Line:
+        """Return a connection with the deadline of this call: an idle one that is still open, or a new one."""
+        now, progress_s = time.monotonic(), self._settings.timeout_s if total_s is None else None
+        latest = math.inf if total_s is not None or self._settings.object_s is None else now + self._settings.object_s
+        deadline = now + (total_s or self._settings.timeout_s)
+        line = self._idle_line()
+        if line is None:
+            try:
+                line = self._dialled(deadline)
+            except ExchangeError as error:
+                raise no_answer(error, self._where(call)) from error
+        line.socket.begin(deadline, most_bytes=_MOST_READ, progress_s=progress_s, latest=latest)
+        return line
 
-    def _give_back(self, connection: http.client.HTTPConnection, *, reusable: bool) -> None:
-        """Keep a connection whose answer was read to the end; a closed one opens itself again."""
-        if not reusable:
-            connection.close()
+    def _idle_line(self) -> _Line | None:
+        while True:
+            with self._lock:
+                if not self._idle:
+                    return None
+                line = self._idle.pop()
+            if line.is_open():
+                return line
+            line.close()
+
+    def _dialled(self, deadline: float) -> _Line:
+        host, given = self._address
+        port = given or (443 if self._secure else 80)
+        until = min(deadline, time.monotonic() + self._settings.timeout_s)
+        plain = dial(host, port, until, named=f"{host}:{port}")
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        inner = secured(plain, host, until) if self._secure else plain
+        connection = http.client.HTTPConnection(host, port, blocksize=_CHUNK_BYTES)
+        connection.auto_open = 0
+        bounded = BoundedSocket(inner, deadline, self._settings.timeout_s)
+        connection.sock = cast("socket.socket", bounded)
+        return _Line(connection, bounded)
+
+    def _give_back(self, line: _Line, *, reusable: bool) -> None:
+        """Keep a connection whose answer was read to the end, unless the server closes it."""
+        if not reusable or line.connection.sock is None:
+            line.close()
             return
         with self._lock:
-            self._idle.append(connection)
+            self._idle.append(line)
+
+
+_BROKEN = (OSError, http.client.HTTPException, ValueError, OverflowError)
+_MOST_READ = 2 * LONGEST_BODY_BYTES + HEADERS_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A connection and its socket."""
+
+    connection: http.client.HTTPConnection
+    socket: BoundedSocket
+
+    def is_open(self) -> bool:
+        """Whether an idle connection can be used: one that became readable was closed by the server."""
+        try:
+            return not select.select([self.socket.inner], [], [], 0)[0]
+        except (OSError, ValueError):
+            return False
+
+    def close(self) -> None:
+        """Close both, also when a half-read answer still holds on to the socket."""
+        self.connection.close()
+        self.socket.inner.close()
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "nothing more came in time"
+    return str(error) if isinstance(error, MalformedHead) else said(error)
 
 
 def _lower(response: http.client.HTTPResponse) -> dict[str, str]:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
+from backout.decoding import Undecodable, decode_json
 from backout.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,8 +46,8 @@ def parse(data: bytes, where: str) -> dict[str, str]:
 
 def _json(text: str, where: str) -> dict[str, str]:
     try:
-        found = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
+        found = decode_json(text, dict[str, object])
+    except Undecodable:
         raise UsageError("it is no JSON", where=where, hint='{"NAME": "value"}, or lines NAME=value') from None
     values: dict[str, str] = {}
     for name, value in found.items():

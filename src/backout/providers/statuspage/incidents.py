@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from datetime import datetime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import msgspec
 
 from backout import __version__
+from backout.decoding import Undecodable, decode_json, moment
 from backout.errors import ConfigError, ProviderUnavailable
 from backout.model.vendor import VendorIncident
 from backout.providers.exchange import Connection, ExchangeError, Limits, Origin
@@ -149,13 +149,13 @@ def _asked(origin: Origin, target: str, within_s: float) -> _Answer:
     if answer.status != _OK:
         raise ProviderUnavailable(f"answered {answer.status}", where=where)
     try:
-        return msgspec.json.decode(answer.body, type=_Answer)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ProviderUnavailable("the answer cannot be read", where=where) from error
+        return decode_json(answer.body, _Answer, what="the answer")
+    except Undecodable as error:
+        raise ProviderUnavailable(f"the answer cannot be read: {error.what}", where=where) from error
 
 
 def _unix_s(text: str, origin: Origin) -> float:
     try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError as error:
+        return moment(text)
+    except Undecodable as error:
         raise ProviderUnavailable("the time of an incident cannot be read", where=f"GET {origin}") from error

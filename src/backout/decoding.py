@@ -1,0 +1,253 @@
+"""Where bytes and texts from outside become values; the rule: whatever comes in, a value comes out, or `Undecodable`.
+
+Nothing here raises anything else: no RecursionError of a text that is nested 100,000 deep, no ValueError of a number
+of 5,000 digits, no OverflowError of a year of 20 digits. A test forbids the libraries' decoders everywhere else. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar, overload
+
+import msgspec
+
+from backout.errors import ProviderUnavailable
+from backout.model.clock import EARLIEST, LATEST
+
+T = TypeVar("T")
+
+MOST_BYTES: Final = 64 * 1024 * 1024
+MOST_DEEP: Final = 100
+"""What is nested deeper than this would end whatever walks through it afterwards: printing, masking, recording it."""
+MOST_WHOLE: Final = 2**64 - 1
+UNDECODABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
+"""What the libraries' decoders raise. For hot loops that keep a decoder of their own; everything else asks below."""
+
+_EXPECTED: Final = re.compile(r"Expected `[^`]{1,60}`, got `[^`]{1,60}`|Object missing required field `[^`]{1,60}`")
+_LONG: Final = re.compile(rb"\d{19,}")
+_NO_BRACKET: Final = bytes(set(range(256)) - set(b'[]{}"'))
+_QUOTED: Final = re.compile(rb'"[^"]*"')
+_LONG_TEXT: Final = re.compile(r"\d{19,}")
+_TEXT: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_LONG_WHOLE: Final = re.compile(rb"(?<![\d.eE+])(?<![eE]-)(\d{19,})(?![\d.eE])")
+_WHOLE: Final = re.compile(r"[+-]?[0-9]{1,20}")
+_LONGEST_DATE: Final = 64
+
+
+Text = bytes | bytearray | str | msgspec.Raw
+
+
+class Undecodable(ProviderUnavailable):
+    """What came from outside is not what it has to be; `what` says why, and never quotes it."""
+
+
+@overload
+def decode_json(raw: Text, *, what: str = ..., where: str | None = ...) -> object: ...
+@overload
+def decode_json(
+    raw: Text,
+    type: type[T],
+    *,
+    what: str = ...,
+    where: str | None = ...,
+) -> T: ...
+def decode_json(
+    raw: Text,
+    type: Any = object,  # noqa: A002
+    *,
+    what: str = "the text",
+    where: str | None = None,
+) -> Any:
+    """Return a JSON text as a value of a type, without one as plain values.
+
+    Args:
+        what: names the text in the error: "the answer". where: the thing that it came from, without secrets.
+
+    Raises:
+        Undecodable: it is no JSON, has another shape, holds a number that no counter has, or is too long or too deep.
+
+    >>> decode_json(b'{"a": [1]}')
+    {'a': [1]}
+    """
+    try:
+        content = raw.encode() if isinstance(raw, str) else bytes(raw)
+        if len(content) > MOST_BYTES:
+            raise Undecodable(f"{what} is longer than {MOST_BYTES >> 20} MiB", where=where)
+        if _LONG.search(content) and _has_huge_number(content):
+            raise Undecodable(f"{what} holds a number that is too large", where=where)
+        if _is_nested_too_deep(content):
+            raise Undecodable(f"{what} is nested too deeply", where=where)
+        return msgspec.json.decode(content, type=type)
+    except UNDECODABLE as error:
+        raise Undecodable(f"{what} {why(error)}", where=where) from None
+
+
+def decode_own(text: str, *, what: str = "the record", where: str | None = None) -> Any:
+    """Return a JSON text that `json.dumps` wrote, lone surrogates included. Raises Undecodable as `decode_json`."""
+    import json  # noqa: PLC0415 - the journal has loaded it
+
+    try:
+        if len(text) > MOST_BYTES:
+            raise Undecodable(f"{what} is longer than {MOST_BYTES >> 20} MiB", where=where)
+        value = json.loads(text)
+        huge = _LONG_TEXT.search(text) is not None and _has_huge_number(text.encode("utf-8", "replace"))
+        if huge or _is_too_deep(value):
+            raise Undecodable(f"{what} holds what no record does", where=where)
+    except (*UNDECODABLE, TypeError) as error:
+        raise Undecodable(f"{what} {why(error)}", where=where) from None
+    return value
+
+
+def decode_toml(text: str) -> dict[str, Any]:
+    """Return a TOML document. Raises ValueError, as `tomllib` does, whatever is wrong with it."""
+    import tomllib  # noqa: PLC0415 - only where there is a file
+
+    try:
+        document = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if _is_too_deep(document):
+        raise ValueError("nested too deeply")
+    return document
+
+
+def decode_values(value: object, type: type[T], *, what: str = "the record", where: str | None = None) -> T:  # noqa: A002
+    """Return plain values (of JSON, TOML, a row) as a value of a type. Raises Undecodable as `decode_json`."""
+    try:
+        return msgspec.convert(value, type)
+    except UNDECODABLE as error:
+        raise Undecodable(f"{what} {why(error)}", where=where) from None
+
+
+def why(error: Exception) -> str:
+    """Return what a decoder did not like, as the rest of a sentence; never what the text says.
+
+    >>> why(RecursionError())
+    'is nested too deeply'
+    """
+    if isinstance(error, RecursionError):
+        return "is nested too deeply"
+    if isinstance(error, UnicodeError):
+        return "is not UTF-8"
+    if isinstance(error, msgspec.ValidationError):
+        if "out of range" in str(error):
+            return "holds a number that is too large"
+        place = re.search(r"`(\$[^`]{0,100})`$", str(error))
+        expected = _EXPECTED.match(str(error))
+        said = expected[0] if expected else "another value"
+        return f"does not have the expected shape ({said}{f' at {_plain(place[1])}' if place else ''})"
+    if isinstance(error, OverflowError):
+        return "holds a number that is too large"
+    return "is not JSON"
+
+
+def whole(text: str | bytes, *, least: int = 0, most: int = MOST_WHOLE, what: str = "the number") -> int:
+    """Return a whole number that somebody wrote in decimal digits. Raises Undecodable: it is none, or out of bounds.
+
+    >>> whole(" 42 ")
+    42
+    """
+    try:
+        written = (text.decode("ascii") if isinstance(text, bytes) else text).strip()
+    except UnicodeDecodeError:
+        raise Undecodable(f"{what} is no number") from None
+    if not _WHOLE.fullmatch(written):
+        raise Undecodable(f"{what} is no whole number that can be used")
+    value = int(written)
+    if not least <= value <= most:
+        raise Undecodable(f"{what} is not between {least} and {most}")
+    return value
+
+
+def number(text: str, *, what: str = "the number") -> float:
+    """Return a finite number. Raises Undecodable: it is none.
+
+    >>> number("1e3")
+    1000.0
+    """
+    try:
+        value = float(text)
+    except UNDECODABLE:
+        raise Undecodable(f"{what} is no number") from None
+    if not math.isfinite(value):
+        raise Undecodable(f"{what} is not finite")
+    return value
+
+
+def moment(rfc3339: str, *, what: str = "the time", where: str | None = None) -> float:
+    """Return the Unix seconds of a time as APIs write it; without a zone it is taken for UTC.
+
+    Raises:
+        Undecodable: it is none, or lies before 1970 or after 9999.
+
+    >>> moment("1970-01-01T00:01:00.5Z")
+    60.5
+    """
+    try:
+        found = datetime.fromisoformat(rfc3339)
+        at = (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except UNDECODABLE:
+        raise Undecodable(f"{what} cannot be read", where=where) from None
+    if not EARLIEST <= at <= LATEST:
+        raise Undecodable(f"{what} is none that can be", where=where)
+    return at
+
+
+def http_date(header: str) -> float:
+    """Return the Unix seconds of a Date, Last-Modified or Retry-After header. Raises Undecodable as `moment`.
+
+    >>> http_date("Thu, 01 Jan 1970 00:00:09 GMT")
+    9.0
+    """
+    import email.utils  # noqa: PLC0415 - loaded with http.client already, where there is a header
+
+    try:
+        if len(header) > _LONGEST_DATE:
+            raise ValueError
+        at = email.utils.parsedate_to_datetime(header).timestamp()
+    except (*UNDECODABLE, TypeError, LookupError):
+        raise Undecodable("the date cannot be read") from None
+    if not EARLIEST <= at <= LATEST:
+        raise Undecodable("the date is none that can be")
+    return at
+
+
+def _has_huge_number(content: bytes) -> bool:
+    """Whether a whole number outside of every string is larger than any counter; longer fractions are no harm."""
+    bare = _TEXT.sub(b'""', content)
+    return any(len(found[1]) > 20 or int(found[1]) > MOST_WHOLE for found in _LONG_WHOLE.finditer(bare))  # noqa: PLR2004
+
+
+def _is_nested_too_deep(content: bytes) -> bool:
+    """Whether brackets stand in brackets deeper than can be walked through; each turn takes the innermost ones away."""
+    if content.count(b"[") + content.count(b"{") <= MOST_DEEP:
+        return False
+    brackets = content.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_BRACKET)
+    brackets = _QUOTED.sub(b"", brackets)
+    for _ in range(MOST_DEEP):
+        rest = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if len(rest) == len(brackets):
+            return False  # nothing is left, or they do not pair: then it is no JSON
+        brackets = rest
+    return bool(brackets)
+
+
+def _is_too_deep(value: object) -> bool:
+    """Whether plain values are nested deeper than can be walked through; without recursion."""
+    level: list[object] = [value]
+    for _ in range(MOST_DEEP):
+        level = [inner for each in level for inner in _inside(each)]
+        if not level:
+            return False
+    return True
+
+
+def _inside(value: object) -> list[object]:
+    parts: Any = value.values() if isinstance(value, dict) else value
+    return [part for part in parts if isinstance(part, dict | list | tuple)]
+
+
+def _plain(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
