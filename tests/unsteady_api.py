@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from backout.providers.memory import World
 
 ACCOUNT, SCRIPT = "0123456789abcdef0123456789abcdef", "app"
-BASE_URL = "http://api.test/client/v4"
+BASE_URL = "https://api.test/client/v4"
 STALE_S = 4.0
 """A list may be older than what happened by so much."""
 SLOW_S = 8.0

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import msgspec
 
 from backout.config.access import parse_access
 from backout.config.identity import host_of
 from backout.config.schema import TOKEN_ENV, EnvironmentSettings, Settings
-from backout.errors import AuthError, ConfigError, UsageError
+from backout.errors import AuthError, BackoutError, ConfigError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from backout.config.secret import Secret
     from backout.model.policy import Policy
 
+_SHORTEST_SECRET = 8
 _PRODUCTION = re.compile(r"^(prod|production|live)([-_.]|$)", re.IGNORECASE)
 
 
@@ -218,7 +221,7 @@ class Config:
         """Return the headers for the health endpoint, the secret ones resolved.
 
         Raises:
-            AuthError: a variable of `headers_env` is not set.
+            AuthError: a variable of `headers_env` is not set. ConfigError: it holds another secret, a token's say.
         """
         health = self.environment.health
         if health is None:
@@ -227,7 +230,33 @@ class Config:
             name: self._secret(variable, None, "health", f"the header {name}").reveal()
             for name, variable in health.headers_env.items()
         }
+        for kind, value in self._other_secrets() if secret else ():
+            if leaking := next((name for name, sent in secret.items() if _holds(sent, value)), None):
+                where = f"{self.path.name}: environments.{self.name}.health.headers_env.{leaking}"
+                what = f"{where}: its value is {kind}, which is never sent as a header"
+                raise ConfigError((what,), hint="give the health endpoint a secret of its own")
         return {**health.headers, **secret}
+
+    def _other_secrets(self) -> Iterator[tuple[str, str]]:
+        """Yield (kind, value) of the secrets that no header may hold: those of other keys, and known ones."""
+        from backout.config.variables import DATABASE, HEADER, TOKEN, known_names, uses  # noqa: PLC0415 few have any
+
+        document = msgspec.to_builtins(self.settings, enc_hook=_plain)
+        named = [(use.variable, use.kind) for use in uses(document) if use.kind != HEADER]
+        for variable, kind in (*named, *known_names(iter(self.variables.variables))):
+            if value := self.variables.get(variable):
+                yield kind, value
+        for read, kind in (
+            (self.token, TOKEN),
+            (self.read_token, TOKEN),
+            (self.secrets_token, TOKEN),
+            (self.database_url, DATABASE),
+            (self.database_admin_url, DATABASE),
+        ):
+            with contextlib.suppress(BackoutError, ValueError):  # not set up, not to be read now, no URL
+                if found := read():
+                    yield kind, found.reveal()
+                    yield f"the password in {kind}", urlsplit(found.reveal()).password or ""
 
     def dead_man_url(self) -> Secret:
         """Return the URL that is asked while guard watches; it may hold a secret.
@@ -278,6 +307,11 @@ class Config:
             where=where,
             hint=f"set {variable}, or {variable}_FILE to the path of a file that holds it",
         )
+
+
+def _holds(sent: str, secret: str) -> bool:
+    """Whether a text gives a secret away; a short one may be in it by chance."""
+    return sent == secret or (len(secret) >= _SHORTEST_SECRET and secret in sent)
 
 
 def dotted(path: Where) -> str:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from backout.config.explain import Mistake, Where
-from backout.config.scalars import API_BASE_URL, Duration
+from backout.config.scalars import API_BASE_URL, Duration, is_loopback, is_private
+from backout.config.variables import mixed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ MOST_OFTEN_S = 0.2
 def across_keys(document: Table) -> Iterator[Mistake]:
     """Yield the mistakes between keys of a document that may be wrong in other ways, too."""
     yield from _channels(_table(document, "notify"))
+    yield from mixed(document)
     environments = _table(document, "environments")
     for name, content in environments.items():
         if isinstance(content, dict):
@@ -59,6 +61,7 @@ def _together(environment: Table, path: Where) -> Iterator[Mistake]:
         yield Mistake((*path, "secrets", "source", key), f"required with from = {str(source['from'])!r}, but not there")
     yield from _ramp(environment, path)
     yield from _synthetic(environment, path)
+    yield from _in_the_open(environment, path)
     storage = environment.get("storage")
     if isinstance(storage, dict) and storage.get("bucket", "") == storage.get("history"):
         yield Mistake((*path, "storage", "history"), "the history lies in the bucket that it is the history of")
@@ -115,6 +118,17 @@ def _synthetic(environment: Table, path: Where) -> Iterator[Mistake]:
             yield Mistake((*path, "guard", "synthetic", "every"), "at most five requests a second: 200ms or more")
 
 
+def _in_the_open(environment: Table, path: Where) -> Iterator[Mistake]:
+    """Yield the addresses that a secret would reach unencrypted."""
+    health, traffic = _table(environment, "health"), _table(environment, "traffic")
+    for table, key, secret in ((health, "health", "headers_env"), (traffic, "traffic", "token_file")):
+        with contextlib.suppress(ValueError):  # what is no URL is told elsewhere
+            if table.get(secret) and not is_private(_text(table, "url") or "https://"):
+                yield Mistake(
+                    (*path, key, "url"), f"expected https: {secret} goes there, and http is for loopback alone"
+                )
+
+
 def _channels(notify: Table) -> Iterator[Mistake]:
     for channel, names in {"webhook": ("url", "secret"), "slack": ("url",), "dead_man": ("url",)}.items():
         table = notify.get(channel)
@@ -123,9 +137,16 @@ def _channels(notify: Table) -> Iterator[Mistake]:
         for name in names:
             if not {f"{name}_env", f"{name}_file"} & set(table):
                 yield Mistake(("notify", channel), f"needs {name}_env (a variable's name) or {name}_file")
-    smtp = notify.get("smtp")
-    if isinstance(smtp, dict) and ("user" in smtp) != bool({"password_env", "password_file"} & set(smtp)):
+    smtp = _table(notify, "smtp")
+    if ("user" in smtp) != bool({"password_env", "password_file"} & set(smtp)):
         yield Mistake(("notify", "smtp"), "user and password_env (or password_file) need each other")
+    if (
+        isinstance(smtp, dict)
+        and "user" in smtp
+        and smtp.get("security") == "none"
+        and not is_loopback(_text(smtp, "host"))
+    ):
+        yield Mistake(("notify", "smtp", "security"), "a password goes there: expected 'starttls' or 'tls'")
 
 
 def _identities(environment: Table) -> Iterator[tuple[Where, str, tuple[str, ...]]]:

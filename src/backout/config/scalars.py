@@ -12,6 +12,7 @@ _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_LOOPBACK = re.compile(r"127(\.\d{1,3}){3}")
 _RATE = re.compile(r"1 (?:per|in) (\S+)")
 MAX_DURATION_S = 366 * 86400.0
 
@@ -89,8 +90,46 @@ class Url(str):
         return cls(value)
 
 
-API_BASE_URL = Url("https://api.cloudflare.com/client/v4")
-SCALARS: tuple[type, ...] = (Duration, AtMost, Url, Path)
+class TlsUrl(Url):
+    """A URL to which a credential goes, or whose answer decides something: https, or http on this machine."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: object) -> TlsUrl:
+        """Return the URL.
+
+        Raises:
+            ValueError: with what is wrong, in words.
+        """
+        url = super().parse(value)
+        if not is_private(url):
+            raise ValueError("expected https: a secret goes there, and http is for loopback alone")
+        return cls(url)
+
+
+def is_private(url: str) -> bool:
+    """Whether nobody on the way can read what is sent to an http(s) URL: it is https, or on this machine.
+
+    >>> is_private("https://a.example"), is_private("http://127.0.0.1:8787/x"), is_private("http://127.0.0.1.example")
+    (True, True, False)
+    """
+    parts = urlsplit(url)
+    return parts.scheme == "https" or is_loopback(parts.hostname or "")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine: 127.0.0.0/8, ::1, localhost and all below it (RFC 6761).
+
+    >>> [is_loopback(host) for host in ("127.8.8.8", "::1", "app.localhost", "localhost.example", "127.1")]
+    [True, True, True, False, False]
+    """
+    name = host.lower().rstrip(".")
+    return name in {"::1", "localhost"} or name.endswith(".localhost") or bool(_LOOPBACK.fullmatch(name))
+
+
+API_BASE_URL = TlsUrl("https://api.cloudflare.com/client/v4")
+SCALARS: tuple[type, ...] = (Duration, AtMost, Url, TlsUrl, Path)
 
 
 def parse(kind: type, value: object, folder: Path) -> object:
@@ -103,7 +142,7 @@ def parse(kind: type, value: object, folder: Path) -> object:
         if not isinstance(value, str) or not value or "\0" in value:
             raise ValueError(f"expected a path, got {show(value)}")
         return folder / Path(value).expanduser()
-    if kind is Duration or kind is AtMost or kind is Url:
+    if kind is Duration or kind is AtMost or kind is Url or kind is TlsUrl:
         return kind.parse(value)
     raise TypeError(kind)
 

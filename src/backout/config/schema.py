@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from backout.config.scalars import API_BASE_URL, AtMost, Duration, Url
+from backout.config.scalars import API_BASE_URL, AtMost, Duration, TlsUrl, Url
 from backout.model.notice import NoticeKind
 from backout.model.policy import (
     Criteria,
@@ -55,7 +55,7 @@ class Platform(Section, frozen=True):
     provider: Literal["cloudflare"]
     script: Text
     account_id: str = ""
-    api_base_url: Url = API_BASE_URL
+    api_base_url: TlsUrl = API_BASE_URL
     token_env: Text | None = None
     token_file: Path | None = None
     read_token_env: Text | None = None
@@ -78,7 +78,7 @@ class BackupBucket(Section, frozen=True):
     """The bucket that backups and WAL are kept in; `credentials_*` hold its access key as JSON."""
 
     bucket: Text
-    endpoint: Url | None = None
+    endpoint: TlsUrl | None = None
     prefix: str = ""
     credentials_env: Text | None = None
     credentials_file: Path | None = None
@@ -124,7 +124,7 @@ class Managed(Section, frozen=True):
     project: Text
     branch: Text
     organization: Text | None = None
-    api_base_url: Url | None = None
+    api_base_url: TlsUrl | None = None
     token_env: Text | None = None
     token_file: Path | None = None
 
@@ -159,7 +159,7 @@ class Storage(Section, frozen=True):
     provider: Literal["r2", "s3"]
     bucket: Text
     history: Text | None = None
-    endpoint: Url | None = None
+    endpoint: TlsUrl | None = None
     credentials_file: Path | None = None
 
 
@@ -188,7 +188,7 @@ class Ci(Section, frozen=True):
 
     provider: Literal["github"]
     repository: Annotated[str, msgspec.Meta(pattern=r"^[^/\s]+/[^/\s]+$")]
-    api_base_url: Url | None = None
+    api_base_url: TlsUrl | None = None
     token_env: Text | None = None
     token_file: Path | None = None
 
@@ -200,7 +200,7 @@ class RecorderBucket(Section, frozen=True):
     """
 
     bucket: Text | None = None
-    endpoint: Url | None = None
+    endpoint: TlsUrl | None = None
     credentials_env: Text | None = None
     credentials_file: Path | None = None
     secret_env: Text | None = None
@@ -250,7 +250,7 @@ class Traffic(Section, frozen=True):
 class Vendors(Section, frozen=True):
     """What the vendors announce about themselves: asked before guard acts alone (safety rule 12)."""
 
-    status_pages: tuple[Url, ...] = ()
+    status_pages: tuple[TlsUrl, ...] = ()
     components: tuple[Text, ...] = ()
     impact: Literal["minor", "major", "critical"] = "major"
 

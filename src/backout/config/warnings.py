@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.config.overlay import unknown_variables
+from backout.config.scalars import is_loopback, is_private
 from backout.model.policy import Mode
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def _of_environment(config: Config, environment: EnvironmentSettings) -> Iterato
         yield f"not pinned: {', '.join(missing)}; `backout init --pin` reads who it is, and each change compares it"
     if environment.guard.mode is Mode.ACT and environment.health is None and environment.traffic.provider == "none":
         yield "guard.mode is 'act', but there is nothing to decide on"
-    if environment.health and environment.health.url.startswith("http:") and not _is_loopback(environment.health.url):
+    if environment.health and not is_private(environment.health.url):
         yield "health.url is not encrypted"
     yield from _counted_probes(environment)
     example = environment.secrets.example
@@ -64,10 +65,8 @@ def _of_notify(config: Config) -> Iterator[str]:
     acting = [n for n, settings in config.settings.environments.items() if settings.guard.mode is Mode.ACT]
     if acting and not notify.has_channel:
         yield f"notify: no channel is set up, and guard acts by itself in {', '.join(acting)}: nobody will be told"
-    if notify.smtp and notify.smtp.security == "none" and not _is_loopback(f"http://{notify.smtp.host}"):
-        yield "notify.smtp.security is 'none': mail is not encrypted" + (
-            ", and neither is the password" if notify.smtp.user else ""
-        )
+    if notify.smtp and notify.smtp.security == "none" and not is_loopback(notify.smtp.host):
+        yield "notify.smtp.security is 'none': mail is not encrypted"
 
 
 def _not_pinned(environment: EnvironmentSettings) -> Iterator[str]:
@@ -81,8 +80,3 @@ def _not_pinned(environment: EnvironmentSettings) -> Iterator[str]:
         "health_host": environment.health is not None,
     }
     yield from (name for name, is_there in there.items() if is_there and getattr(pin, name) is None)
-
-
-def _is_loopback(url: str) -> bool:
-    host = url.removeprefix("http://").split("/", 1)[0].rsplit(":", 1)[0]
-    return host in {"127.0.0.1", "[::1]", "localhost"} or host.endswith(".localhost")

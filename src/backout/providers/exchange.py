@@ -64,20 +64,30 @@ class Origin:
     address: str | None = None
 
     @classmethod
-    def of(cls, url: str) -> Origin:
-        """Return the origin of an http(s) URL; a host under `.localhost` is connected to at 127.0.0.1 (RFC 6761).
+    def of(cls, url: str, *, in_the_open: bool = False) -> Origin:
+        """Return the origin of a URL: https, or http on this machine, because what goes there is not for others.
+
+        A host under `.localhost` is connected to at 127.0.0.1 (RFC 6761).
+
+        Args:
+            in_the_open: http is fine everywhere: no credential goes there, and the answer decides nothing alone.
 
         Raises:
-            ValueError: the URL is not http(s), or names no host or no valid port.
+            ValueError: the URL is not http(s), or names no host or no valid port; or what goes there could be read.
 
         >>> Origin.of("http://app.localhost:8787/health").address
         '127.0.0.1'
+        >>> Origin.of("http://api.example.com")
+        Traceback (most recent call last):
+        ValueError: not https, and http is for loopback alone
         """
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("not an http(s) URL with a host")
         port = parts.port or (443 if parts.scheme == "https" else 80)
         local = parts.hostname == "localhost" or parts.hostname.endswith(".localhost")
+        if not (in_the_open or parts.scheme == "https" or local or is_this_machine(parts.hostname)):
+            raise ValueError("not https, and http is for loopback alone")
         return cls(parts.scheme, parts.hostname, port, "127.0.0.1" if local else None)
 
     @property
@@ -88,6 +98,12 @@ class Origin:
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.netloc}"
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether a host is a loopback address as it is written, or a name that RFC 6761 keeps for one."""
+    is_v4 = host.startswith("127.") and host.isascii() and host.replace(".", "").isdigit()
+    return host in {"localhost", "::1"} or host.endswith(".localhost") or is_v4
 
 
 class Exchanging(Protocol):

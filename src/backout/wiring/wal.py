@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from backout import wiring
 from backout.analysis.backups import protection, slot_alarm
 from backout.config.secret_names import secret_variables
+from backout.config.trust import TRUST_ENV
 from backout.errors import BackoutError, Refused, UsageError
 from backout.providers.archive.gaps import read_gaps
 from backout.providers.archive.holding import Holding
@@ -218,7 +219,9 @@ def _needed(config: Config) -> frozenset[str]:
     assert database is not None  # noqa: S101 `check` has looked
     read = {database.url_env, database.admin_url_env, *secret_variables(database.backup)}
     named = {name for name in read if name is not None}
-    return frozenset({*named, *(f"{name}_FILE" for name in named), *config.set_by.values(), "CREDENTIALS_DIRECTORY"})
+    return frozenset(
+        {*named, *(f"{name}_FILE" for name in named), *config.set_by.values(), "CREDENTIALS_DIRECTORY", TRUST_ENV}
+    )
 
 
 def _last_words(config: Config) -> str:

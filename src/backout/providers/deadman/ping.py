@@ -61,7 +61,7 @@ class HttpDeadMan:
         except BackoutError as error:
             return error.what
         except ValueError:
-            return "it is not an http(s) URL"
+            return "it is not an https URL"
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:
             answer = connection.exchange("GET", target, headers={"User-Agent": f"backout/{__version__}"})

@@ -108,7 +108,7 @@ class HealthProbe:
             connection.close()
 
     def _ask_again(self, url: str, first: Answer, headers: dict[str, str], begun: float) -> HealthReport:
-        answer = self._ask(url, Origin.of(url), headers, begun)
+        answer = self._ask(url, Origin.of(url, in_the_open=True), headers, begun)
         if answer.status in _REDIRECTS:
             return _unreadable(first.status, "The endpoint redirects more than once.")
         return self._read(answer)
@@ -169,7 +169,7 @@ def is_allowed(address: str) -> bool:
 
 def _checked(url: str) -> Origin:
     try:
-        origin = Origin.of(url)
+        origin = Origin.of(url, in_the_open=True)
     except ValueError as error:
         raise ConfigError((f"the health URL: {error}",)) from error
     if urlsplit(url).username is not None:
@@ -206,7 +206,7 @@ def _followed(url: str, answer: Answer) -> str | HealthReport | None:
         return None
     try:
         target = urljoin(url, location)
-        here, there = Origin.of(url), Origin.of(target)
+        here, there = Origin.of(url, in_the_open=True), Origin.of(target, in_the_open=True)
     except ValueError:
         return _unreadable(answer.status, "The endpoint redirects to something that is no http(s) address.")
     to_tls = (here.scheme, here.port, there.scheme, there.port) == ("http", 80, "https", 443)

@@ -48,7 +48,7 @@ class RouterClient:
         limits: Limits = LIMITS,
     ) -> None:
         try:
-            origin = Origin.of(url)
+            origin = Origin.of(url, in_the_open=token is None)
         except ValueError as error:
             raise ConfigError((f"the URL of the traffic source: {error}",)) from error
         self._prefix = urlsplit(url).path.rstrip("/")

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from backout.decoding import Undecodable
 from backout.errors import ProviderUnavailable, UsageError
+from backout.providers.exchange import is_this_machine
 from backout.providers.retry import Retry, with_retry
 from backout.providers.s3.answers import LONGEST_BODY_BYTES, MalformedAnswer, parse_object
 from backout.providers.s3.failures import failure, no_answer
@@ -166,8 +167,11 @@ class Transport:
         parts = urlsplit(settings.endpoint)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/"):
             raise UsageError(
-                "not an S3 endpoint", where=settings.endpoint, hint="write https://host or http://host:port"
+                "not an S3 endpoint", where=settings.endpoint, hint="write https://host[:port], or http on loopback"
             )
+        if parts.scheme == "http" and not is_this_machine(parts.hostname):
+            what = "objects and signatures would travel unencrypted: http is for loopback alone"
+            raise UsageError(what, where=settings.endpoint, hint="write https://host[:port]")
         self._settings = settings
         self._clock = clock
         self._secure = parts.scheme == "https"
