@@ -25,7 +25,8 @@ def test_a_branch_elsewhere_is_reached_with_a_verified_certificate(mode: str) ->
     "url",
     [
         "host=/run/postgresql dbname=app",
-        "postgresql://u@127.0.0.1/app?sslmode=require",
+        "postgresql://u@127.0.0.1/app?sslmode=prefer",
+        "postgresql://u@db.example.test/app?sslmode=disable",
         "postgresql://u@db.example.test/app?sslmode=verify-ca&sslrootcert=/ca.pem",
     ],
 )

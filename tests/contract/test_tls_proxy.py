@@ -20,6 +20,8 @@ from backout.providers.clock import SystemClock
 from backout.providers.postgres.binaries import Binaries, find_binaries
 from backout.providers.postgres.dumps import PostgresDumps
 from backout.providers.postgres.launcher import PostgresServer
+from backout.providers.postgres.live import PostgresLive
+from backout.providers.postgres.schema import PostgresHistory
 from backout.providers.postgres.server_check import PostgresCheck
 from backout.providers.postgres.template import give_away, run_tool, tool_environment
 from backout.providers.postgres.tls_access import PlainAccess, parsed, without_tls
@@ -206,6 +208,23 @@ def test_a_certificate_of_another_authority_is_refused(front: int, tmp_path: Pat
     """sslmode=require verifies, too."""
     other = authority(tmp_path / "other")
     assert "unable to get local issuer certificate" in refusal(dsn(front, other.root)).what
+
+
+def test_our_own_connections_are_as_strict(database: int, trusted: Authority) -> None:
+    """sslmode=require: every one of them reaches the server that can prove its name, and no other."""
+    plain = "channel_binding=disable"  # the front ends TLS, so that the server knows nothing of it
+    reads = {
+        "psycopg": lambda url: PostgresLive(lambda: url).facts(),
+        "libpq": lambda url: PostgresHistory(lambda: url).read(),
+    }
+    with (
+        tls_front(database, *trusted.issue()) as right,
+        tls_front(database, *trusted.issue("db.example.test")) as wrong,
+    ):
+        for name, read in reads.items():
+            assert read(dsn(right, trusted.root, more=plain)), name
+            with pytest.raises(ProviderUnavailable, match="does not match host name"):
+                read(dsn(wrong, trusted.root, more=plain))
 
 
 def test_an_expired_certificate_is_refused(database: int, trusted: Authority) -> None:

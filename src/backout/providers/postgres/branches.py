@@ -7,22 +7,23 @@ Snapshot Information Functions" (pg_xact_status, pg_current_snapshot), "Committe
 
 from __future__ import annotations
 
-import ssl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import Refused
 from backout.model.recovery import Written
+from backout.providers.postgres.access import verified
 from backout.providers.postgres.live import CATALOG_XIDS, COMMIT_TIME
-from backout.providers.postgres.schema import libpq_url, meant
+from backout.providers.postgres.schema import meant
+from backout.providers.postgres.session import reading
 from backout.providers.postgres.side_looking import look_at
-from backout.providers.postgres.tls_access import is_here, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from backout.model.recovery import SideLook
 
+__all__ = ["CONNECT_S", "PostgresBranches", "verified"]
 CONNECT_S: Final = 60
 """A branch's compute sleeps until it is asked."""
 _UNFINISHED: Final = 100_000
@@ -72,24 +73,12 @@ class PostgresBranches:
         )
 
 
-def verified(url: str) -> str:
-    """Return a connection string that checks the server's certificate, name included; of this machine as it is."""
-    from psycopg import conninfo  # noqa: PLC0415 - costs 0.1 s
-
-    given = parsed(url)
-    if is_here(url) or given.get("sslmode") in ("disable", "verify-ca", "verify-full"):
-        return url
-    root = given.get("sslrootcert") or ssl.get_default_verify_paths().cafile or "system"
-    return str(conninfo.make_conninfo(libpq_url(url)[0], sslmode="verify-full", sslrootcert=root))
-
-
 @contextmanager
 def _reading(url: str) -> Iterator[Any]:
     import psycopg  # noqa: PLC0415 - costs 0.1 s
 
     try:
-        with psycopg.connect(libpq_url(url)[0], autocommit=True, connect_timeout=CONNECT_S) as made:
-            made.execute("SET default_transaction_read_only = on; SET lock_timeout = '10s'")
+        with reading(url, connect_timeout_s=CONNECT_S, statement_timeout_s=0.0, lock_timeout_s=10.0) as made:
             yield made
     except psycopg.Error as error:
         raise meant(error, url, "the side branch") from None  # its text may quote the connection string

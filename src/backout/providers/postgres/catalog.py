@@ -18,7 +18,9 @@ from psycopg.rows import dict_row
 from backout.model.catalog import Catalog, ObjectKind, SchemaObject
 from backout.providers.postgres.catalog_queries import QUERIES
 from backout.providers.postgres.libpq import literal
-from backout.providers.postgres.schema import libpq_url, meant
+from backout.providers.postgres.pinned import begin_reading
+from backout.providers.postgres.schema import meant
+from backout.providers.postgres.session import asking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -58,7 +60,7 @@ class PostgresCatalog:
         """
         url = self._url()
         try:
-            version, rows = self._read(libpq_url(url)[0])
+            version, rows = self._read(url)
         except psycopg.Error as error:
             raise meant(error, url, "the schema") from None  # its text may quote the connection string
         kept = {
@@ -67,16 +69,12 @@ class PostgresCatalog:
         return Catalog(version, tuple(sorted(_objects(kept), key=lambda o: (_ORDER[o.kind], o.depth, o.name))))
 
     def _read(self, dsn: str) -> tuple[int, dict[str, list[Row]]]:
-        with psycopg.connect(
-            dsn, connect_timeout=self._connect_timeout_s, row_factory=dict_row, client_encoding="UTF8"
-        ) as connection:
-            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-            connection.read_only = True
-            connection.execute(b"SET LOCAL search_path = pg_catalog")
-            connection.execute(f"SET LOCAL statement_timeout = {self._statement_timeout_ms}".encode())
+        with asking(dsn, connect_timeout_s=self._connect_timeout_s, row_factory=dict_row) as connection:
+            connection.execute(begin_reading(self._statement_timeout_ms, isolation="REPEATABLE READ").encode())
             rows: dict[str, list[Row]] = {}
             for name, query in QUERIES.items():
                 rows[name] = list(connection.execute(query.encode()).fetchall())
+            connection.execute(b"COMMIT")
             return connection.info.server_version, rows
 
 

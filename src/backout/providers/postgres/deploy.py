@@ -21,7 +21,9 @@ import psycopg
 from psycopg import sql
 
 from backout.errors import BackoutError, Busy, ProviderUnavailable, Refused
+from backout.providers.postgres.pinned import copied_row
 from backout.providers.postgres.schema import PRISMA, libpq_url, meant, without_secrets
+from backout.providers.postgres.session import application, refuse_pooler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,14 +44,21 @@ CREATE TABLE {table} (
     applied_steps_count     INTEGER NOT NULL DEFAULT 0
 )"""
 _HOLDER: Final = b"""
-SELECT a.pid, a.application_name, a.client_addr FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-WHERE l.locktype = 'advisory' AND l.granted AND l.classid = 0 AND l.objid = %s
-  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+SELECT a.pid, a.application_name, a.client_addr FROM pg_catalog.pg_locks l
+JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) l.pid
+WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted
+  AND l.classid OPERATOR(pg_catalog.=) 0 AND l.objid OPERATOR(pg_catalog.=) %s
+  AND l.database OPERATOR(pg_catalog.=) (SELECT oid FROM pg_catalog.pg_database
+    WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
 """
 _NOT_EMPTY: Final = b"""
-SELECT c.relname FROM pg_class c WHERE c.relnamespace = %s::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+SELECT c.relname FROM pg_catalog.pg_class c
+WHERE c.relnamespace OPERATOR(pg_catalog.=) %s::pg_catalog.regnamespace
+  AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,v,m,f}'::pg_catalog."char"[])
   AND NOT EXISTS (
-    SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+    SELECT FROM pg_catalog.pg_depend d
+    WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+      AND d.objid OPERATOR(pg_catalog.=) c.oid AND d.deptype OPERATOR(pg_catalog.=) 'e')
 ORDER BY 1 LIMIT 1
 """
 
@@ -103,7 +112,7 @@ class _Session:
 
     def __init__(self, url: str, connect_timeout_s: float) -> None:
         self._url = url
-        self._dsn, self._schema = libpq_url(url)
+        _, self._schema = libpq_url(url)
         self._timeout_s = max(2, round(connect_timeout_s))
         self._connection = self._connect()
         self._table = sql.Identifier(PRISMA.name)
@@ -116,41 +125,19 @@ class _Session:
             self._connection.close()
 
     def _connect(self) -> psycopg.Connection:
-        return psycopg.connect(self._dsn, autocommit=True, connect_timeout=self._timeout_s, client_encoding="UTF8")
+        return application(self._url, connect_timeout_s=self._timeout_s)
 
     def lock(self, timeout_s: float) -> None:
         """Take Prisma's lock for as long as the connection lives."""
-        self._refuse_pooler()
+        refuse_pooler(self._connection, self._url, "Prisma's lock would not hold")
         self._connection.execute(f"SET lock_timeout = {max(1, int(timeout_s * 1000))}".encode())
         try:
-            self._connection.execute(b"SELECT pg_advisory_lock(%s)", (LOCK_KEY,))
+            self._connection.execute(b"SELECT pg_catalog.pg_advisory_lock(%s)", (LOCK_KEY,))
         except psycopg.errors.LockNotAvailable:
             raise Busy(
                 f"another migration is running{self._holder()}", where="Postgres", hint="wait for it, then try again"
             ) from None
         self._connection.execute(b"RESET lock_timeout")
-
-    def _refuse_pooler(self) -> None:
-        """Refuse where sessions share a server process: each statement of ours could be in another one than the lock.
-
-        Two sessions that are open at the same time and report the same process, or one that changes it, prove it.
-        """
-        first = self._pid(self._connection)
-        with contextlib.suppress(psycopg.OperationalError), self._connect() as other:
-            with other.transaction():
-                between = self._pid(other)
-                again = self._pid(self._connection)
-            if between == first or again != first:
-                raise Refused(
-                    "a transaction pooler stands between here and Postgres, and Prisma's lock would not hold",
-                    where="Postgres",
-                    hint="use the direct connection string: its variable goes into database.url_env",
-                )
-
-    @staticmethod
-    def _pid(connection: psycopg.Connection) -> int:
-        (pid,) = connection.execute(b"SELECT pg_backend_pid()").fetchone() or (0,)
-        return int(pid)
 
     def _holder(self) -> str:
         found = self._connection.execute(_HOLDER, (LOCK_KEY,)).fetchone()
@@ -163,15 +150,19 @@ class _Session:
         """Make the schema that the connection string names, and the table of the history, where they are missing."""
         if self._schema:
             name = sql.Identifier(self._schema)
-            if self._connection.execute(b"SELECT to_regnamespace(%s)", (name.as_string(),)).fetchone() == (None,):
+            if self._connection.execute(b"SELECT pg_catalog.to_regnamespace(%s)", (name.as_string(),)).fetchone() == (
+                None,
+            ):
                 self._connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))
             self._connection.execute(sql.SQL("SET search_path = {}").format(name))
-        (schema,) = self._connection.execute(b"SELECT current_schema()").fetchone() or (None,)
+        (schema,) = self._connection.execute(b"SELECT pg_catalog.current_schema()").fetchone() or (None,)
         if schema is None:
             raise Refused("no schema of the search path exists", where="Postgres", hint="CREATE SCHEMA public")
         # A script may change the search path of the session.
         self._table = sql.Identifier(schema, PRISMA.name)
-        if self._connection.execute(b"SELECT to_regclass(%s)", (self._table.as_string(),)).fetchone() == (None,):
+        if self._connection.execute(b"SELECT pg_catalog.to_regclass(%s)", (self._table.as_string(),)).fetchone() == (
+            None,
+        ):
             self._refuse_unbaselined(schema)
             self._connection.execute(sql.SQL(_TABLE).format(table=self._table))
 
@@ -186,9 +177,11 @@ class _Session:
 
     def finished(self) -> frozenset[str]:
         """Return what is applied; Refused when something failed."""
-        query = sql.SQL("SELECT migration_name, finished_at IS NOT NULL FROM {} WHERE rolled_back_at IS NULL")
-        rows = self._connection.execute(query.format(self._table)).fetchall()
-        failed = sorted(name for name, finished in rows if not finished)
+        query = sql.SQL("COPY {} (migration_name, finished_at, rolled_back_at) TO STDOUT").format(self._table)
+        with self._connection.cursor().copy(query) as copy:  # of a view, which may show anything, there is none
+            every = [copied_row(line) for line in b"".join(copy).splitlines()]
+        rows = [(name or "", finished) for name, finished, rolled_back in every if rolled_back is None]
+        failed = sorted(name for name, finished in rows if finished is None)
         if failed:
             raise Refused(
                 f"migration {failed[0]} failed before, and nobody said what became of it",
@@ -211,7 +204,9 @@ class _Session:
             self._connection.execute(file.sql.encode())  # without parameters: one simple query
         except psycopg.Error as error:
             raise self._failure(file, row, error) from None
-        done = sql.SQL("UPDATE {} SET finished_at = now(), applied_steps_count = 1 WHERE id = %s").format(self._table)
+        done = sql.SQL(
+            "UPDATE {} SET finished_at = pg_catalog.now(), applied_steps_count = 1 WHERE id OPERATOR(pg_catalog.=) %s"
+        ).format(self._table)
         self._connection.execute(done, (row,))
 
     def _failure(self, file: MigrationFile, row: str, error: psycopg.Error) -> BackoutError:
@@ -224,7 +219,7 @@ class _Session:
                 hint="backout db migrations status, then backout db migrations drift",
             )
         self._connection.rollback()  # a script with its own BEGIN leaves its transaction open
-        failed = sql.SQL("UPDATE {} SET logs = %s WHERE id = %s").format(self._table)
+        failed = sql.SQL("UPDATE {} SET logs = %s WHERE id OPERATOR(pg_catalog.=) %s").format(self._table)
         self._connection.execute(failed, (said, row))
         correct = "correct the script"
         if isinstance(error, psycopg.errors.ActiveSqlTransaction):

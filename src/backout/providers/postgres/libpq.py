@@ -13,12 +13,19 @@ import ctypes.util
 import importlib.util
 import select
 import time
+from contextlib import contextmanager
 from ctypes import c_char_p, c_int, c_void_p
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from backout.providers.postgres.access import verified
+from backout.providers.postgres.pinned import Row, begin_reading, copied_row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 UNDEFINED_TABLE: Final = "42P01"
-_CONNECTION_OK, _TUPLES_OK = 0, 2
+_CONNECTION_OK, _TUPLES_OK, _COPY_OUT = 0, 2, 3
 _FAILED: Final = frozenset({5, 6, 7})  # bad response, (warnings of old servers), fatal error
 _SQLSTATE: Final = ord("C")
 _GRACE_S: Final = 5.0  # the server ends the statement first, and says why
@@ -41,11 +48,11 @@ _FUNCTIONS: Final = (
     ("PQgetisnull", c_int, (c_void_p, c_int, c_int)),
     ("PQgetvalue", c_char_p, (c_void_p, c_int, c_int)),
     ("PQclear", None, (c_void_p,)),
+    ("PQgetCopyData", c_int, (c_void_p, ctypes.POINTER(c_void_p), c_int)),
+    ("PQfreemem", None, (c_void_p,)),
     ("PQconninfoParse", c_void_p, (c_char_p, ctypes.POINTER(c_char_p))),
     ("PQconninfoFree", None, (c_void_p,)),
 )
-
-Row = tuple[str | None, ...]
 
 
 class _Option(ctypes.Structure):
@@ -58,15 +65,20 @@ class _Option(ctypes.Structure):
 
 
 class LibpqError(Exception):
-    """Postgres or libpq said no; `sqlstate` is "" when it was not the server. The text may quote the DSN."""
+    """Postgres or libpq said no; `sqlstate` is "" when it was not the server. The text may quote the DSN.
 
-    def __init__(self, text: str, sqlstate: str = "") -> None:
+    Args:
+        answers: what the queries before the one that failed said.
+    """
+
+    def __init__(self, text: str, sqlstate: str = "", answers: Sequence[list[Row]] = ()) -> None:
         super().__init__(text)
         self.sqlstate = sqlstate
+        self.answers = answers
 
 
 def read(dsn: str, query: str, *, connect_timeout_s: float, statement_timeout_s: float) -> list[Row]:
-    """Return the rows of one query as text, asked in a read-only transaction of its own.
+    """Return the rows of one query as text, asked in a read-only transaction of its own, in the catalog's names alone.
 
     Args:
         dsn: what libpq takes, URL or key=value. connect_timeout_s: per address, in whole seconds, two at least.
@@ -74,19 +86,52 @@ def read(dsn: str, query: str, *, connect_timeout_s: float, statement_timeout_s:
     Raises:
         LibpqError: there is no libpq, no connection, or no answer.
     """
+    with opened(dsn, connect_timeout_s=connect_timeout_s, statement_timeout_s=statement_timeout_s) as asking:
+        return [row for rows in asking.read(query) for row in rows]
+
+
+@contextmanager
+def opened(dsn: str, *, connect_timeout_s: float, statement_timeout_s: float) -> Iterator[Asking]:
+    """Yield a connection that only reads. Args and errors as `read`."""
     library = _library()
-    connection = _connected(library, dsn, max(2, round(connect_timeout_s)))
+    connection = _connected(library, verified(dsn), max(2, round(connect_timeout_s)))
     try:
-        limit_ms = round(statement_timeout_s * 1000)
-        batch = (
-            f"BEGIN READ ONLY; SET LOCAL statement_timeout = {limit_ms}; SET LOCAL client_min_messages = error; "
-            f"{query}; COMMIT"
-        )
-        if not library.PQsendQuery(connection, _text(batch)):
-            raise LibpqError(_told(library.PQerrorMessage(connection)))
-        return _answer(library, connection, time.monotonic() + statement_timeout_s + _GRACE_S)
+        yield Asking(library, connection, statement_timeout_s)
     finally:
         library.PQfinish(connection)
+
+
+class Asking:
+    """A connection; each batch of queries is one round trip, and one read-only transaction."""
+
+    def __init__(self, library: ctypes.CDLL, connection: int, statement_timeout_s: float) -> None:
+        self._library = library
+        self._connection = connection
+        self._timeout_s = statement_timeout_s
+        self._failed = False
+
+    def read(self, *queries: str, before: str = "") -> list[list[Row]]:
+        """Return the rows of each query or COPY that has any columns, as text.
+
+        Args:
+            before: what is asked in the names of the session, before it knows the catalog's alone: its names are whole.
+
+        Raises:
+            LibpqError: no answer; the transaction is over.
+        """
+        begin = begin_reading(round(self._timeout_s * 1000), before=before)
+        batch = "; ".join((*(("ROLLBACK",) if self._failed else ()), begin, *queries, "COMMIT"))
+        if not self._library.PQsendQuery(self._connection, _text(batch)):
+            raise LibpqError(_told(self._library.PQerrorMessage(self._connection)))
+        self._failed = True
+        hidden = 1 if before else 0
+        try:
+            answered = _answer(self._library, self._connection, time.monotonic() + self._timeout_s + _GRACE_S)
+        except LibpqError as error:
+            error.answers = error.answers[hidden:]
+            raise
+        self._failed = False
+        return answered[hidden:]
 
 
 def parameters(dsn: str) -> dict[str, str]:
@@ -120,12 +165,15 @@ def identifier(name: str) -> str:
 
 
 def literal(text: str) -> str:
-    """Return a text as SQL, with standard_conforming_strings as it is since 9.1.
+    r"""Return a text as SQL, which means the same whatever standard_conforming_strings is: a database may set it.
 
     >>> literal("it's")
     "'it''s'"
+    >>> literal("a\\b")
+    " E'a\\\\b'"
     """
-    return "'" + text.replace("'", "''") + "'"
+    quoted = "'" + text.replace("'", "''") + "'"
+    return " E" + quoted.replace("\\", "\\\\") if "\\" in text else quoted
 
 
 def _connected(library: ctypes.CDLL, dsn: str, seconds: int) -> int:
@@ -148,32 +196,57 @@ def _connected(library: ctypes.CDLL, dsn: str, seconds: int) -> int:
     return int(connection)
 
 
-def _answer(library: ctypes.CDLL, connection: int, deadline: float) -> list[Row]:
-    """Return the rows of the one statement in the batch that has any."""
-    rows: list[Row] = []
+def _answer(library: ctypes.CDLL, connection: int, deadline: float) -> list[list[Row]]:
+    """Return the rows of each statement in the batch that answers with rows, when all of them were answered."""
+    answers: list[list[Row]] = []
+    failed: LibpqError | None = None
     while True:
         while library.PQisBusy(connection):
-            left_s = deadline - time.monotonic()
-            if left_s <= 0 or not select.select([library.PQsocket(connection)], [], [], left_s)[0]:
-                raise LibpqError("no answer in time")
-            if not library.PQconsumeInput(connection):
-                raise LibpqError(_told(library.PQerrorMessage(connection)))
+            _wait(library, connection, deadline)
         result = library.PQgetResult(connection)
+        if not result and failed is not None:
+            raise failed
         if not result:
-            return rows
+            return answers
         try:
-            rows += _rows(library, result)
+            status = library.PQresultStatus(result)
+            if status in _FAILED:
+                state = _told(library.PQresultErrorField(result, _SQLSTATE))
+                failed = failed or LibpqError(_told(library.PQresultErrorMessage(result)), state, answers)
+            if status == _TUPLES_OK:
+                answers.append(_rows(library, result))
         finally:
             library.PQclear(result)
+        if status == _COPY_OUT:
+            answers.append(_copied(library, connection, deadline))
+
+
+def _wait(library: ctypes.CDLL, connection: int, deadline: float) -> None:
+    left_s = deadline - time.monotonic()
+    if left_s <= 0 or not select.select([library.PQsocket(connection)], [], [], left_s)[0]:
+        raise LibpqError("no answer in time")
+    if not library.PQconsumeInput(connection):
+        raise LibpqError(_told(library.PQerrorMessage(connection)))
+
+
+def _copied(library: ctypes.CDLL, connection: int, deadline: float) -> list[Row]:
+    """Return the rows of a COPY; an error at its end is the next result's."""
+    rows: list[Row] = []
+    place = c_void_p()
+    while (size := library.PQgetCopyData(connection, ctypes.byref(place), 1)) >= 0:
+        if size == 0:
+            _wait(library, connection, deadline)
+            continue
+        try:
+            rows.append(copied_row(ctypes.string_at(place, size)))
+        finally:
+            library.PQfreemem(place)
+    if size < -1:
+        raise LibpqError(_told(library.PQerrorMessage(connection)))
+    return rows
 
 
 def _rows(library: ctypes.CDLL, result: int) -> list[Row]:
-    status = library.PQresultStatus(result)
-    if status in _FAILED:
-        state = _told(library.PQresultErrorField(result, _SQLSTATE))
-        raise LibpqError(_told(library.PQresultErrorMessage(result)), state)
-    if status != _TUPLES_OK:
-        return []
     columns = range(library.PQnfields(result))
     return [
         tuple(

@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import BackoutError, ProviderUnavailable
 from backout.model.recovery import DatabaseFacts, DropClue, MigrationClue, RestorePoint, parse_lsn
-from backout.providers.postgres.schema import ALEMBIC, DJANGO, PRISMA, libpq_url, meant
+from backout.providers.postgres.history import ALEMBIC, DJANGO, HISTORIES, PRISMA, applied_of, place_of, place_query
+from backout.providers.postgres.pinned import copied_row
+from backout.providers.postgres.plain import POWER, foreign_code, locked
+from backout.providers.postgres.schema import libpq_url, meant
+from backout.providers.postgres.session import reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,28 +37,23 @@ SELECT {lsn}::text, ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()),
 
 
 @dataclass(frozen=True, slots=True)
-class _History:
-    """Where a tool notes its migrations: the column of their names, which rows count, and the newest first."""
+class _Row:
+    """How the row of a migration is found: the SQL of its name, and of its times; the newest first."""
 
-    table: str
-    column: str
-    counts: str
+    name: str
     newest: str
     times: str = "NULL::float8, NULL::float8"
 
 
-_HISTORIES: Final = (
-    _History(
-        PRISMA.name,
-        "migration_name",
-        "finished_at IS NOT NULL AND rolled_back_at IS NULL",
-        "started_at DESC",
+_ROWS: Final = {
+    PRISMA.name: _Row(
+        "m.migration_name",
+        "m.started_at DESC",
         "extract(epoch FROM m.started_at)::float8, extract(epoch FROM m.finished_at)::float8",
     ),
-    _History(DJANGO.name, "app || '.' || name", "true", "id DESC"),
-    _History(ALEMBIC.name, "version_num", "true", "version_num DESC"),
-)
-HISTORY_TABLES: Final = frozenset(each.table for each in _HISTORIES)
+    DJANGO.name: _Row("m.app || '.' || m.name", "m.id DESC"),
+    ALEMBIC.name: _Row("m.version_num", "m.version_num DESC"),
+}
 
 
 COMMIT_TIME: Final = (
@@ -81,8 +80,17 @@ CATALOG_XIDS: Final = " UNION ".join(
 _MIGRATED: Final = """
 SELECT m.xmin::text::bigint,
   concat_ws('/', coalesce(nullif(c.reltablespace, 0), d.dattablespace), d.oid, pg_relation_filenode(c.oid)), {times}
-FROM {table} m JOIN pg_class c ON c.oid = m.tableoid JOIN pg_database d ON d.datname = current_database()
-WHERE {column} = %s ORDER BY m.{newest} LIMIT 1
+FROM ONLY {table} m JOIN pg_class c ON c.oid = m.tableoid JOIN pg_database d ON d.datname = current_database()
+WHERE {name} = %s ORDER BY {newest} LIMIT 1
+"""
+_RELATION: Final = """
+WITH asked AS (SELECT parse_ident(%s) AS parts)
+SELECT c.oid::bigint FROM asked CROSS JOIN unnest(CASE WHEN cardinality(parts) > 1
+  THEN ARRAY[parts[cardinality(parts) - 1]]
+  ELSE string_to_array(current_setting('backout.schemas', true), E'\\x01') END)
+  WITH ORDINALITY AS s(name, place)
+JOIN pg_namespace n ON n.nspname = s.name
+JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = parts[cardinality(parts)] ORDER BY s.place LIMIT 1
 """
 
 
@@ -127,9 +135,10 @@ class PostgresLive:
         with self._asking("a restore point") as connection:
             head = self._head(connection)
             try:
-                row = connection.execute(
-                    _POSITION.format(lsn="pg_create_restore_point(%s)"), (_short(name),)
-                ).fetchone()
+                with connection.transaction():
+                    row = connection.execute(
+                        _POSITION.format(lsn="pg_create_restore_point(%s)"), (_short(name),)
+                    ).fetchone()
             except psycopg.errors.InsufficientPrivilege:
                 row = connection.execute(_POSITION.format(lsn="pg_current_wal_insert_lsn()"), ()).fetchone()
             lsn, timeline, xid, at = row
@@ -138,14 +147,15 @@ class PostgresLive:
     def dropped(self, relation: str) -> DropClue:
         """Return the transactions that dropped columns of a table, or every relation there is when it is gone."""
         columns = (
-            "SELECT xmin::text::bigint FROM pg_attribute WHERE attrelid = %s::regclass AND attisdropped AND attnum > 0 "
+            "SELECT xmin::text::bigint FROM pg_attribute WHERE attrelid = %s::oid AND attisdropped AND attnum > 0 "
             "ORDER BY age(xmin) DESC"
         )
         with self._asking("the catalog") as connection:
-            if connection.execute("SELECT to_regclass(%s)", (relation,)).fetchone()[0] is None:
+            table = oid_of(connection, relation)
+            if table is None:
                 rows = connection.execute("SELECT oid::bigint FROM pg_class").fetchall()
                 return DropClue(exists=False, present=frozenset(oid for (oid,) in rows))
-            rows = connection.execute(columns, (relation,)).fetchall()
+            rows = connection.execute(columns, (table,)).fetchall()
             return DropClue(exists=True, xids=tuple(dict.fromkeys(int(xid) for (xid,) in rows)))
 
     def tables(self) -> dict[tuple[int, int], str]:
@@ -160,12 +170,15 @@ class PostgresLive:
 
     def migrated(self, name: str) -> MigrationClue | None:
         """Return who last wrote the row of a migration, and where; None when there is none."""
-        with self._asking("the migration history") as connection:
-            found = _history_in(connection, self._schema())
-            if found is None:
+        with self._asking("the migration history") as connection, connection.transaction(force_rollback=True):
+            row = connection.execute(place_query(HISTORIES, self._schema())).fetchone()
+            if row is None:
                 return None
-            table, history = found
-            query = _MIGRATED.format(table=table, column=history.column, newest=history.newest, times=history.times)
+            place = place_of(HISTORIES, row)
+            place.check()
+            _refuse_foreign_code(connection, place.table.name, place.oid)
+            asked = _ROWS[place.table.name]
+            query = _MIGRATED.format(table=place.table.name, name=asked.name, newest=asked.newest, times=asked.times)
             row = connection.execute(query, (name,)).fetchone()
             return MigrationClue(int(row[0]), *row[1:]) if row else None
 
@@ -195,26 +208,13 @@ class PostgresLive:
         import psycopg  # noqa: PLC0415 - costs 0.1 s
 
         url = self._url()
-        dsn, _ = libpq_url(url)
         try:
-            with psycopg.connect(dsn, autocommit=True, connect_timeout=max(2, round(self._connect_timeout_s))) as made:
-                made.execute("SET lock_timeout = '2s'; SET statement_timeout = '30s'")
+            with reading(url, connect_timeout_s=self._connect_timeout_s, statement_timeout_s=30.0) as made:
                 yield made
         except psycopg.Error as error:
             raise meant(error, url, what) from None  # its text may quote the connection string
         except UnicodeError:
             raise BackoutError("the database answered what is no text", where="database") from None
-
-
-def _history_in(connection: Any, schema: str | None) -> tuple[str, _History] | None:
-    """Return the table of the migration history as SQL, None when there is none."""
-    from backout.providers.postgres.libpq import identifier  # noqa: PLC0415 - as psycopg
-
-    for history in _HISTORIES:
-        table = f"{identifier(schema)}.{history.table}" if schema else history.table
-        if connection.execute("SELECT to_regclass(%s)", (table,)).fetchone()[0] is not None:
-            return table, history
-    return None
 
 
 def _short(name: str) -> str:
@@ -223,21 +223,53 @@ def _short(name: str) -> str:
 
 
 def head_of(connection: Any, schema: str | None = None) -> str:
-    """Return the newest migration that was applied, "" when there is none."""
-    found = _history_in(connection, schema)
-    if found is None:
-        return ""
-    table, history = found
-    query = f"SELECT {history.column} FROM {table} WHERE {history.counts} ORDER BY {history.newest} LIMIT 1"  # noqa: S608 - our own words
-    row = connection.execute(query).fetchone()
-    return str(row[0]) if row else ""
+    """Return the newest migration that was applied, "" when there is none, or no table that could be the history."""
+    done = _standing(connection, schema)
+    return done[-1] if done else ""
 
 
 def is_applied(connection: Any, name: str) -> bool:
     """Whether a migration of that name was applied."""
-    found = _history_in(connection, None)
-    if found is None:
-        return False
-    table, history = found
-    query = f"SELECT 1 FROM {table} WHERE {history.column} = %s AND {history.counts}"  # noqa: S608 - our own words
-    return connection.execute(query, (name,)).fetchone() is not None
+    return name in _standing(connection, None)
+
+
+def oid_of(connection: Any, relation: str) -> int | None:
+    """Return the object id of a table as a person names it, looked for where the session would look; None: no such."""
+    row = connection.execute(_RELATION, (relation,)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def _standing(connection: Any, schema: str | None) -> list[str]:
+    """Return the names of the migrations that are applied, oldest first, in a transaction of `session.reading`."""
+    with connection.transaction(force_rollback=True):  # the role and the names go with it
+        row = connection.execute(place_query(HISTORIES, schema)).fetchone()
+        place = place_of(HISTORIES, row) if row is not None else None
+        if place is None or place.kind != "r" or not place.trusted:
+            return []
+        with connection.cursor().copy(place.table.copy) as copy:
+            lines = b"".join(copy).splitlines()
+    return [each.name for each in applied_of(place.table, [copied_row(line) for line in lines]) if each.stands]
+
+
+def _refuse_foreign_code(connection: Any, name: str, oid: int) -> None:
+    """Raise ProviderUnavailable where reading a history by a query would run code that is not the session's own."""
+    import psycopg  # noqa: PLC0415 - costs 0.1 s
+
+    owner = "SELECT r.rolsuper FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE c.oid = %s"
+    ((powerful,), (trusted,)) = (
+        connection.execute(f"SELECT {POWER}").fetchone(),
+        connection.execute(owner, (oid,)).fetchone(),
+    )
+    if trusted or not powerful:
+        return
+    try:
+        connection.execute(locked(name))
+        (why,) = connection.execute(foreign_code(f"{oid}::oid")).fetchone()
+    except (psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.InsufficientPrivilege) as error:
+        why = str(error).splitlines()[0]
+    if why is not None:
+        raise ProviderUnavailable(
+            f"who wrote a migration cannot be read from {name}: to an administrator's query it runs {why}",
+            where="database",
+            hint="name the transaction or the time instead",
+        )

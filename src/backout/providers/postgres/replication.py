@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from backout.errors import AuthError, Refused
 from backout.model.recovery import parse_lsn
-from backout.providers.postgres.schema import libpq_url, meant
+from backout.providers.postgres.schema import meant
+from backout.providers.postgres.session import working
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from backout.model.backups import Cluster
 
-_TIMEOUT_MS: Final = 5000
+_TIMEOUT_S: Final = 5.0
 _VIEW: Final = """
 SELECT current_setting('synchronous_standby_names'), pg_current_wal_flush_lsn()::text, r.state, r.flush_lsn::text
 FROM (SELECT 1) AS one LEFT JOIN pg_stat_replication r ON r.application_name = %s AND r.state = 'streaming' LIMIT 1
@@ -99,11 +100,10 @@ class Replication:
         url = self._url()
         try:
             if self._connection is None or self._connection.closed:
-                self._connection = psycopg.connect(
-                    libpq_url(url)[0],
-                    autocommit=True,
-                    connect_timeout=5,
-                    options=f"-c statement_timeout={_TIMEOUT_MS} -c synchronous_commit=local",
+                self._connection = working(
+                    url,
+                    statement_timeout_s=_TIMEOUT_S,
+                    settings={"synchronous_commit": "local"},
                     application_name="backout",
                 )
             cursor = self._connection.execute(statement, parameters or None)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backout.decoding import decode_json
 from backout.model.recovery import TableRescue
-from backout.providers.postgres.live import HISTORY_TABLES
+from backout.providers.postgres.history import HISTORY_TABLES
 from backout.providers.postgres.rowsql import listed
 
 if TYPE_CHECKING:

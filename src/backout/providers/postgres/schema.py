@@ -1,27 +1,35 @@
-"""Port Schema on Postgres: the table in which a migration tool keeps its history, read in one read-only transaction.
-
-Sources: Prisma's schema engine, table `_prisma_migrations` (2026-11): `finished_at` is null while a migration runs or
-after it failed; `rolled_back_at` is set by `prisma migrate resolve --rolled-back`, and such a row counts no more.
-Alembic documentation, "Tutorial": `alembic_version` holds the heads and nothing else. Django, `MigrationRecorder`:
-`django_migrations` has a row for each migration of each application, its own applications included.
-"""
+"""Port Schema on Postgres: the table in which a migration tool keeps its history, read in one read-only transaction."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from backout.errors import AuthError, ProviderUnavailable
-from backout.model.schema import AppliedMigration, SchemaState
+from backout.model.schema import SchemaState
 from backout.providers.clock import SystemClock
+from backout.providers.postgres.history import (
+    ALEMBIC,
+    DJANGO,
+    PRISMA,
+    SESSION_SCHEMAS,
+    HistoryTable,
+    applied_of,
+    place_of,
+    place_query,
+)
+from backout.providers.postgres.plain import locked, refuse_foreign_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from backout.model.schema import AppliedMigration
     from backout.ports import Clock
+    from backout.providers.postgres import libpq
 
+__all__ = ["ALEMBIC", "DJANGO", "PRISMA", "HistoryTable", "PostgresHistory", "libpq_url", "meant", "without_secrets"]
 _LIBPQ: Final = (
     "ssl",
     "hostaddr",
@@ -32,48 +40,14 @@ _LIBPQ: Final = (
     "target_session_attrs",
 )
 _REFUSED: Final = ("authentication failed", "permission denied", "no pg_hba.conf entry")
-_MOST_LOGS: Final = 4000
 _PASSWORD: Final = re.compile(r"\bpassword\s*=\s*'?([^'\s]+)")
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryTable:
-    """How one tool keeps its history.
-
-    Args:
-        columns: SQL for name, start, end, rollback (Unix seconds), checksum, logs, steps, and whether it is dated.
-        order: oldest first. heads_only: a row is a head, not a migration that was applied.
-    """
-
-    name: str
-    columns: str
-    order: str
-    heads_only: bool = False
-
-
-PRISMA: Final = HistoryTable(
-    "_prisma_migrations",
-    "migration_name, extract(epoch FROM started_at)::float8, extract(epoch FROM finished_at)::float8, "
-    f"extract(epoch FROM rolled_back_at)::float8, checksum, left(logs, {_MOST_LOGS}), applied_steps_count, true",
-    "started_at, migration_name",
-)
-_WRITTEN: Final = (
-    "CASE WHEN current_setting('track_commit_timestamp')::bool THEN extract(epoch FROM pg_xact_commit_timestamp(xmin)) "
-    "END::float8"
-)
-ALEMBIC: Final = HistoryTable(
-    "alembic_version",
-    f"version_num, coalesce({_WRITTEN}, extract(epoch FROM now())::float8), "
-    f"coalesce({_WRITTEN}, extract(epoch FROM now())::float8), NULL, NULL, NULL, NULL, {_WRITTEN} IS NOT NULL",
-    "version_num",
-    heads_only=True,
-)
-DJANGO: Final = HistoryTable(
-    "django_migrations",
-    "app || '.' || name, extract(epoch FROM applied)::float8, extract(epoch FROM applied)::float8, "
-    "NULL, NULL, NULL, NULL, true",
-    "id",
-)
+_NOW: Final = "SELECT extract(epoch FROM now())::float8"
+_COMMITTED: Final = """
+SELECT version_num, extract(epoch FROM pg_xact_commit_timestamp(xmin))::float8 FROM ONLY alembic_version
+WHERE current_setting('track_commit_timestamp')::bool
+"""
 
 
 class PostgresHistory:
@@ -110,41 +84,58 @@ class PostgresHistory:
 
         url = self._url()
         dsn, schema = libpq_url(url)
-        table = f"{libpq.identifier(schema)}.{self._table.name}" if schema else self._table.name
         try:
-            rows = libpq.read(
-                dsn,
-                f"SELECT {self._table.columns} FROM {table} ORDER BY {self._table.order}",  # noqa: S608 - our own words
-                connect_timeout_s=self._connect_timeout_s,
-                statement_timeout_s=self._statement_timeout_s,
-            )
-        except libpq.LibpqError as error:
-            if error.sqlstate != libpq.UNDEFINED_TABLE:
-                raise meant(error, url, "the migration history") from None  # its text may quote the connection string
-            rows = []
-        except UnicodeError as error:
-            raise meant(error, url, "the migration history") from None
-        applied = tuple(map(_applied, rows))
+            with libpq.opened(
+                dsn, connect_timeout_s=self._connect_timeout_s, statement_timeout_s=self._statement_timeout_s
+            ) as asking:
+                applied = self._read(asking, schema)
+        except (libpq.LibpqError, UnicodeError) as error:
+            raise meant(error, url, "the migration history") from None  # its text may quote the connection string
         heads = tuple(m.name for m in applied) if self._table.heads_only else ()
         return SchemaState(self._clock.now(), applied, heads)
 
+    def _read(self, asking: libpq.Asking, schema: str | None) -> tuple[AppliedMigration, ...]:
+        from backout.providers.postgres import libpq  # noqa: PLC0415 - same
 
-def _applied(row: tuple[str | None, ...]) -> AppliedMigration:
-    name, begun, ended, undone, checksum, logs, steps, dated = row
-    return AppliedMigration(
-        name or "",
-        float(begun or 0),
-        _seconds(ended),
-        _seconds(undone),
-        checksum or "",
-        logs or "",
-        None if steps is None else int(steps),
-        dated == "t",
-    )
+        table, found = self._table, place_query((self._table,), schema)
+        try:
+            places, *rows = asking.read(found, table.copy, before=SESSION_SCHEMAS)
+        except libpq.LibpqError as error:
+            if error.sqlstate != libpq.UNDEFINED_TABLE or not error.answers:
+                raise
+            if error.answers[0]:  # something of that name is there, and none that may be read
+                place_of((table,), error.answers[0][0]).check()
+            return ()
+        place_of((table,), places[0]).check()
+        applied = applied_of(table, rows[0])
+        return self._dated(asking, found, applied) if table.heads_only and applied else applied
 
+    def _dated(
+        self, asking: libpq.Asking, found: str, applied: tuple[AppliedMigration, ...]
+    ) -> tuple[AppliedMigration, ...]:
+        """Return heads with their times: of the transaction that wrote each, or else the latest that they can be.
 
-def _seconds(text: str | None) -> float | None:
-    return None if text is None else float(text)
+        The transaction stands in no column that COPY knows, so a query is planned; without a lock where the session
+        has no powers that the table's owner could borrow, and not at all where his code would run with them.
+        """
+        from backout.providers.postgres import libpq  # noqa: PLC0415 - same
+
+        name = self._table.name
+        ways = ((locked(name), refuse_foreign_code(name)), (refuse_foreign_code(name, only_weak=True),))
+        times: dict[str | None, str | None] = {}
+        for way in ways:
+            try:
+                *_, rows = asking.read(found, *way, _COMMITTED, before=SESSION_SCHEMAS)
+            except libpq.LibpqError:
+                continue
+            times = dict(row for row in rows if len(row) == 2)  # noqa: PLR2004 name and time
+            break
+        now = float(asking.read(_NOW)[0][0][0] or 0)
+        return tuple(
+            replace(head, started_at=float(at or now), finished_at=float(at or now), dated=at is not None)
+            for head in applied
+            for at in (times.get(head.name),)
+        )
 
 
 def libpq_url(url: str) -> tuple[str, str | None]:

@@ -12,8 +12,10 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.model.capability import Archiver, Pooler, Replication, ServerFacts, Slot
-from backout.providers.postgres.schema import libpq_url, meant, without_secrets
-from backout.providers.postgres.tls_access import parsed
+from backout.providers.postgres.access import needs_proof, parsed
+from backout.providers.postgres.pinned import begin_reading
+from backout.providers.postgres.schema import meant, without_secrets
+from backout.providers.postgres.session import asking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,14 +74,7 @@ class PostgresCheck:
         url = self._url()
         parameters = parsed(url)
         try:
-            connection = psycopg.connect(
-                libpq_url(url)[0],
-                autocommit=True,
-                connect_timeout=self._connect_timeout_s,
-                prepare_threshold=None,  # a transaction pooler knows no prepared statements
-                client_encoding="UTF8",  # of a database in SQL_ASCII everything would be bytes
-                application_name="backout",
-            )
+            connection = asking(url, connect_timeout_s=self._connect_timeout_s, application_name="backout")
         except (psycopg.Error, UnicodeError) as error:
             raise meant(error, url, "the server") from None  # its text may quote the connection string
         with connection:
@@ -88,11 +83,9 @@ class PostgresCheck:
     def _replication(self, url: str) -> Replication:
         """Try what a base backup begins with."""
         import psycopg  # noqa: PLC0415 see `read`
-        from psycopg.conninfo import make_conninfo  # noqa: PLC0415 same
 
         try:
-            dsn = make_conninfo(libpq_url(url)[0], replication="true", connect_timeout=self._connect_timeout_s)
-            with psycopg.connect(dsn, autocommit=True) as connection:
+            with asking(url, connect_timeout_s=self._connect_timeout_s, replication="true") as connection:
                 result = connection.pgconn.exec_(b"IDENTIFY_SYSTEM")
                 if result.status == psycopg.pq.ExecStatus.TUPLES_OK:
                     return Replication(granted=True)
@@ -128,7 +121,7 @@ class _Reading:
             database=info.dbname,
             server_version=info.server_version,
             tls=tls,
-            tls_verified=bool(tls) and self._parameters.get("sslmode", "") in ("verify-ca", "verify-full"),
+            tls_verified=bool(tls) and needs_proof(self._parameters),
             in_recovery=None if basics is None else bool(basics[0]),
             system_identifier=None if identity is None else str(identity[0]),
             size_bytes=None if size is None else int(size[0]),
@@ -147,14 +140,15 @@ class _Reading:
         import psycopg  # noqa: PLC0415 see `PostgresCheck.read`
 
         try:
-            with self._connection.transaction(), self._connection.cursor() as cursor:
-                cursor.execute("SET TRANSACTION READ ONLY")
-                cursor.execute(f"SET LOCAL statement_timeout = {self._timeout_ms}")
-                cursor.execute(query.encode(), values or None)
-                return cursor.fetchall()
+            self._connection.execute(begin_reading(self._timeout_ms).encode())
+            rows = self._connection.execute(query.encode(), values or None).fetchall()
+            self._connection.execute(b"COMMIT")
         except psycopg.Error as error:
+            with contextlib.suppress(psycopg.Error):
+                self._connection.execute(b"ROLLBACK")
             self._unreadable.append((what, _words(self._url, str(error))))
             return None
+        return rows
 
     def _one(self, what: str, query: str, *values: object) -> tuple[Any, ...] | None:
         rows = self._rows(what, query, *values)

@@ -17,11 +17,13 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from backout.errors import BackoutError
+from backout.providers.postgres.access import verified
 from backout.providers.postgres.binaries import find_binaries
 from backout.providers.postgres.catalog import PostgresCatalog
 from backout.providers.postgres.deploy import PrismaDeploy
 from backout.providers.postgres.launcher import PostgresServer
 from backout.providers.postgres.schema import libpq_url, meant
+from backout.providers.postgres.session import application, reading, working
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -74,7 +76,7 @@ class ShadowCatalog:
             PrismaDeploy(lambda: within).apply(self._build.read())
             return
         try:
-            with psycopg.connect(libpq_url(url)[0], autocommit=True) as connection:
+            with application(url) as connection:
                 connection.execute(self._build.encode())
         except psycopg.OperationalError as error:
             raise meant(error, url, "the shadow database") from None
@@ -109,7 +111,7 @@ class ShadowCatalog:
 
 def _roles_of(url: str) -> tuple[str, ...]:
     try:
-        with psycopg.connect(libpq_url(url)[0]) as connection:
+        with reading(url, statement_timeout_s=10.0) as connection:
             return tuple(str(name) for (name,) in connection.execute(_ROLES))
     except psycopg.Error as error:
         raise meant(error, url, "the schema") from None
@@ -117,7 +119,7 @@ def _roles_of(url: str) -> tuple[str, ...]:
 
 def _make_roles(url: str, names: tuple[str, ...]) -> None:
     """Make the roles that policies and grants in the migrations name; none can log in."""
-    with psycopg.connect(url, autocommit=True) as connection:
+    with working(url) as connection:
         for name in names:
             with contextlib.suppress(psycopg.errors.DuplicateObject):
                 connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(name)))
@@ -125,9 +127,9 @@ def _make_roles(url: str, names: tuple[str, ...]) -> None:
 
 @contextlib.contextmanager
 def _database_on(server: str) -> Iterator[str]:
-    dsn, name = libpq_url(server)[0], f"backout_shadow_{secrets.token_hex(6)}"
+    dsn, name = libpq_url(verified(server))[0], f"backout_shadow_{secrets.token_hex(6)}"
     try:
-        with psycopg.connect(dsn, autocommit=True) as connection:
+        with working(server) as connection:
             connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
             try:
                 yield make_conninfo(dsn, dbname=name)

@@ -29,6 +29,7 @@ from backout.model.recovery import SideInstance, SideLook, SideOrder, SideState,
 from backout.providers.child import NOBODY, needs_chown
 from backout.providers.child_environment import bare_environment
 from backout.providers.postgres.launcher import Overlay, PostgresServer
+from backout.providers.postgres.session import reading, working
 from backout.providers.postgres.side_files import (
     overlay_works,
     reflinks,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 _POLL_S: Final = 0.05
 _TIMEOUT_S: Final = 3600.0
+_LOOK_S: Final = 60.0
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 _STOPPED: Final = "recovery stopping"
 """In the log when replay has come to its target; a standby may pause for other reasons."""
@@ -161,12 +163,10 @@ class PostgresSides:
 
     def promote(self, name: str) -> None:
         """Let it go on as a database of its own: what the unfinished transactions had locked can be read then."""
-        import psycopg  # noqa: PLC0415 - costs 0.1 s
-
         found, laid = self.find(name), self._laid(name)
         if found is None or laid is None or not found.dsn:
             raise UsageError(f"no side instance {name!r} runs", hint="backout db restore --list")
-        with psycopg.connect(found.dsn, autocommit=True) as connection:
+        with working(found.dsn) as connection:
             if found.state is not SideState.PROMOTED:
                 connection.execute("SELECT pg_promote(true, 600)")
             if laid.order.place:  # nobody receives the new timeline yet: what goes live would wait for ever to commit
@@ -198,7 +198,7 @@ class PostgresSides:
         found = self.find(name)
         dsn = found.dsn if found is not None else ""
         try:
-            with psycopg.connect(dsn, dbname=database, autocommit=True) as connection:
+            with reading(dsn, dbname=database, statement_timeout_s=_LOOK_S) as connection:
                 return look_at(connection, relation, migration)
         except psycopg.OperationalError as error:
             raise Refused(f"the side instance cannot be looked at: {error}", where=name) from error
@@ -336,7 +336,7 @@ class PostgresSides:
             "pg_last_wal_replay_lsn()"
         )
         try:
-            with psycopg.connect(dsn, autocommit=True) as connection:
+            with reading(dsn, statement_timeout_s=_LOOK_S) as connection:
                 row = connection.execute(query).fetchone()
         except (psycopg.OperationalError, UnicodeError):  # it starts, and has not said yet where its socket is
             return SideState.REPLAYING, 0

@@ -19,15 +19,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from backout.providers.postgres.pinned import Row
+
 _QUERY: Final = """
-SELECT query, sum(calls)::bigint, min({since}) FROM pg_stat_statements s
+SELECT query, sum(calls)::bigint, min({since}) FROM {schema}.pg_stat_statements s
 JOIN pg_database d ON d.oid = s.dbid AND d.datname = current_database()
 WHERE query NOT LIKE '%pg_stat_statements%' GROUP BY query ORDER BY 2 DESC, 1 LIMIT {limit}
 """
+_SCHEMA: Final = """
+SELECT n.nspname FROM pg_extension x JOIN pg_namespace n ON n.oid = x.extnamespace
+WHERE x.extname = 'pg_stat_statements'
+"""
 _SINCE: Final = "extract(epoch FROM s.stats_since)::float8"
+_NO_TABLE: Final = "42P01"
 _UNDEFINED_COLUMN: Final = "42703"
 _MISSING: Final = {
-    "42P01": "the extension pg_stat_statements is not in this database",
+    _NO_TABLE: "the extension pg_stat_statements is not in this database",
     "55000": "pg_stat_statements is not in shared_preload_libraries",
 }
 _MESSAGE = re.compile(r"LOG:\s+(?:duration: [0-9.]+ ms\s+)?(?:execute [^:]*|statement): (.*)", re.DOTALL)
@@ -68,10 +75,16 @@ class StatementStatistics:
             for sql, calls, since in rows
         )
 
-    def _ask(self, since: str) -> list[libpq.Row]:
+    def _ask(self, since: str) -> list[Row]:
+        """Ask the view that belongs to the extension: one of that name could be anybody's."""
         dsn, _ = libpq_url(self._url())
-        query = _QUERY.format(since=since, limit=self._most)
-        return libpq.read(dsn, query, connect_timeout_s=5.0, statement_timeout_s=self._timeout_s)
+        with libpq.opened(dsn, connect_timeout_s=5.0, statement_timeout_s=self._timeout_s) as asking:
+            (found,) = asking.read(_SCHEMA)
+            if not found:
+                raise libpq.LibpqError(_MISSING[_NO_TABLE], _NO_TABLE)
+            schema = libpq.identifier(str(found[0][0]))
+            (rows,) = asking.read(_QUERY.format(since=since, schema=schema, limit=self._most))
+            return rows
 
     def _meant(self, error: libpq.LibpqError) -> Exception:
         if error.sqlstate in _MISSING:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import ipaddress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from backout.errors import AuthError, UsageError
+from backout.errors import UsageError
+from backout.providers.postgres.access import is_here, needs_proof, parsed, written
 from backout.providers.postgres.tls_proxy import PORT, TlsProxy, TlsServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from backout.providers.child_environment import ChildEnvironment
+
+__all__ = ["PlainAccess", "is_here", "parsed", "reached", "without_tls"]
 
 _TLS_ONLY: Final = (
     "sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslcrl", "sslcrldir", "sslnegotiation", "sslsni",
@@ -37,12 +39,12 @@ def without_tls(url: str, *, has_tls: bool = False) -> Iterator[str]:
     parameters = parsed(url)
     server = None if has_tls else _server(parameters)
     if server is None:
-        yield _written(parameters)
+        yield written(parameters)
         return
     with TlsProxy(server) as proxy:
         proxy.try_it()
         kept = {name: value for name, value in parameters.items() if name not in _TLS_ONLY}
-        yield _written({**kept, "host": str(proxy.directory), "port": str(PORT)})
+        yield written({**kept, "host": str(proxy.directory), "port": str(PORT)})
 
 
 @contextlib.contextmanager
@@ -79,33 +81,10 @@ class PlainAccess:
         self._open.close()
 
 
-def parsed(url: str) -> dict[str, str]:
-    """Return a connection string's parameters. Raises AuthError: it is none; the text does not quote it."""
-    from backout.providers.postgres import libpq  # noqa: PLC0415 only with a database
-    from backout.providers.postgres.schema import libpq_url  # noqa: PLC0415 same
-
-    try:
-        return libpq.parameters(libpq_url(url)[0])
-    except (libpq.LibpqError, UnicodeError):
-        what = "the connection string cannot be read"
-        raise AuthError(what, where="database", hint="postgresql://USER:PASSWORD@HOST/NAME") from None
-
-
-def is_here(url: str) -> bool:
-    """Return whether a connection string leads to this machine. Raises AuthError as `parsed`."""
-    host = parsed(url).get("host", "")
-    return not host or host.startswith("/") or _is_here(host)
-
-
-def _written(parameters: Mapping[str, str]) -> str:
-    quoted = {name: value.replace("\\", "\\\\").replace("'", "\\'") for name, value in parameters.items()}
-    return " ".join(f"{name}='{value}'" for name, value in quoted.items())
-
-
 def _server(parameters: Mapping[str, str]) -> TlsServer | None:
     """Return the server to be reached with TLS, or None where the connection goes without."""
     host, mode = parameters.get("host", ""), parameters.get("sslmode", "")
-    if not host or host.startswith("/") or mode == "disable" or (mode in ("", "allow", "prefer") and _is_here(host)):
+    if not needs_proof(parameters):
         return None
     if "," in host:
         raise UsageError("the connection string names several hosts", where="database", hint="name the primary alone")
@@ -122,9 +101,3 @@ def _server(parameters: Mapping[str, str]) -> TlsServer | None:
         certificate=parameters.get("sslcert", ""),
         key=parameters.get("sslkey", ""),
     )
-
-
-def _is_here(host: str) -> bool:
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost" or host.endswith(".localhost")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.model.statements import Answer
 from backout.providers.postgres.schema import libpq_url, meant
+from backout.providers.postgres.session import application
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -94,9 +95,9 @@ class PostgresTrials:
 
         if self._connection is None:
             url = self._url()
-            dsn, schema = libpq_url(url)
+            _, schema = libpq_url(url)
             try:
-                self._connection = psycopg.connect(dsn, autocommit=True, prepare_threshold=None)
+                self._connection = application(url)
                 if schema:
                     self._connection.execute("SELECT set_config('search_path', %s, false)", [schema])
             except (psycopg.Error, UnicodeError) as error:

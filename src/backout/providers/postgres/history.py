@@ -1,0 +1,191 @@
+"""The table in which a migration tool keeps its history: which one it is, whose, and its rows.
+
+The table is the application's, so nothing of it is planned or evaluated: it is found in the catalog, must be an
+ordinary table of somebody who may have made it, and leaves the server by COPY, which reads stored rows and calls
+nothing but the output functions of their types. A view, a foreign table, a rule are refused by COPY itself, should one
+take the place of the table in between. What is computed from the rows is computed here.
+
+Sources: Prisma's schema engine, table `_prisma_migrations` (2026-11): `finished_at` is null while a migration runs or
+after it failed; `rolled_back_at` is set by `prisma migrate resolve --rolled-back`, and such a row counts no more.
+Alembic documentation, "Tutorial": `alembic_version` holds the heads and nothing else. Django, `MigrationRecorder`:
+`django_migrations` has a row for each migration of each application, its own applications included. PostgreSQL 18,
+COPY: "COPY TO can be used only with plain tables"; "System Information Functions" (pg_has_role, aclexplode).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from backout.errors import ProviderUnavailable
+from backout.model.schema import AppliedMigration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from backout.providers.postgres.pinned import Row
+
+SESSION_SCHEMAS: Final = (
+    "SELECT pg_catalog.set_config('backout.schemas', "
+    "pg_catalog.array_to_string(pg_catalog.current_schemas(false), E'\\x01'), true)"
+)
+"""Keeps for the transaction which schemas the session looks into, before it looks into pg_catalog alone."""
+
+_PLACE: Final = """
+WITH wanted AS (
+  SELECT name, place FROM unnest(CASE WHEN {schema}::text IS NULL
+    THEN string_to_array(current_setting('backout.schemas', true), E'\\x01') ELSE ARRAY[{schema}::text] END)
+    WITH ORDINALITY AS s(name, place)
+), me AS (
+  SELECT oid, rolsuper FROM pg_roles WHERE rolname = current_user
+), found AS MATERIALIZED (
+  SELECT t.oid AS tool, n.nspname, c.oid, c.relkind::text AS kind, r.rolname, c.relowner,
+    r.rolsuper OR pg_has_role(r.oid, n.nspowner, 'MEMBER') OR pg_has_role(r.oid, d.datdba, 'MEMBER')
+      OR r.oid = me.oid OR NOT me.rolsuper AND pg_has_role(me.oid, r.oid, 'MEMBER')
+      OR EXISTS (SELECT FROM aclexplode(n.nspacl) AS a WHERE a.privilege_type = 'CREATE'
+        AND CASE a.grantee WHEN 0 THEN EXISTS (SELECT FROM pg_class AS o WHERE o.relnamespace = n.oid
+          AND o.relowner = r.oid AND o.relkind = 'r' AND o.oid <> c.oid)
+        ELSE pg_has_role(r.oid, a.grantee, 'MEMBER') END) AS trusted,
+    NOT c.relforcerowsecurity AND has_schema_privilege(r.oid, n.oid, 'USAGE')
+      AND CASE WHEN current_setting('server_version_num')::int >= 160000 THEN pg_has_role(r.oid, 'SET')
+        ELSE pg_has_role(r.oid, 'MEMBER') END AS may
+  FROM (VALUES {tables}) AS t(name, oid) CROSS JOIN me CROSS JOIN wanted
+  JOIN pg_database AS d ON d.datname = current_database()
+  JOIN pg_namespace AS n ON n.nspname = wanted.name
+  JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = t.name
+  JOIN pg_roles AS r ON r.oid = c.relowner
+  ORDER BY t.oid, wanted.place LIMIT 1
+)
+SELECT found.tool::text, nspname::text, kind, rolname::text, trusted::text, found.oid::text,
+  CASE WHEN kind = 'r' AND trusted
+    THEN set_config('search_path', 'pg_catalog, ' || quote_ident(nspname) || ', pg_temp', true) END,
+  CASE WHEN kind = 'r' AND trusted AND may THEN set_config('role', rolname, true) END
+FROM found
+"""
+_KINDS: Final = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "p": "a partitioned table"}
+_MOST_LOGS: Final = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryTable:
+    """How one tool keeps its history.
+
+    Args:
+        columns: what is read of a row. applied: makes the migration out of these, its times perhaps unknown (-1).
+        order: sorts rows, oldest first. heads_only: a row is a head, not a migration that was applied.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    applied: Callable[[Row], AppliedMigration]
+    order: Callable[[Row], tuple[float | str, ...]]
+    heads_only: bool = False
+
+    @property
+    def copy(self) -> str:
+        """The statement that reads it, once `place_of` was asked."""
+        return f"COPY {self.name} ({', '.join(self.columns)}) TO STDOUT"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a history lies, and whose it is."""
+
+    table: HistoryTable
+    schema: str
+    kind: str
+    owner: str
+    trusted: bool
+    oid: int
+
+    def check(self) -> None:
+        """Raise ProviderUnavailable unless it may be taken for the history of migrations."""
+        what = f"{self.schema}.{self.table.name}"
+        if self.kind != "r":
+            kind = _KINDS.get(self.kind, "no ordinary table")
+            raise ProviderUnavailable(
+                f"the migration history cannot be read: {what} is {kind}, which is no history: it shows what somebody "
+                "computes",
+                where="database",
+                hint=f"look at it: psql -c '\\d+ {what}'",
+            )
+        if not self.trusted:
+            raise ProviderUnavailable(
+                f"the migration history cannot be read: {what} belongs to {self.owner}, who owns neither the database "
+                "nor the schema, and was not granted CREATE in it",
+                where="database",
+                hint=f"if it is the history: GRANT CREATE ON SCHEMA {self.schema} TO {self.owner}",
+            )
+
+
+def place_query(tables: Sequence[HistoryTable], schema: str | None) -> str:
+    """Return the question where the first of these histories lies.
+
+    Asked in a transaction of ours that knows SESSION_SCHEMAS, it also lets the rest of the transaction find the table,
+    and be its owner where that is more than nothing: so it comes right before the table's `copy`.
+    """
+    from backout.providers.postgres.libpq import literal  # noqa: PLC0415 which uses `pinned`, too
+
+    names = ", ".join(f"({literal(table.name)}, {number})" for number, table in enumerate(tables))
+    return _PLACE.format(schema="NULL" if schema is None else literal(schema), tables=names)
+
+
+def place_of(tables: Sequence[HistoryTable], row: Sequence[object]) -> Place:
+    """Return what `place_query` found."""
+    number, schema, kind, owner, trusted, oid = (str(value) for value in row[:6])
+    return Place(tables[int(number)], schema, kind, owner, trusted == "true", int(oid))
+
+
+def applied_of(table: HistoryTable, rows: Sequence[Row]) -> tuple[AppliedMigration, ...]:
+    """Return the migrations, oldest first. Raises ProviderUnavailable: a row is none that the tool writes."""
+    try:
+        return tuple(table.applied(row) for row in sorted(rows, key=table.order))
+    except (ValueError, OverflowError, TypeError) as error:
+        said = f"the migration history cannot be read: a row of {table.name} is not as its tool writes it: {error}"
+        raise ProviderUnavailable(said[:300], where="database", hint="look at its rows") from None
+
+
+def _seconds(text: str | None) -> float | None:
+    """Return a timestamp as Postgres writes it in ISO, in seconds; one without a zone is UTC."""
+    if text is None:
+        return None
+    at = datetime.fromisoformat(text)
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+
+
+def _prisma(row: Row) -> AppliedMigration:
+    name, started, finished, rolled_back, checksum, logs, steps = row
+    return AppliedMigration(
+        name or "",
+        _seconds(started) or 0.0,
+        _seconds(finished),
+        _seconds(rolled_back),
+        checksum or "",
+        (logs or "")[:_MOST_LOGS],
+        None if steps is None else int(steps),
+    )
+
+
+def _django(row: Row) -> AppliedMigration:
+    _, app, name, applied = row
+    at = _seconds(applied)
+    return AppliedMigration(f"{app}.{name}", at or 0.0, at)
+
+
+def _alembic(row: Row) -> AppliedMigration:
+    return AppliedMigration(row[0] or "", 0.0, 0.0, dated=False)
+
+
+PRISMA: Final = HistoryTable(
+    "_prisma_migrations",
+    ("migration_name", "started_at", "finished_at", "rolled_back_at", "checksum", "logs", "applied_steps_count"),
+    _prisma,
+    lambda row: (_seconds(row[1]) or 0.0, row[0] or ""),
+)
+ALEMBIC: Final = HistoryTable("alembic_version", ("version_num",), _alembic, lambda row: (row[0] or "",), True)
+DJANGO: Final = HistoryTable(
+    "django_migrations", ("id", "app", "name", "applied"), _django, lambda row: (float(row[0] or 0),)
+)
+HISTORIES: Final = (PRISMA, DJANGO, ALEMBIC)
+HISTORY_TABLES: Final = frozenset(table.name for table in HISTORIES)

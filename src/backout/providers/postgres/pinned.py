@@ -1,0 +1,76 @@
+"""How every transaction of ours begins, so that nothing which the application or the database says can change it.
+
+Whoever owns a database sets what its sessions start with (`ALTER DATABASE ... SET search_path`), and whoever may create
+in a schema of that path puts a function, an operator or a view there that bears the name of one of Postgres's own.
+Called by an administrator, it is the administrator. So each transaction looks names up in pg_catalog alone, and sets
+what else a session may have been given. Within the transaction: behind a pooler a plain SET would be the next client's.
+
+Source: PostgreSQL 18, "Schemas, Usage Patterns", "Writing SECURITY DEFINER Functions Safely" (pg_temp stands last, else
+it is searched first), "Client Connection Defaults", COPY ("File Formats, Text Format").
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Row = tuple[str | None, ...]
+
+SEARCH_PATH: Final = "pg_catalog, pg_temp"
+_SETTINGS: Final[Mapping[str, str]] = {
+    "search_path": SEARCH_PATH,
+    "row_security": "off",  # what would be filtered is an error, and never fewer rows
+    "standard_conforming_strings": "on",
+    "constraint_exclusion": "off",  # on, the planner evaluates the CHECKs of what is read
+    "transform_null_equals": "off",
+    "datestyle": "'ISO, YMD'",
+    "intervalstyle": "postgres",
+    "timezone": "'UTC'",
+    "extra_float_digits": "3",
+    "bytea_output": "hex",
+    "xmloption": "content",
+    "quote_all_identifiers": "off",
+    "client_min_messages": "error",
+}
+_ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
+_ESCAPED: Final[Mapping[str, str]] = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+
+
+def pins(more: Mapping[str, str], *, local: bool = True) -> str:
+    """Return the statements that set what a session may have been given otherwise.
+
+    Args:
+        more: settings besides. local: for the transaction; False for the session, which must be nobody else's.
+    """
+    word = "SET LOCAL" if local else "SET SESSION"
+    return "; ".join(f"{word} {name} = {value}" for name, value in {**_SETTINGS, **more}.items())
+
+
+def begin_reading(
+    statement_timeout_ms: int, *, lock_timeout_ms: int = 0, before: str = "", isolation: str = "READ COMMITTED"
+) -> str:
+    """Return the statements that a reading transaction begins with.
+
+    Args:
+        lock_timeout_ms: 0 for as long as the statement may take. before: asked in the names that the session had.
+    """
+    begin = f"BEGIN ISOLATION LEVEL {isolation} READ ONLY NOT DEFERRABLE"
+    limits = {"statement_timeout": str(statement_timeout_ms), "lock_timeout": str(lock_timeout_ms)}
+    return "; ".join(filter(None, (begin, before, pins(limits))))
+
+
+def copied_row(line: bytes) -> Row:
+    r"""Return a row as COPY writes it.
+
+    >>> copied_row(b"1\t\\N\ta\\tb\\\\n\n")
+    ('1', None, 'a\tb\\n')
+    """
+    fields = line.decode(errors="replace").removesuffix("\n").split("\t")
+    return tuple(None if field == "\\N" else _ESCAPE.sub(_unescaped, field) for field in fields)
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    return _ESCAPED.get(found[1], found[1])

@@ -1,0 +1,144 @@
+"""Every connection of ours to a Postgres, but libpq's single question: the one place that opens them.
+
+Four kinds, by whose statements go through:
+
+- `reading`: ours, in one read-only transaction that knows pg_catalog alone; a pooler may stand between.
+- `working`: ours, several transactions, with what a session holds (temporary tables, roles): poolers are refused.
+- `asking`: ours, each question in a transaction of its own, begun by whoever asks (`pinned`).
+- `application`: the application's own statements, in the names and with the role that it has itself.
+
+None prepares statements by itself: code of the application that ran in a session could have left one of that name.
+The server's certificate is verified as `access.verified` says.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from backout.errors import Refused
+from backout.providers.postgres.access import verified
+from backout.providers.postgres.history import SESSION_SCHEMAS
+from backout.providers.postgres.pinned import begin_reading, pins
+from backout.providers.postgres.schema import libpq_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import psycopg
+
+CONNECT_S: Final = 5.0
+
+
+@contextmanager
+def reading(
+    url: str,
+    *,
+    connect_timeout_s: float = CONNECT_S,
+    statement_timeout_s: float,
+    lock_timeout_s: float = 2.0,
+    **more: Any,
+) -> Iterator[psycopg.Connection[Any]]:
+    """Yield a connection in a transaction that only reads, and names what is in pg_catalog alone.
+
+    Raises:
+        psycopg.Error: there is no connection; its text may quote the connection string.
+    """
+    with _opened(url, connect_timeout_s, **more) as connection:
+        begin = begin_reading(
+            round(statement_timeout_s * 1000), lock_timeout_ms=round(lock_timeout_s * 1000), before=SESSION_SCHEMAS
+        )
+        connection.execute(begin.encode())
+        yield connection
+        connection.execute(b"COMMIT")
+
+
+def working(
+    url: str,
+    *,
+    connect_timeout_s: float = CONNECT_S,
+    statement_timeout_s: float = 0.0,
+    lock_timeout_s: float = 0.0,
+    settings: Mapping[str, str] | None = None,
+    **more: Any,
+) -> psycopg.Connection[Any]:
+    """Return a session of its own, without a transaction; names are those of pg_catalog alone.
+
+    Args:
+        statement_timeout_s, lock_timeout_s: 0 for none. settings: of the session, besides.
+
+    Raises:
+        Refused: a pooler stands between, so that what the session holds would be the application's.
+        psycopg.Error: there is no connection; its text may quote the connection string.
+    """
+    connection = _opened(url, connect_timeout_s, **more)
+    try:
+        refuse_pooler(connection, url, "what this session sets would reach the application's")
+        limits = {
+            "statement_timeout": f"{round(statement_timeout_s * 1000)}",
+            "lock_timeout": f"{round(lock_timeout_s * 1000)}",
+        }
+        connection.execute(pins({**limits, **(settings or {})}, local=False).encode())
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def asking(url: str, *, connect_timeout_s: float = CONNECT_S, **more: Any) -> psycopg.Connection[Any]:
+    """Return a connection whose user begins every transaction with what `pinned` returns. Raises as `reading`."""
+    return _opened(url, connect_timeout_s, **more)
+
+
+def application(url: str, *, connect_timeout_s: float = CONNECT_S, **more: Any) -> psycopg.Connection[Any]:
+    """Return a connection for the application's own statements, in the names that its sessions have.
+
+    Nothing of ours goes through it that the application could not do itself. Raises as `reading`.
+    """
+    return _opened(url, connect_timeout_s, **more)
+
+
+def refuse_pooler(connection: psycopg.Connection[Any], url: str, why: str) -> None:
+    """Refuse where sessions share a server process: what one of them holds would be another's.
+
+    A server's own session runs in the process that it named at the login. A pooler names one of its own; then two
+    sessions that are open at the same time and report the same process, or one that changes it, prove that they share.
+
+    Raises:
+        Refused: they do.
+    """
+    import psycopg  # noqa: PLC0415 - costs 0.1 s
+
+    first = process_of(connection)
+    if first == connection.info.backend_pid:
+        return
+    with suppress(psycopg.OperationalError), _opened(url, CONNECT_S) as other:
+        with other.transaction():
+            between = process_of(other)
+            again = process_of(connection)
+        if between == first or again != first:
+            raise Refused(
+                f"a transaction pooler stands between here and Postgres, and {why}",
+                where="Postgres",
+                hint="use the direct connection string: its variable goes into database.url_env or admin_url_env",
+            )
+
+
+def process_of(connection: psycopg.Connection[Any]) -> int:
+    """Return the server process that a statement runs in."""
+    (pid,) = connection.execute(b"SELECT pg_catalog.pg_backend_pid()").fetchone() or (0,)
+    return int(pid)
+
+
+def _opened(url: str, connect_timeout_s: float, **more: Any) -> psycopg.Connection[Any]:
+    import psycopg  # noqa: PLC0415 - costs 0.1 s
+
+    settings: dict[str, Any] = {
+        "autocommit": True,
+        "prepare_threshold": None,
+        "connect_timeout": max(2, round(connect_timeout_s)),
+        "client_encoding": "UTF8",  # of a database in SQL_ASCII everything would be bytes
+        "fallback_application_name": "backout",
+        **more,
+    }
+    return psycopg.connect(libpq_url(verified(url))[0], **settings)
