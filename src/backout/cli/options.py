@@ -18,7 +18,7 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 EVERYWHERE = """
 Every command takes -e ENV, --config FILE, --json, --color WHEN, --yes,
---no-input, -q and -v; see `backout --help`.
+--no-input, --no-commands, -q and -v; see `backout --help`.
 """
 
 
@@ -46,6 +46,7 @@ def global_options() -> list[click.Parameter]:
         ),
         _option("--yes", is_flag=True, help="Yes to questions; never overrides a refusal."),
         _option("--no-input", is_flag=True, help="Never ask; exit 3 where an answer is needed."),
+        _option("--no-commands", is_flag=True, help="Run no program that backout.toml names."),
         _option("-q", "--quiet", is_flag=True, is_eager=True, help="Only data and errors."),
         _option("-v", "--verbose", count=True, is_eager=True, help="More words; tracebacks."),
     ]

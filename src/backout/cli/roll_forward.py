@@ -54,6 +54,7 @@ def roll_forward(shell: Shell, *, message: str | None, dry_run: bool, no_wait: b
             raise busy(unfinished)
         shell.output.say(f"picking up run {unfinished.id}, which was interrupted; its plan stands")
         return finish(bench, bench.drive(unfinished.id))
+    config.refuse_withheld("deploy.command")
     _check_no_secret(shell, config)
     plan = prepare_forward(bench.tools, shell.masked(config, message or ""), wait=not no_wait)
     if not isinstance(plan, Plan):

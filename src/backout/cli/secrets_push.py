@@ -234,6 +234,7 @@ def _configured(shell: Shell, config: Config) -> _Given:
     spec = configured(config)
     if spec is not None:
         return _Given(dict(spec), str(spec.get("path") or "secrets.json"))
+    config.refuse_withheld("secrets.source.command")
     if not shell.stdin.isatty():
         return _from_stdin(shell)
     raise UsageError(

@@ -39,6 +39,7 @@ class Flags:
     color: str = "auto"
     yes: bool = False
     no_input: bool = False
+    no_commands: bool = False
     quiet: bool = False
     verbose: int = 0
 
@@ -110,6 +111,7 @@ class Shell:
             environment=self.flags.environment,
             flags={key: value for key, value in (flags or {}).items() if value is not None},
             on_doubt=self._doubt if in_need else refuse,
+            no_commands=self.flags.no_commands,
         )
 
     def _doubt(self, doubt: Untrusted) -> None:

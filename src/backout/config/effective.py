@@ -13,7 +13,7 @@ import msgspec
 from backout.config.access import parse_access
 from backout.config.identity import host_of
 from backout.config.schema import TOKEN_ENV, EnvironmentSettings, Settings
-from backout.errors import AuthError, BackoutError, ConfigError, UsageError
+from backout.errors import AuthError, BackoutError, ConfigError, Refused, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -45,6 +45,7 @@ class Config:
     Args:
         path: the file. settings: all of it, overrides applied. chosen: name of the environment, or None.
         variables: the process's environment. text: the file as read. set_by: {path: variable or flag that set it}.
+        no_commands: no program that the file names is run. withheld: what was taken out for it, (environment, key).
     """
 
     path: Path
@@ -53,6 +54,8 @@ class Config:
     variables: Environment = field(repr=False)
     text: str = field(default="", repr=False)
     set_by: Mapping[Where, str] = field(default_factory=dict, repr=False)
+    no_commands: bool = False
+    withheld: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def name(self) -> str:
@@ -70,6 +73,16 @@ class Config:
     def environment(self) -> EnvironmentSettings:
         """The chosen environment. Raises UsageError as `name` does."""
         return self.settings.environments[self.name]
+
+    def refuse_withheld(self, *keys: str) -> None:
+        """Raise Refused when one of these keys of the chosen environment names a program that is not to be run."""
+        for key in keys:
+            if (self.name, key) in self.withheld:
+                raise Refused(
+                    f"{key} names a program, and with --no-commands none that the file names is run",
+                    where=f"{self.path.name}: environments.{self.name}.{key}",
+                    hint="leave out --no-commands, on code that you trust",
+                )
 
     @property
     def protected(self) -> bool:

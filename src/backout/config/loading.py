@@ -59,25 +59,38 @@ def load(  # noqa: PLR0913 - one for each thing that a command line says
     environment: str | None = None,
     flags: Mapping[str, str] | None = None,
     on_doubt: Callable[[Untrusted], None] = trust.refuse,
+    no_commands: bool = False,
 ) -> Config:
     """Return the configuration; `flags` are {"guard.mode": "act"}, keys relative to the chosen environment.
 
     Args:
-        on_doubt: is told of a file, and of records beside it, that others could have written.
+        on_doubt: is told of a file, and of records beside it, that others could have written; when it goes on, no
+            program that the file names is run. no_commands: none is run anyway.
 
     Raises:
         ConfigError: with every mistake. UsageError: no file, or no such environment. Untrusted: by default.
     """
+    doubts: list[Untrusted] = []
+
+    def tell(doubt: Untrusted) -> None:
+        doubts.append(doubt)
+        on_doubt(doubt)
+
     file = find(variables, start, path)
-    trust.check_config(file, variables.get(trust.TRUST_ENV), on_doubt)
+    trust.check_config(file, variables.get(trust.TRUST_ENV), tell)
     text = _read(file)
     document = _parse(text, file)
     chosen = _choose(document, environment or variables.get("BACKOUT_ENVIRONMENT"), file)
     merged, set_by = overlay(document, chosen, variables, flags or {})
     settings = _convert(merged, text, file, set_by)
     kept = settings.journal
-    trust.check_state(file.parent, (kept.path, kept.holds, kept.bundles), on_doubt)
-    return Config(file, settings, chosen, variables, text, set_by)
+    trust.check_state(file.parent, (kept.path, kept.holds, kept.bundles), tell)
+    if not (no_commands or doubts):
+        return Config(file, settings, chosen, variables, text, set_by)
+    from backout.config.programs import withhold  # noqa: PLC0415 - only who runs none pays for it
+
+    without, withheld = withhold(settings, set_by)
+    return Config(file, without, chosen, variables, text, set_by, no_commands=True, withheld=withheld)
 
 
 def mistakes_in(text: str, file: Path) -> tuple[str, ...]:

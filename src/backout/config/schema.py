@@ -25,6 +25,9 @@ TOKEN_ENV = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
 _ALPHA_RANGE = (1e-6, 0.05)
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
+RUNS = msgspec.Meta(extra={"runs": "a program"})
+"""Marks a key that names a program, or a file that can name one: `--no-commands` goes without it."""
+CommandLine = Annotated[str, msgspec.Meta(min_length=1), RUNS]
 Share = Annotated[float, msgspec.Meta(gt=0, lt=1)]
 Ratio = Annotated[float, msgspec.Meta(gt=1)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -88,7 +91,7 @@ class PgBackRestStanza(Section, frozen=True):
     """A stanza of an existing pgBackRest repository; `config` is its own file, default: where pgBackRest looks."""
 
     stanza: Text
-    config: Path | None = None
+    config: Annotated[Path, RUNS] | None = None
 
 
 class Backup(Section, frozen=True):
@@ -113,8 +116,8 @@ class Server(Section, frozen=True):
     """A server of one's own that a whole restore may replace: its data directory, and the commands around it."""
 
     data_directory: Path
-    start: Text
-    stop: Text
+    start: CommandLine
+    stop: CommandLine
 
 
 class Managed(Section, frozen=True):
@@ -147,7 +150,7 @@ class Database(Section, frozen=True):
     pool_application: Text = "Cloudflare Hyperdrive"
     admin_url_env: Text | None = None
     admin_url_file: Path | None = None
-    binaries: Path | None = None
+    binaries: Annotated[Path, RUNS] | None = None
     backup: Backup = Backup()
     server: Server | None = None
     managed: Managed | None = None
@@ -170,7 +173,7 @@ class SecretsSource(Section, frozen=True):
     path: Path | None = None
     prefix: str = ""
     service: Text | None = None
-    command: tuple[Text, ...] = ()
+    command: Annotated[tuple[Text, ...], RUNS] = ()
     timeout: Duration = Duration(60)
 
 
@@ -328,8 +331,8 @@ class Guard(Section, frozen=True):
 class Deploy(Section, frozen=True):
     """How the team builds and deploys."""
 
-    command: Text | None = None
-    build: Text | None = None
+    command: CommandLine | None = None
+    build: CommandLine | None = None
 
 
 class EnvironmentSettings(Section, frozen=True):

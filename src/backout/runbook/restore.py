@@ -51,7 +51,8 @@ class RestoreTools:
     """What a restore may use.
 
     Args:
-        live: the live database; it may be down. server: None when the configuration names no server of one's own.
+        live: the live database; it may be down. server: None when the configuration names no server of one's own;
+            `has_server_withheld`: it does, and its commands are not to be run.
         tools_version: the major version of the Postgres programs here. free_bytes: where side instances lie.
         database: the application's. pinned: who the database has to be, "SYSTEM IDENTIFIER/NAME" (safety rule 1).
         kept: the folder in which rescues keep what they replaced. receiver: the name for which commits wait in
@@ -76,6 +77,7 @@ class RestoreTools:
     database: str
     pinned: str | None = None
     server: DatabaseServer | None = None
+    has_server_withheld: bool = False
     receiver: str = ""
     say: Callable[[str], None] = lambda _text: None
 
@@ -213,6 +215,12 @@ def release(tools: RestoreTools) -> tuple[str, ...]:
 
 
 def _server(tools: RestoreTools) -> DatabaseServer:
+    if tools.has_server_withheld:
+        raise Refused(
+            "the whole is replaced with the commands of database.server, and with --no-commands none of them is run",
+            where=tools.environment,
+            hint="leave out --no-commands, on code that you trust; or use --rescue or --side",
+        )
     if tools.server is None:
         raise UsageError(
             "the whole can be replaced only on a server of one's own, and none is configured",

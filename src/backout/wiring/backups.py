@@ -38,7 +38,7 @@ class BackupHooks:
 
 
 def backup_settings(config: Config) -> Backup:
-    """Return the section. Raises UsageError when the environment has no database."""
+    """Return the section. Raises UsageError without a database, Refused when it names a file of programs."""
     database = config.environment.database
     if database is None:
         raise UsageError(
@@ -46,6 +46,7 @@ def backup_settings(config: Config) -> Backup:
             where=str(config.path),
             hint=f"add [environments.{config.name}.database]",
         )
+    config.refuse_withheld("database.backup.pgbackrest.config")
     return database.backup
 
 

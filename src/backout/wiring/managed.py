@@ -69,6 +69,7 @@ def stanza(config: Config) -> PgBackRest:
     """Return port Backups on the existing pgBackRest repository. Raises UsageError: none is set up."""
     from backout.providers.pgbackrest.repository import PgBackRest as Repository  # noqa: PLC0415 only where it is set up
 
+    config.refuse_withheld("database.backup.pgbackrest.config")
     found = database_of(config).backup.pgbackrest
     if found is None:
         where = f"environments.{config.name}.database.backup"

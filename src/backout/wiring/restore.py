@@ -78,6 +78,7 @@ def restore_tools(
         database=str(_dsn(config).get("dbname") or SUPERUSER),
         pinned=config.environment.pin.database_system_identifier,
         server=CommandedServer(server.data_directory, server.start, server.stop) if server else None,
+        has_server_withheld=(config.name, "database.server.start") in config.withheld,
         receiver=slot_name(config),
         say=say,
     )

@@ -9,7 +9,7 @@ from backout.config.schema import TOKEN_ENV
 from backout.config.secret_names import secret_variables
 from backout.config.trust import check_values
 from backout.config.workflow import TOKEN_ENV as WORKFLOW_TOKEN_ENV
-from backout.errors import BackoutError, UsageError
+from backout.errors import BackoutError, Refused, UsageError
 from backout.model.secrets import ExpectedSecrets
 from backout.providers.child_environment import team_environment
 from backout.providers.cloudflare.secrets import CloudflareSecretWriter
@@ -86,6 +86,7 @@ def source(config: Config, named: Mapping[str, Json]) -> SecretSource:
     """Return the source that a plan names; nothing is read yet.
 
     Raises:
+        Refused: it is a command, and none is to be run.
         BackoutError: the values were typed or came through stdin, and are not there any more.
     """
     heard, variables = config.variables.on_secret, config.variables.variables
@@ -97,6 +98,9 @@ def source(config: Config, named: Mapping[str, Json]) -> SecretSource:
     if kind == "keyring":
         return KeyringSource(str(named["service"]), heard)
     if kind == "command":
+        if config.no_commands:
+            what = "the values come from a command, and with --no-commands none is run"
+            raise Refused(what, where=config.name, hint="leave out --no-commands, on code that you trust")
         words, timeout_s = named["command"], float(str(named["timeout"]))
         assert isinstance(words, list)  # noqa: S101 the plan's own shape
         folder, variables = config.path.parent, team_environment(variables, without=withheld(config))

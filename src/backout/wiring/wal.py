@@ -197,7 +197,8 @@ def _spawn(config: Config, command: str) -> subprocess.Popen[bytes]:
     """Start one of our own commands that outlives this process."""
     directory = config.backup_directory
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    argv = own_module("backout", "db", "wal", command, "-e", config.name, "--config", str(config.path))
+    flags = ("--no-commands",) if config.no_commands else ()
+    argv = own_module("backout", "db", "wal", command, "-e", config.name, "--config", str(config.path), *flags)
     with contextlib.suppress(FileNotFoundError):
         if (directory / _LOG).stat().st_size > _LONGEST_LOG_BYTES:
             (directory / _LOG).replace(directory / f"{_LOG}.1")
