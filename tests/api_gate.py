@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Answer:
     """What the gate answers itself; with `after` the call reaches the API first, and only its answer is replaced.
 
-    `held`: it is answered when the gate closes.
+    `held`: nothing is answered, and the connection stays open until the gate closes.
     """
 
     status: int = 503
@@ -107,6 +107,9 @@ def api_gate(api_base_url: str) -> Iterator[Gate]:
             if scripted is not None:
                 answer = scripted
                 ended.wait(None if scripted.held else scripted.delay_s)
+                if scripted.held:
+                    self.close_connection = True
+                    return
             gate.passed.append((self.command, self.path, answer.status))
             self.send_response(answer.status)
             for name, value in answer.headers:

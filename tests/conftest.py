@@ -17,7 +17,7 @@ from canaries import leaks_below, leaks_in
 
 from backout.analysis.beta import upper_bound
 
-from extent import ALL, PROOF
+from extent import ALL, FILES, PROOF
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -48,6 +48,8 @@ class Proof:
 
 
 RECORDED = pytest.StashKey[list[Proof]]()
+STAGES = pytest.StashKey[list["Drillbook"]]()
+"""The stages of drills that stand."""
 LEAKED = pytest.StashKey[list[str]]()
 """Where the value of a canary was found: the suite fails for it, whichever test it was."""
 
@@ -55,6 +57,7 @@ LEAKED = pytest.StashKey[list[str]]()
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[RECORDED] = []
     config.stash[LEAKED] = []
+    config.stash[STAGES] = []
     # A shell starts a suite in the background with SIGINT ignored; what the tests start would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -69,7 +72,6 @@ def quick_path(request: pytest.FixtureRequest) -> Iterator[Path]:
         request.config.stash[LEAKED] += leaks_below(Path(directory))
 
 
-VISITORS_PER_S = 80
 LONG = ("drill", "safety", "restore", "twin", "contract", "runbook")
 """Folders of tests on real parts; those of the others take a moment each."""
 
@@ -83,9 +85,8 @@ def open_drillbook(request: pytest.FixtureRequest) -> Iterator[Drillbook]:
 
 @pytest.fixture(scope="module")
 def own_drillbook(request: pytest.FixtureRequest) -> Iterator[Drillbook]:
-    """Return a stage of this module's own, with visitors: for drills after which no other one would find its past."""
-    with _stage(request.config) as book, book.stage.visitors(VISITORS_PER_S):
-        book.await_visitors(VISITORS_PER_S)
+    """Return a stage of this module's own: for drills after which no other one would find its past."""
+    with _stage(request.config) as book:
         yield book
 
 
@@ -97,35 +98,60 @@ def _stage(config: pytest.Config) -> Iterator[Drillbook]:
         book = Drillbook(Path(directory))
         try:
             book.open()
-            with book.stage.visitors(VISITORS_PER_S):
-                book.prove_good()
+            book.welcome()
+            book.prove_good()
+            config.stash[STAGES].append(book)
             yield book
         finally:
+            book.dismiss()
             book.stage.tear_down()
             config.stash[LEAKED] += leaks_below(Path(directory))
 
 
 @pytest.fixture(scope="module")
-def drillbook(open_drillbook: Drillbook) -> Iterator[Drillbook]:
-    """Return the stage with visitors; other modules of a long session are not slowed by them."""
-    with open_drillbook.stage.visitors(VISITORS_PER_S):
-        open_drillbook.await_visitors(VISITORS_PER_S)
-        yield open_drillbook
+def drillbook(open_drillbook: Drillbook) -> Drillbook:
+    """Return the stage; visitors come while tests need them, see `_set_the_stage`."""
+    return open_drillbook
 
 
 @pytest.fixture(autouse=True)
-def _forget_the_drills_before(request: pytest.FixtureRequest) -> None:
-    """Begin each drill with a provider that tells nothing of the drills before, and a baseline that they left alone."""
-    if "drillbook" in request.fixturenames:
-        book = request.getfixturevalue("drillbook")
+def _set_the_stage(request: pytest.FixtureRequest) -> None:
+    """Begin each drill with a provider that tells nothing of the drills before, and a baseline that they left alone.
+
+    A drill has visitors, unless it is marked `calm`; nobody else has.
+    """
+    book = request.getfixturevalue("drillbook") if "drillbook" in request.fixturenames else None
+    calm = book is None or request.node.get_closest_marker("calm") is not None
+    for each in request.config.stash[STAGES]:
+        if each is not book or calm:
+            each.dismiss()
+    if book is not None:
         book.forget_remarks()
-        book.await_a_clean_past()
+        if calm:
+            book.make_good_live()
+        else:
+            book.welcome()
+            book.await_a_clean_past()
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the long files, so that no worker is left with one of them at the end (the order in a file stays)."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
+    """Begin with the long files, so that no worker is left with one of them at the end.
+
+    In a file, drills with visitors come one after the other; else the order stays.
+    """
+    files: dict[Path, Counter[bool]] = {}
+    for item in items:
+        files.setdefault(item.path, Counter())[item.get_closest_marker("long") is not None] += 1
+    config.stash[FILES] = files
+    yield
     items.sort(key=lambda item: item.path.parent.name not in LONG)
+    places = {path: place for place, path in enumerate(dict.fromkeys(item.path for item in items))}
+    items.sort(key=lambda item: (places[item.path], _visited(item)))
+
+
+def _visited(item: pytest.Item) -> bool:
+    return "drillbook" in getattr(item, "fixturenames", ()) and item.get_closest_marker("calm") is None
 
 
 @pytest.fixture

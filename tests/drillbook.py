@@ -36,6 +36,7 @@ GUARD = f'warm_up = "1h"\nat_most = "1 per 1s"\nbaseline = "{BASELINE_S}s"\n'
 in the twin's list of deployments and in its counts."""
 PAST = 240
 """Requests that a baseline needs before one error in it is a small share."""
+VISITORS_PER_S = 60
 LISTED = 10
 """The provider lists so many deployments."""
 PROGRAM = Path(sys.executable).with_name("backout")
@@ -65,6 +66,9 @@ class Drillbook:
     good: str = ""
     bad: str = ""
     trials: int = 0
+    _coming: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    """What ends the visits."""
+    _visited: bool = False
 
     def __post_init__(self) -> None:
         """Lay out the folder."""
@@ -90,18 +94,33 @@ class Drillbook:
         finally:
             remote.clear_faults(self.stage.twin, kind, target)
 
+    def welcome(self) -> None:
+        """Have visitors come from now on."""
+        if not self._visited:
+            self._coming.enter_context(self.stage.visitors(VISITORS_PER_S))
+            self._visited = True
+
+    def dismiss(self) -> None:
+        """Have no more visitors come: a fifth of a processor is theirs."""
+        self._coming.close()
+        self._visited = False
+
     def prove_good(self) -> None:
         """Have guard mark the good version stable, in the journal that every trial starts from."""
         ended = self.run("guard", "--early", "--json")
         assert ended.code == 0, ended.err
         assert ended.json["action"] == "stable"
 
-    def await_visitors(self, requests: int) -> None:
-        """Return when the good version is live and has answered that many requests just now, so that it has a past."""
+    def make_good_live(self) -> None:
+        """Begin with the good version."""
         trial = self.trial()
         if trial.tools().deployments.history()[0].sole != self.good:
             trial.make_live(self.good)
-        traffic, since = trial.tools().traffic, int(time.time())
+
+    def await_visitors(self, requests: int) -> None:
+        """Return when the good version is live and has answered that many requests just now, so that it has a past."""
+        self.make_good_live()
+        traffic, since = self.trial().tools().traffic, int(time.time())
         assert traffic is not None
         until(lambda: total(traffic.read(since, since + 60).counts)[0] >= requests, 30, "visitors come", every_s=0.2)
 

@@ -29,7 +29,7 @@ from backout.providers.postgres.binaries import find_binaries
 from backout.runbook.backup import BackupActions, BackupTools, prepare
 from backout.wiring import backups as wired
 
-from extent import PROOF
+from extent import by_extent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from conftest import Record
 
 KEY = "0f" * 32
-CUTS = 16 if PROOF else 3
+CUTS = by_extent(2, 3, proof=16)
 
 
 @pytest.fixture(scope="module")
@@ -304,7 +304,7 @@ def test_a_kill_at_every_change_of_the_store_leaves_the_same_in_the_end(
     shutil.copy(journal, quick_path / "journal")
     dies_at, finished = 0, False
     while not finished:
-        dies_at += 1
+        dies_at += by_extent(4, 1)
         shutil.rmtree(lab.archive)
         shutil.copytree(quick_path / "before", lab.archive)
         for path in journal.parent.glob("journal.sqlite*"):

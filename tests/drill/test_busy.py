@@ -31,6 +31,7 @@ def holder(trial: Trial, *command: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
+@pytest.mark.calm
 @pytest.mark.parametrize(("first", "second"), [(GUARD, GUARD), (GUARD, ROLLBACK), (ROLLBACK, ROLLBACK)])
 def test_second_command(drillbook: Drillbook, first: tuple[str, ...], second: tuple[str, ...]) -> None:
     """It is told who holds the environment and what to type, before it asks or plans anything."""
@@ -46,6 +47,7 @@ def test_second_command(drillbook: Drillbook, first: tuple[str, ...], second: tu
         assert trial.run("rollback", "--dry-run", "--json").json["schema"].startswith("backout.")
 
 
+@pytest.mark.calm
 def test_abort_with_a_live_holder(drillbook: Drillbook) -> None:
     """The holder stops at its next boundary, exit 6; then the environment is free."""
     trial = drillbook.trial()
@@ -61,6 +63,7 @@ def test_abort_with_a_live_holder(drillbook: Drillbook) -> None:
     assert trial.run(*ROLLBACK, "--no-wait").code == 0
 
 
+@pytest.mark.calm
 def test_abort_with_a_dead_holder(drillbook: Drillbook) -> None:
     """The run ends at once; until then another command is told that nobody drives it, and how to go on."""
     trial = drillbook.trial()
@@ -80,6 +83,7 @@ def test_abort_with_a_dead_holder(drillbook: Drillbook) -> None:
     assert trial.run(*ROLLBACK, "--no-wait").code == 0
 
 
+@pytest.mark.calm
 def test_runs_that_are_not_there(drillbook: Drillbook) -> None:
     """An unknown id and a prefix that fits several are usage errors that say so."""
     trial = drillbook.trial()

@@ -47,6 +47,7 @@ def secrets_of(trial: Trial) -> list[str]:
     return [*found, token, str(stage.twin.postgres_dsn)]
 
 
+@pytest.mark.calm
 @pytest.mark.parametrize(
     "command",
     ["status", "deployments list", "runs list", "incident list", "config show", "config check", "rollback --dry-run"],
@@ -89,6 +90,7 @@ def test_whole_line_keeps_secrets(drillbook: Drillbook) -> None:
     assert not [secret for secret in secrets_of(trial) if secret in seen]
 
 
+@pytest.mark.calm
 def test_twin_status(drillbook: Drillbook, tmp_path: Path) -> None:
     """Up: the keys of the contract. Down: running false, exit 1."""
     code, (line,), _ = backout(tmp_path, "twin", "status", "--json", "--dir", str(drillbook.stage.directory / "twin"))
@@ -114,6 +116,7 @@ def test_guard_replay_ends(tmp_path: Path) -> None:
     assert (code, lines) == (7, [])
 
 
+@pytest.mark.long
 def test_demo(tmp_path: Path) -> None:
     """The whole demo once: the keys of the contract, exit 0, the twin stopped, the report kept."""
     checkout = Path(__file__).resolve().parents[2]

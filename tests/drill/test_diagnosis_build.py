@@ -187,6 +187,7 @@ def pipeline(trial: Trial, server: ScriptedServer, log: bytes, conclusion: str =
     return trial.replace((r"(?m)^health = ", f"ci = {{ {ci} }}\nhealth = "))
 
 
+@pytest.mark.calm
 def test_the_newest_run_of_the_pipeline(drillbook: Drillbook, server: ScriptedServer, log: bytes) -> None:
     """Its job and its step are named, its log is quoted, and where to look."""
     trial = pipeline(drillbook.trial(), server, log)
@@ -196,6 +197,7 @@ def test_the_newest_run_of_the_pipeline(drillbook: Drillbook, server: ScriptedSe
     assert server.asked[0].target == "/repos/owner/app/actions/runs?per_page=20"
 
 
+@pytest.mark.calm
 def test_a_pipeline_that_passed(drillbook: Drillbook, server: ScriptedServer) -> None:
     """Exit 0."""
     trial = pipeline(drillbook.trial(), server, b"", "success")

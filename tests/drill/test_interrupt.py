@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from api_gate import Answer, api_gate
 
+from extent import long
 from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
@@ -22,8 +23,15 @@ def is_at(trial: Trial, kind: str, steps: int) -> bool:
     return (newest["kind"], newest["state"], newest["steps_done"]) == (kind, "running", steps)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("command", ["guard", "rollback"])
+@pytest.mark.parametrize(
+    ("command", "number"),
+    [
+        ("guard", signal.SIGTERM),
+        ("rollback", signal.SIGINT),
+        long("guard", signal.SIGINT),
+        long("rollback", signal.SIGTERM),
+    ],
+)
 def test_once(drillbook: Drillbook, command: str, number: signal.Signals) -> None:
     """It ends with 130 and the resume command; resume finishes what was begun."""
     trial = drillbook.trial()
@@ -51,6 +59,7 @@ def test_once(drillbook: Drillbook, command: str, number: signal.Signals) -> Non
     assert trial.newest()["state"] == "done"
 
 
+@pytest.mark.calm
 def test_twice(drillbook: Drillbook) -> None:
     """The second one does not wait for a step that takes for ever."""
     with api_gate(str(drillbook.stage.twin.api_base_url)) as gate:

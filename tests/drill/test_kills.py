@@ -13,7 +13,7 @@ from backout.analysis.remarks import RemarkKind, parse
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
 
-from extent import PROOF
+from extent import by_extent
 
 if TYPE_CHECKING:
     from conftest import Record
@@ -51,10 +51,10 @@ def check(trial: Trial, bad_deployment: str) -> None:
 
 @pytest.mark.proof
 @pytest.mark.timeout(3000)
-@pytest.mark.parametrize("command", sorted(COMMANDS))
+@pytest.mark.parametrize("command", ["rollback", pytest.param("guard", marks=pytest.mark.long)])
 def test_killed_at_random_moments_and_typed_again(drillbook: Drillbook, command: str, proof: Record) -> None:
     """Kill -9 somewhere in the whole course of the command; the same command again ends it as if nothing had been."""
-    rounds = 25 if PROOF else 2
+    rounds = by_extent(1, 2, proof=25)
     chance = random.Random(f"{command} {rounds}")  # noqa: S311 - moments, no secret
     undisturbed = drillbook.trial()
     bad = undisturbed.make_live(drillbook.bad)
@@ -66,12 +66,13 @@ def test_killed_at_random_moments_and_typed_again(drillbook: Drillbook, command:
     killed_inside = tries = 0
     while killed_inside < rounds:  # only kills that found the program still at work count
         tries += 1
-        assert tries <= 3 * rounds, f"only {killed_inside} of {tries} kills found it still at work"
+        assert tries <= 10 * rounds, f"only {killed_inside} of {tries} kills found it still at work"
         trial = drillbook.trial()
         bad = trial.make_live(drillbook.bad)
         process = trial.start(*COMMANDS[command])
         try:
             process.communicate(timeout=chance.uniform(0.0, whole_s))
+            whole_s *= 0.7  # the machine was busier while it was measured
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()

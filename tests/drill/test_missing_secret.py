@@ -106,6 +106,7 @@ def test_the_source_holds_it(drillbook: Drillbook, lacking: str) -> None:
     assert (calm.code, calm.json["scenario"]) == (0, "S0_no_action"), calm.out
 
 
+@pytest.mark.long
 def test_the_source_lacks_it(drillbook: Drillbook, lacking: str) -> None:
     """Nothing can be set, so it is rolled back as always, and the report still says which secret was missing."""
     trial, _ = with_source(drillbook, '{"ANOTHER": "not it, but long enough"}')

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from backout.analysis.remarks import RemarkKind, parse
 from backout.model.deployment import Share, VersionId
 
@@ -28,6 +30,7 @@ def gradual(drillbook: Drillbook, version: str, watch: str) -> Trial:
     return trial
 
 
+@pytest.mark.long
 def test_up_step_by_step(drillbook: Drillbook) -> None:
     """The same code as the good version: 50 %, 100 %, each told in the deployment's message and in the stream."""
     trial = drillbook.trial()

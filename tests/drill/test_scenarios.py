@@ -32,6 +32,7 @@ def quick(trial: Trial, watch: str = "6s") -> Trial:
     return trial.replace((r'watch = "\d+s"', f'watch = "{watch}"'))
 
 
+@pytest.mark.calm
 def test_two_rollbacks_in_a_row(drillbook: Drillbook) -> None:
     """The second one never returns to the bad version: exit 3 with what may be done instead."""
     trial = deployed_bad(drillbook)
@@ -43,6 +44,7 @@ def test_two_rollbacks_in_a_row(drillbook: Drillbook) -> None:
     assert trial.live() == drillbook.good
 
 
+@pytest.mark.calm
 def test_production_without_confirmation(drillbook: Drillbook) -> None:
     """Without a terminal nothing is taken for a yes: exit 3 names the flag, and nothing was changed."""
     trial = deployed_bad(drillbook)
@@ -57,6 +59,7 @@ def test_production_without_confirmation(drillbook: Drillbook) -> None:
     assert trial.live() == drillbook.bad
 
 
+@pytest.mark.calm
 def test_nothing_proven(drillbook: Drillbook) -> None:
     """Without a stable version: exit 3 names --accept-unproven, which then does it."""
     trial = deployed_bad(drillbook).forget_marks()
@@ -91,6 +94,7 @@ def test_migration_since_the_target_was_live(drillbook: Drillbook) -> None:
     assert trial.live() == drillbook.good
 
 
+@pytest.mark.calm
 def test_database_unreachable(drillbook: Drillbook) -> None:
     """The migration head cannot be read, so nobody knows: exit 3, and `unknown` overrules it."""
     trial = deployed_bad(drillbook)
@@ -113,6 +117,7 @@ def test_observe(drillbook: Drillbook) -> None:
     assert trial.live() == drillbook.bad
 
 
+@pytest.mark.long
 def test_hotfix_during_the_watch(drillbook: Drillbook) -> None:
     """Another deployment makes the verdict void, a bad one too: exit 6, nothing is rolled back, and none is advised."""
     trial = quick(deployed_bad(drillbook), "20s")
@@ -128,6 +133,7 @@ def test_hotfix_during_the_watch(drillbook: Drillbook) -> None:
     assert trial.tools().deployments.history()[0].id == hotfix.id
 
 
+@pytest.mark.calm
 def test_hotfix_between_plan_and_switch(drillbook: Drillbook) -> None:
     """An interrupted rollback that finds another deployment live changes nothing: exit 6."""
     from api_gate import Answer, api_gate  # noqa: PLC0415 - only here
@@ -143,6 +149,7 @@ def test_hotfix_between_plan_and_switch(drillbook: Drillbook) -> None:
         assert trial.tools().deployments.history()[0].id == hotfix.id
 
 
+@pytest.mark.calm
 def test_secret_only_change(drillbook: Drillbook) -> None:
     """The previous version is the same code, so it is passed over; an older secret is a person's decision."""
     trial = drillbook.trial()
@@ -170,6 +177,7 @@ def test_secret_only_change(drillbook: Drillbook) -> None:
         trial.tools().deployments.activate(drillbook.good, message="back", force=True)
 
 
+@pytest.mark.calm
 def test_every_way_to_name_the_target(drillbook: Drillbook) -> None:
     """A version id or the start of one, a deployment id, a number, a time; an unknown one is a usage error."""
     trial = drillbook.trial()
@@ -227,6 +235,7 @@ def test_degradable_service_down(drillbook: Drillbook) -> None:
     assert trial.live() == drillbook.good
 
 
+@pytest.mark.long
 def test_service_that_was_down_before(drillbook: Drillbook) -> None:
     """A service that was down already says nothing about the deployment: hold."""
     trial = quick(drillbook.trial(), "10s")
@@ -248,6 +257,7 @@ def test_service_that_was_down_before(drillbook: Drillbook) -> None:
     assert process.returncode == 7
 
 
+@pytest.mark.calm
 def test_what_a_dry_run_shows_is_what_runs(drillbook: Drillbook) -> None:
     """Nobody is asked why on an environment that is not protected, so the plan is the same to the last word."""
     trial = drillbook.trial().replace((r"\[environments.production\]\n", "\\g<0>protected = false\n"))

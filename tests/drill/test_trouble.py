@@ -19,6 +19,7 @@ ROLLBACK = ("rollback", "-m", "it fails", "--confirm", "production", "--no-wait"
 DOWN = Answer()
 
 
+@pytest.mark.calm
 @pytest.mark.parametrize("command", [("status",), ("rollback", "-m", "why"), ("guard",), ("runs", "list")])
 def test_malformed_configuration(drillbook: Drillbook, command: tuple[str, ...]) -> None:
     """Every mistake at once, with its line and the likely word, whatever the command; exit 78."""
@@ -31,6 +32,7 @@ def test_malformed_configuration(drillbook: Drillbook, command: tuple[str, ...])
         assert words in ended.err
 
 
+@pytest.mark.calm
 def test_configuration_that_is_no_toml(drillbook: Drillbook) -> None:
     """The line of the mistake, and what to type."""
     trial = drillbook.trial()
@@ -41,6 +43,7 @@ def test_configuration_that_is_no_toml(drillbook: Drillbook) -> None:
     assert "backout config check" in ended.err
 
 
+@pytest.mark.calm
 def test_missing_token(drillbook: Drillbook) -> None:
     """Exit 4, naming the variable to set."""
     trial = drillbook.trial().replace((r"(?m)^token_file = .*\n", ""))
@@ -49,6 +52,7 @@ def test_missing_token(drillbook: Drillbook) -> None:
     assert "CLOUDFLARE_API_TOKEN" in ended.json["hint"]
 
 
+@pytest.mark.calm
 def test_wrong_token(drillbook: Drillbook) -> None:
     """Exit 4, naming the permission that a right one needs, and never the token."""
     trial = drillbook.trial()
@@ -61,6 +65,7 @@ def test_wrong_token(drillbook: Drillbook) -> None:
     assert canary not in ended.out + ended.err
 
 
+@pytest.mark.calm
 def test_token_without_the_permission_to_switch(drillbook: Drillbook) -> None:
     """Reading works, the switch is refused: exit 4 names the permission, the run is over, nothing was changed."""
     with api_gate(str(drillbook.stage.twin.api_base_url)) as gate:
@@ -79,6 +84,7 @@ def test_token_without_the_permission_to_switch(drillbook: Drillbook) -> None:
         assert trial.live() == drillbook.good
 
 
+@pytest.mark.calm
 @pytest.mark.parametrize("command", [("status",), ("rollback", "--dry-run")])
 def test_api_down(drillbook: Drillbook, command: tuple[str, ...]) -> None:
     """Retried, then exit 7 with one clear sentence; the same command works once the API is back."""
@@ -93,6 +99,7 @@ def test_api_down(drillbook: Drillbook, command: tuple[str, ...]) -> None:
     assert trial.run(*command, "--json").json["schema"] != "backout.error/1"
 
 
+@pytest.mark.calm
 def test_api_that_limits_the_rate_is_waited_for(drillbook: Drillbook) -> None:
     """A 429 is obeyed, for reading and for the switch, and the command succeeds."""
     with api_gate(str(drillbook.stage.twin.api_base_url)) as gate:
@@ -107,6 +114,7 @@ def test_api_that_limits_the_rate_is_waited_for(drillbook: Drillbook) -> None:
         assert ended.json["live_version"] == drillbook.good
 
 
+@pytest.mark.calm
 def test_slow_api(drillbook: Drillbook) -> None:
     """Slow is not down."""
     trial = drillbook.trial()
@@ -115,6 +123,7 @@ def test_slow_api(drillbook: Drillbook) -> None:
         assert trial.run("status", "--json").json["live_version"] == drillbook.good
 
 
+@pytest.mark.calm
 def test_switch_whose_answer_is_cut(drillbook: Drillbook) -> None:
     """The provider lists the switch, so that the command goes on with it, and there is exactly one."""
     with api_gate(str(drillbook.stage.twin.api_base_url)) as gate:
@@ -129,6 +138,7 @@ def test_switch_whose_answer_is_cut(drillbook: Drillbook) -> None:
         assert gate.posts() == before + 2
 
 
+@pytest.mark.calm
 def test_switch_without_a_usable_answer(drillbook: Drillbook) -> None:
     """Exit 5 says that it is unknown; resume asks the provider first, and there is exactly one switch."""
     with api_gate(str(drillbook.stage.twin.api_base_url)) as gate:
@@ -151,6 +161,7 @@ def test_switch_without_a_usable_answer(drillbook: Drillbook) -> None:
         assert trial.tools().deployments.history()[0].id == history[0].id
 
 
+@pytest.mark.calm
 def test_api_down_at_the_read_back(drillbook: Drillbook) -> None:
     """The switch happened but cannot be read back: exit 5 claims nothing; the same command goes on."""
     with api_gate(str(drillbook.stage.twin.api_base_url)) as gate:
@@ -202,6 +213,7 @@ HEALTH: dict[str, tuple[Step, str]] = {
 }
 
 
+@pytest.mark.calm
 @pytest.mark.parametrize("name", sorted(HEALTH))
 def test_health_endpoint_of_every_bad_kind(drillbook: Drillbook, name: str) -> None:
     """Status says how the endpoint is sick and why; it never crashes, and never takes it for healthy."""
@@ -216,6 +228,7 @@ def test_health_endpoint_of_every_bad_kind(drillbook: Drillbook, name: str) -> N
     assert ended.json["health"]["findings"]
 
 
+@pytest.mark.long
 def test_watches_with_a_health_endpoint_that_cannot_be_read(drillbook: Drillbook) -> None:
     """Guard does not blame the deployment; a verification shows what it could not measure, and is not blocked by it."""
     with scripted_server() as server:
@@ -236,6 +249,7 @@ def test_watches_with_a_health_endpoint_that_cannot_be_read(drillbook: Drillbook
     assert states["error rate below 5 %"] == "passed"
 
 
+@pytest.mark.calm
 def test_nobody_listens_at_the_health_address(drillbook: Drillbook) -> None:
     """Unreachable is down, not unmeasured."""
     trial = drillbook.trial().replace((r"health = \{.*", f'health = {{ url = "{refused_url()}/" }}'))

@@ -21,7 +21,7 @@ from backout.providers.archive.gaps import read_gaps
 from backout.providers.archive.receiving import read_status
 from backout.providers.clock import SystemClock
 
-from extent import PROOF
+from extent import by_extent
 from polling import PATIENCE_S, until
 from tls_lab import HOST, authority, tls_front
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from conftest import Record
 
 LIMIT_MB = 64
-SYNC_KILLS = 20 if PROOF else 2
-STREAM_KILLS = 20 if PROOF else 1
+SYNC_KILLS = by_extent(1, 2, proof=20)
+STREAM_KILLS = by_extent(1, 1, proof=20)
 CLIENTS = 4
 
 

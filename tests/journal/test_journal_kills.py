@@ -16,7 +16,7 @@ from journal import toy
 from backout.errors import DecisionNeeded
 from backout.model.incident import RunState
 
-from extent import by_extent
+from extent import by_extent, sampled
 from polling import until
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def test_a_kill_at_every_commit_and_every_effect_loses_and_doubles_nothing(tmp_p
     points = json.loads(told.stdout)["points"]
     assert len(points) >= 22, points
     prove(whole, plan)
-    for number in range(1, len(points) + 1):
+    for number in (1 + place for place in sampled(len(points), 5)):
         directory = tmp_path / str(number)
         directory.mkdir()
         killed = subprocess.run(command(directory, plan, "--die", str(number)), capture_output=True, check=False)

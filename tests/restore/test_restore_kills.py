@@ -15,7 +15,7 @@ from recovery_lab import Lab, opened
 
 from backout.runbook.restore import kept, plan_rescue, plan_swap, plan_undo, release
 
-from extent import PROOF
+from extent import PROOF, by_extent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -108,9 +108,9 @@ def test_after_a_kill_the_end_is_the_same(lab: Lab, xid: str, how: str, proof: C
     back = done(lab, plan_undo(lab.tools()), NEVER, None)
     assert lab.rows(STATE) == damaged
     random_ = random.Random(how)  # noqa: S311 seeded, to be repeated
-    points = range(1, calls + 1) if PROOF else sorted(random_.sample(range(1, calls + 1), 4))
+    points = range(1, calls + 1) if PROOF else sorted(random_.sample(range(1, calls + 1), by_extent(1, 4)))
     kills: list[tuple[int, float | None]] = [(point, None) for point in points]
-    kills += [(NEVER, random_.uniform(0.3, 3.0)) for _ in range(40 if PROOF else 2)]
+    kills += [(NEVER, random_.uniform(0.3, 3.0)) for _ in range(by_extent(0, 2, proof=40))]
     failures = 0
     for at, within_s in kills:
         done(lab, planned(lab, how, xid), at, within_s)

@@ -19,7 +19,7 @@ from backout.runbook.managed import plan_rescue, plan_swap, plan_undo
 from backout.wiring.branches import branch_tools
 from backout.wiring.restore import restore_tools
 
-from extent import PROOF
+from extent import PROOF, by_extent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -111,10 +111,10 @@ def test_after_a_kill_the_end_is_the_same(typing: Typing, xid: str, how: str, pr
     done(typing, "undo", xid)
     assert lab.rows(STATE) == damaged
     random_ = random.Random(how)  # noqa: S311 seeded, to be repeated
-    points = range(1, calls + 1) if PROOF else sorted(random_.sample(range(1, calls + 1), 3))
+    points = range(1, calls + 1) if PROOF else sorted(random_.sample(range(1, calls + 1), by_extent(1, 3)))
     kills: list[tuple[int, float | None]] = [(point, None) for point in points]
     if how == "rescue":  # of a swap the vendor may be half-way, and then it answers that it is busy
-        kills += [(NEVER, random_.uniform(0.5, 4.0)) for _ in range(20 if PROOF else 1)]
+        kills += [(NEVER, random_.uniform(0.5, 4.0)) for _ in range(by_extent(0, 1, proof=20))]
     failures = 0
     for at, within_s in kills:
         done(typing, how, xid, at, within_s)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from backout.model.incident import RunState
 from backout.model.plan import PlanKind
 from backout.providers.memory import steady
 
-from extent import PROOF
+from extent import sampled
 from line import Story, roll_back, watch
 
 if TYPE_CHECKING:
@@ -92,11 +91,10 @@ def check_end(story: Story, *, guarded: bool) -> None:
     assert [event.step for event in starts] == list(range(len(rollbacks[0].plan.steps)))
 
 
-def some(total: int) -> tuple[range, str]:
-    """Return moments to crash at, and in words: in `make test` every third one, from another one each time."""
-    if PROOF:
-        return range(total), "every moment, no sampling"
-    return range(random.randrange(3), total, 3), "every third moment"  # noqa: S311 - a sample, no secret
+def some(total: int, every: int = 12, everything: int = 3) -> tuple[range, str]:
+    """Return moments to crash at, and in words."""
+    chosen = sampled(total, every, everything)
+    return chosen, "every moment, no sampling" if chosen.step == 1 else f"every {chosen.step}th moment"
 
 
 def moments(path: Path, procedure: Callable[..., object]) -> int:
@@ -114,16 +112,17 @@ def test_crash_at_every_moment_then_again(
     """Whatever the moment of the crash, the same command typed again brings the same end."""
     total = moments(quick_path / "whole.sqlite", procedure)
     assert total > 50
-    for moment in range(total):
+    chosen, how_many = some(total, everything=1)
+    for moment in chosen:
         story = Story(quick_path / f"{moment}.sqlite")
         if not run_with(story, procedure, CrashAt(moment)):
             again(story, procedure)
         check_end(story, guarded=name == "guard")
     proof(
         f"{name} crashed before and after every port call and every commit, then again: same end, each effect once",
-        trials=total,
+        trials=len(chosen),
         failures=0,
-        note="tests/runbook/test_crash_everywhere.py (every moment, no sampling)",
+        note=f"tests/runbook/test_crash_everywhere.py ({how_many})",
     )
 
 
@@ -170,11 +169,12 @@ def is_over(story: Story) -> bool:
     return bool(runs) and runs[0].state.is_over
 
 
+@pytest.mark.long
 def test_crash_twice_in_the_same_run(quick_path: Path) -> None:
     """A second crash while resuming changes nothing about the end."""
     total = moments(quick_path / "whole.sqlite", roll_back)
-    for first in range(0, total, 7):
-        for second in range(0, 30, 5):
+    for first in sampled(total, 40, 7):
+        for second in sampled(30, 15, 5):
             story = Story(quick_path / f"{first}-{second}.sqlite")
             for moment in (first, second):
                 if ended(story) or run_with(story, roll_back, CrashAt(moment)):
@@ -265,7 +265,8 @@ def test_crash_while_secrets_are_set(
     count = CrashAt()
     assert run_with(begin(quick_path / "whole.sqlite"), push, count)
     assert count.seen > 30
-    for moment in range(count.seen):
+    chosen, how_many = some(count.seen, everything=1)
+    for moment in chosen:
         folder = quick_path / str(moment)
         folder.mkdir()
         story = begin(folder / "journal.sqlite")
@@ -288,9 +289,9 @@ def test_crash_while_secrets_are_set(
         assert leaks_below(folder) == [], moment
     proof(
         f"setting secrets ({way}) crashed at every moment, then again: the source's values on the live code, none kept",
-        trials=count.seen,
+        trials=len(chosen),
         failures=0,
-        note="tests/runbook/test_crash_everywhere.py (every moment, no sampling)",
+        note=f"tests/runbook/test_crash_everywhere.py ({how_many})",
     )
 
 

@@ -21,6 +21,7 @@ from backout.runbook.roll_forward import prepare_forward
 from backout.runbook.rollback import prepare
 from backout.runbook.ways import with_ways
 
+from extent import sampled
 from line import Story
 
 if TYPE_CHECKING:
@@ -326,7 +327,8 @@ def test_a_crash_at_every_moment_then_again(quick_path: Path) -> None:
     total = len(attempt(Forward(quick_path / "whole.sqlite"), None))
     assert total > 50
     decided = 0
-    for moment in range(total):
+    chosen = sampled(total, 10)
+    for moment in chosen:
         story = Forward(quick_path / f"{moment}.sqlite")
         attempt(story, moment)
         newest = next(iter(story.tools().runs.runs("production")))
@@ -342,4 +344,5 @@ def test_a_crash_at_every_moment_then_again(quick_path: Path) -> None:
         assert (newest.plan.kind, newest.state) == (PlanKind.FORWARD, RunState.DONE), moment
         assert len(story.mended) == 1, moment
         assert len(story.world.reports.texts) == 1, moment
-    assert 0 < decided < 5
+    assert decided < 5
+    assert decided or chosen.step > 1

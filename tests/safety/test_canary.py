@@ -164,6 +164,7 @@ def reason(planted: Planted) -> str:
     return f"pasted {token} {quote(database, safe='')} Basic {encoded} the password is {password}"
 
 
+@pytest.mark.long
 def test_no_canary_is_left_anywhere(drillbook: Drillbook, planted: Planted) -> None:
     """All commands, once as a person and once as a program, with a rollback of guard in the middle."""
     outputs, page = (str(planted.trial.folder / name) for name in ("outputs", "page.md"))
@@ -206,6 +207,7 @@ def test_no_canary_is_in_what_fails(drillbook: Drillbook, planted: Planted) -> N
     assert not (leaks := planted.leaks()), "\n".join(leaks)
 
 
+@pytest.mark.calm
 def test_the_files_of_secrets_are_closed_to_others(planted: Planted) -> None:
     """What notices, holds and code are kept in is for its owner alone."""
     planted.run("hold", "-m", "closed")

@@ -11,6 +11,8 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from polling import until
 from scripted_server import answer, scripted_server
 from workflow_runner import ROOT, Job, read_yaml
@@ -135,6 +137,7 @@ def test_a_bad_deployment_is_rolled_back_and_the_pipeline_goes_red(drillbook: Dr
     assert not [secret for secret in secrets_of(trial) if secret in everything]
 
 
+@pytest.mark.calm
 def test_a_gate_refuses_code_that_was_rolled_back(drillbook: Drillbook) -> None:
     """Asked before the deployment: exit 3 and `refused` for what is quarantined, 0 and `allowed` for anything else."""
     trial = bad_is_live(drillbook)
@@ -178,6 +181,7 @@ def test_a_regression_that_is_only_observed_is_red_too(drillbook: Drillbook) -> 
     assert shown(server)[-1]["state"] == "failure"
 
 
+@pytest.mark.calm
 def test_every_error_is_told(drillbook: Drillbook) -> None:
     """A wrong configuration, a wrong call and a shell's text as an input: exit code, `error` and a page each time."""
     trial = drillbook.trial().replace((r"\[journal\]", "[journl]"))
@@ -226,6 +230,7 @@ def test_an_action_that_cannot_be_installed_says_so(tmp_path: Path) -> None:
         assert ran.outputs.get("result", "") == ""
 
 
+@pytest.mark.long
 def test_the_install_step_installs_what_guard_needs(tmp_path: Path) -> None:
     """From hashes, into a folder of the runner, with nothing in the user's repository; the program starts from it."""
     action = tmp_path / "action"

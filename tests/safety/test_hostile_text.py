@@ -115,6 +115,7 @@ def test_a_page_and_outputs_of_a_pipeline() -> None:
     assert names == ["result", "live-version", "report-path", "run-id"]
 
 
+@pytest.mark.calm
 def test_a_reason_in_another_encoding_stops_nobody(drillbook: Drillbook) -> None:
     """Umlauts of a Latin-1 terminal are no UTF-8: panic goes back, and a hold holds, all the same."""
     trial = drillbook.trial()
@@ -129,6 +130,7 @@ def test_a_reason_in_another_encoding_stops_nobody(drillbook: Drillbook) -> None
     assert "l?uft nicht" in ended.out + trial.run("runs", "list").out + trial.run("deployments", "list").out
 
 
+@pytest.mark.calm
 def test_hostile_text_on_the_twin(drillbook: Drillbook) -> None:
     """A deployment's message of somebody else: what the real program shows, writes down and prints as a card."""
     trial = drillbook.trial()

@@ -202,6 +202,7 @@ def bad_live(drillbook: Drillbook) -> Trial:
     return trial
 
 
+@pytest.mark.calm
 def test_panic_on_production_without_a_question(drillbook: Drillbook) -> None:
     """No terminal, no flag: back on the good version, with an undo that works; the second one is refused."""
     trial = bad_live(drillbook)
@@ -239,6 +240,7 @@ def test_panic_ends_a_guard_that_watches(drillbook: Drillbook) -> None:
     assert guard.returncode == 6
 
 
+@pytest.mark.calm
 def test_panic_when_the_api_hangs_says_what_to_type(drillbook: Drillbook) -> None:
     """No answer within its time: exit 7, nothing claimed, and the line that does it by hand."""
     trial = bad_live(drillbook)
@@ -255,6 +257,7 @@ def test_panic_when_the_api_hangs_says_what_to_type(drillbook: Drillbook) -> Non
     assert f"$ npx wrangler rollback {drillbook.good} " in ended.err
 
 
+@pytest.mark.calm
 def test_panic_without_a_journal_says_what_to_type(drillbook: Drillbook) -> None:
     """What cannot be recorded is not done: exit 5 with the exact lines, from what the provider tells."""
     trial = bad_live(drillbook)

@@ -19,6 +19,7 @@ from backout.runbook.rollback import prepare
 from backout.runbook.second_proof import record_proof
 
 from arranged import migrated
+from extent import long
 from line import Story, roll_back, watch
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def test_rule_04_schema(drillbook: Drillbook) -> None:
         refuses(trial, *ROLLBACK, "--force", "schema", "unknown")
 
 
+@pytest.mark.calm
 def test_rule_04_the_named_migration_passes_and_is_recorded(drillbook: Drillbook) -> None:
     """In the journal's plan, and in the incident report."""
     trial = deployed_bad(drillbook)
@@ -84,7 +86,7 @@ def test_rule_04_the_named_migration_passes_and_is_recorded(drillbook: Drillbook
         assert f"overruled by hand for migration head {DROPPED}" in report
 
 
-@pytest.mark.parametrize("trouble", ["database down", "wrong password"])
+@pytest.mark.parametrize("trouble", ["database down", long("wrong password")])
 def test_rule_04_an_unreadable_head_is_no_permission(drillbook: Drillbook, trouble: str) -> None:
     """Nobody knows whether the old code fits: guard and rollback refuse, and only `unknown` passes."""
     trial = deployed_bad(drillbook)

@@ -492,6 +492,7 @@ def test_rule_06_prove_on_the_twin(drillbook: Drillbook, record_property: Callab
 ROLLBACK = ("rollback", "-m", "it fails", "--confirm", "production", "--no-wait", "--json")
 
 
+@pytest.mark.calm
 @pytest.mark.parametrize("happened", [False, True], ids=["not done", "done, answer cut"])
 def test_rule_06_a_proof_without_a_usable_answer_on_the_twin(drillbook: Drillbook, *, happened: bool) -> None:
     """Whether the target stands at 0 % is looked up, and the rollback goes on: nobody waits for a person here."""
@@ -506,6 +507,7 @@ def test_rule_06_a_proof_without_a_usable_answer_on_the_twin(drillbook: Drillboo
         assert trial.tools().deployments.history()[2].id == bad.id
 
 
+@pytest.mark.calm
 def test_rule_06_a_target_broken_now_on_the_twin(drillbook: Drillbook) -> None:
     """The newest stable version cannot reach its database any more: the proof finds it, and the one before is taken."""
     trial = drillbook.trial()
@@ -541,6 +543,7 @@ def test_rule_06_a_total_outage_on_the_twin(drillbook: Drillbook) -> None:
     assert "NOT proved" in ended.err
 
 
+@pytest.mark.calm
 def test_rule_06_an_application_that_hides_its_version_on_the_twin(drillbook: Drillbook) -> None:
     """Without the binding that names the version nobody can tell who answered: exit 3, until a person accepts it."""
     trial = drillbook.trial()

@@ -28,6 +28,7 @@ from backout.runbook.rollback import prepare
 from backout.twin.stage import SCRIPT
 
 from arranged import rotate
+from extent import long
 from line import Story, roll_back, toolbox, watch
 from platform_sides import TwinSide
 from polling import PATIENCE_S
@@ -355,7 +356,7 @@ def test_rule_07_hold_on_the_twin(drillbook: Drillbook, rotated: tuple[Trial, st
     assert not accepts(trial, token)  # what the decision was about
 
 
-@pytest.mark.parametrize("by", ["policy", "flag"])
+@pytest.mark.parametrize("by", ["policy", long("flag")])
 def test_rule_07_carry_on_the_twin(drillbook: Drillbook, rotated: tuple[Trial, str], by: str) -> None:
     """The old code runs with the new value: sessions of before the rollback go on."""
     trial, token = rotated
@@ -388,6 +389,7 @@ def test_rule_07_guard_keeps_the_code_on_the_twin(drillbook: Drillbook) -> None:
         assert path.is_dir() or not any(value.encode() in path.read_bytes() for value in values)
 
 
+@pytest.mark.calm
 def test_rule_07_two_answers_at_once_are_no_answer(drillbook: Drillbook) -> None:
     """--carry-secrets and --restore-secrets contradict each other: exit 2."""
     assert drillbook.trial().run(*ROLLBACK, "--carry-secrets", "--restore-secrets").code == 2

@@ -102,6 +102,7 @@ def test_rule_08_hotfix_in_the_last_moment(drillbook: Drillbook, hotfix: str, po
     assert trial.newest()["state"] == "failed"
 
 
+@pytest.mark.calm
 def test_rule_08_two_operators_at_once(drillbook: Drillbook) -> None:
     """Two machines, two journals, the same command: the good version is live, and nothing went back and forth."""
     first, second = drillbook.trial(), drillbook.trial()

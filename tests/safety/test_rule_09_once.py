@@ -109,6 +109,7 @@ def test_rule_09_once(drillbook: Drillbook) -> None:
         assert machine.tools().deployments.history()[0].id == pushed.id
 
 
+@pytest.mark.long
 def test_rule_09_second_hop_on_the_twin(drillbook: Drillbook) -> None:
     """The target answers well at 0 %, and fails under traffic: the next stable version is live within seconds."""
     trial = drillbook.trial()

@@ -398,6 +398,7 @@ def test_rule_10_kill_switch_between_decision_and_switch_from_another_machine(dr
     assert other.run("unhold", "--json").json["held"] is False
 
 
+@pytest.mark.calm
 @pytest.mark.parametrize("journal", ["absent", "damaged", "locked", "directory"])
 def test_rule_10_kill_switch_needs_no_journal(drillbook: Drillbook, journal: str) -> None:
     """The hold is set here and at the provider, whatever is wrong with the journal; nothing is asked."""
@@ -427,6 +428,7 @@ def test_rule_10_kill_switch_needs_no_journal(drillbook: Drillbook, journal: str
     assert trial.run("unhold", "--json").code == 0
 
 
+@pytest.mark.calm
 def test_rule_10_kill_switch_without_the_provider_holds_this_host(drillbook: Drillbook) -> None:
     """API down: exit 5, held here, and the command that makes it the same everywhere."""
     trial = bad_live(drillbook)
@@ -444,6 +446,7 @@ def test_rule_10_kill_switch_without_the_provider_holds_this_host(drillbook: Dri
     assert missing.json["held"] is True
 
 
+@pytest.mark.calm
 def test_rule_10_kill_switch_wants_a_reason_and_no_confirmation(drillbook: Drillbook) -> None:
     """Without -m: exit 3 naming the flag, nothing set. With it: no question, production or not."""
     trial = drillbook.trial()

@@ -17,6 +17,7 @@ from backout.model.vendor import VendorIncident
 from backout.providers.memory import health_of, steady
 from backout.runbook.vendors import ANNOUNCED_LATE_S, KNOWN_FOR_S
 
+from extent import long
 from line import SERVICES, Story, by_version, watch
 from scripted_server import answer, hang, scripted_server
 
@@ -58,7 +59,7 @@ def concluded(tools: Toolbox, run: Run) -> dict[str, object]:
     return dict(found)
 
 
-@pytest.mark.parametrize("what", ["incident", "another part", "page down"])
+@pytest.mark.parametrize("what", ["incident", "another part", long("page down")])
 def test_rule_12_same_cause(drillbook: Drillbook, what: str) -> None:
     """On the twin: an incident of the vendor holds the rollback, exit 7; any other page, or none, holds nothing."""
     began = datetime.now(UTC).isoformat()

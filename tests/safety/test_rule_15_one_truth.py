@@ -362,6 +362,7 @@ def listed(trial: Trial, version: str) -> dict[str, object]:
     return dict(next(each for each in versions if each["version"] == version))
 
 
+@pytest.mark.long
 def test_rule_15_one_truth(drillbook: Drillbook) -> None:
     """Two machines with empty journals: what guard marks and a person leaves on one is known on the other."""
     first, second = (drillbook.trial().forget_marks() for _ in range(2))
@@ -412,6 +413,7 @@ def test_rule_15_one_truth(drillbook: Drillbook) -> None:
     assert third.run("deployments", "release", reuploaded, *WHY).code == 3  # nothing is left to lift
 
 
+@pytest.mark.calm
 def test_rule_15_one_truth_check_of_what_nobody_knows(drillbook: Drillbook) -> None:
     """A commit that was never built is allowed; a word that names nothing is a usage error."""
     trial = drillbook.trial().forget_marks()

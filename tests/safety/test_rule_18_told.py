@@ -474,6 +474,7 @@ def test_rule_18_told_by_the_real_program(drillbook: Drillbook, told: Told) -> N
     assert len(told.webhook.asked) == 1
 
 
+@pytest.mark.calm
 def test_rule_18_receivers_that_fail_cost_nothing_and_are_told_later(drillbook: Drillbook, told: Told) -> None:
     """One hangs, one is away, one refuses: the rollback is the same, each is named once, a later command delivers."""
     trial = bad_deployment(told).trial
@@ -502,6 +503,7 @@ def test_rule_18_receivers_that_fail_cost_nothing_and_are_told_later(drillbook: 
     assert len(told.mail.mails) == len(told.slack.asked) == 1
 
 
+@pytest.mark.long
 def test_rule_18_each_end_of_a_watch_is_told(drillbook: Drillbook, told: Told) -> None:
     """What guard would do, and what stops it: each in one run of the real program."""
     trial = bad_deployment(told).trial.replace((r'watch = "\d+s"', 'watch = "6s"'))
@@ -535,6 +537,7 @@ def test_rule_18_a_test_notice_through_every_channel(told: Told) -> None:
     assert "canary" not in failed.out + failed.err
 
 
+@pytest.mark.calm
 def test_rule_18_no_secret_leaves(drillbook: Drillbook, told: Told) -> None:
     """Secrets in a reason that a person typed, in an error's text, in URLs: none arrives, none is kept."""
     trial = bad_deployment(told).trial

@@ -222,6 +222,7 @@ def test_rule_19_watcher_knows_when_guard_was_last_alive(story: Story) -> None:
 # --- the real program on the twin -----------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_rule_19_watcher_of_the_real_program(drillbook: Drillbook) -> None:
     """Guard asks the URL of the configuration, which is shown nowhere; status says that it is alive."""
     trial = drillbook.trial()

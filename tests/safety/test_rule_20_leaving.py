@@ -93,6 +93,7 @@ def fresh(drillbook: Drillbook) -> Trial:
     return trial
 
 
+@pytest.mark.calm
 def test_rule_20_leaving_with_the_card_alone(drillbook: Drillbook, tmp_path: Path) -> None:
     """Every command of the card does what it says, in a shell without Python: look, roll back twice, put back twice."""
     trial = fresh(drillbook)
@@ -130,6 +131,7 @@ def test_rule_20_leaving_with_the_card_alone(drillbook: Drillbook, tmp_path: Pat
     assert done | {"Once in a shell", "Where things are"} == set(desk.card)
 
 
+@pytest.mark.calm
 def test_rule_20_leaving_card_of_a_split(drillbook: Drillbook, tmp_path: Path) -> None:
     """Traffic that was split is put back as it was split."""
     trial = fresh(drillbook)
@@ -144,6 +146,7 @@ def test_rule_20_leaving_card_of_a_split(drillbook: Drillbook, tmp_path: Path) -
         assert {(s.version, s.percentage) for s in live} == {(drillbook.good, 70.0), (drillbook.bad, 30.0)}
 
 
+@pytest.mark.calm
 def test_rule_20_leaving_plan_lines_work(drillbook: Drillbook, tmp_path: Path) -> None:
     """The lines beside a rollback's steps do the steps: prove at 0 %, switch, read back, ask health."""
     trial = fresh(drillbook)
@@ -163,6 +166,7 @@ def test_rule_20_leaving_plan_lines_work(drillbook: Drillbook, tmp_path: Path) -
     assert '"database"' in desk.type(lines["verify"])
 
 
+@pytest.mark.long
 def test_rule_20_leaving_keeps_the_card_fresh(drillbook: Drillbook) -> None:
     """Guard writes the card for its watch and again after its rollback; a rollback does after its end."""
     trial = fresh(drillbook)
@@ -181,6 +185,7 @@ def test_rule_20_leaving_keeps_the_card_fresh(drillbook: Drillbook) -> None:
     assert max(len(line) for line in text.splitlines() if not line.startswith(("export ", "API=", "curl "))) <= 100
 
 
+@pytest.mark.calm
 def test_rule_20_leaving_is_never_in_the_way(drillbook: Drillbook) -> None:
     """A card that cannot be written fails no command; it is said."""
     trial = fresh(drillbook)

@@ -18,6 +18,7 @@ from backout.analysis.remarks import RemarkKind, parse
 from backout.model.signals import total
 
 from arranged import mark_stable, migrated, rotate, upload
+from extent import long
 from polling import PATIENCE_S, until
 from private import write_private
 from receivers import SECRET, verified_now
@@ -94,6 +95,7 @@ def ended(result: Result, code: int) -> dict[str, Any]:
     return result.json
 
 
+@pytest.mark.long
 def test_hotfix_during_a_watch(night: Night) -> None:
     """A colleague mends it while guard still gathers evidence: the hotfix stays, exit 6, and guard says it is void."""
     book, trial = night.book, night.trial
@@ -125,6 +127,7 @@ def test_two_operators_at_once(night: Night) -> None:
     assert "rolled_back" in night.told()
 
 
+@pytest.mark.long
 def test_two_machines_with_empty_journals(night: Night) -> None:
     """The first rolls back what it may; the second knows from the provider alone which version is the bad one."""
     book = night.book
@@ -142,7 +145,7 @@ def test_two_machines_with_empty_journals(night: Night) -> None:
     assert night.told().count("rolled_back") == 1
 
 
-@pytest.mark.parametrize("policy", ["hold", "carry"])
+@pytest.mark.parametrize("policy", ["hold", long("carry")])
 def test_a_rotated_secret_then_a_bad_deployment(night: Night, policy: str) -> None:
     """Hold: exit 3 with the name, traffic stays. Carry: the old code comes back with the new secret."""
     book, trial = night.book, night.trial
@@ -202,6 +205,7 @@ def test_the_api_is_down_at_the_moment_of_decision(night: Night) -> None:
     assert "rolled_back" in night.told()
 
 
+@pytest.mark.long
 def test_a_token_revoked_in_the_middle_of_a_watch(night: Night) -> None:
     """It is told at once, nothing is done without it, exit 4."""
     book, trial = night.book, night.trial
@@ -221,6 +225,7 @@ def test_a_token_revoked_in_the_middle_of_a_watch(night: Night) -> None:
     assert "token_lost" in night.told()
 
 
+@pytest.mark.long
 def test_a_clock_that_is_wrong_by_an_hour(night: Night) -> None:
     """A target given as a time is refused; the rollback by stability is right all the same."""
     book, trial = night.book, night.trial
@@ -251,6 +256,7 @@ def test_a_configuration_that_points_production_at_another_environment(night: Ni
     assert night.told() != []
 
 
+@pytest.mark.long
 def test_ci_runs_again_with_the_same_bad_code(night: Night) -> None:
     """It is known under its new id: the gate stops it, guard announces it, holds (one in six hours), and says so."""
     book, trial = night.book, night.trial
@@ -268,6 +274,7 @@ def test_ci_runs_again_with_the_same_bad_code(night: Night) -> None:
     assert {"rolled_back", "known_bad", "held"} <= set(night.told())
 
 
+@pytest.mark.long
 def test_a_migration_applied_with_the_bad_version(night: Night) -> None:
     """Code is not rolled back over it: exit 3, the options are shown, the traffic stays, somebody is told."""
     book, trial = night.book, night.trial
@@ -280,6 +287,7 @@ def test_a_migration_applied_with_the_bad_version(night: Night) -> None:
     assert night.told() == ["refused"]
 
 
+@pytest.mark.long
 def test_a_total_outage_with_a_broken_target(night: Night) -> None:
     """The proof is skipped because nothing works; the target fails, and the next stable version is the second hop."""
     book, trial = night.book, night.trial
@@ -301,6 +309,7 @@ def test_a_total_outage_with_a_broken_target(night: Night) -> None:
     assert "rolled_back" in night.told()
 
 
+@pytest.mark.long
 def test_flapping(night: Night) -> None:
     """Bad, rolled back, bad again, and again: one rollback, then holds; each end is told."""
     book, trial = night.book, night.trial

@@ -17,6 +17,7 @@ from backout.twin.stage import SCRIPT
 
 from arranged import api, upload
 from drillbook import ENV, Result
+from extent import long
 from polling import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ def test_a_lost_secret_is_found_and_set_without_a_rollback(lacking: Lacking, dri
     assert "Secrets set: JWT_SECRET" in report.read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 def test_after_a_rollback_wrangler_is_refused_and_backout_is_not(lacking: Lacking, drillbook: Drillbook) -> None:
     """The newest version is the bad one: the live code is uploaded again with the secret, the bad code stays away."""
     lacking.roll_back()
@@ -159,6 +161,7 @@ def test_after_a_rollback_wrangler_is_refused_and_backout_is_not(lacking: Lackin
     assert lacking.run("status").code in (0, 1)
 
 
+@pytest.mark.long
 def test_a_gradual_deployment_is_refused(lacking: Lacking, drillbook: Drillbook) -> None:
     """Exit 3, with the ways on, and nothing is changed."""
     from backout.model.deployment import Share, VersionId  # noqa: PLC0415 - only here
@@ -184,6 +187,7 @@ SOURCES: dict[str, tuple[tuple[str, ...], str]] = {
 }
 
 
+@pytest.mark.long
 def test_no_value_is_left_by_any_source(lacking: Lacking) -> None:
     """Set and verified, as a person, with --json, and with -v."""
     variables = {f"CANARY_{name}": value for name, value in CANARIES.items()}
@@ -226,7 +230,7 @@ ECHOES = {
 }
 
 
-@pytest.mark.parametrize("way", ["newest", "apart"])
+@pytest.mark.parametrize("way", ["newest", long("apart")])
 def test_no_value_is_left_by_an_api_that_echoes_it(lacking: Lacking, drillbook: Drillbook, way: str) -> None:
     """In its errors, in a page that is no JSON, in half an answer; then the run goes on, or is over."""
     if way == "apart":
@@ -249,6 +253,7 @@ def test_no_value_is_left_by_an_api_that_echoes_it(lacking: Lacking, drillbook: 
                 lacking.roll_back()
 
 
+@pytest.mark.long
 def test_a_run_of_typed_values_cannot_be_resumed_without_them(lacking: Lacking, drillbook: Drillbook) -> None:
     """It says what to type; the same command with the same value goes on, with another one the run is over."""
     with api_gate(str(drillbook.stage.twin.api_base_url)) as gate:
@@ -301,6 +306,7 @@ BAD: list[tuple[tuple[str, ...], str, int, str]] = [
 ]
 
 
+@pytest.mark.long
 def test_bad_input_is_told_before_anything_is_changed(lacking: Lacking) -> None:
     """What, where, what to type next; the exit code is fixed."""
     before = lacking.trial.tools().deployments.history()[0].id

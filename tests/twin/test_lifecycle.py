@@ -111,6 +111,7 @@ def test_a_killed_daemon_leaves_nothing_and_the_next_up_works(folder: Path) -> N
     assert again.pids["twin"] != twin.pids["twin"]
 
 
+@pytest.mark.long
 def test_killed_at_any_moment_the_last_accepted_deployment_is_live(folder: Path) -> None:
     """Kill -9 in the middle of uploads: afterwards the last accepted one is live, or one begun after it."""
     draw = random.Random(20261125)  # noqa: S311 - repeatable moments
@@ -155,6 +156,7 @@ def test_a_restarting_worker_is_missed_by_nobody(folder: Path) -> None:
     assert answer(twin, "fm5") == f"one {CANARY}"
 
 
+@pytest.mark.long
 def test_two_twins_from_two_folders(folder: Path, tmp_path: Path) -> None:
     """Each has its own ports, account and Workers."""
     other_folder = tmp_path / "other"

@@ -175,6 +175,7 @@ def test_deploy_code_that_throws_at_start(project: Project) -> None:
     assert project.says()["said"] == "one"
 
 
+@pytest.mark.long
 def test_deploy_with_assets(project: Project) -> None:
     """Static files are served with their types, everything else reaches the Worker; the next deploy uploads less."""
     public = project.folder / "public"
@@ -249,6 +250,7 @@ def test_versions_upload_list_view_and_a_split(project: Project) -> None:
     assert said == {"old", "new"}
 
 
+@pytest.mark.long
 def test_deployments_list_and_status(project: Project) -> None:
     """Both show the live version; --json is the API's own list."""
     first = project.deploy("one", "--message", "number one")
@@ -275,6 +277,7 @@ def test_rollback_with_id_and_message(project: Project) -> None:
     assert deployments[0]["annotations"]["workers/message"] == "three is bad"
 
 
+@pytest.mark.long
 def test_rollback_without_id_goes_to_the_previous_deployment(project: Project) -> None:
     """Wrangler's own choice; done twice it is back on the version that was left (why backout has its own)."""
     first = project.deploy("one")
@@ -286,6 +289,7 @@ def test_rollback_without_id_goes_to_the_previous_deployment(project: Project) -
     assert project.live() == [(second, 100)]
 
 
+@pytest.mark.long
 def test_rollback_over_a_changed_secret_is_forced_by_wrangler(project: Project) -> None:
     """The API answers 10220 first; wrangler without a terminal answers it with force, and the old secret is live."""
     project.deploy("one")
@@ -323,6 +327,7 @@ def test_secret_put_list_delete_and_bulk(project: Project) -> None:
     assert [s["name"] for s in project.api("secrets")] == ["OTHER"], "a deploy keeps the secrets"
 
 
+@pytest.mark.long
 def test_versions_secret_put_is_not_deployed(project: Project) -> None:
     """It makes a version only; deploying that version brings the secret."""
     first = project.deploy("one")
@@ -373,6 +378,7 @@ def test_tail_shows_a_real_exception(project: Project) -> None:
     assert event["event"]["request"]["url"].endswith("/boom")
 
 
+@pytest.mark.long
 def test_r2_buckets_and_objects(project: Project) -> None:
     """A bucket is created and listed; an object comes back byte for byte and is gone after delete."""
     bucket = "models-of-the-suite"
@@ -391,6 +397,7 @@ def test_r2_buckets_and_objects(project: Project) -> None:
     assert bucket not in lifecycle.status(Path(project.twin.directory)).buckets
 
 
+@pytest.mark.long
 def test_delete(project: Project) -> None:
     """The Worker is gone from the API and from the ingress."""
     project.deploy("one")
