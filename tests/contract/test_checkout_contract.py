@@ -6,6 +6,8 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
+import pytest
+
 from backout.providers.git.checkout import GitCheckout
 
 from polling import PATIENCE_S
@@ -75,3 +77,48 @@ def test_no_hook_runs(tmp_path: Path) -> None:
     git(tmp_path, "config", "core.pager", str(spy))
     assert GitCheckout(tmp_path).contains(sha) is True
     assert not (tmp_path / "ran").exists()
+
+
+def partial(folder: Path, url: str, *settings: tuple[str, str]) -> None:
+    """Make a repository a partial clone: what it does not have is fetched from `url` when it is asked for."""
+    git(folder, "init", "-q", "-b", "main")
+    commit(folder, "one")
+    promised = [("remote.origin.url", url), ("remote.origin.promisor", "true"), ("extensions.partialClone", "origin")]
+    for key, value in (("core.repositoryFormatVersion", "1"), *promised, *settings):
+        git(folder, "config", key, value)
+
+
+DOORS = {
+    "core.sshCommand": ("ssh://example.invalid/x", "core.sshCommand"),
+    "the remote's uploadpack": ("file:///", "remote.origin.uploadpack"),
+    "core.gitProxy": ("git://example.invalid/x", "core.gitProxy"),
+    "core.fsmonitor": ("file:///", "core.fsmonitor"),
+}
+
+
+@pytest.mark.parametrize("door", list(DOORS))
+def test_no_program_that_a_repository_names_is_run(tmp_path: Path, door: str) -> None:
+    """A stranger's `.git/config`: git itself would fetch what is missing, by a program that it names there."""
+    program, trace = tmp_path / "program", tmp_path / "was-run"
+    program.write_text(f"#!/bin/sh\ntouch {trace}\nexit 1\n")
+    program.chmod(0o755)
+    url, key = DOORS[door]
+    folder = tmp_path / "clone"
+    folder.mkdir()
+    partial(folder, url, (key, str(program)))
+    assert GitCheckout(folder).contains("f" * 40) is not True
+    assert not trace.exists()
+
+
+def test_git_gets_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the process holds, its child git is given a few variables."""
+    fake = tmp_path / "bin" / "git"
+    fake.parent.mkdir()
+    fake.write_text(f"#!/bin/sh\nenv > {tmp_path}/env\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("CLOUDFLARE_API_TOKEN", "canary-token")
+    monkeypatch.setenv("PATH", f"{fake.parent}:/usr/bin:/bin")
+    GitCheckout(tmp_path).contains("f" * 40)
+    seen = (tmp_path / "env").read_text()
+    assert "canary-token" not in seen
+    assert "GIT_NO_LAZY_FETCH=1" in seen

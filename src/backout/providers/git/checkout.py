@@ -1,6 +1,7 @@
 """Port Checkout on git: whether a commit is part of the working copy that the configuration was read from.
 
-git is asked as a child process that takes no lock, runs no hook, opens no pager, fetches nothing, and has little time.
+git is asked as a child process that takes no lock, opens no pager, fetches nothing, and has little time. A working copy
+may be a stranger's, and its `.git/config` can name programs for almost anything: each such key is overruled here.
 """
 
 from __future__ import annotations
@@ -15,7 +16,27 @@ if TYPE_CHECKING:
 _SHA: Final = re.compile(r"[0-9a-fA-F]{7,64}")
 _TIMEOUT_S: Final = 5.0
 _YES, _NO = 0, 1
-_OPTIONS: Final = ("--no-optional-locks", "--no-pager", "-c", "core.fsmonitor=false")
+_RUNS_NOTHING: Final = {
+    "core.fsmonitor": "false",
+    "core.hooksPath": "/dev/null",
+    "core.sshCommand": "false",
+    "core.gitProxy": "",
+    "core.askPass": "",
+    "core.pager": "cat",
+    "credential.helper": "",
+    "protocol.allow": "never",
+    "safe.bareRepository": "explicit",
+}
+"""What could run a program, or reach another machine, from a repository's own configuration."""
+_OPTIONS: Final = (
+    *("--no-optional-locks", "--no-pager"),
+    *(word for key, value in _RUNS_NOTHING.items() for word in ("-c", f"{key}={value}")),
+)
+_VARIABLES: Final = {
+    "GIT_NO_LAZY_FETCH": "1",  # since git 2.44; before it, no protocol is allowed either
+    "GIT_ALLOW_PROTOCOL": "none",
+    "GIT_TERMINAL_PROMPT": "0",
+}
 
 
 class GitCheckout:
@@ -61,7 +82,7 @@ class GitCheckout:
                 capture_output=True,
                 timeout=_TIMEOUT_S,
                 check=False,
-                env=bare_environment(),
+                env=bare_environment(_VARIABLES),
             )
         except (OSError, subprocess.TimeoutExpired):
             return -1, ""
