@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.errors import ConfigError
+from backout.errors import ConfigError, ProviderUnavailable
 from backout.model.signals import HealthReport, Reach, ServiceState
+from backout.providers.exchange import Connection, ExchangeError, Failure, Limits, Origin
 from backout.providers.health.probe import HealthProbe, is_allowed
 from backout.providers.memory import World, WorldClock
+from backout.providers.retry import Retry
+from backout.providers.s3.client import S3Client
+from backout.providers.s3.sigv4 import S3Credentials
+from backout.providers.s3.transport import S3Settings
 
 from scripted_server import answer, drip, hang, raw_answer, refused_url, reset, scripted_server
 
@@ -238,15 +243,44 @@ def test_an_address_that_is_never_asked_is_a_configuration_error(url: str) -> No
     assert "pass" not in str(caught.value.mistakes).replace("passwd", "")
 
 
-def test_an_address_is_checked_where_the_name_leads() -> None:
-    """So that a name cannot point to what may not be asked."""
-    assert [is_allowed(a) for a in ("10.0.0.1", "::1", "169.254.1.1", "100.100.100.200", "nonsense")] == [
-        True,
-        True,
-        False,
-        False,
-        False,
-    ]
+NEVER_ASKED = [
+    "169.254.169.254", "169.254.1.1", "169.254.170.2", "100.100.100.200", "168.63.129.16", "192.0.0.192",
+    "fe80::1", "fe80::a9fe:a9fe%eth0", "fd00:ec2::254", "FD00:0EC2:0:0::0254", "fd00:ec2::23", "fd20:ce::254",
+    "::ffff:169.254.169.254", "::169.254.169.254", "::ffff:0:169.254.169.254", "::a9fe:a9fe",
+    "64:ff9b::a9fe:a9fe", "64:ff9b::168.63.129.16", "64:ff9b:1::a9fe:a9fe",
+    "64:ff9b:1:a9fe:a9:fe00::", "64:ff9b:1:a9:fe:a9fe::", "64:ff9b:1:0:a9:fea9:fe00:0",
+    "2002:a9fe:a9fe::", "2002:a9fe:a9fe::1", "2002:6464:64c8::1",
+    "2001:0:a9fe:a9fe::", "2001:0:4136:e378:8000:63bf:5601:5601", "fd00::5efe:a9fe:a9fe", "2620::200:5efe:a9fe:a9fe",
+    "nonsense", "", "169.254", "2852039166", "1.2.3.4.5",
+]  # fmt: skip
+ASKED = [
+    "10.0.0.1", "127.0.0.1", "192.168.1.1", "1.1.1.1", "100.100.100.201", "168.63.129.17", "192.169.254.1",
+    "::1", "::", "fd00:ec2::255", "2606:4700::1111", "::ffff:10.0.0.1", "64:ff9b::1.1.1.1", "64:ff9b:1::102:304",
+    "2002:0101:0101::1", "2001:db8::a9fe:a9fe", "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", NEVER_ASKED)
+def test_a_metadata_service_is_never_asked_however_its_address_is_written(address: str) -> None:
+    """Directly, and carried by IPv6: compatible, mapped, translated, NAT64, 6to4, Teredo, ISATAP; nonsense neither."""
+    assert not is_allowed(address)
+
+
+@pytest.mark.parametrize("address", ASKED)
+def test_other_addresses_are_asked(address: str) -> None:
+    """Loopback, private networks, the internet; the same spellings with an ordinary address in them."""
+    assert is_allowed(address)
+
+
+def test_every_client_of_ours_keeps_away() -> None:
+    """One function connects for all of them, and looks first: nothing is sent there, whoever named it."""
+    connection = Connection(Origin.of("https://169.254.169.254"), Limits(1, 1, 1))
+    with pytest.raises(ExchangeError) as caught:
+        connection.exchange("GET", "/", headers={})
+    assert caught.value.failure is Failure.NOT_ALLOWED
+    settings = S3Settings("https://169.254.169.254", S3Credentials("a", "b"), timeout_s=1.0, retry=Retry(attempts=1))
+    with pytest.raises(ProviderUnavailable, match="never asked"):
+        S3Client(settings, WorldClock(0.0)).list_buckets()
 
 
 @pytest.mark.parametrize("headers", [{"X": "a\r\nY: b"}, {"X Y": "a"}, {"X": "schlüssel-canary"}])

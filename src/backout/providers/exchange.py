@@ -28,7 +28,7 @@ from backout.providers.sockets import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 __all__ = ["Answer", "Connection", "ExchangeError", "Exchanging", "Failure", "Limits", "Origin", "segment"]
 
@@ -130,18 +130,11 @@ class Exchanging(Protocol):
 
 
 class Connection:
-    """A connection to one origin, opened when needed and kept open; one exchange at a time, from any thread.
+    """A connection to one origin, opened when needed and kept open; one exchange at a time, from any thread."""
 
-    Args:
-        is_allowed: asked with the address that the name led to, before anything is sent there.
-    """
-
-    def __init__(
-        self, origin: Origin, limits: Limits | None = None, *, is_allowed: Callable[[str], bool] | None = None
-    ) -> None:
+    def __init__(self, origin: Origin, limits: Limits | None = None) -> None:
         self.origin = origin
         self.limits = limits or Limits()
-        self._is_allowed = is_allowed
         self._lock = threading.Lock()
         self._connection: http.client.HTTPConnection | None = None
         self._socket: BoundedSocket | None = None
@@ -237,9 +230,6 @@ class Connection:
         origin = self.origin
         until = min(deadline, time.monotonic() + self.limits.connect_s)
         plain = dial(origin.address or origin.host, origin.port, until, named=str(origin))
-        if self._is_allowed is not None and not self._is_allowed(str(plain.getpeername()[0])):
-            plain.close()
-            raise ExchangeError(Failure.NOT_ALLOWED, f"{origin} leads to an address that is never asked", sent=False)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         inner = secured(plain, origin.host, until) if origin.scheme == "https" else plain
         self._socket = BoundedSocket(inner, deadline, self.limits.read_s)

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Final
 
 from backout.decoding import Undecodable, whole
+from backout.providers.addresses import is_allowed
 
 HEADERS_BYTES: Final = 8 * 1024 * 1024
 """Beside a body so many bytes may come: what `http.client` reads of headers and of the frames of chunks."""
@@ -159,6 +160,8 @@ class _BoundedReader(io.RawIOBase):
 def dial(host: str, port: int, until: float, *, named: str) -> socket.socket:
     """Return a connection to one of a host's addresses, all of them together tried until `until` (monotonic).
 
+    One that is never asked (`addresses`) is not even connected to, whatever name leads there.
+
     Raises:
         ExchangeError: none was reached; nothing was sent.
     """
@@ -167,8 +170,11 @@ def dial(host: str, port: int, until: float, *, named: str) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise ExchangeError(Failure.NOT_REACHED, said(error), sent=False) from error
+    allowed = [each for each in found if is_allowed(str(each[4][0]))]
+    if not allowed:
+        raise ExchangeError(Failure.NOT_ALLOWED, f"{named} leads to an address that is never asked", sent=False)
     last: OSError | None = None
-    for family, kind, protocol, _, address in found:
+    for family, kind, protocol, _, address in allowed:
         left_s = until - time.monotonic()
         if left_s <= 0:
             raise late from last

@@ -6,7 +6,6 @@ status still counts: a 503 with a page of HTML is down.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import time
 from dataclasses import replace
@@ -17,6 +16,7 @@ from backout import __version__
 from backout.decoding import Undecodable, decode_json
 from backout.errors import ConfigError
 from backout.model.signals import HealthReport, Reach, ServiceHealth, ServiceState
+from backout.providers.addresses import is_allowed, is_metadata_host
 from backout.providers.clock import SystemClock
 from backout.providers.exchange import Answer, Connection, ExchangeError, Failure, Limits, Origin
 from backout.providers.health import formats
@@ -31,8 +31,6 @@ MAX_BODY_BYTES: Final = 64 * 1024
 PROBE_HEADER: Final = "x-backout-probe"
 OVERRIDES_HEADER: Final = "Cloudflare-Workers-Version-Overrides"
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_METADATA_HOSTS: Final = frozenset({"metadata.google.internal", "metadata.goog", "instance-data"})
-_METADATA_ADDRESSES: Final = frozenset({"fd00:ec2::254", "100.100.100.200"})
 _KEY: Final = re.compile(r"^[a-z*][a-z0-9_.*-]*$")
 _UUID: Final = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 _VERSION: Final = re.compile(r"^[0-9A-Za-z-]{1,64}$")
@@ -117,7 +115,7 @@ class HealthProbe:
         connection = self._connections.get(origin)
         if connection is None:
             limits = Limits(self._timeout_s, self._timeout_s, self._timeout_s, MAX_BODY_BYTES)
-            connection = self._connections[origin] = Connection(origin, limits, is_allowed=is_allowed)
+            connection = self._connections[origin] = Connection(origin, limits)
         left_s = self._timeout_s - (time.monotonic() - begun)
         return connection.exchange("GET", _target(url), headers=headers, within_s=max(0.001, left_s))
 
@@ -153,20 +151,6 @@ class HealthProbe:
         )
 
 
-def is_allowed(address: str) -> bool:
-    """Return whether an address may be asked: never a link-local one, nor a cloud's metadata service.
-
-    >>> is_allowed("127.0.0.1"), is_allowed("169.254.169.254"), is_allowed("fe80::1%eth0")
-    (True, False, False)
-    """
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    inner = getattr(ip, "ipv4_mapped", None) or ip
-    return not (inner.is_link_local or str(inner) in _METADATA_ADDRESSES)
-
-
 def _checked(url: str) -> Origin:
     try:
         origin = Origin.of(url, in_the_open=True)
@@ -175,7 +159,7 @@ def _checked(url: str) -> Origin:
     if urlsplit(url).username is not None:
         raise ConfigError(("the health URL: it holds a user name; put credentials into headers_env",))
     is_literal = ":" in origin.host or origin.host.replace(".", "").isdigit()
-    if origin.host.lower() in _METADATA_HOSTS or (is_literal and not is_allowed(origin.host)):
+    if is_metadata_host(origin.host) or (is_literal and not is_allowed(origin.host)):
         raise ConfigError((f"the health URL: {origin.host} is never asked (link-local or metadata address)",))
     return origin
 
