@@ -7,6 +7,7 @@ writes down its environment, and to write a file. On a server of ours it must no
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -15,7 +16,6 @@ from backup_lab import Lab, running_lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 DUMPED = """
 [app]
@@ -25,6 +25,7 @@ platform = {{ provider = "cloudflare", account_id = "0123456789abcdef0123456789a
 [environments.lab.database]
 provider = "postgres"
 url_env = "DATABASE_URL"
+migrations = "prisma"
 [environments.lab.database.backup]
 directory = "{directory}"
 """
@@ -167,3 +168,41 @@ def test_an_extension_that_reaches_out_is_refused_by_name(lab: Lab, loot: Path) 
     done = lab.backout("db", "dump", "--json")
     assert (done.code, "file_fdw" in str(done.json["dump"]["problem"])) == (1, True)
     assert "hstore" not in str(done.json["dump"]["problem"])
+
+
+TRIED = """
+CREATE TABLE _prisma_migrations (id varchar(36), checksum varchar(64), finished_at timestamptz,
+  migration_name varchar(255), logs text, rolled_back_at timestamptz, started_at timestamptz, applied_steps_count int);
+INSERT INTO _prisma_migrations VALUES ('1', '', now(), '1_first', NULL, NULL, now(), 1);
+CREATE TABLE orders (id int PRIMARY KEY, note text);
+CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM public.grab('trigger'); RETURN NEW; END $$;
+CREATE TRIGGER t BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION f();
+CREATE VIEW seen AS SELECT id FROM orders WHERE public.grab('view');
+INSERT INTO orders VALUES (1, current_user);
+"""
+SENT = "INSERT INTO orders VALUES (2, 'x'); SELECT * FROM seen; SELECT public.grab('called'); DELETE FROM orders;"
+DENIED = "SELECT * FROM locked"
+
+
+@pytest.mark.parametrize("application", ["web", "postgres"])
+def test_a_trial_of_statements_gives_them_no_power(lab: Lab, loot: Path, application: str) -> None:
+    """They run as a member of the application's role; where that is a superuser, as one who reads and writes rows."""
+    dsn = hostile(lab, loot, TRIED)
+    name = dsn.rpartition("/")[2]
+    if application == "web":
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute("CREATE ROLE web LOGIN")
+            connection.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO web")
+            connection.execute("CREATE TABLE locked (i int)")
+    configured(lab, loot, DATABASE_URL=dsn.replace("//postgres:", f"//{application}:"))
+    lab.variables["SIDE"] = f"{lab.status.socket_dsn} dbname={name}"
+    (lab.folder / "prisma" / "migrations").mkdir(parents=True, exist_ok=True)
+    sent = str(lab.folder / "sent.sql")
+    Path(sent).write_text(SENT + DENIED * (application == "web"))
+    done = lab.backout("db", "migrations", "prove", "--side-url-env", "SIDE", "--statements", sent, "--json")
+    assert sorted(path.name for path in loot.iterdir()) == []
+    assert done.code in (0, 1), done.err + done.out
+    failing = [(each["sql"], each["why"]) for each in done.json["fails"]]
+    denied = [(DENIED, "permission denied for table locked")] if application == "web" else []
+    assert (failing, done.json["tried"]) == (denied, 4 + len(denied)), done.err
+    assert lab.value("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'backout%' OR rolname = 'backdoor'") == 0

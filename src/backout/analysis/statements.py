@@ -32,6 +32,7 @@ _SCHEMA_SAYS_NO: Final = {
 }
 _ABOUT_DATA: Final = {"23505", "23503", "23P01", "21000", "P0002", "P0003"}
 """Unique, foreign key, exclusion: rows that are there already, or are not; the schema had its say before."""
+_NO_PERMISSION: Final = "42501"
 _INVALID_TEXT: Final = "22P02"
 """A value that its type does not have: an enum's value is gone, unless the value was made up."""
 
@@ -70,6 +71,8 @@ def _judged(answer: Answer) -> tuple[Outcome, str]:
     state = answer.sqlstate
     if not state or state in _ABOUT_DATA:
         return Outcome.WORKS, ""
+    if state == _NO_PERMISSION and answer.stood_in:
+        return Outcome.UNTRIED, f"no superuser tries it, and another role may not: {answer.message}"
     if state in _SCHEMA_SAYS_NO or state.startswith("42") or (state == _INVALID_TEXT and not answer.invented):
         words = _SCHEMA_SAYS_NO.get(state)
         return Outcome.FAILS, f"{words}: {answer.message}" if words else answer.message

@@ -63,14 +63,17 @@ def prove(
     tools = proving.tools(
         config, side_env=side_url_env, side_file=side_url_file, before_env=before_url_env, log=statements
     )
-    proof = prove_statements(
-        tools.statements,
-        tools.side,
-        tools.clock,
-        head=tools.side_head(),
-        before=tools.before,
-        until=_time(until, tools.clock.now()),
-    )
+    try:
+        proof = prove_statements(
+            tools.statements,
+            tools.side,
+            tools.clock,
+            head=tools.side_head(),
+            before=tools.before,
+            until=_time(until, tools.clock.now()),
+        )
+    finally:
+        tools.close()
     record_proof(tools.journal, config.name, proof, actor=tools.actor)
     shell.output.result("db-migrations-prove", _record(config.name, proof), _text(proof))
     if proof.of(Outcome.FAILS):

@@ -44,11 +44,13 @@ class Answer:
 
     Args:
         sqlstate: "" when it was executed. message: the server's, one line. invented: a parameter's value was made up.
+        stood_in: the role that asked may do less than the application's.
     """
 
     sqlstate: str = ""
     message: str = ""
     invented: bool = False
+    stood_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backout.errors import UsageError
+from backout.errors import BackoutError, UsageError
 from backout.providers.clock import SystemClock
+from backout.providers.postgres.access import parsed
 from backout.providers.postgres.statements import StatementFile, StatementStatistics
 from backout.providers.postgres.trials import PostgresTrials
 from backout.wiring import actor, journal
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.config import Config
-    from backout.ports import Clock, Journal, Schema, Statements, Trials
+    from backout.ports import Clock, Journal, Schema, Statements
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +26,18 @@ class Proving:
     """What `backout db migrations prove` uses."""
 
     statements: Statements
-    side: Trials
-    before: Trials | None
+    side: PostgresTrials
+    before: PostgresTrials | None
     schema: Schema
     clock: Clock
     journal: Journal
     actor: str
+
+    def close(self) -> None:
+        """End what is open on the side databases."""
+        self.side.close()
+        if self.before is not None:
+            self.before.close()
 
     def side_head(self) -> str:
         """Return the migration head of the side. Raises UsageError when no migration was ever applied there."""
@@ -45,12 +53,19 @@ def tools(
     """Return them. Raises AuthError where a connection string is not set."""
     side = config.side_url(side_env, side_file).reveal
     before = config.side_url(before_env, None).reveal if before_env else None
+
+    def role() -> str:
+        """Return the application's own role, "" where its connection string is not here."""
+        with contextlib.suppress(BackoutError):
+            return parsed(config.database_url().reveal()).get("user", "")
+        return ""
+
     return Proving(
         statements=StatementFile(log)
         if log is not None
         else StatementStatistics(lambda: config.database_url().reveal()),
-        side=PostgresTrials(side),
-        before=PostgresTrials(before) if before is not None else None,
+        side=PostgresTrials(side, role=role),
+        before=PostgresTrials(before, role=role) if before is not None else None,
         schema=postgres_history(config, side),
         clock=SystemClock(),
         journal=journal(config),

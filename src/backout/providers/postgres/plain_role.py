@@ -73,9 +73,15 @@ class Power(Enum):
 
 
 @contextmanager
-def quietly(connection: psycopg.Connection[Any]) -> Iterator[None]:
-    """Begin a transaction in which names are Postgres' own, whatever the database sets for its sessions."""
+def quietly(connection: psycopg.Connection[Any], *, writing: bool = False) -> Iterator[None]:
+    """Begin a transaction in which names are Postgres' own, whatever the database sets for its sessions.
+
+    Args:
+        writing: also where sessions only read unless they say otherwise.
+    """
     with connection.transaction():
+        if writing:
+            connection.execute("SET TRANSACTION READ WRITE")
         connection.execute(_QUIET)
         yield
 

@@ -25,6 +25,7 @@ _AS_LARGE: Final = {
 
 _FEWEST_MB, _MOST_MB = 64, 512
 _A_SEGMENT_MB: Final = 32
+_EVENT_TRIGGERS_SINCE: Final = 17
 _QUIET: Final = {
     "archive_mode": "off",
     "listen_addresses": "",
@@ -37,6 +38,7 @@ _QUIET: Final = {
     "synchronous_standby_names": "",
     "shared_preload_libraries": "",
     "session_preload_libraries": "",
+    "max_logical_replication_workers": "0",  # a subscription of the origin would take what belongs to the origin
     "fsync": "off",  # a copy: after a crash of the machine it is made again; one that is moved in is synced before
     "huge_pages": "off",
     "ssl": "off",
@@ -74,6 +76,8 @@ def settings_of(order: SideOrder, folder: Path, base: Path, binaries: Binaries) 
         "shared_buffers": f"{_buffers_mb(len(order.wal))}MB",
         **_as_large(base, binaries),
     }
+    if int(binaries.version().partition(".")[0]) >= _EVENT_TRIGGERS_SINCE:
+        settings["event_triggers"] = "off"  # one at login would run the application's code as whoever looks
     if not (base / "postgresql.conf").is_file():
         settings["config_file"] = str(folder / "postgresql.conf")
     return settings

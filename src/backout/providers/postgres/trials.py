@@ -6,11 +6,13 @@ type: what is tried is whether the statement can run, not what it does.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from backout.model.statements import Answer
 from backout.providers.postgres.schema import libpq_url, meant
 from backout.providers.postgres.session import application
+from backout.providers.postgres.stand_in import sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,10 +52,16 @@ class PostgresTrials:
 
     Args:
         url: returns the connection string of a database that nobody else uses: a side branch of real data.
+        role: returns the name of the application's own role, as which the statements run when that is a superuser's.
     """
 
-    def __init__(self, url: Callable[[], str], *, statement_timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, url: Callable[[], str], *, role: Callable[[], str] = lambda: "", statement_timeout_s: float = 10.0
+    ) -> None:
         self._url = url
+        self._role = role
+        self._open = ExitStack()
+        self._complete = True
         self._statement_timeout_s = statement_timeout_s
         self._connection: psycopg.Connection[tuple[object, ...]] | None = None
 
@@ -78,7 +86,8 @@ class PostgresTrials:
             if connection.broken:
                 self._connection = None
                 raise meant(error, self._url(), "the side database") from None
-            return Answer(error.sqlstate or "", " ".join(str(error).split("\n")[0].split()), invented)
+            said = " ".join(str(error).split("\n")[0].split())
+            return Answer(error.sqlstate or "", said, invented, stood_in=not self._complete)
         finally:
             if not connection.broken:
                 connection.execute("DEALLOCATE ALL")
@@ -86,9 +95,8 @@ class PostgresTrials:
 
     def close(self) -> None:
         """End the connection."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._connection = None
+        self._open.close()
 
     def _connected(self) -> psycopg.Connection[tuple[object, ...]]:
         import psycopg  # noqa: PLC0415 - same
@@ -97,9 +105,13 @@ class PostgresTrials:
             url = self._url()
             _, schema = libpq_url(url)
             try:
-                self._connection = application(url)
-                if schema:
-                    self._connection.execute("SELECT set_config('search_path', %s, false)", [schema])
+                self._open.close()
+                who = self._open.enter_context(sender(url, self._role()))
+                self._connection = self._open.enter_context(application(who.url))
+                self._complete = who.complete
+                for name, value in (("role", who.role), ("search_path", schema or who.search_path)):
+                    if value:
+                        self._connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", [name, value])
             except (psycopg.Error, UnicodeError) as error:
                 raise meant(error, url, "the side database") from None
         return self._connection
