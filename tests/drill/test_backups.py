@@ -17,7 +17,7 @@ from backup_lab import Lab, restored, running_lab
 from backout import wiring
 from backout.config import load
 from backout.config.environment import Environment
-from backout.errors import AuthError, BackoutError
+from backout.errors import AuthError, BackoutError, Refused
 from backout.model.incident import RunState
 from backout.model.recovery import BackupKind
 from backout.providers.archive.repository import Repository
@@ -149,7 +149,9 @@ def test_another_key_or_none_is_said_before_anything_is_read(lab: Lab, quick_pat
     lab.configure('key_env = "BACKUP_KEY"', {"BACKUP_KEY": KEY})
     record.write_text(record.read_text().replace('"timeline": 1', '"timeline": 2'), encoding="utf-8")
     answer = lab.backout("db", "backups", "verify", backup)
+    assert answer.code == Refused.exit_code
     assert "changed after it was written" in answer.err
+    assert f"--accept-unsigned {backup}" in answer.err
 
 
 # --- refused ----------------------------------------------------------------------------------------------------------

@@ -119,7 +119,7 @@ def test_what_goes_live_waits_for_no_receiver(lab: Lab) -> None:
 
 def test_what_comes_back_waits_for_no_receiver_either(lab: Lab) -> None:
     """It left in synchronous mode, and `db wal stop` was typed since: the undo frees its commits, and says so."""
-    lab.base("kept in sync")
+    lab.base("kept-in-sync")
     position = now(lab)
     with lab.connect() as connection:
         connection.execute("SET synchronous_commit = local")

@@ -113,6 +113,30 @@ def retain(
     return Retention(tuple(each.id for each in keep), tuple(each.id for each in backups if each.id not in kept), begin)
 
 
+def spare(
+    found: Retention, backups: Sequence[BaseBackup], doubtful: Sequence[BaseBackup], *, now: float, keep_s: float
+) -> Retention:
+    """Return a retention that also has the backups which may not be used: not signed, or signed with another key.
+
+    They protect nothing, so they push nothing out; but a person may still take one by its name. So they stay, and the
+    WAL behind them, as long as if they were good.
+    """
+    if found.wal_before is None:
+        return found  # nothing goes
+    begin = now - keep_s
+    kept = {each.id for each in doubtful if each.ended_at > begin}
+    if all(each.ended_at > begin for each in backups if each.verified_at is not None):
+        kept |= {each.id for each in [each for each in doubtful if each.ended_at <= begin][-1:]}
+    for each in doubtful:
+        if each.id in kept:
+            kept |= {part.id for part in chain_of(each, (*doubtful, *backups))}
+    ours = {each.system_identifier for each in backups}
+    lsns = [each.begin_lsn for each in doubtful if each.id in kept and each.system_identifier in ours]
+    stay = tuple(each.id for each in doubtful if each.id in kept)
+    gone = tuple(each.id for each in doubtful if each.id not in kept)
+    return Retention((*stay, *found.keep), (*found.remove, *gone), min([found.wal_before, *lsns]))
+
+
 def leads_to(backup: BaseBackup, timeline: int, history: Mapping[int, Sequence[tuple[int, int]]]) -> bool:
     """Whether a replay from a backup comes to a timeline: it is on it, or on one before it that was left later."""
     if backup.timeline == timeline:

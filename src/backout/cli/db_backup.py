@@ -13,6 +13,8 @@ from backout.model.incident import RunState
 from backout.model.recovery import BackupKind
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from backout.cli.live import Live
     from backout.cli.shell import Shell
     from backout.config import Config
@@ -68,13 +70,13 @@ def backup(shell: Shell, *, kind: BackupKind | None, dry_run: bool) -> int:
     return finish(shell, config, tools, drive(tools, live, stop, run))
 
 
-def opened(shell: Shell, config: Config, stop: StopRequest) -> tuple[BackupTools, Live]:
-    """Return the ports, and what shows the steps."""
+def opened(shell: Shell, config: Config, stop: StopRequest, accepted: Collection[str] = ()) -> tuple[BackupTools, Live]:
+    """Return the ports, and what shows the steps; `accepted`: what a person takes although it is not signed."""
     from backout.cli.live import Live  # noqa: PLC0415 only what acts pays for it
     from backout.wiring.backups import BackupHooks, backup_tools  # noqa: PLC0415 same
 
     live = Live(shell.output, "db-backup")
-    return backup_tools(config, BackupHooks(stop, _Meter(live).show, live.say_once)), live
+    return backup_tools(config, BackupHooks(stop, _Meter(live).show, live.say_once), accepted), live
 
 
 def drive(tools: BackupTools, live: Live, stop: StopRequest, run: str) -> Run:

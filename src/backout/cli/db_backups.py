@@ -101,12 +101,15 @@ def list_(shell: Shell) -> int:
         )
         for each in found
     ]
+    refused = kept.refused()
+    rows += [(name, "", "", "", f"not used: {why.what}") for name, why in refused]
     out = shell.output
     human = out.table(("BACKUP", "KIND", "SIZE", "STORED", ""), rows) or "no backups yet"
     payload = {
         "environment": config.name,
         "store": kept.store.name,
         "backups": [backup_record(each) for each in found],
+        "refused": [{"id": name, "why": why.what, "hint": why.hint} for name, why in refused],
         "windows": [_window_record(span) for span in spans],
         "protection": None if state is None else protection_record(state),
     }
@@ -160,24 +163,38 @@ Examples:
 """,
 )
 @click.argument("backup", required=False)
+@click.option(
+    "--accept-unsigned",
+    "unsigned",
+    multiple=True,
+    metavar="ID",
+    help="Take this backup although it is not signed; repeatable, recorded.",
+)
+@click.option("-m", "--message", metavar="WHY", help="Why; goes into the journal.")
 @pass_shell
-def verify(shell: Shell, *, backup: str | None) -> int:
+def verify(shell: Shell, *, backup: str | None, unsigned: tuple[str, ...], message: str | None) -> int:
     """Read a backup with everything it builds on, lay it out beside the others, and run pg_verifybackup on it.
 
-    It needs room for the unpacked database in backup.directory. Exit codes: 0 whole, 1 damaged (the part is named).
+    It needs room for the unpacked database in backup.directory. Exit codes: 0 whole, 1 damaged (the part is named),
+    3 not signed although there is a key.
     """
     from backout.cli.db_backup import opened  # noqa: PLC0415 only this command
     from backout.errors import UsageError  # noqa: PLC0415 same
     from backout.journal.stop import StopRequest  # noqa: PLC0415 same
     from backout.model.backups import BackupProgress  # noqa: PLC0415 same
+    from backout.runbook.unsigned import Acceptance, read_names, record_accepted  # noqa: PLC0415 same
 
     config = shell.config()
-    tools, live = opened(shell, config, StopRequest(lambda: None))
+    accepted = read_names(unsigned)
+    tools, live = opened(shell, config, StopRequest(lambda: None), accepted)
     found = tools.backups.backups()
     chosen = found[-1].id if found and backup is None else backup
-    if chosen is None or all(each.id != chosen for each in found):
-        what = "there is no backup yet" if backup is None else f"no backup {backup!r}"
-        raise UsageError(what, hint=f"backout db backups list -e {config.name}")
+    if chosen is None:
+        if refused := tools.refused():
+            raise refused[-1][1]
+        raise UsageError("there is no backup yet", hint=f"backout db backups list -e {config.name}")
+    reason = shell.masked(config, message or "verify (no reason given)")
+    record_accepted(tools.journal, config.name, Acceptance(accepted, reason, tools.actor, tools.clock.now()))
     tools.keeper.check(chosen, lambda done, total: tools.progress(BackupProgress("reading", done, total)))
     live.end()
     after = next(each for each in tools.backups.backups() if each.id == chosen)

@@ -51,6 +51,13 @@ Examples:
 )
 @click.option("--skip", multiple=True, metavar="TABLE", help="Leave SCHEMA.TABLE alone in a rescue; repeatable.")
 @click.option("--queues", is_flag=True, help="Rescue outbox and queue tables too: what is put back is sent again.")
+@click.option(
+    "--accept-unsigned",
+    "unsigned",
+    multiple=True,
+    metavar="ID",
+    help="Take this backup although it is not signed: to a side instance first; repeatable, recorded.",
+)
 @click.option("-m", "--message", metavar="WHY", help="Why; goes into the journal.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan, of a rescue with rows by table; change nothing.")
 @click.option("--confirm", "typed", metavar="ENV", help="Confirm a protected environment by its name.")
@@ -64,6 +71,7 @@ def restore(
     conflicts: str,
     skip: tuple[str, ...],
     queues: bool,
+    unsigned: tuple[str, ...],
     message: str | None,
     dry_run: bool,
     typed: str | None,
@@ -76,9 +84,11 @@ def restore(
     an interrupted restore is picked up.
     """
     from backout.cli.confirm import confirm  # noqa: PLC0415 only what acts pays for it
+    from backout.runbook.unsigned import Acceptance, Accepted, check_plan, read_names, record_accepted  # noqa: PLC0415 same
 
     config = shell.config()
-    desk = Desk.open(shell, config)
+    accepted = Accepted(read_names(unsigned), to_side=mode == "side")
+    desk = Desk.open(shell, config, accepted=accepted)
     if drop_side is not None or mode in ("list", "prepare", "release"):
         return kept_things(desk, mode, drop_side, message, typed)
     found = None if dry_run else desk.unfinished(target if mode != "undo" else "undo")
@@ -86,6 +96,7 @@ def restore(
         shell.output.say(f"picking up run {found.id} ({found.plan.why}), which was interrupted; its plan stands")
         return _finish(desk, desk.drive(found.id))
     plan = _planned(desk, target, mode, Wish(conflicts, skip, queues))
+    check_plan(desk.tools, plan)
     if dry_run:
         return _show(desk, plan)
     shell.output.say(_text(shell, plan) + "\n")
@@ -93,6 +104,8 @@ def restore(
     if mode != "side":  # a side instance touches nothing that anybody uses
         reason = confirm(shell, config, f"restore {plan.why}", message=message, typed=typed)
     reason = shell.masked(config, reason)
+    told = Acceptance(accepted.names, reason, desk.tools.actor, desk.tools.clock.now())
+    record_accepted(desk.tools.journal, config.name, told)
     run = desk.tools.journal.submit(plan, actor=desk.tools.actor, reason=reason)
     return _finish(desk, desk.drive(run))
 
@@ -100,7 +113,10 @@ def restore(
 def resume(shell: Shell, run: Run) -> int:
     """Go on with an interrupted restore (`backout runs resume`)."""
     shell.take(environment=run.environment)
-    desk = Desk.open(shell, shell.config(), managed=any(s.action.startswith("db_branch") for s in run.plan.steps))
+    from backout.runbook.unsigned import accepted_in  # noqa: PLC0415 only what acts pays for it
+
+    managed = any(step.action.startswith("db_branch") for step in run.plan.steps)
+    desk = Desk.open(shell, shell.config(), managed=managed, accepted=accepted_in(run.plan))
     return _finish(desk, desk.drive(run.id))
 
 
@@ -199,7 +215,9 @@ def _finish(desk: Desk, run: Run) -> int:
         raise PartlyDone(f"run {run.id} is {run.state}", hint=f"backout runs show {run.id}")
     results = {step.action: desk.tools.runs.result(run.id, step.action) for step in run.plan.steps}
     from backout.runbook.restore import kept, unprotected  # noqa: PLC0415 only what acts pays for it
+    from backout.runbook.unsigned import record_proved  # noqa: PLC0415 same
 
+    record_proved(tools, run.plan, run.id)
     rescue = results.get("db_rescue") or results.get("db_branch_rescue") or results.get("db_undo_rescue")
     if results.get("db_branch_finalize") or (
         results.get("db_branch") and run.plan.steps[-1].action == "db_branch_look"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from backout.model.incident import Event, Run
     from backout.runbook.managed import BranchTools
     from backout.runbook.restore import RestoreTools
+    from backout.runbook.unsigned import Accepted
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +30,18 @@ class Desk:
     branches: BranchTools | None = None
 
     @classmethod
-    def open(cls, shell: Shell, config: Config, *, managed: bool | None = None) -> Desk:
+    def open(
+        cls, shell: Shell, config: Config, *, managed: bool | None = None, accepted: Accepted | None = None
+    ) -> Desk:
         """Open it; which path is the one is asked unless it is known."""
         from backout.cli.live import Live as Shown  # noqa: PLC0415 only what acts pays for it
         from backout.journal.stop import StopRequest as Stop  # noqa: PLC0415 same
+        from backout.runbook.unsigned import NONE_ACCEPTED  # noqa: PLC0415 same
         from backout.wiring.restore import restore_tools  # noqa: PLC0415 same
 
         stop = Stop(lambda: shell.output.say("stopping after the current step; Ctrl-C again stops now"))
-        tools, live = restore_tools(config, stop, shell.output.say), Shown(shell.output, "db-restore")
+        tools = restore_tools(config, stop, shell.output.say, accepted or NONE_ACCEPTED)
+        live = Shown(shell.output, "db-restore")
         database = config.environment.database
         if managed is False or database is None or database.managed is None:
             return cls(shell, tools, stop, live)

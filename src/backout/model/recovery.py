@@ -38,6 +38,7 @@ class BaseBackup:
         begin_lsn, end_lsn: a restore replays from the first and is consistent from the second on.
         system_identifier: of the cluster. server_version: such as 180006.
         size_bytes: unpacked. stored_bytes: as kept. verified_at: when it was last read and found whole.
+        unsigned: whether it, or what it builds on, is not signed although there is a key, and a person named it.
     """
 
     id: str
@@ -54,6 +55,7 @@ class BaseBackup:
     stored_bytes: int
     encrypted: bool = False
     verified_at: float | None = None
+    unsigned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,7 @@ class SideOrder:
         xid: the transaction that the target is before; prepared, it would come back as such and hold its locks, so it
             is rolled back when the instance is opened.
         place: where its data directory has to lie, when it is to be moved in later; "" leaves the choice.
+        from_base: whether it is copied from the base that lies unpacked here, which somebody has looked at.
     """
 
     name: str
@@ -182,6 +185,7 @@ class SideOrder:
     inclusive: bool = False
     xid: int | None = None
     place: str = ""
+    from_base: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from backout.model.plan import Plan, PlanKind, Step
@@ -84,11 +84,16 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Of which environment a restore is, what its side instance must show, and a word that tells its folders apart."""
+    """Of which environment a restore is, what its side instance must show, and a word that tells its folders apart.
+
+    Args:
+        accepted: the ids of what a person takes although it is not signed.
+    """
 
     environment: str
     look: Look
     mark: str
+    accepted: tuple[str, ...] = ()
 
 
 def side_plan(job: Job, target: RecoveryTarget, route: Route) -> Plan:
@@ -96,7 +101,7 @@ def side_plan(job: Job, target: RecoveryTarget, route: Route) -> Plan:
     name = f"side-{job.mark}"
     steps = (_side(name, target, route), _check(name, job.look), _open(name))
     why = f"a side instance of the database {_until(target)}"
-    return Plan(PlanKind.RECOVER, job.environment, why, steps, _notes(target, route))
+    return Plan(PlanKind.RECOVER, job.environment, why, _accepting(job, steps), _notes(target, route))
 
 
 def swap_plan(job: Job, target: RecoveryTarget, route: Route, data: str) -> Plan:
@@ -119,7 +124,8 @@ def swap_plan(job: Job, target: RecoveryTarget, route: Route, data: str) -> Plan
         f"what was committed from {show_lsn(target.lsn)} on is not in the restored database; it stays in {kept}",
         "there is no verified base backup of the restored database until the next `backout db backup`",
     )
-    return Plan(PlanKind.RECOVER, job.environment, f"the whole database {_until(target)}", steps, notes)
+    why = f"the whole database {_until(target)}"
+    return Plan(PlanKind.RECOVER, job.environment, why, _accepting(job, steps), notes)
 
 
 def undo_swap_plan(environment: str, swapped: dict[str, Json], mark: str, database: str) -> Plan:
@@ -154,7 +160,7 @@ def rescue_plan(job: Job, target: RecoveryTarget, route: Route, damage: Damage) 
         Step("db_drop_sides", "remove the side instances", {"names": [first, second]}),
     )
     why = f"the rows that transaction {target.xid} damaged, as they were before it"
-    return Plan(PlanKind.RECOVER, job.environment, why, steps, _notes(target, route))
+    return Plan(PlanKind.RECOVER, job.environment, why, _accepting(job, steps), _notes(target, route))
 
 
 def undo_rescue_plan(environment: str, mark: str, database: str) -> Plan:
@@ -179,6 +185,14 @@ def _side(name: str, target: RecoveryTarget, route: Route, *, inclusive: bool = 
     line = f"pg_ctl start with recovery_target_lsn='{show_lsn(target.lsn)}' recovery_target_inclusive={flag}"
     title = f"make side instance {name} from {route.base.id}, replayed to just {end} {show_lsn(target.lsn)}"
     return Step("db_side", title, args, equivalent=f"# {line} recovery_target_action=pause")
+
+
+def _accepting(job: Job, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """Return the steps, side instances with what a person takes although it is not signed."""
+    if not job.accepted:
+        return steps
+    more: dict[str, Json] = {"accepted": list(job.accepted)}
+    return tuple(replace(each, args={**each.args, **more}) if each.action == "db_side" else each for each in steps)
 
 
 def _check(name: str, look: Look) -> Step:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backout.analysis.backups import choose, retain
+from backout.analysis.backups import choose, retain, spare
 from backout.errors import AuthError, BackoutError, Refused
 from backout.model.backups import BackupProgress
 from backout.model.clock import utc
@@ -16,7 +16,7 @@ from backout.ports import Action, Done, NotDone
 if TYPE_CHECKING:
     from backout.model.backups import Retention
     from backout.model.plan import Json, Plan
-    from backout.model.recovery import BackupKind
+    from backout.model.recovery import BackupKind, BaseBackup
     from backout.ports import BackupKeeper, Backups, BackupTaker, Clock, Journal, LiveCluster, Probe, Runs, StepContext
 
 
@@ -26,6 +26,7 @@ class BackupTools:
 
     Args:
         history: of each timeline but the first, those before it with the position at which each was left.
+        refused: returns the backups that may not be used, and why. doubtful: those of them that can be read.
         progress: hears how far a step is. say: tells a person something at once.
     """
 
@@ -41,6 +42,8 @@ class BackupTools:
     full_every_s: float
     keep_s: float
     history: Callable[[], Mapping[int, Sequence[tuple[int, int]]]] = dict
+    refused: Callable[[], Sequence[tuple[str, BackoutError]]] = tuple
+    doubtful: Callable[[], Sequence[BaseBackup]] = tuple
     progress: Callable[[BackupProgress], None] = lambda _progress: None
     say: Callable[[str], None] = lambda _text: None
 
@@ -90,7 +93,9 @@ def _retention(tools: BackupTools, keep_s: float) -> Retention:
         timeline = None  # nobody knows which branch lives, so none is taken for undone
     found = tools.backups.backups()
     history = tools.history() if found and timeline is not None and timeline > 1 else {}  # the first has none
-    return retain(found, now=tools.clock.now(), keep_s=keep_s, timeline=timeline, history=history)
+    now = tools.clock.now()
+    kept = retain(found, now=now, keep_s=keep_s, timeline=timeline, history=history)
+    return spare(kept, found, tools.doubtful(), now=now, keep_s=keep_s)
 
 
 class _Step:

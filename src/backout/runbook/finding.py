@@ -27,6 +27,7 @@ from backout.plan.restore import (
 )
 from backout.report.times import rfc3339
 from backout.runbook.points import recorded_points
+from backout.runbook.unsigned import with_refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,6 +95,13 @@ def find(tools: RestoreTools, text: str, *, place: Path | None = None) -> Found:
         raise Refused(f"{text!r} lies in the future", where=tools.environment, rule=PREFLIGHT)
     facts = facts_of(tools)
     check_identity(tools, facts)
+    try:
+        return _found(tools, asked, facts, place)
+    except (Refused, UsageError) as error:
+        raise with_refused(tools, error) from None
+
+
+def _found(tools: RestoreTools, asked: Asked, facts: DatabaseFacts | None, place: Path | None) -> Found:
     archive = Archive(tools.backups.backups(), tools.backups.wal(), tools.wal.history())
     machine = Machine(
         tools.tools_version,

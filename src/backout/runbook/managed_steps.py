@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from backout.analysis.branches import of_migration, of_transaction
 from backout.errors import Refused
 from backout.model.branch import BranchTarget
+from backout.model.names import parse_id
 from backout.model.recovery import Damage, parse_lsn
 from backout.plan.branches import AFTER, BEFORE, BRANCH
 from backout.ports import Done, NotDone
@@ -89,7 +90,7 @@ class RescueFromBranches:
         # Recorded before anything is written: a rescue that stays half-done can be undone as well.
         note: dict[str, Json] = {"mark": mark, "database": args["database"]}
         own.journal.note(own.environment, RESCUED, context.run, note, actor=own.actor)
-        report = rescuer.rescue(damage, before, after, own.kept / mark, told(context, own))
+        report = rescuer.rescue(damage, before, after, own.kept / parse_id(mark), told(context, own))
         return rescue_record(report)
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002

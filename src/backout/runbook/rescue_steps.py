@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.errors import BackoutError
+from backout.model.names import parse_id
 from backout.model.recovery import Damage
 from backout.ports import NotDone
 from backout.runbook.restore import RESCUED
@@ -33,7 +34,7 @@ class Rescue:
         # Recorded before anything is written: a rescue that stays half-done can be undone as well.
         note: dict[str, Json] = {"mark": mark, "database": args["database"]}
         tools.journal.note(tools.environment, RESCUED, context.run, note, actor=tools.actor)
-        report = rescuer.rescue(damage_of(args), before, after, tools.kept / mark, told(context, tools))
+        report = rescuer.rescue(damage_of(args), before, after, tools.kept / parse_id(mark), told(context, tools))
         return rescue_record(report)
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
@@ -100,7 +101,7 @@ class UndoRescue:
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002
         """Return what was written, by table."""
         tools, mark = self._tools, str(args["mark"])
-        report = tools.rescuer(str(args["database"])).undo(tools.kept / mark, told(context, tools))
+        report = tools.rescuer(str(args["database"])).undo(tools.kept / parse_id(mark), told(context, tools))
         note: dict[str, Json] = {"mark": mark, "database": args["database"], "undone": True}
         tools.journal.note(tools.environment, RESCUED, context.run, note, actor=tools.actor)
         return rescue_record(report)

@@ -20,10 +20,12 @@ from backout.plan.restore import (
 from backout.report.times import rfc3339
 from backout.runbook.finding import PREFLIGHT, Found, check_identity, facts_of, find, way_to
 from backout.runbook.points import ON_DEMAND, record_point, recorded_points
+from backout.runbook.unsigned import NONE_ACCEPTED, Accepted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from backout.errors import BackoutError
     from backout.model.plan import Json, Plan
     from backout.ports import (
         Backups,
@@ -55,6 +57,7 @@ class RestoreTools:
             `has_server_withheld`: it does, and its commands are not to be run.
         tools_version: the major version of the Postgres programs here. free_bytes: where side instances lie.
         database: the application's. pinned: who the database has to be, "SYSTEM IDENTIFIER/NAME" (safety rule 1).
+        accepted: what a person takes although it is not signed. refused: returns the backups that may not be used.
         kept: the folder in which rescues keep what they replaced. receiver: the name for which commits wait in
             synchronous mode, "" where no WAL is received.
     """
@@ -79,6 +82,8 @@ class RestoreTools:
     server: DatabaseServer | None = None
     has_server_withheld: bool = False
     receiver: str = ""
+    accepted: Accepted = NONE_ACCEPTED
+    refused: Callable[[], Sequence[tuple[str, BackoutError]]] = tuple
     say: Callable[[str], None] = lambda _text: None
 
 
@@ -231,7 +236,7 @@ def _server(tools: RestoreTools) -> DatabaseServer:
 
 
 def _job(tools: RestoreTools, found: Found, text: str) -> Job:
-    return Job(tools.environment, found.look, _mark(tools, text))
+    return Job(tools.environment, found.look, _mark(tools, text), tools.accepted.names)
 
 
 def _mark(tools: RestoreTools, text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backout.errors import BackoutError, Refused
@@ -46,9 +47,11 @@ class MakeSide:
         self._tools = tools
 
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002 the Action protocol
-        """Return {name, how, lsn, dsn} of the instance."""
-        side = self._tools.sides.start(order_of(args), told(context, self._tools))
-        return shown(side)
+        """Return {name, how, lsn, dsn} of the instance. Raises Refused: a folder that a swap does not make."""
+        order, server = order_of(args), self._tools.server
+        if order.place and (server is None or Path(order.place).parent != server.data_directory.parent):
+            raise Refused("it does not lie beside the live data directory", where=order.place)
+        return shown(self._tools.sides.start(order, told(context, self._tools)))
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """It is done when the instance waits at the target, or went on from there."""
@@ -170,6 +173,7 @@ def order_of(args: Mapping[str, Json]) -> SideOrder:
         inclusive=args["inclusive"] is True,
         xid=None if args["xid"] is None else int(str(args["xid"])),
         place=str(args["place"]),
+        from_base=bool(args.get("accepted")) and bool(args["place"]),
     )
 
 

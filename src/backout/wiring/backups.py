@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from backout import wiring
 from backout.errors import UsageError
 from backout.providers.archive.origin import Origin
+from backout.providers.archive.record_store import Terms
 from backout.providers.archive.repository import Repository
 from backout.providers.archive.sealing import Key
 from backout.providers.archive.stores import FolderStore
@@ -18,7 +19,7 @@ from backout.providers.postgres.cluster import PostgresCluster
 from backout.runbook.backup import BackupTools
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from backout.config import Config
     from backout.config.schema import Backup
@@ -82,15 +83,19 @@ def store(config: Config) -> Store:
     return BucketStore(client, settings.bucket, f"{settings.prefix.strip('/')}/{config.name}")
 
 
-def repository(config: Config) -> Repository:
+def repository(config: Config, accepted: Collection[str] = (), *, lays_out: bool = True) -> Repository:
     """Return port Backups.
+
+    Args:
+        accepted: the ids of what a person takes although it is not signed. lays_out: see `Terms`.
 
     Raises:
         AuthError: the key, or the bucket's, is not set. UsageError: no database, or the programs are missing.
     """
     found = config.backup_key()
     key = None if found is None else Key.parse(found.reveal())
-    return Repository(store(config), lambda: binaries(config), incoming=config.backup_directory / "incoming", key=key)
+    incoming, terms = config.backup_directory / "incoming", Terms(config.name, frozenset(accepted), lays_out)
+    return Repository(store(config), lambda: binaries(config), incoming=incoming, key=key, terms=terms)
 
 
 def cluster(config: Config) -> PostgresCluster:
@@ -108,9 +113,9 @@ def origin(config: Config) -> Origin:
     return Origin(lambda: binaries(config), reached.dsn, cluster(config))
 
 
-def backup_tools(config: Config, hooks: BackupHooks) -> BackupTools:
+def backup_tools(config: Config, hooks: BackupHooks, accepted: Collection[str] = ()) -> BackupTools:
     """Return the ports of the environment's backups; they need no token of the platform."""
-    settings, kept, source = backup_settings(config), repository(config), origin(config)
+    settings, kept, source = backup_settings(config), repository(config, accepted), origin(config)
     staged = StagedBackups(kept, config.backup_directory, source, SystemClock())
     book = wiring.journal(config, hooks.stop)
 
@@ -132,6 +137,8 @@ def backup_tools(config: Config, hooks: BackupHooks) -> BackupTools:
         full_every_s=float(settings.full_every),
         keep_s=float(settings.keep),
         history=history,
+        refused=kept.refused,
+        doubtful=kept.doubtful,
         progress=hooks.progress,
         say=hooks.say,
     )

@@ -16,11 +16,12 @@ from backout.providers.postgres.side import PostgresSides
 from backout.providers.postgres.template import SUPERUSER
 from backout.providers.postgres.walsearch import WalSearch
 from backout.runbook.restore import RestoreTools
+from backout.runbook.unsigned import NONE_ACCEPTED, Accepted
 from backout.wiring.backups import backup_settings, binaries, repository, slot_name
 from backout.wiring.managed import stanza
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from backout.config import Config
@@ -33,7 +34,7 @@ def restore_directory(config: Config) -> Path:
     return config.settings.journal.path.parent / "restore" / config.name
 
 
-def sides(config: Config) -> PostgresSides:
+def sides(config: Config, kept: Backups | None = None) -> PostgresSides:
     """Return the side instances of the environment. Raises as `backups.repository` does."""
     live = _live(config)
 
@@ -43,18 +44,25 @@ def sides(config: Config) -> PostgresSides:
         except BackoutError:  # it is down: whoever administers it is likely to be its own superuser
             return str(_dsn(config).get("user") or SUPERUSER)
 
-    return PostgresSides(restore_directory(config), binaries(config), _backups(config), superuser)
+    return PostgresSides(restore_directory(config), binaries(config), kept or _backups(config)[0], superuser)
 
 
 def restore_tools(
-    config: Config, stop: StopRequest | None = None, say: Callable[[str], None] = lambda _text: None
+    config: Config,
+    stop: StopRequest | None = None,
+    say: Callable[[str], None] = lambda _text: None,
+    accepted: Accepted = NONE_ACCEPTED,
 ) -> RestoreTools:
     """Return the ports of the environment's restores; they need no token of the platform.
+
+    Args:
+        accepted: what a person takes although it is not signed.
 
     Raises:
         UsageError: no database, or no Postgres programs. AuthError: a connection string or key is not set.
     """
-    programs, folder, beside = binaries(config), restore_directory(config), sides(config)
+    kept, refused = _backups(config, accepted)
+    programs, folder, beside = binaries(config), restore_directory(config), sides(config, kept)
     database = config.environment.database
     server = database.server if database else None
     url = config.database_admin_url().reveal
@@ -65,8 +73,8 @@ def restore_tools(
         clock=SystemClock(),
         journal=book,
         runs=book,
-        backups=_backups(config),
-        wal=WalSearch(programs, _backups(config), folder / "wal"),
+        backups=kept,
+        wal=WalSearch(programs, kept, folder / "wal"),
         sides=beside,
         beside=beside,
         bases=beside,
@@ -80,12 +88,20 @@ def restore_tools(
         server=CommandedServer(server.data_directory, server.start, server.stop) if server else None,
         has_server_withheld=(config.name, "database.server.start") in config.withheld,
         receiver=slot_name(config),
+        accepted=accepted,
+        refused=refused,
         say=say,
     )
 
 
-def _backups(config: Config) -> Backups:
-    return stanza(config) if backup_settings(config).pgbackrest else repository(config)
+def _backups(
+    config: Config, accepted: Accepted = NONE_ACCEPTED
+) -> tuple[Backups, Callable[[], Sequence[tuple[str, BackoutError]]]]:
+    """Return the backups, and what says which of them may not be used."""
+    if backup_settings(config).pgbackrest:
+        return stanza(config), tuple
+    kept = repository(config, accepted.names, lays_out=accepted.to_side)
+    return kept, kept.refused
 
 
 def _live(config: Config) -> PostgresLive:

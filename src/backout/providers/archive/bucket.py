@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Final
 
+from backout.model.names import is_key, parse_key
 from backout.providers.s3.failures import S3Rejected
 
 if TYPE_CHECKING:
@@ -31,12 +32,12 @@ class BucketStore:
 
     def put(self, key: str, data: bytes) -> None:
         """Store an object, large ones in parts."""
-        self._client.put(self._bucket, self._prefix + key, data)
+        self._client.put(self._bucket, self._prefix + parse_key(key), data)
 
     def get(self, key: str) -> bytes | None:
         """Return an object."""
         try:
-            with self._client.get(self._bucket, self._prefix + key) as body:
+            with self._client.get(self._bucket, self._prefix + parse_key(key)) as body:
                 return b"".join(body)
         except S3Rejected as refused:
             if refused.status == _MISSING and refused.word in {"NoSuchKey", ""}:
@@ -46,10 +47,11 @@ class BucketStore:
     def keys(self, prefix: str) -> tuple[tuple[str, int], ...]:
         """List objects; a bucket lists them sorted."""
         found = self._client.list_objects(self._bucket, self._prefix + prefix)
-        return tuple((each.key.removeprefix(self._prefix), each.size_bytes) for each in found)
+        ours = ((each.key.removeprefix(self._prefix), each.size_bytes) for each in found)
+        return tuple((key, size) for key, size in ours if is_key(key))
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects, a thousand a call: in a batch their order does not matter to a reader of records."""
-        targets: list[tuple[str, str | None]] = [(self._prefix + key, None) for key in keys]
+        targets: list[tuple[str, str | None]] = [(self._prefix + parse_key(key), None) for key in keys]
         if targets:
             self._client.delete_many(self._bucket, targets)

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import Busy
+from backout.model.names import parse_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,7 @@ class Holding:
     """One job of a folder, such as `receiver`; the lock file holds the pid of who does it."""
 
     def __init__(self, directory: Path, job: str) -> None:
-        self._path = directory / f"{job}.lock"
+        self._path = directory / f"{parse_id(job)}.lock"
         self._job = job
 
     @contextlib.contextmanager

@@ -14,11 +14,13 @@ import itertools
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
 from backout.errors import BackoutError
+from backout.model.names import parse_member
+from backout.providers.archive.places import pack_key
 from backout.providers.archive.sealing import Damaged, Sealer, compressor, damaged, digest, expander, opened
 from backout.providers.archive.stores import not_kept
 
@@ -38,22 +40,25 @@ _COMPARED_BYTES: Final = 16 * 1024 * 1024
 """Larger files are never left out: Postgres itself sends only their changed blocks."""
 
 
+Size = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+
+
 class File(msgspec.Struct, frozen=True, array_like=True):
     """One file: path in the folder, size, digest (b"": not compared), the backup whose stream holds it, where in it."""
 
     path: str
-    size: int
+    size: Size
     digest: bytes
     backup: str
-    offset: int
+    offset: Size
 
 
 class Pack(msgspec.Struct, frozen=True, array_like=True):
     """One object: where its part of the stream begins, how long that is, and how many bytes are kept."""
 
-    offset: int
-    size: int
-    stored: int
+    offset: Size
+    size: Size
+    stored: Size
 
 
 class Index(msgspec.Struct, frozen=True):
@@ -62,11 +67,6 @@ class Index(msgspec.Struct, frozen=True):
     files: list[File]
     folders: list[str]
     packs: list[Pack]
-
-
-def pack_key(backup: str, number: int) -> str:
-    """Return the key of a pack."""
-    return f"base/{backup}/pack-{number:06d}"
 
 
 class Source:
@@ -80,7 +80,7 @@ class Source:
         self.size = 0
         # Small files first: those are what a later backup refers to, so it reads few packs of this one.
         for path, size in sorted(self._walk(), key=lambda each: (each[1] > _SMALL_BYTES, each[0])):
-            mark = digest((root / path).read_bytes()) if 0 < size <= _COMPARED_BYTES else b""
+            mark = digest((root / parse_member(path)).read_bytes()) if 0 < size <= _COMPARED_BYTES else b""
             known = before.get(path)
             if known is not None and known.size == size and known.digest == mark and (mark or not size):
                 self.files.append(known)
@@ -118,10 +118,10 @@ class Source:
         """Return a block's bytes."""
         parts = []
         for path, at, length in block:
-            with (self._root / path).open("rb", buffering=0) as file:
+            with (self._root / parse_member(path)).open("rb", buffering=0) as file:
                 parts.append(os.pread(file.fileno(), length, at))
                 if len(parts[-1]) != length:
-                    raise BackoutError("it became shorter while it was read", where=str(self._root / path))
+                    raise BackoutError("it became shorter while it was read", where=path)
         return b"".join(parts)
 
 
@@ -240,7 +240,8 @@ class _Writer:
         """Write a piece of a file."""
         if file is not self._file:
             self.close()
-            self._handle = os.open(self._root / file.path, os.O_WRONLY | os.O_CREAT, 0o600)
+            path = self._root / parse_member(file.path)
+            self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             self._file = file
         while piece:
             written = os.pwrite(self._handle, piece, at)

@@ -21,10 +21,11 @@ import msgspec
 from backout.decoding import Undecodable, decode_json
 from backout.errors import BackoutError, ProviderUnavailable, WorldMoved
 from backout.model.backups import WalGap, WalStatus
+from backout.model.names import is_history, is_segment
 from backout.model.recovery import show_lsn
 from backout.providers.archive.gaps import add_gap
 from backout.providers.archive.stores import FolderStore
-from backout.providers.archive.wal import PARTIAL, is_segment, received_bytes, segment_of, without_zeros
+from backout.providers.archive.wal import PARTIAL, received_bytes, segment_of, without_zeros
 from backout.providers.child import dying_with_parent
 from backout.providers.postgres.backup_tools import access
 
@@ -252,7 +253,7 @@ class WalReceiver:
         for path in sorted(self._archive.incoming.iterdir()):
             name = path.name
             ended = name.endswith(PARTIAL) and is_segment(name[:24]) and name[:8] < newest[:8]
-            if not (is_segment(name) or name.endswith(".history") or ended):
+            if not (is_segment(name) or is_history(name) or ended):
                 continue
             try:
                 content = path.read_bytes()

@@ -1,20 +1,34 @@
-"""The record of a backup: one short JSON object, written last; a backup without one does not exist."""
+"""The record of a backup: one short JSON object, written last; a backup without one does not exist.
+
+With a key a record is signed, and with it all that tells one backup from another: its id, its cluster, its place in
+time and in the WAL, what it builds on (and that one's list of files), its own list of files, and whose it is. A record
+that is not signed as it should be is no backup until a person names it.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import hmac
+import re
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from backout.decoding import Undecodable, decode_json
-from backout.errors import AuthError
+from backout.errors import AuthError, Refused
+from backout.model.names import parse_cluster, parse_id, parse_segment
 from backout.model.recovery import BackupKind, BaseBackup
 from backout.providers.archive.sealing import damaged
 
 if TYPE_CHECKING:
     from backout.providers.archive.sealing import Key
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+_FIRST: Final = 1
+_SINCE_SECOND: Final = ("environment", "parent_index")
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_FINGERPRINT: Final = re.compile(r"[0-9a-f]{16}")
+_SMALLEST_SEGMENT, _LARGEST_SEGMENT = 1 << 20, 1 << 30
+KEY_HINT: Final = "set database.backup.key_env or key_file to the key it was made with"
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +56,12 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """A backup that is complete; `index` is the SHA-256 of its index as kept, `signature` is there with a key."""
+    """A backup that is complete; `signature` is there with a key.
+
+    Args:
+        index: the SHA-256 of its index as kept. parent_index: of what it builds on, "" where that is nothing.
+        environment: whose backup it is.
+    """
 
     format: int
     facts: Facts
@@ -51,8 +70,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""
     verified_at: float | None = None
     signature: str = ""
+    environment: str = ""
+    parent_index: str = ""
 
-    def as_backup(self) -> BaseBackup:
+    def as_backup(self, *, unsigned: bool = False) -> BaseBackup:
         """Return the noun."""
         facts = self.facts
         return BaseBackup(
@@ -70,37 +91,107 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
             stored_bytes=self.stored_bytes,
             encrypted=bool(self.key),
             verified_at=self.verified_at,
+            unsigned=unsigned,
         )
 
 
 def encode(record: Record, key: Key | None) -> bytes:
     """Return a record as it is kept, signed where there is a key."""
     plain = msgspec.structs.replace(record, signature="")
-    signature = key.sign(msgspec.json.encode(plain)) if key else ""
-    return msgspec.json.format(msgspec.json.encode(msgspec.structs.replace(plain, signature=signature)))
+    signed = msgspec.structs.replace(plain, signature=key.sign(_signed(plain)) if key else "")
+    return msgspec.json.format(msgspec.json.encode(signed))
 
 
-def decode(content: bytes, where: str) -> Record:
-    """Return a record. Raises BackoutError when it is damaged, or of a form that this version does not know."""
+def decode(content: bytes, backup: str, where: str) -> Record:
+    """Return the record that lies in the place of a backup.
+
+    Raises:
+        BackoutError: it is damaged, or of a form that this version does not know. Refused: what it names is no name,
+            or it is the record of another backup.
+    """
     try:
         record = decode_json(content, Record, what="the record of this backup")
     except Undecodable as error:
         raise damaged(where, f"the record of this backup cannot be read: {error.what}") from None
-    if record.format != FORMAT:
+    if record.format not in {_FIRST, FORMAT}:
         raise damaged(where, f"this backup has form {record.format}, and this version of backout knows {FORMAT}")
+    try:
+        _check_names(record, backup)
+    except Refused as refused:
+        raise Refused(f"the record of this backup is refused: {refused.what}", where=where, rule=RULE) from None
     return record
 
 
-def check_key(record: Record, key: Key | None, where: str) -> None:
-    """Raise AuthError unless this is the key that the backup was encrypted with, BackoutError when it was changed."""
-    if not record.key:
-        return
-    hint = "set database.backup.key_env or key_file to the key it was made with"
+RULE: Final = "signed backups"
+
+
+def _check_names(record: Record, backup: str) -> None:
+    facts = record.facts
+    if parse_id(facts.id, "the id of a backup") != backup:
+        raise Refused(f"it is the record of {facts.id}, and lies in the place of {backup}")
+    if facts.parent is not None and parse_id(facts.parent, "the id of a backup") == facts.id:
+        raise Refused("it builds on itself")
+    if (facts.parent is None) is not (facts.kind is BackupKind.FULL):
+        raise Refused(f"it is {facts.kind} and builds on {facts.parent or 'nothing'}")
+    parse_cluster(facts.system_identifier)
+    for name in facts.wal:
+        parse_segment(name)
+    check_segment_bytes(facts.segment_bytes)
+    if not _DIGEST.fullmatch(record.index) or not (record.key == "" or _FINGERPRINT.fullmatch(record.key)):
+        raise Refused("its digests are none")
+
+
+def check_segment_bytes(size: int) -> int:
+    """Return the size of a WAL segment as Postgres allows it. Raises Refused.
+
+    >>> check_segment_bytes(16 << 20)
+    16777216
+    """
+    if not _SMALLEST_SEGMENT <= size <= _LARGEST_SEGMENT or size & (size - 1):
+        raise Refused(f"{size} is not the size of a WAL segment")
+    return size
+
+
+def check_signature(record: Record, key: Key | None, environment: str, where: str) -> None:
+    """Look whether a record is signed with the key that there is; without a key nothing can be said.
+
+    Raises:
+        AuthError: it was made with another key. Refused: it is not signed, was changed since, or is another
+            environment's; `unsigned` says what to type.
+    """
     if key is None:
-        raise AuthError("the backup is encrypted, and there is no key", where=where, hint=hint)
+        return
+    if not record.key or not record.signature:
+        raise unsigned(record.facts.id, "this backup is not signed, although there is a key", where)
     if key.fingerprint != record.key:
-        raise AuthError(
-            f"the backup was encrypted with key {record.key}, not {key.fingerprint}", where=where, hint=hint
-        )
-    if key.sign(msgspec.json.encode(msgspec.structs.replace(record, signature=""))) != record.signature:
-        raise damaged(where, "the record of this backup was changed after it was written")
+        what = f"the backup was encrypted with key {record.key}, not {key.fingerprint}"
+        raise AuthError(what, where=where, hint=KEY_HINT)
+    if not hmac.compare_digest(key.sign(_signed(record)), record.signature):
+        raise unsigned(record.facts.id, "the record of this backup was changed after it was written", where)
+    if record.environment and environment and record.environment != environment:
+        raise unsigned(record.facts.id, f"this is a backup of {record.environment}, not of {environment}", where)
+
+
+def unsigned(name: str, what: str, where: str) -> Refused:
+    """Return the refusal of something that is not signed as it should be; it may be taken by its name."""
+    return Refused(
+        what,
+        where=where,
+        rule=RULE,
+        hint=f"if you know where it comes from, take it by its name, to a side instance: --accept-unsigned {name}",
+        options=("Restore from another backup: `backout db backups list`.",),
+    )
+
+
+def need_key(record: Record, key: Key | None, where: str) -> None:
+    """Raise AuthError when a backup is encrypted and there is no key."""
+    if record.key and key is None:
+        raise AuthError("the backup is encrypted, and there is no key", where=where, hint=KEY_HINT)
+
+
+def _signed(record: Record) -> bytes:
+    """Return what is signed: all of a record but its signature."""
+    content: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(record, signature=""))
+    for name in _SINCE_SECOND if record.format == _FIRST else ():
+        del content[name]
+    return msgspec.json.encode(content)

@@ -11,16 +11,18 @@ import shutil
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from backout.errors import UsageError
+from backout.errors import BackoutError, Refused, UsageError
+from backout.model.names import parse_id, parse_member, parse_segment
 from backout.model.recovery import WalSegment
-from backout.providers.archive import records
 from backout.providers.archive.packing import Index, Packs, Source
-from backout.providers.archive.records import FORMAT, Record
+from backout.providers.archive.places import BASES, RECORD, backup_of, base_prefix, index_key, record_key
+from backout.providers.archive.record_store import SIGNED, RecordStore, Terms
+from backout.providers.archive.records import FORMAT, RULE, Record, need_key, unsigned
 from backout.providers.archive.sealing import damaged, pack, unpack
 from backout.providers.archive.stores import not_kept
 from backout.providers.archive.wal import WalArchive, segment_of
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from backout.providers.archive.stores import Store
     from backout.providers.postgres.binaries import Binaries
 
-_RECORD: Final = "record.json"
 _SMALL_BYTES: Final = 128 * 1024 * 1024
 _SMALL_LEVEL, _LARGE_LEVEL = 9, 1
 """zstd: a small increment may cost a moment more, a full backup must not wait for the processor."""
@@ -49,21 +50,32 @@ class Repository:
 
     Args:
         binaries: returns the Postgres programs. incoming: the folder that WAL is received into.
-        key: what is encrypted with; None keeps everything readable.
+        key: what is encrypted with; None keeps everything readable. terms: which backups are taken.
     """
 
-    def __init__(self, store: Store, binaries: Callable[[], Binaries], *, incoming: Path, key: Key | None) -> None:
+    def __init__(
+        self, store: Store, binaries: Callable[[], Binaries], *, incoming: Path, key: Key | None, terms: Terms = SIGNED
+    ) -> None:
         self.store = store
         self._binaries = binaries
         self._incoming = incoming
         self._key = key
-        self._known: dict[str, Record] = {}
+        self._terms = terms
+        self._records = RecordStore(store, key, terms)
 
     # --- port Backups ------------------------------------------------------------------------------------------
 
     def backups(self) -> tuple[BaseBackup, ...]:
-        """Return the complete ones, oldest first."""
-        return tuple(record.as_backup() for record in self.records())
+        """Return the complete ones that may be used, oldest first."""
+        return tuple(record.as_backup(unsigned=self._records.is_unsigned(record)) for record in self.records())
+
+    def refused(self) -> tuple[tuple[str, BackoutError], ...]:
+        """Return the ids of those that may not be used, and why; they protect nothing."""
+        return self._records.refused()
+
+    def doubtful(self) -> tuple[BaseBackup, ...]:
+        """Return those of them whose record can be read, oldest first: what it says is not proved."""
+        return tuple(record.as_backup(unsigned=True) for record in self._records.doubtful())
 
     def wal(self) -> tuple[WalSegment, ...]:
         """Return the WAL of the newest backup's cluster: the archive's, and what the backups brought along."""
@@ -71,7 +83,12 @@ class Repository:
         if not found:
             return ()
         system = found[-1].facts.system_identifier
-        segments = {segment.name: segment for segment in self.archive(system).segments()}
+        archive = self.archive(system)
+        said, real = archive.layout(), found[-1].facts.segment_bytes
+        if said not in {None, real}:
+            what = f"it says that segments have {said} bytes, and the cluster's have {real}"
+            raise Refused(what, where=f"{self.store.name}/{archive.prefix}layout.json", rule=RULE)
+        segments = {segment.name: segment for segment in archive.segments()}
         for record in found:
             facts = record.facts
             for name in facts.wal if facts.system_identifier == system else ():
@@ -89,8 +106,10 @@ class Repository:
 
         Raises:
             BackoutError: something is damaged or missing, by name; there is no room. AuthError: the key is another.
+            Refused: it, or what it builds on, is not signed.
         """
         chain = self.chain(backup)
+        self._check_laid_out(chain[-1])
         indexes = {record.facts.id: self.index(record) for record in chain}
         whole = sum(sum(file.size for file in index.files) for index in indexes.values())
         done, telling = 0, threading.Lock()
@@ -103,9 +122,11 @@ class Repository:
 
         if len(chain) == 1:
             self._lay(backup, indexes, into, tell)
+            if self._records.is_unsigned(chain[0]):  # nothing but Postgres' own list of files says that it is whole
+                verify_folder(self._binaries(), into, f"{self.store.name}/base/{backup}")
         else:
             with tempfile.TemporaryDirectory(prefix=".combining-", dir=into.parent) as scratch:
-                parts = [Path(scratch) / record.facts.id for record in chain]
+                parts = [Path(scratch) / parse_id(record.facts.id) for record in chain]
                 for part in parts:
                     part.mkdir(mode=0o700)
 
@@ -131,6 +152,7 @@ class Repository:
             BackoutError: one is not there, or is damaged.
         """
         found = self.records()
+        names = [parse_segment(name) for name in names]
         if not found:
             raise UsageError("there is no backup, and so no WAL", where=self.store.name, hint="backout db backup")
         archive = self.archive(found[-1].facts.system_identifier)
@@ -156,18 +178,19 @@ class Repository:
 
     def archive(self, system_identifier: str) -> WalArchive:
         """Return the WAL of a cluster."""
-        return WalArchive(self.store, system_identifier, self._incoming, self._key)
+        return WalArchive(self.store, system_identifier, self._incoming, self._key, self._terms)
 
     def keep(self, folder: Path, facts: Facts, verified_at: float, progress: Callable[[int, int], None]) -> Record:
         """Store a backup that lies complete in a folder; what a killed attempt left of it is overwritten."""
         before: dict[str, File] = {}
-        if facts.parent is not None:
-            before = {file.path: file for file in self.index(self.record(facts.parent)).files if file.digest}
+        parent = None if facts.parent is None else self.record(facts.parent)
+        if parent is not None:
+            before = {file.path: file for file in self.index(parent).files if file.digest}
         source = Source(folder, facts.id, before)
         level = _SMALL_LEVEL if source.size <= _SMALL_BYTES else _LARGE_LEVEL
         packs = Packs(self.store, self._key).write(source, facts.id, level, progress)
         index = msgspec.msgpack.encode(Index(source.files, source.folders, packs))
-        kept = self._put(facts.id, "index", index)
+        kept = self._put(index_key(facts.id), index)
         stored = sum(part.stored for part in packs) + len(kept)
         record = Record(
             format=FORMAT,
@@ -176,13 +199,15 @@ class Repository:
             index=hashlib.sha256(kept).hexdigest(),
             key=self._key.fingerprint if self._key else "",
             verified_at=verified_at,
+            environment=self._terms.environment,
+            parent_index=parent.index if parent else "",
         )
-        self._write_record(record)
+        self._records.write(record)
         return record
 
     def mark_verified(self, backup: str, at: float) -> None:
-        """Record that a backup was read and found whole."""
-        self._write_record(msgspec.structs.replace(self.record(backup), verified_at=at))
+        """Record that a backup was read and found whole; of one that is not signed nothing is recorded."""
+        self._records.write(msgspec.structs.replace(self.record(backup), verified_at=at))
 
     def manifest(self, backup: str) -> bytes:
         """Return Postgres' own manifest of a backup: what an incremental one is taken against."""
@@ -198,35 +223,33 @@ class Repository:
     def remove(self, backups: Sequence[str]) -> None:
         """Remove backups, the newest first, each one's record before its files: none is ever there in part."""
         for backup in sorted(backups, reverse=True):
-            keys = [key for key, _ in self.store.keys(f"base/{backup}/")]
-            record = f"base/{backup}/{_RECORD}"
-            self._known.pop(backup, None)
+            keys = [key for key, _ in self.store.keys(base_prefix(backup))]
+            record = record_key(backup)
+            self._records.forget(backup)
             self.store.delete([record])
             self.store.delete(key for key in keys if key != record)
 
     def sweep(self, *, apart_from: Collection[str] = ()) -> tuple[str, ...]:
         """Remove what killed attempts left: files of backups that have no record. Return the backups' ids."""
-        keys = [key for key, _ in self.store.keys("base/")]
-        complete = {key.split("/")[1] for key in keys if key.endswith(f"/{_RECORD}")} | set(apart_from)
-        left = [key for key in keys if key.split("/")[1] not in complete]
+        keys = [key for key, _ in self.store.keys(BASES)]
+        complete = {backup_of(key) for key in keys if key.endswith(f"/{RECORD}")} | set(apart_from)
+        left = [key for key in keys if backup_of(key) not in complete]
         self.store.delete(left)
-        return tuple(sorted({key.split("/")[1] for key in left}))
+        return tuple(sorted({backup_of(key) for key in left}))
 
     # --- reading -----------------------------------------------------------------------------------------------
 
     def records(self) -> tuple[Record, ...]:
-        """Return the records, oldest first."""
-        keys = [key for key, _ in self.store.keys("base/") if key.endswith(f"/{_RECORD}")]
-        with ThreadPoolExecutor(_FETCHES_AT_ONCE) as pool:
-            found = list(pool.map(self._find, [key.split("/")[1] for key in keys]))
-        return tuple(sorted((each for each in found if each is not None), key=lambda each: each.facts.id))
+        """Return the records that may be used, oldest first."""
+        return self._records.records()
+
+    def every_record(self) -> tuple[Record, ...]:
+        """Return the records that can be read, also of backups that may not be used."""
+        return (*self._records.records(), *self._records.doubtful())
 
     def record(self, backup: str) -> Record:
-        """Return one record. Raises UsageError when there is no such backup."""
-        found = self._find(backup)
-        if found is None:
-            raise UsageError(f"no backup {backup!r}", where=self.store.name, hint="backout db backups list")
-        return found
+        """Return one record. Raises UsageError when there is no such backup, or why it may not be used."""
+        return self._records.record(backup)
 
     def chain(self, backup: str) -> tuple[Record, ...]:
         """Return a backup with everything that it builds on, the full one first."""
@@ -234,31 +257,50 @@ class Repository:
         while (parent := chain[0].facts.parent) is not None:
             if any(record.facts.id == parent for record in chain):
                 raise damaged(f"{self.store.name}/base/{parent}", "this backup is its own parent")
-            if self._find(parent) is None:
+            found = self._records.find(parent)
+            if found is None:
                 raise damaged(
                     f"{self.store.name}/base/{parent}", f"it is missing, and {chain[0].facts.id} builds on it"
                 )
-            chain.insert(0, self.record(parent))
+            if chain[0].parent_index not in {"", found.index}:
+                what = f"it is not the backup that {chain[0].facts.id} was built on"
+                raise unsigned(parent, what, f"{self.store.name}/base/{parent}")
+            chain.insert(0, found)
         return tuple(chain)
 
     def index(self, record: Record) -> Index:
         """Return where a backup's files are. Raises AuthError for another key, BackoutError when it is damaged."""
-        name = f"base/{record.facts.id}/index"
+        name = index_key(record.facts.id)
         where = f"{self.store.name}/{name}"
-        records.check_key(record, self._key, f"{self.store.name}/base/{record.facts.id}")
+        need_key(record, self._key, f"{self.store.name}/base/{record.facts.id}")
         data = self.store.get(name)
         if data is None:
             raise damaged(where, "the index of this backup is missing")
         if hashlib.sha256(data).hexdigest() != record.index:
             raise damaged(where, "the index of this backup is damaged")
         key = self._key if record.key else None
-        index = msgspec.msgpack.decode(unpack(name, data, key), type=Index)
-        for path in (*index.folders, *(file.path for file in index.files)):
-            if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-                raise damaged(where, f"it names a file outside the backup: {path!r}")
+        try:
+            index = msgspec.msgpack.decode(unpack(name, data, key), type=Index)
+            for path in (*index.folders, *(file.path for file in index.files)):
+                parse_member(path)
+        except msgspec.MsgspecError as error:
+            raise damaged(where, f"the index of this backup cannot be read: {error}") from None
+        except Refused as refused:
+            raise Refused(f"the index of this backup is refused: {refused.what}", where=where, rule=RULE) from None
         return index
 
     # --- inside ------------------------------------------------------------------------------------------------
+
+    def _check_laid_out(self, record: Record) -> None:
+        """Refuse to lay out what is not signed for anything but a side instance."""
+        if self._records.is_unsigned(record) and not self._terms.lays_out:
+            backup = record.facts.id
+            raise Refused(
+                "this backup is not signed, and no copy of it was proved here",
+                where=f"{self.store.name}/base/{backup}",
+                rule=RULE,
+                hint=f"backout db restore TARGET --side --accept-unsigned {backup}",
+            )
 
     def _lay(self, backup: str, indexes: dict[str, Index], into: Path, tell: Callable[[int], None]) -> None:
         """Lay out one member of a chain as it was taken."""
@@ -266,10 +308,10 @@ class Repository:
         try:
             into.chmod(0o700)
             for folder in sorted(index.folders):
-                (into / folder).mkdir(mode=0o700, exist_ok=True)
+                (into / parse_member(folder)).mkdir(mode=0o700, exist_ok=True)
             for file in index.files:
                 if not file.size:
-                    (into / file.path).touch(mode=0o600)
+                    (into / parse_member(file.path)).touch(mode=0o600)
         except OSError as error:
             raise not_kept(error, str(into)) from error
         for holder in sorted({file.backup for file in index.files}):
@@ -298,26 +340,9 @@ class Repository:
             (Path(scratch) / "pg_wal").mkdir()
             for file in wanted:
                 self._lay_own([file], file.backup, self.index(self.record(file.backup)), Path(scratch), lambda _: None)
-            shutil.move(Path(scratch) / "pg_wal" / name, into / name)
+            shutil.move(Path(scratch) / "pg_wal" / parse_segment(name), into / parse_segment(name))
 
-    def _put(self, backup: str, part: str, content: bytes) -> bytes:
-        name = f"base/{backup}/{part}"
+    def _put(self, name: str, content: bytes) -> bytes:
         kept = pack(name, content, self._key, level=_META_LEVEL)
         self.store.put(name, kept)
         return kept
-
-    def _find(self, backup: str) -> Record | None:
-        """Return a record, read once: only its time of verification ever changes."""
-        if backup not in self._known:
-            key = f"base/{backup}/{_RECORD}"
-            content = self.store.get(key)
-            if content is None:
-                return None
-            self._known[backup] = records.decode(content, f"{self.store.name}/{key}")
-        return self._known[backup]
-
-    def _write_record(self, record: Record) -> None:
-        key = self._key if record.key else None
-        content = records.encode(record, key)
-        self.store.put(f"base/{record.facts.id}/{_RECORD}", content)
-        self._known[record.facts.id] = records.decode(content, record.facts.id)

@@ -118,6 +118,11 @@ def opened(name: str, data: bytes, key: Key | None) -> Iterator[bytes]:
         raise Damaged("something stands behind its end")
 
 
+def is_sealed(data: bytes) -> bool:
+    """Whether an object says of itself that it is sealed."""
+    return data[len(MAGIC) : len(MAGIC) + 1] == _SEALED
+
+
 def pack(name: str, content: bytes, key: Key | None, *, level: int = 3, block_bytes: int = 4 << 20) -> bytes:
     """Return a whole object of some content."""
     sealer, compress = Sealer(name, key), compressor(level)

@@ -1,6 +1,6 @@
 """Where objects are kept: a folder, or (in `bucket`) a bucket. Each one is there whole, or not at all.
 
-Keys are relative paths of plain names, such as `base/20261125-190203-full/record.json`.
+Keys are relative paths of plain names, such as `base/20261125-190203/record.json`; a store takes and lists no others.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import errno
 import os
 from typing import TYPE_CHECKING, Protocol
 
-from backout.errors import BackoutError
+from backout.errors import BackoutError, Refused
+from backout.model.names import is_key, parse_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +23,7 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class Store(Protocol):
-    """Objects by key."""
+    """Objects by key; each call with a key raises Refused when that is none (`parse_key`)."""
 
     def put(self, key: str, data: bytes) -> None:
         """Keep an object; it is durable when this returns, and replaces an earlier one at once or not at all."""
@@ -33,7 +34,7 @@ class Store(Protocol):
         ...
 
     def keys(self, prefix: str) -> tuple[tuple[str, int], ...]:
-        """Return (key, size in bytes) of each object whose key begins so, sorted."""
+        """Return (key, size in bytes) of each object whose key begins so, sorted; what has no such key is not ours."""
         ...
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -59,7 +60,7 @@ class FolderStore:
 
     def put(self, key: str, data: bytes) -> None:
         """Write, sync, rename, sync the folder. Raises BackoutError when the disk is full or refuses."""
-        path = self.directory / key
+        path = self._path(key)
         unfinished = path.with_name(path.name + _UNFINISHED)
         try:
             self._make_folder(path.parent)
@@ -76,7 +77,7 @@ class FolderStore:
 
     def get(self, key: str) -> bytes | None:
         """Read a file. Raises BackoutError when it is there and cannot be read."""
-        path = self.directory / key
+        path = self._path(key)
         try:
             return path.read_bytes()
         except FileNotFoundError:
@@ -86,26 +87,34 @@ class FolderStore:
 
     def keys(self, prefix: str) -> tuple[tuple[str, int], ...]:
         """Walk the folder; files that somebody is just writing are none."""
-        folder = self.directory / prefix.rpartition("/")[0]
+        folder = self._path(prefix.rstrip("/")) if prefix.endswith("/") else self.directory
         found = []
         for place, _, names in os.walk(folder):
             for name in names:
                 path = os.path.join(place, name)  # noqa: PTH118 pathlib costs 10 us for each of many files
                 key = os.path.relpath(path, self.directory)
-                if key.startswith(prefix) and not name.endswith(_UNFINISHED):
+                if key.startswith(prefix) and not name.endswith(_UNFINISHED) and is_key(key):
                     found.append((key, os.stat(path).st_size))  # noqa: PTH116 same
         return tuple(sorted(found))
 
     def delete(self, keys: Iterable[str]) -> None:
         """Remove the files, and the folders that are empty then."""
         for key in keys:
-            path = self.directory / key
+            path = self._path(key)
             path.unlink(missing_ok=True)
             path.with_name(path.name + _UNFINISHED).unlink(missing_ok=True)
             for folder in path.parents:
                 if folder == self.directory or not folder.is_dir() or any(folder.iterdir()):
                     break
                 folder.rmdir()
+
+    def _path(self, key: str) -> Path:
+        """Return where an object lies. Raises Refused: a link on the way leads out of the folder."""
+        path = self.directory / parse_key(key)
+        real, root = os.path.realpath(path.parent), os.path.realpath(self.directory)
+        if real != root and not real.startswith(root + os.sep):
+            raise Refused("a link leads out of the folder of backups", where=str(path.parent))
+        return path
 
     def _make_folder(self, folder: Path) -> None:
         if folder.is_dir():

@@ -15,11 +15,11 @@ import msgspec
 
 from backout.decoding import decode_json
 from backout.errors import BackoutError, Refused
+from backout.model.names import is_segment, parse_id
 from backout.model.recovery import BackupKind
 from backout.providers.archive.holding import Holding
 from backout.providers.archive.records import Facts
 from backout.providers.archive.stores import FolderStore, not_kept
-from backout.providers.archive.wal import is_segment
 from backout.providers.postgres.backup_tools import (
     MANIFEST,
     SummariesMissing,
@@ -69,7 +69,7 @@ class StagedBackups:
         cluster = self._origin.cluster.read()
         binaries = self._origin.binaries()
         _check_version(binaries, cluster.server_version)
-        folder = self._staging / backup
+        folder = self._staging / parse_id(backup)
         try:
             self._staging.mkdir(mode=0o700, parents=True, exist_ok=True)
             free = shutil.disk_usage(self._staging).free
@@ -84,7 +84,7 @@ class StagedBackups:
         began_at = self._clock.now()
         against = None
         if parent is not None:
-            against = self._staging / f"{parent}.manifest"
+            against = self._staging / f"{parse_id(parent)}.manifest"
             against.write_bytes(self._repository.manifest(parent))
         try:
             take(binaries, access(self._origin.dsn()), folder, against=against, progress=progress)
@@ -102,7 +102,7 @@ class StagedBackups:
 
     def verify(self, backup: str) -> None:
         """Run pg_verifybackup on what waits."""
-        verify_folder(self._origin.binaries(), self._staging / backup, backup)
+        verify_folder(self._origin.binaries(), self._staging / parse_id(backup), backup)
 
     def discard(self, apart_from: Collection[str] = ()) -> None:
         """Remove the notes first, then the folders."""
@@ -123,18 +123,18 @@ class StagedBackups:
         facts = self._waiting(backup)
         if facts is None:
             raise BackoutError(
-                "the backup that was taken is not here any more", where=str(self._staging / backup),
+                "the backup that was taken is not here any more", where=str(self._staging / parse_id(backup)),
                 hint="backout runs abort RUN, then: backout db backup",
             )  # fmt: skip
         if facts.boot != _boot():
             self.verify(backup)
         archive = self._repository.archive(facts.system_identifier)
         archive.set_layout(facts.segment_bytes)
-        self._repository.keep(self._staging / backup, facts, verified_at, progress)
+        self._repository.keep(self._staging / parse_id(backup), facts, verified_at, progress)
 
     def remove(self, retention: Retention) -> tuple[tuple[str, ...], int]:
         """Remove backups, the newest first, then WAL, then leftovers."""
-        records = {record.facts.id: record for record in self._repository.records()}
+        records = {record.facts.id: record for record in self._repository.every_record()}
         freed = sum(records[each].stored_bytes for each in retention.remove if each in records)
         self._repository.remove(retention.remove)
         self._repository.sweep()
@@ -167,8 +167,8 @@ class StagedBackups:
     # --- inside ------------------------------------------------------------------------------------------------
 
     def _waiting(self, backup: str) -> Facts | None:
-        note = self._notes.get(f"{backup}.json")
-        if note is None or not (self._staging / backup / MANIFEST).is_file():
+        note = self._notes.get(f"{parse_id(backup)}.json")
+        if note is None or not (self._staging / parse_id(backup) / MANIFEST).is_file():
             return None
         return decode_json(note, Facts, what="the note of a backup that waits", where=backup)
 

@@ -6,28 +6,29 @@ xlog_internal.h). Everything of one cluster lies under its system identifier, si
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from backout.decoding import decode_json
-from backout.errors import BackoutError
+from backout.decoding import Undecodable, decode_json
+from backout.errors import BackoutError, Refused
+from backout.model.names import is_history, is_segment, parse_cluster, parse_wal_file
 from backout.model.recovery import WalSegment
-from backout.providers.archive.sealing import damaged, pack, unpack
+from backout.providers.archive.places import layout_key, wal_key, wal_prefix
+from backout.providers.archive.record_store import SIGNED
+from backout.providers.archive.records import check_segment_bytes, unsigned
+from backout.providers.archive.sealing import damaged, is_sealed, pack, unpack
 from backout.providers.archive.stores import not_kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from backout.providers.archive.record_store import Terms
     from backout.providers.archive.sealing import Key
     from backout.providers.archive.stores import Store
 
 PARTIAL: Final = ".partial"
-_SEGMENT: Final = re.compile(r"[0-9A-F]{24}")
-_HISTORY: Final = re.compile(r"[0-9A-F]{8}\.history")
-_LAYOUT: Final = "layout.json"
 _ROUND: Final = 8
 """Records begin at multiples of this."""
 _ZEROS: Final = bytes(1 << 16)
@@ -60,34 +61,37 @@ def segment_of(name: str, segment_bytes: int) -> WalSegment:
     return WalSegment(name, int(name[:8], 16), begin, begin + segment_bytes)
 
 
-def is_segment(name: str) -> bool:
-    """Whether this is the name of a segment, nothing behind it."""
-    return _SEGMENT.fullmatch(name) is not None
-
-
 class WalArchive:
     """The WAL of one cluster.
 
     Args:
         incoming: the folder that the receiver writes into; its files count as archived, the `.partial` one as far as it
-            was received.
+            was received. terms: where a person accepted a backup that is not signed, so is its WAL.
     """
 
-    def __init__(self, store: Store, system_identifier: str, incoming: Path, key: Key | None) -> None:
-        self.prefix = f"wal/{system_identifier}/"
-        self.incoming = incoming / system_identifier
+    def __init__(
+        self, store: Store, system_identifier: str, incoming: Path, key: Key | None, terms: Terms = SIGNED
+    ) -> None:
+        self.prefix = wal_prefix(system_identifier)
+        self.incoming = incoming / parse_cluster(system_identifier)
+        self._system = system_identifier
         self._store = store
         self._key = key
+        self._terms = terms
 
     def set_layout(self, segment_bytes: int) -> None:
         """Record how the cluster's WAL is cut."""
         if self.layout() != segment_bytes:
-            self._store.put(f"{self.prefix}{_LAYOUT}", msgspec.json.encode(Layout(segment_bytes)))
+            self._store.put(layout_key(self._system), msgspec.json.encode(Layout(segment_bytes)))
 
     def layout(self) -> int | None:
         """Return the size of a segment in bytes, None before anything was archived."""
-        found = self._store.get(f"{self.prefix}{_LAYOUT}")
-        return None if found is None else decode_json(found, Layout, what=_LAYOUT, where=self.prefix).segment_bytes
+        where = layout_key(self._system)
+        found = self._store.get(where)
+        try:
+            return None if found is None else check_segment_bytes(decode_json(found, Layout, what=where).segment_bytes)
+        except (Undecodable, Refused) as error:
+            raise damaged(f"{self._store.name}/{where}", f"how the WAL is cut cannot be read: {error}") from None
 
     def segments(self) -> tuple[WalSegment, ...]:
         """Return what there is, in the order of positions, timeline by timeline."""
@@ -115,21 +119,23 @@ class WalArchive:
         """Return the names of the history files, by timeline."""
         kept = {key.removeprefix(self.prefix) for key, _ in self._store.keys(self.prefix)}
         coming = {path.name for path in self.incoming.glob("*.history")} if self.incoming.is_dir() else set()
-        return tuple(sorted(name for name in kept | coming if _HISTORY.fullmatch(name)))
+        return tuple(sorted(name for name in kept | coming if is_history(name)))
 
     def read(self, name: str) -> bytes | None:
         """Return a segment, whole (what was not received yet is zero), or a history file; None when there is none."""
         size = self.layout() or 0
-        for path in (self.incoming / name, self.incoming / (name + PARTIAL)):
+        where = wal_key(self._system, name)
+        names = (name, name + PARTIAL) if is_segment(name) else (name,)
+        for path in (self.incoming / parse_wal_file(each) for each in names):
             if path.is_file():
                 try:
                     return path.read_bytes().ljust(size if is_segment(name) else 0, b"\0")
                 except FileNotFoundError:  # it was just completed, or archived
                     continue
-        for key in (self.prefix + name, self.prefix + name + PARTIAL, self.prefix + name):
+        for key in (where, where + PARTIAL, where) if is_segment(name) else (where,):
             data = self._store.get(key)
             if data is not None:
-                content = unpack(key, data, self._key)
+                content = self._opened(key, data)
                 if is_segment(name) and len(content) > size:
                     raise damaged(f"{self._store.name}/{key}", f"it has {len(content)} bytes instead of {size}")
                 return content.ljust(size if is_segment(name) else 0, b"\0")
@@ -141,21 +147,22 @@ class WalArchive:
         if content is None:
             return False
         try:
-            (into / name).write_bytes(content)
-            (into / name).chmod(0o600)
+            (into / parse_wal_file(name)).write_bytes(content)
+            (into / parse_wal_file(name)).chmod(0o600)
         except OSError as error:
-            raise not_kept(error, str(into / name)) from error
+            raise not_kept(error, str(into)) from error
         return True
 
     def keep(self, name: str, content: bytes) -> None:
         """Store a segment, a partial one (its name ends so; zeros at its end are left out), or a history file."""
         if name.endswith(PARTIAL):
             content = without_zeros(content)
-        self._store.put(self.prefix + name, pack(self.prefix + name, content, self._key))
+        key = wal_key(self._system, name)
+        self._store.put(key, pack(key, content, self._key))
 
     def forget_partial(self, name: str) -> None:
         """Remove what was stored of a segment that is stored whole by now."""
-        self._store.delete([self.prefix + name + PARTIAL])
+        self._store.delete([wal_key(self._system, name) + PARTIAL])
 
     def remove_before(self, lsn: int, *, dry_run: bool = False) -> tuple[tuple[str, int], ...]:
         """Remove the stored segments that end at or before a position; return (name, bytes kept) of each."""
@@ -180,8 +187,18 @@ class WalArchive:
 
     def read_kept(self, name: str) -> bytes | None:
         """Return what the store holds under exactly this name."""
-        data = self._store.get(self.prefix + name)
-        return None if data is None else unpack(self.prefix + name, data, self._key)
+        key = wal_key(self._system, name)
+        data = self._store.get(key)
+        return None if data is None else self._opened(key, data)
+
+    def _opened(self, key: str, data: bytes) -> bytes:
+        """Return what an object holds. Raises Refused: it is not sealed although there is a key."""
+        if self._key is None or is_sealed(data):
+            return unpack(key, data, self._key)
+        name = key.removeprefix(self.prefix).removesuffix(PARTIAL)
+        if not any(each == name or not is_segment(each) for each in self._terms.accepted):
+            raise unsigned(name, "this WAL is not signed, although there is a key", f"{self._store.name}/{key}")
+        return unpack(key, data, None)
 
     def _incoming(self) -> Iterator[Path]:
         if self.incoming.is_dir():

@@ -16,6 +16,7 @@ import msgspec
 
 from backout.decoding import Undecodable, decode_json
 from backout.errors import BackoutError, ProviderUnavailable, UsageError
+from backout.model.names import parse_id, parse_wal_file
 from backout.model.recovery import BackupKind, BaseBackup, WalSegment, parse_lsn, show_lsn
 from backout.providers.child import unprivileged_prefix
 from backout.providers.postgres.template import give_away, tool_environment
@@ -138,7 +139,7 @@ class PgBackRest:
     def unpack(self, backup: str, into: Path, progress: Callable[[int, int], None]) -> None:
         """Lay out a data directory, without recovery settings: what replays it, and where to, is the caller's."""
         total = next((each.size_bytes for each in self.backups() if each.id == backup), 0)
-        self._restore(into, f"--set={backup}", "--type=none")
+        self._restore(into, f"--set={parse_id(backup, 'the label of a backup')}", "--type=none")
         progress(total, total)
 
     def fetch_wal(self, names: Sequence[str], into: Path, laid: Callable[[str], None] = lambda _name: None) -> None:
@@ -153,8 +154,8 @@ class PgBackRest:
         known = next((d for d in (into.parent, self._laid) if d and (d / "global" / "pg_control").is_file()), None)
         about = () if known is None else (f"--pg1-path={known}",)
         for name in wanted:
-            self._run("archive-get", name, str(into / name), *about)
-            if not (into / name).is_file():
+            self._run("archive-get", name, str(into / parse_wal_file(name)), *about)
+            if not (into / parse_wal_file(name)).is_file():
                 raise BackoutError(f"pgBackRest has no WAL segment {name}", where=self._stanza)
             if name in names:
                 laid(name)
@@ -184,7 +185,7 @@ class PgBackRest:
         into.mkdir(mode=0o700, parents=True, exist_ok=True)
         give_away(into)
         # Tablespaces would land where the live ones are.
-        spaces = f"--tablespace-map-all={into.with_name(f'{into.name}-tablespaces')}"
+        spaces = f"--tablespace-map-all={into}-tablespaces"
         self._run("restore", f"--pg1-path={into}", "--archive-mode=off", spaces, *options)
         self._laid = into
 

@@ -107,7 +107,13 @@ class CommandedServer:
         """Move the data directory to `kept` and `incoming` to its place, both on one file system.
 
         After a crash between the two moves the data directory is missing and the first one is not repeated.
+
+        Raises:
+            Refused: one of them does not lie beside the data directory.
         """
+        for folder in (incoming, kept):
+            if folder.parent != self._data_directory.parent or folder == self._data_directory:
+                raise Refused("it does not lie beside the data directory", where=str(folder))
         if self.running():
             raise BackoutError("the server still runs on its data directory", where=str(self._data_directory))
         if not kept.exists():

@@ -15,7 +15,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -25,12 +24,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backout.decoding import decode_json
 from backout.errors import BackoutError, Refused, UsageError
+from backout.model.names import parse_id, parse_segment
 from backout.model.recovery import SideInstance, SideLook, SideOrder, SideState, parse_lsn
 from backout.providers.child import NOBODY, needs_chown
-from backout.providers.child_environment import bare_environment
+from backout.providers.postgres.backup_tools import verify_folder
 from backout.providers.postgres.launcher import Overlay, PostgresServer
 from backout.providers.postgres.session import reading, working
 from backout.providers.postgres.side_files import (
+    copy_folder,
     overlay_works,
     reflinks,
     refuse_tablespaces,
@@ -220,7 +221,7 @@ class PostgresSides:
     def release(self) -> None:
         """Remove them."""
         for name in self.unpacked():
-            remove(self._root / "bases" / name)
+            remove(self._unpacked_base(name))
 
     def prepare(self, backup: str, progress: Callable[[str, int, int], None]) -> None:
         """Unpack a base ahead of time: an instance over it is then there in about a second."""
@@ -238,10 +239,10 @@ class PostgresSides:
         self._backups.fetch_wal((), folder / "wal")  # the history files, which a server asks for before all else
         (folder / "coming").mkdir()
         for name in order.wal:
-            (folder / "coming" / name).touch()
+            (folder / "coming" / parse_segment(name)).touch()
         how, lower = "copy", ""
         if order.place:
-            self._unpack(order.backup, Path(order.place), progress)
+            self._place(order, progress)
         else:
             how, lower = self._lay_over(self._base(order.backup, progress), folder)
         laid = _Laid(order, self._superuser(), how, lower, this_boot())
@@ -263,15 +264,15 @@ class PostgresSides:
         What is to come has a name in the folder `coming`: the server waits for that one, and asks in vain for others.
         """
         folder = self._folder(laid.order.name)
-        wanted = [name for name in laid.order.wal if (folder / "coming" / name).exists()]
+        wanted = [name for name in laid.order.wal if (folder / "coming" / parse_segment(name)).exists()]
         arriving = folder / "arriving"
         arriving.mkdir(exist_ok=True)
 
         def there(name: str) -> None:
             if needs_chown():
-                os.chown(arriving / name, NOBODY, NOBODY)
-            (arriving / name).rename(folder / "wal" / name)
-            (folder / "coming" / name).unlink()
+                os.chown(arriving / parse_segment(name), NOBODY, NOBODY)
+            (arriving / parse_segment(name)).rename(folder / "wal" / parse_segment(name))
+            (folder / "coming" / parse_segment(name)).unlink()
 
         try:
             self._backups.fetch_wal(wanted, arriving, there)
@@ -282,12 +283,11 @@ class PostgresSides:
     def _lay_over(self, base: Path, folder: Path) -> tuple[str, str]:
         """Lay an instance over an unpacked base, or copy that; return how, and what it lies over."""
         if self._overlays():
-            for name in ("upper", "work", "merged"):
-                (folder / name).mkdir(mode=0o700)
+            for made in (folder / "upper", folder / "work", folder / "merged"):
+                made.mkdir(mode=0o700)
             return "overlay", str(base)
         how = "reflink" if reflinks(folder) else "copy"
-        argv = (shutil.which("cp") or "cp", "-a", "--reflink=auto", str(base), str(folder / "data"))
-        subprocess.run(argv, check=True, capture_output=True, env=bare_environment())
+        copy_folder(base, folder / "data")
         return how, ""
 
     def _keep(self, laid: _Laid) -> None:
@@ -295,7 +295,7 @@ class PostgresSides:
 
     def _base(self, backup: str, progress: Callable[[str, int, int], None]) -> Path:
         """Return the folder in which the base lies unpacked, kept for the next instance."""
-        base = self._root / "bases" / backup
+        base = self._unpacked_base(backup)
         if not base.is_dir():
             base.parent.mkdir(parents=True, exist_ok=True)
             making = Path(tempfile.mkdtemp(prefix=".making-", dir=base.parent))
@@ -305,6 +305,19 @@ class PostgresSides:
             finally:
                 shutil.rmtree(making, ignore_errors=True)
         return base
+
+    def _place(self, order: SideOrder, progress: Callable[[str, int, int], None]) -> None:
+        """Lay a base out where it will stay."""
+        base, into = self._unpacked_base(order.backup), Path(order.place)
+        if order.from_base and base.is_dir():
+            verify_folder(self._binaries, base, str(base))  # the machine may have crashed since
+            into.parent.mkdir(parents=True, exist_ok=True)
+            copy_folder(base, into)
+        else:
+            self._unpack(order.backup, into, progress)
+
+    def _unpacked_base(self, backup: str) -> Path:
+        return self._root / "bases" / parse_id(backup, "the id of a backup")
 
     def _unpack(self, backup: str, into: Path, progress: Callable[[str, int, int], None]) -> None:
         into.mkdir(parents=True, mode=0o700)
@@ -387,10 +400,10 @@ class PostgresSides:
         folder = self._folder(laid.order.name)
         if laid.order.place:
             return Path(laid.order.place)
-        return folder / ("upper" if laid.how == "overlay" else "data")
+        return folder / "upper" if laid.how == "overlay" else folder / "data"
 
     def _folder(self, name: str) -> Path:
-        return self._root / "sides" / name
+        return self._root / "sides" / parse_id(name, "the name of a side instance")
 
     def _laid(self, name: str) -> _Laid | None:
         try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.decoding import moment
 from backout.errors import BackoutError
+from backout.model.names import parse_segment
 from backout.model.recovery import Commit, parse_lsn, show_lsn
 from backout.providers.postgres.template import tool_environment
 
@@ -133,9 +134,10 @@ class WalSearch:
         self._folder.mkdir(parents=True, exist_ok=True)
         partial = {each.name for each in self._backups.wal() if each.partial}
         names = dict.fromkeys(name for span in spans for name in span.names)
-        missing = [name for name in names if not (self._folder / name).is_file() or self._grew(name).exists()]
+        places = {name: self._folder / parse_segment(name) for name in names}
+        missing = [name for name in names if not places[name].is_file() or self._grew(name).exists()]
         for name in missing:
-            (self._folder / name).unlink(missing_ok=True)
+            places[name].unlink(missing_ok=True)
             if name in partial:
                 self._grew(name).touch()
         self._backups.fetch_wal(missing, self._folder)
@@ -145,7 +147,7 @@ class WalSearch:
 
     def _grew(self, name: str) -> Path:
         """Return the mark of a segment that was partial when it was laid out, so that there is more of it by now."""
-        return self._folder / f"{name}.was-partial"
+        return self._folder / f"{parse_segment(name)}.was-partial"
 
     def _lines(self, span: WalSpan, *options: str) -> Iterator[str]:
         argv = (
