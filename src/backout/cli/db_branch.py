@@ -10,6 +10,7 @@ import click
 
 from backout.cli.options import group, pass_shell
 from backout.errors import UsageError
+from backout.private import private_folder
 
 if TYPE_CHECKING:
     from backout.cli.shell import Shell
@@ -242,7 +243,7 @@ def _noted(config: Config, what: str, found: SideBranch, why: str) -> None:
 
 
 def _write_service(path: Path, parameters: dict[str, str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(path.parent)
     lines = ["[side]", *(f"{name}={value}" for name, value in parameters.items())]
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.fchmod(descriptor, 0o600)

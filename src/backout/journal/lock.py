@@ -10,6 +10,8 @@ import fcntl
 import os
 from typing import TYPE_CHECKING
 
+from backout.private import private_folder
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -34,7 +36,7 @@ class FileLock:
 
     def take(self, *, wait: bool = False) -> bool:
         """Return whether the lock is ours now; with `wait` until it is."""
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(self.path.parent)
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -19,6 +19,7 @@ from backout.journal import schema
 from backout.journal.chain import COLUMNS, ChainReport, Row, canonical, check, link
 from backout.journal.lock import FileLock
 from backout.model.incident import Event
+from backout.private import private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -222,7 +223,7 @@ class Store:
 
     def _create_file(self) -> None:
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(self.path.parent)
             # SQLite gives its -wal and -shm files the mode of the database.
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         except OSError as error:

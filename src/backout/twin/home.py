@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from backout.errors import Busy
+from backout.private import private_folder
 from backout.providers.child import is_running
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Home:
 
     def create(self) -> None:
         """Make the folder."""
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(self.directory)
         self.directory.chmod(0o700)
 
     def identity(self) -> Identity:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from backout.errors import BackoutError, UsageError
+from backout.private import private_folder
 from backout.providers.child_environment import bare_environment, own_module
 from backout.providers.files.migrations import PrismaMigrations
 from backout.providers.postgres.deploy import PrismaDeploy
@@ -84,7 +85,7 @@ class Stage:
 
     def set_up(self) -> TwinStatus:
         """Start the twin, build the database's tables, write the configuration."""
-        self.directory.mkdir(parents=True, exist_ok=True)
+        private_folder(self.directory)
         self.directory.chmod(0o700)
         twin = self._twin = lifecycle.up(self.directory / "twin")
         dsn = str(twin.postgres_dsn)

@@ -14,6 +14,7 @@ from backout.analysis.backups import protection, slot_alarm
 from backout.config.secret_names import secret_variables
 from backout.config.trust import TRUST_ENV
 from backout.errors import BackoutError, Refused, UsageError
+from backout.private import private_folder
 from backout.providers.archive.gaps import read_gaps
 from backout.providers.archive.holding import Holding
 from backout.providers.archive.receiving import Reception, WalReceiver, read_status
@@ -196,7 +197,7 @@ def state(config: Config) -> WalState:
 def _spawn(config: Config, command: str) -> subprocess.Popen[bytes]:
     """Start one of our own commands that outlives this process."""
     directory = config.backup_directory
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(directory)
     flags = ("--no-commands",) if config.no_commands else ()
     argv = own_module("backout", "db", "wal", command, "-e", config.name, "--config", str(config.path), *flags)
     with contextlib.suppress(FileNotFoundError):

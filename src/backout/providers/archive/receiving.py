@@ -23,6 +23,7 @@ from backout.errors import BackoutError, ProviderUnavailable, WorldMoved
 from backout.model.backups import WalGap, WalStatus
 from backout.model.names import is_history, is_segment
 from backout.model.recovery import show_lsn
+from backout.private import private_folder
 from backout.providers.archive.gaps import add_gap
 from backout.providers.archive.stores import FolderStore
 from backout.providers.archive.wal import PARTIAL, received_bytes, segment_of, without_zeros
@@ -139,7 +140,7 @@ class WalReceiver:
         state = self._origin.cluster.read()
         self._segment_bytes = state.segment_bytes
         self._archive.set_layout(state.segment_bytes)
-        self._archive.incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(self._archive.incoming)
         self._replication.ensure_slot()
         self._status = ReceiverStatus(
             at=self._clock.now(),

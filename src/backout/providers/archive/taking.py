@@ -17,6 +17,7 @@ from backout.decoding import decode_json
 from backout.errors import BackoutError, Refused
 from backout.model.names import is_segment, parse_id
 from backout.model.recovery import BackupKind
+from backout.private import private_folder
 from backout.providers.archive.holding import Holding
 from backout.providers.archive.records import Facts
 from backout.providers.archive.stores import FolderStore, not_kept
@@ -71,7 +72,7 @@ class StagedBackups:
         _check_version(binaries, cluster.server_version)
         folder = self._staging / parse_id(backup)
         try:
-            self._staging.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(self._staging)
             free = shutil.disk_usage(self._staging).free
         except OSError as error:
             raise not_kept(error, str(self._staging)) from error

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 from backout.errors import BackoutError, Busy
 from backout.model.deployment import CommandEnd
+from backout.private import private_folder
 from backout.providers.child_environment import team_environment
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class ShellDeployCommand:
         """
         heard = _Heard(self._redact, hear)
         try:
-            self._lock.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(self._lock.parent)
             with self._lock.open("a+b") as lock, tempfile.TemporaryFile() as output:
                 if not _locked(lock):
                     raise Busy("a deploy command runs already", where=str(self._folder), hint="wait until it has ended")

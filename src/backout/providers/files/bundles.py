@@ -19,6 +19,7 @@ from backout.decoding import Undecodable, decode_json
 from backout.errors import BackoutError
 from backout.model.bundle import Bundle, BundleModule
 from backout.model.deployment import Version  # noqa: TC001 - msgspec resolves it
+from backout.private import private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -69,7 +70,7 @@ class FileBundleStore:
             if path.exists():
                 return
             for folder in (self._directory, self._manifests.parent, self._manifests, self._blobs):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                private_folder(folder)
             stored = tuple(_Stored(m.name, m.content_type, self._put(m.content)) for m in bundle.modules)
             manifest = _Manifest(bundle.version, self._put(bundle.metadata), stored)
             _write(path, msgspec.json.encode(manifest))

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from backout.errors import BackoutError
+from backout.private import private_folder, write_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,13 +28,8 @@ class FileCard:
     def write(self, text: str) -> Path:
         """Write the card and return its absolute path. Raises BackoutError when that cannot be done."""
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = self._path.with_name(f".{os.getpid()}-{os.urandom(4).hex()}.tmp")
-            try:
-                temporary.write_text(self._redact(text), encoding="utf-8")
-                temporary.replace(self._path)
-            finally:
-                temporary.unlink(missing_ok=True)
+            private_folder(self._path.parent)
+            write_over(self._path, self._redact(text).encode())
         except OSError as error:
             what = f"the card cannot be written: {error.strerror or type(error).__name__}"
             raise BackoutError(what, where=str(self._path), hint="make the folder writable") from error

@@ -12,6 +12,7 @@ import msgspec
 from backout.decoding import Undecodable, decode_json
 from backout.errors import BackoutError
 from backout.model.hold import Hold
+from backout.private import private_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +52,7 @@ class FileHolds:
         """
         path = self.path(environment)
         try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(self._directory)
             temporary = self._directory / f".{os.getpid()}-{os.urandom(4).hex()}.tmp"
             try:
                 with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

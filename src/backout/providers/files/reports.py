@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import BackoutError
+from backout.private import private_folder, write_new
 from backout.providers.files.naming import file_names
 
 if TYPE_CHECKING:
@@ -38,10 +39,10 @@ class FileReports:
         """
         content = f"{self._redact(text).rstrip()}\n\n{_mark(run)}\n".encode()
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            private_folder(self._directory)
             temporary = self._directory / f".{os.getpid()}-{os.urandom(4).hex()}.tmp"
             try:
-                _write_through(temporary, content)
+                write_new(temporary, content)
                 return self._put(temporary, run, name)
             finally:
                 temporary.unlink(missing_ok=True)
@@ -73,13 +74,6 @@ class FileReports:
 
 def _mark(run: str) -> str:
     return f"<!-- backout run {run.replace('--', '- -')} -->"
-
-
-def _write_through(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _tail(path: Path) -> bytes:

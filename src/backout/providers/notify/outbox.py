@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backout.decoding import Undecodable, decode_json, whole
 from backout.model.notice import Letter, LetterState, Notice, NoticeKind
+from backout.private import private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -186,7 +187,7 @@ class Outbox:
                 yield self._memory
             return
         if create and not self.path.exists():
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(self.path.parent)
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         db = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
         try:

@@ -18,6 +18,7 @@ from backout.decoding import Undecodable, decode_json
 from backout.errors import BackoutError, ProviderUnavailable, UsageError
 from backout.model.names import parse_id, parse_wal_file
 from backout.model.recovery import BackupKind, BaseBackup, WalSegment, parse_lsn, show_lsn
+from backout.private import private_folder
 from backout.providers.child import unprivileged_prefix
 from backout.providers.postgres.template import give_away, tool_environment
 
@@ -182,7 +183,7 @@ class PgBackRest:
             raise BackoutError(f"the repository has errors: {_plain(said)}", where=self._stanza)
 
     def _restore(self, into: Path, *options: str) -> None:
-        into.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(into)
         give_away(into)
         # Tablespaces would land where the live ones are.
         spaces = f"--tablespace-map-all={into}-tablespaces"

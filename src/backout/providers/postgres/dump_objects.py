@@ -9,6 +9,7 @@ import shutil
 from typing import IO, TYPE_CHECKING, Final
 
 from backout.errors import AuthError, BackoutError
+from backout.private import private_folder
 from backout.providers.archive.holding import Holding
 from backout.providers.archive.sealing import pack, unpack
 
@@ -77,7 +78,7 @@ class DumpObjects:
     def alone(self) -> Iterator[None]:
         """Make the folder and work in it alone. Raises Busy: another process does. BackoutError: it cannot be made."""
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            private_folder(self._directory)
             self._directory.chmod(0o700)
         except OSError as error:
             raise BackoutError(f"the folder of dumps: {error.strerror}", where=str(self._directory)) from error

@@ -1,0 +1,55 @@
+"""Files and folders that we make for their owner alone, whatever the umask is: records, reports, cards, keys.
+
+They hold the code of versions, what an application said, who was called when. A report that others should read is
+given to them by a person.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_OURS: Final = ".backout"
+
+
+def private_folder(folder: Path) -> None:
+    """Make a folder, and each one above it that is missing; those that are there stay as they are.
+
+    A folder `.backout` is kept out of git: a repository's records could be anybody's, and are not taken (`trust`).
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        if folder.parent == folder:
+            break
+        folder = folder.parent
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)
+        if each.name == _OURS:
+            with contextlib.suppress(OSError):  # what was made first is enough
+                write_new(each / ".gitignore", b"*\n")
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file that does not exist yet, durable when this returns. Raises OSError."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_over(path: Path, content: bytes) -> None:
+    """Write a file in place of one that may be there: whole or not at all. Raises OSError."""
+    temporary = path.with_name(f".{os.getpid()}-{os.urandom(4).hex()}.tmp")
+    try:
+        write_new(temporary, content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
