@@ -13,6 +13,7 @@ from backout.model.names import parse_cluster, parse_id, parse_key, parse_member
 SOURCE = Path(__file__).parents[2] / "src" / "backout"
 PLACES = (
     *("providers/archive", "providers/pgbackrest", "providers/postgres/side.py", "providers/postgres/walsearch.py"),
+    *("providers/postgres/dump_descriptions.py", "providers/postgres/dump_objects.py", "providers/postgres/dumps.py"),
     *("runbook/rescue_steps.py", "runbook/managed_steps.py", "runbook/unsigned.py"),
 )
 READERS = {"parse_id", "parse_cluster", "parse_segment", "parse_wal_file", "parse_member", "parse_key", "_dump_path"}

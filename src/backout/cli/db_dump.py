@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import click
 
 from backout.cli.options import Command, group, pass_shell
-from backout.errors import UsageError
+from backout.errors import BackoutError, UsageError
 from backout.report.times import rfc3339
 
 if TYPE_CHECKING:
     from backout.cli.shell import Shell
+    from backout.config import Config
     from backout.model.dump import Dump
     from backout.runbook.dump import DumpTools
 
@@ -75,6 +77,15 @@ def _would(shell: Shell, environment: str, tools: DumpTools, every_s: float) -> 
     return 0
 
 
+_unsigned = click.option(
+    "--accept-unsigned",
+    "unsigned",
+    multiple=True,
+    metavar="ID",
+    help="Take this dump although it is not signed; recorded, and proven by a restore first.",
+)
+
+
 @group("dumps", short_help="Logical copies: list, prove again, restore.")
 def dumps() -> None:
     """Logical copies of the database that `backout db dump` keeps in database.backup.directory."""
@@ -87,24 +98,39 @@ def list_(shell: Shell) -> int:
     from backout.wiring.managed import dump_tools  # noqa: PLC0415 - only this command pays for it
 
     config = shell.config()
-    found = sorted(dump_tools(config).dumps.kept(), key=lambda each: each.id, reverse=True)
+    tools = dump_tools(config)
+    found = sorted(tools.dumps.kept(), key=lambda each: each.id, reverse=True)
     rows = [(d.id, f"{d.rows:,}", f"{d.size_bytes / 1e6:,.1f} MB", d.problem or _proof(d)) for d in found]
+    refused = tools.refused()
+    rows += [(name, "", "", f"not used: {why.what}") for name, why in refused]
     human = shell.output.table(("dump", "rows", "size", "proof"), rows) if rows else "no dump yet: backout db dump"
-    shell.output.result("db-dumps", {"environment": config.name, "dumps": [_record(d) for d in found]}, human)
+    payload = {
+        "environment": config.name,
+        "dumps": [_record(d) for d in found],
+        "refused": [{"id": name, "why": why.what, "hint": why.hint} for name, why in refused],
+    }
+    shell.output.result("db-dumps", payload, human)
     return 0
 
 
 @dumps.command("verify", short_help="Prove a dump again by a restore.")
 @click.argument("dump_id", metavar="ID")
+@_unsigned
+@click.option("-m", "--message", metavar="WHY", help="Why; kept in the journal.")
 @pass_shell
-def verify(shell: Shell, *, dump_id: str) -> int:
-    """Restore a dump into a scratch server and compare every table. Exit codes: 0 it holds; 1 it does not."""
+def verify(shell: Shell, *, dump_id: str, unsigned: tuple[str, ...], message: str | None) -> int:
+    """Restore a dump into a scratch server and compare every table.
+
+    Exit codes: 0 it holds; 1 it does not; 3 it is not signed although there is a key.
+    """
     from backout.runbook.dump import verify as prove  # noqa: PLC0415 - only this command pays for it
     from backout.wiring.managed import dump_tools  # noqa: PLC0415
 
     config = shell.config()
-    tools = dump_tools(config, shell.output.say)
-    proven = prove(tools, _found(tools, dump_id))
+    tools = dump_tools(config, shell.output.say, unsigned)
+    found = _found(tools, dump_id)
+    _record_accepted(shell, config, unsigned, message or "verify (no reason given)")
+    proven = prove(tools, found)
     payload = {"environment": config.name, "dump": _record(proven)}
     shell.output.result("db-dumps-verify", payload, _sentence(proven, taken=True))
     return 1 if proven.problem else 0
@@ -122,11 +148,21 @@ Examples:
 @click.option(
     "--into", required=True, metavar="VARIABLE", help="The variable that holds the target's connection string."
 )
+@_unsigned
 @click.option("--dry-run", is_flag=True, help="Say what would be done; nothing is written.")
 @click.option("-m", "--message", metavar="WHY", help="Why; kept in the journal.")
 @click.option("--confirm", metavar="ENV", help="The environment's name, instead of typing it.")
 @pass_shell
-def restore(shell: Shell, *, dump_id: str, into: str, dry_run: bool, message: str | None, confirm: str | None) -> int:
+def restore(
+    shell: Shell,
+    *,
+    dump_id: str,
+    into: str,
+    unsigned: tuple[str, ...],
+    dry_run: bool,
+    message: str | None,
+    confirm: str | None,
+) -> int:
     """Restore a dump in one transaction into an empty database, and compare every table.
 
     A database that holds anything is refused. Owners and privileges are not restored: what is made belongs to the role
@@ -138,13 +174,14 @@ def restore(shell: Shell, *, dump_id: str, into: str, dry_run: bool, message: st
     from backout.analysis.dumps import summary  # noqa: PLC0415
     from backout.cli.confirm import confirm as asked  # noqa: PLC0415
     from backout.runbook.dump import restore as bring_back  # noqa: PLC0415
+    from backout.runbook.dump import verify as prove  # noqa: PLC0415
     from backout.wiring.managed import dump_tools  # noqa: PLC0415
 
     config = shell.config()
     if (target := shell.environment.secret(into)) is None:
         what = f"the variable {into} is not set: it holds the target's connection string"
         raise UsageError(what, where="--into", hint=f"export {into}=postgresql://...; never in the command line itself")
-    tools = dump_tools(config, shell.output.say)
+    tools = dump_tools(config, shell.output.say, unsigned)
     found = _found(tools, dump_id)
     does = f"restore {found.id} ({found.rows:,} rows) into the database that {into} names"
     payload = {"environment": config.name, "dump": _record(found), "dry_run": dry_run}
@@ -152,6 +189,10 @@ def restore(shell: Shell, *, dump_id: str, into: str, dry_run: bool, message: st
         shell.output.result("db-dumps-restore", payload, f"would {does}")
         return 0
     why = asked(shell, config, does, message=message, typed=confirm)
+    if found.id in unsigned:  # nothing but a restore says that it is what it claims to be
+        _record_accepted(shell, config, unsigned, why)
+        if (proven := prove(tools, found)).problem:
+            raise BackoutError(f"it is not signed, and could not be proven: {proven.problem}", where=found.id)
     left_out = bring_back(tools, found, target.reveal())
     book = wiring.journal(config)
     key = f"{found.id}:{tools.clock.now():.6f}"
@@ -162,11 +203,23 @@ def restore(shell: Shell, *, dump_id: str, into: str, dry_run: bool, message: st
     return 0
 
 
+def _record_accepted(shell: Shell, config: Config, names: tuple[str, ...], why: str) -> None:
+    from backout import wiring  # noqa: PLC0415 - only where something is accepted
+    from backout.runbook.unsigned import Acceptance, read_names, record_accepted  # noqa: PLC0415
+
+    if names:
+        told = Acceptance(read_names(names), shell.masked(config, why), wiring.actor(), time.time())
+        record_accepted(wiring.journal(config), config.name, told)
+
+
 def _found(tools: DumpTools, dump_id: str) -> Dump:
     there = tools.dumps.kept()
     for each in there:
         if each.id == dump_id:
             return each
+    for name, why in tools.refused():
+        if name == dump_id:
+            raise why
     known = ", ".join(each.id for each in there[-5:]) or "there is none"
     raise UsageError(f"no dump {dump_id!r}", hint=f"one of: {known}")
 

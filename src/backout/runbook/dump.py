@@ -9,7 +9,7 @@ from backout.analysis.dumps import differences, expired, is_due, newest_verified
 from backout.errors import BackoutError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from backout.model.dump import Dump
     from backout.ports import Clock, DumpRestores, Dumps
@@ -17,12 +17,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DumpTools:
-    """What a dump needs; `keep_s` is how long dumps are kept."""
+    """What a dump needs.
+
+    Args:
+        keep_s: how long dumps are kept. refused: returns the dumps that may not be used, and why. doubtful: those of
+            them that can be read.
+    """
 
     dumps: Dumps
     restores: DumpRestores
     clock: Clock
     keep_s: float
+    refused: Callable[[], Sequence[tuple[str, BackoutError]]] = tuple
+    doubtful: Callable[[], Sequence[Dump]] = tuple
     say: Callable[[str], None] = lambda _text: None
 
 
@@ -51,7 +58,9 @@ def dump(tools: DumpTools, *, every_s: float = 0.0, checksums: bool = False) -> 
     proven = verify(tools, taken)
     if proven.problem:
         return DumpOutcome(proven, taken=True)
-    gone = expired(tools.dumps.kept(), tools.clock.now(), tools.keep_s)
+    now = tools.clock.now()
+    doubted = tuple(each for each in tools.doubtful() if each.ended_at <= now - tools.keep_s)
+    gone = (*expired(tools.dumps.kept(), now, tools.keep_s), *doubted)
     for old in gone:
         tools.dumps.remove(old)
     return DumpOutcome(proven, taken=True, removed=gone)

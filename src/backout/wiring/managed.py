@@ -13,7 +13,7 @@ from backout.providers.retry import Retry
 from backout.runbook.capability import Looks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from backout.config import Config
     from backout.config.schema import Database
@@ -131,8 +131,17 @@ def checked_vendor(config: Config) -> NeonBranches | XataBranches:
     return found
 
 
-def dump_tools(config: Config, say: Callable[[str], None] = lambda _text: None) -> DumpTools:
-    """Return the environment's dumps. Raises UsageError without a database, AuthError without its string."""
+def dump_tools(
+    config: Config, say: Callable[[str], None] = lambda _text: None, accepted: Collection[str] = ()
+) -> DumpTools:
+    """Return the environment's dumps.
+
+    Args:
+        accepted: the ids of those that a person takes although they are not signed.
+
+    Raises:
+        UsageError: there is no database. AuthError: its string is not set.
+    """
     from backout.providers.archive.sealing import Key  # noqa: PLC0415 only with dumps
     from backout.providers.postgres.dumps import PostgresDumps  # noqa: PLC0415 same
     from backout.runbook.dump import DumpTools as Tools  # noqa: PLC0415 same
@@ -146,4 +155,6 @@ def dump_tools(config: Config, say: Callable[[str], None] = lambda _text: None) 
 
     folder = config.backup_directory / "dumps"
     found = PostgresDumps(folder, url.reveal, lambda: binaries_of(config), clock, key=key)
-    return Tools(found, found, clock, keep_s=float(database_of(config).backup.keep), say=say)
+    found.accept(accepted)
+    keep_s = float(database_of(config).backup.keep)
+    return Tools(found, found, clock, keep_s=keep_s, refused=found.refused, doubtful=found.doubtful, say=say)

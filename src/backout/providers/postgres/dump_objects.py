@@ -9,9 +9,10 @@ import shutil
 from typing import IO, TYPE_CHECKING, Final
 
 from backout.errors import AuthError, BackoutError
+from backout.model.names import parse_id
 from backout.private import private_folder
 from backout.providers.archive.holding import Holding
-from backout.providers.archive.sealing import pack, unpack
+from backout.providers.archive.sealing import is_sealed, pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -27,11 +28,15 @@ class DumpObjects:
 
     Args:
         key: returns what they are sealed with, None: they are not.
+
+    Attributes:
+        accepted: dumps that are taken although they are not sealed.
     """
 
     def __init__(self, directory: Path, key: Callable[[], Key | None]) -> None:
         self._directory = directory
         self._key = key
+        self.accepted: frozenset[str] = frozenset()
 
     def write(self, dump: str, stream: IO[bytes]) -> tuple[int, str]:
         """Store all of a stream; return the bytes stored and the SHA-256 of what was read."""
@@ -51,7 +56,9 @@ class DumpObjects:
         key, number = self._key(), 0
         while (path := self._path(dump, number)).is_file():
             try:
-                yield unpack(path.name, path.read_bytes(), key)
+                content = path.read_bytes()
+                sealed = is_sealed(content) or dump not in self.accepted
+                yield unpack(path.name, content, key if sealed else None)
             except AuthError:
                 raise
             except BackoutError as error:
@@ -71,7 +78,7 @@ class DumpObjects:
 
     def remove(self, dump: str) -> None:
         """Delete a dump's files; what is gone already is no error."""
-        for path in self._directory.glob(f"{dump}.[0-9]*"):
+        for path in self._directory.glob(f"{parse_id(dump)}.[0-9]*"):
             path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
@@ -94,7 +101,7 @@ class DumpObjects:
                 path.unlink(missing_ok=True)
 
     def _path(self, dump: str, number: int) -> Path:
-        return self._directory / f"{dump}.{number:05d}"
+        return self._directory / f"{parse_id(dump)}.{number:05d}"
 
     def _put(self, path: Path, content: bytes) -> None:
         try:

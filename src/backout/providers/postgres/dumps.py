@@ -15,15 +15,13 @@ import subprocess
 import tempfile
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
-from backout.decoding import Undecodable, decode_json
 from backout.errors import AuthError, BackoutError, ProviderUnavailable, Refused
 from backout.model.clock import utc
 from backout.model.dump import Dump, Restored
 from backout.providers.child import dying_with_parent
 from backout.providers.postgres.dump_archive import DumpArchive, said_in
 from backout.providers.postgres.dump_contents import contents, contents_of_copy
+from backout.providers.postgres.dump_descriptions import DumpDescriptions
 from backout.providers.postgres.dump_objects import DumpObjects
 from backout.providers.postgres.dump_target import check_login, check_target
 from backout.providers.postgres.plain_role import (
@@ -38,7 +36,7 @@ from backout.providers.postgres.scratch import DATABASE, RESTORER, scratch_serve
 from backout.providers.postgres.tls_access import parsed, reached
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     import psycopg
@@ -73,13 +71,20 @@ class PostgresDumps:
     ) -> None:
         self._directory = directory
         self._objects = DumpObjects(directory, key)
+        self._descriptions = DumpDescriptions(directory, key)
+        self.refused = self._descriptions.refused
+        self.doubtful = self._descriptions.doubtful
         self._url = url
         self._binaries = binaries
         self._clock = clock
 
     def kept(self) -> tuple[Dump, ...]:
-        """Return the complete ones, oldest first. Raises BackoutError: a description cannot be read."""
-        return tuple(self._described(path) for path in sorted(self._directory.glob("*.json")))
+        """Return the complete ones that may be used, oldest first; `refused` says which may not."""
+        return self._descriptions.kept()
+
+    def accept(self, names: Collection[str]) -> None:
+        """Take these dumps although they are not signed: a person typed their ids."""
+        self._objects.accepted = self._descriptions.accepted = frozenset(names)
 
     def take(self, *, checksums: bool) -> Dump:
         """Dump the database and count its tables in the same snapshot.
@@ -90,12 +95,12 @@ class PostgresDumps:
             BackoutError: anything else, in pg_dump's words.
         """
         with self._objects.alone():
-            self._objects.sweep([dump.id for dump in self.kept()])
+            self._objects.sweep(self._descriptions.names())
             return self._taken(checksums=checksums)
 
     def keep(self, dump: Dump) -> None:
         """Write its description again."""
-        self._describe(dump)
+        self._descriptions.write(dump)
 
     def tried(self, dump: Dump) -> Restored:
         """Restore it into a scratch server of our own, as a role without any power, and return what that holds.
@@ -147,23 +152,10 @@ class PostgresDumps:
 
     def remove(self, dump: Dump) -> None:
         """Delete a dump; its description goes first, so that half a dump is never listed."""
-        self._directory.joinpath(f"{dump.id}.json").unlink(missing_ok=True)
+        self._descriptions.remove(dump)
         self._objects.remove(dump.id)
 
     # --- the files --------------------------------------------------------------------------------------------------
-
-    def _describe(self, dump: Dump) -> None:
-        path = self._directory / f"{dump.id}.json"
-        building = path.with_suffix(".partial")
-        building.write_bytes(msgspec.json.format(msgspec.json.encode(dump)))
-        building.chmod(0o600)
-        building.rename(path)
-
-    def _described(self, path: Path) -> Dump:
-        try:
-            return decode_json(path.read_bytes(), Dump)
-        except (OSError, Undecodable) as error:
-            raise BackoutError(f"the description of a dump cannot be read: {error}", where=str(path)) from None
 
     def _taken(self, *, checksums: bool) -> Dump:
         import psycopg  # noqa: PLC0415 costs 0.1 s, and only dumps come here
@@ -189,7 +181,7 @@ class PostgresDumps:
             raise
         database, ended_at = parameters.get("dbname", ""), self._clock.now()
         found = Dump(name, began_at, ended_at, database, version, size_bytes, sha256, tables, encoding)
-        self._describe(found)
+        self._descriptions.write(found)
         return found
 
     # --- the programs -----------------------------------------------------------------------------------------------
