@@ -61,7 +61,8 @@ def explain(error: sqlite3.Error, path: Path) -> JournalUnavailable:
             where=where,
             hint=f"check who owns it: ls -l {path.parent}",
         )
-    return JournalUnavailable(f"the journal cannot be used ({error})", where=where, hint="backout doctor")
+    hint = f"look at the disk and at the files: ls -l {path.parent}"
+    return JournalUnavailable(f"the journal cannot be used ({error})", where=where, hint=hint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,107 @@
+"""Command lines that the program itself tells somebody to type: each names a command and options that exist."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.cli.app import root
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SOURCE = Path(__file__).parents[2] / "src" / "backout"
+_TYPED = re.compile(r"(?<![\w./-])backout (?=[a-z-])[^`;,()|#\n\"]*")
+_QUOTED = re.compile(r"`(backout [^`\n]+)`")
+_SHOWN = re.compile(r"^ {2,}(?:\$ )?(backout [^#\n]+)", re.MULTILINE)
+_TOLD = frozenset({"hint", "next", "undo", "resume", "mend"})
+"""Arguments whose text is what to type next."""
+PROSE = frozenset({"applies", "as", "has", "may", "on", "that", "watches", "..."})
+"""What follows the program's name in sentences about it."""
+
+
+def text_of(node: ast.AST) -> str:
+    """Return the text of a string or an f-string, with an X where a value is put in; "" for anything else."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(text_of(part) if isinstance(part, ast.Constant) else "X" for part in node.values)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return text_of(node.left) + text_of(node.right)
+    return ""
+
+
+def lines_in(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield (line, what to type): what stands in backticks or on an example's line, begins a text, or is a hint."""
+    parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg in _TOLD:
+            for inner in ast.walk(node.value):
+                if id(inner) not in parts:
+                    yield from ((inner.lineno, line) for line in _TYPED.findall(text_of(inner)))
+        if isinstance(node, (ast.Constant, ast.JoinedStr)) and id(node) not in parts:
+            text = text_of(node)
+            found = [*_QUOTED.findall(text), *_SHOWN.findall(text)]
+            if text.startswith("backout ") and "\n" not in text and not text.endswith("."):
+                found += _TYPED.findall(text)[:1]
+            yield from ((node.lineno, line) for line in found)
+
+
+LINES = sorted(
+    {
+        (str(path.relative_to(SOURCE)), number, " ".join(line.split()))
+        for path in SOURCE.rglob("*.py")
+        for number, line in lines_in(ast.parse(path.read_text(encoding="utf-8")))
+    }
+)
+
+
+def wrong_with(line: str) -> str:
+    """Return what in a command line does not exist; "" when all of it does. Values and prose behind it are not read."""
+    command: click.Command = root
+    known = {option for param in root.params for option in (*param.opts, *param.secondary_opts)}
+    words = line.split()[1:]
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        name = words[0].rstrip("X")
+        if not name or name.isupper() or name in PROSE:
+            return ""
+        found = command.get_command(click.Context(command), name)
+        if found is None:
+            return f"no command {name!r} in {command.name}"
+        command, words = found, words[1:]
+    params = command.get_params(click.Context(command))
+    known |= {option for param in params for option in (*param.opts, *param.secondary_opts)} | {"--help"}
+    ours = words[: words.index("--")] if "--" in words else words
+    options = [word.partition("=")[0].rstrip(":.'") for word in ours if word.startswith("-")]
+    return "".join(f"no option {option} of {command.name}" for option in options if option not in {*known, "-"})
+
+
+def test_there_are_lines_to_check() -> None:
+    """The patterns find what the program tells."""
+    assert len(LINES) > 150
+    said = {line for _, _, line in LINES}
+    assert {"backout runs list", "backout init", "backout config check"} <= said
+
+
+def test_a_wrong_line_is_found() -> None:
+    """The check itself: commands, inner commands and options that do not exist; values and prose are let be."""
+    assert wrong_with("backout nonsense -e production") == "no command 'nonsense' in backout"
+    assert wrong_with("backout db nonsense") == "no command 'nonsense' in db"
+    assert wrong_with("backout rollback --nonsense") == "no option --nonsense of rollback"
+    for line in (
+        "backout rollback X --force=schema X",
+        "backout runs resume X",
+        "backout db",
+        "backout status shows it",
+    ):
+        assert wrong_with(line) == ""
+
+
+def test_every_command_that_the_program_names_exists() -> None:
+    """Nobody is told to type what there is not."""
+    wrong = [f"{file}:{number}: {line}: {why}" for file, number, line in LINES if (why := wrong_with(line))]
+    assert not wrong, "\n".join(wrong)
