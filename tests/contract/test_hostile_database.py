@@ -206,3 +206,40 @@ def test_a_trial_of_statements_gives_them_no_power(lab: Lab, loot: Path, applica
     denied = [(DENIED, "permission denied for table locked")] if application == "web" else []
     assert (failing, done.json["tried"]) == (denied, 4 + len(denied)), done.err
     assert lab.value("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'backout%' OR rolname = 'backdoor'") == 0
+
+
+PLANNED = """
+CREATE ROLE {role};
+CREATE TABLE planned (i int);
+INSERT INTO planned VALUES (1), (2);
+CREATE FUNCTION at_planning(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN i; END';
+CREATE INDEX ON planned (at_planning(1));
+CREATE FUNCTION public.run(way text) RETURNS int LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  EXECUTE pg_catalog.format($c$COPY (SELECT 1) TO PROGRAM %L$c$, 'env > {folder}/' || way);
+  RETURN 1;
+EXCEPTION WHEN OTHERS THEN RETURN 0;
+END $$;
+CREATE OR REPLACE FUNCTION at_planning(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+  $$ BEGIN PERFORM public.run('planned'); RETURN i; END $$;
+CREATE FUNCTION pg_export_snapshot() RETURNS text LANGUAGE plpgsql AS
+  $$ BEGIN PERFORM public.run('named'); RETURN pg_catalog.pg_export_snapshot(); END $$;
+ALTER TABLE planned OWNER TO {role};
+ALTER FUNCTION at_planning OWNER TO {role};
+ALTER DATABASE {name} SET search_path = public, pg_catalog;
+"""
+
+
+@pytest.mark.parametrize("checksums", [False, True])
+def test_taking_a_dump_gives_the_live_database_no_power(lab: Lab, loot: Path, *, checksums: bool) -> None:
+    """It is counted by COPY: an index's expression runs where a query is planned, as whoever asks."""
+    dsn = hostile(lab, loot)
+    name = dsn.rpartition("/")[2]
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(PLANNED.format(folder=loot, role=f"owner_{name}", name=name).encode())
+    configured(lab, loot, DATABASE_URL=dsn)
+    done = lab.backout("db", "dump", "--json", *(["--checksums"] if checksums else []))
+    assert sorted(path.name for path in loot.iterdir()) == []
+    assert done.code == 0, done.err + done.out
+    (table,) = done.json["dump"]["tables"]
+    assert (table["rows"], table["checksum"] is not None) == (2, checksums)

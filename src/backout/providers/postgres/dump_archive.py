@@ -18,6 +18,7 @@ from backout.providers.postgres.template import tool_environment
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from backout.model.dump import Dump
     from backout.providers.child_environment import ChildEnvironment
     from backout.providers.postgres.binaries import Binaries
     from backout.providers.postgres.dump_listing import Listing
@@ -33,12 +34,17 @@ class DumpArchive:
     """A dump and the program that reads it.
 
     Args:
-        name: for what goes wrong. read: returns what pg_dump wrote, from the beginning.
+        read: returns what pg_dump wrote, from the beginning.
     """
 
-    name: str
+    dump: Dump
     binaries: Binaries
     read: Callable[[], Iterator[bytes]]
+
+    @property
+    def name(self) -> str:
+        """What it is called where something goes wrong."""
+        return self.dump.id
 
     def listing(self) -> Listing:
         """Return its table of contents. Raises BackoutError: pg_restore's words."""

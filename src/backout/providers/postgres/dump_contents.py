@@ -1,16 +1,23 @@
 """What a database holds, so that two can be compared: rows of every table, and a checksum over their text.
 
-Every name is one of pg_catalog's, and a row's text is made by its types' own output functions: a cast or an operator of
-the application is never asked.
+A query on a table runs code of its owner: Postgres evaluates expressions of its indexes while it plans, and a cast or
+an operator may be his. So whoever is more than the owner counts by COPY, which plans nothing and calls only the output
+functions of types. A checksum says how it was made, and the other side makes its own in the same way.
+
+Source: PostgreSQL 18, COPY ("COPY count" is its command tag; one CopyData message a row), "Message Formats".
 """
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.model.dump import TableContent
+from backout.providers.postgres.session import asking
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import psycopg
 
 _PLAIN: Final = (  # so that a value reads the same on both sides
@@ -19,7 +26,9 @@ _PLAIN: Final = (  # so that a value reads the same on both sides
     "SET LOCAL bytea_output = 'hex'; SET LOCAL extra_float_digits = 1; SET LOCAL row_security = off"
 )
 _TABLES: Final = """
-SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+SELECT format('%I.%I', n.nspname, c.relname), pg_has_role(session_user, c.relowner, 'USAGE') AND NOT r.rolsuper,
+  r.rolsuper
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.rolname = session_user
 WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 AND NOT EXISTS (
   SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
@@ -31,36 +40,74 @@ SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n
 WHERE c.relforcerowsecurity AND c.relkind IN ('r', 'p') ORDER BY 1
 """
 _CHECKSUM: Final = ", coalesce(sum(hashtextextended(textin(record_out(t.*)), 0)), 0)::text"
+_COPIED: Final = "copy:"
+"""What the checksum of a table begins with that was read by COPY."""
+_OUT: Final = " TO STDOUT (ENCODING 'SQL_ASCII')"
+"""As it is stored: the other side has the same encoding."""
+_NOWHERE: Final = " TO '/dev/null'"
 
 
 def contents(connection: psycopg.Connection[Any], *, checksums: bool) -> tuple[TableContent, ...]:
-    """Return every table's rows in the connection's transaction."""
-    from psycopg import sql  # noqa: PLC0415 costs 0.1 s, and only dumps come here
-
+    """Return every table's rows in the connection's transaction, whoever asks."""
     connection.execute(_PLAIN)
     found = []
-    content = _CHECKSUM if checksums else ", ''"
-    for (name,) in connection.execute(_TABLES).fetchall():
-        query = sql.SQL("SELECT count(*)") + sql.SQL(content) + sql.SQL(" FROM ONLY ") + sql.SQL(name)
-        row = connection.execute(query + sql.SQL(" t")).fetchone()
-        assert row is not None  # noqa: S101 a count has a row
-        found.append(TableContent(str(name), int(row[0]), str(row[1])))
+    for name, is_owner, superuser in connection.execute(_TABLES).fetchall():
+        if is_owner:
+            found.append(_queried(connection, str(name), checksums=checksums))
+        elif superuser and not checksums and (rows := _counted_there(connection, str(name))) is not None:
+            found.append(TableContent(str(name), rows))
+        else:
+            found.append(_copied(connection, str(name), checksums=checksums))
     return tuple(found)
 
 
-def contents_of_copy(dsn: str, *, checksums: bool) -> tuple[TableContent, ...]:
+def contents_of_copy(dsn: str, wanted: Sequence[TableContent]) -> tuple[TableContent, ...]:
     """Return what a copy holds, read by its owner: all rows, where policies are forced on him as well.
 
     Args:
-        dsn: the owner's; nothing in the database is changed.
+        dsn: the owner's; nothing in the database is changed. wanted: what the other side holds.
     """
-    import psycopg  # noqa: PLC0415 see `contents`
-    from psycopg import sql  # noqa: PLC0415 same
+    from psycopg import sql  # noqa: PLC0415 costs 0.1 s, and only dumps come here
 
-    with psycopg.connect(dsn, connect_timeout=10, client_encoding="UTF8") as copy:
+    ways = {table.name: table.checksum for table in wanted}
+    found = []
+    with asking(dsn) as copy, copy.transaction(force_rollback=True):
         copy.execute(_PLAIN)
         for (name,) in copy.execute(_FORCED).fetchall():
             copy.execute(sql.SQL("ALTER TABLE ") + sql.SQL(name) + sql.SQL(" NO FORCE ROW LEVEL SECURITY"))
-        found = contents(copy, checksums=checksums)
-        copy.rollback()
-    return found
+        for name, *_ in copy.execute(_TABLES).fetchall():
+            way = ways.get(str(name), "")
+            read = _copied if way.startswith(_COPIED) else _queried
+            found.append(read(copy, str(name), checksums=bool(way)))
+    return tuple(found)
+
+
+def _queried(connection: psycopg.Connection[Any], name: str, *, checksums: bool) -> TableContent:
+    from psycopg import sql  # noqa: PLC0415 see `contents_of_copy`
+
+    content = _CHECKSUM if checksums else ", ''"
+    query = sql.SQL("SELECT count(*)") + sql.SQL(content) + sql.SQL(" FROM ONLY ") + sql.SQL(name) + sql.SQL(" t")
+    row = connection.execute(query).fetchone()
+    assert row is not None  # noqa: S101 a count has a row
+    return TableContent(name, int(row[0]), str(row[1]))
+
+
+def _copied(connection: psycopg.Connection[Any], name: str, *, checksums: bool) -> TableContent:
+    rows = total = 0
+    with connection.cursor().copy(f"COPY {name}{_OUT}".encode()) as copied:
+        for row in copied:
+            rows += 1
+            if checksums:
+                total += int.from_bytes(hashlib.blake2b(row, digest_size=8).digest())
+    return TableContent(name, rows, f"{_COPIED}{total % (1 << 64):016x}" if checksums else "")
+
+
+def _counted_there(connection: psycopg.Connection[Any], name: str) -> int | None:
+    """Return the rows that a server counts without sending them, None where it cannot."""
+    import psycopg  # noqa: PLC0415 see `contents_of_copy`
+
+    try:
+        with connection.transaction():
+            return connection.execute(f"COPY {name}{_NOWHERE}".encode()).rowcount
+    except psycopg.Error:
+        return None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import Refused
 from backout.providers.postgres.plain_role import Power, power_of, quietly
+from backout.providers.postgres.session import asking
 
 if TYPE_CHECKING:
     import psycopg
@@ -50,7 +51,7 @@ def check_login(plain: str) -> None:
     import psycopg  # noqa: PLC0415 costs 0.1 s, and only dumps come here
 
     try:
-        psycopg.connect(plain, connect_timeout=10).close()
+        asking(plain).close()
     except psycopg.OperationalError:
         what = "the target's role is a superuser, which never runs what is in a dump, and no other role is let in"
         raise Refused(what, where="the target", hint=_OWNER_HINT) from None

@@ -24,6 +24,7 @@ from backout.providers.postgres.dump_contents import contents, contents_of_copy
 from backout.providers.postgres.dump_descriptions import DumpDescriptions
 from backout.providers.postgres.dump_objects import DumpObjects
 from backout.providers.postgres.dump_target import check_login, check_target
+from backout.providers.postgres.pinned import SEARCH_PATH
 from backout.providers.postgres.plain_role import (
     Power,
     check_extensions,
@@ -31,8 +32,9 @@ from backout.providers.postgres.plain_role import (
     plain_login,
     power_of,
 )
-from backout.providers.postgres.schema import libpq_url, meant, without_secrets
+from backout.providers.postgres.schema import meant, without_secrets
 from backout.providers.postgres.scratch import DATABASE, RESTORER, scratch_server
+from backout.providers.postgres.session import asking
 from backout.providers.postgres.tls_access import parsed, reached
 
 if TYPE_CHECKING:
@@ -127,28 +129,30 @@ class PostgresDumps:
         archive = self._archive(dump, self._binaries())
         listing = archive.listing()
         try:
-            with psycopg.connect(
-                libpq_url(url)[0], connect_timeout=10, client_encoding="UTF8", autocommit=True
-            ) as target:
+            with asking(url) as target:
                 check_target(dump, target)
                 if power_of(target) is Power.NONE:
-                    return self._restored(archive, listing, url, None, checksums=_has_checksums(dump))
+                    return self._restored(archive, listing, url, None)
                 check_extensions(target, listing.extensions, where=dump.id)
                 with plain_login(url, target) as plain:
                     check_login(plain)
                     made = make_extensions(target, archive.extensions(listing), str(parsed(plain)["user"]))
-                    return self._restored(archive, listing, plain, made, checksums=_has_checksums(dump))
+                    return self._restored(archive, listing, plain, made)
         except (psycopg.Error, UnicodeError) as error:
             raise meant(error, url, "the target") from None
 
     def _restored(
-        self, archive: DumpArchive, listing: Listing, url: str, made: frozenset[str] | None, *, checksums: bool
+        self,
+        archive: DumpArchive,
+        listing: Listing,
+        url: str,
+        made: frozenset[str] | None,
     ) -> Restored:
         with reached(url, has_tls=archive.binaries.has_tls()) as environment:
             said = archive.restore(environment, str(parsed(url).get("dbname", "")), listing.for_a_plain_role(made))
         if said:
             raise BackoutError(f"pg_restore failed, and nothing was kept: {_worded(url, said)}", where=archive.name)
-        return Restored(contents_of_copy(libpq_url(url)[0], checksums=checksums), listing.powerful)
+        return Restored(contents_of_copy(url, archive.dump.tables), listing.powerful)
 
     def remove(self, dump: Dump) -> None:
         """Delete a dump; its description goes first, so that half a dump is never listed."""
@@ -164,10 +168,10 @@ class PostgresDumps:
         parameters = parsed(url)
         name = utc(began_at).strftime("%Y%m%dT%H%M%SZ")
         try:
-            with psycopg.connect(libpq_url(url)[0], connect_timeout=10, client_encoding="UTF8") as source:
+            with asking(url) as source, source.transaction():
+                source.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                source.execute(f"SET LOCAL search_path = {SEARCH_PATH}".encode())
                 _check_version(binaries, source.info.server_version)
-                source.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-                source.read_only = True
                 (snapshot,) = source.execute("SELECT pg_export_snapshot()").fetchone() or ("",)
                 size_bytes, sha256 = self._dump(url, binaries, name, str(snapshot))
                 tables = contents(source, checksums=checksums)
@@ -210,23 +214,21 @@ class PostgresDumps:
         return written
 
     def _archive(self, dump: Dump, binaries: Binaries) -> DumpArchive:
-        return DumpArchive(dump.id, binaries, lambda: self._objects.read(dump.id))
+        return DumpArchive(dump, binaries, lambda: self._objects.read(dump.id))
 
     def _tried(self, dump: Dump) -> Restored:
         """Return what a scratch server holds after a restore. Raises BackoutError: it cannot be restored there."""
-        import psycopg  # noqa: PLC0415 see `take`
-
         binaries = self._binaries()
         archive = self._archive(dump, binaries)
         listing = archive.listing()
         with scratch_server(self._directory, binaries, dump.encoding) as scratch:
-            with psycopg.connect(scratch.administrator, autocommit=True, client_encoding="UTF8") as administrator:
+            with asking(scratch.administrator) as administrator:
                 check_extensions(administrator, listing.extensions, where=dump.id)
                 made = make_extensions(administrator, archive.extensions(listing), RESTORER)
             # From here on the database holds code of the application: nobody with power connects to it.
-            with psycopg.connect(scratch.server, autocommit=True, client_encoding="UTF8") as elsewhere:
+            with asking(scratch.server) as elsewhere:
                 self._into_scratch(archive, listing.for_a_plain_role(made), scratch.restorer, elsewhere)
-            return Restored(contents_of_copy(scratch.restorer, checksums=_has_checksums(dump)), listing.powerful)
+            return Restored(contents_of_copy(scratch.restorer, dump.tables), listing.powerful)
 
     def _into_scratch(
         self, archive: DumpArchive, entries: str, restorer: str, elsewhere: psycopg.Connection[Any]
@@ -247,10 +249,6 @@ class PostgresDumps:
         hint = "it is restored by a role without any power, as it runs what is in it" if denied else None
         what = f"it cannot be restored: {' '.join(said.split())[:_MAX_TEXT]}"
         raise BackoutError(what, where=archive.name, hint=hint)
-
-
-def _has_checksums(dump: Dump) -> bool:
-    return any(table.checksum for table in dump.tables)
 
 
 def _check_version(binaries: Binaries, server_version: int) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.providers.postgres.launcher import PostgresServer
 from backout.providers.postgres.plain_role import PLAIN
+from backout.providers.postgres.session import asking
 from backout.providers.postgres.template import SUPERUSER, give_away
 
 if TYPE_CHECKING:
@@ -51,8 +52,6 @@ def scratch_server(parent: Path, binaries: Binaries, encoding: str) -> Iterator[
     Args:
         encoding: the database's.
     """
-    import psycopg  # noqa: PLC0415 costs 0.1 s, and only dumps come here
-
     folder = Path(tempfile.mkdtemp(prefix=".scratch-", dir=parent))
     try:
         (folder / "hba.conf").write_text(_DOORS, encoding="ascii")
@@ -62,10 +61,10 @@ def scratch_server(parent: Path, binaries: Binaries, encoding: str) -> Iterator[
         try:
             dsn = server.start().socket_dsn
             inside = dsn.replace("dbname=postgres", f"dbname={DATABASE}")
-            with psycopg.connect(dsn, autocommit=True, client_encoding="UTF8") as superuser:
+            with asking(dsn) as superuser:
                 superuser.execute(f"CREATE ROLE {RESTORER} {PLAIN}".encode())
                 superuser.execute(_database(encoding))
-            with psycopg.connect(inside, autocommit=True, client_encoding="UTF8") as superuser:
+            with asking(inside) as superuser:
                 superuser.execute(f"ALTER SCHEMA public OWNER TO {RESTORER}".encode())
             yield Scratch(dsn, inside, inside.replace(f"user={SUPERUSER}", f"user={RESTORER}"))
         finally:
@@ -76,7 +75,7 @@ def scratch_server(parent: Path, binaries: Binaries, encoding: str) -> Iterator[
 
 def _database(encoding: str) -> sql.Composed:
     """Return the statement that makes the empty database; the locale C goes with every encoding."""
-    from psycopg import sql  # noqa: PLC0415 see `scratch_server`
+    from psycopg import sql  # noqa: PLC0415 costs 0.1 s, and only dumps come here
 
     locale = "" if encoding == "UTF8" else " LOCALE_PROVIDER libc LOCALE 'C'"
     words = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING {}" + locale)
