@@ -57,7 +57,7 @@ def make_shell(
     """Return a shell in `folder` where a person at a terminal (if any) types `typed`."""
     redactor = Redactor()
     return Shell(
-        environment=Environment(variables or {}, redactor.register),
+        environment=Environment(variables or {}, redactor.register, redactor.values),
         output=Output(Stream(terminal=terminal), Stream(terminal=terminal), redactor),
         redactor=redactor,
         stdin=Stream(typed, terminal=terminal),

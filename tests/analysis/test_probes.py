@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backout.analysis.decision import Detector
+from backout.analysis.probes import ENDPOINT
 from backout.model.policy import Policy
 from backout.model.signals import Criticality, HealthReport, Reach, ServiceHealth, ServiceState
 from backout.model.verdict import Cause, Decision, Verdict
@@ -41,6 +42,29 @@ def test_a_critical_service_that_was_up_and_stays_down_is_a_reason_by_itself() -
     assert decision.cause is Cause.HEALTH
     assert decision.reason == "service database was down in the last 3 probes; it was up before the deployment"
     assert decision.first_bad_at == AT + 1
+
+
+def test_what_the_application_says_of_a_service_is_evidence_and_never_a_reason() -> None:
+    """A reason is written into the messages of deployments; also where the verdict is only a doubt."""
+    said = ServiceHealth("database", DOWN, "no login with tok-canary-1")
+    looks = [HealthReport(AT + 1 + n, Reach.ANSWERED, 503, services=(said,)) for n in range(3)]
+    for before, verdict in ((report(AT - 1, database=UP), Verdict.REGRESSED), (None, Verdict.INCONCLUSIVE)):
+        decision = judge(before, *looks)
+        assert decision.verdict is verdict
+        assert "database" in decision.reason
+        assert "tok-canary-1" not in decision.reason
+        assert "service database was down in 3 of 3 probes (no login with tok-canary-1)" in [
+            each.sentence for each in decision.evidence
+        ]
+
+
+def test_an_application_cannot_speak_in_the_name_of_the_endpoint() -> None:
+    """A service called as we call the endpoint counts for nothing."""
+    said = ServiceHealth(ENDPOINT, DOWN, "no login with tok-canary-1")
+    looks = [HealthReport(AT + 1 + n, Reach.ANSWERED, 200, services=(said,)) for n in range(3)]
+    decision = judge(report(AT - 1, database=UP), *looks)
+    assert decision.verdict is not Verdict.REGRESSED
+    assert "tok-canary-1" not in f"{decision}"
 
 
 def test_two_probes_are_not_enough_and_a_good_one_starts_again() -> None:

@@ -22,7 +22,7 @@ GOLDEN = Path(__file__).parent / "golden_help.txt"
 LIGHT = {
     "backout", "backout.__main__", "backout.cli", "backout.cli.app", "backout.cli.errors", "backout.cli.options",
     "backout.cli.output", "backout.cli.shell", "backout.cli.style", "backout.config", "backout.config.environment",
-    "backout.config.secret", "backout.errors", "backout.report", "backout.report.redact",
+    "backout.config.secret", "backout.errors", "backout.escaping", "backout.report", "backout.report.redact",
     "backout.startup",
 }  # fmt: skip
 NOUNS = {"backout.model", "backout.analysis", "backout.report"}

@@ -78,14 +78,14 @@ def test_a_missing_secret_breaks_its_channel_alone(tmp_path: Path) -> None:
     """A rollback must not fail because somebody cannot be told; the channel itself says what is missing."""
     text = BASE + SMTP + '[notify.webhook]\nurl_env = "HOOK"\nsecret_env = "HOOK_SECRET"\n'
     loaded = load(tmp_path, text, {"HOOK": "https://hooks.example.com/x"})
-    assert notifier(loaded, str) is not None
+    assert notifier(loaded) is not None
     webhook, smtp = routes(loaded)
     assert (webhook.name, webhook.problem) == ("webhook", "a signing secret is needed, and HOOK_SECRET is not set")
     with pytest.raises(SendFailed, match="HOOK_SECRET"):
         webhook.open()
     assert (smtp.name, smtp.problem) == ("smtp", "")
     smtp.open()
-    assert notifier(load(tmp_path, BASE), str) is None
+    assert notifier(load(tmp_path, BASE)) is None
 
 
 def test_the_secrets_of_channels_are_masked(tmp_path: Path) -> None:

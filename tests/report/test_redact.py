@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
+import string
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from spelled import BASE64, ENCODINGS, LAYOUTS, shown_of
 
-from backout.report.records import encode, envelope, mapped
-from backout.report.redact import MASK, Redactor
+from backout.report.records import encode, envelope
+from backout.report.redact import MASK, OWN_WORDS, Redactor, mapped
+from backout.report.spellings import bare
 
 SECRETS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=8, max_size=40).filter(
-    lambda text: text == text.strip() and "*" not in text
+    lambda text: text == text.strip() and "*" not in text and text not in OWN_WORDS
 )
 
 
@@ -85,7 +88,7 @@ def test_an_envelope_is_json_whatever_is_in_it() -> None:
 
     record = envelope("status", {"path": Path("/a"), "n": (1, float("nan"), float("inf")), "k": {1: None}})
     assert encode(record) == '{"schema":"backout.status/1","path":"/a","n":[1,null,null],"k":{"1":null}}'
-    assert mapped({"a": ["b", 1, None]}, str.upper) == {"A": ["B", 1, None]}
+    assert mapped({"a b": ["b", 1, None], "own": "c"}, str.upper) == {"A B": ["B", 1, None], "own": "C"}
 
 
 @pytest.mark.parametrize(
@@ -107,3 +110,77 @@ def test_json_with_a_masked_text_in_it_is_still_json(text: str) -> None:
         record = json.loads(redactor.redact(json.dumps({"a": each, "b": 1})))
         assert record["b"] == 1
         assert "abc" not in record["a"]
+
+
+FILLING, WIDTHS = st.text(max_size=9), st.integers(8, 120)
+TOKENS = st.text(string.ascii_letters + string.digits + "_*+/=-.~", min_size=16, max_size=60).filter(
+    lambda text: text[0].isalpha() and any(c.isdigit() for c in text[1:8]) and any(c.isdigit() for c in text[-8:])
+)
+"""What a vendor gives out: letters and digits at both ends."""
+ANY = (SECRETS | TOKENS).filter(lambda text: len(bare(text)) >= 8 and text not in OWN_WORDS)
+
+
+@given(ANY, st.tuples(FILLING, FILLING), st.sampled_from(sorted(ENCODINGS)), st.sampled_from(sorted(LAYOUTS)), WIDTHS)
+@settings(max_examples=300)
+def test_no_encoding_in_no_layout_shows_a_part_of_a_secret(
+    secret: str, around: tuple[str, str], encoding: str, layout: str, width: int
+) -> None:
+    """Escapes of URLs, JSON, HTML, Markdown, Python, hex and colours, split over lines at any width, indented."""
+    before, after = around
+    laid_out = LAYOUTS["as it is" if encoding == "coloured" or layout == "cut" else layout]
+    text = laid_out(f"{before} {ENCODINGS[encoding](secret)} {after}", width)
+    masked = masks(secret).redact(text)
+    assert MASK in masked
+    assert not shown_of(secret, masked.replace(MASK, "\0"))
+
+
+@given(
+    ANY, st.binary(max_size=9), st.binary(max_size=9), st.sampled_from(sorted(BASE64)), st.sampled_from(sorted(LAYOUTS))
+)
+@settings(max_examples=200)
+def test_base64_over_lines_gives_nothing_back(
+    secret: str, before: bytes, after: bytes, encoding: str, layout: str
+) -> None:
+    """At any alignment, both alphabets, in a URL; what is left is what the neighbours decide."""
+    encode_all = BASE64[encoding]
+    text = LAYOUTS["split" if layout == "cut" else layout](encode_all(before + secret.encode() + after), 20)
+    masked = masks(secret).redact(text)
+    assert MASK in masked
+    left = "".join(c for c in masked.replace(MASK, "") if c.isalnum() or c in "+/-_=%")
+    assert len(left) <= len(encode_all(before + after)) + 14
+
+
+@given(TOKENS, st.integers(12, 60), st.booleans())
+def test_a_secret_that_somebody_cut_is_known_by_what_is_left(token: str, size: int, at_the_end: bool) -> None:
+    """A vendor cuts a text at 200 characters, a log keeps the last ones: twelve are enough to know it by."""
+    left = f"cut: {token[:size]}…" if at_the_end else f"…{token[-size:]} was cut"
+    assert not shown_of(token, masks(token).redact(left))
+
+
+@pytest.mark.parametrize("word", ["production", "password", "postgres"])
+def test_words_that_are_said_all_the_time_are_masked_in_their_place_alone(word: str) -> None:
+    """A password that is such a word would blacken every sentence; behind `password=` and in a URL it is none."""
+    said = f"version 4 of {word} is live"
+    assert masks(word).redact(said) == said
+    assert word not in masks(word).redact(f"password={word}").removeprefix("password=")
+    assert masks(f"postgres://u:{word}@h/d").redact(f"postgres://u:{word}@h/d") == MASK
+
+
+def test_names_of_the_configuration_are_said_whatever_the_secrets_are() -> None:
+    """Whichever is known first."""
+    for redactor in (masks("fm5-worker"), Redactor()):
+        redactor.say_openly("fm5-worker")
+        redactor.register("fm5-worker")
+        assert redactor.redact("fm5-worker is live") == "fm5-worker is live"
+
+
+def test_json_values_are_masked_each_and_our_own_keys_stay() -> None:
+    """A key can come from outside as well; what is clean comes back as the same object."""
+    redactor = masks("tok-1234567890ab")
+    record = {"reason": "saw tok%2D1234567890ab", "by tok-1234567890ab": [1, {"a": None}]}
+    assert redactor.values(record) == {"reason": "saw ***", "by ***": [1, {"a": None}]}
+    clean = {"reason": "nothing", "n": 3}
+    assert redactor.values(clean) is clean
+    assert redactor.values(clean) is clean
+    redactor.register("nothing-more-9")
+    assert redactor.values({"reason": "nothing-more-9"}) == {"reason": MASK}

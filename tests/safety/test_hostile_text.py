@@ -12,11 +12,12 @@ from cli_shell import Stream
 
 from backout.cli.output import Output
 from backout.cli.style import Style
+from backout.escaping import printable
 from backout.model.notice import Notice, NoticeKind
 from backout.providers.notify.slack import message
 from backout.providers.notify.smtp import compose
 from backout.providers.notify.webhook import payload
-from backout.report.redact import Redactor, printable
+from backout.report.redact import Redactor
 from backout.report.summary import Ending, Word, markdown, outputs
 
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
 """What probes say about a deployment: a critical service that was up before and is down now is a reason by itself.
 
 A service that was down before is "not the deployment"; a degradable one never is a reason; an unreadable answer says
-nothing.
+nothing. What the application itself says of a service stands in the evidence alone, never in a reason: reasons are
+written into the messages of deployments, which everybody reads and nobody can take back.
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ class Probes:
             return
         self.measured += 1
         for service in report.services:
+            if service.name == ENDPOINT:  # a name of ours, which no application may take
+                continue
             self._count(service.name, _is_up(service.state), service.detail, report.at)
         self._count(ENDPOINT, self._endpoint_up(report), _endpoint_words(report), report.at)
 
@@ -123,8 +126,8 @@ class Probes:
         return name == ENDPOINT or self.is_critical(name)
 
     def _down_words(self, name: str) -> str:
-        detail = f" ({self._details[name]})" if self._details.get(name) else ""
-        return f"{_words(name)} was down in the last {self._down[name]} probes{detail}"
+        own = f" ({self._details[name]})" if name == ENDPOINT and self._details.get(name) else ""
+        return f"{_words(name)} was down in the last {self._down[name]} probes{own}"
 
     def not_the_deployment(self) -> str | None:
         """Return which critical services are down without this deployment being the cause, one sentence, or None."""
@@ -146,7 +149,7 @@ class Probes:
         return tuple(self._line(name) for name in sorted(self._seen))
 
     def _line(self, name: str) -> StreamEvidence:
-        bad, total = self._failed.get(name, 0), self._seen[name]
+        bad, total, detail = self._failed.get(name, 0), self._seen[name], self._details.get(name, "")
         acts = self._down.get(name, 0) >= self._needed and self._up_before.get(name, False) and self._may_act(name)
         before = {True: "up before", False: "down before"}.get(self._up_before.get(name, None), "unknown before")  # type: ignore[arg-type]
         return StreamEvidence(
@@ -156,7 +159,7 @@ class Probes:
             expected=0.0 if self._up_before.get(name, False) else None,
             expected_from=f"the probes; {before}",
             log_evidence=_CERTAIN if acts else 0.0,
-            sentence=f"{_words(name)} was down in {bad} of {total} probes",
+            sentence=f"{_words(name)} was down in {bad} of {total} probes" + (f" ({detail})" if bad and detail else ""),
         )
 
     def state(self) -> ProbesState:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from backout.analysis.log_text import read_text
 from backout.analysis.masking import mask
 from backout.model.events import TemplateKey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _MOST_TEXT: Final = 300
 """Characters of a message that count."""
@@ -100,9 +103,13 @@ class Templates:
     """Gives template keys, and remembers them: a text that differs from another in plain numbers is not read again.
 
     It is a function with a memory: what it returns depends on the text alone.
+
+    Args:
+        masked: takes every secret out of a text before anything is cut out of it, or replaced in it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, masked: Callable[[str], str] = str) -> None:
+        self._masked = masked
         self._by_text: dict[str, TemplateKey] = {}
         self._by_gist: dict[str, TemplateKey] = {}
 
@@ -113,7 +120,7 @@ class Templates:
             gist = _PLAIN_NUMBER.sub("0", text)
             found = self._by_gist.get(gist)
             if found is None:
-                found = template_of(text)
+                found = template_of(self._masked(text))
                 _remember(self._by_gist, gist, found)
             if gist == text:  # one with numbers in it hardly comes again
                 _remember(self._by_text, text, found)

@@ -34,7 +34,7 @@ def card(shell: Shell, *, write: bool) -> None:
     from backout.report.card import card_text  # noqa: PLC0415
     from backout.runbook.card import card_of  # noqa: PLC0415
 
-    tools = wiring.toolbox(shell.config(in_need=True), wiring.Hooks(redact=shell.redactor.redact))
+    tools = wiring.toolbox(shell.config(in_need=True))
     made = card_of(tools)
     text = card_text(made)
     path = tools.cards.write(text) if write and tools.cards is not None else None

@@ -29,7 +29,7 @@ def confirm(shell: Shell, config: Config, action: str, *, message: str | None, t
     if not config.protected:
         if typed is None:
             ask(shell, f"{action[:1].upper()}{action[1:]} on {name}?", flag="--yes")
-        return shell.masked(config, message or f"{action} (no reason given)")
+        return shell.masked(message or f"{action} (no reason given)")
     reason = message or _read(shell, "Why? (goes into the report) ", f"{name} wants a reason", '-m "WHY"')
     if not reason.strip():
         raise DecisionNeeded(f"{name} wants a reason", hint='add -m "WHY"')
@@ -38,7 +38,7 @@ def confirm(shell: Shell, config: Config, action: str, *, message: str | None, t
         answer = _read(shell, question, f"to {action} on {name} needs a person's confirmation", f"--confirm {name}")
         if answer != name:
             raise DecisionNeeded(f"not confirmed: {answer!r} is not {name!r}; nothing was changed")
-    return shell.masked(config, reason.strip())
+    return shell.masked(reason.strip())
 
 
 def ask(shell: Shell, question: str, *, flag: str) -> None:

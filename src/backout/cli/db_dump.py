@@ -208,7 +208,7 @@ def _record_accepted(shell: Shell, config: Config, names: tuple[str, ...], why: 
     from backout.runbook.unsigned import Acceptance, read_names, record_accepted  # noqa: PLC0415
 
     if names:
-        told = Acceptance(read_names(names), shell.masked(config, why), wiring.actor(), time.time())
+        told = Acceptance(read_names(names), shell.masked(why), wiring.actor(), time.time())
         record_accepted(wiring.journal(config), config.name, told)
 
 

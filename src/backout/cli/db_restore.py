@@ -103,7 +103,7 @@ def restore(
     reason = message or f"{plan.why} (no reason given)"
     if mode != "side":  # a side instance touches nothing that anybody uses
         reason = confirm(shell, config, f"restore {plan.why}", message=message, typed=typed)
-    reason = shell.masked(config, reason)
+    reason = shell.masked(reason)
     told = Acceptance(accepted.names, reason, desk.tools.actor, desk.tools.clock.now())
     record_accepted(desk.tools.journal, config.name, told)
     run = desk.tools.journal.submit(plan, actor=desk.tools.actor, reason=reason)

@@ -52,7 +52,7 @@ def hold(shell: Shell, *, for_: str, message: str | None, local: bool) -> int:
 def unhold(shell: Shell, *, message: str, local: bool) -> int:
     """Lift a hold, on this host and at the provider: on every machine."""
     config = shell.config()
-    return _switch(shell, config, shell.masked(config, message), for_s=None, local=local)
+    return _switch(shell, config, shell.masked(message), for_s=None, local=local)
 
 
 def _reason(shell: Shell, config: Config, message: str | None) -> str:
@@ -66,7 +66,7 @@ def _reason(shell: Shell, config: Config, message: str | None) -> str:
             rule="10 hold",
             hint=f'backout hold -e {config.name} -m "WHY"',
         )
-    return shell.masked(config, " ".join(str(message).split()))
+    return shell.masked(" ".join(str(message).split()))
 
 
 def _switch(shell: Shell, config: Config, why: str, *, for_s: float | None, local: bool) -> int:

@@ -94,9 +94,9 @@ class Live:
     def _show(self, text: str, what: object, at: float | None) -> None:
         """Rewrite the one line on a terminal; elsewhere speak when something changed, or every ten seconds."""
         if self._is_terminal:
-            width = self._out.talk.width - 1
+            width, text = self._out.talk.width - 1, self._out.redactor.redact(text)
             line = text if visible(text) <= width else self._out.talk.shorten(text, width)
-            self._out.stderr.write("\r\x1b[K" + self._out.redactor.redact(self._out.talk.plain(line)))
+            self._out.stderr.write("\r\x1b[K" + self._out.talk.plain(line))
             self._out.stderr.flush()
             self._open_line = True
         elif what != self._said or (at is not None and at - self._said_at >= QUIET_EVERY_S):

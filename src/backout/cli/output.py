@@ -58,7 +58,8 @@ class Output:
         """Write one line of a JSON stream, in both modes; commands call it only where a stream is wanted."""
         from backout.report import records  # noqa: PLC0415 - msgspec only when JSON is written
 
-        self._write(self.stdout, records.encode(_masked(records.envelope(name, payload), self.redactor)))
+        record = self.redactor.record(records.envelope(name, payload))
+        self._write(self.stdout, records.encode(record))
 
     def text(self, text: str) -> None:
         """Write data for a person to stdout; nothing with `--json`."""
@@ -110,8 +111,9 @@ class Output:
         self.stderr.flush()
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]], *, flexible: int = -1) -> str:
-        """Return columns that fit stdout, see `Style.table`."""
-        return self.style.table(headers, rows, flexible=flexible)
+        """Return columns that fit stdout, see `Style.table`; what is cut to fit is masked before."""
+        masked = [[self.redactor.redact(cell) for cell in row] for row in rows]
+        return self.style.table(headers, masked, flexible=flexible)
 
     def _write(self, stream: TextIO, text: str) -> None:
         if self.closed and stream is self.stdout:
@@ -133,9 +135,3 @@ class Output:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
             os.close(nowhere)
-
-
-def _masked(record: Mapping[str, object], redactor: Redactor) -> dict[str, object]:
-    from backout.report import records  # noqa: PLC0415 - see `line`
-
-    return {key: records.mapped(value, redactor.redact) for key, value in record.items()}

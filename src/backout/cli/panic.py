@@ -40,7 +40,7 @@ def panic(shell: Shell, *, message: str) -> int:
     from backout.runbook.panic import WITHIN_S, lines_without_provider  # noqa: PLC0415
 
     config = shell.config(in_need=True)
-    bench, message = open_bench(shell, config, "panic", within_s=WITHIN_S), shell.masked(config, message)
+    bench, message = open_bench(shell, config, "panic", within_s=WITHIN_S), shell.masked(message)
     try:
         try:
             return _go_back(bench, message)

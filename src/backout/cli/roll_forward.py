@@ -56,7 +56,7 @@ def roll_forward(shell: Shell, *, message: str | None, dry_run: bool, no_wait: b
         return finish(bench, bench.drive(unfinished.id))
     config.refuse_withheld("deploy.command")
     _check_no_secret(shell, config)
-    plan = prepare_forward(bench.tools, shell.masked(config, message or ""), wait=not no_wait)
+    plan = prepare_forward(bench.tools, shell.masked(message or ""), wait=not no_wait)
     if not isinstance(plan, Plan):
         raise Refused(plan.reason, where=config.name, rule=plan.rule, options=plan.options)
     if dry_run:
@@ -71,7 +71,7 @@ def roll_forward(shell: Shell, *, message: str | None, dry_run: bool, no_wait: b
 def _check_no_secret(shell: Shell, config: Config) -> None:
     """Return unless a known secret stands in the command: there every process list of the machine would show it."""
     line = config.environment.deploy.command or ""
-    if shell.masked(config, line) != line:
+    if shell.masked(line) != line:
         raise UsageError(
             "a secret stands in the deploy command, where every user of this machine could read it",
             where=f"{config.path.name}: environments.{config.name}.deploy.command",

@@ -84,7 +84,7 @@ def rollback(
         )
         return finish(bench, bench.drive(unfinished.id))
     request = Request(
-        message=shell.masked(config, message or ""),
+        message=shell.masked(message or ""),
         target=target,
         wait=not no_wait,
         accept_unproven=accept_unproven,

@@ -109,7 +109,7 @@ def push(
     ask = PushAsk(
         names=names,
         source=given.spec,
-        message=shell.masked(config, message or ""),
+        message=shell.masked(message or ""),
         file=given.file,
         wait=not no_wait,
         report=report,
@@ -151,7 +151,7 @@ def put(
     ask = PushAsk(
         names=(name,),
         source=given.spec,
-        message=shell.masked(config, message or ""),
+        message=shell.masked(message or ""),
         wait=not no_wait,
         report=report,
     )

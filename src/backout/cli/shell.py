@@ -61,13 +61,14 @@ class Shell:
     flags: Flags = field(default_factory=Flags)
     notifier: Notifier | None = None
     _complained: set[str] = field(default_factory=set)
+    _learned: set[Path] = field(default_factory=set)
 
     @classmethod
     def of_process(cls) -> Shell:
         """Return the shell of this process."""
         redactor = Redactor()
         return cls(
-            environment=Environment.read(redactor.register),
+            environment=Environment.read(redactor.register, redactor.values),
             output=Output(sys.stdout, sys.stderr, redactor),
             redactor=redactor,
             stdin=sys.stdin,
@@ -104,7 +105,7 @@ class Shell:
         from backout import config  # noqa: PLC0415 - the parser loads when a command needs it
         from backout.config.trust import refuse  # noqa: PLC0415 - same
 
-        return config.load(
+        found = config.load(
             self.environment,
             start=self.folder,
             path=Path(self.flags.config) if self.flags.config else None,
@@ -113,20 +114,26 @@ class Shell:
             on_doubt=self._doubt if in_need else refuse,
             no_commands=self.flags.no_commands,
         )
+        self._learn(found)
+        return found
+
+    def _learn(self, found: Config) -> None:
+        """Mask all that is secret in this environment before anything of it can be said, kept or sent."""
+        if found.path not in self._learned:
+            from backout.config.known import open_words, read_all  # noqa: PLC0415 - with the parser
+
+            self.redactor.say_openly(*open_words(found))
+            read_all(found)
+            self._learned.add(found.path)
 
     def _doubt(self, doubt: Untrusted) -> None:
         self.output.warn(f"{doubt.what} ({'; '.join(doubt.mistakes)}); going on all the same. Look at it: {doubt.hint}")
 
-    def masked(self, config: Config, reason: str) -> str:
+    def masked(self, reason: str) -> str:
         """Return a reason that a person typed without the environment's own secrets: it is kept, and many read it.
 
         Bytes that are no UTF-8 (another terminal's umlauts) become `?`: they stop nobody.
         """
-        from backout.errors import BackoutError  # noqa: PLC0415 - only a reason needs it
-
-        for read in (config.token, config.read_token, config.secrets_token, config.database_url):
-            with contextlib.suppress(BackoutError):  # not set up, or not to be read now: then it is not in use either
-                read()
         return self.redactor.redact(reason.encode("utf-8", "replace").decode())
 
     def toolbox(self, config: Config, hooks: Hooks | None = None) -> Toolbox:
@@ -137,7 +144,7 @@ class Shell:
         """
         from backout import wiring  # noqa: PLC0415 - only commands that ask the provider pay for it
 
-        tools = wiring.toolbox(config, replace(hooks or wiring.Hooks(), redact=self.redactor.redact))
+        tools = wiring.toolbox(config, hooks)
         self.notifier = tools.notifier
         return tools
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from backout.report.redact import printable
+from backout.escaping import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

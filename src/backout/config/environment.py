@@ -20,21 +20,33 @@ def _ignore(_: str) -> None:
     return
 
 
+def _as_it_is(value: object) -> object:
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """A snapshot of the environment variables.
 
     Args:
-        variables: all of them. on_secret: told every secret value that is read, so that the output can mask it.
+        variables: all of them. on_secret: told every secret value that is read, so that it can be masked.
+        mask: returns JSON values with what was told masked in all their texts: every door out goes through it.
     """
 
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     on_secret: Callable[[str], None] = _ignore
+    mask: Callable[[object], object] = _as_it_is
 
     @classmethod
-    def read(cls, on_secret: Callable[[str], None] = _ignore) -> Environment:
+    def read(
+        cls, on_secret: Callable[[str], None] = _ignore, mask: Callable[[object], object] = _as_it_is
+    ) -> Environment:
         """Take the snapshot of this process."""
-        return cls(dict(os.environ), on_secret)
+        return cls(dict(os.environ), on_secret, mask)
+
+    def masked(self, text: str) -> str:
+        """Return a text with every secret that was read so far masked."""
+        return str(self.mask(text))
 
     def get(self, name: str) -> str | None:
         """Return a variable that is not secret; an empty one counts as not set."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
-    from backout.journal.store import Transaction
+    from backout.journal.store import Mask, Transaction
     from backout.model.plan import Json
 
 
@@ -30,7 +30,7 @@ def keep(transaction: Transaction, environment: str, counts: Sequence[Counts]) -
                 row.errors,
                 row.canceled,
                 _histogram(row.latency),
-                _routes(row.routes),
+                _routes(row.routes, transaction.mask),
             )
             for row in counts
         ],
@@ -41,10 +41,11 @@ def _histogram(latency: Mapping[int, int]) -> str:
     return json.dumps({str(bucket): number for bucket, number in latency.items()}, separators=(",", ":"))
 
 
-def _routes(routes: Mapping[str, RouteCounts]) -> str:
+def _routes(routes: Mapping[str, RouteCounts], mask: Mask) -> str:
     """Return {name: [requests, errors, bucket, count, bucket, count, ...]}: short, for a month of seconds is kept."""
+    names = {name: str(mask(name)) for name in routes}
     flat = {
-        name: [route.requests, route.errors, *(number for pair in route.latency.items() for number in pair)]
+        names[name]: [route.requests, route.errors, *(number for pair in route.latency.items() for number in pair)]
         for name, route in routes.items()
     }
     return json.dumps(flat, separators=(",", ":"))
@@ -84,7 +85,7 @@ def save_checkpoint(transaction: Transaction, run: str, name: str, data: Json) -
     """Store the newest state of a detector. Raises TypeError when it is not JSON."""
     transaction.connection.execute(
         "INSERT OR REPLACE INTO checkpoint (run, name, at, data) VALUES (?, ?, ?, ?)",
-        (run, name, transaction.now, canonical(data, name)),
+        (run, name, transaction.now, canonical(transaction.mask(data), name)),
     )
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from backout.journal.lease import Lease
     from backout.journal.stop import StopRequest
+    from backout.journal.store import Mask
     from backout.model.deployment import Mark, VersionMark
     from backout.model.incident import Event, Run
     from backout.model.plan import Json, Plan
@@ -39,7 +40,8 @@ class SqliteJournal:
     Args:
         lease_ttl_s: how long a silent holder on another host is waited for. stop: asked at every step boundary.
         crash_point: called before and after each commit, with its name; for tests that die there.
-        host: this machine's name in leases, by default what the system says.
+        host: this machine's name in leases, by default what the system says. mask: takes every secret out of JSON
+            values before they are written.
     """
 
     def __init__(  # noqa: PLR0913 three of them are for tests and rare machines
@@ -52,8 +54,10 @@ class SqliteJournal:
         crash_point: Callable[[str], None] | None = None,
         host: str | None = None,
         busy_timeout_s: float = 15.0,
+        mask: Mask = lambda value: value,
     ) -> None:
-        self._store = Store(path, clock.now, busy_timeout_s=busy_timeout_s, crash_point=crash_point)
+        self._mask = mask
+        self._store = Store(path, clock.now, mask=mask, busy_timeout_s=busy_timeout_s, crash_point=crash_point)
         self._clock = clock
         self._ttl_s = lease_ttl_s
         self._stop = stop
@@ -112,6 +116,7 @@ class SqliteJournal:
 
     def note(self, environment: str, kind: str, key: str, data: Mapping[str, Json], *, actor: str) -> Event | None:
         """Record an event that belongs to no run, see `ports.Journal.note`."""
+        key = str(self._mask(key))
         query = "SELECT 1 FROM event WHERE environment = ? AND kind = ? AND json_extract(data, '$.key') = ?"
         with self._store.write("note") as transaction:
             if transaction.connection.execute(query, (environment, kind, key)).fetchone():

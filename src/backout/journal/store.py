@@ -10,6 +10,7 @@ import json
 import os
 import sqlite3
 import threading
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from backout.model.incident import Event
 from backout.private import private_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 
@@ -30,6 +31,7 @@ class JournalUnavailable(BackoutError):
     """The journal's file cannot be used now; whatever was being recorded is not recorded."""
 
 
+Mask = Callable[[object], object]
 _PRIMARY = 0xFF  # extended result codes keep the primary one in the low byte
 
 
@@ -78,17 +80,18 @@ class Entry:
 class Transaction:
     """One open write transaction; `events` collects what was appended."""
 
-    def __init__(self, connection: sqlite3.Connection, now: float) -> None:
+    def __init__(self, connection: sqlite3.Connection, now: float, mask: Mask) -> None:
         self.connection = connection
         self.now = now
+        self.mask = mask
         self.events: list[Event] = []
 
     def append(self, entry: Entry, *, environment: str, actor: str) -> Event:
-        """Append one event to the chain. Raises TypeError when its data is not JSON."""
-        text = canonical(entry.data, entry.kind)
+        """Append one event to the chain, its texts masked. Raises TypeError when its data is not JSON."""
+        text = canonical(self.mask(entry.data), entry.kind)
         seq, before = self.connection.execute("SELECT seq, hash FROM head").fetchone()
         seq += 1
-        row = (seq, self.now, environment, entry.run, entry.step, entry.kind, text, actor, before)
+        row = (seq, self.now, environment, entry.run, entry.step, entry.kind, text, str(self.mask(actor)), before)
         own = link(row)
         self.connection.execute(f"INSERT INTO event ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, own))  # noqa: S608
         self.connection.execute("UPDATE head SET seq = ?, hash = ?", (seq, own))
@@ -108,7 +111,8 @@ class Store:
     Usable from several threads. Every sqlite3.Error leaves as JournalUnavailable.
 
     Args:
-        path: the database file. now: Unix seconds. busy_timeout_s: how long another writer is waited for.
+        path: the database file. now: Unix seconds. mask: takes every secret out of JSON values before they are
+            written: what is once in the chain stays. busy_timeout_s: how long another writer is waited for.
         crash_point: called with a name before and after each commit; tests die there.
     """
 
@@ -117,11 +121,13 @@ class Store:
         path: Path,
         now: Callable[[], float],
         *,
+        mask: Mask = lambda value: value,
         busy_timeout_s: float = 15.0,
         crash_point: Callable[[str], None] | None = None,
     ) -> None:
         self.path = path
         self._now = now
+        self._mask = mask
         self._busy_timeout_s = busy_timeout_s
         self._crash_point = crash_point
         self._connection: sqlite3.Connection | None = None
@@ -134,7 +140,7 @@ class Store:
             connection = self._open(create=True)
             connection.execute("BEGIN IMMEDIATE")
             try:
-                yield Transaction(connection, float(self._now()))
+                yield Transaction(connection, float(self._now()), self._mask)
                 self._crash(f"before commit: {name}")
                 connection.execute("COMMIT")
             finally:

@@ -7,8 +7,8 @@ import shlex
 from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import without_remark
+from backout.escaping import printable
 from backout.model.deployment import Share, VersionId
-from backout.report.redact import printable
 from backout.report.text import wrapped
 from backout.report.times import rfc3339
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from backout.escaping import printable
 from backout.model.verdict import CriterionState
 from backout.report.diagnosis import sentences
-from backout.report.redact import printable
 from backout.report.times import clock, day, duration, rfc3339
 
 if TYPE_CHECKING:

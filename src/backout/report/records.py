@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 VERSION = 1
 
@@ -25,14 +25,3 @@ def envelope(name: str, payload: Mapping[str, object], *, version: int = VERSION
 def encode(record: Mapping[str, object]) -> str:
     """Return one line of JSON; what is not a number in JSON (NaN, infinity) is null."""
     return msgspec.json.encode(record).decode()
-
-
-def mapped(value: object, change: Callable[[str], str]) -> object:
-    """Return JSON values with every string, keys included, changed."""
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, dict):
-        return {change(str(key)): mapped(item, change) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [mapped(item, change) for item in value]
-    return value

@@ -1,18 +1,42 @@
-"""The one mask for everything that leaves the process: registered values in every spelling, and known shapes."""
+"""The one mask for everything that leaves the process: known values in every spelling, and known shapes; pure.
+
+It works on values before they are cut, wrapped or escaped, and once more on what is written at the end.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
 import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus, unquote
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from backout.report.spellings import Needle
+
 MASK = "***"
-_OBEYED = re.compile(
-    r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]|\x1b(?!\[(?:0|1|2|31|32|33|36)m)"
-)
-"""What a terminal obeys instead of showing it; our own colours, line ends and tabs are left."""
 _SHORTEST, _SHORTEST_PATH = 6, 16
+OWN_WORDS = frozenset(
+    re.findall(
+        r"\w+",
+        "action active archive backout backup branch bucket cloudflare commit config critical database default "
+        "degraded deploy deployed deployment deployments detail development environment example failed guard "
+        "health healthy inconclusive localhost message migration migrations object objects password pending "
+        "platform postgres preview production project public reason refused regressed restore rollback running "
+        "schema secret secrets server service services source staging status storage succeeded testing unknown "
+        "unmeasured verdict version versions worker ",
+    )
+)
+"""Words that are said all the time: a secret that is one of them is masked where its place tells (`password=...`)."""
+_OWN_KEY = re.compile(r"[a-z]+(_[a-z]+)*")
+_HEX = re.compile(r"[0-9a-f]+")
+_KEPT_LENGTH, _MOST_KEPT = 200, 10_000
+"""Texts that were looked through already, of what is written every second: how long, and how many are remembered."""
+_SIGNS = ("bearer", "basic", "://", "password=", "passwd=", "secret=", "token=", "key=", "private key")
+"""What stands, in small letters, in every text that has one of the shapes."""
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://([^/?#]*?:(?P<password>[^/?#]+)@)?[^/?#@]*(?P<path>[^#]*)", re.IGNORECASE)
 _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {MASK}"),
@@ -30,7 +54,7 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 class Redactor:
-    """Knows the secrets of one process and masks them in text.
+    """Knows the secrets of one process and masks them in text, whatever spelling and layout they come in.
 
     >>> redactor = Redactor()
     >>> redactor.register("s3cr3t value")
@@ -40,21 +64,37 @@ class Redactor:
 
     def __init__(self) -> None:
         self._allowed: set[str] = set()
-        self._spellings: set[str] = set()
-        self._pattern: re.Pattern[str] | None = None
+        self._open: set[str] = set()
+        self._values: dict[str, tuple[Needle, ...]] = {}
+        self._edges: tuple[str, ...] = ()
+        self._hex: tuple[str, ...] = ()
+        self._clean: set[str] = set()
+
+    @property
+    def knows(self) -> int:
+        """How many values are masked."""
+        return len(self._values)
 
     def register(self, value: str) -> None:
-        """Mask this value from now on, also URL-encoded, in hex, in base64 at any place, in JSON; short ones are not.
+        """Mask this value from now on, in every spelling; short ones are not, nor words that are said openly.
 
-        Of a URL, its password and the path of a web address are masked on their own as well.
+        Of a URL, its password and the path of a web address are masked on their own as well, of a text of several
+        lines each line.
         """
-        if len(value) < _SHORTEST:
-            return
-        for line in {value, *value.splitlines(), *_parts(value)}:
-            if len(line) >= _SHORTEST:
-                self._spellings |= _spellings(line)
-        longest_first = sorted(self._spellings, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first)))
+        for part in (value, *_parts(value)):
+            self._keep(part, _needles(part))
+        from backout.report.spellings import Needle, bare  # noqa: PLC0415 - see `_finds`
+
+        if len(lines := value.splitlines()) > 1:
+            for line in lines:
+                self._keep(line, (Needle.of(bare(line)),))
+
+    def say_openly(self, *words: str) -> None:
+        """Never mask these words by themselves, not even when a secret is one of them: names of the configuration."""
+        self._open.update(words)
+        for word in words:
+            self._values.pop(word, None)
+        self._sort()
 
     def allow(self, text: str) -> None:
         """Never mask this very text: the twin's own loopback connection string, made up for this run."""
@@ -67,12 +107,122 @@ class Redactor:
                 return allowed.join(self._masked(part) for part in text.split(allowed))
         return self._masked(text)
 
+    def values(self, record: object) -> object:
+        """Return JSON values with every secret in their texts and keys masked; the same object when there is none."""
+        fresh = set(_texts_of(record)) - self._clean
+        if fresh and self._is_suspect('"'.join(fresh)):
+            return mapped(record, self.redact)
+        self._clean |= {text for text in fresh if len(text) <= _KEPT_LENGTH}
+        if len(self._clean) > _MOST_KEPT:
+            self._clean = set()
+        return record
+
+    def record(self, record: Mapping[str, object]) -> dict[str, object]:
+        """Return a record of JSON values as `values` does."""
+        return {_changed_key(key, self.redact): self.values(value) for key, value in record.items()}
+
+    def holds(self, text: str) -> bool:
+        """Whether a value that is known here stands in the text, in any spelling; shapes alone do not count."""
+        return self._finds(text)
+
+    def _keep(self, value: str, needles: Iterable[Needle]) -> None:
+        if len(value) < _SHORTEST or value in self._values or value in self._open or value in OWN_WORDS:
+            return
+        known = {value: tuple(needle for needle in needles if len(needle.text) >= _SHORTEST)}
+        self._values = {**dict.fromkeys(_literal(value), ()), **self._values, **known}
+        self._sort()
+
+    def _sort(self) -> None:
+        edges = [edge for found in self._values.values() for needle in found for edge in (needle.head, needle.tail)]
+        self._edges = tuple(dict.fromkeys(edges))
+        self._hex = tuple(edge for edge in self._edges if _HEX.fullmatch(edge))
+        self._clean = set()
+
+    def _is_suspect(self, text: str) -> bool:
+        return _has_a_sign(text) or self._finds(text)
+
+    def _finds(self, text: str) -> bool:
+        if not self._values:
+            return False
+        if any(value in text for value in self._values):
+            return True
+        from backout.report.spellings import bare  # noqa: PLC0415 - help and version know no secret
+
+        laid_out, plain = bare(text, decoded=False), bare(text)
+        lower = plain.lower()
+        return (
+            any(edge in plain for edge in self._edges)
+            or (laid_out != plain and any(edge in laid_out for edge in self._edges))
+            or any(edge in lower for edge in self._hex)
+        )
+
     def _masked(self, text: str) -> str:
-        if self._pattern:
-            text = self._pattern.sub(MASK, text)
-        for shape, mask in _SHAPES:
-            text = shape.sub(mask, text)
+        if self._values and self._finds(text):
+            text = self._without_values(text)
+        if _has_a_sign(text):
+            for shape, mask in _SHAPES:
+                text = shape.sub(mask, text)
         return text
+
+    def _without_values(self, text: str) -> str:
+        for value in sorted(self._values, key=len, reverse=True):
+            text = text.replace(value, MASK)
+        from backout.report.spellings import bare_with_places  # noqa: PLC0415 - see `_finds`
+
+        needles = [needle for found in self._values.values() for needle in found]
+        spans: set[tuple[int, int]] = set()
+        for decoded in (True, False):
+            plain, places = bare_with_places(text, decoded=decoded)
+            lower = "".join(c.lower() if len(c.lower()) == 1 else c for c in plain)
+            for needle in needles:
+                where = lower if _HEX.fullmatch(needle.text) else plain
+                spans |= {(places[begin][0], places[end - 1][1]) for begin, end in needle.found_in(where)}
+        return _replaced(text, sorted(spans))
+
+
+def _has_a_sign(text: str) -> bool:
+    lower = text.lower()
+    return any(sign in lower for sign in _SIGNS)
+
+
+def _texts_of(value: object) -> Iterator[str]:
+    """Yield each text in JSON values, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield str(key)
+            yield from _texts_of(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            if not isinstance(item, int | float):
+                yield from _texts_of(item)
+
+
+def mapped(value: object, change: Callable[[str], str]) -> object:
+    """Return JSON values with every string changed; keys too, apart from plain words, which are names of ours."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {_changed_key(str(key), change): mapped(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [mapped(item, change) for item in value]
+    return value
+
+
+def _changed_key(key: str, change: Callable[[str], str]) -> str:
+    return key if _OWN_KEY.fullmatch(key) else change(key)
+
+
+def _replaced(text: str, spans: list[tuple[int, int]]) -> str:
+    """Return the text with each place (they may overlap) masked."""
+    parts: list[str] = []
+    at = 0
+    for begin, end in spans:
+        if begin >= at:
+            parts += [text[at:begin], MASK]
+        at = max(at, end)
+    return "".join([*parts, text[at:]])
 
 
 def _parts(value: str) -> set[str]:
@@ -85,23 +235,28 @@ def _parts(value: str) -> set[str]:
     return parts | ({path} if len(path) >= _SHORTEST_PATH else set())
 
 
-def printable(text: str) -> str:
-    r"""Return text with `?` for whatever would move the cursor, rename the window, hide or turn round what is shown.
+def _literal(value: str) -> set[str]:
+    """Return the spellings of a value of which the bare form leaves too little: `++++++++`."""
+    from backout.report.spellings import bare  # noqa: PLC0415 - see `Redactor._finds`
 
-    >>> printable("fine\x1b[2J\r\x1b]0;x\x07")
-    'fine?[2J??]0;x?'
-    """
-    return _OBEYED.sub("?", text)
+    if len(bare(value)) >= _SHORTEST:
+        return set()
+    raw = value.encode("utf-8", "surrogatepass")
+    return {quote(raw, safe=""), quote(raw, safe="").lower(), quote_plus(raw), json.dumps(value)[1:-1]}
 
 
-def _spellings(value: str) -> set[str]:
-    raw = value.encode()
-    found = {value, quote(value, safe=""), quote_plus(value), raw.hex(), raw.hex().upper()}
-    found |= {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+def _needles(value: str) -> list[Needle]:
+    """Return every form in which a value may stand in a bare text: as it is, in base64 at any place, in hex."""
+    from backout.report.spellings import Needle, bare  # noqa: PLC0415 - see `Redactor._finds`
+
+    raw = value.encode("utf-8", "surrogatepass")
+    whole = "://" in value
+    found = [Needle.of(bare(value, decoded=decoded), whole=whole) for decoded in (True, False)]
+    found.append(Needle.of(raw.hex()))
     for lead in range(3):
         # What stands before a value in a base64 text shifts it; only the characters that it alone decides are fixed.
         padded = base64.b64encode(b"\0" * lead + raw)
         start = (lead * 8 + 5) // 6
         certain = padded[start : start + (len(raw) * 8 - (start * 6 - lead * 8)) // 6].decode()
-        found |= {certain, certain.replace("+", "-").replace("/", "_")}
-    return {spelling for spelling in found if len(spelling) >= _SHORTEST}
+        found += [Needle.of(certain.replace("+", "")), Needle.of(certain.replace("+", "-").replace("/", "_"))]
+    return list(dict.fromkeys(found))

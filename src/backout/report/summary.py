@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from backout.escaping import printable
 from backout.model.pipeline import PipelineState
-from backout.report.redact import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

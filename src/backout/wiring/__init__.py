@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import pwd
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from backout.config.scalars import API_BASE_URL
 from backout.config.schema import TOKEN_ENV
 from backout.errors import AuthError
+from backout.escaping import printable
 from backout.journal.sqlite import SqliteJournal
 from backout.model.identity import Identity
 from backout.providers.clock import CorrectedClock, SystemClock
@@ -25,7 +26,6 @@ from backout.providers.files.card import FileCard
 from backout.providers.files.holds import FileHolds
 from backout.providers.files.reports import FileReports
 from backout.providers.git.checkout import GitCheckout
-from backout.report.redact import Redactor, printable
 from backout.runbook.toolbox import Toolbox
 from backout.wiring.database import (
     HURRIED_S,
@@ -37,6 +37,7 @@ from backout.wiring.database import (
     schema,
 )
 from backout.wiring.database import point_marker as point_marker
+from backout.wiring.doors import MaskedBuilds, MaskedDeployments, MaskedHolds, MaskedPipeline
 from backout.wiring.telling import dead_man
 from backout.wiring.telling import notifier as notifier
 from backout.wiring.telling import outbox as outbox
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
         Clock,
         DeployCommand,
         HealthCheck,
+        Holds,
         Identities,
         Pipeline,
         VendorStatus,
@@ -78,7 +80,6 @@ class Hooks:
     Args:
         within_s: nobody is waited for longer than this from now on; None: as patient as the configuration says.
         hear: is handed what the team's own command writes.
-        redact: takes every secret out of what somebody is told, and out of reports and cards.
     """
 
     stop: StopRequest | None = None
@@ -87,7 +88,6 @@ class Hooks:
     say: Callable[[str], None] = lambda _text: None
     within_s: float | None = None
     hear: Callable[[str], None] = lambda _line: None
-    redact: Callable[[str], str] = field(default_factory=lambda: Redactor().redact)
 
 
 def actor() -> str:
@@ -102,17 +102,20 @@ def actor() -> str:
 def journal(config: Config, stop: StopRequest | None = None, *, hurried: bool = False) -> SqliteJournal:
     """Return the journal; reading it starts nothing and creates nothing. `hurried`: a lock is waited for briefly."""
     patience_s = HURRIED_S if hurried else 15.0
-    return SqliteJournal(config.settings.journal.path, SystemClock(), stop=stop, busy_timeout_s=patience_s)
+    variables = config.variables
+    return SqliteJournal(
+        config.settings.journal.path, SystemClock(), stop=stop, busy_timeout_s=patience_s, mask=variables.mask
+    )
 
 
-def reports(config: Config, redact: Callable[[str], str]) -> FileReports:
+def reports(config: Config) -> FileReports:
     """Return the folder of incident reports."""
-    return FileReports(config.settings.incidents.directory, redact)
+    return FileReports(config.settings.incidents.directory, config.variables.masked)
 
 
-def holds(config: Config) -> FileHolds:
+def holds(config: Config) -> Holds:
     """Return the kill switch of this host; it needs neither journal nor token."""
-    return FileHolds(config.settings.journal.holds)
+    return MaskedHolds(FileHolds(config.settings.journal.holds), config.variables.masked)
 
 
 def pipeline(variables: Environment, ci: Ci | None, environment: str) -> Pipeline:
@@ -122,13 +125,14 @@ def pipeline(variables: Environment, ci: Ci | None, environment: str) -> Pipelin
     from backout.providers.github.deployments import GitHubDeployment  # noqa: PLC0415 same
 
     workflow = workflow_of(variables, ci, environment)
-    return GitHubDeployment(
+    shown = GitHubDeployment(
         GitHubClient(workflow.api_base_url, workflow.token.reveal),
         workflow.repository,
         commit=workflow.commit,
         environment=environment,
         log_url=workflow.run_url,
     )
+    return MaskedPipeline(shown, variables.masked)
 
 
 def builds(config: Config) -> Builds | None:
@@ -142,7 +146,8 @@ def builds(config: Config) -> Builds | None:
     from backout.providers.github.client import GitHubClient  # noqa: PLC0415 same
 
     url = str(ci.api_base_url or config.variables.get("GITHUB_API_URL") or GITHUB_URL)
-    return GitHubBuilds(GitHubClient(url, lambda: pipeline_token(config.variables, ci).reveal()), ci.repository)
+    found = GitHubBuilds(GitHubClient(url, lambda: pipeline_token(config.variables, ci).reveal()), ci.repository)
+    return MaskedBuilds(found, config.variables.masked)
 
 
 def _signatures(config: Config) -> Catalogue:
@@ -158,7 +163,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         AuthError: a token that is needed is missing. ConfigError, UsageError: as `Config` does.
     """
     hooks = hooks or Hooks()
-    settings = config.environment
+    settings, masked = config.environment, config.variables.masked
     script, account = settings.platform.script, config.account_id
     until = None if hooks.within_s is None else SystemClock().now() + hooks.within_s
     api = _api(config, until)
@@ -170,7 +175,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         policy=config.policy,
         actor=actor(),
         clock=clock,
-        deployments=CloudflareDeployments(client, account, script, reader=api.reads),
+        deployments=MaskedDeployments(CloudflareDeployments(client, account, script, reader=api.reads), masked),
         versions=CloudflareVersions(api.reads, account, script),
         secrets=CloudflareSecrets(api.secrets, account, script),
         pushing=_pushing(config, client if config.secrets_token() is None else api.secrets),
@@ -179,7 +184,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         marks=book,
         counts=book,
         checkpoints=book,
-        reports=reports(config, hooks.redact),
+        reports=reports(config),
         traffic=traffic,
         vendors=_vendors(config),
         health=_health(config, clock),
@@ -188,7 +193,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         migrations=migrations(config),
         app_checks_head=config.environment.database is not None and config.environment.database.app_checks_head,
         deploy_command=config.environment.deploy.command or "",
-        deployer=_deployer(config, hooks.redact),
+        deployer=_deployer(config),
         hear=hooks.hear,
         restoring=restoring(config, hooks),
         points=point_marker(config),
@@ -197,7 +202,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         logs=logs_of(config, traffic),
         builds=builds(config),
         catalogue=partial(_signatures, config),
-        redact=hooks.redact,
+        redact=masked,
         triggers=CloudflareTriggers(client, account, script),
         equivalents=_equivalents(config),
         watching=hooks.watching,
@@ -207,9 +212,9 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         bundles=_Bundles(config),
         bundle_store=FileBundleStore(config.settings.journal.bundles, f"{account}-{script}"),
         dead_man=dead_man(config, hooks.say),
-        cards=FileCard(config.card_path, hooks.redact),
+        cards=FileCard(config.card_path, masked),
         card_lines=_card_lines(config),
-        notifier=notifier(config, hooks.redact),
+        notifier=notifier(config),
         pinned=pinned(config),
         provider_marks=config.settings.journal.provider_marks,
         identities=_pinned_identities(config, api.reads),
@@ -260,7 +265,7 @@ class _Bundles:
 
     def upload(self, bundle: Bundle, *, message: str, secrets: SecretValues | None = None) -> Version:
         """Upload the code as a new version."""
-        return self._opened().upload(bundle, message=message, secrets=secrets)
+        return self._opened().upload(bundle, message=self._config.variables.masked(message), secrets=secrets)
 
     def _opened(self) -> Bundles:
         from backout.providers.cloudflare.bundles import LIMITS, CloudflareBundles  # noqa: PLC0415 few need it
@@ -336,16 +341,17 @@ def _probe(make: Callable[..., HealthCheck], config: Config, settings: Health) -
         script=config.environment.platform.script,
         format=settings.format,
         names=tuple(config.environment.services),
+        mask=config.variables.mask,
     )
 
 
-def _deployer(config: Config, redact: Callable[[str], str]) -> DeployCommand | None:
+def _deployer(config: Config) -> DeployCommand | None:
     if not config.environment.deploy.command:
         return None
     from backout.providers.command.deploy import ShellDeployCommand  # noqa: PLC0415 only where it is set up
 
     lock = config.settings.journal.path.with_suffix(f".deploy-{config.name}.lock")
-    return ShellDeployCommand(config.path.parent, lock, lambda text: printable(redact(text)))
+    return ShellDeployCommand(config.path.parent, lock, lambda text: printable(config.variables.masked(text)))
 
 
 def _pushing(config: Config, client: ApiClient) -> Callable[[], PushTools]:

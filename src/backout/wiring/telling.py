@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.errors import AuthError
+from backout.escaping import printable
 from backout.providers.clock import SystemClock
-from backout.report.redact import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,15 +20,16 @@ if TYPE_CHECKING:
     from backout.providers.notify.outbox import Outbox
 
 
-def notifier(config: Config, redact: Callable[[str], str]) -> Notifier | None:
+def notifier(config: Config) -> Notifier | None:
     """Return who tells somebody, or None without a channel; nothing starts before there is something to tell."""
     if not config.settings.notify.has_channel:
         return None
     from backout.providers.notify.courier import Courier  # noqa: PLC0415 only where it is set up
 
     kinds = config.settings.notify.kinds
+    masked = config.variables.masked
     return Courier(
-        routes(config), outbox(config), SystemClock(), kinds=kinds, redact=lambda text: printable(redact(text))
+        routes(config), outbox(config), SystemClock(), kinds=kinds, redact=lambda text: printable(masked(text))
     )
 
 

@@ -137,22 +137,25 @@ def logs_of(config: Config, traffic: Traffic | None) -> Logs | None:
         return None
     from backout.analysis.templates import Templates  # noqa: PLC0415 only where it is set up
 
+    templates = Templates(config.variables.masked)
     if provider == "twin":
         from backout.providers.router.logs import RouterLogs  # noqa: PLC0415 same
 
-        return RouterLogs(*_router(config), key_of=Templates())
+        return RouterLogs(*_router(config), key_of=templates)
     from backout.providers.cloudflare.logs import TailLogs, TelemetryLogs  # noqa: PLC0415 same
     from backout.providers.cloudflare.tail import TailTraffic  # noqa: PLC0415 same
 
     if isinstance(traffic, TailTraffic):
-        return TailLogs(traffic, Templates())
+        return TailLogs(traffic, templates)
     from backout.providers.cloudflare.client import ApiClient  # noqa: PLC0415 same
     from backout.providers.exchange import Limits  # noqa: PLC0415 same
 
     token = config.read_token() or config.token()
     limits = Limits(total_s=_LOGS_WITHIN_S)
     client = ApiClient(str(config.environment.platform.api_base_url), token.reveal, retry=_BRIEFLY, limits=limits)
-    return TelemetryLogs(client, config.account_id, config.environment.platform.script, Templates())
+    return TelemetryLogs(
+        client, config.account_id, config.environment.platform.script, Templates(config.variables.masked)
+    )
 
 
 def _router(config: Config) -> tuple[str, str, Callable[[], str] | None]:

@@ -23,7 +23,7 @@ from backout.providers.health import formats
 from backout.providers.health.words import canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from backout.ports import Clock
 
@@ -44,6 +44,7 @@ class HealthProbe:
         script: the Worker's name, for asking one version. format: one of `formats`, or "auto".
         names: the services' names in backout.toml; a service that the application calls by another usual name (db,
             postgres, s3, smtp) is reported under the configured one. Without them every name stays as it is.
+        mask: takes every secret out of what the application says, before anything is cut out of it.
 
     Raises:
         ConfigError: the URL, a header or the address cannot be used.
@@ -59,6 +60,7 @@ class HealthProbe:
         format: str = formats.AUTO,  # noqa: A002 - the word of the configuration
         names: Collection[str] = (),
         clock: Clock | None = None,
+        mask: Callable[[object], object] = lambda body: body,
     ) -> None:
         self._origin = _checked(url)
         self._url = url
@@ -67,6 +69,7 @@ class HealthProbe:
         self._script = script
         self._format = format
         self._names = frozenset(names)
+        self._mask = mask
         self._clock = clock or SystemClock()
         self._connections: dict[Origin, Connection] = {}
 
@@ -135,7 +138,7 @@ class HealthProbe:
             body = decode_json(answer.body)
         except Undecodable:
             return _unreadable(answer.status, f"The endpoint answers {answer.status} with something that is not JSON.")
-        reading = formats.read(body, self._format)
+        reading = formats.read(self._mask(body), self._format)
         if reading is None:
             return _unreadable(
                 answer.status, f"The endpoint answers {answer.status} with JSON that is no health report."

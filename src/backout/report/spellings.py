@@ -1,0 +1,258 @@
+r"""Every spelling of a text as one: what encodings, layouts and terminals add is taken away again; pure.
+
+A secret is looked for in this *bare* form of a text, so that it does not matter who wrote it down and how: percent
+signs in either case, JSON, Python and Markdown with their backslashes, HTML's entities, colours, invisible characters,
+the line breaks and `> ` of whatever wrapped it. What decoding takes away is taken from the secret as well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from backout.escaping import INVISIBLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MOST_ROUNDS = 5
+"""Encodings within encodings that are followed: JSON in a URL in JSON."""
+_DROPPED = "+>"
+"""What quoting and forms add (a blank is `+` there); white space goes as well: it is what wrapping adds."""
+_EDGE = 8
+"""So many characters of a value, at its beginning or end, show that the rest was cut off: see `Needle`."""
+_EDGE_OF_WORDS = 12
+
+Place = tuple[int, int]
+Piece = tuple[str, int, int]
+"""(characters, from, to): what a part of a text stands for, and where in the text it begins and ends."""
+Read = Callable[[re.Match[str]], list[Piece]]
+
+
+@dataclass(frozen=True, slots=True)
+class Needle:
+    """One bare form of a value.
+
+    Args:
+        text: all of it. head, tail: what is enough of its beginning or end, for texts that somebody cut before us.
+    """
+
+    text: str
+    head: str
+    tail: str
+
+    @classmethod
+    def of(cls, text: str, *, whole: bool = False) -> Needle:
+        """Return the needle of a bare text; `whole`: a part of it gives nothing away (a URL)."""
+        most = len(text) if whole else _enough(text)
+        return cls(text, text[:most], text[len(text) - (len(text) if whole else _enough(text[::-1])) :])
+
+    def stands_in(self, bare: str) -> bool:
+        """Whether it, or enough of its beginning or end, is in a bare text."""
+        return self.head in bare or self.tail in bare
+
+    def found_in(self, bare: str) -> Iterator[tuple[int, int]]:
+        """Yield where it stands, each time as far as it agrees."""
+        for at in _places(self.head, bare):
+            yield at, at + _agree(self.text, bare[at : at + len(self.text)])
+        for at in _places(self.tail, bare):
+            end = at + len(self.tail)
+            before = bare[max(0, end - len(self.text)) : end]
+            yield end - _agree(self.text[::-1], before[::-1]), end
+
+
+def _places(part: str, text: str) -> Iterator[int]:
+    at = text.find(part)
+    while at >= 0:
+        yield at
+        at = text.find(part, at + 1)
+
+
+def _agree(one: str, other: str) -> int:
+    """Return how many characters two texts have in common at their beginning."""
+    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _enough(text: str) -> int:
+    """Return how many characters of the beginning cannot be an ordinary word: digits, or both cases, are among them."""
+    if len(text) < _EDGE_OF_WORDS:
+        return len(text)
+    most = max(_EDGE_OF_WORDS, (len(text) + 1) // 2)
+    return next((n for n in range(_EDGE, most) if _is_no_word(text[:n])), most)
+
+
+def _is_no_word(text: str) -> bool:
+    mixed = any(a.islower() and b.isupper() for a, b in pairwise(text))
+    return mixed or (any(c.isdigit() for c in text) and any(c.isalpha() for c in text))
+
+
+def bare(text: str, *, decoded: bool = True) -> str:
+    r"""Return the bare form of a text; `decoded=False`: only without layout, for what decoding may tear apart.
+
+    >>> bare("a%2Fb \\u002f\\\n  c&#x2F;\\_d")
+    'a/b/c/_d'
+    """
+    for pattern in _LAYOUT:
+        text = pattern().sub("", text)
+    for _ in range(_MOST_ROUNDS):
+        before, text = text, _squeezed(text)
+        for sign, pattern, read in _ENCODINGS if decoded else ():
+            if sign in text:
+                text = _squeezed(pattern().sub(_joined(read), text))
+        if text == before:
+            break
+    return _without(text, _DROPPED)
+
+
+def bare_with_places(text: str, *, decoded: bool = True) -> tuple[str, list[Place]]:
+    """Return the bare form, and for each of its characters where in the text it begins and ends."""
+    places = [(at, at + 1) for at in range(len(text))]
+    for pattern in _LAYOUT:
+        text, places = _replaced(text, places, pattern(), lambda _: [])
+    for _ in range(_MOST_ROUNDS):
+        before = text
+        text, places = _kept(text, places, _squeezed)
+        for sign, pattern, read in _ENCODINGS if decoded else ():
+            if sign in text:
+                text, places = _kept(*_replaced(text, places, pattern(), read), _squeezed)
+        if text == before:
+            break
+    return _kept(text, places, lambda character: _without(character, _DROPPED))
+
+
+def _kept(text: str, places: list[Place], keep: Callable[[str], str]) -> tuple[str, list[Place]]:
+    if keep(text) == text:
+        return text, places
+    kept = [at for at, character in enumerate(text) if keep(character)]
+    return "".join(text[at] for at in kept), [places[at] for at in kept]
+
+
+def _squeezed(text: str) -> str:
+    """Return the text without white space and without what cannot be seen."""
+    text = "".join(text.split())
+    return text if text.isascii() and text.isprintable() else _unseen().sub("", text)
+
+
+def _without(text: str, signs: str) -> str:
+    for sign in signs:
+        if sign in text:
+            text = text.replace(sign, "")
+    return text
+
+
+@cache
+def _unseen() -> re.Pattern[str]:
+    return re.compile(rf"[\x00-\x1f\x7f-\x9f{INVISIBLE}]")
+
+
+def _joined(read: Read) -> Callable[[re.Match[str]], str]:
+    return lambda found: "".join(piece[0] for piece in read(found))
+
+
+def _replaced(text: str, places: list[Place], pattern: re.Pattern[str], read: Read) -> tuple[str, list[Place]]:
+    parts: list[str] = []
+    kept: list[Place] = []
+    at = 0
+    for found in pattern.finditer(text):
+        parts.append(text[at : found.start()])
+        kept += places[at : found.start()]
+        for characters, begin, end in read(found):
+            parts.append(characters)
+            kept += [(places[begin][0], places[end - 1][1])] * len(characters)
+        at = found.end()
+    return "".join([*parts, text[at:]]), kept + places[at:]
+
+
+# --- what is decoded ----------------------------------------------------------------------------------------------
+
+
+@cache
+def _colour() -> re.Pattern[str]:
+    return re.compile(r"\x1b\[[0-9;]*m")
+
+
+@cache
+def _line_start() -> re.Pattern[str]:
+    return re.compile(r"\n[ \t]*(?:>[ \t]?)+")
+
+
+@cache
+def _backslashes() -> re.Pattern[str]:
+    return re.compile(
+        r"\\+u(?P<high>[dD][89abAB][0-9a-fA-F]{2})\\+u(?P<low>[dD][c-fC-F][0-9a-fA-F]{2})"
+        r"|\\+(?:u(?P<four>[0-9a-fA-F]{4})|U(?P<eight>[0-9a-fA-F]{8})|u\{(?P<some>[0-9a-fA-F]{1,6})\})"
+        r"|(?P<bytes>(?:\\+(?:x[0-9a-fA-F]{2}|[0-3][0-7]{2}))+)"
+        r"|\\+[nrt]?"
+    )
+
+
+@cache
+def _percent() -> re.Pattern[str]:
+    return re.compile(r"(?:%[0-9a-fA-F]{2})+")
+
+
+@cache
+def _entity() -> re.Pattern[str]:
+    return re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+
+
+@cache
+def _byte() -> re.Pattern[str]:
+    return re.compile(r"\\+(?:x([0-9a-fA-F]{2})|([0-3][0-7]{2}))|%([0-9a-fA-F]{2})")
+
+
+def _of_backslash(found: re.Match[str]) -> list[Piece]:
+    begin, end = found.span()
+    if found["bytes"]:
+        return _of_percent(found)
+    if found["high"]:
+        high, low = int(found["high"], 16) - 0xD800, int(found["low"], 16) - 0xDC00
+        return [(chr(0x10000 + (high << 10) + low), begin, end)]
+    digits = found["four"] or found["eight"] or found["some"]
+    code = int(digits, 16) if digits else 0
+    return [(chr(code), begin, end)] if 0 < code <= 0x10FFFF else []  # noqa: PLR2004 - Unicode's last
+
+
+def _of_percent(found: re.Match[str]) -> list[Piece]:
+    """Return the characters of a run of encoded bytes, each with its own place."""
+    each = list(_byte().finditer(found[0]))
+    raw = bytes(int(part[1] or part[3], 16) if part[1] or part[3] else int(part[2], 8) for part in each)
+    pieces: list[Piece] = []
+    at = 0
+    while at < len(raw):
+        character, size = _character(raw, at)
+        pieces.append((character, found.start() + each[at].start(), found.start() + each[at + size - 1].end()))
+        at += size
+    return pieces
+
+
+def _character(raw: bytes, at: int) -> tuple[str, int]:
+    """Return the UTF-8 character that begins there and its bytes, else the byte as Latin-1."""
+    for size in (1, 2, 3, 4):
+        try:
+            return raw[at : at + size].decode(), min(size, len(raw) - at)
+        except UnicodeDecodeError:
+            continue
+    return chr(raw[at]), 1
+
+
+def _of_entity(found: re.Match[str]) -> list[Piece]:
+    from html import unescape  # noqa: PLC0415 - 3 ms that only texts with an entity pay
+
+    meant = unescape(found[0])
+    if meant != found[0]:
+        return [(meant, *found.span())]
+    return [(character, at, at + 1) for at, character in enumerate(meant, found.start())]
+
+
+_LAYOUT: tuple[Callable[[], re.Pattern[str]], ...] = (_line_start, _colour)
+_ENCODINGS: tuple[tuple[str, Callable[[], re.Pattern[str]], Read], ...] = (
+    ("\\", _backslashes, _of_backslash),
+    ("%", _percent, _of_percent),
+    ("&", _entity, _of_entity),
+)
+"""(what a text must hold for it, its pattern, what a place means)"""

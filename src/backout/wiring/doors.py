@@ -1,0 +1,83 @@
+"""What is said outside, and what is heard, goes through the mask here: ports that take words, one wrapper each.
+
+The journal, reports, cards and notices mask for themselves what they are handed; health answers and error texts are
+masked where they are read, before anything is cut out of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from backout.model.builds import BuildRun
+    from backout.model.deployment import Deployment, Share
+    from backout.model.hold import Hold
+    from backout.model.pipeline import PipelineState
+    from backout.ports import Builds, Deployments, Holds, Pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedDeployments:
+    """Port Deployments: no message that is kept at the provider holds a secret."""
+
+    inner: Deployments
+    masked: Callable[[str], str]
+
+    def history(self) -> tuple[Deployment, ...]:
+        """Return the deployments as they are."""
+        return self.inner.history()
+
+    def activate(self, version: str, *, message: str, force: bool = False) -> Deployment:
+        """Make a version live."""
+        return self.inner.activate(version, message=self.masked(message), force=force)
+
+    def deploy(self, shares: Sequence[Share], *, message: str, force: bool = False) -> Deployment:
+        """Make versions live."""
+        return self.inner.deploy(shares, message=self.masked(message), force=force)
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedHolds:
+    """Port Holds: the reason that is kept holds no secret."""
+
+    inner: Holds
+    masked: Callable[[str], str]
+
+    def read(self, environment: str) -> Hold | None:
+        """Return the hold as it is."""
+        return self.inner.read(environment)
+
+    def write(self, environment: str, hold: Hold) -> None:
+        """Set it."""
+        self.inner.write(environment, replace(hold, why=self.masked(hold.why), by=self.masked(hold.by)))
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedPipeline:
+    """Port Pipeline: the line that is shown holds no secret, however long it is cut afterwards."""
+
+    inner: Pipeline
+    masked: Callable[[str], str]
+
+    def show(self, state: PipelineState, text: str) -> None:
+        """Show it."""
+        self.inner.show(state, self.masked(text))
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedBuilds:
+    """Port Builds: the log of a job is masked as a whole, before lines are taken out of it."""
+
+    inner: Builds
+    masked: Callable[[str], str]
+
+    def latest(self, commit: str = "") -> BuildRun | None:
+        """Return the newest run as it is."""
+        return self.inner.latest(commit)
+
+    def log(self, job: str) -> str:
+        """Return the log."""
+        return self.masked(self.inner.log(job))
