@@ -264,3 +264,20 @@ def test_our_own_records_are_taken_in_a_repository_too(tmp_path: Path, listener:
     (folder / ".backout" / "holds").mkdir()
     assert backout(folder, "status", variables=GIVEN).code != 78
     assert heard(listener)
+
+
+def test_a_twin_that_a_repository_brought_is_not_ours(tmp_path: Path) -> None:
+    """Its state names the token that opens it and the code that it runs: a link, or what git holds, is refused."""
+    twin = tmp_path / "app" / ".backout" / "twin"
+    twin.parent.mkdir(parents=True)
+    (tmp_path / "app" / "elsewhere").mkdir()
+    twin.symlink_to("../elsewhere")
+    linked = backout(tmp_path / "app", "twin", "status", "--json")
+    assert (linked.code, linked.json["error"]) == (78, "Untrusted")
+    twin.unlink()
+    twin.mkdir()
+    (twin / "identity.json").write_text("{}")
+    committed(tmp_path / "app")
+    for words in (("twin", "status"), ("twin", "down"), ("twin", "up"), ("demo", "--dir", ".backout/twin")):
+        found = backout(tmp_path / "app", *words, "--json")
+        assert (found.code, found.json["error"]) == (78, "Untrusted"), words

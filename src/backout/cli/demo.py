@@ -12,6 +12,7 @@ import click
 
 from backout.cli import outcome
 from backout.cli.options import command, pass_shell
+from backout.cli.twin import own_place
 from backout.errors import BackoutError
 from backout.model.plan import PlanKind
 from backout.report.text import reflowed
@@ -49,7 +50,7 @@ def demo(shell: Shell, *, bad: str, keep: bool, directory: str, rate: float) -> 
     """Start a local twin of Cloudflare, deploy a good and a bad version with the real wrangler, and let guard act."""
     from backout.twin.stage import Stage  # noqa: PLC0415 - only the demo pays for it
 
-    stage = Stage(shell.folder / directory)
+    stage = Stage(own_place(shell, Path(directory)))
     show = _Show(shell, stage)
     try:
         stage.clear()

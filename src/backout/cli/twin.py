@@ -31,6 +31,21 @@ KINDS = (
     "api-token-refused",
 )
 
+
+def own_place(shell: Shell, directory: Path) -> Path:
+    """Return the folder of a twin; one below the present folder that a repository or somebody else brought is refused.
+
+    Raises:
+        Untrusted: the state of a twin names its token and what it runs.
+    """
+    from backout.config.trust import check_state  # noqa: PLC0415 - only a twin that is meant pays for it
+
+    place = shell.folder / directory
+    if place.is_relative_to(shell.folder):
+        check_state(shell.folder, (place,))
+    return place
+
+
 _directory: Callable[[Any], Any] = click.option(
     "--dir", "directory", type=click.Path(path_type=Path, file_okay=False), default=DEFAULT_DIRECTORY,
     show_default=True, metavar="DIR", help="Where the twin's state lies; one twin a folder.",
@@ -51,7 +66,7 @@ def up(shell: Shell, directory: Path, port: int | None) -> int:
     from backout.twin import lifecycle  # noqa: PLC0415 - only when it runs
 
     shell.output.say(shell.output.talk.dim(f"starting the twin in {directory} ..."))
-    status = lifecycle.up(shell.folder / directory, port)
+    status = lifecycle.up(own_place(shell, directory), port)
     _show(shell.output, status)
     if status.api_base_url and status.api_token_file:
         shell.output.next(
@@ -69,7 +84,7 @@ def down(shell: Shell, directory: Path) -> int:
     """Stop the twin and every process it started; its state stays."""
     from backout.twin import lifecycle  # noqa: PLC0415 - only when it runs
 
-    status = lifecycle.down(shell.folder / directory)
+    status = lifecycle.down(own_place(shell, directory))
     _show(shell.output, status)
     return 0
 
@@ -81,7 +96,7 @@ def status_(shell: Shell, directory: Path) -> int:
     """Show addresses, Workers, faults and the calls the twin had no answer for; exit 1 when it is down."""
     from backout.twin import lifecycle  # noqa: PLC0415 - only when it runs
 
-    status = lifecycle.status(shell.folder / directory)
+    status = lifecycle.status(own_place(shell, directory))
     _show(shell.output, status)
     if not status.running:
         shell.output.next(f"backout twin up{_of(directory)}")
@@ -145,7 +160,7 @@ def set_(  # noqa: PLR0917 - click passes them by name
         "retry_after_s": retry_after,
         "duration_s": seconds(lasting, "--for") if lasting else None,
     }
-    made = remote.set_fault(lifecycle.status(shell.folder / directory), order)
+    made = remote.set_fault(lifecycle.status(own_place(shell, directory)), order)
     shell.output.result("twin-fault", {"fault": made}, shell.output.style.badge(_words(made), Tone.WARN))
     shell.output.next(f"backout twin fault clear {kind}{_of(directory)}")
 
@@ -159,7 +174,7 @@ def clear(shell: Shell, kind: str | None, target: str | None, directory: Path) -
     """Switch faults off: all, all of a kind, or that kind on that target."""
     from backout.twin import lifecycle, remote  # noqa: PLC0415 - only when it runs
 
-    cleared = remote.clear_faults(lifecycle.status(shell.folder / directory), kind, target)
+    cleared = remote.clear_faults(lifecycle.status(own_place(shell, directory)), kind, target)
     _show_faults(shell.output, cleared, "cleared", "there was nothing to clear")
 
 
@@ -171,7 +186,7 @@ def list_(shell: Shell, directory: Path) -> None:
     from backout.twin import lifecycle, remote  # noqa: PLC0415 - only when it runs
 
     _show_faults(
-        shell.output, remote.faults(lifecycle.status(shell.folder / directory)), "active", "no fault is active"
+        shell.output, remote.faults(lifecycle.status(own_place(shell, directory))), "active", "no fault is active"
     )
 
 
