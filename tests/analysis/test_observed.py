@@ -9,12 +9,16 @@ import pytest
 from backout.analysis.observed import Advice, Observed, Outcome, Past, Watched, cases, judged, missed
 from backout.model.deployment import Deployment, DeploymentId, Mark, Share, VersionId, VersionMark
 from backout.model.policy import Mode
+from backout.model.remark import Code, Remark, RemarkKind
 
 ALARM = Watched("guard-1", Mode.OBSERVE, "d2", "new", 100.0, "regressed", 130.0, 105.0, "it fails", "hold", "observe")
 
 
-def at(time: float, name: str, *shares: tuple[str, float], message: str = "") -> Deployment:
-    return Deployment(DeploymentId(name), time, tuple(Share(VersionId(v), p) for v, p in shares), message)
+def at(time: float, name: str, *shares: tuple[str, float], remark: Remark | None = None) -> Deployment:
+    return Deployment(DeploymentId(name), time, tuple(Share(VersionId(v), p) for v, p in shares), claim=remark)
+
+
+BACK = Remark(RemarkKind.ROLLBACK, "rollback-1a2b3c4d", code=Code("new"), text="it fails")
 
 
 def past(*deployments: Deployment, now: float = 1000.0, built: dict[str, float] | None = None) -> Past:
@@ -35,9 +39,9 @@ def test_who_made_it_leave() -> None:
     assert only() is Outcome.STAYED
 
 
-def test_old_code_uploaded_again_is_a_rollback_by_its_message() -> None:
+def test_old_code_uploaded_again_is_a_rollback_by_its_mark() -> None:
     """The version is newer than the bad one, and still what was there before."""
-    carried = at(300.0, "d3", ("newer", 100.0), message="[backout rollback-1a2b3c4d bad=1a2b3c4d//] it fails")
+    carried = at(300.0, "d3", ("newer", 100.0), remark=BACK)
     assert only(carried) is Outcome.BY_HAND
 
 
@@ -56,8 +60,8 @@ def test_canaries() -> None:
 
 
 def test_a_rollback_by_guard_is_never_missed() -> None:
-    """Its message says that nobody typed it, also from another machine."""
-    auto = at(300.0, "d3", ("old", 100.0), message="[backout rollback-1a2b3c4d auto bad=1a2b3c4d//] it fails")
+    """Its mark says that nobody typed it, also from another machine."""
+    auto = at(300.0, "d3", ("old", 100.0), remark=replace(BACK, auto=True))
     assert missed([], past(auto)) == ((), 0)
     healthy = replace(ALARM, verdict="healthy", action="stable", rule="")
     assert missed([healthy], past(auto)) == ((), 0)

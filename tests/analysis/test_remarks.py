@@ -7,16 +7,13 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backout.analysis.marks import read_marks
+from backout.analysis.remark_text import parse
 from backout.analysis.remarks import (
-    Code,
-    Remark,
-    RemarkKind,
     is_remark,
     marks_in,
     merged,
-    parse,
     plain_history,
-    remark_of,
     same_commit,
     same_hash,
     same_version,
@@ -25,6 +22,7 @@ from backout.analysis.remarks import (
     underneath,
 )
 from backout.model.deployment import Deployment, Mark, VersionMark
+from backout.model.remark import Code, Doubt, Remark, RemarkKind
 
 from situations import deployment, version
 
@@ -110,11 +108,13 @@ def test_a_garbled_code_says_nothing(text: str) -> None:
 
 
 def test_hostile_numbers_and_times_are_read_as_none() -> None:
-    """An endless hop, a time that no calendar has, one without a zone."""
-    assert parse(f"[backout rollback-1 hop={'9' * 5000}] x").hop == 1  # type: ignore[union-attr]
-    assert parse("[backout rollback-1 hop=0] x").hop == 1  # type: ignore[union-attr]
-    assert parse("[backout hold until=9999-99-99] x").until == 0.0  # type: ignore[union-attr]
-    assert parse("[backout hold until=2026-11-25T12:00:00] x").until == 1795608000.0  # type: ignore[union-attr]
+    """An endless hop, a time that no calendar has, one without a zone: nothing of ours is written so."""
+    assert parse(f"[backout rollback-1 hop={'9' * 5000}] x") is None
+    assert parse("[backout rollback-1 hop=0] x") is None
+    assert parse("[backout hold until=9999-99-99] x") is None
+    assert parse("[backout hold until=2026-13-25T12:00:00Z] x") is None
+    assert parse("[backout hold until=2026-11-25T12:00:00] x") is None
+    assert parse("[backout hold until=2026-11-25T12:00:00Z] x").until == 1795608000.0  # type: ignore[union-attr]
     assert parse("deploy [backout hold until=0] of main") is None
     assert parse("[backout]") is None
 
@@ -134,10 +134,10 @@ def test_a_remark_is_not_a_deployment() -> None:
     """What decides about the traffic lies underneath; the newest remark is on top."""
     proof = said("d3", 210, "[backout rollback-1 prove] at 0 %", (NEW.id, 100), (OLD.id, 0))
     stable = said("d4", 220, f"[backout guard-1 stable={BAD}] well", (NEW.id, 100))
-    history = (stable, proof, SECOND, FIRST)
+    history = read_marks((stable, proof, SECOND, FIRST))
     assert underneath(history) == SECOND
     assert plain_history(history) == (SECOND, FIRST)
-    assert [remark_of(history, d) for d in history] == [RemarkKind.STABLE, RemarkKind.PROVE, None, None]
+    assert [is_remark(d) for d in history] == [True, True, False, False]
     assert still_decides(history, "d2")
     assert not still_decides(history, "d1")
     assert told_stable(history, NEW.id) == stable
@@ -145,22 +145,24 @@ def test_a_remark_is_not_a_deployment() -> None:
 
 
 def test_a_remark_that_changed_the_traffic_is_a_deployment() -> None:
-    """Somebody deployed between the look and the remark: the remark undid that, so it decides now."""
+    """Somebody deployed between the look and the remark: the remark undid that, so it decides now, and says nothing."""
     stable = said("d3", 220, "[backout guard-1 stable=aaaaaaaa//] well", (OLD.id, 100))
-    assert not is_remark(stable, SECOND)
-    assert underneath((stable, SECOND, FIRST)) == stable
+    history = read_marks((stable, SECOND, FIRST))
+    assert underneath(history) == stable
+    assert (history[0].remark, history[0].doubt) == (None, Doubt.SHARES)
 
 
 def test_remarks_that_pushed_the_deployment_out_of_the_list() -> None:
     """The oldest that is listed stands for it, so a hold upon a hold never makes a rollback impossible."""
-    holds = tuple(said(f"h{n}", 300 - n, "[backout hold until=0] x", (NEW.id, 100)) for n in range(10))
+    text = "[backout hold until=0] x"
+    holds = read_marks([said(f"h{n}", 300 - n, text, (NEW.id, 100)) for n in range(10)])
     assert underneath(holds) == holds[-1]
     assert plain_history(holds) == (holds[-1],)
     assert still_decides(holds, "d2")
-    assert still_decides(holds[:-1], holds[-1].id)
+    assert still_decides(read_marks(holds[:-1]), holds[-1].id)
     hotfix = said("d9", 400, "deploy", (OLD.id, 100))
-    assert not still_decides((hotfix, *holds[:9]), "d2")
-    assert not still_decides((*holds[:8], hotfix), "d2")
+    assert not still_decides(read_marks((hotfix, *holds[:9])), "d2")
+    assert not still_decides(read_marks((*holds[:8], hotfix)), "d2")
     assert plain_history(()) == ()
 
 
@@ -168,13 +170,14 @@ def test_marks_are_completed_and_in_the_providers_order() -> None:
     """Eight digits become the whole id where anything still names it; otherwise they stay eight digits."""
     left = said("d3", 300, f"[backout rollback-1 auto bad={BAD}] fails", (OLD.id, 100))
     lifted = said("d4", 300, f"[backout release ok={BAD}] mended", (OLD.id, 100))
-    told = marks_in((lifted, left, SECOND, FIRST), ())
+    told = marks_in(read_marks((lifted, left, SECOND, FIRST)), ())
     assert [(m.mark, m.version, m.by) for m in told] == [
         (Mark.QUARANTINED, NEW.id, "ops@example.com"),
         (Mark.RELEASED, NEW.id, "ops@example.com"),
     ]
-    assert [m.version for m in marks_in((left, FIRST), ())] == ["bbbbbbbb"]
-    assert [m.version for m in marks_in((left, FIRST), (NEW,))] == [NEW.id]
+    alone = said("d4", 310, f"[backout release ok={BAD}] mended", (OLD.id, 100))
+    assert [m.version for m in marks_in(read_marks((alone, FIRST)), ())] == ["bbbbbbbb"]
+    assert [m.version for m in marks_in(read_marks((alone, FIRST)), (NEW,))] == [NEW.id]
     assert merged((), told) == told
 
 
@@ -187,7 +190,7 @@ def test_one_act_is_told_once_with_the_journals_details_at_the_providers_time() 
     """The journal's clock may be wrong by minutes: the order is the provider's."""
     left = said("d3", 300, f"[backout rollback-1 auto bad={BAD}] in sh", (OLD.id, 100))
     lifted = said("d4", 310, f"[backout release ok={BAD}] mended", (OLD.id, 100))
-    provider = marks_in((lifted, left, SECOND, FIRST), (NEW,))
+    provider = marks_in(read_marks((lifted, left, SECOND, FIRST)), (NEW,))
     ahead = marked(Mark.QUARANTINED, 900.0, run="rollback-1")
     assert merged((ahead,), provider) == (replace(ahead, at=300.0), provider[1])
     own = marked(Mark.RELEASED, 310.0, why="mended")
@@ -201,10 +204,12 @@ def test_two_machines_with_wrong_clocks_read_the_same_last_word(order: list[Mark
     for number, mark in enumerate(order):
         at, run = 1000.0 + 10 * number, f"rollback-{number}" if mark is Mark.QUARANTINED else ""
         text = f"[backout {run} bad={BAD}]" if run else f"[backout release ok={BAD}]"
+        if run:  # it was deployed once more
+            history.insert(0, said(f"again{number}", at - 1, "deploy", (NEW.id, 100)))
         history.insert(0, said(f"d{number}", at, f"{text} why", (OLD.id, 100)))
         skew = (first, second)[number % 2] if run else 0  # a release is journalled at the provider's own time
         journals[number % 2].append(marked(mark, at + skew, run=run))
-    provider = marks_in(history, (NEW,))
+    provider = marks_in(read_marks(history), (NEW,))
     for journal in ([], *journals):
         told = merged(sorted(journal, key=lambda m: m.at), provider)
         assert [m.mark for m in told] == order

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.analysis.remarks import RemarkKind, parse
+from backout.analysis.remark_text import parse
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
+from backout.model.remark import RemarkKind
 
 from extent import by_extent
 

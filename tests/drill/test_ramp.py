@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.analysis.remarks import RemarkKind, parse
+from backout.analysis.remark_text import parse
 from backout.model.deployment import Share, VersionId
+from backout.model.remark import RemarkKind
 
 from arranged import upload
 

@@ -10,10 +10,11 @@ from canaries import CANARIES, leaks_below
 from pushing import Missing, push
 from ramped import Ramped
 
-from backout.analysis.remarks import Code, RemarkKind, parse
+from backout.analysis.remark_text import parse
 from backout.model.deployment import Mark
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
+from backout.model.remark import Code, RemarkKind
 from backout.providers.memory import steady
 
 from extent import sampled

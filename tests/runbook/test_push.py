@@ -10,10 +10,10 @@ import pytest
 from canaries import CANARIES, leaks_below, leaks_in
 from pushing import ASK, Missing, push, result
 
-from backout.analysis.remarks import Remark, RemarkKind
 from backout.errors import PartlyDone, ProviderRejected, ProviderUnavailable, Refused, UsageError, WorldMoved
 from backout.model.incident import RunState
 from backout.model.plan import Plan, PlanKind, PlanRefused
+from backout.model.remark import Remark, RemarkKind
 from backout.model.secrets import OnHand, SecretValues, Since
 from backout.runbook.panic import stand_aside
 from backout.runbook.procedures import Actions

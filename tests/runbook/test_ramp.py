@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from ramped import BUSY, RAMP, Ramped
 
-from backout.analysis.remarks import RemarkKind, parse
+from backout.analysis.remark_text import parse
 from backout.errors import PartlyDone, ProviderUnavailable, Refused, WorldMoved
 from backout.model.deployment import Mark, VersionId, VersionMark
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.policy import Mode, OnUnmeasured
+from backout.model.remark import RemarkKind
 from backout.plan.ramp import AT_LEAST_S
 from backout.providers.memory import quiet
 from backout.runbook.explain import explain

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.analysis.remarks import RemarkKind, parse
+from backout.analysis.remark_text import parse
 from backout.errors import PartlyDone, ProviderUnavailable, WorldMoved
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.policy import Mode
+from backout.model.remark import RemarkKind
 from backout.runbook import guard
 from backout.runbook.procedures import Actions
 

@@ -260,10 +260,11 @@ def test_panic_when_the_api_hangs_says_what_to_type(drillbook: Drillbook) -> Non
 @pytest.mark.calm
 def test_panic_without_a_journal_says_what_to_type(drillbook: Drillbook) -> None:
     """What cannot be recorded is not done: exit 5 with the exact lines, from what the provider tells."""
-    trial = bad_live(drillbook)
-    shares = trial.tools().deployments.history()[0].shares
+    trial = drillbook.trial()
+    shares = trial.make_live(drillbook.good).shares
     remark = f"[backout guard-00000000 stable={drillbook.good[:8]}//] proven"
     trial.tools().deployments.deploy(shares, message=remark)
+    trial.make_live(drillbook.bad)
     trial.forget_marks()
     (trial.folder / "journal.sqlite").write_bytes(b"no database" * 400)
     ended = trial.run("panic", "--json")

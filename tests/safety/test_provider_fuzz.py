@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.analysis.remarks import RemarkKind, parse
+from backout.analysis.remark_text import parse
 from backout.errors import BackoutError, PartlyDone
 from backout.journal.sqlite import SqliteJournal
 from backout.model.deployment import Mark
 from backout.model.incident import RunState
 from backout.model.plan import Plan, PlanKind
+from backout.model.remark import RemarkKind
 from backout.plan.rollback import Request
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.deployments import CloudflareDeployments

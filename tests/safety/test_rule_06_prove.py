@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from api_gate import Answer, api_gate
 
-from backout.analysis.remarks import RemarkKind, parse
+from backout.analysis.remark_text import parse
 from backout.errors import Busy, Refused, WorldMoved
 from backout.model.deployment import Share
 from backout.model.incident import RunState
 from backout.model.plan import Plan, PlanKind
+from backout.model.remark import RemarkKind
 from backout.model.signals import HealthReport, Reach, ServiceState, total
 from backout.plan.rollback import Request
 from backout.providers.memory import health_of, quiet, steady

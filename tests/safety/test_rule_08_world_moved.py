@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 from api_gate import api_gate
 
-from backout.analysis.remarks import RemarkKind, parse
+from backout.analysis.remark_text import parse
 from backout.errors import Busy, WorldMoved
 from backout.model.incident import RunState
 from backout.model.plan import Plan
+from backout.model.remark import RemarkKind
 from backout.plan.rollback import Request
 from backout.runbook.procedures import Actions
 from backout.runbook.rollback import prepare

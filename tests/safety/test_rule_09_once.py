@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from api_gate import api_gate
 
-from backout.analysis.remarks import parse
+from backout.analysis.remark_text import parse
 from backout.errors import PartlyDone, ProviderUnavailable
 from backout.model.deployment import Mark
 from backout.model.incident import RunState

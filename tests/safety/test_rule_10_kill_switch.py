@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from api_gate import Answer, api_gate
 
-from backout.analysis.remarks import hold_in, parse
+from backout.analysis.remark_text import parse
+from backout.analysis.remarks import hold_in
 from backout.errors import BackoutError, Refused
 from backout.model.hold import Hold
 from backout.model.incident import RunState

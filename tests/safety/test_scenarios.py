@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from api_gate import Answer, api_gate, said
 
-from backout.analysis.remarks import RemarkKind, parse
+from backout.analysis.remark_text import parse
+from backout.model.remark import RemarkKind
 from backout.model.signals import total
 
 from arranged import mark_stable, migrated, rotate, upload

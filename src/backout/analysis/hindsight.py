@@ -8,8 +8,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from backout.analysis.observed import WITHIN_S, first_seen, went_back
-from backout.analysis.remarks import RemarkKind, parse, same_hash, same_version
+from backout.analysis.remarks import made_by, same_hash, same_version
 from backout.model.deployment import Mark
+from backout.model.remark import RemarkKind
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
@@ -123,9 +124,8 @@ def trials(past: Past, *, since: float, watch_s: float, watched: Container[str] 
 
 def _brought(before: Deployment | None, after: Deployment, past: Past, watched: Container[str]) -> str:
     """Return the version that had no traffic before, "" when there is none or it is a return."""
-    remark = parse(after.message)
     new = [s.version for s in after.shares if s.percentage > 0 and not (before and before.serves(s.version))]
-    if not new or (remark is not None and remark.kind is RemarkKind.ROLLBACK):
+    if not new or made_by(after, RemarkKind.ROLLBACK):
         return ""
     if before is not None and after.id not in watched and went_back(after, before.main, past):
         return ""

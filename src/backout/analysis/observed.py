@@ -10,10 +10,11 @@ from enum import StrEnum
 from statistics import median
 from typing import TYPE_CHECKING
 
-from backout.analysis.remarks import RemarkKind, parse
+from backout.analysis.remarks import made_by
 from backout.analysis.wording import count
 from backout.model.deployment import Mark
 from backout.model.policy import Mode
+from backout.model.remark import RemarkKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -210,8 +211,7 @@ def _left(watch: Watched, past: Past) -> Deployment | None:
 
 def went_back(deployment: Deployment, left: str, past: Past) -> bool:
     """Whether a deployment returned to an older version: by its message, or by the age of what it made live."""
-    remark = parse(deployment.message)
-    if remark is not None and remark.kind is RemarkKind.ROLLBACK:
+    if made_by(deployment, RemarkKind.ROLLBACK):
         return True
     return first_seen(deployment.main, past) < first_seen(left, past)
 
@@ -239,7 +239,7 @@ def missed(watches: Sequence[Watched], past: Past) -> tuple[tuple[Missed, ...], 
     unwatched = 0
     begun = min((watch.since for watch in watches), default=past.now)
     for before, after in zip(past.deployments, past.deployments[1:], strict=False):
-        remark = parse(after.message)
+        remark = after.remark
         version = before.main if before.sole else newest(before, past)
         by_hand = remark is None or not remark.auto
         if after.created_at < begun or after.serves(version) or not by_hand or not went_back(after, version, past):

@@ -1,178 +1,44 @@
-"""What backout writes into a deployment's message, and what it reads out of it again; pure (safety rule 15).
+"""What a history with its marks says: what decides about the traffic, which versions are good or bad; pure (rule 15).
 
-A remark stands in brackets in front of the text, and its longest form has 75 bytes: providers cut messages, the
-strictest known limit is 100. So every machine reads the same marks from the provider, with an empty journal too.
-
-    [backout rollback-1a2b3c4d auto hop=1 bad=1a2b3c4d/0123456789ab/abcdef1] the reason
-    [backout ramp-1a2b3c4d ramp] to 50 %: the reason
-    [backout secrets-1a2b3c4d secrets] the reason
-    [backout rollback-1a2b3c4d prove] at 0 %, to be asked before it gets traffic
-    [backout guard-1a2b3c4d stable=1a2b3c4d/0123456789ab/abcdef1] the reason
-    [backout hold until=2026-11-25T12:00:00Z] the reason
-    [backout release ok=1a2b3c4d/0123456789ab/abcdef1] the reason
+Every machine reads the same marks from the provider, with an empty journal too. What is asked here is the `remark` of
+a deployment, which only `analysis.marks` hands on.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from enum import StrEnum
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from backout.model.clock import utc
 from backout.model.deployment import Mark, VersionId, VersionMark
 from backout.model.hold import Hold
+from backout.model.remark import CODE_DIGITS, SHA_DIGITS, VERSION_DIGITS, Doubt, RemarkKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from backout.model.deployment import Deployment, Version
-
-VERSION_DIGITS, CODE_DIGITS, SHA_DIGITS = 8, 12, 7
-_REMARK = re.compile(r"\[backout ([^\]\s]+)((?: [^\]\s]+)*)\] ?")
-_CODE = re.compile(rf"([\w.-]{{1,{VERSION_DIGITS}}})/([\w.-]{{0,{CODE_DIGITS}}})/([\w.-]{{0,{SHA_DIGITS}}})", re.ASCII)
-_HOP = re.compile(r"[1-9][0-9]?", re.ASCII)
+    from backout.model.remark import Remark
 
 
-class RemarkKind(StrEnum):
-    """What a deployment of ours is for."""
-
-    ROLLBACK = "rollback"  # this one and the next two move traffic
-    RAMP = "ramp"
-    SECRETS = "secrets"  # the same code with other secrets
-    PROVE = "prove"
-    STABLE = "stable"
-    HOLD = "hold"
-    RELEASE = "release"
-
-
-@dataclass(frozen=True, slots=True)
-class Code:
-    """Which code a remark speaks of: first digits of version id, code hash and commit; "" where unknown."""
-
-    version: str
-    code_hash: str = ""
-    git_sha: str = ""
-
-    @classmethod
-    def of(cls, version: Version) -> Code:
-        """Return the code of a version."""
-        return cls(version.id[:VERSION_DIGITS], (version.code_hash or "")[:CODE_DIGITS], version.git_sha[:SHA_DIGITS])
-
-    @classmethod
-    def marked(cls, mark: VersionMark) -> Code:
-        """Return the code that a mark speaks of."""
-        return cls(mark.version[:VERSION_DIGITS], (mark.code_hash or "")[:CODE_DIGITS], mark.git_sha[:SHA_DIGITS])
-
-    def __str__(self) -> str:
-        return f"{self.version[:VERSION_DIGITS]}/{self.code_hash[:CODE_DIGITS]}/{self.git_sha[:SHA_DIGITS]}"
-
-
-@dataclass(frozen=True, slots=True)
-class Remark:
-    """One remark.
-
-    Args:
-        run: the run that made it, "" for a person's hold or release. auto: nobody typed it. hop: the how-manieth
-            rollback in a row. code: what was left, proven or released. until: of a hold, Unix seconds (0: lifted).
-    """
-
-    kind: RemarkKind
-    run: str = ""
-    auto: bool = False
-    hop: int = 1
-    code: Code | None = None
-    until: float = 0.0
-    text: str = ""
-
-    def __str__(self) -> str:
-        words = [self.run or str(self.kind)]
-        if self.kind is RemarkKind.ROLLBACK:
-            words += (["auto"] if self.auto else []) + ([f"hop={self.hop}"] if self.hop > 1 else [])
-        if self.kind in (RemarkKind.PROVE, RemarkKind.RAMP, RemarkKind.SECRETS):
-            words.append(str(self.kind))
-        if self.kind is RemarkKind.HOLD:
-            until = f"{utc(self.until):%Y-%m-%dT%H:%M:%SZ}" if self.until else "0"
-            words.append(f"until={until}")
-        name = {RemarkKind.ROLLBACK: "bad", RemarkKind.STABLE: "stable", RemarkKind.RELEASE: "ok"}.get(self.kind)
-        if self.code is not None and name:
-            words.append(f"{name}={self.code}")
-        return f"[backout {' '.join(words)}] {self.text}".rstrip()
-
-
-def parse(message: str) -> Remark | None:
-    """Return the remark in front of a message, or None when there is none that can be read.
-
-    >>> parse("[backout rollback-1a2b3c4d auto bad=1a2b3c4d/0123456789ab/] it fails").auto
-    True
-    >>> parse("deploy of main")
-    """
-    found = _REMARK.match(message)
-    if found is None:
-        return None
-    first, text = found[1], message[found.end() :]
-    words = found[2].split()
-    values = dict(word.split("=", 1) for word in words if "=" in word)
-    if first == "hold":
-        return Remark(RemarkKind.HOLD, until=_seconds(values.get("until", "")), text=text)
-    if first == "release":
-        return Remark(RemarkKind.RELEASE, code=_code(values.get("ok")), text=text)
-    if "prove" in words:
-        return Remark(RemarkKind.PROVE, first, text=text)
-    if "ramp" in words:
-        return Remark(RemarkKind.RAMP, first, text=text)
-    if "secrets" in words:
-        return Remark(RemarkKind.SECRETS, first, text=text)
-    if "stable" in values:
-        return Remark(RemarkKind.STABLE, first, code=_code(values["stable"]), text=text)
-    hop = values.get("hop", "1")
-    return Remark(
-        RemarkKind.ROLLBACK,
-        first,
-        auto="auto" in words,
-        hop=int(hop) if _HOP.fullmatch(hop) else 1,
-        code=_code(values.get("bad")),
-        text=text,
-    )
-
-
-def _code(text: str | None) -> Code | None:
-    found = _CODE.fullmatch(text or "")
-    return Code(found[1], found[2], found[3]) if found else None
-
-
-def _seconds(text: str) -> float:
-    try:
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        return 0.0
-
-
-def without_remark(message: str) -> str:
-    """Return the text that a person reads: a message without the remark in front of it.
-
-    >>> without_remark("[backout rollback-1a2b3c4d auto bad=1a2b3c4d/0123456789ab/] it fails")
-    'rolled back: it fails'
-    """
-    remark = parse(message)
+def text_of(deployment: Deployment) -> str:
+    """Return the text that a person reads: the message without the remark in front of it, when that is one."""
+    remark = deployment.remark
     if remark is None:
-        return message
+        return deployment.message
     return f"rolled back: {remark.text}" if remark.kind is RemarkKind.ROLLBACK else remark.text
 
 
-def is_remark(deployment: Deployment, before: Deployment | None) -> bool:
+def is_remark(deployment: Deployment) -> bool:
     """Whether a deployment only says something: the versions with traffic are those of the deployment before it.
 
     The oldest that the provider lists is none: it stands for the deployment that it pushed out of the list.
     """
-    return before is not None and _says(deployment) and serving(deployment) == serving(before)
+    return deployment.remark is not None and not deployment.remark.kind.moves_traffic
 
 
-def _says(deployment: Deployment) -> bool:
-    remark = parse(deployment.message)
-    return remark is not None and remark.kind not in (RemarkKind.ROLLBACK, RemarkKind.RAMP, RemarkKind.SECRETS)
+def made_by(deployment: Deployment, kind: RemarkKind) -> bool:
+    """Whether a deployment is one of backout's own, of that kind."""
+    return deployment.remark is not None and deployment.remark.kind is kind
 
 
 def serving(deployment: Deployment) -> set[tuple[str, float]]:
@@ -187,8 +53,7 @@ def underneath(history: Sequence[Deployment]) -> Deployment:
 
 def plain_history(history: Sequence[Deployment]) -> tuple[Deployment, ...]:
     """Return the history without the deployments that only say something, newest first."""
-    pairs = zip(history, [*history[1:], None], strict=True) if history else ()
-    return tuple(deployment for deployment, before in pairs if not is_remark(deployment, before))
+    return tuple(deployment for deployment in history if not is_remark(deployment))
 
 
 def still_decides(history: Sequence[Deployment], expected: str, version: str = "") -> bool:
@@ -200,22 +65,15 @@ def still_decides(history: Sequence[Deployment], expected: str, version: str = "
     live = underneath(history)
     if live.id == expected:
         return True
-    pushed_out = live is history[-1] and _says(live) and all(deployment.id != expected for deployment in history)
+    is_oldest = live is history[-1] and live.doubt is Doubt.PUSHED_OUT
+    pushed_out = is_oldest and all(deployment.id != expected for deployment in history)
     return pushed_out and (not version or live.serves(version))
-
-
-def remark_of(history: Sequence[Deployment], deployment: Deployment) -> RemarkKind | None:
-    """Return what a listed deployment says when it only says something, else None."""
-    ids = [listed.id for listed in history]
-    below = history[ids.index(deployment.id) + 1 :] if deployment.id in ids else ()
-    said = parse(deployment.message) if below and is_remark(deployment, below[0]) else None
-    return said.kind if said else None
 
 
 def told_stable(history: Iterable[Deployment], version: str) -> Deployment | None:
     """Return the deployment whose remark says that a version is stable, when that is the newest word on the version."""
     for deployment in history:
-        remark = parse(deployment.message)
+        remark = deployment.remark
         if remark is None or remark.code is None or remark.kind not in _MARKS:
             continue
         if same_version(remark.code.version, version):
@@ -224,16 +82,20 @@ def told_stable(history: Iterable[Deployment], version: str) -> Deployment | Non
 
 
 def rollbacks(history: Iterable[Deployment], *, since: float) -> tuple[tuple[Deployment, Remark], ...]:
-    """Return the rollbacks that backout made on any machine since then, newest first."""
-    found = ((deployment, parse(deployment.message)) for deployment in history if deployment.created_at >= since)
-    return tuple((d, remark) for d, remark in found if remark is not None and remark.kind is RemarkKind.ROLLBACK)
+    """Return the rollbacks that backout made on any machine since then, newest first; each as it was first made."""
+    found: dict[str, tuple[Deployment, Remark]] = {}
+    for deployment in history:
+        remark = deployment.remark
+        if remark is not None and remark.kind is RemarkKind.ROLLBACK:
+            found[remark.run] = deployment, remark
+    return tuple((deployment, remark) for deployment, remark in found.values() if deployment.created_at >= since)
 
 
 def proving(history: Sequence[Deployment], *, apart_from: str, since: float) -> tuple[Deployment, Remark] | None:
     """Return the proof that another run is making just now (its target stands at 0 %), or None."""
     if not history:
         return None
-    remark = parse(history[0].message)
+    remark = history[0].remark
     if remark is None or remark.kind is not RemarkKind.PROVE or remark.run == apart_from:
         return None
     return (history[0], remark) if history[0].created_at >= since else None
@@ -242,7 +104,7 @@ def proving(history: Sequence[Deployment], *, apart_from: str, since: float) -> 
 def hold_in(history: Iterable[Deployment]) -> Hold | None:
     """Return the newest hold that the provider's history tells (it may be over, or lifted), or None."""
     for deployment in history:
-        remark = parse(deployment.message)
+        remark = deployment.remark
         if remark is not None and remark.kind is RemarkKind.HOLD:
             return Hold(
                 remark.until, remark.text, deployment.author, deployment.created_at, f"deployment {deployment.id}"
@@ -265,7 +127,7 @@ def marks_in(history: Sequence[Deployment], versions: Iterable[Version]) -> tupl
     known = [*(v.id for v in versions), *(share.version for d in history for share in d.shares)]
     found = []
     for deployment in reversed(history):
-        remark = parse(deployment.message)
+        remark = deployment.remark
         if remark is None or remark.code is None or remark.kind not in _MARKS:
             continue
         code = remark.code

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backout.analysis.remarks import RemarkKind, parse, remark_of, without_remark
+from backout.analysis.remarks import is_remark, text_of
 from backout.analysis.stability import quarantine, stable_mark
 from backout.cli.options import group, pass_shell
 from backout.cli.style import Tone
 from backout.errors import Refused, UsageError
+from backout.model.remark import RemarkKind
 from backout.report.times import ago, clock, day, rfc3339
 
 if TYPE_CHECKING:
@@ -83,11 +84,16 @@ def deployment_record(situation: Situation, deployment: Deployment) -> dict[str,
         "message": deployment.message,
         "triggered_by": deployment.triggered_by,
         "author": deployment.author,
-        "remark": remark_of(situation.listed, deployment),
+        "remark": _remark_kind(deployment),
+        "doubt": None if deployment.doubt is None else str(deployment.doubt),
         "versions": [
             {"percentage": share.percentage, **_version_record(situation, share.version)} for share in deployment.shares
         ],
     }
+
+
+def _remark_kind(deployment: Deployment) -> str | None:
+    return str(deployment.remark.kind) if deployment.remark is not None and is_remark(deployment) else None
 
 
 def badge(shell: Shell, situation: Situation, version: str) -> str:
@@ -108,7 +114,7 @@ def list_(shell: Shell) -> None:
     situation = _observed(tools)
     rows = []
     for deployment in situation.listed:
-        if remark_of(situation.listed, deployment) is not None:
+        if is_remark(deployment):
             rows.append(_remark_row(shell, situation, deployment))
             continue
         live = "live" if deployment.id == situation.live.id else ""
@@ -122,7 +128,7 @@ def list_(shell: Shell) -> None:
                     f"{share.percentage:g} %",
                     badge(shell, situation, share.version),
                     ago(deployment.created_at, situation.read_at),
-                    without_remark(deployment.message) or (known.message if known else "") or deployment.triggered_by,
+                    text_of(deployment) or (known.message if known else "") or deployment.triggered_by,
                 )
             )
     head = ("", "VERSION", "NO", "SHARE", "MARK", "SINCE", "MESSAGE")
@@ -137,7 +143,7 @@ def list_(shell: Shell) -> None:
 
 def _remark_row(shell: Shell, situation: Situation, deployment: Deployment) -> tuple[str, ...]:
     """Return the row of a deployment that moved no traffic: what it says, faint."""
-    said = parse(deployment.message)
+    said = deployment.remark
     code = said.code.version if said and said.code else ""
     kind = "unhold" if said and said.kind is RemarkKind.HOLD and not said.until else said.kind if said else ""
     cells = ("", code, "", "", kind, ago(deployment.created_at, situation.read_at))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from backout.analysis.remarks import without_remark
+from backout.analysis.remarks import text_of
 from backout.cli.options import command, pass_shell
 from backout.cli.style import Tone
 from backout.model.clock import in_words, is_off
@@ -197,7 +197,7 @@ def _text(shell: Shell, found: Status) -> str:
     rows = [("live", live.main)] if live.sole else rows
     rows += [
         ("", f"{mark}, since {clock(live.created_at)} UTC ({ago(live.created_at, now)})"),
-        *([("message", without_remark(live.message))] if live.message else []),
+        *([("message", text_of(live))] if live.message else []),
         ("health", _health_text(style, found.health)),
         ("traffic", _traffic_text(style, found.traffic, found.error_rate_below)),
         ("migrations", _schema_text(style, found)),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NewType
+from typing import TYPE_CHECKING, NewType
+
+if TYPE_CHECKING:
+    from backout.model.remark import Doubt, Remark
 
 VersionId = NewType("VersionId", str)
 DeploymentId = NewType("DeploymentId", str)
@@ -46,7 +49,12 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """Versions made live with percentages, at one moment; `shares` largest first."""
+    """Versions made live with percentages, at one moment; `shares` largest first.
+
+    Args:
+        message: anybody's text, which says nothing by itself. claim: the remark that it reads like. doubt: why that
+            counts for nothing, None when it counts. `analysis.marks` fills in both.
+    """
 
     id: DeploymentId
     created_at: float
@@ -54,6 +62,13 @@ class Deployment:
     message: str = ""
     triggered_by: str = ""
     author: str = ""
+    claim: Remark | None = field(default=None, compare=False)
+    doubt: Doubt | None = field(default=None, compare=False)
+
+    @property
+    def remark(self) -> Remark | None:
+        """What it says as one of backout's own deployments; None for every other one."""
+        return self.claim if self.doubt is None else None
 
     @property
     def sole(self) -> VersionId | None:

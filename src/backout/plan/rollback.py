@@ -9,10 +9,10 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from backout.analysis.coverage import Way, coverage, general, schedules_to_restore
-from backout.analysis.remarks import VERSION_DIGITS, Code
 from backout.analysis.stability import Candidate, candidates, newcomer, schema_name
 from backout.model.clock import in_words, is_off
 from backout.model.plan import Plan, PlanKind, PlanRefused, Rejection, Step
+from backout.model.remark import VERSION_DIGITS, Code
 
 if TYPE_CHECKING:
     from backout.model.plan import Equivalents, Json

@@ -6,7 +6,7 @@ import json
 import shlex
 from typing import TYPE_CHECKING
 
-from backout.analysis.remarks import without_remark
+from backout.analysis.remarks import text_of
 from backout.escaping import printable
 from backout.model.deployment import Share, VersionId
 from backout.report.text import wrapped
@@ -54,7 +54,7 @@ def _live(card: Card) -> list[str]:
     text = [f"- {share}" for share in shares]
     text.append(f"- deployment {card.live.id}, since {rfc3339(card.live.created_at)}")
     if card.live.message:
-        text += wrapped(f"message: {without_remark(card.live.message)}", WIDTH, indent="- ", hanging="  ")
+        text += wrapped(f"message: {text_of(card.live)}", WIDTH, indent="- ", hanging="  ")
     text.append(f"- last stable: {card.stable or 'none is known'}")
     return text
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.remarks import Code, Remark, RemarkKind, still_decides, underneath
+from backout.analysis.remarks import still_decides, underneath
 from backout.errors import ProviderUnavailable, Refused, SecretsChanged, WorldMoved
 from backout.model.deployment import Mark, VersionId, VersionMark
+from backout.model.remark import Code, Remark, RemarkKind
 from backout.ports import Done, NotDone, Unknown
 from backout.report.times import duration
 from backout.runbook.checks import (
@@ -74,7 +75,7 @@ class Activate:
             raise
         except ProviderUnavailable:
             found = look_after_trouble(tools, str(args["expected"]), context.run, RemarkKind.ROLLBACK)
-            if found is None:
+            if found is None or not self._meant(context.run, args, found.main):
                 raise
             made = found
         return _described(made)
@@ -117,11 +118,21 @@ class Activate:
 
         return tools.deployments.activate(upload_again(tools, run, version).id, message=message)
 
+    def _meant(self, run: str, args: Mapping[str, Json], version: str) -> bool:
+        """Whether this run made that version live, and nobody who copied its message."""
+        planned = chosen(self._tools, run, args)
+        if version == planned:
+            return True
+        from backout.runbook.carry import uploaded_again  # noqa: PLC0415 - few rollbacks need it
+
+        made = uploaded_again(self._tools, run, planned)
+        return made is not None and made.id == version
+
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """Look for our remark among the deployments; without it, the expected deployment listed means not done."""
         history = listed_with_own(self._tools, context.run, RemarkKind.ROLLBACK)
         ours = own(history, context.run, RemarkKind.ROLLBACK)
-        if ours is not None:
+        if ours is not None and self._meant(context.run, args, ours.main):
             return Done(_described(ours))
         expected = str(args["expected"])
         decides = bool(history) and still_decides(history, expected, str(args["leaving"]))

@@ -6,10 +6,10 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from backout.analysis.remarks import Remark, RemarkKind
 from backout.errors import BackoutError, WorldMoved
 from backout.model.clock import utc
 from backout.model.notice import NoticeKind
+from backout.model.remark import Remark, RemarkKind
 from backout.runbook.clock import correction_s
 from backout.runbook.hold import seen_at_provider
 from backout.runbook.identity import check_identity

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from backout.analysis.remarks import same_hash
 from backout.errors import BackoutError, Refused
 
 if TYPE_CHECKING:
@@ -24,11 +25,11 @@ def upload_again(tools: Toolbox, run: str, version: str) -> Version:
     Raises:
         Refused: a secret that the code needs is gone, its code is not to be had, or it cannot be uploaded again.
     """
-    marker = f"[backout {run} carry] {version}"
-    made = next((v for v in tools.versions.recent() if v.message.startswith(marker)), None)
-    if made is not None:
-        return tools.versions.detail(made.id)
     bundle = bundle_of(tools, version)
+    marker = _marker(run, version)
+    made = uploaded_before(tools, marker, bundle.version.code_hash)
+    if made is not None:
+        return made
     _check_secrets(tools, bundle)
     assert tools.bundles is not None  # noqa: S101 - `bundle_of` has refused otherwise
     uploaded = tools.bundles.upload(bundle, message=f"{marker} {bundle.version.git_sha}".rstrip())
@@ -37,6 +38,25 @@ def upload_again(tools: Toolbox, run: str, version: str) -> Version:
     if wanted and carried.code_hash and carried.code_hash != wanted:
         tools.say(f"the provider gives the code of {version[:8]}, uploaded again, another hash ({carried.code_hash})")
     return carried
+
+
+def _marker(run: str, version: str) -> str:
+    return f"[backout {run} carry] {version}"
+
+
+def uploaded_again(tools: Toolbox, run: str, version: str) -> Version | None:
+    """Return the version that a run uploaded with that version's code, or None."""
+    return uploaded_before(tools, _marker(run, version), bundle_of(tools, version).version.code_hash)
+
+
+def uploaded_before(tools: Toolbox, marker: str, code_hash: str | None) -> Version | None:
+    """Return the version that an earlier attempt of this run uploaded, or None.
+
+    Its message alone proves nothing, whoever may upload can write it: it has to be the very code, too.
+    """
+    marked = (v for v in tools.versions.recent() if v.message == marker or v.message.startswith(f"{marker} "))
+    found = (tools.versions.detail(version.id) for version in marked)
+    return next((version for version in found if same_hash(version.code_hash, code_hash)), None)
 
 
 def keep(tools: Toolbox, version: str) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.remarks import parse, proving, serving, still_decides, underneath
+from backout.analysis.remarks import proving, serving, still_decides, underneath
 from backout.errors import BackoutError, Busy, Refused, WorldMoved
 from backout.runbook.hold import holding, said
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from backout.analysis.remarks import RemarkKind
     from backout.model.deployment import Deployment
     from backout.model.plan import Json
+    from backout.model.remark import RemarkKind
     from backout.runbook.toolbox import Toolbox
 
 
@@ -84,16 +84,14 @@ def is_late(history: Sequence[Deployment], made: str, at: float) -> bool:
     return history[0].created_at < at and all(deployment.id != made for deployment in history)
 
 
-def _is_of(deployment: Deployment, run: str) -> bool:
-    """Whether this run made it: an attempt without an answer may have been followed by a second one."""
-    remark = parse(deployment.message)
-    return remark is not None and remark.run == run
+def own(history: Sequence[Deployment], run: str, kind: RemarkKind | None = None) -> Deployment | None:
+    """Return the newest listed deployment (of that kind) that this run made, or None.
 
-
-def own(history: Sequence[Deployment], run: str, kind: RemarkKind) -> Deployment | None:
-    """Return the newest listed deployment of that kind that this run made, or None."""
-    said = ((deployment, parse(deployment.message)) for deployment in history)
-    return next((d for d, r in said if r is not None and (r.kind, r.run) == (kind, run)), None)
+    A run's id is drawn, and is known here: its own deployment is found although another one slipped in beneath it.
+    What it made live, the caller compares with what it meant to.
+    """
+    said = ((deployment, deployment.claim) for deployment in history)
+    return next((d for d, r in said if r is not None and r.run == run and kind in (None, r.kind)), None)
 
 
 def listed_with_own(tools: Toolbox, run: str, kind: RemarkKind) -> tuple[Deployment, ...]:
@@ -137,7 +135,7 @@ def check_undisturbed(tools: Toolbox, history: Sequence[Deployment], made: str, 
     """
     place = next((number for number, deployment in enumerate(history) if deployment.id == made), None)
     planned = next((deployment for deployment in history if deployment.id == expected), None)
-    below = [] if place is None else [d for d in history[place + 1 :] if not _is_of(d, run)]
+    below = [] if place is None else [d for d in history[place + 1 :] if own((d,), run) is None]
     if place is None or planned is None or not below:
         return
     lost = underneath(below)

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, cast
 
 from backout.analysis.baseline import Baseline
 from backout.analysis.changes import ChangeDetector
-from backout.analysis.remarks import RemarkKind, parse
+from backout.analysis.remarks import made_by
 from backout.analysis.summary import summarise
 from backout.errors import BackoutError
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
+from backout.model.remark import RemarkKind
 from backout.report.change import title
+from backout.runbook.checks import own
 from backout.runbook.guard import lives, may_go_on
 from backout.runbook.tell import tell_change
 
@@ -52,19 +54,15 @@ def wait_for_unwatched(tools: Toolbox, notify: Callable[[Event], None] | None = 
         for step in run.plan.steps
         if step.action == "watch" and run.state.is_over  # an interrupted watch is taken up again
     }
-    # Steps of a ramp that may have been made, and whose watch never began.
+    # Steps up that this journal knows; one that may have been made, and whose watch never began, is not among them.
     over = (RunState.FAILED, RunState.ABORTED)
-    stranded = {run.id for run in runs if run.plan.kind is PlanKind.RAMP and run.state in over}
+    steps = {run.id for run in runs if run.plan.kind is PlanKind.RAMP and run.state not in over}
     watch: ChangeWatch | None = None
     with closing(lives(tools, FOLLOW_S)) as found:
         for live in found:
             if live is not None:
-                remark = parse(live.message)
-                ours = remark is not None and (
-                    remark.kind is RemarkKind.ROLLBACK
-                    or (remark.kind is RemarkKind.RAMP and remark.run not in stranded)
-                )
-                if live.id not in known and not ours:
+                ours = any(own((live,), step, RemarkKind.RAMP) is not None for step in steps)
+                if live.id not in known and not ours and not made_by(live, RemarkKind.ROLLBACK):
                     return
                 if watch is None or watch.deployment.id != live.id:
                     watch = ChangeWatch(tools, live, notify)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from backout.analysis.observed import Case, Past, Watched, cases, judged
-from backout.analysis.remarks import Remark, RemarkKind, marks_in, merged, plain_history
+from backout.analysis.remarks import marks_in, merged, plain_history
 from backout.errors import BackoutError
 from backout.model.deployment import Deployment, DeploymentId, Share, VersionId
 from backout.model.plan import PlanKind
 from backout.model.policy import Mode
+from backout.model.remark import Remark, RemarkKind
 from backout.model.signals import total
 from backout.model.verdict import Decision
 
@@ -101,17 +102,16 @@ def _journalled(tools: Toolbox, runs: Iterable[Run]) -> Iterator[Deployment]:
             if made:
                 remark = Remark(RemarkKind.ROLLBACK, run.id, auto=bool(run.plan.cause))
                 at = float(str(made["at"]))
-                yield _deployment(str(made["deployment"]), at, {str(made["version"]): 1.0}, str(remark))
+                yield _deployment(str(made["deployment"]), at, {str(made["version"]): 1.0}, remark)
 
 
-def _deployment(name: str, at: float, shares: dict[str, float], message: str = "") -> Deployment:
+def _deployment(name: str, at: float, shares: dict[str, float], remark: Remark | None = None) -> Deployment:
     """Return a deployment; the second of two versions has what the first one leaves."""
     first, *rest = shares.items()
     left = 1.0 - first[1]
     pairs = [first, *((version, left) for version, _ in rest if version and left > 0)]
-    return Deployment(
-        DeploymentId(name), at, tuple(Share(VersionId(version), 100 * share) for version, share in pairs), message
-    )
+    shared = tuple(Share(VersionId(version), 100 * share) for version, share in pairs)
+    return Deployment(DeploymentId(name), at, shared, str(remark or ""), claim=remark)
 
 
 def _counted(tools: Toolbox, case: Case) -> Case:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from backout.analysis.remarks import Remark, RemarkKind, parse
 from backout.errors import ProviderRejected, ProviderUnavailable, Refused, SecretsChanged
 from backout.model.deployment import Share, VersionId
+from backout.model.remark import Remark, RemarkKind
 from backout.ports import NotDone
 from backout.runbook.asking import ask, total_outage
 from backout.runbook.checks import (
@@ -302,8 +302,7 @@ class _Proof:
     def _stands_there(self, target: str) -> bool:
         """Whether this run put the target beside the traffic, and nobody deployed since."""
         top = self.history[0]
-        remark = parse(top.message)
-        ours = remark is not None and remark.kind is RemarkKind.PROVE and remark.run == self.context.run
+        ours = own(self.history[:1], self.context.run, RemarkKind.PROVE) is not None
         return ours and any(share.version == target for share in top.shares)
 
     def _upload(self, version: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from backout.analysis.proof import trouble_in
-from backout.analysis.remarks import Remark, RemarkKind, parse, still_decides, underneath
+from backout.analysis.remarks import still_decides, underneath
 from backout.errors import (
     BackoutError,
     Busy,
@@ -23,12 +23,13 @@ from backout.errors import (
     WorldMoved,
 )
 from backout.model.notice import NoticeKind
+from backout.model.remark import Remark, RemarkKind
 from backout.model.signals import Reach
 from backout.model.verdict import CriterionResult, CriterionState, Verification
 from backout.plan.secrets import RULE
 from backout.ports import Done, NotDone
 from backout.report.redact import Redactor
-from backout.runbook.carry import bundle_of
+from backout.runbook.carry import bundle_of, uploaded_before
 from backout.runbook.checks import (
     HOLD_RULE,
     READ_AGAIN_S,
@@ -118,9 +119,10 @@ class PushSecrets:
             except NewestNotLive:  # somebody uploaded a version just now
                 context.progress({"way": _APART})
                 made = None
-            if made is None:
-                made = self._apart(values, live, args, context.run)
-        return self._described(args, made)
+            if made is not None:
+                return self._described(args, made, _NEWEST)
+            made = self._apart(values, live, args, context.run)
+        return self._described(args, made, _APART)
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """Look for our own deployment; without one, setting the same values (again) is right."""
@@ -128,7 +130,9 @@ class PushSecrets:
         if progress is None or progress.get("way") != _APART:
             return NotDone()
         made = own(listed_with_own(self._tools, context.run, RemarkKind.SECRETS), context.run, RemarkKind.SECRETS)
-        return NotDone() if made is None else Done(self._described(args, made))
+        if made is None or self._tools.versions.detail(made.main).code_hash != args["code_hash"]:
+            return NotDone()
+        return Done(self._described(args, made, _APART))
 
     def _listed(self, args: Mapping[str, Json], context: StepContext) -> tuple[Deployment, ...]:
         """Return the history while it is as planned; what an earlier attempt of ours may have set is as planned.
@@ -148,8 +152,7 @@ class PushSecrets:
         return history
 
     def _sets_secrets(self, deployment: Deployment, run: str) -> bool:
-        remark = parse(deployment.message)
-        return deployment.triggered_by == "secret" or (remark is not None and remark.run == run)
+        return deployment.triggered_by == "secret" or own((deployment,), run) is not None
 
     def _on_newest(self, pushing: PushTools, values: SecretValues, before: str) -> Deployment:
         pushing.writer.put(values)
@@ -170,7 +173,7 @@ class PushSecrets:
         """Upload the live code again with the values, and make that live; an earlier attempt's upload is taken."""
         tools, marker = self._tools, f"[backout {run} secrets]"
         version = str(live.main)
-        made = next((v for v in tools.versions.recent() if v.message.startswith(marker)), None)
+        made = uploaded_before(tools, f"{marker} {version}", tools.versions.detail(version).code_hash)
         if made is None:
             tools.say(
                 f"the newest version is not the live one, so the code of version {version[:8]} is uploaded again with "
@@ -190,13 +193,12 @@ class PushSecrets:
         check_undisturbed(tools, listed_after(tools, deployed.id), deployed.id, expected=live.id, run=run)
         return deployed
 
-    def _described(self, args: Mapping[str, Json], made: Deployment) -> Json:
+    def _described(self, args: Mapping[str, Json], made: Deployment, way: str) -> Json:
         """Return what is recorded: names, fingerprints, and the version that has the values."""
         version = self._tools.versions.detail(made.main)
-        remark = parse(made.message)
         return {
             "secrets": args["secrets"],
-            "way": _APART if remark is not None and remark.kind is RemarkKind.SECRETS else _NEWEST,
+            "way": way,
             "from": args["version"],
             "deployment": made.id,
             "version": made.main,

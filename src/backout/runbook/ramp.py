@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.remarks import Remark, RemarkKind, serving, still_decides, underneath
+from backout.analysis.remarks import serving, still_decides, underneath
 from backout.errors import ProviderUnavailable, Refused, WorldMoved
 from backout.model.deployment import Share, VersionId
 from backout.model.policy import Mode
+from backout.model.remark import Remark, RemarkKind
 from backout.model.verdict import Verdict
 from backout.plan.by_hand import by_hand
 from backout.plan.ramp import WHOLE, plan_on, plan_ramp

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backout.analysis.remarks import SHA_DIGITS, Code, Remark, RemarkKind
 from backout.analysis.stability import quarantine, quarantined_name
 from backout.errors import UsageError
 from backout.model.deployment import Mark, VersionMark
+from backout.model.remark import SHA_DIGITS, Code, Remark, RemarkKind
 from backout.plan.target import is_time, named
 from backout.runbook.clock import target_version
 from backout.runbook.observe import observe, with_details

@@ -17,8 +17,8 @@ from backout.runbook.identity import check_identity
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backout.analysis.remarks import Remark
     from backout.model.deployment import Deployment
+    from backout.model.remark import Remark
     from backout.runbook.toolbox import Toolbox
 
 _TRIES = 3

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.remarks import Code, Remark, RemarkKind, same_version, still_decides, told_stable
+from backout.analysis.remarks import same_version, still_decides, told_stable
 from backout.analysis.stability import in_force, quarantine
 from backout.model.notice import NoticeKind
 from backout.model.policy import Mode
+from backout.model.remark import Code, Remark, RemarkKind
 from backout.report.times import clock, day
 from backout.runbook.activate import set_mark
 from backout.runbook.hold import holding, said

@@ -17,11 +17,11 @@ from backout.runbook.observe import observe
 from backout.runbook.unguarded import unguarded_s
 
 if TYPE_CHECKING:
-    from backout.analysis.remarks import Remark
     from backout.model.deployment import Deployment, VersionMark
     from backout.model.hold import Hold
     from backout.model.incident import Run
     from backout.model.notice import Delivery
+    from backout.model.remark import Remark
     from backout.model.signals import HealthReport
     from backout.model.situation import Situation
     from backout.runbook.toolbox import Toolbox

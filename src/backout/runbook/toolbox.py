@@ -9,6 +9,7 @@ from backout.model.card import CardLines
 from backout.model.diagnosis import Catalogue
 from backout.model.identity import Identity
 from backout.model.plan import Equivalents
+from backout.runbook.marked import MarkedDeployments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Toolbox:
     """The ports of one environment; a part that is None is "not set up", never an error.
+
+    However it is made, `deployments` tells with each deployment what it says as a mark (`MarkedDeployments`).
 
     Args:
         actor: who acts, "user@host" or "guard". in_background: whether health is asked in a thread of its own, so that
@@ -128,3 +131,9 @@ class Toolbox:
     confirm: Callable[[Plan], bool] | None = None
     catalogue: Callable[[], Catalogue] = lambda: Catalogue({}, ())
     redact: Callable[[str], str] = str
+
+    def __post_init__(self) -> None:
+        """Put before the provider's history who reads marks, so that no procedure takes a message for one."""
+        known = self.deployments
+        raw = known.raw if isinstance(known, MarkedDeployments) else known
+        object.__setattr__(self, "deployments", MarkedDeployments(raw, self.versions))  # frozen for everybody else

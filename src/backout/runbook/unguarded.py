@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.remarks import RemarkKind, parse
+from backout.analysis.remarks import made_by
 from backout.model.deployment import Mark
 from backout.model.incident import RunState
 from backout.model.notice import NoticeKind
 from backout.model.plan import PlanKind
+from backout.model.remark import RemarkKind
 from backout.report.times import duration
 from backout.runbook.tell import tell
 
@@ -33,8 +34,7 @@ def unguarded_s(situation: Situation, runs: Iterable[Run], watch_s: float) -> fl
     age_s = situation.read_at + (situation.clock_offset_s or 0.0) - live.created_at
     if not GRACE_S < age_s < watch_s:
         return None
-    remark = parse(live.message)
-    if remark is not None and remark.kind is RemarkKind.ROLLBACK:
+    if made_by(live, RemarkKind.ROLLBACK):
         return None  # a rollback proves its target and verifies itself
     if any(_watches(run, live.id) for run in runs):
         return None

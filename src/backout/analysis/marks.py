@@ -1,0 +1,149 @@
+"""Which deployments' messages count as marks of ours: the one way from a provider's history to a remark; pure.
+
+Whoever deploys writes the message, and pipelines put the subject of a commit there. So what a message says counts only
+when the deployment did what such a mark's deployment does (safety rule 15):
+
+    prove, stable, hold, release   the versions with traffic are those of the deployment before it
+    rollback                       all of the traffic goes from the version that it calls bad to another one, which had
+                                   traffic before that one had any (or was uploaded before it, where nothing older is
+                                   listed), or to the same code, uploaded again
+    ramp                           the pair of versions of the deployment before it, with other shares
+    secrets                        another version of the same code, in place of the one before it
+
+The oldest that the provider lists has nothing before it, so it says nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from backout.analysis.remark_text import parse
+from backout.analysis.remarks import same_hash, same_version, serving
+from backout.model.remark import Doubt, RemarkKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from backout.model.deployment import Deployment, Version
+    from backout.model.remark import Remark
+
+    Detail = Callable[[str], Version | None]
+
+_MOST_VERSIONS = 2
+_CARRIED = re.compile(r"\[backout ([!-Z\\^-~]+) carry\] ([!-~]+)(?: |\Z)", re.ASCII)
+
+
+def unknown(version: str) -> Version | None:  # noqa: ARG001 one signature with what can look
+    """Return None: nothing more is known of any version."""
+    return None
+
+
+def read_marks(history: Sequence[Deployment], detail: Detail = unknown) -> tuple[Deployment, ...]:
+    """Return a provider's history, newest first, with what each deployment says: its `claim`, and the `doubt` of it.
+
+    Args:
+        history: all that the provider lists, newest first. detail: returns a version in full, None where it is not to
+            be had; it is asked only where the history alone does not tell whether a rollback or a push is one.
+    """
+    read: list[Deployment] = []
+    for deployment in reversed(history):
+        read.insert(0, _read(deployment, read, detail))
+    return tuple(read)
+
+
+def _read(deployment: Deployment, below: Sequence[Deployment], detail: Detail) -> Deployment:
+    said = parse(deployment.message)
+    if said is None or (below and _repeats(said, deployment, below[0])):
+        return replace(deployment, claim=said, doubt=None)
+    return replace(deployment, claim=said, doubt=_doubt(said, deployment, below, detail))
+
+
+def _repeats(said: Remark, deployment: Deployment, before: Deployment) -> bool:
+    """Whether a switch was made once more: its first answer was lost, and the list was late."""
+    first = before.remark
+    if first is None or not said.kind.moves_traffic or serving(deployment) != serving(before):
+        return False
+    return (first.kind, first.run, first.code) == (said.kind, said.run, said.code)
+
+
+def _doubt(said: Remark, deployment: Deployment, below: Sequence[Deployment], detail: Detail) -> Doubt | None:
+    """Return what speaks against a remark, or None."""
+    if not below:
+        return Doubt.SHARES if said.kind.moves_traffic else Doubt.PUSHED_OUT
+    before = below[0]
+    if said.kind is RemarkKind.ROLLBACK:
+        return _doubt_rollback(said, deployment, below, detail)
+    if said.kind is RemarkKind.SECRETS:
+        return _doubt_secrets(deployment, before, detail)
+    if said.kind is RemarkKind.RAMP:
+        pair = {version for version, _ in serving(before)}
+        moved = serving(deployment) != serving(before) and {version for version, _ in serving(deployment)} <= pair
+        return None if len(pair) == _MOST_VERSIONS and moved else Doubt.SHARES
+    return _doubt_pure(said, deployment, before)
+
+
+def _doubt_pure(said: Remark, deployment: Deployment, before: Deployment) -> Doubt | None:
+    if serving(deployment) != serving(before):
+        return Doubt.SHARES
+    if said.kind is RemarkKind.PROVE:  # the target stands at 0 %, or has traffic beside another one
+        return None if len(deployment.shares) == _MOST_VERSIONS else Doubt.SHARES
+    if said.kind is RemarkKind.HOLD:
+        return None
+    if said.code is None:
+        return Doubt.OTHER_CODE
+    if said.kind is RemarkKind.STABLE and _served(deployment, said.code.version) is None:
+        return Doubt.OTHER_CODE
+    return None
+
+
+def _doubt_rollback(said: Remark, deployment: Deployment, below: Sequence[Deployment], detail: Detail) -> Doubt | None:
+    target, code = deployment.sole, said.code
+    bad = _served(below[0], code.version) if code is not None else None
+    if target is None or bad is None:
+        return Doubt.SHARES
+    if target == bad:
+        return Doubt.OTHER_CODE
+    earlier = _Earlier(bad, below, detail)
+    return None if earlier.has(target) or earlier.has(_original(target, said.run, detail)) else Doubt.NOT_BEFORE
+
+
+class _Earlier:
+    """What had traffic before a version had any, as far as the list reaches; beyond that, what was uploaded before."""
+
+    def __init__(self, bad: str, below: Sequence[Deployment], detail: Detail) -> None:
+        since = next((number for number, d in enumerate(below) if not d.serves(bad)), len(below))
+        self._listed = {str(share.version) for d in below[since:] for share in d.shares if share.percentage > 0}
+        self._is_beyond = since == len(below)
+        self._bad, self._detail = bad, detail
+
+    def has(self, version: str) -> bool:
+        if not version or not self._is_beyond:
+            return version in self._listed
+        made, bad = self._detail(version), self._detail(self._bad)
+        return made is not None and bad is not None and made.number < bad.number
+
+
+def _original(target: str, run: str, detail: Detail) -> str:
+    """Return the version whose code that run uploaded again as the target, "" when it is no such upload."""
+    new = detail(target)
+    found = _CARRIED.match(new.message) if new is not None else None
+    if new is None or found is None or found[1] != run:
+        return ""
+    old = detail(found[2])
+    return found[2] if old is not None and same_hash(new.code_hash, old.code_hash) else ""
+
+
+def _doubt_secrets(deployment: Deployment, before: Deployment, detail: Detail) -> Doubt | None:
+    new, old = deployment.sole, before.sole
+    if new is None or old is None or new == old:
+        return Doubt.SHARES
+    made, left = detail(new), detail(old)
+    same = made is not None and left is not None and same_hash(made.code_hash, left.code_hash)
+    return None if same else Doubt.OTHER_CODE
+
+
+def _served(deployment: Deployment, digits: str) -> str | None:
+    """Return the version of these first digits when it has traffic."""
+    return next((s.version for s in deployment.shares if s.percentage > 0 and same_version(digits, s.version)), None)

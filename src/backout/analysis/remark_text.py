@@ -1,0 +1,84 @@
+"""The text of a remark, read; pure. What was read here counts for nothing yet: only `analysis.marks` may ask (a test).
+
+A remark stands in brackets in front of the text, and its longest form has 75 bytes: providers cut messages, the
+strictest known limit is 100.
+
+    [backout rollback-1a2b3c4d auto hop=2 bad=1a2b3c4d/0123456789ab/abcdef1] the reason
+    [backout ramp-1a2b3c4d ramp] to 50 %: the reason
+    [backout secrets-1a2b3c4d secrets] the reason
+    [backout rollback-1a2b3c4d prove] at 0 %, to be asked before it gets traffic
+    [backout guard-1a2b3c4d stable=1a2b3c4d/0123456789ab/abcdef1] the reason
+    [backout hold until=2026-11-25T12:00:00Z] the reason
+    [backout release ok=1a2b3c4d/0123456789ab/abcdef1] the reason
+
+It is read exactly as it is written, letter by letter: other spaces, another case or order, a word more are no remark.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from backout.model.remark import CODE_DIGITS, SHA_DIGITS, VERSION_DIGITS, Code, Remark, RemarkKind
+
+_HEAD = re.compile(r"\[backout [!-Z\\^-~]+(?: [!-Z\\^-~]+)*\](?= |\Z)", re.ASCII)
+_RUN = re.compile(r"[a-z]{1,12}-[0-9A-Za-z]{1,16}", re.ASCII)
+_CODE = re.compile(rf"([\w.-]{{1,{VERSION_DIGITS}}})/([\w.-]{{0,{CODE_DIGITS}}})/([\w.-]{{0,{SHA_DIGITS}}})", re.ASCII)
+_HOP = re.compile(r"[1-9][0-9]?", re.ASCII)
+_UNTIL = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", re.ASCII)
+
+
+def parse(message: str) -> Remark | None:
+    """Return what stands in front of a message in the form of a remark, or None when nothing does.
+
+    >>> parse("[backout rollback-1a2b3c4d auto bad=1a2b3c4d/0123456789ab/] it fails").auto
+    True
+    >>> parse("deploy of main")
+    """
+    found = _HEAD.match(message)
+    if found is None:
+        return None
+    first, *words = found[0][len("[backout ") : -1].split(" ")
+    read = _read(first, words, message[found.end() + 1 :])
+    return read if read is not None and read.head == found[0] else None
+
+
+def _read(first: str, words: list[str], text: str) -> Remark | None:
+    values = dict(word.split("=", 1) for word in words if "=" in word)
+    if first == "hold":
+        until = _seconds(values.get("until", ""))
+        return None if until is None else Remark(RemarkKind.HOLD, until=until, text=text)
+    if first == "release":
+        return Remark(RemarkKind.RELEASE, code=_code(values.get("ok")), text=text)
+    if not _RUN.fullmatch(first):
+        return None
+    for kind in (RemarkKind.PROVE, RemarkKind.RAMP, RemarkKind.SECRETS):
+        if words == [kind]:
+            return Remark(kind, first, text=text)
+    if "stable" in values:
+        return Remark(RemarkKind.STABLE, first, code=_code(values["stable"]), text=text)
+    hop = values.get("hop", "1")
+    return Remark(
+        RemarkKind.ROLLBACK,
+        first,
+        auto="auto" in words,
+        hop=int(hop) if _HOP.fullmatch(hop) else 1,
+        code=_code(values.get("bad")),
+        text=text,
+    )
+
+
+def _code(text: str | None) -> Code | None:
+    found = _CODE.fullmatch(text or "")
+    return Code(found[1], found[2], found[3]) if found else None
+
+
+def _seconds(text: str) -> float | None:
+    if text == "0":
+        return 0.0
+    if not _UNTIL.fullmatch(text):
+        return None
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC).timestamp()
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,103 @@
+"""Remarks: what backout says in a deployment's message, how that is written, and why a message may count for nothing.
+
+A message is anybody's text: a pipeline puts the subject of a commit there. So a text becomes a remark that counts in
+one place only, `analysis.marks.read_marks`, which compares it with what the deployment did.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from backout.model.clock import utc
+
+if TYPE_CHECKING:
+    from backout.model.deployment import Version, VersionMark
+
+VERSION_DIGITS, CODE_DIGITS, SHA_DIGITS = 8, 12, 7
+
+
+class RemarkKind(StrEnum):
+    """What a deployment of ours is for."""
+
+    ROLLBACK = "rollback"  # this one and the next two move traffic
+    RAMP = "ramp"
+    SECRETS = "secrets"  # the same code with other secrets
+    PROVE = "prove"
+    STABLE = "stable"
+    HOLD = "hold"
+    RELEASE = "release"
+
+    @property
+    def moves_traffic(self) -> bool:
+        """Whether such a deployment is more than a remark."""
+        return self in (RemarkKind.ROLLBACK, RemarkKind.RAMP, RemarkKind.SECRETS)
+
+
+class Doubt(StrEnum):
+    """Why a message that reads like a remark counts for nothing."""
+
+    SHARES = "it gave traffic to other versions than such a mark's deployment does"
+    OTHER_CODE = "the code that it made live is not the code that it speaks of"
+    NOT_BEFORE = "what it made live had no traffic before the version that it calls bad, so it is no rollback"
+    PUSHED_OUT = "the deployment that it was written on is not listed any more"
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Which code a remark speaks of: first digits of version id, code hash and commit; "" where unknown."""
+
+    version: str
+    code_hash: str = ""
+    git_sha: str = ""
+
+    @classmethod
+    def of(cls, version: Version) -> Code:
+        """Return the code of a version."""
+        return cls(version.id[:VERSION_DIGITS], (version.code_hash or "")[:CODE_DIGITS], version.git_sha[:SHA_DIGITS])
+
+    @classmethod
+    def marked(cls, mark: VersionMark) -> Code:
+        """Return the code that a mark speaks of."""
+        return cls(mark.version[:VERSION_DIGITS], (mark.code_hash or "")[:CODE_DIGITS], mark.git_sha[:SHA_DIGITS])
+
+    def __str__(self) -> str:
+        return f"{self.version[:VERSION_DIGITS]}/{self.code_hash[:CODE_DIGITS]}/{self.git_sha[:SHA_DIGITS]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """One remark.
+
+    Args:
+        run: the run that made it, "" for a person's hold or release. auto: nobody typed it. hop: the how-manieth
+            rollback in a row. code: what was left, proven or released. until: of a hold, Unix seconds (0: lifted).
+    """
+
+    kind: RemarkKind
+    run: str = ""
+    auto: bool = False
+    hop: int = 1
+    code: Code | None = None
+    until: float = 0.0
+    text: str = ""
+
+    @property
+    def head(self) -> str:
+        """The part in brackets, which stands in front of the reason."""
+        words = [self.run or str(self.kind)]
+        if self.kind is RemarkKind.ROLLBACK:
+            words += (["auto"] if self.auto else []) + ([f"hop={self.hop}"] if self.hop > 1 else [])
+        if self.kind in (RemarkKind.PROVE, RemarkKind.RAMP, RemarkKind.SECRETS):
+            words.append(str(self.kind))
+        if self.kind is RemarkKind.HOLD:
+            until = f"{utc(self.until):%Y-%m-%dT%H:%M:%SZ}" if self.until else "0"
+            words.append(f"until={until}")
+        name = {RemarkKind.ROLLBACK: "bad", RemarkKind.STABLE: "stable", RemarkKind.RELEASE: "ok"}.get(self.kind)
+        if self.code is not None and name:
+            words.append(f"{name}={self.code}")
+        return f"[backout {' '.join(words)}]"
+
+    def __str__(self) -> str:
+        return f"{self.head} {self.text}".rstrip()
