@@ -59,6 +59,8 @@ webhook = { url_file = "notify.webhook.url_file", secret_file = "notify.webhook.
 slack = { url_file = "notify.slack.url_file" }
 dead_man = { url_file = "notify.dead_man.url_file" }
 smtp = { host = "h", from = "a@b", to = ["c@d"], user = "u", password_file = "notify.smtp.password_file" }
+[marks]
+key_file = "marks.key_file"
 """
 
 
@@ -95,6 +97,7 @@ READERS: dict[str, Callable[[config.Config], object]] = {
     "notify.slack.url_file": of_notify("slack", "url_file"),
     "notify.dead_man.url_file": lambda c: c.dead_man_url(),
     "notify.smtp.password_file": of_notify("smtp", "password_file"),
+    "marks.key_file": lambda c: c.marks_keys(),
 }
 UNREAD = {"storage.credentials_file"}
 """Keys that nothing reads yet."""
@@ -172,7 +175,7 @@ def test_a_file_that_others_may_read_or_write_is_not_taken(
     found = loaded(tmp_path)
     for key, read in READERS.items():
         access = key.endswith("credentials_file")
-        content = '{"access_key_id": "a", "secret_access_key": "b"}' if access else "a-secret"
+        content = '{"access_key_id": "a", "secret_access_key": "b"}' if access else "a-secret-that-is-long"
         path = write_private(tmp_path / key, content)
         spoil(path)
         with pytest.raises(AuthError) as caught:
@@ -220,10 +223,10 @@ def test_values_that_others_may_write_are_not_pushed(tmp_path: Path) -> None:
 def test_what_root_or_a_group_of_ours_holds_is_taken(tmp_path: Path) -> None:
     """The secrets of Docker and Kubernetes are root's, readable by the group that the process is in."""
     found = loaded(tmp_path)
-    path = write_private(tmp_path / "platform.token_file", "a-secret")
+    path = write_private(tmp_path / "platform.token_file", "a-secret-that-is-long")
     for mode in (0o400, 0o440, 0o640):
         given_to(0, os.getegid(), mode)(path)
-        assert found.token().reveal() == "a-secret"
+        assert found.token().reveal() == "a-secret-that-is-long"
 
 
 def test_a_pipe_is_taken(tmp_path: Path) -> None:

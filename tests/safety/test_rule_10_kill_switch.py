@@ -460,6 +460,15 @@ def test_rule_10_kill_switch_wants_a_reason_and_no_confirmation(drillbook: Drill
     assert trial.run("hold", "--for", "soon", "-m", "WHY", "--local").code == 2
 
 
+def test_rule_10_kill_switch_is_refused_beyond_a_week(drillbook: Drillbook) -> None:
+    """The command says the limit, and sets nothing; a week itself is allowed."""
+    trial = drillbook.trial()
+    ended = trial.run("hold", "--for", "8d", "-m", "for long", "--local", "--json")
+    assert (ended.code, "7 days" in ended.err + json.dumps(ended.json)) == (2, True)
+    assert not (trial.folder / ".backout" / "holds").exists()
+    assert trial.run("hold", "--for", "7d", "-m", "for long", "--local").code == 0
+
+
 def test_rule_10_kill_switch_is_noticed_by_a_running_guard(drillbook: Drillbook) -> None:
     """A guard that watches says within seconds that it is held, and does nothing in the end."""
     trial, other = bad_live(drillbook), drillbook.trial()

@@ -26,6 +26,7 @@ from backout.model.remark import Doubt, RemarkKind
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from backout.analysis.seal import Seal
     from backout.model.deployment import Deployment, Version
     from backout.model.remark import Remark
 
@@ -40,24 +41,37 @@ def unknown(version: str) -> Version | None:  # noqa: ARG001 one signature with 
     return None
 
 
-def read_marks(history: Sequence[Deployment], detail: Detail = unknown) -> tuple[Deployment, ...]:
+def read_marks(
+    history: Sequence[Deployment], detail: Detail = unknown, seal: Seal | None = None
+) -> tuple[Deployment, ...]:
     """Return a provider's history, newest first, with what each deployment says: its `claim`, and the `doubt` of it.
 
     Args:
         history: all that the provider lists, newest first. detail: returns a version in full, None where it is not to
             be had; it is asked only where the history alone does not tell whether a rollback or a push is one.
+        seal: what marks are signed with; with one, an unsigned mark is in doubt.
     """
     read: list[Deployment] = []
     for deployment in reversed(history):
-        read.insert(0, _read(deployment, read, detail))
+        read.insert(0, _read(deployment, read, detail, seal))
     return tuple(read)
 
 
-def _read(deployment: Deployment, below: Sequence[Deployment], detail: Detail) -> Deployment:
+def _read(deployment: Deployment, below: Sequence[Deployment], detail: Detail, seal: Seal | None) -> Deployment:
     said = parse(deployment.message)
     if said is None or (below and _repeats(said, deployment, below[0])):
         return replace(deployment, claim=said, doubt=None)
-    return replace(deployment, claim=said, doubt=_doubt(said, deployment, below, detail))
+    signed = seal is not None and bool(below) and seal.is_good(said, below[0].id)
+    doubt = _doubt(said, deployment, below, detail)
+    if signed and doubt in _SIGNED_AWAY:
+        doubt = None
+    elif doubt is None and seal is not None and not signed:
+        doubt = Doubt.UNSIGNED
+    return replace(deployment, claim=said, doubt=doubt)
+
+
+_SIGNED_AWAY = (Doubt.NOT_BEFORE,)
+"""What a list that is too short leaves open, and a signature settles."""
 
 
 def _repeats(said: Remark, deployment: Deployment, before: Deployment) -> bool:

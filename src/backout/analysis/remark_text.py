@@ -1,14 +1,14 @@
 """The text of a remark, read; pure. What was read here counts for nothing yet: only `analysis.marks` may ask (a test).
 
-A remark stands in brackets in front of the text, and its longest form has 75 bytes: providers cut messages, the
-strictest known limit is 100.
+A remark stands in brackets in front of the text, and its longest form has 94 bytes: providers cut messages, the
+strictest known limit is 100. With a key, `sig=` and a signature are its last word (`analysis.seal`).
 
     [backout rollback-1a2b3c4d auto hop=2 bad=1a2b3c4d/0123456789ab/abcdef1] the reason
     [backout ramp-1a2b3c4d ramp] to 50 %: the reason
     [backout secrets-1a2b3c4d secrets] the reason
     [backout rollback-1a2b3c4d prove] at 0 %, to be asked before it gets traffic
     [backout guard-1a2b3c4d stable=1a2b3c4d/0123456789ab/abcdef1] the reason
-    [backout hold until=2026-11-25T12:00:00Z] the reason
+    [backout hold until=2026-11-25T12:00:00Z in=rollback-1a2b3c4d] the reason
     [backout release ok=1a2b3c4d/0123456789ab/abcdef1] the reason
 
 It is read exactly as it is written, letter by letter: other spaces, another case or order, a word more are no remark.
@@ -17,6 +17,7 @@ It is read exactly as it is written, letter by letter: other spaces, another cas
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from backout.model.remark import CODE_DIGITS, SHA_DIGITS, VERSION_DIGITS, Code, Remark, RemarkKind
@@ -24,6 +25,7 @@ from backout.model.remark import CODE_DIGITS, SHA_DIGITS, VERSION_DIGITS, Code, 
 _HEAD = re.compile(r"\[backout [!-Z\\^-~]+(?: [!-Z\\^-~]+)*\](?= |\Z)", re.ASCII)
 _RUN = re.compile(r"[a-z]{1,12}-[0-9A-Za-z]{1,16}", re.ASCII)
 _CODE = re.compile(rf"([\w.-]{{1,{VERSION_DIGITS}}})/([\w.-]{{0,{CODE_DIGITS}}})/([\w.-]{{0,{SHA_DIGITS}}})", re.ASCII)
+_SIGNATURE = re.compile(r"sig=[0-9A-Za-z_-]{14}", re.ASCII)
 _HOP = re.compile(r"[1-9][0-9]?", re.ASCII)
 _UNTIL = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", re.ASCII)
 
@@ -39,15 +41,21 @@ def parse(message: str) -> Remark | None:
     if found is None:
         return None
     first, *words = found[0][len("[backout ") : -1].split(" ")
+    signature = words.pop() if words and _SIGNATURE.fullmatch(words[-1]) else ""
     read = _read(first, words, message[found.end() + 1 :])
-    return read if read is not None and read.head == found[0] else None
+    if read is None:
+        return None
+    read = replace(read, signature=signature.removeprefix("sig="))
+    return read if read.head == found[0] else None
 
 
 def _read(first: str, words: list[str], text: str) -> Remark | None:
     values = dict(word.split("=", 1) for word in words if "=" in word)
     if first == "hold":
-        until = _seconds(values.get("until", ""))
-        return None if until is None else Remark(RemarkKind.HOLD, until=until, text=text)
+        until, incident = _seconds(values.get("until", "")), values.get("in", "")
+        if until is None or (incident and not _RUN.fullmatch(incident)):
+            return None
+        return Remark(RemarkKind.HOLD, until=until, incident=incident, text=text)
     if first == "release":
         return Remark(RemarkKind.RELEASE, code=_code(values.get("ok")), text=text)
     if not _RUN.fullmatch(first):

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backout.model.deployment import Mark, VersionId, VersionMark
-from backout.model.hold import Hold
+from backout.model.hold import UNSIGNED_S, Hold
 from backout.model.remark import CODE_DIGITS, SHA_DIGITS, VERSION_DIGITS, Doubt, RemarkKind
 
 if TYPE_CHECKING:
@@ -33,7 +33,13 @@ def is_remark(deployment: Deployment) -> bool:
 
     The oldest that the provider lists is none: it stands for the deployment that it pushed out of the list.
     """
-    return deployment.remark is not None and not deployment.remark.kind.moves_traffic
+    said = borne_out(deployment)
+    return said is not None and not said.kind.moves_traffic
+
+
+def borne_out(deployment: Deployment) -> Remark | None:
+    """Return what a deployment's message says and its shares bear out, whether it is signed or not."""
+    return deployment.claim if deployment.doubt in (None, Doubt.UNSIGNED) else None
 
 
 def made_by(deployment: Deployment, kind: RemarkKind) -> bool:
@@ -103,13 +109,24 @@ def proving(history: Sequence[Deployment], *, apart_from: str, since: float) -> 
 
 def hold_in(history: Iterable[Deployment]) -> Hold | None:
     """Return the newest hold that the provider's history tells (it may be over, or lifted), or None."""
-    for deployment in history:
-        remark = deployment.remark
-        if remark is not None and remark.kind is RemarkKind.HOLD:
-            return Hold(
-                remark.until, remark.text, deployment.author, deployment.created_at, f"deployment {deployment.id}"
-            )
-    return None
+    return next((_hold(d).limited() for d in history if made_by(d, RemarkKind.HOLD)), None)
+
+
+def unsigned_holds(history: Iterable[Deployment]) -> tuple[Hold, ...]:
+    """Return the holds, and their ends (`until` 0), that lack the signature which marks have here, newest first."""
+    lacking = (d for d in history if d.doubt is Doubt.UNSIGNED)
+    return tuple(
+        replace(_hold(d).limited(UNSIGNED_S), incident="", unsigned=True)
+        for d in lacking
+        if d.claim is not None and d.claim.kind is RemarkKind.HOLD
+    )
+
+
+def _hold(deployment: Deployment) -> Hold:
+    said = deployment.claim
+    assert said is not None  # noqa: S101 - both callers have looked
+    where, at = f"deployment {deployment.id}", deployment.created_at
+    return Hold(said.until, said.text, deployment.author, at, where, said.incident)
 
 
 _MARKS = {
@@ -127,7 +144,7 @@ def marks_in(history: Sequence[Deployment], versions: Iterable[Version]) -> tupl
     known = [*(v.id for v in versions), *(share.version for d in history for share in d.shares)]
     found = []
     for deployment in reversed(history):
-        remark = deployment.remark
+        remark = _judgement(deployment)
         if remark is None or remark.code is None or remark.kind not in _MARKS:
             continue
         code = remark.code
@@ -144,6 +161,12 @@ def marks_in(history: Sequence[Deployment], versions: Iterable[Version]) -> tupl
             )
         )
     return tuple(found)
+
+
+def _judgement(deployment: Deployment) -> Remark | None:
+    """Return the remark that counts; where marks are signed, an unsigned quarantine counts, too: it only forbids."""
+    said = borne_out(deployment)
+    return said if said is not None and said.kind is RemarkKind.ROLLBACK else deployment.remark
 
 
 def merged(journal: Sequence[VersionMark], provider: Sequence[VersionMark]) -> tuple[VersionMark, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -37,11 +39,14 @@ def hold(shell: Shell, *, for_: str, message: str | None, local: bool) -> int:
     A person's own commands go on working. It needs no journal; without the provider it holds on this host (exit 5).
     """
     from backout.config.scalars import seconds  # noqa: PLC0415 - only a hold that is set reads a time
+    from backout.model.hold import LONGEST_S  # noqa: PLC0415 same
 
     config = shell.config()
     for_s = seconds(for_)
     if for_s <= 0:
         raise UsageError("a hold lasts longer than nothing", hint="--for 2h")
+    if for_s > LONGEST_S:
+        raise UsageError("a hold lasts 7 days at most", where="--for", hint="--for 7d, and once more before it ends")
     return _switch(shell, config, _reason(shell, config, message), for_s=for_s, local=local)
 
 
@@ -83,6 +88,8 @@ def _switch(shell: Shell, config: Config, why: str, *, for_s: float | None, loca
         holds.write(config.name, wanted)
     except BackoutError as error:
         troubles.append(error)
+    if for_s is not None:
+        wanted = _in_incident(config, wanted, write=not troubles)
     if local:
         if troubles:
             raise troubles[0]
@@ -98,6 +105,20 @@ def _switch(shell: Shell, config: Config, why: str, *, for_s: float | None, loca
     return _answer(shell, config, told, everywhere=True, troubles=tuple(troubles))
 
 
+def _in_incident(config: Config, wanted: Hold, *, write: bool) -> Hold:
+    """Return the hold with the incident that is open now, and write that down, too; without a journal none is known."""
+    from backout import wiring  # noqa: PLC0415 - see `_switch`
+    from backout.runbook.open_incident import open_incident  # noqa: PLC0415 same
+
+    with contextlib.suppress(BackoutError):
+        incident = open_incident(wiring.journal(config, hurried=True), config.name)
+        if incident:
+            wanted = replace(wanted, incident=incident)
+            if write:
+                wiring.holds(config).write(config.name, wanted)
+    return wanted
+
+
 def _at_provider(shell: Shell, config: Config, wanted: Hold) -> Hold:
     from backout import wiring  # noqa: PLC0415
     from backout.runbook.announce import announce, tell_of  # noqa: PLC0415
@@ -105,6 +126,8 @@ def _at_provider(shell: Shell, config: Config, wanted: Hold) -> Hold:
     tools = shell.toolbox(config, wiring.Hooks(within_s=WITHIN_S))
     told = announce(tools, wanted)
     tell_of(tools, told)
+    if tools.seal is not None and not tools.seal.keys and told.until:
+        shell.output.warn("this hold is not signed, for want of the key: other machines obey it for 2 hours")
     return told
 
 
@@ -118,6 +141,7 @@ def _answer(shell: Shell, config: Config, hold: Hold, *, everywhere: bool, troub
         "by": hold.by,
         "at": rfc3339(hold.at),
         "where": hold.where,
+        "incident": hold.incident or None,
         "everywhere": everywhere,
         "problems": [str(error) for error in troubles],
     }
@@ -136,8 +160,9 @@ def _words(config: Config, hold: Hold, *, everywhere: bool) -> str:
     place = f"on every machine ({hold.where})" if everywhere else "on this host only"
     if not hold.until:
         return f"{config.name}: automatic actions are allowed again {place}"
+    also = f", and as long as incident {hold.incident} is open" if hold.incident else ""
     return (
         f"{config.name} is held {place} for {duration(round(hold.until - hold.at))}, until {rfc3339(hold.until)}: "
         f"{hold.why}\n"
-        "Nothing is done automatically until then; what a person types still works."
+        f"Nothing is done automatically until then{also}; what a person types still works."
     )

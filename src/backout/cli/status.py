@@ -12,8 +12,12 @@ from backout.model.clock import in_words, is_off
 from backout.report.times import ago, clock, percent, rfc3339
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from backout.analysis.seal import Seal
     from backout.cli.shell import Shell
     from backout.cli.style import Style
+    from backout.config import Config
     from backout.model.backups import Protection
     from backout.model.hold import Hold
     from backout.model.incident import Run
@@ -29,6 +33,7 @@ LATER = ("drills",)
 @pass_shell
 def status(shell: Shell) -> int:
     """Show what is live and how it is doing, read just now. Exit code 1 when something is wrong."""
+    from backout.runbook.hold_told import tell_of_holds  # noqa: PLC0415 - only commands that ask the provider pay for it
     from backout.runbook.status import look  # noqa: PLC0415 - only commands that ask the provider pay for it
     from backout.runbook.unguarded import tell_unguarded  # noqa: PLC0415
 
@@ -36,7 +41,9 @@ def status(shell: Shell) -> int:
     found = look(tools)
     if found.unguarded_s is not None:
         tell_unguarded(tools, found.situation, found.unguarded_s)
-    shell.output.result("status", _record(found), _text(shell, found))
+    tell_of_holds(tools, found.situation.listed)
+    marks = _marks_record(shell.config(), tools.seal)
+    shell.output.result("status", {**_record(found), "marks": marks}, _text(shell, found, marks))
     environment = found.situation.environment
     if found.unfinished is not None:
         shell.output.next(f"backout runs show {found.unfinished.id}")
@@ -81,6 +88,18 @@ def _record(found: Status) -> dict[str, object]:
         "troubles": list(found.troubles),
         "not_set_up": [name for name, there in _parts(found) if not there],
     }
+
+
+def _marks_record(config: Config, seal: Seal | None) -> dict[str, object]:
+    """Return whether marks are signed, and who could stop guard with one."""
+    script = config.environment.platform.script
+    deployer = f"whoever may deploy {script}"
+    if seal is None:
+        return {"signed": False, "may_disarm": f"{deployer}: marks are not signed", "next": "set [marks] key_env"}
+    may = f"whoever has the key; {deployer} for 2 hours, twice a day"
+    if not seal.keys:
+        return {"signed": False, "may_disarm": may, "next": "set what [marks] key_env names: no key is here"}
+    return {"signed": True, "may_disarm": may, "next": None}
 
 
 def _parts(found: Status) -> list[tuple[str, bool]]:
@@ -175,10 +194,17 @@ def _run_record(run: Run | None) -> dict[str, object] | None:
 
 def _hold_record(hold: Hold) -> dict[str, object]:
     until = None if math.isinf(hold.until) else rfc3339(hold.until)
-    return {"until": until, "why": hold.why, "by": hold.by, "where": hold.where}
+    return {
+        "until": until,
+        "why": hold.why,
+        "by": hold.by,
+        "where": hold.where,
+        "incident": hold.incident or None,
+        "signed": not hold.unsigned,
+    }
 
 
-def _text(shell: Shell, found: Status) -> str:
+def _text(shell: Shell, found: Status, marks: Mapping[str, object]) -> str:
     from backout.cli.paint import paint_for  # noqa: PLC0415
     from backout.report.text import fields  # noqa: PLC0415
 
@@ -206,6 +232,7 @@ def _text(shell: Shell, found: Status) -> str:
         ("guard", _run_text(found.guard, ours, "no watch yet")),
         ("rollback", _elsewhere_text(found, now) or _run_text(found.rollback, ours, "none yet")),
         *([("hold", _hold_text(style, found.hold))] if found.hold else []),
+        ("may disarm", "; ".join(str(part) for part in (marks["may_disarm"], marks["next"]) if part)),
         *([("notices", _notices_text(style, found.notices))] if found.notices else []),
         ("not set up", ", ".join(name for name, there in _parts(found) if not there)),
     ]
@@ -286,4 +313,6 @@ def _run_text(run: Run | None, now: float, none: str) -> str:
 def _hold_text(style: Style, hold: Hold) -> str:
     until = "until it is lifted" if math.isinf(hold.until) else f"until {rfc3339(hold.until)}"
     who = f"set by {hold.by}, " if hold.by else ""
+    until += " (not signed)" if hold.unsigned else ""
+    until += f", and while incident {hold.incident} is open" if hold.incident else ""
     return f"{style.badge('nothing automatic', Tone.WARN)} {until}: {hold.why} ({who}{hold.where})"

@@ -1,4 +1,4 @@
-"""The access key of a bucket, as JSON in a variable or a file: the shape that `backout twin` writes, too."""
+"""Secrets with parts: the access key of a bucket, as JSON (as `backout twin` writes it), and keys to sign with."""
 
 from __future__ import annotations
 
@@ -43,3 +43,21 @@ def parse_access(found: Secret, on_secret: Callable[[str], None], where: str) ->
         raise AuthError(what, where=where, hint='{"access_key_id": "...", "secret_access_key": "..."}') from None
     on_secret(key.secret_access_key)
     return BucketAccess(key.access_key_id, Secret(key.secret_access_key, name=found.name), key.endpoint)
+
+
+MOST_KEYS, KEY_CHARACTERS = 2, 16
+
+
+def parse_keys(found: Secret, on_secret: Callable[[str], None], where: str) -> tuple[Secret, ...]:
+    """Return the keys in a secret, one, or two while it is changed; each is masked in the output from now on.
+
+    Raises:
+        AuthError: there are more, or one is too short.
+    """
+    parts = found.reveal().replace(",", " ").split()
+    if not 1 <= len(parts) <= MOST_KEYS or any(len(part) < KEY_CHARACTERS for part in parts):
+        what = f"{found.name} holds no key of {KEY_CHARACTERS} or more characters (or two, while it is changed)"
+        raise AuthError(what, where=where, hint="openssl rand -hex 32")
+    for part in parts:
+        on_secret(part)
+    return tuple(Secret(part, name=found.name) for part in parts)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from backout.config.access import parse_access
+from backout.config.access import parse_access, parse_keys
 from backout.config.identity import host_of
 from backout.config.schema import TOKEN_ENV, EnvironmentSettings, Settings
 from backout.errors import AuthError, BackoutError, ConfigError, Refused, UsageError
@@ -281,6 +281,25 @@ class Config:
         if dead_man is None:
             raise UsageError("notify.dead_man is not set up", where=str(self.path))
         return self._secret(dead_man.url_env, dead_man.url_file, "notify.dead_man", "a URL")
+
+    @property
+    def signs_marks(self) -> bool:
+        """Whether marks at the provider are signed."""
+        return bool(self.settings.marks.key_env or self.settings.marks.key_file)
+
+    def marks_keys(self) -> tuple[Secret, ...]:
+        """Return the keys that marks are signed with, the first one signs; () where this machine has none.
+
+        Raises:
+            AuthError: what is there is no key, or its file cannot be read.
+        """
+        marks = self.settings.marks
+        found = self.variables.secret(marks.key_env) if marks.key_env else None
+        if found is None and marks.key_file is not None:
+            found = self.variables.secret_file(marks.key_file, "the key of the marks")
+        if found is None:
+            return ()
+        return parse_keys(found, self.variables.on_secret, "marks")
 
     @property
     def card_path(self) -> Path:

@@ -415,6 +415,13 @@ class JournalSection(Section, frozen=True):
     provider_marks: bool = True
 
 
+class Marks(Section, frozen=True):
+    """What the marks at the provider are signed with, so that nobody else's count; one key, or two while it changes."""
+
+    key_env: Text | None = None
+    key_file: Path | None = None
+
+
 class NotifyWebhook(Section, frozen=True):
     """A receiver of signed webhooks; its URL may hold a secret, so only where it is kept stands in the file."""
 
@@ -476,3 +483,4 @@ class Settings(Section, frozen=True):
     incidents: Incidents = Incidents()
     diagnose: Diagnose = Diagnose()
     journal: JournalSection = JournalSection()
+    marks: Marks = Marks()

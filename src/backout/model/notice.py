@@ -27,6 +27,8 @@ class NoticeKind(StrEnum):
     KNOWN_BAD = "known_bad"  # quarantined code is live again under a new version id
     CHANGED = "changed"  # long after a deployment what is live began to fail or to be slow, or is well again
     HOLD_SET = "hold_set"  # a person stopped, or allowed again, every automatic action
+    HOLD_ENDS = "hold_ends"  # a hold will end soon, or goes on because an incident is open
+    HOLD_UNSIGNED = "hold_unsigned"  # marks are signed, and a hold that is not stops guard for two hours
     FAILED = "failed"  # a run ended with an error
     TEST = "test"  # somebody tries the channels
     SUMMARY = "summary"  # several notices in one, when there were too many
@@ -42,6 +44,7 @@ _CALM = (
     NoticeKind.SECRETS_PUSHED,
     NoticeKind.ROLLED_FORWARD,
     NoticeKind.HOLD_SET,
+    NoticeKind.HOLD_ENDS,
     NoticeKind.TEST,
     NoticeKind.SUMMARY,
 )

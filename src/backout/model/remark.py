@@ -41,6 +41,7 @@ class Doubt(StrEnum):
     SHARES = "it gave traffic to other versions than such a mark's deployment does"
     OTHER_CODE = "the code that it made live is not the code that it speaks of"
     NOT_BEFORE = "what it made live had no traffic before the version that it calls bad, so it is no rollback"
+    UNSIGNED = "it is not signed with the key of this environment's marks"
     PUSHED_OUT = "the deployment that it was written on is not listed any more"
 
 
@@ -73,6 +74,7 @@ class Remark:
     Args:
         run: the run that made it, "" for a person's hold or release. auto: nobody typed it. hop: the how-manieth
             rollback in a row. code: what was left, proven or released. until: of a hold, Unix seconds (0: lifted).
+            incident: the run that began the incident in which a hold was set, or "". signature: see `analysis.seal`.
     """
 
     kind: RemarkKind
@@ -81,6 +83,8 @@ class Remark:
     hop: int = 1
     code: Code | None = None
     until: float = 0.0
+    incident: str = ""
+    signature: str = ""
     text: str = ""
 
     @property
@@ -93,10 +97,12 @@ class Remark:
             words.append(str(self.kind))
         if self.kind is RemarkKind.HOLD:
             until = f"{utc(self.until):%Y-%m-%dT%H:%M:%SZ}" if self.until else "0"
-            words.append(f"until={until}")
+            words += [f"until={until}", *([f"in={self.incident}"] if self.incident else [])]
         name = {RemarkKind.ROLLBACK: "bad", RemarkKind.STABLE: "stable", RemarkKind.RELEASE: "ok"}.get(self.kind)
         if self.code is not None and name:
             words.append(f"{name}={self.code}")
+        if self.signature:
+            words.append(f"sig={self.signature}")
         return f"[backout {' '.join(words)}]"
 
     def __str__(self) -> str:

@@ -22,6 +22,7 @@ from backout.runbook.checks import (
     still_listed,
 )
 from backout.runbook.identity import check_identity
+from backout.runbook.marked import message_of
 from backout.runbook.points import BEFORE_DEPLOYMENT, mark_meanwhile
 from backout.runbook.prove import chosen, judged_again, report_held, secrets_decision
 
@@ -69,7 +70,7 @@ class Activate:
         mark_meanwhile(tools, BEFORE_DEPLOYMENT, version, context.run)
         try:
             check_not_held(tools, history, args)  # last: until the switch itself a hold stops it
-            made = self._switched(version, str(remark), args, context.run)
+            made = self._switched(version, message_of(tools, remark, history[0]), args, context.run)
         except Refused as error:
             report_held(tools, context.run, error, args)
             raise

@@ -34,7 +34,7 @@ def announce(tools: Toolbox, hold: Hold) -> Hold:
     if not history:
         raise WorldMoved("nothing is deployed, so there is nothing to hold at the provider", where=tools.environment)
     until = hold.until + correction_s(tools) if hold.until else 0.0
-    made = write_remark(tools, Remark(RemarkKind.HOLD, until=until, text=hold.why), history[0])
+    made = write_remark(tools, Remark(RemarkKind.HOLD, until=until, incident=hold.incident, text=hold.why), history[0])
     told = replace(hold, until=until, at=made.created_at, where=f"deployment {made.id}")
     if tools.holds is not None:
         with contextlib.suppress(BackoutError):  # the provider has it, which is more

@@ -23,6 +23,7 @@ from backout.runbook.carry import keep
 from backout.runbook.checks import is_late
 from backout.runbook.clock import measure_clock, say_clock
 from backout.runbook.diagnose import failed_build
+from backout.runbook.hold_told import HoldWatch
 from backout.runbook.looks import Looks, connections_before, health_before, probes_before, remember
 from backout.runbook.observe import observe, with_details
 from backout.runbook.points import AFTER_DEPLOYMENT, mark_meanwhile
@@ -119,12 +120,14 @@ def may_go_on(run: Run) -> bool:
 def lives(tools: Toolbox, every_s: float) -> Generator[Deployment | None, None, None]:
     """Yield what decides about the traffic, again and again (None: no answer); meanwhile it is looked at."""
     looks = Looks(tools, at_most_every_s=tools.policy.guard.probe_every_s)
-    pulse, live, is_refused = Pulse(tools), None, False
+    pulse, holds, live, is_refused = Pulse(tools), HoldWatch(tools), None, False
     try:
         while True:
             pulse.beat()
             try:
-                live = next(iter(plain_history(tools.deployments.history())), None)
+                history = tools.deployments.history()
+                live = next(iter(plain_history(history)), None)
+                holds.look(history)
                 yield live
                 is_refused = False
             except ProviderUnavailable:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from backout.analysis.remarks import hold_in
+from backout.analysis.remarks import hold_in, unsigned_holds
 from backout.errors import BackoutError
+from backout.model.hold import LONGEST_S, UNSIGNED_A_DAY
 from backout.runbook.clock import correction_s
+from backout.runbook.open_incident import open_incident
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from backout.runbook.toolbox import Toolbox
 
 HERE = "this host"
+_DAY_S = 86_400.0
 
 
 def holding(tools: Toolbox, history: Sequence[Deployment] = ()) -> Hold | None:
@@ -32,13 +35,61 @@ def holding(tools: Toolbox, history: Sequence[Deployment] = ()) -> Hold | None:
     """
     now, there = tools.clock.now(), hold_in(history)
     seen = _seen(tools, there)
-    here = tools.holds.read(tools.environment) if tools.holds is not None else None  # last: nearest to what follows
+    here = _kept(tools, tools.environment)  # last: nearest to what follows
     for own in (here, seen):
-        if own is not None and own.where == HERE and own.is_on(now - correction_s(tools)):  # by this machine's clock
+        if own is not None and own.where == HERE and _is_on(tools, own, now - correction_s(tools)):  # by our own clock
             return own
     announced = [hold for hold in (there, here, seen) if hold is not None and hold.where != HERE]
     newest = max(announced, key=lambda hold: hold.at, default=None)
-    return newest if newest is not None and newest.is_on(now) else None
+    if newest is not None and _is_on(tools, newest, now):
+        return newest
+    return unsigned(tools, history, since=newest.at if newest is not None else 0.0)
+
+
+def unsigned(tools: Toolbox, history: Sequence[Deployment], *, since: float = 0.0) -> Hold | None:
+    """Return the hold without a signature that is on, although marks are signed here: two hours, twice a day (rule 10).
+
+    Somebody who has no key may need to stop guard; and whoever may deploy, and nothing else, must not stop it for long.
+    So the newest ones that counted are kept on this host: a provider's list is soon full.
+
+    Args:
+        since: only what was set after this counts (Unix seconds).
+    """
+    told = unsigned_holds(history)
+    lifted = max([since, *(hold.at for hold in told if not hold.until)])
+    names = [f"{tools.environment}@unsigned-{number}" for number in range(UNSIGNED_A_DAY)]
+    counted = [kept for name in names if (kept := _kept(tools, name)) is not None]
+    known = {hold.where for hold in counted}
+    for hold in reversed(told):
+        recent = [earlier for earlier in counted if abs(hold.at - earlier.at) < _DAY_S]
+        if hold.until and hold.where not in known and len(recent) < UNSIGNED_A_DAY:
+            counted = sorted((hold, *counted), key=lambda each: -each.at)[:UNSIGNED_A_DAY]
+    if tools.holds is not None and {hold.where for hold in counted} != known:
+        for name, hold in zip(names, counted, strict=False):
+            with contextlib.suppress(BackoutError):  # the provider's list tells it for now
+                tools.holds.write(name, hold)
+    now = tools.clock.now()
+    return next((hold for hold in counted if hold.at > lifted and hold.is_on(now)), None)
+
+
+def _is_on(tools: Toolbox, hold: Hold, now: float) -> bool:
+    """Whether a hold is on: until it ends, and as long as the incident is open that it was set in."""
+    if hold.is_on(now):
+        return True
+    if not hold.until or not hold.incident:
+        return False
+    try:
+        if tools.runs.find(hold.incident) is not None:
+            return open_incident(tools.runs, tools.environment) == hold.incident
+    except BackoutError:
+        pass
+    return now < hold.at + LONGEST_S  # another machine's incident: nobody here knows that it is over
+
+
+def _kept(tools: Toolbox, name: str) -> Hold | None:
+    """Return what a file of this host says; no hold lasts longer than the longest, whoever wrote it."""
+    kept = tools.holds.read(name) if tools.holds is not None else None
+    return None if kept is None else kept.limited()
 
 
 def seen_at_provider(environment: str) -> str:
@@ -51,7 +102,7 @@ def _seen(tools: Toolbox, there: Hold | None) -> Hold | None:
     if tools.holds is None:
         return None
     name = seen_at_provider(tools.environment)
-    seen = tools.holds.read(name)
+    seen = _kept(tools, name)
     if there is not None and (seen is None or there.at > seen.at):
         with contextlib.suppress(BackoutError):  # it counts by the provider's word in any case
             tools.holds.write(name, there)
@@ -60,4 +111,5 @@ def _seen(tools: Toolbox, there: Hold | None) -> Hold | None:
 
 def said(hold: Hold) -> str:
     """Return the hold in words: why, by whom, where."""
-    return f"{hold.why}; set by {hold.by or 'somebody'}, {hold.where}"
+    signed = ", not signed" if hold.unsigned else ""
+    return f"{hold.why}; set by {hold.by or 'somebody'}, {hold.where}{signed}"

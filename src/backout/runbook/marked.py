@@ -13,8 +13,11 @@ from backout.errors import BackoutError, ProviderRejected
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from backout.analysis.seal import Seal
     from backout.model.deployment import Deployment, Share, Version
+    from backout.model.remark import Remark
     from backout.ports import Deployments, Versions
+    from backout.runbook.toolbox import Toolbox
 
 
 class MarkedDeployments:
@@ -22,17 +25,18 @@ class MarkedDeployments:
 
     Args:
         versions: asked, once for each version, where the list alone does not tell whether a deployment is what its
-            message says.
+            message says. seal: what marks are signed with, None where they are not.
     """
 
-    def __init__(self, deployments: Deployments, versions: Versions) -> None:
+    def __init__(self, deployments: Deployments, versions: Versions, seal: Seal | None = None) -> None:
         self.raw = deployments
         self._versions = versions
+        self._seal = seal
         self._known: dict[str, Version | None] = {}
 
     def history(self) -> tuple[Deployment, ...]:
         """Return what the provider lists, newest first, with `remark` and `doubt` filled in."""
-        return read_marks(self.raw.history(), self._detail)
+        return read_marks(self.raw.history(), self._detail, self._seal)
 
     def activate(self, version: str, *, message: str, force: bool = False) -> Deployment:
         """Make `version` live at 100 %; see the port."""
@@ -52,3 +56,12 @@ class MarkedDeployments:
             except BackoutError:
                 return None
         return self._known[version]
+
+
+def message_of(tools: Toolbox, remark: Remark, on: Deployment | None) -> str:
+    """Return a remark as the message of the next deployment, signed where marks are.
+
+    Args:
+        on: the newest deployment as it was just read, on which it will lie.
+    """
+    return str(remark if tools.seal is None or on is None else tools.seal.signed(remark, on.id))

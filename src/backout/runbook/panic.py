@@ -7,7 +7,7 @@ import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from backout.analysis.remarks import still_decides
+from backout.analysis.remarks import borne_out, still_decides
 from backout.errors import BackoutError, Refused
 from backout.model.deployment import Mark
 from backout.model.incident import RunState
@@ -45,7 +45,7 @@ def way_back(tools: Toolbox, message: str) -> Plan | PlanRefused:
 
 def _went_back_already(situation: Situation, outcome: Plan | PlanRefused) -> PlanRefused | None:
     live = situation.live
-    remark = live.remark
+    remark = borne_out(live)
     age_s = situation.read_at + (situation.clock_offset_s or 0.0) - live.created_at
     if remark is None or remark.kind is not RemarkKind.ROLLBACK or age_s >= RECENT_S:
         return None

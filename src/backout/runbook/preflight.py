@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.errors import AuthError
 from backout.runbook.identity import check_identity
 from backout.runbook.source import check_source
 from backout.runbook.token import check_tokens
@@ -17,3 +18,14 @@ def preflight(tools: Toolbox, for_s: float) -> None:
     check_tokens(tools, for_s)
     check_identity(tools)
     check_source(tools)
+    check_marks(tools)
+
+
+def check_marks(tools: Toolbox) -> None:
+    """Return when marks can be read. Raises AuthError: they are signed, and this machine has no key."""
+    if tools.seal is not None and not tools.seal.keys:
+        raise AuthError(
+            "marks are signed, and their key is not here: guard could not tell which versions are stable or released",
+            where=tools.environment,
+            hint="set what `[marks] key_env` names",
+        )

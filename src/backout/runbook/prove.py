@@ -19,6 +19,7 @@ from backout.runbook.checks import (
     own,
 )
 from backout.runbook.identity import check_identity
+from backout.runbook.marked import message_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -282,9 +283,10 @@ class _Proof:
             shares.append(Share(VersionId(target), 0.0))
         if len(shares) > MAX_SHARES:
             return False
-        message = str(Remark(RemarkKind.PROVE, run, text=f"version {target} is asked at 0 %"))
+        remark = Remark(RemarkKind.PROVE, run, text=f"version {target} is asked at 0 %")
         force = bool(self.args.get("force"))
         try:
+            message = message_of(self.tools, remark, top)
             made = self.tools.deployments.deploy(shares, message=message, force=force)
         except ProviderUnavailable:
             # Nobody knows whether it happened. The list says; and should it be late, a second one moves nothing either.
@@ -293,6 +295,7 @@ class _Proof:
             self._check_unmoved()
             if self._stands_there(target):
                 return True
+            message = message_of(self.tools, remark, self.history[0])
             made = self.tools.deployments.deploy(shares, message=message, force=force)
         self.history = listed_after(self.tools, made.id)
         check_undisturbed(self.tools, self.history, made.id, expected=expected, run=run)

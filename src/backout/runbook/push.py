@@ -45,6 +45,7 @@ from backout.runbook.checks import (
     still_listed,
 )
 from backout.runbook.identity import check_identity
+from backout.runbook.marked import message_of
 from backout.runbook.secrets import lacks, push_tools
 from backout.runbook.served import error_rate
 from backout.runbook.tell import tell
@@ -182,7 +183,8 @@ class PushSecrets:
             bundle = bundle_of(tools, version)
             assert tools.bundles is not None  # noqa: S101 - `bundle_of` has refused otherwise
             made = tools.bundles.upload(bundle, message=f"{marker} {version}", secrets=values)
-        text = str(Remark(RemarkKind.SECRETS, run, text=str(args["message"])))
+        remark = Remark(RemarkKind.SECRETS, run, text=str(args["message"]))
+        text = message_of(tools, remark, next(iter(tools.deployments.history()), None))
         try:
             deployed = tools.deployments.activate(made.id, message=text)
         except ProviderUnavailable:

@@ -25,6 +25,7 @@ from backout.runbook.checks import (
     own,
 )
 from backout.runbook.identity import check_identity
+from backout.runbook.marked import message_of
 from backout.runbook.observe import observe
 from backout.runbook.permission import SOURCES_RULE, Case, forbidden_to_move_up
 from backout.runbook.stable import UNKNOWN, above_limit, held_as_known_bad, is_unknown
@@ -91,7 +92,8 @@ class Ramp:
         self._check_fresh(context.run)
         history = listed_after(tools, expected)
         check_unmoved(tools, history, expected, context.run, str(args["version"]))
-        message = str(Remark(RemarkKind.RAMP, context.run, text=str(args["message"])))
+        remark = Remark(RemarkKind.RAMP, context.run, text=str(args["message"]))
+        message = message_of(tools, remark, history[0])
         check_not_held(tools, history, {"detected": True})  # last: until the switch itself a hold stops it
         try:
             made = tools.deployments.deploy(_shares(args), message=message)

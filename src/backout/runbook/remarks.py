@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import serving, underneath
 from backout.errors import BackoutError, ProviderRejected, ProviderUnavailable, Refused, WorldMoved
+from backout.model.remark import Doubt, RemarkKind
 from backout.runbook.checks import check_unmoved, listed_after, own
 from backout.runbook.identity import check_identity
+from backout.runbook.marked import message_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,20 +68,35 @@ def write_remark(tools: Toolbox, remark: Remark, under: Deployment) -> Deploymen
 
 
 def _put(tools: Toolbox, remark: Remark, under: Deployment, made: Deployment | None) -> Deployment:
-    """Write the remark (`made`: an earlier attempt did), then put back what slipped in between."""
-    again, text = made is not None, str(remark)
+    """Write the remark (`made`: an earlier attempt did); what slipped in between is put back, and the remark renewed.
+
+    A remark on a version says nothing any more where another one took its place.
+    """
     for _ in range(_TRIES):
         if made is None:
-            made = _put_back(tools, remark, under) if again else _deploy(tools, under, text)
-        beneath = _beneath(listed_after(tools, made.id), made)
-        if beneath is None or serving(beneath) == serving(made):
+            made = _deploy(tools, under, message_of(tools, remark, under))
+        history = listed_after(tools, made.id)
+        beneath = _beneath(history, made)
+        if beneath is not None and serving(beneath) != serving(made):
+            under, made = _put_back(tools, beneath), None
+            if remark.kind is RemarkKind.STABLE:
+                what = f"deployment {beneath.id} came at the same moment, and was put back"
+                raise WorldMoved(what, where=tools.environment, hint=f"backout status -e {tools.environment}")
+        elif _lies_elsewhere(history, made):  # another remark slipped in, and the signature names what is beneath
+            under, made = history[0], None
+        else:
             return made
-        under, made, again = beneath, None, True
     raise WorldMoved(
         "other deployments come in faster than a remark can be written",
         where=tools.environment,
         hint=f"backout status -e {tools.environment}",
     )
+
+
+def _lies_elsewhere(history: Sequence[Deployment], made: Deployment) -> bool:
+    listed = next((deployment for deployment in history if deployment.id == made.id), None)
+    signed = listed is not None and listed.claim is not None and bool(listed.claim.signature)
+    return signed and listed is not None and listed.doubt is Doubt.UNSIGNED
 
 
 def _deploy(tools: Toolbox, under: Deployment, text: str) -> Deployment:
@@ -93,11 +110,11 @@ def _deploy(tools: Toolbox, under: Deployment, text: str) -> Deployment:
         return tools.deployments.deploy(with_traffic, message=text)
 
 
-def _put_back(tools: Toolbox, remark: Remark, aside: Deployment) -> Deployment:
-    """Make live again what a remark pushed aside, under the same remark."""
+def _put_back(tools: Toolbox, aside: Deployment) -> Deployment:
+    """Make live again what a remark pushed aside."""
     try:
         # It was live a moment ago by somebody's decision, its secrets included.
-        return tools.deployments.deploy(aside.shares, message=str(remark), force=True)
+        return tools.deployments.deploy(aside.shares, message=f"put back by backout: {aside.message}", force=True)
     except BackoutError as error:
         raise WorldMoved(
             f"deployment {aside.id} (version {aside.main}) came at the same moment as a remark on the one before it, "

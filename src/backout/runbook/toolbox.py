@@ -14,6 +14,7 @@ from backout.runbook.marked import MarkedDeployments
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from backout.analysis.seal import Seal
     from backout.model.backups import Protection
     from backout.model.plan import Plan
     from backout.model.policy import Policy
@@ -77,7 +78,7 @@ class Toolbox:
         catalogue: reads the signatures of errors. redact: takes every secret that is known here out of a text.
         pinned: the identity that each mutation compares first.
         provider_marks: whether stable and released versions are marked at the provider too, each by a deployment of
-            what is live; rollbacks always are.
+            what is live; rollbacks always are. seal: what they are signed with, None where they are not.
     """
 
     environment: str
@@ -115,6 +116,7 @@ class Toolbox:
     say: Callable[[str], None] = lambda _text: None
     pinned: Identity = field(default_factory=Identity)
     provider_marks: bool = True
+    seal: Seal | None = None
     identities: Identities | None = None
     token: TokenCheck | None = None
     provider_clock: ProviderClock | None = None
@@ -136,4 +138,5 @@ class Toolbox:
         """Put before the provider's history who reads marks, so that no procedure takes a message for one."""
         known = self.deployments
         raw = known.raw if isinstance(known, MarkedDeployments) else known
-        object.__setattr__(self, "deployments", MarkedDeployments(raw, self.versions))  # frozen for everybody else
+        read = MarkedDeployments(raw, self.versions, self.seal)
+        object.__setattr__(self, "deployments", read)  # frozen for everybody else

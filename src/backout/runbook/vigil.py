@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from backout.analysis.remarks import marks_in, same_mark
 from backout.model.deployment import Mark
 from backout.runbook.hold import holding, said
+from backout.runbook.hold_told import HoldWatch
 from backout.runbook.once import newest_automatic
 from backout.runbook.pulse import Pulse
 from backout.runbook.source import SourceWatch
@@ -42,6 +43,7 @@ class Vigil:
         self.source = SourceWatch(tools, run, reaches=reaches, sampled=sampled)
         self.token = TokenVigil(tools, run)
         self._pulse = Pulse(tools)
+        self._holds = HoldWatch(tools)
         self._said_hold: Hold | None = None
         self._noted = ""
 
@@ -57,6 +59,7 @@ class Vigil:
         if history and history[0].id != self._noted:
             self._noted = history[0].id
             note_marks(self._tools, history)
+        self._holds.look(history)
         hold = holding(self._tools, history)
         if hold == self._said_hold:
             return

@@ -47,6 +47,7 @@ from backout.wiring.traffic import logs_of, traffic_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from backout.analysis.seal import Seal
     from backout.config import Config, Environment
     from backout.config.schema import Ci, Health
     from backout.journal.stop import StopRequest
@@ -217,6 +218,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         notifier=notifier(config),
         pinned=pinned(config),
         provider_marks=config.settings.journal.provider_marks,
+        seal=_seal(config, hooks.say),
         identities=_pinned_identities(config, api.reads),
         token=CloudflareTokens(api.by_role(), account),
         provider_clock=api,
@@ -288,6 +290,19 @@ def pinned(config: Config) -> Identity:
         bucket=pin.bucket,
         health_host=pin.health_host,
     )
+
+
+def _seal(config: Config, say: Callable[[str], None]) -> Seal | None:
+    """Return what marks are signed with, None where they are not. Raises AuthError as `Config.marks_keys`."""
+    if not config.signs_marks:
+        return None
+    from backout.analysis.seal import Seal  # noqa: PLC0415 only where it is set up
+
+    keys = config.marks_keys()
+    if not keys:
+        say(f"marks are signed, and {config.settings.marks.key_env} is not set here: no mark of another machine counts")
+    place = f"{config.account_id}/{config.environment.platform.script}"
+    return Seal(place, tuple(key.reveal().encode() for key in keys))
 
 
 def _pinned_identities(config: Config, client: ApiClient) -> Identities | None:
