@@ -47,6 +47,24 @@ def test_rule_05_target_is_never_quarantined(tmp_path: Path) -> None:
         assert refusal(story, target).rule == "5 quarantined"
 
 
+def test_rule_05_target_is_never_older_than_the_minimum(tmp_path: Path) -> None:
+    """Who can make a new version fail has not the old hole back: by no robot, by no name, under no other id."""
+    guarded = replace(POLICY, guard=replace(POLICY.guard, minimum_version=2))
+    story = Story(tmp_path / "journal.sqlite", policy=guarded)
+    assert story.world.live.sole == story.bad.id
+    run = watch(story.tools())
+    concluded = story.tools().runs.result(run.id, "conclude")
+    assert isinstance(concluded, dict)
+    assert (concluded["action"], concluded["rule"]) == ("refused", "5 minimum")
+    story.world.lists_details = True
+    again = story.world.upload("again", code="good")
+    for target in (story.good, again):
+        refused = refusal(story, target)
+        assert refused.rule == "5 minimum"
+        assert any("guard.minimum_version" in option for option in refused.options)
+    assert story.world.live.sole == story.bad.id
+
+
 def test_rule_05_target_is_never_the_same_code(tmp_path: Path) -> None:
     """After a change of secrets alone the stable version would bring nothing; the refusal names what helps."""
     story = Story(tmp_path / "journal.sqlite")

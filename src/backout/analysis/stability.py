@@ -190,6 +190,10 @@ def _objection(situation: Situation, case: _Case) -> tuple[str, str]:
     bad = quarantine(situation, case.version.id, code_hash)
     if bad is not None:
         return "5 quarantined", f"it is quarantined since {_clock(bad.at)}: {bad.why}"
+    number = _first_number(situation, case.version, code_hash)
+    if number < situation.minimum_version:
+        least = situation.minimum_version
+        return "5 minimum", f"its code is that of version number {number}, and guard.minimum_version is {least}"
     if same_hash(case.left_hash, code_hash):
         return "5 same code", "it has the same code as the version being left; only configuration or secrets differ"
     schema = _schema_objection(situation, case)
@@ -199,6 +203,12 @@ def _objection(situation: Situation, case: _Case) -> tuple[str, str]:
     if missing:
         return "7 secrets", f"it needs secrets that are gone: {', '.join(missing)}"
     return "", ""
+
+
+def _first_number(situation: Situation, version: Version, code_hash: str | None) -> int:
+    """Return the number under which a version's code was first uploaded, as far as that is known."""
+    known = (v for v in (*situation.versions, *situation.kept) if same_hash(v.code_hash, code_hash))
+    return min((v.number for v in known), default=version.number)
 
 
 def _schema_objection(situation: Situation, case: _Case) -> str:

@@ -321,6 +321,7 @@ class Guard(Section, frozen=True):
     prove: tuple[Route, ...] = ()
     synthetic: Synthetic = Synthetic()
     ramp: tuple[Percent, ...] = ()
+    minimum_version: Annotated[int, msgspec.Meta(ge=0)] = 0
 
     def chosen_alpha(self) -> float:
         """Return the probability of ever rolling back a healthy deployment in one watch, in [1e-6, 0.05]."""
@@ -385,6 +386,7 @@ class EnvironmentSettings(Section, frozen=True):
                 synthetic=guard.synthetic.paths,
                 synthetic_every_s=float(guard.synthetic.every),
                 ramp=guard.ramp,
+                minimum_version=guard.minimum_version,
             ),
             services=dict(self.services),
         )

@@ -83,6 +83,7 @@ class GuardPolicy:
         prove: paths that a target must answer, beside health, before it gets traffic.
         synthetic: paths that guard asks itself while it watches, in turn, one every synthetic_every_s; () for none.
         ramp: percentages that a gradual deployment is moved up through, () to leave it where it is.
+        minimum_version: the number of the oldest version that may be returned to, 0 for any.
     """
 
     mode: Mode = Mode.OBSERVE
@@ -105,6 +106,7 @@ class GuardPolicy:
     synthetic: tuple[str, ...] = ()
     synthetic_every_s: float = 1.0
     ramp: tuple[float, ...] = ()
+    minimum_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ class Situation:
             it was asked for. secret_names: None when not measured. listed: the history as the provider lists it.
         triggers: what starts the application now, None: not looked at. snapshots: what did when a version was live.
         clock_offset_s: the provider's clock minus this machine's, None: not measured.
+        minimum_version: the number of the oldest version that may be returned to.
         kept: versions that the provider no longer deploys, whose code is kept here and can be uploaded again.
     """
 
@@ -60,6 +61,7 @@ class Situation:
     clock_offset_s: float | None = None
     triggers: Triggers | None = None
     snapshots: Mapping[str, Triggers] = field(default_factory=dict)
+    minimum_version: int = 0
 
     @property
     def live(self) -> Deployment:

@@ -140,6 +140,8 @@ def _options(situation: Situation, ranked: tuple[Candidate, ...]) -> tuple[str, 
             "the code is the same, so a secret or a setting made the difference: put the right value where it was "
             f"changed; that is a new version, and `backout guard -e {environment}` watches it"
         )
+    if any(c.rule == "5 minimum" for c in ranked):
+        options.append("if an older version is safe to return to after all: lower `guard.minimum_version`")
     if any(c.rule == "5 quarantined" for c in ranked):
         options.append(
             f"lift a quarantine that is no longer right: `backout deployments release VERSION -e {environment} -m WHY`"

@@ -42,6 +42,7 @@ def observe(tools: Toolbox) -> Situation:
         schema=look_at_schema(tools, since=min((v.created_at for v in (*versions, *kept)), default=0.0)),
         secret_names=_secret_names(tools),
         clock_offset_s=clock_offset_s(tools),
+        minimum_version=tools.policy.guard.minimum_version,
     )
     return with_details(tools, situation, [share.version for share in situation.live.shares])
 
