@@ -10,9 +10,11 @@ import pytest
 from backout.analysis.remark_text import parse
 from backout.analysis.seal import Seal
 from backout.analysis.stability import quarantine, stable_mark
+from backout.errors import AuthError
 from backout.model.hold import Hold
 from backout.model.plan import PlanKind
 from backout.model.remark import Code, Remark, RemarkKind
+from backout.plan.rollback import Request
 from backout.providers.files.holds import FileHolds
 from backout.providers.memory import steady
 from backout.runbook.announce import announce
@@ -130,6 +132,32 @@ def test_an_unsigned_rollback_forbids_and_allows_nothing(signed: Signed) -> None
     assert look(other).elsewhere is None
 
 
+class Crash(BaseException):
+    """The process dies here."""
+
+
+@pytest.mark.parametrize("keys", [(), (KEY,)])
+@pytest.mark.parametrize("call", ["deployments.activate", "deployments.history"])
+def test_a_kill_right_after_the_switch_loses_no_quarantine(signed: Signed, keys: tuple[bytes, ...], call: str) -> None:
+    """The switch carries it: a machine with an empty journal knows it, before the first one is resumed."""
+    story = signed.story
+
+    def die(name: str) -> None:
+        if name == call and "deployments.activate" in story.world.calls:
+            raise Crash
+
+    story.world.after_call = die
+    tools = signed.tools(*keys) if keys else story.tools()
+    with pytest.raises(Crash):
+        watch(tools)
+    story.world.after_call = None
+    assert story.world.live.sole == story.good.id
+    assert not [mark for mark in tools.marks.marks("production") if mark.version == story.bad.id]
+    other = signed.elsewhere(KEY)
+    assert quarantine(observe(other), story.bad.id, story.bad.code_hash) is not None
+    assert (look(other).elsewhere is not None) == bool(keys)
+
+
 def test_a_copy_of_a_signed_mark_is_not_signed(signed: Signed) -> None:
     """The signature names the deployment beneath it: a lift that is written once more lifts nothing."""
     story = signed.story
@@ -199,6 +227,14 @@ def test_a_machine_without_the_key_writes_what_counts_for_two_hours(signed: Sign
     assert stable_mark(observe(signed.elsewhere(KEY)), story.bad.id) is None
     story.world.clock.sleep(2 * HOUR)
     assert held(signed.elsewhere(KEY)) is None
+
+
+def test_guard_does_not_begin_without_the_key(signed: Signed) -> None:
+    """It could not tell which versions are stable; a person can still go back, and accepts what is not proven."""
+    with pytest.raises(AuthError, match="their key is not here"):
+        watch(signed.tools())
+    roll_back(signed.elsewhere(), Request(message="it fails", accept_unproven=True))
+    assert signed.story.world.live.sole == signed.story.good.id
 
 
 def test_a_signature_says_whose_hold_it_is_for_longer(signed: Signed) -> None:
