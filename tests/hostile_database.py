@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,15 +33,24 @@ BEGIN
   BEGIN RESET SESSION AUTHORIZATION; EXCEPTION WHEN OTHERS THEN NULL; END;
   BEGIN SET ROLE postgres; EXCEPTION WHEN OTHERS THEN NULL; END;
   BEGIN
-    EXECUTE pg_catalog.format('COPY (SELECT %L) TO PROGRAM %L', 'x',
-      'cat >> ' OPERATOR(pg_catalog.||) pg_catalog.current_setting('data_directory') OPERATOR(pg_catalog.||) '/pwned');
+    COPY (SELECT 'x') TO PROGRAM 'cat >> PWNED';
   EXCEPTION WHEN OTHERS THEN NULL; END;
   BEGIN ALTER ROLE app SUPERUSER; EXCEPTION WHEN OTHERS THEN NULL; END;
+END $trap$;
+CREATE FUNCTION public.later() RETURNS void LANGUAGE plpgsql AS $trap$
+BEGIN  -- what is left for the end of the transaction, when no function of anybody runs any more
+  BEGIN EXECUTE 'DECLARE held CURSOR WITH HOLD FOR SELECT public.trap()'; EXCEPTION WHEN OTHERS THEN NULL; END;
+  BEGIN
+    CREATE TEMP TABLE IF NOT EXISTS wake (n int);
+    CREATE CONSTRAINT TRIGGER up AFTER INSERT ON pg_temp.wake DEFERRABLE INITIALLY DEFERRED
+      FOR EACH ROW EXECUTE FUNCTION public.on_row();
+  EXCEPTION WHEN OTHERS THEN NULL; END;
+  BEGIN INSERT INTO pg_temp.wake VALUES (1); EXCEPTION WHEN OTHERS THEN NULL; END;
 END $trap$;
 CREATE FUNCTION public.sly(value text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS
   $sly$ BEGIN PERFORM public.trap(); RETURN value; END $sly$;
 CREATE FUNCTION public.guarded(value anyelement) RETURNS bool IMMUTABLE LANGUAGE plpgsql AS
-  $sly$ BEGIN PERFORM public.trap(); RETURN true; END $sly$;
+  $sly$ BEGIN PERFORM public.trap(); PERFORM public.later(); RETURN true; END $sly$;
 CREATE FUNCTION public.on_row() RETURNS trigger LANGUAGE plpgsql AS
   $sly$ BEGIN PERFORM public.trap(); RETURN new; END $sly$;
 """
@@ -93,6 +104,16 @@ CREATE VIEW public._prisma_migrations AS SELECT public.sly('20260101_init') AS m
 """
 
 
+def canary() -> Path:
+    """Return where a program would write that the attacker's code starts, as whoever runs the server."""
+    return Path(tempfile.gettempdir()) / f"pwned-{uuid.uuid4().hex}"
+
+
+def trap(pwned: Path) -> str:
+    """Return the statements that make the attacker's functions."""
+    return TRAP.replace("PWNED", str(pwned))
+
+
 def shadows() -> list[str]:
     """Return the statements that put the attacker's own under the names of Postgres's."""
     made = []
@@ -125,6 +146,7 @@ class Hostile:
 
     server: PostgresServer
     port: int
+    pwned: Path
 
     def url(self, user: str = "postgres", database: str = "shop", query: str = "") -> str:
         return f"postgresql://{user}:{PASSWORD}@127.0.0.1:{self.port}/{database}{query}"
@@ -145,11 +167,7 @@ class Hostile:
         self.run("CREATE DATABASE shop OWNER app", user="postgres", database="postgres")
         self.run("ALTER ROLE app NOSUPERUSER", user="postgres", database="postgres")
         self.run("ALTER SCHEMA public OWNER TO app", user="postgres")
-        self.run(TRAP)
-
-    @property
-    def pwned(self) -> Path:
-        return self.server.data_directory / "pwned"
+        self.run(trap(self.pwned))
 
     def gained(self) -> list[str]:
         """Return what the attacker has won: a file that a program wrote, a role that is a superuser's."""
@@ -171,9 +189,10 @@ def hostile(folder: Path, programs: Path | None = None, **settings: str) -> Iter
         run_tool(binaries, "initdb", f"--pgdata={folder / 'data'}", "--username=postgres", "--auth-local=trust",
                  "--auth-host=scram-sha-256", "--no-sync", "--encoding=UTF8", "--locale=C")  # fmt: skip
     port = server.start(password=PASSWORD).port
-    made = Hostile(server, port)
+    made = Hostile(server, port, canary())
     try:
         made.run(f"CREATE ROLE app LOGIN PASSWORD '{PASSWORD}'", user="postgres", database="postgres")
         yield made
     finally:
         server.stop(mode="immediate")
+        made.pwned.unlink(missing_ok=True)

@@ -17,7 +17,8 @@ from backout.providers.postgres.libpq import identifier
 _USER: Final = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 _TABLES: Final = f"""
 SELECT c.oid::bigint, n.nspname, c.relname, coalesce(pg_relation_filenode(c.oid), 0)::bigint,
-  coalesce(pg_relation_filenode(nullif(c.reltoastrelid, 0)), 0)::bigint, c.relkind
+  coalesce(pg_relation_filenode(nullif(c.reltoastrelid, 0)), 0)::bigint, c.relkind,
+  pg_get_userbyid(c.relowner)::text, c.relrowsecurity AND c.relforcerowsecurity
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND {_USER} ORDER BY 1
 """
@@ -30,20 +31,22 @@ WHERE c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped AND {_USER
 """
 _OTHERS: Final = f"""
 SELECT x.oid::bigint, x.conrelid::bigint, 'constraint', x.conname, pg_get_constraintdef(x.oid),
-  CASE x.contype WHEN 'f' THEN 3 WHEN 'c' THEN 2 ELSE 1 END
+  CASE x.contype WHEN 'f' THEN 3 WHEN 'c' THEN 2 ELSE 1 END, pg_get_userbyid(c.relowner)::text
 FROM pg_constraint x JOIN pg_class c ON c.oid = x.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE x.contype IN ('p', 'u', 'x', 'f', 'c') AND x.conislocal AND {_USER}
 UNION ALL
-SELECT i.indexrelid::bigint, i.indrelid::bigint, 'index', c.relname, pg_get_indexdef(i.indexrelid), 2
+SELECT i.indexrelid::bigint, i.indrelid::bigint, 'index', c.relname, pg_get_indexdef(i.indexrelid), 2,
+  pg_get_userbyid(c.relowner)::text
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE {_USER} AND i.indexrelid NOT IN (SELECT conindid FROM pg_constraint WHERE contype IN ('p', 'u', 'x'))
 UNION ALL
 SELECT c.oid::bigint, 0, 'view', format('%I.%I', n.nspname, c.relname),
   format('CREATE %s %I.%I AS %s', CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'MATERIALIZED VIEW' END, n.nspname,
-    c.relname, pg_get_viewdef(c.oid)), 4
+    c.relname, pg_get_viewdef(c.oid)), 4, pg_get_userbyid(c.relowner)::text
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('v', 'm') AND {_USER}
 UNION ALL
-SELECT t.oid::bigint, t.tgrelid::bigint, 'trigger', t.tgname, pg_get_triggerdef(t.oid), 5
+SELECT t.oid::bigint, t.tgrelid::bigint, 'trigger', t.tgname, pg_get_triggerdef(t.oid), 5,
+  pg_get_userbyid(c.relowner)::text
 FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE NOT t.tgisinternal AND {_USER}
 """
@@ -69,7 +72,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table; `nodes` are its own file and its TOAST table's."""
+    """A table; `nodes` are its own file and its TOAST table's, `forced` whether row security holds for its owner."""
 
     oid: int
     schema: str
@@ -77,6 +80,8 @@ class Table:
     nodes: tuple[int, int]
     partitioned: bool
     columns: tuple[Column, ...]
+    owner: str
+    forced: bool
 
     @property
     def sql(self) -> str:
@@ -91,7 +96,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Other:
-    """A constraint, index, view or trigger; `table` is 0 for a view."""
+    """A constraint, index, view or trigger; `table` is 0 for a view, `owner` the table's owner or the view's."""
 
     oid: int
     table: int
@@ -99,6 +104,7 @@ class Other:
     name: str
     definition: str
     order: int
+    owner: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +122,8 @@ def catalog(connection: Any) -> Catalog:
         made = Column(number, name, kind, not_null, generated not in ("", None), identity or "", default)
         columns.setdefault(oid, []).append(made)
     tables = {
-        oid: Table(oid, schema, name, (node, toast), kind == "p", tuple(columns.get(oid, ())))
-        for oid, schema, name, node, toast, kind in connection.execute(_TABLES)
+        oid: Table(oid, schema, name, (node, toast), kind == "p", tuple(columns.get(oid, ())), owner, forced)
+        for oid, schema, name, node, toast, kind, owner, forced in connection.execute(_TABLES)
     }
     others = {row[0]: Other(*row) for row in connection.execute(_OTHERS)}
     return Catalog(tables, others)

@@ -29,7 +29,7 @@ _WRITTEN: Final = """
 _FOREIGN_CODE: Final = """
 SELECT string_agg(DISTINCT what, ', ') FROM (
   SELECT 'rule ' || rulename AS what FROM pg_rewrite WHERE ev_class = {table}
-  UNION ALL SELECT 'what it is made of' FROM pg_class WHERE oid = {table} AND relkind <> 'r'
+  UNION ALL SELECT 'what it is made of' FROM pg_class WHERE oid = {table} AND relkind NOT IN ('r', 'p')
   UNION ALL
   SELECT coalesce('function ' || p.oid::regprocedure::text, 'operator ' || o.oid::regoperator::text,
     'type ' || format_type(t.oid, NULL))

@@ -19,12 +19,22 @@ from typing import TYPE_CHECKING, Any, Final
 from backout.errors import BackoutError
 from backout.model.recovery import RescueReport, TableRescue
 from backout.providers.child_environment import bare_environment
-from backout.providers.postgres.branches import CONNECT_S
 from backout.providers.postgres.definitions import Catalog, Other, Table, add_column, catalog, create, drop
+from backout.providers.postgres.owner_session import OwnerSessions, SideSessions
+from backout.providers.postgres.pinned import pins
 from backout.providers.postgres.rescue_rows import fill, insert, load, remove, update
-from backout.providers.postgres.rescue_scope import Kept, Session, Work, is_left_alone, parents_first, works_of
+from backout.providers.postgres.rescue_scope import (
+    Kept,
+    Session,
+    Work,
+    is_left_alone,
+    parents_first,
+    strange_code,
+    works_of,
+)
 from backout.providers.postgres.rowsql import listed, pipe
-from backout.providers.postgres.schema import libpq_url, meant, without_secrets
+from backout.providers.postgres.schema import meant, without_secrets
+from backout.providers.postgres.session import working
 from backout.providers.postgres.template import run_tool
 
 if TYPE_CHECKING:
@@ -35,7 +45,9 @@ if TYPE_CHECKING:
     from backout.providers.postgres.binaries import Binaries
 
 
-_SESSION: Final = "SET lock_timeout = '2s'; SET client_min_messages = error; SET search_path = pg_catalog"
+_CONNECT_S: Final = 60.0
+"""A branch's compute sleeps until it is asked."""
+_LOCK_S: Final = 2.0
 
 
 class PostgresRescuer:
@@ -81,32 +93,53 @@ class PostgresRescuer:
     def _session(
         self, damage: Damage, before: str, after: str, kept: Kept | None, progress: Callable[[str, int, int], None]
     ) -> Iterator[Session]:
-        import psycopg  # noqa: PLC0415 - costs 0.1 s
-
         with ExitStack() as stack:
             live = stack.enter_context(self._live())
-            sides = []
-            for dsn in (before, after):
-                try:
-                    made = psycopg.connect(dsn, dbname=self._database, autocommit=True, connect_timeout=CONNECT_S)
-                except psycopg.OperationalError as error:
-                    raise meant(error, dsn, "the side instance") from None  # its text may quote the connection string
-                sides.append(stack.enter_context(made))
-            for side in sides:  # definitions then name every schema
-                side.execute("SET search_path = pg_catalog; SET lock_timeout = '10s'")
-                side.execute("SET default_transaction_read_only = on")
-            yield Session(sides[0], sides[1], live, damage, kept, progress)
+            sides = [self._side(dsn, stack) for dsn in (before, after)]
+
+            def of(owner: str) -> Session:
+                ends = (sides[0].of(owner), sides[1].of(owner), live.of(owner))
+                acting = "" if ends[2] is live.administrator else owner
+                return Session(*ends, damage, kept, progress, of, strange, acting)
+
+            def strange(table: Table, then: Table | None, now: Table | None) -> str:
+                owner = (now or table).owner
+                ends = (sides[0], table), (sides[1], then), (live, now)
+                found = (strange_code(end, each, owner, written=end is live) for end, each in ends if each)
+                return next(filter(None, found), "")
+
+            main = (sides[0].main, sides[1].main, live.administrator)
+            yield Session(*main, damage, kept, progress, of, strange)
+
+    def _side(self, dsn: str, stack: ExitStack) -> SideSessions:
+        import psycopg  # noqa: PLC0415 - costs 0.1 s
+
+        def opened(user: str) -> Any:
+            more: dict[str, Any] = {"user": user} if user else {}
+            settings = {"default_transaction_read_only": "on"}
+            made = working(
+                dsn,
+                connect_timeout_s=_CONNECT_S,
+                lock_timeout_s=10.0,
+                settings=settings,
+                dbname=self._database,
+                **more,
+            )
+            return stack.enter_context(made)
+
+        try:
+            return SideSessions(opened)
+        except psycopg.OperationalError as error:
+            raise meant(error, dsn, "the side instance") from None  # its text may quote the connection string
 
     @contextmanager
-    def _live(self) -> Iterator[Any]:
+    def _live(self) -> Iterator[OwnerSessions]:
         import psycopg  # noqa: PLC0415 - costs 0.1 s
 
         url = self._url()
-        dsn, _ = libpq_url(url)
         try:
-            with psycopg.connect(dsn, autocommit=True, dbname=self._database, connect_timeout=5) as live:
-                live.execute(_SESSION)
-                yield live
+            with ExitStack() as stack:
+                yield OwnerSessions(url, self._database, stack, lock_timeout_s=_LOCK_S)
         except psycopg.errors.LockNotAvailable as error:
             raise BackoutError(
                 f"a lock was not to be had within 2 s, so nothing waits behind us: {meant(error, url, 'a table').what}",
@@ -139,26 +172,34 @@ class PostgresRescuer:
             definitions += self._columns(session, work)
         ordered = parents_first(session.live, works)
         for work in ordered:
-            load(session, work)
+            load(session.of(work.table.owner), work)
         for number, work in enumerate(reversed(ordered)):
             session.progress("removing rows that the damage made", number, len(ordered))
-            remove(session, work)
-        for work in ordered:
-            insert(session, work)
-        for work in ordered:
-            update(session, work)
-        for work in ordered:
-            fill(session, work)
+            remove(session.of(work.table.owner), work)
+        for step in (insert, update, fill):
+            for work in ordered:
+                step(session.of(work.table.owner), work)
         definitions += _others(session, before, after, live)
         reports += [work.report for work in ordered]
         return RescueReport(tuple(definitions), tuple(sorted(reports, key=lambda each: each.table)))
 
     def _tables(self, session: Session, tables: Sequence[Table], before_dsn: str) -> list[TableRescue]:
         """Make dropped tables again with their rows and all that belongs to them, in one transaction."""
-        counts = {}
+        reports = []
+        for owner in dict.fromkeys(table.owner for table in tables):
+            reports += self._tables_of(session.of(owner), [each for each in tables if each.owner == owner], before_dsn)
+        return reports
+
+    def _tables_of(self, session: Session, tables: Sequence[Table], before_dsn: str) -> list[TableRescue]:
+        """The same for those of one owner, in whose session they and their rows are made."""
+        counts, reports = {}, []
         for table in tables:
+            if strange := session.strange(table, None, None):
+                reports.append(TableRescue(table.shown, left=strange))
+                continue
             (counts[table.oid],) = session.before.execute(f"SELECT count(*) FROM ONLY {table.sql}").fetchone()
-        reports = [TableRescue(table.shown, inserted=counts[table.oid]) for table in tables]
+            reports.append(TableRescue(table.shown, inserted=counts[table.oid]))
+        tables = [table for table in tables if table.oid in counts]
         if session.kept is None or not tables:
             return reports
         with session.live.transaction():
@@ -170,7 +211,7 @@ class PostgresRescuer:
                     pipe(session.before, read, session.live, write)
                 _sequences(session, table)
             session.live.execute(self._script("post-data", tables, before_dsn))
-            session.live.execute(_SESSION)  # the scripts have settings of their own
+            session.live.execute(pins({"lock_timeout": f"'{_LOCK_S}s'"}, local=False).encode())  # as before the scripts
             (xid,) = session.live.execute("SELECT pg_current_xact_id()::text").fetchone()
             for table in tables:
                 entry = {"op": "table", "table": table.shown, "sql": table.sql, "xid": xid, "rows": counts[table.oid]}
@@ -203,7 +244,8 @@ class PostgresRescuer:
             made.append(statement)
             if session.kept is None:
                 continue
-            with session.live.transaction():
+            live = session.of(work.table.owner).live
+            with live.transaction():
                 session.kept.write(
                     {
                         "op": "column",
@@ -213,7 +255,7 @@ class PostgresRescuer:
                         "default": column.plain_default,
                     }
                 )
-                session.live.execute(statement)
+                live.execute(statement)
         return made
 
 
@@ -227,13 +269,29 @@ def _others(session: Session, before: Catalog, after: Catalog, live: Catalog) ->
         table = live.tables.get(other.table)
         if _is_there(session.live, other) or (other.table and table is None):
             continue
+        owner = table.owner if table else other.owner
+        before_it = before.tables.get(other.table)
+        if before_it is not None and session.strange(before_it, None, table):
+            continue  # its table is left alone, and says why
         statement = create(other, table)
+        if statement.startswith("CREATE MATERIALIZED") and not session.of(owner).owner and _has_foreign_code(session):
+            statement = f"{statement.rstrip(';')} WITH NO DATA"  # its query could call a function of anybody's
         made.append(statement)
         if session.kept is not None:
-            with session.live.transaction():
-                session.kept.write({"op": "other", "table": other.name, "drop": drop(other, table)})
-                session.live.execute(statement)
+            mine = session.of(owner).live
+            with mine.transaction():
+                session.kept.write({"op": "other", "table": other.name, "drop": drop(other, table), "owner": owner})
+                mine.execute(statement)
     return made
+
+
+def _has_foreign_code(session: Session) -> bool:
+    """Whether a query of a superuser's could call a function that belongs to somebody who is none."""
+    query = (
+        "SELECT session_user IN (SELECT rolname FROM pg_roles WHERE rolsuper) AND EXISTS (SELECT FROM pg_proc p "
+        "JOIN pg_roles r ON r.oid = p.proowner WHERE NOT r.rolsuper)"
+    )
+    return bool(session.live.execute(query).fetchone()[0])
 
 
 def _is_there(live: Any, other: Other) -> bool:

@@ -251,7 +251,7 @@ def _batch(session: Session, work: Work, writing: Writing, bounds: str) -> int:
     """Keep and write the rows of one batch; return how many were written."""
     live, kept = session.live, session.kept
     assert kept is not None  # noqa: S101 `_batches` looked
-    live.execute("DROP TABLE IF EXISTS backout_todo")
+    session.forget("backout_todo")
     locks = "" if writing.op == "I" else " FOR UPDATE OF l"
     made = live.execute(f"CREATE TEMP TABLE backout_todo AS {writing.select}{bounds}{locks}")
     if not made.rowcount:
@@ -347,7 +347,9 @@ def unreferenced(live: Any, oid: int) -> list[str]:
     found = []
     for child, parent, ours, theirs in (*_foreign_keys(live, "confrelid", oid), *_own_foreign_keys(live, oid)):
         pairs = zip(ours, theirs, strict=True)
-        refers = " AND ".join(f"x.{identifier(one)} = l.{identifier(other)}" for one, other in pairs)
+        refers = " AND ".join(
+            f"x.{identifier(one)} OPERATOR(pg_catalog.=) l.{identifier(other)}" for one, other in pairs
+        )
         apart = " AND x.ctid <> l.ctid" if child == parent else ""
         found.append(f"NOT EXISTS (SELECT FROM {child} x WHERE {refers}{apart})")
     return found
@@ -365,7 +367,9 @@ def _parented(live: Any, work: Work) -> list[str]:
         if set(ours) <= set(work.columns):
             empty = " OR ".join(f"b.{identifier(name)} IS NULL" for name in ours)
             pairs = zip(ours, theirs, strict=True)
-            is_it = " AND ".join(f"b.{identifier(one)} = x.{identifier(other)}" for one, other in pairs)
+            is_it = " AND ".join(
+                f"b.{identifier(one)} OPERATOR(pg_catalog.=) x.{identifier(other)}" for one, other in pairs
+            )
             found.append(f"({empty} OR EXISTS (SELECT FROM {parent} x WHERE {is_it}))")
     return found
 

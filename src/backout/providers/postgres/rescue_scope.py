@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from backout.decoding import decode_json
 from backout.model.recovery import TableRescue
 from backout.providers.postgres.history import HISTORY_TABLES
+from backout.providers.postgres.libpq import identifier
+from backout.providers.postgres.plain import foreign_code
 from backout.providers.postgres.rowsql import listed
 
 if TYPE_CHECKING:
@@ -47,7 +49,14 @@ class Work:
 
 @dataclass
 class Session:
-    """The three connections of a rescue; `kept` is None in a dry run."""
+    """The three connections of a rescue; `kept` is None in a dry run.
+
+    Args:
+        of: returns the same with the connections in which the tables of an owner are read and written: these are
+            nobody's who could lose anything by what the owner's code does there.
+        strange: returns why a table is not touched in the connections of its owner, "" when it may be.
+        owner: whose the connections are, "" for those that nobody has to act for.
+    """
 
     before: Any
     after: Any
@@ -55,6 +64,17 @@ class Session:
     damage: Damage
     kept: Kept | None
     progress: Callable[[str, int, int], None]
+    of: Callable[[str], Session]
+    strange: Callable[[Table, Table | None, Table | None], str]
+    owner: str = ""
+
+    def forget(self, temporary: str) -> None:
+        """Drop a temporary table, as the owner or as whoever his code left the session to, and be the owner again."""
+        if self.owner:
+            self.live.execute("SET SESSION ROLE NONE")
+        self.live.execute(f"DROP TABLE IF EXISTS {temporary}")
+        if self.owner:
+            self.live.execute(f"SET SESSION ROLE {identifier(self.owner)}")
 
 
 class Kept:
@@ -113,8 +133,9 @@ def works_of(session: Session, before: Catalog, after: Catalog, live: Catalog) -
 
 def compared(session: Session, table: Table, then: Table, now: Table | None) -> set[str]:
     """Return what the damage did to a table, from the table itself: rows of its ids, and keys that came or went."""
-    if table.shown in session.damage.skip:
+    if table.shown in session.damage.skip or session.strange(table, then, now):
         return {"UPDATE"}
+    session = session.of((now or table).owner)
     key = key_of(session.live, now) if now else ()
     if not set(key) <= {each.name for each in table.columns} & {each.name for each in then.columns}:
         key = ()
@@ -124,6 +145,35 @@ def compared(session: Session, table: Table, then: Table, now: Table | None) -> 
     ours, *ends = session.after.execute(query.format(counted, then.sql)).fetchone()
     _, *starts = session.before.execute(query.format("0", table.sql)).fetchone()
     return {kind for kind, there in (("UPDATE", ours), ("DELETE", starts != ends)) if there}
+
+
+def strange_code(end: Any, table: Table, owner: str, *, written: bool) -> str:
+    """Return why a table is not touched, "" when it may be: its code would be more than its owner, or not all shows.
+
+    Args:
+        end: what has the sessions. table: as it is there. owner: in whose session it is to be read or written.
+    """
+    if table.owner != owner:
+        return f"its owner was changed: {table.owner}, {owner}"
+    if not end.runs_superusers_code(owner):
+        lift = f"ALTER TABLE {table.sql} NO FORCE ROW LEVEL SECURITY"
+        return (
+            f"row security holds for its owner too, so that not every row would be seen: {lift}" if table.forced else ""
+        )
+    (why,) = end.of(owner).execute(foreign_code(f"{table.oid}::oid", written=written)).fetchone()
+    return "" if why is None else f"a superuser does not run {why}, which belongs to somebody who is none"
+
+
+def _unreadable(live: Any, table: Table) -> str:
+    """Return why rows cannot be judged by their parents and children, "" when they can."""
+    query = (
+        "SELECT string_agg(other::regclass::text, ', ') FROM (SELECT conrelid AS other FROM pg_constraint "
+        "WHERE contype = 'f' AND confrelid = %(oid)s UNION SELECT confrelid FROM pg_constraint "
+        "WHERE contype = 'f' AND conrelid = %(oid)s) AS others "
+        "WHERE NOT has_table_privilege(%(owner)s, other, 'SELECT')"
+    )
+    (names,) = live.execute(query, {"oid": table.oid, "owner": table.owner}).fetchone()
+    return f"its owner may not read {names}: GRANT SELECT ON {names} TO {identifier(table.owner)}" if names else ""
 
 
 def key_hash(key: Sequence[str]) -> str:
@@ -172,6 +222,8 @@ def _why_left(session: Session, work: Work) -> str:
     table, damage = work.table, session.damage
     if table.shown in damage.skip:
         return "as you asked"
+    if strange := session.strange(work.before, work.after, table) or _unreadable(session.live, table):
+        return strange
     if work.whole and not damage.exact:
         return "it was rewritten, and others wrote at that time: look at the side branch"
     if table.name in HISTORY_TABLES:

@@ -28,12 +28,12 @@ def listed(names: Sequence[str]) -> str:
 
 def same(key: Sequence[str], one: str, other: str) -> str:
     """Return the condition that two rows have the same key."""
-    return " AND ".join(f"{one}.{identifier(name)} = {other}.{identifier(name)}" for name in key)
+    return " AND ".join(f"{one}.{identifier(name)} OPERATOR(pg_catalog.=) {other}.{identifier(name)}" for name in key)
 
 
 def keyed(key: Sequence[str], prefix: str) -> str:
     """Return the condition that the live row is the one whose key `t` holds under this prefix."""
-    return " AND ".join(f"l.{identifier(name)} = t.{identifier(prefix + name)}" for name in key)
+    return " AND ".join(f"l.{identifier(name)} OPERATOR(pg_catalog.=) t.{identifier(prefix + name)}" for name in key)
 
 
 def equal(columns: Sequence[str], one: str, other: str) -> str:

@@ -14,15 +14,19 @@ from backout.providers.postgres.rescue_rows import hold, quietly, refers_to_itse
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from backout.providers.postgres.owner_session import OwnerSessions
+
 _Entry = dict[str, Any]
 _UNDO = "backout_undo t"
 
 
-def undo(live: Any, entries: Sequence[tuple[_Entry, bytes]], progress: Callable[[str, int, int], None]) -> RescueReport:
+def undo(
+    sessions: OwnerSessions, entries: Sequence[tuple[_Entry, bytes]], progress: Callable[[str, int, int], None]
+) -> RescueReport:
     """Put everything back, newest first; what is as it was already is left.
 
     Args:
-        entries: what the rescue kept, newest first.
+        sessions: with the live database. entries: what the rescue kept, newest first.
     """
     counts: Counter[tuple[str, str]] = Counter()
     left: dict[str, str] = {}
@@ -30,6 +34,7 @@ def undo(live: Any, entries: Sequence[tuple[_Entry, bytes]], progress: Callable[
     for number, (entry, content) in enumerate(entries):
         progress("taking the rescue back", number, len(entries))
         op, table = str(entry["op"]), str(entry["table"])
+        live = _of_owner(sessions, entry)
         if op in ("U", "I", "D"):
             counts[table, op] += _rows(live, entry, content)
         elif op == "other":
@@ -65,7 +70,7 @@ def _rows(live: Any, entry: _Entry, content: bytes) -> int:
     if not _exists(live, table) or not {*new, *old} <= _columns(live, table):
         return 0  # an undo that was killed took them away before: behind the rows that stood in them
     prefix = "n_" if entry["op"] == "I" else "o_"
-    keyed = " AND ".join(f"l.{identifier(name)} = t.{identifier(prefix + name)}" for name in key)
+    keyed = " AND ".join(f"l.{identifier(name)} OPERATOR(pg_catalog.=) t.{identifier(prefix + name)}" for name in key)
     untouched = "record_image_eq(ROW({}), ROW({}))".format(
         ", ".join(f"l.{identifier(name)}" for name in new), ", ".join(f"t.{identifier('n_' + name)}" for name in new)
     )
@@ -89,6 +94,14 @@ def _rows(live: Any, entry: _Entry, content: bytes) -> int:
         while found and entry["op"] == "I" and refers_to_itself(live, entry["oid"]):  # leaves first, then theirs
             count += (found := quietly(live, entry["oid"], table, apply, _UNDO))
         return count
+
+
+def _of_owner(sessions: OwnerSessions, entry: _Entry) -> Any:
+    """Return the session of whose table, or view, an entry is about."""
+    query = "SELECT pg_get_userbyid(relowner)::text FROM pg_class WHERE oid = to_regclass(%s)"
+    found = sessions.administrator.execute(query, (entry["sql"],)).fetchone() if "sql" in entry else None
+    owner = found[0] if found else entry.get("owner")
+    return sessions.of(str(owner)) if owner else sessions.administrator
 
 
 def _exists(live: Any, table: str) -> bool:

@@ -1,0 +1,207 @@
+"""Sessions that are a table's owner and nobody else, however much the administrator may who opens them.
+
+Writing a row runs the application's code: checks, generated columns, domains, casts, functions of indexes, deferred
+triggers at the end of the transaction. `SET ROLE owner` in an administrator's session is no boundary: such code says
+RESET ROLE. Nor is a SECURITY DEFINER function, which refuses that: its owner may make it SECURITY INVOKER before the
+next call, and a cursor WITH HOLD or a deferred trigger that it leaves behind runs at COMMIT, as the administrator. What
+holds is who *logged in*. So a superuser makes a role for the time of the rescue that may log in and be that owner, and
+nothing else; a session of that role has nothing to return to.
+
+Source: PostgreSQL 18, SET ROLE, SET SESSION AUTHORIZATION, "Role Membership", src/backend/commands/portalcmds.c
+(PersistHoldablePortal), src/backend/commands/trigger.c (AfterTriggerFireDeferred).
+"""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from backout.errors import Refused
+from backout.providers.postgres.access import verified
+from backout.providers.postgres.schema import libpq_url
+from backout.providers.postgres.session import working
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import ExitStack
+
+    import psycopg
+
+_ATTRIBUTES: Final = "LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+"""It inherits, so that a rescue goes on where the owner's code has left his role: it has what he has, and no more."""
+_LIFE: Final = timedelta(days=1)
+"""How long the role may log in that a kill leaves behind; the next rescue removes it."""
+_LEFT: Final = (
+    "SELECT rolname FROM pg_roles WHERE rolname ~ '^backout_rescue_[0-9a-f]{12}$' AND rolvaliduntil < clock_timestamp()"
+)
+_ME: Final = "SELECT rolsuper, rolsuper OR rolcreaterole, session_user::text FROM pg_roles WHERE rolname = session_user"
+_OWNER: Final = """
+SELECT rolsuper, CASE WHEN current_setting('server_version_num')::int >= 160000 THEN pg_has_role(oid, 'SET')
+  ELSE pg_has_role(oid, 'MEMBER') END FROM pg_roles WHERE rolname = %s
+"""
+_STRANGE_TRIGGERS: Final = """
+SELECT e.evtname FROM pg_event_trigger e JOIN pg_proc p ON p.oid = e.evtfoid JOIN pg_roles r ON r.oid = p.proowner
+WHERE e.evtenabled <> 'D' AND NOT r.rolsuper ORDER BY 1
+"""
+_CAN_SWITCH_TRIGGERS_OFF: Final = 170000
+
+
+class OwnerSessions:
+    """The sessions with the live database: the administrator's, and one for each owner whose tables are written.
+
+    Args:
+        url: the administrator's connection string. open_until: closes them all, and drops what they needed.
+    """
+
+    def __init__(self, url: str, database: str, open_until: ExitStack, *, lock_timeout_s: float) -> None:
+        self._url = url
+        self._database = database
+        self._stack = open_until
+        self._lock_timeout_s = lock_timeout_s
+        self._owners: dict[str, Any] = {}
+        self.administrator = self._opened(url)
+        me: Any = self.administrator.execute(_ME).fetchone()
+        self._is_superuser, self._makes_roles, self._user = bool(me[0]), bool(me[1]), str(me[2])
+        if self._is_superuser:
+            self._still_event_triggers()
+            self._drop_what_was_left()
+
+    def of(self, owner: str) -> psycopg.Connection[Any]:
+        """Return the session in which the tables of an owner are read and written.
+
+        Raises:
+            Refused: no other login is let in than a superuser's.
+        """
+        if owner not in self._owners:
+            self._owners[owner] = self._made(owner)
+        session = self._owners[owner]
+        if session is not self.administrator:  # the owner's code may have left the role
+            session.execute(_set_role(owner))
+        return session  # type: ignore[no-any-return]
+
+    def runs_superusers_code(self, owner: str) -> bool:
+        """Whether that session is a superuser's, so that it must run nobody else's code."""
+        return bool(self._is_superuser) and self.of(owner) is self.administrator
+
+    def _made(self, owner: str) -> Any:
+        (is_superuser, member) = self.administrator.execute(_OWNER, (owner,)).fetchone() or (False, False)
+        if is_superuser or owner == self._user or not member:
+            return self.administrator
+        return self._logged_in(owner) if self._makes_roles else self._opened(self._url)
+
+    def _logged_in(self, owner: str) -> Any:
+        import psycopg  # noqa: PLC0415 - costs 0.1 s
+
+        try:
+            url = self._stack.enter_context(_login_as(self.administrator, self._url, owner))
+        except psycopg.errors.InsufficientPrivilege:  # who may make roles, and not give away this one
+            return self._opened(self._url)
+        return self._opened(url, owner)
+
+    def _opened(self, url: str, owner: str = "") -> psycopg.Connection[Any]:
+        import psycopg  # noqa: PLC0415 - costs 0.1 s
+
+        try:
+            made = working(url, dbname=self._database, lock_timeout_s=self._lock_timeout_s)
+        except psycopg.OperationalError:
+            if not owner:
+                raise
+            raise Refused(
+                f"rows of {owner} are never written as a superuser, and no role made for it is let in",
+                where="database",
+                options=(
+                    f"Name a role that is a member of {owner}, and no superuser, in database.admin_url_env.",
+                    "Or let roles named backout_rescue_... in: a line in pg_hba.conf.",
+                ),
+            ) from None
+        return self._stack.enter_context(made)
+
+    def _still_event_triggers(self) -> None:
+        """Switch event triggers off that run the application's code as whoever defines something."""
+        found = [str(name) for (name,) in self.administrator.execute(_STRANGE_TRIGGERS)]
+        if not found:
+            return
+        if self.administrator.info.server_version < _CAN_SWITCH_TRIGGERS_OFF:
+            raise Refused(
+                f"event triggers would run a function of somebody who is no superuser: {', '.join(found)}",
+                where="database",
+                options=tuple(f"ALTER EVENT TRIGGER {name} DISABLE;  -- and enable it afterwards" for name in found),
+            )
+        self.administrator.execute(b"SET SESSION event_triggers = off")
+
+    def _drop_what_was_left(self) -> None:
+        for (name,) in self.administrator.execute(_LEFT).fetchall():
+            _drop(self.administrator, str(name))
+
+
+@contextmanager
+def _login_as(administrator: Any, url: str, owner: str) -> Iterator[str]:
+    """Yield a connection string for a role made for the time being that may be `owner`, and nothing else."""
+    from psycopg import conninfo, sql  # noqa: PLC0415 - costs 0.1 s
+
+    role, password = f"backout_rescue_{secrets.token_hex(6)}", secrets.token_urlsafe(24)
+    # The client hashes, so that the password itself is in no log of the server.
+    hashed = administrator.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
+    until = (datetime.now(UTC) + _LIFE).isoformat()
+    made = sql.SQL("CREATE ROLE {} " + _ATTRIBUTES + " IN ROLE {} PASSWORD {} VALID UNTIL {}")
+    administrator.execute(
+        made.format(sql.Identifier(role), sql.Identifier(owner), sql.Literal(hashed), sql.Literal(until))
+    )
+    try:
+        yield str(conninfo.make_conninfo(libpq_url(verified(url))[0], user=role, password=password))
+    finally:
+        _drop(administrator, role)
+
+
+def _drop(administrator: Any, role: str) -> None:
+    """Drop a role of ours, and what was made in its name; what cannot be dropped now is dropped by the next rescue."""
+    import psycopg  # noqa: PLC0415 - costs 0.1 s
+    from psycopg import sql  # noqa: PLC0415 - same
+
+    for words in ("DROP OWNED BY {}", "DROP ROLE {}"):
+        with suppress(psycopg.Error):
+            administrator.execute(sql.SQL(words).format(sql.Identifier(role)))
+
+
+def _set_role(owner: str) -> Any:
+    from psycopg import sql  # noqa: PLC0415 - costs 0.1 s
+
+    return sql.SQL("SET SESSION ROLE {}").format(sql.Identifier(owner))
+
+
+class SideSessions:
+    """The sessions with one side instance: that of the connection string, and those of owners where they are let in.
+
+    A side instance of ours lets everybody in who reaches its socket, and takes no new role while it is a standby: the
+    tables of an owner who may not log in are read only where that runs none of his code.
+    """
+
+    def __init__(self, opened: Callable[[str], Any]) -> None:
+        """Args: opened: returns the session of a user, "" for the connection string's; raises psycopg.Error."""
+        self._open = opened
+        self.main = opened("")
+        (self._is_superuser, _, self._user) = self.main.execute(_ME).fetchone()
+        self._owners: dict[str, Any] = {}
+
+    def of(self, owner: str) -> Any:
+        """Return the session in which the tables of an owner are read."""
+        if owner not in self._owners:
+            self._owners[owner] = self._made(owner)
+        return self._owners[owner]
+
+    def runs_superusers_code(self, owner: str) -> bool:
+        """Whether that session is a superuser's, so that it must run nobody else's code."""
+        return bool(self._is_superuser) and self.of(owner) is self.main
+
+    def _made(self, owner: str) -> Any:
+        import psycopg  # noqa: PLC0415 - costs 0.1 s
+
+        (is_superuser, _) = self.main.execute(_OWNER, (owner,)).fetchone() or (False, False)
+        if not self._is_superuser or is_superuser or owner == self._user:
+            return self.main
+        try:
+            return self._open(owner)
+        except psycopg.OperationalError:
+            return self.main
