@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from backout.runbook.toolbox import Toolbox
 
+    from drillbook import Drillbook
+
 HOUR, DAY = 3600.0, 86_400.0
 KEY, OTHER = b"0123456789abcdef-one", b"0123456789abcdef-two"
 PLACE = "account/worker"
@@ -250,3 +252,33 @@ def test_the_key_is_in_no_text(signed: Signed) -> None:
     hold(signed.tools(KEY))
     assert KEY.decode() not in repr(signed.tools(KEY).seal)
     assert all(KEY.decode() not in deployment.message for deployment in signed.story.world.all_deployments)
+
+
+# --- the program on the twin ---------------------------------------------------------------------------------------
+
+
+def test_signed_marks_on_the_command_line(drillbook: Drillbook) -> None:
+    """Who may disarm is said; a hold is signed; what a stranger writes is shown, and counts as far as it may."""
+    trial = drillbook.trial()
+    marks = trial.run("status", "--json").json["marks"]
+    assert (marks["signed"], "whoever may deploy" in marks["may_disarm"]) == (False, True)
+    (trial.folder / "marks-key").write_text(f"{OTHER.decode()},{KEY.decode()}\n", encoding="utf-8")
+    (trial.folder / "marks-key").chmod(0o600)
+    with trial.config.open("a", encoding="utf-8") as file:
+        file.write('\n[marks]\nkey_file = "marks-key"\n')
+    assert trial.run("status", "--json").json["marks"]["signed"] is True
+    assert trial.run("hold", "--for", "3h", "-m", "by hand", "--json").code == 0
+    deployments = trial.tools().deployments
+    said = deployments.history()[0]
+    assert said.remark is not None
+    assert (said.remark.kind, len(said.remark.signature)) == (RemarkKind.HOLD, 14)
+    assert trial.run("unhold", "--json").code == 0
+    deployments.deploy(said.shares, message=said.message)
+    deployments.deploy(said.shares, message="[backout guard-1a2b3c4d stable=12345678//] well")
+    listed = trial.run("deployments", "list", "--json").json["deployments"]
+    assert [each["remark"] for each in listed[:2]] == [None, None]
+    assert all(each["doubt"] for each in listed[:2])
+    held = trial.run("status", "--json").json["hold"]
+    assert held["unsigned"] is True
+    assert trial.run("unhold", "--json").code == 0
+    assert trial.run("status", "--json").json["hold"] is None

@@ -200,7 +200,7 @@ def _hold_record(hold: Hold) -> dict[str, object]:
         "by": hold.by,
         "where": hold.where,
         "incident": hold.incident or None,
-        "signed": not hold.unsigned,
+        "unsigned": hold.unsigned,
     }
 
 
