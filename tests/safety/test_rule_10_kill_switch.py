@@ -173,6 +173,18 @@ def test_rule_10_kill_switch_at_every_call_between_decision_and_switch(quick_pat
         assert "a hold is on" in reason, reason
 
 
+def test_rule_10_kill_switch_ends_after_a_week_whatever_it_says(story: Story, here: Machine, there: Machine) -> None:
+    """A mark at the provider and a file of this host alike; nobody forgets a guard for years."""
+    world, day_s = story.world, 24 * HOUR
+    holds = here.tools().holds
+    assert holds is not None
+    holds.write("production", Hold(9e12, "for ever", "ops", world.clock.now(), HERE))
+    world.deploy(story.bad, message="[backout hold until=2099-01-01T00:00:00Z] for ever")
+    for sleep_s, is_held in ((0.0, True), (7 * day_s - 60, True), (61.0, False)):
+        world.clock.sleep(sleep_s)
+        assert (here.is_held(), there.is_held()) == (is_held, is_held)
+
+
 @dataclass
 class Setting:
     """Sets a hold at one port call: before its answer by another machine at the provider, or after it in our file."""

@@ -63,23 +63,6 @@ def told(story: Story) -> list[Notice]:
     return [notice for notice in story.world.notices if notice.kind is NoticeKind.HOLD_ENDS]
 
 
-def test_rule_10_kill_switch_ends_after_a_week_whatever_it_says(story: Story) -> None:
-    """A mark at the provider and a file of this host alike; nobody forgets a guard for years."""
-    world = story.world
-    world.deploy(story.bad, message="[backout hold until=2099-01-01T00:00:00Z] for ever")
-    tools = here(story)
-    assert tools.holds is not None
-    tools.holds.write("production", Hold(9e12, "for ever", "ops", world.clock.now(), HERE))
-    assert is_held(tools)
-    assert is_held(elsewhere(story))
-    world.clock.sleep(7 * DAY - 60)
-    assert is_held(tools)
-    assert is_held(elsewhere(story))
-    world.clock.sleep(61)
-    assert not is_held(tools)
-    assert not is_held(elsewhere(story))
-
-
 def test_rule_10_kill_switch_tells_its_end_a_day_and_an_hour_before(story: Story) -> None:
     """Each of them once, however often somebody looks; a short hold tells only what is news."""
     tools = here(story)
