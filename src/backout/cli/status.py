@@ -9,6 +9,7 @@ from backout.analysis.remarks import text_of
 from backout.cli.options import command, pass_shell
 from backout.cli.style import Tone
 from backout.model.clock import in_words, is_off
+from backout.model.signals import ServiceState
 from backout.report.times import ago, clock, percent, rfc3339
 
 if TYPE_CHECKING:
@@ -47,6 +48,13 @@ def status(shell: Shell) -> int:
     environment = found.situation.environment
     if found.unfinished is not None:
         shell.output.next(f"backout runs show {found.unfinished.id}")
+    elif found.health is not None and (found.health.is_down or found.down):
+        shell.output.next(
+            f"backout diagnose -e {environment}  # what it is, and whether a rollback helps",
+            f"backout rollback --dry-run -e {environment}",
+        )
+    elif not found.troubles and found.unmeasured:
+        shell.output.next(f"backout config check --online -e {environment}  # which source does not answer, and why")
     elif found.troubles:
         shell.output.next(f"backout rollback --dry-run -e {environment}", f"backout guard -e {environment}")
     else:
@@ -86,6 +94,7 @@ def _record(found: Status) -> dict[str, object]:
         "hold": None if found.hold is None else _hold_record(found.hold),
         "clock_offset_s": situation.clock_offset_s,
         "troubles": list(found.troubles),
+        "unmeasured": list(found.unmeasured),
         "not_set_up": [name for name, there in _parts(found) if not there],
     }
 
@@ -243,6 +252,8 @@ def _text(shell: Shell, found: Status, marks: Mapping[str, object]) -> str:
 def _summary(style: Style, found: Status) -> str:
     if found.troubles:
         return style.badge("; ".join(found.troubles), Tone.BAD)
+    if found.unmeasured:
+        return style.badge("; ".join(found.unmeasured), Tone.WARN)
     if found.health is None and found.traffic is None:
         return style.badge("live, but nothing is measured", Tone.WARN)
     return style.badge("nothing needs you", Tone.GOOD)
@@ -254,7 +265,8 @@ def _health_text(style: Style, health: HealthReport | None) -> str:
     if not health.measured:
         word = style.badge("down", Tone.BAD) if health.is_down else style.badge("not measured", Tone.WARN)
         return f"{word} ({health.reach})"
-    word = style.badge("down", Tone.BAD) if health.is_down else style.badge(health.overall, Tone.GOOD)
+    tone = Tone.GOOD if health.overall is ServiceState.OK else Tone.WARN
+    word = style.badge("down", Tone.BAD) if health.is_down else style.badge(health.overall, tone)
     services = ", ".join(f"{s.name} {s.state}" + (f" ({s.detail})" if s.detail else "") for s in health.services)
     answer = f"{health.status}" + (f", {health.latency_ms:.0f} ms" if health.latency_ms is not None else "")
     return "; ".join(part for part in (f"{word} ({answer})", services, *health.findings) if part)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import rollbacks
@@ -10,13 +10,19 @@ from backout.analysis.stability import quarantine, stable_mark
 from backout.errors import BackoutError
 from backout.model.backups import Protection
 from backout.model.plan import PlanKind
-from backout.model.signals import merge_latency, quantile_ms, total
+from backout.model.signals import Criticality, ServiceState, merge_latency, quantile_ms, total
 from backout.report.times import duration
 from backout.runbook.hold import holding
 from backout.runbook.observe import observe
 from backout.runbook.unguarded import unguarded_s
 
 if TYPE_CHECKING:
+<<<<<<< HEAD
+=======
+    from collections.abc import Mapping
+
+    from backout.analysis.remarks import Remark
+>>>>>>> f19f0ea (Let status say that nothing needs anybody only when all that is set up was measured and is well)
     from backout.model.deployment import Deployment, VersionMark
     from backout.model.hold import Hold
     from backout.model.incident import Run
@@ -66,6 +72,42 @@ class Status:
     """Whether the database could be brought back now; in words why that is not known."""
     elsewhere: tuple[Deployment, Remark] | None = None
     """The newest rollback, when this journal does not know it: another machine made it."""
+    services: Mapping[str, Criticality] = field(default_factory=dict)
+    """What the configuration says of each service; one that it does not name is critical."""
+
+    @property
+    def down(self) -> tuple[str, ...]:
+        """The critical services that the application itself reports as down."""
+        found = self.health.services if self.health is not None else ()
+        return tuple(each.name for each in found if each.state is ServiceState.DOWN and self._is_critical(each.name))
+
+    @property
+    def unmeasured(self) -> tuple[str, ...]:
+        """What is set up and could not be measured just now, in words: nobody knows whether it is well."""
+        found = []
+        if self.health is not None and not self.health.measured and not self.health.is_down:
+            found.append(f"health is not measured ({self.health.reach})")
+        found += [f"nothing is known of service {name}" for name in self._silent]
+        if self.traffic is not None and self.traffic.problem:
+            found.append("the source of counts is lost")
+        if self.situation.schema.set_up and self.situation.schema.state is None:
+            found.append("the migrations could not be read")
+        if isinstance(self.backups, str):
+            found.append("the backups could not be looked at")
+        return tuple(found)
+
+    @property
+    def _silent(self) -> tuple[str, ...]:
+        """Critical services of which a health answer says nothing, or no word that is known."""
+        if self.health is None or not self.health.measured or not self.health.services:
+            return ()
+        states = {each.name: each.state for each in self.health.services}
+        named = dict.fromkeys([*self.services, *states])
+        unknown = [name for name in named if states.get(name, ServiceState.UNKNOWN) is ServiceState.UNKNOWN]
+        return tuple(name for name in unknown if self._is_critical(name))
+
+    def _is_critical(self, service: str) -> bool:
+        return self.services.get(service, Criticality.CRITICAL) is Criticality.CRITICAL
 
     @property
     def troubles(self) -> tuple[str, ...]:
@@ -75,6 +117,8 @@ class Status:
             found.append(f"the live version is quarantined: {self.quarantined.why}")
         if self.health is not None and self.health.is_down:
             found.append("the health check fails")
+        if self.down:
+            found.append(f"{', '.join(self.down)} {'is' if len(self.down) == 1 else 'are'} down")
         rate = self.traffic.error_rate if self.traffic else None
         if rate is not None and rate >= self.error_rate_below:
             found.append(f"{self.traffic.errors if self.traffic else 0} requests failed in the last minutes")
@@ -108,6 +152,7 @@ def look(tools: Toolbox) -> Status:
         unguarded_s=unguarded_s(situation, runs, tools.policy.criteria.watch_s),
         backups=_backups(tools),
         elsewhere=_elsewhere(situation, {run.id for run in runs}),
+        services=tools.policy.services,
     )
 
 

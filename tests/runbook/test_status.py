@@ -1,0 +1,70 @@
+"""What `status` calls well: nothing that is down, and nothing that could not be measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backout.errors import ProviderUnavailable
+from backout.model.signals import HealthReport, Reach, ServiceHealth, ServiceState, SourceTraits
+from backout.runbook.status import look
+
+from line import Story
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backout.model.signals import CountsPage
+    from backout.runbook.status import Status
+
+OK, DOWN, UNKNOWN = ServiceState.OK, ServiceState.DOWN, ServiceState.UNKNOWN
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Story:
+    """Return a World in which all is well by now."""
+    found = Story(tmp_path / "journal.sqlite")
+    found.world.deploy(found.good)
+    found.world.clock.sleep(2)
+    return found
+
+
+class Lost:
+    """Port Traffic of a source that does not answer."""
+
+    traits = SourceTraits("lost", 0.0, sampled=False, has_status=True, has_version=True)
+
+    def read(self, since: int, until: int) -> CountsPage:
+        raise ProviderUnavailable(f"no answer for {since} to {until}")
+
+
+def says(story: Story, status: int = 200, reach: Reach = Reach.ANSWERED, **services: ServiceState) -> Status:
+    rows = tuple(ServiceHealth(name, state) for name, state in services.items())
+    story.world.health_rule = lambda at, _version: HealthReport(at, reach, status, services=rows)
+    return look(story.tools())
+
+
+def test_a_critical_service_that_is_down_is_a_trouble_whatever_the_endpoint_answers(story: Story) -> None:
+    """It answers 200 and calls itself ok: the service counts; one that may degrade, and is down, does not."""
+    found = says(story, database=DOWN, storage=OK, email=DOWN)
+    assert "database is down" in found.troubles
+    assert not any("email" in trouble for trouble in found.troubles)
+    assert "billing is down" in says(story, database=OK, storage=OK, billing=DOWN).troubles  # nobody classified it
+
+
+def test_what_could_not_be_measured_is_not_well(story: Story) -> None:
+    """An answer that cannot be read, a critical service of which nothing is said, a source that does not answer."""
+    assert says(story, database=OK, storage=OK, email=OK).unmeasured == ()
+    assert says(story, reach=Reach.UNREADABLE).unmeasured == ("health is not measured (unreadable)",)
+    found = says(story, database=UNKNOWN, email=OK)
+    assert found.unmeasured == ("nothing is known of service database", "nothing is known of service storage")
+    says(story, database=OK, storage=OK)
+    assert look(replace(story.tools(), traffic=Lost())).unmeasured == ("the source of counts is lost",)
+
+
+def test_without_a_health_endpoint_nothing_is_missed(story: Story) -> None:
+    """What is not set up is said apart."""
+    tools = replace(story.tools(), health=None, traffic=None)
+    assert look(tools).unmeasured == ()
