@@ -93,13 +93,16 @@ class _Asker:
             self._current = self._health.look(self._leaving)
         return judge(report, self._target, self._serving, self._current, self._policy)
 
-    def routes(self, why: str) -> tuple[bool, str]:
+    def routes(self, why: str) -> tuple[bool | None, str]:
         """Ask the configured routes; one that is bad is asked once more."""
         routes = self._policy.guard.prove
         for path in routes:
-            status = self._health.fetch(path, self._target)
-            if _is_bad(status):
+            try:
                 status = self._health.fetch(path, self._target)
+                if _is_bad(status):
+                    status = self._health.fetch(path, self._target)
+            except BackoutError as error:
+                return None, f"{path} cannot be asked: {error.what}"
             if _is_bad(status):
                 return False, f"{path} answers {status}" if status else f"{path} does not answer"
         return True, f"{why}; {', '.join(routes)} {'answers' if len(routes) == 1 else 'answer'} too" if routes else why

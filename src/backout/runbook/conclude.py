@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from backout.analysis.remarks import still_decides
-from backout.errors import AuthError, DecisionNeeded
+from backout.errors import AuthError, DecisionNeeded, ProviderUnavailable
 from backout.model.plan import PlanRefused
 from backout.model.policy import Mode, OnInconclusive, OnSharedOutage, OnUnmeasured
 from backout.model.verdict import Cause, Decision, Verdict
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
     Prepared = tuple[Situation, Plan | PlanRefused]
 
+PATIENCE_S, ASK_EVERY_S = 120.0, 2.0
+"""How long a platform without a usable answer is asked again when a version has to go."""
+
 
 class Conclude:
     """Step `conclude` {deployment, version, code_hash, mode}: what follows from the verdict, by policy.
@@ -61,7 +64,7 @@ class Conclude:
         try:
             if watched.get("token_lost"):
                 self._tools.deployments.history()  # it may have come back; else no verdict can be acted on
-            result = self._conclude(args, decision, watched, context.run, found)
+            result = self._conclude(args, decision, watched, context, found)
         except AuthError as error:
             if decision.verdict is Verdict.REGRESSED:
                 write_report(self._tools, context.run, held=f"{error.what}; rolled back by nobody")
@@ -74,7 +77,7 @@ class Conclude:
         args: Mapping[str, Json],
         decision: Decision,
         watched: Mapping[str, Json],
-        run: str,
+        context: StepContext,
         found: Diagnosis | None,
     ) -> Json | Next:
         if watched["moved"]:
@@ -82,22 +85,22 @@ class Conclude:
             return {"action": "void", "why": why}
         if decision.verdict is Verdict.HEALTHY:
             if args.get("ramp"):
-                return move_up(self._tools, args, decision, watched, run)
-            return mark_stable(self._tools, args, decision, watched, run)
+                return move_up(self._tools, args, decision, watched, context.run)
+            return mark_stable(self._tools, args, decision, watched, context.run)
         if decision.verdict is Verdict.REGRESSED:
-            return self._regressed(args, decision, watched, run, found)
+            return self._regressed(args, decision, watched, context, found)
         if (
             self._tools.policy.guard.on_inconclusive is OnInconclusive.ROLLBACK
             and decision.verdict is Verdict.INCONCLUSIVE
             and decision.cause is not Cause.OUTSIDE  # safety rule 12: no policy rolls back for another's failure
         ):
-            return self._regressed(args, decision, watched, run, found)
+            return self._regressed(args, decision, watched, context, found)
         known_bad = held_as_known_bad(self._tools, args, decision.reason) if args.get("known_bad") else None
         if known_bad is not None:
             return known_bad
         accepted_by = _accepting(self._tools, decision)
         if accepted_by and args.get("ramp"):
-            return move_up(self._tools, args, decision, watched, run)
+            return move_up(self._tools, args, decision, watched, context.run)
         if accepted_by:
             return {"action": "accept", "why": decision.reason, "policy": accepted_by}
         return {"action": "hold", "why": decision.reason}
@@ -111,10 +114,10 @@ class Conclude:
         args: Mapping[str, Json],
         decision: Decision,
         watched: Mapping[str, Json],
-        run: str,
+        context: StepContext,
         found: Diagnosis | None,
     ) -> Json | Next:
-        tools = self._tools
+        tools, run = self._tools, context.run
         # The plan is remembered with its reason, so that "what would it have done" can be answered later.
         request = Request(
             message=f"guard: {decision.reason}",
@@ -123,7 +126,7 @@ class Conclude:
             detected_at=decision.at,
             accept_unproven=tools.policy.guard.accept_unproven,
         )
-        situation, outcome = self._planned(request, str(args["deployment"]))
+        situation, outcome = self._planned(request, str(args["deployment"]), context)
         if not still_decides(situation.listed, str(args["deployment"]), str(args["version"])):
             return {"action": "void", "why": f"deployment {situation.live.id} took its place, so this verdict is void"}
         mended = mending(tools, found, decision, run)
@@ -163,11 +166,20 @@ class Conclude:
             return self._held(run, "hold", "a person said no", {"would": words, "names": names})
         return Next({"action": "push_secret", "why": case.plan.why, "names": names}, case.plan, case.plan.why)
 
-    def _planned(self, request: Request, deployment: str) -> Prepared:
+    def _planned(self, request: Request, deployment: str, context: StepContext) -> Prepared:
         """Return the situation and the plan; a list that does not have the watched deployment yet is read again."""
         deadline = self._tools.clock.now() + READ_AGAIN_S
+        patience = self._tools.clock.now() + PATIENCE_S
         while True:
-            situation, outcome = self._planner(self._tools, request)
+            try:
+                situation, outcome = self._planner(self._tools, request)
+            except ProviderUnavailable as error:
+                if self._tools.clock.now() >= patience:
+                    raise
+                self._tools.say(f"the platform gives no answer to act on, so it is asked again: {error.what}")
+                context.check()
+                self._tools.clock.sleep(ASK_EVERY_S)
+                continue
             if any(d.id == deployment for d in situation.listed) or self._tools.clock.now() >= deadline:
                 return situation, outcome
             self._tools.clock.sleep(READ_EVERY_S)

@@ -130,12 +130,12 @@ def lives(tools: Toolbox, every_s: float) -> Generator[Deployment | None, None, 
                 holds.look(history)
                 yield live
                 is_refused = False
-            except ProviderUnavailable:
-                yield None
             except AuthError as error:  # what it looks at itself, and the source, may come from elsewhere
                 if not is_refused:
                     tools.say(f"the provider refuses the token ({error.what}), so new deployments are not seen")
                 is_refused = True
+                yield None
+            except BackoutError:
                 yield None
             remember(tools, live.main if live is not None else "", looks.collect())
             tools.clock.sleep(every_s)
@@ -150,6 +150,7 @@ class _Feed:
     read_until: int
     health: HealthReport | None = None
     source_ok: bool = True
+    trouble: str = ""
     complete_until: int | None = None
     sampled: bool = False
     look_again_at: float = 0.0
@@ -202,7 +203,7 @@ class Watch:
                 context.check()
                 self._collect(detector, feed)
                 self._look(detector, feed, looks.collect(), str(args["version"]), context.run)
-                vigil.tick(complete_until=feed.complete_until, sampled=feed.sampled)
+                vigil.tick(complete_until=feed.complete_until, sampled=feed.sampled, trouble=feed.trouble)
                 now = tools.clock.now()
                 decision = detector.decide(now)
                 self._note(feed, decision, vigil.source, context)
@@ -262,10 +263,12 @@ class Watch:
         if tools.traffic is not None:
             try:
                 page = tools.traffic.read(feed.read_until, int(tools.clock.now()) + 1)
-            except BackoutError:
-                feed.source_ok = False
+            except BackoutError as error:
+                if feed.source_ok:
+                    tools.say(f"the source of counts does not answer: {error.what}")
+                feed.source_ok, feed.trouble = False, error.what
             else:
-                feed.source_ok = True
+                feed.source_ok, feed.trouble = True, ""
                 feed.complete_until = page.complete_until
                 feed.sampled = feed.sampled or page.sampled
                 self._say_unreadable(page, feed)
@@ -329,11 +332,11 @@ class Watch:
         """Return the id of the deployment that took the watched one's place, or ""."""
         try:
             history = self._tools.deployments.history()
-        except ProviderUnavailable:
-            return ""  # not knowing is not moving; the switch itself looks again
         except AuthError as error:
             vigil.token.refused("call", error.what)  # counts and health may come from elsewhere: the watch goes on
             return ""
+        except BackoutError:
+            return ""  # whatever it answers: not knowing is not moving; the switch itself looks again
         vigil.token.accepted("call")
         vigil.look(history)
         if not history:

@@ -56,7 +56,7 @@ class Looks:
         self._tools = tools
         self._said = False
         guard, clock, aside = tools.policy.guard, tools.clock, tools.in_background
-        look = tools.health.look if tools.health is not None else None
+        look = _looking(tools, tools.health) if tools.health is not None else None
         read = _reading(tools.connections) if tools.connections is not None else None
         send = _sending(tools, tools.sender, guard.synthetic) if tools.sender is not None and guard.synthetic else None
         read_s, send_s = PROBES_PER_READING * guard.probe_every_s, max(guard.synthetic_every_s, at_most_every_s)
@@ -72,12 +72,23 @@ class Looks:
             self._said = True
             self._tools.say(f"the database's connections are not watched: {failed}")
         uses = tuple(each if isinstance(each, ConnectionUse) else None for each in read)
-        return Seen(self._health.collect(), uses, self._synthetic.collect())
+        sent = tuple(each for each in self._synthetic.collect() if each is not None)
+        return Seen(self._health.collect(), uses, sent)
 
     def close(self) -> None:
         """Stop looking."""
         for prober in (self._health, self._connections, self._synthetic):
             prober.close()
+
+
+def _looking(tools: Toolbox, health: HealthCheck) -> Callable[[], HealthReport]:
+    def look() -> HealthReport:
+        try:
+            return health.look()
+        except BackoutError as error:
+            return HealthReport(tools.clock.now(), Reach.UNREADABLE, findings=(error.what,))
+
+    return look
 
 
 def _reading(connections: Connections) -> Callable[[], ConnectionUse | BackoutError]:
@@ -90,12 +101,15 @@ def _reading(connections: Connections) -> Callable[[], ConnectionUse | BackoutEr
     return read
 
 
-def _sending(tools: Toolbox, sender: HealthCheck, paths: Sequence[str]) -> Callable[[], SyntheticAnswer]:
+def _sending(tools: Toolbox, sender: HealthCheck, paths: Sequence[str]) -> Callable[[], SyntheticAnswer | None]:
     turns: Iterator[str] = cycle(paths)
 
-    def send() -> SyntheticAnswer:
+    def send() -> SyntheticAnswer | None:
         path, at = next(turns), tools.clock.now()
-        return SyntheticAnswer(at, path, sender.fetch(path))
+        try:
+            return SyntheticAnswer(at, path, sender.fetch(path))
+        except BackoutError:
+            return None  # it was not sent, which says nothing of the application
 
     return send
 

@@ -14,7 +14,7 @@ from backout.runbook.clock import clock_offset_s
 from backout.runbook.second_proof import refuted_by
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from backout.model.deployment import Version
     from backout.runbook.toolbox import Toolbox
@@ -30,7 +30,7 @@ def observe(tools: Toolbox) -> Situation:
     if not history:
         raise Unmeasured("nothing was ever deployed here", where=tools.environment, hint="deploy once, then try again")
     versions = tools.versions.recent()
-    kept = tools.bundle_store.kept(apart_from=[v.id for v in versions]) if tools.bundle_store is not None else ()
+    kept = _kept(tools, [version.id for version in versions])
     situation = Situation(
         environment=tools.environment,
         read_at=tools.clock.now(),
@@ -45,6 +45,17 @@ def observe(tools: Toolbox) -> Situation:
         minimum_version=tools.policy.guard.minimum_version,
     )
     return with_details(tools, situation, [share.version for share in situation.live.shares])
+
+
+def _kept(tools: Toolbox, listed: Collection[str]) -> tuple[Version, ...]:
+    """Return the versions whose code is kept here beside those that are listed; what cannot be read is not kept."""
+    if tools.bundle_store is None:
+        return ()
+    try:
+        return tools.bundle_store.kept(apart_from=listed)
+    except BackoutError as error:
+        tools.say(f"the code that is kept here is of no use: {error}")
+        return ()
 
 
 def look_at_schema(tools: Toolbox, *, since: float = 0.0) -> SchemaLook:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.errors import BackoutError
+
 if TYPE_CHECKING:
     from backout.runbook.toolbox import Toolbox
 
@@ -25,4 +27,7 @@ class Pulse:
         now = self._tools.clock.now()
         if self._tools.dead_man is not None and abs(now - self._beaten_at) >= EVERY_S:
             self._beaten_at = now
-            self._tools.dead_man.ping()
+            try:
+                self._tools.dead_man.ping()
+            except BackoutError as error:  # who watches for somebody else goes on
+                self._tools.say(f"the dead-man's switch was not pinged: {error.what}")

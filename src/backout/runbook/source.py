@@ -91,8 +91,11 @@ class SourceWatch:
             return f"the source {name} told nothing newer than {STALE_S:g} s; the verdict is advice"
         return ""
 
-    def tick(self, *, complete_until: int | None, sampled: bool) -> None:
-        """Take note of how far the counts reach (None: nothing was ever read) and whether they are estimates."""
+    def tick(self, *, complete_until: int | None, sampled: bool, trouble: str = "") -> None:
+        """Take note of how far the counts reach (None: nothing was ever read) and whether they are estimates.
+
+        `trouble`: why they cannot be read just now, or "".
+        """
         if self._tools.traffic is None:
             return
         before = self.downgraded
@@ -101,21 +104,23 @@ class SourceWatch:
         self._is_stale = self._tools.clock.now() - self._reaches > STALE_S
         why = self.downgraded
         if why and why != before:
-            self._tell("sampled" if self.sampled else "lost", why)
+            self._tell("sampled" if self.sampled else "lost", why, trouble)
         elif before and not why:
             self._tools.say("the source of counts is up to date again")
 
-    def _tell(self, what: str, why: str) -> None:
+    def _tell(self, what: str, why: str, trouble: str) -> None:
         self._tools.say(f"{why}: nothing is done automatically on these counts")
         if what in self._told:
             return
         self._told.add(what)
         environment = self._tools.environment
+        said = f" It says: {trouble}." if trouble else ""
+        rest = "Health checks still count; a rollback on errors or slowness needs a person."
         tell(
             self._tools,
             NoticeKind.SOURCE_LOST,
             f"{environment}: guard cannot act on its counts",
-            f"{why[:1].upper()}{why[1:]}. Health checks still count; a rollback on errors or slowness needs a person.",
+            f"{why[:1].upper()}{why[1:]}.{said} {rest}",
             key=f"{self._run}:{what}",
             run=self._run,
             next=(f"backout status -e {environment}",),

@@ -61,7 +61,10 @@ def tell(  # noqa: PLR0913 one keyword for each thing that a notice says
         next=next,
         facts=facts or {},
     )
-    tools.notifier.tell(notice)
+    try:
+        tools.notifier.tell(notice)
+    except BackoutError as error:
+        tools.say(f"nobody could be told: {error.what}")
 
 
 def tell_rollback(tools: Toolbox, kind: NoticeKind, run: str, *, more: str = "", pending: bool = False) -> None:

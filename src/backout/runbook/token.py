@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from backout.errors import AuthError, ProviderUnavailable, Refused
+from backout.errors import AuthError, BackoutError, ProviderUnavailable, Refused
 from backout.model.notice import NoticeKind
 from backout.model.verdict import Verdict
 from backout.runbook.tell import tell
@@ -81,7 +81,7 @@ class TokenVigil:
         self._check_at = now + CHECK_EVERY_S
         try:
             bad = next((state for state in tools.token.look() if not state.valid), None)
-        except ProviderUnavailable:
+        except BackoutError:
             return
         if bad is None:
             self.accepted("look")

@@ -47,11 +47,14 @@ class Vigil:
         self._said_hold: Hold | None = None
         self._noted = ""
 
-    def tick(self, *, complete_until: int | None, sampled: bool) -> None:
-        """Take note of how far the counts reach (None: nothing was ever read) and whether they are estimates."""
+    def tick(self, *, complete_until: int | None, sampled: bool, trouble: str = "") -> None:
+        """Take note of how far the counts reach (None: nothing was ever read) and whether they are estimates.
+
+        `trouble`: why they cannot be read just now, or "".
+        """
         self._pulse.beat()
         self.token.tick()
-        self.source.tick(complete_until=complete_until, sampled=sampled)
+        self.source.tick(complete_until=complete_until, sampled=sampled, trouble=trouble)
 
     def look(self, history: Sequence[Deployment]) -> None:
         """Say when a hold was set or lifted (the decision asks again); note what other machines did and judged."""

@@ -27,6 +27,7 @@ from backout.providers.files.holds import FileHolds
 from backout.providers.files.reports import FileReports
 from backout.providers.git.checkout import GitCheckout
 from backout.runbook.toolbox import Toolbox
+from backout.wiring.boundary import bounded
 from backout.wiring.database import (
     HURRIED_S,
     connections,
@@ -171,7 +172,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
     client, clock = api.acts, CorrectedClock(SystemClock(), api)
     traffic = traffic_of(config, api.reads, clock, hooks.say)
     book = journal(config, hooks.stop, hurried=until is not None)
-    return Toolbox(
+    made = Toolbox(
         environment=config.name,
         policy=config.policy,
         actor=actor(),
@@ -224,6 +225,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         provider_clock=api,
         checkout=GitCheckout(config.path.parent),
     )
+    return bounded(made)
 
 
 @dataclass(frozen=True, slots=True)

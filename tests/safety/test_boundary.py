@@ -1,0 +1,172 @@
+"""Whatever a source or the platform raises, an armed guard goes on: source lost, no answer; and it still rolls back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backout.errors import ProviderUnavailable, Refused
+from backout.model.incident import RunState
+from backout.model.notice import NoticeKind
+from backout.model.signals import Counts, CountsPage, HealthReport, Reach, RouteCounts, ServiceState
+from backout.providers.memory import health_of
+from backout.wiring.boundary import ADAPTERS, bounded
+
+from line import SERVICES, Story, watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from backout.runbook.toolbox import Toolbox
+
+ERRORS: tuple[Exception, ...] = (
+    RecursionError("maximum recursion depth exceeded"),
+    OverflowError("cannot convert float infinity to integer"),
+    ValueError("Exceeds the limit (4300 digits) for integer string conversion"),
+    KeyError("result"),
+    MemoryError(),
+    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+)
+SOURCES = ("traffic", "logs", "connections", "triggers", "notifier", "bundle_store", "bundles")
+PLATFORM = ("deployments.history", "versions.recent", "versions.detail", "secrets.names")
+
+
+@pytest.fixture
+def story(quick_path: Path) -> Story:
+    """A World in which the bad version was just deployed."""
+    return Story(quick_path / "journal.sqlite")
+
+
+class Raiser:
+    """Raises one error after the other in the calls whose names begin with one of the words, so many times.
+
+    Args:
+        after: so many of these calls pass first.
+    """
+
+    def __init__(self, *words: str, times: float = float("inf"), after: int = 0) -> None:
+        self.words = words
+        self.after = after
+        self.left = times
+        self.raised = 0
+
+    def __call__(self, name: str) -> None:
+        if not name.startswith(self.words):
+            return
+        self.after -= 1
+        if self.after < 0 < self.left:
+            self.left -= 1
+            self.raised += 1
+            raise ERRORS[self.raised % len(ERRORS)]
+
+
+def armed(story: Story, said: list[str]) -> Toolbox:
+    return bounded(replace(story.tools(), connections=story.world.connections, say=said.append))
+
+
+def down_with(version: str) -> Callable[[float, str], HealthReport]:
+    """Return the rule of a database that is down with one version."""
+    states = dict.fromkeys(SERVICES, ServiceState.OK)
+    return lambda at, live: health_of(
+        at, states | ({"database": ServiceState.DOWN} if live == version else {}), version=live
+    )
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_source_that_raises_whatever_disarms_nobody(story: Story, source: str) -> None:
+    """Each source by itself, all the time: the others show that the version is bad, and it is rolled back."""
+    said: list[str] = []
+    if source == "traffic":  # then the health endpoint has to show it
+        story.world.health_rule = down_with(story.bad.id)
+    story.world.before_call = raiser = Raiser(f"{source}.", after=2 if source == "traffic" else 0)
+    run = watch(armed(story, said))
+    assert (run.state, story.world.live.sole) == (RunState.DONE, story.good.id), said
+    assert raiser.raised
+    mistakes = [text for text in said if "a mistake in backout itself" in text]
+    assert mistakes or source in ("bundles", "bundle_store", "notifier")
+    assert len(mistakes) == len(set(mistakes))
+
+
+def test_a_health_endpoint_that_raises_whatever_is_not_measured(story: Story) -> None:
+    """The counts show that the version is bad; what cannot be proven is not gone back to, and that is said."""
+    said: list[str] = []
+    story.world.before_call = Raiser("health.")
+    tools = armed(story, said)
+    with pytest.raises(Refused, match="cannot be proved before the switch"):
+        watch(tools)
+    report = tools.health.look()  # type: ignore[union-attr]
+    assert (report.reach, report.measured) == (Reach.UNREADABLE, False)
+    assert any("the health endpoint raised" in text for text in said)
+
+
+def test_a_platform_that_raises_for_a_while_disarms_nobody(story: Story) -> None:
+    """Each of its calls by itself, twenty times: the guard that watches asks again."""
+    said: list[str] = []
+    tools, raiser = armed(story, said), Raiser(*PLATFORM, times=40)
+
+    def once_armed(call: str) -> None:
+        if any(run.state is RunState.RUNNING for run in tools.runs.runs("production")):
+            raiser(call)
+
+    story.world.before_call = once_armed
+    run = watch(tools)
+    assert (run.state, story.world.live.sole) == (RunState.DONE, story.good.id), said
+    assert raiser.left == 0
+
+
+def test_lost_counts_are_told_with_their_reason(story: Story) -> None:
+    """Thirty seconds without counts: source lost, with what the source did, and no rollback on them."""
+    story.world.before_call = Raiser("traffic.")
+    watch(armed(story, []), for_s=60)
+    told = [notice for notice in story.world.notices if notice.kind is NoticeKind.SOURCE_LOST]
+    assert len(told) == 1
+    assert "told something that backout cannot deal with" in told[0].text
+    assert story.world.live.sole == story.bad.id
+
+
+class Odd:
+    """Port Traffic that answers the same page always."""
+
+    traits = "odd"
+
+    def __init__(self, page: CountsPage) -> None:
+        self.page = page
+
+    def read(self, _since: int, _until: int) -> CountsPage:
+        return self.page
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        Counts("v", 10**30, 1, 0),
+        Counts("v", 1, -1, 0),
+        Counts("v", 1, 10**40, 10**40),
+        Counts("v", 1, 5, 6),
+        Counts("v", 1, 5, 5, canceled=10**30),
+        Counts("v", 1, 5, 5, latency={10**9: 1}),
+        Counts("v", 1, 5, 5, latency={1: -1}),
+        Counts("v", 1, 5, 5, routes={"/": RouteCounts(10**30, 0)}),
+    ],
+)
+def test_counts_that_cannot_be_are_no_counts(story: Story, row: Counts) -> None:
+    """They would end the detector, or the journal."""
+    tools = bounded(replace(story.tools(), traffic=Odd(CountsPage((row,), 2))))  # type: ignore[arg-type]
+    assert tools.traffic is not None
+    assert tools.traffic.traits == "odd"
+    with pytest.raises(ProviderUnavailable, match="the source of counts told something"):
+        tools.traffic.read(0, 1)
+
+
+def test_every_adapter_has_a_boundary(story: Story) -> None:
+    """No field of the toolbox that leads outside is forgotten."""
+    own = {
+        "environment", "policy", "actor", "clock", "journal", "runs", "marks", "counts", "checkpoints", "reports",
+        "app_checks_head", "deploy_command", "hear", "restoring", "protection", "pushing", "equivalents",
+        "in_background", "watching", "say", "pinned", "provider_marks", "holds", "card_lines", "confirm", "catalogue",
+        "redact",
+    }  # fmt: skip
+    assert set(type(story.tools()).__slots__) == own | ADAPTERS.keys()
