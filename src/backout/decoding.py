@@ -245,7 +245,7 @@ def _is_too_deep(value: object) -> bool:
 
 
 def _inside(value: object) -> list[object]:
-    parts: Any = value.values() if isinstance(value, dict) else value
+    parts: Any = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
     return [part for part in parts if isinstance(part, dict | list | tuple)]
 
 

@@ -36,7 +36,7 @@ def panic(shell: Shell, *, message: str) -> int:
     After a rollback of the last 15 minutes it does not go back once more. It prints how to undo what it did.
     """
     from backout.cli.bench import open_bench  # noqa: PLC0415 - only commands that act pay for it
-    from backout.journal.store import JournalUnavailable  # noqa: PLC0415
+    from backout.journal.rows import JournalUnavailable  # noqa: PLC0415
     from backout.runbook.panic import WITHIN_S, lines_without_provider  # noqa: PLC0415
 
     config = shell.config(in_need=True)

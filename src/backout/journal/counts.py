@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
 
 from backout.journal.chain import canonical
-from backout.model.signals import Counts, RouteCounts
+from backout.journal.rows import Number, columns, reading
+from backout.model.signals import BUCKETS, Counts, RouteCounts
 
 if TYPE_CHECKING:
     import sqlite3
@@ -14,6 +17,12 @@ if TYPE_CHECKING:
 
     from backout.journal.store import Mask, Transaction
     from backout.model.plan import Json
+
+
+_Row = tuple[str, Number, Number, Number, Number, str, str]
+_HISTOGRAM = msgspec.json.Decoder(dict[Annotated[int, msgspec.Meta(ge=0, lt=BUCKETS)], Number])
+_ROUTES = msgspec.json.Decoder(dict[str, list[Number]])
+"""Decoders of their own: a guard that is resumed reads a month of seconds. What they raise is caught around it all."""
 
 
 def keep(transaction: Transaction, environment: str, counts: Sequence[Counts]) -> None:
@@ -56,8 +65,12 @@ def _as_routes(text: str) -> dict[str, RouteCounts]:
         return {}
     return {
         name: RouteCounts(requests, errors, dict(zip(flat[::2], flat[1::2], strict=True)))
-        for name, (requests, errors, *flat) in json.loads(text).items()
+        for name, (requests, errors, *flat) in _ROUTES.decode(text).items()
     }
+
+
+def _as_histogram(text: str) -> dict[int, int]:
+    return _HISTOGRAM.decode(text)
 
 
 def kept(connection: sqlite3.Connection, environment: str, since: int, until: int) -> tuple[Counts, ...]:
@@ -67,18 +80,12 @@ def kept(connection: sqlite3.Connection, environment: str, since: int, until: in
         " WHERE environment = ? AND second >= ? AND second < ? ORDER BY second, version",
         (environment, since, until),
     )
-    return tuple(
-        Counts(
-            version,
-            second,
-            requests,
-            errors,
-            canceled,
-            {int(bucket): number for bucket, number in json.loads(latency).items()},
-            _as_routes(routes),
+    found = columns(rows.fetchall(), list[_Row], "a row of counts")
+    with reading("a row of counts"):
+        return tuple(
+            Counts(version, second, requests, errors, canceled, _as_histogram(latency), _as_routes(routes))
+            for version, second, requests, errors, canceled, latency, routes in found
         )
-        for version, second, requests, errors, canceled, latency, routes in rows
-    )
 
 
 def save_checkpoint(transaction: Transaction, run: str, name: str, data: Json) -> None:

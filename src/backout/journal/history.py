@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from backout.journal.rows import reading
 from backout.model.incident import Run, RunState
 from backout.model.plan import Plan, PlanKind, Step
 from backout.model.triggers import Coverage, Fate
@@ -60,7 +61,7 @@ def plan_of(data: Mapping[str, object]) -> Plan:
             Step(
                 str(step["action"]),
                 str(step["title"]),
-                cast("dict[str, Json]", step["args"]),
+                _arguments(step["args"]),
                 str(step["equivalent"]),
                 bool(step["irreversible"]),
             )
@@ -71,6 +72,12 @@ def plan_of(data: Mapping[str, object]) -> Plan:
         str(data["cause"]),
         tuple(Coverage(what, Fate(fate), why) for what, fate, why in cast("list[list[str]]", data.get("coverage", []))),
     )
+
+
+def _arguments(found: object) -> dict[str, Json]:
+    if not isinstance(found, dict):
+        raise TypeError("the arguments of a step are an object")
+    return cast("dict[str, Json]", found)
 
 
 @dataclass(slots=True)
@@ -177,11 +184,12 @@ def fold(events: Iterable[Event]) -> dict[str, RunRecord]:
     """Return the records by run id, in order of submission; events of no submitted run are left out."""
     records: dict[str, RunRecord] = {}
     for event in events:
-        if event.kind == "run.submitted":
-            plan = plan_of(cast("dict[str, object]", event.data["plan"]))
-            steps = [StepRecord() for _ in plan.steps]
-            plan_hash = str(event.data["hash"])
-            records[event.run] = RunRecord(event.run, event.environment, plan, plan_hash, event.actor, event.at, steps)
-        elif event.run in records:
-            records[event.run].take(event)
+        with reading(f"event {event.seq} of run {event.run[:80]}"):
+            if event.kind == "run.submitted":
+                plan = plan_of(cast("dict[str, object]", event.data["plan"]))
+                steps = [StepRecord() for _ in plan.steps]
+                told = str(event.data["hash"])
+                records[event.run] = RunRecord(event.run, event.environment, plan, told, event.actor, event.at, steps)
+            elif event.run in records:
+                records[event.run].take(event)
     return records

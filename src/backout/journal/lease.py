@@ -8,15 +8,18 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Annotated, Self
+
+import msgspec
 
 from backout.errors import BackoutError, Busy
+from backout.journal.rows import Name, columns
+from backout.model.clock import utc
 
 if TYPE_CHECKING:
     import sqlite3
@@ -31,7 +34,7 @@ def rfc3339(at: float) -> str:
     >>> rfc3339(0.0)
     '1970-01-01T00:00:00Z'
     """
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+    return utc(at).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,8 @@ class Lease:
         return f"{self.holder}, since {rfc3339(self.since)}" if self.holder else "a process that is just starting"
 
 
+_Pid = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+_Row = tuple[Name, Annotated[int, msgspec.Meta(ge=0)], Name, Name, _Pid, Name, Name, float, float]
 _COLUMNS = "environment, fence, run, host, pid, process_start, command, since, expires_at"
 
 
@@ -138,8 +143,8 @@ def read(connection: sqlite3.Connection, environment: str) -> Lease | None:
     row = connection.execute(f"SELECT {_COLUMNS} FROM lease WHERE environment = ?", (environment,)).fetchone()  # noqa: S608 constant columns
     if row is None:
         return None
-    holder = Holder(row[3], row[4], row[5], row[6]) if row[3] else None
-    return Lease(row[0], row[1], row[2], holder, row[7], row[8])
+    name, fence, run, host, pid, start, command, since, expires_at = columns(row, _Row, "the lease")
+    return Lease(name, fence, run, Holder(host, pid, start, command) if host else None, since, expires_at)
 
 
 def write(connection: sqlite3.Connection, lease: Lease) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from backout import __version__
 from backout.journal import lease as leases
 from backout.journal.chain import COLUMNS
 from backout.journal.history import RunRecord, fold, plan_data
-from backout.journal.store import Entry, Store, Transaction, event_of
+from backout.journal.rows import event_of
+from backout.journal.store import Entry, Store, Transaction
 
 if TYPE_CHECKING:
     import sqlite3
@@ -36,7 +36,7 @@ def newest(connection: sqlite3.Connection, environment: str) -> RunRecord | None
     """Return the run submitted last: the only one that can be unfinished, as no other is accepted before its end."""
     query = "SELECT run FROM event WHERE kind = 'run.submitted' AND environment = ? ORDER BY seq DESC LIMIT 1"
     row = connection.execute(query, (environment,)).fetchone()
-    return load(connection, row[0]) if row else None
+    return load(connection, str(row[0])) if row else None
 
 
 def submission(connection: sqlite3.Connection, plan: Plan, reason: str) -> Entry:
@@ -133,5 +133,6 @@ class Ledger:
 
     def last_progress(self, step: int) -> Mapping[str, Json] | None:
         """Return the newest progress of the step, over all attempts."""
-        rows: list[tuple[Any, ...]] = self._store.rows(_PROGRESS, (self.run, step))
-        return json.loads(rows[0][0]) if rows else None
+        return self._store.json_object(
+            _PROGRESS, (self.run, step), f"the progress of step {step + 1} of run {self.run}"
+        )

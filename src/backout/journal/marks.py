@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from backout.journal.rows import columns, json_object
 from backout.journal.store import Entry
 from backout.model.deployment import Mark, VersionId, VersionMark
 
@@ -12,6 +14,18 @@ if TYPE_CHECKING:
     import sqlite3
 
 _QUERY = "SELECT data FROM event WHERE kind = 'mark' AND environment = ? ORDER BY seq"
+
+
+class _Mark(msgspec.Struct):
+    mark: Mark
+    version: str
+    code_hash: str | None
+    at: float
+    run: str
+    why: str
+    migration_head: str | None
+    git_sha: str = ""  # marks of the first releases have neither
+    by: str = ""
 
 
 def entry_of(mark: VersionMark) -> Entry:
@@ -36,15 +50,15 @@ def read(connection: sqlite3.Connection, environment: str) -> tuple[VersionMark,
 
 
 def _mark_of(text: str) -> VersionMark:
-    data = json.loads(text)
+    found = columns(json_object(text, "a mark"), _Mark, "a mark")
     return VersionMark(
-        Mark(data["mark"]),
-        VersionId(data["version"]),
-        data["code_hash"],
-        data["at"],
-        data["run"],
-        data["why"],
-        data["migration_head"],
-        data.get("git_sha", ""),  # marks of the first releases have neither
-        data.get("by", ""),
+        found.mark,
+        VersionId(found.version),
+        found.code_hash,
+        found.at,
+        found.run,
+        found.why,
+        found.migration_head,
+        found.git_sha,
+        found.by,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,8 @@ from backout.journal.execute import Driver, aborted, refuse_unknown, resume_hint
 from backout.journal.history import DECISIONS, RunRecord
 from backout.journal.ledger import Ledger, load, newest, submission
 from backout.journal.lock import FileLock, lock_path
-from backout.journal.store import Entry, JournalUnavailable, Store, event_of, unreachable
+from backout.journal.rows import DamagedRow, JournalUnavailable
+from backout.journal.store import Entry, Store, unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -110,9 +110,9 @@ class SqliteJournal:
         wanted = {condition: value for condition, value in wanted.items() if value is not None}
         where = " AND ".join(["seq > ?", *wanted])
         query = f"SELECT {COLUMNS} FROM event WHERE {where} ORDER BY seq LIMIT {_PAGE}"  # noqa: S608 no value in it
-        while rows := self._store.rows(query, (after, *wanted.values())):
-            yield from map(event_of, rows)
-            after = rows[-1][0]
+        while found := self._store.events(query, (after, *wanted.values())):
+            yield from found
+            after = found[-1].seq
 
     def note(self, environment: str, kind: str, key: str, data: Mapping[str, Json], *, actor: str) -> Event | None:
         """Record an event that belongs to no run, see `ports.Journal.note`."""
@@ -137,7 +137,7 @@ class SqliteJournal:
         """Return all runs, newest first."""
         condition, values = ("AND environment = ?", (environment,)) if environment is not None else ("", ())
         query = f"SELECT run FROM event WHERE kind = 'run.submitted' {condition} ORDER BY seq DESC"  # noqa: S608
-        found = [self._load(row[0]) for row in self._store.rows(query, values)]
+        found = [self._load(str(row[0])) for row in self._store.rows(query, values)]
         return tuple(self._as_run(record) for record in found if record is not None)
 
     def find(self, run: str) -> Run | None:
@@ -219,8 +219,11 @@ class SqliteJournal:
 
     def load_checkpoint(self, run: str, name: str) -> Json:
         """Return the newest state or None."""
-        rows = self._store.rows("SELECT data FROM checkpoint WHERE run = ? AND name = ?", (run, name))
-        return json.loads(rows[0][0]) if rows else None
+        query = "SELECT data FROM checkpoint WHERE run = ? AND name = ?"
+        try:
+            return self._store.json(query, (run, name), f"the checkpoint {name}")
+        except DamagedRow:
+            return None  # it is no history: what cannot be read was never kept
 
     def prune(self, older_than: float) -> int:
         """Delete counts and checkpoints from before that time (Unix seconds), no events; return how many rows went."""
@@ -235,7 +238,7 @@ class SqliteJournal:
 
     def _find(self, run: str) -> RunRecord | None:
         query = "SELECT run FROM event WHERE kind = 'run.submitted' AND substr(run, 1, ?) = ? ORDER BY seq"
-        ids = [row[0] for row in self._store.rows(query, (len(run), run))] if run else []
+        ids = [str(row[0]) for row in self._store.rows(query, (len(run), run))] if run else []
         if run not in ids and len(ids) > 1:
             raise UsageError(f"{run!r} is not one run: it may be {', '.join(ids)}", hint="backout runs list")
         return self._load(run if run in ids else ids[0]) if ids else None

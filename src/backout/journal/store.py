@@ -6,7 +6,6 @@ WAL with synchronous=FULL: what was committed survives the loss of power. Not fo
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sqlite3
 import threading
@@ -15,20 +14,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from backout.errors import BackoutError
 from backout.journal import schema
-from backout.journal.chain import COLUMNS, ChainReport, Row, canonical, check, link
+from backout.journal.chain import COLUMNS, ChainReport, canonical, check, link
 from backout.journal.lock import FileLock
-from backout.model.incident import Event
+from backout.journal.rows import DamagedRow, JournalUnavailable, columns, event_of, json_object, json_value, reading
 from backout.private import private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-
-class JournalUnavailable(BackoutError):
-    """The journal's file cannot be used now; whatever was being recorded is not recorded."""
+    from backout.model.incident import Event
+    from backout.model.plan import Json
 
 
 Mask = Callable[[object], object]
@@ -43,7 +40,7 @@ def explain(error: sqlite3.Error, path: Path) -> JournalUnavailable:
         return JournalUnavailable(
             f"the journal is damaged ({error}); nothing was changed",
             where=where,
-            hint=f"look for unfinished work by hand (backout deployments list), then: mv {path} {path}.damaged",
+            hint=_aside(path),
         )
     if code == sqlite3.SQLITE_FULL:
         return JournalUnavailable(
@@ -65,6 +62,10 @@ def explain(error: sqlite3.Error, path: Path) -> JournalUnavailable:
         )
     hint = f"look at the disk and at the files: ls -l {path.parent}"
     return JournalUnavailable(f"the journal cannot be used ({error})", where=where, hint=hint)
+
+
+def _aside(path: Path) -> str:
+    return f"look for unfinished work by hand (backout deployments list), then: mv {path} {path}.damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,8 @@ class Transaction:
     def append(self, entry: Entry, *, environment: str, actor: str) -> Event:
         """Append one event to the chain, its texts masked. Raises TypeError when its data is not JSON."""
         text = canonical(self.mask(entry.data), entry.kind)
-        seq, before = self.connection.execute("SELECT seq, hash FROM head").fetchone()
+        head = self.connection.execute("SELECT seq, hash FROM head").fetchone()
+        seq, before = columns(head, tuple[int, str], "the head of the chain")
         seq += 1
         row = (seq, self.now, environment, entry.run, entry.step, entry.kind, text, str(self.mask(actor)), before)
         own = link(row)
@@ -98,11 +100,6 @@ class Transaction:
         event = event_of((*row, own))
         self.events.append(event)
         return event
-
-
-def event_of(row: Row) -> Event:
-    """Return the event of a stored row."""
-    return Event(row[0], row[1], row[2], row[3], row[4], row[5], json.loads(row[6]), row[7], row[9])
 
 
 class Store:
@@ -173,10 +170,29 @@ class Store:
                 raise explain(_damaged(found), self.path)
             connection.execute("BEGIN")  # one snapshot for the rows and their head
             try:
-                head = connection.execute("SELECT seq, hash FROM head").fetchone()
-                return check(connection.execute(f"SELECT {COLUMNS} FROM event ORDER BY seq"), head)  # noqa: S608
+                newest = connection.execute("SELECT seq, hash FROM head").fetchone()
+                head = columns(newest, tuple[int, str], "the head of the chain")
+                with reading("an event"):
+                    return check(connection.execute(f"SELECT {COLUMNS} FROM event ORDER BY seq"), head)  # noqa: S608
             finally:
                 connection.execute("ROLLBACK")
+
+    def events(self, query: str, values: tuple[object, ...]) -> list[Event]:
+        """Return the events of a query over all columns; none when the journal does not exist yet."""
+        with self._explained():
+            return [event_of(row) for row in self.rows(query, values)]
+
+    def json(self, query: str, values: tuple[object, ...], what: str) -> Json:
+        """Return the JSON value that a query finds, None when there is none."""
+        with self._explained():
+            rows = self.rows(query, values)
+            return json_value(rows[0][0], what) if rows else None
+
+    def json_object(self, query: str, values: tuple[object, ...], what: str) -> Mapping[str, Json] | None:
+        """Return the JSON object that a query finds, None when there is none."""
+        with self._explained():
+            rows = self.rows(query, values)
+            return json_object(rows[0][0], what) if rows else None
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""
@@ -199,6 +215,14 @@ class Store:
             yield
         except sqlite3.Error as error:
             raise explain(error, self.path) from error
+        except DamagedRow as error:
+            if error.where is None:
+                error.what = f"the journal is damaged: {error.what}"
+                error.where, error.hint = str(self.path), _aside(self.path)
+            raise
+        except (OverflowError, UnicodeEncodeError) as error:  # of sqlite3, which has no room for the value
+            what = "the journal cannot keep a value: it is too large, or no text"
+            raise JournalUnavailable(what, where=str(self.path)) from error
 
     def _exists(self) -> bool:
         # An empty file is what a crash leaves between creating it and its first table.
@@ -238,7 +262,7 @@ class Store:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA synchronous=FULL")
-        version = _version(connection)
+        version = self._version(connection)
         if version > schema.VERSION:
             raise JournalUnavailable(
                 f"the journal was written by a newer backout (schema {version}, this one knows {schema.VERSION})",
@@ -247,6 +271,21 @@ class Store:
             )
         if version < schema.VERSION:
             self._migrate(connection)
+
+    def _version(self, connection: sqlite3.Connection) -> int:
+        """Return the schema's version, 0 of an empty file. Raises JournalUnavailable: it is another program's."""
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if not tables:
+            return 0
+        if "schema_version" not in tables:
+            raise JournalUnavailable(
+                "the file is another program's database; nothing was changed",
+                where=str(self.path),
+                hint="name another file as journal.path in backout.toml",
+            )
+        with self._explained():
+            newest = connection.execute("SELECT COALESCE(MAX(version), 0) FROM schema_version").fetchone()
+            return int(columns(newest, tuple[int], "the version of its tables")[0])
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         # Going over to WAL does not wait for another process that does the same: the file lock does.
@@ -258,7 +297,7 @@ class Store:
             try:
                 for statement in schema.VERSION_TABLE:
                     connection.execute(statement)
-                for version in range(_version(connection), schema.VERSION):
+                for version in range(self._version(connection), schema.VERSION):
                     for statement in schema.MIGRATIONS[version]:
                         connection.execute(statement)
                     connection.execute("INSERT INTO schema_version VALUES (?, ?)", (version + 1, float(self._now())))
@@ -268,11 +307,6 @@ class Store:
                     connection.execute("ROLLBACK")
         finally:
             lock.free()
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schema_version'").fetchone()
-    return connection.execute("SELECT COALESCE(MAX(version), 0) FROM schema_version").fetchone()[0] if known else 0
 
 
 def _uri_path(path: Path) -> str:

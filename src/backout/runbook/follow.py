@@ -17,6 +17,7 @@ from backout.model.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.remark import RemarkKind
 from backout.report.change import title
+from backout.runbook.checkpoint import gone_on
 from backout.runbook.checks import own
 from backout.runbook.guard import lives, may_go_on
 from backout.runbook.tell import tell_change
@@ -162,6 +163,10 @@ class ChangeWatch:
         saved = self._tools.checkpoints.load_checkpoint(self._tools.environment, _CHECKPOINT)
         if not isinstance(saved, dict) or saved.get("deployment") != self.deployment.id:
             return None
+        return gone_on(saved, self._restored)
+
+    def _restored(self, saved: Json) -> tuple[ChangeDetector, int] | None:
+        assert isinstance(saved, dict)  # noqa: S101 - asked by `_resumed`
         detector = ChangeDetector.from_state(self._tools.policy, cast("ChangesState", saved["detector"]))
         return None if detector is None else (detector, int(str(saved["read_until"])))
 

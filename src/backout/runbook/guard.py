@@ -20,6 +20,7 @@ from backout.plan.guard import plan_guard
 from backout.ports import NotDone
 from backout.report.times import duration
 from backout.runbook.carry import keep
+from backout.runbook.checkpoint import gone_on
 from backout.runbook.checks import is_late
 from backout.runbook.clock import measure_clock, say_clock
 from backout.runbook.diagnose import failed_build
@@ -189,8 +190,8 @@ class Watch:
         detector = self._detector(args, feed)
         self._feed_again(detector, feed)
         saved = tools.checkpoints.load_checkpoint(tools.environment, _LOOKS)
-        if isinstance(saved, dict) and saved["run"] == context.run:
-            detector.restore_looks(cast("LooksState", saved["looks"]))
+        if isinstance(saved, dict) and saved.get("run") == context.run:
+            gone_on(saved.get("looks"), lambda looks: detector.restore_looks(cast("LooksState", looks)))
         looks = Looks(tools)
         vigil = Vigil(
             tools,

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from backout.analysis.criteria import LATENCY, error_rate_name
 from backout.analysis.probes import ENDPOINT
 from backout.model.plan import PlanRefused
@@ -15,6 +13,7 @@ from backout.model.signals import HealthReport, ServiceState
 from backout.model.verdict import Cause, CriterionState, Decision, Verdict
 from backout.plan.rollback import Request
 from backout.runbook.activate import set_mark
+from backout.runbook.checkpoint import remembered
 from backout.runbook.incident import led_to
 from backout.runbook.permission import Case, forbidden
 from backout.runbook.rollback import prepare
@@ -106,10 +105,9 @@ def _judged(tools: Toolbox, left: str, version: str, verification: Verification)
 
 def _down_before(tools: Toolbox, version: str) -> frozenset[str]:
     """Return the critical services, and the endpoint, that were down in the watch's last look at a version."""
-    saved = tools.checkpoints.load_checkpoint(tools.environment, f"health of {version}")
-    if not isinstance(saved, dict):
+    report = remembered(tools, f"health of {version}", HealthReport)
+    if report is None:
         return frozenset()
-    report = msgspec.convert(saved, HealthReport)
     down = {s.name for s in report.services if s.state is ServiceState.DOWN and tools.policy.is_critical(s.name)}
     return frozenset(down | ({ENDPOINT} if report.is_down else set()))
 

@@ -15,6 +15,7 @@ from backout.errors import BackoutError
 from backout.model.connections import ConnectionUse
 from backout.model.probes import HEALTH, ProbesBefore, SyntheticAnswer
 from backout.model.signals import HealthReport, Reach, ServiceHealth, ServiceState, total
+from backout.runbook.checkpoint import remembered
 from backout.runbook.prober import Prober
 
 if TYPE_CHECKING:
@@ -145,8 +146,7 @@ def remember(tools: Toolbox, version: str, seen: Seen) -> None:
 
 
 def _remembered(tools: Toolbox, version: str) -> _Remembered:
-    saved = tools.checkpoints.load_checkpoint(tools.environment, f"looks of {version}")
-    return msgspec.convert(saved, _Remembered) if isinstance(saved, dict) else _Remembered(0.0)
+    return remembered(tools, f"looks of {version}", _Remembered) or _Remembered(0.0)
 
 
 def _is_old(tools: Toolbox, at: float, now: float) -> bool:
@@ -180,11 +180,9 @@ def health_before(tools: Toolbox, old: str, since: float, baseline: tuple[Counts
 
     An application that answered nearly everything right after the last look had its critical services.
     """
-    saved = tools.checkpoints.load_checkpoint(tools.environment, f"health of {old}") if old else None
-    if isinstance(saved, dict):
-        report = msgspec.convert(saved, HealthReport)
-        if since - tools.policy.guard.baseline_s <= report.at <= since:
-            return report
+    report = remembered(tools, f"health of {old}", HealthReport) if old else None
+    if report is not None and since - tools.policy.guard.baseline_s <= report.at <= since:
+        return report
     requests, errors = total(row for row in baseline if row.second >= since - RECENT_S)
     if requests < PROOF_REQUESTS or errors > requests * PROOF_ERROR_RATE:
         return None

@@ -6,9 +6,11 @@ counts. So each look of a watch keeps the newest one beside the journal.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import rollbacks
+from backout.runbook.checkpoint import remembered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,10 +21,16 @@ if TYPE_CHECKING:
 _NAME = "automatic rollback"
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    at: float
+    run: str
+
+
 def newest_automatic(tools: Toolbox, listed: Sequence[Deployment]) -> tuple[float, str] | None:
     """Return (when in Unix seconds, run) of the newest one that is listed or was seen before; None: never any."""
-    saved = tools.checkpoints.load_checkpoint(tools.environment, _NAME)
-    seen = (float(str(saved["at"])), str(saved["run"])) if isinstance(saved, dict) else None
+    saved = remembered(tools, _NAME, _Seen)
+    seen = (saved.at, saved.run) if saved is not None else None
     after = seen[0] if seen is not None else 0.0
     found = [(made.created_at, remark.run) for made, remark in rollbacks(listed, since=after) if remark.auto]
     newest = max([*found, *([seen] if seen is not None else [])], default=None)

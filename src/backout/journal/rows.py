@@ -1,0 +1,84 @@
+"""Rows of the journal's tables as values; the rule: a row that is not as it was written is an error that names it.
+
+SQLite takes any value in any column, and a file may be anybody's: nothing of a row is believed before it was looked at.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+
+from backout.decoding import UNDECODABLE, Undecodable, decode_own, decode_values, why
+from backout.errors import BackoutError
+from backout.model.incident import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from backout.model.plan import Json
+
+_Seq = Annotated[int, msgspec.Meta(ge=0)]
+Name = Annotated[str, msgspec.Meta(max_length=500)]
+"""A name that stands in messages."""
+_EventRow = tuple[_Seq, float, Name, Name, _Seq | None, Name, str, Name, str, str]
+
+
+class JournalUnavailable(BackoutError):
+    """The journal's file cannot be used now; whatever was being recorded is not recorded."""
+
+
+class DamagedRow(JournalUnavailable):
+    """A row is not as backout writes it; the store adds the file and what to type."""
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turn whatever a row's values make the reading raise into DamagedRow.
+
+    Args:
+        what: names the row: "event 7".
+    """
+    try:
+        yield
+    except DamagedRow:
+        raise
+    except Undecodable as error:
+        raise DamagedRow(f"{what} is not as it was written: {error.what}") from error
+    except (*UNDECODABLE, TypeError, LookupError, AttributeError) as error:
+        raise DamagedRow(f"{what} is not as it was written: it {why(error)}") from error
+
+
+def columns(row: object, types: Any, what: str) -> Any:
+    """Return a row (or several) as these types. Raises DamagedRow."""
+    with reading(what):
+        return decode_values(row, types, what="it")
+
+
+def event_of(row: Sequence[Any]) -> Event:
+    """Return the event of a stored row. Raises DamagedRow."""
+    what = f"event {row[0]!r:.20}"
+    seq, at, environment, run, step, kind, text, actor, _, own = columns(row, _EventRow, what)
+    return Event(seq, at, environment, run, step, kind, json_object(text, what), actor, own)
+
+
+def json_value(text: object, what: str) -> Json:
+    """Return the JSON value in a column. Raises DamagedRow."""
+    with reading(what):
+        if not isinstance(text, str):
+            raise TypeError
+        found: Json = decode_own(text, what="its text")
+        return found
+
+
+def json_object(text: object, what: str) -> Mapping[str, Json]:
+    """Return the JSON object in a column. Raises DamagedRow."""
+    found = json_value(text, what)
+    if not isinstance(found, dict):
+        raise DamagedRow(f"{what} is not as it was written: its text is no object")
+    return found
+
+
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""A count, as any second may have it."""
