@@ -17,12 +17,8 @@ from backout.runbook.observe import observe
 from backout.runbook.unguarded import unguarded_s
 
 if TYPE_CHECKING:
-<<<<<<< HEAD
-=======
     from collections.abc import Mapping
 
-    from backout.analysis.remarks import Remark
->>>>>>> f19f0ea (Let status say that nothing needs anybody only when all that is set up was measured and is well)
     from backout.model.deployment import Deployment, VersionMark
     from backout.model.hold import Hold
     from backout.model.incident import Run
