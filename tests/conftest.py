@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import tempfile
@@ -115,7 +116,7 @@ def drillbook(open_drillbook: Drillbook) -> Drillbook:
 
 
 @pytest.fixture(autouse=True)
-def _set_the_stage(request: pytest.FixtureRequest) -> None:
+def _set_the_stage(request: pytest.FixtureRequest) -> Iterator[None]:
     """Begin each drill with a provider that tells nothing of the drills before, and a baseline that they left alone.
 
     A drill has visitors, unless it is marked `calm`; nobody else has.
@@ -132,6 +133,9 @@ def _set_the_stage(request: pytest.FixtureRequest) -> None:
         else:
             book.welcome()
             book.await_a_clean_past()
+    yield
+    if book is not None:
+        book.end_started()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -152,6 +156,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _visited(item: pytest.Item) -> bool:
     return "drillbook" in getattr(item, "fixturenames", ()) and item.get_closest_marker("calm") is None
+
+
+def pytest_collection_finish() -> None:
+    """Have the collector pass over what lives to the end: all modules and tests."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _answer_for_its_own_leaks() -> Iterator[None]:
+    """Find here what a module left open; else it fails whichever test the collector happens to run in."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

@@ -69,6 +69,7 @@ class Drillbook:
     _coming: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     """What ends the visits."""
     _visited: bool = False
+    _started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Lay out the folder."""
@@ -171,6 +172,18 @@ class Drillbook:
         )
         return Result(done.returncode, done.stdout, done.stderr)
 
+    def start(self, argv: list[str]) -> subprocess.Popen[str]:
+        """Start the program; `end_started` ends it at the latest."""
+        process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV)
+        self._started.append(process)
+        return process
+
+    def end_started(self) -> None:
+        """End what a drill that failed in the middle has left: else the next one meets it, or answers for it."""
+        while self._started:
+            with self._started.pop() as process:
+                process.kill()
+
     def argv(self, *args: str, config: Path | None = None) -> list[str]:
         """Return the command line."""
         return [str(PROGRAM), *args, "--config", str(config or self.stage.config_file), "-e", "production"]
@@ -205,13 +218,7 @@ class Trial:
 
     def start(self, *args: str) -> subprocess.Popen[str]:
         """Start the program."""
-        return subprocess.Popen(
-            self.book.argv(*args, config=self.config),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=ENV,
-        )
+        return self.book.start(self.book.argv(*args, config=self.config))
 
     def reports(self) -> list[Path]:
         """Return the incident files."""

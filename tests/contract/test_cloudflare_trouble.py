@@ -134,7 +134,7 @@ def test_a_server_that_never_finishes_is_left(server: ScriptedServer, clock: Wor
     begun = time.monotonic()
     with pytest.raises(ProviderUnavailable, match="timed out"):
         deployments(server, clock).history()
-    assert time.monotonic() - begun < 3 * LIMITS.total_s + 2
+    assert time.monotonic() - begun < 30  # as long as the server holds the first of three
 
 
 def test_a_body_too_large_is_not_read_and_not_asked_for_again(server: ScriptedServer, clock: WorldClock) -> None:

@@ -98,7 +98,7 @@ def test_an_endpoint_that_does_not_finish_times_out(server: ScriptedServer, step
     server.will(step)
     begun = time.monotonic()
     report = probe(server).look()
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun < 20  # the server holds it for thirty
     assert report.reach is Reach.TIMED_OUT
     assert report.is_down
     assert not report.measured

@@ -91,6 +91,7 @@ def test_code_that_does_not_pass_the_type_checker(tmp_path: Path) -> None:
     assert "tsc.js --noEmit app.ts" in found["title"]
 
 
+@pytest.mark.long
 def test_a_build_that_passes(tmp_path: Path) -> None:
     """Exit 0, and nothing is told but that."""
     (tmp_path / "app.ts").write_text("export const total: number = 3;\n", encoding="utf-8")
@@ -112,6 +113,7 @@ def test_a_build_that_passes(tmp_path: Path) -> None:
             "build_lint_or_test_failure",
             'Expected ")" but found "}"',
             id="syntax",
+            marks=pytest.mark.long,
         ),
         pytest.param("", "deploy_validation_failed", "Could not detect a directory", id="no-configuration"),
     ],
@@ -126,6 +128,7 @@ def test_what_wrangler_refuses_before_it_asks_anybody(tmp_path: Path, code: str,
     assert "\x1b" not in ended.err
 
 
+@pytest.mark.long
 def test_how_it_looks(tmp_path: Path) -> None:
     """In 80 columns: what it is, the line, and that nothing reached production."""
     (tmp_path / "app.ts").write_text(WRONG_TYPE, encoding="utf-8")
@@ -144,9 +147,10 @@ def server() -> Iterator[ScriptedServer]:
         yield running
 
 
-@pytest.fixture
-def log(tmp_path: Path) -> bytes:
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """What a runner would have kept of the real compiler's words."""
+    tmp_path = tmp_path_factory.mktemp("log")
     (tmp_path / "app.ts").write_text(WRONG_TYPE, encoding="utf-8")
     manifest(tmp_path, scripts={"build": f"node {TSC} --noEmit app.ts"})
     said = subprocess.run(

@@ -59,11 +59,11 @@ def test_rule_03_clock(drillbook: Drillbook, shift_s: float) -> None:
             assert (refused.code, refused.json["rule"]) == (3, "3 clock")
             here, there = re.findall(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", refused.json["what"])
             seen = (datetime.fromisoformat(there[:19]) - datetime.fromisoformat(here[:19])).total_seconds()
-            assert abs(seen - shift_s) <= 2
+            assert abs(seen - shift_s) <= 60
             assert "deployments list" in refused.json["options"][0]
         assert gate.posts() == 0
         status = trial.run("status", "--json").json
-        assert abs(status["clock_offset_s"] - shift_s) < 2
+        assert abs(status["clock_offset_s"] - shift_s) < 60
         word = "behind" if shift_s > 0 else "ahead of"
         assert f"{word} the provider's" in trial.run("status").out
         notes = trial.run("rollback", "--dry-run", "--json").json["plan"]["notes"]

@@ -74,10 +74,11 @@ def test_a_hanging_service_costs_health_its_limit_and_no_more() -> None:
         took_s = time.monotonic() - begin
         provider.hold.set()
     assert reply.status == 503
-    assert 1.4 < took_s < 2.9
+    latencies_ms = [reply.json["services"][name]["latency_ms"] for name in ("database", "email")]
+    assert min(latencies_ms) >= 1400
+    assert 1.4 < took_s < sum(latencies_ms) / 1000, "one after the other"
     assert reply.json["services"]["database"]["status"] == "error"
     assert reply.json["services"]["email"]["status"] == "degraded"
-    assert reply.json["services"]["database"]["latency_ms"] >= 1400
 
 
 def test_no_secret_and_no_address_is_in_any_message() -> None:
@@ -163,12 +164,12 @@ def test_errors_all_fails_everything_but_health() -> None:
 
 def test_slow_delays_a_few_requests_and_slow_all_delays_each() -> None:
     """About 3 % of 300 requests take SLOW_BY_MS longer; with slow-all every one; /health is not delayed."""
-    with serving("slow", Bindings({"SLOW_BY_MS": "80"})) as app:
-        delayed = sum(_seconds(app, "/") >= 0.08 for _ in range(300))
+    with serving("slow", Bindings({"SLOW_BY_MS": "250"})) as app:
+        delayed = sum(_seconds(app, "/") >= 0.25 for _ in range(300))
         assert 1 <= delayed <= 40
-    with serving("slow-all", Bindings({"SLOW_BY_MS": "80"})) as app:
-        assert min(_seconds(app, "/") for _ in range(10)) >= 0.08
-        assert min(_seconds(app, "/health") for _ in range(10)) < 0.08
+    with serving("slow-all", Bindings({"SLOW_BY_MS": "250"})) as app:
+        assert min(_seconds(app, "/") for _ in range(5)) >= 0.25
+        assert min(_seconds(app, "/health") for _ in range(10)) < 0.25
 
 
 def _seconds(app: App, path: str) -> float:
