@@ -42,14 +42,17 @@ class Lab:
                 return error.code, json.loads(error.read())
 
     def smtp(self) -> smtplib.SMTP:
-        return smtplib.SMTP("127.0.0.1", self.outbox.smtp_port, timeout=5)
+        client = smtplib.SMTP("127.0.0.1", self.outbox.smtp_port, timeout=5)
+        if not self.outbox.is_down:
+            client.login("anybody", "key")
+        return client
 
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
     loop = Loop()
     faults = Faults(tmp_path / "faults.json")
-    outbox = Outbox(tmp_path / "outbox", faults)
+    outbox = Outbox(tmp_path / "outbox", faults, token="key")
     loop.run(outbox.start())
     yield Lab(outbox, faults)
     loop.run(outbox.stop())

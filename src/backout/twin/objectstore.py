@@ -1,5 +1,8 @@
 """The twin's object store: SeaweedFS with its S3 gateway, on loopback, without telemetry.
 
+Only the S3 API is open, and asks for a signature. Everything else (HTTP and gRPC of master, volume server and filer,
+gRPC of the gateway) takes nobody without the certificate that the parts share, which is made anew at each start.
+
 Its parts run as processes of their own, each started when the one it needs answers: in one process they wait fixed
 seconds for each other, and writes fail until a heartbeat five seconds later.
 """
@@ -23,8 +26,10 @@ from typing import TYPE_CHECKING
 from backout.errors import BackoutError, UsageError
 from backout.providers.child import dying_with_parent, free_ports
 from backout.providers.child_environment import sealed_environment
+from backout.twin import storekeys
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Sequence
 
 REGION = "us-east-1"
@@ -66,6 +71,7 @@ class ObjectStore:
     def __init__(self, directory: Path) -> None:
         self._directory = directory.absolute()
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._passport: ssl.SSLContext | None = None
         self.ports: Ports | None = None
 
     @property
@@ -93,6 +99,7 @@ class ObjectStore:
         self._end_leftovers()
         for name in ("master", "volume", "filer", "run"):
             (self._directory / name).mkdir(parents=True, exist_ok=True)
+        self._passport = storekeys.write(self._directory / "run")
         deadline = time.monotonic() + timeout_s
         wanted = tuple(wanted_ports) if self.ports is None else astuple(self.ports)
         if len(wanted) == len(fields(Ports)):
@@ -172,7 +179,7 @@ class ObjectStore:
             program, "s3", "-ip.bind=127.0.0.1", f"-port={ports.s3}", f"-port.grpc={ports.s3_grpc}",
             f"-filer=127.0.0.1:{ports.filer}.{ports.filer_grpc}", f"-config={self._directory / 's3.json'}",
             "-localSocket=s3.sock", "-port.iceberg=0", "-port.lance=0", "-iam=false",
-            "-autoCreateBucket=false",
+            "-autoCreateBucket=false", f"-allowedOrigins={storekeys.NO_ORIGIN}",
         )  # fmt: skip
 
     def _spawn(self, program: str, part: str, *arguments: str) -> None:
@@ -195,7 +202,7 @@ class ObjectStore:
         self, part: str, port: int, path: str, deadline: float, good: Callable[[bytes], bool] = lambda _: True
     ) -> None:
         while True:
-            status, body = await _get(port, path)
+            status, body = await _get(port, path, None if part == "s3" else self._passport)
             if status == 200 and good(body):  # noqa: PLR2004 - OK
                 return
             stopped = self._children[part].poll() is not None
@@ -279,11 +286,11 @@ def _write_private(path: Path, content: object) -> None:
     temporary.replace(path)
 
 
-async def _get(port: int, path: str) -> tuple[int, bytes]:
+async def _get(port: int, path: str, passport: ssl.SSLContext | None) -> tuple[int, bytes]:
     """Ask a part of the store whether it is there: (0, b"") if it does not answer."""
     try:
         async with asyncio.timeout(1.0):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=passport)
             try:
                 writer.write(f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n".encode())
                 head, _, body = (await reader.read()).partition(b"\r\n\r\n")

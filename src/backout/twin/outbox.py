@@ -1,6 +1,9 @@
 """The twin's outbox: captures email by SMTP and by an HTTP API of Resend's shape, one JSON file a message.
 
 Nothing is ever sent on. The fault "email down" makes SMTP answer 421 and HTTP 503.
+
+Who gets in: an application sends by HTTP with a key of its own, whatever that is, as it does to its provider; reading
+what was sent, and SMTP, need the twin's token. A page in a browser gets in by no way, whatever name it has for us.
 """
 
 from __future__ import annotations
@@ -9,15 +12,17 @@ import asyncio
 import contextlib
 import email
 import email.policy
+import hmac
 import json
 import time
 import uuid
 from typing import TYPE_CHECKING
 
 from aiohttp import web
-from aiosmtpd.smtp import SMTP
+from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
 from backout.providers.child import free_ports
+from backout.twin.doors import bearer, loopback_only
 from backout.twin.faults import FaultKind
 
 if TYPE_CHECKING:
@@ -38,12 +43,15 @@ class Outbox:
 
     Args:
         directory: where the messages go, oldest name first.
-        faults: asked before each message. now: Unix seconds.
+        faults: asked before each message. token: what reading and SMTP need; without one nobody may. now: Unix seconds.
     """
 
-    def __init__(self, directory: Path, faults: Faults, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, directory: Path, faults: Faults, *, token: str = "", now: Callable[[], float] = time.time
+    ) -> None:
         self.directory = directory
         self._faults = faults
+        self._token = token
         self._now = now
         self._runner: web.AppRunner | None = None
         self._smtp: asyncio.Server | None = None
@@ -59,7 +67,7 @@ class Outbox:
         """Listen, on the wanted ports (HTTP, SMTP) where they are free."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self.http_port, self.smtp_port = free_ports(2, wanted_ports)
-        app = web.Application(client_max_size=_LONGEST_BYTES)
+        app = web.Application(client_max_size=_LONGEST_BYTES, middlewares=[loopback_only])
         app.add_routes(
             [
                 web.post("/emails", self._post),
@@ -98,6 +106,10 @@ class Outbox:
         temporary.replace(path)
         return name
 
+    def is_right(self, token: str) -> bool:
+        """Whether this is the twin's token."""
+        return bool(self._token) and hmac.compare_digest(token.encode(), self._token.encode())
+
     @property
     def is_down(self) -> bool:
         """Whether the fault is on."""
@@ -108,7 +120,7 @@ class Outbox:
     async def _post(self, request: web.Request) -> web.Response:
         if self.is_down:
             return _problem(503, "service_unavailable", "the email service is down")
-        if not request.headers.get("Authorization", "").startswith("Bearer ") and request.path == "/emails":
+        if not bearer(request):
             return _problem(401, "missing_api_key", "Missing API key in the authorization header")
         try:
             body = json.loads(await request.read())
@@ -121,10 +133,14 @@ class Outbox:
             return _problem(422, "missing_required_field", f"Missing `{missing[0]}` field.")
         return web.json_response({"id": self.store({"via": "http", **body})})
 
-    async def _list(self, _request: web.Request) -> web.Response:
+    async def _list(self, request: web.Request) -> web.Response:
+        if not self.is_right(bearer(request)):
+            return _unknown_reader()
         return web.json_response({"data": self.messages()})
 
     async def _show(self, request: web.Request) -> web.Response:
+        if not self.is_right(bearer(request)):
+            return _unknown_reader()
         for message in self.messages():
             if message["id"] == request.match_info["id"]:
                 return web.json_response(message)
@@ -144,8 +160,16 @@ class Outbox:
             ident="outbox",
             data_size_limit=_LONGEST_BYTES,
             enable_SMTPUTF8=True,
+            authenticator=self._authenticate,
+            auth_require_tls=False,  # it never leaves this machine
             loop=asyncio.get_running_loop(),
         )
+
+    def _authenticate(
+        self, _server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str, login: object
+    ) -> AuthResult:
+        right = isinstance(login, LoginPassword) and self.is_right(login.password.decode(errors="replace"))
+        return AuthResult(success=right, handled=False)
 
 
 class _Handler:
@@ -165,10 +189,12 @@ class _Handler:
         return [_DOWN] if self._outbox.is_down else responses
 
     async def handle_MAIL(  # noqa: N802
-        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
+        self, _server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         if self._outbox.is_down:
             return _DOWN
+        if not session.authenticated:
+            return "530 5.7.0 log in with any name and the twin's token (api_token_file)"
         envelope.mail_from = address
         envelope.mail_options.extend(options)
         return "250 OK"
@@ -198,6 +224,10 @@ def _body(message: EmailMessage, kind: str) -> str | None:
         with contextlib.suppress(LookupError, UnicodeError):
             return str(part.get_content())
     return None
+
+
+def _unknown_reader() -> web.Response:
+    return _problem(401, "missing_api_key", "reading the outbox needs the twin's token (api_token_file)")
 
 
 def _problem(status: int, name: str, message: str) -> web.Response:

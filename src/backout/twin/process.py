@@ -57,7 +57,7 @@ class Daemon:
         self._identity = home.identity()
         self._faults = Faults(home.faults_file)
         self._state = State(home.state_file)
-        self._services = Services(home.directory / "services", self._faults)
+        self._services = Services(home.directory / "services", self._faults, token=home.token())
         self._buckets = BucketList(self._state, self._services.buckets, self._faults)
         self._data_plane = LocalDataPlane(home.directory / "dataplane", self._services, self._faults)
         self._control = ControlPlane(

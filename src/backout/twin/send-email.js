@@ -15,9 +15,9 @@ async function plain(message) {
 export default function (env) {
   return {
     async send(message) {
-      const answer = await env.outbox.fetch("http://outbox/send", {
+      const answer = await env.outbox.fetch("http://127.0.0.1/send", {
         method: "POST",
-        headers: { "content-type": "application/json" },
+        headers: { "content-type": "application/json", authorization: "Bearer binding" },
         body: JSON.stringify(await plain(message)),
       });
       const said = await answer.text();

@@ -54,7 +54,7 @@ class Services:
         directory: holds the data of all services; a later start finds it again, on the same ports where they are free.
         faults: what a drill has switched on.
         cache_directory: where what is costly to make is kept for all twins; default is inside `directory`.
-        postgres_settings: given to the server, such as `fsync=off`.
+        postgres_settings: given to the server, such as `fsync=off`. token: the twin's, which the outbox asks for.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class Services:
         *,
         cache_directory: Path | None = None,
         postgres_settings: Mapping[str, str] | None = None,
+        token: str = "",
     ) -> None:
         self._directory = directory.absolute()
         self._faults = faults
@@ -78,7 +79,7 @@ class Services:
         self._r2 = R2Gateway(self._store, faults, self._directory)
         self._proxies: dict[str, HyperdriveProxy] = {}
         self._policies: dict[str, Policy] = {}
-        self.mail = Outbox(self._directory / "outbox", faults)
+        self.mail = Outbox(self._directory / "outbox", faults, token=token)
         self._broken = _NOTHING_BROKEN
         self._names: tuple[str, ...] = ()
         self._changed = asyncio.Event()
