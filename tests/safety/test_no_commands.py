@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,6 @@ import pytest
 from cli_shell import backout
 
 from backout import config
-from backout.config.programs import keys_that_run
 
 from private import write_private
 from twin_harness import ACCOUNT, TOKEN, running_api
@@ -64,28 +62,6 @@ def a_program(folder: Path) -> Path:
     path.write_text(f"#!/bin/sh\ntouch {folder}/was-run\necho A=a-value\n")
     path.chmod(0o755)
     return path
-
-
-def documented() -> set[str]:
-    """Return the keys of the list in docs/config.md."""
-    page = (ROOT / "docs" / "config.md").read_text(encoding="utf-8")
-    (section,) = re.findall(r"^## Programs that the file can run\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
-    return set(re.findall(r"^\| `([\w.]+)` \|", section, re.MULTILINE))
-
-
-def test_the_documentation_lists_every_key_that_can_run_a_program() -> None:
-    """The marks of the schema, the list in docs/config.md, and the files above are one set."""
-    assert documented() == set(keys_that_run()) == set(NAMED)
-
-
-def test_each_command_line_of_the_schema_is_marked() -> None:
-    """A key by a name that says so (command, start, stop, build, binaries, program, script to run) has the mark."""
-    page = (ROOT / "src" / "backout" / "config" / "schema.py").read_text(encoding="utf-8")
-    suspicious = re.findall(
-        r"^    (?:\w*(?:command|program|binar|executable)\w*|start|stop|build|run|shell): .*$", page, re.MULTILINE
-    )
-    assert len(suspicious) == len(keys_that_run()) - 1  # pgbackrest's file is no program itself
-    assert all("RUNS" in line or "CommandLine" in line for line in suspicious)
 
 
 @pytest.mark.parametrize("key", list(NAMED))

@@ -1,0 +1,40 @@
+"""Keys of backout.toml that can run programs: the schema's marks, the documentation and the tests name the same."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from backout.config.programs import keys_that_run
+
+ROOT = Path(__file__).parents[2]
+
+
+def documented() -> set[str]:
+    """Return the keys of the list in docs/config.md."""
+    page = (ROOT / "docs" / "config.md").read_text(encoding="utf-8")
+    (section,) = re.findall(r"^## Programs that the file can run\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
+    return set(re.findall(r"^\| `([\w.]+)` \|", section, re.MULTILINE))
+
+
+def named_in_the_tests() -> set[str]:
+    """Return the keys of which tests/safety/test_no_commands.py has a file each."""
+    page = (ROOT / "tests" / "safety" / "test_no_commands.py").read_text(encoding="utf-8")
+    return set(
+        re.findall(r'^    "([\w.]+)": ?(?:f|$)', page.partition("NAMED = {")[2].partition("\n}")[0], re.MULTILINE)
+    )
+
+
+def test_the_documentation_lists_every_key_that_can_run_a_program() -> None:
+    """The marks of the schema, the list in docs/config.md, and the files above are one set."""
+    assert documented() == set(keys_that_run()) == named_in_the_tests()
+
+
+def test_each_command_line_of_the_schema_is_marked() -> None:
+    """A key by a name that says so (command, start, stop, build, binaries, program, script to run) has the mark."""
+    page = (ROOT / "src" / "backout" / "config" / "schema.py").read_text(encoding="utf-8")
+    suspicious = re.findall(
+        r"^    (?:\w*(?:command|program|binar|executable)\w*|start|stop|build|run|shell): .*$", page, re.MULTILINE
+    )
+    assert len(suspicious) == len(keys_that_run()) - 1  # pgbackrest's file is no program itself
+    assert all("RUNS" in line or "CommandLine" in line for line in suspicious)
