@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -170,3 +172,16 @@ def test_every_adapter_has_a_boundary(story: Story) -> None:
         "redact",
     }  # fmt: skip
     assert set(type(story.tools()).__slots__) == own | ADAPTERS.keys()
+
+
+def test_nothing_keeps_an_adapter_that_nobody_uses_any_more(story: Story) -> None:
+    """So that its connections are closed with the last use, and not when circles happen to be looked for."""
+    tools = bounded(story.tools())
+    tools.deployments.history()
+    left = weakref.ref(tools.deployments)
+    gc.disable()
+    try:
+        del tools
+        assert left() is None
+    finally:
+        gc.enable()

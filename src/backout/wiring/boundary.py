@@ -104,6 +104,7 @@ class Boundary:
         if not callable(found):
             return found
         check, instead = self._checks.get(name), self._instead.get(name)
+        lose = self._lost  # `self` in `call` would be a circle, and connections would stay open until it is found
 
         def call(*args: object, **named: object) -> object:
             try:
@@ -113,7 +114,7 @@ class Boundary:
             except BackoutError:
                 raise
             except Exception as error:
-                lost = self._lost(error)
+                lost = lose(error)
                 if instead is None:
                     raise lost from error
                 return instead(lost.what)
