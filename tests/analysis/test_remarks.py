@@ -42,6 +42,7 @@ codes = st.builds(
     st.just("") | st.text(HEX, min_size=7, max_size=7),
 )
 texts = st.text(max_size=60).map(str.rstrip)
+signatures = st.just("") | st.text("0123456789ABCDEFghij-_", min_size=14, max_size=14)
 whole_seconds = st.integers(1, 4_000_000_000).map(float)
 remarks = st.one_of(
     st.builds(
@@ -51,12 +52,20 @@ remarks = st.one_of(
         auto=st.booleans(),
         hop=st.integers(1, 99),
         code=st.none() | codes,
+        signature=signatures,
         text=texts,
     ),
-    st.builds(Remark, st.just(RemarkKind.PROVE), runs, text=texts),
-    st.builds(Remark, st.just(RemarkKind.STABLE), runs, code=codes, text=texts),
-    st.builds(Remark, st.just(RemarkKind.HOLD), until=st.just(0.0) | whole_seconds, text=texts),
-    st.builds(Remark, st.just(RemarkKind.RELEASE), code=codes, text=texts),
+    st.builds(Remark, st.just(RemarkKind.PROVE), runs, signature=signatures, text=texts),
+    st.builds(Remark, st.just(RemarkKind.STABLE), runs, code=codes, signature=signatures, text=texts),
+    st.builds(
+        Remark,
+        st.just(RemarkKind.HOLD),
+        until=st.just(0.0) | whole_seconds,
+        incident=st.just("") | runs,
+        signature=signatures,
+        text=texts,
+    ),
+    st.builds(Remark, st.just(RemarkKind.RELEASE), code=codes, signature=signatures, text=texts),
 )
 
 

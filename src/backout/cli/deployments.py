@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backout.analysis.remarks import is_remark, text_of
+from backout.analysis.remarks import borne_out, is_remark, text_of
 from backout.analysis.stability import quarantine, stable_mark
 from backout.cli.options import group, pass_shell
 from backout.cli.style import Tone
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from backout.runbook.toolbox import Toolbox
 
 
+UNSIGNED = "not signed"
 SHORT = 8
 """Version ids in tables: as much as every command understands as a prefix."""
 
@@ -143,9 +144,10 @@ def list_(shell: Shell) -> None:
 
 def _remark_row(shell: Shell, situation: Situation, deployment: Deployment) -> tuple[str, ...]:
     """Return the row of a deployment that moved no traffic: what it says, faint."""
-    said = deployment.remark
+    said = borne_out(deployment)
     code = said.code.version if said and said.code else ""
     kind = "unhold" if said and said.kind is RemarkKind.HOLD and not said.until else said.kind if said else ""
+    kind = kind if deployment.doubt is None else f"{kind} ({UNSIGNED})"
     cells = ("", code, "", "", kind, ago(deployment.created_at, situation.read_at))
     return tuple(shell.output.style.dim(cell) for cell in (*cells, said.text if said else ""))
 

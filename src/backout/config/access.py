@@ -54,7 +54,7 @@ def parse_keys(found: Secret, on_secret: Callable[[str], None], where: str) -> t
     Raises:
         AuthError: there are more, or one is too short.
     """
-    parts = found.reveal().replace(",", " ").split()
+    parts = [part.strip() for part in found.reveal().replace("\n", ",").split(",") if part.strip()]
     if not 1 <= len(parts) <= MOST_KEYS or any(len(part) < KEY_CHARACTERS for part in parts):
         what = f"{found.name} holds no key of {KEY_CHARACTERS} or more characters (or two, while it is changed)"
         raise AuthError(what, where=where, hint="openssl rand -hex 32")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 PREFIX: Final = "backout-conformance-"
 LONG: Final = "x" * 1200
 """Longer than any limit of a message that is known."""
-REMARK: Final = "[backout rollback-1a2b3c4d auto hop=2 bad=1a2b3c4d/0123456789ab/abcdef1]"
+REMARK: Final = "[backout rollback-1a2b3c4d auto hop=2 bad=1a2b3c4d/0123456789ab/abcdef1 sig=0123456789abcd]"
 """The longest remark of ours: a message that is cut shorter than this would lose our marks."""
 _OVERRIDE: Final = "Cloudflare-Workers-Version-Overrides"
 _MODULE: Final = """\
