@@ -139,7 +139,8 @@ def test_a_forged_release_frees_nothing(quick_path: Path) -> None:
     watch(story.tools())
     assert story.world.live.sole == story.good.id
     again = story.world.upload("again", code="bad")
-    story.world.deploy(again, message=f"[backout release ok={story.bad.id[:8]}//] mended")
+    told = f"{again.id[:8]}/{(again.code_hash or '')[:12]}/"
+    story.world.deploy(again, message=f"[backout release ok={told}] mended")
     assert quarantine(observe(elsewhere(story)), again.id, again.code_hash) is not None
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import pytest
 from api_gate import Answer, api_gate
 
-from backout.analysis.remark_text import parse
 from backout.analysis.remarks import hold_in
 from backout.errors import BackoutError, Refused
 from backout.model.hold import Hold
@@ -433,7 +432,7 @@ def test_rule_10_kill_switch_needs_no_journal(drillbook: Drillbook, journal: str
         lock.close()
     assert ended.code == 0, ended.err
     assert (ended.json["schema"], ended.json["held"], ended.json["everywhere"]) == ("backout.hold/1", True, True)
-    remark = parse(trial.tools().deployments.history()[0].message)
+    remark = trial.tools().deployments.history()[0].remark
     assert remark is not None
     assert remark.text == "the journal is gone"
     assert trial.live() == drillbook.bad
