@@ -101,3 +101,40 @@ def test_the_secrets_of_channels_are_masked(tmp_path: Path) -> None:
     loaded = config.load(variables, start=tmp_path)
     with pytest.raises(AuthError, match="slack"):
         loaded.notify_secret("slack", None, tmp_path / "slack-url", "a URL")
+
+
+def test_an_armed_guard_wants_signed_marks(tmp_path: Path) -> None:
+    """Without a key whoever may deploy could write a mark; where guard only observes, nothing is said."""
+    (told,) = [w for w in config.warnings_of(load(tmp_path, ACT)) if w.startswith("marks")]
+    assert "whoever may deploy can stop it" in told
+    assert not [w for w in config.warnings_of(load(tmp_path, BASE)) if w.startswith("marks")]
+    signed = ACT + '[marks]\nkey_env = "BACKOUT_MARKS_KEY"\n'
+    assert not [w for w in config.warnings_of(load(tmp_path, signed)) if w.startswith("marks")]
+
+
+@pytest.mark.parametrize(
+    ("value", "keys"),
+    [
+        ("0123456789abcdef", 1),
+        ("0123456789abcdef, 1123456789abcdef\n", 2),
+        ("a passphrase of several words\nand another one of them", 2),
+    ],
+)
+def test_the_key_of_marks_may_be_two(tmp_path: Path, value: str, keys: int) -> None:
+    """While it is changed: by a comma or a line; each is masked from then on."""
+    heard: list[str] = []
+    (tmp_path / "backout.toml").write_text(BASE + '[marks]\nkey_env = "BACKOUT_MARKS_KEY"\n')
+    loaded = config.load(config.Environment({"BACKOUT_MARKS_KEY": value}, heard.append), start=tmp_path)
+    found = loaded.marks_keys()
+    assert len(found) == keys
+    assert {key.reveal() for key in found} <= set(heard)
+
+
+@pytest.mark.parametrize("value", ["short", "0123456789abcdef,short", ",".join(["0123456789abcdef"] * 3)])
+def test_a_key_of_marks_that_is_none(tmp_path: Path, value: str) -> None:
+    """Too short, or more than two: exit 4, and how to make one."""
+    loaded = load(tmp_path, BASE + '[marks]\nkey_env = "BACKOUT_MARKS_KEY"\n', {"BACKOUT_MARKS_KEY": value})
+    with pytest.raises(AuthError) as told:
+        loaded.marks_keys()
+    assert told.value.hint == "openssl rand -hex 32"
+    assert value not in str(told.value)

@@ -21,6 +21,8 @@ def warnings_of(config: Config) -> Iterator[str]:
         for warning in _of_environment(config, environment):
             yield f"environments.{name}: {warning}"
     yield from _of_notify(config)
+    if not config.signs_marks and (acting := _acting(config)):
+        yield f"marks: no key is set up, and guard acts by itself in {acting}: whoever may deploy can stop it"
     yield from unknown_variables(config.chosen, config.variables)
 
 
@@ -61,12 +63,16 @@ _COUNT_PROBES = ("prometheus", "logs", "telemetry", "analytics")
 
 
 def _of_notify(config: Config) -> Iterator[str]:
-    notify = config.settings.notify
-    acting = [n for n, settings in config.settings.environments.items() if settings.guard.mode is Mode.ACT]
+    notify, acting = config.settings.notify, _acting(config)
     if acting and not notify.has_channel:
-        yield f"notify: no channel is set up, and guard acts by itself in {', '.join(acting)}: nobody will be told"
+        yield f"notify: no channel is set up, and guard acts by itself in {acting}: nobody will be told"
     if notify.smtp and notify.smtp.security == "none" and not is_loopback(notify.smtp.host):
         yield "notify.smtp.security is 'none': mail is not encrypted"
+
+
+def _acting(config: Config) -> str:
+    """Return the environments in which guard acts by itself."""
+    return ", ".join(n for n, settings in config.settings.environments.items() if settings.guard.mode is Mode.ACT)
 
 
 def _not_pinned(environment: EnvironmentSettings) -> Iterator[str]:
