@@ -6,6 +6,7 @@ writes down its environment, and to write a file. On a server of ours it must no
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -243,3 +244,45 @@ def test_taking_a_dump_gives_the_live_database_no_power(lab: Lab, loot: Path, *,
     assert done.code == 0, done.err + done.out
     (table,) = done.json["dump"]["tables"]
     assert (table["rows"], table["checksum"] is not None) == (2, checksums)
+
+
+MIGRATIONS = {
+    "1_extension": 'CREATE EXTENSION "vector"; CREATE TABLE near (v vector(3));',
+    "2_owner": "ALTER TABLE near OWNER TO postgres; CREATE ROLE {role};CREATE POLICY p ON near TO {role} USING (true);",
+    "3_grab": "CREATE TABLE t AS SELECT public.grab('migration'); COPY t TO PROGRAM 'env > {folder}/program';",
+}
+
+
+def migrations(lab: Lab, loot: Path, *names: str) -> None:
+    """Write these migrations, after one that makes the function that grabs."""
+    root = lab.folder / "prisma" / "migrations"
+    shutil.rmtree(root, ignore_errors=True)
+    texts = {"0_function": GRAB.format(folder=loot), **{name: MIGRATIONS[name] for name in names}}
+    for name, text in texts.items():
+        (root / name).mkdir(parents=True)
+        script = text.format(folder=loot, role=f"role_{uuid.uuid4().hex}") if name in MIGRATIONS else text
+        (root / name / "migration.sql").write_text(script)
+
+
+@pytest.mark.parametrize("where", [(), ("--shadow-env", "SHADOW")], ids=["fresh", "named"])
+def test_migrations_that_are_built_have_no_power(lab: Lab, loot: Path, where: tuple[str, ...]) -> None:
+    """On a server of ours, and on one that a superuser's connection string names; nothing is left there."""
+    configured(lab, loot, DATABASE_URL=hostile(lab, loot), SHADOW=lab.status.socket_dsn)
+    migrations(lab, loot, "3_grab")
+    done = lab.backout("db", "migrations", "drift", *where, "--json")
+    assert sorted(path.name for path in loot.iterdir()) == []
+    assert (done.code, "3_grab failed" in done.err, "permission denied" in done.err) == (1, True, True), done.err
+    left = "SELECT count(*) FROM pg_database WHERE datname LIKE 'backout%'"
+    assert lab.value(left) == 0
+    assert lab.value("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'backout%' OR rolname = 'backdoor'") == 0
+
+
+def test_migrations_build_all_the_same_what_they_always_built(lab: Lab, loot: Path) -> None:
+    """An extension that only a superuser makes, a table that is given to the role postgres, and a role of their own."""
+    configured(lab, loot, DATABASE_URL=hostile(lab, loot, MIGRATIONS["1_extension"]))
+    migrations(lab, loot, "1_extension", "2_owner")
+    done = lab.backout("db", "migrations", "drift", "--json")
+    assert done.code == 1, done.err + done.out
+    assert "statements" in done.json, done.err + done.out
+    assert all("POLICY" in str(statement) for statement in done.json["statements"]), done.json["statements"]
+    assert lab.backout("db", "migrations", "drift", "--shadow-env", "DATABASE_URL", "--json").code == 1

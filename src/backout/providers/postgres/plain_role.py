@@ -92,15 +92,26 @@ def check_extensions(administrator: psycopg.Connection[Any], names: Collection[s
     Raises:
         BackoutError: one is missing, or reaches out of the database.
     """
-    with quietly(administrator):
-        known: dict[str, bool] = dict(administrator.execute(_TRUSTED).fetchall())
+    known = _known(administrator)
     if missing := sorted(set(names) - known.keys()):
-        what = f"it cannot be restored there: the programs bring no extension {', '.join(missing)}"
+        what = f"it cannot be made here: the programs bring no extension {', '.join(missing)}"
         raise BackoutError(what, where=where, hint="set database.binaries to an installation that has them")
     if unknown := sorted(name for name in names if name not in HARMLESS and not known[name]):
-        what = f"nothing was restored: what the extension {', '.join(unknown)} can do reaches out of the database"
-        hint = "restore it by hand, as a superuser, on a machine that holds nothing else"
+        what = f"it cannot be made here: what the extension {', '.join(unknown)} can do reaches out of the database"
+        hint = "do it by hand, as a superuser, on a machine that holds nothing else"
         raise BackoutError(what, where=where, hint=hint)
+
+
+def untrusted(administrator: psycopg.Connection[Any], names: Collection[str]) -> frozenset[str]:
+    """Return those that are there and that only a superuser may make."""
+    known = _known(administrator)
+    return frozenset(name for name in names if known.get(name) is False)
+
+
+def _known(administrator: psycopg.Connection[Any]) -> dict[str, bool]:
+    """Return for each extension that is there whether its control file calls it trusted."""
+    with quietly(administrator):
+        return dict(administrator.execute(_TRUSTED).fetchall())
 
 
 def make_extensions(

@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from backout.providers.postgres.binaries import Binaries
 
 RESTORER: Final = "backout_restorer"
+ADMINISTRATOR: Final = "backout_administrator"
+"""The superuser: a role named postgres is one of the application's, if it has one."""
 DATABASE: Final = "restored"
 _SETTINGS: Final = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "4GB", "listen_addresses": ""}
 _DOORS: Final = f"""\
 local "{DATABASE}" "{RESTORER}" trust
 local all "{SUPERUSER}" trust
+local all "{ADMINISTRATOR}" trust
 """
 """The socket's folder is this user's alone; nothing inside the server can use it: no extension that does is made."""
 
@@ -59,14 +62,18 @@ def scratch_server(parent: Path, binaries: Binaries, encoding: str) -> Iterator[
         server = PostgresServer(folder / "data", binaries, settings={**_SETTINGS, "hba_file": str(folder / "hba.conf")})
         server.create()
         try:
-            dsn = server.start().socket_dsn
+            first = server.start().socket_dsn
+            with asking(first) as superuser:
+                superuser.execute(f"CREATE ROLE {ADMINISTRATOR} LOGIN SUPERUSER".encode())
+            dsn = first.replace(f"user={SUPERUSER}", f"user={ADMINISTRATOR}")
             inside = dsn.replace("dbname=postgres", f"dbname={DATABASE}")
             with asking(dsn) as superuser:
+                superuser.execute(f"ALTER ROLE {SUPERUSER} RENAME TO backout_first".encode())
                 superuser.execute(f"CREATE ROLE {RESTORER} {PLAIN}".encode())
                 superuser.execute(_database(encoding))
             with asking(inside) as superuser:
                 superuser.execute(f"ALTER SCHEMA public OWNER TO {RESTORER}".encode())
-            yield Scratch(dsn, inside, inside.replace(f"user={SUPERUSER}", f"user={RESTORER}"))
+            yield Scratch(dsn, inside, inside.replace(f"user={ADMINISTRATOR}", f"user={RESTORER}"))
         finally:
             server.stop(mode="immediate")
     finally:

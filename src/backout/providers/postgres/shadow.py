@@ -9,28 +9,35 @@ from __future__ import annotations
 import contextlib
 import secrets
 import tempfile
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlencode
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from backout.errors import BackoutError
-from backout.providers.postgres.access import verified
+from backout.errors import BackoutError, Refused
+from backout.providers.postgres.access import parsed, verified
 from backout.providers.postgres.binaries import find_binaries
 from backout.providers.postgres.catalog import PostgresCatalog
 from backout.providers.postgres.deploy import PrismaDeploy
-from backout.providers.postgres.launcher import PostgresServer
+from backout.providers.postgres.plain_role import Power, plain_login, power_of
 from backout.providers.postgres.schema import libpq_url, meant
-from backout.providers.postgres.session import application, reading, working
+from backout.providers.postgres.scratch import RESTORER, scratch_server
+from backout.providers.postgres.script_extensions import make_extensions_of
+from backout.providers.postgres.session import application, asking, reading, working
+from backout.providers.postgres.template import give_away
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from backout.model.catalog import Catalog
     from backout.ports import MigrationFiles
 
+_ROLES_ARE_BOUNDED: Final = 160000
+"""Since then CREATEROLE gives a role only what its holder has: before, it could give the server's programs."""
 _ROLES = b"SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1"
 
 
@@ -65,48 +72,81 @@ class ShadowCatalog:
             BackoutError: a migration cannot be applied to an empty database; named. UsageError: unreadable files.
             AuthError, ProviderUnavailable: a database refuses, or does not answer.
         """
-        with self._database() as url:
-            self._apply(url)
+        with self._database() as (url, scripts):
+            self._apply(url, scripts)
             return PostgresCatalog(lambda: url, ignore_schemas=self._ignore_schemas).read()
 
-    def _apply(self, url: str) -> None:
+    def _apply(self, url: str, scripts: Sequence[str]) -> None:
         if not isinstance(self._build, str):
-            _, schema = libpq_url(self._live())
-            within = f"{url}?schema={schema}" if schema and "://" in url else url
-            PrismaDeploy(lambda: within).apply(self._build.read())
+            within = _with_schema(url, self._schema())
+            files = [replace(file, sql=text) for file, text in zip(self._build.read(), scripts, strict=True)]
+            PrismaDeploy(lambda: within).apply(files)
             return
         try:
             with application(url) as connection:
-                connection.execute(self._build.encode())
+                connection.execute("".join(scripts).encode())
         except psycopg.OperationalError as error:
             raise meant(error, url, "the shadow database") from None
         except psycopg.Error as error:
             raise BackoutError(f"the script cannot be applied to an empty database: {error}", where="--build") from None
 
-    @contextlib.contextmanager
-    def _database(self) -> Iterator[str]:
-        if self._server is None:
-            with self._fresh_server() as url:
-                yield url
-        else:
-            with _database_on(self._server()) as url:
-                yield url
+    def _scripts(self) -> tuple[str, ...]:
+        return (self._build,) if isinstance(self._build, str) else tuple(file.sql for file in self._build.read())
+
+    def _schema(self) -> str | None:
+        return libpq_url(self._live())[1]
 
     @contextlib.contextmanager
-    def _fresh_server(self) -> Iterator[str]:
-        roles = _roles_of(self._live())
+    def _database(self) -> Iterator[tuple[str, Sequence[str]]]:
+        """Yield the connection string of an empty database, for a role without power, and what it is to run there."""
+        if self._server is None:
+            with self._fresh_server() as found:
+                yield found
+        else:
+            with _database_on(self._server()) as url, self._without_power(url) as found:
+                yield found
+
+    @contextlib.contextmanager
+    def _fresh_server(self) -> Iterator[tuple[str, Sequence[str]]]:
+        roles, binaries = _roles_of(self._live()), find_binaries(self._binaries)
         with tempfile.TemporaryDirectory(prefix="backout-shadow-") as directory:
-            binaries = find_binaries(self._binaries)
-            server = PostgresServer(Path(directory) / "data", binaries, settings={"fsync": "off"})
-            server.create()
-            try:
-                password = secrets.token_hex(16)
-                port = server.start(password=password).port
-                url = f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres"
-                _make_roles(url, roles)
-                yield url
-            finally:
-                server.stop(mode="immediate")
+            give_away(Path(directory))
+            with scratch_server(Path(directory), binaries, "UTF8") as scratch:
+                _make_roles(scratch.server, roles)
+                with asking(scratch.administrator) as administrator:
+                    administrator.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")  # who is given a table needs it
+                    scripts = self._found_by(administrator, RESTORER)
+                yield _as_url(scratch.restorer), scripts
+
+    @contextlib.contextmanager
+    def _without_power(self, url: str) -> Iterator[tuple[str, Sequence[str]]]:
+        """Yield for a role made for it where the connection string is a superuser's."""
+        with asking(url) as connection:
+            power = power_of(connection)
+            if power is Power.FILES:
+                what = "the role may use the server's files and programs, and so could a migration"
+                raise Refused(what, where="the shadow database", hint="a role that may only create databases is enough")
+            if power is Power.NONE:
+                yield url, self._scripts()
+                return
+            with plain_login(url, connection) as plain:
+                yield _as_url(plain), self._found_by(connection, parsed(plain)["user"])
+
+    def _found_by(self, administrator: psycopg.Connection[Any], role: str) -> Sequence[str]:
+        return make_extensions_of(self._scripts(), administrator, role, schema=self._schema() or "public")
+
+
+def _with_schema(url: str, schema: str | None) -> str:
+    return f"{url}{'&' if '?' in url else '?'}schema={quote(schema, safe='')}" if schema and "://" in url else url
+
+
+def _as_url(dsn: str) -> str:
+    """Return a connection string as a URL, to which Prisma's schema can be added."""
+    given = parsed(dsn)
+    named = {name: quote(given.pop(name, ""), safe="") for name in ("user", "password", "host", "port", "dbname")}
+    who = f"{named['user']}:{named['password']}" if named["password"] else named["user"]
+    where = f"{named['host']}:{named['port']}" if named["port"] else named["host"]
+    return f"postgresql://{who}@{where}/{named['dbname']}?{urlencode(given, quote_via=quote)}"
 
 
 def _roles_of(url: str) -> tuple[str, ...]:
@@ -118,11 +158,19 @@ def _roles_of(url: str) -> tuple[str, ...]:
 
 
 def _make_roles(url: str, names: tuple[str, ...]) -> None:
-    """Make the roles that policies and grants in the migrations name; none can log in."""
-    with working(url) as connection:
+    """Make the roles that policies, grants and owners in the migrations name; none can log in, and none has any power.
+
+    Who builds may be each of them, and may make more where that gives him nothing (from Postgres 16 on).
+    """
+    builder = sql.Identifier(RESTORER)
+    with asking(url) as connection:
+        more = "INHERIT CREATEROLE" if connection.info.server_version >= _ROLES_ARE_BOUNDED else "INHERIT"
+        connection.execute(sql.SQL("ALTER ROLE {} " + more).format(builder))
         for name in names:
+            role = sql.Identifier(name)
             with contextlib.suppress(psycopg.errors.DuplicateObject):
-                connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(name)))
+                connection.execute(sql.SQL("CREATE ROLE {}").format(role))
+                connection.execute(sql.SQL("GRANT {} TO {}").format(role, builder))
 
 
 @contextlib.contextmanager
