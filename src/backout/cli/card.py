@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import click
 
+from backout.cli.by_hand import ByHand
 from backout.cli.options import command, pass_shell
+from backout.errors import Interrupted
 from backout.report.times import rfc3339
 
 if TYPE_CHECKING:
@@ -28,13 +31,34 @@ def card(shell: Shell, *, write: bool) -> None:
     """Print one page of wrangler, curl and psql commands with ids that are read from the provider now.
 
     It says what is live, how to roll back, how to put that back, how to look whether it is well, and whom to call.
-    None of its commands needs backout or Python.
+    None of its commands needs backout or Python. When it cannot be made, the last one is printed, where there is one.
     """
+    hand = ByHand(shell)
+    try:
+        _print_new(shell, hand, write=write)
+    except Interrupted:
+        raise
+    except Exception as error:
+        _print_last(shell, hand)
+        hand.add_to(error)
+        raise
+
+
+def _print_last(shell: Shell, hand: ByHand) -> None:
+    """Print the card that was written last, whatever is wrong with the world."""
+    path = hand.card()
+    with contextlib.suppress(OSError):
+        if path is not None and not shell.output.json:
+            shell.output.text(path.read_text(encoding="utf-8", errors="replace").rstrip())
+
+
+def _print_new(shell: Shell, hand: ByHand, *, write: bool) -> None:
     from backout import wiring  # noqa: PLC0415 - only commands that ask the provider pay for it
     from backout.report.card import card_text  # noqa: PLC0415
     from backout.runbook.card import card_of  # noqa: PLC0415
 
-    tools = wiring.toolbox(shell.config(in_need=True))
+    hand.config = shell.config(in_need=True)
+    hand.tools = tools = wiring.toolbox(hand.config)
     made = card_of(tools)
     text = card_text(made)
     path = tools.cards.write(text) if write and tools.cards is not None else None

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from backout.cli import outcome
+from backout.cli.by_hand import ByHand
 from backout.cli.options import command, pass_shell
-from backout.errors import AuthError, BackoutError, PartlyDone, ProviderUnavailable
+from backout.errors import BackoutError, Busy, Interrupted, PartlyDone, Refused
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind, PlanRefused
 
@@ -35,22 +36,31 @@ def panic(shell: Shell, *, message: str) -> int:
     It does only what the rules allow: nothing is forced, no old secret comes back. A watch that runs is ended first.
     After a rollback of the last 15 minutes it does not go back once more. It prints how to undo what it did.
     """
-    from backout.cli.bench import open_bench  # noqa: PLC0415 - only commands that act pay for it
-    from backout.journal.rows import JournalUnavailable  # noqa: PLC0415
-    from backout.runbook.panic import WITHIN_S, lines_without_provider  # noqa: PLC0415
+    from backout.journal.rows import JournalUnavailable  # noqa: PLC0415 - only commands that act pay for it
 
-    config = shell.config(in_need=True)
-    bench, message = open_bench(shell, config, "panic", within_s=WITHIN_S), shell.masked(message)
+    hand = ByHand(shell)
     try:
+        bench, message = _opened(shell, hand), shell.masked(message)
         try:
             return _go_back(bench, message)
         except JournalUnavailable as error:
-            raise _by_hand(bench, message, error) from error
-    except (ProviderUnavailable, AuthError) as error:
-        lines = lines_without_provider(bench.tools)
-        _say(bench, lines)
-        error.hint = lines[0] if lines else error.hint
+            raise _without_journal(bench, hand, message, error) from error
+    except (Refused, Busy, Interrupted):
+        raise  # they are answers, and name what is allowed instead
+    except Exception as error:
+        if not hand.has_said:
+            hand.add_to(error)
         raise
+
+
+def _opened(shell: Shell, hand: ByHand) -> Bench:
+    from backout.cli.bench import open_bench  # noqa: PLC0415 - only commands that act pay for it
+    from backout.runbook.panic import WITHIN_S  # noqa: PLC0415 - same
+
+    hand.config = shell.config(in_need=True)
+    bench = open_bench(shell, hand.config, "panic", within_s=WITHIN_S)
+    hand.tools = bench.tools
+    return bench
 
 
 def _go_back(bench: Bench, message: str) -> int:
@@ -83,25 +93,21 @@ def _finish(bench: Bench, run: Run) -> int:
     return outcome.exit_code(tools, run)
 
 
-def _by_hand(bench: Bench, message: str, error: BackoutError) -> BackoutError:
+def _without_journal(bench: Bench, hand: ByHand, message: str, error: BackoutError) -> BackoutError:
     """Return the error of a panic without a journal: what is done must be recorded, so a person types it."""
     from backout.cli.rollback import refusal  # noqa: PLC0415
     from backout.runbook.panic import lines_without_journal  # noqa: PLC0415
 
-    lines = lines_without_journal(bench.tools, message)
+    try:
+        lines = lines_without_journal(bench.tools, message)
+    except (Refused, Busy):
+        raise
+    except Exception:  # noqa: BLE001 - whatever else is broken too, there are lines to say
+        lines = hand.lines()
     if isinstance(lines, PlanRefused):
-        _say(bench, ())
+        hand.say(())
         return refusal(lines, bench.tools.environment)
-    _say(bench, lines)
+    hand.say(lines)
     return PartlyDone(
         f"nothing was changed, because it could not be recorded: {error.what}", where=error.where, hint=lines[0]
     )
-
-
-def _say(bench: Bench, lines: tuple[str, ...]) -> None:
-    out, tools = bench.shell.output, bench.tools
-    path = tools.cards.path() if tools.cards is not None else None
-    if lines:
-        out.complain("\n".join(["by hand:", *(f"  $ {line}" for line in lines)]))
-    if path is not None:
-        out.complain(f"the card, written when all was well: {path}")

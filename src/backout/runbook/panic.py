@@ -19,8 +19,11 @@ from backout.runbook.checks import own
 from backout.runbook.rollback import prepare
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from backout.model.deployment import VersionMark
     from backout.model.incident import Run
+    from backout.model.plan import Equivalents
     from backout.model.situation import Situation
     from backout.runbook.toolbox import Toolbox
 
@@ -130,12 +133,16 @@ def lines_without_journal(tools: Toolbox, message: str) -> tuple[str, ...] | Pla
 
 def lines_without_provider(tools: Toolbox) -> tuple[str, ...]:
     """Return what to type, as far as it is known here without asking anybody: the last stable version, else a look."""
+    return lines_of(tools.equivalents, lambda: tools.marks.marks(tools.environment))
+
+
+def lines_of(equivalents: Equivalents, read_marks: Callable[[], tuple[VersionMark, ...]]) -> tuple[str, ...]:
+    """Return the lines that go back to the last stable version that the marks know, else those that look."""
     stable = ""
-    with contextlib.suppress(BackoutError):
-        marks = tools.marks.marks(tools.environment)
+    with contextlib.suppress(Exception):  # whatever is wrong with the journal, these lines are said
+        marks = read_marks()
         bad = {mark.version for mark in marks if mark.mark is Mark.QUARANTINED}
         stable = next((m.version for m in reversed(marks) if m.mark is Mark.STABLE and m.version not in bad), "")
-    lines = tools.equivalents
     if not stable:
-        return tuple(lines.live.splitlines())
-    return tuple(lines.activate.format(version=stable, message=shlex.quote("by hand")).splitlines())
+        return tuple(equivalents.live.splitlines())
+    return tuple(equivalents.activate.format(version=stable, message=shlex.quote("by hand")).splitlines())

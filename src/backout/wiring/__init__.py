@@ -206,7 +206,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         catalogue=partial(_signatures, config),
         redact=masked,
         triggers=CloudflareTriggers(client, account, script),
-        equivalents=_equivalents(config),
+        equivalents=equivalents(config),
         watching=hooks.watching,
         confirm=hooks.confirm,
         say=hooks.say,
@@ -394,11 +394,11 @@ def _place(config: Config) -> Place:
     )
 
 
-def _equivalents(config: Config) -> Equivalents:
+def equivalents(config: Config) -> Equivalents:
     """Return what a person would type instead, with the environment's real names."""
-    from backout.providers.cloudflare.lines import equivalents  # noqa: PLC0415 only to word a line
+    from backout.providers.cloudflare import lines  # noqa: PLC0415 only to word a line
 
-    return equivalents(_place(config))
+    return lines.equivalents(_place(config))
 
 
 def _card_lines(config: Config) -> CardLines:

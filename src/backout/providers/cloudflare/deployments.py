@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from backout.errors import ProviderRejected, Refused, SecretsChanged
+from backout.errors import ProviderRejected, ProviderUnavailable, Refused, SecretsChanged
 from backout.model.deployment import Deployment, DeploymentId, Share, VersionId
 from backout.providers.clock import unix_s
 from backout.providers.cloudflare.client import READ_SCRIPTS, WRITE_SCRIPTS
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from backout.providers.cloudflare.client import ApiClient
 
 MAX_MESSAGE_BYTES: Final = 1000
+_WHOLE: Final = 100.001  # percent, and what rounding adds
 _SECRETS_CHANGED: Final = 10220
 _NAME: Final = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _REFUSALS: Final = (
@@ -44,8 +45,11 @@ class ApiDeployment(msgspec.Struct):
     author_email: str | None = None
 
     def as_model(self) -> Deployment:
-        """Return the noun."""
+        """Return the noun. Raises ProviderUnavailable: it has no versions, or shares that cannot be."""
         notes = self.annotations or {}
+        if not self.versions or not all(0 <= share.percentage <= _WHOLE for share in self.versions):
+            what = "the answer tells of a deployment without versions, or with shares that cannot be"
+            raise ProviderUnavailable(what, where=self.id[:80])
         shares = [Share(VersionId(share.version_id), share.percentage) for share in self.versions]
         return Deployment(
             id=DeploymentId(self.id),
