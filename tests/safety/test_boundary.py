@@ -177,8 +177,8 @@ def test_every_adapter_has_a_boundary(story: Story) -> None:
 def test_nothing_keeps_an_adapter_that_nobody_uses_any_more(story: Story) -> None:
     """So that its connections are closed with the last use, and not when circles happen to be looked for."""
     tools = bounded(story.tools())
-    tools.deployments.history()
-    left = weakref.ref(tools.deployments)
+    tools.versions.recent()
+    left = weakref.ref(tools.versions)
     gc.disable()
     try:
         del tools
