@@ -12,6 +12,7 @@ import pytest
 import backout
 from backout.analysis.stability import quarantine, stable_mark
 from backout.model.plan import PlanKind
+from backout.providers.memory import World
 from backout.runbook.follow import wait_for_unwatched
 from backout.runbook.hold import holding
 from backout.runbook.observe import observe
@@ -153,6 +154,17 @@ def test_a_canary_that_is_promoted_is_no_rollback(story: Story) -> None:
     situation = observe(elsewhere(story))
     assert quarantine(situation, story.good.id, story.good.code_hash) is None
     assert look(elsewhere(story)).elsewhere is None
+
+
+def test_a_preview_that_is_promoted_is_no_rollback(quick_path: Path) -> None:
+    """It was uploaded before the version that its message calls bad, and never had any traffic."""
+    world = World()
+    preview, live = world.upload("preview"), world.upload("live")
+    world.deploy(live)
+    world.deploy(preview, message=f"[backout rollback-1a2b3c4d auto bad={live.id[:8]}//] bump")
+    situation = observe(toolbox(world, quick_path / "journal.sqlite"))
+    assert quarantine(situation, live.id, live.code_hash) is None
+    assert look(toolbox(world, quick_path / "journal.sqlite")).elsewhere is None
 
 
 def test_a_ramp_that_a_pipeline_moves_up_is_watched(story: Story) -> None:

@@ -16,7 +16,7 @@ The oldest that the provider lists has nothing before it, so it says nothing.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from backout.analysis.remark_text import parse
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     Detail = Callable[[str], Version | None]
 
+LISTED = 10
+"""So many deployments a provider lists at least, when there were so many; of fewer, nothing is missing."""
 _MOST_VERSIONS = 2
 _CARRIED = re.compile(r"\[backout ([!-Z\\^-~]+) carry\] ([!-~]+)(?: |\Z)", re.ASCII)
 
@@ -51,18 +53,29 @@ def read_marks(
             be had; it is asked only where the history alone does not tell whether a rollback or a push is one.
         seal: what marks are signed with; with one, an unsigned mark is in doubt.
     """
+    look = _Look(detail, seal, is_full=len(history) >= LISTED)
     read: list[Deployment] = []
     for deployment in reversed(history):
-        read.insert(0, _read(deployment, read, detail, seal))
+        read.insert(0, _read(deployment, read, look))
     return tuple(read)
 
 
-def _read(deployment: Deployment, below: Sequence[Deployment], detail: Detail, seal: Seal | None) -> Deployment:
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What is asked beside the list itself; `is_full`: there may have been deployments that it does not name."""
+
+    detail: Detail
+    seal: Seal | None
+    is_full: bool
+
+
+def _read(deployment: Deployment, below: Sequence[Deployment], look: _Look) -> Deployment:
     said = parse(deployment.message)
     if said is None or (below and _repeats(said, deployment, below[0])):
         return replace(deployment, claim=said, doubt=None)
+    seal = look.seal
     signed = seal is not None and bool(below) and seal.is_good(said, below[0].id)
-    doubt = _doubt(said, deployment, below, detail)
+    doubt = _doubt(said, deployment, below, look)
     if signed and doubt in _SIGNED_AWAY:
         doubt = None
     elif doubt is None and seal is not None and not signed:
@@ -82,15 +95,15 @@ def _repeats(said: Remark, deployment: Deployment, before: Deployment) -> bool:
     return (first.kind, first.run, first.code) == (said.kind, said.run, said.code)
 
 
-def _doubt(said: Remark, deployment: Deployment, below: Sequence[Deployment], detail: Detail) -> Doubt | None:
+def _doubt(said: Remark, deployment: Deployment, below: Sequence[Deployment], look: _Look) -> Doubt | None:
     """Return what speaks against a remark, or None."""
     if not below:
         return Doubt.SHARES if said.kind.moves_traffic else Doubt.PUSHED_OUT
     before = below[0]
     if said.kind is RemarkKind.ROLLBACK:
-        return _doubt_rollback(said, deployment, below, detail)
+        return _doubt_rollback(said, deployment, below, look)
     if said.kind is RemarkKind.SECRETS:
-        return _doubt_secrets(deployment, before, detail)
+        return _doubt_secrets(deployment, before, look.detail)
     if said.kind is RemarkKind.RAMP:
         pair = {version for version, _ in serving(before)}
         moved = serving(deployment) != serving(before) and {version for version, _ in serving(deployment)} <= pair
@@ -112,25 +125,25 @@ def _doubt_pure(said: Remark, deployment: Deployment, before: Deployment) -> Dou
     return None
 
 
-def _doubt_rollback(said: Remark, deployment: Deployment, below: Sequence[Deployment], detail: Detail) -> Doubt | None:
+def _doubt_rollback(said: Remark, deployment: Deployment, below: Sequence[Deployment], look: _Look) -> Doubt | None:
     target, code = deployment.sole, said.code
     bad = _served(below[0], code.version) if code is not None else None
     if target is None or bad is None:
         return Doubt.SHARES
     if target == bad:
         return Doubt.OTHER_CODE
-    earlier = _Earlier(bad, below, detail)
-    return None if earlier.has(target) or earlier.has(_original(target, said.run, detail)) else Doubt.NOT_BEFORE
+    earlier = _Earlier(bad, below, look)
+    return None if earlier.has(target) or earlier.has(_original(target, said.run, look.detail)) else Doubt.NOT_BEFORE
 
 
 class _Earlier:
     """What had traffic before a version had any, as far as the list reaches; beyond that, what was uploaded before."""
 
-    def __init__(self, bad: str, below: Sequence[Deployment], detail: Detail) -> None:
+    def __init__(self, bad: str, below: Sequence[Deployment], look: _Look) -> None:
         since = next((number for number, d in enumerate(below) if not d.serves(bad)), len(below))
         self._listed = {str(share.version) for d in below[since:] for share in d.shares if share.percentage > 0}
-        self._is_beyond = since == len(below)
-        self._bad, self._detail = bad, detail
+        self._is_beyond = look.is_full and since == len(below)
+        self._bad, self._detail = bad, look.detail
 
     def has(self, version: str) -> bool:
         if not version or not self._is_beyond:
