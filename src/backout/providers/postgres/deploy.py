@@ -36,11 +36,11 @@ _TABLE: Final = """
 CREATE TABLE {table} (
     id                      VARCHAR(36) PRIMARY KEY NOT NULL,
     checksum                VARCHAR(64) NOT NULL,
-    finished_at             TIMESTAMPTZ,
+    finished_at             pg_catalog.TIMESTAMPTZ,
     migration_name          VARCHAR(255) NOT NULL,
-    logs                    TEXT,
-    rolled_back_at          TIMESTAMPTZ,
-    started_at              TIMESTAMPTZ NOT NULL DEFAULT now(),
+    logs                    pg_catalog.TEXT,
+    rolled_back_at          pg_catalog.TIMESTAMPTZ,
+    started_at              pg_catalog.TIMESTAMPTZ NOT NULL DEFAULT pg_catalog.now(),
     applied_steps_count     INTEGER NOT NULL DEFAULT 0
 )"""
 _HOLDER: Final = b"""

@@ -296,10 +296,11 @@ class PostgresServer:
 
 
 def _set_password(status: ServerStatus, password: str) -> None:
-    import psycopg  # noqa: PLC0415 - costs 0.1 s, and most commands never come here
-    from psycopg import sql  # noqa: PLC0415 - same
+    from psycopg import sql  # noqa: PLC0415 - costs 0.1 s, and most commands never come here
 
-    with psycopg.connect(status.socket_dsn, autocommit=True) as connection:
+    from backout.providers.postgres.session import working  # noqa: PLC0415 - same
+
+    with working(status.socket_dsn) as connection:
         # The client hashes, so that the password itself is in no log of the server.
         hashed = connection.pgconn.encrypt_password(password.encode(), SUPERUSER.encode(), b"scram-sha-256").decode()
         connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(SUPERUSER), sql.Literal(hashed)))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.providers.postgres.launcher import PostgresServer
 from backout.providers.postgres.plain_role import PLAIN
-from backout.providers.postgres.session import asking
+from backout.providers.postgres.session import working
 from backout.providers.postgres.template import SUPERUSER, give_away
 
 if TYPE_CHECKING:
@@ -63,15 +63,15 @@ def scratch_server(parent: Path, binaries: Binaries, encoding: str) -> Iterator[
         server.create()
         try:
             first = server.start().socket_dsn
-            with asking(first) as superuser:
+            with working(first) as superuser:
                 superuser.execute(f"CREATE ROLE {ADMINISTRATOR} LOGIN SUPERUSER".encode())
             dsn = first.replace(f"user={SUPERUSER}", f"user={ADMINISTRATOR}")
             inside = dsn.replace("dbname=postgres", f"dbname={DATABASE}")
-            with asking(dsn) as superuser:
+            with working(dsn) as superuser:
                 superuser.execute(f"ALTER ROLE {SUPERUSER} RENAME TO backout_first".encode())
                 superuser.execute(f"CREATE ROLE {RESTORER} {PLAIN}".encode())
                 superuser.execute(_database(encoding))
-            with asking(inside) as superuser:
+            with working(inside) as superuser:
                 superuser.execute(f"ALTER SCHEMA public OWNER TO {RESTORER}".encode())
             yield Scratch(dsn, inside, inside.replace(f"user={ADMINISTRATOR}", f"user={RESTORER}"))
         finally:

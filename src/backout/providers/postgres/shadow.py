@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _ROLES_ARE_BOUNDED: Final = 160000
 """Since then CREATEROLE gives a role only what its holder has: before, it could give the server's programs."""
-_ROLES = b"SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1"
+_ROLES = b"SELECT rolname FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.!~) '^pg_' ORDER BY 1"
 
 
 class ShadowCatalog:
@@ -113,7 +113,7 @@ class ShadowCatalog:
             give_away(Path(directory))
             with scratch_server(Path(directory), binaries, "UTF8") as scratch:
                 _make_roles(scratch.server, roles)
-                with asking(scratch.administrator) as administrator:
+                with working(scratch.administrator) as administrator:
                     administrator.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")  # who is given a table needs it
                     scripts = self._found_by(administrator, RESTORER)
                 yield _as_url(scratch.restorer), scripts
@@ -163,7 +163,7 @@ def _make_roles(url: str, names: tuple[str, ...]) -> None:
     Who builds may be each of them, and may make more where that gives him nothing (from Postgres 16 on).
     """
     builder = sql.Identifier(RESTORER)
-    with asking(url) as connection:
+    with working(url) as connection:
         more = "INHERIT CREATEROLE" if connection.info.server_version >= _ROLES_ARE_BOUNDED else "INHERIT"
         connection.execute(sql.SQL("ALTER ROLE {} " + more).format(builder))
         for name in names:

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from backout.model.statements import ParameterUse, Statement
 
 _TYPES: Final = """
-SELECT t.oid, t.typcategory, t.typelem, t.typname, (SELECT min(enumlabel) FROM pg_enum WHERE enumtypid = t.oid)
-FROM unnest((SELECT parameter_types FROM pg_prepared_statements WHERE name = 'trial')::oid[]) WITH ORDINALITY p(oid, n)
-JOIN pg_type t ON t.oid = p.oid ORDER BY p.n
+SELECT t.oid, t.typcategory, t.typelem, t.typname,
+  (SELECT pg_catalog.min(enumlabel) FROM pg_catalog.pg_enum WHERE enumtypid OPERATOR(pg_catalog.=) t.oid)
+FROM pg_catalog.unnest((SELECT parameter_types FROM pg_catalog.pg_prepared_statements
+  WHERE name OPERATOR(pg_catalog.=) 'trial')::pg_catalog.oid[]) WITH ORDINALITY p(oid, n)
+JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) p.oid ORDER BY p.n
 """
 _INVENTED: Final = {
     "N": "1",
@@ -145,7 +147,7 @@ def _sampled(connection: psycopg.Connection[tuple[object, ...]], use: ParameterU
         return None
     column = sql.Identifier(use.column)
     wanted = sql.SQL("ARRAY[{}]").format(column) if is_array else column
-    query = sql.SQL("SELECT {}::text FROM {} WHERE {} IS NOT NULL LIMIT 1").format(
+    query = sql.SQL("SELECT {}::pg_catalog.text FROM {} WHERE {} IS NOT NULL LIMIT 1").format(
         wanted, sql.Identifier(*use.table.split(".")), column
     )
     try:
