@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
 
+from backout.decoding import Undecodable, moment
 from backout.model.remark import CODE_DIGITS, SHA_DIGITS, VERSION_DIGITS, Code, Remark, RemarkKind
 
 _HEAD = re.compile(r"\[backout [!-Z\\^-~]+(?: [!-Z\\^-~]+)*\](?= |\Z)", re.ASCII)
@@ -87,6 +87,6 @@ def _seconds(text: str) -> float | None:
     if not _UNTIL.fullmatch(text):
         return None
     try:
-        return datetime.fromisoformat(text).astimezone(UTC).timestamp()
-    except (ValueError, OverflowError):
+        return moment(text)
+    except Undecodable:
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from backout.decoding import decode_values
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
 from backout.report.times import clock, rfc3339
@@ -82,11 +83,10 @@ def verification(tools: Toolbox, run: str, step: str = "verify") -> Verification
     recorded = tools.runs.result(run, step)
     if not isinstance(recorded, dict):
         return None
-    import msgspec  # noqa: PLC0415 a rollback that does not wait needs none of it
 
     from backout.model.verdict import Verification as Shape  # noqa: PLC0415
 
-    return msgspec.convert(recorded, Shape)
+    return decode_values(recorded, Shape)
 
 
 def rollback_record(tools: Toolbox, run: Run) -> dict[str, object]:

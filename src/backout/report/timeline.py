@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from backout.decoding import Undecodable, decode_values
 from backout.model.diagnosis import Diagnosis
 from backout.model.incident import Incident, TimelineEntry
 from backout.model.plan import PlanKind
@@ -135,8 +134,8 @@ class _Teller:
         if self._diagnosis is not None:
             return
         try:
-            self._diagnosis = msgspec.convert(event.data["diagnosis"], Diagnosis)
-        except msgspec.ValidationError:  # another backout wrote it: a report without a cause is better than none
+            self._diagnosis = decode_values(event.data["diagnosis"], Diagnosis)
+        except Undecodable:  # another backout wrote it: a report without a cause is better than none
             return
         if self._diagnosis.is_known:
             self._add(event.at, f"Cause: {self._diagnosis.title} ({self._diagnosis.cause})")
@@ -146,7 +145,7 @@ class _Teller:
         if not isinstance(result, dict):
             return
         if step.action == "watch":
-            self._decision = msgspec.convert(result["decision"], Decision)
+            self._decision = decode_values(result["decision"], Decision)
         elif step.action == "prove":
             self._proved(event, result)
         elif step.action == "activate":
@@ -160,7 +159,7 @@ class _Teller:
             said = self._pushed if step.action == "push_secrets" else _SAID[step.action]
             self._add(event.at, said(result))
         elif step.action in ("verify", "verify_health"):
-            self._verification = msgspec.convert(result, Verification)
+            self._verification = decode_values(result, Verification)
             outcome = {True: "Service restored", False: "NOT restored", None: "Not proven"}[self._verification.verified]
             self._add(event.at, f"{outcome}: {self._verification.summary}")
         elif step.action == "settle" and result.get("why"):

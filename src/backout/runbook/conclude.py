@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from backout.analysis.remarks import still_decides
+from backout.decoding import decode_values
 from backout.errors import AuthError, DecisionNeeded, ProviderUnavailable
 from backout.model.plan import PlanRefused
 from backout.model.policy import Mode, OnInconclusive, OnSharedOutage, OnUnmeasured
@@ -57,7 +56,7 @@ class Conclude:
         """Return {action, why, ...}, or the rollback's plan to go on with."""
         watched = self._tools.runs.result(context.run, "watch")
         assert isinstance(watched, dict)  # noqa: S101 recorded by the step `watch`
-        decision = msgspec.convert(watched["decision"], Decision)
+        decision = decode_values(watched["decision"], Decision)
         found = None
         if decision.verdict is not Verdict.HEALTHY and not watched["moved"]:
             found = recorded(self._tools, context, str(args["version"]))

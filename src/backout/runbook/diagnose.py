@@ -17,6 +17,7 @@ from backout.analysis.recent import with_only
 from backout.analysis.remarks import plain_history
 from backout.analysis.signatures import Classifier
 from backout.analysis.slower import slower
+from backout.decoding import Undecodable, decode_own, decode_values
 from backout.errors import BackoutError
 from backout.model.diagnosis import Diagnosis, RollbackAdvice, Scenario, Surroundings
 from backout.model.events import EventCounts, InvocationCounts, LogPage
@@ -138,15 +139,15 @@ def recorded(tools: Toolbox, context: StepContext, version: str) -> Diagnosis | 
     """
     last = context.last_progress() or {}
     if last.get("diagnosis") is not None:
-        with contextlib.suppress(msgspec.ValidationError):  # another backout wrote it: it is made anew
-            return msgspec.convert(last["diagnosis"], Diagnosis)
+        with contextlib.suppress(Undecodable):  # another backout wrote it: it is made anew
+            return decode_values(last["diagnosis"], Diagnosis)
     try:
         found = _within(tools, version)
         if found is None:
             tools.say(f"no diagnosis within {PATIENCE_S:g} s; the report will try again")
             return None
-        record = _masked(tools, msgspec.json.decode(msgspec.json.encode(found)))
-        masked = msgspec.convert(record, Diagnosis)
+        record = _masked(tools, decode_own(msgspec.json.encode(found).decode()))
+        masked = decode_values(record, Diagnosis)
     except BackoutError as error:
         tools.say(f"no diagnosis: {error.what}")
         return None

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from backout.analysis.counterfactual import would_change
 from backout.analysis.explained import Explained
 from backout.analysis.retrace import Recorded, retrace
+from backout.decoding import decode_values
 from backout.errors import Unmeasured, UsageError
 from backout.model.verdict import Decision, Verdict
 from backout.runbook.guard import shares_over_time
@@ -42,7 +41,7 @@ def explain(runs: Runs, counts: CountsStore, policy: Policy, run: str) -> Explai
     watched, concluded = (_table(runs.result(watch.id, action)) for action in ("watch", "conclude"))
     if not watched:
         raise Unmeasured(f"run {watch.id} has not decided yet", where=watch.environment, hint="backout runs list")
-    decision = msgspec.convert(watched["decision"], Decision)
+    decision = decode_values(watched["decision"], Decision)
     recorded = recorded_watch(counts, watch, policy, decision.at)
     trace = retrace(recorded, policy) if recorded.counts else None
     return Explained(

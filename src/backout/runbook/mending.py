@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from backout.analysis.mending import wanted_names
 from backout.analysis.remarks import still_decides
+from backout.decoding import decode_values
 from backout.errors import BackoutError
 from backout.model.plan import Plan
 from backout.model.policy import Mode
@@ -69,7 +68,7 @@ class FallBack:
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json | Next:  # noqa: ARG002
         """Return {outcome, why}, or the rollback's plan."""
         verified = self._tools.runs.result(context.run, "verify_health")
-        verification = msgspec.convert(verified, Verification) if isinstance(verified, dict) else None
+        verification = decode_values(verified, Verification) if isinstance(verified, dict) else None
         if verification is None or verification.verified is None:
             why = "nothing proved it" if verification is None else verification.summary
             return {"outcome": "not proven", "why": why}
@@ -79,7 +78,7 @@ class FallBack:
         watched = self._tools.runs.result(watch.id, "watch") if watch is not None else None
         if watch is None or not isinstance(watched, dict):
             return {"outcome": "not mended", "why": "what comes next is a person's decision"}
-        decision = msgspec.convert(watched["decision"], Decision)
+        decision = decode_values(watched["decision"], Decision)
         reason = f"setting secrets did not help: {verification.summary}"
         request = Request(
             message=f"guard: {reason}",

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from backout.analysis.observed import Case, Past, Watched, cases, judged
 from backout.analysis.remarks import marks_in, merged, plain_history
+from backout.decoding import decode_values
 from backout.errors import BackoutError
 from backout.model.deployment import Deployment, DeploymentId, Share, VersionId
 from backout.model.plan import PlanKind
@@ -51,7 +50,7 @@ def _watched(tools: Toolbox, run: Run, switched: set[str]) -> Watched | None:
     if not watched:
         return None
     args = run.plan.step("watch").args
-    decision = msgspec.convert(watched["decision"], Decision)
+    decision = decode_values(watched["decision"], Decision)
     void = watched.get("moved") or concluded.get("action") == "void"
     return Watched(
         run=run.id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.decoding import decode_values
 from backout.model.notice import NoticeKind
 from backout.ports import Next, NotDone
 from backout.runbook.points import AFTER_DEPLOYMENT, await_point, mark_meanwhile
@@ -40,15 +41,13 @@ class Settle:
 
     def _not_restored(self, run: str, verified: Mapping[str, Json], live: Mapping[str, Json]) -> Json | Next:
         """Go one version further when an automatic rollback met a bad target; else say why not."""
-        import msgspec  # noqa: PLC0415 a rollback that does not wait needs none of it
-
         from backout.model.verdict import Verification  # noqa: PLC0415 same
         from backout.runbook.hop import Held, next_hop, quarantine_target  # noqa: PLC0415 same
         from backout.runbook.incident import write_report  # noqa: PLC0415 same
 
         found = self._tools.runs.find(run)
         assert found is not None  # noqa: S101 the run that is being driven
-        verification = msgspec.convert(verified, Verification)
+        verification = decode_values(verified, Verification)
         version = str(live["version"])
         outcome = next_hop(self._tools, found, live, verification)
         if isinstance(outcome, Held):

@@ -59,6 +59,10 @@ class _Inner(msgspec.Struct):
     type: str = ""
 
 
+_FAR_S, _NO_STATUS = 86_400.0, 1000
+"""An event is no further away from now than a day; an HTTP status is smaller."""
+
+
 class _Event(msgspec.Struct, rename="camel"):
     outcome: str = _OK
     script_version: _Version | None = None
@@ -163,6 +167,9 @@ class TailTraffic:
             return False
         status = inner.response.status if inner.response else 0
         at = (event.event_timestamp + event.wall_time) / 1000
+        if abs(at - now) > _FAR_S or not 0 <= event.wall_time <= _FAR_S * 1000 or not 0 <= status < _NO_STATUS:
+            self._unreadable["an event of the tail with a time or a status that cannot be"] += 1
+            return False
         if event.outcome != _OK or status >= _SERVER_ERROR or event.exceptions or event.logs:
             self._keep(at, text)
         self._late.note(now, now - at - 1.0)  # a second of it is ours: it is read about once a second

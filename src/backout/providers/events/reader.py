@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from backout.decoding import UNDECODABLE
 from backout.model.events import NO_VERSION
 from backout.providers.events import telemetry
 from backout.providers.events.blocks import LONGEST_LINE, blocks
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from backout.providers.events.blocks import Stream
     from backout.providers.events.tally import EventTally
 
-_UNDECODABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_UNDECODABLE: Final = UNDECODABLE
 _SPREAD_END: Final = b"\n}\n"
 _BANNER: Final = re.compile(r"\s*(?:⛅|─+$|-+$|Successfully created tail|Connected to .*waiting for logs)")
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")

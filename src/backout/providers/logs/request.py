@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
+
+from backout.decoding import UNDECODABLE, Undecodable, moment
 
 _MS, _US, _NS = 1e11, 1e14, 1e17
 """A number of seconds is below these until the year 5138; one of milliseconds above the first since 1973."""
 _SERVER_ERROR, _CLIENT_GONE = 500, 499
 _STATUSES: Final = range(100, 1000)
+_STATUS: Final = re.compile(r"[0-9]{3}")
+_MOST_TIME, _MOST_MS = 1e20, 1e12
 _OK, _CANCELED = "ok", "canceled"
 
 
@@ -74,7 +79,7 @@ def logged(line: bytes, fields: Fields) -> Logged:
     """
     try:
         found = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNDECODABLE:
         raise Unreadable("no JSON") from None
     if not isinstance(found, dict):
         raise Unreadable("no JSON object")
@@ -111,28 +116,24 @@ def _field(found: dict[str, object], name: str) -> object:
 
 
 def _status(value: object, name: str) -> int:
-    number = int(value) if isinstance(value, str) and value.isdecimal() and value.isascii() else value
+    number = int(value) if isinstance(value, str) and _STATUS.fullmatch(value) else value
     if isinstance(number, bool) or not isinstance(number, int) or number not in _STATUSES:
         raise Unreadable(f"no HTTP status in the field {name!r}")
     return number
 
 
 def _number(value: object, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _MOST_MS:
         raise Unreadable(f"no duration in the field {name!r}")
     return float(value)
 
 
 def _time(value: object, name: str) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MOST_TIME:
         scale = 1e9 if value > _NS else 1e6 if value > _US else 1e3 if value > _MS else 1.0
-        if 0 <= value / scale < _MS:
+        if value / scale < _MS:
             return value / scale
     if isinstance(value, str):
-        try:
-            stamp = datetime.fromisoformat(value)
-        except ValueError:
-            pass
-        else:
-            return (stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp()
+        with contextlib.suppress(Undecodable):
+            return moment(value)
     raise Unreadable(f"no time in the field {name!r}")

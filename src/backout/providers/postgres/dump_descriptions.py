@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from backout.decoding import Undecodable, decode_json
+from backout.decoding import Undecodable, decode_json, decode_values
 from backout.errors import AuthError, BackoutError, Refused
 from backout.model.dump import Dump
 from backout.model.names import parse_id
@@ -81,9 +81,9 @@ class DumpDescriptions:
         try:
             content = decode_json(path.read_bytes(), dict[str, Any])
             signature, fingerprint = str(content.pop("signature", "")), str(content.pop("key", ""))
-            found = msgspec.convert(content, Dump)
+            found = decode_values(content, Dump)
             _check_id(found, path.stem)
-        except (OSError, Undecodable, msgspec.ValidationError) as error:
+        except (OSError, Undecodable) as error:
             return None, BackoutError(f"the description of a dump cannot be read: {error}", where=str(path))
         except Refused as refused:
             what = f"the description of this dump is refused: {refused.what}"

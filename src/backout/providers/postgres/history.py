@@ -15,9 +15,9 @@ COPY: "COPY TO can be used only with plain tables"; "System Information Function
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from backout.decoding import moment
 from backout.errors import ProviderUnavailable
 from backout.model.schema import AppliedMigration
 
@@ -148,10 +148,7 @@ def applied_of(table: HistoryTable, rows: Sequence[Row]) -> tuple[AppliedMigrati
 
 def _seconds(text: str | None) -> float | None:
     """Return a timestamp as Postgres writes it in ISO, in seconds; one without a zone is UTC."""
-    if text is None:
-        return None
-    at = datetime.fromisoformat(text)
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    return None if text is None else moment(text, what="a time in the history of migrations", where="database")
 
 
 def _prisma(row: Row) -> AppliedMigration:

@@ -1,0 +1,145 @@
+"""No way around `backout.decoding`: a decoder of a library anywhere else in the source is found here, and named."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import backout
+
+ROOT = Path(backout.__file__).parent
+FORBIDDEN = {
+    "json.loads", "json.load", "json.JSONDecoder", "msgspec.json.decode", "msgspec.json.Decoder", "msgspec.convert",
+    "tomllib.loads", "tomllib.load", "email.utils.parsedate_to_datetime", "email.utils.parsedate", "pickle.loads",
+    "datetime.fromtimestamp", "datetime.datetime.fromtimestamp", "datetime.utcfromtimestamp", "datetime.strptime",
+    "datetime.fromisoformat", "datetime.datetime.fromisoformat", "time.gmtime", "time.localtime", "time.strptime",
+}  # fmt: skip
+ALLOWED = {
+    # The place itself, and what stands in for the outside world.
+    "decoding.py": FORBIDDEN,
+    # Hot loops with a decoder of their own, in a `try` that catches `UNDECODABLE`; the bag is driven through each.
+    "journal/counts.py": {"msgspec.json.Decoder"},  # test_poisoned_journal.py
+    "providers/events/reader.py": {"msgspec.json.decode"},  # test_hostile_lines.py
+    "providers/events/worker.py": {"msgspec.json.decode", "msgspec.json.Decoder"},  # same
+    "providers/events/times.py": {"datetime.strptime", "datetime.fromisoformat"},  # same
+    "providers/logs/request.py": {"msgspec.json.decode"},  # same
+    "runbook/contract_lines.py": {"msgspec.json.Decoder"},  # same
+    "analysis/templates.py": {"json.loads"},  # same: the text of an error that is JSON itself
+    # What only backout or the person at the keyboard wrote.
+    "model/clock.py": {"datetime.fromtimestamp"},  # `utc`, which has a calendar's bounds
+    "plan/target.py": {"datetime.fromisoformat"},  # a time that a person typed
+    "config/jsonc.py": {"json.loads"},  # its errors have lines; test_config_mistakes.py
+    "config/pinning.py": {"tomllib.loads"},  # a text that was loaded before
+    "config/toml_lines.py": {"tomllib.loads"},  # one key of such a text
+    "config/loading.py": {"msgspec.convert"},  # its errors are explained with their lines
+    "providers/files/signatures.py": {"msgspec.convert"},  # in a `try` that catches `UNDECODABLE`
+    "wiring/__init__.py": {"msgspec.json.decode"},  # a file of the package
+}
+
+
+def names_of(tree: ast.AST) -> dict[str, str]:
+    """Return what each imported name of a module stands for."""
+    found: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {
+                (each.asname or each.name.partition(".")[0]): each.name if each.asname else each.name.partition(".")[0]
+                for each in node.names
+            }
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            module = "" if node.module == "datetime" else f"{node.module}."
+            found |= {each.asname or each.name: f"{module}{each.name}" for each in node.names}
+    return found
+
+
+def dotted(node: ast.expr, names: dict[str, str]) -> str:
+    if isinstance(node, ast.Name):
+        return names.get(node.id, "")
+    if isinstance(node, ast.Attribute):
+        before = dotted(node.value, names)
+        return f"{before}.{node.attr}" if before else ""
+    return ""
+
+
+def uses(source: str) -> set[tuple[int, str]]:
+    """Return (line, name) of each forbidden decoder that a source mentions, under whatever name it is imported."""
+    tree = ast.parse(source)
+    names = names_of(tree)
+    found = (
+        (node.lineno, dotted(node, names)) for node in ast.walk(tree) if isinstance(node, ast.Attribute | ast.Name)
+    )
+    return {(line, name) for line, name in found if name in FORBIDDEN}
+
+
+def test_a_decoder_anywhere_else_is_found() -> None:
+    """Under its own name or another, of a module or of a class."""
+    assert uses("from datetime import datetime\ndatetime.fromtimestamp(1e300)") == {(2, "datetime.fromtimestamp")}
+    assert uses("import datetime as d\nd.datetime.fromtimestamp(1e300)") == {(2, "datetime.datetime.fromtimestamp")}
+    assert uses("import email.utils\nemail.utils.parsedate_to_datetime('x')") == {
+        (2, "email.utils.parsedate_to_datetime")
+    }
+    assert uses("import json as j\nj.loads('1')") == {(2, "json.loads")}
+    assert uses("from msgspec.json import decode as d\nd(b'1')") == {(2, "msgspec.json.decode")}
+    assert uses("import msgspec\nread = msgspec.json.decode") == {(2, "msgspec.json.decode")}
+
+
+def test_nothing_is_decoded_but_in_one_place() -> None:
+    """`backout.decoding` has what a new edge needs: decode_json, decode_values, whole, number, moment, http_date."""
+    wrong, unused = [], []
+    for path in sorted(ROOT.rglob("*.py")):
+        name = path.relative_to(ROOT).as_posix()
+        if name.startswith(("twin/", "catalogue/")):
+            continue
+        found, allowed = uses(path.read_text(encoding="utf-8")), ALLOWED.get(name, set())
+        wrong += [f"{name}:{line}: {used}" for line, used in found if used not in allowed]
+        if name != "decoding.py":
+            unused += [f"{name}: {used}" for used in allowed - {used for _, used in found}]
+    assert not wrong, "use backout.decoding:\n" + "\n".join(sorted(wrong))
+    assert not unused, "no longer needed in ALLOWED:\n" + "\n".join(unused)
+
+
+SLOPPY = ("get", "value", "group", "groups", "partition", "rpartition", "split", "strip", "decode", "read_text")
+
+
+def sloppy_numbers(source: str) -> set[int]:
+    """Return the lines that make a number of a text at once: `int(headers.get(...))`, `float(entry.value(...))`."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in ("int", "float")
+            and node.args
+        ):
+            inside = [each for each in ast.walk(node.args[0]) if isinstance(each, ast.Call)]
+            if any(isinstance(each.func, ast.Attribute) and each.func.attr in SLOPPY for each in inside):
+                found.add(node.lineno)
+    return found
+
+
+HTTP = (
+    "cloudflare",
+    "github",
+    "neon",
+    "xata",
+    "router",
+    "prometheus",
+    "recorder",
+    "statuspage",
+    "health",
+    "notify",
+    "s3",
+    "logs",
+)
+
+
+def test_no_number_comes_straight_from_a_text() -> None:
+    """In the adapters of the network `whole` and `number` read them: a text may have 5,000 digits, or be infinite."""
+    assert sloppy_numbers("int(h.get('a', '0'))\nfloat(str(x))\nint(now - 1)\nint(x.partition(':')[0])") == {1, 4}
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for folder in HTTP
+        for path in sorted((ROOT / "providers" / folder).rglob("*.py"))
+        for line in sloppy_numbers(path.read_text(encoding="utf-8"))
+    ]
+    assert not wrong, "use backout.decoding.whole or number: " + ", ".join(wrong)
