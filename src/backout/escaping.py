@@ -1,29 +1,167 @@
-"""Text from outside, made harmless for where it goes; each destination has its one function here, and no other.
+r"""Text from outside, made harmless for where it goes; each destination has its one function here, and no other.
 
 Whatever an application, a visitor, a colleague's commit or a provider wrote is text: a terminal obeys none of it, a
 page makes no link, picture, mention or element of it, a mail gets no header from it. What cannot be seen is named.
+
+    terminal: printable      Markdown: prose, cell, code, block, md      HTML: html
+    Slack: slack             mail headers, one line of status: line
 """
 
 from __future__ import annotations
 
 import re
+from functools import cache
 
 INVISIBLE = (
     r"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
     r"\ufeff\uffa0\ufff0-\uffff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 """Inside of a character class: what has no shape of its own (fillers, joiners, marks of direction, tags, selectors)."""
-
-_OBEYED = re.compile(
-    r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]|\x1b(?!\[(?:0|1|2|31|32|33|36)m)"
-)
+_OBEYED = re.compile(r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]|\x1b(?!\[(?:0|1|2|31|32|33|36)m)")
 """What a terminal obeys instead of showing it; our own colours, line ends and tabs are left."""
+_PRINTS_AS_IT_IS = re.compile(r"[\t\n -~\xa1-\xac\xae-\u02ff]*")
+_COMMAND = re.compile(r"(?m)^([ \t]*)(?=::|##\[)")
+"""What the runner of a pipeline takes for a command when it stands at the beginning of a line."""
 
 
 def printable(text: str) -> str:
-    r"""Return text with `?` for whatever would move the cursor, rename the window, hide or turn round what is shown.
+    r"""Return text for a terminal: `?` for what moves the cursor or renames the window, the name of what is not seen.
 
-    >>> printable("fine\x1b[2J\r\x1b]0;x\x07")
-    'fine?[2J??]0;x?'
+    >>> printable("fine\x1b[2J\r\x1b]0;x\x07"), printable("to\u200bken \u202egnp")
+    ('fine?[2J??]0;x?', 'to<U+200B>ken <U+202E>gnp')
     """
-    return _OBEYED.sub("?", text)
+    text = _COMMAND.sub(r"\1'", text)
+    return text if _PRINTS_AS_IT_IS.fullmatch(text) else shown(_OBEYED.sub("?", text))
+
+
+def shown(text: str) -> str:
+    """Return text with the name in place of each character that nobody sees; the selector of a picture is left."""
+    return text if text.isascii() else _unseen().sub(lambda found: f"<U+{ord(found[0]):04X}>", text)
+
+
+@cache
+def _unseen() -> re.Pattern[str]:
+    return re.compile(rf"(?![\ufe0e\ufe0f](?<=[\u2190-\u3299\U0001f000-\U0001faff].))[{INVISIBLE}]")
+
+
+def line(text: str) -> str:
+    r"""Return text as one line in which nothing is obeyed: a header, a status, a title.
+
+    >>> line("a\r\nBcc: all@example.com\x07")
+    'a Bcc: all@example.com?'
+    """
+    return printable(" ".join(text.split()))
+
+
+def html(text: str) -> str:
+    """Return text for HTML, also within an attribute."""
+    from html import escape  # noqa: PLC0415 - only a page of HTML needs it
+
+    return escape(printable(text), quote=True)
+
+
+def slack(text: str) -> str:
+    """Return text in which Slack sees no link, mention or channel."""
+    return printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+# --- Markdown -----------------------------------------------------------------------------------------------------
+
+_SPECIAL = re.compile(r"[\\`*\[\]<|~$]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])|&(?=[#0-9A-Za-z]+;)|^>")
+_LIVE = re.compile(
+    r"@|://|(?i:\bwww\.)|(?i:\b(?:mailto|xmpp|javascript|data):)|#\d|(?i:\bgh-\d)|\b[0-9a-f]{40}\b|:[a-z+-][a-z0-9_+-]*:"
+)
+"""What pages make a link, a mention or a picture of, although no bracket stands around it."""
+_BLOCK = re.compile(r"#{1,6}|[-+]|=+|:?-+:?|1[.)]")
+_FIRST = re.compile(r"\d{1,9}[.)]")
+"""Words that make a heading, a list or a line of what they begin."""
+
+
+class Markdown(str):
+    """Markdown of ours, in which all that came from outside is escaped: only `md`, `prose`, `cell` and `code` make it.
+
+    A plain f-string is none, so that the next text from outside cannot get onto a page by accident.
+    """
+
+    __slots__ = ()
+
+
+def md(template: str, *values: object) -> Markdown:
+    r"""Return a template of ours with values in its `{}`: Markdown and numbers as they are, any other text as `prose`.
+
+    >>> md("## {}: {} of {}", "<img src=x>", 3, code("a`b"))
+    '## \\<img src=x>: 3 of ``a`b``'
+    """
+    return Markdown(template.format(*(_safe(value) for value in values)))
+
+
+def _safe(value: object) -> str:
+    return str(value) if isinstance(value, Markdown | int | float) else prose(str(value))
+
+
+def joined(parts: list[Markdown] | tuple[Markdown, ...], between: str = "\n") -> Markdown:
+    """Return parts of a page one after the other."""
+    return Markdown(between.join(parts))
+
+
+def prose(text: str) -> Markdown:
+    r"""Return text as one line that Markdown shows as it is; what stands between backticks, and what is live, as code.
+
+    >>> prose("a|b\n`c` <d> by @ops, see https://x.example")
+    'a\\|b `c` \\<d> by `@ops,` see `https://x.example`'
+    """
+    flat = " ".join(printable(text).split())
+    parts = flat.split("`")
+    if len(parts) % 2 == 0 or not all(part.strip() for part in parts[1::2]):  # not closed, or nothing in it
+        return Markdown(_words(flat))
+    shown_parts = [_fenced(part) if number % 2 else _words(part) for number, part in enumerate(parts)]
+    return Markdown("".join(shown_parts))
+
+
+def cell(text: str) -> Markdown:
+    """Return text for a cell of a table: as `prose`, and no bar of it begins the next cell."""
+    return Markdown(re.sub(r"(?<!\\)((?:\\\\)*)\|", r"\1\\|", prose(text)))
+
+
+def code(text: str) -> Markdown:
+    r"""Return text as code on one line, in which nothing is live, whatever backticks it holds.
+
+    >>> code("a`b``c"), code("")
+    ('```a`b``c```', '')
+    """
+    return Markdown(_fenced(" ".join(printable(text).split())))
+
+
+def block(text: str, language: str = "") -> Markdown:
+    r"""Return text of several lines as a block of code, whatever backticks it holds.
+
+    >>> block("ls", "sh")
+    '```sh\nls\n```'
+    """
+    fence = "`" * max(3, _longest(text) + 1)
+    return Markdown(f"{fence}{language}\n{printable(text)}\n{fence}")
+
+
+def _longest(text: str) -> int:
+    return max((len(run) for run in re.findall(r"`+", text)), default=0)
+
+
+def _fenced(text: str) -> str:
+    if not text.strip():
+        return text
+    fence = "`" * (_longest(text) + 1)
+    apart = " " if text.startswith(("`", " ")) or text.endswith(("`", " ")) else ""
+    return f"{fence}{apart}{text}{apart}{fence}"
+
+
+def _words(text: str) -> str:
+    words = text.split(" ")
+    return " ".join(_word(word, first=number == 0) for number, word in enumerate(words))
+
+
+def _word(word: str, *, first: bool) -> str:
+    if _LIVE.search(word):
+        return _fenced(word)
+    if _BLOCK.fullmatch(word) or (first and _FIRST.fullmatch(word)):
+        return f"{word[:-1]}\\{word[-1]}" if word[0].isdigit() else f"\\{word}"
+    return _SPECIAL.sub(r"\\\g<0>", word)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
+from pages import check
 
 from backout.model.diagnosis import Diagnosis, Quote, RollbackAdvice, Scenario
 from backout.model.incident import Event, Run, RunState
@@ -180,3 +183,15 @@ def test_verification_is_a_checklist_with_words_beside_the_signs() -> None:
     assert "✓ health check returns 200: 3 of 3 probes" in text
     assert "- email operational or degraded: no email service is configured" in text
     assert text.splitlines()[-1].startswith("Verified:")
+
+
+def test_what_the_application_said_makes_nothing_of_the_report() -> None:
+    """No element, picture, link or mention: it is folded into pages that others read."""
+    for said in ("</details> @everyone", "![x](http://e.example/p.png)", "<img src=x>", "# h", "www.e.example #12"):
+        quote, decision = replace(DIAGNOSIS.evidence[0], text=said), replace(DECISION, reason=said)
+        found = replace(
+            tell(runs(), events()), decision=decision, diagnosis=replace(DIAGNOSIS, evidence=(quote,)), notes=(said,)
+        )
+        plain = replace(found, decision=DECISION, diagnosis=DIAGNOSIS, notes=("x",))
+        plain = replace(plain, diagnosis=replace(DIAGNOSIS, evidence=DIAGNOSIS.evidence[:1]))
+        check(render(found), render(plain))

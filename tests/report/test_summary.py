@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pages import check
 
 from backout.model.pipeline import PipelineState
-from backout.report.summary import Word, description, ending, escaped, markdown, output, outputs
+from backout.report.summary import Word, description, ending, markdown, output, outputs
 
 from workflow_runner import read_outputs
 
@@ -106,7 +107,14 @@ def test_an_applications_words_stay_words() -> None:
     page = markdown(ended)
     assert "\n# z" not in page
     assert "<img" not in page.replace("\\<img", "")
-    assert "x \\| y # z \\<img src=a\\> \\`c\\` \\[l\\](http://x)" in page
+    assert "x \\| y \\# z \\<img src=a> `c` `[l](http://x):`" in page
+
+
+def test_a_reason_makes_no_mention_no_picture_and_no_element() -> None:
+    """Nor does it close what the page folds in, or begin a heading on a line of its own."""
+    said = "</details> by @everyone, see https://e.example ![x](http://e.example/p.png) #12 www.e.example"
+    for field in ("reason", "why", "rule", "run_id"):
+        check(markdown(end(told(**{field: said}))), markdown(end(told(**{field: "x y"}))))
 
 
 def test_a_long_report_is_cut() -> None:
@@ -125,9 +133,3 @@ def test_a_value_that_knows_the_mark() -> None:
     """It cannot end itself early and go on with a name of its own."""
     value = "x\nEND_0\nresult=healthy\nEND_1"
     assert read_outputs(output("report-path", value)) == {"report-path": value}
-
-
-@given(st.text(st.characters(codec="utf-8")))
-def test_escaped_text_is_one_line(text: str) -> None:
-    """For any text."""
-    assert len(escaped(text).splitlines()) <= 1

@@ -7,7 +7,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import text_of
-from backout.escaping import printable
+from backout.escaping import Markdown, block, joined, md, prose
 from backout.model.deployment import Share, VersionId
 from backout.report.text import wrapped
 from backout.report.times import rfc3339
@@ -25,12 +25,12 @@ SECRETS = (
 )
 
 
-def card_text(card: Card) -> str:
-    """Return the page."""
+def card_text(card: Card) -> Markdown:
+    """Return the page; what others wrote (messages, reasons, names) is escaped in it."""
     lines = card.lines
     name = f" ({lines.application})" if lines.application else ""
     parts = [
-        f"# Card: {card.environment}{name}",
+        md("# Card: {}{}", card.environment, prose(name)),
         _prose(
             f"Every id was read from the provider at {rfc3339(card.read_at)}. No command here needs backout or Python. "
             "Where two commands stand under one heading, either of them does it."
@@ -39,33 +39,32 @@ def card_text(card: Card) -> str:
         _section("What is live", lines.live, _live(card)),
         _rollback(card),
         _section("Read back: what is live now", lines.live),
-        _section("Is it well", lines.health, [] if lines.health else ["No health check is set up."]),
+        _section("Is it well", lines.health, [] if lines.health else [md("No health check is set up.")]),
         _section("Put the traffic back as it was when this card was made", _deploy(card, card.live.shares)),
         _section("Names of the secrets", lines.secrets),
         _section("What was applied to the database last", lines.database),
         _list("Where things are", lines.places),
         _list("People", lines.people),
     ]
-    return printable("\n\n".join(part for part in parts if part)) + "\n"
+    return md("{}\n", joined([part for part in parts if part], "\n\n"))
 
 
-def _live(card: Card) -> list[str]:
-    shares = [f"version {share.version} at {share.percentage:g} %" for share in card.live.shares]
-    text = [f"- {share}" for share in shares]
-    text.append(f"- deployment {card.live.id}, since {rfc3339(card.live.created_at)}")
+def _live(card: Card) -> list[Markdown]:
+    text = [md("- version {} at {} %", share.version, f"{share.percentage:g}") for share in card.live.shares]
+    text.append(md("- deployment {}, since {}", card.live.id, rfc3339(card.live.created_at)))
     if card.live.message:
-        text += wrapped(f"message: {text_of(card.live)}", WIDTH, indent="- ", hanging="  ")
-    text.append(f"- last stable: {card.stable or 'none is known'}")
+        text += _wrapped(f"message: {text_of(card.live)}", indent="- ", hanging="  ")
+    text.append(md("- last stable: {}", card.stable or "none is known"))
     return text
 
 
-def _rollback(card: Card) -> str:
+def _rollback(card: Card) -> Markdown:
     if not card.target:
-        return f"## Roll back\n\n{_prose(card.why)}"
-    text = wrapped(card.why, WIDTH)
+        return md("## Roll back\n\n{}", _prose(card.why))
+    text = _wrapped(card.why)
     for note in card.notes:
-        text += wrapped(note, WIDTH, indent="- ", hanging="  ")
-    text += ["", *wrapped(SECRETS, WIDTH)]
+        text += _wrapped(note, indent="- ", hanging="  ")
+    text += [md(""), *_wrapped(SECRETS)]
     return _section(f"Roll back to {card.target}", _deploy(card, (Share(VersionId(card.target), 100.0),)), text)
 
 
@@ -83,16 +82,22 @@ def _plain(percentage: float) -> float | int:
     return int(percentage) if percentage == int(percentage) else percentage
 
 
-def _section(title: str, commands: Sequence[str], text: Sequence[str] = ()) -> str:
+def _section(title: str, commands: Sequence[str], text: Sequence[Markdown] = ()) -> Markdown:
     if not commands and not text:
-        return ""
-    blocks = [f"```sh\n{command}\n```" for command in commands]
-    return "\n\n".join([f"## {title}", *(["\n".join(text)] if text else []), *blocks])
+        return md("")
+    blocks = [block(command, "sh") for command in commands]
+    return joined([md("## {}", title), *([joined(list(text))] if text else []), *blocks], "\n\n")
 
 
-def _list(title: str, rows: Sequence[tuple[str, str]]) -> str:
-    return "\n\n".join([f"## {title}", "\n".join(f"- {name}: {value}" for name, value in rows)]) if rows else ""
+def _list(title: str, rows: Sequence[tuple[str, str]]) -> Markdown:
+    if not rows:
+        return md("")
+    return md("## {}\n\n{}", title, joined([md("- {}: {}", name, value) for name, value in rows]))
 
 
-def _prose(text: str) -> str:
-    return "\n".join(wrapped(text, WIDTH))
+def _prose(text: str) -> Markdown:
+    return joined(_wrapped(text))
+
+
+def _wrapped(text: str, *, indent: str = "", hanging: str | None = None) -> list[Markdown]:
+    return [Markdown(line) for line in wrapped(prose(text), WIDTH, indent=indent, hanging=hanging)]

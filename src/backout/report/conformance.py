@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.escaping import Markdown, cell, code, joined, md
 from backout.report.text import Paint, plain, wrapped
 from backout.report.times import rfc3339
 
@@ -36,42 +37,39 @@ def differences_text(differences: Sequence[Difference], *, width: int = 80, pain
     return "\n".join(lines)
 
 
-def page(observed: Sequence[Observation], differences: Sequence[Difference], *, at: float, against: str) -> str:
-    """Return the dated page.
+def page(observed: Sequence[Observation], differences: Sequence[Difference], *, at: float, against: str) -> Markdown:
+    """Return the dated page; what the API said is escaped in it.
 
     Args:
         at: Unix seconds. against: which API was asked, without anything secret.
     """
     matter = [difference for difference in differences if difference.matters]
     verdict = f"{len(matter)} answers differ in a way that matters." if matter else "Nothing differs that matters."
+    made = md("Made by `backout conformance` at {} against {}. {}", rfc3339(at), against, verdict)
+    rows = joined([_row(seen, differences) for seen in observed])
     parts = [
-        f"# Conformance\n\nMade by `backout conformance` at {rfc3339(at)} against {against}. {verdict}",
-        "| call | question | status | differs |\n|---|---|---|---|\n"
-        + "\n".join(_row(seen, differences) for seen in observed),
+        md("# Conformance\n\n{}", made),
+        md("| call | question | status | differs |\n|---|---|---|---|\n{}", rows),
     ]
     if matter:
-        rows = "\n".join(f"| {d.call} | {_cell(d.what)} | {_cell(d.expected)} | {_cell(d.found)} |" for d in matter)
-        parts.append(f"## What differs\n\n| call | what | expected | found |\n|---|---|---|---|\n{rows}")
+        rows = joined([md("| {} | {} | {} | {} |", *map(cell, (d.call, d.what, d.expected, d.found))) for d in matter])
+        parts.append(md("## What differs\n\n| call | what | expected | found |\n|---|---|---|---|\n{}", rows))
     extra = [difference for difference in differences if not difference.matters]
     if extra:
-        parts.append("## What is said beyond what we know\n\n" + "\n".join(_extras(extra)))
-    return "\n\n".join(parts) + "\n"
+        parts.append(md("## What is said beyond what we know\n\n{}", joined(_extras(extra))))
+    return md("{}\n", joined(parts, "\n\n"))
 
 
-def _row(seen: Observation, differences: Sequence[Difference]) -> str:
+def _row(seen: Observation, differences: Sequence[Difference]) -> Markdown:
     matter = sum(d.matters for d in differences if d.call == seen.name)
     status = str(seen.status) + (f" (code {seen.code})" if seen.code is not None else "")
-    return f"| {seen.name} | {seen.asks} | {status} | {matter or 'no'} |"
+    return md("| {} | {} | {} | {} |", cell(seen.name), cell(seen.asks), cell(status), matter or "no")
 
 
-def _extras(extra: Sequence[Difference]) -> list[str]:
+def _extras(extra: Sequence[Difference]) -> list[Markdown]:
     lines = []
     for call in dict.fromkeys(difference.call for difference in extra):
-        named = [f"`{difference.what}`" for difference in extra if difference.call == call]
+        named = [code(difference.what) for difference in extra if difference.call == call]
         rest = f" and {len(named) - MOST_EXTRAS} more" if len(named) > MOST_EXTRAS else ""
-        lines.append(f"- {call}: {', '.join(named[:MOST_EXTRAS])}{rest}")
+        lines.append(md("- {}: {}{}", call, joined(named[:MOST_EXTRAS], ", "), Markdown(rest)))
     return lines
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from backout.escaping import printable
+from backout.escaping import Markdown, code, joined, md, prose
 from backout.model.verdict import CriterionState
 from backout.report.diagnosis import sentences
 from backout.report.times import clock, day, duration, rfc3339
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from backout.model.incident import Incident
     from backout.model.verdict import CriterionResult, StreamEvidence
 
-OPEN = "> **To be filled in by a person:**"
+OPEN = md("> **To be filled in by a person:**")
 _BOX = {
     CriterionState.PASSED: "[x]",
     CriterionState.FAILED: "[ ]",
@@ -34,50 +34,49 @@ def file_name(incident: Incident) -> str:
     return f"{day(incident.opened_at)}-{slug}.md"
 
 
-def render(incident: Incident) -> str:
+def render(incident: Incident) -> Markdown:
     """Return the report as Markdown; the root cause starts from the diagnosis, where there is one."""
+    timeline = [md("- {} - {}", clock(event.at), event.text) for event in incident.timeline]
+    title = md("# Incident Report: {} {}: {}", day(incident.opened_at), incident.environment, incident.title)
     parts = [
-        f"# Incident Report: {day(incident.opened_at)} {incident.environment}: {incident.title}",
-        "## Summary\n\n" + _summary(incident),
-        "## Timeline\n\nTimes are UTC.\n\n" + "\n".join(f"- {clock(e.at)} - {e.text}" for e in incident.timeline),
-        "## Root Cause\n\n" + _root_cause(incident),
-        "## Resolution\n\n" + _resolution(incident),
-        f"## Prevention\n\n{OPEN} what would have kept this from production, or made it shorter.",
-        "## Action Items\n\n" + _action_items(incident),
+        title,
+        md("## Summary\n\n{}", _summary(incident)),
+        md("## Timeline\n\nTimes are UTC.\n\n{}", joined(timeline)),
+        md("## Root Cause\n\n{}", _root_cause(incident)),
+        md("## Resolution\n\n{}", _resolution(incident)),
+        md("## Prevention\n\n{} what would have kept this from production, or made it shorter.", OPEN),
+        md("## Action Items\n\n{}\n", _action_items(incident)),
     ]
-    return printable("\n\n".join(parts)) + "\n"
+    return joined(parts, "\n\n")
 
 
-def _summary(incident: Incident) -> str:
-    sentences = []
+def _summary(incident: Incident) -> Markdown:
+    sentences: list[Markdown] = []
     if incident.bad_version:
-        sentences.append(
-            f"Version `{incident.bad_version}` went live in {incident.environment} at {rfc3339(incident.opened_at)}."
-        )
+        bad, when = code(incident.bad_version), rfc3339(incident.opened_at)
+        sentences.append(md("Version {} went live in {} at {}.", bad, incident.environment, when))
     if incident.decision is not None:
-        sentences.append(f"{_sentence(incident.decision.reason)}")
+        sentences.append(prose(_sentence(incident.decision.reason)))
     if incident.detected_at is not None:
-        sentences.append(f"It was detected after {duration(incident.detected_at - incident.opened_at)}.")
+        sentences.append(md("It was detected after {}.", duration(incident.detected_at - incident.opened_at)))
     if incident.good_version:
         how = "was deployed in its place" if incident.forward else "was made live again"
-        sentences.append(f"Version `{incident.good_version}` {how}{_after(incident)}.")
+        sentences.append(md("Version {} {}{}.", code(incident.good_version), Markdown(how), _after(incident)))
     if incident.secrets:
-        sentences.append(f"Secrets were set without a rollback: {incident.secrets}.")
+        sentences.append(md("Secrets were set without a rollback: {}.", incident.secrets))
     if incident.bad_requests is not None:
-        sentences.append(f"The bad version answered {incident.bad_requests:,} requests with an error.")
+        sentences.append(md("The bad version answered {} requests with an error.", f"{incident.bad_requests:,}"))
     if incident.verification is not None:
-        sentences.append(_sentence(incident.verification.summary))
+        sentences.append(prose(_sentence(incident.verification.summary)))
     held = [note for note in incident.notes if note.startswith("not acted on")]
-    sentences += [_sentence(note) for note in held]
-    return " ".join(sentences) or f"{OPEN} one paragraph."
+    sentences += [prose(_sentence(note)) for note in held]
+    return joined(sentences, " ") or md("{} one paragraph.", OPEN)
 
 
-def _after(incident: Incident) -> str:
-    return (
-        ""
-        if incident.acted_at is None
-        else f", {duration(incident.acted_at - incident.opened_at)} after the deployment"
-    )
+def _after(incident: Incident) -> Markdown:
+    if incident.acted_at is None:
+        return md("")
+    return md(", {} after the deployment", duration(incident.acted_at - incident.opened_at))
 
 
 def _sentence(text: str) -> str:
@@ -85,33 +84,28 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
-def _root_cause(incident: Incident) -> str:
+def _root_cause(incident: Incident) -> Markdown:
     diagnosis = incident.diagnosis
-    lines = list(sentences(diagnosis)) if diagnosis is not None else []
+    lines = [prose(sentence) for sentence in sentences(diagnosis)] if diagnosis is not None else []
     if diagnosis is not None and diagnosis.evidence:
-        lines.append("\nWhat the logs and the other sources say:\n")
-        lines += [f"- {quote.count:,} x `{_quoted(quote.text)}`{_where(quote)}" for quote in diagnosis.evidence]
+        lines.append(md("\nWhat the logs and the other sources say:\n"))
+        lines += [md("- {} x {}{}", f"{each.count:,}", code(each.text), _where(each)) for each in diagnosis.evidence]
     if diagnosis is not None and diagnosis.clean:
-        lines.append(f"\nLooked at and well: {'; '.join(diagnosis.clean)}.")
+        lines.append(md("\nLooked at and well: {}.", "; ".join(diagnosis.clean)))
     if lines:
-        lines.append("")
+        lines.append(md(""))
     if incident.decision is not None and incident.decision.evidence:
-        lines.append("What was measured:\n")
-        lines += [f"- {text}" for text in _measured(incident.decision.evidence)]
-    lines.append(f"\n{OPEN} what was wrong in the code or its surroundings, and why it passed review and tests.")
-    return "\n".join(lines).strip()
+        lines.append(md("What was measured:\n"))
+        lines += [md("- {}", text) for text in _measured(incident.decision.evidence)]
+    lines.append(md("\n{} what was wrong in the code or its surroundings, and why it passed review and tests.", OPEN))
+    return Markdown(joined(lines).strip())
 
 
-def _where(quote: Quote) -> str:
+def _where(quote: Quote) -> Markdown:
     """Return when a quote was seen first, and where it is from when that is not the log."""
     parts = [f"first {clock(quote.at)}"] if quote.at is not None else []
     parts += [quote.source] if quote.source != "events" else []
-    return f" ({', '.join(parts)})" if parts else ""
-
-
-def _quoted(text: str) -> str:
-    """Return what an application wrote so that it stays one line between two backticks."""
-    return " ".join(text.split()).replace("`", "'")
+    return md(" ({})", ", ".join(parts)) if parts else md("")
 
 
 def _measured(evidence: tuple[StreamEvidence, ...]) -> list[str]:
@@ -122,32 +116,32 @@ def _measured(evidence: tuple[StreamEvidence, ...]) -> list[str]:
     return [*told, f"up in all probes: {', '.join(name.removeprefix('health: ') for name in well)}"] if well else told
 
 
-def _resolution(incident: Incident) -> str:
-    lines = []
+def _resolution(incident: Incident) -> Markdown:
+    bad, good = code(incident.bad_version), code(incident.good_version)
+    lines: list[Markdown] = []
     if incident.good_version and incident.forward:
-        lines.append(f"Rolled forward from version `{incident.bad_version}` to version `{incident.good_version}`.")
+        lines.append(md("Rolled forward from version {} to version {}.", bad, good))
     elif incident.good_version:
-        lines.append(
-            f"Rolled back to version `{incident.good_version}`; version `{incident.bad_version}` is quarantined."
-        )
+        lines.append(md("Rolled back to version {}; version {} is quarantined.", good, bad))
     elif incident.secrets:
-        lines.append(f"Secrets set: {incident.secrets}. The code stayed as it was.")
+        lines.append(md("Secrets set: {}. The code stayed as it was.", incident.secrets))
     else:
-        lines.append("Nothing was changed by backout.")
+        lines.append(md("Nothing was changed by backout."))
     notes = [note for note in incident.notes if not note.startswith("not acted on")]
-    lines += [""] + [f"- {note}" for note in notes] if notes else []
+    lines += [md(""), *(md("- {}", note) for note in notes)] if notes else []
     if incident.verification is not None:
-        lines += ["", "Success criteria:", ""] + [_criterion(c) for c in incident.verification.criteria]
-    return "\n".join(lines)
+        lines += [md("\nSuccess criteria:\n"), *(_criterion(each) for each in incident.verification.criteria)]
+    return joined(lines)
 
 
-def _criterion(result: CriterionResult) -> str:
-    return f"- {_BOX[result.state]} {result.name}: {result.state} ({result.evidence})"
+def _criterion(result: CriterionResult) -> Markdown:
+    box = Markdown(_BOX[result.state])
+    return md("- {} {}: {} ({})", box, result.name, result.state, result.evidence)
 
 
-def _action_items(incident: Incident) -> str:
+def _action_items(incident: Incident) -> Markdown:
     items = ["Fix root cause", "Add monitoring/alerts", "Update documentation", "Add tests"]
     if incident.good_version and not incident.forward:
         release = f"backout deployments release {incident.bad_version} -e {incident.environment}"
         items.append(f"Deploy the mended version (the quarantine of the bad one ends with `{release}`)")
-    return "\n".join(f"- [ ] {item}" for item in items)
+    return joined([md("- [ ] {}", item) for item in items])

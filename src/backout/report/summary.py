@@ -5,12 +5,11 @@ It is made from the last line of guard's JSON stream, or from the error that too
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from backout.escaping import printable
+from backout.escaping import Markdown, cell, joined, line, md, printable
 from backout.model.pipeline import PipelineState
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 MAX_REPORT_CHARACTERS = 300_000
 """Of the incident report; a page of this kind may have 1 MiB."""
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|&~$])")
 _REFUSED, _UNMEASURED = 3, 7
 
 
@@ -152,47 +150,30 @@ def _ways_on(failed: Mapping[str, object]) -> tuple[str, ...]:
     return (*lists, *([hint] if hint else []))
 
 
-def markdown(ended: Ending, report: str = "") -> str:
-    """Return the page: what happened, the numbers, what may be done next, and the incident report folded in."""
+def markdown(ended: Ending, report: str = "") -> Markdown:
+    """Return the page: what happened, the numbers, what may be done next, and the incident report folded in.
+
+    The report is a page of ours, in which everything from outside is escaped already.
+    """
     lines = [
-        f"### backout guard, {escaped(ended.environment)}: {_TITLES[ended.word]}",
-        "",
-        escaped(ended.sentence),
-        "",
-        "| | |",
-        "|---|---|",
-        *(f"| {name} | {escaped(value)} |" for name, value in ended.facts),
-        f"| Exit code | {ended.exit_code} |",
-        "",
+        md("### backout guard, {}: {}", ended.environment, Markdown(_TITLES[ended.word])),
+        md("\n{}\n\n| | |\n|---|---|", ended.sentence),
+        *(md("| {} | {} |", cell(name), cell(value)) for name, value in ended.facts),
+        md("| Exit code | {} |\n", ended.exit_code),
     ]
     if ended.ways_on:
-        lines += ["What may be done now:", "", *(f"- {_with_code(way)}" for way in ended.ways_on), ""]
+        lines += [md("What may be done now:\n"), *(md("- {}", way) for way in ended.ways_on), md("")]
     if report:
-        cut = report[:MAX_REPORT_CHARACTERS]
-        lines += ["<details><summary>The incident report</summary>", "", cut.rstrip(), "", "</details>", ""]
-    return printable("\n".join(lines)) + "\n"
+        folded = Markdown(_whole_lines(printable(report)))
+        lines.append(md("<details><summary>The incident report</summary>\n\n{}\n\n</details>\n", folded))
+    return joined([*lines, md("")])
 
 
-def escaped(text: str) -> str:
-    r"""Return text as one line that Markdown shows as it is.
-
-    >>> print(escaped("a|b\n`c` <d>"))
-    a\|b \`c\` \<d\>
-    """
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
-
-
-def _with_code(text: str) -> str:
-    """Return a sentence escaped, except for the commands in it."""
-    parts = text.split("`")
-    if len(parts) % 2 == 0:
-        return escaped(text)
-    words = [f"`{' '.join(part.split())}`" if number % 2 else _spaced(part) for number, part in enumerate(parts)]
-    return "".join(words).strip()
-
-
-def _spaced(text: str) -> str:
-    return f"{' ' if text[:1].isspace() else ''}{escaped(text)}{' ' if text.strip() and text[-1:].isspace() else ''}"
+def _whole_lines(report: str) -> str:
+    """Return as many lines of a report as the page takes: half a line could leave open what it began."""
+    if len(report) > MAX_REPORT_CHARACTERS:
+        report = report[:MAX_REPORT_CHARACTERS].rpartition("\n")[0]
+    return report.rstrip()
 
 
 def outputs(ended: Ending) -> str:
@@ -222,7 +203,7 @@ def output(name: str, value: str) -> str:
 
 def description(ended: Ending) -> str:
     """Return the ending as one line for the deployment's status."""
-    return " ".join(f"{str(ended.word).replace('_', ' ')}: {ended.sentence}".split())
+    return line(f"{str(ended.word).replace('_', ' ')}: {ended.sentence}")
 
 
 def _text(value: object) -> str:

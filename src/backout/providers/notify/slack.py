@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from backout.escaping import line, slack
 from backout.providers.notify.http_post import Post
 
 if TYPE_CHECKING:
@@ -28,24 +29,25 @@ class Slack:
 def message(notice: Notice) -> dict[str, object]:
     """Return what Slack is sent."""
     blocks: list[dict[str, object]] = [
-        {"type": "header", "text": {"type": "plain_text", "text": _cut(notice.title, _HEADER)}},
-        _section(_cut(_escaped(notice.text), _SECTION)),
+        {"type": "header", "text": {"type": "plain_text", "text": _cut(line(notice.title), _HEADER)}},
+        _section(_cut(slack(notice.text), _SECTION)),
     ]
     if notice.next:
-        commands = _cut(_escaped("\n".join(notice.next)).replace("```", "'''"), _SECTION - 10)
+        commands = _cut(slack("\n".join(notice.next)).replace("```", "'''"), _SECTION - 10)
         blocks.append(_section(f"```{commands}```"))
-    footer = _escaped(" ".join(part for part in (notice.environment, notice.kind, notice.run) if part))
-    blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": _cut(footer, _SECTION)}]})
-    return {"text": _cut(_escaped(f"{notice.title}\n{notice.text}"), _TEXT), "blocks": blocks}
+    footer = slack(" ".join(part for part in (notice.environment, notice.kind, notice.run) if part))
+    blocks.append({"type": "context", "elements": [_marked(_cut(footer, _SECTION))]})
+    text = _cut(slack(f"{notice.title}\n{notice.text}"), _TEXT)
+    return {"text": text, "blocks": blocks, "unfurl_links": False, "unfurl_media": False, "link_names": False}
 
 
 def _section(text: str) -> dict[str, object]:
-    return {"type": "section", "text": {"type": "mrkdwn", "text": text}}
+    return {"type": "section", "text": _marked(text)}
 
 
-def _escaped(text: str) -> str:
-    """Return text in which Slack sees no link, mention or channel."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def _marked(text: str) -> dict[str, object]:
+    """Return a text object in which Slack looks for no addresses, channels and names by itself (`verbatim`)."""
+    return {"type": "mrkdwn", "text": text, "verbatim": True}
 
 
 def _cut(text: str, most: int) -> str:

@@ -14,6 +14,7 @@ from email.message import EmailMessage
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
 
+from backout.escaping import line, printable
 from backout.providers.notify.channel import SendFailed
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def _body(notice: Notice) -> str:
         parts.append("What to type next:\n" + "\n".join(f"  {command}" for command in notice.next))
     rows = [("environment", notice.environment), ("run", notice.run), *notice.facts.items()]
     parts.append("\n".join(f"{name}: {value}" for name, value in rows if value))
-    return "\n\n".join(parts) + "\n"
+    return printable("\n\n".join(parts)) + "\n"
 
 
 def _digest(text: str) -> str:
@@ -144,7 +145,7 @@ def _digest(text: str) -> str:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())[:200]
+    return line(text)[:200]
 
 
 def _said(text: object) -> str:
