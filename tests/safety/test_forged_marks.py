@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from ramped import Ramped
 
 import backout
 from backout.analysis.stability import quarantine, stable_mark
@@ -79,8 +80,8 @@ class StillWaiting(Exception):
     """Who follows has looked often enough."""
 
 
-def is_taken_up(story: Story) -> bool:
-    """Whether a guard that follows, with an empty journal, takes what is live for a deployment that wants a watch."""
+def is_taken_up(story: Story, tools: Toolbox | None = None) -> bool:
+    """Whether a guard that follows (else with an empty journal) takes what is live for a deployment to be watched."""
     looks = iter(range(10))
 
     def count(_name: str) -> None:
@@ -89,7 +90,7 @@ def is_taken_up(story: Story) -> bool:
 
     story.world.before_call = count
     try:
-        wait_for_unwatched(elsewhere(story))
+        wait_for_unwatched(tools or elsewhere(story))
     except StillWaiting:
         return False
     finally:
@@ -173,6 +174,19 @@ def test_a_ramp_that_a_pipeline_moves_up_is_watched(story: Story) -> None:
     world.deploy((story.good.id, 90.0), (new.id, 10.0))
     world.deploy(new, message="[backout ramp-1a2b3c4d ramp] to 100 %")
     assert is_taken_up(story)
+
+
+def test_a_copy_of_a_step_of_ours_is_watched(quick_path: Path) -> None:
+    """The run is known here, and made another deployment: whoever copied its message, to the letter, made this one."""
+    story = Ramped(quick_path / "journal.sqlite")
+    watch(story.tools())
+    copied = story.world.activations[-1].message
+    assert copied.startswith("[backout ramp-")
+    worse = story.world.upload("worse")
+    for shares in (((story.canary.id, 90.0), (worse.id, 10.0)), ((worse.id, 100.0),)):
+        story.world.deploy(*shares, message=copied)
+        story.world.clock.sleep(2)
+        assert is_taken_up(story, story.tools())
 
 
 def test_nobody_elses_upload_is_taken_for_our_own(story: Story) -> None:

@@ -18,12 +18,11 @@ from backout.model.plan import PlanKind
 from backout.model.remark import RemarkKind
 from backout.report.change import title
 from backout.runbook.checkpoint import gone_on
-from backout.runbook.checks import own
 from backout.runbook.guard import lives, may_go_on
 from backout.runbook.tell import tell_change
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     from backout.analysis.changes import Change, ChangesState
     from backout.model.deployment import Deployment
@@ -62,13 +61,22 @@ def wait_for_unwatched(tools: Toolbox, notify: Callable[[Event], None] | None = 
     with closing(lives(tools, FOLLOW_S)) as found:
         for live in found:
             if live is not None:
-                ours = any(own((live,), step, RemarkKind.RAMP) is not None for step in steps)
-                if live.id not in known and not ours and not made_by(live, RemarkKind.ROLLBACK):
+                ours = made_by(live, RemarkKind.ROLLBACK) or _is_step(tools, live, steps)
+                if live.id not in known and not ours:
                     return
                 if watch is None or watch.deployment.id != live.id:
                     watch = ChangeWatch(tools, live, notify)
             if watch is not None:
                 watch.look()
+
+
+def _is_step(tools: Toolbox, live: Deployment, steps: Container[str]) -> bool:
+    """Whether one of these runs made the deployment, as a step of a ramp: not somebody who copied its message."""
+    remark = live.remark
+    if remark is None or remark.kind is not RemarkKind.RAMP or remark.run not in steps:
+        return False
+    made = tools.runs.result(remark.run, "ramp")
+    return not isinstance(made, dict) or made.get("deployment") == live.id
 
 
 class ChangeWatch:
