@@ -23,6 +23,7 @@ def is_at(trial: Trial, kind: str, steps: int) -> bool:
     return (newest["kind"], newest["state"], newest["steps_done"]) == (kind, "running", steps)
 
 
+@pytest.mark.calm
 @pytest.mark.parametrize(
     ("command", "number"),
     [

@@ -202,6 +202,7 @@ def test_every_error_is_told(drillbook: Drillbook) -> None:
     assert not list(ours.folder.rglob("pwned"))
 
 
+@pytest.mark.calm
 def test_a_cancelled_job_stops_the_watch_and_tells(drillbook: Drillbook) -> None:
     """The first signal ends the watch at its next boundary: exit 130, the status is not left in progress."""
     trial = drillbook.trial()

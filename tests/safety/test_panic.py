@@ -224,6 +224,7 @@ def test_panic_on_production_without_a_question(drillbook: Drillbook) -> None:
     assert trial.live() == drillbook.bad
 
 
+@pytest.mark.calm
 def test_panic_ends_a_guard_that_watches(drillbook: Drillbook) -> None:
     """A watch keeps the environment; panic ends it and goes back at once."""
     trial = bad_live(drillbook).replace(

@@ -558,6 +558,7 @@ def test_rule_18_no_secret_leaves(drillbook: Drillbook, told: Told) -> None:
     assert any("***" in text for text in left)
 
 
+@pytest.mark.calm
 def test_rule_18_guard_says_that_nobody_will_be_told(drillbook: Drillbook, told: Told) -> None:
     """Without a channel, in mode act: before the watch, and in `config check`."""
     trial = told.trial.replace((r'watch = "\d+s"', 'watch = "2s"'))

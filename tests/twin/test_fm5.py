@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from backout.config.loading import mistakes_in
 from backout.providers.child import free_ports
 
@@ -125,6 +127,7 @@ def test_mistakes_of_the_client_are_4xx() -> None:
 # --- the variants ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_every_variant_is_documented_and_has_its_own_bundle() -> None:
     """The README's table and the folder agree, and wrangler builds each to different code."""
     readme = (FM5 / "README.md").read_text(encoding="utf-8")
