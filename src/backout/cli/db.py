@@ -23,6 +23,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "check": ("backout.cli.db_check:check", "What can be recovered from here, and how."),
     "dump": ("backout.cli.db_dump:dump", "Take a logical copy, and prove it by a restore."),
     "dumps": ("backout.cli.db_dump:dumps", "Logical copies: list, prove again, restore."),
+    "roles": ("backout.cli.db_roles:roles", "The script that makes the least role of a job."),
 }
 """Name: where it is ("module:attribute"), and its line in the help."""
 

@@ -190,7 +190,7 @@ class StagedBackups:
             begin_lsn=manifest.begin_lsn,
             end_lsn=manifest.end_lsn,
             timeline=manifest.timeline,
-            system_identifier=manifest.system_identifier,
+            system_identifier=manifest.system_identifier or cluster.system_identifier,
             server_version=cluster.server_version,
             segment_bytes=cluster.segment_bytes,
             size_bytes=size,

@@ -63,7 +63,7 @@ def access(dsn: str, application_name: str = "backout") -> ChildEnvironment:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a manifest says of its backup."""
+    """What a manifest says of its backup; `system_identifier` is "" before Postgres 17."""
 
     begin_lsn: int
     end_lsn: int
@@ -84,7 +84,7 @@ def read_manifest(content: bytes) -> Manifest:
             parse_lsn(ranges[0]["Start-LSN"]),
             parse_lsn(ranges[-1]["End-LSN"]),
             int(ranges[-1]["Timeline"]),
-            str(found["System-Identifier"]),
+            str(found.get("System-Identifier", "")),
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise BackoutError(f"the backup's manifest cannot be read: {error}") from None

@@ -194,7 +194,7 @@ class PostgresDumps:
         argv = [
             binaries.path("pg_dump"),
             "--format=custom",
-            "--compress=none",  # what is kept is compressed anyway
+            "--compress=0",  # (a word only since 16) what is kept is compressed anyway
             "--no-password",
             "--lock-wait-timeout=30s",  # rather than to hold up a migration's waiting queue
             f"--snapshot={snapshot}",

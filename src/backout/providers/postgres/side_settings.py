@@ -47,7 +47,6 @@ _QUIET: Final = {
     "lc_messages": "C",
     "log_statement": "none",
     "log_min_messages": "warning",
-    "summarize_wal": "off",
     "autovacuum": "off",
     "default_transaction_read_only": "on",
 }
@@ -78,6 +77,7 @@ def settings_of(order: SideOrder, folder: Path, base: Path, binaries: Binaries) 
     }
     if int(binaries.version().partition(".")[0]) >= _EVENT_TRIGGERS_SINCE:
         settings["event_triggers"] = "off"  # one at login would run the application's code as whoever looks
+        settings["summarize_wal"] = "off"
     if not (base / "postgresql.conf").is_file():
         settings["config_file"] = str(folder / "postgresql.conf")
     return settings

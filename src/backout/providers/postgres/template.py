@@ -55,6 +55,9 @@ _CONTROL_FILE = Path("global") / "pg_control"
 _CHECKPOINT_AT = 32
 """Offset in pg_control: identifier, two versions, state and time stand before it (PostgreSQL 12 to 18)."""
 _TIMEOUT_S = 120.0
+_SUMMARIES_SINCE = _BUILTIN_SINCE = 17
+_SET_SINCE = 16
+"""Of initdb, the options --locale-provider=builtin and --set."""
 _NOT_AS_ROOT = (
     "Postgres does not run as root, and this system has no user namespaces: choose a directory that the user nobody "
     "can reach, or do not run as root"
@@ -70,6 +73,8 @@ def create_data_directory(
         BackoutError: initdb failed; the message is its own.
     """
     wanted = {**RECOVERY_SETTINGS, **(settings or {})}
+    if _major(binaries) < _SUMMARIES_SINCE:
+        wanted.pop("summarize_wal", None)
     target.parent.mkdir(parents=True, exist_ok=True)
     building = _workspace(target.parent)
     try:
@@ -134,22 +139,35 @@ def _workspace(parent: Path) -> Path:
 def _initdb(target: Path, binaries: Binaries, settings: Mapping[str, str]) -> None:
     target.mkdir(mode=0o700)
     give_away(target)
+    has_set = _major(binaries) >= _SET_SINCE
     run_tool(
         binaries,
         "initdb",
         f"--pgdata={target}",
         f"--username={SUPERUSER}",
         "--encoding=UTF8",
-        "--locale-provider=builtin",
-        "--builtin-locale=C.UTF-8",
-        "--locale=C",
+        *_locale(binaries),
         "--auth=trust",
         "--no-instructions",
         # The caller's data is empty yet, and every later start syncs what it writes.
         "--no-sync",
-        *(f"--set={name}={value}" for name, value in settings.items()),
+        *(f"--set={name}={value}" for name, value in settings.items() if has_set),
     )
+    if not has_set:
+        with (target / "postgresql.conf").open("a", encoding="utf-8") as file:
+            file.writelines(f"{name} = '{value.replace(chr(39), chr(39) * 2)}'\n" for name, value in settings.items())
     (target / "pg_hba.conf").write_text(_HBA, encoding="ascii")
+
+
+def _locale(binaries: Binaries) -> tuple[str, ...]:
+    """Return options of initdb for one order of texts everywhere; the system's own locales differ."""
+    if _major(binaries) >= _BUILTIN_SINCE:
+        return ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
+    return ("--locale=C",)
+
+
+def _major(binaries: Binaries) -> int:
+    return int(binaries.version().partition(".")[0])
 
 
 def _copy_template(target: Path, binaries: Binaries, cache_directory: Path, settings: Mapping[str, str]) -> bool:

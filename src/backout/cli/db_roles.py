@@ -1,0 +1,75 @@
+"""`backout db roles`: the script that makes the least role of a job; it is printed, and a person runs it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from backout.cli.options import Command, pass_shell
+from backout.errors import UsageError
+
+if TYPE_CHECKING:
+    from backout.cli.shell import Shell
+
+JOBS: Final = ("look", "prove", "backup", "rescue", "swap", "migrate")
+_LONGEST_BYTES: Final = 63
+_VARIABLE: Final = re.compile(r""":(["'])([a-z_]+)\1""")
+
+
+@click.command(
+    "roles",
+    cls=Command,
+    short_help="The script that makes the least role of a job.",
+    epilog="""
+Examples:
+  backout db roles look --database shop | psql -d shop
+  backout db roles rescue --database shop --owner shop_owner
+""",
+)
+@click.argument("job", type=click.Choice(JOBS))
+@click.option("--role", metavar="NAME", help="What the role is called; default: backout_JOB.")
+@click.option("--database", default="postgres", metavar="NAME", help="The application's database; default: postgres.")
+@click.option("--owner", default="postgres", metavar="NAME", help="Who owns the tables (rescue, migrate).")
+@click.option(
+    "--history",
+    default="public._prisma_migrations",
+    metavar="TABLE",
+    help="The table of the migrations that were applied, with its schema (look, swap).",
+)
+@pass_shell
+def roles(shell: Shell, *, job: str, role: str | None, database: str, owner: str, history: str) -> int:
+    """Print the SQL that makes the role which one job needs, and no other right; nothing is run.
+
+    Review it, then run it with psql in that database as whoever may. It sets no password; psql's own command for that
+    sends none in the clear. What each job needs and why: docs/database-roles.md.
+    """
+    schema, _, table = history.rpartition(".")
+    names = {
+        "role": role or f"backout_{job}",
+        "database": database,
+        "owner": owner,
+        "history_schema": schema or "public",
+        "history_table": table,
+    }
+    script = filled(job, names)
+    payload = {"job": job, "role": names["role"], "sql": script}
+    shell.output.result("db-roles", payload, script.rstrip("\n"))
+    return 0
+
+
+def filled(job: str, names: dict[str, str]) -> str:
+    """Return the script of a job with its names in it, as psql would fill its variables. Raises UsageError."""
+    from importlib.resources import files  # noqa: PLC0415 - only this command
+
+    for name in names.values():
+        if not name or not name.isprintable() or len(name.encode()) > _LONGEST_BYTES:
+            raise UsageError(f"not a name: {name!r}", hint="backout db roles --help")
+
+    def quoted(found: re.Match[str]) -> str:
+        mark, name = found[1], names[found[2]]
+        return mark + name.replace(mark, mark * 2) + mark
+
+    script = files("backout.catalogue").joinpath("roles").joinpath(f"{job}.sql").read_text(encoding="utf-8")
+    return _VARIABLE.sub(quoted, script)

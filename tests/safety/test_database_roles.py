@@ -1,0 +1,214 @@
+"""Each job passes with the role that its script makes, and with no other right, on each Postgres that is here.
+
+BACKOUT_POSTGRES names more folders of programs, parted by colons, beside the wheel's and Debian's.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from cli_shell import Answer
+from cli_shell import backout as typed
+
+from backout.errors import AuthError
+from backout.providers.postgres.binaries import find_binaries
+from backout.providers.postgres.launcher import PostgresServer
+
+from polling import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PASSWORD = "canary-of-the-roles"
+FOLDERS = [
+    *sorted(path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/postgres")),
+    *(Path(each) for each in os.environ.get("BACKOUT_POSTGRES", "").split(":") if each),
+]
+TOML = """
+[app]
+name = "shop"
+[environments.lab]
+platform = {{ provider = "cloudflare", account_id = "0123456789abcdef0123456789abcdef", script = "shop" }}
+[environments.lab.database]
+provider = "postgres"
+url_env = "DATABASE_URL"
+migrations = "prisma"
+{binaries}
+backup = {{ wal = "stream" }}
+"""
+SCHEMA = """
+CREATE TABLE customers (id int PRIMARY KEY, name text NOT NULL);
+CREATE TABLE orders (id int PRIMARY KEY, customer int NOT NULL REFERENCES customers, total numeric CHECK (total >= 0));
+CREATE TABLE heads (id int PRIMARY KEY, tail int NOT NULL);
+CREATE TABLE tails (id int PRIMARY KEY, head int NOT NULL REFERENCES heads);
+INSERT INTO heads VALUES (1, 1);
+INSERT INTO tails VALUES (1, 1);
+ALTER TABLE heads ADD FOREIGN KEY (tail) REFERENCES tails;
+CREATE FUNCTION loud() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'a trigger fired'; END $$;
+CREATE TABLE _prisma_migrations (id text PRIMARY KEY, checksum text NOT NULL, finished_at timestamptz,
+  migration_name text NOT NULL, logs text, rolled_back_at timestamptz, started_at timestamptz NOT NULL DEFAULT now(),
+  applied_steps_count int NOT NULL DEFAULT 0);
+INSERT INTO _prisma_migrations VALUES ('1', encode(sha256('SELECT 1;'), 'hex'), now(), '0001_init');
+INSERT INTO customers VALUES (1, 'a'), (2, 'b');
+INSERT INTO orders VALUES (1, 1, 10), (2, 2, 20), (3, 2, 30);
+"""
+
+
+@dataclass
+class Lab:
+    """A server whose database `shop` belongs to a role that is no superuser, with the roles that the scripts made."""
+
+    folder: Path
+    port: int
+    database: str = "shop"
+    known: set[str] = field(default_factory=set)
+
+    def dsn(self, role: str, database: str | None = None) -> str:
+        return f"postgresql://{role}:{PASSWORD}@127.0.0.1:{self.port}/{database or self.database}"
+
+    def execute(self, role: str, *statements: str) -> None:
+        with psycopg.connect(self.dsn(role), autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        with psycopg.connect(self.dsn("shop_owner")) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+    def backout(self, role: str, *arguments: str) -> Answer:
+        return typed(self.folder, *arguments, variables={"DATABASE_URL": self.dsn(role), "PATH": os.defpath})
+
+    def make(self, job: str) -> str:
+        """Run a job's script, as it is printed, and return the role."""
+        role = f"backout_{job}"
+        if job not in self.known:
+            printed = typed(self.folder, "db", "roles", job, "--database", "shop", "--owner", "shop_owner")
+            assert printed.code == 0, printed.err
+            self.execute("postgres", printed.out, f"ALTER ROLE {role} PASSWORD '{PASSWORD}'")
+            self.known.add(job)
+        return role
+
+
+@pytest.fixture(
+    scope="module",
+    params=[None, *(pytest.param(folder, marks=pytest.mark.long) for folder in FOLDERS)],
+    ids=lambda folder: "wheel" if folder is None else str(folder),
+)
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    folder = tmp_path_factory.mktemp("roles")
+    binaries = find_binaries(request.param)
+    settings = {"fsync": "off", "max_slot_wal_keep_size": "1GB"}
+    server = PostgresServer(folder / "data", binaries, settings=settings)
+    server.create()
+    port = server.start(password=PASSWORD).port
+    made = Lab(folder, port)
+    try:
+        with psycopg.connect(made.dsn("postgres", "postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE ROLE shop_owner LOGIN PASSWORD '{PASSWORD}'")
+            connection.execute("CREATE DATABASE shop OWNER shop_owner")
+        made.execute("postgres", "ALTER SCHEMA public OWNER TO shop_owner")
+        made.execute("shop_owner", SCHEMA)
+        (folder / "prisma/migrations/0001_init").mkdir(parents=True)
+        (folder / "prisma/migrations/0001_init/migration.sql").write_text("SELECT 1;", encoding="utf-8")
+        line = f'binaries = "{request.param}"' if request.param else ""
+        (folder / "backout.toml").write_text(TOML.format(binaries=line), encoding="utf-8")
+        yield made
+    finally:
+        server.stop(mode="immediate")
+
+
+def damage(lab: Lab) -> str:
+    """Damage what the rescue has to bring back, as the owner, and return the transaction's id."""
+    with psycopg.connect(lab.dsn("shop_owner")) as connection:
+        row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+        assert row is not None
+        connection.execute("CREATE TRIGGER loud BEFORE INSERT OR UPDATE ON orders EXECUTE FUNCTION loud()")
+        connection.execute("ALTER TABLE orders DISABLE TRIGGER loud")
+        connection.execute("UPDATE orders SET total = 0 WHERE id = 1")
+        connection.execute("DELETE FROM orders WHERE id > 1")
+        connection.execute("DELETE FROM customers WHERE id = 2")
+        connection.execute("WITH gone AS (DELETE FROM heads) DELETE FROM tails")
+    return str(row[0])
+
+
+def left_of(rescue: object) -> dict[str, list[str]]:
+    """Return the keys of the rows that a rescue left, by table."""
+    assert isinstance(rescue, dict)
+    return {each["table"]: each["examples"] for each in rescue["tables"] if each["conflicts"]}
+
+
+@pytest.mark.long
+def test_the_roles_are_no_superusers_and_pass_their_jobs(lab: Lab) -> None:
+    """Look, prove, back up and receive, side instance, rescue and its undo, migrate: each by its own role."""
+    look, prove, backup = lab.make("look"), lab.make("prove"), lab.make("backup")
+    swap, rescue, migrate = lab.make("swap"), lab.make("rescue"), lab.make("migrate")
+    powers = lab.rows("SELECT rolname FROM pg_roles WHERE rolname ~ '^backout_' AND (rolsuper OR rolcreaterole)")
+    assert powers == []
+
+    def passes(role: str, *arguments: str, code: int = 0) -> Answer:
+        answer = lab.backout(role, *arguments)
+        assert answer.code == code, (role, arguments, answer.out[-300:], answer.err)
+        return answer
+
+    assert "not_readable" not in passes(look, "db", "check", "--json", code=1).out, "nothing to restore from, yet"
+    status = passes(look, "db", "migrations", "status", "--json")
+    assert "0001_init" in status.out
+    passes(look, "db", "points", "add", "before-all")
+    passes(prove, "db", "dump")
+    passes(backup, "db", "wal", "start")
+    try:
+        passes(backup, "db", "backup", "--full")
+        assert "verified" in passes(backup, "db", "backups", "list").out
+        xid = damage(lab)
+        lab.execute(
+            "shop_owner", "ALTER TABLE orders ENABLE TRIGGER loud", "UPDATE customers SET name = 'good' WHERE id = 1"
+        )
+        passes(look, "db", "points", "add", "after-it")
+        passes(look, "db", "points", "add", "behind-it")
+        assert passes(backup, "db", "wal", "status", "--json").json["receiving"]
+        until(lambda: lab.backout(swap, "db", "restore", "after-it", "--side", "--dry-run").code == 0)
+        side = passes(swap, "db", "restore", "after-it", "--side", "--json").json["side"]
+        assert isinstance(side, dict)
+        passes(swap, "db", "restore", "--drop-side", str(side["name"]))
+        done = passes(rescue, "db", "restore", xid, "-m", "a wrong DELETE", "--yes", "--json").json["rescue"]
+        assert left_of(done) == {"public.heads": ["1"], "public.tails": ["1"]}, (
+            "rows in a circle are left, by their keys"
+        )
+        assert lab.rows("SELECT id, customer, total FROM orders ORDER BY id") == [(1, 1, 10), (2, 2, 20), (3, 2, 30)]
+        assert lab.rows("SELECT name FROM customers ORDER BY id") == [("good",), ("b",)]
+        assert lab.rows("SELECT tgenabled FROM pg_trigger WHERE tgname = 'loud'") == [("O",)]
+        passes(rescue, "db", "restore", "--undo", "-m", "once more", "--yes")
+        assert lab.rows("SELECT count(*) FROM orders") == [(1,)]
+    finally:
+        passes(backup, "db", "wal", "stop")
+    new = lab.folder / "prisma/migrations/0002_notes"
+    new.mkdir()
+    (new / "migration.sql").write_text("CREATE TABLE notes (id int);\n", encoding="utf-8")
+    passes(migrate, "db", "migrations", "apply", "-m", "notes", "--yes")
+    assert lab.rows("SELECT tableowner FROM pg_tables WHERE tablename = 'notes'") == [("shop_owner",)]
+
+
+def test_a_role_of_another_job_is_refused_with_what_it_lacks(lab: Lab) -> None:
+    """Looking is not enough to back up; backing up is not enough to read every row of a table."""
+    look, backup = lab.make("look"), lab.make("backup")
+    answer = lab.backout(look, "db", "backup", "--full")
+    assert answer.code == AuthError.exit_code, answer.err
+    assert "REPLICATION" in answer.err
+    answer = lab.backout(backup, "db", "dump")
+    assert answer.code == AuthError.exit_code, answer.err
+    assert "pg_read_all_data" in answer.err
+
+
+@pytest.mark.parametrize("name", ['sh"op', "sh'op", 'x:"owner"', ":'owner'", "a\\b", "a; DROP ROLE postgres; --"])
+def test_a_name_stays_a_name_in_the_script(tmp_path: Path, name: str) -> None:
+    """Whatever is in it: psql's own quoting, once."""
+    for job in ("migrate", "look"):
+        printed = typed(tmp_path, "db", "roles", job, "--owner", name, "--database", name, "--role", name)
+        assert printed.code == 0, printed.err
+        assert '"' + name.replace('"', '""') + '"' in printed.out
+    assert typed(tmp_path, "db", "roles", "look", "--role", "a\nDROP ROLE b").code == 2
