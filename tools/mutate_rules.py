@@ -1,4 +1,6 @@
-"""Take each safety rule out of the code, once, and see that a test of that rule fails; writes docs/rules.md.
+"""Take each safety rule, and each mechanism of docs/research/security.md, out of the code once, and see a test fail.
+
+Writes docs/rules.md.
 
 Works on a copy of the repository with an interpreter of its own, so that the program that the tests start is the
 mutated one, too. Each mutation of tests/safety/mutations.toml names a rule, a file, the text to find there (exactly
@@ -105,9 +107,10 @@ def _page(outcomes: list[Outcome]) -> str:
 HEAD = """\
 # Rules and the tests that hold them
 
-Made by `tools/mutate_rules.py` on {day}; do not edit. Each line takes one safety rule (or a half of one) out of the
-code and runs the test named beside it: {caught} of {total} fail then, as they should. Without the mutations they pass.
-The mutations stand in `tests/safety/mutations.toml`, the rules in [safety.md](safety.md).
+Made by `tools/mutate_rules.py` on {day}; do not edit. Each line takes one safety rule (or a half of one), or one
+mechanism that closes a hole, out of the code and runs the test named beside it: {caught} of {total} fail then.
+Without the mutations they pass. They stand in `tests/safety/mutations.toml`, the rules in [safety.md](safety.md), the
+mechanisms in [research/security.md](research/security.md).
 
 | rule | taken out | test | without the rule it |
 |---|---|---|---|

@@ -222,6 +222,18 @@ def test_colour_follows_the_conventions(  # noqa: PLR0913, PLR0917 - one column 
     assert wants_color(when, is_terminal=terminal, no_color=no_color, force_color=force, term=term) is expected
 
 
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_cell_is_masked_before_it_is_cut(width: int) -> None:
+    """What is left of a secret in a cut cell would be no secret any more that anybody recognises."""
+    secret = "ab7_Kq9zXw3vRt6LmN2p"
+    redactor = Redactor()
+    redactor.register(secret)
+    output = Output(Stream(), Stream(), redactor, style=Style(width=width))
+    for lead in range(width):
+        table = output.table(("version", "message"), [("3f2a91c0", f"{'x' * lead} {secret} {'y' * width}")])
+        assert secret[:4] not in table
+
+
 def test_colour_is_never_the_only_carrier() -> None:
     """Plain, coloured and ASCII badges differ in looks, never in their word."""
     assert Style().badge("regressed", Tone.BAD) == "x regressed"

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from backout.config import Environment, load
 from backout.errors import ProviderUnavailable, Refused
 from backout.model.incident import RunState
 from backout.model.notice import NoticeKind
 from backout.model.signals import Counts, CountsPage, HealthReport, Reach, RouteCounts, ServiceState
 from backout.providers.memory import health_of
-from backout.wiring.boundary import ADAPTERS, bounded
+from backout.wiring import toolbox
+from backout.wiring.boundary import ADAPTERS, Boundary, bounded
 
 from line import SERVICES, Story, watch
 
@@ -169,7 +171,7 @@ def test_every_adapter_has_a_boundary(story: Story) -> None:
         "environment", "policy", "actor", "clock", "journal", "runs", "marks", "counts", "checkpoints", "reports",
         "app_checks_head", "deploy_command", "hear", "restoring", "protection", "pushing", "equivalents",
         "in_background", "watching", "say", "pinned", "provider_marks", "holds", "card_lines", "confirm", "catalogue",
-        "redact",
+        "redact", "seal",
     }  # fmt: skip
     assert set(type(story.tools()).__slots__) == own | ADAPTERS.keys()
 
@@ -185,3 +187,23 @@ def test_nothing_keeps_an_adapter_that_nobody_uses_any_more(story: Story) -> Non
         assert left() is None
     finally:
         gc.enable()
+
+
+def test_the_tools_of_every_command_have_boundaries(tmp_path: Path) -> None:
+    """However an environment is set up, what its configuration makes stands behind one."""
+    tmp_path.joinpath("backout.toml").write_text(
+        """
+[app]
+name = "fm5"
+[environments.production]
+platform = { provider = "cloudflare", account_id = "0123456789abcdef0123456789abcdef", script = "fm5" }
+health = { url = "https://fm5.example.com/health" }
+""",
+        encoding="utf-8",
+    )
+    variables = Environment({"CLOUDFLARE_API_TOKEN": "a-token-of-nobody"})
+    tools = toolbox(load(variables, start=tmp_path, environment="production"))
+    made = {name: getattr(tools, name) for name in ADAPTERS if getattr(tools, name) is not None}
+    made["deployments"] = made["deployments"].raw  # before it stands who reads the marks
+    assert {"deployments", "versions", "secrets", "health"} <= made.keys()
+    assert [name for name, adapter in made.items() if not isinstance(adapter, Boundary)] == []

@@ -8,6 +8,7 @@ import os
 import re
 import smtplib
 import socket
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -133,6 +134,17 @@ def test_no_port_lets_the_page_of_another_origin_in(twin: TwinStatus) -> None:
                 if "access-control-allow-origin: *" in head or "access-control-allow-origin: https://evil" in head:
                     wrong.append((port, method, path, head[:300]))
     assert wrong == []
+
+
+def test_a_token_helps_no_foreign_name_and_no_page(twin: TwinStatus) -> None:
+    """A name that leads to this machine (DNS rebinding) and a page's origin are refused with the token, too."""
+    token = Path(str(twin.api_token_file)).read_text(encoding="ascii").strip()
+    for url, path in ((str(twin.email_api_url), "/emails"), (str(twin.api_base_url), "/client/v4/accounts")):
+        port = urllib.parse.urlsplit(url).port or 0
+        own, key = f"Host: 127.0.0.1:{port}", f"Authorization: Bearer {token}"
+        assert http(port, "GET", path, own, key)[0] == 200
+        assert http(port, "GET", path, f"Host: evil.example:{port}", key)[0] in {404, 421}
+        assert "access-control-allow-origin" not in http(port, "GET", path, own, key, "Origin: https://evil.example")[1]
 
 
 def test_grpc_wants_the_certificate(twin: TwinStatus) -> None:

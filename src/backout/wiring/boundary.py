@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from backout.errors import BackoutError, ProviderUnavailable
 from backout.model.clock import LATEST
 from backout.model.signals import BUCKETS, CountsPage, HealthReport, Reach
+from backout.runbook.marked import MarkedDeployments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -68,6 +69,7 @@ def bounded(tools: Toolbox) -> Toolbox:
     parts: dict[str, Any] = {}
     for name, words in ADAPTERS.items():
         inner = getattr(tools, name)
+        inner = inner.raw if isinstance(inner, MarkedDeployments) else inner  # the toolbox reads the marks outside
         if inner is not None and not isinstance(inner, Boundary):
             lost = partial(_lost, tools, told, words)
             parts[name] = Boundary(inner, lost, checks.get(name, {}), instead.get(name, {}))
