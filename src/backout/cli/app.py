@@ -50,6 +50,7 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
     "Look back": (
         Entry("runs", "backout.cli.runs:runs", "List, show, resume and abort runs."),
         Entry("incident", "backout.cli.incident:incident", "List and show incident reports."),
+        Entry("audit", "backout.cli.audit:audit", "Whether the journal is whole, and holds no secret."),
         Entry("notify", "backout.cli.notify:notify", "Try the channels; what waits to be told."),
         Entry("card", "backout.cli.card:card", "One page of commands for when backout itself is gone."),
     ),

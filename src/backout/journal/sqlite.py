@@ -225,6 +225,11 @@ class SqliteJournal:
         except DamagedRow:
             return None  # it is no history: what cannot be read was never kept
 
+    def kept_checkpoints(self) -> Iterator[tuple[str, str, float, Json]]:
+        """Yield (run, name, Unix seconds, state) of each checkpoint that is kept."""
+        for run, name, at in self._store.rows("SELECT run, name, at FROM checkpoint ORDER BY at, run, name"):
+            yield run, name, at, self.load_checkpoint(run, name)
+
     def prune(self, older_than: float) -> int:
         """Delete counts and checkpoints from before that time (Unix seconds), no events; return how many rows went."""
         with self._store.write("prune") as transaction:

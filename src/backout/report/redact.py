@@ -121,9 +121,21 @@ class Redactor:
         """Return a record of JSON values as `values` does."""
         return {_changed_key(key, self.redact): self.values(value) for key, value in record.items()}
 
-    def holds(self, text: str) -> bool:
-        """Whether a value that is known here stands in the text, in any spelling; shapes alone do not count."""
-        return self._finds(text)
+    def places(self, record: object, at: str = "") -> Iterator[str]:
+        """Yield where in JSON values a known value stands: `data.plan.steps[2].title`; shapes alone do not count."""
+        if not self._finds('"'.join(_texts_of(record))):
+            return
+        if isinstance(record, Mapping):
+            for key, item in record.items():
+                name = f"{at}.{key}".lstrip(".")
+                if self._finds(str(key)):
+                    yield f"{at}.(a key)".lstrip(".")
+                yield from self.places(item, name)
+        elif isinstance(record, list | tuple):
+            for index, item in enumerate(record):
+                yield from self.places(item, f"{at}[{index}]")
+        else:
+            yield at
 
     def _keep(self, value: str, needles: Iterable[Needle]) -> None:
         if len(value) < _SHORTEST or value in self._values or value in self._open or value in OWN_WORDS:

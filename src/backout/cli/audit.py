@@ -1,0 +1,147 @@
+"""`backout audit`: whether the journal is as it was written, and whether a secret stands in it; it changes nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.cli.options import group, pass_shell
+from backout.cli.style import Tone
+from backout.errors import BackoutError, UsageError
+from backout.report.times import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from backout.cli.shell import Shell
+    from backout.config import Config
+    from backout.journal.sqlite import SqliteJournal
+
+UNMEASURED = 7
+_WITHOUT_PROGRAMS = ("file", "env")
+"""Sources of secrets that are read without running anything."""
+
+
+@group("audit", short_help="Whether the journal is whole, and holds no secret.")
+def audit() -> None:
+    """Look at the journal itself: nothing is changed."""
+
+
+@audit.command("verify", short_help="Whether every event is as it was written.")
+@pass_shell
+def verify(shell: Shell) -> int:
+    """Check every event against the chain of hashes. Exit code 1 names the first one that is not as it was written."""
+    from backout import wiring  # noqa: PLC0415 - only commands that read the journal pay for it
+
+    config = shell.config()
+    found = wiring.journal(config).verify_chain()
+    record = {"events": found.count, "whole": found.is_whole, "broken_at": found.broken_at, "why": found.why or None}
+    style = shell.output.style
+    said = style.badge(f"{found.count:,} events, each as it was written", Tone.GOOD)
+    shell.output.result("audit", record, said if found.is_whole else style.badge(f"BROKEN: {found.why}", Tone.BAD))
+    return 0 if found.is_whole else 1
+
+
+@audit.command("scrub", short_help="Which events hold a secret that is known now.")
+@click.option("--dry-run", is_flag=True, help="Only look: there is nothing else that it can do.")
+@click.option("--ask-source", is_flag=True, help="Ask the configured source of secrets, too, when that is a program.")
+@pass_shell
+def scrub(shell: Shell, *, dry_run: bool, ask_source: bool) -> int:
+    """Name the events and checkpoints of the journal that hold a secret which backout knows now, in any spelling.
+
+    An older backout wrote what an application said as it was. What is in the chain cannot be taken out of it; the
+    answer says how to retire the whole file. Exit code 1 when something was found, 7 when no secret is known.
+    """
+    config = shell.config()
+    if not dry_run:
+        raise UsageError(
+            "an event cannot be taken out of the journal: each one's hash covers the one before it",
+            where=str(config.settings.journal.path),
+            hint="backout audit scrub --dry-run",
+        )
+    _learn_the_applications(shell, config, ask_source=ask_source)
+    from backout import wiring  # noqa: PLC0415 - only commands that read the journal pay for it
+
+    book = wiring.journal(config)
+    found = list(_found(shell, book))
+    events = sum(1 for _ in book.events())
+    known = shell.redactor.knows
+    record = {"known": known, "events": events, "found": found, "journal": str(config.settings.journal.path)}
+    shell.output.result("audit", record, _text(shell, found, events, known))
+    if found:
+        _say_how_to_retire(shell, config)
+        return 1
+    return 0 if known else UNMEASURED
+
+
+def _learn_the_applications(shell: Shell, config: Config, *, ask_source: bool) -> None:
+    """Read the values of the application's own secrets, where that runs no program or somebody asked for it."""
+    from backout.wiring.secrets import configured, expected, source  # noqa: PLC0415 - only here
+
+    named = configured(config)
+    if named is None or not (ask_source or named["from"] in _WITHOUT_PROGRAMS):
+        return
+    try:
+        kept = source(config, named)
+        wanted = expected(config)
+        kept.read(kept.names() or {*wanted.example, *wanted.required})
+    except BackoutError as error:
+        shell.output.warn(f"the source of secrets was not asked: {error}")
+
+
+def _found(shell: Shell, book: SqliteJournal) -> Iterator[dict[str, object]]:
+    """Yield each event and each checkpoint that holds a known value, with the places in it."""
+    for event in book.events():
+        if places := list(shell.redactor.places({"data": event.data, "actor": event.actor})):
+            yield {
+                "seq": event.seq,
+                "at": rfc3339(event.at),
+                "run_id": event.run or None,
+                "environment": event.environment,
+                "kind": event.kind,
+                "where": places,
+            }
+    for run, name, at, data in book.kept_checkpoints():
+        if places := list(shell.redactor.places({"data": data})):
+            yield {
+                "seq": None,
+                "at": rfc3339(at),
+                "run_id": run,
+                "environment": None,
+                "kind": f"checkpoint {name}",
+                "where": places,
+            }
+
+
+def _text(shell: Shell, found: list[dict[str, object]], events: int, known: int) -> str:
+    style = shell.output.style
+    if not known:
+        return style.badge("no secret is known here, so nothing could be looked for", Tone.WARN)
+    if not found:
+        return style.badge(f"none of {known} known values stands in {events:,} events", Tone.GOOD)
+    rows = [
+        (
+            "-" if each["seq"] is None else str(each["seq"]),
+            str(each["at"]),
+            str(each["run_id"] or "-"),
+            str(each["kind"]),
+            ", ".join(map(str, each["where"])) if isinstance(each["where"], list) else "",
+        )
+        for each in found
+    ]
+    head = style.badge(f"{len(found)} of {events:,} events and checkpoints hold a secret", Tone.BAD)
+    return f"{head}\n\n{shell.output.table(('EVENT', 'AT', 'RUN', 'KIND', 'WHERE'), rows)}"
+
+
+def _say_how_to_retire(shell: Shell, config: Config) -> None:
+    path = config.settings.journal.path
+    kept = path.with_name(f"{path.stem}.retired{path.suffix}")
+    files = [f"mv {old} {new}" for old, new in ((path, kept), (f"{path}-wal", f"{kept}-wal"))]
+    shell.output.say("\nThe chain cannot be edited. To retire this journal:")
+    shell.output.say("  1. change each secret that was found: whoever could read the file has it")
+    shell.output.say("  2. finish or abort what is unfinished: backout runs list")
+    shell.output.say(f"  3. put the file away, closed to others: {files[0]}; {files[1]} (where there is one)")
+    shell.output.say("  4. delete it when it is not needed as a record any more; copies and backups of it, too")
+    shell.output.say("The next command begins a new one. Marks and holds stand at the provider as well, and are read")
+    shell.output.say("there; counts of the past are gone, so the first watch knows the requests of its own time alone.")
