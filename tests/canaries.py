@@ -7,8 +7,10 @@ folders named `planted` (where tests keep values on purpose) and the twin's own 
 from __future__ import annotations
 
 import base64
+import html
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
@@ -39,7 +41,8 @@ def spellings(value: str) -> set[bytes]:
         raw = text.encode()
         found |= {text, quote(text), quote(text, safe=""), quote_plus(text), raw.hex(), raw.hex().upper()}
         found |= {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], text.replace("/", "\\/")}
-        found |= {repr(text)[1:-1]}
+        found |= {repr(text)[1:-1], text.replace("_", "\\_"), html.escape(text)}
+        found |= {re.sub("%..", lambda each: each[0].lower(), quote(text, safe=""))}
         for lead in range(3):
             encoded = base64.b64encode(b"x" * lead + raw)[4 if lead else 0 : -4].decode()
             found |= {encoded, encoded.replace("+", "-").replace("/", "_")}

@@ -320,3 +320,33 @@ def test_ctrl_c_is_exit_130(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         process.wait(timeout=PATIENCE_S)
         assert (process.returncode, process.stderr.read()) == (130, "\nerror: interrupted\n")  # the line after ^C
+
+
+STRAY = """
+import sys, threading
+from backout.cli import errors
+from backout.cli.shell import Shell
+shell = Shell.of_process()
+errors.mask_strays(shell.output)
+shell.environment.secret("STRAY_TOKEN")
+secret = shell.environment.variables["STRAY_TOKEN"]
+thread = threading.Thread(target=lambda: {}[secret])
+thread.start()
+thread.join()
+class Odd:
+    def __del__(self): raise ValueError(secret)
+Odd()
+raise RuntimeError(secret)
+"""
+
+
+def test_an_error_that_nobody_catches_goes_through_the_mask() -> None:
+    """In a thread, in a finalizer, at the end of the process: the traceback is told, and the secret is not."""
+    variables = {**os.environ, "STRAY_TOKEN": "tok-Canary_9f3/x+Q7k2"}
+    done = subprocess.run(
+        [sys.executable, "-c", STRAY], capture_output=True, text=True, env=variables, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    for kind in ("KeyError", "ValueError", "RuntimeError"):
+        assert kind in done.stderr
+    assert "Canary" not in done.stderr

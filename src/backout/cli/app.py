@@ -143,7 +143,9 @@ root = Root(
 
 def run(arguments: Sequence[str], shell: Shell | None = None) -> int:
     """Run one command line and return its exit code; nothing escapes but SystemExit of a second Ctrl-C."""
-    shell = shell or Shell.of_process()
+    if shell is None:
+        shell = Shell.of_process()
+        errors.mask_strays(shell.output)
     shell.begin(arguments)
     code = _answered(arguments, shell)
     shell.end()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+import threading
 import traceback
 from typing import TYPE_CHECKING
 
@@ -45,6 +47,18 @@ def show_unexpected(error: Exception, output: Output) -> int:
     if output.json and not output.answered:
         output.result("error", payload)
     return 1
+
+
+def mask_strays(output: Output) -> None:
+    """Have errors that nobody catches, in any thread, written through the mask as everything else is."""
+
+    def write(error: BaseException | None) -> None:
+        if error is not None and not isinstance(error, SystemExit):
+            output.complain("".join(traceback.format_exception(error)).rstrip())
+
+    sys.excepthook = lambda _kind, error, _trace: write(error)
+    sys.unraisablehook = lambda found: write(found.exc_value)
+    threading.excepthook = lambda found: write(found.exc_value)
 
 
 def failure(error: BaseException) -> dict[str, object]:

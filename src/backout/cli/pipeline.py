@@ -14,7 +14,7 @@ from backout.errors import BackoutError
 from backout.model.pipeline import PipelineState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from backout.cli.shell import Shell
     from backout.ports import Pipeline
@@ -77,13 +77,17 @@ class _Teller:
         """Tell how it ended; `code` is the exit code."""
         from backout.report import summary  # noqa: PLC0415 only pipelines pay for it
 
-        told = self._shell.output.told
-        ended = summary.ending(told, failure, environment=self._environment, exit_code=code)
+        told, failed = self._masked(self._shell.output.told), self._masked(failure)
+        ended = summary.ending(told, failed, environment=self._environment, exit_code=code)
         if self._wanted.outputs:
             self._append(self._wanted.outputs, summary.outputs(ended))
         if self._wanted.summary:
             self._append(self._wanted.summary, summary.markdown(ended, self._report(ended.report_path)))
         self._show(ended.state, summary.description(ended))
+
+    def _masked(self, payload: Mapping[str, object] | None) -> dict[str, object] | None:
+        """Return a payload masked value by value, before a page escapes it, or a status is cut."""
+        return None if payload is None else self._shell.redactor.record(payload)
 
     def _append(self, path: str, text: str) -> None:
         try:
