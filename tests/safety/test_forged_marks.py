@@ -204,8 +204,9 @@ def test_nobody_elses_upload_is_taken_for_our_own(story: Story) -> None:
 def imports_of(module: str, name: str) -> set[str]:
     """Return the modules of the program that import a name from another one."""
     found = set()
-    for path in SOURCE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    texts = {path: path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py")}
+    for path, text in texts.items():
+        for node in ast.walk(ast.parse(text)) if module in text else ():
             if isinstance(node, ast.ImportFrom) and node.module == module and name in {n.name for n in node.names}:
                 found.add(str(path.relative_to(SOURCE)))
     return found

@@ -97,11 +97,10 @@ def test_rule_10_kill_switch_set_in_an_incident_does_not_end_before_it(story: St
     run = roll_back(tools, Request(message="by hand"))
     assert open_incident(tools.runs, "production") == run.id
     hold(tools, HOUR, open_incident(tools.runs, "production"))
-    story.world.clock.sleep(9 * DAY)
+    story.world.clock.sleep(2 * HOUR)
     assert is_held(tools)
     tell_of_holds(tools, tools.deployments.history())
     assert any("is open" in notice.text for notice in told(story))
-    assert not is_held(elsewhere(story)), "who does not know the incident waits a week at most"
     story.world.traffic_rule = steady(30)
     assert watch(tools, for_s=25).plan.kind is PlanKind.GUARD
     assert open_incident(tools.runs, "production") == ""
@@ -109,8 +108,13 @@ def test_rule_10_kill_switch_set_in_an_incident_does_not_end_before_it(story: St
 
 
 def test_rule_10_kill_switch_of_an_incident_elsewhere_holds_here(story: Story) -> None:
-    """Another machine cannot know that the incident is over, and waits; who lifts the hold ends it everywhere."""
+    """Another machine cannot know that it is over, and waits, for a week at most; who lifts it ends it everywhere."""
     tools = here(story)
+    hold(tools, HOUR, "rollback-1a2b3c4d")
+    story.world.clock.sleep(7 * DAY - HOUR)
+    assert is_held(elsewhere(story))
+    story.world.clock.sleep(2 * HOUR)
+    assert not is_held(elsewhere(story))
     hold(tools, HOUR, "rollback-1a2b3c4d")
     story.world.clock.sleep(2 * HOUR)
     assert is_held(elsewhere(story))
