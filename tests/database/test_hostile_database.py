@@ -10,10 +10,15 @@ from cli_shell import backout
 from hostile_database import HISTORY, SERVERS, VIEW, Hostile, hostile, shadows
 
 from backout.errors import ProviderUnavailable
+from backout.providers.postgres.catalog import PostgresCatalog
+from backout.providers.postgres.cluster import PostgresCluster
+from backout.providers.postgres.connections import PostgresConnections
+from backout.providers.postgres.identity import DatabaseIdentity
 from backout.providers.postgres.live import PostgresLive
+from backout.providers.postgres.replication import Replication
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from cli_shell import Answer
@@ -81,6 +86,25 @@ def looked_at(folder: Path, server: Hostile, tool: str = "prisma") -> dict[str, 
     return {name: typed(folder, server, *arguments, tool=tool) for name, arguments in commands.items()}
 
 
+def received(url: Callable[[], str]) -> object:
+    with contextlib.closing(Replication(url, "backout")) as replication:
+        return replication.view()
+
+
+OBSERVES: dict[str, Callable[[Callable[[], str]], object]] = {
+    "who it is": lambda url: DatabaseIdentity(url).read(),
+    "connections": lambda url: PostgresConnections(url).read(),
+    "cluster": lambda url: PostgresCluster(url, "backout").read(),
+    "live": lambda url: PostgresLive(url).facts(),
+    "dropped": lambda url: PostgresLive(url).dropped("public.orders"),
+    "schema changes": lambda url: PostgresLive(url).schema_changes(0.0, 2e9),
+    "tables": lambda url: PostgresLive(url).tables(),
+    "catalog": lambda url: PostgresCatalog(url).read(),
+    "receiver": received,
+}
+"""What guard, rollback and restore ask besides, at a live database."""
+
+
 @pytest.mark.parametrize(
     "attack",
     [(HISTORY, *shadows(), *SHADOWED), (VIEW,), INDEXED, COUNTED, CONSTANT, CAST],
@@ -95,6 +119,9 @@ def test_what_the_owner_puts_there_is_not_run_as_administrator(
     server.run("ALTER TABLE public.orders DROP COLUMN note")
     server.pwned.unlink(missing_ok=True)
     answers = looked_at(tmp_path, server)
+    for what, looks in OBSERVES.items():
+        looks(server.url)
+        assert server.gained() == [], what
     assert server.gained() == []
     assert answers["point"].code == 0
     if attack == (VIEW,):

@@ -33,36 +33,34 @@ SESSION_SCHEMAS: Final = (
 """Keeps for the transaction which schemas the session looks into, before it looks into pg_catalog alone."""
 
 _PLACE: Final = """
-WITH wanted AS (
-  SELECT name, place FROM unnest(CASE WHEN {schema}::text IS NULL
-    THEN string_to_array(current_setting('backout.schemas', true), E'\\x01') ELSE ARRAY[{schema}::text] END)
-    WITH ORDINALITY AS s(name, place)
-), me AS (
-  SELECT oid, rolsuper FROM pg_roles WHERE rolname = current_user
-), found AS MATERIALIZED (
-  SELECT t.oid AS tool, n.nspname, c.oid, c.relkind::text AS kind, r.rolname, c.relowner,
-    r.rolsuper OR pg_has_role(r.oid, n.nspowner, 'MEMBER') OR pg_has_role(r.oid, d.datdba, 'MEMBER')
-      OR r.oid = me.oid OR NOT me.rolsuper AND pg_has_role(me.oid, r.oid, 'MEMBER')
-      OR EXISTS (SELECT FROM aclexplode(n.nspacl) AS a WHERE a.privilege_type = 'CREATE'
-        AND CASE a.grantee WHEN 0 THEN EXISTS (SELECT FROM pg_class AS o WHERE o.relnamespace = n.oid
-          AND o.relowner = r.oid AND o.relkind = 'r' AND o.oid <> c.oid)
-        ELSE pg_has_role(r.oid, a.grantee, 'MEMBER') END) AS trusted,
-    NOT c.relforcerowsecurity AND has_schema_privilege(r.oid, n.oid, 'USAGE')
-      AND CASE WHEN current_setting('server_version_num')::int >= 160000 THEN pg_has_role(r.oid, 'SET')
-        ELSE pg_has_role(r.oid, 'MEMBER') END AS may
-  FROM (VALUES {tables}) AS t(name, oid) CROSS JOIN me CROSS JOIN wanted
-  JOIN pg_database AS d ON d.datname = current_database()
-  JOIN pg_namespace AS n ON n.nspname = wanted.name
-  JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = t.name
-  JOIN pg_roles AS r ON r.oid = c.relowner
-  ORDER BY t.oid, wanted.place LIMIT 1
+WITH found AS MATERIALIZED (
+  SELECT t.tool, c.oid, c.relkind::text AS kind, c.relowner AS owner, c.relforcerowsecurity AS forced, n.nspname,
+    n.oid AS schema, n.nspowner
+  FROM (VALUES {tables}) AS t(name, tool) CROSS JOIN unnest({schemas}) WITH ORDINALITY AS s(name, place)
+  JOIN pg_class AS c ON c.oid = to_regclass(quote_ident(s.name) || '.' || t.name)
+  JOIN pg_namespace AS n ON n.oid = c.relnamespace
+  ORDER BY t.tool, s.place LIMIT 1
+), judged AS MATERIALIZED (
+  SELECT *, CASE WHEN kind <> 'r' THEN false
+    WHEN pg_has_role(owner, nspowner, 'MEMBER') THEN true
+    WHEN current_setting('is_superuser') = 'off' AND pg_has_role(owner, 'MEMBER') THEN true
+    ELSE pg_has_role(owner, (SELECT datdba FROM pg_database WHERE datname = current_database()), 'MEMBER')
+      OR EXISTS (SELECT FROM pg_namespace AS n, aclexplode(n.nspacl) AS a
+        WHERE n.oid = schema AND a.privilege_type = 'CREATE' AND CASE a.grantee WHEN 0 THEN EXISTS (
+          SELECT FROM pg_class AS o WHERE o.relnamespace = schema AND o.relowner = owner AND o.relkind = 'r'
+          AND o.oid <> found.oid) ELSE pg_has_role(owner, a.grantee, 'MEMBER') END)
+    END AS trusted
+  FROM found
 )
-SELECT found.tool::text, nspname::text, kind, rolname::text, trusted::text, found.oid::text,
-  CASE WHEN kind = 'r' AND trusted
+SELECT tool::text, nspname::text, kind, pg_get_userbyid(owner)::text, trusted::text, oid::text,
+  CASE WHEN trusted
     THEN set_config('search_path', 'pg_catalog, ' || quote_ident(nspname) || ', pg_temp', true) END,
-  CASE WHEN kind = 'r' AND trusted AND may THEN set_config('role', rolname, true) END
-FROM found
+  CASE WHEN trusted AND NOT forced AND has_schema_privilege(owner, schema, 'USAGE') AND pg_has_role(owner,
+      CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END)
+    THEN set_config('role', pg_get_userbyid(owner)::text, true) END
+FROM judged
 """
+_SCHEMAS: Final = "string_to_array(current_setting('backout.schemas', true), E'\\x01')"
 _KINDS: Final = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "p": "a partitioned table"}
 _MOST_LOGS: Final = 4000
 
@@ -128,7 +126,8 @@ def place_query(tables: Sequence[HistoryTable], schema: str | None) -> str:
     from backout.providers.postgres.libpq import literal  # noqa: PLC0415 which uses `pinned`, too
 
     names = ", ".join(f"({literal(table.name)}, {number})" for number, table in enumerate(tables))
-    return _PLACE.format(schema="NULL" if schema is None else literal(schema), tables=names)
+    schemas = _SCHEMAS if schema is None else f"ARRAY[{literal(schema)}]"
+    return _PLACE.format(schemas=schemas, tables=names)
 
 
 def place_of(tables: Sequence[HistoryTable], row: Sequence[object]) -> Place:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import functools
 import importlib.util
 import select
 import time
@@ -267,6 +268,7 @@ def _told(text: bytes | None) -> str:
     return (text or b"").decode(errors="replace")
 
 
+@functools.cache
 def _library() -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(_path())
