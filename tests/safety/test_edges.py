@@ -257,5 +257,5 @@ def test_every_answer(server: ScriptedServer, edge: str) -> None:
 @pytest.mark.parametrize("edge", SHAPES)
 def test_the_right_answer(server: ScriptedServer, edge: str) -> None:
     """The shape that is filled with odd things is one that the edge reads."""
-    server.will(raw_answer(body(json.dumps(SHAPES[edge]).encode())))
+    server.will(raw_answer(body(json.dumps(SHAPES[edge]).encode()), stay=True))
     assert CALLS[edge](server.url) is not None

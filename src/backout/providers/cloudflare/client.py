@@ -35,6 +35,8 @@ WRITE_SCRIPTS: Final = "Workers Scripts Write"
 _AUTH_CODES: Final = frozenset({6003, 6103, 6111, 9106, 9109, 10000, 10001})
 _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _SERVER_ERROR = 400, 401, 403, 404, 429, 500
 _MAX_TEXT = 300
+_LOOKS_AT_A_SHAPE: Final = 3
+"""How often an answer of another shape is asked for: it may have been a stumble, or a newer API."""
 MOST_OFF_S: Final = 2 * 86_400.0
 """A Date further away than this is none: no certificate holds on a machine whose clock is that wrong."""
 
@@ -113,8 +115,15 @@ class ApiClient:
         self, path: str, result: type[T], *, permission: str, query: Mapping[str, str] | None = None
     ) -> tuple[T, ResultInfo]:
         """Return the decoded result of a GET and where its page stands."""
-        envelope, where = self._call("GET", path, query, None, permission)
-        return _decoded(envelope.result, result, where), envelope.result_info or ResultInfo()
+        for attempt in range(_LOOKS_AT_A_SHAPE):
+            envelope, where = self._call("GET", path, query, None, permission)
+            try:
+                return _decoded(envelope.result, result, where), envelope.result_info or ResultInfo()
+            except ProviderUnavailable:
+                if attempt == _LOOKS_AT_A_SHAPE - 1 or self._retry.attempts == 1:
+                    raise
+            self._clock.sleep(self._retry.first_wait_s)
+        raise AssertionError  # the loop has answered
 
     def post(  # noqa: PLR0913 - one call, whole
         self,
@@ -236,6 +245,9 @@ class ApiClient:
             trouble = f"the API answered {status}" + ("" if envelope else " with something that is no API answer")
             raise _unusable(f"{trouble}{words.of(said)}", answer, where, self._clock.now(), unknown=changes)
         if not (envelope.success or (bytes(envelope.data) and not said)) or status >= _BAD_REQUEST:
+            if not said and status < _BAD_REQUEST:
+                trouble = f"the API answered {status} with neither a result nor an error"
+                raise _unusable(trouble, answer, where, self._clock.now(), unknown=changes)
             code = said[0].code if said else None
             text = f"the API says no ({status}){words.of(said)}"
             raise ProviderRejected(text, status=status, code=code, where=where)
