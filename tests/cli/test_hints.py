@@ -22,6 +22,8 @@ _TOLD = frozenset({"hint", "next", "undo", "resume", "mend"})
 """Arguments whose text is what to type next."""
 PROSE = frozenset({"applies", "as", "has", "may", "on", "that", "watches", "..."})
 """What follows the program's name in sentences about it."""
+LABELS = frozenset({"backout mark 1"})
+"""Texts that nobody types: what a signature is of."""
 
 
 def text_of(node: ast.AST) -> str:
@@ -56,6 +58,7 @@ LINES = sorted(
         (str(path.relative_to(SOURCE)), number, " ".join(line.split()))
         for path in SOURCE.rglob("*.py")
         for number, line in lines_in(ast.parse(path.read_text(encoding="utf-8")))
+        if line not in LABELS
     }
 )
 
