@@ -64,10 +64,10 @@ LINES = sorted(
 
 
 def wrong_with(line: str) -> str:
-    """Return what in a command line does not exist; "" when all of it does. Values and prose behind it are not read."""
+    """Return what in a command line does not exist; "" when all of it does. What follows it is not read."""
     command: click.Command = root
     known = {option for param in root.params for option in (*param.opts, *param.secondary_opts)}
-    words = line.split()[1:]
+    words = re.split(r" [|>&]", line)[0].split()[1:]
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         name = words[0].rstrip("X")
         if not name or name.isupper() or name in PROSE:
