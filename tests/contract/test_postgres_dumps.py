@@ -264,6 +264,22 @@ def test_an_extension_that_the_scratch_server_lacks_is_said(tmp_path: Path, addr
         strange.tried(taken)
 
 
+def test_a_pg_dump_that_comes_to_a_halt_is_ended(tmp_path: Path, address: str) -> None:
+    """However long a dump takes, a server from which nothing comes any more holds nobody for ever; nothing is kept."""
+    halting = tmp_path / "bin"
+    halting.mkdir()
+    for program in find_binaries().directory.iterdir():
+        (halting / program.name).symlink_to(program)
+    (halting / "pg_dump").unlink()
+    (halting / "pg_dump").write_text('#!/bin/sh\ncase "$*" in *nothing*) exit 1;; esac\necho begun\nexec sleep 20\n')
+    (halting / "pg_dump").chmod(0o755)
+    made = dumps(tmp_path, url(address), binaries=Binaries(halting))
+    made.silence_s = 1.0
+    with pytest.raises(ProviderUnavailable, match="pg_dump made no progress"):
+        made.take(checksums=False)
+    assert list((tmp_path / "dumps").iterdir()) == []
+
+
 def test_a_folder_that_cannot_be_made_is_said_before_anything_is_read(tmp_path: Path) -> None:
     (tmp_path / "dumps").write_text("a file")
     with pytest.raises(BackoutError, match="folder of dumps"):

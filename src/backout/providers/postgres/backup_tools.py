@@ -17,6 +17,7 @@ from backout.model.recovery import parse_lsn
 from backout.providers.child import dying_with_parent
 from backout.providers.child_environment import ChildEnvironment, bare_environment
 from backout.providers.postgres.template import tool_environment
+from backout.providers.silence import EndedWhenSilent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -133,11 +134,13 @@ def take(
     ) as process:
         assert process.stderr is not None  # noqa: S101 a pipe was asked for
         try:
-            for line in process.stderr:
-                if found := _PROGRESS.match(line):
-                    progress(int(found[1]) * 1024, int(found[2]) * 1024)
-                elif line.strip():
-                    said = [*said[-20:], line.strip()]
+            with EndedWhenSilent(process, "pg_basebackup") as patience:
+                for line in process.stderr:
+                    patience.heard()
+                    if found := _PROGRESS.match(line):
+                        progress(int(found[1]) * 1024, int(found[2]) * 1024)
+                    elif line.strip():
+                        said = [*said[-20:], line.strip()]
         except BaseException:
             process.terminate()
             raise

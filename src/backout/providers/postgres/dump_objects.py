@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import shutil
-from typing import IO, TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final
 
 from backout.errors import AuthError, BackoutError
 from backout.model.names import parse_id
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.providers.archive.sealing import Key
+    from backout.providers.silence import Readable
 
 _OBJECT_BYTES: Final = 32 * 1024 * 1024
 
@@ -38,7 +39,7 @@ class DumpObjects:
         self._key = key
         self.accepted: frozenset[str] = frozenset()
 
-    def write(self, dump: str, stream: IO[bytes]) -> tuple[int, str]:
+    def write(self, dump: str, stream: Readable) -> tuple[int, str]:
         """Store all of a stream; return the bytes stored and the SHA-256 of what was read."""
         key, hashed, stored = self._key(), hashlib.sha256(), 0
         number = 0
@@ -114,7 +115,7 @@ class DumpObjects:
             raise BackoutError(f"the dump cannot be written: {error.strerror}", where=str(path)) from error
 
 
-def _filled(stream: IO[bytes]) -> bytes:
+def _filled(stream: Readable) -> bytes:
     """Return as much as an object holds; a pipe gives less at a time."""
     content = bytearray()
     while len(content) < _OBJECT_BYTES and (chunk := stream.read(_OBJECT_BYTES - len(content))):

@@ -13,7 +13,7 @@ import re
 import signal
 import subprocess
 import tempfile
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from backout.errors import AuthError, BackoutError, ProviderUnavailable, Refused
 from backout.model.clock import utc
@@ -36,9 +36,11 @@ from backout.providers.postgres.schema import meant, without_secrets
 from backout.providers.postgres.scratch import DATABASE, RESTORER, scratch_server
 from backout.providers.postgres.session import asking
 from backout.providers.postgres.tls_access import parsed, reached
+from backout.providers.silence import LONGEST_SILENCE_S, EndedWhenSilent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+    from io import BufferedReader
     from pathlib import Path
 
     import psycopg
@@ -72,6 +74,7 @@ class PostgresDumps:
         key: Callable[[], Key | None] = lambda: None,
     ) -> None:
         self._directory = directory
+        self.silence_s = LONGEST_SILENCE_S  # how long pg_dump may make no progress
         self._objects = DumpObjects(directory, key)
         self._descriptions = DumpDescriptions(directory, key)
         self.refused = self._descriptions.refused
@@ -205,7 +208,8 @@ class PostgresDumps:
             ) as process:
                 assert process.stdout is not None  # noqa: S101 a pipe was asked for
                 try:
-                    written = self._objects.write(name, process.stdout)
+                    with EndedWhenSilent(process, "pg_dump", self.silence_s) as patience:
+                        written = self._objects.write(name, patience.hearing(cast("BufferedReader", process.stdout)))
                 except BaseException:
                     process.kill()
                     raise
