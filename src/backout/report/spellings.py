@@ -25,7 +25,8 @@ _DROPPED = "+>"
 """What quoting and forms add (a blank is `+` there); white space goes as well: it is what wrapping adds."""
 _EDGE = 8
 """So many characters of a value, at its beginning or end, show that the rest was cut off: see `Needle`."""
-_EDGE_OF_WORDS = 12
+_SHORTEST_CUT, _EDGE_OF_WORDS = 12, 16
+"""A shorter value is known as a whole alone; of one that begins as words do, more has to be there."""
 
 Place = tuple[int, int]
 Piece = tuple[str, int, int]
@@ -79,9 +80,9 @@ def _agree(one: str, other: str) -> int:
 
 def _enough(text: str) -> int:
     """Return how many characters of the beginning cannot be an ordinary word: digits, or both cases, are among them."""
-    if len(text) < _EDGE_OF_WORDS:
+    if len(text) < _SHORTEST_CUT:
         return len(text)
-    most = max(_EDGE_OF_WORDS, (len(text) + 1) // 2)
+    most = min(len(text), max(_EDGE_OF_WORDS, (len(text) + 1) // 2))
     return next((n for n in range(_EDGE, most) if _is_no_word(text[:n])), most)
 
 
