@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from backout.decoding import decode_values
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
 from backout.report.times import clock, rfc3339
@@ -84,6 +83,7 @@ def verification(tools: Toolbox, run: str, step: str = "verify") -> Verification
     if not isinstance(recorded, dict):
         return None
 
+    from backout.decoding import decode_values  # noqa: PLC0415 - msgspec only where a record is read
     from backout.model.verdict import Verification as Shape  # noqa: PLC0415
 
     return decode_values(recorded, Shape)
