@@ -227,6 +227,14 @@ def test_our_own_connections_are_as_strict(database: int, trusted: Authority) ->
                 read(dsn(wrong, trusted.root, more=plain))
 
 
+def test_programs_that_speak_tls_are_told_to_verify() -> None:
+    """The same rule, whoever connects."""
+    with without_tls("postgresql://u@db.example.test/app?sslmode=require", has_tls=True) as url:
+        assert parsed(url)["sslmode"] == "verify-full"
+    with without_tls("postgresql://u@db.example.test/app?sslmode=disable", has_tls=True) as url:
+        assert parsed(url)["sslmode"] == "disable"
+
+
 def test_an_expired_certificate_is_refused(database: int, trusted: Authority) -> None:
     with tls_front(database, *trusted.issue(days=-1)) as port:
         assert "certificate has expired" in refusal(dsn(port, trusted.root)).what

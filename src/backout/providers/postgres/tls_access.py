@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import UsageError
-from backout.providers.postgres.access import is_here, needs_proof, parsed, written
+from backout.providers.postgres.access import is_here, needs_proof, parsed, verified, written
 from backout.providers.postgres.tls_proxy import PORT, TlsProxy, TlsServer
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def without_tls(url: str, *, has_tls: bool = False) -> Iterator[str]:
     """Yield a connection string for programs without TLS: the same database, through a proxy where it needs TLS.
 
     A unix socket, this machine, and `sslmode=disable` go without; every other server is reached with a verified
-    certificate. With `has_tls` the programs do it themselves and the string is as it was.
+    certificate. With `has_tls` the programs do it themselves, and the string asks them for the same.
 
     Raises:
         AuthError: it is no connection string; the text does not quote it. UsageError: several hosts, or no certificate
@@ -39,7 +39,7 @@ def without_tls(url: str, *, has_tls: bool = False) -> Iterator[str]:
     parameters = parsed(url)
     server = None if has_tls else _server(parameters)
     if server is None:
-        yield written(parameters)
+        yield verified(written(parameters)) if has_tls else written(parameters)
         return
     with TlsProxy(server) as proxy:
         proxy.try_it()
