@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,7 +119,8 @@ def look(shell: Shell, *, name: str, to: Path | None, database: str | None, role
     found = _found(port, name)
     own = parsed(config.database_url().reveal())
     url = port.url(found, database or own.get("dbname", ""), role or own.get("user", ""))
-    path = shell.folder / (to or Path(".backout") / f"{found.name}.pg_service.conf")
+    file = re.sub(r"[^0-9A-Za-z_-]", "_", found.name)  # a vendor lets a branch be called dev/../x
+    path = shell.folder / (to or Path(".backout") / f"{file}.pg_service.conf")
     _write_service(path, parsed(url))
     payload = {"environment": config.name, "action": "look", "branch": words.record(found), "service_file": path}
     line = f"PGSERVICEFILE={path} psql service=side"
