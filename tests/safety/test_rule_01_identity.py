@@ -23,6 +23,7 @@ from backout.runbook.rollback import prepare
 
 from line import Story, by_version, roll_back, watch
 from polling import PATIENCE_S
+from private import write_private
 from twin_harness import ACCOUNT, TOKEN, multipart, running_api
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _staging_database(trial: Trial, book: Drillbook) -> None:
         connection.execute("DROP DATABASE IF EXISTS fm5_staging")
         connection.execute("CREATE DATABASE fm5_staging")
     other = trial.folder / "other-url"
-    other.write_text(psycopg.conninfo.make_conninfo(dsn, dbname="fm5_staging"))
+    write_private(other, psycopg.conninfo.make_conninfo(dsn, dbname="fm5_staging"))
     trial.replace((r'url_file = "[^"]*"', f'url_file = "{other}"'))
 
 

@@ -127,7 +127,7 @@ def check_secret(path: Path, found: os.stat_result, name: str) -> None:
         AuthError: with the command that mends it.
     """
     if why := _writable(path, found) or _readable(found):
-        raise AuthError(f"the file of {name} is not taken: {why}", where=str(path), hint=_mend(path, found, "600"))
+        raise AuthError(f"{name} is not taken from this file: {why}", where=str(path), hint=_mend(path, found, "600"))
 
 
 def check_values(path: Path, found: os.stat_result) -> None:
