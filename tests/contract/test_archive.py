@@ -8,12 +8,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
-from backout.errors import AuthError, BackoutError
-from backout.model.recovery import show_lsn
+from backout.errors import AuthError, BackoutError, Refused
+from backout.model.recovery import BackupKind, show_lsn
 from backout.providers.archive.bucket import BucketStore
 from backout.providers.archive.packing import Index, Packs, Source
+from backout.providers.archive.records import Facts, check_signature, decode, encode
 from backout.providers.archive.sealing import Damaged, Key, Sealer, compressor, opened, pack, unpack
 from backout.providers.archive.stores import FolderStore, Store
 from backout.providers.archive.wal import PARTIAL, WalArchive, received_bytes, segment_name, segment_of
@@ -251,3 +253,40 @@ def test_how_far_a_file_was_received(tmp_path: Path) -> None:
         path.write_bytes(content)
         assert received_bytes(path) == end
     assert received_bytes(tmp_path / "none") == 0
+
+
+# --- records --------------------------------------------------------------------------------------------------------
+
+
+class FirstRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A record as the first form of it had it."""
+
+    format: int
+    facts: Facts
+    stored_bytes: int
+    index: str
+    key: str = ""
+    verified_at: float | None = None
+    signature: str = ""
+
+
+def test_a_record_of_the_first_form_is_still_signed() -> None:
+    """Its signature covers what there was then; a field of the second form in it does not count as signed."""
+    facts = Facts(
+        id="20261125-190203", kind=BackupKind.FULL, parent=None, began_at=1.5, ended_at=2.25, begin_lsn=1, end_lsn=2,
+        timeline=1, system_identifier="7", server_version=180006, segment_bytes=1 << 24, size_bytes=3,
+        wal=("000000010000000000000002",),
+    )  # fmt: skip
+    plain = FirstRecord(
+        format=1, facts=facts, stored_bytes=4, index="0" * 64, key=KEY.fingerprint, verified_at=1764097323.125
+    )
+    kept = msgspec.structs.replace(plain, signature=KEY.sign(msgspec.json.encode(plain)))
+    content = msgspec.json.format(msgspec.json.encode(kept))
+    record = decode(content, facts.id, "here")
+    check_signature(record, KEY, "production", "here")
+    again = msgspec.structs.replace(record, verified_at=5.0)
+    check_signature(decode(encode(again, KEY), facts.id, "here"), KEY, "production", "here")
+    with pytest.raises(Refused, match="changed after it was written"):
+        check_signature(msgspec.structs.replace(record, stored_bytes=5), KEY, "production", "here")
+    with pytest.raises(Refused, match="changed after it was written"):
+        check_signature(msgspec.structs.replace(record, format=2), KEY, "production", "here")
