@@ -12,8 +12,10 @@ from nastiness import BYTES, JSON, LINES, Nasty, filled
 from tail_server import event, tail_server
 
 from backout.analysis.templates import Templates
+from backout.errors import ProviderUnavailable
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.tail import TailTraffic
+from backout.providers.cloudflare.tailing import Tailing
 from backout.providers.events.reader import EventReader
 from backout.providers.events.tally import EventTally
 from backout.providers.logs.traffic import LogTraffic
@@ -22,6 +24,7 @@ from backout.providers.retry import Retry
 from backout.runbook.replay import replay
 
 from polling import until
+from scripted_server import hang, scripted_server
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,6 +72,7 @@ def test_events_of_a_tail() -> None:
     good = event("v", NOW - 5)
     odd = [*NASTY, *filled({**good, "exceptions": EVENT["exceptions"], "logs": EVENT["logs"]})]
     texts = [each.content.decode("utf-8", "replace") for each in odd]
+    texts.append(json.dumps({**good, "eventTimestamp": 1.7e308, "wallTime": 1.7e308}))
     with tail_server() as server:
         client = ApiClient(server.url, lambda: "token", retry=Retry(attempts=1))
         source = TailTraffic(client, "a", "s", clock=WorldClock(NOW - 60), most=10_000)
@@ -81,6 +85,18 @@ def test_events_of_a_tail() -> None:
             assert source.read(int(NOW) - 60, int(NOW) + 60).unreadable
         finally:
             source.close()
+
+
+def test_a_tail_whose_handshake_never_ends() -> None:
+    """A server that takes the connection and says nothing is given up, and asked again."""
+    with scripted_server() as server:
+        server.will(hang())
+        tailing = Tailing(lambda: server.url.replace("http", "ws"), open_s=0.2)
+        try:
+            with pytest.raises(ProviderUnavailable, match="the tail broke off"):
+                tailing.ensure(20)
+        finally:
+            tailing.close()
 
 
 def _counted(source: TailTraffic, least: int) -> tuple[Counts, ...]:

@@ -33,14 +33,16 @@ class Tailing:
 
     Args:
         open_tail: makes a tail and returns its address; called in the private thread.
-        most: how many events wait for whoever iterates; what does not fit is counted in `dropped`.
+        most: how many events wait for whoever iterates; what does not fit is counted in `dropped`. open_s: how long
+            a connection may take to open, its handshake included.
 
     Attributes:
         dropped: events that did not fit. gaps: how often a connection ended; what happened meanwhile was not seen.
     """
 
-    def __init__(self, open_tail: Callable[[], str], *, most: int = 20_000) -> None:
+    def __init__(self, open_tail: Callable[[], str], *, most: int = 20_000, open_s: float = 2 * _CONNECT_S) -> None:
         self._open_tail = open_tail
+        self._open_s = open_s
         self._events: queue.Queue[str | bytes] = queue.Queue(most)
         self._settled = threading.Event()
         self._connected = False
@@ -116,7 +118,7 @@ class Tailing:
             opening = session.ws_connect(
                 address, protocols=(PROTOCOL,), heartbeat=_HEARTBEAT_S, max_msg_size=_MAX_EVENT_BYTES
             )
-            async with opening as socket:
+            async with await asyncio.wait_for(opening, self._open_s) as socket:
                 await socket.send_str(_HELLO)
                 self._connected = True
                 self._settled.set()
