@@ -53,6 +53,7 @@ def on_own_server(trial: Trial, lab: Lab) -> Path:
     return files
 
 
+@pytest.mark.long
 def test_a_night_of_scenario_4(drillbook: Drillbook, lab: Lab) -> None:
     """Guard holds and names both ways; the whole goes back to the exact moment before the migration, and is proved."""
     with lab.connect() as connection:
