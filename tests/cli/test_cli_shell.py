@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cli_shell import Stream, backout, make_shell
+from spelled import shown_of
 
 from backout import config
 from backout.cli import errors
@@ -20,6 +21,7 @@ from backout.cli.output import Output
 from backout.cli.style import Style, Tone, visible, wants_color
 from backout.errors import ConfigError, DecisionNeeded, PartlyDone, Refused
 from backout.report.redact import Redactor
+from backout.report.text import wrapped
 
 from polling import PATIENCE_S
 
@@ -350,3 +352,19 @@ def test_an_error_that_nobody_catches_goes_through_the_mask() -> None:
     for kind in ("KeyError", "ValueError", "RuntimeError"):
         assert kind in done.stderr
     assert "Canary" not in done.stderr
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_table_that_cuts_its_cells_shows_no_part_of_a_secret(width: int) -> None:
+    """Wherever the cut falls: the value is masked before it; a text that is wrapped is masked after it."""
+    token = "tok-Canary_9f3/x+Q7k2_w8=="
+    redactor = Redactor()
+    redactor.register(token)
+    out = Stream()
+    output = Output(out, Stream(), redactor, style=Style(width=width), talk=Style(width=width))
+    for before in range(0, width, 3):
+        output.text(output.table(("AT", "SAID"), [("12:00", f"{'x' * before} {token}")]))
+        output.text("\n".join(wrapped(f"{'x ' * before}{token.replace('_', ' _')} y", width, indent="  ")))
+        output.text("\n    ".join(token[at : at + 7] for at in range(0, len(token), 7)))
+    assert not shown_of(token, out.getvalue())
+    assert "***" in out.getvalue()
