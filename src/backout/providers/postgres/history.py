@@ -70,8 +70,9 @@ class HistoryTable:
     """How one tool keeps its history.
 
     Args:
-        columns: what is read of a row. applied: makes the migration out of these, its times perhaps unknown (-1).
-        order: sorts rows, oldest first. heads_only: a row is a head, not a migration that was applied.
+        columns: what is read of a row; the first `needed` (None: all) tell whether it stands. applied: makes the
+            migration out of these. order: sorts rows, oldest first. heads_only: a row is a head, not a migration that
+            was applied.
     """
 
     name: str
@@ -79,11 +80,17 @@ class HistoryTable:
     applied: Callable[[Row], AppliedMigration]
     order: Callable[[Row], tuple[float | str, ...]]
     heads_only: bool = False
+    needed: int | None = None
 
     @property
     def copy(self) -> str:
-        """The statement that reads it, once `place_of` was asked."""
+        """The statement that reads it, once `place_query` was asked."""
         return f"COPY {self.name} ({', '.join(self.columns)}) TO STDOUT"
+
+    @property
+    def copy_needed(self) -> str:
+        """The same, of the needed columns alone."""
+        return f"COPY {self.name} ({', '.join(self.columns[: self.needed])}) TO STDOUT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +158,8 @@ def _seconds(text: str | None) -> float | None:
 
 
 def _prisma(row: Row) -> AppliedMigration:
-    name, started, finished, rolled_back, checksum, logs, steps = row
+    name, started, finished, rolled_back, *more = row
+    checksum, logs, steps = more or (None, None, None)
     return AppliedMigration(
         name or "",
         _seconds(started) or 0.0,
@@ -178,6 +186,7 @@ PRISMA: Final = HistoryTable(
     ("migration_name", "started_at", "finished_at", "rolled_back_at", "checksum", "logs", "applied_steps_count"),
     _prisma,
     lambda row: (_seconds(row[1]) or 0.0, row[0] or ""),
+    needed=4,
 )
 ALEMBIC: Final = HistoryTable("alembic_version", ("version_num",), _alembic, lambda row: (row[0] or "",), True)
 DJANGO: Final = HistoryTable(

@@ -246,7 +246,7 @@ def _standing(connection: Any, schema: str | None) -> list[str]:
         place = place_of(HISTORIES, row) if row is not None else None
         if place is None or place.kind != "r" or not place.trusted:
             return []
-        with connection.cursor().copy(place.table.copy) as copy:
+        with connection.cursor().copy(place.table.copy_needed) as copy:
             lines = b"".join(copy).splitlines()
     return [each.name for each in applied_of(place.table, [copied_row(line) for line in lines]) if each.stands]
 
