@@ -169,14 +169,3 @@ def test_mail_and_the_database_ask_who_it_is(twin: TwinStatus) -> None:
     for password in ("", "wrong"):
         with pytest.raises(psycopg.OperationalError):
             psycopg.connect(**{**where, "password": password, "connect_timeout": 5})
-
-
-def test_the_outbox_answers_our_own_name_alone(twin: TwinStatus) -> None:
-    """With the right token too: a page that gave itself our address has a name of its own."""
-    port = int(str(twin.email_api_url).rpartition(":")[2])
-    token = Path(str(twin.api_token_file)).read_text(encoding="ascii").strip()
-    key = f"Authorization: Bearer {token}"
-    assert http(port, "GET", "/emails", f"Host: 127.0.0.1:{port}", key)[0] == 200
-    assert http(port, "GET", "/emails", f"Host: evil.example:{port}", key)[0] == 421
-    assert http(port, "GET", "/emails", f"Host: 127.0.0.1:{port}", key, "Origin: https://evil.example")[0] == 421
-    assert http(port, "GET", "/health", f"Host: evil.example:{port}")[0] == 421
