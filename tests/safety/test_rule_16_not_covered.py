@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backout.errors import AuthError, PartlyDone, ProviderUnavailable
+from backout.escaping import prose
 from backout.model.plan import Plan, PlanKind
 from backout.model.triggers import Fate, TriggerKind
 from backout.plan.rollback import Request
@@ -100,7 +101,7 @@ def test_rule_16_guard_leaves_the_schedules_and_says_so(without_schedules: Drill
     assert ended.json["action"] == "rollback", ended.err
     assert (trial.live(), crons(trial)) == (without_schedules.good, (NEW,))
     (report,) = [path.read_text(encoding="utf-8") for path in trial.reports()]
-    assert f"stays: schedules: now {NEW}; {OLD} when version" in report
+    assert prose(f"stays: schedules: now {NEW}; {OLD} when version") in report
     assert "curl -sX PUT" in report
 
 
@@ -134,7 +135,7 @@ def test_rule_16_a_person_restores_the_schedules(quick_path: Path) -> None:
         "schedules": [OLD],
         "before": [NEW],
     }
-    assert any("Schedules restored: " + OLD in text for text in told.world.reports.texts.values())
+    assert any(prose(f"Schedules restored: {OLD}") in text for text in told.world.reports.texts.values())
     assert snapshots(told.tools())[told.bad.id].schedules == (NEW,)
 
 
