@@ -13,15 +13,12 @@ Source: PostgreSQL 18, SET ROLE, SET SESSION AUTHORIZATION, "Role Membership", s
 
 from __future__ import annotations
 
-import secrets
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import Refused
-from backout.providers.postgres.access import verified
-from backout.providers.postgres.schema import libpq_url
 from backout.providers.postgres.session import working
+from backout.providers.postgres.temporary_role import make_role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,8 +28,6 @@ if TYPE_CHECKING:
 
 _ATTRIBUTES: Final = "LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
 """It inherits, so that a rescue goes on where the owner's code has left his role: it has what he has, and no more."""
-_LIFE: Final = timedelta(days=1)
-"""How long the role may log in that a kill leaves behind; the next rescue removes it."""
 _LEFT: Final = (
     "SELECT rolname FROM pg_roles WHERE rolname ~ '^backout_rescue_[0-9a-f]{12}$' AND rolvaliduntil < clock_timestamp()"
 )
@@ -139,20 +134,11 @@ class OwnerSessions:
 @contextmanager
 def _login_as(administrator: Any, url: str, owner: str) -> Iterator[str]:
     """Yield a connection string for a role made for the time being that may be `owner`, and nothing else."""
-    from psycopg import conninfo, sql  # noqa: PLC0415 - costs 0.1 s
-
-    role, password = f"backout_rescue_{secrets.token_hex(6)}", secrets.token_urlsafe(24)
-    # The client hashes, so that the password itself is in no log of the server.
-    hashed = administrator.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-    until = (datetime.now(UTC) + _LIFE).isoformat()
-    made = sql.SQL("CREATE ROLE {} " + _ATTRIBUTES + " IN ROLE {} PASSWORD {} VALID UNTIL {}")
-    administrator.execute(
-        made.format(sql.Identifier(role), sql.Identifier(owner), sql.Literal(hashed), sql.Literal(until))
-    )
+    role = make_role(administrator, "rescue", _ATTRIBUTES, member_of=owner)
     try:
-        yield str(conninfo.make_conninfo(libpq_url(verified(url))[0], user=role, password=password))
+        yield role.login(url)
     finally:
-        _drop(administrator, role)
+        _drop(administrator, role.name)
 
 
 def _drop(administrator: Any, role: str) -> None:

@@ -9,14 +9,12 @@ Source: PostgreSQL 18, "Role Attributes", CREATE EXTENSION ("trusted"), "Predefi
 
 from __future__ import annotations
 
-import secrets
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import BackoutError
-from backout.providers.postgres.schema import libpq_url
+from backout.providers.postgres.temporary_role import make_role
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -59,8 +57,6 @@ SELECT r.rolsuper, EXISTS (
   AND pg_catalog.pg_has_role(r.oid, p.oid, 'MEMBER')
 ) FROM pg_catalog.pg_roles AS r WHERE r.rolname = session_user
 """
-_LIFE: Final = timedelta(days=1)
-"""How long the role may log in that a kill leaves behind."""
 _QUIET: Final = "SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL client_min_messages = error"
 
 
@@ -150,21 +146,17 @@ def plain_login(url: str, administrator: psycopg.Connection[Any]) -> Iterator[st
     Args:
         url: the superuser's. administrator: the connection of it.
     """
-    from psycopg import conninfo, sql  # noqa: PLC0415 costs 0.1 s, and only dumps come here
+    from psycopg import sql  # noqa: PLC0415 costs 0.1 s, and only dumps come here
 
-    role, password = f"backout_restore_{secrets.token_hex(6)}", secrets.token_urlsafe(24)
-    named, database = sql.Identifier(role), sql.Identifier(administrator.info.dbname)
-    # The client hashes, so that the password itself is in no log of the server.
-    hashed = administrator.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
+    database = sql.Identifier(administrator.info.dbname)
     with quietly(administrator):
-        made = sql.SQL("CREATE ROLE {} " + PLAIN + " PASSWORD {} VALID UNTIL {}")
-        until = (datetime.now(UTC) + _LIFE).isoformat()
-        administrator.execute(made.format(named, sql.Literal(hashed), sql.Literal(until)))
+        role = make_role(administrator, "restore", PLAIN)
+        named = sql.Identifier(role.name)
         administrator.execute(sql.SQL("GRANT ALL ON DATABASE {} TO {}").format(database, named))
         administrator.execute(sql.SQL("GRANT ALL ON SCHEMA public TO {}").format(named))
         (heir,) = administrator.execute(_HEIR).fetchone() or ("",)
     try:
-        yield conninfo.make_conninfo(libpq_url(url)[0], user=role, password=password)
+        yield role.login(url)
     finally:
         with quietly(administrator):
             administrator.execute(sql.SQL("REASSIGN OWNED BY {} TO {}").format(named, sql.Identifier(str(heir))))

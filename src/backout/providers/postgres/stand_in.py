@@ -7,24 +7,20 @@ role that is a member of the application's own one and has nothing else, and the
 
 from __future__ import annotations
 
-import secrets
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import Refused
 from backout.providers.postgres.plain_role import PLAIN, Power, power_of, quietly
-from backout.providers.postgres.schema import libpq_url
 from backout.providers.postgres.session import asking
+from backout.providers.postgres.temporary_role import make_role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import psycopg
 
-_LIFE: Final = timedelta(days=1)
-"""How long the role may log in that a kill leaves behind."""
 _APPLICATION: Final = """
 SELECT r.rolname::pg_catalog.text, (
   SELECT pg_catalog.split_part(c, '=', 2) FROM pg_catalog.pg_db_role_setting AS s, pg_catalog.unnest(s.setconfig) AS c
@@ -78,20 +74,15 @@ def sender(url: str, application: str) -> Iterator[Sender]:
 
 @contextmanager
 def _made(url: str, administrator: psycopg.Connection[Any], application: str) -> Iterator[Sender]:
-    from psycopg import DatabaseError, conninfo, sql  # noqa: PLC0415 costs 0.1 s, and only trials come here
+    from psycopg import DatabaseError, sql  # noqa: PLC0415 costs 0.1 s, and only trials come here
 
-    name, password = f"backout_trial_{secrets.token_hex(6)}", secrets.token_urlsafe(24)
-    role = sql.Identifier(name)
-    # The client hashes, so that the password itself is in no log of the server.
-    hashed = administrator.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode()
-    until = (datetime.now(UTC) + _LIFE).isoformat()
     with quietly(administrator, writing=True):
         found = administrator.execute(_APPLICATION, (application,)).fetchone()
-        made = sql.SQL("CREATE ROLE {} " + PLAIN.replace("NOINHERIT", "INHERIT") + " PASSWORD {} VALID UNTIL {}")
-        administrator.execute(made.format(role, sql.Literal(hashed), sql.Literal(until)))
+        made = make_role(administrator, "trial", PLAIN.replace("NOINHERIT", "INHERIT"))
+        role = sql.Identifier(made.name)
         rights = sql.Identifier(str(found[0])) if found else sql.SQL("pg_read_all_data, pg_write_all_data")
         administrator.execute(sql.SQL("GRANT {} TO {}").format(rights, role))
-    login = conninfo.make_conninfo(libpq_url(url)[0], user=name, password=password)
+    login = made.login(url)
     try:
         yield Sender(login, *found) if found else Sender(login, complete=False)
     finally:
