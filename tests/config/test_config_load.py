@@ -198,6 +198,17 @@ def test_warnings_name_what_is_not_set_up_and_variables_that_set_nothing(tmp_pat
     assert any("environments.production: traffic is not set up" in warning for warning in warnings)
 
 
+def test_a_variable_that_the_file_names_is_no_mistake(tmp_path: Path) -> None:
+    """The key of the marks stands in a variable that begins with BACKOUT_, by itself or as the path of a file."""
+    given = {"BACKOUT_MARKS_KEY": "k" * 32, "BACKOUT_MARKS_KEY_FILE": "/run/key", "CLOUDFLARE_ACCOUNT_ID": "x"}
+    (tmp_path / "backout.toml").write_text(
+        '[app]\nname = "fm5"\n[environments.staging]\nplatform = { provider = "cloudflare", script = "fm5" }\n'
+        '[marks]\nkey_env = "BACKOUT_MARKS_KEY"\n'
+    )
+    loaded = config.load(config.Environment(given), start=tmp_path, environment="staging")
+    assert not any("BACKOUT_MARKS_KEY" in warning for warning in config.warnings_of(loaded))
+
+
 def test_a_source_that_counts_our_own_requests_is_warned_of(tmp_path: Path) -> None:
     """Prometheus counts whatever the application counted; the recorder knows our header."""
     text = """[app]

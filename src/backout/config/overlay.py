@@ -49,11 +49,15 @@ def overlay(
     return merged, set_by
 
 
-def unknown_variables(chosen: str | None, variables: Environment) -> Iterator[str]:
-    """Yield a warning for every BACKOUT_* variable that sets nothing."""
+def unknown_variables(chosen: str | None, variables: Environment, read: frozenset[str]) -> Iterator[str]:
+    """Yield a warning for every BACKOUT_* variable that sets nothing.
+
+    Args:
+        read: the variables that the file names, such as the one of the marks' key.
+    """
     known = {*OWN_VARIABLES, *(name for name, _, _ in settable(chosen or "NAME"))}
     for name in sorted(variables.variables):
-        if name.startswith("BACKOUT_") and name not in known:
+        if name.startswith("BACKOUT_") and name not in known | read:
             yield f"{name} sets nothing{similar(name, known)}"
 
 

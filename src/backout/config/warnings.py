@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from backout.config.overlay import unknown_variables
 from backout.config.scalars import is_loopback, is_private
+from backout.config.secret_names import secret_variables
 from backout.model.policy import Mode
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def warnings_of(config: Config) -> Iterator[str]:
     yield from _of_notify(config)
     if not config.signs_marks and (acting := _acting(config)):
         yield f"marks: no key is set up, and guard acts by itself in {acting}: whoever may deploy can stop it"
-    yield from unknown_variables(config.chosen, config.variables)
+    yield from unknown_variables(config.chosen, config.variables, secret_variables(config.settings))
 
 
 def _of_environment(config: Config, environment: EnvironmentSettings) -> Iterator[str]:
