@@ -56,7 +56,10 @@ def test_scrub_names_what_holds_a_secret_and_how_to_retire_the_journal(old: Path
     assert found[0]["where"] == ["data.steps[0].title"]
     assert sorted(found[1]["where"]) == ["data.more", "data.why"]
     told = backout(old, "audit", "scrub", "--dry-run", variables=variables)
-    assert (told.code, "mv " in told.err, "x.encoded" in told.out) == (1, True, True)
+    journal = old / ".backout" / "journal.sqlite"
+    lines = [line.strip() for line in told.err.splitlines()]
+    assert f"mv {journal} {journal.with_name('journal.retired.sqlite')}" in lines, "alone on its line, to be pasted"
+    assert (told.code, "x.encoded" in told.out) == (1, True)
     assert TOKEN not in looked.out + looked.err + told.out + told.err
 
 
@@ -82,3 +85,5 @@ def test_verify_names_the_first_event_that_somebody_changed(old: Path) -> None:
         connection.commit()
     broken = backout(old, "audit", "verify", "--json")
     assert (broken.code, json.loads(broken.out)["broken_at"]) == (1, 2)
+    journal = old / ".backout" / "journal.sqlite"
+    assert f"mv {journal} {journal}.changed" in broken.err

@@ -114,6 +114,17 @@ def test_a_configuration_that_others_could_have_written_gets_no_token(
     assert f"export BACKOUT_TRUST_CONFIG={file}" in str(found.json["hint"])
 
 
+def test_the_line_that_closes_a_file_works_as_it_is_pasted(tmp_path: Path, listener: ScriptedServer) -> None:
+    """The whole hint is one command of a shell: the other way out stands behind it as a remark."""
+    file = write_config(tmp_path / "a project", listener.url)
+    file.chmod(0o666)
+    refused = backout(file.parent, "status", "--json", variables=GIVEN)
+    assert refused.code == 78
+    subprocess.run(["/bin/sh", "-ec", str(refused.json["hint"])], check=True)
+    assert backout(file.parent, "status", variables=GIVEN).code != 78
+    assert heard(listener)
+
+
 def test_one_file_can_be_vouched_for_and_no_other(tmp_path: Path, listener: ScriptedServer) -> None:
     """The line of the message works; it trusts that file alone, by its whole path."""
     file, other = (write_config(tmp_path / name, listener.url) for name in ("one", "two"))

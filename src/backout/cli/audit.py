@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import click
@@ -40,7 +41,12 @@ def verify(shell: Shell) -> int:
     style = shell.output.style
     said = style.badge(f"{found.count:,} events, each as it was written", Tone.GOOD)
     shell.output.result("audit", record, said if found.is_whole else style.badge(f"BROKEN: {found.why}", Tone.BAD))
-    return 0 if found.is_whole else 1
+    if found.is_whole:
+        return 0
+    path = str(config.settings.journal.path)
+    put_away = f"{shlex.join(('mv', path, f'{path}.changed'))}  # then keep it: the next command begins a new one"
+    shell.output.next("backout runs list  # what is unfinished", put_away)
+    return 1
 
 
 @audit.command("scrub", short_help="Which events hold a secret that is known now.")
@@ -137,11 +143,12 @@ def _text(shell: Shell, found: list[dict[str, object]], events: int, known: int)
 def _say_how_to_retire(shell: Shell, config: Config) -> None:
     path = config.settings.journal.path
     kept = path.with_name(f"{path.stem}.retired{path.suffix}")
-    files = [f"mv {old} {new}" for old, new in ((path, kept), (f"{path}-wal", f"{kept}-wal"))]
+    files = [shlex.join(("mv", f"{path}{end}", f"{kept}{end}")) for end in ("", "-wal")]
     shell.output.say("\nThe chain cannot be edited. To retire this journal:")
     shell.output.say("  1. change each secret that was found: whoever could read the file has it")
     shell.output.say("  2. finish or abort what is unfinished: backout runs list")
-    shell.output.say(f"  3. put the file away, closed to others: {files[0]}; {files[1]} (where there is one)")
+    shell.output.say(f"  3. put the file away, closed to others:\n       {files[0]}")
+    shell.output.say(f"     and, where it is there, what belongs to it:\n       {files[1]}")
     shell.output.say("  4. delete it when it is not needed as a record any more; copies and backups of it, too")
     shell.output.say("The next command begins a new one. Marks and holds stand at the provider as well, and are read")
     shell.output.say("there; counts of the past are gone, so the first watch knows the requests of its own time alone.")

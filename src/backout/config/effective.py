@@ -333,7 +333,7 @@ class Config:
         if variable and (found := self.variables.secret(variable)):
             return found
         if path:
-            return self.variables.secret_file(path, f"{where.rpartition('.')[2]}'s file")
+            return self.variables.secret_file(path, what)
         raise AuthError(
             f"{what} is needed, and {variable} is not set",
             where=where,

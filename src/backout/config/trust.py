@@ -61,7 +61,9 @@ def check_config(file: Path, vouched: str | None, on_doubt: Callable[[Untrusted]
         Untrusted(
             f"{file.name} is not trusted: somebody else could have written it{named}",
             f"{flaw.path}: {flaw.why}",
-            hint=f"{flaw.mend}; or, if you trust it as it is: {allow}" if flaw.mend else f"if you trust it: {allow}",
+            hint=f"{flaw.mend}  # or, if you trust it as it is: {allow}"
+            if flaw.mend
+            else f"{allow}  # if you trust it",
         )
     )
 
@@ -127,7 +129,7 @@ def check_secret(path: Path, found: os.stat_result, name: str) -> None:
         AuthError: with the command that mends it.
     """
     if why := _writable(path, found) or _readable(found):
-        raise AuthError(f"{name} is not taken from this file: {why}", where=str(path), hint=_mend(path, found, "600"))
+        raise AuthError(f"cannot take {name} from this file: {why}", where=str(path), hint=_mend(path, found, "600"))
 
 
 def check_values(path: Path, found: os.stat_result) -> None:
