@@ -130,11 +130,18 @@ def test_the_key_of_marks_may_be_two(tmp_path: Path, value: str, keys: int) -> N
     assert {key.reveal() for key in found} <= set(heard)
 
 
-@pytest.mark.parametrize("value", ["short", "0123456789abcdef,short", ",".join(["0123456789abcdef"] * 3)])
-def test_a_key_of_marks_that_is_none(tmp_path: Path, value: str) -> None:
-    """Too short, or more than two: exit 4, and how to make one."""
+@pytest.mark.parametrize(
+    ("value", "next_"),
+    [
+        ("short", "openssl rand -hex 32  # makes one"),
+        ("0123456789abcdef,short", "openssl rand -hex 32  # makes one"),
+        (",".join(["0123456789abcdef"] * 3), "drop the oldest"),
+    ],
+)
+def test_a_key_of_marks_that_is_none(tmp_path: Path, value: str, next_: str) -> None:
+    """Too short: exit 4, and how to make one; more than two: which one goes."""
     loaded = load(tmp_path, BASE + '[marks]\nkey_env = "BACKOUT_MARKS_KEY"\n', {"BACKOUT_MARKS_KEY": value})
     with pytest.raises(AuthError) as told:
         loaded.marks_keys()
-    assert told.value.hint == "openssl rand -hex 32"
+    assert told.value.hint == next_
     assert value not in str(told.value)

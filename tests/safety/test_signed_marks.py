@@ -262,6 +262,10 @@ def test_signed_marks_on_the_command_line(drillbook: Drillbook) -> None:
     trial = drillbook.trial()
     marks = trial.run("status", "--json").json["marks"]
     assert (marks["signed"], "whoever may deploy" in marks["may_disarm"]) == (False, True)
+    text = trial.config.read_text(encoding="utf-8")
+    trial.config.write_text(text + '\n[marks]\nkey_env = "THE_MARKS_KEY"\n', encoding="utf-8")
+    assert trial.run("status", "--json").json["marks"]["next"] == "set THE_MARKS_KEY: no key is here"
+    trial.config.write_text(text, encoding="utf-8")
     (trial.folder / "marks-key").write_text(f"{OTHER.decode()},{KEY.decode()}\n", encoding="utf-8")
     (trial.folder / "marks-key").chmod(0o600)
     with trial.config.open("a", encoding="utf-8") as file:

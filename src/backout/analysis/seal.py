@@ -29,11 +29,12 @@ class Seal:
 
     Args:
         place: account and Worker. keys: the first one signs, each is good; none: nothing can be signed or checked here,
-            although marks are signed.
+            although marks are signed. variable: what would hold them, for a message.
     """
 
     place: str
     keys: tuple[bytes, ...] = field(default=(), repr=False)
+    variable: str = "the variable that [marks] key_env names"
 
     def signed(self, remark: Remark, beneath: str) -> Remark:
         """Return the remark with its signature; as it is without a key.

@@ -107,7 +107,7 @@ def _marks_record(config: Config, seal: Seal | None) -> dict[str, object]:
         return {"signed": False, "may_disarm": f"{deployer}: marks are not signed", "next": "set [marks] key_env"}
     may = f"whoever has the key; {deployer} for 2 hours, twice a day"
     if not seal.keys:
-        return {"signed": False, "may_disarm": may, "next": "set what [marks] key_env names: no key is here"}
+        return {"signed": False, "may_disarm": may, "next": f"set {seal.variable}: no key is here"}
     return {"signed": True, "may_disarm": may, "next": None}
 
 

@@ -55,9 +55,12 @@ def parse_keys(found: Secret, on_secret: Callable[[str], None], where: str) -> t
         AuthError: there are more, or one is too short.
     """
     parts = [part.strip() for part in found.reveal().replace("\n", ",").split(",") if part.strip()]
-    if not 1 <= len(parts) <= MOST_KEYS or any(len(part) < KEY_CHARACTERS for part in parts):
+    if len(parts) > MOST_KEYS:
+        what = f"{found.name} holds {len(parts)} keys: one, or two while it is changed, the new one first"
+        raise AuthError(what, where=where, hint="drop the oldest")
+    if not parts or any(len(part) < KEY_CHARACTERS for part in parts):
         what = f"{found.name} holds no key of {KEY_CHARACTERS} or more characters (or two, while it is changed)"
-        raise AuthError(what, where=where, hint="openssl rand -hex 32")
+        raise AuthError(what, where=where, hint="openssl rand -hex 32  # makes one")
     for part in parts:
         on_secret(part)
     return tuple(Secret(part, name=found.name) for part in parts)

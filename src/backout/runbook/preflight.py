@@ -27,5 +27,5 @@ def check_marks(tools: Toolbox) -> None:
         raise AuthError(
             "marks are signed, and their key is not here: guard could not tell which versions are stable or released",
             where=tools.environment,
-            hint="set what `[marks] key_env` names",
+            hint=f"set {tools.seal.variable} to the key that the other machines have",
         )

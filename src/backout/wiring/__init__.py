@@ -300,11 +300,11 @@ def _seal(config: Config, say: Callable[[str], None]) -> Seal | None:
         return None
     from backout.analysis.seal import Seal  # noqa: PLC0415 only where it is set up
 
-    keys = config.marks_keys()
+    keys, variable = config.marks_keys(), config.settings.marks.key_env or ""
     if not keys:
-        say(f"marks are signed, and {config.settings.marks.key_env} is not set here: no mark of another machine counts")
+        say(f"marks are signed, and {variable} is not set here: no mark of another machine counts")
     place = f"{config.account_id}/{config.environment.platform.script}"
-    return Seal(place, tuple(key.reveal().encode() for key in keys))
+    return Seal(place, tuple(key.reveal().encode() for key in keys), variable)
 
 
 def _pinned_identities(config: Config, client: ApiClient) -> Identities | None:
