@@ -81,6 +81,14 @@ def test_a_wrong_call_is_exit_2_with_the_help_to_type(tmp_path: Path, arguments:
     assert answer.out == ""
 
 
+@pytest.mark.parametrize("time", ["-1h", "soon", "0"])
+def test_a_wrong_time_names_its_flag_and_a_right_one(project: Path, time: str) -> None:
+    """Whoever set a hold in a hurry sees what was wrong with it."""
+    answer = backout(project, "hold", "-e", "staging", "--for", time, "-m", "mending", "--local", "--json")
+    assert (answer.code, answer.json["where"]) == (2, "--for")
+    assert str(answer.json["hint"]).startswith("--for ")
+
+
 def test_every_error_has_its_envelope_with_json(project: Path) -> None:
     """Even where `--json` stands behind a mistake, stdout holds exactly one line."""
     usage = backout(project, "config", "shw", "--json")

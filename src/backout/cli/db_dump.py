@@ -45,7 +45,7 @@ def dump(shell: Shell, *, every: str, checksums: bool, dry_run: bool) -> int:
     from backout.wiring.managed import dump_tools  # noqa: PLC0415
 
     config = shell.config()
-    every_s = float(seconds(every))
+    every_s = float(seconds(every, "--every"))
     tools = dump_tools(config, shell.output.say)
     if dry_run:
         return _would(shell, config.name, tools, every_s)

@@ -139,7 +139,7 @@ def _watch(bench: Bench, *, early: bool, next_within: str | None) -> int:
             return finish(bench, run)
     if next_within is not None:
         bench.live.say(f"waiting for the next deployment of {bench.tools.environment}")
-        procedure.wait_for_next(bench.tools, seconds(next_within))
+        procedure.wait_for_next(bench.tools, seconds(next_within, "--next-timeout"))
     with bench.telling():
         plan = procedure.plan(bench.tools, mode=policy.guard.mode, for_s=policy.criteria.watch_s, early=early)
     bench.renew_card(meanwhile=True)

@@ -42,9 +42,9 @@ def hold(shell: Shell, *, for_: str, message: str | None, local: bool) -> int:
     from backout.model.hold import LONGEST_S  # noqa: PLC0415 same
 
     config = shell.config()
-    for_s = seconds(for_)
+    for_s = seconds(for_, "--for")
     if for_s <= 0:
-        raise UsageError("a hold lasts longer than nothing", hint="--for 2h")
+        raise UsageError("a hold lasts longer than nothing", where="--for", hint="--for 2h")
     if for_s > LONGEST_S:
         raise UsageError("a hold lasts 7 days at most", where="--for", hint="--for 7d, and once more before it ends")
     return _switch(shell, config, _reason(shell, config, message), for_s=for_s, local=local)

@@ -147,19 +147,19 @@ def parse(kind: type, value: object, folder: Path) -> object:
     raise TypeError(kind)
 
 
-def seconds(text: str, flag: str = "a time") -> float:
+def seconds(text: str, flag: str) -> float:
     """Return the duration that a flag was given: "15m", "90s" or a plain number of seconds.
 
     Raises:
         UsageError: it is none.
 
-    >>> seconds("90s"), seconds("2.5")
+    >>> seconds("90s", "--for"), seconds("2.5", "--for")
     (90.0, 2.5)
     """
     try:
         return float(Duration.parse(float(text) if _NUMBER.fullmatch(text) else text))
     except ValueError as error:
-        raise UsageError(str(error), where=flag) from error
+        raise UsageError(str(error), where=flag, hint=f"{flag} 15m") from error
 
 
 def show(value: object) -> str:
