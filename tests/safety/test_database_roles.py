@@ -199,9 +199,18 @@ def test_a_role_of_another_job_is_refused_with_what_it_lacks(lab: Lab) -> None:
     answer = lab.backout(look, "db", "backup", "--full")
     assert answer.code == AuthError.exit_code, answer.err
     assert "REPLICATION" in answer.err
+    assert "backout db roles backup" in answer.err
     answer = lab.backout(backup, "db", "dump")
     assert answer.code == AuthError.exit_code, answer.err
     assert "pg_read_all_data" in answer.err
+
+
+@pytest.mark.parametrize("job", ["rescue", "migrate"])
+def test_a_member_of_nobody_in_particular_is_said(tmp_path: Path, job: str) -> None:
+    """Without --owner the role is a member of `postgres`, who may do all: that is told."""
+    printed = typed(tmp_path, "db", "roles", job)
+    assert (printed.code, 'GRANT "postgres"' in printed.out, "--owner" in printed.err) == (0, True, True)
+    assert typed(tmp_path, "db", "roles", job, "--owner", "shop_owner").err == ""
 
 
 @pytest.mark.parametrize("name", ['sh"op', "sh'op", 'x:"owner"', ":'owner'", "a\\b", "a; DROP ROLE postgres; --"])

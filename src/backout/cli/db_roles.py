@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from backout.cli.shell import Shell
 
 JOBS: Final = ("look", "prove", "backup", "rescue", "swap", "migrate")
+_MEMBERS: Final = ("rescue", "migrate")
+"""The jobs whose role is a member of the tables' owner."""
 _LONGEST_BYTES: Final = 63
 _VARIABLE: Final = re.compile(r""":(["'])([a-z_]+)\1""")
 
@@ -31,7 +33,7 @@ Examples:
 @click.argument("job", type=click.Choice(JOBS))
 @click.option("--role", metavar="NAME", help="What the role is called; default: backout_JOB.")
 @click.option("--database", default="postgres", metavar="NAME", help="The application's database; default: postgres.")
-@click.option("--owner", default="postgres", metavar="NAME", help="Who owns the tables (rescue, migrate).")
+@click.option("--owner", metavar="NAME", help="Who owns the tables (rescue, migrate).")
 @click.option(
     "--history",
     default="public._prisma_migrations",
@@ -39,7 +41,7 @@ Examples:
     help="The table of the migrations that were applied, with its schema (look, swap).",
 )
 @pass_shell
-def roles(shell: Shell, *, job: str, role: str | None, database: str, owner: str, history: str) -> int:
+def roles(shell: Shell, *, job: str, role: str | None, database: str, owner: str | None, history: str) -> int:
     """Print the SQL that makes the role which one job needs, and no other right; nothing is run.
 
     Review it, then run it with psql in that database as whoever may. It sets no password; psql's own command for that
@@ -49,12 +51,16 @@ def roles(shell: Shell, *, job: str, role: str | None, database: str, owner: str
     names = {
         "role": role or f"backout_{job}",
         "database": database,
-        "owner": owner,
+        "owner": owner or "postgres",
         "history_schema": schema or "public",
         "history_table": table,
     }
     script = filled(job, names)
     payload = {"job": job, "role": names["role"], "sql": script}
+    if owner is None and job in _MEMBERS:
+        shell.output.warn(
+            "without --owner the role is a member of postgres, which is a superuser: name who owns the tables"
+        )
     shell.output.result("db-roles", payload, script.rstrip("\n"))
     return 0
 

@@ -60,7 +60,7 @@ def prepare(tools: BackupTools, wanted: BackupKind | None) -> Plan:
         raise AuthError(
             "the role may not take backups: it lacks REPLICATION",
             where="database",
-            hint="ALTER ROLE ... REPLICATION, and name it in database.admin_url_env",
+            hint="backout db roles backup  # a role that may; its connection string goes into database.admin_url_env",
         )
     if cluster.tablespaces:
         raise Refused(

@@ -134,7 +134,7 @@ def check_receivable(cluster: Cluster, *, sync: bool, slot: str) -> None:
         raise AuthError(
             "the role may not receive WAL: it lacks REPLICATION",
             where="database",
-            hint="ALTER ROLE ... REPLICATION, and name it in database.admin_url_env",
+            hint="backout db roles backup  # a role that may; its connection string goes into database.admin_url_env",
         )
     if cluster.slot_limit_bytes is None:
         raise Refused(
