@@ -222,6 +222,38 @@ def test_a_database_with_tables_and_no_history_is_refused(dsn: str, tmp_path: Pa
 # --- several at once, and deaths ------------------------------------------------------------------------------------
 
 
+SOMEBODY_ELSES = {
+    "table": ("CREATE TABLE theirs (id int); ALTER TABLE theirs OWNER TO tenant", "DROP TABLE theirs"),
+    "history": ("ALTER TABLE _prisma_migrations OWNER TO tenant", "ALTER TABLE _prisma_migrations OWNER TO postgres"),
+    "function": (
+        "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; ALTER FUNCTION f OWNER TO tenant",
+        "DROP FUNCTION f",
+    ),
+    "trigger": (
+        """CREATE SCHEMA apart;
+        CREATE FUNCTION apart.g() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+        CREATE TRIGGER t BEFORE INSERT ON orders EXECUTE FUNCTION apart.g(); ALTER FUNCTION apart.g OWNER TO tenant""",
+        "DROP SCHEMA apart CASCADE",
+    ),
+}
+
+
+def test_a_superuser_runs_no_code_of_somebody_who_is_none(dsn: str, tmp_path: Path) -> None:
+    """SET ROLE is no boundary in his session, so he is refused with the role that may; what is his own is applied."""
+    apply(dsn, MIGRATIONS)
+    run(dsn, "DO $$ BEGIN CREATE ROLE tenant; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+    write(tmp_path, "20270101000000_more", "CREATE TABLE more (i int);")
+    for make, drop in SOMEBODY_ELSES.values():
+        run(dsn, make)
+        with pytest.raises(Refused, match=r"belongs to tenant.*a superuser") as refused:
+            apply(dsn, tmp_path)
+        assert refused.value.hint == f"backout db roles migrate --database {dsn.rpartition('/')[2]} --owner tenant"
+        assert rows(dsn, "SELECT to_regclass('more')::text, (SELECT count(*) FROM _prisma_migrations)") == [(None, 2)]
+        run(dsn, drop)
+    run(dsn, "CREATE SCHEMA theirs AUTHORIZATION tenant; CREATE TABLE theirs.queue (i int)")
+    assert apply(dsn, tmp_path) == ("20270101000000_more",)
+
+
 def test_the_wait_for_another_ends_and_names_it(dsn: str, tmp_path: Path) -> None:
     """While another holds Prisma's lock nothing is applied."""
     write(tmp_path, "1_first", "CREATE TABLE one (id int)")

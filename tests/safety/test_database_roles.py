@@ -6,6 +6,7 @@ BACKOUT_POSTGRES names more folders of programs, parted by colons, beside the wh
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ import pytest
 from cli_shell import Answer
 from cli_shell import backout as typed
 
-from backout.errors import AuthError
+from backout.errors import AuthError, Refused
 from backout.providers.postgres.binaries import find_binaries
 from backout.providers.postgres.launcher import PostgresServer
 
@@ -142,6 +143,12 @@ def left_of(rescue: object) -> dict[str, list[str]]:
     return {each["table"]: each["examples"] for each in rescue["tables"] if each["conflicts"]}
 
 
+def notes_of(rescue: object) -> list[str]:
+    """Return what a rescue says that it could not do."""
+    assert isinstance(rescue, dict)
+    return [str(note) for note in rescue["notes"]]
+
+
 @pytest.mark.long
 def test_the_roles_are_no_superusers_and_pass_their_jobs(lab: Lab) -> None:
     """Look, prove, back up and receive, side instance, rescue and its undo, migrate: each by its own role."""
@@ -179,6 +186,10 @@ def test_the_roles_are_no_superusers_and_pass_their_jobs(lab: Lab) -> None:
         assert left_of(done) == {"public.heads": ["1"], "public.tails": ["1"]}, (
             "rows in a circle are left, by their keys"
         )
+        assert lab.rows("SELECT (SELECT count(*) FROM heads), (SELECT count(*) FROM tails)") == [(0, 0)]
+        (note,) = notes_of(done)
+        assert note.startswith("foreign keys in a circle")
+        assert 'ALTER TABLE "public"."heads" DROP CONSTRAINT "heads_tail_fkey";' in note
         assert lab.rows("SELECT id, customer, total FROM orders ORDER BY id") == [(1, 1, 10), (2, 2, 20), (3, 2, 30)]
         assert lab.rows("SELECT name FROM customers ORDER BY id") == [("good",), ("b",)]
         assert lab.rows("SELECT tgenabled FROM pg_trigger WHERE tgname = 'loud'") == [("O",)]
@@ -211,6 +222,64 @@ def test_a_member_of_nobody_in_particular_is_said(tmp_path: Path, job: str) -> N
     printed = typed(tmp_path, "db", "roles", job)
     assert (printed.code, 'GRANT "postgres"' in printed.out, "--owner" in printed.err) == (0, True, True)
     assert typed(tmp_path, "db", "roles", job, "--owner", "shop_owner").err == ""
+
+
+def test_a_superuser_applies_no_migration_to_what_is_another_roles(lab: Lab) -> None:
+    """Its trigger would run as him, and SET ROLE would not hold it: he is told which role may, and nothing is done."""
+    lab.execute(
+        "shop_owner",
+        "CREATE TABLE trapped (id int)",
+        "CREATE FUNCTION spring() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN EXECUTE 'RESET ROLE'; EXECUTE 'ALTER ROLE shop_owner SUPERUSER'; RETURN NEW; END $$",
+        "CREATE TRIGGER spring BEFORE INSERT ON trapped FOR EACH ROW EXECUTE FUNCTION spring()",
+    )
+    new = lab.folder / "prisma/migrations/0009_trapped"
+    new.mkdir()
+    try:
+        (new / "migration.sql").write_text("SET ROLE shop_owner; INSERT INTO trapped VALUES (1);", encoding="utf-8")
+        answer = lab.backout("postgres", "db", "migrations", "apply", "-m", "more", "--yes")
+        assert lab.rows("SELECT rolsuper FROM pg_roles WHERE rolname = 'shop_owner'") == [(False,)]
+        assert answer.code == Refused.exit_code, answer.err
+        assert "backout db roles migrate --database shop --owner shop_owner" in answer.err
+        assert lab.rows("SELECT count(*) FROM _prisma_migrations WHERE migration_name = '0009_trapped'") == [(0,)]
+        answer = lab.backout(lab.make("migrate"), "db", "migrations", "apply", "-m", "more", "--yes")
+        assert answer.code != 0, "the owner's own trap gives him nothing"
+        assert lab.rows("SELECT rolsuper FROM pg_roles WHERE rolname = 'shop_owner'") == [(False,)]
+    finally:
+        shutil.rmtree(new)
+        lab.execute("postgres", "ALTER ROLE shop_owner NOSUPERUSER")
+        lab.execute(
+            "shop_owner",
+            "DROP TABLE trapped",
+            "DROP FUNCTION spring",
+            "DELETE FROM _prisma_migrations WHERE migration_name = '0009_trapped'",
+        )
+
+
+def test_a_dump_of_forced_row_security_has_every_row_or_is_refused(lab: Lab) -> None:
+    """Who is held by the policies is refused with the table's name; who is not dumps every row."""
+    lab.execute(
+        "shop_owner",
+        "CREATE TABLE secluded (id int PRIMARY KEY)",
+        "INSERT INTO secluded SELECT generate_series(1, 7)",
+        "CREATE POLICY few ON secluded USING (id < 3)",
+        "ALTER TABLE secluded ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+    )
+    try:
+        for role in (lab.make("prove"), "shop_owner"):
+            answer = lab.backout(role, "db", "dump")
+            assert (answer.code, "secluded" in answer.err) == (AuthError.exit_code, True), answer.err
+        assert lab.backout("shop_owner", "db", "dumps", "list", "--json").json["dumps"] == []
+        lab.execute("postgres", "ALTER ROLE backout_prove BYPASSRLS")
+        made = lab.backout("backout_prove", "db", "dump", "--json")
+        assert made.code == 0, made.err
+        dump = made.json["dump"]
+        assert isinstance(dump, dict)
+        tables, proven = dump["tables"], dump["verified_at"]
+        assert ({each["name"]: each["rows"] for each in tables}["public.secluded"], proven is not None) == (7, True)
+    finally:
+        shutil.rmtree(lab.folder / ".backout/backups/lab/dumps", ignore_errors=True)
+        lab.execute("postgres", "ALTER ROLE backout_prove NOBYPASSRLS", "DROP TABLE secluded")
 
 
 @pytest.mark.parametrize("name", ['sh"op', "sh'op", 'x:"owner"', ":'owner'", "a\\b", "a; DROP ROLE postgres; --"])

@@ -192,7 +192,8 @@ def rescue_text(shell: Shell, rescue: dict[str, Json], *, would: bool = False) -
         assert isinstance(columns, list)  # noqa: S101 same
         rows.append((str(each["table"]), *counts, ", ".join(map(str, columns)) or str(each["left"])))
         if each["conflicts"]:
-            lines.append(f"{each['table']}: changed again since, kept as they are: {_some(each['examples'])}")
+            why = "changed again since, or what they refer to is not there"
+            lines.append(f"{each['table']}: left as they are ({why}): {_some(each['examples'])}")
         if each["triggers"]:
             lines.append(f"{each['table']}: triggers that do not fire: {_some(each['triggers'])}")
         if each["left"] and columns:
@@ -200,7 +201,9 @@ def rescue_text(shell: Shell, rescue: dict[str, Json], *, would: bool = False) -
     headers = ("TABLE", "UPDATED", "INSERTED", "DELETED", "CONFLICTS", "COLUMNS, OR WHY IT IS LEFT ALONE")
     verb = "would be made again" if would else "made again"
     made = [f"{verb}: {' '.join(str(text).split())}" for text in definitions]
-    return "\n".join([shell.output.table(headers, rows) or "nothing was damaged", *made, *lines])
+    notes = rescue["notes"]
+    assert isinstance(notes, list)  # noqa: S101 same
+    return "\n".join([shell.output.table(headers, rows) or "nothing was damaged", *made, *lines, *map(str, notes)])
 
 
 def _some(values: Json) -> str:

@@ -21,6 +21,7 @@ import psycopg
 from psycopg import sql
 
 from backout.errors import BackoutError, Busy, ProviderUnavailable, Refused
+from backout.providers.postgres.migrating_role import refuse_code_of_others
 from backout.providers.postgres.pinned import copied_row
 from backout.providers.postgres.schema import PRISMA, libpq_url, meant, without_secrets
 from backout.providers.postgres.session import application, refuse_pooler
@@ -88,7 +89,7 @@ class PrismaDeploy:
         Raises:
             Busy: another migration holds the lock all the time.
             Refused: an earlier migration failed and nobody resolved it (P3009), the database has tables and no history
-                (P3005), or a transaction pooler stands between.
+                (P3005), a transaction pooler stands between, or a superuser would run code of somebody who is none.
             AuthError: a permission is missing. ProviderUnavailable: no connection, or it was lost on the way.
             BackoutError: a script failed; the database is as before that script.
         """
@@ -148,6 +149,12 @@ class _Session:
 
     def prepare(self) -> None:
         """Make the schema that the connection string names, and the table of the history, where they are missing."""
+        schema = self._schema
+        if not schema:
+            (schema,) = self._connection.execute(b"SELECT pg_catalog.current_schema()").fetchone() or (None,)
+        if schema is None:
+            raise Refused("no schema of the search path exists", where="Postgres", hint="CREATE SCHEMA public")
+        refuse_code_of_others(self._connection, schema, PRISMA.name)
         if self._schema:
             name = sql.Identifier(self._schema)
             if self._connection.execute(b"SELECT pg_catalog.to_regnamespace(%s)", (name.as_string(),)).fetchone() == (
@@ -155,9 +162,6 @@ class _Session:
             ):
                 self._connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))
             self._connection.execute(sql.SQL("SET search_path = {}").format(name))
-        (schema,) = self._connection.execute(b"SELECT pg_catalog.current_schema()").fetchone() or (None,)
-        if schema is None:
-            raise Refused("no schema of the search path exists", where="Postgres", hint="CREATE SCHEMA public")
         # A script may change the search path of the session.
         self._table = sql.Identifier(schema, PRISMA.name)
         if self._connection.execute(b"SELECT pg_catalog.to_regclass(%s)", (self._table.as_string(),)).fetchone() == (

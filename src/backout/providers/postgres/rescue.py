@@ -22,6 +22,7 @@ from backout.providers.child_environment import bare_environment
 from backout.providers.postgres.definitions import Catalog, Other, Table, add_column, catalog, create, drop
 from backout.providers.postgres.owner_session import OwnerSessions, SideSessions
 from backout.providers.postgres.pinned import pins
+from backout.providers.postgres.rescue_circles import notes_of_circles
 from backout.providers.postgres.rescue_rows import fill, insert, load, remove, update
 from backout.providers.postgres.rescue_scope import (
     Kept,
@@ -181,7 +182,8 @@ class PostgresRescuer:
                 step(session.of(work.table.owner), work)
         definitions += _others(session, before, after, live)
         reports += [work.report for work in ordered]
-        return RescueReport(tuple(definitions), tuple(sorted(reports, key=lambda each: each.table)))
+        notes = notes_of_circles(session.live, ordered, written=session.kept is not None)
+        return RescueReport(tuple(definitions), tuple(sorted(reports, key=lambda each: each.table)), notes)
 
     def _tables(self, session: Session, tables: Sequence[Table], before_dsn: str) -> list[TableRescue]:
         """Make dropped tables again with their rows and all that belongs to them, in one transaction."""

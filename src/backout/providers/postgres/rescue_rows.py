@@ -105,7 +105,9 @@ def insert(session: Session, work: Work) -> None:
     other = f"FROM {work.name('before')} b JOIN ONLY {work.table.sql} l ON {same(work.key, 'l', 'b')} WHERE {gone}"
     work.report = _conflicts(session, work, f"{other} AND NOT ({equal(row, 'l', 'b')})", "b")
     orphans = f"FROM {work.name('before')} b WHERE {gone} AND {free} AND NOT ({parents})"
+    before = work.report.conflicts
     work.report = _conflicts(session, work, orphans, "b")
+    work.orphans = work.report.conflicts - before
     new = ", ".join(f"b.{identifier(name)} AS {identifier('n_' + name)}" for name in row)
     names = listed(row)
     values = ", ".join(f"t.{identifier('n_' + name)}" for name in row)

@@ -30,7 +30,7 @@ _CONTENT: Final = frozenset({"INSERT", "MULTI_INSERT", "UPDATE", "HOT_UPDATE", "
 
 @dataclass
 class Work:
-    """What is to be done with one table that is there in all three."""
+    """What is to be done with one table that is there in all three; `orphans`: rows whose parents are not there."""
 
     table: Table
     before: Table
@@ -40,6 +40,7 @@ class Work:
     whole: bool = False
     deletes: bool = False
     lost: tuple[Column, ...] = ()
+    orphans: int = 0
     report: TableRescue = field(default_factory=lambda: TableRescue(""))
 
     def name(self, what: str) -> str:
