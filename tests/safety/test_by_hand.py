@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from drillbook import Drillbook
     from scripted_server import ScriptedServer
 
 CONFIG = """[app]
@@ -117,6 +118,17 @@ def test_a_journal_of_no_use(folder: Path, command: str, how: str) -> None:
     answer = backout(folder, command, "-e", "production", variables=TOKEN)
     assert answer.code in (1, 5, 7), answer.err
     check(command, answer, code=answer.code, line="npx wrangler deployments status --name shop")
+
+
+def test_a_card_is_made_anew_without_the_journal(drillbook: Drillbook) -> None:
+    """Where the provider answers, its ids are better than yesterday's card; what is damaged is said, exit 1."""
+    trial = drillbook.trial()
+    damage(trial.folder / "journal.sqlite", "no database")
+    answer = trial.run("card")
+    assert answer.code == 1, answer.err
+    assert "## What is live" in answer.out
+    assert "without the journal" in answer.err
+    assert f"at {trial.folder / 'journal.sqlite'}" in answer.err
 
 
 @pytest.mark.parametrize("command", COMMANDS)

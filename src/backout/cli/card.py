@@ -31,7 +31,8 @@ def card(shell: Shell, *, write: bool) -> None:
     """Print one page of wrangler, curl and psql commands with ids that are read from the provider now.
 
     It says what is live, how to roll back, how to put that back, how to look whether it is well, and whom to call.
-    None of its commands needs backout or Python. When it cannot be made, the last one is printed, where there is one.
+    None of its commands needs backout or Python. When it cannot be made, the last one is printed, where there is one;
+    when the journal is what is in the way, one of what the provider tells alone. The error follows either.
     """
     hand = ByHand(shell)
     try:
@@ -39,9 +40,28 @@ def card(shell: Shell, *, write: bool) -> None:
     except Interrupted:
         raise
     except Exception as error:
-        _print_last(shell, hand)
+        if not _print_without_journal(shell, hand, error):
+            _print_last(shell, hand)
         hand.add_to(error)
         raise
+
+
+def _print_without_journal(shell: Shell, hand: ByHand, error: Exception) -> bool:
+    """Print a card of what the provider tells alone, where the journal is what is wrong; return whether it was made."""
+    from backout.journal.rows import JournalUnavailable  # noqa: PLC0415 - only when something is wrong
+    from backout.report.card import card_text  # noqa: PLC0415 same
+    from backout.runbook.card import card_of  # noqa: PLC0415 same
+    from backout.runbook.panic import without_journal  # noqa: PLC0415 same
+
+    if not isinstance(error, JournalUnavailable) or hand.tools is None or shell.output.json:
+        return False
+    try:
+        text = card_text(card_of(without_journal(hand.tools)))
+    except Exception:  # noqa: BLE001 - whatever else is broken too, the last card is printed
+        return False
+    shell.output.warn("without the journal: this card knows what the provider tells, and no older mark")
+    shell.output.text(text.rstrip())
+    return True
 
 
 def _print_last(shell: Shell, hand: ByHand) -> None:

@@ -124,11 +124,16 @@ def lines_without_journal(tools: Toolbox, message: str) -> tuple[str, ...] | Pla
 
     The target rests on what the provider tells alone.
     """
-    plan = way_back(replace(tools, marks=_Forgotten(), triggers=None), message)
+    plan = way_back(without_journal(tools), message)
     if isinstance(plan, PlanRefused):
         return plan
     steps = (plan.step(name).equivalent for name in ("activate", "read_back"))
     return tuple(line for step in steps for line in step.splitlines())
+
+
+def without_journal(tools: Toolbox) -> Toolbox:
+    """Return the ports with what the provider tells alone, for when the journal cannot be read."""
+    return replace(tools, marks=_Forgotten(), triggers=None)
 
 
 def lines_without_provider(tools: Toolbox) -> tuple[str, ...]:
