@@ -276,6 +276,7 @@ def test_signed_marks_on_the_command_line(drillbook: Drillbook) -> None:
     said = deployments.history()[0]
     assert said.remark is not None
     assert (said.remark.kind, len(said.remark.signature)) == (RemarkKind.HOLD, 14)
+    assert "backout unhold" in trial.run("status").err.partition("next: ")[2]
     assert trial.run("unhold", "--json").code == 0
     deployments.deploy(said.shares, message=said.message)
     deployments.deploy(said.shares, message="[backout guard-1a2b3c4d stable=12345678//] well")

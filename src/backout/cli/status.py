@@ -57,6 +57,8 @@ def status(shell: Shell) -> int:
         shell.output.next(f"backout config check --online -e {environment}  # which source does not answer, and why")
     elif found.troubles:
         shell.output.next(f"backout rollback --dry-run -e {environment}", f"backout guard -e {environment}")
+    elif found.hold is not None:
+        shell.output.next(f"backout unhold -e {environment}  # when guard may act again")
     else:
         shell.output.next(f"backout guard -e {environment}")
     return 1 if found.troubles else 0
