@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from backout.config import Environment, load
 from backout.errors import BackoutError, ProviderRejected, Refused
 from backout.model.bundle import Bundle, BundleModule
 from backout.model.deployment import Version, VersionId
 from backout.providers.files.bundles import FileBundleStore
 from backout.providers.memory import World
+from backout.report.redact import Redactor
+from backout.wiring import toolbox
 
 from platform_sides import TwinSide
 from twin_harness import ACCOUNT, Api, multipart, running_api
@@ -244,6 +247,32 @@ def test_an_id_that_would_leave_the_folder_is_refused(tmp_path: Path) -> None:
     """Ids become file names."""
     with pytest.raises(BackoutError, match="no version id"):
         FileBundleStore(tmp_path, "fm5").find("../../etc/passwd")
+
+
+def test_what_was_written_about_a_version_is_kept_without_secrets(tmp_path: Path) -> None:
+    """Its message and its tag; through the tools of a configuration, as every command has them."""
+    token = "a-Token_of-Nobody.4711"
+    tmp_path.joinpath("backout.toml").write_text(
+        """
+[app]
+name = "fm5"
+[environments.production]
+platform = { provider = "cloudflare", account_id = "0123456789abcdef0123456789abcdef", script = "fm5" }
+""",
+        encoding="utf-8",
+    )
+    masker = Redactor()
+    variables = Environment({"CLOUDFLARE_API_TOKEN": token}, masker.register, masker.values)
+    store = toolbox(load(variables, start=tmp_path, environment="production")).bundle_store
+    assert store is not None
+    variables.secret("CLOUDFLARE_API_TOKEN")
+    made = bundle(1)
+    said = replace(made, version=replace(made.version, message=f"deploy with {token}", tag=token))
+    store.keep(said)
+    kept = store.find(made.version.id)
+    assert kept is not None
+    assert (kept.version.message, kept.version.tag) == ("deploy with ***", "***")
+    assert (kept.metadata, kept.modules) == (said.metadata, said.modules)
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:

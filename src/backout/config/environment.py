@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +37,8 @@ class Environment:
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     on_secret: Callable[[str], None] = _ignore
     mask: Callable[[object], object] = _as_it_is
+    _piped: dict[Path, bytes] = field(default_factory=dict, init=False, repr=False)
+    """What came through a pipe, which gives it only once."""
 
     @classmethod
     def read(
@@ -78,8 +81,12 @@ class Environment:
 
         try:
             with path.open("rb") as file:
-                check_secret(path, os.fstat(file.fileno()), name)
-                value = file.read(MAX_SECRET_BYTES + 1).decode().strip()
+                found = os.fstat(file.fileno())
+                check_secret(path, found, name)
+                content = self._piped.get(path) or file.read(MAX_SECRET_BYTES + 1)
+            if not stat.S_ISREG(found.st_mode):
+                self._piped[path] = content
+            value = content.decode().strip()
         except OSError as error:
             raise AuthError(f"cannot read {name}: {error.strerror}", where=str(path)) from error
         except UnicodeDecodeError as error:

@@ -212,7 +212,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         say=hooks.say,
         holds=holds(config),
         bundles=_Bundles(config),
-        bundle_store=FileBundleStore(config.settings.journal.bundles, f"{account}-{script}"),
+        bundle_store=FileBundleStore(config.settings.journal.bundles, f"{account}-{script}", masked=masked),
         dead_man=dead_man(config, hooks.say),
         cards=FileCard(config.card_path, masked),
         card_lines=_card_lines(config),

@@ -1,7 +1,8 @@
 """Port BundleStore on a folder, for its owner alone: blobs named by their SHA-256, one small manifest for each version.
 
 A file is whole or absent, and everything is verified when it is read. The newest versions are kept, older ones and the
-blobs that only they needed are deleted. Nothing in it is a secret's value, but code and plain variables are in it.
+blobs that only they needed are deleted. Nothing in it is a secret's value, but code and plain variables are in it, to
+the byte; what somebody wrote about the version is masked.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import os
 import re
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -22,7 +24,7 @@ from backout.model.deployment import Version  # noqa: TC001 - msgspec resolves i
 from backout.private import private_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
 KEEP: Final = 200
@@ -50,14 +52,17 @@ class FileBundleStore:
 
     Args:
         directory: made when the first bundle is kept. application: a folder in it, so that several Workers share one.
-        newest: how many versions are kept.
+        newest: how many versions are kept. masked: returns a text without the secrets in it.
     """
 
-    def __init__(self, directory: Path, application: str, *, newest: int = KEEP) -> None:
+    def __init__(
+        self, directory: Path, application: str, *, newest: int = KEEP, masked: Callable[[str], str] = str
+    ) -> None:
         self._directory = directory
         self._manifests = directory / "versions" / re.sub(r"[^0-9A-Za-z_-]", "_", application)
         self._blobs = directory / "blobs"
         self._newest = newest
+        self._masked = masked
 
     def keep(self, bundle: Bundle) -> None:
         """Keep a bundle, its manifest last; then delete what is beyond the newest.
@@ -72,7 +77,9 @@ class FileBundleStore:
             for folder in (self._directory, self._manifests.parent, self._manifests, self._blobs):
                 private_folder(folder)
             stored = tuple(_Stored(m.name, m.content_type, self._put(m.content)) for m in bundle.modules)
-            manifest = _Manifest(bundle.version, self._put(bundle.metadata), stored)
+            version = bundle.version
+            said = replace(version, message=self._masked(version.message), tag=self._masked(version.tag))
+            manifest = _Manifest(said, self._put(bundle.metadata), stored)
             _write(path, msgspec.json.encode(manifest))
             self._prune()
         except OSError as error:
