@@ -6,6 +6,7 @@ BACKOUT_POSTGRES names more folders of programs, parted by colons, beside the wh
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +18,13 @@ from cli_shell import Answer
 from cli_shell import backout as typed
 
 from backout.errors import AuthError, Refused
+from backout.providers.child import unprivileged_prefix
 from backout.providers.postgres.binaries import find_binaries
 from backout.providers.postgres.launcher import PostgresServer
 
 from polling import until
+from private import write_private
+from twin_harness import ACCOUNT, TOKEN, running_api
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +45,12 @@ url_env = "DATABASE_URL"
 migrations = "prisma"
 {binaries}
 backup = {{ wal = "stream" }}
+"""
+SERVER = """
+[environments.lab.database.server]
+data_directory = "{data}"
+start = '''{start}'''
+stop = '''{stop}'''
 """
 SCHEMA = """
 CREATE TABLE customers (id int PRIMARY KEY, name text NOT NULL);
@@ -67,6 +77,7 @@ class Lab:
     folder: Path
     port: int
     database: str = "shop"
+    line: str = ""
     known: set[str] = field(default_factory=set)
 
     def dsn(self, role: str, database: str | None = None) -> str:
@@ -103,21 +114,34 @@ class Lab:
 def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     folder = tmp_path_factory.mktemp("roles")
     binaries = find_binaries(request.param)
-    settings = {"fsync": "off", "max_slot_wal_keep_size": "1GB"}
+    settings = {
+        "fsync": "off",
+        "max_slot_wal_keep_size": "1GB",
+        "shared_preload_libraries": "pg_stat_statements",
+    }
     server = PostgresServer(folder / "data", binaries, settings=settings)
     server.create()
-    port = server.start(password=PASSWORD).port
-    made = Lab(folder, port)
+    status = server.start(password=PASSWORD)
+    made = Lab(folder, status.port)
     try:
         with psycopg.connect(made.dsn("postgres", "postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE ROLE shop_owner LOGIN PASSWORD '{PASSWORD}'")
             connection.execute("CREATE DATABASE shop OWNER shop_owner")
         made.execute("postgres", "ALTER SCHEMA public OWNER TO shop_owner")
+        made.execute("postgres", "CREATE EXTENSION pg_stat_statements")
         made.execute("shop_owner", SCHEMA)
         (folder / "prisma/migrations/0001_init").mkdir(parents=True)
         (folder / "prisma/migrations/0001_init/migration.sql").write_text("SELECT 1;", encoding="utf-8")
-        line = f'binaries = "{request.param}"' if request.param else ""
-        (folder / "backout.toml").write_text(TOML.format(binaries=line), encoding="utf-8")
+        made.line = f'binaries = "{request.param}"' if request.param else ""
+        served = {**settings, "port": str(status.port), "unix_socket_directories": str(status.socket_directory)}
+        options = shlex.join(f"-c{name}={value}" for name, value in served.items())
+        control = (
+            *unprivileged_prefix(),
+            *(binaries.path("pg_ctl"), "-D", str(folder / "data"), "-w", "-l", str(folder / "data" / "swap.log")),
+        )
+        start, stop = shlex.join((*control, "-o", options, "start")), shlex.join((*control, "-m", "fast", "stop"))
+        by_hand = SERVER.format(data=folder / "data", start=start, stop=stop)
+        (folder / "backout.toml").write_text(TOML.format(binaries=made.line) + by_hand, encoding="utf-8")
         yield made
     finally:
         server.stop(mode="immediate")
@@ -153,7 +177,7 @@ def notes_of(rescue: object) -> list[str]:
 def test_the_roles_are_no_superusers_and_pass_their_jobs(lab: Lab) -> None:
     """Look, prove, back up and receive, side instance, rescue and its undo, migrate: each by its own role."""
     look, prove, backup = lab.make("look"), lab.make("prove"), lab.make("backup")
-    swap, rescue, migrate = lab.make("swap"), lab.make("rescue"), lab.make("migrate")
+    swap, rescue = lab.make("swap"), lab.make("rescue")
     powers = lab.rows("SELECT rolname FROM pg_roles WHERE rolname ~ '^backout_' AND (rolsuper OR rolcreaterole)")
     assert powers == []
 
@@ -170,7 +194,7 @@ def test_the_roles_are_no_superusers_and_pass_their_jobs(lab: Lab) -> None:
     passes(backup, "db", "wal", "start")
     try:
         passes(backup, "db", "backup", "--full")
-        assert "verified" in passes(backup, "db", "backups", "list").out
+        assert "verified" in passes(look, "db", "backups", "list").out
         xid = damage(lab)
         lab.execute(
             "shop_owner", "ALTER TABLE orders ENABLE TRIGGER loud", "UPDATE customers SET name = 'good' WHERE id = 1"
@@ -195,13 +219,12 @@ def test_the_roles_are_no_superusers_and_pass_their_jobs(lab: Lab) -> None:
         assert lab.rows("SELECT tgenabled FROM pg_trigger WHERE tgname = 'loud'") == [("O",)]
         passes(rescue, "db", "restore", "--undo", "-m", "once more", "--yes")
         assert lab.rows("SELECT count(*) FROM orders") == [(1,)]
+        passes(swap, "db", "restore", xid, "--swap", "-m", "all of it", "--yes")
+        assert lab.rows("SELECT count(*) FROM orders") == [(3,)]
+        passes(swap, "db", "restore", "--undo", "-m", "back", "--yes")
+        assert lab.rows("SELECT count(*) FROM orders") == [(1,)]
     finally:
         passes(backup, "db", "wal", "stop")
-    new = lab.folder / "prisma/migrations/0002_notes"
-    new.mkdir()
-    (new / "migration.sql").write_text("CREATE TABLE notes (id int);\n", encoding="utf-8")
-    passes(migrate, "db", "migrations", "apply", "-m", "notes", "--yes")
-    assert lab.rows("SELECT tableowner FROM pg_tables WHERE tablename = 'notes'") == [("shop_owner",)]
 
 
 def test_a_role_of_another_job_is_refused_with_what_it_lacks(lab: Lab) -> None:
@@ -222,6 +245,86 @@ def test_a_member_of_nobody_in_particular_is_said(tmp_path: Path, job: str) -> N
     printed = typed(tmp_path, "db", "roles", job)
     assert (printed.code, 'GRANT "postgres"' in printed.out, "--owner" in printed.err) == (0, True, True)
     assert typed(tmp_path, "db", "roles", job, "--owner", "shop_owner").err == ""
+
+
+def test_what_is_migrated_belongs_to_the_owner(lab: Lab) -> None:
+    """The session of the role that migrates is the owner's."""
+    new = lab.folder / "prisma/migrations/0002_notes"
+    new.mkdir()
+    (new / "migration.sql").write_text("CREATE TABLE notes (id int);\n", encoding="utf-8")
+    answer = lab.backout(lab.make("migrate"), "db", "migrations", "apply", "-m", "notes", "--yes")
+    assert answer.code == 0, answer.err
+    assert lab.rows("SELECT tableowner FROM pg_tables WHERE tablename = 'notes'") == [("shop_owner",)]
+    shutil.rmtree(new)
+    lab.execute("shop_owner", "DROP TABLE notes", "DELETE FROM _prisma_migrations WHERE migration_name = '0002_notes'")
+
+
+def test_status_passes_with_the_role_that_looks(lab: Lab, tmp_path: Path) -> None:
+    """The history of migrations is read, and what protects the database; the platform is asked as ever."""
+    shutil.copytree(lab.folder / "prisma", tmp_path / "prisma")
+    with running_api(tmp_path) as api:
+        api.upload("shop")
+        place = f'account_id = "{ACCOUNT}", api_base_url = "{api.url}/client/v4"'
+        text = TOML.format(binaries=lab.line).replace('account_id = "0123456789abcdef0123456789abcdef"', place)
+        write_private(tmp_path / "backout.toml", text)
+        given = {"CLOUDFLARE_API_TOKEN": TOKEN, "DATABASE_URL": lab.dsn(lab.make("look"))}
+        found = typed(tmp_path, "status", "--json", variables=given).json
+    migrations, backups = found["migrations"], found["backups"]
+    assert migrations == {"head": "0001_init", "failed": [], "problem": None}
+    assert isinstance(backups, dict), "said of the archive, and of what the server receives"
+    assert backups["protected"] is False
+
+
+def test_the_old_codes_statements_are_proved_by_the_role_that_proves(lab: Lab) -> None:
+    """It reads what the server has kept of them; the side database is the owner's."""
+    prove = lab.make("prove")
+    lab.execute("postgres", "SELECT pg_stat_statements_reset()")
+    with psycopg.connect(lab.dsn("shop_owner")) as old:
+        old.execute("SELECT id FROM customers WHERE name = %s", ("a",))
+    lab.execute("postgres", "CREATE DATABASE side OWNER shop_owner")
+    try:
+        side = {"SIDE": lab.dsn("shop_owner", "side")}
+        with psycopg.connect(side["SIDE"], autocommit=True) as connection:
+            connection.execute(SCHEMA.encode())
+            connection.execute("ALTER TABLE customers RENAME name TO title")
+        given = {"DATABASE_URL": lab.dsn(prove), "PATH": os.defpath, **side}
+        arguments = ("db", "migrations", "prove", "--side-url-env", "SIDE", "--json")
+        answer = typed(lab.folder, *arguments, variables=given)
+        assert answer.code == 1, answer.err + answer.out
+        assert "FROM customers WHERE name" in str(answer.json["fails"]), "only who may read all statistics sees it"
+    finally:
+        lab.execute("postgres", "DROP DATABASE side WITH (FORCE)")
+
+
+def test_drift_is_found_by_the_role_that_looks(lab: Lab) -> None:
+    """The catalog is open to everybody; what is built to compare it with is built on this machine."""
+    answer = lab.backout(lab.make("look"), "db", "migrations", "drift")
+    assert answer.code == 1, answer.err
+    assert "customers" in answer.out
+
+
+@pytest.mark.long
+def test_commits_wait_for_a_receiver_that_the_role_of_backups_started(lab: Lab, tmp_path: Path) -> None:
+    """Started, waited for, and no longer, once it is stopped: `ALTER SYSTEM` of one setting, and a reload."""
+    text = TOML.format(binaries=lab.line).replace('wal = "stream"', 'wal = "sync"')
+    write_private(tmp_path / "backout.toml", text)
+    given = {"DATABASE_URL": lab.dsn(lab.make("backup")), "PATH": os.defpath}
+    names = "SELECT current_setting('synchronous_standby_names') <> ''"
+    started = typed(tmp_path, "db", "wal", "start", variables=given)
+    try:
+        assert started.code == 0, started.err
+        taken = typed(tmp_path, "db", "backup", "--full", variables=given)
+        assert taken.code == 0, taken.err
+        until(lambda: lab.rows(names) == [(True,)], what="commits wait")
+        lab.execute("shop_owner", "CREATE TABLE waited (id int)")
+        with psycopg.connect(lab.dsn("postgres")) as connection:
+            state = connection.execute("SELECT sync_state FROM pg_stat_replication").fetchall()
+        assert state == [("sync",)]
+    finally:
+        stopped = typed(tmp_path, "db", "wal", "stop", variables=given)
+    assert stopped.code == 0, stopped.err
+    until(lambda: lab.rows(names) == [(False,)], what="commits wait no more")
+    lab.execute("shop_owner", "DROP TABLE waited")
 
 
 def test_a_superuser_applies_no_migration_to_what_is_another_roles(lab: Lab) -> None:
@@ -265,16 +368,18 @@ def test_a_dump_of_forced_row_security_has_every_row_or_is_refused(lab: Lab) -> 
         "CREATE POLICY few ON secluded USING (id < 3)",
         "ALTER TABLE secluded ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
     )
+    before = lab.backout("shop_owner", "db", "dumps", "list", "--json").json["dumps"]
     try:
         for role in (lab.make("prove"), "shop_owner"):
             answer = lab.backout(role, "db", "dump")
             assert (answer.code, "secluded" in answer.err) == (AuthError.exit_code, True), answer.err
-        assert lab.backout("shop_owner", "db", "dumps", "list", "--json").json["dumps"] == []
+        assert lab.backout("shop_owner", "db", "dumps", "list", "--json").json["dumps"] == before
         lab.execute("postgres", "ALTER ROLE backout_prove BYPASSRLS")
         made = lab.backout("backout_prove", "db", "dump", "--json")
         assert made.code == 0, made.err
         dump = made.json["dump"]
         assert isinstance(dump, dict)
+        assert lab.backout("backout_prove", "db", "dumps", "verify", str(dump["id"])).code == 0
         tables, proven = dump["tables"], dump["verified_at"]
         assert ({each["name"]: each["rows"] for each in tables}["public.secluded"], proven is not None) == (7, True)
     finally:

@@ -1,4 +1,4 @@
--- For: status, db check, db migrations status, db points, db backups list, db wal status, and each --dry-run
+-- For: status, db check, db migrations status and drift, db points, db backups list, db wal status, and each --dry-run
 -- but those of db backup and of a rescue, which have roles of their own.
 -- It reads the catalog and the history of migrations, and writes nothing but the record of a restore point.
 CREATE ROLE :"role" LOGIN;
