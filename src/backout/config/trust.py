@@ -128,8 +128,9 @@ def check_secret(path: Path, found: os.stat_result, name: str) -> None:
     Raises:
         AuthError: with the command that mends it.
     """
-    if why := _writable(path, found) or _readable(found):
-        raise AuthError(f"cannot take {name} from this file: {why}", where=str(path), hint=_mend(path, found, "600"))
+    if why := _writable(path, found) or _readable(path, found):
+        mend = f"{_mend(path, found, '600')}  # of a mounted secret (Kubernetes, Docker): mount it with mode 0440"
+        raise AuthError(f"cannot take {name} from this file: {why}", where=str(path), hint=mend)
 
 
 def check_values(path: Path, found: os.stat_result) -> None:
@@ -154,11 +155,13 @@ def _writable(path: Path, found: os.stat_result) -> str:
     return flaw.why if flaw else ""
 
 
-def _readable(found: os.stat_result) -> str:
+def _readable(path: Path, found: os.stat_result) -> str:
     if not stat.S_ISREG(found.st_mode):
         return ""  # a pipe is for whom it was opened
     if found.st_mode & stat.S_IROTH:
         return f"everybody on this machine may read it (mode {stat.S_IMODE(found.st_mode):04o})"
+    if found.st_mode & stat.S_IRGRP and _has_acl(str(path)):
+        return "a list of access rights lets others than its owner read it"
     if found.st_mode & stat.S_IRGRP and found.st_gid not in _our_groups() and not _is_private(found.st_gid):
         return f"the group {_group(found.st_gid)} may read it, and it is none of ours"
     return ""
