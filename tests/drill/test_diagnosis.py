@@ -46,6 +46,7 @@ class Expected:
         return (
             (found["scenario"], found["cause"]) == (self.scenario, self.cause)
             and (quoted or not self.line)
+            and found["rollback"] == self.rollback
             and found["title"].startswith(self.title)
             and found["confidence"] >= (0.0 if self.cause == NO_CAUSE else SURE)
         )
