@@ -25,14 +25,15 @@ MOST_WHOLE: Final = 2**64 - 1
 UNDECODABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
 """What the libraries' decoders raise. For hot loops that keep a decoder of their own; everything else asks below."""
 
-_EXPECTED: Final = re.compile(r"Expected `[^`]{1,60}`, got `[^`]{1,60}`|Object missing required field `[^`]{1,60}`")
+# Texts, so that each is compiled when it is needed first: a command that gets no odd answer needs none of them.
+_EXPECTED: Final = r"Expected `[^`]{1,60}`, got `[^`]{1,60}`|Object missing required field `[^`]{1,60}`"
 _LONG: Final = re.compile(rb"\d{19,}")
 _NO_BRACKET: Final = bytes(set(range(256)) - set(b'[]{}"'))
-_QUOTED: Final = re.compile(rb'"[^"]*"')
+_QUOTED: Final = rb'"[^"]*"'
 _LONG_TEXT: Final = re.compile(r"\d{19,}")
-_TEXT: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_LONG_WHOLE: Final = re.compile(rb"(?<![\d.eE+])(?<![eE]-)(\d{19,})(?![\d.eE])")
-_WHOLE: Final = re.compile(r"[+-]?[0-9]{1,20}")
+_TEXT: Final = rb'(?s)"(?:[^"\\]|\\.)*"'
+_LONG_WHOLE: Final = rb"(?<![\d.eE+])(?<![eE]-)(\d{19,})(?![\d.eE])"
+_WHOLE: Final = r"[+-]?[0-9]{1,20}"
 _LONGEST_DATE: Final = 64
 
 
@@ -135,7 +136,7 @@ def why(error: Exception) -> str:
         if "out of range" in str(error):
             return "holds a number that is too large"
         place = re.search(r"`(\$[^`]{0,100})`$", str(error))
-        expected = _EXPECTED.match(str(error))
+        expected = re.match(_EXPECTED, str(error))
         said = expected[0] if expected else "another value"
         return f"does not have the expected shape ({said}{f' at {_plain(place[1])}' if place else ''})"
     if isinstance(error, OverflowError):
@@ -153,7 +154,7 @@ def whole(text: str | bytes, *, least: int = 0, most: int = MOST_WHOLE, what: st
         written = (text.decode("ascii") if isinstance(text, bytes) else text).strip()
     except UnicodeDecodeError:
         raise Undecodable(f"{what} is no number") from None
-    if not _WHOLE.fullmatch(written):
+    if not re.fullmatch(_WHOLE, written):
         raise Undecodable(f"{what} is no whole number that can be used")
     value = int(written)
     if not least <= value <= most:
@@ -216,8 +217,8 @@ def http_date(header: str) -> float:
 
 def _has_huge_number(content: bytes) -> bool:
     """Whether a whole number outside of every string is larger than any counter; longer fractions are no harm."""
-    bare = _TEXT.sub(b'""', content)
-    return any(len(found[1]) > 20 or int(found[1]) > MOST_WHOLE for found in _LONG_WHOLE.finditer(bare))  # noqa: PLR2004
+    bare = re.sub(_TEXT, b'""', content)
+    return any(len(found[1]) > 20 or int(found[1]) > MOST_WHOLE for found in re.finditer(_LONG_WHOLE, bare))  # noqa: PLR2004
 
 
 def _is_nested_too_deep(content: bytes) -> bool:
@@ -225,7 +226,7 @@ def _is_nested_too_deep(content: bytes) -> bool:
     if content.count(b"[") + content.count(b"{") <= MOST_DEEP:
         return False
     brackets = content.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_BRACKET)
-    brackets = _QUOTED.sub(b"", brackets)
+    brackets = re.sub(_QUOTED, b"", brackets)
     for _ in range(MOST_DEEP):
         rest = brackets.replace(b"[]", b"").replace(b"{}", b"")
         if len(rest) == len(brackets):

@@ -67,13 +67,11 @@ def slack(text: str) -> str:
 
 # --- Markdown -----------------------------------------------------------------------------------------------------
 
-_SPECIAL = re.compile(r"[\\`*\[\]<|~$]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])|&(?=[#0-9A-Za-z]+;)|^>")
-_LIVE = re.compile(
-    r"@|://|(?i:\bwww\.)|(?i:\b(?:mailto|xmpp|javascript|data):)|#\d|(?i:\bgh-\d)|\b[0-9a-f]{40}\b|:[a-z+-][a-z0-9_+-]*:"
-)
+_SPECIAL = r"[\\`*\[\]<|~$]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])|&(?=[#0-9A-Za-z]+;)|^>"
+_LIVE = r"@|://|(?i:\bwww\.)|(?i:\b(?:mailto|xmpp|javascript|data):)|#\d|(?i:\bgh-\d)|\b[0-9a-f]{40}\b|:[a-z+-][a-z0-9_+-]*:"
 """What pages make a link, a mention or a picture of, although no bracket stands around it."""
-_BLOCK = re.compile(r"#{1,6}|[-+]|=+|:?-+:?|1[.)]")
-_FIRST = re.compile(r"\d{1,9}[.)]")
+_BLOCK = r"#{1,6}|[-+]|=+|:?-+:?|1[.)]"
+_FIRST = r"\d{1,9}[.)]"
 """Words that make a heading, a list or a line of what they begin."""
 
 
@@ -160,8 +158,8 @@ def _words(text: str) -> str:
 
 
 def _word(word: str, *, first: bool) -> str:
-    if _LIVE.search(word):
+    if re.search(_LIVE, word):
         return _fenced(word)
-    if _BLOCK.fullmatch(word) or (first and _FIRST.fullmatch(word)):
+    if re.fullmatch(_BLOCK, word) or (first and re.fullmatch(_FIRST, word)):
         return f"{word[:-1]}\\{word[-1]}" if word[0].isdigit() else f"\\{word}"
-    return _SPECIAL.sub(r"\\\g<0>", word)
+    return re.sub(_SPECIAL, r"\\\g<0>", word)

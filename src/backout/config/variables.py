@@ -35,11 +35,11 @@ _KINDS = {
 _SENT = frozenset({HEADER, TOKEN, PIPELINE, VENDOR, "the mail server's password"})
 """What goes, as it is, to an address that the file names."""
 _KNOWN = (
-    (re.compile(r"CLOUDFLARE_\w*(TOKEN|KEY)|CF_API_(TOKEN|KEY)"), TOKEN),
-    (re.compile(r"(\w+_)?(DATABASE|POSTGRES|POSTGRESQL|PG)_?(URL|URI|DSN|PASSWORD)"), DATABASE),
-    (re.compile(r"AWS_(SECRET_ACCESS_KEY|SESSION_TOKEN)"), BUCKET),
-    (re.compile(r"(GITHUB|GH)_TOKEN|ACTIONS_\w*TOKEN"), PIPELINE),
-    (re.compile(r"(NEON|XATA|SUPABASE)_\w*(KEY|TOKEN)"), VENDOR),
+    (r"CLOUDFLARE_\w*(TOKEN|KEY)|CF_API_(TOKEN|KEY)", TOKEN),
+    (r"(\w+_)?(DATABASE|POSTGRES|POSTGRESQL|PG)_?(URL|URI|DSN|PASSWORD)", DATABASE),
+    (r"AWS_(SECRET_ACCESS_KEY|SESSION_TOKEN)", BUCKET),
+    (r"(GITHUB|GH)_TOKEN|ACTIONS_\w*TOKEN", PIPELINE),
+    (r"(NEON|XATA|SUPABASE)_\w*(KEY|TOKEN)", VENDOR),
 )
 """Variables whose name says what they hold, also where no key names them."""
 
@@ -77,7 +77,7 @@ def mixed(document: dict[str, object]) -> Iterator[Mistake]:
         if use.kind not in _SENT:
             continue
         others = [other.kind for other in found if other.variable == use.variable and other.kind != use.kind]
-        others += [kind for pattern, kind in _KNOWN if pattern.fullmatch(use.variable) and kind != use.kind]
+        others += [kind for pattern, kind in _KNOWN if re.fullmatch(pattern, use.variable) and kind != use.kind]
         if others:
             yield Mistake(use.path, f"{use.variable} is {others[0]}, and is never sent as {use.kind}")
 
@@ -85,4 +85,4 @@ def mixed(document: dict[str, object]) -> Iterator[Mistake]:
 def known_names(names: Iterator[str]) -> Iterator[tuple[str, str]]:
     """Yield (variable, kind) of those whose name says what they hold."""
     for name in names:
-        yield from ((name, kind) for pattern, kind in _KNOWN if pattern.fullmatch(name))
+        yield from ((name, kind) for pattern, kind in _KNOWN if re.fullmatch(pattern, name))

@@ -6,6 +6,7 @@ SQLite takes any value in any column, and a file may be anybody's: nothing of a 
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -57,7 +58,12 @@ def columns(row: object, types: Any, what: str) -> Any:
 
 
 def event_of(row: Sequence[Any]) -> Event:
-    """Return the event of a stored row. Raises DamagedRow."""
+    """Return the event of a stored row; what is in it must not be changed. Raises DamagedRow."""
+    return _event_of(tuple(row))
+
+
+@lru_cache(maxsize=2048)  # a run is read at each of its steps, and its events stay as they are
+def _event_of(row: tuple[Any, ...]) -> Event:
     what = f"event {row[0]!r:.20}"
     seq, at, environment, run, step, kind, text, actor, _, own = columns(row, _EventRow, what)
     return Event(seq, at, environment, run, step, kind, json_object(text, what), actor, own)

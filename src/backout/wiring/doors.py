@@ -6,7 +6,7 @@ masked where they are read, before anything is cut out of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from backout.ports import Builds, Deployments, Holds, Pipeline
 
 
-@dataclass(frozen=True, slots=True)
 class MaskedDeployments:
     """Port Deployments: no message that is kept at the provider holds a secret."""
 
-    inner: Deployments
-    masked: Callable[[str], str]
+    def __init__(self, inner: Deployments, masked: Callable[[str], str]) -> None:
+        self.inner = inner
+        self.masked = masked
 
     def history(self) -> tuple[Deployment, ...]:
         """Return the deployments as they are."""
@@ -39,12 +39,12 @@ class MaskedDeployments:
         return self.inner.deploy(shares, message=self.masked(message), force=force)
 
 
-@dataclass(frozen=True, slots=True)
 class MaskedHolds:
     """Port Holds: the reason that is kept holds no secret."""
 
-    inner: Holds
-    masked: Callable[[str], str]
+    def __init__(self, inner: Holds, masked: Callable[[str], str]) -> None:
+        self.inner = inner
+        self.masked = masked
 
     def read(self, environment: str) -> Hold | None:
         """Return the hold as it is."""
@@ -55,24 +55,24 @@ class MaskedHolds:
         self.inner.write(environment, replace(hold, why=self.masked(hold.why), by=self.masked(hold.by)))
 
 
-@dataclass(frozen=True, slots=True)
 class MaskedPipeline:
     """Port Pipeline: the line that is shown holds no secret, however long it is cut afterwards."""
 
-    inner: Pipeline
-    masked: Callable[[str], str]
+    def __init__(self, inner: Pipeline, masked: Callable[[str], str]) -> None:
+        self.inner = inner
+        self.masked = masked
 
     def show(self, state: PipelineState, text: str) -> None:
         """Show it."""
         self.inner.show(state, self.masked(text))
 
 
-@dataclass(frozen=True, slots=True)
 class MaskedBuilds:
     """Port Builds: the log of a job is masked as a whole, before lines are taken out of it."""
 
-    inner: Builds
-    masked: Callable[[str], str]
+    def __init__(self, inner: Builds, masked: Callable[[str], str]) -> None:
+        self.inner = inner
+        self.masked = masked
 
     def latest(self, commit: str = "") -> BuildRun | None:
         """Return the newest run as it is."""
