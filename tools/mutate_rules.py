@@ -6,12 +6,15 @@ Works on a copy of the repository with an interpreter of its own, so that the pr
 mutated one, too. Each mutation of tests/safety/mutations.toml names a rule, a file, the text to find there (exactly
 once), what to put in its place, and the test that must fail. Before all of them the named tests must pass.
 
-    .venv/bin/python tools/mutate_rules.py [RULE ...]
+    .venv/bin/python tools/mutate_rules.py [RULE ... | --new]
+
+All of them, those of some rules, or those that the page does not have yet. A line keeps its day until it is made again.
 """
 # ruff: noqa: INP001, T201 - a script, in no package, that tells a person how far it is
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 import tomllib
@@ -73,47 +76,63 @@ def _said(output: str) -> str:
 
 
 def main() -> None:
-    """Judge all mutations, or those of the rules that are named, and write the page when it was all of them."""
-    wanted = set(sys.argv[1:])
+    """Judge all mutations, those of the rules that are named, or the new ones; write their lines into the page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--new", action="store_true", help="those that the page does not have yet")
+    parser.add_argument("rules", nargs="*", metavar="RULE", help="as tests/safety/mutations.toml names them")
+    given = parser.parse_args()
     mutations = [Mutation(**entry) for entry in tomllib.loads(MUTATIONS.read_text(encoding="utf-8"))["mutation"]]
-    chosen = [mutation for mutation in mutations if not wanted or mutation.rule in wanted]
-    outcomes = []
+    rows = _rows(PAGE.read_text(encoding="utf-8"))
+    chosen = [mutation for mutation in mutations if not given.rules or mutation.rule in given.rules]
+    chosen = [mutation for mutation in chosen if not given.new or _key(mutation) not in rows]
+    missed = 0
     with tempfile.TemporaryDirectory(prefix="mutations-") as folder:
         copy = MutatedCopy(Path(folder))
-        whole = copy.run_tests("-x", *dict.fromkeys(mutation.test for mutation in chosen))
+        whole = copy.run_tests("-x", *dict.fromkeys(mutation.test for mutation in chosen), timeout_s=3600.0)
         if whole.returncode != 0:
             sys.exit(f"the tests fail without any mutation: {_said(whole.stdout)}\n{whole.stdout[-3000:]}")
         print(f"{len(chosen)} mutations; their tests pass without them")
         for mutation in chosen:
-            outcomes.append(copy.judge(mutation))
-            print(f"rule {mutation.rule}: {'caught' if outcomes[-1].caught else 'MISSED'}: {outcomes[-1].said}")
-    missed = [outcome for outcome in outcomes if not outcome.caught]
-    if not wanted:
-        PAGE.write_text(_page(outcomes), encoding="utf-8")
-    sys.exit(f"{len(missed)} of {len(outcomes)} mutations were missed" if missed else 0)
+            outcome = copy.judge(mutation)
+            missed += not outcome.caught
+            print(f"rule {mutation.rule}: {'caught' if outcome.caught else 'MISSED'}: {outcome.said}", flush=True)
+            rows[_key(mutation)] = _row(outcome)
+            PAGE.write_text(_page([rows[key] for key in map(_key, mutations) if key in rows]), encoding="utf-8")
+    sys.exit(f"{missed} of {len(chosen)} mutations were missed" if missed else 0)
 
 
-def _page(outcomes: list[Outcome]) -> str:
-    day = datetime.now(UTC).strftime("%Y-%m-%d")
-    rows = [
-        f"| {o.mutation.rule} | {o.mutation.out} | `{o.mutation.test.partition('::')[2] or o.mutation.test}` "
-        f"| {'fails' if o.caught else '**passes: not held**'} |"
-        for o in outcomes
-    ]
-    caught = sum(outcome.caught for outcome in outcomes)
-    return HEAD.format(day=day, caught=caught, total=len(outcomes)) + "\n".join(rows) + "\n"
+def _key(mutation: Mutation) -> str:
+    return f"| {mutation.rule} | {mutation.out} |"
 
 
+def _rows(page: str) -> dict[str, str]:
+    """Return the page's rows by their first two columns."""
+    rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith("| rule ")]
+    return {" | ".join(row.split(" | ")[:2]) + " |": row for row in rows}
+
+
+def _row(outcome: Outcome) -> str:
+    test = outcome.mutation.test.partition("::")[2] or outcome.mutation.test
+    said = CAUGHT if outcome.caught else "**passes: not held**"
+    return f"{_key(outcome.mutation)} `{test}` | {said} | {datetime.now(UTC):%Y-%m-%d} |"
+
+
+def _page(rows: list[str]) -> str:
+    caught = sum(f" | {CAUGHT} | " in row for row in rows)
+    return HEAD.format(caught=caught, total=len(rows)) + "\n".join(rows) + "\n"
+
+
+CAUGHT = "fails"
 HEAD = """\
 # Rules and the tests that hold them
 
-Made by `tools/mutate_rules.py` on {day}; do not edit. Each line takes one safety rule (or a half of one), or one
+Made by `tools/mutate_rules.py`; do not edit. Each line takes one safety rule (or a half of one), or one
 mechanism that closes a hole, out of the code and runs the test named beside it: {caught} of {total} fail then.
 Without the mutations they pass. They stand in `tests/safety/mutations.toml`, the rules in [safety.md](safety.md), the
 mechanisms in [research/security.md](research/security.md).
 
-| rule | taken out | test | without the rule it |
-|---|---|---|---|
+| rule | taken out | test | without the rule it | day |
+|---|---|---|---|---|
 """
 
 
