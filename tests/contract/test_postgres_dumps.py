@@ -102,6 +102,18 @@ def test_a_dump_is_proven_by_a_restore_and_restored_the_same(tmp_path: Path, add
         assert PASSWORD.encode() not in path.read_bytes()
 
 
+def test_two_dumps_of_one_second_are_two(tmp_path: Path, address: str) -> None:
+    """The second is not written over the first, and its failure takes nothing of the first away."""
+    made = dumps(tmp_path, url(address))
+    first = made.take(checksums=False)
+    second = made.take(checksums=False)
+    assert [first.id, second.id] == ["20261125T100000Z", "20261125T100001Z"]
+    with pytest.raises(BackoutError):
+        dumps(tmp_path, url(address, database="nowhere")).take(checksums=False)
+    assert [each.id for each in made.kept()] == [first.id, second.id]
+    assert made.tried(first) == made.tried(second)
+
+
 def test_a_dump_under_writes_compares_exactly(tmp_path: Path, address: str) -> None:
     """The count is of the dumped snapshot: rows that come meanwhile are in neither."""
     target = empty(address)

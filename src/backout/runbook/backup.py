@@ -75,7 +75,8 @@ def prepare(tools: BackupTools, wanted: BackupKind | None) -> Plan:
         raise Refused(
             f"no incremental backup: {error}", where="database", options=("Take a full one: backout db backup --full.",)
         ) from None
-    at, known = int(tools.clock.now()), {each.id for each in found}
+    # One that may not be used lies in its place all the same, and must not be written over.
+    at, known = int(tools.clock.now()), {each.id for each in found} | {name for name, _ in tools.refused()}
     while (backup := utc(at).strftime("%Y%m%d-%H%M%S")) in known:
         at += 1
     return plan_backup(tools.environment, backup, choice, fallback=wanted is None, keep_s=tools.keep_s)

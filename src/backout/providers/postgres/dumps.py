@@ -169,7 +169,7 @@ class PostgresDumps:
 
         url, binaries, began_at = self._url(), self._binaries(), self._clock.now()
         parameters = parsed(url)
-        name = utc(began_at).strftime("%Y%m%dT%H%M%SZ")
+        name = self._free_name(began_at)
         try:
             with asking(url) as source, source.transaction():
                 source.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -190,6 +190,13 @@ class PostgresDumps:
         found = Dump(name, began_at, ended_at, database, version, size_bytes, sha256, tables, encoding)
         self._descriptions.write(found)
         return found
+
+    def _free_name(self, at: float) -> str:
+        """Return a name by the time that no dump has, nor what may not be used in the place of one."""
+        there = {path.name.partition(".")[0] for path in self._directory.glob("*")}
+        while (name := utc(at).strftime("%Y%m%dT%H%M%SZ")) in there:
+            at += 1.0
+        return name
 
     # --- the programs -----------------------------------------------------------------------------------------------
 
