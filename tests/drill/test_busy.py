@@ -63,6 +63,7 @@ def test_abort_with_a_live_holder(drillbook: Drillbook) -> None:
     assert trial.run(*ROLLBACK, "--no-wait").code == 0
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_abort_with_a_dead_holder(drillbook: Drillbook) -> None:
     """The run ends at once; until then another command is told that nobody drives it, and how to go on."""
@@ -83,6 +84,7 @@ def test_abort_with_a_dead_holder(drillbook: Drillbook) -> None:
     assert trial.run(*ROLLBACK, "--no-wait").code == 0
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_runs_that_are_not_there(drillbook: Drillbook) -> None:
     """An unknown id and a prefix that fits several are usage errors that say so."""

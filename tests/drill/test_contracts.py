@@ -90,6 +90,7 @@ def test_whole_line_keeps_secrets(drillbook: Drillbook) -> None:
     assert not [secret for secret in secrets_of(trial) if secret in seen]
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_twin_status(drillbook: Drillbook, tmp_path: Path) -> None:
     """Up: the keys of the contract. Down: running false, exit 1."""

@@ -173,6 +173,7 @@ FAULTS: dict[tuple[str, str | None], Expected] = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "fault",
     [fault if fault in SHORT else long(fault) for fault in FAULTS],
@@ -187,6 +188,7 @@ def test_a_fault(drillbook: Drillbook, two: Two, fault: tuple[str, str | None]) 
         diagnosed(trial, FAULTS[fault])
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_code_that_does_not_start(drillbook: Drillbook) -> None:
     """The upload is refused: nothing is live of it, and `diagnose build` runs the very command and says why."""

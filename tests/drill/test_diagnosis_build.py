@@ -209,6 +209,7 @@ def test_a_pipeline_that_passed(drillbook: Drillbook, server: ScriptedServer) ->
     assert (ended.code, ended.json["scenario"]) == (0, "S0_no_action"), ended.err
 
 
+@pytest.mark.long
 def test_production_is_calm_and_the_pipeline_failed(drillbook: Drillbook, server: ScriptedServer, log: bytes) -> None:
     """`diagnose` itself says that the newest build never arrived, and that production is as it was."""
     trial = pipeline(drillbook.trial(), server, log)

@@ -59,6 +59,7 @@ def test_production_without_confirmation(drillbook: Drillbook) -> None:
     assert trial.live() == drillbook.bad
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_nothing_proven(drillbook: Drillbook) -> None:
     """Without a stable version: exit 3 names --accept-unproven, which then does it."""
@@ -94,6 +95,7 @@ def test_migration_since_the_target_was_live(drillbook: Drillbook) -> None:
     assert trial.live() == drillbook.good
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_database_unreachable(drillbook: Drillbook) -> None:
     """The migration head cannot be read, so nobody knows: exit 3, and `unknown` overrules it."""
@@ -108,6 +110,7 @@ def test_database_unreachable(drillbook: Drillbook) -> None:
     assert trial.live() == drillbook.good
 
 
+@pytest.mark.long
 def test_observe(drillbook: Drillbook) -> None:
     """Guard says what it would do, with exit 1, and changes nothing."""
     trial = quick(deployed_bad(drillbook))
@@ -133,6 +136,7 @@ def test_hotfix_during_the_watch(drillbook: Drillbook) -> None:
     assert trial.tools().deployments.history()[0].id == hotfix.id
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_hotfix_between_plan_and_switch(drillbook: Drillbook) -> None:
     """An interrupted rollback that finds another deployment live changes nothing: exit 6."""
@@ -177,6 +181,7 @@ def test_secret_only_change(drillbook: Drillbook) -> None:
         trial.tools().deployments.activate(drillbook.good, message="back", force=True)
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_every_way_to_name_the_target(drillbook: Drillbook) -> None:
     """A version id or the start of one, a deployment id, a number, a time; an unknown one is a usage error."""
@@ -219,6 +224,7 @@ def test_critical_service_down_after_the_deployment(drillbook: Drillbook, servic
     assert process.returncode == (3 if action == "refused" else 1)
 
 
+@pytest.mark.long
 def test_degradable_service_down(drillbook: Drillbook) -> None:
     """Email is no reason."""
     trial = quick(drillbook.trial(), "8s")
@@ -257,6 +263,7 @@ def test_service_that_was_down_before(drillbook: Drillbook) -> None:
     assert process.returncode == 7
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_what_a_dry_run_shows_is_what_runs(drillbook: Drillbook) -> None:
     """Nobody is asked why on an environment that is not protected, so the plan is the same to the last word."""

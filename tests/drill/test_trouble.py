@@ -43,6 +43,7 @@ def test_configuration_that_is_no_toml(drillbook: Drillbook) -> None:
     assert "backout config check" in ended.err
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_missing_token(drillbook: Drillbook) -> None:
     """Exit 4, naming the variable to set."""
@@ -52,6 +53,7 @@ def test_missing_token(drillbook: Drillbook) -> None:
     assert "CLOUDFLARE_API_TOKEN" in ended.json["hint"]
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_wrong_token(drillbook: Drillbook) -> None:
     """Exit 4, naming the permission that a right one needs, and never the token."""
@@ -65,6 +67,7 @@ def test_wrong_token(drillbook: Drillbook) -> None:
     assert canary not in ended.out + ended.err
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_token_without_the_permission_to_switch(drillbook: Drillbook) -> None:
     """Reading works, the switch is refused: exit 4 names the permission, the run is over, nothing was changed."""
@@ -84,6 +87,7 @@ def test_token_without_the_permission_to_switch(drillbook: Drillbook) -> None:
         assert trial.live() == drillbook.good
 
 
+@pytest.mark.long
 @pytest.mark.calm
 @pytest.mark.parametrize("command", [("status",), ("rollback", "--dry-run")])
 def test_api_down(drillbook: Drillbook, command: tuple[str, ...]) -> None:
@@ -99,6 +103,7 @@ def test_api_down(drillbook: Drillbook, command: tuple[str, ...]) -> None:
     assert trial.run(*command, "--json").json["schema"] != "backout.error/1"
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_api_that_limits_the_rate_is_waited_for(drillbook: Drillbook) -> None:
     """A 429 is obeyed, for reading and for the switch, and the command succeeds."""
@@ -114,6 +119,7 @@ def test_api_that_limits_the_rate_is_waited_for(drillbook: Drillbook) -> None:
         assert ended.json["live_version"] == drillbook.good
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_slow_api(drillbook: Drillbook) -> None:
     """Slow is not down."""
@@ -123,6 +129,7 @@ def test_slow_api(drillbook: Drillbook) -> None:
         assert trial.run("status", "--json").json["live_version"] == drillbook.good
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_switch_whose_answer_is_cut(drillbook: Drillbook) -> None:
     """The provider lists the switch, so that the command goes on with it, and there is exactly one."""
@@ -138,6 +145,7 @@ def test_switch_whose_answer_is_cut(drillbook: Drillbook) -> None:
         assert gate.posts() == before + 2
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_switch_without_a_usable_answer(drillbook: Drillbook) -> None:
     """Exit 5 says that it is unknown; resume asks the provider first, and there is exactly one switch."""
@@ -161,6 +169,7 @@ def test_switch_without_a_usable_answer(drillbook: Drillbook) -> None:
         assert trial.tools().deployments.history()[0].id == history[0].id
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_api_down_at_the_read_back(drillbook: Drillbook) -> None:
     """The switch happened but cannot be read back: exit 5 claims nothing; the same command goes on."""
@@ -179,6 +188,7 @@ def test_api_down_at_the_read_back(drillbook: Drillbook) -> None:
         assert resumed.json["live_version"] == drillbook.good
 
 
+@pytest.mark.long
 def test_api_down_when_guard_wants_to_act(drillbook: Drillbook) -> None:
     """The verdict stays in the journal: exit 5, and resume carries the rollback out when the API is back."""
     trial = drillbook.trial()
@@ -213,6 +223,7 @@ HEALTH: dict[str, tuple[Step, str]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.calm
 @pytest.mark.parametrize("name", sorted(HEALTH))
 def test_health_endpoint_of_every_bad_kind(drillbook: Drillbook, name: str) -> None:
@@ -249,6 +260,7 @@ def test_watches_with_a_health_endpoint_that_cannot_be_read(drillbook: Drillbook
     assert states["error rate below 5 %"] == "passed"
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_nobody_listens_at_the_health_address(drillbook: Drillbook) -> None:
     """Unreachable is down, not unmeasured."""

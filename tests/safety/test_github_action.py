@@ -137,6 +137,7 @@ def test_a_bad_deployment_is_rolled_back_and_the_pipeline_goes_red(drillbook: Dr
     assert not [secret for secret in secrets_of(trial) if secret in everything]
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_a_gate_refuses_code_that_was_rolled_back(drillbook: Drillbook) -> None:
     """Asked before the deployment: exit 3 and `refused` for what is quarantined, 0 and `allowed` for anything else."""
@@ -154,6 +155,7 @@ def test_a_gate_refuses_code_that_was_rolled_back(drillbook: Drillbook) -> None:
     assert trial.live() == drillbook.good
 
 
+@pytest.mark.long
 def test_a_good_deployment_is_green_whatever_the_status_says(drillbook: Drillbook) -> None:
     """Exit 0 and healthy; that the status may not be set is said once, and changes nothing."""
     trial = bad_is_live(drillbook)
@@ -170,6 +172,7 @@ def test_a_good_deployment_is_green_whatever_the_status_says(drillbook: Drillboo
     assert len(server.asked) == 1
 
 
+@pytest.mark.long
 def test_a_regression_that_is_only_observed_is_red_too(drillbook: Drillbook) -> None:
     """Mode as configured (observe): exit 1, regressed, the bad version is still live and the page says what to do."""
     trial = bad_is_live(drillbook).replace((r'mode = "act"', 'mode = "observe"'))
@@ -181,6 +184,7 @@ def test_a_regression_that_is_only_observed_is_red_too(drillbook: Drillbook) -> 
     assert shown(server)[-1]["state"] == "failure"
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_every_error_is_told(drillbook: Drillbook) -> None:
     """A wrong configuration, a wrong call and a shell's text as an input: exit code, `error` and a page each time."""
@@ -202,6 +206,7 @@ def test_every_error_is_told(drillbook: Drillbook) -> None:
     assert not list(ours.folder.rglob("pwned"))
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_a_cancelled_job_stops_the_watch_and_tells(drillbook: Drillbook) -> None:
     """The first signal ends the watch at its next boundary: exit 130, the status is not left in progress."""

@@ -131,6 +131,7 @@ def test_a_reason_in_another_encoding_stops_nobody(drillbook: Drillbook) -> None
     assert "l?uft nicht" in ended.out + trial.run("runs", "list").out + trial.run("deployments", "list").out
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_hostile_text_on_the_twin(drillbook: Drillbook) -> None:
     """A deployment's message of somebody else: what the real program shows, writes down and prints as a card."""

@@ -224,6 +224,7 @@ def test_panic_on_production_without_a_question(drillbook: Drillbook) -> None:
     assert trial.live() == drillbook.bad
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_panic_ends_a_guard_that_watches(drillbook: Drillbook) -> None:
     """A watch keeps the environment; panic ends it and goes back at once."""
@@ -241,6 +242,7 @@ def test_panic_ends_a_guard_that_watches(drillbook: Drillbook) -> None:
     assert guard.returncode == 6
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_panic_when_the_api_hangs_says_what_to_type(drillbook: Drillbook) -> None:
     """No answer within its time: exit 7, nothing claimed, and the line that does it by hand."""
@@ -258,6 +260,7 @@ def test_panic_when_the_api_hangs_says_what_to_type(drillbook: Drillbook) -> Non
     assert f"$ npx wrangler rollback {drillbook.good} " in ended.err
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_panic_without_a_journal_says_what_to_type(drillbook: Drillbook) -> None:
     """What cannot be recorded is not done: exit 5 with the exact lines, from what the provider tells."""

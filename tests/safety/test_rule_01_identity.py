@@ -114,6 +114,7 @@ def test_rule_01_identity(drillbook: Drillbook, pinned: Trial, mistaken: object,
     assert drillbook.trial().live() == drillbook.bad
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_rule_01_the_pinned_environment_is_rolled_back(drillbook: Drillbook, pinned: Trial) -> None:
     """What is pinned and what is found agree, so the rollback goes on; a database that is down is said, no obstacle."""
@@ -128,6 +129,7 @@ def test_rule_01_the_pinned_environment_is_rolled_back(drillbook: Drillbook, pin
     assert ended.err.count("database_system_identifier could not be compared") == 1
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_rule_01_a_pin_is_not_changed_unasked(drillbook: Drillbook, pinned: Trial) -> None:
     """Another identity is shown beside the pinned one; --force writes it; --dry-run writes nothing."""

@@ -57,6 +57,7 @@ def test_rule_02_token(drillbook: Drillbook) -> None:
     assert trial.tools().deployments.history()[0].id == live.id
 
 
+@pytest.mark.long
 def test_rule_02_a_regression_with_a_lost_token_is_told(drillbook: Drillbook) -> None:
     """The verdict still comes, from counts that the token does not open; nobody rolled back, and it says so."""
     trial = drillbook.trial()
@@ -77,6 +78,7 @@ def test_rule_02_a_regression_with_a_lost_token_is_told(drillbook: Drillbook) ->
     assert trial.reports()
 
 
+@pytest.mark.long
 @pytest.mark.calm
 @pytest.mark.parametrize(
     ("expires", "code"), [("2026-01-01T00:00:00Z", 3), ("2099-01-01T00:00:00Z", None)], ids=["too-soon", "late"]
@@ -99,6 +101,7 @@ def test_rule_02_a_token_outlives_the_watch(drillbook: Drillbook, expires: str, 
         assert checked.json["online"]["tokens"][0]["expires_at"].startswith("2026-01-01")
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_rule_02_what_the_tokens_are_worth_is_shown(drillbook: Drillbook) -> None:
     """Each use its own token, each with its permissions; a refused one is exit 4."""

@@ -74,6 +74,7 @@ def test_rule_03_clock(drillbook: Drillbook, shift_s: float) -> None:
     assert ended.json["live_version"] == drillbook.good
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_rule_03_a_second_is_no_difference(drillbook: Drillbook) -> None:
     """The header has whole seconds: within two, clocks agree, and a time is a target."""

@@ -72,6 +72,7 @@ def test_rule_04_schema(drillbook: Drillbook) -> None:
         refuses(trial, *ROLLBACK, "--force", "schema", "unknown")
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_rule_04_the_named_migration_passes_and_is_recorded(drillbook: Drillbook) -> None:
     """In the journal's plan, and in the incident report."""
@@ -86,6 +87,7 @@ def test_rule_04_the_named_migration_passes_and_is_recorded(drillbook: Drillbook
         assert f"overruled by hand for migration head {DROPPED}" in report
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("trouble", ["database down", long("wrong password")])
 def test_rule_04_an_unreadable_head_is_no_permission(drillbook: Drillbook, trouble: str) -> None:
     """Nobody knows whether the old code fits: guard and rollback refuse, and only `unknown` passes."""

@@ -493,6 +493,7 @@ def test_rule_06_prove_on_the_twin(drillbook: Drillbook, record_property: Callab
 ROLLBACK = ("rollback", "-m", "it fails", "--confirm", "production", "--no-wait", "--json")
 
 
+@pytest.mark.long
 @pytest.mark.calm
 @pytest.mark.parametrize("happened", [False, True], ids=["not done", "done, answer cut"])
 def test_rule_06_a_proof_without_a_usable_answer_on_the_twin(drillbook: Drillbook, *, happened: bool) -> None:
@@ -508,6 +509,7 @@ def test_rule_06_a_proof_without_a_usable_answer_on_the_twin(drillbook: Drillboo
         assert trial.tools().deployments.history()[2].id == bad.id
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_rule_06_a_target_broken_now_on_the_twin(drillbook: Drillbook) -> None:
     """The newest stable version cannot reach its database any more: the proof finds it, and the one before is taken."""
@@ -525,6 +527,7 @@ def test_rule_06_a_target_broken_now_on_the_twin(drillbook: Drillbook) -> None:
     assert sick in ended.err
 
 
+@pytest.mark.long
 def test_rule_06_a_total_outage_on_the_twin(drillbook: Drillbook) -> None:
     """Every answer of the live version is an error: no proof, said loudly, and the good version is back."""
     trial = drillbook.trial()
@@ -544,6 +547,7 @@ def test_rule_06_a_total_outage_on_the_twin(drillbook: Drillbook) -> None:
     assert "NOT proved" in ended.err
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_rule_06_an_application_that_hides_its_version_on_the_twin(drillbook: Drillbook) -> None:
     """Without the binding that names the version nobody can tell who answered: exit 3, until a person accepts it."""

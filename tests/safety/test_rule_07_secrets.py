@@ -356,6 +356,7 @@ def test_rule_07_hold_on_the_twin(drillbook: Drillbook, rotated: tuple[Trial, st
     assert not accepts(trial, token)  # what the decision was about
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("by", ["policy", long("flag")])
 def test_rule_07_carry_on_the_twin(drillbook: Drillbook, rotated: tuple[Trial, str], by: str) -> None:
     """The old code runs with the new value: sessions of before the rollback go on."""
@@ -375,6 +376,7 @@ def test_rule_07_carry_on_the_twin(drillbook: Drillbook, rotated: tuple[Trial, s
     assert all(b"canary-of-the-rotation" not in path.read_bytes() for path in trial.folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.long
 def test_rule_07_guard_keeps_the_code_on_the_twin(drillbook: Drillbook) -> None:
     """Beside its journal, for its owner alone, without the value of any secret."""
     root = drillbook.stage.directory / ".backout" / "bundles"
@@ -389,6 +391,7 @@ def test_rule_07_guard_keeps_the_code_on_the_twin(drillbook: Drillbook) -> None:
         assert path.is_dir() or not any(value.encode() in path.read_bytes() for value in values)
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_rule_07_two_answers_at_once_are_no_answer(drillbook: Drillbook) -> None:
     """--carry-secrets and --restore-secrets contradict each other: exit 2."""

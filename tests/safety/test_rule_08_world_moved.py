@@ -59,6 +59,7 @@ def test_rule_08_world_moved(drillbook: Drillbook, hotfix: str) -> None:
     assert trial.newest()["kind"] == "guard"
 
 
+@pytest.mark.long
 def test_rule_08_hotfix_between_decision_and_switch(drillbook: Drillbook, hotfix: str) -> None:
     """It is live before the first deployment of the rollback is made: nothing is deployed, exit 6."""
     trial = drillbook.trial()
@@ -79,6 +80,7 @@ def test_rule_08_hotfix_between_decision_and_switch(drillbook: Drillbook, hotfix
     assert trial.newest()["state"] == "failed"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("post", [1, 2], ids=["before the proof", "before the switch"])
 def test_rule_08_hotfix_in_the_last_moment(drillbook: Drillbook, hotfix: str, post: int) -> None:
     """It slips in between our look and our deployment, which the provider cannot refuse: it is put back, exit 6."""
@@ -103,6 +105,7 @@ def test_rule_08_hotfix_in_the_last_moment(drillbook: Drillbook, hotfix: str, po
     assert trial.newest()["state"] == "failed"
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_rule_08_two_operators_at_once(drillbook: Drillbook) -> None:
     """Two machines, two journals, the same command: the good version is live, and nothing went back and forth."""

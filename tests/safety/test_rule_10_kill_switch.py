@@ -410,6 +410,7 @@ def test_rule_10_kill_switch_between_decision_and_switch_from_another_machine(dr
     assert other.run("unhold", "--json").json["held"] is False
 
 
+@pytest.mark.long
 @pytest.mark.calm
 @pytest.mark.parametrize("journal", ["absent", "damaged", "locked", "directory"])
 def test_rule_10_kill_switch_needs_no_journal(drillbook: Drillbook, journal: str) -> None:
@@ -440,6 +441,7 @@ def test_rule_10_kill_switch_needs_no_journal(drillbook: Drillbook, journal: str
     assert trial.run("unhold", "--json").code == 0
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_rule_10_kill_switch_without_the_provider_holds_this_host(drillbook: Drillbook) -> None:
     """API down: exit 5, held here, and the command that makes it the same everywhere."""
@@ -458,6 +460,7 @@ def test_rule_10_kill_switch_without_the_provider_holds_this_host(drillbook: Dri
     assert missing.json["held"] is True
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_rule_10_kill_switch_wants_a_reason_and_no_confirmation(drillbook: Drillbook) -> None:
     """Without -m: exit 3 naming the flag, nothing set. With it: no question, production or not."""
@@ -471,6 +474,7 @@ def test_rule_10_kill_switch_wants_a_reason_and_no_confirmation(drillbook: Drill
     assert trial.run("hold", "--for", "soon", "-m", "WHY", "--local").code == 2
 
 
+@pytest.mark.long
 def test_rule_10_kill_switch_is_refused_beyond_a_week(drillbook: Drillbook) -> None:
     """The command says the limit, and sets nothing; a week itself is allowed."""
     trial = drillbook.trial()
@@ -480,6 +484,7 @@ def test_rule_10_kill_switch_is_refused_beyond_a_week(drillbook: Drillbook) -> N
     assert trial.run("hold", "--for", "7d", "-m", "for long", "--local").code == 0
 
 
+@pytest.mark.long
 def test_rule_10_kill_switch_is_noticed_by_a_running_guard(drillbook: Drillbook) -> None:
     """A guard that watches says within seconds that it is held, and does nothing in the end."""
     trial, other = bad_live(drillbook), drillbook.trial()

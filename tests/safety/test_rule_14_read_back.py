@@ -73,6 +73,7 @@ def test_rule_14_read_back(drillbook: Drillbook, stale: int) -> None:
     assert trial.newest()["state"] == "failed"
 
 
+@pytest.mark.long
 def test_rule_14_the_version_left_still_answers(drillbook: Drillbook) -> None:
     """On the twin: the good version is live and well, and requests still reach the bad one: not verified, exit 1."""
     with api_gate(f"{drillbook.stage.twin.ingress_url}/twin/v1") as gate:
@@ -98,6 +99,7 @@ def test_rule_14_the_version_left_still_answers(drillbook: Drillbook) -> None:
     assert states["health check returns 200"] == "passed"
 
 
+@pytest.mark.long
 def test_rule_14_a_colleagues_split_is_not_verified(drillbook: Drillbook) -> None:
     """On the twin: after the switch somebody gives the bad version a share again: exit 7, and it is said."""
     trial = drillbook.trial().replace((r'for = "\d+s"', 'for = "20s"'), (r"below = 0.05", "below = 0.0001"))

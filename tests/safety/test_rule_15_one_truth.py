@@ -427,6 +427,7 @@ def test_rule_15_one_truth_check_of_what_nobody_knows(drillbook: Drillbook) -> N
     assert trial.run("deployments", "check").code == 2
 
 
+@pytest.mark.long
 def test_rule_15_one_truth_marks_may_stay_here(drillbook: Drillbook) -> None:
     """`provider_marks = false` writes nothing at the provider."""
     trial = drillbook.trial().forget_marks().replace((r"\[journal\]\n", "[journal]\nprovider_marks = false\n"))

@@ -474,6 +474,7 @@ def test_rule_18_told_by_the_real_program(drillbook: Drillbook, told: Told) -> N
     assert len(told.webhook.asked) == 1
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_rule_18_receivers_that_fail_cost_nothing_and_are_told_later(drillbook: Drillbook, told: Told) -> None:
     """One hangs, one is away, one refuses: the rollback is the same, each is named once, a later command delivers."""
@@ -537,6 +538,7 @@ def test_rule_18_a_test_notice_through_every_channel(told: Told) -> None:
     assert "canary" not in failed.out + failed.err
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_rule_18_no_secret_leaves(drillbook: Drillbook, told: Told) -> None:
     """Secrets in a reason that a person typed, in an error's text, in URLs: none arrives, none is kept."""
@@ -558,6 +560,7 @@ def test_rule_18_no_secret_leaves(drillbook: Drillbook, told: Told) -> None:
     assert any("***" in text for text in left)
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_rule_18_guard_says_that_nobody_will_be_told(drillbook: Drillbook, told: Told) -> None:
     """Without a channel, in mode act: before the watch, and in `config check`."""

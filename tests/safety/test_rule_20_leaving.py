@@ -131,6 +131,7 @@ def test_rule_20_leaving_with_the_card_alone(drillbook: Drillbook, tmp_path: Pat
     assert done | {"Once in a shell", "Where things are"} == set(desk.card)
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_rule_20_leaving_card_of_a_split(drillbook: Drillbook, tmp_path: Path) -> None:
     """Traffic that was split is put back as it was split."""
@@ -146,6 +147,7 @@ def test_rule_20_leaving_card_of_a_split(drillbook: Drillbook, tmp_path: Path) -
         assert {(s.version, s.percentage) for s in live} == {(drillbook.good, 70.0), (drillbook.bad, 30.0)}
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_rule_20_leaving_plan_lines_work(drillbook: Drillbook, tmp_path: Path) -> None:
     """The lines beside a rollback's steps do the steps: prove at 0 %, switch, read back, ask health."""
@@ -185,6 +187,7 @@ def test_rule_20_leaving_keeps_the_card_fresh(drillbook: Drillbook) -> None:
     assert max(len(line) for line in text.splitlines() if not line.startswith(("export ", "API=", "curl "))) <= 100
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_rule_20_leaving_is_never_in_the_way(drillbook: Drillbook) -> None:
     """A card that cannot be written fails no command; it is said."""

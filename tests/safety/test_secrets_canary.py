@@ -230,6 +230,7 @@ ECHOES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", ["newest", long("apart")])
 def test_no_value_is_left_by_an_api_that_echoes_it(lacking: Lacking, drillbook: Drillbook, way: str) -> None:
     """In its errors, in a page that is no JSON, in half an answer; then the run goes on, or is over."""
