@@ -67,6 +67,20 @@ class OnSecretChange(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Expectation:
+    """A change of answers that the team intends.
+
+    Args:
+        method, path: what is asked for; a path that ends in `/*` stands for everything below it.
+        statuses: what it may be answered from now on.
+    """
+
+    method: str
+    path: str
+    statuses: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class GuardPolicy:
     """What the guard may do, and how sure it must be.
 
@@ -84,6 +98,8 @@ class GuardPolicy:
         synthetic: paths that guard asks itself while it watches, in turn, one every synthetic_every_s; () for none.
         ramp: percentages that a gradual deployment is moved up through, () to leave it where it is.
         minimum_version: the number of the oldest version that may be returned to, 0 for any.
+        expect: changes of answers that are intended. vital: ("METHOD /path", ...) that matter most.
+        holdback: percentage that the old version keeps for the first minutes of a cut-over, 0 for none.
     """
 
     mode: Mode = Mode.OBSERVE
@@ -107,6 +123,9 @@ class GuardPolicy:
     synthetic_every_s: float = 1.0
     ramp: tuple[float, ...] = ()
     minimum_version: int = 0
+    expect: tuple[Expectation, ...] = ()
+    vital: tuple[str, ...] = ()
+    holdback: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

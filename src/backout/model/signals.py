@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from backout.model.answers import AnswerClass
+
 BUCKETS = 256
 BUCKET_RATIO = 1.044
 _LOG_RATIO = math.log(BUCKET_RATIO)
@@ -31,13 +33,29 @@ def bucket_floor_ms(bucket: int) -> float:
     return 0.0 if bucket == 0 else BUCKET_RATIO**bucket
 
 
+def size_bucket(length: int) -> int:
+    """Return the bucket of a body's length in bytes: one per power of two.
+
+    >>> size_bucket(0), size_bucket(1), size_bucket(1500)
+    (0, 1, 11)
+    """
+    return max(0, length).bit_length()
+
+
 @dataclass(frozen=True, slots=True)
 class RouteCounts:
-    """What one row of counts has of one route, in the words of `Counts`."""
+    """What one row of counts has of one route, in the words of `Counts`.
+
+    Args:
+        sizes: {bucket: count} of the bodies of its answers with status 200 to GET, see `size_bucket`.
+    """
 
     requests: int
     errors: int
     latency: Mapping[int, int] = field(default_factory=dict)
+    classes: Mapping[AnswerClass, int] = field(default_factory=dict)
+    sizes: Mapping[int, int] = field(default_factory=dict)
+    started: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +67,8 @@ class Counts:
         errors: answers with `outcome` other than ok, or status >= 500. canceled: the client went away.
         latency: {bucket: count} over the same requests, see `bucket_of`.
         routes: {name: counts} of the same requests, as far as the source tells their routes; see `model.routes`.
+        classes: {class: count} of those that were answered neither well nor with an error, as far as the source tells.
+        started: requests that began in this second, where the source shows that (`SourceTraits.has_started`).
     """
 
     version: str
@@ -58,6 +78,8 @@ class Counts:
     canceled: int = 0
     latency: Mapping[int, int] = field(default_factory=dict)
     routes: Mapping[str, RouteCounts] = field(default_factory=dict)
+    classes: Mapping[AnswerClass, int] = field(default_factory=dict)
+    started: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +103,9 @@ class SourceTraits:
     Args:
         lag_s: how long a request may stay unseen. sampled: counts are estimates. has_status: HTTP statuses are seen.
         has_version: counts are per version.
+        classes: the classes of answers that are told apart; empty where statuses are not seen, or 5xx alone.
+        has_method: routes come with their method. has_started: it is seen when a request begins, not only its end.
+        has_sizes: how long bodies were. has_triggers: failures of schedules and queues are seen.
     """
 
     name: str
@@ -88,6 +113,11 @@ class SourceTraits:
     sampled: bool
     has_status: bool
     has_version: bool
+    classes: frozenset[AnswerClass] = frozenset()
+    has_method: bool = False
+    has_started: bool = False
+    has_sizes: bool = False
+    has_triggers: bool = False
 
     @property
     def may_act(self) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from backout.model.shift import Shift  # noqa: TC001 - decoded from the journal, so its type is looked up at run time
+
 
 class Verdict(StrEnum):
     """The four answers to "is this deployment good?". Could not measure is never bad and never good."""
@@ -22,6 +24,7 @@ class Cause(StrEnum):
     LATENCY = "latency"
     HEALTH = "health"
     CONNECTIONS = "connections"  # the database has none left
+    ANSWERS = "answers"  # people do not get what they got before
     OUTSIDE = "outside"  # not the deployment: down before it, or on both versions alike
     NONE = "none"
 
@@ -58,6 +61,7 @@ class Decision:
     Args:
         at: Unix seconds. version: the version judged. watched_s: seconds since its deployment.
         first_bad_at: when the first bad request or probe was seen, or None.
+        shifts: what is answered otherwise than before, the gravest first.
     """
 
     verdict: Verdict
@@ -70,6 +74,7 @@ class Decision:
     requests: int = 0
     errors: int = 0
     first_bad_at: float | None = None
+    shifts: tuple[Shift, ...] = ()
 
 
 class CriterionState(StrEnum):

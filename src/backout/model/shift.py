@@ -1,0 +1,64 @@
+"""Shifts: what a version answers otherwise than the one before it did, and what follows from that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from backout.model.answers import AnswerClass  # noqa: TC001 - decoded from the journal, so its type is looked up
+
+SITE = "site"
+"""The stratum of everything that is asked for by names which the baseline knew."""
+
+
+class ShiftKind(StrEnum):
+    """What changed."""
+
+    ANSWERS = "answers"  # a stratum is answered in another class
+    EXTINCTION = "extinction"  # next to nothing is answered well any more
+    HEALTH = "health"  # the health endpoint answered 200 and does not any more
+    REDIRECTS = "redirects"  # a redirect leads round and round
+    TRAFFIC = "traffic"  # far fewer requests come
+    SIZE = "size"  # answers are nearly empty
+    HANGING = "hanging"  # requests begin and do not end
+    TRIGGER = "trigger"  # a schedule or a queue fails
+    CREDENTIALS = "credentials"  # our own request is let in no more
+
+
+class Outcome(StrEnum):
+    """What follows from a shift: the column of the decision table in docs/detection.md."""
+
+    ROLL_BACK = "roll back"
+    HOLD = "hold"  # and ask; never healthy, never stable
+    TOLD = "told"  # may be healthy
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """One shift with its numbers.
+
+    Args:
+        stratum: route template and method as in "GET /api/orders", `SITE`, or what else changed.
+        to: the class that answers moved to, None where that is not the point.
+        bad, total: answers of the new version in that class, of all its answers in the stratum; bad_before,
+            total_before: of the version before it (beside it, in a split).
+        log_evidence: natural logarithm of the evidence that this is a change (0 = none).
+        sentence: what people could not do, without a final stop.
+    """
+
+    kind: ShiftKind
+    stratum: str
+    to: AnswerClass | None
+    outcome: Outcome
+    bad: int
+    total: int
+    bad_before: int
+    total_before: int
+    log_evidence: float
+    sentence: str
+
+    @property
+    def name(self) -> str:
+        """Return the name by which a person accepts it, one word: "GET:/old:404"."""
+        where = self.stratum.replace(" ", ":")
+        return f"{where}:{self.to}" if self.to is not None else f"{where}:{self.kind}"
