@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from backout.analysis.baseline import FEW_LATENCIES, MINUTE_S
 from backout.analysis.confirmation import Confirmation, ConfirmationState
@@ -18,6 +18,7 @@ from backout.analysis.probes import Probes, ProbesState
 from backout.analysis.quantiles import Thresholds, counts_above, thresholds
 from backout.analysis.rates import mix
 from backout.analysis.repeats import Repeats, RepeatsState
+from backout.analysis.shifts import Pairs, PairsState
 from backout.analysis.streams import (
     BESIDE,
     BESIDE_PROBES,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
     from backout.model.connections import ConnectionUse
     from backout.model.policy import Policy
-    from backout.model.probes import SyntheticAnswer
+    from backout.model.probes import PairedAnswer, SyntheticAnswer
     from backout.model.signals import Counts, HealthReport
 
 DRIFT_BUCKETS = 1
@@ -58,6 +59,8 @@ class LooksState(TypedDict):
     occupancy: OccupancyState
     synthetic: SyntheticState
     probed: StreamState | None
+    pairs: NotRequired[PairsState]
+    accepted: NotRequired[list[str]]
 
 
 class DetectorState(TypedDict):
@@ -148,6 +151,8 @@ class Detector:
             needed=policy.guard.down_probes,
             until=deployed_at + self._watch_s,
         )
+        self._pairs = Pairs()
+        self._accepted: set[str] = set()
         self._requests = self._errors = 0
         self._beside = [0, 0]  # requests and errors of the old version meanwhile
         self._first_bad_at: float | None = None
@@ -292,6 +297,19 @@ class Detector:
         else:
             self._occupancy.add(use)
 
+    @property
+    def wants_probe(self) -> bool:
+        """Whether evidence of a shift is such that both versions should be asked the same; see `add_pairs`."""
+        return False
+
+    def add_pairs(self, pairs: Iterable[PairedAnswer]) -> None:
+        """Take what both versions answered to the same safe requests, each pair once."""
+        self._pairs.add(pairs)
+
+    def accept(self, shift: str) -> None:
+        """Take note that a person accepts the shift of that name: it is told, and holds nothing any more."""
+        self._accepted.add(shift)
+
     def decide(self, now: float) -> Decision:
         """Return the verdict as of `now` (Unix seconds); it may be asked for as often as one likes."""
         verdict, cause, reason = self.judge(now)
@@ -423,6 +441,8 @@ class Detector:
             "occupancy": self._occupancy.state(),
             "synthetic": self._synthetic.state(),
             "probed": probed.state() if probed is not None else None,
+            "pairs": self._pairs.state(),
+            "accepted": sorted(self._accepted),
         }
 
     def restore_looks(self, state: LooksState) -> None:
@@ -430,6 +450,9 @@ class Detector:
         self._probes.restore(state["probes"])
         self._occupancy.restore(state["occupancy"])
         self._synthetic.restore(state["synthetic"])
+        if "pairs" in state:  # the version before wrote none
+            self._pairs.restore(state["pairs"])
+        self._accepted = set(state.get("accepted", ()))
         self._log_e = self._most = None
         if state["probed"] is not None and self._streams[0].column == PROBED:
             self._streams = (Stream.from_state(state["probed"]), *self._streams[1:])

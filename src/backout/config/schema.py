@@ -321,6 +321,7 @@ class Guard(Section, frozen=True):
     prove: tuple[Route, ...] = ()
     synthetic: Synthetic = Synthetic()
     ramp: tuple[Percent, ...] = ()
+    sticky: bool = False
     minimum_version: Annotated[int, msgspec.Meta(ge=0)] = 0
 
     def chosen_alpha(self) -> float:
@@ -386,6 +387,7 @@ class EnvironmentSettings(Section, frozen=True):
                 synthetic=guard.synthetic.paths,
                 synthetic_every_s=float(guard.synthetic.every),
                 ramp=guard.ramp,
+                sticky=guard.sticky,
                 minimum_version=guard.minimum_version,
             ),
             services=dict(self.services),

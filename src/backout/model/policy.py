@@ -100,6 +100,7 @@ class GuardPolicy:
         minimum_version: the number of the oldest version that may be returned to, 0 for any.
         expect: changes of answers that are intended. vital: ("METHOD /path", ...) that matter most.
         holdback: percentage that the old version keeps for the first minutes of a cut-over, 0 for none.
+        sticky: a visitor stays on one version of a split, so what one version answers more often may be its visitors.
     """
 
     mode: Mode = Mode.OBSERVE
@@ -126,6 +127,7 @@ class GuardPolicy:
     expect: tuple[Expectation, ...] = ()
     vital: tuple[str, ...] = ()
     holdback: float = 0.0
+    sticky: bool = False
 
 
 @dataclass(frozen=True, slots=True)

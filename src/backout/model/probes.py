@@ -1,13 +1,17 @@
-"""backout's own requests: what a synthetic one was answered, and how those of a version ended."""
+"""backout's own requests: what they were answered, how those of a version ended, and pairs of two versions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from backout.model.answers import AnswerClass, class_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_MOVED = (301, 308)
 HEALTH = "health"
 """The name under which looks at the health endpoint stand beside paths, which begin with a slash."""
 
@@ -44,3 +48,83 @@ class ProbesBefore:
         """Whether a probe of that was ever answered well."""
         made, failed = self.ended.get(what, (0, 0))
         return failed < made
+
+
+@dataclass(frozen=True, slots=True)
+class VersionAnswer:
+    """What one version answered to a request that both were asked.
+
+    Args:
+        status: HTTP status, None without a whole answer. location: where a redirect leads, "" for none.
+        has_words: whether what is declared of the answer (words, fields, content type) was there; None: none is.
+        ends_well: whether a redirect ends in a good answer within five hops, None for no redirect, or not followed.
+        loops: whether a redirect leads round and round.
+    """
+
+    status: int | None
+    location: str = ""
+    has_words: bool | None = None
+    ends_well: bool | None = None
+    loops: bool = False
+
+    @property
+    def kind(self) -> AnswerClass | None:
+        """The class of the answer, None for a server error or no answer."""
+        return class_of(self.status)
+
+    @property
+    def is_moved(self) -> bool:
+        """Whether it says that the page has moved for good, and the page is there.
+
+        >>> VersionAnswer(301, "/new", ends_well=True).is_moved, VersionAnswer(302, "/login", ends_well=True).is_moved
+        (True, False)
+        """
+        return self.status in _MOVED and bool(self.ends_well)
+
+
+class Compared(StrEnum):
+    """What two versions' answers to the same request say of the new one."""
+
+    NEW_WORSE = "new worse"
+    OLD_WORSE = "old worse"
+    BOTH_WELL = "both well"
+    BOTH_FAIL = "both fail"
+
+
+@dataclass(frozen=True, slots=True)
+class PairedAnswer:
+    """The same safe request, answered by the version that is watched and by the one before it.
+
+    Args:
+        at: Unix seconds. path: on the host of the health endpoint.
+    """
+
+    at: float
+    path: str
+    new: VersionAnswer
+    old: VersionAnswer
+
+    @property
+    def compared(self) -> Compared:
+        """Return which version answered worse. A redirect of both is what it was before.
+
+        >>> PairedAnswer(0.0, "/", VersionAnswer(404), VersionAnswer(200)).compared
+        <Compared.NEW_WORSE: 'new worse'>
+        >>> PairedAnswer(0.0, "/", VersionAnswer(302), VersionAnswer(302)).compared
+        <Compared.BOTH_WELL: 'both well'>
+        """
+        both_redirect = self.new.kind is self.old.kind is AnswerClass.REDIRECT
+        new, old = (_is_good(answer, may_redirect=both_redirect) for answer in (self.new, self.old))
+        if new and old:
+            return Compared.BOTH_WELL
+        if new or old:
+            return Compared.OLD_WORSE if new else Compared.NEW_WORSE
+        return Compared.BOTH_FAIL
+
+
+def _is_good(answer: VersionAnswer, *, may_redirect: bool) -> bool:
+    if answer.loops or answer.has_words is False:
+        return False
+    if answer.kind is AnswerClass.REDIRECT:
+        return may_redirect or answer.is_moved
+    return answer.kind is AnswerClass.GOOD

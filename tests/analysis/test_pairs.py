@@ -1,0 +1,86 @@
+"""Paired probes: what two versions answered to the same requests is a fair coin while both are alike."""
+
+from __future__ import annotations
+
+import json
+import math
+from itertools import product
+
+import pytest
+
+from backout.analysis.shifts import Pairs
+from backout.model.probes import Compared, PairedAnswer, VersionAnswer
+
+GOOD, NOT_FOUND, DOWN = VersionAnswer(200), VersionAnswer(404), VersionAnswer(None)
+LOGIN = VersionAnswer(302, "/login", ends_well=True)
+MOVED = VersionAnswer(301, "/new", ends_well=True)
+LOST = VersionAnswer(301, "/gone", ends_well=False)
+LOOP = VersionAnswer(302, "/", ends_well=False, loops=True)
+EMPTY = VersionAnswer(200, has_words=False)
+
+
+def pair(new: VersionAnswer, old: VersionAnswer = GOOD) -> PairedAnswer:
+    return PairedAnswer(0.0, "/app", new, old)
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "compared"),
+    [
+        (GOOD, GOOD, Compared.BOTH_WELL),
+        (NOT_FOUND, GOOD, Compared.NEW_WORSE),
+        (GOOD, NOT_FOUND, Compared.OLD_WORSE),
+        (DOWN, DOWN, Compared.BOTH_FAIL),
+        (NOT_FOUND, DOWN, Compared.BOTH_FAIL),
+        (LOGIN, GOOD, Compared.NEW_WORSE),
+        (LOGIN, LOGIN, Compared.BOTH_WELL),
+        (MOVED, GOOD, Compared.BOTH_WELL),
+        (LOST, GOOD, Compared.NEW_WORSE),
+        (LOOP, LOGIN, Compared.NEW_WORSE),
+        (EMPTY, GOOD, Compared.NEW_WORSE),
+        (VersionAnswer(503), GOOD, Compared.NEW_WORSE),
+        (GOOD, VersionAnswer(200, has_words=True), Compared.BOTH_WELL),
+    ],
+)
+def test_who_answered_worse(new: VersionAnswer, old: VersionAnswer, compared: Compared) -> None:
+    """A page that has moved and is there is no worse; a login wall, a loop, a missing word and an error are."""
+    assert pair(new, old).compared is compared
+
+
+def test_eleven_discordant_pairs_are_a_thousand_to_one() -> None:
+    """Ten are less; one the other way takes a factor of 19 away."""
+    pairs = Pairs()
+    pairs.add([pair(NOT_FOUND)] * 10)
+    assert math.exp(pairs.log_e()) < 1000
+    pairs.add([pair(NOT_FOUND)])
+    assert math.exp(pairs.log_e()) == pytest.approx(1165, rel=0.01)
+    pairs.add([pair(GOOD, NOT_FOUND)])
+    assert math.exp(pairs.log_e()) == pytest.approx(116.5, rel=0.01)
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.3, 1.0])
+def test_the_mean_of_the_evidence_while_both_are_alike(chance: float) -> None:
+    """Whatever share of pairs differs: the mean over all outcomes of six pairs is 1."""
+    mean = 0.0
+    for outcome in product(
+        [(1 - chance, GOOD, GOOD), (chance / 2, NOT_FOUND, GOOD), (chance / 2, GOOD, DOWN)], repeat=6
+    ):
+        pairs = Pairs()
+        pairs.add(pair(new, old) for _, new, old in outcome)
+        mean += math.prod(each for each, _, _ in outcome) * math.exp(pairs.log_e())
+    assert mean == pytest.approx(1.0)
+
+
+def test_what_the_pairs_say_survives_a_checkpoint() -> None:
+    """Both fail; a page that only moved; a loop; and the path that was worse first."""
+    down, moved, looping = Pairs(), Pairs(), Pairs()
+    down.add([pair(DOWN, DOWN)] * 3)
+    moved.add([pair(MOVED)] * 11)
+    looping.add([pair(GOOD), PairedAnswer(0.0, "/loop", LOOP, GOOD)])
+    assert (down.both_fail, down.is_discordant) == (True, False)
+    assert (moved.only_moved, moved.are_alike, moved.both_fail) == (True, True, False)
+    assert (looping.loops, looping.is_discordant, looping.first) == (1, True, "/loop")
+    for pairs in (down, moved, looping):
+        again = Pairs()
+        again.restore(json.loads(json.dumps(pairs.state())))
+        assert again.state() == pairs.state()
+        assert (again.log_e(), again.asked) == (pairs.log_e(), pairs.asked)
