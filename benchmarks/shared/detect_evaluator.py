@@ -16,9 +16,10 @@ from shared.detect_arrays import arrays
 
 from backout.analysis.baseline import FEW_LATENCIES, MINUTE_S
 from backout.analysis.decision import DRIFT_BUCKETS, Detector
+from backout.analysis.measures import SLOWER, Against, Measure
 from backout.analysis.quantiles import counts_above, thresholds
 from backout.analysis.rates import MinuteLaw
-from backout.analysis.streams import AGREES, BESIDE, ERRORS, WARMING, labelled_latency
+from backout.analysis.streams import AGREES, labelled_latency
 from backout.model.policy import Policy
 from backout.model.signals import BUCKETS, Counts, RouteCounts
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 DEPLOYED_AT = 1_760_000_000
+_COLUMNS = {measure: column for column, measure in enumerate((Measure.ERRORS, *SLOWER, Measure.WARMING))}
+ERRORS, WARMING = _COLUMNS[Measure.ERRORS], _COLUMNS[Measure.WARMING]
 _LIMIT = 1 + WARMING
 """Column of the failures that are held against a limit: other answers weigh as the failures of their second do."""
 NEW, OLD = "v2", "v1"
@@ -130,7 +133,7 @@ class _Start:
     @property
     def shape(self) -> tuple[object, ...]:
         """What runs must have in common to share arrays."""
-        kinds = [(s.column, s.route, s.weight, type(s.test).__name__, s.beside is None) for s in self.streams]
+        kinds = [(s.measure, s.route, s.weight, type(s.test).__name__, s.beside is None) for s in self.streams]
         return (*kinds, self.learnt, self.edges is None)
 
 
@@ -185,7 +188,7 @@ class _Group:
         self._from_s = np.array([start.from_s for start in starts])
         self._acting = [k for k, stream in enumerate(first.streams) if stream.weight]
         self._learnt = len(first.streams) - first.learnt
-        self._columns = [first.streams[k].column for k in self._acting]
+        self._columns = [_COLUMNS[first.streams[k].measure] for k in self._acting]
         self._routes = sorted({stream.route for stream in first.streams if stream.route})
         self._places = [self._place(first.streams[k]) for k in self._acting]
         self._log_weights = np.log([first.streams[k].weight for k in self._acting])
@@ -206,14 +209,14 @@ class _Group:
         """Return which of the counted columns is that of a stream: after those of all requests, two of each route."""
         if not stream.route:
             is_limit = isinstance(stream.test, MinuteLaw) and not stream.test.law.total
-            return _LIMIT if stream.column == ERRORS and is_limit else stream.column
-        return 1 + _LIMIT + 2 * self._routes.index(stream.route) + int(stream.column != ERRORS)
+            return _LIMIT if stream.measure is Measure.ERRORS and is_limit else _COLUMNS[stream.measure]
+        return 1 + _LIMIT + 2 * self._routes.index(stream.route) + int(stream.measure is not Measure.ERRORS)
 
     def _both(self, part: _Part) -> Floats:
         """Return hits and others of the new, then of the old version: shape (columns, runs, seconds, 4)."""
         edges = np.array([start.edges for start in part.starts]) if part.starts[0].edges is not None else None
         from_s = np.array([start.from_s for start in part.starts])
-        drifts = part.batch.old is None or part.starts[0].streams[-1].expected_from == BESIDE
+        drifts = part.batch.old is None or part.starts[0].streams[-1].expected_from is Against.BESIDE
         per_cause = np.array([start.per_cause for start in part.starts])
         margin = DRIFT_BUCKETS if drifts else 0
         sides = [(part.batch.new.take(part.rows), margin, DRIFT_BUCKETS if part.batch.old is None else 0, from_s + 1)]

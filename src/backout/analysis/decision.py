@@ -14,17 +14,14 @@ from backout.analysis.baseline import FEW_LATENCIES, MINUTE_S
 from backout.analysis.confirmation import Confirmation, ConfirmationState
 from backout.analysis.connections import SERVICE, Occupancy, OccupancyState
 from backout.analysis.exclusion import Exclusion
+from backout.analysis.measures import SLOWER, Against, Measure
 from backout.analysis.probes import Probes, ProbesState
 from backout.analysis.quantiles import Thresholds, counts_above, thresholds
 from backout.analysis.rates import mix
 from backout.analysis.repeats import Repeats, RepeatsState
 from backout.analysis.shifts import Pairs, PairsState
 from backout.analysis.streams import (
-    BESIDE,
     BESIDE_PROBES,
-    ERRORS,
-    PROBED,
-    WARMING,
     Stream,
     StreamState,
     labelled_latency,
@@ -198,13 +195,13 @@ class Detector:
         above = self._above(row, is_new=is_new, warming=warming)
         weights = self._repeats.weigh(row.second, row.errors, row.requests, is_new=is_new)
         for stream in self._streams:
-            if stream.route or stream.column == PROBED:
+            if stream.route or stream.measure is Measure.PROBES:
                 continue
-            if stream.column in (ERRORS, WARMING):
-                if (stream.column == WARMING) == warming:
+            if stream.measure.is_errors:
+                if (stream.measure is Measure.WARMING) == warming:
                     stream.add(minute, row.errors, row.requests, is_new=is_new, weights=weights)
             elif above[0]:
-                stream.add(minute, above[stream.column], above[0], is_new=is_new)
+                stream.add(minute, above[1 + SLOWER.index(stream.measure)], above[0], is_new=is_new)
         if row.routes and not warming:
             self._add_routes(row, minute, is_new=is_new)
 
@@ -225,7 +222,7 @@ class Detector:
             route = row.routes.get(stream.route) if stream.route else None
             if route is None:
                 continue
-            if stream.column == ERRORS:
+            if stream.measure is Measure.ERRORS:
                 weights = self._repeats.weigh(
                     row.second, route.errors, route.requests, is_new=is_new, route=stream.route
                 )
@@ -246,7 +243,7 @@ class Detector:
         self._edges = edges
         self._learning = {}
         learnt = tuple(labelled_latency(edges, [n / total for n in above[1:]], self._split))
-        for stream in learnt if self._streams[0].column == PROBED else ():
+        for stream in learnt if self._streams[0].measure is Measure.PROBES else ():
             stream.weight *= BESIDE_PROBES
         self._streams = (*self._streams, *learnt)
 
@@ -258,7 +255,7 @@ class Detector:
         return counts_above(row.latency, self._edges, DRIFT_BUCKETS if drifts else 0)
 
     def _labelled(self) -> bool:
-        return self._streams[-1].expected_from == BESIDE
+        return self._streams[-1].expected_from is Against.BESIDE
 
     def add_health(self, report: HealthReport) -> None:
         """Take one look at the health endpoint; one made before the deployment tells what was up before."""
@@ -279,7 +276,7 @@ class Detector:
         """Count a probe; not in a split, where nobody knows which version answered, nor in the warm-up."""
         # Not `_step_up`: the counts of the seconds before may still have to come, and count with their own share.
         share = next((share for since, share in reversed(self._splits) if since <= at), self._split)
-        if share < 1 or at < self._warm_until or self._streams[0].column != PROBED:
+        if share < 1 or at < self._warm_until or self._streams[0].measure is not Measure.PROBES:
             return
         self._log_e = self._most = None
         minute = (math.floor(at) - self._start) // MINUTE_S
@@ -377,7 +374,7 @@ class Detector:
 
     def _probed(self) -> int:
         """Return how many of backout's own probes were counted."""
-        return self._streams[0].total if self._streams[0].column == PROBED else 0
+        return self._streams[0].total if self._streams[0].measure is Measure.PROBES else 0
 
     def _lead(self, streams: Sequence[Stream]) -> Stream:
         """Return the stream with the most evidence; probes only when theirs is enough alone.
@@ -386,7 +383,9 @@ class Detector:
         """
         weighed = {id(stream): stream.log_e() + math.log(stream.weight) for stream in streams}
         enough = -math.log(self._policy.guard.alpha)
-        leading = [stream for stream in streams if stream.column != PROBED or weighed[id(stream)] >= enough]
+        leading = [
+            stream for stream in streams if stream.measure is not Measure.PROBES or weighed[id(stream)] >= enough
+        ]
         return max(leading, key=lambda stream: weighed[id(stream)])
 
     def _nothing_seen(self) -> str:
@@ -435,7 +434,7 @@ class Detector:
 
     def looks(self) -> LooksState:
         """Return a checkpoint of what was seen by looking alone; counts are kept elsewhere and can be fed again."""
-        probed = self._streams[0] if self._streams[0].column == PROBED else None
+        probed = self._streams[0] if self._streams[0].measure is Measure.PROBES else None
         return {
             "probes": self._probes.state(),
             "occupancy": self._occupancy.state(),
@@ -454,7 +453,7 @@ class Detector:
             self._pairs.restore(state["pairs"])
         self._accepted = set(state.get("accepted", ()))
         self._log_e = self._most = None
-        if state["probed"] is not None and self._streams[0].column == PROBED:
+        if state["probed"] is not None and self._streams[0].measure is Measure.PROBES:
             self._streams = (Stream.from_state(state["probed"]), *self._streams[1:])
 
     def state(self) -> DetectorState:

@@ -9,8 +9,8 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from backout.analysis.baseline import FLOOR
+from backout.analysis.measures import Measure
 from backout.analysis.rates import log_e_above, log_e_below, requests_to_exclude
-from backout.analysis.streams import ERRORS
 from backout.analysis.wording import count, percent
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 BETA = 0.01
 """Probability of calling a version healthy whose share is at the limit."""
 _SURE = -math.log(BETA)
-_LATENCY_ODDS = 1.9
-"""Odds ratio of a latency share that must be excluded before a version is called healthy."""
+_LATENCY_ODDS = {Measure.ABOVE_P50: 1.9, Measure.ABOVE_P99: 3.8}
+"""Odds ratios of the latency shares that must be excluded before a version is called healthy."""
 _ERROR_ODDS = 2.0
 """The same for errors."""
 _MOST_USUAL = 0.9
@@ -60,13 +60,12 @@ class Exclusion:
             if stream.route:
                 continue
             usual = _usual(stream)
-            if stream.column == ERRORS and not limits:
+            if stream.measure is Measure.ERRORS and not limits:
                 # A version no worse than one that was not healthy is not healthy either: then the SLO is the limit.
                 known = usual if self._has_baseline and usual < self._slo else self._slo / 4  # a guess
                 limits.append(Limit(stream, known, max(self._slo, _at_odds(known, _ERROR_ODDS))))
-            elif stream.column in (1, 3):
-                ratio = _LATENCY_ODDS if stream.column == 1 else 2 * _LATENCY_ODDS
-                limits.append(Limit(stream, usual, _at_odds(usual, ratio)))
+            elif stream.measure in _LATENCY_ODDS:
+                limits.append(Limit(stream, usual, _at_odds(usual, _LATENCY_ODDS[stream.measure])))
         return limits
 
     def shared_trouble(self, new: tuple[int, int], beside: tuple[int, int]) -> str | None:

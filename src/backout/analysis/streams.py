@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from backout.analysis.baseline import FEW_LATENCIES, FLOOR, assumed
+from backout.analysis.measures import SLOWER, Against, Measure
 from backout.analysis.quantiles import TAILS
 from backout.analysis.rates import LabelTest, LabelTestState, MinuteLaw, MinuteLawState, log_e_above, slo_law
 from backout.analysis.wording import percent
@@ -26,22 +27,20 @@ AGREES = math.log(20)
 """Log evidence that a label test must add before a baseline test may act beside an old version."""
 ERROR_POINTS = 16
 LATENCY_POINTS = 5
-ERRORS, WARMING = 0, 5
 _NOTHING = (0.0, 0.0)
-"""Columns of failures: after the warm-up, where one is declared, and in it."""
-PROBED = 6
-"""Column of backout's own probes that fail: no visitor's requests."""
 _PROBES_WEIGHT = 0.1
 BESIDE_PROBES = 1 - _PROBES_WEIGHT
 """What is left of the other streams' weight where probes are made."""
 _LITTLE_SCATTER = 0.02
 _TAIL_WEIGHTS = (0.075, 0.1, 0.1, 0.225)
 """The rarest answers tell most: a slow tail is found there or nowhere, a shift of all of them everywhere."""
-P95 = 2
-"""Column of the latency threshold that each route has of its own."""
 _ROUTES_WEIGHT = 0.2
 _ROUTE_ERRORS = 2 / 3
 """Weight of all routes together, and how much of a route's is for its errors."""
+
+
+_COLUMNS = (Measure.ERRORS, *SLOWER, Measure.WARMING, Measure.PROBES)
+"""How the version before wrote them into a checkpoint: by number."""
 
 
 class StreamState(TypedDict):
@@ -50,7 +49,9 @@ class StreamState(TypedDict):
     name: str
     cause: str
     weight: float
-    column: int
+    measure: NotRequired[str]
+    column: NotRequired[int]  # as the version before wrote it
+    bound: NotRequired[str]
     expected: float | None
     expected_from: str
     bad: int
@@ -69,8 +70,7 @@ class Stream:
     """One share under test.
 
     Args:
-        column: `ERRORS`, 1..4 latency above p50, p95, p99, 2*p99, `WARMING` or `PROBED`. weight: its part in the
-            average of the evidence.
+        weight: its part in the average of the evidence. bound: the latency above which requests are slow, in words.
         test: None for a stream that is only shown (its evidence is then that of the SLO, `expected`).
         expected: the share that would be normal. bad, total: hits and observations of the new version; old_bad,
             old_total: of the old one beside it.
@@ -82,9 +82,9 @@ class Stream:
     name: str
     cause: Cause
     weight: float
-    column: int
+    measure: Measure
     expected: float | None
-    expected_from: str
+    expected_from: Against
     test: MinuteLaw | LabelTest | None
     bad: int = 0
     total: int = 0
@@ -93,6 +93,7 @@ class Stream:
     beside: LabelTest | None = None
     route: str = ""
     edge: int = 0
+    bound: str = ""
 
     def add(self, minute: int, hits: int, total: int, *, is_new: bool, weights: Weights | None = None) -> None:
         """Count hits among so many of the new version, or of the old one, in a minute after the deployment.
@@ -123,7 +124,7 @@ class Stream:
         What both versions share can then no longer be told from the deployment, as in any cut-over. Probes count only
         in a cut-over: nobody knows which version answered them.
         """
-        if self.column == PROBED:
+        if self.measure is Measure.PROBES:
             return
         if isinstance(self.test, MinuteLaw):
             self.test.set_concurrent(concurrent=share < 1)
@@ -163,10 +164,10 @@ class Stream:
 
     def sentence(self) -> str:
         """Return "61 of 5,204 requests failed against 0.2 % before"."""
-        against = "" if self.normal is None else f" against {percent(self.normal)} {_where(self.expected_from)}"
-        if self.column == PROBED:
+        against = "" if self.normal is None else f" against {percent(self.normal)} {self.expected_from.words}"
+        if self.measure is Measure.PROBES:
             return f"{self.bad:,} of {self.total:,} probes failed{against}"
-        verb = "failed" if self.cause is Cause.ERRORS else f"took longer than {self.name.rpartition(' above ')[2]}"
+        verb = "failed" if self.cause is Cause.ERRORS else f"took longer than {self.bound}"
         of = f" to {self.route}" if self.route else ""
         return f"{self.bad:,} of {self.total:,} requests{of} {verb}{against}"
 
@@ -176,7 +177,8 @@ class Stream:
             "name": self.name,
             "cause": self.cause.value,
             "weight": self.weight,
-            "column": self.column,
+            "measure": self.measure.value,
+            "bound": self.bound,
             "expected": self.expected,
             "expected_from": self.expected_from,
             "bad": self.bad,
@@ -209,9 +211,9 @@ class Stream:
             name=state["name"],
             cause=Cause(state["cause"]),
             weight=state["weight"],
-            column=state["column"],
+            measure=Measure(state["measure"]) if "measure" in state else _COLUMNS[state["column"]],
             expected=state["expected"],
-            expected_from=state["expected_from"],
+            expected_from=Against(state["expected_from"]),
             test=test,
             bad=state["bad"],
             total=state["total"],
@@ -220,19 +222,8 @@ class Stream:
             beside=LabelTest.from_state(state["beside"]) if state["beside"] is not None else None,
             route=state["route"],
             edge=state["edge"],
+            bound=state.get("bound", ""),
         )
-
-
-BEFORE = "the baseline"
-BESIDE = "the old version beside it"
-SLO = "the SLO"
-NO_BASELINE = "the SLO (there is no baseline)"
-WARM_UP = "what a warm-up is granted"
-GRANTED_PROBES = "what probes are granted"
-
-
-def _where(source: str) -> str:
-    return {BEFORE: "before", BESIDE: "of the old version beside it"}.get(source, f"by {source}")
 
 
 def streams_for(
@@ -267,13 +258,14 @@ def _route_streams(routes: Sequence[RouteBaseline], *, concurrent: bool) -> Iter
     """Return two streams for each route: a small one that fails or is slow is found by its own rate."""
     for route in routes:
         weight = _ROUTES_WEIGHT / len(routes)
-        errors = _errors(f"errors of {route.name}", route.errors, BEFORE, concurrent=concurrent)
+        errors = _errors(f"errors of {route.name}", route.errors, Against.BEFORE, concurrent=concurrent)
         errors.route, errors.weight = route.name, weight * _ROUTE_ERRORS
         yield errors
         test = MinuteLaw(route.slow, concurrent=concurrent, points=LATENCY_POINTS, clustered=False)
-        name = f"latency of {route.name} above its p95 of {bucket_floor_ms(route.p95 + 1):.0f} ms"
-        slow = Stream(name, Cause.LATENCY, weight * (1 - _ROUTE_ERRORS), P95, route.slow.share, BEFORE, test)
-        slow.route, slow.edge = route.name, route.p95
+        bound, share = f"its p95 of {bucket_floor_ms(route.p95 + 1):.0f} ms", weight * (1 - _ROUTE_ERRORS)
+        name = f"latency of {route.name} above {bound}"
+        slow = Stream(name, Cause.LATENCY, share, Measure.ABOVE_P95, route.slow.share, Against.BEFORE, test)
+        slow.route, slow.edge, slow.bound = route.name, route.p95, bound
         yield slow
 
 
@@ -284,8 +276,8 @@ def _with_warm_up(
     acting = [stream for stream in errors if stream.weight]
     # A limit, not a law: whatever share below it the first seconds have is granted, and nothing above it.
     law = assumed(max(granted, baseline.errors.p0 if baseline.errors else 0.0), _LITTLE_SCATTER)
-    warming = _errors("errors in the warm-up", law, WARM_UP, concurrent=concurrent)
-    warming.column, warming.expected = WARMING, law.p0
+    warming = _errors("errors in the warm-up", law, Against.WARM_UP, concurrent=concurrent)
+    warming.measure, warming.expected = Measure.WARMING, law.p0
     warming.weight = sum(stream.weight for stream in acting) / 2
     for stream in acting:
         stream.weight /= 2
@@ -297,8 +289,8 @@ def with_probes(streams: tuple[Stream, ...], share: float) -> tuple[Stream, ...]
 
     A part of the weight is theirs, so that the weights still sum to 1.
     """
-    probes = _errors("probes", assumed(share), GRANTED_PROBES, concurrent=False)
-    probes.cause, probes.column, probes.weight = Cause.HEALTH, PROBED, _PROBES_WEIGHT
+    probes = _errors("probes", assumed(share), Against.GRANTED, concurrent=False)
+    probes.cause, probes.measure, probes.weight = Cause.HEALTH, Measure.PROBES, _PROBES_WEIGHT
     for stream in streams:
         stream.weight *= BESIDE_PROBES
     return (probes, *streams)
@@ -323,24 +315,21 @@ def usable_edges(baseline: Baseline) -> Thresholds | None:
 
 
 def _latency(edges: Thresholds, laws: Sequence[Law], *, concurrent: bool) -> Iterable[Stream]:
-    for column, law in enumerate(laws, start=1):
+    for position, law in enumerate(laws):
         test = MinuteLaw(law, concurrent=concurrent, points=LATENCY_POINTS, clustered=False)
-        yield Stream(
-            _latency_name(edges, column), Cause.LATENCY, _TAIL_WEIGHTS[column - 1], column, law.share, BEFORE, test
-        )
+        yield _slower(edges, position, law.share, Against.BEFORE, test)
 
 
 def labelled_latency(edges: Thresholds, shares: Sequence[float], split: float) -> Iterable[Stream]:
     """Return the streams of latency between two versions that serve side by side; `shares` above each threshold."""
-    for column, share in enumerate(shares, start=1):
-        test = LabelTest(_nominal(share), split)
-        yield Stream(
-            _latency_name(edges, column), Cause.LATENCY, _TAIL_WEIGHTS[column - 1], column, share, BESIDE, test
-        )
+    for position, share in enumerate(shares):
+        yield _slower(edges, position, share, Against.BESIDE, LabelTest(_nominal(share), split))
 
 
-def _latency_name(edges: Thresholds, column: int) -> str:
-    return f"latency above the {TAILS[column - 1]} of {bucket_floor_ms(edges[column - 1] + 1):.0f} ms"
+def _slower(edges: Thresholds, position: int, share: float, against: Against, test: MinuteLaw | LabelTest) -> Stream:
+    bound = f"the {TAILS[position]} of {bucket_floor_ms(edges[position] + 1):.0f} ms"
+    weight, name = _TAIL_WEIGHTS[position], f"latency above {bound}"
+    return Stream(name, Cause.LATENCY, weight, SLOWER[position], share, against, test, bound=bound)
 
 
 def _error_streams(baseline: Baseline, split: float, slo: float, weight: float) -> tuple[Stream, ...]:
@@ -353,22 +342,23 @@ def _error_streams(baseline: Baseline, split: float, slo: float, weight: float) 
     kept = law is None or log_e_above(round(law.hits), law.total, slo) < AGREES
     parts: list[Stream] = []
     if law is not None:
-        parts.append(_errors("errors", law, BEFORE, concurrent=concurrent))
+        parts.append(_errors("errors", law, Against.BEFORE, concurrent=concurrent))
     if concurrent and baseline.span_s < SHORT_BASELINE_S:
         nominal = law or slo_law(slo)
         test = LabelTest(nominal.p0, split)
-        parts.append(Stream("errors beside the old version", Cause.ERRORS, 0, 0, nominal.share, BESIDE, test))
+        name = "errors beside the old version"
+        parts.append(Stream(name, Cause.ERRORS, 0, Measure.ERRORS, nominal.share, Against.BESIDE, test))
     if law is None:
-        parts.append(_errors("errors vs SLO", slo_law(slo), NO_BASELINE, concurrent=concurrent))
+        parts.append(_errors("errors vs SLO", slo_law(slo), Against.NO_BASELINE, concurrent=concurrent))
     elif law.p0 > slo and kept:
-        parts.append(_errors("errors vs SLO", slo_law(slo), SLO, concurrent=concurrent))
+        parts.append(_errors("errors vs SLO", slo_law(slo), Against.SLO, concurrent=concurrent))
     for part in parts:
         part.weight = weight / len(parts)
-    if all(part.name != "errors vs SLO" for part in parts):
-        parts.append(Stream("errors vs SLO", Cause.ERRORS, 0, 0, slo, SLO, None))
+    if all(part.expected_from not in (Against.SLO, Against.NO_BASELINE) for part in parts):
+        parts.append(Stream("errors vs SLO", Cause.ERRORS, 0, Measure.ERRORS, slo, Against.SLO, None))
     return tuple(parts)
 
 
-def _errors(name: str, law: Law, source: str, *, concurrent: bool) -> Stream:
+def _errors(name: str, law: Law, against: Against, *, concurrent: bool) -> Stream:
     test = MinuteLaw(law, concurrent=concurrent, points=ERROR_POINTS, clustered=True)
-    return Stream(name, Cause.ERRORS, 0, 0, law.share, source, test)
+    return Stream(name, Cause.ERRORS, 0, Measure.ERRORS, law.share, against, test)
