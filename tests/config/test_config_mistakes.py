@@ -347,3 +347,51 @@ def test_synthetic_requests_stay_few_and_on_their_host(synthetic: str, what: str
     assert config.mistakes_in(good, FILE) == ()
     (homeless,) = config.mistakes_in(good.replace("health =", "#"), FILE)
     assert "needs health.url" in homeless
+
+
+CHECKS = SYNTHETIC.replace("[environments.p.guard]\n", "[[environments.p.guard.synthetic.checks]]\n")
+
+
+@pytest.mark.parametrize(
+    ("check", "what"),
+    [
+        ('path = "/a"\nmethod = "POST"', "expected 'GET' or 'HEAD', got 'POST'"),
+        ('path = "https://b.example/"', "expected a text like"),
+        ('path = "/a"\nstatus = [99]', "at least 100"),
+        ('path = "/a"\nmethod = "HEAD"\nword = "x"', "an answer to HEAD has no body"),
+        ('path = "/a"\njson = { "a" = [1] }', "expected a text, a number, true or false"),
+        ('path = "/a"\nheaders_env = { X = "CLOUDFLARE_API_TOKEN" }', "CLOUDFLARE_API_TOKEN is the platform's token"),
+        ('path = "/a"\n[[environments.p.guard.synthetic.checks]]\npath = "/a"\nword = "x"', "/a is asked already"),
+    ],
+)
+def test_a_check_of_an_answer_is_a_safe_request_to_the_health_host(check: str, what: str) -> None:
+    """Anything else is a mistake, as is a token that would be sent there."""
+    found = config.mistakes_in(f"{CHECKS}{check}\n", FILE)
+    assert len(found) == 1, found
+    assert what in found[0]
+    good = 'path = "/a"\nstatus = [200]\nheader = { A = "" }\njson = { "a.b" = 1 }\norigin = "https://a.example"\n'
+    assert config.mistakes_in(f"{CHECKS}{good}", FILE) == ()
+    sent = f'{CHECKS}{good}headers_env = {{ X = "KEY" }}'.replace("https://a.example.com/h", "http://a.example.com/h")
+    (open_,) = config.mistakes_in(sent, FILE)
+    assert "expected https: the credentials of guard.synthetic.checks go there" in open_
+
+
+@pytest.mark.parametrize(
+    ("expected", "what"),
+    [
+        ('"GET /*" = [410]', "it would excuse every answer"),
+        ('"GET /a*" = [410]', "a * stands at the end"),
+        ('"GET /health" = [404]', "it would excuse the health endpoint (/health)"),
+        ('"GET /old" = [500]', "a server error is never expected"),
+        ('"GET /old" = []', "expected the statuses"),
+        ('"/old" = [410]', "expected a text like"),
+        ('"GET /old" = [42]', "at least 100"),
+    ],
+)
+def test_what_may_be_declared_as_intended(expected: str, what: str) -> None:
+    """Never everything, never the health endpoint, never a server error."""
+    found = config.mistakes_in(f"{SYNTHETIC}expect = {{ {expected} }}\n", FILE)
+    assert len(found) == 1, found
+    assert what in found[0]
+    good = f'{SYNTHETIC}expect = {{ "GET /old/*" = [410, 301] }}\nvital = ["POST /api/orders"]\nholdback = 10\n'
+    assert config.mistakes_in(good, FILE) == ()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backout.errors import ConfigError, ProviderUnavailable
+from backout.model.fetched import MOST_HOPS, Fetched
+from backout.model.policy import SyntheticCheck
 from backout.model.signals import HealthReport, Reach, ServiceState
 from backout.providers.exchange import Connection, ExchangeError, Failure, Limits, Origin
 from backout.providers.health.probe import HealthProbe, is_allowed
@@ -320,7 +322,7 @@ def test_the_time_is_the_clocks(server: ScriptedServer) -> None:
 def test_a_path_is_asked_of_one_version_by_its_status(server: ScriptedServer) -> None:
     """With the override and the mark of a probe; a body that is too long to read has a status all the same."""
     server.will(answer(b"x", 404), answer(b"x" * 100_000, 200), answer(b"", 503))
-    statuses = [probe(server).fetch("/api/things?a=b", VERSION) for _ in range(3)]
+    statuses = [probe(server).fetch("/api/things?a=b", VERSION).status for _ in range(3)]
     assert statuses == [404, 200, 503]
     asked = server.asked[0]
     assert (asked.method, asked.target) == ("GET", "/api/things?a=b")
@@ -331,8 +333,8 @@ def test_a_path_is_asked_of_one_version_by_its_status(server: ScriptedServer) ->
 
 def test_a_path_is_asked_of_whatever_is_live(server: ScriptedServer) -> None:
     """Without an override, marked as a probe, never another host than the endpoint's, and no redirect is followed."""
-    server.will(answer(b"", 302, headers={"Location": "http://elsewhere.example/"}), answer(b"x", 200))
-    assert [probe(server).fetch(path) for path in ("/", "//elsewhere.example/")] == [302, 200]
+    server.will(answer(b"", 302, Location="http://elsewhere.example/"), answer(b"x", 200))
+    assert [probe(server).fetch(path).status for path in ("/", "//elsewhere.example/")] == [302, 200]
     for asked in server.asked:
         headers = {name.lower(): value for name, value in asked.headers.items()}
         assert "cloudflare-workers-version-overrides" not in headers
@@ -343,7 +345,66 @@ def test_a_path_is_asked_of_whatever_is_live(server: ScriptedServer) -> None:
 def test_a_path_without_an_answer_has_no_status(server: ScriptedServer) -> None:
     """It hangs, resets, is not there, or cannot be asked of a version."""
     server.will(hang(), reset())
-    assert probe(server, timeout_s=0.2).fetch("/", VERSION) is None
-    assert probe(server, timeout_s=0.2).fetch("/", VERSION) is None
-    assert HealthProbe(refused_url(), script="fm5").fetch("/", VERSION) is None
-    assert probe(server, script="").fetch("/", VERSION) is None
+    assert probe(server, timeout_s=0.2).fetch("/", VERSION) == Fetched()
+    assert probe(server, timeout_s=0.2).fetch("/", VERSION) == Fetched()
+    assert HealthProbe(refused_url(), script="fm5").fetch("/", VERSION) == Fetched()
+    assert probe(server, script="").fetch("/", VERSION) == Fetched()
+
+
+# --- what is asked and answered, on every adapter -------------------------------------------------------------------
+
+
+@pytest.fixture(params=["memory", "http"])
+def answering(request: pytest.FixtureRequest, server: ScriptedServer) -> Callable[[Fetched], HealthCheck]:
+    """A health check of an application that gives this answer to whatever is asked."""
+
+    def give(wanted: Fetched) -> HealthCheck:
+        if request.param == "memory":
+            world = World()
+            world.deploy(world.upload())
+            world.route_rule = lambda _path, _version: wanted
+            return world.health
+        headers = {name.title().replace("-", "_"): value for name, value in wanted.headers.items()}
+        server.will(answer(wanted.body.encode(), wanted.status or 0, **headers))
+        return probe(server)
+
+    return give
+
+
+def test_an_answer_is_told_whole(answering: Callable[[Fetched], HealthCheck]) -> None:
+    """Status, headers by name in lower case, and the body as text; a method and an origin of its own change nothing."""
+    wanted = Fetched(404, {"content-type": "text/html; charset=utf-8", "x-app": "v2"}, "<p>no such page</p>")
+    for check in (None, SyntheticCheck("/x", origin="https://a.example")):
+        found = answering(wanted).fetch("/x", check=check)
+        assert (found.status, found.body, found.headers["x-app"]) == (404, wanted.body, "v2")
+        assert (found.media_type, found.location, found.ends, found.loops) == ("text/html", "", None, False)
+        assert found.named(("v1", "v2")) == "v2"
+
+
+def test_redirects_on_the_same_host_are_followed_to_their_end(server: ScriptedServer) -> None:
+    """The first answer is told, and where it ends; a loop is one, and after five of them it is enough."""
+    moved = [answer(b"", 301, Location=f"/{number}") for number in range(10)]
+    server.will(*moved[:2], answer(b"x", 200))
+    found = probe(server).fetch("/")
+    assert (found.status, found.ends, found.hops, found.loops, found.moved_well) == (301, 200, 2, False, True)
+    assert [asked.target for asked in server.asked] == ["/", "/0", "/1"]
+    server.will(answer(b"", 302, Location="/a"), answer(b"", 302, Location="/"))
+    found = probe(server).fetch("/")
+    assert (found.status, found.loops, found.moved_well) == (302, True, False)
+    server.asked.clear()
+    server.will(*moved)
+    found = probe(server).fetch("/")
+    assert (found.ends, found.hops, found.loops) == (301, MOST_HOPS, False)
+    assert len(server.asked) == 1 + MOST_HOPS
+
+
+def test_credentials_are_sent_by_their_check_alone_and_never_to_another_host(server: ScriptedServer) -> None:
+    """HEAD stays HEAD; a redirect away from the health endpoint's host is not followed."""
+    check = SyntheticCheck("/api/me", "HEAD", credentials=("Authorization",))
+    asking = probe(server, credentials={check.name: {"Authorization": "Bearer canary"}})
+    server.will(answer(b"", 302, Location="http://localhost:1/steal"), answer(b"", 200))
+    assert asking.fetch(check.path, check=check).ends is None
+    assert asking.fetch("/api/me").status == 200
+    first, second = server.asked
+    assert (first.method, first.headers["authorization"]) == ("HEAD", "Bearer canary")
+    assert (second.method, "authorization" in second.headers) == ("GET", False)

@@ -10,7 +10,9 @@ import pytest
 
 from backout.errors import ProviderUnavailable
 from backout.model.connections import ConnectionUse
+from backout.model.fetched import Fetched
 from backout.model.plan import PlanKind
+from backout.model.policy import SyntheticCheck
 from backout.model.signals import Criticality
 from backout.providers.memory import steady
 from backout.runbook import guard
@@ -156,6 +158,28 @@ def test_synthetic_requests_find_a_sick_version_that_nobody_visits(tmp_path: Pat
     assert "probes failed against 1 %" in str(found["reason"])
     assert {"/app", "/api"} == set(asked)
     assert world.live.sole == story.good.id
+
+
+def test_an_answer_that_the_team_does_not_expect_counts_as_a_failed_probe(tmp_path: Path) -> None:
+    """A page that answers 200 without its word, every second time, on a version that nobody visits: rolled back."""
+    check = SyntheticCheck("/app", word="welcome")
+    story = story_of(tmp_path, replace(SENT, guard=replace(SENT.guard, synthetic=(), checks=(check,))))
+    world = story.world
+    world.traffic_rule = lambda _second, _version: None
+    asked: list[str] = []
+
+    def route(name: str, version: str) -> Fetched:
+        asked.append(name)
+        bad = version == story.bad.id and len(asked) % 2 == 1
+        return Fetched(200, body="an empty page" if bad else "welcome")
+
+    world.route_rule = route
+    tools = tools_of(story)
+    watch(tools)
+    found = decision(tools)
+    assert (found["verdict"], found["cause"]) == ("regressed", "health")
+    assert world.live.sole == story.good.id
+    assert set(asked) == {"/app"}
 
 
 def test_synthetic_requests_come_no_faster_than_probes_between_deployments(tmp_path: Path) -> None:

@@ -239,16 +239,29 @@ class Config:
         health = self.environment.health
         if health is None:
             return {}
+        return {**health.headers, **self._sent(health.headers_env, "health")}
+
+    def check_credentials(self) -> dict[str, dict[str, str]]:
+        """Return {name of a synthetic check: the headers with its credentials}. Raises as `health_headers`."""
+        found = {}
+        for number, check in enumerate(self.environment.guard.synthetic.checks):
+            if check.headers_env:
+                where = f"guard.synthetic.checks[{number}]"
+                found[check.as_model().name] = self._sent(check.headers_env, where)
+        return found
+
+    def _sent(self, named: Mapping[str, str], section: str) -> dict[str, str]:
+        """Return secret headers, resolved; none of them may be another kind of secret."""
         secret = {
-            name: self._secret(variable, None, "health", f"the header {name}").reveal()
-            for name, variable in health.headers_env.items()
+            name: self._secret(variable, None, section, f"the header {name}").reveal()
+            for name, variable in named.items()
         }
         for kind, value in self._other_secrets() if secret else ():
             if leaking := next((name for name, sent in secret.items() if _holds(sent, value)), None):
-                where = f"{self.path.name}: environments.{self.name}.health.headers_env.{leaking}"
+                where = f"{self.path.name}: environments.{self.name}.{section}.headers_env.{leaking}"
                 what = f"{where}: its value is {kind}, which is never sent as a header"
                 raise ConfigError((what,), hint="give the health endpoint a secret of its own")
-        return {**health.headers, **secret}
+        return secret
 
     def _other_secrets(self) -> Iterator[tuple[str, str]]:
         """Yield (kind, value) of the secrets that no header may hold: those of other keys, and known ones."""

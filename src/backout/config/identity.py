@@ -9,14 +9,16 @@ from urllib.parse import urlsplit
 from backout.config.explain import Mistake, Where
 from backout.config.scalars import API_BASE_URL, Duration, is_loopback, is_private
 from backout.config.variables import mixed
+from backout.model.policy import SyntheticCheck
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 Table = dict[str, object]
 WHOLE = 100
 MOST_OFTEN_S = 0.2
 """Synthetic requests never come more often than this."""
+SERVER_ERRORS = 500
 
 
 def across_keys(document: Table) -> Iterator[Mistake]:
@@ -61,6 +63,7 @@ def _together(environment: Table, path: Where) -> Iterator[Mistake]:
         yield Mistake((*path, "secrets", "source", key), f"required with from = {str(source['from'])!r}, but not there")
     yield from _ramp(environment, path)
     yield from _synthetic(environment, path)
+    yield from _expected(environment, path)
     yield from _in_the_open(environment, path)
     storage = environment.get("storage")
     if isinstance(storage, dict) and storage.get("bucket", "") == storage.get("history"):
@@ -111,16 +114,79 @@ def _synthetic(environment: Table, path: Where) -> Iterator[Mistake]:
     synthetic = _table(environment, "guard").get("synthetic")
     if not isinstance(synthetic, dict):
         return
-    if synthetic.get("paths") and "health" not in environment:
+    checks = [check for check in synthetic.get("checks") or () if isinstance(check, dict)]
+    if (synthetic.get("paths") or checks) and "health" not in environment:
         yield Mistake((*path, "guard", "synthetic"), "needs health.url: synthetic requests go to that host only")
     with contextlib.suppress(ValueError):  # what is no duration is told elsewhere
         if Duration.parse(synthetic.get("every", "1s")) < MOST_OFTEN_S:
             yield Mistake((*path, "guard", "synthetic", "every"), "at most five requests a second: 200ms or more")
+    yield from _checks(checks, synthetic.get("paths"), (*path, "guard", "synthetic", "checks"))
+
+
+def _checks(checks: list[Table], paths: object, path: Where) -> Iterator[Mistake]:
+    """Yield the checks that are there twice, and those whose answer cannot be as it is expected."""
+    known: set[object] = set(paths) if isinstance(paths, list) and all(isinstance(p, str) for p in paths) else set()
+    for number, check in enumerate(checks):
+        asked = check_name(check)
+        if asked in known:
+            yield Mistake((*path, number, "path"), f"{asked} is asked already")
+        known.add(asked)
+        if check.get("method") == "HEAD" and (check.get("word") or check.get("json")):
+            yield Mistake((*path, number, "method"), "an answer to HEAD has no body, so neither word nor json")
+        for field, value in _table(check, "json").items():
+            if not isinstance(value, str | int | float):
+                yield Mistake((*path, number, "json", field), "expected a text, a number, true or false")
+
+
+def check_name(check: Table) -> str:
+    """Return what a check is called, see `SyntheticCheck.name`."""
+    with_credentials = tuple(sorted(_table(check, "headers_env")))
+    method = _text(check, "method") or "GET"
+    return SyntheticCheck(
+        _text(check, "path"), method, origin=_text(check, "origin"), credentials=with_credentials
+    ).name
+
+
+def _expected(environment: Table, path: Where) -> Iterator[Mistake]:
+    """Yield the expectations that would excuse anything: of everything, of the health endpoint, of server errors."""
+    health = "/health"
+    with contextlib.suppress(ValueError):  # what is no URL is told elsewhere
+        health = urlsplit(_text(_table(environment, "health"), "url")).path or health
+    for asked, statuses in _table(_table(environment, "guard"), "expect").items():
+        where = (*path, "guard", "expect", asked)
+        wrong = refused_expectation(asked, statuses if isinstance(statuses, list) else [], health)
+        if wrong:
+            yield Mistake(where, wrong)
+
+
+def refused_expectation(asked: str, statuses: Collection[object], health: str) -> str:
+    """Return why a change of answers cannot be declared, or "".
+
+    >>> refused_expectation("GET /*", [410], "/health")
+    'it would excuse every answer: name the path that changes'
+    """
+    where = asked.partition(" ")[2]
+    below = where.removesuffix("*")
+    if where == "/*" or "*" in where[:-1] or (where.endswith("*") and not where.endswith("/*")):
+        every = where in ("/*", "*")
+        return "it would excuse every answer: name the path that changes" if every else "a * stands at the end, as /*"
+    if where == health or (where.endswith("/*") and health.startswith(below)):
+        return f"it would excuse the health endpoint ({health})"
+    if not statuses:
+        return "expected the statuses that it may be answered with, such as [410]"
+    if any(isinstance(status, int) and status >= SERVER_ERRORS for status in statuses):
+        return "a server error is never expected"
+    return ""
 
 
 def _in_the_open(environment: Table, path: Where) -> Iterator[Mistake]:
     """Yield the addresses that a secret would reach unencrypted."""
     health, traffic = _table(environment, "health"), _table(environment, "traffic")
+    checks = _table(_table(environment, "guard"), "synthetic").get("checks")
+    sending = [c for c in checks if isinstance(c, dict) and c.get("headers_env")] if isinstance(checks, list) else []
+    if sending and not is_private(_text(health, "url") or "https://"):
+        what = "expected https: the credentials of guard.synthetic.checks go there, and http is for loopback alone"
+        yield Mistake((*path, "health", "url"), what)
     for table, key, secret in ((health, "health", "headers_env"), (traffic, "traffic", "token_file")):
         with contextlib.suppress(ValueError):  # what is no URL is told elsewhere
             if table.get(secret) and not is_private(_text(table, "url") or "https://"):

@@ -11,6 +11,7 @@ from backout.config.scalars import API_BASE_URL, AtMost, Duration, TlsUrl, Url
 from backout.model.notice import NoticeKind
 from backout.model.policy import (
     Criteria,
+    Expectation,
     GuardPolicy,
     Mode,
     OnInconclusive,
@@ -18,6 +19,7 @@ from backout.model.policy import (
     OnSharedOutage,
     OnUnmeasured,
     Policy,
+    SyntheticCheck,
 )
 from backout.model.signals import Criticality  # noqa: TC001 - msgspec resolves it
 
@@ -34,6 +36,9 @@ Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Percent = Annotated[float, msgspec.Meta(gt=0, le=100)]
 Route = Annotated[str, msgspec.Meta(pattern=r"^/[!-~]*$")]
+Status = Annotated[int, msgspec.Meta(ge=100, le=599)]
+Origin = Annotated[str, msgspec.Meta(pattern=r"^https?://[A-Za-z0-9.:\[\]-]+$")]
+Asked = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]+ /[!-~]*$")]
 Metric = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_:][A-Za-z0-9_:]*$")]
 Label = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Tag = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -290,11 +295,40 @@ class CriteriaSection(Section, frozen=True):
     old_version_quiet: Duration = Duration(60)
 
 
+class Check(Section, frozen=True):
+    """A request that guard sends itself, and what its answer must be; `headers_env` names variables of credentials."""
+
+    path: Route
+    method: Literal["GET", "HEAD"] = "GET"
+    status: tuple[Status, ...] = ()
+    word: str = ""
+    header: dict[str, str] = {}
+    json: dict[str, object] = {}
+    redirect: str = ""
+    origin: Origin | None = None
+    headers_env: dict[str, Text] = {}
+
+    def as_model(self) -> SyntheticCheck:
+        """Return it as the model's noun; the credentials stay where they are."""
+        return SyntheticCheck(
+            path=self.path,
+            method=self.method,
+            statuses=self.status,
+            word=self.word,
+            headers=dict(self.header),
+            json={path: value for path, value in self.json.items() if isinstance(value, str | int | float)},
+            redirect=self.redirect,
+            origin=self.origin or "",
+            credentials=tuple(sorted(self.headers_env)),
+        )
+
+
 class Synthetic(Section, frozen=True):
-    """The requests that guard sends itself while it watches; none without paths."""
+    """The requests that guard sends itself while it watches; none without paths and checks."""
 
     every: Duration = Duration(1)
     paths: Annotated[tuple[Route, ...], msgspec.Meta(max_length=8)] = ()
+    checks: Annotated[tuple[Check, ...], msgspec.Meta(max_length=16)] = ()
 
 
 class Guard(Section, frozen=True):
@@ -322,12 +356,25 @@ class Guard(Section, frozen=True):
     synthetic: Synthetic = Synthetic()
     ramp: tuple[Percent, ...] = ()
     sticky: bool = False
+    expect: dict[Asked, tuple[Status, ...]] = {}
+    vital: tuple[Asked, ...] = ()
+    holdback: Annotated[float, msgspec.Meta(ge=0, le=50)] = 0
     minimum_version: Annotated[int, msgspec.Meta(ge=0)] = 0
 
     def chosen_alpha(self) -> float:
         """Return the probability of ever rolling back a healthy deployment in one watch, in [1e-6, 0.05]."""
         wanted = self.alpha if self.alpha is not None else self.false_rollbacks_per_year / self.deployments_per_year
         return min(max(wanted, _ALPHA_RANGE[0]), _ALPHA_RANGE[1])
+
+
+def expectation(asked: str, statuses: tuple[int, ...]) -> Expectation:
+    """Return what a key and a value of `guard.expect` mean.
+
+    >>> expectation("GET /old/*", (410,))
+    Expectation(method='GET', path='/old/*', statuses=(410,))
+    """
+    method, _, path = asked.partition(" ")
+    return Expectation(method, path, statuses)
 
 
 class Deploy(Section, frozen=True):
@@ -386,8 +433,12 @@ class EnvironmentSettings(Section, frozen=True):
                 prove=guard.prove,
                 synthetic=guard.synthetic.paths,
                 synthetic_every_s=float(guard.synthetic.every),
+                checks=tuple(check.as_model() for check in guard.synthetic.checks),
                 ramp=guard.ramp,
                 sticky=guard.sticky,
+                expect=tuple(expectation(asked, statuses) for asked, statuses in guard.expect.items()),
+                vital=guard.vital,
+                holdback=float(guard.holdback),
                 minimum_version=guard.minimum_version,
             ),
             services=dict(self.services),

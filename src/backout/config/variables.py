@@ -29,6 +29,7 @@ _KINDS = {
     "database.managed.token_env": VENDOR,
     "ci.token_env": PIPELINE,
     "health.headers_env": HEADER,
+    "guard.synthetic.checks.headers_env": HEADER,
     "notify.smtp.password_env": "the mail server's password",
 }
 """Keys that share a kind; any other key is a kind of its own."""
@@ -65,6 +66,10 @@ def _uses(table: dict[str, object], path: Where, name: str) -> Iterator[Use]:
             named = [(here, value)] if isinstance(value, str) else []
             named = [((*here, each), v) for each, v in value.items()] if isinstance(value, dict) else named
             yield from (Use(where, variable, kind) for where, variable in named if isinstance(variable, str))
+        elif isinstance(value, list | tuple):
+            for number, each in enumerate(value):
+                if isinstance(each, dict):
+                    yield from _uses(each, (*here, number), dotted)
         elif isinstance(value, dict):
             is_an_environment = path == ("environments",) or here == ("environments",)
             yield from _uses(value, here, "" if is_an_environment else dotted)

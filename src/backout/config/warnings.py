@@ -52,7 +52,8 @@ def _of_environment(config: Config, environment: EnvironmentSettings) -> Iterato
 
 def _counted_probes(environment: EnvironmentSettings) -> Iterator[str]:
     provider = environment.traffic.provider
-    if environment.guard.synthetic.paths and provider in _COUNT_PROBES:
+    synthetic = environment.guard.synthetic
+    if (synthetic.paths or synthetic.checks) and provider in _COUNT_PROBES:
         yield (
             f"guard.synthetic: traffic.provider '{provider}' does not know backout's own requests by their header: "
             "ask a path that it leaves out, or they count as visitors'"

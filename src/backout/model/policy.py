@@ -81,6 +81,35 @@ class Expectation:
 
 
 @dataclass(frozen=True, slots=True)
+class SyntheticCheck:
+    """A request that guard sends itself, and what its answer must be.
+
+    Args:
+        method: GET or HEAD. path: on the host of the health endpoint. statuses: () for any below 500. word: in its
+            body. headers: {name: value}, a value of "" for any. json: {dotted path of a field: its value}.
+        redirect: what the header Location must be. origin: which must be allowed (CORS).
+        credentials: names of the headers that carry credentials; their values are known to who sends it alone.
+    """
+
+    path: str
+    method: str = "GET"
+    statuses: tuple[int, ...] = ()
+    word: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    json: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    redirect: str = ""
+    origin: str = ""
+    credentials: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What it is called in words, and remembered by; a path alone for a plain GET."""
+        asked = self.path if self.method == "GET" else f"{self.method} {self.path}"
+        known = " with credentials" if self.credentials else ""
+        return f"{asked}{known}" + (f" from {self.origin}" if self.origin else "")
+
+
+@dataclass(frozen=True, slots=True)
 class GuardPolicy:
     """What the guard may do, and how sure it must be.
 
@@ -96,6 +125,7 @@ class GuardPolicy:
             trouble of both versions alike, or of something that was down before the deployment.
         prove: paths that a target must answer, beside health, before it gets traffic.
         synthetic: paths that guard asks itself while it watches, in turn, one every synthetic_every_s; () for none.
+        checks: requests that it sends itself as well, whose answers are compared with what is expected of them.
         ramp: percentages that a gradual deployment is moved up through, () to leave it where it is.
         minimum_version: the number of the oldest version that may be returned to, 0 for any.
         expect: changes of answers that are intended. vital: ("METHOD /path", ...) that matter most.
@@ -122,12 +152,18 @@ class GuardPolicy:
     prove: tuple[str, ...] = ()
     synthetic: tuple[str, ...] = ()
     synthetic_every_s: float = 1.0
+    checks: tuple[SyntheticCheck, ...] = ()
     ramp: tuple[float, ...] = ()
     minimum_version: int = 0
     expect: tuple[Expectation, ...] = ()
     vital: tuple[str, ...] = ()
     holdback: float = 0.0
     sticky: bool = False
+
+    @property
+    def asked(self) -> tuple[SyntheticCheck, ...]:
+        """Return every request that guard sends itself: the paths that are only named, then the checks."""
+        return (*(SyntheticCheck(path) for path in self.synthetic), *self.checks)
 
 
 @dataclass(frozen=True, slots=True)

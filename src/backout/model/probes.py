@@ -21,21 +21,23 @@ class SyntheticAnswer:
     """What one synthetic request got.
 
     Args:
-        at: Unix seconds. path: on the host of the health endpoint. status: HTTP status, None without a whole answer.
+        at: Unix seconds. path: on the host of the health endpoint, or the name of the check. status: HTTP status, None
+            without a whole answer. why: what of its expectation was not met, in words, "" for nothing.
     """
 
     at: float
     path: str
     status: int | None
+    why: str = ""
 
     @property
     def failed(self) -> bool:
-        """Whether a visitor would have seen an error: 5xx, or no answer in time.
+        """Whether a visitor would have seen an error (5xx, or no answer in time), or the team expects another answer.
 
         >>> [SyntheticAnswer(0.0, "/", status).failed for status in (200, 404, 503, None)]
         [False, False, True, True]
         """
-        return self.status is None or self.status >= 500  # noqa: PLR2004
+        return self.status is None or self.status >= 500 or bool(self.why)  # noqa: PLR2004
 
 
 @dataclass(frozen=True, slots=True)

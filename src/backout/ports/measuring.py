@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from backout.model.compatibility import MigrationFile
     from backout.model.connections import ConnectionUse
     from backout.model.events import LogPage
+    from backout.model.fetched import Fetched
+    from backout.model.policy import SyntheticCheck
     from backout.model.schema import SchemaState
     from backout.model.signals import CountsPage, HealthReport, SourceTraits
 
@@ -44,8 +46,12 @@ class HealthCheck(Protocol):
         """Ask once (one version, through the provider's override, when given); a sick application never raises."""
         ...
 
-    def fetch(self, path: str, version: str | None = None) -> int | None:
-        """Return the HTTP status of a GET of that path on the same host, of one version as `look`; None: no answer."""
+    def fetch(self, path: str, version: str | None = None, *, check: SyntheticCheck | None = None) -> Fetched:
+        """Return the answer to a GET of that path on the same host, of one version as `look`.
+
+        Redirects on that host are followed, so that it is known where they end; the answer is the first one. `check`:
+        sends its method, its origin and its credentials instead, which go to that host alone.
+        """
         ...
 
 

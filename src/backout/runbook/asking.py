@@ -98,9 +98,9 @@ class _Asker:
         routes = self._policy.guard.prove
         for path in routes:
             try:
-                status = self._health.fetch(path, self._target)
+                status = self._health.fetch(path, self._target).status
                 if _is_bad(status):
-                    status = self._health.fetch(path, self._target)
+                    status = self._health.fetch(path, self._target).status
             except BackoutError as error:
                 return None, f"{path} cannot be asked: {error.what}"
             if _is_bad(status):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from backout.analysis.expectations import unmet
 from backout.errors import BackoutError
 from backout.model.connections import ConnectionUse
 from backout.model.probes import HEALTH, ProbesBefore, SyntheticAnswer
@@ -21,6 +22,7 @@ from backout.runbook.prober import Prober
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from backout.model.policy import SyntheticCheck
     from backout.model.signals import Counts
     from backout.ports import Connections, HealthCheck
     from backout.runbook.toolbox import Toolbox
@@ -59,7 +61,7 @@ class Looks:
         guard, clock, aside = tools.policy.guard, tools.clock, tools.in_background
         look = _looking(tools, tools.health) if tools.health is not None else None
         read = _reading(tools.connections) if tools.connections is not None else None
-        send = _sending(tools, tools.sender, guard.synthetic) if tools.sender is not None and guard.synthetic else None
+        send = _sending(tools, tools.sender, guard.asked) if tools.sender is not None and guard.asked else None
         read_s, send_s = PROBES_PER_READING * guard.probe_every_s, max(guard.synthetic_every_s, at_most_every_s)
         self._health = Prober("health", look, clock, guard.probe_every_s, in_background=aside)
         self._connections = Prober("connections", read, clock, read_s, in_background=aside)
@@ -102,15 +104,18 @@ def _reading(connections: Connections) -> Callable[[], ConnectionUse | BackoutEr
     return read
 
 
-def _sending(tools: Toolbox, sender: HealthCheck, paths: Sequence[str]) -> Callable[[], SyntheticAnswer | None]:
-    turns: Iterator[str] = cycle(paths)
+def _sending(
+    tools: Toolbox, sender: HealthCheck, checks: Sequence[SyntheticCheck]
+) -> Callable[[], SyntheticAnswer | None]:
+    turns: Iterator[SyntheticCheck] = cycle(checks)
 
     def send() -> SyntheticAnswer | None:
-        path, at = next(turns), tools.clock.now()
+        check, at = next(turns), tools.clock.now()
         try:
-            return SyntheticAnswer(at, path, sender.fetch(path))
+            answer = sender.fetch(check.path, check=check)
         except BackoutError:
             return None  # it was not sent, which says nothing of the application
+        return SyntheticAnswer(at, check.name, answer.status, unmet(check, answer))
 
     return send
 

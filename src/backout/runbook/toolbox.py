@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from random import Random
 from typing import TYPE_CHECKING
 
 from backout.model.card import CardLines
@@ -64,7 +65,8 @@ class Toolbox:
     Args:
         actor: who acts, "user@host" or "guard". in_background: whether health is asked in a thread of its own, so that
             a hanging endpoint never delays the other evidence (False in tests with a fake clock).
-        sender: what synthetic requests are sent with: the host of `health`, on a connection of its own.
+        sender: what synthetic requests are sent with: the host of `health`, on a connection of its own. pairing: what
+            two versions are asked with side by side, the same again; dice: decide which is asked first.
         migrations: the files that the schema's history is made of; app_checks_head: old code refuses to start on a
             migration that it does not know, so every one breaks it. deploy_command: how the team deploys, "" unknown;
             deployer runs it, and hear is handed what it writes.
@@ -96,6 +98,8 @@ class Toolbox:
     traffic: Traffic | None = None
     health: HealthCheck | None = None
     sender: HealthCheck | None = None
+    pairing: HealthCheck | None = None
+    dice: Random = field(default_factory=Random)
     schema: Schema | None = None
     migrations: MigrationFiles | None = None
     app_checks_head: bool = False

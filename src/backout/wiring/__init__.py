@@ -190,7 +190,8 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         traffic=traffic,
         vendors=_vendors(config),
         health=_health(config, clock),
-        sender=_health(config, clock) if config.policy.guard.synthetic else None,
+        sender=_health(config, clock) if config.policy.guard.asked else None,
+        pairing=_health(config, clock),
         schema=schema(config, api.reads, hurried=until is not None),
         migrations=migrations(config),
         app_checks_head=config.environment.database is not None and config.environment.database.app_checks_head,
@@ -359,6 +360,7 @@ def _probe(make: Callable[..., HealthCheck], config: Config, settings: Health) -
         format=settings.format,
         names=tuple(config.environment.services),
         mask=config.variables.mask,
+        credentials=config.check_credentials(),
     )
 
 

@@ -38,6 +38,7 @@ ADAPTERS: Final = {
     "traffic": "the source of counts",
     "health": "the health endpoint",
     "sender": "synthetic requests",
+    "pairing": "paired probes",
     "logs": "the source of logs",
     "connections": "the database's connections",
     "schema": "the history of migrations",
@@ -64,7 +65,7 @@ def bounded(tools: Toolbox) -> Toolbox:
         return HealthReport(tools.clock.now(), Reach.UNREADABLE, findings=(why,))
 
     checks: Methods = {"traffic": {"read": _check_page}}
-    instead: Methods = {"health": {"look": unmeasured}, "sender": {"look": unmeasured}}
+    instead: Methods = {"health": {"look": unmeasured}, "sender": {"look": unmeasured}, "pairing": {"look": unmeasured}}
     told: set[str] = set()
     parts: dict[str, Any] = {}
     for name, words in ADAPTERS.items():

@@ -15,6 +15,8 @@ from urllib.parse import urljoin, urlsplit
 from backout import __version__
 from backout.decoding import Undecodable, decode_json
 from backout.errors import ConfigError
+from backout.model.fetched import MOST_HOPS, Fetched
+from backout.model.policy import SyntheticCheck
 from backout.model.signals import HealthReport, Reach, ServiceHealth, ServiceState
 from backout.providers.addresses import is_allowed, is_metadata_host
 from backout.providers.clock import SystemClock
@@ -45,6 +47,7 @@ class HealthProbe:
         names: the services' names in backout.toml; a service that the application calls by another usual name (db,
             postgres, s3, smtp) is reported under the configured one. Without them every name stays as it is.
         mask: takes every secret out of what the application says, before anything is cut out of it.
+        credentials: headers that a synthetic check sends, by the name of the check.
 
     Raises:
         ConfigError: the URL, a header or the address cannot be used.
@@ -61,6 +64,7 @@ class HealthProbe:
         names: Collection[str] = (),
         clock: Clock | None = None,
         mask: Callable[[object], object] = lambda body: body,
+        credentials: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self._origin = _checked(url)
         self._url = url
@@ -70,6 +74,7 @@ class HealthProbe:
         self._format = format
         self._names = frozenset(names)
         self._mask = mask
+        self._credentials = {name: _checked_headers(found) for name, found in (credentials or {}).items()}
         self._clock = clock or SystemClock()
         self._connections: dict[Origin, Connection] = {}
 
@@ -92,16 +97,36 @@ class HealthProbe:
         report = _of_version(report, version)
         return replace(report, at=at, latency_ms=(time.monotonic() - begun) * 1000)
 
-    def fetch(self, path: str, version: str | None = None) -> int | None:
-        """Return the status of one path of the same host; None when no whole answer came."""
+    def fetch(self, path: str, version: str | None = None, *, check: SyntheticCheck | None = None) -> Fetched:
+        """Return the answer to one path of the same host, and where its redirects on that host end."""
         override = self._override(version)
         if override is None:
-            return None
-        begun = time.monotonic()
+            return Fetched()
+        asked = check or SyntheticCheck(path)
+        headers = self._headers | override | dict(self._credentials.get(asked.name, {}))
+        if asked.origin:
+            headers["Origin"] = asked.origin
+        begun, url = time.monotonic(), f"{self._origin}{path}"
+        first, answer, seen = None, self._fetched(url, asked.method, headers, begun), {url}
+        for _ in range(MOST_HOPS):
+            first = first or answer
+            following = _same_host(self._origin, url, answer)
+            if not following:
+                break
+            if following in seen:
+                return replace(first, ends=answer.status, hops=len(seen), loops=True)
+            url = following
+            seen.add(url)
+            answer = self._fetched(url, asked.method, headers, begun)
+        first = first or answer
+        return first if len(seen) == 1 else replace(first, ends=answer.status, hops=len(seen) - 1)
+
+    def _fetched(self, url: str, method: str, headers: dict[str, str], begun: float) -> Fetched:
         try:
-            return self._ask(f"{self._origin}{path}", self._origin, self._headers | override, begun).status
+            answer = self._ask(url, self._origin, headers, begun, method)
         except ExchangeError as error:
-            return error.status if error.failure is Failure.TOO_LARGE else None
+            return Fetched(error.status) if error.failure is Failure.TOO_LARGE else Fetched()
+        return Fetched(answer.status, answer.headers, answer.body.decode(errors="replace"))
 
     def close(self) -> None:
         """Close the connections."""
@@ -114,13 +139,13 @@ class HealthProbe:
             return _unreadable(first.status, "The endpoint redirects more than once.")
         return self._read(answer)
 
-    def _ask(self, url: str, origin: Origin, headers: dict[str, str], begun: float) -> Answer:
+    def _ask(self, url: str, origin: Origin, headers: dict[str, str], begun: float, method: str = "GET") -> Answer:
         connection = self._connections.get(origin)
         if connection is None:
             limits = Limits(self._timeout_s, self._timeout_s, self._timeout_s, MAX_BODY_BYTES)
             connection = self._connections[origin] = Connection(origin, limits)
         left_s = self._timeout_s - (time.monotonic() - begun)
-        return connection.exchange("GET", _target(url), headers=headers, within_s=max(0.001, left_s))
+        return connection.exchange(method, _target(url), headers=headers, within_s=max(0.001, left_s))
 
     def _override(self, version: str | None) -> dict[str, str] | None:
         """Return the header that asks for a version; None when it cannot be asked for."""
@@ -201,6 +226,17 @@ def _followed(url: str, answer: Answer) -> str | HealthReport | None:
         return target
     name = "".join(c for c in str(there) if c.isprintable())[:100]
     return _unreadable(answer.status, f"The endpoint redirects to another host ({name}), which is not asked.")
+
+
+def _same_host(origin: Origin, url: str, answer: Fetched) -> str:
+    """Return where a redirect leads on the same origin, "" where there is none, or it leads elsewhere."""
+    if answer.status not in _REDIRECTS or not answer.location:
+        return ""
+    try:
+        target = urljoin(url, answer.location).partition("#")[0]
+        return target if Origin.of(target, in_the_open=True) == origin else ""
+    except ValueError:
+        return ""
 
 
 def _of_version(report: HealthReport, wanted: str | None) -> HealthReport:

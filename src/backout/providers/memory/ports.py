@@ -13,6 +13,7 @@ from backout.errors import BackoutError, NewestNotLive, ProviderRejected, Refuse
 from backout.model.bundle import Bundle, BundleModule
 from backout.model.deployment import Share, VersionId
 from backout.model.events import LogPage, TemplateKey
+from backout.model.fetched import Fetched
 from backout.model.notice import Delivery
 from backout.model.schema import SchemaState
 from backout.model.secrets import SecretValues
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from backout.model.connections import ConnectionUse
     from backout.model.deployment import CommandEnd, Deployment, Version
     from backout.model.notice import Notice
+    from backout.model.policy import SyntheticCheck
     from backout.model.triggers import TriggerKind
     from backout.providers.memory.world import World
 
@@ -230,9 +232,13 @@ class WorldHealth:
         """Return what the health rule says now of that version, or of the live one with the largest share."""
         return self._world.call("health.look", lambda: self._look(version))
 
-    def fetch(self, path: str, version: str | None = None) -> int | None:
+    def fetch(self, path: str, version: str | None = None, *, check: SyntheticCheck | None = None) -> Fetched:
         """Return what the route rule says of that version, or of the live one with the largest share."""
-        return self._world.call("health.fetch", lambda: self._world.route_rule(path, version or self._world.live.main))
+        return self._world.call("health.fetch", lambda: self._fetch(check.name if check else path, version))
+
+    def _fetch(self, path: str, version: str | None) -> Fetched:
+        found = self._world.route_rule(path, version or self._world.live.main)
+        return found if isinstance(found, Fetched) else Fetched(found)
 
     def _look(self, version: str | None) -> HealthReport:
         now = self._world.clock.now()

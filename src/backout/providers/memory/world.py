@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from backout.model.bundle import Bundle
     from backout.model.events import Invocation
+    from backout.model.fetched import Fetched
     from backout.model.notice import Notice
     from backout.model.signals import Counts
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     HealthRule = Callable[[float, str], HealthReport]
     LogRule = Callable[[float, float], tuple[Invocation, ...]]
     ConnectionRule = Callable[[float], ConnectionUse]
-    RouteRule = Callable[[str, str], int | None]
+    RouteRule = Callable[[str, str], Fetched | int | None]
     DeployRule = Callable[[str], CommandEnd]
 
 T = TypeVar("T")
@@ -63,7 +64,7 @@ class World:
         traffic_rule: (second, version) -> Counts or None, asked once for every second and version that served then.
         health_rule: (now, version) -> HealthReport; the default tells `services`.
         services: what the default health rule tells. log_rule: (since, until) -> invocations that said something.
-        route_rule: (path, version) -> the status that a route answers; 200 everywhere at first.
+        route_rule: (path or name of a check, version) -> the answer, or its status; 200 everywhere at first.
         deploy_rule: (command) -> how the team's own command ends; the default deploys a new version, "mended".
         buckets: the storage buckets that exist. storage_migration: the storage migration that the application is at.
         started_by: schedules, routes, domains and queues as they are. unreadable: kinds that the token may not read.
