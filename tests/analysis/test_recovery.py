@@ -15,8 +15,10 @@ from backout.analysis.recovery import (
     Unreachable,
     chain,
     first_at_or_after,
+    of_this_cluster,
     of_transaction,
     route,
+    stretches,
 )
 from backout.model.recovery import BackupKind, BaseBackup, Commit, WalSegment
 
@@ -153,3 +155,52 @@ def test_commits_are_found_by_any_of_their_ids_and_by_time_in_wal_order() -> Non
     assert of_transaction(commits, 99) is None
     assert first_at_or_after(commits, 7.0) == commits[1]
     assert first_at_or_after(commits, 9.5) is None
+
+
+def test_what_lies_behind_a_hole_is_another_stretch() -> None:
+    """Each is whole in itself; WAL from before the oldest base, which nothing leads to, is none."""
+    found = stretches(archive(without=4), 1)
+    assert [(each[0].begin_lsn, each[-1].end_lsn) for each in found] == [
+        (2 * SIZE, 4 * SIZE),
+        (5 * SIZE, at(9.5)),
+    ]
+    early = replace(archive(), wal=(segment(0), segment(1), *archive().wal))
+    assert [(each[0].begin_lsn, each[-1].end_lsn) for each in stretches(early, 1)] == [(2 * SIZE, at(9.5))]
+    assert stretches(Archive((), archive().wal, {}), 1) == ()
+
+
+def test_a_stretch_goes_on_over_a_new_timeline() -> None:
+    """And what the old one went on with is not in it; a hole before the switch divides it all the same."""
+    wal = (*archive().wal, segment(8, timeline=2), segment(9, timeline=2))
+    found = Archive(archive().backups, wal, {2: ((1, at(8.5)),)})
+    (whole,) = stretches(found, 2)
+    assert [(span.timeline, span.begin_lsn, span.end_lsn) for span in whole] == [
+        (1, 2 * SIZE, at(8.5)),
+        (2, at(8.5), 10 * SIZE),
+    ]
+    holed = replace(found, wal=tuple(each for each in wal if each != segment(7) and each != segment(8)))
+    assert [(each[0].timeline, each[0].begin_lsn) for each in stretches(holed, 2)] == [(1, 2 * SIZE), (2, 8 * SIZE)]
+
+
+@given(missing=st.sets(st.integers(2, 9)))
+def test_the_wal_that_any_base_leads_through_lies_in_one_stretch(missing: set[int]) -> None:
+    """Whatever can be restored can be found; and nothing is in two stretches, or in none."""
+    wal = tuple(segment(number) for number in range(2, 10) if number not in missing)
+    found = Archive(archive().backups, wal, {})
+    divided = stretches(found, 1)
+    assert [name for each in divided for span in each for name in span.names] == [each.name for each in wal]
+    for stretch in divided:
+        assert sum(span.end_lsn - span.begin_lsn for span in stretch) == SIZE * sum(len(s.names) for s in stretch)
+    for base_ in found.backups:
+        names = {name for span in chain(found, base_, 1)[0] for name in span.names}
+        assert not names or any(names <= {name for span in each for name in span.names} for each in divided)
+
+
+def test_bases_of_another_cluster_are_not_compared_with_ours() -> None:
+    """Their positions mean nothing here: the farthest one of them was taken for the newest base."""
+    foreign = replace(base("x", 6 * SIZE, 6 * SIZE + 200), system_identifier="778")
+    both = replace(archive(), backups=(*archive().backups, foreign))
+    assert "another database" in why_not(at(6.5), both)
+    assert reached(at(6.5), of_this_cluster(both, "777")).base.id == "b"
+    assert of_this_cluster(both, None).backups == archive().backups or of_this_cluster(both, None).backups == (foreign,)
+    assert of_this_cluster(archive(), "779") == archive()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import pickle
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -86,6 +88,20 @@ def test_no_room_another_version_and_no_server_are_said_before(lab: Lab) -> None
         plan_swap(lab.tools(server=None), xid)
     assert "database.server" in str(refused.value.hint)
     assert lab.tools().sides.list() == ()
+
+
+def test_a_base_of_another_cluster_is_passed_over(lab: Lab) -> None:
+    """A new server was set up beside old backups: what the old one called position 0/9000000 is nothing here."""
+    xid = target(lab)
+    mine = lab.backups.found[0]
+    end = parse_lsn(str(lab.rows("SELECT pg_current_wal_insert_lsn()::text")[0][0]))
+    other = replace(mine, id="other", system_identifier="1", begin_lsn=mine.begin_lsn, end_lsn=mine.end_lsn + 8)
+    path = lab.root / "archive" / "bases" / "other.pickle"
+    path.write_bytes(pickle.dumps(replace(other, end_lsn=min(other.end_lsn, end))))
+    try:
+        assert plan_side(lab.tools(), xid).step("db_side").args["backup"] == mine.id
+    finally:
+        path.unlink()
 
 
 def test_another_database_than_the_pinned_one_is_not_touched(lab: Lab) -> None:

@@ -76,6 +76,9 @@ def _own(around: Surroundings) -> RecoveryWay:
     if around.own.problem:
         lacks.append(Lack(around.own.problem))
     elif not around.own.copies:
+        if around.wal not in ("", "off") and around.is_receiving is False:
+            first = "nobody receives WAL yet, and a backup without the WAL behind it leads to no later moment"
+            lacks.append(Lack(first, f"backout db wal start -e {around.environment}"))
         lacks.append(Lack("there is no base backup yet", f"backout db backup -e {around.environment}"))
     # What is backed up already can be restored, whatever the server says now.
     ready = around.own.copies > 0 and not _of_tools(around) and not around.own.problem
@@ -83,13 +86,17 @@ def _own(around: Surroundings) -> RecoveryWay:
         _OWN,
         RecoveryPath.OWN,
         Readiness.READY if ready else _possible(lacks),
-        Granularity.LSN,
+        Granularity.SNAPSHOT if around.wal == "off" else Granularity.LSN,
         in_place=False,
         keeps_old=True,
         earliest=around.own.earliest,
         latest=around.own.latest,
         lacks=tuple(lacks),
-        note="base backups and WAL; a side instance first, then rescue or swap",
+        note=(
+            "base backups alone: WAL is not received (database.backup.wal); received from now on, it wants a new backup"
+            if around.wal == "off"
+            else "base backups and WAL; a side instance first, then rescue or swap"
+        ),
     )
 
 

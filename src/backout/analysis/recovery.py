@@ -115,6 +115,46 @@ def chain(archive: Archive, base: BaseBackup, timeline: int) -> tuple[tuple[WalS
     return tuple(found), ""
 
 
+def stretches(archive: Archive, timeline: int) -> tuple[tuple[WalSpan, ...], ...]:
+    """Return all WAL from the oldest base on that leads to a timeline, in unbroken stretches, the oldest one first.
+
+    A hole ends a stretch. What lies behind it can be read, and replayed from a base that was made there: whoever looks
+    for a transaction looks in all of them, and `route` says whether its place can be reached.
+    """
+    begins = [base.begin_lsn for base in archive.backups if _on_the_way(archive, timeline, base)]
+    found: list[tuple[WalSpan, ...]] = []
+    position = min(begins, default=FOREVER)
+    for number, until in _way(archive, timeline):
+        segments = sorted((each for each in archive.wal if each.timeline == number), key=lambda each: each.begin_lsn)
+        for each in segments:
+            end = min(each.end_lsn, until)
+            if end <= max(position, each.begin_lsn):
+                continue
+            begin = max(each.begin_lsn, position)
+            span = WalSpan(number, begin, end, (each.name,))
+            last = found[-1] if found else ()
+            if not last or begin > position:
+                found.append((span,))
+            elif last[-1].timeline == number:
+                found[-1] = (*last[:-1], WalSpan(number, last[-1].begin_lsn, end, (*last[-1].names, each.name)))
+            else:
+                found[-1] = (*last, span)
+            position = end
+    return tuple(found)
+
+
+def of_this_cluster(archive: Archive, system_identifier: str | None) -> Archive:
+    """Return an archive without the bases of other clusters, unless there are no others.
+
+    Positions of another cluster's WAL cannot be compared with ours. Where the live database does not say who it is, the
+    newest base does.
+    """
+    newest = max(archive.backups, key=lambda base: base.ended_at, default=None)
+    wanted = system_identifier or (newest.system_identifier if newest is not None else "")
+    ours = tuple(base for base in archive.backups if base.system_identifier == wanted)
+    return replace(archive, backups=ours) if ours else archive
+
+
 def route(archive: Archive, lsn: int, timeline: int, machine: Machine) -> Route | Unreachable:
     """Return the way to the position `lsn` on `timeline`, or every reason why there is none."""
     if not archive.backups:

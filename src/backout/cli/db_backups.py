@@ -118,7 +118,11 @@ def list_(shell: Shell) -> int:
         out.warn(f"the live database does not answer: {trouble.what}")
         return trouble.exit_code
     if state is None or not state.protected:
-        out.next(f"backout db backup -e {config.name}", f"backout db wal start -e {config.name}")
+        # In this order: a backup from before the first received WAL leads to no later moment.
+        is_received = live is not None and live.slot is not None and live.slot.active
+        begin = wired.backup_settings(config).wal != "off" and not is_received
+        wal = (f"backout db wal start -e {config.name}",) if begin else ()
+        out.next(*wal, f"backout db backup -e {config.name}")
         return 1
     return 0
 

@@ -203,6 +203,8 @@ class Surroundings:
         is_here: the server is on this machine. connections: how many are in use, None when that cannot be read.
         own: our base backups. dumps: our logical ones. pgbackrest: an existing repository, None without one.
         vendor: what the vendor answered, None without one in the configuration.
+        wal: how WAL is received by the configuration (`off`, `stream`, `sync`), "" where that is not known; slot: the
+            receiver's, by which a running one is told.
     """
 
     environment: str
@@ -216,6 +218,15 @@ class Surroundings:
     dumps: Window = Window()
     pgbackrest: Window | None = None
     vendor: VendorState | None = None
+    wal: str = ""
+    slot: str = ""
+
+    @property
+    def is_receiving(self) -> bool | None:
+        """Whether somebody receives the server's WAL for us now; None: its slots cannot be read."""
+        if self.facts is None or self.facts.slots is None:
+            return None
+        return any(slot.name == self.slot and slot.active for slot in self.facts.slots)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ class Looks:
     """What is asked; each of the windows, and the vendor, may be missing.
 
     Args:
-        is_here: whether the server is on this machine, known without asking it.
+        is_here: whether the server is on this machine, known without asking it. wal, slot: as in `Surroundings`.
     """
 
     environment: str
@@ -31,6 +31,8 @@ class Looks:
     dumps: Callable[[], Window] | None = None
     pgbackrest: Callable[[], Window] | None = None
     vendor: Callable[[], VendorState] | None = None
+    wal: str = ""
+    slot: str = ""
 
 
 def survey(looks: Looks) -> Surroundings:
@@ -61,6 +63,8 @@ def survey(looks: Looks) -> Surroundings:
         dumps=_window(looks.dumps) or Window(),
         pgbackrest=_window(looks.pgbackrest),
         vendor=_vendor(looks.vendor),
+        wal=looks.wal,
+        slot=looks.slot,
     )
 
 

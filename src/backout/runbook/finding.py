@@ -14,8 +14,10 @@ from backout.analysis.recovery import (
     chain,
     first_at_or_after,
     newest_timeline,
+    of_this_cluster,
     of_transaction,
     route,
+    stretches,
 )
 from backout.errors import Refused, Unmeasured, UsageError
 from backout.model.recovery import RecoveryTarget, SideOrder, TargetKind
@@ -102,7 +104,8 @@ def find(tools: RestoreTools, text: str, *, place: Path | None = None) -> Found:
 
 
 def _found(tools: RestoreTools, asked: Asked, facts: DatabaseFacts | None, place: Path | None) -> Found:
-    archive = Archive(tools.backups.backups(), tools.backups.wal(), tools.wal.history())
+    whole = Archive(tools.backups.backups(), tools.backups.wal(), tools.wal.history())
+    archive = of_this_cluster(whole, facts.system_identifier if facts else None)
     machine = Machine(
         tools.tools_version,
         facts.system_identifier if facts else None,
@@ -173,12 +176,22 @@ class _Search:
     def _time(self, asked: Asked) -> Found:
         at = float(asked.value)
         before = [each for each in self._archive.backups if each.ended_at <= at]
-        spans = self._spans(max((each.end_lsn for each in before), default=0))
-        commit = first_at_or_after(self._tools.wal.commits(spans), at) if before else None
         if not before:
             first = min((each.ended_at for each in self._archive.backups), default=None)
             since = f"the first base backup ended at {rfc3339(first)}" if first else "there is no base backup"
             raise Refused(f"{asked.text!r} lies before everything that is kept: {since}", rule=PREFLIGHT)
+        newest = max(before, key=lambda each: each.end_lsn)
+        base = base_before(self._archive, self._timeline, newest.end_lsn) or newest
+        spans, missing = chain(self._archive, base, self._timeline)
+        commit = first_at_or_after(self._tools.wal.commits(spans), at)
+        if commit is None and missing:
+            raise Refused(
+                f"{asked.text!r} lies in a hole of the archive, or behind it and before the next base backup: WAL "
+                f"segment {missing} is missing",
+                where=self._tools.environment,
+                rule=PREFLIGHT,
+                options=(f"What can be returned to: `backout db backups list -e {self._tools.environment}`.",),
+            )
         if commit is None:
             raise Refused(
                 f"nothing was committed at or after {rfc3339(at)} as far as the archived WAL goes",
@@ -199,7 +212,8 @@ class _Search:
             return self._column(asked, parent, of_parent.xids)
         drops = [
             commit
-            for commit in self._tools.wal.commits(self._spans())
+            for stretch in self._stretches()
+            for commit in self._tools.wal.commits(stretch)
             if any(oid not in clue.present for oid in commit.dropped)
         ]
         if not drops:
@@ -260,32 +274,46 @@ class _Search:
                 hint="backout db migrations status",
                 where=self._tools.environment,
             )
-        commits = list(self._tools.wal.commits(self._spans()))
-        last = of_transaction(commits, clue.xid)
-        if last is None:
-            raise self._not_there(clue.xid)
+        stretch, commits, last = self._where(clue.xid)
         # The tool writes its row first, then runs the script, then completes the row: three transactions, or one.
-        began = of_transaction(commits, self._inserted(clue, last)) or last
+        began = of_transaction(commits, self._inserted(clue, stretch, last)) or last
         between = [each for each in commits if began.lsn <= each.lsn <= last.lsn]
         damage = tuple(each for each in between if each.changes_schema) or tuple(between[1:-1])
         target = _target(asked, began, f"transaction {began.xid} began the migration at {rfc3339(began.at)}")
         return replace(self._found(target), damage=damage, migration=name)
 
-    def _inserted(self, clue: MigrationClue, last: Commit) -> int:
-        """Return who inserted the migration's row: the newest insert up to whoever wrote it last."""
-        inserted = last.xid
-        for xid, kind in self._tools.wal.writers(self._spans(), clue.relation):
+    def _inserted(self, clue: MigrationClue, stretch: Sequence[WalSpan], last: Commit) -> int:
+        """Return who inserted the migration's row: the newest insert up to whoever wrote it last.
+
+        Raises:
+            Refused: a row that is completed later (Prisma's) was inserted before this WAL begins.
+        """
+        inserted = None
+        for xid, kind in self._tools.wal.writers(stretch, clue.relation):
             if kind == "INSERT":
                 inserted = xid
             if xid in last.xids:
                 break
-        return inserted
+        if inserted is None and clue.began_at is not None:
+            raise Refused(
+                "the archived WAL has the end of the migration, and not its beginning",
+                where=self._tools.environment,
+                rule=PREFLIGHT,
+                options=(f"What can be returned to: `backout db backups list -e {self._tools.environment}`.",),
+            )
+        return last.xid if inserted is None else inserted
 
     def _commit_of(self, xid: int) -> Commit:
-        commit = of_transaction(self._tools.wal.commits(self._spans()), xid)
-        if commit is None:
-            raise self._not_there(xid)
-        return commit
+        return self._where(xid)[2]
+
+    def _where(self, xid: int) -> tuple[Sequence[WalSpan], list[Commit], Commit]:
+        """Return where a transaction was committed: the stretch of WAL, its commits, and the one. Raises Refused."""
+        for stretch in reversed(self._stretches()):
+            commits = list(self._tools.wal.commits(stretch))
+            commit = of_transaction(commits, xid)
+            if commit is not None:
+                return stretch, commits, commit
+        raise self._not_there(xid)
 
     def _not_there(self, xid: int) -> Refused:
         return Refused(
@@ -295,14 +323,11 @@ class _Search:
             options=("What is there: backout db backups.",),
         )
 
-    def _spans(self, lsn: int = 0) -> tuple[WalSpan, ...]:
-        """Return the WAL that can be replayed, from the oldest base on, or the newest one before a position."""
-        archive = self._archive
-        if not archive.backups:
+    def _stretches(self) -> tuple[tuple[WalSpan, ...], ...]:
+        """Return the WAL that is searched. Raises Refused: there is no base backup to replay any of it from."""
+        if not self._archive.backups:
             raise Refused("there is no base backup", rule=PREFLIGHT, options=("Make one: backout db backup.",))
-        base = base_before(archive, self._timeline, lsn) if lsn else None
-        oldest = min(archive.backups, key=lambda each: each.begin_lsn)
-        return chain(archive, base or oldest, self._timeline)[0]
+        return stretches(self._archive, self._timeline)
 
     def _found(self, target: RecoveryTarget, *damage: Commit) -> Found:
         return Found(target, None, self._facts, damage)

@@ -249,6 +249,6 @@ def prepare_base(tools: RestoreTools) -> str:
     verified = [base for base in tools.backups.backups() if base.verified_at is not None]
     if not verified:
         raise Refused("there is no verified base backup", rule=PREFLIGHT, options=("Make one: backout db backup.",))
-    newest = max(verified, key=lambda base: base.end_lsn)
+    newest = max(verified, key=lambda base: base.ended_at)  # positions of two clusters cannot be compared
     tools.bases.prepare(newest.id, lambda _doing, _done, _whole: None)
     return newest.id

@@ -12,6 +12,7 @@ from backout.plan.together import first_to_undo, lost_rows
 
 if TYPE_CHECKING:
     from backout.model.plan import PlanRefused
+    from backout.model.recovery import WalSpan
     from backout.model.situation import Situation
     from backout.runbook.finding import Found
     from backout.runbook.restore import RestoreTools
@@ -104,6 +105,8 @@ def _back(ways: Ways, tools: Toolbox, migration: str) -> str:
 
         found = find(restoring, f"before migration {migration}")
         written = lost_rows(written_since(restoring, found))
+        if beyond_hole(found):
+            written = f"at least {written} (the archive has a hole since, and what was written in it is not counted)"
     except BackoutError as error:
         return ways.shut(str(error.what))
     return ways.back(found, written, "no drill has measured yet how long it takes")
@@ -111,15 +114,13 @@ def _back(ways: Ways, tools: Toolbox, migration: str) -> str:
 
 def written_since(restoring: RestoreTools, found: Found) -> list[tuple[str, int]]:
     """Return (table, row versions written) since the target, the damage itself left out, as far as WAL was received."""
-    from backout.analysis.recovery import chain  # noqa: PLC0415 same
-
     target = found.target
-    base = found.route.base if found.route is not None else None
-    if base is None:
+    if found.route is None:
         return []
     spans = [
         replace(span, begin_lsn=max(span.begin_lsn, target.lsn))
-        for span in chain(found.archive, base, target.timeline)[0]
+        for stretch in _since(found)
+        for span in stretch
         if span.end_lsn > target.lsn
     ]
     damage = frozenset(xid for commit in found.damage for xid in commit.xids)
@@ -129,3 +130,15 @@ def written_since(restoring: RestoreTools, found: Found) -> list[tuple[str, int]
         if node in names:
             counted[names[node]] = counted.get(names[node], 0) + rows
     return sorted(counted.items(), key=lambda each: (-each[1], each[0]))
+
+
+def beyond_hole(found: Found) -> bool:
+    """Whether WAL between the target and now is missing, so that not all that was written since can be counted."""
+    return len(_since(found)) > 1
+
+
+def _since(found: Found) -> list[tuple[WalSpan, ...]]:
+    from backout.analysis.recovery import stretches  # noqa: PLC0415 only where a restore is thought of
+
+    target = found.target
+    return [each for each in stretches(found.archive, target.timeline) if each[-1].end_lsn > target.lsn]

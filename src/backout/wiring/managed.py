@@ -47,7 +47,7 @@ def looks(config: Config) -> Looks:
     from backout.providers.postgres.connections import PostgresConnections  # noqa: PLC0415 only this command
     from backout.providers.postgres.server_check import PostgresCheck  # noqa: PLC0415 same
     from backout.providers.postgres.tls_access import is_here  # noqa: PLC0415 same
-    from backout.wiring.backups import repository  # noqa: PLC0415 same
+    from backout.wiring.backups import repository, slot_name  # noqa: PLC0415 same
 
     database = database_of(config)
     url = config.database_admin_url()
@@ -62,6 +62,8 @@ def looks(config: Config) -> Looks:
         is_here=is_here(url.reveal()),
         pgbackrest=(lambda: window_of_backups(stanza(config).backups())) if database.backup.pgbackrest else None,
         vendor=(lambda: _vendor_state(config)) if database.managed else None,
+        wal=database.backup.wal,
+        slot=slot_name(config),
     )
 
 

@@ -170,7 +170,8 @@ class WalSearch:
             assert process.stdout is not None  # noqa: S101 asked for above
             assert process.stderr is not None  # noqa: S101 same
             try:
-                yield from process.stdout
+                # A stretch begins where a segment does, in the middle of a record, and pg_waldump says so on a line.
+                yield from (line for line in process.stdout if line.startswith("rmgr:"))
             except GeneratorExit:  # whoever reads has found what it looked for
                 process.kill()
                 raise
