@@ -32,7 +32,7 @@ def holder(trial: Trial, *command: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.calm
-@pytest.mark.parametrize(("first", "second"), [(GUARD, GUARD), (GUARD, ROLLBACK), (ROLLBACK, ROLLBACK)])
+@pytest.mark.parametrize(("first", "second"), [(GUARD, GUARD), (ROLLBACK, GUARD), (ROLLBACK, ROLLBACK)])
 def test_second_command(drillbook: Drillbook, first: tuple[str, ...], second: tuple[str, ...]) -> None:
     """It is told who holds the environment and what to type, before it asks or plans anything."""
     trial = drillbook.trial()
@@ -48,6 +48,26 @@ def test_second_command(drillbook: Drillbook, first: tuple[str, ...], second: tu
 
 
 @pytest.mark.calm
+@pytest.mark.parametrize("observe", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_a_rollback_ends_a_watch(drillbook: Drillbook, observe: bool) -> None:
+    """A person goes back while guard watches in another process: that one ends, and says who ended it and why."""
+    trial = drillbook.trial()
+    trial.make_live(drillbook.good)
+    flag = ("--observe",) if observe else ()
+    with holder(trial, *GUARD, *flag) as process:
+        watch = trial.newest()["run_id"]
+        trial.make_live(drillbook.bad)
+        ended = trial.run(*ROLLBACK, "--no-wait")
+        assert ended.code == 0, ended.err
+        assert f"driven by pid {process.pid}" in ended.err
+        assert ended.json["live_version"] == drillbook.good
+        out, err = process.communicate(timeout=PATIENCE_S)
+        # It may have seen the other deployment just before; then the rollback found nobody.
+        assert process.returncode == 6, out + err
+    assert trial.run("runs", "show", watch, "--json").json["state"] in ("aborted", "done")
+
+
+@pytest.mark.calm
 def test_abort_with_a_live_holder(drillbook: Drillbook) -> None:
     """The holder stops at its next boundary, exit 6; then the environment is free."""
     trial = drillbook.trial()
@@ -57,7 +77,8 @@ def test_abort_with_a_live_holder(drillbook: Drillbook) -> None:
         assert asked.code == 0, asked.err
         out, err = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 6, out + err
-        assert "was aborted" in err
+        assert "was ended by" in err
+        assert "(enough)" in err
     assert trial.newest()["state"] == "aborted"
     trial.make_live(drillbook.bad)
     assert trial.run(*ROLLBACK, "--no-wait").code == 0
@@ -68,14 +89,14 @@ def test_abort_with_a_live_holder(drillbook: Drillbook) -> None:
 def test_abort_with_a_dead_holder(drillbook: Drillbook) -> None:
     """The run ends at once; until then another command is told that nobody drives it, and how to go on."""
     trial = drillbook.trial()
-    trial.make_live(drillbook.good)
-    with holder(trial, *GUARD) as process:
+    trial.make_live(drillbook.bad)
+    with holder(trial, *ROLLBACK) as process:
         process.kill()
         process.communicate()
     trial.make_live(drillbook.bad)
     run = trial.newest()
     assert run["state"] == "interrupted"
-    refused = trial.run(*ROLLBACK)
+    refused = trial.run(*GUARD)
     assert refused.code == 6
     assert "nobody drives it" in refused.json["what"]
     assert f"backout runs resume {run['run_id']}" in refused.json["hint"]

@@ -79,3 +79,26 @@ def test_twice(drillbook: Drillbook) -> None:
         assert trial.newest()["state"] == "interrupted"
         assert trial.run(*ROLLBACK, "--no-wait").code == 0
         assert trial.tools().deployments.history()[2].id == bad.id
+
+
+@pytest.mark.long
+@pytest.mark.calm
+def test_the_same_command_again_with_its_target(drillbook: Drillbook) -> None:
+    """`rollback TARGET`, stopped, and typed again, is the same run; another target is told which one that was."""
+    trial = drillbook.trial()
+    trial.make_live(drillbook.bad)
+    typed = ("rollback", drillbook.good[:8], *ROLLBACK[1:])
+    process = trial.start(*typed)
+    until(lambda: is_at(trial, "rollback", 4), 20, "the verification", 0.1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=PATIENCE_S)
+    run = trial.newest()
+    assert (process.returncode, run["state"]) == (130, "interrupted")
+    other = trial.run("rollback", drillbook.bad, *ROLLBACK[1:])
+    assert other.code == 6
+    assert f"a rollback to version {drillbook.good}, was interrupted" in other.json["what"]
+    assert f"backout runs resume {run['run_id']}" in other.json["hint"]
+    again = trial.run(*typed)
+    assert again.code in (0, 7), again.err  # a busy machine may leave the error rate undecided
+    assert (again.json["run_id"], again.json["live_version"]) == (run["run_id"], drillbook.good)
+    assert trial.newest()["state"] == "done"

@@ -12,6 +12,7 @@ from backout.errors import Busy
 from backout.journal.stop import StopRequest
 from backout.model.incident import RunState
 from backout.report.times import rfc3339
+from backout.runbook.aside import end_watch, gives_way, in_words, keeper_of
 from backout.runbook.clock import measure_clock
 from backout.runbook.procedures import Actions
 from backout.runbook.tell import tell_failure
@@ -82,10 +83,37 @@ class Bench:
         """Accept a plan."""
         return self.tools.journal.submit(plan, actor=self.tools.actor, reason=reason)
 
+    def take_over(self, plan: Plan, reason: str) -> str:
+        """Accept a plan that a person typed; a watch that keeps the environment ends, with the reason in its record.
+
+        Raises:
+            Busy: something else keeps it, such as the rollback that the watch just led to.
+        """
+        watch = self.unfinished()
+        if watch is not None and gives_way(watch):
+            left = end_watch(self.tools, f"{plan.kind} typed by a person: {reason}")
+            if left is not None:
+                raise busy(left)
+            self.live.say(f"{watch.id} is ended")
+        return self.submit(plan, reason)
+
     def unfinished(self) -> Run | None:
         """Return the run that keeps the environment, or None when it is free."""
-        newest = next(iter(self.tools.runs.runs(self.tools.environment)), None)
-        return None if newest is None or newest.state.is_over else newest
+        return keeper_of(self.tools.runs, self.tools.environment)
+
+    def in_the_way(self, then: str) -> Run | None:
+        """Return the unfinished run that a person's command has to pick up or respect; None: there is none.
+
+        A watch is none: that it will end is said here, and done by `take_over`.
+
+        Args:
+            then: what it gives way to: "this rollback".
+        """
+        keeper = self.unfinished()
+        if keeper is None or not gives_way(keeper):
+            return keeper
+        self.live.say(in_words(keeper, then))
+        return None
 
 
 def busy(run: Run) -> Busy:

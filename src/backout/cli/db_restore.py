@@ -91,7 +91,7 @@ def restore(
     desk = Desk.open(shell, config, accepted=accepted)
     if drop_side is not None or mode in ("list", "prepare", "release"):
         return kept_things(desk, mode, drop_side, message, typed)
-    found = None if dry_run else desk.unfinished(target if mode != "undo" else "undo")
+    found = None if dry_run else desk.unfinished(target, mode)
     if found is not None:
         shell.output.say(f"picking up run {found.id} ({found.plan.why}), which was interrupted; its plan stands")
         return _finish(desk, desk.drive(found.id))
@@ -106,8 +106,7 @@ def restore(
     reason = shell.masked(reason)
     told = Acceptance(accepted.names, reason, desk.tools.actor, desk.tools.clock.now())
     record_accepted(desk.tools.journal, config.name, told)
-    run = desk.tools.journal.submit(plan, actor=desk.tools.actor, reason=reason)
-    return _finish(desk, desk.drive(run))
+    return _finish(desk, desk.drive(desk.take_over(plan, reason, target, mode)))
 
 
 def resume(shell: Shell, run: Run) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
+from backout.runbook.aside import end, gives_way, in_words, keeper_of
 
 if TYPE_CHECKING:
     from backout.cli.live import Live
@@ -14,9 +15,13 @@ if TYPE_CHECKING:
     from backout.config import Config
     from backout.journal.stop import StopRequest
     from backout.model.incident import Event, Run
+    from backout.model.plan import Json, Plan
     from backout.runbook.managed import BranchTools
     from backout.runbook.restore import RestoreTools
     from backout.runbook.unsigned import Accepted
+
+_TYPED = "restore.typed"
+"""The note that says with which words a restore was begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +55,60 @@ class Desk:
         here = is_managed(config) if managed is None else managed
         return cls(shell, tools, stop, live, branch_tools(config, tools) if here else None)
 
-    def unfinished(self, target: str | None) -> Run | None:
-        """Return the restore to pick up. Raises Busy when another run keeps the environment, or TARGET is a new one."""
+    def unfinished(self, target: str | None, mode: str | None) -> Run | None:
+        """Return the restore to pick up: without TARGET any that was interrupted, with it the one that it began.
+
+        A watch is not in the way, but for a side instance, which nobody is in a hurry for, one that is under way is.
+
+        Raises:
+            Busy: another run keeps the environment, or another restore.
+        """
         from backout.cli.bench import busy  # noqa: PLC0415 only what acts pays for it
 
-        newest = next(iter(self.tools.runs.runs(self.tools.environment)), None)
-        if newest is None or newest.state.is_over:
+        keeper = keeper_of(self.tools.runs, self.tools.environment)
+        if keeper is None:
             return None
-        if newest.state is not RunState.INTERRUPTED or newest.plan.kind is not PlanKind.RECOVER or target is not None:
-            raise busy(newest)
-        return newest
+        if gives_way(keeper) and not (mode == "side" and keeper.state is RunState.RUNNING):
+            self.shell.output.say(in_words(keeper, "this restore"))
+            return None
+        if keeper.state is not RunState.INTERRUPTED or keeper.plan.kind is not PlanKind.RECOVER:
+            raise busy(keeper)
+        if (target is not None or mode == "undo") and not self._began(keeper, target, mode):
+            raise busy(keeper)
+        return keeper
+
+    def take_over(self, plan: Plan, reason: str, target: str | None, mode: str | None) -> str:
+        """Accept the plan of a restore, and record what was typed; a watch that keeps the environment ends.
+
+        Raises:
+            Busy: something else keeps it.
+        """
+        from backout.cli.bench import busy  # noqa: PLC0415 only what acts pays for it
+
+        tools = self.tools
+        keeper = keeper_of(tools.runs, tools.environment)
+        if keeper is not None and gives_way(keeper):
+            left = end(tools.runs, tools.clock, keeper, actor=tools.actor, reason=f"{plan.kind} typed by a person")
+            if left is not None:
+                raise busy(left)
+        run = tools.journal.submit(plan, actor=tools.actor, reason=reason)
+        typed: dict[str, Json] = {"run": run, "target": target, "mode": mode}
+        tools.journal.note(tools.environment, _TYPED, run, typed, actor=tools.actor)
+        return run
+
+    def _began(self, run: Run, target: str | None, mode: str | None) -> bool:
+        """Whether these words began a run; of one that an earlier version began nobody knows."""
+        notes = self.tools.journal.events(environment=run.environment, kind=_TYPED)
+        typed = next((note.data for note in notes if note.data.get("run") == run.id), None)
+        return typed is not None and (typed["target"], typed["mode"]) == (target, mode)
 
     def refuse_busy(self) -> None:
         """Raise Busy while a run is not over: what it is about to move in must not be removed."""
         from backout.cli.bench import busy  # noqa: PLC0415 only what acts pays for it
 
-        newest = next(iter(self.tools.runs.runs(self.tools.environment)), None)
-        if newest is not None and not newest.state.is_over:
-            raise busy(newest)
+        keeper = keeper_of(self.tools.runs, self.tools.environment)
+        if keeper is not None and not (gives_way(keeper) and keeper.state is RunState.INTERRUPTED):
+            raise busy(keeper)
 
     def drive(self, run: str) -> Run:
         """Drive a run with Ctrl-C as a request to stop at the next boundary."""

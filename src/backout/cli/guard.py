@@ -126,25 +126,62 @@ def _watch(bench: Bench, *, early: bool, next_within: str | None) -> int:
     from backout.config.scalars import seconds  # noqa: PLC0415
     from backout.runbook import guard as procedure  # noqa: PLC0415
 
-    policy = bench.tools.policy
     _check_channels(bench.shell, bench)
     unfinished = bench.unfinished()
+    if unfinished is not None and not procedure.may_go_on(unfinished):
+        raise busy(unfinished)
+    if next_within is not None:
+        return _watch_next(bench, unfinished, seconds(next_within, "--next-timeout"), early=early)
     if unfinished is not None:
-        if not procedure.may_go_on(unfinished):
-            raise busy(unfinished)
-        refuse_another_mode(unfinished, policy.guard.mode)
-        bench.live.say(f"picking up run {unfinished.id}, which was interrupted")
-        run = bench.drive(unfinished.id)
+        run = _picked_up(bench, unfinished)
         if _concluded(bench, run).get("action") != "void":
             return finish(bench, run)
-    if next_within is not None:
-        bench.live.say(f"waiting for the next deployment of {bench.tools.environment}")
-        procedure.wait_for_next(bench.tools, seconds(next_within, "--next-timeout"))
+    return finish(bench, _watched_to_its_end(bench, early=early))
+
+
+def _picked_up(bench: Bench, unfinished: Run) -> Run:
+    refuse_another_mode(unfinished, bench.tools.policy.guard.mode)
+    bench.live.say(f"picking up run {unfinished.id}, which was interrupted")
+    return bench.drive(unfinished.id)
+
+
+def _watch_next(bench: Bench, unfinished: Run | None, within_s: float, *, early: bool) -> int:
+    """Wait for the next deployment and watch it; one that came since an earlier watch was interrupted is that one.
+
+    The earlier watch is about what is not asked for any more, so it is ended, and its record says so. A rollback that
+    one led to is finished first: what is live is bad until then.
+    """
+    from backout.cli.bench import busy  # noqa: PLC0415 - see `_watch`
+    from backout.runbook import guard as procedure  # noqa: PLC0415
+    from backout.runbook.aside import end_watch, gives_way  # noqa: PLC0415
+
+    tools = bench.tools
+    after = procedure.newest_known(tools, unfinished)
+    if unfinished is not None and not gives_way(unfinished):
+        finish(bench, _picked_up(bench, unfinished))
+        bench.shell.output.answered = False  # the answer is that of the watch to come
+    elif unfinished is not None:
+        bench.live.say(f"{unfinished.id} was interrupted; the next deployment is asked for, so it is ended")
+        left = end_watch(tools, "guard --next: another deployment is to be watched")
+        if left is not None:
+            raise busy(left)
+    bench.live.say(f"waiting for the next deployment of {tools.environment}")
+    came_before = procedure.wait_for_next(tools, within_s, after=after)
+    run = _watched_to_its_end(bench, early=early)
+    if came_before and _concluded(bench, run).get("action") == "void":  # the one that was waited for came now
+        run = _watched_to_its_end(bench, early=early)
+    return finish(bench, run)
+
+
+def _watched_to_its_end(bench: Bench, *, early: bool) -> Run:
+    from backout.runbook import guard as procedure  # noqa: PLC0415 - see `_watch`
+
+    policy = bench.tools.policy
     with bench.telling():
         plan = procedure.plan(bench.tools, mode=policy.guard.mode, for_s=policy.criteria.watch_s, early=early)
     bench.renew_card(meanwhile=True)
     bench.live.say(f"{plan.step('watch').title}, then {plan.step('conclude').title} (mode {policy.guard.mode})")
-    return finish(bench, bench.drive(bench.submit(plan, plan.why)))
+    return bench.drive(bench.submit(plan, plan.why))
 
 
 def _check_channels(shell: Shell, bench: Bench) -> None:
@@ -230,11 +267,20 @@ def _answer(bench: Bench, run: Run) -> int:
         "verified": None,
     }
     if run.state is RunState.ABORTED:
-        raise WorldMoved(f"run {run.id} was aborted", where=run.environment, hint=f"backout runs show {run.id}")
+        raise WorldMoved(_why_aborted(bench, run), where=run.environment, hint=f"backout status -e {run.environment}")
     _refuse(bench, action, concluded, record)
     bench.shell.output.result("guard", record, _words(verdict, reason, action, concluded))
     bench.shell.output.next(f"backout status -e {run.environment}", *_follow_up(run, verdict, action))
     return _code(verdict, action, concluded)
+
+
+def _why_aborted(bench: Bench, run: Run) -> str:
+    """Return who ended a watch, and why: a person's rollback elsewhere does."""
+    asked = list(bench.tools.journal.events(run=run.id, kind="run.asked"))
+    if not asked:
+        return f"run {run.id} was aborted"
+    why = str(asked[-1].data.get("reason") or "")
+    return f"run {run.id} was ended by {asked[-1].actor}" + (f" ({why})" if why else "")
 
 
 def _code(verdict: str, action: str, concluded: dict[str, Json]) -> int:

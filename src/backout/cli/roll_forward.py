@@ -48,7 +48,7 @@ def roll_forward(shell: Shell, *, message: str | None, dry_run: bool, no_wait: b
 
     config = shell.config()
     bench = open_bench(shell, config, "roll-forward")
-    unfinished = None if dry_run else bench.unfinished()
+    unfinished = None if dry_run else bench.in_the_way("this roll-forward")
     if unfinished is not None:
         if unfinished.state is not RunState.INTERRUPTED or unfinished.plan.kind is not PlanKind.FORWARD:
             raise busy(unfinished)
@@ -65,7 +65,7 @@ def roll_forward(shell: Shell, *, message: str | None, dry_run: bool, no_wait: b
     shell.output.say("")
     what = f"roll forward with `{config.environment.deploy.command}`"
     reason = confirm(shell, config, what, message=message, typed=typed)
-    return finish(bench, bench.drive(bench.submit(plan, reason)))
+    return finish(bench, bench.drive(bench.take_over(plan, reason)))
 
 
 def _check_no_secret(shell: Shell, config: Config) -> None:

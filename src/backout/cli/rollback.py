@@ -9,7 +9,7 @@ import click
 from backout.cli import outcome
 from backout.cli.confirm import confirm
 from backout.cli.options import command, pass_shell
-from backout.errors import Refused, UsageError
+from backout.errors import Busy, Refused, UsageError
 from backout.model.incident import RunState
 from backout.model.plan import Plan, PlanKind
 
@@ -66,18 +66,16 @@ def rollback(
 
     TARGET may be a version id, a deployment id, a number, a tag, a git sha (or a prefix of one), or a time.
     """
-    from backout.cli.bench import busy, open_bench  # noqa: PLC0415 - only commands that act pay for it
+    from backout.cli.bench import open_bench  # noqa: PLC0415 - only commands that act pay for it
     from backout.plan.rollback import Request  # noqa: PLC0415
 
     if restore_secrets and carry_secrets:
         raise UsageError("--restore-secrets and --carry-secrets contradict each other", hint="choose one of them")
     config = shell.config()
     bench = open_bench(shell, config, "rollback")
-    unfinished = None if dry_run else bench.unfinished()
+    unfinished = None if dry_run else bench.in_the_way("this rollback")
     if unfinished is not None:
-        is_rollback = unfinished.plan.kind is PlanKind.ROLLBACK
-        if unfinished.state is not RunState.INTERRUPTED or not is_rollback or target is not None:
-            raise busy(unfinished)
+        _check_same(bench, unfinished, target, with_database=with_database)
         version = str(unfinished.plan.step("activate").args["version"])
         shell.output.say(
             f"picking up run {unfinished.id} (to version {version[:8]}), which was interrupted; its plan stands"
@@ -104,7 +102,33 @@ def rollback(
         from backout.plan.rollback import worded  # noqa: PLC0415
 
         plan = worded(plan, reason, bench.tools.equivalents)
-    return finish(bench, bench.drive(bench.submit(plan, reason)))
+    return finish(bench, bench.drive(bench.take_over(plan, reason)))
+
+
+def _check_same(bench: Bench, run: Run, target: str | None, *, with_database: bool) -> None:
+    """Return when the run that keeps the environment is the one that is typed again, and nobody drives it.
+
+    Without TARGET it is whatever rollback was interrupted; with it, the one to that version. Raises Busy, UsageError.
+    """
+    from backout.cli.bench import busy  # noqa: PLC0415 - loaded already
+
+    if run.state is not RunState.INTERRUPTED or run.plan.kind is not PlanKind.ROLLBACK:
+        raise busy(run)
+    way = f"finish it: `backout runs resume {run.id}`, or give it up: `backout runs abort {run.id} -m WHY`"
+    has_database = any(step.action.startswith("db_") for step in run.plan.steps)
+    if has_database is not with_database:
+        what = "takes the database back, too" if has_database else "leaves the database alone"
+        raise Busy(f"run {run.id} was interrupted, and it {what}", where=run.environment, hint=way)
+    if target is None:
+        return
+    from backout.runbook.clock import target_version  # noqa: PLC0415
+    from backout.runbook.observe import observe  # noqa: PLC0415
+
+    typed = target_version(bench.tools, target, observe(bench.tools))
+    planned = str(run.plan.step("activate").args["version"])
+    if typed != planned:
+        what = f"run {run.id}, a rollback to version {planned}, was interrupted; '{target}' is version {typed}"
+        raise Busy(what, where=run.environment, hint=way)
 
 
 def _planned(bench: Bench, request: Request, *, with_database: bool) -> Plan:

@@ -174,7 +174,7 @@ def _run(shell: Shell, config: Config, given: _Given, ask: PushAsk, answers: _An
     from backout.runbook.secrets import prepare_push  # noqa: PLC0415 same
 
     bench = _with_source(open_bench(shell, config, "secrets-push"), given)
-    unfinished = None if answers.dry_run else bench.unfinished()
+    unfinished = None if answers.dry_run else bench.in_the_way("setting secrets")
     if unfinished is not None:
         if not _is_this(unfinished, ask):
             raise busy(unfinished)
@@ -193,7 +193,7 @@ def _run(shell: Shell, config: Config, given: _Given, ask: PushAsk, answers: _An
         from backout.plan.secrets import worded  # noqa: PLC0415
 
         plan = worded(plan, reason)
-    return finish(bench, bench.drive(bench.submit(plan, reason)))
+    return finish(bench, bench.drive(bench.take_over(plan, reason)))
 
 
 def _is_this(run: Run, ask: PushAsk) -> bool:

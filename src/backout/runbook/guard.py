@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 from backout.analysis.decision import Detector
-from backout.analysis.remarks import plain_history, still_decides, underneath
+from backout.analysis.remarks import made_by, plain_history, still_decides, underneath
 from backout.errors import AuthError, BackoutError, ProviderUnavailable
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind, PlanRefused
+from backout.model.remark import RemarkKind
 from backout.model.verdict import Decision, Verdict
 from backout.plan.by_hand import by_hand
 from backout.plan.guard import plan_guard
 from backout.ports import NotDone
 from backout.report.times import duration
 from backout.runbook.carry import keep
-from backout.runbook.checkpoint import gone_on
+from backout.runbook.checkpoint import gone_on, remembered
 from backout.runbook.checks import is_late
 from backout.runbook.clock import measure_clock, say_clock
 from backout.runbook.diagnose import failed_build
@@ -93,24 +94,82 @@ def plan(tools: Toolbox, *, mode: Mode, for_s: float, early: bool = False) -> Pl
     return by_hand(made, tools.equivalents)
 
 
-def wait_for_next(tools: Toolbox, timeout_s: float) -> None:
-    """Return when a deployment newer than the live one was made; meanwhile health is looked at, to know what was up.
+MEANWHILE_S = 3_600.0
+"""A deployment that came while nobody watched is watched when somebody asks for the next one, if it is no older."""
+_WAIT = "waits for the next deployment"
 
-    Raises ProviderUnavailable after `timeout_s` without one; first what `preflight` raises: afterwards it is too late.
+
+def newest_known(tools: Toolbox, unfinished: Run | None) -> str:
+    """Return the deployment that the next one has to follow.
+
+    What is live now, unless somebody began to wait or to watch earlier and was interrupted: then what was live at that
+    time, so that what came meanwhile is not taken for old.
+    """
+    if unfinished is not None:
+        watched = next((s.args.get("deployment") for s in unfinished.plan.steps if s.action == "watch"), None)
+        if watched:
+            return str(watched)
+    waited = remembered(tools, _WAIT, _Waited)
+    if waited is not None and waited.after and tools.clock.now() - waited.at <= MEANWHILE_S:
+        return waited.after
+    seen = plain_history(tools.deployments.history())
+    return seen[0].id if seen else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waited:
+    """What was live when somebody began to wait (Unix seconds), "" when that wait has ended."""
+
+    after: str
+    at: float
+
+
+def wait_for_next(tools: Toolbox, timeout_s: float, *, after: str | None = None) -> bool:
+    """Wait for a deployment that follows `after`; meanwhile health is looked at, to know what was up.
+
+    Args:
+        after: see `newest_known`; None: what is live now.
+
+    Returns:
+        Whether it was there already: it came after `after` and nobody watched it.
+
+    Raises:
+        ProviderUnavailable: none came within `timeout_s`. What `preflight` raises: afterwards it is too late.
     """
     seen = plain_history(tools.deployments.history())
     preflight(tools, timeout_s + tools.policy.criteria.watch_s)
     last = seen[0].id if seen else ""
+    if after and seen and _came_meanwhile(tools, seen[0], after):
+        age = duration(tools.clock.now() - seen[0].created_at)
+        tools.say(f"version {seen[0].main[:8]} went live {age} ago, and nobody watches it: that is the next one")
+        _remember_wait(tools, "")
+        return True
+    _remember_wait(tools, last)  # should this be interrupted, the same command typed again goes on from here
     deadline = tools.clock.now() + timeout_s
     with closing(lives(tools, TICK_S / 2)) as found:
         for live in found:
             if live is not None and live.id != last:
-                return
+                _remember_wait(tools, "")
+                return False
             if tools.clock.now() >= deadline:
                 break
+    _remember_wait(tools, "")
     built = failed_build(tools)  # Scenario 2: nothing came because nothing was built
     why = "" if built is None else f": the newest build failed ({built.title})"
     raise ProviderUnavailable(f"no new deployment within {timeout_s:g} s{why}", where=tools.environment)
+
+
+def _came_meanwhile(tools: Toolbox, live: Deployment, after: str) -> bool:
+    """Whether what is live came after that deployment, not long ago, and no guard of this journal watched it."""
+    if live.id == after or made_by(live, RemarkKind.ROLLBACK):
+        return False
+    fresh_s = max(MEANWHILE_S, tools.policy.criteria.watch_s)
+    watched = (s.args.get("deployment") for run in tools.runs.runs(tools.environment) for s in run.plan.steps)
+    return tools.clock.now() - live.created_at <= fresh_s and live.id not in watched
+
+
+def _remember_wait(tools: Toolbox, after: str) -> None:
+    tools.checkpoints.save_checkpoint(tools.environment, _WAIT, {"after": after, "at": tools.clock.now()})
 
 
 def may_go_on(run: Run) -> bool:

@@ -8,13 +8,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import borne_out, still_decides
-from backout.errors import BackoutError, Refused
+from backout.errors import BackoutError
 from backout.model.deployment import Mark
 from backout.model.incident import RunState
 from backout.model.plan import Plan, PlanKind, PlanRefused
 from backout.model.remark import RemarkKind
 from backout.plan.rollback import Request
 from backout.report.times import duration
+from backout.runbook.aside import end, gives_way, keeper_of
 from backout.runbook.checks import own
 from backout.runbook.rollback import prepare
 
@@ -31,8 +32,6 @@ WITHIN_S = 15.0
 """Panic has acted, or has said why not, within so many seconds."""
 RECENT_S = 900.0
 """A rollback that is younger than this is not followed by another one in a panic: that would go back twice."""
-ASIDE_S, POLL_S = 4.0, 0.1
-"""How long a guard that is asked to stop is waited for."""
 
 
 def way_back(tools: Toolbox, message: str) -> Plan | PlanRefused:
@@ -73,16 +72,10 @@ def stand_aside(tools: Toolbox) -> Run | None:
     so is a rollback that was interrupted before its switch, and that a person does not carry on: a robot's, or one that
     rests on what is not live any more. Any other is left alone.
     """
-    keeper = _keeper(tools)
-    watches = keeper is not None and keeper.plan.kind in (PlanKind.GUARD, PlanKind.RAMP)
-    if keeper is None or not (watches or _is_left_over(tools, keeper)):
+    keeper = keeper_of(tools.runs, tools.environment)
+    if keeper is None or not (gives_way(keeper) or _is_left_over(tools, keeper)):
         return keeper
-    with contextlib.suppress(Refused):  # it ended by itself just now
-        tools.runs.ask(keeper.id, "abort", actor=tools.actor, reason="panic: a person goes back now")
-    deadline = tools.clock.now() + ASIDE_S
-    while (keeper := _keeper(tools)) is not None and tools.clock.now() < deadline:
-        tools.clock.sleep(POLL_S)
-    return keeper
+    return end(tools.runs, tools.clock, keeper, actor=tools.actor, reason="panic: a person goes back now")
 
 
 def _is_left_over(tools: Toolbox, run: Run) -> bool:
@@ -96,11 +89,6 @@ def _is_left_over(tools: Toolbox, run: Run) -> bool:
     if own(history, run.id, RemarkKind.ROLLBACK) is not None:
         return False
     return bool(args["detected"]) or not still_decides(history, str(args["expected"]), str(args["leaving"]))
-
-
-def _keeper(tools: Toolbox) -> Run | None:
-    newest = next(iter(tools.runs.runs(tools.environment)), None)
-    return None if newest is None or newest.state.is_over else newest
 
 
 class _Forgotten:

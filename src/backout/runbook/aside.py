@@ -1,0 +1,58 @@
+"""Standing aside: a watch changes nothing, so it gives way to what a person types; that is asked for, and recorded."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from backout.errors import Refused
+from backout.model.incident import RunState
+from backout.model.plan import PlanKind
+
+if TYPE_CHECKING:
+    from backout.model.incident import Run
+    from backout.ports import Clock, Runs
+    from backout.runbook.toolbox import Toolbox
+
+ASIDE_S, POLL_S = 4.0, 0.1
+"""How long a guard that is asked to stop is waited for: it looks for such a request every second."""
+
+
+def keeper_of(runs: Runs, environment: str) -> Run | None:
+    """Return the run that keeps an environment, or None when it is free."""
+    newest = next(iter(runs.runs(environment)), None)
+    return None if newest is None or newest.state.is_over else newest
+
+
+def gives_way(run: Run) -> bool:
+    """Whether ending a run is harmless: a watch, or the step of a ramp, which only moves what is watched."""
+    return run.plan.kind in (PlanKind.GUARD, PlanKind.RAMP)
+
+
+def in_words(run: Run, then: str) -> str:
+    """Return what happens to a watch that keeps the environment, in one sentence.
+
+    Args:
+        then: what it gives way to: "this rollback".
+    """
+    if run.state is RunState.RUNNING:
+        return f"{run.id} ({run.plan.why}) is under way, driven by {run.holder}: {then} ends it"
+    return f"{run.id} ({run.plan.why}) was interrupted: {then} ends it"
+
+
+def end_watch(tools: Toolbox, reason: str) -> Run | None:
+    """Have a watch that keeps the environment end, and return the run that still keeps it, or None."""
+    keeper = keeper_of(tools.runs, tools.environment)
+    if keeper is None or not gives_way(keeper):
+        return keeper
+    return end(tools.runs, tools.clock, keeper, actor=tools.actor, reason=reason)
+
+
+def end(runs: Runs, clock: Clock, keeper: Run, *, actor: str, reason: str) -> Run | None:
+    """Have a run end at its next boundary, at once where nobody drives it; return what still keeps the environment."""
+    with contextlib.suppress(Refused):  # it ended by itself just now
+        runs.ask(keeper.id, "abort", actor=actor, reason=reason)
+    deadline = clock.now() + ASIDE_S
+    while (left := keeper_of(runs, keeper.environment)) is not None and clock.now() < deadline:
+        clock.sleep(POLL_S)
+    return left

@@ -1,0 +1,119 @@
+"""What a person types goes before a watch: it ends, and that is recorded; nothing else gives way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from cli_shell import Stream, make_shell
+
+from backout.cli.bench import Bench
+from backout.cli.live import Live
+from backout.cli.rollback import _check_same as check_same
+from backout.errors import Busy, UsageError
+from backout.journal.stop import StopRequest
+from backout.model.incident import RunState
+from backout.model.plan import Plan, PlanKind
+from backout.model.policy import Mode
+from backout.plan.rollback import Request
+from backout.runbook.rollback import prepare
+
+from line import Story, watch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backout.model.incident import Run
+
+
+class Crash(BaseException):
+    """The process is gone."""
+
+
+@pytest.fixture
+def story(quick_path: Path) -> Story:
+    """A World in which the bad version was just deployed."""
+    return Story(quick_path / "journal.sqlite")
+
+
+def dies(story: Story, mode: Mode, call: str) -> None:
+    """Have guard die in the middle."""
+
+    def die(name: str) -> None:
+        if name == call:
+            raise Crash
+
+    story.world.before_call = die
+    with pytest.raises(Crash):
+        watch(story.tools(), mode=mode)
+    story.world.before_call = None
+
+
+def bench_of(story: Story, folder: Path) -> tuple[Bench, Stream]:
+    """Return the workbench of a command, and what it says."""
+    shell = make_shell(folder)
+    said = shell.output.stderr
+    assert isinstance(said, Stream)
+    return Bench(shell, story.tools(), StopRequest(lambda: None), Live(shell.output, "rollback", stream=False)), said
+
+
+def runs(story: Story) -> tuple[Run, ...]:
+    return story.tools().runs.runs("production")
+
+
+@pytest.mark.parametrize("mode", [Mode.OBSERVE, Mode.ACT])
+def test_an_interrupted_watch_ends_when_a_person_goes_back(story: Story, tmp_path: Path, mode: Mode) -> None:
+    """It is said before anything is asked, it ends only when the plan is accepted, and why stands in its record."""
+    dies(story, mode, "health.look")
+    bench, said = bench_of(story, tmp_path)
+    assert bench.in_the_way("this rollback") is None
+    kept = runs(story)[0]
+    assert (kept.plan.kind, kept.state) == (PlanKind.GUARD, RunState.INTERRUPTED)
+    assert (
+        f"{kept.id} (watch the deployment of version {story.bad.id}) was interrupted: this rollback" in said.getvalue()
+    )
+    _, plan = prepare(bench.tools, Request(message="it fails"))
+    assert isinstance(plan, Plan)
+    ended = bench.drive(bench.take_over(plan, "it fails"))
+    assert (ended.state, story.world.live.sole) == (RunState.DONE, story.good.id)
+    assert [run.state for run in runs(story)[:2]] == [RunState.DONE, RunState.ABORTED]
+    (asked,) = story.tools().journal.events(run=kept.id, kind="run.asked")
+    assert (asked.data["what"], asked.data["reason"]) == ("abort", "rollback typed by a person: it fails")
+    assert asked.actor == "ops@host"
+    assert f"{kept.id} is ended" in said.getvalue()
+
+
+def test_a_rollback_that_guard_began_does_not_give_way(story: Story, tmp_path: Path) -> None:
+    """It may have switched: it is picked up or given up, never passed over."""
+    dies(story, Mode.ACT, "deployments.activate")
+    bench, _ = bench_of(story, tmp_path)
+    keeper = bench.in_the_way("this rollback")
+    assert keeper is not None
+    assert (keeper.plan.kind, keeper.state) == (PlanKind.ROLLBACK, RunState.INTERRUPTED)
+    _, plan = prepare(bench.tools, Request(message="it fails", target=story.good.id, accept_unproven=True))
+    assert isinstance(plan, Plan)
+    with pytest.raises(Busy, match=f"is kept by run {keeper.id}"):
+        bench.take_over(plan, "it fails")
+    assert runs(story)[0].state is RunState.INTERRUPTED
+
+
+def test_the_same_target_is_the_same_run(story: Story, tmp_path: Path) -> None:
+    """By its id, a prefix or its number; no TARGET is any; another one is told which run is in the way."""
+    dies(story, Mode.ACT, "deployments.activate")
+    bench, _ = bench_of(story, tmp_path)
+    run = runs(story)[0]
+    for target in (None, story.good.id, story.good.id[:8], f"v{story.good.number}"):
+        check_same(bench, run, target, with_database=False)
+    with pytest.raises(Busy, match=f"'{story.bad.id[:8]}' is version {story.bad.id}") as found:
+        check_same(bench, run, story.bad.id[:8], with_database=False)
+    assert f"backout runs resume {run.id}" in str(found.value.hint)
+    with pytest.raises(UsageError):
+        check_same(bench, run, "nonsense", with_database=False)
+
+
+def test_one_with_the_database_is_another_run(story: Story, tmp_path: Path) -> None:
+    """Who types --with-database does not get a rollback of the code alone."""
+    dies(story, Mode.ACT, "deployments.activate")
+    bench, _ = bench_of(story, tmp_path)
+    with pytest.raises(Busy, match="it leaves the database alone"):
+        check_same(bench, runs(story)[0], None, with_database=True)
