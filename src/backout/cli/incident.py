@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
 from backout.cli.options import group, pass_shell
-from backout.errors import UsageError
+from backout.errors import BackoutError, UsageError
+from backout.report.incident import opened_at
 from backout.report.text import reflowed
+from backout.report.times import clock, day, rfc3339
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,26 +24,51 @@ def incident() -> None:
     """List and show incident reports (`[incidents] directory` of backout.toml)."""
 
 
-def _reports(shell: Shell) -> list[Path]:
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """One report on disk; `opened_at` (Unix seconds) is of its file where its page does not say it."""
+
+    path: Path
+    text: str
+    opened_at: float
+
+    @property
+    def title(self) -> str:
+        """Its heading, without what every one begins with."""
+        first = next(iter(self.text.splitlines()), "")
+        return first.strip().removeprefix("# ").removeprefix("Incident Report: ")
+
+
+def _reports(shell: Shell) -> list[_Report]:
+    """Return the reports, newest first: by when their incidents began, whatever their files are called."""
     directory = shell.config().settings.incidents.directory
-    return sorted(directory.glob("*.md"), reverse=True) if directory.is_dir() else []
+    paths = directory.glob("*.md") if directory.is_dir() else ()
+    return sorted(map(_read, paths), key=lambda report: (-report.opened_at, report.path.name))
 
 
-def _title(path: Path) -> str:
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        return next(lines, "").strip().removeprefix("# ").removeprefix("Incident Report: ")
+def _read(path: Path) -> _Report:
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+        at = opened_at(text)
+        return _Report(path, text, path.stat().st_mtime if at is None else at)
+    except OSError as error:
+        raise BackoutError(f"the report cannot be read: {error.strerror}", where=str(path)) from error
 
 
 @incident.command("list", short_help="All reports, newest first.")
 @pass_shell
 def list_(shell: Shell) -> None:
-    """List the reports, newest first."""
-    found = [(path, _title(path)) for path in _reports(shell)]
-    records = [{"name": path.stem, "title": title, "path": str(path)} for path, title in found]
-    rows = [(path.stem, title) for path, title in found]
-    shell.output.result("incidents", {"incidents": records}, shell.output.table(("NAME", "TITLE"), rows) or "none yet")
+    """List the reports, newest first: by when each incident began."""
+    found = _reports(shell)
+    records = [
+        {"name": each.path.stem, "title": each.title, "path": str(each.path), "opened_at": rfc3339(each.opened_at)}
+        for each in found
+    ]
+    rows = [(f"{day(r.opened_at)} {clock(r.opened_at)[:5]}", r.path.stem, r.title) for r in found]
+    human = shell.output.table(("OPENED (UTC)", "NAME", "TITLE"), rows) or "none yet"
+    shell.output.result("incidents", {"incidents": records}, human)
     if found:
-        shell.output.next(f"backout incident show {found[0][0].stem}")
+        shell.output.next(f"backout incident show {found[0].path.stem}")
 
 
 @incident.command("show", short_help="One report, as it stands on disk.")
@@ -48,15 +76,18 @@ def list_(shell: Shell) -> None:
 @pass_shell
 def show(shell: Shell, *, name: str | None) -> None:
     """Show the report NAME (or a part of its name), or the newest one."""
-    found = [path for path in _reports(shell) if name is None or name in path.stem]
-    exact = [path for path in found if path.stem == name]
+    found = [report for report in _reports(shell) if name is None or name in report.path.stem]
+    exact = [report for report in found if report.path.stem == name]
     if not found:
         raise UsageError(f"no report matches '{name}'" if name else "no report yet", hint="backout incident list")
     if name is not None and not exact and len(found) > 1:
-        names = ", ".join(path.stem for path in found)
+        names = ", ".join(report.path.stem for report in found)
         raise UsageError(f"'{name}' fits several reports: {names}", hint="type more of the name")
-    path = (exact or found)[0]
-    text = path.read_text(encoding="utf-8", errors="replace")
-    shell.output.result(
-        "incident", {"name": path.stem, "path": str(path), "markdown": text}, reflowed(text, shell.output.style.width)
-    )
+    report = (exact or found)[0]
+    payload = {
+        "name": report.path.stem,
+        "path": str(report.path),
+        "opened_at": rfc3339(report.opened_at),
+        "markdown": report.text,
+    }
+    shell.output.result("incident", payload, reflowed(report.text, shell.output.style.width))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from backout.escaping import Markdown, code, joined, md, prose
@@ -46,8 +47,32 @@ def render(incident: Incident) -> Markdown:
         md("## Resolution\n\n{}", _resolution(incident)),
         md("## Prevention\n\n{} what would have kept this from production, or made it shorter.", OPEN),
         md("## Action Items\n\n{}\n", _action_items(incident)),
+        md("<!-- opened {} -->", Markdown(rfc3339(incident.opened_at))),
     ]
     return joined(parts, "\n\n")
+
+
+_OPENED = re.compile(r"^<!-- opened (\S+) -->$", re.MULTILINE)
+_DAY = re.compile(r"^# Incident Report: (\d{4}-\d{2}-\d{2})\b")
+_FIRST = re.compile(r"^- (\d{2}:\d{2}:\d{2}) - ", re.MULTILINE)
+
+
+def opened_at(page: str) -> float | None:
+    r"""Return when the incident of a report began (Unix seconds), None when its page does not say.
+
+    One that an earlier version wrote says it by the day in its title and the first time in its timeline.
+
+    >>> opened_at("# Incident Report: 2026-11-25 production: errors\n\n- 01:27:06 - x\n- 01:28:00 - y")
+    1795570026.0
+    >>> opened_at("# Something else")
+    """
+    marked = _OPENED.search(page)
+    day_of, first = _DAY.match(page), _FIRST.search(page)
+    text = marked[1] if marked else f"{day_of[1]}T{first[1] if first else '00:00:00'}Z" if day_of else ""
+    try:
+        return datetime.fromisoformat(text).timestamp() if text.endswith("Z") else None
+    except ValueError:
+        return None
 
 
 def _summary(incident: Incident) -> Markdown:
@@ -93,10 +118,6 @@ def _root_cause(incident: Incident) -> Markdown:
     if diagnosis is not None and diagnosis.clean:
         lines.append(md("\nLooked at and well: {}.", "; ".join(diagnosis.clean)))
     if lines:
-        lines.append(md(""))
-    if incident.decision is not None and incident.decision.shifts:
-        lines.append(md("What is answered otherwise than before:\n"))
-        lines += [md("- {} ({})", shift.sentence, str(shift.outcome)) for shift in incident.decision.shifts]
         lines.append(md(""))
     if incident.decision is not None and incident.decision.evidence:
         lines.append(md("What was measured:\n"))

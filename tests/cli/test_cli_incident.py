@@ -1,0 +1,74 @@
+"""`backout incident`: which report is the newest is told by the incidents' times, not by the names of their files."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from cli_shell import backout
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONFIG = """[app]
+name = "a"
+[incidents]
+directory = "incidents"
+[environments.production]
+platform = { provider = "cloudflare", account_id = "a1", script = "s" }
+"""
+PAGE = """# Incident Report: {day} production: {title}
+
+## Timeline
+
+Times are UTC.
+
+- {time} - Deployment initiated: version 1 went live
+- {later} - Rollback initiated to version 2
+{mark}
+<!-- backout run {title} -->
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Three reports of one day, of which the names say another order, one of the day before, and a person's own."""
+    (tmp_path / "backout.toml").write_text(CONFIG)
+    folder = tmp_path / "incidents"
+    folder.mkdir()
+
+    def write(name: str, day: str, time: str, mark: str = "", at: float = 2_000_000_000.0) -> None:
+        page = PAGE.format(day=day, title=name, time=time, later=f"{time[:2]}:59:59", mark=mark)
+        (folder / f"{day}-{name}.md").write_text(page)
+        os.utime(folder / f"{day}-{name}.md", (at, at))  # a checkout gives all of them its own time
+
+    write("zebra", "2026-11-25", "01:00:00")
+    write("errors", "2026-11-25", "23:10:00")
+    write("errors-2", "2026-11-25", "09:00:00", "<!-- opened 2026-11-25T23:30:00.250Z -->")
+    write("slow", "2026-11-24", "23:59:00")
+    (folder / "notes.md").write_text("# My own notes\n")
+    os.utime(folder / "notes.md", (0, 0))
+    return tmp_path
+
+
+NEWEST_FIRST = ["2026-11-25-errors-2", "2026-11-25-errors", "2026-11-25-zebra", "2026-11-24-slow", "notes"]
+
+
+def test_the_list_is_by_time(project: Path) -> None:
+    """Newest first, the same day included; a page that says no time has its file's."""
+    answer = backout(project, "incident", "list", "--json")
+    incidents = answer.json["incidents"]
+    assert isinstance(incidents, list)
+    assert [each["name"] for each in incidents] == NEWEST_FIRST
+    assert [each["opened_at"] for each in incidents[:2]] == ["2026-11-25T23:30:00.250Z", "2026-11-25T23:10:00.000Z"]
+    shown = backout(project, "incident", "list", variables={"COLUMNS": "80"})
+    assert [line.split()[2] for line in shown.out.splitlines()[1:]] == NEWEST_FIRST
+    assert "2026-11-25 23:30" in shown.out
+    assert max(map(len, shown.out.splitlines())) <= 80
+
+
+def test_without_a_name_the_newest_is_shown(project: Path) -> None:
+    """It began last, whatever its file is called."""
+    assert backout(project, "incident", "show", "--json").json["name"] == NEWEST_FIRST[0]
+    assert backout(project, "incident", "show", "zebra", "--json").json["opened_at"] == "2026-11-25T01:00:00.000Z"
