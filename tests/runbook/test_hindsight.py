@@ -34,8 +34,8 @@ def of(found: Hindsight, version: str) -> Judged:
     return next(each for each in found.judged if each.trial.version == version)
 
 
-def test_what_guard_rolled_back_was_real(tmp_path: Path) -> None:
-    """Rolled back and quarantined: today's detector would do it again, in the same second."""
+def test_what_guard_rolled_back_itself_proves_nothing(tmp_path: Path) -> None:
+    """Rolled back and quarantined by guard: it would do it again, in the same second, and that makes it no truth."""
     story = Story(tmp_path / "journal.sqlite")
     run = watch(story.tools())
     found = seen(story)
@@ -44,9 +44,34 @@ def test_what_guard_rolled_back_was_real(tmp_path: Path) -> None:
     assert isinstance(watched, dict)
     assert bad.rolled_back_at is not None
     assert bad.rolled_back_at <= float(watched["decision"]["at"])  # type: ignore[index,call-overload,arg-type]
-    assert (bad.truth, good.truth, good.rolled_back_at) == (Truth.BAD, Truth.GOOD, None)
-    assert sentence(found).startswith("would have rolled back 1 of 2, real; bad requests saved: ")
+    assert (bad.truth, good.truth, good.rolled_back_at) == (Truth.UNKNOWN, Truth.UNKNOWN, None)
+    assert bad.why == "guard rolled it back itself, and nobody has said since whether that was right"
+    assert sentence(found).startswith("would have rolled back 1 of 2, not known; bad requests saved: ")
+    told = record(found)
+    assert (told["real"], told["false"], told["unknown"]) == (0, 0, 1)
     assert found.missed == ()
+
+
+def test_guards_own_word_is_none_on_another_machine_either(tmp_path: Path) -> None:
+    """The journal there is empty, and the provider tells who rolled back: a robot or a person."""
+    story = Story(tmp_path / "journal.sqlite")
+    watch(story.tools())
+    story.path = tmp_path / "other.sqlite"
+    assert of(seen(story), story.bad.id).truth is Truth.UNKNOWN
+    story.world.clock.sleep(600)
+    again = story.world.upload("again")
+    story.world.deploy(again)
+    story.world.clock.sleep(60)
+    roll_back(story.tools(), Request(message="it fails", accept_unproven=True))
+    story.path = tmp_path / "third.sqlite"
+    assert (of(seen(story), again.id).truth, of(seen(story), again.id).why) == (Truth.BAD, "quarantined: it fails")
+
+
+def test_a_stable_mark_of_guards_own_is_no_proof(tmp_path: Path) -> None:
+    """A version that lived for ten minutes and was called healthy: a stricter detector is not thereby wrong."""
+    story = Story(tmp_path / "journal.sqlite")
+    assert of(seen(story), story.good.id).truth is Truth.UNKNOWN
+    assert of(seen(story), story.good.id).why == "a newer version took its place, and nobody marked it"
 
 
 def test_what_a_person_rolled_back_later_counts_what_it_would_have_saved(tmp_path: Path) -> None:
@@ -64,8 +89,9 @@ def test_what_a_person_rolled_back_later_counts_what_it_would_have_saved(tmp_pat
 
 def test_a_stricter_policy_leaves_it_and_that_is_a_miss(tmp_path: Path) -> None:
     """The policy is today's: one that needs ten thousand bad requests rolls nothing back, and says what it missed."""
-    story = Story(tmp_path / "journal.sqlite")
+    story = Story(tmp_path / "journal.sqlite", policy=OBSERVE)
     watch(story.tools())
+    roll_back(story.tools())
     story.policy = replace(POLICY, guard=replace(POLICY.guard, min_bad=10_000))
     found = seen(story)
     assert [each.trial.version for each in found.missed] == [story.bad.id]
@@ -136,4 +162,4 @@ def test_the_page_fits_80_columns(tmp_path: Path) -> None:
     lines = text(seen(story), width=80).splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0].startswith("Guard on production since ")
-    assert lines[1].startswith("would have rolled back 1 of 2, real")
+    assert lines[1].startswith("would have rolled back 1 of 2, not known")

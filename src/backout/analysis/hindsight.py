@@ -7,7 +7,7 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from backout.analysis.observed import WITHIN_S, first_seen, went_back
+from backout.analysis.observed import WITHIN_S, first_seen, is_automatic, went_back
 from backout.analysis.remarks import made_by, same_hash, same_version
 from backout.model.deployment import Mark
 from backout.model.remark import RemarkKind
@@ -38,7 +38,10 @@ class Trial:
 
 
 class Truth(StrEnum):
-    """What became known of a version, by marks and by what people did; never by the detector that is on trial."""
+    """What became known of a version by what people did and said; never by the detector that is on trial.
+
+    A quarantine after guard's own rollback, and a stable mark after guard's own watch, are that detector's word.
+    """
 
     BAD = "bad"
     GOOD = "good"
@@ -141,11 +144,12 @@ def _compared(before: Deployment | None, after: Deployment, version: str) -> str
 def truth_of(trial: Trial, past: Past, code_hash: str | None = None) -> tuple[Truth, str]:
     """Return what is known of a trial's version, and from where.
 
-    The newest mark speaks first; else a version that was rolled back soon was bad, and one that lived for a day good.
+    The newest mark of a person speaks first; else a version that a person rolled back soon was bad, and one that lived
+    for a day good.
     """
     for mark in reversed(past.marks):
         same = same_version(mark.version, trial.version) or same_hash(mark.code_hash, code_hash)
-        if not same or mark.at < trial.at:
+        if not same or mark.at < trial.at or not past.is_by_a_person(mark):
             continue
         if mark.mark is Mark.QUARANTINED:
             return Truth.BAD, f"quarantined: {mark.why}"
@@ -154,6 +158,8 @@ def truth_of(trial: Trial, past: Past, code_hash: str | None = None) -> tuple[Tr
         return Truth.GOOD, "marked stable"
     left = next((d for d in past.deployments if d.created_at == trial.left_at), None)
     if left is not None and left.created_at <= trial.at + WITHIN_S:
+        if is_automatic(left):
+            return Truth.UNKNOWN, "guard rolled it back itself, and nobody has said since whether that was right"
         if went_back(left, trial.version, past):
             return Truth.BAD, "rolled back by a person"
         return Truth.UNKNOWN, "a newer version took its place, and nobody marked it"

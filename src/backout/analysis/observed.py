@@ -106,12 +106,18 @@ class Past:
 
     Args:
         deployments: oldest first, without those that only say something. built: when versions were uploaded.
+        typed: the runs that a person is known to have typed: what any other run marked is guard's own word.
     """
 
     deployments: tuple[Deployment, ...]
     built: Mapping[str, float]
     marks: tuple[VersionMark, ...]
     now: float
+    typed: frozenset[str] = frozenset()
+
+    def is_by_a_person(self, mark: VersionMark) -> bool:
+        """Whether a person made a mark, or typed the rollback that did."""
+        return not mark.run or mark.run in self.typed
 
 
 class Advice(StrEnum):
@@ -190,7 +196,7 @@ def _case(watch: Watched, watches: Sequence[Watched], past: Past) -> Case:
     left = _left(watch, past)
     left_at = left.created_at if left else None
     outcome = Outcome.STAYED
-    if watch.switched:
+    if watch.switched or (left is not None and is_automatic(left)):
         outcome = Outcome.ROLLED_BACK
     elif left is not None and left.created_at <= watch.decided_at + WITHIN_S:
         outcome = Outcome.BY_HAND if went_back(left, watch.version, past) else Outcome.FORWARD
@@ -207,6 +213,11 @@ def _left(watch: Watched, past: Past) -> Deployment | None:
     """Return the first deployment after the verdict that does not serve the version."""
     later = (d for d in past.deployments if d.created_at > watch.since and d.id != watch.deployment)
     return next((d for d in later if d.created_at >= watch.decided_at and not d.serves(watch.version)), None)
+
+
+def is_automatic(deployment: Deployment) -> bool:
+    """Whether a guard made a deployment, on whatever machine."""
+    return deployment.remark is not None and deployment.remark.auto
 
 
 def went_back(deployment: Deployment, left: str, past: Past) -> bool:
@@ -239,10 +250,10 @@ def missed(watches: Sequence[Watched], past: Past) -> tuple[tuple[Missed, ...], 
     unwatched = 0
     begun = min((watch.since for watch in watches), default=past.now)
     for before, after in zip(past.deployments, past.deployments[1:], strict=False):
-        remark = after.remark
         version = before.main if before.sole else newest(before, past)
-        by_hand = remark is None or not remark.auto
-        if after.created_at < begun or after.serves(version) or not by_hand or not went_back(after, version, past):
+        if after.created_at < begun or after.serves(version) or is_automatic(after):
+            continue
+        if not went_back(after, version, past):
             continue
         seen = [w for w in watches if w.version == version and w.decided_at <= after.created_at and w.verdict != "void"]
         if not seen:

@@ -84,8 +84,16 @@ def past_of(tools: Toolbox, runs: Sequence[Run]) -> tuple[Past, tuple[str, ...]]
         built={version.id: version.created_at for version in versions},
         marks=merged(tools.marks.marks(tools.environment), marks_in(listed, versions)),
         now=tools.clock.now(),
+        typed=frozenset(_typed(listed, runs)),
     )
     return past, notes
+
+
+def _typed(listed: Sequence[Deployment], runs: Iterable[Run]) -> Iterator[str]:
+    """Yield the rollbacks that people typed, here and on other machines, as far as they are known."""
+    yield from (run.id for run in _rollbacks(runs) if not run.plan.cause)
+    remarks = (deployment.remark for deployment in listed)
+    yield from (r.run for r in remarks if r is not None and r.kind is RemarkKind.ROLLBACK and not r.auto)
 
 
 def _journalled(tools: Toolbox, runs: Iterable[Run]) -> Iterator[Deployment]:
