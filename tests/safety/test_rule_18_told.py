@@ -513,7 +513,7 @@ def test_rule_18_each_end_of_a_watch_is_told(drillbook: Drillbook, told: Told) -
         refused = trial.run("guard", "--json")
         assert refused.code == 3, refused.err
     assert trial.run("hold", "-m", "stop", "--json").code == 0
-    assert trial.run("guard", "--json").code == 1
+    assert trial.run("guard", "--json").code == 3
     assert trial.run("unhold", "--json").code == 0
     assert trial.live() == drillbook.bad
     trial.replace(('warm_up = "1h"', 'warm_up = "1s"'))  # one second of response times tells nothing

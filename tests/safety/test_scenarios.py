@@ -154,7 +154,6 @@ def test_a_rotated_secret_then_a_bad_deployment(night: Night, policy: str) -> No
     rotate(book, "JWT_SECRET", "canary-of-the-night")
     rotated = trial.live()
     bad = upload(trial, book.bad)
-    book.await_a_clean_past(rotated)  # beside a handful of requests even a third that fails is shown in minutes only
     trial.make_live(bad)
     trial.replace((r"(\[environments\.production\.guard\])", f'\\1\non_secret_change = "{policy}"'))
     try:
@@ -270,7 +269,7 @@ def test_ci_runs_again_with_the_same_bad_code(night: Night) -> None:
     assert (gate.code, gate.json["allowed"]) == (3, False)
     trial.make_live(again)
     held = trial.run(*GUARD)
-    assert held.code in (1, 3), held.out + held.err
+    assert held.code == 3, held.out + held.err
     assert held.json["action"] == "hold"
     assert night.switches() == [book.good]
     assert {"rolled_back", "known_bad", "held"} <= set(night.told())

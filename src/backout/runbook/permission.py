@@ -156,3 +156,15 @@ _CHECKS: tuple[tuple[str, Callable[[Toolbox, Case], str]], ...] = (
     (SAME_CAUSE_RULE, _vendors),
     ("observe", _only_observes),  # last: what would be done is what an armed guard would do
 )
+
+OBSERVE = "observe"
+HELD_CODES: Mapping[str, int] = {
+    "1 identity": 3,
+    DATA_RULE: 3,
+    "10 hold": 3,
+    SOURCES_RULE: 3,
+    ONCE_RULE: 3,
+    SAME_CAUSE_RULE: 7,  # whatever it is, it is not the deployment
+    OBSERVE: 1,  # nothing forbade it: it is a finding
+}
+"""The exit code of a guard that found a version bad and left it, by what kept it from acting; see `errors`."""

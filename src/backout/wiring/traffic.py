@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backout.config import Config
-    from backout.model.events import LogPage
     from backout.model.signals import CountsPage, SourceTraits
     from backout.ports import Clock, Logs, Traffic
     from backout.providers.cloudflare.client import ApiClient
@@ -133,30 +132,13 @@ _BRIEFLY: Final = Retry(attempts=2, first_wait_s=0.3, total_s=5.0)
 
 def logs_of(config: Config, traffic: Traffic | None) -> Logs | None:
     """Return what the application itself says, None where nobody keeps it; a tail is shared with the counts."""
-    if config.environment.traffic.provider not in ("twin", "tail", "telemetry"):
+    provider = config.environment.traffic.provider
+    if provider not in ("twin", "tail", "telemetry"):
         return None
-    return _LateLogs(lambda: _logs(config, traffic))
-
-
-class _LateLogs:
-    """Port Logs that is made when it is first read: most commands never ask for texts, and a rollback must be quick."""
-
-    def __init__(self, make: Callable[[], Logs]) -> None:
-        self._make = make
-        self._made: Logs | None = None
-
-    def read(self, since: float, until: float) -> LogPage:
-        """Return what was said between two times in Unix seconds."""
-        if self._made is None:
-            self._made = self._make()
-        return self._made.read(since, until)
-
-
-def _logs(config: Config, traffic: Traffic | None) -> Logs:
-    from backout.analysis.templates import Templates  # noqa: PLC0415 only where it is read
+    from backout.analysis.templates import Templates  # noqa: PLC0415 only where it is set up
 
     templates = Templates(config.variables.masked)
-    if config.environment.traffic.provider == "twin":
+    if provider == "twin":
         from backout.providers.router.logs import RouterLogs  # noqa: PLC0415 same
 
         return RouterLogs(*_router(config), key_of=templates)
@@ -171,7 +153,9 @@ def _logs(config: Config, traffic: Traffic | None) -> Logs:
     token = config.read_token() or config.token()
     limits = Limits(total_s=_LOGS_WITHIN_S)
     client = ApiClient(str(config.environment.platform.api_base_url), token.reveal, retry=_BRIEFLY, limits=limits)
-    return TelemetryLogs(client, config.account_id, config.environment.platform.script, templates)
+    return TelemetryLogs(
+        client, config.account_id, config.environment.platform.script, Templates(config.variables.masked)
+    )
 
 
 def _router(config: Config) -> tuple[str, str, Callable[[], str] | None]:
