@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def event(version: str, at: float, status: int | None = 200, outcome: str = "ok", **more: object) -> dict[str, object]:
     """Return the event of a request that ended at that time, after 90 ms."""
     response = {} if status is None else {"response": {"status": status}}
+    url = more.get("url", "https://x/")
     headers = {"x-backout-probe": "1"} if more.get("probe") else {}
     return {
         "outcome": outcome,
@@ -27,7 +28,7 @@ def event(version: str, at: float, status: int | None = 200, outcome: str = "ok"
         "scriptVersion": {"id": version},
         "eventTimestamp": round(at * 1000) - 90,
         "wallTime": 90,
-        "event": {"request": {"url": more.get("url", "https://x/"), "method": "GET", "headers": headers}, **response},
+        "event": {"request": {"url": url, "method": more.get("method", "GET"), "headers": headers}, **response},
     }
 
 

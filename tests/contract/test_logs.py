@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backout.errors import ProviderUnavailable
-from backout.model.signals import RouteCounts, bucket_of, total
+from backout.model.answers import EVERY_CLASS, AnswerClass
+from backout.model.signals import RouteCounts, bucket_of, size_bucket, total
 from backout.providers.logs.growing import MAX_LINE_BYTES, GrowingFile
 from backout.providers.logs.request import Fields, Unreadable, logged
 from backout.providers.logs.traffic import LogTraffic
@@ -280,18 +281,49 @@ def test_lines_that_come_late_make_it_slow(log: Log) -> None:
     assert log.source.traits.may_act
 
 
-def test_routes_are_first_words_or_the_applications_names(log: Log) -> None:
-    """What follows the first word is in no count; a line without a route is in the whole alone."""
-    for route in ("/app/4711?key=x", "/app", "models.show", "/4711", None):
-        log.write(route=route)
-    log.write(route="/app", status=500, latency_ms=90)
+def test_routes_are_templates_or_the_applications_names(log: Log) -> None:
+    """With the method, where the log has it; a line without a route is in the whole alone."""
+    log.write(route="/app/4711?key=x", method="get", bytes=1500)
+    log.write(route="/app/8?key=y", method="GET", bytes="70")
+    log.write(route="/app/9?key=y", method="POST", bytes=70)
+    for name in ("/app/4711?key=x", "models.show", None):
+        log.write(route=name)
+    log.write(route="models.show", method="POST", status=302)
+    log.write(route="/app/1", method="GET", status=500, latency_ms=90)
     (row,) = log.source.read(0, NOW).counts
-    assert row.requests == 6
+    assert row.requests == 8
     assert row.routes == {
-        "/app": RouteCounts(3, 1, {bucket_of(90): 1}),
+        "GET /app/{id}?key": RouteCounts(2, 0, sizes={size_bucket(1500): 1, size_bucket(70): 1}),
+        "POST /app/{id}?key": RouteCounts(1, 0),
+        "/app/{id}?key": RouteCounts(1, 0),
         "models.show": RouteCounts(1, 0),
-        "other": RouteCounts(1, 0),
+        "POST models.show": RouteCounts(1, 0, classes={AnswerClass.REDIRECT: 1}),
+        "GET /app/{id}": RouteCounts(1, 1, {bucket_of(90): 1}),
     }
+    assert row.classes == {AnswerClass.REDIRECT: 1}
+
+
+def test_what_the_lines_do_not_say_is_not_seen(log: Log) -> None:
+    """No classes without a status; methods and lengths only where each line has them (no answer to POST needs one)."""
+    log.write(method="GET", bytes=10)
+    log.write(method="POST")
+    log.total()
+    traits = log.source.traits
+    assert (traits.classes, traits.has_method, traits.has_sizes) == (EVERY_CLASS, True, True)
+    assert (traits.has_started, traits.has_triggers) == (False, False)
+    log.write(method="GET", bytes="-")
+    log.write(status=None, outcome="ok")
+    log.total()
+    traits = log.source.traits
+    assert (traits.classes, traits.has_method, traits.has_sizes) == (frozenset(), False, False)
+
+
+def test_routes_that_do_not_count_are_given_without_a_query(log: Log) -> None:
+    """As they were before."""
+    ignoring = LogTraffic(log.path, ignore_routes=["/health"], clock=log.clock)
+    for route in ("/health", "/health?deep=1", "/healthy"):
+        log.write(route=route)
+    assert total(ignoring.read(0, NOW).counts)[0] == 1
 
 
 @pytest.mark.parametrize("status", [200, 404])
@@ -310,7 +342,7 @@ def test_visitors_who_try_thousands_of_paths_get_no_thousands_of_counts(log: Log
     )
     (row,) = log.source.read(0, NOW).counts
     assert row.requests == 5501
-    assert len(row.routes) <= 33
+    assert len(row.routes) <= 20
     assert row.routes["/app"].requests == 501
     assert sum(route.requests for route in row.routes.values()) == 5501
     assert all(name.isprintable() and len(name) <= 64 for name in row.routes)

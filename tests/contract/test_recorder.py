@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from recorder_lab import RECORDER, SECRET, MemoryBucket, counted
 
 from backout.errors import ProviderUnavailable
-from backout.model.routes import route_of_url
-from backout.model.signals import RouteCounts, bucket_of, total
+from backout.model.answers import EVERY_CLASS, AnswerClass
+from backout.model.routes import template_of
+from backout.model.signals import RouteCounts, TriggerCounts, bucket_of, total
 from backout.providers.memory import WorldClock
 from backout.providers.recorder.batches import UNNAMED, Unusable, keys_of, name_of, opened
 from backout.providers.recorder.traffic import RecorderTraffic, Source
@@ -52,21 +53,60 @@ def test_isolates_add_up_and_versions_do_not() -> None:
     assert page.counts[0].routes == {"other": RouteCounts(6, 3, {90: 6}), "/api": RouteCounts(3, 0, {90: 3})}
 
 
+def test_classes_come_from_statuses_also_in_batches_of_before() -> None:
+    """Of those that are no errors; routes with methods, schedules and queues only where each recorder is a new one."""
+    bucket = MemoryBucket()
+    old = counted(NOW - 9, 10, 3, route="/app", statuses={"200": 4, "404": 2, "302": 2, "500": 2})
+    more: dict[str, object] = {"queue orders": [2, 2], "cron \x1b": [1, 0]}
+    new = counted(NOW - 9, 3, route="GET /app?page", statuses={"200": 2, "401": 1}, triggers=more)
+    bucket.store([{"v": 2, "templates": True, "seq": 1, "rows": [new]}], at=NOW - 7, instance="00000001")
+    source = reader(bucket)
+    (row,) = source.read(NOW - 20, NOW).counts
+    assert row.routes == {"GET /app?page": RouteCounts(3, 0, {90: 3}, {AnswerClass.DENIED: 1})}
+    assert row.triggers == {"queue orders": TriggerCounts(2, 2), "cron other": TriggerCounts(1, 0)}
+    assert source.traits.has_method
+    assert source.traits.has_triggers
+    assert source.traits.classes == EVERY_CLASS
+    bucket.store([{"seq": 1, "rows": [old]}], at=NOW - 7, instance="00000002")
+    (row,) = source.read(NOW - 20, NOW).counts
+    wanted = {AnswerClass.NOT_FOUND: 2, AnswerClass.REDIRECT: 2}
+    assert row.routes["/app"] == RouteCounts(10, 3, {90: 10}, wanted)
+    assert row.classes == {**wanted, AnswerClass.DENIED: 1}
+    assert not source.traits.has_method
+    assert not source.traits.has_triggers
+
+
+def test_words_that_are_many_are_folded_over_all_isolates() -> None:
+    """Of templates alone: prefixes that somebody set stay as they are."""
+    bucket = MemoryBucket()
+    letters = "abcdefghijklmnopqrst"
+    for number, templates in enumerate([True, True, False]):
+        place = "blog" if templates else "shop"
+        rows = [counted(NOW - 9, 1, route=f"GET /{place}/{letter}{'uie'[number]}o") for letter in letters]
+        batch = {"v": 2, "templates": templates, "seq": 1, "rows": rows}
+        bucket.store([batch], at=NOW - 7, instance=f"0000000{number}")
+    (row,) = reader(bucket).read(NOW - 20, NOW).counts
+    blog = {name: route.requests for name, route in row.routes.items() if name.startswith("GET /blog/")}
+    assert (len(blog), blog["GET /blog/{id}"], sum(blog.values())) == (17, 24, 40)
+    assert sum(name.startswith("GET /shop/") for name in row.routes) == 20
+
+
 def test_routes_of_many_isolates_stay_few_and_plain() -> None:
     """Each isolate has classes of its own; what a Worker of another making calls them is cut to what we show."""
     bucket = MemoryBucket()
-    for number in range(4):
+    for number in range(12):
         names = [f"/r{number}-{route}" for route in range(16)] + ["/app", "a\x1b[2Jb", "x" * 100, "\u202e"]
         rows = [counted(NOW - 9, 1, route=name) for name in names]
         bucket.store(
             [{"seq": 1, "rows": [*rows, counted(NOW - 9, 0, canceled=1, route="/gone")]}],
             at=NOW - 7,
-            instance=f"0000000{number}",
+            instance=f"000000{number:02}",
         )
     (row,) = reader(bucket).read(NOW - 20, NOW).counts
-    assert (row.requests, row.canceled, len(row.routes)) == (80, 4, 33)
-    assert row.routes["/app"].requests == 4
-    assert sum(route.requests for route in row.routes.values()) == 80
+    assert (row.requests, row.canceled) == (240, 12)
+    assert row.routes["/app"].requests == 12
+    assert len(row.routes) == 129
+    assert sum(route.requests for route in row.routes.values()) == 240
     assert all(name.isprintable() and len(name) <= 64 for name in row.routes)
 
 
@@ -313,29 +353,62 @@ def test_the_workers_buckets_are_ours() -> None:
 
 
 def test_the_workers_routes_are_ours() -> None:
-    """`routeOf` of recorder.js and `route_of_url` agree on what a path may be, when the application answered it."""
+    """`templateOf` of recorder.js and `template_of` agree on whatever is asked for."""
     node = shutil.which("node")
     assert node is not None
-    begin = RECORDER.index("function routeOf")
-    function = RECORDER[begin : RECORDER.index("\n}\n", begin) + 3]
-    paths = [
-        "/",
-        "/app",
-        "/app/7",
-        "/app?x=1",
-        "/?x",
-        "//",
-        "//app",
-        "/App_x-y",
-        "/a1",
-        "/.env",
-        "/%61",
-        "/" + "a" * 24,
+    begin, end = RECORDER.index("const METHODS"), RECORDER.index("// The prefix in ROUTES")
+    draw = random.Random(11)  # noqa: S311 a simulation
+    paths = ["", "/", "/app", "/app/7", "/app?x=1", "/?x", "//", "//app", "/App_x-y", "/a1", "/.env", "/%61", "/a/"]
+    paths += ["/" + "a" * length for length in (24, 25)] + [
+        "/a;b",
+        "/a.html",
+        "/-a",
+        "/_next/x",
+        "/%C3%A9",
+        "?utm_id=1",
     ]
-    urls = [
-        f"https://shop.example{path}" for path in [*paths, "/" + "a" * 25, "/a;b", "/a.html", "/-a", "/_next/x", "/é"]
-    ]
-    code = f"const MOST_ROUTES = 99, routes = new Set();\n{function}\nconst urls = {json.dumps(urls)};\n"
-    code += "console.log(JSON.stringify(urls.map((url) => routeOf(url, true))));"
-    done = subprocess.run([node, "-e", code], capture_output=True, text=True, check=True, timeout=PATIENCE_S)
-    assert [UNNAMED if (route := route_of_url(url)) == "other" else route for url in urls] == json.loads(done.stdout)
+    paths += ["/users/jane", "/users/me", "/reset/KQXZPW", "/api/trpc/a.b,c.d?batch=1", "/robots.txt", "/x/app.3f.js"]
+    paths += [f"/organizations/{'part/' * number}end?page=1&sort=b" for number in range(12)]
+    signs = "abcdeXYZ019._-%@/?&=,[]~" + "/" * 4
+    paths += ["/" + "".join(draw.choices(signs, k=draw.randrange(60))) for _ in range(3000)]
+    words = "api orders getUserById FAQ QkZsTwXy v2 v222 deadbeef page utm_id ids[] _".split()  # noqa: SIM905
+    for number in range(3000):
+        paths.append("/" + "".join(draw.choice(words) + draw.choice("//?&=.-") for _ in range(number % 9)))
+    asked = [(draw.choice(["GET", "POST", "HEAD", "BREW"]), f"https://shop.example{path}") for path in paths]
+    code = RECORDER[begin:end] + f"const asked = {json.dumps(asked)};\n"
+    code += "process.stdout.write(JSON.stringify(asked.map(([method, url]) => templateOf(method, url))));"
+    done = subprocess.run([node], input=code, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
+    ours = [UNNAMED if (route := template_of(*each)) == "other" else route for each in asked]
+    assert [pair for pair in zip(asked, ours, json.loads(done.stdout), strict=True) if pair[1] != pair[2]] == []
+    assert len(set(ours)) > 500
+
+
+def test_the_worker_names_what_is_used_and_what_runs_beside_requests() -> None:
+    """A vital route beside a storm of words, also when it answers 404; schedules and queues are counted."""
+    node = shutil.which("node")
+    assert node is not None
+    code = (
+        RECORDER[: RECORDER.index("// Each object holds all batches")]
+        + """
+const event = (url, status, more = {}) => ({
+  event: { request: { url: `https://shop.example${url}`, method: "GET", headers: {} }, response: { status } },
+  eventTimestamp: 1000, wallTime: 5, outcome: "ok", scriptName: "shop", scriptVersion: { id: "v1" }, ...more,
+});
+const junk = (step) => `/junk/${"abcdefgh"[step % 8]}${step.toString(36).replace(/[0-9]/g, "o")}x`;
+for (let step = 0; step < 20000; step += 1) count(event(step % 100 ? junk(step) : "/api/orders", 200), {});
+count(event("/api/orders", 404), {});
+count(event("/never", 404), {});
+const run = (outcome) => ({ ...event("", 0), event: { cron: "*/5 * * * *", scheduledTime: 1 }, outcome });
+count(run("ok"), {});
+count(run("exception"), {});
+const rows = [...books.get("shop").rows.values()];
+process.stdout.write(JSON.stringify({ rows, routes: routes.size }));
+"""
+    )
+    done = subprocess.run([node], input=code, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
+    found = json.loads(done.stdout)
+    rows = {row["route"]: row for row in found["rows"]}
+    assert rows["GET /api/orders"]["statuses"] == {"200": 200, "404": 1}
+    assert "GET /never" not in rows
+    assert found["routes"] <= 256
+    assert rows["*"]["triggers"] == {"cron */5 * * * *": [2, 1]}

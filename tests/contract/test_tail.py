@@ -10,7 +10,8 @@ from contract_worker import deploy
 from tail_server import event, notice, tail_server
 
 from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
-from backout.model.signals import total
+from backout.model.answers import EVERY_CLASS, AnswerClass
+from backout.model.signals import TriggerCounts, total
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.tail import TailTraffic
 from backout.providers.memory import WorldClock
@@ -89,7 +90,7 @@ def test_each_event_is_an_answer(server: TailServer, opened: Callable[..., Opene
         event("v2", NOW + 3, None, "exception"),
         event("v2", NOW + 3, None, "canceled"),
         event("v2", NOW + 3, 404, probe=True),
-        {**event("v1", NOW + 3), "event": {"cron": "* * * * *", "scheduledTime": 1}},
+        {**event("v1", NOW + 3), "event": {"scheduledTime": "2027-01-15T08:00:00.000Z"}},
         event("v2", NOW + 4, 404),
     )
     page = page_with(source, 4)
@@ -98,6 +99,36 @@ def test_each_event_is_an_answer(server: TailServer, opened: Callable[..., Opene
     assert (page.sampled, page.complete_until) == (False, NOW + 2)
     assert source.traits.may_act
     assert (server.hellos, server.protocols) == (['{"debug":false}'], ["trace-v1"])
+
+
+def test_schedules_and_queues_are_counted_beside_requests(server: TailServer, opened: Callable[..., Opened]) -> None:
+    """By their names and outcomes; they are no requests, and one alone makes a row."""
+    source, clock = opened()
+    listening(server, source)
+    clock.sleep(5)
+    cron, queue = {"cron": "*/5 * * * *", "scheduledTime": 1}, {"queue": "orders", "batchSize": 3}
+    server.send(
+        {**event("v1", NOW + 2), "event": cron},
+        {**event("v1", NOW + 2, outcome="exception"), "event": cron},
+        {**event("v2", NOW + 3, outcome="exceededCpu"), "event": queue},
+        event("v1", NOW + 4, 404, url="https://x/app/7?utm_source=x", method="POST"),
+        event("v1", NOW + 4, 200, url="https://x/app/7?utm_source=x", method="POST"),
+        event("v1", NOW + 4, 404, url="https://x/app/8", method="POST"),
+    )
+    page = page_with(source, 3)
+    triggers = {(row.version, row.second): row.triggers for row in page.counts if row.triggers}
+    assert triggers == {
+        ("v1", NOW + 2): {"cron */5 * * * *": TriggerCounts(2, 1)},
+        ("v2", NOW + 3): {"queue orders": TriggerCounts(1, 1)},
+    }
+    (row,) = [row for row in page.counts if row.second == NOW + 4]
+    assert (row.requests, row.classes) == (3, {AnswerClass.NOT_FOUND: 2})
+    assert {name: (each.requests, dict(each.classes)) for name, each in row.routes.items()} == {
+        "other": (1, {AnswerClass.NOT_FOUND: 1}),
+        "POST /app/{id}": (2, {AnswerClass.NOT_FOUND: 1}),
+    }
+    assert source.traits.has_triggers
+    assert source.traits.classes == EVERY_CLASS
 
 
 def test_a_tail_has_no_past(server: TailServer, opened: Callable[..., Opened]) -> None:

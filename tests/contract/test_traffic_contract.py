@@ -14,6 +14,7 @@ from tail_server import event, notice, tail_server
 
 from backout.analysis.templates import template_of
 from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
+from backout.model.answers import EVERY_CLASS, AnswerClass
 from backout.model.events import Origin, Seen
 from backout.model.signals import Counts, RouteCounts, merge_latency, total
 from backout.providers.cloudflare.client import ApiClient
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 TOKEN = "canary-router-token"
 NOW = 1_800_000_100
+CLASSES = {AnswerClass.NOT_FOUND: 2, AnswerClass.REDIRECT: 1}
 
 
 @pytest.fixture
@@ -67,11 +69,17 @@ def row(version: str, second: int, requests: int, errors: int = 0, canceled: int
         "statuses": {"200": requests - errors, "500": errors},
         "latency": [[90, requests]],
         "routes": {
-            "/app": {"requests": requests - 4, "errors": errors, "latency": [[90, requests - 4]]},
-            "/": {"requests": 4, "errors": 0, "latency": [[90, 4]]},
+            "GET /app": {
+                "requests": requests - 4,
+                "errors": errors,
+                "latency": [[90, requests - 4]],
+                "classes": {"404": 2},
+            },
+            "POST /": {"requests": 4, "errors": 0, "latency": [[90, 4]], "classes": {"3xx": 1}},
         }
         if requests > 4
         else {},
+        "classes": {"404": 2, "3xx": 1} if requests > 4 else {},
     }
 
 
@@ -82,19 +90,18 @@ def row(version: str, second: int, requests: int, errors: int = 0, canceled: int
 def past_in_prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real Prometheus whose past is 12 requests, 1 an error and 2 canceled, in each of the same seconds.
 
-    Four of them ask for /, the others for /app.
+    Four of them are sent to /, one of which is a redirect, the others ask for /app, which is not found twice.
     """
     need_prometheus()
     lines = []
+    routes = ('method="get",route="/app"', 'method="POST",route="/"')
+    app, home = (f'job="app",instance="a",version="v1",{labels}' for labels in routes)
+    counter, histogram = "http_requests_total", "http_request_duration_seconds_bucket"
+    answers = {(app, 200): 3, (app, 404): 2, (app, 500): 1, (app, 499): 2, (home, 200): 3, (home, 302): 1}
+    buckets = {(app, "0.1"): 6, (app, "+Inf"): 6, (home, "0.1"): 4, (home, "+Inf"): 4}
     for name, per_second in {
-        'http_requests_total{job="app",instance="a",version="v1",route="/app",status="200"}': 5,
-        'http_requests_total{job="app",instance="a",version="v1",route="/",status="200"}': 4,
-        'http_requests_total{job="app",instance="a",version="v1",route="/app",status="500"}': 1,
-        'http_requests_total{job="app",instance="a",version="v1",route="/app",status="499"}': 2,
-        'http_request_duration_seconds_bucket{job="app",instance="a",version="v1",route="/app",le="0.1"}': 6,
-        'http_request_duration_seconds_bucket{job="app",instance="a",version="v1",route="/app",le="+Inf"}': 6,
-        'http_request_duration_seconds_bucket{job="app",instance="a",version="v1",route="/",le="0.1"}': 4,
-        'http_request_duration_seconds_bucket{job="app",instance="a",version="v1",route="/",le="+Inf"}': 4,
+        **{f'{counter}{{{labels},status="{status}"}}': number for (labels, status), number in answers.items()},
+        **{f'{histogram}{{{labels},le="{bound}"}}': number for (labels, bound), number in buckets.items()},
     }.items():
         base = name.partition("{")[0].removesuffix("_total").removesuffix("_bucket")
         lines.append(f"# TYPE {base} {'counter' if '_total' in name else 'histogram'}")
@@ -106,11 +113,12 @@ def past_in_prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
 
 def write_log(path: Path, seconds: range) -> None:
     """Write what an application logs that sees the same; its health checks come later."""
-    line = {"version": "v1", "latency_ms": 90.0, "status": 200, "route": "/app/4711?key=x"}
+    line = {"version": "v1", "latency_ms": 90.0, "status": 200, "method": "GET", "route": "/app?utm_source=x"}
+    home = {**line, "method": "POST", "route": "/"}
     lines: list[dict[str, object]] = []
     for second in seconds:
-        lines += [{**line, "ts": second, "status": 200 if number else 500} for number in range(6)]
-        lines += [{**line, "ts": second, "route": "/"}] * 4
+        lines += [{**line, "ts": second, "status": status} for status in (500, 200, 200, 200, 404, 404)]
+        lines += [{**home, "ts": second, "status": status} for status in (200, 200, 200, 302)]
         lines += [{**line, "ts": second + 0.5, "outcome": "canceled"}] * 2
     lines.append({**line, "ts": NOW, "status": 200, "route": "/health"})
     path.write_text("".join(f"{json.dumps(each)}\n" for each in lines), encoding="utf-8")
@@ -124,9 +132,9 @@ def tailed(server: TailServer, seconds: range) -> TailTraffic:
     until(lambda: server.sockets, 10, "the tail")
     for number, second in enumerate(seconds, start=1):
         clock.move_to(second + 1)
-        app = "https://shop.example/app/4711?key=x"
-        server.send(event("v1", second + 0.5, 500, url=app), *[event("v1", second + 0.5, url=app)] * 5)
-        server.send(*[event("v1", second + 0.5)] * 4)
+        app, at = "https://shop.example/app?utm_source=x", second + 0.5
+        server.send(*[event("v1", at, status, url=app) for status in (500, 200, 200, 200, 404, 404)])
+        server.send(*[event("v1", at, status, method="POST") for status in (200, 200, 200, 302)])
         server.send(*[event("v1", second + 0.5, None, "canceled", url=app)] * 2, notice("overload-stop"))
         until(lambda wanted=number: source.read(NOW - 20, NOW).sampled and wanted, 10, "the events")  # type: ignore[misc]
     clock.move_to(NOW + 0.5)
@@ -146,7 +154,7 @@ def tail() -> Iterator[TailTraffic]:
 def traffic(request: pytest.FixtureRequest, server: ScriptedServer, tmp_path: Path) -> Traffic:
     """A source that saw 10 requests, 1 of them an error, in each of the seconds NOW-10 to NOW-6, and is at NOW.
 
-    Six of them, the error too, were for /app, four for /.
+    Six of them, the error too, were for /app, of which two were not found; four were sent to /, one of them elsewhere.
     """
     seconds = range(NOW - 10, NOW - 5)
     if request.param == "tail":
@@ -161,18 +169,22 @@ def traffic(request: pytest.FixtureRequest, server: ScriptedServer, tmp_path: Pa
         world = World(NOW - 20)
         version = world.upload()
         world.deploy(version)
-        routes = {"/app": RouteCounts(6, 1, {90: 6}), "/": RouteCounts(4, 0, {90: 4})}
-        world.traffic_rule = lambda s, v: Counts(v, s, 10, 1, 2, {90: 10}, routes) if s in seconds else None
+        routes = {
+            "GET /app": RouteCounts(6, 1, {90: 6}, {AnswerClass.NOT_FOUND: 2}),
+            "POST /": RouteCounts(4, 0, {90: 4}, {AnswerClass.REDIRECT: 1}),
+        }
+        world.traffic_rule = lambda s, v: Counts(v, s, 10, 1, 2, {90: 10}, routes, CLASSES) if s in seconds else None
         world.clock.move_to(NOW + 0.5)
         return world.traffic
     if request.param == "recorder":
         bucket = MemoryBucket()
-        rows = [counted(second, 6, 1, canceled=2, probes=1, route="/app") for second in seconds]
-        rows += [counted(second, 4, route="/") for second in seconds]
+        app, home = {"200": 3, "404": 2, "500": 1}, {"200": 3, "302": 1}
+        rows = [counted(second, 6, 1, canceled=2, probes=1, route="GET /app", statuses=app) for second in seconds]
+        rows += [counted(second, 4, route="POST /", statuses=home) for second in seconds]
         bucket.store(
             [
-                {"seq": 1, "stored": (NOW - 6) * 1000, "rows": rows},
-                {"seq": 2, "rows": [counted(NOW, 0, probes=1)]},
+                {"v": 2, "templates": True, "seq": 1, "stored": (NOW - 6) * 1000, "rows": rows},
+                {"v": 2, "templates": True, "seq": 2, "rows": [counted(NOW, 0, probes=1)]},
             ],
             at=NOW + 5,
             seq=2,
@@ -205,11 +217,22 @@ def test_canceled_answers_are_not_requests(traffic: Traffic) -> None:
 
 
 def test_routes_are_parts_of_the_same_requests(traffic: Traffic) -> None:
-    """By the first word of the path, with their own errors and latencies; canceled answers are in none."""
+    """By method and template, with their own errors, classes and latencies; canceled answers are in none."""
     for counts in traffic.read(NOW - 10, NOW - 5).counts:
-        found = {name: (route.requests, route.errors) for name, route in counts.routes.items()}
-        assert found == {"/app": (6, 1), "/": (4, 0)}
+        found = {name: (route.requests, route.errors, dict(route.classes)) for name, route in counts.routes.items()}
+        assert found == {
+            "GET /app": (6, 1, {AnswerClass.NOT_FOUND: 2}),
+            "POST /": (4, 0, {AnswerClass.REDIRECT: 1}),
+        }
         assert merge_latency(counts.routes.values()) == counts.latency
+
+
+def test_classes_are_of_what_was_answered_neither_well_nor_with_an_error(traffic: Traffic) -> None:
+    """What the source tells apart stands in its traits, with the methods."""
+    for counts in traffic.read(NOW - 10, NOW - 5).counts:
+        assert counts.classes == CLASSES
+    assert traffic.traits.classes == EVERY_CLASS
+    assert traffic.traits.has_method
 
 
 def test_an_automatic_action_may_rest_on_it(traffic: Traffic) -> None:

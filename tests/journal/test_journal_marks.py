@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from journal import toy
 
 from backout.journal.sqlite import SqliteJournal
+from backout.model.answers import AnswerClass
 from backout.model.deployment import Mark, VersionId, VersionMark
-from backout.model.signals import Counts, RouteCounts
+from backout.model.signals import Counts, RouteCounts, TriggerCounts
 
 from extent import examples
 
@@ -120,6 +121,8 @@ def test_pruning_takes_counts_and_checkpoints_and_no_events(tmp_path: Path) -> N
 
 
 LATENCY = st.dictionaries(st.integers(0, 255), st.integers(1, 10**6), max_size=4)
+CLASSES = st.dictionaries(st.sampled_from(AnswerClass), st.integers(1, 10**6), max_size=4)
+SIZES = st.dictionaries(st.integers(0, 54), st.integers(1, 99), max_size=3)
 COUNTS = st.builds(
     Counts,
     st.sampled_from(["v1", "v2"]),
@@ -129,8 +132,13 @@ COUNTS = st.builds(
     st.integers(0, 10**6),
     LATENCY,
     st.dictionaries(
-        st.text(max_size=64), st.builds(RouteCounts, st.integers(0, 99), st.integers(0, 99), LATENCY), max_size=3
+        st.text(max_size=64),
+        st.builds(RouteCounts, st.integers(0, 99), st.integers(0, 99), LATENCY, CLASSES, SIZES, st.integers(0, 99)),
+        max_size=3,
     ),
+    CLASSES,
+    st.integers(0, 99),
+    st.dictionaries(st.text(max_size=64), st.builds(TriggerCounts, st.integers(0, 9), st.integers(0, 9)), max_size=2),
 )
 
 

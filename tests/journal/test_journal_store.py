@@ -17,9 +17,10 @@ from backout.errors import BackoutError, PartlyDone
 from backout.journal import schema
 from backout.journal.lease import Holder, Lease, myself
 from backout.journal.lock import FileLock, lock_path
+from backout.model.answers import AnswerClass
 from backout.model.incident import RunState
 from backout.model.plan import Plan, PlanKind, Step
-from backout.model.signals import Counts, RouteCounts
+from backout.model.signals import Counts, RouteCounts, TriggerCounts
 from backout.ports import Done, Probe, StepContext
 
 from polling import PATIENCE_S, until
@@ -175,6 +176,44 @@ def test_counts_of_an_older_schema_are_kept(tmp_path: Path) -> None:
     assert journal.kept("staging", 0, 20) == (before,)
     journal.keep("staging", [after])
     assert journal.kept("staging", 0, 20) == (before, after)
+    journal.close()
+
+
+def test_counts_of_the_schema_with_routes_are_kept(tmp_path: Path) -> None:
+    """A file whose counts had neither classes nor sizes is read as before, and takes those that have."""
+    file_of(tmp_path).parent.mkdir()
+    old = sqlite3.connect(file_of(tmp_path))
+    for statement in (*schema.VERSION_TABLE, *schema.MIGRATIONS[0], *schema.MIGRATIONS[1]):
+        old.execute(statement)
+    old.execute("INSERT INTO schema_version VALUES (1, 0), (2, 0)")
+    old.execute("INSERT INTO counts VALUES ('staging', 10, 'v', 3, 1, 0, '{\"90\":3}', '{\"/app\":[3,1,90,3]}')")
+    old.commit()
+    old.close()
+    journal = toy.journal_in(tmp_path)
+    before = Counts("v", 10, 3, 1, 0, {90: 3}, {"/app": RouteCounts(3, 1, {90: 3})})
+    classes = {AnswerClass.NOT_FOUND: 1, AnswerClass.OTHER_CLIENT_ERROR: 1}
+    route = RouteCounts(3, 1, {255: 3}, classes, {0: 1, 54: 1}, 4)
+    triggers = {"cron */5 * * * *": TriggerCounts(2, 1)}
+    after = Counts(
+        "v", 11, 3, 1, 0, {90: 3}, {"POST /app?page": route, "other": RouteCounts(0, 0)}, classes, 5, triggers
+    )
+    assert journal.kept("staging", 0, 20) == (before,)
+    journal.keep("staging", [after])
+    assert journal.kept("staging", 0, 20) == (before, after)
+    journal.close()
+
+
+@pytest.mark.parametrize("key", [256, 299, 308, 399, 501])
+def test_a_route_with_a_key_that_is_none_is_damage(tmp_path: Path, key: int) -> None:
+    """Between the buckets, the classes, the sizes and what began there is nothing."""
+    journal = toy.journal_in(tmp_path)
+    journal.keep("staging", [Counts("v", 10, 3, 1, 0, {90: 3}, {"/app": RouteCounts(3, 1, {90: 3})})])
+    file = sqlite3.connect(file_of(tmp_path))
+    file.execute("UPDATE counts SET routes = ?", (f'{{"/app":[3,1,{key},1]}}',))
+    file.commit()
+    file.close()
+    with pytest.raises(BackoutError, match="a row of counts"):
+        journal.kept("staging", 0, 20)
     journal.close()
 
 

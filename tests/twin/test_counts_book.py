@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
+from backout.model.answers import AnswerClass
+from backout.model.signals import size_bucket
 from backout.twin.counts import GRACE_S, Answer, CountBook, is_error
 
 from dataplane_lab import Lab, fetch_module, lab, until
@@ -75,11 +77,21 @@ def test_counts_are_exact_on_a_known_mix(tmp_path: Path) -> None:
             assert sum(number for row in rows for _, number in row["latency"]) == 44
             by_route = {
                 route: tuple(sum(row["routes"].get(route, {}).get(what, 0) for row in rows) for what in sums)
-                for route in ("/", "/throw", "/middle", "other")
+                for route in ("GET /", "GET /throw", "GET /middle", "GET /{id}", "other")
                 for sums in [("requests", "errors")]
             }
-            # a path that begins with a digit, or that the application does not know, has no name
-            assert by_route == {"/": (30, 0), "/throw": (3, 3), "/middle": (2, 2), "other": (9, 4)}
+            # whichever of the digits came first: a path that the application does not know gives no name
+            unsure = (by_route.pop("GET /{id}"), by_route.pop("other"))
+            assert by_route == {"GET /": (30, 0), "GET /throw": (3, 3), "GET /middle": (2, 2)}
+            assert tuple(map(sum, zip(*unsure, strict=True))) == (9, 4)
+            assert {name: sum(row["classes"].get(name, 0) for row in rows) for name in ("404", "2xx")} == {
+                "404": 5,
+                "2xx": 0,
+            }
+            assert sum(row["started"] for row in rows) == 44
+            home = [row["routes"]["GET /"] for row in rows if "GET /" in row["routes"]]
+            assert sum(number for route in home for _, number in route["sizes"]) == 30
+            assert {bucket for route in home for bucket, _ in route["sizes"]} == {size_bucket(len("ok"))}
 
     asyncio.run(run())
 
@@ -110,6 +122,32 @@ def test_amending_a_returned_500_does_not_count_it_twice(tmp_path: Path) -> None
     assert book.amend(_answer(status=500, outcome="exception"), second)
     (row,) = book.rows("shop", 0)
     assert (row.errors, row.by_outcome) == (1, {"exception": 1})
+    book.close()
+
+
+def test_an_answer_that_turns_out_an_error_is_no_404(tmp_path: Path) -> None:
+    """Classes are of what was answered neither well nor with an error, of the whole and of its route."""
+    book = CountBook(tmp_path / "c.sqlite", now=lambda: 5.0)
+    for status in (200, 404, 404, 302, 401, 500):
+        second = book.ended(_answer(status=status, route="GET /app"))
+    (row,) = book.rows("shop", 0)
+    assert row.classes == {AnswerClass.NOT_FOUND: 2, AnswerClass.REDIRECT: 1, AnswerClass.DENIED: 1}
+    assert book.amend(_answer(status=404, outcome="exception", route="GET /app"), second)
+    assert row.classes[AnswerClass.NOT_FOUND] == row.routes["GET /app"].classes[AnswerClass.NOT_FOUND] == 1
+    assert (row.errors, row.routes["GET /app"].errors) == (2, 2)
+    book.close()
+
+
+def test_what_began_and_did_not_end_is_seen(tmp_path: Path) -> None:
+    """A request is counted when it begins, under the name that its route has so far, and again when it ends."""
+    book = CountBook(tmp_path / "c.sqlite", now=lambda: 5.0)
+    book.ended(_answer(route="GET /app"))
+    for _ in range(3):
+        book.began("shop", "v1", "GET /app")
+    book.began("shop", "v1", "GET /unknown")
+    (row,) = book.rows("shop", 0)
+    assert (row.requests, row.started) == (1, 4)
+    assert {name: route.started for name, route in row.routes.items()} == {"GET /app": 3, "other": 1}
     book.close()
 
 

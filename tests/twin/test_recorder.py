@@ -22,7 +22,7 @@ from recorder_lab import SECRET, add_recorder, call, recorder, store, token, upl
 
 from backout.config import wrangler as wrangler_files
 from backout.config.recorder import recorder_of
-from backout.model.signals import Counts, RouteCounts, bucket_floor_ms
+from backout.model.signals import Counts, RouteCounts, bucket_floor_ms, merged
 from backout.twin import lifecycle, wrangler
 
 from polling import PATIENCE_S, until
@@ -96,8 +96,13 @@ def both(twin: TwinStatus, script: str, bucket: str, since: int, until_s: int) -
 
 def _counts(row: dict[str, Any]) -> Counts:
     requests = row["requests"] - row["canceled"]
-    routes = {name: RouteCounts(route["requests"], route["errors"]) for name, route in row["routes"].items()}
-    return Counts(row["version"], row["second"], requests, row["errors"], row["canceled"], dict(row["latency"]), routes)
+    routes = {
+        name: RouteCounts(route["requests"], route["errors"], classes=route["classes"])
+        for name, route in row["routes"].items()
+        if route["requests"]
+    }
+    whole = (row["version"], row["second"], requests, row["errors"], row["canceled"], dict(row["latency"]))
+    return Counts(*whole, routes, row["classes"])
 
 
 def by_route(rows: list[Counts]) -> dict[tuple[str, str], tuple[int, int]]:
@@ -108,6 +113,13 @@ def by_route(rows: list[Counts]) -> dict[tuple[str, str], tuple[int, int]]:
             requests, errors = sums.get((row.version, name), (0, 0))
             sums[row.version, name] = (requests + route.requests, errors + route.errors)
     return sums
+
+
+def classes(rows: list[Counts]) -> tuple[dict[str, int], dict[str, int]]:
+    """Return {class: answers} of all versions, of the whole and of all routes."""
+    whole = merged(row.classes for row in rows)
+    parts = merged(route.classes for row in rows for route in row.routes.values())
+    return {str(name): n for name, n in whole.items()}, {str(name): n for name, n in parts.items()}
 
 
 def by_version(rows: list[Counts]) -> dict[str, tuple[int, int, int]]:
@@ -151,10 +163,12 @@ def test_the_recorder_counts_what_the_router_counts(twin: TwinStatus) -> None:
     for person in people:
         person.join()
     exact, recorded = both(twin, script, bucket, begun, int(time.time()) + 3)
+    known = ["/", "/app/x?ms", "/app?ms", "/bad", "/boom", "/wp-admin"]
     counted = by_version(exact)
     assert counted == by_version(recorded)
     assert by_route(exact) == by_route(recorded)
-    assert {name for _, name in by_route(exact)} == {"/", "/app", "/bad", "/boom", "/wp-admin", "other"}
+    assert {name for _, name in by_route(exact)} == {f"GET {path}" for path in known} | {"other"}
+    assert [dict(part) for part in classes(exact)] == [dict(part) for part in classes(recorded)]
     assert len(counted) == 2
     assert sum(requests for requests, _, _ in counted.values()) == 240
     assert sum(canceled for _, _, canceled in counted.values()) == 3
@@ -171,7 +185,7 @@ def test_the_recorder_counts_what_the_router_counts(twin: TwinStatus) -> None:
 
 
 def test_only_what_is_counted_leaves_the_worker(twin: TwinStatus) -> None:
-    """No header, no query, no path beyond its first word; an unknown path gets no class of its own."""
+    """No header, no value of a query, no id of a path; a path that the application does not know has no route."""
     add_recorder(twin, "bare-recorder", "bare-backout-counts", FLUSH_MS="100")
     version = upload(twin, "bare", APP, tail_consumers=[{"service": "bare-recorder"}])
     begun = int(time.time())
@@ -189,7 +203,7 @@ def test_only_what_is_counted_leaves_the_worker(twin: TwinStatus) -> None:
     assert not any(word in text for text in texts for word in ("hunter2", "4711", "of=that", "12345"))
     assert {row["version"] for row in rows} == {version}
     visitors = [row for row in rows if row["requests"]]
-    assert {row["route"] for row in visitors} == {"/orders", "*"}
+    assert {row["route"] for row in visitors} == {"GET /orders/{id}?token", "GET /{id}", "*"}
     assert {status for row in visitors for status in row["statuses"]} == {"200", "404"}
 
 

@@ -226,6 +226,7 @@ class Prometheus(Section, frozen=True):
     version_label: Label = "version"
     status_label: Label = "status"
     route_label: Label = "route"
+    method_label: Label = "method"
     errors: Text = "5.."
     scrape_interval: Duration = Duration(15)
 
@@ -241,6 +242,8 @@ class RequestLog(Section, frozen=True):
     latency: Text = "latency_ms"
     latency_unit: Literal["s", "ms", "us", "ns"] = "ms"
     route: Text = "route"
+    method: Text = "method"
+    bytes: Text = "bytes"
     ignore_routes: tuple[Text, ...] = ()
 
 

@@ -3,33 +3,51 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import replace
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
 from backout.journal.chain import canonical
-from backout.journal.rows import Number, columns, reading
-from backout.model.signals import BUCKETS, Counts, RouteCounts
+from backout.journal.rows import Name, Number, columns, reading
+from backout.model.answers import AnswerClass
+from backout.model.signals import BUCKETS, Counts, RouteCounts, TriggerCounts
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from backout.journal.store import Mask, Transaction
     from backout.model.plan import Json
 
 
-_Row = tuple[str, Number, Number, Number, Number, str, str]
+_Row = tuple[str, Number, Number, Number, Number, str, str, str]
 _HISTOGRAM = msgspec.json.Decoder(dict[Annotated[int, msgspec.Meta(ge=0, lt=BUCKETS)], Number])
 _ROUTES = msgspec.json.Decoder(dict[str, list[Number]])
 """Decoders of their own: a guard that is resumed reads a month of seconds. What they raise is caught around it all."""
+_CLASSES: Final = tuple(AnswerClass)
+_CLASS, _SIZE, _STARTED = 300, 400, 500
+"""Keys of a route beside its buckets of latency: from these on its classes, in their order, and sizes; what began."""
+
+
+class _Answers(msgspec.Struct, omit_defaults=True):
+    """The column `answers`: classes, requests that began, {trigger: (runs, failed)}."""
+
+    classes: dict[AnswerClass, Number] = {}
+    started: Number = 0
+    triggers: dict[Name, tuple[Number, Number]] = {}
+
+
+_ANSWERS = msgspec.json.Decoder(_Answers)
 
 
 def keep(transaction: Transaction, environment: str, counts: Sequence[Counts]) -> None:
     """Store counts; a row for the same version and second replaces the earlier one."""
     transaction.connection.executemany(
-        "INSERT OR REPLACE INTO counts (environment, second, version, requests, errors, canceled, latency, routes)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO counts"
+        " (environment, second, version, requests, errors, canceled, latency, routes, answers)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 environment,
@@ -40,6 +58,7 @@ def keep(transaction: Transaction, environment: str, counts: Sequence[Counts]) -
                 row.canceled,
                 _histogram(row.latency),
                 _routes(row.routes, transaction.mask),
+                _answers(row, transaction.mask),
             )
             for row in counts
         ],
@@ -50,23 +69,50 @@ def _histogram(latency: Mapping[int, int]) -> str:
     return json.dumps({str(bucket): number for bucket, number in latency.items()}, separators=(",", ":"))
 
 
+def _answers(row: Counts, mask: Mask) -> str:
+    triggers = {str(mask(name)): (found.runs, found.failed) for name, found in row.triggers.items()}
+    return msgspec.json.encode(_Answers(dict(row.classes), row.started, triggers)).decode()
+
+
 def _routes(routes: Mapping[str, RouteCounts], mask: Mask) -> str:
-    """Return {name: [requests, errors, bucket, count, bucket, count, ...]}: short, for a month of seconds is kept."""
+    """Return {name: [requests, errors, key, count, key, count, ...]}: short, for a month of seconds is kept."""
     names = {name: str(mask(name)) for name in routes}
-    flat = {
-        names[name]: [route.requests, route.errors, *(number for pair in route.latency.items() for number in pair)]
-        for name, route in routes.items()
-    }
+    flat = {names[name]: [route.requests, route.errors, *chain(*_pairs(route))] for name, route in routes.items()}
     return json.dumps(flat, separators=(",", ":"))
+
+
+def _pairs(route: RouteCounts) -> Iterable[tuple[int, int]]:
+    yield from route.latency.items()
+    yield from ((_CLASS + _CLASSES.index(found), number) for found, number in route.classes.items())
+    yield from ((_SIZE + bucket, number) for bucket, number in route.sizes.items())
+    if route.started:
+        yield _STARTED, route.started
 
 
 def _as_routes(text: str) -> dict[str, RouteCounts]:
     if text == "{}":
         return {}
-    return {
-        name: RouteCounts(requests, errors, dict(zip(flat[::2], flat[1::2], strict=True)))
-        for name, (requests, errors, *flat) in _ROUTES.decode(text).items()
-    }
+    return {name: _as_route(*numbers) for name, numbers in _ROUTES.decode(text).items()}
+
+
+def _as_route(requests: int, errors: int, *flat: int) -> RouteCounts:
+    pairs = dict(zip(flat[::2], flat[1::2], strict=True))
+    if not pairs or max(pairs) < BUCKETS:
+        return RouteCounts(requests, errors, pairs)
+    latency: dict[int, int] = {}
+    classes: dict[AnswerClass, int] = {}
+    sizes: dict[int, int] = {}
+    started = pairs.pop(_STARTED, 0)
+    for key, number in pairs.items():
+        if key < BUCKETS:
+            latency[key] = number
+        elif key < _SIZE:
+            classes[_CLASSES[key - _CLASS if key >= _CLASS else len(_CLASSES)]] = number
+        elif key < _STARTED:
+            sizes[key - _SIZE] = number
+        else:
+            raise LookupError(key)
+    return RouteCounts(requests, errors, latency, classes, sizes, started)
 
 
 def _as_histogram(text: str) -> dict[int, int]:
@@ -76,16 +122,23 @@ def _as_histogram(text: str) -> dict[int, int]:
 def kept(connection: sqlite3.Connection, environment: str, since: int, until: int) -> tuple[Counts, ...]:
     """Return the counts of the seconds in [since, until), by second and version."""
     rows = connection.execute(
-        "SELECT version, second, requests, errors, canceled, latency, routes FROM counts"
+        "SELECT version, second, requests, errors, canceled, latency, routes, answers FROM counts"
         " WHERE environment = ? AND second >= ? AND second < ? ORDER BY second, version",
         (environment, since, until),
     )
     found = columns(rows.fetchall(), list[_Row], "a row of counts")
     with reading("a row of counts"):
-        return tuple(
-            Counts(version, second, requests, errors, canceled, _as_histogram(latency), _as_routes(routes))
-            for version, second, requests, errors, canceled, latency, routes in found
-        )
+        return tuple(_as_counts(row) for row in found)
+
+
+def _as_counts(row: _Row) -> Counts:
+    version, second, requests, errors, canceled, latency, routes, answers = row
+    found = Counts(version, second, requests, errors, canceled, _as_histogram(latency), _as_routes(routes))
+    if answers == "{}":
+        return found
+    more = _ANSWERS.decode(answers)
+    triggers = {name: TriggerCounts(runs, failed) for name, (runs, failed) in more.triggers.items()}
+    return replace(found, classes=more.classes, started=more.started, triggers=triggers)
 
 
 def save_checkpoint(transaction: Transaction, run: str, name: str, data: Json) -> None:

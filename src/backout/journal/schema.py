@@ -49,7 +49,9 @@ _VERSION_1 = (
 
 _VERSION_2 = ("ALTER TABLE counts ADD COLUMN routes TEXT NOT NULL DEFAULT '{}'",)
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2)
+_VERSION_3 = ("ALTER TABLE counts ADD COLUMN answers TEXT NOT NULL DEFAULT '{}'",)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
 """The statements that lead from schema version `i` to `i + 1`; a released entry is never edited."""
 
 VERSION = len(MIGRATIONS)

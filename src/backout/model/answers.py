@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 
 class AnswerClass(StrEnum):
@@ -26,6 +27,15 @@ class AnswerClass(StrEnum):
         return _WORDS[self]
 
 
+EVERY_CLASS: Final = frozenset(AnswerClass)
+"""What a source tells apart that sees each status."""
+FAMILIES: Final = {
+    "1xx": AnswerClass.GOOD,
+    "2xx": AnswerClass.GOOD,
+    "3xx": AnswerClass.REDIRECT,
+    "4xx": AnswerClass.OTHER_CLIENT_ERROR,
+}
+"""What a source tells apart that sees the first digit of a status alone."""
 _WORDS = {
     AnswerClass.GOOD: "well",
     AnswerClass.REDIRECT: "with a redirect",
@@ -67,3 +77,13 @@ def class_of(status: int | None) -> AnswerClass | None:
     if not status:
         return None
     return _BY_STATUS.get(status) or _BY_HUNDRED.get(status // 100)
+
+
+def class_unless_good(status: int | None) -> AnswerClass | None:
+    """Return the class of an answer that is neither good nor an error, else None: what `Counts.classes` counts.
+
+    >>> class_unless_good(200), class_unless_good(404), class_unless_good(500)
+    (None, <AnswerClass.NOT_FOUND: '404'>, None)
+    """
+    found = class_of(status)
+    return None if found is AnswerClass.GOOD else found

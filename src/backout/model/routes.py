@@ -1,6 +1,7 @@
 """Routes: what an answer was about, in so few and so plain names that no visitor can blow the counts up.
 
-Source of `RouteNames`: Misra and Gries, "Finding repeated elements", Science of Computer Programming 2 (1982).
+A template has as many words as tell handlers apart, and none that may be a secret or somebody's: whatever is no plain
+word is an id. `route_names` then folds the words that are many, as those of articles are.
 """
 
 from __future__ import annotations
@@ -9,39 +10,142 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from backout.model.signals import RouteCounts, merge_latency
+from backout.model.signals import RouteCounts, merge_latency, merged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 OTHER: Final = "other"
 """The route of everything that has no name of its own."""
-MOST_ROUTES: Final = 32
+MOST_ROUTES: Final = 128
 """So many routes of one row have a name; the rest is added up under `OTHER`."""
 LONGEST: Final = 64
-_WORD = re.compile(r"/(?:[A-Za-z][A-Za-z_-]{0,23})?(?=[/?#]|\Z)")  # as `routeOf` of the flight recorder
+ID: Final = "{id}"
+"""Stands for a part of a path that is no word."""
+MANY: Final = "*"
+"""Stands for a query's parameters that are many or odd, and for the rest of a path that is too long."""
+METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+MOST_PARAMETERS: Final = 3
 _PLAIN = re.compile(r"[A-Za-z0-9_./:{}()*+~ -]+")  # nothing that a terminal, a page or a chat would obey
 _PLACEHOLDER: Final = str.maketrans("<>[]", "{}{}")
+_TEMPLATE = re.compile(
+    r"(?:(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) )?/[A-Za-z0-9_./{}*,-]*"
+    r"(?:\?(?:\*|[A-Za-z][A-Za-z_]*(?:&[A-Za-z][A-Za-z_]*)*))?"
+)
+_TARGET = re.compile(r"(?P<origin>[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*)?(?P<path>/[^?#]*)?(?:\?(?P<query>[^#]*))?")
+_LONGEST_TARGET: Final = 2048
+_LETTERS = re.compile(r"[A-Za-z][A-Za-z_-]{0,23}")
+_VERSION = re.compile(r"v[0-9]{1,2}")
+_FILE = re.compile(
+    r"(?P<stem>.+)\.(?P<kind>html?|php|aspx?|jsp|txt|xml|json|m?js|css|map|ico|png|jpe?g|gif|svg|webp|avif|woff2?|ttf|pdf"
+    r"|zip|csv|rss|atom|webmanifest|wasm|mp[34]|webm)"
+)
+_CALLS = re.compile(r"[A-Za-z][A-Za-z_-]*(?:[.,][A-Za-z][A-Za-z_-]*)+")
+"""Procedures as RPC writes them: "orders.create", several by commas."""
+_LONGEST_CALLS: Final = 40
+_UNPRONOUNCEABLE = re.compile(r"[bcdfghjklmnpqrstvwxz]{6}|[a-f]{8,}", re.IGNORECASE)
+_PART = r"(?:[A-Z]{1,5}|[A-Za-z]?[a-z]*(?:[A-Z][a-z]{2,}|(?:By|Id|In|Of|On|To)(?![a-z]))*(?:[A-Z]{2,4})?)"
+_WORDS = re.compile(rf"{_PART}(?:[_-]+{_PART})*")
+"""Written as people do: "getUserById", "FAQ", "order-items"; a capital within begins a word."""
+_ALONE = re.compile(r"\.well-known|oauth2|2fa")
+_OF_PEOPLE = re.compile(r"accounts?|authors?|customers?|members?|people|persons?|profiles?|u|users?", re.IGNORECASE)
+_OF_SECRETS = re.compile(
+    r"activat(?:e|ion)|confirm(?:ation)?|invit(?:es?|ations?)|keys?|magic(?:-link)?|password-reset|reset(?:-password)?|s"
+    r"|secrets?|shared?|tokens?|unsubscribe|verify",
+    re.IGNORECASE,
+)
+_HANDLERS = re.compile(
+    r"all|check|complete|count|create|current|delete|edit|email|export|find|import|index|list|log(?:in|out)|me|new|password"
+    r"|phone|profile|refresh|register|request|resend|search|self|sessions?|settings|sign(?:in|out|up)|start|status|update"
+    r"|verify",
+    re.IGNORECASE,
+)
+_PARAMETER = re.compile(r"[A-Za-z][A-Za-z_]{0,15}")
+_TRACKING = re.compile(
+    r"utm_.*|[a-z]*clid|mc_[ce]id|_ga|_gl|_hs.*|hsa_.*|igshid|srsltid|[gw]braid|ref(?:_src)?|source|_|t|ts|cb|nocache|rand"
+    r"|timestamp",
+    re.IGNORECASE,
+)
 
 
-def route_of_path(path: str) -> str:
-    """Return the route of a request's path: its first word, for what follows may be an id or a secret.
+def template_of(method: str, target: str) -> str:
+    """Return the template of a request, `OTHER` where it has none.
 
-    >>> [route_of_path(path) for path in ("/app/7?key=x", "/", "/4711/app", "/.env")]
-    ['/app', '/', 'other', 'other']
+    Args:
+        method: as it was sent; "" where it is not known: the name then has none. target: a path, or an absolute URL.
+
+    >>> template_of("post", "/api/orders"), template_of("GET", "https://shop.example/users/4711/cart?page=2&utm_id=7")
+    ('POST /api/orders', 'GET /users/{id}/cart?page')
+    >>> template_of("", "/assets/app.3f2a91.js"), template_of("BREW", "/pot"), template_of("GET", "pot")
+    ('/assets/{id}.js', 'other', 'other')
     """
-    found = _WORD.match(path)
-    return found[0] if found else OTHER
+    verb = method.upper()
+    if verb and verb not in METHODS:
+        return OTHER
+    found = _TARGET.match(target[:_LONGEST_TARGET])
+    if found is None or (found["path"] is None and found["origin"] is None):
+        return OTHER
+    path = _template_of_path(found["path"] or "/")
+    if path == OTHER:
+        return OTHER
+    shape = _shape(found["query"]) if found["query"] else ""
+    return _fitting(f"{verb} {path}" if verb else path, shape)
 
 
-def route_of_url(url: str) -> str | None:
-    """Return the route of an absolute URL; None when it is none.
+@lru_cache(4096)
+def _template_of_path(path: str) -> str:
+    parts = path.split("/")[1:]
+    if "" in parts[:-1]:
+        return OTHER
+    before = ""
+    folded = []
+    for part in parts:
+        word = _word(part, before)
+        folded.append(word)
+        before = part
+    return "/" + "/".join(folded)
 
-    >>> [route_of_url(url) for url in ("https://example.com/app?key=x", "https://example.com", "")]
-    ['/app', '/', None]
-    """
-    _, absolute, rest = url.partition("://")
-    return route_of_path("/" + rest.partition("/")[2]) if absolute else None
+
+def _word(part: str, before: str) -> str:
+    """Return a part of a path as it stands in a name; `before`: the one that it stands below."""
+    if not part or _ALONE.fullmatch(part) or _VERSION.fullmatch(part):
+        return part
+    if (_OF_PEOPLE.fullmatch(before) or _OF_SECRETS.fullmatch(before)) and not _HANDLERS.fullmatch(part):
+        return ID
+    if _is_word(part):
+        return part
+    file = _FILE.fullmatch(part)
+    if file:
+        return part if _is_word(file["stem"]) else f"{ID}.{file['kind']}"
+    if before.lower().endswith("rpc") and len(part) <= _LONGEST_CALLS and _CALLS.fullmatch(part):
+        return part
+    return ID
+
+
+def _is_word(text: str) -> bool:
+    """Whether letters are a word that somebody gave a handler, and no token made of letters."""
+    return bool(_LETTERS.fullmatch(text) and _WORDS.fullmatch(text)) and not _UNPRONOUNCEABLE.search(text)
+
+
+@lru_cache(4096)
+def _shape(query: str) -> str:
+    """Return the names of a query's parameters, sorted; `MANY` for more than three, or any that is no plain name."""
+    names = {pair.partition("=")[0].removesuffix("[]") for pair in query.split("&") if pair}
+    plain = sorted(name for name in names if not _TRACKING.fullmatch(name))
+    if not all(_PARAMETER.fullmatch(name) for name in plain) or len(plain) > MOST_PARAMETERS:
+        return MANY
+    return "&".join(plain)
+
+
+def _fitting(name: str, shape: str) -> str:
+    """Return a name that is no longer than it may be: without its query, else with fewer words."""
+    whole = f"{name}?{shape}" if shape else name
+    if len(whole) <= LONGEST:
+        return whole
+    if len(name) + 2 <= LONGEST:
+        return f"{name}?{MANY}" if shape else name
+    kept = name[: LONGEST - 1].rpartition("/")[0]
+    return f"{kept}/{MANY}"
 
 
 @lru_cache(4096)
@@ -50,26 +154,43 @@ def _plain(name: str) -> str:
     return name if "//" not in name and _PLAIN.fullmatch(name) else OTHER
 
 
-def route_named(name: str) -> str:
+def route_named(name: str, method: str = "") -> str:
     """Return the route that an application's own name of it (a pattern, a handler) stands for.
+
+    Args:
+        method: of the request, "" where it is not known or the name has it.
 
     >>> [route_named(name) for name in ("/users/<int:id>", "GET /app?x=1", "show", "a`b", "x" * 65)]
     ['/users/{int:id}', 'GET /app', 'show', 'other', 'other']
+    >>> route_named("/users/:id", "get"), route_named("GET /users/:id", "GET")
+    ('GET /users/:id', 'GET /users/:id')
     """
+    verb = method.upper()
+    if verb in METHODS and not name.startswith(f"{verb} "):
+        name = f"{verb} {name}"
     return _plain(name) if len(name) <= LONGEST else OTHER
 
 
+def template_named(name: str) -> str:
+    """Return the template that another process gave this name, else what `route_named` does.
+
+    >>> template_named("GET /search?page&q"), template_named("GET /search?q=secret")
+    ('GET /search?page&q', 'GET /search')
+    """
+    return name if len(name) <= LONGEST and _TEMPLATE.fullmatch(name) and "//" not in name else route_named(name)
+
+
 def renamed(routes: Iterable[tuple[str, RouteCounts]]) -> dict[str, RouteCounts]:
-    """Return what an application calls by these names, under the names that we give; equal ones are added up."""
+    """Return the counts of what another process calls by these names under ours; equal ones are added up."""
     found: dict[str, RouteCounts] = {}
     for written, counts in routes:
-        name = route_named(written)
+        name = template_named(written)
         found[name] = added((found[name], counts)) if name in found else counts
     return found
 
 
 def most_used(routes: Mapping[str, RouteCounts]) -> dict[str, RouteCounts]:
-    """Return the 32 most used routes, and the rest as one."""
+    """Return the 128 most used routes, and the rest as one."""
     if len(routes) <= MOST_ROUTES:
         return dict(routes)
     names = sorted((name for name in routes if name != OTHER), key=lambda name: (-routes[name].requests, name))
@@ -81,31 +202,11 @@ def most_used(routes: Mapping[str, RouteCounts]) -> dict[str, RouteCounts]:
 def added(routes: Iterable[RouteCounts]) -> RouteCounts:
     """Return the counts of several routes as those of one."""
     parts = tuple(routes)
-    return RouteCounts(sum(part.requests for part in parts), sum(part.errors for part in parts), merge_latency(parts))
-
-
-class RouteNames:
-    """Chooses which routes have names where answers come one by one: the most used, in bounded space.
-
-    A route that has more than one of 33 answers in the long run is among them, whatever else is asked for. Only an
-    answer of the application itself gives a route its name: what it does not know (4xx) is somebody's guess.
-    """
-
-    def __init__(self) -> None:
-        self._used: dict[str, int] = {}
-
-    def choose(self, route: str, status: int | None) -> str:
-        """Return the name to count an answer under; status None or 0: not known."""
-        if route == OTHER:
-            return OTHER
-        used = self._used
-        if route in used:
-            used[route] += 1
-            return route
-        if status is not None and 400 <= status < 500:  # noqa: PLR2004 the client's mistakes
-            return OTHER
-        if len(used) < MOST_ROUTES:
-            used[route] = 1
-            return route
-        self._used = {name: number - 1 for name, number in used.items() if number > 1}
-        return OTHER
+    return RouteCounts(
+        sum(part.requests for part in parts),
+        sum(part.errors for part in parts),
+        merge_latency(parts),
+        merged(part.classes for part in parts),
+        merged(part.sizes for part in parts),
+        sum(part.started for part in parts),
+    )

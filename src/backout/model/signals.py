@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from backout.model.answers import AnswerClass
 
+Key = TypeVar("Key")
 BUCKETS = 256
 BUCKET_RATIO = 1.044
 _LOG_RATIO = math.log(BUCKET_RATIO)
@@ -43,6 +44,17 @@ def size_bucket(length: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class TriggerCounts:
+    """How often something beside requests ran, and how often that failed.
+
+    Source: a schedule is named by its expression ("cron */5 * * * *"), a queue by its name ("queue orders").
+    """
+
+    runs: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
 class RouteCounts:
     """What one row of counts has of one route, in the words of `Counts`.
 
@@ -69,6 +81,7 @@ class Counts:
         routes: {name: counts} of the same requests, as far as the source tells their routes; see `model.routes`.
         classes: {class: count} of those that were answered neither well nor with an error, as far as the source tells.
         started: requests that began in this second, where the source shows that (`SourceTraits.has_started`).
+        triggers: {name: counts} of the schedules and queues that ran, where the source shows them (`has_triggers`).
     """
 
     version: str
@@ -80,6 +93,12 @@ class Counts:
     routes: Mapping[str, RouteCounts] = field(default_factory=dict)
     classes: Mapping[AnswerClass, int] = field(default_factory=dict)
     started: int = 0
+    triggers: Mapping[str, TriggerCounts] = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing happened in that second, so that the row tells nothing."""
+        return not (self.requests or self.canceled or self.started or self.triggers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +159,31 @@ def total(counts: Iterable[Counts]) -> tuple[int, int]:
 
 def merge_latency(counts: Iterable[Counts | RouteCounts]) -> dict[int, int]:
     """Return one histogram over all of them."""
-    merged: dict[int, int] = {}
-    for row in counts:
-        for bucket, number in row.latency.items():
-            merged[bucket] = merged.get(bucket, 0) + number
-    return merged
+    return merged(row.latency for row in counts)
+
+
+def merged(tables: Iterable[Mapping[Key, int]]) -> dict[Key, int]:
+    """Return {key: sum} over several tables of counts."""
+    found: dict[Key, int] = {}
+    for table in tables:
+        for key, number in table.items():
+            found[key] = found.get(key, 0) + number
+    return found
+
+
+def at_most(table: Mapping[Key, int], limit: int) -> dict[Key, int]:
+    """Return counts that sum to no more than a limit, for a source whose parts do not add up; zeros are left out.
+
+    >>> at_most({"404": 3, "401": 2, "429": 0}, 4)
+    {'404': 3, '401': 1}
+    """
+    found: dict[Key, int] = {}
+    for key, number in table.items():
+        taken = min(number, limit)
+        if taken > 0:
+            found[key] = taken
+            limit -= taken
+    return found
 
 
 def quantile_ms(latency: Mapping[int, int], q: float) -> float | None:

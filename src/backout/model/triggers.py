@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from backout.model.plan import Json
@@ -45,6 +46,34 @@ class Triggers:
     def over(self, older: Triggers) -> Triggers:
         """Return these, and what an older look knew of the kinds that are not known now."""
         return Triggers(**{kind: older.of(kind) if self.of(kind) is None else self.of(kind) for kind in TriggerKind})
+
+
+UNNAMED: Final = "other"
+_EXPRESSION = re.compile(r"[A-Za-z0-9*/,?#-]+(?: [A-Za-z0-9*/,?#-]+){4,5}")
+_QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_LONGEST_EXPRESSION: Final = 64
+
+
+def schedule_named(expression: str) -> str:
+    """Return the name under which the runs of a schedule are counted.
+
+    >>> schedule_named("*/5 * * * *"), schedule_named("`rm`")
+    ('cron */5 * * * *', 'cron other')
+    """
+    written = " ".join(expression.split())
+    is_plain = len(written) <= _LONGEST_EXPRESSION and _EXPRESSION.fullmatch(written)
+    return f"cron {written if is_plain else UNNAMED}"
+
+
+def queue_named(queue: str) -> str:
+    """Return the name under which the batches of a queue are counted: "queue orders"."""
+    return f"queue {queue if _QUEUE.fullmatch(queue) else UNNAMED}"
+
+
+def trigger_named(name: str) -> str:
+    """Return the name of a schedule or a queue as another process wrote it, in ours."""
+    kind, _, rest = name.partition(" ")
+    return queue_named(rest) if kind == "queue" else schedule_named(rest)
 
 
 class Fate(StrEnum):

@@ -6,23 +6,32 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from backout.model.routes import MOST_ROUTES, OTHER, RouteNames, most_used
-from backout.model.signals import Counts, RouteCounts, bucket_of
+from backout.model.answers import class_unless_good
+from backout.model.route_names import RouteNames
+from backout.model.routes import MOST_ROUTES, OTHER, most_used
+from backout.model.signals import Counts, RouteCounts, TriggerCounts, bucket_of, size_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from backout.model.answers import AnswerClass
+
 _KEPT_S: Final = 2 * 3600
 _LATE_S: Final = 600.0
+_MOST_TRIGGERS: Final = 64
+_OK_STATUS: Final = 200
+_NONE: Final[Mapping[int, int]] = {}
 
 
 @dataclass(slots=True)
 class Sum:
-    """Answers being added up."""
+    """Answers being added up; what few of them have is kept only where there is some."""
 
     requests: int = 0
     errors: int = 0
     latency: dict[int, int] = field(default_factory=dict)
+    classes: dict[AnswerClass, int] | None = None
+    sizes: dict[int, int] | None = None
 
     def add(self, requests: int, errors: int, latency: Mapping[int, int]) -> None:
         """Add some more."""
@@ -31,17 +40,32 @@ class Sum:
         for bucket, number in latency.items():
             self.latency[bucket] = self.latency.get(bucket, 0) + number
 
+    def add_class(self, found: AnswerClass | None, number: int) -> None:
+        """Add to the class of so many of them; None for good ones and errors, which are none of these."""
+        if found is not None and number:
+            self.classes = self.classes or {}
+            self.classes[found] = self.classes.get(found, 0) + number
+
+    def add_size(self, length: int) -> None:
+        """Add the length of a body in bytes."""
+        self.sizes = self.sizes or {}
+        bucket = size_bucket(length)
+        self.sizes[bucket] = self.sizes.get(bucket, 0) + 1
+
     def as_route(self) -> RouteCounts:
         """Return the noun."""
-        return RouteCounts(self.requests, self.errors, dict(self.latency))
+        return RouteCounts(
+            self.requests, self.errors, dict(self.latency), dict(self.classes or {}), dict(self.sizes or _NONE)
+        )
 
 
 @dataclass(slots=True)
 class RowSum(Sum):
-    """The same of one version and second, and of its routes."""
+    """The same of one version and second, of its routes, and of what else it was started by."""
 
     canceled: int = 0
     routes: dict[str, Sum] = field(default_factory=dict)
+    triggers: dict[str, tuple[int, int]] | None = None
 
     def route(self, name: str) -> Sum:
         """Return the sum of a route, a new one at first."""
@@ -50,18 +74,33 @@ class RowSum(Sum):
             found = self.routes[name] = Sum()
         return found
 
+    def add_trigger(self, name: str, runs: int, failed: int) -> None:
+        """Add runs of a schedule or a queue."""
+        self.triggers = self.triggers or {}
+        if name in self.triggers or len(self.triggers) < _MOST_TRIGGERS:
+            before = self.triggers.get(name, (0, 0))
+            self.triggers[name] = (before[0] + runs, before[1] + failed)
+
     def as_counts(self, version: str, second: int) -> Counts:
         """Return the noun."""
-        routes = {name: found.as_route() for name, found in self.routes.items()}
-        latency = dict(self.latency)
-        return Counts(version, second, self.requests, self.errors, self.canceled, latency, most_used(routes))
+        return Counts(
+            version,
+            second,
+            self.requests,
+            self.errors,
+            self.canceled,
+            dict(self.latency),
+            most_used({name: found.as_route() for name, found in self.routes.items()}),
+            dict(self.classes or {}),
+            triggers={name: TriggerCounts(*found) for name, found in (self.triggers or {}).items()},
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """One answer: which version gave it, and when it ended (Unix seconds).
 
-    status None or 0: not known. route: of its path, None: not known.
+    status None or 0: not known. route: its template, None: not known. size: bytes of the body of an answer to GET.
     """
 
     version: str
@@ -71,6 +110,7 @@ class Answer:
     latency_ms: float | None
     status: int | None = None
     route: str | None = None
+    size: int | None = None
 
 
 class Tally:
@@ -82,16 +122,29 @@ class Tally:
 
     def add(self, answer: Answer) -> None:
         """Count an answer."""
-        row = self._rows.setdefault(int(answer.at), {}).setdefault(answer.version, RowSum())
+        row = self._row(answer.at, answer.version)
         if answer.canceled:
             row.canceled += 1
             return
-        latency = {} if answer.latency_ms is None else {bucket_of(answer.latency_ms): 1}
-        row.add(1, answer.failed, latency)
+        parts: list[Sum] = [row]
         if answer.route is not None:
             name = self._names.choose(answer.route, answer.status)
             has_room = name in row.routes or len(row.routes) < MOST_ROUTES
-            row.route(name if has_room else OTHER).add(1, answer.failed, latency)
+            parts.append(row.route(name if has_room else OTHER))
+        latency = {} if answer.latency_ms is None else {bucket_of(answer.latency_ms): 1}
+        found = None if answer.failed else class_unless_good(answer.status)
+        for part in parts:
+            part.add(1, answer.failed, latency)
+            part.add_class(found, 1)
+        if answer.size is not None and answer.status == _OK_STATUS and len(parts) > 1:
+            parts[1].add_size(answer.size)
+
+    def add_trigger(self, version: str, at: float, name: str, *, failed: bool) -> None:
+        """Count a run of a schedule or a queue that ended then."""
+        self._row(at, version).add_trigger(name, 1, int(failed))
+
+    def _row(self, at: float, version: str) -> RowSum:
+        return self._rows.setdefault(int(at), {}).setdefault(version, RowSum())
 
     def counts(self, since: int, until: int) -> tuple[Counts, ...]:
         """Return the counts of the seconds in [since, until), oldest first."""

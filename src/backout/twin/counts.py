@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from backout.model.routes import MOST_ROUTES, OTHER, RouteNames
-from backout.model.signals import bucket_of
+from backout.model.answers import AnswerClass, class_unless_good
+from backout.model.route_names import RouteNames
+from backout.model.routes import MOST_ROUTES, OTHER
+from backout.model.signals import bucket_of, size_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,15 +42,30 @@ _UPSERT = (
 
 @dataclass(slots=True)
 class RouteRow:
-    """What a row has of one route; canceled answers and probes are left out."""
+    """What a row has of one route; canceled answers and probes are left out.
+
+    Args:
+        classes: {class: answers} that were neither good nor errors. sizes: {bucket: answers} of the bodies of answers
+            with status 200 to GET, see `size_bucket`. started: requests that began.
+    """
 
     requests: int = 0
     errors: int = 0
     latency: dict[int, int] = field(default_factory=dict)
+    classes: dict[AnswerClass, int] = field(default_factory=dict)
+    sizes: dict[int, int] = field(default_factory=dict)
+    started: int = 0
 
     def as_json(self) -> dict[str, object]:
         """Return it as `/twin/v1/counts` shows it."""
-        return {"requests": self.requests, "errors": self.errors, "latency": sorted(self.latency.items())}
+        return {
+            "requests": self.requests,
+            "errors": self.errors,
+            "latency": sorted(self.latency.items()),
+            "classes": dict(sorted(self.classes.items())),
+            "sizes": sorted(self.sizes.items()),
+            "started": self.started,
+        }
 
 
 @dataclass(slots=True)
@@ -60,7 +77,8 @@ class Row:
             neither ok nor canceled. canceled: of these, the client went away. probes: answers to backout's own probes.
         statuses: {status: answers}; a canceled request without a status is under 499.
         by_outcome: {outcome: answers}. latency: {bucket: answers}, canceled ones left out, see `bucket_of`.
-        routes: the same answers by route, see `model.routes`.
+        routes: the same answers by route, see `model.routes`. classes: {class: answers} that were neither good nor
+            errors. started: requests that began in this second, probes not.
     """
 
     version: str
@@ -73,6 +91,8 @@ class Row:
     by_outcome: dict[str, int] = field(default_factory=dict)
     latency: dict[int, int] = field(default_factory=dict)
     routes: dict[str, RouteRow] = field(default_factory=dict)
+    classes: dict[AnswerClass, int] = field(default_factory=dict)
+    started: int = 0
 
     def as_json(self) -> dict[str, object]:
         """Return the row as `/twin/v1/counts` shows it."""
@@ -87,6 +107,8 @@ class Row:
             "by_outcome": dict(sorted(self.by_outcome.items())),
             "latency": sorted(self.latency.items()),
             "routes": {name: route.as_json() for name, route in sorted(self.routes.items())},
+            "classes": dict(sorted(self.classes.items())),
+            "started": self.started,
         }
 
     def route(self, name: str) -> RouteRow:
@@ -98,7 +120,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer to be counted; `probe`: backout's own look, which is no visitor's request. route: of its path."""
+    """One answer to be counted; `probe`: backout's own look, which is no visitor's request.
+
+    route: its template. size: bytes of its body, None where that does not count (another status than 200, no GET).
+    """
 
     script: str
     version: str
@@ -107,6 +132,7 @@ class Answer:
     latency_ms: float
     probe: bool = False
     route: str = OTHER
+    size: int | None = None
 
 
 def is_error(status: int, outcome: str) -> bool:
@@ -144,6 +170,12 @@ class CountBook:
         """Seconds below this one are final."""
         return int(self.now - GRACE_S)
 
+    def began(self, script: str, version: str, route: str) -> None:
+        """Count that a visitor's request begins now."""
+        row = self._row(script, version, int(self.now))
+        row.started += 1
+        row.route(self._names_of(script).find(route)).started += 1
+
     def ended(self, answer: Answer) -> int:
         """Count one answer now and return its second."""
         second = int(self.now)
@@ -157,13 +189,18 @@ class CountBook:
         if answer.outcome == _CANCELED:
             row.canceled += 1
             return second
-        name = self._names.setdefault(answer.script, RouteNames()).choose(answer.route, answer.status)
+        name = self._names_of(answer.script).choose(answer.route, answer.status)
         failed, bucket, route = is_error(answer.status, answer.outcome), bucket_of(answer.latency_ms), row.route(name)
+        found = None if failed else class_unless_good(answer.status)
         route.requests += 1
-        row.errors += failed
-        route.errors += failed
-        for latency in (row.latency, route.latency):
-            latency[bucket] = latency.get(bucket, 0) + 1
+        for part in (row, route):
+            part.errors += failed
+            part.latency[bucket] = part.latency.get(bucket, 0) + 1
+            if found is not None:
+                part.classes[found] = part.classes.get(found, 0) + 1
+        if answer.size is not None:
+            size = size_bucket(answer.size)
+            route.sizes[size] = route.sizes.get(size, 0) + 1
         return second
 
     def amend(self, answer: Answer, second: int) -> bool:
@@ -179,9 +216,14 @@ class CountBook:
             del row.by_outcome[_OK]
         row.by_outcome[outcome] = row.by_outcome.get(outcome, 0) + 1
         if not is_error(answer.status, _OK):
+            name = self._names_of(answer.script).find(answer.route)
+            route = row.routes.get(name) or row.route(OTHER)
+            found = class_unless_good(answer.status)
             row.errors += 1
-            route = row.routes.get(answer.route) or row.route(OTHER)
             route.errors = min(route.errors + 1, route.requests)
+            if found is not None:
+                for part in (row, route):
+                    part.classes[found] = max(0, part.classes.get(found, 0) - 1)
         return True
 
     def rows(self, script: str, since: int, until: int | None = None) -> tuple[Row, ...]:
@@ -217,6 +259,9 @@ class CountBook:
         """Flush and close."""
         self.flush()
         self._database.close()
+
+    def _names_of(self, script: str) -> RouteNames:
+        return self._names.setdefault(script, RouteNames())
 
     def _select(self, script: str, since: int, until: int | None) -> Iterator[Row]:
         seconds = self._rows.get(script, {})

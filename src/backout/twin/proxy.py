@@ -7,6 +7,7 @@ import json
 import time
 import uuid
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -14,7 +15,7 @@ from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 from multidict import CIMultiDict
 from yarl import URL
 
-from backout.model.routes import OTHER, route_of_url
+from backout.model.routes import template_of
 from backout.twin.counts import Answer
 from backout.twin.tail import REQUEST_HEADER, Exchange
 
@@ -74,6 +75,8 @@ class Proxy:
         flight = _InFlight(request, exchange, instance, task, time.monotonic())
         self._inflight[exchange.id] = flight
         self._tail.begin(exchange)
+        if not exchange.probe:
+            self._counts.began(exchange.script, exchange.version, _route(exchange))
         instance.enter()
         try:
             return await self._answer(flight, delay_s, injected_status)
@@ -151,7 +154,7 @@ class Proxy:
                 await response.prepare(request)
             except ConnectionError as error:
                 raise _ClientGone from error
-            await _pump(upstream, response)
+            await _pump(upstream, response, exchange)
         return response
 
     async def _websocket(self, request: web.Request, flight: _InFlight) -> web.StreamResponse:
@@ -198,8 +201,13 @@ def answer_of(exchange: Exchange) -> Answer:
         exchange.outcome,
         exchange.latency_ms or 0.0,
         exchange.probe,
-        route_of_url(exchange.url) or OTHER,
+        _route(exchange),
+        exchange.size if exchange.method == hdrs.METH_GET and status == HTTPStatus.OK else None,
     )
+
+
+def _route(exchange: Exchange) -> str:
+    return template_of(exchange.method, exchange.url)
 
 
 class _ClientGone(Exception):
@@ -279,7 +287,7 @@ async def _body(request: web.Request) -> AsyncIterator[bytes]:
         yield chunk
 
 
-async def _pump(upstream: aiohttp.ClientResponse, response: web.StreamResponse) -> None:
+async def _pump(upstream: aiohttp.ClientResponse, response: web.StreamResponse, exchange: Exchange) -> None:
     content = upstream.content
     while True:
         chunk = await content.readany()
@@ -288,6 +296,7 @@ async def _pump(upstream: aiohttp.ClientResponse, response: web.StreamResponse) 
                 await response.write_eof()
                 return
             await response.write(chunk)
+            exchange.size += len(chunk)
         except ConnectionError as error:
             raise _ClientGone from error
 

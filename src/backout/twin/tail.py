@@ -39,6 +39,7 @@ class Exchange:
     Args:
         id: the value of `x-backout-req`. started_at: Unix seconds. status: of the answer, None while there is none.
         outcome: `ok` until something else is known. second: in which it was counted. latency_ms: set at its end.
+        size: bytes of the body so far.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Exchange:
     second: int | None = None
     ended_at: float | None = None
     event: Event | None = None
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

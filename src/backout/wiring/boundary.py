@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import BackoutError, ProviderUnavailable
 from backout.model.clock import LATEST
-from backout.model.signals import BUCKETS, CountsPage, HealthReport, Reach
+from backout.model.signals import BUCKETS, CountsPage, HealthReport, Reach, RouteCounts
 from backout.runbook.marked import MarkedDeployments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from backout.model.signals import Counts, RouteCounts
+    from backout.model.signals import Counts
     from backout.runbook.toolbox import Toolbox
 
     Methods = Mapping[str, Mapping[str, Callable[[Any], object]]]
@@ -157,12 +157,24 @@ def _check_page(page: CountsPage) -> None:
         if not 0 <= row.second <= LATEST or not 0 <= row.canceled <= MOST:
             raise ValueError("counts of a second that cannot be")
         _check_counts((row, *row.routes.values()))
+        for found in row.triggers.values():
+            if not 0 <= found.failed <= found.runs <= MOST:
+                raise ValueError("runs of a schedule or a queue that cannot be")
 
 
 def _check_counts(parts: Iterable[Counts | RouteCounts]) -> None:
     for part in parts:
         if not 0 <= part.errors <= part.requests <= MOST:
             raise ValueError("counts that cannot be")
+        if sum(part.classes.values()) > part.requests - part.errors or not all(map(_is_number, part.classes.values())):
+            raise ValueError("classes of answers that cannot be")
+        sizes = part.sizes.values() if isinstance(part, RouteCounts) else ()
+        if not all(map(_is_number, (part.started, *sizes))):
+            raise ValueError("counts that cannot be")
         for bucket, number in part.latency.items():
             if not 0 <= bucket < BUCKETS or not 0 <= number <= MOST:
                 raise ValueError("response times that cannot be")
+
+
+def _is_number(number: int) -> bool:
+    return 0 <= number <= MOST

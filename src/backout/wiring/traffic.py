@@ -50,6 +50,7 @@ def _prometheus(config: Config) -> Traffic:
         version=names.version_label,
         status=names.status_label,
         route=names.route_label,
+        method=names.method_label,
         errors=names.errors,
         seconds=0.001 if names.duration_unit == "ms" else 1.0,
         scrape_interval_s=float(names.scrape_interval),
@@ -71,6 +72,8 @@ def _request_log(config: Config) -> Traffic:
         latency=log.latency,
         latency_ms={"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}[log.latency_unit],
         route=log.route,
+        method=log.method,
+        bytes=log.bytes,
     )
     return LogTraffic(log.path, names, ignore_routes=log.ignore_routes)
 

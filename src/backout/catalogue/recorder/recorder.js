@@ -1,31 +1,85 @@
 // backout's flight recorder: a Tail Worker. It counts every answer of the Workers that name it in `tail_consumers`, per
-// version, second, route class and status, and stores the counts, signed, in a bucket that `backout guard` reads.
+// version, second, route and status, and stores the counts, signed, in a bucket that `backout guard` reads.
 // No URL, header or body leaves it. What is stored and how it is read: docs/recorder.md of backout.
 const LOG_RATIO = Math.log(1.044); // of the latency histogram, 256 buckets: backout.model.signals.bucket_of
 const GONE = new Set(["canceled", "responseStreamDisconnected"]); // the client went away: counts neither way
-const [MOST_ROWS, MOST_ROUTES, WINDOW_MS, LONGEST_FLUSH_MS] = [5000, 16, 60_000, 15_000];
+const [MOST_ROWS, MOST_ROUTES, WINDOW_MS, LONGEST_FLUSH_MS] = [5000, 256, 60_000, 15_000];
 const books = new Map(); // script -> what this isolate counted: `rows` to be sent, `batches` of the window, `held` rows unsure
-const routes = new Set();
+const [routes, templates] = [new Map(), new Map()]; // route -> how much it is used; request -> its template
 let instance, key, flushingSince = 0; // made by the first event: a module may not draw random numbers
 
 const bucketOf = (ms) => (ms <= 1 ? 0 : Math.min(Math.floor(Math.log(ms) / LOG_RATIO), 255));
 const add = (table, name) => (table[name] = (table[name] ?? 0) + 1);
 
-// The prefix in ROUTES, else the first word of the path: at most 16, and only of paths that the application knows.
-function routeOf(url, known, wanted) {
-  const path = url.slice(url.indexOf("/", 8));
-  if (wanted?.length) return wanted.find((prefix) => path.startsWith(prefix)) ?? "*";
-  const word = /^\/(?:[a-z][a-z_-]{0,23})?(?=[/?#]|$)/i.exec(path)?.[0] ?? "*"; // as backout.model.routes.route_of_path
-  if (known && word !== "*" && routes.size < MOST_ROUTES) routes.add(word);
-  return routes.has(word) ? word : "*";
+// What follows is backout.model.routes.template_of: ids and values are folded, so that nothing of a visitor's is kept.
+const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
+const ALONE = /^(?:\.well-known|oauth2|2fa|v[0-9]{1,2})$/;
+const OF_PEOPLE = /^(?:accounts?|authors?|customers?|members?|people|persons?|profiles?|u|users?)$/i;
+const OF_SECRETS =
+  /^(?:activat(?:e|ion)|confirm(?:ation)?|invit(?:es?|ations?)|keys?|magic(?:-link)?|password-reset|reset(?:-password)?|s|secrets?|shared?|tokens?|unsubscribe|verify)$/i;
+const HANDLERS =
+  /^(?:all|check|complete|count|create|current|delete|edit|email|export|find|import|index|list|log(?:in|out)|me|new|password|phone|profile|refresh|register|request|resend|search|self|sessions?|settings|sign(?:in|out|up)|start|status|update|verify)$/i;
+const FILE =
+  /^(.+)\.(html?|php|aspx?|jsp|txt|xml|json|m?js|css|map|ico|png|jpe?g|gif|svg|webp|avif|woff2?|ttf|pdf|zip|csv|rss|atom|webmanifest|wasm|mp[34]|webm)$/;
+const CALLS = /^[A-Za-z][A-Za-z_-]*(?:[.,][A-Za-z][A-Za-z_-]*)+$/;
+const TRACKING =
+  /^(?:utm_.*|[a-z]*clid|mc_[ce]id|_ga|_gl|_hs.*|hsa_.*|igshid|srsltid|[gw]braid|ref(?:_src)?|source|_|t|ts|cb|nocache|rand|timestamp)$/i;
+const PART = "(?:[A-Z]{1,5}|[A-Za-z]?[a-z]*(?:[A-Z][a-z]{2,}|(?:By|Id|In|Of|On|To)(?![a-z]))*(?:[A-Z]{2,4})?)";
+const WORDS = new RegExp(`^${PART}(?:[_-]+${PART})*$`);
+const UNPRONOUNCEABLE = /[bcdfghjklmnpqrstvwxz]{6}|[a-f]{8,}/i;
+const isWord = (text) => /^[A-Za-z][A-Za-z_-]{0,23}$/.test(text) && WORDS.test(text) && !UNPRONOUNCEABLE.test(text);
+
+function wordOf(part, before) {
+  if (!part || ALONE.test(part)) return part;
+  if ((OF_PEOPLE.test(before) || OF_SECRETS.test(before)) && !HANDLERS.test(part)) return "{id}";
+  if (isWord(part)) return part;
+  const [, stem, kind] = FILE.exec(part) ?? [];
+  if (kind) return isWord(stem) ? part : `{id}.${kind}`;
+  return /rpc$/i.test(before) && part.length <= 40 && CALLS.test(part) ? part : "{id}";
+}
+
+function shapeOf(query) {
+  const names = new Set(query.split("&").filter(Boolean).map((pair) => pair.split("=", 1)[0].replace(/\[\]$/, "")));
+  const plain = [...names].filter((name) => !TRACKING.test(name)).sort();
+  return plain.length > 3 || !plain.every((name) => /^[A-Za-z][A-Za-z_]{0,15}$/.test(name)) ? "*" : plain.join("&");
+}
+
+function templateOf(method, url) {
+  const [, path, query] = /^[^:]*:\/\/[^/?#]*([^?#]*)(?:\?([^#]*))?/.exec(url.slice(0, 2048)) ?? [];
+  const parts = (path || "/").split("/").slice(1);
+  if (!METHODS.has(method) || path === undefined || parts.slice(0, -1).includes("")) return "*";
+  const name = `${method} /${parts.map((part, place) => wordOf(part, parts[place - 1] ?? "")).join("/")}`;
+  const shape = query ? shapeOf(query) : "";
+  if (shape && name.length + shape.length < 64) return `${name}?${shape}`;
+  if (name.length + 2 <= 64) return shape ? `${name}?*` : name;
+  return name.length <= 64 && !shape ? name : `${name.slice(0, name.slice(0, 63).lastIndexOf("/"))}/*`;
+}
+
+// The prefix in ROUTES, else the template, of paths that the application knows: the most used (Misra and Gries, 1982).
+function routeOf({ method, url }, known, wanted) {
+  if (wanted?.length) {
+    const path = url.slice(url.indexOf("/", 8));
+    const prefix = wanted.find((each) => path.startsWith(each));
+    return prefix ? `${METHODS.has(method) ? `${method} ` : ""}${prefix}` : "*";
+  }
+  const asked = `${method} ${url}`;
+  const template = templates.get(asked) ?? templateOf(method, url);
+  if (templates.size >= 2000) templates.clear();
+  if (asked.length <= 200) templates.set(asked, template);
+  const used = routes.get(template);
+  if (template === "*" || (!used && !known)) return "*";
+  if (used || routes.size < MOST_ROUTES) return routes.set(template, (used ?? 0) + 1), template;
+  for (const [name, times] of routes) times > 1 ? routes.set(name, times - 1) : routes.delete(name);
+  return "*";
 }
 
 function count({ event, eventTimestamp, wallTime, outcome, scriptName, scriptVersion }, env) {
-  if (!event?.request) return; // a schedule, a queue, an alarm: not a visitor's request
+  const trigger = event?.cron ? `cron ${event.cron}` : event?.queue ? `queue ${event.queue}` : "";
+  if (!event?.request && !trigger) return; // an alarm, a message: nobody's request
   const status = event.response?.status ?? 0;
   const second = Math.floor((eventTimestamp + (wallTime ?? 0)) / 1000); // in which the answer ended
   const known = !GONE.has(outcome) && (status < 400 || status >= 500);
-  const [version, route] = [scriptVersion?.id ?? "", routeOf(event.request.url, known, env.ROUTES)];
+  const [version, route] = [scriptVersion?.id ?? "", trigger ? "*" : routeOf(event.request, known, env.ROUTES)];
   if (!books.has(scriptName)) books.set(scriptName, { rows: new Map(), batches: [], seq: 0, window: 0, held: 0, lost: 0 });
   const book = books.get(scriptName);
   const id = `${second} ${version} ${route}`;
@@ -34,6 +88,10 @@ function count({ event, eventTimestamp, wallTime, outcome, scriptName, scriptVer
     if (book.rows.size + book.held >= MOST_ROWS) return void (book.lost += 1);
     row = { version, second, route, requests: 0, errors: 0, canceled: 0, probes: 0, statuses: {}, latency: {} };
     book.rows.set(id, row);
+  }
+  if (trigger) {
+    const [runs, failed] = (row.triggers ??= {})[trigger] ?? [0, 0];
+    return void (row.triggers[trigger] = [runs + 1, failed + (outcome !== "ok")]);
   }
   if (event.request.headers["x-backout-probe"] === "1") return void (row.probes += 1); // our own look
   if (GONE.has(outcome)) return void (row.canceled += 1);
@@ -48,7 +106,8 @@ function count({ event, eventTimestamp, wallTime, outcome, scriptName, scriptVer
 async function store(script, book, env) {
   const now = Date.now();
   if (!book.unsure && now - book.window > WINDOW_MS) [book.window, book.batches] = [now, []];
-  const batch = { seq: ++book.seq, stored: null, lost: book.lost, rows: [...book.rows.values()] };
+  const [lost, rows, templates] = [book.lost, [...book.rows.values()], !env.ROUTES?.length];
+  const batch = { v: 2, seq: ++book.seq, stored: null, lost, rows, templates };
   book.batches.push(batch);
   book.rows.clear();
   [book.unsure, book.held, book.lost] = [true, book.held + batch.rows.length, 0];

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from backout.decoding import Undecodable, decode_json
-from backout.model.routes import route_of_url
+from backout.model.answers import EVERY_CLASS
+from backout.model.routes import template_of
 from backout.model.signals import CountsPage, SourceTraits
+from backout.model.triggers import queue_named, schedule_named
 from backout.providers.clock import SystemClock
 from backout.providers.cloudflare.tailing import Tailing
 from backout.providers.exchange import segment
@@ -44,6 +46,7 @@ class _Version(msgspec.Struct):
 
 class _Request(msgspec.Struct):
     url: str = ""
+    method: str = ""
     headers: dict[str, str] = {}
 
 
@@ -52,11 +55,20 @@ class _Response(msgspec.Struct):
 
 
 class _Inner(msgspec.Struct):
-    """What happened: a request with its response, a notice of the tail itself (`type`), or something else."""
+    """What happened: a request with its response, a schedule, a queue's batch, a notice of the tail itself, or else."""
 
     request: _Request | None = None
     response: _Response | None = None
     type: str = ""
+    cron: str = ""
+    queue: str = ""
+
+    @property
+    def trigger(self) -> str:
+        """The name of the schedule or the queue that ran, "" where it was neither."""
+        if self.cron:
+            return schedule_named(self.cron)
+        return queue_named(self.queue) if self.queue else ""
 
 
 _FAR_S, _NO_STATUS = 86_400.0, 1000
@@ -103,7 +115,16 @@ class TailTraffic:
     @property
     def traits(self) -> SourceTraits:
         """What this source can see: everything, a few seconds later, until it says that it leaves out events."""
-        return SourceTraits("tail", self._late.seconds, sampled=False, has_status=True, has_version=True)
+        return SourceTraits(
+            "tail",
+            self._late.seconds,
+            sampled=False,
+            has_status=True,
+            has_version=True,
+            classes=EVERY_CLASS,
+            has_method=True,
+            has_triggers=True,
+        )
 
     def read(self, since: int, until: int) -> CountsPage:
         """Return the counts of the seconds in [since, until) since the tail is open.
@@ -160,7 +181,9 @@ class TailTraffic:
         if inner.type in (_OVERLOAD, _OVERLOAD_STOP):
             self._overloaded = inner.type == _OVERLOAD
             return True
-        if inner.request is None or _header(inner.request.headers, _PROBE) is not None:
+        if inner.request is None and not inner.trigger:
+            return False
+        if inner.request is not None and _header(inner.request.headers, _PROBE) is not None:
             return False
         if event.script_version is None or not event.script_version.id or event.event_timestamp is None:
             self._unreadable["an event of the tail without a version or a time"] += 1
@@ -173,6 +196,9 @@ class TailTraffic:
         if event.outcome != _OK or status >= _SERVER_ERROR or event.exceptions or event.logs:
             self._keep(at, text)
         self._late.note(now, now - at - 1.0)  # a second of it is ours: it is read about once a second
+        if inner.request is None:
+            self._tally.add_trigger(event.script_version.id, at, inner.trigger, failed=event.outcome != _OK)
+            return False
         self._tally.add(
             Answer(
                 event.script_version.id,
@@ -181,7 +207,7 @@ class TailTraffic:
                 canceled=event.outcome == _CANCELED or status == _CLIENT_GONE,
                 latency_ms=event.wall_time,
                 status=status,
-                route=route_of_url(inner.request.url),
+                route=template_of(inner.request.method, inner.request.url),
             )
         )
         return False

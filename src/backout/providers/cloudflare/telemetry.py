@@ -16,6 +16,7 @@ import msgspec
 
 from backout.decoding import Undecodable, number
 from backout.errors import ProviderUnavailable
+from backout.model.answers import EVERY_CLASS, class_unless_good
 from backout.model.signals import SourceTraits
 from backout.providers.clock import SystemClock, unix_s
 from backout.providers.cloudflare.estimates import Estimates
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 PERMISSION: Final = "Workers Observability Read"
 LAG_S: Final = 60.0
 """How late its events may come: a guess."""
-TRAITS: Final = SourceTraits("telemetry", LAG_S, sampled=True, has_status=True, has_version=True)
+TRAITS: Final = SourceTraits("telemetry", LAG_S, sampled=True, has_status=True, has_version=True, classes=EVERY_CLASS)
 VERSION: Final = "$workers.scriptVersion.id"
 OUTCOME: Final = "$workers.outcome"
 STATUS: Final = "$workers.event.response.status"
@@ -136,7 +137,8 @@ def _add(found: Estimates, second: int, data: _Data) -> None:
     invocations = round(data.value)
     failed = outcome != _OK or status >= _SERVER_ERROR
     left = outcome == _CANCELED or status == _CLIENT_GONE
-    found.add(second, version, invocations, errors=invocations if failed else 0, canceled=left)
+    answered = None if failed else class_unless_good(status)
+    found.add(second, version, invocations, errors=invocations if failed else 0, canceled=left, answered=answered)
 
 
 def _status(value: object) -> int:

@@ -13,10 +13,10 @@ from backout.decoding import UNDECODABLE, Undecodable, moment
 
 _MS, _US, _NS = 1e11, 1e14, 1e17
 """A number of seconds is below these until the year 5138; one of milliseconds above the first since 1973."""
-_SERVER_ERROR, _CLIENT_GONE = 500, 499
+_OK_STATUS, _SERVER_ERROR, _CLIENT_GONE = 200, 500, 499
 _STATUSES: Final = range(100, 1000)
 _STATUS: Final = re.compile(r"[0-9]{3}")
-_MOST_TIME, _MOST_MS = 1e20, 1e12
+_MOST_TIME, _MOST_MS, _MOST_BYTES, _MOST_DIGITS = 1e20, 1e12, 2**53, 16
 _OK, _CANCELED = "ok", "canceled"
 
 
@@ -26,7 +26,8 @@ class Fields:
 
     Args:
         time: Unix seconds, milli-, micro- or nanoseconds, or RFC 3339. latency: of the whole request; `latency_ms` is
-            how many milliseconds its unit is. route: its path, or the application's name of its route.
+            how many milliseconds its unit is. route: its path, or the application's name of its route. method: of the
+            request. bytes: how long the answer's body was.
     """
 
     time: str = "ts"
@@ -36,6 +37,8 @@ class Fields:
     latency: str = "latency_ms"
     latency_ms: float = 1.0
     route: str = "route"
+    method: str = "method"
+    bytes: str = "bytes"
 
 
 class Unreadable(Exception):
@@ -46,7 +49,7 @@ class Unreadable(Exception):
 class Logged:
     """What a line says: when, and of which answer.
 
-    `is_request` False: a line about something else. status None: the log does not tell it.
+    `is_request` False: a line about something else. status None: the log does not tell it. method "", size None: same.
     """
 
     at: float
@@ -56,11 +59,18 @@ class Logged:
     outcome: str = _OK
     latency_ms: float | None = None
     route: str = ""
+    method: str = ""
+    size: int | None = None
 
     @property
     def canceled(self) -> bool:
         """Whether the client went away."""
         return self.outcome == _CANCELED or self.status == _CLIENT_GONE
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is an answer to GET whose length counts."""
+        return self.status == _OK_STATUS and self.method.upper() == "GET"
 
     @property
     def failed(self) -> bool:
@@ -92,7 +102,7 @@ def logged(line: bytes, fields: Fields) -> Logged:
         raise Unreadable(f"no text in the field {fields.version!r}")
     if outcome is not None and not isinstance(outcome, str):
         raise Unreadable(f"no text in the field {fields.outcome!r}")
-    latency, route = _field(found, fields.latency), _field(found, fields.route)
+    latency, route, method = (_field(found, name) for name in (fields.latency, fields.route, fields.method))
     return Logged(
         at=at,
         is_request=True,
@@ -100,7 +110,9 @@ def logged(line: bytes, fields: Fields) -> Logged:
         status=None if status is None else _status(status, fields.status),
         outcome=outcome or _OK,
         latency_ms=None if latency is None else _number(latency, fields.latency) * fields.latency_ms,
-        route=route.partition("?")[0] if isinstance(route, str) else "",
+        route=route if isinstance(route, str) else "",
+        method=method if isinstance(method, str) else "",
+        size=_size(_field(found, fields.bytes)),
     )
 
 
@@ -113,6 +125,15 @@ def _field(found: dict[str, object], name: str) -> object:
             return None
         value = value.get(part)
     return value
+
+
+def _size(value: object) -> int | None:
+    """Return how many bytes, None where that is not told: "-" as servers write it, or anything else."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal():
+        value = int(value[:_MOST_DIGITS])
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _MOST_BYTES:
+        return None
+    return int(value)
 
 
 def _status(value: object, name: str) -> int:

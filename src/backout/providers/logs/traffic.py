@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from backout.model.routes import route_named, route_of_path
+from backout.model.answers import EVERY_CLASS
+from backout.model.routes import route_named, template_of
 from backout.model.signals import CountsPage, SourceTraits
 from backout.providers.clock import SystemClock
 from backout.providers.logs.growing import GrowingFile
@@ -48,11 +49,21 @@ class LogTraffic:
         self._first: dict[str, str] = {}
         self._unreadable: Counter[str] = Counter()
         self._has_status = True
+        self._has_method = self._has_sizes = True
 
     @property
     def traits(self) -> SourceTraits:
-        """What this source can see; its lag is never smaller than what lines showed within ten minutes."""
-        return SourceTraits("logs", self._late.seconds, sampled=False, has_status=self._has_status, has_version=True)
+        """What this source can see: never better than what lines showed; its lag is theirs of the last ten minutes."""
+        return SourceTraits(
+            "logs",
+            self._late.seconds,
+            sampled=False,
+            has_status=self._has_status,
+            has_version=True,
+            classes=EVERY_CLASS if self._has_status else frozenset(),
+            has_method=self._has_method,
+            has_sizes=self._has_sizes,
+        )
 
     def read(self, since: int, until: int) -> CountsPage:
         """Return the counts of the seconds in [since, until), and every kind of line that could not be counted.
@@ -83,9 +94,11 @@ class LogTraffic:
         self._newest = max(self._newest, line.at)
         if self._looked_at is not None:  # it was not there yet at the look before
             self._late.note(now, self._looked_at - line.at)
-        if not line.is_request or line.route in self._ignored:
+        if not line.is_request or line.route.partition("?")[0] in self._ignored:
             return
         self._has_status = self._has_status and line.status is not None
+        self._has_method = self._has_method and bool(line.method)
+        self._has_sizes = self._has_sizes and (line.size is not None or not line.is_page)
         self._tally.add(
             Answer(
                 line.version,
@@ -94,13 +107,14 @@ class LogTraffic:
                 canceled=line.canceled,
                 latency_ms=line.latency_ms,
                 status=line.status,
-                route=_route(line.route),
+                route=_route(line.method, line.route),
+                size=line.size if line.is_page else None,
             )
         )
 
 
-def _route(written: str) -> str | None:
+def _route(method: str, written: str) -> str | None:
     """Return the route of what a log calls so: a path, or the application's own name of it."""
     if not written:
         return None
-    return route_of_path(written) if written.startswith("/") else route_named(written)
+    return template_of(method, written) if written.startswith("/") else route_named(written, method)

@@ -213,7 +213,9 @@ class WorldTraffic:
         deployment = self._world.live_at(second)
         shares = [share for share in deployment.shares if share.percentage > 0] if deployment else []
         rows = [self._counts(second, share.version) for share in shares]
-        return [row for row in rows if row is not None and (row.requests or row.canceled)]
+        return [
+            row for row in rows if row is not None and (row.requests or row.canceled or row.started or row.triggers)
+        ]
 
     def _counts(self, second: int, version: str) -> Counts | None:
         key = (second, version)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from backout.errors import ProviderRejected, Refused, SecretsChanged
+from backout.model.answers import EVERY_CLASS
 from backout.model.compatibility import MigrationFile
 from backout.model.connections import ConnectionUse
 from backout.model.deployment import CommandEnd, Deployment, DeploymentId, Share, Version, VersionId
@@ -96,7 +97,18 @@ class World:
         self.unreadable: set[TriggerKind] = set()
         self.exists = True
         self.lists_details = False
-        self.traits = SourceTraits("memory", lag_s=1.0, sampled=False, has_status=True, has_version=True)
+        self.traits = SourceTraits(
+            "memory",
+            lag_s=1.0,
+            sampled=False,
+            has_status=True,
+            has_version=True,
+            classes=EVERY_CLASS,
+            has_method=True,
+            has_started=True,
+            has_sizes=True,
+            has_triggers=True,
+        )
         self.sampled = False
         self.counted_until: int | None = None
         self.builds: dict[str, Build] = {}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from backout.errors import ConfigError, ProviderUnavailable
+from backout.model.answers import EVERY_CLASS, FAMILIES, AnswerClass, class_unless_good
 from backout.model.routes import route_named
 from backout.model.signals import BUCKETS, CountsPage, SourceTraits, bucket_of
 from backout.providers.clock import SystemClock
@@ -23,7 +24,7 @@ from backout.providers.router.client import QUICK, RouterClient
 from backout.providers.tally import RowSum
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from backout.ports import Clock
     from backout.providers.retry import Retry
@@ -34,6 +35,7 @@ SCRAPE_TIMEOUT_S: Final = 10.0
 _MISSED: Final = 2  # scrapes in a row, before "no scrape" counts as "nothing is known"
 _LOOKBACK_S, _LOOKBACK_SCRAPES = 60.0, 4
 _CHUNK_S: Final = 600
+_DIGITS: Final = 3
 _CANCELED: Final = "499"  # nginx' code for a client that went away
 
 
@@ -45,7 +47,7 @@ class Metrics:
         requests: a counter with the labels `version` and `status`. duration: a classic histogram with `version`.
         selector: PromQL matchers that choose this application, such as `job="fm5"`. errors: a regular expression that
             the status of a failed request matches as a whole. seconds: how many seconds a unit of `duration` is.
-        route: the label of both that names the route, where there is one.
+        route, method: the labels of both that name the route and the method, where there are such.
         scrape_interval_s: how often it is scraped; when scrapes turn out to be rarer, that is what counts.
     """
 
@@ -55,6 +57,7 @@ class Metrics:
     version: str = "version"
     status: str = "status"
     route: str = "route"
+    method: str = "method"
     errors: str = "5.."
     seconds: float = 1.0
     scrape_interval_s: float = 15.0
@@ -97,12 +100,21 @@ class PrometheusTraffic:
         except re.error as error:
             raise ConfigError((f"traffic.prometheus.errors: not a regular expression: {error}",)) from error
         self._interval_s = self._metrics.scrape_interval_s
-        self._has_status = self._has_version = True
+        self._has_status = self._has_version = self._has_method = True
+        self._classes = EVERY_CLASS
 
     @property
     def traits(self) -> SourceTraits:
         """What this source can see: as configured, and never better than what its answers showed."""
-        return SourceTraits("prometheus", self._lag_s, False, self._has_status, self._has_version)
+        return SourceTraits(
+            "prometheus",
+            self._lag_s,
+            sampled=False,
+            has_status=self._has_status,
+            has_version=self._has_version,
+            classes=self._classes if self._has_status else frozenset(),
+            has_method=self._has_method,
+        )
 
     def read(self, since: int, until: int) -> CountsPage:
         """Return the counts of the scrapes in [since, until).
@@ -148,18 +160,22 @@ class PrometheusTraffic:
         """Add the requests to the rows, and to their routes where the application names them."""
         names = self._metrics
         for series in requests:
-            version, status, route = (
-                series.labels.get(name, "") for name in (names.version, names.status, names.route)
-            )
+            version, status = (series.labels.get(name, "") for name in (names.version, names.status))
             self._has_version = self._has_version and bool(version)
             self._has_status = self._has_status and bool(status)
+            self._has_method = self._has_method and bool(series.labels.get(names.method))
+            if status in FAMILIES:
+                self._classes = self._classes & frozenset(FAMILIES.values())
             for at, number in increments(series, scrapes).items():
                 row = found.setdefault((version, int(at)), RowSum())
                 if status == _CANCELED:
                     row.canceled += number
                     continue
-                for each in _parts(row, route):
-                    each.add(number, number if self._is_error(status) else 0, {})
+                failed = bool(self._is_error(status))
+                answers = None if failed else _class_of(status)
+                for each in self._parts(row, series.labels):
+                    each.add(number, number if failed else 0, {})
+                    each.add_class(answers, number)
 
     def _time(self, buckets: Iterable[Series], scrapes: Scrapes, found: dict[tuple[str, int], RowSum]) -> None:
         """Add the durations; a request counts as slow as its slot's upper bound, so none seems faster than it was.
@@ -174,8 +190,16 @@ class PrometheusTraffic:
             bucket = min(bucket_of(edge_ms) + (1 if math.isinf(bound) else 0), BUCKETS - 1)
             row = found.get((labels.get(self._metrics.version, ""), int(at)))
             if row is not None:
-                for each in _parts(row, labels.get(self._metrics.route, "")):
-                    each.add(0, 0, {bucket: number})
+                for each in self._parts(row, labels):
+                    if each.requests:  # the histogram may lack the label of the method
+                        each.add(0, 0, {bucket: number})
+
+    def _parts(self, row: RowSum, labels: Mapping[str, str]) -> Iterator[Sum]:
+        """Yield what a request is counted in: the row, and its route when it has a name."""
+        yield row
+        route = labels.get(self._metrics.route, "")
+        if route:
+            yield row.route(route_named(route, labels.get(self._metrics.method, "")))
 
     def _series(self, metric: str, begin: float, end: float) -> list[Series]:
         """Return the samples from `begin` to `end`, asked in pieces that no answer outgrows."""
@@ -196,11 +220,12 @@ class PrometheusTraffic:
         return answer.data.result
 
 
-def _parts(row: RowSum, route: str) -> Iterator[Sum]:
-    """Yield what a request is counted in: the row, and its route when it has a name."""
-    yield row
-    if route:
-        yield row.route(route_named(route))
+def _class_of(status: str) -> AnswerClass | None:
+    """Return the class of a label's status, None for good answers; its first digit may be all that it has ("4xx")."""
+    if status.isascii() and status.isdecimal():
+        return class_unless_good(int(status[:_DIGITS]))
+    found = FAMILIES.get(status)
+    return None if found is AnswerClass.GOOD else found
 
 
 def _number(text: str) -> float | None:

@@ -50,7 +50,11 @@ class Name:
 
 
 class Row(msgspec.Struct, frozen=True):
-    """What one version answered in one second on one class of routes; `requests` has no canceled ones and no probes."""
+    """What one version answered in one second on one route; `requests` has no canceled ones and no probes.
+
+    Args:
+        triggers: {schedule or queue: (runs, failed)}.
+    """
 
     version: str
     second: Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
@@ -61,6 +65,7 @@ class Row(msgspec.Struct, frozen=True):
     probes: Number = 0
     statuses: dict[int, Number] = {}
     latency: dict[Bucket, Number] = {}
+    triggers: dict[str, tuple[Number, Number]] = {}
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -68,12 +73,16 @@ class Batch(msgspec.Struct, frozen=True):
 
     Args:
         stored: when, in Unix milliseconds by the bucket's clock; None while the recorder was not told.
+        v: what the recorder knows; from 2 on routes have their method, and schedules and queues are counted.
+        templates: whether its routes are templates, and no prefixes that somebody set.
     """
 
     seq: Number
     rows: tuple[Row, ...]
     stored: float | None = None
     lost: Number = 0
+    v: Number = 1
+    templates: bool = False
 
 
 class _Body(msgspec.Struct, frozen=True):

@@ -18,8 +18,11 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Final, Protocol
 
 from backout.errors import ProviderRejected, ProviderUnavailable
-from backout.model.routes import OTHER, route_named
-from backout.model.signals import CountsPage, SourceTraits
+from backout.model.answers import EVERY_CLASS, class_unless_good
+from backout.model.route_names import RouteNames
+from backout.model.routes import OTHER, template_named
+from backout.model.signals import CountsPage, SourceTraits, at_most, merged
+from backout.model.triggers import trigger_named
 from backout.providers.recorder.batches import PREFIX, UNNAMED, Unusable, name_of, opened
 from backout.providers.retry import Retry
 from backout.providers.s3.calls import Listing
@@ -44,6 +47,7 @@ _LARGEST_BYTES: Final = 16 << 20
 _TRIES: Final = 3  # how many objects of a window are looked at until one is usable
 _READERS: Final = 8
 _MISSING: Final = 404
+_NEWEST: Final = 2
 
 
 def _stored(batch: Batch, window: Iterable[tuple[Name, Listed]]) -> int:
@@ -53,12 +57,27 @@ def _stored(batch: Batch, window: Iterable[tuple[Name, Listed]]) -> int:
     return int(min(listed.last_modified for name, listed in window if name.seq >= batch.seq))
 
 
-def _add(whole: RowSum, row: Row) -> None:
+def _add(whole: RowSum, row: Row, names: RouteNames | None) -> None:
+    """Add a row.
+
+    Args:
+        names: fold the words that are many, None where the routes are somebody's own.
+    """
     whole.canceled += row.canceled
-    if row.requests:
-        name = OTHER if row.route == UNNAMED else route_named(row.route)
-        for each in (whole, whole.route(name)):
-            each.add(row.requests, min(row.errors, row.requests), row.latency)
+    for name, (runs, failed) in row.triggers.items():
+        whole.add_trigger(trigger_named(name), runs, min(failed, runs))
+    if not row.requests:
+        return
+    name = OTHER if row.route == UNNAMED else template_named(row.route)
+    if names is not None:
+        name = names.choose(name, None, row.requests)
+    errors = min(row.errors, row.requests)
+    found = ((class_unless_good(status), number) for status, number in sorted(row.statuses.items()))
+    classes = at_most(merged({each: number} for each, number in found if each), row.requests - errors)
+    for part in (whole, whole.route(name)):
+        part.add(row.requests, errors, row.latency)
+        for each, number in classes.items():
+            part.add_class(each, number)
 
 
 class Content(Protocol):
@@ -91,10 +110,22 @@ class Source:
     flush_s: float = 2.0
 
 
-def traits_of(flush_s: float) -> SourceTraits:
-    """Return what a recorder that stores so often can see: everything, some seconds later."""
-    lag_s = float(_open_s(flush_s) + _CLOCK_S + 1)
-    return SourceTraits("recorder", lag_s=lag_s, sampled=False, has_status=True, has_version=True)
+def traits_of(flush_s: float, *, knows: int = _NEWEST) -> SourceTraits:
+    """Return what a recorder that stores so often can see: each answer, some seconds later.
+
+    Args:
+        knows: the lowest `Batch.v` of what was read.
+    """
+    return SourceTraits(
+        "recorder",
+        lag_s=float(_open_s(flush_s) + _CLOCK_S + 1),
+        sampled=False,
+        has_status=True,
+        has_version=True,
+        classes=EVERY_CLASS,
+        has_method=knows >= _NEWEST,
+        has_triggers=knows >= _NEWEST,
+    )
 
 
 def _open_s(flush_s: float) -> int:
@@ -120,17 +151,20 @@ class RecorderTraffic:
         self._open_s = _open_s(source.flush_s)
         self._known: dict[tuple[str, str], tuple[Batch, ...] | Unusable | None] = {}
         self._told: set[str] = set()
+        self._names = RouteNames()
+        self._knows = _NEWEST
 
     @property
     def traits(self) -> SourceTraits:
-        """What this source can see."""
-        return traits_of(self._source.flush_s)
+        """What this source can see: less while a recorder of an earlier version stores."""
+        return traits_of(self._source.flush_s, knows=self._knows)
 
     def read(self, since: int, until: int) -> CountsPage:
         """Return the counts of the seconds in [since, until), all isolates added up."""
         final = int(self._clock.now()) - self._open_s - _CLOCK_S
         batches = self._batches(since - SILENT_S - _BEYOND_S, until + self._open_s + _BEYOND_S)
         alive = max((stored for stored, _ in batches), default=None)
+        self._knows = min((batch.v for _, batch in batches), default=self._knows)
         heard = since if alive is None else alive - self._open_s + SILENT_S
         return CountsPage(self._counts(batches, since, until), min(final, heard))
 
@@ -143,8 +177,9 @@ class RecorderTraffic:
                 second = min(max(row.second, stored - self._open_s), stored)
                 if not row.version:
                     nameless += row.requests
-                elif since <= second < until and (row.requests or row.canceled):
-                    _add(sums.setdefault((second, row.version), RowSum()), row)
+                elif since <= second < until and (row.requests or row.canceled or row.triggers):
+                    whole = sums.setdefault((second, row.version), RowSum())
+                    _add(whole, row, self._names if batch.templates else None)
         if lost:
             self._tell("the flight recorder had no room for some answers: its counts are too low", lost)
         if nameless:

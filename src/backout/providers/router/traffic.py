@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from backout.model.answers import EVERY_CLASS, AnswerClass
 from backout.model.routes import most_used, renamed
-from backout.model.signals import BUCKETS, Counts, CountsPage, RouteCounts, SourceTraits
+from backout.model.signals import BUCKETS, Counts, CountsPage, RouteCounts, SourceTraits, at_most
 from backout.providers.router.client import QUICK, RouterClient
 
 if TYPE_CHECKING:
@@ -16,18 +17,39 @@ if TYPE_CHECKING:
     from backout.ports import Clock
     from backout.providers.retry import Retry
 
-TRAITS: Final = SourceTraits("router", lag_s=1.0, sampled=False, has_status=True, has_version=True)
+TRAITS: Final = SourceTraits(
+    "router",
+    lag_s=1.0,
+    sampled=False,
+    has_status=True,
+    has_version=True,
+    classes=EVERY_CLASS,
+    has_method=True,
+    has_started=True,
+    has_sizes=True,
+)
 
 
 class _Route(msgspec.Struct):
     requests: int
     errors: int
     latency: tuple[tuple[int, int], ...] = ()
+    classes: dict[AnswerClass, int] = {}
+    sizes: tuple[tuple[int, int], ...] = ()
+    started: int = 0
 
     def as_model(self) -> RouteCounts:
         """Return the noun."""
         requests = max(0, self.requests)
-        return RouteCounts(requests, min(self.errors, requests), _histogram(self.latency))
+        errors = min(self.errors, requests)
+        return RouteCounts(
+            requests,
+            errors,
+            _histogram(self.latency),
+            at_most(self.classes, requests - errors),
+            at_most(dict(self.sizes), requests),
+            self.started,
+        )
 
 
 class _Row(msgspec.Struct):
@@ -38,19 +60,24 @@ class _Row(msgspec.Struct):
     canceled: int = 0
     latency: tuple[tuple[int, int], ...] = ()
     routes: dict[str, _Route] = {}
+    classes: dict[AnswerClass, int] = {}
+    started: int = 0
 
     def as_model(self) -> Counts:
         """Return the noun; the router's requests include the canceled ones, those of its routes and ours do not."""
         requests = max(0, self.requests - self.canceled)
+        errors = min(self.errors, requests)
         routes = {name: route.as_model() for name, route in self.routes.items()}
         return Counts(
             self.version,
             self.second,
             requests,
-            min(self.errors, requests),
+            errors,
             self.canceled,
             _histogram(self.latency),
             most_used(renamed(routes.items())),
+            at_most(self.classes, requests - errors),
+            self.started,
         )
 
 
@@ -93,6 +120,6 @@ class RouterTraffic:
         query = {"script": self._script, "since": str(since), "until": str(until)}
         page = self._client.get("counts", query, _Page)
         rows = [row.as_model() for row in page.counts if since <= row.second < until]
-        rows = [row for row in rows if row.requests or row.canceled]
+        rows = [row for row in rows if not row.is_empty]
         rows.sort(key=lambda row: (row.second, row.version))
         return CountsPage(tuple(rows), page.complete_until, page.sampled)
