@@ -7,6 +7,7 @@ import pytest
 from backout.analysis.decision import Detector
 from backout.analysis.probes import ENDPOINT
 from backout.model.policy import Policy
+from backout.model.shift import Outcome, ShiftKind
 from backout.model.signals import Criticality, HealthReport, Reach, ServiceHealth, ServiceState
 from backout.model.verdict import Cause, Decision, Verdict
 
@@ -136,3 +137,69 @@ def test_looks_at_another_version_and_from_before_are_not_about_this_one() -> No
     for look in times(3, status=503, database=DOWN):
         found.add_health(HealthReport(look.at, look.reach, look.status, services=look.services, version="v2"))
     assert found.decide(AT + 30).verdict is Verdict.REGRESSED
+
+
+def asked(at: float, status: int | None = 200, reach: Reach = Reach.ANSWERED) -> HealthReport:
+    """Return a look that somebody made: it took its time."""
+    return HealthReport(at, reach, status, latency_ms=5.0)
+
+
+ANSWERS_404 = asked(AT + 1, 404, Reach.UNREADABLE)
+LOST = {
+    "404": (asked(AT - 1), ANSWERS_404, "answers 404 now"),
+    "404 that is a report": (asked(AT - 1), asked(AT + 1, 404), "answers 404 now"),
+    "a redirect": (asked(AT - 1), asked(AT + 1, 302, Reach.UNREADABLE), "answers 302, a redirect, now"),
+    "HTML": (asked(AT - 1), asked(AT + 1, 200, Reach.UNREADABLE), "200 with something that is no health report now"),
+    "plain text before": (asked(AT - 1, 200, Reach.UNREADABLE), ANSWERS_404, "answered 200 before, and answers 404"),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "words"), LOST.values(), ids=LOST)
+def test_an_endpoint_that_answered_200_and_does_not_any_more_is_never_healthy(
+    before: HealthReport, after: HealthReport, words: str
+) -> None:
+    """From its first answer on, with what it means; a good answer ends it, and so does a person's word."""
+    decision = judge(before, after)
+    (shift,) = decision.shifts
+    assert (decision.verdict, decision.cause) == (Verdict.INCONCLUSIVE, Cause.ANSWERS)
+    assert (shift.kind, shift.outcome, shift.name) == (ShiftKind.HEALTH, Outcome.HOLD, "endpoint:health")
+    assert words in decision.reason
+    assert "nobody knows any more whether its services are well" in decision.reason
+    assert judge(before, after, asked(AT + 3)).shifts == ()
+    found = Detector(
+        version="v2", old="v1", deployed_at=AT, split=1.0, baseline=(), policy=POLICY, health_before=before
+    )
+    found.add_health(after)
+    found.accept(shift.name)
+    assert [each.outcome for each in found.decide(AT + 30).shifts] == [Outcome.TOLD]
+    assert found.decide(AT + 30).cause is not Cause.ANSWERS
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (None, ANSWERS_404),
+        (asked(AT - 1, 404, Reach.UNREADABLE), ANSWERS_404),
+        (asked(AT - 1, 200, Reach.UNREADABLE), asked(AT + 1, 200, Reach.UNREADABLE)),
+        (asked(AT - 1, 200, Reach.UNREADABLE), asked(AT + 1)),
+        (
+            HealthReport(AT - 1, Reach.ANSWERED, 200, findings=("inferred: 20 of 20 requests were answered",)),
+            ANSWERS_404,
+        ),
+        (asked(AT - 1), asked(AT + 1, 503, Reach.UNREADABLE)),
+    ],
+)
+def test_what_is_no_loss_of_the_endpoint(before: HealthReport | None, after: HealthReport) -> None:
+    """Nobody saw it answer before, it never did better, it does better now, or it is down: that is said elsewhere."""
+    assert judge(before, after).shifts == ()
+
+
+def test_a_lost_endpoint_survives_a_checkpoint() -> None:
+    """A watch that was interrupted holds for it as well."""
+    found = Detector(
+        version="v2", old="v1", deployed_at=AT, split=1.0, baseline=(), policy=POLICY, health_before=asked(AT - 1)
+    )
+    found.add_health(ANSWERS_404)
+    anew = Detector(version="v2", old="v1", deployed_at=AT, split=1.0, baseline=(), policy=POLICY)
+    anew.restore_looks(found.looks())
+    assert anew.decide(AT + 30) == found.decide(AT + 30)

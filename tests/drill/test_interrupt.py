@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from drillbook import Drillbook, Trial
 
 ROLLBACK = ("rollback", "-m", "it fails", "--confirm", "production", "--json")
+SHORT = (r'watch = "\d+s"', 'watch = "10s"')
 
 
 def is_at(trial: Trial, kind: str, steps: int) -> bool:
@@ -35,7 +36,7 @@ def is_at(trial: Trial, kind: str, steps: int) -> bool:
 )
 def test_once(drillbook: Drillbook, command: str, number: signal.Signals) -> None:
     """It ends with 130 and the resume command; resume finishes what was begun."""
-    trial = drillbook.trial()
+    trial = drillbook.trial().replace(SHORT)
     trial.make_live(drillbook.good)
     if command == "rollback":
         trial.make_live(drillbook.bad)
@@ -64,7 +65,7 @@ def test_once(drillbook: Drillbook, command: str, number: signal.Signals) -> Non
 def test_twice(drillbook: Drillbook) -> None:
     """The second one does not wait for a step that takes for ever."""
     with api_gate(str(drillbook.stage.twin.api_base_url)) as gate:
-        trial = drillbook.trial().behind(gate.url)
+        trial = drillbook.trial().replace(SHORT).behind(gate.url)
         bad = trial.make_live(drillbook.bad)
         gate.when("POST", "/deployments", Answer(after=True, held=True), after_posts=gate.posts() + 1)  # the switch
         process = trial.start(*ROLLBACK)

@@ -154,6 +154,7 @@ def test_a_rotated_secret_then_a_bad_deployment(night: Night, policy: str) -> No
     rotate(book, "JWT_SECRET", "canary-of-the-night")
     rotated = trial.live()
     bad = upload(trial, book.bad)
+    book.await_a_clean_past(rotated)  # beside a handful of requests even a third that fails is shown in minutes only
     trial.make_live(bad)
     trial.replace((r"(\[environments\.production\.guard\])", f'\\1\non_secret_change = "{policy}"'))
     try:

@@ -33,6 +33,7 @@ from backout.analysis.summary import summarise
 from backout.analysis.synthetic import Synthetic, SyntheticState, granted
 from backout.analysis.wording import count, odds, percent
 from backout.model.probes import ProbesBefore
+from backout.model.shift import Outcome
 from backout.model.verdict import Cause, Decision, Verdict
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from backout.model.connections import ConnectionUse
     from backout.model.policy import Policy
     from backout.model.probes import PairedAnswer, SyntheticAnswer
+    from backout.model.shift import Shift
     from backout.model.signals import Counts, HealthReport
 
 DRIFT_BUCKETS = 1
@@ -267,6 +269,10 @@ class Detector:
                 self._add_probe(report.at, failed=failed)
             self._probes.add(report)
 
+    def add_usual_health(self, report: HealthReport) -> None:
+        """Take a look at the health endpoint of the version before, from any time: whether it answers 200 as a rule."""
+        self._probes.add_usual(report)
+
     def add_synthetic(self, answers: Iterable[SyntheticAnswer]) -> None:
         """Take what synthetic requests were answered since the deployment."""
         for answer in self._synthetic.counted(each for each in answers if each.at >= self._deployed_at):
@@ -323,7 +329,17 @@ class Detector:
             requests=self._requests,
             errors=self._errors,
             first_bad_at=min((at for at in bad_at if at is not None), default=None),
+            shifts=self._shifts(),
         )
+
+    def _shifts(self) -> tuple[Shift, ...]:
+        """Return what is answered otherwise than before, the gravest first; what a person accepts is told alone."""
+        found = [shift for shift in (self._probes.health_lost(),) if shift is not None]
+        return tuple(replace(s, outcome=Outcome.TOLD) if s.name in self._accepted else s for s in found)
+
+    def _held(self) -> Shift | None:
+        """Return the gravest shift that a person has to decide about."""
+        return next((shift for shift in self._shifts() if shift.outcome is Outcome.HOLD), None)
 
     def log_evidence(self) -> float:
         """Return the log evidence against "healthy" of all streams together."""
@@ -341,7 +357,7 @@ class Detector:
         down, full = self._probes.regressed(), self._occupancy.regressed()
         if down or full:
             return Verdict.REGRESSED, Cause.HEALTH if down else Cause.CONNECTIONS, str(down or full)
-        if not (self._requests or self._probes.measured or self._probed()):
+        if not (self._requests or self._probes.measured or self._probed() or self._held()):
             return Verdict.UNMEASURED, Cause.NONE, self._nothing_seen()
         threshold = -math.log(self._policy.guard.alpha)
         log_e = self._most_log_evidence()  # far below everything that matters, its exact value does not matter either
@@ -399,6 +415,9 @@ class Detector:
         outside = self._probes.not_the_deployment() or self._occupancy.not_the_deployment() or shared
         excuse = outside or self._probes.doubtful() or self._occupancy.doubtful(now)
         seen = f"{self._errors:,} of {count(self._requests, 'request')} failed"
+        held = self._held()
+        if held is not None:  # whatever else is well, and whatever the policy makes of a watch without a verdict
+            return Verdict.INCONCLUSIVE, Cause.ANSWERS, f"{held.sentence}; {seen}"
         if excuse is not None:
             return Verdict.INCONCLUSIVE, Cause.OUTSIDE if outside else Cause.NONE, f"{excuse}; {seen}"
         open_point = self._excluded().above_slo() or self._open_point(log_e)

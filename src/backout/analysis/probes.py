@@ -1,14 +1,17 @@
 """What probes say about a deployment: a critical service that was up before and is down now is a reason by itself.
 
 A service that was down before is "not the deployment"; a degradable one never is a reason; an unreadable answer says
-nothing. What the application itself says of a service stands in the evidence alone, never in a reason: reasons are
-written into the messages of deployments, which everybody reads and nobody can take back.
+nothing of services, but where the endpoint answered 200 before, that it does so no more is a shift by itself.
+
+What the application itself says of a service stands in the evidence alone, never in a reason: reasons are written into
+the messages of deployments, which everybody reads and nobody can take back.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
+from backout.model.shift import Outcome, Shift, ShiftKind
 from backout.model.signals import Criticality, Reach, ServiceState
 from backout.model.verdict import StreamEvidence
 
@@ -33,6 +36,9 @@ class ProbesState(TypedDict):
     measured: int
     unreadable: int
     first_bad_at: float | None
+    usual: NotRequired[str]
+    lost: NotRequired[int]
+    lost_as: NotRequired[str]
 
 
 class Probes:
@@ -53,6 +59,9 @@ class Probes:
         self.measured = 0
         self.unreadable = 0
         self.first_bad_at: float | None = None
+        self._usual = ""  # what the endpoint answered as a rule: _REPORT, or _OK with something else in it
+        self._lost = 0  # answers in a row that are another kind than that
+        self._lost_as = ""
 
     def is_critical(self, service: str) -> bool:
         """Whether a service's failure is an outage."""
@@ -60,13 +69,19 @@ class Probes:
 
     def add_before(self, report: HealthReport) -> None:
         """Take a look made before the deployment; a later one replaces an earlier one."""
+        self._usual = _kind(report) or self._usual
         if not report.measured and not report.is_down:
             return
         self._up_before = {s.name: up for s in report.services if (up := _is_up(s.state)) is not None}
         self._up_before[ENDPOINT] = not report.is_down
 
+    def add_usual(self, report: HealthReport) -> None:
+        """Take how the endpoint of the version before answered, however long ago: that is a matter of its code."""
+        self._usual = self._usual or _kind(report)
+
     def add(self, report: HealthReport) -> None:
         """Take one probe made after the deployment."""
+        self._compare(report)
         if report.reach is Reach.UNREADABLE and not report.is_down:
             self.unreadable += 1
             return
@@ -76,6 +91,28 @@ class Probes:
                 continue
             self._count(service.name, _is_up(service.state), service.detail, report.at)
         self._count(ENDPOINT, self._endpoint_up(report), _endpoint_words(report), report.at)
+
+    def _compare(self, report: HealthReport) -> None:
+        """Take note whether the endpoint answers as it did; down is another matter, see `regressed`."""
+        kind = _kind(report)
+        if report.is_down:
+            return
+        if kind == _REPORT or not self._usual or (kind == self._usual):
+            self._usual, self._lost = kind or self._usual, 0
+            return
+        self._lost += 1
+        self._lost_as = _answer_words(report)
+
+    def health_lost(self) -> Shift | None:
+        """Return the shift of an endpoint that answered 200 before and does not any more, as of the newest look."""
+        if not self._lost:
+            return None
+        before = "200 with a health report" if self._usual == _REPORT else "200"
+        sentence = (
+            f"the health endpoint answered {before} before, and answers {self._lost_as} now: nobody knows any more "
+            "whether its services are well"
+        )
+        return Shift(ShiftKind.HEALTH, "endpoint", None, Outcome.HOLD, self._lost, self._lost, 0, 0, _CERTAIN, sentence)
 
     def has_failed(self, report: HealthReport) -> bool | None:
         """Return whether a look shows a failure of what was up before; None when it says nothing of that."""
@@ -173,6 +210,9 @@ class Probes:
             "measured": self.measured,
             "unreadable": self.unreadable,
             "first_bad_at": self.first_bad_at,
+            "usual": self._usual,
+            "lost": self._lost,
+            "lost_as": self._lost_as,
         }
 
     def restore(self, state: ProbesState) -> None:
@@ -181,6 +221,30 @@ class Probes:
         self._seen, self._failed, self._details = dict(state["seen"]), dict(state["failed"]), dict(state["details"])
         self.measured, self.unreadable = state["measured"], state["unreadable"]
         self.first_bad_at = state["first_bad_at"]
+        self._usual = state.get("usual", self._usual)  # the version before wrote none of these
+        self._lost, self._lost_as = state.get("lost", 0), state.get("lost_as", "")
+
+
+_REPORT, _OK = "report", "200"
+
+
+def _kind(report: HealthReport) -> str:
+    """Return what kind of answer it is: a health report, 200 with something else, or "" for anything else."""
+    if report.latency_ms is None:  # nobody asked: it was inferred from requests
+        return ""
+    if report.measured and not report.is_down:
+        return _REPORT if report.status is not None and report.status < 300 else ""  # noqa: PLR2004
+    return _OK if report.reach is Reach.UNREADABLE and report.status == 200 else ""  # noqa: PLR2004
+
+
+def _answer_words(report: HealthReport) -> str:
+    """Return what an answer is that is no health report; never the application's own text."""
+    status = report.status
+    if status is None:
+        return "something that cannot be read"
+    if 300 <= status < 400:  # noqa: PLR2004
+        return f"{status}, a redirect,"
+    return f"{status} with something that is no health report" if status < 300 else str(status)  # noqa: PLR2004
 
 
 def _is_up(state: ServiceState) -> bool | None:

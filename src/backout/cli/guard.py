@@ -8,6 +8,7 @@ import click
 
 from backout.analysis.remarks import underneath
 from backout.cli import outcome
+from backout.cli.accept import accept
 from backout.cli.explain import explain
 from backout.cli.forecast import plan
 from backout.cli.options import group, pass_shell
@@ -41,6 +42,7 @@ Examples:
   backout guard plan -e production             what would it find, how fast?
   backout guard explain guard-18ace2c0         why did that watch end so?
   backout guard report -e production           may it act alone?
+  backout guard accept SHIFT -e production -m WHY -- it is intended
   backout guard replay requests.jsonl          judge recorded traffic
   backout guard replay --since 30d -e production
 """,
@@ -246,6 +248,7 @@ def _answer(bench: Bench, run: Run) -> int:
         "verdict": verdict,
         "reason": reason,
         "decision": outcome.timed(decision),
+        "shifts": _shifts(decision),
     }
     if run.plan.kind is PlanKind.ROLLBACK:
         return _rolled_back(bench, run, record, verdict)
@@ -270,7 +273,7 @@ def _answer(bench: Bench, run: Run) -> int:
     if run.state is RunState.ABORTED:
         raise WorldMoved(_why_aborted(bench, run), where=run.environment, hint=f"backout status -e {run.environment}")
     _refuse(bench, action, concluded, record)
-    bench.shell.output.result("guard", record, _words(verdict, reason, action, concluded))
+    bench.shell.output.result("guard", record, _words(verdict, reason, action, concluded, _shifts(decision)))
     bench.shell.output.next(f"backout status -e {run.environment}", *_follow_up(run, verdict, action))
     return _code(verdict, action, concluded)
 
@@ -282,6 +285,17 @@ def _why_aborted(bench: Bench, run: Run) -> str:
         return f"run {run.id} was aborted"
     why = str(asked[-1].data.get("reason") or "")
     return f"run {run.id} was ended by {asked[-1].actor}" + (f" ({why})" if why else "")
+
+
+def _shifts(decision: object) -> list[dict[str, object]]:
+    """Return what is answered otherwise than before, each with the name by which a person accepts it."""
+    if not isinstance(decision, dict):
+        return []
+    from backout.decoding import decode_values  # noqa: PLC0415 - only where a watch ended
+    from backout.model.verdict import Decision  # noqa: PLC0415 same
+
+    shifts = decode_values(decision, Decision).shifts
+    return [{"name": shift.name, "outcome": shift.outcome, "sentence": shift.sentence} for shift in shifts]
 
 
 def _code(verdict: str, action: str, concluded: dict[str, Json]) -> int:
@@ -315,7 +329,7 @@ def _follow_up(run: Run, verdict: str, action: str) -> tuple[str, ...]:
     return (f"backout rollback -e {run.environment} -m WHY",) if verdict == "regressed" else ()
 
 
-def _words(verdict: str, reason: str, action: str, concluded: dict[str, Json]) -> str:
+def _words(verdict: str, reason: str, action: str, concluded: dict[str, Json], shifts: list[dict[str, object]]) -> str:
     mark = concluded.get("provider_mark")
     problem = mark.get("problem") if isinstance(mark, dict) else None
     did = {
@@ -326,6 +340,7 @@ def _words(verdict: str, reason: str, action: str, concluded: dict[str, Json]) -
     }.get(action, action)
     why = concluded.get("why")
     lines = [f"{verdict}: {reason}", did[:1].upper() + did[1:] + (f": {why}" if why and why != reason else "")]
+    lines += [f"Told: {shift['sentence']}" for shift in shifts if shift["outcome"] == "told"]
     if concluded.get("would"):
         lines.append(f"Would: {concluded['would']}")
     if concluded.get("report"):
@@ -374,6 +389,7 @@ def report(shell: Shell, *, last: int | None) -> None:
     shell.output.result("guard-report", observed.record(found), human)
 
 
+guard.add_command(accept)
 guard.add_command(explain)
 guard.add_command(plan)
 guard.add_command(replay)

@@ -119,6 +119,10 @@ def _root_cause(incident: Incident) -> Markdown:
         lines.append(md("\nLooked at and well: {}.", "; ".join(diagnosis.clean)))
     if lines:
         lines.append(md(""))
+    if incident.decision is not None and incident.decision.shifts:
+        lines.append(md("What is answered otherwise than before:\n"))
+        lines += [md("- {} ({})", shift.sentence, str(shift.outcome)) for shift in incident.decision.shifts]
+        lines.append(md(""))
     if incident.decision is not None and incident.decision.evidence:
         lines.append(md("What was measured:\n"))
         lines += [md("- {}", text) for text in _measured(incident.decision.evidence)]

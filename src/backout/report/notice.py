@@ -269,10 +269,14 @@ def _proof_sentence(proof: Verification | None, *, waited: bool) -> str:
 
 
 def _numbers(decision: Decision | None) -> list[str]:
-    if decision is None or not decision.requests:
+    if decision is None:
         return []
+    shifts = [_sentence(f"{s.sentence} ({s.outcome})") for s in decision.shifts if s.sentence not in decision.reason]
+    if not decision.requests:
+        return shifts
     numbers = f"{decision.errors:,} of {decision.requests:,} requests failed"
-    return [] if numbers in decision.reason else [f"In {duration(decision.watched_s)} of watching, {numbers}."]
+    told = [] if numbers in decision.reason else [f"In {duration(decision.watched_s)} of watching, {numbers}."]
+    return [*told, *shifts]
 
 
 def _decided(decision: Decision | None) -> dict[str, str]:

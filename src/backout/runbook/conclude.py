@@ -12,6 +12,7 @@ from backout.model.policy import Mode, OnInconclusive, OnSharedOutage, OnUnmeasu
 from backout.model.verdict import Cause, Decision, Verdict
 from backout.plan.rollback import Request
 from backout.ports import Next, NotDone
+from backout.runbook.accept import SHIFT_RULE, options_of
 from backout.runbook.checks import READ_AGAIN_S, READ_EVERY_S
 from backout.runbook.diagnose import recorded
 from backout.runbook.incident import write_report
@@ -88,6 +89,11 @@ class Conclude:
             return mark_stable(self._tools, args, decision, watched, context.run)
         if decision.verdict is Verdict.REGRESSED:
             return self._regressed(args, decision, watched, context, found)
+        if decision.verdict is Verdict.INCONCLUSIVE and decision.cause is Cause.ANSWERS:
+            # Whatever the policy makes of a watch without a verdict: here people get something else than before.
+            why = f"{decision.reason}; whether that is intended, a person has to say"
+            more: dict[str, Json] = {"rule": SHIFT_RULE, "options": options_of(self._tools, decision.shifts)}
+            return self._held(context.run, "hold", why, more)
         if (
             self._tools.policy.guard.on_inconclusive is OnInconclusive.ROLLBACK
             and decision.verdict is Verdict.INCONCLUSIVE

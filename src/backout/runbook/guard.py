@@ -15,18 +15,20 @@ from backout.errors import AuthError, BackoutError, ProviderUnavailable
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind, PlanRefused
 from backout.model.remark import RemarkKind
+from backout.model.shift import Outcome
 from backout.model.verdict import Decision, Verdict
 from backout.plan.by_hand import by_hand
 from backout.plan.guard import plan_guard
 from backout.ports import NotDone
 from backout.report.times import duration
+from backout.runbook.accept import accepted_in
 from backout.runbook.carry import keep
 from backout.runbook.checkpoint import gone_on, remembered
 from backout.runbook.checks import is_late
 from backout.runbook.clock import measure_clock, say_clock
 from backout.runbook.diagnose import failed_build
 from backout.runbook.hold_told import HoldWatch
-from backout.runbook.looks import Looks, connections_before, health_before, probes_before, remember
+from backout.runbook.looks import Looks, connections_before, health_before, last_look, probes_before, remember
 from backout.runbook.observe import observe, with_details
 from backout.runbook.points import AFTER_DEPLOYMENT, mark_meanwhile
 from backout.runbook.preflight import preflight
@@ -214,8 +216,15 @@ class _Feed:
     complete_until: int | None = None
     sampled: bool = False
     look_again_at: float = 0.0
-    told: tuple[Verdict, str] | None = None
+    told: tuple[Verdict, str, tuple[str, ...]] | None = None
     said: set[str] = field(default_factory=set)
+
+
+_MEANS = {
+    Outcome.ROLL_BACK: "this is a regression",
+    Outcome.HOLD: "not called healthy before a person accepts it",
+    Outcome.TOLD: "told only",
+}
 
 
 class Watch:
@@ -258,6 +267,7 @@ class Watch:
             reaches=feed.read_until,
             sampled=bool((context.last_progress() or {}).get("sampled")),
         )
+        self._accept(detector, context.run)
         try:
             while True:
                 context.check()
@@ -273,6 +283,7 @@ class Watch:
                     return _result(decision, self._moved(args, vigil), vigil, unseen(tools, args))
                 if now >= feed.look_again_at:
                     feed.look_again_at = now + LOOK_AGAIN_S
+                    self._accept(detector, context.run)
                     moved = self._moved(args, vigil)
                     if moved:
                         return _result(decision, moved, vigil, unseen(tools, args))
@@ -311,6 +322,9 @@ class Watch:
             health_before=health_before(tools, old, since, baseline),
             probed=probes_before(tools, old, since) if tools.health is not None else None,
         )
+        usual = last_look(tools, old)
+        if usual is not None:
+            detector.add_usual_health(usual)
         use = connections_before(tools, old, since)
         if use is not None:
             detector.add_connections(use)
@@ -352,6 +366,11 @@ class Watch:
         state: Json = {"run": run, "looks": cast("Json", detector.looks())}
         self._tools.checkpoints.save_checkpoint(self._tools.environment, _LOOKS, state)
 
+    def _accept(self, detector: Detector, run: str) -> None:
+        """Take in which shifts a person called intended meanwhile."""
+        for name in accepted_in(self._tools, run):
+            detector.accept(name)
+
     def _say_unreadable(self, page: CountsPage, feed: _Feed) -> None:
         """Say once of each kind what the source could not count: a typing mistake in a field's name looks like that."""
         for what in page.unreadable.keys() - feed.said:
@@ -360,15 +379,21 @@ class Watch:
 
     def _note(self, feed: _Feed, decision: Decision, source: SourceWatch, context: StepContext) -> None:
         """Journal a change of the verdict, or of what it may carry."""
-        if feed.told == (decision.verdict, source.downgraded):
+        holding = tuple(shift.name for shift in decision.shifts if shift.outcome is Outcome.HOLD)
+        for shift in decision.shifts:  # at once: nobody needs to wait for the end of the watch to know of it
+            if shift.name not in feed.said:
+                feed.said.add(shift.name)
+                self._tools.say(f"{shift.sentence} ({_MEANS[shift.outcome]})")
+        if feed.told == (decision.verdict, source.downgraded, holding):
             return
-        feed.told = (decision.verdict, source.downgraded)
+        feed.told = (decision.verdict, source.downgraded, holding)
         context.progress(
             {
                 "verdict": decision.verdict,
                 "reason": decision.reason,
                 "downgraded": source.downgraded,
                 "sampled": source.sampled,
+                "holding": list(holding),
             }
         )
 

@@ -180,12 +180,17 @@ def probes_before(tools: Toolbox, old: str, since: float) -> ProbesBefore:
     return ProbesBefore({} if _is_old(tools, known.at, since) else known.ended)
 
 
+def last_look(tools: Toolbox, version: str) -> HealthReport | None:
+    """Return the last look at a version's health endpoint while it was live, however old, or None."""
+    return remembered(tools, f"health of {version}", HealthReport) if version else None
+
+
 def health_before(tools: Toolbox, old: str, since: float, baseline: tuple[Counts, ...]) -> HealthReport | None:
     """Return what was up before the deployment: a look of the last hour, or what the traffic before proves, or None.
 
     An application that answered nearly everything right after the last look had its critical services.
     """
-    report = remembered(tools, f"health of {old}", HealthReport) if old else None
+    report = last_look(tools, old)
     if report is not None and since - tools.policy.guard.baseline_s <= report.at <= since:
         return report
     requests, errors = total(row for row in baseline if row.second >= since - RECENT_S)

@@ -12,10 +12,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import BackoutError, UsageError
-from backout.model.recovery import RestorePoint, parse_lsn, show_lsn
 
 if TYPE_CHECKING:
     from backout.model.plan import Json
+    from backout.model.recovery import RestorePoint
     from backout.ports import Journal, PointMarker
     from backout.runbook.toolbox import Toolbox
 
@@ -36,6 +36,8 @@ def record_point(  # noqa: PLR0913 - each is one thing to record
     Raises:
         UsageError: the name is taken. AuthError, ProviderUnavailable: the database cannot be asked.
     """
+    from backout.model.recovery import show_lsn  # noqa: PLC0415 - a rollback without a database never comes here
+
     if any(point.name == name for point in recorded_points(journal, environment)):
         raise UsageError(f"a restore point named {name!r} exists", hint="backout db points list")
     point = replace(marker.mark(name), why=why, deployment=deployment)
@@ -55,6 +57,8 @@ def record_point(  # noqa: PLR0913 - each is one thing to record
 
 def recorded_points(journal: Journal, environment: str) -> tuple[RestorePoint, ...]:
     """Return the recorded points, oldest first."""
+    from backout.model.recovery import RestorePoint, parse_lsn  # noqa: PLC0415 - same
+
     return tuple(
         RestorePoint(
             name=str(data["name"]),

@@ -99,7 +99,14 @@ def _subject(
     version, code_hash = str(args["version"]), _code_hash(situation, args)
     known = situation.version(version)
     code = Code(version, code_hash or "", known.git_sha if known else "")
-    return version, code_hash, Remark(RemarkKind.STABLE, run, code=code, text=decision.reason)
+    return version, code_hash, Remark(RemarkKind.STABLE, run, code=code, text=_said_of(decision))
+
+
+def _said_of(decision: Decision) -> str:
+    """Return the reason for everybody who reads the provider's list; shifts are counted: routes are visitors' text."""
+    number = len(decision.shifts)
+    told = f"; {number} shift{'' if number == 1 else 's'} in what is answered, see the journal" if number else ""
+    return f"{decision.reason}{told}"
 
 
 def _stable(decision: Decision, told: Told) -> Json:

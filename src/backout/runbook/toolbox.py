@@ -7,7 +7,6 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from backout.model.card import CardLines
-from backout.model.diagnosis import Catalogue
 from backout.model.identity import Identity
 from backout.model.plan import Equivalents
 from backout.runbook.marked import MarkedDeployments
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
     from backout.analysis.seal import Seal
     from backout.model.backups import Protection
+    from backout.model.diagnosis import Catalogue
     from backout.model.plan import Plan
     from backout.model.policy import Policy
     from backout.ports import (
@@ -54,6 +54,12 @@ if TYPE_CHECKING:
     )
     from backout.runbook.restore import RestoreTools
     from backout.runbook.secrets import PushTools
+
+
+def _no_catalogue() -> Catalogue:
+    from backout.model.diagnosis import Catalogue  # noqa: PLC0415 - a rollback must be quick, and diagnoses seldom
+
+    return Catalogue({}, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +141,7 @@ class Toolbox:
     cards: Cards | None = None
     card_lines: CardLines = field(default_factory=CardLines)
     confirm: Callable[[Plan], bool] | None = None
-    catalogue: Callable[[], Catalogue] = lambda: Catalogue({}, ())
+    catalogue: Callable[[], Catalogue] = _no_catalogue
     redact: Callable[[str], str] = str
 
     def __post_init__(self) -> None:

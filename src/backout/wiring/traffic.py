@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backout.config import Config
+    from backout.model.events import LogPage
     from backout.model.signals import CountsPage, SourceTraits
     from backout.ports import Clock, Logs, Traffic
     from backout.providers.cloudflare.client import ApiClient
@@ -135,13 +136,30 @@ _BRIEFLY: Final = Retry(attempts=2, first_wait_s=0.3, total_s=5.0)
 
 def logs_of(config: Config, traffic: Traffic | None) -> Logs | None:
     """Return what the application itself says, None where nobody keeps it; a tail is shared with the counts."""
-    provider = config.environment.traffic.provider
-    if provider not in ("twin", "tail", "telemetry"):
+    if config.environment.traffic.provider not in ("twin", "tail", "telemetry"):
         return None
-    from backout.analysis.templates import Templates  # noqa: PLC0415 only where it is set up
+    return _LateLogs(lambda: _logs(config, traffic))
+
+
+class _LateLogs:
+    """Port Logs that is made when it is first read: most commands never ask for texts, and a rollback must be quick."""
+
+    def __init__(self, make: Callable[[], Logs]) -> None:
+        self._make = make
+        self._made: Logs | None = None
+
+    def read(self, since: float, until: float) -> LogPage:
+        """Return what was said between two times in Unix seconds."""
+        if self._made is None:
+            self._made = self._make()
+        return self._made.read(since, until)
+
+
+def _logs(config: Config, traffic: Traffic | None) -> Logs:
+    from backout.analysis.templates import Templates  # noqa: PLC0415 only where it is read
 
     templates = Templates(config.variables.masked)
-    if provider == "twin":
+    if config.environment.traffic.provider == "twin":
         from backout.providers.router.logs import RouterLogs  # noqa: PLC0415 same
 
         return RouterLogs(*_router(config), key_of=templates)
@@ -156,9 +174,7 @@ def logs_of(config: Config, traffic: Traffic | None) -> Logs | None:
     token = config.read_token() or config.token()
     limits = Limits(total_s=_LOGS_WITHIN_S)
     client = ApiClient(str(config.environment.platform.api_base_url), token.reveal, retry=_BRIEFLY, limits=limits)
-    return TelemetryLogs(
-        client, config.account_id, config.environment.platform.script, Templates(config.variables.masked)
-    )
+    return TelemetryLogs(client, config.account_id, config.environment.platform.script, templates)
 
 
 def _router(config: Config) -> tuple[str, str, Callable[[], str] | None]:

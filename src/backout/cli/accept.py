@@ -1,0 +1,74 @@
+"""`backout guard accept`: a person says that a shift in what is answered is intended, which ends a hold as healthy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.cli.options import Command, pass_shell
+from backout.errors import DecisionNeeded
+
+if TYPE_CHECKING:
+    from backout.cli.shell import Shell
+    from backout.runbook.accept import Accepted
+
+
+@click.command(
+    "accept",
+    cls=Command,
+    short_help="Say that a shift in what is answered is intended.",
+    epilog="""
+Examples:
+  backout guard accept GET:/old:404 -e production -m "retired on Monday"
+  backout guard accept endpoint:health -e production -m "moved to /up"
+""",
+)
+@click.argument("shift")
+@click.option("-m", "--message", metavar="WHY", help="Why it is intended; recorded in the journal. Required.")
+@pass_shell
+def accept(shell: Shell, *, shift: str, message: str | None) -> int:
+    """Accept SHIFT, by the name that guard gave it: the newest watch, held or still going on, no longer holds for it.
+
+    When nothing else holds a watch that has ended, its version is marked stable by the rules of a healthy watch.
+    """
+    from backout.runbook import accept as procedure  # noqa: PLC0415 - only who accepts needs the procedures
+
+    config = shell.config()
+    if not (message or "").strip():
+        raise DecisionNeeded(
+            "accepting a shift wants a reason; nothing was changed",
+            where=f"environment {config.name}",
+            rule=procedure.SHIFT_RULE,
+            hint=f"backout guard accept '{shift}' -e {config.name} -m WHY",
+        )
+    why = shell.masked(" ".join(str(message).split()))
+    tools = shell.toolbox(config)
+    done = procedure.accept(tools, shift, why)
+    ended = done.result or {}
+    record = {
+        "environment": tools.environment,
+        "run_id": done.run,
+        "version": done.version,
+        "shift": done.shift,
+        "why": why,
+        "remaining": list(done.remaining),
+        "watching": done.watching,
+        "action": ended.get("action"),
+        "provider_mark": ended.get("provider_mark"),
+    }
+    shell.output.result("guard-accept", record, _words(done))
+    left = [f"backout guard accept '{name}' -e {tools.environment} -m WHY" for name in done.remaining]
+    shell.output.next(*left, f"backout status -e {tools.environment}")
+    return 0 if not ended or ended.get("action") == "stable" else 7
+
+
+def _words(done: Accepted) -> str:
+    said = f"{done.shift} is accepted for version {done.version}"
+    if done.remaining:
+        return f"{said}; still held for {', '.join(done.remaining)}"
+    if done.result is None:
+        return f"{said}; the watch goes on without it"
+    if done.result.get("action") == "stable":
+        return f"{said}, which is marked stable"
+    return f"{said}; not marked stable: {done.result.get('why')}"

@@ -1,0 +1,146 @@
+"""A person's word that a shift in what is answered is intended: it ends a hold as healthy (`guard accept`).
+
+What was intended is said by a person or in the configuration, never by the message of a commit or a deployment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from backout.analysis.remarks import still_decides
+from backout.decoding import decode_values
+from backout.errors import Refused, UsageError
+from backout.model.plan import PlanKind
+from backout.model.shift import Outcome
+from backout.model.verdict import Cause, Decision, Verdict
+from backout.runbook.identity import check_identity
+from backout.runbook.stable import mark_stable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from backout.model.incident import Run
+    from backout.model.plan import Json
+    from backout.model.shift import Shift
+    from backout.runbook.toolbox import Toolbox
+
+KIND: Final = "guard.accept"
+SHIFT_RULE: Final = "shift in answers"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What came of a person's word.
+
+    Args:
+        run: the watch. remaining: shifts that hold it still. result: of marking the version stable, as `conclude`
+            returns it; None while the watch goes on, or is held by others.
+    """
+
+    run: str
+    version: str
+    shift: str
+    remaining: tuple[str, ...]
+    watching: bool
+    result: Mapping[str, Json] | None
+
+
+def options_of(tools: Toolbox, shifts: Iterable[Shift]) -> list[Json]:
+    """Return the ways out of a hold, whole sentences with commands."""
+    accept: list[Json] = [
+        f"intended: `backout guard accept '{shift.name}' -e {tools.environment} -m WHY`"
+        for shift in shifts
+        if shift.outcome is Outcome.HOLD
+    ]
+    return [*accept, f"not intended: `backout rollback -e {tools.environment} -m WHY`"]
+
+
+def accepted_in(tools: Toolbox, run: str) -> tuple[str, ...]:
+    """Return the shifts that somebody accepted for a watch, or for a watch that led to it."""
+    noted = tools.journal.events(environment=tools.environment, kind=KIND)
+    return tuple(str(event.data["shift"]) for event in noted if event.data.get("run") == run)
+
+
+def accept(tools: Toolbox, shift: str, why: str) -> Accepted:
+    """Record that a shift is intended; when nothing else holds the version of an ended watch, mark that stable.
+
+    Raises:
+        Refused: no watch is held, or its deployment is not live any more. UsageError: no shift has that name.
+    """
+    check_identity(tools)
+    run = _open_watch(tools)
+    watching = not run.state.is_over
+    decision = _decision(tools, run)
+    holding = [each.name for each in decision.shifts if each.outcome is Outcome.HOLD] if decision else _told(tools, run)
+    known = accepted_in(tools, run.id)
+    if shift not in holding:
+        listed = ", ".join(f"'{name}'" for name in holding) or "none"
+        raise UsageError(
+            f"no shift of watch {run.id} is called '{shift}'; those that hold it: {listed}",
+            hint=f"backout runs show {run.id}",
+        )
+    data: dict[str, Json] = {"run": run.id, "shift": shift, "why": why, "by": tools.actor}
+    tools.journal.note(tools.environment, KIND, f"{run.id}:{shift}", data, actor=tools.actor)
+    version = str(run.plan.step("watch").args["version"])
+    remaining = tuple(name for name in holding if name != shift and name not in known)
+    result = None
+    if decision is not None and not watching and not remaining:
+        result = _conclude(tools, run, decision, f"{tools.actor} accepted {shift}: {why}")
+    return Accepted(run.id, version, shift, remaining, watching, result)
+
+
+def _open_watch(tools: Toolbox) -> Run:
+    """Return the newest watch, when it goes on or was held for a shift, and what it watched is live."""
+    run = next((r for r in tools.runs.runs(tools.environment) if r.plan.kind is PlanKind.GUARD), None)
+    why = "no deployment was watched here" if run is None else _why_closed(tools, run)
+    if run is None or why:
+        raise Refused(
+            f"there is no hold to end: {why}",
+            where=tools.environment,
+            rule=SHIFT_RULE,
+            options=(f"see what is live: `backout status -e {tools.environment}`",),
+        )
+    return run
+
+
+def _why_closed(tools: Toolbox, run: Run) -> str:
+    args = run.plan.step("watch").args
+    history = tools.deployments.history()
+    if not history or not still_decides(history, str(args["deployment"]), str(args["version"])):
+        return f"another deployment took the place of the one that {run.id} watched"
+    if not run.state.is_over:
+        return ""
+    ended = tools.runs.result(run.id, "conclude")
+    if not isinstance(ended, dict) or ended.get("rule") != SHIFT_RULE:
+        action = ended.get("action") if isinstance(ended, dict) else run.state
+        return f"watch {run.id} ended as {action}, and not for a shift in what is answered"
+    decision = _decision(tools, run)
+    holding = {each.name for each in decision.shifts if each.outcome is Outcome.HOLD} if decision else set()
+    return f"all that held watch {run.id} is accepted already" if holding <= set(accepted_in(tools, run.id)) else ""
+
+
+def _decision(tools: Toolbox, run: Run) -> Decision | None:
+    """Return the verdict of a watch that has ended, None while it goes on."""
+    watched = tools.runs.result(run.id, "watch")
+    return decode_values(watched["decision"], Decision) if isinstance(watched, dict) else None
+
+
+def _told(tools: Toolbox, run: Run) -> list[str]:
+    """Return the shifts that hold a watch which goes on, as it told them last."""
+    names: list[str] = []
+    for event in tools.journal.events(run=run.id, kind="step.progress"):
+        said = event.data.get("holding")
+        if isinstance(said, list):
+            names = [str(name) for name in said]
+    return names
+
+
+def _conclude(tools: Toolbox, run: Run, decision: Decision, why: str) -> Mapping[str, Json]:
+    """Mark the version stable as a healthy watch does, by the same rules, with a person's reason."""
+    watched = tools.runs.result(run.id, "watch")
+    assert isinstance(watched, dict)  # noqa: S101 it has ended
+    told = tuple(replace(shift, outcome=Outcome.TOLD) for shift in decision.shifts)
+    healthy = replace(decision, verdict=Verdict.HEALTHY, cause=Cause.NONE, reason=why, shifts=told)
+    result = mark_stable(tools, run.plan.step("conclude").args, healthy, watched, run.id)
+    return result if isinstance(result, dict) else {}

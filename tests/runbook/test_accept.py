@@ -1,0 +1,127 @@
+"""A shift in what is answered: held whatever the policy says, told at once, ended by a person's word alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backout.analysis.remark_text import parse
+from backout.errors import Refused, UsageError
+from backout.model.deployment import Mark
+from backout.model.incident import RunState
+from backout.model.plan import PlanKind
+from backout.model.policy import OnInconclusive
+from backout.model.signals import HealthReport, Reach
+from backout.providers.memory import steady
+from backout.runbook.accept import SHIFT_RULE, accept
+
+from line import POLICY, Story, watch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backout.runbook.toolbox import Toolbox
+
+NAME = "endpoint:health"
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Story:
+    """A new version whose requests are all well, and whose /health is 404; it was 200 before."""
+    story = Story(tmp_path / "journal.sqlite")
+    world, own = story.world, story.world.health_rule
+    world.traffic_rule = steady(30)
+
+    def rule(now: float, version: str) -> HealthReport:
+        if version != story.bad.id:
+            return own(now, version)
+        return HealthReport(now, Reach.UNREADABLE, 404, latency_ms=3.0)
+
+    world.health_rule = rule
+    return story
+
+
+def concluded(tools: Toolbox) -> dict[str, object]:
+    run = next(run for run in tools.runs.runs("production") if run.plan.kind is PlanKind.GUARD)
+    found = tools.runs.result(run.id, "conclude")
+    assert isinstance(found, dict)
+    return dict(found)
+
+
+def stable(tools: Toolbox) -> list[str]:
+    return [mark.version for mark in tools.marks.marks("production") if mark.mark is Mark.STABLE]
+
+
+@pytest.mark.parametrize("policy", list(OnInconclusive))
+def test_a_shift_is_held_whatever_the_policy_says(story: Story, policy: OnInconclusive) -> None:
+    """Neither accepted nor rolled back by a setting: a report, a notice, both ways out, and said while it goes on."""
+    story.policy = replace(POLICY, guard=replace(POLICY.guard, on_inconclusive=policy))
+    said: list[str] = []
+    tools = replace(story.tools(), say=said.append)
+    watch(tools)
+    found = concluded(tools)
+    assert (found["action"], found["rule"]) == ("hold", SHIFT_RULE)
+    assert "answers 404 now" in str(found["why"])
+    assert f"backout guard accept '{NAME}' -e production -m WHY" in str(found["options"])
+    assert "backout rollback -e production -m WHY" in str(found["options"])
+    assert len([text for text in said if "the health endpoint answered 200" in text]) == 1
+    (text,) = story.world.reports.texts.values()
+    assert "What is answered otherwise than before" in text
+    (notice,) = story.world.notices
+    assert "answers 404 now" in notice.text
+    assert story.world.live.sole == story.bad.id
+    assert stable(tools) == [story.good.id]
+
+
+def test_a_person_ends_the_hold_as_healthy(story: Story) -> None:
+    """Recorded in the journal with its reason, marked here and at the provider; once."""
+    watch(story.tools())
+    tools = story.tools()
+    done = accept(tools, NAME, "it moved to /up")
+    assert (done.remaining, done.watching) == ((), False)
+    assert stable(tools) == [story.good.id, story.bad.id]
+    remark = parse(story.world.live.message)
+    assert remark is not None
+    assert remark.code is not None
+    assert story.bad.id.startswith(remark.code.version)
+    assert (
+        remark.text
+        == "ops@host accepted endpoint:health: it moved to /up; 1 shift in what is answered, see the journal"
+    )
+    (noted,) = tools.journal.events(environment="production", kind="guard.accept")
+    assert (noted.data["shift"], noted.data["why"], noted.data["by"]) == (NAME, "it moved to /up", "ops@host")
+    with pytest.raises(Refused, match="accepted already"):
+        accept(tools, NAME, "again")
+
+
+def test_a_wrong_name_lists_the_right_ones(story: Story) -> None:
+    """And changes nothing."""
+    watch(story.tools())
+    with pytest.raises(UsageError, match=f"those that hold it: '{NAME}'"):
+        accept(story.tools(), "GET:/:404", "why not")
+    assert stable(story.tools()) == [story.good.id]
+
+
+def test_without_an_open_hold_nothing_is_accepted(story: Story) -> None:
+    """The watch ended well, or another deployment took the place of what it watched."""
+    story.world.health_rule = story.world._tell_services
+    watch(story.tools())
+    with pytest.raises(Refused, match="not for a shift in what is answered"):
+        accept(story.tools(), NAME, "why not")
+    story.world.deploy(story.good)
+    with pytest.raises(Refused, match="another deployment took the place"):
+        accept(story.tools(), NAME, "why not")
+
+
+def test_a_watch_that_goes_on_takes_it_in(story: Story) -> None:
+    """Accepted by another process meanwhile: it ends healthy, and the shift stands beside."""
+    begun = story.world.clock.now()
+    story.world.traffic_rule = steady(1000)
+    tools = story.tools()
+    story.world.clock.at(begun + 20, lambda: accept(story.tools(), NAME, "it moved"))
+    watch(tools)
+    found = concluded(tools)
+    assert (found["action"], tools.runs.runs("production")[0].state) == ("stable", RunState.DONE), found["why"]
+    assert stable(tools)[-1] == story.bad.id
