@@ -122,7 +122,7 @@ class Traffic:
         return number
 
 
-def detector(scenario: Scenario, traffic: Traffic, policy: Policy | None = None) -> Detector:
+def detector(scenario: Scenario, traffic: Traffic, policy: Policy | None = None, *, unseen: str = "") -> Detector:
     """Return the detector of a watch, baseline included."""
     return Detector(
         version=NEW,
@@ -131,6 +131,7 @@ def detector(scenario: Scenario, traffic: Traffic, policy: Policy | None = None)
         split=scenario.split,
         baseline=traffic.baseline(),
         policy=policy or Policy(),
+        unseen=unseen,
     )
 
 

@@ -99,6 +99,7 @@ class Detector:
         probed: how backout's own probes ended before, None when none are made: then nobody gives them weight.
         healthy_after_s: earliest moment of a verdict "healthy", in seconds after the deployment.
         watch_s: how long this watch is, None for the policy's.
+        unseen: what the source of counts does not see, said with "healthy"; see `unseen.words`.
     """
 
     def __init__(  # noqa: PLR0913 one noun per thing that a watch rests on, by keyword
@@ -114,8 +115,10 @@ class Detector:
         probed: ProbesBefore | None = None,
         healthy_after_s: float = 0.0,
         watch_s: float | None = None,
+        unseen: str = "",
     ) -> None:
         self._version = version
+        self._unseen = unseen
         self._old = old
         self._deployed_at = deployed_at
         self._start = math.floor(deployed_at)
@@ -425,6 +428,7 @@ class Detector:
             return Verdict.INCONCLUSIVE, Cause.NONE, f"{seen}; {open_point}"
         limit = percent(self._excluded().error_rate)
         unseen = "" if self._edges is not None else "; response times could not be compared"
+        unseen += f"; {self._unseen}" if self._unseen else ""
         reason = f"{seen}; an error rate of {limit} is excluded (99 % sure){unseen}"
         early_s = self._healthy_after_s - (now - self._deployed_at)
         if early_s > 0:

@@ -147,6 +147,7 @@ def _traffic_record(traffic: TrafficLook | None) -> dict[str, object] | None:
         "error_rate": traffic.error_rate,
         "p99_ms": traffic.p99_ms,
         "problem": traffic.problem or None,
+        "unseen": [sight.name for sight in traffic.unseen],
     }
 
 
@@ -237,6 +238,7 @@ def _text(shell: Shell, found: Status, marks: Mapping[str, object]) -> str:
         *([("message", text_of(live))] if live.message else []),
         ("health", _health_text(style, found.health)),
         ("traffic", _traffic_text(style, found.traffic, found.error_rate_below)),
+        *_unseen_row(found.traffic),
         ("migrations", _schema_text(style, found)),
         *([("backups", _backups_text(style, found.backups))] if found.backups is not None else []),
         *_clock_row(style, situation.clock_offset_s),
@@ -285,6 +287,12 @@ def _traffic_text(style: Style, traffic: TrafficLook | None, limit: float) -> st
     p99 = "" if traffic.p99_ms is None else f", p99 {traffic.p99_ms:.0f} ms"
     failed = style.badge(f"{percent(traffic.error_rate)} failed", tone)
     return f"{failed} ({traffic.errors:,} of {traffic.requests:,} in {traffic.window_s // 60} min{p99})"
+
+
+def _unseen_row(traffic: TrafficLook | None) -> list[tuple[str, str]]:
+    if traffic is None or not traffic.unseen:
+        return []
+    return [("not seen", f"{', '.join(sight.words for sight in traffic.unseen)} (by {traffic.source})")]
 
 
 def _clock_row(style: Style, offset_s: float | None) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from backout.model.signals import total
 
 if TYPE_CHECKING:
-    from backout.model.signals import Counts
+    from backout.model.signals import Counts, SourceTraits
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,7 @@ class Today:
         until: Unix second at which a version would be deployed. rate: requests/s of all versions together.
         baseline: counts of the version live today before `until`. span_s: how far they reach back.
         lag_s: how long a request may stay unseen by the source; it comes on top of every time of a forecast.
+        traits: what the source can see, None where there is none.
     """
 
     until: int
@@ -64,6 +65,7 @@ class Today:
     baseline: tuple[Counts, ...]
     span_s: float
     lag_s: float = 0.0
+    traits: SourceTraits | None = None
 
     @property
     def error_rate(self) -> float:

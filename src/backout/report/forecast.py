@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.analysis.unseen import unseen, words
 from backout.analysis.wording import count, percent
 from backout.report.text import plain, wrapped
 from backout.report.times import duration, rfc3339
@@ -25,6 +26,7 @@ def record(environment: str, found: Forecast) -> dict[str, object]:
         "baseline_s": round(today.span_s, 3),
         "baseline_requests": requests,
         "source_lag_s": today.lag_s,
+        "unseen": [sight.name for sight in unseen(today.traits)] if today.traits is not None else [],
         "watch_s": found.watch_s,
         "ways": [_way_record(outlook, found.watch_s) for outlook in found.outlooks],
         "advice": {
@@ -73,6 +75,9 @@ def text(environment: str, found: Forecast, *, width: int = 80, paint: Paint = p
     lines += ["", paint("good" if found.advised else "warn", f"Advice: {name}")]
     for sentence in found.why:
         lines += wrapped(f"- {sentence}", width, hanging="  ")
+    blind = words(today.traits) if today.traits is not None else ""
+    if blind:
+        lines += ["", *wrapped(f"{blind[:1].upper()}{blind[1:]}; no way finds that.", width)]
     return "\n".join(lines)
 
 

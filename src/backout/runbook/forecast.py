@@ -42,8 +42,9 @@ def foresee(tools: Toolbox, *, synthetic_per_s: float) -> Forecast:
     own = tuple(row for row in recent if row.version == version)
     span_s = float(until - min(row.second for row in recent))
     baseline_s = float(until - own[0].second) if own else 0.0
-    lag_s = tools.traffic.traits.lag_s if tools.traffic is not None else 0.0
-    today = Today(until, total(recent)[0] / span_s, own, baseline_s, lag_s)
+    traits = tools.traffic.traits if tools.traffic is not None else None
+    lag_s = traits.lag_s if traits is not None else 0.0
+    today = Today(until, total(recent)[0] / span_s, own, baseline_s, lag_s, traits)
     return forecast(today, tools.policy, synthetic_per_s=synthetic_per_s)
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from backout.analysis.decision import Detector
 from backout.analysis.remarks import made_by, plain_history, still_decides, underneath
+from backout.analysis.unseen import words
 from backout.errors import AuthError, BackoutError, ProviderUnavailable
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind, PlanRefused
@@ -319,6 +320,7 @@ class Watch:
             baseline=baseline,
             policy=tools.policy,
             watch_s=float(str(args["for_s"])),
+            unseen=words(tools.traffic.traits) if tools.traffic is not None else "",
             health_before=health_before(tools, old, since, baseline),
             probed=probes_before(tools, old, since) if tools.health is not None else None,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from backout.analysis.unseen import words
 from backout.errors import AuthError, BackoutError
 from backout.model.notice import NoticeKind
 from backout.plan.ramp import AT_LEAST_S
@@ -58,6 +59,9 @@ def check_source(tools: Toolbox) -> None:
         raise
     except BackoutError as error:
         tools.say(f"the source of counts does not answer yet: {error}")
+    found = words(tools.traffic.traits)
+    if found:
+        tools.say(f"{found}; no verdict says anything about it")
 
 
 class SourceWatch:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import rollbacks
 from backout.analysis.stability import quarantine, stable_mark
+from backout.analysis.unseen import unseen
 from backout.errors import BackoutError
 from backout.model.backups import Protection
 from backout.model.plan import PlanKind
@@ -19,6 +20,7 @@ from backout.runbook.unguarded import unguarded_s
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from backout.analysis.unseen import Sight
     from backout.model.deployment import Deployment, VersionMark
     from backout.model.hold import Hold
     from backout.model.incident import Run
@@ -41,6 +43,9 @@ class TrafficLook:
     errors: int = 0
     p99_ms: float | None = None
     problem: str = ""
+    source: str = ""
+    unseen: tuple[Sight, ...] = ()
+    """What the source does not see."""
 
     @property
     def error_rate(self) -> float | None:
@@ -176,4 +181,5 @@ def _traffic(tools: Toolbox, live: str) -> TrafficLook | None:
         return TrafficLook(WINDOW_S, problem=str(error))
     rows = [row for row in page.counts if row.version == live]
     requests, errors = total(rows)
-    return TrafficLook(WINDOW_S, requests, errors, quantile_ms(merge_latency(rows), 0.99))
+    p99_ms, traits = quantile_ms(merge_latency(rows), 0.99), tools.traffic.traits
+    return TrafficLook(WINDOW_S, requests, errors, p99_ms, source=traits.name, unseen=unseen(traits))

@@ -1,0 +1,48 @@
+"""What a source of counts does not see: said wherever a version is called healthy, and before it is watched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from backout.model.answers import EVERY_CLASS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backout.model.signals import SourceTraits
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """One thing that a source may see.
+
+    Args:
+        name: in JSON. words: what a version may do unseen, as the end of "TAIL does not see ...".
+    """
+
+    name: str
+    words: str
+    is_seen: Callable[[SourceTraits], bool]
+
+
+SIGHTS: Final = (
+    Sight("statuses", "HTTP statuses", lambda traits: traits.has_status),
+    Sight("classes", "answers' classes (redirects, 401, 404)", lambda traits: bool(traits.classes)),
+    Sight("kinds", "which 4xx an answer is", lambda traits: traits.classes == EVERY_CLASS),
+    Sight("methods", "methods", lambda traits: traits.has_method),
+    Sight("started", "requests that never end", lambda traits: traits.has_started),
+    Sight("sizes", "lengths of answers", lambda traits: traits.has_sizes),
+    Sight("triggers", "schedules and queues that fail", lambda traits: traits.has_triggers),
+)
+
+
+def unseen(traits: SourceTraits) -> tuple[Sight, ...]:
+    """Return what a source does not see."""
+    return tuple(sight for sight in SIGHTS if not sight.is_seen(traits))
+
+
+def words(traits: SourceTraits) -> str:
+    """Return what a source does not see as an end of a sentence, "" where it sees all: "not seen by tail: ..."."""
+    found = ", ".join(sight.words for sight in unseen(traits))
+    return f"not seen by {traits.name}: {found}" if found else ""
