@@ -76,6 +76,31 @@ def test_request_body_is_streamed_to_the_worker(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_an_upload_that_nobody_reads_is_answered_as_the_worker_says(tmp_path: Path) -> None:
+    """The process closes the connection while the body is still sent; its answer counts, and no request fails."""
+
+    async def chunks(size: int) -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"x" * size
+
+    async def run() -> None:
+        async with lab(tmp_path) as it:
+            (version,) = await it.deploy(fetch_module("return new Response('not read', {status: 403});"))
+
+            async def upload(number: int) -> tuple[int, str]:
+                body = chunks(1 << (4 + number % 16))
+                async with it.client.post(it.url(), headers=it.headers(), data=body) as answer:
+                    return answer.status, await answer.text()
+
+            for _ in range(4):
+                assert set(await asyncio.gather(*map(upload, range(16)))) == {(403, "not read")}
+            rows = it.plane.counts("shop", 0)
+            assert {(row.version, row.errors, row.canceled) for row in rows} == {(version.id, 0, 0)}
+            assert sum(row.requests for row in rows) == 64
+
+    asyncio.run(run())
+
+
 def test_large_bodies_pass_unchanged(tmp_path: Path) -> None:
     """Five megabytes there and back are the same bytes."""
     data = bytes(range(256)) * 20_000

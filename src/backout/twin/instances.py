@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from backout.twin.upstream import Connector
 from backout.twin.worker import StartupError
 from backout.twin.workerd import Workerd, control
 
@@ -174,7 +175,7 @@ class Instance:
             process.clean()
             raise
         self._process = process
-        connector = aiohttp.UnixConnector(process.around.socket, limit=0, keepalive_timeout=_KEEPALIVE_S)
+        connector = Connector(process.around.socket, limit=0, keepalive_timeout=_KEEPALIVE_S)
         self._session = aiohttp.ClientSession(
             connector=connector,
             auto_decompress=False,
