@@ -9,6 +9,8 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from backout.twin.faults import Fault, FaultKind
 
 from dataplane_lab import fetch_module, lab, until
@@ -149,24 +151,29 @@ def test_a_crashed_worker_is_restarted_and_told(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_a_worker_that_leaks_dies_of_its_memory_limit(tmp_path: Path) -> None:
+_HEAP_LEAK = """
+  globalThis.kept ??= [];
+  for (let i = 0; i < 40; i++) globalThis.kept.push(new Array(50000).fill(0).map(() => Math.random()));
+  return new Response(String(globalThis.kept.length));
+"""
+_BUFFER_LEAK = """
+  globalThis.kept ??= [];
+  for (let i = 0; i < 40; i++) globalThis.kept.push(new Uint8Array(1 << 18));
+  return new Response(String(globalThis.kept.length));
+"""
+
+
+@pytest.mark.parametrize("leak", [_HEAP_LEAK, _BUFFER_LEAK], ids=["heap", "buffers"])
+def test_a_worker_that_leaks_dies_of_its_memory_limit(tmp_path: Path, leak: str) -> None:
     """An isolate over 128 MB ends as on the edge: the outcome is exceededMemory, and a fresh one answers after it."""
-    leak = """
-      globalThis.kept ??= [];
-      for (let i = 0; i < 40; i++) globalThis.kept.push(new Array(50000).fill(0).map(() => Math.random()));
-      return new Response(String(globalThis.kept.length));
-    """
 
     async def run() -> None:
         async with lab(tmp_path) as it:
             await it.deploy(fetch_module(leak))
             answers = [await it.get() for _ in range(2)]
-
-            async def died() -> bool:
+            while answers[-1][0] == 200 and len(answers) < 60:
                 answers.append(await it.get())
-                return answers[-1][0] == 503
-
-            await until(died, 30.0, "the end of the memory")
+            assert answers[-1][0] == 503
             assert it.plane.crashes("shop") == 1
             outcomes = {o for row in it.plane.counts("shop", 0) for o in row.by_outcome}
             assert outcomes == {"ok", "exceededMemory"}
@@ -175,6 +182,29 @@ def test_a_worker_that_leaks_dies_of_its_memory_limit(tmp_path: Path) -> None:
                 return await it.get() == (200, "40")
 
             await until(fresh, 10.0, "a fresh process")
+            async with it.client.get(it.url("/twin/v1/events?script=shop")) as answer:
+                events = (await answer.json())["events"]
+            assert {event["outcome"] for event in events} == {"exceededMemory"}
+            assert any("exceeded memory limit" in e["message"] for event in events for e in event["exceptions"])
+
+    asyncio.run(run())
+
+
+def test_buffers_that_are_given_back_end_no_worker(tmp_path: Path) -> None:
+    """A gigabyte passes through the Worker, a few megabytes of it at a time."""
+    passing = """
+      const buffer = new Uint8Array(4 << 20); buffer[7] = 1;
+      await scheduler.wait(10);
+      return new Response(String(buffer.length));
+    """
+
+    async def run() -> None:
+        async with lab(tmp_path) as it:
+            await it.deploy(fetch_module(passing))
+            for _ in range(64):
+                answers = await asyncio.gather(*(it.get() for _ in range(4)))
+                assert set(answers) == {(200, str(4 << 20))}
+            assert it.plane.crashes("shop") == 0
 
     asyncio.run(run())
 

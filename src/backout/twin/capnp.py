@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 OWN_MODULES = ("tail.js", "email-message.js", "send-email.js")
 """Files of this package that lie beside every configuration."""
 HEAP_MB = 128
-"""What one isolate may hold, as on Cloudflare (Workers limits, memory); beyond it V8 ends the process."""
+"""What one isolate may hold, heap and buffers, as on Cloudflare (Workers limits, memory)."""
 _ASSETS_ONLY = 'export default { fetch: () => new Response("Not Found", { status: 404 }) };'
 _TAKE_TAIL = """
 import worker from %s;
@@ -171,7 +171,7 @@ def render(version: WorkerVersion, around: Surroundings) -> str:
             f'    (name = "control", address = {quote("unix:" + around.control_socket)}, service = "tail", http = ()),',
             *(_take_tail_socket(around) if takes_tail else ()),
             "  ],",
-            f'  v8Flags = ["--max-old-space-size={HEAP_MB}"],',
+            f'  v8Flags = ["--max-old-space-size={HEAP_MB}", "--trace-gc-verbose"],',  # see backout.twin.memory
             "  extensions = [(modules = [",
             '    (name = "cloudflare-internal:email", internal = true, esModule = embed "email-message.js"),',
             '    (name = "backout:send-email", internal = true, esModule = embed "send-email.js"),',

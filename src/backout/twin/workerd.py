@@ -10,6 +10,7 @@ import platform
 import shutil
 import signal
 import time
+import tty
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from backout.errors import UsageError
 from backout.providers.child import dying_with_parent
 from backout.providers.child_environment import ChildEnvironment, bare_environment
 from backout.twin import capnp
+from backout.twin.memory import MemoryReader
 from backout.twin.worker import StartupError
 
 if TYPE_CHECKING:
@@ -30,7 +32,11 @@ _TERM_GRACE_S = 5.0
 _OUTPUT_LINES = 200
 _LINE_LIMIT_BYTES = 1 << 20
 _KEPT_CHARACTERS = 4000
+_UNCOLLECTED_MB = 64
+"""V8 collects what lies beside the heap each time that so much was added, so up to that much of it may be garbage."""
 _ADVICE = "so does not need to be specified anymore."
+_OURS = "per-isolate bootstrap compile cache failed"
+"""A warning about the flag that makes V8 tell of memory: its cache was made without it."""
 _PACKAGES = {"x86_64": "workerd-linux-64", "aarch64": "workerd-linux-arm64"}
 
 
@@ -105,20 +111,28 @@ class Workerd:
         began = time.monotonic()
         self._write()
         environment: ChildEnvironment = capnp.environment(self.version)
-        self._process = await asyncio.create_subprocess_exec(
-            *dying_with_parent((str(self._binary), "serve", "config.capnp"), signal.SIGKILL),
-            cwd=self._directory,
-            env=environment,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            limit=_LINE_LIMIT_BYTES,
-            start_new_session=True,  # a Ctrl-C on the terminal is ours to translate into a drain
-        )
-        self._readers = tuple(
-            asyncio.create_task(self._read(stream))
-            for stream in (self._process.stdout, self._process.stderr)
-            if stream is not None
+        output, theirs = os.openpty()  # V8 keeps lines that go to a pipe back until there are 4 kB of them
+        try:
+            tty.setraw(theirs)
+            self._process = process = await asyncio.create_subprocess_exec(
+                *dying_with_parent((str(self._binary), "serve", "config.capnp"), signal.SIGKILL),
+                cwd=self._directory,
+                env=environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=theirs,
+                stderr=asyncio.subprocess.PIPE,
+                limit=_LINE_LIMIT_BYTES,
+                start_new_session=True,  # a Ctrl-C on the terminal is ours to translate into a drain
+            )
+        except BaseException:
+            os.close(output)
+            raise
+        finally:
+            os.close(theirs)
+        assert process.stderr is not None  # noqa: S101 - asked for above
+        self._readers = (
+            asyncio.create_task(self._read_terminal(output, process.pid)),
+            asyncio.create_task(self._read(process.stderr)),
         )
         try:
             await asyncio.wait_for(self._ready(), _START_TIMEOUT_S)
@@ -191,15 +205,32 @@ class Workerd:
         await asyncio.gather(*self._readers)
         raise StartupError(_startup_text(self.output) or f"workerd ended with code {process.returncode}")
 
-    async def _read(self, stream: asyncio.StreamReader) -> None:
+    async def _read(self, stream: asyncio.StreamReader, memory: MemoryReader | None = None) -> None:
         while True:
             try:
-                line = await stream.readline()
+                raw = await stream.readline()
             except ValueError:  # a line over the limit: its beginning is lost, the rest follows
                 continue
-            if not line:
+            except OSError:  # how the other side of a terminal ends
                 return
-            self._output.append(line.decode(errors="replace").rstrip("\n")[:_KEPT_CHARACTERS])
+            if not raw:
+                return
+            line = raw.decode(errors="replace").rstrip("\n")
+            if memory is None or not memory.takes(line):
+                if _OURS not in line:
+                    self._output.append(line[:_KEPT_CHARACTERS])
+            elif memory.held_kb > (capnp.HEAP_MB + _UNCOLLECTED_MB) * 1024:
+                self.kill_now()
+
+    async def _read_terminal(self, descriptor: int, pid: int) -> None:
+        loop = asyncio.get_running_loop()
+        stream = asyncio.StreamReader(limit=_LINE_LIMIT_BYTES)
+        file = os.fdopen(descriptor, "rb", buffering=0)
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), file)
+        try:
+            await self._read(stream, MemoryReader(pid))
+        finally:
+            transport.close()
 
 
 def _startup_text(output: str) -> str:
