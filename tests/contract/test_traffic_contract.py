@@ -16,7 +16,7 @@ from backout.analysis.templates import template_of
 from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
 from backout.model.answers import EVERY_CLASS, AnswerClass
 from backout.model.events import Origin, Seen
-from backout.model.signals import Counts, RouteCounts, merge_latency, total
+from backout.model.signals import Counts, RouteCounts, TriggerCounts, merge_latency, total
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.tail import TailTraffic
 from backout.providers.exchange import Limits
@@ -275,6 +275,28 @@ def test_what_is_asked(server: ScriptedServer) -> None:
     assert server.asked[0].target == "/twin/v1/counts?script=fm5&since=1&until=9"
     assert server.asked[0].headers["authorization"] == f"Bearer {TOKEN}"
     assert server.connections == 1
+
+
+def test_what_the_router_says_beside_requests(server: ScriptedServer) -> None:
+    """Requests that began, lengths of bodies, schedules and queues: each alone makes a row."""
+    rows = [
+        {"version": "v", "second": 7, "requests": 0, "errors": 0, "started": 2},
+        {
+            "version": "v",
+            "second": 8,
+            "requests": 0,
+            "errors": 0,
+            "triggers": {"cron * * * * *": [2, 1], "`x`": [1, 9]},
+        },
+        row("v", 9, 8) | {"started": 9, "classes": {"404": 99}},
+    ]
+    rows[2]["routes"] = {"GET /": {"requests": 8, "errors": 0, "sizes": [[5, 3]], "started": 9}}
+    server.will(answer({"complete_until": 20, "counts": rows}))
+    began, ran, both = router(server).read(0, 20).counts
+    assert (began.requests, began.started) == (0, 2)
+    assert ran.triggers == {"cron * * * * *": TriggerCounts(2, 1), "cron other": TriggerCounts(1, 1)}
+    assert (both.started, both.classes) == (9, {AnswerClass.NOT_FOUND: 8})
+    assert both.routes == {"GET /": RouteCounts(8, 0, sizes={5: 3}, started=9)}
 
 
 def test_rows_outside_the_question_are_not_taken(server: ScriptedServer) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from backout.config import Environment, load
 from backout.errors import ProviderUnavailable, Refused
+from backout.model.answers import AnswerClass
 from backout.model.incident import RunState
 from backout.model.notice import NoticeKind
-from backout.model.signals import Counts, CountsPage, HealthReport, Reach, RouteCounts, ServiceState
+from backout.model.signals import Counts, CountsPage, HealthReport, Reach, RouteCounts, ServiceState, TriggerCounts
 from backout.providers.memory import health_of
 from backout.wiring import toolbox
 from backout.wiring.boundary import ADAPTERS, Boundary, bounded
@@ -154,6 +155,11 @@ class Odd:
         Counts("v", 1, 5, 5, latency={10**9: 1}),
         Counts("v", 1, 5, 5, latency={1: -1}),
         Counts("v", 1, 5, 5, routes={"/": RouteCounts(10**30, 0)}),
+        Counts("v", 1, 5, 3, classes={AnswerClass.DENIED: 3}),
+        Counts("v", 1, 5, 0, classes={AnswerClass.DENIED: -1}),
+        Counts("v", 1, 0, 0, started=-1),
+        Counts("v", 1, 5, 0, routes={"/": RouteCounts(5, 0, sizes={3: 10**30})}),
+        Counts("v", 1, 0, 0, triggers={"cron * * * * *": TriggerCounts(1, 2)}),
     ],
 )
 def test_counts_that_cannot_be_are_no_counts(story: Story, row: Counts) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -11,6 +12,7 @@ import pytest
 from backout.model.answers import AnswerClass
 from backout.model.signals import size_bucket
 from backout.twin.counts import GRACE_S, Answer, CountBook, is_error
+from backout.twin.tail import Tail
 
 from dataplane_lab import Lab, fetch_module, lab, until
 
@@ -136,6 +138,28 @@ def test_an_answer_that_turns_out_an_error_is_no_404(tmp_path: Path) -> None:
     assert row.classes[AnswerClass.NOT_FOUND] == row.routes["GET /app"].classes[AnswerClass.NOT_FOUND] == 1
     assert (row.errors, row.routes["GET /app"].errors) == (2, 2)
     book.close()
+
+
+def test_schedules_and_queues_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
+    """As their events tell it, in the version that ran; they are no requests, and alarms are neither."""
+    book = CountBook(tmp_path / "c.sqlite", now=lambda: 5.0)
+    tail = Tail(on_amended=lambda _: None, on_demand=lambda *_: None, on_trigger=book.ran)
+    for inner, outcome in (
+        ({"cron": "*/5 * * * *", "scheduledTime": 1}, "exception"),
+        ({"cron": "*/5 * * * *", "scheduledTime": 2}, "ok"),
+        ({"queue": "orders", "batchSize": 3}, "exceededCpu"),
+        ({"scheduledTime": "an alarm"}, "exception"),
+        (None, "exception"),
+    ):
+        event = {"scriptName": "shop", "scriptVersion": {"id": "v1"}, "outcome": outcome, "event": inner}
+        tail.receive(json.dumps(event).encode())
+    (row,) = book.rows("shop", 0)
+    assert (row.version, row.requests) == ("v1", 0)
+    assert row.triggers == {"cron */5 * * * *": (2, 1), "queue orders": (1, 1)}
+    book.close()
+    again = CountBook(tmp_path / "c.sqlite", now=lambda: 5.0)
+    assert again.rows("shop", 0) == (row,)
+    again.close()
 
 
 def test_what_began_and_did_not_end_is_seen(tmp_path: Path) -> None:

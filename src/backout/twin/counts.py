@@ -78,7 +78,8 @@ class Row:
         statuses: {status: answers}; a canceled request without a status is under 499.
         by_outcome: {outcome: answers}. latency: {bucket: answers}, canceled ones left out, see `bucket_of`.
         routes: the same answers by route, see `model.routes`. classes: {class: answers} that were neither good nor
-            errors. started: requests that began in this second, probes not.
+            errors. started: requests that began in this second, probes not. triggers: {schedule or queue: (runs,
+            failed)} that were heard of in this second.
     """
 
     version: str
@@ -93,6 +94,7 @@ class Row:
     routes: dict[str, RouteRow] = field(default_factory=dict)
     classes: dict[AnswerClass, int] = field(default_factory=dict)
     started: int = 0
+    triggers: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, object]:
         """Return the row as `/twin/v1/counts` shows it."""
@@ -109,6 +111,7 @@ class Row:
             "routes": {name: route.as_json() for name, route in sorted(self.routes.items())},
             "classes": dict(sorted(self.classes.items())),
             "started": self.started,
+            "triggers": dict(sorted(self.triggers.items())),
         }
 
     def route(self, name: str) -> RouteRow:
@@ -175,6 +178,12 @@ class CountBook:
         row = self._row(script, version, int(self.now))
         row.started += 1
         row.route(self._names_of(script).find(route)).started += 1
+
+    def ran(self, script: str, version: str, name: str, failed: bool) -> None:
+        """Count that a schedule or a queue has run."""
+        triggers = self._row(script, version, int(self.now)).triggers
+        runs, failures = triggers.get(name, (0, 0))
+        triggers[name] = (runs + 1, failures + failed)
 
     def ended(self, answer: Answer) -> int:
         """Count one answer now and return its second."""

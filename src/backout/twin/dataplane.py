@@ -105,7 +105,11 @@ class LocalDataPlane:
         self._counts = CountBook(self._directory / "counts.sqlite")
         self._consumers = Consumers(self._give_tail)
         self._tail = Tail(
-            on_amended=self._amend, on_demand=self._demand, consumers=self._consumers, draw=self._random.random
+            on_amended=self._amend,
+            on_demand=self._demand,
+            on_trigger=self._counts.ran,
+            consumers=self._consumers,
+            draw=self._random.random,
         )
         self._proxy = Proxy(self._counts, self._tail)
         self._hub = Hub(self._runtime.socket("hub"), self._secret, self._tail, self)

@@ -1,5 +1,6 @@
 // The tail worker of every version: it batches for 20 ms, then sends events as lines of JSON to the twin's hub.
-// While nobody tails, only events that tell of trouble leave the process; POST /all/1 and /all/0 switch that.
+// While nobody tails, only events that tell of trouble, and those of schedules and queues, leave the process;
+// POST /all/1 and /all/0 switch that.
 let switched; // by a request; until then the configuration's ALL holds
 let buffer = [];
 let flushing = false;
@@ -9,6 +10,8 @@ const trouble = (event) =>
   event.exceptions.length > 0 ||
   event.event?.response?.status >= 500 ||
   event.logs.some((log) => log.level === "error" || log.level === "warn");
+
+const counted = (event) => trouble(event) || event.event?.cron !== undefined || event.event?.queue !== undefined;
 
 async function flush(env) {
   flushing = true;
@@ -36,7 +39,7 @@ export default {
   async tail(events, env, ctx) {
     const all = switched ?? env.ALL === "1";
     for (const event of events) {
-      if (all || trouble(event)) {
+      if (all || counted(event)) {
         buffer.push(JSON.stringify({ ...event, scriptName: env.SCRIPT, scriptVersion: { id: env.VERSION } }));
       }
     }

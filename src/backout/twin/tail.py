@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import WSMsgType, web
 
+from backout.model.triggers import queue_named, schedule_named
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -157,6 +159,7 @@ class Tail:
 
     Args:
         on_amended: called with an exchange that had ended and whose outcome only its event told.
+        on_trigger: called with (script, version, name, failed) when a schedule or a queue has run.
         on_demand: called with (script, wanted) when the first session of a script opens or the last closes.
         consumers: the Tail Workers; None: there are none.
         queue_events: how many events a session holds for its reader.
@@ -167,6 +170,7 @@ class Tail:
         *,
         on_amended: Callable[[Exchange], None],
         on_demand: Callable[[str, bool], None],
+        on_trigger: Callable[[str, str, str, bool], None] | None = None,
         consumers: Consumers | None = None,
         now: Callable[[], float] = time.time,
         queue_events: int = _QUEUE_EVENTS,
@@ -174,6 +178,7 @@ class Tail:
     ) -> None:
         self._on_amended = on_amended
         self._on_demand = on_demand
+        self._on_trigger = on_trigger
         self._consumers = consumers
         self._now = now
         self._queue_events = queue_events
@@ -243,7 +248,11 @@ class Tail:
         headers = _object(_request(event).get("headers"))
         exchange = self._pending.get(str(headers.pop(REQUEST_HEADER, "")))
         if exchange is None:
-            self._publish(str(event.get("scriptName")), _complete(event))
+            script, name = str(event.get("scriptName")), _trigger(event)
+            if name and self._on_trigger is not None:
+                version = str(_object(event.get("scriptVersion")).get("id", ""))
+                self._on_trigger(script, version, name, event.get("outcome") != "ok")
+            self._publish(script, _complete(event))
             return
         outcome = str(event.get("outcome"))
         if exchange.second is None:
@@ -386,6 +395,14 @@ def _shown(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _request(event: Event) -> dict[str, object]:
     return _object(_object(event.get("event")).get("request"))
+
+
+def _trigger(event: Event) -> str:
+    """Return the name of the schedule or the queue that ran, "" where it was neither."""
+    inner = _object(event.get("event"))
+    if isinstance(inner.get("cron"), str):
+        return schedule_named(str(inner["cron"]))
+    return queue_named(str(inner["queue"])) if isinstance(inner.get("queue"), str) else ""
 
 
 def _object(value: object) -> dict[str, object]:

@@ -8,7 +8,8 @@ import msgspec
 
 from backout.model.answers import EVERY_CLASS, AnswerClass
 from backout.model.routes import most_used, renamed
-from backout.model.signals import BUCKETS, Counts, CountsPage, RouteCounts, SourceTraits, at_most
+from backout.model.signals import BUCKETS, Counts, CountsPage, RouteCounts, SourceTraits, TriggerCounts, at_most
+from backout.model.triggers import trigger_named
 from backout.providers.router.client import QUICK, RouterClient
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ TRAITS: Final = SourceTraits(
     has_method=True,
     has_started=True,
     has_sizes=True,
+    has_triggers=True,
 )
 
 
@@ -62,6 +64,7 @@ class _Row(msgspec.Struct):
     routes: dict[str, _Route] = {}
     classes: dict[AnswerClass, int] = {}
     started: int = 0
+    triggers: dict[str, tuple[int, int]] = {}
 
     def as_model(self) -> Counts:
         """Return the noun; the router's requests include the canceled ones, those of its routes and ours do not."""
@@ -78,6 +81,10 @@ class _Row(msgspec.Struct):
             most_used(renamed(routes.items())),
             at_most(self.classes, requests - errors),
             self.started,
+            {
+                trigger_named(name): TriggerCounts(runs, min(failed, runs))
+                for name, (runs, failed) in self.triggers.items()
+            },
         )
 
 
