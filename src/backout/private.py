@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pathlib import Path
 
-_OURS: Final = ".backout"
+OURS: Final = ".backout"
 
 
 def private_folder(folder: Path) -> None:
@@ -32,7 +32,7 @@ def private_folder(folder: Path) -> None:
         folder = folder.parent
     for each in reversed(missing):
         each.mkdir(mode=0o700, exist_ok=True)
-        if each.name == _OURS:
+        if each.name == OURS:
             with contextlib.suppress(OSError):  # what was made first is enough
                 write_new(each / ".gitignore", b"*\n")
 

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
     "Set up": (
         Entry("init", "backout.cli.init:init", "Write backout.toml from what lies in this folder."),
         Entry("config", "backout.cli.config:config", "Show the effective settings, or check the file."),
+        Entry("doctor", "backout.cli.doctor:doctor", "Whether all is there for a bad night; what closes each gap."),
         Entry("demo", "backout.cli.demo:demo", "Watch all of it happen on a local twin."),
     ),
     "Watch and act": (

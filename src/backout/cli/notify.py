@@ -30,30 +30,16 @@ def notify() -> None:
 def test(shell: Shell) -> int:
     """Send a test notice through every channel and say how each took it. Exit code 1 when one did not."""
     from backout import wiring  # noqa: PLC0415 - only when it is sent
-    from backout.model.notice import Notice, NoticeKind  # noqa: PLC0415 same
     from backout.providers.clock import SystemClock  # noqa: PLC0415 same
-    from backout.providers.notify.trial import try_all  # noqa: PLC0415 same
-    from backout.report.notice import trial  # noqa: PLC0415 same
+    from backout.wiring.telling import try_channels  # noqa: PLC0415 same
 
     config = shell.config()
     environment = config.name
-    routes = wiring.routes(config)
-    if not routes:
+    if not config.settings.notify.has_channel:
         raise UsageError(
             "no channel is set up", where=f"{config.path.name}: notify", hint="backout config example  # [notify]"
         )
-    now, words = SystemClock().now(), trial(environment, wiring.actor())
-    notice = Notice(
-        NoticeKind.TEST,
-        environment,
-        now,
-        words.title,
-        words.text,
-        key=f"{environment}:test:{now:.3f}",
-        next=words.next,
-        facts=words.facts,
-    )
-    tried = try_all(routes, notice, now)
+    tried = try_channels(config, SystemClock().now())
     record = {
         "type": "test",
         "environment": environment,

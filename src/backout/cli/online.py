@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from backout import wiring
 from backout.cli.style import Tone
+from backout.model.checkup import CheckState
 from backout.model.clock import in_words
 from backout.report.times import rfc3339
 from backout.runbook.contact import Contact, contact
@@ -31,6 +32,9 @@ def record(found: Contact) -> dict[str, object]:
         "tokens": None if found.tokens is None else [_token_record(state) for state in found.tokens],
         "clock_offset_s": found.clock_offset_s,
         "reachable": {name: {"answers": not why, "problem": why or None} for name, why in found.reachable.items()},
+        "health_version": None
+        if found.health_version is None
+        else {"state": found.health_version.state, "why": found.health_version.why},
         "findings": [{"exit_code": code, "text": text} for code, text in found.findings],
     }
 
@@ -46,6 +50,8 @@ def lines(found: Contact, shell: Shell) -> list[str]:
     rows += [(_role(state), worth(state)) for state in found.tokens or ()]
     rows.append(("clock", "not measured" if found.clock_offset_s is None else in_words(found.clock_offset_s)))
     rows += [(name, why or "answers") for name, why in found.reachable.items()]
+    if found.health_version is not None and found.health_version.state is not CheckState.MISSING:
+        rows.append(("health version", found.health_version.why))
     said = [style.badge(text, Tone.BAD) for _, text in found.findings]
     said += [style.badge(text, Tone.WARN) for text in found.warnings]
     return [*fields(rows, style.width, paint=paint_for(style)), *said]

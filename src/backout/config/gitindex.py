@@ -11,6 +11,9 @@ import struct
 from struct import unpack_from
 from typing import TYPE_CHECKING
 
+from backout.model.checkup import GitLook
+from backout.private import OURS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
@@ -40,6 +43,43 @@ def tracked(folder: Path, starts: Sequence[str]) -> str:
                 if (name.lower() + b"\0").startswith(wanted):
                     return str(top / os.fsdecode(name))
     return ""
+
+
+def look_at(folder: Path, records: Path) -> GitLook:
+    """Return what the repository around `folder` keeps of the folder of our records.
+
+    Args:
+        records: the absolute path of a folder or a file; it need not exist. What is made by backout and called
+            `.backout` ignores itself.
+    """
+    found = _repository(folder)
+    if found is None or not records.is_relative_to(found[0]):
+        return GitLook(repository=False)
+    kept = tracked(folder, (f"{records}/", f"{records}\0"))
+    below = records.relative_to(found[0]).as_posix()
+    return GitLook(repository=True, folder=below, ignored=_is_ignored(*found, records), tracked=kept)
+
+
+def _is_ignored(top: Path, kept: Path, records: Path) -> bool:
+    """Whether a plain pattern ignores the records or a folder above them; a clever one is not understood."""
+    below = [records, *records.parents]
+    for each in below[: below.index(top)]:
+        if each.name == OURS and not each.exists():
+            return True
+        if b"*" in _read(each / ".gitignore").split():
+            return True
+        for folder in (*each.parents[: each.parents.index(top) + 1],) if top in each.parents else ():
+            if _names_it(_read(folder / ".gitignore"), each.relative_to(folder).as_posix(), each.name):
+                return True
+        if _names_it(_read(kept / "info" / "exclude"), each.relative_to(top).as_posix(), each.name):
+            return True
+    return False
+
+
+def _names_it(patterns: bytes, path: str, name: str) -> bool:
+    lines = {line.strip() for line in patterns.decode("utf-8", "replace").splitlines()}
+    plain = {path, f"{path}/", f"/{path}", f"/{path}/", f"{name}/", name, f"**/{name}", f"**/{name}/"}
+    return bool(lines & plain)
 
 
 def _repository(folder: Path) -> tuple[Path, Path] | None:

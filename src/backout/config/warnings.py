@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from backout.config.overlay import unknown_variables
 from backout.config.scalars import is_loopback, is_private
@@ -16,38 +16,59 @@ if TYPE_CHECKING:
     from backout.config.schema import EnvironmentSettings
 
 
+class Remark(NamedTuple):
+    """One sentence about a part of the configuration ("health", "notify", ...; "" for a key that does nothing)."""
+
+    part: str
+    text: str
+
+
 def warnings_of(config: Config) -> Iterator[str]:
     """Yield one sentence for each part that is not set up and each setting that does nothing."""
     for name, environment in config.settings.environments.items():
-        for warning in _of_environment(config, environment):
-            yield f"environments.{name}: {warning}"
-    yield from _of_notify(config)
+        for remark in _of_environment(config, environment):
+            yield f"environments.{name}: {remark.text}"
+    yield from (remark.text for remark in _of_all(config))
+
+
+def remarks_of(config: Config) -> Iterator[Remark]:
+    """Yield the same of the chosen environment alone, each with the part that it is about."""
+    yield from _of_environment(config, config.environment)
+    yield from _of_all(config)
+
+
+def _of_all(config: Config) -> Iterator[Remark]:
+    yield from (Remark("notify", text) for text in _of_notify(config))
     if not config.signs_marks and (acting := _acting(config)):
-        yield f"marks: no key is set up, and guard acts by itself in {acting}: whoever may deploy can stop it"
-    yield from unknown_variables(config.chosen, config.variables, secret_variables(config.settings))
+        text = f"marks: no key is set up, and guard acts by itself in {acting}: whoever may deploy can stop it"
+        yield Remark("marks", text)
+    unknown = unknown_variables(config.chosen, config.variables, secret_variables(config.settings))
+    yield from (Remark("", text) for text in unknown)
 
 
-def _of_environment(config: Config, environment: EnvironmentSettings) -> Iterator[str]:
+def _of_environment(config: Config, environment: EnvironmentSettings) -> Iterator[Remark]:
     if not environment.platform.account_id and not config.variables.get("CLOUDFLARE_ACCOUNT_ID"):
-        yield "platform.account_id is not set, and CLOUDFLARE_ACCOUNT_ID neither"
+        yield Remark("platform", "platform.account_id is not set, and CLOUDFLARE_ACCOUNT_ID neither")
     if environment.health is None:
-        yield "health is not set up: a rollback is verified by error rate and latency alone"
+        yield Remark("health", "health is not set up: a rollback is verified by error rate and latency alone")
     if environment.traffic.provider == "none":
-        yield "traffic is not set up: guard sees only the health endpoint, no error rate"
+        yield Remark("traffic", "traffic is not set up: guard sees only the health endpoint, no error rate")
     if environment.database is None:
-        yield "database is not set up: whether the schema allows a rollback cannot be read"
+        yield Remark("database", "database is not set up: whether the schema allows a rollback cannot be read")
     elif environment.database.migrations == "none":
-        yield "database.migrations is not set up: whether the schema allows a rollback cannot be read"
+        text = "database.migrations is not set up: whether the schema allows a rollback cannot be read"
+        yield Remark("migrations", text)
     if missing := tuple(_not_pinned(environment)):
-        yield f"not pinned: {', '.join(missing)}; `backout init --pin` reads who it is, and each change compares it"
+        text = f"not pinned: {', '.join(missing)}; `backout init --pin` reads who it is, and each change compares it"
+        yield Remark("pin", text)
     if environment.guard.mode is Mode.ACT and environment.health is None and environment.traffic.provider == "none":
-        yield "guard.mode is 'act', but there is nothing to decide on"
+        yield Remark("guard", "guard.mode is 'act', but there is nothing to decide on")
     if environment.health and not is_private(environment.health.url):
-        yield "health.url is not encrypted"
-    yield from _counted_probes(environment)
+        yield Remark("", "health.url is not encrypted")
+    yield from (Remark("", text) for text in _counted_probes(environment))
     example = environment.secrets.example
     if example is not None and not example.is_file():
-        yield f"secrets.example: no such file: {example.name}"
+        yield Remark("", f"secrets.example: no such file: {example.name}")
 
 
 def _counted_probes(environment: EnvironmentSettings) -> Iterator[str]:

@@ -12,7 +12,7 @@ _YEAR_1: Final = -62_135_596_800.0
 
 TOLERANCE_S: Final = 2.0
 """The offset is read from a header in whole seconds; nearer than this, the clocks agree."""
-_MINUTE, _HOUR = 60, 3600
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
 def utc(at: float) -> datetime:
@@ -47,3 +47,20 @@ def in_words(offset_s: float) -> str:
     else:
         amount = f"{seconds / _MINUTE:.0f} min" if seconds < 4 * _HOUR else f"{seconds / _HOUR:.1f} h"
     return f"this machine's clock is {amount} {'behind' if offset_s > 0 else 'ahead of'} the provider's"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in its largest whole unit (seconds with one decimal below ten).
+
+    >>> duration(0.34), duration(12.2), duration(125), duration(7300)
+    ('0.3 s', '12 s', '2 min', '2 h')
+    """
+    if seconds < 10:  # noqa: PLR2004
+        return f"{seconds:.1f} s"
+    if seconds < 2 * _MINUTE:
+        return f"{seconds:.0f} s"
+    if seconds < 2 * _HOUR:
+        return f"{seconds / _MINUTE:.0f} min"
+    if seconds < 2 * _DAY:
+        return f"{seconds / _HOUR:.0f} h"
+    return f"{seconds / _DAY:.0f} d"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from backout.model.clock import utc
+from backout.model.clock import duration, utc
 
-_MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
+__all__ = ["ago", "clock", "day", "duration", "percent", "rfc3339"]
 
 
 def rfc3339(at: float) -> str:
@@ -40,23 +40,6 @@ def ago(at: float, now: float) -> str:
     if passed < 1:
         return "just now"
     return f"{duration(passed)} ago"
-
-
-def duration(seconds: float) -> str:
-    """Return a duration in its largest whole unit (seconds with one decimal below ten).
-
-    >>> duration(0.34), duration(12.2), duration(125), duration(7300)
-    ('0.3 s', '12 s', '2 min', '2 h')
-    """
-    if seconds < 10:  # noqa: PLR2004
-        return f"{seconds:.1f} s"
-    if seconds < 2 * _MINUTE:
-        return f"{seconds:.0f} s"
-    if seconds < 2 * _HOUR:
-        return f"{seconds / _MINUTE:.0f} min"
-    if seconds < 2 * _DAY:
-        return f"{seconds / _HOUR:.0f} h"
-    return f"{seconds / _DAY:.0f} d"
 
 
 def percent(share: float) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backout.analysis.checkup.service import of_health_version
 from backout.errors import AuthError, BackoutError, ProviderUnavailable, Refused
+from backout.model.checkup import CheckState
 from backout.model.clock import in_words, is_off
 from backout.runbook.clock import clock_offset_s
 from backout.runbook.identity import MAY_BE_UNREADABLE
@@ -14,7 +16,9 @@ from backout.runbook.token import check_tokens
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from backout.model.checkup import Check
     from backout.model.identity import Identity
+    from backout.model.signals import HealthReport
     from backout.model.token import TokenState
     from backout.ports import Identities
     from backout.runbook.toolbox import Toolbox
@@ -29,6 +33,7 @@ class Contact:
     Args:
         found: who answered; None: the platform did not. tokens: None: they could not be looked at.
         reachable: {part: "" or why it does not answer}; only parts that are set up.
+        health_version: whether the health endpoint says which version answers, None where it is not set up.
         findings: (exit code, sentence) of each thing that would stop backout: 3, 4, or 7 for what did not answer.
     """
 
@@ -38,6 +43,7 @@ class Contact:
     clock_offset_s: float | None
     reachable: dict[str, str]
     findings: tuple[tuple[int, str], ...]
+    health_version: Check | None = None
 
     @property
     def exit_code(self) -> int:
@@ -49,7 +55,10 @@ class Contact:
     def warnings(self) -> tuple[str, ...]:
         """What is worth knowing and stops nothing."""
         off = self.clock_offset_s is not None and is_off(self.clock_offset_s)
-        return (in_words(self.clock_offset_s or 0.0),) if off else ()
+        found = [in_words(self.clock_offset_s or 0.0)] if off else []
+        if self.health_version is not None and self.health_version.state is CheckState.MISSING:
+            found.append(f"{self.health_version.why}: {self.health_version.next}")
+        return tuple(found)
 
 
 def contact(tools: Toolbox, identities: Identities) -> Contact:
@@ -60,9 +69,20 @@ def contact(tools: Toolbox, identities: Identities) -> Contact:
     for name, mine, other in tools.pinned.differences(found) if found is not None else ():
         code = 7 if other is None and name in MAY_BE_UNREADABLE else Refused.exit_code
         findings.append((code, f"{name}: pinned {mine}, found {other or 'none'}"))
-    reachable = {name: why for name, why in _parts(tools) if why is not None}
+    report = tools.health.look() if tools.health is not None else None
+    reachable = {name: why for name, why in _parts(tools, report) if why is not None}
     findings += [(7, f"{name} does not answer: {why}") for name, why in reachable.items() if why]
-    return Contact(tools.pinned, found, tokens, clock_offset_s(tools), reachable, tuple(findings))
+    named = None if report is None else of_health_version(report, _live(tools), acts=False)
+    return Contact(tools.pinned, found, tokens, clock_offset_s(tools), reachable, tuple(findings), named)
+
+
+def _live(tools: Toolbox) -> list[str] | None:
+    """Return the versions that have traffic, None when the platform does not tell them."""
+    try:
+        newest = tools.deployments.history()[:1]
+    except BackoutError:
+        return None
+    return [share.version for each in newest for share in each.shares if share.percentage > 0]
 
 
 def _tokens(tools: Toolbox, findings: list[tuple[int, str]]) -> tuple[TokenState, ...] | None:
@@ -85,13 +105,13 @@ def _asked(read: Callable[[], Identity], findings: list[tuple[int, str]]) -> Ide
         return None
 
 
-def _parts(tools: Toolbox) -> list[tuple[str, str | None]]:
+def _parts(tools: Toolbox, report: HealthReport | None) -> list[tuple[str, str | None]]:
     """Return (part, why it does not answer: "" when it does, None when it is not set up)."""
     now = int(tools.clock.now())
-    health, traffic, schema = tools.health, tools.traffic, tools.schema
+    traffic, schema = tools.traffic, tools.schema
     return [
         ("platform", _answers(tools.deployments.history)),
-        ("health", None if health is None else "" if (look := health.look()).measured else str(look.reach)),
+        ("health", None if report is None else "" if report.measured else str(report.reach)),
         ("traffic", None if traffic is None else _answers(lambda: traffic.read(now - _TRAFFIC_S, now))),
         ("database", None if schema is None else _answers(schema.read)),
     ]

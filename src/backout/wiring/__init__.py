@@ -189,10 +189,10 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         reports=reports(config),
         traffic=traffic,
         vendors=_vendors(config),
-        health=_health(config, clock),
-        sender=_health(config, clock) if config.policy.guard.asked else None,
-        pairing=_health(config, clock),
-        schema=schema(config, api.reads, hurried=until is not None),
+        health=health_check(config, clock),
+        sender=health_check(config, clock) if config.policy.guard.asked else None,
+        pairing=health_check(config, clock),
+        schema=schema(config, lambda: api.reads, hurried=until is not None),
         migrations=migrations(config),
         app_checks_head=config.environment.database is not None and config.environment.database.app_checks_head,
         deploy_command=config.environment.deploy.command or "",
@@ -256,6 +256,11 @@ def _api(config: Config, until: float | None) -> _Api:
     read, secrets = config.read_token(), config.secrets_token()
     reads = acts if read is None else ApiClient(url, read.reveal, until=until)
     return _Api(acts, reads, reads if secrets is None else ApiClient(url, secrets.reveal, until=until))
+
+
+def reader(config: Config, within_s: float) -> ApiClient:
+    """Return the client of the platform's API that only reads. Raises AuthError: there is no token."""
+    return _api(config, SystemClock().now() + within_s).reads
 
 
 class _Bundles:
@@ -342,7 +347,8 @@ def _vendors(config: Config) -> VendorStatus | None:
     return StatusPages(pages, components=settings.components, impact=settings.impact)
 
 
-def _health(config: Config, clock: Clock) -> HealthCheck | None:
+def health_check(config: Config, clock: Clock) -> HealthCheck | None:
+    """Return the health endpoint, None where none is set up; it needs no token of the platform."""
     settings = config.environment.health
     if settings is None:
         return None

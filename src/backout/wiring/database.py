@@ -34,14 +34,14 @@ def database_identity(config: Config) -> Callable[[], str | None] | None:
     return DatabaseIdentity(lambda: config.database_url().reveal(), connect_timeout_s=timeout_s).read
 
 
-def schema(config: Config, reads: ApiClient, *, hurried: bool) -> Schema | None:
+def schema(config: Config, reads: Callable[[], ApiClient], *, hurried: bool) -> Schema | None:
     """Return the migration history, None where no tool is set up; `hurried`: it is waited for briefly."""
     settings = config.environment.database
     if settings is None or settings.migrations == "none":
         return None
     from backout.wiring.history import history_of  # noqa: PLC0415 only where it is set up
 
-    return history_of(config, lambda: reads, within_s=HURRIED_S if hurried else None)
+    return history_of(config, reads, within_s=HURRIED_S if hurried else None)
 
 
 def restoring(config: Config, hooks: Hooks) -> Callable[[], RestoreTools] | None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from backout.providers.notify.channel import Channel, Route
     from backout.providers.notify.outbox import Outbox
+    from backout.providers.notify.trial import Tried
 
 
 def notifier(config: Config) -> Notifier | None:
@@ -53,6 +54,25 @@ def routes(config: Config) -> tuple[Route, ...]:
         except AuthError as error:
             made.append(broken(name, error.what))
     return tuple(made)
+
+
+def try_channels(config: Config, now: float, within_s: float | None = None) -> tuple[Tried, ...]:
+    """Send a test notice once through every channel, and return how each took it.
+
+    Args:
+        now: Unix seconds. within_s: no channel is waited for longer; None: longer than any takes.
+    """
+    from backout.model.notice import Notice, NoticeKind  # noqa: PLC0415 only when it is sent
+    from backout.providers.notify.trial import WITHIN_S, try_all  # noqa: PLC0415 same
+    from backout.report.notice import trial  # noqa: PLC0415 same
+    from backout.wiring import actor  # noqa: PLC0415 same
+
+    words = trial(config.name, actor())
+    key = f"{config.name}:test:{now:.3f}"
+    notice = Notice(
+        NoticeKind.TEST, config.name, now, words.title, words.text, key=key, next=words.next, facts=words.facts
+    )
+    return try_all(routes(config), notice, now, WITHIN_S if within_s is None else within_s)
 
 
 def _webhook(config: Config) -> Callable[[], Channel]:

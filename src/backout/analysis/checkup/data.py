@@ -1,0 +1,102 @@
+"""The database: whether it answers, what the role may, and whether it could be brought back; pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from backout.analysis.capability import choose
+from backout.model.capability import RecoveryPath
+from backout.model.checkup import must, should
+from backout.model.clock import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from backout.model.backups import Protection
+    from backout.model.capability import Surroundings
+    from backout.model.checkup import Check
+    from backout.model.schema import SchemaState
+
+_REFUSED: Final = 4
+"""The exit code of a login that was refused."""
+_OVERDUE: Final = 1.5
+"""A copy that is so many times older than the next one was to be made is overdue."""
+
+
+def of_database(around: Surroundings) -> Check:
+    """Return whether the database answers this role."""
+    facts, look = around.facts, f"backout db check -e {around.environment}"
+    if facts is None and around.problem_code == _REFUSED:
+        return must("database").missing(around.problem, look)
+    if facts is None:
+        return must("database").unmeasured(around.problem, look)
+    version = f"{facts.server_version // 10_000}.{facts.server_version % 10_000}"
+    tls = f", {facts.tls}" if facts.tls else ""
+    return must("database").ok(f"Postgres {version} answers {facts.user} in {facts.database}{tls}")
+
+
+def of_role(around: Surroundings, *, receives: bool) -> Check:
+    """Return whether the role may do what backups need. `receives`: WAL is set up to be received."""
+    subject = must("database_role", when=receives)
+    facts, look = around.facts, f"backout db check -e {around.environment}"
+    if facts is None:
+        return subject.unmeasured("the database did not answer", look)
+    replication = facts.replication
+    if replication.granted is None:
+        return subject.unmeasured(f"replication could not be tried: {replication.why}", look)
+    if replication.granted:
+        power = (
+            "; it is a superuser: `backout db roles` prints lesser ones" if facts.privileges.get("superuser") else ""
+        )
+        return subject.ok(f"{facts.user} may take backups and receive WAL{power}")
+    why = f"{facts.user} may not take backups: {replication.why or 'it lacks REPLICATION'}"
+    if around.vendor is not None and not receives:
+        return subject.allowed(why)
+    return subject.missing(
+        why, "backout db roles backup  # prints a role that may; it goes into database.admin_url_env"
+    )
+
+
+def of_recovery(around: Surroundings, *, now: float, full_every_s: float, receives: bool) -> Iterator[Check]:
+    """Yield whether there is a way to bring the data back, and how old the newest copy is.
+
+    Args:
+        full_every_s: how often a full base backup is to be made.
+    """
+    environment, choice = around.environment, choose(around)
+    subject = must("recovery", when=receives)
+    if choice.path is None:
+        lines = [lack.line for way in choice.ways for lack in way.lacks if lack.line.startswith("backout ")]
+        yield subject.missing(choice.why, lines[0] if lines else f"backout db check -e {environment}")
+        return
+    yield subject.ok(choice.why)
+    copies = [window.latest for window in (around.own, around.dumps, around.pgbackrest) if window and window.latest]
+    if choice.path is not RecoveryPath.OWN or not copies:
+        return
+    age_s = max(now - max(copies), 0.0)
+    if age_s > full_every_s * _OVERDUE:
+        why = f"the newest copy is {duration(age_s)} old, and one is to be made every {duration(full_every_s)}"
+        again = "backup" if around.own.copies else "dump"
+        yield should("backup_age").missing(why, f"backout db {again} -e {environment}")
+    else:
+        yield should("backup_age").ok(f"the newest copy is {duration(age_s)} old")
+
+
+def of_wal(found: Protection | None, environment: str) -> Check:
+    """Return whether every moment since the newest base backup can be returned to; None: no WAL is received."""
+    start, backup = f"backout db wal start -e {environment}", f"backout db backup -e {environment}"
+    if found is None:
+        why = "WAL is not received: what was written since the newest copy could not be brought back"
+        line = f'set wal = "stream" in [environments.{environment}.database.backup]; then: {start} && {backup}'
+        return should("wal").not_set_up(why, line)
+    if found.protected:
+        return must("wal").ok(f"restorable to any moment {found.why}")
+    return must("wal").missing(f"UNPROTECTED: {found.why}", f"{start} && {backup}")
+
+
+def of_migrations(state: SchemaState, environment: str) -> Check:
+    """Return whether the history of migrations is whole: over one that failed, code is not rolled back."""
+    if state.failed:
+        why = f"migration {state.failed[-1]} failed half-way: code is not rolled back over it"
+        return must("migrations").missing(why, f"backout db migrations status -e {environment}")
+    return must("migrations").ok(f"readable; {f'the newest is {state.head}' if state.head else 'none is applied'}")

@@ -1,0 +1,116 @@
+"""This machine: the journal and its disk, git, the card, and the ways to tell somebody; pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from backout.model.checkup import must, should
+from backout.model.clock import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from backout.model.checkup import ChannelLook, Check, GitLook, JournalLook, Subject
+
+TOO_LITTLE, LITTLE = 64 << 20, 1 << 30
+"""Free bytes: below the first a run may not be recorded to its end, below the second it is worth a word."""
+_MB: Final = 1_000_000
+_EXAMPLE: Final = "backout config example"
+
+
+def of_journal(look: JournalLook) -> Iterator[Check]:
+    """Yield whether the journal can be read and written, its tables are known, and its disk has room."""
+    if look.problem:
+        yield must("journal").missing(look.problem, look.hint)
+    else:
+        events = f"{look.path}, {look.events:,} events"
+        yield must("journal").ok(events if look.exists else f"nothing was written yet; it will be {look.path}")
+        yield _schema(look)
+        writable = must("journal_writable")
+        yield writable.missing(look.refused, look.hint) if look.refused else writable.ok("a run can be recorded")
+    yield _disk(look)
+
+
+def _schema(look: JournalLook) -> Check:
+    subject = must("journal_schema")
+    if look.version is None or look.version == look.known:
+        return subject.ok(f"version {look.known}, which this backout knows")
+    if look.version < look.known:
+        return subject.ok(f"version {look.version}; the next command that writes makes it {look.known}")
+    why = f"it was written by a newer backout (version {look.version}, this one knows {look.known})"
+    return subject.missing(why, "upgrade backout on this machine")
+
+
+def _disk(look: JournalLook) -> Check:
+    if look.free_bytes is None:
+        return should("disk").unmeasured("how much room is left cannot be told")
+    said = f"{look.free_bytes / _MB:,.0f} MB are free where the journal lies"
+    line = f"make room on the disk of {look.path}"
+    if look.free_bytes < TOO_LITTLE:
+        return must("disk").missing(f"only {said}: a run may not be recorded to its end", line)
+    return should("disk").missing(f"only {said}", line) if look.free_bytes < LITTLE else must("disk").ok(said)
+
+
+def of_channels(looks: Sequence[ChannelLook], *, acts: bool, now: float, environment: str) -> Iterator[Check]:
+    """Yield for each channel whether it can be used, and whether what was told last arrived."""
+    if not looks:
+        why, line = "no channel is set up: nobody will be told", f"set [notify.webhook], .smtp or .slack: {_EXAMPLE}"
+        yield (
+            must("channels").missing(f"{why}, and guard acts by itself", line)
+            if acts
+            else should("channels").not_set_up(why, line)
+        )
+    yield from (_channel(must(f"channel_{look.name}", when=acts), look, now, environment) for look in looks)
+
+
+def _channel(subject: Subject, look: ChannelLook, now: float, environment: str) -> Check:
+    test = f"backout doctor --send -e {environment}"
+    if look.problem:
+        return subject.missing(look.problem, f"then: {test}")
+    if look.tried == "sent":
+        return subject.ok("a test notice was sent just now")
+    if look.tried:
+        return subject.missing(f"the test notice did not arrive: {look.tried}", "backout notify list")
+    ago = f"{duration(max(now - look.at, 0.0))} ago"
+    if look.state == "delivered":
+        return subject.ok(f"the newest notice arrived {ago}")
+    if look.state:
+        state = look.state.replace("_", " ")
+        why = f"the newest notice did not arrive ({state}, {ago}): {look.why or 'not tried yet'}"
+        return subject.missing(why, f"backout notify test -e {environment}")
+    return should(subject.name).unmeasured("set up, and nothing was ever sent through it", f"{test}  # a test notice")
+
+
+def of_dead_man(problem: str | None, *, acts: bool) -> Check:
+    """Return whether somebody outside notices when guard dies; None: not set up, "" where it is."""
+    if problem is None:
+        why = "nobody outside notices when guard itself dies"
+        return should("dead_man").not_set_up(why, f"set notify.dead_man: {_EXAMPLE}")
+    if problem:
+        return must("dead_man", when=acts).missing(problem, _EXAMPLE)
+    return should("dead_man").ok("set up; guard asks it every minute of a watch")
+
+
+def of_git(look: GitLook) -> Check:
+    """Return whether git leaves the records of this machine alone."""
+    subject = should("git_ignore")
+    if not look.repository:
+        return subject.ok("the records lie in no git repository")
+    if look.tracked:
+        why = f"git keeps {look.tracked}, which holds records of this machine"
+        return subject.missing(why, f"git rm -r --cached {look.folder}")
+    if not look.ignored:
+        why = f"{look.folder} is not ignored by git: the records of this machine could be committed"
+        return subject.missing(why, f"echo {look.folder} >> .gitignore")
+    return subject.ok("git leaves the records of this machine alone")
+
+
+def of_card(path: str, written_at: float | None, live_at: float | None, *, now: float, environment: str) -> Check:
+    """Return whether the card is there and not older than what is live (`live_at` None: not known)."""
+    subject, line = should("card"), f"backout card -e {environment}"
+    if written_at is None:
+        return subject.missing("the card was never written", line)
+    age = duration(max(now - written_at, 0.0))
+    if live_at is not None and written_at < live_at:
+        return subject.missing(f"the card is {age} old, older than what is live", line)
+    return subject.ok(f"{path}, {age} old")

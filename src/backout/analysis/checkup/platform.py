@@ -1,0 +1,116 @@
+"""What stands between backout and the platform: tokens, who the environment is, the clock, the marks' key; pure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Final
+
+from backout.model.checkup import must, should
+from backout.model.clock import duration, in_words, is_off, utc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from backout.model.checkup import Check
+    from backout.model.deployment import Deployment
+    from backout.model.identity import Identity
+    from backout.model.token import TokenState
+
+SOON_S: Final = 14 * 86_400.0
+"""A token that ends within this is worth a word: nobody wants to make one at night."""
+READ, WRITE = "Workers Scripts Read", "Workers Scripts Write"
+_MAY_BE_UNREADABLE: Final = frozenset({"database_system_identifier"})
+
+
+def of_tokens(
+    states: Sequence[TokenState], *, now: float, outlives_s: float, acts: bool, places: Mapping[str, str]
+) -> Iterator[Check]:
+    """Yield for each token whether it is valid for long enough, and whether it may do what it is for.
+
+    Args:
+        now: Unix seconds by the provider's clock. outlives_s: so long a token has to be valid, or no watch begins.
+        acts: whether guard acts by itself. places: {role: where its token is kept, in words}.
+    """
+    for state in states:
+        name = "token" if state.role == "all" else f"token_{state.role}"
+        place = places.get(state.role, "its place")
+        yield _valid(name, state, now, outlives_s, f"put a new token into {place}")
+        if state.valid:
+            yield _permitted(f"{name}_permissions", state, acts=acts, place=place)
+
+
+def _valid(name: str, state: TokenState, now: float, outlives_s: float, renew: str) -> Check:
+    if not state.valid:
+        return must(name).missing(f"it is not valid: {state.status}", renew)
+    if state.expires_at is None:
+        return must(name).ok(f"{state.status}; it does not expire")
+    left_s, until = state.expires_at - now, f"until {utc(state.expires_at):%Y-%m-%d %H:%M} UTC"
+    if left_s < outlives_s:
+        lacks = f"and a watch begins only when {duration(outlives_s)} are left"
+        return must(name).missing(f"it expires in {duration(max(left_s, 0.0))}, {lacks}", renew)
+    if left_s < SOON_S:
+        return should(name).missing(f"it expires in {duration(left_s)}: it is valid {until}", renew)
+    return must(name).ok(f"{state.status}, {until}")
+
+
+def _permitted(name: str, state: TokenState, *, acts: bool, place: str) -> Check:
+    wanted = READ if state.role == "read" else WRITE
+    if state.scopes is None:
+        why = "it may not read its own permissions: what it may is seen only when it does it"
+        return should(name).unmeasured(why, 'give it "API Tokens Read" as well, or look at it in the dashboard')
+    if wanted in state.scopes or (wanted == READ and WRITE in state.scopes):
+        return must(name).ok(", ".join(state.scopes))
+    so = ": it can look, and cannot roll back" if wanted == WRITE else ""
+    needed = must(name, when=acts or wanted == READ)
+    return needed.missing(f'it lacks "{wanted}"{so}', f'put a token with "{wanted}" into {place}')
+
+
+def of_identity(pinned: Identity, found: Identity, environment: str) -> Check:
+    """Return whether the environment is the one that is pinned, and all of it is pinned."""
+    differs = pinned.differences(found)
+    wrong = [each for each in differs if each[2] is not None or each[0] not in _MAY_BE_UNREADABLE]
+    if wrong:
+        said = "; ".join(f"{name}: pinned {mine}, found {other or 'none'}" for name, mine, other in wrong)
+        return must("pin").missing(said, f"backout init --pin --force -e {environment}  # if it was rebuilt on purpose")
+    mine, there = asdict(pinned), asdict(found)
+    loose = [name for name, value in there.items() if value is not None and mine[name] is None]
+    if loose:
+        why = f"not pinned: {', '.join(loose)}; a change compares what is pinned alone"
+        return should("pin").not_set_up(why, f"backout init --pin -e {environment}")
+    if differs:
+        why = f"{', '.join(name for name, _, _ in differs)} could not be compared just now"
+        return should("pin").unmeasured(why, f"backout config check --online -e {environment}")
+    count = sum(value is not None for value in mine.values())
+    return must("pin").ok(f"{count} parts of the identity are as they are pinned")
+
+
+def of_clock(offset_s: float | None) -> Check:
+    """Return whether this machine's clock agrees with the provider's."""
+    if offset_s is None:
+        return should("clock").unmeasured("the provider's clock was not heard")
+    if is_off(offset_s):
+        return should("clock").missing(
+            in_words(offset_s), "timedatectl set-ntp true  # or as this machine sets its clock"
+        )
+    return should("clock").ok(in_words(offset_s))
+
+
+def of_platform(history: Sequence[Deployment]) -> Check:
+    """Return whether the application is there and something is live."""
+    if not history:
+        return must("platform").missing(
+            "the application is there, and nothing was ever deployed", "npx wrangler deploy"
+        )
+    live = history[0]
+    return must("platform").ok(f"version {live.main} is live since {utc(live.created_at):%Y-%m-%d %H:%M} UTC")
+
+
+def of_marks(variable: str, keys: int, *, signs: bool, acts: bool) -> Check:
+    """Return whether marks are signed, and their key is here."""
+    if not signs:
+        why = "marks are not signed: whoever may deploy can stop guard" if acts else "marks are not signed"
+        return should("marks_key").not_set_up(why, "set [marks] key_env in backout.toml")
+    if not keys:
+        why = "marks are signed, and their key is not here: which versions are stable cannot be told"
+        return must("marks_key").missing(why, f"set {variable} to the key that the other machines have")
+    return must("marks_key").ok("marks are signed, and the key is here")

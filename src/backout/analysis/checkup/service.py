@@ -1,0 +1,173 @@
+"""What is watched, and what there is to go back to: health, counts, stable version, kept code, guard, hold; pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Final
+
+from backout.analysis.proof import trouble_in
+from backout.model.checkup import must, should
+from backout.model.clock import duration, utc
+from backout.model.incident import RunState
+from backout.model.plan import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from backout.model.checkup import Check
+    from backout.model.hold import Hold
+    from backout.model.incident import Run
+    from backout.model.plan import PlanRefused
+    from backout.model.policy import Policy
+    from backout.model.signals import HealthReport, SourceTraits
+
+NAMES_VERSION: Final = (
+    'in wrangler.jsonc "version_metadata": {"binding": "CF_VERSION"}, '
+    'in the answer of /health "version": {"id": env.CF_VERSION.id}'
+)
+"""What makes an application tell which version answers."""
+_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_LATE_S: Final = 30
+
+
+def of_health(report: HealthReport | None, policy: Policy, environment: str, *, is_blind: bool) -> Check:
+    """Return whether the health endpoint answers, and answers well.
+
+    Args:
+        report: None where none is set up. is_blind: guard acts by itself, and has no counts to act on either.
+    """
+    if report is None:
+        why = "there is no health endpoint: a rollback is verified by error rate and latency alone"
+        line = f'set health = {{ url = "https://..." }} in [environments.{environment}]'
+        return must("health").missing(why, line) if is_blind else should("health").not_set_up(why, line)
+    trouble = trouble_in(report, policy)
+    if report.is_down or (report.measured and trouble):
+        return must("health").missing(trouble or f"it is down ({report.reach})", f"backout diagnose -e {environment}")
+    if not report.measured:
+        why = report.findings[0].rstrip(".") if report.findings else f"its answer cannot be used ({report.reach})"
+        line = f"mend health.url, or what answers there; then: backout status -e {environment}"
+        return must("health").missing(why, line)
+    took = "" if report.latency_ms is None else f" in {report.latency_ms:.0f} ms"
+    return must("health").ok(f"{report.status}{took}, {report.overall}")
+
+
+def of_health_version(report: HealthReport | None, live: Collection[str] | None, *, acts: bool) -> Check:
+    """Return whether the health endpoint says which version answered: without it no target can be proved.
+
+    Args:
+        live: ids of the versions that have traffic, None when the platform did not tell them.
+    """
+    subject = must("health_version", when=acts)
+    if report is None:
+        return should("health_version").not_set_up("there is no health endpoint to ask", NAMES_VERSION)
+    if not report.measured:
+        return subject.unmeasured("the health endpoint gave no answer that can be read")
+    if report.version is None:
+        why = (
+            "/health does not say which version answers: no target can be proved before it gets traffic, so a rollback "
+            "wants --accept-unproven, and guard acts in a total outage alone"
+        )
+        return subject.missing(why, NAMES_VERSION)
+    named = f"/health says that version {report.version} answers"
+    if not _ID.fullmatch(report.version):
+        return subject.missing(f"{named}, which is no version's id", NAMES_VERSION)
+    if live is None or report.version in live:
+        return subject.ok(named if live is None else f"{named}, which is live")
+    why = f"{named}, which is not live"
+    return subject.missing(
+        why, "look at what answers there: another Worker, a cache before it, or a deployment just now"
+    )
+
+
+def of_traffic(traits: SourceTraits | None, *, acts: bool, environment: str) -> Check:
+    """Return whether requests are counted, and whether guard may act on the counts; the source has just answered."""
+    if traits is None:
+        why = "requests are not counted: guard sees the health endpoint alone"
+        return should("traffic").not_set_up(why, f"set traffic in [environments.{environment}]: backout config example")
+    if traits.may_act:
+        return must("traffic").ok(f"{traits.name} answers, at most {duration(traits.lag_s)} late")
+    lacks = [
+        *(["it samples"] if traits.sampled else []),
+        *([] if traits.has_status else ["it sees no HTTP statuses"]),
+        *([] if traits.has_version else ["it does not tell versions apart"]),
+        *([f"it comes {duration(traits.lag_s)} late"] if traits.lag_s >= _LATE_S else []),
+    ]
+    why = f"{traits.name} answers, and no rollback may rest on it alone: {', '.join(lacks)}"
+    if not acts:
+        return should("traffic").allowed(why)
+    return should("traffic").missing(why, "the flight recorder counts exactly: backout init writes it")
+
+
+def of_return(outcome: Plan | PlanRefused, *, stable: bool, acts: bool, environment: str) -> Check:
+    """Return whether there is a version to go back to: from what is live now, or from what will be deployed next.
+
+    Args:
+        outcome: what a rollback would do now. stable: whether a watch of what is live ended healthy.
+    """
+    subject = must("stable_version", when=acts)
+    if isinstance(outcome, Plan):
+        version = outcome.step("activate").args["version"]
+        return subject.ok(f"a rollback would go to version {version}: {outcome.notes[0]}")
+    if stable:
+        return subject.ok("what is live is stable, so the next deployment can go back to it; there is no older one")
+    line = f"backout guard -e {environment}  # a watch that ends healthy makes what is live one to return to"
+    return subject.missing(outcome.reason, line)
+
+
+def of_kept_code(kept: Collection[str], wanted: Collection[str], environment: str) -> Check:
+    """Return whether the code of these versions is kept on this machine, so that it can be uploaded again."""
+    lacking = ", ".join(version for version in wanted if version not in kept)
+    if lacking:
+        why = (
+            f"the code of {lacking} is not kept on this machine: it can be brought back only while the platform has it"
+        )
+        return should("kept_code").missing(why, f"backout guard -e {environment}  # it keeps what it watches")
+    return should("kept_code").ok(f"the code of {', '.join(wanted)} is kept here")
+
+
+def of_watch(
+    newest: Run | None, unguarded_s: float | None, *, stable: bool | None, now: float, environment: str
+) -> Check:
+    """Return whether what is live was watched.
+
+    Args:
+        newest: this journal's last guard. unguarded_s: how old the live deployment is when nobody watches it and it is
+            fresh. stable: whether a watch of what is live ended healthy, None where that is not known. now: by this
+            machine's clock.
+    """
+    subject, guard = should("last_watch"), f"backout guard -e {environment}"
+    if unguarded_s is not None:
+        return subject.missing(f"the live deployment is {duration(unguarded_s)} old, and no guard watches it", guard)
+    if newest is None:
+        if stable:
+            return subject.ok("a watch on another machine found what is live healthy")
+        return subject.missing("there was no watch yet, as far as this journal knows", guard)
+    at = newest.ended_at or newest.alive_at or newest.started_at
+    why = f"{newest.id} {newest.state}, {duration(max(now - at, 0.0))} ago"
+    if newest.state in (RunState.INTERRUPTED, RunState.BLOCKED):
+        return subject.missing(why, f"backout runs show {newest.id}")
+    return subject.ok(f"{why}; what is live is not marked stable" if stable is False else why)
+
+
+def of_hold(hold: Hold | None, environment: str) -> Check:
+    """Return whether automatic actions are stopped; that is allowed, and has to be known."""
+    if hold is None:
+        return should("hold").ok("none: what is automatic may act")
+    until = "until it is lifted" if math.isinf(hold.until) else f"until {utc(hold.until):%Y-%m-%d %H:%M} UTC"
+    why = f"nothing automatic {until}: {hold.why} (by {hold.by or 'somebody'}, {hold.where or 'this host'})"
+    return should("hold").allowed(why, f"backout unhold -e {environment}  # when guard may act again")
+
+
+def of_secrets(required: Collection[str], present: Collection[str] | None, environment: str) -> Check:
+    """Return whether the application has every secret that the configuration requires; `present` None: not readable."""
+    if not required:
+        line = f"set secrets.required in [environments.{environment}]"
+        return should("secrets").not_set_up("which secrets the application needs is not said", line)
+    if present is None:
+        return must("secrets").unmeasured("their names cannot be read", f"backout secrets check -e {environment}")
+    lacking = sorted(set(required) - set(present))
+    if lacking:
+        line = f"backout secrets put {lacking[0]} -e {environment} -m WHY"
+        return must("secrets").missing(f"the application lacks {', '.join(lacking)}", line)
+    return must("secrets").ok(f"all {len(set(required))} that are required are there")

@@ -1,0 +1,59 @@
+"""`backout doctor`: one table of what has to be there before a bad night, with the line that closes each gap."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.cli.options import command, pass_shell
+from backout.model.checkup import CheckState, Level
+
+if TYPE_CHECKING:
+    from backout.cli.shell import Shell
+
+MOST_LINES = 4
+
+
+@command(
+    "doctor",
+    short_help="Whether everything is there for a bad night; what closes each gap.",
+    epilog="""
+Examples:
+  backout doctor -e production
+  backout doctor -e production --send      a test notice through every channel as well
+""",
+)
+@click.option("--send", is_flag=True, help="Send a test notice through every channel of [notify].")
+@pass_shell
+def doctor(shell: Shell, send: bool) -> int:
+    """Look at everything that a rollback, a watch and a restore rest on, and say what closes each gap.
+
+    Nothing is changed, and nothing that is slow or down is waited for longer than some seconds: it is "unmeasured". It
+    works with a damaged journal and without the platform's API. What must be there, and what only should be, depends on
+    whether guard acts by itself.
+
+    Exit codes: 0 ready; 1 something that must be there is missing; 7 something that must be there did not answer.
+    """
+    from backout.cli.paint import paint_for  # noqa: PLC0415 - only this command
+    from backout.cli.style import Tone  # noqa: PLC0415 same
+    from backout.report.checkup import checkup_record, checkup_text  # noqa: PLC0415 same
+    from backout.wiring.checkup import checkup  # noqa: PLC0415 same
+
+    found = checkup(shell.config(in_need=True), send=send)
+    style = shell.output.style
+    text = checkup_text(
+        found,
+        style.width,
+        badge=lambda role, word: style.badge(word, Tone(role)),
+        paint=paint_for(style),
+        typed=shell.output.typed,
+    )
+    shell.output.result("doctor", checkup_record(found), text)
+    missing = found.of(Level.MUST, CheckState.MISSING)
+    lines = dict.fromkeys(check.next for check in missing if check.next.startswith("backout "))
+    if lines:
+        shell.output.next(*list(lines)[:MOST_LINES])
+    elif found.ready:
+        shell.output.next(f"backout status -e {found.environment}")
+    return found.exit_code

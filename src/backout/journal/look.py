@@ -1,0 +1,112 @@
+"""One look at the journal's file that changes nothing of it, not even the version of its tables."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+from typing import TYPE_CHECKING, Final
+
+from backout.journal import schema
+from backout.journal.rows import JournalUnavailable, columns
+from backout.journal.store import explain, unreachable
+from backout.model.checkup import JournalLook
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PATIENCE_S: Final = 2.0
+
+
+def look(path: Path) -> JournalLook:
+    """Return how the journal is: never raises, and waits two seconds at most for somebody who writes."""
+    free, place = _free_bytes(path), str(path)
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        size = 0
+    except OSError as error:
+        return _unusable(unreachable(error, path), path, free)
+    if not size:
+        refused = _cannot_be_made(path)
+        hint = f"check who owns it: ls -ld {path.parent}" if refused else ""
+        return JournalLook(place, exists=False, refused=refused, hint=hint, known=schema.VERSION, free_bytes=free)
+    try:
+        with contextlib.closing(_opened(path)) as connection:
+            version, events = _read(connection)
+            forbidden = _refused(connection, path)
+    except sqlite3.Error as error:
+        return _unusable(explain(error, path), path, free)
+    except JournalUnavailable as error:
+        return _unusable(error, path, free)
+    except Exception as error:  # noqa: BLE001 a damaged file may hold anything
+        return _unusable(JournalUnavailable(f"the journal is damaged: {error}", where=place), path, free)
+    return JournalLook(
+        place,
+        exists=True,
+        hint="" if forbidden is None else forbidden.hint or "",
+        version=version,
+        known=schema.VERSION,
+        events=events,
+        refused="" if forbidden is None else str(forbidden.what),
+        free_bytes=free,
+    )
+
+
+def _unusable(error: JournalUnavailable, path: Path, free: int | None) -> JournalLook:
+    what, hint = str(error.what), error.hint or ""
+    return JournalLook(
+        str(path), exists=True, problem=what, hint=hint, known=schema.VERSION, refused=what, free_bytes=free
+    )
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode=rw"
+    return sqlite3.connect(uri, uri=True, timeout=PATIENCE_S, isolation_level=None)
+
+
+def _read(connection: sqlite3.Connection) -> tuple[int | None, int]:
+    """Return the version of the tables and how many events there are; the newest event is read."""
+    tables = {str(name) for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if "schema_version" not in tables:
+        if tables:
+            raise JournalUnavailable(
+                "the file is another program's database", hint="name another file as journal.path in backout.toml"
+            )
+        return None, 0
+    newest = connection.execute("SELECT COALESCE(MAX(version), 0) FROM schema_version").fetchone()
+    version = int(columns(newest, tuple[int], "the version of its tables")[0])
+    if version == 0 or version > schema.VERSION or "event" not in tables:
+        return version, 0
+    (seq,) = columns(connection.execute("SELECT seq FROM head").fetchone(), tuple[int], "the head of the chain")
+    connection.execute("SELECT data FROM event WHERE seq = ?", (seq,)).fetchall()
+    return version, int(seq)
+
+
+def _refused(connection: sqlite3.Connection, path: Path) -> JournalUnavailable | None:
+    """Begin a transaction that writes, and give it up: nothing is written, and what forbids it shows."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        return explain(error, path)
+    return None
+
+
+def _cannot_be_made(path: Path) -> str:
+    folder = path.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+        return ""
+    return f"the journal cannot be made: {folder} may not be written"
+
+
+def _free_bytes(path: Path) -> int | None:
+    folder = path.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    with contextlib.suppress(OSError):
+        return shutil.disk_usage(folder).free
+    return None

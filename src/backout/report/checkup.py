@@ -1,0 +1,92 @@
+"""A checkup as JSON values and as a table; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from backout.model.checkup import CheckState, Level
+from backout.report.text import plain, wrapped
+
+if TYPE_CHECKING:
+    from backout.model.checkup import Check, Checkup
+    from backout.report.text import Paint
+
+Badge = Callable[[str, str], str]
+"""(role, word) -> the role's symbol and the word."""
+
+_ROLES: Final = {CheckState.OK: "good", CheckState.ALLOWED: "note", CheckState.NOT_SET_UP: "dim"}
+
+
+def checkup_record(found: Checkup) -> dict[str, object]:
+    """Return it as JSON values."""
+    return {
+        "environment": found.environment,
+        "ready": found.ready,
+        "checks": [
+            {"name": each.name, "level": each.level, "state": each.state, "why": each.why, "next": each.next or None}
+            for each in found.checks
+        ],
+    }
+
+
+def checkup_text(
+    found: Checkup, width: int, *, badge: Badge, paint: Paint = plain, typed: Callable[[str], str] = str
+) -> str:
+    """Return a line for each check, and below each gap what closes it, once.
+
+    Args:
+        typed: returns a command as it has to be typed here.
+    """
+    column = max((len(check.name) for check in found.checks), default=0)
+    head = f"{paint('strong', found.environment)}  {_summary(found, badge)}"
+    lines = wrapped(head, width, hanging=" " * (len(found.environment) + 4))
+    hanging, closes = " " * (column + 6), _closes(found)
+    for check in found.checks:
+        name = f"{check.name.replace('_', ' '):<{column}}"
+        said = wrapped(_said(check), width, indent=hanging, hanging=hanging)
+        lines += [f"  {badge(_role(check), '')} {paint('dim', name)}  {said[0].lstrip()}", *said[1:]]
+        if closes.get(check.next) is check:
+            lines += wrapped(f"→ {typed(check.next)}", width, indent=hanging, hanging=f"{hanging}  ")
+    return "\n".join(lines)
+
+
+def _closes(found: Checkup) -> dict[str, Check]:
+    """Return below which check each line stands that closes a gap: the first that is missing, else the first."""
+    owners: dict[str, Check] = {}
+    for check in found.checks:
+        if not check.next or not (check.is_gap or check.state is CheckState.ALLOWED):
+            continue
+        known = owners.get(check.next)
+        if known is None or (known.state is not CheckState.MISSING and check.state is CheckState.MISSING):
+            owners[check.next] = check
+    return owners
+
+
+def _role(check: Check) -> str:
+    if check.state in _ROLES:
+        return _ROLES[check.state]
+    return "bad" if check.level is Level.MUST and check.state is CheckState.MISSING else "warn"
+
+
+def _said(check: Check) -> str:
+    if check.state is CheckState.UNMEASURED and not check.why.startswith("not asked"):
+        return f"not measured: {check.why}"
+    return check.why
+
+
+def _summary(found: Checkup, badge: Badge) -> str:
+    missing = found.of(Level.MUST, CheckState.MISSING)
+    unmeasured = found.of(Level.MUST, CheckState.UNMEASURED)
+    rest = sum(check.is_gap for check in found.checks if check.level is Level.SHOULD)
+    also = f"; {rest} more to look at" if rest else ""
+    if missing:
+        open_ = f"; not measured: {_names(unmeasured)}" if unmeasured else ""
+        return badge("bad", f"not ready, missing: {_names(missing)}{open_}{also}")
+    if unmeasured:
+        return badge("warn", f"not known, not measured: {_names(unmeasured)}{also}")
+    return badge("good", f"ready{also}")
+
+
+def _names(checks: tuple[Check, ...]) -> str:
+    return ", ".join(check.name.replace("_", " ") for check in checks)

@@ -1,0 +1,97 @@
+"""The engine of `backout doctor`: questions, asked side by side, each with a deadline; what does not answer is said.
+
+Questions that share a connection stand in one lane and are asked one after the other. A question that does not come
+back in time is left behind (its thread dies with the process), and so is the rest of its lane: nobody knows what it
+still uses.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from backout.errors import AuthError, BackoutError, ConfigError, Refused, UsageError
+from backout.model.checkup import Check, CheckState, Level
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+WITHIN_S: Final = 8.0
+"""How long one question may take."""
+ALL_WITHIN_S: Final = 15.0
+"""How long a lane may take."""
+_WRONG: Final = (AuthError, ConfigError, Refused, UsageError)
+"""What is not there or may not be, in place of what did not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question of a checkup.
+
+    Args:
+        name: of its check, and of what is said when it does not answer. level: of that.
+        ask: returns its checks, more than one where it finds more; raises BackoutError.
+        next: what to type when it does not answer.
+    """
+
+    name: str
+    level: Level
+    ask: Callable[[], Iterable[Check]]
+    next: str = ""
+    within_s: float = WITHIN_S
+
+
+Lane = tuple[Question, ...]
+
+
+def examine(lanes: Sequence[Lane], *, within_s: float = ALL_WITHIN_S) -> tuple[Check, ...]:
+    """Ask every question and return the checks in the order of the lanes, after `within_s` at the latest."""
+    found: list[list[Check]] = [[] for _ in lanes]
+    threads = [
+        threading.Thread(target=_walk, args=(lane, checks, within_s), name="backout-checkup", daemon=True)
+        for lane, checks in zip(lanes, found, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return tuple(check for checks in found for check in checks)
+
+
+def _walk(lane: Lane, found: list[Check], within_s: float) -> None:
+    ends = time.monotonic() + within_s
+    for number, question in enumerate(lane):
+        answer = _asked(question, min(question.within_s, max(ends - time.monotonic(), 0.0)))
+        if answer is None:
+            why = f"no answer within {min(question.within_s, within_s):g} s"
+            found.append(Check(question.name, question.level, CheckState.UNMEASURED, why, question.next))
+            for other in lane[number + 1 :]:
+                not_asked = f"not asked: {question.name} did not answer"
+                found.append(Check(other.name, other.level, CheckState.UNMEASURED, not_asked, other.next))
+            return
+        found += answer
+
+
+def _asked(question: Question, within_s: float) -> list[Check] | None:
+    """Return its checks, None when it did not answer in time."""
+    answered: list[list[Check]] = []
+    thread = threading.Thread(
+        target=lambda: answered.append(_answer(question)), name=f"backout-{question.name}", daemon=True
+    )
+    thread.start()
+    thread.join(within_s)
+    return answered[0] if answered else None
+
+
+def _answer(question: Question) -> list[Check]:
+    try:
+        return list(question.ask())
+    except BackoutError as error:
+        state = CheckState.MISSING if isinstance(error, _WRONG) else CheckState.UNMEASURED
+        mistakes = "; ".join(error.mistakes) if isinstance(error, ConfigError) else ""
+        return [Check(question.name, question.level, state, mistakes or str(error.what), error.hint or question.next)]
+    except Exception as error:  # noqa: BLE001 the other questions are asked all the same
+        why = f"a mistake in backout itself: {type(error).__name__}: {error}"
+        return [Check(question.name, question.level, CheckState.UNMEASURED, why, question.next)]

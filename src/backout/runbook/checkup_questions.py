@@ -1,0 +1,300 @@
+"""What `backout doctor` asks through an environment's ports; each question reads, and leaves the judgement to analysis.
+
+A class holds what one connection is asked: an answer that a later question needs, too, is asked for once.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from backout.analysis.checkup import here, platform, service
+from backout.analysis.stability import quarantine, stable_mark
+from backout.errors import AuthError, BackoutError, ProviderUnavailable, Unmeasured
+from backout.model.checkup import Level
+from backout.model.plan import PlanKind
+from backout.model.policy import Mode
+from backout.plan.rollback import Request
+from backout.runbook.checkup import Question
+from backout.runbook.clock import clock_offset_s, correction_s
+from backout.runbook.hold import holding
+from backout.runbook.observe import observe
+from backout.runbook.rollback import prepare
+from backout.runbook.token import MARGIN_S
+from backout.runbook.unguarded import unguarded_s
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from backout.model.checkup import Check
+    from backout.model.hold import Hold
+    from backout.model.incident import Run
+    from backout.model.policy import Policy
+    from backout.model.signals import HealthReport
+    from backout.model.situation import Situation
+    from backout.ports import Clock, HealthCheck, Identities
+    from backout.runbook.checkup import Lane
+    from backout.runbook.toolbox import Toolbox
+
+
+WINDOW_S: Final = 60
+"""Of the counts so much is asked for: enough to see whether the source answers."""
+
+
+class _Opened:
+    """The ports of one lane: made when the first question is asked, so that what they lack is an answer."""
+
+    def __init__(self, opened: Callable[[], Toolbox], environment: str, policy: Policy) -> None:
+        self._opened = opened
+        self._environment = environment
+        self._policy = policy
+        self._acts = policy.guard.mode is Mode.ACT
+        self._made: Toolbox | None = None
+        self._lacks = ""
+
+    @property
+    def _tools(self) -> Toolbox:
+        """The ports. Raises BackoutError: why there are none, once; afterwards Unmeasured."""
+        if self._made is None:
+            self._still_asked()
+            try:
+                self._made = self._opened()
+            except AuthError:
+                self._lacks = "there is no token"
+                raise
+            except BackoutError:
+                self._lacks = "the configuration is not complete"
+                raise
+        return self._made
+
+    def _still_asked(self) -> None:
+        """Raise Unmeasured when an earlier question has shown that this one would not be answered."""
+        if self._lacks:
+            raise Unmeasured(f"not asked: {self._lacks}")
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What this machine knows without the platform.
+
+    Args:
+        clock: of this machine. runs: the journal's, newest first; held: the hold of this host, by its file alone. Both
+            raise BackoutError where their file is of no use. card: where it is written.
+    """
+
+    clock: Clock
+    runs: Callable[[], Sequence[Run]]
+    held: Callable[[], Hold | None]
+    card: Path
+
+
+class Platform(_Opened):
+    """What the platform tells: tokens, identity, clock, what is live, what could be returned to, who watched it.
+
+    Args:
+        opened: makes the ports; raises AuthError where there is no token. identities: as `wiring.identities`.
+        places: {role: where its token is kept}. required: names of the secrets that the application needs.
+        here: what this machine knows by itself.
+    """
+
+    def __init__(  # noqa: PLR0913 - one for each thing that the configuration says
+        self,
+        opened: Callable[[], Toolbox],
+        identities: Callable[[], Identities],
+        environment: str,
+        policy: Policy,
+        *,
+        places: Mapping[str, str],
+        required: Collection[str],
+        here: Here,
+    ) -> None:
+        super().__init__(opened, environment, policy)
+        self._identities = identities
+        self._places = places
+        self._required = required
+        self._here = here
+        self._seen: Situation | None = None
+
+    def lane(self) -> Lane:
+        """Return the questions, in the order in which each helps the next."""
+        again, acts = f"backout doctor -e {self._environment}", Level.MUST if self._acts else Level.SHOULD
+        return (
+            Question("token", Level.MUST, self._token, again),
+            Question("platform", Level.MUST, self._platform, again),
+            Question("clock", Level.SHOULD, self._clock, again),
+            Question("pin", Level.MUST, self._pin, f"backout config check --online -e {self._environment}"),
+            Question("stable_version", acts, self._stable, f"backout rollback --dry-run -e {self._environment}"),
+            Question("kept_code", Level.SHOULD, self._kept, again),
+            Question("last_watch", Level.SHOULD, self._watch, f"backout runs list -e {self._environment}"),
+            Question("hold", Level.SHOULD, self._hold, again),
+            Question("secrets", Level.SHOULD, self._secrets, f"backout secrets check -e {self._environment}"),
+            Question("card", Level.SHOULD, self._card, f"backout card -e {self._environment}"),
+        )
+
+    @contextmanager
+    def _answering(self) -> Iterator[Toolbox]:
+        """Lend the ports; a platform that did not answer once is not asked again: it would take as long each time."""
+        tools = self._tools
+        self._still_asked()
+        try:
+            yield tools
+        except ProviderUnavailable:
+            self._lacks = "the platform does not answer"
+            raise
+
+    def _token(self) -> Iterator[Check]:
+        outlives_s = self._policy.criteria.watch_s + MARGIN_S
+        with self._answering() as tools:
+            states = tools.token.look() if tools.token is not None else ()
+        now = tools.clock.now()
+        yield from platform.of_tokens(states, now=now, outlives_s=outlives_s, acts=self._acts, places=self._places)
+
+    def _platform(self) -> Iterator[Check]:
+        with self._answering() as tools:
+            yield platform.of_platform(tools.deployments.history())
+
+    def _clock(self) -> Iterator[Check]:
+        yield platform.of_clock(clock_offset_s(self._tools))
+
+    def _pin(self) -> Iterator[Check]:
+        with self._answering() as tools:
+            yield platform.of_identity(tools.pinned, self._identities().read(), self._environment)
+
+    def _stable(self) -> Iterator[Check]:
+        request = Request(message="", wait=False, accept_unproven=self._policy.guard.accept_unproven)
+        with self._answering() as tools:
+            self._seen, outcome = prepare(tools, request)
+        stable = self._is_stable(self._seen)
+        yield service.of_return(outcome, stable=stable, acts=self._acts, environment=self._environment)
+
+    def _situation(self) -> Situation:
+        if self._seen is None:
+            with self._answering() as tools:
+                self._seen = observe(tools)
+        return self._seen
+
+    def _is_stable(self, situation: Situation) -> bool:
+        live = situation.version(situation.live.main)
+        bad = quarantine(situation, situation.live.main, live.code_hash if live else None)
+        return bad is None and stable_mark(situation, situation.live.main) is not None
+
+    def _kept(self) -> Iterator[Check]:
+        store, live = self._tools.bundle_store, self._situation().live
+        if store is not None:
+            wanted = tuple(share.version for share in live.shares if share.percentage > 0)
+            kept = [version for version in wanted if store.has(version)]
+            yield service.of_kept_code(kept, wanted, self._environment)
+
+    def _watch(self) -> Iterator[Check]:
+        """Tell this journal's last watch at any rate, and with what is live whether it is about that."""
+        runs = self._here.runs()
+        newest = next((run for run in runs if run.plan.kind is PlanKind.GUARD), None)
+        alone_s, stable = None, None
+        try:
+            situation = self._situation()
+            alone_s = unguarded_s(situation, runs, self._policy.criteria.watch_s)
+            stable = self._is_stable(situation)
+        except BackoutError:
+            if newest is None:
+                raise
+        now = self._here.clock.now()
+        yield service.of_watch(newest, alone_s, stable=stable, now=now, environment=self._environment)
+
+    def _hold(self) -> Iterator[Check]:
+        """Tell this host's own hold at any rate: it needs neither platform nor journal."""
+        try:
+            with self._answering() as tools:
+                found = holding(tools, tools.deployments.history())
+        except BackoutError:
+            found = self._here.held()
+            if found is None:
+                raise
+        yield service.of_hold(found, self._environment)
+
+    def _secrets(self) -> Iterator[Check]:
+        present = None
+        if self._required:
+            with self._answering() as tools:
+                present = tools.secrets.names() if tools.secrets is not None else None
+        yield service.of_secrets(self._required, present, self._environment)
+
+    def _card(self) -> Iterator[Check]:
+        path, live_at = self._here.card, None
+        written_at = path.stat().st_mtime if path.is_file() else None
+        with suppress(BackoutError):  # the card itself is looked at all the same
+            live_at = self._situation().live.created_at - correction_s(self._tools)
+        now = self._here.clock.now()
+        yield here.of_card(str(path), written_at, live_at, now=now, environment=self._environment)
+
+
+class Service:
+    """What the application itself tells: its health endpoint, and which version answers. It needs no token.
+
+    Args:
+        health: makes the endpoint's port, None where none is set up. counted: whether requests are counted, too.
+        live: returns the versions that have traffic; raises BackoutError where the platform does not tell them.
+    """
+
+    def __init__(
+        self,
+        health: Callable[[], HealthCheck | None],
+        live: Callable[[], Collection[str]],
+        environment: str,
+        policy: Policy,
+        *,
+        counted: bool,
+    ) -> None:
+        self._health_check = health
+        self._live = live
+        self._environment = environment
+        self._policy = policy
+        self._acts = policy.guard.mode is Mode.ACT
+        self._counted = counted
+        self._report: HealthReport | None = None
+
+    def lane(self) -> Lane:
+        """Return the questions; the first one asks, the second one compares with what is live."""
+        again = f"backout doctor -e {self._environment}"
+        return (
+            Question("health", Level.MUST, self._health, again),
+            Question("health_version", Level.MUST if self._acts else Level.SHOULD, self._version, again),
+        )
+
+    def _health(self) -> Iterator[Check]:
+        port = self._health_check()
+        self._report = port.look() if port is not None else None
+        blind = self._acts and not self._counted
+        yield service.of_health(self._report, self._policy, self._environment, is_blind=blind)
+
+    def _version(self) -> Iterator[Check]:
+        try:
+            live: Collection[str] | None = self._live()
+        except BackoutError:  # the platform's own check says so
+            live = None
+        yield service.of_health_version(self._report, live, acts=self._acts)
+
+
+class Counted(_Opened):
+    """Whether requests are counted."""
+
+    def lane(self, *, is_set_up: bool) -> Lane:
+        """Return the question."""
+        line = f"backout config check --online -e {self._environment}"
+        level = Level.MUST if is_set_up else Level.SHOULD
+        return (Question("traffic", level, self._traffic if is_set_up else self._without, line),)
+
+    def _without(self) -> Iterator[Check]:
+        yield service.of_traffic(None, acts=self._acts, environment=self._environment)
+
+    def _traffic(self) -> Iterator[Check]:
+        try:
+            tools = self._tools
+        except BackoutError:  # the check of the token says why
+            self._still_asked()
+            raise
+        assert tools.traffic is not None  # noqa: S101 it is set up
+        now = int(tools.clock.now())
+        tools.traffic.read(now - WINDOW_S, now)
+        yield service.of_traffic(tools.traffic.traits, acts=self._acts, environment=self._environment)

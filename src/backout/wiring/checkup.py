@@ -1,0 +1,260 @@
+"""The questions of `backout doctor`, from a configuration: a lane for each connection, opened when it is asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from backout import wiring
+from backout.analysis.checkup import data, here
+from backout.analysis.checkup.platform import of_marks
+from backout.config.schema import TOKEN_ENV
+from backout.errors import BackoutError
+from backout.journal.look import look as look_at_journal
+from backout.model.checkup import ChannelLook, Checkup, Level, must, should
+from backout.model.policy import Mode
+from backout.providers.clock import SystemClock
+from backout.runbook.checkup import Lane, Question, examine
+from backout.runbook.checkup_questions import Counted, Here, Platform, Service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from backout.config import Config
+    from backout.model.capability import Surroundings
+    from backout.model.checkup import Check, GitLook
+    from backout.model.hold import Hold
+    from backout.runbook.toolbox import Toolbox
+
+PATIENCE_S: Final = 12.0
+"""How long the platform is asked in all; a check ends before it."""
+SEND_WITHIN_S: Final = 12.0
+_SEEN_ELSEWHERE: Final = frozenset({"health", "traffic", "database", "migrations", "pin", "notify", "marks"})
+"""Parts of the configuration that a check of their own judges."""
+
+
+def checkup(config: Config, *, send: bool = False) -> Checkup:
+    """Ask everything that the chosen environment rests on, side by side; it takes some seconds at most.
+
+    Args:
+        send: send a test notice through every channel.
+    """
+    return Checkup(config.name, examine(lanes(config, send=send)))
+
+
+def lanes(config: Config, *, send: bool = False) -> tuple[Lane, ...]:
+    """Return the questions, in the order in which their checks are shown."""
+    name, policy = config.name, config.policy
+    required = config.environment.secrets.required
+
+    def opened() -> Toolbox:
+        return wiring.toolbox(config, wiring.Hooks(within_s=PATIENCE_S))
+
+    platform = Platform(
+        opened,
+        lambda: wiring.identities(config, PATIENCE_S),
+        name,
+        policy,
+        places=_places(config),
+        required=required,
+        here=Here(
+            SystemClock(),
+            lambda: wiring.journal(config, hurried=True).runs(name),
+            lambda: _held(config),
+            config.card_path,
+        ),
+    )
+    counted = config.environment.traffic.provider != "none"
+    return (
+        (Question("config", Level.SHOULD, lambda: _config(config)),),
+        platform.lane(),
+        Service(
+            lambda: wiring.health_check(config, SystemClock()),
+            lambda: _live(opened()),
+            name,
+            policy,
+            counted=counted,
+        ).lane(),
+        Counted(opened, name, policy).lane(is_set_up=counted),
+        *_database(config),
+        (Question("marks_key", Level.SHOULD, lambda: [_marks(config)]),),
+        (Question("journal", Level.MUST, lambda: here.of_journal(look_at_journal(config.settings.journal.path))),),
+        (Question("channels", Level.SHOULD, lambda: _channels(config, send=send), within_s=SEND_WITHIN_S),),
+        (Question("dead_man", Level.SHOULD, lambda: _dead_man(config)),),
+        (Question("git_ignore", Level.SHOULD, lambda: [here.of_git(_git(config))]),),
+    )
+
+
+def _acts(config: Config) -> bool:
+    return config.policy.guard.mode is Mode.ACT
+
+
+def _places(config: Config) -> Mapping[str, str]:
+    """Return where each token is kept, as a person would look for it."""
+    platform = config.environment.platform
+    acts = platform.token_env or (str(platform.token_file) if platform.token_file else TOKEN_ENV)
+    read = platform.read_token_env or str(platform.read_token_file or acts)
+    secrets = platform.secrets_token_env or str(platform.secrets_token_file or read)
+    return {"all": acts, "rollback": acts, "read": read, "secrets": secrets}
+
+
+def _held(config: Config) -> Hold | None:
+    kept = wiring.holds(config).read(config.name)
+    found = None if kept is None else kept.limited()
+    return found if found is not None and found.is_on(SystemClock().now()) else None
+
+
+def _config(config: Config) -> Iterator[Check]:
+    from backout.config.warnings import remarks_of  # noqa: PLC0415 only this command
+
+    doubts = "; ".join(text for part, text in remarks_of(config) if part not in _SEEN_ELSEWHERE)
+    file = config.path.name
+    yield should("config").missing(doubts, "backout config check") if doubts else must("config").ok(f"{file} is right")
+
+
+def _marks(config: Config) -> Check:
+    keys = len(config.marks_keys()) if config.signs_marks else 0
+    variable = config.settings.marks.key_env or str(config.settings.marks.key_file)
+    return of_marks(variable, keys, signs=config.signs_marks, acts=_acts(config))
+
+
+def _live(tools: Toolbox) -> tuple[str, ...]:
+    newest = tools.deployments.history()[:1]
+    return tuple(share.version for each in newest for share in each.shares if share.percentage > 0)
+
+
+def _database(config: Config) -> tuple[Lane, ...]:
+    """Return a lane for each connection: what one of them waits for, the others do not."""
+    settings, name = config.environment.database, config.name
+    if settings is None:
+        why = "no database is set up: whether the schema allows a rollback cannot be read, and nothing is backed up"
+        absent = should("database").not_set_up(why, f"set [environments.{name}.database]: backout config example")
+        return ((Question("database", Level.SHOULD, lambda: [absent]),),)
+    status = f"backout db migrations status -e {name}"
+    found: list[Lane] = [(Question("migrations", Level.MUST, lambda: _migrations(config), status),)]
+    if settings.provider != "postgres":
+        return tuple(found)
+    server, receives = _Server(config), settings.backup.wal != "off"
+    needed, look = Level.MUST if receives else Level.SHOULD, f"backout db check -e {name}"
+    found.insert(
+        0,
+        (
+            Question("database", Level.MUST, server.database, look),
+            Question("database_role", needed, server.role, look),
+            Question("recovery", needed, server.recovery, look),
+        ),
+    )
+    found.append((Question("wal", needed, lambda: _wal(config), f"backout db wal status -e {name}"),))
+    return tuple(found)
+
+
+class _Server:
+    """The database's server, asked once for several questions."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._found: Surroundings | None = None
+
+    @property
+    def _around(self) -> Surroundings:
+        if self._found is None:
+            from backout.runbook.capability import survey  # noqa: PLC0415 only with a database
+            from backout.wiring.managed import looks  # noqa: PLC0415 same
+
+            self._found = survey(looks(self._config))
+        return self._found
+
+    @property
+    def _receives(self) -> bool:
+        return self._around.wal != "off"
+
+    def database(self) -> Iterator[Check]:
+        """Ask whether it answers."""
+        yield data.of_database(self._around)
+
+    def role(self) -> Iterator[Check]:
+        """Ask what the role may."""
+        yield data.of_role(self._around, receives=self._receives)
+
+    def recovery(self) -> Iterator[Check]:
+        """Ask what it could be brought back from."""
+        database = self._config.environment.database
+        assert database is not None  # noqa: S101 `_database` looked
+        every_s, now = float(database.backup.full_every), SystemClock().now()
+        yield from data.of_recovery(self._around, now=now, full_every_s=every_s, receives=self._receives)
+
+
+def _migrations(config: Config) -> Iterator[Check]:
+    from backout.wiring.database import schema  # noqa: PLC0415 only with a database
+
+    history = schema(config, lambda: wiring.reader(config, PATIENCE_S), hurried=True)
+    if history is None:
+        why = "which migrations are applied is not read: whether the schema allows a rollback is not known"
+        line = f'set migrations = "prisma" (alembic, django, d1) in [environments.{config.name}.database]'
+        yield should("migrations").not_set_up(why, line)
+        return
+    yield data.of_migrations(history.read(), config.name)
+
+
+def _wal(config: Config) -> Iterator[Check]:
+    from backout.wiring.database import protection  # noqa: PLC0415 only with a database
+
+    database, asked = config.environment.database, protection(config)
+    if asked is None and database is not None and database.managed is not None:
+        return  # the vendor keeps it: `recovery` says what it offers
+    yield data.of_wal(None if asked is None else asked(), config.name)
+
+
+def _channels(config: Config, *, send: bool) -> Iterator[Check]:
+    now, routes = SystemClock().now(), wiring.routes(config)
+    newest = _newest_letters(config)
+    tried = _sent(config, now) if send and routes else {}
+    looks = [
+        ChannelLook(
+            route.name,
+            problem=route.problem,
+            state=newest[route.name][0] if route.name in newest else "",
+            at=newest[route.name][1] if route.name in newest else 0.0,
+            why=newest[route.name][2] if route.name in newest else "",
+            tried=tried.get(route.name, ""),
+        )
+        for route in routes
+    ]
+    yield from here.of_channels(looks, acts=_acts(config), now=now, environment=config.name)
+
+
+def _newest_letters(config: Config) -> dict[str, tuple[str, float, str]]:
+    """Return how the newest notice through each channel ended: (state, when, why); {} where the outbox is of no use."""
+    from backout.providers.notify.outbox import OutboxUnavailable  # noqa: PLC0415 only this command
+
+    found: dict[str, tuple[str, float, str]] = {}
+    try:
+        for letter in wiring.outbox(config).letters(config.name):
+            found.setdefault(letter.channel, (str(letter.state), letter.at, letter.why))
+    except OutboxUnavailable:
+        return {}
+    return found
+
+
+def _sent(config: Config, now: float) -> dict[str, str]:
+    from backout.wiring.telling import try_channels  # noqa: PLC0415 only when something is sent
+
+    return {each.channel: "sent" if each.ok else each.why for each in try_channels(config, now, SEND_WITHIN_S - 1)}
+
+
+def _dead_man(config: Config) -> Iterator[Check]:
+    problem: str | None = None
+    if config.settings.notify.dead_man is not None:
+        try:
+            config.dead_man_url()
+        except BackoutError as error:
+            problem = error.what
+        else:
+            problem = ""
+    yield here.of_dead_man(problem, acts=_acts(config))
+
+
+def _git(config: Config) -> GitLook:
+    from backout.config.gitindex import look_at  # noqa: PLC0415 only this command
+
+    journal, folder = config.settings.journal.path, config.path.parent
+    return look_at(folder, journal if journal.parent == folder else journal.parent)
