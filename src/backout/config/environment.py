@@ -93,8 +93,8 @@ class Environment:
             raise AuthError(f"{name} is not UTF-8 text", where=str(path)) from error
         if not value or len(value) > MAX_SECRET_BYTES:
             raise AuthError(f"{name} is {'empty' if not value else 'longer than 64 KiB'}", where=str(path))
-        return self._keep(value, name)
+        return self._keep(value, name, f"the file {path}")
 
-    def _keep(self, value: str, name: str) -> Secret:
+    def _keep(self, value: str, name: str, place: str = "") -> Secret:
         self.on_secret(value)
-        return Secret(value, name=name)
+        return Secret(value, name=name, place=place)

@@ -10,18 +10,20 @@ class Secret:
     """A value that only `reveal` shows.
 
     Args:
-        value: the secret itself. name: what it is called, the only part that may be printed.
+        value: the secret itself. name: what it is called. place: where it was found, a variable or "the file PATH" (the
+            name, where nobody says). Both may be printed.
 
     >>> token = Secret("hunter2-hunter2", name="CLOUDFLARE_API_TOKEN")
     >>> f"{token} {token!r}"
     '*** Secret(CLOUDFLARE_API_TOKEN)'
     """
 
-    __slots__ = ("_value", "name")
+    __slots__ = ("_value", "name", "place")
 
-    def __init__(self, value: str, *, name: str) -> None:
+    def __init__(self, value: str, *, name: str, place: str = "") -> None:
         self._value = value
         self.name = name
+        self.place = place or name
 
     def reveal(self) -> str:
         """Return the value; whoever calls this answers for where it goes."""

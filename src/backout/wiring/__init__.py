@@ -252,10 +252,12 @@ class _Api:
 
 def _api(config: Config, until: float | None) -> _Api:
     url = str(config.environment.platform.api_base_url)
-    acts = ApiClient(url, config.token().reveal, until=until)
-    read, secrets = config.read_token(), config.secrets_token()
-    reads = acts if read is None else ApiClient(url, read.reveal, until=until)
-    return _Api(acts, reads, reads if secrets is None else ApiClient(url, secrets.reveal, until=until))
+    token, read, secrets = config.token(), config.read_token(), config.secrets_token()
+    acts = ApiClient(url, token.reveal, until=until, token_place=token.place)
+    reads = acts if read is None else ApiClient(url, read.reveal, until=until, token_place=read.place)
+    if secrets is None:
+        return _Api(acts, reads, reads)
+    return _Api(acts, reads, ApiClient(url, secrets.reveal, until=until, token_place=secrets.place))
 
 
 def reader(config: Config, within_s: float) -> ApiClient:
@@ -283,8 +285,11 @@ class _Bundles:
         config = self._config
         platform, read = config.environment.platform, config.read_token()
         url = str(platform.api_base_url)
-        client = ApiClient(url, config.token().reveal, limits=LIMITS)
-        reader = client if read is None else ApiClient(url, read.reveal, limits=LIMITS)
+        token = config.token()
+        client = ApiClient(url, token.reveal, limits=LIMITS, token_place=token.place)
+        reader = client
+        if read is not None:
+            reader = ApiClient(url, read.reveal, limits=LIMITS, token_place=read.place)
         return CloudflareBundles(client, config.account_id, platform.script, reader=reader)
 
 

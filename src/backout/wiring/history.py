@@ -135,7 +135,11 @@ def side_of(config: Config) -> Side:
 
     token = config.read_token() or (config.token() if tool_of(config) == "d1" else None)
     url = str(config.environment.platform.api_base_url)
-    schema = history_of(config, lambda: ApiClient(url, token.reveal if token else str))
+
+    def client() -> ApiClient:
+        return ApiClient(url, token.reveal, token_place=token.place) if token else ApiClient(url, str)
+
+    schema = history_of(config, client)
     return Made(config.name, schema, config.protected)
 
 
@@ -243,6 +247,6 @@ def _buildable(config: Config) -> MigrationFiles:
         raise UsageError(
             f"the migrations of {tool} are Python, which backout does not run",
             where=f"environments.{config.name}",
-            hint=f"give it their SQL: {how[tool]}, then add --build build.sql",
+            hint=f"give it their SQL: {how[tool]}, then `backout db migrations drift --build build.sql`",
         )
     return files_of(config)

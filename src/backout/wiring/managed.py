@@ -106,7 +106,8 @@ def vendor(config: Config, patience: Retry | None = None) -> NeonBranches | Xata
     managed = database_of(config).managed
     assert managed is not None  # noqa: S101 `managed_token` looked
     where = f"environments.{config.name}.database.managed"
-    hint = f"set {managed.token_env or managed.token_file or token.name} to a valid token"
+    in_file = token.place.startswith("the file ")
+    hint = f"put a valid token into {token.place}" if in_file else f"set {token.place} to a valid token"
     if managed.provider == "neon":
         url = str(managed.api_base_url or NEON_API)
         api = VendorApi("Neon", url, token.reveal, hint, clock=SystemClock(), retry=patience)

@@ -173,7 +173,13 @@ def _logs(config: Config, traffic: Traffic | None) -> Logs:
 
     token = config.read_token() or config.token()
     limits = Limits(total_s=_LOGS_WITHIN_S)
-    client = ApiClient(str(config.environment.platform.api_base_url), token.reveal, retry=_BRIEFLY, limits=limits)
+    client = ApiClient(
+        str(config.environment.platform.api_base_url),
+        token.reveal,
+        retry=_BRIEFLY,
+        limits=limits,
+        token_place=token.place,
+    )
     return TelemetryLogs(client, config.account_id, config.environment.platform.script, templates)
 
 

@@ -78,6 +78,7 @@ class ApiClient:
         connection: carries the requests, None: one that is opened to the base URL.
         clock: waits between attempts, and the reference of `clock_offset_s`.
         until: Unix seconds by that clock; no call waits longer, however many attempts it has left. None: no such end.
+        token_place: where the token was found, for who has to mend it: a variable, or "the file PATH".
 
     Attributes:
         clock_offset_s: the provider's clock minus ours, from the last Date header (which has whole seconds, so it is
@@ -94,6 +95,7 @@ class ApiClient:
         limits: Limits | None = None,
         until: float | None = None,
         connection: Exchanging | None = None,
+        token_place: str = TOKEN_VARIABLE,
     ) -> None:
         try:
             origin = Origin.of(base_url)
@@ -106,6 +108,7 @@ class ApiClient:
         self._retry = retry or Retry()
         self._connection: Exchanging = connection or Connection(origin, limits)
         self._until = until
+        self._token_place = token_place
 
     def get(self, path: str, result: type[T], *, permission: str, query: Mapping[str, str] | None = None) -> T:
         """Return the decoded result of a GET; errors as `post`, but repeated after every trouble that may pass."""
@@ -191,7 +194,7 @@ class ApiClient:
         changes = changes and method != "GET"
         target = f"{self._prefix}/{path}" + (f"?{urlencode(query)}" if query else "")
         where = f"{method} {self._connection.origin}{target}"
-        token = usable_token(self._token())
+        token = usable_token(self._token(), self._token_place)
 
         def once() -> _Envelope:
             answer = self._exchange(method, target, where, token, body, changes=changes)
@@ -238,7 +241,7 @@ class ApiClient:
         envelope = _envelope(answer.body)
         said = (envelope.errors or ()) if envelope else ()
         if status in (_UNAUTHORIZED, _FORBIDDEN) or any(item.code in _AUTH_CODES for item in said):
-            raise _auth_error(said, status, where, words, permission)
+            raise _auth_error(said, status, where, words, permission, place=self._token_place)
         if status == _NOT_FOUND and envelope is None:
             raise ProviderRejected("not found (404)", status=status, where=where, hint="check the base URL of the API")
         if status >= _SERVER_ERROR or envelope is None:
@@ -269,18 +272,23 @@ _LATER: Final = "the same command again, once the API answers"
 _UNKNOWN: Final = "; it is unknown whether the request took effect"
 
 
-def usable_token(token: str) -> str:
-    """Return the token without surrounding white space.
+def usable_token(token: str, place: str = TOKEN_VARIABLE) -> str:
+    """Return the token, found at `place`, without surrounding white space.
 
     Raises:
         AuthError: it is empty, or holds characters that no token has; the text never quotes it.
     """
     token = token.strip()
     if not token:
-        raise AuthError("the API token is missing", hint=f"set {TOKEN_VARIABLE} or {TOKEN_VARIABLE}_FILE")
+        raise AuthError("the API token is missing", hint=_put("a token", place))
     if not token.isascii() or not token.isprintable() or " " in token:
-        raise AuthError("the API token holds characters that no token has", hint=f"look at {TOKEN_VARIABLE}")
+        raise AuthError("the API token holds characters that no token has", hint=f"look at {place}")
     return token
+
+
+def _put(what: str, place: str) -> str:
+    """Return how somebody mends what was found at a place: a variable is set, a file is written."""
+    return f"put {what} into {place}" if place.startswith("the file ") else f"set {place} to {what}"
 
 
 def _envelope(body: bytes) -> _Envelope | None:
@@ -303,14 +311,16 @@ def _unusable(text: str, answer: Answer, where: str, now: float, *, unknown: boo
     return CallFailed(error, permanent=unknown, retry_after_s=wait_s)
 
 
-def _auth_error(said: tuple[_Said, ...], status: int, where: str, words: _Words, permission: str) -> AuthError:
+def _auth_error(  # noqa: PLR0913 - one answer, whole
+    said: tuple[_Said, ...], status: int, where: str, words: _Words, permission: str, *, place: str
+) -> AuthError:
     """Return the error for a refused token: 401 means the token itself, anything else most likely its permissions."""
     if status == _UNAUTHORIZED:
         what = f"the API refuses the token ({status}){words.of(said)}; this call needs '{permission}'"
-        hint = f"set {TOKEN_VARIABLE} to a valid token with '{permission}' for this account"
+        hint = _put(f"a valid token with '{permission}' for this account", place)
     else:
         what = f"the token lacks the permission '{permission}' for this call ({status}){words.of(said)}"
-        hint = f"give the token in {TOKEN_VARIABLE} the permission '{permission}', or check the account id"
+        hint = f"give the token in {place} the permission '{permission}', or check the account id"
     return AuthError(what, where=where, hint=hint)
 
 
