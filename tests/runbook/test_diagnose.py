@@ -14,10 +14,12 @@ from backout.model.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.policy import Mode
 from backout.model.schema import AppliedMigration
+from backout.model.secrets import ExpectedSecrets
 from backout.model.signals import ServiceState
 from backout.providers.memory.rules import health_of
 from backout.report.redact import Redactor
 from backout.runbook.diagnose import diagnose_now, recorded
+from backout.runbook.observe import observe
 from backout.wiring.diagnosis import catalogue
 
 from line import POLICY, Story, by_version, push_tools, thrown, watch
@@ -86,8 +88,30 @@ def test_the_cause_is_named_with_its_line_and_what_is_well(story: Story) -> None
     assert found.evidence[0].version == story.bad.id
     assert set(found.counts) == {story.good.id, story.bad.id}
     assert any("services ok" in line for line in found.clean)
-    assert any(line.startswith("secrets: ") for line in found.clean)
     assert found.next[0].startswith("backout rollback -e production")
+
+
+@pytest.mark.parametrize(
+    ("required", "there", "line", "note"),
+    [
+        ((), (), "", ""),
+        ((), ("A", "B", "C"), "secrets: all 3 there", ""),
+        (("A", "B"), ("A", "B", "C"), "secrets: all 2 there", ""),
+        (("A", "B"), (), "", "required secrets are not set: A, B"),
+        (("A", "B"), ("B",), "", "required secrets are not set: A"),
+    ],
+    ids=["nothing is known", "names alone", "all that are required", "none of them", "one of two"],
+)
+def test_what_is_said_of_secrets_is_what_was_counted(
+    story: Story, required: tuple[str, ...], there: tuple[str, ...], line: str, note: str
+) -> None:
+    """Without names there is nothing to say; what is required counts, and is told when it is not there."""
+    story.world.log_rule = lambda _since, _until: ()
+    pushing = replace(push_tools(story.world), expected=lambda: ExpectedSecrets(required=required))
+    listed = replace(tools(story), pushing=lambda: pushing)
+    found = diagnose_now(listed, situation=replace(observe(listed), secret_names=there))
+    assert [each for each in found.clean if each.startswith("secrets: ")] == ([line] if line else [])
+    assert [each for each in found.notes if "secrets" in each] == ([note] if note else [])
 
 
 def test_a_calm_world_needs_nothing(story: Story) -> None:

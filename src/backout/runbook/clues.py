@@ -6,6 +6,7 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from backout.analysis.secrets import bound
 from backout.errors import BackoutError
 from backout.model.diagnosis import Changed, Clue
 from backout.model.signals import Criticality, Reach, ServiceState
@@ -35,10 +36,11 @@ _ELSEWHERE: Final = "upstream_5xx"
 
 @dataclass(slots=True)
 class Clues:
-    """What was found, and what was looked at and is well."""
+    """What was found, what was looked at and is well, and what somebody should know and is no cause by itself."""
 
     clues: list[Clue] = field(default_factory=list)
     clean: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def add(self, *clues: Clue) -> None:
         """Take clues in."""
@@ -52,7 +54,7 @@ def look_around(tools: Toolbox, situation: Situation, classifier: Classifier) ->
         with contextlib.suppress(BackoutError):
             _health(tools.health.look(), classifier, tools, found)
     _schema(situation.schema, found)
-    _names(situation, found)
+    _names(situation, _required(tools), found)
     return found
 
 
@@ -128,10 +130,22 @@ def _schema(look: SchemaLook, found: Clues) -> None:
         )
 
 
-def _names(situation: Situation, found: Clues) -> None:
+def _required(tools: Toolbox) -> frozenset[str]:
+    """Return the names that the configuration requires as secrets; none where that cannot be told."""
+    if tools.pushing is None:
+        return frozenset()
+    try:
+        pushing = tools.pushing()
+        return frozenset(pushing.expected().required) - pushing.own
+    except BackoutError:
+        return frozenset()
+
+
+def _names(situation: Situation, required: frozenset[str], found: Clues) -> None:
     """Say which secrets the version before had that are gone, or that the code of the live one is bound to.
 
-    A version before that is the newer one (the live one is what was returned to) may have brought names of its own.
+    A version before that is the newer one (the live one is what was returned to) may have brought names of its own. One
+    that is required and was not there before either is told, and is no clue: it is not the deployment's doing.
     """
     if situation.secret_names is None:
         return
@@ -141,9 +155,15 @@ def _names(situation: Situation, found: Clues) -> None:
     earlier = situation.version(before.main) if before is not None else None
     if earlier is not None and (live is None or earlier.created_at <= live.created_at):
         wanted |= set(earlier.secret_names)
-    missing = tuple(sorted(wanted - set(situation.secret_names)))
+    there = set(situation.secret_names)
+    missing = tuple(sorted(wanted - there))
     if missing:
         text = f"secrets that were there before are gone: {', '.join(missing)}"
         found.add(Clue("missing_env_var", _MISSING_NAME, text, "secrets", names=missing))
-    else:
-        found.clean.append(f"secrets: all {len(situation.secret_names)} there")
+    plain = {name for name in required if live is not None and bound(live, name)}
+    lacking = sorted(required - there - plain - set(missing))
+    if lacking:
+        found.notes.append(f"required secrets are not set: {', '.join(lacking)}")
+    needed = (required or there) - plain | wanted
+    if needed and not missing and not lacking:
+        found.clean.append(f"secrets: all {len(needed)} there")

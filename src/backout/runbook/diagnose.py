@@ -80,7 +80,8 @@ def diagnose_now(
         events = with_only(live.main, events, _events(tools, since)[0])
         rows = tuple(row for row in rows if row.version != live.main or row.second >= since)
     answer = diagnose(events, around, catalogue, classifier)
-    answer = replace(answer, notes=(*answer.notes, *missing), criticality=_criticality(tools, answer.service))
+    notes = (*answer.notes, *missing, *found.notes)
+    answer = replace(answer, notes=notes, criticality=_criticality(tools, answer.service))
     slow = slower(rows, old=before, new=live.main)
     if not slow:
         return answer
