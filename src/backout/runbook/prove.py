@@ -53,7 +53,7 @@ def secrets_decision(tools: Toolbox, error: SecretsChanged, version: str) -> Sec
         f"secrets changed since version {version} was live{names}; switching to it would bring the old values back",
         names=error.names,
         where=tools.environment,
-        hint="decide: --carry-secrets, --restore-secrets, or roll forward",
+        hint="decide which values are to be live, or roll forward",
         options=(
             f"keep the secrets of now, with the code uploaded again: `{again} --carry-secrets -m WHY`",
             f"bring the old values back: `{again} --restore-secrets -m WHY`",

@@ -224,15 +224,21 @@ def _server(tools: RestoreTools) -> DatabaseServer:
         raise Refused(
             "the whole is replaced with the commands of database.server, and with --no-commands none of them is run",
             where=tools.environment,
-            hint="leave out --no-commands, on code that you trust; or use --rescue or --side",
+            hint=f"leave out --no-commands, on code that you trust; or {_otherwise(tools)}",
         )
     if tools.server is None:
         raise UsageError(
             "the whole can be replaced only on a server of one's own, and none is configured",
             where=tools.environment,
-            hint="set database.server (data_directory, start, stop), or use --rescue or --side",
+            hint=f"set database.server (data_directory, start, stop), or {_otherwise(tools)}",
         )
     return tools.server
+
+
+def _otherwise(tools: RestoreTools) -> str:
+    """Return what works without a server of one's own; the commands in full, for another one may have led here."""
+    ways = (f"`backout db restore TARGET {way} -e {tools.environment}`" for way in ("--rescue", "--side"))
+    return " or ".join(ways)
 
 
 def _job(tools: RestoreTools, found: Found, text: str) -> Job:

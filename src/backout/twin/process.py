@@ -149,7 +149,11 @@ class Daemon:
     def _choose_port(self, wanted: int | None) -> int:
         port = free_ports(1, (wanted or self._identity.port,))[0]
         if wanted is not None and port != wanted:
-            raise BackoutError(f"port {wanted} is taken", where="backout twin up", hint="choose another --port")
+            raise BackoutError(
+                f"port {wanted} is taken",
+                where="backout twin up",
+                hint="choose another one: `backout twin up --port PORT`",
+            )
         return port
 
     def _pids(self) -> dict[str, int]:

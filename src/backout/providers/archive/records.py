@@ -178,7 +178,7 @@ def unsigned(name: str, what: str, where: str) -> Refused:
         what,
         where=where,
         rule=RULE,
-        hint=f"if you know where it comes from, take it by its name, to a side instance: --accept-unsigned {name}",
+        hint=f"if you know where it comes from: `backout db restore TARGET --side --accept-unsigned {name}`",
         options=("Restore from another backup: `backout db backups list`.",),
     )
 

@@ -120,7 +120,7 @@ def _meant(error: ProviderRejected, version: str, script: str) -> ProviderReject
             f"secrets changed since version {version} was live; switching to it would bring the old values back",
             names=_secret_names(error.what),
             where=script,
-            hint="compare the secrets, then decide: --carry-secrets, --restore-secrets, or roll forward",
+            hint="compare them (`backout secrets check`), then decide which values are to be live, or roll forward",
         )
     if error.status in (401, 403, 404):
         return error

@@ -91,7 +91,7 @@ class StatementStatistics:
             return UsageError(
                 _MISSING[error.sqlstate],
                 where="database",
-                hint="add it, or name a log of the old code's statements with --statements FILE",
+                hint="add it, or name a log of what the old code sent: `backout db migrations prove --statements FILE`",
             )
         return meant(error, self._url(), "the statements that were sent")
 
