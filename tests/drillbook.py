@@ -172,9 +172,10 @@ class Drillbook:
         )
         return Result(done.returncode, done.stdout, done.stderr)
 
-    def start(self, argv: list[str]) -> subprocess.Popen[str]:
-        """Start the program; `end_started` ends it at the latest."""
-        process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV)
+    def start(self, argv: list[str], **variables: str) -> subprocess.Popen[str]:
+        """Start the program with these variables as well; `end_started` ends it at the latest."""
+        environment = {**ENV, **variables}
+        process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
         self._started.append(process)
         return process
 
@@ -216,9 +217,9 @@ class Trial:
         """Run the program to its end."""
         return self.book.run(*args, config=self.config, timeout_s=timeout_s)
 
-    def start(self, *args: str) -> subprocess.Popen[str]:
+    def start(self, *args: str, **variables: str) -> subprocess.Popen[str]:
         """Start the program."""
-        return self.book.start(self.book.argv(*args, config=self.config))
+        return self.book.start(self.book.argv(*args, config=self.config), **variables)
 
     def reports(self) -> list[Path]:
         """Return the incident files."""

@@ -20,6 +20,7 @@ from backout.analysis.quantiles import Thresholds, counts_above, thresholds
 from backout.analysis.rates import mix
 from backout.analysis.repeats import Repeats, RepeatsState
 from backout.analysis.shifts import Pairs, PairsState
+from backout.analysis.shifts.declared import judged, worse
 from backout.analysis.streams import (
     BESIDE_PROBES,
     Stream,
@@ -49,6 +50,10 @@ DRIFT_BUCKETS = 1
 """In a cut-over, and between labelled requests, latency may drift by one bucket (4.4 %)."""
 QUIET_LOG_E = 1.0
 """No version is called healthy while any evidence against it is above this."""
+
+
+_PAIRS = 0.1
+"""So much of alpha may be spent on pairs alone."""
 
 
 class LooksState(TypedDict):
@@ -144,7 +149,7 @@ class Detector:
         if probed is not None:
             usual = normal.errors.p0 if normal.errors is not None else 0.0
             self._streams = with_probes(self._streams, granted(probed, usual))
-        self._synthetic = Synthetic(probed or ProbesBefore())
+        self._synthetic = Synthetic(probed or ProbesBefore(), policy.guard.expect)
         self._probes = Probes(policy.services, policy.guard.down_probes)
         if health_before is not None:
             self._probes.add_before(health_before)
@@ -278,14 +283,21 @@ class Detector:
 
     def add_synthetic(self, answers: Iterable[SyntheticAnswer]) -> None:
         """Take what synthetic requests were answered since the deployment."""
-        for answer in self._synthetic.counted(each for each in answers if each.at >= self._deployed_at):
+        since = [each for each in answers if each.at >= self._deployed_at]
+        for answer in since:
+            if self._is_alone(answer.at):
+                self._synthetic.compare(answer)
+        for answer in self._synthetic.counted(since):
             self._add_probe(answer.at, failed=answer.failed)
+
+    def _is_alone(self, at: float) -> bool:
+        """Whether the new version has all of the traffic then, so that whatever is asked is asked of it."""
+        return next((share for since, share in reversed(self._splits) if since <= at), self._split) >= 1
 
     def _add_probe(self, at: float, *, failed: bool) -> None:
         """Count a probe; not in a split, where nobody knows which version answered, nor in the warm-up."""
         # Not `_step_up`: the counts of the seconds before may still have to come, and count with their own share.
-        share = next((share for since, share in reversed(self._splits) if since <= at), self._split)
-        if share < 1 or at < self._warm_until or self._streams[0].measure is not Measure.PROBES:
+        if not self._is_alone(at) or at < self._warm_until or self._streams[0].measure is not Measure.PROBES:
             return
         self._log_e = self._most = None
         minute = (math.floor(at) - self._start) // MINUTE_S
@@ -337,8 +349,19 @@ class Detector:
 
     def _shifts(self) -> tuple[Shift, ...]:
         """Return what is answered otherwise than before, the gravest first; what a person accepts is told alone."""
-        found = [shift for shift in (self._probes.health_lost(),) if shift is not None]
+        lone = (worse(self._pairs, self._enough_of_pairs()), self._probes.health_lost())
+        found = [shift for shift in lone if shift is not None]
+        found += judged(self._synthetic.shifts(), self._pairs)
         return tuple(replace(s, outcome=Outcome.TOLD) if s.name in self._accepted else s for s in found)
+
+    def _enough_of_pairs(self) -> float:
+        return -math.log(self._policy.guard.alpha * _PAIRS)
+
+    @property
+    def asked_otherwise(self) -> bool:
+        """Whether guard's own requests are answered otherwise than before, so that the old version should be asked."""
+        decided = self._pairs.are_alike or self._pairs.both_fail
+        return not decided and any(shift.outcome is not Outcome.TOLD for shift in self._shifts())
 
     def _held(self) -> Shift | None:
         """Return the gravest shift that a person has to decide about."""
@@ -357,9 +380,9 @@ class Detector:
 
     def judge(self, now: float) -> tuple[Verdict, Cause, str]:
         """Return verdict, cause and reason alone, without the evidence lines."""
-        down, full = self._probes.regressed(), self._occupancy.regressed()
-        if down or full:
-            return Verdict.REGRESSED, Cause.HEALTH if down else Cause.CONNECTIONS, str(down or full)
+        looked = self._by_looking()
+        if looked is not None:
+            return Verdict.REGRESSED, *looked
         if not (self._requests or self._probes.measured or self._probed() or self._held()):
             return Verdict.UNMEASURED, Cause.NONE, self._nothing_seen()
         threshold = -math.log(self._policy.guard.alpha)
@@ -391,6 +414,16 @@ class Detector:
             return Verdict.INCONCLUSIVE, Cause.NONE, f"{reason}, to be confirmed for {left_s:.0f} s more"
         return Verdict.REGRESSED, lead.cause, reason
 
+    def _by_looking(self) -> tuple[Cause, str] | None:
+        """Return the cause and the reason of what guard saw itself, which needs no request of anybody else."""
+        down, full = self._probes.regressed(), self._occupancy.regressed()
+        if down or full:
+            return Cause.HEALTH if down else Cause.CONNECTIONS, str(down or full)
+        declared = worse(self._pairs, self._enough_of_pairs())
+        if declared is None or declared.name in self._accepted:
+            return None
+        return Cause.ANSWERS, declared.sentence
+
     def _probed(self) -> int:
         """Return how many of backout's own probes were counted."""
         return self._streams[0].total if self._streams[0].measure is Measure.PROBES else 0
@@ -416,6 +449,8 @@ class Detector:
         beside = (self._beside[1], self._beside[0])
         shared = self._excluded().shared_trouble((self._errors, self._requests), beside)
         outside = self._probes.not_the_deployment() or self._occupancy.not_the_deployment() or shared
+        if self._pairs.both_fail and self._synthetic.shifts():
+            outside = outside or "not the deployment: the version before it, asked the same, fails as well"
         excuse = outside or self._probes.doubtful() or self._occupancy.doubtful(now)
         seen = f"{self._errors:,} of {count(self._requests, 'request')} failed"
         held = self._held()

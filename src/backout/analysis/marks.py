@@ -3,7 +3,8 @@
 Whoever deploys writes the message, and pipelines put the subject of a commit there. So what a message says counts only
 when the deployment did what such a mark's deployment does (safety rule 15):
 
-    prove, stable, hold, release   the versions with traffic are those of the deployment before it
+    prove, pair, stable, hold, release
+                                   the versions with traffic are those of the deployment before it
     rollback                       all of the traffic goes from the version that it calls bad to another one, which had
                                    traffic before that one had any (or was uploaded before it, where nothing older is
                                    listed), or to the same code, uploaded again
@@ -114,7 +115,7 @@ def _doubt(said: Remark, deployment: Deployment, below: Sequence[Deployment], lo
 def _doubt_pure(said: Remark, deployment: Deployment, before: Deployment) -> Doubt | None:
     if serving(deployment) != serving(before):
         return Doubt.SHARES
-    if said.kind is RemarkKind.PROVE:  # the target stands at 0 %, or has traffic beside another one
+    if said.kind in (RemarkKind.PROVE, RemarkKind.PAIR):  # the target stands at 0 %, or has traffic beside another one
         return None if len(deployment.shares) == _MOST_VERSIONS else Doubt.SHARES
     if said.kind is RemarkKind.HOLD:
         return None

@@ -7,6 +7,7 @@ strictest known limit is 100. With a key, `sig=` and a signature are its last wo
     [backout ramp-1a2b3c4d ramp] to 50 %: the reason
     [backout secrets-1a2b3c4d secrets] the reason
     [backout rollback-1a2b3c4d prove] at 0 %, to be asked before it gets traffic
+    [backout guard-1a2b3c4d pair] asked at 0 %, beside what is live
     [backout guard-1a2b3c4d stable=1a2b3c4d/0123456789ab/abcdef1] the reason
     [backout hold until=2026-11-25T12:00:00Z in=rollback-1a2b3c4d] the reason
     [backout release ok=1a2b3c4d/0123456789ab/abcdef1] the reason
@@ -60,7 +61,7 @@ def _read(first: str, words: list[str], text: str) -> Remark | None:
         return Remark(RemarkKind.RELEASE, code=_code(values.get("ok")), text=text)
     if not _RUN.fullmatch(first):
         return None
-    for kind in (RemarkKind.PROVE, RemarkKind.RAMP, RemarkKind.SECRETS):
+    for kind in (RemarkKind.PROVE, RemarkKind.PAIR, RemarkKind.RAMP, RemarkKind.SECRETS):
         if words == [kind]:
             return Remark(kind, first, text=text)
     if "stable" in values:

@@ -6,14 +6,19 @@ that a version that hardly anybody asks is judged too.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from backout.analysis.baseline import SURE
 from backout.analysis.beta import beta_quantile
+from backout.analysis.wording import count
+from backout.model.answers import AnswerClass
+from backout.model.policy import WITH_CREDENTIALS
+from backout.model.shift import Outcome, Shift, ShiftKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+    from backout.model.policy import Expectation
     from backout.model.probes import ProbesBefore, SyntheticAnswer
 
 GRANTED = 0.01
@@ -41,16 +46,25 @@ class SyntheticState(TypedDict):
     """Checkpoint of a `Synthetic`."""
 
     answered: list[str]
+    good: NotRequired[list[str]]
+    otherwise: NotRequired[dict[str, tuple[str, int, int]]]
 
 
 class Synthetic:
     """Decides which synthetic requests count: a path counts from its first good answer on, before or in the watch.
 
-    A path that never answered well may have failed before the deployment as well.
+    A path that never answered well may have failed before the deployment as well. One that was answered well, and is
+    answered otherwise now (404, 401, a redirect), is a shift: only the version before it, asked the same, tells more.
+
+    Args:
+        expect: changes of answers that are intended.
     """
 
-    def __init__(self, before: ProbesBefore) -> None:
+    def __init__(self, before: ProbesBefore, expect: Sequence[Expectation] = ()) -> None:
+        self._expect = expect
         self._answered = {what for what in before.ended if before.answered(what)}
+        self._good = set(before.good)
+        self._otherwise: dict[str, tuple[str, int, int]] = {}  # by name: class, answers in it, of all since then
 
     def counted(self, answers: Iterable[SyntheticAnswer]) -> list[SyntheticAnswer]:
         """Return those that count."""
@@ -58,14 +72,49 @@ class Synthetic:
         for answer in answers:
             if not answer.failed:
                 self._answered.add(answer.path)
-            if answer.path in self._answered:
+            # Credentials may have run out, which is no failure of this version: only the old one can tell.
+            if answer.path in self._answered and not answer.is_denied:
                 found.append(answer)
         return found
 
+    def compare(self, answer: SyntheticAnswer) -> None:
+        """Take note of the class of an answer of the new version alone."""
+        kind, name = answer.kind, answer.path
+        if kind is None or (answer.failed and not answer.is_denied):
+            return  # a failed probe, which is counted elsewhere
+        if kind is AnswerClass.GOOD or self._is_meant(answer):
+            self._good.add(name)
+            self._otherwise.pop(name, None)
+        elif name in self._good:
+            was, bad, total = self._otherwise.get(name, (kind, 0, 0))
+            self._otherwise[name] = (kind, bad + 1 if was == kind else 1, total + 1)
+
+    def _is_meant(self, answer: SyntheticAnswer) -> bool:
+        method, path = ("GET", answer.path) if answer.path.startswith("/") else answer.path.split(" ", 1)
+        path = path.split(" ", 1)[0]
+        return any(each.covers(method, path) and answer.status in each.statuses for each in self._expect)
+
+    def shifts(self) -> tuple[Shift, ...]:
+        """Return the requests that are answered otherwise than before, as of their newest answers."""
+        return tuple(_shift(name, AnswerClass(to), bad, total) for name, (to, bad, total) in self._otherwise.items())
+
     def state(self) -> SyntheticState:
         """Return a checkpoint, plain JSON."""
-        return {"answered": sorted(self._answered)}
+        return {
+            "answered": sorted(self._answered),
+            "good": sorted(self._good),
+            "otherwise": dict(self._otherwise),
+        }
 
     def restore(self, state: SyntheticState) -> None:
         """Go on from a checkpoint."""
         self._answered = set(state["answered"])
+        self._good = set(state.get("good", ()))  # the version before wrote neither
+        self._otherwise = {name: (to, bad, total) for name, (to, bad, total) in state.get("otherwise", {}).items()}
+
+
+def _shift(name: str, to: AnswerClass, bad: int, total: int) -> Shift:
+    kind = ShiftKind.CREDENTIALS if WITH_CREDENTIALS in name else ShiftKind.ANSWERS
+    stratum = f"GET {name}" if name.startswith("/") else name
+    sentence = f"guard's own request {stratum} was answered well before, and {to.words} the last {count(bad, 'time')}"
+    return Shift(kind, stratum, to, Outcome.HOLD, bad, total, 0, 0, 0.0, sentence)

@@ -57,9 +57,14 @@ class Fetched:
         return self.headers.get("location", "")
 
     @property
+    def ends_well(self) -> bool:
+        """Whether redirects lead to a page on this host that answers well."""
+        return class_of(self.ends) is AnswerClass.GOOD
+
+    @property
     def moved_well(self) -> bool:
         """Whether it says that a page moved for good to another one on this host, which answers well."""
-        return self.status in MOVED and self.ends is not None and class_of(self.ends) is AnswerClass.GOOD
+        return self.status in MOVED and self.ends_well
 
     def named(self, versions: tuple[str, ...]) -> str:
         """Return which of these versions says in a header of its answer that it answered, "" for none."""

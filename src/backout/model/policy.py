@@ -79,6 +79,20 @@ class Expectation:
     path: str
     statuses: tuple[int, ...]
 
+    def covers(self, method: str, path: str) -> bool:
+        """Whether such a request is meant.
+
+        >>> Expectation("GET", "/old/*", (410,)).covers("GET", "/old/a?b=c")
+        True
+        """
+        plain = path.partition("?")[0]
+        below = self.path.endswith("/*") and plain.startswith(self.path[:-1])
+        return method == self.method and (below or plain == self.path)
+
+
+WITH_CREDENTIALS = " with credentials"
+"""What stands in the name of a check that sends some."""
+
 
 @dataclass(frozen=True, slots=True)
 class SyntheticCheck:
@@ -105,7 +119,7 @@ class SyntheticCheck:
     def name(self) -> str:
         """What it is called in words, and remembered by; a path alone for a plain GET."""
         asked = self.path if self.method == "GET" else f"{self.method} {self.path}"
-        known = " with credentials" if self.credentials else ""
+        known = WITH_CREDENTIALS if self.credentials else ""
         return f"{asked}{known}" + (f" from {self.origin}" if self.origin else "")
 
 

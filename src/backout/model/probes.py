@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from backout.model.answers import AnswerClass, class_of
+from backout.model.policy import WITH_CREDENTIALS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +32,16 @@ class SyntheticAnswer:
     why: str = ""
 
     @property
+    def kind(self) -> AnswerClass | None:
+        """The class of the answer, None for a server error or no answer."""
+        return class_of(self.status)
+
+    @property
+    def is_denied(self) -> bool:
+        """Whether our credentials are let in no more: by this version, or by whoever knows them."""
+        return WITH_CREDENTIALS in self.path and self.kind is AnswerClass.DENIED
+
+    @property
     def failed(self) -> bool:
         """Whether a visitor would have seen an error (5xx, or no answer in time), or the team expects another answer.
 
@@ -42,9 +53,13 @@ class SyntheticAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ProbesBefore:
-    """How backout's probes of a version ended before a deployment: {`HEALTH` or path: (made, failed)}."""
+    """How backout's probes of a version ended before a deployment: {`HEALTH` or path: (made, failed)}.
+
+    `good`: those of the requests that were answered well the last time, in the narrow sense of `AnswerClass.GOOD`.
+    """
 
     ended: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    good: frozenset[str] = frozenset()
 
     def answered(self, what: str) -> bool:
         """Whether a probe of that was ever answered well."""

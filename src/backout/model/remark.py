@@ -25,6 +25,7 @@ class RemarkKind(StrEnum):
     RAMP = "ramp"
     SECRETS = "secrets"  # the same code with other secrets
     PROVE = "prove"
+    PAIR = "pair"  # the version before stands at 0 %, to be asked beside the new one
     STABLE = "stable"
     HOLD = "hold"
     RELEASE = "release"
@@ -93,7 +94,7 @@ class Remark:
         words = [self.run or str(self.kind)]
         if self.kind is RemarkKind.ROLLBACK:
             words += (["auto"] if self.auto else []) + ([f"hop={self.hop}"] if self.hop > 1 else [])
-        if self.kind in (RemarkKind.PROVE, RemarkKind.RAMP, RemarkKind.SECRETS):
+        if self.kind in (RemarkKind.PROVE, RemarkKind.PAIR, RemarkKind.RAMP, RemarkKind.SECRETS):
             words.append(str(self.kind))
         if self.kind is RemarkKind.HOLD:
             until = f"{utc(self.until):%Y-%m-%dT%H:%M:%SZ}" if self.until else "0"

@@ -91,7 +91,8 @@ class Conclude:
             return self._regressed(args, decision, watched, context, found)
         if decision.verdict is Verdict.INCONCLUSIVE and decision.cause is Cause.ANSWERS:
             # Whatever the policy makes of a watch without a verdict: here people get something else than before.
-            why = f"{decision.reason}; whether that is intended, a person has to say"
+            asked = f"; both versions could not be asked: {watched['not_asked']}" if watched.get("not_asked") else ""
+            why = f"{decision.reason}{asked}; whether that is intended, a person has to say"
             more: dict[str, Json] = {"rule": SHIFT_RULE, "options": options_of(self._tools, decision.shifts)}
             return self._held(context.run, "hold", why, more)
         if (

@@ -15,6 +15,7 @@ from backout.analysis.unseen import words
 from backout.errors import AuthError, BackoutError, ProviderUnavailable
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind, PlanRefused
+from backout.model.policy import Mode
 from backout.model.remark import RemarkKind
 from backout.model.shift import Outcome
 from backout.model.verdict import Decision, Verdict
@@ -31,6 +32,7 @@ from backout.runbook.diagnose import failed_build
 from backout.runbook.hold_told import HoldWatch
 from backout.runbook.looks import Looks, connections_before, health_before, last_look, probes_before, remember
 from backout.runbook.observe import observe, with_details
+from backout.runbook.pairs import PairedProbe
 from backout.runbook.points import AFTER_DEPLOYMENT, mark_meanwhile
 from backout.runbook.preflight import preflight
 from backout.runbook.pulse import Pulse
@@ -48,7 +50,6 @@ if TYPE_CHECKING:
     from backout.model.deployment import Deployment
     from backout.model.incident import Run
     from backout.model.plan import Json, Plan
-    from backout.model.policy import Mode
     from backout.model.signals import Counts, CountsPage, HealthReport
     from backout.model.situation import Situation
     from backout.ports import Probe, StepContext
@@ -241,11 +242,11 @@ class Watch:
         self._tools = tools
 
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002 the Action protocol
-        """Return {verdict, moved, downgraded, unseen, token_lost, decision}.
+        """Return {verdict, moved, downgraded, unseen, token_lost, not_asked, decision}.
 
         `moved` names the deployment that took this one's place, or is ""; `downgraded` says why no automatic action may
         rest on the source, or is ""; `unseen` why a step of a ramp was not seen, or is ""; `token_lost` why the token
-        counts as lost, or is "".
+        counts as lost, or is ""; `not_asked` why both versions could not be asked side by side, or is "".
         """
         tools = self._tools
         since, for_s = float(str(args["since"])), float(str(args["for_s"]))
@@ -269,28 +270,34 @@ class Watch:
             sampled=bool((context.last_progress() or {}).get("sampled")),
         )
         self._accept(detector, context.run)
+        pairs = PairedProbe(tools, args, context.run, _mode_of(tools, context.run))
         try:
             while True:
                 context.check()
                 self._collect(detector, feed)
                 self._look(detector, feed, looks.collect(), str(args["version"]), context.run)
                 vigil.tick(complete_until=feed.complete_until, sampled=feed.sampled, trouble=feed.trouble)
+                asked = pairs.tick(wanted=detector.wants_probe or detector.asked_otherwise)
+                if asked:
+                    detector.add_pairs(asked)
+                    self._save(detector, context.run)
                 now = tools.clock.now()
                 decision = detector.decide(now)
                 self._note(feed, decision, vigil.source, context)
                 self._show(args, feed, decision)
                 is_early = decision.verdict is Verdict.HEALTHY and now >= early_from and not unseen(tools, args)
                 if decision.verdict is Verdict.REGRESSED or is_early or now >= since + for_s:
-                    return _result(decision, self._moved(args, vigil), vigil, unseen(tools, args))
+                    return _result(decision, self._moved(args, vigil), vigil, unseen(tools, args), pairs.problem)
                 if now >= feed.look_again_at:
                     feed.look_again_at = now + LOOK_AGAIN_S
                     self._accept(detector, context.run)
                     moved = self._moved(args, vigil)
                     if moved:
-                        return _result(decision, moved, vigil, unseen(tools, args))
+                        return _result(decision, moved, vigil, unseen(tools, args), pairs.problem)
                 tools.clock.sleep(TICK_S)
         finally:
             looks.close()
+            pairs.close()
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """Watching changes nothing outside; going on is right."""
@@ -365,6 +372,9 @@ class Watch:
             detector.add_connections(use)
         detector.add_synthetic(seen.synthetic)
         remember(self._tools, version, seen)
+        self._save(detector, run)
+
+    def _save(self, detector: Detector, run: str) -> None:
         state: Json = {"run": run, "looks": cast("Json", detector.looks())}
         self._tools.checkpoints.save_checkpoint(self._tools.environment, _LOOKS, state)
 
@@ -434,13 +444,21 @@ class Watch:
         return "" if decides else underneath(history).id
 
 
-def _result(decision: Decision, moved: str, vigil: Vigil, not_seen: str) -> Json:
+def _mode_of(tools: Toolbox, run: str) -> Mode:
+    """Return the mode that a watch was started with."""
+    found = tools.runs.find(run)
+    assert found is not None  # noqa: S101 this very run
+    return Mode(str(found.plan.step("conclude").args["mode"]))
+
+
+def _result(decision: Decision, moved: str, vigil: Vigil, not_seen: str, not_asked: str) -> Json:
     return {
         "verdict": decision.verdict,
         "moved": moved,
         "downgraded": vigil.source.downgraded,
         "unseen": not_seen,
         "token_lost": vigil.token.lost,
+        "not_asked": not_asked,
         "decision": msgspec.to_builtins(decision),
     }
 

@@ -13,6 +13,7 @@ import msgspec
 
 from backout.analysis.expectations import unmet
 from backout.errors import BackoutError
+from backout.model.answers import AnswerClass
 from backout.model.connections import ConnectionUse
 from backout.model.probes import HEALTH, ProbesBefore, SyntheticAnswer
 from backout.model.signals import HealthReport, Reach, ServiceHealth, ServiceState, total
@@ -127,6 +128,7 @@ class _Remembered:
     at: float
     fullest: ConnectionUse | None = None
     ended: dict[str, tuple[int, int]] = field(default_factory=dict)
+    good: tuple[str, ...] = ()
 
 
 def remember(tools: Toolbox, version: str, seen: Seen) -> None:
@@ -146,7 +148,10 @@ def remember(tools: Toolbox, version: str, seen: Seen) -> None:
         made, bad = ended.get(what, (0, 0))
         made, bad = (made // 2, bad // 2) if made >= _MOST_PROBES else (made, bad)
         ended[what] = made + 1, bad + failed
-    kept = msgspec.to_builtins(_Remembered(now, fullest, ended))
+    good = set(known.good)
+    for answer in seen.synthetic:
+        (good.add if answer.kind is AnswerClass.GOOD else good.discard)(answer.path)
+    kept = msgspec.to_builtins(_Remembered(now, fullest, ended, tuple(sorted(good))))
     tools.checkpoints.save_checkpoint(tools.environment, f"looks of {version}", kept)
 
 
@@ -177,7 +182,8 @@ def connections_before(tools: Toolbox, old: str, since: float) -> ConnectionUse 
 def probes_before(tools: Toolbox, old: str, since: float) -> ProbesBefore:
     """Return how probes of the old version ended, as far as they are no older than an hour."""
     known = _remembered(tools, old) if old else _Remembered(0.0)
-    return ProbesBefore({} if _is_old(tools, known.at, since) else known.ended)
+    good = frozenset(known.good)  # of the code, however long ago
+    return ProbesBefore({} if _is_old(tools, known.at, since) else known.ended, good)
 
 
 def last_look(tools: Toolbox, version: str) -> HealthReport | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backout.analysis.shifts.declared import DECLARED
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.policy import Mode
+from backout.model.shift import Outcome
 from backout.model.verdict import Cause, Decision
 from backout.runbook.hold import holding, said
 from backout.runbook.once import newest_automatic
@@ -82,7 +84,7 @@ def _held(tools: Toolbox, case: Case) -> str:
 
 
 def _source(tools: Toolbox, case: Case) -> str:
-    if case.decision.cause in _LOOKED_AT or tools.traffic is None:
+    if case.decision.cause in _LOOKED_AT or _asked_in_pairs(case) or tools.traffic is None:
         return ""
     if not tools.traffic.traits.may_act:
         return f"the source {tools.traffic.traits.name} is too slow or too coarse to act on; this is advice"
@@ -127,10 +129,17 @@ def _vendors(tools: Toolbox, case: Case) -> str:
 
 
 def _compared_side_by_side(tools: Toolbox, case: Case) -> bool:
-    """Whether the old version served beside the new one and was well: what is wrong outside hits both."""
+    """Whether the old version served or was asked beside the new one, and was well: what is wrong outside hits both."""
+    if _asked_in_pairs(case):
+        return True
     found = tools.runs.find(case.plan.cause)
     split = [step.args["split"] for step in found.plan.steps if step.action == "watch"] if found else []
     return bool(split) and float(str(split[0])) < 1.0 and case.decision.cause not in _LOOKED_AT
+
+
+def _asked_in_pairs(case: Case) -> bool:
+    """Whether guard asked both versions the same itself, and that alone carries the verdict."""
+    return any(s.stratum == DECLARED and s.outcome is Outcome.ROLL_BACK for s in case.decision.shifts)
 
 
 _LOOKED_AT = (Cause.HEALTH, Cause.CONNECTIONS)

@@ -1,0 +1,52 @@
+"""What follows when guard's own requests are answered otherwise: the version before it, asked the same, decides."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from backout.analysis.wording import odds
+from backout.model.probes import Compared
+from backout.model.shift import Outcome, Shift, ShiftKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backout.analysis.shifts.pairs import Pairs
+
+DECLARED = "declared"
+"""The stratum of the requests that the team declares."""
+
+
+def worse(pairs: Pairs, enough: float) -> Shift | None:
+    """Return the shift that pairs alone show: nobody but guard needs to ask.
+
+    Args:
+        enough: log evidence that carries a rollback.
+    """
+    if pairs.log_e() < enough:
+        return None
+    bad = pairs.number(Compared.NEW_WORSE)
+    sentence = (
+        f"{bad} of {pairs.asked} requests that both versions were asked side by side (first: {pairs.first}) are "
+        f"answered worse by this version; evidence {odds(pairs.log_e())} that it is the deployment"
+    )
+    old = pairs.number(Compared.OLD_WORSE)
+    return Shift(
+        ShiftKind.ANSWERS,
+        DECLARED,
+        None,
+        Outcome.ROLL_BACK,
+        bad,
+        pairs.asked,
+        old,
+        pairs.asked,
+        pairs.log_e(),
+        sentence,
+    )
+
+
+def judged(shifts: Sequence[Shift], pairs: Pairs) -> tuple[Shift, ...]:
+    """Return the shifts of guard's own requests with what follows from them beside the version before."""
+    alike = pairs.both_fail or pairs.are_alike
+    return tuple(replace(each, outcome=Outcome.TOLD) for each in shifts) if alike else tuple(shifts)

@@ -1,0 +1,267 @@
+"""Paired probes on the memory World: the version before is asked beside the new one, by the rules of a proof."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backout.analysis.remark_text import parse
+from backout.errors import ProviderUnavailable, Refused
+from backout.model.deployment import Mark
+from backout.model.fetched import Fetched
+from backout.model.plan import PlanKind
+from backout.model.policy import Expectation, Mode, SyntheticCheck
+from backout.model.remark import RemarkKind
+from backout.model.signals import HealthReport, ServiceState
+from backout.providers.memory import health_of, steady
+
+from extent import sampled
+from line import POLICY, Story, watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from backout.model.policy import GuardPolicy
+    from backout.runbook.toolbox import Toolbox
+
+    Route = Callable[[str, str], Fetched | int | None]
+
+ME = SyntheticCheck("/me", credentials=("Authorization",))
+ASKED = replace(POLICY.guard, synthetic=("/app",), checks=(ME,), synthetic_every_s=1.0)
+
+
+class Paired(Story):
+    """A good version that answers every path and names itself; the next one answers as `bad_route` says."""
+
+    bad_route: Route
+    names_itself = True
+
+    def __init__(self, path: Path, bad_route: Route, guard: GuardPolicy = ASKED, traffic: int = 1000) -> None:
+        super().__init__(path, replace(POLICY, guard=guard))
+        world = self.world
+        self.bad_route = bad_route
+        world.traffic_rule = steady(traffic)
+        world.route_rule = self.route
+        world.health_rule = self.health
+
+    def tools(self, crash_point: Callable[[str], None] | None = None) -> Toolbox:
+        """Return fresh tools that send requests of their own."""
+        world = self.world
+        made = super().tools(crash_point)
+        return replace(made, sender=world.health, pairing=world.health, dice=Random(7))  # noqa: S311 - it only orders requests
+
+    def route(self, name: str, version: str) -> Fetched | int | None:
+        """Answer as the version does that is asked for; one that is not deployed is ignored."""
+        world = self.world
+        served = {share.version for share in world.live.shares}
+        answering = version if version in served else world.live.main
+        return self.bad_route(name, answering) if answering == self.bad.id else 200
+
+    def health(self, now: float, version: str) -> HealthReport:
+        """Tell that all is well, and who says so."""
+        served = {share.version for share in self.world.live.shares}
+        answering = version if version in served else self.world.live.main
+        services = dict.fromkeys(self.policy.services, ServiceState.OK)
+        return health_of(now, services, version=answering if self.names_itself else None)
+
+    def concluded(self) -> dict[str, object]:
+        """Return what followed from the watch."""
+        tools = self.tools()
+        run = next(run for run in tools.runs.runs("production") if run.plan.kind is PlanKind.GUARD)
+        found = tools.runs.result(run.id, "conclude")
+        assert isinstance(found, dict)
+        return dict(found)
+
+    def pairs(self) -> list[dict[str, float]]:
+        """Return what the deployments that asked both versions gave to whom."""
+        said = [(parse(made.message), made) for made in self.world.all_deployments]
+        return [
+            {share.version: share.percentage for share in made.shares}
+            for remark, made in said
+            if remark is not None and remark.kind is RemarkKind.PAIR
+        ]
+
+
+def gone(_name: str, _version: str) -> int:
+    return 404
+
+
+def denied(name: str, _version: str) -> int:
+    return 401 if name == ME.name else 200
+
+
+@pytest.mark.parametrize("route", [gone, denied])
+def test_a_version_that_answers_worse_than_the_one_before_is_rolled_back(tmp_path: Path, route: Route) -> None:
+    """404 for everything, or our own credentials let in no more, while no visitor's request fails."""
+    story = Paired(tmp_path / "journal.sqlite", route)
+    watch(story.tools())
+    found = story.concluded()
+    assert found["action"] == "rollback"
+    assert "were asked side by side" in str(found["why"])
+    assert story.pairs() == [{story.bad.id: 100.0, story.good.id: 0.0}]
+    assert story.world.live.sole == story.good.id
+    assert len(story.world.activations) == 1
+    assert [m.version for m in story.tools().marks.marks("production") if m.mark is Mark.QUARANTINED] == [story.bad.id]
+
+
+def test_both_that_fail_are_not_the_deployment(tmp_path: Path) -> None:
+    """Credentials that ran out: the version before lets them in no more either; nothing is rolled back."""
+    story = Paired(tmp_path / "journal.sqlite", denied)
+    story.world.route_rule = lambda name, _version: 401 if name == ME.name else 200
+    watch(story.tools())
+    found = story.concluded()
+    assert found["action"] == "hold"
+    assert "the version before it, asked the same, fails as well" in str(found["why"])
+    assert not story.world.activations
+
+
+def test_a_page_that_moved_is_told_only(tmp_path: Path) -> None:
+    """301 to a page of the same host that answers well: healthy, and the shift stands beside."""
+    moved = Fetched(301, {"location": "/new"}, ends=200, hops=1)
+    story = Paired(tmp_path / "journal.sqlite", lambda name, _version: moved if name == "/app" else 200)
+    watch(story.tools())
+    assert story.concluded()["action"] == "stable"
+    assert len(story.pairs()) == 1
+
+
+def held(story: Paired, why: str) -> None:
+    """The watch ended held, and says why both were not asked."""
+    said: list[str] = []
+    watch(replace(story.tools(), say=said.append))
+    found = story.concluded()
+    assert found["action"] == "hold"
+    assert why in str(found["why"])
+    assert any(why in text for text in said)
+    assert not story.world.activations
+
+
+def test_a_guard_that_only_observes_asks_nothing(tmp_path: Path) -> None:
+    """And says so."""
+    story = Paired(tmp_path / "journal.sqlite", gone, replace(ASKED, mode=Mode.OBSERVE))
+    held(story, "guard only observes, so it deploys nothing")
+    assert story.pairs() == []
+
+
+def test_who_answered_must_be_known(tmp_path: Path) -> None:
+    """An application that does not say which version answers: nothing is concluded from its answers."""
+    story = Paired(tmp_path / "journal.sqlite", gone)
+    story.names_itself = False
+    held(story, "the application does not say which version answered")
+    assert len(story.pairs()) == 1
+
+
+def test_an_answer_may_say_itself_who_gave_it(tmp_path: Path) -> None:
+    """A header with the id of the version is enough, also where /health names none."""
+    story = Paired(tmp_path / "journal.sqlite", gone)
+    story.names_itself = False
+    route = story.world.route_rule
+    story.world.route_rule = lambda name, version: Fetched(
+        int(str(route(name, version))), {"x-version": version if story.pairs() else story.world.live.main}
+    )
+    with pytest.raises(Refused, match="cannot be proved"):  # the proof of a target wants more than that
+        watch(story.tools())
+    tools = story.tools()
+    found = next(run for run in tools.runs.runs("production") if run.plan.kind is PlanKind.GUARD)
+    watched = tools.runs.result(found.id, "watch")
+    assert isinstance(watched, dict)
+    assert (watched["verdict"], watched["not_asked"]) == ("regressed", "")
+
+
+def test_a_hold_stops_it(tmp_path: Path) -> None:
+    """Rule 10: nothing is deployed automatically."""
+    story = Paired(tmp_path / "journal.sqlite", gone)
+    live = story.world.live
+    story.world.clock.sleep(1)
+    story.world.deploy((story.bad.id, 100.0), message="[backout hold until=2027-01-15T20:00:00Z] migrating")
+    assert live.main == story.bad.id
+    watch(story.tools())
+    assert story.concluded()["action"] == "hold"
+    assert story.pairs() == []
+
+
+def test_a_schema_that_the_old_version_does_not_know_forbids_it(tmp_path: Path) -> None:
+    """Rule 4: its answers would say nothing about the new version."""
+    story = Paired(tmp_path / "journal.sqlite", gone)
+    story.world.migrate("0002_more")
+    held(story, "may not be asked")
+    assert story.pairs() == []
+
+
+def test_what_is_declared_as_intended_is_not_asked(tmp_path: Path) -> None:
+    """`guard.expect`: the page may be gone."""
+    expected = replace(ASKED, checks=(), expect=(Expectation("GET", "/app", (404,)),))
+    story = Paired(tmp_path / "journal.sqlite", gone, expected)
+    watch(story.tools())
+    assert story.concluded()["action"] == "stable"
+    assert story.pairs() == []
+
+
+def test_a_hotfix_that_slips_in_is_put_back(tmp_path: Path) -> None:
+    """Rule 8: between the look and the deployment somebody deployed; that is live again, and nothing else is done."""
+    story = Paired(tmp_path / "journal.sqlite", gone)
+    world = story.world
+    fix = world.upload("hotfix")
+
+    def slip_in(name: str) -> None:
+        if name == "deployments.deploy":
+            world.before_call = None
+            world.deploy(fix)
+
+    world.before_call = slip_in
+    watch(story.tools())
+    assert world.live.sole == fix.id
+    assert world.live.message.startswith("put back by backout")
+
+
+def test_an_answer_that_was_lost_makes_no_second_deployment(tmp_path: Path) -> None:
+    """The provider took it, and its answer never came."""
+    story = Paired(tmp_path / "journal.sqlite", gone)
+
+    def lose(name: str) -> None:
+        if name == "deployments.deploy":
+            story.world.after_call = None
+            raise ProviderUnavailable("no answer")
+
+    story.world.after_call = lose
+    watch(story.tools())
+    assert story.concluded()["action"] == "rollback"
+    assert len(story.pairs()) == 1
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+@pytest.mark.parametrize("every", [sampled(400, 40, 1)])
+def test_crash_while_both_are_asked(quick_path: Path, every: range) -> None:
+    """Whatever the moment: one deployment that asks, one switch back, one report."""
+    for moment in every:
+        story = Paired(quick_path / f"{moment}.sqlite", gone)
+        seen = 0
+
+        def count(name: str, moment: int = moment) -> None:
+            nonlocal seen
+            seen += 1
+            if seen == moment:
+                raise Crash(name)
+
+        story.world.before_call = story.world.after_call = count
+        try:
+            watch(story.tools(crash_point=count))
+        except Crash:
+            pass
+        else:
+            break
+        finally:
+            story.world.before_call = story.world.after_call = None
+        newest = story.tools().runs.runs("production")[0]
+        if not (newest.plan.kind is PlanKind.ROLLBACK and newest.state.is_over):
+            watch(story.tools())
+        assert story.world.live.sole == story.good.id, moment
+        assert len(story.pairs()) == 1, moment
+        assert len(story.world.activations) == 1, moment
+        assert len(story.world.reports.texts) == 1, moment
