@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backout import config
+from backout.config.expected import expected
 from backout.config.explain import explain
 from backout.config.loading import _hook
 from backout.config.schema import Settings
 from backout.config.toml_lines import lines_of
 from backout.config.toml_text import literal
-from backout.errors import ConfigError
+from backout.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -395,3 +396,14 @@ def test_what_may_be_declared_as_intended(expected: str, what: str) -> None:
     assert what in found[0]
     good = f'{SYNTHETIC}expect = {{ "GET /old/*" = [410, 301] }}\nvital = ["POST /api/orders"]\nholdback = 10\n'
     assert config.mistakes_in(good, FILE) == ()
+
+
+@pytest.mark.parametrize(
+    "said", ["GET /old", "/old=410", "GET /*=410", "GET /health=404", "GET /old=503", "GET /old=4"]
+)
+def test_expect_on_the_command_line_is_refused_as_in_the_file(said: str) -> None:
+    """With what it must look like."""
+    with pytest.raises(UsageError) as refused:
+        expected(said, "https://a.example.com/health")
+    assert refused.value.hint == "--expect 'GET /old/*=410'"
+    assert expected("GET /old/* = 410,404").statuses == (410, 404)

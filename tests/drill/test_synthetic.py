@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from canaries import CANARIES, leaks_below
-from polling import PATIENCE_S, until
 
 from fm5_app import FM5
+from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from drillbook import Drillbook, Trial
@@ -43,6 +43,16 @@ def test_a_route_that_fails_is_found_without_any_source_of_counts(drillbook: Dri
     assert result["live_version"] == drillbook.good
 
 
+CHECKED = f"""[environments.production.guard.synthetic]
+every = "200ms"
+paths = ["{PATH}", "/"]
+
+[[environments.production.guard.synthetic.checks]]
+path = "/api/session"
+status = [200, 401]
+headers_env = {{ Authorization = "SMOKE" }}
+
+[journal]"""
 NOT_FOUND = """
 import { createApp } from "./app.js";
 export default createApp({
@@ -69,9 +79,7 @@ def test_a_version_that_answers_404_is_found_beside_the_one_before(drillbook: Dr
     secret = trial.folder / "credentials"
     secret.write_text(CANARIES["EMAIL_API_KEY"], encoding="utf-8")
     secret.chmod(0o600)
-    check = '[[environments.production.guard.synthetic.checks]]\npath = "/api/session"\nstatus = [200, 401]\n'
-    check += 'headers_env = { Authorization = "SMOKE" }\n\n[journal]'
-    trial.replace(('probe_every = "1s"', SENT), (r"\[journal\]", check))
+    trial.replace((r"\[journal\]", CHECKED))
     process = trial.start("guard", "--next", "--mode", "act", "--json", SMOKE_FILE=str(secret))
     until(lambda: asked_well(trial, drillbook.good), 30, "the path was asked of the good version", every_s=0.2)
     trial.make_live(bad)

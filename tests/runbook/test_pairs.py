@@ -200,6 +200,25 @@ def test_what_is_declared_as_intended_is_not_asked(tmp_path: Path) -> None:
     assert story.pairs() == []
 
 
+def test_what_a_watch_was_started_with_is_known_when_it_is_taken_up_again(tmp_path: Path) -> None:
+    """`--expect`, then the process dies: the second one has no flag, and still knows what was meant."""
+    story = Paired(tmp_path / "journal.sqlite", gone, replace(ASKED, checks=()))
+    meant = (Expectation("GET", "/app", (404,)),)
+    tools = story.tools()
+    begun = replace(tools, policy=replace(tools.policy, guard=replace(tools.policy.guard, expect=meant)))
+
+    def die(name: str) -> None:
+        if name == "health.fetch":
+            raise Crash
+
+    story.world.before_call = die
+    with pytest.raises(Crash):
+        watch(begun)
+    story.world.before_call = None
+    watch(story.tools())
+    assert story.concluded()["action"] == "stable"
+
+
 def test_a_hotfix_that_slips_in_is_put_back(tmp_path: Path) -> None:
     """Rule 8: between the look and the deployment somebody deployed; that is live again, and nothing else is done."""
     story = Paired(tmp_path / "journal.sqlite", gone)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from backout import wiring
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from backout.config import Config
     from backout.model.incident import Event, Run
     from backout.model.plan import Plan
+    from backout.model.policy import Expectation
     from backout.ports import Action
     from backout.runbook.toolbox import Toolbox
 
@@ -36,6 +37,13 @@ class Bench:
     tools: Toolbox
     stop: StopRequest
     live: Live
+
+    def expecting(self, meant: tuple[Expectation, ...]) -> Bench:
+        """Return the workbench of a guard for which these changes of answers are intended, too."""
+        if not meant:
+            return self
+        guard = replace(self.tools.policy.guard, expect=(*self.tools.policy.guard.expect, *meant))
+        return replace(self, tools=replace(self.tools, policy=replace(self.tools.policy, guard=guard)))
 
     def drive(self, run: str) -> Run:
         """Drive a run (and what it hands over to) with Ctrl-C as a request to stop at the next boundary."""

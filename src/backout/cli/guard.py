@@ -42,6 +42,7 @@ Examples:
   backout guard plan -e production             what would it find, how fast?
   backout guard explain guard-18ace2c0         why did that watch end so?
   backout guard report -e production           may it act alone?
+  backout guard -e production --expect 'GET /old/*=410'
   backout guard accept SHIFT -e production -m WHY -- it is intended
   backout guard replay requests.jsonl          judge recorded traffic
   backout guard replay --since 30d -e production
@@ -54,6 +55,7 @@ Examples:
 @click.option("--next", "wait_for_next", is_flag=True, help="First wait for a deployment newer than the live one.")
 @click.option("--follow", is_flag=True, help="Watch every deployment that comes, and what is live in between.")
 @click.option("--next-timeout", metavar="TIME", default="30m", show_default=True, help="How long --next waits.")
+@click.option("--expect", multiple=True, metavar="'METHOD /path=STATUS'", help="A change of answers that is intended.")
 @click.option("--summary", metavar="FILE", help="Append how it ended, as Markdown, whatever the end.")
 @click.option("--outputs", metavar="FILE", help="Append how it ended, as name=value lines, whatever the end.")
 @click.option("--deployment-status", is_flag=True, help="Show it on the workflow's deployment, see docs/github.md.")
@@ -70,6 +72,7 @@ def guard(
     wait_for_next: bool,
     follow: bool,
     next_timeout: str,
+    expect: tuple[str, ...],
     summary: str | None,
     outputs: str | None,
     deployment_status: bool,
@@ -90,20 +93,20 @@ def guard(
     if follow:
         if wait_for_next or wanted != Wanted():
             raise UsageError("--follow goes on for ever", hint="--follow without --next, --summary and the like")
-        return _follow(shell, flags, early=early)
-    return told(shell, wanted, lambda: _watch(_opened(shell, flags), early=early, next_within=next_within))
+        return _follow(shell, flags, expect, early=early)
+    return told(shell, wanted, lambda: _watch(_opened(shell, flags, expect), early=early, next_within=next_within))
 
 
 PAUSE_S = 30.0
 """After an error, a guard that follows waits so long before it looks again."""
 
 
-def _follow(shell: Shell, flags: Mapping[str, str | None], *, early: bool) -> int:
+def _follow(shell: Shell, flags: Mapping[str, str | None], expect: tuple[str, ...], *, early: bool) -> int:
     """Watch one deployment after the other; an error ends a watch, only Ctrl-C ends this."""
     from backout.cli import errors  # noqa: PLC0415 loaded already
     from backout.runbook.follow import wait_for_unwatched  # noqa: PLC0415
 
-    bench = _opened(shell, flags)
+    bench = _opened(shell, flags, expect)
     while True:
         bench.live.say("waiting for a deployment that nobody has watched; Ctrl-C ends this")
         try:
@@ -117,10 +120,14 @@ def _follow(shell: Shell, flags: Mapping[str, str | None], *, early: bool) -> in
         shell.output.answered = False  # each watch has an answer of its own
 
 
-def _opened(shell: Shell, flags: Mapping[str, str | None]) -> Bench:
+def _opened(shell: Shell, flags: Mapping[str, str | None], expect: tuple[str, ...]) -> Bench:
     from backout.cli.bench import open_bench  # noqa: PLC0415 - only commands that act pay for it
+    from backout.config.expected import expected  # noqa: PLC0415 same
 
-    return open_bench(shell, shell.config(flags), "guard", stream=True)
+    config = shell.config(flags)
+    health = config.environment.health
+    meant = tuple(expected(text, str(health.url) if health else "") for text in expect)
+    return open_bench(shell, config, "guard", stream=True).expecting(meant)
 
 
 def _watch(bench: Bench, *, early: bool, next_within: str | None) -> int:

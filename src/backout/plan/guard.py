@@ -13,11 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backout.model.plan import Json
+    from backout.model.policy import Expectation
     from backout.model.situation import Situation
 
 
-def plan_guard(
-    situation: Situation, *, mode: Mode, for_s: float, early: bool = False, ramp: Sequence[float] = ()
+def plan_guard(  # noqa: PLR0913 by keyword
+    situation: Situation,
+    *,
+    mode: Mode,
+    for_s: float,
+    early: bool = False,
+    ramp: Sequence[float] = (),
+    expect: Sequence[Expectation] = (),
 ) -> Plan:
     """Return the plan of one watch of the live deployment.
 
@@ -25,7 +32,8 @@ def plan_guard(
     One that is older than the watch is watched from now on: against its own past if that was proven good, else against
     the limits of the success criteria. `early` ends it as soon as the evidence says healthy: quick, but blind to leaks.
     `ramp`: percentages that a fresh split is moved up through in mode `act`, each for at most `for_s`; every step but
-    the last ends as soon as the evidence says healthy, and all of it is carried on.
+    the last ends as soon as the evidence says healthy, and all of it is carried on. `expect`: changes of answers that
+    are intended, which a watch that is taken up again knows as well.
     """
     live = situation.live
     version, old, share = _on_trial(situation)
@@ -49,6 +57,7 @@ def plan_guard(
             "early": early or bool(up),
             "known_bad": known_bad,
             "code_known": watched is not None and watched.code_hash is not None,
+            **({"expect": [_words(each) for each in expect]} if expect else {}),
             **(first_stage(up, since=since, share=share, for_s=for_s, early=early) if up else {}),
         },
     )
@@ -74,6 +83,10 @@ def plan_guard(
         why=f"watch the deployment of version {version}",
         steps=(watch, conclude),
     )
+
+
+def _words(expected: Expectation) -> Json:
+    return {"method": expected.method, "path": expected.path, "statuses": list(expected.statuses)}
 
 
 def _known_bad(situation: Situation, version: str) -> Json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -12,10 +12,11 @@ import msgspec
 from backout.analysis.decision import Detector
 from backout.analysis.remarks import made_by, plain_history, still_decides, underneath
 from backout.analysis.unseen import words
+from backout.decoding import decode_values
 from backout.errors import AuthError, BackoutError, ProviderUnavailable
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind, PlanRefused
-from backout.model.policy import Mode
+from backout.model.policy import Expectation, Mode
 from backout.model.remark import RemarkKind
 from backout.model.shift import Outcome
 from backout.model.verdict import Decision, Verdict
@@ -94,7 +95,8 @@ def plan(tools: Toolbox, *, mode: Mode, for_s: float, early: bool = False) -> Pl
     compared = next((version for version in before if not situation.live.serves(version)), None)
     situation = with_details(tools, situation, [compared] if compared else [])  # its code may be quarantined
     mark_meanwhile(tools, AFTER_DEPLOYMENT, situation.live.main, situation.live.id[:8])
-    made = plan_guard(situation, mode=mode, for_s=for_s, early=early, ramp=tools.policy.guard.ramp)
+    guard = tools.policy.guard
+    made = plan_guard(situation, mode=mode, for_s=for_s, early=early, ramp=guard.ramp, expect=guard.expect)
     return by_hand(made, tools.equivalents)
 
 
@@ -248,7 +250,7 @@ class Watch:
         rest on the source, or is ""; `unseen` why a step of a ramp was not seen, or is ""; `token_lost` why the token
         counts as lost, or is ""; `not_asked` why both versions could not be asked side by side, or is "".
         """
-        tools = self._tools
+        tools = self._tools = expecting(self._tools, args)
         since, for_s = float(str(args["since"])), float(str(args["for_s"]))
         early_from = since + float(str(args.get("at_least_s") or 0.0)) if args.get("early") else math.inf
         if context.last_progress() is None:  # a resumed watch may find another deployment's triggers
@@ -442,6 +444,17 @@ class Watch:
             return ""
         decides = still_decides(history, str(args["deployment"]), str(args["version"]))
         return "" if decides else underneath(history).id
+
+
+def expecting(tools: Toolbox, args: Mapping[str, Json]) -> Toolbox:
+    """Return the tools with what the watch was started with as intended, which the file may not say (any more)."""
+    recorded = args.get("expect")
+    if not isinstance(recorded, list):
+        return tools
+    known = tools.policy.guard.expect
+    meant = tuple(decode_values(each, Expectation) for each in recorded)
+    guard = replace(tools.policy.guard, expect=(*known, *(each for each in meant if each not in known)))
+    return replace(tools, policy=replace(tools.policy, guard=guard))
 
 
 def _mode_of(tools: Toolbox, run: str) -> Mode:
