@@ -401,7 +401,7 @@ def test_redirects_on_the_same_host_are_followed_to_their_end(server: ScriptedSe
 def test_credentials_are_sent_by_their_check_alone_and_never_to_another_host(server: ScriptedServer) -> None:
     """HEAD stays HEAD; a redirect away from the health endpoint's host is not followed."""
     check = SyntheticCheck("/api/me", "HEAD", credentials=("Authorization",))
-    asking = probe(server, credentials={check.name: {"Authorization": "Bearer canary"}})
+    asking = probe(server, credentials=lambda: {check.name: {"Authorization": "Bearer canary"}})
     server.will(answer(b"", 302, Location="http://localhost:1/steal"), answer(b"", 200))
     assert asking.fetch(check.path, check=check).ends is None
     assert asking.fetch("/api/me").status == 200

@@ -109,13 +109,17 @@ def _sending(
     tools: Toolbox, sender: HealthCheck, checks: Sequence[SyntheticCheck]
 ) -> Callable[[], SyntheticAnswer | None]:
     turns: Iterator[SyntheticCheck] = cycle(checks)
+    said: set[str] = set()
 
     def send() -> SyntheticAnswer | None:
         check, at = next(turns), tools.clock.now()
         try:
             answer = sender.fetch(check.path, check=check)
-        except BackoutError:
-            return None  # it was not sent, which says nothing of the application
+        except BackoutError as error:  # it was not sent, which says nothing of the application
+            if check.name not in said:
+                said.add(check.name)
+                tools.say(f"the request {check.name} is not sent: {error.what}")
+            return None
         return SyntheticAnswer(at, check.name, answer.status, unmet(check, answer))
 
     return send

@@ -371,7 +371,7 @@ def _probe(make: Callable[..., HealthCheck], config: Config, settings: Health) -
         format=settings.format,
         names=tuple(config.environment.services),
         mask=config.variables.mask,
-        credentials=config.check_credentials(),
+        credentials=config.check_credentials,
     )
 
 

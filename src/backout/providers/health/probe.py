@@ -47,7 +47,7 @@ class HealthProbe:
         names: the services' names in backout.toml; a service that the application calls by another usual name (db,
             postgres, s3, smtp) is reported under the configured one. Without them every name stays as it is.
         mask: takes every secret out of what the application says, before anything is cut out of it.
-        credentials: headers that a synthetic check sends, by the name of the check.
+        credentials: tells the headers that synthetic checks send, by the name of the check; asked when one is sent.
 
     Raises:
         ConfigError: the URL, a header or the address cannot be used.
@@ -64,7 +64,7 @@ class HealthProbe:
         names: Collection[str] = (),
         clock: Clock | None = None,
         mask: Callable[[object], object] = lambda body: body,
-        credentials: Mapping[str, Mapping[str, str]] | None = None,
+        credentials: Callable[[], Mapping[str, Mapping[str, str]]] = dict,
     ) -> None:
         self._origin = _checked(url)
         self._url = url
@@ -74,7 +74,7 @@ class HealthProbe:
         self._format = format
         self._names = frozenset(names)
         self._mask = mask
-        self._credentials = {name: _checked_headers(found) for name, found in (credentials or {}).items()}
+        self._credentials = credentials
         self._clock = clock or SystemClock()
         self._connections: dict[Origin, Connection] = {}
 
@@ -103,7 +103,9 @@ class HealthProbe:
         if override is None:
             return Fetched()
         asked = check or SyntheticCheck(path)
-        headers = self._headers | override | dict(self._credentials.get(asked.name, {}))
+        headers = self._headers | override
+        if asked.credentials:
+            headers |= _checked_headers(self._credentials().get(asked.name, {}))
         if asked.origin:
             headers["Origin"] = asked.origin
         begun, url = time.monotonic(), f"{self._origin}{path}"
