@@ -238,3 +238,26 @@ def test_another_limit_is_named_and_used() -> None:
     )
     found.add(traffic(range(8)))
     assert states(found, 8)["error rate below 5 %"] is PASSED
+
+
+NEVER = 239
+"""The bucket of 30 s."""
+
+
+@pytest.mark.parametrize("usual", [None, NEVER, 100])
+def test_a_p99_of_half_a_minute_is_never_normal(usual: int | None) -> None:
+    """Whatever was usual, and without a baseline: the criterion fails, and nothing is verified."""
+    past = [Counts(LIVE, AT - t, 20, 0, latency={usual: 20}) for t in range(1, 601)] if usual is not None else []
+    found = engine(baseline=past)
+    for second in range(0, 900, 2):
+        found.add_health(health(second))
+        found.add([Counts(LIVE, AT + second, 20, 0, latency={100: 18, NEVER: 2})])
+    assert states(found, 901)[LATENCY] is FAILED
+    assert found.verification(AT + 901).verified is False
+
+
+def test_without_a_baseline_ordinary_response_times_have_nothing_to_be_compared_with() -> None:
+    """As before: neither a tick nor a cross."""
+    found = engine(baseline=[])
+    found.add(traffic(range(900)))
+    assert states(found, 901)[LATENCY] is NOT_SET_UP

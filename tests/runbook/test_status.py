@@ -16,7 +16,7 @@ from line import Story
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backout.model.signals import CountsPage
+    from backout.model.signals import Counts, CountsPage
     from backout.runbook.status import Status
 
 OK, DOWN, UNKNOWN = ServiceState.OK, ServiceState.DOWN, ServiceState.UNKNOWN
@@ -68,3 +68,22 @@ def test_without_a_health_endpoint_nothing_is_missed(story: Story) -> None:
     """What is not set up is said apart."""
     tools = replace(story.tools(), health=None, traffic=None)
     assert look(tools).unmeasured == ()
+
+
+def test_requests_that_take_half_a_minute_are_a_trouble(story: Story) -> None:
+    """One in ten hangs for 35 s and none fails: not well, whatever nobody compared; a single slow one is no trouble."""
+    slow = 239
+    world = story.world
+    own = world.traffic_rule
+
+    def rule(second: int, version: str) -> Counts | None:
+        row = own(second, version)
+        return row and replace(row, latency={90: row.requests - row.requests // 10, slow: row.requests // 10})
+
+    world.clock.sleep(20)
+    well = says(story, database=OK, storage=OK, email=OK)
+    assert not any("too long" in trouble for trouble in well.troubles)
+    world.traffic_rule = rule
+    world.clock.sleep(120)
+    found = says(story, database=OK, storage=OK, email=OK)
+    assert any("requests took far too long in the last minutes (p99 3" in trouble for trouble in found.troubles)

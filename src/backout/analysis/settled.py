@@ -63,7 +63,9 @@ class Settled:
         self._usual_errors = errors / requests if requests else 0.0
         p99 = quantile_bucket(normal, 1 - _TAIL)
         self._usual_p99_ms = None if p99 is None else bucket_floor_ms(p99 + 1)
-        self._limit_ms = (self._usual_p99_ms or 0.0) * criteria.latency_p99_at_most
+        never_ms = criteria.latency_never_above_s * 1000
+        usual_ms = never_ms if self._usual_p99_ms is None else self._usual_p99_ms * criteria.latency_p99_at_most
+        self._limit_ms = min(usual_ms, never_ms)  # what was as slow before is not normal for that
         self._slow_bucket = bucket_of(self._limit_ms)
         self._usual_slow = self._share_slow(normal)
 
@@ -135,9 +137,13 @@ class Settled:
         return f"{self._errors:,} of {count(self._requests, 'request')} failed; {percent(limit)} is exceeded for sure"
 
     def latency(self, *, final: bool) -> Claim:
-        """Return whether the p99 is at most its ratio to the baseline's."""
-        if self._usual_p99_ms is None:
-            return CriterionState.NOT_SET_UP, "no response times of this version from before to compare with"
+        """Return whether the p99 is at most its ratio to the baseline's; without one it can only fail."""
+        found = self._latency(final=final)
+        if self._usual_p99_ms is not None or found[0] is CriterionState.FAILED:
+            return found
+        return CriterionState.NOT_SET_UP, "no response times of this version from before to compare with"
+
+    def _latency(self, *, final: bool) -> Claim:
         if not self._timed:
             return (CriterionState.UNMEASURED if final else CriterionState.WAITING), NO_REQUEST
         seen = f"{self._slow:,} of {count(self._timed, 'request')} took longer than {self._limit_ms:.0f} ms"
@@ -148,7 +154,9 @@ class Settled:
         recent = merge_latency(self._window)
         bucket = quantile_bucket(recent, 1 - _TAIL)
         p99_ms = bucket_floor_ms(bucket + 1) if bucket is not None else 0.0
-        measured = f"p99 {p99_ms:.0f} ms against {self._usual_p99_ms:.0f} ms before"
+        usual_ms = self._usual_p99_ms
+        against = f"{self._limit_ms:.0f} ms at most" if usual_ms is None else f"{usual_ms:.0f} ms before"
+        measured = f"p99 {p99_ms:.0f} ms against {against}"
         if p99_ms <= self._limit_ms and (final or self._watched_s >= self._criteria.error_rate_for_s):
             return CriterionState.PASSED, measured
         if not final:

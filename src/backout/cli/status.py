@@ -283,7 +283,7 @@ def _traffic_text(style: Style, traffic: TrafficLook | None, limit: float) -> st
         return f"{style.badge('not measured', Tone.WARN)} ({traffic.problem})"
     if traffic.error_rate is None:
         return f"no request in the last {traffic.window_s // 60} min"
-    tone = Tone.GOOD if traffic.error_rate < limit else Tone.BAD
+    tone = Tone.GOOD if traffic.error_rate < limit and not traffic.is_slow else Tone.BAD
     p99 = "" if traffic.p99_ms is None else f", p99 {traffic.p99_ms:.0f} ms"
     failed = style.badge(f"{percent(traffic.error_rate)} failed", tone)
     return f"{failed} ({traffic.errors:,} of {traffic.requests:,} in {traffic.window_s // 60} min{p99})"

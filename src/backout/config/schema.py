@@ -284,9 +284,10 @@ class ErrorRate(Section, frozen=True):
 
 
 class Latency(Section, frozen=True):
-    """The success criterion on latency, as a ratio to the baseline."""
+    """The success criterion on latency, as a ratio to the baseline; a p99 above `never_above` fails without one."""
 
     p99_at_most: Ratio = 1.25
+    never_above: Duration = Duration(10)
 
 
 class CriteriaSection(Section, frozen=True):
@@ -414,6 +415,7 @@ class EnvironmentSettings(Section, frozen=True):
                 error_rate_for_s=float(criteria.error_rate.within),
                 watch_s=float(criteria.watch),
                 latency_p99_at_most=criteria.latency.p99_at_most,
+                latency_never_above_s=float(criteria.latency.never_above),
                 old_version_quiet_s=float(criteria.old_version_quiet),
             ),
             guard=GuardPolicy(

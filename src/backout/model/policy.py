@@ -18,7 +18,8 @@ class Criteria:
 
     Args:
         error_rate_below: in [0,1]. error_rate_for_s, watch_s: maxima; a criterion passes as soon as the evidence
-            excludes its limit. latency_p99_at_most: ratio to the baseline's p99.
+            excludes its limit. latency_p99_at_most: ratio to the baseline's p99. latency_never_above_s: a p99 above it
+            fails whatever was usual, and without a baseline.
         old_version_quiet_s: the version left must have answered nothing for this long.
     """
 
@@ -26,6 +27,7 @@ class Criteria:
     error_rate_for_s: float = 300.0
     watch_s: float = 900.0
     latency_p99_at_most: float = 1.25
+    latency_never_above_s: float = 10.0
     old_version_quiet_s: float = 60.0
 
 

@@ -11,7 +11,7 @@ from backout.analysis.unseen import unseen
 from backout.errors import BackoutError
 from backout.model.backups import Protection
 from backout.model.plan import PlanKind
-from backout.model.signals import Criticality, ServiceState, merge_latency, quantile_ms, total
+from backout.model.signals import Criticality, ServiceState, bucket_of, merge_latency, quantile_ms, total
 from backout.report.times import duration
 from backout.runbook.hold import holding
 from backout.runbook.observe import observe
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 WINDOW_S = 300
 """The runbook's five minutes."""
+_FEW = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class TrafficLook:
     requests: int = 0
     errors: int = 0
     p99_ms: float | None = None
+    slow: int = 0
+    """Requests that took longer than anything normal does (`criteria.latency.never_above`)."""
     problem: str = ""
     source: str = ""
     unseen: tuple[Sight, ...] = ()
@@ -51,6 +54,11 @@ class TrafficLook:
     def error_rate(self) -> float | None:
         """Share of errors, None without requests."""
         return self.errors / self.requests if self.requests else None
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether one request in a hundred takes longer than anything normal does; a single one says nothing."""
+        return self.slow >= _FEW and self.slow * 100 >= self.requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +131,9 @@ class Status:
         rate = self.traffic.error_rate if self.traffic else None
         if rate is not None and rate >= self.error_rate_below:
             found.append(f"{self.traffic.errors if self.traffic else 0} requests failed in the last minutes")
+        if self.traffic is not None and self.traffic.is_slow:
+            took = f"{(self.traffic.p99_ms or 0) / 1000:.0f} s"
+            found.append(f"{self.traffic.slow:,} requests took far too long in the last minutes (p99 {took})")
         if self.situation.schema.state is not None and self.situation.schema.state.failed:
             found.append(f"migration {self.situation.schema.state.failed[-1]} failed half-way")
         if isinstance(self.backups, Protection) and not self.backups.protected:
@@ -181,5 +192,8 @@ def _traffic(tools: Toolbox, live: str) -> TrafficLook | None:
         return TrafficLook(WINDOW_S, problem=str(error))
     rows = [row for row in page.counts if row.version == live]
     requests, errors = total(rows)
-    p99_ms, traits = quantile_ms(merge_latency(rows), 0.99), tools.traffic.traits
-    return TrafficLook(WINDOW_S, requests, errors, p99_ms, source=traits.name, unseen=unseen(traits))
+    latency, traits = merge_latency(rows), tools.traffic.traits
+    p99_ms = quantile_ms(latency, 0.99)
+    edge = bucket_of(tools.policy.criteria.latency_never_above_s * 1000)
+    slow = sum(number for bucket, number in latency.items() if bucket > edge)
+    return TrafficLook(WINDOW_S, requests, errors, p99_ms, slow, source=traits.name, unseen=unseen(traits))
