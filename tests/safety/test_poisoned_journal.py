@@ -209,5 +209,5 @@ def test_what_a_person_sees(whole: Story, tmp_path: Path) -> None:
     assert answer.code == 1, answer.err
     assert "the journal is damaged: event" in answer.err
     assert str(path) in answer.err
-    assert f"mv {path} {path}.damaged" in answer.err
+    assert f"mv {path}* {path.parent}/damaged-journal/" in answer.err
     assert "mistake in backout" not in answer.err

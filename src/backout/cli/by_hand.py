@@ -6,6 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backout.cli.in_need import say as say_known
 from backout.errors import BackoutError
 
 if TYPE_CHECKING:
@@ -24,12 +25,17 @@ UNKNOWN = (
 
 @dataclass(slots=True)
 class ByHand:
-    """The lines of one command; it is told what is known as soon as it is, and nothing of it raises."""
+    """The lines of one command; it is told what is known as soon as it is, and nothing of it raises.
+
+    Args:
+        is_done: whether the command has acted already, so that nothing is left to be typed.
+    """
 
     shell: Shell
     config: Config | None = None
     tools: Toolbox | None = None
     has_said: bool = False
+    is_done: bool = False
 
     def lines(self) -> tuple[str, ...]:
         """Return what to type, by the best that is known here without asking anybody."""
@@ -57,14 +63,16 @@ class ByHand:
         return None
 
     def say(self, lines: tuple[str, ...]) -> None:
-        """Say the lines and where the card is, once."""
+        """Say the lines, and what is known without asking the provider, once."""
         if self.has_said:
             return
         self.has_said, out, path = True, self.shell.output, self.card()
         if lines:
-            out.complain("\n".join(["by hand:", *(f"  $ {line}" for line in lines)]))
+            shown = (f"  {line}" if line.startswith("#") else f"  $ {line}" for line in lines)
+            out.complain("\n".join(["by hand:", *shown]))
         if path is not None:
             out.complain(f"the card, written when all was well: {path}")
+        say_known(out, self.config)
 
     def add_to(self, error: Exception) -> None:
         """Say them beside an error, and make the first one what the error says to type next."""

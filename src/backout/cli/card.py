@@ -51,12 +51,12 @@ def _print_without_journal(shell: Shell, hand: ByHand, error: Exception) -> bool
     from backout.journal.rows import JournalUnavailable  # noqa: PLC0415 - only when something is wrong
     from backout.report.card import card_text  # noqa: PLC0415 same
     from backout.runbook.card import card_of  # noqa: PLC0415 same
-    from backout.runbook.panic import without_journal  # noqa: PLC0415 same
+    from backout.runbook.no_journal import without_journal  # noqa: PLC0415 same
 
     if not isinstance(error, JournalUnavailable) or hand.tools is None or shell.output.json:
         return False
     try:
-        text = card_text(card_of(without_journal(hand.tools)))
+        text = card_text(card_of(without_journal(hand.tools, error)))
     except Exception:  # noqa: BLE001 - whatever else is broken too, the last card is printed
         return False
     shell.output.warn("without the journal: this card knows what the provider tells, and no older mark")
@@ -78,7 +78,7 @@ def _print_new(shell: Shell, hand: ByHand, *, write: bool) -> None:
     from backout.runbook.card import card_of  # noqa: PLC0415
 
     hand.config = shell.config(in_need=True)
-    hand.tools = tools = wiring.toolbox(hand.config)
+    hand.tools = tools = wiring.toolbox(hand.config, wiring.Hooks(hurried=True))
     made = card_of(tools)
     text = card_text(made)
     path = tools.cards.write(text) if write and tools.cards is not None else None

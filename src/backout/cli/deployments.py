@@ -8,6 +8,7 @@ import click
 
 from backout.analysis.remarks import borne_out, is_remark, text_of
 from backout.analysis.stability import quarantine, stable_mark
+from backout.cli.in_need import observed
 from backout.cli.options import group, pass_shell
 from backout.cli.style import Tone
 from backout.errors import Refused, UsageError
@@ -41,7 +42,7 @@ def _observed(tools: Toolbox) -> Situation:
     """Return the situation with the code hashes of all listed versions, so that quarantine is seen by code."""
     from backout.runbook.observe import observe, with_details  # noqa: PLC0415
 
-    situation = observe(tools)
+    situation = observed(tools, observe)
     listed = dict.fromkeys(share.version for deployment in situation.history for share in deployment.shares)
     return with_details(tools, situation, listed)
 

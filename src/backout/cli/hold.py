@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from backout.cli.in_need import say as say_known
 from backout.cli.options import command, pass_shell
 from backout.errors import BackoutError, DecisionNeeded, UsageError
 from backout.report.times import duration, rfc3339
@@ -89,7 +90,7 @@ def _switch(shell: Shell, config: Config, why: str, *, for_s: float | None, loca
     except BackoutError as error:
         troubles.append(error)
     if for_s is not None:
-        wanted = _in_incident(config, wanted, write=not troubles)
+        wanted = _in_incident(shell, config, wanted, write=not troubles)
     if local:
         if troubles:
             raise troubles[0]
@@ -99,22 +100,35 @@ def _switch(shell: Shell, config: Config, why: str, *, for_s: float | None, loca
         told = _at_provider(shell, config, wanted)
     except BackoutError as error:
         if not here:
-            raise
+            raise _nowhere(shell, config, troubles[0], error) from error
         troubles.append(error)
+        say_known(shell.output, config)
         return _answer(shell, config, wanted, everywhere=False, troubles=tuple(troubles))
     return _answer(shell, config, told, everywhere=True, troubles=tuple(troubles))
 
 
-def _in_incident(config: Config, wanted: Hold, *, write: bool) -> Hold:
+def _nowhere(shell: Shell, config: Config, here: BackoutError, there: BackoutError) -> BackoutError:
+    """Return the error of a switch that stands neither here nor at the provider, told as both refused it."""
+    say_known(shell.output, config)
+    there.what = f"nothing was changed, neither here nor at the provider: {here}; {there.what}"
+    there.hint = here.hint or there.hint  # the file needs nobody else
+    return there
+
+
+def _in_incident(shell: Shell, config: Config, wanted: Hold, *, write: bool) -> Hold:
     """Return the hold with the incident that is open now, and write that down, too; without a journal none is known."""
     from backout import wiring  # noqa: PLC0415 - see `_switch`
     from backout.runbook.open_incident import open_incident  # noqa: PLC0415 same
 
-    with contextlib.suppress(BackoutError):
+    try:
         incident = open_incident(wiring.journal(config, hurried=True), config.name)
-        if incident:
-            wanted = replace(wanted, incident=incident)
-            if write:
+    except BackoutError as error:
+        shell.output.warn(f"whether an incident is open is not known, so the hold ends at its time: {error.what}")
+        return wanted
+    if incident:
+        wanted = replace(wanted, incident=incident)
+        if write:
+            with contextlib.suppress(BackoutError):  # the one without its incident stands there
                 wiring.holds(config).write(config.name, wanted)
     return wanted
 

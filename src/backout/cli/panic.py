@@ -11,7 +11,7 @@ from backout.cli.by_hand import ByHand
 from backout.cli.options import command, pass_shell
 from backout.errors import BackoutError, Busy, Interrupted, PartlyDone, Refused
 from backout.model.incident import RunState
-from backout.model.plan import PlanKind, PlanRefused
+from backout.model.plan import PANIC_ONCE, PlanKind, PlanRefused
 
 if TYPE_CHECKING:
     from backout.cli.bench import Bench
@@ -42,8 +42,10 @@ def panic(shell: Shell, *, message: str) -> int:
     try:
         bench, message = _opened(shell, hand), shell.masked(message)
         try:
-            return _go_back(bench, message)
+            return _go_back(bench, hand, message)
         except JournalUnavailable as error:
+            if hand.is_done:
+                raise
             raise _without_journal(bench, hand, message, error) from error
     except (Refused, Busy, Interrupted):
         raise  # they are answers, and name what is allowed instead
@@ -63,7 +65,7 @@ def _opened(shell: Shell, hand: ByHand) -> Bench:
     return bench
 
 
-def _go_back(bench: Bench, message: str) -> int:
+def _go_back(bench: Bench, hand: ByHand, message: str) -> int:
     from backout.cli.bench import busy  # noqa: PLC0415
     from backout.cli.rollback import refusal  # noqa: PLC0415
     from backout.runbook.panic import stand_aside, way_back  # noqa: PLC0415
@@ -73,16 +75,17 @@ def _go_back(bench: Bench, message: str) -> int:
         if keeper.plan.kind is not PlanKind.ROLLBACK or keeper.state is not RunState.INTERRUPTED:
             raise busy(keeper)
         bench.shell.output.say(f"picking up run {keeper.id}, a rollback that was interrupted")
-        return _finish(bench, bench.drive(keeper.id))
+        return _finish(bench, hand, bench.drive(keeper.id))
     plan = way_back(bench.tools, message)
     if isinstance(plan, PlanRefused):
         raise refusal(plan, bench.tools.environment)
     args = plan.step("activate").args
     bench.shell.output.say(f"going back from version {args['leaving']} to {args['version']}")
-    return _finish(bench, bench.drive(bench.submit(plan, message)))
+    return _finish(bench, hand, bench.drive(bench.submit(plan, message)))
 
 
-def _finish(bench: Bench, run: Run) -> int:
+def _finish(bench: Bench, hand: ByHand, run: Run) -> int:
+    hand.is_done = True
     shell, tools = bench.shell, bench.tools
     record = outcome.rollback_record(tools, run)
     undo = outcome.undo_commands(run)
@@ -96,18 +99,23 @@ def _finish(bench: Bench, run: Run) -> int:
 def _without_journal(bench: Bench, hand: ByHand, message: str, error: BackoutError) -> BackoutError:
     """Return the error of a panic without a journal: what is done must be recorded, so a person types it."""
     from backout.cli.rollback import refusal  # noqa: PLC0415
-    from backout.runbook.panic import lines_without_journal  # noqa: PLC0415
+    from backout.runbook.no_journal import as_far_as_read  # noqa: PLC0415
+    from backout.runbook.panic import lines_unproven, lines_without_journal  # noqa: PLC0415
 
+    unknown = ""
     try:
-        lines = lines_without_journal(bench.tools, message)
+        tools = as_far_as_read(bench.tools)
+        lines = lines_without_journal(tools, message)
+        if isinstance(lines, PlanRefused):
+            if tools is bench.tools or lines.rule == PANIC_ONCE:
+                hand.say(())
+                return refusal(lines, bench.tools.environment)
+            unknown = f"; without it, {lines.reason}"  # what the journal knew could allow more
+            lines = lines_unproven(tools, lines)
     except (Refused, Busy):
         raise
     except Exception:  # noqa: BLE001 - whatever else is broken too, there are lines to say
         lines = hand.lines()
-    if isinstance(lines, PlanRefused):
-        hand.say(())
-        return refusal(lines, bench.tools.environment)
     hand.say(lines)
-    return PartlyDone(
-        f"nothing was changed, because it could not be recorded: {error.what}", where=error.where, hint=lines[0]
-    )
+    what = f"nothing was changed, because it could not be recorded: {error.what}{unknown}"
+    return PartlyDone(what, where=error.where, hint=lines[0])

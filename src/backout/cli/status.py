@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import text_of
+from backout.cli.in_need import health_text
 from backout.cli.options import command, pass_shell
 from backout.cli.style import Tone
+from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
 from backout.model.clock import in_words, is_off
-from backout.model.signals import ServiceState
 from backout.report.times import ago, clock, percent, rfc3339
 
 if TYPE_CHECKING:
@@ -19,12 +21,14 @@ if TYPE_CHECKING:
     from backout.cli.shell import Shell
     from backout.cli.style import Style
     from backout.config import Config
+    from backout.errors import BackoutError
     from backout.model.backups import Protection
     from backout.model.hold import Hold
     from backout.model.incident import Run
     from backout.model.notice import Delivery
     from backout.model.signals import HealthReport
     from backout.runbook.status import Status, TrafficLook
+    from backout.runbook.toolbox import Toolbox
 
 LATER = ("drills",)
 """Parts that are not built yet; shown, so that nobody takes silence for safety."""
@@ -34,16 +38,20 @@ LATER = ("drills",)
 @pass_shell
 def status(shell: Shell) -> int:
     """Show what is live and how it is doing, read just now. Exit code 1 when something is wrong."""
-    from backout.runbook.hold_told import tell_of_holds  # noqa: PLC0415 - only commands that ask the provider pay for it
-    from backout.runbook.status import look  # noqa: PLC0415 - only commands that ask the provider pay for it
-    from backout.runbook.unguarded import tell_unguarded  # noqa: PLC0415
+    from backout import wiring  # noqa: PLC0415 - only commands that ask the provider pay for it
+    from backout.runbook.hold_told import tell_of_holds  # noqa: PLC0415 same
+    from backout.runbook.unguarded import tell_unguarded  # noqa: PLC0415 same
 
-    tools = shell.toolbox(shell.config())
-    found = look(tools)
-    if found.unguarded_s is not None:
+    config = shell.config()
+    try:
+        tools = shell.toolbox(config, wiring.Hooks(hurried=True))
+        found = _looked(tools)
+    except (ProviderUnavailable, ProviderRejected, AuthError) as error:
+        return _without_provider(shell, config, error)
+    if found.unguarded_s is not None and not found.journal:
         tell_unguarded(tools, found.situation, found.unguarded_s)
     tell_of_holds(tools, found.situation.listed)
-    marks = _marks_record(shell.config(), tools.seal)
+    marks = _marks_record(config, tools.seal)
     shell.output.result("status", {**_record(found), "marks": marks}, _text(shell, found, marks))
     environment = found.situation.environment
     if found.unfinished is not None:
@@ -62,6 +70,43 @@ def status(shell: Shell) -> int:
     else:
         shell.output.next(f"backout guard -e {environment}")
     return 1 if found.troubles else 0
+
+
+def _looked(tools: Toolbox) -> Status:
+    """Return the status; without a journal that can be used as far as the provider tells it."""
+    from backout.journal.rows import JournalUnavailable  # noqa: PLC0415 - see `status`
+    from backout.runbook.no_journal import without_journal  # noqa: PLC0415 same
+    from backout.runbook.status import look  # noqa: PLC0415 same
+
+    try:
+        found = look(tools)
+    except JournalUnavailable as error:
+        return replace(look(without_journal(tools, error)), journal=f"{error.what} ({error.where})")
+    only_read = getattr(tools.runs, "only_read", None)
+    return found if only_read is None else replace(found, journal=f"{only_read.what} ({only_read.where})")
+
+
+def _without_provider(shell: Shell, config: Config, error: BackoutError) -> int:
+    """Show what is known when the provider does not say what is live, then the error; its exit code counts."""
+    from backout.cli import in_need  # noqa: PLC0415 - only when something is wrong
+    from backout.cli.errors import show  # noqa: PLC0415 same
+    from backout.cli.paint import paint_for  # noqa: PLC0415 same
+    from backout.providers.clock import SystemClock  # noqa: PLC0415 same
+    from backout.report.text import fields  # noqa: PLC0415 same
+
+    style, now, found = shell.output.style, SystemClock().now(), in_need.found_out(config)
+    known = {
+        "environment": config.name,
+        "read_at": rfc3339(now),
+        "live_version": None,
+        "problem": str(error),
+        "health": _health_record(found.health),
+        **in_need.record(found),
+    }
+    head = f"{style.strong(config.name)}  {style.badge('what is live is not known', Tone.BAD)}"
+    text = "\n".join([head, *fields(in_need.rows(style, found, now), style.width, paint=paint_for(style))])
+    shell.output.result("status", known, text)
+    return show(error, shell.output)
 
 
 def _record(found: Status) -> dict[str, object]:
@@ -95,6 +140,7 @@ def _record(found: Status) -> dict[str, object]:
         "unguarded": found.unguarded_s is not None,
         "hold": None if found.hold is None else _hold_record(found.hold),
         "clock_offset_s": situation.clock_offset_s,
+        "journal": found.journal or None,
         "troubles": list(found.troubles),
         "unmeasured": list(found.unmeasured),
         "not_set_up": [name for name, there in _parts(found) if not there],
@@ -224,6 +270,7 @@ def _text(shell: Shell, found: Status, marks: Mapping[str, object]) -> str:
     situation, live = found.situation, found.situation.live
     now = situation.read_at
     ours = now - (situation.clock_offset_s or 0.0) if is_off(situation.clock_offset_s) else now  # the journal's time
+    lost = "not known" if found.journal and found.guard is None and found.rollback is None else ""
     mark = (
         style.badge("quarantined", Tone.BAD)
         if found.quarantined
@@ -236,14 +283,17 @@ def _text(shell: Shell, found: Status, marks: Mapping[str, object]) -> str:
     rows += [
         ("", f"{mark}, since {clock(live.created_at)} UTC ({ago(live.created_at, now)})"),
         *([("message", text_of(live))] if live.message else []),
-        ("health", _health_text(style, found.health)),
+        ("health", health_text(style, found.health)),
         ("traffic", _traffic_text(style, found.traffic, found.error_rate_below)),
         *_unseen_row(found.traffic),
         ("migrations", _schema_text(style, found)),
         *([("backups", _backups_text(style, found.backups))] if found.backups is not None else []),
         *_clock_row(style, situation.clock_offset_s),
-        ("guard", _run_text(found.guard, ours, "no watch yet")),
-        ("rollback", _elsewhere_text(found, now) or _run_text(found.rollback, ours, "none yet")),
+        ("guard", _run_text(found.guard, ours, lost or "no watch yet")),
+        (
+            "rollback",
+            _elsewhere_text(found, now) or _run_text(found.rollback, ours, lost or "none yet"),
+        ),
         *([("hold", _hold_text(style, found.hold))] if found.hold else []),
         ("may disarm", "; ".join(str(part) for part in (marks["may_disarm"], marks["next"]) if part)),
         *([("notices", _notices_text(style, found.notices))] if found.notices else []),
@@ -261,19 +311,6 @@ def _summary(style: Style, found: Status) -> str:
     if found.health is None and found.traffic is None:
         return style.badge("live, but nothing is measured", Tone.WARN)
     return style.badge("nothing needs you", Tone.GOOD)
-
-
-def _health_text(style: Style, health: HealthReport | None) -> str:
-    if health is None:
-        return style.dim("not set up")
-    if not health.measured:
-        word = style.badge("down", Tone.BAD) if health.is_down else style.badge("not measured", Tone.WARN)
-        return f"{word} ({health.reach})"
-    tone = Tone.GOOD if health.overall is ServiceState.OK else Tone.WARN
-    word = style.badge("down", Tone.BAD) if health.is_down else style.badge(health.overall, tone)
-    services = ", ".join(f"{s.name} {s.state}" + (f" ({s.detail})" if s.detail else "") for s in health.services)
-    answer = f"{health.status}" + (f", {health.latency_ms:.0f} ms" if health.latency_ms is not None else "")
-    return "; ".join(part for part in (f"{word} ({answer})", services, *health.findings) if part)
 
 
 def _traffic_text(style: Style, traffic: TrafficLook | None, limit: float) -> str:

@@ -131,6 +131,11 @@ class SqliteJournal:
         """Close the file; the next use opens it again."""
         self._store.close()
 
+    @property
+    def only_read(self) -> JournalUnavailable | None:
+        """Return why the journal can be read and not be written to, as far as reading it has shown; else None."""
+        return self._store.only_read
+
     # --- Runs -------------------------------------------------------------------------------------------------------
 
     def runs(self, environment: str | None = None) -> tuple[Run, ...]:

@@ -5,12 +5,14 @@ WAL with synchronous=FULL: what was committed survives the loss of power. Not fo
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import re
+import shlex
 import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -30,42 +32,63 @@ if TYPE_CHECKING:
 
 Mask = Callable[[object], object]
 _PRIMARY = 0xFF  # extended result codes keep the primary one in the low byte
+_NO_ROOM = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR_WRITE,
+        sqlite3.SQLITE_IOERR_SHMOPEN,
+        sqlite3.SQLITE_IOERR_SHMSIZE,
+        sqlite3.SQLITE_IOERR_TRUNCATE,
+        sqlite3.SQLITE_IOERR_FSYNC,
+        sqlite3.SQLITE_IOERR_DIR_FSYNC,
+    }
+)
+"""A full disk; a quota and a limit on the size of files are told as errors of writing."""
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH})
+"""Our statements are always the same, so one that makes no sense meets tables that are not as we made them."""
+_NOT_TO_WRITE = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM})
+_HELD = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_ERRNO = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), sqlite3.SQLITE_FULL),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), sqlite3.SQLITE_READONLY),
+}
+_SAID = re.compile(r"[A-Za-z0-9 /:,-]{1,80}")
+"""What SQLite says in words of its own; anything else quotes what lies in the file."""
 
 
 def explain(error: sqlite3.Error, path: Path) -> JournalUnavailable:
-    """Return what the error means, and what to do about it."""
-    code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
+    """Return what the error means, and what to do about it; nothing that stands in the file is quoted."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    said = f" ({error})" if _SAID.fullmatch(str(error)) else ""
     where = str(path)
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return JournalUnavailable(
-            f"the journal is damaged ({error}); nothing was changed",
-            where=where,
-            hint=_aside(path),
-        )
-    if code == sqlite3.SQLITE_FULL:
+    if code & _PRIMARY in _DAMAGED or "decode" in str(error):
+        return JournalUnavailable(f"the journal is damaged{said}; nothing was changed", where=where, hint=_aside(path))
+    if code in _NO_ROOM or code & _PRIMARY == sqlite3.SQLITE_FULL:
         return JournalUnavailable(
             "the disk is full: the journal could not record, so the run stops here",
             where=where,
             hint="free some space, then type the same command again",
         )
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    if code & _PRIMARY in _HELD:
         return JournalUnavailable(
             "another process keeps the journal's file locked",
             where=where,
-            hint=f"find it (fuser {path}), then type the same command again",
+            hint=f"find it (fuser {shlex.quote(str(path))}), then type the same command again",
         )
-    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+    if code & _PRIMARY in _NOT_TO_WRITE:
         return JournalUnavailable(
-            f"the journal cannot be opened for writing ({error})",
+            f"the journal cannot be opened for writing{said}",
             where=where,
-            hint=f"check who owns it: ls -l {path.parent}",
+            hint=f"make it writable, then type the same command again: ls -la {shlex.quote(str(path.parent))}",
         )
-    hint = f"look at the disk and at the files: ls -l {path.parent}"
-    return JournalUnavailable(f"the journal cannot be used ({error})", where=where, hint=hint)
+    hint = f"look at the disk and at the files: ls -la {shlex.quote(str(path.parent))}"
+    return JournalUnavailable(f"the journal cannot be used{said}", where=where, hint=hint)
 
 
 def _aside(path: Path) -> str:
-    return f"look for unfinished work by hand (backout deployments list), then: mv {path} {path}.damaged"
+    """Return how a journal is put aside, with its side files: a new one would read what stands in them."""
+    kept, all_of_it = shlex.quote(str(path.parent / f"damaged-{path.stem}")), f"{shlex.quote(str(path))}*"
+    return f"look for unfinished work (backout deployments list), then: mkdir -p {kept} && mv {all_of_it} {kept}/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +151,21 @@ class Store:
         self._busy_timeout_s = busy_timeout_s
         self._crash_point = crash_point
         self._connection: sqlite3.Connection | None = None
+        self._frozen: sqlite3.Error | None = None
         self._mutex = threading.RLock()
 
-    @contextmanager
+    @property
+    def only_read(self) -> JournalUnavailable | None:
+        """Return why the file is read as it lies, and cannot be written to; None while nothing is known against it."""
+        if self._frozen is None:
+            return None
+        found, side = explain(self._frozen, self.path), self.path.with_name(f"{self.path.name}-wal")
+        with contextlib.suppress(OSError):
+            if side.stat().st_size:
+                found.what += "; it is read without what was written last"
+        return found
+
+    @contextlib.contextmanager
     def write(self, name: str) -> Iterator[Transaction]:
         """Open a transaction that is committed at the end of the block, and rolled back by any exception."""
         with self._mutex, self._explained():
@@ -152,7 +187,7 @@ class Store:
                 return []
             return self._open(create=False).execute(query, values).fetchall()
 
-    @contextmanager
+    @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection | None]:
         """Lend the connection for several reads, or None when the journal does not exist yet."""
         with self._mutex, self._explained():
@@ -199,7 +234,7 @@ class Store:
         with self._mutex:
             if self._connection is not None:
                 self._connection.close()
-                self._connection = None
+                self._connection = self._frozen = None
 
     def __del__(self) -> None:
         # sqlite3 holds a connection and its statements in a cycle, which would stay open until a collection.
@@ -209,12 +244,12 @@ class Store:
         if self._crash_point is not None:
             self._crash_point(name)
 
-    @contextmanager
+    @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
-            raise explain(error, self.path) from error
+            raise explain(self._frozen or error, self.path) from error
         except DamagedRow as error:
             if error.where is None:
                 error.what = f"the journal is damaged: {error.what}"
@@ -234,23 +269,34 @@ class Store:
             raise unreachable(error, self.path) from error
 
     def _open(self, *, create: bool) -> sqlite3.Connection:
+        if create and self._frozen is not None:
+            self.close()  # what was in the way may be gone
         if self._connection is None:
             if create:
                 self._create_file()
-            connection = sqlite3.connect(
-                f"file:{_uri_path(self.path)}?mode=rw",
-                uri=True,
-                timeout=self._busy_timeout_s,
-                isolation_level=None,
-                check_same_thread=False,
-            )
             try:
-                self._prepare(connection)
-            except BaseException:
-                connection.close()
-                raise
-            self._connection = connection
+                self._connection = self._connected("mode=rw")
+            except sqlite3.Error as error:
+                if create or getattr(error, "sqlite_errorcode", 0) & _PRIMARY in _DAMAGED | _HELD:
+                    raise
+                # Side files are made even to read: without room, or without a right to, the file is read as it lies.
+                self._connection, self._frozen = self._connected("mode=ro&immutable=1"), error
         return self._connection
+
+    def _connected(self, how: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"file:{_uri_path(self.path)}?{how}",
+            uri=True,
+            timeout=self._busy_timeout_s,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            self._prepare(connection, may_write="immutable" not in how)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _create_file(self) -> None:
         try:
@@ -260,7 +306,7 @@ class Store:
         except OSError as error:
             raise unreachable(error, self.path) from error
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
+    def _prepare(self, connection: sqlite3.Connection, *, may_write: bool) -> None:
         connection.execute("PRAGMA synchronous=FULL")
         version = self._version(connection)
         if version > schema.VERSION:
@@ -269,7 +315,7 @@ class Store:
                 where=str(self.path),
                 hint="upgrade backout on this machine; nothing was changed",
             )
-        if version < schema.VERSION:
+        if version < schema.VERSION and may_write:
             self._migrate(connection)
 
     def _version(self, connection: sqlite3.Connection) -> int:
@@ -290,7 +336,10 @@ class Store:
     def _migrate(self, connection: sqlite3.Connection) -> None:
         # Going over to WAL does not wait for another process that does the same: the file lock does.
         lock = FileLock(self.path.with_name(f"{self.path.name}.lock"))
-        lock.take(wait=True)
+        try:
+            lock.take(wait=True)
+        except OSError as error:
+            raise _as_sqlite(error) from error
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("BEGIN IMMEDIATE")
@@ -315,12 +364,17 @@ def _uri_path(path: Path) -> str:
 
 def unreachable(error: OSError, path: Path) -> JournalUnavailable:
     """Return what the system's refusal of a file means."""
-    if error.errno == errno.ENOSPC:
-        full = sqlite3.OperationalError("disk full")
-        full.sqlite_errorcode = sqlite3.SQLITE_FULL
-        return explain(full, path)
+    if error.errno in _ERRNO:
+        return explain(_as_sqlite(error), path)
     what = f"the journal cannot be reached ({error.strerror})"
-    return JournalUnavailable(what, where=str(path), hint=f"check who owns it: ls -ld {path.parent}")
+    return JournalUnavailable(what, where=str(path), hint=f"look at it: ls -ld {shlex.quote(str(path.parent))}")
+
+
+def _as_sqlite(error: OSError) -> sqlite3.OperationalError:
+    """Return the system's refusal of a file as SQLite tells it of its own files."""
+    made = sqlite3.OperationalError(error.strerror or "input/output error")
+    made.sqlite_errorcode = _ERRNO.get(error.errno or 0, sqlite3.SQLITE_IOERR)
+    return made
 
 
 def _damaged(found: str) -> sqlite3.DatabaseError:

@@ -87,10 +87,15 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why a nearer or wished-for version was not chosen as target."""
+    """Why a nearer or wished-for version was not chosen as target; `rule`: the safety rule, "" for none."""
 
     version: str
     reason: str
+    rule: str = ""
+
+
+PANIC_ONCE = "panic once"
+"""The rule that a panic does not go back twice."""
 
 
 @dataclass(frozen=True, slots=True)

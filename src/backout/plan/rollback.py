@@ -80,9 +80,8 @@ def plan_rollback(situation: Situation, request: Request, lines: Equivalents) ->
     chosen = next((c for c in ranked if c.eligible and c.last_live_at > 0), None)
     if chosen is None:
         return _no_target(situation, ranked)
-    nearer = tuple(
-        Rejection(c.version, c.reason) for c in ranked if not c.eligible and c.last_live_at >= chosen.last_live_at
-    )
+    passed_over = (c for c in ranked if not c.eligible and c.last_live_at >= chosen.last_live_at)
+    nearer = tuple(Rejection(c.version, c.reason, c.rule) for c in passed_over)
     others = (c for c in ranked if c.eligible and c.proven and c is not chosen)
     return _plan(situation, request, lines, _Choice(leaving, chosen, nearer, tuple(islice(others, MAX_ALTERNATIVES))))
 
@@ -104,13 +103,13 @@ def _to_target(
             wanted.rule,
             f"version {wanted.version[:8]}: {wanted.reason}",
             _options(situation, ranked),
-            (Rejection(wanted.version, wanted.reason),),
+            (Rejection(wanted.version, wanted.reason, wanted.rule),),
         )
     return _plan(situation, request, lines, _Choice(leaving, wanted))
 
 
 def _no_target(situation: Situation, ranked: tuple[Candidate, ...]) -> PlanRefused:
-    rejections = tuple(Rejection(c.version, c.reason) for c in ranked)
+    rejections = tuple(Rejection(c.version, c.reason, c.rule) for c in ranked)
     if not ranked:
         return PlanRefused("5 target", "there is no earlier version to return to", _options(situation, ranked))
     rules = {c.rule for c in ranked}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import shlex
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import text_of
@@ -47,6 +50,24 @@ def card_text(card: Card) -> Markdown:
         _list("People", lines.people),
     ]
     return md("{}\n", joined([part for part in parts if part], "\n\n"))
+
+
+_READ_AT = re.compile(r"Every\s+id\s+was\s+read\s+from\s+the\s+provider\s+at\s+(\S+Z)\.")
+_LIVE = re.compile(r"^- version (\S+) at ", re.MULTILINE)
+_STABLE = re.compile(r"^- last stable: (\S+)$", re.MULTILINE)
+
+
+def ids_on(text: str) -> tuple[float, str, str]:
+    """Return what an earlier page tells: (Unix seconds, the version that was live, the last stable one).
+
+    0.0 and "" for what does not stand there: anybody may have written on it since.
+    """
+    read_at, live, stable = _READ_AT.search(text), _LIVE.search(text), _STABLE.search(text)
+    at = 0.0
+    if read_at is not None:
+        with contextlib.suppress(ValueError):
+            at = datetime.fromisoformat(read_at[1]).timestamp()
+    return at, live[1] if live else "", stable[1] if stable else ""
 
 
 def _live(card: Card) -> list[Markdown]:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import borne_out, still_decides
-from backout.errors import BackoutError
 from backout.model.deployment import Mark
 from backout.model.incident import RunState
-from backout.model.plan import Plan, PlanKind, PlanRefused
+from backout.model.plan import PANIC_ONCE, Plan, PlanKind, PlanRefused
 from backout.model.remark import RemarkKind
 from backout.plan.rollback import Request
 from backout.report.times import duration
 from backout.runbook.aside import end, gives_way, keeper_of
 from backout.runbook.checks import own
+from backout.runbook.no_journal import as_far_as_read
 from backout.runbook.rollback import prepare
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def _went_back_already(situation: Situation, outcome: Plan | PlanRefused) -> Pla
         target = outcome.step("activate").args["version"]
         further = f"go further, to the next one: `backout rollback {target} -e {environment} -m WHY`"
     return PlanRefused(
-        "panic once",
+        PANIC_ONCE,
         f"version {live.main} was made live {duration(age_s)} ago by run {remark.run}{left}; panic goes back once",
         (f"look first: `backout status -e {environment}`", further),
     )
@@ -91,37 +90,26 @@ def _is_left_over(tools: Toolbox, run: Run) -> bool:
     return bool(args["detected"]) or not still_decides(history, str(args["expected"]), str(args["leaving"]))
 
 
-class _Forgotten:
-    """Port Marks without a journal: only what the provider tells is known."""
-
-    def mark(self, environment: str, mark: VersionMark, *, actor: str) -> None:  # noqa: ARG002 the port
-        """Raise BackoutError: there is nothing to write to."""
-        raise BackoutError("there is no journal to write a mark into")
-
-    def marks(self, environment: str) -> tuple[VersionMark, ...]:  # noqa: ARG002 the port
-        """Return nothing."""
-        return ()
-
-    def marked(self, environment: str, version: str, mark: Mark) -> VersionMark | None:  # noqa: ARG002 the port
-        """Return nothing."""
-        return None
-
-
 def lines_without_journal(tools: Toolbox, message: str) -> tuple[str, ...] | PlanRefused:
     """Return what to type when the journal cannot be used: nothing is changed without one, so a person has to.
 
-    The target rests on what the provider tells alone.
+    The target rests on what the provider tells, and on a journal that can be read and not be written to.
     """
-    plan = way_back(without_journal(tools), message)
+    plan = way_back(as_far_as_read(tools), message)
     if isinstance(plan, PlanRefused):
         return plan
     steps = (plan.step(name).equivalent for name in ("activate", "read_back"))
     return tuple(line for step in steps for line in step.splitlines())
 
 
-def without_journal(tools: Toolbox) -> Toolbox:
-    """Return the ports with what the provider tells alone, for when the journal cannot be read."""
-    return replace(tools, marks=_Forgotten(), triggers=None)
+def lines_unproven(tools: Toolbox, refused: PlanRefused) -> tuple[str, ...]:
+    """Return what looks, and in a comment what goes back to the version before, which nobody here knows as proven."""
+    look = tuple(tools.equivalents.live.splitlines())
+    target = next((each.version for each in refused.rejections if each.rule == "5 unproven"), "")
+    if not target:
+        return look
+    line = tools.equivalents.activate.format(version=target, message=shlex.quote("by hand")).partition("\n")[0]
+    return (*look, "# if you know that the version before was well:", f"# {line}")
 
 
 def lines_without_provider(tools: Toolbox) -> tuple[str, ...]:

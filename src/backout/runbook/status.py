@@ -81,6 +81,8 @@ class Status:
     """Whether the database could be brought back now; in words why that is not known."""
     elsewhere: tuple[Deployment, Remark] | None = None
     """The newest rollback, when this journal does not know it: another machine made it."""
+    journal: str = ""
+    """What is wrong with the journal, in a sentence: then nothing is known of runs here, and guard cannot act."""
     services: Mapping[str, Criticality] = field(default_factory=dict)
     """What the configuration says of each service; one that it does not name is critical."""
 
@@ -122,6 +124,8 @@ class Status:
     def troubles(self) -> tuple[str, ...]:
         """What makes this a finding, in words; empty when all is well."""
         found = []
+        if self.journal:
+            found.append(self.journal)
         if self.quarantined is not None:
             found.append(f"the live version is quarantined: {self.quarantined.why}")
         if self.health is not None and self.health.is_down:

@@ -81,6 +81,7 @@ class Hooks:
 
     Args:
         within_s: nobody is waited for longer than this from now on; None: as patient as the configuration says.
+        hurried: a journal that another process keeps locked is waited for briefly, as with `within_s`.
         hear: is handed what the team's own command writes.
     """
 
@@ -90,6 +91,7 @@ class Hooks:
     say: Callable[[str], None] = lambda _text: None
     within_s: float | None = None
     hear: Callable[[str], None] = lambda _line: None
+    hurried: bool = False
 
 
 def actor() -> str:
@@ -171,7 +173,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
     api = _api(config, until)
     client, clock = api.acts, CorrectedClock(SystemClock(), api)
     traffic = traffic_of(config, api.reads, clock, hooks.say)
-    book = journal(config, hooks.stop, hurried=until is not None)
+    book = journal(config, hooks.stop, hurried=hooks.hurried or until is not None)
     made = Toolbox(
         environment=config.name,
         policy=config.policy,
@@ -352,20 +354,25 @@ def _vendors(config: Config) -> VendorStatus | None:
     return StatusPages(pages, components=settings.components, impact=settings.impact)
 
 
-def health_check(config: Config, clock: Clock) -> HealthCheck | None:
-    """Return the health endpoint, None where none is set up; it needs no token of the platform."""
+def health_check(config: Config, clock: Clock, *, within_s: float | None = None) -> HealthCheck | None:
+    """Return who asks the health endpoint, None where none is set up; `within_s`: for no longer than this.
+
+    Raises:
+        AuthError, ConfigError: one of its headers is not there, or may not be sent.
+    """
     settings = config.environment.health
     if settings is None:
         return None
     from backout.providers.health.probe import HealthProbe  # noqa: PLC0415 only where it is set up
 
-    return _probe(partial(HealthProbe, clock=clock), config, settings)
+    return _probe(partial(HealthProbe, clock=clock), config, settings, within_s)
 
 
-def _probe(make: Callable[..., HealthCheck], config: Config, settings: Health) -> HealthCheck:
+def _probe(make: Callable[..., HealthCheck], config: Config, settings: Health, within_s: float | None) -> HealthCheck:
+    timeout_s = float(settings.timeout)
     return make(
         str(settings.url),
-        timeout_s=float(settings.timeout),
+        timeout_s=timeout_s if within_s is None else min(timeout_s, within_s),
         headers=config.health_headers(),
         script=config.environment.platform.script,
         format=settings.format,

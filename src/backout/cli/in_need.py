@@ -1,0 +1,102 @@
+"""What is known without the provider or the journal, as `status`, `panic`, `card` and `hold` tell it."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, TypeVar
+
+from backout.cli.style import Style, Tone
+from backout.model.signals import ServiceState
+from backout.report.times import ago, rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backout.cli.output import Output
+    from backout.config import Config
+    from backout.model.signals import HealthReport
+    from backout.runbook.in_need import InNeed, Known
+    from backout.runbook.toolbox import Toolbox
+
+_T = TypeVar("_T")
+
+
+def found_out(config: Config) -> InNeed:
+    """Ask the journal, the card, the kept code and the health endpoint; none of them raises."""
+    from backout.runbook.in_need import look_in_need  # noqa: PLC0415 - only when something is wrong
+    from backout.wiring.in_need import sources  # noqa: PLC0415 same
+
+    return look_in_need(sources(config))
+
+
+def observed(tools: Toolbox, observe: Callable[[Toolbox], _T]) -> _T:
+    """Return what is observed; where the journal cannot be used, what the provider tells alone, and say so."""
+    from backout.journal.rows import JournalUnavailable  # noqa: PLC0415 - only commands that ask the provider pay for it
+
+    try:
+        return observe(tools)
+    except JournalUnavailable as error:
+        from backout.runbook.no_journal import without_journal  # noqa: PLC0415 - only when something is wrong
+
+        tools.say(f"without the journal ({error.what}), only what the provider tells is known")
+        return observe(without_journal(tools, error))
+
+
+def rows(style: Style, found: InNeed, now: float) -> list[tuple[str, str]]:
+    """Return (what, in words) of what was found out; `now`: Unix seconds of the clock here."""
+    health = health_text(style, found.health)
+    return [
+        ("last live", _known_text(style, found.live, now)),
+        ("last stable", _known_text(style, found.stable, now)),
+        ("health", f"{health} from {found.health_url}" if found.health_url else health),
+        ("card", str(found.card) if found.card else style.dim("none was written")),
+        *(("not read", style.badge(sentence, Tone.WARN)) for sentence in found.unread),
+    ]
+
+
+def record(found: InNeed) -> dict[str, object]:
+    """Return it as JSON values; `health` as `backout.status/1` has it is added there."""
+    return {
+        "last_live": _known_record(found.live),
+        "last_stable": _known_record(found.stable),
+        "health_url": found.health_url or None,
+        "card": None if found.card is None else str(found.card),
+        "unread": list(found.unread),
+    }
+
+
+def say(output: Output, config: Config | None) -> None:
+    """Say beside an error what is known all the same."""
+    if config is None:
+        return
+    with contextlib.suppress(Exception):  # whatever else is wrong: the error itself is said
+        from backout.providers.clock import SystemClock  # noqa: PLC0415 - only when something is wrong
+        from backout.report.text import fields  # noqa: PLC0415 same
+
+        found = found_out(config)
+        told = fields(rows(output.talk, found, SystemClock().now()), output.talk.width, indent="")
+        output.complain("\n".join(told))
+
+
+def _known_text(style: Style, known: Known | None, now: float) -> str:
+    if known is None:
+        return style.dim("nothing here knows")
+    return f"{known.version}, by {known.where}" + (f", {ago(known.at, now)}" if known.at else "")
+
+
+def _known_record(known: Known | None) -> dict[str, object] | None:
+    return None if known is None else {"version": known.version, "at": rfc3339(known.at), "where": known.where}
+
+
+def health_text(style: Style, health: HealthReport | None) -> str:
+    """Return what the health endpoint answers, in a badge and a few words."""
+    if health is None:
+        return style.dim("not set up")
+    if not health.measured:
+        word = style.badge("down", Tone.BAD) if health.is_down else style.badge("not measured", Tone.WARN)
+        return f"{word} ({health.reach})"
+    tone = Tone.GOOD if health.overall is ServiceState.OK else Tone.WARN
+    word = style.badge("down", Tone.BAD) if health.is_down else style.badge(health.overall, tone)
+    services = ", ".join(f"{s.name} {s.state}" + (f" ({s.detail})" if s.detail else "") for s in health.services)
+    answer = f"{health.status}" + (f", {health.latency_ms:.0f} ms" if health.latency_ms is not None else "")
+    return "; ".join(part for part in (f"{word} ({answer})", services, *health.findings) if part)

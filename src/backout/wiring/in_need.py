@@ -1,0 +1,51 @@
+"""What can be asked without the provider's API, and without its token: each part that can be opened."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout import wiring
+from backout.errors import BackoutError
+from backout.providers.clock import SystemClock
+from backout.providers.files.bundles import FileBundleStore
+from backout.runbook.in_need import Sources
+
+if TYPE_CHECKING:
+    from backout.config import Config
+    from backout.ports import BundleStore, HealthCheck
+
+HEALTH_WITHIN_S = 3.0
+"""No longer than this is waited for the health endpoint, whatever is configured: a person waits."""
+
+
+def sources(config: Config) -> Sources:
+    """Return what is left. Raises UsageError: no environment was chosen."""
+    missing: list[str] = []
+    book = wiring.journal(config, hurried=True)
+    settings = config.environment.health
+    return Sources(
+        environment=config.name,
+        runs=book,
+        marks=book,
+        card=config.card_path,
+        kept=_kept(config),
+        health=_health(config, missing),
+        health_url=str(settings.url) if settings else "",
+        missing=tuple(missing),
+    )
+
+
+def _kept(config: Config) -> BundleStore | None:
+    try:
+        application = f"{config.account_id}-{config.environment.platform.script}"
+    except BackoutError:  # which account it is stands nowhere here
+        return None
+    return FileBundleStore(config.settings.journal.bundles, application)
+
+
+def _health(config: Config, missing: list[str]) -> HealthCheck | None:
+    try:
+        return wiring.health_check(config, SystemClock(), within_s=HEALTH_WITHIN_S)
+    except BackoutError as error:
+        missing.append(f"the health endpoint cannot be asked: {error.what}")
+    return None
