@@ -70,6 +70,7 @@ class Lab:
             tag="v1",
             assets={path: (self._blob(data), kind) for path, (data, kind) in (assets or {}).items()},
             assets_config=assets_config,
+            takes_schedule="scheduled(" in source,
         )
 
     async def deploy(self, *sources: str, script: str = "shop") -> tuple[WorkerVersion, ...]:

@@ -20,6 +20,7 @@ from backout.twin.api_twin import STATUS
 from backout.twin.bucketlist import BucketList
 from backout.twin.control import ControlPlane
 from backout.twin.faults import Faults
+from backout.twin.schedules import ScheduleRun
 from backout.twin.state import BlobStore, State
 from backout.twin.worker import StartupError, WorkerVersion
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.twin.counts import Row
+    from backout.twin.querycache import Policy
 
 ACCOUNT = "acc0000000000000000000000000000a"
 TOKEN = "token-of-the-harness"
@@ -42,6 +44,12 @@ class RememberingDataPlane:
     live: dict[str, tuple[tuple[WorkerVersion, float], ...]] = field(default_factory=dict)
     rows: dict[str, list[Row]] = field(default_factory=dict)
     fed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    policies: dict[str, Policy] = field(default_factory=dict)
+    ran: list[tuple[str, str]] = field(default_factory=list)
+
+    async def run_schedule(self, script: str, cron: str, scheduled_at: float) -> ScheduleRun | None:
+        self.ran.append((script, cron))
+        return ScheduleRun(cron, self.live[script][0][0].id, scheduled_at, "ok") if script in self.live else None
 
     async def validate(self, version: WorkerVersion) -> int:
         for module in version.modules:
@@ -210,7 +218,19 @@ async def _start(directory: Path, run: Callable[[Coroutine[Any, Any, Any]], Any]
     control = ControlPlane(state, BlobStore(directory / "blobs"), data_plane, bucket_list)
     app = web.Application(middlewares=[guarded])
     analytics = Analytics(data_plane.counts)
-    shared = ApiContext(control, NoTails(), buckets, bucket_list, faults, ACCOUNT, TOKEN, "ws://127.0.0.1:9", analytics)
+    shared = ApiContext(
+        control=control,
+        tails=NoTails(),
+        buckets=buckets,
+        bucket_list=bucket_list,
+        faults=faults,
+        account_id=ACCOUNT,
+        token=TOKEN,
+        socket_url="ws://127.0.0.1:9",
+        analytics=analytics,
+        schedules=data_plane,
+        set_caching=data_plane.policies.__setitem__,
+    )
     add_api(app, shared)
     app[STATUS] = lambda: {"running": True, "unknown_routes": state.unknown_routes()}
     runner = web.AppRunner(app)

@@ -206,6 +206,35 @@ def test_bindings_are_inherited_and_kept(api: Api) -> None:
     assert len(versions(api)) == 2
 
 
+@pytest.mark.parametrize("deploy", [True, False], ids=["put", "versions"])
+def test_an_upload_that_says_nothing_of_secrets_keeps_them(api: Api, *, deploy: bool) -> None:
+    """Wrangler 4.86 deploys without keep_bindings: secrets stay, variables do not."""
+    first = [
+        {"name": "A", "type": "plain_text", "text": "a"},
+        {"name": "S", "type": "secret_text", "text": "s"},
+    ]
+    api.upload("fm5", bindings=first)
+    api.upload("fm5", deploy=deploy)
+    shown = api.call("GET", f"fm5/versions/{versions(api)[-1]}").result["resources"]["bindings"]
+    assert shown == [{"name": "S", "type": "secret_text"}]
+
+
+def test_hyperdrive_configurations(api: Api) -> None:
+    """They are made, listed, changed and deleted; how one caches counts, and no answer and no file has the password."""
+    configs = f"/client/v4/accounts/{ACCOUNT}/hyperdrive/configs"
+    origin = {"scheme": "postgresql", "host": "db.example.com", "port": 5432, "database": "app", "user": "app"}
+    made = api.call("POST", configs, {"name": "app", "origin": {**origin, "password": "canary-of-the-origin"}}).result
+    assert (made["name"], made["origin"], made["caching"]) == ("app", origin, {"disabled": False})
+    assert api.data_plane.policies[made["id"]].enabled
+    assert api.call("GET", configs).result == [made]
+    changed = api.call("PATCH", f"{configs}/{made['id']}", {"caching": {"disabled": True}}).result
+    assert (changed["origin"], changed["caching"]) == (origin, {"disabled": True})
+    assert not api.data_plane.policies[made["id"]].enabled
+    assert api.call("POST", configs, {"name": "", "origin": {}}).status == 400
+    assert api.call("DELETE", f"{configs}/{made['id']}").status == 200
+    assert api.call("GET", f"{configs}/{made['id']}").status == 404
+
+
 def test_a_version_whose_bucket_is_gone_cannot_be_deployed(api: Api) -> None:
     """10085 at upload and at deployment; the live one stays."""
     binding = [{"name": "MODELS", "type": "r2_bucket", "bucket_name": "fm5-models"}]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import threading
 import urllib.error
@@ -228,6 +229,31 @@ def test_deploy_with_everything_bound(project: Project) -> None:
     }
     project.run("r2", "object", "get", "everything-models/from/worker.txt", "--remote", "--file", "got.txt")
     assert (project.folder / "got.txt").read_text() == "kept in R2"
+
+
+def test_hyperdrive_create_list_and_delete(project: Project) -> None:
+    """The id that wrangler prints is one that a Worker can be bound to: it reaches the twin's database."""
+    origin = "postgres://app:canary-of-the-origin@db.example.com:5432/app"
+    made = project.run("hyperdrive", "create", "app", f"--connection-string={origin}", "--caching-disabled")
+    found = re.search(r"config: ([0-9a-f]{32})", made.stdout)
+    assert found is not None
+    assert found[1] in project.run("hyperdrive", "list").stdout
+    assert "db.example.com" in project.run("hyperdrive", "get", found[1]).stdout
+    code = """import pg from "pg";
+export default { async fetch(request, env) {
+  const client = new pg.Client({ connectionString: env.DB.connectionString });
+  await client.connect();
+  const { rows } = await client.query("SELECT 40 + 2 AS answer");
+  await client.end();
+  return Response.json(rows[0]);
+} };
+"""
+    bound = [{"binding": "DB", "id": found[1]}]
+    project.write(code, compatibility_flags=["nodejs_compat"], hyperdrive=bound)
+    project.run("deploy")
+    assert json.loads(project.get()) == {"answer": 42}
+    project.run("hyperdrive", "delete", found[1])
+    assert found[1] not in project.run("hyperdrive", "list").stdout
 
 
 def test_versions_upload_list_view_and_a_split(project: Project) -> None:

@@ -103,6 +103,26 @@ def status_(shell: Shell, directory: Path) -> int:
     return 0 if status.running else 1
 
 
+@twin.command("cron", short_help="Run a schedule of a Worker now.")
+@click.argument("worker")
+@click.argument("expression", required=False)
+@_directory
+@pass_shell
+def cron(shell: Shell, worker: str, expression: str | None, directory: Path) -> int:
+    """Run a schedule of WORKER now, its only one or the EXPRESSION named; exit 1 when it failed.
+
+    Every schedule runs at its time by itself, too.
+    """
+    from backout.twin import lifecycle, remote  # noqa: PLC0415 - only when it runs
+
+    run = remote.run_schedule(lifecycle.status(own_place(shell, directory)), worker, expression)
+    ended_well = run.outcome == "ok"
+    badge = shell.output.style.badge(f"{run.cron}: {run.outcome}", Tone.GOOD if ended_well else Tone.BAD)
+    record = {"worker": worker, "cron": run.cron, "version": run.version, "outcome": run.outcome}
+    shell.output.result("twin-cron", {**record, "scheduled_at": run.scheduled_at}, f"{badge}  version {run.version}")
+    return 0 if ended_well else 1
+
+
 _KINDS_HELP = """
 Kinds:
   service-down database|storage|email    it stops answering

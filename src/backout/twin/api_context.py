@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Protocol
 from aiohttp import web
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from backout.twin.analytics import Analytics
     from backout.twin.bucketlist import BucketList
     from backout.twin.control import ControlPlane
     from backout.twin.faults import Faults
+    from backout.twin.querycache import Policy
+    from backout.twin.schedules import Runner
 
 ACCOUNT_NAME = "The local twin"
 USER_ID = "7c5dae5552338874e5053f2534d2767a"
@@ -95,7 +97,8 @@ class ApiContext:
     Args:
         account_id: the one account. token: the one bearer token.
         socket_url: `ws://127.0.0.1:PORT`, the address that tails are served at.
-        analytics: what they know of the counts.
+        analytics: what they know of the counts. schedules: runs a schedule on demand.
+        set_caching: says how a Hyperdrive configuration caches, before a Worker is bound to it.
     """
 
     control: ControlPlane
@@ -107,6 +110,8 @@ class ApiContext:
     token: str
     socket_url: str
     analytics: Analytics
+    schedules: Runner
+    set_caching: Callable[[str, Policy], None]
 
 
 CONTEXT: web.AppKey[ApiContext] = web.AppKey("context")

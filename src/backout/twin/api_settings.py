@@ -11,6 +11,7 @@ from backout.twin import semantics
 from backout.twin.answers import ApiError, json_body, json_object, ok, rfc3339
 from backout.twin.api_context import context, script_name
 from backout.twin.control import SUBDOMAIN
+from backout.twin.cron import BadCron, parse_cron
 
 if TYPE_CHECKING:
     from backout.twin.records import ApiObject, Script
@@ -106,6 +107,11 @@ async def put_schedules(request: web.Request) -> web.Response:
     crons = [item.get("cron") for item in body if isinstance(item, dict)] if isinstance(body, list) else [None]
     if not all(isinstance(cron, str) and cron.strip() for cron in crons):
         raise ApiError(400, 10100, "Schedules are a list of objects, each with a cron expression.")
+    for cron in crons:
+        try:
+            parse_cron(str(cron))
+        except BadCron as error:
+            raise ApiError(400, 10100, f"invalid cron string: {error}") from error
     script = replace(script, crons=tuple(str(cron) for cron in crons))
     _save(request, script)
     return ok(_schedules(script))

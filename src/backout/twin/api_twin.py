@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from aiohttp import web
 
 from backout.errors import UsageError
 from backout.twin.answers import ApiError, json_object, ok, rfc3339
-from backout.twin.api_context import context
+from backout.twin.api_context import context, script_name
 from backout.twin.faults import Fault, FaultKind
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def routes(twin: str) -> list[web.RouteDef]:
         web.get(twin + "/faults", list_faults),
         web.put(twin + "/faults", set_fault),
         web.delete(twin + "/faults", clear_faults),
+        web.post(twin + "/schedules/{script}", run_schedule),
     ]
 
 
@@ -83,6 +85,23 @@ async def clear_faults(request: web.Request) -> web.Response:
     target = request.query.get("target") or None
     cleared = context(request).faults.clear(None if kind is None else FaultKind(kind), target)
     return ok({"faults": [_describe(fault) for fault in cleared]})
+
+
+async def run_schedule(request: web.Request) -> web.Response:
+    """Run a schedule of a Worker now, to its end: `{"cron": ...}`, or its only one; answer how it went."""
+    ctx = context(request)
+    script = ctx.control.script(script_name(request))
+    wanted = (await json_object(request)).get("cron")
+    if wanted is None and len(script.crons) == 1:
+        wanted = script.crons[0]
+    if wanted not in script.crons:
+        raise ApiError(400, 10026, f"The schedules of {script.name} are: {', '.join(script.crons) or 'none'}.")
+    run = await ctx.schedules.run_schedule(script.name, str(wanted), time.time())
+    if run is None:
+        raise ApiError(400, 10026, f"Nothing of {script.name} is live.")
+    return ok(
+        {"cron": run.cron, "version": run.version, "scheduled_at": rfc3339(run.scheduled_at), "outcome": run.outcome}
+    )
 
 
 def _describe(fault: Fault) -> ApiObject:

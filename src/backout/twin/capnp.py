@@ -31,6 +31,9 @@ export default {
 };
 """
 """Hands events from outside to the `tail` handler: workerd gives a Tail Worker only the events of its own process."""
+_RUNS_SCHEDULES = """, (name = "MAIN", service = "main")],
+  compatibilityFlags = ["service_binding_extra_handlers"]"""
+"""workerd fires no schedule by itself; another Worker may, with a flag that asks for `--experimental`."""
 _ESM = "application/javascript+module"
 _IGNORED_MODULES = ("application/source-map",)
 _MODULE_FIELDS: Mapping[str, str] = {
@@ -188,7 +191,8 @@ def render(version: WorkerVersion, around: Surroundings) -> str:
             f"  compatibilityDate = {quote(around.newest_date)},",
             '  bindings = [(name = "HUB", service = "hub-tail"),',
             f'    (name = "SCRIPT", text = {quote(version.script)}), (name = "VERSION", text = {quote(version.id)}),',
-            f'    (name = "ALL", text = "{int(around.all_events)}")],',
+            f'    (name = "ALL", text = "{int(around.all_events)}")',
+            f"    {_RUNS_SCHEDULES if version.takes_schedule else ']'},",
             ");",
             "",
         )

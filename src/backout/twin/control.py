@@ -322,6 +322,7 @@ class ControlPlane:
             assets={p: (self.blobs.path(a.blob), a.content_type) for p, a in (version.assets or {}).items()},
             assets_config=msgspec.json.encode(version.assets_config).decode(),
             takes_tail="tail" in version.handlers,
+            takes_schedule="scheduled" in version.handlers,
         )
 
 

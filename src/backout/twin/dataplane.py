@@ -24,6 +24,7 @@ from backout.twin.hub import Hub
 from backout.twin.proxy import Proxy, answer_of
 from backout.twin.router import choose, script_of_host
 from backout.twin.runtime import RuntimeFolder
+from backout.twin.schedules import ScheduleRun
 from backout.twin.tail import Exchange, Tail, TailSession, parse_filters
 from backout.twin.workerd import Workerd, find_workerd, newest_compatibility_date
 
@@ -178,6 +179,23 @@ class LocalDataPlane:
         self._consumers.set(script, consumers)
         if self._tail.wanted(script) != before:
             self._demand(script, not before)
+
+    async def run_schedule(self, script: str, cron: str, scheduled_at: float) -> ScheduleRun | None:
+        """Run the `scheduled` handler of the version that the split gives, to its end; None where nothing is live.
+
+        Args:
+            scheduled_at: Unix seconds of the minute that the expression named.
+        """
+        live = self._fleet.live(script)
+        if live is None:
+            return None
+        instance = live.instances[choose(live.split, {}, self._random)]
+        instance.enter()
+        try:
+            outcome = await instance.run_schedule(cron, scheduled_at)
+        finally:
+            instance.leave()
+        return ScheduleRun(cron, instance.version.id, scheduled_at, outcome)
 
     async def _give_tail(self, consumer: str, lines: bytes) -> None:
         live = self._fleet.live(consumer)

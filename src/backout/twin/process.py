@@ -22,12 +22,14 @@ from backout.startup import leave_no_core
 from backout.twin.analytics import Analytics
 from backout.twin.api import TWIN, add_api, guarded
 from backout.twin.api_context import ApiContext
+from backout.twin.api_hyperdrive import policy_of
 from backout.twin.api_twin import STATUS
 from backout.twin.bucketlist import BucketList
 from backout.twin.control import ControlPlane
 from backout.twin.dataplane import LocalDataPlane
 from backout.twin.faults import Faults
 from backout.twin.home import Home, Note, ProcessMark, marks, start_tick
+from backout.twin.schedules import Scheduler
 from backout.twin.services import Services
 from backout.twin.state import BlobStore, State
 
@@ -63,6 +65,8 @@ class Daemon:
         self._control = ControlPlane(
             self._state, BlobStore(home.blobs), self._data_plane, self._buckets, domains=self._data_plane.domains
         )
+        self._scheduler = Scheduler(self._state.scripts, self._data_plane)
+        self._minutes: asyncio.Task[None] | None = None
         self._failed: tuple[str, ...] = ()
         self._port = self._choose_port(wanted_port)
         self._runner: web.AppRunner | None = None
@@ -95,14 +99,21 @@ class Daemon:
         self._write_note(ready=False)
         for bucket in await self._buckets.recreate():
             _LOG.warning("the object store does not make the bucket %s", bucket)
+        for config in self._state.hyperdrives():
+            self._services.set_hyperdrive_policy(config.id, policy_of(config))
         self._failed = await self._control.restore()
         for name in self._failed:
             _LOG.error("the live version of %s does not start", name)
+        self._minutes = asyncio.create_task(self._scheduler.run_forever())
 
     async def _stop(self) -> None:
         """Stop the listeners first, so that nothing reaches what is going away."""
         if self._runner is not None:
             await self._runner.cleanup()
+        if self._minutes is not None:
+            self._minutes.cancel()
+            await asyncio.gather(self._minutes, return_exceptions=True)
+        await self._scheduler.close()
         results = await asyncio.gather(self._data_plane.close(), self._services.stop(), return_exceptions=True)
         self._state.close()
         for result in results:
@@ -121,6 +132,8 @@ class Daemon:
             token=self._home.token(),
             socket_url=f"ws://127.0.0.1:{self._port}",
             analytics=Analytics(self._data_plane.counts),
+            schedules=self._data_plane,
+            set_caching=self._services.set_hyperdrive_policy,
         )
         observed = [
             web.get(TWIN + "/counts", self._data_plane.serve_counts),

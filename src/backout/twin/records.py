@@ -121,6 +121,23 @@ class Script:
 
 
 @dataclass(frozen=True, slots=True)
+class HyperdriveConfig:
+    """A Hyperdrive configuration, as the API shows it; the password of its origin is not kept.
+
+    Args:
+        origin, caching, more: objects of the API that are passed through.
+    """
+
+    id: str
+    name: str
+    created_at: float
+    modified_at: float
+    origin: ApiObject
+    caching: ApiObject = field(default_factory=dict)
+    more: ApiObject = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class AssetSession:
     """An upload of static files in progress: URL path to (hash, size in bytes), as announced in the manifest."""
 

@@ -44,6 +44,8 @@ def merge_bindings(
 ) -> tuple[ApiObject, ...]:
     """Return the bindings of a new version: the given ones, `inherit` resolved, and the kept types of the previous.
 
+    Secrets are always kept: wrangler asks for it since 4.164 only, and no deploy before that lost one.
+
     Args:
         named: returns the version that an `inherit` names by its `version_id`; without one it is the previous.
 
@@ -58,7 +60,7 @@ def merge_bindings(
             raise ApiError(400, 10021, "Every binding needs a name and a type.")
         merged[name] = _inherited(binding, name, _source_of(binding, before, named)) if kind == "inherit" else binding
     for name, binding in before.items():
-        if name not in merged and binding.get("type") in keep:
+        if name not in merged and binding.get("type") in {*keep, *SECRET_TYPES}:
             merged[name] = binding
     return tuple(merged.values())
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from backout.twin.records import AssetSession, Deployment, Script, Version
+from backout.twin.records import AssetSession, Deployment, HyperdriveConfig, Script, Version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +34,7 @@ CREATE INDEX IF NOT EXISTS deployments_of ON deployments (script, seq);
 CREATE TABLE IF NOT EXISTS asset_sessions (id TEXT PRIMARY KEY, spec BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS assets (hash TEXT PRIMARY KEY, blob TEXT NOT NULL, content_type TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS buckets (name TEXT PRIMARY KEY, created_at REAL NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS hyperdrives (id TEXT PRIMARY KEY, spec BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS unknown_routes (route TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT;
 """
 
@@ -99,6 +100,27 @@ class State:
         with self._transaction():
             for table, column in (("scripts", "name"), ("versions", "script"), ("deployments", "script")):
                 self._db.execute(f"DELETE FROM {table} WHERE {column} = ?", (name,))  # noqa: S608 - constants
+
+    # Hyperdrive configurations
+
+    def hyperdrives(self) -> tuple[HyperdriveConfig, ...]:
+        """Return every Hyperdrive configuration, oldest first."""
+        return self._all("SELECT spec FROM hyperdrives ORDER BY rowid", (), HyperdriveConfig)
+
+    def hyperdrive(self, config_id: str) -> HyperdriveConfig | None:
+        """Return one, or None."""
+        return self._one("SELECT spec FROM hyperdrives WHERE id = ?", (config_id,), HyperdriveConfig)
+
+    def save_hyperdrive(self, config: HyperdriveConfig) -> None:
+        """Write one."""
+        self._db.execute(
+            "INSERT INTO hyperdrives VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET spec = excluded.spec",
+            (config.id, _blob(config)),
+        )
+
+    def delete_hyperdrive(self, config_id: str) -> None:
+        """Forget one."""
+        self._db.execute("DELETE FROM hyperdrives WHERE id = ?", (config_id,))
 
     # versions and deployments
 

@@ -1,6 +1,7 @@
 // The tail worker of every version: it batches for 20 ms, then sends events as lines of JSON to the twin's hub.
 // While nobody tails, only events that tell of trouble, and those of schedules and queues, leave the process;
 // POST /all/1 and /all/0 switch that.
+// POST /scheduled?cron=&time= runs the Worker's schedule, as the platform would.
 let switched; // by a request; until then the configuration's ALL holds
 let buffer = [];
 let flushing = false;
@@ -31,9 +32,13 @@ async function flush(env) {
 }
 
 export default {
-  fetch(request) {
-    const path = new URL(request.url).pathname;
-    if (path.startsWith("/all/")) switched = path === "/all/1";
+  async fetch(request, env) {
+    const { pathname, searchParams } = new URL(request.url);
+    if (pathname === "/scheduled") {
+      const scheduledTime = new Date(Number(searchParams.get("time")));
+      return Response.json(await env.MAIN.scheduled({ scheduledTime, cron: searchParams.get("cron") }));
+    }
+    if (pathname.startsWith("/all/")) switched = pathname === "/all/1";
     return new Response(null, { status: 204 });
   },
   async tail(events, env, ctx) {

@@ -43,6 +43,7 @@ class WorkerVersion:
         assets_config: the `assets.config` object of the upload as JSON text ("{}" when there is none).
         tag: the annotation `workers/tag`, shown by the version_metadata binding. created_at: Unix seconds.
         takes_tail: whether the main module has a `tail` handler, so that it can be a Tail Worker.
+        takes_schedule: whether it has a `scheduled` handler.
     """
 
     script: str
@@ -57,6 +58,7 @@ class WorkerVersion:
     assets: Mapping[str, tuple[Path, str]] = field(default_factory=dict)
     assets_config: str = "{}"
     takes_tail: bool = False
+    takes_schedule: bool = False
 
 
 class StartupError(Exception):

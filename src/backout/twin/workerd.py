@@ -111,11 +111,12 @@ class Workerd:
         began = time.monotonic()
         self._write()
         environment: ChildEnvironment = capnp.environment(self.version)
+        flags = ("--experimental",) if self.version.takes_schedule else ()  # see `capnp`
         output, theirs = os.openpty()  # V8 keeps lines that go to a pipe back until there are 4 kB of them
         try:
             tty.setraw(theirs)
             self._process = process = await asyncio.create_subprocess_exec(
-                *dying_with_parent((str(self._binary), "serve", "config.capnp"), signal.SIGKILL),
+                *dying_with_parent((str(self._binary), "serve", *flags, "config.capnp"), signal.SIGKILL),
                 cwd=self._directory,
                 env=environment,
                 stdin=asyncio.subprocess.DEVNULL,
