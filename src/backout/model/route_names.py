@@ -16,8 +16,10 @@ MOST_WORDS: Final = 16
 _MOST_SHAPES: Final = 8
 _MOST_PLACES: Final = 512
 _MOST_KNOWN: Final = 4096
-_FEWEST: Final = 8
+_MOST_RARE: Final = 1024
+_FEWEST: Final = 4
 _ONE_OF: Final = 400
+_READS: Final = frozenset(("", "GET ", "HEAD ", "OPTIONS "))
 
 
 class RouteNames:
@@ -26,7 +28,7 @@ class RouteNames:
     A route that has more than one of 257 answers in the long run has a name, whatever else is asked for. Only an answer
     of the application itself gives a route its name: what it does not know (4xx) is somebody's guess. Where many words
     stand at one place of a path (articles, users), they are one route, apart from those that have a four-hundredth of
-    all answers each.
+    all answers each. What is only read does not crowd out what is sent: a crawler sends nothing.
     """
 
     def __init__(self) -> None:
@@ -74,7 +76,7 @@ class RouteNames:
 
     def _is_used_a_lot(self, route: str, number: int) -> bool:
         rare = self._rare
-        if route not in rare and len(rare) >= MOST_NAMES:
+        if route not in rare and len(rare) >= _MOST_RARE:
             self._rare = _less(rare)
             return False
         rare[route] = rare.get(route, 0) + number
@@ -85,7 +87,7 @@ class RouteNames:
         verb, path, shape = _parts(route)
         if not path.startswith("/"):
             return route
-        place, words = "", []
+        place, words = _root(verb), []
         for written in path[1:].split("/"):
             word = written if self._is_told_apart(place, written, MOST_WORDS, learn=learn) else ID
             words.append(word)
@@ -108,8 +110,8 @@ class RouteNames:
 
     def _learn(self, route: str) -> None:
         """Tell the words of a route apart from now on: it is used a lot."""
-        _, path, _ = _parts(route)
-        place = ""
+        verb, path, _ = _parts(route)
+        place = _root(verb)
         for word in path[1:].split("/"):
             if word and not word.startswith(ID) and len(self._words.get(place, ())) < MOST_NAMES:
                 self._words.setdefault(place, set()).add(word)
@@ -121,6 +123,11 @@ def _parts(route: str) -> tuple[str, str, str]:
     written, _, shape = route.partition("?")
     verb, space, path = written.rpartition(" ")
     return verb + space, path, shape
+
+
+def _root(verb: str) -> str:
+    """Return the place above all paths, one for what is read and one for what is sent."""
+    return "" if verb in _READS else "!"
 
 
 def _less(counts: dict[str, int]) -> dict[str, int]:
