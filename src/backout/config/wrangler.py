@@ -35,6 +35,7 @@ class Worker:
         environment: its name here. script: the Worker. account_id: "" when the file names none.
         url: the public address, or "" when it cannot be told. is_guess: it comes from a variable, not from a route.
         buckets: R2 buckets. has_hyperdrive: a database is bound. variables: names of the plain variables.
+        crons: expressions of its schedules. queues: names of those that it consumes.
     """
 
     environment: str
@@ -45,6 +46,8 @@ class Worker:
     buckets: tuple[str, ...] = ()
     has_hyperdrive: bool = False
     variables: tuple[str, ...] = ()
+    crons: tuple[str, ...] = ()
+    queues: tuple[str, ...] = ()
 
 
 def find(folder: Path) -> Path:
@@ -113,7 +116,20 @@ def _worker(top: Table, environment: str, table: Table, name: str, *, is_top: bo
         buckets=tuple(_named(table, "r2_buckets", "bucket_name")),
         has_hyperdrive=bool(tuple(_named(table, "hyperdrive", "id"))),
         variables=tuple(variables),
+        crons=tuple(_crons(table if "triggers" in table else top)),
+        queues=tuple(_consumed(table)),
     )
+
+
+def _crons(table: Table) -> Iterator[str]:
+    triggers = table.get("triggers")
+    crons = triggers.get("crons") if isinstance(triggers, dict) else None
+    yield from (cron for cron in (crons if isinstance(crons, list) else ()) if isinstance(cron, str))
+
+
+def _consumed(table: Table) -> Iterator[str]:
+    queues = table.get("queues")
+    yield from _named(queues, "consumers", "queue") if isinstance(queues, dict) else ()
 
 
 def _hosts(table: Table) -> Iterator[str]:

@@ -84,6 +84,8 @@ class Toolbox:
         watching: told about each tick of a watch, for the live line; it decides nothing.
         say: tells a person something at once, in one sentence (a step that was skipped, a channel that fails).
         catalogue: reads the signatures of errors. redact: takes every secret that is known here out of a text.
+        declared: returns the names of schedules and queues that the team's own file declares, None where that is not
+            known.
         pinned: the identity that each mutation compares first.
         provider_marks: whether stable and released versions are marked at the provider too, each by a deployment of
             what is live; rollbacks always are. seal: what they are signed with, None where they are not.
@@ -133,6 +135,7 @@ class Toolbox:
     checkout: Checkout | None = None
     vendors: VendorStatus | None = None
     triggers: TriggerSettings | None = None
+    declared: Callable[[], frozenset[str] | None] = lambda: None
     bundles: Bundles | None = None
     bundle_store: BundleStore | None = None
     holds: Holds | None = None

@@ -38,6 +38,7 @@ from backout.wiring.database import (
     schema,
 )
 from backout.wiring.database import point_marker as point_marker
+from backout.wiring.declared import declared
 from backout.wiring.doors import MaskedBuilds, MaskedDeployments, MaskedHolds, MaskedPipeline
 from backout.wiring.telling import dead_man
 from backout.wiring.telling import notifier as notifier
@@ -209,6 +210,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         catalogue=partial(_signatures, config),
         redact=masked,
         triggers=CloudflareTriggers(client, account, script),
+        declared=partial(declared, config),
         equivalents=equivalents(config),
         watching=hooks.watching,
         confirm=hooks.confirm,

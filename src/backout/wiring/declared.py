@@ -1,0 +1,26 @@
+"""What the team's own wrangler file declares beside requests: schedules and queues of the chosen environment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.errors import BackoutError
+from backout.model.triggers import queue_named, schedule_named
+
+if TYPE_CHECKING:
+    from backout.config import Config
+
+
+def declared(config: Config) -> frozenset[str] | None:
+    """Return the names under which they are counted; None where there is no such file, or it has no such Worker."""
+    from backout.config import wrangler  # noqa: PLC0415 only a watch asks
+
+    script = config.environment.platform.script
+    try:
+        _, workers = wrangler.read(wrangler.find(config.path.parent))
+    except BackoutError:
+        return None
+    worker = next((worker for worker in workers if worker.script == script), None)
+    if worker is None:
+        return None
+    return frozenset((*map(schedule_named, worker.crons), *map(queue_named, worker.queues)))
