@@ -19,8 +19,11 @@ from backout.analysis.decision import DRIFT_BUCKETS, Detector
 from backout.analysis.measures import SLOWER, Against, Measure
 from backout.analysis.quantiles import counts_above, thresholds
 from backout.analysis.rates import MinuteLaw
+from backout.analysis.shifts import PART
+from backout.analysis.shifts.collapse import NEARLY_ALL
 from backout.analysis.streams import AGREES, labelled_latency
 from backout.model.policy import Policy
+from backout.model.shift import Outcome
 from backout.model.signals import BUCKETS, Counts, RouteCounts
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from shared.detect_arrays import LabelTests, MinuteLaws
     from shared.detect_traffic import Batch, Before, Side
 
+    from backout.analysis.shifts import Shifts
     from backout.analysis.streams import Stream
 
     Floats = NDArray[np.float64]
@@ -129,6 +133,7 @@ class _Start:
     edges: tuple[int, int, int, int] | None
     from_s: int
     learnt: int
+    answers: Shifts
 
     @property
     def shape(self) -> tuple[object, ...]:
@@ -140,9 +145,9 @@ class _Start:
 def _start(batch: Batch, run: int, old: dict[int, Ints] | None) -> _Start:
     detector = live(batch, run)
     streams, edges = detector._streams, detector._edges  # noqa: SLF001 made by the live code, evaluated here
-    per_cause = detector._repeats.per_cause  # noqa: SLF001 the same
+    per_cause, answers = detector._repeats.per_cause, detector._answers  # noqa: SLF001 the same
     if edges is not None or batch.old is None or old is None:
-        return _Start(per_cause, streams, edges, -1, 0)
+        return _Start(per_cause, streams, edges, -1, 0, answers)
     seen: dict[int, int] = {}
     for second, buckets in old.items():
         for bucket in buckets:
@@ -151,8 +156,8 @@ def _start(batch: Batch, run: int, old: dict[int, Ints] | None) -> _Start:
         if found is not None and sum(seen.values()) >= FEW_LATENCIES:
             total, *above = counts_above(seen, found)
             more = tuple(labelled_latency(found, [n / total for n in above], batch.scenario.split))
-            return _Start(per_cause, (*streams, *more), found, second, len(more))
-    return _Start(per_cause, streams, None, -1, 0)
+            return _Start(per_cause, (*streams, *more), found, second, len(more), answers)
+    return _Start(per_cause, streams, None, -1, 0, answers)
 
 
 def _old_by_second(batch: Batch, run: int) -> dict[int, Ints] | None:
@@ -173,6 +178,7 @@ class _Part:
     index: int
     rows: Ints
     starts: list[_Start]
+    shifted: NDArray[np.bool_]
 
 
 class _Group:
@@ -202,6 +208,7 @@ class _Group:
         failed = np.concatenate([part.batch.new.errors[part.rows] for part in parts])
         self._failed = {"": failed.sum(axis=2), **{route_name(k): failed[..., k] for k in range(failed.shape[2])}}
         self._owners = [first.streams[k].route for k in self._acting]
+        self._shifted = np.concatenate([part.shifted for part in parts])
         sides = [self._both(part) for part in parts]
         self._counts = np.concatenate(sides, axis=1)
 
@@ -300,11 +307,11 @@ class _Group:
         for position, test in self._beside.items():
             agrees[:, position] = test.log_e >= AGREES
         among = np.where(agrees, evidence, -np.inf)
-        limit = -math.log(self._policy.guard.alpha)
+        limit = -math.log((1 - PART) * self._policy.guard.alpha)
         log_e, acting = np.logaddexp.reduce(evidence, axis=1), np.logaddexp.reduce(among, axis=1)
         lead = among.argmax(axis=1)
         enough = self._bad[np.arange(len(lead)), lead] >= self._policy.guard.min_bad
-        return log_e, (log_e >= limit) & (acting >= limit) & enough
+        return log_e, (log_e >= limit) & (acting >= limit) & enough | self._shifted[:, t]
 
 
 def _each(failed: Ints, per_cause: Floats) -> Floats:
@@ -313,7 +320,43 @@ def _each(failed: Ints, per_cause: Floats) -> Floats:
     return (1 + (most - 1) / per_cause.reshape(-1, *[1] * (failed.ndim - 1))) / most
 
 
-def _groups(batches: Sequence[Batch]) -> Iterator[_Group]:
+def _shifted(batch: Batch, runs: Sequence[int], starts: Sequence[_Start], *, to_the_end: bool) -> NDArray[np.bool_]:
+    """Return in which seconds a shift alone rolls each run back, up to the first one, or to the end of the watch.
+
+    Of errors that can only be a route on which nearly everything fails: the others are not looked at.
+    """
+    fires = np.zeros((len(runs), batch.scenario.watch_s), dtype=bool)
+    policy = policy_of(batch)
+    bad, total = (counts[runs].cumsum(axis=1) for counts in (batch.new.errors, batch.new.requests))
+    likely = ((bad >= policy.guard.min_bad) & (bad >= NEARLY_ALL * total)).any(axis=(1, 2))
+    for position in np.flatnonzero(likely):
+        answers = starts[position].answers
+        for t in range(batch.scenario.watch_s):
+            for row in rows_of(batch, runs[position], t):
+                answers.add(row, is_new=row.version == NEW, warming=t < policy.guard.warm_up_s)
+            fires[position, t] = bool(answers.judge(DEPLOYED_AT + t + 1.0).of(Outcome.ROLL_BACK))
+            if fires[position, t] and not to_the_end:
+                break
+    return fires
+
+
+def rows_of(batch: Batch, run: int, second: int) -> list[Counts]:
+    """Return what both versions answered in one second, without response times."""
+    rows = []
+    for version, side in ((NEW, batch.new), (OLD, batch.old)):
+        if side is None or not side.requests[run, second].any():
+            continue
+        requests, errors = side.requests[run, second].tolist(), side.errors[run, second].tolist()
+        routes = {
+            route_name(k): RouteCounts(number, failed)
+            for k, (number, failed) in enumerate(zip(requests, errors, strict=True))
+            if number
+        }
+        rows.append(Counts(version, DEPLOYED_AT + second, sum(requests), sum(errors), routes=routes))
+    return rows
+
+
+def _groups(batches: Sequence[Batch], *, to_the_end: bool = False) -> Iterator[_Group]:
     shapes: dict[tuple[object, ...], dict[int, list[tuple[int, _Start]]]] = {}
     for index, batch in enumerate(batches):
         for run in range(batch.runs):
@@ -322,12 +365,12 @@ def _groups(batches: Sequence[Batch]) -> Iterator[_Group]:
                 start = _start(batch, run, _old_by_second(batch, run))
             shapes.setdefault(start.shape, {}).setdefault(index, []).append((run, start))
     for found in shapes.values():
-        yield _Group(
-            [
-                _Part(batches[index], index, np.array([run for run, _ in members]), [start for _, start in members])
-                for index, members in found.items()
-            ]
-        )
+        parts = []
+        for index, members in found.items():
+            runs, starts = [run for run, _ in members], [start for _, start in members]
+            fires = _shifted(batches[index], runs, starts, to_the_end=to_the_end)
+            parts.append(_Part(batches[index], index, np.array(runs), starts, fires))
+        yield _Group(parts)
 
 
 def backout(batches: Sequence[Batch]) -> list[Floats]:
@@ -361,7 +404,7 @@ def log_evidence(batch: Batch) -> tuple[Floats, NDArray[np.bool_]]:
     """Return log evidence and "rolls back" of each run and second: what the property test compares."""
     evidence = np.zeros((batch.runs, batch.scenario.watch_s))
     fires = np.zeros(evidence.shape, dtype=bool)
-    for group in _groups([batch]):
+    for group in _groups([batch], to_the_end=True):
         everyone = np.ones(group.runs, dtype=bool)
         for t in range(batch.scenario.watch_s):
             group.second(t, everyone)

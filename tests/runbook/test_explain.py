@@ -51,7 +51,7 @@ def test_a_regressed_watch(story: Story) -> None:
     (fewer, met) = found.would_change
     bad = int(fewer.split()[1])
     assert 0 < bad < found.decision.errors
-    assert "1,000:1 was needed" in met
+    assert "1,100:1 was needed" in met
     assert found.notes == ()
 
 

@@ -19,7 +19,7 @@ from backout.analysis.probes import Probes, ProbesState
 from backout.analysis.quantiles import Thresholds, counts_above, thresholds
 from backout.analysis.rates import mix
 from backout.analysis.repeats import Repeats, RepeatsState
-from backout.analysis.shifts import Pairs, PairsState
+from backout.analysis.shifts import PAIRS_PART, PART, Shifts
 from backout.analysis.shifts.declared import judged, worse
 from backout.analysis.streams import (
     BESIDE_PROBES,
@@ -34,12 +34,13 @@ from backout.analysis.summary import summarise
 from backout.analysis.synthetic import Synthetic, SyntheticState, granted
 from backout.analysis.wording import count, odds, percent
 from backout.model.probes import ProbesBefore
-from backout.model.shift import Outcome
+from backout.model.shift import Outcome, ShiftKind
 from backout.model.verdict import Cause, Decision, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from backout.analysis.shifts import LooksOfShiftsState, ShiftsState
     from backout.model.connections import ConnectionUse
     from backout.model.policy import Policy
     from backout.model.probes import PairedAnswer, SyntheticAnswer
@@ -48,12 +49,9 @@ if TYPE_CHECKING:
 
 DRIFT_BUCKETS = 1
 """In a cut-over, and between labelled requests, latency may drift by one bucket (4.4 %)."""
+_GRAVEST = (Outcome.ROLL_BACK, Outcome.HOLD, Outcome.TOLD)
 QUIET_LOG_E = 1.0
 """No version is called healthy while any evidence against it is above this."""
-
-
-_PAIRS = 0.1
-"""So much of alpha may be spent on pairs alone."""
 
 
 class LooksState(TypedDict):
@@ -63,8 +61,7 @@ class LooksState(TypedDict):
     occupancy: OccupancyState
     synthetic: SyntheticState
     probed: StreamState | None
-    pairs: NotRequired[PairsState]
-    accepted: NotRequired[list[str]]
+    shifts: NotRequired[LooksOfShiftsState]
 
 
 class DetectorState(TypedDict):
@@ -90,6 +87,8 @@ class DetectorState(TypedDict):
     has_baseline: bool
     healthy_after_s: float
     watch_s: float
+    shifts: ShiftsState
+    shifted_since: float | None
 
 
 class Detector:
@@ -105,6 +104,7 @@ class Detector:
         healthy_after_s: earliest moment of a verdict "healthy", in seconds after the deployment.
         watch_s: how long this watch is, None for the policy's.
         unseen: what the source of counts does not see, said with "healthy"; see `unseen.words`.
+        can_ask: whether somebody asks both versions the same when `wants_probe`, and hands it to `add_pairs`.
     """
 
     def __init__(  # noqa: PLR0913 one noun per thing that a watch rests on, by keyword
@@ -121,6 +121,7 @@ class Detector:
         healthy_after_s: float = 0.0,
         watch_s: float | None = None,
         unseen: str = "",
+        can_ask: bool = False,
     ) -> None:
         self._version = version
         self._unseen = unseen
@@ -158,8 +159,15 @@ class Detector:
             needed=policy.guard.down_probes,
             until=deployed_at + self._watch_s,
         )
-        self._pairs = Pairs()
-        self._accepted: set[str] = set()
+        before = [row for row in baseline if old is None or row.version == old]
+        self._answers = Shifts(
+            baseline=[row for row in before if row.second < self._start],
+            start=self._start,
+            split=split,
+            policy=policy.guard,
+            can_ask=can_ask,
+        )
+        self._shifted_since: float | None = None
         self._requests = self._errors = 0
         self._beside = [0, 0]  # requests and errors of the old version meanwhile
         self._first_bad_at: float | None = None
@@ -178,7 +186,8 @@ class Detector:
 
     def _step_up(self, second: int) -> None:
         while self._splits and self._splits[0][0] <= second:
-            _, self._split = self._splits.pop(0)
+            at, self._split = self._splits.pop(0)
+            self._answers.set_split(self._split, math.ceil(at))
             for stream in self._streams:
                 stream.set_split(self._split)
 
@@ -197,11 +206,12 @@ class Detector:
     def _add_row(self, row: Counts) -> None:
         self._log_e = self._most = None
         is_new = row.version == self._version
+        warming = row.second < self._warm_until
+        self._answers.add(row, is_new=is_new, warming=warming)
         if not is_new and self._split >= 1:
             return
         self._tally(row, is_new=is_new)
         minute = (row.second - self._start) // MINUTE_S
-        warming = row.second < self._warm_until
         above = self._above(row, is_new=is_new, warming=warming)
         weights = self._repeats.weigh(row.second, row.errors, row.requests, is_new=is_new)
         for stream in self._streams:
@@ -318,15 +328,19 @@ class Detector:
     @property
     def wants_probe(self) -> bool:
         """Whether evidence of a shift is such that both versions should be asked the same; see `add_pairs`."""
-        return False
+        return self._split >= 1 and self._answers.judge(self._answers.until).wants_probe
 
     def add_pairs(self, pairs: Iterable[PairedAnswer]) -> None:
         """Take what both versions answered to the same safe requests, each pair once."""
-        self._pairs.add(pairs)
+        self._answers.add_pairs(pairs)
 
     def accept(self, shift: str) -> None:
         """Take note that a person accepts the shift of that name: it is told, and holds nothing any more."""
-        self._accepted.add(shift)
+        self._answers.accept(shift)
+
+    def note_until(self, until: float) -> None:
+        """Take note that all that was answered before that time (Unix seconds) has been added."""
+        self._answers.note_until(until)
 
     def decide(self, now: float) -> Decision:
         """Return the verdict as of `now` (Unix seconds); it may be asked for as often as one likes."""
@@ -344,28 +358,39 @@ class Detector:
             requests=self._requests,
             errors=self._errors,
             first_bad_at=min((at for at in bad_at if at is not None), default=None),
-            shifts=self._shifts(),
+            shifts=self._shifts(now),
         )
 
-    def _shifts(self) -> tuple[Shift, ...]:
+    def _shifts(self, now: float) -> tuple[Shift, ...]:
         """Return what is answered otherwise than before, the gravest first; what a person accepts is told alone."""
-        lone = (worse(self._pairs, self._enough_of_pairs()), self._probes.health_lost())
+        pairs, accepted = self._answers.pairs, self._answers.accepted
+        lone = (worse(pairs, self._enough_of_pairs()), self._probes.health_lost())
         found = [shift for shift in lone if shift is not None]
-        found += judged(self._synthetic.shifts(), self._pairs)
-        return tuple(replace(s, outcome=Outcome.TOLD) if s.name in self._accepted else s for s in found)
+        found += judged(self._synthetic.shifts(), pairs)
+        found = [replace(s, outcome=Outcome.TOLD) if s.name in accepted else s for s in found]
+        return tuple(
+            sorted((*found, *self._answers.judge(now).shifts), key=lambda shift: _GRAVEST.index(shift.outcome))
+        )
 
     def _enough_of_pairs(self) -> float:
-        return -math.log(self._policy.guard.alpha * _PAIRS)
+        return -math.log(self._policy.guard.alpha * PAIRS_PART)
 
     @property
     def asked_otherwise(self) -> bool:
         """Whether guard's own requests are answered otherwise than before, so that the old version should be asked."""
-        decided = self._pairs.are_alike or self._pairs.both_fail
-        return not decided and any(shift.outcome is not Outcome.TOLD for shift in self._shifts())
+        pairs, accepted = self._answers.pairs, self._answers.accepted
+        return not (pairs.are_alike or pairs.both_fail) and any(
+            shift.name not in accepted for shift in self._synthetic.shifts()
+        )
 
-    def _held(self) -> Shift | None:
+    def _held(self, now: float) -> Shift | None:
         """Return the gravest shift that a person has to decide about."""
-        return next((shift for shift in self._shifts() if shift.outcome is Outcome.HOLD), None)
+        return next((shift for shift in self._shifts(now) if shift.outcome is Outcome.HOLD), None)
+
+    @property
+    def threshold(self) -> float:
+        """The log evidence of `log_evidence` that carries a rollback; shifts have a part of alpha of their own."""
+        return -math.log((1 - PART) * self._policy.guard.alpha)
 
     def log_evidence(self) -> float:
         """Return the log evidence against "healthy" of all streams together."""
@@ -383,19 +408,30 @@ class Detector:
         looked = self._by_looking()
         if looked is not None:
             return Verdict.REGRESSED, *looked
-        if not (self._requests or self._probes.measured or self._probed() or self._held()):
+        if not (self._requests or self._probes.measured or self._probed() or self._held(now)):
             return Verdict.UNMEASURED, Cause.NONE, self._nothing_seen()
-        threshold = -math.log(self._policy.guard.alpha)
+        shifted = self._shifted(now)
+        if shifted is not None:
+            return shifted
+        threshold = self.threshold
         log_e = self._most_log_evidence()  # far below everything that matters, its exact value does not matter either
         if log_e >= min(QUIET_LOG_E, threshold):
             log_e = self.log_evidence()
         if log_e < threshold:
             self._confirming = None
             return self._not_regressed(now, log_e)
+        return self._against(now, log_e)
+
+    def _against(self, now: float, log_e: float) -> tuple[Verdict, Cause, str]:
+        """Return what follows from evidence of the streams that would carry a rollback."""
+        threshold = self.threshold
         acting = [stream for stream in self._streams if stream.weight and stream.agrees]
-        shared = mix([(stream.weight, stream.log_e()) for stream in acting]) < -math.log(self._policy.guard.alpha)
+        shared = mix([(stream.weight, stream.log_e()) for stream in acting]) < threshold
         lead = self._lead(acting if not shared else [stream for stream in self._streams if stream.weight])
         reason = f"{lead.sentence()}; evidence {odds(log_e)} against healthy"
+        failing = self._answers.failing(self._errors) if lead.cause is Cause.ERRORS else ""
+        if failing:  # what people could not do comes first
+            reason = f"{failing}; {reason}"
         if shared:
             return (
                 Verdict.INCONCLUSIVE,
@@ -419,10 +455,23 @@ class Detector:
         down, full = self._probes.regressed(), self._occupancy.regressed()
         if down or full:
             return Cause.HEALTH if down else Cause.CONNECTIONS, str(down or full)
-        declared = worse(self._pairs, self._enough_of_pairs())
-        if declared is None or declared.name in self._accepted:
+        declared = worse(self._answers.pairs, self._enough_of_pairs())
+        if declared is None or declared.name in self._answers.accepted:
             return None
         return Cause.ANSWERS, declared.sentence
+
+    def _shifted(self, now: float) -> tuple[Verdict, Cause, str] | None:
+        """Return the verdict that a shift carries by itself, or None."""
+        worst = next(iter(self._answers.judge(now).of(Outcome.ROLL_BACK)), None)
+        if worst is None:
+            self._shifted_since = None
+            return None
+        self._shifted_since = now if self._shifted_since is None else self._shifted_since
+        reason = f"{worst.sentence}; evidence {odds(worst.log_evidence)} against healthy"
+        left_s = self._policy.guard.confirm_s - (now - self._shifted_since)
+        if left_s > 0:
+            return Verdict.INCONCLUSIVE, Cause.NONE, f"{reason}, to be confirmed for {left_s:.0f} s more"
+        return Verdict.REGRESSED, Cause.ANSWERS, reason
 
     def _probed(self) -> int:
         """Return how many of backout's own probes were counted."""
@@ -434,7 +483,7 @@ class Detector:
         A verdict of probes may be acted on whatever the source of counts is worth, so it must not rest on its counts.
         """
         weighed = {id(stream): stream.log_e() + math.log(stream.weight) for stream in streams}
-        enough = -math.log(self._policy.guard.alpha)
+        enough = self.threshold
         leading = [
             stream for stream in streams if stream.measure is not Measure.PROBES or weighed[id(stream)] >= enough
         ]
@@ -449,16 +498,18 @@ class Detector:
         beside = (self._beside[1], self._beside[0])
         shared = self._excluded().shared_trouble((self._errors, self._requests), beside)
         outside = self._probes.not_the_deployment() or self._occupancy.not_the_deployment() or shared
-        if self._pairs.both_fail and self._synthetic.shifts():
+        if self._answers.pairs.both_fail and self._synthetic.shifts():
             outside = outside or "not the deployment: the version before it, asked the same, fails as well"
         excuse = outside or self._probes.doubtful() or self._occupancy.doubtful(now)
         seen = f"{self._errors:,} of {count(self._requests, 'request')} failed"
-        held = self._held()
+        held = self._held(now)
         if held is not None:  # whatever else is well, and whatever the policy makes of a watch without a verdict
-            return Verdict.INCONCLUSIVE, Cause.ANSWERS, f"{held.sentence}; {seen}"
+            not_ours = self._answers.judge(now).outside
+            why = not_ours or _unproven(held) or seen
+            return Verdict.INCONCLUSIVE, Cause.OUTSIDE if not_ours else Cause.ANSWERS, f"{held.sentence}; {why}"
         if excuse is not None:
             return Verdict.INCONCLUSIVE, Cause.OUTSIDE if outside else Cause.NONE, f"{excuse}; {seen}"
-        open_point = self._excluded().above_slo() or self._open_point(log_e)
+        open_point = self._excluded().above_slo() or self._open_point(log_e, now)
         if open_point is not None:
             return Verdict.INCONCLUSIVE, Cause.NONE, f"{seen}; {open_point}"
         limit = percent(self._excluded().error_rate)
@@ -477,11 +528,12 @@ class Detector:
             self._exclusion = (self._streams, Exclusion(self._streams, slo, has_baseline=self._has_baseline))
         return self._exclusion[1]
 
-    def _open_point(self, log_e: float) -> str | None:
+    def _open_point(self, log_e: float, now: float) -> str | None:
         """Return what is still missing for "healthy", or None when nothing is."""
         if not self._requests:
             return "without a request nothing is excluded"
-        needed = self._excluded().requests_missing()
+        told = (shift.stratum for shift in self._answers.judge(now).of(Outcome.TOLD))
+        needed = max(self._excluded().requests_missing(), self._answers.requests_missing(told))
         if needed:
             return f"about {count(needed, 'more request')} would tell"
         if log_e > QUIET_LOG_E:
@@ -498,8 +550,7 @@ class Detector:
             "occupancy": self._occupancy.state(),
             "synthetic": self._synthetic.state(),
             "probed": probed.state() if probed is not None else None,
-            "pairs": self._pairs.state(),
-            "accepted": sorted(self._accepted),
+            "shifts": self._answers.looks(),
         }
 
     def restore_looks(self, state: LooksState) -> None:
@@ -507,9 +558,8 @@ class Detector:
         self._probes.restore(state["probes"])
         self._occupancy.restore(state["occupancy"])
         self._synthetic.restore(state["synthetic"])
-        if "pairs" in state:  # the version before wrote none
-            self._pairs.restore(state["pairs"])
-        self._accepted = set(state.get("accepted", ()))
+        if "shifts" in state:  # the version before wrote none
+            self._answers.restore_looks(state["shifts"])
         self._log_e = self._most = None
         if state["probed"] is not None and self._streams[0].measure is Measure.PROBES:
             self._streams = (Stream.from_state(state["probed"]), *self._streams[1:])
@@ -537,6 +587,8 @@ class Detector:
             "has_baseline": self._has_baseline,
             "healthy_after_s": self._healthy_after_s,
             "watch_s": self._watch_s,
+            "shifts": self._answers.state(),
+            "shifted_since": self._shifted_since,
         }
 
     @classmethod
@@ -567,4 +619,12 @@ class Detector:
         self._beside = list(state["beside"])
         self._first_bad_at = state["first_bad_at"]
         self._confirming = Confirmation.from_state(state["confirming"]) if state["confirming"] else None
+        self._answers = Shifts.from_state(state["shifts"], policy.guard)
+        self._shifted_since = state["shifted_since"]
         return self
+
+
+def _unproven(shift: Shift) -> str:
+    """Return why a shift in the classes of answers does not carry a rollback by itself, "" for another one."""
+    is_answers = shift.kind in (ShiftKind.ANSWERS, ShiftKind.EXTINCTION)
+    return "whether the version or its visitors are behind it is not shown" if is_answers else ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 from math import lgamma
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from backout.analysis.baseline import OUTAGE_A, OUTAGE_B, Law, assumed
 from backout.analysis.beta import log_add, log_beta, log_sum
@@ -74,6 +74,8 @@ class MinuteLawState(TypedDict):
     minute: int
     open: list[float]
     scores: list[float]
+    outages: NotRequired[float | None]
+    least: NotRequired[float]
 
 
 class MinuteLaw:
@@ -87,23 +89,50 @@ class MinuteLaw:
     Args:
         law: the baseline's law of a healthy minute. concurrent: an old version serves beside the new one.
         points: number of alternatives. clustered: alternatives scatter like errors (CV 0.35), else like the law itself.
+        outages: prior of a minute of outage, None for what is usual with or without an old version beside.
+        least: no alternative has a lower share.
     """
 
-    def __init__(self, law: Law, *, concurrent: bool, points: int, clustered: bool) -> None:
+    def __init__(  # noqa: PLR0913 by keyword
+        self,
+        law: Law,
+        *,
+        concurrent: bool,
+        points: int,
+        clustered: bool,
+        outages: float | None = None,
+        least: float = 0.0,
+    ) -> None:
         self.law = law
+        self._outages, self._least = outages, least
         self.concurrent = concurrent
         self._points = points
         self._clustered = clustered
         self._null = (law.p0 * law.tau, (1 - law.p0) * law.tau)
         self._log_beta_null = log_beta(*self._null)
-        self._log_outage = math.log(OUTAGE_SHARED if concurrent else OUTAGE_ALONE)
+        self._log_outage = self._outage_prior()
         self._log_usual = math.log1p(-math.exp(self._log_outage))
-        self._alternatives = [(a, b, log_beta(a, b)) for a, b in alternatives(law, points, clustered=clustered)]
+        others = alternatives(law, points, clustered=clustered, least=least)
+        self._alternatives = [(a, b, log_beta(a, b)) for a, b in others]
         self._minute = 0
         self._open: list[float] = [0, 0, 0, 0]
         self._scores = [math.log(_FIRST_MASS)] * points
         self._closed: float | None = None
         self._known: float | None = None
+
+    def _outage_prior(self) -> float:
+        if self._outages is not None:
+            return math.log(self._outages)
+        return math.log(OUTAGE_SHARED if self.concurrent else OUTAGE_ALONE)
+
+    def begin(self, first: int, last: int) -> None:
+        """Begin in minute `last`, with regressions that start from minute `first` on: nothing was counted in between.
+
+        Who begins with the first hit leaves the starts out before which there was none: less evidence, never more.
+        """
+        self._minute = last
+        self._scores = [math.log(start_mass(first, last))] * self._points
+        self._closed = self._known = None
 
     def add(self, minute: int, new: tuple[float, float], old: tuple[float, float] = (0, 0)) -> None:
         """Count (hits, others), hits possibly weighed, of the new and the old version in a minute after the deployment.
@@ -131,7 +160,7 @@ class MinuteLaw:
         self._open = [0, 0, 0, 0]
         self._closed = None
         self.concurrent = concurrent
-        self._log_outage = math.log(OUTAGE_SHARED if concurrent else OUTAGE_ALONE)
+        self._log_outage = self._outage_prior()
         self._log_usual = math.log1p(-math.exp(self._log_outage))
         self._known = None
 
@@ -202,22 +231,30 @@ class MinuteLaw:
             "minute": self._minute,
             "open": list(self._open),
             "scores": list(self._scores),
+            "outages": self._outages,
+            "least": self._least,
         }
 
     @classmethod
     def from_state(cls, state: MinuteLawState) -> MinuteLaw:
         """Return the test as it was when the checkpoint was taken."""
-        law = Law(state["hits"], state["total"], state["p0"], state["phi"])
-        self = cls(law, concurrent=state["concurrent"], points=state["points"], clustered=state["clustered"])
+        self = cls(
+            Law(state["hits"], state["total"], state["p0"], state["phi"]),
+            concurrent=state["concurrent"],
+            points=state["points"],
+            clustered=state["clustered"],
+            outages=state.get("outages"),
+            least=state.get("least", 0.0),
+        )
         self._minute = state["minute"]
         self._open = list(state["open"])
         self._scores = list(state["scores"])
         return self
 
 
-def alternatives(law: Law, points: int, *, clustered: bool) -> list[tuple[float, float]]:
+def alternatives(law: Law, points: int, *, clustered: bool, least: float = 0.0) -> list[tuple[float, float]]:
     """Return Beta laws (a, b) that a worse version may draw its minutes from, see `MinuteLaw`; the mildest first."""
-    low = FIRST_RATIO * _odds(law.p0)
+    low = max(FIRST_RATIO * _odds(law.p0), _odds(least))
     top = max(TOP_ODDS, ROOM[True] * low) if clustered else ROOM[False] * low
     step = (top / low) ** (1 / (points - 1))
     laws = []

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backout.analysis.decision import Detector
+from backout.analysis.shifts import PART
 from backout.model.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def retrace(recorded: Recorded, policy: Policy) -> Trace:
     """Return the trace of a past watch; health looks are not kept, so it judges the requests alone."""
     points: list[Point] = []
     crossed_at = regressed_at = None
-    threshold, decision = -math.log(policy.guard.alpha), None
+    threshold, decision = -math.log((1 - PART) * policy.guard.alpha), None
     for now, detector in _looks(recorded, policy):
         decision = detector.decide(now)
         point = _point(detector, decision)

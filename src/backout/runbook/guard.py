@@ -330,6 +330,7 @@ class Watch:
             policy=tools.policy,
             watch_s=float(str(args["for_s"])),
             unseen=words(tools.traffic.traits) if tools.traffic is not None else "",
+            can_ask=bool(tools.policy.guard.asked) and first >= 1,
             health_before=health_before(tools, old, since, baseline),
             probed=probes_before(tools, old, since) if tools.health is not None else None,
         )
@@ -361,6 +362,7 @@ class Watch:
                 if final:
                     tools.counts.keep(tools.environment, final)
                     detector.add(final)
+                detector.note_until(page.complete_until)
                 feed.read_until = max(feed.read_until, page.complete_until)
 
     def _look(self, detector: Detector, feed: _Feed, seen: Seen, version: str, run: str) -> None:

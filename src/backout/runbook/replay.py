@@ -211,6 +211,7 @@ class Replay:
             return "rollback", self._rolled_back
         if self._detector is None:
             return "continue", "the deployment is still to come"
+        self._detector.note_until(now)
         verdict, _, reason = self._detector.judge(now)
         if verdict is Verdict.REGRESSED:
             self._rolled_back = reason

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from backout.analysis.shifts.pairs import Pairs, PairsState
+from backout.analysis.shifts.pairs import Pairs
+from backout.analysis.shifts.table import Judged
+from backout.analysis.shifts.watch import PAIRS_PART, PART, LooksOfShiftsState, Shifts, ShiftsState
 
-__all__ = ["Pairs", "PairsState"]
+__all__ = ["PAIRS_PART", "PART", "Judged", "LooksOfShiftsState", "Pairs", "Shifts", "ShiftsState"]

@@ -1,0 +1,211 @@
+"""What was normal of a stratum before a deployment: its classes of answers, their scatter, and how many a minute."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypedDict
+
+from backout.analysis.baseline import CV_ERRORS, FEW_LATENCIES, MINUTE_S, Law, Minute, law
+from backout.analysis.quantiles import quantile_bucket
+from backout.analysis.shifts.strata import stratum_of
+from backout.analysis.shifts.tally import Tally, piece_of
+from backout.analysis.shifts.volume import NOTHING, Volume, volume
+from backout.model.answers import AnswerClass, class_of
+from backout.model.shift import SITE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from backout.analysis.shifts.tally import TallyState
+    from backout.model.policy import Expectation
+    from backout.model.signals import Counts
+
+_USUAL_REDIRECTS = 0.5
+"""Where so large a share was a redirect before, a redirect is a good answer."""
+_LEAST_MINUTES = 3
+
+
+class NormalState(TypedDict):
+    """Checkpoint of a `Normal`."""
+
+    name: str
+    tally: TallyState
+    laws: dict[str, tuple[float, int, float, float]]
+    unseen: tuple[float, int, float, float] | None
+    bad: tuple[float, int, float, float] | None
+    asked: tuple[float, float]
+    well: tuple[float, float]
+    smallest: int
+
+
+@dataclass(frozen=True, slots=True)
+class Normal:
+    """One stratum's hour (or less) before a deployment.
+
+    Args:
+        laws: of the share of each class that was seen, among it and the good answers, in a healthy minute. unseen: of
+            a class that was not. bad: of all that was not good, among all answers.
+        asked, well: how many requests, and good answers, a minute had. smallest: bucket of the p1 of its bodies'
+            lengths, see `size_bucket`; -1 where too few were measured.
+    """
+
+    name: str
+    tally: Tally
+    laws: Mapping[AnswerClass, Law] = field(default_factory=dict)
+    unseen: Law | None = None
+    bad: Law | None = None
+    asked: Volume = NOTHING
+    well: Volume = NOTHING
+    smallest: int = -1
+
+    def law_of(self, kind: AnswerClass) -> Law | None:
+        """Return the law of a class, None where nothing can be said of it."""
+        return self.laws.get(kind) if kind in self.tally.classes else self.unseen
+
+    def state(self) -> NormalState:
+        """Return a checkpoint, plain JSON."""
+        return {
+            "name": self.name,
+            "tally": self.tally.state(),
+            "laws": {str(kind): _law_state(each) for kind, each in self.laws.items()},
+            "unseen": _law_state(self.unseen) if self.unseen else None,
+            "bad": _law_state(self.bad) if self.bad else None,
+            "asked": (self.asked.mean, self.asked.size),
+            "well": (self.well.mean, self.well.size),
+            "smallest": self.smallest,
+        }
+
+    @classmethod
+    def from_state(cls, state: NormalState) -> Normal:
+        """Return it as it was when the checkpoint was taken."""
+        return cls(
+            state["name"],
+            Tally.from_state(state["tally"]),
+            {AnswerClass(kind): Law(*each) for kind, each in state["laws"].items()},
+            Law(*state["unseen"]) if state["unseen"] else None,
+            Law(*state["bad"]) if state["bad"] else None,
+            Volume(*state["asked"]),
+            Volume(*state["well"]),
+            state["smallest"],
+        )
+
+
+def _law_state(known: Law) -> tuple[float, int, float, float]:
+    return known.hits, known.total, known.p0, known.phi
+
+
+def expected_classes(name: str, expectations: Iterable[Expectation]) -> frozenset[AnswerClass]:
+    """Return the classes that are declared to be good answers to what has this name.
+
+    >>> from backout.model.policy import Expectation
+    >>> old = [Expectation("GET", "/api/v1/*", (410,))]
+    >>> [sorted(expected_classes(name, old)) for name in ("GET /api/v1/users?page", "POST /api/v1/users", "GET /api")]
+    [[<AnswerClass.GONE: '410'>], [], []]
+    """
+    method, _, path = stratum_of(name).rpartition(" ")
+    found: set[AnswerClass] = set()
+    for each in expectations:
+        if each.covers(method or each.method, path):
+            found.update(kind for kind in map(class_of, each.statuses) if kind is not None)
+    return frozenset(found)
+
+
+class Before:
+    """The baseline by stratum and minute.
+
+    Args:
+        rows: of the old version. start: Unix second of the deployment. known: {name: stratum}. expected: {name: classes
+            that are good answers to it}.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Counts],
+        start: int,
+        known: Mapping[str, str],
+        expected: Mapping[str, frozenset[AnswerClass]],
+    ) -> None:
+        self._minutes: dict[str, dict[int, Tally]] = {}
+        self._sizes: dict[str, dict[int, int]] = {}
+        first = min((row.second for row in rows), default=start)
+        self._span = range((first - start) // MINUTE_S, 0)
+        if (start - first) % MINUTE_S and len(self._span) > _LEAST_MINUTES:
+            self._span = self._span[1:]  # it was not seen whole
+        parts = [
+            ((row.second - start) // MINUTE_S, known[name], name, route)
+            for row in rows
+            for name, route in row.routes.items()
+            if name in known
+        ]
+        self.usual = _usual_redirects((stratum, piece_of(route, expected[name])) for _, stratum, name, route in parts)
+        for minute, stratum, name, route in parts:
+            piece = piece_of(route, expected[name] | self.usual.get(stratum, frozenset()))
+            self._at(stratum, minute).add(piece)
+            self._at(SITE, minute).add(piece)
+            sizes = self._sizes.setdefault(stratum, {})
+            for bucket, number in route.sizes.items():
+                sizes[bucket] = sizes.get(bucket, 0) + number
+        if not known:
+            for row in rows:
+                self._at(SITE, (row.second - start) // MINUTE_S).add(piece_of(row, ()))
+
+    def _at(self, stratum: str, minute: int) -> Tally:
+        return self._minutes.setdefault(stratum, {}).setdefault(minute, Tally())
+
+    @property
+    def names(self) -> list[str]:
+        """The strata that were asked for, and `SITE`."""
+        return list(self._minutes)
+
+    def normal(self, stratum: str, *, by_class: bool = True) -> Normal:
+        """Return what was normal of a stratum.
+
+        Args:
+            by_class: whether the law of each class is needed.
+        """
+        minutes = self._minutes[stratum]
+        whole = Tally()
+        for tally in minutes.values():
+            whole.add(tally)
+        every = [minutes.get(minute, Tally()) for minute in self._span]
+        laws: dict[AnswerClass, Law] = {}
+        for kind in whole.classes if by_class else ():
+            known = law(_minutes(minutes, kind), CV_ERRORS)
+            if known is not None:
+                laws[kind] = known
+        return Normal(
+            stratum,
+            whole,
+            laws,
+            law(_minutes(minutes, None), CV_ERRORS) if by_class else None,
+            None if by_class else law((Minute(t.bad, t.requests) for _, t in sorted(minutes.items())), CV_ERRORS),
+            volume([tally.requests for tally in every]),
+            volume([tally.good for tally in every]),
+            _smallest(self._sizes.get(stratum, {})),
+        )
+
+
+def _smallest(sizes: Mapping[int, int]) -> int:
+    """Return the bucket of the p1 of the lengths, -1 where too few were measured."""
+    bucket = quantile_bucket(sizes, 0.01) if sum(sizes.values()) >= FEW_LATENCIES else None
+    return -1 if bucket is None else bucket
+
+
+def _minutes(minutes: Mapping[int, Tally], kind: AnswerClass | None) -> Iterable[Minute]:
+    """Return answers of a class, None for one that never came, among them and the good ones."""
+    for _, tally in sorted(minutes.items()):
+        hits = tally.classes.get(kind, 0) if kind is not None else 0
+        yield Minute(hits, hits + tally.good)
+
+
+def _usual_redirects(parts: Iterable[tuple[str, Tally]]) -> dict[str, frozenset[AnswerClass]]:
+    """Return the strata that are answered with a redirect as a rule."""
+    whole: dict[str, Tally] = {}
+    for stratum, piece in parts:
+        whole.setdefault(stratum, Tally()).add(piece)
+    redirect = AnswerClass.REDIRECT
+    return {
+        name: frozenset({redirect})
+        for name, tally in whole.items()
+        if tally.classes.get(redirect, 0) > _USUAL_REDIRECTS * (tally.good + tally.classes.get(redirect, 0))
+    }

@@ -1,0 +1,136 @@
+"""Shifts as nouns, each with its numbers and the sentence that says what people could not do."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from backout.analysis.beta import beta_tails
+from backout.analysis.shifts.strata import REST
+from backout.analysis.shifts.volume import SURE
+from backout.analysis.wording import count
+from backout.model.answers import AnswerClass
+from backout.model.probes import Compared
+from backout.model.shift import SITE, Outcome, Shift, ShiftKind
+
+if TYPE_CHECKING:
+    from backout.analysis.shifts.collapse import Collapse
+    from backout.analysis.shifts.pairs import Pairs
+    from backout.analysis.shifts.signs import Signs
+    from backout.analysis.shifts.stratum import Stratum
+    from backout.analysis.shifts.tally import Tally
+
+_SURE = -math.log(SURE)
+"""Log evidence shown where a law of counts excludes that all is as usual."""
+
+
+def answered(stratum: Stratum, kind: AnswerClass, outcome: Outcome, log_evidence: float) -> Shift:
+    """Return that a stratum is answered in another class."""
+    before = stratum.before
+    bad, total = stratum.new.classes.get(kind, 0), stratum.new.requests
+    bad_before, total_before = before.classes.get(kind, 0), before.requests
+    said = (
+        f"{_where(stratum.name)}{bad:,} of {count(total, 'request')} were answered {kind.words}, "
+        f"{bad_before:,} of {total_before:,} {_when(is_split=before is stratum.old)}"
+    )
+    return Shift(
+        ShiftKind.ANSWERS, stratum.name, kind, outcome, bad, total, bad_before, total_before, log_evidence, said
+    )
+
+
+def extinct(site: Stratum, outcome: Outcome) -> Shift:
+    """Return that next to nothing is answered well any more."""
+    seen, before = site.recent(), site.normal.tally
+    kind = max(seen.classes, key=lambda each: seen.classes[each])
+    good = "none" if not seen.good else f"{seen.good:,}"
+    said = (
+        f"{good} of {count(seen.requests, 'request')} were answered well, {before.good:,} of {before.requests:,} "
+        f"before: {seen.classes[kind]:,} were answered {kind.words}"
+    )
+    evidence = _against_half(seen.good, seen.requests)
+    return Shift(
+        ShiftKind.EXTINCTION, SITE, None, outcome, seen.bad, seen.requests, before.bad, before.requests, evidence, said
+    )
+
+
+def collapsed(test: Collapse, outcome: Outcome, *, is_split: bool) -> Shift:
+    """Return that nearly everything of a small stratum fails that worked before."""
+    new, before = test.new, test.old if is_split and test.old.requests else test.normal.tally
+    kind = max(new.classes, key=lambda each: new.classes[each], default=None)
+    if kind is None or new.classes[kind] <= new.errors:
+        kind, verb, bad, bad_before = None, "failed", new.errors, before.errors
+    else:
+        verb, bad, bad_before = f"were answered {kind.words}", new.classes[kind], before.classes.get(kind, 0)
+    said = (
+        f"{_where(test.normal.name)}{bad:,} of {count(new.requests, 'request')} {verb}, "
+        f"{bad_before:,} of {before.requests:,} {_when(is_split=before is test.old)}"
+    )
+    return Shift(
+        ShiftKind.ANSWERS,
+        test.normal.name,
+        kind,
+        outcome,
+        bad,
+        new.requests,
+        bad_before,
+        before.requests,
+        test.log_e(),
+        said,
+    )
+
+
+def looping(pairs: Pairs) -> Shift:
+    """Return that redirects lead round and round."""
+    said = f"{pairs.first}: a redirect leads round and round ({pairs.loops} of {pairs.asked} times), and not before"
+    return Shift(
+        ShiftKind.REDIRECTS,
+        SITE,
+        AnswerClass.REDIRECT,
+        Outcome.ROLL_BACK,
+        pairs.loops,
+        pairs.asked,
+        pairs.number(Compared.OLD_WORSE),
+        pairs.asked,
+        pairs.log_e(),
+        said,
+    )
+
+
+def thinned(site: Stratum, seen: int, minutes: float) -> Shift:
+    """Return that far fewer requests come than before."""
+    usual = round(site.normal.asked.mean * minutes)
+    said = f"{count(seen, 'request')} came in {60 * minutes:.0f} s, where about {usual:,} were usual before"
+    before: Tally = site.normal.tally
+    return Shift(ShiftKind.TRAFFIC, SITE, None, Outcome.HOLD, 0, seen, 0, before.requests, _SURE, said)
+
+
+def shrunk(stratum: Stratum) -> Shift:
+    """Return that bodies are nearly empty."""
+    said = (
+        f"{_where(stratum.name)}{stratum.tiny:,} of {stratum.sized:,} answers are shorter than a tenth of the "
+        "shortest hundredth before"
+    )
+    evidence = _against_half(stratum.sized - stratum.tiny, stratum.sized)
+    return Shift(ShiftKind.SIZE, stratum.name, None, Outcome.HOLD, stratum.tiny, stratum.sized, 0, 0, evidence, said)
+
+
+def hanging(signs: Signs) -> Shift:
+    """Return that requests begin and do not end."""
+    said = f"{signs.hanging:,} of {count(signs.started, 'request')} began and have not ended"
+    return Shift(ShiftKind.HANGING, SITE, None, Outcome.HOLD, signs.hanging, signs.started, 0, 0, _SURE, said)
+
+
+def _against_half(hits: int, total: int) -> float:
+    """Return the log evidence against a share of a half or more: minus the logarithm of the chance of so few hits."""
+    chance = beta_tails(0.5, total - hits, hits + 1.0)[0] if hits < total else 1.0
+    return -math.log(chance) if chance > 0 else total * math.log(2)
+
+
+def _where(stratum: str) -> str:
+    if stratum == SITE:
+        return ""
+    return "routes that are seldom asked for: " if stratum == REST else f"{stratum}: "
+
+
+def _when(*, is_split: bool) -> str:
+    return "by the version beside it" if is_split else "before"

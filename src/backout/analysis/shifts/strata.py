@@ -1,0 +1,60 @@
+"""Strata: what is asked for, by names that the version before knew; frozen when a watch begins.
+
+A stratum is a route template with its method, as in "GET /api/orders". A name with another query shape behind `?` is
+of the same stratum, as far as it was seen before. What nobody asked for before, a crawler's guesses or a new release's
+pages, is in none and is never evidence.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.model.routes import OTHER
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from backout.model.signals import Counts
+
+BUSIEST = 20
+"""So many strata are followed by themselves, beside those that are named as vital; the others are `REST`."""
+REST = "rest"
+_MOST_NAMES = 512
+"""So many names are known; a source that has more of them has no templates."""
+
+
+def stratum_of(name: str) -> str:
+    """Return the stratum of a route's name: without its query shape.
+
+    >>> stratum_of("GET /search?page&q"), stratum_of("/app")
+    ('GET /search', '/app')
+    """
+    return name.partition("?")[0]
+
+
+def names_of(rows: Iterable[Counts]) -> dict[str, int]:
+    """Return how often each known name was asked for, the busiest first."""
+    asked: dict[str, int] = {}
+    for row in rows:
+        for name, route in row.routes.items():
+            if name != OTHER and route.requests:
+                asked[name] = asked.get(name, 0) + route.requests
+    busiest = sorted(asked, key=lambda name: (-asked[name], name))
+    return {name: asked[name] for name in busiest[:_MOST_NAMES]}
+
+
+def freeze(asked: Mapping[str, int], vital: Collection[str] = ()) -> dict[str, str]:
+    """Return {name: stratum} of the names that were asked for, `REST` for those that are not followed by themselves.
+
+    Args:
+        vital: strata that are followed however few requests they get.
+
+    >>> freeze({"GET /": 9, "GET /a?q": 5, "GET /a": 2})
+    {'GET /': 'GET /', 'GET /a?q': 'GET /a', 'GET /a': 'GET /a'}
+    """
+    requests: dict[str, int] = {}
+    for name, number in asked.items():
+        requests[stratum_of(name)] = requests.get(stratum_of(name), 0) + number
+    busiest = sorted(requests, key=lambda name: (-requests[name], name))
+    followed = {*busiest[:BUSIEST], *(name for name in busiest if name in vital)}
+    return {name: stratum_of(name) if stratum_of(name) in followed else REST for name in asked}

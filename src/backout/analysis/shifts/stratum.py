@@ -1,0 +1,218 @@
+"""One stratum of a watch: its counts since the deployment, its tests, and what became of the good answers."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypedDict
+
+from backout.analysis.shifts.evidence import CLASS_WEIGHTS, POINTS, Evidence, EvidenceState
+from backout.analysis.shifts.tally import Recent, Tally
+
+if TYPE_CHECKING:
+    from backout.analysis.shifts.normal import Normal
+    from backout.analysis.shifts.tally import RecentState, TallyState
+    from backout.model.answers import AnswerClass
+
+_FEW = 20
+"""So many answers of the old version beside it say what is usual now."""
+_KEPT = 0.95
+"""So large a part of the usual good answers a minute is all of them."""
+_MINUTE_S = 60
+
+
+class Flow(StrEnum):
+    """What became of the good answers a minute: attacks add bad ones, a broken version takes good ones away."""
+
+    FELL = "fell"
+    KEPT = "kept"
+    UNCLEAR = "unclear"
+
+
+class StratumState(TypedDict):
+    """Checkpoint of a `Stratum`."""
+
+    name: str
+    weight: float
+    new: TallyState
+    old: TallyState
+    recent: RecentState
+    both: RecentState
+    last: int
+    opened: tuple[int, int]
+    tests: list[EvidenceState]
+    sizes: tuple[int, int]
+
+
+class Stratum:
+    """What is asked for under one name, since the deployment.
+
+    Args:
+        normal: what was usual. weight: its part in the average of the evidence. start: Unix second from which minutes
+            are counted. share: the new version's part of the traffic, in (0, 1].
+    """
+
+    def __init__(self, normal: Normal, weight: float, start: int, share: float) -> None:
+        self.normal = normal
+        self.tests: dict[AnswerClass, Evidence] = {}
+        self.new = Tally()
+        self.old = Tally()
+        self.tiny = self.sized = 0  # bodies of the new version that are nearly empty, of how many
+        self._weight = weight
+        self._start = start
+        self._share = share
+        self._recent = Recent(start)  # of the new version
+        self._both = Recent(start)
+        self._last = -1  # the last minute before the open one in which the new version was asked
+        self._opened = (-1, 0)  # the open minute, and the good answers in it
+
+    @property
+    def name(self) -> str:
+        """The stratum's name."""
+        return self.normal.name
+
+    @property
+    def is_split(self) -> bool:
+        """Whether an old version serves beside the new one."""
+        return self._share < 1
+
+    def add(self, minute: int, piece: Tally, *, is_new: bool) -> None:
+        """Count what was answered in a minute after the deployment; in a cut-over the old version's only as volume."""
+        self._both.add(minute, piece)
+        if not is_new and not self.is_split:
+            return
+        for kind in piece.classes:
+            if kind not in self.tests:
+                self._begin(kind, max(minute, self._opened[0]))
+        good = piece.good
+        for kind, test in self.tests.items():
+            test.add(minute, piece.classes.get(kind, 0), good, is_new=is_new)
+        if not is_new:
+            self.old.add(piece)
+            return
+        self.new.add(piece)
+        self._recent.add(minute, piece)
+        if minute > self._opened[0]:
+            self._last = self._opened[0]
+            self._opened = (minute, good)
+        else:
+            self._opened = (self._opened[0], self._opened[1] + good)
+
+    def _begin(self, kind: AnswerClass, minute: int) -> None:
+        """Begin the test of a class with its first answer, of either version."""
+        test = self.tests[kind] = Evidence(self.name, kind, self._weight * CLASS_WEIGHTS[kind])
+        if self.is_split:
+            test.begin_labels(self.normal.law_of(kind), self._share)
+            return
+        opened, good = self._opened
+        test.begin_law(self.normal.law_of(kind), minute, nothing_since=(self._last if opened == minute else opened) + 1)
+        if opened == minute:
+            test.add(minute, 0, good, is_new=True)
+
+    def add_sizes(self, tiny: int, sized: int) -> None:
+        """Count bodies of the new version that are nearly empty, among so many."""
+        self.tiny += tiny
+        self.sized += sized
+
+    def set_split(self, share: float, second: int) -> None:
+        """Go on with another share of the new version from that Unix second on."""
+        self._share = share
+        minute = (second - self._start) // _MINUTE_S
+        for kind, test in self.tests.items():
+            if self.is_split:
+                test.begin_labels(self.normal.law_of(kind), share)
+            else:
+                test.begin_law(self.normal.law_of(kind), minute, nothing_since=minute)
+        self._recent = Recent(second)
+        self._both = Recent(second)
+
+    def forgive(self, kind: AnswerClass, part: Stratum | None = None) -> None:
+        """Count answers of a class as good from now on: all of them, or those that a part of this stratum has."""
+        self.tests.pop(kind, None)
+        for mine, theirs in zip(self.counted, part.counted if part else (None, None), strict=True):
+            mine.forgive(kind, None if theirs is None else theirs.classes.get(kind, 0))
+        for window, of_part in zip(self.windows, part.windows if part else (None, None), strict=True):
+            window.forgive(kind, of_part)
+
+    @property
+    def counted(self) -> tuple[Tally, Tally]:
+        """What the new and the old version answered since the deployment."""
+        return self.new, self.old
+
+    @property
+    def windows(self) -> tuple[Recent, Recent]:
+        """What the new version, and both, answered in the last two minutes."""
+        return self._recent, self._both
+
+    @property
+    def before(self) -> Tally:
+        """What the old version answered: beside the new one where that says enough, else before the deployment."""
+        return self.old if self.is_split and self.old.requests >= _FEW else self.normal.tally
+
+    def recent(self) -> Tally:
+        """Return what the new version answered in the last two minutes."""
+        return self._recent.tally()
+
+    def both(self) -> Tally:
+        """Return what both versions answered in the last two minutes."""
+        return self._both.tally()
+
+    def minutes(self, until: float) -> float:
+        """Return how many minutes `both` covers, up to that time (Unix seconds)."""
+        return self._both.minutes(self._start, until)
+
+    def has_moved(self, kind: AnswerClass) -> bool:
+        """Whether at least five points of this stratum went from good answers to that class."""
+        before = self.before
+        usual, usual_good = before.share(kind), before.good_share
+        return any(
+            now.share(kind) - usual >= POINTS and usual_good - now.good_share >= POINTS
+            for now in (self.new, self.recent())
+            if now.requests
+        )
+
+    def lost(self) -> float:
+        """Return how many good answers the new version lacks."""
+        return max(0.0, (self.before.good_share - self.new.good_share) * self.new.requests)
+
+    def flow(self, until: float, hours: float) -> Flow:
+        """Return what became of the good answers a minute, of both versions together.
+
+        Args:
+            until: Unix seconds, up to which all was counted. hours: by so many the baseline is older.
+        """
+        seen, minutes, normal = self.both(), self.minutes(until), self.normal
+        if not normal.well.mean or not minutes:
+            return Flow.UNCLEAR
+        if normal.well.fell(seen.good, minutes, hours):
+            return Flow.FELL
+        is_kept = seen.good >= _KEPT * normal.well.mean * minutes
+        return Flow.KEPT if is_kept or normal.asked.rose(seen.requests, minutes, hours) else Flow.UNCLEAR
+
+    def state(self) -> StratumState:
+        """Return a checkpoint, plain JSON; what was normal is kept elsewhere."""
+        return {
+            "name": self.name,
+            "weight": self._weight,
+            "new": self.new.state(),
+            "old": self.old.state(),
+            "recent": self._recent.state(),
+            "both": self._both.state(),
+            "last": self._last,
+            "opened": self._opened,
+            "tests": [test.state() for test in self.tests.values()],
+            "sizes": (self.tiny, self.sized),
+        }
+
+    @classmethod
+    def from_state(cls, state: StratumState, normal: Normal, start: int, share: float) -> Stratum:
+        """Return the stratum as it was when the checkpoint was taken."""
+        self = cls(normal, state["weight"], start, share)
+        self.new, self.old = Tally.from_state(state["new"]), Tally.from_state(state["old"])
+        self._recent, self._both = Recent.from_state(state["recent"]), Recent.from_state(state["both"])
+        self._last = state["last"]
+        minute, good = state["opened"]
+        self._opened = (minute, good)
+        tests = (Evidence.from_state(each, is_split=share < 1) for each in state["tests"])
+        self.tests = {test.kind: test for test in tests}
+        self.tiny, self.sized = state["sizes"]
+        return self

@@ -1,0 +1,212 @@
+"""The decision table of docs/detection.md: what follows from a shift."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from backout.analysis.beta import log_sum
+from backout.analysis.shifts.collapse import NEARLY_ALL, WORKED
+from backout.analysis.shifts.pairs import FEW
+from backout.analysis.shifts.sentences import answered, collapsed, extinct, hanging, looping, shrunk, thinned
+from backout.analysis.shifts.stratum import Flow
+from backout.model.answers import AnswerClass
+from backout.model.shift import SITE, Outcome, Shift, ShiftKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from backout.analysis.shifts.collapse import Collapse
+    from backout.analysis.shifts.evidence import Evidence
+    from backout.analysis.shifts.pairs import Pairs
+    from backout.analysis.shifts.signs import Signs
+    from backout.analysis.shifts.stratum import Stratum
+
+LIKELY = math.log(20)
+"""Weighed evidence from which on a shift is shown, and a probe is wanted."""
+_ALL_GOOD = 0.01
+"""A shift takes at least so large a part of all good answers, or nearly all of its stratum's."""
+_EXTINCT, _EXTINCT_REQUESTS = 0.02, 20
+_THIRD = 1 / 3
+_FEW_BODIES, _HALF = 20, 0.5
+_LEAST_MINUTES = 0.5
+_MOST_SHOWN = 8
+_GRAVEST = (Outcome.ROLL_BACK, Outcome.HOLD, Outcome.TOLD)
+_NOT_THE_DEPLOYMENT = "not the deployment: the version before it, asked the same, fails as well"
+
+
+class Case(NamedTuple):
+    """All that a judgement rests on.
+
+    Args:
+        until: Unix seconds up to which all was counted. hours: by so many the baseline is older. threshold: log
+            evidence that carries a rollback. is_sticky: labels of a split are not random. waits: probes are tried.
+    """
+
+    strata: Mapping[str, Stratum]
+    collapses: Sequence[Collapse]
+    pairs: Pairs
+    signs: Signs
+    accepted: frozenset[str]
+    share: float
+    until: float
+    hours: float
+    threshold: float
+    min_bad: int
+    is_sticky: bool
+    waits: bool
+
+
+class Judged(NamedTuple):
+    """What was found.
+
+    Args:
+        shifts: the gravest first. wants_probe: both versions should be asked the same. is_extinct: next to nothing is
+            answered well. outside: why it is not the deployment, "" where nothing says so.
+    """
+
+    shifts: tuple[Shift, ...] = ()
+    wants_probe: bool = False
+    is_extinct: bool = False
+    outside: str = ""
+
+    def of(self, outcome: Outcome) -> tuple[Shift, ...]:
+        """Return the shifts with that outcome."""
+        return tuple(shift for shift in self.shifts if shift.outcome is outcome)
+
+
+def judge(case: Case) -> Judged:
+    """Return the shifts of a case with their outcomes."""
+    extinction = _extinction(case)
+    moved = list(_moved(case))
+    found = [*([extinction] if extinction else []), *moved, *_collapsed(case), *_other(case)]
+    shifts = [_accepted(shift, case.accepted) for shift in found]
+    shifts.sort(key=lambda shift: (_GRAVEST.index(shift.outcome), shift.stratum != SITE, -shift.log_evidence))
+    held = any(shift.outcome is Outcome.HOLD for shift in shifts)
+    fails = held and case.pairs.both_fail
+    asks = any(_is_asked_for(shift) for shift in shifts) and case.share >= 1 and not case.pairs.are_alike
+    return Judged(
+        tuple(shifts[:_MOST_SHOWN]), asks and not fails, extinction is not None, _NOT_THE_DEPLOYMENT if fails else ""
+    )
+
+
+def _is_asked_for(shift: Shift) -> bool:
+    """Whether a probe could tell what is behind a shift that is held."""
+    return shift.outcome is Outcome.HOLD and shift.kind in (ShiftKind.ANSWERS, ShiftKind.EXTINCTION)
+
+
+def _accepted(shift: Shift, accepted: frozenset[str]) -> Shift:
+    return replace(shift, outcome=Outcome.TOLD) if shift.name in accepted else shift
+
+
+def _moved(case: Case) -> Iterator[Shift]:
+    """Yield the strata that are answered in another class."""
+    likely = [
+        (stratum, test)
+        for stratum in case.strata.values()
+        for test in stratum.tests.values()
+        if test.weighed(test.log_e()) >= LIKELY and _is_large(case, stratum, test.kind)
+    ]
+    if not likely:
+        return
+    is_split = case.share < 1
+    labelled = log_sum([test.weighed(test.log_labels()) for _, test in likely]) >= case.threshold
+    together = log_sum([test.weighed(test.log_e()) for _, test in likely])
+    proven = together + case.pairs.log_e() >= case.threshold and case.pairs.is_discordant
+    for stratum, test in likely:
+        is_randomised = labelled and test.weighed(test.log_labels()) >= LIKELY
+        if is_split and not is_randomised:
+            continue  # the labels are to decide, and more of them come
+        outcome = _by_labels(case, test) if is_randomised else _in_cut_over(case, stratum, test, proven=proven)
+        if outcome is Outcome.ROLL_BACK and stratum.new.classes.get(test.kind, 0) < case.min_bad:
+            outcome = Outcome.HOLD
+        yield answered(stratum, test.kind, outcome, test.log_e())
+
+
+def _is_large(case: Case, stratum: Stratum, kind: AnswerClass) -> bool:
+    if not stratum.has_moved(kind):
+        return False
+    site = case.strata[SITE]
+    collapsed = stratum.new.good_share <= 1 - NEARLY_ALL and stratum.before.good_share >= WORKED
+    return collapsed or stratum.lost() >= _ALL_GOOD * site.normal.tally.good_share * site.new.requests
+
+
+def _by_labels(case: Case, test: Evidence) -> Outcome:
+    if test.kind is AnswerClass.GONE:
+        return Outcome.TOLD
+    return Outcome.HOLD if case.is_sticky else Outcome.ROLL_BACK
+
+
+def _in_cut_over(case: Case, stratum: Stratum, test: Evidence, *, proven: bool) -> Outcome:
+    if test.kind is AnswerClass.GONE:
+        return Outcome.TOLD
+    if test.kind is AnswerClass.REDIRECT and case.pairs.only_moved:
+        return Outcome.TOLD
+    flow = stratum.flow(case.until, case.hours)
+    if flow is Flow.KEPT:
+        return Outcome.TOLD
+    return Outcome.ROLL_BACK if flow is Flow.FELL and proven else Outcome.HOLD
+
+
+def _extinction(case: Case) -> Shift | None:
+    """Return that next to nothing of the site is answered well any more, in a cut-over."""
+    site = case.strata.get(SITE)
+    if site is None or case.share < 1:
+        return None
+    seen, before = site.recent(), site.normal.tally
+    failed = seen.bad - seen.errors  # errors have their own streams
+    few = seen.requests < _EXTINCT_REQUESTS or before.good_share < WORKED
+    if few or seen.good > _EXTINCT * seen.requests or 2 * failed < seen.bad:
+        return None
+    minutes = site.minutes(case.until)
+    if site.normal.asked.rose(site.both().requests, minutes, case.hours):
+        return None
+    if site.flow(case.until, case.hours) is not Flow.FELL:
+        return None
+    if case.pairs.both_fail or case.pairs.are_alike:
+        outcome = Outcome.HOLD
+    else:
+        outcome = Outcome.HOLD if case.waits and not case.pairs.is_discordant else Outcome.ROLL_BACK
+    return extinct(site, outcome)
+
+
+def _collapsed(case: Case) -> Iterator[Shift]:
+    """Yield the small strata on which nearly everything fails that worked before."""
+    acting = [each for each in case.collapses if each.is_nearly_all and each.agrees]
+    likely = [each for each in acting if each.weighed() >= LIKELY]
+    if not likely:
+        return
+    enough = log_sum([each.weighed() for each in acting]) >= case.threshold
+    for each in likely:
+        fails = 2 * each.new.errors >= each.new.bad  # of server errors no crowd of clients is the cause
+        stratum = case.strata.get(each.normal.name)
+        if not fails and stratum is not None and case.share >= 1:
+            continue  # the tests of its classes decide
+        may_act = enough and each.new.bad >= case.min_bad
+        if not may_act:
+            continue
+        if each.new.classes.get(AnswerClass.GONE, 0) > each.new.bad / 2:
+            outcome = Outcome.TOLD
+        elif fails:
+            outcome = Outcome.ROLL_BACK
+        else:
+            outcome = Outcome.HOLD if case.share >= 1 or case.is_sticky else Outcome.ROLL_BACK
+        yield collapsed(each, outcome, is_split=case.share < 1)
+
+
+def _other(case: Case) -> Iterator[Shift]:
+    """Yield what is no class of answers: loops, less traffic, empty bodies, requests that hang."""
+    if case.pairs.loops >= FEW and case.pairs.is_discordant:
+        yield looping(case.pairs)
+    site = case.strata.get(SITE)
+    if site is None:
+        return
+    minutes, seen = site.minutes(case.until), site.both().requests
+    if minutes >= _LEAST_MINUTES and site.normal.asked.fell_below(_THIRD, seen, minutes, case.hours):
+        yield thinned(site, seen, minutes)
+    for stratum in case.strata.values():
+        if stratum.sized >= _FEW_BODIES and stratum.tiny > _HALF * stratum.sized:
+            yield shrunk(stratum)
+    if case.signs.hanging:
+        yield hanging(case.signs)

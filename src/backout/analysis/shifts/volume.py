@@ -1,0 +1,72 @@
+"""How many requests a minute are usual, and whether so many, or so few, can still be that.
+
+A negative binomial law of minutes, fitted to the baseline: counts that scatter more than chance alone makes them.
+Traffic may drift by 40 % an hour on top: an evening has less of it than the hour before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from backout.analysis.beta import beta_tails
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SURE = 0.01
+"""Chance of a count so far out under the law, drift included."""
+DRIFT = 0.4
+"""By so much of itself traffic may fall, or rise, in an hour."""
+_LARGEST = 100.0
+"""Nothing scatters less than a tenth from minute to minute, as far as anybody believes."""
+_UNKNOWN = 4.0
+"""What is granted to a baseline of few minutes: half as much again, or half as much, is usual."""
+_TELLING_MINUTES = 10
+
+
+class Volume(NamedTuple):
+    """The law of a minute's number: its mean, and the size of the negative binomial law (1 / its excess variance)."""
+
+    mean: float
+    size: float
+
+    def fell(self, seen: int, minutes: float, hours: float) -> bool:
+        """Return whether so few in so many minutes exclude that all is as usual, `hours` after the baseline."""
+        return self._below(seen, self.mean * minutes * (1 - DRIFT) ** hours, minutes)
+
+    def fell_below(self, part: float, seen: int, minutes: float, hours: float) -> bool:
+        """Return whether so few exclude that there is at least that part of what is usual."""
+        mean = part * self.mean * minutes * (1 - DRIFT) ** hours
+        return seen < mean and self._below(seen, mean, minutes)
+
+    def rose(self, seen: int, minutes: float, hours: float) -> bool:
+        """Return whether so many exclude that all is as usual."""
+        mean = self.mean * minutes * (1 + DRIFT) ** hours
+        if seen <= mean:
+            return False
+        size = self.size * max(1.0, minutes)
+        return beta_tails(size / (size + mean), size, float(seen))[1] <= SURE
+
+    def _below(self, seen: int, mean: float, minutes: float) -> bool:
+        if mean <= 0 or seen >= mean:
+            return False
+        size = self.size * max(1.0, minutes)
+        return beta_tails(size / (size + mean), size, seen + 1.0)[0] <= SURE
+
+
+NOTHING = Volume(0.0, _UNKNOWN)
+
+
+def volume(minutes: Sequence[int]) -> Volume:
+    """Return the law of these minutes' numbers, by moments; minutes without any are among them.
+
+    >>> volume([5] * 20).mean, volume([]).mean, volume([3, 9, 4]).size
+    (5.0, 0.0, 4.0)
+    """
+    if not minutes:
+        return NOTHING
+    mean = sum(minutes) / len(minutes)
+    if len(minutes) < _TELLING_MINUTES:
+        return Volume(mean, _UNKNOWN)
+    excess = sum((number - mean) ** 2 for number in minutes) / (len(minutes) - 1) - mean
+    return Volume(mean, min(_LARGEST, mean * mean / excess) if excess > 0 else _LARGEST)

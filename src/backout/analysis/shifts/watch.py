@@ -1,0 +1,359 @@
+"""The shifts of one watch: counts and pairs in, what is answered otherwise and what follows from that out."""
+
+from __future__ import annotations
+
+import math
+from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
+
+from backout.analysis.baseline import MINUTE_S
+from backout.analysis.shifts.collapse import Collapse, CollapseState
+from backout.analysis.shifts.evidence import CLASS_WEIGHTS
+from backout.analysis.shifts.goodness import Answered, requests_missing
+from backout.analysis.shifts.normal import Before, Normal, NormalState, expected_classes
+from backout.analysis.shifts.pairs import Pairs, PairsState
+from backout.analysis.shifts.sentences import collapsed
+from backout.analysis.shifts.signs import Signs, SignsState
+from backout.analysis.shifts.strata import freeze, names_of, stratum_of
+from backout.analysis.shifts.stratum import Stratum, StratumState
+from backout.analysis.shifts.table import LIKELY, Case, Judged, judge
+from backout.analysis.shifts.tally import Tally, piece_of
+from backout.model.answers import AnswerClass
+from backout.model.shift import SITE, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from backout.model.policy import GuardPolicy
+    from backout.model.probes import PairedAnswer
+    from backout.model.signals import Counts, RouteCounts
+
+PART, PAIRS_PART = 0.1, 0.02
+"""So much of alpha is for shifts, and of that for pairs alone; the other streams share the rest."""
+_CLASSES, _COLLAPSES = 0.7, 0.3
+_SITE = 0.4
+_VITAL = 4
+"""A vital stratum counts as so many others."""
+_TINY_BUCKETS = 5
+"""So many powers of two smaller is less than a tenth, whatever the lengths within their buckets."""
+_ENOUGH_BESIDE = 200
+ASKING_S = 5.0
+"""So long a probe is tried before next to nothing that is good decides without one."""
+
+
+class Known(NamedTuple):
+    """What a name that was known before counts for: its stratum, its own test, the classes that are good answers."""
+
+    stratum: str
+    own: str
+    good: frozenset[AnswerClass]
+
+
+class LooksOfShiftsState(TypedDict):
+    """Checkpoint of what counts cannot bring back: pairs, what is accepted, since when next to nothing is good."""
+
+    pairs: PairsState
+    accepted: list[str]
+    extinct_since: float | None
+
+
+class ShiftsState(TypedDict):
+    """Checkpoint of `Shifts`, plain JSON."""
+
+    start: int
+    share: float
+    hours: float
+    until: float
+    normals: list[NormalState]
+    known: dict[str, tuple[str, str, list[str]]]
+    strata: list[StratumState]
+    collapses: list[CollapseState]
+    unmatched: tuple[int, int, dict[str, int]]
+    signs: SignsState
+    looks: LooksOfShiftsState
+
+
+class Shifts:
+    """What people get, compared with what they got before, while a version is watched.
+
+    Args:
+        baseline: counts of the old version before the deployment. start: Unix second of the deployment. split: share of
+            the new version, in (0, 1]. policy: what is expected, what is vital, how sure to be.
+        can_ask: whether somebody asks both versions the same when `wants_probe`.
+    """
+
+    def __init__(
+        self,
+        *,
+        baseline: Sequence[Counts],
+        start: int,
+        split: float,
+        policy: GuardPolicy,
+        can_ask: bool = False,
+    ) -> None:
+        self._policy = policy
+        self._start = start
+        self._share = split
+        self._can_ask = can_ask
+        self._until = float(start)
+        self._pairs = Pairs()
+        self._accepted: set[str] = set()
+        self._extinct_since: float | None = None
+        self._unmatched = Tally()
+        rows = [row for row in baseline if row.requests]
+        asked = names_of(rows)
+        strata = freeze(asked, policy.vital)
+        expected = {name: expected_classes(name, policy.expect) for name in asked}
+        self._hours = (start - min((row.second for row in rows), default=start)) / 7200
+        followed = Before(rows, start, strata, expected)
+        by_name = Before(rows, start, {name: stratum_of(name) for name in asked}, expected)
+        self._normals = [followed.normal(name) for name in followed.names]
+        self._names = [by_name.normal(name, by_class=False) for name in by_name.names if name != SITE]
+        self._known = {
+            name: Known(stratum, stratum_of(name), expected[name] | followed.usual.get(stratum, frozenset()))
+            for name, stratum in strata.items()
+        }
+        weights = _weights([normal.name for normal in self._normals if normal.name != SITE], policy.vital)
+        self._strata = {
+            normal.name: Stratum(normal, _CLASSES * weights[normal.name], start, split) for normal in self._normals
+        }
+        own = _weights([normal.name for normal in self._names], policy.vital, site=0.0)
+        self._collapses = {
+            normal.name: Collapse(normal, _COLLAPSES * own[normal.name], split) for normal in self._names
+        }
+        self._signs = Signs(rows)
+        self._judged: Judged | None = None
+
+    @property
+    def _site(self) -> Stratum | None:
+        return self._strata.get(SITE)
+
+    def add(self, row: Counts, *, is_new: bool, warming: bool) -> None:
+        """Count a row of a second since the deployment.
+
+        Args:
+            warming: a declared warm-up goes on, in which some errors are granted.
+        """
+        self._judged = None
+        self._until = max(self._until, row.second + 1.0)
+        minute = (row.second - self._start) // MINUTE_S
+        site = self._site
+        if site is None:
+            return
+        if is_new:
+            self._signs.add(row)
+        if not row.routes:
+            site.add(minute, piece_of(row, ()), is_new=is_new)
+            return
+        whole = Tally()
+        for name, route in row.routes.items():
+            known = self._known.get(name)
+            if known is None:
+                if is_new:
+                    self._unmatched.add(piece_of(route, ()))
+                continue
+            self._add_route(minute, known, route, whole, is_new=is_new, warming=warming)
+        if whole.requests:
+            site.add(minute, whole, is_new=is_new)
+
+    def _add_route(  # noqa: PLR0913
+        self, minute: int, known: Known, route: RouteCounts, whole: Tally, *, is_new: bool, warming: bool
+    ) -> None:
+        piece = piece_of(route, known.good)
+        whole.add(piece)
+        stratum = self._strata[known.stratum]
+        stratum.add(minute, piece, is_new=is_new)
+        if not warming and (is_new or self._share < 1):
+            self._collapses[known.own].add(minute, piece, is_new=is_new)
+        if is_new and route.sizes and stratum.normal.smallest >= 0:
+            tiny = stratum.normal.smallest - _TINY_BUCKETS
+            few = sum(number for bucket, number in route.sizes.items() if bucket <= tiny)
+            stratum.add_sizes(few, sum(route.sizes.values()))
+
+    @property
+    def until(self) -> float:
+        """Unix seconds up to which all was counted."""
+        return self._until
+
+    def note_until(self, until: float) -> None:
+        """Take note that all that was answered before that time (Unix seconds) has been counted."""
+        if until > self._until:
+            self._judged = None
+            self._until = until
+
+    def set_split(self, share: float, second: int) -> None:
+        """Go on with another share of the new version from that Unix second on."""
+        self._judged = None
+        self._share = share
+        for stratum in self._strata.values():
+            stratum.set_split(share, second)
+        for collapse in self._collapses.values():
+            collapse.set_split(share)
+
+    def add_pairs(self, pairs: Iterable[PairedAnswer]) -> None:
+        """Take what both versions answered to the same safe requests."""
+        self._judged = None
+        self._pairs.add(pairs)
+
+    def accept(self, shift: str) -> None:
+        """Take note that a person accepts the shift of that name: such answers are good from now on."""
+        self._judged = None
+        self._accepted.add(shift)
+        where, _, to = shift.rpartition(":")
+        if to not in CLASS_WEIGHTS:
+            return
+        kind, site = AnswerClass(to), self._site
+        for name, stratum in self._strata.items():
+            if name == SITE or where not in (SITE, name.replace(" ", ":")):
+                continue
+            if site is not None:
+                site.forgive(kind, stratum)
+            stratum.forgive(kind)
+            self._known = {
+                each: known._replace(good=known.good | {kind}) if known.stratum == name else known
+                for each, known in self._known.items()
+            }
+        if site is not None and where == SITE:
+            site.forgive(kind)
+
+    @property
+    def pairs(self) -> Pairs:
+        """What both versions answered to the same requests."""
+        return self._pairs
+
+    @property
+    def accepted(self) -> frozenset[str]:
+        """The names of shifts that a person accepts."""
+        return frozenset(self._accepted)
+
+    def judge(self, now: float) -> Judged:
+        """Return what is answered otherwise than before and what follows, as of `now` (Unix seconds)."""
+        if self._judged is None or self._extinct_since is not None:
+            case = Case(
+                strata=self._strata,
+                collapses=[each for each in self._collapses.values() if each.has_begun],
+                pairs=self._pairs,
+                signs=self._signs,
+                accepted=self.accepted,
+                share=self._share,
+                until=self._until,
+                hours=self._hours + (self._until - self._start) / 3600,
+                threshold=-math.log((PART - PAIRS_PART) * self._policy.alpha),
+                min_bad=self._policy.min_bad,
+                is_sticky=self._policy.sticky,
+                waits=self._can_ask and (self._extinct_since is None or now - self._extinct_since < ASKING_S),
+            )
+            self._judged = judge(case)
+            self._extinct_since = (self._extinct_since or now) if self._judged.is_extinct else None
+        return self._judged
+
+    def failing(self, errors: int) -> str:
+        """Return what people could not do where nearly all errors fall on one small stratum, "" where they do not.
+
+        Args:
+            errors: of the new version since its deployment.
+        """
+        likely = [
+            each
+            for each in self._collapses.values()
+            if each.has_begun and each.is_nearly_all and 2 * each.new.errors > errors and each.log_e() >= LIKELY
+        ]
+        if not likely:
+            return ""
+        worst = max(likely, key=lambda each: each.new.errors)
+        return collapsed(worst, Outcome.TOLD, is_split=self._share < 1).sentence
+
+    @property
+    def tells_classes(self) -> bool:
+        """Whether any answer was neither good nor an error, before or since: then the good share is judged."""
+        site = self._site
+        return site is not None and bool(site.normal.tally.classes or site.new.classes)
+
+    def requests_missing(self, told: Iterable[str]) -> int:
+        """Return about how many more requests would show that the good share has not fallen; 0 when that is shown.
+
+        Args:
+            told: names of strata whose shift is only told: what was added there is no fall.
+        """
+        if not self.tells_classes:
+            return 0
+        left_out = frozenset(told)
+        strata = [each for name, each in self._strata.items() if name != SITE] or list(self._strata.values())
+        known = [_answered(each) for each in strata if each.name not in left_out and each.new.requests]
+        return requests_missing(known) if known else 0
+
+    def looks(self) -> LooksOfShiftsState:
+        """Return a checkpoint of what counts cannot bring back."""
+        return {
+            "pairs": self._pairs.state(),
+            "accepted": sorted(self._accepted),
+            "extinct_since": self._extinct_since,
+        }
+
+    def restore_looks(self, state: LooksOfShiftsState) -> None:
+        """Go on from a checkpoint of `looks`."""
+        self._judged = None
+        self._pairs.restore(state["pairs"])
+        for shift in state["accepted"]:
+            self.accept(shift)
+        self._extinct_since = state["extinct_since"]
+
+    def state(self) -> ShiftsState:
+        """Return a checkpoint, plain JSON."""
+        return {
+            "start": self._start,
+            "share": self._share,
+            "hours": self._hours,
+            "until": self._until,
+            "normals": [normal.state() for normal in chain(self._normals, self._names)],
+            "known": {name: (each.stratum, each.own, sorted(each.good)) for name, each in self._known.items()},
+            "strata": [stratum.state() for stratum in self._strata.values()],
+            "collapses": [each.state() for each in self._collapses.values()],
+            "unmatched": self._unmatched.state(),
+            "signs": self._signs.state(),
+            "looks": self.looks(),
+        }
+
+    @classmethod
+    def from_state(cls, state: ShiftsState, policy: GuardPolicy, *, can_ask: bool = False) -> Shifts:
+        """Return it as it was when the checkpoint was taken."""
+        self = cls(baseline=(), start=state["start"], split=state["share"], policy=policy, can_ask=can_ask)
+        self._hours, self._until = state["hours"], state["until"]
+        normals = [Normal.from_state(each) for each in state["normals"]]
+        self._normals, self._names = normals[: len(state["strata"])], normals[len(state["strata"]) :]
+        self._known = {
+            name: Known(stratum, own, frozenset(map(AnswerClass, good)))
+            for name, (stratum, own, good) in state["known"].items()
+        }
+        followed: Mapping[str, Normal] = {normal.name: normal for normal in self._normals}
+        by_name: Mapping[str, Normal] = {normal.name: normal for normal in self._names}
+        self._strata = {
+            each["name"]: Stratum.from_state(each, followed[each["name"]], self._start, self._share)
+            for each in state["strata"]
+        }
+        self._collapses = {
+            each["name"]: Collapse.from_state(each, by_name[each["name"]], self._share) for each in state["collapses"]
+        }
+        self._unmatched = Tally.from_state(state["unmatched"])
+        self._signs.restore(state["signs"])
+        looks = state["looks"]
+        self._pairs.restore(looks["pairs"])
+        self._accepted, self._extinct_since = set(looks["accepted"]), looks["extinct_since"]
+        return self
+
+
+def _weights(names: Sequence[str], vital: Iterable[str], site: float = _SITE) -> dict[str, float]:
+    """Return each stratum's part, the site's included; they sum to 1."""
+    if not names:
+        return {SITE: 1.0}
+    favoured = frozenset(vital)
+    counts = {name: _VITAL if name in favoured else 1 for name in names}
+    whole = sum(counts.values())
+    return {SITE: site} | {name: (1 - site) * number / whole for name, number in counts.items()}
+
+
+def _answered(stratum: Stratum) -> Answered:
+    """Return what the good share of a stratum is judged by; what is gone for good is no fall by itself."""
+    known = stratum.old if stratum.is_split and stratum.old.requests >= _ENOUGH_BESIDE else stratum.normal.tally
+    bad = stratum.new.bad - stratum.new.classes.get(AnswerClass.GONE, 0)
+    return Answered(1 - known.good_share, bad, stratum.new.requests)

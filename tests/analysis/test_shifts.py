@@ -1,0 +1,345 @@
+"""Shifts in what is answered: each row of the decision table, and odd healthy deployments that are left alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from backout.analysis.decision import Detector
+from backout.model.answers import AnswerClass
+from backout.model.policy import Expectation, GuardPolicy, OnInconclusive, Policy
+from backout.model.probes import PairedAnswer, VersionAnswer
+from backout.model.shift import Outcome, ShiftKind
+from backout.model.signals import Counts, RouteCounts
+from backout.model.verdict import Cause, Verdict
+
+from answers_sim import AT, ERROR, NEW, OLD, USUAL, Answering, Answers, World, all_of, detector_of, more_of, row_of, see
+from extent import by_extent
+
+NOT_FOUND, DENIED, REDIRECT = AnswerClass.NOT_FOUND, AnswerClass.DENIED, AnswerClass.REDIRECT
+WATCH_S, WORSE, ALIKE = 150, VersionAnswer(404), VersionAnswer(200)
+CUT, HALF = World(watch_s=WATCH_S), World(watch_s=WATCH_S, split=0.5)
+DRY = Policy(guard=GuardPolicy(on_inconclusive=OnInconclusive.ACCEPT))
+
+
+def pairs(number: int, new: VersionAnswer = WORSE, old: VersionAnswer = ALIKE) -> list[PairedAnswer]:
+    return [PairedAnswer(AT + 60.0, "/app", new, old)] * number
+
+
+def judged(detector: Detector, at: float = AT + WATCH_S) -> tuple[Verdict, Cause]:
+    verdict, cause, _ = detector.judge(at)
+    return verdict, cause
+
+
+@pytest.mark.parametrize("kind", [NOT_FOUND, DENIED, REDIRECT, AnswerClass.BAD_REQUEST, AnswerClass.LIMITED])
+@pytest.mark.parametrize("split", [0.5, 0.1])
+def test_in_a_split_the_labels_decide(kind: AnswerClass, split: float) -> None:
+    """Everything of the new version is answered otherwise, and nothing of the old one: gone within seconds."""
+    seen = see(World(split=split, new=all_of(kind), watch_s=60), 1)
+    assert seen.regressed_s is not None
+    assert seen.regressed_s <= 15
+    assert (seen.decision.cause, seen.decision.shifts[0].to) == (Cause.ANSWERS, kind)
+    assert seen.decision.reason.split(";")[0].endswith("by the version beside it")
+    assert not seen.detector.wants_probe
+
+
+def test_in_a_split_with_sticky_visitors_it_is_held() -> None:
+    """Then the labels are not random: it is advice."""
+    seen = see(replace(HALF, new=all_of(NOT_FOUND)), 1, Policy(guard=GuardPolicy(sticky=True)))
+    assert (seen.decision.verdict, seen.decision.cause) == (Verdict.INCONCLUSIVE, Cause.ANSWERS)
+    assert seen.decision.shifts[0].outcome is Outcome.HOLD
+
+
+def test_in_a_cut_over_a_shift_is_held_until_pairs_decide() -> None:
+    """Shares and good answers a minute fell: a probe is wanted; ten pairs that are worse roll back, and none holds."""
+    world = replace(CUT, new=all_of(NOT_FOUND, only="GET /app"))
+    seen = see(world, 1)
+    assert (seen.decision.verdict, seen.decision.cause) == (Verdict.INCONCLUSIVE, Cause.ANSWERS)
+    assert seen.detector.wants_probe
+    seen.detector.add_pairs(pairs(1))
+    assert judged(seen.detector)[0] is Verdict.INCONCLUSIVE
+    seen.detector.add_pairs(pairs(2))
+    verdict, cause, reason = seen.detector.judge(AT + WATCH_S)
+    assert (verdict, cause) == (Verdict.REGRESSED, Cause.ANSWERS)
+    assert "GET /app: " in reason or "of 3," in reason
+    assert "were answered 404 (not found)" in reason
+
+
+def test_pairs_that_are_alike_ask_no_more_and_hold() -> None:
+    """Both answer alike: the probe cannot see what visitors see, and a person decides."""
+    seen = see(replace(CUT, new=all_of(DENIED, only="GET /api")), 1)
+    assert seen.detector.wants_probe
+    seen.detector.add_pairs(pairs(11, ALIKE))
+    assert not seen.detector.wants_probe
+    assert judged(seen.detector) == (Verdict.INCONCLUSIVE, Cause.ANSWERS)
+
+
+def test_pairs_that_both_fail_say_that_it_is_not_the_deployment() -> None:
+    """An identity provider is down, or the database of both."""
+    seen = see(replace(CUT, both=all_of(DENIED, only="GET /a")), 1)
+    seen.detector.add_pairs(pairs(3, VersionAnswer(503), VersionAnswer(503)))
+    verdict, cause, reason = seen.detector.judge(AT + WATCH_S)
+    assert (verdict, cause) == (Verdict.INCONCLUSIVE, Cause.OUTSIDE)
+    assert "not the deployment" in reason
+
+
+@pytest.mark.parametrize("kind", [NOT_FOUND, REDIRECT, DENIED])
+def test_extinction_is_rolled_back_at_once(kind: AnswerClass) -> None:
+    """Next to nothing of the site is answered well, of twenty requests in known strata."""
+    seen = see(World(new=all_of(kind), watch_s=30), 1)
+    assert seen.regressed_s in (1, 2)
+    assert seen.decision.shifts[0].kind is ShiftKind.EXTINCTION
+    assert seen.decision.reason.startswith("none of ")
+
+
+def test_extinction_waits_for_a_probe_where_one_can_be_made_and_two_alike_veto() -> None:
+    """Five seconds; pairs that are worse end the wait, pairs that are alike hold."""
+    answering = Answering(World(new=all_of(NOT_FOUND)), 5)
+    detector = detector_of(World(), answering, can_ask=True)
+    for t in range(3):
+        detector.add(answering.second(t))
+        detector.note_until(AT + t + 1)
+        assert judged(detector, AT + t + 1)[0] is Verdict.INCONCLUSIVE
+        assert detector.wants_probe
+    saved = json.loads(json.dumps(detector.state()))
+    assert judged(detector, AT + 20)[0] is Verdict.REGRESSED
+    worse, alike = (Detector.from_state(saved, Policy()) for _ in range(2))
+    worse.add_pairs(pairs(1))
+    assert judged(worse, AT + 4)[0] is Verdict.REGRESSED
+    alike.add_pairs(pairs(11, ALIKE))
+    assert judged(alike, AT + 20) == (Verdict.INCONCLUSIVE, Cause.ANSWERS)
+
+
+@pytest.mark.parametrize(("split", "errors"), [(1.0, True), (0.5, True), (1.0, False)])
+def test_small_and_vital(split: float, errors: bool) -> None:
+    """Every order fails, half a percent of the traffic: found by its own few requests, and named first."""
+    kind = ERROR if errors else NOT_FOUND
+    rates = {name: rate * (0.5 if name == "POST /api/orders" else 1.0) for name, rate in CUT.mix.items()}
+    seen = see(World(mix=rates, split=split, new=all_of(kind, only="POST /api/orders"), watch_s=400), 1)
+    assert (seen.regressed_s is not None) == errors
+    assert seen.decision.reason.startswith("POST /api/orders: ")
+    assert ("requests failed, " if errors else "were answered 404") in seen.decision.reason
+    assert seen.decision.verdict is (Verdict.REGRESSED if errors else Verdict.INCONCLUSIVE)
+
+
+def test_nine_of_nine_orders_fail() -> None:
+    """The trial's case: none of 300 orders failed before, then each of nine does, among 3,000 good answers."""
+
+    def route(requests: int, errors: int = 0) -> RouteCounts:
+        return RouteCounts(requests, errors)
+
+    before = [
+        row_of(OLD, AT - t, {"GET /": route(10)} | ({"POST /api/orders": route(1)} if t % 6 == 0 else {}))
+        for t in range(1, 1801)
+    ]
+    detector = Detector(version=NEW, old=OLD, deployed_at=AT, split=1.0, baseline=before, policy=Policy())
+    for t in range(60):
+        parts = {"GET /": route(50)} | ({"POST /api/orders": route(1, 1)} if t % 6 == 0 and t < 54 else {})
+        detector.add([row_of(NEW, AT + t, parts)])
+        if judged(detector, AT + t + 1)[0] is Verdict.REGRESSED:
+            break
+    decision = detector.decide(AT + t + 1)
+    assert decision.verdict is Verdict.REGRESSED
+    assert decision.reason.startswith(
+        f"POST /api/orders: {decision.errors} of {decision.errors} requests failed, 0 of 300"
+    )
+    assert decision.errors <= 6
+
+
+def told(seen_shifts: object) -> bool:
+    return all(shift.outcome is Outcome.TOLD for shift in seen_shifts)  # type: ignore[attr-defined]
+
+
+HEALTHY = {
+    "quiet": CUT,
+    "campaign": replace(CUT, visitors=more_of(**{"GET /": 6.0, "GET /app": 2.0})),
+    "crawler": replace(CUT, visitors=lambda _, mix: mix | {f"GET /wp-{n}": 4.0 for n in range(10)}),
+    "attack": replace(CUT, visitors=more_of(**{"POST /login": 40.0}), both=all_of(DENIED, 0.97, only="POST /login")),
+    "attack in a split": replace(
+        HALF, visitors=more_of(**{"POST /login": 40.0}), both=all_of(DENIED, 0.97, only="POST /login")
+    ),
+    "retired": replace(CUT, new=all_of(AnswerClass.GONE, only="GET /api")),
+    "a new route": replace(CUT, visitors=lambda _, mix: mix | {"GET /new": 6.0}),
+    "fewer of one route": replace(CUT, visitors=more_of(**{"GET /api/items": 0.1})),
+    "peak": replace(CUT, visitors=lambda _, mix: {name: 4 * rate for name, rate in mix.items()}),
+}
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_odd_healthy_deployments_are_healthy(name: str) -> None:
+    """What visitors do otherwise, and what a version announces as gone, is told at most."""
+    for seed in range(1, 1 + by_extent(1, 6)):
+        seen = see(replace(HEALTHY[name], watch_s=300), seed)
+        assert seen.regressed_s is None
+        assert seen.decision.verdict is Verdict.HEALTHY, seen.decision.reason
+        assert told(seen.decision.shifts)
+    if name in ("attack", "retired"):
+        assert seen.decision.shifts
+
+
+HELD = {
+    "logout wave": replace(CUT, both=all_of(REDIRECT, 0.9, only="GET /account")),
+    "identity provider down": replace(CUT, both=all_of(DENIED, only="GET /a")),
+    "app release full of 400s": replace(CUT, both=all_of(AnswerClass.BAD_REQUEST, 0.6, only="GET /api")),
+    "rate limit": replace(CUT, new=all_of(AnswerClass.LIMITED, 0.7, only="GET /app")),
+}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_what_looks_like_a_bad_version_in_a_cut_over_is_held_and_never_rolled_back(name: str) -> None:
+    """No probe says that the version is behind it; whatever the policy makes of a watch without a verdict."""
+    for seed in range(1, 1 + by_extent(1, 6)):
+        seen = see(HELD[name], seed, DRY)
+        assert seen.regressed_s is None
+        assert (seen.decision.verdict, seen.decision.cause) == (Verdict.INCONCLUSIVE, Cause.ANSWERS)
+    if name != "rate limit":
+        beside = see(replace(HELD[name], split=0.5), 1)
+        assert beside.regressed_s is None
+
+
+def test_a_page_that_has_moved_is_told() -> None:
+    """A redirect for good whose target is there, as the pairs show."""
+    seen = see(replace(CUT, new=all_of(REDIRECT, only="GET /app")), 1)
+    assert seen.decision.cause is Cause.ANSWERS
+    seen.detector.add_pairs(pairs(11, VersionAnswer(301, "/new", ends_well=True)))
+    assert seen.detector.judge(AT + WATCH_S)[1] is not Cause.ANSWERS
+    assert told(seen.detector.decide(AT + WATCH_S).shifts)
+
+
+def test_a_redirect_loop_is_rolled_back() -> None:
+    """Three loops that the version before does not have."""
+    seen = see(CUT, 1)
+    seen.detector.add_pairs(pairs(3, VersionAnswer(302, "/", ends_well=False, loops=True)))
+    verdict, cause, reason = seen.detector.judge(AT + WATCH_S)
+    assert (verdict, cause) == (Verdict.REGRESSED, Cause.ANSWERS)
+    assert "leads round and round" in reason
+
+
+def test_what_is_declared_is_good() -> None:
+    """`guard.expect` in the file: neither a shift nor a fall."""
+    expect = (Expectation("GET", "/app", (404,)), Expectation("GET", "/api/*", (403,)))
+    policy = Policy(guard=GuardPolicy(expect=expect))
+    both = all_of(NOT_FOUND, only="GET /app")
+    world = World(new=lambda t, a: all_of(DENIED, only="GET /api")(t, both(t, a)), watch_s=300)
+    seen = see(world, 1, policy)
+    assert (seen.decision.verdict, seen.decision.shifts) == (Verdict.HEALTHY, ())
+    assert see(world, 1).decision.verdict is not Verdict.HEALTHY
+
+
+def test_what_a_person_accepts_ends_a_hold_and_survives_a_crash() -> None:
+    """By the shift's name; in a detector made anew the counts are fed again, and the looks restored."""
+    world = World(new=all_of(NOT_FOUND, only="GET /app"), watch_s=300)
+    seen = see(world, 1)
+    name = next(shift.name for shift in seen.decision.shifts if shift.stratum == "GET /app")
+    assert name == "GET:/app:404"
+    seen.detector.accept("GET:/account:404")
+    assert judged(seen.detector, AT + 300)[0] is Verdict.INCONCLUSIVE
+    seen.detector.accept(name)
+    assert judged(seen.detector, AT + 300)[0] is Verdict.HEALTHY
+    saved = json.loads(json.dumps(seen.detector.looks()))
+    answering = Answering(world, 1)
+    again = detector_of(world, answering)
+    for t in range(300):
+        again.add(answering.second(t))
+    assert judged(again, AT + 300)[0] is Verdict.INCONCLUSIVE
+    again.restore_looks(saved)
+    assert judged(again, AT + 300)[0] is Verdict.HEALTHY
+
+
+def test_traffic_that_falls_below_a_third_is_held() -> None:
+    """Half of it, or an evening, is not; without a baseline nothing is said."""
+
+    def thinner(part: float, **more: int) -> World:
+        return World(visitors=lambda _, mix: {name: part * rate for name, rate in mix.items()}, watch_s=240, **more)
+
+    held = see(thinner(0.1), 1).decision
+    assert (held.cause, held.shifts[0].kind) == (Cause.ANSWERS, ShiftKind.TRAFFIC)
+    assert not see(thinner(0.5), 1).decision.shifts
+    assert not see(thinner(0.1, baseline_s=0), 1).decision.shifts
+
+
+def test_empty_bodies_are_held() -> None:
+    """Over half of a route's answers are below a tenth of the shortest before; another length is a new front end."""
+
+    def row(version: str, second: int, bucket: int) -> Counts:
+        return row_of(version, second, {"GET /": RouteCounts(5, 0, sizes={bucket: 5})})
+
+    for bucket, held in ((3, True), (10, False), (14, False)):
+        before = [row(OLD, AT - t, 12) for t in range(1, 301)]
+        detector = Detector(version=NEW, old=OLD, deployed_at=AT, split=1.0, baseline=before, policy=Policy())
+        detector.add([row(NEW, AT + t, bucket) for t in range(240)])
+        shifts = detector.decide(AT + 240).shifts
+        assert [shift.kind for shift in shifts] == ([ShiftKind.SIZE] if held else [])
+
+
+def test_requests_that_begin_and_do_not_end_are_held() -> None:
+    """Where the source shows that they begin; as many open ones as before are usual."""
+
+    def row(version: str, second: int, ended: int) -> Counts:
+        return replace(row_of(version, second, {"GET /": RouteCounts(ended, 0)}), started=20)
+
+    for ended, held in ((18, True), (20, False)):
+        before = [row(OLD, AT - t, 20) for t in range(1, 301)]
+        detector = Detector(version=NEW, old=OLD, deployed_at=AT, split=1.0, baseline=before, policy=Policy())
+        detector.add([row(NEW, AT + t, ended) for t in range(120)])
+        shifts = detector.decide(AT + 120).shifts
+        assert [shift.kind for shift in shifts] == ([ShiftKind.HANGING] if held else [])
+
+
+@pytest.mark.parametrize("split", [1.0, 0.5])
+def test_a_restored_detector_goes_on_with_its_shifts(split: float) -> None:
+    """The checkpoint holds strata, tests, pairs and what is accepted; a ramp step comes in between."""
+    world = World(split=split, baseline_s=600, new=all_of(NOT_FOUND, 0.1, only="GET /app"))
+    answering = Answering(world, 7)
+    kept = detector_of(world, answering)
+    kept.accept("GET:/account:404")
+    kept.set_split(AT + 45, 1.0)
+    restored = Detector.from_state(json.loads(json.dumps(kept.state())), Policy())
+    for t in range(80):
+        rows = answering.second(t)
+        for each in (kept, restored):
+            each.add(rows)
+        if t % 20 == 7:
+            restored = Detector.from_state(json.loads(json.dumps(restored.state())), Policy())
+        assert restored.decide(AT + t + 1) == kept.decide(AT + t + 1)
+    assert len(json.dumps(kept.state())) < 64_000
+
+
+def test_a_version_without_a_usual_share_is_compared_by_what_the_source_tells() -> None:
+    """Rows without routes are one stratum; the first words of paths are strata too."""
+
+    def whole(world: World, seed: int) -> Verdict:
+        answering = Answering(world, seed)
+        detector = Detector(
+            version=NEW,
+            old=OLD,
+            deployed_at=AT,
+            split=world.split,
+            baseline=[replace(row, routes={}) for row in answering.baseline()],
+            policy=Policy(),
+        )
+        for t in range(20):
+            detector.add([replace(row, routes={}) for row in answering.second(t)])
+            if judged(detector, AT + t + 1)[0] is Verdict.REGRESSED:
+                return Verdict.REGRESSED
+        return judged(detector, AT + 20)[0]
+
+    assert whole(replace(HALF, new=all_of(NOT_FOUND)), 1) is Verdict.REGRESSED
+    assert whole(replace(CUT, new=all_of(NOT_FOUND)), 1) is Verdict.REGRESSED
+    assert whole(CUT, 1) is not Verdict.REGRESSED
+
+
+def test_usual_redirects_are_good_answers() -> None:
+    """A login that answers with a redirect as a rule goes on doing so under an attack."""
+    usual: Answers = dict(USUAL) | {"POST /login": {REDIRECT: 0.85, DENIED: 0.15}}
+    quiet = see(World(usual=usual, watch_s=300), 1)
+    assert (quiet.decision.verdict, quiet.decision.shifts) == (Verdict.HEALTHY, ())
+    wave = World(
+        usual=usual,
+        visitors=more_of(**{"POST /login": 30.0}),
+        both=lambda _, known: known | {"POST /login": {REDIRECT: 0.03, DENIED: 0.97}},
+        watch_s=300,
+    )
+    assert see(wave, 1).decision.verdict is Verdict.HEALTHY
