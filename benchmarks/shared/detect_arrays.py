@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import gammaln, xlogy
 
-from backout.analysis.baseline import OUTAGE_A, OUTAGE_B
+from backout.analysis.baseline import MINUTE_S, OUTAGE_A, OUTAGE_B
+from backout.analysis.persistence import FORGIVEN, LimitTest, StretchLabels, StretchLaw
 from backout.analysis.rates import MinuteLaw, start_mass
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ class _Open:
         self.counts = np.zeros((runs, 4))
         self.log_e = np.zeros(runs)
 
+    def settle(self, rows: Ints) -> None:
+        """Make `log_e` of these rows exact, where it is not."""
+
     def closing(self, rows: Ints, minute: int) -> tuple[Ints, Floats]:
         """Return the rows whose open minute ends, with the prior of a regression that starts up to `minute`."""
         ended = rows[self.minute[rows] < minute]
@@ -69,8 +74,9 @@ class MinuteLaws(_Open):
         self._scores = np.array([test._scores for test in tests])  # noqa: SLF001 the same
         self.log_e = log_mean(self._scores)
 
-    def add(self, rows: Ints, minute: int, counts: Floats) -> None:
-        """Count (hits, others) of the new and the old version, shape (rows, 4)."""
+    def add(self, rows: Ints, second: int, counts: Floats) -> None:
+        """Count (hits, others) of the new and the old version in a second, shape (rows, 4)."""
+        minute = second // MINUTE_S
         ended, start = self.closing(rows, minute)
         if len(ended):
             self._scores[ended] = np.logaddexp(self._scores[ended] + self._gains(ended), start)
@@ -80,7 +86,11 @@ class MinuteLaws(_Open):
         self.log_e[rows] = log_mean(self._scores[rows] + self._gains(rows))
 
     def _gains(self, rows: Ints) -> Floats:
-        u, v, x, z = self.counts[rows].T
+        return self.ratios(rows, self.counts[rows])
+
+    def ratios(self, rows: Ints, counts: Floats) -> Floats:
+        """Return the log likelihood ratios of such counts of one minute, shape (rows, alternatives)."""
+        u, v, x, z = counts.T
         a0, b0 = self._null[0][rows], self._null[1][rows]
         alone = log_beta(a0 + u, b0 + v) - self._log_beta_null[rows]
         if self._concurrent:
@@ -113,9 +123,10 @@ class LabelTests(_Open):
         self._scores = np.array([test._scores for test in tests])  # noqa: SLF001 the same
         self.log_e = log_mean(self._scores)
 
-    def add(self, rows: Ints, minute: int, counts: Floats) -> None:
-        """Count (hits, others) of the new and the old version, shape (rows, 4)."""
+    def add(self, rows: Ints, second: int, counts: Floats) -> None:
+        """Count (hits, others) of the new and the old version in a second, shape (rows, 4)."""
         if self._late:
+            minute = second // MINUTE_S
             ended, start = self.closing(rows, minute)
             self._scores[ended] = np.logaddexp(self._gained(ended), start)
             self.minute[ended] = minute
@@ -129,8 +140,122 @@ class LabelTests(_Open):
         )
 
 
-def arrays(tests: Sequence[MinuteLaw | LabelTest]) -> MinuteLaws | LabelTests:
+class StretchLaws(_Open):
+    """`StretchLaw` for each run."""
+
+    def __init__(self, tests: Sequence[StretchLaw], stretch_s: int) -> None:
+        super().__init__(len(tests))
+        self._laws = MinuteLaws([test._test for test in tests])  # noqa: SLF001 the parameters, read where they are made
+        self._levels = np.array([test._levels for test in tests]).swapaxes(0, 1)  # noqa: SLF001 the same
+        self._stretch_s = stretch_s
+        self._unit_s = tests[0].unit_s
+        self._parts = np.zeros((len(tests), self._unit_s // stretch_s, 4))
+        self._places = 1
+        self._is_bound = np.zeros(len(tests), dtype=bool)
+        self.log_e = log_mean(self._levels[-1])
+
+    def add(self, rows: Ints, second: int, counts: Floats) -> None:
+        """Count (hits, others) of the new and the old version in a second, shape (rows, 4)."""
+        minute, place = second // self._unit_s, second % self._unit_s // self._stretch_s
+        ended, start = self.closing(rows, minute)
+        if len(ended):
+            self._levels[:, ended] = np.logaddexp(self._with_open(ended, self._parts.shape[1]), start)
+            self.minute[ended] = minute
+            self._parts[ended] = 0
+        self._parts[rows, place] += counts
+        self._places = place + 1
+        known = self._levels[-1, rows] + self._laws.ratios(rows, self._parts[rows].sum(axis=1))
+        self.log_e[rows] = log_mean(known)
+        self._is_bound[rows] = True
+
+    def settle(self, rows: Ints) -> None:
+        """Make `log_e` of these rows exact; until then it is a number that it does not exceed, which costs less."""
+        rows = rows[self._is_bound[rows]]
+        if len(rows):
+            self.log_e[rows] = log_mean(self._with_open(rows, self._places)[-1])
+            self._is_bound[rows] = False
+
+    def _with_open(self, rows: Ints, number: int) -> Floats:
+        parts = self._parts[rows, :number]
+        whole = parts.sum(axis=1)
+        gains = [self._laws.ratios(rows, whole)]
+        for dropped in range(1, FORGIVEN + 1):
+            found = [
+                self._laws.ratios(rows, whole - parts[:, list(chosen)].sum(axis=1))
+                for chosen in combinations(range(number), dropped)
+            ]
+            gains.append(np.minimum.reduce([gains[-1], *found]))
+        levels = self._levels[:, rows]
+        return np.stack(
+            [
+                np.minimum.reduce([levels[level - dropped] + gains[dropped] for dropped in range(level + 1)])
+                for level in range(FORGIVEN + 1)
+            ]
+        )
+
+
+class _Sums(_Open):
+    """Tests whose evidence is the sum of that of their stretches, for each run."""
+
+    def __init__(self, levels: Floats, stretch_s: int) -> None:
+        super().__init__(levels.shape[1])
+        self._levels = levels
+        self._stretch_s = stretch_s
+        self._stretch = np.zeros(levels.shape[1], dtype=np.int64)
+        self.log_e = log_mean(self._levels[-1])
+
+    def add(self, rows: Ints, second: int, counts: Floats) -> None:
+        """Count (hits, others) of the new and the old version in a second, shape (rows, 4)."""
+        if self._stretch_s:
+            stretch = second // self._stretch_s
+            ended = rows[self._stretch[rows] < stretch]
+            self._levels[:, ended] = self._with_open(ended)
+            self._stretch[ended] = stretch
+            self.counts[ended] = 0
+        self.counts[rows] += counts
+        self.log_e[rows] = log_mean(self._with_open(rows)[-1])
+
+    def _with_open(self, rows: Ints) -> Floats:
+        levels = self._levels[:, rows]
+        found = levels + self._gained(rows)
+        found[1:] = np.minimum(found[1:], levels[:-1])
+        return np.asarray(found)
+
+    def _gained(self, rows: Ints) -> Floats:
+        raise NotImplementedError
+
+
+class StretchLabelTests(_Sums):
+    """`StretchLabels` for each run."""
+
+    def __init__(self, tests: Sequence[StretchLabels], stretch_s: int) -> None:
+        levels = np.array([test._levels for test in tests]).swapaxes(0, 1)  # noqa: SLF001 the parameters
+        super().__init__(levels, stretch_s)
+        self._weights = np.array([test._open._weights for test in tests])  # noqa: SLF001 the same
+
+    def _gained(self, rows: Ints) -> Floats:
+        return np.asarray(np.einsum("rkc,rc->rk", self._weights[rows], self.counts[rows][:, [0, 2]]))
+
+
+class LimitTests(_Sums):
+    """`LimitTest` for each run."""
+
+    def __init__(self, tests: Sequence[LimitTest], stretch_s: int) -> None:
+        levels = np.array([test._levels for test in tests]).swapaxes(0, 1)  # noqa: SLF001 the parameters
+        super().__init__(levels, stretch_s)
+        self._weights = np.array(tests[0]._weights)  # noqa: SLF001 the same
+
+    def _gained(self, rows: Ints) -> Floats:
+        return np.asarray(self.counts[rows][:, :2] @ self._weights.T)
+
+
+Tests = MinuteLaws | LabelTests | StretchLaws | StretchLabelTests | LimitTests
+
+
+def arrays(tests: Sequence[object], stretch_s: int = 0) -> Tests:
     """Return the tests of the same kind, one of each run, as one."""
-    if isinstance(tests[0], MinuteLaw):
-        return MinuteLaws(tests)  # type: ignore[arg-type]
-    return LabelTests(tests)  # type: ignore[arg-type]
+    first = tests[0]
+    if isinstance(first, (StretchLaw, StretchLabels, LimitTest)):
+        kinds = {StretchLaw: StretchLaws, StretchLabels: StretchLabelTests, LimitTest: LimitTests}
+        return kinds[type(first)](tests, stretch_s)  # type: ignore[no-any-return, operator]
+    return (MinuteLaws if isinstance(first, MinuteLaw) else LabelTests)(tests)  # type: ignore[arg-type]

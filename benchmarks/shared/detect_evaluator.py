@@ -16,7 +16,8 @@ from shared.detect_arrays import arrays
 
 from backout.analysis.baseline import FEW_LATENCIES, MINUTE_S
 from backout.analysis.decision import DRIFT_BUCKETS, Detector
-from backout.analysis.measures import SLOWER, Against, Measure
+from backout.analysis.measures import EXTREMES, SLOWER, Against, Measure
+from backout.analysis.persistence import persistence_of
 from backout.analysis.quantiles import counts_above, thresholds
 from backout.analysis.rates import MinuteLaw
 from backout.analysis.shifts import PART
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
-    from shared.detect_arrays import LabelTests, MinuteLaws
+    from shared.detect_arrays import Tests
     from shared.detect_traffic import Batch, Before, Side
 
     from backout.analysis.shifts import Shifts
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 DEPLOYED_AT = 1_760_000_000
-_COLUMNS = {measure: column for column, measure in enumerate((Measure.ERRORS, *SLOWER, Measure.WARMING))}
+_COLUMNS = {measure: column for column, measure in enumerate((Measure.ERRORS, *SLOWER, *EXTREMES, Measure.WARMING))}
 ERRORS, WARMING = _COLUMNS[Measure.ERRORS], _COLUMNS[Measure.WARMING]
 _LIMIT = 1 + WARMING
 """Column of the failures that are held against a limit: other answers weigh as the failures of their second do."""
@@ -121,6 +122,7 @@ def live(batch: Batch, run: int) -> Detector:
         split=batch.scenario.split,
         baseline=counts_before(batch.before, run),
         policy=policy_of(batch),
+        watch_s=batch.scenario.watch_s,
     )
 
 
@@ -155,7 +157,8 @@ def _start(batch: Batch, run: int, old: dict[int, Ints] | None) -> _Start:
         found = thresholds(seen)
         if found is not None and sum(seen.values()) >= FEW_LATENCIES:
             total, *above = counts_above(seen, found)
-            more = tuple(labelled_latency(found, [n / total for n in above], batch.scenario.split))
+            shares = [n / total for n in above]
+            more = tuple(labelled_latency(found, shares, batch.scenario.split, persistence_of(batch.scenario.watch_s)))
             return _Start(per_cause, (*streams, *more), found, second, len(more), answers)
     return _Start(per_cause, streams, None, -1, 0, answers)
 
@@ -190,6 +193,7 @@ class _Group:
         self.runs = len(starts)
         self._policy = policy_of(parts[0].batch)
         self._warm_s = math.ceil(self._policy.guard.warm_up_s)
+        self._slow_s = max(self._warm_s, persistence_of(parts[0].batch.scenario.watch_s).stretch_s)
         first = starts[0]
         self._from_s = np.array([start.from_s for start in starts])
         self._acting = [k for k, stream in enumerate(first.streams) if stream.weight]
@@ -198,7 +202,9 @@ class _Group:
         self._routes = sorted({stream.route for stream in first.streams if stream.route})
         self._places = [self._place(first.streams[k]) for k in self._acting]
         self._log_weights = np.log([first.streams[k].weight for k in self._acting])
-        self._tests: list[MinuteLaws | LabelTests] = [arrays([s.streams[k].test for s in starts]) for k in self._acting]
+        self._tests: list[Tests] = [
+            arrays([s.streams[k].test for s in starts], first.streams[k].stretch_s) for k in self._acting
+        ]
         self._beside = {
             position: arrays([s.streams[k].beside for s in starts])
             for position, k in enumerate(self._acting)
@@ -233,6 +239,10 @@ class _Group:
         both = []
         for side, over, over_route, since in sides:
             whole = self._side(side, _each(failed.sum(axis=2), per_cause), edges, over, since)
+            if edges is not None:
+                far = np.array([[s.edge for s in start.streams if s.measure in EXTREMES] for start in part.starts])
+                first, last = _COLUMNS[EXTREMES[0]], _COLUMNS[EXTREMES[-1]]
+                whole[first : last + 1] = self._extremes(side, far, since)
             routes = [
                 self._route(side, route, part.starts, _each(failed, per_cause), over_route) for route in self._routes
             ]
@@ -255,7 +265,19 @@ class _Group:
         slow = cell[bucket > (edges + margin)[cell // seconds]]
         above, every = (np.bincount(part, minlength=runs * seconds).reshape(runs, seconds) for part in (slow, cell))
         counts[1, ..., 0], counts[1, ..., 1] = above, every - above
-        counts[:, :, :warm] = 0
+        counts[0, :, :warm] = 0
+        counts[1, :, : self._slow_s] = 0
+        return counts
+
+    def _extremes(self, side: Side, edges: Ints, first_s: Ints) -> Floats:
+        """Return latencies above the edges of what is extreme, and others: (2, runs, seconds, 2)."""
+        runs, seconds, _ = side.requests.shape
+        counts = np.zeros((len(EXTREMES), runs, seconds, 2))
+        judged = np.arange(seconds)[None, :] >= np.maximum(first_s, self._warm_s)[:, None]
+        for place in range(len(EXTREMES)):
+            above = side.count(side.bucket > edges[:, place][side.cell // seconds])
+            counts[place, ..., 0] = above * judged
+            counts[place, ..., 1] = (side.requests.sum(axis=2) - above) * judged
         return counts
 
     def _side(self, side: Side, each: Floats, edges: Ints | None, margin: int, first_s: Ints) -> Floats:
@@ -276,7 +298,7 @@ class _Group:
             level = (np.arange(BUCKETS)[None, :, None] > raised[:, None, :]).sum(axis=2)
             found = level[side.cell // seconds, side.bucket]
             cells = np.bincount(side.cell * 5 + found, minlength=runs * seconds * 5).reshape(runs, seconds, 5)
-            cells[np.arange(seconds)[None, :] < np.maximum(first_s, warm)[:, None]] = 0
+            cells[np.arange(seconds)[None, :] < np.maximum(first_s, self._slow_s)[:, None]] = 0
             for column in range(1, 5):
                 counts[column, ..., 0] = cells[..., column:].sum(axis=2)
                 counts[column, ..., 1] = cells[..., :column].sum(axis=2)
@@ -290,28 +312,42 @@ class _Group:
             if not len(rows):
                 continue
             known = counts[rows]
-            self._tests[position].add(rows, t // MINUTE_S, known)
+            self._tests[position].add(rows, t, known)
             if position in self._beside:
-                self._beside[position].add(rows, t // MINUTE_S, known)
+                self._beside[position].add(rows, t, known)
             is_error = column in (ERRORS, WARMING)
             hits = self._failed[self._owners[position]][rows, t] if is_error else known[:, 0].astype(np.int64)
             self._bad[rows, position] += hits
 
-    def judge(self, t: int) -> tuple[Floats, NDArray[np.bool_]]:
-        """Return log evidence against healthy, and whether it rolls back, for each run at the end of second t."""
-        evidence = np.stack([test.log_e for test in self._tests], axis=1) + self._log_weights
-        for position, k in enumerate(self._acting):
-            if k >= self._learnt:
-                evidence[:, position] = np.where(t >= self._from_s, evidence[:, position], -np.inf)
+    def judge(self, t: int, *, exactly: bool = False) -> tuple[Floats, NDArray[np.bool_]]:
+        """Return log evidence against healthy, and whether it rolls back, for each run at the end of second t.
+
+        Args:
+            exactly: also where it is too little to roll back; else the evidence returned there is a bound.
+        """
+        limit = -math.log((1 - PART) * self._policy.guard.alpha)
+        evidence = self._evidence(t)
+        enough = np.logaddexp.reduce(evidence, axis=1) >= limit
+        rows = np.flatnonzero(enough | exactly)
+        if len(rows):
+            for test in self._tests:
+                test.settle(rows)
+            evidence = self._evidence(t)
         agrees = np.ones(evidence.shape, dtype=bool)
         for position, test in self._beside.items():
             agrees[:, position] = test.log_e >= AGREES
         among = np.where(agrees, evidence, -np.inf)
-        limit = -math.log((1 - PART) * self._policy.guard.alpha)
         log_e, acting = np.logaddexp.reduce(evidence, axis=1), np.logaddexp.reduce(among, axis=1)
         lead = among.argmax(axis=1)
-        enough = self._bad[np.arange(len(lead)), lead] >= self._policy.guard.min_bad
-        return log_e, (log_e >= limit) & (acting >= limit) & enough | self._shifted[:, t]
+        seen = self._bad[np.arange(len(lead)), lead] >= self._policy.guard.min_bad
+        return log_e, (log_e >= limit) & (acting >= limit) & seen | self._shifted[:, t]
+
+    def _evidence(self, t: int) -> Floats:
+        evidence = np.stack([test.log_e for test in self._tests], axis=1) + self._log_weights
+        for position, k in enumerate(self._acting):
+            if k >= self._learnt:
+                evidence[:, position] = np.where(t >= self._from_s, evidence[:, position], -np.inf)
+        return evidence
 
 
 def _each(failed: Ints, per_cause: Floats) -> Floats:
@@ -408,7 +444,7 @@ def log_evidence(batch: Batch) -> tuple[Floats, NDArray[np.bool_]]:
         everyone = np.ones(group.runs, dtype=bool)
         for t in range(batch.scenario.watch_s):
             group.second(t, everyone)
-            log_e, fired = group.judge(t)
+            log_e, fired = group.judge(t, exactly=True)
             _share_out(group, log_e, [evidence[:, t]])
             _share_out(group, fired, [fires[:, t]])
     return evidence, fires

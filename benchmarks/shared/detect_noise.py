@@ -22,17 +22,18 @@ ROUTE_LATENCY = np.log(np.array([1.0, 1.1, 1.5]))
 
 @dataclass(frozen=True)
 class Setting:
-    """Factors by run and second (log for latency), shared by both versions."""
+    """Factors by run and second (log for latency), shared by both versions; `start` is the new version's alone."""
 
     volume: Floats
     errors: Floats
     latency: Floats
     outage: Floats
     bots: Floats
+    start: Floats
 
     def between(self, begin: int, end: int | None) -> Setting:
         """Return some of the seconds."""
-        parts = (self.volume, self.errors, self.latency, self.outage, self.bots)
+        parts = (self.volume, self.errors, self.latency, self.outage, self.bots, self.start)
         return Setting(*(part[:, begin:end] for part in parts))
 
 
@@ -40,7 +41,7 @@ def setting_of(scenario: Scenario, rng: np.random.Generator, runs: int, seconds:
     """Return the environment at seconds (negative: before the deployment), shape (runs, seconds)."""
     shape = (runs, len(seconds))
     volume, errors, latency = np.ones(shape), np.ones(shape), np.zeros(shape)
-    outage, bots = np.zeros(shape), np.zeros(shape)
+    outage, bots, start = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     minutes = np.floor(seconds / 60).astype(int)
     minute = minutes - minutes.min()
     each = int(minute.max()) + 1
@@ -63,10 +64,31 @@ def setting_of(scenario: Scenario, rng: np.random.Generator, runs: int, seconds:
         case Noise.SALE:
             volume = np.where(seconds >= 0, 3.0, 1.0) * volume
             latency = latency + np.where(seconds >= 0, 0.02, 0.0)
+        case Noise.START:
+            start = _cold_start(rng, runs, seconds)
+        case Noise.BUSY:
+            latency = _busy(rng, runs, seconds)
         case Noise.OUTAGE:
             out = (seconds >= 200) & (seconds < 320)  # noqa: PLR2004 two minutes
             outage, latency = outage + np.where(out, 0.2, 0.0), latency + np.where(out, math.log(1.5), 0.0)
-    return Setting(volume, errors, latency, outage, bots)
+    return Setting(volume, errors, latency, outage, bots, start)
+
+
+def _cold_start(rng: np.random.Generator, runs: int, seconds: Floats) -> Floats:
+    """Return log factors of a start that is 2 to 20 times slower and is over after 1 to 60 s.
+
+    In half of the runs the factor falls by the same share each second, in the others by the same amount.
+    """
+    length, first = rng.uniform(1, 60, (runs, 1)), np.exp(rng.uniform(math.log(2), math.log(20), (runs, 1)))
+    left = np.where(seconds >= 0, np.clip(1 - seconds / length, 0, None), 0.0)
+    return np.where(rng.random((runs, 1)) < 0.5, np.log(first) * left, np.log1p((first - 1) * left))  # noqa: PLR2004
+
+
+def _busy(rng: np.random.Generator, runs: int, seconds: Floats) -> Floats:
+    """Return log factors of a host that something else keeps busy once, for 5 to 20 s: 1.5 to 5 times slower."""
+    begin, length = rng.uniform(0, 880, (runs, 1)), rng.uniform(5, 20, (runs, 1))
+    factor = rng.uniform(math.log(1.5), math.log(5), (runs, 1))
+    return np.where((seconds >= begin) & (seconds < begin + length), factor, 0.0)
 
 
 def _ar1(rng: np.random.Generator, runs: int, minutes: int, keep: float, sigma: float) -> Floats:

@@ -27,6 +27,8 @@ class Noise(StrEnum):
     MIX = "unequal route mix"
     SALE = "sale from the deployment on"
     COLD = "cold start"
+    START = "cold start, nothing declared"
+    BUSY = "busy host"
     OUTAGE = "shared outage"
 
 

@@ -189,7 +189,7 @@ def _side(scenario: Scenario, rng: np.random.Generator, setting: Setting, *, new
     usual = scenario.base_errors * setting.errors[..., None] * traits
     usual = np.maximum(usual, setting.outage[..., None])
     share = bad_error_share(scenario.bad, usual, seconds) if new else usual
-    latency = setting.latency + (bad_log_factor(scenario.bad, seconds) if new else 0.0)
+    latency = setting.latency + (bad_log_factor(scenario.bad, seconds) + setting.start if new else 0.0)
     if new and scenario.noise is Noise.COLD:
         share = np.maximum(share, np.where(seconds < 20, 0.05, 0.0)[:, None])  # noqa: PLR2004 as the issue says
         latency = latency + np.where(seconds < 60, math.log(2), 0.0)  # noqa: PLR2004 the same

@@ -47,18 +47,21 @@ def delay_s(outcomes: list[Outcome]) -> float:
         (Scenario(bad=always(error_rate=0.05), split=0.5), 110),
         (Scenario(bad=always(error_rate=0.01)), 300),
         (Scenario(bad=always(error_rate=0.05), split=0.5, baseline_s=300), 200),
-        (Scenario(bad=always(latency_factor=2.0)), 8),
-        (Scenario(bad=always(latency_factor=1.5)), 20),
-        (Scenario(bad=always(latency_factor=1.5), split=0.1), 130),
-        (Scenario(bad=always(latency_factor=1.5), split=0.5, baseline_s=0), 120),
-        (Scenario(bad=always(tail_factor=3.0)), 200),
+        (Scenario(bad=always(latency_factor=2.0)), 68),
+        (Scenario(bad=always(latency_factor=1.5)), 80),
+        (Scenario(bad=always(latency_factor=1.5), split=0.1), 190),
+        (Scenario(bad=always(latency_factor=1.5), split=0.5, baseline_s=0), 240),
+        (Scenario(bad=always(tail_factor=3.0)), 260),
         (Scenario(bad=lambda t, b: replace(b, error_rate=b.error_rate + 0.05 * min(1, t / 600))), 330),
         (Scenario(bad=lambda t, b: replace(b, latency_factor=1 + min(1, t / 600))), 260),
     ],
     ids=lambda value: "" if isinstance(value, Scenario) else f"{value}s",
 )
 def test_a_bad_version_is_found_in_time(scenario: Scenario, within_s: float) -> None:
-    """The median delay of seeded runs stays within the figure of the reference detector (or its order, where new)."""
+    """The median delay of seeded runs stays within the figure of the reference detector (or its order, where new).
+
+    Latency is found a minute later than by a detector that forgives no cold start.
+    """
     assert delay_s(runs(scenario, 9)) <= within_s
 
 
@@ -151,8 +154,9 @@ def test_healthy_needs_evidence_and_says_how_much_is_missing() -> None:
     scenario = Scenario(usual=Behaviour(error_rate=0.0))
     traffic = Traffic(scenario, 3)
     judge = detector(scenario, traffic)
-    judge.add(traffic.second(0))
-    early = judge.decide(DEPLOYED_AT + 1)
+    for t in range(22):
+        judge.add(traffic.second(t))
+    early = judge.decide(DEPLOYED_AT + 22)
     assert early.verdict is Verdict.INCONCLUSIVE
     assert "more requests would tell" in early.reason
     late = watch(scenario, 3)
@@ -195,10 +199,10 @@ def test_a_blip_shorter_than_the_confirm_time_is_forgiven_and_a_longer_one_is_no
 
 
 def test_slow_first_requests_within_the_warm_up_are_not_judged() -> None:
-    """A cold start of 30 s at three times the latency passes with a warm-up, a total outage does not."""
-    cold = Scenario(bad=lambda t, b: replace(b, latency_factor=3.0 if t < 30 else 1.0), watch_s=300)
+    """A cold start of 90 s at three times the latency passes with a warm-up, a total outage does not."""
+    cold = Scenario(bad=lambda t, b: replace(b, latency_factor=3.0 if t < 90 else 1.0), watch_s=300)
     assert watch(cold, 2).regressed_s is not None
-    assert watch(cold, 2, Policy(guard=GuardPolicy(warm_up_s=30))).regressed_s is None
+    assert watch(cold, 2, Policy(guard=GuardPolicy(warm_up_s=60))).regressed_s is None
     broken = Scenario(bad=always(error_rate=1.0), watch_s=30)
     assert watch(broken, 2, Policy(guard=GuardPolicy(warm_up_s=30))).regressed_s is not None
 

@@ -10,11 +10,12 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
-from backout.analysis.baseline import FEW_LATENCIES, MINUTE_S
+from backout.analysis.baseline import FEW_LATENCIES
 from backout.analysis.confirmation import Confirmation, ConfirmationState
 from backout.analysis.connections import SERVICE, Occupancy, OccupancyState
 from backout.analysis.exclusion import Exclusion
-from backout.analysis.measures import SLOWER, Against, Measure
+from backout.analysis.measures import EXTREMES, SLOWER, Against, Measure
+from backout.analysis.persistence import FORGIVEN, persistence_of
 from backout.analysis.probes import Probes, ProbesState
 from backout.analysis.quantiles import Thresholds, counts_above, thresholds
 from backout.analysis.rates import mix
@@ -38,7 +39,7 @@ from backout.model.shift import Outcome, ShiftKind
 from backout.model.verdict import Cause, Decision, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from backout.analysis.shifts import LooksOfShiftsState, ShiftsState
     from backout.model.connections import ConnectionUse
@@ -137,6 +138,9 @@ class Detector:
         self._times = policy.guard.warm_up_s < self._watch_s
         # From the whole second of the deployment on: without a warm-up none of its requests is left out.
         self._warm_until = self._start + (policy.guard.warm_up_s if self._times else 0.0)
+        self._persistence = persistence_of(self._watch_s)
+        # Extreme latency is judged from the end of a declared warm-up on, all other after a stretch of time at least.
+        self._slow_from = max(self._warm_until, self._start + self._persistence.stretch_s)
         normal = summarise(baseline, old, deployed_at)
         if not self._times:
             normal = replace(normal, edges=None, latency=())
@@ -146,7 +150,7 @@ class Detector:
         self._repeats = Repeats(normal.per_cause, self._start)
         warming = policy.guard.warm_up_errors if self._warm_until > self._start else None
         slo = policy.criteria.error_rate_below
-        self._streams = streams_for(normal, split, slo, warming, times=self._times)
+        self._streams = streams_for(normal, split, slo, self._persistence, warming, times=self._times)
         if probed is not None:
             usual = normal.errors.p0 if normal.errors is not None else 0.0
             self._streams = with_probes(self._streams, granted(probed, usual))
@@ -211,19 +215,22 @@ class Detector:
         if not is_new and self._split >= 1:
             return
         self._tally(row, is_new=is_new)
-        minute = (row.second - self._start) // MINUTE_S
-        above = self._above(row, is_new=is_new, warming=warming)
+        second = row.second - self._start
+        above = self._above(row, is_new=is_new)
         weights = self._repeats.weigh(row.second, row.errors, row.requests, is_new=is_new)
         for stream in self._streams:
             if stream.route or stream.measure is Measure.PROBES:
                 continue
             if stream.measure.is_errors:
                 if (stream.measure is Measure.WARMING) == warming:
-                    stream.add(minute, row.errors, row.requests, is_new=is_new, weights=weights)
+                    stream.add(second, row.errors, row.requests, is_new=is_new, weights=weights)
+            elif stream.measure in EXTREMES:
+                if row.latency and not warming:
+                    stream.add(second, _slower(row.latency, stream.edge), sum(row.latency.values()), is_new=is_new)
             elif above[0]:
-                stream.add(minute, above[1 + SLOWER.index(stream.measure)], above[0], is_new=is_new)
+                stream.add(second, above[1 + SLOWER.index(stream.measure)], above[0], is_new=is_new)
         if row.routes and not warming:
-            self._add_routes(row, minute, is_new=is_new)
+            self._add_routes(row, second, is_new=is_new)
 
     def _tally(self, row: Counts, *, is_new: bool) -> None:
         if is_new:
@@ -236,7 +243,7 @@ class Detector:
         if self._edges is None and self._times:
             self._learn(row)
 
-    def _add_routes(self, row: Counts, minute: int, *, is_new: bool) -> None:
+    def _add_routes(self, row: Counts, second: int, *, is_new: bool) -> None:
         margin = DRIFT_BUCKETS if is_new and self._split >= 1 else 0
         for stream in self._streams:
             route = row.routes.get(stream.route) if stream.route else None
@@ -246,10 +253,10 @@ class Detector:
                 weights = self._repeats.weigh(
                     row.second, route.errors, route.requests, is_new=is_new, route=stream.route
                 )
-                stream.add(minute, route.errors, route.requests, is_new=is_new, weights=weights)
-            elif route.latency:
-                slow = sum(number for bucket, number in route.latency.items() if bucket > stream.edge + margin)
-                stream.add(minute, slow, sum(route.latency.values()), is_new=is_new)
+                stream.add(second, route.errors, route.requests, is_new=is_new, weights=weights)
+            elif route.latency and row.second >= self._slow_from:
+                slow = _slower(route.latency, stream.edge + margin)
+                stream.add(second, slow, sum(route.latency.values()), is_new=is_new)
 
     def _learn(self, row: Counts) -> None:
         """Take latency thresholds from the old version's traffic when there is no baseline; they judge what follows."""
@@ -262,14 +269,15 @@ class Detector:
         above = counts_above(self._learning, edges)
         self._edges = edges
         self._learning = {}
-        learnt = tuple(labelled_latency(edges, [n / total for n in above[1:]], self._split))
+        shares = [n / total for n in above[1:]]
+        learnt = tuple(labelled_latency(edges, shares, self._split, self._persistence))
         for stream in learnt if self._streams[0].measure is Measure.PROBES else ():
             stream.weight *= BESIDE_PROBES
         self._streams = (*self._streams, *learnt)
 
-    def _above(self, row: Counts, *, is_new: bool, warming: bool) -> tuple[int, int, int, int, int]:
+    def _above(self, row: Counts, *, is_new: bool) -> tuple[int, int, int, int, int]:
         """Return how many latencies count, and how many of them are above each threshold."""
-        if self._edges is None or warming or not row.latency:
+        if self._edges is None or row.second < self._slow_from or not row.latency:
             return (0, 0, 0, 0, 0)
         drifts = is_new and (self._split >= 1 or self._labelled())
         return counts_above(row.latency, self._edges, DRIFT_BUCKETS if drifts else 0)
@@ -310,8 +318,7 @@ class Detector:
         if not self._is_alone(at) or at < self._warm_until or self._streams[0].measure is not Measure.PROBES:
             return
         self._log_e = self._most = None
-        minute = (math.floor(at) - self._start) // MINUTE_S
-        self._streams[0].add(minute, int(failed), 1, is_new=True)
+        self._streams[0].add(math.floor(at) - self._start, int(failed), 1, is_new=True)
         if failed and self._first_bad_at is None:
             self._first_bad_at = at
 
@@ -509,7 +516,7 @@ class Detector:
             return Verdict.INCONCLUSIVE, Cause.OUTSIDE if not_ours else Cause.ANSWERS, f"{held.sentence}; {why}"
         if excuse is not None:
             return Verdict.INCONCLUSIVE, Cause.OUTSIDE if outside else Cause.NONE, f"{excuse}; {seen}"
-        open_point = self._excluded().above_slo() or self._open_point(log_e, now)
+        open_point = self._excluded().above_slo() or self._slow_for_now() or self._open_point(log_e, now)
         if open_point is not None:
             return Verdict.INCONCLUSIVE, Cause.NONE, f"{seen}; {open_point}"
         limit = percent(self._excluded().error_rate)
@@ -528,10 +535,22 @@ class Detector:
             self._exclusion = (self._streams, Exclusion(self._streams, slo, has_baseline=self._has_baseline))
         return self._exclusion[1]
 
+    def _slow_for_now(self) -> str | None:
+        """Return that answers are slow just now, though not for long enough to be a reason, or None."""
+        stream = next((stream for stream in self._streams if not stream.route and stream.is_slow_now), None)
+        if stream is None:
+            return None
+        slow, length = stream.slow_stretches + 1, count(self._persistence.stretch_s, "second")
+        if slow > FORGIVEN:
+            return f"{stream.sentence()}; that is slow, and not yet for long enough to be sure"
+        return f"{stream.sentence()}; slow in {slow} of the {FORGIVEN + 1} times {length} that it takes to be a reason"
+
     def _open_point(self, log_e: float, now: float) -> str | None:
         """Return what is still missing for "healthy", or None when nothing is."""
         if not self._requests:
             return "without a request nothing is excluded"
+        if self._edges is not None and now <= self._slow_from:
+            return f"response times count from {self._slow_from - self._start:.0f} s after the deployment on"
         told = (shift.stratum for shift in self._answers.judge(now).of(Outcome.TOLD))
         needed = max(self._excluded().requests_missing(), self._answers.requests_missing(told))
         if needed:
@@ -628,3 +647,8 @@ def _unproven(shift: Shift) -> str:
     """Return why a shift in the classes of answers does not carry a rollback by itself, "" for another one."""
     is_answers = shift.kind in (ShiftKind.ANSWERS, ShiftKind.EXTINCTION)
     return "whether the version or its visitors are behind it is not shown" if is_answers else ""
+
+
+def _slower(latency: Mapping[int, int], edge: int) -> int:
+    """Return how many latencies are in buckets above the edge."""
+    return sum(number for bucket, number in latency.items() if bucket > edge)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from backout.analysis.baseline import FLOOR
 from backout.analysis.measures import Measure
 from backout.analysis.rates import log_e_above, log_e_below, requests_to_exclude
+from backout.analysis.streams import LATENCY_ODDS, at_odds, usual_share
 from backout.analysis.wording import count, percent
 
 if TYPE_CHECKING:
@@ -21,12 +21,8 @@ if TYPE_CHECKING:
 BETA = 0.01
 """Probability of calling a version healthy whose share is at the limit."""
 _SURE = -math.log(BETA)
-_LATENCY_ODDS = {Measure.ABOVE_P50: 1.9, Measure.ABOVE_P99: 3.8}
-"""Odds ratios of the latency shares that must be excluded before a version is called healthy."""
 _ERROR_ODDS = 2.0
-"""The same for errors."""
-_MOST_USUAL = 0.9
-"""A share that is higher than this is not taken for normal, whatever was measured before."""
+"""Odds ratio of the share of errors that must be excluded before a version is called healthy."""
 
 
 class Limit(NamedTuple):
@@ -59,13 +55,13 @@ class Exclusion:
         for stream in streams:
             if stream.route:
                 continue
-            usual = _usual(stream)
+            usual = usual_share(stream)
             if stream.measure is Measure.ERRORS and not limits:
                 # A version no worse than one that was not healthy is not healthy either: then the SLO is the limit.
                 known = usual if self._has_baseline and usual < self._slo else self._slo / 4  # a guess
-                limits.append(Limit(stream, known, max(self._slo, _at_odds(known, _ERROR_ODDS))))
-            elif stream.measure in _LATENCY_ODDS:
-                limits.append(Limit(stream, usual, _at_odds(usual, _LATENCY_ODDS[stream.measure])))
+                limits.append(Limit(stream, known, max(self._slo, at_odds(known, _ERROR_ODDS))))
+            elif stream.measure in LATENCY_ODDS:
+                limits.append(Limit(stream, usual, at_odds(usual, LATENCY_ODDS[stream.measure])))
         return limits
 
     def shared_trouble(self, new: tuple[int, int], beside: tuple[int, int]) -> str | None:
@@ -84,29 +80,15 @@ class Exclusion:
         stream = self._limits[0].stream
         if stream.bad <= self._slo * stream.total or log_e_above(stream.bad, stream.total, self._slo) < _SURE:
             return None
-        before = f" ({percent(_usual(stream))} before)" if self._has_baseline else ""
+        before = f" ({percent(usual_share(stream))} before)" if self._has_baseline else ""
         return f"more than the {percent(self._slo)} that the SLO allows, but not shown to be worse than before{before}"
 
     def requests_missing(self) -> int:
         """Return about how many more requests would exclude every limit; 0 when all are excluded."""
         needed = 0
         for stream, usual, limit in self._limits:
-            known = log_e_below(stream.bad, stream.total, usual, limit)
+            below = stream.below
+            known = log_e_below(stream.bad, stream.total, usual, limit) if below is None else below.log_e()
             if known < _SURE:
                 needed = max(needed, requests_to_exclude(known, usual, limit, BETA) or 1)
         return needed
-
-
-def _usual(stream: Stream) -> float:
-    """Return the stream's usual share of hits, within (0, 1)."""
-    return min(max(FLOOR, stream.expected or FLOOR), _MOST_USUAL)
-
-
-def _at_odds(share: float, ratio: float) -> float:
-    """Return the share whose odds are so many times those of `share`; below 1 however large both are.
-
-    >>> round(_at_odds(0.001, 2.0), 6), round(_at_odds(0.6, 2.0), 2)
-    (0.001998, 0.75)
-    """
-    odds_of = share / (1 - share) * ratio
-    return odds_of / (1 + odds_of)

@@ -14,6 +14,8 @@ class Measure(StrEnum):
     ABOVE_P95 = "above p95"
     ABOVE_P99 = "above p99"
     ABOVE_TWICE_P99 = "above 2*p99"
+    EXTREME = "ten times the median"  # most answers that take so long are extreme
+    TIMED_OUT = "longer than clients wait"
     PROBES = "probes"  # backout's own that fail: no visitor's requests
 
     @property
@@ -24,6 +26,7 @@ class Measure(StrEnum):
 
 SLOWER = (Measure.ABOVE_P50, Measure.ABOVE_P95, Measure.ABOVE_P99, Measure.ABOVE_TWICE_P99)
 """Latency above each of the baseline's thresholds, in the order of `quantiles.TAILS`."""
+EXTREMES = (Measure.EXTREME, Measure.TIMED_OUT)
 
 
 class Against(StrEnum):
@@ -35,6 +38,7 @@ class Against(StrEnum):
     NO_BASELINE = "the SLO (there is no baseline)"
     WARM_UP = "what a warm-up is granted"
     GRANTED = "what probes are granted"
+    EXTREME = "what is extreme"
 
     @property
     def words(self) -> str:

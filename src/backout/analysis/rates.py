@@ -193,7 +193,11 @@ class MinuteLaw:
 
     def _gains(self) -> list[float]:
         """Return per alternative the log likelihood ratio of the open minute."""
-        u, v, x, z = self._open
+        return self.ratios(self._open)
+
+    def ratios(self, counts: Sequence[float]) -> list[float]:
+        """Return per alternative the log likelihood ratio of such counts of one minute."""
+        u, v, x, z = counts
         alone = self._usual(u, v)
         if x or z:
             shared = self._or_outage(self._usual(u + x, v + z), u + x, v + z)
@@ -308,7 +312,7 @@ class LabelTest:
         """Count (hits, others) of the new and the old version in a minute after the deployment."""
         if self._late and minute > self._minute:
             start = math.log(start_mass(self._minute + 1, minute))
-            self._scores = [log_add(score, start) for score in self._gained()]
+            self._scores = [log_add(score, start) for score in self.scores()]
             self._minute = minute
             self._counts = [0, 0]
         self._counts[0] += new[0]
@@ -320,7 +324,7 @@ class LabelTest:
 
         Exact across such steps, because the share is known before the requests that it assigns (Lindon and Malek).
         """
-        self._scores = self._gained()
+        self._scores = self.scores()
         self._counts = [0, 0]
         self._share_new = share
         self._weights = [self._log_ratios(_share(_odds(self._p0) * ratio)) for ratio in ODDS_RATIOS]
@@ -328,10 +332,11 @@ class LabelTest:
     def log_e(self) -> float:
         """Return the natural logarithm of the evidence so far."""
         if self._known is None:
-            self._known = log_sum(self._gained()) - math.log(len(ODDS_RATIOS))
+            self._known = log_sum(self.scores()) - math.log(len(ODDS_RATIOS))
         return self._known
 
-    def _gained(self) -> list[float]:
+    def scores(self) -> list[float]:
+        """Return the log evidence under each of the odds ratios."""
         new, old = self._counts
         return [score + new * a + old * b for score, (a, b) in zip(self._scores, self._weights, strict=True)]
 
@@ -367,12 +372,12 @@ def log_e_above(hits: int, total: int, limit: float) -> float:
     True
     """
     others = total - hits
-    terms = [hits * hit + others * other for hit, other in _log_ratios_above(limit)]
+    terms = [hits * hit + others * other for hit, other in log_ratios_above(limit)]
     return log_sum(terms) - math.log(len(terms))
 
 
 @lru_cache(maxsize=64)
-def _log_ratios_above(limit: float) -> tuple[tuple[float, float], ...]:
+def log_ratios_above(limit: float) -> tuple[tuple[float, float], ...]:
     """Return per odds ratio what a hit and what another request adds; a watch has a handful of limits."""
     shares = [_share(_odds(limit) * ratio) for ratio in ODDS_RATIOS]
     return tuple((math.log(p / limit), math.log((1 - p) / (1 - limit))) for p in shares)

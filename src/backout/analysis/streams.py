@@ -6,16 +6,31 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
-from backout.analysis.baseline import FEW_LATENCIES, FLOOR, assumed
-from backout.analysis.measures import SLOWER, Against, Measure
+from backout.analysis.baseline import FEW_LATENCIES, FLOOR, MINUTE_S, assumed
+from backout.analysis.measures import EXTREMES, SLOWER, Against, Measure
+from backout.analysis.persistence import (
+    EXTREME,
+    MOST,
+    SLOW,
+    TIME_OUT_MS,
+    BelowTest,
+    BelowTestState,
+    LimitTest,
+    LimitTestState,
+    Persistence,
+    StretchLabels,
+    StretchLabelsState,
+    StretchLaw,
+    StretchLawState,
+)
 from backout.analysis.quantiles import TAILS
 from backout.analysis.rates import LabelTest, LabelTestState, MinuteLaw, MinuteLawState, log_e_above, slo_law
 from backout.analysis.wording import percent
-from backout.model.signals import bucket_floor_ms
+from backout.model.signals import BUCKETS, bucket_floor_ms, bucket_of
 from backout.model.verdict import Cause, StreamEvidence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from backout.analysis.baseline import Baseline, Law, RouteBaseline
     from backout.analysis.quantiles import Thresholds
@@ -32,8 +47,13 @@ _PROBES_WEIGHT = 0.1
 BESIDE_PROBES = 1 - _PROBES_WEIGHT
 """What is left of the other streams' weight where probes are made."""
 _LITTLE_SCATTER = 0.02
-_TAIL_WEIGHTS = (0.075, 0.1, 0.1, 0.225)
+_TAIL_WEIGHTS = (0.06, 0.08, 0.08, 0.18)
 """The rarest answers tell most: a slow tail is found there or nowhere, a shift of all of them everywhere."""
+_EXTREME_WEIGHTS = (0.08, 0.02)
+LATENCY_ODDS = {Measure.ABOVE_P50: 1.9, Measure.ABOVE_P99: 3.8}
+"""Odds ratios of the latency shares that must be excluded before a version is called healthy."""
+_MOST_USUAL = 0.9
+"""A share that is higher than this is not taken for normal, whatever was measured before."""
 _ROUTES_WEIGHT = 0.2
 _ROUTE_ERRORS = 2 / 3
 """Weight of all routes together, and how much of a route's is for its errors."""
@@ -63,6 +83,13 @@ class StreamState(TypedDict):
     beside: LabelTestState | None
     route: str
     edge: int
+    stretch_s: NotRequired[int]
+    stretch: NotRequired[int]
+    slow_stretches: NotRequired[int]
+    stretch_law: NotRequired[StretchLawState | None]
+    stretch_labels: NotRequired[StretchLabelsState | None]
+    limit: NotRequired[LimitTestState | None]
+    below: NotRequired[BelowTestState | None]
 
 
 @dataclass(slots=True)
@@ -77,6 +104,8 @@ class Stream:
         route: whose requests alone are counted, "" for all. edge: bucket above which they are slow.
         beside: where a baseline test runs beside an old version, the label test that has to agree with it: what both
             versions share is not the deployment.
+        stretch_s: seconds of a stretch, 0 where it need not persist. stretch: number of the open one. slow_stretches:
+            how many of those before it were slow. below: the bet that it is not too high.
     """
 
     name: str
@@ -85,7 +114,7 @@ class Stream:
     measure: Measure
     expected: float | None
     expected_from: Against
-    test: MinuteLaw | LabelTest | None
+    test: MinuteLaw | LabelTest | StretchLaw | StretchLabels | LimitTest | None
     bad: int = 0
     total: int = 0
     old_bad: int = 0
@@ -94,13 +123,20 @@ class Stream:
     route: str = ""
     edge: int = 0
     bound: str = ""
+    stretch_s: int = 0
+    stretch: int = 0
+    slow_stretches: int = 0
+    below: BelowTest | None = None
 
-    def add(self, minute: int, hits: int, total: int, *, is_new: bool, weights: Weights | None = None) -> None:
-        """Count hits among so many of the new version, or of the old one, in a minute after the deployment.
+    def add(self, second: int, hits: int, total: int, *, is_new: bool, weights: Weights | None = None) -> None:
+        """Count hits among so many of the new version, or of the old one, in a second after the deployment.
 
         Args:
             weights: what they weigh in the tests, None for 1 each.
         """
+        minute = second // MINUTE_S
+        if self.stretch_s and second // self.stretch_s > self.stretch:
+            self._begin_stretch(second // self.stretch_s)
         others = total - hits
         new, old = ((hits, others), _NOTHING) if is_new else (_NOTHING, (hits, others))
         if weights is not None:
@@ -110,13 +146,30 @@ class Stream:
         if is_new:
             self.bad += hits
             self.total += total
+            if self.below is not None:
+                self.below.add(hits, total)
         else:
             self.old_bad += hits
             self.old_total += total
-        if self.test is not None:
+        if isinstance(self.test, StretchLaw):
+            self.test.add(second // self.test.unit_s, new, old)
+        elif self.test is not None:
             self.test.add(minute, new, old)
         if self.beside is not None:
             self.beside.add(minute, new, old)
+
+    def _begin_stretch(self, stretch: int) -> None:
+        self.slow_stretches += self.is_slow_now
+        self.stretch = stretch
+        if isinstance(self.test, (StretchLaw, StretchLabels, LimitTest)):
+            self.test.begin_stretch()
+        if self.below is not None:
+            self.below.begin_stretch()
+
+    @property
+    def is_slow_now(self) -> bool:
+        """Whether the open stretch by itself leaves no doubt."""
+        return isinstance(self.test, (StretchLaw, StretchLabels)) and self.test.stretch_log_e() >= SLOW
 
     def set_split(self, share: float) -> None:
         """Go on with another share of the new version; at 1 nothing serves beside it any more.
@@ -126,9 +179,9 @@ class Stream:
         """
         if self.measure is Measure.PROBES:
             return
-        if isinstance(self.test, MinuteLaw):
+        if isinstance(self.test, (MinuteLaw, StretchLaw)):
             self.test.set_concurrent(concurrent=share < 1)
-        elif self.test is not None:
+        elif isinstance(self.test, (LabelTest, StretchLabels)):
             self.test.set_share(share)
         if self.beside is not None and share < 1:
             self.beside.set_share(share)
@@ -143,7 +196,7 @@ class Stream:
 
     def most_log_e(self) -> float:
         """Return a number that `log_e` does not exceed, quickly where it can be."""
-        return self.test.most_log_e() if isinstance(self.test, MinuteLaw) else self.log_e()
+        return self.test.most_log_e() if isinstance(self.test, (MinuteLaw, StretchLaw)) else self.log_e()
 
     @property
     def agrees(self) -> bool:
@@ -190,23 +243,38 @@ class Stream:
             "beside": self.beside.state() if self.beside is not None else None,
             "route": self.route,
             "edge": self.edge,
+            "stretch_s": self.stretch_s,
+            "stretch": self.stretch,
+            "slow_stretches": self.slow_stretches,
+            "stretch_law": self.test.state() if isinstance(self.test, StretchLaw) else None,
+            "stretch_labels": self.test.state() if isinstance(self.test, StretchLabels) else None,
+            "limit": self.test.state() if isinstance(self.test, LimitTest) else None,
+            "below": self.below.state() if self.below is not None else None,
         }
 
     @property
     def normal(self) -> float | None:
         """The share that would be normal: of the old version beside it, or `expected`."""
-        if not isinstance(self.test, LabelTest):
+        if not isinstance(self.test, (LabelTest, StretchLabels)):
             return self.expected
         return self.old_bad / self.old_total if self.old_total else None
 
     @classmethod
     def from_state(cls, state: StreamState) -> Stream:
         """Return the stream as it was when the checkpoint was taken."""
-        test: MinuteLaw | LabelTest | None = None
+        test: MinuteLaw | LabelTest | StretchLaw | StretchLabels | LimitTest | None = None
+        below, limit = state.get("below"), state.get("limit")
+        stretch_law, stretch_labels = state.get("stretch_law"), state.get("stretch_labels")
         if state["minute_law"] is not None:
             test = MinuteLaw.from_state(state["minute_law"])
         elif state["labels"] is not None:
             test = LabelTest.from_state(state["labels"])
+        elif stretch_law is not None:
+            test = StretchLaw.from_state(stretch_law)
+        elif stretch_labels is not None:
+            test = StretchLabels.from_state(stretch_labels)
+        elif limit is not None:
+            test = LimitTest.from_state(limit)
         return cls(
             name=state["name"],
             cause=Cause(state["cause"]),
@@ -223,16 +291,27 @@ class Stream:
             route=state["route"],
             edge=state["edge"],
             bound=state.get("bound", ""),
+            stretch_s=state.get("stretch_s", 0),
+            stretch=state.get("stretch", 0),
+            slow_stretches=state.get("slow_stretches", 0),
+            below=BelowTest.from_state(below) if below is not None else None,
         )
 
 
-def streams_for(
-    baseline: Baseline, split: float, slo: float, warm_up_errors: float | None = None, *, times: bool = True
+def streams_for(  # noqa: PLR0913 one noun per thing that the streams rest on
+    baseline: Baseline,
+    split: float,
+    slo: float,
+    persistence: Persistence,
+    warm_up_errors: float | None = None,
+    *,
+    times: bool = True,
 ) -> tuple[Stream, ...]:
     """Return the streams of a watch; the weights of those that may act sum to 1.
 
     Args:
         split: share of the new version in (0, 1]; 1 is a full cut-over. slo: highest acceptable share of errors.
+        persistence: how latency has to persist.
         warm_up_errors: share of errors that is granted while a new version warms up, None without a warm-up.
         times: whether latency will be judged at all.
     """
@@ -246,26 +325,27 @@ def streams_for(
     if edges is None:
         return _with_labels(errors, split)
     if short:
-        return _with_labels((*errors, *labelled_latency(edges, [law.share for law in baseline.latency], split)), split)
-    whole = (*errors, *_latency(edges, baseline.latency, concurrent=concurrent))
-    routes = tuple(_route_streams(baseline.routes, concurrent=concurrent))
+        shares = [law.share for law in baseline.latency]
+        return _with_labels((*errors, *labelled_latency(edges, shares, split, persistence)), split)
+    whole = (*errors, *_latency(edges, baseline.latency, persistence, concurrent=concurrent))
+    routes = tuple(_route_streams(baseline.routes, persistence, concurrent=concurrent))
     for stream in whole if routes else ():
         stream.weight *= 1 - _ROUTES_WEIGHT
     return _with_labels((*whole, *routes), split)
 
 
-def _route_streams(routes: Sequence[RouteBaseline], *, concurrent: bool) -> Iterable[Stream]:
+def _route_streams(routes: Sequence[RouteBaseline], persistence: Persistence, *, concurrent: bool) -> Iterable[Stream]:
     """Return two streams for each route: a small one that fails or is slow is found by its own rate."""
     for route in routes:
         weight = _ROUTES_WEIGHT / len(routes)
         errors = _errors(f"errors of {route.name}", route.errors, Against.BEFORE, concurrent=concurrent)
         errors.route, errors.weight = route.name, weight * _ROUTE_ERRORS
         yield errors
-        test = MinuteLaw(route.slow, concurrent=concurrent, points=LATENCY_POINTS, clustered=False)
+        test = _persisting(route.slow, persistence, concurrent=concurrent)
         bound, share = f"its p95 of {bucket_floor_ms(route.p95 + 1):.0f} ms", weight * (1 - _ROUTE_ERRORS)
         name = f"latency of {route.name} above {bound}"
         slow = Stream(name, Cause.LATENCY, share, Measure.ABOVE_P95, route.slow.share, Against.BEFORE, test)
-        slow.route, slow.edge, slow.bound = route.name, route.p95, bound
+        slow.route, slow.edge, slow.bound, slow.stretch_s = route.name, route.p95, bound, persistence.stretch_s
         yield slow
 
 
@@ -299,7 +379,7 @@ def with_probes(streams: tuple[Stream, ...], share: float) -> tuple[Stream, ...]
 def _with_labels(streams: tuple[Stream, ...], split: float) -> tuple[Stream, ...]:
     """Return the streams, each baseline test beside an old version joined by the label test that has to agree."""
     for stream in streams:
-        if split < 1 and isinstance(stream.test, MinuteLaw):
+        if split < 1 and isinstance(stream.test, (MinuteLaw, StretchLaw, LimitTest)):
             stream.beside = LabelTest(_nominal(stream.expected), split, late=True)
     return streams
 
@@ -314,22 +394,71 @@ def usable_edges(baseline: Baseline) -> Thresholds | None:
     return baseline.edges if baseline.latency and baseline.latency[0].total >= FEW_LATENCIES else None
 
 
-def _latency(edges: Thresholds, laws: Sequence[Law], *, concurrent: bool) -> Iterable[Stream]:
+def _persisting(law: Law, persistence: Persistence, *, concurrent: bool) -> StretchLaw:
+    return StretchLaw(law, concurrent=concurrent, points=LATENCY_POINTS, unit_s=persistence.unit_s)
+
+
+def _latency(edges: Thresholds, laws: Sequence[Law], persistence: Persistence, *, concurrent: bool) -> Iterator[Stream]:
+    yield from _extremes(edges, persistence)
     for position, law in enumerate(laws):
-        test = MinuteLaw(law, concurrent=concurrent, points=LATENCY_POINTS, clustered=False)
-        yield _slower(edges, position, law.share, Against.BEFORE, test)
+        test = _persisting(law, persistence, concurrent=concurrent)
+        yield _slower(edges, position, law.share, test, persistence)
 
 
-def labelled_latency(edges: Thresholds, shares: Sequence[float], split: float) -> Iterable[Stream]:
+def labelled_latency(
+    edges: Thresholds, shares: Sequence[float], split: float, persistence: Persistence
+) -> Iterator[Stream]:
     """Return the streams of latency between two versions that serve side by side; `shares` above each threshold."""
+    for extreme in _extremes(edges, persistence):
+        extreme.beside = LabelTest(_nominal(extreme.expected), split, late=True)
+        yield extreme
     for position, share in enumerate(shares):
-        yield _slower(edges, position, share, Against.BESIDE, LabelTest(_nominal(share), split))
+        yield _slower(edges, position, share, StretchLabels(_nominal(share), split), persistence)
 
 
-def _slower(edges: Thresholds, position: int, share: float, against: Against, test: MinuteLaw | LabelTest) -> Stream:
+def _slower(
+    edges: Thresholds, position: int, share: float, test: StretchLaw | StretchLabels, persistence: Persistence
+) -> Stream:
     bound = f"the {TAILS[position]} of {bucket_floor_ms(edges[position] + 1):.0f} ms"
+    against = Against.BEFORE if isinstance(test, StretchLaw) else Against.BESIDE
     weight, name = _TAIL_WEIGHTS[position], f"latency above {bound}"
-    return Stream(name, Cause.LATENCY, weight, SLOWER[position], share, against, test, bound=bound)
+    stream = Stream(name, Cause.LATENCY, weight, SLOWER[position], share, against, test, bound=bound)
+    stream.stretch_s = persistence.stretch_s
+    if stream.measure in LATENCY_ODDS:
+        usual = usual_share(stream)
+        stream.below = BelowTest(usual, at_odds(usual, LATENCY_ODDS[stream.measure]))
+    return stream
+
+
+def _extremes(edges: Thresholds, persistence: Persistence) -> Iterator[Stream]:
+    """Return the streams of what is extreme: answers that take ten times the median, or longer than clients wait.
+
+    They have no warm-up. What takes longer than clients wait need not persist: no cold start does.
+    """
+    ten_times = bucket_of(EXTREME * bucket_floor_ms(edges[0] + 1))
+    time_out = max(bucket_of(TIME_OUT_MS), edges[2])
+    kinds = ((ten_times, f"{EXTREME:.0f}*p50", persistence.extreme_s), (time_out, "time-out", 0))
+    for measure, weight, (edge, words, stretch_s) in zip(EXTREMES, _EXTREME_WEIGHTS, kinds, strict=True):
+        bound = f"the {words} of {bucket_floor_ms(min(edge + 1, BUCKETS - 1)):.0f} ms"
+        test, name = LimitTest(MOST, forgives=stretch_s > 0), f"latency above {bound}"
+        stream = Stream(name, Cause.LATENCY, weight, measure, MOST, Against.EXTREME, test, bound=bound)
+        stream.edge, stream.stretch_s = edge, stretch_s
+        yield stream
+
+
+def usual_share(stream: Stream) -> float:
+    """Return the stream's usual share of hits, within (0, 1)."""
+    return min(max(FLOOR, stream.expected or FLOOR), _MOST_USUAL)
+
+
+def at_odds(share: float, ratio: float) -> float:
+    """Return the share whose odds are so many times those of `share`; below 1 however large both are.
+
+    >>> round(at_odds(0.001, 2.0), 6), round(at_odds(0.6, 2.0), 2)
+    (0.001998, 0.75)
+    """
+    odds_of = share / (1 - share) * ratio
+    return odds_of / (1 + odds_of)
 
 
 def _error_streams(baseline: Baseline, split: float, slo: float, weight: float) -> tuple[Stream, ...]:
