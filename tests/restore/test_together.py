@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -17,10 +18,11 @@ from backout.providers.memory import World
 from backout.providers.postgres.deploy import PrismaDeploy
 from backout.providers.postgres.schema import PRISMA, PostgresHistory
 from backout.runbook.procedures import Actions
+from backout.runbook.restore import plan_rescue, plan_side
 from backout.runbook.restoring import actions
 from backout.runbook.rollback import prepare
 from backout.runbook.together import prepare_together
-from backout.runbook.ways import with_ways
+from backout.runbook.ways import data_lines, with_ways
 
 from line import Story
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.model.incident import Run
+    from backout.runbook.restore import RestoreTools
     from backout.runbook.toolbox import Toolbox
 
 INIT = "CREATE TABLE orders (id int PRIMARY KEY, total int NOT NULL, status text NOT NULL)"
@@ -91,6 +94,10 @@ class Night:
         return {str(name) for (name,) in self.lab.rows(query)}
 
 
+def rescued(restoring: RestoreTools, target: str) -> Plan:
+    return plan_rescue(restoring, target, conflicts="live", skip=(), queues=False)
+
+
 @pytest.fixture
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with opened(tmp_path_factory.mktemp("together"), tmp_path_factory.getbasetemp() / "template") as made:
@@ -104,14 +111,24 @@ def test_the_refusal_names_both_ways_with_what_each_costs(lab: Lab, tmp_path: Pa
     situation, refused = prepare(tools, Request(message="it fails"))
     assert isinstance(refused, PlanRefused)
     assert "0002_drop_total breaks the old code" in refused.reason
-    forward, back = with_ways(tools, refused, situation).options[:2]
+    forward, back, data = with_ways(tools, refused, situation).options[:3]
     assert forward.startswith("A, roll forward: write a migration that makes 0002_drop_total fit")
     assert "`npm run deploy:production`" in forward
     assert back.startswith("B, code and database together: `backout rollback --with-database -e production")
     assert "began the migration" in back
     assert "orders (7)" in back
-    quick = with_ways(tools, refused, situation, measured=False).options[1]
-    assert "--with-database --dry-run" in quick
+    side = 'backout db restore "before migration 0002_drop_total" -e production --side'
+    assert data.startswith(f"C, the data alone: `{side}` shows it as it was")
+    quick = with_ways(tools, refused, situation, measured=False).options
+    assert "--with-database --dry-run" in quick[1]
+    assert not any("db restore" in option for option in quick)  # nobody looked whether it would work
+    lines = data_lines(tools, situation)
+    assert lines[0].startswith(f"{side}  # the data as it was")
+    assert tools.restoring is not None
+    for line in (side, *lines[1:]):  # what is offered can be planned
+        _, _, _, target, *_, how = shlex.split(line.partition("  #")[0])
+        made = plan_side(tools.restoring(), target) if how == "--side" else rescued(tools.restoring(), target)
+        assert made.steps
 
 
 def test_code_and_database_go_back_together(lab: Lab, tmp_path: Path) -> None:
@@ -200,5 +217,7 @@ def test_a_way_that_is_shut_says_why(lab: Lab, tmp_path: Path, missing: str) -> 
     shut = replace(tools, restoring=other)  # type: ignore[arg-type]
     options = with_ways(shut, refused, situation).options
     assert "is shut" in options[1]
+    assert any("db restore" in option for option in options) is (missing == "no server")
+    assert bool(data_lines(shut, situation)) is (missing == "no server")
     with pytest.raises((UsageError, Refused, ProviderUnavailable)):
         prepare_together(shut, Request(message="it fails"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backout.cli.paint import paint_for
@@ -41,6 +42,10 @@ def live(shell: Shell, version: str, since: str) -> int:
         built = failed_build(tools)
     if built is not None and found.scenario is Scenario.NO_ACTION:
         found, built = built, found
+    if found.scenario is Scenario.MIGRATION:
+        from backout.runbook.ways import data_lines  # noqa: PLC0415 - few diagnoses are about a migration
+
+        found = replace(found, next=(*found.next, *data_lines(tools, situation)))
     style = shell.output.style
     human = words.text(found, width=style.width, paint=paint_for(style))
     shell.output.result("diagnosis", {**words.record(found), "environment": tools.environment}, human)

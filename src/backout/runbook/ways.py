@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,14 @@ class Ways:
             f"the exact moment before {migration}; what was written since is lost unless rescued"
         )
 
+    def data(self, migration: str, *, rescue: bool) -> str:
+        """Return option C, when the moment can be reached; `rescue`: what the migration took can be put back alone."""
+        side, damage = restore_lines(self.environment, migration)
+        put_back = (
+            f"; `{damage}` counts what it took from rows, and without `--dry-run` puts that back" if rescue else ""
+        )
+        return f"C, the data alone: `{side}` shows it as it was, beside the live one{put_back}; the code stays"
+
     def shut(self, why: str) -> str:
         """Return why option B is shut."""
         missing = f"`backout db check -e {self.environment}` says what is missing"
@@ -81,8 +90,8 @@ def with_ways(tools: Toolbox, refused: PlanRefused, situation: Situation, *, mea
     migration = _to_undo(situation)
     if not migration:
         return refused
-    back = _back(ways, tools, migration) if measured else ways.unmeasured(migration)
-    options = (ways.forward(situation, migration), back)
+    others = _measured(ways, tools, migration) if measured else (ways.unmeasured(migration),)
+    options = (ways.forward(situation, migration), *others)
     kept = tuple(option for option in refused.options if not option.startswith("roll forward"))
     return replace(refused, options=(*options, *kept))
 
@@ -94,22 +103,63 @@ def _to_undo(situation: Situation) -> str:
     return first_to_undo(situation, target) if target is not None else ""
 
 
-def _back(ways: Ways, tools: Toolbox, migration: str) -> str:
-    if tools.restoring is None:
-        return ways.shut("no database is set up that could be restored from here")
+def restore_lines(environment: str, migration: str) -> tuple[str, str]:
+    """Return the commands that show the data as it was before a migration, and that count what it took from rows."""
+    plain = all(each.isalnum() or each in "_-." for each in migration)
+    moment = f'"before migration {migration}"' if plain else shlex.quote(f"before migration {migration}")
+    base = f"backout db restore {moment} -e {environment}"
+    return f"{base} --side", f"{base} --dry-run"
+
+
+def data_lines(tools: Toolbox, situation: Situation) -> tuple[str, ...]:
+    """Return the commands that bring data back from before the migration in question, those that would work now."""
+    migration = _to_undo(situation) if situation.schema.state is not None else ""
+    if not migration or tools.restoring is None:
+        return ()
     try:
         restoring = tools.restoring()
-        if restoring.server is None:
-            return ways.shut("no server of one's own is set up (database.server)")
-        from backout.runbook.finding import find  # noqa: PLC0415 only where a restore is thought of
+        _reached(restoring, migration)
+    except BackoutError:
+        return ()
+    side, damage = restore_lines(tools.environment, migration)
+    lines = (f"{side}  # the data as it was before {migration}, beside the live one",)
+    return (*lines, f"{damage}  # what it took from rows") if _can_rescue(restoring, migration) else lines
 
-        found = find(restoring, f"before migration {migration}")
+
+def _measured(ways: Ways, tools: Toolbox, migration: str) -> tuple[str, ...]:
+    """Return option B, or why it is shut, and option C where it would work."""
+    if tools.restoring is None:
+        return (ways.shut("no database is set up that could be restored from here"),)
+    try:
+        restoring = tools.restoring()
+        found = _reached(restoring, migration)
         written = lost_rows(written_since(restoring, found))
         if beyond_hole(found):
             written = f"at least {written} (the archive has a hole since, and what was written in it is not counted)"
     except BackoutError as error:
-        return ways.shut(str(error.what))
-    return ways.back(found, written, "no drill has measured yet how long it takes")
+        return (ways.shut(str(error.what)),)
+    if restoring.server is None:
+        back = ways.shut("no server of one's own is set up (database.server)")
+    else:
+        back = ways.back(found, written, "no drill has measured yet how long it takes")
+    return back, ways.data(migration, rescue=_can_rescue(restoring, migration))
+
+
+def _reached(restoring: RestoreTools, migration: str) -> Found:
+    from backout.runbook.finding import find  # noqa: PLC0415 only where a restore is thought of
+
+    return find(restoring, f"before migration {migration}")
+
+
+def _can_rescue(restoring: RestoreTools, migration: str) -> bool:
+    """Whether what one migration took can be put back alone: its plan can be made; nothing is touched."""
+    from backout.runbook.restore import plan_rescue  # noqa: PLC0415 only where a restore is thought of
+
+    try:
+        plan_rescue(restoring, f"before migration {migration}", conflicts="live", skip=(), queues=False)
+    except BackoutError:
+        return False
+    return True
 
 
 def written_since(restoring: RestoreTools, found: Found) -> list[tuple[str, int]]:
