@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 FM5 = Path(__file__).resolve().parent.parent / "examples" / "fm5"
 VARIANTS = tuple(sorted(path.stem for path in (FM5 / "src" / "variants").glob("*.js")))
+"""Those of the drills; the others, below `bad` and `odd`, stand in variants.toml."""
 
 
 @functools.cache
@@ -49,7 +50,7 @@ def bundle(variant: str) -> str:
             command, cwd=FM5, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE_S
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        return (Path(scratch) / "out" / f"{variant}.js").read_text(encoding="utf-8")
+        return (Path(scratch) / "out" / f"{Path(variant).name}.js").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)

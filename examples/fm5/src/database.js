@@ -12,6 +12,16 @@ import { Client } from "pg";
  * @returns {Promise<T>}
  */
 export async function withDatabase(env, ctx, work, { timeoutMs = 5000 } = {}) {
+  const client = await connect(env, { timeoutMs });
+  try {
+    return await work(client);
+  } finally {
+    ctx.waitUntil(client.end().catch(() => {}));
+  }
+}
+
+/** A connection of the caller's own, to be ended by it. */
+export async function connect(env, { timeoutMs = 5000 } = {}) {
   const client = new Client({
     connectionString: env.HYPERDRIVE.connectionString,
     connectionTimeoutMillis: timeoutMs,
@@ -19,11 +29,7 @@ export async function withDatabase(env, ctx, work, { timeoutMs = 5000 } = {}) {
   });
   client.on("error", () => {}); // a connection lost between queries; the query that needed it reports the loss
   await client.connect();
-  try {
-    return await work(client);
-  } finally {
-    ctx.waitUntil(client.end().catch(() => {}));
-  }
+  return client;
 }
 
 /** The rows of one statement. */

@@ -23,10 +23,16 @@ export function slowed({ share, byMs }) {
   });
 }
 
+/** Answers every request but /health by `answerOf`, which is given the request. */
+export function everythingButHealth(answerOf) {
+  return (answer) => async (request, env, ctx) =>
+    isHealth(request) ? await answer(request, env, ctx) : answerOf(request);
+}
+
 export function isHealth(request) {
   return new URL(request.url).pathname === "/health";
 }
 
-function wait(milliseconds) {
+export function wait(milliseconds) {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }

@@ -12,6 +12,16 @@ export async function listModels(_request, env, ctx) {
   return json({ models: await query(env, ctx, `SELECT ${COLUMNS} FROM models ORDER BY id LIMIT 100`) });
 }
 
+/**
+ * The catalogue as the first version of the API gave it: names alone.
+ *
+ * @type {import("./router.js").Handler}
+ */
+export async function listModelsAsBefore(_request, env, ctx) {
+  const models = await query(env, ctx, "SELECT name FROM models ORDER BY id LIMIT 100");
+  return json(models.map(({ name }) => name));
+}
+
 /** @type {import("./router.js").Handler} */
 export async function getModel(_request, env, ctx, { id }) {
   const number = Number(id);

@@ -28,6 +28,27 @@ const PAGE = `<!doctype html>
 </html>
 `;
 
+const ABOUT = `<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>About FM5</title>
+<link rel="stylesheet" href="/style.css">
+<h1>About us</h1>
+<p>We make small things to order, in a workshop with two printers and a lathe.</p>
+</html>
+`;
+const STYLE = "body { font: 16px/1.5 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto; padding: 0 1rem }\n";
+
+/** @type {import("./router.js").Handler} */
+export function about() {
+  return new Response(ABOUT, { headers: { "content-type": "text/html; charset=utf-8" } });
+}
+
+/** @type {import("./router.js").Handler} */
+export function style() {
+  return new Response(STYLE, { headers: { "content-type": "text/css; charset=utf-8" } });
+}
+
 /** @type {import("./router.js").Handler} */
 export function home() {
   return new Response(PAGE, { headers: { "content-type": "text/html; charset=utf-8" } });

@@ -10,6 +10,12 @@ export function problem(status, error, headers = {}) {
   return json({ error }, { status, headers });
 }
 
+/** What a page of another origin may ask of the API (CORS preflight). */
+export function allowed() {
+  const headers = { "access-control-allow-methods": "GET, POST", "access-control-allow-headers": "content-type" };
+  return new Response(null, { status: 204, headers });
+}
+
 /**
  * The request's body as an object; `null` when it is anything else.
  *

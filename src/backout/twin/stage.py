@@ -129,11 +129,12 @@ class Stage:
         return str(run.record("deploy")["version_id"])
 
     @contextlib.contextmanager
-    def visitors(self, rate_per_s: float) -> Iterator[None]:
-        """Have visitors come, in a process of their own, until the block ends."""
+    def visitors(self, rate_per_s: float, kind: str = "usual") -> Iterator[None]:
+        """Have visitors of a kind (see `traffic.VISITORS`) come, in a process of their own, until the block ends."""
         command = own_module(
             *("backout.twin.traffic", "--summary", "--url", str(self.twin.ingress_url)),
             *("--host", f"{SCRIPT}.localhost", "--rate", str(rate_per_s), "--for", str(_VISIT_AT_MOST_S)),
+            *("--visitors", kind),
         )
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=bare_environment()

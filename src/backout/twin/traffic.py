@@ -43,6 +43,7 @@ class Route:
     weight: float
     body: bytes | None = None
     content_type: str = "application/json"
+    authorization: str = ""
 
     @property
     def name(self) -> str:
@@ -51,15 +52,32 @@ class Route:
 
 
 FM5_MIX = (
-    Route("GET", "/", 26.5),
+    Route("GET", "/", 22),
+    Route("GET", "/about", 3),
+    Route("GET", "/style.css", 5),
     Route("GET", "/api/models", 30),
-    Route("GET", "/api/models/1", 20),
-    Route("GET", "/api/session", 13),
-    Route("GET", "/api/files/bracket-40.txt", 10),
+    *(Route("GET", f"/api/models/{number}", 4) for number in range(1, 6)),
+    Route("GET", "/api/v1/models", 1.5),
+    Route("GET", "/api/session", 8),
+    Route("POST", "/api/session", 1, b'{"email":"visitor@example.com","code":"000000"}'),
+    Route("GET", "/api/files/bracket-40.txt", 8),
+    Route("OPTIONS", "/api/orders", 0.5),
     Route("POST", "/api/orders", 0.5, b'{"model_id":1,"quantity":2,"email":"visitor@example.com"}'),
+    Route("GET", "/wp-login.php", 0.3),
+    Route("GET", "/.env", 0.2),
     Route("PUT", "/api/files/bracket-40.txt", 0, b"bracket, 40 mm, two holes\n", "text/plain"),
 )
-"""What visitors of the sample application do; the file they ask for is stored first."""
+"""What visitors of the sample application do, a scanner among them; the file they ask for is stored first."""
+
+VISITORS = {
+    "usual": FM5_MIX,
+    "crawler": tuple(Route("GET", f"/catalogue/{number}/page-{number}.html", 1) for number in range(100)),
+    "attack": (Route("POST", "/api/session", 1, b'{"email":"admin@example.com","code":"123456"}'),),
+    "logged-out": (Route("GET", "/api/session", 1, authorization="Bearer of.another.day"),),
+    "news-readers": (Route("GET", "/api/news", 1),),
+    "film-goers": (Route("GET", "/film.mp4", 1),),
+}
+"""Kinds of visitors by name; all but the usual ones are meant to come beside those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +309,9 @@ class Traffic:
         self._on_sample(sample)
 
     async def _send(self, session: aiohttp.ClientSession, route: Route) -> tuple[int | None, str | None]:
-        headers = None if route.body is None else {"content-type": route.content_type}
+        headers = {} if route.body is None else {"content-type": route.content_type}
+        if route.authorization:
+            headers["authorization"] = route.authorization
         try:
             async with session.request(
                 route.method, self._url + route.path, data=route.body, headers=headers, allow_redirects=False
@@ -335,6 +355,7 @@ def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout) -> in
     parser.add_argument("--host", required=True, help="the Worker's host header")
     parser.add_argument("--rate", type=float, required=True, help="requests a second, on average")
     parser.add_argument("--for", dest="for_s", type=float, default=60.0, help="seconds (default 60)")
+    parser.add_argument("--visitors", choices=sorted(VISITORS), default="usual", help="who comes (default usual)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--summary", action="store_true", help="print the summary only")
     options = parser.parse_args(arguments)
@@ -348,6 +369,7 @@ def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout) -> in
             options.url,
             options.host,
             options.rate,
+            VISITORS[options.visitors],
             seed=options.seed,
             limits=Limits(for_s=options.for_s),
             on_sample=(lambda _: None) if options.summary else show,

@@ -1,0 +1,134 @@
+"""Bad and odd versions on the twin, as variants.toml lists them: what guard makes of each, and of healthy ones."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from variant_lab import Seen, Variant, prepare, read_variants, try_variant
+
+from drillbook import Drillbook
+from extent import PROOF, by_extent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Record = Callable[..., None]
+    Trying = Callable[[Drillbook, Variant], Seen]
+
+VARIANTS = read_variants()
+SOME = {"answers-404", "api-401", "orders-fail", "page-moved", "login-wall", "new-route"}
+"""What `make test-all` tries, once: a trial takes a minute. `make proof` tries all of them, the bad ones five times."""
+TRIED = VARIANTS if PROOF else tuple(variant for variant in VARIANTS if variant.name in SOME)
+TIMES = by_extent(1, 1, proof=5)
+REDEPLOYS = by_extent(2, 2, proof=40)
+LOAD = 8
+KEPT = Path(name) if (name := os.environ.get("BACKOUT_VARIANTS")) else None
+"""A file that keeps what was seen, one line a trial: a proof that was interrupted goes on behind it."""
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drillbook]:
+    """Return a stage of this module's own, whose guard judges latency too and asks some paths itself."""
+    book = Drillbook(tmp_path_factory.mktemp("variants"))
+    try:
+        prepare(book)
+        yield book
+    finally:
+        book.end_started()
+        book.dismiss()
+        book.stage.tear_down()
+
+
+def seen(
+    book: Drillbook, variant: Variant, times: int, kept: Path | None = KEPT, attempt: Trying = try_variant
+) -> list[dict[str, str]]:
+    """Return the outcome and the words of so many trials of a variant, those first that an earlier run has kept."""
+    known = map(json.loads, kept.read_text(encoding="utf-8").splitlines()) if kept and kept.is_file() else ()
+    found = [line for line in known if line["name"] == variant.name][:times]
+    while len(found) < times:
+        trial = attempt(book, variant)
+        found.append({"name": variant.name, "outcome": trial.outcome, "words": trial.words})
+        if kept:
+            with kept.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(found[-1]) + "\n")
+    return found
+
+
+def test_a_proof_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
+    """What was seen is not tried again, of each variant by itself."""
+    book, kept, tried = Drillbook(tmp_path), tmp_path / "kept.jsonl", list[str]()
+
+    def attempt(_: Drillbook, variant: Variant) -> Seen:
+        tried.append(variant.name)
+        return Seen("hold", "nobody knows", {})
+
+    first, second = VARIANTS[:2]
+    assert len(seen(book, first, 2, kept, attempt)) == 2
+    assert [each["outcome"] for each in seen(book, first, 3, kept, attempt)] == ["hold"] * 3
+    assert len(seen(book, second, 1, kept, attempt)) == 1
+    assert tried == [first.name] * 3 + [second.name]
+
+
+@pytest.mark.long
+@pytest.mark.proof
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("variant", TRIED, ids=lambda variant: variant.name)
+def test_what_guard_makes_of_a_variant(book: Drillbook, variant: Variant, proof: Record) -> None:
+    """Deployed over the good version while a guard waits: the outcome is that of the table, each time."""
+    found = seen(book, variant, TIMES if variant.bad else 1)
+    wrong = [each["words"] for each in found if not variant.allows(each["outcome"])]
+    proof(
+        "A bad version of variants.toml ends as the table says" if variant.bad else "An odd healthy one does",
+        trials=len(found),
+        failures=len(wrong),
+        note="twin, wrangler, workerd; 60 requests a second, 40 s",
+    )
+    assert wrong == [], variant.what
+
+
+@contextlib.contextmanager
+def load(processes: int) -> Iterator[None]:
+    """Keep so many processes busy until the block ends."""
+    context = multiprocessing.get_context("spawn")
+    busy = [context.Process(target=_spin, daemon=True) for _ in range(processes)]
+    for process in busy:
+        process.start()
+    try:
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.join()
+
+
+def _spin() -> None:
+    while True:
+        sum(range(10_000))
+
+
+@pytest.mark.long
+@pytest.mark.proof
+@pytest.mark.timeout(3600)
+def test_healthy_versions_beside_a_load(book: Drillbook, proof: Record) -> None:
+    """The good version and one with other code, in turn, beside busy processes: none is rolled back, few are held."""
+    rows = [
+        Variant(f"redeploy-{entry}", bad=False, what="healthy", outcome="healthy", entry=entry)
+        for entry in ("good-2", "good")
+    ]
+    with load(LOAD):
+        found = [each for row in rows for each in seen(book, row, -(-REDEPLOYS // 2))]
+    rolled_back = [each["words"] for each in found if each["outcome"] == "roll back"]
+    held = [each["words"] for each in found if each["outcome"] == "hold"]
+    note = f"beside a load of {LOAD} on {os.cpu_count()} processors"
+    proof("A healthy version is not rolled back beside a load", trials=len(found), failures=len(rolled_back), note=note)
+    proof(
+        "A healthy version is called so beside a load", trials=len(found), failures=len(held), allowed=0.05, note=note
+    )
+    assert rolled_back == []
+    assert len(held) <= len(found) / 20, held
