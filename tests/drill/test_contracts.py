@@ -50,7 +50,16 @@ def secrets_of(trial: Trial) -> list[str]:
 @pytest.mark.calm
 @pytest.mark.parametrize(
     "command",
-    ["status", "deployments list", "runs list", "incident list", "config show", "config check", "rollback --dry-run"],
+    [
+        "status",
+        "deployments list",
+        "runs list",
+        "timeline",
+        "incident list",
+        "config show",
+        "config check",
+        "rollback --dry-run",
+    ],
 )
 def test_one_line_with_a_schema(drillbook: Drillbook, command: str) -> None:
     """Each answers one JSON object in one line, with RFC 3339 times; an unknown option is an envelope too."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import pytest
 
 from backout.errors import ProviderUnavailable
 from backout.model.signals import HealthReport, Reach, ServiceHealth, ServiceState, SourceTraits
+from backout.providers.memory import steady
 from backout.runbook.status import look
 
 from line import Story
@@ -87,3 +89,21 @@ def test_requests_that_take_half_a_minute_are_a_trouble(story: Story) -> None:
     world.clock.sleep(120)
     found = says(story, database=OK, storage=OK, email=OK)
     assert any("requests took far too long in the last minutes (p99 3" in trouble for trouble in found.troubles)
+
+
+def test_after_a_repair_it_says_when_the_last_request_failed(story: Story) -> None:
+    """The five minutes still hold the failures: how long ago the last one was, and what was answered well since."""
+    world = story.world
+    well, sick = steady(30), steady(30, error_rate=0.2)
+    now = world.clock.now()
+    world.traffic_rule = lambda second, version: (sick if second < now + 30 else well)(second, version)
+    world.clock.sleep(30)
+    broken = says(story, database=OK, storage=OK, email=OK)
+    (trouble,) = [trouble for trouble in broken.troubles if "requests failed" in trouble]
+    assert re.search(r"failed in the last 5 min, the last one \d\.\d s ago$", trouble)
+    world.clock.sleep(90)
+    found = says(story, database=OK, storage=OK, email=OK)
+    (trouble,) = [trouble for trouble in found.troubles if "requests failed" in trouble]
+    assert re.search(r"the last one 9\d s ago; 2,[67]\d\d answered well since$", trouble)
+    assert found.traffic is not None
+    assert found.traffic.last_error_s == pytest.approx(91, abs=3)

@@ -103,7 +103,7 @@ def test_rule_09_once(drillbook: Drillbook) -> None:
     for machine in (first, again):
         pushed = machine.make_live(drillbook.bad)
         ended = machine.run("guard", "--json")
-        assert ended.code == 1, ended.err
+        assert ended.code == 3, ended.err
         assert (ended.json["action"], ended.json["rule"]) == ("hold", "9 once")
         assert "one automatic rollback was made already" in ended.json["why"]
         assert machine.tools().deployments.history()[0].id == pushed.id

@@ -111,7 +111,7 @@ def test_rule_13_sources(drillbook: Drillbook) -> None:
 
         gate.alter = estimate
         ended = trial.run("guard", "--json")
-    assert ended.code == 1, ended.err
+    assert ended.code == 3, ended.err
     assert (ended.json["verdict"], ended.json["action"], ended.json["rule"]) == ("regressed", "hold", "13 sources")
     assert "estimates" in ended.json["why"]
     assert "nothing is done automatically on these counts" in ended.err

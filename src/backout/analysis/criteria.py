@@ -210,11 +210,12 @@ def _summary(verified: bool | None, results: tuple[CriterionResult, ...]) -> str
     waiting = named(CriterionState.WAITING)
     if waiting:
         return f"not decided yet: {waiting}"
-    unmeasured = named(CriterionState.UNMEASURED, CriterionState.NOT_SET_UP)
-    rest = f"; not measured: {unmeasured}" if unmeasured else ""
+    unmeasured, absent = named(CriterionState.UNMEASURED), named(CriterionState.NOT_SET_UP)
+    rest = (f"; not measured: {unmeasured}" if unmeasured else "") + (f"; not set up: {absent}" if absent else "")
     if verified is None:
         return f"nothing that proves health could be measured{rest}"
-    return f"{passed} of {len(results)} criteria passed{rest}"
+    there = sum(result.state is not CriterionState.NOT_SET_UP for result in results)
+    return f"{passed} of {there} criteria passed{rest}"
 
 
 def _returns_200(report: HealthReport) -> tuple[bool, str]:

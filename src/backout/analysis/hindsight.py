@@ -155,6 +155,8 @@ def truth_of(trial: Trial, past: Past, code_hash: str | None = None) -> tuple[Tr
             return Truth.BAD, f"quarantined: {mark.why}"
         if mark.mark is Mark.RELEASED:
             return Truth.GOOD, f"its quarantine was lifted: {mark.why}"
+        if mark.mark is Mark.QUESTIONED:
+            continue
         return Truth.GOOD, "marked stable"
     left = next((d for d in past.deployments if d.created_at == trial.left_at), None)
     if left is not None and left.created_at <= trial.at + WITHIN_S:

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from backout.analysis.expectations import unmet
+from backout.model.answers import AnswerClass
 from backout.model.signals import Reach, ServiceState, total
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from backout.model.policy import Policy
+    from backout.model.fetched import Fetched
+    from backout.model.policy import Policy, SyntheticCheck
     from backout.model.signals import Counts, HealthReport
 
 ENOUGH_REQUESTS, NEARLY_ALL = 10, 0.95
@@ -95,6 +98,31 @@ def judge(
     if trouble.services:
         return Look(Said.GOOD, f"it answers; {_are_down(trouble.services)} on the current version as well")
     return Look(Said.GOOD, "it answers, and nothing critical is down")
+
+
+def wrong_answer(check: SyntheticCheck, answer: Fetched, current: Fetched | None, was: str | None) -> str:
+    """Return what is wrong with a target's answer to a request, in words, "" for nothing.
+
+    It is compared by its class, by what is declared of it, and by its content type; never by bytes. What was bad of the
+    target before, and is bad of the current version as well, tells nothing.
+
+    Args:
+        current: the answer of the version being left, None where it was not asked. was: the content type with which the
+            target answered well when it was live, None where that is not known.
+    """
+    wrong = unmet(check, answer)
+    if answer.kind is AnswerClass.DENIED and check.credentials and current is not None and current.kind is answer.kind:
+        return ""  # our credentials are not let in by anybody any more
+    if wrong:
+        return "does not answer" if answer.status is None else f"answers {wrong}"
+    if answer.is_good:
+        differs = was and answer.media_type and answer.media_type != was
+        return f"answers {answer.media_type}, and {was} when it was live" if differs else ""
+    if was is not None and not answer.moved_well:
+        return f"answers {answer.status}, and answered well when it was live"
+    if current is not None and current.is_good and not check.statuses:
+        return f"answers {answer.status}, and the current version answers well"
+    return ""
 
 
 def _differs(trouble: _Trouble, serving: Collection[str], current: HealthReport | None, beside: _Trouble) -> bool:

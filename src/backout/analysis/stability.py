@@ -127,24 +127,36 @@ def _newest_says_bad(
     """Return the newest word on this version or code when it is a quarantine; the provider tells first digits only."""
     for mark in reversed(marks):
         same = same_version(mark.version, version) or same_hash(mark.code_hash, code_hash)
-        if mark.mark is not Mark.STABLE and (same or same_commit(mark.git_sha, git_sha)):
+        if mark.mark in (Mark.QUARANTINED, Mark.RELEASED) and (same or same_commit(mark.git_sha, git_sha)):
             return mark if mark.mark is Mark.QUARANTINED else None
     return None
 
 
 def stable_mark(situation: Situation, version: str) -> VersionMark | None:
-    """Return the latest mark saying that a watch of this version ended healthy, or None."""
-    marks = (mark for mark in reversed(situation.marks) if mark.mark is Mark.STABLE)
-    return next((mark for mark in marks if same_version(mark.version, version)), None)
+    """Return the latest mark saying that a watch of this version ended healthy, or None; a question takes it away."""
+    newest = _newest_proof(situation.marks, version)
+    return newest if newest is not None and newest.mark is Mark.STABLE else None
 
 
-def candidates(
+def questioned(marks: Sequence[VersionMark], version: str) -> VersionMark | None:
+    """Return the mark saying that what made a version stable was contradicted since, or None."""
+    newest = _newest_proof(marks, version)
+    return newest if newest is not None and newest.mark is Mark.QUESTIONED else None
+
+
+def _newest_proof(marks: Sequence[VersionMark], version: str) -> VersionMark | None:
+    said = (mark for mark in reversed(marks) if mark.mark in (Mark.STABLE, Mark.QUESTIONED))
+    return next((mark for mark in said if same_version(mark.version, version)), None)
+
+
+def candidates(  # noqa: PLR0913 by keyword
     situation: Situation,
     *,
     leaving: str,
     accept_unproven: bool = False,
     force_schema: str = "",
     schema_goes_back: bool = False,
+    by_robot: bool = False,
 ) -> tuple[Candidate, ...]:
     """Return every version but the one being left: proven ones first, then by when they were last live.
 
@@ -152,6 +164,7 @@ def candidates(
         leaving: the version to get away from. accept_unproven: a person (or the policy) accepts versions without proof.
         force_schema: the migration head that a person declared compatible; anything else does not count.
         schema_goes_back: the database is restored to before what the version does not know, first.
+        by_robot: nobody typed this: a version that is questioned is for a person to choose, whatever is accepted.
     """
     spans = live_spans(situation)
     left = situation.version(leaving)
@@ -165,6 +178,10 @@ def candidates(
         last_live_at = span.last_until if span else (stable.at if stable else 0.0)
         case = _Case(version, span, stable, left_hash, force_schema, schema_goes_back)
         rule, reason = _objection(situation, case)
+        doubted = questioned(situation.marks, version.id)
+        if not rule and doubted is not None and (by_robot or not accept_unproven):
+            rule = "5 questioned"
+            reason = f"it was marked stable, which is questioned since {_clock(doubted.at)}: {doubted.why}"
         if not rule and stable is None and not accept_unproven:
             rule, reason = "5 unproven", "no watch of it ever ended healthy"
         if not rule and span is None and stable is None:

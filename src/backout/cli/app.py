@@ -50,6 +50,7 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
     ),
     "Look back": (
         Entry("runs", "backout.cli.runs:runs", "List, show, resume and abort runs."),
+        Entry("timeline", "backout.cli.timeline:timeline", "What happened, and who did it; what was live at 03:00."),
         Entry("incident", "backout.cli.incident:incident", "List and show incident reports."),
         Entry("audit", "backout.cli.audit:audit", "Whether the journal is whole, and holds no secret."),
         Entry("notify", "backout.cli.notify:notify", "Try the channels; what waits to be told."),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from backout.analysis.remarks import borne_out, is_remark, text_of
-from backout.analysis.stability import quarantine, stable_mark
+from backout.analysis.stability import quarantine, questioned, stable_mark
 from backout.cli.in_need import observed
 from backout.cli.options import group, pass_shell
 from backout.cli.style import Tone
@@ -105,7 +105,8 @@ def badge(shell: Shell, situation: Situation, version: str) -> str:
         return shell.output.style.badge("quarantined", Tone.BAD)
     if stable is not None:
         return shell.output.style.badge("stable", Tone.GOOD)
-    return shell.output.style.badge("unproven", Tone.DIM)
+    doubted = questioned(situation.marks, version) is not None
+    return shell.output.style.badge("questioned" if doubted else "unproven", Tone.WARN if doubted else Tone.DIM)
 
 
 @deployments.command("list", short_help="Deployments, newest first, with what is known of their versions.")

@@ -86,9 +86,11 @@ class Live:
             return
         states = tuple(result.state for result in results)
         waiting = [result.name for result in results if result.state is CriterionState.WAITING]
+        absent = [result.name for result in results if result.state is CriterionState.NOT_SET_UP]
         passed = sum(state is CriterionState.PASSED for state in states)
-        text = f"{passed} of {len(states)} criteria met"
+        text = f"{passed} of {len(states) - len(absent)} criteria met"
         left = f", waiting for: {', '.join(waiting)}" if 0 < len(waiting) <= FEW else ""
+        left += f"; not set up: {', '.join(absent)}" if absent else ""
         self._show(text + left, states, None)
 
     def _show(self, text: str, what: object, at: float | None) -> None:

@@ -12,12 +12,16 @@ from backout.cli.style import Tone
 from backout.errors import UsageError
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
+from backout.report.run_end import end_of, in_words
+from backout.report.text import wrapped
 from backout.report.times import ago, clock, day, rfc3339
 
 if TYPE_CHECKING:
     from backout.cli.shell import Shell
     from backout.journal.sqlite import SqliteJournal
     from backout.model.incident import Event, Run
+    from backout.model.plan import Step
+    from backout.report.run_end import RunEnd
 
 TONES = {
     RunState.RUNNING: Tone.NOTE,
@@ -57,6 +61,26 @@ def run_record(run: Run) -> dict[str, object]:
     }
 
 
+def end_record(run: Run, end: RunEnd) -> dict[str, object]:
+    """Return how a run ended as JSON values: of a watch its verdict and what followed, of a change if it is well."""
+    watched = run.plan.kind is PlanKind.GUARD
+    return {
+        "verdict": end.verdict or None,
+        "action": end.action or None,
+        "rule": end.rule or None,
+        "reason": (end.reason or None) if watched else None,
+        "verified": end.verified,
+    }
+
+
+def _end(journal: SqliteJournal, run: Run) -> RunEnd:
+    return end_of(run, {step.action: journal.result(run.id, step.action) for step in run.plan.steps if _ends(step)})
+
+
+def _ends(step: Step) -> bool:
+    return step.action in ("watch", "conclude") or step.action.startswith("verify")
+
+
 @runs.command("list", short_help="All runs, newest first.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="At most this many.")
 @pass_shell
@@ -64,24 +88,38 @@ def list_(shell: Shell, *, limit: int) -> None:
     """List the runs, newest first."""
     from backout.providers.clock import SystemClock  # noqa: PLC0415
 
-    found = _journal(shell).runs(shell.flags.environment)[:limit]
+    journal = _journal(shell)
+    found = [(run, _end(journal, run)) for run in journal.runs(shell.flags.environment)[:limit]]
     out, now = shell.output, SystemClock().now()
-    rows = [
+    several = len({run.environment for run, _ in found}) > 1
+    head: tuple[str, ...] = ("RUN", "ENVIRONMENT", "STATE", "VERDICT", "STARTED", "WHY")
+    rows: list[tuple[str, ...]] = [
         (
             run.id,
             run.environment,
-            out.style.badge(run.state, TONES[run.state]),
-            f"{run.steps_done}/{len(run.plan.steps)}",
+            out.style.badge(_state(run), TONES[run.state]),
+            in_words(run, end),
             ago(run.started_at, now),
             run.plan.why,
         )
-        for run in found
+        for run, end in found
     ]
-    human = out.table(("RUN", "ENVIRONMENT", "STATE", "STEPS", "STARTED", "WHY"), rows) or "no runs yet"
-    out.result("runs", {"runs": [run_record(run) for run in found]}, human)
-    for run in found:
+    if not several:  # a column that says the same in each line takes the room of one that does not
+        head, rows = _without(head, 1), [_without(row, 1) for row in rows]
+    records = [run_record(run) | end_record(run, end) for run, end in found]
+    out.result("runs", {"runs": records}, out.table(head, rows) or "no runs yet")
+    for run, _ in found:
         if run.state is RunState.INTERRUPTED:
             out.next(f"backout runs resume {run.id}")
+
+
+def _state(run: Run) -> str:
+    """Return the state, of what is not done with the steps that are."""
+    return str(run.state) if run.state is RunState.DONE else f"{run.state} {run.steps_done}/{len(run.plan.steps)}"
+
+
+def _without(cells: tuple[str, ...], column: int) -> tuple[str, ...]:
+    return cells[:column] + cells[column + 1 :]
 
 
 def _found(journal: SqliteJournal, run: str) -> Run:
@@ -101,24 +139,30 @@ def show(shell: Shell, *, run: str) -> None:
     events = list(journal.events(run=found.id))
     from backout.cli.live import event_record  # noqa: PLC0415
 
-    payload = run_record(found) | {
-        "plan": outcome.plan_record(found.plan),
-        "events": [event_record(event) for event in events],
-    }
-    shell.output.result("run", payload, _text(shell, found, events))
+    payload = (
+        run_record(found)
+        | end_record(found, _end(journal, found))
+        | {
+            "plan": outcome.plan_record(found.plan),
+            "events": [event_record(event) for event in events],
+        }
+    )
+    shell.output.result("run", payload, _text(shell, found, _end(journal, found), events))
     if found.state is RunState.INTERRUPTED:
         shell.output.next(f"backout runs resume {found.id}", f"backout runs abort {found.id} -m WHY")
 
 
-def _text(shell: Shell, run: Run, events: list[Event]) -> str:
+def _text(shell: Shell, run: Run, end: RunEnd, events: list[Event]) -> str:
     style = shell.output.style
     state = style.badge(run.state, TONES[run.state])
     lines = [
         f"{style.strong(run.id)}  {state}  {run.environment}  {day(run.started_at)} {clock(run.started_at)} UTC",
         f"  {run.plan.why}",
         f"  by {run.actor}" + (f", driven by {run.holder}" if run.holder else ""),
-        "",
     ]
+    said = ": ".join(part for part in (in_words(run, end), end.reason or end.why) if part)
+    lines += wrapped(said, style.width, indent="  ") if said else []
+    lines.append("")
     done = {event.step for event in events if event.kind == "step.ok"}
     for number, step in enumerate(run.plan.steps):
         sign = style.badge(step.title, Tone.GOOD) if number in done else style.dim(f"- {step.title}")

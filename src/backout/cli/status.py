@@ -12,7 +12,7 @@ from backout.cli.options import command, pass_shell
 from backout.cli.style import Tone
 from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
 from backout.model.clock import in_words, is_off
-from backout.report.times import ago, clock, percent, rfc3339
+from backout.report.times import ago, clock, duration, percent, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -192,6 +192,8 @@ def _traffic_record(traffic: TrafficLook | None) -> dict[str, object] | None:
         "errors": traffic.errors,
         "error_rate": traffic.error_rate,
         "p99_ms": traffic.p99_ms,
+        "last_error_s": None if traffic.last_error_s is None else round(traffic.last_error_s, 3),
+        "well_since": traffic.well_since,
         "problem": traffic.problem or None,
         "unseen": [sight.name for sight in traffic.unseen],
     }
@@ -323,7 +325,8 @@ def _traffic_text(style: Style, traffic: TrafficLook | None, limit: float) -> st
     tone = Tone.GOOD if traffic.error_rate < limit and not traffic.is_slow else Tone.BAD
     p99 = "" if traffic.p99_ms is None else f", p99 {traffic.p99_ms:.0f} ms"
     failed = style.badge(f"{percent(traffic.error_rate)} failed", tone)
-    return f"{failed} ({traffic.errors:,} of {traffic.requests:,} in {traffic.window_s // 60} min{p99})"
+    last = "" if traffic.last_error_s is None else f", the last {duration(traffic.last_error_s)} ago"
+    return f"{failed} ({traffic.errors:,} of {traffic.requests:,} in {traffic.window_s // 60} min{last}{p99})"
 
 
 def _unseen_row(traffic: TrafficLook | None) -> list[tuple[str, str]]:

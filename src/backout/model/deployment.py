@@ -99,6 +99,7 @@ class Mark(StrEnum):
     STABLE = "stable"
     QUARANTINED = "quarantined"
     RELEASED = "released"  # a person lifted the quarantine
+    QUESTIONED = "questioned"  # it was stable, and a later look contradicts that: no robot returns to it
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,12 +24,14 @@ class SyntheticAnswer:
     Args:
         at: Unix seconds. path: on the host of the health endpoint, or the name of the check. status: HTTP status, None
             without a whole answer. why: what of its expectation was not met, in words, "" for nothing.
+        media_type: the content type of the answer.
     """
 
     at: float
     path: str
     status: int | None
     why: str = ""
+    media_type: str = ""
 
     @property
     def kind(self) -> AnswerClass | None:

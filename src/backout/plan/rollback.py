@@ -73,6 +73,7 @@ def plan_rollback(situation: Situation, request: Request, lines: Equivalents) ->
         accept_unproven=request.accept_unproven or request.target is not None,
         force_schema=request.force_schema,
         schema_goes_back=request.with_database,
+        by_robot=bool(request.detected),
     )
     if request.target is not None:
         return _to_target(situation, request, lines, leaving, ranked)
@@ -129,6 +130,11 @@ def _options(situation: Situation, ranked: tuple[Candidate, ...]) -> tuple[str, 
             f"accept the best unproven version {unproven.version}: "
             f"`backout rollback -e {environment} --accept-unproven -m WHY`"
         )
+    options += [
+        f"choose it yourself, although it is questioned: `backout rollback {c.version} -e {environment} -m WHY`"
+        for c in ranked
+        if c.rule == "5 questioned"
+    ][:1]
     if any(c.rule == "4 schema" for c in ranked):
         options.append(
             "if you know that the old code works on the new schema: "

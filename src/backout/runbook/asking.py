@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backout.analysis.proof import Look, Said, is_clear, is_total_outage, judge
+from backout.analysis.proof import Look, Said, is_clear, is_total_outage, judge, wrong_answer
 from backout.errors import BackoutError
+from backout.model.policy import SyntheticCheck
+from backout.runbook.looks import usual
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from backout.model.signals import Counts, HealthReport
     from backout.ports import HealthCheck
@@ -46,14 +49,29 @@ def _recent_counts(tools: Toolbox, serving: Collection[str], since: float) -> li
     return [row for row in page.counts if row.version in serving]
 
 
-def ask(tools: Toolbox, target: str, *, leaving: str, serving: Collection[str]) -> tuple[bool | None, str]:
-    """Return whether a target answers well (None: it could not be measured), and why in one sentence.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What came of asking a target.
 
     Args:
-        leaving: the version that it is compared with. serving: the versions with traffic.
+        ok: whether it answers well, None: it could not be measured. why: one sentence without a final stop.
+        contradicts: it does not answer a request any more as it did when it was live.
+    """
+
+    ok: bool | None
+    why: str
+    contradicts: bool = False
+
+
+def ask(tools: Toolbox, target: str, *, leaving: str, serving: Collection[str], known_as: str | None = None) -> Asked:
+    """Return whether a target answers well.
+
+    Args:
+        leaving: the version that it is compared with. serving: the versions with traffic. known_as: the version under
+            which its code was live, where it was uploaded again as the target.
     """
     if tools.health is None:
-        return None, "no health check is set up"
+        return Asked(None, "no health check is set up")
     asker = _Asker(tools, tools.health, target, leaving, serving)
     deadline = tools.clock.now() + BUDGET_S
     look, row = asker.look(), 1
@@ -63,8 +81,8 @@ def ask(tools: Toolbox, target: str, *, leaving: str, serving: Collection[str]) 
         before, look = look, asker.look()
         row = row + 1 if look.said is before.said else 1
     if look.said is Said.GOOD:
-        return asker.routes(look.why)
-    return (False if look.said is Said.BAD else None), look.why
+        return asker.requests(look.why, usual(tools, known_as or target), deadline)
+    return Asked(False if look.said is Said.BAD else None, look.why)
 
 
 def _is_decided(look: Look, row: int) -> bool:
@@ -72,11 +90,12 @@ def _is_decided(look: Look, row: int) -> bool:
 
 
 class _Asker:
-    """Asks one target; the current version is asked once, and only when an answer is not good by itself."""
+    """Asks one target; the current version is asked only when an answer is not good by itself."""
 
     def __init__(
         self, tools: Toolbox, health: HealthCheck, target: str, leaving: str, serving: Collection[str]
     ) -> None:
+        self._tools = tools
         self._policy = tools.policy
         self._health = health
         self._target = target
@@ -93,20 +112,38 @@ class _Asker:
             self._current = self._health.look(self._leaving)
         return judge(report, self._target, self._serving, self._current, self._policy)
 
-    def routes(self, why: str) -> tuple[bool | None, str]:
-        """Ask the configured routes; one that is bad is asked once more."""
-        routes = self._policy.guard.prove
-        for path in routes:
+    def requests(self, why: str, was: Mapping[str, str], deadline: float) -> Asked:
+        """Ask what is declared, and compare; one that is bad is asked once more.
+
+        Args:
+            was: {name: media type} of the requests that it answered well when it was live. deadline: from then on
+                (Unix seconds) only `guard.prove` is still asked.
+        """
+        guard = self._policy.guard
+        wanted = {check.name: check for check in (*map(SyntheticCheck, guard.prove), *guard.asked)}
+        wanted = wanted or {HOME.name: HOME}
+        asked: list[str] = []
+        for name, check in wanted.items():
+            if name not in guard.prove and self._tools.clock.now() >= deadline:
+                break
             try:
-                status = self._health.fetch(path, self._target).status
-                if _is_bad(status):
-                    status = self._health.fetch(path, self._target).status
+                wrong = self._wrong(check, was) and self._wrong(check, was)
             except BackoutError as error:
-                return None, f"{path} cannot be asked: {error.what}"
-            if _is_bad(status):
-                return False, f"{path} answers {status}" if status else f"{path} does not answer"
-        return True, f"{why}; {', '.join(routes)} {'answers' if len(routes) == 1 else 'answer'} too" if routes else why
+                if name not in guard.prove:
+                    continue  # what nobody asked for as a proof is none when it cannot be sent
+                return Asked(None, f"{name} cannot be asked: {error.what}")
+            if wrong:
+                return Asked(False, f"{name} {wrong}", contradicts=name in was)
+            asked.append(name)
+        told = [name for name in asked if name != HOME.name or name in guard.prove or guard.asked]
+        return Asked(True, f"{why}; {', '.join(told)} {'answers' if len(told) == 1 else 'answer'} too" if told else why)
+
+    def _wrong(self, check: SyntheticCheck, was: Mapping[str, str]) -> str:
+        answer = self._health.fetch(check.path, self._target, check=check)
+        needs_current = not answer.is_good and answer.status is not None and check.name not in was
+        current = self._health.fetch(check.path, self._leaving, check=check) if needs_current else None
+        return wrong_answer(check, answer, current, was.get(check.name))
 
 
-def _is_bad(status: int | None) -> bool:
-    return status is None or status >= 500  # noqa: PLR2004 the server's own errors
+HOME = SyntheticCheck("/")
+"""Asked where nothing is declared: little, and yet a version that answers 404 to it now is none to return to."""

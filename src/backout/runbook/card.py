@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from backout.analysis.stability import quarantine
+from backout.analysis.stability import quarantine, questioned
 from backout.errors import BackoutError
 from backout.model.card import Card
 from backout.model.deployment import Mark
@@ -41,7 +41,8 @@ def card_of(tools: Toolbox) -> Card:
 
 def _last_stable(situation: Situation) -> str:
     for mark in reversed(situation.marks):
-        if mark.mark is Mark.STABLE and quarantine(situation, mark.version, mark.code_hash) is None:
+        known = quarantine(situation, mark.version, mark.code_hash) or questioned(situation.marks, mark.version)
+        if mark.mark is Mark.STABLE and known is None:
             return mark.version
     return ""
 

@@ -18,6 +18,7 @@ from backout.runbook.diagnose import recorded
 from backout.runbook.incident import write_report
 from backout.runbook.mending import mending
 from backout.runbook.permission import DATA_RULE, ONCE_RULE, Case, forbidden
+from backout.runbook.question import question
 from backout.runbook.ramp import move_up
 from backout.runbook.rollback import prepare
 from backout.runbook.stable import held_as_known_bad, mark_stable
@@ -93,6 +94,7 @@ class Conclude:
             # Whatever the policy makes of a watch without a verdict: here people get something else than before.
             asked = f"; both versions could not be asked: {watched['not_asked']}" if watched.get("not_asked") else ""
             why = f"{decision.reason}{asked}; whether that is intended, a person has to say"
+            question(self._tools, context.run, str(args["version"]), decision.reason)
             more: dict[str, Json] = {"rule": SHIFT_RULE, "options": options_of(self._tools, decision.shifts)}
             return self._held(context.run, "hold", why, more)
         if (

@@ -120,7 +120,7 @@ def _sending(
                 said.add(check.name)
                 tools.say(f"the request {check.name} is not sent: {error.what}")
             return None
-        return SyntheticAnswer(at, check.name, answer.status, unmet(check, answer))
+        return SyntheticAnswer(at, check.name, answer.status, unmet(check, answer), answer.media_type)
 
     return send
 
@@ -132,7 +132,8 @@ class _Remembered:
     at: float
     fullest: ConnectionUse | None = None
     ended: dict[str, tuple[int, int]] = field(default_factory=dict)
-    good: tuple[str, ...] = ()
+    good: dict[str, str] = field(default_factory=dict)
+    """{name: content type} of the requests that were answered well the last time."""
 
 
 def remember(tools: Toolbox, version: str, seen: Seen) -> None:
@@ -152,10 +153,12 @@ def remember(tools: Toolbox, version: str, seen: Seen) -> None:
         made, bad = ended.get(what, (0, 0))
         made, bad = (made // 2, bad // 2) if made >= _MOST_PROBES else (made, bad)
         ended[what] = made + 1, bad + failed
-    good = set(known.good)
+    good = dict(known.good)
     for answer in seen.synthetic:
-        (good.add if answer.kind is AnswerClass.GOOD else good.discard)(answer.path)
-    kept = msgspec.to_builtins(_Remembered(now, fullest, ended, tuple(sorted(good))))
+        good.pop(answer.path, None)
+        if answer.kind is AnswerClass.GOOD and not answer.failed:
+            good[answer.path] = answer.media_type
+    kept = msgspec.to_builtins(_Remembered(now, fullest, ended, good))
     tools.checkpoints.save_checkpoint(tools.environment, f"looks of {version}", kept)
 
 
@@ -188,6 +191,11 @@ def probes_before(tools: Toolbox, old: str, since: float) -> ProbesBefore:
     known = _remembered(tools, old) if old else _Remembered(0.0)
     good = frozenset(known.good)  # of the code, however long ago
     return ProbesBefore({} if _is_old(tools, known.at, since) else known.ended, good)
+
+
+def usual(tools: Toolbox, version: str) -> dict[str, str]:
+    """Return {name: content type} of the requests that a version answered well when guard asked it last, whenever."""
+    return _remembered(tools, version).good
 
 
 def last_look(tools: Toolbox, version: str) -> HealthReport | None:

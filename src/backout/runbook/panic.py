@@ -7,6 +7,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import borne_out, still_decides
+from backout.analysis.stability import questioned
 from backout.model.deployment import Mark
 from backout.model.incident import RunState
 from backout.model.plan import PANIC_ONCE, Plan, PlanKind, PlanRefused
@@ -122,7 +123,7 @@ def lines_of(equivalents: Equivalents, read_marks: Callable[[], tuple[VersionMar
     stable = ""
     with contextlib.suppress(Exception):  # whatever is wrong with the journal, these lines are said
         marks = read_marks()
-        bad = {mark.version for mark in marks if mark.mark is Mark.QUARANTINED}
+        bad = {mark.version for mark in marks if mark.mark is Mark.QUARANTINED or questioned(marks, mark.version)}
         stable = next((m.version for m in reversed(marks) if m.mark is Mark.STABLE and m.version not in bad), "")
     if not stable:
         return tuple(equivalents.live.splitlines())

@@ -20,6 +20,7 @@ from backout.runbook.checks import (
 )
 from backout.runbook.identity import check_identity
 from backout.runbook.marked import message_of
+from backout.runbook.question import question
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -87,6 +88,7 @@ def judged_again(
         leaving=str(args["leaving"]),
         accept_unproven=accept_unproven,
         force_schema=str(args.get("force_schema") or ""),
+        by_robot=bool(args.get("detected")),
     )
     return next((candidate for candidate in ranked if candidate.version == version), None)
 
@@ -133,6 +135,8 @@ class _Outcome:
     version: str
     carried_from: str | None = None
     refusal: BackoutError | None = None
+    contradicts: bool = False
+    """It does not answer as it did when it was marked stable."""
 
 
 @dataclass
@@ -163,6 +167,8 @@ class _Proof:
                 break
             self.tried.append({"version": version, "ok": False, "why": last.why})
             self.context.progress({"tried": self.tried})
+            if last.contradicts:
+                question(self.tools, self.context.run, version, last.why)
             self.tools.say(f"version {version} is not the target any more: {last.why}")
         if last is not None and last.ok is None:
             self._accept_unmeasured(last)
@@ -256,8 +262,9 @@ class _Proof:
         carried = version if target != version else None
         if target == "":
             return _Outcome(None, "the traffic is split already, and no third version can be put beside it", version)
-        ok, why = ask(self.tools, target, leaving=str(self.args["leaving"]), serving=self._serving())
-        return _Outcome(ok, why, target, carried)
+        leaving = str(self.args["leaving"])
+        asked = ask(self.tools, target, leaving=leaving, serving=self._serving(), known_as=version)
+        return _Outcome(asked.ok, asked.why, target, carried, contradicts=asked.contradicts)
 
     def _put(self, version: str) -> str:
         """Put a version at 0 % beside what has traffic, and return what stands there: itself, or its new upload.

@@ -45,6 +45,11 @@ class TrafficLook:
     p99_ms: float | None = None
     slow: int = 0
     """Requests that took longer than anything normal does (`criteria.latency.never_above`)."""
+    last_error_s: float | None = None
+    """How long ago a request failed last; None: none did."""
+    well_since: int = 0
+    """Requests that were answered well after the last second in which one failed."""
+    last_slow_s: float | None = None
     problem: str = ""
     source: str = ""
     unseen: tuple[Sight, ...] = ()
@@ -134,10 +139,13 @@ class Status:
             found.append(f"{', '.join(self.down)} {'is' if len(self.down) == 1 else 'are'} down")
         rate = self.traffic.error_rate if self.traffic else None
         if rate is not None and rate >= self.error_rate_below:
-            found.append(f"{self.traffic.errors if self.traffic else 0} requests failed in the last minutes")
+            found.append(_failed_words(self.traffic))
         if self.traffic is not None and self.traffic.is_slow:
             took = f"{(self.traffic.p99_ms or 0) / 1000:.0f} s"
-            found.append(f"{self.traffic.slow:,} requests took far too long in the last minutes (p99 {took})")
+            last = (
+                "" if self.traffic.last_slow_s is None else f", the last one {duration(self.traffic.last_slow_s)} ago"
+            )
+            found.append(f"{self.traffic.slow:,} requests took far too long in the last minutes (p99 {took}){last}")
         if self.situation.schema.state is not None and self.situation.schema.state.failed:
             found.append(f"migration {self.situation.schema.state.failed[-1]} failed half-way")
         if isinstance(self.backups, Protection) and not self.backups.protected:
@@ -145,6 +153,15 @@ class Status:
         if self.unguarded_s is not None:
             found.append(f"the live deployment is {duration(self.unguarded_s)} old, and no guard watches it")
         return tuple(found)
+
+
+def _failed_words(traffic: TrafficLook | None) -> str:
+    """Return how many requests failed, when the last one did, and what was answered well since: a repair shows here."""
+    if traffic is None or traffic.last_error_s is None:
+        return "requests failed in the last minutes"
+    said = f"{traffic.errors:,} requests failed in the last {traffic.window_s // 60} min"
+    since = f"; {traffic.well_since:,} answered well since" if traffic.well_since else ""
+    return f"{said}, the last one {duration(traffic.last_error_s)} ago{since}"
 
 
 def look(tools: Toolbox) -> Status:
@@ -200,4 +217,18 @@ def _traffic(tools: Toolbox, live: str) -> TrafficLook | None:
     p99_ms = quantile_ms(latency, 0.99)
     edge = bucket_of(tools.policy.criteria.latency_never_above_s * 1000)
     slow = sum(number for bucket, number in latency.items() if bucket > edge)
-    return TrafficLook(WINDOW_S, requests, errors, p99_ms, slow, source=traits.name, unseen=unseen(traits))
+    now = tools.clock.now()
+    failed = max((row.second for row in rows if row.errors), default=None)
+    slowest = max((row.second for row in rows if any(bucket > edge for bucket in row.latency)), default=None)
+    return TrafficLook(
+        WINDOW_S,
+        requests,
+        errors,
+        p99_ms,
+        slow,
+        last_error_s=None if failed is None else max(0.0, now - failed),
+        well_since=0 if failed is None else sum(row.requests - row.errors for row in rows if row.second > failed),
+        last_slow_s=None if slowest is None else max(0.0, now - slowest),
+        source=traits.name,
+        unseen=unseen(traits),
+    )

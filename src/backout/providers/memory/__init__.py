@@ -16,7 +16,7 @@ True
 from __future__ import annotations
 
 from backout.providers.memory.clock import WorldClock
-from backout.providers.memory.rules import health_of, quiet, steady
+from backout.providers.memory.rules import answering, health_of, quiet, steady
 from backout.providers.memory.world import START, Build, World
 
-__all__ = ["START", "Build", "World", "WorldClock", "health_of", "quiet", "steady"]
+__all__ = ["START", "Build", "World", "WorldClock", "answering", "health_of", "quiet", "steady"]

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.model.signals import Counts, HealthReport, Reach, ServiceHealth, ServiceState
+from backout.model.answers import class_unless_good
+from backout.model.routes import added
+from backout.model.signals import Counts, HealthReport, Reach, RouteCounts, ServiceHealth, ServiceState, merged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     TrafficRule = Callable[[int, str], Counts | None]
+
+
+_SERVER_ERROR = 500
 
 
 def quiet(second: int, version: str) -> Counts | None:  # noqa: ARG001 - a rule of traffic
@@ -30,6 +35,40 @@ def steady(requests: int, *, error_rate: float = 0.0, latency_bucket: int = 90) 
         return Counts(version, second, requests, errors, latency={latency_bucket: requests} if requests else {})
 
     return rule
+
+
+def answering(routes: Mapping[str, Mapping[int, int]], *, latency_bucket: int = 90) -> TrafficRule:
+    """Return the rule of even traffic by route and status.
+
+    Args:
+        routes: {route: {HTTP status: requests a second and version}}.
+
+    >>> rule = answering({"GET /": {200: 8, 404: 2}, "POST /api/orders": {500: 1}})
+    >>> rule(0, "v").requests, rule(0, "v").errors, dict(rule(0, "v").classes)
+    (11, 1, {<AnswerClass.NOT_FOUND: '404'>: 2})
+    """
+    parts = {name: _answered(statuses, latency_bucket) for name, statuses in routes.items()}
+    whole = added(parts.values())
+
+    def rule(second: int, version: str) -> Counts:
+        return Counts(
+            version,
+            second,
+            whole.requests,
+            whole.errors,
+            latency=whole.latency,
+            routes=parts,
+            classes=whole.classes,
+        )
+
+    return rule
+
+
+def _answered(statuses: Mapping[int, int], latency_bucket: int) -> RouteCounts:
+    number = sum(statuses.values())
+    errors = sum(count for status, count in statuses.items() if status >= _SERVER_ERROR)
+    classes = merged({found: count} for status, count in statuses.items() if (found := class_unless_good(status)))
+    return RouteCounts(number, errors, {latency_bucket: number}, classes)
 
 
 def health_of(

@@ -1,0 +1,117 @@
+"""`backout timeline`: what happened in an environment, from everything that tells of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.cli.options import command, pass_shell
+from backout.errors import BackoutError, UsageError
+
+if TYPE_CHECKING:
+    from backout.cli.shell import Shell
+    from backout.config import Config
+    from backout.model.deployment import Deployment
+    from backout.model.hold import Hold
+    from backout.model.notice import Letter
+
+DAY_S, AROUND_S = 86_400.0, 3_600.0
+"""How far back it goes; and how far before and after a moment."""
+WITHIN_S = 10.0
+"""How long the provider is waited for: the journal tells most of it."""
+
+
+@command(
+    "timeline",
+    short_help="What happened, and who did it; what was live at 03:00.",
+    epilog="""
+Examples:
+  backout timeline -e production                the last 24 hours
+  backout timeline -e production --at 03:00     what was live then, and an hour before and after
+  backout timeline -e production --since 7d --limit 500
+""",
+)
+@click.option("--at", metavar="TIME", help='What was live then ("03:00", "2 hours ago", RFC 3339), and what went on.')
+@click.option("--since", metavar="TIME", help="From when on (24h, 7d, or a time); default: 24h, with --at an hour.")
+@click.option(
+    "--limit", default=100, show_default=True, type=click.IntRange(min=1), help="At most so many, the newest."
+)
+@pass_shell
+def timeline(shell: Shell, *, at: str | None, since: str | None, limit: int) -> None:
+    """Tell what happened: deployments, watches and their verdicts, runs, marks, holds, notices, and what people typed.
+
+    It reads the provider's list, the journal and the notices, and changes nothing. What cannot be read is said, and the
+    rest is told without it: the journal alone is enough, and so is the provider. Times are UTC, the oldest come first.
+    """
+    from backout import wiring  # noqa: PLC0415 - only commands that read the journal pay for it
+    from backout.cli.paint import paint_for  # noqa: PLC0415 - only commands that tell something pay for it
+    from backout.providers.clock import SystemClock  # noqa: PLC0415 - same
+    from backout.report import timeline_text as words  # noqa: PLC0415 - same
+    from backout.report.timeline_entries import tell  # noqa: PLC0415 - same
+    from backout.runbook.timeline import read_records  # noqa: PLC0415 - same
+
+    config = shell.config()
+    now = SystemClock().now()
+    moment = None if at is None else _moment(at, now, "--at")
+    begin = (
+        _moment(since, now, "--since") if since is not None else now - DAY_S if moment is None else moment - AROUND_S
+    )
+    until = now if moment is None else min(now, moment + AROUND_S)
+    records = read_records(
+        config.name,
+        since=begin,
+        now=now,
+        book=wiring.journal(config, hurried=True),
+        listed=lambda: _listed(shell, config),
+        letters=lambda: _letters(config),
+        holds=lambda: _holds(config),
+    )
+    found = tell(records, since=begin, until=until, at=moment, most=limit)
+    style = shell.output.style
+    shell.output.result("timeline", words.record(found), words.text(found, width=style.width, paint=paint_for(style)))
+    run = next((entry.run for entry in reversed(found.entries) if entry.run), "")
+    if run:
+        shell.output.next(f"backout runs show {run}", f"backout incident list -e {config.name}")
+
+
+def _moment(text: str, now: float, flag: str) -> float:
+    """Return the time that was typed; of an hour the last one that was: at one, "03:00" is yesterday's."""
+    from backout.config.scalars import Duration  # noqa: PLC0415 - where a time is typed
+    from backout.plan.target import parse_time  # noqa: PLC0415 - same
+
+    found = parse_time(text, now)
+    if found is None:
+        try:
+            found = now - Duration.parse(text)
+        except ValueError:
+            found = None
+    if found is not None and found > now and ":" in text and "-" not in text:
+        found -= DAY_S
+    if found is None or found > now:
+        what = f"{text!r} is no time" if found is None else f"{text!r} lies in the future"
+        raise UsageError(what, where=flag, hint=f'{flag} 03:00, {flag} "2 hours ago" or {flag} 2026-11-25T03:00:00Z')
+    return found
+
+
+def _listed(shell: Shell, config: Config) -> tuple[Deployment, ...]:
+    from backout import wiring  # noqa: PLC0415 - see `timeline`
+
+    return shell.toolbox(config, wiring.Hooks(within_s=WITHIN_S)).deployments.history()
+
+
+def _letters(config: Config) -> tuple[Letter, ...]:
+    from backout import wiring  # noqa: PLC0415 - see `timeline`
+    from backout.providers.notify.outbox import OutboxUnavailable  # noqa: PLC0415 - same
+
+    try:
+        return wiring.outbox(config).letters(config.name)
+    except OutboxUnavailable as error:
+        raise BackoutError(str(error)) from error
+
+
+def _holds(config: Config) -> tuple[Hold, ...]:
+    from backout import wiring  # noqa: PLC0415 - see `timeline`
+
+    hold = wiring.holds(config).read(config.name)
+    return () if hold is None else (hold,)

@@ -1,0 +1,212 @@
+"""From what was read of an environment to the entries of its timeline; pure."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from backout.analysis.remarks import borne_out, is_remark, marks_in, merged
+from backout.model.deployment import Deployment, DeploymentId, Share, VersionId
+from backout.model.hold import Hold
+from backout.model.incident import RunState
+from backout.model.remark import Remark, RemarkKind
+from backout.model.timeline import Entry, EntryKind, Moment, Timeline
+from backout.report.run_entries import RunTeller
+from backout.report.times import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from backout.model.incident import Event, Run
+    from backout.model.notice import Letter
+    from backout.model.plan import Json, Step
+    from backout.model.timeline import Records
+
+_ID = 8
+_ORDER = (
+    *(EntryKind.VERDICT, EntryKind.COMMAND, EntryKind.RUN, EntryKind.DEPLOYMENT, EntryKind.WATCH),
+    *(EntryKind.MARK, EntryKind.HOLD, EntryKind.CHANGE, EntryKind.NOTE, EntryKind.NOTICE),
+)
+"""What comes first of several things at the same time: what led to the others."""
+
+
+def tell(records: Records, *, since: float, until: float, at: float | None = None, most: int | None = None) -> Timeline:
+    """Return what happened from `since` to `until` (Unix seconds), oldest first.
+
+    Args:
+        at: a moment of which is told what was live and under way. most: so many entries, the newest, None: all.
+    """
+    deployments = known_deployments(records)
+    holds = _holds(records)
+    teller = RunTeller(records.runs)
+    told = [
+        *_deployed(deployments),
+        *_marked(records),
+        *_held(holds),
+        *(entry for event in records.events for entry in teller.hear(event)),
+        *teller.left_alone(),
+        *_notices(records.letters),
+    ]
+    entries = sorted((each for each in told if since <= each.at <= until), key=lambda e: (e.at, _ORDER.index(e.kind)))
+    left_out = 0 if most is None else max(0, len(entries) - most)
+    moment = None if at is None else _moment(records, deployments, holds, at)
+    return Timeline(records.environment, since, until, tuple(entries[left_out:]), moment, left_out, records.notes)
+
+
+def known_deployments(records: Records) -> tuple[Deployment, ...]:
+    """Return the deployments that decided about traffic, oldest first, each once; the provider's word counts first."""
+    steps = {run.id: run for run in records.runs}
+    found = {each.id: each for each in _watched(records.runs)}
+    found |= {each.id: each for event in records.events if (each := _made(event, steps.get(event.run))) is not None}
+    found |= {each.id: each for each in records.listed if not is_remark(each)}
+    for each in records.listed:
+        if is_remark(each):
+            found.pop(each.id, None)
+    return tuple(sorted(found.values(), key=lambda each: each.created_at))
+
+
+def _watched(runs: Iterable[Run]) -> Iterator[Deployment]:
+    """Yield the deployments that watches of this journal were about."""
+    for run in runs:
+        for step in run.plan.steps:
+            if step.action == "watch" and step.args.get("deployed_at") is not None:
+                new, old, share = str(step.args["version"]), str(step.args["old"]), 100 * _number(step.args["split"])
+                rest = [Share(VersionId(old), 100 - share)] if old and share < 100 else []  # noqa: PLR2004 all of it
+                shares = sorted([Share(VersionId(new), share), *rest], key=lambda each: -each.percentage)
+                at = _number(step.args["deployed_at"])
+                yield Deployment(DeploymentId(str(step.args["deployment"])), at, tuple(shares))
+
+
+_KINDS = {
+    "activate": RemarkKind.ROLLBACK,
+    "ramp": RemarkKind.RAMP,
+    "push_secrets": RemarkKind.SECRETS,
+}
+"""Steps that make a deployment, and what their remark is."""
+
+
+def _made(event: Event, run: Run | None) -> Deployment | None:
+    """Return the deployment that a step of this journal made, or read back, by its end; None for every other event."""
+    if event.kind != "step.ok" or event.step is None or run is None or event.step >= len(run.plan.steps):
+        return None
+    step, result = run.plan.steps[event.step], event.data.get("result")
+    if step.action not in (*_KINDS, "read_new") or not isinstance(result, dict) or not result.get("deployment"):
+        return None
+    at = result.get("at", result.get("since"))
+    kind = _KINDS.get(step.action)
+    claim = None if kind is None else Remark(kind, run.id, auto=bool(run.plan.cause), text=run.plan.why)
+    shares = _shares(step, result)
+    return Deployment(DeploymentId(str(result["deployment"])), _number(at) or event.at, shares, claim=claim)
+
+
+def _shares(step: Step, result: Mapping[str, Json]) -> tuple[Share, ...]:
+    if step.action != "ramp":
+        return (Share(VersionId(str(result["version"])), 100.0),)
+    share = _number(result.get("percentage"))
+    pair = [Share(VersionId(str(step.args["version"])), share), Share(VersionId(str(step.args["old"])), 100 - share)]
+    return tuple(sorted((each for each in pair if each.percentage > 0), key=lambda each: -each.percentage))
+
+
+def _deployed(deployments: Sequence[Deployment]) -> Iterator[Entry]:
+    for before, each in pairwise([None, *deployments]):
+        assert each is not None  # noqa: S101 only the first of the pairs is
+        said = borne_out(each)
+        text = _live_text(each, before, said)
+        why = _one_line(said.text if said is not None else each.message)
+        by = each.author or (said.run if said is not None and said.auto else "") or each.triggered_by
+        run = said.run if said is not None else ""
+        yield Entry(each.created_at, EntryKind.DEPLOYMENT, f"{text}: {why}" if why else text, run, by)
+
+
+def _live_text(each: Deployment, before: Deployment | None, said: Remark | None) -> str:
+    kind = said.kind if said is not None else None
+    if each.sole is None:
+        return f"{in_words(each)}"
+    version = f"version {each.main[:_ID]}"
+    left = f", in place of {before.main[:_ID]}" if before is not None and before.main != each.main else ""
+    if kind is RemarkKind.ROLLBACK:
+        return f"{version} is live again{left}"
+    if kind is RemarkKind.SECRETS:
+        return f"{version} is live{left}: other secrets"
+    return f"{version} went live{left}"
+
+
+def in_words(deployment: Deployment) -> str:
+    """Return what has the traffic: `version 1a2b3c4d`, or `1a2b3c4d 10 %, 77f0e9aa 90 %`."""
+    if deployment.sole is not None:
+        return f"version {deployment.sole[:_ID]}"
+    return ", ".join(f"{share.version[:_ID]} {share.percentage:g} %" for share in deployment.shares if share.percentage)
+
+
+def _marked(records: Records) -> Iterator[Entry]:
+    for mark in merged(records.marks, marks_in(records.listed, ())):
+        why = _one_line(mark.why)
+        text = f"version {mark.version[:_ID]} {_MARK_WORDS.get(mark.mark, mark.mark)}"
+        yield Entry(mark.at, EntryKind.MARK, f"{text}: {why}" if why else text, mark.run, mark.by)
+
+
+_MARK_WORDS = {"stable": "is stable", "quarantined": "is quarantined", "released": "is released from quarantine"}
+
+
+def _holds(records: Records) -> tuple[Hold, ...]:
+    """Return the holds that were set and lifted, oldest first, each once: of the provider's list and of this host."""
+    found: dict[str, Hold] = {}
+    for each in reversed(records.listed):
+        said = borne_out(each)
+        if said is not None and said.kind is RemarkKind.HOLD:
+            where = f"deployment {each.id}"
+            found[where] = Hold(said.until, said.text, each.author, each.created_at, where, said.incident)
+    for hold in records.holds:
+        known = found.get(hold.where)
+        if known is None:
+            found[f"{hold.where} {hold.at}"] = hold
+        elif not known.by:
+            found[hold.where] = Hold(known.until, known.why, hold.by, known.at, known.where, known.incident)
+    return tuple(sorted(found.values(), key=lambda each: each.at))
+
+
+def _held(holds: Iterable[Hold]) -> Iterator[Entry]:
+    for hold in holds:
+        text = (
+            f"every automatic action is stopped {until(hold)}" if hold.until else "automatic actions are allowed again"
+        )
+        yield Entry(hold.at, EntryKind.HOLD, f"{text}: {_one_line(hold.why)}", hold.incident, hold.by)
+
+
+def until(hold: Hold) -> str:
+    """Return how long a hold lasts, in words."""
+    return "until somebody lifts it" if math.isinf(hold.until) else f"until {rfc3339(hold.until)[:19]}Z"
+
+
+def _notices(letters: Iterable[Letter]) -> Iterator[Entry]:
+    """Yield each notice once, with what became of it on each channel."""
+    ways: dict[str, list[Letter]] = {}
+    for letter in letters:
+        ways.setdefault(letter.notice.key, []).append(letter)
+    for each in ways.values():
+        notice = each[0].notice
+        how = ", ".join(f"{letter.channel}: {letter.state.replace('_', ' ')}" for letter in each)
+        yield Entry(notice.at, EntryKind.NOTICE, f"told: {_one_line(notice.title)} ({how})", notice.run)
+
+
+def _moment(records: Records, deployments: Sequence[Deployment], holds: Sequence[Hold], at: float) -> Moment:
+    live = next((each for each in reversed(deployments) if each.created_at <= at), None)
+    heard = {event.run: event.at for event in records.events}  # the last of each run
+
+    def until(run: Run) -> float:
+        if run.ended_at is not None:
+            return run.ended_at
+        return records.now if run.state is RunState.RUNNING else run.alive_at or heard.get(run.id, run.started_at)
+
+    runs = tuple(run for run in records.runs if run.started_at <= at <= until(run))
+    last = next((each for each in reversed(holds) if each.at <= at), None)
+    return Moment(at, live, runs, last if last is not None and last.is_on(at) else None)
+
+
+def _number(value: Json) -> float:
+    return float(value) if isinstance(value, (int, float)) else 0.0
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,228 @@
+"""The timeline of a night on the memory World: every source is told once, in order, and each is enough by itself."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backout.errors import BackoutError, ProviderUnavailable
+from backout.model.hold import Hold
+from backout.model.policy import Mode
+from backout.model.timeline import EntryKind
+from backout.plan.rollback import Request
+from backout.report.timeline_entries import tell
+from backout.report.timeline_text import record, text
+from backout.runbook.release import release, standing
+from backout.runbook.timeline import read_records
+
+from line import POLICY, Story, roll_back, watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from backout.model.deployment import Deployment
+    from backout.model.timeline import Timeline
+
+OBSERVE = replace(POLICY, guard=replace(POLICY.guard, mode=Mode.OBSERVE))
+
+
+@pytest.fixture
+def story(quick_path: Path) -> Story:
+    """A night: guard only observes the bad version, a person goes back, holds, and releases it in the morning."""
+    made = Story(quick_path / "journal.sqlite", policy=OBSERVE)
+    world, tools = made.world, made.tools()
+    watch(tools)
+    world.clock.sleep(300)
+    roll_back(tools, Request(message="500s on /api"))
+    world.clock.sleep(60)
+    world.deploy(made.good, message="[backout hold until=2099-01-01T00:00:00Z] migrating by hand")
+    world.clock.sleep(600)
+    found = standing(tools, made.bad.id)
+    assert found.bad is not None
+    release(tools, found.situation, found.bad, "it was the database")
+    return made
+
+
+def down() -> tuple[Deployment, ...]:
+    raise ProviderUnavailable("no usable answer from the API (refused)")
+
+
+def told(
+    story: Story,
+    *,
+    at: float | None = None,
+    since_s: float = 86_400,
+    listed: Callable[[], tuple[Deployment, ...]] | None = None,
+    most: int | None = None,
+) -> Timeline:
+    """Return the timeline as the command makes it."""
+    tools, now = story.tools(), story.world.clock.now()
+    records = read_records(
+        "production",
+        since=now - since_s,
+        now=now,
+        book=tools.journal,  # type: ignore[arg-type] # the journal of these tools is all three ports
+        listed=listed or tools.deployments.history,
+        letters=lambda: (),
+        holds=lambda: (),
+    )
+    return tell(records, since=now - since_s, until=now, at=at, most=most)
+
+
+def of(found: Timeline, kind: EntryKind) -> list[str]:
+    return [entry.text for entry in found.entries if entry.kind is kind]
+
+
+def test_a_night_is_told_in_order_and_once(story: Story) -> None:
+    """Deployments, both watches with their verdicts, the rollback as it was typed and as it ended, hold and marks."""
+    found = told(story)
+    good, bad = story.good.id[:8], story.bad.id[:8]
+    assert [entry.at for entry in found.entries] == sorted(entry.at for entry in found.entries)
+    assert of(found, EntryKind.DEPLOYMENT) == [
+        f"version {good} went live",
+        f"version {bad} went live, in place of {good}",
+        f"version {good} is live again, in place of {bad}: 500s on /api",
+    ]
+    watches, verdicts = of(found, EntryKind.WATCH), of(found, EntryKind.VERDICT)
+    assert [f"version {good}" in watches[0], f"version {bad}" in watches[1], len(watches)] == [True, True, 2]
+    assert "ends healthy, marked stable: " in verdicts[0]
+    assert re.search(r"ends regressed, guard only observes: \d+ of \d+ requests failed", verdicts[1])
+    (typed,) = of(found, EntryKind.COMMAND)
+    assert f"to go back from version {bad} to {good} (rollback-" in typed
+    assert typed.endswith(": it fails")
+    (ended,) = of(found, EntryKind.RUN)
+    assert "is done, and it is well: " in ended
+    assert of(found, EntryKind.HOLD) == [
+        "every automatic action is stopped until 2099-01-01T00:00:00Z: migrating by hand"
+    ]
+    assert [mark.split(":")[0] for mark in of(found, EntryKind.MARK)] == [
+        f"version {good} is stable",
+        f"version {bad} is quarantined",
+        f"version {bad} is released from quarantine",
+    ]
+    assert {entry.by for entry in found.entries if entry.kind is EntryKind.COMMAND} == {"ops@host"}
+    (note,) = found.notes
+    assert note.startswith("the provider lists 6 deployments, the oldest of 2027-01-15 08:00:00 UTC")
+    assert told(story, since_s=60).notes == ()
+
+
+def test_at_a_moment_it_says_what_was_live_and_under_way(story: Story) -> None:
+    """Between the bad deployment and the rollback; and while the hold was on."""
+    runs = story.tools().runs.runs("production")
+    rollback, bad_watch = runs[0], runs[1]
+    then = told(story, at=bad_watch.started_at).moment
+    assert then is not None
+    assert then.deployment is not None
+    assert (then.deployment.sole, [run.id for run in then.runs]) == (story.bad.id, [bad_watch.id])
+    assert then.hold is None
+    assert rollback.ended_at is not None
+    later = told(story, at=story.world.clock.now() - 60).moment
+    assert later is not None
+    assert later.deployment is not None
+    assert (later.deployment.sole, later.runs) == (story.good.id, ())
+    assert later.hold is not None
+    assert later.hold.why == "migrating by hand"
+    long_ago = told(story, at=1.0).moment
+    assert long_ago is not None
+    assert long_ago.deployment is None
+
+
+def test_the_journal_alone_is_enough_and_says_so(story: Story) -> None:
+    """With the API down: the same deployments, watches, runs and marks; what only the provider knows is missing."""
+    found, alone = told(story), told(story, listed=down)
+    for kind in (EntryKind.WATCH, EntryKind.VERDICT, EntryKind.COMMAND, EntryKind.RUN):
+        assert of(alone, kind) == of(found, kind)
+    assert of(alone, EntryKind.DEPLOYMENT) == of(found, EntryKind.DEPLOYMENT)
+    assert len(of(alone, EntryKind.MARK)) == 3
+    assert alone.notes[0].startswith("the provider could not be asked (no usable answer from the API (refused))")
+    assert "told from the journal alone" in alone.notes[0]
+
+
+def test_the_provider_alone_is_enough(story: Story, tmp_path: Path) -> None:
+    """An empty journal on another machine: deployments, marks and the hold are told by the messages."""
+    story.path = tmp_path / "empty.sqlite"
+    found = told(story)
+    assert len(of(found, EntryKind.DEPLOYMENT)) == 3
+    assert len(of(found, EntryKind.MARK)) == 2  # who only observes writes no stable mark there
+    assert len(of(found, EntryKind.HOLD)) == 1
+    assert of(found, EntryKind.WATCH) == []
+
+
+def test_without_both_nothing_is_claimed(story: Story, tmp_path: Path) -> None:
+    """A damaged journal and no provider: an error, not an empty night."""
+    story.path = tmp_path / "damaged.sqlite"
+    story.path.write_bytes(b"SQLite format 3\0" + bytes(4000))
+    with pytest.raises(BackoutError):
+        told(story, listed=down)
+    assert any("the journal could not be read" in note for note in told(story).notes)
+
+
+def test_what_was_interrupted_and_picked_up_is_told(quick_path: Path) -> None:
+    """A watch whose process is gone says when it was last heard of; the next command goes on with it."""
+    story = Story(quick_path / "journal.sqlite")
+
+    class Crash(BaseException):
+        pass
+
+    def die(name: str) -> None:
+        if name == "health.look":
+            raise Crash
+
+    story.world.before_call = die
+    with pytest.raises(Crash):
+        watch(story.tools())
+    story.world.before_call = None
+    (left,) = [entry for entry in told(story).entries if "its process is gone" in entry.text]
+    assert left.run.startswith("guard-")
+    story.world.clock.sleep(30)
+    watch(story.tools())
+    found = told(story)
+    assert not any("its process is gone" in entry.text for entry in found.entries)
+    assert any(entry.text.endswith(f"goes on with {left.run}") for entry in found.entries)
+    assert any("guard begins to go back" in entry.text for entry in found.entries)
+
+
+def test_the_text_fits_every_width_and_loses_nothing(story: Story) -> None:
+    """Long sentences hang under their first word; the JSON has each entry with its kind and run."""
+    found = told(story, at=story.world.clock.now() - 60)
+    for width in (60, 80, 120):
+        page = text(found, width=width)
+        assert max(map(len, page.splitlines())) <= width
+        for entry in found.entries:
+            assert " ".join(entry.text.split())[:40] in " ".join(page.split())
+    payload = record(found)
+    assert payload["events"][0].keys() == {"at", "kind", "text", "run", "by"}  # type: ignore[index]
+    assert payload["then"]["live"]["versions"] == [{"version": story.good.id, "percentage": 100.0}]  # type: ignore[index]
+
+
+def test_the_newest_are_told_where_there_are_too_many(story: Story) -> None:
+    """It is said how many older ones there are."""
+    everything, few = told(story), told(story, most=3)
+    assert [e.text for e in few.entries] == [e.text for e in everything.entries[-3:]]
+    assert few.left_out == len(everything.entries) - 3
+    assert f"{few.left_out} older ones are left out" in text(few)
+
+
+def test_nothing_happened(story: Story) -> None:
+    """It says so, and for which time."""
+    story.world.clock.sleep(7_200)
+    assert text(told(story, since_s=60)).startswith("nothing is known to have happened in production from ")
+
+
+def test_a_hold_of_this_host_is_told_once(story: Story) -> None:
+    """The file of this host and the provider's list may tell of the same hold."""
+    tools, now = story.tools(), story.world.clock.now()
+    (made,) = [d for d in tools.deployments.history() if "until=2099" in d.message]
+    same = Hold(4e9, "migrating by hand", "ops@host", made.created_at, f"deployment {made.id}")
+    other = Hold(now + 60, "one more", "ops@host", now - 5, "this host")
+    records = read_records(
+        "production", since=0.0, now=now, book=tools.journal, listed=tools.deployments.history,  # type: ignore[arg-type]
+        letters=lambda: (), holds=lambda: (same, other),
+    )  # fmt: skip
+    held = of(tell(records, since=0.0, until=now), EntryKind.HOLD)
+    assert len(held) == 2
+    assert held[1].endswith(": one more")
