@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from backout.twin import lifecycle, wrangler
+from backout.errors import ProviderRejected
+from backout.twin import lifecycle, remote, wrangler
 
 from polling import PATIENCE_S, until
 
@@ -229,6 +230,38 @@ def test_deploy_with_everything_bound(project: Project) -> None:
     }
     project.run("r2", "object", "get", "everything-models/from/worker.txt", "--remote", "--file", "got.txt")
     assert (project.folder / "got.txt").read_text() == "kept in R2"
+
+
+CRON = """export default {
+  async fetch() { return Response.json({ runs: globalThis.runs ?? 0, at: globalThis.at }); },
+  async scheduled(controller) {
+    if (controller.cron === "0 0 1 1 *") throw new Error("a year is over");
+    globalThis.runs = (globalThis.runs ?? 0) + 1;
+    globalThis.at = controller.scheduledTime;
+  },
+};
+"""
+
+
+def test_the_schedules_of_the_configuration_run_on_demand(project: Project) -> None:
+    """What wrangler deployed is run by the twin's own call; the outcome is told, and a failure is not hidden."""
+    project.write(CRON, triggers={"crons": ["* * * * *", "0 0 1 1 *"]})
+    version = project.run("deploy").record("deploy")["version_id"]
+    run = remote.run_schedule(project.twin, project.name, "* * * * *")
+    assert (run.cron, run.version, run.outcome) == ("* * * * *", version, "ok")
+    assert project.says()["runs"] > 0
+    assert remote.run_schedule(project.twin, project.name, "0 0 1 1 *").outcome == "exception"
+    with pytest.raises(ProviderRejected, match=r"\* \* \* \* \*, 0 0 1 1 \*"):
+        remote.run_schedule(project.twin, project.name)
+
+
+@pytest.mark.long
+def test_a_schedule_runs_at_its_minute(project: Project) -> None:
+    """Nobody asks for it: within two minutes it has run, for a whole minute."""
+    project.write(CRON, triggers={"crons": ["* * * * *"]})
+    project.run("deploy")
+    until(lambda: project.says()["runs"] > 0, 120, "the minute", every_s=0.5)
+    assert project.says()["at"] % 60_000 == 0
 
 
 def test_hyperdrive_create_list_and_delete(project: Project) -> None:
