@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from backout.analysis.unseen import unseen
 from backout.errors import ProviderRejected, ProviderUnavailable
+from backout.model.answers import AnswerClass
 from backout.model.signals import total
 from backout.providers.cloudflare.analytics import AnalyticsTraffic
 from backout.providers.cloudflare.client import ApiClient
@@ -94,6 +96,27 @@ def test_an_answer_of_500_is_a_success_in_graphql_alone(api: Api) -> None:
     api.data_plane.rows["fm5"] = [second("v1", begun, ok=10, bad=4)]
     assert total(twin(api, AnalyticsTraffic).read(begun, begun + 1).counts) == (10, 0)
     assert total(twin(api, TelemetryTraffic).read(begun, begun + 1).counts) == (10, 4)
+
+
+def test_classes_come_from_statuses_which_graphql_does_not_have(api: Api) -> None:
+    """And it says so; neither tells methods, or what began."""
+    begun = int(time.time()) - OLD
+    row = second("v1", begun, ok=10, exception=2)
+    row.statuses = {200: 5, 404: 3, 302: 2, 500: 2}
+    api.data_plane.rows["fm5"] = [row]
+    (found,) = twin(api, TelemetryTraffic).read(begun, begun + 1).counts
+    assert (found.requests, found.errors) == (12, 2)
+    assert found.classes == {AnswerClass.NOT_FOUND: 3, AnswerClass.REDIRECT: 2}
+    (found,) = twin(api, AnalyticsTraffic).read(begun, begun + 1).counts
+    assert found.classes == {}
+    blind = [sight.name for sight in unseen(twin(api, TelemetryTraffic).traits)]
+    assert blind == ["methods", "started", "sizes", "triggers"]
+    assert [sight.name for sight in unseen(twin(api, AnalyticsTraffic).traits)] == [
+        "statuses",
+        "classes",
+        "kinds",
+        *blind,
+    ]
 
 
 @pytest.mark.parametrize("kind", SOURCES)
