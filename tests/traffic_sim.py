@@ -13,7 +13,7 @@ from backout.model.signals import Counts, bucket_of
 from backout.model.verdict import Decision, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 DEPLOYED_AT = 1_760_000_000
 NEW, OLD = "v2", "v1"
@@ -122,7 +122,14 @@ class Traffic:
         return number
 
 
-def detector(scenario: Scenario, traffic: Traffic, policy: Policy | None = None, *, unseen: str = "") -> Detector:
+def detector(
+    scenario: Scenario,
+    traffic: Traffic,
+    policy: Policy | None = None,
+    *,
+    unseen: str = "",
+    declared: Collection[str] | None = None,
+) -> Detector:
     """Return the detector of a watch, baseline included."""
     return Detector(
         version=NEW,
@@ -132,6 +139,7 @@ def detector(scenario: Scenario, traffic: Traffic, policy: Policy | None = None,
         baseline=traffic.baseline(),
         policy=policy or Policy(),
         unseen=unseen,
+        declared=declared,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from backout.analysis.decision import Detector
+from backout.analysis.shifts import Shifts
 from backout.model.answers import AnswerClass
 from backout.model.policy import Expectation, GuardPolicy, OnInconclusive, Policy
 from backout.model.probes import PairedAnswer, VersionAnswer
@@ -343,3 +344,18 @@ def test_usual_redirects_are_good_answers() -> None:
         watch_s=300,
     )
     assert see(wave, 1).decision.verdict is Verdict.HEALTHY
+
+
+def test_what_is_usually_open_rests_on_seconds_without_an_answer_as_well() -> None:
+    """Reports that thirty people ask for once a minute, and that take half of it: open are as many as before."""
+
+    def row(version: str, at: int) -> Counts:
+        return Counts(version, at, 30 * (at % 60 == 30), 0, started=30 * (at % 60 == 0))
+
+    watched = Shifts(baseline=[row("v1", at) for at in range(3600)], start=3600, split=1.0, policy=GuardPolicy())
+    for at in range(3600, 3600 + 75):
+        watched.add(row("v2", at), is_new=True, warming=False)
+    assert [shift.kind for shift in watched.judge(3675.0).shifts] == []
+    for at in range(3675, 3700):
+        watched.add(Counts("v2", at, 0, 0, started=30), is_new=True, warming=False)
+    assert ShiftKind.HANGING in [shift.kind for shift in watched.judge(3700.0).of(Outcome.HOLD)]

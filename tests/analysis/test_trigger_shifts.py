@@ -6,9 +6,14 @@ import json
 
 import pytest
 
+from backout.analysis.decision import Detector
 from backout.analysis.shifts.triggers import TriggerRuns
+from backout.model.policy import Policy
 from backout.model.shift import Outcome, ShiftKind
 from backout.model.signals import Counts, TriggerCounts
+from backout.model.verdict import Cause, Verdict
+
+from traffic_sim import DEPLOYED_AT, NEW, OLD, Scenario, Traffic, detector
 
 CRON = "cron */10 * * * *"
 
@@ -70,3 +75,34 @@ def test_a_checkpoint_goes_on_where_it_was() -> None:
     for each in (found, again):
         each.add(rows((2, 2))[0])
     assert list(found.shifts()) == list(again.shifts()) != []
+
+
+@pytest.mark.parametrize(("declared", "verdict"), [(None, Verdict.INCONCLUSIVE), (set(), Verdict.HEALTHY)])
+def test_a_version_on_which_a_schedule_fails(declared: set[str] | None, verdict: Verdict) -> None:
+    """It is held, and never healthy, where the schedule is declared; what nothing declares is told alone."""
+    scenario = Scenario(rate=20)
+    traffic = Traffic(scenario, 1)
+    judge = detector(scenario, traffic, declared=declared)
+    for t in range(120):
+        judge.add(traffic.second(t))
+    assert judge.judge(DEPLOYED_AT + 120)[0] is Verdict.HEALTHY
+    judge.add([Counts(NEW, DEPLOYED_AT + 120, 0, 0, triggers={CRON: TriggerCounts(2, 2)})])
+    decision = judge.decide(DEPLOYED_AT + 121)
+    assert decision.verdict is verdict
+    (shift,) = decision.shifts
+    assert shift.kind is ShiftKind.TRIGGER
+    again = Detector.from_state(json.loads(json.dumps(judge.state())), Policy())
+    assert again.decide(DEPLOYED_AT + 121) == decision
+    if verdict is not Verdict.HEALTHY:
+        assert decision.cause is Cause.ANSWERS
+        assert decision.reason.startswith(f"{CRON}: 2 of 2 runs failed, none was seen before")
+        judge.accept(shift.name)
+        assert judge.judge(DEPLOYED_AT + 121)[0] is Verdict.HEALTHY
+
+
+def test_a_version_that_nobody_visits_and_whose_schedule_fails_is_held() -> None:
+    """Its runs are all that is seen of it, and enough to say that it is not well."""
+    judge = Detector(version=NEW, old=OLD, deployed_at=DEPLOYED_AT, split=1.0, baseline=(), policy=Policy())
+    assert judge.judge(DEPLOYED_AT + 60)[0] is Verdict.UNMEASURED
+    judge.add([Counts(NEW, DEPLOYED_AT + 60, 0, 0, triggers={CRON: TriggerCounts(1, 1)})])
+    assert judge.judge(DEPLOYED_AT + 61)[:2] == (Verdict.INCONCLUSIVE, Cause.ANSWERS)

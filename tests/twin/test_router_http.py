@@ -187,6 +187,7 @@ def test_websocket_echo(tmp_path: Path) -> None:
                 message = await socket.receive(timeout=5)
                 assert (message.type, socket.close_code) == (aiohttp.WSMsgType.CLOSE, 4001)
             await until(lambda: [row.statuses for row in it.plane.counts("shop", 0)] == [{101: 1}], what="the count")
+            assert [row.started for row in it.plane.counts("shop", 0)] == [0]  # it may stay, and hangs for nobody
 
     asyncio.run(run())
 

@@ -39,7 +39,7 @@ from backout.model.shift import Outcome, ShiftKind
 from backout.model.verdict import Cause, Decision, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from backout.analysis.shifts import LooksOfShiftsState, ShiftsState
     from backout.model.connections import ConnectionUse
@@ -104,7 +104,8 @@ class Detector:
         probed: how backout's own probes ended before, None when none are made: then nobody gives them weight.
         healthy_after_s: earliest moment of a verdict "healthy", in seconds after the deployment.
         watch_s: how long this watch is, None for the policy's.
-        unseen: what the source of counts does not see, said with "healthy"; see `unseen.words`.
+        unseen: what the source of counts does not see, said with "healthy"; see `unseen.words`. declared: names of the
+            schedules and queues that the team's own file declares, None where that is not known.
         can_ask: whether somebody asks both versions the same when `wants_probe`, and hands it to `add_pairs`.
     """
 
@@ -122,6 +123,7 @@ class Detector:
         healthy_after_s: float = 0.0,
         watch_s: float | None = None,
         unseen: str = "",
+        declared: Collection[str] | None = None,
         can_ask: bool = False,
     ) -> None:
         self._version = version
@@ -170,6 +172,7 @@ class Detector:
             split=split,
             policy=policy.guard,
             can_ask=can_ask,
+            declared=declared,
         )
         self._shifted_since: float | None = None
         self._requests = self._errors = 0

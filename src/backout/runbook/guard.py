@@ -330,6 +330,7 @@ class Watch:
             policy=tools.policy,
             watch_s=float(str(args["for_s"])),
             unseen=words(tools.traffic.traits) if tools.traffic is not None else "",
+            declared=tools.declared(),
             can_ask=bool(tools.policy.guard.asked) and first >= 1,
             health_before=health_before(tools, old, since, baseline),
             probed=probes_before(tools, old, since) if tools.health is not None else None,

@@ -75,7 +75,7 @@ class Proxy:
         flight = _InFlight(request, exchange, instance, task, time.monotonic())
         self._inflight[exchange.id] = flight
         self._tail.begin(exchange)
-        if not exchange.probe:
+        if not (exchange.probe or _is_websocket(request)):  # how long people stay on one is up to them
             self._counts.began(exchange.script, exchange.version, _route(exchange))
         instance.enter()
         try:
@@ -112,7 +112,7 @@ class Proxy:
             exchange.outcome = instance.crash or "unknown"
             return await _plain(request, exchange, _UNAVAILABLE, "the worker's process is down, it is restarting")
         try:
-            if request.headers.get(hdrs.UPGRADE, "").lower() == "websocket":
+            if _is_websocket(request):
                 return await self._websocket(request, flight)
             return await self._http(request, flight)
         except (aiohttp.ClientError, ConnectionError) as error:
@@ -204,6 +204,10 @@ def answer_of(exchange: Exchange) -> Answer:
         _route(exchange),
         exchange.size if exchange.method == hdrs.METH_GET and status == HTTPStatus.OK else None,
     )
+
+
+def _is_websocket(request: web.Request) -> bool:
+    return request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
 
 
 def _route(exchange: Exchange) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from backout.analysis.shifts.pairs import Pairs
     from backout.analysis.shifts.signs import Signs
     from backout.analysis.shifts.stratum import Stratum
+    from backout.analysis.shifts.triggers import TriggerRuns
 
 LIKELY = math.log(20)
 """Weighed evidence from which on a shift is shown, and a probe is wanted."""
@@ -48,6 +49,7 @@ class Case(NamedTuple):
     collapses: Sequence[Collapse]
     pairs: Pairs
     signs: Signs
+    triggers: TriggerRuns
     accepted: frozenset[str]
     share: float
     until: float
@@ -196,7 +198,8 @@ def _collapsed(case: Case) -> Iterator[Shift]:
 
 
 def _other(case: Case) -> Iterator[Shift]:
-    """Yield what is no class of answers: loops, less traffic, empty bodies, requests that hang."""
+    """Yield what is no class of answers: triggers that fail, loops, less traffic, empty bodies, requests that hang."""
+    yield from case.triggers.shifts()
     if case.pairs.loops >= FEW and case.pairs.is_discordant:
         yield looping(case.pairs)
     site = case.strata.get(SITE)

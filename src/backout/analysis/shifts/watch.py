@@ -18,11 +18,12 @@ from backout.analysis.shifts.strata import freeze, names_of, stratum_of
 from backout.analysis.shifts.stratum import Stratum, StratumState
 from backout.analysis.shifts.table import LIKELY, Case, Judged, judge
 from backout.analysis.shifts.tally import Tally, piece_of
+from backout.analysis.shifts.triggers import TriggerRuns, TriggerRunsState
 from backout.model.answers import AnswerClass
 from backout.model.shift import SITE, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from backout.model.policy import GuardPolicy
     from backout.model.probes import PairedAnswer
@@ -70,6 +71,7 @@ class ShiftsState(TypedDict):
     collapses: list[CollapseState]
     unmatched: tuple[int, int, dict[str, int]]
     signs: SignsState
+    triggers: TriggerRunsState
     looks: LooksOfShiftsState
 
 
@@ -79,10 +81,10 @@ class Shifts:
     Args:
         baseline: counts of the old version before the deployment. start: Unix second of the deployment. split: share of
             the new version, in (0, 1]. policy: what is expected, what is vital, how sure to be.
-        can_ask: whether somebody asks both versions the same when `wants_probe`.
+        can_ask: whether somebody asks both versions the same when `wants_probe`. declared: see `TriggerRuns`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a watch rests on, by keyword
         self,
         *,
         baseline: Sequence[Counts],
@@ -90,6 +92,7 @@ class Shifts:
         split: float,
         policy: GuardPolicy,
         can_ask: bool = False,
+        declared: Collection[str] | None = None,
     ) -> None:
         self._policy = policy
         self._start = start
@@ -121,7 +124,8 @@ class Shifts:
         self._collapses = {
             normal.name: Collapse(normal, _COLLAPSES * own[normal.name], split) for normal in self._names
         }
-        self._signs = Signs(rows)
+        self._signs = Signs(baseline)
+        self._triggers = TriggerRuns(baseline, declared)
         self._judged: Judged | None = None
 
     @property
@@ -138,6 +142,8 @@ class Shifts:
         self._until = max(self._until, row.second + 1.0)
         minute = (row.second - self._start) // MINUTE_S
         site = self._site
+        if is_new:
+            self._triggers.add(row)
         if site is None:
             return
         if is_new:
@@ -234,6 +240,7 @@ class Shifts:
                 collapses=[each for each in self._collapses.values() if each.has_begun],
                 pairs=self._pairs,
                 signs=self._signs,
+                triggers=self._triggers,
                 accepted=self.accepted,
                 share=self._share,
                 until=self._until,
@@ -311,6 +318,7 @@ class Shifts:
             "collapses": [each.state() for each in self._collapses.values()],
             "unmatched": self._unmatched.state(),
             "signs": self._signs.state(),
+            "triggers": self._triggers.state(),
             "looks": self.looks(),
         }
 
@@ -336,6 +344,7 @@ class Shifts:
         }
         self._unmatched = Tally.from_state(state["unmatched"])
         self._signs.restore(state["signs"])
+        self._triggers = TriggerRuns.from_state(state["triggers"])
         looks = state["looks"]
         self._pairs.restore(looks["pairs"])
         self._accepted, self._extinct_since = set(looks["accepted"]), looks["extinct_since"]
