@@ -41,7 +41,9 @@ class RunTeller:
         if event.kind == "step.ok" and event.step is not None and event.step < len(run.plan.steps):
             results = self._results.setdefault(run.id, {})
             results[run.plan.steps[event.step].action] = event.data.get("result")
-        self._last[run.id] = event.kind
+        before, self._last[run.id] = self._last.get(run.id), event.kind
+        if event.kind == "run.driven" and before == "run.asked":
+            return  # who asks a run to end takes it for that moment
         told = _TOLD.get(event.kind)
         kind, text = told(self, run, event) if told is not None else (EntryKind.RUN, "")
         if text:
@@ -58,7 +60,7 @@ class RunTeller:
         """A robot's run begins by itself; what was typed is told when a process takes it."""
         self._submitted[run.id] = event
         if run.plan.cause and run.plan.kind is not PlanKind.GUARD:
-            return EntryKind.RUN, f"guard begins to {_doing(run)} ({run.id}): {_one_line(run.plan.why)}"
+            return EntryKind.RUN, f"guard begins to {_doing(run)} ({run.id})"  # why is what its watch ended with
         return EntryKind.RUN, ""
 
     def driven(self, run: Run, event: Event) -> Said:
@@ -164,7 +166,9 @@ def _verdict(run: Run, end: RunEnd) -> str:
         return f"{run.id} ends void: {_one_line(end.why) or 'another deployment took its place'}"
     kept = f" (rule {end.rule})" if end.rule and end.rule != "observe" else ""
     reason, why = _one_line(end.reason), _one_line(end.why)
-    more = f"; {why}" if why and why != reason and end.rule != "observe" else ""
+    if why.startswith(reason):
+        reason, why = why, ""
+    more = f"; {why}" if why and end.rule != "observe" else ""
     said = f"{run.id} ends {end.verdict or 'without a verdict'}" + (f", {did}{kept}" if did else "")
     return f"{said}: {reason}{more}" if reason else said
 

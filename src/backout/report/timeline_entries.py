@@ -41,7 +41,7 @@ def tell(records: Records, *, since: float, until: float, at: float | None = Non
     holds = _holds(records)
     teller = RunTeller(records.runs)
     told = [
-        *_deployed(deployments),
+        *_deployed(deployments, {run.id for run in records.runs}),
         *_marked(records),
         *_held(holds),
         *(entry for event in records.events for entry in teller.hear(event)),
@@ -108,12 +108,15 @@ def _shares(step: Step, result: Mapping[str, Json]) -> tuple[Share, ...]:
     return tuple(sorted((each for each in pair if each.percentage > 0), key=lambda each: -each.percentage))
 
 
-def _deployed(deployments: Sequence[Deployment]) -> Iterator[Entry]:
+def _deployed(deployments: Sequence[Deployment], runs: set[str]) -> Iterator[Entry]:
+    """Yield the deployments; why one of `runs` made one is told with that run."""
     for before, each in pairwise([None, *deployments]):
         assert each is not None  # noqa: S101 only the first of the pairs is
         said = borne_out(each)
         text = _live_text(each, before, said)
         why = _one_line(said.text if said is not None else each.message)
+        if said is not None and said.run in runs:
+            text, why = f"{text} ({said.run})", ""
         by = each.author or (said.run if said is not None and said.auto else "") or each.triggered_by
         run = said.run if said is not None else ""
         yield Entry(each.created_at, EntryKind.DEPLOYMENT, f"{text}: {why}" if why else text, run, by)
@@ -140,9 +143,11 @@ def in_words(deployment: Deployment) -> str:
 
 
 def _marked(records: Records) -> Iterator[Entry]:
+    runs = {run.id for run in records.runs}
     for mark in merged(records.marks, marks_in(records.listed, ())):
-        why = _one_line(mark.why)
+        why = "" if mark.run in runs else _one_line(mark.why)  # told with that run
         text = f"version {mark.version[:_ID]} {_MARK_WORDS.get(mark.mark, mark.mark)}"
+        text += f" ({mark.run})" if mark.run else ""
         yield Entry(mark.at, EntryKind.MARK, f"{text}: {why}" if why else text, mark.run, mark.by)
 
 
