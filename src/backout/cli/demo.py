@@ -12,7 +12,7 @@ import click
 
 from backout.cli import outcome
 from backout.cli.options import command, pass_shell
-from backout.cli.twin import own_place
+from backout.cli.twin_env import own_place
 from backout.errors import BackoutError
 from backout.model.plan import PlanKind
 from backout.report.text import reflowed

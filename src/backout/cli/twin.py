@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from backout.cli.options import group, pass_shell
 from backout.cli.style import Tone
+from backout.cli.twin_env import DEFAULT_DIRECTORY, config, directory_option, env, own_place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
 
     from backout.cli.output import Output
     from backout.cli.shell import Shell
     from backout.twin.lifecycle import TwinStatus
     from backout.twin.remote import FaultRecord
 
-DEFAULT_DIRECTORY = Path(".backout/twin")
 KINDS = (
     "service-down",
     "storage-denied",
@@ -32,33 +32,13 @@ KINDS = (
 )
 
 
-def own_place(shell: Shell, directory: Path) -> Path:
-    """Return the folder of a twin; one below the present folder that a repository or somebody else brought is refused.
-
-    Raises:
-        Untrusted: the state of a twin names its token and what it runs.
-    """
-    from backout.config.trust import check_state  # noqa: PLC0415 - only a twin that is meant pays for it
-
-    place = shell.folder / directory
-    if place.is_relative_to(shell.folder):
-        check_state(shell.folder, (place,))
-    return place
-
-
-_directory: Callable[[Any], Any] = click.option(
-    "--dir", "directory", type=click.Path(path_type=Path, file_okay=False), default=DEFAULT_DIRECTORY,
-    show_default=True, metavar="DIR", help="Where the twin's state lies; one twin a folder.",
-)  # fmt: skip
-
-
 @group("twin", epilog="Examples:\n  backout twin up\n  backout twin fault set service-down database --for 30s\n")
 def twin() -> None:
     """A local cloud: a Cloudflare API, workerd, Postgres and S3 on loopback."""
 
 
 @twin.command("up", short_help="Start it in the background.")
-@_directory
+@directory_option
 @click.option("--port", type=click.IntRange(1, 65535), metavar="PORT", help="Default: the last one, or any free one.")
 @pass_shell
 def up(shell: Shell, directory: Path, port: int | None) -> int:
@@ -70,15 +50,15 @@ def up(shell: Shell, directory: Path, port: int | None) -> int:
     _show(shell.output, status)
     if status.api_base_url and status.api_token_file:
         shell.output.next(
-            f"export CLOUDFLARE_API_BASE_URL={status.api_base_url} CLOUDFLARE_ACCOUNT_ID={status.account_id}",
-            f'export CLOUDFLARE_API_TOKEN="$(cat {status.api_token_file})"  # then: wrangler deploy',
+            f'eval "$(backout twin env{_of(directory)})"  # then: npx wrangler deploy',
+            f"backout twin config WORKER{_of(directory)} >> backout.toml",
             f"backout twin down{_of(directory)}",
         )
     return 0
 
 
 @twin.command("down", short_help="Stop it and all its processes; its state stays.")
-@_directory
+@directory_option
 @pass_shell
 def down(shell: Shell, directory: Path) -> int:
     """Stop the twin and every process it started; its state stays."""
@@ -90,7 +70,7 @@ def down(shell: Shell, directory: Path) -> int:
 
 
 @twin.command("status", short_help="Addresses, Workers, faults; exit 1 when it is down.")
-@_directory
+@directory_option
 @pass_shell
 def status_(shell: Shell, directory: Path) -> int:
     """Show addresses, Workers, faults and the calls the twin had no answer for; exit 1 when it is down."""
@@ -106,7 +86,7 @@ def status_(shell: Shell, directory: Path) -> int:
 @twin.command("cron", short_help="Run a schedule of a Worker now.")
 @click.argument("worker")
 @click.argument("expression", required=False)
-@_directory
+@directory_option
 @pass_shell
 def cron(shell: Shell, worker: str, expression: str | None, directory: Path) -> int:
     """Run a schedule of WORKER now, its only one or the EXPRESSION named; exit 1 when it failed.
@@ -154,7 +134,7 @@ def fault() -> None:
 @click.option("--status", type=click.IntRange(500, 599), metavar="5XX", help="What `errors` answers, default 503.")
 @click.option("--retry-after", type=click.FloatRange(0), metavar="SECONDS", help="The header of api-429.")
 @click.option("--for", "lasting", metavar="DURATION", help="Heals by itself after this time, such as 30s.")
-@_directory
+@directory_option
 @pass_shell
 def set_(  # noqa: PLR0917 - click passes them by name
     shell: Shell,
@@ -188,7 +168,7 @@ def set_(  # noqa: PLR0917 - click passes them by name
 @fault.command("clear")
 @click.argument("kind", type=click.Choice(KINDS), metavar="[KIND]", required=False)
 @click.argument("target", required=False)
-@_directory
+@directory_option
 @pass_shell
 def clear(shell: Shell, kind: str | None, target: str | None, directory: Path) -> None:
     """Switch faults off: all, all of a kind, or that kind on that target."""
@@ -199,7 +179,7 @@ def clear(shell: Shell, kind: str | None, target: str | None, directory: Path) -
 
 
 @fault.command("list")
-@_directory
+@directory_option
 @pass_shell
 def list_(shell: Shell, directory: Path) -> None:
     """List the active faults."""
@@ -265,3 +245,7 @@ def _words(record: FaultRecord) -> str:
     if record.get("expires_at"):
         parts.append(f"until {record['expires_at']}")
     return ", ".join(parts)
+
+
+twin.add_command(env)
+twin.add_command(config)

@@ -1,0 +1,139 @@
+"""`backout twin env` and `twin config`: what a shell and a backout.toml need to mean the twin in place of the cloud."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import click
+
+from backout.cli.options import Command, pass_shell
+from backout.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backout.cli.shell import Shell
+    from backout.twin.lifecycle import TwinStatus
+
+DEFAULT_DIRECTORY = Path(".backout/twin")
+DATABASE_ENV = "TWIN_DATABASE_URL"
+
+
+def own_place(shell: Shell, directory: Path) -> Path:
+    """Return the folder of a twin; one below the present folder that a repository or somebody else brought is refused.
+
+    Raises:
+        Untrusted: the state of a twin names its token and what it runs.
+    """
+    from backout.config.trust import check_state  # noqa: PLC0415 - only a twin that is meant pays for it
+
+    place = shell.folder / directory
+    if place.is_relative_to(shell.folder):
+        check_state(shell.folder, (place,))
+    return place
+
+
+directory_option: Callable[[Any], Any] = click.option(
+    "--dir", "directory", type=click.Path(path_type=Path, file_okay=False), default=DEFAULT_DIRECTORY,
+    show_default=True, metavar="DIR", help="Where the twin's state lies; one twin a folder.",
+)  # fmt: skip
+
+
+def _running(shell: Shell, directory: Path) -> TwinStatus:
+    from backout.twin import lifecycle  # noqa: PLC0415 - only when it runs
+
+    found = lifecycle.status(own_place(shell, directory))
+    if not found.running:
+        raise UsageError("the twin is down", where=found.directory, hint="backout twin up")
+    if found.postgres_dsn:
+        shell.output.redactor.allow(found.postgres_dsn)  # the one password that may be shown: it opens this twin alone
+    return found
+
+
+@click.command(
+    "env",
+    cls=Command,
+    short_help="Lines that make a shell's wrangler mean the twin.",
+    epilog="""
+Examples:
+  eval "$(backout twin env)"        then: npx wrangler deploy
+""",
+)
+@directory_option
+@pass_shell
+def env(shell: Shell, directory: Path) -> int:
+    """Print the export lines with which wrangler, psql and curl in this shell mean the twin.
+
+    The token itself is not among them: it stays in its file, and the last line reads it.
+    """
+    twin = _running(shell, directory)
+    plain = {
+        "CLOUDFLARE_API_BASE_URL": twin.api_base_url,
+        "CLOUDFLARE_ACCOUNT_ID": twin.account_id,
+        DATABASE_ENV: twin.postgres_dsn,
+        "TWIN_INGRESS_URL": twin.ingress_url,
+        "WRANGLER_SEND_METRICS": "false",
+    }
+    there = {name: value for name, value in plain.items() if value}
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in there.items()]
+    lines.append(f'export CLOUDFLARE_API_TOKEN="$(cat {shlex.quote(str(twin.api_token_file))})"')
+    payload = {"variables": there, "token_file": twin.api_token_file}
+    shell.output.result("twin-env", payload, "\n".join(lines))
+    return 0
+
+
+@click.command(
+    "config",
+    cls=Command,
+    short_help="The section of backout.toml for a Worker on the twin.",
+    epilog="""
+Examples:
+  backout twin config shop >> backout.toml      then: backout doctor -e twin
+""",
+)
+@click.argument("worker")
+@click.option("--name", default="twin", show_default=True, metavar="ENV", help="The environment's name.")
+@click.option(
+    "--migrations",
+    type=click.Choice(["prisma", "alembic", "django", "none"]),
+    help="Add the twin's Postgres, with this tool's history of migrations.",
+)
+@directory_option
+@pass_shell
+def config(shell: Shell, worker: str, name: str, migrations: str | None, directory: Path) -> int:
+    """Print an environment of backout.toml that means WORKER (its name at Cloudflare) on the twin, counted exactly."""
+    from backout.config.toml_text import key, literal  # noqa: PLC0415 - the parser loads when the command runs
+
+    twin = _running(shell, directory)
+    api, ingress, token = str(twin.api_base_url), str(twin.ingress_url), _from_here(shell, str(twin.api_token_file))
+    platform = {
+        "provider": "cloudflare",
+        "script": worker,
+        "account_id": twin.account_id,
+        "api_base_url": api,
+        "token_file": token,
+    }
+    host = f"{twin.workers.get(worker, f'{worker}.localhost')}:{urlsplit(ingress).port}"
+    lines = [
+        "",
+        f"[environments.{key(name)}]",
+        f"platform = {literal(platform)}",
+        f"health = {literal({'url': f'http://{host}/health'})}",
+        f"traffic = {literal({'provider': 'twin', 'url': f'{ingress}/twin/v1', 'token_file': token})}",
+    ]
+    if migrations:
+        database = {"provider": "postgres", "url_env": DATABASE_ENV, "migrations": migrations}
+        lines.append(f"database = {literal(database)} # set by: backout twin env")
+    text = "\n".join(lines)
+    shell.output.result("twin-config", {"environment": name, "text": text}, text)
+    shell.output.next(f"backout doctor -e {name}")
+    return 0
+
+
+def _from_here(shell: Shell, path: str) -> str:
+    """Return a path as a backout.toml in this folder names it, so that the folder can be moved."""
+    return os.path.relpath(path, shell.folder) if Path(path).is_relative_to(shell.folder) else path
