@@ -33,10 +33,16 @@ _STEPS = ((120, 1), (900, 5), (HORIZON_S, 60))
 """(until this second, a look every so many seconds): beyond two minutes a look is late by at most 4 %."""
 
 
-def ways(synthetic_per_s: float) -> tuple[Way, ...]:
-    """Return the ways to deploy that are compared."""
+def ways(synthetic_per_s: float, holdback: float = 0.0) -> tuple[Way, ...]:
+    """Return the ways to deploy that are compared.
+
+    Args:
+        holdback: percentage that the old version keeps in the first minutes of a cut-over, 0 for none.
+    """
+    held = (Way(f"holdback {holdback:g} %", 1.0 - holdback / 100),) if holdback else ()
     return (
         Way("cut-over", 1.0),
+        *held,
         Way("split 50/50", 0.5),
         Way("split 10/90", 0.1),
         Way("with probes", 1.0, synthetic_per_s),
@@ -45,7 +51,7 @@ def ways(synthetic_per_s: float) -> tuple[Way, ...]:
 
 def forecast(today: Today, policy: Policy, *, synthetic_per_s: float = 1.0) -> Forecast:
     """Return when today's detector would find what, for each way to deploy, with advice."""
-    outlooks = tuple(_outlook(today, way, policy) for way in ways(synthetic_per_s))
+    outlooks = tuple(_outlook(today, way, policy) for way in ways(synthetic_per_s, policy.guard.holdback))
     watch_s = policy.criteria.watch_s
     advised, why = _advice(outlooks, watch_s)
     return Forecast(today, watch_s, outlooks, advised, why, _missing(outlooks[0], watch_s))

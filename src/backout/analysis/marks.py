@@ -8,7 +8,8 @@ when the deployment did what such a mark's deployment does (safety rule 15):
     rollback                       all of the traffic goes from the version that it calls bad to another one, which had
                                    traffic before that one had any (or was uploaded before it, where nothing older is
                                    listed), or to the same code, uploaded again
-    ramp                           the pair of versions of the deployment before it, with other shares
+    ramp                           the pair of versions of the deployment before it, with other shares; of a cut-over,
+                                   it and the version before it
     secrets                        another version of the same code, in place of the one before it
 
 The oldest that the provider lists has nothing before it, so it says nothing.
@@ -106,10 +107,22 @@ def _doubt(said: Remark, deployment: Deployment, below: Sequence[Deployment], lo
     if said.kind is RemarkKind.SECRETS:
         return _doubt_secrets(deployment, before, look.detail)
     if said.kind is RemarkKind.RAMP:
-        pair = {version for version, _ in serving(before)}
+        pair = _pair(below)
         moved = serving(deployment) != serving(before) and {version for version, _ in serving(deployment)} <= pair
         return None if len(pair) == _MOST_VERSIONS and moved else Doubt.SHARES
     return _doubt_pure(said, deployment, before)
+
+
+def _pair(below: Sequence[Deployment]) -> set[str]:
+    """Return the versions that the step of a ramp may move traffic between.
+
+    Those of the deployment before it; of a cut-over, which a holdback turns into a split, it and the version before.
+    """
+    pair = {str(version) for version, _ in serving(below[0])}
+    if len(pair) == 1:
+        served = ({str(version) for version, _ in serving(deployment)} for deployment in below)
+        pair |= next((versions for versions in served if versions != pair and len(versions) == 1), set())
+    return pair
 
 
 def _doubt_pure(said: Remark, deployment: Deployment, before: Deployment) -> Doubt | None:

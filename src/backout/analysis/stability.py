@@ -11,9 +11,10 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from backout.analysis.fit import does_not_fit
-from backout.analysis.remarks import same_commit, same_hash, same_version
+from backout.analysis.remarks import made_by, same_commit, same_hash, same_version
 from backout.model.clock import utc
 from backout.model.deployment import Mark, Version, VersionId, VersionMark
+from backout.model.remark import RemarkKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,11 +88,13 @@ def newcomer(situation: Situation, *, apart_from: str | None = None) -> VersionI
     live = situation.live
     serving = [s.version for s in live.shares if s.percentage > 0 and s.version != apart_from]
 
-    def came_last(version: VersionId) -> tuple[int, int]:
+    # A step of a ramp brings no version; a holdback brings one back that was there before.
+    brought = [deployment for deployment in situation.history if not made_by(deployment, RemarkKind.RAMP)]
+
+    def came_last(version: VersionId) -> tuple[bool, int, int]:
         known = situation.version(version)
-        return sum(1 for _ in takewhile(lambda d: d.serves(version), situation.history)), -(
-            known.number if known else 0
-        )
+        since = sum(1 for _ in takewhile(lambda d: d.serves(version), brought))
+        return bool(brought) and not since, since, -(known.number if known else 0)
 
     return min(serving, key=came_last, default=live.main)
 

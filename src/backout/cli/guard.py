@@ -190,7 +190,7 @@ def _watched_to_its_end(bench: Bench, *, early: bool) -> Run:
     with bench.telling():
         plan = procedure.plan(bench.tools, mode=policy.guard.mode, for_s=policy.criteria.watch_s, early=early)
     bench.renew_card(meanwhile=True)
-    bench.live.say(f"{plan.step('watch').title}, then {plan.step('conclude').title} (mode {policy.guard.mode})")
+    bench.live.say(f"{plan.steps[0].title}, then {plan.steps[-1].title} (mode {policy.guard.mode})")
     return bench.drive(bench.submit(plan, plan.why))
 
 

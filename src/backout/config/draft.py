@@ -75,6 +75,7 @@ def _environment(worker: Worker, project: Project) -> Iterator[str]:
 
 def _guard(worker: Worker) -> Iterator[str]:
     yield f'mode = "observe" # observe: say what it would do | ask | act: roll back{_when(worker)}'
+    yield "# holdback = 10 # recommended with act: the old version keeps 10 % of a cut-over for its first minutes"
 
 
 def _when(worker: Worker) -> str:

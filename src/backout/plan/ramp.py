@@ -17,6 +17,10 @@ AT_LEAST_S = 60.0
 """Each step is watched for so long at least: what breaks under more traffic has not shown itself before."""
 
 
+HOLDBACK_S = 300.0
+"""The first minutes of a cut-over, in which the version before may keep a part of the traffic."""
+
+
 def steps_above(ramp: Sequence[float], share: float) -> list[Json]:
     """Return the steps of a ramp that are higher than a share in (0, 1].
 
@@ -67,7 +71,7 @@ def plan_ramp(
     going_on = Step(
         "watch_on",
         f"watch version {version[:8]} on, with the evidence so far",
-        {"watch": {**watch, "ramp": list(above)}, "conclude": {**conclude, "ramp": list(above)}},
+        {"watch": {**watch, "ramp": list(above)}, "conclude": {**_plain(conclude), "ramp": list(above)}},
     )
     why = f"move version {version} up to {percentage:g} %"
     return Plan(PlanKind.RAMP, environment, why, (ramp, going_on), cause=cause)
@@ -82,6 +86,9 @@ def plan_on(environment: str, args: Mapping[str, Json], made: Mapping[str, Json]
     watch, conclude = _table(args["watch"]), _table(args["conclude"])
     at, share = float(str(made["at"])), float(str(made["percentage"])) / WHOLE
     since, stage_s = float(str(watch["since"])), float(str(watch["stage_s"]))
+    if watch.get("holdback"):  # the evidence begins where both serve side by side
+        since, stage_s = at, min(stage_s, HOLDBACK_S)
+        watch = {**_plain(watch), "since": at, "stage_s": watch["stage_s"]}
     steps = watch.get("steps")
     version, last = str(watch["version"]), not watch["ramp"]
     watched = Step(
@@ -102,6 +109,11 @@ def plan_on(environment: str, args: Mapping[str, Json], made: Mapping[str, Json]
     concluded = Step("conclude", title, {**conclude, "deployment": made["deployment"]})
     why = f"watch version {version} on at {share * WHOLE:g} %"
     return Plan(PlanKind.GUARD, environment, why, (watched, concluded), cause=cause)
+
+
+def _plain(args: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the arguments of a step without the note that a holdback goes on."""
+    return {name: value for name, value in args.items() if name != "holdback"}
 
 
 def _numbers(value: Json) -> list[float]:

@@ -85,18 +85,15 @@ class Conclude:
             why = f"deployment {watched['moved']} took its place, so this verdict is void"
             return {"action": "void", "why": why}
         if decision.verdict is Verdict.HEALTHY:
-            if args.get("ramp"):
-                return move_up(self._tools, args, decision, watched, context.run)
-            return mark_stable(self._tools, args, decision, watched, context.run)
+            follow = move_up if args.get("ramp") else mark_stable
+            return follow(self._tools, args, decision, watched, context.run)
         if decision.verdict is Verdict.REGRESSED:
             return self._regressed(args, decision, watched, context, found)
         if decision.verdict is Verdict.INCONCLUSIVE and decision.cause is Cause.ANSWERS:
-            # Whatever the policy makes of a watch without a verdict: here people get something else than before.
-            asked = f"; both versions could not be asked: {watched['not_asked']}" if watched.get("not_asked") else ""
-            why = f"{decision.reason}{asked}; whether that is intended, a person has to say"
-            question(self._tools, context.run, str(args["version"]), decision.reason)
-            more: dict[str, Json] = {"rule": SHIFT_RULE, "options": options_of(self._tools, decision.shifts)}
-            return self._held(context.run, "hold", why, more)
+            return self._shifted(args, decision, watched, context.run)
+        if args.get("holdback") and decision.cause is not Cause.OUTSIDE:
+            # Both were seen side by side for as long as was asked; what was deployed is made whole again.
+            return move_up(self._tools, args, decision, watched, context.run)
         if (
             self._tools.policy.guard.on_inconclusive is OnInconclusive.ROLLBACK
             and decision.verdict is Verdict.INCONCLUSIVE
@@ -116,6 +113,14 @@ class Conclude:
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """Marks and reports are written once per run, and a handed-over plan is in the journal: again is right."""
         return NotDone()
+
+    def _shifted(self, args: Mapping[str, Json], decision: Decision, watched: Mapping[str, Json], run: str) -> Json:
+        """Hold, whatever the policy makes of a watch without a verdict: people get something else than before."""
+        asked = f"; both versions could not be asked: {watched['not_asked']}" if watched.get("not_asked") else ""
+        why = f"{decision.reason}{asked}; whether that is intended, a person has to say"
+        question(self._tools, run, str(args["version"]), decision.reason)
+        more: dict[str, Json] = {"rule": SHIFT_RULE, "options": options_of(self._tools, decision.shifts)}
+        return self._held(run, "hold", why, more)
 
     def _regressed(
         self,

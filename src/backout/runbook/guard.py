@@ -31,6 +31,7 @@ from backout.runbook.checks import is_late
 from backout.runbook.clock import measure_clock, say_clock
 from backout.runbook.diagnose import failed_build
 from backout.runbook.hold_told import HoldWatch
+from backout.runbook.holdback import with_holdback
 from backout.runbook.looks import Looks, connections_before, health_before, last_look, probes_before, remember
 from backout.runbook.observe import observe, with_details
 from backout.runbook.pairs import PairedProbe
@@ -97,7 +98,7 @@ def plan(tools: Toolbox, *, mode: Mode, for_s: float, early: bool = False) -> Pl
     mark_meanwhile(tools, AFTER_DEPLOYMENT, situation.live.main, situation.live.id[:8])
     guard = tools.policy.guard
     made = plan_guard(situation, mode=mode, for_s=for_s, early=early, ramp=guard.ramp, expect=guard.expect)
-    return by_hand(made, tools.equivalents)
+    return by_hand(with_holdback(tools, situation, made, mode=mode, for_s=for_s), tools.equivalents)
 
 
 MEANWHILE_S = 3_600.0
@@ -179,8 +180,9 @@ def _remember_wait(tools: Toolbox, after: str) -> None:
 
 
 def may_go_on(run: Run) -> bool:
-    """Whether guard takes this run up: a watch of its own, or the rollback that one led to, which was interrupted."""
-    return run.state is RunState.INTERRUPTED and (run.plan.kind is PlanKind.GUARD or bool(run.plan.cause))
+    """Whether guard takes this run up: a watch of its own, a holdback before one, or what one led to, interrupted."""
+    own = run.plan.kind in (PlanKind.GUARD, PlanKind.RAMP)
+    return run.state is RunState.INTERRUPTED and (own or bool(run.plan.cause))
 
 
 def lives(tools: Toolbox, every_s: float) -> Generator[Deployment | None, None, None]:

@@ -58,16 +58,16 @@ def move_up(
         return known_bad
     # A policy may accept that what is live is not measured; more traffic has to rest on something.
     not_shown = decision.reason if decision.verdict is Verdict.UNMEASURED else watched.get("unseen")
-    if not_shown:
+    if not_shown and not args.get("holdback"):  # that had all of the traffic when it was deployed
         return {"action": "hold", "why": f"not moved up: {not_shown}", "rule": SOURCES_RULE}
     situation = observe(tools)
-    if is_unknown(situation, args):
+    if is_unknown(situation, args) and not args.get("holdback"):
         return {"action": "hold", "why": f"{UNKNOWN}; not moved up"}
     plan = plan_ramp(tools.environment, found.plan.step("watch").args, args, reason=decision.reason, cause=run)
     plan = by_hand(plan, tools.equivalents)
     case = Case(situation, plan, decision, watched, Mode(str(args["mode"])))
     rule, why = forbidden_to_move_up(tools, case)
-    if why:
+    if why and not (args.get("holdback") and rule == SOURCES_RULE):
         would = plan.step("ramp").title
         return {"action": "hold", "why": f"not moved up: {why}", "rule": rule, "would": would}
     return Next({"action": "ramp", "why": decision.reason}, plan, decision.reason)

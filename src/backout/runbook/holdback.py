@@ -1,0 +1,50 @@
+"""Holdback: whether a cut-over is turned into a split for its first minutes, by the rules of a step of a ramp."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.errors import BackoutError
+from backout.model.policy import Mode
+from backout.model.verdict import Cause, Decision, Verdict
+from backout.plan.holdback import FRESH_S, plan_holdback
+from backout.runbook.permission import Case, forbidden_to_move_up
+from backout.runbook.prove import judged_again
+
+if TYPE_CHECKING:
+    from backout.model.plan import Plan
+    from backout.model.situation import Situation
+    from backout.runbook.toolbox import Toolbox
+
+
+def with_holdback(tools: Toolbox, situation: Situation, watch: Plan, *, mode: Mode, for_s: float) -> Plan:
+    """Return the plan that holds the old version back, or the watch as it is; what stands in the way is said."""
+    percentage, args = tools.policy.guard.holdback, watch.step("watch").args
+    if not percentage or mode is not Mode.ACT or float(str(args["split"])) < 1 or not args["old"]:
+        return watch
+    if args["known_bad"] is not None or situation.read_at - situation.live.created_at > FRESH_S:
+        return watch
+    made = plan_holdback(watch, percentage, for_s)
+    why = _forbidden(tools, situation, made)
+    if not why:
+        return made
+    tools.say(f"no holdback, the version before gets no traffic: {why}")
+    return watch
+
+
+def _forbidden(tools: Toolbox, situation: Situation, made: Plan) -> str:
+    """Return why the old version may not get traffic, or ""."""
+    step = made.step("ramp").args
+    version, old = str(step["version"]), str(step["old"])
+    # Nothing is judged yet: what is asked is whether guard may move traffic at all.
+    decision = Decision(Verdict.INCONCLUSIVE, Cause.NONE, situation.read_at, version, "a cut-over")
+    _, why = forbidden_to_move_up(tools, Case(situation, made, decision, {}, Mode.ACT))
+    if why:
+        return why
+    try:
+        found = judged_again(tools, old, {"leaving": version}, accept_unproven=True)
+    except BackoutError as error:
+        return error.what
+    if found is None:
+        return "it can no longer be deployed"
+    return "" if found.eligible else found.reason
