@@ -1,4 +1,4 @@
-"""A journal of no use, at night: the four commands that must answer do, every other one says what is wrong.
+"""A journal of no use, at night: the five commands that must answer do, every other one says what is wrong.
 
 The whole table {what is wrong with the journal} x {command} x {the API answers or not}, with the program as a process.
 """
@@ -26,7 +26,7 @@ from scripted_server import answer, refused_url, scripted_server
 from twin_harness import ACCOUNT, TOKEN, Api, running_api
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
 CONFIG = """[app]
@@ -297,7 +297,36 @@ def check_hold(trial: Trial) -> None:
             check_known(trial, text, says="" if trial.state.is_read else trial.state.says)
 
 
-COMMANDS = {"panic": check_panic, "card": check_card, "status": check_status, "hold": check_hold}
+def check_doctor(trial: Trial) -> None:
+    """What is wrong with the journal is a gap of its own, and every other check is made."""
+    state, ended = trial.state, trial.type("doctor", "--json")
+    text, checks = told(ended), {check["name"]: check for check in ended.json["checks"]}
+    read = "ok" if state.is_read or not state.says else "missing"
+    schema = checks.get("journal_schema", {"state": "ok", "why": ""})
+    if read == "ok":
+        assert (checks["journal"]["state"], schema["state"]) == ("ok", "ok"), text
+    else:
+        assert "missing" in (checks["journal"]["state"], schema["state"]), text
+        assert state.says in f"{checks['journal']['why']} {schema['why']}", text
+    gaps = {name for name in ("journal", "journal_schema", "journal_writable", "disk") if _is_missing(checks, name)}
+    assert bool(gaps) is not state.is_written, text
+    assert checks["health"]["state"] == "ok", text
+    there = "ok" if trial.api == "up" else "unmeasured"
+    assert (checks["platform"]["state"], checks["hold"]["state"]) == (there, there), text
+    assert ended.code == (1 if gaps else 7 if trial.api == "down" else 0), text
+
+
+def _is_missing(checks: Mapping[str, Mapping[str, str]], name: str) -> bool:
+    return name in checks and checks[name]["state"] == "missing" and checks[name]["level"] == "must"
+
+
+COMMANDS = {
+    "panic": check_panic,
+    "card": check_card,
+    "status": check_status,
+    "hold": check_hold,
+    "doctor": check_doctor,
+}
 
 
 def check_all(lab: Lab, cells: Iterable[tuple[str, str, str]]) -> None:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PATIENCE_S: Final = 2.0
+_FOR_GOOD: Final = frozenset(
+    {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+)
+"""Codes of what another way of opening would not change."""
 
 
 def look(path: Path) -> JournalLook:
@@ -33,15 +37,13 @@ def look(path: Path) -> JournalLook:
         hint = f"check who owns it: ls -ld {path.parent}" if refused else ""
         return JournalLook(place, exists=False, refused=refused, hint=hint, known=schema.VERSION, free_bytes=free)
     try:
-        with contextlib.closing(_opened(path)) as connection:
-            version, events = _read(connection)
-            forbidden = _refused(connection, path)
+        version, events, forbidden = _looked(path)
     except sqlite3.Error as error:
         return _unusable(explain(error, path), path, free)
     except JournalUnavailable as error:
         return _unusable(error, path, free)
     except Exception as error:  # noqa: BLE001 a damaged file may hold anything
-        return _unusable(JournalUnavailable(f"the journal is damaged: {error}", where=place), path, free)
+        return _unusable(JournalUnavailable(f"the journal is damaged: {type(error).__name__}"), path, free)
     return JournalLook(
         place,
         exists=True,
@@ -61,9 +63,21 @@ def _unusable(error: JournalUnavailable, path: Path, free: int | None) -> Journa
     )
 
 
-def _opened(path: Path) -> sqlite3.Connection:
-    uri = f"{path.absolute().as_uri()}?mode=rw"
-    return sqlite3.connect(uri, uri=True, timeout=PATIENCE_S, isolation_level=None)
+def _looked(path: Path) -> tuple[int | None, int, JournalUnavailable | None]:
+    """Return the version of the tables, how many events there are, and what forbids writing."""
+    try:
+        with contextlib.closing(_opened(path, "mode=rw")) as connection:
+            return *_read(connection), _refused(connection, path)
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _FOR_GOOD:
+            raise
+        # Side files are made even to read: without room, or without a right to, the file is read as it lies.
+        with contextlib.closing(_opened(path, "mode=ro&immutable=1")) as connection:
+            return *_read(connection), explain(error, path)
+
+
+def _opened(path: Path, how: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=PATIENCE_S, isolation_level=None)
 
 
 def _read(connection: sqlite3.Connection) -> tuple[int | None, int]:
@@ -77,7 +91,7 @@ def _read(connection: sqlite3.Connection) -> tuple[int | None, int]:
         return None, 0
     newest = connection.execute("SELECT COALESCE(MAX(version), 0) FROM schema_version").fetchone()
     version = int(columns(newest, tuple[int], "the version of its tables")[0])
-    if version == 0 or version > schema.VERSION or "event" not in tables:
+    if version == 0 or version > schema.VERSION:
         return version, 0
     (seq,) = columns(connection.execute("SELECT seq FROM head").fetchone(), tuple[int], "the head of the chain")
     connection.execute("SELECT data FROM event WHERE seq = ?", (seq,)).fetchall()
@@ -87,7 +101,11 @@ def _read(connection: sqlite3.Connection) -> tuple[int | None, int]:
 def _refused(connection: sqlite3.Connection, path: Path) -> JournalUnavailable | None:
     """Begin a transaction that writes, and give it up: nothing is written, and what forbids it shows."""
     try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
         connection.execute("BEGIN IMMEDIATE")
+        connection.execute(
+            f"PRAGMA user_version = {int(version)}"
+        )  # a file that is opened for reading alone takes none
         connection.execute("ROLLBACK")
     except sqlite3.Error as error:
         return explain(error, path)

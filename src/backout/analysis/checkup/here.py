@@ -23,7 +23,7 @@ def of_journal(look: JournalLook) -> Iterator[Check]:
     if look.problem:
         yield must("journal").missing(look.problem, look.hint)
     else:
-        events = f"{look.path}, {look.events:,} events"
+        events = f"{look.path}, {look.events:,} event{'' if look.events == 1 else 's'}"
         yield must("journal").ok(events if look.exists else f"nothing was written yet; it will be {look.path}")
         yield _schema(look)
         writable = must("journal_writable")
