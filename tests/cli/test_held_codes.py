@@ -12,6 +12,7 @@ import pytest
 from cli_shell import Stream, make_shell
 
 from backout.cli.bench import Bench
+from backout.cli.guard import _code as code_of
 from backout.cli.guard import finish
 from backout.cli.live import Live
 from backout.journal.stop import StopRequest
@@ -149,6 +150,21 @@ def test_a_person_who_says_no_leaves_a_finding(quick_path: Path, tmp_path: Path)
     shell = make_shell(tmp_path)
     bench = Bench(shell, tools, StopRequest(lambda: None), Live(shell.output, "guard", stream=True))
     assert finish(bench, watch(tools, mode=Mode.ASK)) == 1
+
+
+@pytest.mark.parametrize(
+    ("verdict", "rule", "code"),
+    [
+        ("healthy", "10 hold", 3),
+        ("healthy", "1 identity", 3),
+        ("healthy", "13 sources", 7),
+        ("unmeasured", "13 sources", 7),
+        ("inconclusive", "", 7),
+    ],
+)
+def test_a_step_of_a_ramp_that_is_not_made(verdict: str, rule: str, code: int) -> None:
+    """The same rule has the same code; what was not seen well enough is unmeasured."""
+    assert code_of(verdict, "hold", {"rule": rule or None}) == code
 
 
 def test_the_codes_are_documented() -> None:

@@ -306,11 +306,14 @@ def _shifts(decision: object) -> list[dict[str, object]]:
 
 
 def _code(verdict: str, action: str, concluded: dict[str, Json]) -> int:
-    """Return the exit code: of a version that was found bad and left, by what kept guard from acting."""
-    from backout.runbook.permission import HELD_CODES  # noqa: PLC0415 loaded already where a run was driven
+    """Return the exit code: of a version that was left as it is, by what kept guard from acting."""
+    from backout.runbook.permission import HELD_CODES, SOURCES_RULE  # noqa: PLC0415 loaded where a run was driven
 
+    rule = str(concluded.get("rule") or "")
     if verdict == "regressed" and action != "void":
-        return HELD_CODES.get(str(concluded.get("rule") or ""), 1)  # without a rule a person said no
+        return HELD_CODES.get(rule, 1)  # without a rule a person said no
+    if action == "hold" and rule in HELD_CODES and rule != SOURCES_RULE:  # a step of a ramp that is not made
+        return HELD_CODES[rule]
     return _CODES.get(action, 7)
 
 
