@@ -10,6 +10,7 @@ import pytest
 
 from backout.errors import BackoutError, ProviderUnavailable
 from backout.model.hold import Hold
+from backout.model.notice import Letter, LetterState, Notice, NoticeKind
 from backout.model.policy import Mode
 from backout.model.timeline import EntryKind
 from backout.plan.rollback import Request
@@ -229,3 +230,43 @@ def test_a_hold_of_this_host_is_told_once(story: Story) -> None:
     held = of(tell(records, since=0.0, until=now), EntryKind.HOLD)
     assert len(held) == 2
     assert held[1].endswith(": one more")
+
+
+def test_notices_changes_and_notes_are_told(story: Story) -> None:
+    """A notice once, with what became of it on each channel; what began without a deployment; a restore point."""
+    story.world.clock.sleep(120)
+    tools, now = story.tools(), story.world.clock.now()
+    notice = Notice(NoticeKind.HELD, "production", now - 30, "production is held\n", "text", "key", run="guard-1")
+    letters = (
+        Letter(notice, "webhook", LetterState.DELIVERED, 1, now),
+        Letter(notice, "smtp", LetterState.GIVEN_UP, 9, now, why="refused"),
+    )
+    tools.journal.note("production", "change.began", "a", {"sentence": "errors began to rise"}, actor="ops@host")
+    tools.journal.note("production", "database.point", "b", {"name": "p-1", "why": "on demand"}, actor="ops@host")
+    tools.journal.note("production", "of.a.later.version", "c", {"name": "x"}, actor="ops@host")
+    records = read_records(
+        "production", since=0.0, now=now, book=tools.journal, listed=down,  # type: ignore[arg-type]
+        letters=lambda: letters, holds=lambda: (),
+    )  # fmt: skip
+    found = tell(records, since=now - 60, until=now)
+    assert [(entry.kind.value, entry.text) for entry in found.entries] == [
+        ("notice", "told: production is held (webhook: delivered, smtp: given up)"),
+        ("change", "errors began to rise"),
+        ("note", "restore point p-1 (on demand)"),
+    ]
+    assert found.entries[0].run == "guard-1"
+
+
+def test_a_part_that_cannot_be_read_costs_that_part_alone(story: Story) -> None:
+    """The notices lie in a file of their own."""
+
+    def damaged() -> tuple[Letter, ...]:
+        raise BackoutError("the outbox is damaged")
+
+    tools, now = story.tools(), story.world.clock.now()
+    records = read_records(
+        "production", since=now - 60, now=now, book=tools.journal,  # type: ignore[arg-type]
+        listed=tools.deployments.history, letters=damaged, holds=lambda: (),
+    )  # fmt: skip
+    assert records.notes == ("the notices could not be read (the outbox is damaged)",)
+    assert tell(records, since=0.0, until=now).entries
