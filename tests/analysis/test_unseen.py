@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args, get_type_hints
 
 import pytest
 
 from backout.analysis.unseen import SIGHTS, unseen, words
+from backout.config.schema import Traffic as TrafficSettings
 from backout.model.answers import EVERY_CLASS, FAMILIES
 from backout.model.verdict import Verdict
 from backout.providers.cloudflare import analytics, telemetry
@@ -41,6 +42,14 @@ def sources() -> dict[str, SourceTraits]:
         "telemetry": telemetry.TRAITS,
         "analytics": analytics.TRAITS,
     }
+
+
+def test_every_source_says_what_it_sees() -> None:
+    """One that is added to the configuration has to stand here, and so in the docs."""
+    known = get_args(get_type_hints(TrafficSettings)["provider"])
+    assert sources().keys() == set(known) - {"none"}
+    for traits in sources().values():
+        assert traits.has_status or not traits.classes
 
 
 def test_a_source_that_sees_all_has_nothing_to_say() -> None:
