@@ -7,14 +7,20 @@ import os
 import sys
 
 from backout import __version__
+from backout.streams import SafeStream, ended, make_safe
 
 _OBJECTS_BEFORE_COLLECTION = 50_000  # imports only add objects: looking through them at every 700th is in vain
 
 
 def main() -> None:
-    """Run the command line of this process and end it with its code."""
+    """Run the command line of this process and end it with its code, also when it is stopped before it could begin."""
     gc.set_threshold(_OBJECTS_BEFORE_COLLECTION)
-    leave(answer(sys.argv[1:]))
+    try:
+        make_safe()
+        code = answer(sys.argv[1:])
+    except KeyboardInterrupt:
+        code = interrupted(sys.argv[1:])
+    leave(code)
 
 
 def answer(arguments: list[str]) -> int:
@@ -30,18 +36,23 @@ def answer(arguments: list[str]) -> int:
     return run(arguments)
 
 
+def interrupted(arguments: list[str]) -> int:
+    """Say that Ctrl-C came before there was a command that could have said so, or after it; return the exit code."""
+    sys.stderr.write("error: interrupted\n")
+    if "--json" in arguments and not (isinstance(sys.stdout, SafeStream) and sys.stdout.is_used):
+        told = '"error":"Interrupted","what":"interrupted","where":null,"hint":null,"exit_code":130'
+        sys.stdout.write(f'{{"schema":"backout.error/1",{told}}}\n')
+    return 130
+
+
 def leave(code: int) -> None:
     """End the process at once when nothing is left to wait for.
 
     Taking the interpreter apart costs a seventh of a rollback's CPU and changes nothing: what matters was written to
-    disk when it happened. Threads still at work, and a reader who went away, get the ordinary end.
+    disk when it happened. Threads still at work get the ordinary end.
     """
+    code = ended(code)
     threading = sys.modules.get("threading")
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except (OSError, ValueError):
-        sys.exit(code)
     if threading is not None and threading.active_count() > 1:
         sys.exit(code)
     os._exit(code)

@@ -23,7 +23,7 @@ LIGHT = {
     "backout", "backout.__main__", "backout.cli", "backout.cli.app", "backout.cli.errors", "backout.cli.options",
     "backout.cli.output", "backout.cli.shell", "backout.cli.style", "backout.config", "backout.config.environment",
     "backout.config.secret", "backout.errors", "backout.escaping", "backout.report", "backout.report.redact",
-    "backout.startup",
+    "backout.startup", "backout.streams",
 }  # fmt: skip
 NOUNS = {"backout.model", "backout.analysis", "backout.report"}
 HEAVY = {"msgspec", "rich", "aiohttp", "psycopg", "asyncio", "sqlite3", "ssl", "http.client", "tomllib", "subprocess"}
@@ -46,7 +46,7 @@ def own(modules: set[str]) -> set[str]:
 def test_version_imports_nothing() -> None:
     """`--version` is answered before click, dataclasses and everything else."""
     modules = imported("--version")
-    assert own(modules) == {"backout", "backout.__main__"}
+    assert own(modules) == {"backout", "backout.__main__", "backout.streams"}
     assert not modules & {"click", "dataclasses", "re", *HEAVY}
 
 

@@ -9,6 +9,7 @@ import click
 
 from backout.cli.options import Command, pass_shell
 from backout.errors import BackoutError, UsageError
+from backout.streams import is_gone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,8 +63,11 @@ def replay(shell: Shell, *, file: str | None, since: str | None) -> int:
 
 
 def _blocks(stream: BufferedReader) -> Iterator[bytes]:
-    """Return what there is to read, in pieces: large ones of a file, of a pipe what came, so that no tick waits."""
-    return iter(lambda: stream.read1(_BLOCK_BYTES), b"")
+    """Return what there is to read, in pieces: large ones of a file, of a pipe what came, so that no tick waits.
+
+    Nothing more once nobody reads the verdicts.
+    """
+    return iter(lambda: b"" if is_gone() else stream.read1(_BLOCK_BYTES), b"")
 
 
 def _past_deployments(shell: Shell, since: str) -> int:
