@@ -18,10 +18,34 @@ def test_show_is_toml_again(tmp_path: Path) -> None:
     answer = backout(tmp_path, "config", "show", "-e", "production", "--origin")
     shown = tomllib.loads(answer.out)["environments"]["production"]
     assert shown["guard"]["mode"] == "observe"
-    assert shown["criteria"]["error_rate"] == {"below": 0.01, "for": 300}
+    assert shown["criteria"]["error_rate"] == {"below": 0.01, "for": "5m"}
     assert "# backout.toml:" in answer.out
     assert "# default" in answer.out
     assert "staging" not in answer.out
+
+
+def test_show_says_what_is_in_effect(tmp_path: Path) -> None:
+    """Times as people write them, and what a variable or a name decides where the file says nothing."""
+    (tmp_path / "backout.toml").write_text(
+        '[app]\nname = "a"\n[environments.production]\nplatform = { provider = "cloudflare", script = "s" }\n'
+        'database = { provider = "postgres", url_env = "DB", backup = { keep = "35d", full_every = "1h30m" } }\n'
+    )
+    variables = {"CLOUDFLARE_ACCOUNT_ID": "0123"}
+    answer = backout(tmp_path, "config", "show", "--origin", variables=variables)
+    for line in (
+        'platform.account_id = "0123"  # CLOUDFLARE_ACCOUNT_ID',
+        'platform.token_env = "CLOUDFLARE_API_TOKEN"  # default',
+        "protected = true  # the environment's name",
+        'database.backup.keep = "35d"  # backout.toml:5',
+        'database.backup.full_every = "1h30m"',
+        'guard.at_most = "1 per 6h"  # default',
+    ):
+        assert f"environments.production.{line}" in answer.out, answer.out
+    settings = backout(tmp_path, "config", "show", "--json", variables=variables).json["settings"]
+    assert isinstance(settings, dict)
+    assert settings["environments.production.database.backup.keep"] == 3_024_000
+    (tmp_path / "again.toml").write_text(answer.out.replace("environments.production.protected", "#"))
+    assert backout(tmp_path, "config", "check", "--config", str(tmp_path / "again.toml")).code == 0
 
 
 def test_show_never_shows_a_secret(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import click
 
 from backout.cli.options import group, pass_shell
 from backout.cli.style import Tone
-from backout.config.toml_text import literal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +28,7 @@ def show(shell: Shell, origin: bool) -> None:
     loaded = shell.config()
     values = tuple(loaded.values())
     out = shell.output
-    lines = [f"{v.key} = {literal(v.value)}{out.style.dim(f'  # {v.origin}') if origin else ''}" for v in values]
+    lines = [f"{v.key} = {v.written}{out.style.dim(f'  # {v.origin}') if origin else ''}" for v in values]
     payload = {
         "path": loaded.path,
         "environment": loaded.chosen,

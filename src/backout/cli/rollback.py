@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import click
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from backout.model.incident import Run
     from backout.model.plan import PlanRefused
     from backout.plan.rollback import Request
+
+
+FEW = 3
+"""So many versions that were passed over are named; more are counted."""
 
 
 @command(
@@ -149,7 +154,14 @@ def _planned(bench: Bench, request: Request, *, with_database: bool) -> Plan:
 
 def refusal(refused: PlanRefused, environment: str) -> Refused:
     """Return the error that says why there is no plan, what was looked at, and what is allowed."""
-    looked_at = tuple(f"not {r.version}: {r.reason}" for r in refused.rejections if r.reason not in refused.reason)
+    others = [each for each in refused.rejections if each.reason not in refused.reason]
+    looked_at = tuple(f"not {each.version}: {each.reason}" for each in others)
+    if len(others) > FEW:
+        rules = Counter(each.rule.partition(" ")[2] or "other reasons" for each in others)
+        counted = ", ".join(f"{count} {rule}" for rule, count in rules.items())
+        looked_at = (
+            f"not these {len(others)} either ({counted}): `backout deployments list -e {environment}` has each",
+        )
     return Refused(refused.reason, where=environment, rule=refused.rule, options=(*looked_at, *refused.options))
 
 

@@ -162,6 +162,20 @@ def seconds(text: str, flag: str) -> float:
         raise UsageError(str(error), where=flag, hint=f"{flag} 15m") from error
 
 
+def in_units(seconds: float) -> str:
+    """Return a duration as a person writes it in the file.
+
+    >>> in_units(3024000.0), in_units(5400.0), in_units(0.25), in_units(0.0), in_units(0.0005)
+    ('35d', '1h30m', '250ms', '0s', '0.5ms')
+    """
+    words, left_ms = "", round(seconds * 1e6) / 1e3
+    for unit, size_ms in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
+        count = int(left_ms // size_ms)
+        left_ms -= count * size_ms
+        words += f"{count}{unit}" if count else ""
+    return words + (f"{left_ms:g}ms" if left_ms else "") or "0s"
+
+
 def show(value: object) -> str:
     """Return a value as a message quotes it: short, and tables only by what they are.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_EXACT = 2.0**53
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -22,7 +23,9 @@ def literal(value: object) -> str:
         return f"[{', '.join(literal(item) for item in value)}]"
     if isinstance(value, str):
         return '"' + "".join(_escaped(character) for character in value) + '"'
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return str(int(value))
+    return str(value)
 
 
 def key(name: str) -> str:

@@ -19,13 +19,20 @@ SIGNS = {
 }
 
 
+FEW = 3
+"""So many versions that were passed over are named; more are counted."""
+
+
 def plan_text(plan: Plan, *, width: int = 80, paint: Paint = plain) -> str:
     """Return the plan: why, target, what was passed over, the steps, what a person would type, what is not covered."""
     heading = paint("strong", f"Plan to {_verb(plan)} {plan.environment}") + paint("dim", f"  (plan {plan.hash[:8]})")
-    rows = [("why", plan.why)]
+    rows, passed_over = [("why", plan.why)], sum(note.startswith("not ") for note in plan.notes)
     for note in plan.notes:
         label, _, rest = note.partition(" ")
-        rows.append((label, rest) if label in ("target", "not") else ("note", note))
+        if label != "not" or passed_over <= FEW:
+            rows.append((label, rest) if label in ("target", "not") else ("note", note))
+    if passed_over > FEW:
+        rows.append(("not", f"{passed_over} versions that were live later; --json has the reason of each"))
     lines = [heading, *fields(rows, width, paint=paint), ""]
     for number, step in enumerate(plan.steps, start=1):
         lines += wrapped(step.title, width, indent=f"  {number}. ", hanging="     ")
