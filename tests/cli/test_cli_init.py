@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backout.config import jsonc
+from backout.config.scalars import API_BASE_URL
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "fm5"
 
@@ -78,6 +79,41 @@ def test_the_sample_application(tmp_path: Path) -> None:
     assert production["secrets"] == {"example": ".env.example", "required": ["JWT_SECRET", "EMAIL_API_KEY"]}
     assert production["ci"] == {"provider": "github", "repository": "solsystemlabs/fm5"}
     assert production["deploy"] == {"command": "npm run deploy:production", "build": "npm run build"}
+    assert backout(tmp_path, "config", "check").code == 0
+
+
+def test_the_api_that_the_twin_told_one_to_export_is_in_the_file(tmp_path: Path) -> None:
+    """`twin up` prints the variable; a URL to which no token may go is refused, and nothing is written."""
+    (tmp_path / "wrangler.toml").write_text('name = "w"\n')
+    url = "http://127.0.0.1:8787/client/v4"
+    refused = backout(tmp_path, "init", variables={"CLOUDFLARE_API_BASE_URL": "http://api.example.com"})
+    assert (refused.code, (tmp_path / "backout.toml").exists()) == (2, False)
+    assert "CLOUDFLARE_API_BASE_URL" in refused.err
+    usual = backout(tmp_path, "init", "--dry-run", variables={"CLOUDFLARE_API_BASE_URL": API_BASE_URL})
+    assert "api_base_url" not in usual.out
+    assert backout(tmp_path, "init", variables={"CLOUDFLARE_API_BASE_URL": url}).code == 0
+    assert configuration(tmp_path)["production"]["platform"]["api_base_url"] == url
+    assert backout(tmp_path, "config", "check").code == 0
+
+
+def test_the_folder_of_the_journal_is_proposed_for_gitignore(tmp_path: Path) -> None:
+    """In a repository that does not ignore it yet; nothing of the repository is written."""
+    (tmp_path / "wrangler.toml").write_text('name = "w"\n')
+    line = "echo .backout/ >> .gitignore"
+    assert line not in backout(tmp_path, "init", "--dry-run").err
+    (tmp_path / ".git").mkdir()
+    assert line in backout(tmp_path, "init", "--dry-run").err
+    (tmp_path / ".gitignore").write_text("node_modules\n/.backout/\n")
+    assert line not in backout(tmp_path, "init").err
+    assert (tmp_path / ".gitignore").read_text() == "node_modules\n/.backout/\n"
+
+
+def test_what_is_added_below_the_database_is_a_table_of_its_own(tmp_path: Path) -> None:
+    """A section of the documentation is pasted at the end of the file, and the file is right."""
+    (tmp_path / "wrangler.jsonc").write_text(WRANGLER)
+    assert backout(tmp_path, "init").code == 0
+    with (tmp_path / "backout.toml").open("a") as file:
+        file.write('\n[environments.staging.database.backup]\nwal = "stream"\n')
     assert backout(tmp_path, "config", "check").code == 0
 
 

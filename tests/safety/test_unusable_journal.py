@@ -169,7 +169,10 @@ def write_journal(path: Path, good: str, bad: str) -> None:
     journal = SqliteJournal(path, SystemClock())
     journal.mark("production", VersionMark(Mark.STABLE, VersionId(good), None, 1e9, "guard-1", "healthy"), actor="test")
     plan = Plan(
-        PlanKind.GUARD, "production", "watch it", (Step("watch", "watch", {"version": bad, "deployment": "d"}),)
+        PlanKind.GUARD,
+        "production",
+        "watch it",
+        (Step("watch", "watch", {"version": bad, "deployment": "d", "since": 1e9}),),
     )
     run = journal.submit(plan, actor="test", reason="r")
     journal.ask(run, "abort", actor="test", reason="r")

@@ -166,7 +166,7 @@ def _answered(arguments: Sequence[str], shell: Shell) -> int:
     except click.ClickException as error:
         return errors.show_usage(error.format_message(), "", shell.output)
     except BackoutError as error:
-        return errors.show(error, shell.output)
+        return errors.show(shell.in_own_file(error), shell.output)
     except (KeyboardInterrupt, click.Abort):
         return errors.show(Interrupted("interrupted"), shell.output)
     except Exception as error:  # noqa: BLE001 - the last net: a short message instead of a traceback

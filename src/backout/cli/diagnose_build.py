@@ -9,6 +9,7 @@ import click
 
 from backout.cli.options import Command, pass_shell
 from backout.errors import BackoutError, UsageError
+from backout.model.setting import setting
 
 if TYPE_CHECKING:
     from backout.cli.shell import Shell
@@ -60,7 +61,8 @@ def build(shell: Shell, *, command: tuple[str, ...], log_file: str | None, commi
     config = shell.config()
     builds = wiring.builds(config)
     if builds is None:
-        hint = "set `ci` of backout.toml, or use --log FILE, or -- COMMAND"
+        add = setting("environments", config.name, "ci", provider="github", repository="OWNER/NAME")
+        hint = f"{add}; or use --log FILE, or -- COMMAND"
         raise UsageError("no pipeline is set up to ask", where=config.name, hint=hint)
     run = builds.latest(commit or "")
     if run is None or run.state is BuildState.RUNNING:

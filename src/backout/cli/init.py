@@ -9,12 +9,14 @@ import click
 
 from backout.cli.options import command, pass_shell
 from backout.cli.style import Tone
-from backout.errors import ConfigError, DecisionNeeded
+from backout.errors import ConfigError, DecisionNeeded, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.cli.shell import Shell
+
+_API = "CLOUDFLARE_API_BASE_URL"
 
 
 @command(
@@ -51,7 +53,8 @@ def init(shell: Shell, *, only_pin: bool, only_recorder: bool, force: bool, dry_
     name, workers = wrangler.read(source)
     file = shell.folder / "backout.toml"
     found = recorder.folder_of(shell.folder, source, name, workers)
-    text = draft(name, workers, project.look(shell.folder), found.recorder)
+    around = project.look(shell.folder)
+    text = draft(name, workers, around, found.recorder, api_base_url=_api_of(shell))
     mistakes = config.mistakes_in(text, file)
     if not dry_run:
         _write(file, text, force=force)
@@ -71,10 +74,27 @@ def init(shell: Shell, *, only_pin: bool, only_recorder: bool, force: bool, dry_
         shell.output.result("init", payload, done)
         shell.output.say(recorder.told(written, kept))
     recorder.say_lines(shell, found, source)
+    if not around.ignores_records:
+        shell.output.say("the journal lies in .backout/, which no repository should hold: echo .backout/ >> .gitignore")
     if mistakes:
         raise ConfigError(mistakes, hint="edit backout.toml, then: backout config check")
     shell.output.next("backout config check  # what is not set up yet", f"backout status -e {names[0]}")
     return 0
+
+
+def _api_of(shell: Shell) -> str:
+    """Return the API that the environment names as wrangler understands it, "" for the usual one.
+
+    Raises:
+        UsageError: it is no URL to which a token may go.
+    """
+    from backout.config.scalars import API_BASE_URL, TlsUrl  # noqa: PLC0415 - the parsers load when the command runs
+
+    named = shell.environment.get(_API) or ""
+    try:
+        return "" if named in {"", API_BASE_URL} else TlsUrl.parse(named)
+    except ValueError as error:
+        raise UsageError(f"it names no API: {error}", where=_API, hint=f"unset {_API}, or correct it") from error
 
 
 def _write(file: Path, text: str, *, force: bool) -> None:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, TextIO
 from backout.cli.output import Output
 from backout.cli.style import Style, wants_color
 from backout.config import Environment
+from backout.errors import Refused
 from backout.report.redact import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from backout.config import Config
-    from backout.errors import Untrusted
+    from backout.errors import BackoutError, Untrusted
     from backout.model.notice import Delivery
     from backout.ports import Notifier
     from backout.runbook.toolbox import Toolbox
@@ -62,6 +63,8 @@ class Shell:
     notifier: Notifier | None = None
     _complained: set[str] = field(default_factory=set)
     _learned: set[Path] = field(default_factory=set)
+    _file: tuple[str, str] | None = None
+    """Name and text of the configuration file that was read."""
 
     @classmethod
     def of_process(cls) -> Shell:
@@ -115,6 +118,7 @@ class Shell:
             no_commands=self.flags.no_commands,
         )
         self._learn(found)
+        self._file = (found.path.name, found.text)
         return found
 
     def _learn(self, found: Config) -> None:
@@ -128,6 +132,17 @@ class Shell:
 
     def _doubt(self, doubt: Untrusted) -> None:
         self.output.warn(f"{doubt.what} ({'; '.join(doubt.mistakes)}); going on all the same. Look at it: {doubt.hint}")
+
+    def in_own_file(self, error: BackoutError) -> BackoutError:
+        """Return the error with each setting that it names in the words of the file that was read, see `additions`."""
+        if self._file is not None and "in backout.toml, [" in f"{error.hint}{getattr(error, 'options', '')}":
+            from backout.config.additions import in_file  # noqa: PLC0415 - only where something is to be set
+
+            name, text = self._file
+            error.hint = in_file(error.hint, text, name) if error.hint else error.hint
+            if isinstance(error, Refused):
+                error.options = tuple(in_file(option, text, name) for option in error.options)
+        return error
 
     def masked(self, reason: str) -> str:
         """Return a reason that a person typed without the environment's own secrets: it is kept, and many read it.

@@ -12,6 +12,7 @@ from backout.cli.options import command, pass_shell
 from backout.cli.style import Tone
 from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
 from backout.model.clock import in_words, is_off
+from backout.model.setting import setting
 from backout.report.times import ago, clock, duration, percent, rfc3339
 
 if TYPE_CHECKING:
@@ -88,8 +89,7 @@ def _looked(tools: Toolbox) -> Status:
 
 def _without_provider(shell: Shell, config: Config, error: BackoutError) -> int:
     """Show what is known when the provider does not say what is live, then the error; its exit code counts."""
-    from backout.cli import in_need  # noqa: PLC0415 - only when something is wrong
-    from backout.cli.errors import show  # noqa: PLC0415 same
+    from backout.cli import errors, in_need  # noqa: PLC0415 - only when something is wrong
     from backout.cli.paint import paint_for  # noqa: PLC0415 same
     from backout.providers.clock import SystemClock  # noqa: PLC0415 same
     from backout.report.text import fields  # noqa: PLC0415 same
@@ -99,14 +99,14 @@ def _without_provider(shell: Shell, config: Config, error: BackoutError) -> int:
         "environment": config.name,
         "read_at": rfc3339(now),
         "live_version": None,
-        "problem": str(error),
+        **errors.record(error),
         "health": _health_record(found.health),
         **in_need.record(found),
     }
     head = f"{style.strong(config.name)}  {style.badge('what is live is not known', Tone.BAD)}"
     text = "\n".join([head, *fields(in_need.rows(style, found, now), style.width, paint=paint_for(style))])
     shell.output.result("status", known, text)
-    return show(error, shell.output)
+    return errors.show(error, shell.output)
 
 
 def _record(found: Status) -> dict[str, object]:
@@ -149,10 +149,13 @@ def _record(found: Status) -> dict[str, object]:
 
 def _marks_record(config: Config, seal: Seal | None) -> dict[str, object]:
     """Return whether marks are signed, and who could stop guard with one."""
+    from backout.config.additions import in_file  # noqa: PLC0415 - TOML only when something is shown
+
     script = config.environment.platform.script
     deployer = f"whoever may deploy {script}"
+    add = in_file(setting("marks", key_env="BACKOUT_MARKS_KEY"), config.text, config.path.name)
     if seal is None:
-        return {"signed": False, "may_disarm": f"{deployer}: marks are not signed", "next": "set [marks] key_env"}
+        return {"signed": False, "may_disarm": f"{deployer}: marks are not signed", "next": add}
     may = f"whoever has the key; {deployer} for 2 hours, twice a day"
     if not seal.keys:
         return {"signed": False, "may_disarm": may, "next": f"set {seal.variable}: no key is here"}

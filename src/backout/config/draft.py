@@ -20,12 +20,14 @@ _NOT_OF_THE_WORKER = re.compile(r"CLOUDFLARE_|CF_|GITHUB_|NODE_ENV$|PORT$")
 _PRODUCTION = re.compile("prod|live", re.IGNORECASE)
 
 
-def draft(name: str, workers: tuple[Worker, ...], project: Project, recorder: Recorder) -> str:
+def draft(
+    name: str, workers: tuple[Worker, ...], project: Project, recorder: Recorder, *, api_base_url: str = ""
+) -> str:
     """Return the text of backout.toml; what is not known stands in it as a comment that says what to fill in.
 
     Args:
         name: of the application. workers: its environments. project: what lies around.
-        recorder: what could count its answers.
+        recorder: what could count its answers. api_base_url: of the platform's API, "" for the usual one.
     """
     lines = [
         "# What backout needs to know. No secret stands here: those come from the environment or from files.",
@@ -35,16 +37,20 @@ def draft(name: str, workers: tuple[Worker, ...], project: Project, recorder: Re
         f"name = {literal(name)}",
     ]
     for worker in workers:
-        lines += ["", f"[environments.{key(worker.environment)}]", *_environment(worker, project)]
+        lines += ["", f"[environments.{key(worker.environment)}]", *_environment(worker, project, api_base_url)]
         lines += [f"# {recorder.traffic} # uncomment once {FOLDER}/ is deployed"]
         lines += ["", f"[environments.{key(worker.environment)}.guard]", *_guard(worker)]
+        if _has_database(worker, project):
+            lines += ["", f"[environments.{key(worker.environment)}.database]", *_database(worker, project)]
         if deploy := tuple(_deploy(worker, project)):
             lines += ["", f"[environments.{key(worker.environment)}.deploy]", *deploy]
     return "\n".join([*lines, "", "[incidents]", 'directory = ".ai/incidents"', ""])
 
 
-def _environment(worker: Worker, project: Project) -> Iterator[str]:
+def _environment(worker: Worker, project: Project, api_base_url: str) -> Iterator[str]:
     platform = {"provider": "cloudflare", "script": worker.script}
+    if api_base_url:
+        platform["api_base_url"] = api_base_url
     if worker.account_id:
         yield f"platform = {literal({**platform, 'account_id': worker.account_id})}"
     else:
@@ -58,10 +64,6 @@ def _environment(worker: Worker, project: Project) -> Iterator[str]:
     if services:
         yield "# What an outage of each service means: critical | degradable."
         yield f"services = {literal(services)}"
-    if _has_database(worker, project):
-        migrations = "prisma" if project.has_prisma else "none"
-        database = {"provider": "postgres", "url_env": _database_variable(worker, project), "migrations": migrations}
-        yield f"database = {literal(database)}"
     if worker.buckets:
         others = f" # also bound: {', '.join(worker.buckets[1:])}" if worker.buckets[1:] else ""
         yield f"storage = {literal({'provider': 'r2', 'bucket': worker.buckets[0]})}{others}"
@@ -71,6 +73,13 @@ def _environment(worker: Worker, project: Project) -> Iterator[str]:
         yield f"ci = {literal({'provider': 'github', 'repository': project.repository})}"
     elif project.has_workflows:
         yield '# ci = { provider = "github", repository = "OWNER/NAME" } # fill in and uncomment'
+
+
+def _database(worker: Worker, project: Project) -> Iterator[str]:
+    """Yield a table of its own: backups, a vendor and a server are tables below it."""
+    yield 'provider = "postgres"'
+    yield f"url_env = {literal(_database_variable(worker, project))}"
+    yield f"migrations = {literal('prisma' if project.has_prisma else 'none')}"
 
 
 def _guard(worker: Worker) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -12,8 +12,11 @@ import msgspec
 
 from backout.config.access import parse_access, parse_keys
 from backout.config.identity import host_of
+from backout.config.scalars import AtMost, Duration, in_units
 from backout.config.schema import TOKEN_ENV, EnvironmentSettings, Settings
+from backout.config.toml_text import literal
 from backout.errors import AuthError, BackoutError, ConfigError, Refused, UsageError
+from backout.model.setting import setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,16 +29,25 @@ if TYPE_CHECKING:
     from backout.model.policy import Policy
 
 _SHORTEST_SECRET = 8
+_ELSEWHERE = frozenset({"account_id", "token_env", "protected"})
+"""Keys that something else decides where the file says nothing."""
+_IN_ENVIRONMENT = 3
 _PRODUCTION = re.compile(r"^(prod|production|live)([-_.]|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One effective setting: dotted key, value as JSON, and where it comes from (file:line, a variable, a flag)."""
+    """One effective setting.
+
+    Args:
+        key: dotted. value: as JSON, times in seconds. origin: where it comes from (file:line, a variable, a flag).
+        written: as a person writes it in the file.
+    """
 
     key: str
     value: object
     origin: str
+    written: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +117,8 @@ class Config:
         found = self.environment.platform.account_id or self.variables.get("CLOUDFLARE_ACCOUNT_ID")
         if not found:
             where = f"{self.path.name}: environments.{self.name}.platform.account_id"
-            raise ConfigError((f"{where}: required, but not there",), hint="add it, or set CLOUDFLARE_ACCOUNT_ID")
+            add = setting("environments", self.name, "platform", account_id="ACCOUNT_ID")
+            raise ConfigError((f"{where}: required, but not there",), hint=f"{add}; or set CLOUDFLARE_ACCOUNT_ID")
         return found
 
     def token(self) -> Secret:
@@ -324,12 +337,29 @@ class Config:
         from backout.config.toml_lines import lines_of  # noqa: PLC0415 - only `config show` pays for it
 
         lines = lines_of(self.text)
-        document = msgspec.to_builtins(self.settings, enc_hook=_plain)
-        for path, value in _leaves(document, ()):
+        for path, found in _leaves(self.settings, ()):
             if self.chosen and path[0] == "environments" and path[1] != self.chosen:
                 continue
             in_file = f"{self.path.name}:{lines[path]}" if path in lines else "default"
-            yield Value(dotted(path), value, self.set_by.get(path, in_file))
+            origin = self.set_by.get(path, in_file)
+            value = found
+            if found in (None, "") and path[-1] in _ELSEWHERE:
+                value, origin = self._elsewhere(path)
+            if value is not None:
+                yield Value(dotted(path), _plain(value), origin, _written(value))
+
+    def _elsewhere(self, path: Where) -> tuple[object, str]:
+        """Return what is in effect for a key that is not set, and where that comes from."""
+        if path[0] != "environments" or len(path) < _IN_ENVIRONMENT:
+            return None, ""
+        one = replace(self, chosen=str(path[1]))
+        platform = one.environment.platform
+        if path[2:] == ("platform", "account_id"):
+            found = self.variables.get("CLOUDFLARE_ACCOUNT_ID")
+            return found or "", "CLOUDFLARE_ACCOUNT_ID" if found else "CLOUDFLARE_ACCOUNT_ID, which is not set here"
+        if path[2:] == ("platform", "token_env") and not platform.token_file:
+            return TOKEN_ENV, "default"
+        return (one.protected, "the environment's name") if path[2:] == ("protected",) else (None, "")
 
     def notify_secret(self, channel: str, variable: str | None, path: Path | None, what: str) -> Secret:
         """Return a secret of the channel `notify.CHANNEL`, kept in a variable or a file.
@@ -372,12 +402,23 @@ def dotted(path: Where) -> str:
 
 
 def _leaves(value: object, path: Where) -> Iterator[tuple[Where, object]]:
-    if isinstance(value, dict):
+    if isinstance(value, msgspec.Struct):
+        for field_ in msgspec.structs.fields(value):
+            yield from _leaves(getattr(value, field_.name), (*path, field_.encode_name))
+    elif isinstance(value, dict):
         for name, item in value.items():
             yield from _leaves(item, (*path, name))
-    elif value is not None and value != []:
+    elif value not in ((), []):
         yield path, value
 
 
 def _plain(value: object) -> object:
-    return float(value) if isinstance(value, float) else str(value)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return msgspec.to_builtins(value, enc_hook=lambda other: float(other) if isinstance(other, float) else str(other))
+
+
+def _written(value: object) -> str:
+    if isinstance(value, AtMost):
+        return literal(f"1 per {in_units(value)}")
+    return literal(in_units(value)) if isinstance(value, Duration) else literal(_plain(value))

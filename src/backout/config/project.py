@@ -28,6 +28,7 @@ class Project:
         name: from package.json, or "". example: the file with the names of variables, or "". names: those in it.
         commented: names in it that are commented out. has_prisma: migrations are Prisma's. repository: owner/name
         on GitHub, or "". has_workflows: GitHub Actions run here. scripts: of package.json. runner: "npm run".
+        ignores_records: whether the folder `.backout` is kept out of the repository that this is a part of, if any.
     """
 
     name: str = ""
@@ -39,6 +40,7 @@ class Project:
     has_workflows: bool = False
     scripts: tuple[str, ...] = ()
     runner: str = "npm run"
+    ignores_records: bool = True
 
 
 def look(folder: Path) -> Project:
@@ -56,8 +58,19 @@ def look(folder: Path) -> Project:
         repository=_repository(folder, package),
         has_workflows=any((folder / ".github" / "workflows").glob("*.y*ml")),
         scripts=tuple(scripts) if isinstance(scripts, dict) else (),
+        ignores_records=_ignores_records(folder),
         runner=next((f"{tool} run" for lock, tool in _LOCKS.items() if (folder / lock).is_file()), "npm run"),
     )
+
+
+def _ignores_records(folder: Path) -> bool:
+    for above in (folder, *folder.parents):
+        lines = {line.strip().strip("/") for line in _read(above / ".gitignore").splitlines()}
+        if lines & {".backout", "**/.backout", ".backout/*"}:
+            return True
+        if (above / ".git").exists():
+            return False
+    return True  # no repository
 
 
 def _package(folder: Path) -> dict[str, object]:

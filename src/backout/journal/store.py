@@ -20,6 +20,7 @@ from backout.journal import schema
 from backout.journal.chain import COLUMNS, ChainReport, canonical, check, link
 from backout.journal.lock import FileLock
 from backout.journal.rows import DamagedRow, JournalUnavailable, columns, event_of, json_object, json_value, reading
+from backout.model.setting import setting
 from backout.private import private_folder
 
 if TYPE_CHECKING:
@@ -327,7 +328,7 @@ class Store:
             raise JournalUnavailable(
                 "the file is another program's database; nothing was changed",
                 where=str(self.path),
-                hint="name another file as journal.path in backout.toml",
+                hint=setting("journal", path=".backout/own-journal.sqlite"),
             )
         with self._explained():
             newest = connection.execute("SELECT COALESCE(MAX(version), 0) FROM schema_version").fetchone()

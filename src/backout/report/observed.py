@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from backout.analysis.observed import NEEDED, Advice, Outcome, middle
 from backout.model.policy import Mode
+from backout.model.setting import setting
 from backout.report.text import fields, plain, wrapped
 from backout.report.times import clock, day, duration, rfc3339
 
@@ -98,7 +99,7 @@ def how(found: Observed) -> tuple[str, ...]:
     name = found.environment
     if found.advice is Advice.ARM:
         return (
-            f'arm it: mode = "act" under [environments.{name}.guard] in backout.toml',
+            f"arm it: {setting('environments', name, 'guard', mode='act')}",
             f"or for one watch: `backout guard -e {name} --mode act`",
         )
     if found.advice is Advice.NOT_YET:

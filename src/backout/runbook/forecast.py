@@ -8,6 +8,7 @@ from backout.analysis.forecast import forecast
 from backout.analysis.remarks import underneath
 from backout.errors import BackoutError, Unmeasured
 from backout.model.forecast import Today
+from backout.model.setting import setting
 from backout.model.signals import total
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def foresee(tools: Toolbox, *, synthetic_per_s: float) -> Forecast:
         raise Unmeasured(
             "no request was counted yet, so nothing can be forecast",
             where=tools.environment,
-            hint=f"name a source of counts under [environments.{tools.environment}.traffic], or: "
+            hint=f"{setting('environments', tools.environment, 'traffic', provider='tail')}; then: "
             f"backout guard -e {tools.environment}",
         )
     own = tuple(row for row in recent if row.version == version)

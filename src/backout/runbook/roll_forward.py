@@ -9,6 +9,7 @@ from backout.errors import BackoutError, Busy, CommandFailed, UsageError, WorldM
 from backout.model.compatibility import Compatibility
 from backout.model.notice import NoticeKind
 from backout.model.plan import Plan
+from backout.model.setting import setting
 from backout.plan.by_hand import by_hand
 from backout.plan.forward import Mended, plan_forward
 from backout.ports import Done, NotDone, Unknown
@@ -39,7 +40,7 @@ def prepare_forward(tools: Toolbox, message: str, *, wait: bool = True) -> Plan 
         raise UsageError(
             "no deploy command is set up, so backout cannot roll forward",
             where=tools.environment,
-            hint=f'command = "npm run deploy"  # in [environments.{tools.environment}.deploy]',
+            hint=setting("environments", tools.environment, "deploy", command="npm run deploy"),
         )
     check_identity(tools)
     situation = observe(tools)

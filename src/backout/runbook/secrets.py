@@ -12,6 +12,7 @@ from backout.analysis.stability import candidates, newcomer
 from backout.errors import BackoutError, Refused, Unmeasured, UsageError
 from backout.model.plan import Plan
 from backout.model.secrets import ExpectedSecrets, OnHand, PushedSecret
+from backout.model.setting import setting
 from backout.plan.rollback import Request
 from backout.plan.secrets import RULE, LiveNow, PushRequest, plan_push
 from backout.runbook.clock import target_version
@@ -147,7 +148,9 @@ def prepare_mending(
     configured = push_tools(tools).configured
     if configured is None:
         raise UsageError(
-            "no source of secrets is configured", where=tools.environment, hint="secrets.source in backout.toml"
+            "no source of secrets is configured",
+            where=tools.environment,
+            hint=setting("environments", tools.environment, "secrets", source={"from": "env"}),
         )
     ask = PushAsk(
         names=tuple(sorted(set(names))),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from backout import wiring
 from backout.errors import UsageError
+from backout.model.setting import setting
 from backout.providers.archive.origin import Origin
 from backout.providers.archive.record_store import Terms
 from backout.providers.archive.repository import Repository
@@ -45,7 +46,7 @@ def backup_settings(config: Config) -> Backup:
         raise UsageError(
             f"environments.{config.name} has no database",
             where=str(config.path),
-            hint=f"add [environments.{config.name}.database]",
+            hint=setting("environments", config.name, "database", provider="postgres", url_env="DATABASE_URL"),
         )
     config.refuse_withheld("database.backup.pgbackrest.config")
     return database.backup

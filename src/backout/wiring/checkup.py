@@ -12,6 +12,7 @@ from backout.errors import BackoutError
 from backout.journal.look import look as look_at_journal
 from backout.model.checkup import ChannelLook, Checkup, Level, must, should
 from backout.model.policy import Mode
+from backout.model.setting import setting
 from backout.providers.clock import SystemClock
 from backout.runbook.checkup import Lane, Question, examine
 from backout.runbook.checkup_questions import Counted, Here, Platform, Service
@@ -127,7 +128,9 @@ def _database(config: Config) -> tuple[Lane, ...]:
     settings, name = config.environment.database, config.name
     if settings is None:
         why = "no database is set up: whether the schema allows a rollback cannot be read, and nothing is backed up"
-        absent = should("database").not_set_up(why, f"set [environments.{name}.database]: backout config example")
+        absent = should("database").not_set_up(
+            why, setting("environments", name, "database", provider="postgres", url_env="DATABASE_URL")
+        )
         return ((Question("database", Level.SHOULD, lambda: [absent]),),)
     status = f"backout db migrations status -e {name}"
     found: list[Lane] = [(Question("migrations", Level.MUST, lambda: _migrations(config), status),)]
@@ -189,7 +192,7 @@ def _migrations(config: Config) -> Iterator[Check]:
     history = schema(config, lambda: wiring.reader(config, PATIENCE_S), hurried=True)
     if history is None:
         why = "which migrations are applied is not read: whether the schema allows a rollback is not known"
-        line = f'set migrations = "prisma" (alembic, django, d1) in [environments.{config.name}.database]'
+        line = setting("environments", config.name, "database", migrations="prisma") + " (or alembic, django, d1)"
         yield should("migrations").not_set_up(why, line)
         return
     yield data.of_migrations(history.read(), config.name)

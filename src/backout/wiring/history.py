@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import AuthError, UsageError
+from backout.model.setting import setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -68,7 +69,8 @@ def tool_of(config: Config) -> str:
         raise UsageError(
             "no migrations are set up",
             where=f"{config.path.name}: environments.{config.name}.database.migrations",
-            hint='migrations = "prisma"  # or alembic, django, d1',
+            hint=setting("environments", config.name, "database", provider="postgres", migrations="prisma")
+            + " (or alembic, django, d1)",
         )
     return settings.migrations
 
@@ -88,7 +90,7 @@ def folder_of(config: Config) -> Path:
         raise UsageError(
             f"no folder of {tool}'s migrations: {' or '.join(FOLDERS[tool])}",
             where=str(config.path.parent),
-            hint=f'migrations_path = "..."  # in environments.{config.name}.database',
+            hint=setting("environments", config.name, "database", migrations_path="path/to/migrations"),
         )
     return found
 

@@ -8,6 +8,7 @@ from backout.analysis.capability import window_of as window_of_backups
 from backout.analysis.dumps import window_of
 from backout.errors import UsageError
 from backout.model.capability import Tools, VendorState
+from backout.model.setting import setting
 from backout.providers.clock import SystemClock
 from backout.providers.retry import Retry
 from backout.runbook.capability import Looks
@@ -75,7 +76,8 @@ def stanza(config: Config) -> PgBackRest:
     found = database_of(config).backup.pgbackrest
     if found is None:
         where = f"environments.{config.name}.database.backup"
-        raise UsageError("no pgBackRest repository is set up", where=where, hint=f"add {where}.pgbackrest.stanza")
+        add = setting("environments", config.name, "database", "backup", pgbackrest={"stanza": "STANZA"})
+        raise UsageError("no pgBackRest repository is set up", where=where, hint=add)
     return Repository(found.stanza, found.config)
 
 
@@ -114,7 +116,8 @@ def vendor(config: Config, patience: Retry | None = None) -> NeonBranches | Xata
         return NeonBranches(api, managed.project, managed.branch)
     if managed.provider == "xata":
         if managed.organization is None:
-            raise UsageError("Xata needs the organization's id", where=where, hint=f"add {where}.organization")
+            add = setting("environments", config.name, "database", "managed", organization="ORGANIZATION")
+            raise UsageError("Xata needs the organization's id", where=where, hint=add)
         url = str(managed.api_base_url or XATA_API)
         api = VendorApi("Xata", url, token.reveal, hint, clock=SystemClock(), retry=patience)
         return XataBranches(api, managed.organization, managed.project, managed.branch)

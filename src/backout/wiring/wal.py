@@ -14,6 +14,7 @@ from backout.analysis.backups import protection, slot_alarm
 from backout.config.secret_names import secret_variables
 from backout.config.trust import TRUST_ENV
 from backout.errors import BackoutError, Refused, UsageError
+from backout.model.setting import setting
 from backout.private import private_folder
 from backout.providers.archive.gaps import read_gaps
 from backout.providers.archive.holding import Holding
@@ -62,7 +63,7 @@ def mode(config: Config) -> str:
         raise Refused(
             'backup.wal is "off"',
             where=str(config.path),
-            options=(f'Set wal = "stream" in [environments.{config.name}.database.backup].',),
+            options=(setting("environments", config.name, "database", "backup", wal="stream"),),
         )
     return wanted
 

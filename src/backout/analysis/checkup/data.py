@@ -8,6 +8,7 @@ from backout.analysis.capability import choose
 from backout.model.capability import RecoveryPath
 from backout.model.checkup import must, should
 from backout.model.clock import duration
+from backout.model.setting import setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +88,7 @@ def of_wal(found: Protection | None, environment: str) -> Check:
     start, backup = f"backout db wal start -e {environment}", f"backout db backup -e {environment}"
     if found is None:
         why = "WAL is not received: what was written since the newest copy could not be brought back"
-        line = f'set wal = "stream" in [environments.{environment}.database.backup]; then: {start} && {backup}'
+        line = f"{setting('environments', environment, 'database', 'backup', wal='stream')}; then: {start} && {backup}"
         return should("wal").not_set_up(why, line)
     if found.protected:
         return must("wal").ok(f"restorable to any moment {found.why}")

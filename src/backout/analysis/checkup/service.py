@@ -11,6 +11,7 @@ from backout.model.checkup import must, should
 from backout.model.clock import duration, utc
 from backout.model.incident import RunState
 from backout.model.plan import Plan
+from backout.model.setting import setting
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -39,7 +40,7 @@ def of_health(report: HealthReport | None, policy: Policy, environment: str, *, 
     """
     if report is None:
         why = "there is no health endpoint: a rollback is verified by error rate and latency alone"
-        line = f'set health = {{ url = "https://..." }} in [environments.{environment}]'
+        line = setting("environments", environment, "health", url="https://app.example.com/health")
         return must("health").missing(why, line) if is_blind else should("health").not_set_up(why, line)
     trouble = trouble_in(report, policy)
     if report.is_down or (report.measured and trouble):
@@ -84,7 +85,7 @@ def of_traffic(traits: SourceTraits | None, *, acts: bool, environment: str) -> 
     """Return whether requests are counted, and whether guard may act on the counts; the source has just answered."""
     if traits is None:
         why = "requests are not counted: guard sees the health endpoint alone"
-        return should("traffic").not_set_up(why, f"set traffic in [environments.{environment}]: backout config example")
+        return should("traffic").not_set_up(why, setting("environments", environment, "traffic", provider="tail"))
     if traits.may_act:
         return must("traffic").ok(f"{traits.name} answers, at most {duration(traits.lag_s)} late")
     lacks = [
@@ -162,7 +163,7 @@ def of_hold(hold: Hold | None, environment: str) -> Check:
 def of_secrets(required: Collection[str], present: Collection[str] | None, environment: str) -> Check:
     """Return whether the application has every secret that the configuration requires; `present` None: not readable."""
     if not required:
-        line = f"set secrets.required in [environments.{environment}]"
+        line = setting("environments", environment, "secrets", required=["NAME"])
         return should("secrets").not_set_up("which secrets the application needs is not said", line)
     if present is None:
         return must("secrets").unmeasured("their names cannot be read", f"backout secrets check -e {environment}")

@@ -1,0 +1,38 @@
+"""What is to be set in backout.toml, as an error says it; the command line shows what that is in the user's own file.
+
+How a table may be added depends on the file: below a table that is written in one line, a header of its own is a
+mistake, and so is a second header of the same name. So nobody writes such a hint by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final
+
+_BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
+_TEXT: Final = r"\"(?:[^\"\\\n]|\\.)*\""
+_VALUES: Final = rf"\{{ (?:[^{{}}\"\n]|{_TEXT}|\{{ (?:[^{{}}\"\n]|{_TEXT})* \}})* \}}"
+PATTERN: Final = re.compile(rf"in backout\.toml, \[(?P<table>[^\n]+?)\]: (?P<values>{_VALUES})")
+"""Finds a setting in a text."""
+
+
+def setting(*table: str, **values: object) -> str:
+    """Return the words for these keys of a table; values are texts, numbers, truth values, or tables of them.
+
+    >>> setting("environments", "a b", "guard", mode="act")
+    'in backout.toml, [environments."a b".guard]: { mode = "act" }'
+    """
+    return f"in backout.toml, [{'.'.join(map(_key, table))}]: {_inline(values)}"
+
+
+def _inline(values: dict[str, object]) -> str:
+    return f"{{ {', '.join(f'{_key(name)} = {_literal(value)}' for name, value in values.items())} }}"
+
+
+def _literal(value: object) -> str:
+    return _inline(value) if isinstance(value, dict) else json.dumps(value)
+
+
+def _key(name: str) -> str:
+    return name if _BARE.fullmatch(name) else json.dumps(name)

@@ -1,0 +1,147 @@
+"""What is to be set in backout.toml, as lines for the user's own file: each such hint, in files as init writes."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cli_shell import backout
+
+from backout import config
+from backout.config.additions import in_file, settings_in, with_values
+from backout.model.setting import setting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SOURCE = Path(__file__).parents[2] / "src" / "backout"
+WRANGLER = """{
+  "name": "shop", "account_id": "0123", "routes": [{ "pattern": "shop.example.com", "custom_domain": true }],
+  "r2_buckets": [{ "binding": "B", "bucket_name": "files" }], "hyperdrive": [{ "binding": "DB", "id": "1" }],
+}
+"""
+IN_ONE_LINE = """# as an earlier init wrote it
+[app]
+name = "shop"
+
+[environments.production]
+platform = { provider = "cloudflare", script = "shop", account_id = "0123" }
+health = { url = "https://shop.example.com/health" } # a guess: check it
+database = { provider = "postgres", url_env = "DATABASE_URL", migrations = "prisma" } # {ours}
+# traffic = { provider = "recorder" } # uncomment
+
+[environments.production.guard]
+mode = "observe" # observe: say what it would do | ask | act: roll back
+
+[incidents]
+directory = ".ai/incidents"
+"""
+_TOLD = re.compile(r"(?:^|; )((?:below|in place|at the end)[^:]* of backout\.toml):((?:\n    .*)+)")
+DOTTED = """app.name = "shop"
+environments.production.platform = { provider = "cloudflare", script = "shop" }
+[environments.production.database]
+provider = "postgres"
+url_env = "DATABASE_URL"
+backup = { directory = "a}b", full_every = "1d" }
+[environments.staging.platform]
+provider = "cloudflare"
+script = "shop-staging"
+"""
+
+
+def made_by_init(folder: Path) -> str:
+    """Return the file that init writes today."""
+    (folder / "wrangler.jsonc").write_text(WRANGLER)
+    assert backout(folder, "init").code == 0
+    return (folder / "backout.toml").read_text()
+
+
+def calls() -> Iterator[tuple[str, tuple[str, ...], dict[str, Any]]]:
+    """Yield (where, table, values) of every setting that an error in the source names."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "setting":
+                table = tuple(n.value if isinstance(n, ast.Constant) else "production" for n in node.args)
+                values = {str(each.arg): ast.literal_eval(each.value) for each in node.keywords}
+                yield f"{path.relative_to(SOURCE)}:{node.lineno}", table, values
+
+
+CALLS = list(calls())
+
+
+@pytest.mark.parametrize("file", ["made now", "in one line", "dotted"])
+def test_each_hint_makes_a_file_that_is_read(tmp_path: Path, file: str) -> None:
+    """Every setting that an error names is put into the file by the lines that are shown, and nothing else changes."""
+    text = {"in one line": IN_ONE_LINE, "dotted": DOTTED}.get(file) or made_by_init(tmp_path)
+    assert len(CALLS) >= 12
+    for where, table, values in CALLS:
+        base = text
+        if table[-2:] == ("database", "managed"):  # who lacks one key of it has the others
+            base = with_values(text, table, {"provider": "xata", "project": "p", "branch": "b"}) or ""
+        shown = in_file(f"first; {setting(*table, **values)}; then more", base, "backout.toml")
+        assert "in backout.toml, [" not in shown, (where, shown)
+        edited = typed(base, shown.removeprefix("first; ").removesuffix("; then more"))
+        wanted = tomllib.loads(base)
+        inner = wanted
+        for part in table:
+            inner = inner.setdefault(part, {})
+        inner.update(values)
+        assert tomllib.loads(edited) == wanted, (where, shown)
+        assert config.mistakes_in(edited, tmp_path / "backout.toml") == (), (where, shown)
+
+
+def typed(text: str, shown: str) -> str:
+    """Return the file after a person did what is shown, line by line."""
+    lines = text.rstrip("\n").split("\n")
+    moved = 0
+    for place, what in re.findall(
+        r"(?:^|; )((?:below|in place|at the end)[^:]* of backout\.toml):((?:\n    .*)+)", shown
+    ):
+        new = [line[4:] for line in what.strip("\n").split("\n")]
+        numbers = [int(number) for number in re.findall(r"\d+", place)]
+        if place.startswith("at the end"):
+            lines += new
+        elif place.startswith("below"):
+            lines[numbers[0] + moved : numbers[0] + moved] = new
+            moved += len(new)
+        else:
+            lines[numbers[0] - 1 + moved : numbers[-1] + moved] = new
+            moved += len(new) - (numbers[-1] - numbers[0] + 1)
+    return "\n".join(lines) + "\n"
+
+
+def test_the_hint_for_a_table_in_one_line_is_that_line(tmp_path: Path) -> None:
+    """`db wal start` after an earlier init: a header of its own would be a mistake in TOML."""
+    (tmp_path / "backout.toml").write_text(IN_ONE_LINE)
+    answer = backout(tmp_path, "db", "wal", "start", variables={"DATABASE_URL": "postgres://127.0.0.1:9/x"})
+    assert answer.code == 3, answer.err
+    assert "in place of line 8 of backout.toml:\n" in answer.err
+    line = (
+        'database = { provider = "postgres", url_env = "DATABASE_URL", migrations = "prisma", '
+        'backup = { wal = "stream" } } # {ours}'
+    )
+    assert line in answer.err
+
+
+def test_no_hint_is_written_by_hand() -> None:
+    """A table of an environment stands in no text of the source but where files are written and read."""
+    allowed = {"config/pinning.py", "config/draft.py", "twin/stage.py", "model/setting.py", "config/workflow.py"}
+    found = [
+        f"{path.relative_to(SOURCE)}:{number}"
+        for path in SOURCE.rglob("*.py")
+        if str(path.relative_to(SOURCE)) not in allowed
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if "[environments." in line and '"""' not in line
+    ]
+    assert not found
+
+
+def test_settings_are_found_in_words() -> None:
+    """A name that must be quoted, a nested table; words without one stay as they are."""
+    words = f"do this: {setting('environments', 'a b', 'secrets', source={'from': 'env'})}, or that"
+    assert settings_in(words) == [(("environments", "a b", "secrets"), {"source": {"from": "env"}})]
+    assert in_file("nothing, to be { set }", "", "x") == "nothing, to be { set }"
