@@ -53,11 +53,12 @@ def lines_in(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, line) for line in found)
 
 
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(SOURCE.rglob("*.py"))}
 LINES = sorted(
     {
         (str(path.relative_to(SOURCE)), number, " ".join(line.split()))
-        for path in SOURCE.rglob("*.py")
-        for number, line in lines_in(ast.parse(path.read_text(encoding="utf-8")))
+        for path, tree in TREES.items()
+        for number, line in lines_in(tree)
         if line not in LABELS
     }
 )
@@ -108,3 +109,48 @@ def test_every_command_that_the_program_names_exists() -> None:
     """Nobody is told to type what there is not."""
     wrong = [f"{file}:{number}: {line}: {why}" for file, number, line in LINES if (why := wrong_with(line))]
     assert not wrong, "\n".join(wrong)
+
+
+ROOT = SOURCE.parents[1]
+_NAMED = re.compile(r"(?<![\w./@:'\[-])backout ([a-z][a-z-]*[a-z])(?![\w-])(?![\w.-]*[/=@])")
+_WORDS = """
+acts alone and asks began begin brings can cannot changes developers did does gives holds is it itself keeps knows
+looks made masked meets needs never or promises put puts raises reads relies retries rolls says set starts then uses
+waits within works would writes wrote
+"""
+SENTENCES = frozenset(_WORDS.split())
+"""What follows the program's name in sentences about it, on all pages."""
+UNTYPED = {("analysis/seal.py", "mark"), ("providers/files/reports.py", "run"), ("report/redact.py", "backup")}
+"""Marks within files, and a list of words."""
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Yield (where, text) of all that a user may read: every string of the source, the catalogue, the pages."""
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.Constant, ast.JoinedStr)) and "backout " in (text := text_of(node)):
+                yield f"{path.relative_to(SOURCE)}:{node.lineno}", text
+    pages = [*SOURCE.rglob("*.toml"), *ROOT.glob("*.md"), *ROOT.glob("*.yml"), *(ROOT / "docs").rglob("*.md")]
+    pages += [*(ROOT / "examples").rglob("*.md"), *(ROOT / "examples").rglob("*.yml")]
+    for path in sorted(pages):
+        if "node_modules" not in path.parts:
+            yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
+
+
+def test_no_text_names_a_command_that_there_is_not() -> None:
+    """Also where nothing marks it as something to type: in a sentence, a comment of a page, a table."""
+    known = {*root.list_commands(click.Context(root)), *PROSE, *SENTENCES}
+    found = [
+        f"{where}: backout {word}"
+        for where, text in texts()
+        for word in _NAMED.findall(text)
+        if word not in known
+        and (where.partition(":")[0], word) not in UNTYPED
+        and f"not built yet** (`{word}`)" not in text
+    ]
+    assert not found, "\n".join(sorted(set(found)))
+
+
+def test_a_command_in_a_sentence_is_found() -> None:
+    """The pattern: what could be missed in the words of an error."""
+    assert _NAMED.findall("free some space, next: backout physician, or backout status") == ["physician", "status"]
