@@ -169,6 +169,11 @@ def _answered(arguments: Sequence[str], shell: Shell) -> int:
         return errors.show(shell.in_own_file(error), shell.output)
     except (KeyboardInterrupt, click.Abort):
         return errors.show(Interrupted("interrupted"), shell.output)
+    except ModuleNotFoundError as error:
+        from backout.extras import lacking  # noqa: PLC0415 - only when one is missing
+
+        part = lacking(error)
+        return errors.show(part, shell.output) if part else errors.show_unexpected(error, shell.output)
     except Exception as error:  # noqa: BLE001 - the last net: a short message instead of a traceback
         return errors.show_unexpected(error, shell.output)
     return code if isinstance(code, int) else 0

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from backout.errors import BackoutError, UsageError
+from backout.extras import require
 from backout.providers.child_environment import bare_environment, own_module
 from backout.twin.home import Home
 
@@ -77,11 +78,13 @@ def up(directory: Path, port: int | None = None, *, timeout_s: float = UP_TIMEOU
         port: where to listen; None is the port of the last start when it is free, else any.
 
     Raises:
-        UsageError: the port is no port. BackoutError: the twin does not come up; the end of its log is quoted.
+        UsageError: the port is no port, or a part is not installed. BackoutError: the twin does not come up; the end
+            of its log is quoted.
         Busy: another `up` or `down` is at work on this folder.
     """
     if port is not None and not _LOWEST_PORT <= port <= _HIGHEST_PORT:
         raise UsageError(f"{port} is no port", where="backout twin up", hint=f"{_LOWEST_PORT} to {_HIGHEST_PORT}")
+    require("twin", "the twin")
     home = Home(directory)
     home.create()
     with home.turn(timeout_s):

