@@ -23,7 +23,7 @@ def test_a_refusal_counts_what_it_passed_over(count: int, lines: int) -> None:
     assert error.options[-1] == "do this"
     if lines == 1:
         assert error.options[0] == (
-            "not 21 others either (11 unproven, 10 quarantined): see `backout deployments list -e production`"
+            "not these 21 either (11 unproven, 10 quarantined): `backout deployments list -e production` has each"
         )
 
 
