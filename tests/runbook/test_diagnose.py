@@ -16,7 +16,7 @@ from backout.model.policy import Mode
 from backout.model.schema import AppliedMigration
 from backout.model.secrets import ExpectedSecrets
 from backout.model.signals import ServiceState
-from backout.providers.memory.rules import health_of
+from backout.providers.memory.rules import answering, health_of
 from backout.report.redact import Redactor
 from backout.runbook.diagnose import diagnose_now, recorded
 from backout.runbook.observe import observe
@@ -395,3 +395,30 @@ def test_a_secret_that_only_a_newer_version_had_is_not_missed_after_the_return(s
     world.clock.sleep(10)
     found = diagnose_now(tools(story))
     assert (found.cause, found.names) == ("missing_env_var", ("NEW_KEY",))
+
+
+@pytest.mark.parametrize(
+    ("broken", "title"),
+    [
+        ({"GET /": {404: 20}, "GET /api/models": {404: 10}}, "everything is answered 404: "),
+        (
+            {"GET /": {200: 20}, "GET /api/models": {302: 9, 200: 1}},
+            "GET /api/models is answered with a redirect for 90",
+        ),
+        ({"GET /": {200: 20}, "GET /api/models": {401: 10}}, "GET /api/models is answered 401: "),
+    ],
+)
+def test_answers_that_are_no_errors_are_named(story: Story, broken: dict[str, dict[int, int]], title: str) -> None:
+    """404 for everything without a line in any log is no "no errors"; one route alone is named by itself."""
+    world = story.world
+    world.log_rule = lambda _since, _until: ()
+    good, bad = answering({"GET /": {200: 20}, "GET /api/models": {200: 10}}), answering(broken)
+    world.traffic_rule = lambda second, version: (bad if version == story.bad.id else good)(second, version)
+    world.deploy(story.good)
+    world.clock.sleep(60)
+    world.deploy(story.bad)
+    world.clock.sleep(60)
+    found = diagnose_now(tools(story))
+    assert found.scenario is Scenario.RUNTIME_ERRORS
+    assert found.title.startswith(title), found.title
+    assert found.rollback is RollbackAdvice.CODE_OK

@@ -9,6 +9,7 @@ from backout.decoding import decode_values
 from backout.errors import AuthError, DecisionNeeded, ProviderUnavailable
 from backout.model.plan import PlanRefused
 from backout.model.policy import Mode, OnInconclusive, OnSharedOutage, OnUnmeasured
+from backout.model.shift import Outcome, ShiftKind
 from backout.model.verdict import Cause, Decision, Verdict
 from backout.plan.rollback import Request
 from backout.ports import Next, NotDone
@@ -17,7 +18,7 @@ from backout.runbook.checks import READ_AGAIN_S, READ_EVERY_S
 from backout.runbook.diagnose import recorded
 from backout.runbook.incident import write_report
 from backout.runbook.mending import mending
-from backout.runbook.permission import DATA_RULE, ONCE_RULE, Case, forbidden
+from backout.runbook.permission import DATA_RULE, ONCE_RULE, SOURCES_RULE, Case, forbidden
 from backout.runbook.question import question
 from backout.runbook.ramp import move_up
 from backout.runbook.rollback import prepare
@@ -116,6 +117,11 @@ class Conclude:
 
     def _shifted(self, args: Mapping[str, Json], decision: Decision, watched: Mapping[str, Json], run: str) -> Json:
         """Hold, whatever the policy makes of a watch without a verdict: people get something else than before."""
+        kinds = {shift.kind for shift in decision.shifts if shift.outcome is Outcome.HOLD}
+        not_seen = watched.get("unseen") or watched.get("downgraded")
+        if not_seen and kinds == {ShiftKind.TRAFFIC}:  # what was not counted is no request that did not come
+            why = f"{'not moved up: ' if args.get('ramp') else ''}{not_seen}"
+            return self._held(run, "hold", why, {"rule": SOURCES_RULE})
         asked = f"; both versions could not be asked: {watched['not_asked']}" if watched.get("not_asked") else ""
         why = f"{decision.reason}{asked}; whether that is intended, a person has to say"
         question(self._tools, run, str(args["version"]), decision.reason)

@@ -13,6 +13,7 @@ import msgspec
 
 from backout.analysis.diagnosis import diagnose
 from backout.analysis.diagnosis_build import diagnose_build
+from backout.analysis.otherwise import otherwise
 from backout.analysis.recent import with_only
 from backout.analysis.remarks import plain_history
 from backout.analysis.signatures import Classifier
@@ -21,6 +22,9 @@ from backout.decoding import Undecodable, decode_own, decode_values
 from backout.errors import BackoutError
 from backout.model.diagnosis import Diagnosis, RollbackAdvice, Scenario, Surroundings
 from backout.model.events import EventCounts, InvocationCounts, LogPage
+from backout.model.plan import PlanKind
+from backout.model.shift import Outcome
+from backout.model.verdict import Decision
 from backout.runbook.clues import changed, look_around
 from backout.runbook.observe import observe, with_details
 
@@ -82,19 +86,41 @@ def diagnose_now(
     answer = diagnose(events, around, catalogue, classifier)
     notes = (*answer.notes, *missing, *found.notes)
     answer = replace(answer, notes=notes, criticality=_criticality(tools, answer.service))
-    slow = slower(rows, old=before, new=live.main)
-    if not slow:
+    counted = (otherwise(rows, old=before, new=live.main), slower(rows, old=before, new=live.main))
+    told = tuple(each for each in (*_held_for(tools, live.main), *counted) if each)
+    return _with(tools.environment, answer, tuple(dict.fromkeys(told)))
+
+
+def _with(environment: str, answer: Diagnosis, told: tuple[str, ...]) -> Diagnosis:
+    """Return the diagnosis with what the counts say; where no log says anything, that is the diagnosis."""
+    if not told:
         return answer
     if answer.is_known or answer.fresh:
-        return replace(answer, notes=(*answer.notes, slow))
+        return replace(answer, notes=(*answer.notes, *told))
+    title, *others = told
     return replace(
         answer,
         scenario=Scenario.RUNTIME_ERRORS,
-        title=slow,
+        title=title,
+        notes=(*answer.notes, *others),
         is_new=True,
         rollback=RollbackAdvice.CODE_OK,
-        next=(f'backout rollback -e {tools.environment} -m "slower"', f"backout status -e {tools.environment}"),
+        next=(f"backout rollback -e {environment} -m WHY", f"backout status -e {environment}"),
     )
+
+
+def _held_for(tools: Toolbox, version: str) -> tuple[str, ...]:
+    """Return the shifts for which the newest watch of a version did not call it healthy."""
+    watches = (run for run in tools.runs.runs(tools.environment) if run.plan.kind is PlanKind.GUARD)
+    newest = next((run for run in watches if run.plan.step("watch").args["version"] == version), None)
+    watched = tools.runs.result(newest.id, "watch") if newest is not None else None
+    if not isinstance(watched, dict):
+        return ()
+    try:
+        shifts = decode_values(watched["decision"], Decision).shifts
+    except Undecodable:
+        return ()
+    return tuple(shift.sentence for shift in shifts if shift.outcome is not Outcome.TOLD)
 
 
 def _criticality(tools: Toolbox, service: str | None) -> str | None:
