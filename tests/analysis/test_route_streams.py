@@ -107,13 +107,15 @@ def test_routes_leave_a_healthy_version_alone() -> None:
         assert found_s(*rows(seed, lambda _: (USUAL, 0))) == float("inf")
 
 
-def test_the_busiest_eight_are_followed_and_one_alone_is_not() -> None:
-    """A route with too few requests to say what is usual is none; a single route is the whole."""
-    parts = {f"/{n:02d}": RouteCounts(n, 0, {100: n}) for n in range(1, 13)}
-    row = Counts("v1", AT - 30, 78, 0, latency={100: 78}, routes=parts)
-    found = summarise([replace(row, second=AT - t) for t in range(1, 121)], "v1", AT).routes
-    assert [route.name for route in found] == [f"/{n:02d}" for n in range(12, 12 - MOST_ROUTES, -1)]
-    rare = [replace(row, second=AT - t, routes={"/a": parts["/12"], "/b": parts["/01"]}) for t in range(1, 61)]
+def test_the_busiest_are_followed_with_the_vital_ones_and_one_alone_is_not() -> None:
+    """A route with too few requests to say what is usual is none; a single route is the whole; query shapes are one."""
+    parts = {f"/{n:02d}" + ("?q" if n == 12 else ""): RouteCounts(n, 0, {100: n}) for n in range(1, 31)}
+    row = Counts("v1", AT - 30, 465, 0, latency={100: 465}, routes=parts)
+    rows = [replace(row, second=AT - t) for t in range(1, 121)]
+    found = summarise(rows, "v1", AT).routes
+    assert [route.name for route in found] == [f"/{n:02d}" for n in range(30, 30 - MOST_ROUTES, -1)]
+    assert [route.name for route in summarise(rows, "v1", AT, ["/02"]).routes] == [*(r.name for r in found), "/02"]
+    rare = [replace(row, second=AT - t, routes={"/a": parts["/13"], "/b": parts["/01"]}) for t in range(1, 61)]
     assert summarise(rare, "v1", AT).routes == ()
 
 

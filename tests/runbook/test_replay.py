@@ -77,8 +77,119 @@ def test_a_rollback_comes_within_seconds_and_stays(bad: dict[str, object]) -> No
 @pytest.mark.parametrize("fine", [{"status": 404}, {"outcome": "canceled"}, {"status": 499}])
 def test_client_errors_and_canceled_requests_are_no_errors(fine: dict[str, object]) -> None:
     """4xx says something about the client; canceled counts neither way."""
-    _, found = answers(watch(60, **fine))
+
+    def some(lines: Iterable[bytes]) -> Iterator[bytes]:
+        for number, text in enumerate(lines):
+            yield line(**{**json.loads(text), **fine}) if b'"v2", "outcome"' in text and number % 4 == 0 else text
+
+    _, found = answers(some(watch(60)))
     assert "rollback" not in {a["verdict"] for a in found}
+
+
+SHOP = {"GET /": 6, "GET /app": 8, "GET /api/items": 5, "POST /login": 1}
+"""Requests a second by route; an order comes every tenth second."""
+
+
+def shop(seconds: int, split: float = 1.0, baseline_s: int = 600, **bad: dict[str, object]) -> Iterator[bytes]:
+    """Yield the lines of a watch in which the new version answers a route (or `all`) with something else."""
+    yield start(split)
+    for t in range(-baseline_s, seconds):
+        routes = [name for name, rate in SHOP.items() for _ in range(rate)] + ["POST /api/orders"] * (t % 10 == 0)
+        for index, route in enumerate(routes):
+            version = "v2" if t >= 0 and (split == 1 or (index + t) % 2) else "v1"
+            what = bad.get(route, bad.get("all", {})) if version == "v2" else {}
+            yield request(T + t + index / 40, version, route=route, **what)
+        if t >= 0:
+            yield line(type="tick", ts=T + t + 1)
+
+
+def verdicts(lines: Iterable[bytes]) -> list[tuple[object, object]]:
+    return [(a["verdict"], a["reason"]) for a in answers(lines)[1]]
+
+
+@pytest.mark.parametrize("status", [404, 401, 302, 429])
+def test_another_class_of_answers_in_a_split_is_rolled_back(status: int) -> None:
+    """Nothing but the label tells the two apart, so it is the version: everything, or one route."""
+    for bad in ({"all": {"status": status}}, {"GET /app": {"status": status}}):
+        found = verdicts(shop(30, 0.5, **bad))
+        assert found[-1][0] == "rollback"
+        assert [verdict for verdict, _ in found].index("rollback") <= 8
+
+
+@pytest.mark.parametrize("status", [404, 401, 302])
+def test_nothing_that_works_any_more_is_rolled_back(status: int) -> None:
+    """Twenty requests in a cut-over, none of which is answered well."""
+    found = verdicts(shop(10, all={"status": status}))
+    assert [verdict for verdict, _ in found].index("rollback") <= 2
+    assert "were answered well" in str(found[-1][1])
+
+
+def test_one_route_that_is_answered_otherwise_in_a_cut_over_is_neither_rolled_back_nor_healthy() -> None:
+    """A replay can ask nobody, so it goes on, and says what it saw."""
+    found = verdicts(shop(700, **{"GET /api/items": {"status": 404}}))
+    assert {verdict for verdict, _ in found} == {"continue"}
+    assert "GET /api/items: 3,500 of 3,500 requests were answered 404 (not found)" in str(found[-1][1])
+
+
+def test_a_small_route_that_fails_is_named() -> None:
+    """Every order fails, half a percent of the traffic: rolled back after nine of them, in words about it."""
+    found = verdicts(shop(90, **{"POST /api/orders": {"status": 500}}))
+    first = [verdict for verdict, _ in found].index("rollback")
+    assert str(found[first][1]).startswith(f"POST /api/orders: {first // 10 + 1} of {first // 10 + 1} requests failed")
+
+
+def test_requests_that_begin_and_do_not_end_are_never_healthy() -> None:
+    """Lines of requests that began, with and without an id; a replay without them is as before."""
+
+    def begun(lines: Iterable[bytes], left_open: int) -> Iterator[bytes]:
+        for number, text in enumerate(lines):
+            what = json.loads(text)
+            if "type" not in what:
+                began = {"type": "started", "ts": what["ts"], "version": what["version"], "route": what["route"]}
+                yield line(**began, id=number)
+                if left_open and what["version"] == "v2" and number % left_open == 0:
+                    continue
+                yield line(**what, id=str(number), bytes=100)
+            else:
+                yield text
+
+    assert verdicts(begun(shop(700), 0))[-1][0] == "healthy"
+    verdict, reason = verdicts(begun(shop(700), 50))[-1]
+    assert verdict == "continue"
+    assert "began and have not ended" in str(reason)
+
+
+def test_empty_answers_are_never_healthy() -> None:
+    """Where the recording has the length of bodies."""
+    whole = ({"bytes": 5000}, {"bytes": 3})
+    lines = [shop(30, all=each) for each in whole]
+    found = [
+        verdicts(line(**{"bytes": 5000, **json.loads(text)}) if b"status" in text else text for text in each)
+        for each in lines
+    ]
+    assert "are shorter than a tenth" not in str(found[0][-1][1])
+    assert "are shorter than a tenth" in str(found[1][-1][1])
+
+
+@pytest.mark.parametrize("split", [1.0, 0.5])
+@pytest.mark.parametrize(
+    "bad", [{}, {"all": {"status": 500}}, {"all": {"latency_ms": 200.0}}, {"GET /": {"status": 503}}]
+)
+def test_recordings_without_other_classes_are_judged_by_the_old_streams(
+    split: float, bad: dict[str, dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Statuses 200 and 5xx alone: every verdict is the one without shifts; a route without a stream is found sooner."""
+    from backout.analysis.shifts import Judged, Shifts  # noqa: PLC0415 - the other tests run on commits without them
+
+    lines = list(shop(640, split, **bad))
+    now = [verdict for verdict, _ in verdicts(lines)]
+    monkeypatch.setattr(Shifts, "judge", lambda self, now: Judged())
+    monkeypatch.setattr(Shifts, "requests_missing", lambda self, told: 0)
+    before = [verdict for verdict, _ in verdicts(lines)]
+    if "GET /" in bad and split < 1:  # ten minutes of baseline give it no stream
+        assert now.index("rollback") <= before.index("rollback")
+    else:
+        assert now == before
 
 
 def test_healthy_comes_late_and_only_with_evidence() -> None:
@@ -162,7 +273,7 @@ JUNK = {
     line(type="start", deploy_ts=T, old="v1", new="v2", split=0): "Expected `float` > 0.0 - at `$.split`",
     line(type="start", deploy_ts=T, old="v1", new="v1"): "a start without a time, or without two versions",
     line(type="start", old="v1", new="v2"): "a start without a time, or without two versions",
-    line(type="unknown", ts=T): "its type is neither start nor tick",
+    line(type="unknown", ts=T): "its type is neither start, started nor tick",
     line(ts=1e300, version="v2", outcome="ok", latency_ms=1e300): "Expected `float` < 1000000000000.0 - at `$.ts`",
     line(ts=T * 1000, version="v2", outcome="ok"): "Expected `float` < 1000000000000.0 - at `$.ts`",
     line(ts=T + 90_000, version="v2", outcome="ok"): "its ts is more than a day away",

@@ -36,7 +36,8 @@ _OUTAGES = 0.01
 """Prior of a minute of outage before a deployment."""
 FEW_LATENCIES = 100
 """Thresholds from fewer latencies than this are noise."""
-MOST_ROUTES = 8
+MOST_ROUTES = 20
+"""So many routes have streams of their own, beside those that are vital."""
 _FEW_HITS = 3
 _MOST_OUTAGES = 2
 _MOST_ROUNDS = 12
@@ -84,7 +85,7 @@ class Baseline:
 
     Args:
         span_s: from its first counted second to the deployment. per_cause: failures that one cause brings.
-        routes: the busiest routes, at most 8, none where there is only one.
+        routes: the busiest routes, at most 20, and the vital ones; none where there is only one.
     """
 
     span_s: float

@@ -22,6 +22,7 @@ from backout.analysis.rates import mix
 from backout.analysis.repeats import Repeats, RepeatsState
 from backout.analysis.shifts import PAIRS_PART, PART, Shifts
 from backout.analysis.shifts.declared import judged, worse
+from backout.analysis.shifts.strata import folded
 from backout.analysis.streams import (
     BESIDE_PROBES,
     Stream,
@@ -143,7 +144,7 @@ class Detector:
         self._persistence = persistence_of(self._watch_s)
         # Extreme latency is judged from the end of a declared warm-up on, all other after a stretch of time at least.
         self._slow_from = max(self._warm_until, self._start + self._persistence.stretch_s)
-        normal = summarise(baseline, old, deployed_at)
+        normal = summarise(baseline, old, deployed_at, policy.guard.vital)
         if not self._times:
             normal = replace(normal, edges=None, latency=())
         self._edges: Thresholds | None = usable_edges(normal)
@@ -152,7 +153,9 @@ class Detector:
         self._repeats = Repeats(normal.per_cause, self._start)
         warming = policy.guard.warm_up_errors if self._warm_until > self._start else None
         slo = policy.criteria.error_rate_below
-        self._streams = streams_for(normal, split, slo, self._persistence, warming, times=self._times)
+        self._streams = streams_for(
+            normal, split, slo, self._persistence, warming, times=self._times, vital=policy.guard.vital
+        )
         if probed is not None:
             usual = normal.errors.p0 if normal.errors is not None else 0.0
             self._streams = with_probes(self._streams, granted(probed, usual))
@@ -173,6 +176,7 @@ class Detector:
             policy=policy.guard,
             can_ask=can_ask,
             declared=declared,
+            streamed={stream.route for stream in self._streams if stream.route},
         )
         self._shifted_since: float | None = None
         self._requests = self._errors = 0
@@ -248,8 +252,9 @@ class Detector:
 
     def _add_routes(self, row: Counts, second: int, *, is_new: bool) -> None:
         margin = DRIFT_BUCKETS if is_new and self._split >= 1 else 0
+        routes = folded(row.routes)
         for stream in self._streams:
-            route = row.routes.get(stream.route) if stream.route else None
+            route = routes.get(stream.route) if stream.route else None
             if route is None:
                 continue
             if stream.measure is Measure.ERRORS:

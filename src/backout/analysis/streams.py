@@ -30,7 +30,7 @@ from backout.model.signals import BUCKETS, bucket_floor_ms, bucket_of
 from backout.model.verdict import Cause, StreamEvidence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from backout.analysis.baseline import Baseline, Law, RouteBaseline
     from backout.analysis.quantiles import Thresholds
@@ -56,6 +56,8 @@ _MOST_USUAL = 0.9
 """A share that is higher than this is not taken for normal, whatever was measured before."""
 _ROUTES_WEIGHT = 0.2
 _ROUTE_ERRORS = 2 / 3
+VITAL = 4
+"""A vital route counts as so many others."""
 """Weight of all routes together, and how much of a route's is for its errors."""
 
 
@@ -306,6 +308,7 @@ def streams_for(  # noqa: PLR0913 one noun per thing that the streams rest on
     warm_up_errors: float | None = None,
     *,
     times: bool = True,
+    vital: Collection[str] = (),
 ) -> tuple[Stream, ...]:
     """Return the streams of a watch; the weights of those that may act sum to 1.
 
@@ -313,7 +316,7 @@ def streams_for(  # noqa: PLR0913 one noun per thing that the streams rest on
         split: share of the new version in (0, 1]; 1 is a full cut-over. slo: highest acceptable share of errors.
         persistence: how latency has to persist.
         warm_up_errors: share of errors that is granted while a new version warms up, None without a warm-up.
-        times: whether latency will be judged at all.
+        times: whether latency will be judged at all. vital: routes that get more weight than the others.
     """
     edges = usable_edges(baseline)
     concurrent = split < 1
@@ -328,16 +331,19 @@ def streams_for(  # noqa: PLR0913 one noun per thing that the streams rest on
         shares = [law.share for law in baseline.latency]
         return _with_labels((*errors, *labelled_latency(edges, shares, split, persistence)), split)
     whole = (*errors, *_latency(edges, baseline.latency, persistence, concurrent=concurrent))
-    routes = tuple(_route_streams(baseline.routes, persistence, concurrent=concurrent))
+    routes = tuple(_route_streams(baseline.routes, persistence, vital, concurrent=concurrent))
     for stream in whole if routes else ():
         stream.weight *= 1 - _ROUTES_WEIGHT
     return _with_labels((*whole, *routes), split)
 
 
-def _route_streams(routes: Sequence[RouteBaseline], persistence: Persistence, *, concurrent: bool) -> Iterable[Stream]:
+def _route_streams(
+    routes: Sequence[RouteBaseline], persistence: Persistence, vital: Collection[str], *, concurrent: bool
+) -> Iterable[Stream]:
     """Return two streams for each route: a small one that fails or is slow is found by its own rate."""
+    whole = sum(VITAL if route.name in vital else 1 for route in routes)
     for route in routes:
-        weight = _ROUTES_WEIGHT / len(routes)
+        weight = _ROUTES_WEIGHT * (VITAL if route.name in vital else 1) / whole
         errors = _errors(f"errors of {route.name}", route.errors, Against.BEFORE, concurrent=concurrent)
         errors.route, errors.weight = route.name, weight * _ROUTE_ERRORS
         yield errors

@@ -19,16 +19,23 @@ from backout.analysis.baseline import (
 )
 from backout.analysis.quantiles import TAILS, counts_above, quantile_bucket, thresholds
 from backout.analysis.repeats import Bunch, failures_per_cause, weighed
+from backout.analysis.shifts.strata import folded
 from backout.model.signals import merge_latency
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from backout.model.signals import Counts, RouteCounts
 
 
-def summarise(counts: Iterable[Counts], version: str | None, deployed_at: float) -> Baseline:
-    """Return what was normal of `version` (None: of all) in the seconds before `deployed_at`."""
+def summarise(
+    counts: Iterable[Counts], version: str | None, deployed_at: float, vital: Collection[str] = ()
+) -> Baseline:
+    """Return what was normal of `version` (None: of all) in the seconds before `deployed_at`.
+
+    Args:
+        vital: routes that are followed however few requests they get.
+    """
     start = math.floor(deployed_at)
     rows = [r for r in counts if r.second < start and (version is None or r.version == version) and r.requests > 0]
     if not rows:
@@ -56,7 +63,7 @@ def summarise(counts: Iterable[Counts], version: str | None, deployed_at: float)
         edges=edges,
         latency=known,
         per_cause=per_cause,
-        routes=_routes(rows, start, per_cause),
+        routes=_routes(rows, start, per_cause, vital),
     )
 
 
@@ -103,17 +110,18 @@ class _Failures:
         return (second - self._start) // MINUTE_S
 
 
-def _routes(rows: Sequence[Counts], start: int, per_cause: float) -> tuple[RouteBaseline, ...]:
-    """Return what was normal of the busiest routes, the busiest first."""
+def _routes(rows: Sequence[Counts], start: int, per_cause: float, vital: Collection[str]) -> tuple[RouteBaseline, ...]:
+    """Return what was normal of the busiest routes and the vital ones, the busiest first."""
     parts: dict[str, list[tuple[int, RouteCounts]]] = {}
     for row in rows:
-        for name, route in row.routes.items():
+        for name, route in folded(row.routes).items():
             parts.setdefault(name, []).append((row.second, route))
     requests = {name: sum(route.requests for _, route in found) for name, found in parts.items()}
     busiest = sorted((name for name in requests if requests[name] >= FEW_LATENCIES), key=lambda n: (-requests[n], n))
     if len(busiest) < 2:  # noqa: PLR2004 one route is the whole
         return ()
-    found = (_route(name, parts[name], start, per_cause) for name in busiest[:MOST_ROUTES])
+    chosen = [*busiest[:MOST_ROUTES], *(name for name in busiest[MOST_ROUTES:] if name in vital)]
+    found = (_route(name, parts[name], start, per_cause) for name in chosen)
     return tuple(route for route in found if route is not None)
 
 

@@ -25,7 +25,10 @@ Time = Annotated[float, msgspec.Meta(ge=0, lt=_MOST_S)]
 
 
 class Line(msgspec.Struct, gc=False):
-    """Any line of the contract: a start, a tick, or (without `type`) a request. A time of -1 stands for none."""
+    """Any line of the contract: a start, a tick, a request that began, or (without `type`) one that ended.
+
+    A time of -1 stands for none. `id` tells which request it was, `bytes` how long its body; both are optional.
+    """
 
     type: str = ""
     ts: Time = -1.0
@@ -34,6 +37,8 @@ class Line(msgspec.Struct, gc=False):
     status: int | None = None
     latency_ms: Annotated[float, msgspec.Meta(ge=0)] | None = None
     route: str | None = None
+    id: str | int | None = None
+    bytes: Annotated[int, msgspec.Meta(ge=0)] | None = None
     deploy_ts: Time = -1.0
     old: str = ""
     new: str = ""

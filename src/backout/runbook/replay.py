@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -10,9 +11,10 @@ import msgspec
 
 from backout.analysis.decision import Detector
 from backout.analysis.quantiles import histogram
+from backout.model.answers import AnswerClass, class_of
 from backout.model.policy import Policy
 from backout.model.routes import added, most_used, route_named
-from backout.model.signals import Counts, RouteCounts
+from backout.model.signals import Counts, RouteCounts, size_bucket
 from backout.model.verdict import Verdict
 from backout.runbook.contract_lines import Remarks, batches
 
@@ -31,7 +33,7 @@ Counted, it would stretch the baseline, or open a minute that all that follows w
 """
 _MOST_KINDS: Final = 4096
 """So many kinds of requests are kept apart at a time, however much an attacker makes up."""
-_SERVER_ERROR = 500
+_OK, _SERVER_ERROR = 200, 500
 _NOTHING_OPEN = (math.inf, -math.inf)
 _NO_START = "before the start line"
 
@@ -58,6 +60,9 @@ class _Sum:
     requests: int = 0
     errors: int = 0
     latencies_ms: list[float | None] = field(default_factory=list)
+    classes: dict[AnswerClass, int] = field(default_factory=dict)
+    sizes: dict[int, int] = field(default_factory=dict)
+    started: int = 0
 
 
 class Second:
@@ -73,21 +78,54 @@ class Second:
         if kind.outcome == "canceled":
             self._canceled += number
             return
-        found = self._routes.setdefault(route_named(kind.route) if kind.route else "", _Sum())
+        found = self._of(kind.route)
         found.requests += number
+        found.latencies_ms += latencies_ms
         if kind.outcome != "ok" or (kind.status is not None and kind.status >= _SERVER_ERROR):
             found.errors += number
-        found.latencies_ms += latencies_ms
+            return
+        answered = class_of(kind.status)
+        if answered is not None and answered is not AnswerClass.GOOD:
+            found.classes[answered] = found.classes.get(answered, 0) + number
+
+    def add_size(self, route: str | None, bucket: int, number: int) -> None:
+        """Count bodies of answers with status 200."""
+        sizes = self._of(route).sizes
+        sizes[bucket] = sizes.get(bucket, 0) + number
+
+    def add_started(self, route: str | None, number: int) -> None:
+        """Count requests that began."""
+        self._of(route).started += number
+
+    def _of(self, route: str | None) -> _Sum:
+        return self._routes.setdefault(route_named(route) if route else "", _Sum())
 
     def as_counts(self, version: str, second: int) -> Counts:
         """Return the noun."""
         routes = {
-            name: RouteCounts(found.requests, found.errors, histogram(found.latencies_ms))
+            name: RouteCounts(
+                found.requests,
+                found.errors,
+                histogram(found.latencies_ms),
+                found.classes,
+                found.sizes,
+                found.started,
+            )
             for name, found in self._routes.items()
         }
         whole = added(routes.values())
         routes.pop("", None)
-        return Counts(version, second, whole.requests, whole.errors, self._canceled, whole.latency, most_used(routes))
+        return Counts(
+            version,
+            second,
+            whole.requests,
+            whole.errors,
+            self._canceled,
+            whole.latency,
+            most_used(routes),
+            whole.classes,
+            whole.started,
+        )
 
 
 class Replay:
@@ -110,6 +148,8 @@ class Replay:
         self._second = -1
         self._late_from = 0  # number of the line that went back to this second, 0: none did
         self._alike: dict[tuple[str, str, int | None, str | None], list[float | None]] = {}  # by `Kind`
+        self._sizes: Counter[tuple[str, str | None, int]] = Counter()  # (version, route, bucket) of answers with 200
+        self._started: Counter[tuple[str, str | None]] = Counter()  # (version, route)
         self._newest = -math.inf
         self._baseline: list[Counts] = []
         self._detector: Detector | None = None
@@ -133,6 +173,8 @@ class Replay:
                 alike[line.version, line.outcome, line.status, line.route].append(line.latency_ms)
             except KeyError:
                 self._begin_kind(line, number)
+            if line.bytes is not None and line.status == _OK:
+                self._sizes[line.version, line.route, size_bucket(line.bytes)] += 1
 
     def finish(self) -> int:
         """Return how many requests were counted."""
@@ -154,8 +196,10 @@ class Replay:
                 self._passed.note("a start without a time, or without two versions", number)
             else:
                 self._begin(line)
+        elif line.type == "started":
+            self._begin_request(line, number)
         elif line.type != "tick":
-            self._passed.note("its type is neither start nor tick", number)
+            self._passed.note("its type is neither start, started nor tick", number)
         elif self._start is None:
             self._passed.note(_NO_START, number)
         elif line.ts < 0:
@@ -163,6 +207,15 @@ class Replay:
         else:
             verdict, reason = self._tick(line.ts, self._start)
             self._answer(Answer(line.ts, verdict, reason))
+
+    def _begin_request(self, line: Line, number: int) -> None:
+        """Count a request that began."""
+        if not line.version:
+            self._passed.note("no version", number)
+            return
+        since, until = self._span
+        if since <= line.ts < until or self._opens(line, number, ends=False):
+            self._started[line.version, line.route] += 1
 
     def _begin(self, start: Line) -> None:
         self._flush()
@@ -173,10 +226,14 @@ class Replay:
         self._detector = None
         self._rolled_back = None
 
-    def _opens(self, line: Line, number: int) -> bool:
-        """Open the second of a request; False: it does not count, which is noted."""
+    def _opens(self, line: Line, number: int, *, ends: bool = True) -> bool:
+        """Open the second of a request; False: it does not count, which is noted.
+
+        Args:
+            ends: whether it ended then, and not only began.
+        """
         ts, start = line.ts, self._start
-        why = _lacking(line)
+        why = _lacking(line) if ends else ""
         if start is None:
             why = _NO_START
         elif not why and not start.deploy_ts - FAR_S <= ts <= self._newest + FAR_S:
@@ -237,14 +294,19 @@ class Replay:
 
     def _flush(self) -> None:
         """Hand what the open second got so far to the baseline or to the detector."""
-        if not self._alike:
+        if not self._alike and not self._started:
             return
         found: dict[str, Second] = {}
         number = 0
         for kind, latencies_ms in self._alike.items():
             found.setdefault(kind[0], Second()).add(Kind(*kind), latencies_ms)
             number += len(latencies_ms)
-        self._alike.clear()
+        for (version, route, bucket), many in self._sizes.items():
+            found.setdefault(version, Second()).add_size(route, bucket, many)
+        for (version, route), many in self._started.items():
+            found.setdefault(version, Second()).add_started(route, many)
+        for kept in (self._alike, self._sizes, self._started):
+            kept.clear()
         self._requests += number
         if self._late_from:
             self._odd.note("out of order, each in its own second", self._late_from, number)

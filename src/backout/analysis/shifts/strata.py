@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.model.routes import OTHER
+from backout.model.routes import OTHER, added
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from backout.model.signals import Counts
+    from backout.model.signals import Counts, RouteCounts
 
 BUSIEST = 20
 """So many strata are followed by themselves, beside those that are named as vital; the others are `REST`."""
@@ -30,6 +30,16 @@ def stratum_of(name: str) -> str:
     ('GET /search', '/app')
     """
     return name.partition("?")[0]
+
+
+def folded(routes: Mapping[str, RouteCounts]) -> Mapping[str, RouteCounts]:
+    """Return the counts by stratum, whatever the query shapes."""
+    if not any("?" in name for name in routes):
+        return routes
+    parts: dict[str, list[RouteCounts]] = {}
+    for name, route in routes.items():
+        parts.setdefault(stratum_of(name), []).append(route)
+    return {name: found[0] if len(found) == 1 else added(found) for name, found in parts.items()}
 
 
 def names_of(rows: Iterable[Counts]) -> dict[str, int]:

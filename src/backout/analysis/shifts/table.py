@@ -33,6 +33,7 @@ _THIRD = 1 / 3
 _FEW_BODIES, _HALF = 20, 0.5
 _LEAST_MINUTES = 0.5
 _MOST_SHOWN = 8
+_MOST_OF_IT = 0.8
 _GRAVEST = (Outcome.ROLL_BACK, Outcome.HOLD, Outcome.TOLD)
 _NOT_THE_DEPLOYMENT = "not the deployment: the version before it, asked the same, fails as well"
 
@@ -81,7 +82,7 @@ class Judged(NamedTuple):
 def judge(case: Case) -> Judged:
     """Return the shifts of a case with their outcomes."""
     extinction = _extinction(case)
-    moved = list(_moved(case))
+    moved = _without_wholes(list(_moved(case)))
     found = [*([extinction] if extinction else []), *moved, *_collapsed(case), *_other(case)]
     shifts = [_accepted(shift, case.accepted) for shift in found]
     shifts.sort(key=lambda shift: (_GRAVEST.index(shift.outcome), shift.stratum != SITE, -shift.log_evidence))
@@ -124,6 +125,18 @@ def _moved(case: Case) -> Iterator[Shift]:
         if outcome is Outcome.ROLL_BACK and stratum.new.classes.get(test.kind, 0) < case.min_bad:
             outcome = Outcome.HOLD
         yield answered(stratum, test.kind, outcome, test.log_e())
+
+
+def _without_wholes(shifts: list[Shift]) -> list[Shift]:
+    """Return the shifts without those of the whole site that one stratum alone explains."""
+    return [
+        shift
+        for shift in shifts
+        if shift.stratum != SITE
+        or not any(
+            part.stratum != SITE and part.to is shift.to and part.bad >= _MOST_OF_IT * shift.bad for part in shifts
+        )
+    ]
 
 
 def _is_large(case: Case, stratum: Stratum, kind: AnswerClass) -> bool:

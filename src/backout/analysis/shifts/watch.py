@@ -19,6 +19,7 @@ from backout.analysis.shifts.stratum import Stratum, StratumState
 from backout.analysis.shifts.table import LIKELY, Case, Judged, judge
 from backout.analysis.shifts.tally import Tally, piece_of
 from backout.analysis.shifts.triggers import TriggerRuns, TriggerRunsState
+from backout.analysis.streams import VITAL
 from backout.model.answers import AnswerClass
 from backout.model.shift import SITE, Outcome
 
@@ -33,8 +34,6 @@ PART, PAIRS_PART = 0.1, 0.02
 """So much of alpha is for shifts, and of that for pairs alone; the other streams share the rest."""
 _CLASSES, _COLLAPSES = 0.7, 0.3
 _SITE = 0.4
-_VITAL = 4
-"""A vital stratum counts as so many others."""
 _TINY_BUCKETS = 5
 """So many powers of two smaller is less than a tenth, whatever the lengths within their buckets."""
 _ENOUGH_BESIDE = 200
@@ -82,6 +81,7 @@ class Shifts:
         baseline: counts of the old version before the deployment. start: Unix second of the deployment. split: share of
             the new version, in (0, 1]. policy: what is expected, what is vital, how sure to be.
         can_ask: whether somebody asks both versions the same when `wants_probe`. declared: see `TriggerRuns`.
+        streamed: routes whose errors have a stream of their own already.
     """
 
     def __init__(  # noqa: PLR0913 - what a watch rests on, by keyword
@@ -93,6 +93,7 @@ class Shifts:
         policy: GuardPolicy,
         can_ask: bool = False,
         declared: Collection[str] | None = None,
+        streamed: Collection[str] = (),
     ) -> None:
         self._policy = policy
         self._start = start
@@ -111,7 +112,8 @@ class Shifts:
         followed = Before(rows, start, strata, expected)
         by_name = Before(rows, start, {name: stratum_of(name) for name in asked}, expected)
         self._normals = [followed.normal(name) for name in followed.names]
-        self._names = [by_name.normal(name, by_class=False) for name in by_name.names if name != SITE]
+        small = (name for name in by_name.names if name != SITE and name not in streamed)
+        self._names = [by_name.normal(name, by_class=False) for name in small]
         self._known = {
             name: Known(stratum, stratum_of(name), expected[name] | followed.usual.get(stratum, frozenset()))
             for name, stratum in strata.items()
@@ -169,8 +171,9 @@ class Shifts:
         whole.add(piece)
         stratum = self._strata[known.stratum]
         stratum.add(minute, piece, is_new=is_new)
-        if not warming and (is_new or self._share < 1):
-            self._collapses[known.own].add(minute, piece, is_new=is_new)
+        collapse = self._collapses.get(known.own)
+        if collapse is not None and not warming and (is_new or self._share < 1):
+            collapse.add(minute, piece, is_new=is_new)
         if is_new and route.sizes and stratum.normal.smallest >= 0:
             tiny = stratum.normal.smallest - _TINY_BUCKETS
             few = sum(number for bucket, number in route.sizes.items() if bucket <= tiny)
@@ -356,7 +359,7 @@ def _weights(names: Sequence[str], vital: Iterable[str], site: float = _SITE) ->
     if not names:
         return {SITE: 1.0}
     favoured = frozenset(vital)
-    counts = {name: _VITAL if name in favoured else 1 for name in names}
+    counts = {name: VITAL if name in favoured else 1 for name in names}
     whole = sum(counts.values())
     return {SITE: site} | {name: (1 - site) * number / whole for name, number in counts.items()}
 
