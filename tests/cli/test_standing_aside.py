@@ -78,7 +78,7 @@ def test_an_interrupted_watch_ends_when_a_person_goes_back(story: Story, tmp_pat
     assert (ended.state, story.world.live.sole) == (RunState.DONE, story.good.id)
     assert [run.state for run in runs(story)[:2]] == [RunState.DONE, RunState.ABORTED]
     (asked,) = story.tools().journal.events(run=kept.id, kind="run.asked")
-    assert (asked.data["what"], asked.data["reason"]) == ("abort", "rollback typed by a person: it fails")
+    assert (asked.data["what"], asked.data["reason"]) == ("abort", "gave way to a person's rollback: it fails")
     assert asked.actor == "ops@host"
     assert f"{kept.id} is ended" in said.getvalue()
 

@@ -10,9 +10,12 @@ from cli_shell import Stream, make_shell
 
 from backout.cli.live import Live
 from backout.errors import AuthError, ProviderUnavailable
+from backout.model.incident import RunState
 from backout.model.notice import NoticeKind
 from backout.providers.memory import steady
+from backout.runbook.aside import make_way
 from backout.runbook.follow import wait_for_unwatched
+from backout.runbook.incident import led_to
 
 from line import Story, watch
 
@@ -217,3 +220,29 @@ def test_a_token_that_is_refused_stops_no_look_at_the_source(days: Days) -> None
     ]
     (notice,) = days.changes
     assert notice.at < world.clock.now() - 150, "told while the token was refused"
+
+
+def test_a_watch_that_gave_way_for_nothing_is_begun_again(quick_path: Path) -> None:
+    """A person's rollback ended it, and then could not be made: the deployment is live still, and has no watch."""
+    story = Story(quick_path / "journal.sqlite")
+
+    def die(name: str) -> None:
+        if name == "health.look":
+            raise Crash
+
+    story.world.before_call = die
+    with pytest.raises(Crash):
+        watch(story.tools())
+    story.world.before_call = None
+    tools = story.tools()
+    given_up = tools.runs.runs("production")[0]
+    make_way(tools.runs, tools.clock, "production", actor="ops@host", to="rollback: it fails")
+    assert tools.runs.runs("production")[0].state is RunState.ABORTED
+    began = story.world.clock.now()
+    wait_for_unwatched(story.tools())
+    assert story.world.clock.now() - began < 60
+    again = watch(story.tools())
+    assert (
+        led_to(tools.runs, again.id)[0].plan.step("watch").args["deployment"]
+        == (given_up.plan.step("watch").args["deployment"])
+    )

@@ -12,7 +12,7 @@ from backout.errors import Busy
 from backout.journal.stop import StopRequest
 from backout.model.incident import RunState
 from backout.report.times import rfc3339
-from backout.runbook.aside import end_watch, gives_way, in_words, keeper_of
+from backout.runbook.aside import gives_way, in_words, keeper_of, make_way
 from backout.runbook.clock import measure_clock
 from backout.runbook.procedures import Actions
 from backout.runbook.tell import tell_failure
@@ -99,7 +99,9 @@ class Bench:
         """
         watch = self.unfinished()
         if watch is not None and gives_way(watch):
-            left = end_watch(self.tools, f"{plan.kind} typed by a person: {reason}")
+            tools = self.tools
+            what = f"{plan.kind}: {reason}"
+            left = make_way(tools.runs, tools.clock, tools.environment, actor=tools.actor, to=what)
             if left is not None:
                 raise busy(left)
             self.live.say(f"{watch.id} is ended")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
-from backout.runbook.aside import end, gives_way, in_words, keeper_of
+from backout.runbook.aside import gives_way, in_words, keeper_of, make_way
 
 if TYPE_CHECKING:
     from backout.cli.live import Live
@@ -88,7 +88,8 @@ class Desk:
         tools = self.tools
         keeper = keeper_of(tools.runs, tools.environment)
         if keeper is not None and gives_way(keeper):
-            left = end(tools.runs, tools.clock, keeper, actor=tools.actor, reason=f"{plan.kind} typed by a person")
+            what = f"restore: {reason}"
+            left = make_way(tools.runs, tools.clock, tools.environment, actor=tools.actor, to=what)
             if left is not None:
                 raise busy(left)
         run = tools.journal.submit(plan, actor=tools.actor, reason=reason)

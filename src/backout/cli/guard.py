@@ -163,7 +163,7 @@ def _watch_next(bench: Bench, unfinished: Run | None, within_s: float, *, early:
     """
     from backout.cli.bench import busy  # noqa: PLC0415 - see `_watch`
     from backout.runbook import guard as procedure  # noqa: PLC0415
-    from backout.runbook.aside import end_watch, gives_way  # noqa: PLC0415
+    from backout.runbook.aside import end, gives_way  # noqa: PLC0415
 
     tools = bench.tools
     after = procedure.newest_known(tools, unfinished)
@@ -172,7 +172,8 @@ def _watch_next(bench: Bench, unfinished: Run | None, within_s: float, *, early:
         bench.shell.output.answered = False  # the answer is that of the watch to come
     elif unfinished is not None:
         bench.live.say(f"{unfinished.id} was interrupted; the next deployment is asked for, so it is ended")
-        left = end_watch(tools, "guard --next: another deployment is to be watched")
+        reason = "guard --next: another deployment is to be watched"
+        left = end(tools.runs, tools.clock, unfinished, actor=tools.actor, reason=reason)
         if left is not None:
             raise busy(left)
     bench.live.say(f"waiting for the next deployment of {tools.environment}")

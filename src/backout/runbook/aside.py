@@ -11,9 +11,9 @@ from backout.model.plan import PlanKind
 
 if TYPE_CHECKING:
     from backout.model.incident import Run
-    from backout.ports import Clock, Runs
-    from backout.runbook.toolbox import Toolbox
+    from backout.ports import Clock, Journal, Runs
 
+_GAVE_WAY = "gave way to a person's "
 ASIDE_S, POLL_S = 4.0, 0.1
 """How long a guard that is asked to stop is waited for: it looks for such a request every second."""
 
@@ -29,6 +29,14 @@ def gives_way(run: Run) -> bool:
     return run.plan.kind in (PlanKind.GUARD, PlanKind.RAMP)
 
 
+def gave_way(journal: Journal, run: Run) -> bool:
+    """Whether a watch was ended for what a person typed: where that changed nothing, its deployment is unwatched."""
+    if run.state is not RunState.ABORTED or not gives_way(run):
+        return False
+    asked = journal.events(run=run.id, kind="run.asked")
+    return any(str(event.data.get("reason")).startswith(_GAVE_WAY) for event in asked)
+
+
 def in_words(run: Run, then: str) -> str:
     """Return what happens to a watch that keeps the environment, in one sentence.
 
@@ -40,12 +48,16 @@ def in_words(run: Run, then: str) -> str:
     return f"{run.id} ({run.plan.why}) was interrupted: {then} ends it"
 
 
-def end_watch(tools: Toolbox, reason: str) -> Run | None:
-    """Have a watch that keeps the environment end, and return the run that still keeps it, or None."""
-    keeper = keeper_of(tools.runs, tools.environment)
+def make_way(runs: Runs, clock: Clock, environment: str, *, actor: str, to: str) -> Run | None:
+    """Have a watch that keeps the environment end for what a person typed; return what still keeps it, or None.
+
+    Args:
+        to: what it gives way to, and why: "rollback: 500s on /api".
+    """
+    keeper = keeper_of(runs, environment)
     if keeper is None or not gives_way(keeper):
         return keeper
-    return end(tools.runs, tools.clock, keeper, actor=tools.actor, reason=reason)
+    return end(runs, clock, keeper, actor=actor, reason=f"{_GAVE_WAY}{to}")
 
 
 def end(runs: Runs, clock: Clock, keeper: Run, *, actor: str, reason: str) -> Run | None:

@@ -17,6 +17,7 @@ from backout.model.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.remark import RemarkKind
 from backout.report.change import title
+from backout.runbook.aside import gave_way
 from backout.runbook.checkpoint import gone_on
 from backout.runbook.guard import lives, may_go_on
 from backout.runbook.tell import tell_change
@@ -52,8 +53,8 @@ def wait_for_unwatched(tools: Toolbox, notify: Callable[[Event], None] | None = 
         step.args.get("deployment")
         for run in runs
         for step in run.plan.steps
-        if step.action == "watch" and run.state.is_over  # an interrupted watch is taken up again
-    }
+        if step.action == "watch" and run.state.is_over and not gave_way(tools.journal, run)
+    }  # an interrupted watch is taken up again, and one that gave way to a person is begun again
     # Steps up that this journal knows; one that may have been made, and whose watch never began, is not among them.
     over = (RunState.FAILED, RunState.ABORTED)
     steps = {run.id for run in runs if run.plan.kind is PlanKind.RAMP and run.state not in over}

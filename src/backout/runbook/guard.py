@@ -25,6 +25,7 @@ from backout.plan.guard import plan_guard
 from backout.ports import NotDone
 from backout.report.times import duration
 from backout.runbook.accept import accepted_in
+from backout.runbook.aside import gave_way
 from backout.runbook.carry import keep
 from backout.runbook.checkpoint import gone_on, remembered
 from backout.runbook.checks import is_late
@@ -171,8 +172,10 @@ def _came_meanwhile(tools: Toolbox, live: Deployment, after: str) -> bool:
     if live.id == after or made_by(live, RemarkKind.ROLLBACK):
         return False
     fresh_s = max(MEANWHILE_S, tools.policy.criteria.watch_s)
-    watched = (s.args.get("deployment") for run in tools.runs.runs(tools.environment) for s in run.plan.steps)
-    return tools.clock.now() - live.created_at <= fresh_s and live.id not in watched
+    if tools.clock.now() - live.created_at > fresh_s:
+        return False
+    watches = (run for run in tools.runs.runs(tools.environment) if not gave_way(tools.journal, run))
+    return all(step.args.get("deployment") != live.id for run in watches for step in run.plan.steps)
 
 
 def _remember_wait(tools: Toolbox, after: str) -> None:

@@ -14,7 +14,7 @@ from backout.model.plan import PANIC_ONCE, Plan, PlanKind, PlanRefused
 from backout.model.remark import RemarkKind
 from backout.plan.rollback import Request
 from backout.report.times import duration
-from backout.runbook.aside import end, gives_way, keeper_of
+from backout.runbook.aside import end, gives_way, keeper_of, make_way
 from backout.runbook.checks import own
 from backout.runbook.no_journal import as_far_as_read
 from backout.runbook.rollback import prepare
@@ -75,6 +75,8 @@ def stand_aside(tools: Toolbox) -> Run | None:
     keeper = keeper_of(tools.runs, tools.environment)
     if keeper is None or not (gives_way(keeper) or _is_left_over(tools, keeper)):
         return keeper
+    if gives_way(keeper):
+        return make_way(tools.runs, tools.clock, tools.environment, actor=tools.actor, to="panic")
     return end(tools.runs, tools.clock, keeper, actor=tools.actor, reason="panic: a person goes back now")
 
 
