@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from prometheus_lab import application, need_prometheus, prometheus
 
 from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
+from backout.model.answers import EVERY_CLASS, AnswerClass
 from backout.model.signals import bucket_of, total
 from backout.providers.memory import WorldClock
 from backout.providers.prometheus.counters import Scrapes, Series, increments, slots
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from backout.model.signals import CountsPage
 
+GOOD, REDIRECT, NOT_FOUND = AnswerClass.GOOD, AnswerClass.REDIRECT, AnswerClass.NOT_FOUND
+OTHER_4XX = AnswerClass.OTHER_CLIENT_ERROR
 EVERY_SECOND = Metrics(selector='job="app"', scrape_interval_s=1.0)
 
 
@@ -186,6 +189,46 @@ def test_recorded_sums_without_a_target_are_counted() -> None:
         page = PrometheusTraffic(server.url, clock=WorldClock(1040)).read(1000, 1041)
     assert [(row.version, row.second, row.requests, row.errors) for row in page.counts] == [("a", 1015, 4, 4)]
     assert page.complete_until == 1030
+
+
+@pytest.mark.parametrize(
+    ("statuses", "classes", "told"),
+    [
+        (("200", "404", "302", "418"), {NOT_FOUND: 4, REDIRECT: 4, OTHER_4XX: 4}, EVERY_CLASS),
+        (("2xx", "4xx", "3xx", "5xx"), {REDIRECT: 4, OTHER_4XX: 4}, frozenset({GOOD, REDIRECT, OTHER_4XX})),
+        (("200", "404", "5xx", "2xx"), {NOT_FOUND: 4}, frozenset({GOOD, REDIRECT, OTHER_4XX})),
+        (("ok", "404", "error", "200"), {NOT_FOUND: 4}, frozenset()),
+        (("", "", "", ""), {}, frozenset()),
+    ],
+)
+def test_classes_are_those_that_the_labels_tell(
+    statuses: tuple[str, ...], classes: dict[AnswerClass, int], told: frozenset[AnswerClass]
+) -> None:
+    """All of them of a status, three of its first digit; whichever label is the coarsest says what is told apart."""
+    samples = [[1000, "5"], [1015, "9"]]
+    series = [({"version": "a", "status": each, "n": str(n)}, samples) for n, each in enumerate(statuses)]
+    with scripted_server() as server:
+        server.will(answer(matrix(*series)), answer(matrix()), answer(matrix()))
+        source = PrometheusTraffic(server.url, clock=WorldClock(1040))
+        (row,) = source.read(1000, 1041).counts
+    assert (row.requests, row.classes) == (16, classes)
+    assert (source.traits.classes, source.traits.has_method) == (told, False)
+
+
+@pytest.mark.parametrize("has_method", [True, False])
+def test_a_route_has_its_method_where_counter_and_histogram_have_it(has_method: bool) -> None:
+    """A histogram without the method's label gives its response times to the whole alone."""
+    samples = [[1000, "5"], [1015, "9"]]
+    labels = {"version": "a", "status": "200", "route": "/users/:id", "method": "put"}
+    slot = {"version": "a", "route": "/users/:id", "le": "+Inf"} | ({"method": "put"} if has_method else {})
+    with scripted_server() as server:
+        server.will(answer(matrix((labels, samples))), answer(matrix((slot, samples))), answer(matrix()))
+        source = PrometheusTraffic(server.url, clock=WorldClock(1040))
+        (row,) = source.read(1000, 1041).counts
+    assert row.routes.keys() == {"PUT /users/:id"}
+    assert source.traits.has_method
+    assert sum(row.latency.values()) == 4
+    assert sum(row.routes["PUT /users/:id"].latency.values()) == (4 if has_method else 0)
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ _MISSED: Final = 2  # scrapes in a row, before "no scrape" counts as "nothing is
 _LOOKBACK_S, _LOOKBACK_SCRAPES = 60.0, 4
 _CHUNK_S: Final = 600
 _DIGITS: Final = 3
+_FAMILY = re.compile(r"[1-5]xx")
 _CANCELED: Final = "499"  # nginx' code for a client that went away
 
 
@@ -164,8 +165,7 @@ class PrometheusTraffic:
             self._has_version = self._has_version and bool(version)
             self._has_status = self._has_status and bool(status)
             self._has_method = self._has_method and bool(series.labels.get(names.method))
-            if status in FAMILIES:
-                self._classes = self._classes & frozenset(FAMILIES.values())
+            self._classes = self._classes & _told_by(status)
             for at, number in increments(series, scrapes).items():
                 row = found.setdefault((version, int(at)), RowSum())
                 if status == _CANCELED:
@@ -190,16 +190,22 @@ class PrometheusTraffic:
             bucket = min(bucket_of(edge_ms) + (1 if math.isinf(bound) else 0), BUCKETS - 1)
             row = found.get((labels.get(self._metrics.version, ""), int(at)))
             if row is not None:
-                for each in self._parts(row, labels):
-                    if each.requests:  # the histogram may lack the label of the method
-                        each.add(0, 0, {bucket: number})
+                row.add(0, 0, {bucket: number})
+                route = row.routes.get(self._route(labels))  # the histogram may lack the label of the method
+                if route is not None:
+                    route.add(0, 0, {bucket: number})
 
     def _parts(self, row: RowSum, labels: Mapping[str, str]) -> Iterator[Sum]:
         """Yield what a request is counted in: the row, and its route when it has a name."""
         yield row
-        route = labels.get(self._metrics.route, "")
+        route = self._route(labels)
         if route:
-            yield row.route(route_named(route, labels.get(self._metrics.method, "")))
+            yield row.route(route)
+
+    def _route(self, labels: Mapping[str, str]) -> str:
+        """Return the route that labels name, "" where they name none."""
+        route = labels.get(self._metrics.route, "")
+        return route_named(route, labels.get(self._metrics.method, "")) if route else ""
 
     def _series(self, metric: str, begin: float, end: float) -> list[Series]:
         """Return the samples from `begin` to `end`, asked in pieces that no answer outgrows."""
@@ -218,6 +224,13 @@ class PrometheusTraffic:
     def _query(self, query: str, at: float) -> tuple[_Result, ...]:
         answer = self._client.get("api/v1/query", {"query": query, "time": f"{at:.3f}"}, _Answer)
         return answer.data.result
+
+
+def _told_by(status: str) -> frozenset[AnswerClass]:
+    """Return which classes are told apart by labels like this one: none by words such as "ok"."""
+    if status.isascii() and status.isdecimal():
+        return EVERY_CLASS
+    return frozenset(FAMILIES.values()) if _FAMILY.fullmatch(status) else frozenset()
 
 
 def _class_of(status: str) -> AnswerClass | None:
