@@ -11,9 +11,10 @@ import pytest
 from backout.errors import ProviderUnavailable
 from backout.model.signals import HealthReport, Reach, ServiceHealth, ServiceState, SourceTraits
 from backout.providers.memory import steady
+from backout.report.run_end import in_words
 from backout.runbook.status import look
 
-from line import Story
+from line import Story, watch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,6 +90,18 @@ def test_requests_that_take_half_a_minute_are_a_trouble(story: Story) -> None:
     world.clock.sleep(120)
     found = says(story, database=OK, storage=OK, email=OK)
     assert any("requests took far too long in the last minutes (p99 3" in trouble for trouble in found.troubles)
+
+
+def test_it_says_what_the_newest_watch_and_rollback_came_to(story: Story) -> None:
+    """Done is not well: the verdict stands behind it, and whether the rollback was verified."""
+    story.world.deploy(story.bad)
+    story.world.clock.sleep(2)
+    watch(story.tools())
+    found = look(story.tools())
+    assert found.guard is not None
+    assert found.rollback is not None
+    assert in_words(found.guard, found.ends[found.guard.id]) == "regressed, rolled back"
+    assert in_words(found.rollback, found.ends[found.rollback.id]) == "verified"
 
 
 def test_after_a_repair_it_says_when_the_last_request_failed(story: Story) -> None:

@@ -12,7 +12,7 @@ from backout.cli.style import Tone
 from backout.errors import UsageError
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
-from backout.report.run_end import end_of, in_words
+from backout.report.run_end import in_words
 from backout.report.text import wrapped
 from backout.report.times import ago, clock, day, rfc3339
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from backout.cli.shell import Shell
     from backout.journal.sqlite import SqliteJournal
     from backout.model.incident import Event, Run
-    from backout.model.plan import Step
     from backout.report.run_end import RunEnd
 
 TONES = {
@@ -74,11 +73,9 @@ def end_record(run: Run, end: RunEnd) -> dict[str, object]:
 
 
 def _end(journal: SqliteJournal, run: Run) -> RunEnd:
-    return end_of(run, {step.action: journal.result(run.id, step.action) for step in run.plan.steps if _ends(step)})
+    from backout.runbook.ends import read_end  # noqa: PLC0415 - only commands that read the journal pay for it
 
-
-def _ends(step: Step) -> bool:
-    return step.action in ("watch", "conclude") or step.action.startswith("verify")
+    return read_end(journal, run)
 
 
 @runs.command("list", short_help="All runs, newest first.")

@@ -13,6 +13,7 @@ from backout.cli.style import Tone
 from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
 from backout.model.clock import in_words, is_off
 from backout.model.setting import setting
+from backout.report.run_end import in_words as end_in_words
 from backout.report.times import ago, clock, duration, percent, rfc3339
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from backout.model.incident import Run
     from backout.model.notice import Delivery
     from backout.model.signals import HealthReport
+    from backout.report.run_end import RunEnd
     from backout.runbook.status import Status, TrafficLook
     from backout.runbook.toolbox import Toolbox
 
@@ -132,8 +134,8 @@ def _record(found: Status) -> dict[str, object]:
             "problem": situation.schema.problem or None,
         },
         "backups": _backups_record(found.backups),
-        "guard": _run_record(found.guard),
-        "rollback": _run_record(found.rollback),
+        "guard": _run_record(found.guard, found.ends),
+        "rollback": _run_record(found.rollback, found.ends),
         "rollback_elsewhere": _elsewhere_record(found),
         "unfinished": _run_record(found.unfinished),
         "notices": _notices_record(found.notices),
@@ -243,15 +245,18 @@ def _elsewhere_record(found: Status) -> dict[str, object] | None:
     }
 
 
-def _run_record(run: Run | None) -> dict[str, object] | None:
+def _run_record(run: Run | None, ends: Mapping[str, RunEnd] | None = None) -> dict[str, object] | None:
     if run is None:
         return None
+    end = (ends or {}).get(run.id)
     return {
         "run_id": run.id,
         "state": run.state,
         "started_at": rfc3339(run.started_at),
         "ended_at": None if run.ended_at is None else rfc3339(run.ended_at),
         "alive_at": None if run.alive_at is None else rfc3339(run.alive_at),
+        "verdict": (end.verdict or None) if end is not None else None,
+        "verified": end.verified if end is not None else None,
     }
 
 
@@ -294,10 +299,10 @@ def _text(shell: Shell, found: Status, marks: Mapping[str, object]) -> str:
         ("migrations", _schema_text(style, found)),
         *([("backups", _backups_text(style, found.backups))] if found.backups is not None else []),
         *_clock_row(style, situation.clock_offset_s),
-        ("guard", _run_text(found.guard, ours, lost or "no watch yet")),
+        ("guard", _run_text(found.guard, found.ends, ours, lost or "no watch yet")),
         (
             "rollback",
-            _elsewhere_text(found, now) or _run_text(found.rollback, ours, lost or "none yet"),
+            _elsewhere_text(found, now) or _run_text(found.rollback, found.ends, ours, lost or "none yet"),
         ),
         *([("hold", _hold_text(style, found.hold))] if found.hold else []),
         ("may disarm", "; ".join(str(part) for part in (marks["may_disarm"], marks["next"]) if part)),
@@ -367,12 +372,15 @@ def _elsewhere_text(found: Status, now: float) -> str:
     return f"{remark.run} on another machine, {ago(deployment.created_at, now)}: {remark.text}"
 
 
-def _run_text(run: Run | None, now: float, none: str) -> str:
+def _run_text(run: Run | None, ends: Mapping[str, RunEnd], now: float, none: str) -> str:
     if run is None:
         return none
     if not run.state.is_over and run.alive_at is not None:
         return f"{run.id} {run.state}, last alive {ago(run.alive_at, now)}"
-    return f"{run.id} {run.state}, {ago(run.ended_at or run.started_at, now)}"
+    end = ends.get(run.id)
+    came_to = end_in_words(run, end) if end is not None else ""
+    said = f" ({came_to})" if came_to else ""
+    return f"{run.id} {run.state}{said}, {ago(run.ended_at or run.started_at, now)}"
 
 
 def _hold_text(style: Style, hold: Hold) -> str:

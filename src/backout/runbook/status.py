@@ -13,6 +13,7 @@ from backout.model.backups import Protection
 from backout.model.plan import PlanKind
 from backout.model.signals import Criticality, ServiceState, bucket_of, merge_latency, quantile_ms, total
 from backout.report.times import duration
+from backout.runbook.ends import read_end
 from backout.runbook.hold import holding
 from backout.runbook.observe import observe
 from backout.runbook.unguarded import unguarded_s
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from backout.model.remark import Remark
     from backout.model.signals import HealthReport
     from backout.model.situation import Situation
+    from backout.report.run_end import RunEnd
     from backout.runbook.toolbox import Toolbox
 
 WINDOW_S = 300
@@ -79,6 +81,8 @@ class Status:
     rollback: Run | None
     unfinished: Run | None
     error_rate_below: float
+    ends: Mapping[str, RunEnd] = field(default_factory=dict)
+    """What the newest watch and the newest rollback came to, by run."""
     hold: Hold | None = None
     unguarded_s: float | None = None
     notices: Delivery | None = None
@@ -170,14 +174,17 @@ def look(tools: Toolbox) -> Status:
     live = situation.live.main
     known = situation.version(live)
     runs = tools.runs.runs(tools.environment)
+    guard = next((run for run in runs if run.plan.kind is PlanKind.GUARD), None)
+    rollback = next((run for run in runs if run.plan.kind is PlanKind.ROLLBACK), None)
     return Status(
         situation=situation,
         stable=stable_mark(situation, live),
         quarantined=quarantine(situation, live, known.code_hash if known else None),
         health=tools.health.look() if tools.health is not None else None,
         traffic=_traffic(tools, live),
-        guard=next((run for run in runs if run.plan.kind is PlanKind.GUARD), None),
-        rollback=next((run for run in runs if run.plan.kind is PlanKind.ROLLBACK), None),
+        guard=guard,
+        rollback=rollback,
+        ends={run.id: read_end(tools.runs, run) for run in (guard, rollback) if run is not None},
         unfinished=next((run for run in runs[:1] if not run.state.is_over), None),
         error_rate_below=tools.policy.criteria.error_rate_below,
         hold=holding(tools, situation.listed),
