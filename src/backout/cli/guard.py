@@ -52,7 +52,12 @@ Examples:
 @click.option("--observe", is_flag=True, help="Only say what would be done (the same as --mode observe).")
 @click.option("--for", "for_", metavar="TIME", help="Watch for this long (15m, 90s) instead of criteria.watch.")
 @click.option("--early", is_flag=True, help="End as soon as the evidence says healthy; does not see leaks.")
-@click.option("--next", "wait_for_next", is_flag=True, help="First wait for the next one; one that came since a watch was interrupted is it.")
+@click.option(
+    "--next",
+    "wait_for_next",
+    is_flag=True,
+    help="First wait for the next deployment (or one since a stopped watch).",
+)
 @click.option("--follow", is_flag=True, help="Watch every deployment that comes, and what is live in between.")
 @click.option("--next-timeout", metavar="TIME", default="30m", show_default=True, help="How long --next waits.")
 @click.option("--expect", multiple=True, metavar="'METHOD /path=STATUS'", help="A change of answers that is intended.")
