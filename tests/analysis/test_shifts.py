@@ -359,3 +359,13 @@ def test_what_is_usually_open_rests_on_seconds_without_an_answer_as_well() -> No
     for at in range(3675, 3700):
         watched.add(Counts("v2", at, 0, 0, started=30), is_new=True, warming=False)
     assert ShiftKind.HANGING in [shift.kind for shift in watched.judge(3700.0).of(Outcome.HOLD)]
+
+
+def test_without_a_baseline_labels_decide_and_a_cut_over_is_held() -> None:
+    """A first deployment that answers 404 to everyone is not healthy; one that answers is."""
+    bare = World(baseline_s=0, watch_s=240)
+    assert see(replace(bare, split=0.5, new=all_of(NOT_FOUND)), 1).regressed_s is not None
+    held = see(replace(bare, new=all_of(NOT_FOUND)), 1).decision
+    assert (held.verdict, held.cause) == (Verdict.INCONCLUSIVE, Cause.ANSWERS)
+    assert "nothing to compare with" in held.reason
+    assert see(bare, 1).decision.verdict is Verdict.HEALTHY

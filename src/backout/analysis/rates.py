@@ -28,6 +28,8 @@ ROOM = {True: 1000.0, False: 50.0}
 soon, and a finer grid finds more. For errors (clustered) it leads up to a total outage after a version that failed
 often, and TOP_ODDS is reached in any case."""
 FIRST_RATIO = 1.5
+_TOTAL = (20.0, 1.0)
+"""A minute in which nearly all are hits, however many: what a law that knows its share well does not reach."""
 _LOG_BETA_OUTAGE = log_beta(OUTAGE_A, OUTAGE_B)
 _FIRST_MASS = 0.75
 ODDS_RATIOS = tuple(FIRST_RATIO * (500 / FIRST_RATIO) ** (k / 10) for k in range(11))
@@ -266,6 +268,8 @@ def alternatives(law: Law, points: int, *, clustered: bool, least: float = 0.0) 
         p = _share(low * step**j)
         concentration = 8 / min(p, 1 - p) if clustered else law.tau
         laws.append((p * concentration, (1 - p) * concentration))
+    if least:
+        laws[-1] = _TOTAL
     return laws
 
 

@@ -43,9 +43,10 @@ def extinct(site: Stratum, outcome: Outcome) -> Shift:
     seen, before = site.recent(), site.normal.tally
     kind = max(seen.classes, key=lambda each: seen.classes[each])
     good = "none" if not seen.good else f"{seen.good:,}"
+    usual = f"{before.good:,} of {before.requests:,} before" if before.requests else "with nothing to compare with"
     said = (
-        f"{good} of {count(seen.requests, 'request')} were answered well, {before.good:,} of {before.requests:,} "
-        f"before: {seen.classes[kind]:,} were answered {kind.words}"
+        f"{good} of {count(seen.requests, 'request')} were answered well, {usual}: "
+        f"{seen.classes[kind]:,} were answered {kind.words}"
     )
     evidence = _against_half(seen.good, seen.requests)
     return Shift(

@@ -171,6 +171,9 @@ def _extinction(case: Case) -> Shift | None:
         return None
     seen, before = site.recent(), site.normal.tally
     failed = seen.bad - seen.errors  # errors have their own streams
+    if not before.requests:
+        is_bad = seen.requests >= _EXTINCT_REQUESTS and seen.good < WORKED * seen.requests and 2 * failed >= seen.bad
+        return extinct(site, Outcome.HOLD) if is_bad else None  # nothing says that it was better before
     few = seen.requests < _EXTINCT_REQUESTS or before.good_share < WORKED
     if few or seen.good > _EXTINCT * seen.requests or 2 * failed < seen.bad:
         return None

@@ -111,7 +111,8 @@ class Shifts:
         self._hours = (start - min((row.second for row in rows), default=start)) / 7200
         followed = Before(rows, start, strata, expected)
         by_name = Before(rows, start, {name: stratum_of(name) for name in asked}, expected)
-        self._normals = [followed.normal(name) for name in followed.names]
+        # Labels need nothing to compare with: without a baseline the site is one stratum.
+        self._normals = [followed.normal(name) for name in followed.names] or [Normal(SITE, Tally())]
         small = (name for name in by_name.names if name != SITE and name not in streamed)
         self._names = [by_name.normal(name, by_class=False) for name in small]
         self._known = {
@@ -150,7 +151,7 @@ class Shifts:
             return
         if is_new:
             self._signs.add(row)
-        if not row.routes:
+        if not row.routes or not self._known:
             site.add(minute, piece_of(row, ()), is_new=is_new)
             return
         whole = Tally()
