@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from backout.config import jsonc
 from backout.config.scalars import API_BASE_URL
 
+from scripted_server import answer, scripted_server
+
 SAMPLE = Path(__file__).parents[2] / "examples" / "fm5"
 
 WRANGLER = """{
@@ -222,3 +224,34 @@ def test_the_recorder_alone_and_again(tmp_path: Path) -> None:
     assert "wrote backout-recorder/: recorder.js; left alone: wrangler.jsonc" in forced.out
     assert (folder / "wrangler.jsonc").read_text() == "changed"
     assert (tmp_path / "backout.toml").read_text() == "mine"
+
+
+SOURCE = """
+import { home } from "./pages.js";
+const routes = { "GET /": home, "GET /api/models": list, "GET /api/models/:id": one, "POST /api/orders": order };
+app.get("/api/session", session);
+app.get("/logout", leave); app.get("/health", health);
+"""
+
+
+def test_routes_of_the_source_are_proposed_and_asked_with_consent_alone(tmp_path: Path) -> None:
+    """As a comment at first, and nothing is sent; with --ask-routes those that answer 2xx are what guard asks."""
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "app.js").write_text(SOURCE)
+    (tmp_path / "wrangler.jsonc").write_text('{"name": "shop", "vars": {"APP_URL": "https://shop.example.com"}}')
+    file = tmp_path / "backout.toml"
+    with scripted_server() as server:
+        assert backout(tmp_path, "init").code == 0
+        assert '# paths = ["/", "/api/models", "/api/session"] # not asked' in file.read_text()
+        assert configuration(tmp_path)["production"]["guard"]["synthetic"] == {}
+        file.write_text(file.read_text().replace("https://shop.example.com", server.url))
+        assert server.asked == []
+        server.will(answer(b"x", 200), answer(b"x", 200), answer(b"x", 401))
+        asked = backout(tmp_path, "init", "--ask-routes", "--json")
+        assert asked.code == 0, asked.err
+        assert asked.json["routes"] == ["/", "/api/models"]
+        assert configuration(tmp_path)["production"]["guard"]["synthetic"] == {"paths": ["/", "/api/models"]}
+        assert [each.target for each in server.asked] == ["/", "/api/models", "/api/session"]
+        assert "production: 2 of 3 routes answer 2xx: /, /api/models" in asked.err
+        assert backout(tmp_path, "init", "--ask-routes").code == 7  # accepted already: nothing is proposed any more
+    assert backout(tmp_path, "config", "check").code == 0

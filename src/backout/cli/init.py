@@ -25,10 +25,13 @@ _API = "CLOUDFLARE_API_BASE_URL"
 )
 @click.option("--pin", "only_pin", is_flag=True, help="Ask who the environment is, and pin that in the file there is.")
 @click.option("--recorder", "only_recorder", is_flag=True, help="Write the flight recorder's folder alone.")
+@click.option(
+    "--ask-routes", is_flag=True, help="GET the routes found in the source, and have guard ask those that answer."
+)
 @click.option("--force", is_flag=True, help="Overwrite a backout.toml (or a pin) that is there.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print what would be written.")
 @pass_shell
-def init(shell: Shell, *, only_pin: bool, only_recorder: bool, force: bool, dry_run: bool) -> int:
+def init(shell: Shell, *, only_pin: bool, only_recorder: bool, ask_routes: bool, force: bool, dry_run: bool) -> int:
     """Write backout.toml from wrangler.jsonc, .env.example, prisma/ and .github/workflows; then check it.
 
     Beside it comes backout-recorder/, a Tail Worker that counts every answer for guard: its wrangler.jsonc says how it
@@ -36,6 +39,9 @@ def init(shell: Shell, *, only_pin: bool, only_recorder: bool, force: bool, dry_
 
     Who each environment is (account, Worker, database, bucket, health host) is pinned as far as the provider tells;
     without a token it is left out, and `--pin` adds it later.
+
+    Routes without parameters that the source names are proposed for guard's own requests; the application is asked for
+    them only with --ask-routes, or when a person says so.
     """
     if only_pin:
         from backout.cli.pin import pin  # noqa: PLC0415 - the providers load only when they are asked
@@ -43,6 +49,10 @@ def init(shell: Shell, *, only_pin: bool, only_recorder: bool, force: bool, dry_
         return pin(shell, force=force, dry_run=dry_run)
     from backout.cli import recorder  # noqa: PLC0415 - same
 
+    if ask_routes and not force and (shell.folder / "backout.toml").exists():
+        from backout.cli.routes import ask  # noqa: PLC0415 - same
+
+        return ask(shell)
     if only_recorder:
         return recorder.add_recorder(shell, force=force, dry_run=dry_run)
     from backout import config  # noqa: PLC0415 - the parsers load when the command runs
@@ -64,6 +74,10 @@ def init(shell: Shell, *, only_pin: bool, only_recorder: bool, force: bool, dry_
         from backout.cli.pin import pin_new_file  # noqa: PLC0415 - same
 
         pin_new_file(shell, names, file)
+        if around.routes and (ask_routes or _consents(shell, around.routes)):
+            from backout.cli.routes import ask_new_file  # noqa: PLC0415 - same
+
+            ask_new_file(shell, names, file, around.routes)
         text = file.read_text(encoding="utf-8")
     payload = {"path": file, "written": not dry_run, "environments": names, "mistakes": mistakes, "text": text}
     payload["recorder"] = found.as_json(written, kept)
@@ -80,6 +94,14 @@ def init(shell: Shell, *, only_pin: bool, only_recorder: bool, force: bool, dry_
         raise ConfigError(mistakes, hint="edit backout.toml, then: backout config check")
     shell.output.next("backout config check  # what is not set up yet", f"backout status -e {names[0]}")
     return 0
+
+
+def _consents(shell: Shell, routes: tuple[str, ...]) -> bool:
+    """Ask a person whether the application may be asked; without one it is not."""
+    if not shell.interactive:
+        return False
+    shell.output.prompt(f"Ask the application (GET {', '.join(routes)}), to know which of them answer? [y/N] ")
+    return shell.stdin.readline().strip().lower() in {"y", "yes"}
 
 
 def _api_of(shell: Shell) -> str:

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from backout.config.recorder import FOLDER
+from backout.config.routes import proposal
 from backout.config.toml_text import key, literal
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def draft(
         lines += ["", f"[environments.{key(worker.environment)}]", *_environment(worker, project, api_base_url)]
         lines += [f"# {recorder.traffic} # uncomment once {FOLDER}/ is deployed"]
         lines += ["", f"[environments.{key(worker.environment)}.guard]", *_guard(worker)]
+        if project.routes:
+            lines += ["", f"[environments.{key(worker.environment)}.guard.synthetic]", *_synthetic(project)]
         if _has_database(worker, project):
             lines += ["", f"[environments.{key(worker.environment)}.database]", *_database(worker, project)]
         if deploy := tuple(_deploy(worker, project)):
@@ -85,6 +88,11 @@ def _database(worker: Worker, project: Project) -> Iterator[str]:
 def _guard(worker: Worker) -> Iterator[str]:
     yield f'mode = "observe" # observe: say what it would do | ask | act: roll back{_when(worker)}'
     yield "# holdback = 10 # recommended with act: the old version keeps 10 % of a cut-over for its first minutes"
+
+
+def _synthetic(project: Project) -> Iterator[str]:
+    yield "# What guard asks itself while it watches, and of both versions where one answers otherwise than before."
+    yield proposal(project.routes)
 
 
 def _when(worker: Worker) -> str:

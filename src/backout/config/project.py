@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backout.config import jsonc
+from backout.config.routes import routes_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,8 @@ class Project:
     Args:
         name: from package.json, or "". example: the file with the names of variables, or "". names: those in it.
         commented: names in it that are commented out. has_prisma: migrations are Prisma's. repository: owner/name
-        on GitHub, or "". has_workflows: GitHub Actions run here. scripts: of package.json. runner: "npm run".
+        on GitHub, or "". has_workflows: GitHub Actions run here. scripts: of package.json. routes: paths of GET
+        routes without parameters that the source names. runner: "npm run".
         ignores_records: whether the folder `.backout` is kept out of the repository that this is a part of, if any.
     """
 
@@ -39,6 +41,7 @@ class Project:
     repository: str = ""
     has_workflows: bool = False
     scripts: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
     runner: str = "npm run"
     ignores_records: bool = True
 
@@ -58,6 +61,7 @@ def look(folder: Path) -> Project:
         repository=_repository(folder, package),
         has_workflows=any((folder / ".github" / "workflows").glob("*.y*ml")),
         scripts=tuple(scripts) if isinstance(scripts, dict) else (),
+        routes=routes_in(folder),
         ignores_records=_ignores_records(folder),
         runner=next((f"{tool} run" for lock, tool in _LOCKS.items() if (folder / lock).is_file()), "npm run"),
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from backout.config.scalars import API_BASE_URL
 from backout.config.schema import TOKEN_ENV
-from backout.errors import AuthError
+from backout.errors import AuthError, ConfigError
 from backout.escaping import printable
 from backout.journal.sqlite import SqliteJournal
 from backout.model.identity import Identity
@@ -47,7 +47,7 @@ from backout.wiring.telling import routes as routes
 from backout.wiring.traffic import logs_of, traffic_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from backout.analysis.seal import Seal
     from backout.config import Config, Environment
@@ -368,6 +368,18 @@ def health_check(config: Config, clock: Clock, *, within_s: float | None = None)
     from backout.providers.health.probe import HealthProbe  # noqa: PLC0415 only where it is set up
 
     return _probe(partial(HealthProbe, clock=clock), config, settings, within_s)
+
+
+def answering(config: Config, paths: Sequence[str]) -> tuple[str, ...]:
+    """Return those of these paths on the health endpoint's host that answer 2xx to a GET.
+
+    Raises:
+        ConfigError: no health endpoint is set up, so no host is known. AuthError: as `Config.health_headers`.
+    """
+    asker = health_check(config, SystemClock())
+    if asker is None:
+        raise ConfigError(("health is not set up, so no host is known",))
+    return tuple(path for path in paths if 200 <= (asker.fetch(path).status or 0) < 300)  # noqa: PLR2004 - HTTP's own
 
 
 def _probe(make: Callable[..., HealthCheck], config: Config, settings: Health, within_s: float | None) -> HealthCheck:

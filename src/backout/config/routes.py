@@ -1,0 +1,73 @@
+"""Routes without parameters that a project's source names: what guard could ask itself; names only, nothing is run.
+
+Source code is text here: a route is what stands as `"GET /path"`, `.get("/path"` or `@app.get("/path")`. What ends a
+session or acts on being asked is left out, whatever its method says.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MOST = 8
+"""So many paths guard asks at most."""
+_FOLDERS = ("src", "app", "server", "routes", "worker", "functions", "api")
+_KINDS = frozenset({".js", ".mjs", ".cjs", ".ts", ".mts", ".jsx", ".tsx", ".py"})
+_NOT_OURS = frozenset({"node_modules", ".git", ".venv", "dist", "build", "test", "tests", "__tests__"})
+_MOST_FILES, _MOST_BYTES = 2000, 256 * 1024
+_PATH = r"/(?:[A-Za-z0-9_.~-]+(?:/[A-Za-z0-9_.~-]+)*)?"
+_ROUTE = re.compile(rf"""["'`]GET ({_PATH})["'`]|\.get\(\s*["'`]({_PATH})["'`]""")
+_ACTS = re.compile(r"log-?out|sign-?out|sign-?off|delete|remove|unsubscribe|reset|confirm|verify|callback|cron|admin")
+_HEALTH = re.compile(r"^/(?:api/)?(?:health|healthz|livez|readyz|status|ping|up)$")
+
+
+def routes_in(folder: Path) -> tuple[str, ...]:
+    """Return the paths of GET routes without parameters, the shortest first, the health endpoint's left out."""
+    found: set[str] = set()
+    for number, file in enumerate(_files(folder)):
+        if number >= _MOST_FILES:
+            break
+        found |= routes_of(_read(file))
+    return tuple(sorted(found, key=lambda path: (path.count("/"), len(path), path))[:MOST])
+
+
+def routes_of(text: str) -> set[str]:
+    """Return those that a source names.
+
+    >>> sorted(routes_of('{"GET /": home, "GET /a/:id": one, "POST /b": two}; app.get("/c", c); app.get("/logout", d)'))
+    ['/', '/c']
+    """
+    paths = {str(match[1] or match[2]) for match in _ROUTE.finditer(text)}
+    return {path for path in paths if not _ACTS.search(path.lower()) and not _HEALTH.match(path)}
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for name in _FOLDERS:
+        for at, folders, files in os.walk(folder / name):
+            folders[:] = sorted(each for each in folders if each not in _NOT_OURS)
+            yield from (file for each in sorted(files) if (file := Path(at, each)).suffix in _KINDS)
+
+
+def _read(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(_MOST_BYTES).decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def proposal(routes: tuple[str, ...]) -> str:
+    """Return the line of a first backout.toml that proposes routes which nobody has asked for yet."""
+    listed = ", ".join(f'"{path}"' for path in routes)
+    return f"# paths = [{listed}] # not asked: uncomment those that answer well, or: backout init --ask-routes"
+
+
+def accepted(routes: tuple[str, ...]) -> str:
+    """Return the line with those that answered 2xx, which takes the place of the proposal."""
+    listed = ", ".join(f'"{path}"' for path in routes)
+    return f"paths = [{listed}] # each answered 2xx"
