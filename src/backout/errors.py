@@ -25,7 +25,8 @@ from typing import ClassVar
 
 EXIT_CODES: dict[int, str] = {
     0: "done and verified (or: answered)",
-    1: "finding: unhealthy, regressed (also when rolled back), criteria not met, a drill or benchmark missed",
+    1: "finding: unhealthy, regressed (also when rolled back), criteria not met, a drill or benchmark missed; "
+    "or the answer could not be written",
     2: "usage: a wrong call or a missing path",
     3: "refused by a safety rule, or a decision is needed that nobody gave",
     4: "authentication: token missing, refused, or without a permission",

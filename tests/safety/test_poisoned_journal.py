@@ -211,3 +211,15 @@ def test_what_a_person_sees(whole: Story, tmp_path: Path) -> None:
     assert str(path) in answer.err
     assert f"mv {path}* {path.parent}/damaged-journal/" in answer.err
     assert "mistake in backout" not in answer.err
+
+
+def test_a_plan_without_the_arguments_of_its_steps_is_damage(whole: Story, tmp_path: Path) -> None:
+    """A step that is not as we write it names what it lacks, wherever it is read; never a KeyError."""
+    (tmp_path / "backout.toml").write_text(CONFIG)
+    path = tmp_path / ".backout" / "journal.sqlite"
+    path.parent.mkdir(mode=0o700)
+    statement = "UPDATE event SET data = replace(data, '\"mode\"', '\"x\"') WHERE kind = 'run.submitted'"
+    poisoned(whole, path, (statement, ()))
+    answer = backout(tmp_path, "guard", "report", variables={"CLOUDFLARE_API_TOKEN": "t"})
+    assert answer.code == 1, answer.err
+    assert "the journal is damaged: a step of a plan lacks 'mode'" in answer.err

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from backout.journal.rows import reading
+from backout.journal.rows import DamagedRow, reading
 from backout.model.incident import Run, RunState
 from backout.model.plan import Plan, PlanKind, Step
 from backout.model.triggers import Coverage, Fate
@@ -74,10 +74,21 @@ def plan_of(data: Mapping[str, object]) -> Plan:
     )
 
 
+class Arguments(dict[str, "Json"]):
+    """The arguments of a recorded step; one that is not there is a journal that was not written by us."""
+
+    def __missing__(self, name: str) -> Json:
+        """Raise DamagedRow."""
+        raise DamagedRow(
+            f"the journal is damaged: a step of a plan lacks {name!r}",
+            hint="backout audit verify  # whether each event is as it was written",
+        )
+
+
 def _arguments(found: object) -> dict[str, Json]:
     if not isinstance(found, dict):
         raise TypeError("the arguments of a step are an object")
-    return cast("dict[str, Json]", found)
+    return Arguments(cast("dict[str, Json]", found))
 
 
 @dataclass(slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import shlex
 import sqlite3
 import threading
@@ -22,6 +21,7 @@ from backout.journal.lock import FileLock
 from backout.journal.rows import DamagedRow, JournalUnavailable, columns, event_of, json_object, json_value, reading
 from backout.model.setting import setting
 from backout.private import private_folder
+from backout.sqlite_words import in_brackets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -53,14 +53,12 @@ _ERRNO = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), sqlite3.SQLITE_FULL),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), sqlite3.SQLITE_READONLY),
 }
-_SAID = re.compile(r"[A-Za-z0-9 /:,-]{1,80}")
-"""What SQLite says in words of its own; anything else quotes what lies in the file."""
 
 
 def explain(error: sqlite3.Error, path: Path) -> JournalUnavailable:
     """Return what the error means, and what to do about it; nothing that stands in the file is quoted."""
     code = getattr(error, "sqlite_errorcode", 0)
-    said = f" ({error})" if _SAID.fullmatch(str(error)) else ""
+    said = in_brackets(error)
     where = str(path)
     if code & _PRIMARY in _DAMAGED or "decode" in str(error):
         return JournalUnavailable(f"the journal is damaged{said}; nothing was changed", where=where, hint=_aside(path))

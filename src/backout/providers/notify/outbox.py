@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from backout.decoding import Undecodable, decode_json, whole
 from backout.model.notice import Letter, LetterState, Notice, NoticeKind
 from backout.private import private_folder
+from backout.sqlite_words import in_brackets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -203,7 +204,7 @@ class Outbox:
             return f"the outbox is damaged; move it away: mv {self.path} {self.path}.damaged"
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return f"another process keeps the outbox locked: {self.path}"
-        return f"the outbox cannot be used ({error}): {self.path}"
+        return f"the outbox cannot be used{in_brackets(error)}: {self.path}"
 
 
 def _within_rate(due: list[Row], sent_at: list[float], now: float) -> tuple[list[Row], float]:
