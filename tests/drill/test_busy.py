@@ -67,6 +67,26 @@ def test_a_rollback_ends_a_watch(drillbook: Drillbook, observe: bool) -> None:
     assert trial.run("runs", "show", watch, "--json").json["state"] in ("aborted", "done")
 
 
+@pytest.mark.long
+@pytest.mark.calm
+def test_a_rollback_ends_a_watch_that_nobody_drives(drillbook: Drillbook) -> None:
+    """Its process is gone, it only observed: a person goes back with one command, and the record says why it ended."""
+    trial = drillbook.trial()
+    trial.make_live(drillbook.good)
+    with holder(trial, *GUARD, "--observe") as process:
+        watch = trial.newest()["run_id"]
+        process.kill()
+        process.communicate()
+    trial.make_live(drillbook.bad)
+    assert trial.newest()["state"] == "interrupted"
+    ended = trial.run(*ROLLBACK, "--no-wait")
+    assert (ended.code, ended.json["live_version"]) == (0, drillbook.good), ended.err
+    assert f"{watch} (watch the deployment of version {drillbook.good}) was interrupted" in ended.err
+    told = trial.run("timeline", "--json").json["events"]
+    why = [each["text"] for each in told if each["run"] == watch and each["kind"] == "command"]
+    assert why == [f"{watch} is to end: gave way to a person's rollback: it fails"]
+
+
 @pytest.mark.calm
 def test_abort_with_a_live_holder(drillbook: Drillbook) -> None:
     """The holder stops at its next boundary, exit 6; then the environment is free."""
