@@ -124,4 +124,6 @@ def test_a_watch_that_goes_on_takes_it_in(story: Story) -> None:
     watch(tools)
     found = concluded(tools)
     assert (found["action"], tools.runs.runs("production")[0].state) == ("stable", RunState.DONE), found["why"]
+    assert found["measured"]["good_share"] == 1.0  # type: ignore[index]
+    assert found["measured"]["requests"] > 10_000  # type: ignore[index]
     assert stable(tools)[-1] == story.bad.id

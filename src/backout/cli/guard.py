@@ -281,6 +281,7 @@ def _answer(bench: Bench, run: Run) -> int:
         "deployment_id": live.id,
         "report_path": concluded.get("report"),
         "provider_mark": concluded.get("provider_mark"),
+        "measured": concluded.get("measured"),
         "verified": None,
     }
     if run.state is RunState.ABORTED:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.analysis.measured import measured
 from backout.analysis.remarks import same_version, still_decides, told_stable
 from backout.analysis.stability import in_force, quarantine
 from backout.model.notice import NoticeKind
@@ -18,6 +19,7 @@ from backout.runbook.activate import set_mark
 from backout.runbook.hold import holding, said
 from backout.runbook.observe import observe
 from backout.runbook.remarks import Told, tell_provider, written
+from backout.runbook.source import PAGE_S
 from backout.runbook.tell import tell
 from backout.runbook.triggers import look, remember
 
@@ -45,7 +47,7 @@ def mark_stable(
     situation = observe(tools)  # the watch may have ended without an answer from the platform
     version, code_hash, remark = _subject(situation, args, run, decision)
     if written(situation.listed, remark) is not None:  # before a crash: it is marked here, and told there
-        return _stable(decision, tell_provider(tools, remark, str(args["deployment"])))
+        return _stable(tools, args, decision, tell_provider(tools, remark, str(args["deployment"])))
     if not still_decides(situation.listed, str(args["deployment"]), version):
         return {"action": "void", "why": f"deployment {situation.live.id} took its place, so this verdict is void"}
     bad = _known_bad(situation, args)
@@ -64,7 +66,7 @@ def mark_stable(
     }
     set_mark(tools, run, mark)
     remember(tools, version, look(tools))
-    return _stable(decision, _told(tools, args, situation, remark))
+    return _stable(tools, args, decision, _told(tools, args, situation, remark))
 
 
 def above_limit(tools: Toolbox, decision: Decision) -> str:
@@ -109,8 +111,21 @@ def _said_of(decision: Decision) -> str:
     return f"{decision.reason}{told}"
 
 
-def _stable(decision: Decision, told: Told) -> Json:
-    return {"action": "stable", "why": decision.reason, "provider_mark": dict(told.record())}
+def _stable(tools: Toolbox, args: Mapping[str, Json], decision: Decision, told: Told) -> Json:
+    """Return the result, with what was measured: a later look is held against that."""
+    since = int(float(str(args.get("since") or decision.at - decision.watched_s)))
+    until = int(decision.at) + 1
+    rows = (
+        row
+        for begin in range(since, until, PAGE_S)
+        for row in tools.counts.kept(tools.environment, begin, min(begin + PAGE_S, until))
+    )
+    return {
+        "action": "stable",
+        "why": decision.reason,
+        "provider_mark": dict(told.record()),
+        "measured": measured(rows, str(args["version"])),
+    }
 
 
 def held_as_known_bad(tools: Toolbox, args: Mapping[str, Json], why: str) -> Json:
