@@ -12,7 +12,7 @@ from shared.detect_figures import COLUMNS, EXACT, ORACLE, OURS, Figure, median, 
 from shared.detect_scenarios import MODES, RATES, Family, Noise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from shared.detect_figures import Figures
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CLASSES = {"errors": Family.ERRORS, "latency": Family.LATENCY, "tail": Family.TAIL, "leak": Family.LEAK}
 OTHERS = {"errors 0.5 %": Family.SMALL_ERRORS, "latency x1.2": Family.SMALL_LATENCY, "one route": Family.ROUTE}
 MINUTES_15, HOUR = 900, 3600
+PICTURE = "![Median delay against false rollbacks](detection.svg)"
 BEGIN, END = "<!-- measured: benchmarks/detect.py --write-docs -->", "<!-- end of what was measured -->"
 
 
@@ -93,13 +94,38 @@ def text(figures: Figures) -> str:
     return "\n\n".join(parts)
 
 
-def write_into(page: Path, figures: Figures, size: str, seed: int) -> None:
-    """Replace the measured part of a page."""
-    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+def write_into(page: Path, tables: str, part: str, how: str) -> None:
+    """Replace a measured part of a page.
+
+    Args:
+        part: "" for the first one, or the flag that measures another. how: counts and seed.
+    """
+    flag = f" --{part}" if part else ""
+    begin = BEGIN.replace(" --write", f"{flag} --write")
+    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
+    if not found:
+        raise LookupError(f"{page.name} has no line {begin}")
     _, _, after = rest.partition(END)
-    how = f"Written by `benchmarks/detect.py --write-docs` ({size} counts, seed {seed}); do not edit."
-    picture = f"![Median delay against false rollbacks]({page.stem}.svg)"
-    page.write_text(f"{before}{BEGIN}\n{how}\n\n{picture}\n\n{text(figures)}\n{END}{after}", encoding="utf-8")
+    written = f"Written by `benchmarks/detect.py{flag} --write-docs` ({how}); do not edit."
+    page.write_text(f"{before}{begin}\n{written}\n\n{tables}\n{END}{after}", encoding="utf-8")
+
+
+def answers_record(samples: Mapping[str, Sequence[float | None]]) -> dict[str, object]:
+    """Return a `backout.benchmark/1` of shifts in what is answered: medians of ratios, shares of false rollbacks."""
+    ratios: dict[str, float | None] = {}
+    for key, values in samples.items():
+        known = sorted(math.inf if value is None else value for value in values)
+        if known:
+            is_share = key.startswith("answers, healthy")
+            ratios[key] = _number(sum(known) / len(known) if is_share else known[len(known) // 2])
+    return {
+        "schema": "backout.benchmark/1",
+        "name": "detect-answers",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "samples": dict(samples),
+        "ratios": ratios,
+        "n": {key: len(samples[key]) for key in ratios},
+    }
 
 
 def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], note: str = "") -> str:

@@ -1,0 +1,102 @@
+"""The benchmark of shifts in what is answered: small counts of it, its oracle, and work that goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from shared import answers_report as report
+from shared.answers_oracle import oracle
+from shared.answers_runs import measure, plan
+from shared.answers_scenarios import Kind, Noise, Scenario, bad, healthy
+from shared.answers_traffic import NEW, watches
+from shared.detect_figures import median
+from shared.detect_scenarios import SPLITS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from shared.answers_runs import Found
+
+MOST = {Kind.SITE: 2.5, Kind.EXTINCTION: 2.5, Kind.ROUTE: 3.5}
+
+
+def of_kind(kind: Kind, rate: float = 50.0) -> list[Scenario]:
+    return [scenario for scenario in bad() if scenario.kind is kind and scenario.rate == rate]
+
+
+@pytest.mark.parametrize("kind", list(MOST))
+def test_bad_versions_are_found_soon(kind: Kind) -> None:
+    """The median ratio to the oracle keeps its goal, at few counts and 50 requests/s."""
+    found = measure([(replace(scenario, watch_s=120), 3) for scenario in of_kind(kind)], 1)
+    assert sorted(report.ratios(found, kind))[len(found) // 2] <= MOST[kind]
+    assert {end for runs in found.values() for end in runs.ends} == {"regressed"}
+
+
+@pytest.mark.parametrize("noise", list(Noise))
+def test_healthy_versions_are_left_alone(noise: Noise) -> None:
+    """One watch in each mode: none is rolled back."""
+    chosen = [(Scenario(5.0, split, noise, watch_s=300), 1) for split in SPLITS]
+    found = measure(chosen, 1)
+    assert report.false(found, noise).value == 0
+
+
+def test_work_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
+    """What stands in the file is not measured again; a line that was cut off is."""
+    keep = tmp_path / "kept"
+    chosen = [(replace(scenario, watch_s=60), 2) for scenario in of_kind(Kind.SITE)[:3]]
+    first = measure(chosen, 1, keep=keep)
+    lines = keep.read_text(encoding="utf-8").splitlines()
+    assert len(lines) == len(chosen)
+    changed = json.loads(lines[0])
+    changed[2][0][0] = 59.0
+    keep.write_text("\n".join((json.dumps(changed), lines[1], lines[2][:20])), encoding="utf-8")
+    again = measure(chosen, 1, keep=keep)
+    delays = [runs.delays for runs in again.values()]
+    assert delays[0][0] == 59.0
+    assert delays[1:] == [runs.delays for runs in first.values()][1:]
+    assert measure(chosen, 2, keep=keep) != again
+
+
+def test_the_oracle_is_faster_than_any_test_and_needs_what_it_is_granted() -> None:
+    """In a cut-over one request tells it; for an extinction it waits for twenty; without a difference it never ends."""
+    scenario = of_kind(Kind.EXTINCTION, 5.0)[0]
+    watch = next(watches(scenario, 0, 1, 1))
+    granted = oracle(scenario, watch)
+    assert np.cumsum(watch.new.requests.sum(axis=1))[int(granted) - 1] >= 20
+    assert oracle(replace(scenario, kind=None), watch) <= 2
+    assert scenario.bad is not None
+    assert math.isinf(oracle(replace(scenario, bad=replace(scenario.bad, share=0.0)), watch))
+
+
+def test_rows_say_what_the_arrays_say() -> None:
+    """The live detector and the oracle see the same watch."""
+    watch = next(watches(Scenario(5.0, 0.5, Noise.ATTACK, watch_s=200), 0, 1, 3))
+    assert sum(row.requests for row in watch.new.rows.values()) == watch.new.requests.sum() + sum(
+        route.requests for row in watch.new.rows.values() for name, route in row.routes.items() if "wp-admin" in name
+    )
+    assert sum(sum(row.classes.values()) for row in watch.new.rows.values()) == watch.new.classes.sum()
+    assert {row.version for row in watch.new.rows.values()} == {NEW}
+    assert all(sum(row.latency.values()) == row.requests for row in watch.new.rows.values())
+
+
+def test_the_plan_has_ten_thousand_watches_of_each_noise() -> None:
+    """The full counts: 4 of 10,000 can be told from more."""
+    full = plan("full")
+    for noise in Noise:
+        assert sum(runs for scenario, runs in full if scenario.bad is None and scenario.noise is noise) >= 10_000
+    assert len(healthy(Noise.NONE)) * len(Noise) + len(bad()) == len(full)
+
+
+def test_the_tables_name_each_kind_and_noise() -> None:
+    """Ratios with their number of scenarios, shares with their interval."""
+    chosen = [(replace(s, watch_s=60), 1) for s in (*of_kind(Kind.SITE)[:1], *healthy(Noise.ATTACK)[:1])]
+    found: dict[Scenario, Found] = measure(chosen, 1)
+    said = report.text(found)
+    assert "| whole site, split | " in said
+    assert "| attack | 0.00% (0.00% to 97.50%; n 1) |" in said
+    assert median(np.array(report.samples(found)["answers, healthy, attack"], dtype=float)) == 0
