@@ -69,13 +69,18 @@ def test_the_record_has_the_ratios_with_counts_and_bounds(figures: Figures) -> N
 def test_tables_and_chart_are_written_into_a_page(figures: Figures, tmp_path: Path) -> None:
     """Only the measured part changes; the chart is well-formed."""
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
-    report.write_into(page, figures, "quick", 1)
+    other = report.BEGIN.replace(" --write", " --answers --write")
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nbetween\n{other}\nolder\n{report.END}\nafter\n")
+    report.write_into(page, report.text(figures), "", "quick counts, seed 1")
+    report.write_into(page, "tables", "answers", "quick counts, seed 1")
     text = page.read_text()
     assert text.startswith("before\n")
-    assert text.endswith("\nafter\n")
+    assert text.endswith("\ntables\n" + report.END + "\nafter\n")
+    assert f"{report.END}\nbetween\n{other}\n" in text
     assert "old" not in text.split(report.BEGIN)[1].splitlines()[1]
     assert "| Kayenta, 5 min " in text
+    with pytest.raises(LookupError, match="has no line"):
+        report.write_into(page, "tables", "nothing", "")
     assert ET.fromstring(chart(figures)).tag.endswith("svg")  # noqa: S314 our own
 
 
