@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-import gc
-import os
 import sys
 
-from backout import __version__
-from backout.streams import SafeStream, ended, make_safe
+
+def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Say an interruption that comes while this module is imported; the interpreter ends as interrupted."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.stderr.write("error: interrupted\n")
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _tell
+
+import gc  # noqa: E402 - Ctrl-C may come from here on
+import os  # noqa: E402
+
+from backout import __version__  # noqa: E402
+from backout.streams import SafeStream, ended, make_safe  # noqa: E402
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
 
 _OBJECTS_BEFORE_COLLECTION = 50_000  # imports only add objects: looking through them at every 700th is in vain
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -148,6 +149,17 @@ def check_stopped(folder: Path, names: list[str]) -> None:
 def test_ctrl_c_before_a_command_has_begun(tmp_path: Path) -> None:
     """Whichever module is just being imported: the first, and the parser of command lines."""
     check_stopped(tmp_path, ["backout.startup", "click"])
+
+
+def test_ctrl_c_while_the_entry_point_is_imported(tmp_path: Path) -> None:
+    """What installers write imports `backout.__main__`, before anything of ours can catch."""
+    code = STOPPED.format(wanted="backout.streams", arguments=())
+    first = "from backout.__main__ import main\n"
+    code = code.replace(first, "").replace("main()", f"{first}main()")
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=PATIENCE_S
+    )
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "error: interrupted\n")
 
 
 @pytest.mark.long

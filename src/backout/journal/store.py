@@ -61,7 +61,7 @@ def explain(error: sqlite3.Error, path: Path) -> JournalUnavailable:
     said = in_brackets(error)
     where = str(path)
     if code & _PRIMARY in _DAMAGED or "decode" in str(error):
-        return JournalUnavailable(f"the journal is damaged{said}; nothing was changed", where=where, hint=_aside(path))
+        return JournalUnavailable(f"the journal is damaged{said}", where=where, hint=_aside(path))
     if code in _NO_ROOM or code & _PRIMARY == sqlite3.SQLITE_FULL:
         return JournalUnavailable(
             "the disk is full: the journal could not record, so the run stops here",
