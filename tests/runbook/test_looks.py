@@ -180,6 +180,9 @@ def test_an_answer_that_the_team_does_not_expect_counts_as_a_failed_probe(tmp_pa
     assert (found["verdict"], found["cause"]) == ("regressed", "health")
     assert world.live.sole == story.good.id
     assert set(asked) == {"/app"}
+    (text,) = world.reports.texts.values()
+    assert "request /app failed in" in text
+    assert "without the word 'welcome'" in text
 
 
 def test_synthetic_requests_come_no_faster_than_probes_between_deployments(tmp_path: Path) -> None:

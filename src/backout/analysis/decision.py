@@ -361,7 +361,7 @@ class Detector:
         """Return the verdict as of `now` (Unix seconds); it may be asked for as often as one likes."""
         verdict, cause, reason = self.judge(now)
         bad_at = (self._first_bad_at, self._probes.first_bad_at, self._occupancy.first_bad_at)
-        looked = (*self._probes.evidence(), *self._occupancy.evidence())
+        looked = (*self._probes.evidence(), *self._occupancy.evidence(), *self._synthetic.evidence())
         return Decision(
             verdict=verdict,
             cause=cause,

@@ -14,6 +14,7 @@ from backout.analysis.wording import count
 from backout.model.answers import AnswerClass
 from backout.model.policy import WITH_CREDENTIALS
 from backout.model.shift import Outcome, Shift, ShiftKind
+from backout.model.verdict import StreamEvidence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,6 +49,7 @@ class SyntheticState(TypedDict):
     answered: list[str]
     good: NotRequired[list[str]]
     otherwise: NotRequired[dict[str, tuple[str, int, int]]]
+    failed: NotRequired[dict[str, tuple[int, int, str]]]
 
 
 class Synthetic:
@@ -65,6 +67,7 @@ class Synthetic:
         self._answered = {what for what in before.ended if before.answered(what)}
         self._good = set(before.good)
         self._otherwise: dict[str, tuple[str, int, int]] = {}  # by name: class, answers in it, of all since then
+        self._failed: dict[str, tuple[int, int, str]] = {}  # by name: failed, asked, why the last one did
 
     def counted(self, answers: Iterable[SyntheticAnswer]) -> list[SyntheticAnswer]:
         """Return those that count."""
@@ -75,7 +78,14 @@ class Synthetic:
             # Credentials may have run out, which is no failure of this version: only the old one can tell.
             if answer.path in self._answered and not answer.is_denied:
                 found.append(answer)
+                bad, asked, why = self._failed.get(answer.path, (0, 0, ""))
+                why = (answer.why or "no answer in time") if answer.failed else why
+                self._failed[answer.path] = bad + answer.failed, asked + 1, why
         return found
+
+    def evidence(self) -> tuple[StreamEvidence, ...]:
+        """Return a line for each request that failed, with what of its answer was not as it has to be."""
+        return tuple(_line(name, *found) for name, found in sorted(self._failed.items()) if found[0])
 
     def compare(self, answer: SyntheticAnswer) -> None:
         """Take note of the class of an answer of the new version alone."""
@@ -104,13 +114,20 @@ class Synthetic:
             "answered": sorted(self._answered),
             "good": sorted(self._good),
             "otherwise": dict(self._otherwise),
+            "failed": dict(self._failed),
         }
 
     def restore(self, state: SyntheticState) -> None:
         """Go on from a checkpoint."""
         self._answered = set(state["answered"])
-        self._good = set(state.get("good", ()))  # the version before wrote neither
+        self._good = set(state.get("good", ()))  # the version before wrote none of these
+        self._failed = {name: (bad, asked, why) for name, (bad, asked, why) in state.get("failed", {}).items()}
         self._otherwise = {name: (to, bad, total) for name, (to, bad, total) in state.get("otherwise", {}).items()}
+
+
+def _line(name: str, bad: int, asked: int, why: str) -> StreamEvidence:
+    sentence = f"guard's own request {name} failed in {bad} of {count(asked, 'answer')} (the last one: {why})"
+    return StreamEvidence(f"request {name}", bad, asked, None, "what is expected of it", 0.0, sentence)
 
 
 def _shift(name: str, to: AnswerClass, bad: int, total: int) -> Shift:

@@ -10,7 +10,7 @@ from backout.analysis.retrace import Recorded, retrace
 from backout.decoding import decode_values
 from backout.errors import Unmeasured, UsageError
 from backout.model.verdict import Decision, Verdict
-from backout.runbook.guard import shares_over_time
+from backout.runbook.guard import expecting, shares_over_time
 from backout.runbook.incident import watch_of
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def explain(runs: Runs, counts: CountsStore, policy: Policy, run: str) -> Explai
     if not watched:
         raise Unmeasured(f"run {watch.id} has not decided yet", where=watch.environment, hint="backout runs list")
     decision = decode_values(watched["decision"], Decision)
+    policy = expecting(policy, watch.plan.step("watch").args)
     recorded = recorded_watch(counts, watch, policy, decision.at)
     trace = retrace(recorded, policy) if recorded.counts else None
     return Explained(

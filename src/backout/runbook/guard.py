@@ -16,7 +16,7 @@ from backout.decoding import decode_values
 from backout.errors import AuthError, BackoutError, ProviderUnavailable
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind, PlanRefused
-from backout.model.policy import Expectation, Mode
+from backout.model.policy import Expectation, Mode, Policy
 from backout.model.remark import RemarkKind
 from backout.model.shift import Outcome
 from backout.model.verdict import Decision, Verdict
@@ -255,7 +255,7 @@ class Watch:
         rest on the source, or is ""; `unseen` why a step of a ramp was not seen, or is ""; `token_lost` why the token
         counts as lost, or is ""; `not_asked` why both versions could not be asked side by side, or is "".
         """
-        tools = self._tools = expecting(self._tools, args)
+        tools = self._tools = replace(self._tools, policy=expecting(self._tools.policy, args))
         since, for_s = float(str(args["since"])), float(str(args["for_s"]))
         early_from = since + float(str(args.get("at_least_s") or 0.0)) if args.get("early") else math.inf
         if context.last_progress() is None:  # a resumed watch may find another deployment's triggers
@@ -264,7 +264,7 @@ class Watch:
         tools.counts.prune(tools.clock.now() - KEEP_S)
         keep(tools, str(args["version"]))
         feed = _Feed(read_until=int(since))
-        detector = self._detector(args, feed)
+        detector = self._detector(args, feed, context.run)
         self._feed_again(detector, feed)
         saved = tools.checkpoints.load_checkpoint(tools.environment, _LOOKS)
         if isinstance(saved, dict) and saved.get("run") == context.run:
@@ -319,7 +319,7 @@ class Watch:
             if rows:
                 feed.read_until = rows[-1].second + 1
 
-    def _detector(self, args: Mapping[str, Json], feed: _Feed) -> Detector:
+    def _detector(self, args: Mapping[str, Json], feed: _Feed, run: str) -> Detector:
         tools = self._tools
         since, old = float(str(args["since"])), str(args["old"])
         baseline, feed.sampled = _baseline(tools, old, since)
@@ -336,7 +336,7 @@ class Watch:
             watch_s=float(str(args["for_s"])),
             unseen=words(tools.traffic.traits) if tools.traffic is not None else "",
             declared=tools.declared(),
-            can_ask=bool(tools.policy.guard.asked) and first >= 1,
+            can_ask=bool(tools.policy.guard.asked and old) and first >= 1 and _mode_of(tools, run) is not Mode.OBSERVE,
             health_before=health_before(tools, old, since, baseline),
             probed=probes_before(tools, old, since) if tools.health is not None else None,
         )
@@ -454,15 +454,15 @@ class Watch:
         return "" if decides else underneath(history).id
 
 
-def expecting(tools: Toolbox, args: Mapping[str, Json]) -> Toolbox:
-    """Return the tools with what the watch was started with as intended, which the file may not say (any more)."""
+def expecting(policy: Policy, args: Mapping[str, Json]) -> Policy:
+    """Return the policy with what a watch was started with as intended, which the file may not say (any more)."""
     recorded = args.get("expect")
     if not isinstance(recorded, list):
-        return tools
-    known = tools.policy.guard.expect
+        return policy
+    known = policy.guard.expect
     meant = tuple(decode_values(each, Expectation) for each in recorded)
-    guard = replace(tools.policy.guard, expect=(*known, *(each for each in meant if each not in known)))
-    return replace(tools, policy=replace(tools.policy, guard=guard))
+    guard = replace(policy.guard, expect=(*known, *(each for each in meant if each not in known)))
+    return replace(policy, guard=guard)
 
 
 def _mode_of(tools: Toolbox, run: str) -> Mode:
