@@ -87,10 +87,10 @@ def test_the_mean_of_a_splits_evidence_whatever_is_asked(
                     label = shares[minute] if is_new else 1 - shares[minute]
                     chance *= label * (rates[minute] if hit else 1 - rates[minute])
                     if position == 2 and test is not None:
-                        test.begin_labels(None, shares[1])
+                        test.begin_labels(None, shares[1], 1, nothing_since=1)
                     if test is None and hit:
                         test = Evidence("GET /", KIND, 1.0)
-                        test.begin_labels(None, shares[minute])
+                        test.begin_labels(None, shares[minute], minute, nothing_since=0)
                     if test is not None:
                         test.add(minute, int(hit), int(not hit), is_new=is_new)
                 mean += chance * (math.exp(test.log_labels()) if test is not None else 1.0)

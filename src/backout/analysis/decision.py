@@ -560,7 +560,7 @@ class Detector:
         if self._edges is not None and now <= self._slow_from:
             return f"response times count from {self._slow_from - self._start:.0f} s after the deployment on"
         told = (shift.stratum for shift in self._answers.judge(now).of(Outcome.TOLD))
-        needed = max(self._excluded().requests_missing(), self._answers.requests_missing(told))
+        needed = self._excluded().requests_missing() or self._answers.requests_missing(told)
         if needed:
             return f"about {count(needed, 'more request')} would tell"
         if log_e > QUIET_LOG_E:

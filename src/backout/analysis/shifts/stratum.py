@@ -38,7 +38,7 @@ class StratumState(TypedDict):
     recent: RecentState
     both: RecentState
     last: int
-    opened: tuple[int, int]
+    opened: tuple[int, int, int, int]
     tests: list[EvidenceState]
     sizes: tuple[int, int]
 
@@ -63,7 +63,8 @@ class Stratum:
         self._recent = Recent(start)  # of the new version
         self._both = Recent(start)
         self._last = -1  # the last minute before the open one in which the new version was asked
-        self._opened = (-1, 0)  # the open minute, and the good answers in it
+        # The open minute, what the new version was asked in it, and the good answers of the new and of the old one.
+        self._opened = (-1, 0, 0, 0)
 
     @property
     def name(self) -> str:
@@ -86,27 +87,30 @@ class Stratum:
         good = piece.good
         for kind, test in self.tests.items():
             test.add(minute, piece.classes.get(kind, 0), good, is_new=is_new)
-        if not is_new:
-            self.old.add(piece)
-            return
-        self.new.add(piece)
-        self._recent.add(minute, piece)
         if minute > self._opened[0]:
-            self._last = self._opened[0]
-            self._opened = (minute, good)
+            self._last = self._opened[0] if self._opened[1] else self._last
+            self._opened = (minute, 0, 0, 0)
+        at, asked, new_good, old_good = self._opened
+        if is_new:
+            self.new.add(piece)
+            self._recent.add(minute, piece)
+            self._opened = (at, asked + piece.requests, new_good + good, old_good)
         else:
-            self._opened = (self._opened[0], self._opened[1] + good)
+            self.old.add(piece)
+            self._opened = (at, asked, new_good, old_good + good)
 
     def _begin(self, kind: AnswerClass, minute: int) -> None:
         """Begin the test of a class with its first answer, of either version."""
         test = self.tests[kind] = Evidence(self.name, kind, self._weight * CLASS_WEIGHTS[kind])
+        at, asked, new_good, old_good = self._opened
+        last = at if at < minute and asked else self._last
         if self.is_split:
-            test.begin_labels(self.normal.law_of(kind), self._share)
-            return
-        opened, good = self._opened
-        test.begin_law(self.normal.law_of(kind), minute, nothing_since=(self._last if opened == minute else opened) + 1)
-        if opened == minute:
-            test.add(minute, 0, good, is_new=True)
+            test.begin_labels(self.normal.law_of(kind), self._share, minute, nothing_since=last + 1)
+        else:
+            test.begin_law(self.normal.law_of(kind), minute, nothing_since=last + 1)
+        if at == minute:
+            test.add(minute, 0, new_good, is_new=True)
+            test.add(minute, 0, old_good, is_new=False)
 
     def add_sizes(self, tiny: int, sized: int) -> None:
         """Count bodies of the new version that are nearly empty, among so many."""
@@ -119,7 +123,7 @@ class Stratum:
         minute = (second - self._start) // _MINUTE_S
         for kind, test in self.tests.items():
             if self.is_split:
-                test.begin_labels(self.normal.law_of(kind), share)
+                test.begin_labels(self.normal.law_of(kind), share, minute, nothing_since=minute)
             else:
                 test.begin_law(self.normal.law_of(kind), minute, nothing_since=minute)
         self._recent = Recent(second)
@@ -210,8 +214,8 @@ class Stratum:
         self.new, self.old = Tally.from_state(state["new"]), Tally.from_state(state["old"])
         self._recent, self._both = Recent.from_state(state["recent"]), Recent.from_state(state["both"])
         self._last = state["last"]
-        minute, good = state["opened"]
-        self._opened = (minute, good)
+        minute, asked, new_good, old_good = state["opened"]
+        self._opened = (minute, asked, new_good, old_good)
         tests = (Evidence.from_state(each, is_split=share < 1) for each in state["tests"])
         self.tests = {test.kind: test for test in tests}
         self.tiny, self.sized = state["sizes"]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from backout.analysis.beta import log_sum
 from backout.analysis.shifts.collapse import NEARLY_ALL, WORKED
+from backout.analysis.shifts.evidence import LIKELY
 from backout.analysis.shifts.pairs import FEW
 from backout.analysis.shifts.sentences import answered, collapsed, extinct, hanging, looping, shrunk, thinned
 from backout.analysis.shifts.stratum import Flow
 from backout.model.answers import AnswerClass
+from backout.model.probes import Compared
 from backout.model.shift import SITE, Outcome, Shift, ShiftKind
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from backout.analysis.shifts.stratum import Stratum
     from backout.analysis.shifts.triggers import TriggerRuns
 
-LIKELY = math.log(20)
-"""Weighed evidence from which on a shift is shown, and a probe is wanted."""
 _ALL_GOOD = 0.01
 """A shift takes at least so large a part of all good answers, or nearly all of its stratum's."""
 _EXTINCT, _EXTINCT_REQUESTS = 0.02, 20
@@ -109,14 +108,15 @@ def _moved(case: Case) -> Iterator[Shift]:
         (stratum, test)
         for stratum in case.strata.values()
         for test in stratum.tests.values()
-        if test.weighed(test.log_e()) >= LIKELY and _is_large(case, stratum, test.kind)
+        if test.is_likely and _is_large(case, stratum, test.kind)
     ]
     if not likely:
         return
     is_split = case.share < 1
     labelled = log_sum([test.weighed(test.log_labels()) for _, test in likely]) >= case.threshold
     together = log_sum([test.weighed(test.log_e()) for _, test in likely])
-    proven = together + case.pairs.log_e() >= case.threshold and case.pairs.is_discordant
+    several = case.pairs.is_discordant and case.pairs.number(Compared.NEW_WORSE) >= FEW
+    proven = several and together + case.pairs.log_e() >= case.threshold
     for stratum, test in likely:
         is_randomised = labelled and test.weighed(test.log_labels()) >= LIKELY
         if is_split and not is_randomised:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from backout.analysis.baseline import MINUTE_S
 from backout.analysis.shifts.collapse import Collapse, CollapseState
-from backout.analysis.shifts.evidence import CLASS_WEIGHTS
+from backout.analysis.shifts.evidence import CLASS_WEIGHTS, LIKELY
 from backout.analysis.shifts.goodness import Answered, requests_missing
 from backout.analysis.shifts.normal import Before, Normal, NormalState, expected_classes
 from backout.analysis.shifts.pairs import Pairs, PairsState
@@ -16,7 +16,7 @@ from backout.analysis.shifts.sentences import collapsed
 from backout.analysis.shifts.signs import Signs, SignsState
 from backout.analysis.shifts.strata import freeze, names_of, stratum_of
 from backout.analysis.shifts.stratum import Stratum, StratumState
-from backout.analysis.shifts.table import LIKELY, Case, Judged, judge
+from backout.analysis.shifts.table import Case, Judged, judge
 from backout.analysis.shifts.tally import Tally, piece_of
 from backout.analysis.shifts.triggers import TriggerRuns, TriggerRunsState
 from backout.analysis.streams import VITAL
@@ -36,7 +36,7 @@ _CLASSES, _COLLAPSES = 0.7, 0.3
 _SITE = 0.4
 _TINY_BUCKETS = 5
 """So many powers of two smaller is less than a tenth, whatever the lengths within their buckets."""
-_ENOUGH_BESIDE = 200
+_ENOUGH_BESIDE = 50
 ASKING_S = 5.0
 """So long a probe is tried before next to nothing that is good decides without one."""
 
@@ -290,7 +290,8 @@ class Shifts:
             return 0
         left_out = frozenset(told)
         strata = [each for name, each in self._strata.items() if name != SITE] or list(self._strata.values())
-        known = [_answered(each) for each in strata if each.name not in left_out and each.new.requests]
+        found = [_answered(each) for each in strata if each.name not in left_out and each.new.requests]
+        known = [each for each in found if each is not None]
         return requests_missing(known) if known else 0
 
     def looks(self) -> LooksOfShiftsState:
@@ -365,8 +366,16 @@ def _weights(names: Sequence[str], vital: Iterable[str], site: float = _SITE) ->
     return {SITE: site} | {name: (1 - site) * number / whole for name, number in counts.items()}
 
 
-def _answered(stratum: Stratum) -> Answered:
-    """Return what the good share of a stratum is judged by; what is gone for good is no fall by itself."""
-    known = stratum.old if stratum.is_split and stratum.old.requests >= _ENOUGH_BESIDE else stratum.normal.tally
+def _answered(stratum: Stratum) -> Answered | None:
+    """Return what the good share of a stratum is judged by; what is gone for good is no fall by itself.
+
+    None where nothing says what was usual.
+    """
+    known = [stratum.normal.tally] if stratum.normal.tally.requests else []
+    if stratum.is_split and stratum.old.requests >= _ENOUGH_BESIDE:
+        known.append(stratum.old)  # an attack, or a wave of logouts, falls on both
+    if not known:
+        return None
+    usual = max(1 - each.good_share for each in known)
     bad = stratum.new.bad - stratum.new.classes.get(AnswerClass.GONE, 0)
-    return Answered(1 - known.good_share, bad, stratum.new.requests)
+    return Answered(usual, bad, stratum.new.requests)
