@@ -33,7 +33,7 @@ demo: install
 	@$(BIN)/backout demo
 
 # Byte code is kept even where the shell says otherwise: the rewritten tests and the program's starts are a minute of it.
-SUITE = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+SUITE = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 test: install
 	$(SUITE) -m "not long" $(PYTEST)

@@ -43,6 +43,7 @@ def after_s(found: Forecast, way: str, trouble: object) -> float | None:
     return next(each.after_s for each in outlook.detections if each.trouble == trouble)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("rate", "way", "split", "trouble"),
     [

@@ -120,6 +120,7 @@ def test_check_with_a_wrong_token_is_still_answered(tmp_path: Path, neon: Neon, 
     assert (answer.code, vendor["answers"]) == (1, False)
 
 
+@pytest.mark.long
 def test_a_branch_from_dry_run_to_deletion(tmp_path: Path, neon: Neon) -> None:
     """Nothing on a dry run; made, looked at, put in place, taken back, deleted: each read back."""
     dry = typed(tmp_path, "branch", "create", "--at", "0/C3A5C918", "--dry-run")

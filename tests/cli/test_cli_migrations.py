@@ -345,6 +345,7 @@ def test_roles_of_the_live_database_are_there_on_the_shadow(project: Project, se
         project.run("staging", f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
+@pytest.mark.long
 def test_migrations_that_build_nothing_are_named(project: Project) -> None:
     """Exit 1 with the migration's name; exit 7 when the live database is away, exit 2 for a missing file."""
     (project.folder / "prisma" / "migrations" / NOTE / "migration.sql").write_text("SELECT no_such_function()")

@@ -119,6 +119,7 @@ def test_a_data_directory_is_laid_out_for_our_own_replay(stanza: Stanza, tmp_pat
         repository.fetch_wal(["0000000100000000000000FF"], tmp_path / "wal")
 
 
+@pytest.mark.long
 def test_a_damaged_repository_is_found(stanza: Stanza, tmp_path: Path) -> None:
     """Verify reads everything."""
     stanza.repository.verify()

@@ -102,6 +102,7 @@ def test_its_lag_is_what_the_scrapes_show(scraped: tuple[Application, str]) -> N
     assert not PrometheusTraffic(url, Metrics(scrape_interval_s=30)).traits.may_act
 
 
+@pytest.mark.long
 def test_what_is_not_scraped_is_not_known(scraped: tuple[Application, str]) -> None:
     """An application that stops answering Prometheus has no quiet seconds; what it counted meanwhile comes later."""
     app, url = scraped

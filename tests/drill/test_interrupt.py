@@ -28,7 +28,7 @@ def is_at(trial: Trial, kind: str, steps: int) -> bool:
 @pytest.mark.parametrize(
     ("command", "number"),
     [
-        ("guard", signal.SIGTERM),
+        long("guard", signal.SIGTERM),
         ("rollback", signal.SIGINT),
         long("guard", signal.SIGINT),
         long("rollback", signal.SIGTERM),

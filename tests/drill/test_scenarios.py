@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from arranged import migrated, rotate
+from extent import long
 from polling import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def test_every_way_to_name_the_target(drillbook: Drillbook) -> None:
     assert "live already" in live.json["what"]
 
 
-@pytest.mark.parametrize(("service", "action"), [("database", "refused"), ("storage", "rollback")])
+@pytest.mark.parametrize(("service", "action"), [("database", "refused"), long("storage", "rollback")])
 def test_critical_service_down_after_the_deployment(drillbook: Drillbook, service: str, action: str) -> None:
     """It was up before, so it is a reason by itself; with the database down the schema is unknown, and rule 4 holds."""
     trial = quick(deployed_bad(drillbook).forget_marks(), "12s")

@@ -21,7 +21,7 @@ from backout.providers.archive.gaps import read_gaps
 from backout.providers.archive.receiving import read_status
 from backout.providers.clock import SystemClock
 
-from extent import by_extent
+from extent import by_extent, long
 from polling import PATIENCE_S, until
 from tls_lab import HOST, authority, tls_front
 
@@ -210,7 +210,7 @@ def _promises(lab: Lab) -> list[str]:
     return [event.kind for event in journal.events(environment="lab", kind="wal.*")]
 
 
-@pytest.mark.parametrize("how", ["killed", "stuck"])
+@pytest.mark.parametrize("how", ["killed", long("stuck")])
 def test_commits_go_on_within_the_timeout_when_the_receiver_is_lost(quick_path: Path, cache: Path, how: str) -> None:
     """Receiver and its keeper killed, or pg_receivewal frozen, under load: the watchdog frees commits, and says so."""
     with receiving(quick_path, cache, "sync") as lab:
@@ -260,6 +260,7 @@ def test_without_a_limit_on_slots_nothing_is_started(quick_path: Path, cache: Pa
         assert "not backout's" in answer.err
 
 
+@pytest.mark.long
 def test_a_lost_slot_is_a_gap_that_only_a_new_base_closes(quick_path: Path, cache: Path) -> None:
     """The receiver is gone too long: the server's disk stays bounded, the gap is named, a new base protects again."""
     with receiving(quick_path, cache) as lab:
@@ -359,7 +360,7 @@ def test_after_a_swap_to_an_earlier_moment_only_a_new_base_protects(quick_path: 
         assert recovered(lab, quick_path / "again") == {1, 2, 3}
 
 
-@pytest.mark.parametrize("slot", ["kept", "dropped"])
+@pytest.mark.parametrize("slot", ["kept", long("dropped")])
 def test_after_the_undo_of_a_swap_the_older_timeline_has_no_unnamed_gap(
     quick_path: Path, cache: Path, slot: str
 ) -> None:

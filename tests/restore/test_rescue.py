@@ -136,6 +136,7 @@ def test_what_a_rescue_would_do_is_shown_before(lab: Lab, shop: str) -> None:
     assert tools.sides.list() == ()
 
 
+@pytest.mark.long
 def test_columns_tables_and_all_that_hung_on_them_come_back(lab: Lab, shop: str) -> None:
     """Values, constraints, indexes, the view; newer rows stay, referred ones too; no trigger fires; and undone."""
     before = lab.rows(STATE)
@@ -168,6 +169,7 @@ def test_columns_tables_and_all_that_hung_on_them_come_back(lab: Lab, shop: str)
     assert lab.rows(STATE) == before
 
 
+@pytest.mark.long
 def test_a_lock_is_not_waited_for_and_the_rescue_goes_on_later(lab: Lab, shop: str) -> None:
     """Two seconds, then it stops resumable; nothing queues behind it."""
     lab.rows("UPDATE sales SET status = 'bad' WHERE id = 8 RETURNING 1")

@@ -62,6 +62,7 @@ def rescue(lab: Lab, xid: str) -> dict[str, Any]:
     return {str(each["table"]): each for each in tables if isinstance(each, dict)}
 
 
+@pytest.mark.long
 def test_a_changed_key_is_changed_back(lab: Lab) -> None:
     """The update took the old key away: that row is one to put back, not one that was only locked."""
     xid = damaged(
@@ -112,6 +113,7 @@ TAKEN: Final = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TAKEN)
 def test_a_unique_value_that_is_taken_is_a_conflict(lab: Lab, name: str) -> None:
     """It stops no other row, and is counted."""
@@ -124,6 +126,7 @@ def test_a_unique_value_that_is_taken_is_a_conflict(lab: Lab, name: str) -> None
     assert told["updated"] + told["inserted"] == 2 - conflicts
 
 
+@pytest.mark.long
 def test_a_column_of_another_type_is_named(lab: Lab) -> None:
     """What it held is not brought back, and nobody must think that nothing was damaged."""
     xid = damaged(
@@ -216,6 +219,7 @@ def test_an_undo_that_was_killed_behind_its_last_effect_is_done_again(lab: Lab) 
     assert lab.rows("SELECT * FROM noted ORDER BY id") == after
 
 
+@pytest.mark.long
 def test_a_materialized_view_comes_and_goes(lab: Lab) -> None:
     """It is dropped by a statement of its own."""
     xid = damaged(
@@ -232,6 +236,7 @@ def test_a_materialized_view_comes_and_goes(lab: Lab) -> None:
     assert lab.rows("SELECT to_regclass('sight')") == [(None,)]
 
 
+@pytest.mark.long
 def test_a_row_goes_back_to_its_partition(lab: Lab) -> None:
     """It was deleted from the one and inserted into the other."""
     xid = damaged(

@@ -15,7 +15,7 @@ from recovery_lab import Lab, opened
 
 from backout.runbook.restore import kept, plan_rescue, plan_swap, plan_undo, release
 
-from extent import PROOF, by_extent
+from extent import PROOF, by_extent, long
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -98,7 +98,7 @@ def expected(how: str, damaged: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 @pytest.mark.proof
 @pytest.mark.timeout(3000)
-@pytest.mark.parametrize("how", ["rescue", "swap"])
+@pytest.mark.parametrize("how", ["rescue", long("swap")])
 def test_after_a_kill_the_end_is_the_same(lab: Lab, xid: str, how: str, proof: Callable[..., None]) -> None:
     """Do, undo and do again, each killed; nothing newer is lost by a rescue, and no side instance stays behind."""
     damaged = lab.rows(STATE)

@@ -160,6 +160,7 @@ def test_a_side_branch_is_made_once_and_shows_the_moment_before(shop: Typing, xi
     assert nothing_is_left(shop)
 
 
+@pytest.mark.long
 def test_a_lost_answer_makes_no_second_branch_and_loses_none(shop: Typing, xid: str) -> None:
     """The client looks for the branch instead of asking again."""
     before = len(shop.vendor.changes())
@@ -326,6 +327,7 @@ def test_a_vendor_of_snapshots_is_refused_with_the_way_that_is_open(shop: Typing
     assert vendor.changes() == []
 
 
+@pytest.mark.long
 def test_the_whole_is_put_in_place_and_back_by_the_vendor(shop: Typing, xid: str) -> None:
     """The old state stays as a branch; undo puts it back."""
     lab = shop.lab

@@ -19,7 +19,7 @@ from backout.runbook.managed import plan_rescue, plan_swap, plan_undo
 from backout.wiring.branches import branch_tools
 from backout.wiring.restore import restore_tools
 
-from extent import PROOF, by_extent
+from extent import PROOF, by_extent, long
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -96,7 +96,7 @@ def done(typing: Typing, how: str, xid: str, at: int = NEVER, within_s: float | 
 
 @pytest.mark.proof
 @pytest.mark.timeout(3000)
-@pytest.mark.parametrize("how", ["rescue", "swap"])
+@pytest.mark.parametrize("how", ["rescue", long("swap")])
 def test_after_a_kill_the_end_is_the_same(typing: Typing, xid: str, how: str, proof: Callable[..., None]) -> None:
     """Do and undo, the first killed; nothing newer is lost by a rescue, and no branch is left behind or made twice."""
     lab = typing.lab

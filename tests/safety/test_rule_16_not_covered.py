@@ -93,6 +93,7 @@ def test_rule_16_not_covered(without_schedules: Drillbook) -> None:
     assert {"restored": True, "schedules": [OLD], "before": [NEW]} in results
 
 
+@pytest.mark.long
 def test_rule_16_guard_leaves_the_schedules_and_says_so(without_schedules: Drillbook) -> None:
     """An automatic rollback moves code alone: the schedule stays; the report has the line that restores it."""
     trial = proven_with(without_schedules, OLD)

@@ -188,6 +188,7 @@ def test_a_target_that_is_bad_too(night: Night) -> None:
     assert night.told() == ["rolled_back"]
 
 
+@pytest.mark.long
 def test_the_api_is_down_at_the_moment_of_decision(night: Night) -> None:
     """Nothing is claimed and nothing done; the same command goes on when the API answers again."""
     book, trial = night.book, night.trial

@@ -174,6 +174,7 @@ def test_two_twins_from_two_folders(folder: Path, tmp_path: Path) -> None:
     assert lifecycle.status(folder).running
 
 
+@pytest.mark.long
 def test_a_folder_deeper_than_a_sockets_name_can_be(tmp_path: Path) -> None:
     """A unix socket's path holds 107 bytes at most; a twin's folder may be longer, and have spaces."""
     folder = tmp_path / ("deep folder " * 6) / ("d" * 60)
@@ -185,6 +186,7 @@ def test_a_folder_deeper_than_a_sockets_name_can_be(tmp_path: Path) -> None:
         lifecycle.down(folder)
 
 
+@pytest.mark.long
 def test_two_ups_at_once_start_one_twin(folder: Path) -> None:
     """The second waits for the first and answers the same twin."""
     found: list[TwinStatus] = []
@@ -197,6 +199,7 @@ def test_two_ups_at_once_start_one_twin(folder: Path) -> None:
     assert len(found) == 2
 
 
+@pytest.mark.long
 def test_a_taken_port_is_an_error_when_it_was_asked_for(folder: Path) -> None:
     """An explicit port that is taken is refused with the reason; a remembered one is replaced."""
     with socket.socket() as taken:

@@ -207,6 +207,7 @@ def test_only_what_is_counted_leaves_the_worker(twin: TwinStatus) -> None:
     assert {status for row in visitors for status in row["statuses"]} == {"200", "404"}
 
 
+@pytest.mark.long
 def test_a_recorder_that_is_away_costs_no_count(twin: TwinStatus) -> None:
     """While its bucket is out of order nothing is stored; what was counted comes later, once."""
     add_recorder(twin, "late-recorder", "late-backout-counts", FLUSH_MS="100")
@@ -241,6 +242,7 @@ class _Fault:
             answer.read()
 
 
+@pytest.mark.long
 def test_what_init_writes_is_what_wrangler_deploys(twin: TwinStatus, tmp_path: Path) -> None:
     """The steps of backout-recorder/wrangler.jsonc with the real wrangler; guard's source then sees the visitors."""
     (tmp_path / "index.js").write_text(APP)
