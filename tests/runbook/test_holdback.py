@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from crashing import dies_at
 
 from backout.analysis.marks import read_marks
 from backout.analysis.remark_text import parse
@@ -126,31 +127,12 @@ def test_a_cut_over_that_is_older_is_left_alone(story: HeldBack) -> None:
     assert story.shares() == []
 
 
-class Crash(BaseException):
-    """The process dies here."""
-
-
 def test_crash_while_the_old_version_is_held_back(quick_path: Path) -> None:
     """Whatever the moment: each step once, in its order."""
-    for moment in sampled(1200, 100, 6):
+    for moment in sampled(1200, 300, 6):
         story = HeldBack(quick_path / f"{moment}.sqlite", per_s=100_000)
-        seen = 0
-
-        def count(name: str, moment: int = moment) -> None:
-            nonlocal seen
-            seen += 1
-            if seen == moment + 1:
-                raise Crash(name)
-
-        story.world.before_call = story.world.after_call = count
-        try:
-            watch(story.tools(crash_point=count))
-        except Crash:
-            pass
-        else:
+        if not dies_at(story, moment + 1, watch):
             break
-        finally:
-            story.world.before_call = story.world.after_call = None
         runs = story.tools().runs.runs("production")
         if not runs[0].state.is_over:
             assert may_go_on(runs[0]), moment

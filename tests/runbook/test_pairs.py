@@ -7,6 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
+from crashing import Crash, dies_at
 
 from backout.analysis.remark_text import parse
 from backout.errors import ProviderUnavailable, Refused
@@ -251,32 +252,12 @@ def test_an_answer_that_was_lost_makes_no_second_deployment(tmp_path: Path) -> N
     assert len(story.pairs()) == 1
 
 
-class Crash(BaseException):
-    """The process dies here."""
-
-
-@pytest.mark.parametrize("every", [sampled(400, 40, 1)])
-def test_crash_while_both_are_asked(quick_path: Path, every: range) -> None:
+def test_crash_while_both_are_asked(quick_path: Path) -> None:
     """Whatever the moment: one deployment that asks, one switch back, one report."""
-    for moment in every:
+    for moment in sampled(400, 80, 1):
         story = Paired(quick_path / f"{moment}.sqlite", gone)
-        seen = 0
-
-        def count(name: str, moment: int = moment) -> None:
-            nonlocal seen
-            seen += 1
-            if seen == moment:
-                raise Crash(name)
-
-        story.world.before_call = story.world.after_call = count
-        try:
-            watch(story.tools(crash_point=count))
-        except Crash:
-            pass
-        else:
+        if not dies_at(story, moment + 1, watch):
             break
-        finally:
-            story.world.before_call = story.world.after_call = None
         newest = story.tools().runs.runs("production")[0]
         if not (newest.plan.kind is PlanKind.ROLLBACK and newest.state.is_over):
             watch(story.tools())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backout.config import jsonc
-from backout.config.routes import routes_in
+from backout.config.routes import routes_in, text_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,8 +98,4 @@ def _repository(folder: Path, package: dict[str, object]) -> str:
 
 
 def _read(file: Path) -> str:
-    try:
-        with file.open("rb") as opened:
-            return opened.read(_MAX_BYTES).decode(errors="replace")
-    except OSError:
-        return ""
+    return text_of(file, _MAX_BYTES)

@@ -32,7 +32,7 @@ def routes_in(folder: Path) -> tuple[str, ...]:
     for number, file in enumerate(_files(folder)):
         if number >= _MOST_FILES:
             break
-        found |= routes_of(_read(file))
+        found |= routes_of(text_of(file, _MOST_BYTES))
     return tuple(sorted(found, key=lambda path: (path.count("/"), len(path), path))[:MOST])
 
 
@@ -53,10 +53,11 @@ def _files(folder: Path) -> Iterator[Path]:
             yield from (file for each in sorted(files) if (file := Path(at, each)).suffix in _KINDS)
 
 
-def _read(file: Path) -> str:
+def text_of(file: Path, most_bytes: int) -> str:
+    """Return the beginning of a file, "" when it cannot be read."""
     try:
         with file.open("rb") as opened:
-            return opened.read(_MOST_BYTES).decode(errors="replace")
+            return opened.read(most_bytes).decode(errors="replace")
     except OSError:
         return ""
 
