@@ -9,6 +9,9 @@ what is left after the minute in which a cold start is forgiven.
 `--answers` measures shifts in what is answered instead (404, 401, redirects, and what only looks like them), by the
 live detector. Goals: whole-site shifts in splits and extinctions <= 2.5, one route <= 3.5; of healthy deployments at
 most 4 of 10,000 rolled back for each noise, and at 5 requests/s and more 90 % end healthy.
+
+With `--against COMMIT` the detector of that commit judges the same watches of bad deployments beside today's;
+`new_over_old` is the mean delay. Goal: at most 1.03, but for latency, which is judged by what persists.
 """
 
 from __future__ import annotations
@@ -16,9 +19,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 from pathlib import Path
 
-from shared import answers_report, answers_runs
+from shared import answers_report, answers_runs, detect_against, versions
 from shared import detect_report as report
 from shared import measure as shared
 from shared.detect_chart import chart
@@ -38,8 +42,12 @@ def main() -> None:
     parser.add_argument("--write-docs", action="store_true", help="write tables and chart into docs/detection.md")
     parser.add_argument("--answers", action="store_true", help="measure shifts in what is answered")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="with --answers: go on from what was measured before")
+    parser.add_argument("--against", metavar="COMMIT", default="", help="measure beside backout at a commit")
     options = parser.parse_args()
     size = options.size or "standard"
+    if options.against:
+        _against(options, size)
+        return
     if options.answers:
         _answers(options, size)
         return
@@ -56,6 +64,13 @@ def main() -> None:
         return
     print(report.text(figures))
     print(f"{sum(os.times()[:4]):.0f} s of CPU")
+
+
+def _against(options: argparse.Namespace, size: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="backout-bench-") as folder:
+        old = detect_against.delays_at(options.against, size, options.seed, Path(folder))
+    found = detect_against.compared(detect_against.delays(size, options.seed), old, size)
+    print(shared.as_json(found) if options.json else f"detect beside {options.against}\n{versions.table(found)}")
 
 
 def _answers(options: argparse.Namespace, size: str) -> None:

@@ -48,8 +48,21 @@ class WorkingCopy:
             CalledProcessError: there is no such commit.
         """
         shutil.rmtree(self.folder / "src")
-        archived = subprocess.run(["git", "archive", commit, "src"], cwd=ROOT, check=True, capture_output=True)
+        self.put(commit, "src")
+
+    def put(self, commit: str, *paths: str) -> None:
+        """Put these files and folders there as a commit has them.
+
+        Raises:
+            CalledProcessError: there is no such commit, or it has none of them.
+        """
+        archived = subprocess.run(["git", "archive", commit, *paths], cwd=ROOT, check=True, capture_output=True)
         subprocess.run(["tar", "-x"], cwd=self.folder, check=True, input=archived.stdout)
+
+    @property
+    def python(self) -> Path:
+        """The interpreter that runs the copy's code."""
+        return self._python
 
     def run_tests(self, *arguments: str, timeout_s: float = 900.0) -> subprocess.CompletedProcess[str]:
         """Run pytest in the copy, in the order of the files."""

@@ -123,6 +123,12 @@ def _measured(
     return found
 
 
+def pieces_of(chosen: Sequence[tuple[Scenario, int]], seed: int) -> Iterator[list[Batch]]:
+    """Return the watches of these scenarios, exactly counted, in lists of the same split, length and warm-up."""
+    for part in _parts(chosen):
+        yield from _pieces(part, seed)
+
+
 def _pieces(part: Sequence[tuple[Scenario, int]], seed: int) -> Iterator[list[Batch]]:
     """Return batches of the same split, length and warm-up in lists that fit into memory."""
     together: list[Batch] = []
