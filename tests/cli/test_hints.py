@@ -26,6 +26,9 @@ LABELS = frozenset({"backout mark 1"})
 """Texts that nobody types: what a signature is of."""
 
 
+COMMANDS = frozenset(root.list_commands(click.Context(root)))
+
+
 def text_of(node: ast.AST) -> str:
     """Return the text of a string or an f-string, with an X where a value is put in; "" for anything else."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -51,6 +54,8 @@ def lines_in(tree: ast.AST) -> Iterator[tuple[int, str]]:
             if text.startswith("backout ") and "\n" not in text and not text.endswith("."):
                 found += _TYPED.findall(text)[:1]
             yield from ((node.lineno, line) for line in found)
+            named = (line.rstrip(" .:") for line in _TYPED.findall(text))  # anywhere in a sentence, its options too
+            yield from ((node.lineno, line) for line in named if len(line.split()) > 1 and line.split()[1] in COMMANDS)
 
 
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(SOURCE.rglob("*.py"))}
