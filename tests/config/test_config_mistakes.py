@@ -407,3 +407,23 @@ def test_expect_on_the_command_line_is_refused_as_in_the_file(said: str) -> None
         expected(said, "https://a.example.com/health")
     assert refused.value.hint == "--expect 'GET /old/*=410'"
     assert expected("GET /old/* = 410,404").statuses == (410, 404)
+
+
+@pytest.mark.parametrize(
+    ("added", "named"),
+    [
+        ("[environments.p.database.backup]\nwal = 'stream'\n", "environments.p.database stands in line 5 already"),
+        ("[environments.p.database]\nmigrations = 'prisma'\n", "environments.p.database stands in line 5 already"),
+        ("[environments.p]\nprotected = true\n", "environments.p stands in line 3 already"),
+        ("[environments.p.guard]\nmode = 'ask'\nmode = 'act'\n", "environments.p.guard.mode stands in line 7 already"),
+    ],
+)
+def test_what_stands_there_twice_names_the_first_line(tmp_path: Path, added: str, named: str) -> None:
+    """A section of the documentation below a table in one line: where the key belongs is said."""
+    file = tmp_path / "backout.toml"
+    text = (
+        '[app]\nname = "a"\n[environments.p]\nplatform = { provider = "cloudflare", script = "s" }\n'
+        'database = { provider = "postgres", url_env = "DB" }\n'
+    )
+    (mistake,) = config.mistakes_in(text + added, file)
+    assert mistake.endswith(f"TOML: {named}: write it there")

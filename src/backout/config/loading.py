@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from backout.errors import Untrusted
 
 FILE_NAME = "backout.toml"
+_SET_TWICE = ("Cannot declare", "Cannot overwrite", "Cannot mutate")
 MAX_FILE_BYTES = 1024 * 1024
 
 Table = dict[str, object]
@@ -123,8 +124,34 @@ def _parse(text: str, file: Path) -> Table:
         what, _, place = str(error).partition(" (at ")
         line = re.match(r"line (\d+)", place)
         number = int(line[1]) if line else text.rstrip().count("\n") + 1
-        mistake = f"{file.name}:{number}: TOML: {what[:1].lower()}{what[1:]}"
+        twice = _twice(text, number) if what.startswith(_SET_TWICE) else ""
+        mistake = f"{file.name}:{number}: TOML: {twice or what[:1].lower() + what[1:]}"
         raise ConfigError((mistake,), hint=f"correct {file.name}, then: backout config check") from error
+
+
+def _twice(text: str, number: int) -> str:
+    """Return what is wrong with a line that sets what an earlier one has set, "" for every other line.
+
+    Args:
+        number: of the line, from 1.
+    """
+    from backout.config.toml_lines import lines_of  # noqa: PLC0415 - only a wrong file pays for it
+
+    lines = text.split("\n")
+    before, at = "\n".join(lines[: number - 1]), lines[number - 1]
+    try:
+        decode_toml(before)
+        found, alone = lines_of(before), lines_of(at)
+        header = next((line for line in reversed(lines[: number - 1]) if line.lstrip().startswith("[")), "")
+        table = () if at.lstrip().startswith("[") else max(lines_of(header), key=len, default=())
+    except ValueError:
+        return ""
+    path = (*table, *max(alone, key=len, default=()))
+    for length in range(len(path), 0, -1):
+        if path[:length] in found:
+            place = found[path[:length]]
+            return f"{dotted(path[:length])} stands in line {place} already: write it there"
+    return ""
 
 
 def _choose(document: Table, wanted: str | None, file: Path) -> str | None:
