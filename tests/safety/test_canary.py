@@ -52,6 +52,7 @@ EVERYTHING = (
     ("deployments", "list"),
     ("guard", "report"),
     ("runs", "list"),
+    ("timeline",),
     ("notify", "list"),
 )
 

@@ -165,6 +165,8 @@ def test_what_the_application_says_leaves_by_no_door(told: Told, drillbook: Dril
     for command in (("runs", "show", newest), ("runs", "show", newest, "--json"), ("guard", "report")):
         told.run(*command, width=60)
     told.run("deployments", "list", width=60)
+    for command in (("timeline",), ("timeline", "--json"), ("timeline", "--at", "1m")):
+        told.run(*command, width=60)
     assert not [each.message for each in told.deployments.history() if ITS_OWN in each.message]
     assert ITS_OWN in " ".join(told.printed["status (120)"].split())
     assert told.traces() == []

@@ -11,13 +11,17 @@ import pytest
 from cli_shell import backout
 from nastiness import ROWS
 
-from backout.errors import BackoutError
+from backout.errors import BackoutError, ProviderUnavailable
 from backout.journal.sqlite import SqliteJournal
 from backout.model.deployment import Mark
 from backout.model.incident import RunState
 from backout.model.plan import Plan, PlanKind, Step
+from backout.report.timeline_entries import tell
+from backout.report.timeline_text import record, text
+from backout.runbook.ends import read_end
 from backout.runbook.looks import connections_before, health_before, probes_before
 from backout.runbook.once import newest_automatic
+from backout.runbook.timeline import read_records
 from backout.runbook.triggers import snapshots
 
 from line import Story, watch
@@ -71,6 +75,23 @@ def poisoned(story: Story, path: Path, *statements: tuple[str, tuple[object, ...
         copy.commit()
 
 
+def nothing() -> tuple[()]:
+    return ()
+
+
+def down() -> tuple[()]:
+    raise ProviderUnavailable("no answer", hint="later")
+
+
+def timeline(book: SqliteJournal) -> str:
+    """Tell everything that the journal knows, in words and as JSON."""
+    records = read_records(
+        "production", since=0.0, now=4e9, book=book, listed=down, letters=nothing, holds=nothing
+    )  # fmt: skip
+    found = tell(records, since=0.0, until=4e9, at=1.8e9)
+    return f"{text(found)}{record(found)}"
+
+
 def use_all_of_it(story: Story, path: Path) -> list[str]:
     """Do everything that reads the journal; return what raised anything but an error of ours."""
     clock, version = story.world.clock, story.bad.id
@@ -102,6 +123,8 @@ def use_all_of_it(story: Story, path: Path) -> list[str]:
         "connections before": lambda: connections_before(tools, version, clock.now()),
         "newest automatic": lambda: newest_automatic(tools, ()),
         "triggers": lambda: snapshots(tools),
+        "timeline": lambda: timeline(journal()),
+        "ends": lambda: [read_end(journal(), run) for run in journal().runs()],
     }
     failures = []
     for name, use in uses.items():

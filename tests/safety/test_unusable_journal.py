@@ -365,6 +365,7 @@ def test_the_whole_table(lab: Lab) -> None:
 
 OTHERS = (
     ("runs", "list"),
+    ("timeline",),
     ("runs", "show", "guard-1"),
     ("runs", "resume", "guard-1"),
     ("runs", "abort", "guard-1", "-m", "w"),

@@ -133,23 +133,32 @@ _TOLD: Mapping[str, Callable[[RunTeller, Run, Event], Said]] = {
 
 def _doing(run: Run) -> str:
     """Return what a run does, after "to"."""
-    args = run.plan.steps[0].args if run.plan.steps else {}
     if run.plan.kind is PlanKind.GUARD:
-        args = run.plan.step("watch").args
-        mode = run.plan.step("conclude").args.get("mode")
-        return f"watch version {str(args['version'])[:_ID]} for {duration(float(str(args['for_s'])))}, mode {mode}"
+        watch, mode = _args(run, "watch"), _args(run, "conclude").get("mode")
+        for_s = watch.get("for_s")
+        span = f" for {duration(for_s)}" if isinstance(for_s, (int, float)) else ""
+        return f"watch version {_short(watch.get('version'))}{span}" + (f", mode {mode}" if mode else "")
     if run.plan.kind is PlanKind.ROLLBACK:
-        args = run.plan.step("activate").args
-        return f"go back from version {str(args['leaving'])[:_ID]} to {str(args['version'])[:_ID]}"
-    if run.plan.kind is PlanKind.RAMP:
-        return str(args.get("title") or run.plan.steps[0].title)
+        args = _args(run, "activate")
+        return f"go back from version {_short(args.get('leaving'))} to {_short(args.get('version'))}"
+    if run.plan.kind is PlanKind.RAMP and run.plan.steps:
+        return run.plan.steps[0].title
     if run.plan.kind is PlanKind.SECRETS:
-        names = next((s.args.get("secrets") for s in run.plan.steps if s.action == "push_secrets"), None)
+        names = _args(run, "push_secrets").get("secrets")
         return f"set {', '.join(names)}" if isinstance(names, dict) else "set secrets"
     if run.plan.kind is PlanKind.FORWARD:
         return "roll forward"
     words = {PlanKind.RECOVER: "restore", PlanKind.BACKUP: "back up", PlanKind.DRILL: "drill"}
     return f"{words.get(run.plan.kind, run.plan.kind)} ({run.plan.why})"
+
+
+def _args(run: Run, action: str) -> Mapping[str, Json]:
+    """Return the arguments of a step, nothing where a plan of another version has none."""
+    return next((step.args for step in reversed(run.plan.steps) if step.action == action), {})
+
+
+def _short(version: Json) -> str:
+    return str(version or "?")[:_ID]
 
 
 def _verdict(run: Run, end: RunEnd) -> str:
