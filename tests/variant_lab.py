@@ -42,6 +42,7 @@ class Variant:
     Args:
         bad: whether it is one of those that nobody may call healthy. entry: its file below src/variants.
         expect: what `guard --expect` is told. visitors: who comes beside the usual ones; rate: a second.
+            watch_s: how long guard watches.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Variant:
     expect: tuple[str, ...] = ()
     visitors: str = ""
     rate: float = 20.0
+    watch_s: int = WATCH_S
 
     def allows(self, outcome: str) -> bool:
         """Whether an outcome is that of the table; told and healthy are both healthy: visitors are not all alike."""
@@ -72,6 +74,7 @@ def read_variants() -> tuple[Variant, ...]:
             expect=tuple(row.get("expect", ())),
             visitors=row.get("visitors", ""),
             rate=float(row.get("rate", 20)),
+            watch_s=int(row.get("watch", WATCH_S)),
         )
         for kind in ("bad", "odd")
         for name, row in table[kind].items()
@@ -118,11 +121,11 @@ def prepare(book: Drillbook) -> None:
     book.prove_good()
 
 
-def try_variant(book: Drillbook, variant: Variant, *, watch_s: int = WATCH_S) -> Seen:
+def try_variant(book: Drillbook, variant: Variant) -> Seen:
     """Deploy a variant over the good version, as a pipeline does, while a guard waits for it; return what it says."""
     trial = _settled(book)
     expected = tuple(word for each in variant.expect for word in ("--expect", each))
-    process = trial.start("guard", "--next", "--mode", "act", "--for", f"{watch_s}s", *expected, "--json")
+    process = trial.start("guard", "--next", "--mode", "act", "--for", f"{variant.watch_s}s", *expected, "--json")
     until(lambda: _asked_well(trial, book.good), 30, "the good version was asked", every_s=0.2)
     bad = book.stage.deploy(variant.entry)
     with contextlib.ExitStack() as while_watched:

@@ -16,7 +16,7 @@ from backout.model.shift import SITE, Outcome, Shift, ShiftKind
 if TYPE_CHECKING:
     from backout.analysis.shifts.collapse import Collapse
     from backout.analysis.shifts.pairs import Pairs
-    from backout.analysis.shifts.signs import Signs
+    from backout.analysis.shifts.signs import Left, Signs
     from backout.analysis.shifts.stratum import Stratum
     from backout.analysis.shifts.tally import Tally
 
@@ -119,6 +119,15 @@ def hanging(signs: Signs) -> Shift:
     """Return that requests begin and do not end."""
     said = f"{signs.hanging:,} of {count(signs.started, 'request')} began and have not ended"
     return Shift(ShiftKind.HANGING, SITE, None, Outcome.HOLD, signs.hanging, signs.started, 0, 0, _SURE, said)
+
+
+def given_up(left: Left) -> Shift:
+    """Return that who asked gave up before an answer came."""
+    said = (
+        f"{left.number:,} of {count(left.ended, 'request')} were given up before an answer came, "
+        f"about {left.usual:.1%} were before"
+    )
+    return Shift(ShiftKind.HANGING, SITE, None, Outcome.HOLD, left.number, left.ended, 0, 0, _SURE, said)
 
 
 def _against_half(hits: int, total: int) -> float:

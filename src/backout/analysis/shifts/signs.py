@@ -1,8 +1,10 @@
-"""Signs beside the classes of answers: requests that begin and do not end."""
+"""Signs beside the classes of answers: requests that begin and do not end, or whose sender gives up."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, NotRequired, TypedDict
+
+from backout.analysis.beta import beta_tails
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -11,6 +13,8 @@ if TYPE_CHECKING:
 
 _TIMES, _MORE = 3, 10
 """So many times as many open requests as usual, and so many more, are hanging ones."""
+_LEAST_LEFT, _GRANTED, _LEFT_SURE = 10, 0.003, 1e-4
+"""So many that were given up, more than so large a share above three times the usual one, and no chance as large."""
 
 
 class SignsState(TypedDict):
@@ -19,6 +23,16 @@ class SignsState(TypedDict):
     usual: float
     started: int
     ended: int
+    left: NotRequired[int]
+    usually_left: NotRequired[float]
+
+
+class Left(NamedTuple):
+    """Requests whose sender gave up before the answer, of all that ended; `usual` is their share before."""
+
+    number: int
+    ended: int
+    usual: float
 
 
 class Signs:
@@ -29,7 +43,10 @@ class Signs:
     """
 
     def __init__(self, baseline: Sequence[Counts]) -> None:
-        self._started = self._ended = 0
+        self._started = self._ended = self._left = 0
+        left, ended = sum(row.canceled for row in baseline), sum(row.requests + row.canceled for row in baseline)
+        self._usually_left = (left + 1) / (ended + 1)
+        self._has_past = bool(ended)
         self.usual = _usually_open(baseline)
         """How many are open at a time, usually."""
 
@@ -37,6 +54,7 @@ class Signs:
         """Count a row of the new version."""
         self._started += row.started
         self._ended += row.requests + row.canceled
+        self._left += row.canceled
 
     @property
     def hanging(self) -> int:
@@ -47,17 +65,37 @@ class Signs:
         return round(open_now - self.usual) if open_now > _TIMES * self.usual + _MORE else 0
 
     @property
+    def left(self) -> Left | None:
+        """Requests that were given up, None where so many are no sign of trouble.
+
+        People leave as they please; so a share has to be far above the usual one, and it is never evidence to act on.
+        """
+        granted = _TIMES * self._usually_left + _GRANTED
+        if self._left < _LEAST_LEFT or not self._has_past or self._left <= granted * self._ended:
+            return None
+        chance = beta_tails(granted, float(self._left), self._ended - self._left + 1.0)[0]
+        return Left(self._left, self._ended, self._usually_left) if chance <= _LEFT_SURE else None
+
+    @property
     def started(self) -> int:
         """How many requests began."""
         return self._started
 
     def state(self) -> SignsState:
         """Return a checkpoint, plain JSON."""
-        return {"usual": self.usual, "started": self._started, "ended": self._ended}
+        return {
+            "usual": self.usual,
+            "started": self._started,
+            "ended": self._ended,
+            "left": self._left,
+            "usually_left": self._usually_left if self._has_past else -1.0,
+        }
 
     def restore(self, state: SignsState) -> None:
         """Go on from a checkpoint."""
         self.usual, self._started, self._ended = state["usual"], state["started"], state["ended"]
+        self._left, usually = state.get("left", 0), state.get("usually_left", -1.0)
+        self._usually_left, self._has_past = max(0.0, usually), usually >= 0
 
 
 def _usually_open(baseline: Sequence[Counts]) -> float:

@@ -9,7 +9,7 @@ from backout.analysis.beta import log_sum
 from backout.analysis.shifts.collapse import NEARLY_ALL, WORKED
 from backout.analysis.shifts.evidence import LIKELY
 from backout.analysis.shifts.pairs import FEW
-from backout.analysis.shifts.sentences import answered, collapsed, extinct, hanging, looping, shrunk, thinned
+from backout.analysis.shifts.sentences import answered, collapsed, extinct, given_up, hanging, looping, shrunk, thinned
 from backout.analysis.shifts.stratum import Flow
 from backout.model.answers import AnswerClass
 from backout.model.probes import Compared
@@ -82,7 +82,7 @@ def judge(case: Case) -> Judged:
     """Return the shifts of a case with their outcomes."""
     extinction = _extinction(case)
     moved = _without_wholes(list(_moved(case)))
-    found = [*([extinction] if extinction else []), *moved, *_collapsed(case), *_other(case)]
+    found = [*([extinction] if extinction else []), *moved, *_collapsed(case, moved), *_other(case)]
     shifts = [_accepted(shift, case.accepted) for shift in found]
     shifts.sort(key=lambda shift: (_GRAVEST.index(shift.outcome), shift.stratum != SITE, -shift.log_evidence))
     held = any(shift.outcome is Outcome.HOLD for shift in shifts)
@@ -189,8 +189,9 @@ def _extinction(case: Case) -> Shift | None:
     return extinct(site, outcome)
 
 
-def _collapsed(case: Case) -> Iterator[Shift]:
-    """Yield the small strata on which nearly everything fails that worked before."""
+def _collapsed(case: Case, moved: Sequence[Shift]) -> Iterator[Shift]:
+    """Yield the small strata on which nearly everything fails that worked before, but for what `moved` names."""
+    named = {shift.stratum for shift in moved}
     acting = [each for each in case.collapses if each.is_nearly_all and each.agrees]
     likely = [each for each in acting if each.weighed() >= LIKELY]
     if not likely:
@@ -200,7 +201,9 @@ def _collapsed(case: Case) -> Iterator[Shift]:
         fails = 2 * each.new.errors >= each.new.bad  # of server errors no crowd of clients is the cause
         stratum = case.strata.get(each.normal.name)
         if not fails and stratum is not None and case.share >= 1:
-            continue  # the tests of its classes decide
+            only_added = stratum.flow(case.until, case.hours) is Flow.KEPT
+            if only_added or each.normal.name in named:  # there the tests of its classes have decided
+                continue
         may_act = enough and each.new.bad >= case.min_bad
         if not may_act:
             continue
@@ -229,3 +232,5 @@ def _other(case: Case) -> Iterator[Shift]:
             yield shrunk(stratum)
     if case.signs.hanging:
         yield hanging(case.signs)
+    elif left := case.signs.left:
+        yield given_up(left)

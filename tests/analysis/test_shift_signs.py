@@ -1,0 +1,57 @@
+"""What holds a version within its first minute: a small stratum that is answered otherwise, and people who give up."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from backout.analysis.shifts.signs import Signs
+from backout.model.answers import AnswerClass
+from backout.model.shift import Outcome
+from backout.model.signals import Counts
+from backout.model.verdict import Verdict
+
+from answers_sim import SHOP, World, all_of, see
+
+ORDERS = "POST /api/orders"
+CUT = World(mix={**SHOP, ORDERS: 0.4}, watch_s=45)
+
+
+@pytest.mark.parametrize("kind", [AnswerClass.NOT_FOUND, AnswerClass.OTHER_CLIENT_ERROR, AnswerClass.REDIRECT])
+def test_a_small_stratum_that_is_gone_is_held_before_a_second_minute(kind: AnswerClass) -> None:
+    """No single minute rolls back in a cut-over; but nobody calls that healthy either."""
+    seen = see(replace(CUT, new=all_of(kind, only=ORDERS)), 1)
+    (shift,) = [shift for shift in seen.decision.shifts if shift.stratum == ORDERS]
+    assert shift.outcome is Outcome.HOLD
+    assert seen.decision.verdict is Verdict.INCONCLUSIVE
+
+
+def rows(seconds: int, canceled: int, first: int = 0) -> list[Counts]:
+    return [Counts("v", first + t, 60, 0, canceled if t % 20 == 0 else 0) for t in range(seconds)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "left"),
+    [(0, 0, False), (0, 20, True), (0, 3, False), (20, 20, False), (5, 45, True), (20, 40, False)],
+)
+def test_people_who_give_up(before: int, after: int, left: bool) -> None:
+    """Far more of them than before are a sign; as many as before, three times as many, or a few, are none."""
+    signs = Signs(rows(60, before))
+    for row in rows(60, after, 60):
+        signs.add(row)
+    assert (signs.left is not None) is left
+    again = Signs(())
+    again.restore(json.loads(json.dumps(signs.state())))
+    assert again.left == signs.left
+
+
+def test_without_a_past_nobody_knows_how_many_give_up() -> None:
+    """It is no sign, also where a checkpoint of an earlier version tells nothing of it."""
+    signs = Signs(())
+    for row in rows(60, 30):
+        signs.add(row)
+    assert signs.left is None
+    signs.restore({"usual": 0.0, "started": 0, "ended": 3600})
+    assert signs.left is None
