@@ -161,6 +161,11 @@ HEALTHY = {
     "attack in a split": replace(
         HALF, visitors=more_of(**{"POST /login": 40.0}), both=all_of(DENIED, 0.97, only="POST /login")
     ),
+    "an attack that ends": replace(
+        CUT,
+        visitors=lambda t, mix: mix | {"POST /login": 24.0 if 60 <= t < 150 else 0.6},
+        both=lambda t, usual: all_of(DENIED, 0.97, only="POST /login")(t, usual) if 60 <= t < 150 else usual,
+    ),
     "retired": replace(CUT, new=all_of(AnswerClass.GONE, only="GET /api")),
     "a new route": replace(CUT, visitors=lambda _, mix: mix | {"GET /new": 6.0}),
     "fewer of one route": replace(CUT, visitors=more_of(**{"GET /api/items": 0.1})),

@@ -122,6 +122,7 @@ def _looks(recorded: Recorded, policy: Policy) -> Iterator[tuple[float, Detector
         while upto < len(rows) and rows[upto].second + 1 <= now:
             upto += 1
         detector.add(rows[fed:upto])
+        detector.note_until(now)
         fed = upto
         yield now, detector
 

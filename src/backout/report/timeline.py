@@ -34,6 +34,7 @@ _TITLES = {
     Cause.LATENCY: "slow responses",
     Cause.HEALTH: "failed health checks",
     Cause.CONNECTIONS: "no database connections left",
+    Cause.ANSWERS: "other answers than before",
 }
 
 

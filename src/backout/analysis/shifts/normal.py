@@ -36,6 +36,7 @@ class NormalState(TypedDict):
     asked: tuple[float, float]
     well: tuple[float, float]
     smallest: int
+    age_h: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ class Normal:
         laws: of the share of each class that was seen, among it and the good answers, in a healthy minute. unseen: of
             a class that was not. bad: of all that was not good, among all answers.
         asked, well: how many requests, and good answers, a minute had. smallest: bucket of the p1 of its bodies'
-            lengths, see `size_bucket`; -1 where too few were measured.
+            lengths, see `size_bucket`; -1 where too few were measured. age_h: by so many hours the middle of the
+            baseline is older than the deployment.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Normal:
     asked: Volume = NOTHING
     well: Volume = NOTHING
     smallest: int = -1
+    age_h: float = 0.0
 
     def law_of(self, kind: AnswerClass) -> Law | None:
         """Return the law of a class, None where nothing can be said of it."""
@@ -73,6 +76,7 @@ class Normal:
             "asked": (self.asked.mean, self.asked.size),
             "well": (self.well.mean, self.well.size),
             "smallest": self.smallest,
+            "age_h": self.age_h,
         }
 
     @classmethod
@@ -87,6 +91,7 @@ class Normal:
             Volume(*state["asked"]),
             Volume(*state["well"]),
             state["smallest"],
+            state["age_h"],
         )
 
 
@@ -128,6 +133,7 @@ class Before:
         self._minutes: dict[str, dict[int, Tally]] = {}
         self._sizes: dict[str, dict[int, int]] = {}
         first = min((row.second for row in rows), default=start)
+        self._age_h = (start - first) / 7200
         self._span = range((first - start) // MINUTE_S, 0)
         if (start - first) % MINUTE_S and len(self._span) > _LEAST_MINUTES:
             self._span = self._span[1:]  # it was not seen whole
@@ -182,6 +188,7 @@ class Before:
             volume([tally.requests for tally in every]),
             volume([tally.good for tally in every]),
             _smallest(self._sizes.get(stratum, {})),
+            self._age_h,
         )
 
 

@@ -41,6 +41,7 @@ class StratumState(TypedDict):
     opened: tuple[int, int, int, int]
     tests: list[EvidenceState]
     sizes: tuple[int, int]
+    added: int
 
 
 class Stratum:
@@ -56,6 +57,7 @@ class Stratum:
         self.tests: dict[AnswerClass, Evidence] = {}
         self.new = Tally()
         self.old = Tally()
+        self.added = 0  # bad answers of the new version to what was asked on top of what is usual
         self.tiny = self.sized = 0  # bodies of the new version that are nearly empty, of how many
         self._weight = weight
         self._start = start
@@ -78,6 +80,8 @@ class Stratum:
 
     def add(self, minute: int, piece: Tally, *, is_new: bool) -> None:
         """Count what was answered in a minute after the deployment; in a cut-over the old version's only as volume."""
+        if minute > self._both.minute:
+            self._close()
         self._both.add(minute, piece)
         if not is_new and not self.is_split:
             return
@@ -98,6 +102,18 @@ class Stratum:
         else:
             self.old.add(piece)
             self._opened = (at, asked, new_good, old_good + good)
+
+    def _close(self) -> None:
+        """Take bad answers of the minute that ends for added ones, where more was asked and no good one is lacking."""
+        seen, normal = self._recent.parts[1], self.normal
+        hours = normal.age_h + self._both.minute / 60
+        usual = normal.tally.bad / max(1, normal.tally.good)
+        more = seen.bad - round(usual * seen.good)
+        if more <= 0 or self.is_split or self._recent.minute != self._both.minute:
+            return
+        both = self._both.parts[1]
+        if normal.asked.rose(both.requests, 1.0, hours) and not normal.well.fell(both.good, 1.0, hours):
+            self.added += more
 
     def _begin(self, kind: AnswerClass, minute: int) -> None:
         """Begin the test of a class with its first answer, of either version."""
@@ -205,6 +221,7 @@ class Stratum:
             "opened": self._opened,
             "tests": [test.state() for test in self.tests.values()],
             "sizes": (self.tiny, self.sized),
+            "added": self.added,
         }
 
     @classmethod
@@ -219,4 +236,5 @@ class Stratum:
         tests = (Evidence.from_state(each, is_split=share < 1) for each in state["tests"])
         self.tests = {test.kind: test for test in tests}
         self.tiny, self.sized = state["sizes"]
+        self.added = state["added"]
         return self

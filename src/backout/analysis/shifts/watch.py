@@ -377,5 +377,5 @@ def _answered(stratum: Stratum) -> Answered | None:
     if not known:
         return None
     usual = max(1 - each.good_share for each in known)
-    bad = stratum.new.bad - stratum.new.classes.get(AnswerClass.GONE, 0)
-    return Answered(usual, bad, stratum.new.requests)
+    bad = stratum.new.bad - stratum.new.classes.get(AnswerClass.GONE, 0) - stratum.added
+    return Answered(usual, max(0, bad), stratum.new.requests - stratum.added)
