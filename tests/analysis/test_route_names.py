@@ -106,3 +106,17 @@ def test_the_name_so_far_is_found_without_counting() -> None:
         names.choose(f"GET /blog/{word}", 200)
     assert names.find(f"GET /blog/{words(40)[-1]}") == "GET /blog/{id}"
     assert names.find("GET /blog/nobody") == OTHER
+
+
+def test_who_begins_to_count_after_a_deployment_learns_what_there_was() -> None:
+    """All of it answers 404: with nothing but that to go by, it would be somebody's guesses."""
+    names = RouteNames()
+    names.learn(["GET /app", ORDERS, "GET /users/{id}", OTHER, *(f"GET /{word}" for word in words(150))])
+    assert [names.choose(route, 404) for route in ("GET /app", ORDERS, "GET /users/{id}")] == [
+        "GET /app",
+        ORDERS,
+        "GET /users/{id}",
+    ]
+    assert names.choose("GET /wp-admin", 404) == OTHER
+    names.learn([f"GET /x/{word}" for word in words(150)])
+    assert len(names._used) == MOST_NAMES

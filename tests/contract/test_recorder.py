@@ -91,6 +91,24 @@ def test_words_that_are_many_are_folded_over_all_isolates() -> None:
     assert sum(name.startswith("GET /shop/") for name in row.routes) == 20
 
 
+def test_an_isolate_that_is_younger_than_the_version_does_not_hide_its_404s() -> None:
+    """It saw none of its routes answered; guard did, before, or was told of them. What nobody ever knew is a guess."""
+    rows = [
+        counted(NOW - 9, 3, route=f"GET /{name}", statuses={"404": 3}) for name in ("app", "api/orders", "wp-admin")
+    ]
+    bucket = MemoryBucket()
+    before = counted(NOW - 90, 5, route="GET /app", statuses={"200": 5})
+    bucket.store([{"v": 2, "templates": True, "seq": 1, "rows": [before]}], at=NOW - 88, instance="00000001")
+    bucket.store([{"v": 2, "templates": True, "seq": 1, "rows": rows}], at=NOW - 7, instance="00000002")
+    source = reader(bucket)
+    source.learn(["POST /api/orders", "GET /api/orders"])
+    source.read(NOW - 100, NOW - 50)
+    (row,) = source.read(NOW - 20, NOW).counts
+    assert {name: dict(route.classes) for name, route in row.routes.items()} == {
+        name: {AnswerClass.NOT_FOUND: 3} for name in ("GET /app", "GET /api/orders", "other")
+    }
+
+
 def test_routes_of_many_isolates_stay_few_and_plain() -> None:
     """Each isolate has classes of its own; what a Worker of another making calls them is cut to what we show."""
     bucket = MemoryBucket()
@@ -395,20 +413,33 @@ const event = (url, status, more = {}) => ({
   eventTimestamp: 1000, wallTime: 5, outcome: "ok", scriptName: "shop", scriptVersion: { id: "v1" }, ...more,
 });
 const junk = (step) => `/junk/${"abcdefgh"[step % 8]}${step.toString(36).replace(/[0-9]/g, "o")}x`;
-for (let step = 0; step < 20000; step += 1) count(event(step % 100 ? junk(step) : "/api/orders", 200), {});
+const book = () => books.get("shop");
+const sent = [];
+for (let step = 0; step < 20000; step += 1) {
+  count(event(step % 200 === 199 ? "/api/orders" : junk(step), 200), {});
+  if (step % 1000 === 999) {
+    sent.push(book().rows.size);
+    if (step < 19000) [book().rows, fresh].forEach((each) => each.clear());
+  }
+}
+fresh.clear();
 count(event("/api/orders", 404), {});
 count(event("/never", 404), {});
+const w = (step) => `/w${"aeiou"[step % 5]}${"bcdfg"[step % 7]}${"klmnp"[step % 11]}r`;
+for (let step = 0; step < 500; step += 1) count(event(w(step), 404), {});
 const run = (outcome) => ({ ...event("", 0), event: { cron: "*/5 * * * *", scheduledTime: 1 }, outcome });
 count(run("ok"), {});
 count(run("exception"), {});
 const rows = [...books.get("shop").rows.values()];
-process.stdout.write(JSON.stringify({ rows, routes: routes.size }));
+process.stdout.write(JSON.stringify({ rows, sent, routes: routes.size }));
 """
     )
     done = subprocess.run([node], input=code, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     found = json.loads(done.stdout)
     rows = {row["route"]: row for row in found["rows"]}
-    assert rows["GET /api/orders"]["statuses"] == {"200": 200, "404": 1}
-    assert "GET /never" not in rows
+    assert rows["GET /api/orders"]["statuses"] == {"200": 5, "404": 1}
+    assert max(found["sent"]) <= 256 + 64 + 1
+    assert rows["GET /never"]["statuses"] == {"404": 1}
+    assert sum(set(row["statuses"]) == {"404"} for row in found["rows"]) <= 64
     assert found["routes"] <= 256
     assert rows["*"]["triggers"] == {"cron */5 * * * *": [2, 1]}

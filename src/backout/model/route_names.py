@@ -5,9 +5,12 @@ Source of `RouteNames`: Misra and Gries, "Finding repeated elements", Science of
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from backout.model.routes import ID, MANY, MOST_ROUTES, OTHER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MOST_NAMES: Final = 2 * MOST_ROUTES
 """So many routes have names at a time: whatever has more than one of 257 answers is among them."""
@@ -60,6 +63,13 @@ class RouteNames:
         if name not in used:
             self._used = _less(used)
         return self._count(name, number)
+
+    def learn(self, names: Iterable[str]) -> None:
+        """Take names that are known from elsewhere, the most used first: who begins now may see nothing but 404s."""
+        for name in names:
+            if name != OTHER and len(self._used) < MOST_NAMES:
+                self._used.setdefault(name, 1)
+                self._learn(name)
 
     def find(self, route: str) -> str:
         """Return the name that the route has so far, `OTHER` where it has none; nothing is counted."""

@@ -180,6 +180,15 @@ def template_named(name: str) -> str:
     return name if len(name) <= LONGEST and _TEMPLATE.fullmatch(name) and "//" not in name else route_named(name)
 
 
+def has_method(name: str) -> bool:
+    """Whether a route's name has the method of its requests.
+
+    >>> has_method("GET /app"), has_method("/app")
+    (True, False)
+    """
+    return name.partition(" ")[0] in METHODS
+
+
 def renamed(routes: Iterable[tuple[str, RouteCounts]]) -> dict[str, RouteCounts]:
     """Return the counts of what another process calls by these names under ours; equal ones are added up."""
     found: dict[str, RouteCounts] = {}

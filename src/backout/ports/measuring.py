@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from backout.model.compatibility import MigrationFile
     from backout.model.connections import ConnectionUse
     from backout.model.events import LogPage
@@ -36,6 +38,14 @@ class Traffic(Protocol):
 
     def read(self, since: int, until: int) -> CountsPage:
         """Return the counts of the seconds in [since, until), all versions; gaps mean no request."""
+        ...
+
+
+class LearnsRoutes(Protocol):
+    """An ability of a Traffic that names routes itself, as it sees them answered."""
+
+    def learn(self, names: Iterable[str]) -> None:
+        """Take routes that are known from before, the most used first: they have a name then, whatever they answer."""
         ...
 
 

@@ -12,7 +12,7 @@ from backout.model.routes import MOST_ROUTES, OTHER, most_used
 from backout.model.signals import Counts, RouteCounts, TriggerCounts, bucket_of, size_bucket
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from backout.model.answers import AnswerClass
 
@@ -119,6 +119,10 @@ class Tally:
     def __init__(self) -> None:
         self._rows: dict[int, dict[str, RowSum]] = {}
         self._names = RouteNames()
+
+    def learn(self, names: Iterable[str]) -> None:
+        """Take the names of routes that are known from before."""
+        self._names.learn(names)
 
     def add(self, answer: Answer) -> None:
         """Count an answer."""

@@ -39,7 +39,7 @@ from backout.runbook.pairs import PairedProbe
 from backout.runbook.points import AFTER_DEPLOYMENT, mark_meanwhile
 from backout.runbook.preflight import preflight
 from backout.runbook.pulse import Pulse
-from backout.runbook.source import PAGE_S, unseen
+from backout.runbook.source import PAGE_S, kept_before, teach, unseen
 from backout.runbook.stable import announce
 from backout.runbook.triggers import look
 from backout.runbook.triggers import remember as remember_triggers
@@ -492,7 +492,9 @@ def _baseline(tools: Toolbox, old: str, until: float) -> tuple[tuple[Counts, ...
     if not old:
         return (), False
     since = int(until - tools.policy.guard.baseline_s)
-    rows = {(row.version, row.second): row for row in tools.counts.kept(tools.environment, since, int(until))}
+    before = kept_before(tools, until)
+    teach(tools, before)
+    rows = {(row.version, row.second): row for row in before}
     sampled = False
     if tools.traffic is not None:
         try:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
 from backout.analysis.unseen import words
 from backout.errors import AuthError, BackoutError
 from backout.model.notice import NoticeKind
+from backout.model.routes import has_method
+from backout.model.signals import merged
 from backout.plan.ramp import AT_LEAST_S
 from backout.runbook.tell import tell
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from backout.model.plan import Json
+    from backout.model.signals import Counts
+    from backout.ports import LearnsRoutes
     from backout.runbook.toolbox import Toolbox
 
 STALE_S = 30.0
@@ -44,6 +49,32 @@ def unseen(tools: Toolbox, watch: Mapping[str, Json]) -> str:
     return f"hardly any request was counted at {float(str(watch['split'])) * 100:g} % of the traffic"
 
 
+def teach(tools: Toolbox, rows: Iterable[Counts]) -> None:
+    """Tell the source which routes there were, where it names them itself.
+
+    One that begins to count after a deployment would not know what was answered well before, and a version that answers
+    404 to everybody would be taken for somebody's guesses.
+    """
+    if not hasattr(tools.traffic, "learn"):  # the boundary around it has what it has, which `isinstance` does not see
+        return
+    source = cast("LearnsRoutes", tools.traffic)
+    used = merged({name: route.requests} for row in rows for name, route in row.routes.items() if has_method(name))
+    source.learn(sorted(used, key=lambda name: (-used[name], name)))
+
+
+def kept_before(tools: Toolbox, until: float) -> tuple[Counts, ...]:
+    """Return the counts of all versions that were kept of the time that a baseline takes, before a time.
+
+    Names without a method, as an earlier backout kept them, are left out where the source has methods now: they would
+    stand for routes that nobody asks for any more.
+    """
+    since = int(until - tools.policy.guard.baseline_s)
+    rows = tools.counts.kept(tools.environment, since, int(until))
+    if tools.traffic is None or not tools.traffic.traits.has_method:
+        return rows
+    return tuple(row if any(map(has_method, row.routes)) else replace(row, routes={}) for row in rows)
+
+
 def check_source(tools: Toolbox) -> None:
     """Return when the source's credentials are there and taken; whatever else ails it, the watch itself will say.
 
@@ -53,6 +84,7 @@ def check_source(tools: Toolbox) -> None:
     if tools.traffic is None:
         return
     now = int(tools.clock.now())
+    teach(tools, kept_before(tools, now))
     try:
         tools.traffic.read(now - 1, now)
     except AuthError:

@@ -3,9 +3,9 @@
 // No URL, header or body leaves it. What is stored and how it is read: docs/recorder.md of backout.
 const LOG_RATIO = Math.log(1.044); // of the latency histogram, 256 buckets: backout.model.signals.bucket_of
 const GONE = new Set(["canceled", "responseStreamDisconnected"]); // the client went away: counts neither way
-const [MOST_ROWS, MOST_ROUTES, WINDOW_MS, LONGEST_FLUSH_MS] = [5000, 256, 60_000, 15_000];
+const [MOST_ROWS, MOST_ROUTES, MOST_FRESH, WINDOW_MS, LONGEST_FLUSH_MS] = [5000, 256, 64, 60_000, 15_000];
 const books = new Map(); // script -> what this isolate counted: `rows` to be sent, `batches` of the window, `held` rows unsure
-const [routes, templates] = [new Map(), new Map()]; // route -> how much it is used; request -> its template
+const [routes, templates, fresh] = [new Map(), new Map(), new Set()]; // how much each is used; of requests; of a batch
 let instance, key, flushingSince = 0; // made by the first event: a module may not draw random numbers
 
 const bucketOf = (ms) => (ms <= 1 ? 0 : Math.min(Math.floor(Math.log(ms) / LOG_RATIO), 255));
@@ -55,7 +55,8 @@ function templateOf(method, url) {
   return name.length <= 64 && !shape ? name : `${name.slice(0, name.slice(0, 63).lastIndexOf("/"))}/*`;
 }
 
-// The prefix in ROUTES, else the template, of paths that the application knows: the most used (Misra and Gries, 1982).
+// The prefix in ROUTES, else the template: of what the application knows the most used (Misra and Gries, 1982), and a few
+// more in each batch, so that no storm fills it. What this isolate never saw answered well may be known to guard.
 function routeOf({ method, url }, known, wanted) {
   if (wanted?.length) {
     const path = url.slice(url.indexOf("/", 8));
@@ -67,10 +68,11 @@ function routeOf({ method, url }, known, wanted) {
   if (templates.size >= 2000) templates.clear();
   if (asked.length <= 200) templates.set(asked, template);
   const used = routes.get(template);
-  if (template === "*" || (!used && !known)) return "*";
-  if (used || routes.size < MOST_ROUTES) return routes.set(template, (used ?? 0) + 1), template;
-  for (const [name, times] of routes) times > 1 ? routes.set(name, times - 1) : routes.delete(name);
-  return "*";
+  if (template === "*" || (!used && !fresh.has(template) && fresh.size >= MOST_FRESH)) return "*";
+  if (!used) fresh.add(template);
+  if (used || (known && routes.size < MOST_ROUTES)) routes.set(template, (used ?? 0) + 1);
+  else if (known) for (const [name, times] of routes) times > 1 ? routes.set(name, times - 1) : routes.delete(name);
+  return template;
 }
 
 function count({ event, eventTimestamp, wallTime, outcome, scriptName, scriptVersion }, env) {
@@ -110,6 +112,7 @@ async function store(script, book, env) {
   const batch = { v: 2, seq: ++book.seq, stored: null, lost, rows, templates };
   book.batches.push(batch);
   book.rows.clear();
+  fresh.clear();
   [book.unsure, book.held, book.lost] = [true, book.held + batch.rows.length, 0];
   const name = `backout/${script}/${Math.floor(now / 1000)}-${instance}-${book.window}-${batch.seq}`;
   const body = JSON.stringify({ batches: book.batches });

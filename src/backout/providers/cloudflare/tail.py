@@ -22,7 +22,7 @@ from backout.providers.exchange import segment
 from backout.providers.tally import Answer, Lateness, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from backout.ports import Clock
     from backout.providers.cloudflare.client import ApiClient
@@ -125,6 +125,10 @@ class TailTraffic:
             has_method=True,
             has_triggers=True,
         )
+
+    def learn(self, names: Iterable[str]) -> None:
+        """Take the names of routes that are known from before."""
+        self._tally.learn(names)
 
     def read(self, since: int, until: int) -> CountsPage:
         """Return the counts of the seconds in [since, until) since the tail is open.

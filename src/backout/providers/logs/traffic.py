@@ -14,7 +14,7 @@ from backout.providers.logs.request import Fields, Unreadable, logged
 from backout.providers.tally import Answer, Lateness, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
     from backout.ports import Clock
@@ -64,6 +64,10 @@ class LogTraffic:
             has_method=self._has_method,
             has_sizes=self._has_sizes,
         )
+
+    def learn(self, names: Iterable[str]) -> None:
+        """Take the names of routes that are known from before."""
+        self._tally.learn(names)
 
     def read(self, since: int, until: int) -> CountsPage:
         """Return the counts of the seconds in [since, until), and every kind of line that could not be counted.

@@ -70,7 +70,7 @@ def _add(whole: RowSum, row: Row, names: RouteNames | None) -> None:
         return
     name = OTHER if row.route == UNNAMED else template_named(row.route)
     if names is not None:
-        name = names.choose(name, None, row.requests)
+        name = names.choose(name, _answered_all(row), row.requests)
     errors = min(row.errors, row.requests)
     found = ((class_unless_good(status), number) for status, number in sorted(row.statuses.items()))
     classes = at_most(merged({each: number} for each, number in found if each), row.requests - errors)
@@ -78,6 +78,11 @@ def _add(whole: RowSum, row: Row, names: RouteNames | None) -> None:
         part.add(row.requests, errors, row.latency)
         for each, number in classes.items():
             part.add_class(each, number)
+
+
+def _answered_all(row: Row) -> int | None:
+    """Return a status where all answers of a row were mistakes of the client (4xx), None otherwise."""
+    return next(iter(row.statuses), None) if all(400 <= status < 500 for status in row.statuses) else None  # noqa: PLR2004
 
 
 class Content(Protocol):
@@ -158,6 +163,10 @@ class RecorderTraffic:
     def traits(self) -> SourceTraits:
         """What this source can see: less while a recorder of an earlier version stores."""
         return traits_of(self._source.flush_s, knows=self._knows)
+
+    def learn(self, names: Iterable[str]) -> None:
+        """Take the names of routes that are known from before."""
+        self._names.learn(names)
 
     def read(self, since: int, until: int) -> CountsPage:
         """Return the counts of the seconds in [since, until), all isolates added up."""
