@@ -191,8 +191,8 @@ def step_up(tools: Toolbox) -> object:
 
 
 def quick_ramp(path: Path, bad_at: float = 200.0) -> Ramped:
-    """Three seconds a step, and enough requests in each second to be sure."""
-    return Ramped(path, bad_at=bad_at, stage_s=3.0, per_s=100_000)
+    """Twelve seconds a step, in which latency shows that it lasts, and enough requests in each to be sure."""
+    return Ramped(path, bad_at=bad_at, stage_s=12.0, per_s=100_000)
 
 
 def go_on(story: Ramped) -> None:
