@@ -42,7 +42,7 @@ class Variant:
     Args:
         bad: whether it is one of those that nobody may call healthy. entry: its file below src/variants.
         expect: what `guard --expect` is told. visitors: who comes beside the usual ones; rate: a second.
-            watch_s: how long guard watches.
+            watch_s: how long guard watches, early: no longer than until it can say "healthy".
     """
 
     name: str
@@ -54,6 +54,7 @@ class Variant:
     visitors: str = ""
     rate: float = 20.0
     watch_s: int = WATCH_S
+    early: bool = False
 
     def allows(self, outcome: str) -> bool:
         """Whether an outcome is that of the table; told and healthy are both healthy: visitors are not all alike."""
@@ -124,8 +125,8 @@ def prepare(book: Drillbook) -> None:
 def try_variant(book: Drillbook, variant: Variant) -> Seen:
     """Deploy a variant over the good version, as a pipeline does, while a guard waits for it; return what it says."""
     trial = _settled(book)
-    expected = tuple(word for each in variant.expect for word in ("--expect", each))
-    process = trial.start("guard", "--next", "--mode", "act", "--for", f"{variant.watch_s}s", *expected, "--json")
+    words = [word for each in variant.expect for word in ("--expect", each)] + ["--early"] * variant.early
+    process = trial.start("guard", "--next", "--mode", "act", "--for", f"{variant.watch_s}s", *words, "--json")
     until(lambda: _asked_well(trial, book.good), 30, "the good version was asked", every_s=0.2)
     bad = book.stage.deploy(variant.entry)
     with contextlib.ExitStack() as while_watched:
@@ -137,9 +138,9 @@ def try_variant(book: Drillbook, variant: Variant) -> Seen:
     results = [line for line in map(json.loads, out.splitlines()) if line.get("type") == "result"]
     assert results, (variant.name, out[-2000:], err[-2000:])
     result = results[-1]
-    words = f"{result['verdict']}, {result['action']}: {result['reason']} (exit {process.returncode})"
-    assert (trial.live() == bad) is (result["action"] != "rollback"), words
-    return Seen(outcome_of(result), words, result)
+    said = f"{result['verdict']}, {result['action']}: {result['reason']} (exit {process.returncode})"
+    assert (trial.live() == bad) is (result["action"] != "rollback"), said
+    return Seen(outcome_of(result), said, result)
 
 
 def _settled(book: Drillbook) -> Trial:

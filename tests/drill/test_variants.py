@@ -116,9 +116,12 @@ def _spin() -> None:
 @pytest.mark.proof
 @pytest.mark.timeout(3600)
 def test_healthy_versions_beside_a_load(book: Drillbook, proof: Record) -> None:
-    """The good version and one with other code, in turn, beside busy processes: none is rolled back, few are held."""
+    """The good version and one with other code, beside busy processes: none is rolled back, and few are held.
+
+    A trial takes about a minute.
+    """
     rows = [
-        Variant(f"redeploy-{entry}", bad=False, what="healthy", outcome="healthy", entry=entry)
+        Variant(f"redeploy-{entry}", bad=False, what="healthy", outcome="healthy", entry=entry, early=True)
         for entry in ("good-2", "good")
     ]
     with load(LOAD):

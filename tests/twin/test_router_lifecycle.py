@@ -191,7 +191,7 @@ def test_a_worker_that_leaks_dies_of_its_memory_limit(tmp_path: Path, leak: str)
 
 
 def test_buffers_that_are_given_back_end_no_worker(tmp_path: Path) -> None:
-    """A gigabyte passes through the Worker, a few megabytes of it at a time."""
+    """Half a gigabyte passes through the Worker, a few megabytes of it at a time."""
     passing = """
       const buffer = new Uint8Array(4 << 20); buffer[7] = 1;
       await scheduler.wait(10);
@@ -201,7 +201,7 @@ def test_buffers_that_are_given_back_end_no_worker(tmp_path: Path) -> None:
     async def run() -> None:
         async with lab(tmp_path) as it:
             await it.deploy(fetch_module(passing))
-            for _ in range(64):
+            for _ in range(32):
                 answers = await asyncio.gather(*(it.get() for _ in range(4)))
                 assert set(answers) == {(200, str(4 << 20))}
             assert it.plane.crashes("shop") == 0

@@ -264,6 +264,7 @@ def test_a_schedule_runs_at_its_minute(project: Project) -> None:
     assert project.says()["at"] % 60_000 == 0
 
 
+@pytest.mark.long
 def test_hyperdrive_create_list_and_delete(project: Project) -> None:
     """The id that wrangler prints is one that a Worker can be bound to: it reaches the twin's database."""
     origin = "postgres://app:canary-of-the-origin@db.example.com:5432/app"
