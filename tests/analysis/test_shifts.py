@@ -12,7 +12,7 @@ from backout.analysis.shifts import Shifts
 from backout.model.answers import AnswerClass
 from backout.model.policy import Expectation, GuardPolicy, OnInconclusive, Policy
 from backout.model.probes import PairedAnswer, VersionAnswer
-from backout.model.shift import Outcome, ShiftKind
+from backout.model.shift import UNMATCHED, Outcome, ShiftKind
 from backout.model.signals import Counts, RouteCounts
 from backout.model.verdict import Cause, Verdict
 
@@ -374,3 +374,20 @@ def test_without_a_baseline_labels_decide_and_a_cut_over_is_held() -> None:
     assert (held.verdict, held.cause) == (Verdict.INCONCLUSIVE, Cause.ANSWERS)
     assert "nothing to compare with" in held.reason
     assert see(bare, 1).decision.verdict is Verdict.HEALTHY
+
+
+@pytest.mark.parametrize(
+    ("guesses", "usual", "is_told"), [(1, 0, False), (4, 0, True), (4, 3, False), (9, 3, True), (30, 0, True)]
+)
+def test_what_was_not_known_before_is_told_and_no_evidence(guesses: int, usual: int, is_told: bool) -> None:
+    """A crawler's 404s, from a tenth of all and twice as many as usual on; where they are most, "healthy" says so."""
+    other = {"other": RouteCounts(usual, 0, classes={NOT_FOUND: usual})} if usual else {}
+    before = [row_of("v1", AT - at, {"GET /app": RouteCounts(20, 0), **other}) for at in range(1, 1801)]
+    judge = Detector(version="v2", old="v1", deployed_at=AT, split=1.0, baseline=before, policy=Policy())
+    asked = {"GET /app": RouteCounts(20, 0), "other": RouteCounts(guesses, 0, classes={NOT_FOUND: guesses})}
+    judge.add([row_of("v2", AT + at, asked) for at in range(WATCH_S)])
+    decision = judge.decide(AT + WATCH_S)
+    assert decision.verdict is Verdict.HEALTHY
+    assert [(s.stratum, s.to, s.outcome) for s in decision.shifts] == [(UNMATCHED, NOT_FOUND, Outcome.TOLD)] * is_told
+    words = f"{guesses * WATCH_S:,} of {(20 + guesses) * WATCH_S:,} requests asked for what was not known before"
+    assert (words in decision.reason) is (guesses > 20)

@@ -529,6 +529,9 @@ class Detector:
             return Verdict.INCONCLUSIVE, Cause.NONE, f"{seen}; {open_point}"
         limit = percent(self._excluded().error_rate)
         unseen = "" if self._edges is not None else "; response times could not be compared"
+        guesses, asked = self._answers.unmatched
+        if 2 * guesses > asked:
+            unseen += f"; {guesses:,} of {count(asked, 'request')} asked for what was not known before"
         unseen += f"; {self._unseen}" if self._unseen else ""
         reason = f"{seen}; an error rate of {limit} is excluded (99 % sure){unseen}"
         early_s = self._healthy_after_s - (now - self._deployed_at)

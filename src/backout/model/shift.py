@@ -9,6 +9,8 @@ from backout.model.answers import AnswerClass  # noqa: TC001 - decoded from the 
 
 SITE = "site"
 """The stratum of everything that is asked for by names which the baseline knew."""
+UNMATCHED = "unmatched"
+"""What is asked for by other names: a crawler's guesses, a new release's pages. It is told, and never evidence."""
 
 
 class ShiftKind(StrEnum):

@@ -11,7 +11,7 @@ from backout.analysis.shifts.volume import SURE
 from backout.analysis.wording import count
 from backout.model.answers import AnswerClass
 from backout.model.probes import Compared
-from backout.model.shift import SITE, Outcome, Shift, ShiftKind
+from backout.model.shift import SITE, UNMATCHED, Outcome, Shift, ShiftKind
 
 if TYPE_CHECKING:
     from backout.analysis.shifts.collapse import Collapse
@@ -95,6 +95,13 @@ def looping(pairs: Pairs) -> Shift:
         pairs.log_e(),
         said,
     )
+
+
+def guessed(unmatched: Tally, kind: AnswerClass) -> Shift:
+    """Return how those are answered who ask for what was not known before."""
+    bad, total = unmatched.classes[kind], unmatched.requests
+    said = f"{bad:,} of {count(total, 'request')} for what was not known before were answered {kind.words}"
+    return Shift(ShiftKind.ANSWERS, UNMATCHED, kind, Outcome.TOLD, bad, total, 0, 0, 0.0, said)
 
 
 def thinned(site: Stratum, seen: int, minutes: float) -> Shift:

@@ -68,3 +68,13 @@ def freeze(asked: Mapping[str, int], vital: Collection[str] = ()) -> dict[str, s
     busiest = sorted(requests, key=lambda name: (-requests[name], name))
     followed = {*busiest[:BUSIEST], *(name for name in busiest if name in vital)}
     return {name: stratum_of(name) if stratum_of(name) in followed else REST for name in asked}
+
+
+def guesses_of(rows: Iterable[Counts]) -> float:
+    """Return the share of all requests that have no name and are not answered well."""
+    bad = total = 0
+    for row in rows:
+        total += row.requests
+        other = row.routes.get(OTHER)
+        bad += sum(other.classes.values()) if other is not None else 0
+    return bad / total if total else 0.0

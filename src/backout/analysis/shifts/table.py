@@ -9,7 +9,17 @@ from backout.analysis.beta import log_sum
 from backout.analysis.shifts.collapse import NEARLY_ALL, WORKED
 from backout.analysis.shifts.evidence import LIKELY
 from backout.analysis.shifts.pairs import FEW
-from backout.analysis.shifts.sentences import answered, collapsed, extinct, given_up, hanging, looping, shrunk, thinned
+from backout.analysis.shifts.sentences import (
+    answered,
+    collapsed,
+    extinct,
+    given_up,
+    guessed,
+    hanging,
+    looping,
+    shrunk,
+    thinned,
+)
 from backout.analysis.shifts.stratum import Flow
 from backout.model.answers import AnswerClass
 from backout.model.probes import Compared
@@ -23,6 +33,7 @@ if TYPE_CHECKING:
     from backout.analysis.shifts.pairs import Pairs
     from backout.analysis.shifts.signs import Signs
     from backout.analysis.shifts.stratum import Stratum
+    from backout.analysis.shifts.tally import Tally
     from backout.analysis.shifts.triggers import TriggerRuns
 
 _ALL_GOOD = 0.01
@@ -30,6 +41,7 @@ _ALL_GOOD = 0.01
 _EXTINCT, _EXTINCT_REQUESTS = 0.02, 20
 _THIRD = 1 / 3
 _FEW_BODIES, _HALF = 20, 0.5
+_FEW_GUESSES, _MANY_GUESSES = 20, 0.1
 _LEAST_MINUTES = 0.5
 _MOST_SHOWN = 8
 _MOST_OF_IT = 0.8
@@ -43,6 +55,8 @@ class Case(NamedTuple):
     Args:
         until: Unix seconds up to which all was counted. hours: by so many the baseline is older. threshold: log
             evidence that carries a rollback. is_sticky: labels of a split are not random. waits: probes are tried.
+        unmatched: what was asked for by names that were not known before. guesses: the share of all requests that were
+            such before, and not answered well.
     """
 
     strata: Mapping[str, Stratum]
@@ -50,6 +64,8 @@ class Case(NamedTuple):
     pairs: Pairs
     signs: Signs
     triggers: TriggerRuns
+    unmatched: Tally
+    guesses: float
     accepted: frozenset[str]
     share: float
     until: float
@@ -219,6 +235,7 @@ def _collapsed(case: Case, moved: Sequence[Shift]) -> Iterator[Shift]:
 def _other(case: Case) -> Iterator[Shift]:
     """Yield what is no class of answers: triggers that fail, loops, less traffic, empty bodies, requests that hang."""
     yield from case.triggers.shifts()
+    yield from _guessed(case.unmatched, case.guesses, case.strata.get(SITE))
     if case.pairs.loops >= FEW and case.pairs.is_discordant:
         yield looping(case.pairs)
     site = case.strata.get(SITE)
@@ -234,3 +251,13 @@ def _other(case: Case) -> Iterator[Shift]:
         yield hanging(case.signs)
     elif left := case.signs.left:
         yield given_up(left)
+
+
+def _guessed(unmatched: Tally, usual: float, site: Stratum | None) -> Iterator[Shift]:
+    """Yield that what was not known before is mostly answered in one class that is not good, far more than usual."""
+    kind = max(unmatched.classes, key=lambda each: unmatched.classes[each], default=None)
+    if kind is None or unmatched.requests < _FEW_GUESSES or unmatched.share(kind) < _HALF:
+        return
+    whole = unmatched.requests + (site.new.requests if site is not None else 0)
+    if unmatched.classes[kind] >= max(_MANY_GUESSES, 2 * usual) * whole:
+        yield guessed(unmatched, kind)

@@ -14,7 +14,7 @@ from backout.analysis.shifts.normal import Before, Normal, NormalState, expected
 from backout.analysis.shifts.pairs import Pairs, PairsState
 from backout.analysis.shifts.sentences import collapsed
 from backout.analysis.shifts.signs import Signs, SignsState
-from backout.analysis.shifts.strata import freeze, names_of, stratum_of
+from backout.analysis.shifts.strata import freeze, guesses_of, names_of, stratum_of
 from backout.analysis.shifts.stratum import Stratum, StratumState
 from backout.analysis.shifts.table import Case, Judged, judge
 from backout.analysis.shifts.tally import Tally, piece_of
@@ -69,6 +69,7 @@ class ShiftsState(TypedDict):
     strata: list[StratumState]
     collapses: list[CollapseState]
     unmatched: tuple[int, int, dict[str, int]]
+    guesses: float
     signs: SignsState
     triggers: TriggerRunsState
     looks: LooksOfShiftsState
@@ -104,6 +105,7 @@ class Shifts:
         self._accepted: set[str] = set()
         self._extinct_since: float | None = None
         self._unmatched = Tally()
+        self._guesses = guesses_of(baseline)
         rows = [row for row in baseline if row.requests]
         asked = names_of(rows)
         strata = freeze(asked, policy.vital)
@@ -227,6 +229,12 @@ class Shifts:
             site.forgive(kind)
 
     @property
+    def unmatched(self) -> tuple[int, int]:
+        """How many requests asked for what was not known before, and how many there were in all."""
+        site = self._site
+        return self._unmatched.requests, self._unmatched.requests + (site.new.requests if site is not None else 0)
+
+    @property
     def pairs(self) -> Pairs:
         """What both versions answered to the same requests."""
         return self._pairs
@@ -245,6 +253,8 @@ class Shifts:
                 pairs=self._pairs,
                 signs=self._signs,
                 triggers=self._triggers,
+                unmatched=self._unmatched,
+                guesses=self._guesses,
                 accepted=self.accepted,
                 share=self._share,
                 until=self._until,
@@ -322,6 +332,7 @@ class Shifts:
             "strata": [stratum.state() for stratum in self._strata.values()],
             "collapses": [each.state() for each in self._collapses.values()],
             "unmatched": self._unmatched.state(),
+            "guesses": self._guesses,
             "signs": self._signs.state(),
             "triggers": self._triggers.state(),
             "looks": self.looks(),
@@ -348,6 +359,7 @@ class Shifts:
             each["name"]: Collapse.from_state(each, by_name[each["name"]], self._share) for each in state["collapses"]
         }
         self._unmatched = Tally.from_state(state["unmatched"])
+        self._guesses = state["guesses"]
         self._signs.restore(state["signs"])
         self._triggers = TriggerRuns.from_state(state["triggers"])
         looks = state["looks"]
