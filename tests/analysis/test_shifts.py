@@ -391,3 +391,35 @@ def test_what_was_not_known_before_is_told_and_no_evidence(guesses: int, usual: 
     assert [(s.stratum, s.to, s.outcome) for s in decision.shifts] == [(UNMATCHED, NOT_FOUND, Outcome.TOLD)] * is_told
     words = f"{guesses * WATCH_S:,} of {(20 + guesses) * WATCH_S:,} requests asked for what was not known before"
     assert (words in decision.reason) is (guesses > 20)
+
+
+def test_an_attack_on_a_rare_name_is_told() -> None:
+    """It has no stratum of its own, and is answered 401: more was asked, and nothing that worked is lacking."""
+    many = {f"GET /{number}": 2.0 for number in range(20)}
+    usual: Answers = {name: {} for name in many} | {"POST /rare": {DENIED: 0.1}}
+    world = World(
+        mix=many | {"POST /rare": 0.3},
+        usual=usual,
+        visitors=lambda _, mix: mix | {"POST /rare": 6.0},
+        both=lambda _, known: known | {"POST /rare": {DENIED: 0.96}},
+        watch_s=240,
+    )
+    seen = see(world, 1)
+    assert seen.regressed_s is None
+    assert told(seen.decision.shifts)
+    broken = see(replace(world, visitors=None, both=None, new=all_of(DENIED, only="POST /rare")), 1)
+    assert "POST /rare" in {shift.stratum for shift in broken.decision.shifts if shift.outcome is Outcome.HOLD}
+
+
+def test_an_old_version_that_comes_back_beside_the_new_one_is_heard() -> None:
+    """Held back after a cut-over and full again: labels count while there are two, and what falls on both is not it."""
+    shared = World(both=all_of(ERROR, 0.95, only="POST /api/orders", since_s=20))
+    alone = replace(shared, both=None, new=all_of(ERROR, 0.95, only="POST /api/orders", since_s=20))
+    for world, found in ((shared, False), (alone, True)):
+        answering, beside = Answering(world, 1), Answering(replace(world, split=0.5), 2)
+        detector = detector_of(world, answering)
+        detector.set_split(AT + 10, 0.5)
+        detector.set_split(AT + 200, 1.0)
+        for t in range(200):
+            detector.add((beside if t >= 10 else answering).second(t))
+        assert (judged(detector, AT + 200)[0] is Verdict.REGRESSED) == found

@@ -16,6 +16,7 @@ from backout.analysis.shifts.tally import Tally
 from backout.analysis.streams import AGREES
 
 if TYPE_CHECKING:
+    from backout.analysis.baseline import Law
     from backout.analysis.shifts.normal import Normal
     from backout.analysis.shifts.tally import TallyState
 
@@ -91,9 +92,12 @@ class Collapse:
         self._law = MinuteLaw(law, concurrent=self._share < 1, points=_POINTS, clustered=True, least=_LEAST)
         self._law.begin(self._last + 1, minute)
         self._law.add(minute, (0, new), (0, old))
+        self._begin_labels(law)
+        return True
+
+    def _begin_labels(self, law: Law) -> None:
         if self._share < 1:
             self._labels = LabelTest(min(max(law.p0, FLOOR), _MOST_NOMINAL), self._share, late=True)
-        return True
 
     def set_split(self, share: float) -> None:
         """Go on with another share of the new version; at 1 nothing serves beside it any more."""
@@ -104,6 +108,8 @@ class Collapse:
             self._labels = None
         elif self._labels is not None:
             self._labels.set_share(share)
+        elif self._law is not None:
+            self._begin_labels(self._law.law)
 
     @property
     def has_begun(self) -> bool:
@@ -119,6 +125,12 @@ class Collapse:
     def agrees(self) -> bool:
         """Whether the old version beside it, where there is one, does not share the trouble."""
         return self._labels is None or self._labels.log_e() >= AGREES
+
+    def was_added(self, minutes: float, hours: float) -> bool:
+        """Whether what is bad was asked on top of what is usual: more came, and no good answer is lacking."""
+        normal = self.normal
+        more = normal.asked.rose(self.new.requests, minutes, hours)
+        return more and not normal.well.fell(self.new.good, minutes, hours)
 
     def log_e(self) -> float:
         """Return the log evidence of this stratum alone."""

@@ -173,7 +173,8 @@ class Before:
         whole = Tally()
         for tally in minutes.values():
             whole.add(tally)
-        every = [minutes.get(minute, Tally()) for minute in self._span]
+        seen = self._minutes[SITE]  # a minute without any request was not seen: nobody watched yet
+        every = [minutes.get(minute, Tally()) for minute in self._span if minute in seen]
         laws: dict[AnswerClass, Law] = {}
         for kind in whole.classes if by_class else ():
             known = law(_minutes(minutes, kind), CV_ERRORS)

@@ -53,8 +53,9 @@ class Case(NamedTuple):
     """All that a judgement rests on.
 
     Args:
-        until: Unix seconds up to which all was counted. hours: by so many the baseline is older. threshold: log
-            evidence that carries a rollback. is_sticky: labels of a split are not random. waits: probes are tried.
+        until: Unix seconds up to which all was counted, `minutes` after the deployment. hours: by so many the baseline
+            is older. threshold: log evidence that carries a rollback. is_sticky: labels of a split are not random.
+            waits: probes are tried.
         unmatched: what was asked for by names that were not known before. guesses: the share of all requests that were
             such before, and not answered well.
     """
@@ -69,6 +70,7 @@ class Case(NamedTuple):
     accepted: frozenset[str]
     share: float
     until: float
+    minutes: float
     hours: float
     threshold: float
     min_bad: int
@@ -223,7 +225,8 @@ def _collapsed(case: Case, moved: Sequence[Shift]) -> Iterator[Shift]:
         may_act = enough and each.new.bad >= case.min_bad
         if not may_act:
             continue
-        if each.new.classes.get(AnswerClass.GONE, 0) > each.new.bad / 2:
+        added = not fails and case.share >= 1 and each.was_added(case.minutes, case.hours)
+        if added or each.new.classes.get(AnswerClass.GONE, 0) > each.new.bad / 2:
             outcome = Outcome.TOLD
         elif fails:
             outcome = Outcome.ROLL_BACK

@@ -30,13 +30,14 @@ class Tally:
         """Add what a row, or a route of it, has."""
         self.requests += part.requests
         self.errors += part.errors
-        for kind, number in part.classes.items():
+        for kind, number in part.classes.items() if part.classes else ():
             self.classes[kind] = self.classes.get(kind, 0) + number
 
     @property
     def good(self) -> int:
         """How many answers were good."""
-        return max(0, self.requests - self.errors - sum(self.classes.values()))
+        well = self.requests - self.errors
+        return max(0, well - sum(self.classes.values())) if self.classes else well
 
     @property
     def bad(self) -> int:

@@ -258,6 +258,7 @@ class Shifts:
                 accepted=self.accepted,
                 share=self._share,
                 until=self._until,
+                minutes=(self._until - self._start) / MINUTE_S,
                 hours=self._hours + (self._until - self._start) / 3600,
                 threshold=-math.log((PART - PAIRS_PART) * self._policy.alpha),
                 min_bad=self._policy.min_bad,
