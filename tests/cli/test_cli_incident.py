@@ -72,3 +72,20 @@ def test_without_a_name_the_newest_is_shown(project: Path) -> None:
     """It began last, whatever its file is called."""
     assert backout(project, "incident", "show", "--json").json["name"] == NEWEST_FIRST[0]
     assert backout(project, "incident", "show", "zebra", "--json").json["opened_at"] == "2026-11-25T01:00:00.000Z"
+
+
+def test_the_list_leaves_room_for_what_happened(project: Path) -> None:
+    """The day and the environment stand in the name already; in 96 columns the title was cut to its day."""
+    page = "# Incident Report: 2026-11-26 production: rollback from version db7c2f5b\n\n- 09:00:00 - it began\n"
+    name = "2026-11-26-production-rollback-from-version-db7c2f5b"
+    (project / "incidents" / f"{name}.md").write_text(page, encoding="utf-8")
+    shown = backout(project, "incident", "list", variables={"COLUMNS": "110"})
+    assert shown.out.splitlines()[1].endswith(f"{name}  rollback from version db7c2f5b")
+
+
+def test_a_person_is_not_shown_what_programs_read(project: Path) -> None:
+    """Neither the comments nor the empty lines around them; `--json` has the page as it is."""
+    shown = backout(project, "incident", "show", "errors-2")
+    assert "<!--" not in shown.out
+    assert "\n\n\n" not in shown.out
+    assert "<!-- opened" in str(backout(project, "incident", "show", "errors-2", "--json").json["markdown"])

@@ -296,3 +296,10 @@ def test_rollbacks_never_return_to_what_was_left(moves: list[str]) -> None:
             assert last.get(chosen.code_hash) is not Mark.QUARANTINED
             history.append(deployment(f"d{number}", now, (chosen.id, 100)))
             marks.append(quarantined(live.id, now, code=live.code_hash))
+
+
+def test_a_refusal_names_the_version_that_it_speaks_of() -> None:
+    """It is read on a card too, or beside another version: "it is quarantined" told nobody which one."""
+    outcome = plan(situation((A, B, C), HISTORY, marks=(quarantined("bbbb", 270),)))
+    assert isinstance(outcome, PlanRefused)
+    assert outcome.reason.startswith("no version may be returned to: the nearest is bbbb, and it is quarantined since")

@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backout.errors import BackoutError, ProviderUnavailable
+from backout.model.backups import Choice
 from backout.model.hold import Hold
+from backout.model.incident import Run, RunState
 from backout.model.notice import Letter, LetterState, Notice, NoticeKind
 from backout.model.policy import Mode
+from backout.model.recovery import BackupKind
 from backout.model.timeline import EntryKind
+from backout.plan.backup import plan_backup
 from backout.plan.rollback import Request
+from backout.report.run_end import end_of
 from backout.report.timeline_entries import tell
 from backout.report.timeline_text import record, text
 from backout.runbook.release import release, standing
@@ -270,3 +275,12 @@ def test_a_part_that_cannot_be_read_costs_that_part_alone(story: Story) -> None:
     )  # fmt: skip
     assert records.notes == ("the notices could not be read (the outbox is damaged)",)
     assert tell(records, since=0.0, until=now).entries
+
+
+def test_a_backup_that_was_read_again_is_well() -> None:
+    """It has no criteria, and was called "not proven": but every file of it was read."""
+    choice = Choice(BackupKind.FULL, None, "there is no backup yet")
+    plan = plan_backup("production", "b", choice, fallback=True, keep_s=1.0)
+    run = Run("backup-1", plan.environment, plan, RunState.DONE, 0.0, 1.0, len(plan.steps))
+    assert end_of(run, {"verify_backup": {"at": 1.0}}).verified is True
+    assert end_of(run, {}).verified is None

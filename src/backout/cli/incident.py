@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,17 @@ class _Report:
         first = next(iter(self.text.splitlines()), "")
         return first.strip().removeprefix("# ").removeprefix("Incident Report: ")
 
+    @property
+    def what(self) -> str:
+        """The end of its heading: the day and the environment stand in its name."""
+        return self.title.partition(": ")[2] or self.title
+
+    @property
+    def shown(self) -> str:
+        """The page without what only programs read."""
+        kept = (line for line in self.text.splitlines() if not line.startswith("<!--"))
+        return re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip()
+
 
 def _reports(shell: Shell) -> list[_Report]:
     """Return the reports, newest first: by when their incidents began, whatever their files are called."""
@@ -64,7 +76,7 @@ def list_(shell: Shell) -> None:
         {"name": each.path.stem, "title": each.title, "path": str(each.path), "opened_at": rfc3339(each.opened_at)}
         for each in found
     ]
-    rows = [(f"{day(r.opened_at)} {clock(r.opened_at)[:5]}", r.path.stem, r.title) for r in found]
+    rows = [(f"{day(r.opened_at)} {clock(r.opened_at)[:5]}", r.path.stem, r.what) for r in found]
     human = shell.output.table(("OPENED (UTC)", "NAME", "TITLE"), rows) or "none yet"
     shell.output.result("incidents", {"incidents": records}, human)
     if found:
@@ -90,4 +102,4 @@ def show(shell: Shell, *, name: str | None) -> None:
         "opened_at": rfc3339(report.opened_at),
         "markdown": report.text,
     }
-    shell.output.result("incident", payload, reflowed(report.text, shell.output.style.width))
+    shell.output.result("incident", payload, reflowed(report.shown, shell.output.style.width))

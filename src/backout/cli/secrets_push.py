@@ -317,6 +317,7 @@ def finish(bench: Bench, run: Run) -> int:
     record, text = end_of(bench, run)
     bench.shell.output.result("secrets-push", record, text)
     bench.shell.output.next(f"backout secrets check -e {run.environment}", f"backout status -e {run.environment}")
+    bench.renew_card()  # another version is live
     return outcome.exit_code(bench.tools, run, "verify_health")
 
 

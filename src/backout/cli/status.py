@@ -12,6 +12,7 @@ from backout.cli.options import command, pass_shell
 from backout.cli.style import Tone
 from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
 from backout.model.clock import in_words, is_off
+from backout.model.incident import RunState
 from backout.model.setting import setting
 from backout.report.run_end import in_words as end_in_words
 from backout.report.times import ago, clock, duration, percent, rfc3339
@@ -66,6 +67,8 @@ def status(shell: Shell) -> int:
         )
     elif not found.troubles and found.unmeasured:
         shell.output.next(f"backout config check --online -e {environment}  # which source does not answer, and why")
+    elif found.journal and len(found.troubles) == 1:
+        shell.output.next(f"backout doctor -e {environment}  # what is wrong with the journal, and what mends it")
     elif found.troubles:
         shell.output.next(f"backout rollback --dry-run -e {environment}", f"backout guard -e {environment}")
     elif found.hold is not None:
@@ -299,7 +302,7 @@ def _text(shell: Shell, found: Status, marks: Mapping[str, object]) -> str:
         ("migrations", _schema_text(style, found)),
         *([("backups", _backups_text(style, found.backups))] if found.backups is not None else []),
         *_clock_row(style, situation.clock_offset_s),
-        ("guard", _run_text(found.guard, found.ends, ours, lost or "no watch yet")),
+        ("guard", _guard_text(found, ours, lost)),
         (
             "rollback",
             _elsewhere_text(found, now) or _run_text(found.rollback, found.ends, ours, lost or "none yet"),
@@ -369,7 +372,17 @@ def _elsewhere_text(found: Status, now: float) -> str:
     if found.elsewhere is None:
         return ""
     deployment, remark = found.elsewhere
-    return f"{remark.run} on another machine, {ago(deployment.created_at, now)}: {remark.text}"
+    where = "" if found.journal else " on another machine"  # without the journal nobody knows whose it was
+    return f"{remark.run}{where}, {ago(deployment.created_at, now)}: {remark.text}"
+
+
+def _guard_text(found: Status, now: float, lost: str) -> str:
+    """Say whether guard watches now, and what was watched last."""
+    run = found.guard
+    if run is None:
+        return lost or "no watch yet"
+    word = "watches:" if run.state is RunState.RUNNING else "watches nothing now; last:"
+    return f"{word} {_run_text(run, found.ends, now, '')}"
 
 
 def _run_text(run: Run | None, ends: Mapping[str, RunEnd], now: float, none: str) -> str:

@@ -6,6 +6,7 @@ A lease runs out by itself (a dead host), and on one host the file lock tells at
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import threading
 from contextlib import suppress
@@ -89,7 +90,7 @@ def myself(host: str | None = None) -> Holder:
     Of its command line only what stands before the first option is kept: behind one a person may have typed a secret.
     """
     typed = takewhile(lambda word: not word.startswith("-"), sys.argv[1:])
-    words = " ".join([Path(sys.argv[0]).name, *typed]) if sys.argv else ""
+    words = shlex.join([Path(sys.argv[0]).name, *typed]) if sys.argv else ""
     words = words.encode("utf-8", "replace").decode()
     pid = os.getpid()
     return Holder(host or os.uname().nodename, pid, _start_of(pid), words[:_COMMAND_CHARACTERS])

@@ -115,8 +115,8 @@ def _no_target(situation: Situation, ranked: tuple[Candidate, ...]) -> PlanRefus
         return PlanRefused("5 target", "there is no earlier version to return to", _options(situation, ranked))
     rules = {c.rule for c in ranked}
     rule = "4 schema" if "4 schema" in rules else ranked[0].rule
-    reason = next(c.reason for c in ranked if c.rule == rule)
-    why = f"no version may be returned to: {reason}"
+    nearest = next(c for c in ranked if c.rule == rule)
+    why = f"no version may be returned to: the nearest is {nearest.version[:8]}, and {nearest.reason}"
     return PlanRefused(rule or "5 target", why, _options(situation, ranked), rejections)
 
 

@@ -31,9 +31,10 @@ SECRETS = (
 def card_text(card: Card) -> Markdown:
     """Return the page; what others wrote (messages, reasons, names) is escaped in it."""
     lines = card.lines
-    name = f" ({lines.application})" if lines.application else ""
+    title = [md("# Card: {}", card.environment)]
+    title += [prose(f"({lines.application})")] if lines.application else []
     parts = [
-        md("# Card: {}{}", card.environment, prose(name)),
+        joined(title, " "),
         _prose(
             f"Every id was read from the provider at {rfc3339(card.read_at)}. No command here needs backout or Python. "
             "Where two commands stand under one heading, either of them does it."

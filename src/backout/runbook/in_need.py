@@ -27,6 +27,8 @@ _T = TypeVar("_T")
 _RUNS: Final = 10
 """So many of the newest runs are asked what they saw live."""
 JOURNAL: Final = "the journal"
+READS_LIVE: Final = "read_"
+"""Steps that read back which version is live begin so; their result has `version` and `read_at`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +110,8 @@ def _of_journal(sources: Sources, unread: list[str]) -> tuple[list[Known], list[
 
 
 def _seen(runs: Runs, run: Run) -> Iterator[Known]:
-    for step in ("read_back", "read_new"):
-        read = runs.result(run.id, step)
+    for action in (step.action for step in run.plan.steps if step.action.startswith(READS_LIVE)):
+        read = runs.result(run.id, action)
         if isinstance(read, dict) and isinstance(read.get("version"), str):
             at = read.get("read_at")
             yield Known(str(read["version"]), float(at) if isinstance(at, int | float) else run.started_at, JOURNAL)
