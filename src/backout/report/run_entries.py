@@ -210,6 +210,7 @@ _NOTES = {
     "database.dump.restored": "dump {dump} was restored: {why}",
     "database.branch.swapped": "the database was replaced by a restored branch",
     "database.unsigned.accepted": "backups that are not signed were accepted: {names}",
+    "restore.typed": "the target of {run} was typed: {target}",
     "migration.applied": "migration {migration} was applied",
     "migration.begin": "migrations are to be applied ({pending}): {reason}",
     "migration.failed": "a migration failed: {why}",
