@@ -230,7 +230,7 @@ def test_arming_is_explicit(story: Story) -> None:
         watch(story.tools())
     found = observed(story)
     assert (len(found.watches), found.advice) == (20, Advice.ARM)
-    assert 'mode = "act" under [environments.production.guard]' in text(found)
+    assert 'backout.toml, [environments.production.guard]: { mode = "act" }' in " ".join(text(found).split())
     bad = push(story, "bad", bad=True)
     switches = len(story.world.activations)
     ended = watch(story.tools())
