@@ -23,7 +23,7 @@ HEALTHY = "healthy"
 _DELAYS_NOTE = (
     "At 5 requests/s and more; the oracle of a split is held to labels, that of an extinction to twenty requests."
 )
-_NOISES_NOTE = "Rolled back and held: at all rates and modes; healthy: at 5 requests/s and more."
+_NOISES_NOTE = "Rolled back and held: at all rates and modes; healthy: at 5 requests/s of the new version and more."
 
 
 def ratios(found: Results, kind: Kind) -> list[float]:
@@ -42,8 +42,9 @@ def false(found: Results, noise: Noise) -> Figure:
 
 
 def healthy(found: Results, noise: Noise) -> Figure:
-    """Return the share of healthy watches with a noise, at 5 requests/s and more, that ended healthy."""
-    ends = [end for scenario, runs in _healthy(found, noise) if scenario.rate >= JUDGED_RATE for end in runs.ends]
+    """Return the share of healthy watches with a noise, at 5 requests/s of the new version's, that ended healthy."""
+    busy = (runs for scenario, runs in _healthy(found, noise) if scenario.rate * scenario.split >= JUDGED_RATE)
+    ends = [end for runs in busy for end in runs.ends]
     return share(ends.count(HEALTHY), len(ends))
 
 

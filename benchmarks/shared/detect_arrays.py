@@ -209,7 +209,7 @@ class _Sums(_Open):
         if self._stretch_s:
             stretch = second // self._stretch_s
             ended = rows[self._stretch[rows] < stretch]
-            self._levels[:, ended] = self._with_open(ended)
+            self._levels[:, ended] = self._begun(ended)
             self._stretch[ended] = stretch
             self.counts[ended] = 0
         self.counts[rows] += counts
@@ -220,6 +220,10 @@ class _Sums(_Open):
         found = levels + self._gained(rows)
         found[1:] = np.minimum(found[1:], levels[:-1])
         return np.asarray(found)
+
+    def _begun(self, rows: Ints) -> Floats:
+        """Return the levels of these rows with which another stretch begins."""
+        return self._with_open(rows)
 
     def _gained(self, rows: Ints) -> Floats:
         raise NotImplementedError
@@ -244,6 +248,12 @@ class LimitTests(_Sums):
         levels = np.array([test._levels for test in tests]).swapaxes(0, 1)  # noqa: SLF001 the parameters
         super().__init__(levels, stretch_s)
         self._weights = np.array(tests[0]._weights)  # noqa: SLF001 the same
+        self._number = np.zeros(len(tests), dtype=np.int64)
+
+    def _begun(self, rows: Ints) -> Floats:
+        self._number[rows] += 1
+        start = np.array([start_mass(int(number), int(number)) for number in self._number[rows]])
+        return np.asarray(np.logaddexp(self._with_open(rows), np.log(start)[:, None]))
 
     def _gained(self, rows: Ints) -> Floats:
         return np.asarray(self.counts[rows][:, :2] @ self._weights.T)

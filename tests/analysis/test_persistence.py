@@ -75,6 +75,15 @@ def test_what_is_extreme_has_no_warm_up() -> None:
     assert "took longer than the time-out of 30" in hung.decision.reason
 
 
+def test_what_becomes_extreme_is_found_whenever_it_begins() -> None:
+    """After five minutes that were as usual: most answers past a time-out at once, ten times slower within a minute."""
+    late = Scenario(rate=20, baseline_s=BASELINE_S, watch_s=400, bad=between(300, 400, 600))
+    assert watch(late, 1).regressed_s in range(301, 308)
+    extreme = watch(replace(late, bad=between(300, 400, 20)), 1)
+    assert extreme.regressed_s in range(330, 350)
+    assert "took longer than the 10*p50" in extreme.decision.reason
+
+
 def test_in_a_short_watch_stretches_are_shorter() -> None:
     """A watch of a minute still finds what becomes slow in its middle, and forgives a cold start of half of it."""
     scenario = Scenario(rate=50, baseline_s=60, watch_s=60)

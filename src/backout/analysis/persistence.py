@@ -280,12 +280,15 @@ class LimitTestState(TypedDict):
     """Checkpoint of a `LimitTest`."""
 
     limit: float
+    begun: int
     counts: list[int]
     levels: Levels
 
 
 class LimitTest:
     """Evidence against "the share is at most `limit`", see `rates.log_e_above`, for what may have to persist.
+
+    It may begin to be above it with any stretch, with the prior of `rates.start_mass`.
 
     Args:
         forgives: whether two stretches are forgiven.
@@ -295,7 +298,9 @@ class LimitTest:
         self._limit = limit
         self._weights = log_ratios_above(limit)
         self._counts = [0, 0]
-        self._levels: Levels = [[0.0] * len(self._weights) for _ in range(FORGIVEN + 1 if forgives else 1)]
+        self._begun = 0
+        begin = math.log(start_mass(0, 0))
+        self._levels: Levels = [[begin] * len(self._weights) for _ in range(FORGIVEN + 1 if forgives else 1)]
 
     def add(self, _minute: int, new: tuple[float, float], _old: tuple[float, float] = (0, 0)) -> None:
         """Count (hits, others) of the new version; the old one and minutes do not matter here."""
@@ -304,7 +309,10 @@ class LimitTest:
 
     def begin_stretch(self) -> None:
         """Count what follows as another stretch."""
-        self._levels = _with_stretch(self._levels, self._gains())
+        self._begun += 1
+        start = math.log(start_mass(self._begun, self._begun))
+        levels = _with_stretch(self._levels, self._gains())
+        self._levels = [[log_add(score, start) for score in level] for level in levels]
         self._counts = [0, 0]
 
     def log_e(self) -> float:
@@ -319,12 +327,13 @@ class LimitTest:
     def state(self) -> LimitTestState:
         """Return a checkpoint, plain JSON."""
         levels = [list(level) for level in self._levels]
-        return {"limit": self._limit, "counts": list(self._counts), "levels": levels}
+        return {"limit": self._limit, "begun": self._begun, "counts": list(self._counts), "levels": levels}
 
     @classmethod
     def from_state(cls, state: LimitTestState) -> LimitTest:
         """Return the test as it was when the checkpoint was taken."""
         self = cls(state["limit"], forgives=len(state["levels"]) > 1)
+        self._begun = state["begun"]
         self._counts = list(state["counts"])
         self._levels = [list(level) for level in state["levels"]]
         return self

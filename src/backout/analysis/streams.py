@@ -443,12 +443,12 @@ def _extremes(edges: Thresholds, persistence: Persistence) -> Iterator[Stream]:
     """
     ten_times = bucket_of(EXTREME * bucket_floor_ms(edges[0] + 1))
     time_out = max(bucket_of(TIME_OUT_MS), edges[2])
-    kinds = ((ten_times, f"{EXTREME:.0f}*p50", persistence.extreme_s), (time_out, "time-out", 0))
-    for measure, weight, (edge, words, stretch_s) in zip(EXTREMES, _EXTREME_WEIGHTS, kinds, strict=True):
+    kinds = ((ten_times, f"{EXTREME:.0f}*p50", True), (time_out, "time-out", False))
+    for measure, weight, (edge, words, forgives) in zip(EXTREMES, _EXTREME_WEIGHTS, kinds, strict=True):
         bound = f"the {words} of {bucket_floor_ms(min(edge + 1, BUCKETS - 1)):.0f} ms"
-        test, name = LimitTest(MOST, forgives=stretch_s > 0), f"latency above {bound}"
+        test, name = LimitTest(MOST, forgives=forgives), f"latency above {bound}"
         stream = Stream(name, Cause.LATENCY, weight, measure, MOST, Against.EXTREME, test, bound=bound)
-        stream.edge, stream.stretch_s = edge, stretch_s
+        stream.edge, stream.stretch_s = edge, persistence.extreme_s
         yield stream
 
 
