@@ -45,7 +45,7 @@ def test_a_health_endpoint_that_is_gone_is_held_and_a_person_ends_that(drillbook
     assert ended.code == 3, ended.err
     result = ended.json if "verdict" in ended.json else {}
     assert "answers 404 now" in ended.out
-    assert "backout guard accept 'endpoint:health'" in ended.out
+    assert "backout guard accept endpoint:health" in ended.out
     assert result.get("live_version", bad) == bad
     wrong = trial.run("guard", "accept", "GET:/:404", "-m", "why not", "--json")
     assert wrong.code == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,13 +10,15 @@ import pytest
 
 from backout.analysis.remark_text import parse
 from backout.errors import Refused, UsageError
+from backout.model.answers import AnswerClass
 from backout.model.deployment import Mark
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.policy import OnInconclusive
+from backout.model.shift import Outcome, Shift, ShiftKind
 from backout.model.signals import HealthReport, Reach
 from backout.providers.memory import steady
-from backout.runbook.accept import SHIFT_RULE, accept
+from backout.runbook.accept import SHIFT_RULE, accept, options_of
 
 from line import POLICY, Story, watch
 
@@ -64,7 +67,7 @@ def test_a_shift_is_held_whatever_the_policy_says(story: Story, policy: OnInconc
     found = concluded(tools)
     assert (found["action"], found["rule"]) == ("hold", SHIFT_RULE)
     assert "answers 404 now" in str(found["why"])
-    assert f"backout guard accept '{NAME}' -e production -m WHY" in str(found["options"])
+    assert f"backout guard accept {NAME} -e production -m WHY" in str(found["options"])
     assert "backout rollback -e production -m WHY" in str(found["options"])
     assert len([text for text in said if "the health endpoint answered 200" in text]) == 1
     (text,) = story.world.reports.texts.values()
@@ -127,3 +130,11 @@ def test_a_watch_that_goes_on_takes_it_in(story: Story) -> None:
     assert found["measured"]["good_share"] == 1.0  # type: ignore[index]
     assert found["measured"]["requests"] > 10_000  # type: ignore[index]
     assert stable(tools)[-1] == story.bad.id
+
+
+def test_a_name_that_visitors_made_is_quoted_where_it_is_to_be_pasted(story: Story) -> None:
+    """A path may hold whatever a URL can: what a person pastes into a shell names the shift and does nothing else."""
+    shift = Shift(ShiftKind.ANSWERS, "GET /it's;reboot", AnswerClass.NOT_FOUND, Outcome.HOLD, 9, 9, 0, 9, 9.0, "404")
+    told, _ = options_of(story.tools(), [shift])
+    line = str(told).partition("`")[2].partition("`")[0]
+    assert shlex.split(line)[:4] == ["backout", "guard", "accept", shift.name]

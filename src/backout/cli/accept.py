@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import click
@@ -40,7 +41,7 @@ def accept(shell: Shell, *, shift: str, message: str | None) -> int:
             "accepting a shift wants a reason; nothing was changed",
             where=f"environment {config.name}",
             rule=procedure.SHIFT_RULE,
-            hint=f"backout guard accept '{shift}' -e {config.name} -m WHY",
+            hint=f"backout guard accept {shlex.quote(shift)} -e {config.name} -m WHY",
         )
     why = shell.masked(" ".join(str(message).split()))
     tools = shell.toolbox(config)
@@ -58,7 +59,7 @@ def accept(shell: Shell, *, shift: str, message: str | None) -> int:
         "provider_mark": ended.get("provider_mark"),
     }
     shell.output.result("guard-accept", record, _words(done))
-    left = [f"backout guard accept '{name}' -e {tools.environment} -m WHY" for name in done.remaining]
+    left = [f"backout guard accept {shlex.quote(name)} -e {tools.environment} -m WHY" for name in done.remaining]
     shell.output.next(*left, f"backout status -e {tools.environment}")
     return 0 if not ended or ended.get("action") == "stable" else 7
 

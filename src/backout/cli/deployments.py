@@ -55,13 +55,16 @@ def _marks(situation: Situation, version: str) -> tuple[VersionMark | None, Vers
 def _version_record(situation: Situation, version: str) -> dict[str, object]:
     known = situation.version(version)
     stable, bad = _marks(situation, version)
+    doubted = questioned(situation.marks, version)
+    said = bad or doubted or stable
     record: dict[str, object] = {
         "version": version,
         "deployable": known is not None,
         "stable": stable is not None and bad is None,
         "stable_since": None if stable is None else rfc3339(stable.at),
         "quarantined": bad is not None,
-        "why": bad.why if bad else (stable.why if stable else None),
+        "questioned": doubted is not None,
+        "why": said.why if said else None,
     }
     if known is not None:
         record |= {

@@ -5,6 +5,7 @@ What was intended is said by a person or in the configuration, never by the mess
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -49,7 +50,7 @@ class Accepted:
 def options_of(tools: Toolbox, shifts: Iterable[Shift]) -> list[Json]:
     """Return the ways out of a hold, whole sentences with commands."""
     accept: list[Json] = [
-        f"intended: `backout guard accept '{shift.name}' -e {tools.environment} -m WHY`"
+        f"intended: `backout guard accept {shlex.quote(shift.name)} -e {tools.environment} -m WHY`"
         for shift in shifts
         if shift.outcome is Outcome.HOLD
     ]
