@@ -138,3 +138,13 @@ def test_a_name_that_visitors_made_is_quoted_where_it_is_to_be_pasted(story: Sto
     told, _ = options_of(story.tools(), [shift])
     line = str(told).partition("`")[2].partition("`")[0]
     assert shlex.split(line)[:4] == ["backout", "guard", "accept", shift.name]
+
+
+def test_what_was_accepted_is_so_in_the_next_watch_of_the_version(story: Story) -> None:
+    """A watch of the same version, later: it is not held for the same again."""
+    watch(story.tools())
+    accept(story.tools(), NAME, "it moved")
+    story.world.traffic_rule = steady(1000)
+    story.world.clock.sleep(100)
+    watch(story.tools())
+    assert concluded(story.tools())["action"] == "stable"

@@ -59,6 +59,9 @@ def accept(shell: Shell, *, shift: str, message: str | None) -> int:
         "provider_mark": ended.get("provider_mark"),
     }
     shell.output.result("guard-accept", record, _words(done))
+    if done.partly and not done.watching and not done.remaining:
+        shell.output.next(f"backout guard -e {tools.environment}")
+        return 0
     left = [f"backout guard accept {shlex.quote(name)} -e {tools.environment} -m WHY" for name in done.remaining]
     shell.output.next(*left, f"backout status -e {tools.environment}")
     return 0 if not ended or ended.get("action") == "stable" else 7
@@ -68,6 +71,8 @@ def _words(done: Accepted) -> str:
     said = f"{done.shift} is accepted for version {done.version}"
     if done.remaining:
         return f"{said}; still held for {', '.join(done.remaining)}"
+    if done.partly and not done.watching:
+        return f"{said}; it has a part of the traffic: watch it again, and it is moved up"
     if done.result is None:
         return f"{said}; the watch goes on without it"
     if done.result.get("action") == "stable":

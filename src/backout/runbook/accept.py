@@ -35,8 +35,9 @@ class Accepted:
     """What came of a person's word.
 
     Args:
-        run: the watch. remaining: shifts that hold it still. result: of marking the version stable, as `conclude`
-            returns it; None while the watch goes on, or is held by others.
+        run: the watch. remaining: shifts that hold it still. watching: it goes on. partly: it has a part of the
+            traffic only, so another watch moves it up. result: of marking the version stable, as `conclude` returns
+            it; None while the watch goes on, is held by others, or the version has a part of the traffic.
     """
 
     run: str
@@ -44,6 +45,7 @@ class Accepted:
     shift: str
     remaining: tuple[str, ...]
     watching: bool
+    partly: bool
     result: Mapping[str, Json] | None
 
 
@@ -57,10 +59,10 @@ def options_of(tools: Toolbox, shifts: Iterable[Shift]) -> list[Json]:
     return [*accept, f"not intended: `backout rollback -e {tools.environment} -m WHY`"]
 
 
-def accepted_in(tools: Toolbox, run: str) -> tuple[str, ...]:
-    """Return the shifts that somebody accepted for a watch, or for a watch that led to it."""
+def accepted(tools: Toolbox, version: str) -> tuple[str, ...]:
+    """Return the shifts that somebody accepted of a version: what is intended of it is so in its next watch as well."""
     noted = tools.journal.events(environment=tools.environment, kind=KIND)
-    return tuple(str(event.data["shift"]) for event in noted if event.data.get("run") == run)
+    return tuple(str(event.data["shift"]) for event in noted if event.data.get("version") == version)
 
 
 def accept(tools: Toolbox, shift: str, why: str) -> Accepted:
@@ -74,21 +76,21 @@ def accept(tools: Toolbox, shift: str, why: str) -> Accepted:
     watching = not run.state.is_over
     decision = _decision(tools, run)
     holding = [each.name for each in decision.shifts if each.outcome is Outcome.HOLD] if decision else _told(tools, run)
-    known = accepted_in(tools, run.id)
+    version = str(run.plan.step("watch").args["version"])
+    known = accepted(tools, version)
     if shift not in holding:
         listed = ", ".join(f"'{name}'" for name in holding) or "none"
         raise UsageError(
             f"no shift of watch {run.id} is called '{shift}'; those that hold it: {listed}",
             hint=f"backout runs show {run.id}",
         )
-    data: dict[str, Json] = {"run": run.id, "shift": shift, "why": why, "by": tools.actor}
+    data: dict[str, Json] = {"run": run.id, "version": version, "shift": shift, "why": why, "by": tools.actor}
     tools.journal.note(tools.environment, KIND, f"{run.id}:{shift}", data, actor=tools.actor)
-    version = str(run.plan.step("watch").args["version"])
     remaining = tuple(name for name in holding if name != shift and name not in known)
-    result = None
-    if decision is not None and not watching and not remaining:
+    result, partly = None, bool(run.plan.step("conclude").args.get("ramp"))
+    if decision is not None and not watching and not remaining and not partly:
         result = _conclude(tools, run, decision, f"{tools.actor} accepted {shift}: {why}")
-    return Accepted(run.id, version, shift, remaining, watching, result)
+    return Accepted(run.id, version, shift, remaining, watching, partly, result)
 
 
 def _open_watch(tools: Toolbox) -> Run:
@@ -118,7 +120,8 @@ def _why_closed(tools: Toolbox, run: Run) -> str:
         return f"watch {run.id} ended as {action}, and not for a shift in what is answered"
     decision = _decision(tools, run)
     holding = {each.name for each in decision.shifts if each.outcome is Outcome.HOLD} if decision else set()
-    return f"all that held watch {run.id} is accepted already" if holding <= set(accepted_in(tools, run.id)) else ""
+    known = set(accepted(tools, str(args["version"])))
+    return f"all that held watch {run.id} is accepted already" if holding <= known else ""
 
 
 def _decision(tools: Toolbox, run: Run) -> Decision | None:

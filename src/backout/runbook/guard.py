@@ -24,7 +24,7 @@ from backout.plan.by_hand import by_hand
 from backout.plan.guard import plan_guard
 from backout.ports import NotDone
 from backout.report.times import duration
-from backout.runbook.accept import accepted_in
+from backout.runbook.accept import accepted
 from backout.runbook.aside import gave_way
 from backout.runbook.carry import keep
 from backout.runbook.checkpoint import gone_on, remembered
@@ -276,7 +276,7 @@ class Watch:
             reaches=feed.read_until,
             sampled=bool((context.last_progress() or {}).get("sampled")),
         )
-        self._accept(detector, context.run)
+        self._accept(detector, str(args["version"]))
         pairs = PairedProbe(tools, args, context.run, _mode_of(tools, context.run))
         try:
             while True:
@@ -297,7 +297,7 @@ class Watch:
                     return _result(decision, self._moved(args, vigil), vigil, unseen(tools, args), pairs.problem)
                 if now >= feed.look_again_at:
                     feed.look_again_at = now + LOOK_AGAIN_S
-                    self._accept(detector, context.run)
+                    self._accept(detector, str(args["version"]))
                     moved = self._moved(args, vigil)
                     if moved:
                         return _result(decision, moved, vigil, unseen(tools, args), pairs.problem)
@@ -388,9 +388,9 @@ class Watch:
         state: Json = {"run": run, "looks": cast("Json", detector.looks())}
         self._tools.checkpoints.save_checkpoint(self._tools.environment, _LOOKS, state)
 
-    def _accept(self, detector: Detector, run: str) -> None:
+    def _accept(self, detector: Detector, version: str) -> None:
         """Take in which shifts a person called intended meanwhile."""
-        for name in accepted_in(self._tools, run):
+        for name in accepted(self._tools, version):
             detector.accept(name)
 
     def _say_unreadable(self, page: CountsPage, feed: _Feed) -> None:
