@@ -36,8 +36,8 @@ def test_no_error_of_sqlite_is_shown_as_it_is() -> None:
     wrong = [
         f"{path.relative_to(SOURCE)}:{line}"
         for path in SOURCE.rglob("*.py")
-        if path.name != "sqlite_words.py"
-        for line in shows(ast.parse(path.read_text(encoding="utf-8")))
+        if path.name != "sqlite_words.py" and "sqlite3" in (text := path.read_text(encoding="utf-8"))
+        for line in shows(ast.parse(text))
     ]
     assert not wrong
     assert shows(ast.parse("try:\n    f()\nexcept sqlite3.Error as e:\n    g(f'no {e}')")) == [4]
