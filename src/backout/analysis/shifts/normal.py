@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypedDict
 
-from backout.analysis.baseline import CV_ERRORS, FEW_LATENCIES, MINUTE_S, Law, Minute, law
+from backout.analysis.baseline import CV_ERRORS, FEW_LATENCIES, Law, Minute, law
 from backout.analysis.quantiles import quantile_bucket
 from backout.analysis.shifts.strata import stratum_of
 from backout.analysis.shifts.tally import Tally, piece_of
@@ -14,15 +14,14 @@ from backout.model.answers import AnswerClass, class_of
 from backout.model.shift import SITE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
+    from backout.analysis.shifts.cells import Cells
     from backout.analysis.shifts.tally import TallyState
     from backout.model.policy import Expectation
-    from backout.model.signals import Counts
 
 _USUAL_REDIRECTS = 0.5
 """Where so large a share was a redirect before, a redirect is a good answer."""
-_LEAST_MINUTES = 3
 
 
 class NormalState(TypedDict):
@@ -119,41 +118,30 @@ class Before:
     """The baseline by stratum and minute.
 
     Args:
-        rows: of the old version. start: Unix second of the deployment. known: {name: stratum}. expected: {name: classes
-            that are good answers to it}.
+        known: {name: stratum}. expected: {name: classes that are good answers to it}.
     """
 
-    def __init__(
-        self,
-        rows: Sequence[Counts],
-        start: int,
-        known: Mapping[str, str],
-        expected: Mapping[str, frozenset[AnswerClass]],
-    ) -> None:
+    def __init__(self, cells: Cells, known: Mapping[str, str], expected: Mapping[str, frozenset[AnswerClass]]) -> None:
         self._minutes: dict[str, dict[int, Tally]] = {}
         self._sizes: dict[str, dict[int, int]] = {}
-        first = min((row.second for row in rows), default=start)
-        self._age_h = (start - first) / 7200
-        self._span = range((first - start) // MINUTE_S, 0)
-        if (start - first) % MINUTE_S and len(self._span) > _LEAST_MINUTES:
-            self._span = self._span[1:]  # it was not seen whole
+        self._age_h, self._span = cells.age_h, cells.span
         parts = [
-            ((row.second - start) // MINUTE_S, known[name], name, route)
-            for row in rows
-            for name, route in row.routes.items()
-            if name in known
+            (minute, known[name], name, cell)
+            for name, minutes in cells.by_name.items()
+            for minute, cell in minutes.items()
         ]
-        self.usual = _usual_redirects((stratum, piece_of(route, expected[name])) for _, stratum, name, route in parts)
-        for minute, stratum, name, route in parts:
-            piece = piece_of(route, expected[name] | self.usual.get(stratum, frozenset()))
+        self.usual = _usual_redirects((stratum, piece_of(cell, expected[name])) for _, stratum, name, cell in parts)
+        for minute, stratum, name, cell in parts:
+            piece = piece_of(cell, expected[name] | self.usual.get(stratum, frozenset()))
             self._at(stratum, minute).add(piece)
             self._at(SITE, minute).add(piece)
-            sizes = self._sizes.setdefault(stratum, {})
-            for bucket, number in route.sizes.items():
-                sizes[bucket] = sizes.get(bucket, 0) + number
-        if not known:
-            for row in rows:
-                self._at(SITE, (row.second - start) // MINUTE_S).add(piece_of(row, ()))
+        for name, sizes in cells.sizes.items():
+            mine = self._sizes.setdefault(known[name], {}) if name in known else {}
+            for bucket, number in sizes.items():
+                mine[bucket] = mine.get(bucket, 0) + number
+        if not parts:
+            for minute, cell in cells.whole.items():
+                self._at(SITE, minute).add(piece_of(cell, ()))
 
     def _at(self, stratum: str, minute: int) -> Tally:
         return self._minutes.setdefault(stratum, {}).setdefault(minute, Tally())

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 BUSIEST = 20
 """So many strata are followed by themselves, beside those that are named as vital; the others are `REST`."""
 REST = "rest"
-_MOST_NAMES = 512
-"""So many names are known; a source that has more of them has no templates."""
 
 
 def stratum_of(name: str) -> str:
@@ -40,17 +38,6 @@ def folded(routes: Mapping[str, RouteCounts]) -> Mapping[str, RouteCounts]:
     for name, route in routes.items():
         parts.setdefault(stratum_of(name), []).append(route)
     return {name: found[0] if len(found) == 1 else added(found) for name, found in parts.items()}
-
-
-def names_of(rows: Iterable[Counts]) -> dict[str, int]:
-    """Return how often each known name was asked for, the busiest first."""
-    asked: dict[str, int] = {}
-    for row in rows:
-        for name, route in row.routes.items():
-            if name != OTHER and route.requests:
-                asked[name] = asked.get(name, 0) + route.requests
-    busiest = sorted(asked, key=lambda name: (-asked[name], name))
-    return {name: asked[name] for name in busiest[:_MOST_NAMES]}
 
 
 def freeze(asked: Mapping[str, int], vital: Collection[str] = ()) -> dict[str, str]:

@@ -7,6 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from backout.analysis.baseline import MINUTE_S
+from backout.analysis.shifts.cells import Cells
 from backout.analysis.shifts.collapse import Collapse, CollapseState
 from backout.analysis.shifts.evidence import CLASS_WEIGHTS, LIKELY
 from backout.analysis.shifts.goodness import Answered, requests_missing
@@ -14,7 +15,7 @@ from backout.analysis.shifts.normal import Before, Normal, NormalState, expected
 from backout.analysis.shifts.pairs import Pairs, PairsState
 from backout.analysis.shifts.sentences import collapsed
 from backout.analysis.shifts.signs import Signs, SignsState
-from backout.analysis.shifts.strata import freeze, guesses_of, names_of, stratum_of
+from backout.analysis.shifts.strata import freeze, guesses_of, stratum_of
 from backout.analysis.shifts.stratum import Stratum, StratumState
 from backout.analysis.shifts.table import Case, Judged, judge
 from backout.analysis.shifts.tally import Tally, piece_of
@@ -107,12 +108,12 @@ class Shifts:
         self._unmatched = Tally()
         self._guesses = guesses_of(baseline)
         rows = [row for row in baseline if row.requests]
-        asked = names_of(rows)
+        cells = Cells(rows, start)
+        asked, self._hours = cells.asked, cells.age_h
         strata = freeze(asked, policy.vital)
         expected = {name: expected_classes(name, policy.expect) for name in asked}
-        self._hours = (start - min((row.second for row in rows), default=start)) / 7200
-        followed = Before(rows, start, strata, expected)
-        by_name = Before(rows, start, {name: stratum_of(name) for name in asked}, expected)
+        followed = Before(cells, strata, expected)
+        by_name = Before(cells, {name: stratum_of(name) for name in asked}, expected)
         # Labels need nothing to compare with: without a baseline the site is one stratum.
         self._normals = [followed.normal(name) for name in followed.names] or [Normal(SITE, Tally())]
         small = (name for name in by_name.names if name != SITE and name not in streamed)
