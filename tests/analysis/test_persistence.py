@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backout.analysis.decision import Detector
-from backout.model.policy import Policy
+from backout.analysis.forecast import forecast
+from backout.model.forecast import Today
+from backout.model.policy import Criteria, Policy
 from backout.model.verdict import Cause, Verdict
+from backout.report.forecast import text
 
 from traffic_sim import DEPLOYED_AT, Behaviour, Scenario, Traffic, always, detector, watch
 
@@ -139,3 +142,15 @@ def test_a_checkpoint_of_a_version_that_forgave_nothing_is_read() -> None:
     restored = Detector.from_state(state, Policy())
     restored.add(Traffic(scenario, 2).second(30))
     assert restored.decide(DEPLOYED_AT + 31).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_forecast_says_that_slow_answers_must_last() -> None:
+    """The stretches are those of the watch that is planned."""
+    rows = tuple(Traffic(Scenario(rate=5, baseline_s=600), 1).baseline())
+    for watch_s, length in ((900.0, 20), (60.0, 10)):
+        policy = Policy(criteria=Criteria(watch_s=watch_s))
+        found = forecast(Today(DEPLOYED_AT, 5.0, rows, 600.0), policy)
+        assert f"what 2 stretches of {length} s show is forgiven" in text("production", found, width=1000)
+        slow = found.outlooks[0].detections[-1]
+        assert slow.after_s is not None
+        assert slow.after_s > 3 * length
