@@ -18,6 +18,8 @@ from backout.model.policy import Expectation, Mode, SyntheticCheck
 from backout.model.remark import RemarkKind
 from backout.model.signals import HealthReport, ServiceState
 from backout.providers.memory import health_of, steady
+from backout.runbook.guard import plan
+from backout.runbook.pairs import PairedProbe
 
 from extent import sampled
 from line import POLICY, Story, watch
@@ -265,3 +267,20 @@ def test_crash_while_both_are_asked(quick_path: Path) -> None:
         assert len(story.pairs()) == 1, moment
         assert len(story.world.activations) == 1, moment
         assert len(story.world.reports.texts) == 1, moment
+
+
+def test_asking_goes_on_for_its_time_although_it_is_not_wanted_in_between(tmp_path: Path) -> None:
+    """Evidence that hovers around what is needed stops nothing; after a minute it is over, by one deployment."""
+    story = Paired(tmp_path / "journal.sqlite", gone)
+    tools = story.tools()
+    run = tools.journal.submit(plan(tools, mode=Mode.ACT, for_s=60), actor="ops@host", reason="why")
+    found = tools.runs.find(run)
+    assert found is not None
+    asking = PairedProbe(tools, found.plan.step("watch").args, run, Mode.ACT)
+    pairs = []
+    for second in range(70):
+        pairs.append(len(asking.tick(wanted=second % 3 == 0)))
+        story.world.clock.sleep(1)
+    assert sum(pairs[:60]) > 50
+    assert sum(pairs[62:]) == 0
+    assert len(story.pairs()) == 1

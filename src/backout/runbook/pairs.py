@@ -67,7 +67,10 @@ class PairedProbe:
         """Why both cannot be asked, in words; "" while nothing stands in the way, or nobody wanted it."""
 
     def tick(self, *, wanted: bool) -> tuple[PairedAnswer, ...]:
-        """Return the pairs that came in; asking begins when it is wanted, and ends when it is not any more."""
+        """Return the pairs that came in; asking begins when it is wanted, and goes on for its time.
+
+        Evidence that is wanted for a moment only, and then again, would else never get its answer.
+        """
         tools = self._tools
         if self._asking is None:
             if not wanted or self.problem or self._until:
@@ -82,7 +85,7 @@ class PairedProbe:
         if not self._known and self._unknown >= _PATIENCE:
             self.problem = "the application does not say which version answered"
             tools.say(f"both versions cannot be asked side by side: {self.problem}")
-        if not wanted or self.problem or tools.clock.now() >= self._until:
+        if self.problem or tools.clock.now() >= self._until:
             self.close()
         return found
 
