@@ -308,7 +308,7 @@ def _text(shell: Shell, found: Status, marks: Mapping[str, object]) -> str:
             _elsewhere_text(found, now) or _run_text(found.rollback, found.ends, ours, lost or "none yet"),
         ),
         *([("hold", _hold_text(style, found.hold))] if found.hold else []),
-        ("may disarm", "; ".join(str(part) for part in (marks["may_disarm"], marks["next"]) if part)),
+        ("may disarm", "; ".join(_on_one_line(part) for part in (marks["may_disarm"], marks["next"]) if part)),
         *([("notices", _notices_text(style, found.notices))] if found.notices else []),
         ("not set up", ", ".join(name for name, there in _parts(found) if not there)),
     ]
@@ -374,6 +374,10 @@ def _elsewhere_text(found: Status, now: float) -> str:
     deployment, remark = found.elsewhere
     where = "" if found.journal else " on another machine"  # without the journal nobody knows whose it was
     return f"{remark.run}{where}, {ago(deployment.created_at, now)}: {remark.text}"
+
+
+def _on_one_line(text: object) -> str:
+    return " ".join(str(text).split())
 
 
 def _guard_text(found: Status, now: float, lost: str) -> str:
