@@ -65,7 +65,7 @@ def teach(tools: Toolbox, rows: Iterable[Counts]) -> None:
 def kept_before(tools: Toolbox, until: float) -> tuple[Counts, ...]:
     """Return the counts of all versions that were kept of the time that a baseline takes, before a time.
 
-    Names without a method, as an earlier backout kept them, are left out where the source has methods now: they would
+    Names without a method, as an earlier version kept them, are left out where the source has methods now: they would
     stand for routes that nobody asks for any more.
     """
     since = int(until - tools.policy.guard.baseline_s)
