@@ -7,13 +7,15 @@ from dataclasses import replace
 
 import pytest
 
+from backout.analysis.decision import Detector
 from backout.analysis.shifts.signs import Signs
 from backout.model.answers import AnswerClass
+from backout.model.policy import Policy
 from backout.model.shift import Outcome
-from backout.model.signals import Counts
+from backout.model.signals import Counts, RouteCounts
 from backout.model.verdict import Verdict
 
-from answers_sim import SHOP, World, all_of, see
+from answers_sim import AT, NEW, OLD, SHOP, World, all_of, row_of, see
 
 ORDERS = "POST /api/orders"
 CUT = World(mix={**SHOP, ORDERS: 0.4}, watch_s=45)
@@ -26,6 +28,22 @@ def test_a_small_stratum_that_is_gone_is_held_before_a_second_minute(kind: Answe
     (shift,) = [shift for shift in seen.decision.shifts if shift.stratum == ORDERS]
     assert shift.outcome is Outcome.HOLD
     assert seen.decision.verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_past_of_half_a_minute_is_enough_to_hold_for() -> None:
+    """Ten answers that were good before, and twelve that are none of them now: a person is asked."""
+
+    def second(version: str, at: int, kind: AnswerClass | None) -> Counts:
+        asked = {ORDERS: RouteCounts(1, 0, classes={} if kind is None else {kind: 1})} if at % 3 == 0 else {}
+        return row_of(version, at, {"GET /": RouteCounts(60, 0)} | asked)
+
+    before = [second(OLD, AT - 30 + t, None) for t in range(30)]
+    detector = Detector(version=NEW, old=OLD, deployed_at=AT, split=1.0, baseline=before, policy=Policy())
+    detector.add([second(NEW, AT + t, AnswerClass.OTHER_CLIENT_ERROR) for t in range(40)])
+    detector.note_until(AT + 40)
+    decision = detector.decide(AT + 40)
+    assert [(shift.stratum, shift.outcome) for shift in decision.shifts] == [(ORDERS, Outcome.HOLD)]
+    assert decision.verdict is Verdict.INCONCLUSIVE
 
 
 def rows(seconds: int, canceled: int, first: int = 0) -> list[Counts]:

@@ -121,7 +121,7 @@ def test_healthy_versions_beside_a_load(book: Drillbook, proof: Record) -> None:
     A trial takes about a minute.
     """
     rows = [
-        Variant(f"redeploy-{entry}", bad=False, what="healthy", outcome="healthy", entry=entry, early=True)
+        Variant(f"redeploy-{entry}", bad=False, what="healthy", outcome="healthy", entry=entry, watch_s=90, early=True)
         for entry in ("good-2", "good")
     ]
     with load(LOAD):

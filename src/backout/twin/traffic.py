@@ -52,7 +52,7 @@ class Route:
 
 
 FM5_MIX = (
-    Route("GET", "/", 22),
+    Route("GET", "/", 20.5),
     Route("GET", "/about", 3),
     Route("GET", "/style.css", 5),
     Route("GET", "/api/models", 30),
@@ -61,7 +61,7 @@ FM5_MIX = (
     Route("GET", "/api/session", 8),
     Route("POST", "/api/session", 1, b'{"email":"visitor@example.com","code":"000000"}'),
     Route("GET", "/api/files/bracket-40.txt", 8),
-    Route("OPTIONS", "/api/orders", 0.5),
+    Route("OPTIONS", "/api/orders", 2),
     Route("POST", "/api/orders", 0.5, b'{"model_id":1,"quantity":2,"email":"visitor@example.com"}'),
     Route("GET", "/wp-login.php", 0.3),
     Route("GET", "/.env", 0.2),

@@ -222,10 +222,10 @@ def _collapsed(case: Case, moved: Sequence[Shift]) -> Iterator[Shift]:
             only_added = stratum.flow(case.until, case.hours) is Flow.KEPT
             if only_added or each.normal.name in named:  # there the tests of its classes have decided
                 continue
-        may_act = enough and each.new.bad >= case.min_bad
-        if not may_act:
+        is_asked_about = not fails and case.share >= 1  # which takes less than acting
+        if each.new.bad < case.min_bad or not (enough or is_asked_about):
             continue
-        added = not fails and case.share >= 1 and each.was_added(case.minutes, case.hours)
+        added = is_asked_about and each.was_added(case.minutes, case.hours)
         if added or each.new.classes.get(AnswerClass.GONE, 0) > each.new.bad / 2:
             outcome = Outcome.TOLD
         elif fails:
