@@ -7,16 +7,17 @@ import os
 import platform
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from shared import detect_scenarios as scenarios
+from shared import versions
 from shared.detect_evaluator import backout
 from shared.detect_runs import pieces_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -49,17 +50,7 @@ def delays_at(commit: str, size: str, seed: int, folder: Path) -> dict[str, list
     Args:
         folder: an empty folder.
     """
-    tools = str(Path(__file__).parents[2] / "tools")
-    if tools not in sys.path:
-        sys.path.append(tools)
-    from working_copy import WorkingCopy  # noqa: PLC0415 - tools/ is on the path only now
-
-    copy = WorkingCopy(folder)
-    try:
-        copy.put_source_of(commit)
-        copy.put(commit, *_EVALUATOR)
-    except subprocess.CalledProcessError as error:
-        sys.exit(f"git has no detector for {commit}: {(error.stderr or b'').decode(errors='replace').strip()}")
+    copy = versions.copy_at(commit, folder, *_EVALUATOR)
     argv = [str(copy.python), "-m", "shared.detect_against", size, str(seed)]
     env = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
     done = subprocess.run(

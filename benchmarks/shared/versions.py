@@ -14,6 +14,8 @@ from shared import measure
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from working_copy import WorkingCopy
+
 NEW, OLD = "new", "old"
 TODAY = str(Path(sys.executable).with_name("backout"))
 
@@ -24,6 +26,11 @@ def program_at(commit: str, folder: Path) -> str:
     Args:
         folder: an empty folder that stays as long as the program is wanted.
     """
+    return str(copy_at(commit, folder).folder / ".venv" / "bin" / "backout")
+
+
+def copy_at(commit: str, folder: Path, *paths: str) -> WorkingCopy:
+    """Return a copy of the repository with the source of a commit, and these files as it has them."""
     tools = str(Path(__file__).parents[2] / "tools")
     if tools not in sys.path:
         sys.path.append(tools)
@@ -32,9 +39,11 @@ def program_at(commit: str, folder: Path) -> str:
     copy = WorkingCopy(folder)
     try:
         copy.put_source_of(commit)
+        if paths:
+            copy.put(commit, *paths)
     except subprocess.CalledProcessError as error:
         sys.exit(f"git has no source for {commit}: {(error.stderr or b'').decode(errors='replace').strip()}")
-    return str(copy.folder / ".venv" / "bin" / "backout")
+    return copy
 
 
 def compared(name: str, pairs: Mapping[str, tuple[Sequence[float], Sequence[float]]], main: str) -> dict[str, object]:
