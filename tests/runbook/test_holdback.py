@@ -120,6 +120,21 @@ def test_a_schema_that_the_old_version_does_not_know_forbids_it(story: HeldBack)
     assert any("no holdback" in text for text in said)
 
 
+def test_secrets_that_changed_with_the_cut_over_forbid_it(story: HeldBack) -> None:
+    """Rule 7: only the provider tells, when it refuses the step; the cut-over is watched as it is, to its end."""
+    world = story.world
+    story.bad = world.upload("with a new key", secrets={"KEY": "new"})
+    world.deploy(story.bad)
+    world.clock.sleep(2)
+    world.activations.clear()
+    said: list[str] = []
+    watch(replace(story.tools(), say=said.append))
+    assert story.shares() == []
+    assert any("no holdback" in text and "secrets changed" in text for text in said)
+    marks = [mark.version for mark in story.tools().marks.marks("production") if mark.mark is Mark.STABLE]
+    assert marks[-1] == story.bad.id
+
+
 def test_a_cut_over_that_is_older_is_left_alone(story: HeldBack) -> None:
     """Its first minutes are over."""
     story.world.clock.sleep(130)

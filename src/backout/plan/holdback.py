@@ -35,6 +35,7 @@ def plan_holdback(watch: Plan, percentage: float, for_s: float) -> Plan:
             "old": old,
             "percentage": WHOLE - percentage,
             "expected": watched["deployment"],
+            "holdback": True,
             "message": f"holdback: version {old[:8]} keeps {percentage:g} % for the first minutes",
         },
     )

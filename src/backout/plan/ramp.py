@@ -86,6 +86,8 @@ def plan_on(environment: str, args: Mapping[str, Json], made: Mapping[str, Json]
     watch, conclude = _table(args["watch"]), _table(args["conclude"])
     at, share = float(str(made["at"])), float(str(made["percentage"])) / WHOLE
     since, stage_s = float(str(watch["since"])), float(str(watch["stage_s"]))
+    if watch.get("holdback") and share >= 1:  # the provider, or a hold, did not allow it
+        return _plain_watch(environment, watch, conclude, cause=cause)
     if watch.get("holdback"):  # the evidence begins where both serve side by side
         since, stage_s = at, min(stage_s, HOLDBACK_S)
         watch = {**_plain(watch), "since": at, "stage_s": watch["stage_s"]}
@@ -109,6 +111,21 @@ def plan_on(environment: str, args: Mapping[str, Json], made: Mapping[str, Json]
     concluded = Step("conclude", title, {**conclude, "deployment": made["deployment"]})
     why = f"watch version {version} on at {share * WHOLE:g} %"
     return Plan(PlanKind.GUARD, environment, why, (watched, concluded), cause=cause)
+
+
+def _plain_watch(environment: str, watch: Mapping[str, Json], conclude: Mapping[str, Json], *, cause: str) -> Plan:
+    """Return the plan of the watch of a cut-over as it was deployed, where nothing could be held back."""
+    version, own = str(watch["version"]), ("ramp", "stage_s", "early_at_last", "holdback")
+    watched = {name: value for name, value in watch.items() if name not in own}
+    steps = (
+        Step("watch", f"watch version {version[:8]} for at most {float(str(watch['for_s'])):g} s", watched),
+        Step(
+            "conclude",
+            "roll back if it is bad, mark it stable if it is healthy",
+            {name: value for name, value in conclude.items() if name not in own},
+        ),
+    )
+    return Plan(PlanKind.GUARD, environment, f"watch the deployment of version {version}", steps, cause=cause)
 
 
 def _plain(args: Mapping[str, Json]) -> dict[str, Json]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import serving, still_decides, underneath
-from backout.errors import ProviderUnavailable, Refused, WorldMoved
+from backout.errors import ProviderRejected, ProviderUnavailable, Refused, WorldMoved
 from backout.model.deployment import Share, VersionId
 from backout.model.policy import Mode
 from backout.model.remark import Remark, RemarkKind
@@ -31,7 +31,7 @@ from backout.runbook.permission import SOURCES_RULE, Case, forbidden_to_move_up
 from backout.runbook.stable import UNKNOWN, above_limit, held_as_known_bad, is_unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from backout.model.deployment import Deployment
     from backout.model.plan import Json
@@ -94,9 +94,14 @@ class Ramp:
         check_unmoved(tools, history, expected, context.run, str(args["version"]))
         remark = Remark(RemarkKind.RAMP, context.run, text=str(args["message"]))
         message = message_of(tools, remark, history[0])
-        check_not_held(tools, history, {"detected": True})  # last: until the switch itself a hold stops it
         try:
+            check_not_held(tools, history, {"detected": True})  # last: until the switch itself a hold stops it
             made = tools.deployments.deploy(_shares(args), message=message)
+        except (Refused, ProviderRejected) as error:
+            if not args.get("holdback"):
+                raise
+            tools.say(f"no holdback, the version before gets no traffic: {error.what}")
+            return _as_deployed(history, expected)
         except ProviderUnavailable:
             found = look_after_trouble(tools, expected, context.run, RemarkKind.RAMP)
             if found is None:
@@ -144,6 +149,12 @@ class Ramp:
         if decides or any(deployment.id == expected for deployment in history):
             return NotDone()
         return Unknown("another deployment is live, and none carries this run's marker")
+
+
+def _as_deployed(history: Sequence[Deployment], expected: str) -> Json:
+    """Return the result of a step that was not made: what was deployed is whole, and is watched so."""
+    at = next((deployment.created_at for deployment in history if deployment.id == expected), history[0].created_at)
+    return {"deployment": expected, "at": at, "percentage": WHOLE}
 
 
 def _shares(args: Mapping[str, Json]) -> tuple[Share, ...]:
