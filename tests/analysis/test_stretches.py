@@ -50,10 +50,15 @@ def test_two_stretches_can_add_nothing(
 
 
 @examples(40)
-@given(stretches=stretches, kind=st.integers(0, 1))
+@given(stretches=stretches, kind=st.integers(0, 3))
 def test_the_quick_bound_is_one(stretches: list[tuple[tuple[int, int], tuple[int, int]]], kind: int) -> None:
     """What is not worth an exact look is never above its bound."""
-    test = law_of(concurrent=kind == 1)
+    test = [
+        law_of(concurrent=False),
+        law_of(concurrent=True),
+        LimitTest(0.5, forgives=True),
+        LimitTest(0.5, forgives=False),
+    ][kind]
     for number, (new, old) in enumerate(stretches):
         test.begin_stretch()
         test.add(number // 3, new, old)

@@ -34,6 +34,8 @@ FORGIVEN = 2
 """So many stretches may be slow."""
 SLOW = math.log(1000)
 """Log evidence from which on a stretch is called slow by itself; it decides nothing but what is said of it."""
+_BY_CHANCE = 3
+"""So many standard deviations above what is usual are chance."""
 _LONGEST_S = 20
 """A start of a minute is then forgiven: the warm-up and two stretches."""
 _PARTS = 6
@@ -178,12 +180,19 @@ class StretchLaw:
         """Return a number that `log_e` does not exceed, at a fraction of its cost: no open stretch is forgiven."""
         if self._known is not None:
             return self._known
-        return log_sum(_add(self._levels[-1], self._without(()))) - math.log(self._points)
+        parts = self._parts
+        whole = parts[0] if len(parts) == 1 else list(map(sum, zip(*parts, strict=True)))
+        return log_sum(_add(self._levels[-1], self._test.ratios(whole))) - math.log(self._points)
 
     def stretch_log_e(self) -> float:
-        """Return the log evidence of the open stretch by itself, under the alternative that fits it best."""
+        """Return the log evidence of the open stretch by itself, under the alternative that fits it best.
+
+        0 where it has no more hits than chance alone may bring.
+        """
         hits, others, *_ = self._parts[-1]
-        return max(self._test.ratios(self._parts[-1])) if hits > self.law.p0 * (hits + others) else 0.0
+        usual = self.law.p0 * (hits + others)
+        is_usual = hits - usual <= _BY_CHANCE * math.sqrt(usual * (1 - self.law.p0))
+        return 0.0 if is_usual else max(self._test.ratios(self._parts[-1]))
 
     def _with_open(self) -> Levels:
         places = range(len(self._parts))
@@ -301,6 +310,7 @@ class LimitTest:
         self._begun = 0
         begin = math.log(start_mass(0, 0))
         self._levels: Levels = [[begin] * len(self._weights) for _ in range(FORGIVEN + 1 if forgives else 1)]
+        self._closed: float | None = None
 
     def add(self, _minute: int, new: tuple[float, float], _old: tuple[float, float] = (0, 0)) -> None:
         """Count (hits, others) of the new version; the old one and minutes do not matter here."""
@@ -314,6 +324,16 @@ class LimitTest:
         levels = _with_stretch(self._levels, self._gains())
         self._levels = [[log_add(score, start) for score in level] for level in levels]
         self._counts = [0, 0]
+        self._closed = None
+
+    def most_log_e(self) -> float:
+        """Return a number that `log_e` does not exceed, quickly while hits are within the limit: then none gains."""
+        hits, others = self._counts
+        if hits > self._limit * (hits + others):
+            return self.log_e()
+        if self._closed is None:
+            self._closed = log_sum(self._levels[-1]) - math.log(len(self._levels[-1]))
+        return self._closed
 
     def log_e(self) -> float:
         """Return the natural logarithm of the evidence so far."""

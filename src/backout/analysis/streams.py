@@ -198,7 +198,9 @@ class Stream:
 
     def most_log_e(self) -> float:
         """Return a number that `log_e` does not exceed, quickly where it can be."""
-        return self.test.most_log_e() if isinstance(self.test, (MinuteLaw, StretchLaw)) else self.log_e()
+        if isinstance(self.test, (MinuteLaw, StretchLaw, LimitTest)):
+            return self.test.most_log_e()
+        return self.log_e()
 
     @property
     def agrees(self) -> bool:
