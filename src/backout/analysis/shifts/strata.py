@@ -9,16 +9,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.analysis.streams import VITAL
 from backout.model.routes import OTHER, added
+from backout.model.shift import SITE
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from backout.model.signals import Counts, RouteCounts
 
 BUSIEST = 20
 """So many strata are followed by themselves, beside those that are named as vital; the others are `REST`."""
 REST = "rest"
+_SITE_PART = 0.4
+"""The site as a whole has so much of the weight of all strata."""
 
 
 def stratum_of(name: str) -> str:
@@ -65,3 +69,13 @@ def guesses_of(rows: Iterable[Counts]) -> float:
         other = row.routes.get(OTHER)
         bad += sum(other.classes.values()) if other is not None else 0
     return bad / total if total else 0.0
+
+
+def weights_of(names: Sequence[str], vital: Iterable[str], site: float = _SITE_PART) -> dict[str, float]:
+    """Return each stratum's part, the site's included; they sum to 1."""
+    if not names:
+        return {SITE: 1.0}
+    favoured = frozenset(vital)
+    counts = {name: VITAL if name in favoured else 1 for name in names}
+    whole = sum(counts.values())
+    return {SITE: site} | {name: (1 - site) * number / whole for name, number in counts.items()}

@@ -6,13 +6,16 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, TypedDict
 
 from backout.analysis.shifts.evidence import CLASS_WEIGHTS, POINTS, Evidence, EvidenceState
+from backout.analysis.shifts.goodness import Answered
 from backout.analysis.shifts.tally import Recent, Tally
+from backout.model.answers import AnswerClass
 
 if TYPE_CHECKING:
     from backout.analysis.shifts.normal import Normal
     from backout.analysis.shifts.tally import RecentState, TallyState
-    from backout.model.answers import AnswerClass
 
+_ENOUGH_BESIDE = 50
+"""So many answers of the old version beside it tell what falls on both."""
 _FEW = 20
 """So many answers of the old version beside it say what is usual now."""
 _KEPT = 0.95
@@ -179,6 +182,20 @@ class Stratum:
     def minutes(self, until: float) -> float:
         """Return how many minutes `both` covers, up to that time (Unix seconds)."""
         return self._both.minutes(self._start, until)
+
+    def answered(self) -> Answered | None:
+        """Return what the good share is judged by, None where nothing says what was usual.
+
+        What is gone for good, and what was added, is no fall by itself.
+        """
+        known = [self.normal.tally] if self.normal.tally.requests else []
+        if self.is_split and self.old.requests >= _ENOUGH_BESIDE:
+            known.append(self.old)  # an attack, or a wave of logouts, falls on both
+        if not known:
+            return None
+        usual = max(1 - each.good_share for each in known)
+        bad = self.new.bad - self.new.classes.get(AnswerClass.GONE, 0) - self.added
+        return Answered(usual, max(0, bad), self.new.requests - self.added)
 
     def has_moved(self, kind: AnswerClass) -> bool:
         """Whether at least five points of this stratum went from good answers to that class."""

@@ -10,17 +10,16 @@ from backout.analysis.baseline import MINUTE_S
 from backout.analysis.shifts.cells import Cells
 from backout.analysis.shifts.collapse import Collapse, CollapseState
 from backout.analysis.shifts.evidence import CLASS_WEIGHTS, LIKELY
-from backout.analysis.shifts.goodness import Answered, requests_missing
+from backout.analysis.shifts.goodness import requests_missing
 from backout.analysis.shifts.normal import Before, Normal, NormalState, expected_classes
 from backout.analysis.shifts.pairs import Pairs, PairsState
 from backout.analysis.shifts.sentences import collapsed
 from backout.analysis.shifts.signs import Signs, SignsState
-from backout.analysis.shifts.strata import freeze, guesses_of, stratum_of
+from backout.analysis.shifts.strata import freeze, guesses_of, stratum_of, weights_of
 from backout.analysis.shifts.stratum import Stratum, StratumState
 from backout.analysis.shifts.table import Case, Judged, judge
 from backout.analysis.shifts.tally import Tally, piece_of
 from backout.analysis.shifts.triggers import TriggerRuns, TriggerRunsState
-from backout.analysis.streams import VITAL
 from backout.model.answers import AnswerClass
 from backout.model.shift import SITE, Outcome
 
@@ -34,10 +33,8 @@ if TYPE_CHECKING:
 PART, PAIRS_PART = 0.1, 0.02
 """So much of alpha is for shifts, and of that for pairs alone; the other streams share the rest."""
 _CLASSES, _COLLAPSES = 0.7, 0.3
-_SITE = 0.4
 _TINY_BUCKETS = 5
 """So many powers of two smaller is less than a tenth, whatever the lengths within their buckets."""
-_ENOUGH_BESIDE = 50
 ASKING_S = 5.0
 """So long a probe is tried before next to nothing that is good decides without one."""
 
@@ -122,11 +119,11 @@ class Shifts:
             name: Known(stratum, stratum_of(name), expected[name] | followed.usual.get(stratum, frozenset()))
             for name, stratum in strata.items()
         }
-        weights = _weights([normal.name for normal in self._normals if normal.name != SITE], policy.vital)
+        weights = weights_of([normal.name for normal in self._normals if normal.name != SITE], policy.vital)
         self._strata = {
             normal.name: Stratum(normal, _CLASSES * weights[normal.name], start, split) for normal in self._normals
         }
-        own = _weights([normal.name for normal in self._names], policy.vital, site=0.0)
+        own = weights_of([normal.name for normal in self._names], policy.vital, site=0.0)
         self._collapses = {
             normal.name: Collapse(normal, _COLLAPSES * own[normal.name], split) for normal in self._names
         }
@@ -302,7 +299,7 @@ class Shifts:
             return 0
         left_out = frozenset(told)
         strata = [each for name, each in self._strata.items() if name != SITE] or list(self._strata.values())
-        found = [_answered(each) for each in strata if each.name not in left_out and each.new.requests]
+        found = [each.answered() for each in strata if each.name not in left_out and each.new.requests]
         known = [each for each in found if each is not None]
         return requests_missing(known) if known else 0
 
@@ -368,28 +365,3 @@ class Shifts:
         self._pairs.restore(looks["pairs"])
         self._accepted, self._extinct_since = set(looks["accepted"]), looks["extinct_since"]
         return self
-
-
-def _weights(names: Sequence[str], vital: Iterable[str], site: float = _SITE) -> dict[str, float]:
-    """Return each stratum's part, the site's included; they sum to 1."""
-    if not names:
-        return {SITE: 1.0}
-    favoured = frozenset(vital)
-    counts = {name: VITAL if name in favoured else 1 for name in names}
-    whole = sum(counts.values())
-    return {SITE: site} | {name: (1 - site) * number / whole for name, number in counts.items()}
-
-
-def _answered(stratum: Stratum) -> Answered | None:
-    """Return what the good share of a stratum is judged by; what is gone for good is no fall by itself.
-
-    None where nothing says what was usual.
-    """
-    known = [stratum.normal.tally] if stratum.normal.tally.requests else []
-    if stratum.is_split and stratum.old.requests >= _ENOUGH_BESIDE:
-        known.append(stratum.old)  # an attack, or a wave of logouts, falls on both
-    if not known:
-        return None
-    usual = max(1 - each.good_share for each in known)
-    bad = stratum.new.bad - stratum.new.classes.get(AnswerClass.GONE, 0) - stratum.added
-    return Answered(usual, max(0, bad), stratum.new.requests - stratum.added)
