@@ -48,6 +48,7 @@ def test_doctor_finds_nothing_missing_and_sends_a_test_notice(drillbook: Drillbo
     assert [verified_now(asked) for asked in hook.asked] == [True]
 
 
+@pytest.mark.long
 def test_doctor_without_the_platform_says_what_it_could_not_ask(drillbook: Drillbook) -> None:
     """The rest is told: health, counts, database, the journal's last watch; nothing is called missing for it."""
     trial = drillbook.trial()

@@ -118,6 +118,7 @@ def test_wal_is_begun_before_the_backup_that_is_to_lead_on(holed: Holed) -> None
     assert typed == ["backout db wal start -e lab", "backout db backup -e lab"]
 
 
+@pytest.mark.long
 def test_the_side_instance_behind_the_hole_shows_the_column(holed: Holed) -> None:
     """Restored, and looked at: the moment before the migration is there."""
     answer = holed.restore("before migration split", "--side", "--json")

@@ -37,17 +37,19 @@ def doctor(shell: Shell, send: bool) -> int:
     """
     from backout.cli.paint import paint_for  # noqa: PLC0415 - only this command
     from backout.cli.style import Tone  # noqa: PLC0415 same
+    from backout.config.additions import in_file  # noqa: PLC0415 same
     from backout.report.checkup import checkup_record, checkup_text  # noqa: PLC0415 same
     from backout.wiring.checkup import checkup  # noqa: PLC0415 same
 
-    found = checkup(shell.config(in_need=True), send=send)
+    config = shell.config(in_need=True)
+    found = checkup(config, send=send)
     style = shell.output.style
     text = checkup_text(
         found,
         style.width,
         badge=lambda role, word: style.badge(word, Tone(role)),
         paint=paint_for(style),
-        typed=shell.output.typed,
+        typed=lambda line: in_file(shell.output.typed(line), config.text, config.path.name),
     )
     shell.output.result("doctor", checkup_record(found), text)
     missing = found.of(Level.MUST, CheckState.MISSING)

@@ -36,7 +36,7 @@ def checkup_text(
     """Return a line for each check, and below each gap what closes it, once.
 
     Args:
-        typed: returns a command as it has to be typed here.
+        typed: returns a line as it has to be typed here; lines of a file stand below the first one.
     """
     column = max((len(check.name) for check in found.checks), default=0)
     head = f"{paint('strong', found.environment)}  {_summary(found, badge)}"
@@ -47,7 +47,9 @@ def checkup_text(
         said = wrapped(_said(check), width, indent=hanging, hanging=hanging)
         lines += [f"  {badge(_role(check), '')} {paint('dim', name)}  {said[0].lstrip()}", *said[1:]]
         if closes.get(check.next) is check:
-            lines += wrapped(f"→ {typed(check.next)}", width, indent=hanging, hanging=f"{hanging}  ")
+            first, *more = typed(check.next).splitlines()
+            lines += wrapped(f"→ {first}", width, indent=hanging, hanging=f"{hanging}  ")
+            lines += [f"{hanging}  {line}" for line in more]  # of a file: to be pasted as they are
     return "\n".join(lines)
 
 

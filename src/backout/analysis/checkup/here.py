@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.model.checkup import must, should
 from backout.model.clock import duration
+from backout.model.setting import setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -54,7 +55,7 @@ def _disk(look: JournalLook) -> Check:
 def of_channels(looks: Sequence[ChannelLook], *, acts: bool, now: float, environment: str) -> Iterator[Check]:
     """Yield for each channel whether it can be used, and whether what was told last arrived."""
     if not looks:
-        why, line = "no channel is set up: nobody will be told", f"set [notify.webhook], .smtp or .slack: {_EXAMPLE}"
+        why, line = "no channel is set up: nobody will be told", setting("notify", "slack", url_env="SLACK_URL")
         yield (
             must("channels").missing(f"{why}, and guard acts by itself", line)
             if acts
@@ -85,7 +86,7 @@ def of_dead_man(problem: str | None, *, acts: bool) -> Check:
     """Return whether somebody outside notices when guard dies; None: not set up, "" where it is."""
     if problem is None:
         why = "nobody outside notices when guard itself dies"
-        return should("dead_man").not_set_up(why, f"set notify.dead_man: {_EXAMPLE}")
+        return should("dead_man").not_set_up(why, setting("notify", "dead_man", url_env="DEAD_MAN_URL"))
     if problem:
         return must("dead_man", when=acts).missing(problem, _EXAMPLE)
     return should("dead_man").ok("set up; guard asks it every minute of a watch")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.model.checkup import must, should
 from backout.model.clock import duration, in_words, is_off, utc
+from backout.model.setting import setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -109,7 +110,7 @@ def of_marks(variable: str, keys: int, *, signs: bool, acts: bool) -> Check:
     """Return whether marks are signed, and their key is here."""
     if not signs:
         why = "marks are not signed: whoever may deploy can stop guard" if acts else "marks are not signed"
-        return should("marks_key").not_set_up(why, "set [marks] key_env in backout.toml")
+        return should("marks_key").not_set_up(why, setting("marks", key_env="BACKOUT_MARKS_KEY"))
     if not keys:
         why = "marks are signed, and their key is not here: which versions are stable cannot be told"
         return must("marks_key").missing(why, f"set {variable} to the key that the other machines have")
