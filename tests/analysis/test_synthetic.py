@@ -252,3 +252,15 @@ def test_a_checkpoint_of_the_version_before_is_read() -> None:
     again.restore_looks(saved)
     assert again.judge(AT + 3) == found.judge(AT + 3)
     assert again.looks() == found.looks()
+
+
+def test_a_shift_of_visitors_and_of_guards_own_requests_is_told_once() -> None:
+    """Both show the same by the same name; guard's own is enough for it, and a good answer ends it."""
+    found = detector(ProbesBefore({"/": (300, 0)}, frozenset({"/"})))
+    found.add_synthetic([answer(1, 404), answer(2, 404)])
+    names = [shift.name for shift in found.decide(AT + 3).shifts]
+    assert names == ["GET:/:404"]
+    assert len(names) == len(set(names))
+    assert found.asked_otherwise
+    found.add_synthetic([answer(3, 200)])
+    assert found.decide(AT + 4).shifts == ()

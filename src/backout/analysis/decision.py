@@ -383,9 +383,9 @@ class Detector:
         found = [shift for shift in lone if shift is not None]
         found += judged(self._synthetic.shifts(), pairs)
         found = [replace(s, outcome=Outcome.TOLD) if s.name in accepted else s for s in found]
-        return tuple(
-            sorted((*found, *self._answers.judge(now).shifts), key=lambda shift: _GRAVEST.index(shift.outcome))
-        )
+        every = sorted((*self._answers.judge(now).shifts, *found), key=lambda shift: _GRAVEST.index(shift.outcome))
+        # Visitors' requests and guard's own may show the same: told once, by the gravest.
+        return tuple({shift.name: shift for shift in reversed(every)}.values())[::-1]
 
     def _enough_of_pairs(self) -> float:
         return -math.log(self._policy.guard.alpha * PAIRS_PART)
