@@ -185,7 +185,7 @@ class Proxy:
         exchange.ended_at = time.time()
         exchange.second = self._counts.ended(answer_of(exchange))
         if flight.made_here:
-            self._tail.tell(exchange)
+            self._tail.tell(exchange, exceptions=_exceptions(exchange))
         else:
             self._tail.end(exchange)
 
@@ -212,6 +212,14 @@ def _is_websocket(request: web.Request) -> bool:
 
 def _route(exchange: Exchange) -> str:
     return template_of(exchange.method, exchange.url)
+
+
+def _exceptions(exchange: Exchange) -> tuple[dict[str, object], ...]:
+    """Return what a tail shows of a request whose isolate was over its memory limit."""
+    if exchange.outcome != "exceededMemory" or exchange.ended_at is None:
+        return ()
+    stamp = round(exchange.ended_at * 1000)
+    return ({"name": "Error", "message": "Worker exceeded memory limit.", "stack": "", "timestamp": stamp},)
 
 
 class _ClientGone(Exception):
