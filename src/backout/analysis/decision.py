@@ -453,6 +453,10 @@ class Detector:
                 Cause.OUTSIDE,
                 f"{lead.sentence()}, but so far the old version beside it does much the same",
             )
+        crowd = self._answers.crowd if self._split >= 1 and lead.cause is Cause.LATENCY else 0.0
+        if crowd and lead.expected_from is not Against.EXTREME:
+            more = f"{crowd:.1f} times as many requests come as before, which alone makes answers slower"
+            return Verdict.INCONCLUSIVE, Cause.NONE, f"{reason}, but {more}"
         if lead.bad < self._policy.guard.min_bad:
             missing = self._policy.guard.min_bad - lead.bad
             return Verdict.INCONCLUSIVE, Cause.NONE, f"{reason}, but {missing} more must be seen before that counts"
