@@ -76,7 +76,7 @@ def test_fewer_errors_would_not_have_been_called_regressed(seed: int) -> None:
     cut = replace(found, until=trace.regressed_at)
     assert regressed_at(with_errors(cut, fewer, total), POLICY) is None
     assert regressed_at(with_errors(cut, fewer + 1, total), POLICY) is not None
-    assert "1,000:1 was needed" in met
+    assert "1,100:1 was needed" in met  # nine tenths of alpha are for these streams
 
 
 def test_more_errors_would_have_been() -> None:
@@ -93,7 +93,7 @@ def test_more_errors_would_have_been() -> None:
 
 def test_too_few_requests_for_any_verdict() -> None:
     """Two requests: not even all of them failing is enough, and the detector's own words say what is missing."""
-    found = recorded(Scenario(rate=5), until_s=300)
+    found = recorded(Scenario(rate=5), until_s=25)
     few = replace(found, counts=(Counts(NEW, DEPLOYED_AT + 1, 2, 0, latency={100: 2}),))
     sentences = would_change(few, retrace(few, POLICY), POLICY)
     assert "not even with all of its 2 requests failing" in sentences[1]
