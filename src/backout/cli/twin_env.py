@@ -125,6 +125,8 @@ def config(shell: Shell, worker: str, name: str, migrations: str | None, directo
         f"health = {literal({'url': f'http://{host}/health'})}",
         f"traffic = {literal({'provider': 'twin', 'url': f'{ingress}/twin/v1', 'token_file': token})}",
     ]
+    # Answers take milliseconds here, and other programs share the machine.
+    lines.append(f"criteria = {literal({'latency': {'p99_at_most': 10.0}})}")
     if migrations:
         database = {"provider": "postgres", "url_env": DATABASE_ENV, "migrations": migrations}
         lines.append(f"database = {literal(database)} # set by: backout twin env")
