@@ -423,3 +423,14 @@ def test_an_old_version_that_comes_back_beside_the_new_one_is_heard() -> None:
         for t in range(200):
             detector.add((beside if t >= 10 else answering).second(t))
         assert (judged(detector, AT + 200)[0] is Verdict.REGRESSED) == found
+
+
+def test_what_is_vital_weighs_more() -> None:
+    """Named or not, every order that fails is found; named, by no more orders than without."""
+    rates = {name: rate * (0.5 if name == "POST /api/orders" else 1.0) for name, rate in CUT.mix.items()}
+    world = World(mix=rates, new=all_of(ERROR, only="POST /api/orders"), watch_s=400)
+    plain, named = see(world, 1), see(world, 1, Policy(guard=GuardPolicy(vital=("POST /api/orders",))))
+    assert plain.regressed_s is not None
+    assert named.regressed_s is not None
+    assert named.regressed_s <= plain.regressed_s
+    assert named.decision.shifts[0].log_evidence <= plain.decision.shifts[0].log_evidence

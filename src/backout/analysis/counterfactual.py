@@ -56,6 +56,8 @@ def _more(trace: Trace) -> tuple[str, ...]:
     """Return what an undecided watch lacks, in the detector's own words."""
     if trace.decision is None or trace.decision.verdict is not Verdict.INCONCLUSIVE:
         return ()
+    if trace.decision.cause is Cause.ANSWERS and trace.decision.shifts:
+        return (trace.decision.shifts[0].sentence,)
     last = trace.decision.reason.rpartition("; ")[2]
     return (last,) if "would tell" in last else ()
 
@@ -166,6 +168,9 @@ def _fewer(recorded: Recorded, trace: Trace, policy: Policy, errors: int) -> tup
 
 
 def _stricter(trace: Trace) -> str:
+    if trace.decision is not None and trace.decision.cause is Cause.ANSWERS and trace.decision.shifts:
+        shift = trace.decision.shifts[0]  # it has a part of alpha of its own
+        return f"the evidence of {shift.name} was {odds(shift.log_evidence)} (guard.alpha)"
     met = odds(trace.points[-1].log_evidence)
     return f"the evidence was {met} and {odds(trace.threshold)} was needed (guard.alpha)"
 
