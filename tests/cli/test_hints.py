@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,15 +59,24 @@ def lines_in(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, line) for line in named if len(line.split()) > 1 and line.split()[1] in COMMANDS)
 
 
-TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(SOURCE.rglob("*.py"))}
-LINES = sorted(
-    {
-        (str(path.relative_to(SOURCE)), number, " ".join(line.split()))
-        for path, tree in TREES.items()
-        for number, line in lines_in(tree)
-        if line not in LABELS
-    }
-)
+@cache
+def trees() -> dict[Path, ast.AST]:
+    """Return the source, parsed: by the tests that read it, for every worker imports this file."""
+    parsed = {path: path.read_text(encoding="utf-8") for path in sorted(SOURCE.rglob("*.py"))}
+    return {path: ast.parse(text) for path, text in parsed.items() if "backout " in text}
+
+
+@cache
+def lines() -> list[tuple[str, int, str]]:
+    """Return (file, line, what to type) of all that the program tells."""
+    return sorted(
+        {
+            (str(path.relative_to(SOURCE)), number, " ".join(line.split()))
+            for path, tree in trees().items()
+            for number, line in lines_in(tree)
+            if line not in LABELS
+        }
+    )
 
 
 def wrong_with(line: str) -> str:
@@ -91,8 +101,8 @@ def wrong_with(line: str) -> str:
 
 def test_there_are_lines_to_check() -> None:
     """The patterns find what the program tells."""
-    assert len(LINES) > 150
-    said = {line for _, _, line in LINES}
+    assert len(lines()) > 150
+    said = {line for _, _, line in lines()}
     assert {"backout runs list", "backout init", "backout config check"} <= said
 
 
@@ -112,7 +122,7 @@ def test_a_wrong_line_is_found() -> None:
 
 def test_every_command_that_the_program_names_exists() -> None:
     """Nobody is told to type what there is not."""
-    wrong = [f"{file}:{number}: {line}: {why}" for file, number, line in LINES if (why := wrong_with(line))]
+    wrong = [f"{file}:{number}: {line}: {why}" for file, number, line in lines() if (why := wrong_with(line))]
     assert not wrong, "\n".join(wrong)
 
 
@@ -131,7 +141,7 @@ UNTYPED = {("analysis/seal.py", "mark"), ("providers/files/reports.py", "run"), 
 
 def texts() -> Iterator[tuple[str, str]]:
     """Yield (where, text) of all that a user may read: every string of the source, the catalogue, the pages."""
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         for node in ast.walk(tree):
             if isinstance(node, (ast.Constant, ast.JoinedStr)) and "backout " in (text := text_of(node)):
                 yield f"{path.relative_to(SOURCE)}:{node.lineno}", text
