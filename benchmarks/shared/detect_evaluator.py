@@ -22,10 +22,12 @@ from backout.analysis.quantiles import counts_above, thresholds
 from backout.analysis.rates import MinuteLaw
 from backout.analysis.shifts import PART
 from backout.analysis.shifts.collapse import NEARLY_ALL
+from backout.analysis.shifts.watch import CROWD, KNOWN_CROWD
 from backout.analysis.streams import AGREES, labelled_latency
 from backout.model.policy import Policy
 from backout.model.shift import Outcome
 from backout.model.signals import BUCKETS, Counts, RouteCounts
+from backout.model.verdict import Cause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -214,6 +216,9 @@ class _Group:
         failed = np.concatenate([part.batch.new.errors[part.rows] for part in parts])
         self._failed = {"": failed.sum(axis=2), **{route_name(k): failed[..., k] for k in range(failed.shape[2])}}
         self._owners = [first.streams[k].route for k in self._acting]
+        acting = [first.streams[k] for k in self._acting]
+        self._yields = np.array([s.cause is Cause.LATENCY and s.measure not in EXTREMES for s in acting])
+        self._crowds = np.concatenate([_crowds(part) for part in parts])
         self._shifted = np.concatenate([part.shifted for part in parts])
         sides = [self._both(part) for part in parts]
         self._counts = np.concatenate(sides, axis=1)
@@ -340,7 +345,9 @@ class _Group:
         log_e, acting = np.logaddexp.reduce(evidence, axis=1), np.logaddexp.reduce(among, axis=1)
         lead = among.argmax(axis=1)
         seen = self._bad[np.arange(len(lead)), lead] >= self._policy.guard.min_bad
-        return log_e, (log_e >= limit) & (acting >= limit) & seen | self._shifted[:, t]
+        return log_e, (log_e >= limit) & (acting >= limit) & seen & ~(
+            self._yields[lead] & self._crowds[:, t]
+        ) | self._shifted[:, t]
 
     def _evidence(self, t: int) -> Floats:
         evidence = np.stack([test.log_e for test in self._tests], axis=1) + self._log_weights
@@ -348,6 +355,25 @@ class _Group:
             if k >= self._learnt:
                 evidence[:, position] = np.where(t >= self._from_s, evidence[:, position], -np.inf)
         return evidence
+
+
+def _crowds(part: _Part) -> NDArray[np.bool_]:
+    """Return for each run and second whether a cut-over has a crowd, to which slower answers yield: `Shifts.crowd`."""
+    requests = part.batch.new.take(part.rows).requests.sum(axis=2)
+    found = np.zeros(requests.shape, dtype=bool)
+    if part.batch.old is not None:
+        return found
+    seconds = np.arange(requests.shape[1])
+    last = np.maximum.accumulate(np.where(requests > 0, seconds, -1), axis=1)
+    begin = MINUTE_S * np.maximum(last // MINUTE_S - 1, 0)
+    sums = np.concatenate([np.zeros((len(requests), 1)), np.cumsum(requests, axis=1)], axis=1)
+    rows = np.arange(len(requests))[:, None]
+    seen, minutes = sums[rows, last + 1] - sums[rows, begin], (last + 1 - begin) / MINUTE_S
+    for row, start in enumerate(part.starts):
+        site = start.answers._site  # noqa: SLF001 made by the live code, evaluated here
+        if site is not None and site.normal.tally.requests >= KNOWN_CROWD and site.normal.asked.mean:
+            found[row] = (last[row] >= 0) & (seen[row] >= CROWD * (site.normal.asked.mean * minutes[row]))
+    return found
 
 
 def _each(failed: Ints, per_cause: Floats) -> Floats:

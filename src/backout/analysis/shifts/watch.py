@@ -35,7 +35,7 @@ PART, PAIRS_PART = 0.1, 0.02
 _CLASSES, _COLLAPSES = 0.7, 0.3
 _TINY_BUCKETS = 5
 """So many powers of two smaller is less than a tenth, whatever the lengths within their buckets."""
-_CROWD, _KNOWN_CROWD = 1.5, 200
+CROWD, KNOWN_CROWD = 1.5, 200
 """So many times as many requests are a crowd, where so many said what is usual."""
 ASKING_S = 5.0
 """So long a probe is tried before next to nothing that is good decides without one."""
@@ -276,11 +276,11 @@ class Shifts:
         A crowd alone makes answers slower, whatever the version.
         """
         site = self._site
-        if site is None or site.normal.tally.requests < _KNOWN_CROWD:
+        if site is None or site.normal.tally.requests < KNOWN_CROWD:
             return 0.0
         usual = site.normal.asked.mean * site.minutes(self._until)
         times = site.both().requests / usual if usual else 0.0
-        return times if times >= _CROWD else 0.0
+        return times if times >= CROWD else 0.0
 
     def failing(self, errors: int) -> str:
         """Return what people could not do where nearly all errors fall on one small stratum, "" where they do not.
