@@ -172,7 +172,7 @@ def test_secret_only_change(drillbook: Drillbook) -> None:
         ended = trial.run(*ROLLBACK, "--accept-unproven", "--yes")
         assert ended.code == 3, ended.err
         assert ended.json["error"] == "SecretsChanged"
-        assert "--restore-secrets" in ended.json["hint"]
+        assert any("--restore-secrets" in option for option in ended.json["options"])
         assert "canary-rotated" not in ended.out + ended.err
         assert trial.live() == changed
         restored = trial.run(*ROLLBACK, "--accept-unproven", "--restore-secrets")
