@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from backout.analysis.expectations import unmet
@@ -11,6 +13,7 @@ from backout.model.policy import SyntheticCheck
 HTML = Fetched(200, {"content-type": "text/html", "cache-control": "no-store"}, "<p>signed in</p>")
 JSON = Fetched(200, {"content-type": "application/json"}, '{"user": {"id": 7, "admin": true}, "items": [{"id": "a"}]}')
 CORS = Fetched(200, {"access-control-allow-origin": "https://app.example.com"})
+PREFLIGHT = replace(CORS, status=204, headers={**CORS.headers, "access-control-allow-methods": "PUT, DELETE"})
 
 MET = [
     (SyntheticCheck("/"), HTML),
@@ -23,6 +26,8 @@ MET = [
     (SyntheticCheck("/", redirect="/login"), Fetched(302, {"location": "/login"})),
     (SyntheticCheck("/", origin="https://app.example.com"), CORS),
     (SyntheticCheck("/", origin="https://b.example"), Fetched(200, {"access-control-allow-origin": "*"})),
+    (SyntheticCheck("/", origin="https://app.example.com", preflight="POST"), replace(CORS, status=204)),
+    (SyntheticCheck("/", origin="https://app.example.com", preflight="PUT"), PREFLIGHT),
     (SyntheticCheck("/", credentials=("Authorization",)), HTML),
     (SyntheticCheck("/", statuses=(401,), credentials=("Authorization",)), Fetched(401)),
 ]
@@ -40,6 +45,16 @@ UNMET = [
     (SyntheticCheck("/", json={"user": "x"}), HTML, "no JSON"),
     (SyntheticCheck("/", redirect="/login"), HTML, "no redirect to /login"),
     (SyntheticCheck("/", origin="https://b.example"), CORS, "origin https://b.example is not allowed (CORS)"),
+    (
+        SyntheticCheck("/", origin="https://app.example.com", preflight="POST"),
+        replace(CORS, status=405),
+        "405 to the preflight of POST",
+    ),
+    (
+        SyntheticCheck("/", origin="https://app.example.com", preflight="PATCH"),
+        PREFLIGHT,
+        "PATCH is not allowed from https://app.example.com (CORS)",
+    ),
     (SyntheticCheck("/", credentials=("X",)), Fetched(401), "401, although credentials were sent"),
     (SyntheticCheck("/", credentials=("X",)), Fetched(403), "403, although credentials were sent"),
 ]
@@ -63,3 +78,5 @@ def test_what_a_check_is_called() -> None:
     assert SyntheticCheck("/a", "HEAD").name == "HEAD /a"
     assert SyntheticCheck("/a", credentials=("X",)).name == "/a with credentials"
     assert SyntheticCheck("/a", origin="https://b.example").name == "/a from https://b.example"
+    preflight = SyntheticCheck("/a", origin="https://b.example", preflight="PUT")
+    assert preflight.name == "OPTIONS /a for PUT from https://b.example"

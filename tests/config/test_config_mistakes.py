@@ -360,6 +360,7 @@ CHECKS = SYNTHETIC.replace("[environments.p.guard]\n", "[[environments.p.guard.s
         ('path = "https://b.example/"', "expected a text like"),
         ('path = "/a"\nstatus = [99]', "at least 100"),
         ('path = "/a"\nmethod = "HEAD"\nword = "x"', "an answer to HEAD has no body"),
+        ('path = "/a"\npreflight = "POST"', "origin is missing"),
         ('path = "/a"\njson = { "a" = [1] }', "expected a text, a number, true or false"),
         ('path = "/a"\nheaders_env = { X = "CLOUDFLARE_API_TOKEN" }', "CLOUDFLARE_API_TOKEN is the platform's token"),
         ('path = "/a"\n[[environments.p.guard.synthetic.checks]]\npath = "/a"\nword = "x"', "/a is asked already"),

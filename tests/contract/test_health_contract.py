@@ -381,6 +381,16 @@ def test_an_answer_is_told_whole(answering: Callable[[Fetched], HealthCheck]) ->
         assert found.named(("v1", "v2")) == "v2"
 
 
+def test_a_preflight_is_asked_for_as_browsers_do(server: ScriptedServer) -> None:
+    """OPTIONS with the page's origin and the method that it would send; nothing else is sent."""
+    server.will(answer(b"", 204))
+    found = probe(server).fetch("/x", check=SyntheticCheck("/x", origin="https://a.example", preflight="PUT"))
+    (asked,) = server.asked
+    assert (found.status, asked.method, asked.body) == (204, "OPTIONS", b"")
+    assert asked.headers["origin"] == "https://a.example"
+    assert asked.headers["access-control-request-method"] == "PUT"
+
+
 def test_redirects_on_the_same_host_are_followed_to_their_end(server: ScriptedServer) -> None:
     """The first answer is told, and where it ends; a loop is one, and after five of them it is enough."""
     moved = [answer(b"", 301, Location=f"/{number}") for number in range(10)]

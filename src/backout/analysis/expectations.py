@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from backout.model.policy import SyntheticCheck
 
 _ANY_ORIGIN = "*"
+_ALWAYS_ALLOWED = frozenset(("GET", "HEAD", "POST"))
+"""The methods that a preflight need not name (Fetch standard, "CORS-safelisted method")."""
 
 
 def unmet(check: SyntheticCheck, answer: Fetched) -> str:
@@ -46,6 +48,17 @@ def _unmet(check: SyntheticCheck, answer: Fetched) -> Iterator[str]:
         yield f"no redirect to {check.redirect}"
     if check.origin and answer.headers.get("access-control-allow-origin") not in (check.origin, _ANY_ORIGIN):
         yield f"origin {check.origin} is not allowed (CORS)"
+    if check.preflight:
+        yield from _preflight(check, answer)
+
+
+def _preflight(check: SyntheticCheck, answer: Fetched) -> Iterator[str]:
+    """Yield why a browser would not send the request that it asked for (Fetch standard, "CORS-preflight fetch")."""
+    if not answer.status or not 200 <= answer.status < 300:  # noqa: PLR2004 an "ok status"
+        yield f"{answer.status} to the preflight of {check.preflight}"
+    allowed = {word.strip() for word in answer.headers.get("access-control-allow-methods", "").split(",")}
+    if check.preflight not in _ALWAYS_ALLOWED and not allowed & {check.preflight, "*"}:
+        yield f"{check.preflight} is not allowed from {check.origin} (CORS)"
 
 
 def _status(check: SyntheticCheck, status: int, *, is_denied: bool) -> Iterator[str]:

@@ -133,6 +133,8 @@ def _checks(checks: list[Table], paths: object, path: Where) -> Iterator[Mistake
         known.add(asked)
         if check.get("method") == "HEAD" and (check.get("word") or check.get("json")):
             yield Mistake((*path, number, "method"), "an answer to HEAD has no body, so neither word nor json")
+        if check.get("preflight") and not check.get("origin"):
+            yield Mistake((*path, number, "preflight"), "a page of which origin asks? origin is missing")
         for field, value in _table(check, "json").items():
             if not isinstance(value, str | int | float):
                 yield Mistake((*path, number, "json", field), "expected a text, a number, true or false")
@@ -143,7 +145,11 @@ def check_name(check: Table) -> str:
     with_credentials = tuple(sorted(_table(check, "headers_env")))
     method = _text(check, "method") or "GET"
     return SyntheticCheck(
-        _text(check, "path"), method, origin=_text(check, "origin"), credentials=with_credentials
+        _text(check, "path"),
+        method,
+        origin=_text(check, "origin"),
+        preflight=_text(check, "preflight"),
+        credentials=with_credentials,
     ).name
 
 

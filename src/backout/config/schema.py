@@ -310,6 +310,7 @@ class Check(Section, frozen=True):
     json: dict[str, object] = {}
     redirect: str = ""
     origin: Origin | None = None
+    preflight: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] | None = None
     headers_env: dict[str, Text] = {}
 
     def as_model(self) -> SyntheticCheck:
@@ -323,6 +324,7 @@ class Check(Section, frozen=True):
             json={path: value for path, value in self.json.items() if isinstance(value, str | int | float)},
             redirect=self.redirect,
             origin=self.origin or "",
+            preflight=self.preflight or "",
             credentials=tuple(sorted(self.headers_env)),
         )
 

@@ -104,6 +104,8 @@ class SyntheticCheck:
         method: GET or HEAD. path: on the host of the health endpoint. statuses: () for any below 500. word: in its
             body. headers: {name: value}, a value of "" for any. json: {dotted path of a field: its value}.
         redirect: what the header Location must be. origin: which must be allowed (CORS).
+        preflight: the method of a request for which a page of that origin asks permission first; the permission alone
+            is asked for then. "" for none.
         credentials: names of the headers that carry credentials; their values are known to who sends it alone.
     """
 
@@ -115,14 +117,21 @@ class SyntheticCheck:
     json: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     redirect: str = ""
     origin: str = ""
+    preflight: str = ""
     credentials: tuple[str, ...] = ()
+
+    @property
+    def sent(self) -> str:
+        """The method that is sent."""
+        return "OPTIONS" if self.preflight else self.method
 
     @property
     def name(self) -> str:
         """What it is called in words, and remembered by; a path alone for a plain GET."""
-        asked = self.path if self.method == "GET" else f"{self.method} {self.path}"
+        asked = self.path if self.sent == "GET" else f"{self.sent} {self.path}"
         known = WITH_CREDENTIALS if self.credentials else ""
-        return f"{asked}{known}" + (f" from {self.origin}" if self.origin else "")
+        to_send = f" for {self.preflight}" if self.preflight else ""
+        return f"{asked}{to_send}{known}" + (f" from {self.origin}" if self.origin else "")
 
 
 @dataclass(frozen=True, slots=True)

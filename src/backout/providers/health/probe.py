@@ -108,8 +108,10 @@ class HealthProbe:
             headers |= _checked_headers(self._credentials().get(asked.name, {}))
         if asked.origin:
             headers["Origin"] = asked.origin
+        if asked.preflight:
+            headers["Access-Control-Request-Method"] = asked.preflight
         begun, url = time.monotonic(), f"{self._origin}{path}"
-        first, answer, seen = None, self._fetched(url, asked.method, headers, begun), {url}
+        first, answer, seen = None, self._fetched(url, asked.sent, headers, begun), {url}
         for _ in range(MOST_HOPS):
             first = first or answer
             following = _same_host(self._origin, url, answer)
@@ -119,7 +121,7 @@ class HealthProbe:
                 return replace(first, ends=answer.status, hops=len(seen), loops=True)
             url = following
             seen.add(url)
-            answer = self._fetched(url, asked.method, headers, begun)
+            answer = self._fetched(url, asked.sent, headers, begun)
         first = first or answer
         return first if len(seen) == 1 else replace(first, ends=answer.status, hops=len(seen) - 1)
 
