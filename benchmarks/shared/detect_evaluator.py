@@ -17,7 +17,7 @@ from shared.detect_arrays import arrays
 from backout.analysis.baseline import FEW_LATENCIES, MINUTE_S
 from backout.analysis.decision import DRIFT_BUCKETS, Detector
 from backout.analysis.measures import EXTREMES, SLOWER, Against, Measure
-from backout.analysis.persistence import persistence_of
+from backout.analysis.persistence import persistence_of, stretch_of
 from backout.analysis.quantiles import counts_above, thresholds
 from backout.analysis.rates import MinuteLaw
 from backout.analysis.shifts import PART
@@ -51,9 +51,11 @@ NEW, OLD = "v2", "v1"
 
 
 def policy_of(batch: Batch) -> Policy:
-    """Return the policy of a watch: the standard one, with the warm-up that the scenario declares."""
+    """Return the policy of a watch: the standard one, with the warm-up and the slow start of the scenario."""
     standard = Policy()
-    return replace(standard, guard=replace(standard.guard, warm_up_s=batch.scenario.warm_up_s))
+    scenario = batch.scenario
+    guard = replace(standard.guard, warm_up_s=scenario.warm_up_s, slow_start_s=scenario.slow_start_s)
+    return replace(standard, guard=guard)
 
 
 def route_name(route: int) -> str:
@@ -160,7 +162,8 @@ def _start(batch: Batch, run: int, old: dict[int, Ints] | None) -> _Start:
         if found is not None and sum(seen.values()) >= FEW_LATENCIES:
             total, *above = counts_above(seen, found)
             shares = [n / total for n in above]
-            more = tuple(labelled_latency(found, shares, batch.scenario.split, persistence_of(batch.scenario.watch_s)))
+            persistence = persistence_of(batch.scenario.watch_s, batch.scenario.slow_start_s)
+            more = tuple(labelled_latency(found, shares, batch.scenario.split, persistence))
             return _Start(per_cause, (*streams, *more), found, second, len(more), answers)
     return _Start(per_cause, streams, None, -1, 0, answers)
 
@@ -195,7 +198,8 @@ class _Group:
         self.runs = len(starts)
         self._policy = policy_of(parts[0].batch)
         self._warm_s = math.ceil(self._policy.guard.warm_up_s)
-        self._slow_s = max(self._warm_s, persistence_of(parts[0].batch.scenario.watch_s).stretch_s)
+        scenario = parts[0].batch.scenario
+        self._slow_s = max(self._warm_s, stretch_of(persistence_of(scenario.watch_s, scenario.slow_start_s)))
         first = starts[0]
         self._from_s = np.array([start.from_s for start in starts])
         self._acting = [k for k, stream in enumerate(first.streams) if stream.weight]
@@ -244,8 +248,8 @@ class _Group:
         both = []
         for side, over, over_route, since in sides:
             whole = self._side(side, _each(failed.sum(axis=2), per_cause), edges, over, since)
-            if edges is not None:
-                far = np.array([[s.edge for s in start.streams if s.measure in EXTREMES] for start in part.starts])
+            far = np.array([[s.edge for s in start.streams if s.measure in EXTREMES] for start in part.starts])
+            if far.size:
                 first, last = _COLUMNS[EXTREMES[0]], _COLUMNS[EXTREMES[-1]]
                 whole[first : last + 1] = self._extremes(side, far, since)
             routes = [

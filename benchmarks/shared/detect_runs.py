@@ -94,9 +94,10 @@ def measure(
 
 def _parts(chosen: Sequence[tuple[Scenario, int]]) -> Iterator[list[tuple[Scenario, int]]]:
     """Return the scenarios of the same split, length and warm-up, some thousand watches at a time."""
-    kinds: dict[tuple[float, int, float], list[tuple[Scenario, int]]] = {}
+    kinds: dict[tuple[float, ...], list[tuple[Scenario, int]]] = {}
     for scenario, runs in chosen:
-        kinds.setdefault((scenario.split, scenario.watch_s, scenario.warm_up_s), []).append((scenario, runs))
+        kind = (scenario.split, scenario.watch_s, scenario.warm_up_s, scenario.slow_start_s)
+        kinds.setdefault(kind, []).append((scenario, runs))
     for members in kinds.values():
         part: list[tuple[Scenario, int]] = []
         for member in members:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from backout.model.policy import GuardPolicy
+
 RATES = (0.2, 5.0, 50.0)
 SPLITS = (0.1, 0.5, 1.0)
 BASE_ERRORS = (0.0, 0.0005, 0.005)
@@ -96,6 +98,7 @@ class Scenario:
         rate: requests a second of all versions. split: share of the new one. base_errors: usual share of errors.
         baseline_s: how much of the old version was seen before. bad: None for a healthy deployment.
         warm_up_s: declared beforehand: latency of the first seconds is not judged.
+        slow_start_s: how slow a start is forgiven: 0 as in a replay without a configuration, else the default.
     """
 
     rate: float
@@ -106,6 +109,7 @@ class Scenario:
     bad: Bad | None = None
     watch_s: int = 900
     warm_up_s: float = 0.0
+    slow_start_s: float = 0.0
 
     @property
     def mode(self) -> str:
@@ -122,8 +126,10 @@ class Scenario:
 
 def healthy(noise: Noise, watch_s: int = 900) -> list[Scenario]:
     """Return the healthy deployments with one kind of noise: every traffic, mode, baseline and usual error rate."""
+    warm_up_s = 60.0 if noise is Noise.COLD else 0.0
+    slow_start_s = GuardPolicy().slow_start_s if noise in (Noise.START, Noise.BUSY) else 0.0
     return [
-        Scenario(rate, split, base, span, noise, watch_s=watch_s, warm_up_s=60.0 if noise is Noise.COLD else 0.0)
+        Scenario(rate, split, base, span, noise, watch_s=watch_s, warm_up_s=warm_up_s, slow_start_s=slow_start_s)
         for rate in RATES
         for split in SPLITS
         for span in SPANS_S

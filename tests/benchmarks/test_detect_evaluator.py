@@ -32,6 +32,7 @@ SCENARIOS = st.builds(
     bad=st.sampled_from((None, *BADS)),
     watch_s=st.sampled_from((60, 200)),
     warm_up_s=st.sampled_from((0.0, 45.0)),
+    slow_start_s=st.sampled_from((0.0, 60.0)),
 )
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backout.model.policy import Policy
 from backout.model.signals import Counts, RouteCounts, bucket_of
 from backout.runbook.replay import Kind, Second, replay
 
@@ -72,6 +73,22 @@ def test_a_rollback_comes_within_seconds_and_stays(bad: dict[str, object]) -> No
     assert first < 5
     assert set(verdicts[first:]) == {"rollback"}
     assert len({a["reason"] for a in found[first:]}) == 1
+
+
+def test_latency_counts_from_the_first_second_on_without_a_configuration() -> None:
+    """What is recorded can be read again: no slow start is forgiven, as by a guard that is armed."""
+
+    def slow(lines: Iterable[bytes]) -> Iterator[bytes]:
+        for text in lines:
+            told = json.loads(text)
+            yield line(**{**told, "latency_ms": 2 * told["latency_ms"]}) if told.get("version") == "v2" else text
+
+    _, found = answers(slow(watch(30)))
+    verdicts = [a["verdict"] for a in found]
+    assert "rollback" in verdicts[:10]
+    patient: list[str] = []
+    replay(slow(watch(30)), patient.append, Policy())
+    assert all(json.loads(text)["verdict"] == "continue" for text in patient)
 
 
 @pytest.mark.parametrize("fine", [{"status": 404}, {"outcome": "canceled"}, {"status": 499}])

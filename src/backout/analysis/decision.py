@@ -15,7 +15,7 @@ from backout.analysis.confirmation import Confirmation, ConfirmationState
 from backout.analysis.connections import SERVICE, Occupancy, OccupancyState
 from backout.analysis.exclusion import Exclusion
 from backout.analysis.measures import EXTREMES, SLOWER, Against, Measure
-from backout.analysis.persistence import FORGIVEN, persistence_of
+from backout.analysis.persistence import FORGIVEN, persistence_of, stretch_of
 from backout.analysis.probes import Probes, ProbesState
 from backout.analysis.quantiles import Thresholds, counts_above, thresholds
 from backout.analysis.rates import mix
@@ -141,9 +141,9 @@ class Detector:
         self._times = policy.guard.warm_up_s < self._watch_s
         # From the whole second of the deployment on: without a warm-up none of its requests is left out.
         self._warm_until = self._start + (policy.guard.warm_up_s if self._times else 0.0)
-        self._persistence = persistence_of(self._watch_s)
+        self._persistence = persistence_of(self._watch_s, policy.guard.slow_start_s)
         # Extreme latency is judged from the end of a declared warm-up on, all other after a stretch of time at least.
-        self._slow_from = max(self._warm_until, self._start + self._persistence.stretch_s)
+        self._slow_from = max(self._warm_until, self._start + stretch_of(self._persistence))
         normal = summarise(baseline, old, deployed_at, policy.guard.vital)
         if not self._times:
             normal = replace(normal, edges=None, latency=())
@@ -555,7 +555,7 @@ class Detector:
         stream = next((stream for stream in self._streams if not stream.route and stream.is_slow_now), None)
         if stream is None:
             return None
-        slow, length = stream.slow_stretches + 1, count(self._persistence.stretch_s, "second")
+        slow, length = stream.slow_stretches + 1, count(stream.stretch_s, "second")
         if slow > FORGIVEN:
             return f"{stream.sentence()}; that is slow, and not yet for long enough to be sure"
         return f"{stream.sentence()}; slow in {slow} of the {FORGIVEN + 1} times {length} that it takes to be a reason"

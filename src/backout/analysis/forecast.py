@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from backout.analysis.decision import Detector
 from backout.analysis.expected import Stretch
+from backout.analysis.persistence import persistence_of, stretch_of
 from backout.analysis.wording import count
 from backout.model.forecast import FIVE_PERCENT, HEALTHY, TROUBLES, Detection, Forecast, Outlook, Way
 from backout.model.probes import ProbesBefore, SyntheticAnswer
@@ -54,7 +55,8 @@ def forecast(today: Today, policy: Policy, *, synthetic_per_s: float = 1.0) -> F
     outlooks = tuple(_outlook(today, way, policy) for way in ways(synthetic_per_s, policy.guard.holdback))
     watch_s = policy.criteria.watch_s
     advised, why = _advice(outlooks, watch_s)
-    return Forecast(today, watch_s, outlooks, advised, why, _missing(outlooks[0], watch_s))
+    stretch_s = stretch_of(persistence_of(watch_s, policy.guard.slow_start_s))
+    return Forecast(today, watch_s, outlooks, advised, why, _missing(outlooks[0], watch_s), stretch_s)
 
 
 def _missing(cut_over: Outlook, watch_s: float) -> int | None:

@@ -36,8 +36,8 @@ SLOW = math.log(1000)
 """Log evidence from which on a stretch is called slow by itself; it decides nothing but what is said of it."""
 _BY_CHANCE = 3
 """So many standard deviations above what is usual are chance."""
-_LONGEST_S = 20
-"""A start of a minute is then forgiven: the warm-up and two stretches."""
+_START_PARTS = 3
+"""A slow start that is forgiven is as long as the warm-up and two stretches."""
 _PARTS = 6
 """A short watch has shorter stretches, so that its second half can still tell."""
 _FEW_MINUTES_S = 300
@@ -70,15 +70,26 @@ class Persistence:
         return max(1, self.stretch_s * 3 // 4)
 
 
-def persistence_of(watch_s: float) -> Persistence:
-    """Return how latency has to persist in a watch of so many seconds; stretches divide a minute.
+def persistence_of(watch_s: float, slow_start_s: float) -> Persistence | None:
+    """Return how latency has to persist in a watch, None where it need not; stretches divide a minute.
 
-    >>> [(found.stretch_s, found.unit_s) for found in map(persistence_of, (900, 90, 60, 1))]
-    [(20, 60), (15, 15), (10, 10), (1, 1)]
+    Args:
+        watch_s: the length of the watch. slow_start_s: how long a start may be slow.
+
+    >>> found = [persistence_of(watch_s, 60) for watch_s in (900, 90, 60, 1)]
+    >>> [(each.stretch_s, each.unit_s) for each in found if each], persistence_of(900, 0)
+    ([(20, 60), (15, 15), (10, 10), (1, 1)], None)
     """
-    longest = min(_LONGEST_S, watch_s / _PARTS)
-    stretch_s = max((s for s in range(1, _LONGEST_S + 1) if MINUTE_S % s == 0 and s <= longest), default=1)
+    if not slow_start_s:
+        return None
+    longest = min(slow_start_s / _START_PARTS, watch_s / _PARTS)
+    stretch_s = max((s for s in range(1, MINUTE_S + 1) if MINUTE_S % s == 0 and s <= longest), default=1)
     return Persistence(stretch_s, MINUTE_S if watch_s >= _FEW_MINUTES_S else stretch_s)
+
+
+def stretch_of(persistence: Persistence | None) -> int:
+    """Return the seconds of a stretch, 0 where latency need not persist."""
+    return persistence.stretch_s if persistence is not None else 0
 
 
 Levels = list[list[float]]

@@ -22,6 +22,7 @@ from backout.analysis.persistence import (
     StretchLabelsState,
     StretchLaw,
     StretchLawState,
+    stretch_of,
 )
 from backout.analysis.quantiles import TAILS
 from backout.analysis.rates import LabelTest, LabelTestState, MinuteLaw, MinuteLawState, log_e_above, slo_law
@@ -50,6 +51,8 @@ _LITTLE_SCATTER = 0.02
 _TAIL_WEIGHTS = (0.06, 0.08, 0.08, 0.18)
 """The rarest answers tell most: a slow tail is found there or nowhere, a shift of all of them everywhere."""
 _EXTREME_WEIGHTS = (0.08, 0.02)
+_WITHOUT_EXTREMES = 1.25
+"""Where latency need not persist, what is extreme needs no stream of its own: its weight goes to the others."""
 LATENCY_ODDS = {Measure.ABOVE_P50: 1.9, Measure.ABOVE_P99: 3.8}
 """Odds ratios of the latency shares that must be excluded before a version is called healthy."""
 _MOST_USUAL = 0.9
@@ -306,7 +309,7 @@ def streams_for(  # noqa: PLR0913 one noun per thing that the streams rest on
     baseline: Baseline,
     split: float,
     slo: float,
-    persistence: Persistence,
+    persistence: Persistence | None,
     warm_up_errors: float | None = None,
     *,
     times: bool = True,
@@ -316,7 +319,7 @@ def streams_for(  # noqa: PLR0913 one noun per thing that the streams rest on
 
     Args:
         split: share of the new version in (0, 1]; 1 is a full cut-over. slo: highest acceptable share of errors.
-        persistence: how latency has to persist.
+        persistence: how latency has to persist, None where it need not.
         warm_up_errors: share of errors that is granted while a new version warms up, None without a warm-up.
         times: whether latency will be judged at all. vital: routes that get more weight than the others.
     """
@@ -340,7 +343,7 @@ def streams_for(  # noqa: PLR0913 one noun per thing that the streams rest on
 
 
 def _route_streams(
-    routes: Sequence[RouteBaseline], persistence: Persistence, vital: Collection[str], *, concurrent: bool
+    routes: Sequence[RouteBaseline], persistence: Persistence | None, vital: Collection[str], *, concurrent: bool
 ) -> Iterable[Stream]:
     """Return two streams for each route: a small one that fails or is slow is found by its own rate."""
     whole = sum(VITAL if route.name in vital else 1 for route in routes)
@@ -353,7 +356,7 @@ def _route_streams(
         bound, share = f"its p95 of {bucket_floor_ms(route.p95 + 1):.0f} ms", weight * (1 - _ROUTE_ERRORS)
         name = f"latency of {route.name} above {bound}"
         slow = Stream(name, Cause.LATENCY, share, Measure.ABOVE_P95, route.slow.share, Against.BEFORE, test)
-        slow.route, slow.edge, slow.bound, slow.stretch_s = route.name, route.p95, bound, persistence.stretch_s
+        slow.route, slow.edge, slow.bound, slow.stretch_s = route.name, route.p95, bound, stretch_of(persistence)
         yield slow
 
 
@@ -402,11 +405,15 @@ def usable_edges(baseline: Baseline) -> Thresholds | None:
     return baseline.edges if baseline.latency and baseline.latency[0].total >= FEW_LATENCIES else None
 
 
-def _persisting(law: Law, persistence: Persistence, *, concurrent: bool) -> StretchLaw:
+def _persisting(law: Law, persistence: Persistence | None, *, concurrent: bool) -> MinuteLaw | StretchLaw:
+    if persistence is None:
+        return MinuteLaw(law, concurrent=concurrent, points=LATENCY_POINTS, clustered=False)
     return StretchLaw(law, concurrent=concurrent, points=LATENCY_POINTS, unit_s=persistence.unit_s)
 
 
-def _latency(edges: Thresholds, laws: Sequence[Law], persistence: Persistence, *, concurrent: bool) -> Iterator[Stream]:
+def _latency(
+    edges: Thresholds, laws: Sequence[Law], persistence: Persistence | None, *, concurrent: bool
+) -> Iterator[Stream]:
     yield from _extremes(edges, persistence)
     for position, law in enumerate(laws):
         test = _persisting(law, persistence, concurrent=concurrent)
@@ -414,35 +421,44 @@ def _latency(edges: Thresholds, laws: Sequence[Law], persistence: Persistence, *
 
 
 def labelled_latency(
-    edges: Thresholds, shares: Sequence[float], split: float, persistence: Persistence
+    edges: Thresholds, shares: Sequence[float], split: float, persistence: Persistence | None
 ) -> Iterator[Stream]:
     """Return the streams of latency between two versions that serve side by side; `shares` above each threshold."""
     for extreme in _extremes(edges, persistence):
         extreme.beside = LabelTest(_nominal(extreme.expected), split, late=True)
         yield extreme
     for position, share in enumerate(shares):
-        yield _slower(edges, position, share, StretchLabels(_nominal(share), split), persistence)
+        kind = LabelTest if persistence is None else StretchLabels
+        yield _slower(edges, position, share, kind(_nominal(share), split), persistence)
 
 
 def _slower(
-    edges: Thresholds, position: int, share: float, test: StretchLaw | StretchLabels, persistence: Persistence
+    edges: Thresholds,
+    position: int,
+    share: float,
+    test: MinuteLaw | LabelTest | StretchLaw | StretchLabels,
+    persistence: Persistence | None,
 ) -> Stream:
     bound = f"the {TAILS[position]} of {bucket_floor_ms(edges[position] + 1):.0f} ms"
-    against = Against.BEFORE if isinstance(test, StretchLaw) else Against.BESIDE
+    against = Against.BEFORE if isinstance(test, (MinuteLaw, StretchLaw)) else Against.BESIDE
     weight, name = _TAIL_WEIGHTS[position], f"latency above {bound}"
+    if persistence is None:
+        weight *= _WITHOUT_EXTREMES
     stream = Stream(name, Cause.LATENCY, weight, SLOWER[position], share, against, test, bound=bound)
-    stream.stretch_s = persistence.stretch_s
-    if stream.measure in LATENCY_ODDS:
+    stream.stretch_s = stretch_of(persistence)
+    if persistence is not None and stream.measure in LATENCY_ODDS:
         usual = usual_share(stream)
         stream.below = BelowTest(usual, at_odds(usual, LATENCY_ODDS[stream.measure]))
     return stream
 
 
-def _extremes(edges: Thresholds, persistence: Persistence) -> Iterator[Stream]:
+def _extremes(edges: Thresholds, persistence: Persistence | None) -> Iterator[Stream]:
     """Return the streams of what is extreme: answers that take ten times the median, or longer than clients wait.
 
     They have no warm-up. What takes longer than clients wait need not persist: no cold start does.
     """
+    if persistence is None:
+        return
     ten_times = bucket_of(EXTREME * bucket_floor_ms(edges[0] + 1))
     time_out = max(bucket_of(TIME_OUT_MS), edges[2])
     kinds = ((ten_times, f"{EXTREME:.0f}*p50", True), (time_out, "time-out", False))

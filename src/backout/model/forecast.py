@@ -122,6 +122,7 @@ class Forecast:
         advised: None when none finds errors of 5 % within the watch. why: whole sentences without a final stop.
         missing_requests: how many requests of the new version the watch lacks, in a cut-over and without probes, to
             find errors of 5 %; None: more than a day brings.
+        stretch_s: seconds of a stretch in which answers may be slow, 0 where none is forgiven.
     """
 
     today: Today
@@ -130,3 +131,4 @@ class Forecast:
     advised: Way | None
     why: tuple[str, ...]
     missing_requests: int | None
+    stretch_s: int = 0

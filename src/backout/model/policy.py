@@ -153,6 +153,8 @@ class GuardPolicy:
         checks: requests that it sends itself as well, whose answers are compared with what is expected of them.
         ramp: percentages that a gradual deployment is moved up through, () to leave it where it is.
         minimum_version: the number of the oldest version that may be returned to, 0 for any.
+        slow_start_s: a start that is slow for so long is forgiven, and so are two slow spells, each of a third of it;
+            0 to judge latency from the first second on.
         expect: changes of answers that are intended. vital: ("METHOD /path", ...) that matter most.
         holdback: percentage that the old version keeps for the first minutes of a cut-over, 0 for none.
         sticky: a visitor stays on one version of a split, so what one version answers more often may be its visitors.
@@ -180,6 +182,7 @@ class GuardPolicy:
     checks: tuple[SyntheticCheck, ...] = ()
     ramp: tuple[float, ...] = ()
     minimum_version: int = 0
+    slow_start_s: float = 60.0
     expect: tuple[Expectation, ...] = ()
     vital: tuple[str, ...] = ()
     holdback: float = 0.0

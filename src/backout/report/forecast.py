@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.persistence import FORGIVEN, persistence_of
+from backout.analysis.persistence import FORGIVEN
 from backout.analysis.unseen import unseen, words
 from backout.analysis.wording import count, percent
 from backout.report.text import plain, wrapped
@@ -120,8 +120,8 @@ def _legend(found: Forecast) -> str:
     )
     star = f" * after the end of the watch ({duration(found.watch_s)})." if late else ""
     lag = f" The source adds up to {count(round(found.today.lag_s), 'second')}." if found.today.lag_s >= 1 else ""
-    stretch_s = persistence_of(found.watch_s).stretch_s
-    lasts = f" Slow answers must last: what {FORGIVEN} stretches of {stretch_s} s show is forgiven."
+    lasts = f" Slow answers must last: what {FORGIVEN} stretches of {found.stretch_s} s show is forgiven."
+    lasts = lasts if found.stretch_s else ""
     return f"Time until guard is sure, bad answers until then; half of all times are shorter.{star}{lag}{lasts}"
 
 

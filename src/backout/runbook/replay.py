@@ -12,7 +12,7 @@ import msgspec
 from backout.analysis.decision import Detector
 from backout.analysis.quantiles import histogram
 from backout.model.answers import AnswerClass, class_of
-from backout.model.policy import Policy
+from backout.model.policy import GuardPolicy, Policy
 from backout.model.routes import added, most_used, route_named
 from backout.model.signals import Counts, RouteCounts, size_bucket
 from backout.model.verdict import Verdict
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from backout.runbook.contract_lines import Line
 
 DONE, NOTHING_READ = 0, 7
+PLAIN: Final = Policy(guard=GuardPolicy(slow_start_s=0.0))
+"""The policy of a replay without a configuration: alpha 1e-3, no confirm time, no warm-up, no slow start forgiven."""
 HEALTHY_AFTER = 2 / 3
 """A replay calls a version healthy only after this part of the watch: a leak takes minutes to show."""
 FAR_S: Final = 86_400.0
@@ -327,12 +329,12 @@ def replay(
 
     Args:
         blocks: contract lines, in pieces of any size. write: takes one complete line with its end, and flushes.
-        policy: None means alpha 1e-3, no confirm time, no warm-up. warn: takes a sentence about the lines passed over,
+        policy: None means `PLAIN`. warn: takes a sentence about the lines passed over,
             and one about those that count although something is odd about them.
     """
     encode = msgspec.json.Encoder().encode
     passed, odd = Remarks(), Remarks()
-    run = Replay(policy or Policy(), lambda answer: write(encode(answer).decode() + "\n"), passed, odd)
+    run = Replay(policy or PLAIN, lambda answer: write(encode(answer).decode() + "\n"), passed, odd)
     for first, lines in batches(blocks, passed):
         run.take(first, lines)
     requests = run.finish()
