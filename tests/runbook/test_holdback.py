@@ -11,7 +11,7 @@ from crashing import dies_at
 from backout.analysis.marks import read_marks
 from backout.analysis.remark_text import parse
 from backout.analysis.stability import newcomer
-from backout.model.deployment import Mark
+from backout.model.deployment import Mark, VersionId, VersionMark
 from backout.model.plan import PlanKind
 from backout.model.policy import Mode
 from backout.model.remark import RemarkKind
@@ -123,6 +123,8 @@ def test_a_schema_that_the_old_version_does_not_know_forbids_it(story: HeldBack)
 def test_secrets_that_changed_with_the_cut_over_forbid_it(story: HeldBack) -> None:
     """Rule 7: only the provider tells, when it refuses the step; the cut-over is watched as it is, to its end."""
     world = story.world
+    proof = VersionMark(Mark.STABLE, VersionId(story.bad.id), None, world.clock.now(), "guard-x", "healthy")
+    story.tools().marks.mark("production", proof, actor="ops@host")
     story.bad = world.upload("with a new key", secrets={"KEY": "new"})
     world.deploy(story.bad)
     world.clock.sleep(2)
@@ -154,3 +156,43 @@ def test_crash_while_the_old_version_is_held_back(quick_path: Path) -> None:
         if not (runs[0].state.is_over and story.shares()):
             watch(story.tools())
         assert story.shares() == [story.both(), {story.bad.id: 100.0}], moment
+
+
+def not_held_back(story: HeldBack, why: str) -> None:
+    """The cut-over is watched as it is, and guard says why."""
+    said: list[str] = []
+    watch(replace(story.tools(), say=said.append))
+    assert all(story.world.live.sole == d.sole for d in story.world.activations), story.shares()
+    assert any("no holdback" in text and why in text for text in said), said
+
+
+def test_a_version_that_nobody_proved_gets_nothing_back(story: HeldBack) -> None:
+    """Rule 5: the hotfix of a version that failed unwatched; no robot gives that traffic unless the policy says so."""
+    world = story.world
+    fix = world.upload("hotfix")
+    world.deploy(fix)
+    world.clock.sleep(2)
+    world.activations.clear()
+    not_held_back(story, "no watch of it ever ended healthy")
+    assert story.shares() == []
+
+
+def test_a_version_that_is_questioned_gets_nothing_back(story: HeldBack) -> None:
+    """Rule 5: it was stable, and it answers otherwise since; only a person gives it traffic."""
+    at = story.world.clock.now()
+    doubt = VersionMark(Mark.QUESTIONED, VersionId(story.good.id), None, at, "guard-x", "it is 404")
+    story.tools().marks.mark("production", doubt, actor="ops@host")
+    not_held_back(story, "questioned")
+    assert story.shares() == []
+
+
+def test_what_a_person_left_by_hand_gets_nothing_back(story: HeldBack) -> None:
+    """Back to the version before in the provider's console: the one that was left gets no traffic, proven or not."""
+    world = story.world
+    mark = VersionMark(Mark.STABLE, VersionId(story.bad.id), None, world.clock.now(), "guard-x", "healthy")
+    story.tools().marks.mark("production", mark, actor="ops@host")
+    world.deploy(story.good)
+    world.clock.sleep(2)
+    world.activations.clear()
+    not_held_back(story, "was live before version")
+    assert story.shares() == []

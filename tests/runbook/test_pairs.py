@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from backout.model.deployment import Version
     from backout.model.policy import GuardPolicy
     from backout.runbook.toolbox import Toolbox
 
@@ -284,3 +285,56 @@ def test_asking_goes_on_for_its_time_although_it_is_not_wanted_in_between(tmp_pa
     assert sum(pairs[:60]) > 50
     assert sum(pairs[62:]) == 0
     assert len(story.pairs()) == 1
+
+
+def slipped_in(story: Paired) -> Version:
+    """Return a hotfix that somebody deploys between guard's look and its deployment."""
+    world = story.world
+    fix = world.upload("hotfix")
+
+    def slip_in(name: str) -> None:
+        if name == "deployments.deploy":
+            world.before_call = None
+            world.deploy(fix)
+
+    world.before_call = slip_in
+    return fix
+
+
+def test_a_hotfix_is_put_back_although_nobody_saw_the_answer(tmp_path: Path) -> None:
+    """The provider took it, its answer never came, and the list did not either for a while."""
+    story = Paired(tmp_path / "journal.sqlite", gone)
+    world = story.world
+    fix = slipped_in(story)
+    silent_until = 0.0
+
+    def lose(name: str) -> None:
+        nonlocal silent_until
+        if name == "deployments.deploy" and not silent_until:
+            silent_until = world.clock.now() + 12
+            raise ProviderUnavailable("no answer")
+        if name == "deployments.history" and world.clock.now() < silent_until:
+            raise ProviderUnavailable("no answer")
+
+    world.after_call = lose
+    watch(story.tools())
+    assert world.live.sole == fix.id
+
+
+def test_a_hotfix_is_put_back_by_the_watch_that_is_taken_up_again(tmp_path: Path) -> None:
+    """Killed right after the deployment that undid it; whether both are still to be asked does not matter then."""
+    story = Paired(tmp_path / "journal.sqlite", gone)
+    world = story.world
+    fix = slipped_in(story)
+
+    def die(name: str) -> None:
+        if name == "deployments.deploy":
+            raise Crash
+
+    world.after_call = die
+    with pytest.raises(Crash):
+        watch(story.tools())
+    world.after_call = None
+    story.bad_route = lambda _name, _version: 200
+    watch(story.tools())
+    assert world.live.sole == fix.id

@@ -320,6 +320,34 @@ def test_rule_15_one_truth_a_hotfix_under_a_remark_is_put_back(tmp_path: Path, c
     assert underneath(story.tools().deployments.history()).sole == hotfix[0].id
 
 
+@pytest.mark.parametrize("silence_s", [0.0, 3.0])
+def test_rule_15_one_truth_a_hotfix_under_a_remark_whose_answer_was_lost_is_put_back(
+    tmp_path: Path, silence_s: float
+) -> None:
+    """The provider took the remark, which undid the hotfix; its answer never came, nor did the list for a moment."""
+    story = healthy(tmp_path)
+    world = story.world
+    hotfix: list[Version] = []
+    silent_until = 0.0
+
+    def slip_in(call: str) -> None:
+        if call == "deployments.deploy" and not hotfix:
+            hotfix.append(world.upload("hotfix"))
+            world.deploy(hotfix[0], message="hotfix")
+
+    def lose(call: str) -> None:
+        nonlocal silent_until
+        if call == "deployments.deploy" and not silent_until:
+            silent_until = world.clock.now() + silence_s
+            raise ProviderUnavailable("no answer")
+        if call == "deployments.history" and world.clock.now() < silent_until:
+            raise ProviderUnavailable("no answer")
+
+    world.before_call, world.after_call = slip_in, lose
+    watch(story.tools(), for_s=20)
+    assert world.live.sole == hotfix[0].id
+
+
 def test_rule_15_one_truth_remarks_never_stand_in_the_way(tmp_path: Path) -> None:
     """A hold upon a hold pushed what is live out of the provider's list: a rollback is possible all the same."""
     story = Story(tmp_path / "journal.sqlite")

@@ -80,6 +80,19 @@ def live_spans(situation: Situation) -> dict[VersionId, LiveSpan]:
     return spans
 
 
+def returns(situation: Situation, version: str, old: str) -> bool:
+    """Whether making `version` live in place of `old` leads back: it had traffic, or was uploaded, before that one.
+
+    Somebody wanted to get away from `old` then, whatever it was marked as.
+    """
+    spans = live_spans(situation)
+    new_span, old_span = spans.get(VersionId(version)), spans.get(VersionId(old))
+    if new_span is not None and old_span is not None and new_span.first_from < old_span.first_from:
+        return True
+    new, before = situation.version(version), situation.version(old)
+    return new is not None and before is not None and new.number < before.number
+
+
 def newcomer(situation: Situation, *, apart_from: str | None = None) -> VersionId:
     """Return the version with traffic that came last: in a split the one on trial, however large its share has become.
 

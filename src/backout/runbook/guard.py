@@ -13,7 +13,7 @@ from backout.analysis.decision import Detector
 from backout.analysis.remarks import made_by, plain_history, still_decides, underneath
 from backout.analysis.unseen import words
 from backout.decoding import decode_values
-from backout.errors import AuthError, BackoutError, ProviderUnavailable
+from backout.errors import AuthError, BackoutError, ProviderUnavailable, WorldMoved
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind, PlanRefused
 from backout.model.policy import Expectation, Mode, Policy
@@ -294,11 +294,11 @@ class Watch:
                 self._show(args, feed, decision)
                 is_early = decision.verdict is Verdict.HEALTHY and now >= early_from and not unseen(tools, args)
                 if decision.verdict is Verdict.REGRESSED or is_early or now >= since + for_s:
-                    return _result(decision, self._moved(args, vigil), vigil, unseen(tools, args), pairs.problem)
+                    return _result(decision, self._moved(args, vigil, pairs), vigil, unseen(tools, args), pairs.problem)
                 if now >= feed.look_again_at:
                     feed.look_again_at = now + LOOK_AGAIN_S
                     self._accept(detector, str(args["version"]))
-                    moved = self._moved(args, vigil)
+                    moved = self._moved(args, vigil, pairs)
                     if moved:
                         return _result(decision, moved, vigil, unseen(tools, args), pairs.problem)
                 tools.clock.sleep(TICK_S)
@@ -435,10 +435,10 @@ class Watch:
             )
             self._tools.watching(tick)
 
-    def _moved(self, args: Mapping[str, Json], vigil: Vigil) -> str:
+    def _moved(self, args: Mapping[str, Json], vigil: Vigil, pairs: PairedProbe) -> str:
         """Return the id of the deployment that took the watched one's place, or ""."""
         try:
-            history = self._tools.deployments.history()
+            history = self._listed(pairs)
         except AuthError as error:
             vigil.token.refused("call", error.what)  # counts and health may come from elsewhere: the watch goes on
             return ""
@@ -452,6 +452,16 @@ class Watch:
             return ""
         decides = still_decides(history, str(args["deployment"]), str(args["version"]))
         return "" if decides else underneath(history).id
+
+    def _listed(self, pairs: PairedProbe) -> tuple[Deployment, ...]:
+        """Return the provider's history, in which nothing lies undone under a deployment of this watch's own."""
+        history = self._tools.deployments.history()
+        try:
+            pairs.put_back(history)
+        except WorldMoved as error:
+            self._tools.say(error.what)
+            return self._tools.deployments.history()
+        return history
 
 
 def expecting(policy: Policy, args: Mapping[str, Json]) -> Policy:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.analysis.stability import returns
 from backout.errors import BackoutError
 from backout.model.policy import Mode
 from backout.model.verdict import Cause, Decision, Verdict
@@ -41,8 +42,11 @@ def _forbidden(tools: Toolbox, situation: Situation, made: Plan) -> str:
     _, why = forbidden_to_move_up(tools, Case(situation, made, decision, {}, Mode.ACT))
     if why:
         return why
-    try:
-        found = judged_again(tools, old, {"leaving": version}, accept_unproven=True)
+    if returns(situation, version, old):
+        return f"version {version[:8]} was live before version {old[:8]}, so this is a way back"
+    unproven = tools.policy.guard.accept_unproven
+    try:  # nobody typed that it gets traffic again: what is unproven or questioned is for a person (safety rule 5)
+        found = judged_again(tools, old, {"leaving": version, "detected": True}, accept_unproven=unproven)
     except BackoutError as error:
         return error.what
     if found is None:

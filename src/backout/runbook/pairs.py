@@ -89,6 +89,18 @@ class PairedProbe:
             self.close()
         return found
 
+    def put_back(self, history: Sequence[Deployment]) -> None:
+        """Put back what this run's own deployment undid, in whichever process that was, and seen by nobody.
+
+        Its answer may have been lost, or the process with it; evidence that would make it look again may not come.
+
+        Raises:
+            WorldMoved: another deployment came in between.
+        """
+        made = own(history, self._run, RemarkKind.PAIR)
+        if made is not None and made.sole == self._new:  # not somebody's who copied its message
+            check_undisturbed(self._tools, history, made.id, expected=self._deployment, run=self._run)
+
     def close(self) -> None:
         """Stop asking."""
         if self._asking is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from backout.analysis.remarks import serving, underneath
 from backout.errors import BackoutError, ProviderRejected, ProviderUnavailable, Refused, WorldMoved
 from backout.model.remark import Doubt, RemarkKind
-from backout.runbook.checks import check_unmoved, listed_after, own
+from backout.runbook.checks import READ_AGAIN_S, READ_EVERY_S, check_unmoved, listed_after, own
 from backout.runbook.identity import check_identity
 from backout.runbook.marked import message_of
 
@@ -51,11 +51,15 @@ def tell_provider(tools: Toolbox, remark: Remark, expected: str) -> Told:
             check_unmoved(tools, history, expected, remark.run)
         return Told(_put(tools, remark, history[0], made))
     except BackoutError as error:
-        found = _found_after(tools, remark, error)
-        if found is not None:
-            return Told(found)
-        tools.say(f"the provider was not told ({remark.kind}), so other machines do not know it: {error}")
-        return Told(problem=str(error))
+        problem: BackoutError = error
+        try:
+            found = _found_after(tools, remark, error)
+            if found is not None:  # what slipped in beneath it is put back all the same
+                return Told(_put(tools, remark, found, found))
+        except BackoutError as again:
+            problem = again
+        tools.say(f"the provider was not told ({remark.kind}), so other machines do not know it: {problem}")
+        return Told(problem=str(problem))
 
 
 def write_remark(tools: Toolbox, remark: Remark, under: Deployment) -> Deployment:
@@ -139,10 +143,15 @@ def written(history: Sequence[Deployment], remark: Remark) -> Deployment | None:
 
 
 def _found_after(tools: Toolbox, remark: Remark, error: BackoutError) -> Deployment | None:
-    """Return the remark that arrived although no answer came back."""
-    if not isinstance(error, ProviderUnavailable):
+    """Return the remark that arrived although no answer came back; a list that does not come is asked for again."""
+    if not isinstance(error, ProviderUnavailable) or not remark.run:
         return None
-    try:
-        return written(tools.deployments.history(), remark)
-    except BackoutError:
-        return None
+    deadline = tools.clock.now() + READ_AGAIN_S
+    while True:
+        try:
+            found = written(tools.deployments.history(), remark)
+        except ProviderUnavailable:
+            found = None
+        if found is not None or tools.clock.now() >= deadline:
+            return found
+        tools.clock.sleep(READ_EVERY_S)
