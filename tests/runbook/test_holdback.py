@@ -14,7 +14,7 @@ from backout.analysis.stability import newcomer
 from backout.model.deployment import Mark, VersionId, VersionMark
 from backout.model.plan import PlanKind
 from backout.model.policy import Mode
-from backout.model.remark import RemarkKind
+from backout.model.remark import Remark, RemarkKind
 from backout.plan.ramp import AT_LEAST_S, HOLDBACK_S
 from backout.providers.memory import quiet, steady
 from backout.runbook.guard import may_go_on
@@ -196,3 +196,18 @@ def test_what_a_person_left_by_hand_gets_nothing_back(story: HeldBack) -> None:
     world.activations.clear()
     not_held_back(story, "was live before version")
     assert story.shares() == []
+
+
+@pytest.mark.parametrize("ramp", [(), (50.0, 100.0)])
+def test_a_holdback_that_was_held_is_made_whole_by_the_next_watch(story: HeldBack, ramp: tuple[float, ...]) -> None:
+    """A hold while both serve leaves the split; a person ends the hold, and the watch that guard asks for ends it."""
+    world = story.world
+    story.policy = replace(HELD_BACK, guard=replace(HELD_BACK.guard, ramp=ramp))
+    hold = str(Remark(RemarkKind.HOLD, until=world.clock.now() + 600, text="migrating"))
+    shares = tuple(story.both().items())
+    world.clock.at(world.clock.now() + 20, lambda: world.deploy(*shares, message=hold))
+    watch(story.tools())
+    assert [s for s in story.shares() if s == {story.bad.id: 100.0}] == []
+    world.clock.sleep(700)
+    watch(story.tools())
+    assert world.live.sole == story.bad.id

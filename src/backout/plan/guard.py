@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.analysis.remarks import made_by
 from backout.analysis.stability import newcomer, quarantine, stable_mark
 from backout.model.plan import Plan, PlanKind, Step
 from backout.model.policy import Mode
-from backout.plan.ramp import first_stage, steps_above
+from backout.model.remark import RemarkKind
+from backout.plan.ramp import WHOLE, first_stage, steps_above
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,8 +34,9 @@ def plan_guard(  # noqa: PLR0913 by keyword
     One that is older than the watch is watched from now on: against its own past if that was proven good, else against
     the limits of the success criteria. `early` ends it as soon as the evidence says healthy: quick, but blind to leaks.
     `ramp`: percentages that a fresh split is moved up through in mode `act`, each for at most `for_s`; every step but
-    the last ends as soon as the evidence says healthy, and all of it is carried on. `expect`: changes of answers that
-    are intended, which a watch that is taken up again knows as well.
+    the last ends as soon as the evidence says healthy, and all of it is carried on. A split that a holdback made is
+    made whole again by the watch of it, however old it is: that is how it was deployed. `expect`: changes of answers
+    that are intended, which a watch that is taken up again knows as well.
     """
     live = situation.live
     version, old, share = _on_trial(situation)
@@ -41,8 +44,11 @@ def plan_guard(  # noqa: PLR0913 by keyword
     # A deployment from the future (clocks that contradict each other) must not make the watch wait for it.
     since = min(live.created_at, situation.read_at) if fresh else situation.read_at
     watched, known_bad = situation.version(version), _known_bad(situation, version)
-    normal = _normal(situation, version, old, fresh=fresh)
-    up = steps_above(ramp, share) if mode is Mode.ACT and fresh and share < 1 and normal == old else []
+    held_back = share < 1 and is_held_back(situation, version)
+    compared = fresh or held_back
+    normal = _normal(situation, version, old, fresh=compared)
+    moves = mode is Mode.ACT and compared and share < 1 and normal == old
+    up = steps_above((WHOLE,) if held_back else ramp, share) if moves else []
     watch = Step(
         "watch",
         f"watch version {version[:8]} for at most {for_s:g} s",
@@ -50,7 +56,7 @@ def plan_guard(  # noqa: PLR0913 by keyword
             "deployment": live.id,
             "version": version,
             "old": normal,
-            "split": share if fresh else 1.0,
+            "split": share if compared else 1.0,
             "since": since,
             "deployed_at": live.created_at,
             "for_s": for_s,
@@ -83,6 +89,12 @@ def plan_guard(  # noqa: PLR0913 by keyword
         why=f"watch the deployment of version {version}",
         steps=(watch, conclude),
     )
+
+
+def is_held_back(situation: Situation, version: str) -> bool:
+    """Whether what is live is a holdback's split: a step of ours, made of a cut-over to this version."""
+    before = situation.history[1:2]
+    return made_by(situation.live, RemarkKind.RAMP) and bool(before) and before[0].sole == version
 
 
 def _words(expected: Expectation) -> Json:
