@@ -15,12 +15,13 @@ from backout.model.routes import (
     MOST_ROUTES,
     OTHER,
     most_used,
+    nameless,
     renamed,
     route_named,
     template_named,
     template_of,
 )
-from backout.model.signals import RouteCounts
+from backout.model.signals import Counts, RouteCounts
 
 PLAIN = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:{}()*+~ -")
 IN_TEMPLATES = PLAIN | set("?&,")
@@ -188,3 +189,16 @@ def test_random_letters_are_hardly_ever_a_word() -> None:
     tokens = ["".join(draw.choices(letters, k=16)) for _ in range(5000)]
     kept = [token for token in tokens if template_of("GET", f"/things/{token}") != "GET /things/{id}"]
     assert len(kept) < 50, kept[:5]
+
+
+def test_what_has_no_route_is_what_the_routes_leave() -> None:
+    """Of a row, with and without `other`; a row whose routes are all of it has none."""
+    classes = {AnswerClass.NOT_FOUND: 3}
+    known = {"/a": RouteCounts(3, 1, classes={AnswerClass.NOT_FOUND: 1})}
+    other = {OTHER: RouteCounts(1, 0, classes={AnswerClass.NOT_FOUND: 1})}
+    assert nameless(Counts("v", 1, 7, 2, routes=known, classes=classes)) == RouteCounts(
+        4, 1, classes={AnswerClass.NOT_FOUND: 2}
+    )
+    both = nameless(Counts("v", 1, 7, 2, routes=known | other, classes=classes))
+    assert both == RouteCounts(4, 1, classes={AnswerClass.NOT_FOUND: 2})
+    assert nameless(Counts("v", 1, 3, 1, routes=known, classes={AnswerClass.NOT_FOUND: 1})) is None

@@ -15,6 +15,8 @@ from backout.model.signals import RouteCounts, merge_latency, merged
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from backout.model.signals import Counts
+
 OTHER: Final = "other"
 """The route of everything that has no name of its own."""
 MOST_ROUTES: Final = 128
@@ -196,6 +198,22 @@ def renamed(routes: Iterable[tuple[str, RouteCounts]]) -> dict[str, RouteCounts]
         name = template_named(written)
         found[name] = added((found[name], counts)) if name in found else counts
     return found
+
+
+def nameless(row: Counts) -> RouteCounts | None:
+    """Return the requests of a row that have no route of their own, `OTHER` included; None where there are none.
+
+    Their latency and sizes are left out, but for those of `OTHER`.
+    """
+    other = row.routes.get(OTHER)
+    requests = row.requests - sum(route.requests for route in row.routes.values())
+    if requests <= 0:
+        return other
+    errors = max(0, row.errors - sum(route.errors for route in row.routes.values()))
+    named = merged(route.classes for route in row.routes.values())
+    left = {kind: number - named.get(kind, 0) for kind, number in row.classes.items() if number > named.get(kind, 0)}
+    rest = RouteCounts(requests, errors, classes=left)
+    return added((other, rest)) if other is not None else rest
 
 
 def most_used(routes: Mapping[str, RouteCounts]) -> dict[str, RouteCounts]:

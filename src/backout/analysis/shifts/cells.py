@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 from backout.analysis.baseline import MINUTE_S
 from backout.analysis.shifts.tally import Tally
-from backout.model.routes import OTHER
+from backout.model.routes import OTHER, nameless
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from backout.model.signals import Counts
 
 _LEAST_MINUTES = 3
+_MUCH, _WELL = 0.1, 0.9
+"""So large a part of all requests, of which so large a part is answered well, is no crawler's."""
 _MOST_NAMES = 512
 """So many names are known; a source that has more of them has no templates."""
 
@@ -41,6 +43,11 @@ class Cells:
                     _at(found.setdefault(name, {}), minute).add(route)
                     if route.sizes:
                         self._add_sizes(name, route.sizes.items())
+            other = nameless(row) if row.routes else None
+            if other is not None and other.requests:
+                _at(found.setdefault(OTHER, {}), minute).add(other)
+        if not _tells(found):
+            found.pop(OTHER, None)
         asked = {name: sum(cell.requests for cell in cells.values()) for name, cells in found.items()}
         self.asked = {name: asked[name] for name in sorted(asked, key=lambda each: (-asked[each], each))[:_MOST_NAMES]}
         """How often each known name was asked for, the busiest first."""
@@ -48,14 +55,27 @@ class Cells:
         self.age_h = (start - first) / 7200
         """By so many hours its middle is older than the deployment."""
         self.span = range((first - start) // MINUTE_S, 0)
-        """The minutes that were seen whole."""
-        if (start - first) % MINUTE_S and len(self.span) > _LEAST_MINUTES:
-            self.span = self.span[1:]
+        """The minutes that were seen whole, but for a part `unseen` of the first one where there are few."""
+        self.unseen = -(start - first) % MINUTE_S / MINUTE_S
+        if self.unseen and len(self.span) > _LEAST_MINUTES:
+            self.span, self.unseen = self.span[1:], 0.0
 
     def _add_sizes(self, name: str, sizes: Iterable[tuple[int, int]]) -> None:
         known = self.sizes.setdefault(name, {})
         for bucket, number in sizes:
             known[bucket] = known.get(bucket, 0) + number
+
+
+def _tells(found: Mapping[str, Mapping[int, Tally]]) -> bool:
+    """Whether what has no route of its own is so much, and so well answered, that it is visitors who ask for it.
+
+    Where it is little, or answered badly as a rule, it is crawlers' guesses: that says nothing of a version.
+    """
+    if len(found) < 2:  # noqa: PLR2004 with no other name there is nothing to tell it from
+        return False
+    asked = {name: sum(cell.requests for cell in cells.values()) for name, cells in found.items()}
+    good = sum(cell.good for cell in found.get(OTHER, {}).values())
+    return asked.get(OTHER, 0) >= _MUCH * sum(asked.values()) and good >= _WELL * asked.get(OTHER, 0)
 
 
 def _at(minutes: dict[int, Tally], minute: int) -> Tally:

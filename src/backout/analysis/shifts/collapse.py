@@ -8,7 +8,7 @@ either version.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from backout.analysis.baseline import FLOOR
 from backout.analysis.rates import LabelTest, LabelTestState, MinuteLaw, MinuteLawState
@@ -37,6 +37,7 @@ class CollapseState(TypedDict):
     weight: float
     new: TallyState
     old: TallyState
+    tail: NotRequired[TallyState]
     last: int
     opened: tuple[int, int, int]
     law: MinuteLawState | None
@@ -55,6 +56,8 @@ class Collapse:
         self.weight = weight
         self.new = Tally()
         self.old = Tally()
+        self.tail = Tally()
+        """The latest answers of the new version of which nearly everything is not good; empty where that is over."""
         self._share = share
         self._last = -1  # the last minute before the open one in which the new version was asked
         self._opened = (
@@ -68,6 +71,8 @@ class Collapse:
     def add(self, minute: int, piece: Tally, *, is_new: bool) -> None:
         """Count what was answered in a minute after the deployment."""
         (self.new if is_new else self.old).add(piece)
+        if is_new:
+            self._follow(piece)
         bad = piece.bad
         if self._law is None:
             if minute > self._opened[0]:
@@ -83,6 +88,12 @@ class Collapse:
         for test in (self._law, self._labels):
             if test is not None:
                 test.add(minute, counts if is_new else none, none if is_new else counts)
+
+    def _follow(self, piece: Tally) -> None:
+        """Keep what a version that fails from some minute on has answered since then, however well it did before."""
+        self.tail.add(piece)
+        if self.tail.bad < NEARLY_ALL * self.tail.requests:
+            self.tail = Tally()
 
     def _begin(self) -> bool:
         minute, new, old = self._opened
@@ -118,8 +129,8 @@ class Collapse:
 
     @property
     def is_nearly_all(self) -> bool:
-        """Whether nearly everything that was asked of the new version is not good."""
-        return self.new.bad >= NEARLY_ALL * self.new.requests
+        """Whether nearly everything that was asked of the new version lately is not good."""
+        return self.tail.requests > 0
 
     @property
     def agrees(self) -> bool:
@@ -147,6 +158,7 @@ class Collapse:
             "weight": self.weight,
             "new": self.new.state(),
             "old": self.old.state(),
+            "tail": self.tail.state(),
             "last": self._last,
             "opened": self._opened,
             "law": self._law.state() if self._law is not None else None,
@@ -158,6 +170,7 @@ class Collapse:
         """Return the test as it was when the checkpoint was taken."""
         self = cls(normal, state["weight"], share)
         self.new, self.old = Tally.from_state(state["new"]), Tally.from_state(state["old"])
+        self.tail = Tally.from_state(state["tail"] if "tail" in state else state["new"])
         self._last = state["last"]
         minute, asked, beside = state["opened"]
         self._opened = (minute, asked, beside)

@@ -124,7 +124,7 @@ class Before:
     def __init__(self, cells: Cells, known: Mapping[str, str], expected: Mapping[str, frozenset[AnswerClass]]) -> None:
         self._minutes: dict[str, dict[int, Tally]] = {}
         self._sizes: dict[str, dict[int, int]] = {}
-        self._age_h, self._span = cells.age_h, cells.span
+        self._age_h, self._span, self._unseen = cells.age_h, cells.span, cells.unseen
         parts = [
             (minute, known[name], name, cell)
             for name, minutes in cells.by_name.items()
@@ -174,8 +174,8 @@ class Before:
             laws,
             law(_minutes(minutes, None), CV_ERRORS) if by_class else None,
             None if by_class else law((Minute(t.bad, t.requests) for _, t in sorted(minutes.items())), CV_ERRORS),
-            volume([tally.requests for tally in every]),
-            volume([tally.good for tally in every]),
+            volume([tally.requests for tally in every], self._unseen),
+            volume([tally.good for tally in every], self._unseen),
             _smallest(self._sizes.get(stratum, {})),
             self._age_h,
         )

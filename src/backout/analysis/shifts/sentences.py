@@ -11,6 +11,7 @@ from backout.analysis.shifts.volume import SURE
 from backout.analysis.wording import count
 from backout.model.answers import AnswerClass
 from backout.model.probes import Compared
+from backout.model.routes import OTHER
 from backout.model.shift import SITE, UNMATCHED, Outcome, Shift, ShiftKind
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from backout.analysis.shifts.stratum import Stratum
     from backout.analysis.shifts.tally import Tally
 
+_NOT_ROUTES = {REST: "routes that are seldom asked for", OTHER: "requests without a route of their own"}
 _SURE = -math.log(SURE)
 """Log evidence shown where a law of counts excludes that all is as usual."""
 
@@ -38,9 +40,9 @@ def answered(stratum: Stratum, kind: AnswerClass, outcome: Outcome, log_evidence
     )
 
 
-def extinct(site: Stratum, outcome: Outcome) -> Shift:
-    """Return that next to nothing is answered well any more."""
-    seen, before = site.recent(), site.normal.tally
+def extinct(site: Stratum, seen: Tally, outcome: Outcome) -> Shift:
+    """Return that next to nothing of what was seen is answered well any more."""
+    before = site.normal.tally
     kind = max(seen.classes, key=lambda each: seen.classes[each])
     good = "none" if not seen.good else f"{seen.good:,}"
     usual = f"{before.good:,} of {before.requests:,} before" if before.requests else "with nothing to compare with"
@@ -56,14 +58,15 @@ def extinct(site: Stratum, outcome: Outcome) -> Shift:
 
 def collapsed(test: Collapse, outcome: Outcome, *, is_split: bool) -> Shift:
     """Return that nearly everything of a small stratum fails that worked before."""
-    new, before = test.new, test.old if is_split and test.old.requests else test.normal.tally
+    new, before = test.tail, test.old if is_split and test.old.requests else test.normal.tally
     kind = max(new.classes, key=lambda each: new.classes[each], default=None)
     if kind is None or new.classes[kind] <= new.errors:
         kind, verb, bad, bad_before = None, "failed", new.errors, before.errors
     else:
         verb, bad, bad_before = f"were answered {kind.words}", new.classes[kind], before.classes.get(kind, 0)
+    lately = "the last " if new.requests < test.new.requests else ""
     said = (
-        f"{_where(test.normal.name)}{bad:,} of {count(new.requests, 'request')} {verb}, "
+        f"{_where(test.normal.name)}{bad:,} of {lately}{count(new.requests, 'request')} {verb}, "
         f"{bad_before:,} of {before.requests:,} {_when(is_split=before is test.old)}"
     )
     return Shift(
@@ -97,11 +100,13 @@ def looping(pairs: Pairs) -> Shift:
     )
 
 
-def guessed(unmatched: Tally, kind: AnswerClass) -> Shift:
+def guessed(unmatched: Tally, kind: AnswerClass, outcome: Outcome) -> Shift:
     """Return how those are answered who ask for what was not known before."""
     bad, total = unmatched.classes[kind], unmatched.requests
     said = f"{bad:,} of {count(total, 'request')} for what was not known before were answered {kind.words}"
-    return Shift(ShiftKind.ANSWERS, UNMATCHED, kind, Outcome.TOLD, bad, total, 0, 0, 0.0, said)
+    if outcome is Outcome.HOLD:
+        said += ", and what was known is answered well far less often"
+    return Shift(ShiftKind.ANSWERS, UNMATCHED, kind, outcome, bad, total, 0, 0, 0.0, said)
 
 
 def thinned(site: Stratum, seen: int, minutes: float) -> Shift:
@@ -146,7 +151,7 @@ def _against_half(hits: int, total: int) -> float:
 def _where(stratum: str) -> str:
     if stratum == SITE:
         return ""
-    return "routes that are seldom asked for: " if stratum == REST else f"{stratum}: "
+    return f"{_NOT_ROUTES.get(stratum, stratum)}: "
 
 
 def _when(*, is_split: bool) -> str:

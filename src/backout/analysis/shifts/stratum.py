@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from backout.analysis.shifts.normal import Normal
     from backout.analysis.shifts.tally import RecentState, TallyState
 
-_ENOUGH_BESIDE = 50
+ENOUGH_BESIDE = 50
 """So many answers of the old version beside it tell what falls on both."""
 _FEW = 20
 """So many answers of the old version beside it say what is usual now."""
@@ -189,7 +189,7 @@ class Stratum:
         What is gone for good, and what was added, is no fall by itself.
         """
         known = [self.normal.tally] if self.normal.tally.requests else []
-        if self.is_split and self.old.requests >= _ENOUGH_BESIDE:
+        if (self.is_split or not known) and self.old.requests >= ENOUGH_BESIDE:
             known.append(self.old)  # an attack, or a wave of logouts, falls on both
         if not known:
             return None
@@ -206,10 +206,6 @@ class Stratum:
             for now in (self.new, self.recent())
             if now.requests
         )
-
-    def lost(self) -> float:
-        """Return how many good answers the new version lacks."""
-        return max(0.0, (self.before.good_share - self.new.good_share) * self.new.requests)
 
     def flow(self, until: float, hours: float) -> Flow:
         """Return what became of the good answers a minute, of both versions together.

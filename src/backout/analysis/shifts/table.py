@@ -161,8 +161,19 @@ def _is_large(case: Case, stratum: Stratum, kind: AnswerClass) -> bool:
     if not stratum.has_moved(kind):
         return False
     site = case.strata[SITE]
-    collapsed = stratum.new.good_share <= 1 - NEARLY_ALL and stratum.before.good_share >= WORKED
-    return collapsed or stratum.lost() >= _ALL_GOOD * site.normal.tally.good_share * site.new.requests
+    worked, good = stratum.before.good_share, site.normal.tally.good_share
+    parts = (
+        (stratum.new, site.new),
+        (stratum.recent(), site.recent()),
+    )  # one that broke late shows in the last minutes
+    return any(
+        now.requests
+        and (
+            (now.good_share <= 1 - NEARLY_ALL and worked >= WORKED)
+            or (worked - now.good_share) * now.requests >= _ALL_GOOD * good * of.requests
+        )
+        for now, of in parts
+    )
 
 
 def _by_labels(case: Case, test: Evidence) -> Outcome:
@@ -190,8 +201,11 @@ def _extinction(case: Case) -> Shift | None:
     seen, before = site.recent(), site.normal.tally
     failed = seen.bad - seen.errors  # errors have their own streams
     if not before.requests:
-        is_bad = seen.requests >= _EXTINCT_REQUESTS and seen.good < WORKED * seen.requests and 2 * failed >= seen.bad
-        return extinct(site, Outcome.HOLD) if is_bad else None  # nothing says that it was better before
+        # Nothing says that it was better before; where few come, two minutes of them say nothing, the whole watch does.
+        lately = seen.requests >= _EXTINCT_REQUESTS and seen.good < WORKED * seen.requests and 2 * failed >= seen.bad
+        found = seen if lately else site.new
+        is_bad = found.requests >= _EXTINCT_REQUESTS and found.good < WORKED * found.requests
+        return extinct(site, found, Outcome.HOLD) if is_bad and 2 * (found.bad - found.errors) >= found.bad else None
     few = seen.requests < _EXTINCT_REQUESTS or before.good_share < WORKED
     if few or seen.good > _EXTINCT * seen.requests or 2 * failed < seen.bad:
         return None
@@ -204,7 +218,7 @@ def _extinction(case: Case) -> Shift | None:
         outcome = Outcome.HOLD
     else:
         outcome = Outcome.HOLD if case.waits and not case.pairs.is_discordant else Outcome.ROLL_BACK
-    return extinct(site, outcome)
+    return extinct(site, seen, outcome)
 
 
 def _collapsed(case: Case, moved: Sequence[Shift]) -> Iterator[Shift]:
@@ -216,17 +230,17 @@ def _collapsed(case: Case, moved: Sequence[Shift]) -> Iterator[Shift]:
         return
     enough = log_sum([each.weighed() for each in acting]) >= case.threshold
     for each in likely:
-        fails = 2 * each.new.errors >= each.new.bad  # of server errors no crowd of clients is the cause
+        fails = 2 * each.tail.errors >= each.tail.bad  # of server errors no crowd of clients is the cause
         stratum = case.strata.get(each.normal.name)
         if not fails and stratum is not None and case.share >= 1:
             only_added = stratum.flow(case.until, case.hours) is Flow.KEPT
             if only_added or each.normal.name in named:  # there the tests of its classes have decided
                 continue
         is_asked_about = not fails and case.share >= 1  # which takes less than acting
-        if each.new.bad < case.min_bad or not (enough or is_asked_about):
+        if each.tail.bad < case.min_bad or not (enough or is_asked_about):
             continue
         added = is_asked_about and each.was_added(case.minutes, case.hours)
-        if added or each.new.classes.get(AnswerClass.GONE, 0) > each.new.bad / 2:
+        if added or each.tail.classes.get(AnswerClass.GONE, 0) > each.tail.bad / 2:
             outcome = Outcome.TOLD
         elif fails:
             outcome = Outcome.ROLL_BACK
@@ -238,7 +252,7 @@ def _collapsed(case: Case, moved: Sequence[Shift]) -> Iterator[Shift]:
 def _other(case: Case) -> Iterator[Shift]:
     """Yield what is no class of answers: triggers that fail, loops, less traffic, empty bodies, requests that hang."""
     yield from case.triggers.shifts()
-    yield from _guessed(case.unmatched, case.guesses, case.strata.get(SITE))
+    yield from _guessed(case)
     if case.pairs.loops >= FEW and case.pairs.is_discordant:
         yield looping(case.pairs)
     site = case.strata.get(SITE)
@@ -256,11 +270,22 @@ def _other(case: Case) -> Iterator[Shift]:
         yield given_up(left)
 
 
-def _guessed(unmatched: Tally, usual: float, site: Stratum | None) -> Iterator[Shift]:
-    """Yield that what was not known before is mostly answered in one class that is not good, far more than usual."""
+def _guessed(case: Case) -> Iterator[Shift]:
+    """Yield that what was not known before is mostly answered in one class that is not good, far more than usual.
+
+    That is told. Where it comes in place of what was known, a version may have lost its routes' names with the routes.
+    """
+    unmatched, site = case.unmatched, case.strata.get(SITE)
     kind = max(unmatched.classes, key=lambda each: unmatched.classes[each], default=None)
     if kind is None or unmatched.requests < _FEW_GUESSES or unmatched.share(kind) < _HALF:
         return
     whole = unmatched.requests + (site.new.requests if site is not None else 0)
-    if unmatched.classes[kind] >= max(_MANY_GUESSES, 2 * usual) * whole:
-        yield guessed(unmatched, kind)
+    if unmatched.classes[kind] >= max(_MANY_GUESSES, 2 * case.guesses) * whole:
+        yield guessed(unmatched, kind, Outcome.HOLD if _take_place(case, site) else Outcome.TOLD)
+
+
+def _take_place(case: Case, site: Stratum | None) -> bool:
+    """Whether good answers are lacking in a cut-over, and what was not known before is at least half of that many."""
+    if site is None or case.share < 1 or site.flow(case.until, case.hours) is not Flow.FELL:
+        return False
+    return case.unmatched.bad >= _HALF * (site.normal.well.mean * case.minutes - site.new.good)

@@ -21,7 +21,7 @@ _LARGEST = 100.0
 """Nothing scatters less than a tenth from minute to minute, as far as anybody believes."""
 _UNKNOWN = 4.0
 """What is granted to a baseline of few minutes: half as much again, or half as much, is usual."""
-_TELLING_MINUTES = 10
+_TELLING_MINUTES, _TELLING_REQUESTS = 10, 20
 
 
 class Volume(NamedTuple):
@@ -42,7 +42,7 @@ class Volume(NamedTuple):
     def rose(self, seen: int, minutes: float, hours: float) -> bool:
         """Return whether so many exclude that all is as usual."""
         mean = self.mean * minutes * (1 + DRIFT) ** hours
-        if seen <= mean:
+        if mean <= 0 or seen <= mean:
             return False
         size = self.size * max(1.0, minutes)
         return beta_tails(size / (size + mean), size, float(seen))[1] <= SURE
@@ -57,15 +57,20 @@ class Volume(NamedTuple):
 NOTHING = Volume(0.0, _UNKNOWN)
 
 
-def volume(minutes: Sequence[int]) -> Volume:
+def volume(minutes: Sequence[int], unseen: float = 0.0) -> Volume:
     """Return the law of these minutes' numbers, by moments; minutes without any are among them.
 
-    >>> volume([5] * 20).mean, volume([]).mean, volume([3, 9, 4]).size
-    (5.0, 0.0, 4.0)
+    Args:
+        unseen: so large a part of a minute is not covered by them: a baseline of few seconds is no minute.
+
+    >>> volume([5] * 20).mean, volume([]).mean, volume([3, 9, 4]).size, volume([50], 0.5).mean, volume([9], 0.5).mean
+    (5.0, 0.0, 4.0, 100.0, 0.0)
     """
     if not minutes:
         return NOTHING
-    mean = sum(minutes) / len(minutes)
+    if len(minutes) - unseen < 1 and sum(minutes) < _TELLING_REQUESTS:
+        return NOTHING
+    mean = sum(minutes) / (len(minutes) - unseen)
     if len(minutes) < _TELLING_MINUTES:
         return Volume(mean, _UNKNOWN)
     excess = sum((number - mean) ** 2 for number in minutes) / (len(minutes) - 1) - mean

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from backout.analysis.baseline import MINUTE_S
 from backout.analysis.shifts.cells import Cells
-from backout.analysis.shifts.collapse import Collapse, CollapseState
+from backout.analysis.shifts.collapse import WORKED, Collapse, CollapseState
 from backout.analysis.shifts.evidence import CLASS_WEIGHTS, LIKELY
 from backout.analysis.shifts.goodness import requests_missing
 from backout.analysis.shifts.normal import Before, Normal, NormalState, expected_classes
@@ -16,15 +16,16 @@ from backout.analysis.shifts.pairs import Pairs, PairsState
 from backout.analysis.shifts.sentences import collapsed
 from backout.analysis.shifts.signs import Signs, SignsState
 from backout.analysis.shifts.strata import freeze, guesses_of, stratum_of, weights_of
-from backout.analysis.shifts.stratum import Stratum, StratumState
+from backout.analysis.shifts.stratum import ENOUGH_BESIDE, Stratum, StratumState
 from backout.analysis.shifts.table import Case, Judged, judge
 from backout.analysis.shifts.tally import Tally, piece_of
 from backout.analysis.shifts.triggers import TriggerRuns, TriggerRunsState
 from backout.model.answers import AnswerClass
+from backout.model.routes import OTHER, nameless
 from backout.model.shift import SITE, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from backout.model.policy import GuardPolicy
     from backout.model.probes import PairedAnswer
@@ -157,7 +158,7 @@ class Shifts:
             site.add(minute, piece_of(row, ()), is_new=is_new)
             return
         whole = Tally()
-        for name, route in row.routes.items():
+        for name, route in _with_nameless(row):
             known = self._known.get(name)
             if known is None:
                 if is_new:
@@ -291,11 +292,11 @@ class Shifts:
         likely = [
             each
             for each in self._collapses.values()
-            if each.has_begun and each.is_nearly_all and 2 * each.new.errors > errors and each.log_e() >= LIKELY
+            if each.has_begun and each.is_nearly_all and 2 * each.tail.errors > errors and each.log_e() >= LIKELY
         ]
         if not likely:
             return ""
-        worst = max(likely, key=lambda each: each.new.errors)
+        worst = max(likely, key=lambda each: each.tail.errors)
         return collapsed(worst, Outcome.TOLD, is_split=self._share < 1).sentence
 
     @property
@@ -316,7 +317,12 @@ class Shifts:
         strata = [each for name, each in self._strata.items() if name != SITE] or list(self._strata.values())
         found = [each.answered() for each in strata if each.name not in left_out and each.new.requests]
         known = [each for each in found if each is not None]
-        return requests_missing(known) if known else 0
+        if known:
+            return requests_missing(known)
+        # Nothing says what was usual: that most is not answered well is no sign of health, until enough is seen beside.
+        site = self._strata[SITE]
+        is_poor = bool(found) and site.new.good < WORKED * site.new.requests
+        return max(1, ENOUGH_BESIDE - site.old.requests) if is_poor else 0
 
     def looks(self) -> LooksOfShiftsState:
         """Return a checkpoint of what counts cannot bring back."""
@@ -380,3 +386,11 @@ class Shifts:
         self._pairs.restore(looks["pairs"])
         self._accepted, self._extinct_since = set(looks["accepted"]), looks["extinct_since"]
         return self
+
+
+def _with_nameless(row: Counts) -> Iterator[tuple[str, RouteCounts]]:
+    """Yield the routes of a row by name, and what has none as `OTHER`."""
+    other = nameless(row)
+    yield from ((name, route) for name, route in row.routes.items() if name != OTHER)
+    if other is not None:
+        yield OTHER, other
