@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from crashing import dies_at
 
 from backout.analysis.remark_text import parse
 from backout.errors import Refused, UsageError
@@ -15,11 +17,13 @@ from backout.model.deployment import Mark
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.policy import OnInconclusive
+from backout.model.remark import RemarkKind
 from backout.model.shift import Outcome, Shift, ShiftKind
 from backout.model.signals import HealthReport, Reach
 from backout.providers.memory import steady
 from backout.runbook.accept import SHIFT_RULE, accept, options_of
 
+from extent import by_extent
 from line import POLICY, Story, watch
 
 if TYPE_CHECKING:
@@ -32,8 +36,12 @@ NAME = "endpoint:health"
 
 @pytest.fixture
 def story(tmp_path: Path) -> Story:
-    """A new version whose requests are all well, and whose /health is 404; it was 200 before."""
-    story = Story(tmp_path / "journal.sqlite")
+    return held(tmp_path / "journal.sqlite")
+
+
+def held(path: Path) -> Story:
+    """Return a new version whose requests are all well, and whose /health is 404; it was 200 before."""
+    story = Story(path)
     world, own = story.world, story.world.health_rule
     world.traffic_rule = steady(30)
 
@@ -148,3 +156,19 @@ def test_what_was_accepted_is_so_in_the_next_watch_of_the_version(story: Story) 
     story.world.clock.sleep(100)
     watch(story.tools())
     assert concluded(story.tools())["action"] == "stable"
+
+
+def test_crash_while_a_shift_is_accepted(quick_path: Path) -> None:
+    """Whatever the moment: the same command typed again marks the version stable, or says that it is."""
+    for moment in range(3, 200, by_extent(5, 1)):
+        story = held(quick_path / f"{moment}.sqlite")
+        watch(story.tools())
+        if not dies_at(story, moment + 1, lambda tools: accept(tools, NAME, "it moved")):
+            break
+        with contextlib.suppress(Refused):
+            accept(story.tools(), NAME, "it moved")
+        assert stable(story.tools()) == [story.good.id, story.bad.id], moment
+        remark = parse(story.world.live.message)
+        assert remark is not None, moment
+        assert remark.kind is RemarkKind.STABLE, moment
+    assert moment > 5

@@ -338,3 +338,36 @@ def test_a_hotfix_is_put_back_by_the_watch_that_is_taken_up_again(tmp_path: Path
     story.bad_route = lambda _name, _version: 200
     watch(story.tools())
     assert world.live.sole == fix.id
+
+
+def probed(story: Paired, tools: Toolbox) -> str:
+    """Return why both are not asked, "" where they are."""
+    run = tools.journal.submit(plan(tools, mode=Mode.ACT, for_s=60), actor="ops@host", reason="why")
+    found = tools.runs.find(run)
+    assert found is not None
+    asking = PairedProbe(tools, found.plan.step("watch").args, run, Mode.ACT)
+    asking.tick(wanted=True)
+    assert bool(story.pairs()) is not bool(asking.problem)
+    return asking.problem
+
+
+def test_a_way_back_is_not_judged_by_the_version_that_a_person_left(tmp_path: Path) -> None:
+    """Back in the provider's console: what the newer version had and this one has not is no regression."""
+    story = Paired(tmp_path / "journal.sqlite", gone)
+    story.world.deploy(story.good)
+    story.world.clock.sleep(2)
+    assert "this is a way back" in probed(story, story.tools())
+
+
+def test_an_old_configuration_deploys_nothing(tmp_path: Path) -> None:
+    """Rule 1: what is live came from a commit that the working copy of backout.toml does not know."""
+    story = Paired(tmp_path / "journal.sqlite", gone)
+    story.bad = story.world.upload("newer", git_sha="abcdef1234567890")
+    story.world.deploy(story.bad)
+    story.world.clock.sleep(2)
+
+    class Older:
+        def contains(self, _commit: str) -> bool:
+            return False
+
+    assert "older than what is live" in probed(story, replace(story.tools(), checkout=Older()))  # type: ignore[arg-type]

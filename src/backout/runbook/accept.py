@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING, Final
 from backout.analysis.remarks import still_decides
 from backout.decoding import decode_values
 from backout.errors import Refused, UsageError
+from backout.model.deployment import Mark
 from backout.model.plan import PlanKind
+from backout.model.remark import RemarkKind
 from backout.model.shift import Outcome
 from backout.model.verdict import Cause, Decision, Verdict
+from backout.runbook.checks import own
 from backout.runbook.identity import check_identity
 from backout.runbook.stable import mark_stable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from backout.model.deployment import Deployment
     from backout.model.incident import Run
     from backout.model.plan import Json
     from backout.model.shift import Shift
@@ -120,8 +124,17 @@ def _why_closed(tools: Toolbox, run: Run) -> str:
         return f"watch {run.id} ended as {action}, and not for a shift in what is answered"
     decision = _decision(tools, run)
     holding = {each.name for each in decision.shifts if each.outcome is Outcome.HOLD} if decision else set()
-    known = set(accepted(tools, str(args["version"])))
-    return f"all that held watch {run.id} is accepted already" if holding <= known else ""
+    if not holding <= set(accepted(tools, str(args["version"]))) or not _is_marked(tools, run, history):
+        return ""
+    return f"all that held watch {run.id} is accepted already"
+
+
+def _is_marked(tools: Toolbox, run: Run, history: Sequence[Deployment]) -> bool:
+    """Whether what follows from a person's word was done, here and at the provider: a crash may have come before."""
+    if run.plan.step("conclude").args.get("ramp"):
+        return True  # another watch follows
+    here = any(mark.mark is Mark.STABLE and mark.run == run.id for mark in tools.marks.marks(tools.environment))
+    return here and (not tools.provider_marks or own(history, run.id, RemarkKind.STABLE) is not None)
 
 
 def _decision(tools: Toolbox, run: Run) -> Decision | None:

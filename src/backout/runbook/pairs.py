@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from backout.analysis.expectations import unmet
 from backout.analysis.proof import Said, judge
+from backout.analysis.stability import returns
 from backout.errors import BackoutError, ProviderUnavailable, Refused
 from backout.model.deployment import Share, VersionId
 from backout.model.policy import Mode
@@ -26,6 +27,8 @@ from backout.runbook.checks import (
 )
 from backout.runbook.identity import check_identity
 from backout.runbook.marked import message_of
+from backout.runbook.observe import observe
+from backout.runbook.permission import older_configuration
 from backout.runbook.prober import Prober
 from backout.runbook.prove import judged_again
 
@@ -127,7 +130,7 @@ class PairedProbe:
     def _why_not(self, checks: Sequence[SyntheticCheck]) -> str:
         if self._mode is Mode.OBSERVE:
             return "guard only observes, so it deploys nothing (mode = observe)"
-        if not self._old:
+        if self._old in ("", self._new):
             return "there is no version before it to compare with"
         if self._splits:
             return "the traffic is split, which tells the two apart already"
@@ -172,6 +175,16 @@ class PairedProbe:
 
     def _check_old(self) -> None:
         """Raise Refused when a rule forbids to return to the old version: then its answers decide nothing."""
+        situation = observe(self._tools)
+        older = older_configuration(self._tools, situation)
+        if older:
+            raise Refused(older, where=self._tools.environment, rule="1 identity")
+        if returns(situation, self._new, self._old):  # what an older version lacks is no reason to undo that
+            raise Refused(
+                f"version {self._new[:8]} was live before version {self._old[:8]}, so this is a way back",
+                where=self._tools.environment,
+                rule="5 target",
+            )
         found = judged_again(self._tools, self._old, {"leaving": self._new}, accept_unproven=True)
         if found is not None and found.eligible:
             return

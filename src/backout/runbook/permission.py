@@ -62,7 +62,12 @@ def _only_observes(tools: Toolbox, case: Case) -> str:  # noqa: ARG001 one signa
 
 
 def _configuration(tools: Toolbox, case: Case) -> str:
-    live = case.situation.version(case.situation.live.main)
+    return older_configuration(tools, case.situation)
+
+
+def older_configuration(tools: Toolbox, situation: Situation) -> str:
+    """Return why the configuration is older than what is live, so that nothing is done automatically by it, or ""."""
+    live = situation.version(situation.live.main)
     if tools.checkout is None or live is None or not live.git_sha:
         return ""
     if tools.checkout.contains(live.git_sha) is not False:
