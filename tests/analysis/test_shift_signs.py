@@ -73,3 +73,28 @@ def test_without_a_past_nobody_knows_how_many_give_up() -> None:
     assert signs.left is None
     signs.restore({"usual": 0.0, "started": 0, "ended": 3600})
     assert signs.left is None
+
+
+def begun(seconds: int, rate: int, open_s: int, first: int = 0) -> list[Counts]:
+    """Return rows of requests that are answered so many seconds after they began."""
+    return [Counts("v", first + t, rate if t >= open_s else 0, 0, started=rate) for t in range(seconds)]
+
+
+@pytest.mark.parametrize(("rate", "crowd", "hanging"), [(10, 0.0, 0), (100, 10.0, 0), (100, 0.0, 180)])
+def test_a_crowd_has_more_requests_open_at_a_time(rate: int, crowd: float, hanging: int) -> None:
+    """Ten times as many come, and each of them takes as long as before: nothing hangs."""
+    signs = Signs(begun(60, 10, 2))
+    for row in begun(60, rate, 2, 60):
+        signs.add(row)
+    assert signs.hanging(crowd) == pytest.approx(hanging, abs=2)
+
+
+@pytest.mark.parametrize(("ended", "hanging"), [(50, 0), (10, 2400)])
+def test_without_a_past_most_of_what_began_has_to_hang(ended: int, hanging: int) -> None:
+    """How many are open at a time, nobody knows then; and a checkpoint knows that nobody does."""
+    signs = Signs(())
+    for t in range(60):
+        signs.add(Counts("v", t, ended if t else 0, 0, started=50))
+    again = Signs(())
+    again.restore(json.loads(json.dumps(signs.state())))
+    assert signs.hanging(0.0) == again.hanging(0.0) == pytest.approx(hanging, abs=60)

@@ -425,3 +425,39 @@ def test_a_shared_outage_beside_the_old_version_is_left_alone() -> None:
             lines.append(line(type="tick", ts=T + t + 1))
     _, found = answers(lines)
     assert "rollback" not in {a["verdict"] for a in found}
+
+
+@pytest.mark.parametrize(
+    "odd", [{"id": 1.5}, {"id": {"a": 1}}, {"bytes": -1}, {"bytes": "12"}, {"bytes": 1.5}], ids=str
+)
+@pytest.mark.parametrize("status", [200, 500])
+def test_what_is_optional_costs_no_request(odd: dict[str, object], status: int) -> None:
+    """A log that writes -1 for an unknown length tells of failures all the same."""
+    remarks: list[str] = []
+    found = answers(watch(20, status=status, **odd), remarks)[1]
+    expected = answers(watch(20, status=status))[1]
+    assert found == expected
+    said = ["counted all the same 100 lines: its bytes are no number of bytes (100, first in line 4,502)"]
+    assert remarks == (said if status == 200 and "bytes" in odd else [])
+
+
+def test_a_request_that_began_at_no_time_is_named() -> None:
+    """Also where the recording's clock begins at zero."""
+    remarks: list[str] = []
+    lines = [line(type="start", deploy_ts=60.0, old="v1", new="v2"), line(type="started", version="v1")]
+    answers([*lines, request(61, "v2")], remarks)
+    assert remarks == ["passed over 1 line: no ts (1, first in line 2)"]
+
+
+@pytest.mark.parametrize("before", [0, 5])
+def test_requests_on_their_way_do_not_hang(before: int) -> None:
+    """Without a past nobody knows how many are open at a time; eight times as many visitors have so many more."""
+    began, ended = [], []
+    for t in range(-60 if before else 0, 90):
+        for i in range(40 if t >= 0 else before):
+            at, version = T + t + i / 40, "v2" if t >= 0 else "v1"
+            began.append((at, line(type="started", ts=at, version=version, route="/app")))
+            ended.append((at + 0.9, request(at + 0.9, version)))
+    lines = [text for at, text in sorted(began + ended) if at < T + 89]
+    last = answers([start(), *lines, line(type="tick", ts=T + 89)])[1][-1]
+    assert "have not ended" not in str(last["reason"])

@@ -27,7 +27,8 @@ Time = Annotated[float, msgspec.Meta(ge=0, lt=_MOST_S)]
 class Line(msgspec.Struct, gc=False):
     """Any line of the contract: a start, a tick, a request that began, or (without `type`) one that ended.
 
-    A time of -1 stands for none. `id` tells which request it was, `bytes` how long its body; both are optional.
+    A time of -1 stands for none. `id` tells which request it was, `bytes` how long its body; both are optional, so that
+    whatever stands there costs no request.
     """
 
     type: str = ""
@@ -37,8 +38,8 @@ class Line(msgspec.Struct, gc=False):
     status: int | None = None
     latency_ms: Annotated[float, msgspec.Meta(ge=0)] | None = None
     route: str | None = None
-    id: str | int | None = None
-    bytes: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    id: object = None
+    bytes: object = None
     deploy_ts: Time = -1.0
     old: str = ""
     new: str = ""

@@ -174,23 +174,32 @@ class Replay:
             try:
                 alike[line.version, line.outcome, line.status, line.route].append(line.latency_ms)
             except KeyError:
-                self._begin_kind(line, number)
+                if not self._begin_kind(line, number):
+                    continue
             if line.bytes is not None and line.status == _OK:
-                self._sizes[line.version, line.route, size_bucket(line.bytes)] += 1
+                self._add_size(line, number)
 
     def finish(self) -> int:
         """Return how many requests were counted."""
         self._flush()
         return self._requests
 
-    def _begin_kind(self, line: Line, number: int) -> None:
+    def _add_size(self, line: Line, number: int) -> None:
+        length = line.bytes
+        if isinstance(length, int) and not isinstance(length, bool) and length >= 0:
+            self._sizes[line.version, line.route, size_bucket(length)] += 1
+        else:
+            self._odd.note("its bytes are no number of bytes", number)
+
+    def _begin_kind(self, line: Line, number: int) -> bool:
         lacking = _lacking(line)
         if lacking:
             self._passed.note(lacking, number)
-            return
+            return False
         if len(self._alike) >= _MOST_KINDS:
             self._flush()  # the second stays open: a row may come in parts
         self._alike[line.version, line.outcome, line.status, line.route] = [line.latency_ms]
+        return True
 
     def _control(self, line: Line, number: int) -> None:
         if line.type == "start":
@@ -212,9 +221,12 @@ class Replay:
 
     def _begin_request(self, line: Line, number: int) -> None:
         """Count a request that began."""
-        if not line.version:
-            self._passed.note("no version", number)
+        lacking = _lacking(line, ends=False)
+        if lacking:
+            self._passed.note(lacking, number)
             return
+        if len(self._started) >= _MOST_KINDS:
+            self._flush()
         since, until = self._span
         if since <= line.ts < until or self._opens(line, number, ends=False):
             self._started[line.version, line.route] += 1
@@ -235,7 +247,7 @@ class Replay:
             ends: whether it ended then, and not only began.
         """
         ts, start = line.ts, self._start
-        why = _lacking(line) if ends else ""
+        why = _lacking(line, ends=ends)
         if start is None:
             why = _NO_START
         elif not why and not start.deploy_ts - FAR_S <= ts <= self._newest + FAR_S:
@@ -345,10 +357,10 @@ def replay(
     return DONE if requests else NOTHING_READ
 
 
-def _lacking(line: Line) -> str:
-    """Return what a request lacks, or ""."""
+def _lacking(line: Line, *, ends: bool = True) -> str:
+    """Return what a request that ended, or only began, lacks, or ""."""
     if line.ts < 0:
         return "no ts"
     if not line.version:
         return "no version"
-    return "" if line.outcome else "no outcome"
+    return "" if line.outcome or not ends else "no outcome"

@@ -127,10 +127,10 @@ def shrunk(stratum: Stratum) -> Shift:
     return Shift(ShiftKind.SIZE, stratum.name, None, Outcome.HOLD, stratum.tiny, stratum.sized, 0, 0, evidence, said)
 
 
-def hanging(signs: Signs) -> Shift:
+def hanging(signs: Signs, number: int) -> Shift:
     """Return that requests begin and do not end."""
-    said = f"{signs.hanging:,} of {count(signs.started, 'request')} began and have not ended"
-    return Shift(ShiftKind.HANGING, SITE, None, Outcome.HOLD, signs.hanging, signs.started, 0, 0, _SURE, said)
+    said = f"{number:,} of {count(signs.started, 'request')} began and have not ended"
+    return Shift(ShiftKind.HANGING, SITE, None, Outcome.HOLD, number, signs.started, 0, 0, _SURE, said)
 
 
 def given_up(left: Left) -> Shift:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _TIMES, _MORE = 3, 10
 """So many times as many open requests as usual, and so many more, are hanging ones."""
+_UNKNOWN = 0.5
+"""Where nothing is known to be usual, so large a part of all that began must be open."""
 _LEAST_LEFT, _GRANTED, _LEFT_SURE = 10, 0.003, 1e-4
 """So many that were given up, more than so large a share above three times the usual one, and no chance as large."""
 
@@ -48,7 +50,7 @@ class Signs:
         self._usually_left = (left + 1) / (ended + 1)
         self._has_past = bool(ended)
         self.usual = _usually_open(baseline)
-        """How many are open at a time, usually."""
+        """How many are open at a time, usually; None where that was never seen."""
 
     def add(self, row: Counts) -> None:
         """Count a row of the new version."""
@@ -56,13 +58,17 @@ class Signs:
         self._ended += row.requests + row.canceled
         self._left += row.canceled
 
-    @property
-    def hanging(self) -> int:
-        """How many requests are open beyond what is usual, 0 where that is no sign of trouble, or not seen."""
-        if not self._started:
-            return 0
+    def hanging(self, crowd: float) -> int:
+        """Return how many requests are open beyond what is usual, 0 where that is no sign of trouble, or not seen.
+
+        Args:
+            crowd: so many times as many requests come as before, each of them open as long as usual.
+        """
         open_now = self._started - self._ended
-        return round(open_now - self.usual) if open_now > _TIMES * self.usual + _MORE else 0
+        if not self._started or (self.usual is None and open_now <= _UNKNOWN * self._started):
+            return 0
+        usual = (self.usual or 0.0) * max(1.0, crowd)
+        return round(open_now - usual) if open_now > _TIMES * usual + _MORE else 0
 
     @property
     def left(self) -> Left | None:
@@ -84,7 +90,7 @@ class Signs:
     def state(self) -> SignsState:
         """Return a checkpoint, plain JSON."""
         return {
-            "usual": self.usual,
+            "usual": -1.0 if self.usual is None else self.usual,
             "started": self._started,
             "ended": self._ended,
             "left": self._left,
@@ -93,16 +99,17 @@ class Signs:
 
     def restore(self, state: SignsState) -> None:
         """Go on from a checkpoint."""
-        self.usual, self._started, self._ended = state["usual"], state["started"], state["ended"]
+        self.usual = state["usual"] if state["usual"] >= 0 else None
+        self._started, self._ended = state["started"], state["ended"]
         self._left, usually = state.get("left", 0), state.get("usually_left", -1.0)
         self._usually_left, self._has_past = max(0.0, usually), usually >= 0
 
 
-def _usually_open(baseline: Sequence[Counts]) -> float:
-    """Return how many requests were open at the end of a second, on the average."""
+def _usually_open(baseline: Sequence[Counts]) -> float | None:
+    """Return how many requests were open at the end of a second, on the average; None where none was seen to begin."""
     rows = sorted((row for row in baseline), key=lambda row: row.second)
     if not any(row.started for row in rows):
-        return 0.0
+        return None
     is_open, lowest, total = 0, 0, 0
     for row in rows:
         is_open += row.started - row.requests - row.canceled

@@ -55,7 +55,7 @@ class Case(NamedTuple):
     Args:
         until: Unix seconds up to which all was counted, `minutes` after the deployment. hours: by so many the baseline
             is older. threshold: log evidence that carries a rollback. is_sticky: labels of a split are not random.
-            waits: probes are tried.
+            waits: probes are tried. crowd: so many times as many requests come as before, 0 for about as many.
         unmatched: what was asked for by names that were not known before. guesses: the share of all requests that were
             such before, and not answered well.
     """
@@ -76,6 +76,7 @@ class Case(NamedTuple):
     min_bad: int
     is_sticky: bool
     waits: bool
+    crowd: float
 
 
 class Judged(NamedTuple):
@@ -264,8 +265,8 @@ def _other(case: Case) -> Iterator[Shift]:
     for stratum in case.strata.values():
         if stratum.sized >= _FEW_BODIES and stratum.tiny > _HALF * stratum.sized:
             yield shrunk(stratum)
-    if case.signs.hanging:
-        yield hanging(case.signs)
+    if number := case.signs.hanging(case.crowd):
+        yield hanging(case.signs, number)
     elif left := case.signs.left:
         yield given_up(left)
 

@@ -265,6 +265,7 @@ class Shifts:
                 min_bad=self._policy.min_bad,
                 is_sticky=self._policy.sticky,
                 waits=self._can_ask and (self._extinct_since is None or now - self._extinct_since < ASKING_S),
+                crowd=self.crowd,
             )
             self._judged = judge(case)
             self._extinct_since = (self._extinct_since or now) if self._judged.is_extinct else None
