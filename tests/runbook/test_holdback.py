@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from crashing import dies_at
+from crashing import Crash, dies_at
 
 from backout.analysis.marks import read_marks
 from backout.analysis.remark_text import parse
 from backout.analysis.stability import newcomer
 from backout.model.deployment import Mark, VersionId, VersionMark
+from backout.model.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.policy import Mode
 from backout.model.remark import Remark, RemarkKind
@@ -211,3 +212,22 @@ def test_a_holdback_that_was_held_is_made_whole_by_the_next_watch(story: HeldBac
     world.clock.sleep(700)
     watch(story.tools())
     assert world.live.sole == story.bad.id
+
+
+def test_a_guard_that_was_stopped_before_it_held_back_watches_what_was_deployed(story: HeldBack) -> None:
+    """Killed just before the step, taken up again when it is too late for it: the cut-over is watched all the same."""
+
+    def die(name: str) -> None:
+        if name == "deployments.deploy":
+            raise Crash
+
+    story.world.before_call = die
+    with pytest.raises(Crash):
+        watch(story.tools())
+    story.world.before_call = None
+    story.world.clock.sleep(200)
+    said: list[str] = []
+    ended = watch(replace(story.tools(), say=said.append))
+    assert (ended.plan.kind, ended.state) == (PlanKind.GUARD, RunState.DONE)
+    assert story.shares() == []
+    assert any("no holdback" in text for text in said)

@@ -89,12 +89,12 @@ class Ramp:
         """Return {deployment, at, percentage} as it was read back from the provider (safety rule 14)."""
         tools, expected = self._tools, str(args["expected"])
         check_identity(tools)
-        self._check_fresh(context.run)
         history = listed_after(tools, expected)
         check_unmoved(tools, history, expected, context.run, str(args["version"]))
         remark = Remark(RemarkKind.RAMP, context.run, text=str(args["message"]))
         message = message_of(tools, remark, history[0])
         try:
+            self._check_fresh(context.run)
             check_not_held(tools, history, {"detected": True})  # last: until the switch itself a hold stops it
             made = tools.deployments.deploy(_shares(args), message=message)
         except (Refused, ProviderRejected) as error:
