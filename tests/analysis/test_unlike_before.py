@@ -135,3 +135,13 @@ def test_guesses_beside_all_that_was_known_are_only_told() -> None:
     found, detector = watch(lambda _: {**before, OTHER: (10, 10)}, before)
     assert found[-1] is Verdict.HEALTHY
     assert [shift.outcome for shift in detector.decide(AT + 600.0).shifts] == [Outcome.TOLD]
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_a_site_that_is_gone_beside_the_old_one_is_rolled_back(share: float) -> None:
+    """410 is meant where some routes are gone; where all of them are, it is a version that answers nothing."""
+    gone = AnswerClass.GONE
+    detector = Detector(version=NEW, old=OLD, deployed_at=AT, split=0.5, baseline=[], policy=Policy(), watch_s=300)
+    for t in range(300):
+        detector.add([row_of(NEW, AT + t, {"": (10, round(10 * share))}, gone), row_of(OLD, AT + t, {"": (10, 0)})])
+    assert (detector.judge(AT + 300.0)[0] is Verdict.REGRESSED) is (share == 1.0)

@@ -178,7 +178,9 @@ def _is_large(case: Case, stratum: Stratum, kind: AnswerClass) -> bool:
 
 
 def _by_labels(case: Case, test: Evidence) -> Outcome:
-    if test.kind is AnswerClass.GONE:
+    new = case.strata[SITE].recent()
+    is_extinct = new.requests >= _EXTINCT_REQUESTS and new.good <= _EXTINCT * new.requests
+    if test.kind is AnswerClass.GONE and not is_extinct:  # nobody takes a whole site away on purpose
         return Outcome.TOLD
     return Outcome.HOLD if case.is_sticky else Outcome.ROLL_BACK
 
