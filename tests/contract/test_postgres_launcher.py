@@ -215,7 +215,7 @@ def test_a_missing_installation_says_what_to_install(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as missing:
         find_binaries(tmp_path)
     assert missing.value.hint is not None
-    assert "backout[twin]" in missing.value.hint
+    assert "backout[database]" in missing.value.hint
 
 
 def test_a_directory_without_a_database_is_a_usage_error(tmp_path: Path) -> None:

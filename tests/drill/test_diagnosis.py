@@ -168,7 +168,7 @@ FAULTS: dict[tuple[str, str | None], Expected] = {
         "S1_health_check", "storage_permission", "Access Denied", "useless", service="storage",
         criticality="critical"),
     ("errors", None): Expected("S3_runtime_errors", NO_CAUSE, "HTTP 503 without a logged error"),
-    ("worker-crash", None): Expected("S3_runtime_errors", MEMORY, "exceededMemory"),
+    ("worker-crash", None): Expected("S3_runtime_errors", MEMORY, "exceeded memory limit"),
     ("latency", None): Expected("S3_runtime_errors", NO_CAUSE, title="slower: half of the answers take"),
 }  # fmt: skip
 

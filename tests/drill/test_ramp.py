@@ -71,7 +71,7 @@ def test_straight_back_and_explained(drillbook: Drillbook) -> None:
     again = trial.run("guard", "replay", "--since", "1h", "--json")
     assert (again.code, again.json["schema"]) == (0, "backout.guard-replay/1"), again.err
     (case,) = [case for case in again.json["cases"] if case["version"] == drillbook.bad and case["counted"]]
-    assert (case["would_roll_back"], case["truth"], case["split"]) == (True, "bad", 0.1), case
+    assert (case["would_roll_back"], case["truth"], case["split"]) == (True, "unknown", 0.1), case
     ahead = trial.run("guard", "plan", "--json")
     assert (ahead.code, ahead.json["schema"]) == (0, "backout.guard-plan/1"), ahead.err
     assert ahead.json["requests_per_s"] > 10

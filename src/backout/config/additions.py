@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 import difflib
 import re
-import tomllib
 from typing import TYPE_CHECKING
 
 from backout.config.toml_lines import lines_of
 from backout.config.toml_text import key, literal
+from backout.decoding import decode_toml
 from backout.model.setting import PATTERN
 
 if TYPE_CHECKING:
@@ -41,11 +41,11 @@ def settings_in(words: str) -> list[tuple[Table, dict[str, object]]]:
 
 def _read(found: re.Match[str]) -> tuple[Table, dict[str, object]]:
     table: Table = ()
-    inner: object = tomllib.loads(f"[{found['table']}]")
+    inner: object = decode_toml(f"[{found['table']}]")
     while isinstance(inner, dict) and inner:
         ((part, inner),) = inner.items()
         table = (*table, part)
-    values: dict[str, object] = tomllib.loads(f"v = {found['values']}")["v"]
+    values: dict[str, object] = decode_toml(f"v = {found['values']}")["v"]
     return table, values
 
 
@@ -60,7 +60,7 @@ def with_values(text: str, table: Table, values: Mapping[str, object]) -> str | 
 
 
 def _with_value(text: str, table: Table, name: str, value: object) -> str | None:
-    wanted = copy.deepcopy(tomllib.loads(text))
+    wanted = copy.deepcopy(decode_toml(text))
     inner = wanted
     for part in table:
         inner = inner.setdefault(part, {})
@@ -111,7 +111,7 @@ def _of_header(lines: Sequence[str], number: int) -> int:
 
 def _in_one_line(text: str, table: Table, name: str, value: object) -> Iterator[str]:
     """Write a table above it that stands in one line once more, with it; the outermost one first."""
-    found, document = lines_of(text), tomllib.loads(text)
+    found, document = lines_of(text), decode_toml(text)
     for length in range(1, len(table) + 1):
         lines = text.split("\n")
         number = found.get(table[:length])
@@ -153,8 +153,8 @@ def _as_new_table(text: str, table: Table, line: str) -> str:
 
 def _parsed(text: str) -> object:
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
+        return decode_toml(text)
+    except ValueError:
         return None
 
 

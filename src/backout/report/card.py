@@ -6,10 +6,10 @@ import contextlib
 import json
 import re
 import shlex
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import text_of
+from backout.decoding import Undecodable, moment
 from backout.escaping import Markdown, block, joined, md, prose
 from backout.model.deployment import Share, VersionId
 from backout.report.text import wrapped
@@ -66,8 +66,8 @@ def ids_on(text: str) -> tuple[float, str, str]:
     read_at, live, stable = _READ_AT.search(text), _LIVE.search(text), _STABLE.search(text)
     at = 0.0
     if read_at is not None:
-        with contextlib.suppress(ValueError):
-            at = datetime.fromisoformat(read_at[1]).timestamp()
+        with contextlib.suppress(Undecodable):
+            at = moment(read_at[1])
     return at, live[1] if live else "", stable[1] if stable else ""
 
 
