@@ -22,6 +22,7 @@ from backout.model.shift import Outcome, Shift, ShiftKind
 from backout.model.signals import HealthReport, Reach
 from backout.providers.memory import steady
 from backout.runbook.accept import SHIFT_RULE, accept, options_of
+from backout.runbook.status import look
 
 from extent import by_extent
 from line import POLICY, Story, watch
@@ -105,6 +106,17 @@ def test_a_person_ends_the_hold_as_healthy(story: Story) -> None:
     assert (noted.data["shift"], noted.data["why"], noted.data["by"]) == (NAME, "it moved to /up", "ops@host")
     with pytest.raises(Refused, match="accepted already"):
         accept(tools, NAME, "again")
+
+
+def test_status_says_what_waits_for_a_person(story: Story) -> None:
+    """From the end of the watch on, until it is accepted: "nothing needs you" would be wrong."""
+    tools = story.tools()
+    watch(tools)
+    found = look(tools)
+    assert [each.name for each in found.waiting] == ["endpoint:health"]
+    assert any(each.startswith("a person has to say whether this is intended: ") for each in found.troubles)
+    accept(tools, "endpoint:health", "it moved")
+    assert look(tools).waiting == ()
 
 
 def test_a_wrong_name_lists_the_right_ones(story: Story) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,11 @@ def status(shell: Shell) -> int:
     environment = found.situation.environment
     if found.unfinished is not None:
         shell.output.next(f"backout runs show {found.unfinished.id}")
+    elif found.waiting:
+        shell.output.next(
+            *(f"backout guard accept {shlex.quote(each.name)} -e {environment} -m WHY" for each in found.waiting),
+            f"backout rollback -e {environment} -m WHY  # when it is not intended",
+        )
     elif found.health is not None and (found.health.is_down or found.down):
         shell.output.next(
             f"backout diagnose -e {environment}  # what it is, and whether a rollback helps",

@@ -25,7 +25,8 @@ def parse_time(text: str, now: float) -> float | None:
     2800.0
     >>> parse_time("2026-11-25T10:00:00Z", 0.0)
     1795600800.0
-    >>> parse_time("v41", 0.0)
+    >>> parse_time("v41", 0.0), parse_time("25:00", 0.0), parse_time("23:59", 0.0)
+    (None, None, 86340.0)
     """
     text = text.strip()
     ago = _AGO.match(text.lower())
@@ -33,6 +34,8 @@ def parse_time(text: str, now: float) -> float | None:
         return now - float(ago[1]) * _SECONDS[ago[2][0]]
     clock = re.match(r"^(\d{1,2}):(\d{2})(?::(\d{2}))?Z?$", text)
     if clock:
+        if int(clock[1]) > 23 or int(clock[2]) > 59 or int(clock[3] or 0) > 59:  # noqa: PLR2004 hours, minutes, seconds
+            return None
         midnight = now - now % 86400
         return midnight + int(clock[1]) * 3600 + int(clock[2]) * 60 + int(clock[3] or 0)
     if re.match(r"^\d{4}-\d{2}-\d{2}", text):

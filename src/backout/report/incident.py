@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from backout.decoding import Undecodable, moment
 from backout.escaping import Markdown, code, joined, md, prose
 from backout.model.verdict import CriterionState
 from backout.report.diagnosis import sentences
@@ -69,6 +68,8 @@ def opened_at(page: str) -> float | None:
     marked = _OPENED.search(page)
     day_of, first = _DAY.match(page), _FIRST.search(page)
     text = marked[1] if marked else f"{day_of[1]}T{first[1] if first else '00:00:00'}Z" if day_of else ""
+    from backout.decoding import Undecodable, moment  # noqa: PLC0415 - only where a page is read
+
     try:
         return moment(text) if text.endswith("Z") else None
     except Undecodable:

@@ -97,6 +97,24 @@ def accept(tools: Toolbox, shift: str, why: str) -> Accepted:
     return Accepted(run.id, version, shift, remaining, watching, partly, result)
 
 
+def waiting(tools: Toolbox, listed: Sequence[Deployment]) -> tuple[Shift, ...]:
+    """Return the shifts of the newest watch, if that is over, for which a person has yet to say whether they are meant.
+
+    Args:
+        listed: the provider's list, newest first.
+    """
+    run = next((r for r in tools.runs.runs(tools.environment) if r.plan.kind is PlanKind.GUARD), None)
+    ended = tools.runs.result(run.id, "conclude") if run is not None and run.state.is_over else None
+    if run is None or not isinstance(ended, dict) or ended.get("rule") != SHIFT_RULE:
+        return ()
+    args, decision = run.plan.step("watch").args, _decision(tools, run)
+    version = str(args["version"])
+    if decision is None or not listed or not still_decides(listed, str(args["deployment"]), version):
+        return ()
+    known = accepted(tools, version)
+    return tuple(each for each in decision.shifts if each.outcome is Outcome.HOLD and each.name not in known)
+
+
 def _open_watch(tools: Toolbox) -> Run:
     """Return the newest watch, when it goes on or was held for a shift, and what it watched is live."""
     run = next((r for r in tools.runs.runs(tools.environment) if r.plan.kind is PlanKind.GUARD), None)

@@ -13,6 +13,7 @@ from backout.model.backups import Protection
 from backout.model.plan import PlanKind
 from backout.model.signals import Criticality, ServiceState, bucket_of, merge_latency, quantile_ms, total
 from backout.report.times import duration
+from backout.runbook.accept import waiting
 from backout.runbook.ends import read_end
 from backout.runbook.hold import holding
 from backout.runbook.observe import observe
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from backout.model.incident import Run
     from backout.model.notice import Delivery
     from backout.model.remark import Remark
+    from backout.model.shift import Shift
     from backout.model.signals import HealthReport
     from backout.model.situation import Situation
     from backout.report.run_end import RunEnd
@@ -90,6 +92,8 @@ class Status:
     """Whether the database could be brought back now; in words why that is not known."""
     elsewhere: tuple[Deployment, Remark] | None = None
     """The newest rollback, when this journal does not know it: another machine made it."""
+    waiting: tuple[Shift, ...] = ()
+    """What is answered otherwise than before, for which a person has yet to say whether that is meant."""
     journal: str = ""
     """What is wrong with the journal, in a sentence: then nothing is known of runs here, and guard cannot act."""
     services: Mapping[str, Criticality] = field(default_factory=dict)
@@ -130,6 +134,13 @@ class Status:
         return self.services.get(service, Criticality.CRITICAL) is Criticality.CRITICAL
 
     @property
+    def _undecided(self) -> tuple[str, ...]:
+        more = f" (and {len(self.waiting) - 1} more)" if self.waiting[1:] else ""
+        return tuple(
+            f"a person has to say whether this is intended: {each.sentence}{more}" for each in self.waiting[:1]
+        )
+
+    @property
     def troubles(self) -> tuple[str, ...]:
         """What makes this a finding, in words; empty when all is well."""
         found = []
@@ -137,6 +148,7 @@ class Status:
             found.append(self.journal)
         if self.quarantined is not None:
             found.append(f"the live version is quarantined: {self.quarantined.why}")
+        found += self._undecided
         if self.health is not None and self.health.is_down:
             found.append("the health check fails")
         if self.down:
@@ -193,6 +205,7 @@ def look(tools: Toolbox) -> Status:
         backups=_backups(tools),
         elsewhere=_elsewhere(situation, {run.id for run in runs}),
         services=tools.policy.services,
+        waiting=waiting(tools, situation.listed),
     )
 
 
