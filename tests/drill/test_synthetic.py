@@ -90,7 +90,8 @@ def test_a_version_that_answers_404_is_found_beside_the_one_before(drillbook: Dr
     assert process.returncode == 1, err
     result = json.loads(out.splitlines()[-1])
     assert (result["decision"]["verdict"], result["decision"]["cause"]) == ("regressed", "answers"), result
-    assert "were asked side by side" in result["decision"]["reason"]
+    reason = result["decision"]["reason"]  # the pairs, or that nothing is answered well, whichever is sure first
+    assert "were asked side by side" in reason or "none of" in reason, reason
     assert result["live_version"] == drillbook.good
     secret.unlink()
     assert leaks_below(trial.folder) == []

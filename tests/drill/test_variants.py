@@ -171,5 +171,5 @@ def test_a_good_redeploy_beside_load_is_not_rolled_back(drillbook: Drillbook, va
         )
         ended = trial.run("guard", "--json", timeout_s=180)
     assert trial.live() == version, ended.err
-    assert ended.json["action"] in {"stable", "held", "none"}, ended.err
+    assert ended.json["action"] in {"stable", "hold", "none"}, ended.err
     assert "regressed" not in ended.err
