@@ -11,7 +11,7 @@ import pytest
 SIGNATURES = Path(str(resources.files("backout") / "catalogue" / "signatures"))
 FILES = sorted([*SIGNATURES.glob("*.toml"), *Path(__file__).parent.glob("*.jsonl")])
 NOT_OURS = re.compile(
-    r"/home/|/root/|/work/|npmjs\\?\.|pypi\\?\.org|pythonhosted|registry\.yarnpkg|crates\\?\.io|rubygems\\?\.org"
+    r"/(?:home|root|work)/|npmjs\\?\.|pypi\\?\.org|pythonhosted|registry\.yarnpkg|crates\\?\.io|rubygems\\?\.org"
 )
 
 

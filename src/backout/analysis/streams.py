@@ -59,9 +59,9 @@ _MOST_USUAL = 0.9
 """A share that is higher than this is not taken for normal, whatever was measured before."""
 _ROUTES_WEIGHT = 0.2
 _ROUTE_ERRORS = 2 / 3
+"""Weight of all routes together, and how much of a route's is for its errors."""
 VITAL = 4
 """A vital route counts as so many others."""
-"""Weight of all routes together, and how much of a route's is for its errors."""
 
 
 _COLUMNS = (Measure.ERRORS, *SLOWER, Measure.WARMING, Measure.PROBES)

@@ -97,13 +97,12 @@ def accept(tools: Toolbox, shift: str, why: str) -> Accepted:
     return Accepted(run.id, version, shift, remaining, watching, partly, result)
 
 
-def waiting(tools: Toolbox, listed: Sequence[Deployment]) -> tuple[Shift, ...]:
-    """Return the shifts of the newest watch, if that is over, for which a person has yet to say whether they are meant.
+def waiting(tools: Toolbox, run: Run | None, listed: Sequence[Deployment]) -> tuple[Shift, ...]:
+    """Return the shifts of a watch that is over, for which a person has yet to say whether they are meant.
 
     Args:
-        listed: the provider's list, newest first.
+        run: the newest watch, None where there was none. listed: the provider's list, newest first.
     """
-    run = next((r for r in tools.runs.runs(tools.environment) if r.plan.kind is PlanKind.GUARD), None)
     ended = tools.runs.result(run.id, "conclude") if run is not None and run.state.is_over else None
     if run is None or not isinstance(ended, dict) or ended.get("rule") != SHIFT_RULE:
         return ()

@@ -205,7 +205,7 @@ def look(tools: Toolbox) -> Status:
         backups=_backups(tools),
         elsewhere=_elsewhere(situation, {run.id for run in runs}),
         services=tools.policy.services,
-        waiting=waiting(tools, situation.listed),
+        waiting=waiting(tools, guard, situation.listed),
     )
 
 
