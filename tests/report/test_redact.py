@@ -120,6 +120,11 @@ TOKENS = st.text(string.ascii_letters + string.digits + "_*+/=-.~", min_size=16,
 ANY = (SECRETS | TOKENS).filter(lambda text: len(bare(text)) >= 8 and text not in OWN_WORDS)
 
 
+def test_what_stands_behind_a_secret_hides_no_part_of_it() -> None:
+    """Decoded once more, its end and what follows are another character."""
+    assert masks("000000%0").redact(" 000000%250 0") == " *** 0"
+
+
 @given(ANY, st.tuples(FILLING, FILLING), st.sampled_from(sorted(ENCODINGS)), st.sampled_from(sorted(LAYOUTS)), WIDTHS)
 @settings(max_examples=300)
 def test_no_encoding_in_no_layout_shows_a_part_of_a_secret(

@@ -158,14 +158,11 @@ class Redactor:
             return False
         if any(value in text for value in self._values):
             return True
-        from backout.report.spellings import bare  # noqa: PLC0415 - help and version know no secret
+        from backout.report.spellings import bare_forms  # noqa: PLC0415 - help and version know no secret
 
-        laid_out, plain = bare(text, decoded=False), bare(text)
-        lower = plain.lower()
-        return (
-            any(edge in plain for edge in self._edges)
-            or (laid_out != plain and any(edge in laid_out for edge in self._edges))
-            or any(edge in lower for edge in self._hex)
+        return any(
+            any(edge in form for edge in self._edges) or any(edge in form.lower() for edge in self._hex)
+            for form in bare_forms(text)
         )
 
     def _masked(self, text: str) -> str:
@@ -179,12 +176,11 @@ class Redactor:
     def _without_values(self, text: str) -> str:
         for value in sorted(self._values, key=len, reverse=True):
             text = text.replace(value, MASK)
-        from backout.report.spellings import bare_with_places  # noqa: PLC0415 - see `_finds`
+        from backout.report.spellings import bare_forms_with_places  # noqa: PLC0415 - see `_finds`
 
         needles = [needle for found in self._values.values() for needle in found]
         spans: set[tuple[int, int]] = set()
-        for decoded in (True, False):
-            plain, places = bare_with_places(text, decoded=decoded)
+        for plain, places in bare_forms_with_places(text):
             lower = "".join(c.lower() if len(c.lower()) == 1 else c for c in plain)
             for needle in needles:
                 where = lower if _HEX.fullmatch(needle.text) else plain

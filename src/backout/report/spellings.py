@@ -97,32 +97,48 @@ def bare(text: str, *, decoded: bool = True) -> str:
     >>> bare("a%2Fb \\u002f\\\n  c&#x2F;\\_d")
     'a/b/c/_d'
     """
+    forms = bare_forms(text)
+    return forms[-1] if decoded else forms[0]
+
+
+def bare_forms(text: str) -> list[str]:
+    """Return the bare form of a text as it is, and after each round of decoding that changes it.
+
+    Each may show what the next one hides: decoding makes another character of a value's last `%0` and what stands
+    behind it.
+
+    >>> bare_forms("plain"), bare_forms("a%250 0")
+    (['plain'], ['a%2500', 'a%00', 'a'])
+    """
     for pattern in _LAYOUT:
         text = pattern().sub("", text)
+    text = _squeezed(text)
+    found = [text]
     for _ in range(_MOST_ROUNDS):
-        before, text = text, _squeezed(text)
-        for sign, pattern, read in _ENCODINGS if decoded else ():
+        for sign, pattern, read in _ENCODINGS:
             if sign in text:
                 text = _squeezed(pattern().sub(_joined(read), text))
-        if text == before:
+        if text == found[-1]:
             break
-    return _without(text, _DROPPED)
+        found.append(text)
+    return [_without(form, _DROPPED) for form in found]
 
 
-def bare_with_places(text: str, *, decoded: bool = True) -> tuple[str, list[Place]]:
-    """Return the bare form, and for each of its characters where in the text it begins and ends."""
+def bare_forms_with_places(text: str) -> list[tuple[str, list[Place]]]:
+    """Return the same, and for each character of a form where in the text it begins and ends."""
     places = [(at, at + 1) for at in range(len(text))]
     for pattern in _LAYOUT:
         text, places = _replaced(text, places, pattern(), lambda _: [])
+    text, places = _kept(text, places, _squeezed)
+    found = [(text, places)]
     for _ in range(_MOST_ROUNDS):
-        before = text
-        text, places = _kept(text, places, _squeezed)
-        for sign, pattern, read in _ENCODINGS if decoded else ():
+        for sign, pattern, read in _ENCODINGS:
             if sign in text:
                 text, places = _kept(*_replaced(text, places, pattern(), read), _squeezed)
-        if text == before:
+        if text == found[-1][0]:
             break
-    return _kept(text, places, lambda character: _without(character, _DROPPED))
+        found.append((text, places))
+    return [_kept(form, where, lambda character: _without(character, _DROPPED)) for form, where in found]
 
 
 def _kept(text: str, places: list[Place], keep: Callable[[str], str]) -> tuple[str, list[Place]]:
