@@ -411,6 +411,27 @@ def test_expect_on_the_command_line_is_refused_as_in_the_file(said: str) -> None
 
 
 @pytest.mark.parametrize(
+    ("url", "asked"),
+    [
+        ("https://a.example.com", "GET /"),
+        ("https://a.example.com/", "HEAD /"),
+        ("https://a.example.com?full=1", "GET /"),
+        ("https://a.example.com/ops/health", "GET /ops/*"),
+        ("https://a.example.com/health/4f9a8b7c6d5e", "GET /health/{id}"),
+    ],
+)
+def test_the_health_endpoint_is_never_declared_wherever_it_is(url: str, asked: str) -> None:
+    """In the file and on the command line: a URL without a path asks for `/`, and counts may have a name for it."""
+    text = SYNTHETIC.replace("https://a.example.com/health", url)
+    assert url in text
+    (found,) = config.mistakes_in(f'{text}expect = {{ "{asked}" = [404] }}\n', FILE)
+    assert "it would excuse the health endpoint" in found
+    with pytest.raises(UsageError, match="it would excuse the health endpoint"):
+        expected(f"{asked}=404", url)
+    assert expected("GET /old=404", url).path == "/old"
+
+
+@pytest.mark.parametrize(
     ("added", "named"),
     [
         ("[environments.p.database.backup]\nwal = 'stream'\n", "environments.p.database stands in line 5 already"),

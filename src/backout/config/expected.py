@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from backout.config.identity import refused_expectation
 from backout.config.schema import expectation
@@ -34,7 +33,7 @@ def expected(text: str, health_url: str = "") -> Expectation:
     if found is None:
         raise UsageError(f"expected METHOD /path=STATUS, got {text!r}", where=FLAG, hint=hint)
     statuses = tuple(int(status) for status in found[2].split(","))
-    wrong = refused_expectation(found[1], statuses, urlsplit(health_url).path or "/health")
+    wrong = refused_expectation(found[1], statuses, health_url)
     if wrong or any(not status >= 100 for status in statuses):  # noqa: PLR2004 - HTTP's own
         raise UsageError(f"{text}: {wrong or 'not a status'}", where=FLAG, hint=hint)
     return expectation(found[1], statuses)

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from backout.config.explain import Mistake, Where
 from backout.config.scalars import API_BASE_URL, Duration, is_loopback, is_private
 from backout.config.variables import mixed
-from backout.model.policy import SyntheticCheck
+from backout.model.policy import Expectation, SyntheticCheck
+from backout.model.routes import template_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -155,28 +156,43 @@ def check_name(check: Table) -> str:
 
 def _expected(environment: Table, path: Where) -> Iterator[Mistake]:
     """Yield the expectations that would excuse anything: of everything, of the health endpoint, of server errors."""
-    health = "/health"
-    with contextlib.suppress(ValueError):  # what is no URL is told elsewhere
-        health = urlsplit(_text(_table(environment, "health"), "url")).path or health
+    url = _text(_table(environment, "health"), "url")
     for asked, statuses in _table(_table(environment, "guard"), "expect").items():
         where = (*path, "guard", "expect", asked)
-        wrong = refused_expectation(asked, statuses if isinstance(statuses, list) else [], health)
+        wrong = refused_expectation(asked, statuses if isinstance(statuses, list) else [], url)
         if wrong:
             yield Mistake(where, wrong)
 
 
-def refused_expectation(asked: str, statuses: Collection[object], health: str) -> str:
+def health_path(url: str) -> str:
+    """Return the path that is asked for at this health URL; without one (or with none that can be read), "/health".
+
+    >>> health_path("https://a.example.com"), health_path("https://a.example.com/up?full"), health_path("")
+    ('/', '/up', '/health')
+    """
+    with contextlib.suppress(ValueError):  # what is no URL is told elsewhere
+        if url:
+            return urlsplit(url).path or "/"
+    return "/health"
+
+
+def refused_expectation(asked: str, statuses: Collection[object], health_url: str) -> str:
     """Return why a change of answers cannot be declared, or "".
 
-    >>> refused_expectation("GET /*", [410], "/health")
+    Args:
+        asked: as in "GET /old/*". health_url: of the health endpoint, whose path nobody may excuse; "" for none.
+
+    >>> refused_expectation("GET /*", [410], "")
     'it would excuse every answer: name the path that changes'
     """
     where = asked.partition(" ")[2]
-    below = where.removesuffix("*")
     if where == "/*" or "*" in where[:-1] or (where.endswith("*") and not where.endswith("/*")):
         every = where in ("/*", "*")
         return "it would excuse every answer: name the path that changes" if every else "a * stands at the end, as /*"
-    if where == health or (where.endswith("/*") and health.startswith(below)):
+    health = health_path(health_url)
+    # What covers it is what guard itself takes for covered, under the name as well that counts have of the path.
+    declared = Expectation("", where, ())
+    if declared.covers("", health) or declared.covers("", template_of("", health)):
         return f"it would excuse the health endpoint ({health})"
     if not statuses:
         return "expected the statuses that it may be answered with, such as [410]"
