@@ -21,7 +21,8 @@ from backout.model.remark import RemarkKind
 from backout.model.shift import Outcome, Shift, ShiftKind
 from backout.model.signals import HealthReport, Reach
 from backout.providers.memory import steady
-from backout.runbook.accept import SHIFT_RULE, accept, options_of
+from backout.runbook.accept import accept, options_of
+from backout.runbook.diagnose import diagnose_now
 from backout.runbook.status import look
 
 from extent import by_extent
@@ -74,7 +75,7 @@ def test_a_shift_is_held_whatever_the_policy_says(story: Story, policy: OnInconc
     tools = replace(story.tools(), say=said.append)
     watch(tools)
     found = concluded(tools)
-    assert (found["action"], found["rule"]) == ("hold", SHIFT_RULE)
+    assert (found["action"], found["rule"]) == ("hold", "shift in answers")
     assert "answers 404 now" in str(found["why"])
     assert f"backout guard accept {NAME} -e production -m WHY" in str(found["options"])
     assert "backout rollback -e production -m WHY" in str(found["options"])
@@ -117,6 +118,19 @@ def test_status_says_what_waits_for_a_person(story: Story) -> None:
     assert any(each.startswith("a person has to say whether this is intended: ") for each in found.troubles)
     accept(tools, "endpoint:health", "it moved")
     assert look(tools).waiting == ()
+
+
+def test_a_diagnosis_names_no_shift_that_a_person_accepted(story: Story) -> None:
+    """It says what holds the version, as `status` does, and no more of it once that is accepted."""
+    watch(story.tools())
+
+    def named() -> bool:
+        found = diagnose_now(story.tools())
+        return any("answers 404 now" in text for text in (found.title, *found.notes))
+
+    assert named()
+    accept(story.tools(), NAME, "it moved")
+    assert not named()
 
 
 def test_a_wrong_name_lists_the_right_ones(story: Story) -> None:

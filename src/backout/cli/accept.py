@@ -34,13 +34,14 @@ def accept(shell: Shell, *, shift: str, message: str | None) -> int:
     When nothing else holds a watch that has ended, its version is marked stable by the rules of a healthy watch.
     """
     from backout.runbook import accept as procedure  # noqa: PLC0415 - only who accepts needs the procedures
+    from backout.runbook.held import SHIFT_RULE  # noqa: PLC0415 same
 
     config = shell.config()
     if not (message or "").strip():
         raise DecisionNeeded(
             "accepting a shift wants a reason; nothing was changed",
             where=f"environment {config.name}",
-            rule=procedure.SHIFT_RULE,
+            rule=SHIFT_RULE,
             hint=f"backout guard accept {shlex.quote(shift)} -e {config.name} -m WHY",
         )
     why = shell.masked(" ".join(str(message).split()))

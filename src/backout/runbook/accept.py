@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import still_decides
-from backout.decoding import decode_values
 from backout.errors import Refused, UsageError
 from backout.model.deployment import Mark
 from backout.model.plan import PlanKind
 from backout.model.remark import RemarkKind
 from backout.model.shift import Outcome
-from backout.model.verdict import Cause, Decision, Verdict
+from backout.model.verdict import Cause, Verdict
 from backout.runbook.checks import own
+from backout.runbook.held import KIND, SHIFT_RULE, accepted, decision_of, ended_held, holding
 from backout.runbook.identity import check_identity
 from backout.runbook.stable import mark_stable
 
@@ -28,10 +28,8 @@ if TYPE_CHECKING:
     from backout.model.incident import Run
     from backout.model.plan import Json
     from backout.model.shift import Shift
+    from backout.model.verdict import Decision
     from backout.runbook.toolbox import Toolbox
-
-KIND: Final = "guard.accept"
-SHIFT_RULE: Final = "shift in answers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +61,6 @@ def options_of(tools: Toolbox, shifts: Iterable[Shift]) -> list[Json]:
     return [*accept, f"not intended: `backout rollback -e {tools.environment} -m WHY`"]
 
 
-def accepted(tools: Toolbox, version: str) -> tuple[str, ...]:
-    """Return the shifts that somebody accepted of a version: what is intended of it is so in its next watch as well."""
-    noted = tools.journal.events(environment=tools.environment, kind=KIND)
-    return tuple(str(event.data["shift"]) for event in noted if event.data.get("version") == version)
-
-
 def accept(tools: Toolbox, shift: str, why: str) -> Accepted:
     """Record that a shift is intended; when nothing else holds the version of an ended watch, mark that stable.
 
@@ -78,19 +70,19 @@ def accept(tools: Toolbox, shift: str, why: str) -> Accepted:
     check_identity(tools)
     run = _open_watch(tools)
     watching = not run.state.is_over
-    decision = _decision(tools, run)
-    holding = [each.name for each in decision.shifts if each.outcome is Outcome.HOLD] if decision else _told(tools, run)
+    decision = decision_of(tools, run)
+    named = [each.name for each in decision.shifts if each.outcome is Outcome.HOLD] if decision else _told(tools, run)
     version = str(run.plan.step("watch").args["version"])
     known = accepted(tools, version)
-    if shift not in holding:
-        listed = ", ".join(f"'{name}'" for name in holding) or "none"
+    if shift not in named:
+        listed = ", ".join(f"'{name}'" for name in named) or "none"
         raise UsageError(
             f"no shift of watch {run.id} is called '{shift}'; those that hold it: {listed}",
             hint=f"backout runs show {run.id}",
         )
     data: dict[str, Json] = {"run": run.id, "version": version, "shift": shift, "why": why, "by": tools.actor}
     tools.journal.note(tools.environment, KIND, f"{run.id}:{shift}", data, actor=tools.actor)
-    remaining = tuple(name for name in holding if name != shift and name not in known)
+    remaining = tuple(name for name in named if name != shift and name not in known)
     result, partly = None, bool(run.plan.step("conclude").args.get("ramp"))
     if decision is not None and not watching and not remaining and not partly:
         result = _conclude(tools, run, decision, f"{tools.actor} accepted {shift}: {why}")
@@ -103,15 +95,10 @@ def waiting(tools: Toolbox, run: Run | None, listed: Sequence[Deployment]) -> tu
     Args:
         run: the newest watch, None where there was none. listed: the provider's list, newest first.
     """
-    ended = tools.runs.result(run.id, "conclude") if run is not None and run.state.is_over else None
-    if run is None or not isinstance(ended, dict) or ended.get("rule") != SHIFT_RULE:
+    if run is None or not listed or not ended_held(tools, run):
         return ()
-    args, decision = run.plan.step("watch").args, _decision(tools, run)
-    version = str(args["version"])
-    if decision is None or not listed or not still_decides(listed, str(args["deployment"]), version):
-        return ()
-    known = accepted(tools, version)
-    return tuple(each for each in decision.shifts if each.outcome is Outcome.HOLD and each.name not in known)
+    args = run.plan.step("watch").args
+    return holding(tools, run) if still_decides(listed, str(args["deployment"]), str(args["version"])) else ()
 
 
 def _open_watch(tools: Toolbox) -> Run:
@@ -135,13 +122,11 @@ def _why_closed(tools: Toolbox, run: Run) -> str:
         return f"another deployment took the place of the one that {run.id} watched"
     if not run.state.is_over:
         return ""
-    ended = tools.runs.result(run.id, "conclude")
-    if not isinstance(ended, dict) or ended.get("rule") != SHIFT_RULE:
+    if not ended_held(tools, run):
+        ended = tools.runs.result(run.id, "conclude")
         action = ended.get("action") if isinstance(ended, dict) else run.state
         return f"watch {run.id} ended as {action}, and not for a shift in what is answered"
-    decision = _decision(tools, run)
-    holding = {each.name for each in decision.shifts if each.outcome is Outcome.HOLD} if decision else set()
-    if not holding <= set(accepted(tools, str(args["version"]))) or not _is_marked(tools, run, history):
+    if holding(tools, run) or not _is_marked(tools, run, history):
         return ""
     return f"all that held watch {run.id} is accepted already"
 
@@ -152,12 +137,6 @@ def _is_marked(tools: Toolbox, run: Run, history: Sequence[Deployment]) -> bool:
         return True  # another watch follows
     here = any(mark.mark is Mark.STABLE and mark.run == run.id for mark in tools.marks.marks(tools.environment))
     return here and (not tools.provider_marks or own(history, run.id, RemarkKind.STABLE) is not None)
-
-
-def _decision(tools: Toolbox, run: Run) -> Decision | None:
-    """Return the verdict of a watch that has ended, None while it goes on."""
-    watched = tools.runs.result(run.id, "watch")
-    return decode_values(watched["decision"], Decision) if isinstance(watched, dict) else None
 
 
 def _told(tools: Toolbox, run: Run) -> list[str]:

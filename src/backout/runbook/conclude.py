@@ -13,9 +13,10 @@ from backout.model.shift import Outcome, ShiftKind
 from backout.model.verdict import Cause, Decision, Verdict
 from backout.plan.rollback import Request
 from backout.ports import Next, NotDone
-from backout.runbook.accept import SHIFT_RULE, options_of
+from backout.runbook.accept import options_of
 from backout.runbook.checks import READ_AGAIN_S, READ_EVERY_S
 from backout.runbook.diagnose import recorded
+from backout.runbook.held import SHIFT_RULE
 from backout.runbook.incident import write_report
 from backout.runbook.mending import mending
 from backout.runbook.permission import DATA_RULE, ONCE_RULE, SOURCES_RULE, Case, forbidden

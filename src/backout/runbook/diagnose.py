@@ -23,9 +23,8 @@ from backout.errors import BackoutError
 from backout.model.diagnosis import Diagnosis, RollbackAdvice, Scenario, Surroundings
 from backout.model.events import EventCounts, InvocationCounts, LogPage
 from backout.model.plan import PlanKind
-from backout.model.shift import Outcome
-from backout.model.verdict import Decision
 from backout.runbook.clues import changed, look_around
+from backout.runbook.held import open_shifts
 from backout.runbook.observe import observe, with_details
 
 if TYPE_CHECKING:
@@ -113,14 +112,12 @@ def _held_for(tools: Toolbox, version: str) -> tuple[str, ...]:
     """Return the shifts for which the newest watch of a version did not call it healthy."""
     watches = (run for run in tools.runs.runs(tools.environment) if run.plan.kind is PlanKind.GUARD)
     newest = next((run for run in watches if run.plan.step("watch").args["version"] == version), None)
-    watched = tools.runs.result(newest.id, "watch") if newest is not None else None
-    if not isinstance(watched, dict):
+    if newest is None:
         return ()
     try:
-        shifts = decode_values(watched["decision"], Decision).shifts
+        return tuple(shift.sentence for shift in open_shifts(tools, newest))
     except Undecodable:
         return ()
-    return tuple(shift.sentence for shift in shifts if shift.outcome is not Outcome.TOLD)
 
 
 def _criticality(tools: Toolbox, service: str | None) -> str | None:

@@ -24,13 +24,13 @@ from backout.plan.by_hand import by_hand
 from backout.plan.guard import plan_guard
 from backout.ports import NotDone
 from backout.report.times import duration
-from backout.runbook.accept import accepted
 from backout.runbook.aside import gave_way
 from backout.runbook.carry import keep
 from backout.runbook.checkpoint import gone_on, remembered
 from backout.runbook.checks import is_late
 from backout.runbook.clock import measure_clock, say_clock
 from backout.runbook.diagnose import failed_build
+from backout.runbook.held import accepted
 from backout.runbook.hold_told import HoldWatch
 from backout.runbook.holdback import with_holdback
 from backout.runbook.looks import Looks, connections_before, health_before, last_look, probes_before, remember
