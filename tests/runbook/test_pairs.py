@@ -10,11 +10,13 @@ import pytest
 from crashing import Crash, dies_at
 
 from backout.analysis.remark_text import parse
-from backout.errors import ProviderUnavailable, Refused
+from backout.analysis.shifts import Pairs
+from backout.errors import AuthError, ProviderUnavailable, Refused
 from backout.model.deployment import Mark
 from backout.model.fetched import Fetched
 from backout.model.plan import PlanKind
 from backout.model.policy import Expectation, Mode, SyntheticCheck
+from backout.model.probes import PairedAnswer, VersionAnswer
 from backout.model.remark import RemarkKind
 from backout.model.signals import HealthReport, ServiceState
 from backout.providers.memory import health_of, steady
@@ -148,6 +150,108 @@ def test_a_guard_that_only_observes_asks_nothing(tmp_path: Path) -> None:
     story = Paired(tmp_path / "journal.sqlite", gone, replace(ASKED, mode=Mode.OBSERVE))
     held(story, "guard only observes, so it deploys nothing")
     assert story.pairs() == []
+
+
+ASKING = replace(ASKED, mode=Mode.ASK)
+
+
+def test_a_guard_that_asks_deploys_nothing_unasked(tmp_path: Path) -> None:
+    """Mode ask without a terminal: held, with the reason, and with what to type for the next time."""
+    story = Paired(tmp_path / "journal.sqlite", gone, ASKING)
+    before = len(story.world.all_deployments)
+    held(story, "guard deploys nothing unasked (mode = ask)")
+    assert len(story.world.all_deployments) == before
+    assert "type `backout guard -e production --mode ask --next` on a terminal" in str(story.concluded()["options"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "why"), [(True, "were asked side by side"), (False, "a person said no"), (None, "nobody typed ask")]
+)
+def test_a_guard_that_asks_waits_for_nobody(tmp_path: Path, typed: bool | None, why: str) -> None:
+    """Mode ask on a terminal: the watch goes on until somebody types, and nothing is deployed before that."""
+    story = Paired(tmp_path / "journal.sqlite", gone, ASKING)
+    asked: list[tuple[str, str, int]] = []
+
+    def consent(question: str, word: str) -> bool | None:
+        asked.append((question, word, len(story.pairs())))
+        return typed if len(asked) > 3 else None
+
+    watch(replace(story.tools(), consent=consent, confirm=lambda _plan: False))
+    assert len(asked) > 3
+    assert {pairs for _, _, pairs in asked} == {0}
+    assert story.bad.id[:8] in asked[0][0]
+    assert len(story.pairs()) == (typed is True)
+    tools = story.tools()
+    watched = tools.runs.result(tools.runs.runs("production")[0].id, "watch")
+    assert isinstance(watched, dict)
+    assert why in f"{watched['decision']['reason']} {watched['not_asked']}"  # type: ignore[index,call-overload]
+    assert (story.concluded()["action"], len(story.world.activations)) == ("hold", 0)
+
+
+def test_a_person_is_not_asked_again_for_what_was_deployed_already(tmp_path: Path) -> None:
+    """Said yes, then the process died: the watch that is taken up goes on asking both versions."""
+    story = Paired(tmp_path / "journal.sqlite", gone, ASKING)
+
+    def die(name: str) -> None:
+        if name == "deployments.deploy":
+            raise Crash
+
+    story.world.after_call = die
+    with pytest.raises(Crash):
+        watch(replace(story.tools(), consent=lambda _question, _word: True))
+    story.world.after_call = None
+    watch(replace(story.tools(), consent=lambda _question, _word: None, confirm=lambda _plan: True))
+    assert story.concluded()["action"] == "rollback"
+    assert len(story.pairs()) == 1
+
+
+def test_requests_that_cannot_be_sent_are_why_nobody_was_asked(tmp_path: Path) -> None:
+    """Their credentials are gone, say: the hold names that, and what to do."""
+    story = Paired(tmp_path / "journal.sqlite", gone)
+    error = ProviderUnavailable("no credentials", hint="export API_TOKEN=...")
+
+    class Mute:
+        def __getattr__(self, name: str) -> object:
+            return getattr(story.world.health, name)
+
+        def fetch(self, *_args: object, **_named: object) -> Fetched:
+            raise error
+
+    story.world.route_rule = lambda _name, version: 404 if version == story.bad.id else 200
+    tools = replace(story.tools(), pairing=Mute())  # type: ignore[arg-type]
+    watch(tools)
+    found = story.concluded()
+    assert found["action"] == "hold"
+    assert "both versions were not asked: the requests are not sent: no credentials" in str(found["why"])
+    assert "export API_TOKEN=..." in str(found["options"])
+
+
+def test_a_permission_that_lacks_is_why_nobody_was_asked(tmp_path: Path) -> None:
+    """The token may read and not deploy: the hold says so, with what to type."""
+    story = Paired(tmp_path / "journal.sqlite", gone)
+
+    def deny(name: str) -> None:
+        if name == "deployments.deploy":
+            raise AuthError("the token may not deploy", hint="backout doctor")
+
+    story.world.before_call = deny
+    watch(story.tools())
+    found = story.concluded()
+    assert "both versions were not asked: the token may not deploy" in str(found["why"])
+    assert "backout doctor" in str(found["options"])
+
+
+def test_a_hold_says_what_asking_came_to() -> None:
+    """Visitors are answered 404, and guard's own requests are not: asked the same, both are alike."""
+    tally = Pairs()
+    assert tally.sentence == ""
+    fine, worse = VersionAnswer(200, ""), VersionAnswer(404, "")
+    tally.add([PairedAnswer(1.0, "/app", fine, fine)] * 3)
+    assert tally.sentence == "asked the same 3 times, which is not enough to tell the two versions apart"
+    tally.add([PairedAnswer(1.0, "/app", fine, fine)] * 9)
+    assert tally.sentence == "asked the same 12 times, both versions answered alike"
+    tally.add([PairedAnswer(1.0, "/app", worse, fine)] * 2)
+    assert "this version answered worse 2 times" in tally.sentence
 
 
 def test_who_answered_must_be_known(tmp_path: Path) -> None:
@@ -347,8 +451,8 @@ def probed(story: Paired, tools: Toolbox) -> str:
     assert found is not None
     asking = PairedProbe(tools, found.plan.step("watch").args, run, Mode.ACT)
     asking.tick(wanted=True)
-    assert bool(story.pairs()) is not bool(asking.problem)
-    return asking.problem
+    assert bool(story.pairs()) is (asking.obstacle is None)
+    return asking.obstacle.why if asking.obstacle is not None else ""
 
 
 def test_a_way_back_is_not_judged_by_the_version_that_a_person_left(tmp_path: Path) -> None:

@@ -524,7 +524,7 @@ class Detector:
         held = self._held(now)
         if held is not None:  # whatever else is well, and whatever the policy makes of a watch without a verdict
             not_ours = self._answers.judge(now).outside
-            why = not_ours or _unproven(held) or seen
+            why = not_ours or _unproven(held, self._answers.pairs.sentence) or seen
             return Verdict.INCONCLUSIVE, Cause.OUTSIDE if not_ours else Cause.ANSWERS, f"{held.sentence}; {why}"
         if excuse is not None:
             return Verdict.INCONCLUSIVE, Cause.OUTSIDE if outside else Cause.NONE, f"{excuse}; {seen}"
@@ -658,10 +658,15 @@ class Detector:
         return self
 
 
-def _unproven(shift: Shift) -> str:
-    """Return why a shift in the classes of answers does not carry a rollback by itself, "" for another one."""
-    is_answers = shift.kind in (ShiftKind.ANSWERS, ShiftKind.EXTINCTION)
-    return "whether the version or its visitors are behind it is not shown" if is_answers else ""
+def _unproven(shift: Shift, asked: str) -> str:
+    """Return why a shift in the classes of answers does not carry a rollback by itself, "" for another one.
+
+    Args:
+        asked: what asking both versions the same came to, "" where nobody did.
+    """
+    if shift.kind not in (ShiftKind.ANSWERS, ShiftKind.EXTINCTION):
+        return ""
+    return "whether the version or its visitors are behind it is not shown" + (f"; {asked}" if asked else "")
 
 
 def _slower(latency: Mapping[int, int], edge: int) -> int:

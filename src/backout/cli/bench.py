@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from backout import wiring
+from backout.cli.consent import Consent
 from backout.cli.live import Live
 from backout.errors import Busy
 from backout.journal.stop import StopRequest
@@ -151,7 +152,8 @@ def open_bench(
     live = Live(shell.output, name, stream=stream)
     stop = StopRequest(lambda: live.say("stopping after the current step; Ctrl-C again stops now"))
     asked = (lambda plan: _asked(shell, live, plan)) if shell.interactive else None
-    hooks = wiring.Hooks(stop, live.watching, asked, live.say_once, within_s, live.say)
+    consent = Consent(shell.stdin, live.say) if shell.interactive else None
+    hooks = wiring.Hooks(stop, live.watching, asked, live.say_once, within_s, live.say, consent=consent)
     return Bench(shell, shell.toolbox(config, hooks), stop, live)
 
 

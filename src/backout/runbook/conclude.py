@@ -123,10 +123,12 @@ class Conclude:
         if not_seen and kinds == {ShiftKind.TRAFFIC}:  # what was not counted is no request that did not come
             why = f"{'not moved up: ' if args.get('ramp') else ''}{not_seen}"
             return self._held(run, "hold", why, {"rule": SOURCES_RULE})
-        asked = f"; both versions could not be asked: {watched['not_asked']}" if watched.get("not_asked") else ""
+        asked = f"; both versions were not asked: {watched['not_asked']}" if watched.get("not_asked") else ""
         why = f"{decision.reason}{asked}; whether that is intended, a person has to say"
         question(self._tools, run, str(args["version"]), decision.reason)
-        more: dict[str, Json] = {"rule": SHIFT_RULE, "options": options_of(self._tools, decision.shifts)}
+        to_ask = watched.get("to_ask")  # the version before recorded none
+        options = [*options_of(self._tools, decision.shifts), *(to_ask if isinstance(to_ask, list) else ())]
+        more: dict[str, Json] = {"rule": SHIFT_RULE, "options": options}
         return self._held(run, "hold", why, more)
 
     def _regressed(

@@ -35,6 +35,7 @@ from backout.runbook.hold_told import HoldWatch
 from backout.runbook.holdback import with_holdback
 from backout.runbook.looks import Looks, connections_before, health_before, last_look, probes_before, remember
 from backout.runbook.observe import observe, with_details
+from backout.runbook.obstacle import obstacle_to
 from backout.runbook.pairs import PairedProbe
 from backout.runbook.points import AFTER_DEPLOYMENT, mark_meanwhile
 from backout.runbook.preflight import preflight
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from backout.model.situation import Situation
     from backout.ports import Probe, StepContext
     from backout.runbook.looks import Seen
+    from backout.runbook.obstacle import Obstacle
     from backout.runbook.source import SourceWatch
     from backout.runbook.toolbox import Toolbox
 
@@ -249,11 +251,12 @@ class Watch:
         self._tools = tools
 
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002 the Action protocol
-        """Return {verdict, moved, downgraded, unseen, token_lost, not_asked, decision}.
+        """Return {verdict, moved, downgraded, unseen, token_lost, not_asked, to_ask, decision}.
 
         `moved` names the deployment that took this one's place, or is ""; `downgraded` says why no automatic action may
         rest on the source, or is ""; `unseen` why a step of a ramp was not seen, or is ""; `token_lost` why the token
-        counts as lost, or is ""; `not_asked` why both versions could not be asked side by side, or is "".
+        counts as lost, or is ""; `not_asked` why both versions were not asked side by side although
+        that was wanted, or is ""; `to_ask` what a person may do about that, sentences with commands.
         """
         tools = self._tools = replace(self._tools, policy=expecting(self._tools.policy, args))
         since, for_s = float(str(args["since"])), float(str(args["for_s"]))
@@ -294,13 +297,15 @@ class Watch:
                 self._show(args, feed, decision)
                 is_early = decision.verdict is Verdict.HEALTHY and now >= early_from and not unseen(tools, args)
                 if decision.verdict is Verdict.REGRESSED or is_early or now >= since + for_s:
-                    return _result(decision, self._moved(args, vigil, pairs), vigil, unseen(tools, args), pairs.problem)
+                    return _result(
+                        decision, self._moved(args, vigil, pairs), vigil, unseen(tools, args), pairs.obstacle
+                    )
                 if now >= feed.look_again_at:
                     feed.look_again_at = now + LOOK_AGAIN_S
                     self._accept(detector, str(args["version"]))
                     moved = self._moved(args, vigil, pairs)
                     if moved:
-                        return _result(decision, moved, vigil, unseen(tools, args), pairs.problem)
+                        return _result(decision, moved, vigil, unseen(tools, args), pairs.obstacle)
                 tools.clock.sleep(TICK_S)
         finally:
             looks.close()
@@ -336,7 +341,7 @@ class Watch:
             watch_s=float(str(args["for_s"])),
             unseen=words(tools.traffic.traits) if tools.traffic is not None else "",
             declared=tools.declared(),
-            can_ask=bool(tools.policy.guard.asked and old) and first >= 1 and _mode_of(tools, run) is not Mode.OBSERVE,
+            can_ask=first >= 1 and obstacle_to(tools, args, _mode_of(tools, run)) is None,
             health_before=health_before(tools, old, since, baseline),
             probed=probes_before(tools, old, since) if tools.health is not None else None,
         )
@@ -482,14 +487,15 @@ def _mode_of(tools: Toolbox, run: str) -> Mode:
     return Mode(str(found.plan.step("conclude").args["mode"]))
 
 
-def _result(decision: Decision, moved: str, vigil: Vigil, not_seen: str, not_asked: str) -> Json:
+def _result(decision: Decision, moved: str, vigil: Vigil, not_seen: str, obstacle: Obstacle | None) -> Json:
     return {
         "verdict": decision.verdict,
         "moved": moved,
         "downgraded": vigil.source.downgraded,
         "unseen": not_seen,
         "token_lost": vigil.token.lost,
-        "not_asked": not_asked,
+        "not_asked": obstacle.why if obstacle else "",
+        "to_ask": list(obstacle.options) if obstacle else [],
         "decision": msgspec.to_builtins(decision),
     }
 

@@ -7,6 +7,7 @@ deployed, no hold is on, the schema and the secrets allow it, and what slipped i
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from backout.analysis.expectations import unmet
@@ -28,6 +29,7 @@ from backout.runbook.checks import (
 from backout.runbook.identity import check_identity
 from backout.runbook.marked import message_of
 from backout.runbook.observe import observe
+from backout.runbook.obstacle import Obstacle, obstacle_of, obstacle_to, safe_checks
 from backout.runbook.permission import older_configuration
 from backout.runbook.prober import Prober
 from backout.runbook.prove import judged_again
@@ -46,28 +48,31 @@ PAIRED_S = 60.0
 """Both versions are asked for so long at most, from the deployment on that puts the old one beside the new one."""
 EVERY_S = 0.5
 _PATIENCE = 5
-"""After so many pairs of which nobody knows who answered, and none of which it is known, it is given up."""
+"""After so many pairs that were not sent, or of which nobody knows who answered, and no other, it is given up."""
+WORD = "ask"
+"""What a person types who lets both be asked: no word that any other question takes for a yes."""
 
 
 class PairedProbe:
     """Beside one watch; `tick` is called every second.
 
     Args:
-        args: of the step `watch`. run: the watch. mode: what it was started with; one that only observes asks nothing.
+        args: of the step `watch`. run: the watch. mode: what it was started with, see `obstacle_to`.
     """
 
     def __init__(self, tools: Toolbox, args: Mapping[str, Json], run: str, mode: Mode) -> None:
         self._tools = tools
         self._run = run
         self._mode = mode
+        self._args = args
         self._new, self._old = str(args["version"]), str(args["old"])
         self._deployment = str(args["deployment"])
-        self._splits = float(str(args["split"])) < 1
         self._asking: Prober[PairedAnswer | None] | None = None
         self._until = 0.0
         self._unknown = self._known = 0
-        self.problem = ""
-        """Why both cannot be asked, in words; "" while nothing stands in the way, or nobody wanted it."""
+        self._unsent: list[BackoutError] = []
+        self._waits = False
+        self._obstacle: Obstacle | None = None
 
     def tick(self, *, wanted: bool) -> tuple[PairedAnswer, ...]:
         """Return the pairs that came in; asking begins when it is wanted, and goes on for its time.
@@ -76,21 +81,41 @@ class PairedProbe:
         """
         tools = self._tools
         if self._asking is None:
-            if not wanted or self.problem or self._until:
+            if self._obstacle or self._until or not (wanted or self._waits):
                 return ()
-            self.problem = self._begin()
-            if self.problem:
-                tools.say(f"both versions cannot be asked side by side: {self.problem}")
+            self._begin()
+            if self._asking is None:
                 return ()
-        assert self._asking is not None  # noqa: S101 begun above
         found = tuple(pair for pair in self._asking.collect() if pair is not None)
         self._known += len(found)
-        if not self._known and self._unknown >= _PATIENCE:
-            self.problem = "the application does not say which version answered"
-            tools.say(f"both versions cannot be asked side by side: {self.problem}")
-        if self.problem or tools.clock.now() >= self._until:
+        if not self._known and self._unknown + len(self._unsent) >= _PATIENCE:
+            self._meet(self._unanswered())
+        if self._obstacle or tools.clock.now() >= self._until:
             self.close()
         return found
+
+    @property
+    def obstacle(self) -> Obstacle | None:
+        """Why both were not asked until now, although it was wanted; None where they were, or nobody wanted it."""
+        if self._obstacle is None and self._waits:
+            return Obstacle(f"nobody typed {WORD} when that was asked (mode = ask)")
+        if self._obstacle is None and self._until and not self._known:
+            return self._unanswered()
+        return self._obstacle
+
+    def _unanswered(self) -> Obstacle:
+        """Return why nothing is known although both are asked."""
+        environment = self._tools.environment
+        if self._unsent:
+            return obstacle_of(self._unsent[-1], environment, "the requests are not sent: ")
+        if not self._unknown:
+            return Obstacle("no answer of both came in time")
+        option = f"see whether the health endpoint names its version: `backout config check --online -e {environment}`"
+        return Obstacle("the application does not say which version answered", (option,))
+
+    def _meet(self, obstacle: Obstacle) -> None:
+        self._obstacle = obstacle
+        self._tools.say(f"both versions cannot be asked side by side: {obstacle.why}")
 
     def put_back(self, history: Sequence[Deployment]) -> None:
         """Put back what this run's own deployment undid, in whichever process that was, and seen by nobody.
@@ -110,37 +135,39 @@ class PairedProbe:
             self._asking.close()
             self._asking = None
 
-    def _begin(self) -> str:
-        """Put the old version beside the new one and begin to ask; return what stands in the way, or ""."""
-        tools, asker, checks = self._tools, self._tools.pairing, self._checks()
-        why = self._why_not(checks)
-        if why or asker is None:
-            return why or "no health check is set up"
+    def _begin(self) -> None:
+        """Put the old version beside the new one and begin to ask, where nothing stands in the way."""
+        tools, asker = self._tools, self._tools.pairing
+        obstacle = obstacle_to(tools, self._args, self._mode)
+        if obstacle is not None or asker is None:
+            self._meet(obstacle or Obstacle("no health check is set up"))
+            return
+        if self._mode is Mode.ASK and not self._has_consent():
+            return
         try:
             made = self._put()
         except BackoutError as error:
-            return error.what
+            self._meet(obstacle_of(error, tools.environment))
+            return
         self._until = made.created_at + PAIRED_S
-        turns = self._turns(checks)
+        turns = self._turns(safe_checks(tools))
         self._asking = Prober(
             "pairs", lambda: self._ask(asker, next(turns)), tools.clock, EVERY_S, in_background=tools.in_background
         )
-        return ""
 
-    def _why_not(self, checks: Sequence[SyntheticCheck]) -> str:
-        if self._mode is Mode.OBSERVE:
-            return "guard only observes, so it deploys nothing (mode = observe)"
-        if self._old in ("", self._new):
-            return "there is no version before it to compare with"
-        if self._splits:
-            return "the traffic is split, which tells the two apart already"
-        return "" if checks else "no request is declared that is safe to send (guard.synthetic)"
-
-    def _checks(self) -> list[SyntheticCheck]:
-        """Return the declared requests; never a visitor's URL, and none whose answer is meant to change."""
-        guard = self._tools.policy.guard
-        meant = guard.expect
-        return [check for check in guard.asked if not any(each.covers(check.method, check.path) for each in meant)]
+    def _has_consent(self) -> bool:
+        """Whether a person lets it be deployed; the watch goes on meanwhile, for it must not wait for anybody."""
+        tools = self._tools
+        assert tools.consent is not None  # noqa: S101 looked at by `obstacle_to`
+        with contextlib.suppress(BackoutError):
+            if own(tools.deployments.history(), self._run, RemarkKind.PAIR) is not None:
+                return True  # whoever said so then, the process died after it
+        old, new = self._old[:8], self._new[:8]
+        said = tools.consent(f"Deploy version {old} at 0 % beside version {new}, and ask both the same?", WORD)
+        self._waits = said is None
+        if said is False:
+            self._meet(Obstacle("a person said no"))
+        return bool(said)
 
     def _turns(self, checks: list[SyntheticCheck]) -> Iterator[SyntheticCheck]:
         """Yield all checks again and again, each round in a random order."""
@@ -206,7 +233,8 @@ class PairedProbe:
             answers = {version: asker.fetch(check.path, version, check=check) for version in order}
             named = answers[self._old].named((self._new, self._old))
             known = named == self._old or (not named and before and self._is_old(asker))
-        except BackoutError:
+        except BackoutError as error:
+            self._unsent.append(error)
             return None
         if not known or answers[self._new].named((self._new, self._old)) == self._old:
             self._unknown += 1

@@ -81,6 +81,8 @@ class Toolbox:
         pushing: makes the tools that set secrets. restoring: makes the tools of a restore of the database; raises
             BackoutError where none can be made from here.
         confirm: asks a person whether a plan may run; None without a terminal.
+        consent: asks a person during a watch and waits for nobody: what is to be done as a question, and the word that
+            says yes; returns None until something was typed. None without a terminal.
         watching: told about each tick of a watch, for the live line; it decides nothing.
         say: tells a person something at once, in one sentence (a step that was skipped, a channel that fails).
         catalogue: reads the signatures of errors. redact: takes every secret that is known here out of a text.
@@ -144,6 +146,7 @@ class Toolbox:
     cards: Cards | None = None
     card_lines: CardLines = field(default_factory=CardLines)
     confirm: Callable[[Plan], bool] | None = None
+    consent: Callable[[str, str], bool | None] | None = None
     catalogue: Callable[[], Catalogue] = _no_catalogue
     redact: Callable[[str], str] = str
 

@@ -93,6 +93,7 @@ class Hooks:
     within_s: float | None = None
     hear: Callable[[str], None] = lambda _line: None
     hurried: bool = False
+    consent: Callable[[str, str], bool | None] | None = None
 
 
 def actor() -> str:
@@ -214,6 +215,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         equivalents=equivalents(config),
         watching=hooks.watching,
         confirm=hooks.confirm,
+        consent=hooks.consent,
         say=hooks.say,
         holds=holds(config),
         bundles=_Bundles(config),

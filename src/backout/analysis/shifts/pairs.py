@@ -88,6 +88,18 @@ class Pairs:
         return bool(self._moved) and not self.number(Compared.NEW_WORSE)
 
     @property
+    def sentence(self) -> str:
+        """Say what asking came to, without a final stop; "" where nobody asked."""
+        if not self.asked:
+            return ""
+        asked = f"asked the same {self.asked} times"
+        if self.are_alike:
+            return f"{asked}, both versions answered alike"
+        if self.is_discordant:
+            return f"{asked}, this version answered worse {self.number(Compared.NEW_WORSE)} times, which is not enough"
+        return f"{asked}, which is not enough to tell the two versions apart"
+
+    @property
     def loops(self) -> int:
         """How often a redirect of the new version alone led round and round."""
         return self._loops
