@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 from api_gate import Answer, api_gate
 
 from backout.analysis.remark_text import parse
 from backout.errors import Busy, Refused, WorldMoved
+from backout.model.checkup import CheckState
 from backout.model.deployment import Share
 from backout.model.incident import RunState
 from backout.model.plan import Plan, PlanKind
@@ -19,6 +20,8 @@ from backout.model.signals import HealthReport, Reach, ServiceState, total
 from backout.plan.rollback import Request
 from backout.providers.memory import health_of, quiet, steady
 from backout.report.incident import render
+from backout.runbook.card import card_of
+from backout.runbook.checkup_questions import Here, Platform
 from backout.runbook.incident import incident_of
 from backout.runbook.rollback import prepare
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from backout.model.checkup import Check
     from backout.model.deployment import Deployment, Version
     from backout.model.incident import Run
     from backout.runbook.toolbox import Toolbox
@@ -187,6 +191,57 @@ def test_rule_06_when_no_target_is_left_it_is_refused(story: Proving) -> None:
         assert story.good.id in error.what
     newest = story.tools().runs.runs("production")[0]
     assert newest.state is RunState.FAILED
+
+
+def looked(story: Proving) -> Check:
+    """Return what doctor says of the version to go back to."""
+
+    def never() -> NoReturn:
+        raise AssertionError("nobody asks for the identity, nor this host")
+
+    here = Here(story.world.clock, never, never, story.path)
+    platform = Platform(story.tools, never, "production", story.policy, places={}, required=(), here=here)
+    question = next(each for each in platform.lane() if each.name == "stable_version")
+    (check,) = question.ask()
+    return check
+
+
+def test_rule_06_a_target_that_failed_is_not_the_first_one_named_afterwards(story: Proving) -> None:
+    """Rollback, card and doctor say the next one; having been live since ends that."""
+    story.is_down(story.newer, "database")
+    story.refused(Request(message="it fails", target=story.newer.id))
+    _, plan = prepare(story.tools(), Request(message="it fails"))
+    card = card_of(story.tools())
+    assert isinstance(plan, Plan)
+    assert plan.step("activate").args["version"] == card.target == card.stable == story.good.id
+    assert story.good.id in looked(story).why
+    (passed_over,) = [note for note in plan.notes if note.startswith(f"not {story.newer.id}")]
+    assert "its last proof, at " in passed_over
+    assert "database is down on it" in passed_over
+    assert any(story.newer.id in note and "is tried" in note for note in plan.notes)  # behind the other one
+    story.world.clock.sleep(60)
+    story.world.deploy(story.newer)
+    story.world.clock.sleep(60)
+    story.world.deploy(story.world.upload("worse still"))
+    _, plan = prepare(story.tools(), Request(message="it fails"))
+    assert isinstance(plan, Plan)
+    assert plan.step("activate").args["version"] == story.newer.id
+    assert "failed" not in plan.notes[1]
+
+
+def test_rule_06_a_target_that_failed_is_told_where_there_is_no_other(story: Proving) -> None:
+    """The plan, the card and doctor do not praise it without a word; it is asked again all the same."""
+    story.is_down(story.newer, "database")
+    story.is_broken(story.good)
+    story.refused()
+    _, plan = prepare(story.tools(), Request(message="it fails"))
+    assert isinstance(plan, Plan)
+    assert plan.step("activate").args["version"] == story.newer.id
+    assert "failed: database is down on it" in plan.notes[1]
+    assert plan.notes[1] in card_of(story.tools()).notes
+    check = looked(story)
+    assert check.state is CheckState.MISSING
+    assert "failed: database is down on it" in check.why
 
 
 def test_rule_06_a_named_target_has_no_alternatives(story: Proving) -> None:

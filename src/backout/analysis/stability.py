@@ -11,6 +11,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from backout.analysis.fit import does_not_fit
+from backout.analysis.proof import failed_text, still_failed
 from backout.analysis.remarks import made_by, same_commit, same_hash, same_version
 from backout.model.clock import utc
 from backout.model.deployment import Mark, Version, VersionId, VersionMark
@@ -35,6 +36,7 @@ class Candidate:
         proven: its watch ended healthy. last_live_at: Unix seconds when it last had traffic, 0 when never.
         kept: the provider no longer deploys it; it is uploaded again from the copy kept here.
         newer: the migrations since it was last live, each judged safe for it where it is eligible.
+        failed: its last proof in words, where that failed; it is tried behind the others then. "" otherwise.
     """
 
     version: VersionId
@@ -45,6 +47,7 @@ class Candidate:
     last_live_at: float
     kept: bool = False
     newer: tuple[str, ...] = ()
+    failed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +122,12 @@ def quarantine(situation: Situation, version: str, code_hash: str | None) -> Ver
     """
     known = situation.version(version)
     git_sha = known.git_sha if known and stable_mark(situation, version) is None else ""
-    return _newest_says_bad(situation.marks, version, code_hash, git_sha)
+    return quarantine_in(situation.marks, version, code_hash, git_sha)
 
 
 def quarantined_name(marks: Sequence[VersionMark], name: str) -> VersionMark | None:
     """Return the mark that quarantines the version of this id, or whatever is built from this commit, or None."""
-    return _newest_says_bad(marks, name, None, name)
+    return quarantine_in(marks, name, None, name)
 
 
 def in_force(marks: Sequence[VersionMark]) -> tuple[VersionMark, ...]:
@@ -133,11 +136,11 @@ def in_force(marks: Sequence[VersionMark]) -> tuple[VersionMark, ...]:
         mark
         for mark in marks
         if mark.mark is Mark.QUARANTINED
-        and _newest_says_bad(marks, mark.version, mark.code_hash, mark.git_sha) is not None
+        and quarantine_in(marks, mark.version, mark.code_hash, mark.git_sha) is not None
     )
 
 
-def _newest_says_bad(
+def quarantine_in(
     marks: Sequence[VersionMark], version: str, code_hash: str | None, git_sha: str
 ) -> VersionMark | None:
     """Return the newest word on this version or code when it is a quarantine; the provider tells first digits only."""
@@ -174,7 +177,7 @@ def candidates(  # noqa: PLR0913 by keyword
     schema_goes_back: bool = False,
     by_robot: bool = False,
 ) -> tuple[Candidate, ...]:
-    """Return every version but the one being left: proven ones first, then by when they were last live.
+    """Return every version but the one being left, best first: proven, its last proof not failed, lately live.
 
     Args:
         leaving: the version to get away from. accept_unproven: a person (or the policy) accepts versions without proof.
@@ -212,9 +215,20 @@ def candidates(  # noqa: PLR0913 by keyword
                 last_live_at,
                 kept=version in situation.kept,
                 newer=tuple(m.name for m in _newer_migrations(situation, case)),
+                failed=failed_lately(situation, version.id),
             )
         )
-    return tuple(sorted(found, key=lambda c: (not c.proven, -c.last_live_at)))
+    return tuple(sorted(found, key=lambda c: (not c.proven, bool(c.failed), -c.last_live_at)))
+
+
+def failed_lately(situation: Situation, version: str) -> str:
+    """Return the last proof of a version in words, where that failed and nothing better is known since; else ""."""
+    if version not in situation.failed_proofs:
+        return ""
+    stable, span = stable_mark(situation, version), live_spans(situation).get(VersionId(version))
+    stable_at, live_until = (stable.at if stable else 0.0), (span.last_until if span else 0.0)
+    proof = still_failed(situation.failed_proofs, version, stable_at=stable_at, live_until=live_until)
+    return failed_text(proof) if proof is not None else ""
 
 
 def _objection(situation: Situation, case: _Case) -> tuple[str, str]:

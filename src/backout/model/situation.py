@@ -36,6 +36,18 @@ class SchemaLook:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedProof:
+    """A version did not answer well when it was asked at 0 % of the traffic (safety rule 6).
+
+    Args:
+        at: Unix seconds. why: one sentence without a final stop.
+    """
+
+    at: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Situation:
     """One look at an environment.
 
@@ -47,6 +59,7 @@ class Situation:
         clock_offset_s: the provider's clock minus this machine's, None: not measured.
         minimum_version: the number of the oldest version that may be returned to.
         kept: versions that the provider no longer deploys, whose code is kept here and can be uploaded again.
+        failed_proofs: the newest failed proof of each version, as far as this journal knows.
     """
 
     environment: str
@@ -62,6 +75,7 @@ class Situation:
     triggers: Triggers | None = None
     snapshots: Mapping[str, Triggers] = field(default_factory=dict)
     minimum_version: int = 0
+    failed_proofs: Mapping[str, FailedProof] = field(default_factory=dict)
 
     @property
     def live(self) -> Deployment:

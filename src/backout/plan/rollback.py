@@ -81,8 +81,12 @@ def plan_rollback(situation: Situation, request: Request, lines: Equivalents) ->
     chosen = next((c for c in ranked if c.eligible and c.last_live_at > 0), None)
     if chosen is None:
         return _no_target(situation, ranked)
-    passed_over = (c for c in ranked if not c.eligible and c.last_live_at >= chosen.last_live_at)
-    nearer = tuple(Rejection(c.version, c.reason, c.rule) for c in passed_over)
+    passed_over = (c for c in ranked if c is not chosen and c.last_live_at >= chosen.last_live_at)
+    nearer = tuple(
+        Rejection(c.version, c.failed if c.eligible else c.reason, c.rule or "6 proof")
+        for c in passed_over
+        if c.failed or not c.eligible
+    )
     others = (c for c in ranked if c.eligible and c.proven and c is not chosen)
     return _plan(situation, request, lines, _Choice(leaving, chosen, nearer, tuple(islice(others, MAX_ALTERNATIVES))))
 
@@ -292,6 +296,8 @@ def _proof(situation: Situation, request: Request, choice: _Choice) -> dict[str,
 
 def _notes(situation: Situation, request: Request, choice: _Choice) -> tuple[str, ...]:
     notes = [f"target {choice.target.version}: {choice.target.reason}"]
+    if choice.target.failed:
+        notes.append(f"{choice.target.failed}; it is asked again before it gets traffic")
     if choice.target.kept:
         notes.append("it is uploaded again from the copy kept here, with the secrets as they are now")
     notes += [f"not {rejection.version}: {rejection.reason}" for rejection in choice.nearer]

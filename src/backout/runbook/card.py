@@ -5,17 +5,15 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from backout.analysis.stability import quarantine, questioned
+from backout.analysis.going_back import last_stable
 from backout.errors import BackoutError
 from backout.model.card import Card
-from backout.model.deployment import Mark
 from backout.model.plan import Plan
 from backout.plan.rollback import Request
 from backout.report.card import card_text
 from backout.runbook.rollback import prepare
 
 if TYPE_CHECKING:
-    from backout.model.situation import Situation
     from backout.runbook.toolbox import Toolbox
 
 
@@ -31,20 +29,12 @@ def card_of(tools: Toolbox) -> Card:
         environment=situation.environment,
         read_at=situation.read_at,
         live=situation.live,
-        stable=_last_stable(situation),
+        stable=stable.version if (stable := last_stable(situation.marks, situation.failed_proofs)) else "",
         target=target,
         why=why[:1].upper() + why[1:],
         lines=tools.card_lines,
         notes=notes,
     )
-
-
-def _last_stable(situation: Situation) -> str:
-    for mark in reversed(situation.marks):
-        known = quarantine(situation, mark.version, mark.code_hash) or questioned(situation.marks, mark.version)
-        if mark.mark is Mark.STABLE and known is None:
-            return mark.version
-    return ""
 
 
 def keep_card(tools: Toolbox) -> None:

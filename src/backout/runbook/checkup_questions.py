@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from backout.analysis.checkup import here, platform, service
-from backout.analysis.stability import quarantine, stable_mark
+from backout.analysis.stability import failed_lately, quarantine, stable_mark
 from backout.errors import AuthError, BackoutError, ProviderUnavailable, Unmeasured
 from backout.model.checkup import Level
-from backout.model.plan import PlanKind
+from backout.model.plan import Plan, PlanKind
 from backout.model.policy import Mode
 from backout.plan.rollback import Request
 from backout.runbook.checkup import Question
@@ -167,7 +167,9 @@ class Platform(_Opened):
         with self._answering() as tools:
             self._seen, outcome = prepare(tools, request)
         stable = self._is_stable(self._seen)
-        yield service.of_return(outcome, stable=stable, acts=self._acts, environment=self._environment)
+        target = str(outcome.step("activate").args["version"]) if isinstance(outcome, Plan) else ""
+        failed = failed_lately(self._seen, target)
+        yield service.of_return(outcome, stable=stable, acts=self._acts, environment=self._environment, failed=failed)
 
     def _situation(self) -> Situation:
         if self._seen is None:

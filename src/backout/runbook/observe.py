@@ -11,6 +11,7 @@ from backout.analysis.stability import changed_at
 from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable, Unmeasured
 from backout.model.situation import SchemaLook, Situation
 from backout.runbook.clock import clock_offset_s
+from backout.runbook.proofs import failed_proofs
 from backout.runbook.second_proof import refuted_by
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def observe(tools: Toolbox) -> Situation:
         secret_names=_secret_names(tools),
         clock_offset_s=clock_offset_s(tools),
         minimum_version=tools.policy.guard.minimum_version,
+        failed_proofs=failed_proofs(tools),
     )
     return with_details(tools, situation, [share.version for share in situation.live.shares])
 

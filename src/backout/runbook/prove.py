@@ -20,6 +20,7 @@ from backout.runbook.checks import (
 )
 from backout.runbook.identity import check_identity
 from backout.runbook.marked import message_of
+from backout.runbook.proofs import record_failure
 from backout.runbook.question import question
 
 if TYPE_CHECKING:
@@ -167,6 +168,8 @@ class _Proof:
                 break
             self.tried.append({"version": version, "ok": False, "why": last.why})
             self.context.progress({"tried": self.tried})
+            if last.refusal is None:  # it was asked, and did not answer well
+                record_failure(self.tools, self.context.run, version, last.why)
             if last.contradicts:
                 question(self.tools, self.context.run, version, last.why)
             self.tools.say(f"version {version} is not the target any more: {last.why}")

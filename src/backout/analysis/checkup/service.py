@@ -100,16 +100,20 @@ def of_traffic(traits: SourceTraits | None, *, acts: bool, environment: str) -> 
     return should("traffic").missing(why, "the flight recorder counts exactly: backout init writes it")
 
 
-def of_return(outcome: Plan | PlanRefused, *, stable: bool, acts: bool, environment: str) -> Check:
+def of_return(outcome: Plan | PlanRefused, *, stable: bool, acts: bool, environment: str, failed: str = "") -> Check:
     """Return whether there is a version to go back to: from what is live now, or from what will be deployed next.
 
     Args:
         outcome: what a rollback would do now. stable: whether a watch of what is live ended healthy.
+        failed: the last proof of the version that it would go to, in words, where that failed; "" otherwise.
     """
     subject = must("stable_version", when=acts)
     if isinstance(outcome, Plan):
-        version = outcome.step("activate").args["version"]
-        return subject.ok(f"a rollback would go to version {version}: {outcome.notes[0]}")
+        version, why = outcome.step("activate").args["version"], outcome.notes[0].partition(": ")[2]
+        if failed:
+            line = f"backout deployments list -e {environment}  # whether there is another one"
+            return subject.missing(f"a rollback would try version {version}, and {failed}", line)
+        return subject.ok(f"a rollback would go to version {version}: {why}")
     if stable:
         return subject.ok("what is live is stable, so the next deployment can go back to it; there is no older one")
     line = f"backout guard -e {environment}  # a watch that ends healthy makes what is live one to return to"
