@@ -323,9 +323,30 @@ class TableRescue:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Something of the damage that did not come back, or that nobody can see.
+
+    Args:
+        what: such as `NOT NULL of public.users.email`. reason: why. sql: how to do it by hand, "" without a way.
+        seen: whether it is known to be damaged; else it is only not known to be whole. asked: a person wanted it so.
+    """
+
+    what: str
+    reason: str
+    sql: str = ""
+    seen: bool = True
+    asked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RescueReport:
-    """What a rescue does: definitions that come back, rows by table, and what it cannot do."""
+    """What a rescue does: definitions that come back, rows by table, and what it cannot do.
+
+    Args:
+        left_out: what of the damage is not taken back.
+    """
 
     definitions: tuple[str, ...]
     tables: tuple[TableRescue, ...]
     notes: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()

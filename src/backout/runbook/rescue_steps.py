@@ -127,7 +127,16 @@ def rescue_record(report: RescueReport) -> dict[str, Json]:
         }
         for each in report.tables
     ]
-    return {"definitions": list(report.definitions), "tables": tables, "notes": list(report.notes)}
+    left_out: list[Json] = [
+        {"what": each.what, "reason": each.reason, "sql": each.sql, "seen": each.seen, "asked": each.asked}
+        for each in report.left_out
+    ]
+    return {
+        "definitions": list(report.definitions),
+        "tables": tables,
+        "notes": list(report.notes),
+        "left_out": left_out,
+    }
 
 
 def damage_of(args: Mapping[str, Json]) -> Damage:

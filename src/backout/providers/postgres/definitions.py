@@ -15,6 +15,12 @@ from typing import Any, Final
 from backout.providers.postgres.libpq import identifier
 
 _USER: Final = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
+_CONSTANT: Final = r"""
+d.adbin::text !~ 'SQLVALUEFUNCTION|NEXTVALUEEXPR|COERCEVIAIO|SUBLINK' AND NOT EXISTS (
+  SELECT FROM regexp_matches(d.adbin::text, ':(?:op)?funcid (\d+)', 'g') AS called
+  WHERE called[1]::oid NOT IN (SELECT p.oid FROM pg_proc p WHERE p.provolatile = 'i' AND p.oid < 16384))
+"""
+"""Whether an expression is the same in every row and at any time: none but immutable functions of Postgres itself."""
 _TABLES: Final = f"""
 SELECT c.oid::bigint, n.nspname, c.relname, coalesce(pg_relation_filenode(c.oid), 0)::bigint,
   coalesce(pg_relation_filenode(nullif(c.reltoastrelid, 0)), 0)::bigint, c.relkind,
@@ -24,9 +30,16 @@ WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND {_USER} ORDER BY 1
 """
 _COLUMNS: Final = f"""
 SELECT a.attrelid::bigint, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated,
-  a.attidentity, pg_get_expr(d.adbin, d.adrelid)
+  a.attidentity, pg_get_expr(d.adbin, d.adrelid), coalesce({_CONSTANT}, false), a.attislocal,
+  CASE WHEN a.attcollation NOT IN (0, t.typcollation)
+    THEN (SELECT format('%I.%I', m.nspname, x.collname) FROM pg_collation x JOIN pg_namespace m
+      ON m.oid = x.collnamespace WHERE x.oid = a.attcollation) END,
+  CASE WHEN a.attstorage <> t.typstorage THEN CASE a.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL'
+    WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END END,
+  CASE a.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' END, nullif(a.attstattarget, -1),
+  array_to_string(a.attoptions, ', ')
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-LEFT JOIN pg_attrdef d ON (d.adrelid, d.adnum) = (a.attrelid, a.attnum)
+JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_attrdef d ON (d.adrelid, d.adnum) = (a.attrelid, a.attnum)
 WHERE c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped AND {_USER} ORDER BY 1, 2
 """
 _OTHERS: Final = f"""
@@ -54,20 +67,33 @@ WHERE NOT t.tgisinternal AND {_USER}
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column; `default` is an expression or None. `generated`: it cannot be written."""
+    """A column as it is defined.
+
+    Args:
+        generated: "" | s (stored) | v (virtual): it cannot be written. identity: "" | a (always) | d (by default).
+        default: an expression or None; `constant` when every row has the same. local: it does not come from a parent.
+        collation, storage, compression, statistics, options: None or "" where they are the type's own, or the server's.
+    """
 
     number: int
     name: str
     type: str
     not_null: bool
-    generated: bool
+    generated: str
     identity: str
     default: str | None
+    constant: bool = False
+    local: bool = True
+    collation: str | None = None
+    storage: str | None = None
+    compression: str | None = None
+    statistics: int | None = None
+    options: str | None = None
 
     @property
     def plain_default(self) -> str | None:
         """The default when every row has the same: a constant."""
-        return self.default if self.default is not None and "(" not in self.default else None
+        return self.default if self.constant and not self.generated else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +144,8 @@ class Catalog:
 def catalog(connection: Any) -> Catalog:
     """Read it."""
     columns: dict[int, list[Column]] = {}
-    for oid, number, name, kind, not_null, generated, identity, default in connection.execute(_COLUMNS):
-        made = Column(number, name, kind, not_null, generated not in ("", None), identity or "", default)
-        columns.setdefault(oid, []).append(made)
+    for oid, *row in connection.execute(_COLUMNS):
+        columns.setdefault(oid, []).append(Column(*row))
     tables = {
         oid: Table(oid, schema, name, (node, toast), kind == "p", tuple(columns.get(oid, ())), owner, forced)
         for oid, schema, name, node, toast, kind, owner, forced in connection.execute(_TABLES)
@@ -131,12 +156,29 @@ def catalog(connection: Any) -> Catalog:
 
 def add_column(table: Table, column: Column) -> str:
     """Return the statement that adds a column again, without NOT NULL: rows that are newer have no value for it."""
-    tail = ""
+    words = [f"ALTER TABLE {table.sql} ADD COLUMN {identifier(column.name)} {column.type}"]
+    words += [f"COLLATE {column.collation}"] if column.collation else []
     if column.generated and column.default is not None:
-        tail = f" GENERATED ALWAYS AS ({column.default}) STORED"
+        words.append(f"GENERATED ALWAYS AS ({column.default}) {'STORED' if column.generated == 's' else 'VIRTUAL'}")
     elif column.plain_default is not None:
-        tail = f" DEFAULT {column.plain_default}"
-    return f"ALTER TABLE {table.sql} ADD COLUMN {identifier(column.name)} {column.type}{tail}"
+        words.append(f"DEFAULT {column.plain_default}")
+    return " ".join(words)
+
+
+def finish_column(table: Table, column: Column) -> list[str]:
+    """Return the statements that make a column what it was, once its rows have their values.
+
+    An identity's sequence is an object of its own (`definition_entries`), and so is what NOT NULL it needs.
+    """
+    words = []
+    if column.default is not None and column.plain_default is None and not column.generated:
+        words.append(f"SET DEFAULT {column.default}")
+    words += ["SET NOT NULL"] if column.not_null else []
+    words += [f"SET STORAGE {column.storage}"] if column.storage else []
+    words += [f"SET COMPRESSION {column.compression}"] if column.compression else []
+    words += [f"SET STATISTICS {column.statistics}"] if column.statistics is not None else []
+    words += [f"SET ({column.options})"] if column.options else []
+    return [f"ALTER TABLE {table.sql} ALTER COLUMN {identifier(column.name)} {each}" for each in words]
 
 
 def create(other: Other, table: Table | None) -> str:

@@ -19,18 +19,19 @@ from typing import TYPE_CHECKING, Any, Final
 from backout.errors import BackoutError
 from backout.model.recovery import RescueReport, TableRescue
 from backout.providers.child_environment import bare_environment
-from backout.providers.postgres.definitions import Catalog, Other, Table, add_column, catalog, create, drop
+from backout.providers.postgres import rescue_columns
+from backout.providers.postgres.definitions import Catalog, Other, Table, catalog, create, drop
 from backout.providers.postgres.owner_session import OwnerSessions, SideSessions
 from backout.providers.postgres.pinned import pins
 from backout.providers.postgres.rescue_circles import notes_of_circles
-from backout.providers.postgres.rescue_rows import fill, insert, load, remove, update
+from backout.providers.postgres.rescue_rows import insert, load, remove, update
 from backout.providers.postgres.rescue_scope import (
     Kept,
     Session,
-    Work,
     is_left_alone,
     parents_first,
     strange_code,
+    why_left,
     works_of,
 )
 from backout.providers.postgres.rowsql import listed, pipe
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from backout.model.recovery import Damage
+    from backout.model.recovery import Damage, LeftOut
     from backout.providers.postgres.binaries import Binaries
 
 
@@ -98,10 +99,12 @@ class PostgresRescuer:
             live = stack.enter_context(self._live())
             sides = [self._side(dsn, stack) for dsn in (before, after)]
 
+            left_out: list[LeftOut] = []
+
             def of(owner: str) -> Session:
                 ends = (sides[0].of(owner), sides[1].of(owner), live.of(owner))
                 acting = "" if ends[2] is live.administrator else owner
-                return Session(*ends, damage, kept, progress, of, strange, acting)
+                return Session(*ends, damage, kept, progress, of, strange, acting, left_out)
 
             def strange(table: Table, then: Table | None, now: Table | None) -> str:
                 owner = (now or table).owner
@@ -110,7 +113,7 @@ class PostgresRescuer:
                 return next(filter(None, found), "")
 
             main = (sides[0].main, sides[1].main, live.administrator)
-            yield Session(*main, damage, kept, progress, of, strange)
+            yield Session(*main, damage, kept, progress, of, strange, left_out=left_out)
 
     def _side(self, dsn: str, stack: ExitStack) -> SideSessions:
         import psycopg  # noqa: PLC0415 - costs 0.1 s
@@ -168,22 +171,27 @@ class PostgresRescuer:
             if table not in made:
                 ours = session.kept is not None and session.kept.has(op="table", table=table.shown)
                 reports.append(TableRescue(table.shown, left="" if ours else "a table of that name is there again"))
-        works = [work for work in works_of(session, before, after, live) if not is_left_alone(session, work, reports)]
-        for work in works:
-            definitions += self._columns(session, work)
+        found = works_of(session, before, after, live)
+        works = [work for work in found if not is_left_alone(session, work, reports)]
+        widened = [work for work in found if work in works or (work.table.partitioned and not why_left(session, work))]
+        for work in widened:
+            definitions += rescue_columns.add(session, work.table, work.lost)
         ordered = parents_first(session.live, works)
         for work in ordered:
             load(session.of(work.table.owner), work)
         for number, work in enumerate(reversed(ordered)):
             session.progress("removing rows that the damage made", number, len(ordered))
             remove(session.of(work.table.owner), work)
-        for step in (insert, update, fill):
+        for step in (insert, update, rescue_columns.fill):
             for work in ordered:
                 step(session.of(work.table.owner), work)
+        for work in widened:
+            rescue_columns.finish(session, work.table, work.lost)
         definitions += _others(session, before, after, live)
         reports += [work.report for work in ordered]
         notes = notes_of_circles(session.live, ordered, written=session.kept is not None)
-        return RescueReport(tuple(definitions), tuple(sorted(reports, key=lambda each: each.table)), notes)
+        by_name = tuple(sorted(reports, key=lambda each: each.table))
+        return RescueReport(tuple(definitions), by_name, notes, tuple(session.left_out))
 
     def _tables(self, session: Session, tables: Sequence[Table], before_dsn: str) -> list[TableRescue]:
         """Make dropped tables again with their rows and all that belongs to them, in one transaction."""
@@ -234,31 +242,6 @@ class PostgresRescuer:
             options = ("--schema-only", f"--section={section}", *named)
             told = run_tool(self._binaries, "pg_dump", *options, environment=there)
         return "\n".join(line for line in told.splitlines() if not line.startswith(("\\", "SET lock_timeout")))
-
-    def _columns(self, session: Session, work: Work) -> list[str]:
-        """Add the columns that are lost again; their values follow in `fill`."""
-        there = {column.name for column in work.table.columns}
-        made = []
-        for column in work.lost:
-            if column.name in there:
-                continue
-            statement = add_column(work.table, column)
-            made.append(statement)
-            if session.kept is None:
-                continue
-            live = session.of(work.table.owner).live
-            with live.transaction():
-                session.kept.write(
-                    {
-                        "op": "column",
-                        "sql": work.table.sql,
-                        "table": work.table.shown,
-                        "column": column.name,
-                        "default": column.plain_default,
-                    }
-                )
-                live.execute(statement)
-        return made
 
 
 def _others(session: Session, before: Catalog, after: Catalog, live: Catalog) -> list[str]:

@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Any, Final
 from backout.providers.postgres.libpq import identifier
 from backout.providers.postgres.rescue_keys import load_by_key
 from backout.providers.postgres.rescue_scope import triggers_of, xids_of
-from backout.providers.postgres.rowsql import differ, equal, keyed, listed, pipe, same
+from backout.providers.postgres.rowsql import differ, equal, keyed, listed, new, old, pipe, same
 
 if TYPE_CHECKING:
     from backout.model.recovery import TableRescue
-    from backout.providers.postgres.definitions import Column
     from backout.providers.postgres.rescue_scope import Session, Work
 
 _BATCH: Final = 50_000
 _SHOWN: Final = 5
 _CHUNK: Final = 10_000
-_TODO: Final = "backout_todo t"
+TODO: Final = "backout_todo t"
 _ROUNDS: Final = 10
 
 
@@ -86,14 +85,14 @@ def remove(session: Session, work: Work) -> None:
     as_made = equal(row, "l", "d") if session.damage.conflicts == "live" else "true"
     free = " AND ".join(["true", *unreferenced(live, work.table.oid)])
     select = f"FROM {work.name('after')} d JOIN ONLY {work.table.sql} l ON {same(work.key, 'l', 'd')} WHERE {made}"
-    old = ", ".join(f"l.{identifier(name)} AS {identifier('o_' + name)}" for name in row)
+    held = ", ".join(f"l.{identifier(name)} AS {old(name)}" for name in row)
     # Asked again when the rows are locked: what came to refer to one meanwhile would go along with it.
-    apply = f"DELETE FROM ONLY {work.table.sql} l USING {_TODO} WHERE {keyed(work.key, 'o_')} AND {free}"
-    writing = Writing("D", "after", "d", f"SELECT {old} {select} AND {as_made} AND {free}", apply)
-    count = found = _batches(session, work, writing)
+    apply = f"DELETE FROM ONLY {work.table.sql} l USING {TODO} WHERE {keyed(work.key, 'o_')} AND {free}"
+    writing = Writing("D", "after", "d", f"SELECT {held} {select} AND {as_made} AND {free}", apply)
+    count = found = batches(session, work, writing)
     while found and session.kept is not None and refers_to_itself(live, work.table.oid):  # leaves first, then theirs
-        count += (found := _batches(session, work, writing))
-    work.report = replace(_conflicts(session, work, f"{select} AND NOT ({as_made} AND {free})", "l"), deleted=count)
+        count += (found := batches(session, work, writing))
+    work.report = replace(conflicts_of(session, work, f"{select} AND NOT ({as_made} AND {free})", "l"), deleted=count)
 
 
 def insert(session: Session, work: Work) -> None:
@@ -103,20 +102,20 @@ def insert(session: Session, work: Work) -> None:
     free = f"NOT EXISTS (SELECT FROM ONLY {work.table.sql} l WHERE {same(work.key, 'l', 'b')})"
     parents = " AND ".join(["true", *(_parented(session.live, work) if session.kept is not None else ())])
     other = f"FROM {work.name('before')} b JOIN ONLY {work.table.sql} l ON {same(work.key, 'l', 'b')} WHERE {gone}"
-    work.report = _conflicts(session, work, f"{other} AND NOT ({equal(row, 'l', 'b')})", "b")
+    work.report = conflicts_of(session, work, f"{other} AND NOT ({equal(row, 'l', 'b')})", "b")
     orphans = f"FROM {work.name('before')} b WHERE {gone} AND {free} AND NOT ({parents})"
     before = work.report.conflicts
-    work.report = _conflicts(session, work, orphans, "b")
+    work.report = conflicts_of(session, work, orphans, "b")
     work.orphans = work.report.conflicts - before
-    new = ", ".join(f"b.{identifier(name)} AS {identifier('n_' + name)}" for name in row)
+    values = ", ".join(f"b.{identifier(name)} AS {new(name)}" for name in row)
     names = listed(row)
-    values = ", ".join(f"t.{identifier('n_' + name)}" for name in row)
+    taken = ", ".join(f"t.{new(name)}" for name in row)
     apply = (
-        f"INSERT INTO {work.table.sql} ({names}) OVERRIDING SYSTEM VALUE SELECT {values} FROM {_TODO} "
+        f"INSERT INTO {work.table.sql} ({names}) OVERRIDING SYSTEM VALUE SELECT {taken} FROM {TODO} "
         "ON CONFLICT DO NOTHING"
     )
-    select = f"SELECT {new} FROM {work.name('before')} b WHERE {gone} AND {free} AND {parents}"
-    count = _batches(session, work, Writing("I", "before", "b", select, apply))
+    select = f"SELECT {values} FROM {work.name('before')} b WHERE {gone} AND {free} AND {parents}"
+    count = batches(session, work, Writing("I", "before", "b", select, apply))
     work.report = replace(work.report, inserted=count)
 
 
@@ -143,72 +142,19 @@ def update(session: Session, work: Work) -> None:
         conflict[name] = again
         fix[name] = f"{harmed} AND {ours}" + ("" if session.damage.conflicts == "side" else f" AND NOT ({again})")
     if session.damage.conflicts == "live":
-        work.report = _conflicts(
+        work.report = conflicts_of(
             session, work, f"{pair} WHERE {' OR '.join(f'({each})' for each in conflict.values())}", "l"
         )
-    parts = [f"l.{identifier(name)} AS {identifier('o_' + name)}" for name in (*work.key, *damaged)]
+    parts = [f"l.{identifier(name)} AS {old(name)}" for name in (*work.key, *damaged)]
     parts += [
-        f"CASE WHEN {fix[name]} THEN b.{identifier(name)} ELSE l.{identifier(name)} END AS {identifier('n_' + name)}"
+        f"CASE WHEN {fix[name]} THEN b.{identifier(name)} ELSE l.{identifier(name)} END AS {new(name)}"
         for name in damaged
     ]
     select = f"SELECT {', '.join(parts)} {pair} WHERE ({' OR '.join(f'({each})' for each in fix.values())})"
-    assigned = ", ".join(f"{identifier(name)} = t.{identifier('n_' + name)}" for name in damaged)
-    apply = f"UPDATE ONLY {work.table.sql} l SET {assigned} FROM {_TODO} WHERE {keyed(work.key, 'o_')}"
-    count = _batches(session, work, Writing("U", "before", "b", select, apply))
+    assigned = ", ".join(f"{identifier(name)} = t.{new(name)}" for name in damaged)
+    apply = f"UPDATE ONLY {work.table.sql} l SET {assigned} FROM {TODO} WHERE {keyed(work.key, 'o_')}"
+    count = batches(session, work, Writing("U", "before", "b", select, apply))
     work.report = replace(work.report, updated=count)
-
-
-def fill(session: Session, work: Work) -> None:
-    """Give the columns that were lost their values again, where they still have the default."""
-    live = session.live
-    for column in work.lost:
-        if column.generated:
-            continue
-        names, temp = (*work.key, column.name), work.name("lost")
-        keys = listed(work.key)
-        work.report = replace(work.report, columns=(*work.report.columns, column.name))
-        if session.kept is None and column.name not in {each.name for each in work.table.columns}:
-            query = f"SELECT count(*) FROM ONLY {work.before.sql} WHERE {identifier(column.name)} IS NOT NULL"
-            (count,) = session.before.execute(query).fetchone()
-            work.report = replace(work.report, updated=max(work.report.updated, count))
-            continue
-        live.execute(f"DROP TABLE IF EXISTS {temp}")
-        live.execute(f"CREATE TEMP TABLE {temp} AS SELECT {listed(names)} FROM ONLY {work.table.sql} WITH NO DATA")
-        live.execute(f"ALTER TABLE {temp} ADD COLUMN backout_no bigserial")
-        query = f"COPY (SELECT {listed(names)} FROM ONLY {work.before.sql}) TO STDOUT"
-        pipe(session.before, query, live, f"COPY {temp} ({listed(names)}) FROM STDIN")
-        live.execute(f"CREATE UNIQUE INDEX ON {temp} ({keys})")
-        live.execute(f"ANALYZE {temp}")
-        default = f"{column.plain_default}" if column.plain_default is not None else f"NULL::{column.type}"
-        value = identifier(column.name)
-        pair = f"FROM {temp} b JOIN ONLY {work.table.sql} l ON {same(work.key, 'l', 'b')}"
-        untouched = f"record_image_eq(ROW(l.{value}), ROW(({default})::{column.type}))"
-        differs = differ(column.name, "l", "b")
-        work.report = _conflicts(session, work, f"{pair} WHERE {differs} AND NOT ({untouched})", "l")
-        if session.damage.conflicts == "side":
-            untouched = "true"
-        old = [f"l.{identifier(name)} AS {identifier('o_' + name)}" for name in names]
-        new = f"b.{value} AS {identifier('n_' + column.name)}"
-        select = f"SELECT {', '.join(old)}, {new} {pair} WHERE {differs} AND {untouched}"
-        apply = (
-            f"UPDATE ONLY {work.table.sql} l SET {value} = t.{identifier('n_' + column.name)} FROM {_TODO} "
-            f"WHERE {keyed(work.key, 'o_')}"
-        )
-        count = _batches(session, work, Writing("U", "lost", "b", select, apply))
-        work.report = replace(work.report, updated=max(work.report.updated, count))
-        if session.kept is not None:
-            _finish_column(session, work, column)
-
-
-def _finish_column(session: Session, work: Work, column: Column) -> None:
-    """Its default when that is no constant, and NOT NULL when every row has a value."""
-    value, live = identifier(column.name), session.live
-    if column.default is not None and column.plain_default is None:
-        live.execute(f"ALTER TABLE {work.table.sql} ALTER COLUMN {value} SET DEFAULT {column.default}")
-    if column.not_null:
-        (empty,) = live.execute(f"SELECT count(*) FROM {work.table.sql} WHERE {value} IS NULL").fetchone()
-        if not empty:
-            live.execute(f"ALTER TABLE {work.table.sql} ALTER COLUMN {value} SET NOT NULL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +174,7 @@ class Writing:
     apply: str
 
 
-def _batches(session: Session, work: Work, writing: Writing) -> int:
+def batches(session: Session, work: Work, writing: Writing) -> int:
     """Do it in transactions of a bounded size: what is to be written is kept before it is. Return how many rows.
 
     A row that cannot be written, since somebody took its unique value or it lacks its parent, is a conflict.
@@ -272,7 +218,7 @@ def _batch(session: Session, work: Work, writing: Writing, bounds: str) -> int:
         },
         content,
     )
-    written = quietly(live, work.table.oid, work.table.sql, writing.apply, _TODO)
+    written = quietly(live, work.table.oid, work.table.sql, writing.apply, TODO)
     work.report = replace(work.report, conflicts=work.report.conflicts + made.rowcount - written)
     return written
 
@@ -334,7 +280,8 @@ def _each_alone(live: Any, statement: str, rows: str) -> int:
     return written
 
 
-def _conflicts(session: Session, work: Work, what: str, alias: str) -> TableRescue:
+def conflicts_of(session: Session, work: Work, what: str, alias: str) -> TableRescue:
+    """Return the report with the rows of `what` counted as conflicts, and some of their keys."""
     (count,) = session.live.execute(f"SELECT count(*) {what}").fetchone()
     if not count:
         return work.report

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from backout.model.recovery import Damage
+    from backout.model.recovery import Damage, LeftOut
     from backout.providers.postgres.definitions import Catalog, Column, Table
 
 _QUEUE: Final = re.compile(r"outbox|inbox|queue|jobs?$", re.IGNORECASE)
@@ -56,7 +56,8 @@ class Session:
         of: returns the same with the connections in which the tables of an owner are read and written: these are
             nobody's who could lose anything by what the owner's code does there.
         strange: returns why a table is not touched in the connections of its owner, "" when it may be.
-        owner: whose the connections are, "" for those that nobody has to act for.
+        owner: whose the connections are, "" for those that nobody has to act for. left_out: what of the damage is not
+            taken back, of all owners.
     """
 
     before: Any
@@ -68,6 +69,7 @@ class Session:
     of: Callable[[str], Session]
     strange: Callable[[Table, Table | None, Table | None], str]
     owner: str = ""
+    left_out: list[LeftOut] = field(default_factory=list)
 
     def forget(self, temporary: str) -> None:
         """Drop a temporary table, as the owner or as whoever his code left the session to, and be the owner again."""
@@ -192,7 +194,7 @@ def is_left_alone(session: Session, work: Work, reports: list[TableRescue]) -> b
     table = work.table
     if not work.report.left and table.partitioned:
         return True  # its partitions hold the rows
-    left = work.report.left or _why_left(session, work)
+    left = work.report.left or why_left(session, work)
     if not left:
         work.key = key_of(session.live, table)
         if not work.key:
@@ -218,7 +220,7 @@ def _changed(work: Work) -> str:
     return f"not brought back, since their name or type was changed: {', '.join(found)}" if found else ""
 
 
-def _why_left(session: Session, work: Work) -> str:
+def why_left(session: Session, work: Work) -> str:
     """Return why a table is left alone whatever its rows are, "" when it is not."""
     table, damage = work.table, session.damage
     if table.shown in damage.skip:

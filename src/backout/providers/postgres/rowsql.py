@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import hashlib
+from typing import TYPE_CHECKING, Any, Final
 
 from backout.providers.postgres.libpq import identifier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_LONGEST: Final = 63
+"""Bytes of a name; what is longer Postgres cuts."""
 
 
 def pipe(source: Any, read: str, target: Any, write: str, values: Sequence[Any] | None = None) -> None:
@@ -31,9 +35,34 @@ def same(key: Sequence[str], one: str, other: str) -> str:
     return " AND ".join(f"{one}.{identifier(name)} OPERATOR(pg_catalog.=) {other}.{identifier(name)}" for name in key)
 
 
+def stated(prefix: str, column: str) -> str:
+    """Return what a column's value is called beside another state of it: `o_` and `n_` for what it was and becomes.
+
+    A name that would be cut, and then be nobody's or another's, is a digest of it.
+
+    >>> stated("o_", "id"), stated("o_", "é" * 31), len(stated("o_", "x" * 62))
+    ('o_id', 'o_f299f682f8ab27d5a1e24784fb220657', 34)
+    """
+    if len((prefix + column).encode()) <= _LONGEST:
+        return prefix + column
+    return prefix + hashlib.sha256(column.encode()).hexdigest()[:32]
+
+
+def old(column: str) -> str:
+    """Return the name, as SQL, of what a column held."""
+    return identifier(stated("o_", column))
+
+
+def new(column: str) -> str:
+    """Return the name, as SQL, of what a column is to hold."""
+    return identifier(stated("n_", column))
+
+
 def keyed(key: Sequence[str], prefix: str) -> str:
     """Return the condition that the live row is the one whose key `t` holds under this prefix."""
-    return " AND ".join(f"l.{identifier(name)} OPERATOR(pg_catalog.=) t.{identifier(prefix + name)}" for name in key)
+    return " AND ".join(
+        f"l.{identifier(name)} OPERATOR(pg_catalog.=) t.{identifier(stated(prefix, name))}" for name in key
+    )
 
 
 def equal(columns: Sequence[str], one: str, other: str) -> str:

@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from backout.model.recovery import RescueReport, TableRescue
 from backout.providers.postgres.libpq import identifier
 from backout.providers.postgres.rescue_rows import hold, quietly, refers_to_itself, unreferenced
+from backout.providers.postgres.rowsql import keyed, new, old, stated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,6 +31,7 @@ def undo(
     Args:
         sessions: with the live database. entries: what the rescue kept, newest first.
     """
+    made = Made.of(entries)
     counts: Counter[tuple[str, str]] = Counter()
     left: dict[str, str] = {}
     definitions: list[str] = []
@@ -36,16 +40,23 @@ def undo(
         op, table = str(entry["op"]), str(entry["table"])
         live = _of_owner(sessions, entry)
         if op in ("U", "I", "D"):
-            counts[table, op] += _rows(live, entry, content)
+            if why := _missing(live, entry, made):
+                left[table] = why
+            elif column := made.column_of(live, entry):
+                made.filled[column].append((entry, content))
+            else:
+                counts[table, op] += _rows(live, entry, content)
         elif op == "other":
-            live.execute(entry["drop"])
-            definitions.append(entry["drop"])
+            _other(live, entry, definitions)
         else:
             # Locked before it is looked at: what somebody writes in between would go with it.
             with live.transaction():
                 if _exists(live, entry["sql"]):
                     live.execute(f"LOCK TABLE {entry['sql']} IN ACCESS EXCLUSIVE MODE")
-                    left |= (_column if op == "column" else _table)(live, entry, definitions)
+                    if op == "column":
+                        left |= _column(live, entry, made, definitions)
+                    else:
+                        left |= _table(live, entry, definitions)
     names = dict.fromkeys([*(table for table, _ in counts), *left])
     tables = tuple(
         TableRescue(
@@ -60,40 +71,110 @@ def undo(
     return RescueReport(tuple(definitions), tables)
 
 
+@dataclass
+class Made:
+    """What the rescue made that goes whole, so that no row of it has to be put back.
+
+    Args:
+        tables: their names as SQL. columns: (table, column). filled: the batches of values that a column was given,
+            in its table or in those below it.
+    """
+
+    tables: frozenset[str]
+    columns: frozenset[tuple[str, str]]
+    filled: defaultdict[tuple[str, str], list[tuple[_Entry, bytes]]] = field(default_factory=lambda: defaultdict(list))
+
+    @classmethod
+    def of(cls, entries: Sequence[tuple[_Entry, bytes]]) -> Made:
+        """Return what these entries made."""
+        return cls(
+            frozenset(str(entry["sql"]) for entry, _ in entries if entry["op"] == "table"),
+            frozenset((str(entry["sql"]), str(entry["column"])) for entry, _ in entries if entry["op"] == "column"),
+        )
+
+    def column_of(self, live: Any, entry: _Entry) -> tuple[str, str] | None:
+        """Return the column that was made again and that a batch gave its values, None for every other batch."""
+        values = [name for name in entry["columns"] if name.startswith("n_")]
+        if entry["op"] != "U" or len(values) != 1:
+            return None
+        for table, column in self.columns:
+            if values == [stated("n_", column)] and _is_within(live, str(entry["sql"]), table):
+                return table, column
+        return None
+
+
+def _missing(live: Any, entry: _Entry, made: Made) -> str:
+    """Return why the rows of one batch cannot be put back, "" when they can or need not be."""
+    table, gone = str(entry["sql"]), _gone(live, entry)
+    if not _exists(live, table):
+        return "" if table in made.tables else "the table is not there any more"
+    if not gone or any((table, name) in made.columns for name in gone):
+        return ""  # what an undo that was killed took away before
+    return f"columns are not there any more: {', '.join(sorted(gone))}"
+
+
+def _gone(live: Any, entry: _Entry) -> set[str]:
+    """Return the columns that were kept and are not there."""
+    there = _columns(live, entry["sql"])
+    known = {stated(prefix, name) for name in there for prefix in ("o_", "n_")}
+    return {str(name)[2:] for name in entry["columns"] if name not in known}
+
+
+def _is_within(live: Any, table: str, parent: str) -> bool:
+    """Whether a table is another, or one of its partitions or heirs, however far below."""
+    query = (
+        "WITH RECURSIVE below AS (SELECT to_regclass(%s)::oid AS oid UNION SELECT inhrelid FROM pg_inherits JOIN below "
+        "ON inhparent = below.oid) SELECT to_regclass(%s)::oid IN (SELECT oid FROM below)"
+    )
+    return table == parent or bool(live.execute(query, (parent, table)).fetchone()[0])
+
+
 def _rows(live: Any, entry: _Entry, content: bytes) -> int:
     """Put the rows of one batch back; a row that is not as the rescue left it is somebody's, and stays."""
-    names: list[str] = entry["columns"]
-    key: list[str] = entry["key"]
-    new = [name.removeprefix("n_") for name in names if name.startswith("n_")]
-    old = [name.removeprefix("o_") for name in names if name.startswith("o_")]
     table: str = entry["sql"]
-    if not _exists(live, table) or not {*new, *old} <= _columns(live, table):
+    if not _exists(live, table) or _gone(live, entry):
         return 0  # an undo that was killed took them away before: behind the rows that stood in them
-    prefix = "n_" if entry["op"] == "I" else "o_"
-    keyed = " AND ".join(f"l.{identifier(name)} OPERATOR(pg_catalog.=) t.{identifier(prefix + name)}" for name in key)
-    untouched = "record_image_eq(ROW({}), ROW({}))".format(
-        ", ".join(f"l.{identifier(name)}" for name in new), ", ".join(f"t.{identifier('n_' + name)}" for name in new)
-    )
+    after, before, keys, untouched = _parts(live, entry)
     if entry["op"] == "U":
-        assigned = ", ".join(f"{identifier(name)} = t.{identifier('o_' + name)}" for name in new)
-        apply = f"UPDATE ONLY {table} l SET {assigned} FROM {_UNDO} WHERE {keyed} AND {untouched}"
+        assigned = ", ".join(f"{identifier(name)} = t.{old(name)}" for name in after)
+        apply = f"UPDATE ONLY {table} l SET {assigned} FROM {_UNDO} WHERE {keys} AND {untouched}"
     elif entry["op"] == "I":
         free = " AND ".join([untouched, *unreferenced(live, entry["oid"])])
-        apply = f"DELETE FROM ONLY {table} l USING {_UNDO} WHERE {keyed} AND {free}"
+        apply = f"DELETE FROM ONLY {table} l USING {_UNDO} WHERE {keys} AND {free}"
     else:
-        columns = ", ".join(identifier(name) for name in old)
-        values = ", ".join(f"t.{identifier('o_' + name)}" for name in old)
+        columns = ", ".join(identifier(name) for name in before)
+        values = ", ".join(f"t.{old(name)}" for name in before)
         apply = (
             f"INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {values} FROM {_UNDO} "
             "ON CONFLICT DO NOTHING"
         )
     with live.transaction():
-        _load(live, table, names, content)
+        _load(live, entry, content)
         hold(live, entry["oid"], table)
         count = found = quietly(live, entry["oid"], table, apply, _UNDO)
         while found and entry["op"] == "I" and refers_to_itself(live, entry["oid"]):  # leaves first, then theirs
             count += (found := quietly(live, entry["oid"], table, apply, _UNDO))
         return count
+
+
+def _parts(live: Any, entry: _Entry) -> tuple[list[str], list[str], str, str]:
+    """Return the columns written, those kept, and the conditions that a row is the kept one, and is untouched."""
+    kept, there = set(entry["columns"]), sorted(_columns(live, entry["sql"]))
+    after = [name for name in there if stated("n_", name) in kept]
+    before = [name for name in there if stated("o_", name) in kept]
+    keys = keyed(entry["key"], "n_" if entry["op"] == "I" else "o_")
+    rows = ", ".join(f"l.{identifier(name)}" for name in after), ", ".join(f"t.{new(name)}" for name in after)
+    return after, before, keys, "record_image_eq(ROW({}), ROW({}))".format(*rows)
+
+
+def _other(live: Any, entry: _Entry, definitions: list[str]) -> None:
+    """Take a definition away again; that it is gone already is what is wanted."""
+    from psycopg import errors  # noqa: PLC0415 - costs 0.1 s
+
+    gone = (errors.UndefinedTable, errors.UndefinedObject, errors.UndefinedFunction, errors.InvalidSchemaName)
+    with suppress(*gone), live.transaction():
+        live.execute(entry["drop"])
+        definitions.append(entry["drop"])
 
 
 def _of_owner(sessions: OwnerSessions, entry: _Entry) -> Any:
@@ -113,8 +194,10 @@ def _columns(live: Any, table: str) -> set[str]:
     return {str(name) for (name,) in live.execute(query, (table,)).fetchall()}
 
 
-def _load(live: Any, table: str, names: Sequence[str], content: bytes) -> None:
-    columns = ", ".join(f"{identifier(name[2:])} AS {identifier(name)}" for name in names)
+def _load(live: Any, entry: _Entry, content: bytes) -> None:
+    table, there = entry["sql"], _columns(live, entry["sql"])
+    meant = {stated(prefix, name): name for prefix in ("o_", "n_") for name in there}
+    columns = ", ".join(f"{identifier(meant[name])} AS {identifier(name)}" for name in entry["columns"])
     live.execute("DROP TABLE IF EXISTS backout_undo")
     live.execute(f"CREATE TEMP TABLE backout_undo AS SELECT {columns} FROM {table} WITH NO DATA")
     with live.cursor().copy("COPY backout_undo FROM STDIN") as copy:
@@ -122,26 +205,34 @@ def _load(live: Any, table: str, names: Sequence[str], content: bytes) -> None:
     live.execute("ANALYZE backout_undo")
 
 
-def _column(live: Any, entry: _Entry, definitions: list[str]) -> dict[str, str]:
+def _column(live: Any, entry: _Entry, made: Made, definitions: list[str]) -> dict[str, str]:
     """Drop a column that was added again, unless somebody has written to it since.
 
-    Its values were put back to the default by the batches before, so any other value is somebody's.
+    Rows that hold neither the default nor what the rescue wrote are somebody's. A column of a parent goes with its.
     """
-    name = identifier(entry["column"])
-    there = live.execute(
-        "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s AND NOT attisdropped",
-        (entry["sql"], entry["column"]),
-    ).fetchone()
-    if there is None:
+    name, table = identifier(entry["column"]), entry["sql"]
+    query = (
+        "SELECT attinhcount > 0 FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s "
+        "AND NOT attisdropped"
+    )
+    there = live.execute(query, (table, entry["column"])).fetchone()
+    if there is None or there[0]:
         return {}
     default = entry["default"]
-    query = f"SELECT count(*) FROM {entry['sql']} WHERE {name} IS NOT NULL"
-    if default is not None:
-        query = f"SELECT count(*) FROM {entry['sql']} WHERE {name}::text IS DISTINCT FROM ({default})::text"
-    (used,) = live.execute(query).fetchone()
-    if used:
-        return {entry["table"]: f"column {entry['column']} stays: {used} rows were written since"}
-    statement = f"ALTER TABLE {entry['sql']} DROP COLUMN {name}"
+
+    def used(value: str) -> str:
+        return f"{value} IS NOT NULL" if default is None else f"{value}::text IS DISTINCT FROM ({default})::text"
+
+    (count,) = live.execute(f"SELECT count(*) FROM {table} WHERE {used(name)}").fetchone()
+    for batch, content in made.filled[table, str(entry["column"])]:
+        if _exists(live, batch["sql"]):
+            _load(live, batch, content)
+            *_, keys, untouched = _parts(live, batch)
+            joined = f"{_UNDO} JOIN ONLY {batch['sql']} l ON {keys} AND {untouched}"
+            count -= live.execute(f"SELECT count(*) FROM {joined} WHERE {used('l.' + name)}").fetchone()[0]
+    if count:
+        return {entry["table"]: f"column {entry['column']} stays with its values: {count:,} of them were written since"}
+    statement = f"ALTER TABLE {table} DROP COLUMN {name}"
     live.execute(statement)
     definitions.append(statement)
     return {}

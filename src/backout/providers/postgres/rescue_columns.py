@@ -1,0 +1,138 @@
+"""Columns that the damage dropped: added again, given their values, and then made what they were.
+
+A column that is added gets its default at once in every row, so it is added without any that is no constant: rows of
+before keep what they had, and never get the time of the rescue. Rows that are newer have no value of their own.
+
+Source: PostgreSQL 18, ALTER TABLE (ADD COLUMN; "Adding a column with a volatile DEFAULT"), "pg_attribute".
+"""
+
+# ruff: noqa: S608 - statements are put together from names that the catalog itself gave, each quoted
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from backout.model.recovery import LeftOut
+from backout.providers.postgres.definitions import add_column, finish_column
+from backout.providers.postgres.libpq import identifier
+from backout.providers.postgres.rescue_rows import TODO, Writing, batches, conflicts_of
+from backout.providers.postgres.rowsql import differ, keyed, listed, new, old, pipe, same
+
+if TYPE_CHECKING:
+    from backout.providers.postgres.definitions import Column, Table
+    from backout.providers.postgres.rescue_scope import Session, Work
+
+
+def add(session: Session, table: Table, lost: tuple[Column, ...]) -> list[str]:
+    """Add the columns that are lost again, and return the statements; their values follow in `fill`.
+
+    Those that come from a parent come with its.
+    """
+    import psycopg  # noqa: PLC0415 - costs 0.1 s
+
+    there = {column.name for column in table.columns}
+    made = []
+    for column in lost:
+        if column.name in there or not column.local:
+            continue
+        statement = add_column(table, column)
+        if session.kept is not None:
+            live = session.of(table.owner).live
+            try:
+                with live.transaction():
+                    live.execute(statement)
+                    session.kept.write(
+                        {
+                            "op": "column",
+                            "sql": table.sql,
+                            "table": table.shown,
+                            "column": column.name,
+                            "default": column.plain_default,
+                        }
+                    )
+            except psycopg.OperationalError:
+                raise
+            except psycopg.Error as error:
+                what = f"column {table.shown}.{column.name}"
+                session.left_out.append(LeftOut(what, " ".join(str(error).split())[:300], f"{statement};"))
+                continue
+        made.append(statement)
+    return made
+
+
+def fill(session: Session, work: Work) -> None:
+    """Give the columns that were lost their values again, where they still have the default."""
+    live = session.live
+    there = {each.name for each in work.table.columns}
+    for column in work.lost:
+        if column.generated:
+            continue
+        names, temp = (*work.key, column.name), work.name("lost")
+        keys = listed(work.key)
+        if session.kept is None and column.name not in there:
+            work.report = replace(work.report, columns=(*work.report.columns, column.name))
+            query = f"SELECT count(*) FROM ONLY {work.before.sql} WHERE {identifier(column.name)} IS NOT NULL"
+            (count,) = session.before.execute(query).fetchone()
+            work.report = replace(work.report, updated=max(work.report.updated, count))
+            continue
+        if not _is_there(session, work.table, column):
+            continue  # it could not be added, which is said
+        work.report = replace(work.report, columns=(*work.report.columns, column.name))
+        live.execute(f"DROP TABLE IF EXISTS {temp}")
+        live.execute(f"CREATE TEMP TABLE {temp} AS SELECT {listed(names)} FROM ONLY {work.table.sql} WITH NO DATA")
+        live.execute(f"ALTER TABLE {temp} ADD COLUMN backout_no bigserial")
+        query = f"COPY (SELECT {listed(names)} FROM ONLY {work.before.sql}) TO STDOUT"
+        pipe(session.before, query, live, f"COPY {temp} ({listed(names)}) FROM STDIN")
+        live.execute(f"CREATE UNIQUE INDEX ON {temp} ({keys})")
+        live.execute(f"ANALYZE {temp}")
+        default = f"{column.plain_default}" if column.plain_default is not None else f"NULL::{column.type}"
+        value = identifier(column.name)
+        pair = f"FROM {temp} b JOIN ONLY {work.table.sql} l ON {same(work.key, 'l', 'b')}"
+        untouched = f"record_image_eq(ROW(l.{value}), ROW(({default})::{column.type}))"
+        differs = differ(column.name, "l", "b")
+        work.report = conflicts_of(session, work, f"{pair} WHERE {differs} AND NOT ({untouched})", "l")
+        if session.damage.conflicts == "side":
+            untouched = "true"
+        held = [f"l.{identifier(name)} AS {old(name)}" for name in names]
+        values = f"b.{value} AS {new(column.name)}"
+        select = f"SELECT {', '.join(held)}, {values} {pair} WHERE {differs} AND {untouched}"
+        given = f"SET {value} = t.{new(column.name)}"
+        apply = f"UPDATE ONLY {work.table.sql} l {given} FROM {TODO} WHERE {keyed(work.key, 'o_')}"
+        count = batches(session, work, Writing("U", "lost", "b", select, apply))
+        work.report = replace(work.report, updated=max(work.report.updated, count))
+
+
+def finish(session: Session, table: Table, lost: tuple[Column, ...]) -> None:
+    """Make columns what they were when every row has its value: NOT NULL, the default, what the planner knows."""
+    import psycopg  # noqa: PLC0415 - costs 0.1 s
+
+    live = session.of(table.owner).live
+    for column in lost:
+        if session.kept is None or not column.local or not _is_there(session.of(table.owner), table, column):
+            continue
+        for statement in finish_column(table, column):
+            try:
+                with live.transaction():
+                    live.execute(statement)
+            except psycopg.OperationalError:
+                raise
+            except psycopg.Error as error:
+                session.left_out.append(_left(live, table, column, statement, " ".join(str(error).split())[:300]))
+
+
+def _left(live: object, table: Table, column: Column, statement: str, said: str) -> LeftOut:
+    """Return what could not be made again: mostly NOT NULL, for rows that are newer have no value."""
+    what, sql = f"column {table.shown}.{column.name}: {statement}", f"{statement};"
+    if "NOT NULL" not in statement:
+        return LeftOut(what, said, sql)
+    name = identifier(column.name)
+    query = f"SELECT count(*) FROM {table.sql} WHERE {name} IS NULL"
+    (empty,) = live.execute(query).fetchone()  # type: ignore[attr-defined]
+    given = f"UPDATE {table.sql} SET {name} = DEFAULT WHERE {name} IS NULL; " if column.default else ""
+    return LeftOut(f"NOT NULL of {table.shown}.{column.name}", f"{empty:,} newer rows have no value in it", given + sql)
+
+
+def _is_there(session: Session, table: Table, column: Column) -> bool:
+    query = "SELECT FROM pg_attribute WHERE attrelid = %s AND attname = %s AND NOT attisdropped"
+    return session.live.execute(query, (table.oid, column.name)).fetchone() is not None

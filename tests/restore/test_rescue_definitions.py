@@ -1,0 +1,127 @@
+"""Definitions come back as they were, and an undo takes exactly them away: rows and pg_dump's own text are compared."""
+
+# ruff: noqa: S608 - the names are ours
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from recovery_lab import Lab, opened
+
+from backout.journal.sqlite import SqliteJournal
+from backout.journal.stop import StopRequest
+from backout.providers.clock import SystemClock
+from backout.providers.postgres.template import run_tool
+from backout.runbook.restore import plan_rescue, plan_undo
+from backout.runbook.restoring import foresee
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from backout.model.recovery import RescueReport
+
+LONG: Final = "x" * 61
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with opened(tmp_path_factory.mktemp("definitions"), tmp_path_factory.mktemp("template")) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _own_journal(lab: Lab, tmp_path: Path) -> None:
+    lab.journal = SqliteJournal(tmp_path / "journal.sqlite", SystemClock(), stop=StopRequest())
+
+
+class Damaged:
+    """A schema of its own that was damaged in one transaction, and what pg_dump and its rows said before and after."""
+
+    def __init__(self, lab: Lab, name: str, made: str, damage: str, since: str = "") -> None:
+        self.lab, self.name = lab, name
+        with lab.connect() as connection:
+            connection.execute(f"CREATE SCHEMA {name}; SET search_path = {name}")  # type: ignore[call-overload]
+            connection.execute(made.encode())
+            lab.base(name)
+            self.before = self.state()
+            with connection.transaction():
+                row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+                connection.execute(damage.encode())
+            if since:
+                connection.execute(since.encode())
+        self.damaged = self.state()
+        lab.archived()
+        assert row is not None
+        self.xid = str(row[0])
+
+    def state(self) -> tuple[list[str], dict[str, list[Any]]]:
+        """Return each line of pg_dump's text (columns may stand in another order), and the rows of each table."""
+        told = run_tool(self.lab.binaries, "pg_dump", "-d", self.lab.dsn, "--schema-only")
+        lines = [re.sub(r",$", "", line) for line in told.splitlines() if not line.startswith(("\\", "--"))]
+        tables = self.lab.rows(
+            f"SELECT c.relname, string_agg(quote_ident(attname), ', ' ORDER BY attname) FROM pg_class c "
+            f"JOIN pg_attribute a ON a.attrelid = c.oid AND attnum > 0 AND NOT attisdropped "
+            f"WHERE relkind = 'r' AND relnamespace = to_regnamespace('{self.name}') GROUP BY 1"
+        )
+        rows = {
+            name: self.lab.rows(f'SELECT ROW({columns})::text FROM ONLY {self.name}."{name}" ORDER BY 1')
+            for name, columns in tables
+        }
+        return sorted(lines), rows
+
+    def foresee(self) -> RescueReport:
+        tools = self.lab.tools()
+        return foresee(tools, plan_rescue(tools, self.xid, conflicts="live", skip=(), queues=False))
+
+    def rescue(self) -> dict[str, Any]:
+        tools = self.lab.tools()
+        run = self.lab.run(plan_rescue(tools, self.xid, conflicts="live", skip=(), queues=False), tools)
+        told = self.lab.journal.result(run.id, "db_rescue")
+        assert isinstance(told, dict)
+        return told
+
+    def undo(self) -> dict[str, Any]:
+        tools = self.lab.tools()
+        run = self.lab.run(plan_undo(tools), tools)
+        told = self.lab.journal.result(run.id, "db_undo_rescue")
+        assert isinstance(told, dict)
+        return told
+
+
+COLUMNS: Final = (
+    "CREATE TABLE plain (id int PRIMARY KEY, made timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP, "
+    "kind text COLLATE \"C\" NOT NULL DEFAULT 'new', size bigint DEFAULT 0, code uuid DEFAULT gen_random_uuid());"
+    "ALTER TABLE plain ALTER kind SET STATISTICS 77, ALTER kind SET STORAGE EXTERNAL, ALTER size SET (n_distinct = 9);"
+    f'CREATE TABLE "{LONG}yz" ("{LONG}ky" int PRIMARY KEY, "{LONG}v1" text, "{LONG}v2" text NOT NULL);'
+    "CREATE TABLE parent (id int PRIMARY KEY, note text DEFAULT 'x', more int); CREATE TABLE heir () INHERITS (parent);"
+    "ALTER TABLE heir ADD PRIMARY KEY (id);"
+    "CREATE TABLE parted (id int PRIMARY KEY, note text NOT NULL, n int) PARTITION BY RANGE (id);"
+    "CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (50);"
+    "CREATE TABLE parted_2 PARTITION OF parted FOR VALUES FROM (50) TO (500);"
+    "INSERT INTO plain SELECT g, timestamptz '2020-01-01' + g * interval '1 day', 'k' || g, g "
+    "FROM generate_series(1, 20) g;"
+    f"INSERT INTO \"{LONG}yz\" SELECT g, 'a' || g, 'b' || g FROM generate_series(1, 20) g;"
+    "INSERT INTO parent SELECT g, 'p' || g, g FROM generate_series(1, 20) g;"
+    "INSERT INTO heir SELECT g, 'h' || g, g FROM generate_series(31, 50) g;"
+    "INSERT INTO parted SELECT g, 'n' || g, g FROM generate_series(1, 90) g;"
+)
+NO_COLUMNS: Final = (
+    "ALTER TABLE plain DROP made, DROP kind, DROP size, DROP code; ALTER TABLE parent DROP note; "
+    f'UPDATE "{LONG}yz" SET "{LONG}v1" = \'bad\'; ALTER TABLE "{LONG}yz" DROP "{LONG}v2"; '
+    "ALTER TABLE parted DROP note; UPDATE parted SET n = 0 WHERE id IN (7, 70)"
+)
+
+
+def test_columns_come_back_as_they_were_and_go_again(lab: Lab) -> None:
+    """Values, not the time of the rescue; NOT NULL, collation, statistics; of partitions, heirs, and of long names."""
+    case = Damaged(lab, "columns", COLUMNS, NO_COLUMNS)
+    told = case.rescue()
+    assert case.state() == case.before
+    assert told["left_out"] == []
+    assert {each["conflicts"] for each in told["tables"]} == {0}
+    undone = case.undo()
+    assert case.state() == case.damaged
+    assert [each["left"] for each in undone["tables"] if each["left"]] == []
