@@ -53,6 +53,28 @@ def line(text: str) -> str:
     return printable(" ".join(text.split()))
 
 
+BRIEF = 240
+"""How much of a person's reason is shown among other things; `--json`, the journal and the report have all of it."""
+
+
+def one_line(text: str) -> str:
+    """Return text with its line ends and runs of blanks folded into single blanks."""
+    return " ".join(text.split())
+
+
+def brief(text: str, most: int = BRIEF) -> str:
+    r"""Return text on one line, cut at a word with an ellipsis when it has more than `most` characters.
+
+    >>> brief("moved\n  to /up"), brief("one two three", 9), brief("x" * 20, 9)
+    ('moved to /up', 'one two…', 'xxxxxxxx…')
+    """
+    flat = one_line(text)
+    if len(flat) <= most:
+        return flat
+    cut = flat[:most].rpartition(" ")[0]
+    return f"{cut if len(cut) > most // 2 else flat[: most - 1]}…"
+
+
 def html(text: str) -> str:
     """Return text for HTML, also within an attribute."""
     from html import escape  # noqa: PLC0415 - only a page of HTML needs it

@@ -98,3 +98,30 @@ def test_a_relative_folder_gives_absolute_paths(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     path = FileReports(Path(".ai/incidents")).write("r-1", NAME, "# One\n")
     assert path == tmp_path / ".ai" / "incidents" / NAME
+
+
+def test_a_report_is_amended_as_it_stands(reports: Reports) -> None:
+    """Its own file and no other; a run without a report has none to amend, and is still found by its run after."""
+    path, other = reports.write("r-1", NAME, "# One\n"), reports.write("r-2", NAME, "# Other\n")
+    given: list[str] = []
+
+    def change(page: str) -> str:
+        given.append(page)
+        return page.replace("# One\n", "# One\n\nmore\n")
+
+    assert reports.amend("r-1", change) == path
+    assert given[0].startswith("# One\n")
+    assert reports.amend("r-1", lambda page: given.append(page) or page) == path  # type: ignore[func-returns-value]
+    assert given[1].startswith("# One\n\nmore\n")
+    assert (reports.of_run("r-1"), reports.of_run("r-2")) == (path, other)
+    assert reports.amend("r-3", change) is None
+
+
+def test_what_a_person_wrote_in_any_encoding_stays(tmp_path: Path) -> None:
+    """Bytes that are no UTF-8 are not ours to mend; what is added is masked like all that is written."""
+    reports = FileReports(tmp_path, redact=lambda text: text.replace("hunter2", "***"))
+    path = reports.write("r-1", NAME, "# One\n")
+    path.write_bytes(path.read_bytes().replace(b"# One", b"# One\xe4"))
+    reports.amend("r-1", lambda page: page.replace("# One", "hunter2 # One"))
+    assert path.read_bytes().startswith(b"*** # One\xe4\n")
+    assert [each.name for each in tmp_path.iterdir()] == [NAME]

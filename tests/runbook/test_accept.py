@@ -11,7 +11,7 @@ import pytest
 from crashing import dies_at
 
 from backout.analysis.remark_text import parse
-from backout.errors import Refused, UsageError
+from backout.errors import BackoutError, Refused, UsageError
 from backout.model.answers import AnswerClass
 from backout.model.deployment import Mark
 from backout.model.incident import RunState
@@ -20,10 +20,18 @@ from backout.model.policy import OnInconclusive
 from backout.model.remark import RemarkKind
 from backout.model.shift import Outcome, Shift, ShiftKind
 from backout.model.signals import HealthReport, Reach
+from backout.model.timeline import EntryKind
 from backout.providers.memory import steady
+from backout.report.incident import render
+from backout.report.run_end import in_words
+from backout.report.timeline_entries import tell
+from backout.report.times import clock
 from backout.runbook.accept import accept, options_of
 from backout.runbook.diagnose import diagnose_now
+from backout.runbook.ends import read_end
+from backout.runbook.incident import incident_of
 from backout.runbook.status import look
+from backout.runbook.timeline import read_records
 
 from extent import by_extent
 from line import POLICY, Story, watch
@@ -198,3 +206,61 @@ def test_crash_while_a_shift_is_accepted(quick_path: Path) -> None:
         assert remark is not None, moment
         assert remark.kind is RemarkKind.STABLE, moment
     assert moment > 5
+
+
+def test_the_report_and_the_timeline_say_who_accepted_what_and_why(story: Story) -> None:
+    """The report was written by the watch, and a person wrote into it since: that stays."""
+    watch(story.tools())
+    tools, pages = story.tools(), story.world.reports.texts
+    ((path, page),) = pages.items()
+    assert " - The watch ended inconclusive: the health endpoint answered 200" in page
+    pages[path] = page.replace("## Prevention\n", "## Prevention\n\nWe shall tell the platform team.\n")
+    story.world.clock.sleep(60)
+    accept(tools, NAME, "it moved\nto /up")
+    page = pages[path]
+    assert "We shall tell the platform team." in page
+    at = tools.clock.now()
+    said = f"- {clock(at)} - `ops@host` accepted the shift `{NAME}` of version {story.bad.id[:8]} as intended: "
+    assert f"{said}it moved to /up" in page
+    assert "Accepted as intended:" in page.split("## Resolution")[1].split("## Prevention")[0]
+    assert render(incident_of(tools, tools.runs.runs("production")[0].id)).count("it moved to /up") == 2
+    records = read_records(
+        "production",
+        since=0.0,
+        now=at,
+        book=tools.journal,  # type: ignore[arg-type] # the journal of these tools is all three ports
+        listed=lambda: (),
+        letters=lambda: (),
+        holds=lambda: (),
+    )
+    (entry,) = (each for each in tell(records, since=0.0, until=at + 1).entries if each.kind is EntryKind.COMMAND)
+    assert (entry.by, entry.at) == ("ops@host", at)
+    assert entry.text.startswith(f"shift {NAME} of version {story.bad.id[:8]} is accepted as intended (guard-")
+    assert entry.text.endswith(": it moved to /up")
+
+
+def test_a_report_that_cannot_be_written_keeps_nobody_from_accepting(story: Story) -> None:
+    """It is recorded, and said."""
+    watch(story.tools())
+    said: list[str] = []
+
+    def full(name: str) -> None:
+        if name == "reports.amend":
+            raise BackoutError("the report cannot be amended: no space", where="/x")
+
+    story.world.before_call = full
+    accept(replace(story.tools(), say=said.append), NAME, "it moved")
+    assert stable(story.tools()) == [story.good.id, story.bad.id]
+    assert [text for text in said if "does not stand in the incident report: the report cannot be amended" in text]
+
+
+def test_a_run_that_was_held_says_who_accepted_it(story: Story) -> None:
+    """In the words of `runs list` and `status`; while something else holds it, in part."""
+    watch(story.tools())
+    tools = story.tools()
+    run = tools.runs.runs("production")[0]
+    assert in_words(run, read_end(tools.journal, tools.runs, run)) == "inconclusive, held"
+    accept(tools, NAME, "it moved")
+    end = read_end(tools.journal, tools.runs, run)
+    assert (in_words(run, end), end.settled) == ("inconclusive, accepted by ops@host", True)
+    assert in_words(run, replace(end, settled=False)) == "inconclusive, held, in part accepted by ops@host"

@@ -124,7 +124,7 @@ def use_all_of_it(story: Story, path: Path) -> list[str]:
         "newest automatic": lambda: newest_automatic(tools, ()),
         "triggers": lambda: snapshots(tools),
         "timeline": lambda: timeline(journal()),
-        "ends": lambda: [read_end(journal(), run) for run in journal().runs()],
+        "ends": lambda: [read_end(journal(), journal(), run) for run in journal().runs()],
     }
     failures = []
     for name, use in uses.items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backout.cli.options import Command, pass_shell
+from backout.cli.options import REASON, Command, pass_shell
 from backout.errors import DecisionNeeded
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ Examples:
 """,
 )
 @click.argument("shift")
-@click.option("-m", "--message", metavar="WHY", help="Why it is intended; recorded in the journal. Required.")
+@click.option(
+    "-m", "--message", type=REASON, metavar="WHY", help="Why it is intended; recorded in the journal. Required."
+)
 @pass_shell
 def accept(shell: Shell, *, shift: str, message: str | None) -> int:
     """Accept SHIFT, by the name that guard gave it: the newest watch, held or still going on, no longer holds for it.
@@ -44,7 +46,7 @@ def accept(shell: Shell, *, shift: str, message: str | None) -> int:
             rule=SHIFT_RULE,
             hint=f"backout guard accept {shlex.quote(shift)} -e {config.name} -m WHY",
         )
-    why = shell.masked(" ".join(str(message).split()))
+    why = shell.masked(str(message))
     tools = shell.toolbox(config)
     done = procedure.accept(tools, shift, why)
     ended = done.result or {}

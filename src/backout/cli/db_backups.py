@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backout.cli.options import Group, pass_shell
+from backout.cli.options import REASON, Group, pass_shell
 from backout.cli.style import Tone
 from backout.report.times import rfc3339
 
@@ -174,7 +174,7 @@ Examples:
     metavar="ID",
     help="Take this backup although it is not signed; repeatable, recorded.",
 )
-@click.option("-m", "--message", metavar="WHY", help="Why; goes into the journal.")
+@click.option("-m", "--message", type=REASON, metavar="WHY", help="Why; goes into the journal.")
 @pass_shell
 def verify(shell: Shell, *, backup: str | None, unsigned: tuple[str, ...], message: str | None) -> int:
     """Read a backup with everything it builds on, lay it out beside the others, and run pg_verifybackup on it.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backout.cli.options import group, pass_shell
+from backout.cli.options import REASON, group, pass_shell
 from backout.errors import UsageError
 from backout.private import private_folder
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from backout.model.branch import BranchTarget, SideBranch
     from backout.ports import VendorBackups
 
-_message = click.option("-m", "--message", metavar="WHY", help="Why; kept in the journal.")
+_message = click.option("-m", "--message", type=REASON, metavar="WHY", help="Why; kept in the journal.")
 _confirm = click.option("--confirm", metavar="ENV", help="The environment's name, instead of typing it.")
 _dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done; nothing is changed.")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backout.cli.options import Command, group, pass_shell
+from backout.cli.options import REASON, Command, group, pass_shell
 from backout.errors import BackoutError, UsageError
 from backout.report.times import rfc3339
 
@@ -116,7 +116,7 @@ def list_(shell: Shell) -> int:
 @dumps.command("verify", short_help="Prove a dump again by a restore.")
 @click.argument("dump_id", metavar="ID")
 @_unsigned
-@click.option("-m", "--message", metavar="WHY", help="Why; kept in the journal.")
+@click.option("-m", "--message", type=REASON, metavar="WHY", help="Why; kept in the journal.")
 @pass_shell
 def verify(shell: Shell, *, dump_id: str, unsigned: tuple[str, ...], message: str | None) -> int:
     """Restore a dump into a scratch server and compare every table.
@@ -150,7 +150,7 @@ Examples:
 )
 @_unsigned
 @click.option("--dry-run", is_flag=True, help="Say what would be done; nothing is written.")
-@click.option("-m", "--message", metavar="WHY", help="Why; kept in the journal.")
+@click.option("-m", "--message", type=REASON, metavar="WHY", help="Why; kept in the journal.")
 @click.option("--confirm", metavar="ENV", help="The environment's name, instead of typing it.")
 @pass_shell
 def restore(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from backout.cli.confirm import confirm
-from backout.cli.options import Command, pass_shell
+from backout.cli.options import REASON, Command, pass_shell
 
 if TYPE_CHECKING:
     from backout.cli.shell import Shell
@@ -43,7 +43,7 @@ Examples:
   backout db migrations apply -e production -m "order notes" --confirm production
 """,
 )
-@click.option("-m", "--message", metavar="WHY", help="Why; a protected environment wants it.")
+@click.option("-m", "--message", type=REASON, metavar="WHY", help="Why; a protected environment wants it.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print what would be applied and change nothing.")
 @click.option("--confirm", "typed", metavar="ENV", help="Confirm a protected environment by its name.")
 @click.option(

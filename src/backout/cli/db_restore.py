@@ -9,7 +9,7 @@ import click
 
 from backout.cli.db_restore_desk import Desk
 from backout.cli.db_restore_kept import kept_things
-from backout.cli.options import Command, pass_shell
+from backout.cli.options import REASON, Command, pass_shell
 from backout.errors import PartlyDone, UsageError
 from backout.model.incident import RunState
 
@@ -58,7 +58,7 @@ Examples:
     metavar="ID",
     help="Take this backup although it is not signed: to a side instance first; repeatable, recorded.",
 )
-@click.option("-m", "--message", metavar="WHY", help="Why; goes into the journal.")
+@click.option("-m", "--message", type=REASON, metavar="WHY", help="Why; goes into the journal.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan, of a rescue with rows by table; change nothing.")
 @click.option("--confirm", "typed", metavar="ENV", help="Confirm a protected environment by its name.")
 @pass_shell

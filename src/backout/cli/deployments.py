@@ -9,9 +9,10 @@ import click
 from backout.analysis.remarks import borne_out, is_remark, text_of
 from backout.analysis.stability import quarantine, questioned, stable_mark
 from backout.cli.in_need import observed
-from backout.cli.options import group, pass_shell
+from backout.cli.options import REASON, group, pass_shell
 from backout.cli.style import Tone
 from backout.errors import Refused, UsageError
+from backout.escaping import brief
 from backout.model.remark import RemarkKind
 from backout.report.times import ago, clock, day, rfc3339
 
@@ -195,13 +196,13 @@ def _text(shell: Shell, situation: Situation, version: str, known: Version | Non
             ("code", known.code_hash or "not known"),
         ]
         rows += [(name, text) for name, text in (("tag", known.tag), ("git", known.git_sha)) if text]
-        rows += [("message", known.message)] if known.message else []
+        rows += [("message", brief(known.message))] if known.message else []
         rows += [
             ("secrets", ", ".join(known.secret_names) or "none"),
             ("bindings", ", ".join(known.bindings) or "none"),
         ]
-    rows += [("stable", f"since {day(stable.at)} {clock(stable.at)} UTC: {stable.why}")] if stable else []
-    rows += [("quarantine", f"since {day(bad.at)} {clock(bad.at)} UTC: {bad.why}")] if bad else []
+    rows += [("stable", f"since {day(stable.at)} {clock(stable.at)} UTC: {brief(stable.why)}")] if stable else []
+    rows += [("quarantine", f"since {day(bad.at)} {clock(bad.at)} UTC: {brief(bad.why)}")] if bad else []
     for deployment in situation.history:
         share = next((s.percentage for s in deployment.shares if s.version == version), None)
         if share is not None:
@@ -213,7 +214,7 @@ def _text(shell: Shell, situation: Situation, version: str, known: Version | Non
 
 @deployments.command("release", short_help="Lift the quarantine of a version (and of its code).")
 @click.argument("target")
-@click.option("-m", "--message", metavar="WHY", help="Why; recorded in the journal.")
+@click.option("-m", "--message", type=REASON, metavar="WHY", help="Why; recorded in the journal.")
 @click.option("--confirm", "typed", metavar="ENV", help="Confirm a protected environment by its name.")
 @pass_shell
 def release(shell: Shell, *, target: str, message: str | None, typed: str | None) -> None:
@@ -243,7 +244,7 @@ def release(shell: Shell, *, target: str, message: str | None, typed: str | None
         "provider_mark": told.record(),
     }
     where = f"released here only ({told.problem})" if told.problem else "released"
-    text = f"Version {version} is {where}; it was quarantined because: {found.bad.why}"
+    text = f"Version {version} is {where}; it was quarantined because: {brief(found.bad.why)}"
     shell.output.result("release", payload, text)
     shell.output.next(f"backout rollback {version} -e {tools.environment} -m WHY")
 
@@ -294,4 +295,4 @@ def _answer(shell: Shell, asked: str, bad: VersionMark | None, unread: str) -> s
         return f"{style.badge('allowed', Tone.GOOD)}: nothing speaks against {asked}{unread}"
     since = f"{day(bad.at)} {clock(bad.at)} UTC"
     by = (f" in {bad.run}" if bad.run else "") + (f" by {bad.by}" if bad.by else "")
-    return f"{style.badge('quarantined', Tone.BAD)}: {asked}, since {since}{by}: {bad.why}"
+    return f"{style.badge('quarantined', Tone.BAD)}: {asked}, since {since}{by}: {brief(bad.why)}"

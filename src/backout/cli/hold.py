@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from backout.cli.in_need import say as say_known
-from backout.cli.options import command, pass_shell
+from backout.cli.options import REASON, command, pass_shell
 from backout.errors import BackoutError, DecisionNeeded, UsageError
+from backout.escaping import brief, one_line
 from backout.report.times import duration, rfc3339
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ Examples:
 """,
 )
 @click.option("--for", "for_", metavar="TIME", default="2h", show_default=True, help="How long (30m, 2h).")
-@click.option("-m", "--message", metavar="WHY", help="Why; everybody who is stopped reads it. Required.")
+@click.option("-m", "--message", type=REASON, metavar="WHY", help="Why; everybody who is stopped reads it. Required.")
 @click.option("--local", is_flag=True, help="This host only; the provider is not asked.")
 @pass_shell
 def hold(shell: Shell, *, for_: str, message: str | None, local: bool) -> int:
@@ -52,7 +53,7 @@ def hold(shell: Shell, *, for_: str, message: str | None, local: bool) -> int:
 
 
 @command("unhold", short_help="Allow automatic actions again.")
-@click.option("-m", "--message", metavar="WHY", default="lifted", help="Why.")
+@click.option("-m", "--message", type=REASON, metavar="WHY", default="lifted", help="Why.")
 @click.option("--local", is_flag=True, help="This host only; the provider is not asked.")
 @pass_shell
 def unhold(shell: Shell, *, message: str, local: bool) -> int:
@@ -72,7 +73,7 @@ def _reason(shell: Shell, config: Config, message: str | None) -> str:
             rule="10 hold",
             hint=f'backout hold -e {config.name} -m "WHY"',
         )
-    return shell.masked(" ".join(str(message).split()))
+    return shell.masked(one_line(str(message)))
 
 
 def _switch(shell: Shell, config: Config, why: str, *, for_s: float | None, local: bool) -> int:
@@ -177,6 +178,6 @@ def _words(config: Config, hold: Hold, *, everywhere: bool) -> str:
     also = f", and as long as incident {hold.incident} is open" if hold.incident else ""
     return (
         f"{config.name} is held {place} for {duration(round(hold.until - hold.at))}, until {rfc3339(hold.until)}: "
-        f"{hold.why}\n"
+        f"{brief(hold.why)}\n"
         f"Nothing is done automatically until then{also}; what a person types still works."
     )

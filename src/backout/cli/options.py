@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from backout.cli.shell import Shell
+from backout.escaping import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,20 @@ def _keep(ctx: click.Context, param: click.Parameter, value: object) -> None:
     shell = ctx.find_object(Shell)
     if shell and param.name and ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE:
         shell.take(**{param.name: value})
+
+
+class _Reason(click.ParamType[str]):
+    """A person's reason: one line, whatever was pasted, for it stands in lists, in pages and in commands to copy."""
+
+    name = "why"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002 - click's signature
+        """Return it with its line ends folded."""
+        return one_line(str(value))
+
+
+REASON = _Reason()
+"""The type of every `-m WHY`."""
 
 
 def _option(*names: str, help: str, **kwargs: Any) -> click.Option:  # noqa: A002 - click's word

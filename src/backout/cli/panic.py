@@ -8,7 +8,7 @@ import click
 
 from backout.cli import outcome
 from backout.cli.by_hand import ByHand
-from backout.cli.options import command, pass_shell
+from backout.cli.options import REASON, command, pass_shell
 from backout.errors import BackoutError, Busy, Interrupted, PartlyDone, Refused
 from backout.model.incident import RunState
 from backout.model.plan import PANIC_ONCE, PlanKind, PlanRefused
@@ -28,7 +28,9 @@ Examples:
   backout panic -e production -m "checkout is down"
 """,
 )
-@click.option("-m", "--message", metavar="WHY", default="panic", help="Why; goes into the deployment's message.")
+@click.option(
+    "-m", "--message", type=REASON, metavar="WHY", default="panic", help="Why; goes into the deployment's message."
+)
 @pass_shell
 def panic(shell: Shell, *, message: str) -> int:
     """Go back to the last stable version now, within 15 seconds and without a question, production or not.

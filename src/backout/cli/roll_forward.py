@@ -8,7 +8,7 @@ import click
 
 from backout.cli import outcome
 from backout.cli.confirm import confirm
-from backout.cli.options import command, pass_shell
+from backout.cli.options import REASON, command, pass_shell
 from backout.errors import Refused, UsageError
 from backout.model.incident import RunState
 from backout.model.plan import Plan, PlanKind
@@ -30,7 +30,7 @@ Examples:
   backout roll-forward -e staging --no-wait                end after the read-back
 """,
 )
-@click.option("-m", "--message", metavar="WHY", help="Why; goes into the report.")
+@click.option("-m", "--message", type=REASON, metavar="WHY", help="Why; goes into the report.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @click.option("--no-wait", is_flag=True, help="End after reading back what is live; no verification, no report.")
 @click.option("--confirm", "typed", metavar="ENV", help="Confirm a protected environment by its name.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from backout.cli import outcome
-from backout.cli.options import group, pass_shell
+from backout.cli.options import REASON, group, pass_shell
 from backout.cli.style import Tone
 from backout.errors import UsageError
 from backout.model.incident import RunState
@@ -69,13 +69,17 @@ def end_record(run: Run, end: RunEnd) -> dict[str, object]:
         "rule": end.rule or None,
         "reason": (end.reason or None) if watched else None,
         "verified": end.verified,
+        "accepted": [
+            {"shift": each.shift, "by": each.by or None, "at": rfc3339(each.at), "why": each.why}
+            for each in end.accepted
+        ],
     }
 
 
 def _end(journal: SqliteJournal, run: Run) -> RunEnd:
     from backout.runbook.ends import read_end  # noqa: PLC0415 - only commands that read the journal pay for it
 
-    return read_end(journal, run)
+    return read_end(journal, journal, run)
 
 
 @runs.command("list", short_help="All runs, newest first.")
@@ -183,7 +187,9 @@ def _told(event: Event) -> str:
     type=click.Choice(["done", "retry"]),
     help="For a blocked run: whether the step that may or may not have happened did, or is to be done again.",
 )
-@click.option("-m", "--message", metavar="WHY", default="", help="Why you decide so; recorded in the journal.")
+@click.option(
+    "-m", "--message", type=REASON, metavar="WHY", default="", help="Why you decide so; recorded in the journal."
+)
 @pass_shell
 def resume(shell: Shell, *, run: str, decide: str | None, message: str) -> int:
     """Go on with an interrupted run: completed steps are never repeated, an open one is asked about first."""
@@ -236,7 +242,7 @@ def resume(shell: Shell, *, run: str, decide: str | None, message: str) -> int:
 
 @runs.command("abort", short_help="Give up a run, at its next step boundary.")
 @click.argument("run")
-@click.option("-m", "--message", metavar="WHY", default="", help="Why; recorded in the journal.")
+@click.option("-m", "--message", type=REASON, metavar="WHY", default="", help="Why; recorded in the journal.")
 @pass_shell
 def abort(shell: Shell, *, run: str, message: str) -> None:
     """Give up a run: its holder stops at the next step boundary; without a holder it ends at once.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from click import argument, option
 
-from backout.cli.options import command, pass_shell
+from backout.cli.options import REASON, command, pass_shell
 from backout.errors import UsageError
 from backout.model.incident import RunState
 from backout.model.plan import Plan, PlanKind
@@ -46,7 +46,13 @@ def _changing(wrapped: Callable[..., int]) -> Callable[..., int]:
     """Add the options of what changes something."""
     for each in reversed(
         (
-            option("-m", "--message", metavar="WHY", help="Why; goes into the journal and the deployment's message."),
+            option(
+                "-m",
+                "--message",
+                type=REASON,
+                metavar="WHY",
+                help="Why; goes into the journal and the deployment's message.",
+            ),
             option("-n", "--dry-run", is_flag=True, help="Print the plan and change nothing; the source is read."),
             option(
                 "--no-wait", is_flag=True, help="End after reading the names back; the health endpoint is not asked."

@@ -12,6 +12,7 @@ from backout.cli.in_need import health_text
 from backout.cli.options import command, pass_shell
 from backout.cli.style import Tone
 from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
+from backout.escaping import brief
 from backout.model.clock import in_words, is_off
 from backout.model.incident import RunState
 from backout.model.setting import setting
@@ -301,7 +302,7 @@ def _text(shell: Shell, found: Status, marks: Mapping[str, object]) -> str:
     rows = [("live", live.main)] if live.sole else rows
     rows += [
         ("", f"{mark}, since {clock(live.created_at)} UTC ({ago(live.created_at, now)})"),
-        *([("message", text_of(live))] if live.message else []),
+        *([("message", brief(text_of(live)))] if live.message else []),
         ("health", health_text(style, found.health)),
         ("traffic", _traffic_text(style, found.traffic, found.error_rate_below)),
         *_unseen_row(found.traffic),
@@ -379,7 +380,7 @@ def _elsewhere_text(found: Status, now: float) -> str:
         return ""
     deployment, remark = found.elsewhere
     where = "" if found.journal else " on another machine"  # without the journal nobody knows whose it was
-    return f"{remark.run}{where}, {ago(deployment.created_at, now)}: {remark.text}"
+    return f"{remark.run}{where}, {ago(deployment.created_at, now)}: {brief(remark.text)}"
 
 
 def _on_one_line(text: object) -> str:
@@ -411,4 +412,4 @@ def _hold_text(style: Style, hold: Hold) -> str:
     who = f"set by {hold.by}, " if hold.by else ""
     until += " (not signed)" if hold.unsigned else ""
     until += f", and while incident {hold.incident} is open" if hold.incident else ""
-    return f"{style.badge('nothing automatic', Tone.WARN)} {until}: {hold.why} ({who}{hold.where})"
+    return f"{style.badge('nothing automatic', Tone.WARN)} {until}: {brief(hold.why)} ({who}{hold.where})"

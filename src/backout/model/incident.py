@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from backout.model.diagnosis import Diagnosis
     from backout.model.plan import Json, Plan
+    from backout.model.shift import Acceptance
     from backout.model.verdict import Decision, Verification
 
 
@@ -90,6 +91,7 @@ class Incident:
         diagnosis: what caused it, as far as it could be told.
         secrets: names of the secrets that were set, "" for none.
         forward: the good version is a new one, deployed in the bad one's place.
+        accepted: what a person said is intended, of this watch or of this version, oldest first.
     """
 
     id: str
@@ -110,3 +112,4 @@ class Incident:
     diagnosis: Diagnosis | None = None
     secrets: str = ""
     forward: bool = False
+    accepted: tuple[Acceptance, ...] = ()

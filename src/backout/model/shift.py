@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from backout.model.answers import AnswerClass  # noqa: TC001 - decoded from the journal, so its type is looked up
 
@@ -33,6 +34,28 @@ class Outcome(StrEnum):
     ROLL_BACK = "roll back"
     HOLD = "hold"  # and ask; never healthy, never stable
     TOLD = "told"  # may be healthy
+
+
+ACCEPTED: Final = "guard.accept"
+"""The journal's event of an acceptance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """A person's word that a shift is intended (`guard accept`).
+
+    Args:
+        at: Unix seconds. run: the watch that it held. version: what was watched. shift: its name. why: in the person's
+            own words, on one line.
+        by: who (user@host).
+    """
+
+    at: float
+    run: str
+    version: str
+    shift: str
+    why: str
+    by: str
 
 
 @dataclass(frozen=True, slots=True)

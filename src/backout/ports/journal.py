@@ -190,6 +190,13 @@ class Reports(Protocol):
         """Write the report of a run and return its absolute path; writing it again replaces this run's file only."""
         ...
 
+    def amend(self, run: str, change: Callable[[str], str]) -> Path | None:
+        """Write what `change` makes of the report of a run, as it stands now, and return its path; None: there is none.
+
+        What people wrote into it is part of what `change` is given, and stays unless that takes it out.
+        """
+        ...
+
     def of_run(self, run: str) -> Path | None:
         """Return the report written for a run, or None."""
         ...

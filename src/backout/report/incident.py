@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from backout.escaping import Markdown, code, joined, md, prose
 from backout.model.verdict import CriterionState
+from backout.report.acceptances import accepted_lines, entry_line
 from backout.report.diagnosis import sentences
 from backout.report.times import clock, day, duration, rfc3339
 
@@ -36,7 +37,7 @@ def file_name(incident: Incident) -> str:
 
 def render(incident: Incident) -> Markdown:
     """Return the report as Markdown; the root cause starts from the diagnosis, where there is one."""
-    timeline = [md("- {} - {}", clock(event.at), event.text) for event in incident.timeline]
+    timeline = [entry_line(entry) for entry in incident.timeline]
     title = md("# Incident Report: {} {}: {}", day(incident.opened_at), incident.environment, incident.title)
     parts = [
         title,
@@ -161,7 +162,7 @@ def _resolution(incident: Incident) -> Markdown:
     lines += [md(""), *(md("- {}", note) for note in notes)] if notes else []
     if incident.verification is not None:
         lines += [md("\nSuccess criteria:\n"), *(_criterion(each) for each in incident.verification.criteria)]
-    return joined(lines)
+    return joined([*lines, *accepted_lines(incident.accepted)])
 
 
 def _criterion(result: CriterionResult) -> Markdown:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from backout.model.incident import Run
     from backout.model.plan import Json
+    from backout.model.shift import Acceptance
 
 VOID = "void"
 """The verdict of a watch whose deployment another one replaced."""
@@ -27,6 +28,7 @@ class RunEnd:
             followed from it (stable, rollback, push_secret, ramp, hold, accept, refused, void), "" for nothing yet.
         rule: what forbade acting, "" for nothing. reason: of the verdict. why: of what followed, or what was shown.
         verified: of what changed something: whether it was shown to be well, None when nobody waited, or could tell.
+        accepted: of a watch that was held: what persons said is intended since. settled: nothing holds it any more.
     """
 
     verdict: str = ""
@@ -35,6 +37,8 @@ class RunEnd:
     reason: str = ""
     why: str = ""
     verified: bool | None = None
+    accepted: tuple[Acceptance, ...] = ()
+    settled: bool = False
 
 
 def end_of(run: Run, results: Mapping[str, Json]) -> RunEnd:
@@ -77,6 +81,9 @@ def in_words(run: Run, end: RunEnd) -> str:
     """Return the end in a few words, "" when there is none: `regressed, rolled back`, `verified`."""
     if run.plan.kind is PlanKind.GUARD:
         did = "observed" if end.rule == "observe" else _DID.get(end.action, "")
+        if end.accepted:
+            by = ", ".join(dict.fromkeys(each.by for each in end.accepted if each.by)) or "somebody"
+            did = f"accepted by {by}" if end.settled else f"{did}, in part accepted by {by}"
         return ", ".join(part for part in (end.verdict, did if end.verdict != VOID else "") if part)
     waits = any(step.action.startswith("verify") for step in run.plan.steps)
     if run.state is not RunState.DONE or not waits:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.escaping import one_line
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.timeline import Entry, EntryKind
+from backout.report.acceptances import acceptance_of
 from backout.report.run_end import VOID, end_of
 from backout.report.times import duration
 
@@ -73,12 +75,12 @@ class RunTeller:
             return EntryKind.WATCH, f"guard begins to {_doing(run)} ({run.id}, `{typed}`)"
         if run.plan.cause:
             return EntryKind.RUN, ""
-        why = _one_line(str(submitted.data.get("reason") or run.plan.why))
+        why = one_line(str(submitted.data.get("reason") or run.plan.why))
         return EntryKind.COMMAND, f"`{typed}`, to {_doing(run)} ({run.id}): {why}"
 
     def asked(self, run: Run, event: Event) -> Said:
         """A person wants a run to end, or decides about a step that nobody can tell of."""
-        what, why = str(event.data.get("what")), _one_line(str(event.data.get("reason") or ""))
+        what, why = str(event.data.get("what")), one_line(str(event.data.get("reason") or ""))
         said = {
             "abort": f"{run.id} is to end",
             "decide:done": f"the open step of {run.id} is said to have happened",
@@ -95,11 +97,11 @@ class RunTeller:
     def step_failed(self, run: Run, event: Event) -> Said:
         """A step met an error; the run stays, to be resumed, or has ended."""
         title = run.plan.steps[event.step].title if event.step is not None else "a step"
-        return EntryKind.RUN, f"{run.id} stops ({title}): {_one_line(str(event.data.get('text') or ''))}"
+        return EntryKind.RUN, f"{run.id} stops ({title}): {one_line(str(event.data.get('text') or ''))}"
 
     def blocked(self, run: Run, event: Event) -> Said:
         """Nobody can tell whether a step happened."""
-        return EntryKind.RUN, f"{run.id} waits for a person to decide: {_one_line(str(event.data.get('why') or ''))}"
+        return EntryKind.RUN, f"{run.id} waits for a person to decide: {one_line(str(event.data.get('why') or ''))}"
 
     def aborted(self, run: Run, event: Event) -> Said:  # noqa: ARG002 one signature for all
         """It was given up."""
@@ -108,7 +110,7 @@ class RunTeller:
     def ended(self, run: Run, event: Event) -> Said:  # noqa: ARG002 one signature for all
         """A watch ends with its verdict, anything else with what was shown of it."""
         end = end_of(run, self._results.get(run.id, {}))
-        why = _one_line(end.why)
+        why = one_line(end.why)
         if run.plan.kind is PlanKind.GUARD:
             return EntryKind.VERDICT, _verdict(run, end)
         if not any(step.action.startswith("verify") for step in run.plan.steps):
@@ -172,9 +174,9 @@ def _verdict(run: Run, end: RunEnd) -> str:
         "hold": "guard only observes" if end.rule == "observe" else "guard holds",
     }.get(end.action, "")
     if end.verdict == VOID:
-        return f"{run.id} ends void: {_one_line(end.why) or 'another deployment took its place'}"
+        return f"{run.id} ends void: {one_line(end.why) or 'another deployment took its place'}"
     kept = f" (rule {end.rule})" if end.rule and end.rule != "observe" else ""
-    reason, why = _one_line(end.reason), _one_line(end.why)
+    reason, why = one_line(end.reason), one_line(end.why)
     if why.startswith(reason):
         reason, why = why, ""
     more = f"; {why}" if why and end.rule != "observe" else ""
@@ -186,13 +188,19 @@ def _noted(event: Event) -> Iterator[Entry]:
     """Yield what was recorded beside the runs."""
     data = event.data
     if event.kind in ("change.began", "change.ended"):
-        yield Entry(event.at, EntryKind.CHANGE, _one_line(str(data.get("sentence"))), by=event.actor)
+        yield Entry(event.at, EntryKind.CHANGE, one_line(str(data.get("sentence"))), by=event.actor)
+        return
+    accepted = acceptance_of(event)
+    if accepted is not None:
+        watch = f" ({accepted.run})" if accepted.run else ""
+        said = f"shift {accepted.shift} of version {_short(accepted.version)} is accepted as intended{watch}"
+        yield Entry(event.at, EntryKind.COMMAND, f"{said}: {accepted.why}", accepted.run, accepted.by)
         return
     words = _NOTES.get(event.kind)
     if words is not None:
         told = {key: ", ".join(map(str, each)) if isinstance(each, list) else str(each) for key, each in data.items()}
         text = words.format_map(_Known(told))
-        yield Entry(event.at, EntryKind.NOTE, _one_line(text), by=event.actor)
+        yield Entry(event.at, EntryKind.NOTE, one_line(text), by=event.actor)
 
 
 class _Known(dict[str, str]):
@@ -208,6 +216,9 @@ _NOTES = {
     "database.rescued": "damaged rows were put back",
     "database.released": "{kept} was removed for good",
     "database.dump.restored": "dump {dump} was restored: {why}",
+    "database.branch.created": "branch {name} was created: {why}",
+    "database.branch.finalized": "branch {name} was finalized: {why}",
+    "database.branch.deleted": "branch {name} was deleted: {why}",
     "database.branch.swapped": "the database was replaced by a restored branch",
     "database.unsigned.accepted": "backups that are not signed were accepted: {names}",
     "restore.typed": "the target of {run} was typed: {target}",
@@ -217,7 +228,3 @@ _NOTES = {
     "wal.promise_lost": "commits are not waited for any more: {why}",
     "wal.promise_kept": "commits are waited for again",
 }
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -8,25 +8,30 @@ from backout.decoding import Undecodable, decode_values
 from backout.model.diagnosis import Diagnosis
 from backout.model.incident import Incident, TimelineEntry
 from backout.model.plan import PlanKind
-from backout.model.verdict import Cause, Decision, Verification
+from backout.model.verdict import Cause, Decision, Verdict, Verification
+from backout.report.acceptances import accepted_entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from backout.model.incident import Event, Run
     from backout.model.plan import Json, Step
+    from backout.model.shift import Acceptance
 
 
-def tell(runs: Sequence[Run], events: Iterable[Event], *, held: str = "") -> Incident:
+def tell(
+    runs: Sequence[Run], events: Iterable[Event], *, held: str = "", accepted: Sequence[Acceptance] = ()
+) -> Incident:
     """Return the incident that these runs are about, in the order in which they led to one another.
 
     Args:
         runs: the watch (if any) and the rollback (if any). held: why nothing was done, when nothing was.
+        accepted: what a person said is intended, oldest first; only what is about these runs or their version is told.
     """
     told = _Teller(runs)
     for event in events:
         told.hear(event)
-    return told.incident(held)
+    return told.incident(held, accepted)
 
 
 _TITLES = {
@@ -146,7 +151,7 @@ class _Teller:
         if not isinstance(result, dict):
             return
         if step.action == "watch":
-            self._decision = decode_values(result["decision"], Decision)
+            self._watched(event, result)
         elif step.action == "prove":
             self._proved(event, result)
         elif step.action == "activate":
@@ -165,6 +170,11 @@ class _Teller:
             self._add(event.at, f"{outcome}: {self._verification.summary}")
         elif step.action == "settle" and result.get("why"):
             self._add(event.at, str(result["why"]))
+
+    def _watched(self, event: Event, result: Mapping[str, Json]) -> None:
+        self._decision = decode_values(result["decision"], Decision)
+        if self._decision.verdict in (Verdict.INCONCLUSIVE, Verdict.UNMEASURED) and not result.get("moved"):
+            self._add(event.at, f"The watch ended {self._decision.verdict}: {self._decision.reason}")
 
     def _went_forward(self, event: Event, step: Step, result: Mapping[str, Json]) -> None:
         said = "The deploy command ended well"
@@ -194,8 +204,16 @@ class _Teller:
         version = str(result["version"])[:8]
         return f"Secrets set: {self._secrets} (version {version}{apart}; deployment {result['deployment']})"
 
-    def incident(self, held: str) -> Incident:
+    def _of_this(self, accepted: Sequence[Acceptance]) -> tuple[Acceptance, ...]:
+        """Return what was accepted of these runs or of their version, and tell it in the timeline."""
+        found = tuple(each for each in accepted if each.run in self._runs or each.version == self._bad)
+        self._entries += [accepted_entry(each) for each in found]
+        self._people.update(dict.fromkeys(each.by for each in found if each.by))
+        return found
+
+    def incident(self, held: str, accepted: Sequence[Acceptance]) -> Incident:
         """Return what was told so far."""
+        intended = self._of_this(accepted)
         verification = self._verification
         restored = verification.ended_at if verification is not None and verification.verified else None
         return Incident(
@@ -215,6 +233,7 @@ class _Teller:
             diagnosis=self._diagnosis,
             secrets=self._secrets,
             forward=self._forward,
+            accepted=intended,
             notes=(*self._last.plan.notes, *self._covered(), *((f"not acted on: {held}",) if held else ())),
         )
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import borne_out, is_remark, marks_in, merged
+from backout.escaping import one_line
 from backout.model.deployment import Deployment, DeploymentId, Share, VersionId
 from backout.model.hold import Hold
 from backout.model.incident import RunState
@@ -114,7 +115,7 @@ def _deployed(deployments: Sequence[Deployment], runs: set[str]) -> Iterator[Ent
         assert each is not None  # noqa: S101 only the first of the pairs is
         said = borne_out(each)
         text = _live_text(each, before, said)
-        why = _one_line(said.text if said is not None else each.message)
+        why = one_line(said.text if said is not None else each.message)
         if said is not None and said.run in runs:
             text, why = f"{text} ({said.run})", ""
         by = each.author or (said.run if said is not None and said.auto else "") or each.triggered_by
@@ -145,7 +146,7 @@ def in_words(deployment: Deployment) -> str:
 def _marked(records: Records) -> Iterator[Entry]:
     runs = {run.id for run in records.runs}
     for mark in merged(records.marks, marks_in(records.listed, ())):
-        why = "" if mark.run in runs else _one_line(mark.why)  # told with that run
+        why = "" if mark.run in runs else one_line(mark.why)  # told with that run
         text = f"version {mark.version[:_ID]} {_MARK_WORDS.get(mark.mark, mark.mark)}"
         text += f" ({mark.run})" if mark.run else ""
         yield Entry(mark.at, EntryKind.MARK, f"{text}: {why}" if why else text, mark.run, mark.by)
@@ -176,7 +177,7 @@ def _held(holds: Iterable[Hold]) -> Iterator[Entry]:
         text = (
             f"every automatic action is stopped {until(hold)}" if hold.until else "automatic actions are allowed again"
         )
-        yield Entry(hold.at, EntryKind.HOLD, f"{text}: {_one_line(hold.why)}", hold.incident, hold.by)
+        yield Entry(hold.at, EntryKind.HOLD, f"{text}: {one_line(hold.why)}", hold.incident, hold.by)
 
 
 def until(hold: Hold) -> str:
@@ -192,7 +193,7 @@ def _notices(letters: Iterable[Letter]) -> Iterator[Entry]:
     for each in ways.values():
         notice = each[0].notice
         how = ", ".join(f"{letter.channel}: {letter.state.replace('_', ' ')}" for letter in each)
-        yield Entry(notice.at, EntryKind.NOTICE, f"told: {_one_line(notice.title)} ({how})", notice.run)
+        yield Entry(notice.at, EntryKind.NOTICE, f"told: {one_line(notice.title)} ({how})", notice.run)
 
 
 def _moment(records: Records, deployments: Sequence[Deployment], holds: Sequence[Hold], at: float) -> Moment:
@@ -211,7 +212,3 @@ def _moment(records: Records, deployments: Sequence[Deployment], holds: Sequence
 
 def _number(value: Json) -> float:
     return float(value) if isinstance(value, (int, float)) else 0.0
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from backout.escaping import brief
 from backout.model.plan import PlanKind
 from backout.model.timeline import EntryKind
 from backout.report.text import fields, plain, wrapped
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from backout.model.timeline import Entry, Moment, Timeline
     from backout.report.text import Paint
 
+MOST = 480
+"""Characters of an entry that are shown: some lines; --json has all of it."""
 _KIND = 10
 """Columns of the longest kind."""
 
@@ -79,7 +82,7 @@ def text(found: Timeline, *, width: int = 80, paint: Paint = plain) -> str:
 def _lines(entry: Entry, width: int, paint: Paint) -> list[str]:
     head = f"{clock(entry.at)}  {entry.kind:<{_KIND}}  "
     by = f" (by {entry.by})" if entry.by and entry.kind not in _BY_ITSELF else ""
-    found = wrapped(f"{entry.text}{by}", width, indent=head, hanging=" " * len(head))
+    found = wrapped(f"{brief(entry.text, MOST)}{by}", width, indent=head, hanging=" " * len(head))
     shown = f"{clock(entry.at)}  {paint(_ROLES.get(entry.kind, 'plain'), entry.kind)}{' ' * (_KIND - len(entry.kind))}"
     return [shown + found[0][len(head) - 2 :], *found[1:]]
 
@@ -97,8 +100,8 @@ def _moment_lines(moment: Moment, environment: str, width: int, paint: Paint) ->
         rows = [("live", f"{in_words(live)}, {since}, deployment {live.id}")]
     watches = [run.id for run in moment.runs if run.plan.kind is PlanKind.GUARD]
     rows.append(("guard", ", ".join(watches) if watches else "no watch was under way"))
-    rows += [("run", f"{run.id}: {run.plan.why}") for run in moment.runs if run.plan.kind is not PlanKind.GUARD]
+    rows += [("run", f"{run.id}: {brief(run.plan.why)}") for run in moment.runs if run.plan.kind is not PlanKind.GUARD]
     if moment.hold is not None:
-        rows.append(("hold", f"{until(moment.hold)}: {moment.hold.why}"))
+        rows.append(("hold", f"{until(moment.hold)}: {brief(moment.hold.why)}"))
     head = f"{environment} at {day(moment.at)} {clock(moment.at)} UTC"
     return [paint("strong", head), *fields(rows, width, paint=paint), ""]

@@ -10,15 +10,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import still_decides
-from backout.errors import Refused, UsageError
+from backout.errors import BackoutError, Refused, UsageError
 from backout.model.deployment import Mark
 from backout.model.plan import PlanKind
 from backout.model.remark import RemarkKind
-from backout.model.shift import Outcome
+from backout.model.shift import ACCEPTED, Outcome
 from backout.model.verdict import Cause, Verdict
+from backout.report.acceptances import acceptances
 from backout.runbook.checks import own
-from backout.runbook.held import KIND, SHIFT_RULE, accepted, decision_of, ended_held, holding
+from backout.runbook.held import SHIFT_RULE, accepted, decision_of, ended_held, holding
 from backout.runbook.identity import check_identity
+from backout.runbook.incident import add_to_report
 from backout.runbook.stable import mark_stable
 
 if TYPE_CHECKING:
@@ -81,12 +83,23 @@ def accept(tools: Toolbox, shift: str, why: str) -> Accepted:
             hint=f"backout runs show {run.id}",
         )
     data: dict[str, Json] = {"run": run.id, "version": version, "shift": shift, "why": why, "by": tools.actor}
-    tools.journal.note(tools.environment, KIND, f"{run.id}:{shift}", data, actor=tools.actor)
+    tools.journal.note(tools.environment, ACCEPTED, f"{run.id}:{shift}", data, actor=tools.actor)
+    _report(tools, run, shift)
     remaining = tuple(name for name in named if name != shift and name not in known)
     result, partly = None, bool(run.plan.step("conclude").args.get("ramp"))
     if decision is not None and not watching and not remaining and not partly:
         result = _conclude(tools, run, decision, f"{tools.actor} accepted {shift}: {why}")
     return Accepted(run.id, version, shift, remaining, watching, partly, result)
+
+
+def _report(tools: Toolbox, run: Run, shift: str) -> None:
+    """Write what was accepted into the report of its watch; a page that cannot be written keeps nobody from it."""
+    noted = acceptances(tools.journal.events(environment=tools.environment, kind=ACCEPTED))
+    for found in (each for each in noted if (each.run, each.shift) == (run.id, shift)):
+        try:
+            add_to_report(tools, found)
+        except BackoutError as error:
+            tools.say(f"it is recorded, and does not stand in the incident report: {error.what} ({error.where})")
 
 
 def waiting(tools: Toolbox, run: Run | None, listed: Sequence[Deployment]) -> tuple[Shift, ...]:

@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from backout.decoding import Undecodable, decode_values
+from backout.model.shift import ACCEPTED, Outcome
+from backout.model.verdict import Decision
+from backout.report.acceptances import acceptances
 from backout.report.run_end import end_of
 
 if TYPE_CHECKING:
     from backout.model.incident import Run
-    from backout.ports import Runs
+    from backout.model.plan import Json
+    from backout.ports import Journal, Runs
     from backout.report.run_end import RunEnd
 
 
-def read_end(runs: Runs, run: Run) -> RunEnd:
-    """Return how a run ended, as far as it has."""
+def read_end(journal: Journal, runs: Runs, run: Run) -> RunEnd:
+    """Return how a run ended, as far as it has; of a watch that was held, what persons accepted since as well."""
     actions = [step.action for step in run.plan.steps if step.action in ("watch", "conclude")]
     actions += [step.action for step in run.plan.steps if step.action.startswith("verify")]
-    return end_of(run, {action: runs.result(run.id, action) for action in actions})
+    results = {action: runs.result(run.id, action) for action in actions}
+    end = end_of(run, results)
+    holding = _holding(results.get("watch")) if end.action == "hold" else frozenset()
+    if not holding:
+        return end
+    version = str(run.plan.step("watch").args.get("version") or "")
+    noted = acceptances(journal.events(environment=run.environment, kind=ACCEPTED))
+    found = tuple(each for each in noted if each.version == version and each.shift in holding)
+    return replace(end, accepted=found, settled=holding <= {each.shift for each in found})
+
+
+def _holding(watched: Json) -> frozenset[str]:
+    """Return the names of the shifts that hold a watch; none where another version of backout wrote something else."""
+    if not isinstance(watched, dict):
+        return frozenset()
+    try:
+        decision = decode_values(watched.get("decision"), Decision)
+    except Undecodable:
+        return frozenset()
+    return frozenset(each.name for each in decision.shifts if each.outcome is Outcome.HOLD)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from backout.decoding import decode_values
-from backout.model.shift import Outcome
+from backout.model.shift import ACCEPTED, Outcome
 from backout.model.verdict import Decision
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from backout.model.shift import Shift
     from backout.runbook.toolbox import Toolbox
 
-KIND: Final = "guard.accept"
 SHIFT_RULE: Final = "shift in answers"
 
 
@@ -32,7 +31,7 @@ def decision_of(tools: Toolbox, run: Run) -> Decision | None:
 
 def accepted(tools: Toolbox, version: str) -> tuple[str, ...]:
     """Return the shifts that somebody accepted of a version: what is intended of it is so in its next watch as well."""
-    noted = tools.journal.events(environment=tools.environment, kind=KIND)
+    noted = tools.journal.events(environment=tools.environment, kind=ACCEPTED)
     return tuple(str(event.data["shift"]) for event in noted if event.data.get("version") == version)
 
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from backout.errors import BackoutError
 from backout.model.plan import PlanKind
+from backout.model.shift import ACCEPTED
 from backout.model.signals import total
 from backout.ports import NotDone
+from backout.report.acceptances import acceptances, with_acceptance
 from backout.report.incident import file_name, render
 from backout.report.timeline import tell
 from backout.runbook.diagnose import recorded
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from backout.model.incident import Incident, Run
     from backout.model.plan import Json
+    from backout.model.shift import Acceptance
     from backout.ports import Probe, Runs, StepContext
     from backout.runbook.toolbox import Toolbox
 
@@ -51,11 +54,20 @@ def write_report(tools: Toolbox, run: str, held: str = "") -> Path:
     return tools.reports.write(first, file_name(incident), render(incident))
 
 
+def add_to_report(tools: Toolbox, found: Acceptance) -> Path | None:
+    """Write a person's acceptance into the report of the watch that it is about, where there is one; return its path.
+
+    What people wrote into it stays as it is.
+    """
+    return tools.reports.amend(found.run, lambda page: with_acceptance(page, found))
+
+
 def incident_of(tools: Toolbox, run: str, held: str = "") -> Incident:
     """Return the incident as the journal tells it."""
     chain = led_to(tools.runs, run)
     events = [event for each in chain for event in tools.journal.events(run=each.id)]
-    incident = tell(chain, events, held=held)
+    accepted = acceptances(tools.journal.events(environment=tools.environment, kind=ACCEPTED))
+    incident = tell(chain, events, held=held, accepted=accepted)
     return replace(incident, bad_requests=_bad_requests(tools, incident.bad_version, incident.opened_at))
 
 

@@ -196,7 +196,7 @@ def look(tools: Toolbox) -> Status:
         traffic=_traffic(tools, live),
         guard=guard,
         rollback=rollback,
-        ends={run.id: read_end(tools.runs, run) for run in (guard, rollback) if run is not None},
+        ends={run.id: read_end(tools.journal, tools.runs, run) for run in (guard, rollback) if run is not None},
         unfinished=next((run for run in runs[:1] if not run.state.is_over), None),
         error_rate_below=tools.policy.criteria.error_rate_below,
         hold=holding(tools, situation.listed),

@@ -50,6 +50,30 @@ class FileReports:
             what = f"the report cannot be written: {error.strerror or type(error).__name__}"
             raise BackoutError(what, where=str(self._directory), hint="make the folder writable") from error
 
+    def amend(self, run: str, change: Callable[[str], str]) -> Path | None:
+        """Write what `change` makes of a run's report in its place, whole or not at all; None: there is none.
+
+        Raises:
+            BackoutError: it cannot be read or written.
+        """
+        path = self.of_run(run)
+        if path is None:
+            return None
+        try:
+            before = path.read_bytes().decode("utf-8", "surrogateescape")  # people write into it, in any encoding
+            after = change(before)
+            if after != before:
+                temporary = path.with_name(f".{os.getpid()}-{os.urandom(4).hex()}.tmp")
+                try:
+                    write_new(temporary, self._redact(after).encode("utf-8", "surrogateescape"))
+                    temporary.replace(path)
+                finally:
+                    temporary.unlink(missing_ok=True)
+        except OSError as error:
+            what = f"the report cannot be amended: {error.strerror or type(error).__name__}"
+            raise BackoutError(what, where=str(path), hint="make the file readable, and its folder writable") from error
+        return path
+
     def of_run(self, run: str) -> Path | None:
         """Return the absolute path of a run's report, or None."""
         mark = _mark(run).encode()

@@ -364,6 +364,16 @@ class WorldReports:
         """Keep the report of a run."""
         return self._world.call("reports.write", lambda: self._write(run, name, text))
 
+    def amend(self, run: str, change: Callable[[str], str]) -> Path | None:
+        """Keep what `change` makes of a run's report."""
+        return self._world.call("reports.amend", lambda: self._amend(run, change))
+
+    def _amend(self, run: str, change: Callable[[str], str]) -> Path | None:
+        path = self._of_run(run)
+        if path is not None:
+            self.texts[path] = change(self.texts[path])
+        return path
+
     def of_run(self, run: str) -> Path | None:
         """Return the path of a run's report."""
         return self._world.call("reports.of_run", lambda: self._of_run(run))

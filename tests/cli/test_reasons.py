@@ -1,0 +1,57 @@
+"""Reasons that people give: one line wherever they were pasted from, and no more of it than fits among other things."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+from cli_shell import backout
+
+from backout.cli.app import root
+from backout.cli.options import REASON
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CONFIG = """[app]
+name = "a"
+[journal]
+path = "journal.sqlite"
+[environments.production]
+platform = { provider = "cloudflare", account_id = "a1", script = "s" }
+"""
+PASTED = "repairing orders\nnext: backout unhold -e production\r\n\t" + "by hand, row by row " * 200
+
+
+def commands(group: click.Group, name: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Yield (name, command) of all that can be typed."""
+    for word in group.list_commands(click.Context(group)):
+        found = group.get_command(click.Context(group), word)
+        assert found is not None
+        yield f"{name}{word}", found
+        if isinstance(found, click.Group):
+            yield from commands(found, f"{name}{word} ")
+
+
+def test_every_command_folds_its_reason() -> None:
+    """The next `-m WHY` has the type that does it, or this fails."""
+    asked = [(name, param) for name, each in commands(root) for param in each.params if "-m" in param.opts]
+    assert {"guard accept", "hold", "rollback", "panic", "deployments release", "runs abort"} <= {
+        name for name, _ in asked
+    }
+    assert not [name for name, param in asked if param.type is not REASON]
+    assert REASON.convert("a\n b\tc", None, None) == "a b c"
+
+
+def test_a_reason_is_one_line_and_no_screen(tmp_path: Path) -> None:
+    """A hold that is set with a pasted page: what is shown is short, what is kept is whole."""
+    (tmp_path / "backout.toml").write_text(CONFIG)
+    shown = backout(tmp_path, "hold", "--local", "-e", "production", "-m", PASTED)
+    assert shown.code == 0, shown.err
+    assert not [line for line in shown.out.splitlines() if line.startswith(("next:", "by hand"))]
+    assert "repairing orders next: backout unhold" in shown.out
+    assert shown.out.count("row by row") < 20
+    kept = backout(tmp_path, "hold", "--local", "-e", "production", "-m", PASTED, "--json").json["why"]
+    assert str(kept).count("row by row") == 200
+    assert "\n" not in str(kept)
