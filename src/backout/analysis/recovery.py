@@ -115,15 +115,18 @@ def chain(archive: Archive, base: BaseBackup, timeline: int) -> tuple[tuple[WalS
     return tuple(found), ""
 
 
-def stretches(archive: Archive, timeline: int) -> tuple[tuple[WalSpan, ...], ...]:
+def stretches(archive: Archive, timeline: int, *, all_of_it: bool = False) -> tuple[tuple[WalSpan, ...], ...]:
     """Return all WAL from the oldest base on that leads to a timeline, in unbroken stretches, the oldest one first.
 
     A hole ends a stretch. What lies behind it can be read, and replayed from a base that was made there: whoever looks
     for a transaction looks in all of them, and `route` says whether its place can be reached.
+
+    Args:
+        all_of_it: from before the oldest base as well; nothing can be replayed there, but read.
     """
     begins = [base.begin_lsn for base in archive.backups if _on_the_way(archive, timeline, base)]
     found: list[tuple[WalSpan, ...]] = []
-    position = min(begins, default=FOREVER)
+    position = 0 if all_of_it else min(begins, default=FOREVER)
     for number, until in _way(archive, timeline):
         segments = sorted((each for each in archive.wal if each.timeline == number), key=lambda each: each.begin_lsn)
         for each in segments:
@@ -140,6 +143,38 @@ def stretches(archive: Archive, timeline: int) -> tuple[tuple[WalSpan, ...], ...
             else:
                 found[-1] = (*last, span)
             position = end
+    return tuple(found)
+
+
+def behind(archive: Archive, timeline: int, lsn: int) -> tuple[tuple[WalSpan, ...], ...]:
+    """Return the unbroken WAL that ends at a position, in pieces, the nearest one first.
+
+    Each piece but the last one begins where a base backup does: whoever looks for the beginning of something need not
+    read more than it takes.
+    """
+    whole = next(
+        (each for each in stretches(archive, timeline, all_of_it=True) if each[0].begin_lsn < lsn <= each[-1].end_lsn),
+        (),
+    )
+    begins = {base.begin_lsn for base in archive.backups if _on_the_way(archive, timeline, base)}
+    pieces, end = [], lsn
+    for begin in sorted((each for each in {*begins, 0} if each < lsn), reverse=True):
+        piece = cut(archive, whole, begin, end)
+        if piece:
+            pieces.append(piece)
+            end = piece[0].begin_lsn
+    return tuple(pieces)
+
+
+def cut(archive: Archive, spans: Sequence[WalSpan], begin: int, end: int) -> tuple[WalSpan, ...]:
+    """Return what of some WAL lies in `[begin, end)`."""
+    places = {each.name: each for each in archive.wal}
+    found = []
+    for span in spans:
+        first, last = max(span.begin_lsn, begin), min(span.end_lsn, end)
+        if first < last:
+            names = [name for name in span.names if places[name].begin_lsn < last and first < places[name].end_lsn]
+            found.append(WalSpan(span.timeline, first, last, tuple(names)))
     return tuple(found)
 
 

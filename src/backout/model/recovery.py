@@ -22,6 +22,15 @@ def show_lsn(lsn: int) -> str:
     return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
 
 
+def precedes(one: int, other: int) -> bool:
+    """Whether a transaction's id was given away before another one; ids begin again behind 2^32.
+
+    >>> precedes(5, 6), precedes(6, 6), precedes((1 << 32) - 1, 3)
+    (True, False, True)
+    """
+    return (one - other) % (1 << 32) >= 1 << 31
+
+
 class BackupKind(StrEnum):
     """A full backup stands alone; an incremental one needs its parent."""
 
@@ -126,8 +135,9 @@ class Commit:
 
     Args:
         xid: of the whole transaction, a prepared one's own. lsn: where the record begins. timeline: on which it stands.
-        subxids: of its savepoints. dropped: object ids of relations that it dropped. changes_schema: whether it told
-            other sessions to forget what they knew of the catalog; gathering statistics does not count.
+        subxids: of its savepoints. dropped: object ids of relations that it dropped, `database` the one they were in
+            (0: it dropped none, or in none). changes_schema: whether it told other sessions to forget what they knew of
+            the catalog; gathering statistics does not count.
     """
 
     xid: int
@@ -137,6 +147,7 @@ class Commit:
     subxids: tuple[int, ...] = ()
     dropped: tuple[int, ...] = ()
     changes_schema: bool = False
+    database: int = 0
 
     @property
     def xids(self) -> frozenset[int]:
@@ -228,7 +239,8 @@ class DatabaseFacts:
     """The live database: who it is, and where its WAL stands.
 
     Args:
-        superuser: the cluster's own. migration_head: "" when there is none, or it cannot be read.
+        superuser: the cluster's own. migration_head: "" when there is none, or it cannot be read. databases: every one
+            of the cluster, (object id, name); empty where nobody asked.
     """
 
     system_identifier: str
@@ -238,6 +250,11 @@ class DatabaseFacts:
     database: str
     superuser: str
     migration_head: str = ""
+    databases: tuple[tuple[int, str], ...] = ()
+
+    def oid_of(self, database: str) -> int | None:
+        """Return the object id of a database, None when it is not known."""
+        return next((oid for oid, name in self.databases if name == database), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,10 @@ class WalReader(Protocol):
         """Yield the commits in the order of the WAL. Raises BackoutError when it cannot be read."""
         ...
 
+    def began(self, spans: Sequence[WalSpan], xid: int) -> int | None:
+        """Return a position in this WAL from which on everything lies that a transaction wrote; None: it has none."""
+        ...
+
     def touched(self, spans: Sequence[WalSpan], xids: Collection[int]) -> Mapping[tuple[int, int], Collection[str]]:
         """Return what these transactions wrote to: {(database, relation's file node): the kinds of records}."""
         ...

@@ -156,6 +156,8 @@ class _Search:
         known = {each.timeline for each in archive.wal} | {each.timeline for each in archive.backups}
         # After the undo of a swap the live database is on the older timeline again, and the newest is the undone one.
         here = facts is not None and facts.timeline in known
+        oid = facts.oid_of(tools.database) if facts is not None else None
+        self._database = oid or 0
         self._timeline = facts.timeline if facts is not None and here else newest_timeline(archive)
 
     def find(self, asked: Asked) -> Found:
@@ -214,7 +216,7 @@ class _Search:
             commit
             for stretch in self._stretches()
             for commit in self._tools.wal.commits(stretch)
-            if any(oid not in clue.present for oid in commit.dropped)
+            if self._database in (0, commit.database) and any(oid not in clue.present for oid in commit.dropped)
         ]
         if not drops:
             raise Refused(

@@ -18,6 +18,7 @@ from backout.plan.restore import (
     undo_swap_plan,
 )
 from backout.report.times import rfc3339
+from backout.runbook.damage import in_database, spans_of
 from backout.runbook.finding import PREFLIGHT, Found, check_identity, facts_of, find, way_to
 from backout.runbook.points import ON_DEMAND, record_point, recorded_points
 from backout.runbook.unsigned import NONE_ACCEPTED, Accepted
@@ -158,8 +159,7 @@ def plan_rescue(tools: RestoreTools, text: str, *, conflicts: str, skip: tuple[s
     how = f"transaction {commit.xid}, committed at {rfc3339(commit.at)}"
     target = replace(found.target, lsn=commit.lsn, timeline=commit.timeline, xid=commit.xid, at=commit.at, how=how)
     way, xids = way_to(tools, found, target), frozenset(commit.xids)
-    written = tools.wal.touched(way.spans, xids)
-    rows = tuple(sorted((node, tuple(sorted(kinds))) for (_, node), kinds in written.items()))
+    rows, _ = in_database(tools, found.facts, tools.wal.touched(spans_of(tools, found, (commit,)), xids))
     damage = Damage(xids, rows, conflicts, skip, queues)
     return rescue_plan(_job(tools, found, text), target, way, damage)
 

@@ -29,6 +29,7 @@ SELECT (SELECT system_identifier::text FROM pg_control_system()), current_settin
   ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int, pg_current_wal_insert_lsn()::text,
   current_database(), (SELECT rolname FROM pg_roles WHERE oid = 10)
 """
+_DATABASES: Final = "SELECT oid::bigint, datname::text FROM pg_database ORDER BY 1"
 _POSITION: Final = """
 SELECT {lsn}::text, ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int,
   (pg_snapshot_xmax(pg_current_snapshot())::text::numeric %% 4294967296)::bigint,
@@ -124,8 +125,16 @@ class PostgresLive:
         with self._asking("the database") as connection:
             row = connection.execute(_FACTS).fetchone()
             identifier, version, timeline, lsn, database, superuser = row
+            others = connection.execute(_DATABASES).fetchall()
             return DatabaseFacts(
-                identifier, version, timeline, parse_lsn(lsn), database, superuser, self._head(connection)
+                identifier,
+                version,
+                timeline,
+                parse_lsn(lsn),
+                database,
+                superuser,
+                self._head(connection),
+                tuple((int(oid), str(name)) for oid, name in others),
             )
 
     def mark(self, name: str) -> RestorePoint:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from backout.decoding import moment
 from backout.errors import BackoutError
 from backout.model.names import parse_segment
-from backout.model.recovery import Commit, parse_lsn, show_lsn
+from backout.model.recovery import Commit, parse_lsn, precedes, show_lsn
 from backout.providers.postgres.template import tool_environment
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ _SUBXIDS: Final = re.compile(r"; subxacts:((?: \d+)+)")
 _DROPPED: Final = re.compile(r"; dropped stats:((?: \d+/\d+/\d+)+)")
 _INVALIDATED: Final = re.compile(r"catcache (\d+)")
 _BLOCK: Final = re.compile(r"blkref #\d+: rel \d+/(\d+)/(\d+) ")
+_RUNNING: Final = re.compile(r"lsn: (?P<lsn>[0-9A-F]+/[0-9A-F]+),.*?desc: RUNNING_XACTS nextXid (?P<next>\d+) ")
 _ROWS: Final = frozenset({"INSERT", "UPDATE", "HOT_UPDATE", "DELETE", "MULTI_INSERT"})
 _TUPLES: Final = re.compile(r"ntuples: (\d+)")
 _RELATION: Final = "2"
@@ -41,6 +42,9 @@ _STATISTICS: Final = frozenset({"65", "57", "56"})
 _NO_STATISTICS: Final = "65"
 _END: Final = re.compile(r"invalid record length|got 0|could not find a valid record|wanted|incorrect prev-link|zero")
 _TORN: Final = re.compile(r"error in WAL record at ([0-9A-F]+/[0-9A-F]+): incorrect resource manager data checksum")
+_PAGE: Final = 8192
+_PAGE_HEADERS: Final = frozenset({24, 40})
+"""Of an ordinary page of WAL, and of the first one in a segment."""
 _LAST: Final = 32 << 20
 _FEW: Final = 8
 """One pass for each id is faster than looking at every record up to this many."""
@@ -82,6 +86,24 @@ class WalSearch:
                     found = _COMMIT.search(line)
                     if found is not None:
                         yield _commit(found, span.timeline)
+
+    def began(self, spans: Sequence[WalSpan], xid: int) -> int | None:
+        """Return a position in this WAL from which on everything lies that a transaction wrote; None: it has none.
+
+        Postgres writes down now and then which id is the next one to be given away, and gives none away meanwhile
+        (RUNNING_XACTS; src/backend/storage/ipc/standby.c): whoever has that id or a later one wrote behind the record.
+        """
+        self._fetch(spans)
+        found = None
+        for span in spans:
+            for line in self._lines(span, "--rmgr=Standby"):
+                told = _RUNNING.search(line)
+                if told is None:
+                    continue
+                if precedes(xid, int(told["next"])):
+                    return found
+                found = parse_lsn(told["lsn"])
+        return found
 
     def touched(self, spans: Sequence[WalSpan], xids: Collection[int]) -> dict[tuple[int, int], frozenset[str]]:
         """Return what these transactions wrote to: {(database, relation's file node): the kinds of heap records}."""
@@ -155,7 +177,7 @@ class WalSearch:
             f"--path={self._folder}",
             f"--timeline={span.timeline}",
             f"--start={show_lsn(span.begin_lsn)}",
-            f"--end={show_lsn(span.end_lsn)}",
+            f"--end={show_lsn(_end_of_page(span.end_lsn))}",
             *options,
         )
         with subprocess.Popen(
@@ -184,6 +206,11 @@ class WalSearch:
             )
 
 
+def _end_of_page(lsn: int) -> int:
+    """Return a position without the header of the page that begins there: pg_waldump would read on there."""
+    return lsn - lsn % _PAGE if lsn % _PAGE in _PAGE_HEADERS else lsn
+
+
 def _is_torn(said: str, span: WalSpan) -> bool:
     """Whether the record that cannot be read is the last one, of which a part was received so far."""
     found = _TORN.search(said)
@@ -203,5 +230,6 @@ def _commit(found: re.Match[str], timeline: int) -> Commit:
         at=moment(found["at"], what="the time of a commit in the WAL"),
         subxids=tuple(int(word) for word in subxids[1].split()) if subxids else (),
         dropped=tuple(int(oid) for kind, _, oid in objects if kind == _RELATION),
+        database=next((int(oid) for kind, oid, _ in objects if kind == _RELATION), 0),
         changes_schema=bool(caches) and not (_NO_STATISTICS in caches and caches <= _STATISTICS),
     )
