@@ -13,6 +13,7 @@ from backout.providers.postgres.ownserver import CommandedServer
 from backout.providers.postgres.rescue import PostgresRescuer
 from backout.providers.postgres.schema import libpq_url
 from backout.providers.postgres.side import PostgresSides
+from backout.providers.postgres.side_settings import needed_now
 from backout.providers.postgres.template import SUPERUSER
 from backout.providers.postgres.walsearch import WalSearch
 from backout.runbook.restore import RestoreTools
@@ -44,7 +45,14 @@ def sides(config: Config, kept: Backups | None = None) -> PostgresSides:
         except BackoutError:  # it is down: whoever administers it is likely to be its own superuser
             return str(_dsn(config).get("user") or SUPERUSER)
 
-    return PostgresSides(restore_directory(config), binaries(config), kept or _backups(config)[0], superuser)
+    def needed() -> dict[str, int]:
+        database = config.environment.database
+        timeout_s = float(database.connect_timeout) if database else 5.0
+        return needed_now(config.database_admin_url().reveal(), connect_timeout_s=timeout_s)
+
+    return PostgresSides(
+        restore_directory(config), binaries(config), kept or _backups(config)[0], superuser, needed=needed
+    )
 
 
 def restore_tools(

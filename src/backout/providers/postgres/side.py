@@ -18,7 +18,7 @@ import shutil
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,11 +41,20 @@ from backout.providers.postgres.side_files import (
     write_whole,
 )
 from backout.providers.postgres.side_looking import look_at, roll_back_prepared
-from backout.providers.postgres.side_settings import settings_of
+from backout.providers.postgres.side_settings import (
+    AUTO_CONF,
+    is_aside,
+    lacked,
+    larger,
+    put_back,
+    set_aside,
+    settings_of,
+    write_like,
+)
 from backout.providers.postgres.template import give_away, run_tool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from concurrent.futures import Future
 
     from backout.ports import Backups
@@ -66,6 +75,7 @@ class _Laid:
 
     Args:
         boot: the boot of the machine in which it was made; "" when all of it has reached the disk since.
+        least: how large settings have to be that replay wants as large as on the origin, see `side_settings.NEEDED`.
     """
 
     order: SideOrder
@@ -73,6 +83,7 @@ class _Laid:
     how: str
     lower: str
     boot: str = ""
+    least: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def is_whole(self) -> bool:
@@ -86,16 +97,25 @@ class PostgresSides:
     Args:
         superuser: the name of the cluster's own superuser, asked for when an instance is made.
         overlay: whether to lay instances over the base where the system can; False copies.
+        needed: returns what the live server has by now of the settings that replay wants as large; {} where it is down.
     """
 
-    def __init__(
-        self, root: Path, binaries: Binaries, backups: Backups, superuser: Callable[[], str], *, overlay: bool = True
+    def __init__(  # noqa: PLR0913 - the last two have a default that is right for most
+        self,
+        root: Path,
+        binaries: Binaries,
+        backups: Backups,
+        superuser: Callable[[], str],
+        *,
+        overlay: bool = True,
+        needed: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self._root = root.absolute()
         self._binaries = binaries
         self._backups = backups
         self._superuser = superuser
         self._wants_overlay = overlay
+        self._needed = needed
 
     @property
     def copies(self) -> bool:
@@ -116,8 +136,9 @@ class PostgresSides:
         status = server.status()
         order = laid.order
         if status is None:
-            standby = (self._writable(laid) / "recovery.signal").exists()
-            state = SideState.STOPPED if standby or not laid.is_whole else SideState.READY
+            data = self._writable(laid)
+            unready = (data / "recovery.signal").exists() or is_aside(data) or not laid.is_whole
+            state = SideState.STOPPED if unready else SideState.READY
             return SideInstance(name, state, laid.how, str(server.data_directory), order.lsn, order.timeline)
         return self._running(laid, server, status, self._look(self._dsn(status, laid), server))
 
@@ -138,22 +159,23 @@ class PostgresSides:
             if laid is not None:
                 self.drop(order.name)
             laid = self._lay(order, progress)
+        if order.place:  # it goes on with the settings of its origin when it is moved in, and not before
+            set_aside(self._writable(laid))
         lacking = self._folder(order.name) / "lacking"
         if lacking.exists():  # an earlier attempt ended without all of the WAL, on a full disk perhaps
             lacking.rename(lacking.with_name("coming"))
-        server = self._server(laid)
         with ThreadPoolExecutor(1) as beside:
             brought = beside.submit(self._bring_wal, laid)
             try:
-                status = server.status() or server.start(timeout_s=_TIMEOUT_S)
-                looked = self._await_target(server, laid, self._dsn(status, laid), progress, brought)
+                while (there := self._replay(laid, progress, brought)) is None:
+                    laid = self._enlarged(laid)
                 brought.result()
             except BackoutError:
                 if brought.done() and (missing := brought.exception()) is not None:
                     self.drop(order.name)
                     raise missing from None  # the server only says that a file is not there
                 raise
-        return self._running(laid, server, status, looked)
+        return self._running(laid, self._server(laid), *there)
 
     def resume(self, name: str, progress: Callable[[str, int, int], None]) -> SideInstance:
         """Start an instance that was stopped or killed, and return it where it was."""
@@ -170,8 +192,6 @@ class PostgresSides:
         with working(found.dsn) as connection:
             if found.state is not SideState.PROMOTED:
                 connection.execute("SELECT pg_promote(true, 600)")
-            if laid.order.place:  # nobody receives the new timeline yet: what goes live would wait for ever to commit
-                connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
         roll_back_prepared(found.dsn, laid.order.xid)
 
     def stop(self, name: str) -> None:
@@ -181,6 +201,7 @@ class PostgresSides:
             return
         server = self._server(laid)
         server.stop(timeout_s=60.0)
+        put_back(self._writable(laid))
         if laid.how != "overlay":
             run_tool(self._binaries, "initdb", "--sync-only", f"--pgdata={server.data_directory}", timeout_s=_TIMEOUT_S)
             self._keep(replace(laid, boot=""))
@@ -245,9 +266,11 @@ class PostgresSides:
             self._place(order, progress)
         else:
             how, lower = self._lay_over(self._base(order.backup, progress), folder)
-        laid = _Laid(order, self._superuser(), how, lower, this_boot())
+        laid = _Laid(order, self._superuser(), how, lower, this_boot(), self._needed())
         data = self._writable(laid)
         data.chmod(0o700)
+        if not order.place:
+            write_like(data / AUTO_CONF, b"")
         (data / "recovery.signal").touch(mode=0o600)
         (folder / "hba.conf").write_text("local all all trust\n", encoding="ascii")
         (folder / "ident.conf").touch()
@@ -336,7 +359,9 @@ class PostgresSides:
         if laid.how == "overlay":
             data = folder / "merged"
             overlay = Overlay(Path(laid.lower), folder / "upper", folder / "work")
-        settings = settings_of(order, folder, Path(laid.lower) if laid.lower else data, self._binaries)
+        written = self._writable(laid)  # of an instance that was stopped, the newer one
+        seen = written if (written / "global" / "pg_control").is_file() or not laid.lower else Path(laid.lower)
+        settings = settings_of(order, folder, seen, self._binaries, laid.least)
         return PostgresServer(
             data, self._binaries, settings=settings, log_file=folder / "log", dies_with_parent=False, overlay=overlay
         )
@@ -360,6 +385,33 @@ class PostgresSides:
         there = row[1] == "paused" and _STOPPED in text_of(server.log_file)
         return (SideState.PAUSED if there else SideState.REPLAYING), replayed
 
+    def _replay(
+        self, laid: _Laid, progress: Callable[[str, int, int], None], brought: Future[None]
+    ) -> tuple[ServerStatus, tuple[SideState, int]] | None:
+        """Start it and return it at its target; None when the WAL wants larger settings than it has."""
+        server = self._server(laid)
+        try:
+            status = server.status() or server.start(timeout_s=_TIMEOUT_S)
+        except BackoutError:
+            if self._lacks(laid):
+                return None
+            raise
+        looked = self._await_target(server, laid, self._dsn(status, laid), progress, brought)
+        return None if looked is None else (status, looked)
+
+    def _lacks(self, laid: _Laid) -> bool:
+        """Whether its log names a setting that was raised on the origin since, and that it was not started with."""
+        wanted = lacked(text_of(self._folder(laid.order.name) / "log"))
+        return any(value > laid.least.get(name, 0) for name, value in wanted.items())
+
+    def _enlarged(self, laid: _Laid) -> _Laid:
+        """Stop it, and let it have from now on what its log asks for."""
+        self._server(laid).stop()
+        wanted = lacked(text_of(self._folder(laid.order.name) / "log"))
+        grown = replace(laid, least=larger(laid.least, wanted))
+        self._keep(grown)
+        return grown
+
     def _await_target(
         self,
         server: PostgresServer,
@@ -367,8 +419,8 @@ class PostgresSides:
         dsn: str,
         progress: Callable[[str, int, int], None],
         brought: Future[None],
-    ) -> tuple[SideState, int]:
-        """Return its state and how far it has replayed, once it is not replaying any more."""
+    ) -> tuple[SideState, int] | None:
+        """Return its state and how far it has replayed, once it is not replaying any more; None: see `_replay`."""
         order, begin = laid.order, 0
         deadline = time.monotonic() + _TIMEOUT_S
         while time.monotonic() < deadline:
@@ -380,6 +432,8 @@ class PostgresSides:
                 progress("replaying", replayed - begin, max(order.lsn - begin, 1))
             if brought.done():
                 brought.result()
+            if self._lacks(laid):
+                return None  # replay waits for ever, or has just ended
             if server.status() is None:
                 said = text_of(server.log_file)[-1500:].strip()
                 raise BackoutError(f"replay ended before its target: {said}", where=str(server.data_directory))

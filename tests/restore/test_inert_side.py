@@ -1,0 +1,152 @@
+"""A copy keeps to itself: what the origin subscribes to, archives, runs and was configured with stays the origin's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from recovery_lab import Lab, opened
+
+from backout.model.recovery import SideOrder, parse_lsn
+from backout.providers.postgres.binaries import find_binaries
+from backout.providers.postgres.launcher import PostgresServer
+from backout.providers.postgres.side import PostgresSides
+
+from extent import long
+from polling import PATIENCE_S, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HERE = {"archive_mode": "on", "archive_command": "touch {folder}/archived-%f", "work_mem": "123MB"}
+STILL = 600
+BUSY = ("archiver", "logical replication launcher", "logical replication worker", "walsender", "walreceiver")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("template")
+
+
+@pytest.fixture(scope="module")
+def publisher(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[str]:
+    """Yield the connection string of a server that publishes a table."""
+    server = PostgresServer(
+        tmp_path_factory.mktemp("publisher") / "data", find_binaries(), settings={"wal_level": "logical"}
+    )
+    server.create(cache_directory=cache)
+    status = server.start()
+    with psycopg.connect(status.socket_dsn, autocommit=True) as connection:
+        connection.execute("CREATE TABLE orders (id int PRIMARY KEY)")
+        connection.execute("INSERT INTO orders SELECT generate_series(1, 10)")
+        connection.execute("CREATE PUBLICATION all_orders FOR TABLE orders")
+    yield status.socket_dsn
+    server.stop(mode="immediate")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory, cache: Path, publisher: str) -> Iterator[Lab]:
+    """Yield an origin that subscribes, archives, and has settings of ALTER SYSTEM; its base backup is `b1`."""
+    root = tmp_path_factory.mktemp("origin")
+    with opened(root, cache) as lab:
+        with lab.connect() as connection:
+            for name, value in HERE.items():
+                connection.execute(f"ALTER SYSTEM SET {name} = '{value.format(folder=root)}'")
+            connection.execute("CREATE TABLE orders (id int PRIMARY KEY)")
+            connection.execute(f"CREATE SUBSCRIPTION of_orders CONNECTION '{publisher}' PUBLICATION all_orders")
+            until(lambda: lab.rows("SELECT count(*) FROM orders") == [(10,)], what="it subscribes")
+        lab.base("b1")
+        yield lab
+
+
+def _order(lab: Lab, name: str, *, place: str = "") -> SideOrder:
+    lab.archived()
+    ((lsn,),) = lab.rows("SELECT pg_current_wal_insert_lsn()::text")
+    lab.archived()
+    wal = tuple(segment.name for segment in lab.backups.wal())
+    return SideOrder(name, "b1", parse_lsn(lsn), 1, wal, place=place)
+
+
+def _start(lab: Lab) -> None:
+    """Start the origin, and receive its WAL again."""
+    assert lab.receiver is not None
+    lab.receiver.wait(timeout=PATIENCE_S)
+    lab.server.start()
+    until(lambda: lab.rows("SELECT 1"), what="the origin is back")
+    lab.receive()
+
+
+def _sides(lab: Lab) -> PostgresSides:
+    return PostgresSides(lab.root / "restore", lab.binaries, lab.backups, lambda: "postgres")
+
+
+@pytest.mark.parametrize("placed", [False, long(True)])
+def test_a_copy_takes_nothing_from_what_its_origin_subscribes_to(lab: Lab, publisher: str, placed: bool) -> None:
+    """Opened while the origin is down: the origin's place in the publication does not move, and no row arrives."""
+    sides = _sides(lab)
+    order = _order(lab, f"inert-{placed}".lower(), place=str(lab.root / "live" / "incoming") if placed else "")
+    lab.server.stop()
+    place = "SELECT confirmed_flush_lsn::text, active FROM pg_replication_slots"
+    try:
+        with psycopg.connect(publisher, autocommit=True) as connection:
+            until(lambda: connection.execute(place).fetchall()[0][1] is False, what="the origin is gone")
+            before = connection.execute(place).fetchall()
+            connection.execute(
+                "INSERT INTO orders SELECT g + (SELECT max(id) FROM orders) FROM generate_series(1, 60) g"
+            )
+            side = sides.start(order, lambda *_: None)
+            archived = {path.name for path in lab.root.glob("archived-*")}
+            with psycopg.connect(side.dsn, autocommit=True) as copy:
+                (rows,) = copy.execute("SELECT count(*) FROM orders").fetchone() or (0,)
+                configured = copy.execute(
+                    "SELECT name, setting FROM pg_settings WHERE source = 'configuration file' OR name = 'work_mem'"
+                ).fetchall()
+            assert configured == [("work_mem", "4096")]
+            sides.promote(order.name)
+            with psycopg.connect(side.dsn, autocommit=True) as copy:
+                copy.execute("SET default_transaction_read_only = off")
+                copy.execute("SELECT pg_switch_wal()")
+                for _ in range(50):  # as much work as a worker would have started in
+                    copy.execute("CREATE TABLE busy AS SELECT generate_series(1, 5000)")
+                    copy.execute("DROP TABLE busy")
+                runs = {row[0] for row in copy.execute("SELECT backend_type FROM pg_stat_activity").fetchall()}
+                assert runs.isdisjoint(BUSY)
+                assert copy.execute("SELECT count(*) FROM orders").fetchone() == (rows,)
+            assert connection.execute(place).fetchall() == before
+            assert {path.name for path in lab.root.glob("archived-*")} == archived
+            if placed:
+                sides.stop(order.name)
+                assert "123MB" in (lab.root / "live" / "incoming" / "postgresql.auto.conf").read_text()
+    finally:
+        sides.drop(order.name)
+        _start(lab)
+
+
+@pytest.mark.long
+def test_a_setting_that_was_raised_since_the_base_does_not_hold_replay_up(lab: Lab) -> None:
+    """The copy was begun with what the base had; what the WAL asks for it is given, and it comes to its target."""
+    with lab.connect() as connection:
+        connection.execute("ALTER SYSTEM SET max_connections = 130")
+        connection.execute("ALTER SYSTEM SET max_prepared_transactions = 9")
+    lab.server.stop()
+    _start(lab)
+    sides, order = _sides(lab), _order(lab, "raised")
+    seen: Counter[tuple[str, int]] = Counter()
+
+    def watched(doing: str, done: int, _whole: int) -> None:
+        seen[doing, done] += 1
+        assert seen[doing, done] < STILL, f"{doing} stands still"
+
+    try:
+        side = sides.start(order, watched)
+        assert side.replayed_lsn >= order.lsn - 64
+        with psycopg.connect(side.dsn, autocommit=True) as copy:
+            assert copy.execute("SHOW max_connections").fetchone() == ("130",)
+            assert copy.execute("SHOW max_prepared_transactions").fetchone() == ("9",)
+        sides.stop(order.name)
+        assert sides.resume(order.name, lambda *_: None).dsn
+    finally:
+        sides.drop(order.name)
