@@ -23,7 +23,8 @@ from backout.analysis.rates import MinuteLaw
 from backout.analysis.shifts import PART
 from backout.analysis.shifts.collapse import NEARLY_ALL
 from backout.analysis.shifts.watch import CROWD, KNOWN_CROWD
-from backout.analysis.streams import AGREES, labelled_latency
+from backout.analysis.stream_set import labelled_latency
+from backout.analysis.streams import AGREES
 from backout.model.policy import Policy
 from backout.model.shift import Outcome
 from backout.model.signals import BUCKETS, Counts, RouteCounts

@@ -17,7 +17,8 @@ from backout.analysis.beta import beta_quantile
 from backout.analysis.edetector import BLOCK_S, EDetector, EDetectorState
 from backout.analysis.quantiles import TAILS
 from backout.analysis.rates import alternatives, log_e_above, mix, slo_law
-from backout.analysis.streams import AGREES, ERROR_POINTS, usable_edges
+from backout.analysis.stream_set import ERROR_POINTS, usable_edges
+from backout.analysis.streams import AGREES
 from backout.model.signals import BUCKET_RATIO, bucket_floor_ms
 from backout.model.verdict import Cause
 

@@ -23,15 +23,8 @@ from backout.analysis.repeats import Repeats, RepeatsState
 from backout.analysis.shifts import PAIRS_PART, PART, Shifts
 from backout.analysis.shifts.declared import judged, worse
 from backout.analysis.shifts.strata import folded
-from backout.analysis.streams import (
-    BESIDE_PROBES,
-    Stream,
-    StreamState,
-    labelled_latency,
-    streams_for,
-    usable_edges,
-    with_probes,
-)
+from backout.analysis.stream_set import BESIDE_PROBES, labelled_latency, streams_for, usable_edges, with_probes
+from backout.analysis.streams import Stream, StreamState
 from backout.analysis.summary import summarise
 from backout.analysis.synthetic import Synthetic, SyntheticState, granted
 from backout.analysis.wording import count, odds, percent

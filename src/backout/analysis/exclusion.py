@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from backout.analysis.measures import Measure
 from backout.analysis.rates import log_e_above, log_e_below, requests_to_exclude
-from backout.analysis.streams import LATENCY_ODDS, at_odds, usual_share
+from backout.analysis.stream_set import LATENCY_ODDS, at_odds, usual_share
 from backout.analysis.wording import count, percent
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, TypedDict
 from backout.analysis.baseline import FLOOR
 from backout.analysis.beta import log_add
 from backout.analysis.rates import LabelTest, LabelTestState, MinuteLaw, MinuteLawState
-from backout.analysis.streams import AGREES, ERROR_POINTS
+from backout.analysis.stream_set import ERROR_POINTS
+from backout.analysis.streams import AGREES
 from backout.model.answers import AnswerClass
 
 if TYPE_CHECKING:

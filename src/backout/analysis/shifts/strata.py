@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.streams import VITAL
+from backout.analysis.stream_set import VITAL
 from backout.model.routes import OTHER, added
 from backout.model.shift import SITE
 
