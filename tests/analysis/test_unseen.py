@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, get_args, get_type_hints
 import pytest
 
 from backout.analysis.unseen import SIGHTS, unseen, words
-from backout.config.schema import Traffic as TrafficSettings
+from backout.config.schema.environment import Traffic as TrafficSettings
 from backout.model.answers import EVERY_CLASS, FAMILIES
 from backout.model.verdict import Verdict
 from backout.providers.cloudflare import analytics, telemetry

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backout.config import Environment
-from backout.config.schema import Ci
+from backout.config.schema.environment import Ci
 from backout.config.workflow import workflow_of
 from backout.errors import AuthError, UsageError
 

@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from backout.config.schema import Backup, EnvironmentSettings, NotifySmtp, Platform
+from backout.config.schema import EnvironmentSettings
+from backout.config.schema.environment import Backup, Platform
+from backout.config.schema.notify import NotifySmtp
 from backout.config.secret_names import secret_variables
 from backout.providers.child_environment import bare_environment, own_module, sealed_environment, team_environment
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backout.analysis.observed import Advice, Outcome
-from backout.config.schema import Guard
+from backout.config.schema.guard import Guard
 from backout.errors import ProviderUnavailable
 from backout.model.deployment import Mark, VersionMark
 from backout.model.policy import GuardPolicy, Mode

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from backout.cli.shell import Shell
     from backout.model.conformance import Difference, Observation
     from backout.providers.cloudflare.conformance import FirstContact
-    from backout.wiring import Reach
+    from backout.wiring.contact import Reach
 
 
 @command(
@@ -49,15 +49,15 @@ def conformance(
     The token is CLOUDFLARE_API_TOKEN, best of an account of its own: a free one will do. The Worker has a name that
     nobody uses, gets no visitors, and is deleted in the end. Exit codes: 0 nothing that matters differs, 1 it does.
     """
-    from backout import wiring  # noqa: PLC0415 only when it runs
-    from backout.config import scalars  # noqa: PLC0415
+    from backout.config import scalars  # noqa: PLC0415 only when it runs
+    from backout.wiring import contact as wired  # noqa: PLC0415 same
 
     account = account_id or shell.environment.get("CLOUDFLARE_ACCOUNT_ID")
     if account is None:
         raise UsageError("which account? CLOUDFLARE_ACCOUNT_ID is not set", hint="add --account-id ID")
     base_url = api_base_url or shell.environment.get("CLOUDFLARE_API_BASE_URL") or scalars.API_BASE_URL
-    reach = wiring.Reach(account, base_url, ingress_url)
-    contact = wiring.first_contact(shell.environment, reach)
+    reach = wired.Reach(account, base_url, ingress_url)
+    contact = wired.first_contact(shell.environment, reach)
     if dry_run:
         return _list(shell, contact)
     from backout.cli.confirm import ask  # noqa: PLC0415
@@ -78,12 +78,12 @@ def _list(shell: Shell, contact: FirstContact) -> int:
 def _run(shell: Shell, contact: FirstContact, reach: Reach, page_file: Path | None) -> int:
     import time  # noqa: PLC0415
 
-    from backout import wiring  # noqa: PLC0415
     from backout.analysis.conformance import compare  # noqa: PLC0415
     from backout.cli.paint import paint_for  # noqa: PLC0415
     from backout.report.conformance import differences_text, line, page  # noqa: PLC0415
+    from backout.wiring.contact import expected_answers  # noqa: PLC0415
 
-    expected = wiring.expected_answers()
+    expected = expected_answers()
     by_name = {one.name: one for one in expected}
     total, seen = len(contact.calls), []
 

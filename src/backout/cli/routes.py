@@ -6,10 +6,10 @@ import os
 from typing import TYPE_CHECKING
 
 from backout import config as configuration
-from backout import wiring
 from backout.config.routes import accepted, proposal, routes_in
 from backout.config.toml_text import key
 from backout.errors import BackoutError, ConfigError
+from backout.wiring.health import answering
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +49,7 @@ def ask_new_file(
     for name in names:
         try:
             loaded = configuration.load(shell.environment, start=shell.folder, path=file, environment=name)
-            found = wiring.answering(loaded, routes)
+            found = answering(loaded, routes)
         except BackoutError as error:
             why = "; ".join(error.mistakes) if isinstance(error, ConfigError) else error.what
             shell.output.say(f"{name}: no route was asked: {why}")

@@ -13,7 +13,7 @@ import msgspec
 from backout.config.access import parse_access, parse_keys
 from backout.config.identity import host_of
 from backout.config.scalars import AtMost, Duration, in_units
-from backout.config.schema import TOKEN_ENV, EnvironmentSettings, Settings
+from backout.config.schema.environment import TOKEN_ENV
 from backout.config.toml_text import literal
 from backout.errors import AuthError, BackoutError, ConfigError, Refused, UsageError
 from backout.model.setting import setting
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from backout.config.access import BucketAccess
     from backout.config.environment import Environment
     from backout.config.explain import Where
+    from backout.config.schema import EnvironmentSettings, Settings
     from backout.config.secret import Secret
     from backout.model.policy import Policy
 

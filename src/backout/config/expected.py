@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from backout.config.identity import refused_expectation
-from backout.config.schema import expectation
+from backout.config.schema.guard import expectation
 from backout.errors import UsageError
 
 if TYPE_CHECKING:

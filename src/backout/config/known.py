@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backout.config.access import parse_access
-from backout.config.schema import TOKEN_ENV, Section
+from backout.config.schema.environment import TOKEN_ENV
+from backout.config.schema.types import Section
 from backout.errors import BackoutError
 
 if TYPE_CHECKING:

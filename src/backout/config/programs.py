@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from backout.config.schema import RUNS, Deploy, EnvironmentSettings, Settings
+from backout.config.schema import Deploy, EnvironmentSettings, Settings
+from backout.config.schema.types import RUNS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

@@ -9,7 +9,7 @@ from backout.errors import AuthError, UsageError
 
 if TYPE_CHECKING:
     from backout.config.environment import Environment
-    from backout.config.schema import Ci
+    from backout.config.schema.environment import Ci
     from backout.config.secret import Secret
 
 TOKEN_ENV = "GITHUB_TOKEN"  # noqa: S105 the name of a variable

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from backout.config import Config
-    from backout.config.schema import Backup
+    from backout.config.schema.environment import Backup
     from backout.journal.stop import StopRequest
     from backout.model.backups import BackupProgress, Protection
     from backout.providers.archive.stores import Store

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from backout import wiring
 from backout.analysis.checkup import data, here
 from backout.analysis.checkup.platform import of_marks
-from backout.config.schema import TOKEN_ENV
+from backout.config.schema.environment import TOKEN_ENV
 from backout.errors import BackoutError
 from backout.journal.look import look as look_at_journal
 from backout.model.checkup import ChannelLook, Checkup, Level, must, should

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from backout.config import Config
-    from backout.config.schema import Database
+    from backout.config.schema.environment import Database
     from backout.providers.neon.branches import NeonBranches
     from backout.providers.pgbackrest.repository import PgBackRest
     from backout.providers.postgres.binaries import Binaries

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backout.config.schema import TOKEN_ENV
+from backout.config.schema.environment import TOKEN_ENV
 from backout.config.secret_names import secret_variables
 from backout.config.trust import check_values
 from backout.config.workflow import TOKEN_ENV as WORKFLOW_TOKEN_ENV

@@ -20,7 +20,7 @@ import msgspec
 from backout.decoding import Undecodable, decode_json
 from backout.errors import BackoutError
 from backout.model.bundle import Bundle, BundleModule
-from backout.model.deployment import Version  # noqa: TC001 - msgspec resolves it
+from backout.model.deployment import Version
 from backout.private import private_folder
 
 if TYPE_CHECKING:

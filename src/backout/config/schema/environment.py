@@ -1,0 +1,235 @@
+"""What an environment is made of: where it runs, what it keeps its data in, and who counts its requests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from backout.config.scalars import API_BASE_URL, Duration, TlsUrl, Url
+from backout.config.schema.types import RUNS, CommandLine, Count, Label, Metric, Section, Text
+
+TOKEN_ENV = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
+
+
+class Platform(Section, frozen=True):
+    """Where the application runs; an empty `account_id` is taken from CLOUDFLARE_ACCOUNT_ID.
+
+    The token acts; what only reads, and what touches secrets, may have tokens of their own.
+    """
+
+    provider: Literal["cloudflare"]
+    script: Text
+    account_id: str = ""
+    api_base_url: TlsUrl = API_BASE_URL
+    token_env: Text | None = None
+    token_file: Path | None = None
+    read_token_env: Text | None = None
+    read_token_file: Path | None = None
+    secrets_token_env: Text | None = None
+    secrets_token_file: Path | None = None
+
+
+class Health(Section, frozen=True):
+    """The health endpoint; `headers_env` names variables that hold secret header values."""
+
+    url: Url
+    timeout: Duration = Duration(5)
+    format: Literal["auto", "runbook", "health+json", "actuator", "microprofile", "django"] = "auto"
+    headers: dict[str, str] = {}
+    headers_env: dict[str, Text] = {}
+
+
+class BackupBucket(Section, frozen=True):
+    """The bucket that backups and WAL are kept in; `credentials_*` hold its access key as JSON."""
+
+    bucket: Text
+    endpoint: TlsUrl | None = None
+    prefix: str = ""
+    credentials_env: Text | None = None
+    credentials_file: Path | None = None
+
+
+class PgBackRestStanza(Section, frozen=True):
+    """A stanza of an existing pgBackRest repository; `config` is its own file, default: where pgBackRest looks."""
+
+    stanza: Text
+    config: Annotated[Path, RUNS] | None = None
+
+
+class Backup(Section, frozen=True):
+    """Backups of the database: where they are kept, for how long, and how its WAL gets there.
+
+    `key_*` hold the key that backups are encrypted with; without one they are not. `wal` is "sync" where an
+    acknowledged commit may never be lost; its watchdog gives that up after `sync_timeout`, and records it.
+    """
+
+    directory: Path = Path(".backout/backups")
+    store: BackupBucket | None = None
+    key_env: Text | None = None
+    key_file: Path | None = None
+    full_every: Duration = Duration(7 * 86400)
+    keep: Duration = Duration(35 * 86400)
+    wal: Literal["off", "stream", "sync"] = "off"
+    sync_timeout: Duration = Duration(10)
+    pgbackrest: PgBackRestStanza | None = None
+
+
+class Server(Section, frozen=True):
+    """A server of one's own that a whole restore may replace: its data directory, and the commands around it."""
+
+    data_directory: Path
+    start: CommandLine
+    stop: CommandLine
+
+
+class Managed(Section, frozen=True):
+    """The vendor who runs the database; `branch` is the one that is live."""
+
+    provider: Literal["neon", "xata", "supabase", "rds"]
+    project: Text
+    branch: Text
+    organization: Text | None = None
+    api_base_url: TlsUrl | None = None
+    token_env: Text | None = None
+    token_file: Path | None = None
+
+
+class Database(Section, frozen=True):
+    """The application's database; the connection string itself never stands in the file.
+
+    A D1 database has a `database_id` in place of a connection string; of it the migrations are read.
+    """
+
+    provider: Literal["postgres", "d1"]
+    url_env: Text | None = None
+    url_file: Path | None = None
+    migrations: Literal["prisma", "alembic", "django", "d1", "none"] = "none"
+    migrations_path: Path | None = None
+    database_id: Text | None = None
+    app_checks_head: bool = False
+    connect_timeout: Duration = Duration(5)
+    pool_limit: Count | None = None
+    pool_application: Text = "Cloudflare Hyperdrive"
+    admin_url_env: Text | None = None
+    admin_url_file: Path | None = None
+    binaries: Annotated[Path, RUNS] | None = None
+    backup: Backup = Backup()
+    server: Server | None = None
+    managed: Managed | None = None
+
+
+class Storage(Section, frozen=True):
+    """The application's object storage."""
+
+    provider: Literal["r2", "s3"]
+    bucket: Text
+    history: Text | None = None
+    endpoint: TlsUrl | None = None
+    credentials_file: Path | None = None
+
+
+class SecretsSource(Section, frozen=True):
+    """Where the values of secrets are kept: a file, this process's variables, a keyring, or what a command prints."""
+
+    kind: Literal["file", "env", "keyring", "command"] = msgspec.field(name="from")
+    path: Path | None = None
+    prefix: str = ""
+    service: Text | None = None
+    command: Annotated[tuple[Text, ...], RUNS] = ()
+    timeout: Duration = Duration(60)
+
+
+class Secrets(Section, frozen=True):
+    """The names of the secrets that the application needs; never a value."""
+
+    example: Path | None = None
+    required: tuple[Text, ...] = ()
+    ignore: tuple[Text, ...] = ()
+    source: SecretsSource | None = None
+
+
+class Ci(Section, frozen=True):
+    """Where builds run; `api_base_url` and the token come from the workflow's variables when they are not named."""
+
+    provider: Literal["github"]
+    repository: Annotated[str, msgspec.Meta(pattern=r"^[^/\s]+/[^/\s]+$")]
+    api_base_url: TlsUrl | None = None
+    token_env: Text | None = None
+    token_file: Path | None = None
+
+
+class RecorderBucket(Section, frozen=True):
+    """The bucket of a flight recorder.
+
+    `credentials_*` hold its access key as JSON, `secret_*` what the recorder signs with; `flush` is the recorder's own.
+    """
+
+    bucket: Text | None = None
+    endpoint: TlsUrl | None = None
+    credentials_env: Text | None = None
+    credentials_file: Path | None = None
+    secret_env: Text | None = None
+    secret_file: Path | None = None
+    flush: Duration = Duration(2)
+
+
+class Prometheus(Section, frozen=True):
+    """What the application calls its metrics, when the counts come from Prometheus."""
+
+    requests: Metric = "http_requests_total"
+    duration: Metric = "http_request_duration_seconds_bucket"
+    duration_unit: Literal["s", "ms"] = "s"
+    selector: str = ""
+    version_label: Label = "version"
+    status_label: Label = "status"
+    route_label: Label = "route"
+    method_label: Label = "method"
+    errors: Text = "5.."
+    scrape_interval: Duration = Duration(15)
+
+
+class RequestLog(Section, frozen=True):
+    """A log of requests on this host, one JSON object a line, and what it calls things."""
+
+    path: Path | None = None
+    time: Text = "ts"
+    version: Text = "version"
+    status: Text = "status"
+    outcome: Text = "outcome"
+    latency: Text = "latency_ms"
+    latency_unit: Literal["s", "ms", "us", "ns"] = "ms"
+    route: Text = "route"
+    method: Text = "method"
+    bytes: Text = "bytes"
+    ignore_routes: tuple[Text, ...] = ()
+
+
+class Traffic(Section, frozen=True):
+    """Where the counts per version and second come from."""
+
+    provider: Literal["twin", "recorder", "tail", "telemetry", "analytics", "prometheus", "logs", "none"]
+    url: Url | None = None
+    token_file: Path | None = None
+    recorder: RecorderBucket = RecorderBucket()
+    prometheus: Prometheus = Prometheus()
+    logs: RequestLog = RequestLog()
+
+
+class Vendors(Section, frozen=True):
+    """What the vendors announce about themselves: asked before guard acts alone (safety rule 12)."""
+
+    status_pages: tuple[TlsUrl, ...] = ()
+    components: tuple[Text, ...] = ()
+    impact: Literal["minor", "major", "critical"] = "major"
+
+
+class Pin(Section, frozen=True):
+    """The identity that each mutation compares first (safety rule 1)."""
+
+    account_id: Text | None = None
+    script_tag: Text | None = None
+    database_system_identifier: Text | None = None
+    bucket: Text | None = None
+    health_host: Text | None = None

@@ -1,0 +1,59 @@
+"""The health endpoint, and the requests that guard sends to the same host."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from backout.errors import ConfigError
+from backout.providers.clock import SystemClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from backout.config import Config
+    from backout.config.schema.environment import Health
+    from backout.ports import (
+        Clock,
+        HealthCheck,
+    )
+
+
+def health_check(config: Config, clock: Clock, *, within_s: float | None = None) -> HealthCheck | None:
+    """Return who asks the health endpoint, None where none is set up; `within_s`: for no longer than this.
+
+    Raises:
+        AuthError, ConfigError: one of its headers is not there, or may not be sent.
+    """
+    settings = config.environment.health
+    if settings is None:
+        return None
+    from backout.providers.health.probe import HealthProbe  # noqa: PLC0415 only where it is set up
+
+    return _probe(partial(HealthProbe, clock=clock), config, settings, within_s)
+
+
+def answering(config: Config, paths: Sequence[str]) -> tuple[str, ...]:
+    """Return those of these paths on the health endpoint's host that answer 2xx to a GET.
+
+    Raises:
+        ConfigError: no health endpoint is set up, so no host is known. AuthError: as `Config.health_headers`.
+    """
+    asker = health_check(config, SystemClock())
+    if asker is None:
+        raise ConfigError(("health is not set up, so no host is known",))
+    return tuple(path for path in paths if 200 <= (asker.fetch(path).status or 0) < 300)  # noqa: PLR2004 - HTTP's own
+
+
+def _probe(make: Callable[..., HealthCheck], config: Config, settings: Health, within_s: float | None) -> HealthCheck:
+    timeout_s = float(settings.timeout)
+    return make(
+        str(settings.url),
+        timeout_s=timeout_s if within_s is None else min(timeout_s, within_s),
+        headers=config.health_headers(),
+        script=config.environment.platform.script,
+        format=settings.format,
+        names=tuple(config.environment.services),
+        mask=config.variables.mask,
+        credentials=config.check_credentials,
+    )

@@ -1,0 +1,57 @@
+"""Command lines of other programs with the environment's real names: on plans, and on the card."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from backout.config import Config
+    from backout.model.card import CardLines
+    from backout.model.plan import Equivalents
+    from backout.providers.cloudflare.lines import Place
+
+
+def _place(config: Config) -> Place:
+    from backout.providers.cloudflare.lines import Place as Where  # noqa: PLC0415 only to word a line
+
+    platform, health = config.environment.platform, config.environment.health
+    return Where(
+        api_base_url=str(platform.api_base_url),
+        account_id=config.account_id,
+        script=platform.script,
+        health_url=str(health.url) if health else None,
+        headers=health.headers if health else {},
+        headers_env=health.headers_env if health else {},
+    )
+
+
+def equivalents(config: Config) -> Equivalents:
+    """Return what a person would type instead, with the environment's real names."""
+    from backout.providers.cloudflare import lines  # noqa: PLC0415 only to word a line
+
+    return lines.equivalents(_place(config))
+
+
+def card_lines(config: Config) -> CardLines:
+    """Return the lines of the environment's card; of secrets only where they are."""
+    from backout.providers.cloudflare import lines  # noqa: PLC0415 only to word a line
+
+    settings, platform, database = config.settings, config.environment.platform, config.environment.database
+    sources = lines.Sources(
+        token_env=platform.token_env,
+        token_file=str(platform.token_file) if platform.token_file else None,
+        database_env=database.url_env if database else None,
+        database_file=str(database.url_file) if database and database.url_file else None,
+        migrations=database.migrations if database else "",
+    )
+    return replace(
+        lines.card_lines(_place(config), sources),
+        application=settings.app.name,
+        places=(
+            ("incident reports", str(settings.incidents.directory)),
+            ("journal", str(settings.journal.path)),
+            ("configuration", str(config.path)),
+        ),
+        people=tuple((name, str(value)) for name, value in settings.contacts.items()),
+    )

@@ -1,0 +1,83 @@
+"""The clients of the platform's API, one for each token, and the code of versions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backout.providers.clock import SystemClock
+from backout.providers.cloudflare.client import ApiClient
+
+if TYPE_CHECKING:
+    from backout.config import Config
+    from backout.model.bundle import Bundle
+    from backout.model.deployment import Version
+    from backout.model.secrets import SecretValues
+    from backout.ports import (
+        Bundles,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The clients of the platform's API: one, or one for each token that is set up. Also port ProviderClock."""
+
+    acts: ApiClient
+    reads: ApiClient
+    secrets: ApiClient
+
+    def by_role(self) -> dict[str, ApiClient]:
+        """Return each client by what its token is used for."""
+        others = {"read": self.reads, "secrets": self.secrets}
+        own = {role: client for role, client in others.items() if client is not self.acts}
+        own = {role: client for role, client in own.items() if role == "read" or client is not self.reads}
+        return {"rollback" if own else "all": self.acts, **own}
+
+    def offset_s(self) -> float | None:
+        """Return what the last answer with a date said, of whichever client heard one first."""
+        measured = (client.clock_offset_s for client in (self.acts, self.reads, self.secrets))
+        return next((offset_s for offset_s in measured if offset_s is not None), None)
+
+
+def api_of(config: Config, until: float | None) -> Api:
+    """Return the clients; `until` (Unix seconds): nobody is waited for any longer. Raises AuthError without a token."""
+    url = str(config.environment.platform.api_base_url)
+    token, read, secrets = config.token(), config.read_token(), config.secrets_token()
+    acts = ApiClient(url, token.reveal, until=until, token_place=token.place)
+    reads = acts if read is None else ApiClient(url, read.reveal, until=until, token_place=read.place)
+    if secrets is None:
+        return Api(acts, reads, reads)
+    return Api(acts, reads, ApiClient(url, secrets.reveal, until=until, token_place=secrets.place))
+
+
+def reader(config: Config, within_s: float) -> ApiClient:
+    """Return the client of the platform's API that only reads. Raises AuthError: there is no token."""
+    return api_of(config, SystemClock().now() + within_s).reads
+
+
+class LateBundles:
+    """Port Bundles, loaded when it is used; on connections of its own: code is large, and nobody waits for it."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def fetch(self, version: str) -> Bundle:
+        """Return the code of a version."""
+        return self._opened().fetch(version)
+
+    def upload(self, bundle: Bundle, *, message: str, secrets: SecretValues | None = None) -> Version:
+        """Upload the code as a new version."""
+        return self._opened().upload(bundle, message=self._config.variables.masked(message), secrets=secrets)
+
+    def _opened(self) -> Bundles:
+        from backout.providers.cloudflare.bundles import LIMITS, CloudflareBundles  # noqa: PLC0415 few need it
+
+        config = self._config
+        platform, read = config.environment.platform, config.read_token()
+        url = str(platform.api_base_url)
+        token = config.token()
+        client = ApiClient(url, token.reveal, limits=LIMITS, token_place=token.place)
+        reader = client
+        if read is not None:
+            reader = ApiClient(url, read.reveal, limits=LIMITS, token_place=read.place)
+        return CloudflareBundles(client, config.account_id, platform.script, reader=reader)
