@@ -142,14 +142,17 @@ class WalArchive:
         return None
 
     def fetch(self, name: str, into: Path) -> bool:
-        """Lay a segment or history file into a folder; False when there is none."""
+        """Lay a segment or history file into a folder, under its name once it is whole; False when there is none."""
         content = self.read(name)
         if content is None:
             return False
+        making = into / f".{parse_wal_file(name)}.making"
         try:
-            (into / parse_wal_file(name)).write_bytes(content)
-            (into / parse_wal_file(name)).chmod(0o600)
+            making.write_bytes(content)
+            making.chmod(0o600)
+            making.replace(into / parse_wal_file(name))
         except OSError as error:
+            making.unlink(missing_ok=True)
             raise not_kept(error, str(into)) from error
         return True
 

@@ -7,19 +7,24 @@ src/backend/access/rmgrdesc/xactdesc.c (COMMIT, COMMIT_PREPARED with the prepare
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backout.decoding import moment
 from backout.errors import BackoutError
 from backout.model.names import parse_segment
 from backout.model.recovery import Commit, parse_lsn, precedes, show_lsn
+from backout.providers.child import is_running
+from backout.providers.postgres.side_files import text_of, this_boot, write_whole
 from backout.providers.postgres.template import tool_environment
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
-    from pathlib import Path
 
     from backout.model.recovery import WalSpan
     from backout.ports import Backups
@@ -46,6 +51,7 @@ _PAGE: Final = 8192
 _PAGE_HEADERS: Final = frozenset({24, 40})
 """Of an ordinary page of WAL, and of the first one in a segment."""
 _LAST: Final = 32 << 20
+_ARRIVING: Final = "arriving-"
 _FEW: Final = 8
 """One pass for each id is faster than looking at every record up to this many."""
 
@@ -152,20 +158,43 @@ class WalSearch:
         return found
 
     def _fetch(self, spans: Sequence[WalSpan]) -> None:
-        """Lay out what is missing; a segment that was partial may have grown."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        """Lay out what is missing; a segment that was partial may have grown.
+
+        A segment bears its name here only once it is whole: what a kill or a full disk tears is fetched again.
+        """
+        self._make_ready()
         partial = {each.name for each in self._backups.wal() if each.partial}
         names = dict.fromkeys(name for span in spans for name in span.names)
         places = {name: self._folder / parse_segment(name) for name in names}
         missing = [name for name in names if not places[name].is_file() or self._grew(name).exists()]
         for name in missing:
-            places[name].unlink(missing_ok=True)
             if name in partial:
                 self._grew(name).touch()
-        self._backups.fetch_wal(missing, self._folder)
+        with tempfile.TemporaryDirectory(prefix=f"{_ARRIVING}{os.getpid()}-", dir=self._folder) as made:
+            arriving = Path(made)
+
+            def there(name: str) -> None:
+                (arriving / parse_segment(name)).replace(self._folder / parse_segment(name))
+
+            self._backups.fetch_wal(missing, arriving, there)
+            for path in arriving.glob("*.history"):
+                path.replace(self._folder / path.name)
         for name in missing:
             if name not in partial:
                 self._grew(name).unlink(missing_ok=True)
+
+    def _make_ready(self) -> None:
+        """Make the folder; what was never synced before a restart of the machine, and what killed ones left, goes."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        boot = self._folder / "boot"
+        if text_of(boot) != this_boot():
+            for path in self._folder.iterdir():
+                if path.is_file():
+                    path.unlink()
+            write_whole(boot, this_boot())
+        for path in self._folder.glob(f"{_ARRIVING}*"):
+            if not is_running(int(path.name.split("-")[1])):
+                shutil.rmtree(path, ignore_errors=True)
 
     def _grew(self, name: str) -> Path:
         """Return the mark of a segment that was partial when it was laid out, so that there is more of it by now."""
