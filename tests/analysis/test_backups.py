@@ -115,6 +115,27 @@ def test_retention_keeps_the_base_of_the_branch_that_lives(
     assert found.wal_before == (5 if gone else 1) * SEGMENT + 40
 
 
+def test_a_clock_that_is_wrong_removes_no_backup() -> None:
+    """Forty days ahead for one backup, then put right: nothing young goes; the WAL says which backup is the newest."""
+    daily = tuple(backup(number, at=number * DAY) for number in range(1, 6))
+    ahead = replace(backup(6, at=46 * DAY), id="9999")
+    assert retain((*daily, ahead), now=46 * DAY, keep_s=35 * DAY).remove == ()
+    right = backup(7, at=7 * DAY)
+    assert retain((*daily, right, ahead), now=7 * DAY, keep_s=35 * DAY).remove == ()
+    live = replace(CLUSTER, lsn=9 * SEGMENT, at=7 * DAY + 60)
+    assert choose((*daily, right, ahead), live, full_every_s=20 * DAY).parent == right.id
+    much_later = tuple(backup(number, at=number * DAY) for number in range(8, 90))
+    assert retain((*daily, right, *much_later, ahead), now=90 * DAY, keep_s=35 * DAY).remove[0] == "0001"
+
+
+def test_a_branch_that_was_undone_takes_no_protection_away() -> None:
+    """A base backup of the other timeline is newer, and the one of the timeline that lives holds still."""
+    undone = replace(backup(98), timeline=2)
+    live = replace(CLUSTER, lsn=99 * SEGMENT, slot=replace(SLOT, restart_lsn=99 * SEGMENT))
+    state = protection(live, (backup(90), undone), segments(90, 100))
+    assert (state.protected, state.base) == (True, "0090")
+
+
 def test_retention_never_removes_the_only_verified_chain() -> None:
     """However old it is; and without a verified one nothing goes."""
     old, unverified = backup(1), backup(50, verified=False)

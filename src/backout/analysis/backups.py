@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from backout.analysis.ages import ages
 from backout.model.backups import Choice, Protection, Retention, Window
-from backout.model.recovery import BackupKind, show_lsn
+from backout.model.recovery import BackupKind, in_wal_order, show_lsn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -26,11 +27,12 @@ def choose(
     """Return what to take next: incremental where it is possible, full where the newest chain is too old.
 
     Args:
-        backups: the complete ones, oldest first. wanted: what a person asked for.
+        backups: the complete ones. wanted: what a person asked for.
 
     Raises:
         ValueError: an incremental one was asked for and is not possible; the text says why.
     """
+    backups = in_wal_order(backups)
     if wanted is BackupKind.FULL:
         return Choice(BackupKind.FULL, None, "a full backup was asked for")
     obstacle = _obstacle(backups, cluster)
@@ -91,16 +93,20 @@ def retain(
     newest one may be of a branch that was undone since: then the newest one that leads to where the cluster is now is
     needed as well. The newest verified chain stays whatever its age; without a verified backup everything stays.
 
+    What came first the WAL says, not a clock; and a clock that jumped makes nothing old (`ages`).
+
     Args:
         timeline: of the cluster now, None when it cannot be asked: then no branch is taken for an undone one.
         history: of each timeline but the first, those before it with the position at which each was left.
     """
+    backups = in_wal_order(backups)
+    age = dict(zip((each.id for each in backups), ages([each.ended_at for each in backups], now), strict=True))
     verified = [each for each in backups if each.verified_at is not None and chain_of(each, backups)]
     if not verified:
         return Retention(tuple(each.id for each in backups), (), None)
-    before = [each for each in verified if each.ended_at <= now - keep_s]
+    before = [each for each in verified if age[each.id] >= keep_s]
     first = before[-1] if before else verified[0]
-    kept = {each.id for each in backups if each.began_at >= first.began_at or each.id == first.id}
+    kept = {each.id for each in backups[backups.index(first) :]}
     branches = {each.timeline for each in before} if timeline is None else {timeline}
     for branch in branches:
         kept |= {each.id for each in [each for each in before if leads_to(each, branch, history or {})][-1:]}
@@ -123,10 +129,11 @@ def spare(
     """
     if found.wal_before is None:
         return found  # nothing goes
-    begin = now - keep_s
-    kept = {each.id for each in doubtful if each.ended_at > begin}
-    if all(each.ended_at > begin for each in backups if each.verified_at is not None):
-        kept |= {each.id for each in [each for each in doubtful if each.ended_at <= begin][-1:]}
+    every = sorted((*backups, *doubtful), key=lambda each: each.ended_at)
+    age = dict(zip((each.id for each in every), ages([each.ended_at for each in every], now), strict=True))
+    kept = {each.id for each in doubtful if age[each.id] < keep_s}
+    if all(age[each.id] < keep_s for each in backups if each.verified_at is not None):
+        kept |= {each.id for each in [each for each in doubtful if age[each.id] >= keep_s][-1:]}
     for each in doubtful:
         if each.id in kept:
             kept |= {part.id for part in chain_of(each, (*doubtful, *backups))}
@@ -177,12 +184,12 @@ def protection(
 
     A swap, a promotion and a lost slot all end the protection until a new verified base backup exists.
     """
-    ours = [each for each in backups if each.system_identifier == cluster.system_identifier]
+    ours = [each for each in in_wal_order(backups) if each.system_identifier == cluster.system_identifier]
     verified = [each for each in ours if each.verified_at is not None and chain_of(each, backups)]
     if not verified:
         other = "the backups are of another cluster" if backups and not ours else "there is no verified base backup"
         return Protection(protected=False, why=other)
-    base = verified[-1]
+    base = next((each for each in reversed(verified) if each.timeline == cluster.timeline), verified[-1])
     if base.timeline != cluster.timeline:
         why = f"the newest base backup is of timeline {base.timeline}, the cluster is on {cluster.timeline}"
         return Protection(protected=False, why=why, base=base.id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.analysis.ages import ages
 from backout.model.capability import Window
 
 if TYPE_CHECKING:
@@ -16,8 +17,9 @@ _SHOWN = 3
 
 def expired(dumps: Sequence[Dump], now: float, keep_s: float) -> tuple[Dump, ...]:
     """Return the dumps older than `keep_s`, never the newest verified one: it is the last that surely works."""
-    best = newest_verified(dumps)
-    return tuple(dump for dump in dumps if dump.ended_at < now - keep_s and dump is not best)
+    best, ordered = newest_verified(dumps), sorted(dumps, key=lambda dump: dump.ended_at)
+    age = dict(zip((dump.id for dump in ordered), ages([dump.ended_at for dump in ordered], now), strict=True))
+    return tuple(dump for dump in dumps if age[dump.id] > keep_s and dump is not best)
 
 
 def newest_verified(dumps: Sequence[Dump]) -> Dump | None:

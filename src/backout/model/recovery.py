@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _LSN = re.compile(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})")
 
@@ -65,6 +69,18 @@ class BaseBackup:
     encrypted: bool = False
     verified_at: float | None = None
     unsigned: bool = False
+
+
+def in_wal_order(backups: Sequence[BaseBackup]) -> tuple[BaseBackup, ...]:
+    """Return backups in the order in which they were taken.
+
+    Between timelines and clusters it is that of their times; on one timeline the WAL says it, whatever clocks do.
+    """
+    by_time = sorted(backups, key=lambda each: each.began_at)
+    branches: dict[tuple[str, int], list[BaseBackup]] = {}
+    for each in sorted(backups, key=lambda each: each.end_lsn, reverse=True):
+        branches.setdefault((each.system_identifier, each.timeline), []).append(each)
+    return tuple(branches[each.system_identifier, each.timeline].pop() for each in by_time)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ import msgspec
 
 from backout.errors import BackoutError, Refused, UsageError
 from backout.model.names import parse_id, parse_member, parse_segment
-from backout.model.recovery import WalSegment
+from backout.model.recovery import WalSegment, in_wal_order
 from backout.providers.archive.packing import Index, Packs, Source
 from backout.providers.archive.places import BASES, RECORD, backup_of, base_prefix, index_key, record_key
 from backout.providers.archive.record_store import SIGNED, RecordStore, Terms
@@ -66,8 +66,8 @@ class Repository:
     # --- port Backups ------------------------------------------------------------------------------------------
 
     def backups(self) -> tuple[BaseBackup, ...]:
-        """Return the complete ones that may be used, oldest first."""
-        return tuple(record.as_backup(unsigned=self._records.is_unsigned(record)) for record in self.records())
+        """Return the complete ones that may be used, in the order in which they were taken."""
+        return in_wal_order([each.as_backup(unsigned=self._records.is_unsigned(each)) for each in self.records()])
 
     def refused(self) -> tuple[tuple[str, BackoutError], ...]:
         """Return the ids of those that may not be used, and why; they protect nothing."""
