@@ -23,7 +23,10 @@ HEALTHY = "healthy"
 _DELAYS_NOTE = (
     "At 5 requests/s and more; the oracle of a split is held to labels, that of an extinction to twenty requests."
 )
-_NOISES_NOTE = "Rolled back and held: at all rates and modes; healthy: at 5 requests/s of the new version and more."
+_NOISES_NOTE = (
+    "Rolled back and held: at all rates and modes; asked: cut-overs at all rates; "
+    "healthy: at 5 requests/s of the new version and more."
+)
 
 
 def ratios(found: Results, kind: Kind) -> list[float]:
@@ -54,6 +57,18 @@ def held(found: Results, noise: Noise) -> Figure:
     return share(sum("held" in end for end in ends), len(ends))
 
 
+def asked(found: Results, noise: Noise) -> Figure:
+    """Return the share of healthy cut-overs with a noise in which both versions were asked side by side."""
+    every = [each for scenario, runs in _healthy(found, noise) if scenario.split == 1 for each in runs.asked]
+    return share(sum(every), len(every))
+
+
+def shifting(found: Results) -> Figure:
+    """Return the share of healthy watches that ended healthy, of all noises in which answers shift together."""
+    figures = [healthy(found, noise) for noise in Noise if noise is not Noise.NONE]
+    return share(round(sum(each.value * each.n for each in figures if each.n)), sum(each.n for each in figures))
+
+
 def _healthy(found: Results, noise: Noise) -> Iterable[tuple[Scenario, Found]]:
     return ((s, runs) for s, runs in found.items() if s.bad is None and s.noise is noise)
 
@@ -64,6 +79,7 @@ def samples(found: Results) -> dict[str, list[float | None]]:
     for noise in Noise:
         delays = [delay for _, runs in _healthy(found, noise) for delay in runs.delays]
         kept[f"answers, healthy, {noise}"] = [int(math.isfinite(delay)) for delay in delays]
+        kept[f"answers, asked, {noise}"] = [int(each) for _, runs in _healthy(found, noise) for each in runs.asked]
     for scenario, runs in found.items():
         if scenario.bad is not None:
             kept[f"answers, {scenario.name}"] = [_number(delay) for delay in runs.delays]
@@ -104,13 +120,15 @@ def _noises(found: Results) -> str:
     lines = [
         f"**Healthy deployments while answers shift.** {_NOISES_NOTE}",
         "",
-        "| noise | rolled back | held for a person | ends healthy |",
-        "|---|---|---|---|",
+        "| noise | rolled back | held for a person | both asked | ends healthy |",
+        "|---|---|---|---|---|",
     ]
     for noise in Noise:
-        figures = (false(found, noise), held(found, noise), healthy(found, noise))
+        figures = (false(found, noise), held(found, noise), asked(found, noise), healthy(found, noise))
         if figures[0].n:
             lines.append(f"| {noise} | {' | '.join(map(_percent, figures))} |")
+    if any(shifts := [noise for noise in Noise if noise is not Noise.NONE and false(found, noise).n]):
+        lines.append(f"| all {len(shifts)} in which answers shift | | | | {_percent(shifting(found))} |")
     return "\n".join(lines)
 
 

@@ -9,19 +9,23 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from random import Random
 from typing import TYPE_CHECKING
 
 from shared import answers_scenarios as scenarios
 from shared.answers_oracle import oracle
-from shared.answers_traffic import DEPLOYED_AT, NEW, OLD, watches
+from shared.answers_scenarios import Noise
+from shared.answers_traffic import DEPLOYED_AT, NEW, OLD, RETIRED, watches
 
 from backout.analysis.decision import Detector
-from backout.model.policy import Policy
+from backout.analysis.shifts.turns import Turns
+from backout.model.policy import Policy, SyntheticCheck
 from backout.model.probes import PairedAnswer, VersionAnswer
 from backout.model.verdict import Cause, Verdict
+from backout.runbook.pairs import PAIRED_S
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from shared.answers_scenarios import Scenario
@@ -31,16 +35,21 @@ _CHUNK = 20
 _EVERY_S = 10
 """A watch in which nothing bad was answered just now is looked at so often: nothing else can make it regress."""
 _STATUS = {"404": 404, "401": 401, "3xx": 302}
+_ASKED = ("/", "/search")
+"""What both versions may be asked: the home page, and what most shifts are about; nobody may ask what needs a login."""
+_DEPLOYS_S, _ANSWERS_S = 1.0, 0.05
+"""So long it takes to put the old version beside the new one, and to ask both."""
 Chunk = tuple["Scenario", int, int]
 
 
 @dataclass
 class Found:
-    """The watches of one scenario: seconds until the rollback and until the oracle's, and how each ended."""
+    """The watches of one scenario: seconds until the rollback and until the oracle's, how each ended, who was asked."""
 
     delays: list[float] = field(default_factory=list)
     best: list[float] = field(default_factory=list)
     ends: list[str] = field(default_factory=list)
+    asked: list[bool] = field(default_factory=list)
 
 
 def plan(size: str) -> list[tuple[Scenario, int]]:
@@ -80,14 +89,15 @@ def measure(
                 print(f"\r{number + 1:,} of {len(left):,} parts", end="", file=sys.stderr)
     for chunk in chunks:
         mine = found.setdefault(chunk[0], Found())
-        for delay, best, end in done[_key(chunk)]:
+        for delay, best, end, asked in done[_key(chunk)]:
+            mine.asked.append(asked)
             mine.delays.append(math.inf if delay is None else delay)
             mine.best.append(math.inf if best is None else best)
             mine.ends.append(end)
     return found
 
 
-Line = tuple[float | None, float | None, str]
+Line = tuple[float | None, float | None, str, bool]
 
 
 def _key(chunk: Chunk) -> str:
@@ -113,14 +123,14 @@ def _measured(chunk: Chunk, *, seed: int) -> list[Line]:
     scenario, first, last = chunk
     lines: list[Line] = []
     for watch in watches(scenario, first, last, seed):
-        delay, end = _watched(scenario, watch)
+        delay, end, asked = _watched(scenario, watch)
         best = oracle(scenario, watch) if scenario.bad else math.inf
-        lines.append((None if math.isinf(delay) else delay, None if math.isinf(best) else best, end))
+        lines.append((None if math.isinf(delay) else delay, None if math.isinf(best) else best, end, asked))
     return lines
 
 
-def _watched(scenario: Scenario, watch: Watch) -> tuple[float, str]:
-    """Return after how many seconds a watch is rolled back, and how it ended."""
+def _watched(scenario: Scenario, watch: Watch) -> tuple[float, str, bool]:
+    """Return after how many seconds a watch is rolled back, how it ended, and whether both versions were asked."""
     is_cut_over = watch.old is None
     detector = Detector(
         version=NEW,
@@ -132,31 +142,60 @@ def _watched(scenario: Scenario, watch: Watch) -> tuple[float, str]:
         watch_s=scenario.watch_s,
         can_ask=is_cut_over,
     )
+    asking = _Asking(scenario)
     sides = [watch.new.rows] + ([watch.old.rows] if watch.old is not None else [])
     for second in range(scenario.watch_s):
         rows = [row for row in (side.get(second) for side in sides) if row is not None]
         detector.add(rows)
         now = DEPLOYED_AT + second + 1
         detector.note_until(now)
-        if not (any(row.errors or row.classes for row in rows) or second % _EVERY_S == 0):
+        pairs = asking.pairs(now, detector.suspected) if asking.is_going_on(now) else []
+        detector.add_pairs(pairs)
+        if not (pairs or any(row.errors or row.classes for row in rows) or second % _EVERY_S == 0):
             continue
-        verdict, cause, _ = detector.judge(now)
+        verdict, _, _ = detector.judge(now)
         if verdict is Verdict.REGRESSED:
-            return second + 1.0, str(verdict)
-        if is_cut_over and cause in (Cause.ANSWERS, Cause.OUTSIDE) and detector.wants_probe:
-            detector.add_pairs(_pairs(scenario, now))
+            return second + 1.0, str(verdict), asking.has_begun
+        if is_cut_over and not asking.has_begun and detector.wants_probe:
+            asking.begin(now)
     verdict, cause, _ = detector.judge(DEPLOYED_AT + scenario.watch_s)
-    return math.inf, f"{verdict}{', held' if cause is Cause.ANSWERS else ''}"
+    held = ", held" if cause is Cause.ANSWERS else ""
+    return math.inf, f"{verdict}{held}", asking.has_begun
 
 
-def _pairs(scenario: Scenario, now: float) -> Sequence[PairedAnswer]:
-    """Return what both versions answer to two safe requests: the home page, and one that the shift is about."""
-    bad: Mapping[str, int] = {}
-    routes = ("GET /", "GET /search")
-    if scenario.bad is not None:
-        status = _STATUS[scenario.bad.to.value]
-        bad = {route: status for route in routes if scenario.bad.moves(route) == 1}
-    return [
-        PairedAnswer(now, route.partition(" ")[2], VersionAnswer(bad.get(route, 200)), VersionAnswer(200))
-        for route in routes
-    ]
+class _Asking:
+    """Pairs as guard asks for them, for a minute: the first ones a second after they are wanted, then at its pace."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._turns = Turns([SyntheticCheck(path) for path in _ASKED], Random(7).shuffle)  # noqa: S311 a simulation
+        self._answers = {path: _answer(scenario, f"GET {path}") for path in _ASKED}
+        self._next_at = self._until = -math.inf
+        self.has_begun = False
+
+    def begin(self, now: float) -> None:
+        """Deploy the old version at 0 %, which takes a second."""
+        self.has_begun = True
+        self._next_at, self._until = now + _DEPLOYS_S, now + PAIRED_S
+
+    def is_going_on(self, now: float) -> bool:
+        """Whether there is time left."""
+        return now <= self._until
+
+    def pairs(self, now: float, suspected: frozenset[str]) -> list[PairedAnswer]:
+        """Return what came in until now."""
+        self._turns.suspected = suspected
+        found = []
+        while self._next_at <= now:
+            check = self._turns.take()
+            found.append(PairedAnswer(now, check.path, self._answers[check.path], VersionAnswer(200)))
+            self._turns.note(check, found[-1])
+            self._next_at += self._turns.pace_s + _ANSWERS_S
+        return found
+
+
+def _answer(scenario: Scenario, route: str) -> VersionAnswer:
+    """Return what the new version answers to guard's own request for a route; the old one answers 200."""
+    if scenario.bad is not None and scenario.bad.moves(route) == 1:
+        return VersionAnswer(_STATUS[scenario.bad.to.value])
+    is_retired = scenario.noise is Noise.RETIRED and route == RETIRED
+    return VersionAnswer(410 if is_retired else 200)

@@ -66,6 +66,7 @@ class Kind(StrEnum):
     EXTINCTION = "extinction, cut-over"
     ROUTE = "one route, split"
     PROBED = "one route, cut-over and probes"
+    UNASKED = "one route that nobody may ask, cut-over"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +113,10 @@ _SITE = (
 _PART = Shift("a fifth 404", AnswerClass.NOT_FOUND, 0.2)
 _ROUTES = (
     Shift("search 404", AnswerClass.NOT_FOUND, routes=("GET /search",)),
-    Shift("account 401", AnswerClass.DENIED, routes=("GET /account",)),
     Shift("search redirected", AnswerClass.REDIRECT, routes=("GET /search",)),
 )
+_ACCOUNT = Shift("account 401", AnswerClass.DENIED, routes=("GET /account",))
+"""Whoever asks without having logged in is denied by every version."""
 
 
 def bad() -> list[Scenario]:
@@ -126,6 +128,8 @@ def bad() -> list[Scenario]:
             whole, one = (Kind.SITE, Kind.ROUTE) if is_split else (Kind.EXTINCTION, Kind.PROBED)
             found += [Scenario(rate, split, bad=shift, kind=whole) for shift in _SITE]
             found += [Scenario(rate, split, bad=shift, kind=one) for shift in _ROUTES]
+            hidden = one if is_split else Kind.UNASKED
+            found.append(Scenario(rate, split, bad=_ACCOUNT, kind=hidden))
             if is_split:
                 found.append(Scenario(rate, split, bad=_PART, kind=Kind.PART))
     return found

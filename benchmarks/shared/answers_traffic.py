@@ -28,6 +28,7 @@ CLASSES = tuple(kind for kind in AnswerClass if kind is not AnswerClass.GOOD)
 _SHARES = np.array([route.share for route in ROUTES])
 _USUAL = np.array([[route.usual.get(kind, 0.0) for kind in CLASSES] for route in ROUTES])
 _BUCKETS = shares_of_buckets(np.zeros(1))[0].cumsum()
+RETIRED = "GET /search"
 _AT = {name: place for place, name in enumerate(NAMES)}
 _DENIED, _BAD, _MISSING, _GONE = (
     CLASSES.index(kind)
@@ -120,7 +121,7 @@ def _answered(
         for place, name in enumerate(NAMES):
             moved[:, place, to] = np.maximum(moved[:, place, to], scenario.bad.moves(name))
     if new and scenario.noise is Noise.RETIRED:
-        moved[:, _AT["GET /search"], _GONE] = 1.0
+        moved[:, _AT[RETIRED], _GONE] = 1.0
     shares = usual_shares + good * moved
     shares = np.concatenate([shares, np.clip(1 - shares.sum(axis=2, keepdims=True), 0, None)], axis=2)
     classes = rng.multinomial(requests, shares / shares.sum(axis=2, keepdims=True))[..., :-1]

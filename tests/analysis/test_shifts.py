@@ -68,6 +68,37 @@ def test_in_a_cut_over_a_shift_is_held_until_pairs_decide() -> None:
     assert "were answered 404 (not found)" in reason
 
 
+def test_two_that_fail_of_a_route_that_worked_are_worth_a_question() -> None:
+    """Too few to hold anything, and the verdict is not said before the answer; 410 asks nothing, it was meant."""
+    world = World(mix={"GET /": 4.0, "GET /search": 2.0}, usual={"GET /": {}, "GET /search": {}})
+    for kind, asks in ((AnswerClass.NOT_FOUND, True), (AnswerClass.GONE, False)):
+        answering = Answering(replace(world, new=all_of(kind, only="GET /search")), 5)
+        detector = detector_of(world, answering, can_ask=True)
+        seen = 0
+        for t in range(30):
+            rows = answering.second(t)
+            seen += sum(row.routes["GET /search"].requests for row in rows if "GET /search" in row.routes)
+            detector.add(rows)
+            detector.note_until(AT + t + 1)
+            if seen >= 2:
+                break
+        assert seen == 2
+        assert detector.judge(AT + t + 1)[0] is Verdict.INCONCLUSIVE
+        assert not any(shift.outcome == "hold" for shift in detector.decide(AT + t + 1).shifts)
+        assert detector.wants_probe is asks
+        assert ("GET /search" in detector.suspected) is asks
+
+
+def test_one_that_fails_or_a_route_that_often_does_asks_nothing() -> None:
+    """One of three logins is denied as a rule: two in a row are nobody's fault."""
+    world = World(mix={"GET /": 4.0, "POST /login": 2.0}, usual={**USUAL, "POST /login": {AnswerClass.DENIED: 0.3}})
+    answering = Answering(replace(world, new=all_of(AnswerClass.DENIED, only="POST /login")), 2)
+    detector = detector_of(world, answering, can_ask=True)
+    detector.add(answering.second(0))
+    detector.note_until(AT + 1)
+    assert not detector.wants_probe
+
+
 def test_pairs_that_are_alike_ask_no_more_and_hold() -> None:
     """Both answer alike: the probe cannot see what visitors see, and a person decides."""
     seen = see(replace(CUT, new=all_of(DENIED, only="GET /api")), 1)

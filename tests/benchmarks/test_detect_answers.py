@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from shared.answers_runs import Found
 
-MOST = {Kind.SITE: 2.5, Kind.EXTINCTION: 2.5, Kind.ROUTE: 3.5}
+MOST = {Kind.SITE: 2.5, Kind.EXTINCTION: 2.5, Kind.ROUTE: 3.5, Kind.PROBED: 3.5}
 
 
 def of_kind(kind: Kind, rate: float = 50.0) -> list[Scenario]:

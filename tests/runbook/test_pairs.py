@@ -114,6 +114,17 @@ def test_a_version_that_answers_worse_than_the_one_before_is_rolled_back(tmp_pat
     assert [m.version for m in story.tools().marks.marks("production") if m.mark is Mark.QUARANTINED] == [story.bad.id]
 
 
+def test_what_is_answered_worse_is_asked_again(tmp_path: Path) -> None:
+    """One of six requests that may be sent: with an equal turn for each, a minute would not be enough to be sure."""
+    paths = ("/", "/a", "/app", "/b", "/c", "/d")
+    guard = replace(ASKED, synthetic=paths, checks=())
+    story = Paired(tmp_path / "journal.sqlite", lambda name, _version: 404 if name == "/app" else 200, guard)
+    watch(story.tools())
+    found = story.concluded()
+    assert found["action"] == "rollback"
+    assert "(first: /app)" in str(found["why"])
+
+
 def test_both_that_fail_are_not_the_deployment(tmp_path: Path) -> None:
     """Credentials that ran out: the version before lets them in no more either; nothing is rolled back."""
     story = Paired(tmp_path / "journal.sqlite", denied)

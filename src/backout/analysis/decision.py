@@ -338,6 +338,12 @@ class Detector:
         """Whether evidence of a shift is such that both versions should be asked the same; see `add_pairs`."""
         return self._split >= 1 and self._answers.judge(self._answers.until).wants_probe
 
+    @property
+    def suspected(self) -> frozenset[str]:
+        """Names of what is answered otherwise, so that both versions should be asked that first."""
+        about = self._answers.judge(self._answers.until).suspected if self._split >= 1 else ()
+        return frozenset((*about, *(shift.stratum for shift in self._synthetic.shifts())))
+
     def add_pairs(self, pairs: Iterable[PairedAnswer]) -> None:
         """Take what both versions answered to the same safe requests, each pair once."""
         self._answers.add_pairs(pairs)

@@ -287,7 +287,8 @@ class Watch:
                 self._collect(detector, feed)
                 self._look(detector, feed, looks.collect(), str(args["version"]), context.run)
                 vigil.tick(complete_until=feed.complete_until, sampled=feed.sampled, trouble=feed.trouble)
-                asked = pairs.tick(wanted=detector.wants_probe or detector.asked_otherwise)
+                wanted = detector.wants_probe or detector.asked_otherwise
+                asked = pairs.tick(wanted=wanted, suspected=detector.suspected)
                 if asked:
                     detector.add_pairs(asked)
                     self._save(detector, context.run)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from backout.analysis.expectations import unmet
 from backout.analysis.proof import Said, judge
+from backout.analysis.shifts.turns import Turns
 from backout.analysis.stability import returns
 from backout.errors import BackoutError, ProviderUnavailable, Refused
 from backout.model.deployment import Share, VersionId
@@ -35,7 +36,7 @@ from backout.runbook.prober import Prober
 from backout.runbook.prove import judged_again
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from backout.model.deployment import Deployment
     from backout.model.fetched import Fetched
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
 PAIRED_S = 60.0
 """Both versions are asked for so long at most, from the deployment on that puts the old one beside the new one."""
-EVERY_S = 0.5
 _PATIENCE = 5
 """After so many pairs that were not sent, or of which nobody knows who answered, and no other, it is given up."""
 WORD = "ask"
@@ -68,24 +68,30 @@ class PairedProbe:
         self._new, self._old = str(args["version"]), str(args["old"])
         self._deployment = str(args["deployment"])
         self._asking: Prober[PairedAnswer | None] | None = None
+        self._turns: Turns | None = None
         self._until = 0.0
         self._unknown = self._known = 0
         self._unsent: list[BackoutError] = []
         self._waits = False
         self._obstacle: Obstacle | None = None
 
-    def tick(self, *, wanted: bool) -> tuple[PairedAnswer, ...]:
+    def tick(self, *, wanted: bool, suspected: Collection[str] = ()) -> tuple[PairedAnswer, ...]:
         """Return the pairs that came in; asking begins when it is wanted, and goes on for its time.
 
         Evidence that is wanted for a moment only, and then again, would else never get its answer.
+
+        Args:
+            suspected: what is answered otherwise, so that requests that are about it come first; see `Turns`.
         """
         tools = self._tools
         if self._asking is None:
             if self._obstacle or self._until or not (wanted or self._waits):
                 return ()
-            self._begin()
+            self._begin(suspected)
             if self._asking is None:
                 return ()
+        if self._turns is not None:
+            self._turns.suspected = suspected
         found = tuple(pair for pair in self._asking.collect() if pair is not None)
         self._known += len(found)
         if not self._known and self._unknown + len(self._unsent) >= _PATIENCE:
@@ -135,7 +141,7 @@ class PairedProbe:
             self._asking.close()
             self._asking = None
 
-    def _begin(self) -> None:
+    def _begin(self, suspected: Collection[str]) -> None:
         """Put the old version beside the new one and begin to ask, where nothing stands in the way."""
         tools, asker = self._tools, self._tools.pairing
         obstacle = obstacle_to(tools, self._args, self._mode)
@@ -150,9 +156,14 @@ class PairedProbe:
             self._meet(obstacle_of(error, tools.environment))
             return
         self._until = made.created_at + PAIRED_S
-        turns = self._turns(safe_checks(tools))
+        turns = self._turns = Turns(safe_checks(tools), tools.dice.shuffle)
+        turns.suspected = suspected
         self._asking = Prober(
-            "pairs", lambda: self._ask(asker, next(turns)), tools.clock, EVERY_S, in_background=tools.in_background
+            "pairs",
+            lambda: self._ask_in_turn(asker, turns),
+            tools.clock,
+            lambda: turns.pace_s,
+            in_background=tools.in_background,
         )
 
     def _has_consent(self) -> bool:
@@ -168,12 +179,6 @@ class PairedProbe:
         if said is False:
             self._meet(Obstacle("a person said no"))
         return bool(said)
-
-    def _turns(self, checks: list[SyntheticCheck]) -> Iterator[SyntheticCheck]:
-        """Yield all checks again and again, each round in a random order."""
-        while True:
-            self._tools.dice.shuffle(checks)
-            yield from checks
 
     # --- the old version at 0 % ---
 
@@ -223,6 +228,12 @@ class PairedProbe:
         )
 
     # --- asking ---
+
+    def _ask_in_turn(self, asker: HealthCheck, turns: Turns) -> PairedAnswer | None:
+        check = turns.take()
+        pair = self._ask(asker, check)
+        turns.note(check, pair)
+        return pair
 
     def _ask(self, asker: HealthCheck, check: SyntheticCheck) -> PairedAnswer | None:
         """Return what both answer to one request, None when it is not known who answered."""

@@ -15,16 +15,23 @@ T = TypeVar("T")
 
 
 class Prober(Generic[T]):
-    """Looks every `every_s` seconds; `collect` returns what came in since the last call.
+    """Looks every so many seconds; `collect` returns what came in since the last call.
 
     With `in_background` the looks happen in one daemon thread; without, inside `collect` (deterministic tests).
 
     Args:
-        look: never raises; None looks at nothing.
+        look: never raises; None looks at nothing. every_s: seconds from the end of a look to the next one, or what
+            tells them after each look.
     """
 
     def __init__(
-        self, name: str, look: Callable[[], T] | None, clock: Clock, every_s: float, *, in_background: bool
+        self,
+        name: str,
+        look: Callable[[], T] | None,
+        clock: Clock,
+        every_s: float | Callable[[], float],
+        *,
+        in_background: bool,
     ) -> None:
         self._look = look
         self._clock = clock
@@ -45,14 +52,19 @@ class Prober(Generic[T]):
         if self._thread is None:
             if self._clock.now() < self._next_at:
                 return ()
-            self._next_at = self._clock.now() + self._every_s
-            return (self._look(),)
-        found = []
+            begun = self._clock.now()
+            found = self._look()
+            self._next_at = begun + self._wait_s()
+            return (found,)
+        every = []
         while True:
             try:
-                found.append(self._found.get_nowait())
+                every.append(self._found.get_nowait())
             except queue.Empty:
-                return tuple(found)
+                return tuple(every)
+
+    def _wait_s(self) -> float:
+        return self._every_s() if callable(self._every_s) else self._every_s
 
     def close(self) -> None:
         """Stop looking; a look in flight ends by its own time-out."""
@@ -62,4 +74,4 @@ class Prober(Generic[T]):
     def _run(self, look: Callable[[], T]) -> None:
         while not self._stopped:
             self._found.put(look())
-            self._wake.wait(self._every_s)
+            self._wake.wait(self._wait_s())

@@ -43,6 +43,8 @@ _THIRD = 1 / 3
 _FEW_BODIES, _HALF = 20, 0.5
 _FEW_GUESSES, _MANY_GUESSES = 20, 0.1
 _LEAST_MINUTES = 0.5
+_FEWEST = 2
+"""So many answers that are not good are worth a question."""
 _MOST_SHOWN = 8
 _MOST_OF_IT = 0.8
 _GRAVEST = (Outcome.ROLL_BACK, Outcome.HOLD, Outcome.TOLD)
@@ -84,13 +86,15 @@ class Judged(NamedTuple):
 
     Args:
         shifts: the gravest first. wants_probe: both versions should be asked the same. is_extinct: next to nothing is
-            answered well. outside: why it is not the deployment, "" where nothing says so.
+            answered well. outside: why it is not the deployment, "" where nothing says so. suspected: the strata that
+            both versions should be asked for.
     """
 
     shifts: tuple[Shift, ...] = ()
     wants_probe: bool = False
     is_extinct: bool = False
     outside: str = ""
+    suspected: tuple[str, ...] = ()
 
     def of(self, outcome: Outcome) -> tuple[Shift, ...]:
         """Return the shifts with that outcome."""
@@ -106,9 +110,14 @@ def judge(case: Case) -> Judged:
     shifts.sort(key=lambda shift: (_GRAVEST.index(shift.outcome), shift.stratum != SITE, -shift.log_evidence))
     held = any(shift.outcome is Outcome.HOLD for shift in shifts)
     fails = held and case.pairs.both_fail
-    asks = any(_is_asked_for(shift) for shift in shifts) and case.share >= 1 and not case.pairs.are_alike
+    asked_for = [shift.stratum for shift in shifts if _is_asked_for(shift)]
+    suspected = tuple(dict.fromkeys((*asked_for, *_doubted(case)))) if case.share >= 1 else ()
     return Judged(
-        tuple(shifts[:_MOST_SHOWN]), asks and not fails, extinction is not None, _NOT_THE_DEPLOYMENT if fails else ""
+        tuple(shifts[:_MOST_SHOWN]),
+        bool(suspected) and not case.pairs.are_alike and not fails,
+        extinction is not None,
+        _NOT_THE_DEPLOYMENT if fails else "",
+        suspected,
     )
 
 
@@ -222,6 +231,24 @@ def _extinction(case: Case) -> Shift | None:
     else:
         outcome = Outcome.HOLD if case.waits and not case.pairs.is_discordant else Outcome.ROLL_BACK
     return extinct(site, seen, outcome)
+
+
+def _doubted(case: Case) -> Iterator[str]:
+    """Yield the strata on which nearly everything fails that worked before, though for too few to act, or to hold.
+
+    To ask costs little, and who is asked decides: a question needs no more than its 20:1.
+    """
+    for each in case.collapses:
+        if not each.is_nearly_all or each.tail.bad < _FEWEST or 2 * each.tail.errors >= each.tail.bad:
+            continue
+        if each.weighed() < LIKELY or each.was_added(case.minutes, case.hours):
+            continue
+        stratum = case.strata.get(each.normal.name)
+        if stratum is not None and stratum.flow(case.until, case.hours) is Flow.KEPT:
+            continue
+        shift = collapsed(each, Outcome.HOLD, is_split=False)
+        if shift.to is not AnswerClass.GONE and shift.name not in case.accepted:
+            yield each.normal.name
 
 
 def _collapsed(case: Case, moved: Sequence[Shift]) -> Iterator[Shift]:
