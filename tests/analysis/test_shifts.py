@@ -99,6 +99,24 @@ def test_one_that_fails_or_a_route_that_often_does_asks_nothing() -> None:
     assert not detector.wants_probe
 
 
+def test_what_is_gone_on_purpose_makes_nothing_else_worse() -> None:
+    """A route that answers 410 and, as ever, a few requests that nobody understands: no more of those than before."""
+    usual: Answers = {"GET /": {}, "GET /search": {AnswerClass.BAD_REQUEST: 0.01}}
+    world = World(mix={"GET /": 10.0, "GET /search": 2.5}, usual=usual, split=0.1)
+    detector = detector_of(world, Answering(world, 1))
+    for t in range(160):
+        kind = AnswerClass.BAD_REQUEST if t in (9, 60, 120) else AnswerClass.GONE
+        odd = {AnswerClass.BAD_REQUEST: 1} if t == 80 else {}
+        rows = [row_of(OLD, AT + t, {"GET /": RouteCounts(9, 0), "GET /search": RouteCounts(2, 0, classes=odd)})]
+        found = {"GET /": RouteCounts(1, 0)}
+        if t % 3 == 0:
+            found["GET /search"] = RouteCounts(1, 0, classes={kind: 1})
+        detector.add((*rows, row_of(NEW, AT + t, found)))
+        detector.note_until(AT + t + 1)
+        assert detector.judge(AT + t + 1)[0] is not Verdict.REGRESSED
+    assert {shift.outcome for shift in detector.decide(AT + 160).shifts} == {Outcome.TOLD}
+
+
 def test_pairs_that_are_alike_ask_no_more_and_hold() -> None:
     """Both answer alike: the probe cannot see what visitors see, and a person decides."""
     seen = see(replace(CUT, new=all_of(DENIED, only="GET /api")), 1)

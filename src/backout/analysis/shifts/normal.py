@@ -188,10 +188,11 @@ def _smallest(sizes: Mapping[int, int]) -> int:
 
 
 def _minutes(minutes: Mapping[int, Tally], kind: AnswerClass | None) -> Iterable[Minute]:
-    """Return answers of a class, None for one that never came, among them and the good ones."""
+    """Return answers of a class, None for one that never came, among them, the good ones and what is gone for good."""
     for _, tally in sorted(minutes.items()):
         hits = tally.classes.get(kind, 0) if kind is not None else 0
-        yield Minute(hits, hits + tally.good)
+        gone = tally.classes.get(AnswerClass.GONE, 0) if kind not in (None, AnswerClass.GONE) else 0
+        yield Minute(hits, hits + tally.good + gone)
 
 
 def _usual_redirects(parts: Iterable[tuple[str, Tally]]) -> dict[str, frozenset[AnswerClass]]:

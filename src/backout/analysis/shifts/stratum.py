@@ -92,8 +92,11 @@ class Stratum:
             if kind not in self.tests:
                 self._begin(kind, max(minute, self._opened[0]))
         good = piece.good
+        # What is gone for good is no lack of good answers: without any, two of another class would be all there is.
+        meant = good + piece.classes.get(AnswerClass.GONE, 0)
         for kind, test in self.tests.items():
-            test.add(minute, piece.classes.get(kind, 0), good, is_new=is_new)
+            others = good if kind is AnswerClass.GONE else meant
+            test.add(minute, piece.classes.get(kind, 0), others, is_new=is_new)
         if minute > self._opened[0]:
             self._last = self._opened[0] if self._opened[1] else self._last
             self._opened = (minute, 0, 0, 0)
@@ -101,10 +104,10 @@ class Stratum:
         if is_new:
             self.new.add(piece)
             self._recent.add(minute, piece)
-            self._opened = (at, asked + piece.requests, new_good + good, old_good)
+            self._opened = (at, asked + piece.requests, new_good + meant, old_good)
         else:
             self.old.add(piece)
-            self._opened = (at, asked, new_good, old_good + good)
+            self._opened = (at, asked, new_good, old_good + meant)
 
     def _close(self) -> None:
         """Take bad answers of the minute that ends for added ones, where more was asked and no good one is lacking."""
