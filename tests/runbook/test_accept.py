@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from crashing import dies_at
+from shifted import NAME, held
 
 from backout.analysis.remark_text import parse
 from backout.errors import BackoutError, Refused, UsageError
@@ -19,7 +20,6 @@ from backout.model.plan import PlanKind
 from backout.model.policy import OnInconclusive
 from backout.model.remark import RemarkKind
 from backout.model.shift import Outcome, Shift, ShiftKind
-from backout.model.signals import HealthReport, Reach
 from backout.model.timeline import EntryKind
 from backout.providers.memory import steady
 from backout.report.incident import render
@@ -41,27 +41,10 @@ if TYPE_CHECKING:
 
     from backout.runbook.toolbox import Toolbox
 
-NAME = "endpoint:health"
-
 
 @pytest.fixture
 def story(tmp_path: Path) -> Story:
     return held(tmp_path / "journal.sqlite")
-
-
-def held(path: Path) -> Story:
-    """Return a new version whose requests are all well, and whose /health is 404; it was 200 before."""
-    story = Story(path)
-    world, own = story.world, story.world.health_rule
-    world.traffic_rule = steady(30)
-
-    def rule(now: float, version: str) -> HealthReport:
-        if version != story.bad.id:
-            return own(now, version)
-        return HealthReport(now, Reach.UNREADABLE, 404, latency_ms=3.0)
-
-    world.health_rule = rule
-    return story
 
 
 def concluded(tools: Toolbox) -> dict[str, object]:
@@ -90,8 +73,9 @@ def test_a_shift_is_held_whatever_the_policy_says(story: Story, policy: OnInconc
     assert len([text for text in said if "the health endpoint answered 200" in text]) == 1
     (text,) = story.world.reports.texts.values()
     assert "What is answered otherwise than before" in text
-    (notice,) = story.world.notices
-    assert "answers 404 now" in notice.text
+    at_once, at_end = story.world.notices
+    assert "answers 404 now" in at_once.text
+    assert "answers 404 now" in at_end.text
     assert story.world.live.sole == story.bad.id
     assert stable(tools) == [story.good.id]
 

@@ -21,7 +21,7 @@ from backout.analysis.quantiles import Thresholds, counts_above, thresholds
 from backout.analysis.rates import mix
 from backout.analysis.repeats import Repeats, RepeatsState
 from backout.analysis.shifts import PAIRS_PART, PART, Shifts
-from backout.analysis.shifts.declared import judged, worse
+from backout.analysis.shifts.declared import is_asked_about, judged, worse
 from backout.analysis.shifts.strata import folded
 from backout.analysis.stream_set import BESIDE_PROBES, labelled_latency, streams_for, usable_edges, with_probes
 from backout.analysis.streams import Stream, StreamState
@@ -658,14 +658,16 @@ class Detector:
 
 
 def _unproven(shift: Shift, asked: str) -> str:
-    """Return why a shift in the classes of answers does not carry a rollback by itself, "" for another one.
+    """Return why a shift that asking both versions could tell of does not carry a rollback by itself, "" for another.
 
     Args:
         asked: what asking both versions the same came to, "" where nobody did.
     """
-    if shift.kind not in (ShiftKind.ANSWERS, ShiftKind.EXTINCTION):
+    if not is_asked_about(shift):
         return ""
-    return "whether the version or its visitors are behind it is not shown" + (f"; {asked}" if asked else "")
+    by_visitors = shift.kind is not ShiftKind.CREDENTIALS
+    why = "whether the version or its visitors are behind it is not shown" if by_visitors else ""
+    return "; ".join(filter(None, (why, asked)))
 
 
 def _slower(latency: Mapping[int, int], edge: int) -> int:

@@ -19,7 +19,8 @@ class NoticeKind(StrEnum):
     NOT_RESTORED = "not_restored"  # rolled back or forward, and still not well
     WOULD_ROLL_BACK = "would_roll_back"  # regressed, and guard only observes
     REFUSED = "refused"  # a rule forbids the rollback
-    HELD = "held"  # a rollback is possible, and a person has to decide
+    HELD = "held"  # a person has to decide: about a rollback, or about a shift in what is answered
+    SHIFT = "shift"  # a shift in what is answered that is told only, or one that held a version which is well after all
     INCONCLUSIVE = "inconclusive"
     SOURCE_LOST = "source_lost"  # the counts stopped coming, or turned into estimates
     TOKEN_LOST = "token_lost"  # noqa: S105 - the name of a kind
@@ -43,6 +44,7 @@ _CALM = (
     NoticeKind.ROLLED_BACK,
     NoticeKind.SECRETS_PUSHED,
     NoticeKind.ROLLED_FORWARD,
+    NoticeKind.SHIFT,
     NoticeKind.HOLD_SET,
     NoticeKind.HOLD_ENDS,
     NoticeKind.TEST,

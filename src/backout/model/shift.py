@@ -87,3 +87,19 @@ class Shift:
         """Return the name by which a person accepts it, one word: "GET:/old:404"."""
         where = self.stratum.replace(" ", ":")
         return f"{where}:{self.to}" if self.to is not None else f"{where}:{self.kind}"
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """A shift of which somebody was told while its watch went on.
+
+    Args:
+        name, outcome, sentence: of the shift as it was then. at: Unix seconds. key: of the notice, which may tell of
+            several.
+    """
+
+    name: str
+    outcome: Outcome
+    sentence: str
+    at: float
+    key: str

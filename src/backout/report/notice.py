@@ -121,7 +121,7 @@ class Concluded:
     Args:
         why: why nothing was done. rule: the safety rule, or "". target: what would have been made live, or "".
         options: the legal ways on, whole sentences. accepted_by: the setting by which the policy
-            goes on as if all were well, or "".
+            goes on as if all were well, or "". told: what became of the shifts that were told meanwhile, sentences.
     """
 
     environment: str
@@ -134,6 +134,7 @@ class Concluded:
     options: tuple[str, ...] = ()
     report: str = ""
     accepted_by: str = ""
+    told: tuple[str, ...] = ()
 
 
 def concluded(kind: NoticeKind, told: Concluded) -> Words:
@@ -150,6 +151,7 @@ def concluded(kind: NoticeKind, told: Concluded) -> Words:
     sentences = [
         f"The watch of version {told.version} ended after {lasted}: {decision.verdict}, {_sentence(decision.reason)}",
         *_numbers(decision),
+        *told.told,
         *([f"Nothing was changed: {_sentence(told.why)}"] if told.why != decision.reason else []),
         *([f"The policy accepts that ({told.accepted_by} = 'accept')."] if told.accepted_by else []),
         *([f"Safety rule: {told.rule}."] if told.rule else []),

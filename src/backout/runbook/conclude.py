@@ -23,8 +23,8 @@ from backout.runbook.permission import DATA_RULE, ONCE_RULE, SOURCES_RULE, Case,
 from backout.runbook.question import question
 from backout.runbook.ramp import move_up
 from backout.runbook.rollback import prepare
+from backout.runbook.shift_told import noticed_in, tell_end
 from backout.runbook.stable import held_as_known_bad, mark_stable
-from backout.runbook.tell import tell_conclusion
 from backout.runbook.token import nobody_acts
 from backout.runbook.ways import with_ways
 
@@ -72,7 +72,7 @@ class Conclude:
             if decision.verdict is Verdict.REGRESSED:
                 write_report(self._tools, context.run, held=f"{error.what}; rolled back by nobody")
             raise nobody_acts(self._tools, context.run, decision, error) from error
-        tell_conclusion(self._tools, args, context.run, decision, result)
+        tell_end(self._tools, args, context.run, (decision, result), noticed_in(watched))
         return result
 
     def _conclude(

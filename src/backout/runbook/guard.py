@@ -18,7 +18,6 @@ from backout.model.incident import RunState
 from backout.model.plan import PlanKind, PlanRefused
 from backout.model.policy import Expectation, Mode, Policy
 from backout.model.remark import RemarkKind
-from backout.model.shift import Outcome
 from backout.model.verdict import Decision, Verdict
 from backout.plan.by_hand import by_hand
 from backout.plan.guard import plan_guard
@@ -46,6 +45,7 @@ from backout.runbook.triggers import look
 from backout.runbook.triggers import remember as remember_triggers
 from backout.runbook.unguarded import tell_unguarded, unguarded_s
 from backout.runbook.vigil import Vigil
+from backout.runbook.watch_notes import WatchNotes
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -54,12 +54,12 @@ if TYPE_CHECKING:
     from backout.model.deployment import Deployment
     from backout.model.incident import Run
     from backout.model.plan import Json, Plan
+    from backout.model.shift import Noticed
     from backout.model.signals import Counts, CountsPage, HealthReport
     from backout.model.situation import Situation
     from backout.ports import Probe, StepContext
     from backout.runbook.looks import Seen
     from backout.runbook.obstacle import Obstacle
-    from backout.runbook.source import SourceWatch
     from backout.runbook.toolbox import Toolbox
 
     Prepared = tuple[Situation, Plan | PlanRefused]
@@ -227,15 +227,7 @@ class _Feed:
     complete_until: int | None = None
     sampled: bool = False
     look_again_at: float = 0.0
-    told: tuple[Verdict, str, tuple[str, ...]] | None = None
     said: set[str] = field(default_factory=set)
-
-
-_MEANS = {
-    Outcome.ROLL_BACK: "this is a regression",
-    Outcome.HOLD: "not called healthy before a person accepts it",
-    Outcome.TOLD: "told only",
-}
 
 
 class Watch:
@@ -251,12 +243,12 @@ class Watch:
         self._tools = tools
 
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002 the Action protocol
-        """Return {verdict, moved, downgraded, unseen, token_lost, not_asked, to_ask, decision}.
+        """Return {verdict, moved, downgraded, unseen, token_lost, not_asked, to_ask, noticed, decision}.
 
         `moved` names the deployment that took this one's place, or is ""; `downgraded` says why no automatic action may
         rest on the source, or is ""; `unseen` why a step of a ramp was not seen, or is ""; `token_lost` why the token
-        counts as lost, or is ""; `not_asked` why both versions were not asked side by side although
-        that was wanted, or is ""; `to_ask` what a person may do about that, sentences with commands.
+        counts as lost, or is ""; `not_asked` why both versions were not asked side by side although that was wanted, or
+        is ""; `to_ask` what a person may do about that, sentences with commands; `noticed` the shifts that were told.
         """
         tools = self._tools = replace(self._tools, policy=expecting(self._tools.policy, args))
         since, for_s = float(str(args["since"])), float(str(args["for_s"]))
@@ -272,6 +264,7 @@ class Watch:
         saved = tools.checkpoints.load_checkpoint(tools.environment, _LOOKS)
         if isinstance(saved, dict) and saved.get("run") == context.run:
             gone_on(saved.get("looks"), lambda looks: detector.restore_looks(cast("LooksState", looks)))
+        notes = WatchNotes(tools, args, context)
         looks = Looks(tools)
         vigil = Vigil(
             tools,
@@ -287,26 +280,24 @@ class Watch:
                 self._collect(detector, feed)
                 self._look(detector, feed, looks.collect(), str(args["version"]), context.run)
                 vigil.tick(complete_until=feed.complete_until, sampled=feed.sampled, trouble=feed.trouble)
-                wanted = detector.wants_probe or detector.asked_otherwise
-                asked = pairs.tick(wanted=wanted, suspected=detector.suspected)
+                asked = pairs.tick(wanted=_wants_pairs(detector), suspected=detector.suspected)
                 if asked:
                     detector.add_pairs(asked)
                     self._save(detector, context.run)
                 now = tools.clock.now()
                 decision = detector.decide(now)
-                self._note(feed, decision, vigil.source, context)
-                self._show(args, feed, decision)
                 is_early = decision.verdict is Verdict.HEALTHY and now >= early_from and not unseen(tools, args)
-                if decision.verdict is Verdict.REGRESSED or is_early or now >= since + for_s:
-                    return _result(
-                        decision, self._moved(args, vigil, pairs), vigil, unseen(tools, args), pairs.obstacle
-                    )
-                if now >= feed.look_again_at:
+                ends = decision.verdict is Verdict.REGRESSED or is_early or now >= since + for_s
+                notes.note(decision, vigil.source, asking=_wants_pairs(detector) and pairs.goes_on, ends=ends)
+                self._show(args, feed, decision)
+                moved = self._moved(args, vigil, pairs) if ends else ""
+                if not ends and now >= feed.look_again_at:
                     feed.look_again_at = now + LOOK_AGAIN_S
                     self._accept(detector, str(args["version"]))
                     moved = self._moved(args, vigil, pairs)
-                    if moved:
-                        return _result(decision, moved, vigil, unseen(tools, args), pairs.obstacle)
+                if ends or moved:
+                    ended = _Ended(decision, moved, unseen(tools, args), pairs.obstacle, notes.noticed)
+                    return _result(ended, vigil)
                 tools.clock.sleep(TICK_S)
         finally:
             looks.close()
@@ -405,26 +396,6 @@ class Watch:
             feed.said.add(what)
             self._tools.say(f"the source of counts has what cannot be counted: {what}")
 
-    def _note(self, feed: _Feed, decision: Decision, source: SourceWatch, context: StepContext) -> None:
-        """Journal a change of the verdict, or of what it may carry."""
-        holding = tuple(shift.name for shift in decision.shifts if shift.outcome is Outcome.HOLD)
-        for shift in decision.shifts:  # at once: nobody needs to wait for the end of the watch to know of it
-            if shift.name not in feed.said:
-                feed.said.add(shift.name)
-                self._tools.say(f"{shift.sentence} ({_MEANS[shift.outcome]})")
-        if feed.told == (decision.verdict, source.downgraded, holding):
-            return
-        feed.told = (decision.verdict, source.downgraded, holding)
-        context.progress(
-            {
-                "verdict": decision.verdict,
-                "reason": decision.reason,
-                "downgraded": source.downgraded,
-                "sampled": source.sampled,
-                "holding": list(holding),
-            }
-        )
-
     def _show(self, args: Mapping[str, Json], feed: _Feed, decision: Decision) -> None:
         """Show a tick."""
         now = self._tools.clock.now()
@@ -481,6 +452,11 @@ def expecting(policy: Policy, args: Mapping[str, Json]) -> Policy:
     return replace(policy, guard=guard)
 
 
+def _wants_pairs(detector: Detector) -> bool:
+    """Whether both versions should be asked the same: visitors, or guard itself, are answered otherwise than before."""
+    return detector.wants_probe or detector.asked_otherwise
+
+
 def _mode_of(tools: Toolbox, run: str) -> Mode:
     """Return the mode that a watch was started with."""
     found = tools.runs.find(run)
@@ -488,16 +464,29 @@ def _mode_of(tools: Toolbox, run: str) -> Mode:
     return Mode(str(found.plan.step("conclude").args["mode"]))
 
 
-def _result(decision: Decision, moved: str, vigil: Vigil, not_seen: str, obstacle: Obstacle | None) -> Json:
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """How a watch ended, see `Watch.do`."""
+
+    decision: Decision
+    moved: str
+    not_seen: str
+    obstacle: Obstacle | None
+    noticed: tuple[Noticed, ...]
+
+
+def _result(ended: _Ended, vigil: Vigil) -> Json:
+    obstacle = ended.obstacle
     return {
-        "verdict": decision.verdict,
-        "moved": moved,
+        "verdict": ended.decision.verdict,
+        "moved": ended.moved,
         "downgraded": vigil.source.downgraded,
-        "unseen": not_seen,
+        "unseen": ended.not_seen,
         "token_lost": vigil.token.lost,
         "not_asked": obstacle.why if obstacle else "",
         "to_ask": list(obstacle.options) if obstacle else [],
-        "decision": msgspec.to_builtins(decision),
+        "noticed": msgspec.to_builtins(ended.noticed),
+        "decision": msgspec.to_builtins(ended.decision),
     }
 
 

@@ -101,6 +101,11 @@ class PairedProbe:
         return found
 
     @property
+    def goes_on(self) -> bool:
+        """Whether both are being asked, or begin to be as soon as that is wanted."""
+        return self._asking is not None or (not self._until and self.obstacle is None)
+
+    @property
     def obstacle(self) -> Obstacle | None:
         """Why both were not asked until now, although it was wanted; None where they were, or nobody wanted it."""
         if self._obstacle is None and self._waits:

@@ -101,14 +101,24 @@ def tell_rollback(tools: Toolbox, kind: NoticeKind, run: str, *, more: str = "",
         return rolled_back(told)
 
     key = f"{run}:verifying" if pending else run
-    _tell(tools, kind, words, f"{tools.environment}: rolled {'forward' if forward else 'back'}", key=key, run=run)
+    tell_in_words(
+        tools, kind, words, f"{tools.environment}: rolled {'forward' if forward else 'back'}", key=key, run=run
+    )
 
 
-def tell_conclusion(tools: Toolbox, args: Mapping[str, Json], run: str, decision: Decision, result: object) -> None:
+def tell_conclusion(  # noqa: PLR0913 what a notice says
+    tools: Toolbox,
+    args: Mapping[str, Json],
+    run: str,
+    decision: Decision,
+    result: object,
+    *,
+    became: tuple[str, ...] = (),
+) -> None:
     """Tell how a watch ended, unless it ended well, or hands over to a rollback, which tells itself.
 
     Args:
-        args: of the step `conclude`. result: what that step returns.
+        args: of the step `conclude`. result: what that step returns. became: of shifts that were told while it went on.
     """
     if isinstance(result, Mapping) and result.get("action") == "void":
         _tell_overtaken(tools, args, run)
@@ -121,26 +131,27 @@ def tell_conclusion(tools: Toolbox, args: Mapping[str, Json], run: str, decision
         from backout.report.notice import Concluded, concluded  # noqa: PLC0415 only where somebody is told
 
         options = result.get("options")
-        told = Concluded(
+        ended = Concluded(
             environment=tools.environment,
             version=str(args["version"]),
             decision=decision,
             why=str(result.get("why") or decision.reason),
-            live=_live_now(tools),
+            live=live_now(tools),
             rule="" if kind is NoticeKind.WOULD_ROLL_BACK else str(result.get("rule") or ""),
             target=str(result.get("target") or ""),
             options=tuple(map(str, options)) if isinstance(options, list) else (),
             report=str(result.get("report") or ""),
             accepted_by=str(result.get("policy") or ""),
+            told=became,
         )
-        return concluded(kind, told)
+        return concluded(kind, ended)
 
-    _tell(tools, kind, words, f"{tools.environment}: the watch ended {decision.verdict}", key=run, run=run)
+    tell_in_words(tools, kind, words, f"{tools.environment}: the watch ended {decision.verdict}", key=run, run=run)
 
 
 def _tell_overtaken(tools: Toolbox, args: Mapping[str, Json], run: str) -> None:
     """Tell that a newer deployment took the watched one's place: unless its own guard runs, nobody watches it."""
-    live = _live_now(tools)
+    live = live_now(tools)
 
     def words() -> Words:
         from backout.report.notice import overtaken  # noqa: PLC0415 only where somebody is told
@@ -148,7 +159,7 @@ def _tell_overtaken(tools: Toolbox, args: Mapping[str, Json], run: str) -> None:
         return overtaken(tools.environment, str(args["version"]), live)
 
     key = live.deployment if live else run
-    _tell(tools, NoticeKind.UNGUARDED, words, f"{tools.environment}: the watch was overtaken", key=key, run=run)
+    tell_in_words(tools, NoticeKind.UNGUARDED, words, f"{tools.environment}: the watch was overtaken", key=key, run=run)
 
 
 def tell_failure(tools: Toolbox, run: str, error: Exception) -> None:
@@ -179,14 +190,14 @@ def tell_failure(tools: Toolbox, run: str, error: Exception) -> None:
             doing=doing,
             error=type(reason).__name__,
             what=str(error),
-            live=None if unreachable else _live_now(tools),  # who does not answer is not asked again
+            live=None if unreachable else live_now(tools),  # who does not answer is not asked again
             hint=hint,
             rule=(reason.rule or "") if isinstance(reason, Refused) else "",
             options=tuple(reason.options) if isinstance(reason, Refused) else (),
         )
         return stopped(kind, told)
 
-    _tell(tools, kind, words, f"{tools.environment}: {doing}: {type(reason).__name__}", key=key, run=run)
+    tell_in_words(tools, kind, words, f"{tools.environment}: {doing}: {type(reason).__name__}", key=key, run=run)
 
 
 def tell_change(tools: Toolbox, change: Change, deployment: Deployment, *, estimates: bool, key: str) -> None:
@@ -194,14 +205,15 @@ def tell_change(tools: Toolbox, change: Change, deployment: Deployment, *, estim
     from backout.report.change import changed, title  # noqa: PLC0415 only where somebody is told
 
     def words() -> Words:
-        return changed(tools.environment, change, deployment, _live_now(tools), estimates=estimates)
+        return changed(tools.environment, change, deployment, live_now(tools), estimates=estimates)
 
-    _tell(tools, NoticeKind.CHANGED, words, title(tools.environment, change, deployment), key=key, run="")
+    tell_in_words(tools, NoticeKind.CHANGED, words, title(tools.environment, change, deployment), key=key, run="")
 
 
-def _tell(  # noqa: PLR0913 as `tell`
+def tell_in_words(  # noqa: PLR0913 as `tell`
     tools: Toolbox, kind: NoticeKind, words: Callable[[], Words], bare: str, *, key: str, run: str
 ) -> None:
+    """Tell what `words` makes, or the bare fact where that fails."""
     if tools.notifier is None:
         return
     try:
@@ -233,7 +245,8 @@ def _reason(error: Exception) -> Exception:
     return cause if isinstance(cause, Exception) else error
 
 
-def _live_now(tools: Toolbox) -> LiveNow | None:
+def live_now(tools: Toolbox) -> LiveNow | None:
+    """Return what is live, as read back for a notice; None where the provider does not say."""
     from backout.report.notice import LiveNow  # noqa: PLC0415 only where somebody is told
 
     try:

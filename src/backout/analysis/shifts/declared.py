@@ -50,3 +50,8 @@ def judged(shifts: Sequence[Shift], pairs: Pairs) -> tuple[Shift, ...]:
     """Return the shifts of guard's own requests with what follows from them beside the version before."""
     alike = pairs.both_fail or pairs.are_alike
     return tuple(replace(each, outcome=Outcome.TOLD) for each in shifts) if alike else tuple(shifts)
+
+
+def is_asked_about(shift: Shift) -> bool:
+    """Whether asking both versions the same could tell what is behind a shift that is held."""
+    return shift.kind in (ShiftKind.ANSWERS, ShiftKind.EXTINCTION, ShiftKind.CREDENTIALS)

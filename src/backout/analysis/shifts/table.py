@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from backout.analysis.beta import log_sum
 from backout.analysis.shifts.collapse import NEARLY_ALL, WORKED
+from backout.analysis.shifts.declared import is_asked_about
 from backout.analysis.shifts.evidence import LIKELY
 from backout.analysis.shifts.pairs import FEW
 from backout.analysis.shifts.sentences import (
@@ -23,7 +24,7 @@ from backout.analysis.shifts.sentences import (
 from backout.analysis.shifts.stratum import Flow
 from backout.model.answers import AnswerClass
 from backout.model.probes import Compared
-from backout.model.shift import SITE, Outcome, Shift, ShiftKind
+from backout.model.shift import SITE, Outcome, Shift
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -110,7 +111,7 @@ def judge(case: Case) -> Judged:
     shifts.sort(key=lambda shift: (_GRAVEST.index(shift.outcome), shift.stratum != SITE, -shift.log_evidence))
     held = any(shift.outcome is Outcome.HOLD for shift in shifts)
     fails = held and case.pairs.both_fail
-    asked_for = [shift.stratum for shift in shifts if _is_asked_for(shift)]
+    asked_for = [shift.stratum for shift in shifts if shift.outcome is Outcome.HOLD and is_asked_about(shift)]
     suspected = tuple(dict.fromkeys((*asked_for, *_doubted(case)))) if case.share >= 1 else ()
     return Judged(
         tuple(shifts[:_MOST_SHOWN]),
@@ -119,11 +120,6 @@ def judge(case: Case) -> Judged:
         _NOT_THE_DEPLOYMENT if fails else "",
         suspected,
     )
-
-
-def _is_asked_for(shift: Shift) -> bool:
-    """Whether a probe could tell what is behind a shift that is held."""
-    return shift.outcome is Outcome.HOLD and shift.kind in (ShiftKind.ANSWERS, ShiftKind.EXTINCTION)
 
 
 def _accepted(shift: Shift, accepted: frozenset[str]) -> Shift:
