@@ -25,6 +25,7 @@ from backout.model.recovery import BackupKind, BaseBackup, WalSegment, parse_lsn
 from backout.providers.child import free_ports, unprivileged_prefix
 from backout.providers.clock import SystemClock
 from backout.providers.postgres.binaries import Binaries, find_binaries
+from backout.providers.postgres.comparison.comparer import PostgresComparer
 from backout.providers.postgres.launcher import PostgresServer
 from backout.providers.postgres.live import PostgresLive
 from backout.providers.postgres.ownserver import CommandedServer
@@ -221,6 +222,7 @@ class Lab:
             "beside": sides,
             "bases": sides,
             "live": PostgresLive(lambda: self.dsn),
+            "comparer": lambda database: PostgresComparer(lambda: self.dsn, database),
             "rescuer": lambda database: PostgresRescuer(lambda: self.dsn, self.binaries, database),
             "kept": self.root / "restore" / "kept",
             "tools_version": 18,

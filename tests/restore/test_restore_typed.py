@@ -13,6 +13,9 @@ from cli_shell import Answer
 from cli_shell import backout as typed
 from recovery_lab import Lab, opened
 
+from backout.providers.postgres import rescue_rows
+from backout.providers.postgres.rowsql import pipe
+
 from polling import until
 
 if TYPE_CHECKING:
@@ -97,12 +100,25 @@ def damaged(lab: Lab) -> str:
     return str(row[0])
 
 
-def test_a_whole_recovery_as_it_is_typed(typing: Typing) -> None:
+def cheapened(lab: Lab) -> str:
+    with lab.connect() as connection:
+        connection.execute("CREATE TABLE prices (id int PRIMARY KEY, price float8)")
+        connection.execute("INSERT INTO prices SELECT g, g FROM generate_series(1, 20) g")
+        with connection.transaction():
+            row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+            connection.execute("UPDATE prices SET price = 0 WHERE id <= 7")
+    assert row is not None
+    return str(row[0])
+
+
+def test_a_whole_recovery_as_it_is_typed(  # noqa: PLR0915 one story
+    typing: Typing, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Point, side instance, dry run, rescue, undo, swap, undo, release: each ends with what is there now."""
     lab = typing.lab
     point = typing("db", "points", "add", "before-all", "--json").json
     assert point["schema"] == "backout.db-points/1"
-    xid = damaged(lab)
+    xid, cheap = damaged(lab), cheapened(lab)
     lab.rows("INSERT INTO orders VALUES (5000, 'new') RETURNING 1")
     typing.archived()
     assert "before-all" in typing("db", "points", "list").out
@@ -127,9 +143,19 @@ def test_a_whole_recovery_as_it_is_typed(typing: Typing) -> None:
     rescue = done["rescue"]
     assert isinstance(rescue, dict)
     assert rescue["tables"][0]["columns"] == ["status", "note"]
+    compared = done["comparison"]
+    assert isinstance(compared, dict)
+    assert (compared["differs"], compared["rows"]) == ([], 1000)
     assert lab.rows("SELECT count(*), count(note) FROM orders WHERE status <> 'bad'") == [(1001, 1000)]
     typing("db", "restore", "--undo", "--yes")
     assert lab.rows("SELECT count(*) FROM orders WHERE status = 'bad'") == [(300,)]
+
+    with monkeypatch.context() as patched:  # a rescue that gets a column wrong, and whose own check cannot know
+        broken = lambda *words: pipe(words[0], words[1].replace('"price"', "7 * price"), *words[2:])  # noqa: E731
+        patched.setattr(rescue_rows, "pipe", broken)
+        wrong = typing("db", "restore", cheap, "--yes", code=1)
+    assert "NOT AS BEFORE: public.prices: 7 rows written by the rescue, and not as before: 1, 2, 3, 4, 5" in wrong.out
+    assert "backout db restore --undo" in wrong.err
 
     # By now the undo has dropped the column, too: the transaction says which of the two is meant.
     swap = typing("db", "restore", xid, "--swap", "--yes", "--json").json

@@ -10,7 +10,7 @@ import click
 from backout.cli.db_restore_desk import Desk
 from backout.cli.db_restore_kept import kept_things
 from backout.cli.options import REASON, Command, pass_shell
-from backout.errors import PartlyDone, UsageError
+from backout.errors import PartlyDone, Unmeasured, UsageError
 from backout.model.incident import RunState
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def _finish(desk: Desk, run: Run) -> int:
         from backout.cli.db_restore_managed import finish  # noqa: PLC0415 only with a vendor
 
         return finish(desk, run, results)
-    swapped = results.get("db_read_back")
+    swapped, compared = results.get("db_read_back"), results.get("db_compare")
     side = results.get("db_side_open") if run.plan.steps[-1].action == "db_side_open" else None
     payload = {
         "run_id": run.id,
@@ -235,6 +235,7 @@ def _finish(desk: Desk, run: Run) -> int:
         "why": run.plan.why,
         "side": side,
         "rescue": rescue,
+        "comparison": compared,
         "swap": swapped,
         "kept": list(kept(tools)),
         "protected": not unprotected(tools),
@@ -247,6 +248,12 @@ def _finish(desk: Desk, run: Run) -> int:
     if isinstance(rescue, dict):
         lines.append(rescue_text(shell, rescue))
         follow = [f"backout db restore --undo -e {run.environment}"]
+    code = 0
+    if isinstance(compared, dict):
+        from backout.report.comparison import comparison_lines  # noqa: PLC0415 only what acts pays for it
+
+        lines += comparison_lines(compared)
+        code = Unmeasured.exit_code if "failed" in compared else int(bool(compared["differs"] or compared["behind"]))
     if isinstance(swapped, dict):
         lines.append(
             f"live: timeline {swapped['timeline']} at {swapped['lsn']}, migration {swapped['migration_head'] or 'none'}"
@@ -260,4 +267,4 @@ def _finish(desk: Desk, run: Run) -> int:
         ]
     shell.output.result("db-restore", payload, "\n".join(lines))
     shell.output.next(*follow)
-    return 0
+    return code

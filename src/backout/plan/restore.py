@@ -155,8 +155,16 @@ def rescue_plan(job: Job, target: RecoveryTarget, route: Route, damage: Damage) 
         _check(first, job.look),
         _open(first),
         _open(second),
+        Step(
+            "db_note_newer", "note which rows others have written since", {**sides, "damage": record, "mark": job.mark}
+        ),
         Step("db_rescue", "copy the damaged rows and columns back", {**sides, "damage": record, "mark": job.mark}),
         Step("db_rescue_check", "compare again: nothing of the damage is left", {**sides, "damage": record}),
+        Step(
+            "db_compare",
+            "the second check, in a process of its own: hashes of rows before the damage and now",
+            {**sides, "damage": record, "mark": job.mark},
+        ),
         Step("db_drop_sides", "remove the side instances", {"names": [first, second]}),
     )
     why = f"the rows that transaction {target.xid} damaged, as they were before it"

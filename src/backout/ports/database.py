@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from backout.model.branch import BranchTarget, Finalized, SideBranch
     from backout.model.capability import ServerFacts, VendorState
     from backout.model.catalog import Catalog
+    from backout.model.comparison import Comparison, Evidence
     from backout.model.dump import Dump, Restored
     from backout.model.recovery import (
         BaseBackup,
@@ -277,6 +278,37 @@ class Rescuer(Protocol):
 
     def undo(self, kept: Path, progress: Callable[[str, int, int], None]) -> RescueReport:
         """Put back what `kept` holds, where nobody has written since."""
+        ...
+
+
+class RowComparer(Protocol):
+    """The second check of a restore: by other means than the rescue has, in a process of its own."""
+
+    def note(
+        self, evidence: Evidence, before: str, after: str, into: Path, progress: Callable[[str, int, int], None]
+    ) -> None:
+        """Keep in a file which rows others have written since the damage; one that is there stays."""
+        ...
+
+    def compare(  # noqa: PLR0913 - each is one thing to say
+        self,
+        evidence: Evidence,
+        before: str,
+        after: str,
+        *,
+        noted: Path,
+        kept: Path,
+        progress: Callable[[str, int, int], None],
+    ) -> Comparison:
+        """Return how the rows that are live stand to those just before the damage.
+
+        Args:
+            before, after: connection strings of the side instances just before and just after the damage.
+            noted: what `note` kept. kept: the folder in which the rescue kept what it replaced, and who wrote.
+
+        Raises:
+            BackoutError: nothing could be compared.
+        """
         ...
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Journal,
         LiveDatabase,
         Rescuer,
+        RowComparer,
         Runs,
         SideBases,
         SideControl,
@@ -75,6 +76,7 @@ class RestoreTools:
     bases: SideBases
     live: LiveDatabase
     rescuer: Callable[[str], Rescuer]
+    comparer: Callable[[str], RowComparer]
     kept: Path
     tools_version: int
     free_bytes: Callable[[Path | None], int]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.runbook.comparison_steps import CompareRows, NoteNewer
 from backout.runbook.rescue_steps import CheckRescue, Rescue, UndoRescue, damage_of
 from backout.runbook.side_steps import CheckSide, DropSides, MakeSide, OpenSide, Promote, order_of
 from backout.runbook.swap_steps import Exchange, ReadBack, StartServer, StopServer
@@ -26,6 +27,8 @@ def actions(tools: RestoreTools) -> dict[str, Action]:
         "db_exchange": Exchange(tools),
         "db_start_server": StartServer(tools),
         "db_read_back": ReadBack(tools),
+        "db_note_newer": NoteNewer(tools),
+        "db_compare": CompareRows(tools),
         "db_rescue": Rescue(tools),
         "db_rescue_check": CheckRescue(tools),
         "db_undo_rescue": UndoRescue(tools),

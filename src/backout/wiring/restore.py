@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from backout import wiring
 from backout.errors import BackoutError, UsageError
 from backout.providers.clock import SystemClock
+from backout.providers.postgres.comparison.comparer import PostgresComparer
 from backout.providers.postgres.live import PostgresLive
 from backout.providers.postgres.ownserver import CommandedServer
 from backout.providers.postgres.rescue import PostgresRescuer
@@ -88,6 +89,7 @@ def restore_tools(
         bases=beside,
         live=_live(config),
         rescuer=lambda name: PostgresRescuer(url, programs, name),
+        comparer=lambda name: PostgresComparer(url, name),
         kept=folder / "kept",
         tools_version=int(programs.version().split(".", maxsplit=1)[0]),
         free_bytes=lambda place: _free(place or folder),

@@ -222,6 +222,7 @@ class PostgresRescuer:
                 _sequences(session, table)
             session.live.execute(self._script("post-data", tables, before_dsn))
             session.live.execute(pins({"lock_timeout": f"'{_LOCK_S}s'"}, local=False).encode())  # as before the scripts
+            session.kept.note_writer(session.live)
             (xid,) = session.live.execute("SELECT pg_current_xact_id()::text").fetchone()
             for table in tables:
                 entry = {"op": "table", "table": table.shown, "sql": table.sql, "xid": xid, "rows": counts[table.oid]}

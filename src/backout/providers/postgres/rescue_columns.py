@@ -42,6 +42,7 @@ def add(session: Session, table: Table, lost: tuple[Column, ...]) -> list[str]:
             try:
                 with live.transaction():
                     live.execute(statement)
+                    session.kept.note_writer(live)  # it may write every row anew
                     session.kept.write(
                         {
                             "op": "column",

@@ -13,6 +13,8 @@ from backout.providers.postgres.rescue_scope import triggers_of, xids_of
 from backout.providers.postgres.rowsql import differ, equal, keyed, listed, new, old, pipe, same
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from backout.model.recovery import TableRescue
     from backout.providers.postgres.rescue_scope import Session, Work
 
@@ -218,7 +220,7 @@ def _batch(session: Session, work: Work, writing: Writing, bounds: str) -> int:
         },
         content,
     )
-    written = quietly(live, work.table.oid, work.table.sql, writing.apply, TODO)
+    written = quietly(live, work.table.oid, work.table.sql, writing.apply, TODO, wrote=kept.note_writer)
     work.report = replace(work.report, conflicts=work.report.conflicts + made.rowcount - written)
     return written
 
@@ -233,11 +235,14 @@ def hold(live: Any, oid: int, table: str) -> None:
     live.execute(f"LOCK TABLE {table} IN {mode} MODE")
 
 
-def quietly(live: Any, oid: int, table: str, statement: str, rows: str) -> int:
+def quietly(  # noqa: PLR0913 - each is one thing to say
+    live: Any, oid: int, table: str, statement: str, rows: str, *, wrote: Callable[[Any], None] | None = None
+) -> int:
     """Write with the user's triggers off, within the transaction that called `hold`; foreign keys are checked as ever.
 
     Args:
         rows: the temporary table that the statement writes from, with its alias, as it stands in there.
+        wrote: told after each write, in the (sub)transaction that wrote.
 
     Returns:
         How many rows were written. Where one cannot be, each is tried alone, so that it does not stop the others.
@@ -250,15 +255,17 @@ def quietly(live: Any, oid: int, table: str, statement: str, rows: str) -> int:
     try:
         with live.transaction():
             written = int(live.execute(statement).rowcount)
+            if wrote is not None:
+                wrote(live)
     except IntegrityError:
-        written = _each_alone(live, statement, rows)
+        written = _each_alone(live, statement, rows, wrote)
     words = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
     for name, how in triggers:
         live.execute(f"ALTER TABLE {table} {words[how]} TRIGGER {identifier(name)}")
     return written
 
 
-def _each_alone(live: Any, statement: str, rows: str) -> int:
+def _each_alone(live: Any, statement: str, rows: str, wrote: Callable[[Any], None] | None) -> int:
     """Write row by row, and those that fail again after the others: one may make room for another."""
     from psycopg.errors import IntegrityError  # noqa: PLC0415 - as above
 
@@ -272,6 +279,8 @@ def _each_alone(live: Any, statement: str, rows: str) -> int:
             try:
                 with live.transaction():
                     written += int(live.execute(statement.replace(rows, one)).rowcount)
+                    if wrote is not None:
+                        wrote(live)
             except IntegrityError:
                 failed.append(place)
         if not failed or len(failed) == len(left):

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from backout.providers.postgres.definitions import Catalog, Column, Table
 
 _QUEUE: Final = re.compile(r"outbox|inbox|queue|jobs?$", re.IGNORECASE)
+WRITERS: Final = "writers"
+"""The file that holds, one a line, the ids under which a rescue wrote."""
+_WRITER: Final = (
+    "SELECT transactionid::text FROM pg_locks WHERE locktype = 'transactionid' AND pid = pg_backend_pid() "
+    "AND mode = 'ExclusiveLock' AND granted"
+)
 _CONTENT: Final = frozenset({"INSERT", "MULTI_INSERT", "UPDATE", "HOT_UPDATE", "DELETE"})
 
 
@@ -86,6 +92,7 @@ class Kept:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._writers: set[int] = set()
         self._next = 1 + max((int(path.stem) for path in folder.glob("*.json")), default=0)
 
     def write(self, entry: dict[str, Any], content: Sequence[bytes] = ()) -> None:
@@ -93,6 +100,20 @@ class Kept:
         number, self._next = self._next, self._next + 1
         _durable(self.folder / f"{number:06}.copy", b"".join(content))
         _durable(self.folder / f"{number:06}.json", json.dumps(entry).encode())
+
+    def note_writer(self, live: Any) -> None:
+        """Keep under which ids this transaction writes, so that its rows can be told from anybody else's.
+
+        A savepoint has an id of its own, which is known while it lasts alone: by the lock that it holds on it.
+        """
+        found = {int(xid) for (xid,) in live.execute(_WRITER).fetchall()} - self._writers
+        if not found:
+            return
+        with (self.folder / WRITERS).open("a", encoding="ascii") as file:
+            file.writelines(f"{xid}\n" for xid in sorted(found))
+            file.flush()
+            os.fsync(file.fileno())
+        self._writers |= found
 
     def entries(self) -> list[tuple[dict[str, Any], bytes]]:
         """Return the entries, newest first."""

@@ -1,0 +1,136 @@
+"""Port RowComparer: the second check runs in a process of its own, and this starts it and hears what it says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from backout.decoding import decode_json
+from backout.errors import BackoutError
+from backout.model.comparison import Comparison, TableComparison
+from backout.providers.child_environment import bare_environment, own_module
+from backout.providers.postgres.side_files import write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from backout.model.comparison import Evidence
+
+WRITERS: Final = "writers"
+"""The file in which a rescue keeps the ids under which it wrote, one a line."""
+_MODULE: Final = "backout.providers.postgres.comparison.process"
+
+
+class PostgresComparer:
+    """Compares one database of the live server with side instances.
+
+    Args:
+        url: returns the connection string of an administrator; it is never shown.
+    """
+
+    def __init__(self, url: Callable[[], str], database: str) -> None:
+        self._url = url
+        self._database = database
+
+    def note(
+        self, evidence: Evidence, before: str, after: str, into: Path, progress: Callable[[str, int, int], None]
+    ) -> None:
+        """Keep in a file which rows others have written since, unless it is there: a rescue may be under way."""
+        if into.exists():
+            return
+        answer = self._asked("note", evidence, (before, after), None, progress)
+        into.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_whole(into, json.dumps(answer["noted"]))
+
+    def compare(  # noqa: PLR0913 - each is one thing to say
+        self,
+        evidence: Evidence,
+        before: str,
+        after: str,
+        *,
+        noted: Path,
+        kept: Path,
+        progress: Callable[[str, int, int], None],
+    ) -> Comparison:
+        """Compare; under which ids the rescue wrote stands beside what it kept."""
+        writers = kept / WRITERS
+        if writers.exists():
+            ours = frozenset(int(line) for line in writers.read_text(encoding="ascii").split())
+            evidence = replace(evidence, ours=ours)
+        known = None
+        if noted.exists():
+            known = decode_json(noted.read_bytes(), dict[str, Any], what="what was noted before", where=str(noted))
+        told = self._asked("compare", evidence, (before, after), known, progress)["compared"]
+        tables = (
+            TableComparison(**{**each, "examples": tuple(each["examples"]), "columns": tuple(each["columns"])})
+            for each in told["tables"]
+        )
+        return Comparison(tuple(tables), tuple(told["behind"]))
+
+    def _asked(
+        self,
+        job: str,
+        evidence: Evidence,
+        sides: tuple[str, str],
+        noted: dict[str, Any] | None,
+        progress: Callable[[str, int, int], None],
+    ) -> dict[str, Any]:
+        """Return the last line that the process wrote.
+
+        Raises:
+            BackoutError: it could not compare, or ended without a word.
+        """
+        written = evidence.written
+        asked = {
+            "job": job,
+            "url": self._url(),
+            "database": self._database,
+            "before": sides[0],
+            "after": sides[1],
+            "noted": noted,
+            "evidence": {
+                "damage": sorted(evidence.damage),
+                "ours": sorted(evidence.ours),
+                "written": None if written is None else sorted(written),
+                "overwrites": evidence.overwrites,
+            },
+        }
+        last: dict[str, Any] = {}
+        process = subprocess.Popen(
+            own_module(_MODULE),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=bare_environment(),
+        )
+        with process:
+            assert process.stdin is not None  # noqa: S101 it is a pipe
+            assert process.stdout is not None  # noqa: S101 same
+            assert process.stderr is not None  # noqa: S101 same
+            said: list[bytes] = []
+            hearing = threading.Thread(target=lambda: said.append(process.stderr.read()), daemon=True)  # type: ignore[union-attr]
+            hearing.start()
+            try:
+                process.stdin.write(json.dumps(asked).encode())
+                process.stdin.close()
+                for line in process.stdout:
+                    last = decode_json(line, dict[str, Any], what="the second check's answer")
+                    if "progress" in last:
+                        progress(*last["progress"])
+            except BrokenPipeError:
+                pass
+            finally:
+                if process.poll() is None and "progress" in last:
+                    process.kill()
+        if "failed" in last:
+            what, where, hint = last["failed"]
+            raise BackoutError(f"the second check could not be made: {what}", where=where, hint=hint)
+        if not ("noted" in last or "compared" in last):
+            hearing.join()
+            tail = b"".join(said).decode(errors="replace").strip().splitlines()[-1:]
+            raise BackoutError(f"the process of the second check has ended: {' '.join(tail)[:200]}", where="database")
+        return last

@@ -1,0 +1,143 @@
+"""Whose doing it is that a row differs: by the transaction that wrote it, and what was noted before the rescue."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from backout.model.comparison import Evidence
+
+_SHOWN: Final = 5
+_MERGED: Final = 10
+"""So many rows that somebody wrote while the rescue ran may have been rescued after that, for each that was not."""
+_HALF: Final = 1 << 31
+
+
+class Row(NamedTuple):
+    """One row at one end: under which id it was written, and its columns' hashes as COPY writes an array."""
+
+    xmin: int
+    hashes: str
+
+
+Rows = dict[str, Row]
+
+
+class Verdicts:
+    """What became of the rows of one table, counted, with some of their keys.
+
+    Args:
+        noted: rows that the damage or others had written when the rescue began, "" for one of the damage's; None where
+            it is not known. full: there was more of it.
+        begin: the first id that no transaction had when it was noted.
+    """
+
+    def __init__(self, evidence: Evidence, noted: Mapping[str, str] | None, *, full: bool, begin: int) -> None:
+        self._evidence = evidence
+        self._noted = noted
+        self._full = full
+        self._begin = begin
+        self._meanwhile = 0
+        self.counts: Counter[str] = Counter()
+        self._keys: list[str] = []
+        self._unclear: dict[str, list[str]] = {"unclear": [], "vanished": []}
+
+    @property
+    def has_noted(self) -> bool:
+        """Whether others had written rows of the table before."""
+        return any((self._noted or {}).values())
+
+    def judge(self, key: str, before: Row | None, after: Row | None, now: Row | None) -> None:
+        """Count one row; `after` is the one that the damage left."""
+        kind = self._kind(key, before, after, now)
+        if now is not None and now.xmin not in self._evidence.ours and (now.xmin - self._begin) % (_HALF * 2) < _HALF:
+            self._meanwhile += 1
+        if kind in self._unclear:
+            self._unclear[kind].append(key)
+        elif kind:
+            self.counts[kind] += 1
+            if kind in ("left", "missing", "wrong"):
+                self._keys.append(key)
+
+    def finish(self) -> tuple[Counter[str], tuple[str, ...]]:
+        """Return the counts and some keys.
+
+        A value that is neither of before nor the damage's, in a row that the rescue wrote, may be somebody's who wrote
+        it just before, and a row that has gone since somebody's doing: where others wrote to the table at that time.
+        """
+        for kind, keys in self._unclear.items():
+            if self._full or len(keys) <= self._meanwhile * _MERGED:
+                self.counts["newer"] += len(keys)
+                continue
+            self.counts["wrong" if kind == "unclear" else "missing"] += len(keys)
+            self._keys += keys
+        return self.counts, tuple(map(shown_key, heapq.nsmallest(_SHOWN, self._keys, key=lambda k: (len(k), k))))
+
+    def _kind(self, key: str, before: Row | None, after: Row | None, now: Row | None) -> str:
+        evidence = self._evidence
+        if now is None:
+            if before is None:
+                return ""
+            noted = None if self._noted is None else self._noted.get(key)
+            if after is None:
+                return "newer" if noted else "missing"
+            return "newer" if noted is None else "vanished"  # it was there when the rescue began
+        noted_row = (self._noted or {}).get(key) or None
+        if before is not None and before.hashes == now.hashes:
+            rewritten = now.xmin in evidence.ours and noted_row not in (None, now.hashes)
+            return self._merged(before, after, now, noted_row) if rewritten else "equal"
+        if now.xmin in evidence.damage:
+            return "left"
+        if before is not None and before.xmin == now.xmin and now.xmin not in evidence.ours:
+            return "wrong"  # nobody wrote it, and it holds something else
+        if now.xmin not in evidence.ours:
+            return "newer"
+        if before is None:
+            if noted_row is not None:
+                return "newer" if noted_row == now.hashes else "unclear"
+            return "left" if after is not None and after.hashes == now.hashes else "unclear"
+        return self._merged(before, after, now, noted_row)
+
+    def _merged(self, before: Row, after: Row | None, now: Row, noted: str | None) -> str:
+        """Judge a row that the rescue wrote, by column: one may be somebody's newer value, and has to stay then."""
+        good, here = _split(before.hashes), _split(now.hashes)
+        bad = _split(after.hashes) if after else None
+        newer = _split(noted) if noted is not None else None
+        found = "equal" if before.hashes == now.hashes else "newer"
+        for number, value in enumerate(here):
+            harmed = bad is None or bad[number] != good[number]
+            if value == good[number]:
+                # The damage had not touched it, somebody wrote it since, and that is gone.
+                lost = newer is not None and newer[number] != value
+                if lost and (not harmed or (bad is None and not self._evidence.overwrites)):
+                    found = "unclear"
+                continue
+            if newer is not None and value == newer[number] and not (harmed and self._evidence.overwrites):
+                continue
+            if bad is not None and value == bad[number]:
+                return "left"
+            found = "unclear"
+        return found
+
+
+def shown_key(key: str) -> str:
+    """Return a key as a person reads it: `7`, or `7,a` of two columns; the hash of a row that has none."""
+    text = bytes.fromhex(key).decode(errors="replace")
+    return text[1:-1] if text.startswith("(") and text.endswith(")") else f"a row without a key ({text[:12]})"
+
+
+def _split(hashes: str) -> list[str]:
+    return hashes[1:-1].split(",")
+
+
+def read_rows(lines: Iterable[str]) -> Rows:
+    """Return the rows of a COPY: key, xmin, hashes."""
+    found: Rows = {}
+    for line in lines:
+        key, xmin, hashes = line.rstrip("\n").split("\t")
+        found[key] = Row(int(xmin), hashes)
+    return found

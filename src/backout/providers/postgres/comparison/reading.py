@@ -1,0 +1,324 @@
+"""Both sides and the live database read table by table, each server hashing its own rows; nothing is written."""
+
+# ruff: noqa: S608 - statements are put together from names that the catalog itself gave, each quoted
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from backout.model.comparison import Comparison, Noted, TableComparison
+from backout.providers.postgres.comparison.judging import Verdicts, read_rows
+from backout.providers.postgres.comparison.tables import (
+    Reading,
+    Relation,
+    relations,
+    sequences_behind,
+    since,
+    written_by,
+)
+from backout.providers.postgres.owner_session import OwnerSessions, SideSessions
+from backout.providers.postgres.plain import foreign_code
+from backout.providers.postgres.session import working
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import ExitStack
+
+    from backout.model.comparison import Evidence
+    from backout.providers.postgres.comparison.judging import Rows
+
+_T = TypeVar("_T")
+SMALL_BYTES: Final = 8 << 20
+"""A table up to this size is read whole, row by row."""
+WHOLE_BYTES: Final = 256 << 20
+"""So much in small tables that the damage did not write to is read besides, the smallest first."""
+_MOST: Final = 400_000
+_PART: Final = 64
+"""So many of a table's parts are held in memory at a time."""
+_SLACK: Final = 1000
+_CONNECT_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """The sessions with the side just before the damage, the one just after it, and what is live."""
+
+    before: SideSessions
+    after: SideSessions
+    live: OwnerSessions
+
+    @classmethod
+    def opened(cls, stack: ExitStack, database: str, before: str, after: str, url: str) -> Ends:
+        """Open them. Raises psycopg.Error; its text may quote the connection string."""
+
+        def side(dsn: str) -> SideSessions:
+            def session(user: str) -> Any:
+                more: dict[str, Any] = {"user": user} if user else {}
+                settings = {"default_transaction_read_only": "on"}
+                made = working(dsn, connect_timeout_s=_CONNECT_S, settings=settings, dbname=database, **more)
+                return stack.enter_context(made)
+
+            return SideSessions(session)
+
+        live = OwnerSessions(url, database, stack, lock_timeout_s=2.0)
+        return cls(side(before), side(after), live)
+
+
+class Comparer:
+    """Compares one database at the three ends.
+
+    Args:
+        progress: hears (what is done, tables so far, tables in all).
+    """
+
+    def __init__(self, ends: Ends, evidence: Evidence, progress: Callable[[str, int, int], None]) -> None:
+        self._ends = ends
+        self._evidence = evidence
+        self._progress = progress
+        self._before = relations(ends.before.main)
+        self._after = relations(ends.after.main)
+        self._now = relations(ends.live.administrator)
+        self._names = {(each.schema, each.name): each for each in self._now.values()}
+
+    def note(self) -> Noted:
+        """Return what others have written until now in the tables that the damage wrote to."""
+        found = Noted(xid=next_xid(self._ends.live.administrator))
+        touched = [table for table in self._before.values() if self._is_touched(table)]
+        for number, table in enumerate(touched):
+            self._progress("noting newer rows", number, len(touched))
+            now = self._live_of(table)
+            if now is None or now.kind != "r" or table.kind != "r":
+                continue
+            key = table.key if set(table.key) <= set(now.columns) else ()
+            reading = Reading(now, key, table.columns, frozenset(table.columns) & frozenset(now.columns))
+            rows, full = self._live_rows(reading, self._recent())
+            damage = self._evidence.damage
+            found.rows[table.shown] = {k: "" if row.xmin in damage else row.hashes for k, row in rows.items()}
+            if full:
+                found.full.add(table.shown)
+        return found
+
+    def compare(self, noted: Noted | None) -> Comparison:
+        """Return how each table stands; see `TableComparison`."""
+        import psycopg  # noqa: PLC0415 - costs 0.1 s
+
+        found, room = [], WHOLE_BYTES
+        ordered = sorted(self._before.values(), key=lambda each: (not self._is_touched(each), each.size_bytes))
+        for number, table in enumerate(ordered):
+            self._progress("comparing rows", number, len(ordered))
+            touched = self._is_touched(table)
+            if not touched:
+                room -= table.size_bytes
+            try:
+                found.append(self._table(table, noted, reads=touched or room >= 0))
+            except psycopg.Error as error:
+                found.append(TableComparison(table.shown, reason=" ".join(str(error).split())[:200]))
+        behind = sequences_behind(self._ends.before.main, self._ends.after.main, self._ends.live.administrator)
+        return Comparison(tuple(sorted(found, key=lambda each: each.table)), tuple(behind))
+
+    # --- one table ----------------------------------------------------------------------------------------------
+
+    def _table(self, table: Relation, noted: Noted | None, *, reads: bool) -> TableComparison:
+        if table.kind != "r":
+            return TableComparison(table.shown, reason="a materialized view, whose rows are its query's")
+        if table.persistence == "u":
+            return TableComparison(table.shown, reason="unlogged: no WAL holds its rows")
+        if not reads:
+            return TableComparison(table.shown, reason="the damage did not write to it, and it is large")
+        reading = self._reading(table, self._live_of(table))
+        if reading is None:
+            return self._gone(table)
+        if why := self._strange(table, reading.table):
+            return TableComparison(table.shown, reason=why)
+        seen = _of_columns(noted.rows.get(table.shown, {}), table.columns, reading.columns) if noted else None
+        full = noted is None or table.shown in noted.full or table.shown not in noted.rows
+        verdicts = Verdicts(self._evidence, seen, full=full, begin=noted.xid if noted is not None else 0)
+        whole = self._is_whole(table, reading.table)
+        total, same = self._whole(reading, verdicts, table) if whole else self._written(reading, verdicts, table)
+        counts, examples = verdicts.finish()
+        equal = counts["equal"] + same
+        unread = max(0, total - same - counts.total()) if not whole else 0
+        then = self._after.get(table.oid)
+        dropped = set(table.columns) - set(reading.table.columns) - set(then.columns if then else ())
+        columns = tuple(sorted(dropped))
+        return TableComparison(
+            table.shown,
+            rows=total,
+            equal=equal,
+            newer=counts["newer"],
+            unread=unread,
+            left=counts["left"],
+            missing=counts["missing"],
+            wrong=counts["wrong"],
+            examples=examples,
+            columns=columns,
+        )
+
+    def _gone(self, table: Relation) -> TableComparison:
+        """Judge a table that is not there: others may have dropped it, if the damage did not."""
+        if table.oid in self._after:
+            return TableComparison(table.shown, reason="dropped since by others")
+        rows = self._count(self._ends.before.of(table.owner), table)
+        return TableComparison(table.shown, rows, missing=rows, examples=("the table is not there",))
+
+    def _whole(self, reading: Reading, verdicts: Verdicts, table: Relation) -> tuple[int, int]:
+        """Judge every row: parts of the table whose sums are the same are equal; return (rows, rows of such parts)."""
+        before, after, live = self._readings(reading, table)
+        at_before, at_live = self._ends.before.of(table.owner), self._ends.live.of(reading.table.owner)
+        ends = [(at_before, before), (at_live, live)]
+        if after is not None:
+            ends.append((self._ends.after.of(after.table.owner), after))
+        with _snapshot(at_live):
+            sums = _beside([partial(_sums, *at) for at in (ends if verdicts.has_noted else ends[:2])])
+            buckets = sorted({bucket for each in sums for bucket in each})
+            differ = [bucket for bucket in buckets if len({each.get(bucket) for each in sums}) > 1]
+            same = sum(rows for bucket, (rows, *_) in sums[0].items() if bucket not in set(differ))
+            total = sum(rows for rows, *_ in sums[0].values())
+            for begin in range(0, len(differ), _PART):
+                self._progress(f"comparing rows of {table.shown}", begin, len(differ))
+                where = before.in_buckets(differ[begin : begin + _PART])
+                was, now, *then = _beside([partial(_rows, *at, where) for at in ends])
+                left = then[0] if then else {}
+                for key in was.keys() | left.keys() | now.keys():
+                    verdicts.judge(key, was.get(key), left.get(key), now.get(key))
+        return total, same
+
+    def _written(self, reading: Reading, verdicts: Verdicts, table: Relation) -> tuple[int, int]:
+        """Judge the rows that the damage or the rescue wrote; the others are counted alone."""
+        before, after, live = self._readings(reading, table)
+        evidence, mine = self._evidence, self._ends
+        assert after is not None  # noqa: S101 a table that the damage dropped is read whole
+        at_before, at_live = mine.before.of(table.owner), mine.live.of(reading.table.owner)
+        locked = "t.xmax::text <> '0'"
+        with _snapshot(at_live):
+            was, now, then = _beside(
+                [
+                    partial(_rows, at_before, before, locked),
+                    partial(_rows, at_live, live, f"{written_by(evidence.damage | evidence.ours)} OR {self._recent()}"),
+                    partial(
+                        _rows, mine.after.of(after.table.owner), after, f"{written_by(evidence.damage)} OR {locked}"
+                    ),
+                ]
+            )
+            # A row whose xmax is set may only have been locked, and then it is in both.
+            for key in was.keys() | then.keys():
+                if key not in was or key not in then or was[key].hashes != then[key].hashes:
+                    verdicts.judge(key, was.get(key), then.get(key), now.get(key))
+                elif key in now:
+                    verdicts.judge(key, was[key], then[key], now[key])
+            for key in now.keys() - was.keys() - then.keys():
+                if now[key].xmin in evidence.ours:  # nothing of the damage, and written all the same
+                    verdicts.judge(key, None, None, now[key])
+            return self._count(at_before, table), 0
+
+    # --- pieces -------------------------------------------------------------------------------------------------
+
+    def _is_touched(self, table: Relation) -> bool:
+        """Whether the damage wrote to a table, or took something of it."""
+        if self._evidence.written is None:
+            return True
+        then = self._after.get(table.oid)
+        if then is None or then.columns != table.columns or then.nodes != table.nodes:
+            return True
+        return not self._evidence.written.isdisjoint(table.nodes)
+
+    def _is_whole(self, table: Relation, now: Relation) -> bool:
+        """Whether every row is read: of a small table, and of one that the damage made anew or took columns of."""
+        then = self._after.get(table.oid)
+        if then is None or then.columns != table.columns:
+            return True
+        if not self._is_touched(table):
+            return True
+        same_file = not then.nodes.isdisjoint(table.nodes)
+        return max(table.size_bytes, now.size_bytes) <= SMALL_BYTES or not same_file
+
+    def _live_of(self, table: Relation) -> Relation | None:
+        """Return a table as it is live: the same one, or the one that was made again under its name."""
+        return self._now.get(table.oid) or self._names.get((table.schema, table.name))
+
+    def _reading(self, table: Relation, now: Relation | None) -> Reading | None:
+        """Return how the live table is read, None where it is not there."""
+        if now is None or now.kind != "r":
+            return None
+        columns = tuple(name for name in table.columns if name in now.columns)
+        key = table.key if set(table.key) <= set(columns) else ()
+        return Reading(now, key, columns, frozenset(columns))
+
+    def _readings(self, reading: Reading, table: Relation) -> tuple[Reading, Reading | None, Reading]:
+        """Return how a table is read at all three ends; after is None where the damage had dropped it."""
+        then = self._after.get(table.oid)
+        key, columns = reading.key, reading.columns
+        if then is not None and not set(key) <= set(then.columns):
+            key = ()
+        before = Reading(table, key, columns, frozenset(columns))
+        after = Reading(then, key, columns, frozenset(columns) & frozenset(then.columns)) if then else None
+        return before, after, Reading(reading.table, key, columns, frozenset(columns))
+
+    def _strange(self, table: Relation, now: Relation) -> str:
+        """Return why a table is not read: a superuser's session would run somebody else's code. "" when it is."""
+        ends = ((self._ends.before, table), (self._ends.live, now))
+        for end, each in ends:
+            if end.runs_superusers_code(each.owner):
+                (why,) = end.of(each.owner).execute(foreign_code(f"{each.oid}::oid")).fetchone() or (None,)
+                if why is not None:
+                    return f"a superuser does not run {why}, which belongs to somebody who is none"
+        return ""
+
+    def _recent(self) -> str:
+        """Return the condition that a live row is newer than the damage."""
+        damage = self._evidence.damage
+        return since(min(damage), _SLACK) if damage else "true"
+
+    def _live_rows(self, reading: Reading, where: str) -> tuple[Rows, bool]:
+        session = self._ends.live.of(reading.table.owner)
+        with _snapshot(session):
+            rows = _rows(session, reading, f"{where} LIMIT {_MOST + 1}")
+        return rows, len(rows) > _MOST
+
+    def _count(self, session: Any, table: Relation) -> int:
+        (rows,) = session.execute(f"SELECT count(*) FROM ONLY {table.sql}").fetchone()
+        return int(rows)
+
+
+def _of_columns(noted: dict[str, str], every: tuple[str, ...], wanted: tuple[str, ...]) -> dict[str, str]:
+    """Return the hashes of these columns alone: what others wrote was noted of every column that there had been."""
+    if every == wanted:
+        return noted
+    places = [every.index(name) for name in wanted]
+    split = ((key, hashes[1:-1].split(",")) for key, hashes in noted.items() if hashes)
+    found = {key: f"{{{','.join(each[place] for place in places)}}}" for key, each in split}
+    return {**noted, **found}
+
+
+@contextmanager
+def _snapshot(session: Any) -> Iterator[None]:
+    """One snapshot for the questions about a table, which locks no row and writes nothing."""
+    with session.transaction():
+        session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        yield
+
+
+def next_xid(connection: Any) -> int:
+    """Return the first id (32 bits) that no transaction has."""
+    (xid,) = connection.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint").fetchone()
+    return int(xid) % (1 << 32)
+
+
+def _sums(session: Any, reading: Reading) -> Mapping[int, tuple[int, int, str]]:
+    return {int(bucket): (rows, mixed, added) for bucket, rows, mixed, added in session.execute(reading.sums())}
+
+
+def _rows(session: Any, reading: Reading, where: str) -> Rows:
+    with session.cursor().copy(f"COPY ({reading.rows(where)}) TO STDOUT") as copy:
+        content = b"".join(bytes(chunk) for chunk in copy)
+    return read_rows(content.decode("ascii").splitlines())
+
+
+def _beside(jobs: list[Callable[[], _T]]) -> list[_T]:
+    """Do them at the same time, each on a server of its own."""
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        return [each.result() for each in [pool.submit(job) for job in jobs]]

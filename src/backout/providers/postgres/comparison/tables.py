@@ -1,0 +1,156 @@
+"""Which tables there are at one end, and the SQL that hashes their rows on the server.
+
+Each value is hashed as Postgres itself prints it within a row (`ROW(value)::text`): that goes by the type's own output
+function and never by a cast, which the application could have made. The settings that change how values print are
+pinned at both ends.
+
+Source: PostgreSQL 18, "Composite Type Input and Output Syntax", "System Columns", "Bit String and Hash Functions".
+"""
+
+# ruff: noqa: S608 - statements are put together from names that the catalog itself gave, each quoted
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from backout.providers.postgres.libpq import identifier
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_USER: Final = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
+_TABLES: Final = f"""
+SELECT c.oid::bigint, n.nspname, c.relname, pg_get_userbyid(c.relowner)::text, c.relkind::text,
+  c.relpersistence::text, coalesce(pg_relation_filenode(c.oid), 0)::bigint,
+  coalesce(pg_relation_filenode(nullif(c.reltoastrelid, 0)), 0)::bigint, coalesce(pg_relation_size(c.oid), 0)::bigint,
+  coalesce((SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = c.oid
+    AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> 'v'), '{{}}'),
+  coalesce((SELECT array_agg(a.attname::text ORDER BY k.place) FROM pg_index i, unnest(i.indkey) WITH ORDINALITY
+    AS k(number, place) JOIN pg_attribute a ON a.attnum = k.number WHERE i.indrelid = c.oid AND i.indisprimary
+    AND a.attrelid = c.oid), '{{}}')
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND {_USER} ORDER BY n.nspname, c.relname
+"""
+_SEQUENCES: Final = f"""
+SELECT c.oid::bigint, format('%I.%I', n.nspname, c.relname), s.seqincrement, s.seqcycle, pg_sequence_last_value(c.oid)
+FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {_USER}
+"""
+BUCKETS: Final = 1024
+_LOGGED_AHEAD: Final = 32
+"""So many numbers ahead a sequence stands where WAL was replayed (SEQ_LOG_VALS)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A table or materialized view at one end; `nodes` are its own file's number and its TOAST table's."""
+
+    oid: int
+    schema: str
+    name: str
+    owner: str
+    kind: str
+    persistence: str
+    nodes: frozenset[int]
+    size_bytes: int
+    columns: tuple[str, ...]
+    key: tuple[str, ...]
+
+    @property
+    def sql(self) -> str:
+        """Its name as SQL."""
+        return f"{identifier(self.schema)}.{identifier(self.name)}"
+
+    @property
+    def shown(self) -> str:
+        """Its name as a person types it."""
+        return f"{self.schema}.{self.name}"
+
+
+def relations(connection: Any) -> dict[int, Relation]:
+    """Return the tables and materialized views of a database by object id."""
+    found = {}
+    for oid, schema, name, owner, kind, persistence, node, toast, size, columns, key in connection.execute(_TABLES):
+        nodes = frozenset({node, toast} - {0})
+        made = Relation(oid, schema, name, owner, kind, persistence, nodes, size, tuple(columns), tuple(key))
+        found[oid] = made
+    return found
+
+
+def sequences_behind(before: Any, after: Any, now: Any) -> list[str]:
+    """Return the sequences that the damage set back and that still are: their numbers would be handed out again."""
+    stood, left = ({oid: last for oid, _, _, _, last in each.execute(_SEQUENCES)} for each in (before, after))
+    found = []
+    for oid, name, step, cycles, last in now.execute(_SEQUENCES):
+        then, harmed = stood.get(oid), left.get(oid)
+        set_back = then is not None and oid in left and (harmed is None or (harmed - then) * step < 0)
+        if not set_back or cycles or (last is not None and (last - then) * step >= -_LOGGED_AHEAD * step * step):
+            continue
+        found.append(f"sequence {name} stands at {'its start' if last is None else last}, before the damage at {then}")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the rows of one table are read at one end.
+
+    Args:
+        key: the columns that tell a row; () for rows that are told by all of what they hold. columns: those that are
+            compared; `there`: which of them this end has.
+    """
+
+    table: Relation
+    key: tuple[str, ...]
+    columns: tuple[str, ...]
+    there: frozenset[str]
+
+    def sums(self) -> str:
+        """Return the query for (bucket, rows, two sums of hashes) over the whole table."""
+        return (
+            f"SELECT bucket, count(*), bit_xor(hash), sum(hash)::text FROM (SELECT {self._bucket()} AS bucket, "
+            f"hashtextextended({_row([name for name in self.columns if name in self.there])}, 0) AS hash "
+            f"FROM ONLY {self.table.sql} AS t) AS rows GROUP BY bucket"
+        )
+
+    def rows(self, where: str = "true") -> str:
+        """Return the query, as COPY takes it, for (key, xmin, a hash by column) of the rows of a condition on `t`."""
+        hashes = ", ".join(self._hash(name) for name in self.columns)
+        key = f"{_row(self.key)}" if self.key else f"{self._whole()} || '#' || row_number() OVER ({self._same()})"
+        return (
+            f"SELECT encode(convert_to({key}, 'UTF8'), 'hex'), t.xmin, ARRAY[{hashes}]::int8[] "
+            f"FROM ONLY {self.table.sql} AS t WHERE {where}"
+        )
+
+    def in_buckets(self, buckets: Sequence[int]) -> str:
+        """Return the condition that a row is in one of these buckets."""
+        return f"{self._bucket()} = ANY('{{{','.join(map(str, buckets))}}}'::int8[])"
+
+    def _bucket(self) -> str:
+        told = _row(self.key) if self.key else _row([name for name in self.columns if name in self.there])
+        return f"(hashtextextended({told}, 1) & {BUCKETS - 1})"
+
+    def _whole(self) -> str:
+        return f"md5({_row([name for name in self.columns if name in self.there])})"
+
+    def _same(self) -> str:
+        return f"PARTITION BY {self._whole()}"
+
+    def _hash(self, name: str) -> str:
+        return f"hashtextextended(ROW(t.{identifier(name)})::text, 0)" if name in self.there else "0"
+
+
+def _row(names: Sequence[str]) -> str:
+    return f"ROW({', '.join(f't.{identifier(name)}' for name in names)})::text"
+
+
+def written_by(xids: frozenset[int]) -> str:
+    """Return the condition that one of these ids wrote a row of `t`."""
+    return f"t.xmin = ANY('{{{','.join(map(str, sorted(xids)))}}}'::xid[])" if xids else "false"
+
+
+def since(xid: int, slack: int) -> str:
+    """Return the condition that a row of `t` was written under an id from `slack` before `xid` on.
+
+    An id below that of the damage may have written after it, of a transaction that had begun before.
+    """
+    return f"age(t.xmin) <= age('{xid}'::xid) + {slack}"

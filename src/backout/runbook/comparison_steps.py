@@ -1,0 +1,96 @@
+"""The second check of a rescue: what others wrote is noted before it, and every row is compared after it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.errors import BackoutError
+from backout.model.comparison import Evidence
+from backout.model.names import parse_id
+from backout.ports import NotDone
+from backout.report.comparison import comparison_record
+from backout.runbook.rescue_steps import damage_of
+from backout.runbook.side_steps import running, told
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from backout.model.plan import Json
+    from backout.ports import Probe, StepContext
+    from backout.runbook.restore import RestoreTools
+
+
+class NoteNewer:
+    """Step `db_note_newer` {before, after, database, damage, mark}: which rows others have written since."""
+
+    effect = False
+
+    def __init__(self, tools: RestoreTools) -> None:
+        self._tools = tools
+
+    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002
+        """Keep them beside what the rescue will keep; once it writes, nobody can tell any more.
+
+        A check that cannot be made is no reason to leave the damage where it is: it is said in the end.
+        """
+        tools = self._tools
+        before, after = (running(tools, str(args[name]), context).dsn for name in ("before", "after"))
+        comparer = tools.comparer(str(args["database"]))
+        try:
+            comparer.note(evidence_of(args), before, after, _noted(tools, args), told(context, tools))
+        except BackoutError as error:
+            return {"failed": str(error)}
+        return {}
+
+    def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
+        """What is kept already stays; it is done again."""
+        return NotDone()
+
+
+class CompareRows:
+    """Step `db_compare` {before, after, database, damage, mark}: the rows that are live, with those of before."""
+
+    effect = False
+
+    def __init__(self, tools: RestoreTools) -> None:
+        self._tools = tools
+
+    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002
+        """Return what was compared and what differs, as `comparison_record` writes it, or why nothing was."""
+        tools = self._tools
+        before, after = (running(tools, str(args[name]), context).dsn for name in ("before", "after"))
+        kept = tools.kept / parse_id(str(args["mark"]))
+        comparer = tools.comparer(str(args["database"]))
+        noted, progress = _noted(tools, args), told(context, tools)
+        try:
+            found = comparer.compare(evidence_of(args), before, after, noted=noted, kept=kept, progress=progress)
+        except BackoutError as error:
+            return {"failed": str(error)}
+        return comparison_record(found, left_by(tools.runs.result(context.run, "db_rescue")))
+
+    def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
+        """Comparing changes nothing; it is done again."""
+        return NotDone()
+
+
+def evidence_of(args: Mapping[str, Json]) -> Evidence:
+    """Return what tells, of a row that differs, whose doing that is."""
+    damage = damage_of(args)
+    written = None if damage.written is None else frozenset(node for node, _ in damage.written)
+    ids = frozenset(xid % (1 << 32) for xid in damage.xids)
+    return Evidence(ids, written=written, overwrites=damage.conflicts == "side")
+
+
+def left_by(rescue: Json) -> frozenset[str]:
+    """Return the tables that a rescue said it leaves alone; a conflict explains no row that nobody wrote since."""
+    if rescue is None:  # declared done by a person: it said nothing
+        return frozenset()
+    assert isinstance(rescue, dict)  # noqa: S101 as recorded
+    tables = rescue["tables"]
+    assert isinstance(tables, list)  # noqa: S101 same
+    return frozenset(str(each["table"]) for each in tables if isinstance(each, dict) and each["left"])
+
+
+def _noted(tools: RestoreTools, args: Mapping[str, Json]) -> Path:
+    return tools.kept.parent / "compared" / f"{parse_id(str(args['mark']))}.json"

@@ -1,0 +1,163 @@
+"""The second check of a rescue: what its SQL gets wrong is found by other SQL, in another process."""
+
+# ruff: noqa: S608 - the names are ours
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from recovery_lab import Lab, opened
+
+from backout.journal.sqlite import SqliteJournal
+from backout.journal.stop import StopRequest
+from backout.providers.clock import SystemClock
+from backout.providers.postgres import rescue_rows
+from backout.report.comparison import comparison_lines
+from backout.runbook.restore import plan_rescue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with opened(tmp_path_factory.mktemp("second"), tmp_path_factory.mktemp("template")) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _own_journal(lab: Lab, tmp_path: Path) -> None:
+    lab.journal = SqliteJournal(tmp_path / "journal.sqlite", SystemClock(), stop=StopRequest())
+
+
+ROWS: Final = {"whole": 900, "by its writers": 12_000}
+CASES: Final = ("right", "skips a batch", "flips a column", "writes one row wrong", "writes what was not damaged")
+
+
+@pytest.fixture(scope="module")
+def damages(lab: Lab) -> dict[tuple[str, str], tuple[str, str]]:
+    """Damage 400 rows of a table, delete 50, make 5; others write since. Return (its name, the damage's id) by case.
+
+    A table whose pages are almost empty is as large as one of which only what was written is looked at.
+    """
+    found = {}
+    with lab.connect() as connection:
+        connection.execute("CREATE TABLE calm (id int PRIMARY KEY, body text)")
+        connection.execute("INSERT INTO calm SELECT g, 'x' FROM generate_series(1, 70) g")
+        cases = [(case, how, f"t{number}") for number, (case, how) in enumerate(product(CASES, ROWS))]
+        for _, how, name in cases:
+            connection.execute(
+                f"CREATE TABLE {name} (id int PRIMARY KEY, status text, price float8, note jsonb) "
+                "WITH (fillfactor = 10)"
+            )
+            connection.execute(
+                f"INSERT INTO {name} SELECT g, 'paid', g / 3.0, '{{\"a\": 1}}' FROM generate_series(1, {ROWS[how]}) g"
+            )
+        lab.base("second")
+        for case, how, name in cases:
+            with connection.transaction():
+                row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+                connection.execute(
+                    f"UPDATE {name} SET status = 'lost', price = 0 WHERE id <= 400;"
+                    f"DELETE FROM {name} WHERE id BETWEEN 801 AND 850;"
+                    f"INSERT INTO {name} SELECT -g, 'made', 1, NULL FROM generate_series(1, 5) g"
+                )
+            connection.execute(f"UPDATE {name} SET note = '{{\"a\": 2}}' WHERE id IN (3, 500)")
+            connection.execute(f"UPDATE {name} SET status = 'sent' WHERE id = 4")
+            assert row is not None
+            found[case, how] = name, str(row[0])
+    lab.archived()
+    return found
+
+
+def rescued(lab: Lab, xid: str) -> dict[str, Any]:
+    """Rescue, and return what the second check says."""
+    tools = lab.tools()
+    run = lab.run(plan_rescue(tools, xid, conflicts="live", skip=(), queues=False), tools)
+    told = lab.journal.result(run.id, "db_compare")
+    assert isinstance(told, dict)
+    return told
+
+
+def test_a_right_rescue_passes_and_says_what_was_compared(
+    lab: Lab, damages: dict[tuple[str, str], tuple[str, str]]
+) -> None:
+    """Rows of others are named as not compared, and so are those of a large table that the damage did not write."""
+    told = rescued(lab, damages["right", "whole"][1])
+    assert told["differs"] == told["behind"] == told["left_out"] == []
+    assert told["newer"] >= 3  # also in the tables that this rescue is not about
+    assert told["equal"] >= 70 + 900 - 3
+    assert f"{told['equal']:,} rows of" in told["sentence"]
+    assert f"{told['newer']:,} rows that others wrote or removed since" in told["sentence"]
+
+
+@pytest.mark.long
+def test_of_a_large_table_what_was_written_is_compared(
+    lab: Lab, damages: dict[tuple[str, str], tuple[str, str]]
+) -> None:
+    """The others are counted, and named as not compared."""
+    name, xid = damages["right", "by its writers"]
+    told = rescued(lab, xid)
+    assert told["differs"] == []
+    assert told["unread"] == ROWS["by its writers"] - 450
+    assert "rows of large tables that the damage did not write" in told["sentence"]
+    assert lab.rows(f"SELECT count(*) FROM {name} WHERE status = 'paid'") == [(ROWS["by its writers"] - 1,)]
+
+
+BROKEN: Final = {
+    "skips a batch": ("xmax::text <> '0'", "xmax::text <> '0' AND id % 2 = 0", {"left": 0, "missing": 224, "wrong": 0}),
+    "flips a column": ('"price"', '"price" + 1', {"left": 0, "missing": 0, "wrong": 450}),
+    "writes one row wrong": (
+        '"status"', "CASE WHEN id = 7 THEN 'odd' ELSE status END", {"left": 0, "missing": 0, "wrong": 1}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", ROWS)
+@pytest.mark.parametrize("case", BROKEN)
+def test_what_the_rescue_gets_wrong_is_found(
+    lab: Lab,
+    damages: dict[tuple[str, str], tuple[str, str]],
+    case: str,
+    how: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its own check, with the same SQL, finds nothing."""
+    found, instead, differs = BROKEN[case]
+    _, xid = damages[case, how]
+    real = rescue_rows.pipe
+
+    def pipe(source: Any, read: str, target: Any, write: str, values: Any = None) -> None:
+        if " xmax" in read:
+            read = read.replace(found, instead)
+        real(source, read, target, write, values)
+
+    monkeypatch.setattr(rescue_rows, "pipe", pipe)
+    told = rescued(lab, xid)
+    (table,) = told["differs"]
+    assert {name: table[name] for name in differs} == differs
+    assert table["examples"]
+    assert any(line.startswith("NOT AS BEFORE") for line in comparison_lines(told))
+
+
+def test_a_write_outside_the_damage_is_found(
+    lab: Lab, damages: dict[tuple[str, str], tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rescue's own check never looks at rows that the damage did not write."""
+    name, xid = damages["writes what was not damaged", "whole"]
+    real = rescue_rows.quietly
+
+    def quietly(live: Any, *words: Any, wrote: Any) -> int:
+        with live.transaction():
+            live.execute(f"UPDATE public.{name} SET price = price * 2 WHERE id = 600")
+            wrote(live)
+        return real(live, *words, wrote=wrote)
+
+    monkeypatch.setattr(rescue_rows, "quietly", quietly)
+    told = rescued(lab, xid)
+    (table,) = told["differs"]
+    assert (table["wrong"], table["examples"]) == (1, ["600"])
