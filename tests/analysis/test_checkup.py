@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from hint_lab import wrong_with_hint
 
 from backout.analysis.checkup import data, here, platform, service
 from backout.model.backups import Protection
@@ -50,6 +51,7 @@ def told(checks: Iterable[Check]) -> list[tuple[str, str, str]]:
         assert not check.why.endswith(".")
         if check.state in (MISSING, NOT_SET_UP):
             assert check.next, check
+        assert wrong_with_hint(check.next, ENV) == ""
     return [(check.name, check.level.value, check.state.value) for check in found]
 
 
@@ -98,7 +100,7 @@ def test_another_identity_is_missing_and_a_loose_one_is_not_set_up() -> None:
     assert told([platform.of_identity(pinned, down, ENV)]) == [("pin", "should", "unmeasured")]
     loose = platform.of_identity(Identity(account_id="a"), pinned, ENV)
     assert told([loose]) == [("pin", "should", "not_set_up")]
-    assert loose.next == f"backout init --pin -e {ENV}"
+    assert str(loose.next) == f"backout init --pin -e {ENV}"
 
 
 def test_clock_platform_and_marks() -> None:
@@ -235,7 +237,7 @@ def test_the_database_its_role_and_what_brings_it_back() -> None:
     assert told([data.of_wal(Protection(protected=True, why="from base backup b on"), ENV)]) == [("wal", "must", "ok")]
     gap = data.of_wal(Protection(protected=False, why="nobody receives WAL"), ENV)
     assert told([gap]) == [("wal", "must", "missing")]
-    assert gap.next.startswith("backout db wal start")
+    assert gap.next.lines[0].startswith("backout db wal start")
 
 
 def test_a_migration_that_failed_is_a_gap() -> None:
@@ -266,7 +268,7 @@ def test_the_journal_has_to_be_read_written_known_and_to_have_room(
     look: JournalLook, gaps: list[tuple[str, str, str]]
 ) -> None:
     """One gap for each thing that is wrong, and none for what is only new or old."""
-    assert [row for row in told(here.of_journal(look)) if row[2] != "ok"] == gaps
+    assert [row for row in told(here.of_journal(look, ENV)) if row[2] != "ok"] == gaps
 
 
 def channels(*looks: ChannelLook, acts: bool = True) -> list[tuple[str, str, str]]:
@@ -291,7 +293,7 @@ def test_git_and_the_card() -> None:
     """Records in git, and a card that is older than what is live."""
     assert here.of_git(GitLook(repository=False)).state is OK
     assert here.of_git(GitLook(repository=True)).state is OK
-    assert here.of_git(GitLook(repository=True, ignored=False)).next == "echo .backout >> .gitignore"
+    assert here.of_git(GitLook(repository=True, ignored=False)).next.lines == ("echo .backout >> .gitignore",)
     assert here.of_git(GitLook(repository=True, tracked="/x/.backout/journal.sqlite")).state is MISSING
     made = [(None, None), (NOW - 60, NOW - 90), (NOW - 60, NOW - 30), (NOW - 60, None)]
     states = [here.of_card("c", at, live, now=NOW, environment=ENV).state for at, live in made]

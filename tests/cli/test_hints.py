@@ -44,11 +44,14 @@ def text_of(node: ast.AST) -> str:
 def lines_in(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Yield (line, what to type): what stands in backticks or on an example's line, begins a text, or is a hint."""
     parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    hints = any(isinstance(node, ast.ImportFrom) and node.module == "backout.model.hint" for node in ast.walk(tree))
     for node in ast.walk(tree):
         if isinstance(node, ast.keyword) and node.arg in _TOLD:
             for inner in ast.walk(node.value):
                 if id(inner) not in parts:
                     yield from ((inner.lineno, line) for line in _TYPED.findall(text_of(inner)))
+        if hints and isinstance(node, ast.Call) and getattr(node.func, "id", "") == "command" and node.args:
+            yield node.lineno, f"backout {text_of(node.args[0])}"  # `backout.model.hint.command`
         if isinstance(node, (ast.Constant, ast.JoinedStr)) and id(node) not in parts:
             text = text_of(node)
             found = [*_QUOTED.findall(text), *_SHOWN.findall(text)]
@@ -63,7 +66,7 @@ def lines_in(tree: ast.AST) -> Iterator[tuple[int, str]]:
 def trees() -> dict[Path, ast.AST]:
     """Return the source, parsed: by the tests that read it, for every worker imports this file."""
     parsed = {path: path.read_text(encoding="utf-8") for path in sorted(SOURCE.rglob("*.py"))}
-    return {path: ast.parse(text) for path, text in parsed.items() if "backout " in text}
+    return {path: ast.parse(text) for path, text in parsed.items() if "backout " in text or " command(" in text}
 
 
 @cache

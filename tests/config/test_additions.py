@@ -149,3 +149,13 @@ def test_settings_are_found_in_words() -> None:
     words = f"do this: {setting('environments', 'a b', 'secrets', source={'from': 'env'})}, or that"
     assert settings_in(words) == [(("environments", "a b", "secrets"), {"source": {"from": "env"}})]
     assert in_file("nothing, to be { set }", "", "x") == "nothing, to be { set }"
+
+
+def test_what_is_said_behind_a_setting_is_no_line_of_the_file() -> None:
+    """It would be pasted with it, and is no TOML: it gets a line of its own."""
+    words = (
+        f"set it {setting('environments', 'production', 'database', migrations='prisma')} (or alembic); then: mv a b"
+    )
+    shown = in_file(words, "[app]\nname = 'a'\n", "backout.toml").splitlines()
+    assert shown[-1] == "(or alembic); then: mv a b"
+    assert tomllib.loads("\n".join(line.strip() for line in shown[1:-1]))

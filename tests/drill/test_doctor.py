@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -77,3 +79,24 @@ def test_an_application_that_does_not_name_its_version_is_told_online_and_by_doc
     check = checks(found)["health_version"]
     assert (check["level"], check["state"]) == ("must", "missing")
     assert "version_metadata" in check["next"]
+
+
+AS_IT_IS = ("card", "config check", "db check", "deployments list", "diagnose", "runs", "secrets check", "status")
+"""Commands that change nothing, or write a page on this machine: they are typed as they are said."""
+
+
+@pytest.mark.long
+def test_what_doctor_says_to_type_is_typed(drillbook: Drillbook) -> None:
+    """What changes nothing is run, the rest with --help; a card that was never written is there after it."""
+    trial = drillbook.trial()
+    found = checks(trial.run("doctor", "--json"))
+    assert found["card"]["next"] == "backout card --write -e production"
+    said = [line for each in found.values() for line in re.split(r"; then: | && ", each["next"] or "")]
+    typed = {line.partition("  #")[0] for line in said if line.startswith("backout ")}
+    assert len(typed) >= 5
+    for line in typed:
+        words = shlex.split(line)[1:]
+        more = [] if line.startswith(tuple(f"backout {name}" for name in AS_IT_IS)) else ["--help"]
+        ended = trial.run(*words[: words.index("-e")], *more)
+        assert ended.code in (0, 1), (line, ended.err)
+    assert checks(trial.run("doctor", "--json"))["card"]["state"] == "ok"

@@ -53,7 +53,7 @@ def doctor(shell: Shell, send: bool) -> int:
     )
     shell.output.result("doctor", checkup_record(found), text)
     missing = found.of(Level.MUST, CheckState.MISSING)
-    lines = dict.fromkeys(check.next for check in missing if check.next.startswith("backout "))
+    lines = dict.fromkeys(line for check in missing for line in check.next.lines if line.startswith("backout "))
     if lines:
         shell.output.next(*list(lines)[:MOST_LINES])
     elif found.ready:

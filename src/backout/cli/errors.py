@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import threading
 import traceback
@@ -96,11 +95,9 @@ def _lines(error: BackoutError, output: Output) -> list[str]:
     if isinstance(error, Refused):
         if error.rule:
             lines.append(output.talk.dim(f"  safety rule: {error.rule}"))
-        lines += [f"  {output.talk.plain('→')} {option}" for option in error.options]
+        lines += [f"  {output.talk.plain('→')} {output.typed(option)}" for option in error.options]
     if error.hint:
-        is_command = re.fullmatch(r"backout [^,;`]+", error.hint) is not None
-        hint = output.typed(error.hint) if is_command else error.hint
-        lines.append(f"  {output.talk.strong('next')}: {hint}")
+        lines.append(f"  {output.talk.strong('next')}: {output.typed(error.hint)}")
     return lines
 
 

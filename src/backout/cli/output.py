@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
@@ -27,7 +26,8 @@ class Output:
     Args:
         stdout, stderr: the streams. redactor: the mask. json: machine or person. quiet: no talk. verbose: 0, 1, 2.
         style: what stdout can show. talk: what stderr can show. answered: whether the one JSON answer was given.
-        config: the configuration file as it was typed. told: the payload of the answer, once it was given.
+        config, environment: the configuration file and the environment as they were typed. told: the payload of the
+            answer, once it was given.
     """
 
     stdout: TextIO
@@ -41,6 +41,7 @@ class Output:
     answered: bool = False
     closed: bool = False
     config: str | None = None
+    environment: str | None = None
     told: Mapping[str, object] | None = None
 
     def result(self, name: str, payload: Mapping[str, object], human: str | None = None) -> None:
@@ -98,12 +99,10 @@ class Output:
             self.say(f"{'next: ' if number == 0 else '      '}{explained}")
 
     def typed(self, command: str) -> str:
-        """Return a command with the `--config` that this one was given, so that it works where it is pasted."""
-        unconfigured = command.startswith(tuple(f"backout {name}" for name in ("demo", "twin", "init", "help", "--")))
-        if not self.config or not command.startswith("backout ") or unconfigured or "--config" in command:
-            return command
-        line, mark, why = command.partition("  #")
-        return f"{line} --config {shlex.quote(self.config)}{mark}{why}"
+        """Return what to type with the `-e` and `--config` that this command was given: it works where it is pasted."""
+        from backout.cli.typed import typed_here  # noqa: PLC0415 - only where something is said to type
+
+        return typed_here(command, config=self.config, environment=self.environment)
 
     def prompt(self, question: str) -> None:
         """Write a question to stderr and stay on its line."""

@@ -88,7 +88,7 @@ class Shell:
         self.flags = replace(self.flags, **flags)  # type: ignore[arg-type]
         out = self.output
         out.json, out.quiet, out.verbose = self.flags.json, self.flags.quiet, self.flags.verbose
-        out.config = self.flags.config
+        out.config, out.environment = self.flags.config, self.flags.environment
         out.style, out.talk = self._style(out.stdout), self._style(out.stderr)
 
     @property

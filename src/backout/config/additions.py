@@ -31,7 +31,20 @@ def in_file(words: str, text: str, name: str) -> str:
         edited = with_values(text, table, values)
         return f"in {name}, {found[0].partition(', ')[2]}" if edited is None else _difference(text, edited, name)
 
-    return PATTERN.sub(shown, words)
+    parts: list[str] = []
+    at = 0
+    for found in PATTERN.finditer(words):
+        said = words[at : found.start()]
+        parts += [_behind_lines(parts, said), shown(found)]
+        at = found.end()
+    return "".join([*parts, _behind_lines(parts, words[at:])])
+
+
+def _behind_lines(parts: Sequence[str], said: str) -> str:
+    """Return what is said behind lines of a file on a line of its own, or it would be pasted with them."""
+    if not said.strip() or not parts or "\n" not in parts[-1]:
+        return said
+    return "\n" + said.lstrip(" ;,.")
 
 
 def settings_in(words: str) -> list[tuple[Table, dict[str, object]]]:

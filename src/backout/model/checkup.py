@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from backout.model.hint import NO_HINT, Hint
+
 
 class Level(StrEnum):
     """Whether backout can do its work without it."""
@@ -29,14 +31,14 @@ class Check:
 
     Args:
         name: one word or several joined by `_`; the same in every version. why: one sentence without a final stop.
-        next: what closes the gap, a line to type wherever there is one; "" where nothing is to be done.
+        next: what closes the gap, lines to type wherever there are some; `NO_HINT` where nothing is to be done.
     """
 
     name: str
     level: Level
     state: CheckState
     why: str
-    next: str = ""
+    next: Hint = NO_HINT
 
     @property
     def is_gap(self) -> bool:
@@ -55,19 +57,19 @@ class Subject:
         """Return that it is as it has to be."""
         return Check(self.name, self.level, CheckState.OK, why)
 
-    def missing(self, why: str, next: str) -> Check:  # noqa: A002 - the word of the contract
+    def missing(self, why: str, next: Hint) -> Check:  # noqa: A002 - the word of the contract
         """Return that it was looked at, and is not as it has to be."""
         return Check(self.name, self.level, CheckState.MISSING, why, next)
 
-    def unmeasured(self, why: str, next: str = "") -> Check:  # noqa: A002 - same
+    def unmeasured(self, why: str, next: Hint = NO_HINT) -> Check:  # noqa: A002 - same
         """Return that it could not be looked at just now."""
         return Check(self.name, self.level, CheckState.UNMEASURED, why, next)
 
-    def not_set_up(self, why: str, next: str) -> Check:  # noqa: A002 - same
+    def not_set_up(self, why: str, next: Hint) -> Check:  # noqa: A002 - same
         """Return that the configuration goes without it."""
         return Check(self.name, self.level, CheckState.NOT_SET_UP, why, next)
 
-    def allowed(self, why: str, next: str = "") -> Check:  # noqa: A002 - same
+    def allowed(self, why: str, next: Hint = NO_HINT) -> Check:  # noqa: A002 - same
         """Return that it is not as usual because somebody wants it so."""
         return Check(self.name, self.level, CheckState.ALLOWED, why, next)
 

@@ -10,6 +10,7 @@ from backout.report.text import plain, wrapped
 
 if TYPE_CHECKING:
     from backout.model.checkup import Check, Checkup
+    from backout.model.hint import Hint
     from backout.report.text import Paint
 
 Badge = Callable[[str, str], str]
@@ -24,7 +25,13 @@ def checkup_record(found: Checkup) -> dict[str, object]:
         "environment": found.environment,
         "ready": found.ready,
         "checks": [
-            {"name": each.name, "level": each.level, "state": each.state, "why": each.why, "next": each.next or None}
+            {
+                "name": each.name,
+                "level": each.level,
+                "state": each.state,
+                "why": each.why,
+                "next": str(each.next) or None,
+            }
             for each in found.checks
         ],
     }
@@ -47,15 +54,28 @@ def checkup_text(
         said = wrapped(_said(check), width, indent=hanging, hanging=hanging)
         lines += [f"  {badge(_role(check), '')} {paint('dim', name)}  {said[0].lstrip()}", *said[1:]]
         if closes.get(check.next) is check:
-            first, *more = typed(check.next).splitlines()
-            lines += wrapped(f"→ {first}", width, indent=hanging, hanging=f"{hanging}  ")
-            lines += [f"{hanging}  {line}" for line in more]  # of a file: to be pasted as they are
+            lines += _hint_lines(check.next, width, hanging, typed)
     return "\n".join(lines)
 
 
-def _closes(found: Checkup) -> dict[str, Check]:
+def _hint_lines(hint: Hint, width: int, hanging: str, typed: Callable[[str], str]) -> list[str]:
+    """Return each thing that is to be done on a line of its own; what is to be pasted is not wrapped."""
+    lines: list[str] = []
+    for said in (hint.words, hint.setting):
+        first, *more = typed(said).splitlines() or [""]
+        lines += wrapped(f"→ {first}", width, indent=hanging, hanging=f"{hanging}  ") if first else []
+        lines += [f"{hanging}  {line}" for line in more]  # of a file
+    lines += [f"{hanging}→ {typed(line)}" for line in hint.lines]
+    if hint.note:
+        note = f"  # {hint.note}"
+        fits = len(lines[-1]) + len(note) <= width
+        lines[-1:] = [lines[-1] + note] if fits else [lines[-1], *wrapped(note.strip(), width, indent=f"{hanging}  ")]
+    return lines
+
+
+def _closes(found: Checkup) -> dict[Hint, Check]:
     """Return below which check each line stands that closes a gap: the first that is missing, else the first."""
-    owners: dict[str, Check] = {}
+    owners: dict[Hint, Check] = {}
     for check in found.checks:
         if not check.next or not (check.is_gap or check.state is CheckState.ALLOWED):
             continue

@@ -221,6 +221,7 @@ _NOTES = {
     "database.branch.deleted": "branch {name} was deleted: {why}",
     "database.branch.swapped": "the database was replaced by a restored branch",
     "database.unsigned.accepted": "backups that are not signed were accepted: {names}",
+    "proof.failed": "version {version} did not answer well at 0 % of the traffic ({run}): {why}",
     "restore.typed": "the target of {run} was typed: {target}",
     "migration.applied": "migration {migration} was applied",
     "migration.begin": "migrations are to be applied ({pending}): {reason}",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.errors import AuthError, BackoutError, ConfigError, Refused, UsageError
 from backout.model.checkup import Check, CheckState, Level
+from backout.model.hint import NO_HINT, Hint, hint_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -39,18 +40,21 @@ class Question:
     name: str
     level: Level
     ask: Callable[[], Iterable[Check]]
-    next: str = ""
+    next: Hint = NO_HINT
     within_s: float = WITHIN_S
 
 
 Lane = tuple[Question, ...]
 
 
-def examine(lanes: Sequence[Lane], *, within_s: float = ALL_WITHIN_S) -> tuple[Check, ...]:
-    """Ask every question and return the checks in the order of the lanes, after `within_s` at the latest."""
+def examine(lanes: Sequence[Lane], environment: str, *, within_s: float = ALL_WITHIN_S) -> tuple[Check, ...]:
+    """Ask every question about an environment.
+
+    Returns the checks in the order of the lanes, after `within_s` at the latest.
+    """
     found: list[list[Check]] = [[] for _ in lanes]
     threads = [
-        threading.Thread(target=_walk, args=(lane, checks, within_s), name="backout-checkup", daemon=True)
+        threading.Thread(target=_walk, args=(lane, environment, checks, within_s), name="backout-checkup", daemon=True)
         for lane, checks in zip(lanes, found, strict=True)
     ]
     for thread in threads:
@@ -60,10 +64,10 @@ def examine(lanes: Sequence[Lane], *, within_s: float = ALL_WITHIN_S) -> tuple[C
     return tuple(check for checks in found for check in checks)
 
 
-def _walk(lane: Lane, found: list[Check], within_s: float) -> None:
+def _walk(lane: Lane, environment: str, found: list[Check], within_s: float) -> None:
     ends = time.monotonic() + within_s
     for number, question in enumerate(lane):
-        answer = _asked(question, min(question.within_s, max(ends - time.monotonic(), 0.0)))
+        answer = _asked(question, environment, min(question.within_s, max(ends - time.monotonic(), 0.0)))
         if answer is None:
             why = f"no answer within {min(question.within_s, within_s):g} s"
             found.append(Check(question.name, question.level, CheckState.UNMEASURED, why, question.next))
@@ -74,24 +78,25 @@ def _walk(lane: Lane, found: list[Check], within_s: float) -> None:
         found += answer
 
 
-def _asked(question: Question, within_s: float) -> list[Check] | None:
+def _asked(question: Question, environment: str, within_s: float) -> list[Check] | None:
     """Return its checks, None when it did not answer in time."""
     answered: list[list[Check]] = []
     thread = threading.Thread(
-        target=lambda: answered.append(_answer(question)), name=f"backout-{question.name}", daemon=True
+        target=lambda: answered.append(_answer(question, environment)), name=f"backout-{question.name}", daemon=True
     )
     thread.start()
     thread.join(within_s)
     return answered[0] if answered else None
 
 
-def _answer(question: Question) -> list[Check]:
+def _answer(question: Question, environment: str) -> list[Check]:
     try:
         return list(question.ask())
     except BackoutError as error:
         state = CheckState.MISSING if isinstance(error, _WRONG) else CheckState.UNMEASURED
         mistakes = "; ".join(error.mistakes) if isinstance(error, ConfigError) else ""
-        return [Check(question.name, question.level, state, mistakes or str(error.what), error.hint or question.next)]
+        hint = hint_of(error.hint, environment) if error.hint else question.next
+        return [Check(question.name, question.level, state, mistakes or str(error.what), hint)]
     except Exception as error:  # noqa: BLE001 the other questions are asked all the same
         why = f"a mistake in backout itself: {type(error).__name__}: {error}"
         return [Check(question.name, question.level, CheckState.UNMEASURED, why, question.next)]

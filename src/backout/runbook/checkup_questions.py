@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from backout.analysis.checkup import here, platform, service
 from backout.analysis.stability import failed_lately, quarantine, stable_mark
-from backout.errors import AuthError, BackoutError, ProviderUnavailable, Unmeasured
+from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable, Unmeasured
 from backout.model.checkup import Level
+from backout.model.hint import command
 from backout.model.plan import Plan, PlanKind
 from backout.model.policy import Mode
 from backout.plan.rollback import Request
@@ -119,18 +121,18 @@ class Platform(_Opened):
 
     def lane(self) -> Lane:
         """Return the questions, in the order in which each helps the next."""
-        again, acts = f"backout doctor -e {self._environment}", Level.MUST if self._acts else Level.SHOULD
+        again, acts = command("doctor", self._environment), Level.MUST if self._acts else Level.SHOULD
         return (
             Question("token", Level.MUST, self._token, again),
             Question("platform", Level.MUST, self._platform, again),
             Question("clock", Level.SHOULD, self._clock, again),
-            Question("pin", Level.MUST, self._pin, f"backout config check --online -e {self._environment}"),
-            Question("stable_version", acts, self._stable, f"backout rollback --dry-run -e {self._environment}"),
+            Question("pin", Level.MUST, self._pin, command("config check --online", self._environment)),
+            Question("stable_version", acts, self._stable, command("rollback --dry-run", self._environment)),
             Question("kept_code", Level.SHOULD, self._kept, again),
-            Question("last_watch", Level.SHOULD, self._watch, f"backout runs list -e {self._environment}"),
+            Question("last_watch", Level.SHOULD, self._watch, command("runs list", self._environment)),
             Question("hold", Level.SHOULD, self._hold, again),
-            Question("secrets", Level.SHOULD, self._secrets, f"backout secrets check -e {self._environment}"),
-            Question("card", Level.SHOULD, self._card, f"backout card -e {self._environment}"),
+            Question("secrets", Level.SHOULD, self._secrets, command("secrets check", self._environment)),
+            Question("card", Level.SHOULD, self._card, command("card", self._environment)),
         )
 
     @contextmanager
@@ -152,8 +154,13 @@ class Platform(_Opened):
         yield from platform.of_tokens(states, now=now, outlives_s=outlives_s, acts=self._acts, places=self._places)
 
     def _platform(self) -> Iterator[Check]:
-        with self._answering() as tools:
-            yield platform.of_platform(tools.deployments.history())
+        try:
+            with self._answering() as tools:
+                yield platform.of_platform(tools.deployments.history())
+        except ProviderRejected as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            yield platform.of_no_application(error.what)
 
     def _clock(self) -> Iterator[Check]:
         yield platform.of_clock(clock_offset_s(self._tools))
@@ -258,7 +265,7 @@ class Service:
 
     def lane(self) -> Lane:
         """Return the questions; the first one asks, the second one compares with what is live."""
-        again = f"backout doctor -e {self._environment}"
+        again = command("doctor", self._environment)
         return (
             Question("health", Level.MUST, self._health, again),
             Question("health_version", Level.MUST if self._acts else Level.SHOULD, self._version, again),
@@ -283,7 +290,7 @@ class Counted(_Opened):
 
     def lane(self, *, is_set_up: bool) -> Lane:
         """Return the question."""
-        line = f"backout config check --online -e {self._environment}"
+        line = command("config check --online", self._environment)
         level = Level.MUST if is_set_up else Level.SHOULD
         return (Question("traffic", level, self._traffic if is_set_up else self._without, line),)
 

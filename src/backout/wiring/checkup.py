@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from backout import wiring
@@ -11,6 +12,7 @@ from backout.config.schema.environment import TOKEN_ENV
 from backout.errors import BackoutError
 from backout.journal.look import look as look_at_journal
 from backout.model.checkup import ChannelLook, Checkup, Level, must, should
+from backout.model.hint import command, sets
 from backout.model.policy import Mode
 from backout.model.setting import setting
 from backout.providers.clock import SystemClock
@@ -39,7 +41,7 @@ def checkup(config: Config, *, send: bool = False) -> Checkup:
     Args:
         send: send a test notice through every channel.
     """
-    return Checkup(config.name, examine(lanes(config, send=send)))
+    return Checkup(config.name, here.journal_first(examine(lanes(config, send=send), config.name)))
 
 
 def lanes(config: Config, *, send: bool = False) -> tuple[Lane, ...]:
@@ -78,7 +80,11 @@ def lanes(config: Config, *, send: bool = False) -> tuple[Lane, ...]:
         Counted(opened, name, policy).lane(is_set_up=counted),
         *_database(config),
         (Question("marks_key", Level.SHOULD, lambda: [_marks(config)]),),
-        (Question("journal", Level.MUST, lambda: here.of_journal(look_at_journal(config.settings.journal.path))),),
+        (
+            Question(
+                "journal", Level.MUST, lambda: here.of_journal(look_at_journal(config.settings.journal.path), name)
+            ),
+        ),
         (Question("channels", Level.SHOULD, lambda: _channels(config, send=send), within_s=SEND_WITHIN_S),),
         (Question("dead_man", Level.SHOULD, lambda: _dead_man(config)),),
         (Question("git_ignore", Level.SHOULD, lambda: [here.of_git(_git(config))]),),
@@ -109,7 +115,11 @@ def _config(config: Config) -> Iterator[Check]:
 
     doubts = "; ".join(text for part, text in remarks_of(config) if part not in _SEEN_ELSEWHERE)
     file = config.path.name
-    yield should("config").missing(doubts, "backout config check") if doubts else must("config").ok(f"{file} is right")
+    yield (
+        should("config").missing(doubts, command("config check", config.name))
+        if doubts
+        else must("config").ok(f"{file} is right")
+    )
 
 
 def _marks(config: Config) -> Check:
@@ -129,15 +139,15 @@ def _database(config: Config) -> tuple[Lane, ...]:
     if settings is None:
         why = "no database is set up: whether the schema allows a rollback cannot be read, and nothing is backed up"
         absent = should("database").not_set_up(
-            why, setting("environments", name, "database", provider="postgres", url_env="DATABASE_URL")
+            why, sets(setting("environments", name, "database", provider="postgres", url_env="DATABASE_URL"))
         )
         return ((Question("database", Level.SHOULD, lambda: [absent]),),)
-    status = f"backout db migrations status -e {name}"
+    status = command("db migrations status", name)
     found: list[Lane] = [(Question("migrations", Level.MUST, lambda: _migrations(config), status),)]
     if settings.provider != "postgres":
         return tuple(found)
     server, receives = _Server(config), settings.backup.wal != "off"
-    needed, look = Level.MUST if receives else Level.SHOULD, f"backout db check -e {name}"
+    needed, look = Level.MUST if receives else Level.SHOULD, command("db check", name)
     found.insert(
         0,
         (
@@ -146,7 +156,7 @@ def _database(config: Config) -> tuple[Lane, ...]:
             Question("recovery", needed, server.recovery, look),
         ),
     )
-    found.append((Question("wal", needed, lambda: _wal(config), f"backout db wal status -e {name}"),))
+    found.append((Question("wal", needed, lambda: _wal(config), command("db wal status", name)),))
     return tuple(found)
 
 
@@ -192,8 +202,8 @@ def _migrations(config: Config) -> Iterator[Check]:
     history = schema(config, lambda: wiring.reader(config, PATIENCE_S), hurried=True)
     if history is None:
         why = "which migrations are applied is not read: whether the schema allows a rollback is not known"
-        line = setting("environments", config.name, "database", migrations="prisma") + " (or alembic, django, d1)"
-        yield should("migrations").not_set_up(why, line)
+        prisma = sets(setting("environments", config.name, "database", migrations="prisma"))
+        yield should("migrations").not_set_up(why, replace(prisma, note="or alembic, django, d1"))
         return
     yield data.of_migrations(history.read(), config.name)
 

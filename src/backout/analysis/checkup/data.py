@@ -8,6 +8,7 @@ from backout.analysis.capability import choose
 from backout.model.capability import RecoveryPath
 from backout.model.checkup import must, should
 from backout.model.clock import duration
+from backout.model.hint import command, hint_of, sets
 from backout.model.setting import setting
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _OVERDUE: Final = 1.5
 
 def of_database(around: Surroundings) -> Check:
     """Return whether the database answers this role."""
-    facts, look = around.facts, f"backout db check -e {around.environment}"
+    facts, look = around.facts, command("db check", around.environment)
     if facts is None and around.problem_code == _REFUSED:
         return must("database").missing(around.problem, look)
     if facts is None:
@@ -39,7 +40,7 @@ def of_database(around: Surroundings) -> Check:
 def of_role(around: Surroundings, *, receives: bool) -> Check:
     """Return whether the role may do what backups need. `receives`: WAL is set up to be received."""
     subject = must("database_role", when=receives)
-    facts, look = around.facts, f"backout db check -e {around.environment}"
+    facts, look = around.facts, command("db check", around.environment)
     if facts is None:
         return subject.unmeasured("the database did not answer", look)
     replication = facts.replication
@@ -54,7 +55,8 @@ def of_role(around: Surroundings, *, receives: bool) -> Check:
     if around.vendor is not None and not receives:
         return subject.allowed(why)
     return subject.missing(
-        why, "backout db roles backup  # prints a role that may; it goes into database.admin_url_env"
+        why,
+        command("db roles backup", around.environment, "prints a role that may; it goes into database.admin_url_env"),
     )
 
 
@@ -68,7 +70,7 @@ def of_recovery(around: Surroundings, *, now: float, full_every_s: float, receiv
     subject = must("recovery", when=receives)
     if choice.path is None:
         lines = [lack.line for way in choice.ways for lack in way.lacks if lack.line.startswith("backout ")]
-        yield subject.missing(choice.why, lines[0] if lines else f"backout db check -e {environment}")
+        yield subject.missing(choice.why, hint_of(lines[0] if lines else "backout db check", environment))
         return
     yield subject.ok(choice.why)
     copies = [window.latest for window in (around.own, around.dumps, around.pgbackrest) if window and window.latest]
@@ -78,26 +80,26 @@ def of_recovery(around: Surroundings, *, now: float, full_every_s: float, receiv
     if age_s > full_every_s * _OVERDUE:
         why = f"the newest copy is {duration(age_s)} old, and one is to be made every {duration(full_every_s)}"
         again = "backup" if around.own.copies else "dump"
-        yield should("backup_age").missing(why, f"backout db {again} -e {environment}")
+        yield should("backup_age").missing(why, command(f"db {again}", environment))
     else:
         yield should("backup_age").ok(f"the newest copy is {duration(age_s)} old")
 
 
 def of_wal(found: Protection | None, environment: str) -> Check:
     """Return whether every moment since the newest base backup can be returned to; None: no WAL is received."""
-    start, backup = f"backout db wal start -e {environment}", f"backout db backup -e {environment}"
+    start, backup = command("db wal start", environment), command("db backup", environment)
     if found is None:
         why = "WAL is not received: what was written since the newest copy could not be brought back"
-        line = f"{setting('environments', environment, 'database', 'backup', wal='stream')}; then: {start} && {backup}"
-        return should("wal").not_set_up(why, line)
+        stream = setting("environments", environment, "database", "backup", wal="stream")
+        return should("wal").not_set_up(why, sets(stream, start, backup))
     if found.protected:
         return must("wal").ok(f"restorable to any moment {found.why}")
-    return must("wal").missing(f"UNPROTECTED: {found.why}", f"{start} && {backup}")
+    return must("wal").missing(f"UNPROTECTED: {found.why}", sets("", start, backup))
 
 
 def of_migrations(state: SchemaState, environment: str) -> Check:
     """Return whether the history of migrations is whole: over one that failed, code is not rolled back."""
     if state.failed:
         why = f"migration {state.failed[-1]} failed half-way: code is not rolled back over it"
-        return must("migrations").missing(why, f"backout db migrations status -e {environment}")
+        return must("migrations").missing(why, command("db migrations status", environment))
     return must("migrations").ok(f"readable; {f'the newest is {state.head}' if state.head else 'none is applied'}")

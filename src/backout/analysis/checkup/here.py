@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from backout.model.checkup import must, should
+from backout.model.checkup import CheckState, must, should
 from backout.model.clock import duration
+from backout.model.hint import NO_HINT, command, hint_of, line, sets, words
 from backout.model.setting import setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from backout.model.checkup import ChannelLook, Check, GitLook, JournalLook, Subject
+    from backout.model.hint import Hint
 
 TOO_LITTLE, LITTLE = 64 << 20, 1 << 30
 """Free bytes: below the first a run may not be recorded to its end, below the second it is worth a word."""
+WITHOUT_JOURNAL: Final = (
+    *("card", "config", "db check", "db migrations status", "db roles", "deployments list", "diagnose", "doctor"),
+    *("hold", "init", "notify", "panic", "secrets check", "status", "unhold"),
+)
+"""Commands that answer whatever the journal is like."""
+_JOURNAL: Final = ("journal", "journal_schema", "journal_writable")
 _MB: Final = 1_000_000
-_EXAMPLE: Final = "backout config example"
+_EXAMPLE: Final = line("backout config example")
 
 
-def of_journal(look: JournalLook) -> Iterator[Check]:
+def of_journal(look: JournalLook, environment: str) -> Iterator[Check]:
     """Yield whether the journal can be read and written, its tables are known, and its disk has room."""
     if look.problem:
-        yield must("journal").missing(look.problem, look.hint)
+        yield must("journal").missing(look.problem, hint_of(look.hint, environment))
     else:
         events = f"{look.path}, {look.events:,} event{'' if look.events == 1 else 's'}"
         yield must("journal").ok(events if look.exists else f"nothing was written yet; it will be {look.path}")
         yield _schema(look)
         writable = must("journal_writable")
-        yield writable.missing(look.refused, look.hint) if look.refused else writable.ok("a run can be recorded")
+        if look.refused:
+            yield writable.missing(look.refused, hint_of(look.hint, environment))
+        else:
+            yield writable.ok("a run can be recorded")
     yield _disk(look)
 
 
@@ -39,54 +52,67 @@ def _schema(look: JournalLook) -> Check:
     if look.version < look.known:
         return subject.ok(f"version {look.version}; the next command that writes makes it {look.known}")
     why = f"it was written by a newer backout (version {look.version}, this one knows {look.known})"
-    return subject.missing(why, "upgrade backout on this machine")
+    return subject.missing(why, words("upgrade backout on this machine"))
 
 
 def _disk(look: JournalLook) -> Check:
     if look.free_bytes is None:
         return should("disk").unmeasured("how much room is left cannot be told")
     said = f"{look.free_bytes / _MB:,.0f} MB are free where the journal lies"
-    line = f"make room on the disk of {look.path}"
+    room = words(f"make room on the disk of {look.path}")
     if look.free_bytes < TOO_LITTLE:
-        return must("disk").missing(f"only {said}: a run may not be recorded to its end", line)
-    return should("disk").missing(f"only {said}", line) if look.free_bytes < LITTLE else must("disk").ok(said)
+        return must("disk").missing(f"only {said}: a run may not be recorded to its end", room)
+    return should("disk").missing(f"only {said}", room) if look.free_bytes < LITTLE else must("disk").ok(said)
+
+
+def journal_first(checks: Sequence[Check]) -> tuple[Check, ...]:
+    """Return the checks; where the journal cannot be used, no hint is a command that needs it: its own comes first."""
+    broken = any(check.name in _JOURNAL and check.state is CheckState.MISSING for check in checks)
+    if not broken:
+        return tuple(checks)
+    return tuple(replace(check, next=NO_HINT) if _needs_journal(check.next) else check for check in checks)
+
+
+def _needs_journal(hint: Hint) -> bool:
+    lines = [each for each in hint.lines if each.startswith("backout ")]
+    return any(not each.startswith(tuple(f"backout {name}" for name in WITHOUT_JOURNAL)) for each in lines)
 
 
 def of_channels(looks: Sequence[ChannelLook], *, acts: bool, now: float, environment: str) -> Iterator[Check]:
     """Yield for each channel whether it can be used, and whether what was told last arrived."""
     if not looks:
-        why, line = "no channel is set up: nobody will be told", setting("notify", "slack", url_env="SLACK_URL")
+        why, slack = "no channel is set up: nobody will be told", sets(setting("notify", "slack", url_env="SLACK_URL"))
         yield (
-            must("channels").missing(f"{why}, and guard acts by itself", line)
+            must("channels").missing(f"{why}, and guard acts by itself", slack)
             if acts
-            else should("channels").not_set_up(why, line)
+            else should("channels").not_set_up(why, slack)
         )
     yield from (_channel(must(f"channel_{look.name}", when=acts), look, now, environment) for look in looks)
 
 
 def _channel(subject: Subject, look: ChannelLook, now: float, environment: str) -> Check:
-    test = f"backout doctor --send -e {environment}"
+    test = command("doctor --send", environment, "a test notice")
     if look.problem:
-        return subject.missing(look.problem, f"then: {test}")
+        return subject.missing(look.problem, test)
     if look.tried == "sent":
         return subject.ok("a test notice was sent just now")
     if look.tried:
-        return subject.missing(f"the test notice did not arrive: {look.tried}", "backout notify list")
+        return subject.missing(f"the test notice did not arrive: {look.tried}", command("notify list", environment))
     ago = f"{duration(max(now - look.at, 0.0))} ago"
     if look.state == "delivered":
         return subject.ok(f"the newest notice arrived {ago}")
     if look.state:
         state = look.state.replace("_", " ")
         why = f"the newest notice did not arrive ({state}, {ago}): {look.why or 'not tried yet'}"
-        return subject.missing(why, f"backout notify test -e {environment}")
-    return should(subject.name).unmeasured("set up, and nothing was ever sent through it", f"{test}  # a test notice")
+        return subject.missing(why, command("notify test", environment))
+    return should(subject.name).unmeasured("set up, and nothing was ever sent through it", test)
 
 
 def of_dead_man(problem: str | None, *, acts: bool) -> Check:
     """Return whether somebody outside notices when guard dies; None: not set up, "" where it is."""
     if problem is None:
         why = "nobody outside notices when guard itself dies"
-        return should("dead_man").not_set_up(why, setting("notify", "dead_man", url_env="DEAD_MAN_URL"))
+        return should("dead_man").not_set_up(why, sets(setting("notify", "dead_man", url_env="DEAD_MAN_URL")))
     if problem:
         return must("dead_man", when=acts).missing(problem, _EXAMPLE)
     return should("dead_man").ok("set up; guard asks it every minute of a watch")
@@ -99,19 +125,19 @@ def of_git(look: GitLook) -> Check:
         return subject.ok("the records lie in no git repository")
     if look.tracked:
         why = f"git keeps {look.tracked}, which holds records of this machine"
-        return subject.missing(why, f"git rm -r --cached {look.folder}")
+        return subject.missing(why, line(f"git rm -r --cached {shlex.quote(look.folder)}"))
     if not look.ignored:
         why = f"{look.folder} is not ignored by git: the records of this machine could be committed"
-        return subject.missing(why, f"echo {look.folder} >> .gitignore")
+        return subject.missing(why, line(f"echo {shlex.quote(look.folder)} >> .gitignore"))
     return subject.ok("git leaves the records of this machine alone")
 
 
 def of_card(path: str, written_at: float | None, live_at: float | None, *, now: float, environment: str) -> Check:
     """Return whether the card is there and not older than what is live (`live_at` None: not known)."""
-    subject, line = should("card"), f"backout card -e {environment}"
+    subject, write = should("card"), command("card --write", environment)
     if written_at is None:
-        return subject.missing("the card was never written", line)
+        return subject.missing("the card was never written", write)
     age = duration(max(now - written_at, 0.0))
     if live_at is not None and written_at < live_at:
-        return subject.missing(f"the card is {age} old, older than what is live", line)
+        return subject.missing(f"the card is {age} old, older than what is live", write)
     return subject.ok(f"{path}, {age} old")

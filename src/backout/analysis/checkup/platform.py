@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
+from backout.analysis.remarks import is_remark
 from backout.model.checkup import must, should
 from backout.model.clock import duration, in_words, is_off, utc
+from backout.model.hint import command, line, sets, words
 from backout.model.setting import setting
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from backout.model.checkup import Check
     from backout.model.deployment import Deployment
+    from backout.model.hint import Hint
     from backout.model.identity import Identity
     from backout.model.token import TokenState
 
@@ -35,12 +38,12 @@ def of_tokens(
     for state in states:
         name = "token" if state.role == "all" else f"token_{state.role}"
         place = places.get(state.role, "its place")
-        yield _valid(name, state, now, outlives_s, f"put a new token into {place}")
+        yield _valid(name, state, now, outlives_s, words(f"put a new token into {place}"))
         if state.valid:
             yield _permitted(f"{name}_permissions", state, acts=acts, place=place)
 
 
-def _valid(name: str, state: TokenState, now: float, outlives_s: float, renew: str) -> Check:
+def _valid(name: str, state: TokenState, now: float, outlives_s: float, renew: Hint) -> Check:
     if not state.valid:
         return must(name).missing(f"it is not valid: {state.status}", renew)
     if state.expires_at is None:
@@ -58,12 +61,12 @@ def _permitted(name: str, state: TokenState, *, acts: bool, place: str) -> Check
     wanted = READ if state.role == "read" else WRITE
     if state.scopes is None:
         why = "it may not read its own permissions: what it may is seen only when it does it"
-        return should(name).unmeasured(why, 'give it "API Tokens Read" as well, or look at it in the dashboard')
+        return should(name).unmeasured(why, words('give it "API Tokens Read" as well, or look at it in the dashboard'))
     if wanted in state.scopes or (wanted == READ and WRITE in state.scopes):
         return must(name).ok(", ".join(state.scopes))
     so = ": it can look, and cannot roll back" if wanted == WRITE else ""
     needed = must(name, when=acts or wanted == READ)
-    return needed.missing(f'it lacks "{wanted}"{so}', f'put a token with "{wanted}" into {place}')
+    return needed.missing(f'it lacks "{wanted}"{so}', words(f'put a token with "{wanted}" into {place}'))
 
 
 def of_identity(pinned: Identity, found: Identity, environment: str) -> Check:
@@ -72,15 +75,15 @@ def of_identity(pinned: Identity, found: Identity, environment: str) -> Check:
     wrong = [each for each in differs if each[2] is not None or each[0] not in _MAY_BE_UNREADABLE]
     if wrong:
         said = "; ".join(f"{name}: pinned {mine}, found {other or 'none'}" for name, mine, other in wrong)
-        return must("pin").missing(said, f"backout init --pin --force -e {environment}  # if it was rebuilt on purpose")
+        return must("pin").missing(said, command("init --pin --force", environment, "if it was rebuilt on purpose"))
     mine, there = asdict(pinned), asdict(found)
     loose = [name for name, value in there.items() if value is not None and mine[name] is None]
     if loose:
         why = f"not pinned: {', '.join(loose)}; a change compares what is pinned alone"
-        return should("pin").not_set_up(why, f"backout init --pin -e {environment}")
+        return should("pin").not_set_up(why, command("init --pin", environment))
     if differs:
         why = f"{', '.join(name for name, _, _ in differs)} could not be compared just now"
-        return should("pin").unmeasured(why, f"backout config check --online -e {environment}")
+        return should("pin").unmeasured(why, command("config check --online", environment))
     count = sum(value is not None for value in mine.values())
     return must("pin").ok(f"{count} parts of the identity are as they are pinned")
 
@@ -91,27 +94,32 @@ def of_clock(offset_s: float | None) -> Check:
         return should("clock").unmeasured("the provider's clock was not heard")
     if is_off(offset_s):
         return should("clock").missing(
-            in_words(offset_s), "timedatectl set-ntp true  # or as this machine sets its clock"
+            in_words(offset_s), line("timedatectl set-ntp true", "or as this machine sets its clock")
         )
     return should("clock").ok(in_words(offset_s))
 
 
 def of_platform(history: Sequence[Deployment]) -> Check:
-    """Return whether the application is there and something is live."""
-    if not history:
+    """Return whether the application is there and something is live; remarks make nothing live."""
+    live = next((each for each in history if not is_remark(each)), history[-1] if history else None)
+    if live is None:
         return must("platform").missing(
-            "the application is there, and nothing was ever deployed", "npx wrangler deploy"
+            "the application is there, and nothing was ever deployed", line("npx wrangler deploy")
         )
-    live = history[0]
     return must("platform").ok(f"version {live.main} is live since {utc(live.created_at):%Y-%m-%d %H:%M} UTC")
+
+
+def of_no_application(answer: str) -> Check:
+    """Return that the platform knows no application of that name; `answer`: what it said."""
+    return must("platform").missing(answer.rstrip("."), line("npx wrangler deploy", "or correct platform.script"))
 
 
 def of_marks(variable: str, keys: int, *, signs: bool, acts: bool) -> Check:
     """Return whether marks are signed, and their key is here."""
     if not signs:
         why = "marks are not signed: whoever may deploy can stop guard" if acts else "marks are not signed"
-        return should("marks_key").not_set_up(why, setting("marks", key_env="BACKOUT_MARKS_KEY"))
+        return should("marks_key").not_set_up(why, sets(setting("marks", key_env="BACKOUT_MARKS_KEY")))
     if not keys:
         why = "marks are signed, and their key is not here: which versions are stable cannot be told"
-        return must("marks_key").missing(why, f"set {variable} to the key that the other machines have")
+        return must("marks_key").missing(why, words(f"set {variable} to the key that the other machines have"))
     return must("marks_key").ok("marks are signed, and the key is here")

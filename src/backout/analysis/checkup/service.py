@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from backout.analysis.proof import trouble_in
 from backout.model.checkup import must, should
 from backout.model.clock import duration, utc
+from backout.model.hint import command, sets, words
 from backout.model.incident import RunState
 from backout.model.plan import Plan
 from backout.model.setting import setting
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from backout.model.policy import Policy
     from backout.model.signals import HealthReport, SourceTraits
 
-NAMES_VERSION: Final = (
+NAMES_VERSION: Final = words(
     'in wrangler.jsonc "version_metadata": {"binding": "CF_VERSION"}, '
     'in the answer of /health "version": {"id": env.CF_VERSION.id}'
 )
@@ -40,15 +42,15 @@ def of_health(report: HealthReport | None, policy: Policy, environment: str, *, 
     """
     if report is None:
         why = "there is no health endpoint: a rollback is verified by error rate and latency alone"
-        line = setting("environments", environment, "health", url="https://app.example.com/health")
-        return must("health").missing(why, line) if is_blind else should("health").not_set_up(why, line)
+        url = sets(setting("environments", environment, "health", url="https://app.example.com/health"))
+        return must("health").missing(why, url) if is_blind else should("health").not_set_up(why, url)
     trouble = trouble_in(report, policy)
     if report.is_down or (report.measured and trouble):
-        return must("health").missing(trouble or f"it is down ({report.reach})", f"backout diagnose -e {environment}")
+        return must("health").missing(trouble or f"it is down ({report.reach})", command("diagnose", environment))
     if not report.measured:
         why = report.findings[0].rstrip(".") if report.findings else f"its answer cannot be used ({report.reach})"
-        line = f"mend health.url, or what answers there; then: backout status -e {environment}"
-        return must("health").missing(why, line)
+        again = command("status", environment)
+        return must("health").missing(why, replace(again, words="mend health.url, or what answers there"))
     took = "" if report.latency_ms is None else f" in {report.latency_ms:.0f} ms"
     return must("health").ok(f"{report.status}{took}, {report.overall}")
 
@@ -77,7 +79,7 @@ def of_health_version(report: HealthReport | None, live: Collection[str] | None,
         return subject.ok(named if live is None else f"{named}, which is live")
     why = f"{named}, which is not live"
     return subject.missing(
-        why, "look at what answers there: another Worker, a cache before it, or a deployment just now"
+        why, words("look at what answers there: another Worker, a cache before it, or a deployment just now")
     )
 
 
@@ -85,7 +87,7 @@ def of_traffic(traits: SourceTraits | None, *, acts: bool, environment: str) -> 
     """Return whether requests are counted, and whether guard may act on the counts; the source has just answered."""
     if traits is None:
         why = "requests are not counted: guard sees the health endpoint alone"
-        return should("traffic").not_set_up(why, setting("environments", environment, "traffic", provider="tail"))
+        return should("traffic").not_set_up(why, sets(setting("environments", environment, "traffic", provider="tail")))
     if traits.may_act:
         return must("traffic").ok(f"{traits.name} answers, at most {duration(traits.lag_s)} late")
     lacks = [
@@ -97,7 +99,7 @@ def of_traffic(traits: SourceTraits | None, *, acts: bool, environment: str) -> 
     why = f"{traits.name} answers, and no rollback may rest on it alone: {', '.join(lacks)}"
     if not acts:
         return should("traffic").allowed(why)
-    return should("traffic").missing(why, "the flight recorder counts exactly: backout init writes it")
+    return should("traffic").missing(why, words("the flight recorder counts exactly: `backout init` writes it"))
 
 
 def of_return(outcome: Plan | PlanRefused, *, stable: bool, acts: bool, environment: str, failed: str = "") -> Check:
@@ -111,13 +113,13 @@ def of_return(outcome: Plan | PlanRefused, *, stable: bool, acts: bool, environm
     if isinstance(outcome, Plan):
         version, why = outcome.step("activate").args["version"], outcome.notes[0].partition(": ")[2]
         if failed:
-            line = f"backout deployments list -e {environment}  # whether there is another one"
-            return subject.missing(f"a rollback would try version {version}, and {failed}", line)
+            other = command("deployments list", environment, "whether there is another one")
+            return subject.missing(f"a rollback would try version {version}, and {failed}", other)
         return subject.ok(f"a rollback would go to version {version}: {why}")
     if stable:
         return subject.ok("what is live is stable, so the next deployment can go back to it; there is no older one")
-    line = f"backout guard -e {environment}  # a watch that ends healthy makes what is live one to return to"
-    return subject.missing(outcome.reason, line)
+    watch = command("guard", environment, "a watch that ends healthy makes what is live one to return to")
+    return subject.missing(outcome.reason, watch)
 
 
 def of_kept_code(kept: Collection[str], wanted: Collection[str], environment: str) -> Check:
@@ -127,7 +129,7 @@ def of_kept_code(kept: Collection[str], wanted: Collection[str], environment: st
         why = (
             f"the code of {lacking} is not kept on this machine: it can be brought back only while the platform has it"
         )
-        return should("kept_code").missing(why, f"backout guard -e {environment}  # it keeps what it watches")
+        return should("kept_code").missing(why, command("guard", environment, "it keeps what it watches"))
     return should("kept_code").ok(f"the code of {', '.join(wanted)} is kept here")
 
 
@@ -141,7 +143,7 @@ def of_watch(
             fresh. stable: whether a watch of what is live ended healthy, None where that is not known. now: by this
             machine's clock.
     """
-    subject, guard = should("last_watch"), f"backout guard -e {environment}"
+    subject, guard = should("last_watch"), command("guard", environment)
     if unguarded_s is not None:
         return subject.missing(f"the live deployment is {duration(unguarded_s)} old, and no guard watches it", guard)
     if newest is None:
@@ -151,7 +153,7 @@ def of_watch(
     at = newest.ended_at or newest.alive_at or newest.started_at
     why = f"{newest.id} {newest.state}, {duration(max(now - at, 0.0))} ago"
     if newest.state in (RunState.INTERRUPTED, RunState.BLOCKED):
-        return subject.missing(why, f"backout runs show {newest.id}")
+        return subject.missing(why, command(f"runs show {newest.id}", environment))
     return subject.ok(f"{why}; what is live is not marked stable" if stable is False else why)
 
 
@@ -161,18 +163,18 @@ def of_hold(hold: Hold | None, environment: str) -> Check:
         return should("hold").ok("none: what is automatic may act")
     until = "until it is lifted" if math.isinf(hold.until) else f"until {utc(hold.until):%Y-%m-%d %H:%M} UTC"
     why = f"nothing automatic {until}: {hold.why} (by {hold.by or 'somebody'}, {hold.where or 'this host'})"
-    return should("hold").allowed(why, f"backout unhold -e {environment}  # when guard may act again")
+    return should("hold").allowed(why, command("unhold", environment, "when guard may act again"))
 
 
 def of_secrets(required: Collection[str], present: Collection[str] | None, environment: str) -> Check:
     """Return whether the application has every secret that the configuration requires; `present` None: not readable."""
     if not required:
-        line = setting("environments", environment, "secrets", required=["NAME"])
-        return should("secrets").not_set_up("which secrets the application needs is not said", line)
+        names = sets(setting("environments", environment, "secrets", required=["NAME"]))
+        return should("secrets").not_set_up("which secrets the application needs is not said", names)
     if present is None:
-        return must("secrets").unmeasured("their names cannot be read", f"backout secrets check -e {environment}")
+        return must("secrets").unmeasured("their names cannot be read", command("secrets check", environment))
     lacking = sorted(set(required) - set(present))
     if lacking:
-        line = f"backout secrets put {lacking[0]} -e {environment} -m WHY"
-        return must("secrets").missing(f"the application lacks {', '.join(lacking)}", line)
+        put = command(f"secrets put {lacking[0]} -m WHY", environment)
+        return must("secrets").missing(f"the application lacks {', '.join(lacking)}", put)
     return must("secrets").ok(f"all {len(set(required))} that are required are there")

@@ -1,0 +1,89 @@
+"""What somebody is told to type works where it is pasted: about the environment and the file of the command before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from cli_shell import backout
+
+from backout.analysis.checkup.here import WITHOUT_JOURNAL, journal_first
+from backout.cli.typed import typed_here
+from backout.model.checkup import must, should
+from backout.model.hint import NO_HINT, command, words
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TOML = """[app]
+name = "a"
+[journal]
+path = "journal.sqlite"
+[environments.production]
+platform = { provider = "cloudflare", account_id = "a1", script = "s" }
+[environments.staging]
+platform = { provider = "cloudflare", account_id = "a1", script = "t" }
+"""
+
+
+HERE = "-e staging --config b.toml"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("backout runs list", f"backout runs list {HERE}"),
+        ("backout runs list  # all of them", f"backout runs list {HERE}  # all of them"),
+        ("backout guard -e x && backout db backup", f"backout guard -e x --config b.toml && backout db backup {HERE}"),
+        ("mend it; then: backout status", f"mend it; then: backout status {HERE}"),
+        ("look (backout runs list), then: mv a b", f"look (backout runs list {HERE}), then: mv a b"),
+        ("`backout guard accept 'GET /:404' -m WHY`", f"`backout guard accept 'GET /:404' -m WHY {HERE}`"),
+        ("backout roll-forward -m WHY -- make", f"backout roll-forward -m WHY {HERE} -- make"),
+        ("backout init --pin", f"backout init --pin {HERE}"),
+        ("backout init", "backout init"),
+        ("backout config example", "backout config example"),
+        ("upgrade backout on this machine", "upgrade backout on this machine"),
+        ("backout knows no such version", "backout knows no such version"),
+    ],
+)
+def test_a_command_gets_what_it_lacks(text: str, shown: str) -> None:
+    """In a line, in brackets, behind others; words about the program, and what needs no configuration, stay."""
+    assert typed_here(text, config="b.toml", environment="staging") == shown
+    assert typed_here(shown, config="b.toml", environment="staging") == shown
+    assert typed_here(text, config=None, environment=None) == text
+
+
+def test_an_error_says_it_for_the_environment_that_was_looked_at(tmp_path: Path) -> None:
+    """A damaged journal: the hint leads to the deployments of staging, not to those of production."""
+    (tmp_path / "b.toml").write_text(TOML, encoding="utf-8")
+    (tmp_path / "journal.sqlite").write_bytes(b"\xa5" * 8192)
+    failed = backout(tmp_path, "runs", "list", "-e", "staging", "--config", str(tmp_path / "b.toml"))
+    assert failed.code == 1
+    assert f"(backout deployments list -e staging --config {tmp_path}/b.toml), then: mkdir -p " in failed.err
+
+
+def test_with_a_damaged_journal_no_hint_needs_it() -> None:
+    """It is mended first; what answers without one is still said."""
+    runs = should("last_watch").missing("it was interrupted", command("runs show guard-1", "staging"))
+    card = should("card").missing("the card was never written", command("card --write", "staging"))
+    checks = (runs, card, must("journal").missing("it is damaged", words("mv it aside")))
+    assert journal_first(checks) == (replace(runs, next=NO_HINT), *checks[1:])
+    assert journal_first(checks[:2]) == checks[:2]
+
+
+MORE = {"config": ("check",), "notify": ("list",), "db roles": ("look",)}
+"""What is typed behind the name, where it alone is none."""
+
+
+@pytest.mark.parametrize("name", [name for name in WITHOUT_JOURNAL if name not in ("panic", "init", "hold", "unhold")])
+def test_what_is_said_to_need_no_journal_needs_none(tmp_path: Path, name: str) -> None:
+    """With a damaged one it answers, or it says that something else is missing."""
+    (tmp_path / "backout.toml").write_text(TOML, encoding="utf-8")
+    (tmp_path / "journal.sqlite").write_bytes(b"\xa5" * 8192)
+    typed = [*name.split(), *MORE.get(name, ())]
+    answer = backout(tmp_path, *typed, "-e", "production")
+    assert not answer.err.startswith("error: the journal is damaged"), answer.err
+    assert (
+        answer.code != 2 or "is set up" in answer.err or "has no database" in answer.err or "are set up" in answer.err
+    )
