@@ -48,6 +48,8 @@ class BackoutError(Exception):
     """
 
     exit_code: ClassVar[int] = 1
+    without_journal: ClassVar[bool] = False
+    """Whether nothing can be recorded: then it is said which commands work all the same."""
 
     def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
         super().__init__(what)

@@ -90,6 +90,20 @@ def test_the_platform_answers_garbage(
     answer = backout(folder, command, "-e", "production", variables=TOKEN)
     line = f"npx wrangler rollback {story.good.id} --name shop"
     check(command, answer, code=4 if name == "odd dates" else 7, line=line)
+    if answer.code == 7:
+        assert "wrangler and curl need the API as well" in answer.err
+        assert "Workers & Pages > shop > Deployments > " in answer.err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_without_the_api_it_is_the_version_that_the_card_names(story: Story, folder: Path, command: str) -> None:
+    """The card was written about what was live last; it weighed more than the marks do."""
+    live, older = story.bad.id, "0dd00000-0000-4000-8000-000000000000"
+    page = f"Every id was read from the provider at 2099-01-01T00:00:00.000Z.\n- version {live} at 100 %\n"
+    (folder / ".backout" / "card-production.md").write_text(f"{CARD}\n{page}\n## Roll back to {older}\n")
+    answer = backout(folder, command, "-e", "production", variables=TOKEN)
+    check(command, answer, code=7, line=f"npx wrangler rollback {older} --name shop")
+    assert f"next: npx wrangler rollback {older} " in answer.err
 
 
 def damage(path: Path, how: str) -> None:

@@ -12,7 +12,8 @@ from api_gate import api_gate
 from backout.errors import SecretsChanged
 from backout.model.incident import RunState
 from backout.model.plan import Plan, PlanKind, PlanRefused
-from backout.runbook.panic import lines_without_journal, lines_without_provider, stand_aside, way_back
+from backout.runbook.in_need import Sources, look_in_need
+from backout.runbook.panic import lines_in_need, lines_without_journal, stand_aside, way_back
 from backout.runbook.procedures import Actions
 
 from line import POLICY, Story, watch
@@ -284,7 +285,10 @@ def test_panic_knows_lines_without_anybody(story: Story) -> None:
         story.tools().equivalents, activate="npx wrangler rollback {version} --message {message}", live="look"
     )
     tools = replace(story.tools(), equivalents=lines)
-    assert lines_without_provider(tools) == (f"npx wrangler rollback {story.good.id} --message 'by hand'",)
+    known = look_in_need(Sources("production", tools.runs, tools.marks, story.path.with_name("card.md")))
+    said, typed = lines_in_need(lines, known)
+    assert said.startswith("# ")
+    assert typed == f"npx wrangler rollback {story.good.id} --message 'by hand'"
     found = lines_without_journal(tools, "panic")
     assert isinstance(found, tuple)
     assert found[0] == f"npx wrangler rollback {story.good.id} --message panic"

@@ -15,7 +15,8 @@ from backout.model.plan import Plan, PlanRefused
 from backout.model.policy import Mode, SyntheticCheck
 from backout.plan.rollback import Request
 from backout.providers.memory import steady
-from backout.runbook.panic import lines_of
+from backout.runbook.in_need import Sources, look_in_need
+from backout.runbook.panic import lines_in_need
 from backout.runbook.rollback import prepare
 
 from line import POLICY, Story, roll_back, watch
@@ -91,7 +92,9 @@ def test_a_target_that_does_not_answer_as_it_did_gets_no_traffic(story: Answerin
     assert why in doubt.why
     assert questioned(marks, story.good.id) is None
     assert any("is questioned now" in text for text in said)
-    assert story.newer.id not in str(lines_of(story.tools().equivalents, lambda: marks))
+    tools = story.tools()
+    known = look_in_need(Sources("production", tools.runs, tools.marks, story.path.with_name("card.md")))
+    assert story.newer.id not in str(lines_in_need(tools.equivalents, known))
 
 
 def test_a_declared_word_decides_whatever_the_current_version_says(story: Answering) -> None:

@@ -1,30 +1,112 @@
-"""The stable version that is to be named when only marks and failed proofs are known, and not what is live; pure."""
+"""Where to go back to when the provider does not say what is live: by the card, the marks, the health endpoint; pure.
+
+With the provider, `plan.rollback` chooses; the card keeps what it chose, so that both name the same version.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
-from backout.analysis.proof import still_failed
+from backout.analysis.failed_proof import still_failed
 from backout.analysis.stability import quarantine_in, questioned
+from backout.model.clock import utc
 from backout.model.deployment import Mark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from backout.model.card import CardFacts
     from backout.model.deployment import VersionMark
     from backout.model.situation import FailedProof
 
 
-def last_stable(
-    marks: Sequence[VersionMark], failed: Mapping[str, FailedProof], *, apart_from: str = ""
-) -> VersionMark | None:
+@dataclass(frozen=True, slots=True)
+class WayBack:
+    """A version to go back to by hand.
+
+    Args:
+        why: what speaks for it, without a final stop. only_if: what has to be so, "" where nothing is in doubt.
+    """
+
+    version: str
+    why: str
+    only_if: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What is known without the provider.
+
+    Args:
+        card: what the card tells that was written last, None without one. marks: oldest first. failed_proofs: the
+            newest of each version. live: what is live as far as anybody knows, "" for nothing. is_sure: it says so.
+    """
+
+    card: CardFacts | None
+    marks: Sequence[VersionMark]
+    failed_proofs: Mapping[str, FailedProof]
+    live: str
+    is_sure: bool = False
+
+
+def ways_back(known: Remembered) -> tuple[WayBack, ...]:
+    """Return where to go back to, the best first; () where nothing is known, or where the card says that there is none.
+
+    What the card chose counts where it was written about what is live; the last stable version counts otherwise.
+    """
+    card, found = known.card, []
+    is_about_it = card is not None and (not known.live or known.live in card.live)
+    if card is not None and is_about_it and card.target and not _is_doubted(known, card.target):
+        at = utc(card.read_at)
+        found.append(
+            WayBack(card.target, f"the card chose it at {at:%Y-%m-%d %H:%M:%SZ}, when {card.live[0]} was live")
+        )
+    stable = last_stable(known.marks, known.failed_proofs)
+    if stable is None or stable.version in (way.version for way in found):
+        return tuple(found)
+    why = f"proven stable at {utc(stable.at):%Y-%m-%d %H:%M:%SZ}"
+    if stable.version == known.live:
+        found.append(WayBack(stable.version, why, "another version has taken its place, or a part of its traffic"))
+    elif not is_about_it:
+        found.append(WayBack(stable.version, why))
+    elif card is not None and not known.is_sure:
+        since = f"{utc(card.read_at):%Y-%m-%d %H:%M:%SZ}"
+        found.append(WayBack(stable.version, why, f"something was deployed since {since}, when the card was written"))
+    return tuple(found)
+
+
+def _is_doubted(known: Remembered, version: str) -> bool:
+    if quarantine_in(known.marks, version, None, "") or questioned(known.marks, version):
+        return True
+    stable_at = max((m.at for m in known.marks if m.mark is Mark.STABLE and m.version == version), default=0.0)
+    read_at = known.card.read_at if known.card is not None else 0.0  # the card has weighed what was before it
+    return still_failed(known.failed_proofs, version, stable_at=max(stable_at, read_at)) is not None
+
+
+_JUDGED: Final = (Mark.STABLE, Mark.QUESTIONED)
+MOST_MARKS: Final = 8
+"""Of each of the two kinds of mark (proof and quarantine) so many versions stand on a card."""
+
+
+def newest_marks(marks: Sequence[VersionMark]) -> tuple[VersionMark, ...]:
+    """Return the marks that a page has room for, oldest first: the newest of each kind of each version."""
+    proofs: dict[str, VersionMark] = {}
+    bans: dict[str, VersionMark] = {}
+    for mark in reversed(marks):
+        (proofs if mark.mark in _JUDGED else bans).setdefault(mark.version, mark)
+    kept = [*list(proofs.values())[:MOST_MARKS], *list(bans.values())[:MOST_MARKS]]
+    return tuple(mark for mark in marks if any(mark is each for each in kept))
+
+
+def last_stable(marks: Sequence[VersionMark], failed: Mapping[str, FailedProof]) -> VersionMark | None:
     """Return the newest mark of a version that is stable, and is not quarantined, questioned, or not proved since.
 
     Args:
-        marks: oldest first. failed: the newest failed proof of each version. apart_from: a version that is left out.
+        marks: oldest first. failed: the newest failed proof of each version.
     """
     for mark in reversed(marks):
-        if mark.mark is not Mark.STABLE or mark.version == apart_from:
+        if mark.mark is not Mark.STABLE:
             continue
         bad = quarantine_in(marks, mark.version, mark.code_hash, "") or questioned(marks, mark.version)
         if bad is None and still_failed(failed, mark.version, stable_at=mark.at) is None:

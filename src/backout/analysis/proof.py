@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING
 
 from backout.analysis.expectations import unmet
 from backout.model.answers import AnswerClass
-from backout.model.clock import utc
 from backout.model.signals import Reach, ServiceState, total
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable
 
     from backout.model.fetched import Fetched
     from backout.model.policy import Policy, SyntheticCheck
     from backout.model.signals import Counts, HealthReport
-    from backout.model.situation import FailedProof
 
 ENOUGH_REQUESTS, NEARLY_ALL = 10, 0.95
 """So many answers of the last seconds, nearly all of them errors, are a total outage."""
@@ -125,23 +123,6 @@ def wrong_answer(check: SyntheticCheck, answer: Fetched, current: Fetched | None
     if current is not None and current.is_good and not check.statuses:
         return f"answers {answer.status}, and the current version answers well"
     return ""
-
-
-def still_failed(
-    failed: Mapping[str, FailedProof], version: str, *, stable_at: float, live_until: float = 0.0
-) -> FailedProof | None:
-    """Return the newest failed proof of a version, unless it was found stable or was live since then; else None.
-
-    Args:
-        stable_at, live_until: Unix seconds, 0 for never.
-    """
-    proof = failed.get(version)
-    return None if proof is None or max(stable_at, live_until) > proof.at else proof
-
-
-def failed_text(proof: FailedProof) -> str:
-    """Return a failed proof in words, without a final stop."""
-    return f"its last proof, at {utc(proof.at):%Y-%m-%d %H:%M:%SZ}, failed: {proof.why}"
 
 
 def _differs(trouble: _Trouble, serving: Collection[str], current: HealthReport | None, beside: _Trouble) -> bool:

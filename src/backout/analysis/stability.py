@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
+from backout.analysis.failed_proof import failed_text, still_failed
 from backout.analysis.fit import does_not_fit
-from backout.analysis.proof import failed_text, still_failed
 from backout.analysis.remarks import made_by, same_commit, same_hash, same_version
 from backout.model.clock import utc
 from backout.model.deployment import Mark, Version, VersionId, VersionMark

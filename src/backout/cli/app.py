@@ -166,7 +166,7 @@ def _answered(arguments: Sequence[str], shell: Shell) -> int:
     except click.ClickException as error:
         return errors.show_usage(error.format_message(), "", shell.output)
     except BackoutError as error:
-        return errors.show(shell.in_own_file(error), shell.output)
+        return errors.show(shell.in_own_file(error), shell.output, shell.flags.environment)
     except (KeyboardInterrupt, click.Abort):
         return errors.show(Interrupted("interrupted"), shell.output)
     except ModuleNotFoundError as error:

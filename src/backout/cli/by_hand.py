@@ -6,14 +6,16 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backout.cli.in_need import found_out
 from backout.cli.in_need import say as say_known
-from backout.errors import BackoutError
+from backout.errors import BackoutError, ProviderUnavailable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.cli.shell import Shell
     from backout.config import Config
+    from backout.runbook.in_need import InNeed
     from backout.runbook.toolbox import Toolbox
 
 UNKNOWN = (
@@ -36,21 +38,30 @@ class ByHand:
     tools: Toolbox | None = None
     has_said: bool = False
     is_done: bool = False
+    _found: InNeed | None = None
 
-    def lines(self) -> tuple[str, ...]:
-        """Return what to type, by the best that is known here without asking anybody."""
-        from backout.runbook.panic import lines_of, lines_without_provider  # noqa: PLC0415 - only then
+    def lines(self, *, without_api: bool = False) -> tuple[str, ...]:
+        """Return what to type, by the best that is known here without the platform; `#` begins words.
 
+        Args:
+            without_api: the API does not answer, so it is said what to do until it does.
+        """
         with contextlib.suppress(Exception):
-            if self.tools is not None:
-                return lines_without_provider(self.tools)
-        with contextlib.suppress(Exception):
-            if self.config is not None:
-                from backout import wiring  # noqa: PLC0415 - same
+            from backout import wiring  # noqa: PLC0415 - only then
+            from backout.runbook.panic import lines_in_need, lines_of_dashboard  # noqa: PLC0415 - same
 
-                marks = wiring.journal(self.config, hurried=True)
-                return lines_of(wiring.equivalents(self.config), lambda: marks.marks(self.config.name))  # type: ignore[union-attr]
+            found = self._looked()
+            if found is not None and self.config is not None:
+                lines = wiring.equivalents(self.config)
+                return (*lines_in_need(lines, found), *(lines_of_dashboard(lines, found) if without_api else ()))
         return UNKNOWN
+
+    def _looked(self) -> InNeed | None:
+        """Return what can be found out without the platform, looked for once: lines and words rest on the same."""
+        if self._found is None and self.config is not None:
+            with contextlib.suppress(Exception):
+                self._found = found_out(self.config)
+        return self._found
 
     def card(self) -> Path | None:
         """Return where the card is that was written when all was well, or None."""
@@ -67,16 +78,25 @@ class ByHand:
         if self.has_said:
             return
         self.has_said, out, path = True, self.shell.output, self.card()
+        if any(line.lstrip("# ").startswith("npx ") for line in lines):
+            from backout.providers.node import lines_for_npx  # noqa: PLC0415 - only where such a line is shown
+
+            lines = (*lines_for_npx(self.shell.environment.variables), *lines)
         if lines:
             shown = (f"  {line}" if line.startswith("#") else f"  $ {line}" for line in lines)
             out.complain("\n".join(["by hand:", *shown]))
         if path is not None:
             out.complain(f"the card, written when all was well: {path}")
-        say_known(out, self.config)
+        say_known(out, self.config, self._looked())
 
     def add_to(self, error: Exception) -> None:
         """Say them beside an error, and make the first one what the error says to type next."""
-        lines = self.lines()
+        lines = self.lines(without_api=isinstance(error, ProviderUnavailable))
         self.say(lines)
-        if isinstance(error, BackoutError) and lines:
-            error.hint = lines[0]
+        if isinstance(error, BackoutError):
+            error.hint = to_type(lines) or error.hint
+
+
+def to_type(lines: tuple[str, ...]) -> str:
+    """Return the first line that is a command by itself, "" where there is none."""
+    return next((line for line in lines if not line.startswith(("#", "export ", "npx()"))), "")

@@ -32,7 +32,7 @@ def card(shell: Shell, *, write: bool) -> None:
 
     It says what is live, how to roll back, how to put that back, how to look whether it is well, and whom to call.
     None of its commands needs backout or Python. When it cannot be made, the last one is printed, where there is one;
-    when the journal is what is in the way, one of what the provider tells alone. The error follows either.
+    when the journal is what is in the way, one of what the provider and the last card tell. The error follows either.
     """
     hand = ByHand(shell)
     try:
@@ -59,7 +59,9 @@ def _print_without_journal(shell: Shell, hand: ByHand, error: Exception) -> bool
         text = card_text(card_of(without_journal(hand.tools, error)))
     except Exception:  # noqa: BLE001 - whatever else is broken too, the last card is printed
         return False
-    shell.output.warn("without the journal: this card knows what the provider tells, and no older mark")
+    shell.output.warn(
+        "without the journal: this card knows what the provider and the last card tell, and no other mark"
+    )
     shell.output.text(text.rstrip())
     return True
 

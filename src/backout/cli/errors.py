@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import threading
 import traceback
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
     from backout.cli.output import Output
 
 
-def show(error: BackoutError, output: Output) -> int:
-    """Write the error and return its exit code."""
-    _write(output, _lines(error, output))
+def show(error: BackoutError, output: Output, environment: str | None = None) -> int:
+    """Write the error and return its exit code; `environment`: the one that was typed."""
+    _write(output, _lines(error, output, environment))
     if output.json and not output.answered:
         output.result("error", record(error))
     return error.exit_code
@@ -86,7 +87,16 @@ def record(error: BackoutError) -> dict[str, object]:
     return payload
 
 
-def _lines(error: BackoutError, output: Output) -> list[str]:
+def _ways_without_journal(environment: str | None) -> tuple[str, ...]:
+    """Return what works when nothing can be recorded: an operator must not be left with a disk to mend first."""
+    name = shlex.quote(environment or "ENV")
+    return (
+        f"to go back by hand: `backout panic -e {name}` prints the lines to type, `backout card -e {name}` all of them",
+        f"these work as well: `backout status -e {name}`, `backout doctor -e {name}`, `backout hold -e {name} -m WHY`",
+    )
+
+
+def _lines(error: BackoutError, output: Output, environment: str | None = None) -> list[str]:
     lines = [f"{_error(output)}: {error.what}"]
     if error.where:
         lines.append(f"  at {error.where}")
@@ -96,6 +106,8 @@ def _lines(error: BackoutError, output: Output) -> list[str]:
         if error.rule:
             lines.append(output.talk.dim(f"  safety rule: {error.rule}"))
         lines += [f"  {output.talk.plain('→')} {output.typed(option)}" for option in error.options]
+    if error.without_journal:
+        lines += [f"  {output.talk.plain('→')} {output.typed(way)}" for way in _ways_without_journal(environment)]
     if error.hint:
         lines.append(f"  {output.talk.strong('next')}: {output.typed(error.hint)}")
     return lines

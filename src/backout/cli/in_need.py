@@ -12,6 +12,7 @@ from backout.report.times import ago, rfc3339
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from backout.analysis.going_back import WayBack
     from backout.cli.output import Output
     from backout.config import Config
     from backout.model.signals import HealthReport
@@ -48,6 +49,8 @@ def rows(style: Style, found: InNeed, now: float) -> list[tuple[str, str]]:
     return [
         ("last live", _known_text(style, found.live, now)),
         ("last stable", _known_text(style, found.stable, now)),
+        *(("go back to", _way_text(way)) for way in found.ways),
+        *([("go back to", f"{found.no_way} (by the card)")] if found.no_way and not found.ways else []),
         ("health", f"{health} from {found.health_url}" if found.health_url else health),
         ("card", str(found.card) if found.card else style.dim("none was written")),
         *(("not read", style.badge(sentence, Tone.WARN)) for sentence in found.unread),
@@ -62,20 +65,25 @@ def record(found: InNeed) -> dict[str, object]:
         "health_url": found.health_url or None,
         "card": None if found.card is None else str(found.card),
         "unread": list(found.unread),
+        "ways_back": [{"version": way.version, "why": way.why, "only_if": way.only_if or None} for way in found.ways],
     }
 
 
-def say(output: Output, config: Config | None) -> None:
-    """Say beside an error what is known all the same."""
+def say(output: Output, config: Config | None, found: InNeed | None = None) -> None:
+    """Say beside an error what is known all the same; `found`: where that was looked for already."""
     if config is None:
         return
     with contextlib.suppress(Exception):  # whatever else is wrong: the error itself is said
         from backout.providers.clock import SystemClock  # noqa: PLC0415 - only when something is wrong
         from backout.report.text import fields  # noqa: PLC0415 same
 
-        found = found_out(config)
+        found = found or found_out(config)
         told = fields(rows(output.talk, found, SystemClock().now()), output.talk.width, indent="")
         output.complain("\n".join(told))
+
+
+def _way_text(way: WayBack) -> str:
+    return f"{way.version}, " + (f"only if {way.only_if}; " if way.only_if else "") + way.why
 
 
 def _known_text(style: Style, known: Known | None, now: float) -> str:

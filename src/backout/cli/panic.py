@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from backout.cli import outcome
-from backout.cli.by_hand import ByHand
+from backout.cli.by_hand import ByHand, to_type
 from backout.cli.options import REASON, command, pass_shell
 from backout.errors import BackoutError, Busy, Interrupted, PartlyDone, Refused
 from backout.model.incident import RunState
@@ -104,7 +104,7 @@ def _without_journal(bench: Bench, hand: ByHand, message: str, error: BackoutErr
     from backout.runbook.no_journal import as_far_as_read  # noqa: PLC0415
     from backout.runbook.panic import lines_unproven, lines_without_journal  # noqa: PLC0415
 
-    unknown = ""
+    where, refused = error.where, None
     try:
         tools = as_far_as_read(bench.tools)
         lines = lines_without_journal(tools, message)
@@ -112,12 +112,24 @@ def _without_journal(bench: Bench, hand: ByHand, message: str, error: BackoutErr
             if tools is bench.tools or lines.rule == PANIC_ONCE:
                 hand.say(())
                 return refusal(lines, bench.tools.environment)
-            unknown = f"; without it, {lines.reason}"  # what the journal knew could allow more
-            lines = lines_unproven(tools, lines)
+            refused = lines  # what the journal knew could allow more
+            lines = lines_unproven(tools, refused)
     except (Refused, Busy):
         raise
     except Exception:  # noqa: BLE001 - whatever else is broken too, there are lines to say
-        lines = hand.lines()
+        lines = hand.lines(without_api=True)
     hand.say(lines)
-    what = f"nothing was changed, because it could not be recorded: {error.what}{unknown}"
-    return PartlyDone(what, where=error.where, hint=lines[0])
+    what = f"nothing was changed, because it could not be recorded: {error.what}"
+    if refused is None:
+        return PartlyDone(what, where=where, hint=to_type(lines))
+    return Refused(
+        f"{what}; without it, {refused.reason}",
+        where=where,
+        rule=refused.rule,
+        options=(
+            f"what is live, and what could be returned to: `backout card -e {bench.tools.environment}`",
+            *(f"you know that it was well: `{line[2:]}`" for line in lines if line.startswith("# npx ")),
+            f"mend the journal, then panic again: {error.hint}",
+        ),
+        hint=f"backout card -e {bench.tools.environment}",
+    )

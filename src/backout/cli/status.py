@@ -60,7 +60,12 @@ def status(shell: Shell) -> int:
     marks = _marks_record(config, tools.seal)
     shell.output.result("status", {**_record(found), "marks": marks}, _text(shell, found, marks))
     environment = found.situation.environment
-    if found.unfinished is not None:
+    if found.journal:
+        back = [f"backout panic -e {environment}  # prints what to type to go back"] if len(found.troubles) > 1 else []
+        shell.output.next(
+            *back, f"backout doctor -e {environment}  # what is wrong with the journal, and what mends it"
+        )
+    elif found.unfinished is not None:
         shell.output.next(f"backout runs show {found.unfinished.id}")
     elif found.waiting:
         shell.output.next(
@@ -74,8 +79,6 @@ def status(shell: Shell) -> int:
         )
     elif not found.troubles and found.unmeasured:
         shell.output.next(f"backout config check --online -e {environment}  # which source does not answer, and why")
-    elif found.journal and len(found.troubles) == 1:
-        shell.output.next(f"backout doctor -e {environment}  # what is wrong with the journal, and what mends it")
     elif found.troubles:
         shell.output.next(f"backout rollback --dry-run -e {environment}", f"backout guard -e {environment}")
     elif found.hold is not None:

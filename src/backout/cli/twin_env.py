@@ -68,8 +68,11 @@ Examples:
 def env(shell: Shell, directory: Path) -> int:
     """Print the export lines with which wrangler, psql and curl in this shell mean the twin.
 
-    The token itself is not among them: it stays in its file, and the last line reads it.
+    The token itself is not among them: it stays in its file, and the last line reads it. A Node that is new enough
+    for wrangler is put first on PATH, for many machines have an older one.
     """
+    from backout.providers.node import path_line, write_programs  # noqa: PLC0415 - only when it runs
+
     twin = _running(shell, directory)
     plain = {
         "CLOUDFLARE_API_BASE_URL": twin.api_base_url,
@@ -80,8 +83,16 @@ def env(shell: Shell, directory: Path) -> int:
     }
     there = {name: value for name, value in plain.items() if value}
     lines = [f"export {name}={shlex.quote(value)}" for name, value in there.items()]
+    programs = own_place(shell, directory).absolute() / "bin"
+    has_node = write_programs(programs)
+    if has_node:
+        lines.append(path_line(programs))
     lines.append(f'export CLOUDFLARE_API_TOKEN="$(cat {shlex.quote(str(twin.api_token_file))})"')
-    payload = {"variables": there, "token_file": twin.api_token_file}
+    payload = {
+        "variables": there,
+        "token_file": twin.api_token_file,
+        "path": str(programs) if has_node else None,
+    }
     shell.output.result("twin-env", payload, "\n".join(lines))
     return 0
 

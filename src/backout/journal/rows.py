@@ -29,6 +29,8 @@ _EventRow = tuple[_Seq, float, Name, Name, _Seq | None, Name, str, Name, str, st
 class JournalUnavailable(BackoutError):
     """The journal's file cannot be used now; whatever was being recorded is not recorded."""
 
+    without_journal = True
+
 
 class DamagedRow(JournalUnavailable):
     """A row is not as backout writes it; the store adds the file and what to type."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from backout.model.deployment import Deployment
+    from backout.model.deployment import Deployment, VersionMark
+    from backout.model.situation import FailedProof
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ class Card:
     Args:
         read_at: when its ids were read from the provider, Unix seconds. stable: the newest version that was proven, or
             "". target: where a rollback would go now, or "". why: what speaks for it, or what forbids any.
-        notes: what must be known, one sentence each. known: {version: what is known of it in a few words}.
+        notes: what must be known, one sentence each. marks: the newest of each version, oldest first. failed_proofs:
+            the newest failed proof of each version. Both are read again when the journal is lost.
     """
 
     environment: str
@@ -50,4 +52,23 @@ class Card:
     why: str
     lines: CardLines
     notes: tuple[str, ...] = ()
-    known: Mapping[str, str] | None = None
+    marks: tuple[VersionMark, ...] = ()
+    failed_proofs: Mapping[str, FailedProof] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CardFacts:
+    """What a card that was written earlier tells; empty for what does not stand there: anybody may have written on it.
+
+    Args:
+        read_at: Unix seconds. live: the versions that had traffic. stable, target: version ids. why: why there was no
+            target. marks, failed_proofs: as far as they stand there.
+    """
+
+    read_at: float = 0.0
+    live: tuple[str, ...] = ()
+    stable: str = ""
+    target: str = ""
+    why: str = ""
+    marks: tuple[VersionMark, ...] = ()
+    failed_proofs: Mapping[str, FailedProof] = field(default_factory=dict)

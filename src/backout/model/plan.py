@@ -118,7 +118,8 @@ class Equivalents:
         schedules: with `{schedules}`, a JSON list of objects with a `cron` each. prove: with `{version}` and
         `{leaving}`, a line each. errors: with `{version}`, follows its errors.
         secrets: sets several secrets, with `{file}`. secret: one, with `{name}`. secrets_apart: says why neither works
-        while the newest version is not the live one. secret_names: lists their names.
+        while the newest version is not the live one. secret_names: lists their names. dashboard: with `{version}`, what
+        a person does while the API does not answer, which all other lines need.
     """
 
     activate: str = ""
@@ -132,3 +133,4 @@ class Equivalents:
     secret: str = ""
     secrets_apart: str = ""
     secret_names: str = ""
+    dashboard: str = ""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import re
 import shlex
 from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import text_of
-from backout.decoding import Undecodable, moment
 from backout.escaping import Markdown, block, joined, md, prose
 from backout.model.deployment import Share, VersionId
+from backout.model.remark import CODE_DIGITS
 from backout.report.text import wrapped
 from backout.report.times import rfc3339
 
@@ -21,6 +19,9 @@ if TYPE_CHECKING:
     from backout.model.card import Card
 
 WIDTH = 78
+KNOWN = "What is known of versions"
+NOT_PROVED = "not-proved"
+"""The word for a failed proof, beside those of marks."""
 MESSAGE = "by hand, from the card"
 SECRETS = (
     "The answer 10220 means: a secret changed since, and its old value would come back with the version. That is a "
@@ -43,6 +44,7 @@ def card_text(card: Card) -> Markdown:
         _section("What is live", lines.live, _live(card)),
         _rollback(card),
         _section("Read back: what is live now", lines.live),
+        _known(card),
         _section("Is it well", lines.health, [] if lines.health else [md("No health check is set up.")]),
         _section("Put the traffic back as it was when this card was made", _deploy(card, card.live.shares)),
         _section("Names of the secrets", lines.secrets),
@@ -51,24 +53,6 @@ def card_text(card: Card) -> Markdown:
         _list("People", lines.people),
     ]
     return md("{}\n", joined([part for part in parts if part], "\n\n"))
-
-
-_READ_AT = re.compile(r"Every\s+id\s+was\s+read\s+from\s+the\s+provider\s+at\s+(\S+Z)\.")
-_LIVE = re.compile(r"^- version (\S+) at ", re.MULTILINE)
-_STABLE = re.compile(r"^- last stable: (\S+)$", re.MULTILINE)
-
-
-def ids_on(text: str) -> tuple[float, str, str]:
-    """Return what an earlier page tells: (Unix seconds, the version that was live, the last stable one).
-
-    0.0 and "" for what does not stand there: anybody may have written on it since.
-    """
-    read_at, live, stable = _READ_AT.search(text), _LIVE.search(text), _STABLE.search(text)
-    at = 0.0
-    if read_at is not None:
-        with contextlib.suppress(Undecodable):
-            at = moment(read_at[1])
-    return at, live[1] if live else "", stable[1] if stable else ""
 
 
 def _live(card: Card) -> list[Markdown]:
@@ -88,6 +72,28 @@ def _rollback(card: Card) -> Markdown:
         text += _wrapped(note, indent="- ", hanging="  ")
     text += [md(""), *_wrapped(SECRETS)]
     return _section(f"Roll back to {card.target}", _deploy(card, (Share(VersionId(card.target), 100.0),)), text)
+
+
+def _known(card: Card) -> Markdown:
+    """Return what is known of versions, newest first, as `card_facts` reads it: what and when, whence, then why."""
+    entries = [
+        (mark.at, mark.mark.value, str(mark.version), _source(mark.run, mark.code_hash, mark.git_sha), mark.why)
+        for mark in card.marks
+    ]
+    entries += [(proof.at, NOT_PROVED, version, "", proof.why) for version, proof in card.failed_proofs.items()]
+    if not entries:
+        return md("")
+    lines: list[Markdown] = []
+    for at, word, version, source, why in sorted(entries, key=lambda entry: -entry[0]):
+        lines.append(md("- {} {} {}", rfc3339(at), word, version))
+        lines += [md("  {}", source)] if source else []
+        lines += _wrapped(why, indent="  ", hanging="  ") if why else []
+    return md("## {}\n\n{}", KNOWN, joined(lines))
+
+
+def _source(run: str, code_hash: str | None, commit: str) -> str:
+    known = {"run": run, "code": (code_hash or "")[:CODE_DIGITS], "commit": commit[:CODE_DIGITS]}
+    return ", ".join(f"{name} {value}" for name, value in known.items() if value)
 
 
 def _deploy(card: Card, shares: Sequence[Share]) -> tuple[str, ...]:

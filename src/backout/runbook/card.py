@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from backout.analysis.going_back import last_stable
+from backout.analysis.going_back import last_stable, newest_marks
+from backout.analysis.remarks import merged
 from backout.errors import BackoutError
 from backout.model.card import Card
 from backout.model.plan import Plan
 from backout.plan.rollback import Request
 from backout.report.card import card_text
+from backout.runbook.no_journal import last_card
 from backout.runbook.rollback import prepare
 
 if TYPE_CHECKING:
+    from backout.model.card import CardLines
+    from backout.model.deployment import VersionMark
     from backout.runbook.toolbox import Toolbox
 
 
@@ -32,9 +37,26 @@ def card_of(tools: Toolbox) -> Card:
         stable=stable.version if (stable := last_stable(situation.marks, situation.failed_proofs)) else "",
         target=target,
         why=why[:1].upper() + why[1:],
-        lines=tools.card_lines,
+        lines=_with_node(tools),
+        marks=newest_marks(_with_last_card(tools, situation.marks)),
+        failed_proofs=situation.failed_proofs,
         notes=notes,
     )
+
+
+def _with_node(tools: Toolbox) -> CardLines:
+    """Return the lines of the card, with what a shell needs first where its Node is too old for wrangler."""
+    lines, node = tools.card_lines, tools.lines_for_npx()
+    if not node:
+        return lines
+    first, *more = lines.setup or ("",)
+    return replace(lines, setup=("\n".join([*node, first]).rstrip(), *more))
+
+
+def _with_last_card(tools: Toolbox, marks: tuple[VersionMark, ...]) -> tuple[VersionMark, ...]:
+    """Return the marks with those of the last card: a journal that was begun anew does not know them any more."""
+    kept = last_card(tools.cards.path() if tools.cards is not None else None).marks
+    return merged(kept, marks) if kept else marks
 
 
 def keep_card(tools: Toolbox) -> None:

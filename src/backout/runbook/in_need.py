@@ -8,25 +8,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from backout.analysis.stability import in_force
+from backout.analysis.going_back import Remembered, last_stable, ways_back
 from backout.errors import BackoutError
-from backout.model.deployment import Mark
 from backout.model.plan import PlanKind
-from backout.report.card import ids_on
+from backout.report.card_facts import facts_on
+from backout.runbook.proofs import failed_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from backout.analysis.going_back import WayBack
+    from backout.model.card import CardFacts
     from backout.model.deployment import VersionMark
     from backout.model.incident import Run
     from backout.model.signals import HealthReport
-    from backout.ports import BundleStore, HealthCheck, Marks, Runs
+    from backout.model.situation import FailedProof
+    from backout.ports import BundleStore, HealthCheck, Journal, Marks, Runs
 
 _T = TypeVar("_T")
 _RUNS: Final = 10
 """So many of the newest runs are asked what they saw live."""
 JOURNAL: Final = "the journal"
+HEALTH: Final = "the health endpoint"
 READS_LIVE: Final = "read_"
 """Steps that read back which version is live begin so; their result has `version` and `read_at`."""
 
@@ -48,6 +52,7 @@ class Sources:
     health: HealthCheck | None = None
     health_url: str = ""
     missing: tuple[str, ...] = ()
+    journal: Journal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,11 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class InNeed:
-    """What could be found out; `unread`: what could not, one sentence each. `health`: as it answers now."""
+    """What could be found out; `unread`: what could not, one sentence each. `health`: as it answers now.
+
+    Args:
+        ways: where to go back to by hand, the best first. no_way: why the card knows of none, "" otherwise.
+    """
 
     environment: str
     live: Known | None = None
@@ -70,43 +79,67 @@ class InNeed:
     health_url: str = ""
     card: Path | None = None
     unread: tuple[str, ...] = ()
+    ways: tuple[WayBack, ...] = ()
+    no_way: str = ""
 
 
 def look_in_need(sources: Sources) -> InNeed:
     """Ask everything that is left, the health endpoint once."""
     unread = list(sources.missing)
-    seen, stable = _of_journal(sources, unread)
+    seen, marks, failed = _of_journal(sources, unread)
     path, card = _of_card(sources, unread)
+    where = JOURNAL
     if card is not None:
-        read_at, live, proven = card
-        seen += [Known(live, read_at, "the card")] if live else []
-        stable += [Known(proven, read_at, "the card")] if proven else []
+        seen += [Known(card.live[0], card.read_at, "the card")] if card.live else []
+        if marks is None:
+            marks, failed, where = card.marks, card.failed_proofs, "the card"
+    health = _of_health(sources, unread)
+    told = _version_of(health)
+    seen = [told] if told is not None else seen
     if not seen:
         seen += _of_kept_code(sources, unread)
+    live = max(seen, key=lambda known: known.at, default=None)
+    proven = last_stable(marks or (), failed)
+    stable = Known(proven.version, proven.at, where) if proven is not None else None
+    if stable is None and card is not None and card.stable:
+        stable = Known(card.stable, card.read_at, "the card")
+    known = Remembered(card, marks or (), failed, live.version if live else "", is_sure=told is not None)
+    ways = ways_back(known)
     return InNeed(
         sources.environment,
-        max(seen, key=lambda known: known.at, default=None),
-        max(stable, key=lambda known: known.at, default=None),
-        _of_health(sources, unread),
+        live,
+        stable,
+        health,
         sources.health_url,
         path,
         tuple(dict.fromkeys(unread)),
+        ways,
+        card.why if card is not None and live is not None and live.version in card.live and not card.target else "",
     )
 
 
-def _of_journal(sources: Sources, unread: list[str]) -> tuple[list[Known], list[Known]]:
-    """Return what runs saw live, and what marks call stable; runs that cannot be read keep no mark from being read."""
-    runs, marks = sources.runs, sources.marks
+def _version_of(health: HealthReport | None) -> Known | None:
+    """Return the version that the health endpoint names as its own, None where it names none."""
+    if health is None or not health.version:
+        return None
+    return Known(health.version, health.at, HEALTH)
+
+
+def _of_journal(
+    sources: Sources, unread: list[str]
+) -> tuple[list[Known], tuple[VersionMark, ...] | None, Mapping[str, FailedProof]]:
+    """Return what runs saw live, the marks (None: they cannot be read), and the failed proofs; each by itself."""
+    runs, marks, journal = sources.runs, sources.marks, sources.journal
     seen: list[Known] = []
-    stable: list[Known] = []
+    failed: Mapping[str, FailedProof] = {}
     if runs is not None:
         found = _read(lambda: runs.runs(sources.environment)[:_RUNS], JOURNAL, unread) or ()
         for run in found:
             seen += _read(lambda run=run: list(_seen(runs, run)), JOURNAL, unread) or []  # type: ignore[misc]
-    if marks is not None:
-        kept = _read(lambda: marks.marks(sources.environment), JOURNAL, unread) or ()
-        stable = _stable(kept)
-    return seen, stable
+    kept = _read(lambda: marks.marks(sources.environment), JOURNAL, unread) if marks is not None else None
+    if journal is not None:
+        failed = _read(lambda: failed_in(journal, sources.environment), JOURNAL, unread) or {}
+    return seen, kept, failed
 
 
 def _seen(runs: Runs, run: Run) -> Iterator[Known]:
@@ -121,16 +154,11 @@ def _seen(runs: Runs, run: Run) -> Iterator[Known]:
             yield Known(watched, run.started_at, JOURNAL)
 
 
-def _stable(marks: tuple[VersionMark, ...]) -> list[Known]:
-    bad = {mark.version for mark in in_force(marks)}
-    return [Known(m.version, m.at, JOURNAL) for m in marks if m.mark is Mark.STABLE and m.version not in bad]
-
-
-def _of_card(sources: Sources, unread: list[str]) -> tuple[Path | None, tuple[float, str, str] | None]:
+def _of_card(sources: Sources, unread: list[str]) -> tuple[Path | None, CardFacts | None]:
     if not _read(sources.card.is_file, "the card", unread):
         return None, None
     text = _read(lambda: sources.card.read_text(encoding="utf-8", errors="replace"), "the card", unread)
-    return sources.card.absolute(), ids_on(text) if text is not None else None
+    return sources.card.absolute(), facts_on(text) if text is not None else None
 
 
 def _of_kept_code(sources: Sources, unread: list[str]) -> list[Known]:

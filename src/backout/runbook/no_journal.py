@@ -1,4 +1,7 @@
-"""The journal's ports where there is no journal to be used: nothing is remembered, and nothing can be recorded."""
+"""The journal's ports where there is no journal to be used: nothing can be recorded, and little is remembered.
+
+The card was written when all was well, and keeps the marks: the provider lists its newest deployments only.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from backout.errors import BackoutError
+from backout.model.card import CardFacts
+from backout.model.incident import Event
+from backout.report.card_facts import facts_on
+from backout.runbook.proofs import KIND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from backout.model.deployment import Mark, VersionMark
-    from backout.model.incident import Event, Run
+    from backout.model.incident import Run
     from backout.model.plan import Json
     from backout.model.signals import Counts
     from backout.runbook.toolbox import Toolbox
@@ -21,20 +29,22 @@ class NoJournal:
     """Ports Journal, Runs, Marks, CountsStore and Checkpoints: reads find nothing, writes raise `why`.
 
     Args:
-        why: what is wrong with the journal.
+        why: what is wrong with the journal. card: what the last card tells; its marks and failed proofs are known.
     """
 
-    def __init__(self, why: BackoutError) -> None:
+    def __init__(self, why: BackoutError, card: CardFacts = CardFacts()) -> None:  # noqa: B008 - it is frozen
         self._why = why
+        self._card = card
 
     def _refuse(self, *_args: Any, **_named: Any) -> Any:
         raise self._why
 
     submit = drive = note = ask = mark = keep = prune = save_checkpoint = _refuse
 
-    def events(self, **_filters: object) -> Iterator[Event]:
-        """Yield nothing."""
-        return iter(())
+    def events(self, *, kind: str | None = None, **_filters: object) -> Iterator[Event]:
+        """Yield the failed proofs of the card where those are asked for, else nothing."""
+        for version, proof in self._card.failed_proofs.items() if kind == KIND else ():
+            yield Event(0, proof.at, "", "", None, KIND, {"version": version, "why": proof.why})
 
     def runs(self, environment: str | None = None) -> tuple[Run, ...]:  # noqa: ARG002 the port
         """Return none."""
@@ -49,12 +59,13 @@ class NoJournal:
         return None
 
     def marks(self, environment: str) -> tuple[VersionMark, ...]:  # noqa: ARG002 the port
-        """Return none."""
-        return ()
+        """Return those of the card."""
+        return self._card.marks
 
     def marked(self, environment: str, version: str, mark: Mark) -> VersionMark | None:  # noqa: ARG002 the port
-        """Return None."""
-        return None
+        """Return the latest such mark of the card."""
+        found = (each for each in reversed(self._card.marks) if each.mark is mark and each.version == version)
+        return next(found, None)
 
     def kept(self, environment: str, since: int, until: int) -> tuple[Counts, ...]:  # noqa: ARG002 the port
         """Return none."""
@@ -66,13 +77,23 @@ class NoJournal:
 
 
 def without_journal(tools: Toolbox, why: BackoutError) -> Toolbox:
-    """Return the ports with what the provider tells alone, for when the journal cannot be read."""
-    none = NoJournal(why)
+    """Return the ports with what the provider and the last card tell, for when the journal cannot be read."""
+    none = NoJournal(why, last_card(tools.cards.path() if tools.cards is not None else None))
     return replace(tools, journal=none, runs=none, marks=none, counts=none, checkpoints=none, triggers=None)
 
 
+def last_card(path: Path | None) -> CardFacts:
+    """Return what the card tells that was written last; never raises."""
+    if path is None:
+        return CardFacts()
+    try:
+        return facts_on(path.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return CardFacts()
+
+
 def as_far_as_read(tools: Toolbox) -> Toolbox:
-    """Return the ports as they are where the journal can be read, else with what the provider tells alone."""
+    """Return the ports as they are where the journal can be read, else with what the provider and the card tell."""
     try:
         tools.runs.runs(tools.environment)
         tools.marks.marks(tools.environment)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import borne_out, still_decides
-from backout.analysis.stability import questioned
-from backout.model.deployment import Mark
 from backout.model.incident import RunState
 from backout.model.plan import PANIC_ONCE, Plan, PlanKind, PlanRefused
 from backout.model.remark import RemarkKind
@@ -20,12 +17,10 @@ from backout.runbook.no_journal import as_far_as_read
 from backout.runbook.rollback import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from backout.model.deployment import VersionMark
     from backout.model.incident import Run
     from backout.model.plan import Equivalents
     from backout.model.situation import Situation
+    from backout.runbook.in_need import InNeed
     from backout.runbook.toolbox import Toolbox
 
 WITHIN_S = 15.0
@@ -115,18 +110,23 @@ def lines_unproven(tools: Toolbox, refused: PlanRefused) -> tuple[str, ...]:
     return (*look, "# if you know that the version before was well:", f"# {line}")
 
 
-def lines_without_provider(tools: Toolbox) -> tuple[str, ...]:
-    """Return what to type, as far as it is known here without asking anybody: the last stable version, else a look."""
-    return lines_of(tools.equivalents, lambda: tools.marks.marks(tools.environment))
+def lines_in_need(equivalents: Equivalents, found: InNeed) -> tuple[str, ...]:
+    """Return what to type, by what is known without the provider: what goes back, else what looks; `#` begins words.
+
+    The same ways as `status` and the card show: what is in doubt is said above its line.
+    """
+    lines: list[str] = []
+    for way in found.ways:
+        lines.append(f"# {'only if ' + way.only_if + '; ' if way.only_if else ''}{way.why}:")
+        lines += equivalents.activate.format(version=way.version, message=shlex.quote("by hand")).splitlines()
+    if not lines and found.no_way:
+        lines.append(f"# {found.no_way} (by the card)")
+    return tuple(lines) if found.ways else (*lines, *equivalents.live.splitlines())
 
 
-def lines_of(equivalents: Equivalents, read_marks: Callable[[], tuple[VersionMark, ...]]) -> tuple[str, ...]:
-    """Return the lines that go back to the last stable version that the marks know, else those that look."""
-    stable = ""
-    with contextlib.suppress(Exception):  # whatever is wrong with the journal, these lines are said
-        marks = read_marks()
-        bad = {mark.version for mark in marks if mark.mark is Mark.QUARANTINED or questioned(marks, mark.version)}
-        stable = next((m.version for m in reversed(marks) if m.mark is Mark.STABLE and m.version not in bad), "")
-    if not stable:
-        return tuple(equivalents.live.splitlines())
-    return tuple(equivalents.activate.format(version=stable, message=shlex.quote("by hand")).splitlines())
+def lines_of_dashboard(equivalents: Equivalents, found: InNeed) -> tuple[str, ...]:
+    """Return what there is to do while the API does not answer: the lines of `lines_in_need` need it as well."""
+    if not equivalents.dashboard:
+        return ()
+    version = found.ways[0].version[:8] if found.ways else "VERSION"
+    return tuple(f"# {line}" for line in equivalents.dashboard.format(version=version).splitlines())

@@ -8,6 +8,7 @@ from backout.model.situation import FailedProof
 
 if TYPE_CHECKING:
     from backout.model.plan import Json
+    from backout.ports import Journal
     from backout.runbook.toolbox import Toolbox
 
 KIND: Final = "proof.failed"
@@ -21,5 +22,10 @@ def record_failure(tools: Toolbox, run: str, version: str, why: str) -> None:
 
 def failed_proofs(tools: Toolbox) -> dict[str, FailedProof]:
     """Return the newest failed proof of each version."""
-    noted = tools.journal.events(environment=tools.environment, kind=KIND)
+    return failed_in(tools.journal, tools.environment)
+
+
+def failed_in(journal: Journal, environment: str) -> dict[str, FailedProof]:
+    """Return the newest failed proof of each version, as far as this journal knows. Raises as the journal does."""
+    noted = journal.events(environment=environment, kind=KIND)
     return {str(event.data["version"]): FailedProof(event.at, str(event.data["why"])) for event in noted}

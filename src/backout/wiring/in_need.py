@@ -27,6 +27,7 @@ def sources(config: Config) -> Sources:
         environment=config.name,
         runs=book,
         marks=book,
+        journal=book,
         card=config.card_path,
         kept=_kept(config),
         health=_health(config, missing),

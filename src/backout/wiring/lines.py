@@ -55,3 +55,10 @@ def card_lines(config: Config) -> CardLines:
         ),
         people=tuple((name, str(value)) for name, value in settings.contacts.items()),
     )
+
+
+def lines_for_npx() -> tuple[str, ...]:
+    """Return what a shell needs before an `npx` line, see `providers.node`."""
+    from backout.providers import node  # noqa: PLC0415 only where a card is written
+
+    return node.lines_for_npx()

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 OVERRIDES: Final = "Cloudflare-Workers-Version-Overrides"
 _TOKEN: Final = "printf 'Authorization: Bearer %s\\n' \"$CLOUDFLARE_API_TOKEN\" |"  # noqa: S105 - its variable
+DASHBOARD: Final = (
+    "wrangler and curl need the API as well; until it answers (https://www.cloudflarestatus.com), in the dashboard:\n"
+    "https://dash.cloudflare.com > Workers & Pages > {script} > Deployments > ... beside {{version}} > Rollback"
+)
 _JSON: Final = "-H 'Content-Type: application/json'"
 _HEADS: Final = {
     "prisma": "\nSELECT migration_name, finished_at FROM _prisma_migrations"
@@ -95,6 +99,7 @@ def equivalents(place: Place) -> Equivalents:
         secret=f"npx wrangler secret put {{name}} --name {name}",
         secrets_apart="# wrangler refuses here (10215): deploy the live commit again, then `wrangler secret bulk`",
         secret_names=f"npx wrangler secret list --name {name}",
+        dashboard=DASHBOARD.format(script=place.script.replace("{", "{{").replace("}", "}}")),
         schedules=f"{_TOKEN} curl -sX PUT {shlex.quote(f'{api}/schedules')} -H @- {_JSON} --data {{schedules}}",
     )
 

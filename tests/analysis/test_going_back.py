@@ -1,0 +1,75 @@
+"""Where to go back to without the provider: by the card, the marks and what the application says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from backout.analysis.going_back import Remembered, ways_back
+from backout.model.card import CardFacts
+from backout.model.deployment import Mark, VersionId, VersionMark
+from backout.model.situation import FailedProof
+from backout.report.card_facts import facts_on
+
+A, B, C = (f"{digit}0000000-0000-4000-8000-000000000000" for digit in "abc")
+
+
+def mark(version: str, at: float, kind: Mark = Mark.STABLE) -> VersionMark:
+    """Return a mark."""
+    return VersionMark(kind, VersionId(version), f"code-{version}", at, f"run-{at}", "why")
+
+
+CARD = CardFacts(read_at=100.0, live=(B,), stable=A, target=A)
+NO_TARGET = replace(CARD, target="", why="it has the same code")
+CASES = {
+    "the card is about what is live": (Remembered(CARD, (mark(A, 10),), {}, B, is_sure=True), [(A, False)]),
+    "nobody knows what is live": (Remembered(CARD, (mark(A, 10),), {}, ""), [(A, False)]),
+    "what is live is newer than the card": (
+        Remembered(CARD, (mark(A, 10), mark(B, 20)), {}, C, is_sure=True),
+        [(B, False)],
+    ),
+    "what was live last is itself stable": (
+        Remembered(CARD, (mark(A, 10), mark(B, 20)), {}, B),
+        [(A, False), (B, True)],
+    ),
+    "the card's choice is quarantined since": (
+        Remembered(CARD, (mark(A, 10), mark(A, 200, Mark.QUARANTINED)), {}, B, is_sure=True),
+        [],
+    ),
+    "the card's choice is questioned since": (
+        Remembered(CARD, (mark(A, 10), mark(A, 200, Mark.QUESTIONED)), {}, B, is_sure=True),
+        [],
+    ),
+    "the card's choice was not proved since": (
+        Remembered(CARD, (mark(A, 10),), {A: FailedProof(200, "down")}, B, is_sure=True),
+        [],
+    ),
+    "the card weighed the failed proof": (
+        Remembered(CARD, (mark(A, 10),), {A: FailedProof(50, "down")}, B, is_sure=True),
+        [(A, False)],
+    ),
+    "the card knows no way": (Remembered(NO_TARGET, (mark(A, 10),), {}, B, is_sure=True), []),
+    "the card knows no way from what was live last": (Remembered(NO_TARGET, (mark(A, 10),), {}, B), [(A, True)]),
+    "there is no card": (Remembered(None, (mark(A, 10), mark(B, 20)), {}, C), [(B, False)]),
+    "the newest stable one failed its proof": (
+        Remembered(None, (mark(A, 10), mark(B, 20)), {B: FailedProof(30, "down")}, C),
+        [(A, False)],
+    ),
+    "nothing is known": (Remembered(None, (), {}, ""), []),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_where_to_without_the_provider(case: str) -> None:
+    """(version, whether it is said to depend on something), the best first."""
+    known, expected = CASES[case]
+    assert [(way.version, bool(way.only_if)) for way in ways_back(known)] == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "THE LAST CARD", "## What is known of versions\n\n- x\n- 2026 stable -\n", "- version "]
+)
+def test_a_page_that_somebody_wrote_on_is_read_as_far_as_it_goes(text: str) -> None:
+    """It never raises, and what is no entry is none."""
+    assert facts_on(text).marks == ()

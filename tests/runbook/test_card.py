@@ -1,0 +1,76 @@
+"""The card is read again: what it keeps is what was known, and without the provider nobody says anything else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backout.model.deployment import Mark, VersionMark
+from backout.model.plan import Equivalents
+from backout.providers.files.card import FileCard
+from backout.report.card import card_text
+from backout.report.card_facts import facts_on
+from backout.runbook.card import card_of, keep_card
+from backout.runbook.in_need import Sources, look_in_need
+from backout.runbook.panic import lines_in_need
+
+from line import Story, roll_back
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backout.runbook.toolbox import Toolbox
+
+LINES = Equivalents(activate="npx wrangler rollback {version} --message {message}", live="look")
+
+
+@pytest.fixture
+def story(quick_path: Path) -> Story:
+    return Story(quick_path / "journal.sqlite")
+
+
+def tools_of(story: Story) -> Toolbox:
+    """Return tools with a card."""
+    return replace(story.tools(), cards=FileCard(story.path.with_name("card.md")), equivalents=LINES)
+
+
+def test_a_card_tells_again_what_was_known(story: Story) -> None:
+    """Marks with their code and run, and the choice: what is read again is what was written."""
+    roll_back(story.tools())
+    worse = story.world.upload("worse")
+    story.world.deploy(worse)
+    card = card_of(tools_of(story))
+    facts = facts_on(card_text(card))
+    assert facts.live == (worse.id,)
+    assert (facts.target, facts.stable) == (card.target, card.stable) == (story.good.id, story.good.id)
+    assert [(m.mark, m.version, m.run) for m in facts.marks] == [(m.mark, m.version, m.run) for m in card.marks]
+    assert {m.mark for m in facts.marks} == {Mark.STABLE, Mark.QUARANTINED}
+    for read, written in zip(facts.marks, card.marks, strict=True):
+        assert read.at == pytest.approx(written.at, abs=0.01)
+        assert (written.code_hash or "").startswith(read.code_hash or "-")
+
+
+def test_panic_without_the_api_names_what_the_card_names(story: Story) -> None:
+    """Also where the newest stable version failed its proof a moment ago."""
+    world = story.world
+    world.traffic_rule = None
+    newer = world.upload("newer")
+    world.traffic_rule = lambda _second, _version: None
+    world.deploy(newer)
+    tools = tools_of(story)
+    newest = VersionMark(Mark.STABLE, newer.id, newer.code_hash, world.clock.now(), "guard-2", "healthy")
+    tools.marks.mark("production", newest, actor="test")
+    world.clock.sleep(60)
+    worse = world.upload("worse")
+    world.deploy(worse)
+    note = {"run": "rollback-1", "version": newer.id, "why": "database is down on it"}
+    tools.journal.note("production", "proof.failed", "rollback-1", note, actor="test")  # type: ignore[arg-type]
+    keep_card(tools)
+    sources = Sources("production", tools.runs, tools.marks, story.path.with_name("card.md"), journal=tools.journal)
+    found = look_in_need(sources)
+    assert [way.version for way in found.ways] == [card_of(tools).target] == [story.good.id]
+    assert found.stable is not None
+    assert found.stable.version == story.good.id
+    assert lines_in_need(LINES, found)[1] == f"npx wrangler rollback {story.good.id} --message 'by hand'"
