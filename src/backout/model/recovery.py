@@ -372,14 +372,29 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True)
+class DefinitionDifference:
+    """What of one definition is other than before the damage, whoever changed it.
+
+    Args:
+        what: such as `index public.users_email`. before, live: the lines that the other has not, "" for none.
+    """
+
+    what: str
+    before: str
+    live: str
+
+
+@dataclass(frozen=True, slots=True)
 class RescueReport:
     """What a rescue does: definitions that come back, rows by table, and what it cannot do.
 
     Args:
-        left_out: what of the damage is not taken back.
+        left_out: what of the damage is not taken back. differences: of the definitions before the damage and live ones
+            after the rescue.
     """
 
     definitions: tuple[str, ...]
     tables: tuple[TableRescue, ...]
     notes: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    differences: tuple[DefinitionDifference, ...] = ()

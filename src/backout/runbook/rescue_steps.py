@@ -72,6 +72,13 @@ def _conflicts_of(rescue: Json) -> dict[str, int]:
     return {str(each["table"]): int(str(each["conflicts"])) for each in tables if isinstance(each, dict)}
 
 
+def _left_out_of(rescue: Json) -> set[str]:
+    """Return the statements of what a rescue left out, and said so."""
+    left_out = rescue.get("left_out", []) if isinstance(rescue, dict) else []
+    assert isinstance(left_out, list)  # noqa: S101 as recorded
+    return {str(each["sql"]).rstrip(";") for each in left_out if isinstance(each, dict)}
+
+
 def nothing_left(report: RescueReport, environment: str, rescue: Json) -> Json:
     """Return how many rows are in conflict after a rescue. Raises BackoutError: damage is left that nobody touched.
 
@@ -86,8 +93,10 @@ def nothing_left(report: RescueReport, environment: str, rescue: Json) -> Json:
         unwritable = min(damaged, max(0, known.get(each.table, 0) - each.conflicts))
         left += damaged - unwritable
         conflicts += each.conflicts + unwritable
-    if left or report.definitions:
-        what = f"{left} rows" if left else "; ".join(report.definitions)
+    told = _left_out_of(rescue)
+    definitions = [each for each in report.definitions if each.rstrip(";") not in told]
+    if left or definitions:
+        what = f"{left} rows" if left else "; ".join(definitions)
         raise BackoutError(f"damage is left after the rescue: {what}", where=environment)
     return {"left": left, "conflicts": conflicts}
 
@@ -136,6 +145,7 @@ def rescue_record(report: RescueReport) -> dict[str, Json]:
         "tables": tables,
         "notes": list(report.notes),
         "left_out": left_out,
+        "differences": [{"what": each.what, "before": each.before, "live": each.live} for each in report.differences],
     }
 
 

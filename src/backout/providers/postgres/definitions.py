@@ -1,7 +1,9 @@
-"""What a transaction took out of the catalog, seen from the databases just before and just after it, as SQL.
+"""Tables and columns of a database, so that what a transaction took of them can be told, and added again.
 
-The two are copies of one cluster, so object ids are the same in both, and in the live database: an object that is in
-the first and not in the second was dropped. Source: PostgreSQL 18, "System Catalogs", "System Catalog Information
+Just before and just after the damage are copies of one cluster, so object ids are the same in both, and in the live
+database: a table or column that is in the first and not in the second was dropped.
+
+Source: PostgreSQL 18, "System Catalogs", "System Catalog Information
 Functions".
 """
 
@@ -42,26 +44,10 @@ FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON
 JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_attrdef d ON (d.adrelid, d.adnum) = (a.attrelid, a.attnum)
 WHERE c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped AND {_USER} ORDER BY 1, 2
 """
-_OTHERS: Final = f"""
-SELECT x.oid::bigint, x.conrelid::bigint, 'constraint', x.conname, pg_get_constraintdef(x.oid),
-  CASE x.contype WHEN 'f' THEN 3 WHEN 'c' THEN 2 ELSE 1 END, pg_get_userbyid(c.relowner)::text
+_CHECKS: Final = f"""
+SELECT x.conrelid::bigint, x.conname, pg_get_constraintdef(x.oid)
 FROM pg_constraint x JOIN pg_class c ON c.oid = x.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE x.contype IN ('p', 'u', 'x', 'f', 'c') AND x.conislocal AND {_USER}
-UNION ALL
-SELECT i.indexrelid::bigint, i.indrelid::bigint, 'index', c.relname, pg_get_indexdef(i.indexrelid), 2,
-  pg_get_userbyid(c.relowner)::text
-FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE {_USER} AND i.indexrelid NOT IN (SELECT conindid FROM pg_constraint WHERE contype IN ('p', 'u', 'x'))
-UNION ALL
-SELECT c.oid::bigint, 0, 'view', format('%I.%I', n.nspname, c.relname),
-  format('CREATE %s %I.%I AS %s', CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'MATERIALIZED VIEW' END, n.nspname,
-    c.relname, pg_get_viewdef(c.oid)), 4, pg_get_userbyid(c.relowner)::text
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('v', 'm') AND {_USER}
-UNION ALL
-SELECT t.oid::bigint, t.tgrelid::bigint, 'trigger', t.tgname, pg_get_triggerdef(t.oid), 5,
-  pg_get_userbyid(c.relowner)::text
-FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE NOT t.tgisinternal AND {_USER}
+WHERE x.contype = 'c' AND x.conislocal AND {_USER} ORDER BY 1, 2
 """
 
 
@@ -98,7 +84,12 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table; `nodes` are its own file and its TOAST table's, `forced` whether row security holds for its owner."""
+    """A table.
+
+    Args:
+        nodes: its own file and its TOAST table's. forced: whether row security holds for its owner, too.
+        checks: the name and text of each check that does not come from a parent.
+    """
 
     oid: int
     schema: str
@@ -108,6 +99,7 @@ class Table:
     columns: tuple[Column, ...]
     owner: str
     forced: bool
+    checks: tuple[tuple[str, str], ...] = ()
 
     @property
     def sql(self) -> str:
@@ -121,24 +113,10 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Other:
-    """A constraint, index, view or trigger; `table` is 0 for a view, `owner` the table's owner or the view's."""
-
-    oid: int
-    table: int
-    kind: str
-    name: str
-    definition: str
-    order: int
-    owner: str
-
-
-@dataclass(frozen=True, slots=True)
 class Catalog:
-    """What is defined in one database."""
+    """The tables of one database, by object id."""
 
     tables: dict[int, Table]
-    others: dict[int, Other]
 
 
 def catalog(connection: Any) -> Catalog:
@@ -146,12 +124,24 @@ def catalog(connection: Any) -> Catalog:
     columns: dict[int, list[Column]] = {}
     for oid, *row in connection.execute(_COLUMNS):
         columns.setdefault(oid, []).append(Column(*row))
+    checks: dict[int, list[tuple[str, str]]] = {}
+    for oid, name, text in connection.execute(_CHECKS):
+        checks.setdefault(oid, []).append((name, text))
     tables = {
-        oid: Table(oid, schema, name, (node, toast), kind == "p", tuple(columns.get(oid, ())), owner, forced)
+        oid: Table(
+            oid,
+            schema,
+            name,
+            (node, toast),
+            kind == "p",
+            tuple(columns.get(oid, ())),
+            owner,
+            forced,
+            tuple(checks.get(oid, ())),
+        )
         for oid, schema, name, node, toast, kind, owner, forced in connection.execute(_TABLES)
     }
-    others = {row[0]: Other(*row) for row in connection.execute(_OTHERS)}
-    return Catalog(tables, others)
+    return Catalog(tables)
 
 
 def add_column(table: Table, column: Column) -> str:
@@ -168,7 +158,7 @@ def add_column(table: Table, column: Column) -> str:
 def finish_column(table: Table, column: Column) -> list[str]:
     """Return the statements that make a column what it was, once its rows have their values.
 
-    An identity's sequence is an object of its own (`definition_entries`), and so is what NOT NULL it needs.
+    An identity's sequence is an object of its own (`rescue_definitions`), and so is what NOT NULL it needs.
     """
     words = []
     if column.default is not None and column.plain_default is None and not column.generated:
@@ -179,22 +169,3 @@ def finish_column(table: Table, column: Column) -> list[str]:
     words += [f"SET STATISTICS {column.statistics}"] if column.statistics is not None else []
     words += [f"SET ({column.options})"] if column.options else []
     return [f"ALTER TABLE {table.sql} ALTER COLUMN {identifier(column.name)} {each}" for each in words]
-
-
-def create(other: Other, table: Table | None) -> str:
-    """Return the statement that makes it again."""
-    if other.kind == "constraint" and table is not None:
-        return f"ALTER TABLE {table.sql} ADD CONSTRAINT {identifier(other.name)} {other.definition}"
-    return other.definition
-
-
-def drop(other: Other, table: Table | None) -> str:
-    """Return the statement that takes it away again."""
-    if table is None:
-        kind = "MATERIALIZED VIEW" if other.definition.startswith("CREATE MATERIALIZED") else "VIEW"
-        return f"DROP {kind} IF EXISTS {other.name}"
-    if other.kind == "constraint":
-        return f"ALTER TABLE {table.sql} DROP CONSTRAINT IF EXISTS {identifier(other.name)}"
-    if other.kind == "trigger":
-        return f"DROP TRIGGER IF EXISTS {identifier(other.name)} ON {table.sql}"
-    return f"DROP INDEX IF EXISTS {identifier(table.schema)}.{identifier(other.name)}"

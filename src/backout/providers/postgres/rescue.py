@@ -9,21 +9,21 @@ Source: PostgreSQL 18, "System Columns" (xmin, xmax), "Composite Type Comparison
 every type; the operators `*=` and `*<>` are the functions record_image_eq and record_image_ne).
 """
 
-# ruff: noqa: S608 - statements are put together from names that the catalog itself gave, each quoted
-
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import BackoutError
-from backout.model.recovery import RescueReport, TableRescue
-from backout.providers.child_environment import bare_environment
+from backout.model.recovery import LeftOut, RescueReport, TableRescue
 from backout.providers.postgres import rescue_columns
-from backout.providers.postgres.definitions import Catalog, Other, Table, catalog, create, drop
+from backout.providers.postgres.definition_changes import differences
+from backout.providers.postgres.definition_columns import orders
+from backout.providers.postgres.definition_reading import DefinitionReader
+from backout.providers.postgres.definitions import catalog
 from backout.providers.postgres.owner_session import OwnerSessions, SideSessions
-from backout.providers.postgres.pinned import pins
 from backout.providers.postgres.rescue_circles import notes_of_circles
+from backout.providers.postgres.rescue_definitions import DefinitionRescue
 from backout.providers.postgres.rescue_rows import insert, load, remove, update
 from backout.providers.postgres.rescue_scope import (
     Kept,
@@ -34,17 +34,17 @@ from backout.providers.postgres.rescue_scope import (
     why_left,
     works_of,
 )
-from backout.providers.postgres.rowsql import listed, pipe
 from backout.providers.postgres.schema import meant, without_secrets
 from backout.providers.postgres.session import working
-from backout.providers.postgres.template import run_tool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from backout.model.recovery import Damage, LeftOut
+    from backout.model.recovery import Damage, DefinitionDifference
     from backout.providers.postgres.binaries import Binaries
+    from backout.providers.postgres.definition_reading import Reading
+    from backout.providers.postgres.definitions import Catalog, Table
 
 
 _CONNECT_S: Final = 60.0
@@ -67,7 +67,7 @@ class PostgresRescuer:
     def damage(self, damage: Damage, before: str, after: str) -> RescueReport:
         """Return what would be written, by table, without writing anything."""
         with self._session(damage, before, after, None, _silent) as session:
-            return self._all(session, before)
+            return self._all(session, before, after)
 
     def rescue(
         self, damage: Damage, before: str, after: str, kept: Path, progress: Callable[[str, int, int], None]
@@ -78,7 +78,7 @@ class PostgresRescuer:
             BackoutError: Postgres refused a statement, which is quoted; what was committed stays, and can be resumed.
         """
         with self._session(damage, before, after, Kept(kept), progress) as session:
-            return self._all(session, before)
+            return self._all(session, before, after)
 
     def undo(self, kept: Path, progress: Callable[[str, int, int], None]) -> RescueReport:
         """Put back what `kept` holds, newest first, where nobody has written since."""
@@ -158,24 +158,21 @@ class PostgresRescuer:
 
     # --- all of it ----------------------------------------------------------------------------------------------
 
-    def _all(self, session: Session, before_dsn: str) -> RescueReport:
+    def _all(self, session: Session, before_dsn: str, after_dsn: str) -> RescueReport:
         before, after, live = (catalog(each) for each in (session.before, session.after, session.live))
-        lost = [before.tables[oid] for oid in sorted(before.tables.keys() - after.tables.keys())]  # parents are older
-        definitions: list[str] = []
-        reports: list[TableRescue] = []
-        names = {(each.schema, each.name) for each in live.tables.values()}
-        made = [table for table in lost if (table.schema, table.name) not in names]
-        reports += self._tables(session, made, before_dsn)
-        definitions += [f"CREATE TABLE {table.sql}" for table in made]
-        for table in lost:
-            if table not in made:
-                ours = session.kept is not None and session.kept.has(op="table", table=table.shown)
-                reports.append(TableRescue(table.shown, left="" if ours else "a table of that name is there again"))
+        ends = session.before, session.after, session.live
+        reader = DefinitionReader((before_dsn, after_dsn, self._url()), ends, self._database, self._binaries)
+        reading = reader.read()
+        session.left_out.extend(reading.left_out)
+        defined = DefinitionRescue(session, (reading.before, reading.after, reading.live), (before, after, live))
+        defined.first()
+        if defined.statements and session.kept is not None:
+            live = catalog(session.live)
+        reports = _made_before(session, before, after, live, defined.reports)
         found = works_of(session, before, after, live)
         works = [work for work in found if not is_left_alone(session, work, reports)]
         widened = [work for work in found if work in works or (work.table.partitioned and not why_left(session, work))]
-        for work in widened:
-            definitions += rescue_columns.add(session, work.table, work.lost)
+        columns = [made for work in widened for made in rescue_columns.add(session, work.table, work.lost)]
         ordered = parents_first(session.live, works)
         for work in ordered:
             load(session.of(work.table.owner), work)
@@ -187,120 +184,41 @@ class PostgresRescuer:
                 step(session.of(work.table.owner), work)
         for work in widened:
             rescue_columns.finish(session, work.table, work.lost)
-        definitions += _others(session, before, after, live)
-        reports += [work.report for work in ordered]
-        notes = notes_of_circles(session.live, ordered, written=session.kept is not None)
-        by_name = tuple(sorted(reports, key=lambda each: each.table))
-        return RescueReport(tuple(definitions), by_name, notes, tuple(session.left_out))
-
-    def _tables(self, session: Session, tables: Sequence[Table], before_dsn: str) -> list[TableRescue]:
-        """Make dropped tables again with their rows and all that belongs to them, in one transaction."""
-        reports = []
-        for owner in dict.fromkeys(table.owner for table in tables):
-            reports += self._tables_of(session.of(owner), [each for each in tables if each.owner == owner], before_dsn)
-        return reports
-
-    def _tables_of(self, session: Session, tables: Sequence[Table], before_dsn: str) -> list[TableRescue]:
-        """The same for those of one owner, in whose session they and their rows are made."""
-        counts, reports = {}, []
-        for table in tables:
-            if strange := session.strange(table, None, None):
-                reports.append(TableRescue(table.shown, left=strange))
-                continue
-            (counts[table.oid],) = session.before.execute(f"SELECT count(*) FROM ONLY {table.sql}").fetchone()
-            reports.append(TableRescue(table.shown, inserted=counts[table.oid]))
-        tables = [table for table in tables if table.oid in counts]
-        if session.kept is None or not tables:
-            return reports
-        with session.live.transaction():
-            session.live.execute(self._script("pre-data", tables, before_dsn))
-            for table in tables:
-                columns = listed([column.name for column in table.columns if not column.generated])
-                if not table.partitioned:
-                    read, write = (f"COPY {table.sql} ({columns}) {way}" for way in ("TO STDOUT", "FROM STDIN"))
-                    pipe(session.before, read, session.live, write)
-                _sequences(session, table)
-            session.live.execute(self._script("post-data", tables, before_dsn))
-            session.live.execute(pins({"lock_timeout": f"'{_LOCK_S}s'"}, local=False).encode())  # as before the scripts
-            session.kept.note_writer(session.live)
-            (xid,) = session.live.execute("SELECT pg_current_xact_id()::text").fetchone()
-            for table in tables:
-                entry = {"op": "table", "table": table.shown, "sql": table.sql, "xid": xid, "rows": counts[table.oid]}
-                session.kept.write(entry)
-        return reports
-
-    def _script(self, section: str, tables: Sequence[Table], before_dsn: str) -> str:
-        """Return the definitions of tables as pg_dump writes them, without psql's own commands.
-
-        Nor may it end our time-out for locks: what refers to live tables locks them, and everybody would queue behind.
-        The connection string is in the program's environment alone, and TLS is carried for it.
-        """
-        from backout.providers.postgres.tls_access import reached  # noqa: PLC0415 - few need it
-
-        named = (f"--table={table.sql}" for table in tables)
-        with reached(before_dsn, has_tls=self._binaries.has_tls()) as reaching:
-            there = bare_environment({**reaching, "PGDATABASE": self._database})
-            options = ("--schema-only", f"--section={section}", *named)
-            told = run_tool(self._binaries, "pg_dump", *options, environment=there)
-        return "\n".join(line for line in told.splitlines() if not line.startswith(("\\", "SET lock_timeout")))
+        defined.then()
+        reports += [*defined.reports, *(work.report for work in ordered)]
+        return RescueReport(
+            (*columns, *defined.statements),
+            tuple(sorted(reports, key=lambda each: each.table)),
+            notes_of_circles(session.live, ordered, written=session.kept is not None),
+            tuple(session.left_out),
+            _differences(reader, reading, session, before),
+        )
 
 
-def _others(session: Session, before: Catalog, after: Catalog, live: Catalog) -> list[str]:
-    """Make constraints, indexes, views and triggers again that went with something else."""
-    made = []
-    gone = [other for oid, other in before.others.items() if oid not in after.others]
-    for other in sorted(gone, key=lambda each: (each.order, each.oid)):
-        if other.table and other.table not in after.tables:
-            continue  # it came with its table
-        table = live.tables.get(other.table)
-        if _is_there(session.live, other) or (other.table and table is None):
-            continue
-        owner = table.owner if table else other.owner
-        before_it = before.tables.get(other.table)
-        if before_it is not None and session.strange(before_it, None, table):
-            continue  # its table is left alone, and says why
-        statement = create(other, table)
-        if statement.startswith("CREATE MATERIALIZED") and not session.of(owner).owner and _has_foreign_code(session):
-            statement = f"{statement.rstrip(';')} WITH NO DATA"  # its query could call a function of anybody's
-        made.append(statement)
-        if session.kept is not None:
-            mine = session.of(owner).live
-            with mine.transaction():
-                session.kept.write({"op": "other", "table": other.name, "drop": drop(other, table), "owner": owner})
-                mine.execute(statement)
-    return made
+def _differences(
+    reader: DefinitionReader, reading: Reading, session: Session, before: Catalog
+) -> tuple[DefinitionDifference, ...]:
+    """Return how definitions differ from before when all is written; a dry run does not know it."""
+    if session.kept is None:
+        return ()
+    try:
+        found = differences(reading.before, reader.live() if reading.damaged else reading.live)
+        return (*found, *(orders(before, catalog(session.live)) if reading.before else ()))
+    except BackoutError as error:
+        session.left_out.append(LeftOut("definitions", f"not compared after the rescue: {error.what}", seen=False))
+        return ()
 
 
-def _has_foreign_code(session: Session) -> bool:
-    """Whether a query of a superuser's could call a function that belongs to somebody who is none."""
-    query = (
-        "SELECT session_user IN (SELECT rolname FROM pg_roles WHERE rolsuper) AND EXISTS (SELECT FROM pg_proc p "
-        "JOIN pg_roles r ON r.oid = p.proowner WHERE NOT r.rolsuper)"
-    )
-    return bool(session.live.execute(query).fetchone()[0])
-
-
-def _is_there(live: Any, other: Other) -> bool:
-    catalogs = {
-        "constraint": "SELECT 1 FROM pg_constraint WHERE conname = %s AND conrelid = %s",
-        "trigger": "SELECT 1 FROM pg_trigger WHERE tgname = %s AND tgrelid = %s",
-        "index": "SELECT 1 FROM pg_class c JOIN pg_index ON indexrelid = c.oid WHERE relname = %s AND indrelid = %s",
-    }
-    if other.kind == "view":
-        return live.execute("SELECT to_regclass(%s)", (other.name,)).fetchone()[0] is not None
-    return live.execute(catalogs[other.kind], (other.name, other.table)).fetchone() is not None
-
-
-def _sequences(session: Session, table: Table) -> None:
-    """Let the sequences that belong to the table go on where they were."""
-    query = (
-        "SELECT format('%%I.%%I', n.nspname, c.relname) FROM pg_depend d JOIN pg_class c ON c.oid = d.objid "
-        "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'S' AND d.refobjid = %s "
-        "AND d.deptype IN ('a', 'i')"
-    )
-    for (name,) in session.before.execute(query, (table.oid,)).fetchall():
-        last, called = session.before.execute(f"SELECT last_value, is_called FROM {name}").fetchone()
-        session.live.execute("SELECT setval(%s, %s, %s)", (name, last, called))
+def _made_before(
+    session: Session, before: Catalog, after: Catalog, live: Catalog, reports: Sequence[TableRescue]
+) -> list[TableRescue]:
+    """Return a line for each table that an interrupted rescue made whole already."""
+    names = {each.shown for each in live.tables.values()} - {each.table for each in reports}
+    lost = [before.tables[oid].shown for oid in sorted(before.tables.keys() - after.tables.keys())]
+    kept = session.kept
+    return [
+        TableRescue(name) for name in lost if name in names and kept is not None and kept.has(op="table", table=name)
+    ]
 
 
 def _silent(_doing: str, _done: int, _whole: int) -> None:

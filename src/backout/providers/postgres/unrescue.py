@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +46,7 @@ def undo(
             else:
                 counts[table, op] += _rows(live, entry, content)
         elif op == "other":
-            _other(live, entry, definitions)
+            left |= _other(live, entry, definitions)
         else:
             # Locked before it is looked at: what somebody writes in between would go with it.
             with live.transaction():
@@ -154,6 +153,7 @@ def _rows(live: Any, entry: _Entry, content: bytes) -> int:
         count = found = quietly(live, entry["oid"], table, apply, _UNDO)
         while found and entry["op"] == "I" and refers_to_itself(live, entry["oid"]):  # leaves first, then theirs
             count += (found := quietly(live, entry["oid"], table, apply, _UNDO))
+        live.execute("DROP TABLE backout_undo")  # the types of its columns may be what is taken away next
         return count
 
 
@@ -167,14 +167,22 @@ def _parts(live: Any, entry: _Entry) -> tuple[list[str], list[str], str, str]:
     return after, before, keys, "record_image_eq(ROW({}), ROW({}))".format(*rows)
 
 
-def _other(live: Any, entry: _Entry, definitions: list[str]) -> None:
-    """Take a definition away again; that it is gone already is what is wanted."""
-    from psycopg import errors  # noqa: PLC0415 - costs 0.1 s
+def _other(live: Any, entry: _Entry, definitions: list[str]) -> dict[str, str]:
+    """Take a definition away again, or say why it stays; that it is gone already is what is wanted."""
+    from psycopg import Error, OperationalError, errors  # noqa: PLC0415 - costs 0.1 s
 
-    gone = (errors.UndefinedTable, errors.UndefinedObject, errors.UndefinedFunction, errors.InvalidSchemaName)
-    with suppress(*gone), live.transaction():
-        live.execute(entry["drop"])
-        definitions.append(entry["drop"])
+    gone = (errors.UndefinedTable, errors.UndefinedObject, errors.UndefinedFunction, errors.UndefinedColumn)
+    try:
+        with live.transaction():
+            live.execute(entry["drop"])
+    except (*gone, errors.InvalidSchemaName):
+        return {}
+    except OperationalError:
+        raise
+    except Error as error:
+        return {str(entry["table"]): f"stays: {' '.join(str(error).split())[:300]}"}
+    definitions.append(entry["drop"])
+    return {}
 
 
 def _of_owner(sessions: OwnerSessions, entry: _Entry) -> Any:
@@ -230,6 +238,7 @@ def _column(live: Any, entry: _Entry, made: Made, definitions: list[str]) -> dic
             *_, keys, untouched = _parts(live, batch)
             joined = f"{_UNDO} JOIN ONLY {batch['sql']} l ON {keys} AND {untouched}"
             count -= live.execute(f"SELECT count(*) FROM {joined} WHERE {used('l.' + name)}").fetchone()[0]
+            live.execute("DROP TABLE backout_undo")
     if count:
         return {entry["table"]: f"column {entry['column']} stays with its values: {count:,} of them were written since"}
     statement = f"ALTER TABLE {table} DROP COLUMN {name}"

@@ -1,0 +1,149 @@
+"""Definitions before the damage, after it, and live; pg_dump is asked only where the catalogs differ at all."""
+
+# ruff: noqa: S608 - the names are ours
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from backout.errors import BackoutError
+from backout.model.recovery import LeftOut
+from backout.providers.postgres.dump_toc import definitions_of
+
+if TYPE_CHECKING:
+    from backout.providers.postgres.binaries import Binaries
+    from backout.providers.postgres.definition_changes import Definitions
+
+_OWN: Final = 16384
+"""The first object id that is not Postgres's own."""
+_WHOLE: Final = (
+    "pg_attrdef", "pg_collation", "pg_constraint", "pg_default_acl", "pg_description", "pg_enum", "pg_event_trigger",
+    "pg_extension", "pg_foreign_data_wrapper", "pg_foreign_server", "pg_foreign_table", "pg_inherits", "pg_namespace",
+    "pg_partitioned_table", "pg_policy", "pg_publication", "pg_publication_rel", "pg_publication_namespace", "pg_range",
+    "pg_seclabel", "pg_sequence", "pg_statistic_ext", "pg_trigger", "pg_ts_config", "pg_ts_dict",
+)  # fmt: skip
+_WITH_OIDS: Final = ("pg_aggregate", "pg_cast", "pg_opclass", "pg_operator", "pg_proc", "pg_rewrite", "pg_type")
+_TEMPORARY: Final = "relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname ~ '^pg_(temp|toast)')"
+_PARTS: Final = (
+    *(f"SELECT '{name}', sum(hashtextextended(t::text, 0)) FROM {name} t" for name in _WHOLE),
+    *(
+        f"SELECT '{name}', sum(hashtextextended(t::text, 0)) FROM {name} t WHERE {column} >= {_OWN}"
+        for name in _WITH_OIDS
+        for column in ("aggfnoid::oid" if name == "pg_aggregate" else "oid",)
+    ),
+    (
+        "SELECT 'pg_class', sum(hashtextextended(ROW(oid, relname, relnamespace, reltype, reloftype, relowner, relam, "
+        "relpersistence, relkind, relnatts, relrowsecurity, relforcerowsecurity, relreplident, relispartition, relacl, "
+        f"reloptions, relpartbound)::text, 0)) FROM pg_class WHERE NOT {_TEMPORARY}"
+    ),
+    (
+        "SELECT 'pg_attribute', sum(hashtextextended(ROW(attrelid, attname, atttypid, attnum, atttypmod, attnotnull, "
+        "attidentity, attgenerated, attisdropped, attislocal, attinhcount, attcollation, attstorage, attcompression, "
+        "attstattarget, attacl, attoptions)::text, 0)) FROM pg_attribute "
+        f"WHERE attrelid >= {_OWN} AND attrelid NOT IN (SELECT oid FROM pg_class WHERE {_TEMPORARY})"
+    ),
+    (
+        "SELECT 'pg_index', sum(hashtextextended(ROW(indexrelid, indrelid, indisunique, indisprimary, indimmediate, "
+        "indisclustered, indisvalid, indisreplident, indkey, indclass, indexprs, indpred)::text, 0)) FROM pg_index "
+        f"WHERE indexrelid >= {_OWN} AND indrelid NOT IN (SELECT oid FROM pg_class WHERE {_TEMPORARY})"
+    ),
+)
+_UNREADABLE: Final = """
+SELECT n.nspname::text, c.relname::text,
+  format('"%s"."%s"', replace(n.nspname, '"', '""'), replace(c.relname, '"', '""'))
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+AND NOT (has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE'))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What is known of the definitions.
+
+    Args:
+        before, after, live: as pg_dump says, empty where nothing differs. damaged: whether the damage changed any.
+        left_out: what nobody could look at.
+    """
+
+    before: Definitions
+    after: Definitions
+    live: Definitions
+    damaged: bool
+    left_out: tuple[LeftOut, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DefinitionReader:
+    """Reads them.
+
+    Args:
+        dsns: of before, of after, and live. connections: sessions with the same.
+    """
+
+    dsns: tuple[str, str, str]
+    connections: tuple[Any, Any, Any]
+    database: str
+    binaries: Binaries
+
+    def read(self) -> Reading:
+        """Return them."""
+        before, after, live = (fingerprint(each) for each in self.connections)
+        if before == after == live:
+            return Reading({}, {}, {}, damaged=False)
+        damaged = before != after
+        dsns = self.dsns if damaged else (self.dsns[0], self.dsns[2])
+        names, patterns = self._unreadable()
+        try:
+            with ThreadPoolExecutor(2) as beside:
+                found = list(beside.map(lambda dsn: self._of(dsn, patterns), dsns))
+        except BackoutError as error:
+            return Reading({}, {}, {}, damaged, (LeftOut("definitions", error.what, seen=damaged),))
+        apart = [_without(each, names) for each in found]
+        left_out = tuple(
+            LeftOut(f"table {schema}.{name}", "its definition may not be read", seen=False) for schema, name in names
+        )
+        return Reading(apart[0], apart[1] if damaged else apart[0], apart[-1], damaged, left_out if damaged else ())
+
+    def live(self) -> Definitions:
+        """Return what is live now. Raises BackoutError as `definitions_of`."""
+        names, patterns = self._unreadable()
+        return _without(self._of(self.dsns[2], patterns), names)
+
+    def _of(self, dsn: str, without: list[str]) -> Definitions:
+        is_live = dsn == self.dsns[2]
+        return definitions_of(
+            dsn,
+            self.database,
+            self.binaries,
+            without=without if is_live else (),
+            lock_timeout_s=2.0 if is_live else 10.0,
+        )
+
+    def _unreadable(self) -> tuple[list[tuple[str, str]], list[str]]:
+        found = self.connections[2].execute(_UNREADABLE).fetchall()
+        return [(schema, name) for schema, name, _ in found], [pattern for *_, pattern in found]
+
+
+def fingerprint(connection: Any) -> str:
+    """Return what is the same in two copies of a cluster exactly when no definition differs."""
+    there = {name for (name,) in connection.execute("SELECT relname FROM pg_class WHERE relnamespace = 11")}
+    parts = " UNION ALL ".join(part for part in _PARTS if part.split("'")[1] in there)
+    (found,) = connection.execute(f"SELECT string_agg(p::text, ',' ORDER BY p::text) FROM ({parts}) AS p").fetchone()
+    return str(found)
+
+
+def _without(definitions: Definitions, names: list[tuple[str, str]]) -> Definitions:
+    """Return what does not belong to these tables."""
+    if not names:
+        return definitions
+
+    def belongs(schema: str, name: str) -> bool:
+        return any(
+            schema == theirs and (name == table or name.startswith((f"{table} ", f"TABLE {table}", f"COLUMN {table}.")))
+            for theirs, table in names
+        )
+
+    return {key: each for key, each in definitions.items() if not belongs(each.schema, each.name)}
