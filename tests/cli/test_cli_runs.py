@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cli_shell import backout
 
+from backout.cli.style import Style
 from backout.model.policy import Mode
 
 from line import Story, by_version, roll_back, watch
@@ -54,7 +55,8 @@ def test_the_list_has_the_verdicts(project: Path) -> None:
     assert "requests failed" in runs[-2]["reason"]
     lines = backout(project, "runs", "list", variables={"COLUMNS": "80"}).out.splitlines()
     assert lines[0].split() == ["RUN", "STATE", "VERDICT", "STARTED", "WHY"]
-    assert [re.split(r"\s{2,}", line)[2] for line in reversed(lines[1:])] == [
+    rows = [line for line in lines[1:] if not line.startswith(" ")]
+    assert [re.split(r"\s{2,}", line)[2] for line in reversed(rows)] == [
         "healthy, marked stable",
         "regressed, observed",
         "verified",
@@ -62,6 +64,9 @@ def test_the_list_has_the_verdicts(project: Path) -> None:
         "verified",
     ]
     assert max(map(len, lines)) <= 80
+    assert not [line for line in lines if line.endswith("…")]  # why stands whole, in lines below
+    reasons = " ".join(line.strip() for line in lines if line.startswith(" "))
+    assert all(" ".join(str(each["why"]).split()) in reasons for each in runs)
 
 
 def test_one_run_says_what_it_came_to(project: Path) -> None:
@@ -71,3 +76,37 @@ def test_one_run_says_what_it_came_to(project: Path) -> None:
     watched = runs[-2]["run_id"]
     assert backout(project, "runs", "show", watched, "--json").json["verdict"] == "regressed"
     assert "  regressed, observed: " in backout(project, "runs", "show", watched).out
+
+
+def test_one_run_is_shown_by_the_clock(project: Path) -> None:
+    """No Unix seconds, no empty values, no line that is wider than the terminal; --json has RFC 3339."""
+    runs = backout(project, "runs", "list", "--json").json["runs"]
+    assert isinstance(runs, list)
+    marked = runs[-1]["run_id"]
+    assert any(str(each["data"].get("at")).endswith("Z") for each in events_of(project, marked))
+    lines = backout(project, "runs", "show", marked, variables={"COLUMNS": "80"}).out.splitlines()
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    assert not re.search(r"\b\d{10}\.\d", text)
+    assert re.search(r"at: \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\s+UTC", " ".join(text.split()))
+    assert not re.search(r": ,|attempt: 1\b", text)
+
+
+def events_of(project: Path, run: str) -> list[dict[str, Any]]:
+    events = backout(project, "runs", "show", run, "--json").json["events"]
+    assert isinstance(events, list)
+    return events
+
+
+def test_a_table_cuts_behind_words_and_wraps_what_is_to_be_whole() -> None:
+    """A column with room goes on below itself, one without below the row."""
+    style = Style(width=60)
+    assert style.shorten("watch the deployment of a version", 20) == "watch the..."
+    assert style.shorten("x" * 40, 10) == "xxxxxxx..."
+    words = "one two three four five six seven eight nine ten eleven"
+    roomy = style.table(("A", "B"), [("a", words)], whole=True).splitlines()
+    assert roomy == ["A  B", "a  one two three four five six seven eight nine ten eleven"]
+    beside = style.table(("A", "B"), [("a" * 20, words)], whole=True).splitlines()
+    assert beside[1:] == [f"{'a' * 20}  one two three four five six seven", f"{' ' * 22}eight nine ten eleven"]
+    below = style.table(("A", "B"), [("a" * 40, words)], whole=True).splitlines()
+    assert below[1:] == ["a" * 40, f"    {words}"]

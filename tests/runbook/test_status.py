@@ -60,7 +60,9 @@ def test_a_critical_service_that_is_down_is_a_trouble_whatever_the_endpoint_answ
 def test_what_could_not_be_measured_is_not_well(story: Story) -> None:
     """An answer that cannot be read, a critical service of which nothing is said, a source that does not answer."""
     assert says(story, database=OK, storage=OK, email=OK).unmeasured == ()
-    assert says(story, reach=Reach.UNREADABLE).unmeasured == ("health is not measured (unreadable)",)
+    assert says(story, reach=Reach.UNREADABLE).unmeasured == (
+        "health is not measured: it answers 200, and that is no health report",
+    )
     found = says(story, database=UNKNOWN, email=OK)
     assert found.unmeasured == ("nothing is known of service database", "nothing is known of service storage")
     says(story, database=OK, storage=OK)

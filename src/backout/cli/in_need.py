@@ -102,7 +102,7 @@ def health_text(style: Style, health: HealthReport | None) -> str:
         return style.dim("not set up")
     if not health.measured:
         word = style.badge("down", Tone.BAD) if health.is_down else style.badge("not measured", Tone.WARN)
-        return f"{word} ({health.reach})"
+        return f"{word}: {health.why_unmeasured}"
     tone = Tone.GOOD if health.overall is ServiceState.OK else Tone.WARN
     word = style.badge("down", Tone.BAD) if health.is_down else style.badge(health.overall, tone)
     services = ", ".join(f"{s.name} {s.state}" + (f" ({s.detail})" if s.detail else "") for s in health.services)

@@ -76,8 +76,8 @@ def list_(shell: Shell) -> None:
         {"name": each.path.stem, "title": each.title, "path": str(each.path), "opened_at": rfc3339(each.opened_at)}
         for each in found
     ]
-    rows = [(f"{day(r.opened_at)} {clock(r.opened_at)[:5]}", r.path.stem, r.what) for r in found]
-    human = shell.output.table(("OPENED (UTC)", "NAME", "TITLE"), rows) or "none yet"
+    rows = [(f"{day(r.opened_at)} {clock(r.opened_at)[:5]}", r.what, r.path.stem) for r in found]
+    human = shell.output.table(("OPENED (UTC)", "TITLE", "NAME"), rows, whole=True) or "none yet"
     shell.output.result("incidents", {"incidents": records}, human)
     if found:
         shell.output.next(f"backout incident show {found[0].path.stem}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from backout.cli.outcome import timed
 from backout.cli.style import Tone, visible
+from backout.model.probes import NOT_PROVED
 from backout.model.verdict import CriterionState, Verdict
 from backout.report.times import clock, duration, percent, rfc3339
 
@@ -200,10 +201,10 @@ def _outcome(step: Step, event: Event) -> tuple[Tone, str]:
 
 
 def _proof_words(result: Mapping[str, Json]) -> tuple[Tone, str]:
-    version, why = str(result.get("version"))[:8], result.get("why")
+    version, why = str(result.get("version"))[:8], str(result.get("why"))
     if result.get("proved") is True:
         return Tone.GOOD, f"version {version} is proved at 0 % of the traffic: {why}"
-    return Tone.WARN, f"version {version} is not proved: {why}"
+    return Tone.WARN, f"version {version} is not proved: {why.removeprefix(NOT_PROVED)}"
 
 
 def _health_word(health: HealthReport | None) -> str:

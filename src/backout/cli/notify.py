@@ -112,4 +112,4 @@ def _table(shell: Shell, letters: tuple[Letter, ...], now: float) -> str:
         )
         for letter in letters
     ]
-    return shell.output.table(("TOLD", "CHANNEL", "STATE", "TRIES", "WHAT"), rows) or "nothing was told yet"
+    return shell.output.table(("TOLD", "CHANNEL", "STATE", "TRIES", "WHAT"), rows, whole=True) or "nothing was told yet"

@@ -109,10 +109,12 @@ class Output:
         self.stderr.write(self.redactor.redact(self.talk.plain(question)))
         self.stderr.flush()
 
-    def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]], *, flexible: int = -1) -> str:
+    def table(
+        self, headers: Sequence[str], rows: Sequence[Sequence[str]], *, flexible: int = -1, whole: bool = False
+    ) -> str:
         """Return columns that fit stdout, see `Style.table`; what is cut to fit is masked before."""
         masked = [[self.redactor.redact(cell) for cell in row] for row in rows]
-        return self.style.table(headers, masked, flexible=flexible)
+        return self.style.table(headers, masked, flexible=flexible, whole=whole)
 
     def _write(self, stream: TextIO, text: str) -> None:
         if self.closed and stream is self.stdout:

@@ -10,6 +10,7 @@ from backout.cli import outcome
 from backout.cli.options import REASON, group, pass_shell
 from backout.cli.style import Tone
 from backout.errors import UsageError
+from backout.escaping import brief
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
 from backout.report.run_end import in_words
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
     from backout.cli.shell import Shell
     from backout.journal.sqlite import SqliteJournal
     from backout.model.incident import Event, Run
+    from backout.model.plan import Json
+    from backout.model.shift import Acceptance
     from backout.report.run_end import RunEnd
 
+_MOMENTS = (1e9, 1e10)
+"""Numbers that are Unix seconds in an event: nothing else that one holds is so large."""
 TONES = {
     RunState.RUNNING: Tone.NOTE,
     RunState.INTERRUPTED: Tone.WARN,
@@ -101,14 +106,14 @@ def list_(shell: Shell, *, limit: int) -> None:
             out.style.badge(_state(run), TONES[run.state]),
             in_words(run, end),
             ago(run.started_at, now),
-            run.plan.why,
+            brief(run.plan.why),
         )
         for run, end in found
     ]
     if not several:  # a column that says the same in each line takes the room of one that does not
         head, rows = _without(head, 1), [_without(row, 1) for row in rows]
     records = [run_record(run) | end_record(run, end) for run, end in found]
-    out.result("runs", {"runs": records}, out.table(head, rows) or "no runs yet")
+    out.result("runs", {"runs": records}, out.table(head, rows, whole=True) or "no runs yet")
     for run, _ in found:
         if run.state is RunState.INTERRUPTED:
             out.next(f"backout runs resume {run.id}")
@@ -158,11 +163,12 @@ def _text(shell: Shell, run: Run, end: RunEnd, events: list[Event]) -> str:
     state = style.badge(run.state, TONES[run.state])
     lines = [
         f"{style.strong(run.id)}  {state}  {run.environment}  {day(run.started_at)} {clock(run.started_at)} UTC",
-        f"  {run.plan.why}",
+        *wrapped(brief(run.plan.why), style.width, indent="  "),
         f"  by {run.actor}" + (f", driven by {run.holder}" if run.holder else ""),
     ]
     said = ": ".join(part for part in (in_words(run, end), end.reason or end.why) if part)
     lines += wrapped(said, style.width, indent="  ") if said else []
+    lines += [part for each in end.accepted for part in wrapped(_accepted(each), style.width, indent="  ")]
     lines.append("")
     done = {event.step for event in events if event.kind == "step.ok"}
     for number, step in enumerate(run.plan.steps):
@@ -170,14 +176,30 @@ def _text(shell: Shell, run: Run, end: RunEnd, events: list[Event]) -> str:
         lines.append(f"  {number + 1}. {sign}")
     lines.append("")
     rows = [(clock(e.at), e.kind, "" if e.step is None else str(e.step + 1), _told(e)) for e in events]
-    lines.append(shell.output.table(("UTC", "EVENT", "STEP", "WHAT"), rows))
+    lines.append(shell.output.table(("UTC", "EVENT", "STEP", "WHAT"), rows, whole=True))
     return "\n".join(lines)
 
 
 def _told(event: Event) -> str:
     if event.kind == "run.submitted":
-        return str(event.data.get("reason") or "")
-    return ", ".join(f"{key}: {value}" for key, value in event.data.items() if not isinstance(value, dict | list))
+        return brief(str(event.data.get("reason") or ""))
+    told = ((key, value) for key, value in event.data.items() if _says_something(key, value))
+    return ", ".join(f"{key}: {_shown(value)}" for key, value in told)
+
+
+def _says_something(key: str, value: Json) -> bool:
+    return value not in (None, "") and not isinstance(value, dict | list) and (key, value) != ("attempt", 1)
+
+
+def _shown(value: Json) -> str:
+    """Return a value of an event as a person reads it: moments by the clock, as everywhere else."""
+    if isinstance(value, float) and _MOMENTS[0] <= value < _MOMENTS[1]:
+        return f"{day(value)} {clock(value)} UTC"
+    return brief(str(value))
+
+
+def _accepted(found: Acceptance) -> str:
+    return f"{found.by or 'somebody'} accepted {found.shift} at {clock(found.at)} UTC: {brief(found.why)}"
 
 
 @runs.command("resume", short_help="Go on with an interrupted run.")

@@ -287,7 +287,7 @@ def _hold_record(hold: Hold) -> dict[str, object]:
 
 def _text(shell: Shell, found: Status, marks: Mapping[str, object]) -> str:
     from backout.cli.paint import paint_for  # noqa: PLC0415
-    from backout.report.text import fields  # noqa: PLC0415
+    from backout.report.text import fields, wrapped  # noqa: PLC0415
 
     style = shell.output.style
     situation, live = found.situation, found.situation.live
@@ -323,7 +323,8 @@ def _text(shell: Shell, found: Status, marks: Mapping[str, object]) -> str:
         ("not set up", ", ".join(name for name, there in _parts(found) if not there)),
     ]
     head = f"{style.strong(situation.environment)}  {_summary(style, found)}"
-    return "\n".join([head, *fields(rows, style.width, paint=paint_for(style))])
+    heads = wrapped(head, style.width, hanging=" " * (len(situation.environment) + 4))
+    return "\n".join([*heads, *fields(rows, style.width, paint=paint_for(style))])
 
 
 def _summary(style: Style, found: Status) -> str:

@@ -12,6 +12,8 @@ from backout.escaping import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_ROOM = 32
+"""Columns that a cell needs so that it is read beside the others."""
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -68,8 +70,15 @@ class Style:
         shown = printable(text)
         return shown if self.unicode else shown.translate(_ASCII)
 
-    def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]], *, flexible: int = -1) -> str:
-        """Return columns two spaces apart; the column `flexible` gives way when the lines would not fit the width."""
+    def table(
+        self, headers: Sequence[str], rows: Sequence[Sequence[str]], *, flexible: int = -1, whole: bool = False
+    ) -> str:
+        """Return columns two spaces apart; the column `flexible` gives way when the lines would not fit the width.
+
+        Args:
+            whole: the last column is cut nowhere: it goes on in lines below, as wide as the whole table where little
+                room is left for it.
+        """
         if not rows:
             return ""
         lines = [[self.dim(header) for header in headers], *([_on_one_line(cell) for cell in row] for row in rows)]
@@ -78,20 +87,39 @@ class Style:
         spare = self.width - sum(widths) - 2 * (len(widths) - 1)
         if spare < 0:
             widths[flexible] = max(widths[flexible] + spare, 8)
-        return "\n".join(self._row(line, widths) for line in lines)
+        if not whole or spare >= 0:
+            return "\n".join(self._row(line, widths) for line in lines)
+        head, *others = lines
+        return "\n".join([self._row(head, widths), *(part for line in others for part in self._whole(line, widths))])
+
+    def _whole(self, cells: Sequence[str], widths: Sequence[int]) -> list[str]:
+        """Return the lines of a row whose last cell goes on below."""
+        from backout.report.text import wrapped  # noqa: PLC0415 - only where a table is too wide
+
+        *fixed, last = cells
+        start = sum(widths[:-1]) + 2 * len(fixed)
+        if widths[-1] >= _ROOM:
+            first, *more = wrapped(last, widths[-1])
+            return [self._row([*fixed, first], widths), *(f"{' ' * start}{line}" for line in more)]
+        below = wrapped(last, self.width, indent="    ") if last else []
+        return [self._row(fixed, widths[:-1]), *below]
 
     def _row(self, cells: Sequence[str], widths: Sequence[int]) -> str:
         parts = []
         for cell, width in zip(cells, widths, strict=True):
-            shown = cell if visible(cell) <= width else self.shorten(cell, width)
+            shown = cell if visible(cell) <= width or not width else self.shorten(cell, width)
             parts.append(shown + " " * (width - visible(shown)))
         return "  ".join(parts).rstrip()
 
     def shorten(self, text: str, width: int) -> str:
-        """Return the text without colours, cut to the width with an ellipsis."""
+        """Return the text without colours, cut to the width with an ellipsis, behind a word if that costs little."""
         bare = _ANSI.sub("", text)
+        if len(bare) <= width:
+            return bare
         dots = "…" if self.unicode else "..."
-        return bare if len(bare) <= width else bare[: max(width - len(dots), 0)] + dots
+        cut = bare[: max(width - len(dots), 0)]
+        words = cut.rpartition(" ")[0] if bare[len(cut) : len(cut) + 1] not in ("", " ") else cut
+        return (words if len(words) * 2 > len(cut) else cut).rstrip() + dots
 
 
 _ASCII = str.maketrans({"✓": "+", "✗": "x", "•": "*", "…": "...", "→": "->", "·": "-", "×": "x", "≤": "<=", "≥": ">="})  # noqa: RUF001

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from backout.model.answers import AnswerClass, class_of
 from backout.model.policy import WITH_CREDENTIALS
@@ -99,6 +99,10 @@ class VersionAnswer:
         (True, False)
         """
         return self.status in _MOVED and bool(self.ends_well)
+
+
+NOT_PROVED: Final = "not proved: "
+"""What the reason of a target begins with that nobody could ask."""
 
 
 class Compared(StrEnum):

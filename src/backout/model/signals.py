@@ -260,6 +260,19 @@ class HealthReport:
     version: str | None = None
 
     @property
+    def why_unmeasured(self) -> str:
+        """Return why it says nothing of the services, "" where it does."""
+        if self.measured:
+            return ""
+        answered = "what it answers" if self.status is None else f"it answers {self.status}, and that"
+        words = {
+            Reach.UNREACHABLE: "it cannot be reached",
+            Reach.TIMED_OUT: "it does not answer in time",
+            Reach.UNREADABLE: f"{answered} is no health report",
+        }
+        return words.get(self.reach, str(self.reach))
+
+    @property
     def measured(self) -> bool:
         """Whether the report says anything about services (an unreadable answer does not)."""
         return self.reach is Reach.ANSWERED

@@ -8,6 +8,7 @@ from backout.decoding import Undecodable, decode_values
 from backout.model.diagnosis import Diagnosis
 from backout.model.incident import Incident, TimelineEntry
 from backout.model.plan import PlanKind
+from backout.model.probes import NOT_PROVED
 from backout.model.verdict import Cause, Decision, Verdict, Verification
 from backout.report.acceptances import accepted_entry
 
@@ -191,7 +192,10 @@ class _Teller:
             if isinstance(entry, dict):
                 word = "NOT proved" if entry.get("ok") is None else "NOT taken"
                 word = "proved at 0 % of the traffic" if entry.get("ok") is True else word
-                self._add(event.at, f"Version {str(entry['version'])[:8]} {word}: {entry['why']}")
+                self._add(
+                    event.at,
+                    f"Version {str(entry['version'])[:8]} {word}: {str(entry['why']).removeprefix(NOT_PROVED)}",
+                )
         if result.get("carried_from"):
             self._add(event.at, f"Version {str(result['carried_from'])[:8]} uploaded again as {result['version']}")
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from backout.errors import ProviderRejected, ProviderUnavailable, Refused, SecretsChanged
 from backout.model.deployment import Share, VersionId
+from backout.model.probes import NOT_PROVED
 from backout.model.remark import Remark, RemarkKind
 from backout.ports import NotDone
 from backout.runbook.asking import ask, total_outage
@@ -221,7 +222,7 @@ class _Proof:
         outage = total_outage(self.tools, self._serving(), since)
         if outage:
             self.tools.say(f"the target is NOT proved before the switch: {outage}, and any version is better than that")
-            return f"not proved: {outage}"
+            return f"{NOT_PROVED}{outage}"
         return ""
 
     # --- one target after the other ---

@@ -110,7 +110,7 @@ class Status:
         """What is set up and could not be measured just now, in words: nobody knows whether it is well."""
         found = []
         if self.health is not None and not self.health.measured and not self.health.is_down:
-            found.append(f"health is not measured ({self.health.reach})")
+            found.append(f"health is not measured: {self.health.why_unmeasured}")
         found += [f"nothing is known of service {name}" for name in self._silent]
         if self.traffic is not None and self.traffic.problem:
             found.append("the source of counts is lost")

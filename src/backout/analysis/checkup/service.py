@@ -48,7 +48,7 @@ def of_health(report: HealthReport | None, policy: Policy, environment: str, *, 
     if report.is_down or (report.measured and trouble):
         return must("health").missing(trouble or f"it is down ({report.reach})", command("diagnose", environment))
     if not report.measured:
-        why = report.findings[0].rstrip(".") if report.findings else f"its answer cannot be used ({report.reach})"
+        why = report.findings[0].rstrip(".") if report.findings else report.why_unmeasured
         again = command("status", environment)
         return must("health").missing(why, replace(again, words="mend health.url, or what answers there"))
     took = "" if report.latency_ms is None else f" in {report.latency_ms:.0f} ms"
