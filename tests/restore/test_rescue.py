@@ -172,7 +172,6 @@ def test_columns_tables_and_all_that_hung_on_them_come_back(lab: Lab, shop: str)
 @pytest.mark.long
 def test_a_lock_is_not_waited_for_and_the_rescue_goes_on_later(lab: Lab, shop: str) -> None:
     """Two seconds, then it stops resumable; nothing queues behind it."""
-    lab.rows("UPDATE sales SET status = 'bad' WHERE id = 8 RETURNING 1")
     tools = lab.tools()
     plan = plan_rescue(tools, shop, conflicts="live", skip=(), queues=False)
     with lab.connect() as holder, holder.transaction():

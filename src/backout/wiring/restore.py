@@ -88,7 +88,7 @@ def restore_tools(
         beside=beside,
         bases=beside,
         live=_live(config),
-        rescuer=lambda name: PostgresRescuer(url, programs, name),
+        rescuer=lambda name: PostgresRescuer(url, programs, name, folder / "kept"),
         comparer=lambda name: PostgresComparer(url, name),
         kept=folder / "kept",
         tools_version=int(programs.version().split(".", maxsplit=1)[0]),

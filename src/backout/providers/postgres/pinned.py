@@ -32,6 +32,9 @@ _SETTINGS: Final[Mapping[str, str]] = {
     "extra_float_digits": "3",
     "bytea_output": "hex",
     "xmloption": "content",
+    "array_nulls": "on",
+    "lc_monetary": "'C'",  # how money is written
+    "lc_numeric": "'C'",
     "quote_all_identifiers": "off",
     "client_min_messages": "error",
 }

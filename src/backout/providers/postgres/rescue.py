@@ -24,7 +24,7 @@ from backout.providers.postgres.definitions import catalog
 from backout.providers.postgres.owner_session import OwnerSessions, SideSessions
 from backout.providers.postgres.rescue_circles import notes_of_circles
 from backout.providers.postgres.rescue_definitions import DefinitionRescue
-from backout.providers.postgres.rescue_rows import insert, load, remove, update
+from backout.providers.postgres.rescue_rows import load, repair
 from backout.providers.postgres.rescue_scope import (
     Kept,
     Session,
@@ -33,6 +33,7 @@ from backout.providers.postgres.rescue_scope import (
     strange_code,
     why_left,
     works_of,
+    written_by_us,
 )
 from backout.providers.postgres.schema import meant, without_secrets
 from backout.providers.postgres.session import working
@@ -56,13 +57,15 @@ class PostgresRescuer:
     """Rescues into one database of the live server.
 
     Args:
-        url: returns the connection string of an administrator; it is never shown.
+        url: returns the connection string of an administrator; it is never shown. kept: the folder in which each
+            rescue keeps what it replaced, None where no earlier one is known.
     """
 
-    def __init__(self, url: Callable[[], str], binaries: Binaries, database: str) -> None:
+    def __init__(self, url: Callable[[], str], binaries: Binaries, database: str, kept: Path | None = None) -> None:
         self._url = url
         self._binaries = binaries
         self._database = database
+        self._kept = kept
 
     def damage(self, damage: Damage, before: str, after: str) -> RescueReport:
         """Return what would be written, by table, without writing anything."""
@@ -87,7 +90,8 @@ class PostgresRescuer:
         if not kept.is_dir():
             raise BackoutError("what the rescue replaced is not kept any more", where=str(kept))
         with self._live() as live:
-            return undo(live, Kept(kept).entries(), progress)
+            folder = Kept(kept)
+            return undo(live, folder.entries(), progress, folder.note_writer)
 
     # --- connections --------------------------------------------------------------------------------------------
 
@@ -100,11 +104,12 @@ class PostgresRescuer:
             sides = [self._side(dsn, stack) for dsn in (before, after)]
 
             left_out: list[LeftOut] = []
+            ours = written_by_us(kept.folder.parent if kept is not None else self._kept)
 
             def of(owner: str) -> Session:
                 ends = (sides[0].of(owner), sides[1].of(owner), live.of(owner))
                 acting = "" if ends[2] is live.administrator else owner
-                return Session(*ends, damage, kept, progress, of, strange, acting, left_out)
+                return Session(*ends, damage, kept, progress, of, strange, acting, left_out, ours)
 
             def strange(table: Table, then: Table | None, now: Table | None) -> str:
                 owner = (now or table).owner
@@ -113,7 +118,7 @@ class PostgresRescuer:
                 return next(filter(None, found), "")
 
             main = (sides[0].main, sides[1].main, live.administrator)
-            yield Session(*main, damage, kept, progress, of, strange, left_out=left_out)
+            yield Session(*main, damage, kept, progress, of, strange, left_out=left_out, ours=ours)
 
     def _side(self, dsn: str, stack: ExitStack) -> SideSessions:
         import psycopg  # noqa: PLC0415 - costs 0.1 s
@@ -176,20 +181,18 @@ class PostgresRescuer:
         ordered = parents_first(session.live, works)
         for work in ordered:
             load(session.of(work.table.owner), work)
-        for number, work in enumerate(reversed(ordered)):
-            session.progress("removing rows that the damage made", number, len(ordered))
-            remove(session.of(work.table.owner), work)
-        for step in (insert, update, rescue_columns.fill):
-            for work in ordered:
-                step(session.of(work.table.owner), work)
+        repair(session, ordered)
+        for work in ordered:
+            rescue_columns.fill(session.of(work.table.owner), work)
         for work in widened:
             rescue_columns.finish(session, work.table, work.lost)
         defined.then()
         reports += [*defined.reports, *(work.report for work in ordered)]
+        circles = notes_of_circles(session.live, ordered, written=session.kept is not None)
         return RescueReport(
             (*columns, *defined.statements),
             tuple(sorted(reports, key=lambda each: each.table)),
-            notes_of_circles(session.live, ordered, written=session.kept is not None),
+            (*circles, *(note for work in ordered for note in dict.fromkeys(work.notes))),
             tuple(session.left_out),
             _differences(reader, reading, session, before),
         )

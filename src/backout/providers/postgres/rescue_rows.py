@@ -5,15 +5,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from backout.providers.postgres.libpq import identifier
+from backout.providers.postgres.rescue_evidence import BY_VALUES, explained, is_key_made_anew, untouched
 from backout.providers.postgres.rescue_keys import load_by_key
-from backout.providers.postgres.rescue_scope import triggers_of, xids_of
+from backout.providers.postgres.rescue_references import parented, refers_to_itself, unreferenced
+from backout.providers.postgres.rescue_scope import xids_of
+from backout.providers.postgres.rescue_writing import hold, quietly
 from backout.providers.postgres.rowsql import differ, equal, keyed, listed, new, old, pipe, same
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from backout.model.recovery import TableRescue
     from backout.providers.postgres.rescue_scope import Session, Work
@@ -22,7 +25,7 @@ _BATCH: Final = 50_000
 _SHOWN: Final = 5
 _CHUNK: Final = 10_000
 TODO: Final = "backout_todo t"
-_ROUNDS: Final = 10
+_PASSES: Final = 3
 
 
 def load(session: Session, work: Work) -> None:
@@ -49,6 +52,8 @@ def load(session: Session, work: Work) -> None:
         session.live.execute(f"ANALYZE {work.name(what)}")
     if not work.whole and not by_key:
         _forget_locked(session, work)
+    work.standing, why = untouched(session, work)
+    work.notes += [why] if why else []
 
 
 def _forget_locked(session: Session, work: Work) -> None:
@@ -80,12 +85,34 @@ def _forget_locked(session: Session, work: Work) -> None:
             )
 
 
+def repair(session: Session, ordered: Sequence[Work]) -> None:
+    """Remove, insert and update rows of all these tables, parents first, until what is in the way of others is gone.
+
+    A row may wait for one that comes later: a key that is still referred to, a unique value that is still taken.
+    """
+    for number in range(_PASSES):
+        for work in ordered:
+            work.waiting = work.written = 0
+            work.report = replace(work.report, conflicts=0, examples=())
+        for place, work in enumerate(reversed(ordered)):
+            session.progress("removing rows that the damage made", place, len(ordered))
+            remove(session.of(work.table.owner), work)
+        for step in (insert, update):
+            for work in ordered:
+                step(session.of(work.table.owner), work)
+        moved, waiting = sum(work.written for work in ordered), sum(work.waiting for work in ordered)
+        if session.kept is None or not (moved and waiting):
+            break
+        session.progress("rows that waited for others", number + 1, _PASSES)
+
+
 def remove(session: Session, work: Work) -> None:
     """Rows that the damage made: gone again where nobody has touched or referred to them."""
     live, row = session.live, work.columns
     made = f"NOT EXISTS (SELECT FROM {work.name('before')} b WHERE {same(work.key, 'b', 'd')})"
-    as_made = equal(row, "l", "d") if session.damage.conflicts == "live" else "true"
-    free = " AND ".join(["true", *unreferenced(live, work.table.oid)])
+    as_made = f"({equal(row, 'l', 'd')} AND {work.standing})" if session.damage.conflicts == "live" else "true"
+    ours = f" AND NOT x.xmin = ANY('{xids_of(session)}'::xid[])" if session.kept is None else ""
+    free = " AND ".join(["true", *unreferenced(live, work.table.oid, ours)])
     select = f"FROM {work.name('after')} d JOIN ONLY {work.table.sql} l ON {same(work.key, 'l', 'd')} WHERE {made}"
     held = ", ".join(f"l.{identifier(name)} AS {old(name)}" for name in row)
     # Asked again when the rows are locked: what came to refer to one meanwhile would go along with it.
@@ -94,7 +121,12 @@ def remove(session: Session, work: Work) -> None:
     count = found = batches(session, work, writing)
     while found and session.kept is not None and refers_to_itself(live, work.table.oid):  # leaves first, then theirs
         count += (found := batches(session, work, writing))
-    work.report = replace(conflicts_of(session, work, f"{select} AND NOT ({as_made} AND {free})", "l"), deleted=count)
+    work.report = replace(work.report, deleted=work.report.deleted + count)
+    before = work.report.conflicts
+    work.report = conflicts_of(session, work, f"{select} AND NOT ({as_made} AND {free})", "l")
+    if work.report.conflicts > before:
+        (held,) = live.execute(f"SELECT count(*) {select} AND {as_made} AND NOT ({free})").fetchone()
+        work.waiting += held
 
 
 def insert(session: Session, work: Work) -> None:
@@ -102,13 +134,14 @@ def insert(session: Session, work: Work) -> None:
     row = work.columns
     gone = f"NOT EXISTS (SELECT FROM {work.name('after')} d WHERE {same(work.key, 'b', 'd')})"
     free = f"NOT EXISTS (SELECT FROM ONLY {work.table.sql} l WHERE {same(work.key, 'l', 'b')})"
-    parents = " AND ".join(["true", *(_parented(session.live, work) if session.kept is not None else ())])
+    parents = " AND ".join(["true", *(parented(session.live, work) if session.kept is not None else ())])
     other = f"FROM {work.name('before')} b JOIN ONLY {work.table.sql} l ON {same(work.key, 'l', 'b')} WHERE {gone}"
     work.report = conflicts_of(session, work, f"{other} AND NOT ({equal(row, 'l', 'b')})", "b")
     orphans = f"FROM {work.name('before')} b WHERE {gone} AND {free} AND NOT ({parents})"
     before = work.report.conflicts
     work.report = conflicts_of(session, work, orphans, "b")
     work.orphans = work.report.conflicts - before
+    work.waiting += work.orphans
     values = ", ".join(f"b.{identifier(name)} AS {new(name)}" for name in row)
     names = listed(row)
     taken = ", ".join(f"t.{new(name)}" for name in row)
@@ -118,7 +151,7 @@ def insert(session: Session, work: Work) -> None:
     )
     select = f"SELECT {values} FROM {work.name('before')} b WHERE {gone} AND {free} AND {parents}"
     count = batches(session, work, Writing("I", "before", "b", select, apply))
-    work.report = replace(work.report, inserted=count)
+    work.report = replace(work.report, inserted=work.report.inserted + count)
 
 
 def update(session: Session, work: Work) -> None:
@@ -137,10 +170,15 @@ def update(session: Session, work: Work) -> None:
     if not damaged:
         return
     work.report = replace(work.report, columns=damaged)
+    keys_made_anew = is_key_made_anew(session, work)
     fix, conflict = {}, {}
     for name in damaged:
         harmed, ours = differ(name, "b", "d"), differ(name, "l", "b")
-        again = f"{harmed} AND {differ(name, 'l', 'd')} AND {ours}"
+        newer = differ(name, "l", "d")
+        if work.standing != BY_VALUES:
+            other = "false" if keys_made_anew else explained(work, name)
+            newer = f"({newer} OR NOT ({work.standing} OR {other}))"
+        again = f"{harmed} AND {newer} AND {ours}"
         conflict[name] = again
         fix[name] = f"{harmed} AND {ours}" + ("" if session.damage.conflicts == "side" else f" AND NOT ({again})")
     if session.damage.conflicts == "live":
@@ -152,11 +190,32 @@ def update(session: Session, work: Work) -> None:
         f"CASE WHEN {fix[name]} THEN b.{identifier(name)} ELSE l.{identifier(name)} END AS {new(name)}"
         for name in damaged
     ]
-    select = f"SELECT {', '.join(parts)} {pair} WHERE ({' OR '.join(f'({each})' for each in fix.values())})"
+    fixed = " OR ".join(f"({each})" for each in fix.values())
+    _note_written_since(session, work, pair, fixed)
+    select = f"SELECT {', '.join(parts)} {pair} WHERE ({fixed})"
     assigned = ", ".join(f"{identifier(name)} = t.{new(name)}" for name in damaged)
     apply = f"UPDATE ONLY {work.table.sql} l SET {assigned} FROM {TODO} WHERE {keyed(work.key, 'o_')}"
     count = batches(session, work, Writing("U", "before", "b", select, apply))
-    work.report = replace(work.report, updated=count)
+    work.report = replace(work.report, updated=work.report.updated + count)
+
+
+def _note_written_since(session: Session, work: Work, pair: str, fixed: str) -> None:
+    """Note which rows come back although somebody has written them since, and which are not there any more."""
+    texts = " || ',' || ".join(f"b.{identifier(name)}::text" for name in work.key)
+    gone = (
+        f"FROM {work.name('before')} b JOIN {work.name('after')} d ON {same(work.key, 'b', 'd')} "
+        f"WHERE NOT EXISTS (SELECT FROM ONLY {work.table.sql} l WHERE {same(work.key, 'l', 'b')})"
+    )
+    told = (
+        (f"{pair} WHERE NOT {work.standing} AND ({fixed})", "were written since in other columns: those stay"),
+        (gone, "are gone since, deleted or under another key: left as they are"),
+    )
+    for rows, what in told:
+        (count,) = session.live.execute(f"SELECT count(*) {rows}").fetchone()
+        if count:
+            keys = [key for (key,) in session.live.execute(f"SELECT {texts} {rows} ORDER BY 1 LIMIT {_SHOWN}")]
+            more = ", ..." if count > len(keys) else ""
+            work.notes.append(f"{work.table.shown}: {count:,} damaged rows {what} ({', '.join(keys)}{more})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,71 +280,9 @@ def _batch(session: Session, work: Work, writing: Writing, bounds: str) -> int:
         content,
     )
     written = quietly(live, work.table.oid, work.table.sql, writing.apply, TODO, wrote=kept.note_writer)
+    work.waiting += made.rowcount - written
+    work.written += written
     work.report = replace(work.report, conflicts=work.report.conflicts + made.rowcount - written)
-    return written
-
-
-def hold(live: Any, oid: int, table: str) -> None:
-    """Take the lock that `quietly` needs, before any row is locked.
-
-    Turning triggers off locks the table against writers. Taken behind row locks, that waits for a writer which may wait
-    for one of those rows: a deadlock.
-    """
-    mode = "SHARE ROW EXCLUSIVE" if triggers_of(live, oid) else "ROW EXCLUSIVE"
-    live.execute(f"LOCK TABLE {table} IN {mode} MODE")
-
-
-def quietly(  # noqa: PLR0913 - each is one thing to say
-    live: Any, oid: int, table: str, statement: str, rows: str, *, wrote: Callable[[Any], None] | None = None
-) -> int:
-    """Write with the user's triggers off, within the transaction that called `hold`; foreign keys are checked as ever.
-
-    Args:
-        rows: the temporary table that the statement writes from, with its alias, as it stands in there.
-        wrote: told after each write, in the (sub)transaction that wrote.
-
-    Returns:
-        How many rows were written. Where one cannot be, each is tried alone, so that it does not stop the others.
-    """
-    from psycopg.errors import IntegrityError  # noqa: PLC0415 - costs 0.1 s
-
-    triggers = triggers_of(live, oid)
-    for name, _ in triggers:
-        live.execute(f"ALTER TABLE {table} DISABLE TRIGGER {identifier(name)}")
-    try:
-        with live.transaction():
-            written = int(live.execute(statement).rowcount)
-            if wrote is not None:
-                wrote(live)
-    except IntegrityError:
-        written = _each_alone(live, statement, rows, wrote)
-    words = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
-    for name, how in triggers:
-        live.execute(f"ALTER TABLE {table} {words[how]} TRIGGER {identifier(name)}")
-    return written
-
-
-def _each_alone(live: Any, statement: str, rows: str, wrote: Callable[[Any], None] | None) -> int:
-    """Write row by row, and those that fail again after the others: one may make room for another."""
-    from psycopg.errors import IntegrityError  # noqa: PLC0415 - as above
-
-    source, _, alias = rows.partition(" ")
-    left = [place for (place,) in live.execute(f"SELECT ctid::text FROM {source}")]
-    written = 0
-    for _ in range(_ROUNDS):
-        failed = []
-        for place in left:
-            one = f"(SELECT * FROM {source} WHERE ctid = '{place}') {alias}"
-            try:
-                with live.transaction():
-                    written += int(live.execute(statement.replace(rows, one)).rowcount)
-                    if wrote is not None:
-                        wrote(live)
-            except IntegrityError:
-                failed.append(place)
-        if not failed or len(failed) == len(left):
-            break
-        left = failed
     return written
 
 
@@ -298,58 +295,3 @@ def conflicts_of(session: Session, work: Work, what: str, alias: str) -> TableRe
     shown = [text for (text,) in session.live.execute(f"SELECT {texts} {what} LIMIT {_SHOWN}")]
     report = work.report
     return replace(report, conflicts=report.conflicts + count, examples=(*report.examples, *shown)[:_SHOWN])
-
-
-def unreferenced(live: Any, oid: int) -> list[str]:
-    """Return conditions that no row refers to `l`: deleting it might take newer good rows along."""
-    found = []
-    for child, parent, ours, theirs in (*_foreign_keys(live, "confrelid", oid), *_own_foreign_keys(live, oid)):
-        pairs = zip(ours, theirs, strict=True)
-        refers = " AND ".join(
-            f"x.{identifier(one)} OPERATOR(pg_catalog.=) l.{identifier(other)}" for one, other in pairs
-        )
-        apart = " AND x.ctid <> l.ctid" if child == parent else ""
-        found.append(f"NOT EXISTS (SELECT FROM {child} x WHERE {refers}{apart})")
-    return found
-
-
-def refers_to_itself(live: Any, oid: int) -> bool:
-    """Whether rows of a table refer to others of it."""
-    return bool(_own_foreign_keys(live, oid))
-
-
-def _parented(live: Any, work: Work) -> list[str]:
-    """Return conditions that the parents of `b` are there."""
-    found = []
-    for _, parent, ours, theirs in _foreign_keys(live, "conrelid", work.table.oid):
-        if set(ours) <= set(work.columns):
-            empty = " OR ".join(f"b.{identifier(name)} IS NULL" for name in ours)
-            pairs = zip(ours, theirs, strict=True)
-            is_it = " AND ".join(
-                f"b.{identifier(one)} OPERATOR(pg_catalog.=) x.{identifier(other)}" for one, other in pairs
-            )
-            found.append(f"({empty} OR EXISTS (SELECT FROM {parent} x WHERE {is_it}))")
-    return found
-
-
-def _own_foreign_keys(live: Any, oid: int) -> list[tuple[str, str, list[str], list[str]]]:
-    return _foreign_keys(live, "confrelid", oid, "=")
-
-
-def _foreign_keys(live: Any, end: str, oid: int, which: str = "<>") -> list[tuple[str, str, list[str], list[str]]]:
-    """Return (referring table, referred table, its columns, the other's) of the foreign keys at one end of a table.
-
-    Args:
-        which: `<>` those to other tables, `=` those to itself.
-    """
-    columns = (
-        "ARRAY(SELECT attname::text FROM unnest({}) WITH ORDINALITY AS k(number, place) JOIN pg_attribute "
-        "ON attrelid = {} AND attnum = number ORDER BY place)"
-    )
-    query = (
-        f"SELECT conrelid::regclass::text, confrelid::regclass::text, {columns.format('conkey', 'conrelid')}, "
-        f"{columns.format('confkey', 'confrelid')} FROM pg_constraint "
-        f"WHERE contype = 'f' AND {end} = %s AND conrelid {which} confrelid"
-    )
-    found: list[tuple[str, str, list[str], list[str]]] = live.execute(query, (oid,)).fetchall()
-    return found

@@ -31,12 +31,19 @@ _WRITER: Final = (
     "SELECT transactionid::text FROM pg_locks WHERE locktype = 'transactionid' AND pid = pg_backend_pid() "
     "AND mode = 'ExclusiveLock' AND granted"
 )
+_UPDATES: Final = frozenset({"UPDATE", "HOT_UPDATE"})
 _CONTENT: Final = frozenset({"INSERT", "MULTI_INSERT", "UPDATE", "HOT_UPDATE", "DELETE"})
 
 
 @dataclass
 class Work:
-    """What is to be done with one table that is there in all three; `orphans`: rows whose parents are not there."""
+    """What is to be done with one table that is there in all three.
+
+    Args:
+        orphans: rows whose parents are not there. standing: the condition that nobody has written the row `l` since.
+        waiting: rows that could not be written for the sake of others; `written` could, in the same pass. notes: what a
+            person should know of it.
+    """
 
     table: Table
     before: Table
@@ -47,6 +54,10 @@ class Work:
     deletes: bool = False
     lost: tuple[Column, ...] = ()
     orphans: int = 0
+    standing: str = "true"
+    waiting: int = 0
+    written: int = 0
+    notes: list[str] = field(default_factory=list)
     report: TableRescue = field(default_factory=lambda: TableRescue(""))
 
     def name(self, what: str) -> str:
@@ -63,7 +74,7 @@ class Session:
             nobody's who could lose anything by what the owner's code does there.
         strange: returns why a table is not touched in the connections of its owner, "" when it may be.
         owner: whose the connections are, "" for those that nobody has to act for. left_out: what of the damage is not
-            taken back, of all owners.
+            taken back, of all owners. ours: the ids under which rescues and their undos wrote.
     """
 
     before: Any
@@ -76,6 +87,7 @@ class Session:
     strange: Callable[[Table, Table | None, Table | None], str]
     owner: str = ""
     left_out: list[LeftOut] = field(default_factory=list)
+    ours: frozenset[int] = frozenset()
 
     def forget(self, temporary: str) -> None:
         """Drop a temporary table, as the owner or as whoever his code left the session to, and be the owner again."""
@@ -125,6 +137,18 @@ class Kept:
         return any(all(entry.get(k) == v for k, v in wanted.items()) for entry, _ in self.entries())
 
 
+def written_by_us(folder: Path | None) -> frozenset[int]:
+    """Return the ids under which rescues and their undos wrote rows.
+
+    Args:
+        folder: in which each of them has a folder; None where none is kept.
+    """
+    if folder is None:
+        return frozenset()
+    texts = (path.read_text(encoding="ascii") for path in folder.glob(f"*/{WRITERS}"))
+    return frozenset(int(line) for text in texts for line in text.splitlines() if line.isdecimal())
+
+
 def _entry(path: Path) -> dict[str, Any]:
     return decode_json(path.read_bytes(), dict[str, Any], what="what a rescue kept", where=str(path))
 
@@ -147,8 +171,10 @@ def works_of(session: Session, before: Catalog, after: Catalog, live: Catalog) -
         rewritten = table.nodes[0] != then.nodes[0]
         if not (kinds or lost or rewritten):
             continue
-        # An update that is not heap-only may have written another key, too; where tables are compared, keys tell.
-        gone = "DELETE" in kinds or (written is not None and "UPDATE" in kinds)
+        # An update that is not heap-only may have written another key, too, and any where there was no key meanwhile;
+        # where tables are compared, keys tell.
+        moves = {"UPDATE"} if key_constraint(session.before, oid) == key_constraint(session.after, oid) else _UPDATES
+        gone = "DELETE" in kinds or (written is not None and bool(moves & kinds))
         work = Work(now or table, table, then, whole=rewritten, deletes=gone, lost=lost)
         work.report = TableRescue(work.table.shown, left="" if now else "the table is not there any more")
         found.append(work)
@@ -265,6 +291,13 @@ def key_of(live: Any, table: Table) -> tuple[str, ...]:
         "AND i.indisprimary ORDER BY k.place"
     )
     return tuple(name for (name,) in live.execute(query, (table.oid,)))
+
+
+def key_constraint(end: Any, oid: int) -> int | None:
+    """Return the object id of a table's primary key, None without one; another one is another key."""
+    query = "SELECT oid::bigint FROM pg_constraint WHERE conrelid = %s AND contype = 'p'"
+    found = end.execute(query, (oid,)).fetchone()
+    return None if found is None else int(found[0])
 
 
 def triggers_of(live: Any, oid: int) -> list[tuple[str, str]]:

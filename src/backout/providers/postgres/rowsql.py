@@ -6,6 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.providers.postgres.libpq import identifier
+from backout.providers.postgres.pinned import pins
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +16,13 @@ _LONGEST: Final = 63
 
 
 def pipe(source: Any, read: str, target: Any, write: str, values: Sequence[Any] | None = None) -> None:
-    """Copy rows from one connection to another, as text, without holding them; `values` belong to `read`."""
+    """Copy rows from one connection to another, as text, without holding them; `values` belong to `read`.
+
+    Both ends write and read values alike: what a script or the application's code has set in a session meanwhile is set
+    again.
+    """
+    for end in (source, target):
+        end.execute(pins({}, local=False).encode())
     with source.cursor().copy(read, values) as reading, target.cursor().copy(write) as writing:
         for chunk in reading:
             writing.write(chunk)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from backout.model.recovery import RescueReport, TableRescue
 from backout.providers.postgres.libpq import identifier
-from backout.providers.postgres.rescue_rows import hold, quietly, refers_to_itself, unreferenced
+from backout.providers.postgres.rescue_references import refers_to_itself, unreferenced
+from backout.providers.postgres.rescue_writing import hold, quietly
 from backout.providers.postgres.rowsql import keyed, new, old, stated
 
 if TYPE_CHECKING:
@@ -23,12 +24,16 @@ _UNDO = "backout_undo t"
 
 
 def undo(
-    sessions: OwnerSessions, entries: Sequence[tuple[_Entry, bytes]], progress: Callable[[str, int, int], None]
+    sessions: OwnerSessions,
+    entries: Sequence[tuple[_Entry, bytes]],
+    progress: Callable[[str, int, int], None],
+    wrote: Callable[[Any], None],
 ) -> RescueReport:
     """Put everything back, newest first; what is as it was already is left.
 
     Args:
-        sessions: with the live database. entries: what the rescue kept, newest first.
+        sessions: with the live database. entries: what the rescue kept, newest first. wrote: told after each write, in
+            the transaction that wrote.
     """
     made = Made.of(entries)
     counts: Counter[tuple[str, str]] = Counter()
@@ -44,7 +49,7 @@ def undo(
             elif column := made.column_of(live, entry):
                 made.filled[column].append((entry, content))
             else:
-                counts[table, op] += _rows(live, entry, content)
+                counts[table, op] += _rows(live, entry, content, wrote)
         elif op == "other":
             left |= _other(live, entry, definitions)
         else:
@@ -128,7 +133,7 @@ def _is_within(live: Any, table: str, parent: str) -> bool:
     return table == parent or bool(live.execute(query, (parent, table)).fetchone()[0])
 
 
-def _rows(live: Any, entry: _Entry, content: bytes) -> int:
+def _rows(live: Any, entry: _Entry, content: bytes, wrote: Callable[[Any], None]) -> int:
     """Put the rows of one batch back; a row that is not as the rescue left it is somebody's, and stays."""
     table: str = entry["sql"]
     if not _exists(live, table) or _gone(live, entry):
@@ -150,9 +155,9 @@ def _rows(live: Any, entry: _Entry, content: bytes) -> int:
     with live.transaction():
         _load(live, entry, content)
         hold(live, entry["oid"], table)
-        count = found = quietly(live, entry["oid"], table, apply, _UNDO)
+        count = found = quietly(live, entry["oid"], table, apply, _UNDO, wrote=wrote)
         while found and entry["op"] == "I" and refers_to_itself(live, entry["oid"]):  # leaves first, then theirs
-            count += (found := quietly(live, entry["oid"], table, apply, _UNDO))
+            count += (found := quietly(live, entry["oid"], table, apply, _UNDO, wrote=wrote))
         live.execute("DROP TABLE backout_undo")  # the types of its columns may be what is taken away next
         return count
 

@@ -1,0 +1,71 @@
+"""What refers to a row, and what a row refers to, as conditions in SQL."""
+
+# ruff: noqa: S608 - statements are put together from names that the catalog itself gave, each quoted
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from backout.providers.postgres.libpq import identifier
+
+if TYPE_CHECKING:
+    from backout.providers.postgres.rescue_scope import Work
+
+
+def unreferenced(live: Any, oid: int, which: str = "") -> list[str]:
+    """Return conditions that no row refers to `l`: deleting it might take newer good rows along.
+
+    Args:
+        which: a condition on the referring rows `x` that count; "" for all.
+    """
+    found = []
+    for child, parent, ours, theirs in (*_foreign_keys(live, "confrelid", oid), *_own_foreign_keys(live, oid)):
+        pairs = zip(ours, theirs, strict=True)
+        refers = " AND ".join(
+            f"x.{identifier(one)} OPERATOR(pg_catalog.=) l.{identifier(other)}" for one, other in pairs
+        )
+        apart = " AND x.ctid <> l.ctid" if child == parent else ""
+        found.append(f"NOT EXISTS (SELECT FROM {child} x WHERE {refers}{apart}{which})")
+    return found
+
+
+def refers_to_itself(live: Any, oid: int) -> bool:
+    """Whether rows of a table refer to others of it."""
+    return bool(_own_foreign_keys(live, oid))
+
+
+def parented(live: Any, work: Work) -> list[str]:
+    """Return conditions that the parents of `b` are there."""
+    found = []
+    for _, parent, ours, theirs in _foreign_keys(live, "conrelid", work.table.oid):
+        if set(ours) <= set(work.columns):
+            empty = " OR ".join(f"b.{identifier(name)} IS NULL" for name in ours)
+            pairs = zip(ours, theirs, strict=True)
+            is_it = " AND ".join(
+                f"b.{identifier(one)} OPERATOR(pg_catalog.=) x.{identifier(other)}" for one, other in pairs
+            )
+            found.append(f"({empty} OR EXISTS (SELECT FROM {parent} x WHERE {is_it}))")
+    return found
+
+
+def _own_foreign_keys(live: Any, oid: int) -> list[tuple[str, str, list[str], list[str]]]:
+    return _foreign_keys(live, "confrelid", oid, "=")
+
+
+def _foreign_keys(live: Any, end: str, oid: int, which: str = "<>") -> list[tuple[str, str, list[str], list[str]]]:
+    """Return (referring table, referred table, its columns, the other's) of the foreign keys at one end of a table.
+
+    Args:
+        which: `<>` those to other tables, `=` those to itself.
+    """
+    columns = (
+        "ARRAY(SELECT attname::text FROM unnest({}) WITH ORDINALITY AS k(number, place) JOIN pg_attribute "
+        "ON attrelid = {} AND attnum = number ORDER BY place)"
+    )
+    query = (
+        f"SELECT conrelid::regclass::text, confrelid::regclass::text, {columns.format('conkey', 'conrelid')}, "
+        f"{columns.format('confkey', 'confrelid')} FROM pg_constraint "
+        f"WHERE contype = 'f' AND {end} = %s AND conrelid {which} confrelid"
+    )
+    found: list[tuple[str, str, list[str], list[str]]] = live.execute(query, (oid,)).fetchall()
+    return found
