@@ -57,6 +57,7 @@ remarks = st.one_of(
     ),
     st.builds(Remark, st.just(RemarkKind.PROVE), runs, signature=signatures, text=texts),
     st.builds(Remark, st.just(RemarkKind.STABLE), runs, code=codes, signature=signatures, text=texts),
+    st.builds(Remark, st.just(RemarkKind.QUESTIONED), runs, code=codes, signature=signatures, text=texts),
     st.builds(
         Remark,
         st.just(RemarkKind.HOLD),

@@ -6,26 +6,36 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from crashing import dies_at
+from shifted import NAME, held
 
+from backout.analysis.seal import Seal
 from backout.analysis.stability import questioned
 from backout.errors import Refused
 from backout.model.deployment import Mark, VersionId, VersionMark
 from backout.model.fetched import Fetched
+from backout.model.incident import RunState
 from backout.model.plan import Plan, PlanRefused
 from backout.model.policy import Mode, SyntheticCheck
+from backout.model.remark import Code, Remark, RemarkKind
 from backout.plan.rollback import Request
 from backout.providers.memory import steady
+from backout.report.times import day
+from backout.runbook.accept import accept
 from backout.runbook.in_need import Sources, look_in_need
+from backout.runbook.observe import observe
 from backout.runbook.panic import lines_in_need
 from backout.runbook.rollback import prepare
+from backout.runbook.vigil import note_marks
 
-from line import POLICY, Story, roll_back, watch
+from extent import by_extent, sampled
+from line import POLICY, Story, roll_back, toolbox, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from backout.model.deployment import Version
+    from backout.model.deployment import Deployment, Version
     from backout.runbook.toolbox import Toolbox
 
 ASKED = replace(POLICY.guard, synthetic=("/app",), synthetic_every_s=1.0)
@@ -151,3 +161,133 @@ def test_a_healthy_watch_ends_the_question(story: Answering) -> None:
     story.world.traffic_rule = steady(1000)
     watch(story.tools(), mode=Mode.ACT)
     assert questioned(story.tools().marks.marks("production"), story.newer.id) is None
+
+
+def other_machine(story: Story) -> Toolbox:
+    """Return the tools of a machine that shares nothing with this one but the provider."""
+    return toolbox(story.world, story.path.with_name("other.sqlite"), policy=story.policy)
+
+
+def questions(story: Story) -> list[Deployment]:
+    """Return the deployments that say that a version is questioned, oldest first."""
+    return [made for made in story.world.all_deployments if "questioned=" in made.message]
+
+
+def test_another_machine_reads_the_question_too(story: Answering) -> None:
+    """It stands at the provider, in a deployment that moves no traffic; no robot there chooses it, a person may."""
+    story.answers[story.newer.id] = Fetched(404)
+    roll_back(story.tools(), ROLL_BACK)
+    (remark,) = questions(story)
+    assert remark.sole == story.good.id
+    there = other_machine(story)
+    doubt = questioned(observe(there).marks, story.newer.id)
+    assert doubt is not None
+    assert "/app answers 404" in doubt.why
+    automatic = Request(message="guard: bad", cause="guard-1", detected="bad")
+    _, refused = prepare(there, automatic)
+    assert isinstance(refused, PlanRefused)
+    assert f"it was marked stable, which is questioned since {day(doubt.at)}" in str(refused)
+    _, typed = prepare(there, Request(message="why", target=story.newer.id))
+    assert isinstance(typed, Plan)
+
+
+def test_a_question_is_written_although_no_target_is_left(story: Answering) -> None:
+    """The rollback is refused; what was found out on its way is known everywhere."""
+    for version in (story.newer, story.good):
+        story.answers[version.id] = Fetched(404)
+    with pytest.raises(Refused, match="no target answers well"):
+        roll_back(story.tools(), ROLL_BACK)
+    marks = observe(other_machine(story)).marks
+    assert all(questioned(marks, version.id) for version in (story.newer, story.good))
+
+
+def test_where_marks_are_signed_a_question_is_signed(story: Answering) -> None:
+    """One that nobody with the key wrote questions nothing: else anybody takes every target away."""
+    seal = Seal("account/worker", (b"0123456789abcdef-one",))
+    there = replace(other_machine(story), seal=seal)
+    forged = Remark(RemarkKind.QUESTIONED, "guard-1", code=Code.of(story.good), text="it is bad")
+    story.world.deploy(story.bad, message=str(forged))
+    assert questioned(observe(there).marks, story.good.id) is None
+    assert questioned(observe(replace(there, seal=None)).marks, story.good.id) is not None  # where no key is set
+    story.answers[story.newer.id] = Fetched(404)
+    roll_back(replace(story.tools(), seal=seal), ROLL_BACK)
+    assert questioned(observe(there).marks, story.newer.id) is not None
+
+
+def stable_and_then_held(path: Path) -> Story:
+    """Return a version that was marked stable, and whose /health is 404 when it is deployed and watched again."""
+    story = held(path)
+    world = story.world
+    rule, world.health_rule = world.health_rule, world._tell_services
+    world.traffic_rule = steady(1000)
+    watch(story.tools())
+    world.clock.sleep(100)
+    world.deploy(story.good)
+    world.clock.sleep(100)
+    world.deploy(story.bad)
+    world.clock.sleep(2)
+    world.health_rule = rule
+    return story
+
+
+def test_a_watch_that_is_held_questions_the_version_everywhere(tmp_path: Path) -> None:
+    """Without the routes of visitors in what everybody reads; a person's word ends it, there as well."""
+    story = stable_and_then_held(tmp_path / "journal.sqlite")
+    watch(story.tools())
+    (remark,) = questions(story)
+    assert remark.message.endswith("1 shift in what is answered, see the journal")
+    there = other_machine(story)
+    assert questioned(observe(there).marks, story.bad.id) is not None
+    note_marks(there, there.deployments.history())
+    accept(story.tools(), NAME, "it moved")
+    note_marks(there, there.deployments.history())
+    assert questioned(observe(there).marks, story.bad.id) is None
+    assert questioned(there.marks.marks("production"), story.bad.id) is None  # also when it has left the list
+
+
+@pytest.mark.parametrize("mode", [Mode.OBSERVE, pytest.param(Mode.ACT, marks=pytest.mark.long)])
+def test_what_writes_nothing_writes_no_question(tmp_path: Path, mode: Mode) -> None:
+    """A guard that only observes, and one while a hold is on: it is said, and stands in the journal."""
+    story = stable_and_then_held(tmp_path / "journal.sqlite")
+    if mode is Mode.ACT:
+        story.world.deploy(story.bad, message="[backout hold until=2027-01-15T20:00:00Z] migrating")
+    said: list[str] = []
+    watch(replace(story.tools(), say=said.append), mode=mode)
+    assert questions(story) == []
+    assert any(text.startswith("the provider was not told (questioned)") for text in said)
+    assert questioned(story.tools().marks.marks("production"), story.bad.id) is not None
+
+
+def questioned_once(story: Story, version: Version) -> bool:
+    """Whether one deployment says it, another machine reads it, and the journal has it once."""
+    marks = story.tools().marks.marks("production")
+    here = [mark for mark in marks if mark.mark is Mark.QUESTIONED and mark.version == version.id]
+    there = questioned(observe(other_machine(story)).marks, version.id)
+    return len(here) == 1 and len(questions(story)) == 1 and there is not None
+
+
+def test_crash_while_a_version_is_questioned(quick_path: Path) -> None:
+    """Whatever the moment, in a rollback's proof: the same command typed again writes it, once."""
+    for moment in sampled(300, 60, 2):
+        story = Answering(quick_path / str(moment) / "journal.sqlite")
+        story.answers[story.newer.id] = Fetched(404)
+        if not dies_at(story, moment + 1, lambda tools: roll_back(tools, ROLL_BACK)):
+            break
+        if story.tools().runs.runs("production")[0].state is not RunState.DONE or not questions(story):
+            roll_back(story.tools(), ROLL_BACK)
+        assert questioned_once(story, story.newer), moment
+        assert story.world.live.sole == story.good.id, moment
+
+
+@pytest.mark.long
+def test_crash_while_a_watch_is_held(quick_path: Path) -> None:
+    """The same at the end of a watch."""
+    whole, seen = stable_and_then_held(quick_path / "whole" / "journal.sqlite"), []
+    whole.world.before_call = whole.world.after_call = seen.append
+    watch(whole.tools(crash_point=seen.append))
+    total = len(seen)
+    for moment in range(total - 70, total, by_extent(14, 1)):
+        story = stable_and_then_held(quick_path / str(moment) / "journal.sqlite")
+        if dies_at(story, moment + 1, watch) and not story.tools().runs.runs("production")[0].state.is_over:
+            watch(story.tools())
+        assert questioned_once(story, story.bad), moment

@@ -3,7 +3,7 @@
 Whoever deploys writes the message, and pipelines put the subject of a commit there. So what a message says counts only
 when the deployment did what such a mark's deployment does (safety rule 15):
 
-    prove, pair, stable, hold, release
+    prove, pair, stable, questioned, hold, release
                                    the versions with traffic are those of the deployment before it
     rollback                       all of the traffic goes from the version that it calls bad to another one, which had
                                    traffic before that one had any (or was uploaded before it, where nothing older is

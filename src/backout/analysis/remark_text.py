@@ -9,6 +9,7 @@ strictest known limit is 100. With a key, `sig=` and a signature are its last wo
     [backout rollback-1a2b3c4d prove] at 0 %, to be asked before it gets traffic
     [backout guard-1a2b3c4d pair] asked at 0 %, beside what is live
     [backout guard-1a2b3c4d stable=1a2b3c4d/0123456789ab/abcdef1] the reason
+    [backout rollback-1a2b3c4d questioned=1a2b3c4d/0123456789ab/abcdef1] the reason
     [backout hold until=2026-11-25T12:00:00Z in=rollback-1a2b3c4d] the reason
     [backout release ok=1a2b3c4d/0123456789ab/abcdef1] the reason
 
@@ -64,8 +65,9 @@ def _read(first: str, words: list[str], text: str) -> Remark | None:
     for kind in (RemarkKind.PROVE, RemarkKind.PAIR, RemarkKind.RAMP, RemarkKind.SECRETS):
         if words == [kind]:
             return Remark(kind, first, text=text)
-    if "stable" in values:
-        return Remark(RemarkKind.STABLE, first, code=_code(values["stable"]), text=text)
+    for kind in (RemarkKind.STABLE, RemarkKind.QUESTIONED):
+        if kind in values:
+            return Remark(kind, first, code=_code(values[kind]), text=text)
     hop = values.get("hop", "1")
     return Remark(
         RemarkKind.ROLLBACK,

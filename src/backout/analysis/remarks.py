@@ -78,12 +78,21 @@ def still_decides(history: Sequence[Deployment], expected: str, version: str = "
 
 def told_stable(history: Iterable[Deployment], version: str) -> Deployment | None:
     """Return the deployment whose remark says that a version is stable, when that is the newest word on the version."""
+    return _newest_word(history, version, RemarkKind.STABLE)
+
+
+def told_questioned(history: Iterable[Deployment], version: str) -> Deployment | None:
+    """Return the deployment whose remark questions that a version is stable, when that is the newest word on it."""
+    return _newest_word(history, version, RemarkKind.QUESTIONED)
+
+
+def _newest_word(history: Iterable[Deployment], version: str, kind: RemarkKind) -> Deployment | None:
     for deployment in history:
         remark = deployment.remark
         if remark is None or remark.code is None or remark.kind not in _MARKS:
             continue
         if same_version(remark.code.version, version):
-            return deployment if remark.kind is RemarkKind.STABLE else None
+            return deployment if remark.kind is kind else None
     return None
 
 
@@ -132,6 +141,7 @@ def _hold(deployment: Deployment) -> Hold:
 _MARKS = {
     RemarkKind.ROLLBACK: Mark.QUARANTINED,
     RemarkKind.STABLE: Mark.STABLE,
+    RemarkKind.QUESTIONED: Mark.QUESTIONED,
     RemarkKind.RELEASE: Mark.RELEASED,
 }
 

@@ -27,6 +27,7 @@ class RemarkKind(StrEnum):
     PROVE = "prove"
     PAIR = "pair"  # the version before stands at 0 %, to be asked beside the new one
     STABLE = "stable"
+    QUESTIONED = "questioned"  # it was stable, and a later look contradicts that
     HOLD = "hold"
     RELEASE = "release"
 
@@ -68,14 +69,24 @@ class Code:
         return f"{self.version[:VERSION_DIGITS]}/{self.code_hash[:CODE_DIGITS]}/{self.git_sha[:SHA_DIGITS]}"
 
 
+_NAMES = {
+    RemarkKind.ROLLBACK: "bad",
+    RemarkKind.STABLE: "stable",
+    RemarkKind.QUESTIONED: "questioned",
+    RemarkKind.RELEASE: "ok",
+}
+"""What the code that a remark speaks of is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Remark:
     """One remark.
 
     Args:
         run: the run that made it, "" for a person's hold or release. auto: nobody typed it. hop: the how-manieth
-            rollback in a row. code: what was left, proven or released. until: of a hold, Unix seconds (0: lifted).
-            incident: the run that began the incident in which a hold was set, or "". signature: see `analysis.seal`.
+            rollback in a row. code: what was left, proven, questioned or released. until: of a hold, Unix seconds (0:
+            lifted). incident: the run that began the incident in which a hold was set, or "". signature: see
+            `analysis.seal`.
     """
 
     kind: RemarkKind
@@ -99,7 +110,7 @@ class Remark:
         if self.kind is RemarkKind.HOLD:
             until = f"{utc(self.until):%Y-%m-%dT%H:%M:%SZ}" if self.until else "0"
             words += [f"until={until}", *([f"in={self.incident}"] if self.incident else [])]
-        name = {RemarkKind.ROLLBACK: "bad", RemarkKind.STABLE: "stable", RemarkKind.RELEASE: "ok"}.get(self.kind)
+        name = _NAMES.get(self.kind)
         if self.code is not None and name:
             words.append(f"{name}={self.code}")
         if self.signature:

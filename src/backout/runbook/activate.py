@@ -25,6 +25,7 @@ from backout.runbook.identity import check_identity
 from backout.runbook.marked import message_of
 from backout.runbook.points import BEFORE_DEPLOYMENT, mark_meanwhile
 from backout.runbook.prove import chosen, judged_again, report_held, secrets_decision
+from backout.runbook.question import tell_questions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -215,8 +216,11 @@ class SetMark:
         self._tools = tools
 
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002 the Action protocol
-        """Record the mark, once per run and version."""
+        """Record the mark, once per run and version; tell the provider which targets the proof questioned."""
         set_mark(self._tools, context.run, args)
+        made = self._tools.runs.result(context.run, "activate")
+        if isinstance(made, dict) and made.get("deployment"):
+            tell_questions(self._tools, context.run, str(made["deployment"]))
         return {"mark": args["mark"], "version": args["version"]}
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002

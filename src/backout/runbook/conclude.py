@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import still_decides
 from backout.decoding import decode_values
-from backout.errors import AuthError, DecisionNeeded, ProviderUnavailable
+from backout.errors import AuthError, BackoutError, DecisionNeeded, ProviderUnavailable
 from backout.model.plan import PlanRefused
 from backout.model.policy import Mode, OnInconclusive, OnSharedOutage, OnUnmeasured
 from backout.model.shift import Outcome, ShiftKind
@@ -20,7 +20,7 @@ from backout.runbook.held import SHIFT_RULE
 from backout.runbook.incident import write_report
 from backout.runbook.mending import mending
 from backout.runbook.permission import DATA_RULE, ONCE_RULE, SOURCES_RULE, Case, forbidden
-from backout.runbook.question import question
+from backout.runbook.question import question, tell_questions
 from backout.runbook.ramp import move_up
 from backout.runbook.rollback import prepare
 from backout.runbook.shift_told import noticed_in, tell_end
@@ -125,11 +125,23 @@ class Conclude:
             return self._held(run, "hold", why, {"rule": SOURCES_RULE})
         asked = f"; both versions were not asked: {watched['not_asked']}" if watched.get("not_asked") else ""
         why = f"{decision.reason}{asked}; whether that is intended, a person has to say"
-        question(self._tools, run, str(args["version"]), decision.reason)
+        self._question(args, decision, run)
         to_ask = watched.get("to_ask")  # the version before recorded none
         options = [*options_of(self._tools, decision.shifts), *(to_ask if isinstance(to_ask, list) else ())]
         more: dict[str, Json] = {"rule": SHIFT_RULE, "options": options}
         return self._held(run, "hold", why, more)
+
+    def _question(self, args: Mapping[str, Json], decision: Decision, run: str) -> None:
+        """Question a version that was stable, on every machine; shifts are counted there: routes are visitors' text."""
+        tools = self._tools
+        try:
+            listed = tools.deployments.history()
+        except BackoutError:
+            listed = ()
+        question(tools, run, str(args["version"]), decision.reason, listed)
+        number = sum(shift.outcome is Outcome.HOLD for shift in decision.shifts)
+        text = f"{number} shift{'' if number == 1 else 's'} in what is answered, see the journal"
+        tell_questions(tools, run, str(args["deployment"]), mode=str(args["mode"]), text=text)
 
     def _regressed(
         self,

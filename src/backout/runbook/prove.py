@@ -22,7 +22,7 @@ from backout.runbook.checks import (
 from backout.runbook.identity import check_identity
 from backout.runbook.marked import message_of
 from backout.runbook.proofs import record_failure
-from backout.runbook.question import question
+from backout.runbook.question import question, tell_questions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -172,8 +172,10 @@ class _Proof:
             if last.refusal is None:  # it was asked, and did not answer well
                 record_failure(self.tools, self.context.run, version, last.why)
             if last.contradicts:
-                question(self.tools, self.context.run, version, last.why)
+                question(self.tools, self.context.run, version, last.why, self.history)
             self.tools.say(f"version {version} is not the target any more: {last.why}")
+        if last is None or not last.ok:  # else the step `mark` tells it: nothing delays the switch
+            tell_questions(self.tools, self.context.run, str(self.args["expected"]))
         if last is not None and last.ok is None:
             self._accept_unmeasured(last)
         if last is None or last.ok is False:

@@ -1,23 +1,38 @@
 """A version that was marked stable and does not answer as it did: that is questioned, and no robot returns to it.
 
-Nothing is struck off silently: it is said, it stands in the journal, and a refusal with nothing else left names it.
+Nothing is struck off silently: it is said, it stands in the journal and at the provider, where every machine reads it,
+and a refusal with nothing else left names it.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.remarks import same_version
+from backout.analysis.remarks import marks_in, merged, same_version, told_questioned
 from backout.analysis.stability import questioned
+from backout.errors import BackoutError
 from backout.model.deployment import Mark, VersionId, VersionMark
+from backout.model.policy import Mode
+from backout.model.remark import Code, Remark, RemarkKind
+from backout.runbook.hold import holding, said
+from backout.runbook.remarks import tell_provider, written
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backout.model.deployment import Deployment
     from backout.runbook.toolbox import Toolbox
 
 
-def question(tools: Toolbox, run: str, version: str, why: str) -> None:
-    """Mark a version questioned, when it is stable as far as this journal knows; once for each run."""
-    marks = tools.marks.marks(tools.environment)
+def question(tools: Toolbox, run: str, version: str, why: str, listed: Sequence[Deployment] = ()) -> None:
+    """Mark a version questioned in the journal, when it is stable as far as anybody told; once for each run.
+
+    `tell_questions` then writes it at the provider.
+
+    Args:
+        listed: the provider's history: another machine may have marked it.
+    """
+    marks = merged(tools.marks.marks(tools.environment), marks_in(listed, ()))
     proof = next((m for m in reversed(marks) if m.mark is Mark.STABLE and same_version(m.version, version)), None)
     if proof is None or questioned(marks, version) is not None:
         return
@@ -27,7 +42,7 @@ def question(tools: Toolbox, run: str, version: str, why: str) -> None:
     )
     mark = VersionMark(
         mark=Mark.QUESTIONED,
-        version=VersionId(proof.version),
+        version=VersionId(version),
         code_hash=proof.code_hash,
         at=tools.clock.now(),
         run=run,
@@ -36,3 +51,42 @@ def question(tools: Toolbox, run: str, version: str, why: str) -> None:
         by=tools.actor,
     )
     tools.marks.mark(tools.environment, mark, actor=tools.actor)
+
+
+def tell_questions(tools: Toolbox, run: str, expected: str, *, mode: str = "", text: str = "") -> None:
+    """Write at the provider what this run questioned, each once; what stands in the way is said and changes nothing.
+
+    Where a crash came in between, the same step done again writes it.
+
+    Args:
+        expected: the deployment that decides what has traffic. mode: what the run was started with: one that only
+            observes writes nothing. text: what everybody who reads the provider's list may read; "" for the reason.
+    """
+    marks = tools.marks.marks(tools.environment)
+    mine = [m for m in marks if m.mark is Mark.QUESTIONED and m.run == run and questioned(marks, m.version) == m]
+    if not mine or not tools.provider_marks:
+        return
+    for mark in mine:
+        remark = Remark(RemarkKind.QUESTIONED, run, code=Code.marked(mark), text=text or mark.why)
+        why_not = _why_not(tools, remark, mark.version, mode)
+        if why_not is None:
+            tell_provider(tools, remark, expected)
+        elif why_not:
+            tools.say(f"the provider was not told ({remark.kind}), so other machines do not know it: {why_not}")
+
+
+def _why_not(tools: Toolbox, remark: Remark, version: str, mode: str) -> str | None:
+    """Return why a question is not written, "" where it stands there already, None where it is to be written."""
+    if mode == Mode.OBSERVE:
+        return "guard only observes, so nothing is written at the provider (mode = observe)"
+    try:
+        listed = tools.deployments.history()
+    except BackoutError as error:
+        return str(error)
+    made = written(listed, remark)
+    if made is not None:
+        return None  # made sure of, and read back, once more: what slipped in beneath it is put back
+    if told_questioned(listed, version) is not None:
+        return ""
+    hold = holding(tools, listed)
+    return None if hold is None else f"a hold is on, so nothing is written at the provider ({said(hold)})"

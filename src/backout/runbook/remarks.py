@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backout.analysis.remarks import serving, underneath
+from backout.analysis.remarks import same_version, serving, underneath
 from backout.errors import BackoutError, ProviderRejected, ProviderUnavailable, Refused, WorldMoved
 from backout.model.remark import Doubt, RemarkKind
 from backout.runbook.checks import READ_AGAIN_S, READ_EVERY_S, check_unmoved, listed_after, own
@@ -83,7 +83,7 @@ def _put(tools: Toolbox, remark: Remark, under: Deployment, made: Deployment | N
         beneath = _beneath(history, made)
         if beneath is not None and serving(beneath) != serving(made):
             under, made = _put_back(tools, beneath), None
-            if remark.kind is RemarkKind.STABLE:
+            if remark.kind is RemarkKind.STABLE:  # a question is about a version, whatever is live
                 what = f"deployment {beneath.id} came at the same moment, and was put back"
                 raise WorldMoved(what, where=tools.environment, hint=f"backout status -e {tools.environment}")
         elif _lies_elsewhere(history, made):  # another remark slipped in, and the signature names what is beneath
@@ -138,8 +138,20 @@ def _beneath(history: Sequence[Deployment], made: Deployment) -> Deployment | No
 
 
 def written(history: Sequence[Deployment], remark: Remark) -> Deployment | None:
-    """Return the deployment that carries this run's remark; a person's remark (no run) is an act of its own."""
-    return own(history, remark.run, remark.kind) if remark.run else None
+    """Return the deployment that carries this run's remark; a person's remark (no run) is an act of its own.
+
+    A run may say the same of several versions: each is a remark of its own.
+    """
+    if not remark.run:
+        return None
+    of_it = [each for each in history if each.claim is not None and _speak_of_one(each.claim, remark)]
+    return own(of_it, remark.run, remark.kind)
+
+
+def _speak_of_one(one: Remark, other: Remark) -> bool:
+    if one.code is None or other.code is None:
+        return one.code is other.code
+    return same_version(one.code.version, other.code.version)
 
 
 def _found_after(tools: Toolbox, remark: Remark, error: BackoutError) -> Deployment | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import marks_in, same_mark
+from backout.analysis.stability import questioned
 from backout.model.deployment import Mark
 from backout.runbook.hold import holding, said
 from backout.runbook.hold_told import HoldWatch
@@ -22,11 +23,16 @@ if TYPE_CHECKING:
 
 
 def note_marks(tools: Toolbox, history: Sequence[Deployment]) -> None:
-    """Keep the quarantines and releases of other machines: the provider lists its newest deployments only (rule 15)."""
-    known = tools.marks.marks(tools.environment)
+    """Keep what other machines judged: the provider lists its newest deployments only (rule 15).
+
+    Of the versions that they call stable only those are kept that somebody questioned: that has ended then.
+    """
+    known = list(tools.marks.marks(tools.environment))
     for told in marks_in(history, ()):
-        if told.mark is not Mark.STABLE and not any(same_mark(told, mark) for mark in known):
+        is_news = told.mark is not Mark.STABLE or questioned(known, told.version) is not None
+        if is_news and not any(same_mark(told, mark) for mark in known):
             tools.marks.mark(tools.environment, told, actor=told.by or tools.actor)
+            known.append(told)
 
 
 class Vigil:
