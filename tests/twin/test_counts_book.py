@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import sqlite3
+import threading
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -270,3 +273,22 @@ def test_bad_query_is_a_400(tmp_path: Path) -> None:
             assert answer.status == 400
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("then", ["close", "forget"])
+def test_a_flush_that_still_runs_disturbs_nobody(tmp_path: Path, then: str) -> None:
+    """Its task was cancelled, its thread writes on: closing waits for it, and what is forgotten stays so."""
+    book = CountBook(tmp_path / "c.sqlite", now=lambda: 5.0)
+    book.ended(_answer())
+    values = [("shop", f"version-{number}", 5, b"{}") for number in range(50_000)]
+    flush = threading.Thread(target=book._write, args=(values, 0))
+    flush.start()
+    while not book._database.in_transaction:
+        assert flush.is_alive()
+    if then == "forget":
+        book.forget("shop")
+        book._write(values, 0)
+    book.close()
+    flush.join()
+    with contextlib.closing(sqlite3.connect(tmp_path / "c.sqlite")) as database:
+        assert database.execute("SELECT count(*) > 50000 FROM counts").fetchone() == (then == "close",)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -156,10 +157,10 @@ class CountBook:
         self._rows: dict[str, dict[int, dict[str, Row]]] = {}
         self._names: dict[str, RouteNames] = {}
         self._dirty: set[tuple[str, int, str]] = set()
+        self._mutex = threading.Lock()
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._database.execute("PRAGMA journal_mode=WAL")
         self._database.execute("PRAGMA synchronous=NORMAL")
-        self._database.execute(_TABLE)
         self._load()
 
     @property
@@ -249,7 +250,8 @@ class CountBook:
         self._rows.pop(script, None)
         self._names.pop(script, None)
         self._dirty = {key for key in self._dirty if key[0] != script}
-        self._database.execute("DELETE FROM counts WHERE script = ?", (script,))
+        with self._transaction() as database:
+            database.execute("DELETE FROM counts WHERE script = ?", (script,))
 
     def flush(self) -> None:
         """Write what changed since the last flush, and drop what is older than two hours."""
@@ -267,7 +269,8 @@ class CountBook:
     def close(self) -> None:
         """Flush and close."""
         self.flush()
-        self._database.close()
+        with self._mutex:
+            self._database.close()
 
     def _names_of(self, script: str) -> RouteNames:
         return self._names.setdefault(script, RouteNames())
@@ -293,11 +296,23 @@ class CountBook:
             if second in self._rows.get(script, {})
         ]
 
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        # A flush runs in a thread, and goes on there when its task is cancelled: one connection, one at a time.
+        with self._mutex:
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._database
+                self._database.execute("COMMIT")
+            finally:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+
     def _write(self, values: list[tuple[str, str, int, bytes]], oldest: int) -> None:
-        self._database.execute("BEGIN IMMEDIATE")
-        self._database.executemany(_UPSERT, values)
-        self._database.execute("DELETE FROM counts WHERE second < ?", (oldest,))
-        self._database.execute("COMMIT")
+        with self._transaction() as database:
+            # What was forgotten since it was taken stays forgotten.
+            database.executemany(_UPSERT, [each for each in values if each[0] in self._rows])
+            database.execute("DELETE FROM counts WHERE second < ?", (oldest,))
 
     def _prune(self, oldest: int) -> None:
         for seconds in self._rows.values():
@@ -306,7 +321,9 @@ class CountBook:
 
     def _load(self) -> None:
         oldest = int(self.now) - KEEP_S
-        found = self._database.execute("SELECT script, row FROM counts WHERE second >= ?", (oldest,))
+        with self._transaction() as database:
+            database.execute(_TABLE)
+            found = database.execute("SELECT script, row FROM counts WHERE second >= ?", (oldest,)).fetchall()
         for script, blob in found:
             with contextlib.suppress(msgspec.DecodeError):
                 row = msgspec.json.decode(blob, type=Row)
