@@ -32,7 +32,7 @@ class Binaries:
         return str(found)
 
     def version(self) -> str:
-        """Return the server's version as it prints it, such as `18.6`."""
+        """Return the server's version as it prints it, such as `18.6`, without the name of a distribution."""
         return _version(self.path("postgres"))
 
     def has_tls(self) -> bool:
@@ -62,7 +62,7 @@ def _version(postgres: str) -> str:
     answer = subprocess.run(
         (postgres, "--version"), check=True, capture_output=True, text=True, timeout=30, env=bare_environment()
     )
-    return answer.stdout.split()[-1]
+    return answer.stdout.removeprefix("postgres (PostgreSQL) ").split()[0]
 
 
 @functools.cache
