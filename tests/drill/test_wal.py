@@ -286,6 +286,56 @@ def test_a_lost_slot_is_a_gap_that_only_a_new_base_closes(quick_path: Path, cach
         assert "restorable" in lab.backout("db", "backups", "list").out
 
 
+@pytest.mark.long
+def test_wal_that_cannot_be_replayed_protects_nothing(quick_path: Path, cache: Path) -> None:
+    """wal_level was `minimal` for a while: said by each command, until a new base backup is there."""
+    with receiving(quick_path, cache) as lab:
+        lab.execute("INSERT INTO t VALUES (1, 'good')")
+        assert lab.backout("db", "wal", "stop").code == 0
+        for name, value in (("wal_level", "minimal"), ("max_wal_senders", "0"), ("summarize_wal", "off")):
+            lab.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+        lab.status = lab.server.restart()
+        said = " ".join(lab.backout("db", "wal", "status").out.split())
+        assert "UNPROTECTED: wal_level is minimal" in said
+        lab.execute("INSERT INTO t VALUES (2, 'minimal')", "ALTER SYSTEM RESET ALL")
+        lab.status = lab.server.restart()
+        within = str(lab.value("SELECT pg_current_wal_lsn()::text"))
+        lab.execute("INSERT INTO t VALUES (3, 'later')")
+        assert lab.backout("db", "wal", "start").code == 0
+        until(lambda: lab.backout("db", "wal", "status", "--json").json["lag_bytes"] == 0, what="it is received")
+        for words in (("wal", "status"), ("backups", "list"), ("check",)):
+            answer = lab.backout("db", *words)
+            assert answer.code == 1
+            assert "UNPROTECTED: WAL cannot be replayed from" in " ".join(answer.out.split())
+            assert 'wal_level was "minimal"' in " ".join(answer.out.split())
+        refused = lab.backout("db", "restore", within, "--side", "--dry-run")
+        assert refused.code == 3, refused.out
+        assert lab.backout("db", "backup").code == 0
+        until(lambda: lab.backout("db", "wal", "status").code == 0, timeout_s=20.0, what="it is protected again")
+        assert lab.backout("db", "check").code == 0
+
+
+@pytest.mark.long
+def test_a_full_disk_leaves_a_partial_segment_that_is_received_again(quick_path: Path, cache: Path) -> None:
+    """Its length is odd, and pg_receivewal refuses it; what it holds is kept, and the rest comes behind it."""
+    with receiving(quick_path, cache) as lab:
+        lab.execute("INSERT INTO t VALUES (1, 'before')")
+        until(lambda: lab.backout("db", "wal", "status", "--json").json["lag_bytes"] == 0, what="it is received")
+        keeper = _pid(lab, "receiver")
+        assert keeper is not None
+        (partial,) = (lab.archive / "incoming").rglob("*.partial")
+        (receiver,) = children_named(keeper, "pg_receivewal")
+        os.kill(keeper, signal.SIGSTOP)
+        os.kill(receiver, signal.SIGKILL)
+        end = len(partial.read_bytes().rstrip(b"\0"))
+        os.truncate(partial, end + 100)
+        os.kill(keeper, signal.SIGCONT)
+        lab.execute("INSERT INTO t VALUES (2, 'after')")
+        until(lambda: lab.backout("db", "wal", "status").code == 0, timeout_s=30.0, what="it is received again")
+        until(lambda: lab.backout("db", "wal", "status", "--json").json["lag_bytes"] == 0, what="all of it is")
+        assert recovered(lab, quick_path / "out") == {1, 2}
+
+
 def whole_segments(archive: Path) -> list[Path]:
     """Return the segments that are kept, once there are two: received is not kept yet."""
     found = [path for path in (archive / "wal").rglob("0*") if path.is_file()]

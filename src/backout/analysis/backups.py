@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from backout.analysis.ages import ages
-from backout.model.backups import Choice, Protection, Retention, Window
+from backout.model.backups import MINIMAL, NO_END, Choice, Protection, Retention, Window
 from backout.model.recovery import BackupKind, in_wal_order, show_lsn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from backout.model.backups import Cluster, WalGap
+    from backout.model.backups import Cluster, WalGap, WalRead
     from backout.model.recovery import BaseBackup, WalSegment
 
 _INCREMENTAL_SINCE: Final = 170000
@@ -177,31 +177,59 @@ def windows(backups: Sequence[BaseBackup], wal: Sequence[WalSegment]) -> tuple[W
     return tuple(found)
 
 
-def protection(
-    cluster: Cluster, backups: Sequence[BaseBackup], wal: Sequence[WalSegment], gaps: Sequence[WalGap] = ()
-) -> Protection:
-    """Return whether the cluster as it runs now can be brought back to any moment since its newest base backup.
-
-    A swap, a promotion and a lost slot all end the protection until a new verified base backup exists.
-    """
+def base_of(cluster: Cluster, backups: Sequence[BaseBackup]) -> BaseBackup | None:
+    """Return the newest verified base backup that the cluster would be brought back from; None: there is none."""
     ours = [each for each in in_wal_order(backups) if each.system_identifier == cluster.system_identifier]
     verified = [each for each in ours if each.verified_at is not None and chain_of(each, backups)]
     if not verified:
+        return None
+    return next((each for each in reversed(verified) if each.timeline == cluster.timeline), verified[-1])
+
+
+def protection(
+    cluster: Cluster,
+    backups: Sequence[BaseBackup],
+    wal: Sequence[WalSegment],
+    gaps: Sequence[WalGap] = (),
+    read: WalRead | None = None,
+) -> Protection:
+    """Return whether the cluster as it runs now can be brought back to any moment since its newest base backup.
+
+    A swap, a promotion, a lost slot and wal_level `minimal` all end the protection until a new verified base backup
+    exists.
+
+    Args:
+        gaps: WAL that was lost, or cannot be replayed. read: what was read back of it; None where that is not asked.
+    """
+    base = base_of(cluster, backups)
+    if base is None:
+        ours = any(each.system_identifier == cluster.system_identifier for each in backups)
         other = "the backups are of another cluster" if backups and not ours else "there is no verified base backup"
         return Protection(protected=False, why=other)
-    base = next((each for each in reversed(verified) if each.timeline == cluster.timeline), verified[-1])
     if base.timeline != cluster.timeline:
         why = f"the newest base backup is of timeline {base.timeline}, the cluster is on {cluster.timeline}"
         return Protection(protected=False, why=why, base=base.id)
     end = reach(base, wal)
     if end is None:
         return Protection(protected=False, why=f"the WAL that base backup {base.id} needs is not there", base=base.id)
+    if cluster.wal_level == "minimal":
+        why = "wal_level is minimal: what is written now is in no WAL that can be replayed"
+        return Protection(protected=False, why=why, base=base.id, reaches_lsn=end)
     lost = next((gap for gap in gaps if gap.timeline == base.timeline and gap.end_lsn > base.begin_lsn), None)
     if lost is not None:
-        span = f"{show_lsn(lost.begin_lsn)} to {show_lsn(lost.end_lsn)}"
+        span = f"from {show_lsn(lost.begin_lsn)}"
+        span += f" to {show_lsn(lost.end_lsn)}" if lost.end_lsn < NO_END else " on"
+        what = "WAL cannot be replayed" if lost.why == MINIMAL else "WAL was lost"
         return Protection(
-            protected=False, why=f"WAL was lost since ({span}: {lost.why})", base=base.id, reaches_lsn=end
+            protected=False,
+            why=f"{what} {span} ({lost.why}): take a new base backup",
+            base=base.id,
+            reaches_lsn=min(end, lost.begin_lsn),
         )
+    if read is not None and (read.timeline, read.end_lsn >= end) != (base.timeline, True):
+        seen = show_lsn(read.end_lsn) if read.timeline == base.timeline else "nowhere"
+        why = f"the WAL since base backup {base.id} is read back to {seen} only, and it reaches to {show_lsn(end)}"
+        return Protection(protected=False, why=why, base=base.id, reaches_lsn=end)
     if cluster.slot is None or not cluster.slot.active:
         why = "nobody receives WAL: what was written since is in no backup"
         return Protection(protected=False, why=why, base=base.id, reaches_lsn=end)

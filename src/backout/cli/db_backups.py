@@ -52,14 +52,6 @@ def backup_record(found: BaseBackup) -> dict[str, object]:
     }
 
 
-def protection_record(found: Protection) -> dict[str, object]:
-    """Return whether the cluster is protected as JSON values."""
-    from backout.model.recovery import show_lsn  # noqa: PLC0415 only what is shown
-
-    reaches = None if found.reaches_lsn is None else show_lsn(found.reaches_lsn)
-    return {"protected": found.protected, "why": found.why, "base": found.base or None, "reaches_lsn": reaches}
-
-
 @backups.command(
     "list",
     short_help="The backups, and what can be restored.",
@@ -75,9 +67,9 @@ def list_(shell: Shell) -> int:
 
     Exit codes: 0 protected, 1 UNPROTECTED (the reason is named), 4 or 7 when the live database does not answer.
     """
-    from backout.analysis.backups import protection, windows  # noqa: PLC0415 only this command
+    from backout.analysis.backups import windows  # noqa: PLC0415 only this command
     from backout.errors import AuthError, ProviderUnavailable  # noqa: PLC0415 same
-    from backout.providers.archive.gaps import read_gaps  # noqa: PLC0415 same
+    from backout.report.capability import protection_record  # noqa: PLC0415 same
     from backout.wiring import backups as wired  # noqa: PLC0415 same
 
     config = shell.config()
@@ -89,7 +81,7 @@ def list_(shell: Shell) -> int:
         live = wired.cluster(config).read()
     except (ProviderUnavailable, AuthError) as error:
         trouble = error
-    state = None if live is None else protection(live, found, kept.wal(), read_gaps(config.backup_directory))
+    state = None if live is None else wired.protection(config, live)
     spans = windows(found, kept.wal())
     rows = [
         (

@@ -142,8 +142,8 @@ def _status(environment: str) -> str:
 
 
 def _record(found: WalState) -> dict[str, object]:
-    from backout.cli.db_backups import protection_record  # noqa: PLC0415 only this command
-    from backout.model.recovery import show_lsn  # noqa: PLC0415 same
+    from backout.model.recovery import show_lsn  # noqa: PLC0415 only this command
+    from backout.report.capability import protection_record  # noqa: PLC0415 same
 
     slot, status = found.cluster.slot, found.status
     running = status if status is not None and status.pid == found.pid else None
@@ -165,6 +165,8 @@ def _record(found: WalState) -> dict[str, object]:
         "max_slot_wal_keep_bytes": found.cluster.slot_limit_bytes,
         "alarm": found.alarm or None,
         "at": None if running is None else rfc3339(running.at),
+        "protected_at": None if running is None or not running.protected_at else rfc3339(running.protected_at),
+        "protected_lsn": None if running is None or not running.protected_lsn else show_lsn(running.protected_lsn),
         "protection": protection_record(found.protection),
     }
 
@@ -193,4 +195,6 @@ def _text(shell: Shell, found: WalState) -> str:
         lines.append(style.badge(f"protected: {found.protection.why}", Tone.GOOD))
     else:
         lines.append(style.badge(f"UNPROTECTED: {found.protection.why}", Tone.BAD))
+        if record["protected_at"]:
+            lines.append(f"it was protected last at {record['protected_at']}, {record['protected_lsn']}")
     return "\n".join(lines)

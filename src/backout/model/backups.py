@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from backout.model.recovery import BackupKind
+
+
+MINIMAL: Final = 'wal_level was "minimal"'
+"""Why a stretch of WAL is none that can be replayed, though it is there."""
+NO_END: Final = 1 << 64
 
 
 class WalStatus(StrEnum):
@@ -47,7 +52,7 @@ class Cluster:
         lsn: the end of its WAL. server_version: such as 180006. size_bytes: of all databases.
         slot_limit_bytes: max_slot_wal_keep_size, None when a slot may fill the disk.
         tablespaces: names of those beside Postgres' own. sync_names: synchronous_standby_names.
-        slot: of the WAL receiver, None when there is none.
+        slot: of the WAL receiver, None when there is none. wal_level: as it is set now, "" when nobody says.
     """
 
     at: float
@@ -63,6 +68,7 @@ class Cluster:
     tablespaces: tuple[str, ...] = ()
     sync_names: str = ""
     slot: Slot | None = None
+    wal_level: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +98,15 @@ class WalGap:
     begin_lsn: int
     end_lsn: int
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class WalRead:
+    """WAL of one timeline that was read back and is as a replay needs it, but for gaps: `[begin_lsn, end_lsn)`."""
+
+    timeline: int
+    begin_lsn: int
+    end_lsn: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from backout.model.backups import Protection
     from backout.model.connections import ConnectionUse
 
 
@@ -203,6 +204,7 @@ class Surroundings:
         is_here: the server is on this machine. connections: how many are in use, None when that cannot be read.
         own: our base backups. dumps: our logical ones. pgbackrest: an existing repository, None without one.
         vendor: what the vendor answered, None without one in the configuration.
+        protection: whether the database could be brought back to every moment now, None where that is not known.
         wal: how WAL is received by the configuration (`off`, `stream`, `sync`), "" where that is not known; slot: the
             receiver's, by which a running one is told.
     """
@@ -220,6 +222,7 @@ class Surroundings:
     vendor: VendorState | None = None
     wal: str = ""
     slot: str = ""
+    protection: Protection | None = None
 
     @property
     def is_receiving(self) -> bool | None:

@@ -30,6 +30,8 @@ class NoticeKind(StrEnum):
     HOLD_SET = "hold_set"  # a person stopped, or allowed again, every automatic action
     HOLD_ENDS = "hold_ends"  # a hold will end soon, or goes on because an incident is open
     HOLD_UNSIGNED = "hold_unsigned"  # marks are signed, and a hold that is not stops guard for two hours
+    UNPROTECTED = "unprotected"  # the database could not be brought back to every moment any more
+    PROTECTED = "protected"  # and now it could again
     FAILED = "failed"  # a run ended with an error
     TEST = "test"  # somebody tries the channels
     SUMMARY = "summary"  # several notices in one, when there were too many
@@ -47,6 +49,7 @@ _CALM = (
     NoticeKind.SHIFT,
     NoticeKind.HOLD_SET,
     NoticeKind.HOLD_ENDS,
+    NoticeKind.PROTECTED,
     NoticeKind.TEST,
     NoticeKind.SUMMARY,
 )

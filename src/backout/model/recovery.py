@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from backout.model.backups import WalGap
 
 _LSN = re.compile(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})")
 
@@ -92,6 +94,22 @@ class WalSegment:
     begin_lsn: int
     end_lsn: int
     partial: bool = False
+
+
+def replayable(segments: Iterable[WalSegment], gaps: Sequence[WalGap]) -> tuple[WalSegment, ...]:
+    """Return segments in order, without what lies in a gap: of the one in which it begins, as far as that.
+
+    What follows a gap in the segment where it ends is of no use: a base backup begins with a segment of its own.
+    """
+    found = []
+    for each in sorted(segments, key=lambda segment: (segment.timeline, segment.begin_lsn)):
+        gap = next((gap for gap in gaps if gap.timeline == each.timeline and gap.begin_lsn < each.end_lsn
+                    and each.begin_lsn < gap.end_lsn), None)  # fmt: skip
+        if gap is None:
+            found.append(each)
+        elif gap.begin_lsn > each.begin_lsn:
+            found.append(replace(each, end_lsn=gap.begin_lsn, partial=True))
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.model.capability import Granularity, Readiness
+from backout.model.recovery import show_lsn
 from backout.report.text import fields, plain, wrapped
 from backout.report.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from backout.model.backups import Protection
     from backout.model.capability import Choice, RecoveryWay, ServerFacts, Surroundings, VendorState
     from backout.report.text import Paint
 
@@ -41,7 +43,14 @@ def record(around: Surroundings, choice: Choice) -> dict[str, object]:
         "vendor": None if vendor is None else _vendor_record(vendor),
         "ways": [_way_record(way) for way in choice.ways],
         "warnings": list(choice.warnings),
+        "protection": None if around.protection is None else protection_record(around.protection),
     }
+
+
+def protection_record(found: Protection) -> dict[str, object]:
+    """Return whether the database is protected as JSON values."""
+    reaches = None if found.reaches_lsn is None else show_lsn(found.reaches_lsn)
+    return {"protected": found.protected, "why": found.why, "base": found.base or None, "reaches_lsn": reaches}
 
 
 def _server_record(facts: ServerFacts) -> dict[str, object]:
@@ -123,6 +132,10 @@ def text(around: Surroundings, choice: Choice, *, width: int = 80, paint: Paint 
         paint("strong", f"What can be recovered on {around.environment}"),
         *wrapped(f"{path}, because {choice.why}.", width),
     ]
+    if around.protection is not None:
+        good = around.protection.protected
+        said = f"protected: {around.protection.why}" if good else f"UNPROTECTED: {around.protection.why}"
+        lines += [paint("good" if good else "bad", line) for line in wrapped(said, width)]
     for way in choice.ways:
         lines += ["", *_way(way, width, paint)]
     lines += ["", paint("strong", "The database"), *fields(_facts(around), width, paint=paint)]

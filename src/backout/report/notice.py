@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from backout.model.notice import NoticeKind
+from backout.model.recovery import show_lsn
 from backout.model.verdict import CriterionState, Verdict
 from backout.report.times import clock, duration, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from backout.model.backups import Protection
     from backout.model.incident import Incident
     from backout.model.verdict import Decision, Verification
 
@@ -251,6 +253,23 @@ def trial(environment: str, by: str) -> Words:
         (f"backout notify list -e {environment}",),
         {"asked_by": by},
     )
+
+
+def protection(environment: str, found: Protection, since: float, lsn: int) -> Words:
+    """Return the words of UNPROTECTED and PROTECTED.
+
+    Args:
+        since, lsn: the last moment and position at which it was protected; 0 where it never was.
+    """
+    last = f"{clock(since)} UTC, {show_lsn(lsn)}" if since else ""
+    facts = {"why": found.why, "protected_at": rfc3339(since) if since else "", "protected_lsn": show_lsn(lsn)}
+    looks = f"backout db wal status -e {environment}"
+    if found.protected:
+        text = f"Every moment {found.why} can be returned to again."
+        return Words(f"{environment}: the database is protected again", text, (looks,), facts)
+    text = f"It could last be brought back to every moment at {last}: {found.why}." if last else f"{found.why}."
+    next_ = (looks, f"backout db backup -e {environment}")
+    return Words(f"{environment}: the database is UNPROTECTED", text, next_, facts)
 
 
 def _outcome(proof: Verification | None, *, waited: bool) -> str:

@@ -226,6 +226,8 @@ _NOTES = {
     "migration.applied": "migration {migration} was applied",
     "migration.begin": "migrations are to be applied ({pending}): {reason}",
     "migration.failed": "a migration failed: {why}",
+    "wal.unprotected": "the database is UNPROTECTED: {why}",
+    "wal.protected": "the database is protected again: {why}",
     "wal.promise_lost": "commits are not waited for any more: {why}",
     "wal.promise_kept": "commits are waited for again",
 }

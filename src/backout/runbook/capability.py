@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backout.errors import BackoutError
+from backout.model.backups import Protection
 from backout.model.capability import Surroundings, Tools, VendorState, Window
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Looks:
     vendor: Callable[[], VendorState] | None = None
     wal: str = ""
     slot: str = ""
+    protection: Callable[[], Protection] | None = None
 
 
 def survey(looks: Looks) -> Surroundings:
@@ -65,6 +67,7 @@ def survey(looks: Looks) -> Surroundings:
         vendor=_vendor(looks.vendor),
         wal=looks.wal,
         slot=looks.slot,
+        protection=_protection(looks.protection) if facts is not None else None,
     )
 
 
@@ -75,6 +78,15 @@ def _window(look: Callable[[], Window] | None) -> Window | None:
         return look()
     except BackoutError as error:
         return Window(problem=str(error))
+
+
+def _protection(look: Callable[[], Protection] | None) -> Protection | None:
+    if look is None:
+        return None
+    try:
+        return look()
+    except BackoutError as error:
+        return Protection(protected=False, why=f"the backups cannot be looked at: {error.what}")
 
 
 def _vendor(look: Callable[[], VendorState] | None) -> VendorState | None:

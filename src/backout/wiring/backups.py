@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from backout.config import Config
     from backout.config.schema.environment import Backup
     from backout.journal.stop import StopRequest
-    from backout.model.backups import BackupProgress, Protection
+    from backout.model.backups import BackupProgress, Cluster, Protection
     from backout.providers.archive.stores import Store
     from backout.providers.postgres.binaries import Binaries
 
@@ -145,10 +145,25 @@ def backup_tools(config: Config, hooks: BackupHooks, accepted: Collection[str] =
     )
 
 
-def protection(config: Config) -> Protection:
-    """Return whether the live cluster could be brought back now. Raises ProviderUnavailable, AuthError."""
-    from backout.analysis.backups import protection as judged  # noqa: PLC0415 only when somebody asks
+def protection(config: Config, live: Cluster | None = None, *, most_bytes: int | None = None) -> Protection:
+    """Return whether the live cluster could be brought back now: the one answer of every command, and of the receiver.
+
+    Args:
+        live: the cluster where it was asked already. most_bytes: of WAL that is read for it, where nobody has read it
+            yet; None: as much as a command may wait for.
+
+    Raises:
+        ProviderUnavailable, AuthError: it does not answer.
+    """
+    from backout.analysis.backups import base_of  # noqa: PLC0415 only when somebody asks
+    from backout.analysis.backups import protection as judged  # noqa: PLC0415 same
     from backout.providers.archive.gaps import read_gaps  # noqa: PLC0415 same
+    from backout.providers.archive.readback import MOST_BYTES  # noqa: PLC0415 same
 
     kept = repository(config)
-    return judged(cluster(config).read(), kept.backups(), kept.wal(), read_gaps(config.backup_directory))
+    live, found = live or cluster(config).read(), kept.backups()
+    base, wal = base_of(live, found), kept.wal()  # what is received after this is read, and not asked for
+    read, useless = (
+        (None, ()) if base is None else kept.read_back(base, MOST_BYTES if most_bytes is None else most_bytes)
+    )
+    return judged(live, found, wal, (*read_gaps(config.backup_directory), *useless), read)

@@ -48,7 +48,7 @@ def looks(config: Config) -> Looks:
     from backout.providers.postgres.connections import PostgresConnections  # noqa: PLC0415 only this command
     from backout.providers.postgres.server_check import PostgresCheck  # noqa: PLC0415 same
     from backout.providers.postgres.tls_access import is_here  # noqa: PLC0415 same
-    from backout.wiring.backups import repository, slot_name  # noqa: PLC0415 same
+    from backout.wiring.backups import protection, repository, slot_name  # noqa: PLC0415 same
 
     database = database_of(config)
     url = config.database_admin_url()
@@ -65,6 +65,7 @@ def looks(config: Config) -> Looks:
         vendor=(lambda: _vendor_state(config)) if database.managed else None,
         wal=database.backup.wal,
         slot=slot_name(config),
+        protection=(lambda: protection(config)) if database.backup.wal != "off" else None,
     )
 
 

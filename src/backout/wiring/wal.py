@@ -10,19 +10,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from backout import wiring
-from backout.analysis.backups import protection, slot_alarm
+from backout.analysis.backups import slot_alarm
 from backout.config.secret_names import secret_variables
 from backout.config.trust import TRUST_ENV
 from backout.errors import BackoutError, Refused, UsageError
+from backout.model.notice import Notice, NoticeKind
 from backout.model.setting import setting
 from backout.private import private_folder
-from backout.providers.archive.gaps import read_gaps
 from backout.providers.archive.holding import Holding
 from backout.providers.archive.receiving import Reception, WalReceiver, read_status
 from backout.providers.child_environment import bare_environment, own_module
 from backout.providers.clock import SystemClock
 from backout.providers.postgres.replication import Replication, check_receivable
 from backout.providers.postgres.sync_watch import SyncWatch
+from backout.report.notice import protection as protection_words
 from backout.runbook.restore import PROMISE_LOST
 from backout.wiring import backups
 
@@ -40,6 +41,7 @@ _DOWN_S: Final = 20.0
 _POLL_S: Final = 0.05
 _LOG: Final = "receiver.log"
 _LONGEST_LOG_BYTES: Final = 1024 * 1024
+_ALL: Final = 1 << 62
 _PARTIAL_EVERY_S: Final = 10.0
 """How often a bucket gets what was received of the newest segment: what the loss of this machine may cost."""
 
@@ -96,6 +98,8 @@ def run(config: Config, say: Callable[[str], None], stop: threading.Event) -> No
             sync=sync,
             partial_every_s=None if backups.backup_settings(config).store is None else _PARTIAL_EVERY_S,
             say=say,
+            judge=lambda: backups.protection(config, most_bytes=_ALL),
+            told=_teller(config, say),
         )
         archive = backups.repository(config).archive(cluster.system_identifier)
         receiver = WalReceiver(archive, backups.origin(config), Replication(url, how.slot), how, SystemClock())
@@ -106,6 +110,31 @@ def run(config: Config, say: Callable[[str], None], stop: threading.Event) -> No
         finally:
             if sync:
                 Holding(directory, "watchdog").end(_DOWN_S)
+
+
+def _teller(config: Config, say: Callable[[str], None]) -> Callable[[Protection, float, int], None]:
+    """Return what tells of a change of the protection: a note in the journal, and a notice."""
+    from backout.wiring.telling import notifier  # noqa: PLC0415 only the receiver
+
+    book, courier = wiring.journal(config, hurried=True), notifier(config)
+
+    def told(found: Protection, since: float, lsn: int) -> None:
+        kind = NoticeKind.PROTECTED if found.protected else NoticeKind.UNPROTECTED
+        words = protection_words(config.name, found, since, lsn)
+        say(f"{words.title}: {words.text}")
+        now = SystemClock().now()
+        try:
+            note: dict[str, Json] = {"why": found.why, "since": since, "lsn": lsn}
+            book.note(config.name, f"wal.{kind.value}", f"wal.{kind.value}:{now}", note, actor=wiring.actor())
+        except BackoutError as error:
+            say(f"nothing was recorded: {error}")
+        if courier is not None:
+            key = f"{config.name}:{kind}:{now:.0f}"
+            courier.tell(
+                Notice(kind, config.name, now, words.title, words.text, key=key, next=words.next, facts=words.facts)
+            )
+
+    return told
 
 
 def _keep_watchdog(config: Config, stop: threading.Event) -> None:
@@ -182,9 +211,8 @@ def stop(config: Config) -> tuple[bool, bool]:
 
 def state(config: Config) -> WalState:
     """Return how the receiver is, and whether the cluster is protected. Raises ProviderUnavailable, AuthError."""
-    directory, kept = config.backup_directory, backups.repository(config)
-    cluster = backups.cluster(config).read()
-    shield = protection(cluster, kept.backups(), kept.wal(), read_gaps(directory))
+    directory, cluster = config.backup_directory, backups.cluster(config).read()
+    shield = backups.protection(config, cluster)
     return WalState(
         pid=Holding(directory, "receiver").holder(),
         watchdog=Holding(directory, "watchdog").holder(),
@@ -221,6 +249,7 @@ def _needed(config: Config) -> frozenset[str]:
     database = config.environment.database
     assert database is not None  # noqa: S101 `check` has looked
     read = {database.url_env, database.admin_url_env, *secret_variables(database.backup)}
+    read = {*read, *secret_variables(config.settings.notify)}
     named = {name for name in read if name is not None}
     return frozenset(
         {*named, *(f"{name}_FILE" for name in named), *config.set_by.values(), "CREDENTIALS_DIRECTORY", TRUST_ENV}

@@ -53,6 +53,11 @@ def wal_key(system_identifier: str, name: str) -> str:
     return wal_prefix(system_identifier) + parse_wal_file(name)
 
 
+def reading_key(system_identifier: str) -> str:
+    """Return the key of how far a cluster's WAL was read back."""
+    return f"{wal_prefix(system_identifier)}read.json"
+
+
 def layout_key(system_identifier: str) -> str:
     """Return the key of how a cluster's WAL is cut."""
     return f"{wal_prefix(system_identifier)}layout.json"

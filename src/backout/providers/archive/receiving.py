@@ -24,8 +24,10 @@ from backout.model.backups import WalGap, WalStatus
 from backout.model.names import is_history, is_segment
 from backout.model.recovery import show_lsn
 from backout.private import private_folder
+from backout.providers.archive.claim import Claim, ClaimWatch
 from backout.providers.archive.gaps import add_gap
-from backout.providers.archive.stores import FolderStore
+from backout.providers.archive.readback import see
+from backout.providers.archive.stores import FolderStore, not_kept
 from backout.providers.archive.wal import PARTIAL, received_bytes, segment_of, without_zeros
 from backout.providers.child import dying_with_parent
 from backout.providers.postgres.backup_tools import access
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from threading import Event
 
-    from backout.model.backups import Cluster
+    from backout.model.backups import Cluster, Protection
     from backout.ports import Clock
     from backout.providers.archive.origin import Origin
     from backout.providers.archive.wal import WalArchive
@@ -58,6 +60,8 @@ class ReceiverStatus(msgspec.Struct, frozen=True, kw_only=True):
         received_lsn: the end of what is on this machine. lag_bytes, lag_s: behind the server's end of WAL.
         retained_bytes: what the server keeps for it. shipped_lsn: the end of the complete segments in the store.
         trouble: what went wrong last, "" when nothing is.
+        protected: whether the database could be brought back when that was last looked at; None before the first look.
+        protected_at, protected_lsn: the last moment and position at which it could, 0 before. why: `Protection.why`.
     """
 
     at: float
@@ -75,6 +79,10 @@ class ReceiverStatus(msgspec.Struct, frozen=True, kw_only=True):
     receiving: bool = False
     sync: bool = False
     trouble: str = ""
+    protected: bool | None = None
+    protected_at: float = 0.0
+    protected_lsn: int = 0
+    why: str = ""
 
 
 def read_status(directory: Path) -> ReceiverStatus | None:
@@ -95,6 +103,8 @@ class Reception:
         partial_every_s: how often the segment that is being received goes to the store, too; None where the store is
             on this machine anyway.
         say: hears what happens, one sentence each.
+        judge: returns whether the database is protected now; None: nobody asks.
+        told: hears of each change of that: what is the case now, since when (Unix seconds) and from which position.
     """
 
     directory: Path
@@ -102,6 +112,8 @@ class Reception:
     sync: bool = False
     partial_every_s: float | None = None
     say: Callable[[str], None] = lambda _text: None
+    judge: Callable[[], Protection] | None = None
+    told: Callable[[Protection, float, int], None] = lambda _now, _since, _lsn: None
 
 
 class WalReceiver:
@@ -130,6 +142,7 @@ class WalReceiver:
         self._sent = ("", 0)
         self._shipped: dict[int, int] = {}
         self._moving = threading.Lock()
+        self._watched = ClaimWatch(Claim(), how, clock)
 
     def run(self, stop: Event) -> None:
         """Receive until it is asked to stop.
@@ -142,6 +155,11 @@ class WalReceiver:
         self._archive.set_layout(state.segment_bytes)
         private_folder(self._archive.incoming)
         self._replication.ensure_slot()
+        before = read_status(self._how.directory)
+        same = before is not None and before.system_identifier == state.system_identifier
+        if before is not None and same:
+            known = Claim(before.protected, before.protected_at, before.protected_lsn, before.why)
+            self._watched = ClaimWatch(known, self._how, self._clock)
         self._status = ReceiverStatus(
             at=self._clock.now(),
             pid=os.getpid(),
@@ -153,6 +171,8 @@ class WalReceiver:
         looked_at = 0.0
         shipping = threading.Thread(target=self._keep_shipping, args=(stop,), daemon=True)
         shipping.start()
+        if self._how.judge is not None:
+            threading.Thread(target=self._watched.keep, args=(stop,), daemon=True).start()
         try:
             while not stop.wait(_TICK_S):
                 now = time.monotonic()
@@ -188,6 +208,7 @@ class WalReceiver:
 
     def _start(self, now: float) -> None:
         try:
+            self._make_whole()
             self._replication.ensure_slot()
             environment = access(self._origin.dsn(), self._how.slot)
         except BackoutError as error:
@@ -215,6 +236,25 @@ class WalReceiver:
             )
         self._began_at = now
         self._restarts += 1
+
+    def _make_whole(self) -> None:
+        """Give a partial segment its full length: pg_receivewal takes no other, and a full disk leaves one.
+
+        What was received of it stays readable all the while; it is received again from its beginning.
+
+        Raises:
+            BackoutError: there is still no room.
+        """
+        for path in self._archive.incoming.glob(f"*{PARTIAL}"):
+            if path.stat().st_size in {0, self._segment_bytes}:
+                continue
+            try:
+                with path.open("r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, self._segment_bytes)
+                    file.truncate(self._segment_bytes)
+                    os.fsync(file.fileno())
+            except OSError as error:
+                raise not_kept(error, str(path)) from error
 
     def _end(self) -> None:
         if self._process is None:
@@ -261,6 +301,8 @@ class WalReceiver:
                 if is_segment(name) and len(content) != self._segment_bytes:
                     continue
                 self._archive.keep(name, content)
+                if is_segment(name):
+                    self._read_back(name, content)
                 path.unlink()
                 if is_segment(name) and self._how.partial_every_s is not None:
                     self._archive.forget_partial(name)
@@ -275,6 +317,13 @@ class WalReceiver:
         if self._how.partial_every_s is not None and now >= self._partial_at:
             self._partial_at = now + self._how.partial_every_s
             self._ship_partial()
+
+    def _read_back(self, name: str, content: bytes) -> None:
+        """Read what was stored. Raises BackoutError: it is not what was received."""
+        kept = self._archive.read_kept(name)
+        if kept is None or kept.ljust(self._segment_bytes, b"\0") != content:
+            raise BackoutError("what was stored is not what was received", where=name)
+        see(self._archive, segment_of(name, self._segment_bytes), content)
 
     def _ship_partial(self) -> None:
         """Send what was received of the newest segment, so that losing this machine loses little."""
@@ -353,6 +402,10 @@ class WalReceiver:
             at=self._clock.now(),
             restarts=max(0, self._restarts),
             shipped_lsn=self._shipped.get(self._status.timeline, 0),
+            protected=self._watched.claim.protected,
+            protected_at=self._watched.claim.at,
+            protected_lsn=self._watched.claim.lsn,
+            why=self._watched.claim.why,
             **changes,
         )
         try:

@@ -11,16 +11,19 @@ import shutil
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from backout.errors import BackoutError, Refused, UsageError
+from backout.model.backups import NO_END
 from backout.model.names import parse_id, parse_member, parse_segment
-from backout.model.recovery import WalSegment, in_wal_order
+from backout.model.recovery import WalSegment, in_wal_order, replayable
 from backout.providers.archive.packing import Index, Packs, Source
 from backout.providers.archive.places import BASES, RECORD, backup_of, base_prefix, index_key, record_key
+from backout.providers.archive.readback import MOST_BYTES, catch_up
 from backout.providers.archive.record_store import SIGNED, RecordStore, Terms
 from backout.providers.archive.records import FORMAT, RULE, Record, need_key, unsigned
 from backout.providers.archive.sealing import damaged, pack, unpack
@@ -31,6 +34,7 @@ from backout.providers.postgres.backup_tools import MANIFEST, combine, verify_fo
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from backout.model.backups import WalGap, WalRead
     from backout.model.recovery import BaseBackup
     from backout.providers.archive.packing import File
     from backout.providers.archive.records import Facts
@@ -78,7 +82,24 @@ class Repository:
         return tuple(record.as_backup(unsigned=True) for record in self._records.doubtful())
 
     def wal(self) -> tuple[WalSegment, ...]:
-        """Return the WAL of the newest backup's cluster: the archive's, and what the backups brought along."""
+        """Return the WAL of the newest backup's cluster: the archive's, and what the backups brought along.
+
+        What was written with wal_level `minimal` is left out: nothing can be replayed across it.
+        """
+        return replayable(self._whole_wal(), self._useless())
+
+    def _useless(self) -> tuple[WalGap, ...]:
+        """Return the WAL that cannot be replayed; where a backup could be taken, the level is another one again."""
+        found = self.records()
+        if not found:
+            return ()
+        gaps = self.archive(found[-1].facts.system_identifier).reading().gaps
+        begins = [(each.facts.timeline, each.facts.begin_lsn) for each in found]
+        ends = [min([at for timeline, at in begins if timeline == gap.timeline and at > gap.begin_lsn], default=NO_END)
+                for gap in gaps]  # fmt: skip
+        return tuple(replace(gap, end_lsn=min(gap.end_lsn, end)) for gap, end in zip(gaps, ends, strict=True))
+
+    def _whole_wal(self) -> tuple[WalSegment, ...]:
         found = self.records()
         if not found:
             return ()
@@ -98,6 +119,11 @@ class Repository:
                 if name not in segments or segments[name].end_lsn < end:
                     segments[name] = ours
         return tuple(sorted(segments.values(), key=lambda segment: (segment.timeline, segment.begin_lsn)))
+
+    def read_back(self, backup: BaseBackup, most_bytes: int = MOST_BYTES) -> tuple[WalRead, tuple[WalGap, ...]]:
+        """Read what nobody has read yet of the WAL since a backup; return how far it is read, and what is no use."""
+        read = catch_up(self.archive(backup.system_identifier), backup, self._whole_wal(), most_bytes)
+        return read, self._useless()
 
     def unpack(self, backup: str, into: Path, progress: Callable[[int, int], None]) -> None:
         """Lay out a data directory, each block by its checksum; an incremental one is combined.

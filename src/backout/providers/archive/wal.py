@@ -6,6 +6,7 @@ xlog_internal.h). Everything of one cluster lies under its system identifier, si
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -14,7 +15,8 @@ from backout.decoding import Undecodable, decode_json
 from backout.errors import BackoutError, Refused
 from backout.model.names import is_history, is_segment, parse_cluster, parse_wal_file
 from backout.model.recovery import WalSegment
-from backout.providers.archive.places import layout_key, wal_key, wal_prefix
+from backout.providers.archive.places import layout_key, reading_key, wal_key, wal_prefix
+from backout.providers.archive.readback import Reading
 from backout.providers.archive.record_store import SIGNED
 from backout.providers.archive.records import check_segment_bytes, unsigned
 from backout.providers.archive.sealing import damaged, is_sealed, pack, unpack
@@ -92,6 +94,17 @@ class WalArchive:
             return None if found is None else check_segment_bytes(decode_json(found, Layout, what=where).segment_bytes)
         except (Undecodable, Refused) as error:
             raise damaged(f"{self._store.name}/{where}", f"how the WAL is cut cannot be read: {error}") from None
+
+    def reading(self) -> Reading:
+        """Return how far it was read back; not at all where nobody has, or what says so cannot be read."""
+        found = self._store.get(reading_key(self._system))
+        with contextlib.suppress(Undecodable):
+            return Reading() if found is None else decode_json(found, Reading)
+        return Reading()
+
+    def set_reading(self, reading: Reading) -> None:
+        """Record how far it was read back."""
+        self._store.put(reading_key(self._system), msgspec.json.encode(reading))
 
     def segments(self) -> tuple[WalSegment, ...]:
         """Return what there is, in the order of positions, timeline by timeline."""

@@ -34,7 +34,7 @@ SELECT c.system_identifier::text,
   coalesce(current_setting('summarize_wal', true), 'off'),
   (SELECT setting FROM pg_settings WHERE name = 'max_slot_wal_keep_size'),
   (SELECT coalesce(string_agg(spcname, ','), '') FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global')),
-  coalesce(current_setting('synchronous_standby_names', true), ''),
+  coalesce(current_setting('synchronous_standby_names', true), ''), current_setting('wal_level'),
   s.slot_name, s.active::text, s.wal_status, s.restart_lsn::text,
   coalesce(pg_wal_lsn_diff(here.lsn, s.restart_lsn), 0)::bigint::text,
   r.flush_lsn::text, extract(epoch FROM r.flush_lag)::text, r.sync_state
@@ -81,7 +81,7 @@ class PostgresCluster:
         return self._cluster([value or "" for value in rows[0]])
 
     def _cluster(self, row: list[str]) -> Cluster:
-        system, timeline, lsn, version, segment, size, replication, summarize, limit, spaces, names, *slot = row
+        system, timeline, lsn, version, segment, size, replication, summarize, limit, spaces, names, level, *slot = row
         limit_mb = int(limit or -1)
         return Cluster(
             at=self._clock.now(),
@@ -97,6 +97,7 @@ class PostgresCluster:
             tablespaces=tuple(filter(None, spaces.split(","))),
             sync_names=names,
             slot=_slot(slot) if slot[0] else None,
+            wal_level=level,
         )
 
 

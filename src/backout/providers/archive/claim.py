@@ -1,0 +1,83 @@
+"""Whether the database is protected, as the receiver looks for itself, and the moment from which it is not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from backout.errors import BackoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from threading import Event
+
+    from backout.model.backups import Protection
+    from backout.ports import Clock
+
+EVERY_S: Final = 20.0
+"""Two looks and a notice fit into a minute."""
+
+
+class Asks(Protocol):
+    """What a watch asks, and whom it tells; see `Reception`."""
+
+    @property
+    def judge(self) -> Callable[[], Protection] | None:
+        """Returns what is the case now."""
+        ...
+
+    @property
+    def told(self) -> Callable[[Protection, float, int], None]:
+        """Hears of a change."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What was last found of the protection; at, lsn: the last moment and position at which it was there."""
+
+    protected: bool | None = None
+    at: float = 0.0
+    lsn: int = 0
+    why: str = ""
+
+    def after(self, found: Protection, now: float) -> Claim:
+        """Return what is known after a look."""
+        if found.protected:
+            return Claim(protected=True, at=now, lsn=found.reaches_lsn or self.lsn, why=found.why)
+        return Claim(protected=False, at=self.at, lsn=self.lsn, why=found.why)
+
+
+class ClaimWatch:
+    """Looks again and again.
+
+    Args:
+        claim: what was known before.
+    """
+
+    def __init__(self, claim: Claim, asks: Asks, clock: Clock) -> None:
+        self.claim = claim
+        self._asks = asks
+        self._clock = clock
+        self._doubted = False
+
+    def keep(self, stop: Event) -> None:
+        """Look until it is asked to stop, in a thread of its own: that reads the archive, and may wait for it."""
+        while not stop.wait(EVERY_S):
+            self.look()
+
+    def look(self) -> None:
+        """Look once. A receiver that is just started again is no loss: two looks in a row have to agree on one."""
+        assert self._asks.judge is not None  # noqa: S101 whoever keeps it has looked
+        try:
+            found = self._asks.judge()
+        except (BackoutError, OSError):
+            return  # the server does not answer: nobody knows
+        before = self.claim
+        if before.protected and not found.protected and not self._doubted:
+            self._doubted = True
+            return
+        self._doubted = False
+        self.claim = before.after(found, self._clock.now())
+        if before.protected is not None and before.protected is not found.protected:
+            self._asks.told(found, self.claim.at, self.claim.lsn)

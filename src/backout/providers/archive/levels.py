@@ -1,0 +1,80 @@
+"""Where WAL says that wal_level changed: from `minimal` on it lacks what a replay needs, and Postgres refuses it.
+
+Source: PostgreSQL 15 to 18, src/include/access/xlogrecord.h (24 bytes before a record's data), xlog_internal.h (the
+header of a page has 24 bytes, of a segment's first one 40), catalog/pg_control.h (XLOG_PARAMETER_CHANGE);
+xl_parameter_change has six integers and two booleans, wal_level is the sixth. Only a record whose checksum (CRC-32C)
+is right counts.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+_PAGE: Final = 8192
+_SHORT, _LONG = 24, 40
+_BEGINS: Final = bytes((54, 0, 0, 0, 0, 0, 0, 0))
+"""Its length (header, two bytes, 28 of data), and no transaction."""
+_LENGTH: Final = 54
+_IS_CHANGE: Final = b"\x60\x00"
+_DATA: Final = b"\xff\x1c"
+_MINIMAL: Final = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LevelChange:
+    """That the server was started with another wal_level (or another size of something), at a position."""
+
+    lsn: int
+    minimal: bool
+
+
+def level_changes(segment: bytes, begin_lsn: int) -> tuple[LevelChange, ...]:
+    """Return the changes that a segment names, in order; what lies across the end of a segment is not seen.
+
+    Args:
+        segment: as far as it was received; zeros behind. begin_lsn: where it begins.
+    """
+    pages = [segment[_LONG:_PAGE]]
+    pages += [segment[at + _SHORT : at + _PAGE] for at in range(_PAGE, len(segment), _PAGE)]
+    stream = b"".join(pages)
+    found = []
+    at = stream.find(_BEGINS)
+    while at >= 0:
+        record = stream[at : at + _LENGTH]
+        if _is_change(record):
+            (level,) = struct.unpack_from("<i", record, 26 + 5 * 4)
+            found.append(LevelChange(begin_lsn + _place(at), level == _MINIMAL))
+        at = stream.find(_BEGINS, at + 1)
+    return tuple(found)
+
+
+def _is_change(record: bytes) -> bool:
+    if len(record) < _LENGTH or record[16:18] != _IS_CHANGE or record[24:26] != _DATA:
+        return False
+    (stored,) = struct.unpack_from("<I", record, 20)
+    return _crc32c(record[24:] + record[:20]) == int(stored)
+
+
+def _place(at: int) -> int:
+    """Return the place in the segment of a place in what its pages hold."""
+    first = _PAGE - _LONG
+    if at < first:
+        return at + _LONG
+    page, rest = divmod(at - first, _PAGE - _SHORT)
+    return (page + 1) * _PAGE + _SHORT + rest
+
+
+def _crc32c(data: bytes) -> int:
+    """Return the CRC-32C of a few bytes.
+
+    >>> hex(_crc32c(b"123456789"))
+    '0xe3069283'
+    """
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
