@@ -15,7 +15,7 @@ from backout.analysis.beta import log_beta
 from backout.analysis.rates import MinuteLaw
 from backout.analysis.shifts.collapse import Collapse
 from backout.analysis.shifts.evidence import BURSTS, CLASS_WEIGHTS, Evidence
-from backout.analysis.shifts.goodness import FALL, Answered, requests_missing
+from backout.analysis.shifts.goodness import FALL, Answered, weigh
 from backout.analysis.shifts.normal import Normal
 from backout.analysis.shifts.strata import BUSIEST, REST, freeze
 from backout.analysis.shifts.tally import Tally
@@ -158,13 +158,37 @@ def test_a_fall_of_two_points_is_not_called_none(usual: list[float], falls: list
 
 def test_what_is_missing_for_healthy() -> None:
     """Another mix of requests is no fall; one stratum that falls is, also when it is a twentieth of the traffic."""
-    assert requests_missing([Answered(0.0, 0, 400), Answered(0.3, 1200, 4000)]) > 0
-    assert requests_missing([Answered(0.0, 0, 1000), Answered(0.3, 1200, 4000)]) == 0
-    assert requests_missing([Answered(0.0, 0, 4000), Answered(0.3, 30, 100)]) == 0
-    assert requests_missing([Answered(0.0, 120, 4000)]) > 0
-    assert requests_missing([Answered(0.0, 0, 9000), Answered(0.1, 150, 500)]) > 0
-    assert requests_missing([Answered(0.0, 0, 3)]) > 100
-    assert requests_missing([]) == 1
+    assert weigh([Answered(0.0, 0, 400), Answered(0.3, 1200, 4000)]).missing > 0
+    assert weigh([Answered(0.0, 0, 1000), Answered(0.3, 1200, 4000)]).missing == 0
+    assert weigh([Answered(0.0, 0, 4000), Answered(0.3, 30, 100)]).missing == 0
+    assert weigh([Answered(0.0, 120, 4000)]).missing > 0
+    assert weigh([Answered(0.0, 0, 9000), Answered(0.1, 150, 500)]).missing > 0
+    assert weigh([Answered(0.0, 0, 3)]).missing > 100
+    assert weigh([]).missing == 1
+
+
+def by_minute(*bad: int) -> Answered:
+    """Return the answers of a stratum that is asked a thousand times a minute, of which one in a hundred is bad."""
+    return Answered(0.01, sum(bad), 1000 * len(bad), tuple((minute, each, 1000) for minute, each in enumerate(bad)))
+
+
+@pytest.mark.parametrize(
+    ("bad", "fell"),
+    [
+        ((10, 11, 9, 10, 8), 0),
+        ((10, 400, 300, 9, 10, 12, 8, 10), 2),  # one fall that is over
+        ((900, 10, 9, 11), 1),
+        ((10, 400, 10, 300, 9, 10, 10, 10), 3),  # it came and went
+        ((10, 400, 10, 9, 10, 400, 10, 10), None),  # it came back
+        ((10, 9, 10, 10, 400, 300), None),  # it is not over
+        ((10, 400, 300, 350, 400, 10, 10), None),  # half of the time at most
+        ((35, 35, 35, 35, 35, 35, 10, 10), None),
+    ],
+)
+def test_one_fall_that_is_over_is_forgiven(bad: tuple[int, ...], fell: int | None) -> None:
+    """An identity provider that was down for two minutes says nothing of the version; for how long is told."""
+    found = weigh([by_minute(*bad)])
+    assert (found.missing == 0, found.fell) == (fell is not None, fell or 0)
 
 
 def test_false_alarms_of_the_good_share() -> None:
@@ -172,14 +196,23 @@ def test_false_alarms_of_the_good_share() -> None:
     rng = random.Random(3)  # noqa: S311 a simulation
     number, wrong = by_extent(60, 600), 0
     for _ in range(number):
-        counts = {0.0: [0, 0], 0.2: [0, 0]}
+        counts: dict[float, dict[int, list[int]]] = {0.0: {}, 0.2: {}}
         for step in range(2000):
             usual = 0.0 if rng.random() < 0.8 else 0.2
             fall = 0.025 if usual == 0.0 else 0.0
-            counts[usual][0] += rng.random() < usual + fall
-            counts[usual][1] += 1
-            found = [Answered(each, bad, total) for each, (bad, total) in counts.items()]
-            if step % 100 == 99 and requests_missing(found) == 0:
+            part = counts[usual].setdefault(step // 200, [0, 0])
+            part[0] += rng.random() < usual + fall
+            part[1] += 1
+            found = [
+                Answered(
+                    each,
+                    sum(bad for bad, _ in parts.values()),
+                    sum(total for _, total in parts.values()),
+                    tuple((at, bad, total) for at, (bad, total) in parts.items()),
+                )
+                for each, parts in counts.items()
+            ]
+            if step % 100 == 99 and weigh(found).missing == 0:
                 wrong += 1
                 break
     assert wrong <= 2 + 0.02 * number

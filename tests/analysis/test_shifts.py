@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,6 +19,9 @@ from backout.model.verdict import Cause, Verdict
 
 from answers_sim import AT, ERROR, NEW, OLD, USUAL, Answering, Answers, World, all_of, detector_of, more_of, row_of, see
 from extent import by_extent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NOT_FOUND, DENIED, REDIRECT = AnswerClass.NOT_FOUND, AnswerClass.DENIED, AnswerClass.REDIRECT
 WATCH_S, WORSE, ALIKE = 150, VersionAnswer(404), VersionAnswer(200)
@@ -142,6 +146,31 @@ def test_extinction_is_rolled_back_at_once(kind: AnswerClass) -> None:
     assert seen.regressed_s in (1, 2)
     assert seen.decision.shifts[0].kind is ShiftKind.EXTINCTION
     assert seen.decision.reason.startswith("none of ")
+
+
+def outage(since_s: int, until_s: int, share: float = 0.8) -> Callable[[int, Answers], Answers]:
+    """Return that logins are denied from one second to another, whichever version is asked."""
+    return lambda t, usual: all_of(DENIED, share, only="POST /login")(t, usual) if since_s <= t < until_s else usual
+
+
+@pytest.mark.parametrize(("until_s", "verdict"), [(270, Verdict.HEALTHY), (600, Verdict.INCONCLUSIVE)])
+def test_logins_that_failed_for_a_while_in_a_cut_over(until_s: int, verdict: Verdict) -> None:
+    """An identity provider was down: held meanwhile, healthy once enough is seen of what came after, and it is said."""
+    world = World(mix={**CUT.mix, "POST /login": 2.0}, both=outage(60, until_s))
+    held = False
+    answering = Answering(world, 3)
+    detector = detector_of(world, answering)
+    for t in range(world.watch_s):
+        detector.add(answering.second(t))
+        detector.note_until(AT + t + 1)
+        if t % 20 == 0:
+            held = held or judged(detector, AT + t + 1)[1] is Cause.ANSWERS
+    found, cause, reason = detector.judge(AT + world.watch_s)
+    assert held
+    assert found is verdict, reason
+    assert ("fewer answers were good than before, which is over" in reason) is (verdict is Verdict.HEALTHY)
+    again = Detector.from_state(json.loads(json.dumps(detector.state())), Policy())
+    assert again.judge(AT + world.watch_s) == (found, cause, reason)
 
 
 def test_extinction_waits_for_a_probe_where_one_can_be_made_and_two_alike_veto() -> None:

@@ -197,11 +197,12 @@ def test_recordings_without_other_classes_are_judged_by_the_old_streams(
 ) -> None:
     """Statuses 200 and 5xx alone: every verdict is the one without shifts; a route without a stream is found sooner."""
     from backout.analysis.shifts import Judged, Shifts  # noqa: PLC0415 - the other tests run on commits without them
+    from backout.analysis.shifts.goodness import Goodness  # noqa: PLC0415
 
     lines = list(shop(640, split, **bad))
     now = [verdict for verdict, _ in verdicts(lines)]
     monkeypatch.setattr(Shifts, "judge", lambda self, now: Judged())
-    monkeypatch.setattr(Shifts, "requests_missing", lambda self, told: 0)
+    monkeypatch.setattr(Shifts, "goodness", lambda self, told: Goodness(0))
     before = [verdict for verdict, _ in verdicts(lines)]
     if "GET /" in bad and split < 1:  # ten minutes of baseline give it no stream
         assert now.index("rollback") <= before.index("rollback")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from backout.analysis.shifts.evidence import CLASS_WEIGHTS, POINTS, Evidence, EvidenceState
 from backout.analysis.shifts.goodness import Answered
@@ -45,6 +45,7 @@ class StratumState(TypedDict):
     tests: list[EvidenceState]
     sizes: tuple[int, int]
     added: int
+    parts: NotRequired[list[tuple[int, TallyState, int]]]
 
 
 class Stratum:
@@ -52,10 +53,11 @@ class Stratum:
 
     Args:
         normal: what was usual. weight: its part in the average of the evidence. start: Unix second from which minutes
-            are counted. share: the new version's part of the traffic, in (0, 1].
+            are counted. share: the new version's part of the traffic, in (0, 1]. stretch: so many minutes each part
+            of the watch has, see `answered`.
     """
 
-    def __init__(self, normal: Normal, weight: float, start: int, share: float) -> None:
+    def __init__(self, normal: Normal, weight: float, start: int, share: float, stretch: int = 1) -> None:
         self.normal = normal
         self.tests: dict[AnswerClass, Evidence] = {}
         self.new = Tally()
@@ -63,6 +65,8 @@ class Stratum:
         self.added = 0  # bad answers of the new version to what was asked on top of what is usual
         self.tiny = self.sized = 0  # bodies of the new version that are nearly empty, of how many
         self._weight = weight
+        self._stretch = stretch
+        self._parts: dict[int, tuple[Tally, int]] = {}  # by stretch that is over: what was counted then, and added
         self._start = start
         self._share = share
         self._recent = Recent(start)  # of the new version
@@ -84,7 +88,7 @@ class Stratum:
     def add(self, minute: int, piece: Tally, *, is_new: bool) -> None:
         """Count what was answered in a minute after the deployment; in a cut-over the old version's only as volume."""
         if minute > self._both.minute:
-            self._close()
+            self._close(minute)
         self._both.add(minute, piece)
         if not is_new and not self.is_split:
             return
@@ -109,17 +113,32 @@ class Stratum:
             self.old.add(piece)
             self._opened = (at, asked, new_good, old_good + meant)
 
-    def _close(self) -> None:
+    def _close(self, minute: int) -> None:
         """Take bad answers of the minute that ends for added ones, where more was asked and no good one is lacking."""
         seen, normal = self._recent.parts[1], self.normal
         hours = normal.age_h + self._both.minute / 60
         usual = normal.tally.bad / max(1, normal.tally.good)
         more = seen.bad - round(usual * seen.good)
-        if more <= 0 or self.is_split or self._recent.minute != self._both.minute:
+        if more > 0 and not self.is_split and self._recent.minute == self._both.minute:
+            both = self._both.parts[1]
+            if normal.asked.rose(both.requests, 1.0, hours) and not normal.well.fell(both.good, 1.0, hours):
+                self.added += more
+        self._keep_part(minute)
+
+    def _keep_part(self, minute: int) -> None:
+        """Keep what was counted in the stretch that ends with the open minute, if it does."""
+        number = self._both.minute // self._stretch
+        if self._both.minute < 0 or minute // self._stretch == number:
             return
-        both = self._both.parts[1]
-        if normal.asked.rose(both.requests, 1.0, hours) and not normal.well.fell(both.good, 1.0, hours):
-            self.added += more
+        counted, added = self._open_part()
+        self._parts[number] = counted, added
+
+    def _open_part(self) -> tuple[Tally, int]:
+        """Return what was counted, and added, since the last stretch that is over."""
+        counted = Tally(self.new.requests, self.new.errors, dict(self.new.classes))
+        for part, _ in self._parts.values():
+            counted.take_away(part)
+        return counted, self.added - sum(added for _, added in self._parts.values())
 
     def _begin(self, kind: AnswerClass, minute: int) -> None:
         """Begin the test of a class with its first answer, of either version."""
@@ -155,6 +174,9 @@ class Stratum:
         """Count answers of a class as good from now on: all of them, or those that a part of this stratum has."""
         self.tests.pop(kind, None)
         for mine, theirs in zip(self.counted, part.counted if part else (None, None), strict=True):
+            mine.forgive(kind, None if theirs is None else theirs.classes.get(kind, 0))
+        for number, (mine, _) in self._parts.items():
+            theirs, _ = part._parts.get(number, (Tally(), 0)) if part else (None, 0)  # noqa: SLF001 of the same class
             mine.forgive(kind, None if theirs is None else theirs.classes.get(kind, 0))
         for window, of_part in zip(self.windows, part.windows if part else (None, None), strict=True):
             window.forgive(kind, of_part)
@@ -197,8 +219,10 @@ class Stratum:
         if not known:
             return None
         usual = max(1 - each.good_share for each in known)
-        bad = self.new.bad - self.new.classes.get(AnswerClass.GONE, 0) - self.added
-        return Answered(usual, max(0, bad), self.new.requests - self.added)
+        number = self._both.minute // self._stretch
+        parts = {**self._parts, number: self._open_part()}
+        by_time = tuple((at, *_fallen(*parts[at])) for at in parts)
+        return Answered(usual, *_fallen(self.new, self.added), by_time)
 
     def has_moved(self, kind: AnswerClass) -> bool:
         """Whether at least five points of this stratum went from good answers to that class."""
@@ -238,12 +262,13 @@ class Stratum:
             "tests": [test.state() for test in self.tests.values()],
             "sizes": (self.tiny, self.sized),
             "added": self.added,
+            "parts": [(number, counted.state(), added) for number, (counted, added) in self._parts.items()],
         }
 
     @classmethod
-    def from_state(cls, state: StratumState, normal: Normal, start: int, share: float) -> Stratum:
+    def from_state(cls, state: StratumState, normal: Normal, start: int, share: float, stretch: int = 1) -> Stratum:
         """Return the stratum as it was when the checkpoint was taken."""
-        self = cls(normal, state["weight"], start, share)
+        self = cls(normal, state["weight"], start, share, stretch)
         self.new, self.old = Tally.from_state(state["new"]), Tally.from_state(state["old"])
         self._recent, self._both = Recent.from_state(state["recent"]), Recent.from_state(state["both"])
         self._last = state["last"]
@@ -253,4 +278,12 @@ class Stratum:
         self.tests = {test.kind: test for test in tests}
         self.tiny, self.sized = state["sizes"]
         self.added = state["added"]
+        parts = state.get("parts", [])  # the version before wrote none
+        self._parts = {number: (Tally.from_state(counted), added) for number, counted, added in parts}
         return self
+
+
+def _fallen(counted: Tally, added: int) -> tuple[int, int]:
+    """Return how many answers were bad, of how many, but for what is gone for good and what was added."""
+    bad = counted.bad - counted.classes.get(AnswerClass.GONE, 0) - added
+    return max(0, bad), counted.requests - added

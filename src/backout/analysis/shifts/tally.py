@@ -61,6 +61,13 @@ class Tally:
             self.classes[kind] = left
         return known - left
 
+    def take_away(self, part: Tally) -> None:
+        """Take away what a part of these counts has."""
+        self.requests -= part.requests
+        self.errors -= part.errors
+        for kind, number in part.classes.items():
+            self.classes[kind] = self.classes.get(kind, 0) - number
+
     def state(self) -> TallyState:
         """Return a checkpoint, plain JSON."""
         return self.requests, self.errors, {str(kind): number for kind, number in self.classes.items()}

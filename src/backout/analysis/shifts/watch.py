@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, NotRequired, TypedDict
 
 from backout.analysis.baseline import MINUTE_S
 from backout.analysis.shifts.cells import Cells
 from backout.analysis.shifts.collapse import WORKED, Collapse, CollapseState
 from backout.analysis.shifts.evidence import CLASS_WEIGHTS, LIKELY
-from backout.analysis.shifts.goodness import requests_missing
+from backout.analysis.shifts.goodness import Goodness, weigh
 from backout.analysis.shifts.normal import Before, Normal, NormalState, expected_classes
 from backout.analysis.shifts.pairs import Pairs, PairsState
 from backout.analysis.shifts.sentences import collapsed
@@ -38,6 +38,9 @@ _TINY_BUCKETS = 5
 """So many powers of two smaller is less than a tenth, whatever the lengths within their buckets."""
 CROWD, KNOWN_CROWD = 1.5, 200
 """So many times as many requests are a crowd, where so many said what is usual."""
+USUAL_WATCH_S = 900.0
+_MOST_STRETCHES = 30
+"""A watch is cut into so many stretches at most, of whole minutes: they tell whether a fall is over."""
 ASKING_S = 5.0
 """So long a probe is tried before next to nothing that is good decides without one."""
 
@@ -74,6 +77,7 @@ class ShiftsState(TypedDict):
     signs: SignsState
     triggers: TriggerRunsState
     looks: LooksOfShiftsState
+    stretch: NotRequired[int]
 
 
 class Shifts:
@@ -83,7 +87,7 @@ class Shifts:
         baseline: counts of the old version before the deployment. start: Unix second of the deployment. split: share of
             the new version, in (0, 1]. policy: what is expected, what is vital, how sure to be.
         can_ask: whether somebody asks both versions the same when `wants_probe`. declared: see `TriggerRuns`.
-        streamed: routes whose errors have a stream of their own already.
+        streamed: routes whose errors have a stream of their own already. watch_s: how long this watch is.
     """
 
     def __init__(  # noqa: PLR0913 - what a watch rests on, by keyword
@@ -96,12 +100,14 @@ class Shifts:
         can_ask: bool = False,
         declared: Collection[str] | None = None,
         streamed: Collection[str] = (),
+        watch_s: float = USUAL_WATCH_S,
     ) -> None:
         self._policy = policy
         self._start = start
         self._share = split
         self._can_ask = can_ask
         self._until = float(start)
+        self._stretch = max(1, math.ceil(watch_s / MINUTE_S / _MOST_STRETCHES))
         self._pairs = Pairs()
         self._accepted: set[str] = set()
         self._extinct_since: float | None = None
@@ -124,7 +130,8 @@ class Shifts:
         }
         weights = weights_of([normal.name for normal in self._normals if normal.name != SITE], policy.vital)
         self._strata = {
-            normal.name: Stratum(normal, _CLASSES * weights[normal.name], start, split) for normal in self._normals
+            normal.name: Stratum(normal, _CLASSES * weights[normal.name], start, split, self._stretch)
+            for normal in self._normals
         }
         own = weights_of([normal.name for normal in self._names], policy.vital, site=0.0)
         self._collapses = {
@@ -306,24 +313,25 @@ class Shifts:
         site = self._site
         return site is not None and bool(site.normal.tally.classes or site.new.classes)
 
-    def requests_missing(self, told: Iterable[str]) -> int:
-        """Return about how many more requests would show that the good share has not fallen; 0 when that is shown.
+    def goodness(self, told: Iterable[str]) -> Goodness:
+        """Return how sure it is that the good share has not fallen, and for how many minutes it had.
 
         Args:
             told: names of strata whose shift is only told: what was added there is no fall.
         """
         if not self.tells_classes:
-            return 0
+            return Goodness(0)
         left_out = frozenset(told)
         strata = [each for name, each in self._strata.items() if name != SITE] or list(self._strata.values())
         found = [each.answered() for each in strata if each.name not in left_out and each.new.requests]
         known = [each for each in found if each is not None]
         if known:
-            return requests_missing(known)
+            found_out = weigh(known)
+            return found_out._replace(fell=found_out.fell * self._stretch)
         # Nothing says what was usual: that most is not answered well is no sign of health, until enough is seen beside.
         site = self._strata[SITE]
         is_poor = bool(found) and site.new.good < WORKED * site.new.requests
-        return max(1, ENOUGH_BESIDE - site.old.requests) if is_poor else 0
+        return Goodness(max(1, ENOUGH_BESIDE - site.old.requests) if is_poor else 0)
 
     def looks(self) -> LooksOfShiftsState:
         """Return a checkpoint of what counts cannot bring back."""
@@ -357,6 +365,7 @@ class Shifts:
             "signs": self._signs.state(),
             "triggers": self._triggers.state(),
             "looks": self.looks(),
+            "stretch": self._stretch,
         }
 
     @classmethod
@@ -364,6 +373,7 @@ class Shifts:
         """Return it as it was when the checkpoint was taken."""
         self = cls(baseline=(), start=state["start"], split=state["share"], policy=policy, can_ask=can_ask)
         self._hours, self._until = state["hours"], state["until"]
+        self._stretch = state.get("stretch", 1)
         normals = [Normal.from_state(each) for each in state["normals"]]
         self._normals, self._names = normals[: len(state["strata"])], normals[len(state["strata"]) :]
         self._known = {
@@ -373,7 +383,7 @@ class Shifts:
         followed: Mapping[str, Normal] = {normal.name: normal for normal in self._normals}
         by_name: Mapping[str, Normal] = {normal.name: normal for normal in self._names}
         self._strata = {
-            each["name"]: Stratum.from_state(each, followed[each["name"]], self._start, self._share)
+            each["name"]: Stratum.from_state(each, followed[each["name"]], self._start, self._share, self._stretch)
             for each in state["strata"]
         }
         self._collapses = {
