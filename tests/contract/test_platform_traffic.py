@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +18,7 @@ from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.telemetry import TelemetryTraffic
 from backout.providers.memory import WorldClock
 from backout.providers.retry import Retry
-from backout.twin.counts import Row
+from backout.twin.counts import RouteRow, Row
 
 from scripted_server import answer, scripted_server
 from twin_harness import ACCOUNT, TOKEN, running_api
@@ -110,12 +112,14 @@ def test_classes_come_from_statuses_which_graphql_does_not_have(api: Api) -> Non
     (found,) = twin(api, AnalyticsTraffic).read(begun, begun + 1).counts
     assert found.classes == {}
     blind = [sight.name for sight in unseen(twin(api, TelemetryTraffic).traits)]
-    assert blind == ["methods", "started", "sizes", "triggers"]
+    assert blind == ["started", "sizes"]
     assert [sight.name for sight in unseen(twin(api, AnalyticsTraffic).traits)] == [
         "statuses",
         "classes",
         "kinds",
+        "methods",
         *blind,
+        "triggers",
     ]
 
 
@@ -211,3 +215,124 @@ def test_another_shape_is_unavailable(kind: Source) -> None:
         server.will(answer({"success": True, "result": 7, "data": 7}))
         with pytest.raises(ProviderUnavailable, match="expected shape"):
             kind(client(server.url), ACCOUNT, "fm5", clock=WorldClock(10_000)).read(1000, 1001)
+
+
+GROUPS = ("$workers.scriptVersion.id", "$workers.outcome", "$workers.event.response.status", "$workers.eventType")
+
+
+def told(at: int, *rows: tuple[object, ...]) -> dict[str, object]:
+    """Return an answer of the API as it is documented: rows are the groups' values, and how many invocations."""
+    names = (*GROUPS, "$metadata.trigger")
+    data = [
+        {
+            "count": number,
+            "value": number,
+            "interval": 1,
+            "sampleInterval": 1,
+            "groups": [
+                {"key": name, "value": value} for name, value in zip(names, values, strict=False) if value is not None
+            ],
+        }
+        for *values, number in rows
+    ]
+    series = [{"time": datetime.fromtimestamp(at, UTC).isoformat(), "data": data}]
+    return {
+        "success": True,
+        "errors": [],
+        "messages": [],
+        "result": {"calculations": [{"calculation": "count", "series": series}]},
+    }
+
+
+def refused(what: str) -> dict[str, object]:
+    return {"success": False, "errors": [{"code": 7400, "message": what}], "messages": [], "result": None}
+
+
+def scripted(url: str) -> TelemetryTraffic:
+    return TelemetryTraffic(client(url), ACCOUNT, "fm5", clock=WorldClock(10_000.0))
+
+
+def test_telemetry_tells_methods_routes_and_schedules() -> None:
+    """The first question says how many there were, the second whose they are; alarms are no requests."""
+    whole = told(
+        9000,
+        ("v1", "ok", 200, "fetch", 8),
+        ("v1", "ok", 500, "fetch", 2),
+        ("v1", "ok", 404, "fetch", 3),
+        ("v1", "exception", None, "scheduled", 1),
+        ("v1", "ok", None, "scheduled", 2),
+        ("v1", "exception", None, "alarm", 7),
+    )
+    named = told(
+        9000,
+        ("v1", "ok", 200, "fetch", "GET /api/orders/4711", 5),
+        ("v1", "ok", 200, "fetch", "GET /api/orders/4712", 3),
+        ("v1", "ok", 500, "fetch", "POST /api/orders", 2),
+        ("v1", "ok", 404, "fetch", "GET /wp-login.php", 3),
+        ("v1", "exception", None, "scheduled", "*/10 * * * *", 1),
+        ("v1", "ok", None, "scheduled", "*/10 * * * *", 2),
+    )
+    with scripted_server() as server:
+        server.will(answer(whole), answer(named))
+        (row,) = scripted(server.url).read(9000, 9001).counts
+        asked = [json.loads(each.body)["parameters"]["groupBys"] for each in server.asked]
+    assert (row.requests, row.errors, row.classes) == (13, 2, {AnswerClass.NOT_FOUND: 3})
+    orders = {name: (each.requests, each.errors) for name, each in row.routes.items()}
+    assert orders == {"GET /api/orders/{id}": (8, 0), "POST /api/orders": (2, 2), "other": (3, 0)}
+    assert {name: (each.runs, each.failed) for name, each in row.triggers.items()} == {"cron */10 * * * *": (3, 1)}
+    assert [[group["value"] for group in each] for each in asked] == [[*GROUPS], [*GROUPS, "$metadata.trigger"]]
+
+
+def test_groups_that_are_left_out_cost_no_count() -> None:
+    """There are as many triggers as paths: what the second question leaves out has no route, and is counted."""
+    whole = told(9000, ("v1", "ok", 200, "fetch", 50), ("v1", "exception", None, "scheduled", 4))
+    with scripted_server() as server:
+        server.will(answer(whole), answer(told(9000, ("v1", "ok", 200, "fetch", "GET /", 10))))
+        (row,) = scripted(server.url).read(9000, 9001).counts
+    assert (row.requests, sum(each.requests for each in row.routes.values())) == (50, 10)
+    assert {name: (each.runs, each.failed) for name, each in row.triggers.items()} == {"cron other": (4, 4)}
+
+
+def test_an_api_that_does_not_know_a_key_is_asked_without_it() -> None:
+    """And what cannot be seen then is said, wherever a version is called healthy."""
+    with scripted_server() as server:
+        source = scripted(server.url)
+        assert [sight.name for sight in unseen(source.traits)] == ["started", "sizes"]
+        server.will(
+            answer(refused("unknown key $workers.eventType"), 400),
+            answer(told(9000, ("v1", "ok", 200, None, 5))),
+            answer(refused("unknown key $metadata.trigger"), 400),
+            answer(told(9010, ("v1", "ok", 200, None, 6))),
+        )
+        assert total(source.read(9000, 9001).counts) == (5, 0)
+        assert [sight.name for sight in unseen(source.traits)] == ["methods", "started", "sizes", "triggers"]
+        assert total(source.read(9010, 9011).counts) == (6, 0)
+        assert len(server.asked) == 4
+
+
+def test_it_is_not_asked_every_second() -> None:
+    """Two questions a second would use up half of what the API allows: some seconds are asked for at once."""
+    with scripted_server() as server:
+        clock = WorldClock(10_000.0)
+        source = TelemetryTraffic(client(server.url), ACCOUNT, "fm5", clock=clock)
+        server.will(*[answer(told(9940, ("v1", "ok", 200, "fetch", 1)))] * 40)
+        since = 9900
+        for _ in range(30):
+            clock.sleep(1)
+            since = source.read(since, int(clock.now()) + 1).complete_until
+        assert since >= 9960
+        assert len(server.asked) <= 2 * 30 / 5 + 2
+
+
+def test_the_twin_tells_its_routes_and_schedules(api: Api) -> None:
+    """As the router counted them."""
+    begun = int(time.time()) - OLD
+    row = second("v1", begun, ok=10, bad=2)
+    row.routes = {"GET /": RouteRow(6, 0), "POST /api/orders": RouteRow(4, 2, classes={AnswerClass.BAD_REQUEST: 1})}
+    row.triggers = {"cron 0 3 * * *": (2, 1)}
+    api.data_plane.rows["fm5"] = [row]
+    (found,) = twin(api, TelemetryTraffic).read(begun, begun + 1).counts
+    assert (found.requests, found.errors) == (10, 2)
+    orders = found.routes["POST /api/orders"]
+    assert (orders.requests, orders.errors, orders.classes) == (4, 2, {AnswerClass.BAD_REQUEST: 1})
+    assert found.triggers["cron 0 3 * * *"].failed == 1

@@ -1,6 +1,7 @@
-"""The telemetry query of Workers Logs, so far as backout asks it: invocations counted by version, outcome and status.
+"""The telemetry query of Workers Logs, so far as backout asks it: invocations by version, outcome, status and trigger.
 
-Like Cloudflare's it is late, it tells nothing of what is not grouped by, and of many events it reads a sample.
+Like Cloudflare's it is late, it tells nothing of what is not grouped by, and of many events it reads a sample. What the
+router has counted by route it tells as a path of that route; there a status stands for its class.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from backout.model.answers import AnswerClass
 from backout.twin.analytics import SAMPLE_ABOVE, estimate
 from backout.twin.answers import ApiError, json_object, ok, rfc3339
 from backout.twin.api_context import context
@@ -20,7 +22,17 @@ if TYPE_CHECKING:
     from backout.twin.counts import Row
 
 _VERSION, _OUTCOME, _STATUS = "$workers.scriptVersion.id", "$workers.outcome", "$workers.event.response.status"
-_KEYS = {_VERSION, _OUTCOME, _STATUS}
+_EVENT, _TRIGGER = "$workers.eventType", "$metadata.trigger"
+_KEYS = {_VERSION, _OUTCOME, _STATUS, _EVENT, _TRIGGER}
+_STATUS_OF = {
+    AnswerClass.REDIRECT: 302,
+    AnswerClass.BAD_REQUEST: 400,
+    AnswerClass.DENIED: 401,
+    AnswerClass.NOT_FOUND: 404,
+    AnswerClass.GONE: 410,
+    AnswerClass.LIMITED: 429,
+}
+_OTHER_CLIENT_ERROR = 418
 _SCRIPT = "$workers.scriptName"
 _LAG_S = 30.0
 
@@ -38,7 +50,7 @@ async def query(request: web.Request) -> web.Response:
     script = next((str(_of(each, "value")) for each in _list(parameters, "filters") if _of(each, "key") == _SCRIPT), "")
     operators = [_of(each, "operator") for each in _list(parameters, "calculations")]
     if body.get("view") != "calculations" or operators != ["count"] or not set(groups) <= _KEYS:
-        raise ApiError(501, 7003, "This twin answers counts of invocations by version, outcome and status only")
+        raise ApiError(501, 7003, "This twin counts invocations by version, outcome, status and trigger only")
     begin, end = (int(_number(timeframe, key) // 1000) for key in ("from", "to"))
     shared = context(request)
     rows = shared.analytics.rows(script, begin, end, lag_s=_LAG_S)
@@ -46,7 +58,8 @@ async def query(request: web.Request) -> web.Response:
     series: dict[int, dict[tuple[object, ...], int]] = {}
     for row in rows:
         bucket = series.setdefault(begin + (row.second - begin) // step_s * step_s, {})
-        for named, number in _invocations(row):
+        known = _by_trigger(row) if _TRIGGER in groups else (*_invocations(row), *_runs(row))
+        for named, number in known:
             key = tuple(named.get(name) for name in groups)
             bucket[key] = bucket.get(key, 0) + number
     sampled = any(row.requests > SAMPLE_ABOVE for row in rows)
@@ -68,14 +81,43 @@ def _invocations(row: Row) -> Iterator[tuple[dict[str, object], int]]:
     for outcome, number in row.by_outcome.items():
         if outcome == "ok":
             continue
-        yield {_VERSION: row.version, _OUTCOME: outcome, _STATUS: None}, estimate(number, row.requests)
+        yield {**_asked(row), _OUTCOME: outcome, _STATUS: None}, estimate(number, row.requests)
         for status in (500, 499, *statuses):  # the router gave these to the visitors instead
             taken = min(number, statuses.get(status, 0))
             statuses[status] = statuses.get(status, 0) - taken
             number -= taken  # noqa: PLW2901 - what is left to find
     for status, number in statuses.items():
         if number > 0:
-            yield {_VERSION: row.version, _OUTCOME: "ok", _STATUS: status}, estimate(number, row.requests)
+            yield {**_asked(row), _OUTCOME: "ok", _STATUS: status}, estimate(number, row.requests)
+
+
+def _asked(row: Row) -> dict[str, object]:
+    return {_VERSION: row.version, _EVENT: "fetch"}
+
+
+def _runs(row: Row) -> Iterator[tuple[dict[str, object], int]]:
+    """Yield the runs of schedules and queues; those have no response."""
+    for name, (runs, failed) in row.triggers.items():
+        kind, _, trigger = name.partition(" ")
+        event = {_VERSION: row.version, _EVENT: "queue" if kind == "queue" else "scheduled", _TRIGGER: trigger}
+        for outcome, number in (("exception", failed), ("ok", runs - failed)):
+            if number > 0:
+                yield {**event, _OUTCOME: outcome, _STATUS: None}, number
+
+
+def _by_trigger(row: Row) -> Iterator[tuple[dict[str, object], int]]:
+    """Yield the invocations by what they were about: requests that the router has no route of are left out."""
+    yield from _runs(row)
+    for name, route in row.routes.items():
+        if " /" not in name:
+            continue
+        event = {**_asked(row), _TRIGGER: name.partition("?")[0], _OUTCOME: "ok"}
+        statuses = {_STATUS_OF.get(each, _OTHER_CLIENT_ERROR): number for each, number in route.classes.items()}
+        statuses[500] = route.errors
+        statuses[200] = route.requests - sum(statuses.values())
+        for status, number in statuses.items():
+            if number > 0:
+                yield {**event, _STATUS: status}, estimate(number, row.requests)
 
 
 def _data(groups: list[str], key: tuple[object, ...], number: int, step_s: int) -> dict[str, object]:

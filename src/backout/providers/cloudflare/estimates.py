@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from backout.model.signals import Counts, CountsPage
+from backout.model.routes import MOST_ROUTES, OTHER
+from backout.model.signals import CountsPage
+from backout.providers.tally import RowSum
 
 if TYPE_CHECKING:
     from backout.model.answers import AnswerClass
-
-
-@dataclass(slots=True)
-class _Row:
-    requests: int = 0
-    errors: int = 0
-    canceled: int = 0
-    classes: dict[AnswerClass, int] = field(default_factory=dict)
 
 
 class Estimates:
     """Groups of invocations, without response times."""
 
     def __init__(self) -> None:
-        self._rows: dict[tuple[int, str], _Row] = {}
+        self._rows: dict[tuple[int, str], RowSum] = {}
 
     def add(  # noqa: PLR0913 - what a group is of
         self,
@@ -40,21 +33,34 @@ class Estimates:
         Args:
             answered: the class of those that were no errors, None for good ones, or where that is not known.
         """
-        row = self._rows.setdefault((second, version), _Row())
+        row = self._rows.setdefault((second, version), RowSum())
         if canceled:
             row.canceled += number
             return
-        row.requests += number
-        row.errors += min(errors, number)
-        good = number - min(errors, number)
-        if answered is not None and good:
-            row.classes[answered] = row.classes.get(answered, 0) + good
+        row.add(number, min(errors, number), {})
+        row.add_class(answered, number - min(errors, number))
+
+    def add_route(  # noqa: PLR0913 - same
+        self, second: int, version: str, name: str, number: int, *, errors: int, answered: AnswerClass | None = None
+    ) -> None:
+        """Add to the route of that name; only where the invocations themselves were counted."""
+        row = self._rows.get((second, version))
+        if row is None or not row.requests:
+            return
+        route = row.route(name if name in row.routes or len(row.routes) < MOST_ROUTES else OTHER)
+        route.add(number, min(errors, number), {})
+        route.add_class(answered, number - min(errors, number))
+
+    def add_trigger(self, second: int, version: str, name: str, runs: int, *, failed: int) -> None:
+        """Add runs of a schedule or a queue."""
+        self._rows.setdefault((second, version), RowSum()).add_trigger(name, runs, min(failed, runs))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was added."""
+        return not self._rows
 
     def page(self, settled: int) -> CountsPage:
         """Return the sampled page that is final below `settled`, by second and version."""
-        counts = (
-            Counts(version, second, row.requests, row.errors, row.canceled, classes=row.classes)
-            for (second, version), row in sorted(self._rows.items())
-            if row.requests or row.canceled
-        )
-        return CountsPage(tuple(counts), settled, sampled=True)
+        counts = (row.as_counts(version, second) for (second, version), row in sorted(self._rows.items()))
+        return CountsPage(tuple(each for each in counts if not each.is_empty), settled, sampled=True)

@@ -1,30 +1,43 @@
-"""Port Traffic on the telemetry query of Workers Logs: invocations by version, outcome and HTTP status, a minute late.
+"""Port Traffic on the telemetry query of Workers Logs: what there was, by version, outcome, status and route.
 
-Workers Logs keep a share of the invocations that the Worker itself sets (`head_sampling_rate`), and a query over many
-of them reads a sample (ABR), so the counts are estimates, and no automatic action may rest on them (safety rule 13).
+It comes a minute late. Workers Logs keep a share of the invocations that the Worker itself sets (`head_sampling_rate`),
+and a query over many of them reads a sample (ABR), so the counts are estimates, and no automatic action may rest on
+them (safety rule 13).
+
+Two questions are asked: what there was, by version, outcome, status and kind of event; and the same by trigger, which
+names the route or the schedule. Of the second the API may leave out groups (there are as many as paths), so that the
+first alone says how many there were. An API that does not know one of these keys is asked without it.
 
 Source: cloudflare-typescript, `workers.observability.telemetry.query` (2026): parameters, `calculations` with their
-`series`, `sampleInterval` and `abr_level`. Not documented, and so a guess: the keys `$workers.scriptVersion.id`,
-`$workers.event.response.status` and the type "cf-worker-event" of the one event that each invocation has.
+`series`, `sampleInterval` and `abr_level`; of an event `eventType` ("fetch", "scheduled", "cron", "queue", ...) and the
+`trigger` of its `$metadata`, which people who group by it show to be "GET /path" of a request and the expression of a
+schedule. Not documented, and so a guess: the keys `$workers.scriptVersion.id`, `$workers.event.response.status`, the
+type "cf-worker-event" of the one event that each invocation has, and that a queue's trigger is its name.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from backout.decoding import Undecodable, number
-from backout.errors import ProviderUnavailable
+from backout.errors import ProviderRejected, ProviderUnavailable
 from backout.model.answers import EVERY_CLASS, class_unless_good
+from backout.model.route_names import RouteNames
+from backout.model.routes import template_of
 from backout.model.signals import SourceTraits
+from backout.model.triggers import queue_named, schedule_named
 from backout.providers.clock import SystemClock, unix_s
 from backout.providers.cloudflare.estimates import Estimates
 from backout.providers.exchange import segment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from backout.model.answers import AnswerClass
     from backout.model.signals import CountsPage
     from backout.ports import Clock
     from backout.providers.cloudflare.client import ApiClient
@@ -32,13 +45,36 @@ if TYPE_CHECKING:
 PERMISSION: Final = "Workers Observability Read"
 LAG_S: Final = 60.0
 """How late its events may come: a guess."""
-TRAITS: Final = SourceTraits("telemetry", LAG_S, sampled=True, has_status=True, has_version=True, classes=EVERY_CLASS)
+EVERY_S: Final = 5
+"""So many seconds at least are asked for at once: two questions a second would use up half of what the API allows."""
+TRAITS: Final = SourceTraits(
+    "telemetry",
+    LAG_S,
+    sampled=True,
+    has_status=True,
+    has_version=True,
+    classes=EVERY_CLASS,
+    has_method=True,
+    has_triggers=True,
+)
 VERSION: Final = "$workers.scriptVersion.id"
 OUTCOME: Final = "$workers.outcome"
 STATUS: Final = "$workers.event.response.status"
+EVENT: Final = "$workers.eventType"
+TRIGGER: Final = "$metadata.trigger"
 _SCRIPT, _TYPE, _INVOCATION = "$workers.scriptName", "$metadata.type", "cf-worker-event"
-_SERVER_ERROR, _CLIENT_GONE = 500, 499
+_BAD_REQUEST, _SERVER_ERROR, _CLIENT_GONE = 400, 500, 499
 _OK, _CANCELED = "ok", "canceled"
+_REQUESTS: Final = frozenset({"fetch", "websocket", ""})
+"""Kinds of events that are a visitor's request; "" where the API does not tell."""
+_NAMED: Final = {"scheduled": schedule_named, "cron": schedule_named, "queue": queue_named}
+"""Kinds that are a schedule's or a queue's run, and how it is named. Of all others nobody waits for an answer."""
+_KEYS: Final[tuple[tuple[str, str], ...]] = (
+    (VERSION, "string"),
+    (OUTCOME, "string"),
+    (STATUS, "number"),
+    (EVENT, "string"),
+)
 _MOST_BUCKETS: Final = 600
 _GROUPS: Final = 2000
 _NO_STATUS: Final = 1000
@@ -79,11 +115,17 @@ class TelemetryTraffic:
         self._path = f"accounts/{segment(account_id)}/workers/observability/telemetry/query"
         self._script = script
         self._clock = clock or SystemClock()
+        self._names = RouteNames()
+        self._known = {EVENT, TRIGGER}
 
     @property
     def traits(self) -> SourceTraits:
-        """What this source can see."""
-        return TRAITS
+        """What this source can see; no methods or no schedules once the API has refused to tell them."""
+        return replace(TRAITS, has_method=TRIGGER in self._known, has_triggers=EVENT in self._known)
+
+    def learn(self, names: Iterable[str]) -> None:
+        """Take the names of routes that are known from before."""
+        self._names.learn(names)
 
     def read(self, since: int, until: int) -> CountsPage:
         """Return the estimates of the seconds in [since, until) that are old enough to be all there.
@@ -93,17 +135,56 @@ class TelemetryTraffic:
         settled = int(self._clock.now() - LAG_S)
         end = min(until, settled)
         found = Estimates()
+        if end == settled < until and end - since < EVERY_S:
+            return found.page(min(since, settled))  # later: some seconds at once
         if since < end:
-            result = self._client.ask(self._path, self._query(since, end), _Result, permission=PERMISSION)
-            for bucket in (bucket for calculation in result.calculations for bucket in calculation.series):
-                second = max(since, int(unix_s(bucket.time)))
-                if second >= end:
-                    continue
-                for data in bucket.data:
-                    _add(found, second, data)
+            runs: dict[_Run, list[int]] = {}
+            for second, data in self._asked(since, end):
+                _count(found, runs, second, data)
+            if TRIGGER in self._known and (runs or not found.is_empty):
+                self._name(found, runs, since, end)
+            for (second, version, event), (number, failed) in runs.items():
+                if number > 0:  # nobody said whose they are
+                    found.add_trigger(second, version, _NAMED[event](""), number, failed=max(failed, 0))
         return found.page(settled)
 
-    def _query(self, begin: int, end: int) -> Mapping[str, object]:
+    def _name(self, found: Estimates, runs: dict[_Run, list[int]], since: int, end: int) -> None:
+        """Tell what was counted by its triggers."""
+        told = sorted(self._asked(since, end, TRIGGER), key=_is_client_error)  # last: by itself none names a route
+        for second, data in told:
+            seen, trigger = _Invocations.of(data), data.named().get(TRIGGER)
+            if seen.canceled or not isinstance(trigger, str):
+                continue
+            if seen.event in _NAMED:
+                left = runs.setdefault((second, seen.version, seen.event), [0, 0])
+                left[0] -= seen.number
+                left[1] -= seen.errors
+                name = _NAMED[seen.event](trigger)
+                found.add_trigger(second, seen.version, name, seen.number, failed=seen.errors)
+            elif seen.event in _REQUESTS:
+                method, _, target = trigger.partition(" ")
+                name = self._names.choose(template_of(method, target), seen.status or None, seen.number)
+                found.add_route(second, seen.version, name, seen.number, errors=seen.errors, answered=seen.answered)
+
+    def _asked(self, since: int, end: int, by: str = "") -> Iterator[tuple[int, _Data]]:
+        """Yield each group with the first second of its bucket, within [since, end); none by a key that is refused."""
+        result = _Result()
+        while not by or by in self._known:
+            keys = [key for key in (*_KEYS, (by, "string")) if key[0] and (key[0] != EVENT or EVENT in self._known)]
+            try:
+                result = self._client.ask(self._path, self._query(since, end, keys), _Result, permission=PERMISSION)
+                break
+            except ProviderRejected as error:
+                refused = by or EVENT
+                if error.status != HTTPStatus.BAD_REQUEST or refused not in self._known:
+                    raise
+                self._known.discard(refused)
+        for bucket in (bucket for calculation in result.calculations for bucket in calculation.series):
+            second = max(since, int(unix_s(bucket.time)))
+            if second < end:
+                yield from ((second, data) for data in bucket.data)
+
+    def _query(self, begin: int, end: int, keys: Iterable[tuple[str, str]]) -> Mapping[str, object]:
         filters = [(_SCRIPT, self._script), (_TYPE, _INVOCATION)]
         return {
             "queryId": "backout",
@@ -119,26 +200,61 @@ class TelemetryTraffic:
                     {"key": key, "operation": "eq", "type": "string", "value": value} for key, value in filters
                 ],
                 "calculations": [{"operator": "count"}],
-                "groupBys": [
-                    {"type": "string", "value": VERSION},
-                    {"type": "string", "value": OUTCOME},
-                    {"type": "number", "value": STATUS},
-                ],
+                "groupBys": [{"type": kind, "value": key} for key, kind in keys],
                 "limit": _GROUPS,
             },
         }
 
 
-def _add(found: Estimates, second: int, data: _Data) -> None:
-    named = data.named()
-    version, outcome, status = named.get(VERSION), named.get(OUTCOME) or _OK, _status(named.get(STATUS))
-    if not isinstance(version, str) or not version:
-        raise ProviderUnavailable(f"the telemetry does not tell versions (no {VERSION})", where="telemetry")
-    invocations = round(data.value)
-    failed = outcome != _OK or status >= _SERVER_ERROR
-    left = outcome == _CANCELED or status == _CLIENT_GONE
-    answered = None if failed else class_unless_good(status)
-    found.add(second, version, invocations, errors=invocations if failed else 0, canceled=left, answered=answered)
+@dataclass(frozen=True, slots=True)
+class _Invocations:
+    """A group of invocations that ended alike; `event`: their kind, "" where it is not told."""
+
+    version: str
+    event: str
+    number: int
+    errors: int
+    status: int
+    canceled: bool
+    answered: AnswerClass | None
+
+    @classmethod
+    def of(cls, data: _Data) -> _Invocations:
+        """Return what a group of the answer says. Raises ProviderUnavailable: it does not say the version."""
+        named = data.named()
+        version, outcome, status = named.get(VERSION), named.get(OUTCOME) or _OK, _status(named.get(STATUS))
+        if not isinstance(version, str) or not version:
+            raise ProviderUnavailable(f"the telemetry does not tell versions (no {VERSION})", where="telemetry")
+        number = round(data.value)
+        failed = outcome not in (_OK, _CANCELED) or status >= _SERVER_ERROR
+        return cls(
+            version,
+            str(named.get(EVENT) or ""),
+            number,
+            number if failed else 0,
+            status,
+            canceled=outcome == _CANCELED or status == _CLIENT_GONE,
+            answered=None if failed else class_unless_good(status),
+        )
+
+
+_Run = tuple[int, str, str]
+"""(second, version, kind of event) of runs that no visitor waits for."""
+
+
+def _count(found: Estimates, runs: dict[_Run, list[int]], second: int, data: _Data) -> None:
+    """Count a group of requests, or note a group of runs whose trigger is not known yet."""
+    seen = _Invocations.of(data)
+    if seen.event in _NAMED:
+        noted = runs.setdefault((second, seen.version, seen.event), [0, 0])
+        noted[0] += seen.number
+        noted[1] += seen.errors
+    elif seen.event in _REQUESTS:
+        found.add(second, seen.version, seen.number, errors=seen.errors, canceled=seen.canceled, answered=seen.answered)
+
+
+def _is_client_error(told: tuple[int, _Data]) -> bool:
+    return _BAD_REQUEST <= _status(told[1].named().get(STATUS)) < _SERVER_ERROR
 
 
 def _status(value: object) -> int:
