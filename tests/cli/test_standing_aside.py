@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -63,15 +64,13 @@ def runs(story: Story) -> tuple[Run, ...]:
 
 @pytest.mark.parametrize("mode", [Mode.OBSERVE, Mode.ACT])
 def test_an_interrupted_watch_ends_when_a_person_goes_back(story: Story, tmp_path: Path, mode: Mode) -> None:
-    """It is said before anything is asked, it ends only when the plan is accepted, and why stands in its record."""
+    """Nothing is said before a person has confirmed it; then it ends, and why stands in its record."""
     dies(story, mode, "health.look")
     bench, said = bench_of(story, tmp_path)
-    assert bench.in_the_way("this rollback") is None
+    assert bench.in_the_way() is None
     kept = runs(story)[0]
     assert (kept.plan.kind, kept.state) == (PlanKind.GUARD, RunState.INTERRUPTED)
-    assert (
-        f"{kept.id} (watch the deployment of version {story.bad.id}) was interrupted: this rollback" in said.getvalue()
-    )
+    assert said.getvalue() == ""
     _, plan = prepare(bench.tools, Request(message="it fails"))
     assert isinstance(plan, Plan)
     ended = bench.drive(bench.take_over(plan, "it fails"))
@@ -80,14 +79,15 @@ def test_an_interrupted_watch_ends_when_a_person_goes_back(story: Story, tmp_pat
     (asked,) = story.tools().journal.events(run=kept.id, kind="run.asked")
     assert (asked.data["what"], asked.data["reason"]) == ("abort", "gave way to a person's rollback: it fails")
     assert asked.actor == "ops@host"
-    assert f"{kept.id} is ended" in said.getvalue()
+    watched = f"{kept.id} (watch the deployment of version {story.bad.id})"
+    assert f"{watched} was interrupted: this rollback ends it\n{kept.id} is ended\n" in said.getvalue()
 
 
 def test_a_rollback_that_guard_began_does_not_give_way(story: Story, tmp_path: Path) -> None:
     """It may have switched: it is picked up or given up, never passed over."""
     dies(story, Mode.ACT, "deployments.activate")
     bench, _ = bench_of(story, tmp_path)
-    keeper = bench.in_the_way("this rollback")
+    keeper = bench.in_the_way()
     assert keeper is not None
     assert (keeper.plan.kind, keeper.state) == (PlanKind.ROLLBACK, RunState.INTERRUPTED)
     _, plan = prepare(bench.tools, Request(message="it fails", target=story.good.id, accept_unproven=True))
@@ -109,6 +109,17 @@ def test_the_same_target_is_the_same_run(story: Story, tmp_path: Path) -> None:
     assert f"backout runs resume {run.id}" in str(found.value.hint)
     with pytest.raises(UsageError):
         check_same(bench, run, "nonsense", with_database=False)
+
+
+def test_who_nobody_can_tell_is_no_tick(story: Story, tmp_path: Path) -> None:
+    """Without a channel the last step of a rollback says that nobody was told."""
+    bench, said = bench_of(story, tmp_path)
+    bench = replace(bench, tools=replace(bench.tools, notifier=None))
+    _, plan = prepare(bench.tools, Request(message="it fails"))
+    assert isinstance(plan, Plan)
+    bench.drive(bench.submit(plan, "it fails"))
+    assert "nobody was told: no channel is set up in [notify]" in said.getvalue()
+    assert "tell somebody" not in said.getvalue()
 
 
 def test_one_with_the_database_is_another_run(story: Story, tmp_path: Path) -> None:

@@ -200,8 +200,8 @@ def test_every_way_to_name_the_target(drillbook: Drillbook) -> None:
     assert unknown.code == 2
     assert unknown.json["hint"] == "backout deployments list"
     live = trial.run("rollback", drillbook.bad, "--dry-run", "--json")
-    assert live.code == 3
-    assert "live already" in live.json["what"]
+    assert live.code == 0
+    assert (live.json["already"], live.json["live_version"]) == (True, drillbook.bad)
 
 
 @pytest.mark.parametrize(("service", "action"), [("database", "refused"), long("storage", "rollback")])

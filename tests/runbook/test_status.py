@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backout.errors import ProviderUnavailable
+from backout.model.answers import AnswerClass
 from backout.model.signals import HealthReport, Reach, ServiceHealth, ServiceState, SourceTraits
 from backout.providers.memory import steady
 from backout.report.run_end import in_words
 from backout.runbook.status import look
 
-from line import Story, watch
+from line import Story, by_version, watch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,6 +105,65 @@ def test_it_says_what_the_newest_watch_and_rollback_came_to(story: Story) -> Non
     assert found.rollback is not None
     assert in_words(found.guard, found.ends[found.guard.id]) == "regressed, rolled back"
     assert in_words(found.rollback, found.ends[found.rollback.id]) == "verified"
+
+
+class Stopped(BaseException):
+    """Somebody pressed Ctrl-C, twice."""
+
+
+def test_a_watch_that_nobody_drives_any_more_is_a_trouble(story: Story) -> None:
+    """Its deployment is live, and no guard looks at it; picked up and ended, all is well again."""
+    world = story.world
+    world.deploy(world.upload("fine"))
+    world.clock.sleep(2)
+    world.traffic_rule = steady(30)
+
+    def stop(name: str) -> None:
+        if name == "health.look":
+            raise Stopped
+
+    world.before_call = stop
+    with pytest.raises(Stopped):
+        watch(story.tools(), for_s=25)
+    world.before_call = None
+    world.clock.sleep(60)
+    assert "was interrupted, and nobody watches the deployment any more" in str(look(story.tools()).troubles)
+    watch(story.tools(), for_s=25)
+    assert "interrupted" not in str(look(story.tools()).troubles)
+
+
+def test_a_watch_that_was_held_by_a_rule_is_a_trouble_while_it_is_live(story: Story) -> None:
+    """Guard was refused its rollback: a person has to decide, until something else is live."""
+    world = story.world
+    world.deploy(world.upload("another"))
+    world.migrate("20261125000000_drop_column")
+    world.traffic_rule = by_version(world.live.main)
+    world.clock.sleep(2)
+    ended = watch(story.tools())
+    world.traffic_rule = steady(30)
+    world.clock.sleep(400)
+    (trouble,) = [each for each in look(story.tools()).troubles if ended.id in each]
+    assert trouble.startswith(f"{ended.id} was refused a rollback, and a person has to decide: ")
+    world.deploy(story.good)
+    assert ended.id not in str(look(story.tools()).troubles)
+
+
+@pytest.mark.parametrize(("share", "words", "is_trouble"), [(1.0, True, True), (0.6, True, False), (0.3, False, False)])
+def test_nearly_everything_answered_404_is_a_trouble(story: Story, share: float, words: bool, is_trouble: bool) -> None:
+    """No request failed, and nobody gets what they came for: never a tick; a part of it is named."""
+    world, own = story.world, story.world.traffic_rule
+
+    def rule(second: int, version: str) -> Counts | None:
+        row = own(second, version)
+        return row and replace(row, classes={AnswerClass.NOT_FOUND: round(row.requests * share)})
+
+    world.traffic_rule = rule
+    world.clock.sleep(300)
+    found = says(story, database=OK, storage=OK, email=OK)
+    assert found.traffic is not None
+    assert ("404 (not found)" in found.traffic.unlike_words) is words
+    assert found.traffic.is_unlike is is_trouble
+    assert ("answered 404 (not found)" in str(found.troubles)) is is_trouble
 
 
 def test_after_a_repair_it_says_when_the_last_request_failed(story: Story) -> None:

@@ -124,6 +124,16 @@ def moved(story: Story) -> list[str]:
     return [deployment.main for deployment in story.world.activations]
 
 
+def test_rule_10_it_is_said_who_typed_a_hold(story: Story, tmp_path: Path) -> None:
+    """The provider knows the owner of the token alone; this host knows who typed it."""
+    tools, now = replace(story.tools(), holds=FileHolds(tmp_path / "holds")), story.world.clock.now()
+    announce(tools, Hold(now + 600.0, "by hand now", "me@laptop", now, HERE))
+    found = holding(tools, tools.deployments.history())
+    assert found is not None
+    assert found.by == "me@laptop"
+    assert found.where.startswith("deployment ")
+
+
 def test_rule_10_kill_switch_forbids_the_decision(story: Story, here: Machine, there: Machine) -> None:
     """Guard says what it would do and why it does not; a person's own rollback goes on, and its plan says so."""
     there.hold()

@@ -101,6 +101,7 @@ class Bench:
         watch = self.unfinished()
         if watch is not None and gives_way(watch):
             tools = self.tools
+            self.live.say(in_words(watch, plan))
             what = f"{plan.kind}: {reason}"
             left = make_way(tools.runs, tools.clock, tools.environment, actor=tools.actor, to=what)
             if left is not None:
@@ -112,19 +113,13 @@ class Bench:
         """Return the run that keeps the environment, or None when it is free."""
         return keeper_of(self.tools.runs, self.tools.environment)
 
-    def in_the_way(self, then: str) -> Run | None:
+    def in_the_way(self) -> Run | None:
         """Return the unfinished run that a person's command has to pick up or respect; None: there is none.
 
-        A watch is none: that it will end is said here, and done by `take_over`.
-
-        Args:
-            then: what it gives way to: "this rollback".
+        A watch is none: it is ended, and that is said, by `take_over`, once the person's word is there.
         """
         keeper = self.unfinished()
-        if keeper is None or not gives_way(keeper):
-            return keeper
-        self.live.say(in_words(keeper, then))
-        return None
+        return None if keeper is None or gives_way(keeper) else keeper
 
 
 def busy(run: Run) -> Busy:

@@ -62,8 +62,8 @@ def conformance(
         return _list(shell, contact)
     from backout.cli.confirm import ask  # noqa: PLC0415
 
+    ask(shell, f"Make a Worker in account {reach.account_id}, and delete it in the end?", flag="--yes")
     shell.output.say(f"makes and deletes the Worker {contact.script} in account {reach.account_id}")
-    ask(shell, "Go ahead?", flag="--yes")
     return _run(shell, contact, reach, page_file)
 
 

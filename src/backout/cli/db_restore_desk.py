@@ -69,7 +69,6 @@ class Desk:
         if keeper is None:
             return None
         if gives_way(keeper) and not (mode == "side" and keeper.state is RunState.RUNNING):
-            self.shell.output.say(in_words(keeper, "this restore"))
             return None
         if keeper.state is not RunState.INTERRUPTED or keeper.plan.kind is not PlanKind.RECOVER:
             raise busy(keeper)
@@ -89,6 +88,7 @@ class Desk:
         keeper = keeper_of(tools.runs, tools.environment)
         if keeper is not None and gives_way(keeper):
             what = f"restore: {reason}"
+            self.shell.output.say(in_words(keeper, plan))
             left = make_way(tools.runs, tools.clock, tools.environment, actor=tools.actor, to=what)
             if left is not None:
                 raise busy(left)

@@ -195,6 +195,8 @@ def _outcome(step: Step, event: Event) -> tuple[Tone, str]:
         return Tone.GOOD, f"make version {str(result.get('version'))[:8]} live at 100 %"
     if step.action == "restore_schedules" and result.get("restored") is not True:
         return Tone.WARN, f"the schedules were not restored: {result.get('why')}"
+    if step.action in ("settle", "settle_forward") and result.get("told") is False:
+        return Tone.WARN, "nobody was told: no channel is set up in [notify]"
     if step.action == "verify" and result.get("verified") is not True:
         return Tone.BAD, f"not verified: {result.get('summary')}"
     return Tone.GOOD, step.title

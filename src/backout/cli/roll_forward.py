@@ -48,7 +48,7 @@ def roll_forward(shell: Shell, *, message: str | None, dry_run: bool, no_wait: b
 
     config = shell.config()
     bench = open_bench(shell, config, "roll-forward")
-    unfinished = None if dry_run else bench.in_the_way("this roll-forward")
+    unfinished = None if dry_run else bench.in_the_way()
     if unfinished is not None:
         if unfinished.state is not RunState.INTERRUPTED or unfinished.plan.kind is not PlanKind.FORWARD:
             raise busy(unfinished)

@@ -13,6 +13,7 @@ from backout.cli.options import REASON, command, pass_shell
 from backout.errors import Busy, Refused, UsageError
 from backout.model.incident import RunState
 from backout.model.plan import Plan, PlanKind
+from backout.report.times import clock, rfc3339
 
 if TYPE_CHECKING:
     from backout.cli.bench import Bench
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from backout.model.incident import Run
     from backout.model.plan import PlanRefused
     from backout.plan.rollback import Request
+    from backout.runbook.already import There
 
 
 FEW = 3
@@ -71,7 +73,8 @@ def rollback(
 ) -> int:
     """Go back to the last stable version, or to TARGET.
 
-    TARGET may be a version id, a deployment id, a number, a tag, a git sha (or a prefix of one), or a time.
+    TARGET may be a version id, a deployment id, a number, a tag, a git sha (or a prefix of one), or a time. Typed again
+    after it has gone back there, it says so and ends as the first one did.
     """
     from backout.cli.bench import open_bench  # noqa: PLC0415 - only commands that act pay for it
     from backout.plan.rollback import Request  # noqa: PLC0415
@@ -80,7 +83,7 @@ def rollback(
         raise UsageError("--restore-secrets and --carry-secrets contradict each other", hint="choose one of them")
     config = shell.config()
     bench = open_bench(shell, config, "rollback")
-    unfinished = None if dry_run else bench.in_the_way("this rollback")
+    unfinished = None if dry_run else bench.in_the_way()
     if unfinished is not None:
         _check_same(bench, unfinished, target, with_database=with_database)
         version = str(unfinished.plan.step("activate").args["version"])
@@ -97,7 +100,9 @@ def rollback(
         carry_secrets=carry_secrets,
         force_schema=force[1] if force else "",
     )
-    plan = _planned(bench, request, with_database=with_database)
+    plan = _planned(bench, request, target, with_database=with_database)
+    if not isinstance(plan, Plan):
+        return _already(bench, plan, dry_run=dry_run)
     if dry_run:
         return _show(shell, plan)
     shell.output.say(_text(shell, plan))
@@ -110,6 +115,24 @@ def rollback(
 
         plan = worded(plan, reason, bench.tools.equivalents)
     return finish(bench, bench.drive(bench.take_over(plan, reason)))
+
+
+def _already(bench: Bench, there: There, *, dry_run: bool) -> int:
+    """Say that TARGET is live at 100 %: nothing is to be done; by the run that made it so, where one did."""
+    out, tools, run = bench.shell.output, bench.tools, there.run
+    if run is not None:
+        record = outcome.rollback_record(tools, run)
+    else:
+        record = {"run_id": None, "environment": tools.environment, "from_version": None, "to_version": there.version}
+        record |= {"state": None, "verified": None, "criteria": [], "proof": None, "report_path": None}
+    since, read_at = there.live.created_at, there.read_at
+    record |= {"live_version": there.live.main, "deployment_id": there.live.id, "live_since": rfc3339(since)}
+    record |= {"read_back_at": rfc3339(read_at), "already": True, "dry_run": dry_run}
+    by = f", by run {run.id}" if run is not None else ""
+    said = f"nothing to do: version {there.live.main} is live at 100 % since {clock(since)}{by} (read {clock(read_at)})"
+    out.result("rollback", record, said)
+    out.next(f"backout status -e {tools.environment}", *(outcome.undo_commands(run) if run is not None else ()))
+    return outcome.exit_code(tools, run) if run is not None else 0
 
 
 def _check_same(bench: Bench, run: Run, target: str | None, *, with_database: bool) -> None:
@@ -138,7 +161,8 @@ def _check_same(bench: Bench, run: Run, target: str | None, *, with_database: bo
         raise Busy(what, where=run.environment, hint=way)
 
 
-def _planned(bench: Bench, request: Request, *, with_database: bool) -> Plan:
+def _planned(bench: Bench, request: Request, target: str | None, *, with_database: bool) -> Plan | There:
+    """Return the plan, or what is live where TARGET, as it was typed, is there already. Raises Refused."""
     from backout.runbook.rollback import prepare  # noqa: PLC0415
 
     if with_database:
@@ -149,8 +173,12 @@ def _planned(bench: Bench, request: Request, *, with_database: bool) -> Plan:
         situation, planned = prepare(bench.tools, request)
     if isinstance(planned, Plan):
         return planned
-    from backout.runbook.ways import with_ways  # noqa: PLC0415
+    from backout.runbook.already import already_there  # noqa: PLC0415 only where a plan was refused
+    from backout.runbook.ways import with_ways  # noqa: PLC0415 same
 
+    there = None if target is None or with_database else already_there(bench.tools, situation, target)
+    if there is not None:
+        return there
     raise refusal(with_ways(bench.tools, planned, situation), bench.tools.environment)
 
 

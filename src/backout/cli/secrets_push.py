@@ -180,7 +180,7 @@ def _run(shell: Shell, config: Config, given: _Given, ask: PushAsk, answers: _An
     from backout.runbook.secrets import prepare_push  # noqa: PLC0415 same
 
     bench = _with_source(open_bench(shell, config, "secrets-push"), given)
-    unfinished = None if answers.dry_run else bench.in_the_way("setting secrets")
+    unfinished = None if answers.dry_run else bench.in_the_way()
     if unfinished is not None:
         if not _is_this(unfinished, ask):
             raise busy(unfinished)

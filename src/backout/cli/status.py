@@ -59,33 +59,38 @@ def status(shell: Shell) -> int:
     tell_of_holds(tools, found.situation.listed)
     marks = _marks_record(config, tools.seal)
     shell.output.result("status", {**_record(found), "marks": marks}, _text(shell, found, marks))
+    shell.output.next(*_next(found))
+    return 1 if found.troubles else 0
+
+
+def _next(found: Status) -> tuple[str, ...]:
+    """Return what to type next."""
     environment = found.situation.environment
     if found.journal:
+        doctor = f"backout doctor -e {environment}  # what is wrong with the journal, and what mends it"
         back = [f"backout panic -e {environment}  # prints what to type to go back"] if len(found.troubles) > 1 else []
-        shell.output.next(
-            *back, f"backout doctor -e {environment}  # what is wrong with the journal, and what mends it"
-        )
-    elif found.unfinished is not None:
-        shell.output.next(f"backout runs show {found.unfinished.id}")
-    elif found.waiting:
-        shell.output.next(
+        return (*back, doctor)
+    if found.unfinished is not None:
+        return (f"backout runs show {found.unfinished.id}",)
+    if found.waiting:
+        return (
             *(f"backout guard accept {shlex.quote(each.name)} -e {environment} -m WHY" for each in found.waiting),
             f"backout rollback -e {environment} -m WHY  # when it is not intended",
         )
-    elif found.health is not None and (found.health.is_down or found.down):
-        shell.output.next(
+    if found.left_open and found.guard is not None:
+        return (f"backout runs show {found.guard.id}  # what it found, and the ways out",)
+    if found.health is not None and (found.health.is_down or found.down):
+        return (
             f"backout diagnose -e {environment}  # what it is, and whether a rollback helps",
             f"backout rollback --dry-run -e {environment}",
         )
-    elif not found.troubles and found.unmeasured:
-        shell.output.next(f"backout config check --online -e {environment}  # which source does not answer, and why")
-    elif found.troubles:
-        shell.output.next(f"backout rollback --dry-run -e {environment}", f"backout guard -e {environment}")
-    elif found.hold is not None:
-        shell.output.next(f"backout unhold -e {environment}  # when guard may act again")
-    else:
-        shell.output.next(f"backout guard -e {environment}")
-    return 1 if found.troubles else 0
+    if not found.troubles and found.unmeasured:
+        return (f"backout config check --online -e {environment}  # which source does not answer, and why",)
+    if found.troubles:
+        return (f"backout rollback --dry-run -e {environment}", f"backout guard -e {environment}")
+    if found.hold is not None:
+        return (f"backout unhold -e {environment}  # when guard may act again",)
+    return (f"backout guard -e {environment}",)
 
 
 def _looked(tools: Toolbox) -> Status:
@@ -210,6 +215,7 @@ def _traffic_record(traffic: TrafficLook | None) -> dict[str, object] | None:
         "errors": traffic.errors,
         "error_rate": traffic.error_rate,
         "p99_ms": traffic.p99_ms,
+        "classes": {each.value: number for each, number in traffic.classes.items()},
         "last_error_s": None if traffic.last_error_s is None else round(traffic.last_error_s, 3),
         "well_since": traffic.well_since,
         "problem": traffic.problem or None,
@@ -344,9 +350,13 @@ def _traffic_text(style: Style, traffic: TrafficLook | None, limit: float) -> st
         return f"{style.badge('not measured', Tone.WARN)} ({traffic.problem})"
     if traffic.error_rate is None:
         return f"no request in the last {traffic.window_s // 60} min"
-    tone = Tone.GOOD if traffic.error_rate < limit and not traffic.is_slow else Tone.BAD
+    tone = Tone.BAD if traffic.error_rate >= limit or traffic.is_slow or traffic.is_unlike else Tone.GOOD
+    tone = Tone.WARN if tone is Tone.GOOD and traffic.unlike_words else tone
     p99 = "" if traffic.p99_ms is None else f", p99 {traffic.p99_ms:.0f} ms"
-    failed = style.badge(f"{percent(traffic.error_rate)} failed", tone)
+    failed = f"{percent(traffic.error_rate)} failed"
+    failed = (
+        f"{style.badge(traffic.unlike_words, tone)}; {failed}" if traffic.unlike_words else style.badge(failed, tone)
+    )
     last = "" if traffic.last_error_s is None else f", the last {duration(traffic.last_error_s)} ago"
     return f"{failed} ({traffic.errors:,} of {traffic.requests:,} in {traffic.window_s // 60} min{last}{p99})"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from backout.errors import Refused
 from backout.model.incident import RunState
@@ -11,6 +11,7 @@ from backout.model.plan import PlanKind
 
 if TYPE_CHECKING:
     from backout.model.incident import Run
+    from backout.model.plan import Plan
     from backout.ports import Clock, Journal, Runs
 
 _GAVE_WAY = "gave way to a person's "
@@ -37,12 +38,21 @@ def gave_way(journal: Journal, run: Run) -> bool:
     return any(str(event.data.get("reason")).startswith(_GAVE_WAY) for event in asked)
 
 
-def in_words(run: Run, then: str) -> str:
+_FOR: Final = {
+    PlanKind.ROLLBACK: "this rollback",
+    PlanKind.FORWARD: "this roll-forward",
+    PlanKind.SECRETS: "setting secrets",
+    PlanKind.RECOVER: "this restore",
+}
+
+
+def in_words(run: Run, plan: Plan) -> str:
     """Return what happens to a watch that keeps the environment, in one sentence.
 
     Args:
-        then: what it gives way to: "this rollback".
+        plan: what it gives way to; a person has confirmed it.
     """
+    then = _FOR.get(plan.kind, f"this {plan.kind}")
     if run.state is RunState.RUNNING:
         return f"{run.id} ({run.plan.why}) is under way, driven by {run.holder}: {then} ends it"
     return f"{run.id} ({run.plan.why}) was interrupted: {then} ends it"

@@ -39,7 +39,8 @@ def holding(tools: Toolbox, history: Sequence[Deployment] = ()) -> Hold | None:
     for own in (here, seen):
         if own is not None and own.where == HERE and _is_on(tools, own, now - correction_s(tools)):  # by our own clock
             return own
-    announced = [hold for hold in (there, here, seen) if hold is not None and hold.where != HERE]
+    # This host's own file first: it knows who typed it, where the provider knows the owner of the token.
+    announced = [hold for hold in (here, seen, there) if hold is not None and hold.where != HERE]
     newest = max(announced, key=lambda hold: hold.at, default=None)
     if newest is not None and _is_on(tools, newest, now):
         return newest

@@ -260,7 +260,7 @@ class SettleForward:
         self._tools = tools
 
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002 the Action protocol
-        """Return {outcome}."""
+        """Return {outcome, told}."""
         tools, run = self._tools, context.run
         live, verified = tools.runs.result(run, "read_new"), tools.runs.result(run, "verify")
         version = str(live["version"]) if isinstance(live, dict) else ""
@@ -268,7 +268,8 @@ class SettleForward:
         restored = not (isinstance(verified, dict) and verified.get("verified") is False)
         kind = NoticeKind.ROLLED_BACK if restored else NoticeKind.NOT_RESTORED
         tell_rollback(tools, kind, run)
-        return {"outcome": NoticeKind.ROLLED_FORWARD if restored else kind}
+        outcome = NoticeKind.ROLLED_FORWARD if restored else kind
+        return {"outcome": outcome, "told": tools.notifier is not None}
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """A notice is told once by its key: again is right."""

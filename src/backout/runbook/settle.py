@@ -28,7 +28,10 @@ class Settle:
         self._tools = tools
 
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json | Next:  # noqa: ARG002
-        """Return {outcome, why}, or the plan of the second hop; `why` says what a failed verification led to."""
+        """Return {outcome, why, told}, or the plan of the second hop.
+
+        `why` says what a failed verification led to; `told` whether there is anybody to tell.
+        """
         await_point(mark_meanwhile(self._tools, AFTER_DEPLOYMENT, str(args["version"]), context.run))
         if "triggers" in args:
             remember(self._tools, str(args["leaving"]), told(args["triggers"]))
@@ -37,7 +40,11 @@ class Settle:
         if isinstance(verified, dict) and verified.get("verified") is False and isinstance(live, dict):
             return self._not_restored(context.run, verified, live)
         tell_rollback(self._tools, NoticeKind.ROLLED_BACK, context.run)
-        return {"outcome": NoticeKind.ROLLED_BACK, "why": ""}
+        return {"outcome": NoticeKind.ROLLED_BACK, "why": "", "told": self._is_told}
+
+    @property
+    def _is_told(self) -> bool:
+        return self._tools.notifier is not None
 
     def _not_restored(self, run: str, verified: Mapping[str, Json], live: Mapping[str, Json]) -> Json | Next:
         """Go one version further when an automatic rollback met a bad target; else say why not."""
@@ -58,12 +65,13 @@ class Settle:
                 self._tools.say(f"nothing more is done: {outcome.why}")
             rest = f"Nothing more is done: {outcome.why}." if outcome.why else ""
             tell_rollback(self._tools, NoticeKind.NOT_RESTORED, run, more=rest)
-            return {"outcome": NoticeKind.NOT_RESTORED, "why": outcome.why}
+            return {"outcome": NoticeKind.NOT_RESTORED, "why": outcome.why, "told": self._is_told}
         target = str(outcome.step("activate").args["version"])
         why = f"version {version[:8]} is bad too; going on to version {target[:8]}, the last hop"
         self._tools.say(why)
         tell_rollback(self._tools, NoticeKind.NOT_RESTORED, run, more=f"{why[:1].upper()}{why[1:]}.")
-        return Next({"outcome": NoticeKind.NOT_RESTORED, "why": why, "next": target}, outcome, outcome.why)
+        result: Json = {"outcome": NoticeKind.NOT_RESTORED, "why": why, "told": self._is_told, "next": target}
+        return Next(result, outcome, outcome.why)
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """A notice is told once by its key, and a handed-over plan is in the journal: again is right."""

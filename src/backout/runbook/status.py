@@ -5,17 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from backout.analysis.proof import ENOUGH_REQUESTS, NEARLY_ALL
 from backout.analysis.remarks import rollbacks
 from backout.analysis.stability import quarantine, stable_mark
 from backout.analysis.unseen import unseen
 from backout.errors import BackoutError
+from backout.model.answers import AnswerClass
 from backout.model.backups import Protection
 from backout.model.plan import PlanKind
-from backout.model.signals import Criticality, ServiceState, bucket_of, merge_latency, quantile_ms, total
+from backout.model.signals import Criticality, ServiceState, bucket_of, merge_latency, merged, quantile_ms, total
 from backout.report.times import duration
 from backout.runbook.accept import waiting
 from backout.runbook.ends import read_end
 from backout.runbook.hold import holding
+from backout.runbook.left_open import left_open
 from backout.runbook.observe import observe
 from backout.runbook.unguarded import unguarded_s
 
@@ -54,6 +57,8 @@ class TrafficLook:
     well_since: int = 0
     """Requests that were answered well after the last second in which one failed."""
     last_slow_s: float | None = None
+    classes: Mapping[AnswerClass, int] = field(default_factory=dict)
+    """Of the answers that were neither good nor an error, how many of each class."""
     problem: str = ""
     source: str = ""
     unseen: tuple[Sight, ...] = ()
@@ -63,6 +68,21 @@ class TrafficLook:
     def error_rate(self) -> float | None:
         """Share of errors, None without requests."""
         return self.errors / self.requests if self.requests else None
+
+    @property
+    def unlike_words(self) -> str:
+        """The class of 4xx that most requests were answered with, in words; "" while it is less than half of them."""
+        refused = {each: number for each, number in self.classes.items() if each is not AnswerClass.REDIRECT}
+        most = max(refused, key=lambda each: refused[each], default=None)
+        if most is None or sum(refused.values()) * 2 < self.requests:
+            return ""
+        return f"{refused[most]:,} of {self.requests:,} requests were answered {most.words}"
+
+    @property
+    def is_unlike(self) -> bool:
+        """Whether nearly all requests are answered 4xx: no error by the numbers, and nobody gets what they came for."""
+        refused = sum(number for each, number in self.classes.items() if each is not AnswerClass.REDIRECT)
+        return self.requests >= ENOUGH_REQUESTS and refused >= NEARLY_ALL * self.requests
 
     @property
     def is_slow(self) -> bool:
@@ -92,6 +112,8 @@ class Status:
     """Whether the database could be brought back now; in words why that is not known."""
     elsewhere: tuple[Deployment, Remark] | None = None
     """The newest rollback, when this journal does not know it: another machine made it."""
+    left_open: tuple[str, ...] = ()
+    """What waits for a person although nothing is broken, one sentence each."""
     waiting: tuple[Shift, ...] = ()
     """What is answered otherwise than before, for which a person has yet to say whether that is meant."""
     journal: str = ""
@@ -141,6 +163,22 @@ class Status:
         )
 
     @property
+    def _traffic_troubles(self) -> tuple[str, ...]:
+        """What is wrong with the answers of the last minutes, in words."""
+        traffic, found = self.traffic, []
+        if traffic is None:
+            return ()
+        if traffic.error_rate is not None and traffic.error_rate >= self.error_rate_below:
+            found.append(_failed_words(traffic))
+        if traffic.is_unlike:
+            found.append(f"{traffic.unlike_words} in the last {traffic.window_s // 60} min")
+        if traffic.is_slow:
+            took = f"{(traffic.p99_ms or 0) / 1000:.0f} s"
+            last = "" if traffic.last_slow_s is None else f", the last one {duration(traffic.last_slow_s)} ago"
+            found.append(f"{traffic.slow:,} requests took far too long in the last minutes (p99 {took}){last}")
+        return tuple(found)
+
+    @property
     def troubles(self) -> tuple[str, ...]:
         """What makes this a finding, in words; empty when all is well."""
         found = []
@@ -149,19 +187,12 @@ class Status:
         if self.quarantined is not None:
             found.append(f"the live version is quarantined: {self.quarantined.why}")
         found += self._undecided
+        found += self.left_open
         if self.health is not None and self.health.is_down:
             found.append("the health check fails")
         if self.down:
             found.append(f"{', '.join(self.down)} {'is' if len(self.down) == 1 else 'are'} down")
-        rate = self.traffic.error_rate if self.traffic else None
-        if rate is not None and rate >= self.error_rate_below:
-            found.append(_failed_words(self.traffic))
-        if self.traffic is not None and self.traffic.is_slow:
-            took = f"{(self.traffic.p99_ms or 0) / 1000:.0f} s"
-            last = (
-                "" if self.traffic.last_slow_s is None else f", the last one {duration(self.traffic.last_slow_s)} ago"
-            )
-            found.append(f"{self.traffic.slow:,} requests took far too long in the last minutes (p99 {took}){last}")
+        found += self._traffic_troubles
         if self.situation.schema.state is not None and self.situation.schema.state.failed:
             found.append(f"migration {self.situation.schema.state.failed[-1]} failed half-way")
         if isinstance(self.backups, Protection) and not self.backups.protected:
@@ -206,6 +237,7 @@ def look(tools: Toolbox) -> Status:
         elsewhere=_elsewhere(situation, {run.id for run in runs}),
         services=tools.policy.services,
         waiting=waiting(tools, guard, situation.listed),
+        left_open=left_open(tools, runs, situation.listed),
     )
 
 
@@ -248,6 +280,7 @@ def _traffic(tools: Toolbox, live: str) -> TrafficLook | None:
         slow,
         last_error_s=None if failed is None else max(0.0, now - failed),
         well_since=0 if failed is None else sum(row.requests - row.errors for row in rows if row.second > failed),
+        classes=merged(row.classes for row in rows),
         last_slow_s=None if slowest is None else max(0.0, now - slowest),
         source=traits.name,
         unseen=unseen(traits),
