@@ -91,6 +91,19 @@ def test_a_transaction_behind_a_hole_is_found_by_its_id(holed: Holed) -> None:
     assert f"the COMMIT record of transaction {xid}" in answer.out
 
 
+def test_the_transaction_of_a_migration_is_listed(holed: Holed) -> None:
+    """By the command itself, with the number of holes before it."""
+    xid = int(str(holed.lab.value("SELECT xmin::text FROM _prisma_migrations WHERE id = 'split'")))
+    answer = holed.lab.backout("db", "transactions", "-e", "lab", "--json")
+    assert answer.code == 0, answer.err
+    found = answer.json["transactions"]
+    assert isinstance(found, list)
+    assert next(each["tables"] for each in found if each["xid"] == xid) == [
+        {"table": "public._prisma_migrations", "inserted": 0, "updated": 1, "deleted": 0, "made_anew": False}
+    ]
+    assert answer.json["holes"] == 1
+
+
 def test_a_dropped_column_behind_a_hole_is_found(holed: Holed) -> None:
     """The catalog names the transaction, the WAL behind the hole has it."""
     answer = holed.restore("before drop of orders.note", "--side", "--dry-run")

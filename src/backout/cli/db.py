@@ -17,6 +17,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "backup": ("backout.cli.db_backup:backup", "Take a base backup, verify and store it."),
     "backups": ("backout.cli.db_backups:backups", "List base backups; read them again."),
     "points": ("backout.cli.db_points:points", "Restore points: record one, list them."),
+    "transactions": ("backout.cli.db_transactions:transactions", "What was committed, and which rows it wrote."),
     "restore": ("backout.cli.db_restore:restore", "Side instance, rescue of damaged rows, or the whole."),
     "wal": ("backout.cli.db_wal:wal", "Receive WAL: start, stop, status, run."),
     "branch": ("backout.cli.db_branch:branch", "Side branches at the vendor: make, look, finalize."),

@@ -78,9 +78,10 @@ def restore(
 ) -> int:
     """Bring the database, or what of it was damaged, back to TARGET.
 
-    TARGET: a time, a restore point, a deployment, an LSN, a transaction id, "before migration NAME" or "before drop of
-    TABLE[.COLUMN]". It is resolved to an exact position, and everything that it needs is checked, before anything is
-    touched. A side instance comes first, always; where a vendor runs the database, it is a branch there. Without TARGET
+    TARGET: a time, a restore point, a deployment, an LSN, a transaction id (`backout db transactions`), "latest",
+    "before migration NAME" or "before drop of TABLE[.COLUMN]". It is resolved to an exact position, and everything that
+    it needs is checked, before anything is touched. A side instance comes first, always; where a vendor runs the
+    database, it is a branch there. Without TARGET
     an interrupted restore is picked up.
     """
     from backout.cli.confirm import confirm  # noqa: PLC0415 only what acts pays for it

@@ -142,6 +142,7 @@ class TargetKind(StrEnum):
     DROP = "before drop of"
     LSN = "lsn"
     XID = "xid"
+    LATEST = "latest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,7 @@ class RecoveryTarget:
     Args:
         kind, asked: how it was named. lsn: the first position that is not replayed.
         xid: the transaction whose commit stands there, None when it is a plain position. at: its time, when known.
-        how: one sentence: where the position was found.
+        how: one sentence: where the position was found. inclusive: the record there is replayed, too.
     """
 
     kind: TargetKind
@@ -161,6 +162,7 @@ class RecoveryTarget:
     xid: int | None = None
     at: float | None = None
     how: str = ""
+    inclusive: bool = False
 
 
 @dataclass(frozen=True, slots=True)

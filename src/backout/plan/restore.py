@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _BEFORE_MIGRATION = re.compile(r"before\s+migration\s+(\S+)", re.IGNORECASE)
 _BEFORE_DROP = re.compile(r"before\s+drop\s+of\s+(\S+)", re.IGNORECASE)
+_LATEST = "latest"
 _MIN_PREFIX = 4
 
 
@@ -41,6 +42,8 @@ def read_target(text: str, points: Sequence[RestorePoint], now: float) -> Asked 
     named = [point for point in points if point.name == text]
     if named:
         return Asked(TargetKind.POINT, text, text, named[-1])
+    if text.lower() == _LATEST:
+        return Asked(TargetKind.LATEST, text, _LATEST)
     for pattern, kind in ((_BEFORE_MIGRATION, TargetKind.MIGRATION), (_BEFORE_DROP, TargetKind.DROP)):
         found = pattern.fullmatch(text)
         if found:
@@ -121,7 +124,7 @@ def swap_plan(job: Job, target: RecoveryTarget, route: Route, data: str) -> Plan
     )
     notes = (
         *_notes(target, route),
-        f"what was committed from {show_lsn(target.lsn)} on is not in the restored database; it stays in {kept}",
+        f"what was committed {_behind(target)} is not in the restored database; it stays in {kept}",
         "there is no verified base backup of the restored database until the next `backout db backup`",
     )
     why = f"the whole database {_until(target)}"
@@ -178,6 +181,7 @@ def undo_rescue_plan(environment: str, mark: str, database: str) -> Plan:
 
 
 def _side(name: str, target: RecoveryTarget, route: Route, *, inclusive: bool = False, place: str = "") -> Step:
+    inclusive = inclusive or target.inclusive
     end = "after" if inclusive else "before"
     args: dict[str, Json] = {
         "name": name,
@@ -240,7 +244,13 @@ def _exchange(folders: tuple[str, str, str], who: tuple[str, str], name: str) ->
     )
 
 
+def _behind(target: RecoveryTarget) -> str:
+    return f"after the record at {show_lsn(target.lsn)}" if target.inclusive else f"from {show_lsn(target.lsn)} on"
+
+
 def _until(target: RecoveryTarget) -> str:
+    if target.inclusive:
+        return f"as it was just after {show_lsn(target.lsn)}"
     xid = f", before the commit of transaction {target.xid}" if target.xid is not None else ""
     return f"as it was at {show_lsn(target.lsn)}{xid}"
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Written,
     )
     from backout.model.statements import Answer, ParameterUse, Statement
+    from backout.model.transactions import Transaction
 
 
 class SchemaCatalog(Protocol):
@@ -85,6 +86,17 @@ class WalReader(Protocol):
 
     def touched(self, spans: Sequence[WalSpan], xids: Collection[int]) -> Mapping[tuple[int, int], Collection[str]]:
         """Return what these transactions wrote to: {(database, relation's file node): the kinds of records}."""
+        ...
+
+    def transactions(self, spans: Sequence[WalSpan], progress: Callable[[int, int], None]) -> Iterator[Transaction]:
+        """Yield what each transaction wrote that was committed, in the order of the WAL.
+
+        `progress` hears (bytes of WAL read so far, bytes in all).
+        """
+        ...
+
+    def last(self, spans: Sequence[WalSpan]) -> int | None:
+        """Return the position of the last record that is whole, None where there is none."""
         ...
 
     def writers(self, spans: Sequence[WalSpan], relation: str) -> Iterator[tuple[int, str]]:
@@ -192,6 +204,10 @@ class LiveDatabase(Protocol):
 
     def dropped(self, relation: str) -> DropClue:
         """Return what the catalog tells of the columns that a table lost, or that the table is gone."""
+        ...
+
+    def relations(self) -> Mapping[tuple[int, int], str]:
+        """Return every relation by (database, file node): `schema.table` of a table, "" of what is none."""
         ...
 
     def tables(self) -> Mapping[tuple[int, int], str]:

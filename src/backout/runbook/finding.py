@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from backout.analysis.recovery import (
+    FOREVER,
     Archive,
     Machine,
     Route,
@@ -20,7 +21,7 @@ from backout.analysis.recovery import (
     stretches,
 )
 from backout.errors import Refused, Unmeasured, UsageError
-from backout.model.recovery import RecoveryTarget, SideOrder, TargetKind
+from backout.model.recovery import RecoveryTarget, SideOrder, TargetKind, show_lsn
 from backout.plan.restore import (
     Asked,
     Look,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from backout.runbook.restore import RestoreTools
 
 NO_TARGET = (
-    'a time, a restore point, a deployment, an LSN, a transaction id, "before migration NAME" or '
+    'a time, a restore point, a deployment, an LSN, a transaction id, "latest", "before migration NAME" or '
     '"before drop of TABLE[.COLUMN]"; see `backout db points list`'
 )
 
@@ -103,9 +104,24 @@ def find(tools: RestoreTools, text: str, *, place: Path | None = None) -> Found:
         raise with_refused(tools, error) from None
 
 
-def _found(tools: RestoreTools, asked: Asked, facts: DatabaseFacts | None, place: Path | None) -> Found:
+def archive_of(tools: RestoreTools, facts: DatabaseFacts | None) -> Archive:
+    """Return what there is to restore this cluster from."""
     whole = Archive(tools.backups.backups(), tools.backups.wal(), tools.wal.history())
-    archive = of_this_cluster(whole, facts.system_identifier if facts else None)
+    return of_this_cluster(whole, facts.system_identifier if facts else None)
+
+
+def timeline_of(archive: Archive, facts: DatabaseFacts | None) -> int:
+    """Return the timeline that leads to now.
+
+    After the undo of a swap the live database is on the older timeline again, and the newest is the undone one.
+    """
+    known = {each.timeline for each in archive.wal} | {each.timeline for each in archive.backups}
+    here = facts is not None and facts.timeline in known
+    return facts.timeline if facts is not None and here else newest_timeline(archive)
+
+
+def _found(tools: RestoreTools, asked: Asked, facts: DatabaseFacts | None, place: Path | None) -> Found:
+    archive = archive_of(tools, facts)
     machine = Machine(
         tools.tools_version,
         facts.system_identifier if facts else None,
@@ -153,12 +169,9 @@ class _Search:
         self._archive = archive
         self._facts = facts
         self._machine = machine
-        known = {each.timeline for each in archive.wal} | {each.timeline for each in archive.backups}
-        # After the undo of a swap the live database is on the older timeline again, and the newest is the undone one.
-        here = facts is not None and facts.timeline in known
         oid = facts.oid_of(tools.database) if facts is not None else None
         self._database = oid or 0
-        self._timeline = facts.timeline if facts is not None and here else newest_timeline(archive)
+        self._timeline = timeline_of(archive, facts)
 
     def find(self, asked: Asked) -> Found:
         """Return the target; its route is still to be found."""
@@ -166,6 +179,8 @@ class _Search:
             return self._found(of_point(asked))
         if asked.kind is TargetKind.LSN:
             return self._found(RecoveryTarget(asked.kind, asked.text, int(asked.value), self._timeline, how="as typed"))
+        if asked.kind is TargetKind.LATEST:
+            return self._latest(asked)
         if asked.kind is TargetKind.TIME:
             return self._time(asked)
         if asked.kind is TargetKind.XID:
@@ -174,6 +189,26 @@ class _Search:
         if asked.kind is TargetKind.MIGRATION:
             return self._migration(asked)
         return self._drop(asked)
+
+    def _latest(self, asked: Asked) -> Found:
+        """Return the end of the archive: the last record that is whole is replayed, too."""
+        base = base_before(self._archive, self._timeline, FOREVER)
+        spans, missing = chain(self._archive, base, self._timeline) if base is not None else ((), "")
+        if base is None or not spans:
+            raise Refused("there is no verified base backup with WAL behind it", rule=PREFLIGHT)
+        end = show_lsn(spans[-1].end_lsn)
+        if missing:
+            raise Refused(
+                f"the archive has a hole behind the newest base backup: WAL segment {missing} is missing",
+                where=self._tools.environment,
+                rule=PREFLIGHT,
+                options=(f"A position before {end} can be reached: name it, or a time before it.",),
+            )
+        lsn = self._tools.wal.last(spans)
+        if lsn is None or lsn < base.end_lsn:
+            lsn = base.end_lsn
+        how = f"the last record of the archive, which ends at {end}"
+        return self._found(RecoveryTarget(asked.kind, asked.text, lsn, spans[-1].timeline, how=how, inclusive=True))
 
     def _time(self, asked: Asked) -> Found:
         at = float(asked.value)

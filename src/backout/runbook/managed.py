@@ -233,6 +233,13 @@ class _Moments:
         if asked.kind is TargetKind.TIME:
             at = float(asked.value)
             return BranchMoment(self._before(at), self._granularity, f"just before {rfc3339(at)}")
+        if asked.kind is TargetKind.LATEST:
+            raise Refused(
+                "a vendor's branch of the latest moment is the live database itself",
+                where=self._tools.own.environment,
+                rule=_RULE,
+                options=('Give a time, such as "1 minute ago".',),
+            )
         point = asked.point
         how = "as typed" if point is None else f"recorded as {point.name} ({point.why})"
         if self._granularity is Granularity.LSN:

@@ -177,6 +177,17 @@ class PostgresLive:
         with self._asking("the catalog") as connection:
             return {(database, node): name for database, node, name in connection.execute(query).fetchall()}
 
+    def relations(self) -> dict[tuple[int, int], str]:
+        """Return every relation by (database, file node): `schema.table` of a table, "" of what is none."""
+        query = (
+            "SELECT CASE WHEN c.relisshared THEN 0 ELSE d.oid::bigint END, pg_relation_filenode(c.oid)::bigint, "
+            "CASE WHEN n.nspname ~ '^pg_' OR n.nspname = 'information_schema' OR c.relkind NOT IN ('r', 'm') THEN '' "
+            "ELSE n.nspname || '.' || c.relname END FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "JOIN pg_database d ON d.datname = current_database() WHERE c.relkind IN ('r', 'm', 't', 'i', 'S')"
+        )
+        with self._asking("the catalog") as connection:
+            return {(database, node): name for database, node, name in connection.execute(query).fetchall() if node}
+
     def migrated(self, name: str) -> MigrationClue | None:
         """Return who last wrote the row of a migration, and where; None when there is none."""
         with self._asking("the migration history") as connection, connection.transaction(force_rollback=True):

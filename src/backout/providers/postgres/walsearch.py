@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,11 +23,13 @@ from backout.model.recovery import Commit, parse_lsn, precedes, show_lsn
 from backout.providers.child import is_running
 from backout.providers.postgres.side_files import text_of, this_boot, write_whole
 from backout.providers.postgres.template import tool_environment
+from backout.providers.postgres.wal_rows import transactions
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from backout.model.recovery import WalSpan
+    from backout.model.transactions import Transaction
     from backout.ports import Backups
     from backout.providers.postgres.binaries import Binaries
 
@@ -38,6 +41,10 @@ _SUBXIDS: Final = re.compile(r"; subxacts:((?: \d+)+)")
 _DROPPED: Final = re.compile(r"; dropped stats:((?: \d+/\d+/\d+)+)")
 _INVALIDATED: Final = re.compile(r"catcache (\d+)")
 _BLOCK: Final = re.compile(r"blkref #\d+: rel \d+/(\d+)/(\d+) ")
+_AT: Final = re.compile(r", lsn: ([0-9A-F]+/[0-9A-F]+),")
+_OF_ROWS: Final = ("Heap", "Heap2", "Storage", "Transaction")
+_TOLD_EVERY: Final = 20_000
+_SEGMENT: Final = 16 << 20
 _RUNNING: Final = re.compile(r"lsn: (?P<lsn>[0-9A-F]+/[0-9A-F]+),.*?desc: RUNNING_XACTS nextXid (?P<next>\d+) ")
 _ROWS: Final = frozenset({"INSERT", "UPDATE", "HOT_UPDATE", "DELETE", "MULTI_INSERT"})
 _TUPLES: Final = re.compile(r"ntuples: (\d+)")
@@ -67,6 +74,7 @@ class WalSearch:
         self._binaries = binaries
         self._backups = backups
         self._folder = folder
+        self._timeline = 0
 
     def history(self) -> dict[int, tuple[tuple[int, int], ...]]:
         """Return of each timeline but the first the ones before it, and the position at which each was left."""
@@ -110,6 +118,49 @@ class WalSearch:
                     return found
                 found = parse_lsn(told["lsn"])
         return found
+
+    def transactions(self, spans: Sequence[WalSpan], progress: Callable[[int, int], None]) -> Iterator[Transaction]:
+        """Yield what each transaction wrote that was committed, in the order of the WAL.
+
+        Args:
+            progress: hears (bytes of WAL read so far, bytes in all).
+        """
+        self._fetch(spans)
+        whole = sum(span.end_lsn - span.begin_lsn for span in spans)
+
+        def lines() -> Iterator[str]:
+            before = 0
+            for span in spans:
+                for number, line in enumerate(self._lines(span, *(f"--rmgr={name}" for name in _OF_ROWS))):
+                    if number % _TOLD_EVERY == 0 and (at := _AT.search(line)) is not None:
+                        progress(before + parse_lsn(at[1]) - span.begin_lsn, whole)
+                    self._timeline = span.timeline
+                    yield line
+                before += span.end_lsn - span.begin_lsn
+            progress(whole, whole)
+
+        def commit_of(line: str) -> Commit | None:
+            found = _COMMIT.search(line)
+            return None if found is None else _commit(found, self._timeline)
+
+        return transactions(lines(), commit_of)
+
+    def last(self, spans: Sequence[WalSpan]) -> int | None:
+        """Return the position of the last record that is whole, None where there is none."""
+        self._fetch(spans[-1:])
+        for span in reversed(spans):
+            size = _SEGMENT
+            while True:
+                begin = max(span.begin_lsn, span.end_lsn - size)
+                line = ""
+                for line in self._lines(replace(span, begin_lsn=begin)):  # noqa: B007 the last one is wanted
+                    pass
+                if (found := _AT.search(line)) is not None:
+                    return parse_lsn(found[1])
+                if begin == span.begin_lsn:
+                    break
+                size *= 4
+        return None
 
     def touched(self, spans: Sequence[WalSpan], xids: Collection[int]) -> dict[tuple[int, int], frozenset[str]]:
         """Return what these transactions wrote to: {(database, relation's file node): the kinds of heap records}."""

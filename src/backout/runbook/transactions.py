@@ -1,0 +1,144 @@
+"""The transactions that the archived WAL holds, with what each wrote: a DELETE leaves nothing else to look it up by."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backout.analysis.recovery import cut, stretches
+from backout.errors import Refused, UsageError
+from backout.plan.target import parse_time
+from backout.runbook.finding import PREFLIGHT, archive_of, check_identity, facts_of, timeline_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from backout.analysis.recovery import Archive
+    from backout.model.recovery import Commit, DatabaseFacts, WalSpan
+    from backout.model.transactions import TableWrites, Transaction
+    from backout.runbook.restore import RestoreTools
+
+DEFAULT_SINCE = "24 hours ago"
+_IDS_ARE_GONE = "not there now"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which transactions are wanted.
+
+    Args:
+        since, until: Unix seconds by their own clock. table: as a person names it, "" for any. limit: the newest ones.
+    """
+
+    since: float
+    until: float
+    table: str = ""
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Wrote:
+    """What one of them wrote to a table; `table` is its name now, or that it has none."""
+
+    table: str
+    rows: TableWrites
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A transaction of the list; `database` by its name, "" where it wrote to none of the tables that are shown."""
+
+    commit: Commit
+    database: str
+    wrote: tuple[Wrote, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The list, newest first.
+
+    Args:
+        more: how many fit besides. begins_at, ends_at: the positions between which WAL was read. holes: how many gaps
+            there are in between, in which nobody knows what was committed.
+    """
+
+    transactions: tuple[Listed, ...]
+    more: int
+    begins_at: int
+    ends_at: int
+    holes: int
+
+
+def read_window(tools: RestoreTools, since: str | None, until: str | None) -> tuple[float, float]:
+    """Return what was typed as a time, as Unix seconds. Raises UsageError when it is none."""
+    now = tools.clock.now()
+    found = []
+    for text in (since or DEFAULT_SINCE, until or "now"):
+        at = now if text == "now" else parse_time(text, now)
+        if at is None:
+            raise UsageError(f"{text!r} is no time", hint='such as "2026-11-25 14:03:00" or "2 hours ago"')
+        found.append(at)
+    if found[0] > found[1]:
+        raise UsageError("--since is later than --until")
+    return found[0], found[1]
+
+
+def list_transactions(tools: RestoreTools, wanted: Wanted, progress: Callable[[int, int], None]) -> Listing:
+    """Return them, newest first; the live server is asked for names alone.
+
+    Raises:
+        Refused: there is no WAL. BackoutError: it cannot be read.
+    """
+    facts = facts_of(tools)
+    check_identity(tools, facts)
+    archive = archive_of(tools, facts)
+    spans, holes = _spans(archive, timeline_of(archive, facts), wanted.since)
+    if not spans:
+        raise Refused("no WAL is archived", where=tools.environment, rule=PREFLIGHT, options=("backout db wal start",))
+    names = tools.live.relations() if facts is not None else {}
+    found: deque[Listed] = deque(maxlen=wanted.limit)
+    count = 0
+    for each in tools.wal.transactions(spans, progress):
+        if wanted.since <= each.commit.at <= wanted.until:
+            listed = _listed(each, tools.database, facts, names)
+            if _is_wanted(listed, wanted.table):
+                found.append(listed)
+                count += 1
+    return Listing(tuple(reversed(found)), count - len(found), spans[0].begin_lsn, spans[-1].end_lsn, holes)
+
+
+def _spans(archive: Archive, timeline: int, since: float) -> tuple[tuple[WalSpan, ...], int]:
+    """Return the WAL that is read, from the newest base backup before that time on, and how many holes it has."""
+    before = [base.begin_lsn for base in archive.backups if base.ended_at <= since]
+    begin = max(before, default=0)
+    pieces = [cut(archive, each, begin, each[-1].end_lsn) for each in stretches(archive, timeline, all_of_it=True)]
+    pieces = [each for each in pieces if each]
+    return tuple(span for piece in pieces for span in piece), max(0, len(pieces) - 1)
+
+
+def _listed(
+    found: Transaction, database: str, facts: DatabaseFacts | None, names: Mapping[tuple[int, int], str]
+) -> Listed:
+    """Return it with names: what is Postgres' own is left out, and tables of other databases have none here."""
+    databases = dict(facts.databases) if facts is not None else {}
+    ours = facts.oid_of(database) if facts is not None else None
+    where, wrote = "", []
+    for each in found.writes:
+        name = names.get((each.database, each.node))
+        if each.database:
+            where = databases.get(each.database, f"object id {each.database}")
+        if name == "" or not each.database:
+            continue
+        if name is None and each.made_anew and not (each.inserted or each.updated or each.deleted):
+            continue  # an index of before, or storage that was replaced again since
+        unknown = _IDS_ARE_GONE if each.database == ours else f"of {where}"
+        wrote.append(Wrote(name or f"file node {each.node}, {unknown}", each))
+    return Listed(found.commit, where, tuple(sorted(wrote, key=lambda each: each.table)))
+
+
+def _is_wanted(found: Listed, table: str) -> bool:
+    """Whether it is one to show: it wrote to that table, or, where none is named, to any or to the catalog."""
+    if not table:
+        return bool(found.wrote or found.commit.changes_schema or found.commit.dropped)
+    return any(table in (each.table, each.table.partition(".")[2]) for each in found.wrote)

@@ -1,0 +1,124 @@
+"""The list of transactions, and the end of the archive as a target; against a ledger of what was committed."""
+
+# ruff: noqa: S608 - the names are ours
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from recovery_lab import Lab, opened
+
+from backout.runbook.restore import plan_side
+from backout.runbook.transactions import Wanted, list_transactions
+
+from polling import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with opened(tmp_path_factory.mktemp("listed"), tmp_path_factory.mktemp("template")) as made:
+        with made.connect() as connection:
+            connection.execute(
+                "CREATE TABLE orders (id int PRIMARY KEY, note text); CREATE TABLE carts (id int PRIMARY KEY);"
+                "INSERT INTO orders SELECT g, repeat(md5(g::text), 200) FROM generate_series(1, 50) g;"
+                "INSERT INTO carts SELECT generate_series(1, 30); CREATE TABLE emptied AS SELECT 1 AS id"
+            )
+            connection.execute("CREATE DATABASE shop TEMPLATE postgres")
+        made.base("base")
+        yield made
+
+
+def committed(connection: psycopg.Connection[Any], *statements: str, back: bool = False) -> int:
+    """Run them in one transaction and return its id as records bear it."""
+    with connection.transaction(force_rollback=back):
+        row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+        for statement in statements:
+            connection.execute(statement.encode())
+    assert row is not None
+    return int(row[0])
+
+
+def test_each_transaction_is_listed_with_what_it_wrote(lab: Lab) -> None:
+    """A DELETE that left nothing, a savepoint, one that went back, COPY, TRUNCATE, a prepared one, another database."""
+    began = time.time() - 1
+    ledger: dict[int, dict[str, tuple[int, int, int, bool]]] = {}
+    with lab.connect() as connection:
+        ledger[committed(connection, "DELETE FROM orders WHERE id <= 7")] = {"public.orders": (0, 0, 7, False)}
+        xid = committed(
+            connection,
+            "SAVEPOINT a; UPDATE orders SET note = 'x' WHERE id BETWEEN 10 AND 14; SAVEPOINT b",
+            "INSERT INTO carts VALUES (100); ROLLBACK TO b; DELETE FROM carts WHERE id = 1",
+            "INSERT INTO carts VALUES (101)",
+        )
+        ledger[xid] = {"public.orders": (0, 5, 0, False), "public.carts": (1, 0, 1, False)}
+        gone = committed(connection, "DELETE FROM orders", back=True)
+        with connection.transaction():
+            row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+            with connection.cursor().copy("COPY carts FROM STDIN") as copy:
+                copy.write("".join(f"{number}\n" for number in range(200, 260)))
+        assert row is not None
+        ledger[int(row[0])] = {"public.carts": (60, 0, 0, False)}
+        xid = committed(connection, "INSERT INTO orders VALUES (500, 'p'); PREPARE TRANSACTION 'p'")
+        connection.execute("COMMIT PREPARED 'p'")
+        ledger[xid] = {"public.orders": (1, 0, 0, False)}
+        ledger[committed(connection, "TRUNCATE emptied")] = {"public.emptied": (0, 0, 0, True)}
+    with psycopg.connect(lab.dsn, autocommit=True, dbname="shop") as connection:
+        other = committed(connection, "DELETE FROM orders")
+    lab.archived()
+    heard: list[tuple[int, int]] = []
+    found = list_transactions(
+        lab.tools(), Wanted(began, time.time() + 1), lambda done, whole: heard.append((done, whole))
+    )
+    by_id = {each.commit.xid: each for each in found.transactions}
+    told = {
+        xid: {
+            one.table: (one.rows.inserted, one.rows.updated, one.rows.deleted, one.rows.made_anew)
+            for one in by_id[xid].wrote
+        }
+        for xid in ledger
+    }
+    assert told == ledger
+    assert [each.commit.xid for each in found.transactions if each.commit.xid in ledger] == list(ledger)[::-1]
+    assert gone not in by_id
+    assert by_id[other].database == "shop"
+    assert "of shop" in by_id[other].wrote[0].table
+    assert heard
+    assert heard[-1][0] == heard[-1][1]
+    of_carts = list_transactions(lab.tools(), Wanted(began, time.time() + 1, "carts", 2), lambda _done, _whole: None)
+    wanted = [xid for xid in ledger if "public.carts" in ledger[xid]][::-1]
+    assert [each.commit.xid for each in of_carts.transactions] == wanted[:2]
+    assert of_carts.more == len(wanted) - 2
+
+
+@pytest.mark.long
+def test_latest_reaches_the_last_commit_of_the_archive(lab: Lab) -> None:
+    """Nothing is written behind it: the record itself is replayed."""
+    with lab.connect() as connection:
+        connection.execute("CREATE TABLE acknowledged (id int PRIMARY KEY)")
+        for number in range(20):
+            last = committed(connection, f"INSERT INTO acknowledged VALUES ({number})")
+    tools = lab.tools()
+
+    def received() -> bool:
+        found = list_transactions(tools, Wanted(0, time.time() + 1, "acknowledged"), lambda _done, _whole: None)
+        return any(each.commit.xid == last for each in found.transactions)
+
+    until(received, what="the last commit is received", timeout_s=60)
+    plan = plan_side(tools, "latest")
+    lab.run(plan, tools)
+    name = str(plan.step("db_side_open").args["name"])
+    side = tools.sides.find(name)
+    assert side is not None
+    try:
+        with psycopg.connect(side.dsn) as connection:
+            assert connection.execute("SELECT array_agg(id ORDER BY id) FROM acknowledged").fetchone() == (
+                list(range(20)),
+            )
+    finally:
+        tools.sides.drop(name)
