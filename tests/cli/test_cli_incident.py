@@ -93,3 +93,13 @@ def test_a_person_is_not_shown_what_programs_read(project: Path) -> None:
     assert "<!--" not in shown.out
     assert "\n\n\n" not in shown.out
     assert "<!-- opened" in str(backout(project, "incident", "show", "errors-2", "--json").json["markdown"])
+
+
+def test_a_terminal_shows_no_escapes_of_markdown(project: Path) -> None:
+    """They keep a page from making something of a text; what stands as code is left as it is."""
+    page = "# Incident Report: 2026-11-26 production: x\n\n- slower than the 10\\*p50 of \\<b>\n- `a\\*b` and \\_c\n"
+    (project / "incidents" / "escaped.md").write_text(page, encoding="utf-8")
+    shown = backout(project, "incident", "show", "escaped").out
+    assert "- slower than the 10*p50 of <b>\n" in shown
+    assert "- `a\\*b` and _c\n" in shown
+    assert backout(project, "incident", "show", "escaped", "--json").json["markdown"] == page

@@ -110,3 +110,12 @@ def test_a_table_cuts_behind_words_and_wraps_what_is_to_be_whole() -> None:
     assert beside[1:] == [f"{'a' * 20}  one two three four five six seven", f"{' ' * 22}eight nine ten eleven"]
     below = style.table(("A", "B"), [("a" * 40, words)], whole=True).splitlines()
     assert below[1:] == ["a" * 40, f"    {words}"]
+
+
+def test_another_program_reads_one_line_for_each_row(project: Path) -> None:
+    """In a pipe nothing is cut or goes on below, so that grep and awk find it; COLUMNS says otherwise."""
+    lines = backout(project, "runs", "list").out.splitlines()
+    runs = backout(project, "runs", "list", "--json").json["runs"]
+    assert isinstance(runs, list)
+    assert len(lines) == len(runs) + 1
+    assert all(line.endswith(" ".join(str(run["why"]).split())) for line, run in zip(lines[1:], runs, strict=True))

@@ -26,7 +26,7 @@ from backout.report.incident import render
 from backout.report.run_end import in_words
 from backout.report.timeline_entries import tell
 from backout.report.times import clock
-from backout.runbook.accept import accept, options_of
+from backout.runbook.accept import accept, open_shifts, options_of
 from backout.runbook.diagnose import diagnose_now
 from backout.runbook.ends import read_end
 from backout.runbook.incident import incident_of
@@ -248,3 +248,14 @@ def test_a_run_that_was_held_says_who_accepted_it(story: Story) -> None:
     end = read_end(tools.journal, tools.runs, run)
     assert (in_words(run, end), end.settled) == ("inconclusive, accepted by ops@host", True)
     assert in_words(run, replace(end, settled=False)) == "inconclusive, held, in part accepted by ops@host"
+
+
+def test_the_names_are_told(story: Story) -> None:
+    """Who does not know what guard called it is told, as long as something waits."""
+    watch(story.tools())
+    run, names = open_shifts(story.tools())
+    assert run.startswith("guard-")
+    assert names == (NAME,)
+    accept(story.tools(), NAME, "it moved")
+    with pytest.raises(Refused, match="accepted already"):
+        open_shifts(story.tools())

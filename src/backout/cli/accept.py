@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from backout.cli.options import REASON, Command, pass_shell
-from backout.errors import DecisionNeeded
+from backout.errors import DecisionNeeded, UsageError
 
 if TYPE_CHECKING:
     from backout.cli.shell import Shell
@@ -25,20 +25,29 @@ Examples:
   backout guard accept endpoint:health -e production -m "moved to /up"
 """,
 )
-@click.argument("shift")
+@click.argument("shift", required=False)
 @click.option(
     "-m", "--message", type=REASON, metavar="WHY", help="Why it is intended; recorded in the journal. Required."
 )
 @pass_shell
-def accept(shell: Shell, *, shift: str, message: str | None) -> int:
+def accept(shell: Shell, *, shift: str | None, message: str | None) -> int:
     """Accept SHIFT, by the name that guard gave it: the newest watch, held or still going on, no longer holds for it.
 
-    When nothing else holds a watch that has ended, its version is marked stable by the rules of a healthy watch.
+    Without SHIFT the names are told. When nothing else holds a watch that has ended, its version is marked stable by
+    the rules of a healthy watch.
     """
     from backout.runbook import accept as procedure  # noqa: PLC0415 - only who accepts needs the procedures
     from backout.runbook.held import SHIFT_RULE  # noqa: PLC0415 same
 
     config = shell.config()
+    if shift is None:
+        watch, names = procedure.open_shifts(shell.toolbox(config))
+        lines = (f"`backout guard accept {shlex.quote(name)} -e {config.name} -m WHY`" for name in names)
+        raise UsageError(
+            f"which shift? {len(names)} hold{'s' if len(names) == 1 else ''} {watch}; nothing was changed",
+            where=f"environment {config.name}",
+            hint=" or ".join(lines) or f"backout runs show {watch}",
+        )
     if not (message or "").strip():
         raise DecisionNeeded(
             "accepting a shift wants a reason; nothing was changed",

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from backout.cli.shell import Shell
 
 
+_ESCAPED = re.compile(r"\\([\\`*\[\]<|~$_&>#+=:.)-])(?=(?:[^`]*`[^`]*`)*[^`]*$)")
+"""What Markdown would make something of, outside of code."""
+
+
 @group("incident", short_help="List and show incident reports.")
 def incident() -> None:
     """List and show incident reports (`[incidents] directory` of backout.toml)."""
@@ -46,8 +50,8 @@ class _Report:
 
     @property
     def shown(self) -> str:
-        """The page without what only programs read."""
-        kept = (line for line in self.text.splitlines() if not line.startswith("<!--"))
+        """The page without what only programs read, its escapes among it: a terminal makes no picture of a bracket."""
+        kept = (_ESCAPED.sub(r"\1", line) for line in self.text.splitlines() if not line.startswith("<!--"))
         return re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip()
 
 

@@ -190,7 +190,8 @@ class Shell:
             term=get("TERM"),
         )
         encoding = (getattr(stream, "encoding", None) or "ascii").lower().replace("-", "")
-        return Style(color=color, unicode=encoding.startswith("utf"), width=self._width(stream))
+        lines = not stream.isatty() and not get("COLUMNS")
+        return Style(color=color, unicode=encoding.startswith("utf"), width=self._width(stream), lines=lines)
 
     def _width(self, stream: TextIO) -> int:
         given = self.environment.get("COLUMNS") or ""

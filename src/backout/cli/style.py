@@ -42,11 +42,16 @@ _SYMBOLS = {
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """What the stream at the other end can show."""
+    """What the stream at the other end can show.
+
+    Args:
+        lines: another program reads it, so that each row of a table is one line, however long.
+    """
 
     color: bool = False
     unicode: bool = False
     width: int = 80
+    lines: bool = False
 
     def paint(self, role: str, text: str) -> str:
         """Return the text in the role's colour, or as it is; this is the `Paint` that `backout.report` asks for."""
@@ -85,9 +90,9 @@ class Style:
         widths = [max(visible(line[column]) for line in lines) for column in range(len(headers))]
         flexible %= len(headers)
         spare = self.width - sum(widths) - 2 * (len(widths) - 1)
-        if spare < 0:
+        if spare < 0 and not self.lines:
             widths[flexible] = max(widths[flexible] + spare, 8)
-        if not whole or spare >= 0:
+        if not whole or spare >= 0 or self.lines:
             return "\n".join(self._row(line, widths) for line in lines)
         head, *others = lines
         return "\n".join([self._row(head, widths), *(part for line in others for part in self._whole(line, widths))])

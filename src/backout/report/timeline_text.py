@@ -81,10 +81,18 @@ def text(found: Timeline, *, width: int = 80, paint: Paint = plain) -> str:
 
 def _lines(entry: Entry, width: int, paint: Paint) -> list[str]:
     head = f"{clock(entry.at)}  {entry.kind:<{_KIND}}  "
-    by = f" (by {entry.by})" if entry.by and entry.kind not in _BY_ITSELF else ""
-    found = wrapped(f"{brief(entry.text, MOST)}{by}", width, indent=head, hanging=" " * len(head))
+    found = wrapped(_with_author(entry), width, indent=head, hanging=" " * len(head))
     shown = f"{clock(entry.at)}  {paint(_ROLES.get(entry.kind, 'plain'), entry.kind)}{' ' * (_KIND - len(entry.kind))}"
     return [shown + found[0][len(head) - 2 :], *found[1:]]
+
+
+def _with_author(entry: Entry) -> str:
+    """Return the text and who it was, within the brackets that name the run where the text ends with them."""
+    text = brief(entry.text, MOST)
+    if not entry.by or entry.kind in _BY_ITSELF:
+        return text
+    names_run = bool(entry.run) and f"({entry.run}" in text[text.rfind("(") :] and text.endswith(")")
+    return f"{text[:-1]}, by {entry.by})" if names_run else f"{text} (by {entry.by})"
 
 
 _BY_ITSELF = (EntryKind.VERDICT, EntryKind.RUN)

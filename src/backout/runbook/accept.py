@@ -63,6 +63,13 @@ def options_of(tools: Toolbox, shifts: Iterable[Shift]) -> list[Json]:
     return [*accept, f"not intended: `backout rollback -e {tools.environment} -m WHY`"]
 
 
+def open_shifts(tools: Toolbox) -> tuple[str, tuple[str, ...]]:
+    """Return the newest watch, and the names of the shifts that hold it. Raises Refused as `accept`."""
+    run = _open_watch(tools)
+    known = accepted(tools, str(run.plan.step("watch").args["version"]))
+    return run.id, tuple(name for name in _named(tools, run) if name not in known)
+
+
 def accept(tools: Toolbox, shift: str, why: str) -> Accepted:
     """Record that a shift is intended; when nothing else holds the version of an ended watch, mark that stable.
 
@@ -72,8 +79,7 @@ def accept(tools: Toolbox, shift: str, why: str) -> Accepted:
     check_identity(tools)
     run = _open_watch(tools)
     watching = not run.state.is_over
-    decision = decision_of(tools, run)
-    named = [each.name for each in decision.shifts if each.outcome is Outcome.HOLD] if decision else _told(tools, run)
+    decision, named = decision_of(tools, run), _named(tools, run)
     version = str(run.plan.step("watch").args["version"])
     known = accepted(tools, version)
     if shift not in named:
@@ -90,6 +96,14 @@ def accept(tools: Toolbox, shift: str, why: str) -> Accepted:
     if decision is not None and not watching and not remaining and not partly:
         result = _conclude(tools, run, decision, f"{tools.actor} accepted {shift}: {why}")
     return Accepted(run.id, version, shift, remaining, watching, partly, result)
+
+
+def _named(tools: Toolbox, run: Run) -> list[str]:
+    """Return the names of the shifts that hold a watch, those that are accepted too."""
+    decision = decision_of(tools, run)
+    if decision is None:
+        return _told(tools, run)
+    return [each.name for each in decision.shifts if each.outcome is Outcome.HOLD]
 
 
 def _report(tools: Toolbox, run: Run, shift: str) -> None:
