@@ -248,13 +248,15 @@ def test_a_migration_that_failed_is_a_gap() -> None:
 
 
 JOURNAL = JournalLook("j.sqlite", exists=True, version=2, known=2, events=7, free_bytes=100 << 30)
+NEW = JournalLook("j.sqlite", exists=False, known=2, free_bytes=100 << 30)
 
 
 @pytest.mark.parametrize(
     ("look", "gaps"),
     [
         (JOURNAL, []),
-        (JournalLook("j.sqlite", exists=False, known=2, free_bytes=100 << 30), []),
+        (NEW, []),
+        (replace(NEW, emptied=True), [("journal", "should", "missing")]),
         (replace(JOURNAL, version=1), []),
         (replace(JOURNAL, version=3), [("journal_schema", "must", "missing")]),
         (replace(JOURNAL, refused="it is read-only", hint="ls -l"), [("journal_writable", "must", "missing")]),
@@ -269,6 +271,14 @@ def test_the_journal_has_to_be_read_written_known_and_to_have_room(
 ) -> None:
     """One gap for each thing that is wrong, and none for what is only new or old."""
     assert [row for row in told(here.of_journal(look, ENV)) if row[2] != "ok"] == gaps
+
+
+def test_a_journal_that_lacks_what_the_card_has_was_lost() -> None:
+    """Nothing was ever written is no gap; nothing although the card has marks is."""
+    for look, carded, state in ((NEW, 0, OK), (NEW, 2, MISSING), (JOURNAL, 2, OK)):
+        check = next(iter(here.of_journal(look, ENV, carded=carded)))
+        assert check.state is state
+    assert "2 marks that it lacks" in next(iter(here.of_journal(NEW, ENV, carded=2))).why
 
 
 def channels(*looks: ChannelLook, acts: bool = True) -> list[tuple[str, str, str]]:

@@ -82,7 +82,8 @@ class State:
     Args:
         spoil: done to the file before. within: how the process is hindered, `@` is the journal's folder.
         is_read: the marks in it are known all the same. says: what stands in the sentence about it, "": none is due.
-        is_private: the hold's own folder can be written to. is_written: so can the journal.
+        is_private: the hold's own folder can be written to. is_written: so can the journal. is_emptied: its file is
+            there, and nothing is in it.
         lock: what another process does with it meanwhile.
     """
 
@@ -92,6 +93,7 @@ class State:
     says: str = "damaged"
     is_private: bool = True
     is_written: bool = False
+    is_emptied: bool = False
     lock: str = ""
 
 
@@ -102,6 +104,7 @@ STATES = {
     "header, page size": State(spoil_bytes(16, 60)),
     "first page": State(spoil_bytes(100, 4096)),
     "pages": State(spoil_bytes(4096, None)),
+    "emptied": State(lambda path: os.truncate(path, 0), says="", is_written=True, is_emptied=True),
     "cut off": State(lambda path: os.truncate(path, path.stat().st_size // 2)),
     "schema": State(edit("PRAGMA writable_schema=ON", "UPDATE sqlite_master SET sql = ?", value=f"CREATE {NASTY}")),
     "no text": State(edit("UPDATE event SET data = CAST(x'ff1b5d303b6f776e65640780' AS TEXT)")),
@@ -306,7 +309,10 @@ def check_doctor(trial: Trial) -> None:
     text, checks = told(ended), {check["name"]: check for check in ended.json["checks"]}
     read = "ok" if state.is_read or not state.says else "missing"
     schema = checks.get("journal_schema", {"state": "ok", "why": ""})
-    if read == "ok":
+    if state.is_emptied:
+        assert (checks["journal"]["state"], checks["journal"]["level"]) == ("missing", "should"), text
+        assert "is empty" in checks["journal"]["why"], text
+    elif read == "ok":
         assert (checks["journal"]["state"], schema["state"]) == ("ok", "ok"), text
     else:
         assert "missing" in (checks["journal"]["state"], schema["state"]), text

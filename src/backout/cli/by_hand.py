@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from backout.cli.in_need import found_out
@@ -13,6 +13,7 @@ from backout.errors import BackoutError, ProviderUnavailable
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from backout.analysis.going_back import WayBack
     from backout.cli.shell import Shell
     from backout.config import Config
     from backout.runbook.in_need import InNeed
@@ -38,6 +39,8 @@ class ByHand:
     tools: Toolbox | None = None
     has_said: bool = False
     is_done: bool = False
+    ways: tuple[WayBack, ...] | None = None
+    """Where to go back to, where that was chosen with what the platform tells; None: by what is known without it."""
     _found: InNeed | None = None
 
     def lines(self, *, without_api: bool = False) -> tuple[str, ...]:
@@ -61,7 +64,9 @@ class ByHand:
         if self._found is None and self.config is not None:
             with contextlib.suppress(Exception):
                 self._found = found_out(self.config)
-        return self._found
+        if self._found is None or self.ways is None:
+            return self._found
+        return replace(self._found, ways=self.ways, no_way="")
 
     def card(self) -> Path | None:
         """Return where the card is that was written when all was well, or None."""

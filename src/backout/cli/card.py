@@ -48,7 +48,8 @@ def card(shell: Shell, *, write: bool) -> None:
 
 def _print_without_journal(shell: Shell, hand: ByHand, error: Exception) -> bool:
     """Print a card of what the provider tells alone, where the journal is what is wrong; return whether it was made."""
-    from backout.journal.rows import JournalUnavailable  # noqa: PLC0415 - only when something is wrong
+    from backout.analysis.going_back import WayBack  # noqa: PLC0415 - only when something is wrong
+    from backout.journal.rows import JournalUnavailable  # noqa: PLC0415 same
     from backout.report.card import card_text  # noqa: PLC0415 same
     from backout.runbook.card import card_of  # noqa: PLC0415 same
     from backout.runbook.no_journal import without_journal  # noqa: PLC0415 same
@@ -56,9 +57,11 @@ def _print_without_journal(shell: Shell, hand: ByHand, error: Exception) -> bool
     if not isinstance(error, JournalUnavailable) or hand.tools is None or shell.output.json:
         return False
     try:
-        text = card_text(card_of(without_journal(hand.tools, error)))
+        made = card_of(without_journal(hand.tools, error))
+        text = card_text(made)
     except Exception:  # noqa: BLE001 - whatever else is broken too, the last card is printed
         return False
+    hand.ways = (WayBack(made.target, "as the card above has it"),) if made.target else ()
     shell.output.warn(
         "without the journal: this card knows what the provider and the last card tell, and no other mark"
     )

@@ -108,6 +108,7 @@ def _without_journal(bench: Bench, hand: ByHand, message: str, error: BackoutErr
     try:
         tools = as_far_as_read(bench.tools)
         lines = lines_without_journal(tools, message)
+        hand.ways = ()  # the plan says it, by what the platform tells
         if isinstance(lines, PlanRefused):
             if tools is bench.tools or lines.rule == PANIC_ONCE:
                 hand.say(())

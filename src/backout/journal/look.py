@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import time
 from typing import TYPE_CHECKING, Final
 
 from backout.journal import schema
@@ -26,8 +27,10 @@ _FOR_GOOD: Final = frozenset(
 def look(path: Path) -> JournalLook:
     """Return how the journal is: never raises, and waits two seconds at most for somebody who writes."""
     free, place = _free_bytes(path), str(path)
+    emptied = False
     try:
         size = path.stat().st_size
+        emptied = not size
     except FileNotFoundError:
         size = 0
     except OSError as error:
@@ -35,7 +38,9 @@ def look(path: Path) -> JournalLook:
     if not size:
         refused = _cannot_be_made(path)
         hint = f"check who owns it: ls -ld {path.parent}" if refused else ""
-        return JournalLook(place, exists=False, refused=refused, hint=hint, known=schema.VERSION, free_bytes=free)
+        return JournalLook(
+            place, exists=False, emptied=emptied, refused=refused, hint=hint, known=schema.VERSION, free_bytes=free
+        )
     try:
         version, events, forbidden = _looked(path)
     except sqlite3.Error as error:
@@ -95,7 +100,26 @@ def _read(connection: sqlite3.Connection) -> tuple[int | None, int]:
         return version, 0
     (seq,) = columns(connection.execute("SELECT seq FROM head").fetchone(), tuple[int], "the head of the chain")
     connection.execute("SELECT data FROM event WHERE seq = ?", (seq,)).fetchall()
+    _check_pages(connection)
     return version, int(seq)
+
+
+def _check_pages(connection: sqlite3.Connection) -> None:
+    """Have SQLite read every page, as long as somebody may wait. Raises sqlite3.Error: one is damaged."""
+    until = time.monotonic() + PATIENCE_S
+    connection.set_progress_handler(lambda: time.monotonic() > until, 10_000)
+    try:
+        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_INTERRUPT:
+            raise
+        return  # a large one: what was read of it is whole
+    finally:
+        connection.set_progress_handler(None, 0)
+    if found != "ok":
+        damage = sqlite3.DatabaseError("a page is not as it was written")
+        damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise damage
 
 
 def _refused(connection: sqlite3.Connection, path: Path) -> JournalUnavailable | None:

@@ -116,7 +116,8 @@ class JournalLook:
     Args:
         exists: whether anything was ever written. problem: why it cannot be read, "" when it can; hint: what helps.
         version: of its tables, None when it has none yet; known: the newest that this backout knows.
-        events: how many there are. refused: why it cannot be written, "" when it can.
+        events: how many there are. emptied: the file is there, and nothing is in it. refused: why it cannot be written,
+            "" when it can.
         free_bytes: on the disk that it lies on, None when that cannot be told.
     """
 
@@ -127,6 +128,7 @@ class JournalLook:
     version: int | None = None
     known: int = 0
     events: int = 0
+    emptied: bool = False
     refused: str = ""
     free_bytes: int | None = None
 

@@ -18,6 +18,7 @@ from backout.model.setting import setting
 from backout.providers.clock import SystemClock
 from backout.runbook.checkup import Lane, Question, examine
 from backout.runbook.checkup_questions import Counted, Here, Platform, Service
+from backout.runbook.no_journal import last_card
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -80,15 +81,17 @@ def lanes(config: Config, *, send: bool = False) -> tuple[Lane, ...]:
         Counted(opened, name, policy).lane(is_set_up=counted),
         *_database(config),
         (Question("marks_key", Level.SHOULD, lambda: [_marks(config)]),),
-        (
-            Question(
-                "journal", Level.MUST, lambda: here.of_journal(look_at_journal(config.settings.journal.path), name)
-            ),
-        ),
+        (Question("journal", Level.MUST, lambda: _journal(config)),),
         (Question("channels", Level.SHOULD, lambda: _channels(config, send=send), within_s=SEND_WITHIN_S),),
         (Question("dead_man", Level.SHOULD, lambda: _dead_man(config)),),
         (Question("git_ignore", Level.SHOULD, lambda: [here.of_git(_git(config))]),),
     )
+
+
+def _journal(config: Config) -> Iterator[Check]:
+    path, card = config.settings.journal.path, config.card_path
+    carded = len(last_card(card if card.is_file() else None).marks)
+    yield from here.of_journal(look_at_journal(path), config.name, carded=carded)
 
 
 def _acts(config: Config) -> bool:

@@ -29,13 +29,20 @@ _MB: Final = 1_000_000
 _EXAMPLE: Final = line("backout config example")
 
 
-def of_journal(look: JournalLook, environment: str) -> Iterator[Check]:
-    """Yield whether the journal can be read and written, its tables are known, and its disk has room."""
+def of_journal(look: JournalLook, environment: str, *, carded: int = 0) -> Iterator[Check]:
+    """Yield whether the journal can be read and written, its tables are known, and its disk has room.
+
+    Args:
+        carded: so many marks stand on the last card: a journal in which nothing is has lost them.
+    """
     if look.problem:
         yield must("journal").missing(look.problem, hint_of(look.hint, environment))
     else:
         events = f"{look.path}, {look.events:,} event{'' if look.events == 1 else 's'}"
-        yield must("journal").ok(events if look.exists else f"nothing was written yet; it will be {look.path}")
+        if look.emptied or (carded and not look.events):
+            yield _lost(look, carded, environment)
+        else:
+            yield must("journal").ok(events if look.exists else f"nothing was written yet; it will be {look.path}")
         yield _schema(look)
         writable = must("journal_writable")
         if look.refused:
@@ -43,6 +50,14 @@ def of_journal(look: JournalLook, environment: str) -> Iterator[Check]:
         else:
             yield writable.ok("a run can be recorded")
     yield _disk(look)
+
+
+def _lost(look: JournalLook, carded: int, environment: str) -> Check:
+    """Return that nothing is in the journal although something was: it was emptied, deleted, or put away."""
+    known = f"the last card has {carded} mark{'' if carded == 1 else 's'} that it lacks" if carded else "it was cut off"
+    what = f"{look.path} is empty" if look.emptied else f"nothing is in {look.path}"
+    why = f"{what}: {known}; runs and marks of this machine are not known"
+    return should("journal").missing(why, command("guard", environment, "begins it anew; or bring the file back"))
 
 
 def _schema(look: JournalLook) -> Check:
