@@ -235,3 +235,20 @@ def test_what_is_to_be_set_is_shown_as_lines_for_this_very_file(folder: Path) ->
         file.write("\n" + "\n".join(line.strip() for line in said[start + 1 : start + 3]) + "\n")
     found = checks(doctor(folder, "--json", SLACK_URL="http://127.0.0.1:9/hook"))
     assert found["channel_slack"]["state"] == "unmeasured"
+
+
+TWO = f"""{TOML}
+[environments.staging]
+platform = {{ provider = "cloudflare", account_id = "0123456789abcdef0123456789abcdef", script = "other" }}
+[journal]
+path = "journal.sqlite"
+"""
+
+
+def test_an_error_says_it_for_the_environment_that_was_looked_at(tmp_path: Path) -> None:
+    """A damaged journal: the hint leads to the deployments of staging, not to those of production."""
+    (tmp_path / "b.toml").write_text(TWO, encoding="utf-8")
+    (tmp_path / "journal.sqlite").write_bytes(b"\xa5" * 8192)
+    failed = typed(tmp_path, "runs", "list", "-e", "staging", "--config", str(tmp_path / "b.toml"))
+    assert failed.code == 1
+    assert f"(backout deployments list -e staging --config {tmp_path}/b.toml), then: mkdir -p " in failed.err

@@ -54,15 +54,6 @@ def test_a_command_gets_what_it_lacks(text: str, shown: str) -> None:
     assert typed_here(text, config=None, environment=None) == text
 
 
-def test_an_error_says_it_for_the_environment_that_was_looked_at(tmp_path: Path) -> None:
-    """A damaged journal: the hint leads to the deployments of staging, not to those of production."""
-    (tmp_path / "b.toml").write_text(TOML, encoding="utf-8")
-    (tmp_path / "journal.sqlite").write_bytes(b"\xa5" * 8192)
-    failed = backout(tmp_path, "runs", "list", "-e", "staging", "--config", str(tmp_path / "b.toml"))
-    assert failed.code == 1
-    assert f"(backout deployments list -e staging --config {tmp_path}/b.toml), then: mkdir -p " in failed.err
-
-
 def test_with_a_damaged_journal_no_hint_needs_it() -> None:
     """It is mended first; what answers without one is still said."""
     runs = should("last_watch").missing("it was interrupted", command("runs show guard-1", "staging"))
