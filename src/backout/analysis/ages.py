@@ -23,6 +23,8 @@ def ages(moments: Sequence[float], now: float) -> list[float]:
         moments: when each came to be by this machine's clock, in the order in which they did (which the clock does not
             decide). now: by the same clock.
 
+    >>> ages([], 0)
+    []
     >>> day = 86_400.0
     >>> [age / day for age in ages([0, day, 2 * day], 3 * day)]
     [3.0, 2.0, 1.0]
@@ -31,6 +33,8 @@ def ages(moments: Sequence[float], now: float) -> list[float]:
     >>> [age / day for age in ages([0, day, 42 * day, 3 * day], 3 * day)]  # and was put right
     [3.0, 2.0, 0.0, 0.0]
     """
+    if not moments:
+        return []
     pauses = [max(0.0, after - before) for before, after in zip(moments, [*moments[1:], now], strict=True)]
     others = sorted(pauses[:-1])[:-1]
     most = _TIMES * max([_DAY_S, *others[-1:]])
