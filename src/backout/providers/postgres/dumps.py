@@ -34,7 +34,7 @@ from backout.providers.postgres.plain_role import (
 )
 from backout.providers.postgres.schema import meant, without_secrets
 from backout.providers.postgres.scratch import DATABASE, RESTORER, scratch_server
-from backout.providers.postgres.session import asking
+from backout.providers.postgres.session import asking, refuse_pooler
 from backout.providers.postgres.tls_access import parsed, reached
 from backout.providers.silence import LONGEST_SILENCE_S, EndedWhenSilent
 
@@ -133,6 +133,7 @@ class PostgresDumps:
         listing = archive.listing()
         try:
             with asking(url) as target:
+                refuse_pooler(target, url, "what pg_restore sets would reach other sessions")
                 check_target(dump, target)
                 if power_of(target) is Power.NONE:
                     return self._restored(archive, listing, url, None)
@@ -171,6 +172,8 @@ class PostgresDumps:
         parameters = parsed(url)
         name = self._free_name(began_at)
         try:
+            with asking(url) as source:
+                refuse_pooler(source, url, "what pg_dump sets would reach the application's sessions")
             with asking(url) as source, source.transaction():
                 source.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 source.execute(f"SET LOCAL search_path = {SEARCH_PATH}".encode())

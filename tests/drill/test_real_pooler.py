@@ -1,0 +1,125 @@
+"""PgBouncer in transaction mode between backout and Postgres: nothing of ours stays in a session of the application."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from backup_lab import PASSWORD, Lab, running_lab
+
+from backout.providers.child import free_ports, unprivileged_prefix
+
+from polling import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(shutil.which("pgbouncer") is None, reason="no pgbouncer: apt-get install pgbouncer")
+SETTINGS = (
+    "SELECT name, setting FROM pg_settings WHERE source IN ('session', 'client', 'interactive') "
+    "AND name NOT LIKE 'transaction%' AND name NOT IN "
+    "('application_name', 'client_encoding', 'DateStyle', 'TimeZone', 'standard_conforming_strings')"
+)
+ASKS = (("db", "check"), ("db", "points", "list"), ("db", "restore", "--list"), ("db", "wal", "status"), ("status",))
+"""What only looks: it may answer through a pooler, and leaves nothing behind."""
+SETS = (
+    ("db", "restore", "{xid}", "--dry-run"),
+    ("db", "restore", "{xid}", "--yes"),
+    ("db", "wal", "stop"),
+    ("db", "dump"),
+)
+"""What holds something in a session: refused, with what to set instead."""
+
+
+@contextlib.contextmanager
+def pgbouncer(port: int, folder: Path) -> Iterator[str]:
+    """Run one with two sessions of the server, and yield the connection string through it."""
+    (own,) = free_ports(1)
+    users = folder / "users.txt"
+    users.write_text(f'"postgres" "{PASSWORD}"\n')
+    configuration = folder / "pgbouncer.ini"
+    configuration.write_text(
+        f"[databases]\npostgres = host=127.0.0.1 port={port}\n[pgbouncer]\nlisten_port = {own}\n"
+        f"listen_addr = 127.0.0.1\nauth_type = scram-sha-256\nauth_file = {users}\ndefault_pool_size = 2\n"
+        "pool_mode = transaction\nunix_socket_dir =\nignore_startup_parameters = extra_float_digits\n"
+    )
+    argv = (*unprivileged_prefix(), str(shutil.which("pgbouncer")), "--quiet", str(configuration))
+    url = f"postgresql://postgres:{PASSWORD}@127.0.0.1:{own}/postgres"
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            until(lambda: answers(url), what="pgbouncer answers")
+            yield url
+        finally:
+            process.terminate()
+
+
+def answers(url: str) -> bool:
+    with contextlib.suppress(psycopg.OperationalError), psycopg.connect(url, autocommit=True) as connection:
+        return connection.execute("SELECT true").fetchone() == (True,)
+    return False
+
+
+def left_behind(url: str) -> list[object]:
+    """Return what the application finds in both sessions of the server that is not its own."""
+    found: list[object] = []
+    with psycopg.connect(url, prepare_threshold=None) as one, psycopg.connect(url, prepare_threshold=None) as two:
+        for session in (one, two):  # both hold a transaction, so they are the two sessions
+            found += session.execute(SETTINGS).fetchall()
+            found += session.execute("SELECT name FROM pg_prepared_statements").fetchall()
+            found += session.execute(
+                "SELECT relname FROM pg_class WHERE relnamespace = pg_my_temp_schema() AND relkind = 'r'"
+            ).fetchall()
+            found += session.execute(
+                "SELECT classid, objid FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+            ).fetchall()
+            rows = session.execute("SELECT count(*) FROM orders").fetchone()
+            assert rows is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    root = tmp_path_factory.mktemp("pooled")
+    with running_lab(root, tmp_path_factory.mktemp("template"), {"max_slot_wal_keep_size": "64MB"}) as lab:
+        lab.configure('wal = "stream"', {"PATH": os.environ["PATH"]})
+        lab.execute("CREATE TABLE orders (id int PRIMARY KEY, note text)")
+        lab.execute("INSERT INTO orders SELECT g, 'n' FROM generate_series(1, 100) g")
+        for words in (("wal", "start"), ("backup",)):
+            done = lab.backout("db", *words)
+            assert done.code == 0, done.err
+        yield lab
+        lab.variables["DATABASE_URL"] = lab.dsn
+        lab.backout("db", "wal", "stop")
+
+
+@pytest.mark.long
+def test_a_real_pooler_is_noticed_before_anything_is_set(lab: Lab, tmp_path: Path) -> None:
+    """Commands that look leave nothing; those that would set something are refused and say what to set instead."""
+    with psycopg.connect(lab.dsn) as connection:
+        (xid,) = connection.execute("SELECT pg_current_xact_id()::text").fetchone() or ("",)
+        connection.execute("DELETE FROM orders WHERE id < 50")
+    lab.execute("INSERT INTO orders VALUES (1000, 'good')", "SELECT pg_switch_wal()")
+    until(lambda: lab.backout("db", "restore", xid, "--side", "--dry-run").code == 0, what="it is archived")
+    with pgbouncer(lab.status.port, tmp_path) as url:
+        assert left_behind(url) == []
+        lab.variables["DATABASE_URL"] = url
+        try:
+            for words in ASKS:
+                lab.backout(*words)
+                assert left_behind(url) == [], words
+            for words in SETS:
+                answer = lab.backout(*(word.format(xid=xid) for word in words))
+                assert left_behind(url) == [], words
+                assert answer.code == 3, (words, answer.err, answer.out)
+                assert "a transaction pooler stands between" in answer.err
+                assert "admin_url_env" in answer.err
+            assert "a pooler" in " ".join(lab.backout("db", "check").out.split())
+        finally:
+            lab.variables["DATABASE_URL"] = lab.dsn
+    assert lab.value("SELECT count(*) FROM orders") == 52
