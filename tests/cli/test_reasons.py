@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +13,7 @@ from backout.cli.app import root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
 
 CONFIG = """[app]
 name = "a"
@@ -20,6 +22,7 @@ path = "journal.sqlite"
 [environments.production]
 platform = { provider = "cloudflare", account_id = "a1", script = "s" }
 """
+SOURCE = Path(__file__).parents[2] / "src" / "backout"
 PASTED = "repairing orders\nnext: backout unhold -e production\r\n\t" + "by hand, row by row " * 200
 
 
@@ -56,3 +59,29 @@ def test_a_reason_is_one_line_and_no_screen(tmp_path: Path) -> None:
     kept = backout(tmp_path, "hold", "--local", "-e", "production", "-m", PASTED, "--json").json["why"]
     assert str(kept).count("row by row") == 200
     assert "\n" not in str(kept)
+
+
+WHOLE = {
+    "report/run_entries.py": "an entry of a timeline has it whole for --json, and is cut where it is shown",
+    "report/timeline_entries.py": "same",
+}
+"""Modules in which a reason may stand in a sentence as it is."""
+
+
+def test_a_reason_in_a_sentence_is_bounded() -> None:
+    """What a person gave for a hold, a mark or a plan: in the middle of other words it goes through `brief`."""
+    found = []
+    for path in SOURCE.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        name = str(path.relative_to(SOURCE))
+        if ".why}" not in text or name in WHOLE:
+            continue
+        for node in ast.walk(ast.parse(text)):
+            if (
+                isinstance(node, ast.FormattedValue)
+                and isinstance(node.value, ast.Attribute)
+                and node.value.attr == "why"
+            ):
+                owner = ast.unparse(node.value.value).rpartition(".")[2]
+                found += [f"{name}:{node.lineno}: {owner}.why"] if owner in {"hold", "mark", "bad", "stable"} else []
+    assert found == []

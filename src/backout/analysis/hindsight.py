@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from backout.analysis.observed import WITHIN_S, first_seen, is_automatic, went_back
 from backout.analysis.remarks import made_by, same_hash, same_version
+from backout.escaping import brief
 from backout.model.deployment import Mark
 from backout.model.remark import RemarkKind
 
@@ -152,9 +153,9 @@ def truth_of(trial: Trial, past: Past, code_hash: str | None = None) -> tuple[Tr
         if not same or mark.at < trial.at or not past.is_by_a_person(mark):
             continue
         if mark.mark is Mark.QUARANTINED:
-            return Truth.BAD, f"quarantined: {mark.why}"
+            return Truth.BAD, f"quarantined: {brief(mark.why)}"
         if mark.mark is Mark.RELEASED:
-            return Truth.GOOD, f"its quarantine was lifted: {mark.why}"
+            return Truth.GOOD, f"its quarantine was lifted: {brief(mark.why)}"
         if mark.mark is Mark.QUESTIONED:
             continue
         return Truth.GOOD, "marked stable"

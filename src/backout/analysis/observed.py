@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import made_by
 from backout.analysis.wording import count
+from backout.escaping import brief
 from backout.model.deployment import Mark
 from backout.model.policy import Mode
 from backout.model.remark import RemarkKind
@@ -237,7 +238,7 @@ def _false_alarm(watch: Watched, left_at: float | None, watches: Iterable[Watche
     for mark in past.marks:
         same = watch.version.startswith(mark.version) or mark.version.startswith(watch.version)
         if mark.mark is Mark.RELEASED and same and mark.at >= watch.decided_at:
-            return f"a person released it: {mark.why}" if mark.why else "a person released it"
+            return f"a person released it: {brief(mark.why)}" if mark.why else "a person released it"
     again = (w for w in watches if w.version == watch.version and w.decided_at > watch.decided_at)
     still_live = (w for w in again if left_at is None or w.since < left_at)
     healthy = next((w for w in still_live if w.verdict == "healthy"), None)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from backout.analysis.failed_proof import failed_text, still_failed
 from backout.analysis.fit import does_not_fit
 from backout.analysis.remarks import made_by, same_commit, same_hash, same_version
+from backout.escaping import brief
 from backout.model.clock import utc
 from backout.model.deployment import Mark, Version, VersionId, VersionMark
 from backout.model.remark import RemarkKind
@@ -236,7 +237,7 @@ def _objection(situation: Situation, case: _Case) -> tuple[str, str]:
     code_hash = case.version.code_hash or (case.stable.code_hash if case.stable else None)
     bad = quarantine(situation, case.version.id, code_hash)
     if bad is not None:
-        return "5 quarantined", f"it is quarantined since {_clock(bad.at)}: {bad.why}"
+        return "5 quarantined", f"it is quarantined since {_clock(bad.at)}: {brief(bad.why)}"
     number = _first_number(situation, case.version, code_hash)
     if number < situation.minimum_version:
         least = situation.minimum_version
@@ -309,7 +310,7 @@ def _missing_secrets(situation: Situation, version: Version) -> tuple[str, ...]:
 
 def _praise(stable: VersionMark | None, span: LiveSpan | None) -> str:
     if stable is not None:
-        return f"proven stable at {_clock(stable.at)} ({stable.why})"
+        return f"proven stable at {_clock(stable.at)} ({brief(stable.why)})"
     if span is not None:
         return f"UNPROVEN: live until {_clock(span.last_until)}, but no watch of it ever ended healthy"
     return "UNPROVEN: it was never live as far as the provider's history reaches"

@@ -10,6 +10,7 @@ from backout import wiring
 from backout.cli.consent import Consent
 from backout.cli.live import Live
 from backout.errors import Busy
+from backout.escaping import brief
 from backout.journal.stop import StopRequest
 from backout.model.incident import RunState
 from backout.report.times import rfc3339
@@ -133,7 +134,9 @@ def busy(run: Run) -> Busy:
         who, hint = "it was interrupted and nobody drives it", f"backout runs resume {run.id}, or: {give_up}"
     done = f"{run.steps_done} of {len(run.plan.steps)} steps done"
     return Busy(
-        f"{run.environment} is kept by run {run.id} ({run.plan.why}; {done}); {who}", where=run.environment, hint=hint
+        f"{run.environment} is kept by run {run.id} ({brief(run.plan.why)}; {done}); {who}",
+        where=run.environment,
+        hint=hint,
     )
 
 

@@ -9,6 +9,7 @@ import click
 
 from backout.cli.options import Command, pass_shell
 from backout.errors import PartlyDone
+from backout.escaping import brief
 from backout.model.incident import RunState
 from backout.model.recovery import BackupKind
 
@@ -61,7 +62,7 @@ def backup(shell: Shell, *, kind: BackupKind | None, dry_run: bool) -> int:
             from backout.cli.bench import busy  # noqa: PLC0415 only who has to wait
 
             raise busy(unfinished)
-        shell.output.say(f"picking up run {unfinished.id} ({unfinished.plan.why}), which was interrupted")
+        shell.output.say(f"picking up run {unfinished.id} ({brief(unfinished.plan.why)}), which was interrupted")
         return finish(shell, config, tools, drive(tools, live, stop, unfinished.id))
     plan = prepare(tools, kind)
     if dry_run:

@@ -11,6 +11,7 @@ from backout.cli.db_restore_desk import Desk
 from backout.cli.db_restore_kept import kept_things
 from backout.cli.options import REASON, Command, pass_shell
 from backout.errors import PartlyDone, Unmeasured, UsageError
+from backout.escaping import brief
 from backout.model.incident import RunState
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def restore(
         return kept_things(desk, mode, drop_side, message, typed)
     found = None if dry_run else desk.unfinished(target, mode)
     if found is not None:
-        shell.output.say(f"picking up run {found.id} ({found.plan.why}), which was interrupted; its plan stands")
+        shell.output.say(f"picking up run {found.id} ({brief(found.plan.why)}), which was interrupted; its plan stands")
         return _finish(desk, desk.drive(found.id))
     plan = _planned(desk, target, mode, Wish(conflicts, skip, queues))
     check_plan(desk.tools, plan)

@@ -7,7 +7,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import text_of
-from backout.escaping import Markdown, block, joined, md, prose
+from backout.escaping import Markdown, block, brief, joined, md, prose
 from backout.model.deployment import Share, VersionId
 from backout.model.remark import CODE_DIGITS
 from backout.report.text import wrapped
@@ -59,7 +59,7 @@ def _live(card: Card) -> list[Markdown]:
     text = [md("- version {} at {} %", share.version, f"{share.percentage:g}") for share in card.live.shares]
     text.append(md("- deployment {}, since {}", card.live.id, rfc3339(card.live.created_at)))
     if card.live.message:
-        text += _wrapped(f"message: {text_of(card.live)}", indent="- ", hanging="  ")
+        text += _wrapped(f"message: {brief(text_of(card.live))}", indent="- ", hanging="  ")
     text.append(md("- last stable: {}", card.stable or "none is known"))
     return text
 
@@ -87,7 +87,7 @@ def _known(card: Card) -> Markdown:
     for at, word, version, source, why in sorted(entries, key=lambda entry: -entry[0]):
         lines.append(md("- {} {} {}", rfc3339(at), word, version))
         lines += [md("  {}", source)] if source else []
-        lines += _wrapped(why, indent="  ", hanging="  ") if why else []
+        lines += _wrapped(brief(why), indent="  ", hanging="  ") if why else []
     return md("## {}\n\n{}", KNOWN, joined(lines))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from backout.escaping import brief
 from backout.model.notice import NoticeKind
 from backout.model.recovery import show_lsn
 from backout.model.verdict import CriterionState, Verdict
@@ -93,7 +94,9 @@ def rolled_back(told: Switched) -> Words:
     title = f"{environment}: {done} to version {incident.good_version[:_ID]}, {outcome}"
     sentences = [
         f"Version {incident.bad_version} was left for version {incident.good_version}{_after(incident)}.",
-        f"Guard decided it: {_sentence(told.why)}" if told.cause else f"{told.by} asked for it: {_sentence(told.why)}",
+        f"Guard decided it: {_sentence(told.why)}"
+        if told.cause
+        else f"{told.by} asked for it: {_sentence(brief(told.why))}",
         *_numbers(incident.decision),
         "It is being verified; how that ends is told." if told.pending else _proof_sentence(proof, waited=told.waited),
         told.live.sentence if told.live else NOT_READ,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backout.errors import BackoutError, WorldMoved
+from backout.escaping import brief
 from backout.model.clock import utc
 from backout.model.notice import NoticeKind
 from backout.model.remark import Remark, RemarkKind
@@ -51,7 +52,7 @@ def tell_of(tools: Toolbox, hold: Hold) -> None:
         tools,
         NoticeKind.HOLD_SET,
         f"{tools.environment}: automatic actions are {'allowed again' if lifted else 'stopped'}{until}",
-        f"{hold.by} says: {hold.why}",
+        f"{hold.by} says: {brief(hold.why)}",
         key=f"{hold.where} {hold.until:g}",
         next=() if lifted else (f"backout unhold -e {tools.environment}",),
     )

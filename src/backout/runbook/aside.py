@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import Refused
+from backout.escaping import brief
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind
 
@@ -54,8 +55,8 @@ def in_words(run: Run, plan: Plan) -> str:
     """
     then = _FOR.get(plan.kind, f"this {plan.kind}")
     if run.state is RunState.RUNNING:
-        return f"{run.id} ({run.plan.why}) is under way, driven by {run.holder}: {then} ends it"
-    return f"{run.id} ({run.plan.why}) was interrupted: {then} ends it"
+        return f"{run.id} ({brief(run.plan.why)}) is under way, driven by {run.holder}: {then} ends it"
+    return f"{run.id} ({brief(run.plan.why)}) was interrupted: {then} ends it"
 
 
 def make_way(runs: Runs, clock: Clock, environment: str, *, actor: str, to: str) -> Run | None:

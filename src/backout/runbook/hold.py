@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import hold_in, unsigned_holds
 from backout.errors import BackoutError
+from backout.escaping import brief
 from backout.model.hold import LONGEST_S, UNSIGNED_A_DAY
 from backout.runbook.clock import correction_s
 from backout.runbook.open_incident import open_incident
@@ -113,4 +114,4 @@ def _seen(tools: Toolbox, there: Hold | None) -> Hold | None:
 def said(hold: Hold) -> str:
     """Return the hold in words: why, by whom, where."""
     signed = ", not signed" if hold.unsigned else ""
-    return f"{hold.why}; set by {hold.by or 'somebody'}, {hold.where}{signed}"
+    return f"{brief(hold.why)}; set by {hold.by or 'somebody'}, {hold.where}{signed}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from backout.analysis.measured import measured
 from backout.analysis.remarks import same_version, still_decides, told_stable
 from backout.analysis.stability import in_force, quarantine
+from backout.escaping import brief
 from backout.model.notice import NoticeKind
 from backout.model.policy import Mode
 from backout.model.remark import Code, Remark, RemarkKind
@@ -52,7 +53,7 @@ def mark_stable(
         return {"action": "void", "why": f"deployment {situation.live.id} took its place, so this verdict is void"}
     bad = _known_bad(situation, args)
     if bad is not None:
-        return _held(tools, args, f"healthy now, but it stays quarantined until released: {bad.why}")
+        return _held(tools, args, f"healthy now, but it stays quarantined until released: {brief(bad.why)}")
     if is_unknown(situation, args):
         return {"action": "hold", "why": f"{UNKNOWN}; not marked stable"}
     known, state = situation.version(version), situation.schema.state
@@ -131,7 +132,7 @@ def _stable(tools: Toolbox, args: Mapping[str, Json], decision: Decision, told: 
 def held_as_known_bad(tools: Toolbox, args: Mapping[str, Json], why: str) -> Json:
     """Return the result that holds a version which is quarantined (still), or None when it is not."""
     bad = _known_bad(observe(tools), args)
-    return None if bad is None else _held(tools, args, f"{why}; and it is quarantined: {bad.why}")
+    return None if bad is None else _held(tools, args, f"{why}; and it is quarantined: {brief(bad.why)}")
 
 
 def announce(tools: Toolbox, args: Mapping[str, Json], run: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from backout.analysis.proof import trouble_in
+from backout.escaping import brief
 from backout.model.checkup import must, should
 from backout.model.clock import duration, utc
 from backout.model.hint import command, sets, words
@@ -162,7 +163,7 @@ def of_hold(hold: Hold | None, environment: str) -> Check:
     if hold is None:
         return should("hold").ok("none: what is automatic may act")
     until = "until it is lifted" if math.isinf(hold.until) else f"until {utc(hold.until):%Y-%m-%d %H:%M} UTC"
-    why = f"nothing automatic {until}: {hold.why} (by {hold.by or 'somebody'}, {hold.where or 'this host'})"
+    why = f"nothing automatic {until}: {brief(hold.why)} (by {hold.by or 'somebody'}, {hold.where or 'this host'})"
     return should("hold").allowed(why, command("unhold", environment, "when guard may act again"))
 
 
