@@ -36,7 +36,7 @@ def variables(folder: Path, version: str) -> Mapping[str, str]:
 def test_a_node_that_is_too_old_is_named_with_what_helps(tmp_path: Path, version: str, has: str) -> None:
     """The version that is needed, the one that is there, and the lines that make the shell use the wheel's."""
     lines = node.lines_for_npx(variables(tmp_path / version, version))
-    assert lines[0].startswith(f"# npx needs Node 22.12 or newer, and this machine {has}")
+    assert lines[0].startswith(f"# npx needs Node 22.12 or newer; this machine {has}. The one")
     assert str(node.own_folder()) in lines[1]
     assert to_type((*lines, "npx wrangler x")) == "npx wrangler x"
 
@@ -56,6 +56,20 @@ def test_the_version_wanted_is_that_of_the_wrangler_that_is_pinned() -> None:
     found = node.installed({"PATH": str(folder)})
     assert found is not None
     assert found >= node.WANTED
+
+
+@pytest.mark.parametrize(
+    ("version", "is_used"),
+    [("v20.20.2", True), ("v22.11.9", True), ("v22.12.0", False), ("v22.20.1", False), ("v24.0.1", False)],
+)
+def test_the_card_leaves_a_shell_alone_whose_node_will_do_by_then(tmp_path: Path, version: str, is_used: bool) -> None:
+    """The page was written where it would not do."""
+    lines = node.lines_for_card(variables(tmp_path / "then", "v18.0.0"))
+    assert max(len(line) for line in lines if not line.startswith("export ")) <= 100
+    now = variables(tmp_path / "now", version)
+    script = "\n".join([*lines, "command -v node"])
+    done = subprocess.run(["/bin/sh", "-c", script], env=now, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == str(Path(str(node.own_folder()) if is_used else now["PATH"]) / "node")
 
 
 def said(lines: tuple[str, ...], tmp_path: Path) -> str:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 WANTED: Final = (22, 12, 0)
 """The oldest Node that the wrangler of package.json runs with; a test holds both together."""
+_NEW_ENOUGH: Final = "v22.1[2-9].*|v22.[2-9][0-9].*|v2[3-9].*|v[3-9][0-9].*"
+"""The same as patterns of a shell, for the two digits of this century."""
+_NPX: Final = 'npx() { node "$(dirname "$(command -v node)")/../lib/node_modules/npm/bin/npx-cli.js" "$@"; }'
 _WITHIN_S: Final = 3.0
 
 
@@ -60,18 +63,23 @@ def lines_for_npx(variables: Mapping[str, str] | None = None) -> tuple[str, ...]
     if found is not None and found >= WANTED:
         return ()
     has = f"has {'.'.join(map(str, found))}" if found else "has none"
-    said = f"# npx needs Node {WANTED[0]}.{WANTED[1]} or newer, and this machine {has}"
+    said = f"# npx needs Node {WANTED[0]}.{WANTED[1]} or newer; this machine {has}"
     folder = own_folder()
     if folder is None:
         return (f"{said}: install it, or use the lines with curl",)
-    return (f"{said}; with the one that came with backout:", *own_lines(folder))
+    return (f"{said}. The one that came with backout:", *own_lines(folder))
+
+
+def lines_for_card(variables: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Return the same lines for a page that is used later: they leave a shell alone whose Node will do by then."""
+    said, *lines = lines_for_npx(variables) or ("",)
+    return (said, f'case "$(node -v)" in {_NEW_ENOUGH}) ;; *)', *lines, "esac") if lines else (said,) if said else ()
 
 
 def own_lines(folder: Path) -> tuple[str, ...]:
     """Return the lines with which a shell's node and npx are those of the wheel; nothing has to be written for them."""
-    npx = _script(folder, "npx")  # the wheel's own `bin/npx` is a link that was packed as a file, and does not run
-    path = path_line(folder)
-    return (path, f'npx() {{ node {shlex.quote(str(npx))} "$@"; }}') if npx.is_file() else (path,)
+    # The wheel's own `bin/npx` is a link that was packed as a file, and does not run.
+    return (path_line(folder), *([_NPX] if _script(folder, "npx").is_file() else []))
 
 
 def path_line(folder: Path) -> str:

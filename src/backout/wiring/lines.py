@@ -58,7 +58,7 @@ def card_lines(config: Config) -> CardLines:
 
 
 def lines_for_npx() -> tuple[str, ...]:
-    """Return what a shell needs before an `npx` line, see `providers.node`."""
+    """Return what a shell needs before the card's `npx` lines, see `providers.node`."""
     from backout.providers import node  # noqa: PLC0415 only where a card is written
 
-    return node.lines_for_npx()
+    return node.lines_for_card()
