@@ -204,7 +204,37 @@ def rescue_text(shell: Shell, rescue: dict[str, Json], *, would: bool = False) -
     made = [f"{verb}: {' '.join(str(text).split())}" for text in definitions]
     notes = rescue["notes"]
     assert isinstance(notes, list)  # noqa: S101 same
-    return "\n".join([shell.output.table(headers, rows) or "nothing was damaged", *made, *lines, *map(str, notes)])
+    left = left_out_lines(rescue)
+    nothing = "" if made or left else "nothing was damaged"
+    return "\n".join([shell.output.table(headers, rows) or nothing, *made, *lines, *map(str, notes), *left])
+
+
+def left_out_lines(rescue: dict[str, Json]) -> list[str]:
+    """Return what of the damage is left, each with the reason and the SQL; and how definitions differ from before."""
+    lines = []
+    for each in _records(rescue, "left_out"):
+        lines.append(f"left out: {each['what']}: {each['reason']}")
+        lines += [f"    {line}" for line in str(each["sql"]).splitlines()]
+    for each in _records(rescue, "differences"):
+        lines.append(f"other than before the damage: {each['what']}")
+        lines += [f"    - {line}" for line in str(each["before"]).splitlines()]
+        lines += [f"    + {line}" for line in str(each["live"]).splitlines()]
+    return lines
+
+
+def rescue_exit_code(rescue: Json) -> int:
+    """Return 1 where damage is left that nobody asked to leave, 7 where nobody can see whether some is, else 0."""
+    if not isinstance(rescue, dict):
+        return 0
+    left = [each for each in _records(rescue, "left_out") if not each["asked"]]
+    return 1 if any(each["seen"] for each in left) else Unmeasured.exit_code if left else 0
+
+
+def _records(rescue: dict[str, Json], name: str) -> list[dict[str, Json]]:
+    """Return a list of a rescue's record; one of an earlier version has none."""
+    found = rescue.get(name, [])
+    assert isinstance(found, list)  # noqa: S101 as recorded
+    return [each for each in found if isinstance(each, dict)]
 
 
 def _some(values: Json) -> str:
@@ -250,12 +280,13 @@ def _finish(desk: Desk, run: Run) -> int:
     if isinstance(rescue, dict):
         lines.append(rescue_text(shell, rescue))
         follow = [f"backout db restore --undo -e {run.environment}"]
-    code = 0
+    code = rescue_exit_code(rescue)
     if isinstance(compared, dict):
         from backout.report.comparison import comparison_lines  # noqa: PLC0415 only what acts pays for it
 
         lines += comparison_lines(compared)
-        code = Unmeasured.exit_code if "failed" in compared else int(bool(compared["differs"] or compared["behind"]))
+        found = Unmeasured.exit_code if "failed" in compared else int(bool(compared["differs"] or compared["behind"]))
+        code = min(filter(None, (code, found)), default=0)  # damage that is left says more than that nothing was seen
     if isinstance(swapped, dict):
         lines.append(
             f"live: timeline {swapped['timeline']} at {swapped['lsn']}, migration {swapped['migration_head'] or 'none'}"

@@ -361,7 +361,8 @@ class TableRescue:
 
     Args:
         columns: the ones that were damaged. updated, inserted, deleted: rows written. conflicts: rows that somebody
-            changed again since, `examples` their keys. triggers: that are kept from firing. left: why it is left alone.
+            changed again since, or that could not be written (`unwritten`, a dry run does not know them); `examples`
+            their keys. triggers: that are kept from firing. left: why it is left alone.
     """
 
     table: str
@@ -373,6 +374,7 @@ class TableRescue:
     examples: tuple[str, ...] = ()
     triggers: tuple[str, ...] = ()
     left: str = ""
+    unwritten: int = 0
 
 
 @dataclass(frozen=True, slots=True)

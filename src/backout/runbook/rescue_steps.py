@@ -133,6 +133,7 @@ def rescue_record(report: RescueReport) -> dict[str, Json]:
             "examples": list(each.examples),
             "triggers": list(each.triggers),
             "left": each.left,
+            "unwritten": each.unwritten,
         }
         for each in report.tables
     ]

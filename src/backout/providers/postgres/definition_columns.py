@@ -75,13 +75,13 @@ def orders(before: Catalog, live: Catalog) -> Iterator[DefinitionDifference]:
 
 def _of_table(table: Table, named: Table, numbers: set[int]) -> Iterator[Definition]:
     for name, text in table.checks:
-        begin = f"ALTER TABLE {table.sql}"
+        begin = f"ALTER TABLE {named.sql}"
         create = f"{begin} ADD CONSTRAINT {identifier(name)} {text};"
         drop = f"{begin} DROP CONSTRAINT {identifier(name)};"
         yield _definition(table, named, ("CHECK CONSTRAINT", name), create, drop)
     for column in table.columns:
         if column.number in numbers and column.local:
-            begin = f"ALTER TABLE {table.sql} ALTER COLUMN {identifier(column.name)}"
+            begin = f"ALTER TABLE {named.sql} ALTER COLUMN {identifier(column.name)}"
             for kind, create, drop in _of_column(column):
                 yield _definition(table, named, (kind, column.name), f"{begin} {create};", f"{begin} {drop};")
 

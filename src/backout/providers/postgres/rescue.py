@@ -12,6 +12,7 @@ every type; the operators `*=` and `*<>` are the functions record_image_eq and r
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import BackoutError
@@ -24,6 +25,7 @@ from backout.providers.postgres.definitions import catalog
 from backout.providers.postgres.owner_session import OwnerSessions, SideSessions
 from backout.providers.postgres.rescue_circles import notes_of_circles
 from backout.providers.postgres.rescue_definitions import DefinitionRescue
+from backout.providers.postgres.rescue_left import tables_left_out, unseen
 from backout.providers.postgres.rescue_rows import load, repair
 from backout.providers.postgres.rescue_scope import (
     Kept,
@@ -35,6 +37,7 @@ from backout.providers.postgres.rescue_scope import (
     works_of,
     written_by_us,
 )
+from backout.providers.postgres.rescue_sequences import advance
 from backout.providers.postgres.schema import meant, without_secrets
 from backout.providers.postgres.session import working
 
@@ -187,10 +190,15 @@ class PostgresRescuer:
         for work in widened:
             rescue_columns.finish(session, work.table, work.lost)
         defined.then()
+        advanced = tuple(advance(session))
+        if session.kept is not None:
+            for work in ordered:
+                work.report = replace(work.report, unwritten=min(work.waiting, work.report.conflicts))
         reports += [*defined.reports, *(work.report for work in ordered)]
         circles = notes_of_circles(session.live, ordered, written=session.kept is not None)
+        session.left_out.extend((*tables_left_out(reports, before), *unseen(session)))
         return RescueReport(
-            (*columns, *defined.statements),
+            (*columns, *defined.statements, *advanced),
             tuple(sorted(reports, key=lambda each: each.table)),
             (*circles, *(note for work in ordered for note in dict.fromkeys(work.notes))),
             tuple(session.left_out),

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from backout.providers.postgres.definitions import Catalog, Column, Table
 
 _QUEUE: Final = re.compile(r"outbox|inbox|queue|jobs?$", re.IGNORECASE)
+RENAMED: Final = "not brought back, since their name or type was changed"
+"""What is said of columns of a table whose rows come back."""
 WRITERS: Final = "writers"
 """The file that holds, one a line, the ids under which a rescue wrote."""
 _WRITER: Final = (
@@ -264,7 +266,7 @@ def _changed(work: Work) -> str:
     """Return which columns the damage gave another name or type, "" for none: values of the one may not fit it."""
     now = {column.number: (column.name, column.type) for column in work.after.columns}
     found = [c.name for c in work.before.columns if now.get(c.number, (c.name, c.type)) != (c.name, c.type)]
-    return f"not brought back, since their name or type was changed: {', '.join(found)}" if found else ""
+    return f"{RENAMED}: {', '.join(found)}" if found else ""
 
 
 def why_left(session: Session, work: Work) -> str:

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from backout.model.recovery import RescueReport, TableRescue
+from backout.model.recovery import LeftOut, RescueReport, TableRescue
 from backout.providers.postgres.libpq import identifier
 from backout.providers.postgres.rescue_references import refers_to_itself, unreferenced
 from backout.providers.postgres.rescue_writing import hold, quietly
@@ -72,7 +72,8 @@ def undo(
         )
         for name in names
     )
-    return RescueReport(tuple(definitions), tables)
+    left_out = tuple(LeftOut(name, why) for name, why in left.items())
+    return RescueReport(tuple(definitions), tables, left_out=left_out)
 
 
 @dataclass

@@ -1,0 +1,110 @@
+r"""What of a damage does not come back, with the reason and how to do it by hand; and what nobody can see.
+
+Source: PostgreSQL 18, CREATE TABLE (UNLOGGED: "not written to the write-ahead log"), "pg_largeobject",
+"Large Objects, Server-Side Functions" (lo_from_bytea), psql (\\copy).
+"""
+
+# ruff: noqa: S608 - statements are put together from names that the catalog itself gave, each quoted
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from backout.model.recovery import LeftOut
+from backout.providers.postgres.history import HISTORY_TABLES
+from backout.providers.postgres.libpq import identifier
+from backout.providers.postgres.rescue_scope import RENAMED, xids_of
+from backout.providers.postgres.rowsql import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from backout.model.recovery import TableRescue
+    from backout.providers.postgres.definitions import Catalog, Table
+    from backout.providers.postgres.rescue_scope import Session
+
+_SHOWN: Final = 20
+_UNLOGGED: Final = """
+SELECT format('%I.%I', n.nspname, c.relname), n.nspname || '.' || c.relname
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND c.relpersistence = 'u' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+ORDER BY 1
+"""
+_NODE: Final = "SELECT pg_relation_filenode('pg_catalog.pg_largeobject'::regclass)::bigint"
+_MAY_READ_OBJECTS: Final = "SELECT has_table_privilege('pg_catalog.pg_largeobject', 'SELECT')"
+AS_YOU_ASKED: Final = "as you asked"
+
+
+def tables_left_out(reports: Sequence[TableRescue], before: Catalog) -> Iterator[LeftOut]:
+    """Yield the tables that are left alone, and the rows that could not be written."""
+    tables = {table.shown: table for table in before.tables.values()}
+    for each in reports:
+        table = tables.get(each.table)
+        name = each.table.rpartition(".")[2]
+        by_hand = copied_by_hand(table) if table is not None else ""
+        if each.left and not each.left.startswith(RENAMED):
+            asked = each.left == AS_YOU_ASKED or name in HISTORY_TABLES
+            yield LeftOut(f"table {each.table}", each.left, by_hand, asked=asked)
+        if each.unwritten:
+            reason = "their unique values are somebody else's by now, or what they refer to is not there"
+            yield LeftOut(f"{each.unwritten:,} rows of table {each.table}", reason, by_hand)
+
+
+def unseen(session: Session) -> Iterator[LeftOut]:
+    """Yield what no WAL tells of: unlogged tables; and large objects that the damage wrote or removed."""
+    skipped = session.damage.skip
+    for sql, shown in session.live.execute(_UNLOGGED).fetchall():
+        reason = "it is unlogged: no WAL and no backup tells what was in it, so look at it yourself"
+        yield LeftOut(f"table {shown}", reason, f"SELECT count(*) FROM {sql};", seen=False, asked=shown in skipped)
+    yield from _large_objects(session)
+
+
+def copied_by_hand(table: Table) -> str:
+    """Return what to type into psql, in a side instance and then in the live database, to copy what is missing."""
+    columns = listed([column.name for column in table.columns if not column.generated])
+    file = f"{table.name}.before".replace("'", "").replace("/", "_")
+    temporary = identifier(f"{table.name[:40]}_before")
+    return (
+        f"-- psql of the side instance (backout db restore TARGET --side):\n"
+        f"\\copy (SELECT {columns} FROM ONLY {table.sql}) TO '{file}'\n"
+        f"-- psql of the live database:\n"
+        f"CREATE TEMP TABLE {temporary} AS SELECT {columns} FROM {table.sql} WITH NO DATA;\n"
+        f"\\copy {temporary} FROM '{file}'\n"
+        f"INSERT INTO {table.sql} ({columns}) OVERRIDING SYSTEM VALUE SELECT * FROM {temporary} "
+        f"EXCEPT ALL SELECT {columns} FROM {table.sql};"
+    )
+
+
+def _large_objects(session: Session) -> Iterator[LeftOut]:
+    ends = session.before, session.after
+    if session.damage.written is not None:
+        written = {node for node, _ in session.damage.written}
+        if not any(end.execute(_NODE).fetchone()[0] in written for end in ends):
+            return
+    if not all(end.execute(_MAY_READ_OBJECTS).fetchone()[0] for end in ends):
+        if any(end.execute("SELECT EXISTS (SELECT FROM pg_largeobject_metadata)").fetchone()[0] for end in ends):
+            yield LeftOut("large objects", "they may not be read here", seen=False)
+        return
+    gone = _objects(session.before, "xmax::text <> '0'")
+    made = _objects(session.after, f"xmin = ANY('{xids_of(session)}'::xid[])")
+    known = "SELECT oid::bigint FROM pg_largeobject_metadata WHERE oid = ANY(%s::oid[])"
+    there = {oid for (oid,) in session.before.execute(known, (sorted(gone | made),)).fetchall()}
+    for oid in sorted(there)[:_SHOWN]:
+        by_hand = (
+            f"-- psql of the side instance (backout db restore TARGET --side):\n\\lo_export {oid} 'object.{oid}'\n"
+            f"-- psql of the live database:\n\\set content `xxd -p object.{oid} | tr -d '\\n'`\n"
+            f"BEGIN; SELECT lo_unlink(oid) FROM pg_largeobject_metadata WHERE oid = {oid};\n"
+            f"SELECT lo_from_bytea({oid}, decode(:'content', 'hex')); COMMIT;"
+        )
+        yield LeftOut(f"large object {oid}", "the damage wrote it, and large objects are not brought back", by_hand)
+    if len(there) > _SHOWN:
+        yield LeftOut(f"{len(there) - _SHOWN:,} more large objects", "the damage wrote them, too")
+    if extra := sorted(made - there):
+        oids = ", ".join(map(str, extra))
+        unlinked = f"SELECT lo_unlink(oid) FROM pg_largeobject_metadata WHERE oid IN ({oids});"
+        yield LeftOut(f"{len(extra):,} large objects", "the damage made them, and they stay", unlinked)
+
+
+def _objects(end: Any, condition: str) -> set[int]:
+    rows = end.execute(f"SELECT DISTINCT loid::bigint FROM pg_largeobject WHERE {condition}").fetchall()
+    return {int(oid) for (oid,) in rows}
