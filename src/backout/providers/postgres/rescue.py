@@ -23,7 +23,7 @@ from backout.providers.postgres.definition_columns import orders
 from backout.providers.postgres.definition_reading import DefinitionReader
 from backout.providers.postgres.definitions import catalog
 from backout.providers.postgres.owner_session import OwnerSessions, SideSessions
-from backout.providers.postgres.rescue_circles import notes_of_circles
+from backout.providers.postgres.rescue_circles import close_circles, notes_of_circles
 from backout.providers.postgres.rescue_definitions import DefinitionRescue
 from backout.providers.postgres.rescue_left import tables_left_out, unseen
 from backout.providers.postgres.rescue_rows import load, repair
@@ -185,6 +185,8 @@ class PostgresRescuer:
         for work in ordered:
             load(session.of(work.table.owner), work)
         repair(session, ordered)
+        if close_circles(session, ordered):
+            repair(session, ordered)  # what waited for their rows
         for work in ordered:
             rescue_columns.fill(session.of(work.table.owner), work)
         for work in widened:

@@ -13,6 +13,7 @@ from backout.providers.postgres.libpq import identifier
 from backout.providers.postgres.rescue_references import refers_to_itself, unreferenced
 from backout.providers.postgres.rescue_writing import hold, quietly
 from backout.providers.postgres.rowsql import keyed, new, old, stated
+from backout.providers.postgres.unrescue_circles import undo_circle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,11 +40,19 @@ def undo(
     counts: Counter[tuple[str, str]] = Counter()
     left: dict[str, str] = {}
     definitions: list[str] = []
+    together: set[int] = set()
     for number, (entry, content) in enumerate(entries):
         progress("taking the rescue back", number, len(entries))
         op, table = str(entry["op"]), str(entry["table"])
         live = _of_owner(sessions, entry)
-        if op in ("U", "I", "D"):
+        if "circle" in entry:
+            if entry["circle"] not in together:
+                together.add(entry["circle"])
+                whole = [each for each in entries if each[0].get("circle") == entry["circle"]]
+                gone, why = undo_circle(live, whole, wrote)
+                counts.update({(name, "I"): count for name, count in gone.items()})
+                left |= {table: why} if why else {}
+        elif op in ("U", "I", "D"):
             if why := _missing(live, entry, made):
                 left[table] = why
             elif column := made.column_of(live, entry):

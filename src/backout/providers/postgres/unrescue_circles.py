@@ -1,0 +1,96 @@
+"""Rows that a rescue brought back together, since they need each other, go together, or stay together."""
+
+# ruff: noqa: S608 - statements are put together from names that the catalog itself gave, each quoted
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from backout.providers.postgres.libpq import identifier
+from backout.providers.postgres.rescue_circles import Deferred, foreign_keys
+from backout.providers.postgres.rowsql import keyed, new, stated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from backout.providers.postgres.rescue_circles import ForeignKey
+
+_Entry = dict[str, Any]
+
+
+class _TheyStay(Exception):
+    """Why the rows of a circle are not taken away."""
+
+
+def undo_circle(
+    live: Any, entries: Sequence[tuple[_Entry, bytes]], wrote: Callable[[Any], None]
+) -> tuple[dict[str, int], str]:
+    """Delete them in one transaction; return how many of each table, and why they stay, "" when they do not.
+
+    They stay where somebody has changed one since, or refers to one: a cascade would take his rows along.
+    """
+    members = {int(entry["oid"]): entry for entry, _ in entries}
+    keys = [key for key in foreign_keys(live, sorted(members)) if key.parent in members]
+    counts: dict[str, int] = {}
+    try:
+        with live.transaction():
+            tables = {oid: str(entry["sql"]) for oid, entry in members.items()}
+            deferred = Deferred(live, [key for key in keys if key.child in members], tables)
+            deferred.begin()
+            for entry, content in entries:
+                _load(live, entry, content)
+            for key in keys:
+                _refuse_newer(live, key, members)
+            for entry in members.values():
+                here = keyed(entry["key"], "n_")
+                gone = live.execute(f"DELETE FROM ONLY {entry['sql']} l USING {_rows(entry)} t WHERE {here}")
+                counts[str(entry["table"])] = int(gone.rowcount)
+            wrote(live)
+            deferred.end()
+    except _TheyStay as why:
+        return {}, str(why)
+    return counts, ""
+
+
+def _rows(entry: _Entry) -> str:
+    return f"backout_undo_{int(entry['oid'])}"
+
+
+def _load(live: Any, entry: _Entry, content: bytes) -> None:
+    """Load what was inserted. Raises _TheyStay: somebody has changed some of it."""
+    query = "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped"
+    there = [str(name) for (name,) in live.execute(query, (entry["sql"],)).fetchall()]
+    meant = {stated("n_", name): name for name in there}
+    names = [(meant[name], name) for name in entry["columns"] if name in meant]
+    if len(names) < len(entry["columns"]):
+        raise _TheyStay("columns of it are not there any more")
+    columns = ", ".join(f"{identifier(column)} AS {identifier(name)}" for column, name in names)
+    rows, here = _rows(entry), keyed(entry["key"], "n_")
+    live.execute(f"CREATE TEMP TABLE {rows} ON COMMIT DROP AS SELECT {columns} FROM {entry['sql']} WITH NO DATA")
+    with live.cursor().copy(f"COPY {rows} FROM STDIN") as copy:
+        copy.write(content)
+    live.execute(f"DELETE FROM {rows} t WHERE NOT EXISTS (SELECT FROM ONLY {entry['sql']} l WHERE {here})")
+    ours, theirs = (
+        ", ".join(each) for each in zip(*((f"l.{identifier(c)}", f"t.{new(c)}") for c, _ in names), strict=True)
+    )
+    (touched,) = live.execute(
+        f"SELECT count(*) FROM {rows} t JOIN ONLY {entry['sql']} l ON {here} "
+        f"WHERE NOT record_image_eq(ROW({ours}), ROW({theirs}))"
+    ).fetchone()
+    if touched:
+        raise _TheyStay(f"{touched:,} rows of {entry['table']}, which need others of their circle, were written since")
+
+
+def _refuse_newer(live: Any, key: ForeignKey, members: dict[int, _Entry]) -> None:
+    """Raise _TheyStay where a row that does not go refers to one that goes."""
+    parent, others = members[key.parent], "true"
+    if key.child in members:
+        child = members[key.child]
+        pairs = " AND ".join(f"x.{identifier(name)} OPERATOR(pg_catalog.=) m.{new(name)}" for name in child["key"])
+        others = f"NOT EXISTS (SELECT FROM {_rows(child)} m WHERE {pairs})"
+    (held,) = live.execute(
+        f"SELECT count(*) FROM {key.child_sql} x JOIN {key.parent_sql} l ON {key.matches('x', 'l')} "
+        f"JOIN {_rows(parent)} t ON {keyed(parent['key'], 'n_')} WHERE {others}"
+    ).fetchone()
+    if held:
+        raise _TheyStay(f"{held:,} newer rows of {key.child_sql} refer to rows of {parent['table']}")
