@@ -244,3 +244,44 @@ def test_what_does_not_come_back_is_named_with_the_sql_that_does_it(lab: Lab) ->
                 connection.execute(each["sql"].encode())
     others = r"[-+] (?!bare|children|counted|fleeting|strict|unique_v)"
     assert [each for each in case.differs(case.before) if re.match(others, each)] == []
+
+
+STRANGE: Final = (
+    "CREATE ROLE owner_of_strange LOGIN; GRANT ALL ON SCHEMA strange TO owner_of_strange;"
+    "ALTER ROLE owner_of_strange SET search_path = strange; CREATE EXTENSION IF NOT EXISTS citext SCHEMA public;"
+    "CREATE TABLE known (v text PRIMARY KEY); CREATE FUNCTION is_known(text) RETURNS bool LANGUAGE plpgsql AS "
+    "$$ BEGIN RETURN EXISTS (SELECT FROM known WHERE v = $1); END $$; INSERT INTO known VALUES ('a');"
+    "CREATE TABLE checked (id int PRIMARY KEY, v text CHECK (is_known(v)), w text);"
+    "CREATE TABLE refused (id int PRIMARY KEY, v text CHECK (is_known(v)), w text);"
+    "CREATE TABLE folded (k public.citext PRIMARY KEY, v text); CREATE TABLE forced (id int PRIMARY KEY, v text);"
+    "CREATE TABLE since (id int PRIMARY KEY, a text, b varchar(9));"
+    "INSERT INTO checked VALUES (1, 'a', 'good'); INSERT INTO refused VALUES (1, 'a', 'good');"
+    "INSERT INTO folded VALUES ('A', 'good'); INSERT INTO forced VALUES (1, 'good');"
+    "INSERT INTO since VALUES (1, 'good', 'good'), (2, 'good', 'good');"
+    "ALTER TABLE known OWNER TO owner_of_strange; ALTER FUNCTION is_known OWNER TO owner_of_strange;"
+    "ALTER TABLE checked OWNER TO owner_of_strange; ALTER TABLE forced OWNER TO owner_of_strange;"
+    "ALTER TABLE forced ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;"
+    "CREATE POLICY none ON forced USING (false); SET search_path = strange, public"
+)
+STRANGE_DAMAGE: Final = (
+    "UPDATE checked SET w = 'bad'; UPDATE refused SET w = 'bad'; UPDATE folded SET v = 'bad'; "
+    "UPDATE since SET a = 'bad', b = 'bad'; "
+    "ALTER TABLE forced DISABLE ROW LEVEL SECURITY; UPDATE forced SET v = 'bad'; "
+    "ALTER TABLE forced ENABLE ROW LEVEL SECURITY"
+)
+
+
+@pytest.mark.long
+def test_what_postgres_refuses_of_one_table_stops_no_other_and_is_named(lab: Lab) -> None:
+    """A check that needs the owner's search path, row security forced, a key of an extension's type, names since."""
+    since = "ALTER TABLE since RENAME a TO renamed; ALTER TABLE since ALTER b TYPE text"
+    case = Damaged(lab, "strange", STRANGE, STRANGE_DAMAGE, since)
+    told = case.rescue()
+    left = {each["what"]: each for each in told["left_out"]}
+    assert set(left) == {"table strange.refused", "table strange.forced", "column strange.since.b"}
+    assert "is_known" in left["table strange.refused"]["reason"]
+    assert "NO FORCE ROW LEVEL SECURITY" in left["table strange.forced"]["reason"]
+    assert not left["column strange.since.b"]["seen"]
+    assert lab.rows("SELECT w FROM strange.checked") == [("good",)]
+    assert lab.rows("SELECT v FROM strange.folded") == [("good",)]
+    assert lab.rows("SELECT renamed, b FROM strange.since") == [("good", "bad"), ("good", "bad")]

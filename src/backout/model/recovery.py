@@ -355,6 +355,10 @@ class Damage:
     exact: bool = True
 
 
+RENAMED = "not brought back, since their name or type was changed"
+"""What is said of columns of a table whose rows come back."""
+
+
 @dataclass(frozen=True, slots=True)
 class TableRescue:
     """What a rescue does to one table, in rows.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from backout.errors import BackoutError
 from backout.model.names import parse_id
-from backout.model.recovery import Damage
+from backout.model.recovery import RENAMED, Damage
 from backout.ports import NotDone
 from backout.runbook.restore import RESCUED
 from backout.runbook.side_steps import running, told
@@ -79,6 +79,14 @@ def _left_out_of(rescue: Json) -> set[str]:
     return {str(each["sql"]).rstrip(";") for each in left_out if isinstance(each, dict)}
 
 
+def _left_tables(rescue: Json) -> set[str]:
+    """Return the tables that a rescue left, and said so."""
+    tables = rescue["tables"] if isinstance(rescue, dict) else []
+    assert isinstance(tables, list)  # noqa: S101 as recorded
+    left = {str(each["table"]): str(each["left"]) for each in tables if isinstance(each, dict)}
+    return {name for name, why in left.items() if why and not why.startswith(RENAMED)}
+
+
 def nothing_left(report: RescueReport, environment: str, rescue: Json) -> Json:
     """Return how many rows are in conflict after a rescue. Raises BackoutError: damage is left that nobody touched.
 
@@ -86,9 +94,10 @@ def nothing_left(report: RescueReport, environment: str, rescue: Json) -> Json:
         rescue: what the rescue itself recorded.
     """
     known = _conflicts_of(rescue)
+    refused = _left_tables(rescue)
     left = conflicts = 0
     for each in report.tables:
-        damaged = 0 if each.left else each.updated + each.inserted + each.deleted
+        damaged = 0 if each.left or each.table in refused else each.updated + each.inserted + each.deleted
         # What cannot be written (a unique value is taken by now) only writing shows: then it is no longer counted.
         unwritable = min(damaged, max(0, known.get(each.table, 0) - each.conflicts))
         left += damaged - unwritable

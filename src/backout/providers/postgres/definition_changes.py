@@ -23,6 +23,7 @@ _REMADE: Final = frozenset(
     {"CHECK CONSTRAINT", "CONSTRAINT", "FK CONSTRAINT", "INDEX", "POLICY", "RULE", "STATISTICS", "TRIGGER"}
 )
 _SET: Final = frozenset({"COLUMN OPTIONS", "COMPRESSION", "DEFAULT", "STATISTICS TARGET", "STORAGE"})
+_NAMED: Final = re.compile(r'\s+ADD CONSTRAINT (?:"(?:[^"]|"")+"|\S+) ')
 _GRANT: Final = re.compile(r"^GRANT (?P<what>.*) TO (?P<who>\S+|\"(?:[^\"]|\"\")+\")(?P<option> WITH GRANT OPTION)?;$")
 _REVOKE: Final = re.compile(r"^REVOKE (?P<what>.*) FROM (?P<who>\S+|\"(?:[^\"]|\"\")+\");$")
 _OWNED: Final = frozenset(
@@ -74,9 +75,10 @@ def plan_of(before: Definitions, after: Definitions, live: Definitions) -> Plan:
     missing: list[Change] = []
     changed: list[Change] = []
     left = list(renamed)
+    said = {_said(each) for each in live.values() if "CONSTRAINT" in each.kind}
     for key, was in before.items():
         then, now = after.get(key), live.get(key)
-        if is_same(then, was) or is_same(now, was):
+        if is_same(then, was) or is_same(now, was) or (now is None and _said(was) in said):
             continue
         if then is None and now is None:
             missing.append(Change(was, was.create, undo_of(was)))
@@ -94,6 +96,13 @@ def plan_of(before: Definitions, after: Definitions, live: Definitions) -> Plan:
         else:
             left.append(LeftOut(then.shown, "the damage made it, and it stays", then.drop or undo_of(then)))
     return Plan(tuple(missing), tuple(changed), tuple(left))
+
+
+def _said(constraint: Definition) -> tuple[str, str]:
+    """Return what a constraint says without its name, for one that says the same is it; of nothing else."""
+    if "CONSTRAINT" not in constraint.kind:
+        return "", ""
+    return constraint.kind, re.sub(_NAMED, " ADD ", constraint.create, count=1)
 
 
 def is_same(one: Definition | None, other: Definition | None) -> bool:

@@ -169,3 +169,32 @@ def finish_column(table: Table, column: Column) -> list[str]:
     words += [f"SET STATISTICS {column.statistics}"] if column.statistics is not None else []
     words += [f"SET ({column.options})"] if column.options else []
     return [f"ALTER TABLE {table.sql} ALTER COLUMN {identifier(column.name)} {each}" for each in words]
+
+
+def shared_columns(before: Table, after: Table, live: Table) -> tuple[dict[str, str], list[tuple[Column, Column]]]:
+    """Return the columns whose values can be compared, by what they are called live, and what they were called before.
+
+    The damage left their name and type; a column that somebody gave another name since is the same one, by its number.
+    And (then, now) of those that somebody gave another type since: values of the one may not fit the other.
+    """
+    was, then = ({column.number: column for column in table.columns} for table in (before, after))
+    same = {number for number in was.keys() & then.keys() if _alike(was[number], then[number])}
+    present = {column.number for column in live.columns}
+    by_name = {was[number].name: was[number] for number in same if number not in present}  # it was made again since
+    shared: dict[str, str] = {}
+    retyped = []
+    for column in live.columns:
+        old = was[column.number] if column.number in same else None
+        if old is None and column.number not in was:
+            old = by_name.get(column.name)
+        if old is None or column.generated or old.generated:
+            continue
+        if old.type == column.type:
+            shared[column.name] = old.name
+        else:
+            retyped.append((old, column))
+    return shared, retyped
+
+
+def _alike(one: Column, other: Column) -> bool:
+    return (one.name, one.type) == (other.name, other.type)

@@ -13,10 +13,12 @@ Source: PostgreSQL 18, SET ROLE, SET SESSION AUTHORIZATION, "Role Membership", s
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import Refused
+from backout.providers.postgres.pinned import PATH
 from backout.providers.postgres.session import working
 from backout.providers.postgres.temporary_role import make_role
 
@@ -36,6 +38,15 @@ _OWNER: Final = """
 SELECT rolsuper, CASE WHEN current_setting('server_version_num')::int >= 160000 THEN pg_has_role(oid, 'SET')
   ELSE pg_has_role(oid, 'MEMBER') END FROM pg_roles WHERE rolname = %s
 """
+_PATH: Final = """
+SELECT coalesce((SELECT substr(setting, length('search_path=') + 1)
+  FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole, unnest(s.setconfig) AS setting
+  WHERE (r.rolname = %s OR s.setrole = 0) AND setting LIKE 'search_path=%%'
+  AND s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+  ORDER BY s.setrole = 0, s.setdatabase = 0 LIMIT 1), '"$user", public')
+"""
+"""An owner's search path: of his role in this database, else of his role, else of the database, else Postgres's."""
+_WORD: Final = re.compile(r'"(?:[^"]|"")+"|[a-z_][a-z0-9_$]*')
 _STRANGE_TRIGGERS: Final = """
 SELECT e.evtname FROM pg_event_trigger e JOIN pg_proc p ON p.oid = e.evtfoid JOIN pg_roles r ON r.oid = p.proowner
 WHERE e.evtenabled <> 'D' AND NOT r.rolsuper ORDER BY 1
@@ -70,7 +81,10 @@ class OwnerSessions:
             Refused: no other login is let in than a superuser's.
         """
         if owner not in self._owners:
-            self._owners[owner] = self._made(owner)
+            self._owners[owner] = session = self._made(owner)
+            if session is not self.administrator:
+                session.execute(_set_role(owner))
+                self._take_path(session, owner)
         session = self._owners[owner]
         if session is not self.administrator:  # the owner's code may have left the role
             session.execute(_set_role(owner))
@@ -79,6 +93,18 @@ class OwnerSessions:
     def runs_superusers_code(self, owner: str) -> bool:
         """Whether that session is a superuser's, so that it must run nobody else's code."""
         return bool(self._is_superuser) and self.of(owner) is self.administrator
+
+    def _take_path(self, session: Any, owner: str) -> None:
+        """Let an owner's functions find what they do not qualify, as in his own sessions, behind Postgres's own names.
+
+        A CHECK may call one; nobody but he could lose by what lies in those schemas.
+        """
+        (path,) = self.administrator.execute(_PATH, (owner,)).fetchone() or ("",)
+        words = [word.strip() for word in str(path).split(",")]
+        words = [word for word in words if word not in ("", "pg_catalog", "pg_temp")]
+        if all(_WORD.fullmatch(word) for word in words):
+            setattr(session, PATH, ", ".join(["pg_catalog", *words, "pg_temp"]))
+            session.execute(f"SET SESSION search_path = {getattr(session, PATH)}".encode())
 
     def _made(self, owner: str) -> Any:
         (is_superuser, member) = self.administrator.execute(_OWNER, (owner,)).fetchone() or (False, False)

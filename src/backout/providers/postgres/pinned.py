@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Row = tuple[str | None, ...]
 
 SEARCH_PATH: Final = "pg_catalog, pg_temp"
+PATH: Final = "backout_search_path"
+"""The attribute of a connection that has another search path of ours: an owner's, whose functions rely on it."""
 _SETTINGS: Final[Mapping[str, str]] = {
     "search_path": SEARCH_PATH,
     "row_security": "off",  # what would be filtered is an error, and never fewer rows

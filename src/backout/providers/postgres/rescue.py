@@ -26,7 +26,7 @@ from backout.providers.postgres.owner_session import OwnerSessions, SideSessions
 from backout.providers.postgres.rescue_circles import close_circles, notes_of_circles
 from backout.providers.postgres.rescue_definitions import DefinitionRescue
 from backout.providers.postgres.rescue_left import tables_left_out, unseen
-from backout.providers.postgres.rescue_rows import load, repair
+from backout.providers.postgres.rescue_rows import attempt, load, repair
 from backout.providers.postgres.rescue_scope import (
     Kept,
     Session,
@@ -183,19 +183,19 @@ class PostgresRescuer:
         columns = [made for work in widened for made in rescue_columns.add(session, work.table, work.lost)]
         ordered = parents_first(session.live, works)
         for work in ordered:
-            load(session.of(work.table.owner), work)
+            attempt(load, session, work)
         repair(session, ordered)
         if close_circles(session, ordered):
             repair(session, ordered)  # what waited for their rows
         for work in ordered:
-            rescue_columns.fill(session.of(work.table.owner), work)
+            attempt(rescue_columns.fill, session, work)
         for work in widened:
             rescue_columns.finish(session, work.table, work.lost)
         defined.then()
         advanced = tuple(advance(session))
-        if session.kept is not None:
-            for work in ordered:
-                work.report = replace(work.report, unwritten=min(work.waiting, work.report.conflicts))
+        for work in ordered:
+            unwritten = 0 if session.kept is None else min(work.waiting, work.report.conflicts)
+            work.report = replace(work.report, unwritten=unwritten, left=work.refused or work.report.left)
         reports += [*defined.reports, *(work.report for work in ordered)]
         circles = notes_of_circles(session.live, ordered, written=session.kept is not None)
         session.left_out.extend((*tables_left_out(reports, before), *unseen(session)))

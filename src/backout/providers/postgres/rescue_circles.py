@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.providers.postgres.libpq import identifier
-from backout.providers.postgres.rescue_scope import triggers_of
+from backout.providers.postgres.rescue_scope import kept_key, triggers_of
 from backout.providers.postgres.rowsql import listed, new, same, stated
 
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ def close_circles(session: Session, works: Sequence[Work]) -> int:
 
     count = 0
     for circle, keys in _circles_of(session.live, works):
+        if any(work.refused for work in circle):
+            continue
         if session.kept is None or not any(work.orphans for work in circle) or _has_owners(circle):
             continue
         mine = session.of(circle[0].table.owner)
@@ -169,7 +171,7 @@ def _restore(session: Session, circle: Sequence[Work], keys: Sequence[ForeignKey
         with live.cursor().copy(f"COPY (SELECT {stated_as} FROM {rows}) TO STDOUT") as copy:
             content = [bytes(chunk) for chunk in copy]
         entry = {"op": "I", "sql": work.table.sql, "table": work.table.shown, "oid": work.table.oid}
-        kept.write({**entry, "key": list(work.key), "columns": names, "circle": min(members)}, content)
+        kept.write({**entry, **kept_key(work.key), "columns": names, "circle": min(members)}, content)
         columns = listed(work.columns)
         made = live.execute(
             f"INSERT INTO {work.table.sql} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {rows}"

@@ -47,7 +47,7 @@ def _fetch(session: Session, work: Work, wanted: Sequence[_Key]) -> None:
     names, keys = listed(work.columns), listed(work.key)
     types = {column.name: column.type for column in work.table.columns}
     arrays = ", ".join(f"%s::text[]::{types[name]}[]" for name in work.key)
-    rows = ", ".join(f"t.{identifier(name)}" for name in work.columns)
+    rows = ", ".join(f"t.{identifier(name)}" for name in work.called.values())
     query = (
         f"COPY (SELECT {rows} FROM ONLY {work.before.sql} t JOIN unnest({arrays}) AS k({keys}) "
         f"ON {same(work.key, 't', 'k')}) TO STDOUT"

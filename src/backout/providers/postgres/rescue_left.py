@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from backout.model.recovery import LeftOut
+from backout.model.recovery import RENAMED, LeftOut
 from backout.providers.postgres.history import HISTORY_TABLES
 from backout.providers.postgres.libpq import identifier
-from backout.providers.postgres.rescue_scope import RENAMED, xids_of
+from backout.providers.postgres.rescue_scope import xids_of
 from backout.providers.postgres.rowsql import listed
 
 if TYPE_CHECKING:

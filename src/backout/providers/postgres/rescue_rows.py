@@ -11,12 +11,12 @@ from backout.providers.postgres.libpq import identifier
 from backout.providers.postgres.rescue_evidence import BY_VALUES, explained, is_key_made_anew, untouched
 from backout.providers.postgres.rescue_keys import load_by_key
 from backout.providers.postgres.rescue_references import parented, refers_to_itself, unreferenced
-from backout.providers.postgres.rescue_scope import xids_of
+from backout.providers.postgres.rescue_scope import kept_key, xids_of
 from backout.providers.postgres.rescue_writing import hold, quietly
 from backout.providers.postgres.rowsql import differ, equal, keyed, listed, new, old, pipe, same
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from backout.model.recovery import TableRescue
     from backout.providers.postgres.rescue_scope import Session, Work
@@ -43,7 +43,7 @@ def load(session: Session, work: Work) -> None:
         if by_key and what == "before":  # the damage may have begun after it: nothing marks the rows there
             continue
         where = "" if work.whole else f" WHERE {written[what]}"
-        query = f"COPY (SELECT {names} FROM ONLY {table.sql}{where}) TO STDOUT"
+        query = f"COPY (SELECT {listed([*work.called.values()])} FROM ONLY {table.sql}{where}) TO STDOUT"
         pipe(source, query, session.live, f"COPY {work.name(what)} ({names}) FROM STDIN")
     if by_key:
         load_by_key(session, work)
@@ -96,14 +96,21 @@ def repair(session: Session, ordered: Sequence[Work]) -> None:
             work.report = replace(work.report, conflicts=0, examples=())
         for place, work in enumerate(reversed(ordered)):
             session.progress("removing rows that the damage made", place, len(ordered))
-            remove(session.of(work.table.owner), work)
+            attempt(remove, session, work)
         for step in (insert, update):
             for work in ordered:
-                step(session.of(work.table.owner), work)
+                attempt(step, session, work)
         moved, waiting = sum(work.written for work in ordered), sum(work.waiting for work in ordered)
         if session.kept is None or not (moved and waiting):
             break
         session.progress("rows that waited for others", number + 1, _PASSES)
+
+
+def attempt(step: Callable[[Session, Work], None], session: Session, work: Work) -> None:
+    """Do a step with one table in the session of its owner, unless Postgres has refused one for good."""
+    if not work.refused:
+        with work.attempted():
+            step(session.of(work.table.owner), work)
 
 
 def remove(session: Session, work: Work) -> None:
@@ -274,7 +281,7 @@ def _batch(session: Session, work: Work, writing: Writing, bounds: str) -> int:
             "sql": work.table.sql,
             "table": work.table.shown,
             "oid": work.table.oid,
-            "key": list(work.key),
+            **kept_key(work.key),
             "columns": names,
         },
         content,

@@ -7,26 +7,26 @@ from __future__ import annotations
 import json
 import os
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.decoding import decode_json
-from backout.model.recovery import TableRescue
+from backout.model.recovery import RENAMED, LeftOut, TableRescue
+from backout.providers.postgres.definitions import shared_columns
 from backout.providers.postgres.history import HISTORY_TABLES
 from backout.providers.postgres.libpq import identifier
 from backout.providers.postgres.plain import foreign_code
-from backout.providers.postgres.rowsql import listed
+from backout.providers.postgres.rowsql import KeyColumn, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from backout.model.recovery import Damage, LeftOut
+    from backout.model.recovery import Damage
     from backout.providers.postgres.definitions import Catalog, Column, Table
 
 _QUEUE: Final = re.compile(r"outbox|inbox|queue|jobs?$", re.IGNORECASE)
-RENAMED: Final = "not brought back, since their name or type was changed"
-"""What is said of columns of a table whose rows come back."""
 WRITERS: Final = "writers"
 """The file that holds, one a line, the ids under which a rescue wrote."""
 _WRITER: Final = (
@@ -42,16 +42,18 @@ class Work:
     """What is to be done with one table that is there in all three.
 
     Args:
-        orphans: rows whose parents are not there. standing: the condition that nobody has written the row `l` since.
-        waiting: rows that could not be written for the sake of others; `written` could, in the same pass. notes: what a
-            person should know of it.
+        called: what each column was called before, by its name. orphans: rows whose parents are not there.
+        standing: the condition that nobody has written the row `l` since. waiting: rows that could not be written for
+            the sake of others; `written` could, in the same pass. refused: the words with which Postgres refused it.
+        notes: what a person should know of it.
     """
 
     table: Table
     before: Table
     after: Table
-    key: tuple[str, ...] = ()
+    key: tuple[KeyColumn, ...] = ()
     columns: tuple[str, ...] = ()
+    called: dict[str, str] = field(default_factory=dict)
     whole: bool = False
     deletes: bool = False
     lost: tuple[Column, ...] = ()
@@ -59,8 +61,24 @@ class Work:
     standing: str = "true"
     waiting: int = 0
     written: int = 0
+    refused: str = ""
     notes: list[str] = field(default_factory=list)
     report: TableRescue = field(default_factory=lambda: TableRescue(""))
+
+    @contextmanager
+    def attempted(self) -> Iterator[None]:
+        """Let what Postgres refuses for good leave this table away, and stop no other; once refused, nothing is tried.
+
+        A lock that is not to be had, or a server that goes away, stops all of it: later it may work.
+        """
+        import psycopg  # noqa: PLC0415 - costs 0.1 s
+
+        try:
+            yield
+        except psycopg.OperationalError:
+            raise
+        except psycopg.Error as error:
+            self.refused = self.refused or f"Postgres refused it: {' '.join(str(error).split())[:300]}"
 
     def name(self, what: str) -> str:
         """Return the name of a temporary table of this work."""
@@ -98,6 +116,19 @@ class Session:
         self.live.execute(f"DROP TABLE IF EXISTS {temporary}")
         if self.owner:
             self.live.execute(f"SET SESSION ROLE {identifier(self.owner)}")
+
+
+def kept_key(key: Sequence[KeyColumn]) -> dict[str, Any]:
+    """Return what an entry keeps of a key."""
+    return {"key": list(key), "equals": [each.equals for each in key]}
+
+
+def key_kept(entry: dict[str, Any]) -> list[KeyColumn]:
+    """Return the key of an entry; one of an earlier version compares by operators of Postgres's own."""
+    key = [KeyColumn.of(str(name)) for name in entry["key"]]
+    for column, operator in zip(key, entry.get("equals", ()), strict=False):
+        column.equals = str(operator)
+    return key
 
 
 class Kept:
@@ -248,13 +279,13 @@ def is_left_alone(session: Session, work: Work, reports: list[TableRescue]) -> b
         work.key = key_of(session.live, table)
         if not work.key:
             left = "it has no primary key"
-    shared: list[set[tuple[str, str]]] = [set(), set(), set()]
-    for names, each in zip(shared, (work.before, work.after, table), strict=True):
-        names |= {(column.name, column.type) for column in each.columns if not column.generated}
-    both = set.intersection(*shared)
-    work.columns = tuple(column.name for column in table.columns if (column.name, column.type) in both)
-    if not left and not set(work.key) <= set(work.columns):
-        left = "its primary key was changed by the damage"
+    work.called, retyped = shared_columns(work.before, work.after, table)
+    work.columns = tuple(work.called)
+    if not left and any(work.called.get(name) != name for name in work.key):
+        left = "its primary key was changed by the damage, or since"
+    for then, now in () if left else retyped:
+        reason = f"somebody gave it the type {now.type} since, it was {then.type}: its values were not compared"
+        session.left_out.append(LeftOut(f"column {table.shown}.{now.name}", reason, seen=False))
     triggers = tuple(name for name, _ in triggers_of(session.live, table.oid))
     work.report = replace(work.report, left=left or _changed(work), triggers=triggers)
     if left:
@@ -285,14 +316,18 @@ def why_left(session: Session, work: Work) -> str:
     return ""
 
 
-def key_of(live: Any, table: Table) -> tuple[str, ...]:
+def key_of(live: Any, table: Table) -> tuple[KeyColumn, ...]:
     """Return the columns of its primary key, () without one."""
     query = (
-        "SELECT a.attname FROM pg_index i, unnest(i.indkey) WITH ORDINALITY AS k(number, place) "
+        "SELECT a.attname, (SELECT quote_ident(n.nspname) FROM pg_opclass o JOIN pg_amop m ON m.amopfamily = "
+        "o.opcfamily AND m.amoplefttype = o.opcintype AND m.amoprighttype = o.opcintype AND m.amopstrategy = 3 "
+        "JOIN pg_operator e ON e.oid = m.amopopr JOIN pg_namespace n ON n.oid = e.oprnamespace "
+        "WHERE o.oid = k.opclass) "
+        "FROM pg_index i, unnest(i.indkey, i.indclass) WITH ORDINALITY AS k(number, opclass, place) "
         "JOIN pg_attribute a ON a.attnum = k.number WHERE a.attrelid = i.indrelid AND i.indrelid = %s "
-        "AND i.indisprimary ORDER BY k.place"
+        "AND i.indisprimary AND k.place <= i.indnkeyatts ORDER BY k.place"
     )
-    return tuple(name for (name,) in live.execute(query, (table.oid,)))
+    return tuple(KeyColumn.of(name, schema or "pg_catalog") for name, schema in live.execute(query, (table.oid,)))
 
 
 def key_constraint(end: Any, oid: int) -> int | None:

@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.providers.postgres.libpq import identifier
-from backout.providers.postgres.pinned import pins
+from backout.providers.postgres.pinned import PATH, SEARCH_PATH, pins
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ def pipe(source: Any, read: str, target: Any, write: str, values: Sequence[Any] 
     again.
     """
     for end in (source, target):
-        end.execute(pins({}, local=False).encode())
+        end.execute(pins({"search_path": getattr(end, PATH, SEARCH_PATH)}, local=False).encode())
     with source.cursor().copy(read, values) as reading, target.cursor().copy(write) as writing:
         for chunk in reading:
             writing.write(chunk)
@@ -37,9 +37,28 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(identifier(name) for name in names)
 
 
+class KeyColumn(str):
+    """The name of a column of a key, with the operator by which its index tells values apart, as SQL."""
+
+    __slots__ = ("equals",)
+    equals: str
+
+    @classmethod
+    def of(cls, name: str, schema: str = "pg_catalog") -> KeyColumn:
+        """Return it; `schema` is where its type's `=` lies: of types of an extension, in the extension's."""
+        made = cls(name)
+        made.equals = f"OPERATOR({schema}.=)"
+        return made
+
+
+def equals(name: str) -> str:
+    """Return the operator by which values of a column are told apart."""
+    return name.equals if isinstance(name, KeyColumn) else "OPERATOR(pg_catalog.=)"
+
+
 def same(key: Sequence[str], one: str, other: str) -> str:
     """Return the condition that two rows have the same key."""
-    return " AND ".join(f"{one}.{identifier(name)} OPERATOR(pg_catalog.=) {other}.{identifier(name)}" for name in key)
+    return " AND ".join(f"{one}.{identifier(name)} {equals(name)} {other}.{identifier(name)}" for name in key)
 
 
 def stated(prefix: str, column: str) -> str:
@@ -67,9 +86,7 @@ def new(column: str) -> str:
 
 def keyed(key: Sequence[str], prefix: str) -> str:
     """Return the condition that the live row is the one whose key `t` holds under this prefix."""
-    return " AND ".join(
-        f"l.{identifier(name)} OPERATOR(pg_catalog.=) t.{identifier(stated(prefix, name))}" for name in key
-    )
+    return " AND ".join(f"l.{identifier(name)} {equals(name)} t.{identifier(stated(prefix, name))}" for name in key)
 
 
 def equal(columns: Sequence[str], one: str, other: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from backout.model.recovery import LeftOut, RescueReport, TableRescue
 from backout.providers.postgres.libpq import identifier
 from backout.providers.postgres.rescue_references import refers_to_itself, unreferenced
+from backout.providers.postgres.rescue_scope import key_kept
 from backout.providers.postgres.rescue_writing import hold, quietly
 from backout.providers.postgres.rowsql import keyed, new, old, stated
 from backout.providers.postgres.unrescue_circles import undo_circle
@@ -177,7 +178,7 @@ def _parts(live: Any, entry: _Entry) -> tuple[list[str], list[str], str, str]:
     kept, there = set(entry["columns"]), sorted(_columns(live, entry["sql"]))
     after = [name for name in there if stated("n_", name) in kept]
     before = [name for name in there if stated("o_", name) in kept]
-    keys = keyed(entry["key"], "n_" if entry["op"] == "I" else "o_")
+    keys = keyed(key_kept(entry), "n_" if entry["op"] == "I" else "o_")
     rows = ", ".join(f"l.{identifier(name)}" for name in after), ", ".join(f"t.{new(name)}" for name in after)
     return after, before, keys, "record_image_eq(ROW({}), ROW({}))".format(*rows)
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from backout.providers.postgres.libpq import identifier
 from backout.providers.postgres.rescue_circles import Deferred, foreign_keys
-from backout.providers.postgres.rowsql import keyed, new, stated
+from backout.providers.postgres.rescue_scope import key_kept
+from backout.providers.postgres.rowsql import equals, keyed, new, stated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,7 +43,7 @@ def undo_circle(
             for key in keys:
                 _refuse_newer(live, key, members)
             for entry in members.values():
-                here = keyed(entry["key"], "n_")
+                here = keyed(key_kept(entry), "n_")
                 gone = live.execute(f"DELETE FROM ONLY {entry['sql']} l USING {_rows(entry)} t WHERE {here}")
                 counts[str(entry["table"])] = int(gone.rowcount)
             wrote(live)
@@ -65,7 +66,7 @@ def _load(live: Any, entry: _Entry, content: bytes) -> None:
     if len(names) < len(entry["columns"]):
         raise _TheyStay("columns of it are not there any more")
     columns = ", ".join(f"{identifier(column)} AS {identifier(name)}" for column, name in names)
-    rows, here = _rows(entry), keyed(entry["key"], "n_")
+    rows, here = _rows(entry), keyed(key_kept(entry), "n_")
     live.execute(f"CREATE TEMP TABLE {rows} ON COMMIT DROP AS SELECT {columns} FROM {entry['sql']} WITH NO DATA")
     with live.cursor().copy(f"COPY {rows} FROM STDIN") as copy:
         copy.write(content)
@@ -86,7 +87,7 @@ def _refuse_newer(live: Any, key: ForeignKey, members: dict[int, _Entry]) -> Non
     parent, others = members[key.parent], "true"
     if key.child in members:
         child = members[key.child]
-        pairs = " AND ".join(f"x.{identifier(name)} OPERATOR(pg_catalog.=) m.{new(name)}" for name in child["key"])
+        pairs = " AND ".join(f"x.{identifier(name)} {equals(name)} m.{new(name)}" for name in key_kept(child))
         others = f"NOT EXISTS (SELECT FROM {_rows(child)} m WHERE {pairs})"
     (held,) = live.execute(
         f"SELECT count(*) FROM {key.child_sql} x JOIN {key.parent_sql} l ON {key.matches('x', 'l')} "
