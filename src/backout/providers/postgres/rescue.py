@@ -25,6 +25,7 @@ from backout.providers.postgres.definitions import catalog
 from backout.providers.postgres.owner_session import OwnerSessions, SideSessions
 from backout.providers.postgres.rescue_circles import close_circles, notes_of_circles
 from backout.providers.postgres.rescue_definitions import DefinitionRescue
+from backout.providers.postgres.rescue_foreseen import rows_in_the_way
 from backout.providers.postgres.rescue_left import tables_left_out, unseen
 from backout.providers.postgres.rescue_rows import attempt, load, repair
 from backout.providers.postgres.rescue_scope import (
@@ -37,7 +38,7 @@ from backout.providers.postgres.rescue_scope import (
     works_of,
     written_by_us,
 )
-from backout.providers.postgres.rescue_sequences import advance
+from backout.providers.postgres.rescue_sequences import advance, taken_numbers
 from backout.providers.postgres.schema import meant, without_secrets
 from backout.providers.postgres.session import working
 
@@ -194,10 +195,13 @@ class PostgresRescuer:
         defined.then()
         advanced = tuple(advance(session))
         for work in ordered:
-            unwritten = 0 if session.kept is None else min(work.waiting, work.report.conflicts)
+            unwritten = min(work.waiting, work.report.conflicts)
+            if session.kept is None and not work.refused:
+                unwritten = rows_in_the_way(session.of(work.table.owner), work)
             work.report = replace(work.report, unwritten=unwritten, left=work.refused or work.report.left)
         reports += [*defined.reports, *(work.report for work in ordered)]
         circles = notes_of_circles(session.live, ordered, written=session.kept is not None)
+        session.left_out.extend(taken_numbers(session, ordered))
         session.left_out.extend((*tables_left_out(reports, before), *unseen(session)))
         return RescueReport(
             (*columns, *defined.statements, *advanced),

@@ -17,6 +17,7 @@ from backout.model.recovery import LeftOut
 from backout.providers.postgres.definitions import add_column, finish_column
 from backout.providers.postgres.libpq import identifier
 from backout.providers.postgres.rescue_rows import TODO, Writing, batches, conflicts_of
+from backout.providers.postgres.rescue_scope import xids_of
 from backout.providers.postgres.rowsql import differ, keyed, listed, new, old, pipe, same
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ def fill(session: Session, work: Work) -> None:
             query = f"SELECT count(*) FROM ONLY {work.before.sql} WHERE {identifier(column.name)} IS NOT NULL"
             (count,) = session.before.execute(query).fetchone()
             work.report = replace(work.report, updated=max(work.report.updated, count))
+            if column.not_null and column.plain_default is None and (newer := _newer_rows(session, work)):
+                session.left_out.append(_without_value(work.table, column, newer))
             continue
         if not _is_there(session, work.table, column):
             continue  # it could not be added, which is said
@@ -127,11 +130,29 @@ def _left(live: object, table: Table, column: Column, statement: str, said: str)
     what, sql = f"column {table.shown}.{column.name}: {statement}", f"{statement};"
     if "NOT NULL" not in statement:
         return LeftOut(what, said, sql)
-    name = identifier(column.name)
-    query = f"SELECT count(*) FROM {table.sql} WHERE {name} IS NULL"
+    query = f"SELECT count(*) FROM {table.sql} WHERE {identifier(column.name)} IS NULL"
     (empty,) = live.execute(query).fetchone()  # type: ignore[attr-defined]
+    return _without_value(table, column, empty)
+
+
+def _without_value(table: Table, column: Column, empty: int) -> LeftOut:
+    name = identifier(column.name)
     given = f"UPDATE {table.sql} SET {name} = DEFAULT WHERE {name} IS NULL; " if column.default else ""
-    return LeftOut(f"NOT NULL of {table.shown}.{column.name}", f"{empty:,} newer rows have no value in it", given + sql)
+    sql = f"{given}ALTER TABLE {table.sql} ALTER COLUMN {name} SET NOT NULL;"
+    return LeftOut(f"NOT NULL of {table.shown}.{column.name}", f"{empty:,} newer rows have no value in it", sql)
+
+
+def _newer_rows(session: Session, work: Work) -> int:
+    """Return how many live rows were not there before, by their keys; the damage's own are none of them."""
+    live, temp, keys = session.live, work.name("keys"), listed(work.key)
+    live.execute(f"DROP TABLE IF EXISTS {temp}")
+    live.execute(f"CREATE TEMP TABLE {temp} AS SELECT {keys} FROM ONLY {work.table.sql} WITH NO DATA")
+    query = f"COPY (SELECT {keys} FROM ONLY {work.before.sql}) TO STDOUT"
+    pipe(session.before, query, live, f"COPY {temp} ({keys}) FROM STDIN")
+    live.execute(f"ANALYZE {temp}")
+    newer = f"NOT EXISTS (SELECT FROM {temp} b WHERE {same(work.key, 'l', 'b')})"
+    others = f"l.xmin <> ALL('{xids_of(session)}'::xid[])"
+    return int(live.execute(f"SELECT count(*) FROM ONLY {work.table.sql} l WHERE {newer} AND {others}").fetchone()[0])
 
 
 def _is_there(session: Session, table: Table, column: Column) -> bool:

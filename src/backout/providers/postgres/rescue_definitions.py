@@ -14,6 +14,7 @@ from backout.model.recovery import LeftOut, TableRescue
 from backout.providers.postgres.definition_changes import RUN_NOTHING, Change, ownership, plan_of
 from backout.providers.postgres.definition_columns import columns_left_out, taken_apart
 from backout.providers.postgres.libpq import identifier
+from backout.providers.postgres.rescue_foreseen import reason_against
 from backout.providers.postgres.rowsql import listed, pipe
 
 if TYPE_CHECKING:
@@ -70,7 +71,11 @@ class DefinitionRescue:
         if self._session.kept is None:
             for each in self._pending:
                 self._foresee(each)
-            self.statements += [change.statement for change in self._changed]
+            for change in self._changed:
+                if why := reason_against(self._session, change.definition, self._before, self._now):
+                    self._session.left_out.append(LeftOut(change.definition.shown, why, change.statement))
+                else:
+                    self.statements.append(change.statement)
             return
         self._rounds()
 
@@ -94,7 +99,7 @@ class DefinitionRescue:
     def _foresee(self, change: Change) -> None:
         made = change.definition
         table = self._before.tables.get(made.oid) if made.kind == "TABLE" else None
-        why = self._refused(change)
+        why = self._refused(change) or reason_against(self._session, made, self._before, self._now)
         if why:
             self._session.left_out.append(LeftOut(made.shown, why, change.statement))
         elif table is not None:

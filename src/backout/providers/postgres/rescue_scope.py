@@ -95,6 +95,7 @@ class Session:
         strange: returns why a table is not touched in the connections of its owner, "" when it may be.
         owner: whose the connections are, "" for those that nobody has to act for. left_out: what of the damage is not
             taken back, of all owners. ours: the ids under which rescues and their undos wrote.
+        set_back: the sequences that the damage set back, by object id.
     """
 
     before: Any
@@ -108,6 +109,7 @@ class Session:
     owner: str = ""
     left_out: list[LeftOut] = field(default_factory=list)
     ours: frozenset[int] = frozenset()
+    set_back: set[int] = field(default_factory=set)
 
     def forget(self, temporary: str) -> None:
         """Drop a temporary table, as the owner or as whoever his code left the session to, and be the owner again."""
