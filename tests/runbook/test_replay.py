@@ -202,7 +202,7 @@ def test_recordings_without_other_classes_are_judged_by_the_old_streams(
     lines = list(shop(640, split, **bad))
     now = [verdict for verdict, _ in verdicts(lines)]
     monkeypatch.setattr(Shifts, "judge", lambda self, now: Judged())
-    monkeypatch.setattr(Shifts, "goodness", lambda self, told: Goodness(0))
+    monkeypatch.setattr(Shifts, "goodness", lambda self, now: Goodness(0))
     before = [verdict for verdict, _ in verdicts(lines)]
     if "GET /" in bad and split < 1:  # ten minutes of baseline give it no stream
         assert now.index("rollback") <= before.index("rollback")

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from backout.analysis.shifts import LooksOfShiftsState, ShiftsState
-    from backout.analysis.shifts.goodness import Goodness
     from backout.model.connections import ConnectionUse
     from backout.model.policy import Policy
     from backout.model.probes import PairedAnswer, SyntheticAnswer
@@ -537,7 +536,7 @@ class Detector:
         guesses, asked = self._answers.unmatched
         if 2 * guesses > asked:
             unseen += f"; {guesses:,} of {count(asked, 'request')} asked for what was not known before"
-        fell = self._goodness(now).fell
+        fell = self._answers.goodness(now).fell
         unseen += (
             f"; for about {count(fell, 'minute')} fewer answers were good than before, which is over" if fell else ""
         )
@@ -571,7 +570,7 @@ class Detector:
             return "without a request nothing is excluded"
         if self._edges is not None and now <= self._slow_from:
             return f"response times count from {self._slow_from - self._start:.0f} s after the deployment on"
-        needed = self._excluded().requests_missing() or self._goodness(now).missing
+        needed = self._excluded().requests_missing() or self._answers.goodness(now).missing
         if needed:
             return f"about {count(needed, 'more request')} would tell"
         if log_e > QUIET_LOG_E:
@@ -579,11 +578,6 @@ class Detector:
                 f"evidence {odds(log_e)} against healthy is too much to call it healthy and too little to call it bad"
             )
         return None
-
-    def _goodness(self, now: float) -> Goodness:
-        """Return how sure it is that people get what they got before."""
-        told = (shift.stratum for shift in self._answers.judge(now).of(Outcome.TOLD))
-        return self._answers.goodness(told)
 
     def looks(self) -> LooksState:
         """Return a checkpoint of what was seen by looking alone; counts are kept elsewhere and can be fed again."""

@@ -109,6 +109,9 @@ class Repeats:
         piece = (failures, total - failures, 0, 0) if is_new else (0, 0, failures, total - failures)
         after = (before[0] + piece[0], before[1] + piece[1], before[2] + piece[2], before[3] + piece[3])
         self._seen[route, second] = after
+        if not (failures or before[0] or before[2]):  # nothing failed in this second: all weigh 1
+            others = float(total)
+            return Weights(0.0, others, 0.0, 0.0) if is_new else Weights(0.0, 0.0, 0.0, others)
         factor = self._factor(after)
         if minute < self._minute:
             return Weights(*(factor * number for number in piece))

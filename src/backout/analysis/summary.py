@@ -19,8 +19,8 @@ from backout.analysis.baseline import (
 )
 from backout.analysis.quantiles import TAILS, counts_above, quantile_bucket, thresholds
 from backout.analysis.repeats import Bunch, failures_per_cause, weighed
-from backout.analysis.shifts.strata import folded
-from backout.model.signals import merge_latency
+from backout.analysis.shifts.strata import stratum_of
+from backout.model.signals import merged
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -40,18 +40,14 @@ def summarise(
     rows = [r for r in counts if r.second < start and (version is None or r.version == version) and r.requests > 0]
     if not rows:
         return Baseline(0.0, None, None, ())
-    edges = thresholds(merge_latency(rows))
     failures = _Failures(start)
-    above: dict[int, list[int]] = {}
     for row in rows:
         failures.add(row.second, row)
-        if edges is not None and row.latency:
-            sums = above.setdefault((row.second - start) // MINUTE_S, [0] * (1 + len(TAILS)))
-            for index, number in enumerate(counts_above(row.latency, edges)):
-                sums[index] += number
+    histograms = _histograms(((row.second, row) for row in rows), start)
+    edges = thresholds(merged(histograms.values()))
+    above = [counts_above(histograms[minute], edges) for minute in sorted(histograms)] if edges is not None else []
     laws = [
-        law((Minute(m[k], m[0]) for _, m in sorted(above.items())), CV_LATENCY, unknown)
-        for k, unknown in enumerate(CV_UNKNOWN, start=1)
+        law((Minute(m[k], m[0]) for m in above), CV_LATENCY, unknown) for k, unknown in enumerate(CV_UNKNOWN, start=1)
     ]
     known = tuple(item for item in laws if item is not None)
     if len(known) < len(TAILS):
@@ -113,31 +109,49 @@ class _Failures:
 def _routes(rows: Sequence[Counts], start: int, per_cause: float, vital: Collection[str]) -> tuple[RouteBaseline, ...]:
     """Return what was normal of the busiest routes and the vital ones, the busiest first."""
     parts: dict[str, list[tuple[int, RouteCounts]]] = {}
+    named: dict[str, list[tuple[int, RouteCounts]]] = {}  # the same lists, by name with its query's shape
     for row in rows:
-        for name, route in folded(row.routes).items():
-            parts.setdefault(name, []).append((row.second, route))
+        second = row.second
+        for name, route in row.routes.items():
+            found = named.get(name)
+            if found is None:
+                found = named[name] = parts.setdefault(stratum_of(name), [])
+            found.append((second, route))
     requests = {name: sum(route.requests for _, route in found) for name, found in parts.items()}
     busiest = sorted((name for name in requests if requests[name] >= FEW_LATENCIES), key=lambda n: (-requests[n], n))
     if len(busiest) < 2:  # noqa: PLR2004 one route is the whole
         return ()
     chosen = [*busiest[:MOST_ROUTES], *(name for name in busiest[MOST_ROUTES:] if name in vital)]
-    found = (_route(name, parts[name], start, per_cause) for name in chosen)
-    return tuple(route for route in found if route is not None)
+    known = (_route(name, parts[name], start, per_cause) for name in chosen)
+    return tuple(route for route in known if route is not None)
 
 
 def _route(name: str, parts: Sequence[tuple[int, RouteCounts]], start: int, per_cause: float) -> RouteBaseline | None:
-    p95 = quantile_bucket(merge_latency(route for _, route in parts), 0.95)
+    histograms = _histograms(parts, start)
+    p95 = quantile_bucket(merged(histograms.values()), 0.95)
     if p95 is None:
         return None
     failures = _Failures(start)
-    slow: dict[int, tuple[int, int]] = {}
     for second, route in parts:
         failures.add(second, route)
-        if route.latency:
-            minute = (second - start) // MINUTE_S
-            above, total = slow.get(minute, (0, 0))
-            more = sum(number for bucket, number in route.latency.items() if bucket > p95)
-            slow[minute] = (above + more, total + sum(route.latency.values()))
+    slow = [
+        Minute(sum(number for bucket, number in found.items() if bucket > p95), sum(found.values()))
+        for _, found in sorted(histograms.items())
+    ]
     errors = law(failures.minutes(per_cause), CV_ERRORS)
-    slower = law((Minute(above, total) for _, (above, total) in sorted(slow.items())), CV_LATENCY, CV_UNKNOWN[1])
+    slower = law(slow, CV_LATENCY, CV_UNKNOWN[1])
     return RouteBaseline(name, errors, p95, slower) if errors and slower else None
+
+
+def _histograms(parts: Iterable[tuple[int, Counts | RouteCounts]], start: int) -> dict[int, dict[int, int]]:
+    """Return {minute: {bucket: requests}}: the seconds of an hour are read once, what follows reads sixty minutes."""
+    found: dict[int, dict[int, int]] = {}
+    for second, part in parts:
+        if part.latency:
+            minute = (second - start) // MINUTE_S
+            table = found.get(minute)
+            if table is None:
+                table = found[minute] = {}
+            for bucket, number in part.latency.items():
+                table[bucket] = table.get(bucket, 0) + number
+    return found

@@ -38,12 +38,17 @@ class Cells:
             first = min(first, row.second)
             minute = (row.second - start) // MINUTE_S
             _at(self.whole, minute).add(row)
+            named = 0
             for name, route in row.routes.items():
+                named += route.requests
                 if name != OTHER and route.requests:
-                    _at(found.setdefault(name, {}), minute).add(route)
+                    cells = found.get(name)
+                    if cells is None:
+                        cells = found[name] = {}
+                    _at(cells, minute).add(route)
                     if route.sizes:
                         self._add_sizes(name, route.sizes.items())
-            other = nameless(row) if row.routes else None
+            other = nameless(row) if row.routes and (named < row.requests or OTHER in row.routes) else None
             if other is not None and other.requests:
                 _at(found.setdefault(OTHER, {}), minute).add(other)
         if not _tells(found):

@@ -67,6 +67,8 @@ class Stratum:
         self._weight = weight
         self._stretch = stretch
         self._parts: dict[int, tuple[Tally, int]] = {}  # by stretch that is over: what was counted then, and added
+        self._before_part = (Tally(), 0)  # their sum
+        self._fallen: list[tuple[int, int, int]] = []  # of each: its number, how many were bad, of how many
         self._start = start
         self._share = share
         self._recent = Recent(start)  # of the new version
@@ -130,15 +132,24 @@ class Stratum:
         number = self._both.minute // self._stretch
         if self._both.minute < 0 or minute // self._stretch == number:
             return
-        counted, added = self._open_part()
-        self._parts[number] = counted, added
+        self._parts[number] = self._open_part()
+        self._add_up()
+
+    def _add_up(self) -> None:
+        """Add up the stretches that are over, whenever there is one more, or other answers are good."""
+        whole, more = Tally(), 0
+        for part, added in self._parts.values():
+            whole.add(part)
+            more += added
+        self._before_part = whole, more
+        self._fallen = [(number, *_bad_of(*part)) for number, part in self._parts.items()]
 
     def _open_part(self) -> tuple[Tally, int]:
         """Return what was counted, and added, since the last stretch that is over."""
-        counted = Tally(self.new.requests, self.new.errors, dict(self.new.classes))
-        for part, _ in self._parts.values():
-            counted.take_away(part)
-        return counted, self.added - sum(added for _, added in self._parts.values())
+        before, added = self._before_part
+        classes = {kind: number - before.classes.get(kind, 0) for kind, number in self.new.classes.items()}
+        counted = Tally(self.new.requests - before.requests, self.new.errors - before.errors, classes)
+        return counted, self.added - added
 
     def _begin(self, kind: AnswerClass, minute: int) -> None:
         """Begin the test of a class with its first answer, of either version."""
@@ -178,6 +189,7 @@ class Stratum:
         for number, (mine, _) in self._parts.items():
             theirs, _ = part._parts.get(number, (Tally(), 0)) if part else (None, 0)  # noqa: SLF001 of the same class
             mine.forgive(kind, None if theirs is None else theirs.classes.get(kind, 0))
+        self._add_up()
         for window, of_part in zip(self.windows, part.windows if part else (None, None), strict=True):
             window.forgive(kind, of_part)
 
@@ -208,10 +220,13 @@ class Stratum:
         """Return how many minutes `both` covers, up to that time (Unix seconds)."""
         return self._both.minutes(self._start, until)
 
-    def answered(self) -> Answered | None:
+    def answered(self, *, by_time: bool = False) -> Answered | None:
         """Return what the good share is judged by, None where nothing says what was usual.
 
         What is gone for good, and what was added, is no fall by itself.
+
+        Args:
+            by_time: whether each stretch of time is told apart.
         """
         known = [self.normal.tally] if self.normal.tally.requests else []
         if (self.is_split or not known) and self.old.requests >= ENOUGH_BESIDE:
@@ -219,10 +234,11 @@ class Stratum:
         if not known:
             return None
         usual = max(1 - each.good_share for each in known)
-        number = self._both.minute // self._stretch
-        parts = {**self._parts, number: self._open_part()}
-        by_time = tuple((at, *_fallen(*parts[at])) for at in parts)
-        return Answered(usual, *_fallen(self.new, self.added), by_time)
+        bad, total = _bad_of(self.new, self.added)
+        if not by_time:
+            return Answered(usual, bad, total)
+        now = (self._both.minute // self._stretch, *_bad_of(*self._open_part()))
+        return Answered(usual, bad, total, (*self._fallen, now))
 
     def has_moved(self, kind: AnswerClass) -> bool:
         """Whether at least five points of this stratum went from good answers to that class."""
@@ -280,10 +296,11 @@ class Stratum:
         self.added = state["added"]
         parts = state.get("parts", [])  # the version before wrote none
         self._parts = {number: (Tally.from_state(counted), added) for number, counted, added in parts}
+        self._add_up()
         return self
 
 
-def _fallen(counted: Tally, added: int) -> tuple[int, int]:
+def _bad_of(counted: Tally, added: int) -> tuple[int, int]:
     """Return how many answers were bad, of how many, but for what is gone for good and what was added."""
     bad = counted.bad - counted.classes.get(AnswerClass.GONE, 0) - added
     return max(0, bad), counted.requests - added

@@ -30,8 +30,9 @@ class Tally:
         """Add what a row, or a route of it, has."""
         self.requests += part.requests
         self.errors += part.errors
-        for kind, number in part.classes.items() if part.classes else ():
-            self.classes[kind] = self.classes.get(kind, 0) + number
+        if part.classes:
+            for kind, number in part.classes.items():
+                self.classes[kind] = self.classes.get(kind, 0) + number
 
     @property
     def good(self) -> int:
@@ -60,13 +61,6 @@ class Tally:
         if left:
             self.classes[kind] = left
         return known - left
-
-    def take_away(self, part: Tally) -> None:
-        """Take away what a part of these counts has."""
-        self.requests -= part.requests
-        self.errors -= part.errors
-        for kind, number in part.classes.items():
-            self.classes[kind] = self.classes.get(kind, 0) - number
 
     def state(self) -> TallyState:
         """Return a checkpoint, plain JSON."""

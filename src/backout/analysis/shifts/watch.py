@@ -140,6 +140,7 @@ class Shifts:
         self._signs = Signs(baseline)
         self._triggers = TriggerRuns(baseline, declared)
         self._judged: Judged | None = None
+        self._weighed: tuple[Judged, Goodness] | None = None
 
     @property
     def _site(self) -> Stratum | None:
@@ -313,24 +314,32 @@ class Shifts:
         site = self._site
         return site is not None and bool(site.normal.tally.classes or site.new.classes)
 
-    def goodness(self, told: Iterable[str]) -> Goodness:
-        """Return how sure it is that the good share has not fallen, and for how many minutes it had.
+    def goodness(self, now: float) -> Goodness:
+        """Return how sure it is, as of `now` (Unix seconds), that the good share has not fallen, or not to stay.
 
-        Args:
-            told: names of strata whose shift is only told: what was added there is no fall.
+        In strata whose shift is only told what was added is no fall.
         """
+        judged = self.judge(now)
+        if self._weighed is None or self._weighed[0] is not judged:
+            told = (shift.stratum for shift in judged.of(Outcome.TOLD))
+            self._weighed = judged, self._goodness(frozenset(told))
+        return self._weighed[1]
+
+    def _goodness(self, left_out: frozenset[str]) -> Goodness:
         if not self.tells_classes:
             return Goodness(0)
-        left_out = frozenset(told)
         strata = [each for name, each in self._strata.items() if name != SITE] or list(self._strata.values())
-        found = [each.answered() for each in strata if each.name not in left_out and each.new.requests]
-        known = [each for each in found if each is not None]
+        strata = [each for each in strata if each.name not in left_out and each.new.requests]
+        known = [each for each in map(Stratum.answered, strata) if each is not None]
         if known:
-            found_out = weigh(known)
-            return found_out._replace(fell=found_out.fell * self._stretch)
+            found = weigh(known)
+            if found.missing:  # it may have fallen for a while
+                by_time = (each.answered(by_time=True) for each in strata)
+                found = weigh(each for each in by_time if each is not None)
+            return found._replace(fell=found.fell * self._stretch)
         # Nothing says what was usual: that most is not answered well is no sign of health, until enough is seen beside.
         site = self._strata[SITE]
-        is_poor = bool(found) and site.new.good < WORKED * site.new.requests
+        is_poor = bool(strata) and site.new.good < WORKED * site.new.requests
         return Goodness(max(1, ENOUGH_BESIDE - site.old.requests) if is_poor else 0)
 
     def looks(self) -> LooksOfShiftsState:
@@ -401,7 +410,12 @@ class Shifts:
 
 def _with_nameless(row: Counts) -> Iterator[tuple[str, RouteCounts]]:
     """Yield the routes of a row by name, and what has none as `OTHER`."""
-    other = nameless(row)
-    yield from ((name, route) for name, route in row.routes.items() if name != OTHER)
-    if other is not None:
-        yield OTHER, other
+    named = 0
+    for name, route in row.routes.items():
+        named += route.requests
+        if name != OTHER:
+            yield name, route
+    if named < row.requests or OTHER in row.routes:
+        other = nameless(row)
+        if other is not None:
+            yield OTHER, other
