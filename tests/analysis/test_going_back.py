@@ -68,7 +68,7 @@ def test_where_to_without_the_provider(case: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "THE LAST CARD", "## What is known of versions\n\n- x\n- 2026 stable -\n", "- version "]
+    "text", ["", "THE LAST CARD", "### What is known of versions\n\n- x\n- 2026 stable -\n", "- version "]
 )
 def test_a_page_that_somebody_wrote_on_is_read_as_far_as_it_goes(text: str) -> None:
     """It never raises, and what is no entry is none."""

@@ -88,7 +88,7 @@ def _known(card: Card) -> Markdown:
         lines.append(md("- {} {} {}", rfc3339(at), word, version))
         lines += [md("  {}", source)] if source else []
         lines += _wrapped(brief(why), indent="  ", hanging="  ") if why else []
-    return md("## {}\n\n{}", KNOWN, joined(lines))
+    return md("### {}\n\n{}", KNOWN, joined(lines))
 
 
 def _source(run: str, code_hash: str | None, commit: str) -> str:
