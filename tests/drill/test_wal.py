@@ -336,6 +336,29 @@ def test_a_full_disk_leaves_a_partial_segment_that_is_received_again(quick_path:
         assert recovered(lab, quick_path / "out") == {1, 2}
 
 
+@pytest.mark.long
+def test_latest_reaches_the_last_commit_that_was_acknowledged(quick_path: Path, cache: Path) -> None:
+    """In synchronous mode the server is lost under load: a side at `latest` has every row, the last one included."""
+    with receiving(quick_path, cache, "sync") as lab:
+        until(
+            lambda: lab.value("SHOW synchronous_standby_names") == "backout_lab",
+            timeout_s=30.0,
+            what="it is waited for",
+        )
+        with Load(lab.dsn) as load:
+            until(lambda: load.count() > 150, timeout_s=60.0, what="there is load")
+            kill_server(lab)
+        answer = lab.backout("db", "restore", "latest", "--side", "--json")
+        assert answer.code == 0, answer.err
+        side = lab.backout("db", "restore", "--list", "--json").json["sides"][0]  # type: ignore[index]
+        try:
+            with psycopg.connect(side["dsn"]) as copy:
+                found = {row[0] for row in copy.execute("SELECT n FROM t").fetchall()}
+        finally:
+            lab.backout("db", "restore", "--drop-side", side["name"])
+        assert set(load.acknowledged) - found == set()
+
+
 def whole_segments(archive: Path) -> list[Path]:
     """Return the segments that are kept, once there are two: received is not kept yet."""
     found = [path for path in (archive / "wal").rglob("0*") if path.is_file()]

@@ -12,11 +12,12 @@ from backout.model.recovery import BackupKind, in_wal_order, show_lsn
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from backout.model.backups import Cluster, WalGap, WalRead
+    from backout.model.backups import Cluster, LastProof, WalGap, WalRead
     from backout.model.recovery import BaseBackup, WalSegment
 
 _INCREMENTAL_SINCE: Final = 170000
 """The first server version that can take incremental backups."""
+_DAY_S: Final = 86_400.0
 ALARM_SHARE: Final = 0.5
 """Of max_slot_wal_keep_size: from here on somebody has to look, since at the whole of it WAL is lost."""
 
@@ -238,6 +239,24 @@ def protection(
         why = f"the archive ends at {show_lsn(end)}, and the server keeps WAL from {show_lsn(kept_from)} on"
         return Protection(protected=False, why=why, base=base.id, reaches_lsn=end)
     return Protection(protected=True, why=f"from base backup {base.id} on", base=base.id, reaches_lsn=end)
+
+
+def proof_alarm(last: LastProof, backups: Sequence[BaseBackup], now: float, within_s: float) -> str:
+    """Return why somebody has to look after the proofs, "" for nothing: a restore that nobody tried is a hope.
+
+    Args:
+        within_s: how old the last one may be; where there is none, the oldest backup. 0: nobody asks.
+    """
+    if not within_s or not backups:
+        return ""
+    if last.failed:
+        return f"the last proof of the backups failed: {last.failed}"
+    days = within_s / _DAY_S
+    if last.at is not None and now - last.at > within_s:
+        return f"the last proof of the backups is {(now - last.at) / _DAY_S:.0f} days old, and {days:g} are allowed"
+    if last.at is None and now - min(each.ended_at for each in backups) > within_s:
+        return f"no backup was restored as a proof in {days:g} days"
+    return ""
 
 
 def slot_alarm(cluster: Cluster) -> str:

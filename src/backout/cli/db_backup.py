@@ -77,7 +77,7 @@ def opened(shell: Shell, config: Config, stop: StopRequest, accepted: Collection
     from backout.wiring.backups import BackupHooks, backup_tools  # noqa: PLC0415 same
 
     live = Live(shell.output, "db-backup")
-    return backup_tools(config, BackupHooks(stop, _Meter(live).show, live.say_once), accepted), live
+    return backup_tools(config, BackupHooks(stop, Meter(live).show, live.say_once), accepted), live
 
 
 def drive(tools: BackupTools, live: Live, stop: StopRequest, run: str) -> Run:
@@ -156,7 +156,7 @@ def _unfinished(tools: BackupTools) -> Run | None:
     return None if newest is None or newest.state.is_over else newest
 
 
-class _Meter:
+class Meter:
     """Shows how far a step is, with its rate and the time that is left."""
 
     def __init__(self, live: Live) -> None:

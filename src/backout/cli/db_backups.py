@@ -197,3 +197,57 @@ def verify(shell: Shell, *, backup: str | None, unsigned: tuple[str, ...], messa
     text = shell.output.style.badge(f"backup {chosen} was read and is whole", Tone.GOOD)
     shell.output.result("db-backups-verify", {"environment": config.name, "backup": backup_record(after)}, text)
     return 0
+
+
+@backups.command(
+    "prove",
+    short_help="Restore the newest backup beside the live database, and read it all.",
+    epilog="""
+Examples:
+  backout db backups prove -e production
+  backout db backups prove -e production --if-due         from cron: only when half of backup.prove_within has passed
+  backout db backups prove -e production --dry-run
+""",
+)
+@click.option("--if-due", is_flag=True, help="Only when the last proof is older than half of backup.prove_within.")
+@click.option("-n", "--dry-run", is_flag=True, help="Say what would be restored; change nothing.")
+@pass_shell
+def prove(shell: Shell, *, if_due: bool, dry_run: bool) -> int:
+    """Restore the newest backup to the end of the received WAL, as a side instance, read every row, and remove it.
+
+    The live database is not touched. What was found is recorded with its time; `status` and `db check` say when the
+    last proof is older than backup.prove_within. Exit codes: 0 proved, or not due; 1 it cannot be restored or read.
+    """
+    from backout.cli.db_backup import Meter  # noqa: PLC0415 only this command
+    from backout.cli.live import Live  # noqa: PLC0415 same
+    from backout.model.backups import BackupProgress  # noqa: PLC0415 same
+    from backout.runbook.backup_proof import plan_proof, prove_backup, record_of  # noqa: PLC0415 same
+    from backout.wiring import backups as wired  # noqa: PLC0415 same
+    from backout.wiring.restore import restore_tools  # noqa: PLC0415 same
+
+    config = shell.config()
+    last, within_s = wired.last_proof(config), float(wired.backup_settings(config).prove_within)
+    tools = restore_tools(config, say=shell.output.say)
+    if if_due and last.at is not None and not last.failed and tools.clock.now() - last.at < within_s / 2:
+        payload: dict[str, object] = {"environment": config.name, "due": False, "proved_at": rfc3339(last.at)}
+        shell.output.result("db-backups-prove", payload, f"not due: proved last at {rfc3339(last.at)}")
+        return 0
+    wanted = plan_proof(tools)
+    if dry_run:
+        text = f"would restore {wanted.order.backup} and {len(wanted.order.wal)} segments of WAL, and read all of it"
+        payload = {"environment": config.name, "dry_run": True, "backup": wanted.order.backup}
+        shell.output.result("db-backups-prove", payload, text)
+        return 0
+    live = Live(shell.output, "db-backup")
+    meter = Meter(live)
+    with wired.proving(config):
+        proof = prove_backup(tools, wanted, lambda doing, done, of: meter.show(BackupProgress(doing, done, of)))
+    live.end()
+    record = {**record_of(proof), "at": rfc3339(proof.at)}
+    text = (
+        f"backup {proof.backup} was restored to the end of the WAL ({record['lsn']}) and read: {proof.rows:,} rows in "
+        f"{proof.tables:,} tables of {proof.databases} databases, in {proof.took_s:,.0f} s"
+    )
+    payload = {"environment": config.name, "due": True, "proof": record}
+    shell.output.result("db-backups-prove", payload, shell.output.style.badge(text, Tone.GOOD))
+    return 0

@@ -27,8 +27,8 @@ def check(shell: Shell) -> int:
     """Ask the database, the programs, the repositories and the vendor what can be recovered, and choose the path.
 
     Nothing is changed. What the role may not see is "not readable". Exit codes: 0 something can be recovered; 1 nothing
-    can, yet, or WAL is received and the database is UNPROTECTED all the same: the lines to type are shown; 4 or 7
-    nothing can, and the database refused the login or did not answer.
+    can, yet, or WAL is received and the database is UNPROTECTED all the same, or the last proof of the backups is too
+    old: the lines to type are shown; 4 or 7 nothing can, and the database refused the login or did not answer.
     """
     from backout.analysis.capability import choose  # noqa: PLC0415 - only this command pays for it
     from backout.cli.paint import paint_for  # noqa: PLC0415
@@ -42,8 +42,11 @@ def check(shell: Shell) -> int:
     human = words.text(around, choice, width=style.width, paint=paint_for(style))
     shell.output.result("db-check", words.record(around, choice), human)
     if choice.path is not None:
-        if around.protection is None or around.protection.protected:
+        if around.protection is None or (around.protection.protected and not around.protection.alarm):
             return 0
+        if around.protection.protected:
+            shell.output.next(f"backout db backups prove -e {around.environment}")
+            return 1
         shell.output.next(
             f"backout db wal status -e {around.environment}", f"backout db backup -e {around.environment}"
         )

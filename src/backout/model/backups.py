@@ -130,12 +130,43 @@ class Protection:
 
     Args:
         base: the backup that a restore would start from, "" without one. reaches_lsn: the last one that is archived.
+        proved_at: when a restore was last tried and found good (Unix seconds), None: never that anybody knows.
+        alarm: what somebody has to look at although it is protected, "" for nothing.
     """
 
     protected: bool
     why: str
     base: str = ""
     reaches_lsn: int | None = None
+    proved_at: float | None = None
+    alarm: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BackupProof:
+    """That a backup was restored to the end of the WAL, and all of it read.
+
+    Args:
+        at: when it was found good (Unix seconds). backup: the base. lsn, timeline: up to where it was replayed.
+        rows: of all tables of all databases. took_s: restore and reading.
+    """
+
+    at: float
+    backup: str
+    lsn: int
+    timeline: int
+    databases: int
+    tables: int
+    rows: int
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LastProof:
+    """What the journal knows of proofs: the newest that was good (Unix seconds), and why a later one failed, or ""."""
+
+    at: float | None = None
+    failed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

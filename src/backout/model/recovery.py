@@ -271,6 +271,15 @@ class SideLook:
 
 
 @dataclass(frozen=True, slots=True)
+class DatabaseRead:
+    """A database of which every row was read."""
+
+    name: str
+    tables: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class DatabaseFacts:
     """The live database: who it is, and where its WAL stands.
 

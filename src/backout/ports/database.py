@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         Commit,
         Damage,
         DatabaseFacts,
+        DatabaseRead,
         DropClue,
         MigrationClue,
         RescueReport,
@@ -161,6 +162,10 @@ class SideControl(Protocol):
 
     def look(self, name: str, database: str, relation: str, migration: str) -> SideLook:
         """Return what it shows, read-only. Raises Refused when that database is not there."""
+        ...
+
+    def read_all(self, name: str) -> tuple[DatabaseRead, ...]:
+        """Read every row of every database of it. Raises BackoutError naming what cannot be read."""
         ...
 
 

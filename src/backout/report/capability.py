@@ -50,7 +50,14 @@ def record(around: Surroundings, choice: Choice) -> dict[str, object]:
 def protection_record(found: Protection) -> dict[str, object]:
     """Return whether the database is protected as JSON values."""
     reaches = None if found.reaches_lsn is None else show_lsn(found.reaches_lsn)
-    return {"protected": found.protected, "why": found.why, "base": found.base or None, "reaches_lsn": reaches}
+    return {
+        "protected": found.protected,
+        "why": found.why,
+        "base": found.base or None,
+        "reaches_lsn": reaches,
+        "proved_at": _time(found.proved_at),
+        "alarm": found.alarm or None,
+    }
 
 
 def _server_record(facts: ServerFacts) -> dict[str, object]:
@@ -136,6 +143,9 @@ def text(around: Surroundings, choice: Choice, *, width: int = 80, paint: Paint 
         good = around.protection.protected
         said = f"protected: {around.protection.why}" if good else f"UNPROTECTED: {around.protection.why}"
         lines += [paint("good" if good else "bad", line) for line in wrapped(said, width)]
+        proved = around.protection.proved_at
+        last = f"restored as a proof last at {_time(proved)}" if proved else "never restored as a proof"
+        lines += wrapped(f"! {around.protection.alarm}" if around.protection.alarm else last, width)
     for way in choice.ways:
         lines += ["", *_way(way, width, paint)]
     lines += ["", paint("strong", "The database"), *fields(_facts(around), width, paint=paint)]

@@ -226,6 +226,8 @@ _NOTES = {
     "migration.applied": "migration {migration} was applied",
     "migration.begin": "migrations are to be applied ({pending}): {reason}",
     "migration.failed": "a migration failed: {why}",
+    "database.backup.proved": "backup {backup} was restored and read: {rows} rows",
+    "database.backup.proof_failed": "backup {backup} could not be restored as a proof: {why}",
     "wal.unprotected": "the database is UNPROTECTED: {why}",
     "wal.protected": "the database is protected again: {why}",
     "wal.promise_lost": "commits are not waited for any more: {why}",

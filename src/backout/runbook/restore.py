@@ -106,9 +106,9 @@ def points(tools: RestoreTools) -> tuple[RestorePoint, ...]:
 # --- plans -----------------------------------------------------------------------------------------------------------
 
 
-def plan_side(tools: RestoreTools, text: str) -> Plan:
-    """Return the plan of a side instance that stays. Raises as `find` does."""
-    found = find(tools, text)
+def plan_side(tools: RestoreTools, text: str, *, place: Path | None = None) -> Plan:
+    """Return the plan of a side instance that stays; `place`: as in `find`. Raises as that does."""
+    found = find(tools, text, place=place)
     assert found.route is not None  # noqa: S101 `find` set it
     return side_plan(_job(tools, found, text), found.target, found.route)
 

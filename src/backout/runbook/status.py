@@ -197,6 +197,8 @@ class Status:
             found.append(f"migration {self.situation.schema.state.failed[-1]} failed half-way")
         if isinstance(self.backups, Protection) and not self.backups.protected:
             found.append(f"the database is UNPROTECTED: {self.backups.why}")
+        elif isinstance(self.backups, Protection) and self.backups.alarm:
+            found.append(f"{self.backups.alarm} (backout db backups prove)")
         if self.unguarded_s is not None:
             found.append(f"the live deployment is {duration(self.unguarded_s)} old, and no guard watches it")
         return tuple(found)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from backout import wiring
-from backout.errors import UsageError
+from backout.errors import BackoutError, UsageError
 from backout.model.setting import setting
 from backout.providers.archive.origin import Origin
 from backout.providers.archive.record_store import Terms
@@ -21,11 +21,12 @@ from backout.runbook.backup import BackupTools
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from backout.config import Config
     from backout.config.schema.environment import Backup
     from backout.journal.stop import StopRequest
-    from backout.model.backups import BackupProgress, Cluster, Protection
+    from backout.model.backups import BackupProgress, Cluster, LastProof, Protection
     from backout.providers.archive.stores import Store
     from backout.providers.postgres.binaries import Binaries
 
@@ -155,7 +156,7 @@ def protection(config: Config, live: Cluster | None = None, *, most_bytes: int |
     Raises:
         ProviderUnavailable, AuthError: it does not answer.
     """
-    from backout.analysis.backups import base_of  # noqa: PLC0415 only when somebody asks
+    from backout.analysis.backups import base_of, proof_alarm  # noqa: PLC0415 only when somebody asks
     from backout.analysis.backups import protection as judged  # noqa: PLC0415 same
     from backout.providers.archive.gaps import read_gaps  # noqa: PLC0415 same
     from backout.providers.archive.readback import MOST_BYTES  # noqa: PLC0415 same
@@ -166,4 +167,30 @@ def protection(config: Config, live: Cluster | None = None, *, most_bytes: int |
     read, useless = (
         (None, ()) if base is None else kept.read_back(base, MOST_BYTES if most_bytes is None else most_bytes)
     )
-    return judged(live, found, wal, (*read_gaps(config.backup_directory), *useless), read)
+    state = judged(live, found, wal, (*read_gaps(config.backup_directory), *useless), read)
+    last, within_s = last_proof(config), float(backup_settings(config).prove_within)
+    return replace(state, proved_at=last.at, alarm=proof_alarm(last, found, SystemClock().now(), within_s))
+
+
+def proving(config: Config) -> AbstractContextManager[None]:
+    """Return what keeps others from proving at the same time. Raises Busy: somebody does."""
+    from backout.providers.archive.holding import Holding  # noqa: PLC0415 only where one is made
+
+    return Holding(config.backup_directory, "proof").held()
+
+
+def last_proof(config: Config) -> LastProof:
+    """Return what the journal knows of proofs; nothing where it cannot be read, which is said elsewhere."""
+    from backout.model.backups import LastProof  # noqa: PLC0415 only when somebody asks
+    from backout.runbook.backup_proof import PROOF_FAILED, PROVED  # noqa: PLC0415 same
+
+    found = LastProof()
+    try:
+        for event in wiring.journal(config, hurried=True).events(environment=config.name, kind="database.backup.*"):
+            if event.kind == PROVED:
+                found = LastProof(float(str(event.data["at"])))
+            elif event.kind == PROOF_FAILED:
+                found = LastProof(found.at, str(event.data["why"]))
+    except BackoutError:
+        return LastProof()
+    return found

@@ -92,6 +92,8 @@ def of_wal(found: Protection | None, environment: str) -> Check:
         why = "WAL is not received: what was written since the newest copy could not be brought back"
         stream = setting("environments", environment, "database", "backup", wal="stream")
         return should("wal").not_set_up(why, sets(stream, start, backup))
+    if found.protected and found.alarm:
+        return must("wal").missing(found.alarm, command("db backups prove", environment))
     if found.protected:
         return must("wal").ok(f"restorable to any moment {found.why}")
     return must("wal").missing(f"UNPROTECTED: {found.why}", sets("", start, backup))

@@ -63,6 +63,7 @@ class Backup(Section, frozen=True):
 
     `key_*` hold the key that backups are encrypted with; without one they are not. `wal` is "sync" where an
     acknowledged commit may never be lost; its watchdog gives that up after `sync_timeout`, and records it.
+    A restore that was proved longer ago than `prove_within` is an alarm; 0 asks nobody.
     """
 
     directory: Path = Path(".backout/backups")
@@ -73,6 +74,7 @@ class Backup(Section, frozen=True):
     keep: Duration = Duration(35 * 86400)
     wal: Literal["off", "stream", "sync"] = "off"
     sync_timeout: Duration = Duration(10)
+    prove_within: Duration = Duration(8 * 86400)
     pgbackrest: PgBackRestStanza | None = None
 
 

@@ -40,7 +40,7 @@ from backout.providers.postgres.side_files import (
     this_boot,
     write_whole,
 )
-from backout.providers.postgres.side_looking import look_at, roll_back_prepared
+from backout.providers.postgres.side_looking import look_at, read_all, roll_back_prepared
 from backout.providers.postgres.side_settings import (
     AUTO_CONF,
     is_aside,
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from concurrent.futures import Future
 
+    from backout.model.recovery import DatabaseRead
     from backout.ports import Backups
     from backout.providers.postgres.binaries import Binaries
     from backout.providers.postgres.launcher import ServerStatus
@@ -224,6 +225,13 @@ class PostgresSides:
                 return look_at(connection, relation, migration)
         except psycopg.OperationalError as error:
             raise Refused(f"the side instance cannot be looked at: {error}", where=name) from error
+
+    def read_all(self, name: str) -> tuple[DatabaseRead, ...]:
+        """Read every row of every database of it. Raises BackoutError: it does not run, or something cannot be read."""
+        found = self.find(name)
+        if found is None or not found.dsn:
+            raise BackoutError(f"no side instance {name!r} runs", where=name)
+        return read_all(found.dsn)
 
     def drop(self, name: str) -> None:
         """Stop it and remove its files; of one whose data directory was moved away, what is left of it."""

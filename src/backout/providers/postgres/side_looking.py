@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from backout.model.recovery import SideLook
+from backout.errors import BackoutError
+from backout.model.recovery import DatabaseRead, SideLook
+from backout.providers.postgres.dump_contents import contents
 from backout.providers.postgres.live import head_of, is_applied, oid_of
-from backout.providers.postgres.session import working
+from backout.providers.postgres.session import reading, working
+
+_LOOK_S: Final = 60.0
 
 
 def roll_back_prepared(dsn: str, xid: int | None) -> None:
@@ -21,6 +25,28 @@ def roll_back_prepared(dsn: str, xid: int | None) -> None:
     for gid, database in found:
         with working(dsn, dbname=database, settings={"default_transaction_read_only": "off"}) as connection:
             connection.execute(sql.SQL("ROLLBACK PREPARED {}").format(sql.Literal(gid)))
+
+
+def read_all(dsn: str) -> tuple[DatabaseRead, ...]:
+    """Read every row of every database; the server reads, nothing is sent.
+
+    Raises:
+        BackoutError: what cannot be read, in Postgres' words.
+    """
+    import psycopg  # noqa: PLC0415 - costs 0.1 s
+
+    names = "SELECT datname::text FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"
+    found = []
+    with reading(dsn, statement_timeout_s=_LOOK_S) as connection:
+        databases = [str(row[0]) for row in connection.execute(names).fetchall()]
+    for name in databases:
+        try:
+            with reading(dsn, dbname=name, statement_timeout_s=0.0) as connection:
+                tables = contents(connection, checksums=False)
+        except psycopg.Error as error:
+            raise BackoutError(f"database {name} cannot be read: {str(error).strip()}", where=name) from None
+        found.append(DatabaseRead(name, len(tables), sum(table.rows for table in tables)))
+    return tuple(found)
 
 
 def look_at(connection: Any, relation: str, migration: str) -> SideLook:

@@ -1,0 +1,81 @@
+"""A backup that nobody restored is a hope: it is restored, read and dated, and an old proof is an alarm."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from backup_lab import Lab, running_lab
+
+from backout.analysis.backups import proof_alarm
+from backout.model.backups import LastProof
+from backout.model.recovery import BackupKind, BaseBackup
+
+from polling import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DAY = 86_400.0
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    root = tmp_path_factory.mktemp("proved")
+    with running_lab(root, tmp_path_factory.mktemp("template"), {"max_slot_wal_keep_size": "64MB"}) as lab:
+        lab.configure('wal = "stream"', {"PATH": os.environ["PATH"]})
+        lab.execute("CREATE TABLE orders (id int PRIMARY KEY, note text)", "CREATE DATABASE other")
+        for words in (("wal", "start"), ("backup",)):
+            done = lab.backout("db", *words)
+            assert done.code == 0, done.err
+        yield lab
+        lab.backout("db", "wal", "stop")
+
+
+@pytest.mark.long
+def test_the_newest_backup_is_restored_read_and_dated(lab: Lab) -> None:
+    """Up to the end of the WAL, every database; then a damaged one: it is said, and stays said."""
+    lab.execute("INSERT INTO orders SELECT g, 'n' FROM generate_series(1, 321) g")
+    until(lambda: lab.backout("db", "wal", "status", "--json").json["lag_bytes"] == 0, what="it is received")
+    dry = lab.backout("db", "backups", "prove", "--dry-run")
+    assert (dry.code, "would restore" in dry.out) == (0, True), dry.err
+    proved = lab.backout("db", "backups", "prove", "--json")
+    assert proved.code == 0, proved.err
+    found = proved.json["proof"]
+    assert (found["rows"], found["tables"], found["databases"]) == (321, 1, 2)  # type: ignore[index,call-overload]
+    assert lab.backout("db", "restore", "--list", "--json").json["sides"] == []
+    assert lab.backout("db", "backups", "prove", "--if-due", "--json").json["due"] is False
+    shown = lab.backout("db", "wal", "status", "--json").json["protection"]
+    assert shown["proved_at"] == found["at"]  # type: ignore[index,call-overload]
+
+    damaged = next((lab.archive / "base").rglob("pack-*"))
+    kept = damaged.read_bytes()
+    damaged.write_bytes(kept[: len(kept) // 2] + bytes(64) + kept[len(kept) // 2 + 64 :])
+    try:
+        lab.backout("db", "restore", "--release")
+        failed = lab.backout("db", "backups", "prove")
+        assert failed.code == 1, failed.out
+        checked = lab.backout("db", "check")
+        assert checked.code == 1
+        assert "! the last proof of the backups failed" in checked.out
+        assert "backout db backups prove" in checked.err
+    finally:
+        damaged.write_bytes(kept)
+    assert lab.backout("db", "backups", "prove", "--if-due").code == 0
+    assert lab.backout("db", "check").code == 0
+
+
+def test_an_old_proof_is_an_alarm() -> None:
+    """Older than is allowed, or none although the oldest backup is; a failed one at once; nobody asked, nothing."""
+    backup = BaseBackup("b", BackupKind.FULL, None, 0, DAY, 40, 90, 1, "7", 180006, 1, 1, verified_at=1.0)
+    assert proof_alarm(LastProof(), (backup,), 8 * DAY, 8 * DAY) == ""
+    assert "in 8 days" in proof_alarm(LastProof(), (backup,), 9.1 * DAY, 8 * DAY)
+    assert proof_alarm(LastProof(9 * DAY), (backup,), 16 * DAY, 8 * DAY) == ""
+    assert "is 9 days old, and 8" in proof_alarm(LastProof(9 * DAY), (backup,), 18 * DAY, 8 * DAY)
+    assert "failed: torn" in proof_alarm(LastProof(9 * DAY, "torn"), (backup,), 9 * DAY, 8 * DAY)
+    assert proof_alarm(LastProof(failed="torn"), (backup,), 99 * DAY, 0) == ""
+    assert proof_alarm(LastProof(), (), 99 * DAY, DAY) == ""
+    young = replace(backup, id="c", ended_at=9 * DAY)
+    assert "in 8 days" in proof_alarm(LastProof(), (backup, young), 9.1 * DAY, 8 * DAY)
