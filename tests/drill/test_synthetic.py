@@ -143,15 +143,20 @@ def test_a_health_endpoint_that_is_gone_is_held_and_a_person_ends_that(drillbook
     assert "answers 404 now" in ended.out
     assert "backout guard accept endpoint:health" in ended.out
     assert result.get("live_version", bad) == bad
-    wrong = trial.run("guard", "accept", "GET:/:404", "-m", "why not", "--json")
-    assert wrong.code == 2
-    assert "endpoint:health" in wrong.err + wrong.out
+    for wrong in (trial.run("guard", "accept"), trial.run("guard", "accept", "GET:/:404", "-m", "why not", "--json")):
+        assert wrong.code == 2
+        assert "endpoint:health" in wrong.err + wrong.out
     done = trial.run("guard", "accept", "endpoint:health", "-m", "it moved to /up", "--json")
     assert done.code == 0, done.err
     assert (done.json["action"], done.json["remaining"]) == ("stable", [])
     assert done.json["provider_mark"]["deployment"]
     listed = trial.run("deployments", "list", "--json").json["deployments"]
     assert any(each["remark"] == "stable" and "accepted endpoint:health" in each["message"] for each in listed)
+    typed = [each["text"] for each in trial.run("timeline", "--json").json["events"] if each["kind"] == "command"]
+    assert [text for text in typed if text.startswith("shift endpoint:health ") and text.endswith(": it moved to /up")]
+    report = str(trial.run("incident", "show", "--json").json["markdown"])
+    assert "accepted the shift `endpoint:health` of version" in report.split("## Root Cause", maxsplit=1)[0]
+    assert ": it moved to /up" in report.split("## Resolution")[1]
 
 
 @pytest.mark.long
