@@ -49,6 +49,14 @@ QUIET_LOG_E = 1.0
 """No version is called healthy while any evidence against it is above this."""
 
 
+class WaitsState(TypedDict):
+    """Checkpoint of since when a verdict waits to be confirmed, and of when it was bad first (Unix seconds)."""
+
+    confirming: ConfirmationState | None
+    shifted_since: float | None
+    first_bad_at: float | None
+
+
 class LooksState(TypedDict):
     """Checkpoint of what was seen by looking: health, connections, synthetic requests; plain JSON."""
 
@@ -57,9 +65,10 @@ class LooksState(TypedDict):
     synthetic: SyntheticState
     probed: StreamState | None
     shifts: NotRequired[LooksOfShiftsState]
+    waits: NotRequired[WaitsState]
 
 
-class DetectorState(TypedDict):
+class DetectorState(WaitsState):
     """Checkpoint of a `Detector`, plain JSON."""
 
     version: str
@@ -77,13 +86,12 @@ class DetectorState(TypedDict):
     requests: int
     errors: int
     beside: list[int]
-    first_bad_at: float | None
-    confirming: ConfirmationState | None
     has_baseline: bool
     healthy_after_s: float
     watch_s: float
     shifts: ShiftsState
-    shifted_since: float | None
+    unseen: NotRequired[str]
+    can_ask: NotRequired[bool]
 
 
 class Detector:
@@ -122,11 +130,13 @@ class Detector:
     ) -> None:
         self._version = version
         self._unseen = unseen
+        self._can_ask = can_ask
         self._old = old
         self._deployed_at = deployed_at
         self._start = math.floor(deployed_at)
         self._split = split
         self._splits: list[tuple[float, float]] = []  # (from that second on, share): steps still to come
+        self._accepts: list[tuple[float, str]] = []  # (from that second on, shift): accepted before, see `accept_again`
         self._policy = policy
         self._healthy_after_s = healthy_after_s
         # A warm-up that outlasts the watch says that response times are nothing to go by here.
@@ -206,6 +216,7 @@ class Detector:
         rows.sort(key=lambda row: row.second)
         for row in rows:
             self._step_up(row.second)
+            self._accept_due(row.second)
             self._add_row(row)
 
     def _add_row(self, row: Counts) -> None:
@@ -352,6 +363,21 @@ class Detector:
     def accept(self, shift: str) -> None:
         """Take note that a person accepts the shift of that name: it is told, and holds nothing any more."""
         self._answers.accept(shift)
+
+    def accept_again(self, state: LooksState) -> None:
+        """Take note of what a person accepted in this watch before it was taken up again, each at its time.
+
+        To be called before the counts are fed again: what was counted until then was judged as it came in.
+
+        Args:
+            state: what `looks` returned then.
+        """
+        accepted = state["shifts"].get("accepted_at", {}) if "shifts" in state else {}
+        self._accepts = sorted((at, name) for name, at in accepted.items())
+
+    def _accept_due(self, second: int) -> None:
+        while self._accepts and self._accepts[0][0] <= second:
+            self._answers.accept(self._accepts.pop(0)[1])
 
     def note_until(self, until: float) -> None:
         """Take note that all that was answered before that time (Unix seconds) has been added."""
@@ -588,7 +614,20 @@ class Detector:
             "synthetic": self._synthetic.state(),
             "probed": probed.state() if probed is not None else None,
             "shifts": self._answers.looks(),
+            "waits": self.waits(),
         }
+
+    def waits(self) -> WaitsState:
+        """Return a checkpoint of what a verdict waits for; it changes without anything seen by looking."""
+        return {
+            "confirming": self._confirming.state() if self._confirming else None,
+            "shifted_since": self._shifted_since,
+            "first_bad_at": self._first_bad_at,
+        }
+
+    def _restore_waits(self, state: WaitsState) -> None:
+        self._confirming = Confirmation.from_state(state["confirming"]) if state["confirming"] else None
+        self._shifted_since, self._first_bad_at = state["shifted_since"], state["first_bad_at"]
 
     def restore_looks(self, state: LooksState) -> None:
         """Go on from a checkpoint of looks, in a detector made anew for the same watch."""
@@ -597,6 +636,8 @@ class Detector:
         self._synthetic.restore(state["synthetic"])
         if "shifts" in state:  # the version before wrote none
             self._answers.restore_looks(state["shifts"])
+        if "waits" in state:
+            self._restore_waits(state["waits"])
         self._log_e = self._most = None
         if state["probed"] is not None and self._streams[0].measure is Measure.PROBES:
             self._streams = (Stream.from_state(state["probed"]), *self._streams[1:])
@@ -619,13 +660,13 @@ class Detector:
             "requests": self._requests,
             "errors": self._errors,
             "beside": list(self._beside),
-            "first_bad_at": self._first_bad_at,
-            "confirming": self._confirming.state() if self._confirming else None,
+            **self.waits(),
             "has_baseline": self._has_baseline,
             "healthy_after_s": self._healthy_after_s,
             "watch_s": self._watch_s,
             "shifts": self._answers.state(),
-            "shifted_since": self._shifted_since,
+            "unseen": self._unseen,
+            "can_ask": self._can_ask,
         }
 
     @classmethod
@@ -640,6 +681,8 @@ class Detector:
             policy=policy,
             healthy_after_s=state["healthy_after_s"],
             watch_s=state["watch_s"],
+            unseen=state.get("unseen", ""),
+            can_ask=state.get("can_ask", False),
         )
         self._splits = [(at, share) for at, share in state["splits"]]
         edges = state["edges"]
@@ -654,10 +697,8 @@ class Detector:
         self._synthetic.restore(state["synthetic"])
         self._requests, self._errors = state["requests"], state["errors"]
         self._beside = list(state["beside"])
-        self._first_bad_at = state["first_bad_at"]
-        self._confirming = Confirmation.from_state(state["confirming"]) if state["confirming"] else None
-        self._answers = Shifts.from_state(state["shifts"], policy.guard)
-        self._shifted_since = state["shifted_since"]
+        self._restore_waits(state)
+        self._answers = Shifts.from_state(state["shifts"], policy.guard, can_ask=self._can_ask)
         return self
 
 

@@ -259,11 +259,7 @@ class Watch:
         tools.counts.prune(tools.clock.now() - KEEP_S)
         keep(tools, str(args["version"]))
         feed = _Feed(read_until=int(since))
-        detector = self._detector(args, feed, context.run)
-        self._feed_again(detector, feed)
-        saved = tools.checkpoints.load_checkpoint(tools.environment, _LOOKS)
-        if isinstance(saved, dict) and saved.get("run") == context.run:
-            gone_on(saved.get("looks"), lambda looks: detector.restore_looks(cast("LooksState", looks)))
+        detector = self._taken_up(args, feed, context.run)
         notes = WatchNotes(tools, args, context)
         looks = Looks(tools)
         vigil = Vigil(
@@ -285,7 +281,7 @@ class Watch:
                     detector.add_pairs(asked)
                     self._save(detector, context.run)
                 now = tools.clock.now()
-                decision = detector.decide(now)
+                decision = self._decide(detector, now, context.run)
                 is_early = decision.verdict is Verdict.HEALTHY and now >= early_from and not unseen(tools, args)
                 ends = decision.verdict is Verdict.REGRESSED or is_early or now >= since + for_s
                 notes.note(decision, vigil.source, asking=_wants_pairs(detector) and pairs.goes_on, ends=ends)
@@ -306,6 +302,18 @@ class Watch:
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """Watching changes nothing outside; going on is right."""
         return NotDone()
+
+    def _taken_up(self, args: Mapping[str, Json], feed: _Feed, run: str) -> Detector:
+        """Return the detector of a watch, with what it counted, saw and was told before it was interrupted."""
+        detector = self._detector(args, feed, run)
+        saved = self._tools.checkpoints.load_checkpoint(self._tools.environment, _LOOKS)
+        seen = saved.get("looks") if isinstance(saved, dict) and saved.get("run") == run else None
+        if seen is not None:
+            gone_on(seen, lambda looks: detector.accept_again(cast("LooksState", looks)))
+        self._feed_again(detector, feed)
+        if seen is not None:
+            gone_on(seen, lambda looks: detector.restore_looks(cast("LooksState", looks)))
+        return detector
 
     def _feed_again(self, detector: Detector, feed: _Feed) -> None:
         """Take in what this watch counted before it was interrupted, in pages: a week of seconds is a lot at once."""
@@ -380,6 +388,13 @@ class Watch:
         detector.add_synthetic(seen.synthetic)
         remember(self._tools, version, seen)
         self._save(detector, run)
+
+    def _decide(self, detector: Detector, now: float, run: str) -> Decision:
+        """Return the verdict; since when it waits to be confirmed is kept, for no count brings that back."""
+        waited, decision = detector.waits(), detector.decide(now)
+        if detector.waits() != waited:
+            self._save(detector, run)
+        return decision
 
     def _save(self, detector: Detector, run: str) -> None:
         state: Json = {"run": run, "looks": cast("Json", detector.looks())}

@@ -58,6 +58,7 @@ class LooksOfShiftsState(TypedDict):
 
     pairs: PairsState
     accepted: list[str]
+    accepted_at: NotRequired[dict[str, float]]
     extinct_since: float | None
 
 
@@ -109,7 +110,8 @@ class Shifts:
         self._until = float(start)
         self._stretch = max(1, math.ceil(watch_s / MINUTE_S / _MOST_STRETCHES))
         self._pairs = Pairs()
-        self._accepted: set[str] = set()
+        self._accepted: dict[str, float] = {}
+        """{name: Unix seconds up to which all was counted when a person accepted it}."""
         self._extinct_since: float | None = None
         self._unmatched = Tally()
         self._guesses = guesses_of(baseline)
@@ -217,9 +219,14 @@ class Shifts:
         self._pairs.add(pairs)
 
     def accept(self, shift: str) -> None:
-        """Take note that a person accepts the shift of that name: such answers are good from now on."""
+        """Take note that a person accepts the shift of that name: such answers are good from now on.
+
+        Once: to forgive what was counted again would forget what the same class of answers shows elsewhere.
+        """
+        if shift in self._accepted:
+            return
         self._judged = None
-        self._accepted.add(shift)
+        self._accepted[shift] = self._until
         where, _, to = shift.rpartition(":")
         if to not in CLASS_WEIGHTS:
             return
@@ -347,6 +354,7 @@ class Shifts:
         return {
             "pairs": self._pairs.state(),
             "accepted": sorted(self._accepted),
+            "accepted_at": dict(self._accepted),
             "extinct_since": self._extinct_since,
         }
 
@@ -404,7 +412,9 @@ class Shifts:
         self._triggers = TriggerRuns.from_state(state["triggers"])
         looks = state["looks"]
         self._pairs.restore(looks["pairs"])
-        self._accepted, self._extinct_since = set(looks["accepted"]), looks["extinct_since"]
+        accepted_at = looks.get("accepted_at", {})
+        self._accepted = {name: accepted_at.get(name, 0.0) for name in looks["accepted"]}
+        self._extinct_since = looks["extinct_since"]
         return self
 
 
