@@ -292,3 +292,22 @@ def test_what_postgres_refuses_of_one_table_stops_no_other_and_is_named(lab: Lab
     assert lab.rows("SELECT w FROM strange.checked") == [("good",)]
     assert lab.rows("SELECT v FROM strange.folded") == [("good",)]
     assert lab.rows("SELECT renamed, b FROM strange.since") == [("good", "bad"), ("good", "bad")]
+
+
+@pytest.mark.long
+def test_a_moved_row_that_was_written_since_is_named_and_all_others_go_back(lab: Lab) -> None:
+    """Rows that the damage moved to another partition go back; one that somebody wrote there stays, and is said."""
+    made = (
+        "CREATE TABLE moved (id int, r text, v text, PRIMARY KEY (id, r)) PARTITION BY LIST (r);"
+        "CREATE TABLE moved_a PARTITION OF moved FOR VALUES IN ('a');"
+        "CREATE TABLE moved_b PARTITION OF moved FOR VALUES IN ('b');"
+        "INSERT INTO moved SELECT g, 'a', 'v' || g FROM generate_series(1, 30) g"
+    )
+    since = "UPDATE moved SET v = 'newer' WHERE id = 3"
+    case = Damaged(lab, "moves", made, "UPDATE moved SET r = 'b' WHERE id <= 10", since)
+    foreseen = case.foresee().left_out
+    told = case.rescue()
+    assert [each["what"] for each in told["left_out"]] == ["1 rows of table moves.moved_b"]
+    assert told["left_out"][0]["reason"].endswith("3,b")
+    assert [each.what for each in foreseen] == ["1 rows of table moves.moved_b"]
+    assert lab.rows("SELECT r, count(*) FROM moves.moved GROUP BY 1 ORDER BY 1") == [("a", 30), ("b", 1)]

@@ -19,19 +19,24 @@ if TYPE_CHECKING:
 _OWN: Final = 16384
 """The first object id that is not Postgres's own."""
 _WHOLE: Final = (
-    "pg_attrdef", "pg_collation", "pg_constraint", "pg_default_acl", "pg_description", "pg_enum", "pg_event_trigger",
-    "pg_extension", "pg_foreign_data_wrapper", "pg_foreign_server", "pg_foreign_table", "pg_inherits", "pg_namespace",
+    "pg_attrdef", "pg_constraint", "pg_default_acl", "pg_enum", "pg_event_trigger", "pg_extension",
+    "pg_foreign_data_wrapper", "pg_foreign_server", "pg_foreign_table", "pg_inherits", "pg_namespace",
     "pg_partitioned_table", "pg_policy", "pg_publication", "pg_publication_rel", "pg_publication_namespace", "pg_range",
-    "pg_seclabel", "pg_sequence", "pg_statistic_ext", "pg_trigger", "pg_ts_config", "pg_ts_dict",
+    "pg_seclabel", "pg_sequence", "pg_statistic_ext", "pg_trigger",
 )  # fmt: skip
-_WITH_OIDS: Final = ("pg_aggregate", "pg_cast", "pg_opclass", "pg_operator", "pg_proc", "pg_rewrite", "pg_type")
+_WITH_OIDS: Final = {
+    **dict.fromkeys(("pg_cast", "pg_collation", "pg_opclass", "pg_operator", "pg_proc", "pg_rewrite"), "oid"),
+    **dict.fromkeys(("pg_ts_config", "pg_ts_dict", "pg_type"), "oid"),
+    "pg_aggregate": "aggfnoid::oid",
+    "pg_description": "objoid",
+}
+"""Most of their rows are Postgres's own."""
 _TEMPORARY: Final = "relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname ~ '^pg_(temp|toast)')"
 _PARTS: Final = (
     *(f"SELECT '{name}', sum(hashtextextended(t::text, 0)) FROM {name} t" for name in _WHOLE),
     *(
         f"SELECT '{name}', sum(hashtextextended(t::text, 0)) FROM {name} t WHERE {column} >= {_OWN}"
-        for name in _WITH_OIDS
-        for column in ("aggfnoid::oid" if name == "pg_aggregate" else "oid",)
+        for name, column in _WITH_OIDS.items()
     ),
     (
         "SELECT 'pg_class', sum(hashtextextended(ROW(oid, relname, relnamespace, reltype, reloftype, relowner, relam, "
@@ -90,7 +95,8 @@ class DefinitionReader:
 
     def read(self) -> Reading:
         """Return them."""
-        before, after, live = (fingerprint(each) for each in self.connections)
+        with ThreadPoolExecutor(len(self.connections)) as beside:
+            before, after, live = beside.map(fingerprint, self.connections)
         if before == after == live:
             return Reading({}, {}, {}, damaged=False)
         damaged = before != after

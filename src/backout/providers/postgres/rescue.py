@@ -26,7 +26,7 @@ from backout.providers.postgres.owner_session import OwnerSessions, SideSessions
 from backout.providers.postgres.rescue_circles import close_circles, notes_of_circles
 from backout.providers.postgres.rescue_definitions import DefinitionRescue
 from backout.providers.postgres.rescue_foreseen import rows_in_the_way
-from backout.providers.postgres.rescue_left import tables_left_out, unseen
+from backout.providers.postgres.rescue_left import copies, tables_left_out, unseen
 from backout.providers.postgres.rescue_rows import attempt, load, repair
 from backout.providers.postgres.rescue_scope import (
     Kept,
@@ -201,7 +201,7 @@ class PostgresRescuer:
             work.report = replace(work.report, unwritten=unwritten, left=work.refused or work.report.left)
         reports += [*defined.reports, *(work.report for work in ordered)]
         circles = notes_of_circles(session.live, ordered, written=session.kept is not None)
-        session.left_out.extend(taken_numbers(session, ordered))
+        session.left_out.extend((*taken_numbers(session, ordered), *copies(session, ordered)))
         session.left_out.extend((*tables_left_out(reports, before), *unseen(session)))
         return RescueReport(
             (*columns, *defined.statements, *advanced),

@@ -14,14 +14,14 @@ from backout.model.recovery import RENAMED, LeftOut
 from backout.providers.postgres.history import HISTORY_TABLES
 from backout.providers.postgres.libpq import identifier
 from backout.providers.postgres.rescue_scope import xids_of
-from backout.providers.postgres.rowsql import listed
+from backout.providers.postgres.rowsql import listed, same
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from backout.model.recovery import TableRescue
     from backout.providers.postgres.definitions import Catalog, Table
-    from backout.providers.postgres.rescue_scope import Session
+    from backout.providers.postgres.rescue_scope import Session, Work
 
 _SHOWN: Final = 20
 _UNLOGGED: Final = """
@@ -57,6 +57,40 @@ def unseen(session: Session) -> Iterator[LeftOut]:
         reason = "it is unlogged: no WAL and no backup tells what was in it, so look at it yourself"
         yield LeftOut(f"table {shown}", reason, f"SELECT count(*) FROM {sql};", seen=False, asked=shown in skipped)
     yield from _large_objects(session)
+
+
+def copies(session: Session, works: Sequence[Work]) -> Iterator[LeftOut]:
+    """Yield where a row may be there twice: it came back under its old key, and somebody wrote to the damage's new one.
+
+    Such as a row that was moved to another partition: which of the two is right, nobody but a person can say.
+    """
+    by_root: dict[int, list[Work]] = {}
+    query = "SELECT coalesce(pg_partition_root(%(oid)s), %(oid)s)::bigint"
+    for work in (each for each in works if not each.refused):
+        by_root.setdefault(session.live.execute(query, {"oid": work.table.oid}).fetchone()[0], []).append(work)
+    for together in by_root.values():
+        if any(work.report.inserted for work in together) and any(work.deletes for work in together):
+            for work in together:
+                yield from _kept_under_new_keys(session.of(work.table.owner), work)
+
+
+def _kept_under_new_keys(session: Session, work: Work) -> Iterator[LeftOut]:
+    live, table, after = session.live, work.table.sql, work.name("after")
+    made = f"NOT EXISTS (SELECT FROM {work.name('before')} b WHERE {same(work.key, 'b', 'd')})"
+    rows = f"FROM {after} d JOIN ONLY {table} l ON {same(work.key, 'l', 'd')} WHERE {made}"
+    if session.kept is None:
+        rows += f" AND NOT l.xmin = ANY('{xids_of(session)}'::xid[])"
+    (count,) = live.execute(f"SELECT count(*) {rows}").fetchone()
+    if not count:
+        return
+    texts = " || ',' || ".join(f"l.{identifier(name)}::text" for name in work.key)
+    some = [str(key) for (key,) in live.execute(f"SELECT {texts} {rows} ORDER BY 1 LIMIT {_SHOWN}")]
+    reason = (
+        "the damage made them and somebody has written to them since, so that they stay; they may be the same as rows "
+        f"that came back under their keys of before: {', '.join(some)}"
+    )
+    query = f"SELECT * FROM {table} ORDER BY {listed(work.key)};"
+    yield LeftOut(f"{count:,} rows of table {work.table.shown}", reason, query)
 
 
 def copied_by_hand(table: Table) -> str:
