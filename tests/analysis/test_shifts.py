@@ -93,6 +93,23 @@ def test_two_that_fail_of_a_route_that_worked_are_worth_a_question() -> None:
         assert ("GET /search" in detector.suspected) is asks
 
 
+def test_a_page_that_moved_is_told_in_a_short_watch_too() -> None:
+    """301 to a page that is there, on a route with few requests: told, and only requests are lacking in the end."""
+    world = World(mix={"GET /": 4.0, "GET /a": 0.5}, usual={"GET /": {}, "GET /a": {}}, watch_s=60)
+    answering = Answering(replace(world, new=all_of(REDIRECT, only="GET /a")), 3)
+    detector = detector_of(world, answering, can_ask=True)
+    moved = PairedAnswer(AT + 1.0, "/a", VersionAnswer(301, "/b", ends_well=True), ALIKE)
+    for t in range(60):
+        detector.add(answering.second(t))
+        detector.note_until(AT + t + 1)
+        if detector.wants_probe:
+            detector.add_pairs([moved])
+    found = detector.decide(AT + 60)
+    assert (found.verdict, found.cause) == (Verdict.INCONCLUSIVE, Cause.NONE)
+    assert "more requests would tell" in found.reason
+    assert [(shift.name, shift.outcome) for shift in found.shifts] == [("GET:/a:3xx", Outcome.TOLD)]
+
+
 def test_one_that_fails_or_a_route_that_often_does_asks_nothing() -> None:
     """One of three logins is denied as a rule: two in a row are nobody's fault."""
     world = World(mix={"GET /": 4.0, "POST /login": 2.0}, usual={**USUAL, "POST /login": {AnswerClass.DENIED: 0.3}})

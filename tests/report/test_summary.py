@@ -52,6 +52,13 @@ ENDINGS = {
     "refused": (told(action="refused"), failed("Refused", 3), 3, Word.REFUSED, PipelineState.FAILURE),
     "void": (told(action="void"), None, 6, Word.VOID, PipelineState.INACTIVE),
     "inconclusive": (told(verdict="inconclusive"), None, 7, Word.INCONCLUSIVE, PipelineState.ERROR),
+    "held for a shift": (
+        told(verdict="inconclusive", rule="shift in answers", options=["intended: ..."]),
+        failed("Refused", 3),
+        3,
+        Word.HELD,
+        PipelineState.FAILURE,
+    ),
     "accepted": (told(verdict="unmeasured", action="accept"), None, 0, Word.INCONCLUSIVE, PipelineState.SUCCESS),
     "nobody to ask": (None, failed("DecisionNeeded", 3), 3, Word.REFUSED, PipelineState.FAILURE),
     "nothing measured": (None, failed("ProviderUnavailable", 7), 7, Word.INCONCLUSIVE, PipelineState.ERROR),

@@ -11,6 +11,8 @@ from backout import config
 from backout.model.notice import NoticeKind
 from backout.model.policy import GuardPolicy, OnInconclusive, OnSharedOutage, OnUnmeasured
 from backout.providers.memory import quiet, steady
+from backout.report.run_end import in_words
+from backout.runbook.ends import read_end
 
 from line import POLICY, Story, watch
 
@@ -119,3 +121,14 @@ def test_the_settings_reach_the_policy(tmp_path: Path) -> None:
     found = config.load(config.Environment({"BACKOUT_GUARD_ON_SHARED_OUTAGE": "accept"}), start=tmp_path).policy.guard
     assert (found.on_unmeasured, found.on_shared_outage) == (OnUnmeasured.ACCEPT, OnSharedOutage.ACCEPT)
     assert (found.on_inconclusive, found.confirm_s) == (OnInconclusive.HOLD, 60.0)
+
+
+def test_what_is_only_inconclusive_is_not_listed_as_held(quick_path: Path) -> None:
+    """Held is what waits for a person; here nothing does, and the reason says what was lacking."""
+    found, verdict, story = ended(quick_path, HOLD_ALL, undecided)
+    assert (found["action"], found.get("rule"), verdict) == ("hold", None, "inconclusive")
+    tools = story.tools()
+    run = tools.runs.runs("production")[0]
+    end = read_end(tools.journal, tools.runs, run)
+    assert in_words(run, end) == "inconclusive, nothing was changed"
+    assert "more requests would tell" in end.reason

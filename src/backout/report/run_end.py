@@ -77,10 +77,15 @@ _DID = {
 }
 
 
+_UNDECIDED = ("inconclusive", "unmeasured")
+
+
 def in_words(run: Run, end: RunEnd) -> str:
     """Return the end in a few words, "" when there is none: `regressed, rolled back`, `verified`."""
     if run.plan.kind is PlanKind.GUARD:
         did = "observed" if end.rule == "observe" else _DID.get(end.action, "")
+        if end.action == "hold" and not end.rule and end.verdict in _UNDECIDED:  # nothing waits for a person
+            did = "nothing was changed"
         if end.accepted:
             by = ", ".join(dict.fromkeys(each.by for each in end.accepted if each.by)) or "somebody"
             did = f"accepted by {by}" if end.settled else f"{did}, in part accepted by {by}"

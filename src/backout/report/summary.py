@@ -26,7 +26,7 @@ class Word(StrEnum):
     HEALTHY = "healthy"
     REGRESSED = "regressed"  # and only observed
     ROLLED_BACK = "rolled_back"
-    HELD = "held"  # nothing was changed although there was a reason to
+    HELD = "held"  # nothing was changed although there was a reason to, or a person has to decide
     REFUSED = "refused"
     INCONCLUSIVE = "inconclusive"
     VOID = "void"  # another deployment took its place
@@ -113,7 +113,8 @@ def _of_answer(told: Mapping[str, object]) -> Word:
         return Word.REGRESSED if told.get("mode") == "observe" else Word.HELD
     if verdict == "healthy":
         return Word.HEALTHY if action == "stable" else Word.HELD
-    return Word.INCONCLUSIVE
+    waits = action == "hold" and told.get("options")  # a person has to say whether a shift is intended
+    return Word.HELD if waits else Word.INCONCLUSIVE
 
 
 def _of_error(failed: Mapping[str, object]) -> Word:

@@ -266,13 +266,21 @@ def _collapsed(case: Case, moved: Sequence[Shift]) -> Iterator[Shift]:
         if each.tail.bad < case.min_bad or not (enough or is_asked_about):
             continue
         added = is_asked_about and each.was_added(case.minutes, case.hours)
-        if added or each.tail.classes.get(AnswerClass.GONE, 0) > each.tail.bad / 2:
+        if added or _is_harmless(case, each):
             outcome = Outcome.TOLD
         elif fails:
             outcome = Outcome.ROLL_BACK
         else:
             outcome = Outcome.HOLD if case.share >= 1 or case.is_sticky else Outcome.ROLL_BACK
         yield collapsed(each, outcome, is_split=case.share < 1)
+
+
+def _is_harmless(case: Case, each: Collapse) -> bool:
+    """Whether most of it is gone on purpose, or moved for good to pages that are there, as asking has shown."""
+    most = each.tail.bad / 2
+    if each.tail.classes.get(AnswerClass.GONE, 0) > most:
+        return True
+    return case.share >= 1 and case.pairs.only_moved and each.tail.classes.get(AnswerClass.REDIRECT, 0) > most
 
 
 def _other(case: Case) -> Iterator[Shift]:
