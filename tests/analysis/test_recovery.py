@@ -153,8 +153,8 @@ def test_commits_are_found_by_any_of_their_ids_and_by_time_in_wal_order() -> Non
     commits = [Commit(10, 1, 1, 5.0), Commit(11, 2, 1, 9.0, subxids=(12, 13)), Commit(14, 3, 1, 8.0)]
     assert of_transaction(commits, 13) == commits[1]
     assert of_transaction(commits, 99) is None
-    assert first_at_or_after(commits, 7.0) == commits[1]
-    assert first_at_or_after(commits, 9.5) is None
+    assert first_at_or_after(commits, 7.0).commit == commits[1]
+    assert first_at_or_after(commits, 9.5).commit is None
 
 
 def test_what_lies_behind_a_hole_is_another_stretch() -> None:

@@ -1,23 +1,29 @@
-"""Archived WAL is what it was: torn by a kill or a full disk it is fetched again."""
+"""Archived WAL says what happened, and in which order: torn it is fetched again, and no clock decides against it."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import pickle
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 from recovery_lab import Lab, PlainBackups, opened
 
 from backout.analysis.recovery import Archive, stretches
-from backout.errors import BackoutError
+from backout.errors import BackoutError, Refused
 from backout.providers.postgres.walsearch import WalSearch
+from backout.runbook.finding import find
+
+from polling import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from backout.model.recovery import WalSpan
+    from backout.model.recovery import Commit, WalSpan
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +67,62 @@ def test_a_segment_that_was_torn_while_it_was_laid_out_is_fetched_again(lab: Lab
     with pytest.raises(BackoutError, match="no room left"):
         list(search.commits(spans))
     assert list(search.commits(spans)) == whole != []
+
+
+class AheadFor(WalSearch):
+    """Transactions that committed while the server's clock was an hour ahead."""
+
+    ahead: frozenset[int] = frozenset()
+
+    def commits(self, spans: Sequence[WalSpan]) -> Iterator[Commit]:
+        for commit in super().commits(spans):
+            yield replace(commit, at=commit.at + 3600.0) if commit.xid in self.ahead else commit
+
+
+def test_a_time_that_the_servers_clock_gave_to_two_places_is_refused(lab: Lab) -> None:
+    """It was an hour ahead for one transaction: the time after that is not the place where that one stands."""
+    insert = "INSERT INTO ticks (session) VALUES (7) RETURNING pg_current_xact_id()::text::int"
+    (first,), (wrong,), (third,) = (lab.rows(insert)[0] for _ in range(3))
+    began = time.time()
+    until(lambda: time.time() > began + 1.5, what="the clock goes on")  # further than commits of one moment are apart
+    (meant,) = lab.rows(insert)[0]
+    lab.archived()
+    search = AheadFor(lab.binaries, lab.backups, lab.root / "restore" / "wal")
+    tools, asked = lab.tools(wal=search), datetime.fromtimestamp(began + 1.3, UTC).isoformat()
+    assert find(tools, asked).target.xid == meant
+    search.ahead = frozenset({wrong})
+    with pytest.raises(Refused) as refused:
+        find(tools, asked)
+    said = f"{refused.value.what} {' '.join(refused.value.options)}"
+    assert "means two places, for the server's clock went back" in said
+    assert f"`backout db restore {wrong}`" in said
+    assert f"`backout db restore {meant}`" in said
+    assert f"the last is {third}," in said
+    assert str(first) not in refused.value.what
+
+
+@pytest.mark.long
+def test_a_base_that_another_clock_dated_too_early_does_not_move_a_time(lab: Lab) -> None:
+    """The time lies before that base: the WAL from an older one on is asked."""
+    insert = "INSERT INTO ticks (session) VALUES (8) RETURNING pg_current_xact_id()::text::int"
+    lab.rows(insert)
+    began = time.time()
+    until(lambda: time.time() > began + 0.4, what="the clock goes on")
+    (meant,) = lab.rows(insert)[0]
+    lab.archived()
+    made = lab.base("b2")
+    lab.rows(insert)
+    lab.archived()
+    early = replace(made, began_at=began - 60.0, ended_at=began - 59.0)
+    (lab.root / "archive" / "bases" / "b2.pickle").write_bytes(pickle.dumps(early))
+    try:
+        asked = datetime.fromtimestamp(began + 0.2, UTC).isoformat()
+        found = find(lab.tools(), asked)
+        assert found.target.xid == meant
+        assert found.route is not None
+        assert found.route.base.id == "b1"
+    finally:
+        (lab.root / "archive" / "bases" / "b2.pickle").unlink()
 
 
 def test_what_was_laid_out_before_the_machine_went_down_is_fetched_again(lab: Lab, tmp_path: Path) -> None:

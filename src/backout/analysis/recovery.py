@@ -269,9 +269,45 @@ def _name(wal: Iterable[WalSegment], timeline: int, lsn: int) -> str:
 # --- which commit is meant -------------------------------------------------------------------------------------------
 
 
-def first_at_or_after(commits: Iterable[Commit], at: float) -> Commit | None:
-    """Return the first commit in the WAL that is not older than a time; later ones may bear earlier times."""
-    return next((commit for commit in commits if commit.at >= at), None)
+@dataclass(frozen=True, slots=True)
+class ByTime:
+    """The first commit that is not older than a time, and what in the order of the WAL contradicts it.
+
+    Args:
+        commit: None when there is none. is_first: nothing in this WAL is older than the time, so that an earlier one
+            may lie before it. older: commits behind it that bear earlier times, the last of them; how many there are.
+        after_them: the first one behind those that is not older than the time.
+    """
+
+    commit: Commit | None = None
+    is_first: bool = True
+    older: Commit | None = None
+    count: int = 0
+    after_them: Commit | None = None
+
+
+_JITTER_S = 1.0
+"""Commits of one second stand in the WAL in any order: the time is taken before the record is written."""
+LOOK_ON = 256 * _MB
+"""WAL behind a commit in which the clock is still looked for going back."""
+
+
+def first_at_or_after(commits: Iterable[Commit], at: float) -> ByTime:
+    """Return the first commit in the WAL that is not older than a time, and whether the clock went back behind it.
+
+    A server's clock that was ahead for a moment, or was put back, gives one time to two places.
+    """
+    found = ByTime()
+    for commit in commits:
+        if found.commit is None:
+            found = replace(found, commit=commit) if commit.at >= at else replace(found, is_first=False)
+        elif commit.lsn > found.commit.lsn + LOOK_ON or commit.timeline != found.commit.timeline:
+            break
+        elif commit.at < at - _JITTER_S:
+            found = replace(found, older=commit, count=found.count + 1, after_them=None)
+        elif found.older is not None and found.after_them is None and commit.at >= at:
+            found = replace(found, after_them=commit)
+    return found
 
 
 def of_transaction(commits: Iterable[Commit], xid: int) -> Commit | None:

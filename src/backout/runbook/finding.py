@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from backout.analysis.recovery import (
     FOREVER,
     Archive,
+    ByTime,
     Machine,
     Route,
     Unreachable,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from backout.model.recovery import Commit, DatabaseFacts, MigrationClue, WalSpan
+    from backout.model.recovery import BaseBackup, Commit, DatabaseFacts, MigrationClue, WalSpan
     from backout.runbook.restore import RestoreTools
 
 NO_TARGET = (
@@ -218,9 +219,16 @@ class _Search:
             since = f"the first base backup ended at {rfc3339(first)}" if first else "there is no base backup"
             raise Refused(f"{asked.text!r} lies before everything that is kept: {since}", rule=PREFLIGHT)
         newest = max(before, key=lambda each: each.end_lsn)
-        base = base_before(self._archive, self._timeline, newest.end_lsn) or newest
-        spans, missing = chain(self._archive, base, self._timeline)
-        commit = first_at_or_after(self._tools.wal.commits(spans), at)
+        base: BaseBackup | None = base_before(self._archive, self._timeline, newest.end_lsn) or newest
+        found, missing = ByTime(), ""
+        while base is not None:
+            spans, missing = chain(self._archive, base, self._timeline)
+            found = first_at_or_after(self._tools.wal.commits(spans), at)
+            if found.commit is None or not found.is_first:
+                break
+            # Nothing here is older: where another clock dated the base too early, the time lies before it.
+            base = base_before(self._archive, self._timeline, base.begin_lsn)
+        commit = found.commit
         if commit is None and missing:
             raise Refused(
                 f"{asked.text!r} lies in a hole of the archive, or behind it and before the next base backup: WAL "
@@ -235,8 +243,29 @@ class _Search:
                 rule=PREFLIGHT,
                 options=("`backout db points add NAME` writes a record; then try again, or name a restore point.",),
             )
+        if found.older is not None:
+            self._refuse_two_places(asked, at, found, commit)
         how = f"the first commit at or after {rfc3339(at)}: transaction {commit.xid} at {rfc3339(commit.at)}"
         return self._found(_target(asked, commit, how))
+
+    def _refuse_two_places(self, asked: Asked, at: float, found: ByTime, commit: Commit) -> NoReturn:
+        """Raise Refused: the server's clock went back, so the time means two places in the WAL."""
+        older, later = found.older, found.after_them
+        assert older is not None  # noqa: S101 whoever calls it has looked
+        many = f"{found.count} later transactions bear" if found.count > 1 else "a later transaction bears"
+        options = [f"Before transaction {commit.xid} at {rfc3339(commit.at)}: `backout db restore {commit.xid}`."]
+        if later is not None:
+            options.append(f"Before transaction {later.xid} at {rfc3339(later.at)}: `backout db restore {later.xid}`.")
+        else:
+            options.append("After all of them: `backout db restore latest`.")
+        raise Refused(
+            f"{asked.text!r} means two places, for the server's clock went back: transaction {commit.xid} bears "
+            f"{rfc3339(commit.at)}, and {many} a time before {rfc3339(at)} (the last is {older.xid}, "
+            f"{rfc3339(older.at)})",
+            where=self._tools.environment,
+            rule=PREFLIGHT,
+            options=tuple(options),
+        )
 
     def _drop(self, asked: Asked) -> Found:
         name = str(asked.value)
