@@ -29,11 +29,15 @@ Examples:
   backout db restore "before drop of users.email" -e production --dry-run
   backout db restore "before migration 20261125_split" -e production --side
   backout db restore 76652 -e production -m "wrong UPDATE"
+  backout db restore 76652 76655 76701 -e production -m "a bad worker"
+  backout db restore --since 14:03 --until 14:11 -e production --dry-run
   backout db restore "2026-11-25 14:03:00" -e production --swap
   backout db restore -e production --undo
 """,
 )
-@click.argument("target", required=False)
+@click.argument("targets", nargs=-1, metavar="[TARGET]...")
+@click.option("--since", metavar="TIME", help="Everything that was committed from then on is the damage.")
+@click.option("--until", metavar="TIME", help="With --since: until then (now).")
 @click.option("--side", "mode", flag_value="side", help="A side instance to look at; the live database is not touched.")
 @click.option("--rescue", "mode", flag_value="rescue", help="The damaged rows and columns alone (the default).")
 @click.option("--swap", "mode", flag_value="swap", help="The whole; the old data directory is kept.")
@@ -66,7 +70,9 @@ Examples:
 def restore(
     shell: Shell,
     *,
-    target: str | None,
+    targets: tuple[str, ...],
+    since: str | None,
+    until: str | None,
     mode: str | None,
     drop_side: str | None,
     conflicts: str,
@@ -83,8 +89,10 @@ def restore(
     "before migration NAME" or "before drop of TABLE[.COLUMN]". It is resolved to an exact position, and everything that
     it needs is checked, before anything is touched. A side instance comes first, always; where a vendor runs the
     database, it is a branch there. Without TARGET
-    an interrupted restore is picked up.
+    an interrupted restore is picked up. Several transaction ids, "between TIME and TIME" (or --since, --until) and
+    "during DEPLOYMENT" are taken back together, as if there had been none of them.
     """
+    target = _target(targets, since, until)
     from backout.cli.confirm import confirm  # noqa: PLC0415 only what acts pays for it
     from backout.runbook.unsigned import Acceptance, Accepted, check_plan, read_names, record_accepted  # noqa: PLC0415 same
 
@@ -119,6 +127,16 @@ def resume(shell: Shell, run: Run) -> int:
     managed = any(step.action.startswith("db_branch") for step in run.plan.steps)
     desk = Desk.open(shell, shell.config(), managed=managed, accepted=accepted_in(run.plan))
     return _finish(desk, desk.drive(run.id))
+
+
+def _target(targets: tuple[str, ...], since: str | None, until: str | None) -> str | None:
+    """Return TARGET as one text. Raises UsageError: it is said twice, or an end has no beginning."""
+    if since is None and until is None:
+        return " ".join(targets) or None
+    if targets or since is None:
+        what = "--until without --since" if since is None else "TARGET and --since both say what the damage is"
+        raise UsageError(what, hint="backout db restore --help")
+    return f"between {since} and {until or 'now'}"
 
 
 @dataclass(frozen=True, slots=True)

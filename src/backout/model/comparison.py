@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +16,16 @@ class Evidence:
     Args:
         damage: the ids under which the damage was written, ours: under which the rescue wrote, as rows carry them
             (32 bits). written: file nodes of the relations that the damage wrote to; None where nothing tells.
-        overwrites: whether a column that the damage changed comes back although somebody changed it again.
+        overwrites: whether a column that the damage changed comes back although somebody changed it again. between: by
+            table's object id the keys, in hexadecimal, of rows that good transactions wrote between bad ones: they are
+            as before nowhere.
     """
 
     damage: frozenset[int]
     ours: frozenset[int] = frozenset()
     written: frozenset[int] | None = None
     overwrites: bool = False
+    between: Mapping[int, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

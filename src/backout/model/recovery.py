@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from backout.model.backups import WalGap
+    from backout.model.chains import Chain, Image, Stop
 
 _LSN = re.compile(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})")
 
@@ -143,6 +144,8 @@ class TargetKind(StrEnum):
     LSN = "lsn"
     XID = "xid"
     LATEST = "latest"
+    TRANSACTIONS = "transactions"
+    WINDOW = "window"
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,7 +356,10 @@ class Damage:
             database `database`, each with the kinds of records; None where there is no WAL that tells, so that every
             table is compared. conflicts: `live` keeps a row that was changed again, `side` overwrites it. skip: tables
             that are left alone, as `schema.table`. exact: nothing but the damage was committed between before and
-            after, so that a row that is gone is the damage's.
+            after, so that a row that is gone is the damage's. chains: of several transactions together the rows that
+            they wrote to; None of one alone. images: versions in between, by when they were read, file node and place.
+            others: file nodes that good transactions wrote to meanwhile. unknown: into which rows were copied whose
+            places the WAL does not tell. removed: (file node, place) of rows that good ones alone wrote, and deleted.
     """
 
     xids: frozenset[int]
@@ -362,6 +368,11 @@ class Damage:
     skip: tuple[str, ...] = ()
     queues: bool = False
     exact: bool = True
+    chains: tuple[Chain, ...] | None = None
+    images: Mapping[tuple[Stop, int, str], Image] = field(default_factory=dict)
+    others: frozenset[int] = frozenset()
+    unknown: frozenset[int] = frozenset()
+    removed: tuple[tuple[int, str], ...] = ()
 
 
 RENAMED = "not brought back, since their name or type was changed"

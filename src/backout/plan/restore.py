@@ -19,18 +19,30 @@ if TYPE_CHECKING:
 
 _BEFORE_MIGRATION = re.compile(r"before\s+migration\s+(\S+)", re.IGNORECASE)
 _BEFORE_DROP = re.compile(r"before\s+drop\s+of\s+(\S+)", re.IGNORECASE)
+_SEVERAL = re.compile(r"\d{1,10}(?:[\s,]+\d{1,10})+")
+_BETWEEN = re.compile(r"between\s+(.+?)\s+and\s+(.+)", re.IGNORECASE)
+_DURING = re.compile(r"during\s+(\S+)", re.IGNORECASE)
+_FOREVER = 1 << 64
 _LATEST = "latest"
 _MIN_PREFIX = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a person typed as TARGET, read: `value` is a name, a position, an id or Unix seconds."""
+    """What a person typed as TARGET, read.
+
+    Args:
+        value: a name, a position, an id or Unix seconds. ids: of several transactions. window: from when to when they
+            were committed, as Unix seconds; places: the same as positions in the WAL.
+    """
 
     kind: TargetKind
     text: str
     value: str | int | float
     point: RestorePoint | None = None
+    ids: frozenset[int] = frozenset()
+    window: tuple[float, float] | None = None
+    places: tuple[int, int] | None = None
 
 
 def read_target(text: str, points: Sequence[RestorePoint], now: float) -> Asked | None:
@@ -52,6 +64,9 @@ def read_target(text: str, points: Sequence[RestorePoint], now: float) -> Asked 
         return Asked(TargetKind.LSN, text, parse_lsn(text))
     except ValueError:
         pass
+    several = read_several(text, points, now)
+    if several is not None:
+        return several
     if text.isdecimal() and len(text) <= 10:  # noqa: PLR2004 - of a 32-bit number
         return Asked(TargetKind.XID, text, int(text))
     at = parse_time(text, now)
@@ -61,6 +76,27 @@ def read_target(text: str, points: Sequence[RestorePoint], now: float) -> Asked 
     if belongs:
         before = [point for point in belongs if point.why.startswith("before")]
         return Asked(TargetKind.DEPLOYMENT, text, text, (before or belongs)[-1])
+    return None
+
+
+def read_several(text: str, points: Sequence[RestorePoint], now: float) -> Asked | None:
+    """Return what TARGET means where it names several transactions: their ids, a time, or a deployment's; else None."""
+    if _SEVERAL.fullmatch(text):
+        ids = frozenset(int(word) for word in re.split(r"[\s,]+", text))
+        return Asked(TargetKind.TRANSACTIONS, text, text, ids=ids)
+    if found := _BETWEEN.fullmatch(text):
+        ends = parse_time(found[1], now), now if found[2].lower() == "now" else parse_time(found[2], now)
+        if ends[0] is None or ends[1] is None or ends[0] > ends[1]:
+            return None
+        return Asked(TargetKind.WINDOW, text, text, window=(ends[0], ends[1]))
+    if found := _DURING.fullmatch(text):
+        belongs = [point for point in points if len(found[1]) >= _MIN_PREFIX and point.deployment.startswith(found[1])]
+        if not belongs:
+            return None
+        first = next((each for each in belongs if each.why.startswith("before")), belongs[0])
+        later = [each for each in points if each.at > first.at and each.deployment and each not in belongs]
+        end = min((each.lsn for each in later), default=_FOREVER)
+        return Asked(TargetKind.WINDOW, text, text, first, places=(first.lsn, end))
     return None
 
 
@@ -140,8 +176,45 @@ def undo_swap_plan(environment: str, swapped: dict[str, Json], mark: str, databa
     return Plan(PlanKind.RECOVER, environment, f"undo of a swap: {incoming} comes back", steps, notes)
 
 
+@dataclass(frozen=True, slots=True)
+class Several:
+    """Several transactions that are taken back together.
+
+    Args:
+        first, last: the first commit of them and the last one, each with the way to it. record: what the steps have to
+            know to follow their rows. notes: what a person should know.
+    """
+
+    first: RecoveryTarget
+    route: Route
+    last: RecoveryTarget
+    last_route: Route
+    damage: Damage
+    record: dict[str, Json]
+    notes: tuple[str, ...]
+
+
+def rescue_together_plan(job: Job, several: Several) -> Plan:
+    """Return the plan that copies the rows back that several transactions damaged, as one rescue."""
+    ends = (several.first, several.route), (several.last, several.last_route)
+    plan = _rescue_plan(job, *ends, several.damage, several.record)
+    why = f"the rows that {len(several.record['ids'])} transactions damaged, as if there had been none of them"  # type: ignore[arg-type]
+    return replace(plan, why=why, notes=(*several.notes, *plan.notes))
+
+
 def rescue_plan(job: Job, target: RecoveryTarget, route: Route, damage: Damage) -> Plan:
     """Return the plan that copies the rows back that one commit damaged, and leaves newer good ones alone."""
+    return _rescue_plan(job, (target, route), (target, route), damage, None)
+
+
+def _rescue_plan(
+    job: Job,
+    begin: tuple[RecoveryTarget, Route],
+    end: tuple[RecoveryTarget, Route],
+    damage: Damage,
+    several: dict[str, Json] | None,
+) -> Plan:
+    target, route = begin
     first, second = f"before-{job.mark}", f"after-{job.mark}"
     written: list[Json] = [[node, [*kinds]] for node, kinds in damage.written or ()]
     record: dict[str, Json] = {
@@ -150,11 +223,12 @@ def rescue_plan(job: Job, target: RecoveryTarget, route: Route, damage: Damage) 
         "conflicts": damage.conflicts,
         "skip": list(damage.skip),
         "queues": damage.queues,
+        "several": several,
     }
     sides: dict[str, Json] = {"before": first, "after": second, "database": job.look.database}
     steps = (
         _side(first, target, route),
-        _side(second, target, route, inclusive=True),
+        _side(second, *end, inclusive=True),
         _check(first, job.look),
         _open(first),
         _open(second),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from backout.model.branch import BranchTarget, Finalized, SideBranch
     from backout.model.capability import ServerFacts, VendorState
     from backout.model.catalog import Catalog
+    from backout.model.chains import Bad, Followed, Image
     from backout.model.comparison import Comparison, Evidence
     from backout.model.dump import Dump, Restored
     from backout.model.recovery import (
@@ -94,6 +95,10 @@ class WalReader(Protocol):
 
         `progress` hears (bytes of WAL read so far, bytes in all).
         """
+        ...
+
+    def chains(self, spans: Sequence[WalSpan], bad: Bad) -> Followed:
+        """Return the rows that some transactions wrote to, from version to version."""
         ...
 
     def last(self, spans: Sequence[WalSpan]) -> int | None:
@@ -282,6 +287,14 @@ class DatabaseServer(Protocol):
 
 class Rescuer(Protocol):
     """Copies damaged rows back from a side instance."""
+
+    def images(self, side: str, places: Mapping[int, Sequence[str]]) -> Mapping[tuple[int, str], Image]:
+        """Return versions of rows by (file node, place).
+
+        Args:
+            side: connection string of a side instance at the moment of these versions. places: by file node.
+        """
+        ...
 
     def damage(self, damage: Damage, before: str, after: str) -> RescueReport:
         """Return what would be written, by table, without writing anything.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from backout.analysis.recovery import behind, cut
+from backout.analysis.recovery import behind, cut, stretches
 from backout.errors import Refused
 from backout.model.recovery import precedes, show_lsn
 from backout.report.times import rfc3339
@@ -20,14 +20,20 @@ if TYPE_CHECKING:
     Touched = Mapping[tuple[int, int], Collection[str]]
 
 
-def spans_of(tools: RestoreTools, found: Found, commits: Sequence[Commit]) -> tuple[WalSpan, ...]:
+_RECORD: Final = 32 << 20
+"""A COMMIT record is shorter, however many savepoints it names."""
+
+
+def spans_of(
+    tools: RestoreTools, found: Found, commits: Sequence[Commit], *, with_last: bool = False
+) -> tuple[WalSpan, ...]:
     """Return the WAL from the first record of these transactions to the COMMIT record of the last one.
 
     One may have begun before the base backup that its commit is reached from: what it wrote until then lies in the WAL
     before that.
 
     Args:
-        commits: in the order of the WAL.
+        commits: in the order of the WAL. with_last: that record itself as well, and some of what is behind it.
 
     Raises:
         Refused: the WAL that is kept does not reach back to where the first one began.
@@ -39,6 +45,10 @@ def spans_of(tools: RestoreTools, found: Found, commits: Sequence[Commit]) -> tu
     for piece in behind(found.archive, last.timeline, last.lsn):
         read = (*piece, *read)
         begin = tools.wal.began(piece, oldest.xid)
+        if begin is not None and with_last:
+            whole = stretches(found.archive, last.timeline, all_of_it=True)
+            held = next(each for each in whole if each[0].begin_lsn < last.lsn < each[-1].end_lsn)
+            return cut(found.archive, held, begin, last.lsn + _RECORD)
         if begin is not None:
             return cut(found.archive, read, begin, last.lsn)
     since = show_lsn(read[0].begin_lsn) if read else "nowhere"

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from backout.runbook.restore import RestoreTools
 
 NO_TARGET = (
-    'a time, a restore point, a deployment, an LSN, a transaction id, "latest", "before migration NAME" or '
+    'a time, a restore point, a deployment, an LSN, a transaction id, several of them, "between TIME and TIME", '
+    '"during DEPLOYMENT", "latest", "before migration NAME" or '
     '"before drop of TABLE[.COLUMN]"; see `backout db points list`'
 )
 
@@ -64,13 +65,15 @@ class Found:
     """A target with the way to it.
 
     Args:
-        damage: the commits that did the damage, in the order of the WAL; empty when it is not known.
+        damage: the commits that did the damage, in the order of the WAL; empty when it is not known. meanwhile: of
+            several, all that were committed from the first to the last of them.
     """
 
     target: RecoveryTarget
     route: Route | None
     facts: DatabaseFacts | None
     damage: tuple[Commit, ...] = ()
+    meanwhile: tuple[Commit, ...] = ()
     relation: str = ""
     migration: str = ""
     database: str = ""
@@ -182,6 +185,8 @@ class _Search:
             return self._found(RecoveryTarget(asked.kind, asked.text, int(asked.value), self._timeline, how="as typed"))
         if asked.kind is TargetKind.LATEST:
             return self._latest(asked)
+        if asked.kind in (TargetKind.TRANSACTIONS, TargetKind.WINDOW):
+            return self._several(asked)
         if asked.kind is TargetKind.TIME:
             return self._time(asked)
         if asked.kind is TargetKind.XID:
@@ -190,6 +195,25 @@ class _Search:
         if asked.kind is TargetKind.MIGRATION:
             return self._migration(asked)
         return self._drop(asked)
+
+    def _several(self, asked: Asked) -> Found:
+        """Return the moment before the first of several transactions, with all of them."""
+        missing = set(asked.ids)
+        for stretch in reversed(self._stretches()):
+            commits = list(self._tools.wal.commits(stretch))
+            found = [each for each in commits if _is_asked(asked, each)]
+            if not found:
+                continue
+            missing -= {xid for each in found for xid in each.xids}
+            if missing:
+                break
+            places = found[0].lsn, found[-1].lsn
+            meanwhile = tuple(each for each in commits if places[0] <= each.lsn <= places[1])
+            how = f"the first of {len(found)} transactions, {found[0].xid}, committed at {rfc3339(found[0].at)}"
+            return replace(self._found(_target(asked, found[0], how), *found), meanwhile=meanwhile)
+        if missing:
+            raise self._not_there(min(missing))
+        raise Refused(f"nothing was committed {asked.text}, as far as WAL is archived", rule=PREFLIGHT)
 
     def _latest(self, asked: Asked) -> Found:
         """Return the end of the archive: the last record that is whole is replayed, too."""
@@ -397,6 +421,15 @@ class _Search:
 
     def _found(self, target: RecoveryTarget, *damage: Commit) -> Found:
         return Found(target, None, self._facts, damage)
+
+
+def _is_asked(asked: Asked, commit: Commit) -> bool:
+    """Whether a commit is one of several that were asked for."""
+    if asked.window is not None:
+        return asked.window[0] <= commit.at <= asked.window[1]
+    if asked.places is not None:
+        return asked.places[0] <= commit.lsn < asked.places[1]
+    return not asked.ids.isdisjoint(commit.xids)
 
 
 def _target(asked: Asked, commit: Commit, how: str) -> RecoveryTarget:

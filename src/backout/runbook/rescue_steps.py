@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from backout.model.recovery import RescueReport
     from backout.ports import Probe, StepContext
     from backout.runbook.restore import RestoreTools
+    from backout.runbook.several import Following
 
 
 class Rescue:
     """Step `db_rescue` {before, after, database, damage, mark}: the damaged rows come back."""
 
-    def __init__(self, tools: RestoreTools) -> None:
+    def __init__(self, tools: RestoreTools, following: Following) -> None:
         self._tools = tools
+        self._following = following
 
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002
         """Return what was written, by table; done twice it finds nothing left to do."""
@@ -34,7 +36,9 @@ class Rescue:
         # Recorded before anything is written: a rescue that stays half-done can be undone as well.
         note: dict[str, Json] = {"mark": mark, "database": args["database"]}
         tools.journal.note(tools.environment, RESCUED, context.run, note, actor=tools.actor)
-        report = rescuer.rescue(damage_of(args), before, after, tools.kept / parse_id(mark), told(context, tools))
+        progress = told(context, tools)
+        damage = self._following.completed(damage_of(args), several_in(args), progress)
+        report = rescuer.rescue(damage, before, after, tools.kept / parse_id(mark), progress)
         return rescue_record(report)
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
@@ -47,14 +51,16 @@ class CheckRescue:
 
     effect = False
 
-    def __init__(self, tools: RestoreTools) -> None:
+    def __init__(self, tools: RestoreTools, following: Following) -> None:
         self._tools = tools
+        self._following = following
 
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002
         """Return how many rows are in conflict. Raises BackoutError when damage is left that nobody has touched."""
         tools = self._tools
         before, after = (running(tools, str(args[name]), context).dsn for name in ("before", "after"))
-        report = tools.rescuer(str(args["database"])).damage(damage_of(args), before, after)
+        damage = self._following.completed(damage_of(args), several_in(args), told(context, tools))
+        report = tools.rescuer(str(args["database"])).damage(damage, before, after)
         return nothing_left(report, tools.environment, tools.runs.result(context.run, "db_rescue"))
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
@@ -157,6 +163,13 @@ def rescue_record(report: RescueReport) -> dict[str, Json]:
         "left_out": left_out,
         "differences": [{"what": each.what, "before": each.before, "live": each.live} for each in report.differences],
     }
+
+
+def several_in(args: Mapping[str, Json]) -> Json:
+    """Return what a rescue's step says of several transactions, None of one alone (and of plans of before)."""
+    told_of = args["damage"]
+    assert isinstance(told_of, dict)  # noqa: S101 as planned
+    return told_of.get("several")
 
 
 def damage_of(args: Mapping[str, Json]) -> Damage:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backout.errors import Refused, UsageError
-from backout.model.recovery import Damage, RestorePoint
+from backout.model.recovery import Damage, RestorePoint, TargetKind
 from backout.plan.restore import (
     Job,
     rescue_plan,
+    rescue_together_plan,
     side_plan,
     swap_plan,
     undo_rescue_plan,
@@ -21,6 +22,7 @@ from backout.report.times import rfc3339
 from backout.runbook.damage import in_database, spans_of
 from backout.runbook.finding import PREFLIGHT, Found, check_identity, facts_of, find, way_to
 from backout.runbook.points import ON_DEMAND, record_point, recorded_points
+from backout.runbook.several import several_of
 from backout.runbook.unsigned import NONE_ACCEPTED, Accepted
 
 if TYPE_CHECKING:
@@ -145,6 +147,11 @@ def plan_rescue(tools: RestoreTools, text: str, *, conflicts: str, skip: tuple[s
                 f"Replace the whole: `backout db restore {text!r} --swap`.",
             ),
         )
+    if len(found.damage) > 1 and found.target.kind in (TargetKind.TRANSACTIONS, TargetKind.WINDOW):
+        if found.facts is None:
+            raise Refused("rows are copied back into the live database, and it does not answer", rule=PREFLIGHT)
+        several = several_of(tools, found, conflicts, skip, queues=queues)
+        return rescue_together_plan(_job(tools, found, text), several)
     if len(found.damage) > 1:
         raise Refused(
             f"{text!r} names {len(found.damage)} transactions, some of which may be good ones of the application",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.runbook.comparison_steps import CompareRows, NoteNewer
-from backout.runbook.rescue_steps import CheckRescue, Rescue, UndoRescue, damage_of
+from backout.runbook.rescue_steps import CheckRescue, Rescue, UndoRescue, damage_of, several_in
+from backout.runbook.several import Following
 from backout.runbook.side_steps import CheckSide, DropSides, MakeSide, OpenSide, Promote, order_of
 from backout.runbook.swap_steps import Exchange, ReadBack, StartServer, StopServer
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 def actions(tools: RestoreTools) -> dict[str, Action]:
     """Return every step's action by its name in plans."""
+    following = Following(tools)
     return {
         "db_side": MakeSide(tools),
         "db_side_check": CheckSide(tools),
@@ -29,8 +31,8 @@ def actions(tools: RestoreTools) -> dict[str, Action]:
         "db_read_back": ReadBack(tools),
         "db_note_newer": NoteNewer(tools),
         "db_compare": CompareRows(tools),
-        "db_rescue": Rescue(tools),
-        "db_rescue_check": CheckRescue(tools),
+        "db_rescue": Rescue(tools, following),
+        "db_rescue_check": CheckRescue(tools, following),
         "db_undo_rescue": UndoRescue(tools),
         "db_drop_sides": DropSides(tools),
     }
@@ -49,7 +51,8 @@ def foresee(tools: RestoreTools, plan: Plan) -> RescueReport:
             tools.beside.promote(name)
             side = tools.sides.find(name)
             dsns.append(side.dsn if side is not None else "")
-        return tools.rescuer(str(rescue.args["database"])).damage(damage_of(rescue.args), *dsns)
+        damage = Following(tools).completed(damage_of(rescue.args), several_in(rescue.args), _silent)
+        return tools.rescuer(str(rescue.args["database"])).damage(damage, *dsns)
     finally:
         for name in names:
             tools.sides.drop(name)

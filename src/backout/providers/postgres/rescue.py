@@ -23,6 +23,7 @@ from backout.providers.postgres.definition_columns import orders
 from backout.providers.postgres.definition_reading import DefinitionReader
 from backout.providers.postgres.definitions import catalog
 from backout.providers.postgres.owner_session import OwnerSessions, SideSessions
+from backout.providers.postgres.rescue_chains import read_images
 from backout.providers.postgres.rescue_circles import close_circles, notes_of_circles
 from backout.providers.postgres.rescue_definitions import DefinitionRescue
 from backout.providers.postgres.rescue_foreseen import rows_in_the_way
@@ -43,9 +44,10 @@ from backout.providers.postgres.schema import meant, without_secrets
 from backout.providers.postgres.session import working
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from backout.model.chains import Image
     from backout.model.recovery import Damage, DefinitionDifference
     from backout.providers.postgres.binaries import Binaries
     from backout.providers.postgres.definition_reading import Reading
@@ -86,6 +88,22 @@ class PostgresRescuer:
         """
         with self._session(damage, before, after, Kept(kept), progress) as session:
             return self._all(session, before, after)
+
+    def images(self, side: str, places: Mapping[int, Sequence[str]]) -> dict[tuple[int, str], Image]:
+        """Return versions of rows by (file node, place), of the tables that are there.
+
+        Args:
+            side: connection string of a side instance. places: by file node.
+        """
+        found: dict[tuple[int, str], Image] = {}
+        with ExitStack() as stack:
+            sessions = self._side(side, stack)
+            for table in catalog(sessions.main).tables.values():
+                for node in {*table.nodes} & places.keys():
+                    columns = [column.name for column in table.columns if not column.generated]
+                    images = read_images(sessions.of(table.owner), table, columns, places[node])
+                    found |= {(node, place): image for place, image in images.items()}
+        return found
 
     def undo(self, kept: Path, progress: Callable[[str, int, int], None]) -> RescueReport:
         """Put back what `kept` holds, newest first, where nobody has written since."""

@@ -39,7 +39,8 @@ def untouched(session: Session, work: Work) -> tuple[str, str]:
         if not session.live.execute(kept).fetchone()[0]:
             why = f"{table.shown} was rewritten since the damage: which of its rows are newer is told by values alone"
             return BY_VALUES, why
-    ours = f" OR l.xmin = ANY('{_array(session.ours)}'::xid[])" if session.ours else ""
+    more = session.ours | work.witnesses
+    ours = f" OR l.xmin = ANY('{_array(more)}'::xid[])" if more else ""
     return f"({mine}{ours})", ""
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from backout.providers.postgres.libpq import identifier
+from backout.providers.postgres.rescue_chains import load_chains
 from backout.providers.postgres.rescue_evidence import BY_VALUES, explained, is_key_made_anew, untouched
 from backout.providers.postgres.rescue_keys import load_by_key
 from backout.providers.postgres.rescue_references import parented, refers_to_itself, unreferenced
@@ -39,14 +40,17 @@ def load(session: Session, work: Work) -> None:
         session.live.execute(f"ALTER TABLE {temp} ADD COLUMN backout_no bigserial")
     written = {"before": "xmax::text <> '0'", "after": f"xmin = ANY('{xids_of(session)}'::xid[])"}
     by_key = session.damage.written is None and not work.whole
+    followed = session.damage.chains is not None and not work.whole
     for what, (source, table) in ends.items():
-        if by_key and what == "before":  # the damage may have begun after it: nothing marks the rows there
+        if followed or (by_key and what == "before"):  # nothing marks its rows
             continue
         where = "" if work.whole else f" WHERE {written[what]}"
         query = f"COPY (SELECT {listed([*work.called.values()])} FROM ONLY {table.sql}{where}) TO STDOUT"
         pipe(source, query, session.live, f"COPY {work.name(what)} ({names}) FROM STDIN")
     if by_key:
         load_by_key(session, work)
+    if followed:
+        load_chains(session, work)
     for what in ends:
         session.live.execute(f"CREATE UNIQUE INDEX ON {work.name(what)} ({listed(work.key)})")
         session.live.execute(f"ANALYZE {work.name(what)}")
@@ -93,7 +97,7 @@ def repair(session: Session, ordered: Sequence[Work]) -> None:
     for number in range(_PASSES):
         for work in ordered:
             work.waiting = work.written = 0
-            work.report = replace(work.report, conflicts=0, examples=())
+            work.report = replace(work.report, conflicts=work.kept_rows, examples=work.kept_examples)
         for place, work in enumerate(reversed(ordered)):
             session.progress("removing rows that the damage made", place, len(ordered))
             attempt(remove, session, work)

@@ -20,13 +20,15 @@ from backout.providers.postgres.plain import foreign_code
 from backout.providers.postgres.rowsql import KeyColumn, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from backout.model.recovery import Damage
     from backout.providers.postgres.definitions import Catalog, Column, Table
 
 _QUEUE: Final = re.compile(r"outbox|inbox|queue|jobs?$", re.IGNORECASE)
+BETWEEN: Final = "between"
+"""The file that holds, by table, the keys of rows that good transactions wrote between bad ones."""
 WRITERS: Final = "writers"
 """The file that holds, one a line, the ids under which a rescue wrote."""
 _WRITER: Final = (
@@ -45,7 +47,8 @@ class Work:
         called: what each column was called before, by its name. orphans: rows whose parents are not there.
         standing: the condition that nobody has written the row `l` since. waiting: rows that could not be written for
             the sake of others; `written` could, in the same pass. refused: the words with which Postgres refused it.
-        notes: what a person should know of it.
+        witnesses: ids of good transactions that wrote rows of the damage last, and before its end. kept_rows: that
+            stay, whatever they are; `kept_examples`, their keys. notes: what a person should know of it.
     """
 
     table: Table
@@ -62,6 +65,9 @@ class Work:
     waiting: int = 0
     written: int = 0
     refused: str = ""
+    witnesses: frozenset[int] = frozenset()
+    kept_rows: int = 0
+    kept_examples: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
     report: TableRescue = field(default_factory=lambda: TableRescue(""))
 
@@ -161,6 +167,12 @@ class Kept:
             file.flush()
             os.fsync(file.fileno())
         self._writers |= found
+
+    def note_between(self, oid: int, keys: Collection[str]) -> None:
+        """Keep which rows of a table good transactions wrote between bad ones, by key in hexadecimal."""
+        path = self.folder / BETWEEN
+        known = decode_json(path.read_bytes(), dict[str, list[str]], what=BETWEEN) if path.exists() else {}
+        _durable(path, json.dumps({**known, str(oid): sorted(keys)}).encode())
 
     def entries(self) -> list[tuple[dict[str, Any], bytes]]:
         """Return the entries, newest first."""
@@ -276,7 +288,7 @@ def is_left_alone(session: Session, work: Work, reports: list[TableRescue]) -> b
     table = work.table
     if not work.report.left and table.partitioned:
         return True  # its partitions hold the rows
-    left = work.report.left or why_left(session, work)
+    left = work.report.left or why_left(session, work) or why_not_followed(session, work)
     if not left:
         work.key = key_of(session.live, table)
         if not work.key:
@@ -293,6 +305,18 @@ def is_left_alone(session: Session, work: Work, reports: list[TableRescue]) -> b
     if left:
         reports.append(work.report)
     return bool(left)
+
+
+def why_not_followed(session: Session, work: Work) -> str:
+    """Return why the rows of a table cannot be followed from write to write, "" when they can."""
+    damage, nodes = session.damage, {*work.before.nodes, *work.after.nodes} - {0}
+    if damage.chains is None:
+        return ""
+    if work.whole and nodes & damage.others:
+        return "it was rewritten or emptied, and good transactions wrote to it meanwhile"
+    if nodes & damage.unknown:
+        return "rows were copied into it meanwhile whose places the WAL does not tell"
+    return ""
 
 
 def _changed(work: Work) -> str:

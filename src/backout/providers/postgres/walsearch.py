@@ -23,11 +23,13 @@ from backout.model.recovery import Commit, parse_lsn, precedes, show_lsn
 from backout.providers.child import is_running
 from backout.providers.postgres.side_files import text_of, this_boot, write_whole
 from backout.providers.postgres.template import tool_environment
+from backout.providers.postgres.wal_chains import Follower
 from backout.providers.postgres.wal_rows import transactions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
+    from backout.model.chains import Bad, Followed
     from backout.model.recovery import WalSpan
     from backout.model.transactions import Transaction
     from backout.ports import Backups
@@ -144,6 +146,27 @@ class WalSearch:
             return None if found is None else _commit(found, self._timeline)
 
         return transactions(lines(), commit_of)
+
+    def chains(self, spans: Sequence[WalSpan], bad: Bad) -> Followed:
+        """Return the rows that some transactions wrote to, from version to version, in one pass.
+
+        Args:
+            spans: from before any transaction began that was committed between the first bad one and the last.
+        """
+        self._fetch(spans)
+        timeline = 0
+
+        def lines() -> Iterator[str]:
+            nonlocal timeline
+            for span in spans:
+                timeline = span.timeline
+                yield from self._lines(span, "--rmgr=Heap", "--rmgr=Heap2", "--rmgr=Transaction")
+
+        def commit_of(line: str) -> Commit | None:
+            found = _COMMIT.search(line)
+            return None if found is None else _commit(found, timeline)
+
+        return Follower(bad).read(lines(), commit_of)
 
     def last(self, spans: Sequence[WalSpan]) -> int | None:
         """Return the position of the last record that is whole, None where there is none."""

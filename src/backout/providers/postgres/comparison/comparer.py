@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 WRITERS: Final = "writers"
 """The file in which a rescue keeps the ids under which it wrote, one a line."""
+BETWEEN: Final = "between"
+"""The file in which it keeps the keys of rows that good transactions wrote between bad ones, by table."""
 _MODULE: Final = "backout.providers.postgres.comparison.process"
 
 
@@ -61,15 +63,18 @@ class PostgresComparer:
         if writers.exists():
             ours = frozenset(int(line) for line in writers.read_text(encoding="ascii").split())
             evidence = replace(evidence, ours=ours)
+        if (kept / BETWEEN).exists():
+            told = decode_json((kept / BETWEEN).read_bytes(), dict[str, list[str]], what=BETWEEN)
+            evidence = replace(evidence, between={int(oid): frozenset(keys) for oid, keys in told.items()})
         known = None
         if noted.exists():
             known = decode_json(noted.read_bytes(), dict[str, Any], what="what was noted before", where=str(noted))
-        told = self._asked("compare", evidence, (before, after), known, progress)["compared"]
+        found = self._asked("compare", evidence, (before, after), known, progress)["compared"]
         tables = (
             TableComparison(**{**each, "examples": tuple(each["examples"]), "columns": tuple(each["columns"])})
-            for each in told["tables"]
+            for each in found["tables"]
         )
-        return Comparison(tuple(tables), tuple(told["behind"]))
+        return Comparison(tuple(tables), tuple(found["behind"]))
 
     def _asked(
         self,
@@ -97,6 +102,7 @@ class PostgresComparer:
                 "ours": sorted(evidence.ours),
                 "written": None if written is None else sorted(written),
                 "overwrites": evidence.overwrites,
+                "between": {oid: sorted(keys) for oid, keys in evidence.between.items()},
             },
         }
         last: dict[str, Any] = {}

@@ -43,6 +43,8 @@ class Verdicts:
         self._begin = begin
         self._meanwhile = 0
         self.counts: Counter[str] = Counter()
+        self.between: frozenset[str] = frozenset()
+        """Keys of rows that good transactions wrote between bad ones: before is no state that they should have."""
         self._keys: list[str] = []
         self._unclear: dict[str, list[str]] = {"unclear": [], "vanished": []}
 
@@ -53,7 +55,7 @@ class Verdicts:
 
     def judge(self, key: str, before: Row | None, after: Row | None, now: Row | None) -> None:
         """Count one row; `after` is the one that the damage left."""
-        kind = self._kind(key, before, after, now)
+        kind = "newer" if key in self.between else self._kind(key, before, after, now)
         if now is not None and now.xmin not in self._evidence.ours and (now.xmin - self._begin) % (_HALF * 2) < _HALF:
             self._meanwhile += 1
         if kind in self._unclear:

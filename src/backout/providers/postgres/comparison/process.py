@@ -34,7 +34,10 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
 
     told = asked["evidence"]
     written = None if told["written"] is None else frozenset(told["written"])
-    evidence = Evidence(frozenset(told["damage"]), frozenset(told["ours"]), written, told["overwrites"] is True)
+    between = {int(oid): frozenset(keys) for oid, keys in told["between"].items()}
+    evidence = Evidence(
+        frozenset(told["damage"]), frozenset(told["ours"]), written, told["overwrites"] is True, between
+    )
     try:
         with ExitStack() as stack:
             ends = Ends.opened(stack, asked["database"], asked["before"], asked["after"], asked["url"])

@@ -137,6 +137,7 @@ class Comparer:
         seen = _of_columns(noted.rows.get(table.shown, {}), table.columns, reading.columns) if noted else None
         full = noted is None or table.shown in noted.full or table.shown not in noted.rows
         verdicts = Verdicts(self._evidence, seen, full=full, begin=noted.xid if noted is not None else 0)
+        verdicts.between = self._evidence.between.get(table.oid, frozenset())
         whole = self._is_whole(table, reading.table)
         total, same = self._whole(reading, verdicts, table) if whole else self._written(reading, verdicts, table)
         counts, examples = verdicts.finish()
