@@ -150,7 +150,7 @@ def test_one_that_is_not_well_is_told_as_such(story: Forward) -> None:
     """The mend mends nothing: exit 1 for the caller, and a notice; nothing more is done by itself."""
     story.world.traffic_rule = steady(30, error_rate=0.2)
     run = go(story.tools())
-    assert story.tools().runs.result(run.id, "settle_forward") == {"outcome": "not_restored"}
+    assert story.tools().runs.result(run.id, "settle_forward") == {"outcome": "not_restored", "told": True}
     assert [each.kind for each in story.world.notices if each.run == run.id][-1] is NoticeKind.NOT_RESTORED
 
 
