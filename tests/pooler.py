@@ -1,19 +1,25 @@
-"""A transaction pooler in a few lines: clients share server sessions, each for one transaction at a time."""
+"""Transaction poolers: one in a few lines (clients share server sessions, each for one transaction), and PgBouncer."""
 
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
 import struct
+import subprocess
 import threading
 from typing import TYPE_CHECKING
 
 import psycopg
 
+from backout.providers.child import free_ports, unprivileged_prefix
 from backout.twin.pgwire import message, startup
+
+from polling import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 _IDLE, _READY = b"I", b"Z"
 
@@ -112,3 +118,31 @@ def transaction_pooler(dsn: str) -> Iterator[str]:
         listener.close()
         for server in pool.opened:
             server.close()
+
+
+@contextlib.contextmanager
+def pgbouncer(port: int, password: str, folder: Path) -> Iterator[str]:
+    """Run the real one, in transaction mode with two sessions of the server, and yield the way through it."""
+    (own,) = free_ports(1)
+    users = folder / "users.txt"
+    users.write_text(f'"postgres" "{password}"\n')
+    configuration = folder / "pgbouncer.ini"
+    configuration.write_text(
+        f"[databases]\npostgres = host=127.0.0.1 port={port}\n[pgbouncer]\nlisten_port = {own}\n"
+        f"listen_addr = 127.0.0.1\nauth_type = scram-sha-256\nauth_file = {users}\ndefault_pool_size = 2\n"
+        "pool_mode = transaction\nunix_socket_dir =\nignore_startup_parameters = extra_float_digits\n"
+    )
+    argv = (*unprivileged_prefix(), str(shutil.which("pgbouncer")), "--quiet", str(configuration))
+    url = f"postgresql://postgres:{password}@127.0.0.1:{own}/postgres"
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            until(lambda: _answers(url), what="pgbouncer answers")
+            yield url
+        finally:
+            process.terminate()
+
+
+def _answers(url: str) -> bool:
+    with contextlib.suppress(psycopg.OperationalError), psycopg.connect(url, autocommit=True) as connection:
+        return connection.execute("SELECT true").fetchone() == (True,)
+    return False

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from pooler import pgbouncer
 
 from backout.errors import AuthError, ProviderUnavailable
-from backout.providers.child import free_ports, unprivileged_prefix
 from backout.providers.postgres.binaries import find_binaries
 from backout.providers.postgres.launcher import PostgresServer
 from backout.providers.postgres.server_check import PostgresCheck
@@ -118,21 +118,8 @@ def test_a_server_that_is_not_there() -> None:
 @pytest.mark.skipif(shutil.which("pgbouncer") is None, reason="no pgbouncer: apt-get install pgbouncer")
 def test_a_pooler_that_says_nothing_is_noticed(port: int, tmp_path: Path) -> None:
     """The process that the login named is not the one that answers; through it nothing is claimed about replication."""
-    (own,) = free_ports(1)
-    users = tmp_path / "users.txt"
-    users.write_text(f'"postgres" "{PASSWORD}"\n')
-    configuration = tmp_path / "pgbouncer.ini"
-    configuration.write_text(
-        f"[databases]\npostgres = host=127.0.0.1 port={port}\n[pgbouncer]\nlisten_port = {own}\n"
-        f"listen_addr = 127.0.0.1\nauth_type = scram-sha-256\nauth_file = {users}\n"
-        "pool_mode = transaction\nunix_socket_dir =\n"
-    )
-    argv = (*unprivileged_prefix(), str(shutil.which("pgbouncer")), "--quiet", str(configuration))
-    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            found = until(lambda: _through(own), what="pgbouncer answers")
-        finally:
-            process.terminate()
+    with pgbouncer(port, PASSWORD, tmp_path) as through:
+        found = until(lambda: _through(int(urlsplit(through).port or 0)), what="pgbouncer answers")
     assert found.pooler.name == "a pooler"
     assert "the login named process" in found.pooler.why
     assert found.settings["wal_level"] == "replica"

@@ -12,6 +12,7 @@ from backup_lab import Lab, running_lab
 from backout.analysis.backups import proof_alarm
 from backout.model.backups import LastProof
 from backout.model.recovery import BackupKind, BaseBackup
+from backout.providers.archive.receiving import ReceiverStatus, read_status
 
 from polling import until
 
@@ -79,3 +80,34 @@ def test_an_old_proof_is_an_alarm() -> None:
     assert proof_alarm(LastProof(), (), 99 * DAY, DAY) == ""
     young = replace(backup, id="c", ended_at=9 * DAY)
     assert "in 8 days" in proof_alarm(LastProof(), (backup, young), 9.1 * DAY, 8 * DAY)
+
+
+@pytest.mark.proof
+def test_the_receiver_tells_within_a_minute_that_the_protection_is_over(lab: Lab) -> None:
+    """It is in its file and in a notice, since when and from where; what protects again is told, too."""
+    lab.backout("db", "wal", "stop")
+    with (lab.folder / "backout.toml").open("a", encoding="utf-8") as file:
+        file.write('[notify.webhook]\nurl_env = "HOOK"\nsecret_env = "HOOK_SECRET"\n')
+    lab.variables |= {"HOOK": "http://127.0.0.1:9/nobody", "HOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
+    assert lab.backout("db", "wal", "start").code == 0
+    assert lab.backout("db", "backup").code == 0
+
+    def seen() -> ReceiverStatus:
+        found = read_status(lab.archive)
+        assert found is not None
+        return found
+
+    until(lambda: seen().protected, timeout_s=60.0, what="it is found protected")
+    position = seen().protected_lsn
+    hidden = lab.folder / "hidden"
+    (lab.archive / "base").rename(hidden)
+    until(lambda: seen().protected is False, timeout_s=60.0, what="it is found unprotected")
+    found = seen()
+    assert found.protected_lsn >= position
+    assert found.why == "there is no verified base backup"
+    told = lab.backout("notify", "list", "--json")
+    assert "unprotected" in told.out, told.out
+    assert "it was protected last at" in lab.backout("db", "wal", "status").out
+    hidden.rename(lab.archive / "base")
+    until(lambda: seen().protected, timeout_s=60.0, what="it is protected again")
+    until(lambda: '"protected"' in lab.backout("notify", "list", "--json").out, what="that is told")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import subprocess
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 from backup_lab import PASSWORD, Lab, running_lab
-
-from backout.providers.child import free_ports, unprivileged_prefix
+from pooler import pgbouncer
 
 from polling import until
 
@@ -35,34 +32,6 @@ SETS = (
     ("db", "dump"),
 )
 """What holds something in a session: refused, with what to set instead."""
-
-
-@contextlib.contextmanager
-def pgbouncer(port: int, folder: Path) -> Iterator[str]:
-    """Run one with two sessions of the server, and yield the connection string through it."""
-    (own,) = free_ports(1)
-    users = folder / "users.txt"
-    users.write_text(f'"postgres" "{PASSWORD}"\n')
-    configuration = folder / "pgbouncer.ini"
-    configuration.write_text(
-        f"[databases]\npostgres = host=127.0.0.1 port={port}\n[pgbouncer]\nlisten_port = {own}\n"
-        f"listen_addr = 127.0.0.1\nauth_type = scram-sha-256\nauth_file = {users}\ndefault_pool_size = 2\n"
-        "pool_mode = transaction\nunix_socket_dir =\nignore_startup_parameters = extra_float_digits\n"
-    )
-    argv = (*unprivileged_prefix(), str(shutil.which("pgbouncer")), "--quiet", str(configuration))
-    url = f"postgresql://postgres:{PASSWORD}@127.0.0.1:{own}/postgres"
-    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            until(lambda: answers(url), what="pgbouncer answers")
-            yield url
-        finally:
-            process.terminate()
-
-
-def answers(url: str) -> bool:
-    with contextlib.suppress(psycopg.OperationalError), psycopg.connect(url, autocommit=True) as connection:
-        return connection.execute("SELECT true").fetchone() == (True,)
-    return False
 
 
 def left_behind(url: str) -> list[object]:
@@ -106,7 +75,7 @@ def test_a_real_pooler_is_noticed_before_anything_is_set(lab: Lab, tmp_path: Pat
         connection.execute("DELETE FROM orders WHERE id < 50")
     lab.execute("INSERT INTO orders VALUES (1000, 'good')", "SELECT pg_switch_wal()")
     until(lambda: lab.backout("db", "restore", xid, "--side", "--dry-run").code == 0, what="it is archived")
-    with pgbouncer(lab.status.port, tmp_path) as url:
+    with pgbouncer(lab.status.port, PASSWORD, tmp_path) as url:
         assert left_behind(url) == []
         lab.variables["DATABASE_URL"] = url
         try:
