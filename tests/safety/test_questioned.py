@@ -147,6 +147,9 @@ def test_no_robot_returns_to_what_is_questioned_and_a_person_may(story: Answerin
     assert isinstance(typed, Plan)
     assert typed.step("activate").args["version"] == story.newer.id
     doubted(story, story.good)
+    _, other = prepare(story.tools(), automatic)
+    assert isinstance(other, Plan)
+    assert other.step("activate").args["version"] not in (story.newer.id, story.good.id)
     _, refused = prepare(story.tools(), replace(automatic, accept_unproven=False))
     assert isinstance(refused, PlanRefused)
     assert "questioned" in refused.reason
