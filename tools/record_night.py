@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psycopg
 
+from backout.providers.node import write_programs
 from backout.twin import remote
 from backout.twin.stage import Pace, Stage
 
@@ -89,7 +90,7 @@ class Night:
     def type(self, line: str) -> subprocess.CompletedProcess[str]:
         """Type one line into a shell of the folder."""
         environment = {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": f"{self.folder / 'twin' / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HOME": str(self.folder),
             "LANG": "C.UTF-8",
             "COLUMNS": str(COLUMNS),
@@ -120,6 +121,7 @@ class Night:
 def prepared(night: Night) -> None:
     """Have a good version live, proven and backed up."""
     stage = night.stage
+    write_programs(night.folder / "twin" / "bin")  # as `twin env` does: the machine's Node may be too old for npx
     text = stage.config_file.read_text(encoding="utf-8")
     text = text.replace("p99_at_most = 4.0", "p99_at_most = 50.0").replace("below = 0.01", "below = 0.05")
     text = text.replace(', migrations = "prisma" }', ', migrations = "prisma", backup = { wal = "stream" } }')

@@ -24,6 +24,7 @@ CARD = CardFacts(read_at=100.0, live=(B,), stable=A, target=A)
 NO_TARGET = replace(CARD, target="", why="it has the same code")
 CASES = {
     "the card is about what is live": (Remembered(CARD, (mark(A, 10),), {}, B, is_sure=True), [(A, False)]),
+    "the card does not say what was live": (Remembered(CardFacts(target=A), (), {}, ""), [(A, False)]),
     "nobody knows what is live": (Remembered(CARD, (mark(A, 10),), {}, ""), [(A, False)]),
     "what is live is newer than the card": (
         Remembered(CARD, (mark(A, 10), mark(B, 20)), {}, C, is_sure=True),

@@ -52,6 +52,21 @@ def test_a_card_tells_again_what_was_known(story: Story) -> None:
         assert (written.code_hash or "").startswith(read.code_hash or "-")
 
 
+def test_where_the_card_knows_no_way_the_stable_one_is_a_person_s_choice(story: Story) -> None:
+    """What the card has against it stands above it, and it is no line to paste without reading."""
+    story.world.migrate("20261125000000_drop_column")
+    tools = tools_of(story)
+    keep_card(tools)
+    path = story.path.with_name("card.md")
+    found = look_in_need(Sources("production", tools.runs, tools.marks, path, health=story.world.health))
+    reason, but, line, look = lines_in_need(LINES, found)
+    assert reason.startswith("# No version may be returned to: ")
+    assert "the schema changed" in reason
+    assert but.startswith("# ")
+    assert line == f"# npx wrangler rollback {story.good.id} --message 'by hand'"
+    assert look == "look"
+
+
 def test_panic_without_the_api_names_what_the_card_names(story: Story) -> None:
     """Also where the newest stable version failed its proof a moment ago."""
     world = story.world

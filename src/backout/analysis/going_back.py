@@ -58,10 +58,8 @@ def ways_back(known: Remembered) -> tuple[WayBack, ...]:
     card, found = known.card, []
     is_about_it = card is not None and (not known.live or known.live in card.live)
     if card is not None and is_about_it and card.target and not _is_doubted(known, card.target):
-        at = utc(card.read_at)
-        found.append(
-            WayBack(card.target, f"the card chose it at {at:%Y-%m-%d %H:%M:%SZ}, when {card.live[0]} was live")
-        )
+        when = f", when {' and '.join(card.live)} was live" if card.live else ""
+        found.append(WayBack(card.target, f"the card chose it at {utc(card.read_at):%Y-%m-%d %H:%M:%SZ}{when}"))
     stable = last_stable(known.marks, known.failed_proofs)
     if stable is None or stable.version in (way.version for way in found):
         return tuple(found)

@@ -99,7 +99,9 @@ class ByHand:
         lines = self.lines(without_api=isinstance(error, ProviderUnavailable))
         self.say(lines)
         if isinstance(error, BackoutError):
-            error.hint = to_type(lines) or error.hint
+            found = self._looked()
+            is_shut = found is not None and bool(found.no_way) and isinstance(error, ProviderUnavailable)
+            error.hint = (error.hint if is_shut else to_type(lines)) or to_type(lines)
 
 
 def to_type(lines: tuple[str, ...]) -> str:

@@ -119,14 +119,19 @@ def lines_in_need(equivalents: Equivalents, found: InNeed) -> tuple[str, ...]:
     for way in found.ways:
         lines.append(f"# {'only if ' + way.only_if + '; ' if way.only_if else ''}{way.why}:")
         lines += equivalents.activate.format(version=way.version, message=shlex.quote("by hand")).splitlines()
-    if not lines and found.no_way:
+    if found.ways:
+        return tuple(lines)
+    if found.no_way:
         lines.append(f"# {found.no_way} (by the card)")
-    return tuple(lines) if found.ways else (*lines, *equivalents.live.splitlines())
+    if found.no_way and found.stable is not None:  # a person may know better, and has nothing else now
+        back = equivalents.activate.format(version=found.stable.version, message=shlex.quote("by hand"))
+        lines += ["# if that does not matter to you:", *(f"# {line}" for line in back.splitlines())]
+    return (*lines, *equivalents.live.splitlines())
 
 
 def lines_of_dashboard(equivalents: Equivalents, found: InNeed) -> tuple[str, ...]:
     """Return what there is to do while the API does not answer: the lines of `lines_in_need` need it as well."""
     if not equivalents.dashboard:
         return ()
-    version = found.ways[0].version[:8] if found.ways else "VERSION"
+    version = found.ways[0].version[:8] if found.ways else "the version"
     return tuple(f"# {line}" for line in equivalents.dashboard.format(version=version).splitlines())
