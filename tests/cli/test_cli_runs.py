@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_shell import backout
@@ -12,9 +14,6 @@ from backout.cli.style import Style
 from backout.model.policy import Mode
 
 from line import Story, by_version, roll_back, watch
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CONFIG = """[app]
 name = "a"
@@ -119,3 +118,20 @@ def test_another_program_reads_one_line_for_each_row(project: Path) -> None:
     assert isinstance(runs, list)
     assert len(lines) == len(runs) + 1
     assert all(line.endswith(" ".join(str(run["why"]).split())) for line, run in zip(lines[1:], runs, strict=True))
+
+
+SOURCE = Path(__file__).parents[2] / "src" / "backout" / "cli"
+
+
+def test_no_table_cuts_its_reasons() -> None:
+    """A last column of words is shown whole: the next table with one is made so, or this fails."""
+    cut = [
+        f"{path.name}:{node.lineno}"
+        for path in SOURCE.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "attr", "") == "table"
+        and re.search(r"\b(?:WHY|WHAT|HOW|WHERE|TITLE)\b[^,]*'\)?$", ast.unparse(node.args[0]))
+        and not any(keyword.arg == "whole" for keyword in node.keywords)
+    ]
+    assert cut == []

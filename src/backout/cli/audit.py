@@ -137,7 +137,7 @@ def _text(shell: Shell, found: list[dict[str, object]], events: int, known: int)
         for each in found
     ]
     head = style.badge(f"{len(found)} of {events:,} events and checkpoints hold a secret", Tone.BAD)
-    return f"{head}\n\n{shell.output.table(('EVENT', 'AT', 'RUN', 'KIND', 'WHERE'), rows)}"
+    return f"{head}\n\n{shell.output.table(('EVENT', 'AT', 'RUN', 'KIND', 'WHERE'), rows, whole=True)}"
 
 
 def _say_how_to_retire(shell: Shell, config: Config) -> None:

@@ -224,7 +224,7 @@ def rescue_text(shell: Shell, rescue: dict[str, Json], *, would: bool = False) -
     assert isinstance(notes, list)  # noqa: S101 same
     left = left_out_lines(rescue)
     nothing = "" if made or left else "nothing was damaged"
-    return "\n".join([shell.output.table(headers, rows) or nothing, *made, *lines, *map(str, notes), *left])
+    return "\n".join([shell.output.table(headers, rows, whole=True) or nothing, *made, *lines, *map(str, notes), *left])
 
 
 def left_out_lines(rescue: dict[str, Json]) -> list[str]:

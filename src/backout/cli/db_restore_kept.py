@@ -32,7 +32,7 @@ def _list(desk: Desk) -> int:
     out, found = desk.shell.output, desk.tools.sides.list()
     directories = kept(desk.tools)
     rows = [(each.name, str(each.state), each.how) for each in found]
-    lines = [out.table(("SIDE INSTANCE", "STATE", "HOW"), rows) if rows else "no side instances"]
+    lines = [out.table(("SIDE INSTANCE", "STATE", "HOW"), rows, whole=True) if rows else "no side instances"]
     lines += [f"{each.name}: psql {each.dsn!r}" for each in found if each.dsn]
     lines += [f"kept: {name}" for name in directories]
     protected = not unprotected(desk.tools)
