@@ -13,6 +13,7 @@ from backout.analysis.recovery import (
     Machine,
     Route,
     Unreachable,
+    behind,
     chain,
     first_at_or_after,
     of_this_cluster,
@@ -194,6 +195,34 @@ def test_the_wal_that_any_base_leads_through_lies_in_one_stretch(missing: set[in
     for base_ in found.backups:
         names = {name for span in chain(found, base_, 1)[0] for name in span.names}
         assert not names or any(names <= {name for span in each for name in span.names} for each in divided)
+
+
+def test_after_swap_undo_and_swap_each_stretch_leads_over_the_timelines_that_were_left() -> None:
+    """Timeline 2 was swapped in and undone; 3 left the first one later: the WAL of 2 is nobody's."""
+    one = [segment(number) for number in range(2, 8)]
+    two = [segment(number, timeline=2) for number in range(4, 12)]
+    three = [segment(number, timeline=3) for number in range(7, 10)]
+    bases = (base("a", 2 * SIZE, 2 * SIZE + 100), base("b", 5 * SIZE, 5 * SIZE + 100, timeline=2))
+    history = {2: ((1, at(4.5)),), 3: ((1, at(7.5)),)}
+    found = Archive(bases, (*one, *two, *three), history)
+    (stretch,) = stretches(found, 3)
+    assert [(each.timeline, each.begin_lsn, each.end_lsn) for each in stretch] == [
+        (1, at(2), at(7.5)),
+        (3, at(7.5), at(10)),
+    ]
+    assert reached(at(9), found, timeline=3).base.id == "a"
+
+
+def test_the_wal_behind_a_position_is_read_piece_by_piece_back_to_a_hole() -> None:
+    """The nearest piece first, each but the last from a base on; a hole ends it, WAL before all bases does not."""
+    found = archive()
+    pieces = behind(found, 1, at(8.5))
+    assert [(each[0].begin_lsn, each[-1].end_lsn) for each in pieces] == [(at(6), at(8.5)), (at(2), at(6))]
+    assert [len(name) for piece in pieces for span in piece for name in span.names] == [24] * 7
+    older = replace(found, wal=(segment(1), *found.wal))
+    assert [each[0].begin_lsn for each in behind(older, 1, at(8.5))] == [at(6), at(2), at(1)]
+    holed = archive(without=4)
+    assert [each[0].begin_lsn for each in behind(holed, 1, at(8.5))] == [at(6), at(5)]
 
 
 def test_bases_of_another_cluster_are_not_compared_with_ours() -> None:

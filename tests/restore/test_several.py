@@ -201,8 +201,11 @@ def test_all_that_was_committed_in_a_time_is_taken_back(lab: Lab) -> None:
 
 def test_what_names_no_transactions_is_refused(lab: Lab) -> None:
     """One of them that is not there, and a time that ends before it begins."""
+    lab.base("zz")
     lab.archived()
     with pytest.raises(Refused, match=r"no commit of transaction [34]"):
         plan_rescue(lab.tools(), "3, 4000000000", conflicts="live", skip=(), queues=False)
+    with pytest.raises(Refused, match="what else was committed then is not known"):
+        plan_rescue(lab.tools(), "between 2020-01-01 and now", conflicts="live", skip=(), queues=False)
     with pytest.raises(UsageError, match="is no target"):
         plan_rescue(lab.tools(), "between 14:00 and 13:00", conflicts="live", skip=(), queues=False)

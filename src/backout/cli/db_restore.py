@@ -92,7 +92,7 @@ def restore(
     an interrupted restore is picked up. Several transaction ids, "between TIME and TIME" (or --since, --until) and
     "during DEPLOYMENT" are taken back together, as if there had been none of them.
     """
-    target = _target(targets, since, until)
+    target = target_of(targets, since, until)
     from backout.cli.confirm import confirm  # noqa: PLC0415 only what acts pays for it
     from backout.runbook.unsigned import Acceptance, Accepted, check_plan, read_names, record_accepted  # noqa: PLC0415 same
 
@@ -129,7 +129,7 @@ def resume(shell: Shell, run: Run) -> int:
     return _finish(desk, desk.drive(run.id))
 
 
-def _target(targets: tuple[str, ...], since: str | None, until: str | None) -> str | None:
+def target_of(targets: tuple[str, ...], since: str | None, until: str | None) -> str | None:
     """Return TARGET as one text. Raises UsageError: it is said twice, or an end has no beginning."""
     if since is None and until is None:
         return " ".join(targets) or None

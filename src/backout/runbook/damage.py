@@ -8,7 +8,7 @@ from backout.analysis.recovery import behind, cut, stretches
 from backout.errors import Refused
 from backout.model.recovery import precedes, show_lsn
 from backout.report.times import rfc3339
-from backout.runbook.finding import PREFLIGHT
+from backout.runbook.window import PREFLIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -32,6 +32,7 @@ from backout.plan.restore import (
 from backout.report.times import rfc3339
 from backout.runbook.points import recorded_points
 from backout.runbook.unsigned import with_refused
+from backout.runbook.window import PREFLIGHT, not_there, several_commits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,9 +46,6 @@ NO_TARGET = (
     '"during DEPLOYMENT", "latest", "before migration NAME" or '
     '"before drop of TABLE[.COLUMN]"; see `backout db points list`'
 )
-
-
-PREFLIGHT = "preflight"
 
 
 _SCHEMA_AND_TABLE = 2
@@ -198,22 +196,9 @@ class _Search:
 
     def _several(self, asked: Asked) -> Found:
         """Return the moment before the first of several transactions, with all of them."""
-        missing = set(asked.ids)
-        for stretch in reversed(self._stretches()):
-            commits = list(self._tools.wal.commits(stretch))
-            found = [each for each in commits if _is_asked(asked, each)]
-            if not found:
-                continue
-            missing -= {xid for each in found for xid in each.xids}
-            if missing:
-                break
-            places = found[0].lsn, found[-1].lsn
-            meanwhile = tuple(each for each in commits if places[0] <= each.lsn <= places[1])
-            how = f"the first of {len(found)} transactions, {found[0].xid}, committed at {rfc3339(found[0].at)}"
-            return replace(self._found(_target(asked, found[0], how), *found), meanwhile=meanwhile)
-        if missing:
-            raise self._not_there(min(missing))
-        raise Refused(f"nothing was committed {asked.text}, as far as WAL is archived", rule=PREFLIGHT)
+        found, meanwhile = several_commits(self._tools, self._archive, self._stretches(), asked)
+        how = f"the first of {len(found)} transactions, {found[0].xid}, committed at {rfc3339(found[0].at)}"
+        return replace(self._found(_target(asked, found[0], how), *found), meanwhile=meanwhile)
 
     def _latest(self, asked: Asked) -> Found:
         """Return the end of the archive: the last record that is whole is replayed, too."""
@@ -403,15 +388,7 @@ class _Search:
             commit = of_transaction(commits, xid)
             if commit is not None:
                 return stretch, commits, commit
-        raise self._not_there(xid)
-
-    def _not_there(self, xid: int) -> Refused:
-        return Refused(
-            f"the archived WAL has no commit of transaction {xid}: it was rolled back, or it lies outside",
-            where=self._tools.environment,
-            rule=PREFLIGHT,
-            options=("What is there: backout db backups.",),
-        )
+        raise not_there(self._tools.environment, xid)
 
     def _stretches(self) -> tuple[tuple[WalSpan, ...], ...]:
         """Return the WAL that is searched. Raises Refused: there is no base backup to replay any of it from."""
@@ -421,15 +398,6 @@ class _Search:
 
     def _found(self, target: RecoveryTarget, *damage: Commit) -> Found:
         return Found(target, None, self._facts, damage)
-
-
-def _is_asked(asked: Asked, commit: Commit) -> bool:
-    """Whether a commit is one of several that were asked for."""
-    if asked.window is not None:
-        return asked.window[0] <= commit.at <= asked.window[1]
-    if asked.places is not None:
-        return asked.places[0] <= commit.lsn < asked.places[1]
-    return not asked.ids.isdisjoint(commit.xids)
 
 
 def _target(asked: Asked, commit: Commit, how: str) -> RecoveryTarget:

@@ -20,10 +20,11 @@ from backout.plan.restore import (
 )
 from backout.report.times import rfc3339
 from backout.runbook.damage import in_database, spans_of
-from backout.runbook.finding import PREFLIGHT, Found, check_identity, facts_of, find, way_to
+from backout.runbook.finding import Found, check_identity, facts_of, find, way_to
 from backout.runbook.points import ON_DEMAND, record_point, recorded_points
 from backout.runbook.several import several_of
 from backout.runbook.unsigned import NONE_ACCEPTED, Accepted
+from backout.runbook.window import PREFLIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from backout.analysis.recovery import cut, stretches
 from backout.errors import Refused, UsageError
 from backout.plan.target import parse_time
-from backout.runbook.finding import PREFLIGHT, archive_of, check_identity, facts_of, timeline_of
+from backout.runbook.finding import archive_of, check_identity, facts_of, timeline_of
+from backout.runbook.window import PREFLIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
