@@ -38,6 +38,8 @@ def pair(new: VersionAnswer, old: VersionAnswer = GOOD) -> PairedAnswer:
         (LOOP, LOGIN, Compared.NEW_WORSE),
         (EMPTY, GOOD, Compared.NEW_WORSE),
         (VersionAnswer(503), GOOD, Compared.NEW_WORSE),
+        (VersionAnswer(410), GOOD, Compared.GONE),
+        (VersionAnswer(410), NOT_FOUND, Compared.BOTH_FAIL),
         (GOOD, VersionAnswer(200, has_words=True), Compared.BOTH_WELL),
     ],
 )

@@ -208,6 +208,19 @@ def test_extinction_waits_for_a_probe_where_one_can_be_made_and_two_alike_veto()
     assert judged(alike, AT + 20) == (Verdict.INCONCLUSIVE, Cause.ANSWERS)
 
 
+def test_a_site_that_is_gone_is_rolled_back_although_no_pair_is_worse() -> None:
+    """410 to everything in a cut-over: pairs in which the new version says so are neither worse nor alike."""
+    answering = Answering(World(new=all_of(AnswerClass.GONE)), 5)
+    detector = detector_of(World(), answering, can_ask=True)
+    for t in range(3):
+        detector.add(answering.second(t))
+        detector.note_until(AT + t + 1)
+        detector.judge(AT + t + 1)
+    detector.add_pairs(pairs(20, VersionAnswer(410)))
+    assert judged(detector, AT + 4)[0] is Verdict.INCONCLUSIVE
+    assert judged(detector, AT + 20)[0] is Verdict.REGRESSED
+
+
 @pytest.mark.parametrize(("split", "errors"), [(1.0, True), (0.5, True), (1.0, False)])
 def test_small_and_vital(split: float, errors: bool) -> None:
     """Every order fails, half a percent of the traffic: found by its own few requests, and named first."""

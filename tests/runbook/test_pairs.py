@@ -77,6 +77,14 @@ def test_a_page_that_moved_is_told_only(tmp_path: Path) -> None:
     assert len(story.pairs()) == 1
 
 
+def test_a_page_that_is_gone_for_good_is_told_only(tmp_path: Path) -> None:
+    """410 from one of guard's own requests: an API that was retired, as from visitors'; nobody is asked."""
+    story = Paired(tmp_path / "journal.sqlite", lambda name, _version: 410 if name == "/app" else 200)
+    watch(story.tools())
+    assert story.concluded()["action"] == "stable"
+    assert story.pairs() == []
+
+
 def held(story: Paired, why: str) -> None:
     """The watch ended held, and says why both were not asked."""
     said: list[str] = []

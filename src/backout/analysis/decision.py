@@ -421,7 +421,7 @@ class Detector:
         """Whether guard's own requests are answered otherwise than before, so that the old version should be asked."""
         pairs, accepted = self._answers.pairs, self._answers.accepted
         return not (pairs.are_alike or pairs.both_fail) and any(
-            shift.name not in accepted for shift in self._synthetic.shifts()
+            shift.outcome is Outcome.HOLD and shift.name not in accepted for shift in self._synthetic.shifts()
         )
 
     def _held(self, now: float) -> Shift | None:

@@ -134,4 +134,5 @@ def _shift(name: str, to: AnswerClass, bad: int, total: int) -> Shift:
     kind = ShiftKind.CREDENTIALS if WITH_CREDENTIALS in name else ShiftKind.ANSWERS
     stratum = f"GET {name}" if name.startswith("/") else name
     sentence = f"guard's own request {stratum} was answered well before, and {to.words} the last {count(bad, 'time')}"
-    return Shift(kind, stratum, to, Outcome.HOLD, bad, total, 0, 0, 0.0, sentence)
+    outcome = Outcome.TOLD if to is AnswerClass.GONE else Outcome.HOLD
+    return Shift(kind, stratum, to, outcome, bad, total, 0, 0, 0.0, sentence)

@@ -112,6 +112,7 @@ class Compared(StrEnum):
     OLD_WORSE = "old worse"
     BOTH_WELL = "both well"
     BOTH_FAIL = "both fail"
+    GONE = "gone"  # for good (410), of the new version alone: nobody answers so by mistake
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +136,15 @@ class PairedAnswer:
         <Compared.NEW_WORSE: 'new worse'>
         >>> PairedAnswer(0.0, "/", VersionAnswer(302), VersionAnswer(302)).compared
         <Compared.BOTH_WELL: 'both well'>
+        >>> PairedAnswer(0.0, "/", VersionAnswer(410), VersionAnswer(200)).compared
+        <Compared.GONE: 'gone'>
         """
         both_redirect = self.new.kind is self.old.kind is AnswerClass.REDIRECT
         new, old = (_is_good(answer, may_redirect=both_redirect) for answer in (self.new, self.old))
         if new and old:
             return Compared.BOTH_WELL
+        if old and self.new.kind is AnswerClass.GONE:
+            return Compared.GONE
         if new or old:
             return Compared.OLD_WORSE if new else Compared.NEW_WORSE
         return Compared.BOTH_FAIL

@@ -74,8 +74,8 @@ class Pairs:
 
     @property
     def are_alike(self) -> bool:
-        """Whether both answer alike, well or not, as far as enough pairs tell."""
-        return not self.is_discordant and self.asked >= ENOUGH
+        """Whether both answer alike, well or not, as far as enough pairs tell; what is gone for good is not alike."""
+        return not self.is_discordant and self.asked - self.number(Compared.GONE) >= ENOUGH
 
     @property
     def both_fail(self) -> bool:
