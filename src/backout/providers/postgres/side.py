@@ -16,16 +16,15 @@ import os
 import re
 import shutil
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.decoding import decode_json
 from backout.errors import BackoutError, Refused, UsageError
 from backout.model.names import parse_id, parse_segment
-from backout.model.recovery import SideInstance, SideLook, SideOrder, SideState, parse_lsn
+from backout.model.recovery import SideInstance, SideLook, SideOrder, SideState
 from backout.providers.child import NOBODY, needs_chown
 from backout.providers.postgres.backup_tools import verify_folder
 from backout.providers.postgres.launcher import Overlay, PostgresServer
@@ -41,6 +40,7 @@ from backout.providers.postgres.side_files import (
     write_whole,
 )
 from backout.providers.postgres.side_looking import look_at, read_all, roll_back_prepared
+from backout.providers.postgres.side_replay import TIMEOUT_S, Laid, look_at_replay, replay
 from backout.providers.postgres.side_settings import (
     AUTO_CONF,
     is_aside,
@@ -62,34 +62,8 @@ if TYPE_CHECKING:
     from backout.providers.postgres.binaries import Binaries
     from backout.providers.postgres.launcher import ServerStatus
 
-_POLL_S: Final = 0.05
-_TIMEOUT_S: Final = 3600.0
 _LOOK_S: Final = 60.0
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
-_STOPPED: Final = "recovery stopping"
-"""In the log when replay has come to its target; a standby may pause for other reasons."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Laid:
-    """How a side instance was laid out, as its folder tells.
-
-    Args:
-        boot: the boot of the machine in which it was made; "" when all of it has reached the disk since.
-        least: how large settings have to be that replay wants as large as on the origin, see `side_settings.NEEDED`.
-    """
-
-    order: SideOrder
-    superuser: str
-    how: str
-    lower: str
-    boot: str = ""
-    least: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether its files are what was written: an instance syncs nothing, so a crash of the machine ends it."""
-        return self.boot in {"", this_boot()}
 
 
 class PostgresSides:
@@ -141,7 +115,7 @@ class PostgresSides:
             unready = (data / "recovery.signal").exists() or is_aside(data) or not laid.is_whole
             state = SideState.STOPPED if unready else SideState.READY
             return SideInstance(name, state, laid.how, str(server.data_directory), order.lsn, order.timeline)
-        return self._running(laid, server, status, self._look(self._dsn(status, laid), server))
+        return self._running(laid, server, status, look_at_replay(self._dsn(status, laid), server))
 
     def start(self, order: SideOrder, progress: Callable[[str, int, int], None]) -> SideInstance:
         """Make the instance (unless it is there) and return it when it has come to its target and waits there.
@@ -160,7 +134,8 @@ class PostgresSides:
             if laid is not None:
                 self.drop(order.name)
             laid = self._lay(order, progress)
-        if order.place:  # it goes on with the settings of its origin when it is moved in, and not before
+        if order.place and self._writable(laid).is_dir():
+            # It goes on with the settings of its origin when it is moved in, and not before.
             set_aside(self._writable(laid))
         lacking = self._folder(order.name) / "lacking"
         if lacking.exists():  # an earlier attempt ended without all of the WAL, on a full disk perhaps
@@ -204,7 +179,7 @@ class PostgresSides:
         server.stop(timeout_s=60.0)
         put_back(self._writable(laid))
         if laid.how != "overlay":
-            run_tool(self._binaries, "initdb", "--sync-only", f"--pgdata={server.data_directory}", timeout_s=_TIMEOUT_S)
+            run_tool(self._binaries, "initdb", "--sync-only", f"--pgdata={server.data_directory}", timeout_s=TIMEOUT_S)
             self._keep(replace(laid, boot=""))
 
     def look(self, name: str, database: str, relation: str, migration: str) -> SideLook:
@@ -258,7 +233,7 @@ class PostgresSides:
 
     # --- laying out ---------------------------------------------------------------------------------------------
 
-    def _lay(self, order: SideOrder, progress: Callable[[str, int, int], None]) -> _Laid:
+    def _lay(self, order: SideOrder, progress: Callable[[str, int, int], None]) -> Laid:
         folder = self._folder(order.name)
         remove(folder)
         if order.place:
@@ -274,7 +249,7 @@ class PostgresSides:
             self._place(order, progress)
         else:
             how, lower = self._lay_over(self._base(order.backup, progress), folder)
-        laid = _Laid(order, self._superuser(), how, lower, this_boot(), self._needed())
+        laid = Laid(order, self._superuser(), how, lower, this_boot(), self._needed())
         data = self._writable(laid)
         data.chmod(0o700)
         if not order.place:
@@ -289,7 +264,7 @@ class PostgresSides:
         self._keep(laid)
         return laid
 
-    def _bring_wal(self, laid: _Laid) -> None:
+    def _bring_wal(self, laid: Laid) -> None:
         """Lay the WAL that is still missing beside the instance, while it starts and replays what is there.
 
         What is to come has a name in the folder `coming`: the server waits for that one, and asks in vain for others.
@@ -321,7 +296,7 @@ class PostgresSides:
         copy_folder(base, folder / "data")
         return how, ""
 
-    def _keep(self, laid: _Laid) -> None:
+    def _keep(self, laid: Laid) -> None:
         write_whole(self._folder(laid.order.name) / "laid.json", json.dumps(asdict(laid)))
 
     def _base(self, backup: str, progress: Callable[[str, int, int], None]) -> Path:
@@ -360,7 +335,7 @@ class PostgresSides:
 
     # --- running ------------------------------------------------------------------------------------------------
 
-    def _server(self, laid: _Laid) -> PostgresServer:
+    def _server(self, laid: Laid) -> PostgresServer:
         folder, order = self._folder(laid.order.name), laid.order
         overlay = None
         data = Path(order.place) if order.place else folder / "data"
@@ -374,45 +349,13 @@ class PostgresSides:
             data, self._binaries, settings=settings, log_file=folder / "log", dies_with_parent=False, overlay=overlay
         )
 
-    def _look(self, dsn: str, server: PostgresServer) -> tuple[SideState, int]:
-        import psycopg  # noqa: PLC0415 - costs 0.1 s
-
-        query = (
-            "SELECT pg_is_in_recovery(), CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() END, "
-            "pg_last_wal_replay_lsn()"
-        )
-        try:
-            with reading(dsn, statement_timeout_s=_LOOK_S) as connection:
-                row = connection.execute(query).fetchone()
-        except (psycopg.OperationalError, UnicodeError):  # it starts, and has not said yet where its socket is
-            return SideState.REPLAYING, 0
-        assert row is not None  # noqa: S101 one row always
-        replayed = parse_lsn(row[2]) if row[2] else 0
-        if not row[0]:
-            return SideState.PROMOTED, replayed
-        there = row[1] == "paused" and _STOPPED in text_of(server.log_file)
-        return (SideState.PAUSED if there else SideState.REPLAYING), replayed
-
     def _replay(
-        self, laid: _Laid, progress: Callable[[str, int, int], None], brought: Future[None]
+        self, laid: Laid, progress: Callable[[str, int, int], None], brought: Future[None]
     ) -> tuple[ServerStatus, tuple[SideState, int]] | None:
         """Start it and return it at its target; None when the WAL wants larger settings than it has."""
-        server = self._server(laid)
-        try:
-            status = server.status() or server.start(timeout_s=_TIMEOUT_S)
-        except BackoutError:
-            if self._lacks(laid):
-                return None
-            raise
-        looked = self._await_target(server, laid, self._dsn(status, laid), progress, brought)
-        return None if looked is None else (status, looked)
+        return replay(self._server(laid), laid, lambda status: self._dsn(status, laid), progress, brought)
 
-    def _lacks(self, laid: _Laid) -> bool:
-        """Whether its log names a setting that was raised on the origin since, and that it was not started with."""
-        wanted = lacked(text_of(self._folder(laid.order.name) / "log"))
-        return any(value > laid.least.get(name, 0) for name, value in wanted.items())
-
-    def _enlarged(self, laid: _Laid) -> _Laid:
+    def _enlarged(self, laid: Laid) -> Laid:
         """Stop it, and let it have from now on what its log asks for."""
         self._server(laid).stop()
         wanted = lacked(text_of(self._folder(laid.order.name) / "log"))
@@ -420,45 +363,17 @@ class PostgresSides:
         self._keep(grown)
         return grown
 
-    def _await_target(
-        self,
-        server: PostgresServer,
-        laid: _Laid,
-        dsn: str,
-        progress: Callable[[str, int, int], None],
-        brought: Future[None],
-    ) -> tuple[SideState, int] | None:
-        """Return its state and how far it has replayed, once it is not replaying any more; None: see `_replay`."""
-        order, begin = laid.order, 0
-        deadline = time.monotonic() + _TIMEOUT_S
-        while time.monotonic() < deadline:
-            state, replayed = self._look(dsn, server)
-            if state is not SideState.REPLAYING:
-                return state, replayed
-            begin = begin or replayed
-            if begin:
-                progress("replaying", replayed - begin, max(order.lsn - begin, 1))
-            if brought.done():
-                brought.result()
-            if self._lacks(laid):
-                return None  # replay waits for ever, or has just ended
-            if server.status() is None:
-                said = text_of(server.log_file)[-1500:].strip()
-                raise BackoutError(f"replay ended before its target: {said}", where=str(server.data_directory))
-            time.sleep(_POLL_S)
-        raise BackoutError("replay did not come to its target in time", where=str(server.data_directory))
-
     def _running(
-        self, laid: _Laid, server: PostgresServer, status: ServerStatus, looked: tuple[SideState, int]
+        self, laid: Laid, server: PostgresServer, status: ServerStatus, looked: tuple[SideState, int]
     ) -> SideInstance:
         order, data, dsn = laid.order, str(server.data_directory), self._dsn(status, laid)
         state, replayed = looked
         return SideInstance(order.name, state, laid.how, data, order.lsn, order.timeline, dsn, status.pid, replayed)
 
-    def _dsn(self, status: ServerStatus, laid: _Laid) -> str:
+    def _dsn(self, status: ServerStatus, laid: Laid) -> str:
         return f"host={status.socket_directory} port={status.port} user={laid.superuser} dbname=postgres"
 
-    def _writable(self, laid: _Laid) -> Path:
+    def _writable(self, laid: Laid) -> Path:
         folder = self._folder(laid.order.name)
         if laid.order.place:
             return Path(laid.order.place)
@@ -467,11 +382,11 @@ class PostgresSides:
     def _folder(self, name: str) -> Path:
         return self._root / "sides" / parse_id(name, "the name of a side instance")
 
-    def _laid(self, name: str) -> _Laid | None:
+    def _laid(self, name: str) -> Laid | None:
         try:
             content = (self._folder(name) / "laid.json").read_bytes()
         except OSError:
             return None
         told = decode_json(content, dict[str, Any], what="laid.json", where=str(self._folder(name)))
         order = told.pop("order")
-        return _Laid(SideOrder(**{**order, "wal": tuple(order["wal"])}), **told)
+        return Laid(SideOrder(**{**order, "wal": tuple(order["wal"])}), **told)
