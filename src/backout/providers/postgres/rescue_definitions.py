@@ -8,6 +8,7 @@ What fails there is tried again when the rest is there, and what still fails is 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from backout.model.recovery import LeftOut, TableRescue
@@ -52,10 +53,15 @@ class DefinitionRescue:
         parts = taken_apart(*catalogs)
         before, after, live = ({**apart, **whole} for apart, whole in zip(parts, definitions, strict=True))
         plan = plan_of(before, after, live)
-        session.left_out.extend(columns_left_out(*catalogs))
         self._pending: list[Change] = list(plan.missing)
         self._changed = list(plan.changed)
-        session.left_out.extend(plan.left_out)
+        left = [*plan.left_out, *columns_left_out(*catalogs)]
+        if not session.damage.exact:  # others wrote at that time, too: whose doing a change is, nobody knows
+            reason = "it was changed when others wrote, too"
+            left += [LeftOut(each.definition.shown, reason, each.statement) for each in self._changed]
+            left = [replace(each, seen=False) for each in left]
+            self._changed = []
+        session.left_out.extend(left)
         self._why: dict[str, str] = {}
         self._tables_of: dict[int, int] | None = None
         self.reports: list[TableRescue] = []
