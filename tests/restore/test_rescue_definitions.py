@@ -187,8 +187,14 @@ def test_everything_that_was_dropped_or_changed_comes_back_and_goes_again(lab: L
     assert case.differs(case.before) == []
     assert [each["what"] for each in told["differences"]] == ["order of columns of table things.owned"]
     assert {each.rstrip(";") for each in told["definitions"]} == {each.rstrip(";") for each in foreseen.definitions}
+    with lab.connect() as connection:
+        connection.execute("CREATE OR REPLACE FUNCTION things.stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'")
     undone = case.undo()
-    assert [each for each in undone["tables"] if each["left"]] == []
+    assert [(each["what"], each["reason"]) for each in undone["left_out"]] == [
+        ("function things.stamp()", "stays: it was changed since")
+    ]
+    with lab.connect() as connection:
+        connection.execute("DROP FUNCTION things.stamp()")
     assert case.differs(case.damaged) == []
 
 

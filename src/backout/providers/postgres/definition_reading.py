@@ -101,7 +101,7 @@ class DefinitionReader:
             return Reading({}, {}, {}, damaged=False)
         damaged = before != after
         dsns = self.dsns if damaged else (self.dsns[0], self.dsns[2])
-        names, patterns = self._unreadable()
+        names, patterns = _unreadable(self.connections[2])
         try:
             with ThreadPoolExecutor(2) as beside:
                 found = list(beside.map(lambda dsn: self._of(dsn, patterns), dsns))
@@ -115,8 +115,7 @@ class DefinitionReader:
 
     def live(self) -> Definitions:
         """Return what is live now. Raises BackoutError as `definitions_of`."""
-        names, patterns = self._unreadable()
-        return _without(self._of(self.dsns[2], patterns), names)
+        return live_definitions(self.dsns[2], self.connections[2], self.database, self.binaries)
 
     def _of(self, dsn: str, without: list[str]) -> Definitions:
         is_live = dsn == self.dsns[2]
@@ -128,9 +127,17 @@ class DefinitionReader:
             lock_timeout_s=2.0 if is_live else 10.0,
         )
 
-    def _unreadable(self) -> tuple[list[tuple[str, str]], list[str]]:
-        found = self.connections[2].execute(_UNREADABLE).fetchall()
-        return [(schema, name) for schema, name, _ in found], [pattern for *_, pattern in found]
+
+def live_definitions(dsn: str, connection: Any, database: str, binaries: Binaries) -> Definitions:
+    """Return what the role may read of the live definitions. Raises BackoutError as `definitions_of`."""
+    names, patterns = _unreadable(connection)
+    return _without(definitions_of(dsn, database, binaries, without=patterns, lock_timeout_s=2.0), names)
+
+
+def _unreadable(connection: Any) -> tuple[list[tuple[str, str]], list[str]]:
+    """Return the tables that may not be read, by schema and name, and as pg_dump is told to leave them out."""
+    found = connection.execute(_UNREADABLE).fetchall()
+    return [(schema, name) for schema, name, _ in found], [pattern for *_, pattern in found]
 
 
 def fingerprint(connection: Any) -> str:

@@ -11,6 +11,7 @@ every type; the operators `*=` and `*<>` are the functions record_image_eq and r
 
 from __future__ import annotations
 
+import functools
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -20,7 +21,7 @@ from backout.model.recovery import LeftOut, RescueReport, TableRescue
 from backout.providers.postgres import rescue_columns
 from backout.providers.postgres.definition_changes import differences
 from backout.providers.postgres.definition_columns import orders
-from backout.providers.postgres.definition_reading import DefinitionReader
+from backout.providers.postgres.definition_reading import DefinitionReader, live_definitions
 from backout.providers.postgres.definitions import catalog
 from backout.providers.postgres.owner_session import OwnerSessions, SideSessions
 from backout.providers.postgres.rescue_chains import read_images
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from backout.model.chains import Image
     from backout.model.recovery import Damage, DefinitionDifference
     from backout.providers.postgres.binaries import Binaries
+    from backout.providers.postgres.definition_changes import Definitions
     from backout.providers.postgres.definition_reading import Reading
     from backout.providers.postgres.definitions import Catalog, Table
 
@@ -113,7 +115,12 @@ class PostgresRescuer:
             raise BackoutError("what the rescue replaced is not kept any more", where=str(kept))
         with self._live() as live:
             folder = Kept(kept)
-            return undo(live, folder.entries(), progress, folder.note_writer)
+
+            @functools.cache
+            def defined() -> Definitions:
+                return live_definitions(self._url(), live.administrator, self._database, self._binaries)
+
+            return undo(live, folder.entries(), progress, folder.note_writer, defined)
 
     # --- connections --------------------------------------------------------------------------------------------
 

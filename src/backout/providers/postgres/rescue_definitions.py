@@ -170,7 +170,9 @@ class DefinitionRescue:
         if change.undo:
             made = change.definition
             owner = "" if session is self._session else made.owner
-            session.kept.write({"op": "other", "table": made.shown, "drop": change.undo, "owner": owner})
+            entry = {"op": "other", "table": made.shown, "drop": change.undo, "owner": owner}
+            known = {"key": list(made.key), "lines": list(made.lines)} if made.catalog and made.oid else {}
+            session.kept.write({**entry, **known})
 
     def _note_table(self, session: Session, table: Table) -> None:
         assert session.kept is not None  # noqa: S101 a dry run makes nothing

@@ -19,6 +19,7 @@ from backout.providers.postgres.unrescue_circles import undo_circle
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from backout.providers.postgres.definition_changes import Definitions
     from backout.providers.postgres.owner_session import OwnerSessions
 
 _Entry = dict[str, Any]
@@ -30,12 +31,13 @@ def undo(
     entries: Sequence[tuple[_Entry, bytes]],
     progress: Callable[[str, int, int], None],
     wrote: Callable[[Any], None],
+    defined: Callable[[], Definitions],
 ) -> RescueReport:
     """Put everything back, newest first; what is as it was already is left.
 
     Args:
         sessions: with the live database. entries: what the rescue kept, newest first. wrote: told after each write, in
-            the transaction that wrote.
+            the transaction that wrote. defined: returns the live definitions.
     """
     made = Made.of(entries)
     counts: Counter[tuple[str, str]] = Counter()
@@ -61,7 +63,7 @@ def undo(
             else:
                 counts[table, op] += _rows(live, entry, content, wrote)
         elif op == "other":
-            left |= _other(live, entry, definitions)
+            left |= _changed_since(entry, defined) or _other(live, entry, definitions)
         else:
             # Locked before it is looked at: what somebody writes in between would go with it.
             with live.transaction():
@@ -181,6 +183,16 @@ def _parts(live: Any, entry: _Entry) -> tuple[list[str], list[str], str, str]:
     keys = keyed(key_kept(entry), "n_" if entry["op"] == "I" else "o_")
     rows = ", ".join(f"l.{identifier(name)}" for name in after), ", ".join(f"t.{new(name)}" for name in after)
     return after, before, keys, "record_image_eq(ROW({}), ROW({}))".format(*rows)
+
+
+def _changed_since(entry: _Entry, defined: Callable[[], Definitions]) -> dict[str, str]:
+    """Return that a definition stays, since somebody has changed it after the rescue; nothing when nobody has."""
+    if "key" not in entry:
+        return {}
+    now = defined().get(tuple(entry["key"]))
+    if now is None or list(now.lines) == entry["lines"]:
+        return {}
+    return {str(entry["table"]): "stays: it was changed since"}
 
 
 def _other(live: Any, entry: _Entry, definitions: list[str]) -> dict[str, str]:
