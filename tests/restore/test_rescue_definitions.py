@@ -257,6 +257,8 @@ def test_what_does_not_come_back_is_named_with_the_sql_that_does_it(lab: Lab) ->
     assert lab.rows("SELECT count(*), count(*) FILTER (WHERE v = 'new') FROM lefts.counted") == [(53, 3)]
     others = r"[-+] (?!bare|children|counted|fleeting|strict|unique_v)"
     assert [each for each in case.differs(case.before) if re.match(others, each)] == []
+    with lab.connect() as connection:  # an unlogged table is left out of every rescue
+        connection.execute("DROP SCHEMA lefts CASCADE")
 
 
 STRANGE: Final = (
