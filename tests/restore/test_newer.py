@@ -165,6 +165,25 @@ def test_a_key_that_was_made_anew_since_is_no_evidence(lab: Lab) -> None:
     assert table(told, "anew")["conflicts"] == 49
 
 
+@pytest.mark.long
+def test_rows_that_have_another_key_since_are_left_out_by_name(lab: Lab) -> None:
+    """Nothing is under the keys of the damage any more; that is not said to be all."""
+    xid = damaged(
+        lab,
+        "ag",
+        "CREATE TABLE moved (id int PRIMARY KEY, v text); INSERT INTO moved SELECT g, 'v' FROM generate_series(1, 20) g",
+        "UPDATE moved SET v = 'bad' WHERE id <= 10",
+    )
+    since(lab, "UPDATE moved SET id = id + 1000", "DELETE FROM moved WHERE id = 1003")
+    told = rescue(lab, xid)
+    assert rows(lab, "moved") == {1000 + n: ("bad" if n <= 10 else "v",) for n in range(1, 21) if n != 3}
+    left_out = told["left_out"]
+    assert isinstance(left_out, list)
+    assert [each["what"] for each in left_out if isinstance(each, dict)] == [
+        "rows of public.moved whose key was changed since"
+    ]
+
+
 TYPES: Final = {
     "f": "float8",
     "g": "float4",

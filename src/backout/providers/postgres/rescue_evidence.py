@@ -14,8 +14,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from backout.model.recovery import LeftOut
+from backout.providers.postgres.libpq import identifier
 from backout.providers.postgres.rescue_scope import key_constraint, xids_of
-from backout.providers.postgres.rowsql import differ
+from backout.providers.postgres.rowsql import differ, same
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from backout.providers.postgres.rescue_scope import Session, Work
 
 BY_VALUES: Final = "true"
+_SHOWN: Final = 5
 _CLOCK: Final = re.compile(r"date|time|timestamp", re.IGNORECASE)
 _COUNTER: Final = re.compile(r"(^|_)(version|revision|rev|etag)$", re.IGNORECASE)
 
@@ -59,6 +62,52 @@ def is_key_made_anew(session: Session, work: Work) -> bool:
     """Whether the primary key is another one than after the damage, so that a key may be another row's by now."""
     then = key_constraint(session.after, work.after.oid)
     return then is not None and then != key_constraint(session.live, work.table.oid)
+
+
+def note_newer(session: Session, work: Work, rows: str) -> None:
+    """Note which rows come back although somebody has written them since; `rows` as FROM and WHERE."""
+    (count,) = session.live.execute(f"SELECT count(*) {rows}").fetchone()
+    if count:
+        keys = _keys(session, work, rows, count)
+        work.notes.append(
+            f"{work.table.shown}: {count:,} damaged rows were written since in other columns: those stay ({keys})"
+        )
+
+
+def note_gone(session: Session, work: Work, there: int) -> None:
+    """Note which damaged rows are not there any more, and leave out those that seem to have another key by now.
+
+    Args:
+        there: how many of them are.
+    """
+    pair = f"FROM {work.name('before')} b JOIN {work.name('after')} d ON {same(work.key, 'b', 'd')}"
+    live = session.live
+    (every,) = live.execute(f"SELECT count(*) {pair}").fetchone()
+    if every == there:
+        return
+    rows = f"{pair} WHERE NOT EXISTS (SELECT FROM ONLY {work.table.sql} l WHERE {same(work.key, 'l', 'b')})"
+    keys = _keys(session, work, rows, every - there)
+    work.notes.append(f"{work.table.shown}: {every - there:,} damaged rows are gone since: they stay away ({keys})")
+    others = [name for name in work.columns if name not in work.key]
+    one, other = (
+        f"hashtextextended(ROW({', '.join(f'{alias}.{identifier(name)}' for name in others)})::text, 0)"
+        for alias in ("d", "l")
+    )
+    moved = f"{rows} AND {one} IN (SELECT {other} FROM ONLY {work.table.sql} l WHERE NOT {work.standing})"
+    (count,) = live.execute(f"SELECT count(*) {moved}").fetchone()
+    if count:
+        reason = (
+            f"{count:,} rows as the damage left them have another key by now ({_keys(session, work, moved, count)})"
+        )
+        left = LeftOut(f"rows of {work.table.shown} whose key was changed since", reason)
+        if left not in session.left_out:
+            session.left_out.append(left)
+
+
+def _keys(session: Session, work: Work, rows: str, count: int) -> str:
+    texts = " || ',' || ".join(f"b.{identifier(name)}::text" for name in work.key)
+    keys = [key for (key,) in session.live.execute(f"SELECT {texts} {rows} ORDER BY 1 LIMIT {_SHOWN}")]
+    return ", ".join(keys) + (", ..." if count > len(keys) else "")
 
 
 def _is_bookkeeping(column: Column) -> bool:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 from backout.providers.postgres.libpq import identifier
 from backout.providers.postgres.rescue_chains import load_chains
-from backout.providers.postgres.rescue_evidence import BY_VALUES, explained, is_key_made_anew, untouched
+from backout.providers.postgres.rescue_evidence import (
+    BY_VALUES,
+    explained,
+    is_key_made_anew,
+    note_gone,
+    note_newer,
+    untouched,
+)
 from backout.providers.postgres.rescue_keys import load_by_key
 from backout.providers.postgres.rescue_references import parented, refers_to_itself, unreferenced
 from backout.providers.postgres.rescue_scope import kept_key, xids_of
@@ -176,8 +183,11 @@ def update(session: Session, work: Work) -> None:
     if not others:
         return
     asked = ", ".join(f"coalesce(bool_or({differ(name, 'b', 'd')}), false)" for name in others)
-    told = live.execute(f"SELECT {asked} {pair}").fetchone()
+    *told, there, newer_rows = live.execute(
+        f"SELECT {asked}, count(*), count(*) FILTER (WHERE NOT {work.standing}) {pair}"
+    ).fetchone()
     damaged = tuple(name for name, is_damaged in zip(others, told, strict=True) if is_damaged)
+    note_gone(session, work, there)
     if not damaged:
         return
     work.report = replace(work.report, columns=damaged)
@@ -202,31 +212,13 @@ def update(session: Session, work: Work) -> None:
         for name in damaged
     ]
     fixed = " OR ".join(f"({each})" for each in fix.values())
-    _note_written_since(session, work, pair, fixed)
+    if newer_rows:
+        note_newer(session, work, f"{pair} WHERE NOT {work.standing} AND ({fixed})")
     select = f"SELECT {', '.join(parts)} {pair} WHERE ({fixed})"
     assigned = ", ".join(f"{identifier(name)} = t.{new(name)}" for name in damaged)
     apply = f"UPDATE ONLY {work.table.sql} l SET {assigned} FROM {TODO} WHERE {keyed(work.key, 'o_')}"
     count = batches(session, work, Writing("U", "before", "b", select, apply))
     work.report = replace(work.report, updated=work.report.updated + count)
-
-
-def _note_written_since(session: Session, work: Work, pair: str, fixed: str) -> None:
-    """Note which rows come back although somebody has written them since, and which are not there any more."""
-    texts = " || ',' || ".join(f"b.{identifier(name)}::text" for name in work.key)
-    gone = (
-        f"FROM {work.name('before')} b JOIN {work.name('after')} d ON {same(work.key, 'b', 'd')} "
-        f"WHERE NOT EXISTS (SELECT FROM ONLY {work.table.sql} l WHERE {same(work.key, 'l', 'b')})"
-    )
-    told = (
-        (f"{pair} WHERE NOT {work.standing} AND ({fixed})", "were written since in other columns: those stay"),
-        (gone, "are gone since, deleted or under another key: left as they are"),
-    )
-    for rows, what in told:
-        (count,) = session.live.execute(f"SELECT count(*) {rows}").fetchone()
-        if count:
-            keys = [key for (key,) in session.live.execute(f"SELECT {texts} {rows} ORDER BY 1 LIMIT {_SHOWN}")]
-            more = ", ..." if count > len(keys) else ""
-            work.notes.append(f"{work.table.shown}: {count:,} damaged rows {what} ({', '.join(keys)}{more})")
 
 
 @dataclass(frozen=True, slots=True)
