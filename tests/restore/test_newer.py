@@ -171,7 +171,7 @@ def test_rows_that_have_another_key_since_are_left_out_by_name(lab: Lab) -> None
     xid = damaged(
         lab,
         "ag",
-        "CREATE TABLE moved (id int PRIMARY KEY, v text); INSERT INTO moved SELECT g, 'v' FROM generate_series(1, 20) g",
+        "CREATE TABLE moved (id int PRIMARY KEY, v text);INSERT INTO moved SELECT g, 'v' FROM generate_series(1, 20) g",
         "UPDATE moved SET v = 'bad' WHERE id <= 10",
     )
     since(lab, "UPDATE moved SET id = id + 1000", "DELETE FROM moved WHERE id = 1003")

@@ -96,9 +96,8 @@ def note_gone(session: Session, work: Work, there: int) -> None:
     moved = f"{rows} AND {one} IN (SELECT {other} FROM ONLY {work.table.sql} l WHERE NOT {work.standing})"
     (count,) = live.execute(f"SELECT count(*) {moved}").fetchone()
     if count:
-        reason = (
-            f"{count:,} rows as the damage left them have another key by now ({_keys(session, work, moved, count)})"
-        )
+        keys = _keys(session, work, moved, count)
+        reason = f"{count:,} rows as the damage left them have another key by now (once {keys})"
         left = LeftOut(f"rows of {work.table.shown} whose key was changed since", reason)
         if left not in session.left_out:
             session.left_out.append(left)
