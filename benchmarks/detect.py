@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes; they change no figure")
     parser.add_argument("--write-docs", action="store_true", help="write tables and chart into docs/detection.md")
     parser.add_argument("--answers", action="store_true", help="measure shifts in what is answered")
-    parser.add_argument("--keep", type=Path, metavar="FILE", help="with --answers: go on from what was measured before")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="go on from what was measured before")
     parser.add_argument("--against", metavar="COMMIT", default="", help="measure beside backout at a commit")
     options = parser.parse_args()
     size = options.size or "standard"
@@ -53,7 +53,7 @@ def main() -> None:
         _answers(options, size)
         return
     try:
-        figures = measure(plan(size), options.seed, alone=plan_alone(size), jobs=options.jobs)
+        figures = measure(plan(size), options.seed, alone=plan_alone(size), jobs=options.jobs, keep=options.keep)
     except LookupError as error:
         sys.exit(f"detect: {error.args[0]}")
     if options.write_docs:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -16,6 +15,7 @@ from shared import answers_scenarios as scenarios
 from shared.answers_oracle import oracle
 from shared.answers_scenarios import Noise
 from shared.answers_traffic import DEPLOYED_AT, NEW, OLD, RETIRED, watches
+from shared.kept import Kept
 
 from backout.analysis.decision import Detector
 from backout.analysis.shifts.turns import Turns
@@ -68,28 +68,20 @@ def measure(
     Args:
         keep: a file of what was measured, line by line: work that was stopped goes on from it.
     """
-    known = _known(keep, seed)
+    known = Kept(keep, seed)
     chunks = [(s, first, min(first + _CHUNK, n)) for s, n in chosen for first in range(0, n, _CHUNK)]
     found: dict[Scenario, Found] = {}
-    done = {_key(chunk): known[_key(chunk)] for chunk in chunks if _key(chunk) in known}
-    left = [chunk for chunk in chunks if _key(chunk) not in known]
-    with (
-        ProcessPoolExecutor(jobs) if jobs > 1 else nullcontext() as pool,
-        keep.open("a", encoding="utf-8") if keep else nullcontext() as file,
-    ):
+    left = [chunk for chunk in chunks if known.get(_key(chunk)) is None]
+    with ProcessPoolExecutor(jobs) if jobs > 1 else nullcontext() as pool:
         one = partial(_measured, seed=seed)
-        for number, (chunk, lines) in enumerate(
-            zip(left, pool.map(one, left) if pool else map(one, left), strict=True)
-        ):
-            done[_key(chunk)] = lines
-            if file is not None:
-                file.write(json.dumps([seed, _key(chunk), lines]) + "\n")
-                file.flush()
+        every = pool.map(one, left) if pool else map(one, left)
+        for number, (chunk, lines) in enumerate(zip(left, every, strict=True)):
+            known.put(_key(chunk), lines)
             if sys.stderr.isatty():
                 print(f"\r{number + 1:,} of {len(left):,} parts", end="", file=sys.stderr)
     for chunk in chunks:
         mine = found.setdefault(chunk[0], Found())
-        for delay, best, end, asked in done[_key(chunk)]:
+        for delay, best, end, asked in known.get(_key(chunk)) or ():
             mine.asked.append(asked)
             mine.delays.append(math.inf if delay is None else delay)
             mine.best.append(math.inf if best is None else best)
@@ -103,20 +95,6 @@ Line = tuple[float | None, float | None, str, bool]
 def _key(chunk: Chunk) -> str:
     scenario, first, last = chunk
     return f"{scenario.name}, watches {first} to {last}"
-
-
-def _known(keep: Path | None, seed: int) -> dict[str, list[Line]]:
-    if keep is None or not keep.exists():
-        return {}
-    known: dict[str, list[Line]] = {}
-    for text in keep.read_text(encoding="utf-8").splitlines():
-        try:
-            of, key, lines = json.loads(text)
-        except ValueError:
-            continue  # the last line, cut off
-        if of == seed:
-            known[key] = lines
-    return known
 
 
 def _measured(chunk: Chunk, *, seed: int) -> list[Line]:

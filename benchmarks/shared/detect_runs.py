@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
@@ -15,9 +16,11 @@ from shared.detect_figures import COLUMNS, EXACT, ORACLE, OURS, Figures, Runs
 from shared.detect_oracle import oracle
 from shared.detect_peers import PEERS
 from shared.detect_traffic import as_in_production, batches, usual_quantile_ms
+from shared.kept import Kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
     from shared.detect_peers import Rule
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from shared.detect_traffic import Batch
 
     Floats = NDArray[np.float64]
+    Task = tuple[Sequence[tuple[Scenario, int]], Sequence[str] | None]
+    Line = tuple[str, str, str, list[float | None], list[float], list[float]]
 
 _MOST_SECONDS = 400_000
 """Seconds of simulated watches that are evaluated together: enough to be fast, little enough for 2 GB."""
@@ -59,37 +64,64 @@ def plan_alone(size: str) -> list[tuple[Scenario, int]]:
     ]
 
 
-def measure(
+def measure(  # noqa: PLR0913 by keyword
     chosen: Sequence[tuple[Scenario, int]],
     seed: int,
     peers: Mapping[str, Rule] = PEERS,
     *,
     alone: Sequence[tuple[Scenario, int]] = (),
     jobs: int = 1,
+    keep: Path | None = None,
 ) -> Figures:
     """Return the figures of all runs; they are the same for any number of `jobs` (processes).
 
     Args:
-        alone: more runs, of which only backout judges the exact counts.
+        alone: more runs, of which only backout judges the exact counts. keep: a file of what was measured, line by
+            line: work that was stopped goes on from it.
 
     Raises:
         LookupError: a peer was not measured on any run.
     """
     figures = Figures()
     done, total = 0, sum(n for _, n in (*chosen, *alone))
-    parts = [(part, tuple(peers)) for part in _parts(chosen)] + [(part, None) for part in _parts(alone)]
+    parts: list[Task] = [(part, tuple(peers)) for part in _parts(chosen)] + [(part, None) for part in _parts(alone)]
+    known = Kept(keep, seed)
+    left = [task for task in parts if known.get(_key(task)) is None]
     one = partial(_measured, seed=seed)
     with ProcessPoolExecutor(jobs) if jobs > 1 else nullcontext() as pool:
-        for (part, _), found in zip(parts, pool.map(one, parts) if pool else map(one, parts), strict=True):
-            for each in found:
+        fresh = iter(pool.map(one, left) if pool else map(one, left))
+        for task in parts:
+            if (lines := known.get(_key(task))) is None:
+                measured = next(fresh)
+                known.put(_key(task), [_line(*each) for each in measured] if keep is not None else True)
+            else:
+                measured = [_from_line(task[0], each) for each in lines]
+            for each in measured:
                 figures.add(*each)
-            done += sum(n for _, n in part)
+            done += sum(n for _, n in task[0])
             if sys.stderr.isatty():
                 print(f"\r{done:,} of {total:,} watches", end="", file=sys.stderr)
     missing = set(PEERS) - set(figures.detectors())
     if missing:
         raise LookupError(f"not measured: {', '.join(sorted(missing))}")
     return figures
+
+
+def _key(task: Task) -> str:
+    part, names = task
+    what = ", ".join(f"{scenario} x {runs}" for scenario, runs in part)
+    return f"{'alone' if names is None else ', '.join(names)}: {what}"
+
+
+def _line(scenario: Scenario, column: str, name: str, runs: Runs) -> Line:
+    delays = [delay if math.isfinite(delay) else None for delay in runs.delay_s.tolist()]
+    return repr(scenario), column, name, delays, runs.requests.tolist(), runs.bad.tolist()
+
+
+def _from_line(part: Sequence[tuple[Scenario, int]], line: Line) -> tuple[Scenario, str, str, Runs]:
+    scenario = next(each for each, _ in part if repr(each) == line[0])
+    delays = np.array([math.inf if delay is None else delay for delay in line[3]])
+    return scenario, line[1], line[2], Runs(delays, np.array(line[4]), np.array(line[5]))
 
 
 def _parts(chosen: Sequence[tuple[Scenario, int]]) -> Iterator[list[tuple[Scenario, int]]]:
@@ -109,9 +141,7 @@ def _parts(chosen: Sequence[tuple[Scenario, int]]) -> Iterator[list[tuple[Scenar
             yield part
 
 
-def _measured(
-    task: tuple[Sequence[tuple[Scenario, int]], Sequence[str] | None], *, seed: int
-) -> list[tuple[Scenario, str, str, Runs]]:
+def _measured(task: Task, *, seed: int) -> list[tuple[Scenario, str, str, Runs]]:
     """Return what was measured on a part by the named peers and backout, or (None) by backout alone, exactly."""
     part, names = task
     found: list[tuple[Scenario, str, str, Runs]] = []

@@ -36,6 +36,27 @@ def figures() -> Figures:
     return measure(chosen, seed=1)
 
 
+def test_work_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
+    """What stands in the file is not measured again, infinite delays and all."""
+    keep = tmp_path / "kept"
+    usual = Scenario(5.0, 0.5, 0.0005, 120, watch_s=300)
+    chosen = [(replace(usual, bad=OUTAGE), 2), (usual, 2)]
+    alone = [(replace(usual, rate=0.2), 3)]
+    first = measure(chosen, seed=1, alone=alone, keep=keep)
+    lines = keep.read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 2
+    seed, key, kept = json.loads(lines[1])
+    kept[0][3][0] = 29.0
+    keep.write_text(f"{lines[0]}\n{json.dumps([seed, key, kept])}\n{lines[1][:40]}", encoding="utf-8")
+    again = measure(chosen, seed=1, alone=alone, keep=keep)
+    assert len(keep.read_text(encoding="utf-8").splitlines()) == 3
+    assert again.detectors() == first.detectors()
+    for (scenario, column, name), runs in first.runs.items():
+        for one, other in zip(runs, again.runs[scenario, column, name], strict=True):
+            assert one.requests.tolist() == other.requests.tolist()
+            assert (one.delay_s.tolist() == other.delay_s.tolist()) is (scenario.rate > 1)
+
+
 def test_everybody_is_measured_on_the_same_watches(figures: Figures) -> None:
     """backout, every peer and the oracle; exact and production-shaped."""
     assert set(figures.detectors()) == {OURS, *PEERS}
