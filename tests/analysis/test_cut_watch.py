@@ -16,6 +16,7 @@ import pytest
 
 from backout.analysis.decision import Detector
 from backout.model.answers import AnswerClass
+from backout.model.bodies import size_bucket
 from backout.model.connections import ConnectionUse
 from backout.model.policy import Expectation, GuardPolicy, Policy
 from backout.model.probes import PairedAnswer, ProbesBefore, SyntheticAnswer, VersionAnswer
@@ -29,7 +30,6 @@ from backout.model.signals import (
     ServiceState,
     TriggerCounts,
     merge_latency,
-    size_bucket,
 )
 
 from extent import long

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from backout.errors import ProviderUnavailable
 from backout.model.answers import EVERY_CLASS, AnswerClass
-from backout.model.signals import RouteCounts, bucket_of, size_bucket, total
+from backout.model.bodies import size_bucket, size_key
+from backout.model.signals import RouteCounts, bucket_of, total
 from backout.providers.logs.growing import MAX_LINE_BYTES, GrowingFile
 from backout.providers.logs.request import Fields, Unreadable, logged
 from backout.providers.logs.traffic import LogTraffic
@@ -284,7 +285,7 @@ def test_lines_that_come_late_make_it_slow(log: Log) -> None:
 def test_routes_are_templates_or_the_applications_names(log: Log) -> None:
     """With the method, where the log has it; a line without a route is in the whole alone."""
     log.write(route="/app/4711?key=x", method="get", bytes=1500)
-    log.write(route="/app/8?key=y", method="GET", bytes="70")
+    log.write(route="/app/8?key=y", method="GET", bytes="70", content_type="application/json; charset=utf-8")
     log.write(route="/app/9?key=y", method="POST", bytes=70)
     for name in ("/app/4711?key=x", "models.show", None):
         log.write(route=name)
@@ -293,7 +294,7 @@ def test_routes_are_templates_or_the_applications_names(log: Log) -> None:
     (row,) = log.source.read(0, NOW).counts
     assert row.requests == 8
     assert row.routes == {
-        "GET /app/{id}?key": RouteCounts(2, 0, sizes={size_bucket(1500): 1, size_bucket(70): 1}),
+        "GET /app/{id}?key": RouteCounts(2, 0, sizes={size_bucket(1500): 1, size_key(70, "application/json"): 1}),
         "POST /app/{id}?key": RouteCounts(1, 0),
         "/app/{id}?key": RouteCounts(1, 0),
         "models.show": RouteCounts(1, 0),

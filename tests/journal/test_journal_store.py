@@ -192,7 +192,7 @@ def test_counts_of_the_schema_with_routes_are_kept(tmp_path: Path) -> None:
     journal = toy.journal_in(tmp_path)
     before = Counts("v", 10, 3, 1, 0, {90: 3}, {"/app": RouteCounts(3, 1, {90: 3})})
     classes = {AnswerClass.NOT_FOUND: 1, AnswerClass.OTHER_CLIENT_ERROR: 1}
-    route = RouteCounts(3, 1, {255: 3}, classes, {0: 1, 54: 1}, 4)
+    route = RouteCounts(3, 1, {255: 3}, classes, {0: 1, 54: 1, 111: 1, 754: 1}, 4)
     triggers = {"cron */5 * * * *": TriggerCounts(2, 1)}
     after = Counts(
         "v", 11, 3, 1, 0, {90: 3}, {"POST /app?page": route, "other": RouteCounts(0, 0)}, classes, 5, triggers
@@ -203,7 +203,7 @@ def test_counts_of_the_schema_with_routes_are_kept(tmp_path: Path) -> None:
     journal.close()
 
 
-@pytest.mark.parametrize("key", [256, 299, 308, 399, 501])
+@pytest.mark.parametrize("key", [256, 299, 308, 399, 501, 599, 1400])
 def test_a_route_with_a_key_that_is_none_is_damage(tmp_path: Path, key: int) -> None:
     """Between the buckets, the classes, the sizes and what began there is nothing."""
     journal = toy.journal_in(tmp_path)

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from backout.model.answers import AnswerClass
-from backout.model.signals import size_bucket
+from backout.model.bodies import size_key
 from backout.twin.counts import GRACE_S, Answer, CountBook, is_error
 from backout.twin.tail import Tail
 
@@ -96,7 +96,7 @@ def test_counts_are_exact_on_a_known_mix(tmp_path: Path) -> None:
             assert sum(row["started"] for row in rows) == 44
             home = [row["routes"]["GET /"] for row in rows if "GET /" in row["routes"]]
             assert sum(number for route in home for _, number in route["sizes"]) == 30
-            assert {bucket for route in home for bucket, _ in route["sizes"]} == {size_bucket(len("ok"))}
+            assert {bucket for route in home for bucket, _ in route["sizes"]} == {size_key(len("ok"), "text/plain")}
 
     asyncio.run(run())
 

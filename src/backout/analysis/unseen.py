@@ -33,13 +33,15 @@ SIGHTS: Final = (
     Sight("methods", "methods", lambda traits: traits.has_method),
     Sight("started", "requests that never end", lambda traits: traits.has_started),
     Sight("sizes", "lengths of answers", lambda traits: traits.has_sizes),
+    Sight("types", "which content type an answer is", lambda traits: traits.has_types),
     Sight("triggers", "schedules and queues that fail", lambda traits: traits.has_triggers),
 )
 
 
 def unseen(traits: SourceTraits) -> tuple[Sight, ...]:
-    """Return what a source does not see."""
-    return tuple(sight for sight in SIGHTS if not sight.is_seen(traits))
+    """Return what a source does not see; of what it does not see at all, no part is named besides."""
+    found = (sight for sight in SIGHTS if not sight.is_seen(traits))
+    return tuple(sight for sight in found if sight.name != "types" or traits.has_sizes)
 
 
 def words(traits: SourceTraits) -> str:

@@ -12,6 +12,7 @@ import msgspec
 from backout.journal.chain import canonical
 from backout.journal.rows import Name, Number, columns, reading
 from backout.model.answers import AnswerClass
+from backout.model.bodies import FAMILY, BodyKind
 from backout.model.signals import BUCKETS, Counts, RouteCounts, TriggerCounts
 
 if TYPE_CHECKING:
@@ -27,8 +28,10 @@ _HISTOGRAM = msgspec.json.Decoder(dict[Annotated[int, msgspec.Meta(ge=0, lt=BUCK
 _ROUTES = msgspec.json.Decoder(dict[str, list[Number]])
 """Decoders of their own: a guard that is resumed reads a month of seconds. What they raise is caught around it all."""
 _CLASSES: Final = tuple(AnswerClass)
-_CLASS, _SIZE, _STARTED = 300, 400, 500
-"""Keys of a route beside its buckets of latency: from these on its classes, in their order, and sizes; what began."""
+_CLASS, _SIZE, _STARTED, _TYPED = 300, 400, 500, 600
+"""Keys of a route beside its buckets of latency: from these on its classes, in their order, and sizes; what began; the
+sizes of bodies whose type is known, `FAMILY` for each family."""
+_MOST_TYPED = _TYPED + FAMILY * len(BodyKind)
 
 
 class _Answers(msgspec.Struct, omit_defaults=True):
@@ -84,7 +87,7 @@ def _routes(routes: Mapping[str, RouteCounts], mask: Mask) -> str:
 def _pairs(route: RouteCounts) -> Iterable[tuple[int, int]]:
     yield from route.latency.items()
     yield from ((_CLASS + _CLASSES.index(found), number) for found, number in route.classes.items())
-    yield from ((_SIZE + bucket, number) for bucket, number in route.sizes.items())
+    yield from ((key + (_TYPED - FAMILY if key >= FAMILY else _SIZE), number) for key, number in route.sizes.items())
     if route.started:
         yield _STARTED, route.started
 
@@ -110,6 +113,8 @@ def _as_route(requests: int, errors: int, *flat: int) -> RouteCounts:
             classes[_CLASSES[key - _CLASS if key >= _CLASS else len(_CLASSES)]] = number
         elif key < _STARTED:
             sizes[key - _SIZE] = number
+        elif _TYPED <= key < _MOST_TYPED:
+            sizes[key - _TYPED + FAMILY] = number
         else:
             raise LookupError(key)
     return RouteCounts(requests, errors, latency, classes, sizes, started)

@@ -34,15 +34,6 @@ def bucket_floor_ms(bucket: int) -> float:
     return 0.0 if bucket == 0 else BUCKET_RATIO**bucket
 
 
-def size_bucket(length: int) -> int:
-    """Return the bucket of a body's length in bytes: one per power of two.
-
-    >>> size_bucket(0), size_bucket(1), size_bucket(1500)
-    (0, 1, 11)
-    """
-    return max(0, length).bit_length()
-
-
 @dataclass(frozen=True, slots=True)
 class TriggerCounts:
     """How often something beside requests ran, and how often that failed.
@@ -59,7 +50,7 @@ class RouteCounts:
     """What one row of counts has of one route, in the words of `Counts`.
 
     Args:
-        sizes: {bucket: count} of the bodies of its answers with status 200 to GET, see `size_bucket`.
+        sizes: {key: count} of the bodies of its answers with status 200 to GET, see `model.bodies.size_key`.
     """
 
     requests: int
@@ -124,7 +115,8 @@ class SourceTraits:
         has_version: counts are per version.
         classes: the classes of answers that are told apart; empty where statuses are not seen, or 5xx alone.
         has_method: routes come with their method. has_started: it is seen when a request begins, not only its end.
-        has_sizes: how long bodies were. has_triggers: failures of schedules and queues are seen.
+        has_sizes: how long bodies were. has_types: with their content types. has_triggers: failures of schedules and
+            queues are seen.
     """
 
     name: str
@@ -136,6 +128,7 @@ class SourceTraits:
     has_method: bool = False
     has_started: bool = False
     has_sizes: bool = False
+    has_types: bool = False
     has_triggers: bool = False
 
     @property

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from backout.model.answers import class_unless_good
+from backout.model.bodies import size_key
 from backout.model.route_names import RouteNames
 from backout.model.routes import MOST_ROUTES, OTHER, most_used
-from backout.model.signals import Counts, RouteCounts, TriggerCounts, bucket_of, size_bucket
+from backout.model.signals import Counts, RouteCounts, TriggerCounts, bucket_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -46,11 +47,11 @@ class Sum:
             self.classes = self.classes or {}
             self.classes[found] = self.classes.get(found, 0) + number
 
-    def add_size(self, length: int) -> None:
-        """Add the length of a body in bytes."""
+    def add_size(self, length: int, content_type: str) -> None:
+        """Add the length of a body in bytes, with its content type, "" where that is not known."""
         self.sizes = self.sizes or {}
-        bucket = size_bucket(length)
-        self.sizes[bucket] = self.sizes.get(bucket, 0) + 1
+        key = size_key(length, content_type)
+        self.sizes[key] = self.sizes.get(key, 0) + 1
 
     def as_route(self) -> RouteCounts:
         """Return the noun."""
@@ -100,7 +101,8 @@ class RowSum(Sum):
 class Answer:
     """One answer: which version gave it, and when it ended (Unix seconds).
 
-    status None or 0: not known. route: its template, None: not known. size: bytes of the body of an answer to GET.
+    status None or 0: not known. route: its template, None: not known. size: bytes of the body of an answer to GET,
+    None: not known; content_type: what it is, "": not known.
     """
 
     version: str
@@ -111,6 +113,7 @@ class Answer:
     status: int | None = None
     route: str | None = None
     size: int | None = None
+    content_type: str = ""
 
 
 class Tally:
@@ -141,7 +144,7 @@ class Tally:
             part.add(1, answer.failed, latency)
             part.add_class(found, 1)
         if answer.size is not None and answer.status == _OK_STATUS and len(parts) > 1:
-            parts[1].add_size(answer.size)
+            parts[1].add_size(answer.size, answer.content_type)
 
     def add_trigger(self, version: str, at: float, name: str, *, failed: bool) -> None:
         """Count a run of a schedule or a queue that ended then."""

@@ -12,9 +12,10 @@ import msgspec
 from backout.analysis.decision import Detector
 from backout.analysis.quantiles import histogram
 from backout.model.answers import AnswerClass, class_of
+from backout.model.bodies import size_bucket
 from backout.model.policy import GuardPolicy, Policy
 from backout.model.routes import added, most_used, route_named
-from backout.model.signals import Counts, RouteCounts, size_bucket
+from backout.model.signals import Counts, RouteCounts
 from backout.model.verdict import Verdict
 from backout.runbook.contract_lines import Remarks, batches
 

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from backout.model.answers import AnswerClass, class_unless_good
+from backout.model.bodies import size_key
 from backout.model.route_names import RouteNames
 from backout.model.routes import MOST_ROUTES, OTHER
-from backout.model.signals import bucket_of, size_bucket
+from backout.model.signals import bucket_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,8 +47,8 @@ class RouteRow:
     """What a row has of one route; canceled answers and probes are left out.
 
     Args:
-        classes: {class: answers} that were neither good nor errors. sizes: {bucket: answers} of the bodies of answers
-            with status 200 to GET, see `size_bucket`. started: requests that began.
+        classes: {class: answers} that were neither good nor errors. sizes: {key: answers} of the bodies of answers
+            with status 200 to GET, see `size_key`. started: requests that began.
     """
 
     requests: int = 0
@@ -127,6 +128,7 @@ class Answer:
     """One answer to be counted; `probe`: backout's own look, which is no visitor's request.
 
     route: its template. size: bytes of its body, None where that does not count (another status than 200, no GET).
+    content_type: what its body is, "" unknown.
     """
 
     script: str
@@ -137,6 +139,7 @@ class Answer:
     probe: bool = False
     route: str = OTHER
     size: int | None = None
+    content_type: str = ""
 
 
 def is_error(status: int, outcome: str) -> bool:
@@ -209,7 +212,7 @@ class CountBook:
             if found is not None:
                 part.classes[found] = part.classes.get(found, 0) + 1
         if answer.size is not None:
-            size = size_bucket(answer.size)
+            size = size_key(answer.size, answer.content_type)
             route.sizes[size] = route.sizes.get(size, 0) + 1
         return second
 

@@ -150,6 +150,7 @@ class Proxy:
                 else:
                     response.force_close()
             exchange.status = upstream.status
+            exchange.content_type = upstream.headers.get(hdrs.CONTENT_TYPE, "")
             try:
                 await response.prepare(request)
             except ConnectionError as error:
@@ -203,6 +204,7 @@ def answer_of(exchange: Exchange) -> Answer:
         exchange.probe,
         _route(exchange),
         exchange.size if exchange.method == hdrs.METH_GET and status == HTTPStatus.OK else None,
+        exchange.content_type,
     )
 
 

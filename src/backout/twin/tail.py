@@ -41,7 +41,7 @@ class Exchange:
     Args:
         id: the value of `x-backout-req`. started_at: Unix seconds. status: of the answer, None while there is none.
         outcome: `ok` until something else is known. second: in which it was counted. latency_ms: set at its end.
-        size: bytes of the body so far.
+        size: bytes of the body so far. content_type: what it is, "" unknown.
     """
 
     id: str
@@ -59,6 +59,7 @@ class Exchange:
     ended_at: float | None = None
     event: Event | None = None
     size: int = 0
+    content_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,7 @@ def _request_log(config: Config) -> Traffic:
         route=log.route,
         method=log.method,
         bytes=log.bytes,
+        content_type=log.content_type,
     )
     return LogTraffic(log.path, names, ignore_routes=log.ignore_routes)
 

@@ -32,7 +32,7 @@ class Cells:
         self.whole: dict[int, Tally] = {}
         """All requests, by minute."""
         self.sizes: dict[str, dict[int, int]] = {}
-        """{name: {bucket: bodies}}, see `size_bucket`."""
+        """{name: {key: bodies}}, see `model.bodies.size_key`."""
         first = start
         for row in rows:
             first = min(first, row.second)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypedDict
 
-from backout.analysis.baseline import CV_ERRORS, FEW_LATENCIES, Law, Minute, law
-from backout.analysis.quantiles import quantile_bucket
+from backout.analysis.baseline import CV_ERRORS, Law, Minute, law
+from backout.analysis.shifts.bodies import smallest_of
 from backout.analysis.shifts.strata import stratum_of
 from backout.analysis.shifts.tally import Tally, piece_of
 from backout.analysis.shifts.volume import NOTHING, Volume, volume
@@ -34,7 +34,7 @@ class NormalState(TypedDict):
     bad: tuple[float, int, float, float] | None
     asked: tuple[float, float]
     well: tuple[float, float]
-    smallest: int
+    smallest: dict[str, int] | int
     age_h: float
 
 
@@ -45,8 +45,8 @@ class Normal:
     Args:
         laws: of the share of each class that was seen, among it and the good answers, in a healthy minute. unseen: of
             a class that was not. bad: of all that was not good, among all answers.
-        asked, well: how many requests, and good answers, a minute had. smallest: bucket of the p1 of its bodies'
-            lengths, see `size_bucket`; -1 where too few were measured. age_h: by so many hours the middle of the
+        asked, well: how many requests, and good answers, a minute had. smallest: p1 of its bodies'
+            lengths by kind, see `smallest_of`. age_h: by so many hours the middle of the
             baseline is older than the deployment.
     """
 
@@ -57,7 +57,7 @@ class Normal:
     bad: Law | None = None
     asked: Volume = NOTHING
     well: Volume = NOTHING
-    smallest: int = -1
+    smallest: Mapping[int, int] = field(default_factory=dict)
     age_h: float = 0.0
 
     def law_of(self, kind: AnswerClass) -> Law | None:
@@ -74,7 +74,7 @@ class Normal:
             "bad": _law_state(self.bad) if self.bad else None,
             "asked": (self.asked.mean, self.asked.size),
             "well": (self.well.mean, self.well.size),
-            "smallest": self.smallest,
+            "smallest": {str(kind): bucket for kind, bucket in self.smallest.items()},
             "age_h": self.age_h,
         }
 
@@ -89,9 +89,16 @@ class Normal:
             Law(*state["bad"]) if state["bad"] else None,
             Volume(*state["asked"]),
             Volume(*state["well"]),
-            state["smallest"],
+            _smallest_in(state),
             state["age_h"],
         )
+
+
+def _smallest_in(state: NormalState) -> dict[int, int]:
+    known = state["smallest"]
+    if isinstance(known, int):  # the version before told no kinds apart
+        return {0: known} if known >= 0 else {}
+    return {int(kind): bucket for kind, bucket in known.items()}
 
 
 def _law_state(known: Law) -> tuple[float, int, float, float]:
@@ -176,15 +183,9 @@ class Before:
             None if by_class else law((Minute(t.bad, t.requests) for _, t in sorted(minutes.items())), CV_ERRORS),
             volume([tally.requests for tally in every], self._unseen),
             volume([tally.good for tally in every], self._unseen),
-            _smallest(self._sizes.get(stratum, {})),
+            smallest_of(self._sizes.get(stratum, {})),
             self._age_h,
         )
-
-
-def _smallest(sizes: Mapping[int, int]) -> int:
-    """Return the bucket of the p1 of the lengths, -1 where too few were measured."""
-    bucket = quantile_bucket(sizes, 0.01) if sum(sizes.values()) >= FEW_LATENCIES else None
-    return -1 if bucket is None else bucket
 
 
 def _minutes(minutes: Mapping[int, Tally], kind: AnswerClass | None) -> Iterable[Minute]:

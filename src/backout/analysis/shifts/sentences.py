@@ -15,6 +15,7 @@ from backout.model.routes import OTHER
 from backout.model.shift import SITE, UNMATCHED, Outcome, Shift, ShiftKind
 
 if TYPE_CHECKING:
+    from backout.analysis.shifts.bodies import Shrunk
     from backout.analysis.shifts.collapse import Collapse
     from backout.analysis.shifts.pairs import Pairs
     from backout.analysis.shifts.signs import Left, Signs
@@ -117,14 +118,14 @@ def thinned(site: Stratum, seen: int, minutes: float) -> Shift:
     return Shift(ShiftKind.TRAFFIC, SITE, None, Outcome.HOLD, 0, seen, 0, before.requests, _SURE, said)
 
 
-def shrunk(stratum: Stratum) -> Shift:
+def shrunk(stratum: Stratum, found: Shrunk) -> Shift:
     """Return that bodies are nearly empty."""
     said = (
-        f"{_where(stratum.name)}{stratum.tiny:,} of {stratum.sized:,} answers are shorter than a tenth of the "
-        "shortest hundredth before"
+        f"{_where(stratum.name)}{found.tiny:,} of {found.sized:,} {found.kind.words}answers are shorter than a tenth "
+        "of the shortest hundredth before"
     )
-    evidence = _against_half(stratum.sized - stratum.tiny, stratum.sized)
-    return Shift(ShiftKind.SIZE, stratum.name, None, Outcome.HOLD, stratum.tiny, stratum.sized, 0, 0, evidence, said)
+    evidence = _against_half(found.sized - found.tiny, found.sized)
+    return Shift(ShiftKind.SIZE, stratum.name, None, Outcome.HOLD, found.tiny, found.sized, 0, 0, evidence, said)
 
 
 def hanging(signs: Signs, number: int) -> Shift:

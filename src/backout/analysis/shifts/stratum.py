@@ -5,12 +5,14 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
+from backout.analysis.shifts.bodies import Bodies
 from backout.analysis.shifts.evidence import CLASS_WEIGHTS, POINTS, Evidence, EvidenceState
 from backout.analysis.shifts.goodness import Answered
 from backout.analysis.shifts.tally import Recent, Tally
 from backout.model.answers import AnswerClass
 
 if TYPE_CHECKING:
+    from backout.analysis.shifts.bodies import BodiesState
     from backout.analysis.shifts.normal import Normal
     from backout.analysis.shifts.tally import RecentState, TallyState
 
@@ -43,9 +45,17 @@ class StratumState(TypedDict):
     last: int
     opened: tuple[int, int, int, int]
     tests: list[EvidenceState]
-    sizes: tuple[int, int]
+    sizes: NotRequired[tuple[int, int]]
+    bodies: NotRequired[BodiesState]
     added: int
     parts: NotRequired[list[tuple[int, TallyState, int]]]
+
+
+def _bodies_in(state: StratumState) -> BodiesState:
+    if "bodies" in state:
+        return state["bodies"]
+    tiny, sized = state.get("sizes", (0, 0))  # the version before told no kinds apart
+    return {"0": (tiny, sized), "unlike": (sized, 0)}
 
 
 class Stratum:
@@ -63,7 +73,7 @@ class Stratum:
         self.new = Tally()
         self.old = Tally()
         self.added = 0  # bad answers of the new version to what was asked on top of what is usual
-        self.tiny = self.sized = 0  # bodies of the new version that are nearly empty, of how many
+        self.bodies = Bodies(normal.smallest)
         self._weight = weight
         self._stretch = stretch
         self._parts: dict[int, tuple[Tally, int]] = {}  # by stretch that is over: what was counted then, and added
@@ -163,11 +173,6 @@ class Stratum:
         if at == minute:
             test.add(minute, 0, new_good, is_new=True)
             test.add(minute, 0, old_good, is_new=False)
-
-    def add_sizes(self, tiny: int, sized: int) -> None:
-        """Count bodies of the new version that are nearly empty, among so many."""
-        self.tiny += tiny
-        self.sized += sized
 
     def set_split(self, share: float, second: int) -> None:
         """Go on with another share of the new version from that Unix second on."""
@@ -276,7 +281,7 @@ class Stratum:
             "last": self._last,
             "opened": self._opened,
             "tests": [test.state() for test in self.tests.values()],
-            "sizes": (self.tiny, self.sized),
+            "bodies": self.bodies.state(),
             "added": self.added,
             "parts": [(number, counted.state(), added) for number, (counted, added) in self._parts.items()],
         }
@@ -292,7 +297,7 @@ class Stratum:
         self._opened = (minute, asked, new_good, old_good)
         tests = (Evidence.from_state(each, is_split=share < 1) for each in state["tests"])
         self.tests = {test.kind: test for test in tests}
-        self.tiny, self.sized = state["sizes"]
+        self.bodies.restore(_bodies_in(state))
         self.added = state["added"]
         parts = state.get("parts", [])  # the version before wrote none
         self._parts = {number: (Tally.from_state(counted), added) for number, counted, added in parts}

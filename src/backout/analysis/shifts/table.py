@@ -41,7 +41,7 @@ _ALL_GOOD = 0.01
 """A shift takes at least so large a part of all good answers, or nearly all of its stratum's."""
 _EXTINCT, _EXTINCT_REQUESTS = 0.02, 20
 _THIRD = 1 / 3
-_FEW_BODIES, _HALF = 20, 0.5
+_HALF = 0.5
 _FEW_GUESSES, _MANY_GUESSES = 20, 0.1
 _LEAST_MINUTES = 0.5
 _FEWEST = 2
@@ -296,8 +296,9 @@ def _other(case: Case) -> Iterator[Shift]:
     if minutes >= _LEAST_MINUTES and site.normal.asked.fell_below(_THIRD, seen, minutes, case.hours):
         yield thinned(site, seen, minutes)
     for stratum in case.strata.values():
-        if stratum.sized >= _FEW_BODIES and stratum.tiny > _HALF * stratum.sized:
-            yield shrunk(stratum)
+        found = stratum.bodies.shrunk
+        if found is not None:
+            yield shrunk(stratum, found)
     if number := case.signs.hanging(case.crowd):
         yield hanging(case.signs, number)
     elif left := case.signs.left:

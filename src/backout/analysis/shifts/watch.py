@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 PART, PAIRS_PART = 0.1, 0.02
 """So much of alpha is for shifts, and of that for pairs alone; the other streams share the rest."""
 _CLASSES, _COLLAPSES = 0.7, 0.3
-_TINY_BUCKETS = 5
-"""So many powers of two smaller is less than a tenth, whatever the lengths within their buckets."""
 CROWD, KNOWN_CROWD = 1.5, 200
 """So many times as many requests are a crowd, where so many said what is usual."""
 USUAL_WATCH_S = 900.0
@@ -188,10 +186,8 @@ class Shifts:
         collapse = self._collapses.get(known.own)
         if collapse is not None and not warming and (is_new or self._share < 1):
             collapse.add(minute, piece, is_new=is_new)
-        if is_new and route.sizes and stratum.normal.smallest >= 0:
-            tiny = stratum.normal.smallest - _TINY_BUCKETS
-            few = sum(number for bucket, number in route.sizes.items() if bucket <= tiny)
-            stratum.add_sizes(few, sum(route.sizes.values()))
+        if is_new and route.sizes:
+            stratum.bodies.add(route.sizes)
 
     @property
     def until(self) -> float:

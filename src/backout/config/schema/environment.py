@@ -205,6 +205,7 @@ class RequestLog(Section, frozen=True):
     route: Text = "route"
     method: Text = "method"
     bytes: Text = "bytes"
+    content_type: Text = "content_type"
     ignore_routes: tuple[Text, ...] = ()
 
 

@@ -39,6 +39,7 @@ class Fields:
     route: str = "route"
     method: str = "method"
     bytes: str = "bytes"
+    content_type: str = "content_type"
 
 
 class Unreadable(Exception):
@@ -49,7 +50,8 @@ class Unreadable(Exception):
 class Logged:
     """What a line says: when, and of which answer.
 
-    `is_request` False: a line about something else. status None: the log does not tell it. method "", size None: same.
+    `is_request` False: a line about something else. status None: the log does not tell it. method and
+    content_type "", size None: same.
     """
 
     at: float
@@ -61,6 +63,7 @@ class Logged:
     route: str = ""
     method: str = ""
     size: int | None = None
+    content_type: str = ""
 
     @property
     def canceled(self) -> bool:
@@ -102,7 +105,8 @@ def logged(line: bytes, fields: Fields) -> Logged:
         raise Unreadable(f"no text in the field {fields.version!r}")
     if outcome is not None and not isinstance(outcome, str):
         raise Unreadable(f"no text in the field {fields.outcome!r}")
-    latency, route, method = (_field(found, name) for name in (fields.latency, fields.route, fields.method))
+    named = (fields.latency, fields.route, fields.method, fields.content_type)
+    latency, route, method, kind = (_field(found, name) for name in named)
     return Logged(
         at=at,
         is_request=True,
@@ -113,6 +117,7 @@ def logged(line: bytes, fields: Fields) -> Logged:
         route=route if isinstance(route, str) else "",
         method=method if isinstance(method, str) else "",
         size=_size(_field(found, fields.bytes)),
+        content_type=kind if isinstance(kind, str) else "",
     )
 
 

@@ -49,7 +49,7 @@ class LogTraffic:
         self._first: dict[str, str] = {}
         self._unreadable: Counter[str] = Counter()
         self._has_status = True
-        self._has_method = self._has_sizes = True
+        self._has_method = self._has_sizes = self._has_types = True
 
     @property
     def traits(self) -> SourceTraits:
@@ -63,6 +63,7 @@ class LogTraffic:
             classes=EVERY_CLASS if self._has_status else frozenset(),
             has_method=self._has_method,
             has_sizes=self._has_sizes,
+            has_types=self._has_sizes and self._has_types,
         )
 
     def learn(self, names: Iterable[str]) -> None:
@@ -103,6 +104,7 @@ class LogTraffic:
         self._has_status = self._has_status and line.status is not None
         self._has_method = self._has_method and bool(line.method)
         self._has_sizes = self._has_sizes and (line.size is not None or not line.is_page)
+        self._has_types = self._has_types and (bool(line.content_type) or not line.is_page)
         self._tally.add(
             Answer(
                 line.version,
@@ -113,6 +115,7 @@ class LogTraffic:
                 status=line.status,
                 route=_route(line.method, line.route),
                 size=line.size if line.is_page else None,
+                content_type=line.content_type,
             )
         )
 

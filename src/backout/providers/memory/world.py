@@ -107,6 +107,7 @@ class World:
             has_method=True,
             has_started=True,
             has_sizes=True,
+            has_types=True,
             has_triggers=True,
         )
         self.sampled = False

@@ -28,6 +28,7 @@ TRAITS: Final = SourceTraits(
     has_method=True,
     has_started=True,
     has_sizes=True,
+    has_types=True,
     has_triggers=True,
 )
 
