@@ -50,8 +50,9 @@ def test_a_record_of_an_earlier_version_and_no_rescue_at_all_are_no_finding() ->
 def test_what_is_left_is_shown_with_its_reason_and_each_line_of_its_sql() -> None:
     """So that it can be typed."""
     differs: list[Json] = [{"what": "index i", "before": "CREATE INDEX i", "live": ""}]
-    lines = left_out_lines({"left_out": [LEFT["damaged"]], "differences": differs})
+    lines = left_out_lines({"left_out": [{**LEFT["damaged"], "asked": True}, LEFT["damaged"]], "differences": differs})
     assert lines == [
+        "left out: table a: it has no primary key",
         "left out: table a: it has no primary key",
         "    SELECT 1;",
         "    SELECT 2;",

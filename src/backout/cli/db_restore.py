@@ -232,7 +232,7 @@ def left_out_lines(rescue: dict[str, Json]) -> list[str]:
     lines = []
     for each in _records(rescue, "left_out"):
         lines.append(f"left out: {each['what']}: {each['reason']}")
-        lines += [f"    {line}" for line in str(each["sql"]).splitlines()]
+        lines += [] if each["asked"] else [f"    {line}" for line in str(each["sql"]).splitlines()]
     for each in _records(rescue, "differences"):
         lines.append(f"other than before the damage: {each['what']}")
         lines += [f"    - {line}" for line in str(each["before"]).splitlines()]
