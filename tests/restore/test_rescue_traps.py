@@ -250,3 +250,20 @@ def test_a_row_goes_back_to_its_partition(lab: Lab) -> None:
     )
     rescue(lab, xid)
     assert lab.rows("SELECT * FROM parts ORDER BY 1") == [(1, "a", "x"), (2, "a", "y"), (3, "b", "z")]
+
+
+@pytest.mark.long
+def test_tables_of_an_owner_who_may_not_log_in_come_back(lab: Lab) -> None:
+    """Whose enum runs as nobody but him: the copies let him in, and the live server gets a role for the time being."""
+    xid = damaged(
+        lab,
+        "nologin",
+        "CREATE ROLE quiet NOLOGIN; CREATE SCHEMA hers AUTHORIZATION quiet; SET ROLE quiet;"
+        "CREATE TYPE hers.mood AS ENUM ('sad', 'glad'); CREATE TABLE hers.days (id int PRIMARY KEY, mood hers.mood);"
+        "INSERT INTO hers.days SELECT g, 'glad' FROM generate_series(1, 9) g; RESET ROLE",
+        "DELETE FROM hers.days WHERE id > 3; UPDATE hers.days SET mood = 'sad'",
+    )
+    told = rescue(lab, xid)["hers.days"]
+    assert (told["left"], told["inserted"], told["updated"]) == ("", 6, 3)
+    assert lab.rows("SELECT count(*) FROM hers.days WHERE mood = 'glad'") == [(9,)]
+    assert lab.rows("SELECT rolcanlogin FROM pg_roles WHERE rolname = 'quiet'") == [(False,)]
