@@ -73,13 +73,15 @@ class Comparison:
 
 @dataclass
 class Noted:
-    """What was there before a rescue wrote: {table: {key: hashes by column}}, "" for a row as the damage left it.
+    """What was there before a rescue wrote.
 
-    `full`: of which tables there was more than is noted.
-
-    `xid`: the first id that no transaction had then.
+    Args:
+        rows: what others had written, {table: {key: hashes by column}}. full: of which tables there was more than that.
+        damaged: hashes of the keys of rows that stood as the damage left them, by table, packed.
+        xid: the first id that no transaction had then.
     """
 
     rows: dict[str, dict[str, str]] = field(default_factory=dict)
     full: set[str] = field(default_factory=set)
     xid: int = 0
+    damaged: dict[str, str] = field(default_factory=dict)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.decoding import decode_json
 from backout.errors import BackoutError
 from backout.model.comparison import Comparison, TableComparison
 from backout.providers.child_environment import bare_environment, own_module
+from backout.providers.postgres.comparison.reading import Place, comparing
 from backout.providers.postgres.side_files import write_whole
 
 if TYPE_CHECKING:
@@ -44,9 +45,10 @@ class PostgresComparer:
         """Keep in a file which rows others have written since, unless it is there: a rescue may be under way."""
         if into.exists():
             return
-        answer = self._asked("note", evidence, (before, after), None, progress)
+        with comparing(Place(self._url(), self._database, before, after), evidence, progress) as comparer:
+            noted = comparer.note()
         into.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_whole(into, json.dumps(answer["noted"]))
+        write_whole(into, json.dumps({**asdict(noted), "full": sorted(noted.full)}))
 
     def compare(  # noqa: PLR0913 - each is one thing to say
         self,
@@ -69,7 +71,7 @@ class PostgresComparer:
         known = None
         if noted.exists():
             known = decode_json(noted.read_bytes(), dict[str, Any], what="what was noted before", where=str(noted))
-        found = self._asked("compare", evidence, (before, after), known, progress)["compared"]
+        found = self._asked(evidence, (before, after), known, progress)["compared"]
         tables = (
             TableComparison(**{**each, "examples": tuple(each["examples"]), "columns": tuple(each["columns"])})
             for each in found["tables"]
@@ -78,7 +80,6 @@ class PostgresComparer:
 
     def _asked(
         self,
-        job: str,
         evidence: Evidence,
         sides: tuple[str, str],
         noted: dict[str, Any] | None,
@@ -91,7 +92,6 @@ class PostgresComparer:
         """
         written = evidence.written
         asked = {
-            "job": job,
             "url": self._url(),
             "database": self._database,
             "before": sides[0],
@@ -135,7 +135,7 @@ class PostgresComparer:
         if "failed" in last:
             what, where, hint = last["failed"]
             raise BackoutError(f"the second check could not be made: {what}", where=where, hint=hint)
-        if not ("noted" in last or "compared" in last):
+        if "compared" not in last:
             hearing.join()
             tail = b"".join(said).decode(errors="replace").strip().splitlines()[-1:]
             raise BackoutError(f"the process of the second check has ended: {' '.join(tail)[:200]}", where="database")

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from backout.model.comparison import Evidence
 
@@ -31,9 +31,8 @@ class Verdicts:
     """What became of the rows of one table, counted, with some of their keys.
 
     Args:
-        noted: rows that the damage or others had written when the rescue began, "" for one of the damage's; None where
-            it is not known. full: there was more of it.
-        begin: the first id that no transaction had when it was noted.
+        noted: rows that others had written when the rescue began; None where it is not known. full: there were more.
+        begin: the first id that no transaction had then.
     """
 
     def __init__(self, evidence: Evidence, noted: Mapping[str, str] | None, *, full: bool, begin: int) -> None:
@@ -51,7 +50,17 @@ class Verdicts:
     @property
     def has_noted(self) -> bool:
         """Whether others had written rows of the table before."""
-        return any((self._noted or {}).values())
+        return bool(self._noted)
+
+    @property
+    def vanished(self) -> list[str]:
+        """The keys of rows that the damage changed and that are not there any more."""
+        return self._unclear["vanished"]
+
+    def was_gone(self, keys: Collection[str]) -> None:
+        """Say which of them had been removed by others before the rescue began."""
+        self.counts["newer"] += len(keys)
+        self._unclear["vanished"] = [key for key in self.vanished if key not in keys]
 
     def judge(self, key: str, before: Row | None, after: Row | None, now: Row | None) -> None:
         """Count one row; `after` is the one that the damage left."""
@@ -87,7 +96,7 @@ class Verdicts:
             noted = None if self._noted is None else self._noted.get(key)
             if after is None:
                 return "newer" if noted else "missing"
-            return "newer" if noted is None else "vanished"  # it was there when the rescue began
+            return "vanished" if after.hashes != before.hashes else "newer"
         noted_row = (self._noted or {}).get(key) or None
         if before is not None and before.hashes == now.hashes:
             rewritten = now.xmin in evidence.ours and noted_row not in (None, now.hashes)

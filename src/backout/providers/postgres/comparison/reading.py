@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+import base64
+from array import array
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from backout.model.comparison import Comparison, Noted, TableComparison
 from backout.providers.postgres.comparison.judging import Verdicts, read_rows
@@ -16,17 +17,18 @@ from backout.providers.postgres.comparison.tables import (
     Reading,
     Relation,
     relations,
+    running_then,
     sequences_behind,
     since,
     written_by,
 )
 from backout.providers.postgres.owner_session import OwnerSessions, SideSessions
 from backout.providers.postgres.plain import foreign_code
+from backout.providers.postgres.schema import meant
 from backout.providers.postgres.session import working
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from contextlib import ExitStack
 
     from backout.model.comparison import Evidence
     from backout.providers.postgres.comparison.judging import Rows
@@ -34,38 +36,56 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 SMALL_BYTES: Final = 8 << 20
 """A table up to this size is read whole, row by row."""
-WHOLE_BYTES: Final = 256 << 20
+WHOLE_BYTES: Final = 64 << 20
 """So much in small tables that the damage did not write to is read besides, the smallest first."""
 _MOST: Final = 400_000
 _PART: Final = 64
 """So many of a table's parts are held in memory at a time."""
-_SLACK: Final = 1000
 _CONNECT_S: Final = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Ends:
+class Place(NamedTuple):
+    """Where to compare: the live server's connection string, the database, and both side instances'."""
+
+    url: str
+    database: str
+    before: str
+    after: str
+
+
+class Ends(NamedTuple):
     """The sessions with the side just before the damage, the one just after it, and what is live."""
 
     before: SideSessions
     after: SideSessions
     live: OwnerSessions
 
-    @classmethod
-    def opened(cls, stack: ExitStack, database: str, before: str, after: str, url: str) -> Ends:
-        """Open them. Raises psycopg.Error; its text may quote the connection string."""
+
+@contextmanager
+def comparing(place: Place, evidence: Evidence, progress: Callable[[str, int, int], None]) -> Iterator[Comparer]:
+    """Yield what compares, while its sessions are open.
+
+    Raises:
+        ProviderUnavailable, AuthError: one of the three does not answer.
+    """
+    import psycopg  # noqa: PLC0415 - costs 0.1 s
+
+    with ExitStack() as stack:
 
         def side(dsn: str) -> SideSessions:
             def session(user: str) -> Any:
                 more: dict[str, Any] = {"user": user} if user else {}
                 settings = {"default_transaction_read_only": "on"}
-                made = working(dsn, connect_timeout_s=_CONNECT_S, settings=settings, dbname=database, **more)
+                made = working(dsn, connect_timeout_s=_CONNECT_S, settings=settings, dbname=place.database, **more)
                 return stack.enter_context(made)
 
             return SideSessions(session)
 
-        live = OwnerSessions(url, database, stack, lock_timeout_s=2.0)
-        return cls(side(before), side(after), live)
+        try:
+            live = OwnerSessions(place.url, place.database, stack, lock_timeout_s=2.0)
+            yield Comparer(Ends(side(place.before), side(place.after), live), evidence, progress)
+        except psycopg.Error as error:
+            raise meant(error, place.url, "the second check") from None  # its text may quote the connection string
 
 
 class Comparer:
@@ -82,6 +102,8 @@ class Comparer:
         self._before = relations(ends.before.main)
         self._after = relations(ends.after.main)
         self._now = relations(ends.live.administrator)
+        first = min(evidence.damage, default=0)
+        self._running = running_then(ends.after.main, first) if first else frozenset[int]()
         self._names = {(each.schema, each.name): each for each in self._now.values()}
 
     def note(self) -> Noted:
@@ -95,9 +117,10 @@ class Comparer:
                 continue
             key = table.key if set(table.key) <= set(now.columns) else ()
             reading = Reading(now, key, table.columns, frozenset(table.columns) & frozenset(now.columns))
-            rows, full = self._live_rows(reading, self._recent())
-            damage = self._evidence.damage
-            found.rows[table.shown] = {k: "" if row.xmin in damage else row.hashes for k, row in rows.items()}
+            theirs = written_by(self._evidence.damage)
+            rows, full = self._live_rows(reading, f"{self._recent()} AND NOT ({theirs})")
+            found.rows[table.shown] = {key: row.hashes for key, row in rows.items()}
+            found.damaged[table.shown] = self._damaged(reading, theirs)
             if full:
                 found.full.add(table.shown)
         return found
@@ -140,6 +163,8 @@ class Comparer:
         verdicts.between = self._evidence.between.get(table.oid, frozenset())
         whole = self._is_whole(table, reading.table)
         total, same = self._whole(reading, verdicts, table) if whole else self._written(reading, verdicts, table)
+        if noted is not None and verdicts.vanished:
+            verdicts.was_gone(self._not_among(noted.damaged.get(table.shown, ""), seen or {}, verdicts.vanished))
         counts, examples = verdicts.finish()
         equal = counts["equal"] + same
         unread = max(0, total - same - counts.total()) if not whole else 0
@@ -189,32 +214,39 @@ class Comparer:
         return total, same
 
     def _written(self, reading: Reading, verdicts: Verdicts, table: Relation) -> tuple[int, int]:
-        """Judge the rows that the damage or the rescue wrote; the others are counted alone."""
+        """Judge the rows that the damage or the rescue wrote; the others are counted alone.
+
+        What the damage wrote and what the rescue wrote are the same rows where all is well: parts of them whose sums
+        are the same are equal, and only of the others are rows read.
+        """
         before, after, live = self._readings(reading, table)
         evidence, mine = self._evidence, self._ends
         assert after is not None  # noqa: S101 a table that the damage dropped is read whole
         at_before, at_live = mine.before.of(table.owner), mine.live.of(reading.table.owner)
-        locked = "t.xmax::text <> '0'"
+        theirs, locked = written_by(evidence.damage), "t.xmax::text <> '0'"
+        ours = written_by(evidence.damage | evidence.ours)
         with _snapshot(at_live):
-            was, now, then = _beside(
+            was_sums, now_sums = _beside(
                 [
-                    partial(_rows, at_before, before, locked),
-                    partial(_rows, at_live, live, f"{written_by(evidence.damage | evidence.ours)} OR {self._recent()}"),
-                    partial(
-                        _rows, mine.after.of(after.table.owner), after, f"{written_by(evidence.damage)} OR {locked}"
-                    ),
+                    partial(_sums, at_before, before, written_by(evidence.damage, "xmax")),
+                    partial(_sums, at_live, live, ours),
                 ]
             )
-            # A row whose xmax is set may only have been locked, and then it is in both.
-            for key in was.keys() | then.keys():
-                if key not in was or key not in then or was[key].hashes != then[key].hashes:
-                    verdicts.judge(key, was.get(key), then.get(key), now.get(key))
-                elif key in now:
-                    verdicts.judge(key, was[key], then[key], now[key])
-            for key in now.keys() - was.keys() - then.keys():
-                if now[key].xmin in evidence.ours:  # nothing of the damage, and written all the same
-                    verdicts.judge(key, None, None, now[key])
-            return self._count(at_before, table), 0
+            buckets = sorted({*was_sums, *now_sums})
+            differ = [bucket for bucket in buckets if was_sums.get(bucket) != now_sums.get(bucket)]
+            same = sum(rows for bucket, (rows, *_) in was_sums.items() if bucket not in set(differ))
+            for begin in range(0, len(differ), _PART):
+                self._progress(f"comparing rows of {table.shown}", begin, len(differ))
+                part = before.in_buckets(differ[begin : begin + _PART])
+                was, now, then = _beside(
+                    [
+                        partial(_rows, at_before, before, f"{locked} AND {part}"),
+                        partial(_rows, at_live, live, f"({ours} OR {self._recent()}) AND {part}"),
+                        partial(_rows, mine.after.of(after.table.owner), after, f"({theirs} OR {locked}) AND {part}"),
+                    ]
+                )
+                _judge_written(verdicts, evidence, was, then, now)
+            return self._count(at_before, table), same
 
     # --- pieces -------------------------------------------------------------------------------------------------
 
@@ -272,7 +304,21 @@ class Comparer:
     def _recent(self) -> str:
         """Return the condition that a live row is newer than the damage."""
         damage = self._evidence.damage
-        return since(min(damage), _SLACK) if damage else "true"
+        return since(min(damage), self._running) if damage else "true"
+
+    def _damaged(self, reading: Reading, theirs: str) -> str:
+        """Return hashes of the keys of the rows that stand as the damage left them, at most so many."""
+        query = f"COPY ({reading.keys(theirs)} LIMIT {_MOST}) TO STDOUT"
+        with self._ends.live.of(reading.table.owner).cursor().copy(query) as copy:
+            numbers = b"".join(bytes(chunk) for chunk in copy).split()
+        return base64.b64encode(array("q", map(int, numbers)).tobytes()).decode("ascii")
+
+    def _not_among(self, damaged: str, noted: dict[str, str], keys: list[str]) -> set[str]:
+        """Return the keys of rows that were not there when the rescue began."""
+        query = "SELECT k, hashtextextended(convert_from(decode(k, 'hex'), 'UTF8'), 1) FROM unnest(%s::text[]) AS k"
+        there = set(array("q", base64.b64decode(damaged)))
+        found = self._ends.before.main.execute(query, (keys,))
+        return {key for key, number in found if number not in there and key not in noted}
 
     def _live_rows(self, reading: Reading, where: str) -> tuple[Rows, bool]:
         session = self._ends.live.of(reading.table.owner)
@@ -283,6 +329,18 @@ class Comparer:
     def _count(self, session: Any, table: Relation) -> int:
         (rows,) = session.execute(f"SELECT count(*) FROM ONLY {table.sql}").fetchone()
         return int(rows)
+
+
+def _judge_written(verdicts: Verdicts, evidence: Evidence, was: Rows, then: Rows, now: Rows) -> None:
+    """Judge rows of which only those were read that somebody wrote; one whose xmax is set may only have been locked."""
+    for key in was.keys() | then.keys():
+        if key not in was or key not in then or was[key].hashes != then[key].hashes:
+            verdicts.judge(key, was.get(key), then.get(key), now.get(key))
+        elif key in now:
+            verdicts.judge(key, was[key], then[key], now[key])
+    for key in now.keys() - was.keys() - then.keys():
+        if now[key].xmin in evidence.ours:  # nothing of the damage, and written all the same
+            verdicts.judge(key, None, None, now[key])
 
 
 def _of_columns(noted: dict[str, str], every: tuple[str, ...], wanted: tuple[str, ...]) -> dict[str, str]:
@@ -309,8 +367,8 @@ def next_xid(connection: Any) -> int:
     return int(xid) % (1 << 32)
 
 
-def _sums(session: Any, reading: Reading) -> Mapping[int, tuple[int, int, str]]:
-    return {int(bucket): (rows, mixed, added) for bucket, rows, mixed, added in session.execute(reading.sums())}
+def _sums(session: Any, reading: Reading, where: str = "true") -> Mapping[int, tuple[int, int, str]]:
+    return {int(bucket): (rows, mixed, added) for bucket, rows, mixed, added in session.execute(reading.sums(where))}
 
 
 def _rows(session: Any, reading: Reading, where: str) -> Rows:

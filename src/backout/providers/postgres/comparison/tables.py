@@ -104,12 +104,12 @@ class Reading:
     columns: tuple[str, ...]
     there: frozenset[str]
 
-    def sums(self) -> str:
-        """Return the query for (bucket, rows, two sums of hashes) over the whole table."""
+    def sums(self, where: str) -> str:
+        """Return the query for (bucket, rows, two sums of hashes) over the rows of a condition on `t`."""
         return (
             f"SELECT bucket, count(*), bit_xor(hash), sum(hash)::text FROM (SELECT {self._bucket()} AS bucket, "
             f"hashtextextended({_row([name for name in self.columns if name in self.there])}, 0) AS hash "
-            f"FROM ONLY {self.table.sql} AS t) AS rows GROUP BY bucket"
+            f"FROM ONLY {self.table.sql} AS t WHERE {where}) AS rows GROUP BY bucket"
         )
 
     def rows(self, where: str = "true") -> str:
@@ -120,6 +120,11 @@ class Reading:
             f"SELECT encode(convert_to({key}, 'UTF8'), 'hex'), t.xmin, ARRAY[{hashes}]::int8[] "
             f"FROM ONLY {self.table.sql} AS t WHERE {where}"
         )
+
+    def keys(self, where: str) -> str:
+        """Return the query for a hash of the key of each row of a condition on `t`."""
+        told = _row(self.key) if self.key else _row([name for name in self.columns if name in self.there])
+        return f"SELECT hashtextextended({told}, 1) FROM ONLY {self.table.sql} AS t WHERE {where}"
 
     def in_buckets(self, buckets: Sequence[int]) -> str:
         """Return the condition that a row is in one of these buckets."""
@@ -143,14 +148,30 @@ def _row(names: Sequence[str]) -> str:
     return f"ROW({', '.join(f't.{identifier(name)}' for name in names)})::text"
 
 
-def written_by(xids: frozenset[int]) -> str:
-    """Return the condition that one of these ids wrote a row of `t`."""
-    return f"t.xmin = ANY('{{{','.join(map(str, sorted(xids)))}}}'::xid[])" if xids else "false"
+def written_by(xids: frozenset[int], which: str = "xmin") -> str:
+    """Return the condition that one of these ids wrote a row of `t`, or with `xmax` replaced it."""
+    return f"t.{which} = ANY('{{{','.join(map(str, sorted(xids)))}}}'::xid[])" if xids else "false"
 
 
-def since(xid: int, slack: int) -> str:
-    """Return the condition that a row of `t` was written under an id from `slack` before `xid` on.
+_RUNNING: Final = """
+SELECT (number & 4294967295)::text FROM (SELECT (pg_snapshot_xmax(pg_current_snapshot())::text::bigint / 4294967296)
+  * 4294967296 + %(xid)s::bigint AS first) AS at, generate_series(greatest(3, first - %(back)s), first - 1) AS number
+WHERE first < pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+  AND pg_xact_status(number::text::xid8) IS DISTINCT FROM 'committed'
+"""
+_BACK: Final = 20_000
+"""So many ids before the damage's are looked at for transactions that were still running when it committed."""
 
-    An id below that of the damage may have written after it, of a transaction that had begun before.
+
+def running_then(after: Any, xid: int) -> frozenset[int]:
+    """Return ids below that of the damage whose transactions had not committed when it did, and may have since.
+
+    In the side just after the damage, what was under way is rolled back.
     """
-    return f"age(t.xmin) <= age('{xid}'::xid) + {slack}"
+    return frozenset(int(number) for (number,) in after.execute(_RUNNING, {"xid": xid, "back": _BACK}))
+
+
+def since(xid: int, running: frozenset[int]) -> str:
+    """Return the condition that a row of `t` was written under the id of the damage, a later one or a running one."""
+    later = f"age(t.xmin) <= age('{xid}'::xid)"
+    return f"({later} OR {written_by(running)})" if running else later
