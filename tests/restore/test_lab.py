@@ -1,0 +1,71 @@
+"""The lab: that it covers what it claims, and that its ledger sees what is wrong; rescues and their undo."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from database_lab.covering import Combination, chosen, combinations, faulty_combinations, judged, known
+from database_lab.damages import DAMAGES, PATHS, Damage
+from database_lab.faults import FAULTS
+from database_lab.ledger import Ledger, differences
+from database_lab.load import initial, unique_names
+from database_lab.outcomes import Outcome, combination
+from database_lab.world import World, opened_world
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+KNOWN_BAD: dict[tuple[str, str], str] = {}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with opened_world(tmp_path_factory.mktemp("lab"), tmp_path_factory.mktemp("template")) as made:
+        yield made
+
+
+def test_every_damage_meets_every_path_and_every_path_both_loads() -> None:
+    """At least 150 combinations, half of them beside a load; at least 40 faults."""
+    every = list(combinations(*PATHS))
+    assert len(every) >= 150
+    assert {(each.what.name, each.path) for each in every} == {(d.name, path) for d in DAMAGES for path in PATHS}
+    assert {(each.path, each.busy) for each in every} == {(path, busy) for path in PATHS for busy in (False, True)}
+    assert abs(sum(each.busy for each in every) * 2 - len(every)) <= len(PATHS)
+    assert len({(each.seed, each.path) for each in every}) == len(every)
+    faulty = list(faulty_combinations())
+    assert len(faulty) >= 40
+    assert {each.what.name for each in faulty} == {each.name for each in FAULTS}
+
+
+def test_the_ledger_sees_every_kind_of_difference() -> None:
+    """A row too few, one too many, a value, a table that is gone; what is named is not silent."""
+    import random  # noqa: PLC0415 here alone
+
+    truth = Ledger()
+    for table, key, row in initial(random.Random(1)):  # noqa: S311 seeded
+        truth.put(table.name, key, row)
+    assert unique_names() == set(truth.rows)
+    assert len(truth.rows) >= 60
+    found: dict[str, object] = {
+        name: {key: dict(row) for key, row in rows.items()} for name, rows in truth.rows.items()
+    }
+    assert differences(truth, found) == {}  # type: ignore[arg-type]
+    found["shop.orders"].pop(("3",))  # type: ignore[attr-defined]
+    found["shop.orders"]["99",] = {}  # type: ignore[index]
+    found["shop.floats"]["4",]["a"] = "0.10000000000000001"  # type: ignore[index]
+    found["shop.dates"] = "relation does not exist"
+    wrong = differences(truth, found)  # type: ignore[arg-type]
+    assert {table: len(said) for table, said in wrong.items()} == {"shop.orders": 2, "shop.floats": 1, "shop.dates": 1}
+    assert set(Outcome(0, wrong, "shop.orders shop.floats shop.dates").silent) == set(wrong)
+    assert set(Outcome(1, wrong, "shop.orders: 2 rows not there; dates").silent) == {"shop.floats"}
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("case", chosen(combinations("rescue"), 1), ids=str)
+def test_a_rescue_is_right_or_says_what_is_not(world: World, case: Combination, proof: Callable[..., None]) -> None:
+    """Every row, against what the clients know to be committed."""
+    assert isinstance(case.what, Damage)
+    damage = case.what
+    outcome = known(case, lambda: combination(world, damage, case.path, case.seed, busy=case.busy))
+    judged(case, outcome, proof, KNOWN_BAD)
