@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -188,26 +188,29 @@ def test_empty_answers_are_never_healthy() -> None:
     assert "are shorter than a tenth" in str(found[1][-1][1])
 
 
-@pytest.mark.parametrize("split", [1.0, 0.5])
-@pytest.mark.parametrize(
-    "bad", [{}, {"all": {"status": 500}}, {"all": {"latency_ms": 200.0}}, {"GET /": {"status": 503}}]
-)
-def test_recordings_without_other_classes_are_judged_by_the_old_streams(
-    split: float, bad: dict[str, dict[str, object]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Statuses 200 and 5xx alone: every verdict is the one without shifts; a route without a stream is found sooner."""
-    from backout.analysis.shifts import Judged, Shifts  # noqa: PLC0415 - the other tests run on commits without them
-    from backout.analysis.shifts.goodness import Goodness  # noqa: PLC0415
+WELL, FAILS, SLOW, PART = {}, {"all": {"status": 500}}, {"all": {"latency_ms": 200.0}}, {"GET /": {"status": 503}}  # type: ignore[var-annotated]
 
-    lines = list(shop(640, split, **bad))
-    now = [verdict for verdict, _ in verdicts(lines)]
-    monkeypatch.setattr(Shifts, "judge", lambda self, now: Judged())
-    monkeypatch.setattr(Shifts, "goodness", lambda self, now: Goodness(0))
-    before = [verdict for verdict, _ in verdicts(lines)]
-    if "GET /" in bad and split < 1:  # ten minutes of baseline give it no stream
-        assert now.index("rollback") <= before.index("rollback")
-    else:
-        assert now == before
+
+@pytest.mark.parametrize(
+    ("split", "bad", "recorded"),
+    [
+        (1.0, WELL, [("continue", 599), ("healthy", 41)]),
+        (1.0, FAILS, [("rollback", 640)]),
+        (1.0, SLOW, [("continue", 640)]),
+        (1.0, PART, [("rollback", 640)]),
+        (0.5, WELL, [("continue", 640)]),
+        (0.5, FAILS, [("continue", 1), ("rollback", 639)]),
+        (0.5, SLOW, [("continue", 1), ("rollback", 639)]),
+        # Ten minutes of baseline give the route no stream of its own: without its own few requests it took two more.
+        (0.5, PART, [("continue", 2), ("rollback", 638)]),
+    ],
+)
+def test_recordings_without_other_classes_are_judged_as_before(
+    split: float, bad: dict[str, dict[str, object]], recorded: list[tuple[str, int]]
+) -> None:
+    """Statuses 200 and 5xx alone: each verdict is the recorded one of the streams of errors and latency."""
+    found = groupby(verdict for verdict, _ in verdicts(list(shop(640, split, **bad))))
+    assert [(verdict, len(list(ticks))) for verdict, ticks in found] == recorded
 
 
 def test_healthy_comes_late_and_only_with_evidence() -> None:
