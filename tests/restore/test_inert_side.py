@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 HERE = {"archive_mode": "on", "archive_command": "touch {folder}/archived-%f", "work_mem": "123MB"}
 STILL = 600
-BUSY = ("archiver", "logical replication launcher", "logical replication worker", "walsender", "walreceiver")
+BUSY = ("archiver", "logical replication launcher", "logical replication apply worker", "walsender", "walreceiver")
 
 
 @pytest.fixture(scope="module")
