@@ -14,6 +14,8 @@ from backout.journal.stop import StopRequest
 from backout.providers.clock import SystemClock
 from backout.runbook.restore import plan_rescue, plan_undo
 
+from extent import by_extent
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -96,13 +98,13 @@ def test_a_row_that_was_set_since_to_the_damages_own_value_stays(lab: Lab) -> No
         ledger[number] = ("paid", "newer", "2026-01-01")
     damage = {key: (status, note, str(day)) for key, (status, note, day) in rows(lab, "orders").items()}
     ledger[200] = ("cancelled", "made", "2026-01-02")
-    for again in (False, True):
+    for again in range(by_extent(1, 2)):
         told = rescue(lab, xid)
         assert {key: (status, note, str(day)) for key, (status, note, day) in rows(lab, "orders").items()} == ledger
         assert table(told, "orders")["conflicts"] == 11
         notes = told["notes"]
         assert isinstance(notes, list)
-        if not again:  # taken back and done again it knows its own writes
+        if not again and by_extent(0, 1):  # taken back and done again it knows its own writes
             assert any("10 damaged rows were written since in other columns" in str(note) for note in notes)
             tools = lab.tools()
             lab.run(plan_undo(tools), tools)

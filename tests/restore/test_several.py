@@ -107,6 +107,7 @@ def rescue(lab: Lab, target: str) -> Counter[str]:
     return counts
 
 
+@pytest.mark.long
 def test_rows_that_good_transactions_wrote_in_between_are_right(lab: Lab) -> None:
     """Between bad ones, before the first write of a bad one, and behind the last; undone all is as it was."""
     lines = Writers(lab, "lines", 40)
