@@ -37,11 +37,13 @@ class Fault:
 
     Args:
         heals: whether the same command is right once it is over. reaches: whether the target can be restored at all.
+        crashes: whether unlogged rows go with it, as Postgres says.
     """
 
     name: str
     heals: bool = False
     reaches: bool = True
+    crashes: bool = False
 
     def harm(self, world: World, name: str, ledger: Ledger) -> str:
         """Do the damage, with what goes wrong around it; return its transaction."""
@@ -63,8 +65,8 @@ FAULTS: Final = (
     Fault("a hole in the archive", reaches=False),
     Fault("wal_level was minimal", reaches=False),
     Fault("max_connections was raised"),
-    Fault("another time line"),
-    Fault("the server was killed"),
+    Fault("another time line", crashes=True),
+    Fault("the server was killed", crashes=True),
     Fault("a backup from the future"),
     Fault("a pooler", heals=True),
     Fault("a lock", heals=True),
@@ -190,6 +192,7 @@ def _time_line(world: World, name: str, ledger: Ledger) -> str:
     world.archived()
     swapped = world.backout("db", "restore", first, "--swap", "--yes", *world.swap_words, role="swap", database=name)
     assert swapped.code == 0, swapped.err
+    world.lose_unlogged()
     world.base()
     return world.damage(name, FAULTY)
 

@@ -77,8 +77,8 @@ def combination(world: World, damage: Damage, path: str, seed: int, *, busy: boo
 
 
 def _rescue(world: World, name: str, ledger: Ledger, xid: str, load: Load | None) -> Outcome:
+    ledger.touched.clear()  # before it is read: what is written meanwhile may be in it, or not
     was = read(world.dsn(name))
-    ledger.touched.clear()
     done = world.backout("db", "restore", xid, "--yes", role="rescue", database=name)
     if load is not None:
         load.end()
@@ -90,8 +90,8 @@ def _rescue(world: World, name: str, ledger: Ledger, xid: str, load: Load | None
 
 def _undo(world: World, name: str, ledger: Ledger, xid: str, load: Load | None) -> Outcome:
     """Rescue and take it back: as it was before, but for what others have written since."""
+    ledger.touched.clear()  # before it is read: what is written meanwhile may be in it, or not
     was = read(world.dsn(name))
-    ledger.touched.clear()
     done = world.backout("db", "restore", xid, "--yes", role="rescue", database=name)
     taken = world.backout("db", "restore", "--undo", "--yes", role="rescue", database=name)
     if load is not None:
@@ -131,6 +131,8 @@ def _swap(world: World, name: str, states: tuple[Ledger, Ledger], xid: str, *, b
         outcome = Outcome(done.code, differences(was, read(world.dsn(name))), _said(done))
     else:
         outcome = Outcome(done.code, differences(states[0], read(world.dsn(name)), but=UNLOGGED), _said(done))
+    if done.code == 0:
+        world.lose_unlogged()
     world.backout("db", "restore", "--release", "--yes", role="swap", database=name)
     world.base()
     return outcome
@@ -159,7 +161,8 @@ def faulty(world: World, fault: Fault, path: str, seed: int, *, busy: bool) -> O
             if path == "rescue" and done.code in _REFUSALS:
                 return Outcome(done.code, {}, _said(done))
             if path == "rescue":
-                return Outcome(done.code, differences(ledger, read(world.dsn(name))), _said(done))
+                but = UNLOGGED if fault.crashes else frozenset[str]()
+                return Outcome(done.code, differences(ledger, read(world.dsn(name)), but=but), _said(done))
             if done.code:
                 return Outcome(done.code, {}, _said(done))
             dsn = json.loads(done.out)["side"]["dsn"].replace("dbname=postgres", f"dbname={name}")

@@ -149,8 +149,13 @@ class World:
         url = url or self.dsn(database, f"lab_{role}")
         return typed(self.folder, *words, variables={"DATABASE_URL": url})
 
+    def lose_unlogged(self) -> None:
+        """Note that unlogged rows are gone, from the database that others are copied from as well."""
+        self.truth.rows["shop.cache"].clear()
+
     def crash(self) -> None:
         """Kill the server and start it again."""
+        self.lose_unlogged()
         options = ("-D", str(self.lab.data), "-m", "immediate", "-w", "stop")
         subprocess.run((*unprivileged_prefix(), self.lab.binaries.path("pg_ctl"), *options), check=True, timeout=120)
         self.lab.server.start()
