@@ -14,7 +14,7 @@ from backout.cli.live import Live
 from backout.errors import ProviderUnavailable
 from backout.journal.stop import StopRequest
 from backout.model.incident import RunState
-from backout.runbook.guard import wait_for_next
+from backout.runbook.next_deployment import wait_for_next
 
 from line import Story, by_version, watch
 

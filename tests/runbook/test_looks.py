@@ -15,7 +15,7 @@ from backout.model.plan import PlanKind
 from backout.model.policy import SyntheticCheck
 from backout.model.signals import Criticality
 from backout.providers.memory import steady
-from backout.runbook import guard
+from backout.runbook import next_deployment
 
 from line import POLICY, SERVICES, Story, watch
 
@@ -81,7 +81,7 @@ def test_what_was_usual_between_deployments_is_remembered(tmp_path: Path) -> Non
         world, tools = story.world, tools_of(story)
         world.traffic_rule = steady(30)
         world.connection_rule = lambda at, before=before: ConnectionUse(at, before, 100)  # type: ignore[misc]
-        with closing(guard.lives(tools, 5.0)) as found:
+        with closing(next_deployment.lives(tools, 5.0)) as found:
             for _ in range(8):
                 next(found)
         world.deploy(world.upload("third"))
@@ -190,7 +190,7 @@ def test_synthetic_requests_come_no_faster_than_probes_between_deployments(tmp_p
     story = story_of(tmp_path, SENT)
     tools = tools_of(story)
     story.world.calls.clear()
-    with closing(guard.lives(tools, 0.5)) as found:
+    with closing(next_deployment.lives(tools, 0.5)) as found:
         for _ in range(41):
             next(found)
     assert story.world.calls.count("health.fetch") == pytest.approx(10, abs=1)

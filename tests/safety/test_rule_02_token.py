@@ -15,7 +15,7 @@ from backout.model.notice import Delivery, Notice, NoticeKind
 from backout.model.policy import Mode
 from backout.model.token import TokenState
 from backout.providers.memory import steady
-from backout.runbook.guard import wait_for_next
+from backout.runbook.next_deployment import wait_for_next
 from backout.runbook.preflight import preflight
 from backout.runbook.token import CHECK_EVERY_S
 

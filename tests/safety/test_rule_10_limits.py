@@ -14,7 +14,7 @@ from backout.model.policy import Mode
 from backout.plan.rollback import Request
 from backout.providers.files.holds import FileHolds
 from backout.providers.memory import steady
-from backout.runbook import guard
+from backout.runbook import next_deployment
 from backout.runbook.announce import announce
 from backout.runbook.hold import HERE, holding
 from backout.runbook.hold_told import tell_of_holds
@@ -154,7 +154,7 @@ def test_rule_10_following_tells_it_too(story: Story) -> None:
     tools = here(story)
     hold(tools, 2 * HOUR)
     story.world.clock.sleep(70 * 60.0)
-    found = guard.lives(tools, 5.0)
+    found = next_deployment.lives(tools, 5.0)
     next(found)
     found.close()
     assert told(story)

@@ -12,7 +12,7 @@ import pytest
 from backout.model.incident import RunState
 from backout.model.notice import Delivery, Notice, NoticeKind
 from backout.model.policy import Mode
-from backout.runbook import guard
+from backout.runbook import guard, next_deployment
 from backout.runbook.pulse import Pulse
 from backout.runbook.status import look
 from backout.runbook.unguarded import tell_unguarded
@@ -116,7 +116,7 @@ def test_rule_19_watcher_hears_a_guard_that_waits(story: Story) -> None:
     pings = Pings(story)
     world = story.world
     world.clock.at(world.clock.now() + 200, lambda: world.deploy(story.good))
-    guard.wait_for_next(replace(story.tools(), dead_man=pings), 600)
+    next_deployment.wait_for_next(replace(story.tools(), dead_man=pings), 600)
     assert len(pings.at) == 4
 
 

@@ -121,7 +121,7 @@ def _guard(bench: Bench, *, early: bool = False) -> Run:
 
 def _guard_next_deployment(bench: Bench, stage: Stage, bad: str) -> Run:
     """Have wrangler deploy beside the waiting guard, as a pipeline would."""
-    from backout.runbook import guard  # noqa: PLC0415
+    from backout.runbook import next_deployment  # noqa: PLC0415
 
     problems: list[BackoutError] = []
 
@@ -134,7 +134,7 @@ def _guard_next_deployment(bench: Bench, stage: Stage, bad: str) -> Run:
     deployer = threading.Thread(target=deploy, name="wrangler", daemon=True)
     deployer.start()
     try:
-        guard.wait_for_next(bench.tools, _DEPLOY_AT_MOST_S)
+        next_deployment.wait_for_next(bench.tools, _DEPLOY_AT_MOST_S)
         run = _guard(bench)
     finally:
         deployer.join()

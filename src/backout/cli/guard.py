@@ -167,11 +167,11 @@ def _watch_next(bench: Bench, unfinished: Run | None, within_s: float, *, early:
     one led to is finished first: what is live is bad until then.
     """
     from backout.cli.bench import busy  # noqa: PLC0415 - see `_watch`
-    from backout.runbook import guard as procedure  # noqa: PLC0415
+    from backout.runbook import next_deployment  # noqa: PLC0415
     from backout.runbook.aside import end, gives_way  # noqa: PLC0415
 
     tools = bench.tools
-    after = procedure.newest_known(tools, unfinished)
+    after = next_deployment.newest_known(tools, unfinished)
     if unfinished is not None and not gives_way(unfinished):
         finish(bench, _picked_up(bench, unfinished))
         bench.shell.output.answered = False  # the answer is that of the watch to come
@@ -182,7 +182,7 @@ def _watch_next(bench: Bench, unfinished: Run | None, within_s: float, *, early:
         if left is not None:
             raise busy(left)
     bench.live.say(f"waiting for the next deployment of {tools.environment}")
-    came_before = procedure.wait_for_next(tools, within_s, after=after)
+    came_before = next_deployment.wait_for_next(tools, within_s, after=after)
     run = _watched_to_its_end(bench, early=early)
     if came_before and _concluded(bench, run).get("action") == "void":  # the one that was waited for came now
         run = _watched_to_its_end(bench, early=early)

@@ -19,7 +19,8 @@ from backout.model.remark import RemarkKind
 from backout.report.change import title
 from backout.runbook.aside import gave_way
 from backout.runbook.checkpoint import gone_on
-from backout.runbook.guard import lives, may_go_on
+from backout.runbook.guard import may_go_on
+from backout.runbook.next_deployment import lives
 from backout.runbook.tell import tell_change
 
 if TYPE_CHECKING:

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import math
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
 import msgspec
 
 from backout.analysis.decision import Detector
-from backout.analysis.remarks import made_by, plain_history, still_decides, underneath
+from backout.analysis.remarks import still_decides, underneath
 from backout.analysis.unseen import words
 from backout.decoding import decode_values
-from backout.errors import AuthError, BackoutError, ProviderUnavailable, WorldMoved
+from backout.errors import AuthError, BackoutError, WorldMoved
 from backout.model.incident import RunState
 from backout.model.plan import PlanKind, PlanRefused
 from backout.model.policy import Expectation, Mode, Policy
-from backout.model.remark import RemarkKind
 from backout.model.verdict import Decision, Verdict
 from backout.plan.by_hand import by_hand
 from backout.plan.guard import plan_guard
 from backout.ports import NotDone
 from backout.report.times import duration
-from backout.runbook.aside import gave_way
 from backout.runbook.carry import keep
-from backout.runbook.checkpoint import gone_on, remembered
+from backout.runbook.checkpoint import gone_on
 from backout.runbook.checks import is_late
 from backout.runbook.clock import measure_clock, say_clock
-from backout.runbook.diagnose import failed_build
 from backout.runbook.held import accepted
-from backout.runbook.hold_told import HoldWatch
 from backout.runbook.holdback import with_holdback
 from backout.runbook.looks import Looks, connections_before, health_before, last_look, probes_before, remember
 from backout.runbook.observe import observe, with_details
@@ -38,7 +33,6 @@ from backout.runbook.obstacle import obstacle_to
 from backout.runbook.pairs import PairedProbe
 from backout.runbook.points import AFTER_DEPLOYMENT, mark_meanwhile
 from backout.runbook.preflight import preflight
-from backout.runbook.pulse import Pulse
 from backout.runbook.source import PAGE_S, kept_before, teach, unseen
 from backout.runbook.stable import announce
 from backout.runbook.triggers import look
@@ -48,7 +42,7 @@ from backout.runbook.vigil import Vigil
 from backout.runbook.watch_notes import WatchNotes
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Mapping
 
     from backout.analysis.decision import LooksState
     from backout.model.deployment import Deployment
@@ -104,116 +98,10 @@ def plan(tools: Toolbox, *, mode: Mode, for_s: float, early: bool = False) -> Pl
     return by_hand(with_holdback(tools, situation, made, mode=mode, for_s=for_s), tools.equivalents)
 
 
-MEANWHILE_S = 3_600.0
-"""A deployment that came while nobody watched is watched when somebody asks for the next one, if it is no older."""
-_WAIT = "waits for the next deployment"
-
-
-def newest_known(tools: Toolbox, unfinished: Run | None) -> str:
-    """Return the deployment that the next one has to follow.
-
-    What is live now, unless somebody began to wait or to watch earlier and was interrupted: then what was live at that
-    time, so that what came meanwhile is not taken for old.
-    """
-    if unfinished is not None:
-        watched = next((s.args.get("deployment") for s in unfinished.plan.steps if s.action == "watch"), None)
-        if watched:
-            return str(watched)
-    waited = remembered(tools, _WAIT, _Waited)
-    if waited is not None and waited.after and tools.clock.now() - waited.at <= MEANWHILE_S:
-        return waited.after
-    seen = plain_history(tools.deployments.history())
-    return seen[0].id if seen else ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Waited:
-    """What was live when somebody began to wait (Unix seconds), "" when that wait has ended."""
-
-    after: str
-    at: float
-
-
-def wait_for_next(tools: Toolbox, timeout_s: float, *, after: str | None = None) -> bool:
-    """Wait for a deployment that follows `after`; meanwhile health is looked at, to know what was up.
-
-    Args:
-        after: see `newest_known`; None: what is live now.
-
-    Returns:
-        Whether it was there already: it came after `after` and nobody watched it.
-
-    Raises:
-        ProviderUnavailable: none came within `timeout_s`. What `preflight` raises: afterwards it is too late.
-    """
-    seen = plain_history(tools.deployments.history())
-    preflight(tools, timeout_s + tools.policy.criteria.watch_s)
-    last = seen[0].id if seen else ""
-    if after and seen and _came_meanwhile(tools, seen[0], after):
-        age = duration(tools.clock.now() - seen[0].created_at)
-        tools.say(f"version {seen[0].main[:8]} went live {age} ago, and nobody watches it: that is the next one")
-        _remember_wait(tools, "")
-        return True
-    _remember_wait(tools, last)  # should this be interrupted, the same command typed again goes on from here
-    deadline = tools.clock.now() + timeout_s
-    with closing(lives(tools, TICK_S / 2)) as found:
-        for live in found:
-            if live is not None and live.id != last:
-                _remember_wait(tools, "")
-                return False
-            if tools.clock.now() >= deadline:
-                break
-    _remember_wait(tools, "")
-    built = failed_build(tools)  # Scenario 2: nothing came because nothing was built
-    why = "" if built is None else f": the newest build failed ({built.title})"
-    raise ProviderUnavailable(f"no new deployment within {timeout_s:g} s{why}", where=tools.environment)
-
-
-def _came_meanwhile(tools: Toolbox, live: Deployment, after: str) -> bool:
-    """Whether what is live came after that deployment, not long ago, and no guard of this journal watched it."""
-    if live.id == after or made_by(live, RemarkKind.ROLLBACK):
-        return False
-    fresh_s = max(MEANWHILE_S, tools.policy.criteria.watch_s)
-    if tools.clock.now() - live.created_at > fresh_s:
-        return False
-    watches = (run for run in tools.runs.runs(tools.environment) if not gave_way(tools.journal, run))
-    return all(step.args.get("deployment") != live.id for run in watches for step in run.plan.steps)
-
-
-def _remember_wait(tools: Toolbox, after: str) -> None:
-    tools.checkpoints.save_checkpoint(tools.environment, _WAIT, {"after": after, "at": tools.clock.now()})
-
-
 def may_go_on(run: Run) -> bool:
     """Whether guard takes this run up: a watch of its own, a holdback before one, or what one led to, interrupted."""
     own = run.plan.kind in (PlanKind.GUARD, PlanKind.RAMP)
     return run.state is RunState.INTERRUPTED and (own or bool(run.plan.cause))
-
-
-def lives(tools: Toolbox, every_s: float) -> Generator[Deployment | None, None, None]:
-    """Yield what decides about the traffic, again and again (None: no answer); meanwhile it is looked at."""
-    looks = Looks(tools, at_most_every_s=tools.policy.guard.probe_every_s)
-    pulse, holds, live, is_refused = Pulse(tools), HoldWatch(tools), None, False
-    try:
-        while True:
-            pulse.beat()
-            try:
-                history = tools.deployments.history()
-                live = next(iter(plain_history(history)), None)
-                holds.look(history)
-                yield live
-                is_refused = False
-            except AuthError as error:  # what it looks at itself, and the source, may come from elsewhere
-                if not is_refused:
-                    tools.say(f"the provider refuses the token ({error.what}), so new deployments are not seen")
-                is_refused = True
-                yield None
-            except BackoutError:
-                yield None
-            remember(tools, live.main if live is not None else "", looks.collect())
-            tools.clock.sleep(every_s)
-    finally:
-        looks.close()
 
 
 @dataclass(slots=True)
