@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backout.analysis.backups import chain_of, choose, protection, reach, retain, slot_alarm, windows
@@ -144,6 +144,7 @@ def test_retention_never_removes_the_only_verified_chain() -> None:
     assert retain((unverified,), now=100 * DAY, keep_s=DAY).wal_before is None
 
 
+@example(kinds=[(False, True), (True, True)], keep_days=0, later=0)  # the last one ended a second from now
 @given(
     kinds=st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30),
     keep_days=st.integers(0, 40),

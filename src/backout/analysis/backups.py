@@ -105,7 +105,7 @@ def retain(
     verified = [each for each in backups if each.verified_at is not None and chain_of(each, backups)]
     if not verified:
         return Retention(tuple(each.id for each in backups), (), None)
-    before = [each for each in verified if age[each.id] >= keep_s]
+    before = [each for each in verified if age[each.id] >= keep_s and each.ended_at <= now - keep_s]
     first = before[-1] if before else verified[0]
     kept = {each.id for each in backups[backups.index(first) :]}
     branches = {each.timeline for each in before} if timeline is None else {timeline}
