@@ -128,7 +128,18 @@ def test_nobody_sets_a_search_path_but_the_one_that_pins() -> None:
     assert found <= set(allowed)
 
 
-ROWS = ("rowsql", "rescue", "rescue_rows", "rescue_keys", "rescue_scope", "unrescue")
+ROWS = (
+    "rowsql",
+    "rescue",
+    "rescue_rows",
+    "rescue_keys",
+    "rescue_scope",
+    "rescue_references",
+    "rescue_writing",
+    "rescue_evidence",
+    "rescue_chains",
+    "unrescue",
+)
 
 
 @pytest.mark.parametrize("module", ROWS)
