@@ -64,6 +64,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             assert done.code == 0, done.err
         yield lab
         lab.variables["DATABASE_URL"] = lab.dsn
+        for side in lab.backout("db", "restore", "--list", "--json").json["sides"]:  # type: ignore[attr-defined]
+            lab.backout("db", "restore", "--drop-side", side["name"])
         lab.backout("db", "wal", "stop")
 
 
