@@ -27,6 +27,7 @@ _ADDRESS = re.compile(r"https?://([\w.-]+)")
 _OF_EXAMPLES = re.compile(r"(example(\.\w+)*|localhost|invalid|host|tail|127\.0\.0\.1(\.example)?)$")
 _OF_PROVIDERS = {
     "api.cloudflare.com",
+    "dash.cloudflare.com",  # told to a person while the API does not answer, asked by nobody
     "www.cloudflarestatus.com",
     "api.github.com",
     "console.neon.tech",

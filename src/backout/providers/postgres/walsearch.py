@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.decoding import moment
 from backout.errors import BackoutError
-from backout.model.names import parse_segment
+from backout.model.names import parse_segment, parse_wal_file
 from backout.model.recovery import Commit, parse_lsn, precedes, show_lsn
 from backout.providers.child import is_running
 from backout.providers.postgres.side_files import text_of, this_boot, write_whole
@@ -252,7 +252,7 @@ class WalSearch:
 
             self._backups.fetch_wal(missing, arriving, there)
             for path in arriving.glob("*.history"):
-                path.replace(self._folder / path.name)
+                path.replace(self._folder / parse_wal_file(path.name))
         for name in missing:
             if name not in partial:
                 self._grew(name).unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from backout.decoding import decode_json
 from backout.errors import BackoutError
 from backout.model.comparison import Comparison, TableComparison
+from backout.private import private_folder
 from backout.providers.child_environment import bare_environment, own_module
 from backout.providers.postgres.comparison.reading import Place, comparing
 from backout.providers.postgres.side_files import write_whole
@@ -47,7 +48,7 @@ class PostgresComparer:
             return
         with comparing(Place(self._url(), self._database, before, after), evidence, progress) as comparer:
             noted = comparer.note()
-        into.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(into.parent)
         write_whole(into, json.dumps({**asdict(noted), "full": sorted(noted.full)}))
 
     def compare(  # noqa: PLR0913 - each is one thing to say
