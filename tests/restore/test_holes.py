@@ -104,6 +104,22 @@ def test_the_transaction_of_a_migration_is_listed(holed: Holed) -> None:
     assert answer.json["holes"] == 1
 
 
+@pytest.mark.long
+def test_several_transactions_are_foreseen_together(holed: Holed) -> None:
+    """As ids side by side; a time that reaches into the hole is refused."""
+    listed = holed.lab.backout("db", "transactions", "-e", "lab", "--json").json["transactions"]
+    assert isinstance(listed, list)
+    ids = [str(each["xid"]) for each in listed if each["tables"] or each["changes_schema"]][:3]
+    answer = holed.restore(*ids, "--dry-run", "--json")
+    assert answer.code == 0, answer.err
+    plan = answer.json["plan"]
+    assert isinstance(plan, dict)
+    assert "3 transactions damaged" in str(plan["why"])
+    refused = holed.restore("--since", holed.within, "--dry-run")
+    assert refused.code == 3
+    assert "what else was committed then is not known" in refused.err
+
+
 def test_a_dropped_column_behind_a_hole_is_found(holed: Holed) -> None:
     """The catalog names the transaction, the WAL behind the hole has it."""
     answer = holed.restore("before drop of orders.note", "--side", "--dry-run")
