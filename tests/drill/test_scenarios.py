@@ -207,7 +207,7 @@ def test_every_way_to_name_the_target(drillbook: Drillbook) -> None:
 @pytest.mark.parametrize(("service", "action"), [("database", "refused"), long("storage", "rollback")])
 def test_critical_service_down_after_the_deployment(drillbook: Drillbook, service: str, action: str) -> None:
     """It was up before, so it is a reason by itself; with the database down the schema is unknown, and rule 4 holds."""
-    trial = quick(deployed_bad(drillbook).forget_marks(), "12s")
+    trial = quick(deployed_bad(drillbook).forget_marks(), "60s")
     trial.make_live(drillbook.good)
     trial.replace(
         (r"below = 0.05", "below = 0.9"), (r"\[environments.production.guard\]\n", "\\g<0>accept_unproven = true\n")
