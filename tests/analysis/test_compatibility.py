@@ -138,9 +138,10 @@ NEW = (  # what is new in the same migration, and what only looks so
     ("CREATE TABLE s.users (a int); DROP TABLE users", BREAKING),
     ('CREATE TABLE "Users" (a int); DROP TABLE users', BREAKING),
     ('CREATE TABLE "Users" (a int); DROP TABLE "Users"', SAFE),
-    ("DROP TABLE users; CREATE TABLE users (id int, email text, name text, n int)", SAFE_IF),
+    ("DROP TABLE users; CREATE TABLE users (id int, email text, name text, n int)", BREAKING),  # ON CONFLICT
+    ("DROP TABLE users; CREATE TABLE users (id int PRIMARY KEY, email text UNIQUE, name text, n int)", SAFE_IF),
     ("DROP TABLE users; CREATE TABLE users (id int, email text)", BREAKING),
-    ("ALTER TABLE users RENAME TO u; CREATE TABLE users (id int, email text, name text, n int); DROP TABLE u", SAFE_IF),
+    ("ALTER TABLE users RENAME TO u; CREATE TABLE users (id int, email text, name text, n int); DROP TABLE u", BREAKING),
 )  # fmt: skip
 
 
@@ -197,8 +198,8 @@ def test_what_is_not_known_is_not_trusted(sql: str, verdict: Compatibility) -> N
 
 HIDDEN = [
     ("CREATE PUBLICATION p FOR TABLE users", SAFE),
-    ("CREATE PUBLICATION p FOR TABLE users WHERE (n > 1)", SAFE_IF),  # "not part of the replica identity"
-    ("CREATE PUBLICATION p FOR TABLE users (name)", SAFE_IF),
+    ("CREATE PUBLICATION p FOR TABLE users WHERE (n > 1)", BREAKING),  # "not part of the replica identity"
+    ("CREATE PUBLICATION p FOR TABLE users (name)", BREAKING),
     ("CREATE OR REPLACE VIEW seen WITH (security_invoker = on) AS SELECT name FROM users", SAFE_IF),
     ("CREATE UNIQUE INDEX ON users (email)", SAFE),
     ('CREATE UNIQUE INDEX ON users (email COLLATE "blind")', SAFE_IF),

@@ -188,12 +188,21 @@ def _type(relation: Relation, command: Node, _schema: Schema) -> Relation:
 
 def _add_constraint(relation: Relation, command: Node, schema: Schema) -> Relation:
     node = command.def_
+    made = constraint_of(node, relation.name, relation.constraints)
+    if made is not None:
+        schema.novel.add(("constraint", relation.name, str(node.conname or node.indexname or made.name)))
     if node.indexname:
         index = schema.indexes.pop((relation.name[0], str(node.indexname)), None)
         found = constraint_of(node, relation.name, relation.constraints)
         if found is None:
             return relation
-        named = Constraint(str(node.conname or node.indexname), found.kind, index.columns if index else ())
+        named = Constraint(
+            str(node.conname or node.indexname),
+            found.kind,
+            index.columns if index else (),
+            deferrable=bool(node.deferrable),
+            nulls_equal=bool(index and index.nulls_equal),
+        )
         return replace(relation, constraints={**relation.constraints, named.name: named})
     return _constrained(relation, node)
 
@@ -205,6 +214,19 @@ def _drop_constraint(relation: Relation, command: Node, schema: Schema) -> Relat
         for name in gone.columns:
             relation = _changed(not_null=False)(relation, ast.AlterTableCmd(name=name), schema)
     return relation
+
+
+def _alter_constraint(relation: Relation, command: Node, _schema: Schema) -> Relation:
+    known = relation.constraints.get(str(command.def_.conname))
+    if known is None or not command.def_.alterDeferrability:
+        return relation
+    changed = replace(known, deferrable=bool(command.def_.deferrable))
+    return replace(relation, constraints={**relation.constraints, known.name: changed})
+
+
+def _replica_identity(relation: Relation, command: Node, _schema: Schema) -> Relation:
+    identity = str(command.def_.identity_type)
+    return replace(relation, identity=str(command.def_.name) if identity == "i" else identity)
 
 
 _COMMANDS: Final[dict[Alter, Callable[[Relation, Node, Schema], Relation]]] = {
@@ -220,6 +242,8 @@ _COMMANDS: Final[dict[Alter, Callable[[Relation, Node, Schema], Relation]]] = {
     Alter.AT_AlterColumnType: _type,
     Alter.AT_AddConstraint: _add_constraint,
     Alter.AT_DropConstraint: _drop_constraint,
+    Alter.AT_AlterConstraint: _alter_constraint,
+    Alter.AT_ReplicaIdentity: _replica_identity,
 }
 
 

@@ -130,6 +130,16 @@ def unique_index(shown: str) -> str:
     return f"SELECT 1 FROM pg_index WHERE indexrelid = to_regclass('{name}') AND indisunique LIMIT 1"
 
 
+def published(shown: str) -> str:
+    """Return a row when a table is in a publication of updates or deletes."""
+    table = shown.replace("'", "''")
+    return (
+        "SELECT 1 FROM pg_publication_tables t JOIN pg_publication p USING (pubname) "
+        "WHERE (p.pubupdate OR p.pubdelete) "
+        f"AND format('%I.%I', t.schemaname, t.tablename)::regclass = to_regclass('{table}') LIMIT 1"
+    )
+
+
 def triggered(shown: str) -> str:
     """Return the triggers that a change of rows would fire."""
     table = shown.replace("'", "''")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from backout.analysis.compatibility import conditions
+from backout.analysis.compatibility import conditions, loosening
 from backout.analysis.compatibility.defining import constraint_of, index_of
 from backout.analysis.compatibility.expressions import Unknown, can_fail, evaluated, value_of
 from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if
 from backout.analysis.compatibility.parsing import Node, referenced, words, written
-from backout.analysis.compatibility.schema import Index, Name
+from backout.analysis.compatibility.schema import Index, Name, Unique
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -114,6 +114,8 @@ def _unique_from_index(moment: Moment, table: Name, node: Node, kind: str) -> Fi
     index = moment.before.indexes.get((table[0], str(node.indexname)))
     relation = moment.before.relations.get(table)
     nullable = [c for c in index.columns if not _not_null(relation, c)] if index else ["?"]
+    if node.deferrable and index is not None and not moment.is_new_table(index.name):
+        return loosening.lost_uniqueness(moment, kind, table, Unique(index.columns, None, index.nulls_equal))
     if kind == "add-unique" or not nullable:
         return safe(kind, "the index is unique already: the constraint gives it a name")
     if index is None:
@@ -145,7 +147,7 @@ def unique_index(moment: Moment, index: Index, kind: str, *, required: bool = Fa
             return safe_if(kind, "the default of the new column may give two rows the same value")
         return breaking(kind, "old code writes the same default into the new unique column twice: the second fails")
     relation = moment.before.relations.get(table)
-    for columns, predicate in moment.before.unique_sets(table):
+    for columns, predicate, _ in moment.before.unique_sets(table):
         narrower = columns and set(columns) <= set(index.columns) and predicate in {None, index.predicate}
         if narrower and not index.nulls_equal and (not required or all(_not_null(relation, c) for c in index.columns)):
             return safe(kind, f"{', '.join(columns)} is unique already: nothing more is refused")

@@ -83,7 +83,7 @@ def constraint_of(node: Node, table: Name, taken: Container[str], column: str = 
         names = tuple(sorted(referenced(node.raw_expr)))
     names = names or ((column,) if column else ())
     name = str(node.conname or "") or given_name(table[1], kind, names, taken)
-    return Constraint(name, kind, names, node.raw_expr)
+    return Constraint(name, kind, names, node.raw_expr, bool(node.deferrable), bool(node.nulls_not_distinct))
 
 
 def given_name(table: str, kind: str, columns: tuple[str, ...], taken: Container[str]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from pglast import ast
 from pglast.enums import VariableSetKind
 
-from backout.analysis.compatibility import constraints, data, naming, others, tables
+from backout.analysis.compatibility import constraints, data, naming, others, publishing, tables, writing
 from backout.analysis.compatibility.blocks import read_block
 from backout.analysis.compatibility.building import apply
 from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if, worst
@@ -71,6 +71,7 @@ def unread(verdict: MigrationVerdict) -> tuple[StatementVerdict, ...]:
 
 def _migration(sql: str, schema: Schema) -> list[tuple[str, Finding]]:
     pieces = [(piece, _read(piece)) for piece in split(sql)]
+    schema.sqlite = schema.sqlite or any(_PRAGMA.match(piece.text) for piece, _ in pieces)
     after = schema.copy()
     for piece, read in pieces:
         _apply(piece, read, after)
@@ -213,16 +214,16 @@ _JUDGED: Final[dict[type, Callable[[Moment, Node], Finding]]] = {
     ast.DeclareCursorStmt: data.change,
     ast.CreateTableAsStmt: others.create_as,
     ast.CreateFunctionStmt: others.function,
-    ast.CreateTrigStmt: others.on_table("create-trigger", "the trigger may change or refuse writes of old code"),
-    ast.RuleStmt: others.on_table("create-rule", "statements of old code on this table are rewritten"),
+    ast.CreateTrigStmt: writing.trigger,
+    ast.RuleStmt: writing.rule,
     ast.CreatePolicyStmt: others.on_table("policy", "old code may see other rows, or be refused, under row security"),
     ast.AlterPolicyStmt: others.on_table("policy", "old code may see other rows, or be refused, under row security"),
     ast.GrantStmt: others.grant,
     ast.GrantRoleStmt: others.grant_role,
     ast.AlterSeqStmt: others.sequence,
     ast.AlterDomainStmt: others.domain,
-    ast.CreatePublicationStmt: others.publication,
-    ast.AlterPublicationStmt: others.publication,
+    ast.CreatePublicationStmt: publishing.publication,
+    ast.AlterPublicationStmt: publishing.publication,
     ast.DropRoleStmt: others.role_dropped,
     ast.AlterOwnerStmt: others.on_routine("change-owner", "old code loses what only the owner may do"),
     ast.AlterFunctionStmt: others.on_routine("alter-function", "a function that old code calls may behave differently"),

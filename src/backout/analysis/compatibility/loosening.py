@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from backout.analysis.compatibility import conditions
+from backout.analysis.compatibility import conditions, publishing
 from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if
-from backout.analysis.compatibility.schema import Name, quoted
+from backout.analysis.compatibility.schema import Name, Unique, quoted
 from backout.model.compatibility import Reversible
 
 if TYPE_CHECKING:
     from backout.analysis.compatibility.moment import Moment
     from backout.analysis.compatibility.parsing import Node
+    from backout.analysis.compatibility.schema import Constraint
 
 _NEW_TABLE: Final = "the table is new in this migration"
 _BY_ITS_NAME: Final = "by its name it keeps columns unique: INSERT ... ON CONFLICT of old code fails"
 _UNIQUE_ENDINGS: Final = ("_pkey", "_key", "_unique", "_uniq", "_uk", "_pk")
+_ON_CONSTRAINT: Final = "ON CONFLICT ON CONSTRAINT {} of old code fails"
+_SET_CONSTRAINTS: Final = "SET CONSTRAINTS {} DEFERRED of old code fails"
 _NEW_COLUMN: Final = "the column is new in this migration"
 
 
@@ -37,15 +40,26 @@ def drop_index(moment: Moment, name: Name, *, missing_ok: bool) -> Finding:
         return safe("drop-index", "it is new in this migration")
     if not index.unique:
         return safe("drop-index", "queries get slower, none fails")
-    return lost_uniqueness(moment, "drop-unique-index", index.table, index.columns, index.predicate)
+    gone = Unique(index.columns, index.predicate, index.nulls_equal)
+    return lost_uniqueness(moment, "drop-unique-index", index.table, gone)
 
 
-def lost_uniqueness(
-    moment: Moment, kind: str, table: Name, columns: tuple[str, ...], predicate: str | None = None
-) -> Finding:
-    """Judge that columns are no longer unique."""
-    kept = {(frozenset(names), where) for names, where in moment.after.unique_sets(table)}
-    if table in moment.after.relations and (frozenset(columns), predicate) in kept:
+def lost_uniqueness(moment: Moment, kind: str, table: Name, gone: Unique) -> Finding:
+    """Judge that columns are no longer unique, or only at the end of a transaction: ON CONFLICT needs it at once."""
+    columns, predicate, nulls_equal = gone
+    kept = [
+        unique
+        for unique in moment.after.unique_sets(table)
+        if frozenset(unique.columns) == frozenset(columns) and unique.predicate in {None, predicate}
+    ]
+    unpublished = publishing.newly_refused(moment, table)
+    if unpublished and table in moment.after.relations:
+        return breaking(kind, f"updates and deletes of old code fail: {unpublished}", reversible=Reversible.IF)
+    if table in moment.after.relations and kept:
+        if nulls_equal and not any(unique.nulls_equal for unique in kept):
+            return safe_if(
+                kind, f"upserts of old code with a null in {', '.join(columns)} insert one row more each time"
+            )
         return safe(kind, f"{', '.join(columns)} stays unique under another name")
     return breaking(
         kind,
@@ -63,6 +77,8 @@ def drop_constraint(moment: Moment, table: Name, node: Node) -> Finding:
         return safe("drop-constraint", _NEW_TABLE)
     if known is None:
         return _drop_unknown(moment, table, name, missing_ok=bool(node.missing_ok))
+    if known.deferrable and not _named_again(moment, table, known):
+        return breaking(f"drop-{known.kind}", _SET_CONSTRAINTS.format(quoted(name)))
     if known.kind == "foreign":
         return safe("drop-foreign-key", "nothing that old code writes is refused for it")
     if known.kind == "not null":
@@ -75,14 +91,45 @@ def drop_constraint(moment: Moment, table: Name, node: Node) -> Finding:
             condition,
             reversible=Reversible.IF,
         )
+    return _drop_unique(moment, table, known)
+
+
+def _drop_unique(moment: Moment, table: Name, known: Constraint) -> Finding:
+    name = known.name
+    if known.deferrable:  # ON CONFLICT could not use it before either
+        return safe_if(f"drop-{known.kind}", f"new code may write what {name} kept out", reversible=Reversible.IF)
     if known.kind == "exclude":
-        return safe_if("drop-exclude", "ON CONFLICT ON CONSTRAINT of old code fails", reversible=Reversible.IF)
-    kept = lost_uniqueness(moment, f"drop-{known.kind}", table, known.columns)
-    after = moment.after.relations.get(table)
-    renamed = after is None or name not in after.constraints
-    if kept.verdict.value == "safe" and renamed:
-        return safe_if(kept.kind, f"{kept.reason}; ON CONFLICT ON CONSTRAINT {quoted(name)} of old code fails")
+        if _named_again(moment, table, known):
+            return safe_if("drop-exclude", f"{quoted(name)} is made anew: it may exclude other rows")
+        return breaking("drop-exclude", _ON_CONSTRAINT.format(quoted(name)), reversible=Reversible.IF)
+    kept = lost_uniqueness(moment, f"drop-{known.kind}", table, Unique(known.columns, None, known.nulls_equal))
+    if kept.verdict.value != "breaking" and not _named_again(moment, table, known):
+        return breaking(kept.kind, f"{kept.reason}; {_ON_CONSTRAINT.format(quoted(name))}")
     return kept
+
+
+def _named_again(moment: Moment, table: Name, known: Constraint) -> bool:
+    """Say whether a statement that names a constraint finds one that serves it when the migration is done."""
+    after = moment.after.relations.get(table)
+    again = after.constraints.get(known.name) if after is not None else None
+    if again is None or again.deferrable != known.deferrable:
+        return False
+    return again.kind in {"primary", "unique"} if known.kind in {"primary", "unique"} else again.kind == known.kind
+
+
+def alter_constraint(moment: Moment, table: Name, command: Node) -> Finding:
+    """Judge ALTER TABLE ... ALTER CONSTRAINT; Postgres alters foreign keys only."""
+    relation = moment.before.relations.get(table)
+    known = relation.constraints.get(str(command.def_.conname)) if relation else None
+    kind = "alter-constraint"
+    if moment.is_new_table(table):
+        return safe(kind, _NEW_TABLE)
+    if command.def_.alterDeferrability and not command.def_.deferrable:
+        if known is not None and known.deferrable and not _named_again(moment, table, known):
+            return breaking(kind, _SET_CONSTRAINTS.format(quoted(known.name)))
+        if known is not None:
+            return safe(kind, "it is checked at once, as before")
+    return safe_if(kind, "a write of old code may be refused at another time than before")
 
 
 def _drop_unknown(moment: Moment, table: Name, name: str, *, missing_ok: bool) -> Finding:
@@ -122,12 +169,24 @@ def rename_constraint(moment: Moment, table: Name, name: str) -> Finding:
     """Judge ALTER TABLE ... RENAME CONSTRAINT."""
     relation = moment.before.relations.get(table)
     known = relation.constraints.get(name) if relation else None
-    if moment.is_new_table(table):
-        return safe("rename-constraint", _NEW_TABLE)
+    if moment.is_new_table(table) or moment.before.is_novel("constraint", table, name):
+        return safe("rename-constraint", "it is new in this migration")
+    if known is not None and _named_again(moment, table, known) and _same_columns(moment, table, known):
+        return safe("rename-constraint", f"another one that does the same is named {name} when the migration is done")
+    if known is not None and known.deferrable:
+        return breaking("rename-constraint", _SET_CONSTRAINTS.format(quoted(name)))
     if (known and known.kind in {"foreign", "check", "not null"}) or (not known and name.endswith(("_fkey", "_check"))):
         return safe("rename-constraint", "no statement names such a constraint")
+    if known is not None or name.lower().endswith(_UNIQUE_ENDINGS):
+        return breaking("rename-constraint", _ON_CONSTRAINT.format(quoted(name)))
     return safe_if(
         "rename-constraint",
-        f"ON CONFLICT ON CONSTRAINT {quoted(name)} of old code fails",
-        None if known else conditions.enforcing(moment.before.shown(table), name),
+        _ON_CONSTRAINT.format(quoted(name)),
+        conditions.enforcing(moment.before.shown(table), name),
     )
+
+
+def _same_columns(moment: Moment, table: Name, known: Constraint) -> bool:
+    again = moment.after.relations[table].constraints[known.name]
+    alike = frozenset(again.columns) == frozenset(known.columns) and again.nulls_equal == known.nulls_equal
+    return alike and known.kind != "exclude"

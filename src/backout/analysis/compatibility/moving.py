@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pglast.enums import ObjectType
 
 from backout.analysis.compatibility.kinds import RELATIONS, ROUTINES, TYPES, arguments_of
-from backout.analysis.compatibility.schema import PUBLIC, Constraint, Name, Schema, named, split_name
+from backout.analysis.compatibility.schema import PUBLIC, Name, Schema, named, split_name
 from backout.analysis.compatibility.types import SqlType
 
 if TYPE_CHECKING:
@@ -31,10 +31,19 @@ def drop(node: Node, schema: Schema) -> None:
             name, called = schema.find_routine(parts), arguments_of(item)
             left = tuple(r for r in schema.routines.get(name, ()) if called is not None and r.arguments != called)
             schema.routines[name] = left
-        elif kind is ObjectType.OBJECT_TRIGGER:
-            schema.triggers.discard((schema.find_relation(*split_name(parts[:-1])), parts[-1]))
+        elif kind in {ObjectType.OBJECT_TRIGGER, ObjectType.OBJECT_RULE}:
+            _drop_fired(schema, schema.find_relation(*split_name(parts[:-1])), parts[-1], kind)
+        elif kind is ObjectType.OBJECT_PUBLICATION:
+            schema.publications.pop(parts[-1], None)
         elif kind is ObjectType.OBJECT_SCHEMA:
             _drop_schema(schema, parts[-1])
+
+
+def _drop_fired(schema: Schema, table: Name, name: str, kind: ObjectType) -> None:
+    if kind is ObjectType.OBJECT_TRIGGER:
+        schema.triggers.discard((table, name))
+    elif (table, name) in schema.rules:
+        schema.novel.add(("rule gone", table, name, schema.rules.pop((table, name))))
 
 
 def _drop_relation(schema: Schema, name: Name, *, missing_ok: bool) -> None:
@@ -43,10 +52,14 @@ def _drop_relation(schema: Schema, name: Name, *, missing_ok: bool) -> None:
             schema.blind.add(name[0])
         return
     schema.relations.pop(name, None)
-    schema.indexes.pop(name, None)
+    index = schema.indexes.pop(name, None)
+    owner = schema.relations.get(index.table) if index is not None else None
+    if owner is not None and owner.identity == name[1]:
+        schema.relations[owner.name] = replace(owner, identity="n")
     for index in [i for i in schema.indexes.values() if i.table == name]:
         del schema.indexes[index.name]
     schema.triggers -= {t for t in schema.triggers if t[0] == name}
+    schema.rules = {key: text for key, text in schema.rules.items() if key[0] != name}
     schema.novel = {n for n in schema.novel if n[1] != name}
 
 
@@ -64,26 +77,32 @@ def rename(node: Node, schema: Schema) -> None:
     kind = ObjectType(node.renameType)
     if kind in RELATIONS:
         old = schema.resolve(node.relation)
-        _move_relation(schema, old, (old[0], str(node.newname)))
+        owner = schema.owner_of_index(old)
+        if owner is not None:  # the constraint gets the new name of its index
+            _rename_constraint(schema, owner, old[1], str(node.newname))
+        else:
+            _move_relation(schema, old, (old[0], str(node.newname)))
     elif kind in TYPES:
         old = schema.find_type(named(node.object))
         _move_type(schema, old, (old[0], str(node.newname)))
     elif kind is ObjectType.OBJECT_COLUMN:
         _rename_column(schema, schema.resolve(node.relation), str(node.subname), str(node.newname))
     elif kind is ObjectType.OBJECT_TABCONSTRAINT:
-        name = schema.resolve(node.relation)
-        known = schema.relations.get(name)
-        if known is not None and str(node.subname) in known.constraints:
-            kept = {
-                (str(node.newname) if n == str(node.subname) else n): (
-                    replace(c, name=str(node.newname)) if n == str(node.subname) else c
-                )
-                for n, c in known.constraints.items()
-            }
-            schema.relations[name] = replace(known, constraints=kept)
+        _rename_constraint(schema, schema.resolve(node.relation), str(node.subname), str(node.newname))
     elif kind in ROUTINES:
         old = schema.find_routine(named(node.object))
         _move_routine(schema, old, (old[0], str(node.newname)), arguments_of(node.object))
+
+
+def _rename_constraint(schema: Schema, table: Name, old: str, new: str) -> None:
+    known = schema.relations.get(table)
+    if known is not None and old in known.constraints:
+        if ("constraint", table, old) in schema.novel:
+            schema.novel = (schema.novel - {("constraint", table, old)}) | {("constraint", table, new)}
+        kept = {
+            (new if n == old else n): (replace(c, name=new) if n == old else c) for n, c in known.constraints.items()
+        }
+        schema.relations[table] = replace(known, constraints=kept)
 
 
 def _rename_column(schema: Schema, name: Name, old: str, new: str) -> None:
@@ -96,7 +115,7 @@ def _rename_column(schema: Schema, name: Name, old: str, new: str) -> None:
     if column is not None:
         known = known.with_column(replace(column, name=new), instead_of=old)
     constraints = {
-        n: Constraint(c.name, c.kind, tuple(new if part == old else part for part in c.columns), c.expression)
+        n: replace(c, columns=tuple(new if part == old else part for part in c.columns))
         for n, c in known.constraints.items()
     }
     schema.relations[name] = replace(known, constraints=constraints)
@@ -116,6 +135,11 @@ def _move_relation(schema: Schema, old: Name, new: Name) -> None:
         schema.blind.add(old[0])
     schema.novel.add(("renamed", new))
     schema.triggers = {((new if table == old else table), trigger) for table, trigger in schema.triggers}
+    schema.rules = {((new if on == old else on), rule): text for (on, rule), text in schema.rules.items()}
+    for name, known in schema.publications.items():
+        if old in known.tables:
+            tables = {(new if table == old else table): part for table, part in known.tables.items()}
+            schema.publications[name] = replace(known, tables=tables)
     schema.novel = {tuple(new if part == old else part for part in item) for item in schema.novel}
 
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 from pglast.enums import DropBehavior, ObjectType
 
-from backout.analysis.compatibility import conditions, loosening
+from backout.analysis.compatibility import conditions, loosening, remaking, writing
+from backout.analysis.compatibility.calling import lost_calls
 from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if, worst
 from backout.analysis.compatibility.kinds import RELATIONS, ROUTINES, TYPES, arguments_of
-from backout.analysis.compatibility.schema import Name, Relation, Schema, named, split_name
-from backout.analysis.compatibility.types import Fit, fit
+from backout.analysis.compatibility.schema import Name, Schema, named, split_name
 from backout.model.compatibility import Reversible
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ _WORDS: Final = {
 }  # fmt: skip
 _UNNAMED: Final = frozenset(
     {
-        ObjectType.OBJECT_TRIGGER, ObjectType.OBJECT_RULE, ObjectType.OBJECT_POLICY, ObjectType.OBJECT_DOMCONSTRAINT,
-        ObjectType.OBJECT_EVENT_TRIGGER, ObjectType.OBJECT_PUBLICATION, ObjectType.OBJECT_SUBSCRIPTION,
+        ObjectType.OBJECT_POLICY, ObjectType.OBJECT_DOMCONSTRAINT, ObjectType.OBJECT_EVENT_TRIGGER,
+        ObjectType.OBJECT_SUBSCRIPTION,
         ObjectType.OBJECT_STATISTIC_EXT, ObjectType.OBJECT_TABLESPACE, ObjectType.OBJECT_OPCLASS,
         ObjectType.OBJECT_OPFAMILY, ObjectType.OBJECT_FDW, ObjectType.OBJECT_FOREIGN_SERVER, ObjectType.OBJECT_LANGUAGE,
         ObjectType.OBJECT_ACCESS_METHOD, ObjectType.OBJECT_CONVERSION,
@@ -99,38 +99,9 @@ def _drop_relation(moment: Moment, node: Node, kind: ObjectType, item: Node) -> 
         return safe(f"drop-{word}", _NOTHING)
     if again is not None and not _cascades(node):
         older = _maybe_older(moment, node, known=known is not None)
-        return _taken(moment, f"drop-{word}", known, again, reversible, older=older)
+        return remaking.taken(moment, f"drop-{word}", known, again, reversible, older=older)
     lost = ", and its rows are gone" if kind is ObjectType.OBJECT_TABLE else ""
     return breaking(f"drop-{word}", f"statements of old code that name {shown} fail{lost}", reversible=reversible)
-
-
-def _taken(  # noqa: PLR0913 - what was there, what is there now, and the words for it
-    moment: Moment, kind: str, known: Relation | None, again: Relation, reversible: Reversible, *, older: bool
-) -> Finding:
-    """Judge a name that something else has when the migration is done."""
-    shown = moment.before.shown(again.name)
-    if older:
-        name = shown.replace("'", "''")
-        condition = f"SELECT 1 WHERE to_regclass('{name}') IS NOT NULL"
-        return safe_if(
-            kind, f"if there was a {shown}, another takes its place, without its rows", condition, reversible=reversible
-        )
-    if known is None or not known.whole or (not again.whole and again.kind != "view"):
-        return breaking(kind, f"{shown} is made anew: whether old code fits it is not known", reversible=reversible)
-    for column in known.columns.values():
-        now = again.column(column.name)
-        if now is None and again.whole:
-            return breaking(kind, f"{shown} is made anew without {column.name}", reversible=reversible)
-        if now and now.type and column.type and fit(column.type, now.type) is Fit.NARROWER:
-            return breaking(kind, f"{shown} is made anew with another type of {column.name}", reversible=reversible)
-    needs = [c.name for c in again.columns.values() if c.not_null and not c.filled and known.column(c.name) is None]
-    if needs:
-        return breaking(kind, f"inserts of old code leave {needs[0]} of the new {shown} out", reversible=reversible)
-    return safe_if(
-        kind,
-        f"{shown} is made anew in this migration with every old column; rows, rights and constraints may differ",
-        reversible=reversible,
-    )
 
 
 def _drop_type(moment: Moment, node: Node, kind: ObjectType, item: Node) -> Finding:
@@ -176,11 +147,12 @@ def _drop_routine(moment: Moment, node: Node, kind: ObjectType, item: Node) -> F
     again = moment.after.routines.get(name, ())
     if again and _maybe_older(moment, node, known=bool(known)):
         return safe_if(word, f"if there was a {shown}, another takes its place")
-    if known and all((r.arguments, r.returns) in {(a.arguments, a.returns) for a in again} for r in known):
+    lost = [lost_calls(r, again, shown) for r in known] or [f"statements of old code that call {shown} fail"]
+    if not any(lost):
         return safe_if(
             word, f"{shown} is made anew in this migration and takes and returns the same: it may do another thing"
         )
-    return breaking(word, f"statements of old code that call {shown} fail")
+    return breaking(word, next(filter(None, lost)))
 
 
 def _drop_schema(moment: Moment, node: Node, name: str) -> Finding:
@@ -203,6 +175,12 @@ def _drop_switch(moment: Moment, node: Node, kind: ObjectType, item: Node) -> Fi
         table = moment.before.find_relation(*split_name(parts[:-1]))
         if moment.is_new_table(table):
             return safe(word, "the table is new in this migration")
+        found = writing.drop_from_view(moment, word, table, parts[-1])
+        if found is not None and kind is not ObjectType.OBJECT_POLICY:
+            return found
+        again = moment.after.rules.get((table, parts[-1])) if kind is ObjectType.OBJECT_RULE else None
+        if again is not None and again == moment.before.rules.get((table, parts[-1])):
+            return safe(word, "the rule is made anew as it was")
         absent = kind is ObjectType.OBJECT_TRIGGER and (table, parts[-1]) not in moment.before.triggers
         known = moment.before.relations.get(table)
         if node.missing_ok and absent and moment.never_there(table[0]) and (known is None or known.whole):
@@ -223,6 +201,11 @@ def rename(moment: Moment, node: Node) -> Finding:
         return _relation_gone(moment, node, f"rename-{RELATIONS[kind].replace(' ', '-')}", kind)
     if kind in TYPES or kind in ROUTINES:
         return _object_gone(moment, node, "rename", kind)
+    if kind in {ObjectType.OBJECT_TRIGGER, ObjectType.OBJECT_RULE}:
+        table = moment.before.resolve(node.relation)
+        return writing.rename_fired(moment, table, str(node.subname), is_rule=kind is ObjectType.OBJECT_RULE)
+    if kind is ObjectType.OBJECT_PUBLICATION:
+        return safe_if("rename", "whoever follows the publication under its old name gets nothing more")
     if kind in _UNNAMED:
         return safe("rename", "no statement of an application names it")
     if kind is ObjectType.OBJECT_SCHEMA and moment.before.is_novel("schema", str(node.subname)):
@@ -255,6 +238,9 @@ def _relation_gone(moment: Moment, node: Node, word: str, kind: ObjectType) -> F
     shown = moment.before.shown(name)
     if moment.is_new_table(name):
         return safe(word, _NEW)
+    owner = moment.before.owner_of_index(name) if kind is ObjectType.OBJECT_INDEX else None
+    if owner is not None and word != "set-schema":
+        return loosening.rename_constraint(moment, owner, name[1])
     if name in moment.before.indexes or (kind is ObjectType.OBJECT_INDEX and not _behind_constraint(moment, name)):
         return safe(word, "no statement names an index")
     if kind is ObjectType.OBJECT_INDEX:
@@ -263,7 +249,7 @@ def _relation_gone(moment: Moment, node: Node, word: str, kind: ObjectType) -> F
     if known is None and node.missing_ok and moment.never_there(name[0]):
         return safe(word, "no migration made it: nothing changes")
     if again is not None:
-        return _taken(moment, word, known, again, Reversible.YES, older=False)
+        return remaking.taken(moment, word, known, again, Reversible.YES, older=False)
     return breaking(word, f"statements of old code that name {shown} fail")
 
 
@@ -287,12 +273,11 @@ def _object_gone(moment: Moment, node: Node, verb: str, kind: ObjectType) -> Fin
     known = [r for r in moment.before.routines.get(name, ()) if called in {None, r.arguments}]
     if known and all(moment.before.is_novel("routine", name, r.arguments) for r in known):
         return safe(word, _NEW)
-    again = {(r.arguments, r.returns) for r in moment.after.routines.get(name, ())}
-    if known and all((r.arguments, r.returns) in again for r in known):
-        return safe_if(
-            word, f"{moment.before.shown(name)} is made anew: it takes and returns the same, and may do another thing"
-        )
-    return breaking(word, f"statements of old code that call {moment.before.shown(name)} fail")
+    shown = moment.before.shown(name)
+    lost = [lost_calls(r, moment.after.routines.get(name, ()), shown) for r in known]
+    if known and not any(lost):
+        return safe_if(word, f"{shown} is made anew: it takes and returns the same, and may do another thing")
+    return breaking(word, next(filter(None, lost), f"statements of old code that call {shown} fail"))
 
 
 def alter_enum(moment: Moment, node: Node) -> Finding:

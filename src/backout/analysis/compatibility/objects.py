@@ -9,8 +9,9 @@ from pglast import ast
 from pglast.enums import ConstrType, ObjectType, VariableSetKind
 from pglast.enums import FunctionParameterMode as Mode
 
-from backout.analysis.compatibility import moving
+from backout.analysis.compatibility import moving, publishing
 from backout.analysis.compatibility.defining import is_null
+from backout.analysis.compatibility.inferring import type_of
 from backout.analysis.compatibility.parsing import Node, words, written
 from backout.analysis.compatibility.schema import (
     PUBLIC,
@@ -47,7 +48,7 @@ def view_columns(query: Node, aliases: Node, schema: Schema) -> dict[str, Column
 def _target_columns(target: Node, query: Node, schema: Schema) -> list[Column | None]:
     sources = _sources(query, schema)
     value = target.val
-    inner = value
+    type_, inner = type_of(value, sources, schema), value
     while isinstance(inner, ast.TypeCast):
         inner = inner.arg
     if isinstance(inner, ast.ColumnRef):
@@ -57,13 +58,11 @@ def _target_columns(target: Node, query: Node, schema: Schema) -> list[Column | 
             if len(known) != 1 or len(sources) != 1:
                 return [None]
             return [Column(c.name, c.type) for c in known[0].columns.values()]
-        of = [c for r in sources if r is not None and (c := r.column(str(getattr(last, "sval", "")))) is not None]
-        type_ = of[0].type if len(of) == 1 and value is inner else None
-        return [Column(str(target.name or getattr(last, "sval", "")), type_)]
+        return [Column(str(target.name or getattr(last, "sval", "")), type_, computed=value)]
     if target.name:
-        return [Column(str(target.name))]
+        return [Column(str(target.name), type_, computed=value)]
     if isinstance(inner, ast.FuncCall):
-        return [Column(words(inner.funcname)[-1])]
+        return [Column(words(inner.funcname)[-1], type_, computed=value)]
     return [None]
 
 
@@ -84,12 +83,15 @@ def routine_of(node: Node) -> Routine:
     taken = [p for p in node.parameters or () if Mode(p.mode) not in {Mode.FUNC_PARAM_OUT, Mode.FUNC_PARAM_TABLE}]
     given = [p for p in node.parameters or () if p not in taken]
     returns = str(read_type(node.returnType)) if node.returnType is not None else None
+    if node.returnType is not None and node.returnType.setof:
+        returns = f"setof {returns}"
     if given:
         returns = f"{returns} {[(p.name, str(read_type(p.argType))) for p in given]}"
     body = [written(option) for option in node.options or ()] + [written(node.sql_body) if node.sql_body else ""]
     defaults = [written(p.defexpr) for p in taken if p.defexpr is not None]
     text = None if None in body or None in defaults else repr((body, defaults))
-    return Routine(tuple(str(read_type(p.argType)) for p in taken), returns, text)
+    names = tuple(str(p.name or "") for p in taken)
+    return Routine(tuple(str(read_type(p.argType)) for p in taken), returns, text, names, len(defaults))
 
 
 def _selected(name: Name, kind: str, query: Node, aliases: Node, schema: Schema) -> Relation:
@@ -210,6 +212,10 @@ def _trigger(node: Node, schema: Schema) -> None:
     schema.novel.add(("trigger", table, str(node.trigname)))
 
 
+def _rule(node: Node, schema: Schema) -> None:
+    schema.rules[schema.resolve(node.relation), str(node.rulename)] = written(node)
+
+
 def _set(node: Node, schema: Schema) -> None:
     if str(node.name) != "search_path":
         return
@@ -238,6 +244,9 @@ HANDLERS: Final[dict[type, Callable[[Node, Schema], None]]] = {
     ast.DefineStmt: _define,
     ast.CreateFunctionStmt: _function,
     ast.CreateTrigStmt: _trigger,
+    ast.RuleStmt: _rule,
+    ast.CreatePublicationStmt: publishing.create,
+    ast.AlterPublicationStmt: publishing.alter,
     ast.DropStmt: moving.drop,
     ast.RenameStmt: moving.rename,
     ast.AlterObjectSchemaStmt: moving.set_schema,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 from pglast import ast
 from pglast.enums import ObjectType
 
-from backout.analysis.compatibility import conditions, data
+from backout.analysis.compatibility import conditions, data, writing
+from backout.analysis.compatibility.calling import ambiguous
 from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if
 from backout.analysis.compatibility.kinds import arguments_of
 from backout.analysis.compatibility.objects import routine_of
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from backout.analysis.compatibility.schema import Name
 
 _UNNAMED_SEQUENCE_OPTIONS: Final = frozenset({"owned_by", "cache", "logged"})
+_PLANNING: Final = frozenset({"cost", "rows", "support"})
 _NEW_TABLE: Final = "the table is new in this migration"
 
 
@@ -36,6 +38,10 @@ def view(moment: Moment, node: Node) -> Finding:
         return safe_if("replace-view", f"no migration here made {shown}: whether it answers as before is not known")
     same_sources = known.sources == moment.before.sources(node.query)
     spaces = frozenset(space for space, _ in known.sources) if same_sources else frozenset()
+    if known.kind == "view":
+        lost = writing.no_longer_written(moment, known, moment.after.relations.get(name, known))
+        if lost:
+            return breaking("replace-view", lost)
     if node.options:
         return safe_if("replace-view", f"{shown} gets options: whose rights it reads with may be others")
     if known.query is not None and _extends(known.query, node.query, spaces):
@@ -104,7 +110,12 @@ def function(moment: Moment, node: Node) -> Finding:
         return safe_if(kind, f"{shown} takes the same as before, and may do another thing for old code")
     if node.replace and not moment.is_new_thing(name[0]):
         return safe_if(kind, f"no migration here made {shown}: if there was one, it may do another thing for old code")
+    if made not in moment.after.routines.get(name, ()):
+        return safe(kind, f"{shown} is gone again, or another one, when the migration is done")
     others = [r for r in known if not moment.before.is_novel("routine", name, r.arguments)]
+    unclear = [r for r in others if ambiguous(r, made)]
+    if any(r in moment.after.routines.get(name, ()) for r in unclear):
+        return breaking(kind, f"calls of old code to {shown} fail: they fit both, and are not unique")
     if others:
         return safe_if(kind, f"calls of old code to {shown} may be ambiguous, or reach the new one")
     return safe(kind, f"old code does not know {shown}")
@@ -197,20 +208,6 @@ def _outside(moment: Moment, using: list[tuple[Name, str]], node: Node) -> str |
     return conditions.refused_values(moment.before, using, node.def_.raw_expr)
 
 
-def publication(moment: Moment, node: Node) -> Finding:
-    """Judge CREATE and ALTER PUBLICATION: a table without an identity can no longer be updated when it is published."""
-    kind = "publication"
-    tables = [
-        moment.before.resolve(item.pubtable.relation) for item in node.pubobjects or () if item.pubtable is not None
-    ]
-    parts = [i.pubtable for i in node.pubobjects or () if i.pubtable is not None]
-    if any(part.whereClause is not None or part.columns for part in parts):
-        return safe_if(kind, "updates and deletes of old code fail where the filter or the columns leave the key out")
-    if tables and len(tables) == len(node.pubobjects) and all(conditions.primary_key(moment.before, t) for t in tables):
-        return safe(kind, "each table in it has a primary key")
-    return safe_if(kind, "updates and deletes of old code fail on a published table without a primary key")
-
-
 def on_routine(kind: str, reason: str) -> Callable[[Moment, Node], Finding]:
     """Return the judge of what changes a routine or the owner of something, and is safe where that is new."""
 
@@ -225,6 +222,8 @@ def on_routine(kind: str, reason: str) -> Callable[[Moment, Node], Finding]:
             return safe(kind, "it is new in this migration")
         if moment.before.is_novel("schema", parts[-1] if parts else ""):
             return safe(kind, "the schema is new in this migration")
+        if isinstance(node, ast.AlterFunctionStmt) and {str(o.defname) for o in node.actions or ()} <= _PLANNING:
+            return safe(kind, "it concerns how the function is planned, not what it does")
         return safe_if(kind, reason)
 
     return judge

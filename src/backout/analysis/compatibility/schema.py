@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pglast import ast
 
@@ -41,6 +41,7 @@ class Column:
 
     Args:
         type: None when it is not known. generated: `stored`, `virtual`, `always`, `by default` (identity) or "".
+        computed: the expression behind a column of a view.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Column:
     not_null: bool = False
     default: Node | None = None
     generated: str = ""
+    computed: Node | None = None
 
     @property
     def filled(self) -> bool:
@@ -57,12 +59,18 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """A constraint; `kind` is primary, unique, exclude, foreign, check or not null."""
+    """A constraint; `kind` is primary, unique, exclude, foreign, check or not null.
+
+    Args:
+        deferrable: SET CONSTRAINTS may name it, and ON CONFLICT may not use it.
+    """
 
     name: str
     kind: str
     columns: tuple[str, ...] = ()
     expression: Node | None = None
+    deferrable: bool = False
+    nulls_equal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +80,7 @@ class Relation:
     Args:
         whole: whether all columns and constraints are known; of a table that no migration made, only those added are.
         query: of a view. sources: the relations that it reads, as they were meant when it was made.
+        identity: the replica identity: `d` (the primary key), `f` (the row), `n` (none), or the name of an index.
     """
 
     name: Name
@@ -81,6 +90,7 @@ class Relation:
     query: Node | None = None
     sources: frozenset[Name] = frozenset()
     whole: bool = True
+    identity: str = "d"
 
     def with_column(self, column: Column, *, instead_of: str | None = None) -> Relation:
         """Return it with one more or another column, which keeps its place."""
@@ -104,13 +114,46 @@ class Index:
     nulls_equal: bool = False
 
 
+class Unique(NamedTuple):
+    """What ON CONFLICT can rely on: columns that are unique at once, where the predicate holds (None: everywhere)."""
+
+    columns: tuple[str, ...]
+    predicate: str | None
+    nulls_equal: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Routine:
-    """A function or procedure: the types that it is called with, what it returns, and its text."""
+    """A function or procedure: the types that it is called with, what it returns, and its text.
+
+    Args:
+        names: of the arguments, "" where one has none. optional: how many of the last ones have a default.
+    """
 
     arguments: tuple[str, ...]
     returns: str | None
     body: str | None
+    names: tuple[str, ...] = ()
+    optional: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A table in a publication: the columns of its list (None: all), and those in its row filter."""
+
+    columns: frozenset[str] | None = None
+    filtered: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A publication: tables by name, of whole schemas, or all; and whether it publishes UPDATE and DELETE."""
+
+    tables: Mapping[Name, Published] = field(default_factory=dict)
+    schemas: frozenset[str] = frozenset()
+    everything: bool = False
+    updates: bool = True
+    deletes: bool = True
 
 
 @dataclass(slots=True)
@@ -122,6 +165,7 @@ class Schema:
         foreign: types, by what an extension or a hand made; nothing is known of them. blind: schemas of which a
             statement named something that no migration made, "*" for all: the history here is not the whole.
         begun: earlier migrations made tables, so the history here has a beginning.
+        sqlite: some statement is SQLite's (D1), in which no statement names a constraint.
     """
 
     relations: dict[Name, Relation] = field(default_factory=dict)
@@ -131,18 +175,21 @@ class Schema:
     others: dict[Name, Mapping[str, SqlType] | None] = field(default_factory=dict)
     routines: dict[Name, tuple[Routine, ...]] = field(default_factory=dict)
     triggers: set[tuple[Name, str]] = field(default_factory=set)
+    rules: dict[tuple[Name, str], str | None] = field(default_factory=dict)
+    publications: dict[str, Publication] = field(default_factory=dict)
     schemas: set[str] = field(default_factory=set)
     novel: set[tuple[object, ...]] = field(default_factory=set)
     blind: set[str] = field(default_factory=set)
     search_path: tuple[str, ...] = (PUBLIC,)
     begun: bool = False
+    sqlite: bool = False
 
     def copy(self) -> Schema:
         """Return one that can be changed by itself; what it holds is never changed in place."""
         return Schema(
             dict(self.relations), dict(self.indexes), dict(self.enums), dict(self.domains), dict(self.others),
-            dict(self.routines), set(self.triggers), set(self.schemas), set(self.novel), set(self.blind),
-            self.search_path, self.begun,
+            dict(self.routines), set(self.triggers), dict(self.rules), dict(self.publications), set(self.schemas),
+            set(self.novel), set(self.blind), self.search_path, self.begun, self.sqlite,
         )  # fmt: skip
 
     def next_migration(self) -> None:
@@ -198,15 +245,23 @@ class Schema:
                 if column.type and relation.kind == "table" and self.find_type(column.type.name.split(".")) == name:
                     yield relation.name, column.name
 
-    def unique_sets(self, table: Name) -> Iterator[tuple[tuple[str, ...], str | None]]:
-        """Yield what is unique in a table: columns, and the predicate of a partial index."""
+    def owner_of_index(self, name: Name) -> Name | None:
+        """Return the table that has a constraint with the index of this name behind it."""
+        for relation in self.relations.values():
+            behind = relation.constraints.get(name[1])
+            if relation.name[0] == name[0] and behind is not None and behind.kind in {"primary", "unique", "exclude"}:
+                return relation.name
+        return None
+
+    def unique_sets(self, table: Name) -> Iterator[Unique]:
+        """Yield what is unique in a table at once; what is deferrable is so at the end of a transaction only."""
         relation = self.relations.get(table)
         for constraint in (relation.constraints if relation else {}).values():
-            if constraint.kind in {"primary", "unique"}:
-                yield constraint.columns, None
+            if constraint.kind in {"primary", "unique"} and not constraint.deferrable:
+                yield Unique(constraint.columns, None, constraint.nulls_equal)
         for index in self.indexes.values():
             if index.table == table and index.unique:
-                yield index.columns, index.predicate
+                yield Unique(index.columns, index.predicate, index.nulls_equal)
 
     def shown(self, name: Name, column: str = "") -> str:
         """Return a name as SQL writes it, qualified where the default search path would not find it."""

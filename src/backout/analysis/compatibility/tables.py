@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from pglast.enums import AlterTableType as Alter
 from pglast.enums import ObjectType
 
-from backout.analysis.compatibility import columns, constraints, loosening
+from backout.analysis.compatibility import columns, constraints, loosening, publishing
 from backout.analysis.compatibility.building import apply
 from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if, worst
 from backout.analysis.compatibility.moment import Moment
@@ -46,10 +46,17 @@ def _command(moment: Moment, name: Name, command: Node) -> Finding:
         return _JUDGED[subtype](moment, name, command)
     if moment.is_new_table(name):
         return safe("alter-table", "the table is new in this migration")
+    if subtype is Alter.AT_SetRelOptions and _barrier_only(command):
+        return safe("set-options", "the view answers as before: its own conditions are asked first")
     if subtype in _HARMLESS or (subtype in _OPTIONS and not _VIEW_OPTIONS & {str(o.defname) for o in command.def_}):
         return safe("alter-table", "it concerns how the table is stored or owned by tools, not what is in it")
     kind, reason = _DEPENDS.get(subtype, ("alter-table", "what it means for old code is not known here"))
     return safe_if(kind, reason)
+
+
+def _barrier_only(command: Node) -> bool:
+    options = {str(o.defname): str(getattr(o.arg, "sval", "true")) for o in command.def_}
+    return options.keys() == {"security_barrier"} and options["security_barrier"] in {"true", "on", "1"}
 
 
 def _attribute(moment: Moment, node: Node, command: Node) -> Finding:
@@ -102,12 +109,10 @@ def _attach(moment: Moment, name: Name, command: Node) -> Finding:
     )
 
 
-def _replica_identity(moment: Moment, name: Name, command: Node) -> Finding:
-    if moment.is_new_table(name) or str(command.def_.identity_type) in {"f", "i"}:
-        return safe("replica-identity", "updates and deletes go on, published or not")
-    return safe_if(
-        "replica-identity", "updates and deletes of old code fail where the table is published without a key"
-    )
+def _enable_rule(moment: Moment, name: Name, _command: Node) -> Finding:
+    if moment.is_new_table(name):
+        return safe("rule-switched", "the table is new in this migration")
+    return breaking("rule-switched", "INSERT ... ON CONFLICT and MERGE of old code fail on a table with a rule")
 
 
 def _unlogged(moment: Moment, name: Name, _command: Node) -> Finding:
@@ -130,10 +135,13 @@ _JUDGED: Final[dict[Alter, Callable[[Moment, Name, Node], Finding]]] = {
     Alter.AT_DropNotNull: _drop_not_null,
     Alter.AT_AddConstraint: _add_constraint,
     Alter.AT_DropConstraint: loosening.drop_constraint,
+    Alter.AT_AlterConstraint: loosening.alter_constraint,
     Alter.AT_AttachPartition: _attach,
     Alter.AT_DetachPartition: _detach,
     Alter.AT_SetUnLogged: _unlogged,
-    Alter.AT_ReplicaIdentity: _replica_identity,
+    Alter.AT_EnableRule: _enable_rule,
+    Alter.AT_EnableAlwaysRule: _enable_rule,
+    Alter.AT_ReplicaIdentity: publishing.replica_identity,
 }
 _HARMLESS: Final = frozenset(
     {
@@ -157,7 +165,7 @@ _DEPENDS: Final[dict[Alter, tuple[str, str]]] = {
         _TRIGGERS,
     ),
     **dict.fromkeys(
-        (Alter.AT_EnableRule, Alter.AT_EnableAlwaysRule, Alter.AT_EnableReplicaRule, Alter.AT_DisableRule), _RULES,
+        (Alter.AT_EnableReplicaRule, Alter.AT_DisableRule), _RULES,
     ),
     **dict.fromkeys(
         (
@@ -169,7 +177,6 @@ _DEPENDS: Final[dict[Alter, tuple[str, str]]] = {
     Alter.AT_ChangeOwner: ("change-owner", "old code loses what only the owner may do"),
     Alter.AT_AddInherit: ("inherit", "old code finds the rows of the child in its parent too"),
     Alter.AT_DropInherit: ("inherit", "old code no longer finds the rows of the child in its parent"),
-    Alter.AT_AlterConstraint: ("alter-constraint", "a write of old code may be refused at another time than before"),
     **dict.fromkeys(_OPTIONS, ("set-options", "an option of a view may hide rows from old code, or refuse its writes")),
 }  # fmt: skip
 

@@ -1,0 +1,35 @@
+"""Functions that are made anew, or beside others of their name: whether calls of old code still find theirs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from backout.analysis.compatibility.schema import Routine
+
+
+def lost_calls(known: Routine, again: Iterable[Routine], shown: str) -> str | None:
+    """Return why calls of a routine fail where only `again` are left of its name, None where one takes them all."""
+    reasons = []
+    for made in again:
+        taken = len(known.arguments)
+        extra = len(made.arguments) - taken
+        if made.arguments[:taken] != known.arguments or made.returns != known.returns or extra > made.optional:
+            continue
+        if len(made.arguments) - made.optional > taken - known.optional:
+            reasons.append(f"calls of old code to {shown} that leave an argument out fail: it has no default any more")
+            continue
+        renamed = [old for old, new in zip(known.names, made.names, strict=False) if old and old != new]
+        if not renamed:
+            return None
+        reasons.append(f"calls of old code to {shown} with {renamed[0]} => fail: the argument has another name")
+    return reasons[0] if reasons else f"statements of old code that call {shown} fail"
+
+
+def ambiguous(known: Routine, made: Routine) -> bool:
+    """Say whether a call with the same arguments would fit both alike, which Postgres refuses."""
+    least = max(len(r.arguments) - r.optional for r in (known, made))
+    most = min(len(known.arguments), len(made.arguments))
+    return any(known.arguments[:count] == made.arguments[:count] for count in range(least, most + 1))
