@@ -8,7 +8,7 @@ the migration breaking, what fails for the values written (or answers otherwise)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 import pytest
@@ -19,7 +19,7 @@ from backout.providers.postgres.binaries import find_binaries
 from backout.providers.postgres.launcher import PostgresServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 SAFE, SAFE_IF, BREAKING = Compatibility.SAFE, Compatibility.SAFE_IF, Compatibility.BREAKING
@@ -107,6 +107,11 @@ OLD = (
     "INSERT INTO feed VALUES (2, 'two', 2) RETURNING line",
     "INSERT INTO feed VALUES (1, 'two', 1) ON CONFLICT (n) DO UPDATE SET line = 'x'",
     "UPDATE feed SET line = 'x' WHERE id = 1",
+    "INSERT INTO feed VALUES (1, 'two', 1) ON CONFLICT (id) DO NOTHING",
+    "MERGE INTO feed f USING (VALUES (1)) v(id) ON f.id = v.id WHEN MATCHED THEN UPDATE SET line = 'm'",
+    "INSERT INTO orders (id, customer_id, amount) VALUES (1, 1, 5) ON CONFLICT (id) DO UPDATE SET amount = 5",
+    "SELECT nextval('orders_id_seq') > 0",
+    "SELECT 'sad'::mood > 'glad'",
     "DELETE FROM feed WHERE id = 1",
     "INSERT INTO inbox VALUES (1, 'x')",
     "SELECT count(*) FROM inbox",
@@ -119,7 +124,7 @@ OLD = (
     "DELETE FROM plain WHERE id = 55",
     "SELECT id FROM plain WHERE id = 1 AND length(name) > 0",
     "SELECT id, amount, mark FROM recent WHERE amount > 5 ORDER BY id",
-    "SELECT amount / 3 FROM recent ORDER BY id",
+    "SELECT amount / 3, pg_typeof(amount) FROM recent ORDER BY id",
     "SELECT mark || '!' FROM recent",
     "SELECT id FROM recent WHERE mark LIKE 'X%'",
     "SELECT customer_id, orders FROM worked ORDER BY 1",
@@ -240,8 +245,96 @@ FURTHER = (
     "ALTER TABLE orders ALTER COLUMN taxed DROP EXPRESSION",
     "ALTER TABLE orders ADD COLUMN doubled int GENERATED ALWAYS AS (amount * 2) STORED",
 )  # fmt: skip
+HELD_OUT = (  # written after the verdicts on those above were settled
+    "ALTER TABLE customer DROP CONSTRAINT customer_email_key; CREATE UNIQUE INDEX customer_email_key ON customer (email)",
+    "ALTER TABLE customer DROP CONSTRAINT customer_email_key, ADD CONSTRAINT customer_email_key UNIQUE (email, region)",
+    "ALTER TABLE customer DROP CONSTRAINT customer_email_key, ADD CONSTRAINT customer_email_key UNIQUE NULLS NOT DISTINCT (email)",
+    "CREATE UNIQUE INDEX cl ON customer (lower(email)); ALTER TABLE customer DROP CONSTRAINT customer_email_key",
+    "ALTER TABLE customer RENAME TO client; ALTER TABLE client RENAME TO customer",
+    "ALTER TABLE customer RENAME TO client; CREATE VIEW customer AS SELECT * FROM client",
+    "ALTER TABLE customer RENAME TO client; CREATE VIEW customer AS SELECT * FROM client WHERE region > 0 WITH CHECK OPTION",
+    "ALTER TABLE feed RENAME TO feed_old; CREATE TABLE feed (LIKE feed_old INCLUDING ALL)",
+    "ALTER TABLE feed RENAME COLUMN n TO number; ALTER TABLE feed RENAME COLUMN number TO n",
+    "ALTER TABLE booking DROP CONSTRAINT booking_excl, ADD CONSTRAINT booking_excl EXCLUDE USING gist (during WITH &&) WHERE (room > 0)",
+    "ALTER TABLE booking DROP CONSTRAINT booking_excl; CREATE INDEX ON booking USING gist (during)",
+    "ALTER TABLE orders DROP CONSTRAINT orders_customer_fk, ADD CONSTRAINT orders_customer_fk FOREIGN KEY (customer_id) REFERENCES customer (id)",
+    "ALTER TABLE orders DROP CONSTRAINT orders_customer_fk, ADD CONSTRAINT orders_customer_fk FOREIGN KEY (customer_id) REFERENCES customer (id) ON DELETE CASCADE DEFERRABLE",
+    "ALTER TABLE orders ALTER CONSTRAINT orders_customer_fk DEFERRABLE INITIALLY DEFERRED",
+    "ALTER TABLE customer DISABLE TRIGGER ALL",
+    "ALTER TABLE inbox DISABLE RULE inbox_copy",
+    "ALTER TABLE inbox ENABLE RULE inbox_copy",
+    "DROP RULE inbox_copy ON inbox",
+    "CREATE RULE noisy AS ON INSERT TO feed DO ALSO NOTHING",
+    "CREATE RULE noisy AS ON UPDATE TO orders DO ALSO NOTIFY changed",
+    "CREATE RULE noisy AS ON UPDATE TO feed DO ALSO NOTHING; DROP RULE noisy ON feed",
+    "DO $$ BEGIN CREATE RULE noisy AS ON INSERT TO feed DO ALSO NOTHING; END $$",
+    "DO $$ BEGIN ALTER TABLE customer RENAME CONSTRAINT customer_email_key TO x; END $$",
+    "DROP PUBLICATION stream; ALTER TABLE feed REPLICA IDENTITY NOTHING",
+    "DROP PUBLICATION stream; CREATE PUBLICATION stream FOR TABLE feed",
+    "DROP PUBLICATION stream; CREATE PUBLICATION stream FOR ALL TABLES",
+    "CREATE PUBLICATION p FOR TABLES IN SCHEMA public",
+    "CREATE SCHEMA s; CREATE PUBLICATION p FOR TABLES IN SCHEMA s",
+    "CREATE PUBLICATION p FOR ALL TABLES WITH (publish = 'insert, truncate')",
+    "CREATE PUBLICATION p FOR TABLE customer (id, email)",
+    "CREATE PUBLICATION p FOR TABLE customer WHERE (region > 1)",
+    "ALTER TABLE feed DROP CONSTRAINT feed_pkey; ALTER TABLE feed ADD CONSTRAINT feed_pkey PRIMARY KEY (n)",
+    "ALTER PUBLICATION stream DROP TABLE feed; ALTER TABLE feed REPLICA IDENTITY NOTHING",
+    "ALTER PUBLICATION stream RENAME TO flow; ALTER TABLE feed REPLICA IDENTITY NOTHING",
+    "ALTER TABLE feed REPLICA IDENTITY NOTHING; ALTER TABLE feed REPLICA IDENTITY DEFAULT",
+    "ALTER TABLE feed REPLICA IDENTITY USING INDEX feed_n_idx; DROP INDEX feed_n_idx",
+    "DROP FUNCTION label(int); CREATE FUNCTION label(n int) RETURNS text LANGUAGE sql AS 'SELECT ''no. '' || $1'",
+    "DROP FUNCTION label(int); CREATE FUNCTION label(bigint) RETURNS text LANGUAGE sql AS 'SELECT ''no. '' || $1'",
+    "DROP FUNCTION twice(int); CREATE FUNCTION twice(n int, by int DEFAULT 2) RETURNS int LANGUAGE sql AS 'SELECT $1 * $2'",
+    "DROP FUNCTION twice(int); CREATE FUNCTION twice(n int, VARIADIC more int[] DEFAULT '{}') RETURNS int LANGUAGE sql AS 'SELECT $1 * 2'",
+    "DROP FUNCTION twice(int); CREATE PROCEDURE twice(n int) LANGUAGE sql AS 'SELECT 1'",
+    "CREATE FUNCTION price(amount int) RETURNS int LANGUAGE sql AS 'SELECT 3'",
+    "CREATE FUNCTION price(amount int, rate int, more int) RETURNS int LANGUAGE sql AS 'SELECT 3'",
+    "CREATE FUNCTION price(amount int, rate text DEFAULT '') RETURNS int LANGUAGE sql AS 'SELECT 3'",
+    "ALTER FUNCTION twice(int) STRICT",
+    "ALTER FUNCTION twice(int) STABLE",
+    "CREATE OR REPLACE FUNCTION twice(n int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN n * 2; END'",
+    "CREATE OR REPLACE FUNCTION twice(n int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no''; END'",
+    "CREATE OR REPLACE VIEW plain AS SELECT id, email, upper(name) AS name FROM customer",
+    "CREATE OR REPLACE VIEW plain AS SELECT c.id, c.email, c.name FROM customer c JOIN orders o ON o.customer_id = c.id",
+    "CREATE OR REPLACE VIEW plain AS SELECT id, email, name FROM customer UNION ALL SELECT id, email, name FROM customer WHERE false",
+    "CREATE OR REPLACE VIEW plain AS SELECT id, email, name FROM customer ORDER BY id",
+    "CREATE OR REPLACE VIEW plain WITH (check_option = local) AS SELECT id, email, name FROM customer WHERE id < 5",
+    "CREATE OR REPLACE VIEW plain AS WITH c AS (SELECT * FROM customer) SELECT id, email, name FROM c",
+    "DROP VIEW plain; CREATE MATERIALIZED VIEW plain AS SELECT id, email, name FROM customer",
+    "DROP VIEW recent; CREATE VIEW recent AS SELECT id, coalesce(amount, 0) AS amount, upper('x') AS mark FROM orders",
+    "DROP VIEW recent; CREATE VIEW recent AS SELECT id, amount::bigint AS amount, lower('X') AS mark FROM orders",
+    "DROP VIEW recent; CREATE VIEW recent AS SELECT o.id, o.amount::bigint AS amount, CASE WHEN true THEN 1 END AS mark FROM orders o",
+    "DROP VIEW worked; CREATE VIEW worked AS SELECT customer_id, count(*) AS orders FROM orders GROUP BY customer_id",
+    "CREATE OR REPLACE VIEW worked AS SELECT customer_id, count(*) AS orders, sum(amount) AS amount FROM orders GROUP BY customer_id",
+    "DROP TRIGGER worked_insert ON worked; CREATE TRIGGER worked_insert INSTEAD OF INSERT ON worked FOR EACH ROW EXECUTE FUNCTION add_order()",
+    "ALTER VIEW plain ALTER COLUMN email SET DEFAULT 'x'",
+    "ALTER VIEW plain RENAME COLUMN name TO label",
+    "ALTER VIEW plain RESET (security_barrier)",
+    "ALTER TYPE mood ADD VALUE 'calm' BEFORE 'sad'",
+    "ALTER TYPE mood RENAME TO humour",
+    "ALTER DOMAIN cents DROP CONSTRAINT cents_check",
+    "ALTER DOMAIN cents SET DEFAULT 3",
+    "ALTER TABLE orders ALTER COLUMN id DROP IDENTITY",
+    "ALTER TABLE orders ALTER COLUMN id SET START WITH 500",
+    "ALTER TABLE orders ALTER COLUMN id RESTART WITH 1",
+    "ALTER TABLE orders DROP COLUMN taxed, ADD COLUMN taxed int",
+    "ALTER TABLE orders DROP COLUMN taxed, ADD COLUMN taxed int GENERATED ALWAYS AS (amount * 2) VIRTUAL",
+    "ALTER TABLE customer ADD COLUMN code int GENERATED ALWAYS AS (1 / region) STORED",
+    "ALTER TABLE customer ENABLE ROW LEVEL SECURITY",
+    "ALTER SEQUENCE orders_id_seq RENAME TO orders_seq",
+    "ALTER TABLE customer REPLICA IDENTITY NOTHING",
+    "CREATE TRIGGER c BEFORE UPDATE ON customer FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+)  # fmt: skip
 _BY_VALUE = ("22", "23", "44")
-_BY_VALUE_TOO = frozenset({"42501"})
+_BY_VALUE_TOO = frozenset({"42501", "P0001"})  # of a role, and what the body of a function raises
+
+
+class Compared(NamedTuple):
+    """A migration, what old statements meet after it, and what the classifier says."""
+
+    sql: str
+    truth: Compatibility
+    verdict: Compatibility
 
 
 def verdict_on(sql: str) -> Compatibility:
@@ -300,18 +393,36 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[psycopg.Connect
         found.stop(mode="immediate")
 
 
+def _rows(server: psycopg.Connection[tuple[object, ...]], changes: Iterable[str]) -> list[Compared]:
+    usual = _answers(server)
+    assert {s: str(a) for s, a in usual.items() if isinstance(a, psycopg.Error)} == {}
+    return [Compared(sql, _truth(usual, _answers(server, sql)), verdict_on(sql)) for sql in changes]
+
+
+def _missed(rows: list[Compared]) -> list[Compared]:
+    order = list(Compatibility)
+    return [row for row in rows if order.index(row.verdict) < order.index(row.truth)]
+
+
 @pytest.mark.long
 def test_the_verdicts_are_what_old_statements_meet(server: psycopg.Connection[tuple[object, ...]]) -> None:
     """No danger is missed; of what nobody notices nothing is breaking, and at most one in twenty is not safe."""
-    usual = _answers(server)
-    assert {s: str(a) for s, a in usual.items() if isinstance(a, psycopg.Error)} == {}
-    rows = [(sql, _truth(usual, _answers(server, sql)), verdict_on(sql)) for sql in (*[m[0] for m in MISSED], *FURTHER)]
-    missed = [row for row in rows if list(Compatibility).index(row[2]) < list(Compatibility).index(row[1])]
-    assert missed == []
-    unnoticed = [row for row in rows if row[1] is SAFE]
-    assert [row for row in unnoticed if row[2] is BREAKING] == []
-    assert len([row for row in unnoticed if row[2] is not SAFE]) <= len(unnoticed) / 20
-    counted = {truth: sum(row[1] is truth for row in rows) for truth in Compatibility}
+    rows = _rows(server, (*[sql for sql, _ in MISSED], *FURTHER))
+    assert _missed(rows) == []
+    unnoticed = [row for row in rows if row.truth is SAFE]
+    assert [row for row in unnoticed if row.verdict is BREAKING] == []
+    assert len([row for row in unnoticed if row.verdict is not SAFE]) <= len(unnoticed) / 20
+    assert [row for row in rows if row.truth is SAFE_IF and row.verdict is BREAKING] == []
     assert len(FURTHER) >= 60
+    counted = {truth: sum(row.truth is truth for row in rows) for truth in Compatibility}
     assert min(counted.values()) >= 10, counted
-    assert [row for row in rows if row[1] is SAFE_IF and row[2] is BREAKING] == []
+
+
+@pytest.mark.long
+def test_further_verdicts_miss_no_danger_and_refuse_little(server: psycopg.Connection[tuple[object, ...]]) -> None:
+    """Where it depends on data that these statements do not have, safe-if is right; breaking is said too much of few."""
+    rows = _rows(server, HELD_OUT)
+    assert _missed(rows) == []
+    unnoticed = [row for row in rows if row.truth is SAFE]
+    assert len(unnoticed) >= 20
+    assert len([row for row in unnoticed if row.verdict is BREAKING]) <= len(unnoticed) / 20

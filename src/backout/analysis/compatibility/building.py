@@ -224,6 +224,12 @@ def _alter_constraint(relation: Relation, command: Node, _schema: Schema) -> Rel
     return replace(relation, constraints={**relation.constraints, known.name: changed})
 
 
+def _disable_rule(relation: Relation, command: Node, schema: Schema) -> Relation:
+    if (relation.name, str(command.name)) in schema.rules:
+        schema.rules[relation.name, str(command.name)] = ""
+    return relation
+
+
 def _replica_identity(relation: Relation, command: Node, _schema: Schema) -> Relation:
     identity = str(command.def_.identity_type)
     return replace(relation, identity=str(command.def_.name) if identity == "i" else identity)
@@ -244,6 +250,7 @@ _COMMANDS: Final[dict[Alter, Callable[[Relation, Node, Schema], Relation]]] = {
     Alter.AT_DropConstraint: _drop_constraint,
     Alter.AT_AlterConstraint: _alter_constraint,
     Alter.AT_ReplicaIdentity: _replica_identity,
+    Alter.AT_DisableRule: _disable_rule,
 }
 
 

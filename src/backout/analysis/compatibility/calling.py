@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from backout.analysis.compatibility.schema import Routine
+
+_WIDER: Final = frozenset(
+    {("int2", "int4"), ("int2", "int8"), ("int4", "int8"), ("varchar", "text"), ("float4", "float8")}
+)
+"""Types of arguments, and those to which every value is cast without being asked to."""
 
 
 def lost_calls(known: Routine, again: Iterable[Routine], shown: str) -> str | None:
@@ -16,7 +21,13 @@ def lost_calls(known: Routine, again: Iterable[Routine], shown: str) -> str | No
     for made in again:
         taken = len(known.arguments)
         extra = len(made.arguments) - taken
-        if made.arguments[:taken] != known.arguments or made.returns != known.returns or extra > made.optional:
+        pairs = list(zip(known.arguments, made.arguments, strict=False))
+        if len(pairs) < taken or made.returns != known.returns or extra > made.optional:
+            continue
+        if any(old != new and (old, new) not in _WIDER for old, new in pairs):
+            continue
+        if made.variadic != known.variadic:
+            reasons.append(f"calls of old code to {shown} that name an argument fail: it is VARIADIC now, or no more")
             continue
         if len(made.arguments) - made.optional > taken - known.optional:
             reasons.append(f"calls of old code to {shown} that leave an argument out fail: it has no default any more")

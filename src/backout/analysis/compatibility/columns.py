@@ -79,6 +79,13 @@ def drop_column(moment: Moment, table: Name, command: Node) -> Finding:
     gone = relation is not None and relation.whole and relation.column(name) is None
     if command.missing_ok and gone and moment.never_there(table[0]):
         return safe("drop-column", f"there is no {name}: nothing is dropped")
+    now = moment.after.relations[table].column(name) if table in moment.after.relations else None
+    known = relation.column(name) if relation else None
+    computed = {"stored", "virtual"}
+    if known and now and {known.generated, now.generated} <= computed and known.type == now.type:
+        return safe_if(
+            "drop-column", f"{name} is computed anew in this migration: old code may read other values in it"
+        )
     return breaking(
         "drop-column",
         f"statements of old code that name {name} fail, and its values are gone",

@@ -245,6 +245,8 @@ def _relation_gone(moment: Moment, node: Node, word: str, kind: ObjectType) -> F
         return safe(word, "no statement names an index")
     if kind is ObjectType.OBJECT_INDEX:
         return safe_if(word, f"ON CONFLICT ON CONSTRAINT {name[1]} of old code fails if it stands behind a constraint")
+    if moment.before.is_novel("renamed", name):
+        return safe(word, "it has this name since this migration only")
     known, again = moment.before.relations.get(name), moment.after.relations.get(name)
     if known is None and node.missing_ok and moment.never_there(name[0]):
         return safe(word, "no migration made it: nothing changes")

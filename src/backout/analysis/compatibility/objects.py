@@ -91,7 +91,8 @@ def routine_of(node: Node) -> Routine:
     defaults = [written(p.defexpr) for p in taken if p.defexpr is not None]
     text = None if None in body or None in defaults else repr((body, defaults))
     names = tuple(str(p.name or "") for p in taken)
-    return Routine(tuple(str(read_type(p.argType)) for p in taken), returns, text, names, len(defaults))
+    variadic = any(Mode(p.mode) is Mode.FUNC_PARAM_VARIADIC for p in taken)
+    return Routine(tuple(str(read_type(p.argType)) for p in taken), returns, text, names, len(defaults), variadic)
 
 
 def _selected(name: Name, kind: str, query: Node, aliases: Node, schema: Schema) -> Relation:

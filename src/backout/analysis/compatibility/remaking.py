@@ -53,7 +53,7 @@ def taken(  # noqa: PLR0913 - what was there, what is there now, and the words f
 
 def retyped(moment: Moment, column: Column, now: Column | None, again: Relation) -> str | None:
     """Return what is said of a column whose type is another, or cannot be told."""
-    if now is None:
+    if now is None or (column.type is not None and column.type == now.type):
         return None
     if column.type is not None and now.type is not None:
         verdict = change_of_type(moment, column.type, now.type, column.name).verdict
@@ -91,7 +91,6 @@ def lost_arbiter(moment: Moment, known: Relation, again: Relation) -> str | None
         if source is None:
             return None
         target = moment.after.resolve(source)
-    below = moment.after.relations.get(target)
     kept = {(frozenset(u.columns), u.predicate) for u in moment.after.unique_sets(target)}
     for unique in moment.before.unique_sets(known.name):
         if (frozenset(unique.columns), unique.predicate) not in kept:
@@ -99,6 +98,6 @@ def lost_arbiter(moment: Moment, known: Relation, again: Relation) -> str | None
             return f"INSERT ... ON CONFLICT ({columns}) of old code fails: the new {known.name[1]} has no such key"
     for constraint in () if moment.before.sqlite else known.constraints.values():
         arbiter = constraint.kind in {"primary", "unique", "exclude"} and not constraint.deferrable
-        if arbiter and (below is None or constraint.name not in below.constraints):
+        if arbiter and constraint.name not in again.constraints:  # a view has none, whatever it reads
             return f"ON CONFLICT ON CONSTRAINT {constraint.name} of old code fails"
     return None

@@ -128,6 +128,7 @@ class Routine:
 
     Args:
         names: of the arguments, "" where one has none. optional: how many of the last ones have a default.
+        variadic: the last one takes the rest of a call, and none can be named then.
     """
 
     arguments: tuple[str, ...]
@@ -135,6 +136,7 @@ class Routine:
     body: str | None
     names: tuple[str, ...] = ()
     optional: int = 0
+    variadic: bool = False
 
 
 @dataclass(frozen=True, slots=True)

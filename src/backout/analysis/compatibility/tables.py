@@ -109,7 +109,9 @@ def _attach(moment: Moment, name: Name, command: Node) -> Finding:
     )
 
 
-def _enable_rule(moment: Moment, name: Name, _command: Node) -> Finding:
+def _enable_rule(moment: Moment, name: Name, command: Node) -> Finding:
+    if moment.before.rules.get((name, str(command.name))):
+        return safe("rule-switched", "the rule is enabled already: nothing changes")
     if moment.is_new_table(name):
         return safe("rule-switched", "the table is new in this migration")
     return breaking("rule-switched", "INSERT ... ON CONFLICT and MERGE of old code fail on a table with a rule")

@@ -70,6 +70,9 @@ def single_source(query: Node) -> Node | None:
 def no_longer_written(moment: Moment, known: Relation, again: Relation) -> str | None:
     """Return why statements of old code that write to a view, or to a table that became one, fail."""
     before, after = writable(moment.before, known), writable(moment.after, again)
+    helped = any(on == known.name for on, _ in (*moment.before.triggers, *moment.before.rules))
+    if helped and known.kind == "view" and after == frozenset():
+        return f"writes of old code to {moment.before.shown(known.name)} fail: what did them is not made anew"
     if before is None or after is None:
         return None
     shown = moment.before.shown(known.name)

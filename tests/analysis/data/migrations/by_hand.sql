@@ -85,7 +85,7 @@ INSERT INTO app.readings_2026 SELECT * FROM moved;
 -- @ V14__json_to_jsonb.sql breaking no
 ALTER TABLE app.readings ALTER COLUMN raw TYPE jsonb USING raw::jsonb;
 
--- @ V15__rename_behind_view.sql safe-if yes
+-- @ V15__rename_behind_view.sql breaking yes
 BEGIN;
 ALTER TABLE app.tenants RENAME TO customers;
 CREATE VIEW app.tenants AS SELECT * FROM app.customers;
