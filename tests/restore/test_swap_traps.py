@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 from recovery_lab import Lab, opened
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 OTHER = "1"
+ALSO, LOST = "goes back too: ", "is not kept: "
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +103,39 @@ def test_a_swap_on_which_the_server_does_not_come_up_can_be_undone(lab: Lab) -> 
     shutil.move(kept_folder, kept_folder.with_suffix(".away"))
     with pytest.raises(Refused, match="not there any more"):
         plan_undo(tools)
+
+
+def test_what_else_goes_back_is_said_before_a_swap(lab: Lab) -> None:
+    """A data directory is a whole cluster: other databases with their rows, roles, slots, settings, unlogged rows."""
+    with lab.connect() as connection:
+        connection.execute("CREATE DATABASE neighbour")
+        connection.execute("CREATE UNLOGGED TABLE scratch (id int)")
+        connection.execute("CREATE TABLE ours (id int)")
+        connection.execute("ALTER SYSTEM SET work_mem = '5MB'")
+        connection.execute("SELECT pg_create_physical_replication_slot('followed')")
+    with psycopg.connect(lab.dsn.replace("dbname=postgres", "dbname=neighbour"), autocommit=True) as connection:
+        connection.execute("CREATE TABLE theirs (id int)")
+    lab.base("whole")
+    position = now(lab)
+    with psycopg.connect(lab.dsn.replace("dbname=postgres", "dbname=neighbour"), autocommit=True) as connection:
+        connection.execute("INSERT INTO theirs SELECT generate_series(1, 500)")
+    lab.rows("INSERT INTO ours SELECT generate_series(1, 40) RETURNING 1")
+    now(lab)
+    try:
+        notes = plan_swap(lab.tools(), position).notes
+        told = [note for note in notes if note.startswith((ALSO, LOST))]
+        assert f"{ALSO}database neighbour, with 500 row versions written since by the archived WAL" in told
+        assert any("work_mem" in note for note in told)
+        assert any(note.startswith(f"{LOST}replication slots: followed") for note in told)
+        assert f"{LOST}rows of unlogged tables: public.scratch" in told
+        assert any("pg_hba.conf" in note for note in told)
+        assert any(note.startswith("one database alone: ") for note in notes)
+    finally:
+        with lab.connect() as connection:
+            connection.execute("SELECT pg_drop_replication_slot('followed')")
+            connection.execute("DROP DATABASE neighbour")
+            connection.execute("ALTER SYSTEM RESET work_mem")
+            connection.execute("DROP TABLE scratch, ours")
 
 
 def test_what_goes_live_waits_for_no_receiver(lab: Lab) -> None:

@@ -268,6 +268,7 @@ def _finish(desk: Desk, run: Run) -> int:
     results = {step.action: desk.tools.runs.result(run.id, step.action) for step in run.plan.steps}
     from backout.runbook.restore import kept, unprotected  # noqa: PLC0415 only what acts pays for it
     from backout.runbook.unsigned import record_proved  # noqa: PLC0415 same
+    from backout.runbook.whole_cluster import ALSO, LOST  # noqa: PLC0415 same
 
     record_proved(tools, run.plan, run.id)
     rescue = results.get("db_rescue") or results.get("db_branch_rescue") or results.get("db_undo_rescue")
@@ -310,6 +311,7 @@ def _finish(desk: Desk, run: Run) -> int:
             f"live: timeline {swapped['timeline']} at {swapped['lsn']}, migration {swapped['migration_head'] or 'none'}"
         )
         lines.append(f"the data directory of before is kept: {swapped['kept']}")
+        lines += [note for note in run.plan.notes if note.startswith((ALSO, LOST))]
         lines.append("UNPROTECTED: there is no verified base backup of this database until the next one")
         follow = [
             f"backout db backup --full -e {run.environment}",

@@ -169,6 +169,22 @@ class RecoveryTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterThings:
+    """What a cluster has beside the rows of the application's logged tables, which a swap of the whole does not keep.
+
+    Args:
+        databases: object ids and names of the other databases, templates left out. slots: of replication.
+        unlogged: tables of the application's database. altered: settings of ALTER SYSTEM, None where the role may not
+            see them.
+    """
+
+    databases: tuple[tuple[int, str], ...]
+    slots: tuple[str, ...]
+    unlogged: tuple[str, ...]
+    altered: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Commit:
     """A transaction's end as its COMMIT record tells.
 

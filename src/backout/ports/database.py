@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from backout.model.dump import Dump, Restored
     from backout.model.recovery import (
         BaseBackup,
+        ClusterThings,
         Commit,
         Damage,
         DatabaseFacts,
@@ -206,6 +207,10 @@ class LiveDatabase(Protocol):
 
         Raises AuthError, ProviderUnavailable.
         """
+        ...
+
+    def cluster(self) -> ClusterThings:
+        """Return what the cluster has beside the application's logged rows. Raises AuthError, ProviderUnavailable."""
         ...
 
     def mark(self, name: str) -> RestorePoint:

@@ -24,6 +24,7 @@ from backout.runbook.finding import Found, check_identity, facts_of, find, way_t
 from backout.runbook.points import ON_DEMAND, record_point, recorded_points
 from backout.runbook.several import several_of
 from backout.runbook.unsigned import NONE_ACCEPTED, Accepted
+from backout.runbook.whole_cluster import goes_back_too
 from backout.runbook.window import PREFLIGHT
 
 if TYPE_CHECKING:
@@ -127,7 +128,8 @@ def plan_swap(tools: RestoreTools, text: str) -> Plan:
     found = find(tools, text, place=data.parent)
     assert found.route is not None  # noqa: S101 `find` set it
     server.check(found.route.base.system_identifier)
-    return swap_plan(_job(tools, found, text), found.target, found.route, str(data))
+    plan = swap_plan(_job(tools, found, text), found.target, found.route, str(data))
+    return replace(plan, notes=(*plan.notes, *goes_back_too(tools, found.target.lsn, text)))
 
 
 def plan_rescue(tools: RestoreTools, text: str, *, conflicts: str, skip: tuple[str, ...], queues: bool) -> Plan:
@@ -185,7 +187,8 @@ def plan_undo(tools: RestoreTools) -> Plan:
     if kind == RESCUED:
         return undo_rescue_plan(tools.environment, str(data["mark"]), database)
     _server(tools).check(str(data["system_identifier"]), Path(str(data["kept"])))
-    return undo_swap_plan(tools.environment, data, _mark(tools, "undo"), database)
+    plan = undo_swap_plan(tools.environment, data, _mark(tools, "undo"), database)
+    return replace(plan, notes=(*plan.notes, *goes_back_too(tools, None, "")))
 
 
 def kept(tools: RestoreTools) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import BackoutError, ProviderUnavailable
-from backout.model.recovery import DatabaseFacts, DropClue, MigrationClue, RestorePoint, parse_lsn
+from backout.model.recovery import ClusterThings, DatabaseFacts, DropClue, MigrationClue, RestorePoint, parse_lsn
 from backout.providers.postgres.history import ALEMBIC, DJANGO, HISTORIES, PRISMA, applied_of, place_of, place_query
 from backout.providers.postgres.pinned import copied_row
 from backout.providers.postgres.plain import POWER, foreign_code, locked
@@ -30,6 +30,21 @@ SELECT (SELECT system_identifier::text FROM pg_control_system()), current_settin
   current_database(), (SELECT rolname FROM pg_roles WHERE oid = 10)
 """
 _DATABASES: Final = "SELECT oid::bigint, datname::text FROM pg_database ORDER BY 1"
+_OTHER_DATABASES: Final = """
+SELECT oid::bigint, datname::text FROM pg_database WHERE NOT datistemplate AND datname <> current_database() ORDER BY 2
+"""
+_SLOTS: Final = "SELECT slot_name::text FROM pg_replication_slots WHERE NOT temporary ORDER BY 1"
+_UNLOGGED: Final = """
+SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relpersistence = 'u' AND c.relkind = 'r' ORDER BY 1
+"""
+_MAY_SEE_FILES: Final = """
+SELECT has_table_privilege('pg_catalog.pg_file_settings', 'SELECT')
+  AND has_function_privilege('pg_catalog.pg_show_all_file_settings()', 'EXECUTE')
+"""
+_ALTERED: Final = """
+SELECT DISTINCT name FROM pg_file_settings WHERE sourcefile LIKE '%postgresql.auto.conf' AND name IS NOT NULL ORDER BY 1
+"""
 _POSITION: Final = """
 SELECT {lsn}::text, ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int,
   (pg_snapshot_xmax(pg_current_snapshot())::text::numeric %% 4294967296)::bigint,
@@ -136,6 +151,21 @@ class PostgresLive:
                 self._head(connection),
                 tuple((int(oid), str(name)) for oid, name in others),
             )
+
+    def cluster(self) -> ClusterThings:
+        """Return what the cluster has beside the application's logged rows. Raises AuthError, ProviderUnavailable."""
+        with self._asking("the cluster") as connection:
+            others = connection.execute(_OTHER_DATABASES).fetchall()
+            slots = connection.execute(_SLOTS).fetchall()
+            unlogged = connection.execute(_UNLOGGED).fetchall()
+            (may_see,) = connection.execute(_MAY_SEE_FILES).fetchone()
+            altered = connection.execute(_ALTERED).fetchall() if may_see else None
+        return ClusterThings(
+            tuple((int(oid), str(name)) for oid, name in others),
+            tuple(str(name) for (name,) in slots),
+            tuple(str(name) for (name,) in unlogged),
+            None if altered is None else tuple(str(name) for (name,) in altered),
+        )
 
     def mark(self, name: str) -> RestorePoint:
         """Write a restore point; where the role may not, its position alone is as exact."""
