@@ -160,6 +160,7 @@ def test_a_whole_recovery_as_it_is_typed(  # noqa: PLR0915 one story
     # By now the undo has dropped the column, too: the transaction says which of the two is meant.
     swap = typing("db", "restore", xid, "--swap", "--yes", "--json").json
     assert swap["protected"] is False
+    assert any("pg_hba.conf" in str(line) for line in swap["also"])  # type: ignore[union-attr]
     assert len(swap["kept"]) == 1  # type: ignore[arg-type]
     assert lab.rows("SELECT count(note), count(*) FROM orders") == [(1000, 1000)]
     back = typing("db", "restore", "--undo", "--yes")

@@ -280,6 +280,7 @@ def _finish(desk: Desk, run: Run) -> int:
         return finish(desk, run, results)
     swapped, compared = results.get("db_read_back"), results.get("db_compare")
     side = results.get("db_side_open") if run.plan.steps[-1].action == "db_side_open" else None
+    also = [note for note in run.plan.notes if note.startswith((ALSO, LOST))]
     payload = {
         "run_id": run.id,
         "environment": run.environment,
@@ -288,6 +289,7 @@ def _finish(desk: Desk, run: Run) -> int:
         "rescue": rescue,
         "comparison": compared,
         "swap": swapped,
+        "also": also,
         "kept": list(kept(tools)),
         "protected": not unprotected(tools),
     }
@@ -311,7 +313,7 @@ def _finish(desk: Desk, run: Run) -> int:
             f"live: timeline {swapped['timeline']} at {swapped['lsn']}, migration {swapped['migration_head'] or 'none'}"
         )
         lines.append(f"the data directory of before is kept: {swapped['kept']}")
-        lines += [note for note in run.plan.notes if note.startswith((ALSO, LOST))]
+        lines += also
         lines.append("UNPROTECTED: there is no verified base backup of this database until the next one")
         follow = [
             f"backout db backup --full -e {run.environment}",
