@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _WIDER: Final = frozenset(
     {("int2", "int4"), ("int2", "int8"), ("int4", "int8"), ("varchar", "text"), ("float4", "float8")}
+    | {(whole, "numeric") for whole in ("int2", "int4", "int8")}
 )
 """Types of arguments, and those to which every value is cast without being asked to."""
 
@@ -22,7 +23,7 @@ def lost_calls(known: Routine, again: Iterable[Routine], shown: str) -> str | No
         taken = len(known.arguments)
         extra = len(made.arguments) - taken
         pairs = list(zip(known.arguments, made.arguments, strict=False))
-        if len(pairs) < taken or made.returns != known.returns or extra > made.optional:
+        if len(pairs) < taken or not _returns_alike(known, made) or extra > made.optional:
             continue
         if any(old != new and (old, new) not in _WIDER for old, new in pairs):
             continue
@@ -37,6 +38,13 @@ def lost_calls(known: Routine, again: Iterable[Routine], shown: str) -> str | No
             return None
         reasons.append(f"calls of old code to {shown} with {renamed[0]} => fail: the argument has another name")
     return reasons[0] if reasons else f"statements of old code that call {shown} fail"
+
+
+def _returns_alike(known: Routine, made: Routine) -> bool:
+    """Say whether both return the same; a name for the one value that is returned takes nothing away."""
+    return made.returns == known.returns or (
+        made.returns is not None and made.returns.rpartition(" ")[0] == known.returns and "record" not in made.returns
+    )
 
 
 def ambiguous(known: Routine, made: Routine) -> bool:

@@ -97,8 +97,7 @@ def rename(node: Node, schema: Schema) -> None:
 def _rename_constraint(schema: Schema, table: Name, old: str, new: str) -> None:
     known = schema.relations.get(table)
     if known is not None and old in known.constraints:
-        if ("constraint", table, old) in schema.novel:
-            schema.novel = (schema.novel - {("constraint", table, old)}) | {("constraint", table, new)}
+        schema.novel = (schema.novel - {("constraint", table, old)}) | {("constraint", table, new)}
         kept = {
             (new if n == old else n): (replace(c, name=new) if n == old else c) for n, c in known.constraints.items()
         }

@@ -85,7 +85,11 @@ def routine_of(node: Node) -> Routine:
     returns = str(read_type(node.returnType)) if node.returnType is not None else None
     if node.returnType is not None and node.returnType.setof:
         returns = f"setof {returns}"
-    if given:
+    through = [p for p in node.parameters or () if p in given or Mode(p.mode) is Mode.FUNC_PARAM_INOUT]
+    if len(through) == 1 and not node.is_procedure:  # it returns the value itself, under one more name
+        of = str(read_type(through[0].argType))
+        returns = f"{'setof ' if node.returnType is not None and node.returnType.setof else ''}{of} {through[0].name}"
+    elif given:
         returns = f"{returns} {[(p.name, str(read_type(p.argType))) for p in given]}"
     body = [written(option) for option in node.options or ()] + [written(node.sql_body) if node.sql_body else ""]
     defaults = [written(p.defexpr) for p in taken if p.defexpr is not None]
