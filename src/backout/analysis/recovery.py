@@ -80,12 +80,18 @@ def newest_timeline(archive: Archive) -> int:
     return max((*of_wal, *(each.timeline for each in archive.backups)), default=1)
 
 
-def base_before(archive: Archive, timeline: int, lsn: int) -> BaseBackup | None:
-    """Return the newest verified base on the way to `timeline` that is consistent before `lsn`."""
+def base_before(archive: Archive, timeline: int, lsn: int, *, is_last: bool = False) -> BaseBackup | None:
+    """Return the newest verified base on the way to `timeline` that is consistent before `lsn`.
+
+    Args:
+        is_last: the last record of the archive stands at `lsn`, and is replayed: the one that ends a backup will do.
+    """
     fits = [
         base
         for base in archive.backups
-        if base.verified_at is not None and base.end_lsn <= lsn and _on_the_way(archive, timeline, base)
+        if base.verified_at is not None
+        and (base.begin_lsn if is_last else base.end_lsn) <= lsn
+        and _on_the_way(archive, timeline, base)
     ]
     return max(fits, key=lambda base: base.end_lsn, default=None)
 
@@ -190,11 +196,11 @@ def of_this_cluster(archive: Archive, system_identifier: str | None) -> Archive:
     return replace(archive, backups=ours) if ours else archive
 
 
-def route(archive: Archive, lsn: int, timeline: int, machine: Machine) -> Route | Unreachable:
-    """Return the way to the position `lsn` on `timeline`, or every reason why there is none."""
+def route(archive: Archive, lsn: int, timeline: int, machine: Machine, *, is_last: bool = False) -> Route | Unreachable:
+    """Return the way to the position `lsn` on `timeline`, or every reason why there is none; is_last: `base_before`."""
     if not archive.backups:
         return Unreachable(("there is no base backup",), ("Make one: backout db backup.",))
-    base = base_before(archive, timeline, lsn)
+    base = base_before(archive, timeline, lsn, is_last=is_last)
     if base is None:
         return _no_base(archive, timeline, lsn)
     reasons, options = _differences(base, machine), []

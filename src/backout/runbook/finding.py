@@ -139,7 +139,7 @@ def _found(tools: RestoreTools, asked: Asked, facts: DatabaseFacts | None, place
 
 def way_to(tools: RestoreTools, found: Found, target: RecoveryTarget) -> Route:
     """Return how the target is reached. Raises Refused: it is not, each reason named."""
-    way = route(found.archive, target.lsn, target.timeline, found.machine)
+    way = route(found.archive, target.lsn, target.timeline, found.machine, is_last=target.inclusive)
     if isinstance(way, Unreachable):
         raise Refused("; ".join(way.reasons), where=tools.environment, rule=PREFLIGHT, options=way.options)
     return way
@@ -215,8 +215,13 @@ class _Search:
                 options=(f"A position before {end} can be reached: name it, or a time before it.",),
             )
         lsn = self._tools.wal.last(spans)
-        if lsn is None or lsn < base.end_lsn:
-            lsn = base.end_lsn
+        if lsn is None or spans[-1].end_lsn < base.end_lsn:
+            raise Refused(
+                f"the WAL that base backup {base.id} needs is not all there: it ends at {end}",
+                where=self._tools.environment,
+                rule=PREFLIGHT,
+                options=("Take a new one: backout db backup.",),
+            )
         how = f"the last record of the archive, which ends at {end}"
         return self._found(RecoveryTarget(asked.kind, asked.text, lsn, spans[-1].timeline, how=how, inclusive=True))
 

@@ -170,8 +170,8 @@ class WalSearch:
 
     def last(self, spans: Sequence[WalSpan]) -> int | None:
         """Return the position of the last record that is whole, None where there is none."""
-        self._fetch(spans[-1:])
         for span in reversed(spans):
+            self._fetch([span])
             size = _SEGMENT
             while True:
                 begin = max(span.begin_lsn, span.end_lsn - size)
@@ -274,13 +274,28 @@ class WalSearch:
         """Return the mark of a segment that was partial when it was laid out, so that there is more of it by now."""
         return self._folder / f"{parse_segment(name)}.was-partial"
 
+    def _end(self, span: WalSpan) -> int:
+        """Return the position up to which a span is read: to the end of its page, where nothing but zeros follow.
+
+        How far a segment was received is told by its last byte that is no zero, and a COMMIT record may end with some:
+        that of a transaction with definitions or savepoints does.
+        """
+        end = -(-span.end_lsn // _PAGE) * _PAGE
+        if span.end_lsn % _PAGE <= max(_PAGE_HEADERS) or not span.names:
+            return _end_of_page(span.end_lsn)
+        with (self._folder / parse_segment(span.names[-1])).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(span.end_lsn % size if size else 0)
+            rest = file.read(end - span.end_lsn)
+        return end if not rest.strip(b"\0") else span.end_lsn
+
     def _lines(self, span: WalSpan, *options: str) -> Iterator[str]:
         argv = (
             self._binaries.path("pg_waldump"),
             f"--path={self._folder}",
             f"--timeline={span.timeline}",
             f"--start={show_lsn(span.begin_lsn)}",
-            f"--end={show_lsn(_end_of_page(span.end_lsn))}",
+            f"--end={show_lsn(self._end(span))}",
             *options,
         )
         with subprocess.Popen(
