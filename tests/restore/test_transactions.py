@@ -185,3 +185,19 @@ def test_a_last_commit_whose_record_ends_with_zeros_is_reached(
     search = WalSearch(lab.binaries, lost, tmp_path)
     assert search.last(spans) == wanted.lsn
     assert of_transaction(search.commits(spans), last) == wanted
+
+
+@pytest.mark.long
+def test_what_was_written_before_the_newest_backup_is_listed_too(lab: Lab) -> None:
+    """BEGIN; DELETE; the nightly backup; COMMIT: its rows lie in the WAL before the backup."""
+    with lab.connect() as connection:
+        with connection.transaction():
+            row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+            connection.execute("DELETE FROM orders WHERE id IN (20, 21, 22)")
+            nightly = lab.base("nightly")
+            lab.rows("INSERT INTO carts VALUES (7000) RETURNING 1")
+        assert row is not None
+    lab.archived()
+    found = list_transactions(lab.tools(), Wanted(nightly.ended_at, time.time() + 1), lambda _done, _whole: None)
+    (slow,) = [each for each in found.transactions if each.commit.xid == int(row[0])]
+    assert [(each.table, each.rows.deleted) for each in slow.wrote] == [("public.orders", 3)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from backout.analysis.recovery import cut, stretches
 from backout.errors import Refused, UsageError
+from backout.model.recovery import precedes
 from backout.plan.target import parse_time
 from backout.runbook.finding import archive_of, check_identity, facts_of, timeline_of
 from backout.runbook.window import PREFLIGHT
@@ -94,25 +95,34 @@ def list_transactions(tools: RestoreTools, wanted: Wanted, progress: Callable[[i
     facts = facts_of(tools)
     check_identity(tools, facts)
     archive = archive_of(tools, facts)
-    spans, holes = _spans(archive, timeline_of(archive, facts), wanted.since)
+    timeline = timeline_of(archive, facts)
+    names = tools.live.relations() if facts is not None else {}
+    for begin in _begins(archive, wanted.since):
+        spans, holes = _spans(archive, timeline, begin)
+        found: deque[Listed] = deque(maxlen=wanted.limit)
+        count, oldest = 0, None
+        for each in tools.wal.transactions(spans, progress) if spans else ():
+            if wanted.since <= each.commit.at <= wanted.until:
+                oldest = each.commit.xid if oldest is None or precedes(each.commit.xid, oldest) else oldest
+                listed = _listed(each, tools.database, facts, names)
+                if _is_wanted(listed, wanted.table):
+                    found.append(listed)
+                    count += 1
+        # One may have written before this WAL begins, and has been committed since: then more of it is read.
+        if oldest is None or not begin or tools.wal.began(spans, oldest) is not None:
+            break
     if not spans:
         raise Refused("no WAL is archived", where=tools.environment, rule=PREFLIGHT, options=("backout db wal start",))
-    names = tools.live.relations() if facts is not None else {}
-    found: deque[Listed] = deque(maxlen=wanted.limit)
-    count = 0
-    for each in tools.wal.transactions(spans, progress):
-        if wanted.since <= each.commit.at <= wanted.until:
-            listed = _listed(each, tools.database, facts, names)
-            if _is_wanted(listed, wanted.table):
-                found.append(listed)
-                count += 1
     return Listing(tuple(reversed(found)), count - len(found), spans[0].begin_lsn, spans[-1].end_lsn, holes)
 
 
-def _spans(archive: Archive, timeline: int, since: float) -> tuple[tuple[WalSpan, ...], int]:
-    """Return the WAL that is read, from the newest base backup before that time on, and how many holes it has."""
-    before = [base.begin_lsn for base in archive.backups if base.ended_at <= since]
-    begin = max(before, default=0)
+def _begins(archive: Archive, since: float) -> tuple[int, ...]:
+    """Return from where WAL is read: from the newest base backup before that time on, else from an older one on."""
+    return (*sorted({base.begin_lsn for base in archive.backups if base.ended_at <= since}, reverse=True), 0)
+
+
+def _spans(archive: Archive, timeline: int, begin: int) -> tuple[tuple[WalSpan, ...], int]:
+    """Return the WAL that is read, and how many holes it has."""
     pieces = [cut(archive, each, begin, each[-1].end_lsn) for each in stretches(archive, timeline, all_of_it=True)]
     pieces = [each for each in pieces if each]
     return tuple(span for piece in pieces for span in piece), max(0, len(pieces) - 1)
