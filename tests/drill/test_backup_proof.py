@@ -18,6 +18,7 @@ from polling import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 DAY = 86_400.0
 
@@ -78,8 +79,22 @@ def test_an_old_proof_is_an_alarm() -> None:
     assert "failed: torn" in proof_alarm(LastProof(9 * DAY, "torn"), (backup,), 9 * DAY, 8 * DAY)
     assert proof_alarm(LastProof(failed="torn"), (backup,), 99 * DAY, 0) == ""
     assert proof_alarm(LastProof(), (), 99 * DAY, DAY) == ""
+    assert "is dated in the future" in proof_alarm(LastProof(56 * DAY), (backup,), 16 * DAY, 8 * DAY)
     young = replace(backup, id="c", ended_at=9 * DAY)
     assert "in 8 days" in proof_alarm(LastProof(), (backup, young), 9.1 * DAY, 8 * DAY)
+
+
+@pytest.mark.long
+def test_without_received_wal_the_newest_backup_is_proved_up_to_its_own_end(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Nobody receives WAL unless it is set up; the backup brings its own along, and nothing stands behind it."""
+    with running_lab(tmp_path, tmp_path_factory.mktemp("template")) as lab:
+        lab.execute("CREATE TABLE orders (id int PRIMARY KEY)", "INSERT INTO orders SELECT generate_series(1, 123)")
+        assert lab.backout("db", "backup").code == 0
+        proved = lab.backout("db", "backups", "prove", "--json")
+        assert proved.code == 0, proved.err
+        assert proved.json["proof"]["rows"] == 123  # type: ignore[index,call-overload]
 
 
 @pytest.mark.proof

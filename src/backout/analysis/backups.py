@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _INCREMENTAL_SINCE: Final = 170000
 """The first server version that can take incremental backups."""
 _DAY_S: Final = 86_400.0
+_AHEAD_S: Final = 3600.0
+"""Clocks of two machines are no further apart: what is dated later was dated by one that was wrong."""
 ALARM_SHARE: Final = 0.5
 """Of max_slot_wal_keep_size: from here on somebody has to look, since at the whole of it WAL is lost."""
 
@@ -252,11 +254,23 @@ def proof_alarm(last: LastProof, backups: Sequence[BaseBackup], now: float, with
     if last.failed:
         return f"the last proof of the backups failed: {last.failed}"
     days = within_s / _DAY_S
+    if last.at is not None and last.at - now > _AHEAD_S:
+        return "the last proof of the backups is dated in the future: a clock was wrong, and how old it is nobody knows"
     if last.at is not None and now - last.at > within_s:
         return f"the last proof of the backups is {(now - last.at) / _DAY_S:.0f} days old, and {days:g} are allowed"
     if last.at is None and now - min(each.ended_at for each in backups) > within_s:
         return f"no backup was restored as a proof in {days:g} days"
     return ""
+
+
+def is_proof_due(last: LastProof, now: float, within_s: float) -> bool:
+    """Whether it is time for another proof: half of what is allowed has passed, or the last one failed.
+
+    >>> from backout.model.backups import LastProof
+    >>> [is_proof_due(each, 100.0, 60.0) for each in (LastProof(), LastProof(69.0), LastProof(71.0), LastProof(9999.0))]
+    [True, True, False, True]
+    """
+    return last.at is None or bool(last.failed) or not -_AHEAD_S <= now - last.at < within_s / 2
 
 
 def slot_alarm(cluster: Cluster) -> str:

@@ -218,7 +218,8 @@ def prove(shell: Shell, *, if_due: bool, dry_run: bool) -> int:
     The live database is not touched. What was found is recorded with its time; `status` and `db check` say when the
     last proof is older than backup.prove_within. Exit codes: 0 proved, or not due; 1 it cannot be restored or read.
     """
-    from backout.cli.db_backup import Meter  # noqa: PLC0415 only this command
+    from backout.analysis.backups import is_proof_due  # noqa: PLC0415 only this command
+    from backout.cli.db_backup import Meter  # noqa: PLC0415 same
     from backout.cli.live import Live  # noqa: PLC0415 same
     from backout.model.backups import BackupProgress  # noqa: PLC0415 same
     from backout.runbook.backup_proof import plan_proof, prove_backup, record_of  # noqa: PLC0415 same
@@ -228,7 +229,7 @@ def prove(shell: Shell, *, if_due: bool, dry_run: bool) -> int:
     config = shell.config()
     last, within_s = wired.last_proof(config), float(wired.backup_settings(config).prove_within)
     tools = restore_tools(config, say=shell.output.say)
-    if if_due and last.at is not None and not last.failed and tools.clock.now() - last.at < within_s / 2:
+    if if_due and last.at is not None and not is_proof_due(last, tools.clock.now(), within_s):
         payload: dict[str, object] = {"environment": config.name, "due": False, "proved_at": rfc3339(last.at)}
         shell.output.result("db-backups-prove", payload, f"not due: proved last at {rfc3339(last.at)}")
         return 0

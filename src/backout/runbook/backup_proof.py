@@ -47,13 +47,15 @@ def prove_backup(tools: RestoreTools, wanted: ProofPlan, progress: Callable[[str
         BackoutError: it cannot be restored or read, which is recorded as well.
     """
     order, began_at = wanted.order, tools.clock.now()
+    tools.sides.drop(order.name)  # of one that was killed: that says nothing of what is stored now
     try:
         tools.sides.start(order, progress)
         tools.beside.promote(order.name)  # until then what unfinished transactions had locked cannot be read
         tools.say("reading every row of it")
         read = tools.beside.read_all(order.name)
-    except BackoutError as error:
-        _note(tools, PROOF_FAILED, {"backup": order.backup, "why": error.what, "at": tools.clock.now()})
+    except Exception as error:  # whatever it is, nothing was proved
+        why = error.what if isinstance(error, BackoutError) else f"it ended with {type(error).__name__}"
+        _note(tools, PROOF_FAILED, {"backup": order.backup, "why": why, "at": tools.clock.now()})
         raise
     finally:
         tools.sides.drop(order.name)
