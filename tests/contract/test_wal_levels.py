@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from backout.analysis.backups import protection
+from backout.errors import BackoutError
 from backout.model.backups import Cluster, Protection, Slot, WalRead, WalStatus
 from backout.model.recovery import BackupKind, BaseBackup, WalSegment
 from backout.providers.archive.claim import Claim, ClaimWatch
 from backout.providers.archive.levels import LevelChange, _crc32c, level_changes
-from backout.providers.archive.readback import Reading
+from backout.providers.archive.readback import Reading, catch_up
+from backout.providers.archive.receiving import ReceiverStatus, known_claim
+from backout.providers.archive.stores import FolderStore
+from backout.providers.archive.wal import WalArchive
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PAGE, SEGMENT = 8192, 1 << 20
 
@@ -66,6 +76,39 @@ def test_a_stretch_is_open_until_the_level_is_raised() -> None:
     assert (elsewhere.minimal, elsewhere.begin_lsn) == (closed.minimal, 9 * SEGMENT)
 
 
+@pytest.mark.parametrize("before", [1, 20, 53])
+def test_a_change_across_the_end_of_a_segment_is_found(before: int) -> None:
+    """Whether the next segment is read whole at once, or as far as it was received first."""
+    end = SEGMENT // PAGE * (PAGE - 24) - 16
+    one, two = segment((end - before, record(0)[:before])), segment((0, record(0)[before:]), (800, record(1)))
+    first, second = WalSegment("1", 1, 0, SEGMENT), WalSegment("2", 1, SEGMENT, 2 * SEGMENT)
+    read = Reading(1, 0, 0).with_segment(first, one)
+    assert read.minimal == ()
+    received = replace(second, end_lsn=SEGMENT + 96, partial=True)
+    coming = msgspec.json.decode(msgspec.json.encode(read.with_segment(received, two[:96])), type=Reading)
+    assert coming.minimal == ((1, SEGMENT - before, 1 << 64),)
+    for known in (read, coming, coming.with_segment(first, one)):
+        whole = known.with_segment(second, two)
+        assert whole.minimal == ((1, SEGMENT - before, SEGMENT + 840),)
+
+
+def test_who_may_not_write_to_the_archive_reads_it_back_all_the_same(tmp_path: Path) -> None:
+    """`status` of another user, or beside the receiver: what it has read it knows, and the next one reads it again."""
+
+    class ReadOnly(FolderStore):
+        def put(self, key: str, data: bytes) -> None:
+            raise BackoutError("cannot be written: Permission denied", where=key)
+
+    base = BaseBackup("b", BackupKind.FULL, None, 0, 1, 40, 90, 1, "7", 180006, 1, 1, verified_at=1.0)
+    archive = WalArchive(FolderStore(tmp_path), "7", tmp_path / "incoming", None)
+    archive.set_layout(SEGMENT)
+    archive.keep(f"{1:024X}", segment((64, record(1))))
+    wal = (WalSegment(f"{1:024X}", 1, 0, SEGMENT),)
+    reader = WalArchive(ReadOnly(tmp_path), "7", tmp_path / "incoming", None)
+    assert catch_up(reader, base, wal) == WalRead(1, 0, SEGMENT)
+    assert archive.reading() == Reading()
+
+
 def test_what_nobody_has_read_back_is_no_protection() -> None:
     """The WAL is there by its names; that is not enough."""
     base = BaseBackup("b", BackupKind.FULL, None, 0, 1, 40, 90, 1, "7", 180006, 1, 1, verified_at=1.0)
@@ -82,12 +125,15 @@ def test_what_nobody_has_read_back_is_no_protection() -> None:
 class Asked:
     """What a watch asks, and what it tells."""
 
-    def __init__(self, *answers: bool) -> None:
+    def __init__(self, *answers: bool | None) -> None:
         self.answers = list(answers)
         self.heard: list[tuple[bool, float, int]] = []
 
     def judge(self) -> Protection:
-        return Protection(self.answers.pop(0), "because", reaches_lsn=77)
+        answer = self.answers.pop(0)
+        if answer is None:
+            raise ValueError("a mistake of ours")
+        return Protection(answer, "because", reaches_lsn=77)
 
     def told(self, found: Protection, since: float, lsn: int) -> None:
         self.heard.append((found.protected, since, lsn))
@@ -113,3 +159,16 @@ def test_the_end_of_the_protection_is_told_once_with_the_last_moment_of_it() -> 
     for _ in range(8):
         watch.look()
     assert asked.heard == [(False, 3.0, 77), (True, 6.0, 77)]
+
+
+def test_a_watch_goes_on_after_a_look_that_failed_and_after_another_cluster_has_taken_its_place() -> None:
+    """A look that ends with an error says nothing; and what protected one cluster is told as over by the next."""
+    said = ReceiverStatus(at=9.0, pid=1, started_at=1.0, system_identifier="7", protected=True, protected_at=8.0,
+                          protected_lsn=55)  # fmt: skip
+    assert known_claim(said, "7") == Claim(protected=True, at=8.0, lsn=55)
+    assert known_claim(None, "7") == Claim()
+    asked = Asked(None, False, None, False)
+    watch = ClaimWatch(known_claim(said, "8"), asked, Ticking())
+    for _ in range(4):
+        watch.look()
+    assert asked.heard == [(False, 8.0, 0)]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from backout.errors import BackoutError
-
 if TYPE_CHECKING:
     from collections.abc import Callable
     from threading import Event
@@ -71,8 +69,8 @@ class ClaimWatch:
         assert self._asks.judge is not None  # noqa: S101 whoever keeps it has looked
         try:
             found = self._asks.judge()
-        except (BackoutError, OSError):
-            return  # the server does not answer: nobody knows
+        except Exception:  # noqa: BLE001 the server does not answer, mostly: nobody knows, and is asked again
+            return
         before = self.claim
         if before.protected and not found.protected and not self._doubted:
             self._doubted = True

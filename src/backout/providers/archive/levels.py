@@ -30,13 +30,14 @@ class LevelChange:
     minimal: bool
 
 
-def level_changes(segment: bytes, begin_lsn: int) -> tuple[LevelChange, ...]:
-    """Return the changes that a segment names, in order; what lies across the end of a segment is not seen.
+def level_changes(segment: bytes, begin_lsn: int, before: bytes = b"") -> tuple[LevelChange, ...]:
+    """Return the changes that a segment names, in order.
 
     Args:
-        segment: as far as it was received; zeros behind. begin_lsn: where it begins.
+        segment: as far as it was received; zeros behind. begin_lsn: where it begins. before: `end_of` the segment
+            before it, so that a record that lies across is seen; without it that one is not.
     """
-    pages = [segment[_LONG:_PAGE]]
+    pages = [before, segment[_LONG:_PAGE]]
     pages += [segment[at + _SHORT : at + _PAGE] for at in range(_PAGE, len(segment), _PAGE)]
     stream = b"".join(pages)
     found = []
@@ -45,9 +46,15 @@ def level_changes(segment: bytes, begin_lsn: int) -> tuple[LevelChange, ...]:
         record = stream[at : at + _LENGTH]
         if _is_change(record):
             (level,) = struct.unpack_from("<i", record, 26 + 5 * 4)
-            found.append(LevelChange(begin_lsn + _place(at), level == _MINIMAL))
+            inside = at - len(before)
+            found.append(LevelChange(begin_lsn + (_place(inside) if inside >= 0 else inside), level == _MINIMAL))
         at = stream.find(_BEGINS, at + 1)
     return tuple(found)
+
+
+def end_of(segment: bytes) -> bytes:
+    """Return the end of a whole segment, in which a record may begin that goes on in the next one."""
+    return segment[1 - _LENGTH :]
 
 
 def _is_change(record: bytes) -> bool:

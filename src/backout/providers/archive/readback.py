@@ -6,12 +6,14 @@ read is no protection.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from backout.errors import BackoutError
 from backout.model.backups import MINIMAL, NO_END, WalGap, WalRead
-from backout.providers.archive.levels import level_changes
+from backout.providers.archive.levels import end_of, level_changes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,18 +27,25 @@ _OPEN: Final = NO_END
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """The WAL of `timeline` that was read: `[begin_lsn, end_lsn)`. minimal: (timeline, from, to) on any timeline."""
+    """The WAL of `timeline` that was read: `[begin_lsn, end_lsn)`. minimal: (timeline, from, to) on any timeline.
+
+    Args:
+        last_lsn, last: where the last whole segment ends that was read, and its last bytes: see `level_changes`.
+    """
 
     timeline: int = 0
     begin_lsn: int = 0
     end_lsn: int = 0
     minimal: tuple[tuple[int, int, int], ...] = ()
+    last_lsn: int = 0
+    last: bytes = b""
 
     def with_segment(self, segment: WalSegment, content: bytes) -> Reading:
         """Return it with one segment more, which begins where it ends (or anew, where it does not)."""
         follows = segment.timeline == self.timeline and self.begin_lsn <= segment.begin_lsn <= self.end_lsn
         minimal = list(self.minimal)
-        for change in level_changes(content, segment.begin_lsn):
+        before = self.last if follows and self.last_lsn == segment.begin_lsn else b""
+        for change in level_changes(content, segment.begin_lsn, before):
             last = minimal[-1] if minimal and minimal[-1][0] == segment.timeline else None
             is_open = last is not None and last[2] == _OPEN
             if change.minimal and not is_open and (segment.timeline, change.lsn) not in {each[:2] for each in minimal}:
@@ -45,7 +54,9 @@ class Reading(msgspec.Struct, frozen=True):
                 minimal[-1] = (last[0], last[1], change.lsn)
         begin = self.begin_lsn if follows else segment.begin_lsn
         end = max(self.end_lsn, segment.end_lsn) if follows else segment.end_lsn
-        return Reading(segment.timeline, begin, end, tuple(minimal))
+        is_old = segment.partial or (follows and segment.end_lsn < self.last_lsn)
+        ended = (self.last_lsn, self.last) if is_old else (segment.end_lsn, end_of(content))
+        return Reading(segment.timeline, begin, end, tuple(minimal), *ended)
 
     @property
     def gaps(self) -> tuple[WalGap, ...]:
@@ -90,5 +101,6 @@ def catch_up(
         if (not segment.partial or has_change) and now.begin_lsn == durable.begin_lsn:
             durable = now
     if durable != known and durable.end_lsn > durable.begin_lsn:
-        archive.set_reading(durable)
+        with suppress(BackoutError):  # who only looks may not be allowed to write there, and knows it all the same
+            archive.set_reading(durable)
     return WalRead(now.timeline, now.begin_lsn, now.end_lsn)

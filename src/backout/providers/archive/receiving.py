@@ -93,6 +93,17 @@ def read_status(directory: Path) -> ReceiverStatus | None:
     return None
 
 
+def known_claim(before: ReceiverStatus | None, system_identifier: str) -> Claim:
+    """Return what an earlier receiver found of the protection, so that its end is told by a later one.
+
+    Where another cluster answers since, it was protected all the same; the position alone means nothing any more.
+    """
+    if before is None:
+        return Claim()
+    lsn = before.protected_lsn if before.system_identifier == system_identifier else 0
+    return Claim(before.protected, before.protected_at, lsn, before.why)
+
+
 @dataclass(frozen=True, slots=True)
 class Reception:
     """How WAL is received.
@@ -133,7 +144,7 @@ class WalReceiver:
         self._restart_at = 0.0
         self._began_at = 0.0
         self._restarts = -1
-        self._trouble = ""
+        self._trouble = self._unwritten = ""
         self._segment_bytes = 0
         self._seen: deque[tuple[float, int]] = deque(maxlen=4096)
         self._status: ReceiverStatus | None = None
@@ -155,11 +166,8 @@ class WalReceiver:
         self._archive.set_layout(state.segment_bytes)
         private_folder(self._archive.incoming)
         self._replication.ensure_slot()
-        before = read_status(self._how.directory)
-        same = before is not None and before.system_identifier == state.system_identifier
-        if before is not None and same:
-            known = Claim(before.protected, before.protected_at, before.protected_lsn, before.why)
-            self._watched = ClaimWatch(known, self._how, self._clock)
+        known = known_claim(read_status(self._how.directory), state.system_identifier)
+        self._watched = ClaimWatch(known, self._how, self._clock)
         self._status = ReceiverStatus(
             at=self._clock.now(),
             pid=os.getpid(),
@@ -246,13 +254,15 @@ class WalReceiver:
             BackoutError: there is still no room.
         """
         for path in self._archive.incoming.glob(f"*{PARTIAL}"):
-            if path.stat().st_size in {0, self._segment_bytes}:
-                continue
             try:
+                if path.stat().st_size in {0, self._segment_bytes}:
+                    continue
                 with path.open("r+b") as file:
                     os.posix_fallocate(file.fileno(), 0, self._segment_bytes)
                     file.truncate(self._segment_bytes)
                     os.fsync(file.fileno())
+            except FileNotFoundError:
+                continue  # it was just stored
             except OSError as error:
                 raise not_kept(error, str(path)) from error
 
@@ -410,8 +420,11 @@ class WalReceiver:
         )
         try:
             FolderStore(self._how.directory).put(_STATUS, msgspec.json.encode(self._status))
+            self._unwritten = ""
         except BackoutError as error:
-            self._how.say(str(error))
+            if str(error) != self._unwritten:  # each second anew, else
+                self._how.say(str(error))
+            self._unwritten = str(error)
 
     def _begin_anew(self, why: str) -> None:
         """Receive from where the server still has WAL; what lies before that is a gap, which is named.
