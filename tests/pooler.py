@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shutil
 import socket
 import struct
@@ -49,7 +50,7 @@ class _Pool:
 
     def take(self) -> socket.socket:
         with self._lock:
-            return self._free.pop() if self._free else self._open()
+            return self._free.pop(0) if self._free else self._open()
 
     def give(self, server: socket.socket) -> None:
         with self._lock:
@@ -65,7 +66,7 @@ class _Pool:
         return server
 
 
-def _serve(client: socket.socket, pool: _Pool) -> None:
+def _serve(client: socket.socket, pool: _Pool, keeps: int) -> None:
     with client, contextlib.suppress(ConnectionError, OSError):
         while True:
             (length,) = struct.unpack("!I", _exactly(client, 4))
@@ -76,6 +77,7 @@ def _serve(client: socket.socket, pool: _Pool) -> None:
         client.sendall(message(b"R", struct.pack("!I", 0)) + message(b"K", struct.pack("!II", 1, 1)))
         client.sendall(message(_READY, _IDLE))
         server: socket.socket | None = None
+        done = 0
         while True:
             kind, body = _message(client)
             if kind == b"X":
@@ -89,14 +91,20 @@ def _serve(client: socket.socket, pool: _Pool) -> None:
                 client.sendall(message(kind, body))
                 if kind == _READY:
                     break
-            if body == _IDLE:
+            done += body == _IDLE
+            if body == _IDLE and done >= keeps:
                 pool.give(server)
                 server = None
 
 
 @contextlib.contextmanager
-def transaction_pooler(dsn: str) -> Iterator[str]:
-    """Yield the connection string of a pooler in front of the database, which wants no password."""
+def transaction_pooler(dsn: str, *, clients: int = 1 << 30, keeps: int = 1) -> Iterator[str]:
+    """Yield the connection string of a pooler in front of the database, which wants no password.
+
+    Args:
+        clients: how many it lets in. keeps: transactions for which each of them has a session of the server to itself,
+            as they have by chance where the application uses the others.
+    """
     with psycopg.connect(dsn) as connection:
         (folder,) = connection.execute(b"SHOW unix_socket_directories").fetchone() or ("",)
         info = connection.info
@@ -106,8 +114,12 @@ def transaction_pooler(dsn: str) -> Iterator[str]:
 
     def accept() -> None:
         with contextlib.suppress(OSError):
-            while True:
-                threading.Thread(target=_serve, args=(listener.accept()[0], pool), daemon=True).start()
+            for number in itertools.count():
+                client = listener.accept()[0]
+                if number < clients:
+                    threading.Thread(target=_serve, args=(client, pool, keeps), daemon=True).start()
+                else:
+                    client.close()
 
     threading.Thread(target=accept, daemon=True).start()
     try:

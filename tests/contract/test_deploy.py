@@ -24,6 +24,7 @@ from backout.providers.postgres.binaries import find_binaries
 from backout.providers.postgres.deploy import PrismaDeploy
 from backout.providers.postgres.launcher import PostgresServer
 from backout.providers.postgres.schema import PostgresHistory
+from backout.providers.postgres.session import working
 
 from fm5_app import FM5
 from polling import until
@@ -360,6 +361,13 @@ def test_a_transaction_pooler_is_named(dsn: str, tmp_path: Path) -> None:
     with transaction_pooler(dsn) as pooled, pytest.raises(Refused, match="a transaction pooler stands between"):
         apply(pooled, tmp_path)
     assert rows(dsn, "SELECT to_regclass('_prisma_migrations')") == [(None,)]
+
+
+@pytest.mark.parametrize("more", [{"keeps": 4}, {"clients": 1}], ids=["each had its own", "no second one"])
+def test_a_transaction_pooler_that_gives_itself_away_late_is_refused(dsn: str, more: dict[str, int]) -> None:
+    """Sessions that missed each other at first, beside the application's; and one that lets no second session in."""
+    with transaction_pooler(dsn, **more) as pooled, pytest.raises(Refused, match="transaction pooler"):
+        working(pooled).close()
 
 
 def test_a_missing_right_is_an_auth_error(dsn: str, tmp_path: Path) -> None:

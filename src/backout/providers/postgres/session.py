@@ -13,7 +13,7 @@ The server's certificate is verified as `access.verified` says.
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import Refused
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import psycopg
 
 CONNECT_S: Final = 5.0
+_TRIES: Final = 16
 
 
 @contextmanager
@@ -103,25 +104,38 @@ def refuse_pooler(connection: psycopg.Connection[Any], url: str, why: str) -> No
 
     A server's own session runs in the process that it named at the login. A pooler names one of its own; then two
     sessions that are open at the same time and report the same process, or one that changes it, prove that they share.
+    Beside the application's sessions they may miss each other, so it is tried again and again.
 
     Raises:
-        Refused: they do.
+        Refused: they do, or a pooler lets no second session in that would tell.
     """
     import psycopg  # noqa: PLC0415 - costs 0.1 s
 
     first = process_of(connection)
     if first == connection.info.backend_pid:
         return
-    with suppress(psycopg.OperationalError), _opened(url, CONNECT_S) as other:
+    try:
+        with _opened(url, CONNECT_S) as other:
+            if not _share(connection, other, first):
+                return
+        what = "a transaction pooler stands"
+    except psycopg.OperationalError:
+        what = "something that lets no second session in, perhaps a transaction pooler, stands"
+    raise Refused(
+        f"{what} between here and Postgres, and {why}",
+        where="Postgres",
+        hint="use the direct connection string: its variable goes into database.url_env or admin_url_env",
+    )
+
+
+def _share(connection: psycopg.Connection[Any], other: psycopg.Connection[Any], first: int) -> bool:
+    """Whether two sessions share server processes, of which the first one was in `first`."""
+    for _ in range(_TRIES):
         with other.transaction():
-            between = process_of(other)
-            again = process_of(connection)
-        if between == first or again != first:
-            raise Refused(
-                f"a transaction pooler stands between here and Postgres, and {why}",
-                where="Postgres",
-                hint="use the direct connection string: its variable goes into database.url_env or admin_url_env",
-            )
+            # In this order: where both are in the only process there is, the next question would wait for it.
+            if process_of(other) == first or process_of(connection) != first:
+                return True
+    return False
 
 
 def process_of(connection: psycopg.Connection[Any]) -> int:
