@@ -12,6 +12,8 @@ from recovery_lab import Lab, opened
 from backout.model.recovery import SideOrder, parse_lsn
 from backout.providers.postgres.binaries import find_binaries
 from backout.providers.postgres.launcher import PostgresServer
+from backout.providers.postgres.owner_session import SideSessions, inside
+from backout.providers.postgres.session import working
 from backout.providers.postgres.side import PostgresSides
 
 from extent import long
@@ -150,3 +152,29 @@ def test_a_setting_that_was_raised_since_the_base_does_not_hold_replay_up(lab: L
         assert sides.resume(order.name, lambda *_: None).dsn
     finally:
         sides.drop(order.name)
+
+
+@pytest.mark.long
+def test_libraries_of_the_origins_sessions_are_none_of_the_copys(lab: Lab) -> None:
+    """Set for a database, which outdoes a command line: the library is not here, and the copy is read all the same."""
+    with lab.connect() as connection:
+        connection.execute("CREATE ROLE keeper LOGIN")
+        connection.execute("CREATE DATABASE shop")
+        connection.execute("ALTER DATABASE shop SET session_preload_libraries = 'nowhere'")
+        connection.execute("ALTER DATABASE shop SET local_preload_libraries = 'nowhere'")
+    sides, order = _sides(lab), _order(lab, "preloads")
+    try:
+        side = sides.start(order, lambda *_: None)
+        assert {each.name for each in sides.read_all(order.name)} == {"postgres", "shop"}
+        assert sides.look(order.name, "shop", "orders", "").relation_there is False
+        sessions = SideSessions(
+            lambda user: working(inside(side.dsn), dbname="shop", **({"user": user} if user else {}))
+        )
+        assert sessions.of("keeper") is sessions.main  # his own would preload it, and he cannot say otherwise
+        assert sessions.main.execute("SHOW session_preload_libraries").fetchone() == ("",)
+        sessions.main.close()
+    finally:
+        sides.drop(order.name)
+        with lab.connect() as connection:
+            connection.execute("DROP DATABASE shop")
+            connection.execute("DROP ROLE keeper")

@@ -46,6 +46,15 @@ SELECT coalesce((SELECT substr(setting, length('search_path=') + 1)
   ORDER BY s.setrole = 0, s.setdatabase = 0 LIMIT 1), '"$user", public')
 """
 """An owner's search path: of his role in this database, else of his role, else of the database, else Postgres's."""
+_PRELOADS: Final = """
+SELECT EXISTS (SELECT 1 FROM pg_db_role_setting s, unnest(s.setconfig) AS setting
+  WHERE split_part(setting, '=', 1) IN ('session_preload_libraries', 'event_triggers')
+  AND s.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = %s))
+  AND s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())))
+"""
+"""Whether sessions of a role begin with what only a superuser may set, so that nobody else can say otherwise."""
+OWNER_INSIDE: Final = "-c local_preload_libraries="
+"""The options of an owner's session with a side instance, see `inside`."""
 _WORD: Final = re.compile(r'"(?:[^"]|"")+"|[a-z_][a-z0-9_$]*')
 _STRANGE_TRIGGERS: Final = """
 SELECT e.evtname FROM pg_event_trigger e JOIN pg_proc p ON p.oid = e.evtfoid JOIN pg_roles r ON r.oid = p.proowner
@@ -183,6 +192,16 @@ def _set_role(owner: str) -> Any:
     return sql.SQL("SET SESSION ROLE {}").format(sql.Identifier(owner))
 
 
+def inside(dsn: str) -> str:
+    """Return the superuser's connection string of a side instance for our sessions, which preload no library.
+
+    ALTER DATABASE and ALTER ROLE outdo the command line of the server: what they name would run in the copy, or keep it
+    shut where it is not installed here. That of a server elsewhere is returned as it is.
+    """
+    is_ours = dsn.startswith("host=/")
+    return f"{dsn} options='-c session_preload_libraries= {OWNER_INSIDE}'" if is_ours else dsn
+
+
 class SideSessions:
     """The sessions with one side instance: that of the connection string, and those of owners where they are let in.
 
@@ -212,6 +231,9 @@ class SideSessions:
 
         (is_superuser, _) = self.main.execute(_OWNER, (owner,)).fetchone() or (False, False)
         if not self._is_superuser or is_superuser or owner == self._user:
+            return self.main
+        (preloads,) = self.main.execute(_PRELOADS, (owner,)).fetchone() or (True,)
+        if preloads:
             return self.main
         try:
             return self._open(owner)

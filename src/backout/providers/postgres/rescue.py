@@ -23,7 +23,7 @@ from backout.providers.postgres.definition_changes import differences
 from backout.providers.postgres.definition_columns import orders
 from backout.providers.postgres.definition_reading import DefinitionReader, live_definitions
 from backout.providers.postgres.definitions import catalog
-from backout.providers.postgres.owner_session import OwnerSessions, SideSessions
+from backout.providers.postgres.owner_session import OWNER_INSIDE, OwnerSessions, SideSessions, inside
 from backout.providers.postgres.rescue_chains import read_images
 from backout.providers.postgres.rescue_circles import close_circles, notes_of_circles
 from backout.providers.postgres.rescue_definitions import DefinitionRescue
@@ -153,10 +153,10 @@ class PostgresRescuer:
         import psycopg  # noqa: PLC0415 - costs 0.1 s
 
         def opened(user: str) -> Any:
-            more: dict[str, Any] = {"user": user} if user else {}
+            more: dict[str, Any] = {"user": user, "options": OWNER_INSIDE} if user else {}
             settings = {"default_transaction_read_only": "on"}
             made = working(
-                dsn,
+                inside(dsn),
                 connect_timeout_s=_CONNECT_S,
                 lock_timeout_s=10.0,
                 settings=settings,

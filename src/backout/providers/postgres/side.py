@@ -28,6 +28,7 @@ from backout.model.recovery import SideInstance, SideLook, SideOrder, SideState
 from backout.providers.child import NOBODY, needs_chown
 from backout.providers.postgres.backup_tools import verify_folder
 from backout.providers.postgres.launcher import Overlay, PostgresServer
+from backout.providers.postgres.owner_session import inside
 from backout.providers.postgres.session import reading, working
 from backout.providers.postgres.side_files import (
     copy_folder,
@@ -115,7 +116,11 @@ class PostgresSides:
             unready = (data / "recovery.signal").exists() or is_aside(data) or not laid.is_whole
             state = SideState.STOPPED if unready else SideState.READY
             return SideInstance(name, state, laid.how, str(server.data_directory), order.lsn, order.timeline)
-        return self._running(laid, server, status, look_at_replay(self._dsn(status, laid), server))
+        try:
+            looked = look_at_replay(inside(self._dsn(status, laid)), server)
+        except BackoutError:  # whoever starts it is told; here it is listed, and can be dropped
+            looked = SideState.REPLAYING, 0
+        return self._running(laid, server, status, looked)
 
     def start(self, order: SideOrder, progress: Callable[[str, int, int], None]) -> SideInstance:
         """Make the instance (unless it is there) and return it when it has come to its target and waits there.
@@ -165,10 +170,10 @@ class PostgresSides:
         found, laid = self.find(name), self._laid(name)
         if found is None or laid is None or not found.dsn:
             raise UsageError(f"no side instance {name!r} runs", hint="backout db restore --list")
-        with working(found.dsn) as connection:
+        with working(inside(found.dsn)) as connection:
             if found.state is not SideState.PROMOTED:
                 connection.execute("SELECT pg_promote(true, 600)")
-        roll_back_prepared(found.dsn, laid.order.xid)
+        roll_back_prepared(inside(found.dsn), laid.order.xid)
 
     def stop(self, name: str) -> None:
         """Stop it cleanly and keep it; all of it is on the disk when this returns."""
@@ -194,7 +199,7 @@ class PostgresSides:
         import psycopg  # noqa: PLC0415 - costs 0.1 s
 
         found = self.find(name)
-        dsn = found.dsn if found is not None else ""
+        dsn = inside(found.dsn) if found is not None else ""
         try:
             with reading(dsn, dbname=database, statement_timeout_s=_LOOK_S) as connection:
                 return look_at(connection, relation, migration)
@@ -206,7 +211,7 @@ class PostgresSides:
         found = self.find(name)
         if found is None or not found.dsn:
             raise BackoutError(f"no side instance {name!r} runs", where=name)
-        return read_all(found.dsn)
+        return read_all(inside(found.dsn))
 
     def drop(self, name: str) -> None:
         """Stop it and remove its files; of one whose data directory was moved away, what is left of it."""
@@ -353,7 +358,7 @@ class PostgresSides:
         self, laid: Laid, progress: Callable[[str, int, int], None], brought: Future[None]
     ) -> tuple[ServerStatus, tuple[SideState, int]] | None:
         """Start it and return it at its target; None when the WAL wants larger settings than it has."""
-        return replay(self._server(laid), laid, lambda status: self._dsn(status, laid), progress, brought)
+        return replay(self._server(laid), laid, lambda status: inside(self._dsn(status, laid)), progress, brought)
 
     def _enlarged(self, laid: Laid) -> Laid:
         """Stop it, and let it have from now on what its log asks for."""

@@ -26,6 +26,9 @@ _STOPPED: Final = "recovery stopping"
 """In the log when replay has come to its target; a standby may pause for other reasons."""
 
 
+_NO_SUPERUSER: Final = "permission denied to set parameter"
+
+
 @dataclass(frozen=True, slots=True)
 class Laid:
     """How a side instance was laid out, as its folder tells.
@@ -74,7 +77,11 @@ def replay(
 
 
 def look_at_replay(dsn: str, server: PostgresServer) -> tuple[SideState, int]:
-    """Return its state and how far it has replayed; (REPLAYING, 0) while nobody can ask it yet."""
+    """Return its state and how far it has replayed; (REPLAYING, 0) while nobody can ask it yet.
+
+    Raises:
+        BackoutError: it never can be asked, as the role is no superuser in it.
+    """
     import psycopg  # noqa: PLC0415 - costs 0.1 s
 
     query = (
@@ -84,7 +91,11 @@ def look_at_replay(dsn: str, server: PostgresServer) -> tuple[SideState, int]:
     try:
         with reading(dsn, statement_timeout_s=_LOOK_S) as connection:
             row = connection.execute(query).fetchone()
-    except (psycopg.OperationalError, UnicodeError):  # it starts, and has not said yet where its socket is
+    except (psycopg.OperationalError, UnicodeError) as error:  # it starts, and has not said yet where its socket is
+        if _NO_SUPERUSER in str(error):
+            what = "the copy cannot be opened: the role of the connection string is no superuser in it"
+            hint = "name a superuser of the cluster in database.admin_url_env"
+            raise BackoutError(what, where=str(server.data_directory), hint=hint) from None
         return SideState.REPLAYING, 0
     assert row is not None  # noqa: S101 one row always
     replayed = parse_lsn(row[2]) if row[2] else 0

@@ -22,7 +22,7 @@ from backout.providers.postgres.comparison.tables import (
     since,
     written_by,
 )
-from backout.providers.postgres.owner_session import OwnerSessions, SideSessions
+from backout.providers.postgres.owner_session import OWNER_INSIDE, OwnerSessions, SideSessions, inside
 from backout.providers.postgres.plain import foreign_code
 from backout.providers.postgres.schema import meant
 from backout.providers.postgres.session import working
@@ -74,9 +74,11 @@ def comparing(place: Place, evidence: Evidence, progress: Callable[[str, int, in
 
         def side(dsn: str) -> SideSessions:
             def session(user: str) -> Any:
-                more: dict[str, Any] = {"user": user} if user else {}
+                more: dict[str, Any] = {"user": user, "options": OWNER_INSIDE} if user else {}
                 settings = {"default_transaction_read_only": "on"}
-                made = working(dsn, connect_timeout_s=_CONNECT_S, settings=settings, dbname=place.database, **more)
+                made = working(
+                    inside(dsn), connect_timeout_s=_CONNECT_S, settings=settings, dbname=place.database, **more
+                )
                 return stack.enter_context(made)
 
             return SideSessions(session)
