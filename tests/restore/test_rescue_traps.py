@@ -62,6 +62,17 @@ def rescue(lab: Lab, xid: str) -> dict[str, Any]:
     return {str(each["table"]): each for each in tables if isinstance(each, dict)}
 
 
+def undone(lab: Lab) -> dict[str, str]:
+    """Take the rescue back, and return what stays, with the reason."""
+    tools = lab.tools()
+    run = lab.run(plan_undo(tools), tools)
+    told: Json = lab.journal.result(run.id, "db_undo_rescue")
+    assert isinstance(told, dict)
+    left_out = told["left_out"]
+    assert isinstance(left_out, list)
+    return {str(each["what"]): str(each["reason"]) for each in left_out if isinstance(each, dict)}
+
+
 @pytest.mark.long
 def test_a_changed_key_is_changed_back(lab: Lab) -> None:
     """The update took the old key away: that row is one to put back, not one that was only locked."""
@@ -267,3 +278,58 @@ def test_tables_of_an_owner_who_may_not_log_in_come_back(lab: Lab) -> None:
     assert (told["left"], told["inserted"], told["updated"]) == ("", 6, 3)
     assert lab.rows("SELECT count(*) FROM hers.days WHERE mood = 'glad'") == [(9,)]
     assert lab.rows("SELECT rolcanlogin FROM pg_roles WHERE rolname = 'quiet'") == [(False,)]
+
+
+@pytest.mark.long
+def test_an_undo_takes_no_partition_and_no_view_of_others_along(lab: Lab) -> None:
+    """Tables that came back go again but where somebody has hung something on them since; others go all the same."""
+    xid = damaged(
+        lab,
+        "hung",
+        "CREATE TABLE hung (id int PRIMARY KEY) PARTITION BY RANGE (id);"
+        "CREATE TABLE hung_1 PARTITION OF hung FOR VALUES FROM (0) TO (50); INSERT INTO hung VALUES (1);"
+        "CREATE TABLE hung_viewed (id int PRIMARY KEY); CREATE TABLE hung_alone (id int PRIMARY KEY)",
+        "DROP TABLE hung; DROP TABLE hung_viewed; DROP TABLE hung_alone",
+    )
+    rescue(lab, xid)
+    with lab.connect() as connection:
+        connection.execute("CREATE TABLE hung_2 PARTITION OF hung FOR VALUES FROM (50) TO (99)")
+        connection.execute("INSERT INTO hung VALUES (77)")
+        connection.execute("CREATE VIEW hung_view AS SELECT id FROM hung_viewed")
+    told = undone(lab)
+    assert lab.rows("SELECT id FROM hung_2") == lab.rows("SELECT id FROM hung") == [(77,)]
+    assert lab.rows("SELECT id FROM hung_view") == []
+    there = "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relname LIKE 'hung%' ORDER BY 1"
+    assert lab.rows(there) == [("hung",), ("hung_2",), ("hung_viewed",)]
+    assert {"public.hung", "public.hung_viewed"} <= told.keys()
+
+
+@pytest.mark.long
+def test_a_table_that_stays_in_an_undo_stays_whole(lab: Lab) -> None:
+    """Without its key, its default, its privileges and its policy it would be nobody's, or everybody's."""
+    xid = damaged(
+        lab,
+        "whole",
+        "CREATE ROLE bob_of_whole; CREATE TABLE whole (id serial PRIMARY KEY, v text DEFAULT 'x');"
+        "CREATE INDEX whole_v ON whole (v); ALTER TABLE whole ENABLE ROW LEVEL SECURITY;"
+        "CREATE POLICY mine ON whole USING (v = 'x'); GRANT SELECT ON whole TO bob_of_whole;"
+        "CREATE TABLE whole_child (id int PRIMARY KEY, parent int REFERENCES whole);"
+        "INSERT INTO whole DEFAULT VALUES; INSERT INTO whole_child VALUES (1, 1)",
+        "DROP TABLE whole CASCADE; DROP TABLE whole_child",
+        "",
+    )
+    rescue(lab, xid)
+    described = (
+        "SELECT relrowsecurity, relacl::text, (SELECT count(*) FROM pg_policy WHERE polrelid = c.oid), "
+        "(SELECT string_agg(indexrelid::regclass::text, ',' ORDER BY 1) FROM pg_index WHERE indrelid = c.oid), "
+        "(SELECT count(*) FROM pg_attrdef WHERE adrelid = c.oid) FROM pg_class c WHERE oid = 'whole'::regclass"
+    )
+    wanted = lab.rows(described)
+    assert wanted[0][2:4] == (1, "whole_pkey,whole_v")
+    with lab.connect() as connection:
+        connection.execute("INSERT INTO whole DEFAULT VALUES")
+    told = undone(lab)
+    assert lab.rows(described) == wanted
+    assert lab.rows("SELECT to_regclass('whole_child')") == [(None,)]
+    assert "rows were written since" in told["public.whole"]
+    assert "does" in told["index public.whole_v"]

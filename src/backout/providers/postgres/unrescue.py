@@ -15,6 +15,7 @@ from backout.providers.postgres.rescue_scope import key_kept
 from backout.providers.postgres.rescue_writing import hold, quietly
 from backout.providers.postgres.rowsql import keyed, new, old, stated
 from backout.providers.postgres.unrescue_circles import undo_circle
+from backout.providers.postgres.unrescue_tables import drop_table, stays_with, tables_that_stay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,6 +41,7 @@ def undo(
             the transaction that wrote. defined: returns the live definitions.
     """
     made = Made.of(entries)
+    stay = tables_that_stay(lambda entry: _of_owner(sessions, entry), entries)
     counts: Counter[tuple[str, str]] = Counter()
     left: dict[str, str] = {}
     definitions: list[str] = []
@@ -63,16 +65,14 @@ def undo(
             else:
                 counts[table, op] += _rows(live, entry, content, wrote)
         elif op == "other":
-            left |= _changed_since(entry, defined) or _other(live, entry, definitions)
+            if with_it := stays_with(entry, stay, made.tables - stay.keys()):
+                left[table] = f"stays, for table {with_it} does"
+            else:
+                left |= _changed_since(entry, defined) or _other(live, entry, definitions)
+        elif entry["sql"] in stay:
+            left[table] = stay[entry["sql"]]
         else:
-            # Locked before it is looked at: what somebody writes in between would go with it.
-            with live.transaction():
-                if _exists(live, entry["sql"]):
-                    live.execute(f"LOCK TABLE {entry['sql']} IN ACCESS EXCLUSIVE MODE")
-                    if op == "column":
-                        left |= _column(live, entry, made, definitions)
-                    else:
-                        left |= _table(live, entry, definitions)
+            left |= _thing(live, entry, made, definitions)
     names = dict.fromkeys([*(table for table, _ in counts), *left])
     tables = tuple(
         TableRescue(
@@ -213,6 +213,28 @@ def _other(live: Any, entry: _Entry, definitions: list[str]) -> dict[str, str]:
     return {}
 
 
+def _thing(live: Any, entry: _Entry, made: Made, definitions: list[str]) -> dict[str, str]:
+    """Take a column or a table away again, or say why it stays; somebody may have made a view on it.
+
+    It is locked before it is looked at: what somebody writes in between would go with it.
+    """
+    from psycopg import Error, OperationalError  # noqa: PLC0415 - costs 0.1 s
+
+    try:
+        with live.transaction():
+            if not _exists(live, entry["sql"]):
+                return {}
+            live.execute(f"LOCK TABLE {entry['sql']} IN ACCESS EXCLUSIVE MODE")
+            if entry["op"] == "column":
+                return _column(live, entry, made, definitions)
+            return drop_table(live, entry, definitions)
+    except OperationalError:
+        raise
+    except Error as error:
+        what = f"column {entry['column']}" if entry["op"] == "column" else "the table"
+        return {str(entry["table"]): f"{what} stays: {' '.join(str(error).split())[:300]}"}
+
+
 def _of_owner(sessions: OwnerSessions, entry: _Entry) -> Any:
     """Return the session of whose table, or view, an entry is about."""
     query = "SELECT pg_get_userbyid(relowner)::text FROM pg_class WHERE oid = to_regclass(%s)"
@@ -270,19 +292,6 @@ def _column(live: Any, entry: _Entry, made: Made, definitions: list[str]) -> dic
     if count:
         return {entry["table"]: f"column {entry['column']} stays with its values: {count:,} of them were written since"}
     statement = f"ALTER TABLE {table} DROP COLUMN {name}"
-    live.execute(statement)
-    definitions.append(statement)
-    return {}
-
-
-def _table(live: Any, entry: _Entry, definitions: list[str]) -> dict[str, str]:
-    """Drop a table that was made again, unless somebody has written to it since."""
-    xid = int(entry["xid"]) % (1 << 32)
-    query = f"SELECT count(*) FILTER (WHERE xmin::text = %s), count(*) FROM ONLY {entry['sql']}"
-    ours, every = live.execute(query, (str(xid),)).fetchone()
-    if ours != entry["rows"] or every != entry["rows"]:
-        return {entry["table"]: "the table stays: rows were written since"}
-    statement = f"DROP TABLE {entry['sql']}"
     live.execute(statement)
     definitions.append(statement)
     return {}
