@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from recovery_lab import Lab, opened
 
+from backout.errors import BackoutError
 from backout.journal.sqlite import SqliteJournal
 from backout.journal.stop import StopRequest
 from backout.providers.clock import SystemClock
-from backout.providers.postgres import rescue_rows
+from backout.providers.postgres import rescue_definitions, rescue_rows
+from backout.providers.postgres.comparison.comparer import PostgresComparer
 from backout.report.comparison import comparison_lines
 from backout.runbook.restore import plan_rescue
 
@@ -36,6 +38,11 @@ def _own_journal(lab: Lab, tmp_path: Path) -> None:
 ROWS: Final = {"whole": 900, "by its writers": 12_000}
 CASES: Final = ("right", "skips a batch", "flips a column", "writes one row wrong", "writes what was not damaged")
 
+OTHERS: Final = {
+    "gone": "DROP TABLE gone",
+    "named": "ALTER TABLE named RENAME body TO bad; UPDATE named SET bad = 'bad' WHERE id <= 30",
+}
+
 
 @pytest.fixture(scope="module")
 def damages(lab: Lab) -> dict[tuple[str, str], tuple[str, str]]:
@@ -47,6 +54,10 @@ def damages(lab: Lab) -> dict[tuple[str, str], tuple[str, str]]:
     with lab.connect() as connection:
         connection.execute("CREATE TABLE calm (id int PRIMARY KEY, body text)")
         connection.execute("INSERT INTO calm SELECT g, 'x' FROM generate_series(1, 70) g")
+        connection.execute("CREATE TABLE gone (id int PRIMARY KEY, body text)")
+        connection.execute("INSERT INTO gone SELECT g, 'x' || g FROM generate_series(1, 90) g")
+        connection.execute("CREATE TABLE named (id int PRIMARY KEY, body text)")
+        connection.execute("INSERT INTO named SELECT g, 'x' || g FROM generate_series(1, 90) g")
         cases = [(case, how, f"t{number}") for number, (case, how) in enumerate(product(CASES, ROWS))]
         for _, how, name in cases:
             connection.execute(
@@ -57,6 +68,13 @@ def damages(lab: Lab) -> dict[tuple[str, str], tuple[str, str]]:
                 f"INSERT INTO {name} SELECT g, 'paid', g / 3.0, '{{\"a\": 1}}' FROM generate_series(1, {ROWS[how]}) g"
             )
         lab.base("second")
+        for name, damage in OTHERS.items():
+            with connection.transaction():
+                row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+                connection.execute(damage.encode())
+            assert row is not None
+            found[name, "whole"] = name, str(row[0])
+        connection.execute("ALTER TABLE named RENAME bad TO body")
         for case, how, name in cases:
             with connection.transaction():
                 row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
@@ -161,3 +179,46 @@ def test_a_write_outside_the_damage_is_found(
     told = rescued(lab, xid)
     (table,) = told["differs"]
     assert (table["wrong"], table["examples"]) == (1, ["600"])
+
+
+@pytest.mark.long
+def test_wrong_values_in_a_table_that_was_made_again_are_found(
+    lab: Lab, damages: dict[tuple[str, str], tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it was not there, nobody had written to it: no value of it is somebody's newer one."""
+    _, xid = damages["gone", "whole"]
+    real = rescue_definitions.pipe
+
+    def pipe(source: Any, read: str, target: Any, write: str) -> None:
+        changed = "COPY (SELECT id, CASE WHEN id = 7 THEN 'odd' ELSE body END FROM public.gone) TO STDOUT"
+        real(source, changed if "gone" in read else read, target, write)
+
+    monkeypatch.setattr(rescue_definitions, "pipe", pipe)
+    told = rescued(lab, xid)
+    (table,) = told["differs"]
+    assert (table["table"], table["wrong"], table["examples"]) == ("public.gone", 1, ["7"])
+
+
+def test_a_check_before_which_nothing_could_be_noted_does_not_pass(
+    lab: Lab, damages: dict[tuple[str, str], tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the rescue writes wrong would be taken for somebody's newer rows."""
+
+    def note(*_words: object) -> None:
+        raise BackoutError("the server did not answer")
+
+    monkeypatch.setattr(PostgresComparer, "note", note)
+    told = rescued(lab, damages["right", "whole"][1])
+    assert "the server did not answer" in told["failed"]
+    (line,) = comparison_lines(told)
+    assert line.startswith("NOT CHECKED")
+
+
+@pytest.mark.long
+def test_a_column_that_was_named_back_by_hand_is_compared(
+    lab: Lab, damages: dict[tuple[str, str], tuple[str, str]]
+) -> None:
+    """The damage had given it another name, so that the rescue leaves it alone, and it holds the damage's values."""
+    told = rescued(lab, damages["named", "whole"][1])
+    (table,) = told["differs"]
+    assert (table["table"], table["left"]) == ("public.named", 30)

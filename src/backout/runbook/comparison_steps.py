@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from backout.errors import BackoutError
 from backout.model.comparison import Evidence
 from backout.model.names import parse_id
+from backout.model.recovery import RENAMED
 from backout.ports import NotDone
 from backout.report.comparison import comparison_record
 from backout.runbook.rescue_steps import damage_of
@@ -67,7 +68,12 @@ class CompareRows:
             found = comparer.compare(evidence_of(args), before, after, noted=noted, kept=kept, progress=progress)
         except BackoutError as error:
             return {"failed": str(error)}
-        return comparison_record(found, left_by(tools.runs.result(context.run, "db_rescue")))
+        record = comparison_record(found, left_by(tools.runs.result(context.run, "db_rescue")))
+        noting = tools.runs.result(context.run, "db_note_newer")
+        if isinstance(noting, dict) and "failed" in noting and not (record["differs"] or record["behind"]):
+            # Without what was noted, whatever the rescue wrote wrong is taken for somebody's newer row.
+            return {"failed": f"which rows others had written was not noted before the rescue: {noting['failed']}"}
+        return record
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """Comparing changes nothing; it is done again."""
@@ -83,13 +89,17 @@ def evidence_of(args: Mapping[str, Json]) -> Evidence:
 
 
 def left_by(rescue: Json) -> frozenset[str]:
-    """Return the tables that a rescue said it leaves alone; a conflict explains no row that nobody wrote since."""
+    """Return the tables that a rescue said it leaves alone; a conflict explains no row that nobody wrote since.
+
+    Of a table of which a column has another name or type all other rows come back, so that it is none of them.
+    """
     if rescue is None:  # declared done by a person: it said nothing
         return frozenset()
     assert isinstance(rescue, dict)  # noqa: S101 as recorded
     tables = rescue["tables"]
     assert isinstance(tables, list)  # noqa: S101 same
-    return frozenset(str(each["table"]) for each in tables if isinstance(each, dict) and each["left"])
+    left = {str(each["table"]): str(each["left"]) for each in tables if isinstance(each, dict)}
+    return frozenset(name for name, why in left.items() if why and not why.startswith(RENAMED))
 
 
 def _noted(tools: RestoreTools, args: Mapping[str, Json]) -> Path:

@@ -160,7 +160,7 @@ class Comparer:
         if why := self._strange(table, reading.table):
             return TableComparison(table.shown, reason=why)
         seen = _of_columns(noted.rows.get(table.shown, {}), table.columns, reading.columns) if noted else None
-        full = noted is None or table.shown in noted.full or table.shown not in noted.rows
+        full = noted is None or table.shown in noted.full  # of a table that was not there, others had written nothing
         verdicts = Verdicts(self._evidence, seen, full=full, begin=noted.xid if noted is not None else 0)
         verdicts.between = self._evidence.between.get(table.oid, frozenset())
         whole = self._is_whole(table, reading.table)
