@@ -15,6 +15,7 @@ from backout.journal.sqlite import SqliteJournal
 from backout.journal.stop import StopRequest
 from backout.providers.clock import SystemClock
 from backout.runbook.restore import plan_rescue, plan_undo
+from backout.runbook.restoring import foresee
 
 from polling import until
 
@@ -333,3 +334,28 @@ def test_a_table_that_stays_in_an_undo_stays_whole(lab: Lab) -> None:
     assert lab.rows("SELECT to_regclass('whole_child')") == [(None,)]
     assert "rows were written since" in told["public.whole"]
     assert "does" in told["index public.whole_v"]
+
+
+@pytest.mark.long
+def test_rows_below_a_partitioned_table_come_back(lab: Lab) -> None:
+    """Their parent lies in one partition, and in no other; one whose parent is gone since is foreseen."""
+    xid = damaged(
+        lab,
+        "below",
+        "CREATE TABLE above (id int PRIMARY KEY) PARTITION BY RANGE (id);"
+        "CREATE TABLE above_1 PARTITION OF above FOR VALUES FROM (0) TO (50);"
+        "CREATE TABLE above_2 PARTITION OF above FOR VALUES FROM (50) TO (99); "
+        "INSERT INTO above VALUES (1), (60), (61);"
+        "CREATE TABLE below (id int PRIMARY KEY, above int REFERENCES above);"
+        "INSERT INTO below VALUES (1, 1), (2, 60), (3, 61)",
+        "DELETE FROM below",
+        "DELETE FROM above WHERE id = 61",
+    )
+    tools = lab.tools()
+    report = foresee(tools, plan_rescue(tools, xid, conflicts="live", skip=(), queues=False))
+    (foreseen,) = (each for each in report.tables if each.table == "public.below")
+    assert (foreseen.inserted, foreseen.unwritten) == (2, 1)
+    assert [each.what for each in report.left_out] == ["1 rows of table public.below"]
+    told = rescue(lab, xid)["public.below"]
+    assert (told["inserted"], told["unwritten"]) == (2, 1)
+    assert lab.rows("SELECT id, above FROM below ORDER BY 1") == [(1, 1), (2, 60)]

@@ -401,8 +401,8 @@ class TableRescue:
 
     Args:
         columns: the ones that were damaged. updated, inserted, deleted: rows written. conflicts: rows that somebody
-            changed again since, or that could not be written (`unwritten`, a dry run does not know them); `examples`
-            their keys. triggers: that are kept from firing. left: why it is left alone.
+            changed again since, or that could not be written (`unwritten`, in a dry run those that it foresees);
+            `examples` their keys. triggers: that are kept from firing. left: why it is left alone.
     """
 
     table: str

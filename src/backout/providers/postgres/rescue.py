@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from backout.providers.postgres.definition_changes import Definitions
     from backout.providers.postgres.definition_reading import Reading
     from backout.providers.postgres.definitions import Catalog, Table
+    from backout.providers.postgres.rescue_scope import Work
 
 
 _CONNECT_S: Final = 60.0
@@ -208,7 +209,9 @@ class PostgresRescuer:
         widened = [work for work in found if work in works or (work.table.partitioned and not why_left(session, work))]
         columns = [made for work in widened for made in rescue_columns.add(session, work.table, work.lost)]
         ordered = parents_first(session.live, works)
+        others = _with_ancestors(session, ordered)
         for work in ordered:
+            work.others = others
             attempt(load, session, work)
         repair(session, ordered)
         if close_circles(session, ordered):
@@ -222,7 +225,7 @@ class PostgresRescuer:
         for work in ordered:
             unwritten = min(work.waiting, work.report.conflicts)
             if session.kept is None and not work.refused:
-                unwritten = rows_in_the_way(session.of(work.table.owner), work)
+                unwritten = work.orphans + rows_in_the_way(session.of(work.table.owner), work)
             work.report = replace(work.report, unwritten=unwritten, left=work.refused or work.report.left)
         reports += [*defined.reports, *(work.report for work in ordered)]
         circles = notes_of_circles(session.live, ordered, written=session.kept is not None)
@@ -249,6 +252,13 @@ def _differences(
     except BackoutError as error:
         session.left_out.append(LeftOut("definitions", f"not compared after the rescue: {error.what}", seen=False))
         return ()
+
+
+def _with_ancestors(session: Session, works: Sequence[Work]) -> frozenset[int]:
+    """Return the object ids of tables, and of those that they are partitions of."""
+    oids = [work.table.oid for work in works]
+    query = "SELECT DISTINCT relid::oid::bigint FROM unnest(%s::oid[]) AS o, pg_partition_ancestors(o) AS a(relid)"
+    return frozenset((*oids, *(oid for (oid,) in session.live.execute(query, (oids,)).fetchall())))
 
 
 def _made_before(

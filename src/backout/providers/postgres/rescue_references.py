@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from backout.providers.postgres.libpq import identifier
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from backout.providers.postgres.rescue_scope import Work
 
 
@@ -34,11 +36,13 @@ def refers_to_itself(live: Any, oid: int) -> bool:
     return bool(_own_foreign_keys(live, oid))
 
 
-def parented(live: Any, work: Work) -> list[str]:
-    """Return conditions that the parents of `b` are there."""
+def parented(live: Any, work: Work, apart_from: Collection[int] = ()) -> list[str]:
+    """Return conditions that the parents of `b` are there; `apart_from`: object ids of tables that are not asked."""
     found = []
+    query = "SELECT oid::regclass::text FROM unnest(%s::oid[]) AS oid"
+    skipped = {name for (name,) in live.execute(query, (sorted(apart_from),)).fetchall()}
     for _, parent, ours, theirs in _foreign_keys(live, "conrelid", work.table.oid):
-        if set(ours) <= set(work.columns):
+        if parent not in skipped and set(ours) <= set(work.columns):
             empty = " OR ".join(f"b.{identifier(name)} IS NULL" for name in ours)
             pairs = zip(ours, theirs, strict=True)
             is_it = " AND ".join(
@@ -57,15 +61,18 @@ def _foreign_keys(live: Any, end: str, oid: int, which: str = "<>") -> list[tupl
 
     Args:
         which: `<>` those to other tables, `=` those to itself.
+
+    A key to a partitioned table has one more for each partition: a row has its parent in one of them.
     """
+    once = "AND NOT EXISTS (SELECT FROM pg_constraint w WHERE w.oid = c.conparentid AND w.conrelid = c.conrelid)"
     columns = (
         "ARRAY(SELECT attname::text FROM unnest({}) WITH ORDINALITY AS k(number, place) JOIN pg_attribute "
         "ON attrelid = {} AND attnum = number ORDER BY place)"
     )
     query = (
         f"SELECT conrelid::regclass::text, confrelid::regclass::text, {columns.format('conkey', 'conrelid')}, "
-        f"{columns.format('confkey', 'confrelid')} FROM pg_constraint "
-        f"WHERE contype = 'f' AND {end} = %s AND conrelid {which} confrelid"
+        f"{columns.format('confkey', 'confrelid')} FROM pg_constraint c "
+        f"WHERE contype = 'f' AND {end} = %s AND conrelid {which} confrelid {once if end == 'conrelid' else ''}"
     )
     found: list[tuple[str, str, list[str], list[str]]] = live.execute(query, (oid,)).fetchall()
     return found

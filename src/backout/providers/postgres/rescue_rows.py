@@ -152,7 +152,8 @@ def insert(session: Session, work: Work) -> None:
     row = work.columns
     gone = f"NOT EXISTS (SELECT FROM {work.name('after')} d WHERE {same(work.key, 'b', 'd')})"
     free = f"NOT EXISTS (SELECT FROM ONLY {work.table.sql} l WHERE {same(work.key, 'l', 'b')})"
-    parents = " AND ".join(["true", *(parented(session.live, work) if session.kept is not None else ())])
+    asked = () if session.kept is not None else work.others  # a dry run does not know which rows of these come back
+    parents = " AND ".join(["true", *parented(session.live, work, asked)])
     other = f"FROM {work.name('before')} b JOIN ONLY {work.table.sql} l ON {same(work.key, 'l', 'b')} WHERE {gone}"
     work.report = conflicts_of(session, work, f"{other} AND NOT ({equal(row, 'l', 'b')})", "b")
     orphans = f"FROM {work.name('before')} b WHERE {gone} AND {free} AND NOT ({parents})"

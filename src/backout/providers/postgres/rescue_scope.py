@@ -47,6 +47,7 @@ class Work:
         called: what each column was called before, by its name. orphans: rows whose parents are not there.
         standing: the condition that nobody has written the row `l` since. waiting: rows that could not be written for
             the sake of others; `written` could, in the same pass. refused: the words with which Postgres refused it.
+        others: object ids of all tables to which rows come back, with those that they are partitions of.
         witnesses: ids of good transactions that wrote rows of the damage last, and before its end. kept_rows: that
             stay, whatever they are; `kept_examples`, their keys. notes: what a person should know of it.
     """
@@ -65,6 +66,7 @@ class Work:
     waiting: int = 0
     written: int = 0
     refused: str = ""
+    others: frozenset[int] = frozenset()
     witnesses: frozenset[int] = frozenset()
     kept_rows: int = 0
     kept_examples: tuple[str, ...] = ()
