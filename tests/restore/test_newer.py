@@ -112,6 +112,21 @@ def test_a_row_that_was_set_since_to_the_damages_own_value_stays(lab: Lab) -> No
 
 
 @pytest.mark.long
+def test_who_wrote_a_row_is_bookkeeping_too(lab: Lab) -> None:
+    """Three orders are really cancelled, and the application notes by whom and counts the version."""
+    xid = damaged(
+        lab,
+        "who",
+        'CREATE TABLE audited (id int PRIMARY KEY, status text, updated_by text, "lockVersion" int);'
+        "INSERT INTO audited SELECT g, 'paid', 'ann', 1 FROM generate_series(1, 9) g",
+        "UPDATE audited SET status = 'cancelled'",
+    )
+    since(lab, "UPDATE audited SET status = 'cancelled', updated_by = 'bob', \"lockVersion\" = 2 WHERE id <= 3")
+    assert table(rescue(lab, xid), "audited")["conflicts"] == 3
+    assert [row[0] for _, row in sorted(rows(lab, "audited").items())] == ["cancelled"] * 3 + ["paid"] * 6
+
+
+@pytest.mark.long
 def test_parents_whose_keys_the_damage_changed_leave_none_behind(lab: Lab) -> None:
     """The change cascaded to their children: these come back first, then nothing refers to the keys of the damage."""
     xid = damaged(

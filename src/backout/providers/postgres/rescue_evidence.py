@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 BY_VALUES: Final = "true"
 _SHOWN: Final = 5
 _CLOCK: Final = re.compile(r"date|time|timestamp", re.IGNORECASE)
-_COUNTER: Final = re.compile(r"(^|_)(version|revision|rev|etag)$", re.IGNORECASE)
+_COUNTER: Final = re.compile(r"(?i:(^|_)(version|revision|rev|etag))$|[a-z](Version|Revision|Rev|Etag|ETag)$")
+_WHO: Final = re.compile(r"(updated|modified|changed|edited)_?by(_?id)?$", re.IGNORECASE)
 
 
 def untouched(session: Session, work: Work) -> tuple[str, str]:
@@ -50,8 +51,8 @@ def untouched(session: Session, work: Work) -> tuple[str, str]:
 def explained(work: Work, name: str) -> str:
     """Return the condition that a row which was written since differs from the damage's in another column.
 
-    Such a write was about that column. One that shows nowhere, or in times and version counters alone, set values that
-    were there already: this column is as it was meant to be.
+    Such a write was about that column. One that shows nowhere, or in times, version counters and who it was alone, set
+    values that were there already: this column is as it was meant to be.
     """
     told = [each for each in work.table.columns if each.name in work.columns and each.name not in {name, *work.key}]
     told = [each for each in told if not _is_bookkeeping(each)]
@@ -111,7 +112,7 @@ def _keys(session: Session, work: Work, rows: str, count: int) -> str:
 
 def _is_bookkeeping(column: Column) -> bool:
     """Whether a column is one that every write changes."""
-    return bool(_CLOCK.match(column.type) or _COUNTER.search(column.name))
+    return bool(_CLOCK.match(column.type) or _COUNTER.search(column.name) or _WHO.search(column.name))
 
 
 def _array(xids: Collection[int]) -> str:
