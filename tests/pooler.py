@@ -133,15 +133,15 @@ def transaction_pooler(dsn: str, *, clients: int = 1 << 30, keeps: int = 1) -> I
 
 
 @contextlib.contextmanager
-def pgbouncer(port: int, password: str, folder: Path) -> Iterator[str]:
-    """Run the real one, in transaction mode with two sessions of the server, and yield the way through it."""
+def pgbouncer(port: int, password: str, folder: Path, sessions: int = 2) -> Iterator[str]:
+    """Run the real one, in transaction mode with so many sessions of the server, and yield the way through it."""
     (own,) = free_ports(1)
     users = folder / "users.txt"
     users.write_text(f'"postgres" "{password}"\n')
     configuration = folder / "pgbouncer.ini"
     configuration.write_text(
         f"[databases]\npostgres = host=127.0.0.1 port={port}\n[pgbouncer]\nlisten_port = {own}\n"
-        f"listen_addr = 127.0.0.1\nauth_type = scram-sha-256\nauth_file = {users}\ndefault_pool_size = 2\n"
+        f"listen_addr = 127.0.0.1\nauth_type = scram-sha-256\nauth_file = {users}\ndefault_pool_size = {sessions}\n"
         "pool_mode = transaction\nunix_socket_dir =\nignore_startup_parameters = extra_float_digits\n"
     )
     argv = (*unprivileged_prefix(), str(shutil.which("pgbouncer")), "--quiet", str(configuration))

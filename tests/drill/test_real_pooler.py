@@ -11,6 +11,9 @@ import pytest
 from backup_lab import PASSWORD, Lab, running_lab
 from pooler import pgbouncer
 
+from backout.errors import Refused
+from backout.providers.postgres.session import working
+
 from polling import until
 
 if TYPE_CHECKING:
@@ -94,3 +97,15 @@ def test_a_real_pooler_is_noticed_before_anything_is_set(lab: Lab, tmp_path: Pat
         finally:
             lab.variables["DATABASE_URL"] = lab.dsn
     assert lab.value("SELECT count(*) FROM orders") == 52
+
+
+def test_one_with_a_single_session_of_the_server_is_refused_at_once(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Both of ours would wait for it; what is asked in a transaction of the one is not asked by the other as well."""
+    with (
+        running_lab(tmp_path, tmp_path_factory.mktemp("template")) as small,
+        pgbouncer(small.status.port, PASSWORD, tmp_path, sessions=1) as url,
+        pytest.raises(Refused, match="a transaction pooler stands between"),
+    ):
+        working(url).close()
