@@ -129,7 +129,7 @@ def test_a_night_that_goes_forward(drillbook: Drillbook, lab: Lab) -> None:
     trial.make_live(drillbook.bad)
     refused = trial.run("rollback", *PRODUCTION)
     assert refused.code == 3
-    assert "`backout roll-forward -e production -m WHY`" in refused.err
+    assert "`backout roll-forward -e production -m WHY --config " in refused.err
     failed = trial.run("roll-forward", *PRODUCTION, "--no-wait")  # there is no package.json in the trial's folder
     assert failed.code == 1
     assert "nothing new is live" in failed.err

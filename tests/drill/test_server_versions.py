@@ -51,6 +51,13 @@ def configure(lab: Lab, binaries: Path | None) -> None:
     (lab.folder / "backout.toml").write_text(text, encoding="utf-8")
 
 
+def test_the_table_has_each_version_once() -> None:
+    """In order, whatever is installed here."""
+    rows = ROW.findall(TABLE.read_text(encoding="utf-8"))
+    assert rows == sorted(set(rows))
+    assert rows
+
+
 @pytest.mark.long
 def test_every_way_works_on_this_version(lab: Lab) -> None:
     """Backup, WAL, side instance, rescue and dump; `db check` says so, and with other programs why not."""

@@ -40,9 +40,10 @@ def holding(tools: Toolbox, history: Sequence[Deployment] = ()) -> Hold | None:
     for own in (here, seen):
         if own is not None and own.where == HERE and _is_on(tools, own, now - correction_s(tools)):  # by our own clock
             return own
-    # This host's own file first: it knows who typed it, where the provider knows the owner of the token.
-    announced = [hold for hold in (here, seen, there) if hold is not None and hold.where != HERE]
+    announced = [hold for hold in (there, here, seen) if hold is not None and hold.where != HERE]
     newest = max(announced, key=lambda hold: hold.at, default=None)
+    if newest is not None and here is not None and here.where == newest.where:
+        newest = here  # the same one: this host knows who typed it, the provider the owner of the token
     if newest is not None and _is_on(tools, newest, now):
         return newest
     return unsigned(tools, history, since=newest.at if newest is not None else 0.0)

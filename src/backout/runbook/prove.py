@@ -167,12 +167,13 @@ class _Proof:
             last = self._try(version)
             if last.ok is not False:
                 break
-            self.tried.append({"version": version, "ok": False, "why": last.why})
-            self.context.progress({"tried": self.tried})
+            # What was found out first: a version that stands among those tried is not asked again after a crash.
             if last.refusal is None:  # it was asked, and did not answer well
                 record_failure(self.tools, self.context.run, version, last.why)
             if last.contradicts:
                 question(self.tools, self.context.run, version, last.why, self.history)
+            self.tried.append({"version": version, "ok": False, "why": last.why})
+            self.context.progress({"tried": self.tried})
             self.tools.say(f"version {version} is not the target any more: {last.why}")
         if last is None or not last.ok:  # else the step `mark` tells it: nothing delays the switch
             tell_questions(self.tools, self.context.run, str(self.args["expected"]))
