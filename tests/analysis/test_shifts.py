@@ -12,7 +12,7 @@ from backout.analysis.decision import Detector
 from backout.analysis.shifts import Shifts
 from backout.model.answers import AnswerClass
 from backout.model.policy import Expectation, GuardPolicy, OnInconclusive, Policy
-from backout.model.probes import PairedAnswer, VersionAnswer
+from backout.model.probes import PairedAnswer, SyntheticAnswer, VersionAnswer
 from backout.model.shift import UNMATCHED, Outcome, ShiftKind
 from backout.model.signals import Counts, RouteCounts
 from backout.model.verdict import Cause, Verdict
@@ -108,6 +108,39 @@ def test_a_page_that_moved_is_told_in_a_short_watch_too() -> None:
     assert (found.verdict, found.cause) == (Verdict.INCONCLUSIVE, Cause.NONE)
     assert "more requests would tell" in found.reason
     assert [(shift.name, shift.outcome) for shift in found.shifts] == [("GET:/a:3xx", Outcome.TOLD)]
+
+
+def test_a_page_that_moved_says_nothing_of_another_route() -> None:
+    """One page moved for good, as asking shows, and orders are answered with a redirect to the login: that is held."""
+    world = World(mix={"GET /": 4.0, "POST /api/orders": 0.5}, usual={"GET /": {}, "POST /api/orders": {}}, watch_s=120)
+    answering = Answering(replace(world, new=all_of(REDIRECT, only="POST /api/orders")), 3)
+    detector = detector_of(world, answering, can_ask=True)
+    moved = PairedAnswer(AT + 1.0, "/about", VersionAnswer(301, "/about-us", ends_well=True), ALIKE)
+    for t in range(120):
+        detector.add(answering.second(t))
+        detector.note_until(AT + t + 1)
+        if detector.wants_probe:
+            detector.add_pairs([moved])
+    found = detector.decide(AT + 120)
+    assert (found.verdict, found.cause) == (Verdict.INCONCLUSIVE, Cause.ANSWERS)
+    assert [(shift.name, shift.outcome) for shift in found.shifts] == [("POST:/api/orders:3xx", Outcome.HOLD)]
+
+
+@pytest.mark.parametrize(("path", "new"), [("/app", 200), ("/account", 200), ("/account", 404)])
+def test_pairs_excuse_what_both_answer_so_and_nothing_else(path: str, new: int) -> None:
+    """Both were alike on another request, or while this one was still answered well: its 404 is held all the same."""
+    answering = Answering(World(watch_s=240), 3)
+    detector = detector_of(World(watch_s=240), answering, can_ask=True)
+    both = VersionAnswer(new)
+    detector.add_pairs([PairedAnswer(AT + 1.0, path, both, both)] * 12)
+    for t in range(240):
+        detector.add(answering.second(t))
+        detector.note_until(AT + t + 1)
+        detector.add_synthetic([SyntheticAnswer(AT + t, "/account", 200 if t < 200 else 404)])
+    found = detector.decide(AT + 240)
+    (shift,) = found.shifts
+    assert (shift.name, shift.outcome) == ("GET:/account:404", Outcome.HOLD if new == 200 else Outcome.TOLD)
+    assert found.verdict is Verdict.INCONCLUSIVE
 
 
 def test_one_that_fails_or_a_route_that_often_does_asks_nothing() -> None:
@@ -219,6 +252,19 @@ def test_a_site_that_is_gone_is_rolled_back_although_no_pair_is_worse() -> None:
     detector.add_pairs(pairs(20, VersionAnswer(410)))
     assert judged(detector, AT + 4)[0] is Verdict.INCONCLUSIVE
     assert judged(detector, AT + 20)[0] is Verdict.REGRESSED
+
+
+def test_a_site_that_is_gone_is_never_healthy_however_much_is_asked() -> None:
+    """410 to everything, and half as many requests again: so many that it is no extinction, and yet no retired API."""
+    more = replace(CUT, visitors=lambda _, mix: {name: 1.5 * rate for name, rate in mix.items()})
+    answering = Answering(replace(more, new=all_of(AnswerClass.GONE)), 3)
+    detector = detector_of(CUT, answering, can_ask=True)
+    for t in range(WATCH_S):
+        detector.add(answering.second(t))
+        detector.note_until(AT + t + 1)
+    found = detector.decide(AT + WATCH_S)
+    assert (found.verdict, found.cause) == (Verdict.INCONCLUSIVE, Cause.ANSWERS)
+    assert found.shifts[0].name == "site:410"
 
 
 @pytest.mark.parametrize(("split", "errors"), [(1.0, True), (0.5, True), (1.0, False)])

@@ -13,6 +13,7 @@ from backout.analysis.beta import beta_quantile
 from backout.analysis.wording import count
 from backout.model.answers import AnswerClass
 from backout.model.policy import WITH_CREDENTIALS
+from backout.model.probes import sent_of
 from backout.model.shift import Outcome, Shift, ShiftKind
 from backout.model.verdict import StreamEvidence
 
@@ -100,8 +101,7 @@ class Synthetic:
             self._otherwise[name] = (kind, bad + 1 if was == kind else 1, total + 1)
 
     def _is_meant(self, answer: SyntheticAnswer) -> bool:
-        method, path = ("GET", answer.path) if answer.path.startswith("/") else answer.path.split(" ", 1)
-        path = path.split(" ", 1)[0]
+        method, path = sent_of(answer.path)
         return any(each.covers(method, path) and answer.status in each.statuses for each in self._expect)
 
     def shifts(self) -> tuple[Shift, ...]:

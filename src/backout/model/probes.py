@@ -17,6 +17,16 @@ HEALTH = "health"
 """The name under which looks at the health endpoint stand beside paths, which begin with a slash."""
 
 
+def sent_of(name: str) -> tuple[str, str]:
+    """Return the method and the path of a request of backout's own, by its name.
+
+    >>> sent_of("/app"), sent_of("HEAD /app with credentials")
+    (('GET', '/app'), ('HEAD', '/app'))
+    """
+    method, _, path = ("GET", "", name) if name.startswith("/") else name.partition(" ")
+    return method, path.partition(" ")[0]
+
+
 @dataclass(frozen=True, slots=True)
 class SyntheticAnswer:
     """What one synthetic request got.
@@ -120,7 +130,7 @@ class PairedAnswer:
     """The same safe request, answered by the version that is watched and by the one before it.
 
     Args:
-        at: Unix seconds. path: on the host of the health endpoint.
+        at: Unix seconds. path: on the host of the health endpoint, or the name of the check.
     """
 
     at: float

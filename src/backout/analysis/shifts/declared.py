@@ -48,8 +48,10 @@ def worse(pairs: Pairs, enough: float) -> Shift | None:
 
 def judged(shifts: Sequence[Shift], pairs: Pairs) -> tuple[Shift, ...]:
     """Return the shifts of guard's own requests with what follows from them beside the version before."""
-    alike = pairs.both_fail or pairs.are_alike
-    return tuple(replace(each, outcome=Outcome.TOLD) for each in shifts) if alike else tuple(shifts)
+    return tuple(
+        replace(each, outcome=Outcome.TOLD) if pairs.are_alike_on(each.stratum.removeprefix("GET ")) else each
+        for each in shifts
+    )
 
 
 def is_asked_about(shift: Shift) -> bool:

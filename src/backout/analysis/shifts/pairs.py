@@ -7,9 +7,13 @@ outside. So each of them is the toss of a coin, and a bet on it is an e-process:
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, NotRequired, TypedDict
 
-from backout.model.probes import Compared
+from backout.analysis.shifts.strata import REST, stratum_of
+from backout.model.answers import AnswerClass
+from backout.model.probes import Compared, sent_of
+from backout.model.routes import template_of
+from backout.model.shift import SITE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,6 +27,18 @@ FEW = 3
 """So many pairs in which both fail say that it is not the deployment; so many loops that there is a loop."""
 
 
+class OfRequest(NamedTuple):
+    """What the pairs of one request say.
+
+    Args:
+        moved: so often the new version said that the page has moved for good, and the page was there. shared: so often
+            its answer was not a plainly good one, and the old version's was no better.
+    """
+
+    moved: int = 0
+    shared: int = 0
+
+
 class PairsState(TypedDict):
     """Checkpoint of a `Pairs`."""
 
@@ -30,6 +46,7 @@ class PairsState(TypedDict):
     moved: int
     loops: int
     first: str
+    requests: NotRequired[dict[str, tuple[int, int]]]
 
 
 class Pairs:
@@ -39,16 +56,21 @@ class Pairs:
         self._compared = dict.fromkeys(Compared, 0)
         self._moved = 0
         self._loops = 0
+        self._requests: dict[str, OfRequest] = {}
         self.first = ""
         """The path that the new version answered worse first, "" for none."""
 
     def add(self, pairs: Iterable[PairedAnswer]) -> None:
         """Count pairs."""
         for pair in pairs:
-            self._compared[pair.compared] += 1
+            compared = pair.compared
+            self._compared[compared] += 1
             self._moved += pair.new.is_moved
+            known = self._requests.get(pair.path, OfRequest())
+            shared = compared in (Compared.BOTH_FAIL, Compared.BOTH_WELL) and pair.new.kind is not AnswerClass.GOOD
+            self._requests[pair.path] = OfRequest(known.moved + pair.new.is_moved, known.shared + shared)
             self._loops += pair.new.loops and not pair.old.loops
-            if not self.first and pair.compared is Compared.NEW_WORSE:
+            if not self.first and compared is Compared.NEW_WORSE:
                 self.first = pair.path
 
     def number(self, compared: Compared) -> int:
@@ -82,10 +104,23 @@ class Pairs:
         """Whether both fail, so that it is not the deployment."""
         return not self.is_discordant and self.number(Compared.BOTH_FAIL) >= FEW
 
-    @property
-    def only_moved(self) -> bool:
-        """Whether redirects of the new version lead to pages that are there, and nothing else is worse."""
-        return bool(self._moved) and not self.number(Compared.NEW_WORSE)
+    def are_alike_on(self, request: str) -> bool:
+        """Whether the old version answers a request, too, as the new one does that answers it otherwise than before.
+
+        Pairs of other requests do not tell, nor do those from when the new version still answered it well.
+        """
+        return (self.are_alike or self.both_fail) and self._requests.get(request, OfRequest()).shared > 0
+
+    def only_moved(self, stratum: str) -> bool:
+        """Whether redirects of the new version lead to pages that are there, and nothing else is worse.
+
+        Args:
+            stratum: what is answered by redirects; of a route, a request has to be one that was asked and has moved.
+        """
+        if not self._moved or self.number(Compared.NEW_WORSE):
+            return False
+        moved = (name for name, each in self._requests.items() if each.moved)
+        return stratum in (SITE, REST) or any(_is_of(name, stratum) for name in moved)
 
     @property
     def sentence(self) -> str:
@@ -111,9 +146,18 @@ class Pairs:
             "moved": self._moved,
             "loops": self._loops,
             "first": self.first,
+            "requests": {name: (each.moved, each.shared) for name, each in self._requests.items()},
         }
 
     def restore(self, state: PairsState) -> None:
         """Go on from a checkpoint."""
         self._compared = {each: state["compared"].get(str(each), 0) for each in Compared}
         self._moved, self._loops, self.first = state["moved"], state["loops"], state["first"]
+        known = state.get("requests", {})  # the version before wrote none
+        self._requests = {name: OfRequest(moved, shared) for name, (moved, shared) in known.items()}
+
+
+def _is_of(request: str, stratum: str) -> bool:
+    """Whether a request is of a stratum, whose name has the method or not."""
+    name = stratum_of(template_of(*sent_of(request)))
+    return stratum in (name, name.partition(" ")[2])

@@ -183,17 +183,21 @@ def _is_large(case: Case, stratum: Stratum, kind: AnswerClass) -> bool:
 
 
 def _by_labels(case: Case, test: Evidence) -> Outcome:
-    new = case.strata[SITE].recent()
-    is_extinct = new.requests >= _EXTINCT_REQUESTS and new.good <= _EXTINCT * new.requests
-    if test.kind is AnswerClass.GONE and not is_extinct:  # nobody takes a whole site away on purpose
+    if test.kind is AnswerClass.GONE and not _is_extinct(case):
         return Outcome.TOLD
     return Outcome.HOLD if case.is_sticky else Outcome.ROLL_BACK
 
 
+def _is_extinct(case: Case) -> bool:
+    """Whether next to nothing is answered well of late: nobody takes a whole site away on purpose."""
+    new = case.strata[SITE].recent()
+    return new.requests >= _EXTINCT_REQUESTS and new.good <= _EXTINCT * new.requests
+
+
 def _in_cut_over(case: Case, stratum: Stratum, test: Evidence, *, proven: bool) -> Outcome:
-    if test.kind is AnswerClass.GONE:
+    if test.kind is AnswerClass.GONE and not _is_extinct(case):
         return Outcome.TOLD
-    if test.kind is AnswerClass.REDIRECT and case.pairs.only_moved:
+    if test.kind is AnswerClass.REDIRECT and case.pairs.only_moved(stratum.name):
         return Outcome.TOLD
     flow = stratum.flow(case.until, case.hours)
     if flow is Flow.KEPT:
@@ -280,7 +284,8 @@ def _is_harmless(case: Case, each: Collapse) -> bool:
     most = each.tail.bad / 2
     if each.tail.classes.get(AnswerClass.GONE, 0) > most:
         return True
-    return case.share >= 1 and case.pairs.only_moved and each.tail.classes.get(AnswerClass.REDIRECT, 0) > most
+    moved = case.share >= 1 and case.pairs.only_moved(each.normal.name)
+    return moved and each.tail.classes.get(AnswerClass.REDIRECT, 0) > most
 
 
 def _other(case: Case) -> Iterator[Shift]:
