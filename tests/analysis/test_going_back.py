@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from backout.analysis.going_back import Remembered, ways_back
+from backout.analysis.going_back import MOST_MARKS, Remembered, doubted, last_stable, newest_marks, ways_back
 from backout.model.card import CardFacts
 from backout.model.deployment import Mark, VersionId, VersionMark
 from backout.model.situation import FailedProof
@@ -66,6 +66,32 @@ def test_where_to_without_the_provider(case: str) -> None:
     """(version, whether it is said to depend on something), the best first."""
     known, expected = CASES[case]
     assert [(way.version, bool(way.only_if)) for way in ways_back(known)] == expected
+
+
+@pytest.mark.parametrize(
+    ("known", "against"),
+    [
+        (Remembered(None, (mark(A, 10), mark(A, 20, Mark.QUESTIONED)), {}, B), "questioned"),
+        (Remembered(None, (mark(A, 20, Mark.QUESTIONED),), {}, B), "questioned"),
+        (Remembered(None, (mark(A, 10),), {A: FailedProof(30, "down")}, B), "its last proof"),
+        (Remembered(None, (mark(A, 10), mark(A, 20, Mark.QUESTIONED)), {}, A), ""),
+        (Remembered(None, (mark(A, 10), mark(A, 20, Mark.QUARANTINED)), {A: FailedProof(30, "down")}, B), ""),
+    ],
+)
+def test_the_last_target_is_never_struck_off_silently(known: Remembered, against: str) -> None:
+    """What was stable and is in doubt since is named where nothing else is left; what is quarantined is not."""
+    found = doubted(known)
+    assert ways_back(known) == () or known.live == A
+    assert (found.only_if if found else "").partition(" since")[0].partition(",")[0].endswith(against)
+    assert (found is not None) is bool(against)
+
+
+def test_a_page_says_why_what_it_calls_stable_is_no_target() -> None:
+    """The quarantine of a version that was stable is older than all that a page has room for: it stands there still."""
+    others = [mark(f"{number:x}1111111", 20 + number, Mark.QUARANTINED) for number in range(MOST_MARKS + 1)]
+    kept = newest_marks([mark(A, 10), mark(A, 15, Mark.QUARANTINED), *others])
+    assert last_stable(kept, {}) is None
+    assert [each.version for each in kept] == [A, A, *(each.version for each in others[1:])]
 
 
 @pytest.mark.parametrize(

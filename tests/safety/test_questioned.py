@@ -15,7 +15,7 @@ from backout.errors import Refused
 from backout.model.deployment import Mark, VersionId, VersionMark
 from backout.model.fetched import Fetched
 from backout.model.incident import RunState
-from backout.model.plan import Plan, PlanRefused
+from backout.model.plan import Equivalents, Plan, PlanRefused
 from backout.model.policy import Mode, SyntheticCheck
 from backout.model.remark import Code, Remark, RemarkKind
 from backout.plan.rollback import Request
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from backout.runbook.toolbox import Toolbox
 
 ASKED = replace(POLICY.guard, synthetic=("/app",), synthetic_every_s=1.0)
+LINES = Equivalents(activate="npx wrangler rollback {version} --message {message}", live="look")
 PAGE = Fetched(200, {"content-type": "text/html"}, "hello")
 
 
@@ -192,6 +193,22 @@ def test_another_machine_reads_the_question_too(story: Answering) -> None:
     assert f"it was marked stable, which is questioned since {day(doubt.at)}" in str(refused)
     _, typed = prepare(there, Request(message="why", target=story.newer.id))
     assert isinstance(typed, Plan)
+
+
+def test_what_was_stable_before_ends_no_question(story: Answering) -> None:
+    """A machine that reads both at the provider, again and again: by its journal alone it does not go back there."""
+    story.answers[story.newer.id] = Fetched(404)
+    roll_back(story.tools(), ROLL_BACK)
+    there = other_machine(story)
+    for _ in range(2):
+        note_marks(there, there.deployments.history())
+    assert questioned(there.marks.marks("production"), story.newer.id) is not None
+    known = look_in_need(Sources("production", there.runs, there.marks, story.path.with_name("card.md")))
+    assert known.ways == ()
+    said, line, _ = lines_in_need(LINES, known)  # not struck off silently, and nothing to paste unread
+    assert "questioned since" in said
+    assert line.startswith("# ")
+    assert story.newer.id in line
 
 
 def test_a_question_is_written_although_no_target_is_left(story: Answering) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from backout.analysis.failed_proof import still_failed
+from backout.analysis.failed_proof import failed_text, still_failed
 from backout.analysis.stability import quarantine_in, questioned
+from backout.escaping import brief
 from backout.model.clock import utc
 from backout.model.deployment import Mark
 
@@ -74,6 +75,25 @@ def ways_back(known: Remembered) -> tuple[WayBack, ...]:
     return tuple(found)
 
 
+def doubted(known: Remembered) -> WayBack | None:
+    """Return the newest version that was stable and is in doubt since, which a person may choose; None for none.
+
+    `only_if`: what speaks against it.
+    """
+    for mark in reversed(known.marks):
+        is_bad = quarantine_in(known.marks, mark.version, mark.code_hash, "") is not None
+        if mark.mark not in _JUDGED or is_bad or mark.version == known.live:
+            continue
+        doubt = questioned(known.marks, mark.version)
+        if doubt is not None:
+            against = f"that is questioned since {utc(doubt.at):%Y-%m-%d %H:%M:%SZ}: {brief(doubt.why)}"
+            return WayBack(mark.version, "it was marked stable", against)
+        failed = still_failed(known.failed_proofs, mark.version, stable_at=mark.at)
+        if failed is not None:
+            return WayBack(mark.version, "it was marked stable", failed_text(failed))
+    return None
+
+
 def _is_doubted(known: Remembered, version: str) -> bool:
     if quarantine_in(known.marks, version, None, "") or questioned(known.marks, version):
         return True
@@ -88,12 +108,17 @@ MOST_MARKS: Final = 8
 
 
 def newest_marks(marks: Sequence[VersionMark]) -> tuple[VersionMark, ...]:
-    """Return the marks that a page has room for, oldest first: the newest of each kind of each version."""
+    """Return the marks that a page has room for, oldest first: the newest of each kind of each version.
+
+    With the quarantines, however old, of what these marks call stable: a page without them would offer it.
+    """
     proofs: dict[str, VersionMark] = {}
     bans: dict[str, VersionMark] = {}
     for mark in reversed(marks):
         (proofs if mark.mark in _JUDGED else bans).setdefault(mark.version, mark)
-    kept = [*list(proofs.values())[:MOST_MARKS], *list(bans.values())[:MOST_MARKS]]
+    newest = list(proofs.values())[:MOST_MARKS]
+    banned = [quarantine_in(marks, each.version, each.code_hash, "") for each in newest if each.mark is Mark.STABLE]
+    kept = [*newest, *list(bans.values())[:MOST_MARKS], *filter(None, banned)]
     return tuple(mark for mark in marks if any(mark is each for each in kept))
 
 

@@ -51,6 +51,7 @@ def rows(style: Style, found: InNeed, now: float) -> list[tuple[str, str]]:
         ("last stable", _known_text(style, found.stable, now)),
         *(("go back to", _way_text(way)) for way in found.ways),
         *([("go back to", f"{found.no_way} (by the card)")] if found.no_way and not found.ways else []),
+        *([("in doubt", _doubt_text(found.doubted))] if found.doubted is not None else []),
         ("health", f"{health} from {found.health_url}" if found.health_url else health),
         ("card", str(found.card) if found.card else style.dim("none was written")),
         *(("not read", style.badge(sentence, Tone.WARN)) for sentence in found.unread),
@@ -84,6 +85,10 @@ def say(output: Output, config: Config | None, found: InNeed | None = None) -> N
 
 def _way_text(way: WayBack) -> str:
     return f"{way.version}, " + (f"only if {way.only_if}; " if way.only_if else "") + way.why
+
+
+def _doubt_text(way: WayBack) -> str:
+    return f"{way.version}: {way.why}, but {way.only_if}"
 
 
 def _known_text(style: Style, known: Known | None, now: float) -> str:

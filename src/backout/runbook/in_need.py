@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from backout.analysis.going_back import Remembered, last_stable, ways_back
+from backout.analysis.going_back import Remembered, doubted, last_stable, ways_back
+from backout.analysis.remarks import merged
 from backout.errors import BackoutError
 from backout.model.plan import PlanKind
 from backout.report.card_facts import facts_on
@@ -70,6 +71,7 @@ class InNeed:
 
     Args:
         ways: where to go back to by hand, the best first. no_way: why the card knows of none, "" otherwise.
+        doubted: where there is none: what was stable and is in doubt since, see `going_back.doubted`.
     """
 
     environment: str
@@ -81,6 +83,7 @@ class InNeed:
     unread: tuple[str, ...] = ()
     ways: tuple[WayBack, ...] = ()
     no_way: str = ""
+    doubted: WayBack | None = None
 
 
 def look_in_need(sources: Sources) -> InNeed:
@@ -115,6 +118,7 @@ def look_in_need(sources: Sources) -> InNeed:
         tuple(dict.fromkeys(unread)),
         ways,
         card.why if card is not None and live is not None and live.version in card.live and not card.target else "",
+        None if ways else doubted(known),
     )
 
 
@@ -136,7 +140,7 @@ def _of_journal(
         found = _read(lambda: runs.runs(sources.environment)[:_RUNS], JOURNAL, unread) or ()
         for run in found:
             seen += _read(lambda run=run: list(_seen(runs, run)), JOURNAL, unread) or []  # type: ignore[misc]
-    kept = _read(lambda: marks.marks(sources.environment), JOURNAL, unread) if marks is not None else None
+    kept = _read(lambda: merged(marks.marks(sources.environment), ()), JOURNAL, unread) if marks is not None else None
     if journal is not None:
         failed = _read(lambda: failed_in(journal, sources.environment), JOURNAL, unread) or {}
     return seen, kept, failed

@@ -126,6 +126,11 @@ def lines_in_need(equivalents: Equivalents, found: InNeed) -> tuple[str, ...]:
     if found.no_way and found.stable is not None:  # a person may know better, and has nothing else now
         back = equivalents.activate.format(version=found.stable.version, message=shlex.quote("by hand"))
         lines += ["# if that does not matter to you:", *(f"# {line}" for line in back.splitlines())]
+    elif found.doubted is not None:
+        doubt = found.doubted
+        back = equivalents.activate.format(version=doubt.version, message=shlex.quote("by hand"))
+        lines.append(f"# {doubt.why}, but {doubt.only_if}; if that does not matter to you:")
+        lines += [f"# {line}" for line in back.splitlines()]
     return (*lines, *equivalents.live.splitlines())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.remarks import marks_in, same_mark
+from backout.analysis.remarks import marks_in, merged, same_mark
 from backout.analysis.stability import questioned
 from backout.model.deployment import Mark
 from backout.runbook.hold import holding, said
@@ -25,11 +25,14 @@ if TYPE_CHECKING:
 def note_marks(tools: Toolbox, history: Sequence[Deployment]) -> None:
     """Keep what other machines judged: the provider lists its newest deployments only (rule 15).
 
-    Of the versions that they call stable only those are kept that somebody questioned: that has ended then.
+    Of the versions that they call stable only those are kept that somebody questioned before: that has ended then. What
+    was called stable earlier stays out, else it would be the newest word here on a version that is questioned.
     """
-    known = list(tools.marks.marks(tools.environment))
-    for told in marks_in(history, ()):
-        is_news = told.mark is not Mark.STABLE or questioned(known, told.version) is not None
+    known, listed = list(tools.marks.marks(tools.environment)), marks_in(history, ())
+    every = merged(known, listed)
+    for told in listed:
+        ends = questioned(known, told.version) is not None and questioned(every, told.version) is None
+        is_news = told.mark is not Mark.STABLE or ends
         if is_news and not any(same_mark(told, mark) for mark in known):
             tools.marks.mark(tools.environment, told, actor=told.by or tools.actor)
             known.append(told)
