@@ -259,6 +259,21 @@ def test_a_watch_that_guard_takes_up_again_decides_as_the_whole_one(number: int)
     assert Watched(course, sometimes).decisions() == Watched(course).decisions()
 
 
+def test_when_it_was_bad_first_is_known_although_the_checkpoint_is_older() -> None:
+    """The counts are kept before what was looked at: the first error may have come in between."""
+    course = Course(2, None, 0, 6, 1.0, 300, 0.0, can_ask=False)
+    detector = course.detector()
+    older = json.loads(json.dumps(detector.looks()))
+    rows = [row for second in range(30) for row in course.rows(second)]
+    detector.add(rows)
+    again = course.detector()
+    again.accept_again(older)
+    again.add(rows)
+    again.restore_looks(older)
+    assert detector.decide(AT + 30.0).first_bad_at is not None
+    assert again.decide(AT + 30.0) == detector.decide(AT + 30.0)
+
+
 def test_what_is_accepted_is_accepted_once() -> None:
     """Guard looks every few seconds who accepted what: that forgets no evidence of the same class elsewhere."""
     course = Course(2, "404", 20, 20, 0.5, 300, 0.0, can_ask=False)

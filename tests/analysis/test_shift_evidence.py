@@ -18,6 +18,7 @@ from backout.analysis.shifts.evidence import BURSTS, CLASS_WEIGHTS, Evidence
 from backout.analysis.shifts.goodness import FALL, Answered, weigh
 from backout.analysis.shifts.normal import Normal
 from backout.analysis.shifts.strata import BUSIEST, REST, freeze
+from backout.analysis.shifts.stratum import Stratum
 from backout.analysis.shifts.tally import Tally
 from backout.analysis.shifts.volume import volume
 from backout.model.answers import AnswerClass
@@ -241,3 +242,22 @@ def test_strata_are_frozen() -> None:
     assert {name for name, stratum in strata.items() if stratum == REST} == {f"GET /{n}" for n in range(BUSIEST, 30)}
     assert (strata["POST /api/orders"], strata["GET /0?page"]) == ("POST /api/orders", "GET /0")
     assert "GET /unknown" not in strata
+
+
+def test_a_fall_that_the_next_step_of_a_ramp_met_is_not_taken_for_the_oldest() -> None:
+    """Nobody asked since the step: what is judged by time is still in its place, and is not over."""
+    stratum = Stratum(Normal("GET /a", Tally(1000, 1)), 0.1, 0, 0.5)
+    for minute in range(5):
+        stratum.add(minute, Tally(50), is_new=True)
+    stratum.add(5, Tally(50, 0, {KIND: 50}), is_new=True)
+    stratum.set_split(1.0, 360)
+    found = stratum.answered(by_time=True)
+    again = Stratum.from_state(json.loads(json.dumps(stratum.state())), stratum.normal, 0, 1.0).answered(by_time=True)
+    assert found == again
+    assert found is not None
+    assert found.parts[-1] == (5, 50, 50)
+    assert weigh([found]).missing > 0
+    stratum.add(6, Tally(50), is_new=True)
+    later = stratum.answered(by_time=True)
+    assert later is not None
+    assert later.parts[-2:] == ((5, 50, 50), (6, 0, 50))

@@ -144,12 +144,13 @@ def test_without_an_open_hold_nothing_is_accepted(story: Story) -> None:
         accept(story.tools(), NAME, "why not")
 
 
-def test_a_watch_that_goes_on_takes_it_in(story: Story) -> None:
-    """Accepted by another process meanwhile: it ends healthy, and the shift stands beside."""
-    begun = story.world.clock.now()
+@pytest.mark.parametrize("before_its_end_s", [45.0, 0.5])
+def test_a_watch_that_goes_on_takes_it_in(story: Story, before_its_end_s: float) -> None:
+    """Accepted by another process meanwhile, in its last second too: it ends healthy, and the shift stands beside."""
+    ends = story.world.live.created_at + POLICY.criteria.watch_s
     story.world.traffic_rule = steady(1000)
     tools = story.tools()
-    story.world.clock.at(begun + 20, lambda: accept(story.tools(), NAME, "it moved"))
+    story.world.clock.at(ends - before_its_end_s, lambda: accept(story.tools(), NAME, "it moved"))
     watch(tools)
     found = concluded(tools)
     assert (found["action"], tools.runs.runs("production")[0].state) == ("stable", RunState.DONE), found["why"]

@@ -627,7 +627,9 @@ class Detector:
 
     def _restore_waits(self, state: WaitsState) -> None:
         self._confirming = Confirmation.from_state(state["confirming"]) if state["confirming"] else None
-        self._shifted_since, self._first_bad_at = state["shifted_since"], state["first_bad_at"]
+        self._shifted_since = state["shifted_since"]
+        bad_at = (self._first_bad_at, state["first_bad_at"])  # what was counted since the checkpoint is fed again
+        self._first_bad_at = min((at for at in bad_at if at is not None), default=None)
 
     def restore_looks(self, state: LooksState) -> None:
         """Go on from a checkpoint of looks, in a detector made anew for the same watch."""

@@ -169,6 +169,8 @@ class Watch:
                     detector.add_pairs(asked)
                     self._save(detector, context.run)
                 now = tools.clock.now()
+                if now >= since + for_s:  # what a person accepted in the last seconds holds nothing
+                    self._accept(detector, str(args["version"]))
                 decision = self._decide(detector, now, context.run)
                 is_early = decision.verdict is Verdict.HEALTHY and now >= early_from and not unseen(tools, args)
                 ends = decision.verdict is Verdict.REGRESSED or is_early or now >= since + for_s

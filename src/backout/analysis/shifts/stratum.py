@@ -43,6 +43,7 @@ class StratumState(TypedDict):
     recent: RecentState
     both: RecentState
     last: int
+    minute: NotRequired[int]
     opened: tuple[int, int, int, int]
     tests: list[EvidenceState]
     sizes: NotRequired[tuple[int, int]]
@@ -79,6 +80,7 @@ class Stratum:
         self._parts: dict[int, tuple[Tally, int]] = {}  # by stretch that is over: what was counted then, and added
         self._before_part = (Tally(), 0)  # their sum
         self._fallen: list[tuple[int, int, int]] = []  # of each: its number, how many were bad, of how many
+        self._minute = -1  # the newest in which anything was counted, whatever the split has been since
         self._start = start
         self._share = share
         self._recent = Recent(start)  # of the new version
@@ -101,6 +103,7 @@ class Stratum:
         """Count what was answered in a minute after the deployment; in a cut-over the old version's only as volume."""
         if minute > self._both.minute:
             self._close(minute)
+        self._minute = max(self._minute, minute)
         self._both.add(minute, piece)
         if not is_new and not self.is_split:
             return
@@ -139,8 +142,8 @@ class Stratum:
 
     def _keep_part(self, minute: int) -> None:
         """Keep what was counted in the stretch that ends with the open minute, if it does."""
-        number = self._both.minute // self._stretch
-        if self._both.minute < 0 or minute // self._stretch == number:
+        number = self._minute // self._stretch
+        if self._minute < 0 or minute // self._stretch <= number:
             return
         self._parts[number] = self._open_part()
         self._add_up()
@@ -242,7 +245,7 @@ class Stratum:
         bad, total = _bad_of(self.new, self.added)
         if not by_time:
             return Answered(usual, bad, total)
-        now = (self._both.minute // self._stretch, *_bad_of(*self._open_part()))
+        now = (self._minute // self._stretch, *_bad_of(*self._open_part()))
         return Answered(usual, bad, total, (*self._fallen, now))
 
     def has_moved(self, kind: AnswerClass) -> bool:
@@ -279,6 +282,7 @@ class Stratum:
             "recent": self._recent.state(),
             "both": self._both.state(),
             "last": self._last,
+            "minute": self._minute,
             "opened": self._opened,
             "tests": [test.state() for test in self.tests.values()],
             "bodies": self.bodies.state(),
@@ -293,6 +297,7 @@ class Stratum:
         self.new, self.old = Tally.from_state(state["new"]), Tally.from_state(state["old"])
         self._recent, self._both = Recent.from_state(state["recent"]), Recent.from_state(state["both"])
         self._last = state["last"]
+        self._minute = state.get("minute", self._both.minute)
         minute, asked, new_good, old_good = state["opened"]
         self._opened = (minute, asked, new_good, old_good)
         tests = (Evidence.from_state(each, is_split=share < 1) for each in state["tests"])
