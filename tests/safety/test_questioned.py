@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from crashing import dies_at
-from shifted import NAME, held
+from shifted import ME, NAME, held
 
 from backout.analysis.seal import Seal
 from backout.analysis.stability import questioned
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.model.deployment import Deployment, Version
+    from backout.model.policy import GuardPolicy
     from backout.runbook.toolbox import Toolbox
 
 ASKED = replace(POLICY.guard, synthetic=("/app",), synthetic_every_s=1.0)
@@ -48,8 +49,8 @@ class Answering(Story):
 
     newer: Version
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, replace(POLICY, guard=ASKED))
+    def __init__(self, path: Path, guard: GuardPolicy = ASKED) -> None:
+        super().__init__(path, replace(POLICY, guard=guard))
         world = self.world
         self.answers: dict[str, Fetched] = {}
         world.traffic_rule = steady(30)
@@ -65,7 +66,8 @@ class Answering(Story):
     def tools(self, crash_point: Callable[[str], None] | None = None) -> Toolbox:
         """Return fresh tools; who answers is known."""
         world = self.world
-        world.route_rule = lambda _name, version: getattr(self, "answers", {}).get(version, PAGE)
+        answers: dict[str, Fetched] = getattr(self, "answers", {})
+        world.route_rule = lambda name, version: answers.get(f"{version} {name}", answers.get(version, PAGE))
         own = world._tell_services
         world.health_rule = lambda now, version: replace(own(now, version), version=version)
         return replace(super().tools(crash_point), sender=world.health)
@@ -106,6 +108,24 @@ def test_a_target_that_does_not_answer_as_it_did_gets_no_traffic(story: Answerin
     tools = story.tools()
     known = look_in_need(Sources("production", tools.runs, tools.marks, story.path.with_name("card.md")))
     assert story.newer.id not in str(lines_in_need(tools.equivalents, known))
+
+
+def test_what_fails_on_both_versions_questions_nothing(story: Answering) -> None:
+    """A database that is down makes each target answer 503: it gets no traffic, and may be returned to later."""
+    story.answers[story.newer.id] = story.answers[story.bad.id] = Fetched(503)
+    roll_back(story.tools(), ROLL_BACK)
+    assert story.world.live.sole == story.good.id
+    assert questioned(story.tools().marks.marks("production"), story.newer.id) is None
+
+
+def test_credentials_that_ran_out_are_no_reason_against_a_target(tmp_path: Path) -> None:
+    """They were let in when it was live, and no version lets them in now: that says nothing of any of them."""
+    story = Answering(tmp_path / "journal.sqlite", replace(ASKED, checks=(ME,)))
+    for version in (story.newer, story.good, story.bad):
+        story.answers[f"{version.id} {ME.name}"] = Fetched(401)
+    roll_back(story.tools(), ROLL_BACK)
+    assert story.world.live.sole == story.newer.id
+    assert questioned(story.tools().marks.marks("production"), story.newer.id) is None
 
 
 def test_a_declared_word_decides_whatever_the_current_version_says(story: Answering) -> None:

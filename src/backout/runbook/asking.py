@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from backout.analysis.proof import Look, Said, is_clear, is_total_outage, judge, wrong_answer
 from backout.errors import BackoutError
+from backout.model.answers import AnswerClass
 from backout.model.policy import SyntheticCheck
 from backout.runbook.looks import usual
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from backout.model.fetched import Fetched
     from backout.model.signals import Counts, HealthReport
     from backout.ports import HealthCheck
     from backout.runbook.toolbox import Toolbox
@@ -102,6 +104,7 @@ class _Asker:
         self._leaving = leaving
         self._serving = serving
         self._current: HealthReport | None = None
+        self._answered: Fetched | None = None  # what the target answered last
 
     def look(self) -> Look:
         """Return one answer, judged."""
@@ -133,16 +136,26 @@ class _Asker:
                     continue  # what nobody asked for as a proof is none when it cannot be sent
                 return Asked(None, f"{name} cannot be asked: {error.what}")
             if wrong:
-                return Asked(False, f"{name} {wrong}", contradicts=name in was)
+                return Asked(False, f"{name} {wrong}", contradicts=name in was and not self._fails_on_both(check))
             asked.append(name)
         told = [name for name in asked if name != HOME.name or name in guard.prove or guard.asked]
         return Asked(True, f"{why}; {', '.join(told)} {'answers' if len(told) == 1 else 'answer'} too" if told else why)
 
     def _wrong(self, check: SyntheticCheck, was: Mapping[str, str]) -> str:
-        answer = self._health.fetch(check.path, self._target, check=check)
-        needs_current = not answer.is_good and answer.status is not None and check.name not in was
+        answer = self._answered = self._health.fetch(check.path, self._target, check=check)
+        is_denied = bool(check.credentials) and answer.kind is AnswerClass.DENIED  # they may have run out
+        needs_current = not answer.is_good and answer.status is not None and (check.name not in was or is_denied)
         current = self._health.fetch(check.path, self._leaving, check=check) if needs_current else None
         return wrong_answer(check, answer, current, was.get(check.name))
+
+    def _fails_on_both(self, check: SyntheticCheck) -> bool:
+        """Whether neither version answers without a server error just now.
+
+        The cause may be outside of both then, and contradicts nothing of what the target did when it was live.
+        """
+        if self._answered is None or self._answered.kind is not None:
+            return False
+        return self._health.fetch(check.path, self._leaving, check=check).kind is None
 
 
 HOME = SyntheticCheck("/")
