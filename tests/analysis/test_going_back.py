@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from backout.analysis.going_back import MOST_MARKS, Remembered, doubted, last_stable, newest_marks, ways_back
+from backout.analysis import going_back
+from backout.analysis.going_back import MOST_MARKS, Remembered, last_stable, newest_marks, ways_back
 from backout.model.card import CardFacts
 from backout.model.deployment import Mark, VersionId, VersionMark
 from backout.model.situation import FailedProof
@@ -80,7 +81,7 @@ def test_where_to_without_the_provider(case: str) -> None:
 )
 def test_the_last_target_is_never_struck_off_silently(known: Remembered, against: str) -> None:
     """What was stable and is in doubt since is named where nothing else is left; what is quarantined is not."""
-    found = doubted(known)
+    found = going_back.doubted(known)
     assert ways_back(known) == () or known.live == A
     assert (found.only_if if found else "").partition(" since")[0].partition(",")[0].endswith(against)
     assert (found is not None) is bool(against)

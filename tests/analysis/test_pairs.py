@@ -79,10 +79,12 @@ def test_what_the_pairs_say_survives_a_checkpoint() -> None:
     moved.add([pair(MOVED)] * 11)
     looping.add([pair(GOOD), PairedAnswer(0.0, "/loop", LOOP, GOOD)])
     assert (down.both_fail, down.is_discordant) == (True, False)
-    assert (moved.only_moved, moved.are_alike, moved.both_fail) == (True, True, False)
+    assert (moved.only_moved("GET /app"), moved.are_alike, moved.both_fail) == (True, True, False)
+    assert (moved.only_moved("/app"), moved.only_moved("site"), moved.only_moved("GET /")) == (True, True, False)
     assert (looping.loops, looping.is_discordant, looping.first) == (1, True, "/loop")
     for pairs in (down, moved, looping):
         again = Pairs()
         again.restore(json.loads(json.dumps(pairs.state())))
         assert again.state() == pairs.state()
         assert (again.log_e(), again.asked) == (pairs.log_e(), pairs.asked)
+        assert again.only_moved("GET /app") is pairs.only_moved("GET /app")
