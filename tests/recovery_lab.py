@@ -95,9 +95,9 @@ class PlainBackups:
 
 
 def _written(path: Path) -> int:
-    """Return how far a partial segment was received: the rest of it is zero."""
+    """Return how far a partial segment was received: the rest of it is zero, and records begin at multiples of 8."""
     content = path.read_bytes()
-    return len(content.rstrip(b"\0")) & ~7
+    return -(-len(content.rstrip(b"\0")) // 8) * 8
 
 
 class Lab:
