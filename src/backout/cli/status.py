@@ -66,6 +66,8 @@ def status(shell: Shell) -> int:
 def _next(found: Status) -> tuple[str, ...]:
     """Return what to type next."""
     environment = found.situation.environment
+    unhold = () if found.hold is None else (f"backout unhold -e {environment}  # when guard may act again",)
+    guard = unhold or (f"backout guard -e {environment}",)  # while a hold is on it would do nothing
     if found.journal:
         doctor = f"backout doctor -e {environment}  # what is wrong with the journal, and what mends it"
         back = [f"backout panic -e {environment}  # prints what to type to go back"] if len(found.troubles) > 1 else []
@@ -83,14 +85,13 @@ def _next(found: Status) -> tuple[str, ...]:
         return (
             f"backout diagnose -e {environment}  # what it is, and whether a rollback helps",
             f"backout rollback --dry-run -e {environment}",
+            *unhold,
         )
     if not found.troubles and found.unmeasured:
         return (f"backout config check --online -e {environment}  # which source does not answer, and why",)
     if found.troubles:
-        return (f"backout rollback --dry-run -e {environment}", f"backout guard -e {environment}")
-    if found.hold is not None:
-        return (f"backout unhold -e {environment}  # when guard may act again",)
-    return (f"backout guard -e {environment}",)
+        return (f"backout rollback --dry-run -e {environment}", *guard)
+    return guard
 
 
 def _looked(tools: Toolbox) -> Status:

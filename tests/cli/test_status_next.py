@@ -1,0 +1,29 @@
+"""What `status` says to type next."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from backout.cli.status import _next
+
+
+@pytest.mark.parametrize("troubles", [(), ("3 % of requests fail",)])
+def test_while_a_hold_is_on_lifting_it_is_named_and_no_watch(troubles: tuple[str, ...]) -> None:
+    """Also where something is wrong: guard would do nothing."""
+    found: Any = SimpleNamespace(
+        situation=SimpleNamespace(environment="production"),
+        hold=object(),
+        journal="",
+        unfinished=None,
+        waiting=(),
+        left_open=False,
+        health=None,
+        unmeasured=(),
+        troubles=troubles,
+    )
+    told = _next(found)
+    assert told[-1].startswith("backout unhold -e production")
+    assert not any(each.startswith("backout guard -e") for each in told)
