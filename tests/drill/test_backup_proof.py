@@ -97,6 +97,7 @@ def test_without_received_wal_the_newest_backup_is_proved_up_to_its_own_end(
         assert proved.json["proof"]["rows"] == 123  # type: ignore[index,call-overload]
 
 
+@pytest.mark.long
 @pytest.mark.proof
 def test_the_receiver_tells_within_a_minute_that_the_protection_is_over(lab: Lab) -> None:
     """It is in its file and in a notice, since when and from where; what protects again is told, too."""
