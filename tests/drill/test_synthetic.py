@@ -54,7 +54,7 @@ def test_a_route_that_fails_is_found_without_any_source_of_counts(drillbook: Dri
     result = json.loads(out.splitlines()[-1])
     decision = result["decision"]
     assert (decision["verdict"], decision["cause"], decision["requests"]) == ("regressed", "health", 0)
-    assert "probes failed against 1 %" in decision["reason"]
+    assert "probes failed against 1" in decision["reason"]  # 1 %, or a little more where few were sent before
     assert result["live_version"] == drillbook.good
 
 
