@@ -38,7 +38,7 @@ class TableComparison:
         left: still as the damage left them. missing: the damage removed them, and they are not there. wrong: written
             again, and not as before, or not to be there.
         examples: keys of those that differ. columns: dropped by the damage, and not there. reason: why nothing of it
-            was compared, "" otherwise.
+            was compared, "" otherwise. failed: it had to be, and an error came in between.
     """
 
     table: str
@@ -52,6 +52,7 @@ class TableComparison:
     examples: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     reason: str = ""
+    failed: bool = False
 
     @property
     def differing(self) -> int:

@@ -19,12 +19,15 @@ _KINDS = {
 
 
 def comparison_record(found: Comparison, told: Collection[str]) -> dict[str, Json]:
-    """Return a comparison as the journal and `--json` show it.
+    """Return a comparison as the journal and `--json` show it; {failed} alone where it shows nothing.
 
     Args:
         told: the tables that the rescue itself said it leaves alone.
     """
     differs = found.apart_from(told)
+    unknown = [each for each in found.tables if each.failed and each.table not in told]
+    if unknown and not (differs or found.behind):
+        return {"failed": "; ".join(f"table {each.table} could not be compared: {each.reason}" for each in unknown)}
     return {
         "sentence": comparison_sentence(found),
         "tables": len([each for each in found.tables if not each.reason]),

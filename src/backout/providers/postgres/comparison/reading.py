@@ -141,7 +141,8 @@ class Comparer:
             try:
                 found.append(self._table(table, noted, reads=touched or room >= 0))
             except psycopg.Error as error:
-                found.append(TableComparison(table.shown, reason=" ".join(str(error).split())[:200]))
+                said = error.diag.message_primary or type(error).__name__  # its details are values of rows
+                found.append(TableComparison(table.shown, reason=said, failed=touched))
         behind = sequences_behind(self._ends.before.main, self._ends.after.main, self._ends.live.administrator)
         return Comparison(tuple(sorted(found, key=lambda each: each.table)), tuple(behind))
 
