@@ -42,6 +42,7 @@ from backout.providers.postgres.rescue_scope import (
 )
 from backout.providers.postgres.rescue_sequences import advance, taken_numbers
 from backout.providers.postgres.schema import meant, without_secrets
+from backout.providers.postgres.server_message import message_of
 from backout.providers.postgres.session import working
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ class PostgresRescuer:
         except psycopg.OperationalError as error:
             raise meant(error, url, "the damaged rows") from None  # its text may quote the connection string
         except psycopg.Error as error:
-            said = without_secrets(url, " ".join(str(error).split()))[:400]
+            said = without_secrets(url, message_of(error))
             raise BackoutError(f"Postgres refused a statement of the rescue: {said}", where="database") from None
 
     # --- all of it ----------------------------------------------------------------------------------------------

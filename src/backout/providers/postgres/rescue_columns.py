@@ -19,6 +19,7 @@ from backout.providers.postgres.libpq import identifier
 from backout.providers.postgres.rescue_rows import TODO, Writing, batches, conflicts_of
 from backout.providers.postgres.rescue_scope import xids_of
 from backout.providers.postgres.rowsql import differ, keyed, listed, new, old, pipe, same
+from backout.providers.postgres.server_message import message_of
 
 if TYPE_CHECKING:
     from backout.providers.postgres.definitions import Column, Table
@@ -57,7 +58,7 @@ def add(session: Session, table: Table, lost: tuple[Column, ...]) -> list[str]:
                 raise
             except psycopg.Error as error:
                 what = f"column {table.shown}.{column.name}"
-                session.left_out.append(LeftOut(what, " ".join(str(error).split())[:300], f"{statement};"))
+                session.left_out.append(LeftOut(what, message_of(error), f"{statement};"))
                 continue
         made.append(statement)
     return made
@@ -122,7 +123,7 @@ def finish(session: Session, table: Table, lost: tuple[Column, ...]) -> None:
             except psycopg.OperationalError:
                 raise
             except psycopg.Error as error:
-                session.left_out.append(_left(live, table, column, statement, " ".join(str(error).split())[:300]))
+                session.left_out.append(_left(live, table, column, statement, message_of(error)))
 
 
 def _left(live: object, table: Table, column: Column, statement: str, said: str) -> LeftOut:

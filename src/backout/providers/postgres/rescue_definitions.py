@@ -17,6 +17,7 @@ from backout.providers.postgres.definition_columns import columns_left_out, take
 from backout.providers.postgres.libpq import identifier
 from backout.providers.postgres.rescue_foreseen import reason_against
 from backout.providers.postgres.rowsql import listed, pipe
+from backout.providers.postgres.server_message import message_of
 
 if TYPE_CHECKING:
     from backout.providers.postgres.definition_changes import Definitions
@@ -140,7 +141,7 @@ class DefinitionRescue:
                 if not doing[0]:
                     raise
                 culprits.add(doing[0])
-                self._why[doing[0]] = " ".join(str(error).split())[:300]
+                self._why[doing[0]] = message_of(error)
                 continue
             done |= {each.statement for each in changes if each.statement not in done and self._as_administrator(each)}
             self._pending = [each for each in self._pending if each.statement not in done]
@@ -196,7 +197,7 @@ class DefinitionRescue:
         except psycopg.OperationalError:
             raise
         except psycopg.Error as error:
-            self._why[change.statement] = " ".join(str(error).split())[:300]
+            self._why[change.statement] = message_of(error)
             return False
         return True
 

@@ -18,6 +18,7 @@ from backout.providers.postgres.history import HISTORY_TABLES
 from backout.providers.postgres.libpq import identifier
 from backout.providers.postgres.plain import foreign_code
 from backout.providers.postgres.rowsql import KeyColumn, listed
+from backout.providers.postgres.server_message import message_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -86,7 +87,7 @@ class Work:
         except psycopg.OperationalError:
             raise
         except psycopg.Error as error:
-            self.refused = self.refused or f"Postgres refused it: {' '.join(str(error).split())[:300]}"
+            self.refused = self.refused or f"Postgres refused it: {message_of(error)}"
 
     def name(self, what: str) -> str:
         """Return the name of a temporary table of this work."""

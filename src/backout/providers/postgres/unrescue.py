@@ -14,6 +14,7 @@ from backout.providers.postgres.rescue_references import refers_to_itself, unref
 from backout.providers.postgres.rescue_scope import key_kept
 from backout.providers.postgres.rescue_writing import hold, quietly
 from backout.providers.postgres.rowsql import keyed, new, old, stated
+from backout.providers.postgres.server_message import message_of
 from backout.providers.postgres.unrescue_circles import undo_circle
 from backout.providers.postgres.unrescue_tables import drop_table, stays_with, tables_that_stay
 
@@ -208,7 +209,7 @@ def _other(live: Any, entry: _Entry, definitions: list[str]) -> dict[str, str]:
     except OperationalError:
         raise
     except Error as error:
-        return {str(entry["table"]): f"stays: {' '.join(str(error).split())[:300]}"}
+        return {str(entry["table"]): f"stays: {message_of(error)}"}
     definitions.append(entry["drop"])
     return {}
 
@@ -232,7 +233,7 @@ def _thing(live: Any, entry: _Entry, made: Made, definitions: list[str]) -> dict
         raise
     except Error as error:
         what = f"column {entry['column']}" if entry["op"] == "column" else "the table"
-        return {str(entry["table"]): f"{what} stays: {' '.join(str(error).split())[:300]}"}
+        return {str(entry["table"]): f"{what} stays: {message_of(error)}"}
 
 
 def _of_owner(sessions: OwnerSessions, entry: _Entry) -> Any:

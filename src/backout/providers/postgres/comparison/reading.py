@@ -25,6 +25,7 @@ from backout.providers.postgres.comparison.tables import (
 from backout.providers.postgres.owner_session import OWNER_INSIDE, OwnerSessions, SideSessions, inside
 from backout.providers.postgres.plain import foreign_code
 from backout.providers.postgres.schema import meant
+from backout.providers.postgres.server_message import message_of
 from backout.providers.postgres.session import working
 
 if TYPE_CHECKING:
@@ -141,8 +142,7 @@ class Comparer:
             try:
                 found.append(self._table(table, noted, reads=touched or room >= 0))
             except psycopg.Error as error:
-                said = error.diag.message_primary or type(error).__name__  # its details are values of rows
-                found.append(TableComparison(table.shown, reason=said, failed=touched))
+                found.append(TableComparison(table.shown, reason=message_of(error), failed=touched))
         behind = sequences_behind(self._ends.before.main, self._ends.after.main, self._ends.live.administrator)
         return Comparison(tuple(sorted(found, key=lambda each: each.table)), tuple(behind))
 
