@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import threading
 import time
 import tomllib
@@ -43,6 +44,7 @@ class Variant:
         bad: whether it is one of those that nobody may call healthy. entry: its file below src/variants.
         expect: what `guard --expect` is told. visitors: who comes beside the usual ones; rate: a second.
             watch_s: how long guard watches, early: no longer than until it can say "healthy".
+            baseline_s: how long the good version is looked at before: a rare route needs longer to be seen at all.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Variant:
     rate: float = 20.0
     watch_s: int = WATCH_S
     early: bool = False
+    baseline_s: int = BASELINE_S
 
     def allows(self, outcome: str) -> bool:
         """Whether an outcome is that of the table; told and healthy are both healthy: visitors are not all alike."""
@@ -76,6 +79,7 @@ def read_variants() -> tuple[Variant, ...]:
             visitors=row.get("visitors", ""),
             rate=float(row.get("rate", 20)),
             watch_s=int(row.get("watch", WATCH_S)),
+            baseline_s=int(row.get("baseline", BASELINE_S)),
         )
         for kind in ("bad", "odd")
         for name, row in table[kind].items()
@@ -124,7 +128,8 @@ def prepare(book: Drillbook) -> None:
 
 def try_variant(book: Drillbook, variant: Variant) -> Seen:
     """Deploy a variant over the good version, as a pipeline does, while a guard waits for it; return what it says."""
-    trial = _settled(book)
+    _set_baseline(book, variant.baseline_s)
+    trial = _settled(book, variant.baseline_s)
     words = [word for each in variant.expect for word in ("--expect", each)] + ["--early"] * variant.early
     process = trial.start("guard", "--next", "--mode", "act", "--for", f"{variant.watch_s}s", *words, "--json")
     until(lambda: _asked_well(trial, book.good), 30, "the good version was asked", every_s=0.2)
@@ -143,8 +148,14 @@ def try_variant(book: Drillbook, variant: Variant) -> Seen:
     return Seen(outcome_of(result), said, result)
 
 
-def _settled(book: Drillbook) -> Trial:
-    """Return a trial that begins with the good version and a past of it; nothing tells of earlier trials."""
+def _set_baseline(book: Drillbook, seconds: int) -> None:
+    text = book.stage.config_file.read_text(encoding="utf-8")
+    text = re.sub(r'^baseline = "\d+s"$', f'baseline = "{seconds}s"', text, count=1, flags=re.MULTILINE)
+    book.stage.config_file.write_text(text, encoding="utf-8")
+
+
+def _settled(book: Drillbook, seconds: int) -> Trial:
+    """Return a trial that begins with the good version and a past of so long; nothing tells of earlier trials."""
     book.forget_remarks()
     book.make_good_live()
     trial = book.trial()
@@ -154,11 +165,11 @@ def _settled(book: Drillbook) -> Trial:
 
     def settled() -> bool:
         now = int(time.time())
-        rows = [row for row in tools.read(now - BASELINE_S, now).counts if row.version == book.good]
+        rows = [row for row in tools.read(now - seconds, now).counts if row.version == book.good]
         requests, errors = sum(row.requests for row in rows), sum(row.errors for row in rows)
-        return now - since >= BASELINE_S and requests >= _PAST and errors <= requests / 500
+        return now - since >= seconds and requests >= _PAST and errors <= requests / 500
 
-    until(settled, 4 * BASELINE_S, "a past of the good version", every_s=0.5)
+    until(settled, 4 * seconds, "a past of the good version", every_s=0.5)
     return trial
 
 

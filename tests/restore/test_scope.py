@@ -105,12 +105,11 @@ def test_one_that_began_before_all_wal_is_refused_and_nothing_is_touched(lab: La
     with lab.connect() as bad, bad.transaction():
         xid = xid_of(bad)
         bad.execute("DELETE FROM cut_off WHERE id <= 100")
-        lab.base("ae-only")
+        only = lab.base("ae-only")
         bad.execute("UPDATE cut_off SET v = 'bad' WHERE id = 101")
     ledger = {key: value if key > 101 else "bad" for key, value in ledger.items() if key > 100}
     lab.archived()
     tools = lab.tools()
-    only = lab.backups.backups()[-1]
     wal = tuple(each for each in lab.backups.wal() if each.end_lsn > only.begin_lsn)
 
     class Cut(type(lab.backups)):  # type: ignore[misc]
