@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backout.analysis.backups import chain_of, choose, protection, reach, retain, slot_alarm, windows
-from backout.model.backups import Cluster, Slot, WalGap, WalStatus
+from backout.model.backups import Cluster, Slot, WalGap, WalRead, WalStatus
 from backout.model.recovery import BackupKind, BaseBackup, WalSegment
 
 DAY = 86400.0
@@ -220,6 +220,26 @@ def test_whether_the_cluster_is_protected(
     found = protection(cluster, backups, wal, gaps)
     assert found.protected is (why is None)
     assert why is None or why in found.why
+
+
+@pytest.mark.parametrize(
+    ("lsn", "flushed", "behind"),
+    [
+        (6 * SEGMENT, None, 0),
+        (6 * SEGMENT + 5_000_000, 6 * SEGMENT, 5_000_000),
+        (6 * SEGMENT + 40, 6 * SEGMENT + 40, 0),
+        (6 * SEGMENT + 40, 6 * SEGMENT, 40),
+        (6 * SEGMENT + 9000, 6 * SEGMENT + 9000, 9000),
+    ],
+    ids=["all of it", "far behind", "zeros at the end", "a commit behind", "flushed and not here"],
+)
+def test_the_claim_ends_where_the_archive_does(lsn: int, flushed: int | None, behind: int) -> None:
+    """A receiver that lags is no gap; what it has not received is named, and the last commit that was read."""
+    live = replace(CLUSTER, lsn=lsn, slot=replace(SLOT, flush_lsn=flushed))
+    found = protection(live, (backup(3),), segments(3, 6), (), WalRead(1, 3 * SEGMENT, 6 * SEGMENT, 90 * DAY))
+    assert (found.protected, found.behind_bytes) == (True, behind)
+    assert "from base backup 0003 on, up to 0/6000000 (last commit 1970-04-01 00:00:00 UTC)" in found.claim
+    assert (f"{behind:,} bytes of WAL since are not received" in found.claim) is bool(behind)
 
 
 @pytest.mark.parametrize(

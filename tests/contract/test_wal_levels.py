@@ -14,7 +14,8 @@ from backout.errors import BackoutError
 from backout.model.backups import Cluster, Protection, Slot, WalRead, WalStatus
 from backout.model.recovery import BackupKind, BaseBackup, WalSegment
 from backout.providers.archive.claim import Claim, ClaimWatch
-from backout.providers.archive.levels import LevelChange, _crc32c, level_changes
+from backout.providers.archive.commits import last_commit
+from backout.providers.archive.levels import LevelChange, crc32c, level_changes
 from backout.providers.archive.readback import Reading, catch_up
 from backout.providers.archive.receiving import ReceiverStatus, known_claim
 from backout.providers.archive.stores import FolderStore
@@ -30,7 +31,16 @@ def record(wal_level: int) -> bytes:
     """XLOG_PARAMETER_CHANGE, with its checksum."""
     data = b"\xff\x1c" + struct.pack("<6i4B", 100, 8, 10, 0, 64, wal_level, 0, 1, 0, 0)
     head = struct.pack("<IIQBBH", 54, 0, 0x3000028, 0x60, 0, 0)
-    return head + struct.pack("<I", _crc32c(data + head)) + data
+    return head + struct.pack("<I", crc32c(data + head)) + data
+
+
+def commit(at: float, *, info: int = 0x80, before: bytes = b"", more: int = 40) -> bytes:
+    """XLOG_XACT_COMMIT of a transaction, or another record of rmgr Transaction."""
+    body = struct.pack("<q", int((at - 946_684_800) * 1e6)) + bytes(range(more))
+    mark = b"\xff" + bytes((len(body),)) if len(body) < 256 else b"\xfe" + struct.pack("<I", len(body))
+    data = before + mark + body
+    head = struct.pack("<IIQBBH", 24 + len(data), 755, 0x3000028, info, 1, 0)
+    return head + struct.pack("<I", crc32c(data + head)) + data
 
 
 def segment(*placed: tuple[int, bytes]) -> bytes:
@@ -90,6 +100,34 @@ def test_a_change_across_the_end_of_a_segment_is_found(before: int) -> None:
     for known in (read, coming, coming.with_segment(first, one)):
         whole = known.with_segment(second, two)
         assert whole.minimal == ((1, SEGMENT - before, SEGMENT + 840),)
+
+
+@pytest.mark.parametrize("at", [0, 4000, PAGE - 40 - 24, PAGE - 40, 3 * (PAGE - 24) - 16 - 8, SEGMENT // 2])
+def test_the_last_commit_of_a_segment_is_dated(at: int) -> None:
+    """Wherever it lies; prepared ones and those that name where they come from; no abort, and none that is torn."""
+    made = segment((at, commit(1000.5)), (at + 200, commit(7777.0, info=0x20)), (at + 400, commit(8888.0)[:-1]))
+    found = last_commit(made, 0x5000000)
+    assert found is not None
+    assert (found[1], made[found[0] - 0x5000000 :][:4]) == (1000.5, struct.pack("<I", 74))
+    origin, prepared = commit(5.0, before=b"\xfd\x01\x00", info=0), commit(6.0, info=0x30)
+    assert last_commit(segment((at, origin)), 0) == (found[0] - 0x5000000, 5.0)
+    later = last_commit(segment((at, origin), (at + 600_000 // 16 * 8, prepared)), 0)
+    assert later is not None
+    assert later[1] == 6.0
+    assert last_commit(segment((at, record(1))), 0) is None
+    assert last_commit(b"", 0) is None
+
+
+def test_what_is_read_back_tells_its_last_commit() -> None:
+    """A segment without one changes nothing, one that was read before neither; another timeline begins anew."""
+    first, second = WalSegment("1", 1, 0, SEGMENT), WalSegment("2", 1, SEGMENT, 2 * SEGMENT)
+    one, two = segment((64, commit(50.0))), segment((64, commit(60.0)))
+    read = Reading(1, 0, 0).with_segment(first, one).with_segment(second, segment())
+    assert (read.commit_lsn, read.commit_at) == (104, 50.0)
+    newer = read.with_segment(second, two).with_segment(first, one)
+    assert (newer.commit_lsn, newer.commit_at) == (SEGMENT + 104, 60.0)
+    other = newer.with_segment(WalSegment("9", 2, 9 * SEGMENT, 10 * SEGMENT), b"")
+    assert other.commit_at == 0.0
 
 
 def test_who_may_not_write_to_the_archive_reads_it_back_all_the_same(tmp_path: Path) -> None:

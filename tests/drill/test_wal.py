@@ -316,6 +316,32 @@ def test_wal_that_cannot_be_replayed_protects_nothing(quick_path: Path, cache: P
 
 
 @pytest.mark.long
+def test_a_receiver_that_lags_is_no_promise_up_to_now(quick_path: Path, cache: Path) -> None:
+    """Nothing of the last commits is here: each command says up to which one it can be brought back."""
+    with receiving(quick_path, cache) as lab:
+        lab.execute("INSERT INTO t VALUES (1, 'received')")
+        at = str(lab.value("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24')"))
+        until(lambda: lab.backout("db", "wal", "status", "--json").json["lag_bytes"] == 0, what="it is received")
+        whole = lab.backout("db", "backups", "list", "--json").json["protection"]
+        keeper = _pid(lab, "receiver")
+        assert keeper is not None
+        (receiver,) = children_named(keeper, "pg_receivewal")
+        os.kill(receiver, signal.SIGSTOP)
+        try:
+            lab.execute("INSERT INTO t SELECT g, repeat('x', 100) FROM generate_series(2, 5000) g")
+            for words in (("backups", "list"), ("wal", "status"), ("check",)):
+                said = " ".join(lab.backout("db", *words).out.split())
+                assert f"last commit {at}:" in said, said
+                assert "bytes of WAL since are not received" in said, said
+                assert "up to now" not in said
+            found = lab.backout("db", "backups", "list", "--json").json["protection"]
+            assert found["behind_bytes"] > 400_000  # type: ignore[index,call-overload]
+            assert found["reaches_at"] == whole["reaches_at"]  # type: ignore[index,call-overload]
+        finally:
+            os.kill(receiver, signal.SIGCONT)
+
+
+@pytest.mark.long
 def test_a_full_disk_leaves_a_partial_segment_that_is_received_again(quick_path: Path, cache: Path) -> None:
     """Its length is odd, and pg_receivewal refuses it; what it holds is kept, and the rest comes behind it."""
     with receiving(quick_path, cache) as lab:

@@ -20,6 +20,7 @@ _INCREMENTAL_SINCE: Final = 170000
 _DAY_S: Final = 86_400.0
 _AHEAD_S: Final = 3600.0
 """Clocks of two machines are no further apart: what is dated later was dated by one that was wrong."""
+_PAGE_BYTES: Final = 8192
 ALARM_SHARE: Final = 0.5
 """Of max_slot_wal_keep_size: from here on somebody has to look, since at the whole of it WAL is lost."""
 
@@ -240,7 +241,20 @@ def protection(
     if kept_from > end:
         why = f"the archive ends at {show_lsn(end)}, and the server keeps WAL from {show_lsn(kept_from)} on"
         return Protection(protected=False, why=why, base=base.id, reaches_lsn=end)
-    return Protection(protected=True, why=f"from base backup {base.id} on", base=base.id, reaches_lsn=end)
+    why = f"from base backup {base.id} on"
+    at = read.commit_at if read is not None else None
+    behind = _behind(cluster, end)
+    return Protection(protected=True, why=why, base=base.id, reaches_lsn=end, reaches_at=at, behind_bytes=behind)
+
+
+def _behind(cluster: Cluster, end: int) -> int:
+    """Return how much of its WAL the server has that the archive does not.
+
+    A record may end with zeros, which do not tell how far a file was received: in a page the receiver's word counts.
+    """
+    behind = max(0, cluster.lsn - end)
+    flushed = cluster.slot.flush_lsn if cluster.slot is not None else None
+    return 0 if behind < _PAGE_BYTES and flushed is not None and flushed >= cluster.lsn else behind
 
 
 def proof_alarm(last: LastProof, backups: Sequence[BaseBackup], now: float, within_s: float) -> str:

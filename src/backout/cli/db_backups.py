@@ -143,7 +143,7 @@ def _words(shell: Shell, state: Protection | None, spans: tuple[Window, ...]) ->
     if state is None:
         lines.append("whether it is protected is not known: the live database does not answer")
     elif state.protected:
-        lines.append(style.badge("protected: restorable to any moment up to now", Tone.GOOD))
+        lines.append(style.badge(f"protected: {state.claim}", Tone.GOOD))
     else:
         lines.append(style.badge(f"UNPROTECTED: {state.why}", Tone.BAD))
     return "\n".join(lines)

@@ -192,7 +192,7 @@ def _text(shell: Shell, found: WalState) -> str:
     if found.alarm:
         lines.append(style.badge(found.alarm, Tone.BAD))
     if found.protection.protected:
-        lines.append(style.badge(f"protected: {found.protection.why}", Tone.GOOD))
+        lines.append(style.badge(f"protected: {found.protection.claim}", Tone.GOOD))
     else:
         lines.append(style.badge(f"UNPROTECTED: {found.protection.why}", Tone.BAD))
         if record["protected_at"]:

@@ -229,14 +229,21 @@ def _backups_record(backups: Protection | str | None) -> dict[str, object] | Non
         return None
     if isinstance(backups, str):
         return {"protected": None, "why": backups, "base": None}
-    return {"protected": backups.protected, "why": backups.why, "base": backups.base or None}
+    reaches = None if backups.reaches_at is None else rfc3339(backups.reaches_at)
+    return {
+        "protected": backups.protected,
+        "why": backups.why,
+        "base": backups.base or None,
+        "reaches_at": reaches,
+        "behind_bytes": backups.behind_bytes,
+    }
 
 
 def _backups_text(style: Style, backups: Protection | str) -> str:
     if isinstance(backups, str):
         return style.badge(f"not known: {backups}", Tone.WARN)
     if backups.protected:
-        return style.badge(f"restorable to any moment {backups.why}", Tone.GOOD)
+        return style.badge(backups.claim, Tone.GOOD)
     return style.badge(f"UNPROTECTED: {backups.why}", Tone.BAD)
 
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from backout.model.clock import utc
+from backout.model.recovery import show_lsn
+
 if TYPE_CHECKING:
     from backout.model.recovery import BackupKind
 
@@ -102,11 +105,16 @@ class WalGap:
 
 @dataclass(frozen=True, slots=True)
 class WalRead:
-    """WAL of one timeline that was read back and is as a replay needs it, but for gaps: `[begin_lsn, end_lsn)`."""
+    """WAL of one timeline that was read back and is as a replay needs it, but for gaps: `[begin_lsn, end_lsn)`.
+
+    Args:
+        commit_at: when the last commit in it was made (Unix seconds), None where none was seen.
+    """
 
     timeline: int
     begin_lsn: int
     end_lsn: int
+    commit_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +137,9 @@ class Protection:
     """Whether the live cluster can be brought back now; `why` in one sentence.
 
     Args:
-        base: the backup that a restore would start from, "" without one. reaches_lsn: the last one that is archived.
+        base: the backup that a restore would start from, "" without one. reaches_lsn: the end of the WAL that was read
+            back. reaches_at: when the last commit in it was made (Unix seconds), None where none is known.
+        behind_bytes: what the server has written since, and what is nowhere else.
         proved_at: when a restore was last tried and found good (Unix seconds), None: never that anybody knows.
         alarm: what somebody has to look at although it is protected, "" for nothing.
     """
@@ -140,6 +150,26 @@ class Protection:
     reaches_lsn: int | None = None
     proved_at: float | None = None
     alarm: str = ""
+    reaches_at: float | None = None
+    behind_bytes: int = 0
+
+    @property
+    def claim(self) -> str:
+        """What a protected database can be brought back to, in words; nothing beyond what was read.
+
+        >>> Protection(True, "from base backup b on", "b", 0x5000100, reaches_at=0.0).claim
+        'restorable to any moment from base backup b on, up to 0/5000100 (last commit 1970-01-01 00:00:00 UTC)'
+        >>> Protection(True, "from base backup b on", "b", 0x5000100, behind_bytes=4096).claim
+        'restorable to any moment from base backup b on, up to 0/5000100; 4,096 bytes of WAL since are not received'
+        """
+        text = f"restorable to any moment {self.why}"
+        if self.reaches_lsn is not None:
+            text += f", up to {show_lsn(self.reaches_lsn)}"
+        if self.reaches_at is not None:
+            text += f" (last commit {utc(self.reaches_at):%Y-%m-%d %H:%M:%S} UTC)"
+        if self.behind_bytes:
+            text += f"; {self.behind_bytes:,} bytes of WAL since are not received"
+        return text
 
 
 @dataclass(frozen=True, slots=True)

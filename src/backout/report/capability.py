@@ -55,6 +55,8 @@ def protection_record(found: Protection) -> dict[str, object]:
         "why": found.why,
         "base": found.base or None,
         "reaches_lsn": reaches,
+        "reaches_at": _time(found.reaches_at),
+        "behind_bytes": found.behind_bytes,
         "proved_at": _time(found.proved_at),
         "alarm": found.alarm or None,
     }
@@ -141,7 +143,7 @@ def text(around: Surroundings, choice: Choice, *, width: int = 80, paint: Paint 
     ]
     if around.protection is not None:
         good = around.protection.protected
-        said = f"protected: {around.protection.why}" if good else f"UNPROTECTED: {around.protection.why}"
+        said = f"protected: {around.protection.claim}" if good else f"UNPROTECTED: {around.protection.why}"
         lines += [paint("good" if good else "bad", line) for line in wrapped(said, width)]
         proved = around.protection.proved_at
         last = f"restored as a proof last at {_time(proved)}" if proved else "never restored as a proof"

@@ -268,7 +268,7 @@ def protection(environment: str, found: Protection, since: float, lsn: int) -> W
     facts = {"why": found.why, "protected_at": rfc3339(since) if since else "", "protected_lsn": show_lsn(lsn)}
     looks = f"backout db wal status -e {environment}"
     if found.protected:
-        text = f"Every moment {found.why} can be returned to again."
+        text = f"It is {found.claim}."
         return Words(f"{environment}: the database is protected again", text, (looks,), facts)
     text = f"It could last be brought back to every moment at {last}: {found.why}." if last else f"{found.why}."
     next_ = (looks, f"backout db backup -e {environment}")

@@ -95,7 +95,7 @@ def of_wal(found: Protection | None, environment: str) -> Check:
     if found.protected and found.alarm:
         return must("wal").missing(found.alarm, command("db backups prove", environment))
     if found.protected:
-        return must("wal").ok(f"restorable to any moment {found.why}")
+        return must("wal").ok(found.claim)
     return must("wal").missing(f"UNPROTECTED: {found.why}", sets("", start, backup))
 
 

@@ -37,9 +37,7 @@ def level_changes(segment: bytes, begin_lsn: int, before: bytes = b"") -> tuple[
         segment: as far as it was received; zeros behind. begin_lsn: where it begins. before: `end_of` the segment
             before it, so that a record that lies across is seen; without it that one is not.
     """
-    pages = [before, segment[_LONG:_PAGE]]
-    pages += [segment[at + _SHORT : at + _PAGE] for at in range(_PAGE, len(segment), _PAGE)]
-    stream = b"".join(pages)
+    stream = before + page_bytes(segment)
     found = []
     at = stream.find(_BEGINS)
     while at >= 0:
@@ -47,7 +45,7 @@ def level_changes(segment: bytes, begin_lsn: int, before: bytes = b"") -> tuple[
         if _is_change(record):
             (level,) = struct.unpack_from("<i", record, 26 + 5 * 4)
             inside = at - len(before)
-            found.append(LevelChange(begin_lsn + (_place(inside) if inside >= 0 else inside), level == _MINIMAL))
+            found.append(LevelChange(begin_lsn + (place(inside) if inside >= 0 else inside), level == _MINIMAL))
         at = stream.find(_BEGINS, at + 1)
     return tuple(found)
 
@@ -61,10 +59,16 @@ def _is_change(record: bytes) -> bool:
     if len(record) < _LENGTH or record[16:18] != _IS_CHANGE or record[24:26] != _DATA:
         return False
     (stored,) = struct.unpack_from("<I", record, 20)
-    return _crc32c(record[24:] + record[:20]) == int(stored)
+    return crc32c(record[24:] + record[:20]) == int(stored)
 
 
-def _place(at: int) -> int:
+def page_bytes(segment: bytes) -> bytes:
+    """Return what the pages of a segment hold, one after the other, without their headers."""
+    pages = [segment[at + _SHORT : at + _PAGE] for at in range(_PAGE, len(segment), _PAGE)]
+    return b"".join([segment[_LONG:_PAGE], *pages])
+
+
+def place(at: int) -> int:
     """Return the place in the segment of a place in what its pages hold."""
     first = _PAGE - _LONG
     if at < first:
@@ -73,15 +77,22 @@ def _place(at: int) -> int:
     return (page + 1) * _PAGE + _SHORT + rest
 
 
-def _crc32c(data: bytes) -> int:
-    """Return the CRC-32C of a few bytes.
+def crc32c(data: bytes) -> int:
+    """Return the CRC-32C of some bytes.
 
-    >>> hex(_crc32c(b"123456789"))
+    >>> hex(crc32c(b"123456789"))
     '0xe3069283'
     """
     crc = 0xFFFFFFFF
     for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+        crc = crc >> 8 ^ _TABLE[(crc ^ byte) & 0xFF]
     return crc ^ 0xFFFFFFFF
+
+
+def _entry(byte: int) -> int:
+    for _ in range(8):
+        byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
+    return byte
+
+
+_TABLE: Final = tuple(_entry(byte) for byte in range(256))

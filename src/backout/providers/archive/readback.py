@@ -13,6 +13,7 @@ import msgspec
 
 from backout.errors import BackoutError
 from backout.model.backups import MINIMAL, NO_END, WalGap, WalRead
+from backout.providers.archive.commits import last_commit
 from backout.providers.archive.levels import end_of, level_changes
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Reading(msgspec.Struct, frozen=True):
 
     Args:
         last_lsn, last: where the last whole segment ends that was read, and its last bytes: see `level_changes`.
+        commit_lsn, commit_at: of the last commit that was read on this timeline; 0 where none was.
     """
 
     timeline: int = 0
@@ -39,6 +41,8 @@ class Reading(msgspec.Struct, frozen=True):
     minimal: tuple[tuple[int, int, int], ...] = ()
     last_lsn: int = 0
     last: bytes = b""
+    commit_lsn: int = 0
+    commit_at: float = 0.0
 
     def with_segment(self, segment: WalSegment, content: bytes) -> Reading:
         """Return it with one segment more, which begins where it ends (or anew, where it does not)."""
@@ -56,7 +60,10 @@ class Reading(msgspec.Struct, frozen=True):
         end = max(self.end_lsn, segment.end_lsn) if follows else segment.end_lsn
         is_old = segment.partial or (follows and segment.end_lsn < self.last_lsn)
         ended = (self.last_lsn, self.last) if is_old else (segment.end_lsn, end_of(content))
-        return Reading(segment.timeline, begin, end, tuple(minimal), *ended)
+        commit = (self.commit_lsn, self.commit_at) if follows else (0, 0.0)
+        if not follows or segment.end_lsn >= self.end_lsn:
+            commit = last_commit(content, segment.begin_lsn) or commit
+        return Reading(segment.timeline, begin, end, tuple(minimal), *ended, *commit)
 
     @property
     def gaps(self) -> tuple[WalGap, ...]:
@@ -103,4 +110,4 @@ def catch_up(
     if durable != known and durable.end_lsn > durable.begin_lsn:
         with suppress(BackoutError):  # who only looks may not be allowed to write there, and knows it all the same
             archive.set_reading(durable)
-    return WalRead(now.timeline, now.begin_lsn, now.end_lsn)
+    return WalRead(now.timeline, now.begin_lsn, now.end_lsn, now.commit_at or None)
