@@ -233,6 +233,8 @@ def test_the_database_its_role_and_what_brings_it_back() -> None:
     assert recovery(fresh) == [("recovery", "must", "ok"), ("backup_age", "should", "ok")]
     stale = replace(AROUND, own=Window(1, NOW - 20 * DAY, NOW - 12 * DAY))
     assert recovery(stale) == [("recovery", "must", "ok"), ("backup_age", "should", "missing")]
+    unproved = replace(fresh, proof_alarm="no backup was restored as a proof in 8 days")
+    assert ("backup_proof", "should", "missing") in recovery(unproved)
     assert told([data.of_wal(None, ENV)]) == [("wal", "should", "not_set_up")]
     assert told([data.of_wal(Protection(protected=True, why="from base backup b on"), ENV)]) == [("wal", "must", "ok")]
     gap = data.of_wal(Protection(protected=False, why="nobody receives WAL"), ENV)

@@ -166,12 +166,17 @@ class Asked:
     def __init__(self, *answers: bool | None) -> None:
         self.answers = list(answers)
         self.heard: list[tuple[bool, float, int]] = []
+        self.alarms: list[str] = []
+        self.alarm = ""
 
     def judge(self) -> Protection:
         answer = self.answers.pop(0)
         if answer is None:
             raise ValueError("a mistake of ours")
-        return Protection(answer, "because", reaches_lsn=77)
+        return Protection(answer, "because", reaches_lsn=77, alarm=self.alarm)
+
+    def alarmed(self, alarm: str) -> None:
+        self.alarms.append(alarm)
 
     def told(self, found: Protection, since: float, lsn: int) -> None:
         self.heard.append((found.protected, since, lsn))
@@ -197,6 +202,22 @@ def test_the_end_of_the_protection_is_told_once_with_the_last_moment_of_it() -> 
     for _ in range(8):
         watch.look()
     assert asked.heard == [(False, 3.0, 77), (True, 6.0, 77)]
+
+
+def test_an_overdue_proof_is_told_once_until_there_is_another_one() -> None:
+    """Its words change each day; a receiver that is started again does not tell it anew."""
+    asked = Asked(*[True] * 7)
+    watch = ClaimWatch(Claim(), asked, Ticking())
+    for alarm in ("", "9 days old", "10 days old"):
+        asked.alarm = alarm
+        watch.look()
+    assert asked.alarms == ["9 days old"]
+    said = ReceiverStatus(at=9.0, pid=1, started_at=1.0, system_identifier="7", alarm=watch.claim.alarm)
+    watch = ClaimWatch(known_claim(said, "7"), asked, Ticking())
+    for alarm in ("11 days old", "", "the last one failed"):
+        asked.alarm = alarm
+        watch.look()
+    assert asked.alarms == ["9 days old", "the last one failed"]
 
 
 def test_a_watch_goes_on_after_a_look_that_failed_and_after_another_cluster_has_taken_its_place() -> None:

@@ -36,6 +36,41 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         lab.backout("db", "wal", "stop")
 
 
+def told(lab: Lab) -> str:
+    """The notices so far; the channel answers nobody."""
+    if "[notify" not in (lab.folder / "backout.toml").read_text(encoding="utf-8"):
+        with (lab.folder / "backout.toml").open("a", encoding="utf-8") as file:
+            file.write('[notify.webhook]\nurl_env = "HOOK"\nsecret_env = "HOOK_SECRET"\n')
+        lab.variables |= {"HOOK": "http://127.0.0.1:9/nobody", "HOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
+    return lab.backout("notify", "list", "--json").out
+
+
+@pytest.mark.long
+def test_a_proof_that_is_refused_has_failed_and_is_told(lab: Lab) -> None:
+    """WAL is missing, so no way leads there: that is recorded as a failed proof, an alarm, and a notice."""
+    assert "unproved" not in told(lab)
+    for _ in range(3):
+        lab.execute("INSERT INTO orders VALUES (-1, 'm')", "DELETE FROM orders", "SELECT pg_switch_wal()")
+    until(lambda: lab.backout("db", "wal", "status", "--json").json["lag_bytes"] == 0, what="it is received")
+    until(lambda: len(list((lab.archive / "wal").rglob("0*"))) > 3, what="it is stored")
+    gone = sorted((lab.archive / "wal").rglob("0*"))[-2]
+    content = gone.read_bytes()
+    gone.unlink()
+    try:
+        failed = lab.backout("db", "backups", "prove")
+        assert failed.code == 3, failed.out
+        assert "hole" in failed.err
+    finally:
+        gone.write_bytes(content)
+    checked = lab.backout("db", "check")
+    assert (checked.code, "the last proof of the backups failed: the archive has a hole" in checked.out) == (1, True)
+    for words in (("backups", "list"), ("wal", "status")):
+        assert "the last proof of the backups failed" in lab.backout("db", *words).out
+    assert told(lab).count('"unproved"') == 1
+    assert lab.backout("db", "backups", "prove").code == 0
+    assert lab.backout("db", "check").code == 0
+
+
 @pytest.mark.long
 def test_the_newest_backup_is_restored_read_and_dated(lab: Lab) -> None:
     """Up to the end of the WAL, every database; then a damaged one: it is said, and stays said."""
@@ -95,6 +130,13 @@ def test_without_received_wal_the_newest_backup_is_proved_up_to_its_own_end(
         proved = lab.backout("db", "backups", "prove", "--json")
         assert proved.code == 0, proved.err
         assert proved.json["proof"]["rows"] == 123  # type: ignore[index,call-overload]
+        assert lab.backout("db", "check").code == 0
+        damaged = next((lab.archive / "base").rglob("pack-*"))
+        damaged.write_bytes(damaged.read_bytes()[:-64] + bytes(64))
+        lab.backout("db", "restore", "--release")
+        assert lab.backout("db", "backups", "prove").code == 1
+        checked = lab.backout("db", "check", "--json")  # although nobody receives WAL
+        assert (checked.code, "proof of the backups failed" in str(checked.json["alarm"])) == (1, True)
 
 
 @pytest.mark.long
@@ -102,9 +144,7 @@ def test_without_received_wal_the_newest_backup_is_proved_up_to_its_own_end(
 def test_the_receiver_tells_within_a_minute_that_the_protection_is_over(lab: Lab) -> None:
     """It is in its file and in a notice, since when and from where; what protects again is told, too."""
     lab.backout("db", "wal", "stop")
-    with (lab.folder / "backout.toml").open("a", encoding="utf-8") as file:
-        file.write('[notify.webhook]\nurl_env = "HOOK"\nsecret_env = "HOOK_SECRET"\n')
-    lab.variables |= {"HOOK": "http://127.0.0.1:9/nobody", "HOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
+    told(lab)
     assert lab.backout("db", "wal", "start").code == 0
     assert lab.backout("db", "backup").code == 0
 
@@ -121,8 +161,7 @@ def test_the_receiver_tells_within_a_minute_that_the_protection_is_over(lab: Lab
     found = seen()
     assert found.protected_lsn >= position
     assert found.why == "there is no verified base backup"
-    told = lab.backout("notify", "list", "--json")
-    assert "unprotected" in told.out, told.out
+    assert "unprotected" in told(lab)
     assert "it was protected last at" in lab.backout("db", "wal", "status").out
     hidden.rename(lab.archive / "base")
     until(lambda: seen().protected, timeout_s=60.0, what="it is protected again")

@@ -266,7 +266,7 @@ def proof_alarm(last: LastProof, backups: Sequence[BaseBackup], now: float, with
     if not within_s or not backups:
         return ""
     if last.failed:
-        return f"the last proof of the backups failed: {last.failed}"
+        return failed_proof(last.failed)
     days = within_s / _DAY_S
     if last.at is not None and last.at - now > _AHEAD_S:
         return "the last proof of the backups is dated in the future: a clock was wrong, and how old it is nobody knows"
@@ -275,6 +275,11 @@ def proof_alarm(last: LastProof, backups: Sequence[BaseBackup], now: float, with
     if last.at is None and now - min(each.ended_at for each in backups) > within_s:
         return f"no backup was restored as a proof in {days:g} days"
     return ""
+
+
+def failed_proof(why: str) -> str:
+    """Return the alarm of a proof that failed."""
+    return f"the last proof of the backups failed: {why}"
 
 
 def is_proof_due(last: LastProof, now: float, within_s: float) -> bool:

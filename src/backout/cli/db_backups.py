@@ -146,6 +146,8 @@ def _words(shell: Shell, state: Protection | None, spans: tuple[Window, ...]) ->
         lines.append(style.badge(f"protected: {state.claim}", Tone.GOOD))
     else:
         lines.append(style.badge(f"UNPROTECTED: {state.why}", Tone.BAD))
+    if state is not None and state.alarm:
+        lines.append(style.badge(state.alarm, Tone.BAD))
     return "\n".join(lines)
 
 
@@ -216,13 +218,14 @@ def prove(shell: Shell, *, if_due: bool, dry_run: bool) -> int:
     """Restore the newest backup to the end of the received WAL, as a side instance, read every row, and remove it.
 
     The live database is not touched. What was found is recorded with its time; `status` and `db check` say when the
-    last proof is older than backup.prove_within. Exit codes: 0 proved, or not due; 1 it cannot be restored or read.
+    last proof is older than backup.prove_within, or failed, and then the channels tell it, too. Exit codes: 0 proved,
+    or not due; 1 it cannot be restored or read; 3 no way leads there, the reasons are named.
     """
     from backout.analysis.backups import is_proof_due  # noqa: PLC0415 only this command
     from backout.cli.db_backup import Meter  # noqa: PLC0415 same
     from backout.cli.live import Live  # noqa: PLC0415 same
     from backout.model.backups import BackupProgress  # noqa: PLC0415 same
-    from backout.runbook.backup_proof import plan_proof, prove_backup, record_of  # noqa: PLC0415 same
+    from backout.runbook.backup_proof import plan_proof, proof_of, record_of  # noqa: PLC0415 same
     from backout.wiring import backups as wired  # noqa: PLC0415 same
     from backout.wiring.restore import restore_tools  # noqa: PLC0415 same
 
@@ -233,8 +236,8 @@ def prove(shell: Shell, *, if_due: bool, dry_run: bool) -> int:
         payload: dict[str, object] = {"environment": config.name, "due": False, "proved_at": rfc3339(last.at)}
         shell.output.result("db-backups-prove", payload, f"not due: proved last at {rfc3339(last.at)}")
         return 0
-    wanted = plan_proof(tools)
     if dry_run:
+        wanted = plan_proof(tools)
         text = f"would restore {wanted.order.backup} and {len(wanted.order.wal)} segments of WAL, and read all of it"
         payload = {"environment": config.name, "dry_run": True, "backup": wanted.order.backup}
         shell.output.result("db-backups-prove", payload, text)
@@ -242,7 +245,9 @@ def prove(shell: Shell, *, if_due: bool, dry_run: bool) -> int:
     live = Live(shell.output, "db-backup")
     meter = Meter(live)
     with wired.proving(config):
-        proof = prove_backup(tools, wanted, lambda doing, done, of: meter.show(BackupProgress(doing, done, of)))
+        proof = proof_of(
+            tools, lambda doing, done, of: meter.show(BackupProgress(doing, done, of)), wired.teller_of_proofs(config)
+        )
     live.end()
     record = {**record_of(proof), "at": rfc3339(proof.at)}
     text = (

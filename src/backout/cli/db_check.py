@@ -42,9 +42,9 @@ def check(shell: Shell) -> int:
     human = words.text(around, choice, width=style.width, paint=paint_for(style))
     shell.output.result("db-check", words.record(around, choice), human)
     if choice.path is not None:
-        if around.protection is None or (around.protection.protected and not around.protection.alarm):
-            return 0
-        if around.protection.protected:
+        if around.protection is None or around.protection.protected:
+            if not around.alarm:
+                return 0
             shell.output.next(f"backout db backups prove -e {around.environment}")
             return 1
         shell.output.next(

@@ -197,4 +197,6 @@ def _text(shell: Shell, found: WalState) -> str:
         lines.append(style.badge(f"UNPROTECTED: {found.protection.why}", Tone.BAD))
         if record["protected_at"]:
             lines.append(f"it was protected last at {record['protected_at']}, {record['protected_lsn']}")
+    if found.protection.alarm:
+        lines.append(style.badge(found.protection.alarm, Tone.BAD))
     return "\n".join(lines)

@@ -205,6 +205,7 @@ class Surroundings:
         own: our base backups. dumps: our logical ones. pgbackrest: an existing repository, None without one.
         vendor: what the vendor answered, None without one in the configuration.
         protection: whether the database could be brought back to every moment now, None where that is not known.
+        proof_alarm: why somebody has to look after the proofs of the backups where no WAL is received.
         wal: how WAL is received by the configuration (`off`, `stream`, `sync`), "" where that is not known; slot: the
             receiver's, by which a running one is told.
     """
@@ -223,6 +224,12 @@ class Surroundings:
     wal: str = ""
     slot: str = ""
     protection: Protection | None = None
+    proof_alarm: str = ""
+
+    @property
+    def alarm(self) -> str:
+        """Why somebody has to look although something can be recovered, "" for nothing."""
+        return self.protection.alarm if self.protection is not None else self.proof_alarm
 
     @property
     def is_receiving(self) -> bool | None:

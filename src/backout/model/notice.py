@@ -32,6 +32,7 @@ class NoticeKind(StrEnum):
     HOLD_UNSIGNED = "hold_unsigned"  # marks are signed, and a hold that is not stops guard for two hours
     UNPROTECTED = "unprotected"  # the database could not be brought back to every moment any more
     PROTECTED = "protected"  # and now it could again
+    UNPROVED = "unproved"  # the last proof of the backups failed, or is older than allowed
     FAILED = "failed"  # a run ended with an error
     TEST = "test"  # somebody tries the channels
     SUMMARY = "summary"  # several notices in one, when there were too many

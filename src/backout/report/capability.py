@@ -44,6 +44,7 @@ def record(around: Surroundings, choice: Choice) -> dict[str, object]:
         "ways": [_way_record(way) for way in choice.ways],
         "warnings": list(choice.warnings),
         "protection": None if around.protection is None else protection_record(around.protection),
+        "alarm": around.alarm or None,
     }
 
 
@@ -147,7 +148,8 @@ def text(around: Surroundings, choice: Choice, *, width: int = 80, paint: Paint 
         lines += [paint("good" if good else "bad", line) for line in wrapped(said, width)]
         proved = around.protection.proved_at
         last = f"restored as a proof last at {_time(proved)}" if proved else "never restored as a proof"
-        lines += wrapped(f"! {around.protection.alarm}" if around.protection.alarm else last, width)
+        lines += wrapped(last, width) if not around.alarm else []
+    lines += wrapped(f"! {around.alarm}", width) if around.alarm else []
     for way in choice.ways:
         lines += ["", *_way(way, width, paint)]
     lines += ["", paint("strong", "The database"), *fields(_facts(around), width, paint=paint)]

@@ -275,6 +275,17 @@ def protection(environment: str, found: Protection, since: float, lsn: int) -> W
     return Words(f"{environment}: the database is UNPROTECTED", text, next_, facts)
 
 
+def unproved(environment: str, alarm: str) -> Words:
+    """Return the words of UNPROVED: the last proof of the backups failed, or is too old.
+
+    Args:
+        alarm: as `proof_alarm` returns it.
+    """
+    text = f"{alarm[:1].upper()}{alarm[1:]}. Whether the newest backup can be restored is not known."
+    next_ = (f"backout db backups prove -e {environment}", f"backout db backups list -e {environment}")
+    return Words(f"{environment}: the backups are not proved", text, next_, {"why": alarm})
+
+
 def _outcome(proof: Verification | None, *, waited: bool) -> str:
     if proof is None:
         return "not proven" if waited else "not verified (not waited for)"

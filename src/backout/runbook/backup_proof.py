@@ -12,10 +12,10 @@ from backout.runbook.restore import plan_side
 from backout.runbook.side_steps import order_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from backout.model.plan import Json, Plan
-    from backout.model.recovery import SideOrder
+    from backout.model.recovery import BaseBackup, SideOrder
     from backout.runbook.restore import RestoreTools
 
 PROVED = "database.backup.proved"
@@ -32,6 +32,35 @@ class ProofPlan:
     order: SideOrder
 
 
+def proof_of(
+    tools: RestoreTools, progress: Callable[[str, int, int], None], told: Callable[[str], None]
+) -> BackupProof:
+    """Restore the newest backup to the end of the WAL, read every row of every database, remove it, and record it.
+
+    Args:
+        told: hears why it failed, once that is recorded: that no way leads there is a failure like any other.
+
+    Raises:
+        BackoutError: it cannot be restored or read.
+    """
+    at = tools.clock.now()
+    try:
+        return _prove(tools, plan_proof(tools), progress)
+    except Exception as error:  # whatever it is, nothing was proved
+        why = error.what if isinstance(error, BackoutError) else f"it ended with {type(error).__name__}"
+        newest = max((each.id for each in _backups(tools)), default="")
+        _note(tools, PROOF_FAILED, {"backup": newest, "why": why, "at": max(at, tools.clock.now())})
+        told(why)
+        raise
+
+
+def _backups(tools: RestoreTools) -> Sequence[BaseBackup]:
+    try:
+        return tools.backups.backups()
+    except BackoutError:
+        return ()
+
+
 def plan_proof(tools: RestoreTools) -> ProofPlan:
     """Return what a proof restores: the newest base on the way to the end of the WAL. Raises as `plan_side` does."""
     place = tools.kept.with_name("proof")
@@ -40,12 +69,7 @@ def plan_proof(tools: RestoreTools) -> ProofPlan:
     return ProofPlan(plan, replace(order_of(plan.step("db_side").args), name=_NAME, place=str(place)))
 
 
-def prove_backup(tools: RestoreTools, wanted: ProofPlan, progress: Callable[[str, int, int], None]) -> BackupProof:
-    """Restore it, read every row of every database, remove it, and record what was found.
-
-    Raises:
-        BackoutError: it cannot be restored or read, which is recorded as well.
-    """
+def _prove(tools: RestoreTools, wanted: ProofPlan, progress: Callable[[str, int, int], None]) -> BackupProof:
     order, began_at = wanted.order, tools.clock.now()
     tools.sides.drop(order.name)  # of one that was killed: that says nothing of what is stored now
     try:
@@ -53,10 +77,6 @@ def prove_backup(tools: RestoreTools, wanted: ProofPlan, progress: Callable[[str
         tools.beside.promote(order.name)  # until then what unfinished transactions had locked cannot be read
         tools.say("reading every row of it")
         read = tools.beside.read_all(order.name)
-    except Exception as error:  # whatever it is, nothing was proved
-        why = error.what if isinstance(error, BackoutError) else f"it ended with {type(error).__name__}"
-        _note(tools, PROOF_FAILED, {"backup": order.backup, "why": why, "at": tools.clock.now()})
-        raise
     finally:
         tools.sides.drop(order.name)
     proof = BackupProof(

@@ -35,6 +35,7 @@ class Looks:
     wal: str = ""
     slot: str = ""
     protection: Callable[[], Protection] | None = None
+    proof_alarm: Callable[[], str] = str
 
 
 def survey(looks: Looks) -> Surroundings:
@@ -68,6 +69,7 @@ def survey(looks: Looks) -> Surroundings:
         wal=looks.wal,
         slot=looks.slot,
         protection=_protection(looks.protection) if facts is not None else None,
+        proof_alarm=looks.proof_alarm(),
     )
 
 

@@ -110,6 +110,8 @@ class Status:
     notices: Delivery | None = None
     backups: Protection | str | None = None
     """Whether the database could be brought back now; in words why that is not known."""
+    proof_alarm: str = ""
+    """Why somebody has to look after the proofs of the backups where no WAL is received."""
     elsewhere: tuple[Deployment, Remark] | None = None
     """The newest rollback, when this journal does not know it: another machine made it."""
     left_open: tuple[str, ...] = ()
@@ -197,8 +199,9 @@ class Status:
             found.append(f"migration {self.situation.schema.state.failed[-1]} failed half-way")
         if isinstance(self.backups, Protection) and not self.backups.protected:
             found.append(f"the database is UNPROTECTED: {self.backups.why}")
-        elif isinstance(self.backups, Protection) and self.backups.alarm:
-            found.append(f"{self.backups.alarm} (backout db backups prove)")
+        alarm = self.backups.alarm if isinstance(self.backups, Protection) else self.proof_alarm
+        if alarm:
+            found.append(f"{alarm} (backout db backups prove)")
         if self.unguarded_s is not None:
             found.append(f"the live deployment is {duration(self.unguarded_s)} old, and no guard watches it")
         return tuple(found)
@@ -236,6 +239,7 @@ def look(tools: Toolbox) -> Status:
         notices=tools.notifier.flush(0.0) if tools.notifier is not None else None,
         unguarded_s=unguarded_s(situation, runs, tools.policy.criteria.watch_s),
         backups=_backups(tools),
+        proof_alarm=tools.proof_alarm(),
         elsewhere=_elsewhere(situation, {run.id for run in runs}),
         services=tools.policy.services,
         waiting=waiting(tools, guard, situation.listed),

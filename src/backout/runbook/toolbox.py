@@ -77,7 +77,8 @@ class Toolbox:
             migration that it does not know, so every one breaks it. deploy_command: how the team deploys, "" unknown;
             deployer runs it, and hear is handed what it writes.
         points: records restore points of the database, None where nobody could return to one. protection: says whether
-            the database could be brought back now; raises BackoutError where that is not known.
+            the database could be brought back now; raises BackoutError where that is not known. proof_alarm: says why
+            somebody has to look after the proofs of the backups where no WAL is received, "" for nothing.
         pushing: makes the tools that set secrets. restoring: makes the tools of a restore of the database; raises
             BackoutError where none can be made from here.
         confirm: asks a person whether a plan may run; None without a terminal.
@@ -119,6 +120,7 @@ class Toolbox:
     restoring: Callable[[], RestoreTools] | None = None
     points: PointMarker | None = None
     protection: Callable[[], Protection] | None = None
+    proof_alarm: Callable[[], str] = str
     connections: Connections | None = None
     secrets: Secrets | None = None
     pushing: Callable[[], PushTools] | None = None

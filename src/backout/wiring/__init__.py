@@ -23,7 +23,7 @@ from backout.providers.files.reports import FileReports
 from backout.providers.git.checkout import GitCheckout
 from backout.runbook.toolbox import Toolbox
 from backout.wiring.boundary import bounded
-from backout.wiring.database import HURRIED_S, connections, migrations, protection, restoring, schema
+from backout.wiring.database import HURRIED_S, connections, migrations, proof_alarm, protection, restoring, schema
 from backout.wiring.database import point_marker as point_marker
 from backout.wiring.declared import declared
 from backout.wiring.doors import MaskedBuilds, MaskedDeployments, MaskedHolds, MaskedPipeline
@@ -184,6 +184,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         restoring=restoring(config, hooks),
         points=point_marker(config),
         protection=protection(config),
+        proof_alarm=proof_alarm(config),
         connections=connections(config),
         logs=logs_of(config, traffic),
         builds=builds(config),

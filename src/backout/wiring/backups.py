@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from backout import wiring
 from backout.errors import BackoutError, UsageError
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from backout.model.backups import BackupProgress, Cluster, LastProof, Protection
     from backout.providers.archive.stores import Store
     from backout.providers.postgres.binaries import Binaries
+
+
+_DAY_S: Final = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +174,47 @@ def protection(config: Config, live: Cluster | None = None, *, most_bytes: int |
     state = judged(live, found, wal, (*read_gaps(config.backup_directory), *useless), read)
     last, within_s = last_proof(config), float(backup_settings(config).prove_within)
     return replace(state, proved_at=last.at, alarm=proof_alarm(last, found, SystemClock().now(), within_s))
+
+
+def proof_alarm(config: Config) -> str:
+    """Return why somebody has to look after the proofs of the backups, "" for nothing, or where there are none.
+
+    For where no WAL is received: `protection` says it, too, where some is.
+    """
+    from backout.analysis.backups import proof_alarm as judged  # noqa: PLC0415 only when somebody asks
+
+    if backup_settings(config).store is None and not config.backup_directory.is_dir():
+        return ""
+    try:
+        found = repository(config).backups()
+    except BackoutError:  # which the commands for backups say
+        return ""
+    return judged(last_proof(config), found, SystemClock().now(), float(backup_settings(config).prove_within))
+
+
+def teller_of_proofs(config: Config) -> Callable[[str], None]:
+    """Return what tells through the channels why a proof failed."""
+    from backout.analysis.backups import failed_proof  # noqa: PLC0415 only when one failed
+
+    return lambda why: tell_unproved(config, failed_proof(why))
+
+
+def tell_unproved(config: Config, alarm: str) -> None:
+    """Tell that the backups are not proved, the same alarm once a day; nothing happens without a channel."""
+    from backout.model.notice import Notice, NoticeKind  # noqa: PLC0415 only when something is told
+    from backout.report.notice import unproved  # noqa: PLC0415 same
+    from backout.wiring.telling import notifier  # noqa: PLC0415 same
+
+    courier, now = notifier(config), SystemClock().now()
+    if courier is None:
+        return
+    words, day = unproved(config.name, alarm), int(now // _DAY_S)
+    key = f"{config.name}:{NoticeKind.UNPROVED}:{zlib.crc32(alarm.encode()):08x}:{day}"
+    courier.tell(
+        Notice(
+            NoticeKind.UNPROVED, config.name, now, words.title, words.text, key=key, next=words.next, facts=words.facts
+        )
+    )
 
 
 def proving(config: Config) -> AbstractContextManager[None]:

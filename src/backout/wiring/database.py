@@ -83,6 +83,20 @@ def protection(config: Config) -> Callable[[], Protection] | None:
     return asked
 
 
+def proof_alarm(config: Config) -> Callable[[], str]:
+    """Return what says why somebody has to look after the proofs of the backups where no WAL is received."""
+    settings = config.environment.database
+    if settings is None or settings.provider != "postgres" or settings.backup.wal != "off":
+        return str
+
+    def asked() -> str:
+        from backout.wiring.backups import proof_alarm  # noqa: PLC0415 only where there is a database
+
+        return proof_alarm(config)
+
+    return asked
+
+
 def migrations(config: Config) -> MigrationFiles | None:
     """Return the migrations of the working copy, None where no tool is set up."""
     settings = config.environment.database

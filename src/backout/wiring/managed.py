@@ -48,7 +48,7 @@ def looks(config: Config) -> Looks:
     from backout.providers.postgres.connections import PostgresConnections  # noqa: PLC0415 only this command
     from backout.providers.postgres.server_check import PostgresCheck  # noqa: PLC0415 same
     from backout.providers.postgres.tls_access import is_here  # noqa: PLC0415 same
-    from backout.wiring.backups import protection, repository, slot_name  # noqa: PLC0415 same
+    from backout.wiring.backups import proof_alarm, protection, repository, slot_name  # noqa: PLC0415 same
 
     database = database_of(config)
     url = config.database_admin_url()
@@ -66,6 +66,7 @@ def looks(config: Config) -> Looks:
         wal=database.backup.wal,
         slot=slot_name(config),
         protection=(lambda: protection(config)) if database.backup.wal != "off" else None,
+        proof_alarm=(lambda: proof_alarm(config)) if database.backup.wal == "off" else str,
     )
 
 

@@ -100,6 +100,7 @@ def run(config: Config, say: Callable[[str], None], stop: threading.Event) -> No
             say=say,
             judge=lambda: backups.protection(config, most_bytes=_ALL),
             told=_teller(config, say),
+            alarmed=lambda alarm: backups.tell_unproved(config, alarm),
         )
         archive = backups.repository(config).archive(cluster.system_identifier)
         receiver = WalReceiver(archive, backups.origin(config), Replication(url, how.slot), how, SystemClock())

@@ -68,6 +68,8 @@ def of_recovery(around: Surroundings, *, now: float, full_every_s: float, receiv
     """
     environment, choice = around.environment, choose(around)
     subject = must("recovery", when=receives)
+    if around.proof_alarm:
+        yield should("backup_proof").missing(around.proof_alarm, command("db backups prove", environment))
     if choice.path is None:
         lines = [lack.line for way in choice.ways for lack in way.lacks if lack.line.startswith("backout ")]
         yield subject.missing(choice.why, hint_of(lines[0] if lines else "backout db check", environment))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
@@ -29,21 +29,31 @@ class Asks(Protocol):
         """Hears of a change."""
         ...
 
+    @property
+    def alarmed(self) -> Callable[[str], None]:
+        """Hears what somebody has to look at although it is protected, once until that is over."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What was last found of the protection; at, lsn: the last moment and position at which it was there."""
+    """What was last found of the protection; at, lsn: the last moment and position at which it was there.
+
+    Args:
+        alarm: `Protection.alarm`, as it was told last; "" once there is none any more.
+    """
 
     protected: bool | None = None
     at: float = 0.0
     lsn: int = 0
     why: str = ""
+    alarm: str = ""
 
     def after(self, found: Protection, now: float) -> Claim:
         """Return what is known after a look."""
         if found.protected:
-            return Claim(protected=True, at=now, lsn=found.reaches_lsn or self.lsn, why=found.why)
-        return Claim(protected=False, at=self.at, lsn=self.lsn, why=found.why)
+            return Claim(True, now, found.reaches_lsn or self.lsn, found.why, self.alarm)
+        return Claim(False, self.at, self.lsn, found.why, self.alarm)
 
 
 class ClaimWatch:
@@ -71,6 +81,7 @@ class ClaimWatch:
             found = self._asks.judge()
         except Exception:  # noqa: BLE001 the server does not answer, mostly: nobody knows, and is asked again
             return
+        self._look_after(found.alarm)
         before = self.claim
         if before.protected and not found.protected and not self._doubted:
             self._doubted = True
@@ -79,3 +90,11 @@ class ClaimWatch:
         self.claim = before.after(found, self._clock.now())
         if before.protected is not None and before.protected is not found.protected:
             self._asks.told(found, self.claim.at, self.claim.lsn)
+
+    def _look_after(self, alarm: str) -> None:
+        """Tell of an alarm when it begins; its words may change each day."""
+        known = self.claim.alarm
+        if bool(alarm) is not bool(known):
+            self.claim = replace(self.claim, alarm=alarm)
+            if alarm:
+                self._asks.alarmed(alarm)

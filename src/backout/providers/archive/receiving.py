@@ -61,7 +61,8 @@ class ReceiverStatus(msgspec.Struct, frozen=True, kw_only=True):
         retained_bytes: what the server keeps for it. shipped_lsn: the end of the complete segments in the store.
         trouble: what went wrong last, "" when nothing is.
         protected: whether the database could be brought back when that was last looked at; None before the first look.
-        protected_at, protected_lsn: the last moment and position at which it could, 0 before. why: `Protection.why`.
+        protected_at, protected_lsn: the last moment and position at which it could, 0 before. why, alarm: as in
+            `Protection`.
     """
 
     at: float
@@ -83,6 +84,7 @@ class ReceiverStatus(msgspec.Struct, frozen=True, kw_only=True):
     protected_at: float = 0.0
     protected_lsn: int = 0
     why: str = ""
+    alarm: str = ""
 
 
 def read_status(directory: Path) -> ReceiverStatus | None:
@@ -101,7 +103,7 @@ def known_claim(before: ReceiverStatus | None, system_identifier: str) -> Claim:
     if before is None:
         return Claim()
     lsn = before.protected_lsn if before.system_identifier == system_identifier else 0
-    return Claim(before.protected, before.protected_at, lsn, before.why)
+    return Claim(before.protected, before.protected_at, lsn, before.why, before.alarm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ class Reception:
         say: hears what happens, one sentence each.
         judge: returns whether the database is protected now; None: nobody asks.
         told: hears of each change of that: what is the case now, since when (Unix seconds) and from which position.
+        alarmed: hears what somebody has to look at all the same.
     """
 
     directory: Path
@@ -125,6 +128,7 @@ class Reception:
     say: Callable[[str], None] = lambda _text: None
     judge: Callable[[], Protection] | None = None
     told: Callable[[Protection, float, int], None] = lambda _now, _since, _lsn: None
+    alarmed: Callable[[str], None] = lambda _alarm: None
 
 
 class WalReceiver:
@@ -416,6 +420,7 @@ class WalReceiver:
             protected_at=self._watched.claim.at,
             protected_lsn=self._watched.claim.lsn,
             why=self._watched.claim.why,
+            alarm=self._watched.claim.alarm,
             **changes,
         )
         try:
