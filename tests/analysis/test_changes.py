@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backout.analysis.baseline import Baseline, assumed
-from backout.analysis.changes import Change, ChangeDetector
+from backout.analysis.changes import Change, ChangeDetector, usual_of
 from backout.analysis.edetector import BLOCK_S, EDetector
 from backout.analysis.rates import alternatives
 from backout.analysis.summary import summarise
@@ -258,6 +258,36 @@ def test_what_failed_before_already_is_usual() -> None:
     assert found is not None
     assert not found.kept_before
     assert found.limit == pytest.approx(0.02, rel=0.3)
+
+
+@pytest.mark.parametrize(
+    ("before", "own", "requests", "mended"),
+    [
+        pytest.param(0.3, 0.0, 600, True, id="mended"),
+        pytest.param(0.3, 0.05, 600, True, id="better, though not well"),
+        pytest.param(0.3, 0.0, 6, False, id="nobody knows yet"),
+        pytest.param(0.3, 0.25, 600, False, id="hardly better"),
+        pytest.param(0.03, 0.03, 600, False, id="as it always was"),
+        pytest.param(0.005, 0.0, 600, False, id="before, all was well"),
+    ],
+)
+def test_whose_past_is_usual(before: float, own: float, requests: int, *, mended: bool) -> None:
+    """A version that failed is no measure of the one after it, once that one is seen to be clearly better."""
+    old = summarise(
+        [row(START - 600 + t, 10, round(10 * before * (t + 1)) - round(10 * before * t)) for t in range(600)],
+        "v",
+        START,
+    )
+    watched = summarise([row(START + t, requests // 6, round(requests // 6 * own)) for t in range(6)], "v", START + 60)
+    found = usual_of(Policy(), old, watched)
+    assert found.errors is (watched.errors if mended else old.errors)
+
+
+def test_a_past_without_times_leaves_those_of_the_version_before() -> None:
+    """A watch of few answers says too little of their times."""
+    old = measured(errors=300)
+    watched = summarise([row(START, 60)], "v", START + 60)
+    assert usual_of(Policy(), old, watched) == replace(old, errors=watched.errors)
 
 
 # --- however it is cut ----------------------------------------------------------------------------------------------

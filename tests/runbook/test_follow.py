@@ -10,19 +10,18 @@ from cli_shell import Stream, make_shell
 
 from backout.cli.live import Live
 from backout.errors import AuthError, ProviderUnavailable
-from backout.model.incident import RunState
+from backout.model.incident import Event, RunState
 from backout.model.notice import NoticeKind
 from backout.providers.memory import steady
 from backout.runbook.aside import make_way
 from backout.runbook.follow import wait_for_unwatched
 from backout.runbook.incident import led_to
 
-from line import Story, watch
+from line import Story, by_version, watch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backout.model.incident import Event
     from backout.model.notice import Notice
 
 DAY = 86_400.0
@@ -103,6 +102,23 @@ def test_trouble_long_after_a_deployment_is_told_and_nothing_is_done(days: Days)
     assert list(days.story.tools().journal.events(kind="change.*")) == [event]
     assert not days.story.world.activations
     assert len(days.story.tools().runs.runs("production")) == runs
+
+
+def test_the_failures_of_the_version_before_are_not_usual_of_the_one_that_mended_it(quick_path: Path) -> None:
+    """A fifth of all requests failed until a person deployed the next version; when that fails as much, it is told."""
+    story = Story(quick_path / "journal.sqlite")  # its bad version is live
+    story.world.clock.sleep(300)
+    mended = story.world.upload("mended")
+    story.world.deploy(mended)
+    ended = watch(story.tools(), for_s=30)
+    assert story.tools().runs.result(ended.id, "watch")["verdict"] != "regressed"  # type: ignore[index,call-overload]
+    world, seen = story.world, list[Event]()
+    world.clock.at(world.clock.now() + 100, lambda: setattr(world, "traffic_rule", by_version(mended.id)))
+    world.clock.at(world.clock.now() + 700, lambda: world.deploy(world.upload("next")))
+    wait_for_unwatched(story.tools(), seen.append)
+    (event,) = seen
+    assert (event.kind, event.data["version"], event.data["limit"]) == ("change.began", mended.id, 0.01)
+    assert float(str(event.data["share"])) > 0.1
 
 
 def test_its_end_is_told_too(days: Days) -> None:

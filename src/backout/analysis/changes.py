@@ -34,6 +34,10 @@ _LOG_BLOCKS_PER_DAY = math.log(86_400 / BLOCK_S)
 _CALMER = (0.1, 0.25, 0.5, 0.75, 0.9)
 """Shares that would be well again, as parts of the highest usual one."""
 _P95 = TAILS.index("p95")
+_CLEARLY = 0.99
+"""How sure it has to be that fewer requests fail than before."""
+_FEWER = 0.5
+"""That many times the limit that the version before would set; less than that may be chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,7 @@ class ChangeDetector:
 
     Args:
         policy: the SLO, how much longer responses may take, and how many false alarms a year are accepted.
-        baseline: what was usual before; without latencies in it only errors are looked at.
+        baseline: what is usual, see `usual_of`; without latencies in it only errors are looked at.
     """
 
     def __init__(self, policy: Policy, baseline: Baseline) -> None:
@@ -237,6 +241,24 @@ class ChangeDetector:
         self._streams = {Cause(name): _Stream.from_state(each) for name, each in state["streams"].items()}
         self._trouble = Cause(state["trouble"]) if state["trouble"] is not None else None
         return self
+
+
+def usual_of(policy: Policy, before: Baseline, watched: Baseline) -> Baseline:
+    """Return the past that says what is usual of a version: that of the one before, or what its own watch counted.
+
+    Where more than the SLO failed before and the watch saw clearly less, the version before was in trouble, and its
+    errors and times are no measure: nobody would hear of it if the one that mended it began to fail as much.
+
+    Args:
+        before: of the version before, up to the deployment. watched: of the version itself, during its watch.
+    """
+    slo, errors, own = policy.criteria.error_rate_below, before.errors, watched.errors
+    if errors is None or own is None or log_e_above(round(errors.hits), errors.total, slo) < AGREES:
+        return before
+    highest = beta_quantile(_CLEARLY, own.hits + 0.5, own.total - own.hits + 0.5)
+    if highest > max(slo, _FEWER * _as_counted(errors).p0):
+        return before
+    return watched if usable_edges(watched) is not None else replace(before, errors=own)
 
 
 def _settings(policy: Policy) -> list[float]:

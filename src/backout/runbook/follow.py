@@ -5,11 +5,12 @@ Nobody deployed just now, so nothing says that an older version would fare bette
 
 from __future__ import annotations
 
+import math
 from contextlib import closing
 from typing import TYPE_CHECKING, cast
 
 from backout.analysis.baseline import Baseline
-from backout.analysis.changes import ChangeDetector
+from backout.analysis.changes import ChangeDetector, usual_of
 from backout.analysis.remarks import made_by
 from backout.analysis.summary import summarise
 from backout.errors import BackoutError
@@ -182,11 +183,17 @@ class ChangeWatch:
 
 
 def _baseline(tools: Toolbox, live: Deployment) -> Baseline:
-    """Return what was usual before the newest watch of what is live, as that watch kept it."""
+    """Return what is usual of what is live, by what its newest watch kept: of the version before, and of itself."""
+    nothing = Baseline(0.0, None, None, ())
     for run in tools.runs.runs(tools.environment):
         for step in run.plan.steps:
             if step.action == "watch" and step.args["version"] == live.main:
                 since, old = float(str(step.args["since"])), str(step.args["old"])
-                rows = tools.counts.kept(tools.environment, int(since - tools.policy.guard.baseline_s), int(since))
-                return summarise(rows, old, since) if old else Baseline(0.0, None, None, ())
-    return Baseline(0.0, None, None, ())
+                if not old:
+                    return nothing
+                until = since + float(str(step.args["for_s"]))
+                before = tools.counts.kept(tools.environment, int(since - tools.policy.guard.baseline_s), int(since))
+                own = tools.counts.kept(tools.environment, math.ceil(since), int(until))
+                watched = summarise(own, live.main, until)
+                return usual_of(tools.policy, summarise(before, old, since), watched)
+    return nothing
