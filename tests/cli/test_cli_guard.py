@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from cli_shell import backout
 
+from streamed import await_line
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -40,21 +42,21 @@ def test_replay_from_a_pipe_answers_each_tick_at_once_and_names_bad_lines_at_the
     """What feeds the pipe may wait for an answer before it goes on; stdout holds nothing but answers."""
     argv = [sys.executable, "-m", "backout", "guard", "replay", "-"]
     with subprocess.Popen(
-        argv, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        argv, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
-        process.stdin.write(b'{"type":"start","deploy_ts":1000.5,"old":"v1","new":"v2"}\nnonsense\n')
+        process.stdin.write('{"type":"start","deploy_ts":1000.5,"old":"v1","new":"v2"}\nnonsense\n')
         for t in range(5):
             second = f'{{"ts":{1000.6 + t},"version":"v2","outcome":"exception"}}\n{{"type":"tick","ts":{1001 + t}}}\n'
-            process.stdin.write(second.encode() * 2)
+            process.stdin.write(second * 2)
             process.stdin.flush()
-            found = [json.loads(process.stdout.readline()) for _ in range(2)]
+            found = [json.loads(await_line(process, "")) for _ in range(2)]
             assert [answer["ts"] for answer in found] == [1001 + t] * 2
         process.stdin.close()
-        rest, told = process.stdout.read(), process.stderr.read().decode()
-    assert (process.returncode, rest, found[-1]["verdict"]) == (0, b"", "rollback")
+        rest, told = process.stdout.read(), process.stderr.read()
+    assert (process.returncode, rest, found[-1]["verdict"]) == (0, "", "rollback")
     assert "passed over 1 line: JSON is malformed" in told
     assert "line 2" in told
 

@@ -24,6 +24,7 @@ from backout.report.redact import Redactor
 from backout.report.text import wrapped
 
 from polling import PATIENCE_S
+from streamed import await_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -326,7 +327,7 @@ def test_ctrl_c_is_exit_130(tmp_path: Path) -> None:
     with subprocess.Popen(command, cwd=tmp_path, text=True, **pipes) as process:  # type: ignore[call-overload]
         process.stdin.write('{"type":"start","deploy_ts":0,"old":"a","new":"b","split":1}\n{"type":"tick","ts":1}\n')
         process.stdin.flush()
-        assert process.stdout.readline().startswith('{"ts":1')  # it is up and waits for more
+        assert await_line(process, "").startswith('{"ts":1')  # it is up and waits for more
         process.send_signal(signal.SIGINT)
         process.wait(timeout=PATIENCE_S)
         assert (process.returncode, process.stderr.read()) == (130, "\nerror: interrupted\n")  # the line after ^C

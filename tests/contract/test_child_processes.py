@@ -11,6 +11,7 @@ from pathlib import Path
 from backout.providers.child import free_ports, is_running, process_state, unprivileged_prefix
 
 from polling import until
+from streamed import await_line
 
 
 def test_ports_are_different_free_and_the_wanted_ones_where_possible() -> None:
@@ -55,8 +56,7 @@ def test_a_child_gets_its_signal_when_the_parent_is_killed() -> None:
     """Kill -9 gives the parent no time to do it itself."""
     argv = (sys.executable, "-c", _PARENT)
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        said = sorted(process.stdout.readline().strip() for _ in range(2))
+        said = sorted(await_line(process, "").strip() for _ in range(2))
         assert said[1] == "here"
         pid = int(said[0])
         assert is_running(pid)

@@ -18,6 +18,7 @@ from backout.providers.command.deploy import ShellDeployCommand
 from backout.report.redact import Redactor
 
 from polling import PATIENCE_S, until
+from streamed import await_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,8 +107,7 @@ def parent(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A process in the middle of a deployment."""
     argv = [sys.executable, "-c", textwrap.dedent(PARENT), str(tmp_path)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout is not None
-        assert [process.stdout.readline() for _ in range(2)] == ["begun\n", "working\n"]
+        assert [await_line(process, "") for _ in range(2)] == ["begun\n", "working\n"]
         yield process
         (tmp_path / "go").touch()
         process.kill()

@@ -21,6 +21,7 @@ from backout.providers.postgres.launcher import PostgresServer
 from backout.providers.postgres.template import run_tool, system_identifier
 
 from polling import PATIENCE_S, until
+from streamed import await_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -189,8 +190,7 @@ def test_a_server_does_not_outlive_its_killed_parent(server: PostgresServer) -> 
     """Whoever kills the daemon with -9 ends the server as well, cleanly, and the next daemon starts it again."""
     argv = (sys.executable, "-c", _DAEMON, str(server.data_directory), PASSWORD)
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as daemon:
-        assert daemon.stdout is not None
-        pid, port = (int(word) for word in daemon.stdout.readline().split())
+        pid, port = (int(word) for word in await_line(daemon, "").split())
         query(port, "CREATE TABLE kept AS SELECT 1 AS one")
         daemon.kill()
     until(lambda: not is_running(pid), what="the server ended with its parent")

@@ -10,6 +10,7 @@ import psycopg
 from psycopg import sql
 
 from polling import PATIENCE_S
+from streamed import await_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,13 +36,9 @@ def limited(book: Drillbook) -> Iterator[str]:
 def watched(trial: Trial, dsn: str) -> tuple[int, dict[str, object], str]:
     """Watch the live version while, from the second tick with a reading on, sessions take every connection."""
     process = trial.start("guard", "--json")
-    assert process.stdout is not None
     with contextlib.ExitStack() as sessions:
-        ticks = 0
-        while ticks < 4:  # the first look is over: there was room at the beginning
-            text = process.stdout.readline()
-            assert text, process.communicate()[1]
-            ticks += json.loads(text)["type"] == "tick"
+        for _ in range(4):  # the first look is over: there was room at the beginning
+            await_line(process, lambda text: json.loads(text)["type"] == "tick")
         for _ in range(LIMIT):
             sessions.enter_context(psycopg.connect(dsn, autocommit=True))
         out, err = process.communicate(timeout=PATIENCE_S)

@@ -10,6 +10,7 @@ from polling import PATIENCE_S, until
 from private import write_private
 from receivers import SECRET, verified_now
 from scripted_server import answer, scripted_server
+from streamed import await_line
 
 if TYPE_CHECKING:
     import subprocess
@@ -22,13 +23,8 @@ CHANNEL = '[notify.webhook]\nurl_file = "webhook-url"\nsecret_file = "webhook-se
 
 def line(process: subprocess.Popen[str], **wanted: str) -> dict[str, Any]:
     """Read the stream up to the first line that has these values."""
-    assert process.stdout is not None
-    while True:
-        text = process.stdout.readline()
-        assert text, process.communicate()[1]
-        read: dict[str, Any] = json.loads(text)
-        if wanted.items() <= read.items():
-            return read
+    read: dict[str, Any] = json.loads(await_line(process, lambda text: wanted.items() <= json.loads(text).items()))
+    return read
 
 
 def changes(server: ScriptedServer) -> list[dict[str, Any]]:

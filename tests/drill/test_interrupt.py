@@ -10,6 +10,7 @@ from api_gate import Answer, api_gate
 
 from extent import long
 from polling import PATIENCE_S, until
+from streamed import await_line
 
 if TYPE_CHECKING:
     from drillbook import Drillbook, Trial
@@ -44,9 +45,7 @@ def test_once(drillbook: Drillbook, command: str, number: signal.Signals) -> Non
     if command == "rollback":
         until(lambda: is_at(trial, "rollback", 4), 20, "the verification", 0.1)
     else:
-        assert process.stdout is not None
-        while '"tick"' not in process.stdout.readline():
-            assert process.poll() is None
+        await_line(process, '"tick"')
     process.send_signal(number)
     out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130, out + err
@@ -71,9 +70,7 @@ def test_twice(drillbook: Drillbook) -> None:
         process = trial.start(*ROLLBACK)
         until(lambda: is_at(trial, "rollback", 1) and trial.live() == drillbook.good, 20, "the switch", 0.1)
         process.send_signal(signal.SIGINT)
-        assert process.stderr is not None
-        while "Ctrl-C again" not in process.stderr.readline():
-            assert process.poll() is None
+        await_line(process, "Ctrl-C again", stream=process.stderr)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 130, err

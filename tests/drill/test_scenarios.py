@@ -12,6 +12,7 @@ import pytest
 from arranged import migrated, rotate
 from extent import long
 from polling import PATIENCE_S
+from streamed import await_line
 
 if TYPE_CHECKING:
     from drillbook import Drillbook, Trial
@@ -126,9 +127,7 @@ def test_hotfix_during_the_watch(drillbook: Drillbook) -> None:
     """Another deployment makes the verdict void, a bad one too: exit 6, nothing is rolled back, and none is advised."""
     trial = quick(deployed_bad(drillbook), "20s")
     process = trial.start("guard", "--json")
-    assert process.stdout is not None
-    while '"tick"' not in process.stdout.readline():
-        assert process.poll() is None
+    await_line(process, '"tick"')
     hotfix = trial.make_live(drillbook.good)
     out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 6, err
@@ -213,9 +212,7 @@ def test_critical_service_down_after_the_deployment(drillbook: Drillbook, servic
         (r"below = 0.05", "below = 0.9"), (r"\[environments.production.guard\]\n", "\\g<0>accept_unproven = true\n")
     )
     process = trial.start("guard", "--json")
-    assert process.stdout is not None
-    while '"health":"ok"' not in process.stdout.readline():
-        assert process.poll() is None
+    await_line(process, '"health":"ok"')
     with drillbook.fault("service-down", service, duration_s=8):
         out, err = process.communicate(timeout=PATIENCE_S)
     ended = json.loads(out.splitlines()[-1])
@@ -231,9 +228,7 @@ def test_degradable_service_down(drillbook: Drillbook) -> None:
     trial = quick(drillbook.trial(), "8s")
     trial.make_live(drillbook.good)
     process = trial.start("guard", "--json")
-    assert process.stdout is not None
-    while '"health":"ok"' not in process.stdout.readline():
-        assert process.poll() is None
+    await_line(process, '"health":"ok"')
     with drillbook.fault("service-down", "email"):
         out, err = process.communicate(timeout=PATIENCE_S)
     ended = json.loads(out.splitlines()[-1])
@@ -249,9 +244,7 @@ def test_service_that_was_down_before(drillbook: Drillbook) -> None:
     trial.make_live(drillbook.bad)
     with drillbook.fault("service-down", "storage"):
         process = trial.start("guard", "--next", "--json")
-        assert process.stderr is not None
-        while "waiting for the next deployment" not in process.stderr.readline():
-            assert process.poll() is None
+        await_line(process, "waiting for the next deployment", stream=process.stderr)
         seen = time.monotonic() + 4  # long enough for a look at the health before
         while time.monotonic() < seen:
             trial.run("deployments", "list", "--json")

@@ -10,6 +10,7 @@ from api_gate import Answer, api_gate, said
 from polling import PATIENCE_S
 from private import write_private
 from scripted_server import answer, drip, hang, raw_answer, refused_url, scripted_server
+from streamed import await_line
 
 if TYPE_CHECKING:
     from drillbook import Drillbook
@@ -195,9 +196,7 @@ def test_api_down_when_guard_wants_to_act(drillbook: Drillbook) -> None:
     trial.make_live(drillbook.good)
     trial.make_live(drillbook.bad)
     process = trial.start("guard", "--json")
-    assert process.stdout is not None
-    while '"tick"' not in process.stdout.readline():
-        assert process.poll() is None
+    await_line(process, '"tick"')
     with drillbook.fault("api-down"):
         out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 5, err

@@ -10,6 +10,7 @@ from api_gate import api_gate
 from nastiness import BYTES, JSON
 
 from polling import PATIENCE_S
+from streamed import await_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,9 +46,7 @@ def test_an_armed_guard_among_hostile_answers(drillbook: Drillbook) -> None:
         counts.alter = lambda _method, path, body: NOTHING_YET if "/counts" in path else body
         trial.make_live(drillbook.bad)
         process = trial.start("guard", "--json")
-        assert process.stdout is not None
-        while '"tick"' not in process.stdout.readline():
-            assert process.poll() is None
+        await_line(process, '"tick"')
         armed.set()
         api.alter, counts.alter = every_other(armed, api_given), every_other(armed, counts_given)
         _, err = process.communicate(timeout=PATIENCE_S)

@@ -19,6 +19,7 @@ from backout.runbook.rollback import prepare
 
 from line import Story, by_version, roll_back, toolbox, watch
 from polling import PATIENCE_S
+from streamed import await_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,9 +48,7 @@ def test_rule_08_world_moved(drillbook: Drillbook, hotfix: str) -> None:
         trial.replace((r'url = "[^"]*/twin/v1"', f'url = "{gate.url}"'), (r"health = \{[^\n]*\n", ""))
         trial.make_live(drillbook.bad)
         process = trial.start("guard", "--json")
-        assert process.stdout is not None
-        while '"tick"' not in process.stdout.readline():
-            assert process.poll() is None
+        await_line(process, '"tick"')
         pushed = trial.make_live(hotfix)
         gate.alter = lambda _method, _path, body: body  # now the evidence comes in
         out, err = process.communicate(timeout=PATIENCE_S)

@@ -24,6 +24,7 @@ from polling import PATIENCE_S, until
 from private import write_private
 from receivers import SECRET, verified_now
 from scripted_server import answer, scripted_server
+from streamed import await_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,9 +105,7 @@ def test_hotfix_during_a_watch(night: Night) -> None:
     trial.make_live(book.bad)
     trial.replace((r"(\[environments\.production\.guard\])", '\\1\nconfirm = "20s"'))
     process = trial.start(*GUARD)
-    assert process.stdout is not None
-    while '"tick"' not in process.stdout.readline():
-        assert process.poll() is None
+    await_line(process, '"tick"')
     pushed = trial.make_live(hotfix)
     out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 6, out + err
@@ -217,9 +216,7 @@ def test_a_token_revoked_in_the_middle_of_a_watch(night: Night) -> None:
         trial.behind(gate.url)
         trial.replace((r"(\[environments\.production\.guard\])", '\\1\nconfirm = "6s"'))
         process = trial.start(*GUARD)
-        assert process.stdout is not None
-        while '"tick"' not in process.stdout.readline():
-            assert process.poll() is None
+        await_line(process, '"tick"')
         gate.when("GET", "", *[said(401, 10000, "Authentication error")] * 1000)
         out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 4, out + err

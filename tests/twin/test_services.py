@@ -23,6 +23,7 @@ from backout.providers.child import is_running
 from backout.twin.faults import Fault, FaultKind
 
 from polling import PATIENCE_S, until
+from streamed import await_line
 from twin_services import RunningServices, running_services
 
 if TYPE_CHECKING:
@@ -191,8 +192,7 @@ class Daemon:
     def __init__(self, directory: Path) -> None:
         argv = (sys.executable, "-c", _DAEMON, str(directory))
         self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        told = json.loads(self._process.stdout.readline())
+        told = json.loads(await_line(self._process, ""))
         self.dsn: str = told["dsn"]
         self.pids: dict[str, int] = told["pids"]
         self.credentials = Path(told["credentials"])

@@ -18,6 +18,7 @@ from backout.twin.workerd import find_workerd
 
 from dataplane_lab import ESM, fetch_module, lab
 from polling import until
+from streamed import await_line
 
 CANARY = "canary-7f3a"
 # (module (func (export "three") (result i32) i32.const 3))
@@ -226,8 +227,7 @@ async def main():
 asyncio.run(main())
 """
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as twin:
-        assert twin.stdout is not None
-        pid = int(twin.stdout.readline())
+        pid = int(await_line(twin, ""))
         os.kill(pid, 0)
         twin.send_signal(signal.SIGKILL)
         twin.wait()
