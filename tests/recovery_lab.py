@@ -73,9 +73,18 @@ class PlainBackups:
             if not re.fullmatch(r"[0-9A-F]{24}", name) or kind not in ("", "partial") or name in segments:
                 continue
             begin = (int(name[8:16], 16) * ((1 << 32) // SEGMENT) + int(name[16:], 16)) * SEGMENT
-            end = begin + SEGMENT if not kind else begin + _written(path)
-            segments[name] = WalSegment(name, int(name[:8], 16), begin, end, partial=bool(kind))
+            written = _written(path) if kind else None  # None also of one that was completed, and so renamed, meanwhile
+            end = begin + (SEGMENT if written is None else written)
+            segments[name] = WalSegment(name, int(name[:8], 16), begin, end, partial=written is not None)
         return tuple(segments[name] for name in sorted(segments))
+
+    def content(self, name: str) -> bytes:
+        """Return a segment as it was received; it is renamed when it is complete, maybe just now."""
+        whole, partial = self.received / name, self.received / f"{name}.partial"
+        for path in (whole, partial):
+            with contextlib.suppress(FileNotFoundError):
+                return path.read_bytes()
+        return whole.read_bytes()
 
     def unpack(self, backup: str, into: Path, progress: Callable[[int, int], None]) -> None:
         base = self.root / "bases" / backup
@@ -87,16 +96,21 @@ class PlainBackups:
 
     def fetch_wal(self, names: Sequence[str], into: Path, laid: Callable[[str], None] = lambda _name: None) -> None:
         for name in names:
-            found = self.received / name
-            shutil.copyfile(found if found.exists() else found.with_name(f"{name}.partial"), into / name)
+            (into / name).write_bytes(self.content(name))
             laid(name)
         for path in self.received.glob("*.history"):
             shutil.copyfile(path, into / path.name)
 
 
-def _written(path: Path) -> int:
-    """Return how far a partial segment was received: the rest of it is zero, and records begin at multiples of 8."""
-    content = path.read_bytes()
+def _written(path: Path) -> int | None:
+    """Return how far a partial segment was received (the rest of it is zero); None where there is none any more.
+
+    Records begin at multiples of 8.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
     return -(-len(content.rstrip(b"\0")) // 8) * 8
 
 

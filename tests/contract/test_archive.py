@@ -13,6 +13,7 @@ import pytest
 
 from backout.errors import AuthError, BackoutError, Refused
 from backout.model.recovery import BackupKind, show_lsn
+from backout.providers.archive import wal
 from backout.providers.archive.bucket import BucketStore
 from backout.providers.archive.packing import Index, Packs, Source
 from backout.providers.archive.records import Facts, check_signature, decode, encode
@@ -24,7 +25,7 @@ from backout.providers.s3.client import S3Client
 from backout.providers.s3.transport import S3Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 KEY = Key(bytes(range(32)))
 OTHER = Key(bytes(32))
@@ -246,13 +247,90 @@ def test_a_stored_partial_segment_gives_way_to_the_whole_one(store: Store, tmp_p
     assert archive.segments() == ()
 
 
+NAME = segment_name(1, SEGMENT, SEGMENT)
+
+
+class Arriving:
+    """A store, and the segment that is received: each step happens at a moment that the test chooses."""
+
+    def __init__(self, folder: Path) -> None:
+        self.archive = WalArchive(FolderStore(folder / "store"), "7", folder / "incoming", None)
+        self.archive.set_layout(SEGMENT)
+        self.archive.incoming.mkdir(parents=True)
+        self.whole, self.partial = self.archive.incoming / NAME, self.archive.incoming / (NAME + PARTIAL)
+        self.partial.write_bytes((b"a" * 40).ljust(SEGMENT, b"\0"))
+
+    def complete(self) -> None:
+        self.partial.write_bytes(b"b" * SEGMENT)
+        self.partial.rename(self.whole)
+
+    def ship(self) -> None:
+        self.archive.keep(NAME, self.whole.read_bytes())
+        self.whole.unlink()
+
+    def once(
+        self, patch: pytest.MonkeyPatch, where: object, name: str, *steps: Callable[[], None], first: bool
+    ) -> None:
+        """Have these steps happen just before the next call of a function, or just after it."""
+        real, left = getattr(where, name), list(steps)
+
+        def act() -> None:
+            while left:
+                left.pop(0)()
+
+        def call(*args: object) -> object:
+            if first:
+                act()
+            answer = real(*args)
+            answer = tuple(answer) if name == "keys" else answer
+            act()
+            return answer
+
+        patch.setattr(where, name, call)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_segment_that_is_completed_while_it_is_listed_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, first: bool
+) -> None:
+    """Its file was there under the name of the partial one; by the time it is read it bears the other, or is stored."""
+    it = Arriving(tmp_path)
+    it.once(monkeypatch, wal, "received_bytes", it.complete, it.ship, first=first)
+    (found,) = it.archive.segments()
+    assert (found.name, found.partial, found.end_lsn) == (NAME, False, 2 * SEGMENT)
+    again = Arriving(tmp_path / "again")
+    again.once(monkeypatch, wal, "received_bytes", again.complete, first=True)
+    (found,) = again.archive.segments()
+    assert (found.partial, found.end_lsn) == (False, 2 * SEGMENT)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_segment_that_is_stored_while_it_is_listed_is_not_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, first: bool
+) -> None:
+    """It leaves the folder when it is in the store: one of the two has it at any time."""
+    it = Arriving(tmp_path)
+    it.complete()
+    it.once(monkeypatch, it.archive._store, "keys", it.ship, first=first)
+    assert [segment.name for segment in it.archive.segments()] == [NAME]
+
+
+def test_a_segment_that_is_completed_while_it_is_fetched_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was looked for under its own name a moment too soon."""
+    it = Arriving(tmp_path)
+    it.once(monkeypatch, Path, "is_file", it.complete, first=False)
+    assert it.archive.read(NAME) == b"b" * SEGMENT
+
+
 def test_how_far_a_file_was_received(tmp_path: Path) -> None:
     """The receiver makes a file at full length; what follows the last byte that is not zero was not received."""
     path = tmp_path / "segment"
     for content, end in ((b"", 0), (b"\0" * SEGMENT, 0), (b"a".ljust(SEGMENT, b"\0"), 8), (b"a" * 17, 24)):
         path.write_bytes(content)
         assert received_bytes(path) == end
-    assert received_bytes(tmp_path / "none") == 0
+    assert received_bytes(tmp_path / "none") is None
 
 
 # --- records --------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from backup_lab import PASSWORD, Lab, restored, running_lab
 from backout.journal.sqlite import SqliteJournal
 from backout.providers.archive.gaps import read_gaps
 from backout.providers.archive.receiving import read_status
+from backout.providers.child import is_running
 from backout.providers.clock import SystemClock
 
 from extent import by_extent, long
@@ -349,10 +350,11 @@ def test_a_full_disk_leaves_a_partial_segment_that_is_received_again(quick_path:
         until(lambda: lab.backout("db", "wal", "status", "--json").json["lag_bytes"] == 0, what="it is received")
         keeper = _pid(lab, "receiver")
         assert keeper is not None
-        (partial,) = (lab.archive / "incoming").rglob("*.partial")
         (receiver,) = children_named(keeper, "pg_receivewal")
         os.kill(keeper, signal.SIGSTOP)
         os.kill(receiver, signal.SIGKILL)
+        until(lambda: not is_running(receiver), what="the receiver is gone")  # it renames a segment that is complete
+        (partial,) = (lab.archive / "incoming").rglob("*.partial")
         end = len(partial.read_bytes().rstrip(b"\0"))
         os.truncate(partial, end + 100)
         os.kill(keeper, signal.SIGCONT)

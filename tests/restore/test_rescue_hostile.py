@@ -94,11 +94,18 @@ class Attacked:
 
 
 @pytest.fixture(scope="module")
-def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
+def attacked_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
     with opened(tmp_path_factory.mktemp("hostile"), tmp_path_factory.mktemp("template")) as lab:
         made = Attacked(lab)
         yield made
         made.pwned.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def attacked(attacked_once: Attacked) -> Attacked:
+    """Begin with nothing won, also where the test before ended in its middle."""
+    attacked_once.forget()
+    return attacked_once
 
 
 def test_the_owners_code_stays_the_owners(attacked: Attacked) -> None:

@@ -28,7 +28,7 @@ from backout.providers.archive.claim import Claim, ClaimWatch
 from backout.providers.archive.gaps import add_gap
 from backout.providers.archive.readback import see
 from backout.providers.archive.stores import FolderStore, not_kept
-from backout.providers.archive.wal import PARTIAL, received_bytes, segment_of, without_zeros
+from backout.providers.archive.wal import PARTIAL, segment_of, without_zeros
 from backout.providers.child import dying_with_parent
 from backout.providers.postgres.backup_tools import access
 
@@ -317,6 +317,8 @@ class WalReceiver:
                 self._archive.keep(name, content)
                 if is_segment(name):
                     self._read_back(name, content)
+                    shipped = segment_of(name, self._segment_bytes)
+                    self._shipped[shipped.timeline] = shipped.end_lsn
                 path.unlink()
                 if is_segment(name) and self._how.partial_every_s is not None:
                     self._archive.forget_partial(name)
@@ -324,9 +326,6 @@ class WalReceiver:
                 self._trouble = f"{name} is not in the store: {error}"
                 self._shipping_at = now + 5.0
                 return
-            if is_segment(name):
-                shipped = segment_of(name, self._segment_bytes)
-                self._shipped[shipped.timeline] = shipped.end_lsn
 
         if self._how.partial_every_s is not None and now >= self._partial_at:
             self._partial_at = now + self._how.partial_every_s
@@ -354,13 +353,8 @@ class WalReceiver:
 
     def _received(self, timeline: int) -> int:
         """Return the end of what this machine has received of a timeline; another one's positions say nothing of it."""
-        ends = [
-            segment_of(path.name[:24], self._segment_bytes).begin_lsn
-            + (received_bytes(path) if path.name.endswith(PARTIAL) else self._segment_bytes)
-            for path in self._archive.incoming.iterdir()
-            if is_segment(path.name.removesuffix(PARTIAL)) and int(path.name[:8], 16) == timeline
-        ]
-        return max([*ends, self._shipped.get(timeline, 0)])
+        coming = self._archive.coming(self._segment_bytes).values()  # what leaves it meanwhile is counted as shipped
+        return max([*(each.end_lsn for each in coming if each.timeline == timeline), self._shipped.get(timeline, 0)])
 
     # --- looking -----------------------------------------------------------------------------------------------
 

@@ -111,34 +111,47 @@ class WalArchive:
         size = self.layout()
         if size is None:
             return ()
-        found: dict[str, WalSegment] = {}
+        coming, found = self.coming(size), dict[str, WalSegment]()
         for key, _ in self._store.keys(self.prefix):
             name = key.removeprefix(self.prefix)
             if is_segment(name):
                 found[name] = segment_of(name, size)
             elif name.endswith(PARTIAL) and is_segment(name.removesuffix(PARTIAL)):
                 found.setdefault(name.removesuffix(PARTIAL), self._kept_partial(name, size))
-        for path in self._incoming():
-            name = path.name.removesuffix(PARTIAL)
-            if path.name == name:
-                found[name] = segment_of(name, size)
-            elif name not in found or found[name].partial:
-                whole = segment_of(name, size)
-                end = whole.begin_lsn + received_bytes(path)
-                found[name] = WalSegment(name, whole.timeline, whole.begin_lsn, end, partial=True)
+        for name, segment in coming.items():
+            if not segment.partial or name not in found or found[name].partial:
+                found[name] = segment
         return tuple(sorted(found.values(), key=lambda segment: (segment.timeline, segment.begin_lsn)))
+
+    def coming(self, segment_bytes: int) -> dict[str, WalSegment]:
+        """Return what the receiver's folder holds, by name; a partial segment as far as it was received.
+
+        A segment is renamed when it is whole, and leaves the folder when it is stored, at any moment: what is neither
+        here by then is in the store. So whoever looks at both looks here first.
+        """
+        found: dict[str, WalSegment] = {}
+        for path in self._incoming():
+            whole = segment_of(path.name.removesuffix(PARTIAL), segment_bytes)
+            received = None if path.name == whole.name else received_bytes(path)
+            if received is not None:
+                end = whole.begin_lsn + received
+                part = WalSegment(whole.name, whole.timeline, whole.begin_lsn, end, partial=True)
+                found.setdefault(whole.name, part)
+            elif path.name == whole.name or (self.incoming / parse_wal_file(whole.name)).is_file():
+                found[whole.name] = whole
+        return found
 
     def histories(self) -> tuple[str, ...]:
         """Return the names of the history files, by timeline."""
-        kept = {key.removeprefix(self.prefix) for key, _ in self._store.keys(self.prefix)}
         coming = {path.name for path in self.incoming.glob("*.history")} if self.incoming.is_dir() else set()
+        kept = {key.removeprefix(self.prefix) for key, _ in self._store.keys(self.prefix)}  # see `coming`
         return tuple(sorted(name for name in kept | coming if is_history(name)))
 
     def read(self, name: str) -> bytes | None:
         """Return a segment, whole (what was not received yet is zero), or a history file; None when there is none."""
         size = self.layout() or 0
         where = wal_key(self._system, name)
-        names = (name, name + PARTIAL) if is_segment(name) else (name,)
+        names = (name, name + PARTIAL, name) if is_segment(name) else (name,)  # it may be renamed between two looks
         for path in (self.incoming / parse_wal_file(each) for each in names):
             if path.is_file():
                 try:
@@ -233,8 +246,10 @@ def without_zeros(content: bytes) -> bytes:
     return content[:end].rstrip(b"\0")
 
 
-def received_bytes(path: Path) -> int:
+def received_bytes(path: Path) -> int | None:
     """Return how far a segment was received: what follows is zero, since the receiver makes the file at full length.
+
+    None when there is no such file (any more).
 
     Raises:
         BackoutError: it cannot be read.
@@ -250,7 +265,7 @@ def received_bytes(path: Path) -> int:
                     return -(-(begin + len(piece)) // _ROUND) * _ROUND
                 end = begin
     except FileNotFoundError:
-        return 0
+        return None
     except OSError as error:
         raise BackoutError(f"cannot be read: {error.strerror}", where=str(path)) from error
     return 0
