@@ -67,6 +67,11 @@ class PlainBackups:
         return tuple(self.found)
 
     def wal(self) -> tuple[WalSegment, ...]:
+        while True:
+            with contextlib.suppress(FileNotFoundError):  # a partial segment was renamed meanwhile
+                return self._wal()
+
+    def _wal(self) -> tuple[WalSegment, ...]:
         segments: dict[str, WalSegment] = {}
         for path in sorted(self.received.iterdir()):
             name, _, kind = path.name.partition(".")

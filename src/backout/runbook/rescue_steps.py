@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from backout.errors import BackoutError
 from backout.model.names import parse_id
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from backout.ports import Probe, StepContext
     from backout.runbook.restore import RestoreTools
     from backout.runbook.several import Following
+
+
+PARTLY: Final = "partly"
+"""How an undo is recorded that took something back and left something."""
 
 
 class Rescue:
@@ -123,10 +127,16 @@ class UndoRescue:
         self._tools = tools
 
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002
-        """Return what was written, by table."""
+        """Return what was written, by table.
+
+        An undo that leaves something can be done again, when what is in its way is gone; one that finds nothing left
+        that it could take back is the last one, so that what was restored before can be undone behind it.
+        """
         tools, mark = self._tools, str(args["mark"])
         report = tools.rescuer(str(args["database"])).undo(tools.kept / parse_id(mark), told(context, tools))
-        note: dict[str, Json] = {"mark": mark, "database": args["database"], "undone": True}
+        written = report.definitions or any(each.updated or each.inserted or each.deleted for each in report.tables)
+        undone: Json = PARTLY if report.left_out and written else True
+        note: dict[str, Json] = {"mark": mark, "database": args["database"], "undone": undone}
         tools.journal.note(tools.environment, RESCUED, context.run, note, actor=tools.actor)
         return rescue_record(report)
 

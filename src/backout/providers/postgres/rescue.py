@@ -28,17 +28,16 @@ from backout.providers.postgres.rescue_chains import read_images
 from backout.providers.postgres.rescue_circles import close_circles, notes_of_circles
 from backout.providers.postgres.rescue_definitions import DefinitionRescue
 from backout.providers.postgres.rescue_foreseen import rows_in_the_way
+from backout.providers.postgres.rescue_kept import Kept, written_by_us
 from backout.providers.postgres.rescue_left import copies, tables_left_out, unseen
 from backout.providers.postgres.rescue_rows import attempt, load, repair
 from backout.providers.postgres.rescue_scope import (
-    Kept,
     Session,
     is_left_alone,
     parents_first,
     strange_code,
     why_left,
     works_of,
-    written_by_us,
 )
 from backout.providers.postgres.rescue_sequences import advance, taken_numbers
 from backout.providers.postgres.schema import meant, without_secrets
@@ -90,8 +89,11 @@ class PostgresRescuer:
         Raises:
             BackoutError: Postgres refused a statement, which is quoted; what was committed stays, and can be resumed.
         """
-        with self._session(damage, before, after, Kept(kept), progress) as session:
-            return self._all(session, before, after)
+        folder = Kept(kept)
+        with self._session(damage, before, after, folder, progress) as session:
+            report = self._all(session, before, after)
+            folder.settle(session.live)
+            return report
 
     def images(self, side: str, places: Mapping[int, Sequence[str]]) -> dict[tuple[int, str], Image]:
         """Return versions of rows by (file node, place), of the tables that are there.
@@ -122,7 +124,7 @@ class PostgresRescuer:
             def defined() -> Definitions:
                 return live_definitions(self._url(), live.administrator, self._database, self._binaries)
 
-            return undo(live, folder.entries(), progress, folder.note_writer, defined)
+            return undo(live, folder, progress, defined)
 
     # --- connections --------------------------------------------------------------------------------------------
 
@@ -135,7 +137,7 @@ class PostgresRescuer:
             sides = [self._side(dsn, stack) for dsn in (before, after)]
 
             left_out: list[LeftOut] = []
-            ours = written_by_us(kept.folder.parent if kept is not None else self._kept)
+            ours = written_by_us(kept.folder.parent if kept is not None else self._kept, live.administrator)
 
             def of(owner: str) -> Session:
                 ends = (sides[0].of(owner), sides[1].of(owner), live.of(owner))
@@ -269,9 +271,10 @@ def _made_before(
     names = {each.shown for each in live.tables.values()} - {each.table for each in reports}
     lost = [before.tables[oid].shown for oid in sorted(before.tables.keys() - after.tables.keys())]
     kept = session.kept
-    return [
-        TableRescue(name) for name in lost if name in names and kept is not None and kept.has(op="table", table=name)
-    ]
+    if kept is None:
+        return []
+    there = (name for name in lost if name in names)
+    return [TableRescue(name) for name in there if kept.has(session.live, op="table", table=name)]
 
 
 def _silent(_doing: str, _done: int, _whole: int) -> None:

@@ -17,7 +17,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.providers.postgres.libpq import identifier
-from backout.providers.postgres.rescue_scope import kept_key, triggers_of
+from backout.providers.postgres.rescue_evidence import node_of
+from backout.providers.postgres.rescue_kept import kept_key
+from backout.providers.postgres.rescue_scope import triggers_of
 from backout.providers.postgres.rowsql import listed, new, same, stated
 
 if TYPE_CHECKING:
@@ -168,15 +170,16 @@ def _restore(session: Session, circle: Sequence[Work], keys: Sequence[ForeignKey
         rows = members[work.table.oid]
         names = [stated("n_", name) for name in work.columns]
         stated_as = ", ".join(f"{identifier(name)} AS {new(name)}" for name in work.columns)
-        with live.cursor().copy(f"COPY (SELECT {stated_as} FROM {rows}) TO STDOUT") as copy:
-            content = [bytes(chunk) for chunk in copy]
-        entry = {"op": "I", "sql": work.table.sql, "table": work.table.shown, "oid": work.table.oid}
-        kept.write({**entry, **kept_key(work.key), "columns": names, "circle": min(members)}, content)
         columns = listed(work.columns)
         made = live.execute(
             f"INSERT INTO {work.table.sql} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {rows}"
         )
         written[work.table.oid] = int(made.rowcount)
+        with live.cursor().copy(f"COPY (SELECT {stated_as} FROM {rows}) TO STDOUT") as copy:
+            content = [bytes(chunk) for chunk in copy]
+        entry = {"op": "I", "sql": work.table.sql, "table": work.table.shown, "oid": work.table.oid}
+        entry |= {"node": node_of(live, work.table.sql), "circle": min(members)}
+        kept.write(live, {**entry, **kept_key(work.key), "columns": names}, content)
     kept.note_writer(live)
     deferred.end()
     for work in circle:

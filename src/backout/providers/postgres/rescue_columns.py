@@ -46,13 +46,14 @@ def add(session: Session, table: Table, lost: tuple[Column, ...]) -> list[str]:
                     live.execute(statement)
                     session.kept.note_writer(live)  # it may write every row anew
                     session.kept.write(
+                        live,
                         {
                             "op": "column",
                             "sql": table.sql,
                             "table": table.shown,
                             "column": column.name,
                             "default": column.plain_default,
-                        }
+                        },
                     )
             except psycopg.OperationalError:
                 raise

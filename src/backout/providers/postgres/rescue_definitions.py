@@ -173,7 +173,7 @@ class DefinitionRescue:
             owner = "" if session is self._session else made.owner
             entry = {"op": "other", "table": made.shown, "drop": change.undo, "owner": owner}
             known = {"key": list(made.key), "lines": list(made.lines)} if made.catalog and made.oid else {}
-            session.kept.write({**entry, **known})
+            session.kept.write(session.live, {**entry, **known})
 
     def _note_table(self, session: Session, table: Table) -> None:
         assert session.kept is not None  # noqa: S101 a dry run makes nothing
@@ -181,7 +181,7 @@ class DefinitionRescue:
         (xid,) = session.live.execute("SELECT pg_current_xact_id()::text").fetchone()
         entry = {"op": "table", "table": table.shown, "sql": table.sql, "xid": xid, "rows": count}
         session.kept.note_writer(session.live)
-        session.kept.write(entry)
+        session.kept.write(session.live, entry)
         self.reports.append(TableRescue(table.shown, inserted=count))
 
     def _try(self, session: Session, change: Change) -> bool:

@@ -12,7 +12,7 @@ FULL (which keep it), ALTER TABLE (a rewrite gives every row the id of its own t
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from backout.model.recovery import LeftOut
 from backout.providers.postgres.libpq import identifier
@@ -20,12 +20,13 @@ from backout.providers.postgres.rescue_scope import key_constraint, xids_of
 from backout.providers.postgres.rowsql import differ, same
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from backout.providers.postgres.definitions import Column
     from backout.providers.postgres.rescue_scope import Session, Work
 
 BY_VALUES: Final = "true"
+_NODE: Final = "SELECT pg_relation_filenode(%s::text::regclass)::bigint"
 _SHOWN: Final = 5
 _CLOCK: Final = re.compile(r"date|time|timestamp", re.IGNORECASE)
 _COUNTER: Final = re.compile(r"(?i:(^|_)(version|revision|rev|etag))$|[a-z](Version|Revision|Rev|Etag|ETag)$")
@@ -44,8 +45,26 @@ def untouched(session: Session, work: Work) -> tuple[str, str]:
             why = f"{table.shown} was rewritten since the damage: which of its rows are newer is told by values alone"
             return BY_VALUES, why
     more = session.ours | work.witnesses
-    ours = f" OR l.xmin = ANY('{_array(more)}'::xid[])" if more else ""
+    ours = f" OR l.xmin = ANY('{array_of(more)}'::xid[])" if more else ""
     return f"({mine}{ours})", ""
+
+
+def as_made(live: Any, entry: Mapping[str, Any], ours: Collection[int]) -> str:
+    """Return the condition that the row `l` is one which a rescue made: somebody may have made it anew since.
+
+    A table that was rewritten since, or an entry of an earlier version, leaves the values alone to tell.
+
+    Args:
+        entry: of the rows that it inserted. ours: the ids under which rescues and their undos wrote.
+    """
+    is_same = entry.get("node") == node_of(live, str(entry["sql"]))
+    return f"l.xmin = ANY('{array_of(ours)}'::xid[])" if is_same else BY_VALUES
+
+
+def node_of(live: Any, table: str) -> int:
+    """Return the number of a table's file, which changes when the table is rewritten."""
+    (node,) = live.execute(_NODE, (table,)).fetchone()
+    return int(node)
 
 
 def explained(work: Work, name: str) -> str:
@@ -115,5 +134,6 @@ def _is_bookkeeping(column: Column) -> bool:
     return bool(_CLOCK.match(column.type) or _COUNTER.search(column.name) or _WHO.search(column.name))
 
 
-def _array(xids: Collection[int]) -> str:
+def array_of(xids: Collection[int]) -> str:
+    """Return ids as an array that SQL reads."""
     return f"{{{','.join(map(str, sorted(xids)))}}}"

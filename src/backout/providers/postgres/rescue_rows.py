@@ -5,26 +5,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from backout.providers.postgres.libpq import identifier
 from backout.providers.postgres.rescue_chains import load_chains
 from backout.providers.postgres.rescue_evidence import (
     BY_VALUES,
+    array_of,
     explained,
     is_key_made_anew,
+    node_of,
     note_gone,
     note_newer,
     untouched,
 )
+from backout.providers.postgres.rescue_kept import kept_key
 from backout.providers.postgres.rescue_keys import load_by_key
 from backout.providers.postgres.rescue_references import parented, refers_to_itself, unreferenced
-from backout.providers.postgres.rescue_scope import kept_key, xids_of
+from backout.providers.postgres.rescue_scope import xids_of
 from backout.providers.postgres.rescue_writing import hold, quietly
 from backout.providers.postgres.rowsql import differ, equal, keyed, listed, new, old, pipe, same
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from backout.model.recovery import TableRescue
     from backout.providers.postgres.rescue_scope import Session, Work
@@ -240,7 +243,7 @@ class Writing:
 
 
 def batches(session: Session, work: Work, writing: Writing) -> int:
-    """Do it in transactions of a bounded size: what is to be written is kept before it is. Return how many rows.
+    """Do it in transactions of a bounded size: what is written is kept before the commit. Return how many rows.
 
     A row that cannot be written, since somebody took its unique value or it lacks its parent, is a conflict.
     """
@@ -261,7 +264,7 @@ def batches(session: Session, work: Work, writing: Writing) -> int:
 
 
 def _batch(session: Session, work: Work, writing: Writing, bounds: str) -> int:
-    """Keep and write the rows of one batch; return how many were written."""
+    """Write and keep the rows of one batch; return how many were written."""
     live, kept = session.live, session.kept
     assert kept is not None  # noqa: S101 `_batches` looked
     session.forget("backout_todo")
@@ -269,25 +272,48 @@ def _batch(session: Session, work: Work, writing: Writing, bounds: str) -> int:
     made = live.execute(f"CREATE TEMP TABLE backout_todo AS {writing.select}{bounds}{locks}")
     if not made.rowcount:
         return 0
-    with live.cursor().copy("COPY backout_todo TO STDOUT") as copy:
-        content = [bytes(chunk) for chunk in copy]
-    names = [d.name for d in live.execute("SELECT * FROM backout_todo LIMIT 0").description]
-    kept.write(
-        {
-            "op": writing.op,
-            "sql": work.table.sql,
-            "table": work.table.shown,
-            "oid": work.table.oid,
-            **kept_key(work.key),
-            "columns": names,
-        },
-        content,
-    )
+    before = kept.writers
     written = quietly(live, work.table.oid, work.table.sql, writing.apply, TODO, wrote=kept.note_writer)
+    if written:
+        if written < made.rowcount:
+            _forget_unwritten(live, work, writing.op, kept.writers - before)
+        _keep(session, work, writing.op)
     work.waiting += made.rowcount - written
     work.written += written
     work.report = replace(work.report, conflicts=work.report.conflicts + made.rowcount - written)
     return written
+
+
+def _forget_unwritten(live: Any, work: Work, op: str, ids: Collection[int]) -> None:
+    """Forget the rows that could not be written: who writes them later is nobody whom an undo takes it from.
+
+    Args:
+        ids: under which this batch wrote.
+    """
+    here = keyed(work.key, "n_" if op == "I" else "o_")
+    there = f"SELECT FROM ONLY {work.table.sql} l WHERE {here}"
+    ours = f"l.xmin = ANY('{array_of(ids)}'::xid[])"
+    unwritten = f"EXISTS ({there})" if op == "D" else f"NOT EXISTS ({there} AND {ours})"
+    live.execute(f"DELETE FROM {TODO} WHERE {unwritten}")
+
+
+def _keep(session: Session, work: Work, op: str) -> None:
+    """Keep the rows that were written, before the commit."""
+    live, kept = session.live, session.kept
+    assert kept is not None  # noqa: S101 `_batch` wrote
+    with live.cursor().copy("COPY backout_todo TO STDOUT") as copy:
+        content = [bytes(chunk) for chunk in copy]
+    names = [d.name for d in live.execute("SELECT * FROM backout_todo LIMIT 0").description]
+    entry = {
+        "op": op,
+        "sql": work.table.sql,
+        "table": work.table.shown,
+        "oid": work.table.oid,
+        "node": node_of(live, work.table.sql),
+        **kept_key(work.key),
+        "columns": names,
+    }
+    kept.write(live, entry, content)
 
 
 def conflicts_of(session: Session, work: Work, what: str, alias: str) -> TableRescue:

@@ -4,14 +4,11 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from backout.decoding import decode_json
 from backout.model.recovery import RENAMED, LeftOut, TableRescue
 from backout.providers.postgres.definitions import shared_columns
 from backout.providers.postgres.history import HISTORY_TABLES
@@ -21,21 +18,13 @@ from backout.providers.postgres.rowsql import KeyColumn, listed
 from backout.providers.postgres.server_message import message_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
 
     from backout.model.recovery import Damage
     from backout.providers.postgres.definitions import Catalog, Column, Table
+    from backout.providers.postgres.rescue_kept import Kept
 
 _QUEUE: Final = re.compile(r"outbox|inbox|queue|jobs?$", re.IGNORECASE)
-BETWEEN: Final = "between"
-"""The file that holds, by table, the keys of rows that good transactions wrote between bad ones."""
-WRITERS: Final = "writers"
-"""The file that holds, one a line, the ids under which a rescue wrote."""
-_WRITER: Final = (
-    "SELECT transactionid::text FROM pg_locks WHERE locktype = 'transactionid' AND pid = pg_backend_pid() "
-    "AND mode = 'ExclusiveLock' AND granted"
-)
 _UPDATES: Final = frozenset({"UPDATE", "HOT_UPDATE"})
 _CONTENT: Final = frozenset({"INSERT", "MULTI_INSERT", "UPDATE", "HOT_UPDATE", "DELETE"})
 
@@ -127,80 +116,6 @@ class Session:
         self.live.execute(f"DROP TABLE IF EXISTS {temporary}")
         if self.owner:
             self.live.execute(f"SET SESSION ROLE {identifier(self.owner)}")
-
-
-def kept_key(key: Sequence[KeyColumn]) -> dict[str, Any]:
-    """Return what an entry keeps of a key."""
-    return {"key": list(key), "equals": [each.equals for each in key]}
-
-
-def key_kept(entry: dict[str, Any]) -> list[KeyColumn]:
-    """Return the key of an entry; one of an earlier version compares by operators of Postgres's own."""
-    key = [KeyColumn.of(str(name)) for name in entry["key"]]
-    for column, operator in zip(key, entry.get("equals", ()), strict=False):
-        column.equals = str(operator)
-    return key
-
-
-class Kept:
-    """The folder in which a rescue keeps what it replaced: numbered entries, each durable before its commit."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._writers: set[int] = set()
-        self._next = 1 + max((int(path.stem) for path in folder.glob("*.json")), default=0)
-
-    def write(self, entry: dict[str, Any], content: Sequence[bytes] = ()) -> None:
-        """Keep an entry and the rows that belong to it, as COPY wrote them."""
-        number, self._next = self._next, self._next + 1
-        _durable(self.folder / f"{number:06}.copy", b"".join(content))
-        _durable(self.folder / f"{number:06}.json", json.dumps(entry).encode())
-
-    def note_writer(self, live: Any) -> None:
-        """Keep under which ids this transaction writes, so that its rows can be told from anybody else's.
-
-        A savepoint has an id of its own, which is known while it lasts alone: by the lock that it holds on it.
-        """
-        found = {int(xid) for (xid,) in live.execute(_WRITER).fetchall()} - self._writers
-        if not found:
-            return
-        with (self.folder / WRITERS).open("a", encoding="ascii") as file:
-            file.writelines(f"{xid}\n" for xid in sorted(found))
-            file.flush()
-            os.fsync(file.fileno())
-        self._writers |= found
-
-    def note_between(self, oid: int, keys: Collection[str]) -> None:
-        """Keep which rows of a table good transactions wrote between bad ones, by key in hexadecimal."""
-        path = self.folder / BETWEEN
-        known = decode_json(path.read_bytes(), dict[str, list[str]], what=BETWEEN) if path.exists() else {}
-        _durable(path, json.dumps({**known, str(oid): sorted(keys)}).encode())
-
-    def entries(self) -> list[tuple[dict[str, Any], bytes]]:
-        """Return the entries, newest first."""
-        found = sorted(self.folder.glob("*.json"), reverse=True)
-        return [(_entry(path), path.with_suffix(".copy").read_bytes()) for path in found]
-
-    def has(self, **wanted: object) -> bool:
-        """Whether there is an entry with these values."""
-        return any(all(entry.get(k) == v for k, v in wanted.items()) for entry, _ in self.entries())
-
-
-def written_by_us(folder: Path | None) -> frozenset[int]:
-    """Return the ids under which rescues and their undos wrote rows.
-
-    Args:
-        folder: in which each of them has a folder; None where none is kept.
-    """
-    if folder is None:
-        return frozenset()
-    texts = (path.read_text(encoding="ascii") for path in folder.glob(f"*/{WRITERS}"))
-    return frozenset(int(line) for text in texts for line in text.splitlines() if line.isdecimal())
-
-
-def _entry(path: Path) -> dict[str, Any]:
-    return decode_json(path.read_bytes(), dict[str, Any], what="what a rescue kept", where=str(path))
 
 
 def works_of(session: Session, before: Catalog, after: Catalog, live: Catalog) -> list[Work]:
@@ -389,13 +304,3 @@ def parents_first(live: Any, works: Sequence[Work]) -> list[Work]:
         ordered += free
         left = [work for work in left if work not in free]
     return ordered
-
-
-def _durable(path: Path, content: bytes) -> None:
-    """Write a file that is either not there or whole."""
-    making = path.with_suffix(".making")
-    with making.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    making.rename(path)

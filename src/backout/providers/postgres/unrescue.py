@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from backout.model.recovery import LeftOut, RescueReport, TableRescue
 from backout.providers.postgres.libpq import identifier
+from backout.providers.postgres.rescue_evidence import as_made
+from backout.providers.postgres.rescue_kept import key_kept, written_by_us
 from backout.providers.postgres.rescue_references import refers_to_itself, unreferenced
-from backout.providers.postgres.rescue_scope import key_kept
 from backout.providers.postgres.rescue_writing import hold, quietly
 from backout.providers.postgres.rowsql import keyed, new, old, stated
 from backout.providers.postgres.server_message import message_of
@@ -23,39 +24,46 @@ if TYPE_CHECKING:
 
     from backout.providers.postgres.definition_changes import Definitions
     from backout.providers.postgres.owner_session import OwnerSessions
+    from backout.providers.postgres.rescue_kept import Kept
 
 _Entry = dict[str, Any]
 _UNDO = "backout_undo t"
+_STAYS = "stays"
+_FORGOTTEN = "stays: the server has forgotten whether the transaction that made it was committed"
 
 
 def undo(
     sessions: OwnerSessions,
-    entries: Sequence[tuple[_Entry, bytes]],
+    kept: Kept,
     progress: Callable[[str, int, int], None],
-    wrote: Callable[[Any], None],
     defined: Callable[[], Definitions],
 ) -> RescueReport:
     """Put everything back, newest first; what is as it was already is left.
 
     Args:
-        sessions: with the live database. entries: what the rescue kept, newest first. wrote: told after each write, in
-            the transaction that wrote. defined: returns the live definitions.
+        sessions: with the live database. kept: what the rescue kept. defined: returns the live definitions.
+
+    Raises:
+        BackoutError: a transaction of the rescue is still under way.
     """
+    kept.settle(sessions.administrator)
+    entries, unknown = kept.entries(sessions.administrator)
+    ours = written_by_us(kept.folder.parent, sessions.administrator)
     made = Made.of(entries)
     stay = tables_that_stay(lambda entry: _of_owner(sessions, entry), entries)
     counts: Counter[tuple[str, str]] = Counter()
-    left: dict[str, str] = {}
+    left: dict[str, str] = {str(entry["table"]): _FORGOTTEN for entry in unknown}
     definitions: list[str] = []
-    together: set[int] = set()
+    together: set[tuple[int, str]] = set()
     for number, (entry, content) in enumerate(entries):
         progress("taking the rescue back", number, len(entries))
         op, table = str(entry["op"]), str(entry["table"])
         live = _of_owner(sessions, entry)
         if "circle" in entry:
-            if entry["circle"] not in together:
-                together.add(entry["circle"])
-                whole = [each for each in entries if each[0].get("circle") == entry["circle"]]
-                gone, why = undo_circle(live, whole, wrote)
+            if _circle(entry) not in together:
+                together.add(_circle(entry))
+                whole = [each for each in entries if "circle" in each[0] and _circle(each[0]) == _circle(entry)]
+                gone, why = undo_circle(live, whole, kept.note_writer, ours)
                 counts.update({(name, "I"): count for name, count in gone.items()})
                 left |= {table: why} if why else {}
         elif op in ("U", "I", "D"):
@@ -64,7 +72,9 @@ def undo(
             elif column := made.column_of(live, entry):
                 made.filled[column].append((entry, content))
             else:
-                counts[table, op] += _rows(live, entry, content, wrote)
+                done, stay_back = _rows(live, entry, content, kept, ours)
+                counts[table, op] += done
+                counts[table, _STAYS] += stay_back
         elif op == "other":
             if with_it := stays_with(entry, stay, made.tables - stay.keys()):
                 left[table] = f"stays, for table {with_it} does"
@@ -81,6 +91,7 @@ def undo(
             updated=counts[name, "U"],
             inserted=counts[name, "D"],
             deleted=counts[name, "I"],
+            conflicts=counts[name, _STAYS],
             left=left.get(name, ""),
         )
         for name in names
@@ -147,17 +158,26 @@ def _is_within(live: Any, table: str, parent: str) -> bool:
     return table == parent or bool(live.execute(query, (parent, table)).fetchone()[0])
 
 
-def _rows(live: Any, entry: _Entry, content: bytes, wrote: Callable[[Any], None]) -> int:
-    """Put the rows of one batch back; a row that is not as the rescue left it is somebody's, and stays."""
+def _circle(entry: _Entry) -> tuple[int, str]:
+    """Return what rows that came back together have in common: their tables, and one transaction."""
+    return int(entry["circle"]), str(entry.get("transaction", ""))
+
+
+def _rows(live: Any, entry: _Entry, content: bytes, kept: Kept, ours: frozenset[int]) -> tuple[int, int]:
+    """Put the rows of one batch back; a row that is not as the rescue left it is somebody's, and stays.
+
+    Returns:
+        How many were put back, and how many stay.
+    """
     table: str = entry["sql"]
     if not _exists(live, table) or _gone(live, entry):
-        return 0  # an undo that was killed took them away before: behind the rows that stood in them
+        return 0, 0  # an undo that was killed took them away before: behind the rows that stood in them
     after, before, keys, untouched = _parts(live, entry)
     if entry["op"] == "U":
         assigned = ", ".join(f"{identifier(name)} = t.{old(name)}" for name in after)
         apply = f"UPDATE ONLY {table} l SET {assigned} FROM {_UNDO} WHERE {keys} AND {untouched}"
     elif entry["op"] == "I":
-        free = " AND ".join([untouched, *unreferenced(live, entry["oid"])])
+        free = " AND ".join([untouched, as_made(live, entry, ours | kept.writers), *unreferenced(live, entry["oid"])])
         apply = f"DELETE FROM ONLY {table} l USING {_UNDO} WHERE {keys} AND {free}"
     else:
         columns = ", ".join(identifier(name) for name in before)
@@ -169,11 +189,24 @@ def _rows(live: Any, entry: _Entry, content: bytes, wrote: Callable[[Any], None]
     with live.transaction():
         _load(live, entry, content)
         hold(live, entry["oid"], table)
-        count = found = quietly(live, entry["oid"], table, apply, _UNDO, wrote=wrote)
+        count = found = quietly(live, entry["oid"], table, apply, _UNDO, wrote=kept.note_writer)
         while found and entry["op"] == "I" and refers_to_itself(live, entry["oid"]):  # leaves first, then theirs
-            count += (found := quietly(live, entry["oid"], table, apply, _UNDO, wrote=wrote))
+            count += (found := quietly(live, entry["oid"], table, apply, _UNDO, wrote=kept.note_writer))
+        (stay,) = live.execute(_staying(entry, keys, before)).fetchone()
         live.execute("DROP TABLE backout_undo")  # the types of its columns may be what is taken away next
-        return count
+        return count, stay
+
+
+def _staying(entry: _Entry, keys: str, before: Sequence[str]) -> str:
+    """Return the query that counts the rows of a batch which are not what they were before the rescue."""
+    if entry["op"] == "I":
+        return f"SELECT count(*) FROM {_UNDO} JOIN ONLY {entry['sql']} l ON {keys}"
+    rows = (", ".join(each) for each in ((f"l.{identifier(n)}" for n in before), (f"t.{old(n)}" for n in before)))
+    alike = "record_image_eq(ROW({}), ROW({}))".format(*rows)
+    if entry["op"] == "U":  # one that was deleted since has nothing to put back
+        return f"SELECT count(*) FROM {_UNDO} JOIN ONLY {entry['sql']} l ON {keys} WHERE NOT {alike}"
+    there = f"EXISTS (SELECT FROM ONLY {entry['sql']} l WHERE {keys} AND {alike})"
+    return f"SELECT count(*) FROM {_UNDO} WHERE NOT {there}"
 
 
 def _parts(live: Any, entry: _Entry) -> tuple[list[str], list[str], str, str]:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from backout.providers.postgres.libpq import identifier
 from backout.providers.postgres.rescue_circles import Deferred, foreign_keys
-from backout.providers.postgres.rescue_scope import key_kept
+from backout.providers.postgres.rescue_evidence import as_made
+from backout.providers.postgres.rescue_kept import key_kept
 from backout.providers.postgres.rowsql import equals, keyed, new, stated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from backout.providers.postgres.rescue_circles import ForeignKey
 
@@ -24,11 +25,14 @@ class _TheyStay(Exception):
 
 
 def undo_circle(
-    live: Any, entries: Sequence[tuple[_Entry, bytes]], wrote: Callable[[Any], None]
+    live: Any, entries: Sequence[tuple[_Entry, bytes]], wrote: Callable[[Any], None], ours: Collection[int]
 ) -> tuple[dict[str, int], str]:
     """Delete them in one transaction; return how many of each table, and why they stay, "" when they do not.
 
     They stay where somebody has changed one since, or refers to one: a cascade would take his rows along.
+
+    Args:
+        wrote: told after the write, in its transaction. ours: the ids under which rescues and their undos wrote.
     """
     members = {int(entry["oid"]): entry for entry, _ in entries}
     keys = [key for key in foreign_keys(live, sorted(members)) if key.parent in members]
@@ -39,7 +43,7 @@ def undo_circle(
             deferred = Deferred(live, [key for key in keys if key.child in members], tables)
             deferred.begin()
             for entry, content in entries:
-                _load(live, entry, content)
+                _load(live, entry, content, ours)
             for key in keys:
                 _refuse_newer(live, key, members)
             for entry in members.values():
@@ -57,7 +61,7 @@ def _rows(entry: _Entry) -> str:
     return f"backout_undo_{int(entry['oid'])}"
 
 
-def _load(live: Any, entry: _Entry, content: bytes) -> None:
+def _load(live: Any, entry: _Entry, content: bytes, ours: Collection[int]) -> None:
     """Load what was inserted. Raises _TheyStay: somebody has changed some of it."""
     query = "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped"
     there = [str(name) for (name,) in live.execute(query, (entry["sql"],)).fetchall()]
@@ -71,12 +75,12 @@ def _load(live: Any, entry: _Entry, content: bytes) -> None:
     with live.cursor().copy(f"COPY {rows} FROM STDIN") as copy:
         copy.write(content)
     live.execute(f"DELETE FROM {rows} t WHERE NOT EXISTS (SELECT FROM ONLY {entry['sql']} l WHERE {here})")
-    ours, theirs = (
+    here_now, made = (
         ", ".join(each) for each in zip(*((f"l.{identifier(c)}", f"t.{new(c)}") for c, _ in names), strict=True)
     )
     (touched,) = live.execute(
         f"SELECT count(*) FROM {rows} t JOIN ONLY {entry['sql']} l ON {here} "
-        f"WHERE NOT record_image_eq(ROW({ours}), ROW({theirs}))"
+        f"WHERE NOT (record_image_eq(ROW({here_now}), ROW({made})) AND {as_made(live, entry, ours)})"
     ).fetchone()
     if touched:
         raise _TheyStay(f"{touched:,} rows of {entry['table']}, which need others of their circle, were written since")

@@ -1,0 +1,210 @@
+"""The undo of a rescue takes back what the rescue wrote, and nothing else: whatever stopped it, and whenever."""
+
+# ruff: noqa: S608 - the names are ours
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from recovery_lab import Lab, opened
+from rescue_lab import damaged, rescue, undone
+
+from backout.errors import PartlyDone, UsageError
+from backout.journal.sqlite import SqliteJournal
+from backout.journal.stop import StopRequest
+from backout.providers.clock import SystemClock
+from backout.runbook.restore import plan_rescue, plan_swap, plan_undo
+
+from polling import PATIENCE_S, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SCRIPT = Path(__file__).parents[1] / "restore_killed.py"
+LEAVES = "SELECT id, branch, v FROM {} ORDER BY 1"
+AT_COMMIT = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query = 'COMMIT'"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with opened(tmp_path_factory.mktemp("exact"), tmp_path_factory.mktemp("template")) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _own_journal(lab: Lab, tmp_path: Path) -> None:
+    lab.journal = SqliteJournal(tmp_path / "journal.sqlite", SystemClock(), stop=StopRequest())
+
+
+def leaves(lab: Lab, name: str) -> str:
+    """Damage a table whose foreign key is checked at COMMIT, which a lock on its parent stops."""
+    return damaged(
+        lab,
+        name,
+        f"CREATE TABLE {name}_branch (id int PRIMARY KEY); INSERT INTO {name}_branch VALUES (1), (2);"
+        f"CREATE TABLE {name} (id int PRIMARY KEY, branch int REFERENCES {name}_branch DEFERRABLE INITIALLY DEFERRED, "
+        f"v text); INSERT INTO {name} SELECT g, 1, 'a' FROM generate_series(1, 4) g",
+        f"DELETE FROM {name} WHERE id > 2",
+    )
+
+
+def aborted(lab: Lab, run: str) -> None:
+    lab.journal.ask(run, "abort", actor="test", reason="not now")
+
+
+@pytest.mark.long
+def test_what_was_rolled_back_is_nothing_to_take_back(lab: Lab) -> None:
+    """Its rows were kept, and then the COMMIT failed; rows that somebody brought back by hand are his."""
+    xid = leaves(lab, "failed")
+    tools = lab.tools()
+    with lab.connect() as holder, holder.transaction():
+        holder.execute("SELECT FROM failed_branch WHERE id = 1 FOR UPDATE")
+        with pytest.raises(PartlyDone, match="lock was not to be had") as stopped:
+            lab.run(plan_rescue(tools, xid, conflicts="live", skip=(), queues=False), tools)
+    aborted(lab, str(stopped.value.where))
+    assert lab.rows(LEAVES.format("failed")) == [(1, 1, "a"), (2, 1, "a")]
+    with lab.connect() as connection:
+        connection.execute("INSERT INTO failed VALUES (3, 1, 'a'), (4, 1, 'a')")
+    undone(lab)
+    assert lab.rows(LEAVES.format("failed")) == [(1, 1, "a"), (2, 1, "a"), (3, 1, "a"), (4, 1, "a")]
+
+
+def test_a_row_that_somebody_made_anew_is_not_deleted(lab: Lab) -> None:
+    """It looks like the one that the rescue had brought back, and another transaction wrote it."""
+    xid = leaves(lab, "anew")
+    assert rescue(lab, xid)["public.anew"]["inserted"] == 2
+    with lab.connect() as connection:
+        connection.execute("DELETE FROM anew WHERE id = 4; INSERT INTO anew VALUES (4, 1, 'a')")
+    undone(lab)
+    assert lab.rows(LEAVES.format("anew")) == [(1, 1, "a"), (2, 1, "a"), (4, 1, "a")]
+
+
+@pytest.mark.long
+def test_a_table_that_was_rewritten_since_is_taken_back_by_its_values(lab: Lab) -> None:
+    """Every row of it was written by the ALTER TABLE, so that ids say nothing."""
+    xid = leaves(lab, "rewritten")
+    rescue(lab, xid)
+    with lab.connect() as connection:
+        connection.execute("ALTER TABLE rewritten ADD COLUMN at timestamptz DEFAULT clock_timestamp()")
+    undone(lab)
+    assert lab.rows(LEAVES.format("rewritten")) == [(1, 1, "a"), (2, 1, "a")]
+
+
+@pytest.mark.long
+def test_a_value_that_could_not_be_written_is_nothing_to_take_back(lab: Lab) -> None:
+    """Somebody had its unique value; when he gave it up, and somebody set it as before, that is his."""
+    xid = damaged(
+        lab,
+        "refused",
+        "CREATE TABLE refused (id int PRIMARY KEY, email text UNIQUE); INSERT INTO refused VALUES (1, 'a'), (2, 'b')",
+        "UPDATE refused SET email = 'x' || id",
+        "INSERT INTO refused VALUES (20, 'a')",
+    )
+    told = rescue(lab, xid)["public.refused"]
+    assert (told["updated"], told["conflicts"]) == (1, 1)
+    with lab.connect() as connection:
+        connection.execute("DELETE FROM refused WHERE id = 20; UPDATE refused SET email = 'a' WHERE id = 1")
+    undone(lab)
+    assert lab.rows("SELECT * FROM refused ORDER BY 1") == [(1, "a"), (2, "x2")]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("end", ["committed", "rolled back"])
+def test_a_kill_at_the_commit_is_undone_as_it_ended(lab: Lab, end: str) -> None:
+    """Kill -9 while the server commits: it ends that alone, and what counts is how."""
+    name = end.replace(" ", "_")
+    lab.journal = SqliteJournal(lab.root / "journal.sqlite", SystemClock(), stop=StopRequest())  # the process's own
+    xid = leaves(lab, name)
+    tools = lab.tools()
+    run = lab.journal.submit(
+        plan_rescue(tools, xid, conflicts="live", skip=(), queues=False), actor="test", reason="a kill"
+    )
+    with lab.connect() as holder, holder.transaction():
+        holder.execute(f"SELECT FROM {name}_branch WHERE id = 1 FOR UPDATE")
+        argv = (sys.executable, str(SCRIPT), str(lab.root), str(lab.sockets), str(lab.port), run, "10000000")
+        paths = os.pathsep.join((str(SCRIPT.parent), *sys.path))
+        process: Any = subprocess.Popen(argv, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": paths})
+        try:
+            until(lambda: lab.rows(AT_COMMIT) == [(1,)], timeout_s=PATIENCE_S, what="it commits")
+        finally:
+            process.kill()
+            process.wait(timeout=PATIENCE_S)
+        if end == "rolled back":
+            until(lambda: lab.rows(AT_COMMIT) == [(0,)], timeout_s=PATIENCE_S, what="the server gives it up")
+    aborted(lab, run)
+    both = [(1, 1, "a"), (2, 1, "a"), (3, 1, "a"), (4, 1, "a")]
+    if end == "committed":
+        until(lambda: lab.rows(LEAVES.format(name)) == both, timeout_s=PATIENCE_S, what="the server commits it")
+    else:
+        with lab.connect() as connection:
+            connection.execute(f"INSERT INTO {name} VALUES (3, 1, 'a'), (4, 1, 'a')")
+    undone(lab)
+    assert lab.rows(LEAVES.format(name)) == (both[:2] if end == "committed" else both)
+
+
+@pytest.mark.long
+def test_an_undo_that_left_something_can_be_done_again(lab: Lab) -> None:
+    """When what was in its way is gone; where nothing more can be taken back, the next one is of what was before."""
+    xid = damaged(
+        lab,
+        "again",
+        "CREATE TABLE again_dropped (id int PRIMARY KEY); INSERT INTO again_dropped VALUES (1);"
+        "CREATE TABLE again (id int PRIMARY KEY, v text); INSERT INTO again VALUES (1, 'a'), (2, 'a')",
+        "DROP TABLE again_dropped; UPDATE again SET v = 'bad'",
+    )
+    rescue(lab, xid)
+    with lab.connect() as connection:
+        connection.execute("INSERT INTO again_dropped VALUES (2); UPDATE again SET v = 'new' WHERE id = 2")
+    tools = lab.tools()
+    run = lab.run(plan_undo(tools), tools)
+    told: Any = lab.journal.result(run.id, "db_undo_rescue")
+    (rows,) = (each for each in told["tables"] if each["table"] == "public.again")
+    assert (rows["updated"], rows["conflicts"]) == (1, 1)
+    assert lab.rows("SELECT id, v FROM again ORDER BY 1") == [(1, "bad"), (2, "new")]
+    with lab.connect() as connection:
+        connection.execute("DELETE FROM again_dropped WHERE id = 2")
+    assert undone(lab) == {}
+    assert lab.rows("SELECT to_regclass('again_dropped')") == [(None,)]
+    with pytest.raises(UsageError, match="no restore of this database is recorded"):
+        plan_undo(tools)
+
+
+@pytest.mark.long
+def test_ids_that_come_again_after_a_swap_are_not_the_rescues(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The whole went back to a moment before the rescue: what is written under its ids since is newer."""
+    with opened(tmp_path, tmp_path_factory.mktemp("template")) as lab:
+        xid = damaged(
+            lab,
+            "ids",
+            "CREATE TABLE ids (id int PRIMARY KEY, v text, n int);"
+            "INSERT INTO ids SELECT g, 'a', 0 FROM generate_series(1, 9) g",
+            "DELETE FROM ids WHERE id > 5",
+        )
+        rescue(lab, xid)
+        (written,) = lab.rows("SELECT xmin::text::bigint FROM ids WHERE id = 9")[0]
+        tools = lab.tools()
+        lab.run(plan_swap(tools, xid), tools)
+        assert lab.rows("SELECT count(*) FROM ids") == [(9,)]
+        assert lab.receiver is not None
+        lab.receiver.wait(timeout=PATIENCE_S)
+        lab.receiver = None
+        lab.receive()
+        with lab.connect() as connection:
+            lab.base("ids_again")
+            with connection.transaction():
+                row: Any = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+                connection.execute("UPDATE ids SET v = 'bad' WHERE id < 5")
+            while connection.execute("SELECT pg_current_xact_id()::text::bigint").fetchone() != (written - 1,):
+                pass
+            connection.execute("UPDATE ids SET v = 'bad' WHERE id = 2")  # really so
+            assert connection.execute("SELECT xmin::text::bigint FROM ids WHERE id = 2").fetchone() == (written,)
+        lab.archived()
+        rescue(lab, row[0])
+        assert lab.rows("SELECT id, v, n FROM ids WHERE id < 4 ORDER BY 1") == [(1, "a", 0), (2, "bad", 0), (3, "a", 0)]
