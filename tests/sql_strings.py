@@ -11,6 +11,7 @@ import pglast
 from pglast import ast as sql
 from pglast.parser import ParseError
 from pglast.visitors import Visitor
+from source_trees import tree_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +35,7 @@ class Text:
 
 def texts_of(path: Path) -> Iterator[Text]:
     """Yield the strings of a module that begin as a statement of SQL does."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = tree_of(path)
     docs = {
         id(node.body[0].value)
         for node in ast.walk(tree)

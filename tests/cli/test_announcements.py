@@ -6,6 +6,8 @@ import ast
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from source_trees import nodes_of
+
 import backout.cli
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def test_nothing_is_announced_before_it_is_confirmed() -> None:
     """No command says that it does something before the question, but in a branch that ends there."""
     wrong, asking = [], 0
     for path in sorted(SOURCE.glob("*.py")):
-        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for function in nodes_of(path):
             if isinstance(function, ast.FunctionDef):
                 calls = (name_of(call) for call in ast.walk(function) if isinstance(call, ast.Call))
                 asking += any(name in QUESTIONS for name in calls)

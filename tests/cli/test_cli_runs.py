@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from cli_shell import backout
+from source_trees import nodes_of
 
 from backout.cli.style import Style
 from backout.model.policy import Mode
@@ -128,7 +129,7 @@ def test_no_table_cuts_its_reasons() -> None:
     cut = [
         f"{path.name}:{node.lineno}"
         for path in SOURCE.glob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in nodes_of(path)
         if isinstance(node, ast.Call)
         and getattr(node.func, "attr", "") == "table"
         and re.search(r"\b(?:WHY|WHAT|HOW|WHERE|TITLE)\b[^,]*'\)?$", ast.unparse(node.args[0]))

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from source_trees import tree_of
+
 from backout.cli.options import global_options
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ def told() -> Iterator[tuple[str, str]]:
     for path in SOURCE.rglob("*.py"):
         if path.relative_to(SOURCE).parts[0] in OURS:
             continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = tree_of(path)
         parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
         for node in ast.walk(tree):
             if isinstance(node, ast.keyword) and node.arg in _TOLD:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from source_trees import tree_of
 
 from backout.cli.app import root
 
@@ -66,7 +67,7 @@ def lines_in(tree: ast.AST) -> Iterator[tuple[int, str]]:
 def trees() -> dict[Path, ast.AST]:
     """Return the source, parsed: by the tests that read it, for every worker imports this file."""
     parsed = {path: path.read_text(encoding="utf-8") for path in sorted(SOURCE.rglob("*.py"))}
-    return {path: ast.parse(text) for path, text in parsed.items() if "backout " in text or " command(" in text}
+    return {path: tree_of(path) for path, text in parsed.items() if "backout " in text or " command(" in text}
 
 
 @cache

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 from cli_shell import backout
+from source_trees import nodes_of
 
 from backout.cli.app import root
 
@@ -76,7 +77,7 @@ def test_a_reason_in_a_sentence_is_bounded() -> None:
         name = str(path.relative_to(SOURCE))
         if ".why}" not in text or name in WHOLE:
             continue
-        for node in ast.walk(ast.parse(text)):
+        for node in nodes_of(path):
             if (
                 isinstance(node, ast.FormattedValue)
                 and isinstance(node.value, ast.Attribute)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import tomllib
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cli_shell import backout
+from source_trees import nodes_of
 
 from backout import config
 from backout.config.additions import in_file, settings_in, with_values
@@ -60,25 +62,27 @@ def made_by_init(folder: Path) -> str:
     return (folder / "backout.toml").read_text()
 
 
-def calls() -> Iterator[tuple[str, tuple[str, ...], dict[str, Any]]]:
-    """Yield (where, table, values) of every setting that an error in the source names."""
+@functools.cache
+def calls() -> tuple[tuple[str, tuple[str, ...], dict[str, Any]], ...]:
+    """Return (where, table, values) of every setting that an error in the source names."""
+    return tuple(_calls())
+
+
+def _calls() -> Iterator[tuple[str, tuple[str, ...], dict[str, Any]]]:
     for path in sorted(SOURCE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes_of(path):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "setting":
                 table = tuple(n.value if isinstance(n, ast.Constant) else "production" for n in node.args)
                 values = {str(each.arg): ast.literal_eval(each.value) for each in node.keywords}
                 yield f"{path.relative_to(SOURCE)}:{node.lineno}", table, values
 
 
-CALLS = list(calls())
-
-
 @pytest.mark.parametrize("file", ["made now", "in one line", "dotted"])
 def test_each_hint_makes_a_file_that_is_read(tmp_path: Path, file: str) -> None:
     """Every setting that an error names is put into the file by the lines that are shown, and nothing else changes."""
     text = {"in one line": IN_ONE_LINE, "dotted": DOTTED}.get(file) or made_by_init(tmp_path)
-    assert len(CALLS) >= 12
-    for where, table, values in CALLS:
+    assert len(calls()) >= 12
+    for where, table, values in calls():
         base = text
         if table[-2:] == ("database", "managed"):  # who lacks one key of it has the others
             base = with_values(text, table, {"provider": "xata", "project": "p", "branch": "b"}) or ""

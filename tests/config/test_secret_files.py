@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 from cli_shell import backout
+from source_trees import nodes_of
 
 from backout import config
 from backout.config.schema import Settings
@@ -138,7 +139,7 @@ def test_secrets_are_made_in_two_places_alone() -> None:
     """Whoever reads a secret goes through `Environment`, which looks at the file; nobody else makes one."""
     makers = set()
     for path in SOURCE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes_of(path):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Secret":
                 makers.add(str(path.relative_to(SOURCE)))
     assert makers == {"config/environment.py", "config/access.py"}

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pages import Page, check
+from source_trees import nodes_of
 
 from backout.escaping import block, cell, code, html, joined, line, md, printable, prose, slack
 from backout.model.card import Card, CardLines
@@ -156,7 +157,7 @@ def test_pages_are_made_of_templates_alone() -> None:
     for path in SOURCE.rglob("*.py"):
         if path.name == "escaping.py":
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes_of(path):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("md", "Markdown"):
                 template = node.args[0]
                 built = [n for n in ast.walk(template) if isinstance(n, ast.JoinedStr | ast.BinOp | ast.Mod)]

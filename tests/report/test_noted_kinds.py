@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from source_trees import nodes_of, tree_of
+
 from backout.model.incident import Event
 from backout.report.run_entries import RunTeller
 
@@ -51,7 +53,7 @@ def strings(node: ast.AST, tree: ast.AST, path: Path) -> Iterator[str]:
             ):
                 other = SOURCE.joinpath(*str(each.module).split(".")[1:]).with_suffix(".py")
                 if other.is_file() and other != path:
-                    yield from strings(node, ast.parse(other.read_text(encoding="utf-8")), other)
+                    yield from strings(node, tree_of(other), other)
 
 
 def noted_kinds() -> dict[str, str]:
@@ -61,14 +63,13 @@ def noted_kinds() -> dict[str, str]:
         text = path.read_text(encoding="utf-8")
         if "note(" not in text:
             continue
-        tree = ast.parse(text)
-        for node in ast.walk(tree):
+        for node in nodes_of(path):
             if (
                 isinstance(node, ast.Call)
                 and (getattr(node.func, "attr", "") or getattr(node.func, "id", "")) == "note"
             ):
                 for each in node.args[:2]:
-                    kinds = (kind for kind in strings(each, tree, path) if KIND.fullmatch(kind))
+                    kinds = (kind for kind in strings(each, tree_of(path), path) if KIND.fullmatch(kind))
                     found |= {kind: f"{path.relative_to(SOURCE)}:{node.lineno}" for kind in kinds}
     return found
 

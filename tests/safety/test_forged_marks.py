@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from ramped import Ramped
+from source_trees import nodes_of
 
 import backout
 from backout.analysis.stability import quarantine, stable_mark
@@ -206,7 +207,7 @@ def imports_of(module: str, name: str) -> set[str]:
     found = set()
     texts = {path: path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py")}
     for path, text in texts.items():
-        for node in ast.walk(ast.parse(text)) if module in text else ():
+        for node in nodes_of(path) if module in text else ():
             if isinstance(node, ast.ImportFrom) and node.module == module and name in {n.name for n in node.names}:
                 found.add(str(path.relative_to(SOURCE)))
     return found

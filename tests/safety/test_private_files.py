@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cli_shell import backout
+from source_trees import nodes_of
 
 from backout.providers.files.reports import FileReports
 
@@ -107,7 +108,7 @@ def test_folders_are_made_in_one_place() -> None:
     makers = set()
     for path in SOURCE.rglob("*.py"):
         name = str(path.relative_to(SOURCE))
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes_of(path):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "mkdir":
                 makers |= {name} if any(keyword.arg == "parents" for keyword in node.keywords) else set()
     assert {name for name in makers if not name.startswith("twin/")} - OPEN_TO_SOME == set()

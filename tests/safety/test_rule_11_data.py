@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from source_trees import nodes_of
 
 import backout.runbook
 from backout import ports
@@ -130,7 +131,7 @@ def test_rule_11_only_a_persons_step_sets_schedules() -> None:
     """Nothing that guard runs calls what changes more than code."""
     callers: dict[str, set[str]] = {}
     for path in Path(backout.runbook.__file__).parent.glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes_of(path):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in WRITES:
                 callers.setdefault(node.func.attr, set()).add(path.name)
     assert callers["set_schedules"] == {"triggers.py"}

@@ -6,6 +6,8 @@ import ast
 import re
 from pathlib import Path
 
+from source_trees import nodes_of
+
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT.joinpath("SECURITY.md").read_text(encoding="utf-8")
 PROMISES = re.findall(r"^- .+?(?=\n- |\n\n|\Z)", PAGE, re.MULTILINE | re.DOTALL)
@@ -19,8 +21,10 @@ def test_each_promise_names_a_test_that_exists() -> None:
         named = _TEST.findall(promise)
         assert named, promise
         for name, file in named:
-            tree = ast.parse(ROOT.joinpath(file).read_text(encoding="utf-8"))
-            assert name in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}, (file, name)
+            assert name in {node.name for node in nodes_of(ROOT / file) if isinstance(node, ast.FunctionDef)}, (
+                file,
+                name,
+            )
 
 
 _ADDRESS = re.compile(r"https?://([\w.-]+)")

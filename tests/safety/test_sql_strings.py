@@ -7,11 +7,11 @@ in full; that no comparison with a column of the application leaves the choice o
 from __future__ import annotations
 
 import ast
-import functools
 import re
 from pathlib import Path
 
 import pytest
+from source_trees import nodes_of
 from sql_strings import is_statement, texts_of, unqualified
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "backout"
@@ -24,11 +24,6 @@ UNPINNED = ("application",)
 """What of `session` opens a connection whose names are the application's."""
 PINS = ("begin_reading", "quietly", "pins", "SEARCH_PATH", "_PLAIN", "power_of", "check_login")
 """What a module begins the transactions of `asking` with."""
-
-
-@functools.cache
-def nodes_of(path: Path) -> tuple[ast.AST, ...]:
-    return tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
 
 
 def name(path: Path) -> str:

@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 from failed_before import TABLE, outcomes_of, rows_of
+from source_trees import nodes_of
 
 ROOT = Path(__file__).parents[2]
 REPORT = """
@@ -38,8 +39,6 @@ def test_each_row_names_a_test_that_exists() -> None:
     for row in rows:
         file, _, name = row.test.partition("::")
         functions = {
-            node.name
-            for node in ast.walk(ast.parse(ROOT.joinpath(file).read_text(encoding="utf-8")))
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            node.name for node in nodes_of(ROOT / file) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         }
         assert not name or name.partition("[")[0].rpartition("::")[2] in functions, row
