@@ -178,8 +178,10 @@ def test_a_version_that_nobody_proved_gets_nothing_back(story: HeldBack) -> None
     assert story.shares() == []
 
 
-def test_a_version_that_is_questioned_gets_nothing_back(story: HeldBack) -> None:
-    """Rule 5: it was stable, and it answers otherwise since; only a person gives it traffic."""
+@pytest.mark.parametrize("accepts", [False, True])
+def test_a_version_that_is_questioned_gets_nothing_back(story: HeldBack, accepts: bool) -> None:
+    """Rule 5: it was stable, and it answers otherwise since; only a person gives it traffic, whatever is unproven."""
+    story.policy = replace(HELD_BACK, guard=replace(HELD_BACK.guard, accept_unproven=accepts))
     at = story.world.clock.now()
     doubt = VersionMark(Mark.QUESTIONED, VersionId(story.good.id), None, at, "guard-x", "it is 404")
     story.tools().marks.mark("production", doubt, actor="ops@host")
