@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from crashing import dies_at
+from crashing import Crash, dies_at
 from shifted import NAME, held
 
 from backout.analysis.remark_text import parse
@@ -39,6 +39,7 @@ from line import POLICY, Story, watch
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from backout.runbook.accept import Accepted
     from backout.runbook.toolbox import Toolbox
 
 
@@ -157,6 +158,62 @@ def test_a_watch_that_goes_on_takes_it_in(story: Story, before_its_end_s: float)
     assert found["measured"]["good_share"] == 1.0  # type: ignore[index]
     assert found["measured"]["requests"] > 10_000  # type: ignore[index]
     assert stable(tools)[-1] == story.bad.id
+
+
+def test_what_is_accepted_before_a_watch_is_concluded_counts(story: Story) -> None:
+    """The process died between the end of the watch and what follows; a person accepts, and it is taken up again."""
+
+    def die(name: str) -> None:
+        if name == "reports.write":
+            raise Crash
+
+    story.world.before_call = die
+    with pytest.raises(Crash):
+        watch(story.tools())
+    story.world.before_call = None
+    done = accept(story.tools(), NAME, "it moved to /up")
+    assert (done.watching, done.ended, done.interrupted) == (True, True, True)
+    tools = story.tools()
+    watch(tools)
+    assert concluded(tools)["action"] == "stable"
+    assert stable(tools)[-1] == story.bad.id
+    assert "ops@host accepted endpoint:health: it moved to /up" in str(concluded(tools)["why"])
+
+
+def test_what_is_accepted_while_a_watch_is_concluded_is_not_lost(story: Story) -> None:
+    """What was accepted had been read already: it says that it is too soon to tell, and counts when typed again."""
+    done: list[Accepted] = []
+
+    def meanwhile(name: str) -> None:
+        if name == "reports.write" and not done:
+            story.world.before_call = None
+            done.append(accept(story.tools(), NAME, "it moved"))
+
+    story.world.before_call = meanwhile
+    watch(story.tools())
+    assert (done[0].watching, done[0].ended, done[0].interrupted) == (True, True, False)
+    assert concluded(story.tools())["action"] == "hold"
+    again = accept(story.tools(), NAME, "it moved")
+    assert (again.watching, dict(again.result or {})["action"]) == (False, "stable")
+    assert stable(story.tools())[-1] == story.bad.id
+
+
+def test_nothing_is_accepted_of_a_version_that_is_being_rolled_back(tmp_path: Path) -> None:
+    """Its watch ended with more than a shift: a person's word comes too late, and that is said."""
+    story, said = Story(tmp_path / "journal.sqlite"), list[str]()
+
+    def meanwhile(name: str) -> None:
+        tools = story.tools()
+        run = tools.runs.runs("production")[0]
+        if not run.state.is_over and tools.runs.result(run.id, "watch") is not None and not said:
+            story.world.before_call = None
+            with pytest.raises(Refused) as refused:
+                accept(tools, NAME, "it moved")
+            said.append(refused.value.what)
+
+    story.world.before_call = meanwhile
+    watch(story.tools())
+    assert "found the version regressed" in said[0]
 
 
 def test_a_name_that_visitors_made_is_quoted_where_it_is_to_be_pasted(story: Story) -> None:

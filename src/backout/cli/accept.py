@@ -74,9 +74,13 @@ def accept(shell: Shell, *, shift: str | None, message: str | None) -> int:
     if done.partly and not done.watching and not done.remaining:
         shell.output.next(f"backout guard -e {tools.environment}")
         return 0
+    if done.watching and (done.ended or done.interrupted):
+        again = f"backout guard accept {shlex.quote(shift)} -e {tools.environment} -m WHY"
+        shell.output.next(f"backout guard -e {tools.environment}" if done.interrupted else again)
+        return 0
     left = [f"backout guard accept {shlex.quote(name)} -e {tools.environment} -m WHY" for name in done.remaining]
     shell.output.next(*left, f"backout status -e {tools.environment}")
-    return 0 if not ended or ended.get("action") == "stable" else 7
+    return 0 if not ended or ended.get("action") in ("stable", "ramp") else 7
 
 
 def _words(done: Accepted) -> str:
@@ -85,8 +89,14 @@ def _words(done: Accepted) -> str:
         return f"{said}; still held for {', '.join(done.remaining)}"
     if done.partly and not done.watching:
         return f"{said}; it has a part of the traffic: watch it again, and it is moved up"
+    if done.interrupted:
+        return f"{said}; the watch was interrupted, and takes it in when it goes on"
+    if done.watching and done.ended:
+        return f"{said}; the watch has just ended and is not concluded yet: type the same again to see what came of it"
     if done.result is None:
         return f"{said}; the watch goes on without it"
+    if done.result.get("action") == "ramp":
+        return f"{said}, which is moved up"
     if done.result.get("action") == "stable":
         return f"{said}, which is marked stable"
     return f"{said}; not marked stable: {done.result.get('why')}"

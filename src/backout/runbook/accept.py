@@ -6,19 +6,19 @@ What was intended is said by a person or in the configuration, never by the mess
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backout.analysis.remarks import still_decides
 from backout.errors import BackoutError, Refused, UsageError
 from backout.model.deployment import Mark
+from backout.model.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.remark import RemarkKind
 from backout.model.shift import ACCEPTED, Outcome
-from backout.model.verdict import Cause, Verdict
 from backout.report.acceptances import acceptances
 from backout.runbook.checks import own
-from backout.runbook.held import SHIFT_RULE, accepted, decision_of, ended_held, holding
+from backout.runbook.held import SHIFT_RULE, accepted, as_intended, decision_of, ended_held, holding, is_held
 from backout.runbook.identity import check_identity
 from backout.runbook.incident import add_to_report
 from backout.runbook.stable import mark_stable
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from backout.model.verdict import Decision
     from backout.runbook.toolbox import Toolbox
 
+_ENDS_S, _LOOK_S = 15.0, 0.5
+"""How long is waited for what follows from a watch that has just ended, and how often it is looked at."""
+
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
@@ -42,6 +45,7 @@ class Accepted:
         run: the watch. remaining: shifts that hold it still. watching: it goes on. partly: it has a part of the
             traffic only, so another watch moves it up. result: of marking the version stable, as `conclude` returns
             it; None while the watch goes on, is held by others, or the version has a part of the traffic.
+        ended: all is measured, and what follows is not done yet. interrupted: nobody drives the watch just now.
     """
 
     run: str
@@ -51,6 +55,8 @@ class Accepted:
     watching: bool
     partly: bool
     result: Mapping[str, Json] | None
+    ended: bool = False
+    interrupted: bool = False
 
 
 def options_of(tools: Toolbox, shifts: Iterable[Shift]) -> list[Json]:
@@ -78,9 +84,7 @@ def accept(tools: Toolbox, shift: str, why: str) -> Accepted:
     """
     check_identity(tools)
     run = _open_watch(tools)
-    watching = not run.state.is_over
-    decision, named = decision_of(tools, run), _named(tools, run)
-    version = str(run.plan.step("watch").args["version"])
+    named, version = _named(tools, run), str(run.plan.step("watch").args["version"])
     known = accepted(tools, version)
     if shift not in named:
         listed = ", ".join(f"'{name}'" for name in named) or "none"
@@ -90,12 +94,36 @@ def accept(tools: Toolbox, shift: str, why: str) -> Accepted:
         )
     data: dict[str, Json] = {"run": run.id, "version": version, "shift": shift, "why": why, "by": tools.actor}
     tools.journal.note(tools.environment, ACCEPTED, f"{run.id}:{shift}", data, actor=tools.actor)
+    run = _concluded(tools, run)
     _report(tools, run, shift)
     remaining = tuple(name for name in named if name != shift and name not in known)
-    result, partly = None, bool(run.plan.step("conclude").args.get("ramp"))
-    if decision is not None and not watching and not remaining and not partly:
+    decision, partly = decision_of(tools, run), bool(run.plan.step("conclude").args.get("ramp"))
+    result: Mapping[str, Json] | None = None
+    if run.state.is_over and not ended_held(tools, run):
+        ended = tools.runs.result(run.id, "conclude")  # it was taken in there
+        result = ended if isinstance(ended, dict) else {}
+    elif run.state.is_over and decision is not None and not remaining and not partly:
         result = _conclude(tools, run, decision, f"{tools.actor} accepted {shift}: {why}")
-    return Accepted(run.id, version, shift, remaining, watching, partly, result)
+    return Accepted(
+        run.id,
+        version,
+        shift,
+        remaining,
+        not run.state.is_over,
+        partly,
+        result,
+        ended=decision is not None,
+        interrupted=run.state is RunState.INTERRUPTED,
+    )
+
+
+def _concluded(tools: Toolbox, run: Run) -> Run:
+    """Return a watch as it stands; one that has just ended may still take in what was said, so it is waited for."""
+    deadline = tools.clock.now() + _ENDS_S
+    while decision_of(tools, run) is not None and run.state is RunState.RUNNING and tools.clock.now() < deadline:
+        tools.clock.sleep(_LOOK_S)
+        run = tools.runs.find(run.id) or run
+    return run
 
 
 def _named(tools: Toolbox, run: Run) -> list[str]:
@@ -148,7 +176,10 @@ def _why_closed(tools: Toolbox, run: Run) -> str:
     if not history or not still_decides(history, str(args["deployment"]), str(args["version"])):
         return f"another deployment took the place of the one that {run.id} watched"
     if not run.state.is_over:
-        return ""
+        decision = decision_of(tools, run)
+        if decision is None or is_held(decision):
+            return ""
+        return f"watch {run.id} found the version {decision.verdict}, and what follows from that is on its way"
     if not ended_held(tools, run):
         ended = tools.runs.result(run.id, "conclude")
         action = ended.get("action") if isinstance(ended, dict) else run.state
@@ -180,7 +211,6 @@ def _conclude(tools: Toolbox, run: Run, decision: Decision, why: str) -> Mapping
     """Mark the version stable as a healthy watch does, by the same rules, with a person's reason."""
     watched = tools.runs.result(run.id, "watch")
     assert isinstance(watched, dict)  # noqa: S101 it has ended
-    told = tuple(replace(shift, outcome=Outcome.TOLD) for shift in decision.shifts)
-    healthy = replace(decision, verdict=Verdict.HEALTHY, cause=Cause.NONE, reason=why, shifts=told)
-    result = mark_stable(tools, run.plan.step("conclude").args, healthy, watched, run.id)
+    intended = as_intended(decision, why)
+    result = mark_stable(tools, run.plan.step("conclude").args, intended, watched, run.id)
     return result if isinstance(result, dict) else {}

@@ -16,7 +16,7 @@ from backout.ports import Next, NotDone
 from backout.runbook.accept import options_of
 from backout.runbook.checks import READ_AGAIN_S, READ_EVERY_S
 from backout.runbook.diagnose import recorded
-from backout.runbook.held import SHIFT_RULE
+from backout.runbook.held import SHIFT_RULE, is_held, with_words
 from backout.runbook.incident import write_report
 from backout.runbook.mending import mending
 from backout.runbook.permission import DATA_RULE, ONCE_RULE, SOURCES_RULE, Case, forbidden
@@ -60,7 +60,8 @@ class Conclude:
         """Return {action, why, ...}, or the rollback's plan to go on with."""
         watched = self._tools.runs.result(context.run, "watch")
         assert isinstance(watched, dict)  # noqa: S101 recorded by the step `watch`
-        decision = decode_values(watched["decision"], Decision)
+        # What was accepted since the watch ended, also while nobody drove this run, is taken in as if before its end.
+        decision = with_words(self._tools, decode_values(watched["decision"], Decision), str(args["version"]))
         found = None
         if decision.verdict is not Verdict.HEALTHY and not watched["moved"]:
             found = recorded(self._tools, context, str(args["version"]))
@@ -91,7 +92,7 @@ class Conclude:
             return follow(self._tools, args, decision, watched, context.run)
         if decision.verdict is Verdict.REGRESSED:
             return self._regressed(args, decision, watched, context, found)
-        if decision.verdict is Verdict.INCONCLUSIVE and decision.cause is Cause.ANSWERS:
+        if is_held(decision):
             return self._shifted(args, decision, watched, context.run)
         if args.get("holdback") and decision.cause is not Cause.OUTSIDE:
             # Both were seen side by side for as long as was asked; what was deployed is made whole again.

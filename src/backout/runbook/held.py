@@ -5,11 +5,12 @@ Whoever asks (`guard accept`, `status`, a diagnosis) asks here, so that all of t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from backout.decoding import decode_values
 from backout.model.shift import ACCEPTED, Outcome
-from backout.model.verdict import Decision
+from backout.model.verdict import Cause, Decision, Verdict
 
 if TYPE_CHECKING:
     from backout.model.incident import Run
@@ -50,6 +51,28 @@ def open_shifts(tools: Toolbox, run: Run) -> tuple[Shift, ...]:
 def holding(tools: Toolbox, run: Run) -> tuple[Shift, ...]:
     """Return those of `open_shifts` about which a person has to decide."""
     return tuple(each for each in open_shifts(tools, run) if each.outcome is Outcome.HOLD)
+
+
+def is_held(decision: Decision) -> bool:
+    """Whether a verdict waits for a person, who says of its shifts whether they are intended."""
+    return decision.verdict is Verdict.INCONCLUSIVE and decision.cause is Cause.ANSWERS
+
+
+def with_words(tools: Toolbox, decision: Decision, version: str) -> Decision:
+    """Return a verdict with what persons said until now: healthy when they accepted all that held it."""
+    known = set(accepted(tools, version))
+    named = [shift.name for shift in decision.shifts if shift.outcome is Outcome.HOLD]
+    if not is_held(decision) or not named or not known.issuperset(named):
+        return decision
+    noted = tools.journal.events(environment=tools.environment, kind=ACCEPTED)
+    said = [event.data for event in noted if event.data.get("version") == version and event.data["shift"] in named]
+    return as_intended(decision, f"{said[-1]['by']} accepted {said[-1]['shift']}: {said[-1]['why']}")
+
+
+def as_intended(decision: Decision, why: str) -> Decision:
+    """Return the verdict of a watch that nothing holds any more, for a person's reason."""
+    told = tuple(replace(shift, outcome=Outcome.TOLD) for shift in decision.shifts)
+    return replace(decision, verdict=Verdict.HEALTHY, cause=Cause.NONE, reason=why, shifts=told)
 
 
 def ended_held(tools: Toolbox, run: Run) -> bool:
