@@ -310,6 +310,43 @@ def test_an_api_that_does_not_know_a_key_is_asked_without_it() -> None:
         assert len(server.asked) == 4
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "the query took too long",
+        "invalid timeframe",
+        "cannot group by $workers.eventType and $metadata.trigger at once",
+        "bad filter $workers.eventType.name",
+    ],
+)
+def test_a_question_that_is_refused_for_something_else_is_asked_again_whole(said: str) -> None:
+    """One bad answer takes the methods and the schedules from no watch: it was not read, and the next one is whole."""
+    whole = told(9000, ("v1", "ok", 200, "fetch", 5))
+    named = told(9000, ("v1", "ok", 200, "fetch", "GET /", 5))
+    with scripted_server() as server:
+        source = scripted(server.url)
+        for troubled in ([answer(refused(said), 400)], [answer(whole), answer(refused(said), 400)]):
+            server.will(*troubled)
+            with pytest.raises(ProviderRejected, match=said[:10]):
+                source.read(9000, 9001)
+        server.will(answer(whole), answer(named))
+        (row,) = source.read(9000, 9001).counts
+        assert row.routes["GET /"].requests == 5
+        assert [sight.name for sight in unseen(source.traits)] == ["started", "sizes"]
+
+
+def test_a_key_may_be_refused_by_its_place() -> None:
+    """A validator says which of the list it means, and not its name; the other keys stay."""
+    with scripted_server() as server:
+        source = scripted(server.url)
+        server.will(
+            answer(told(9000, ("v1", "ok", 200, "fetch", 5))),
+            answer(refused("parameters.groupBys[4].value: invalid"), 400),
+        )
+        assert total(source.read(9000, 9001).counts) == (5, 0)
+        assert [sight.name for sight in unseen(source.traits)] == ["methods", "started", "sizes"]
+
+
 def test_it_is_not_asked_every_second() -> None:
     """Two questions a second would use up half of what the API allows: some seconds are asked for at once."""
     with scripted_server() as server:

@@ -6,7 +6,8 @@ them (safety rule 13).
 
 Two questions are asked: what there was, by version, outcome, status and kind of event; and the same by trigger, which
 names the route or the schedule. Of the second the API may leave out groups (there are as many as paths), so that the
-first alone says how many there were. An API that does not know one of these keys is asked without it.
+first alone says how many there were. An API that says of the kind or of the trigger that it does not know that key is
+asked without it from then on; whatever else it refuses is trouble, and is asked again.
 
 Source: cloudflare-typescript, `workers.observability.telemetry.query` (2026): parameters, `calculations` with their
 `series`, `sampleInterval` and `abr_level`; of an event `eventType` ("fetch", "scheduled", "cron", "queue", ...) and the
@@ -17,6 +18,7 @@ type "cf-worker-event" of the one event that each invocation has, and that a que
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -35,7 +37,7 @@ from backout.providers.cloudflare.estimates import Estimates
 from backout.providers.exchange import segment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from backout.model.answers import AnswerClass
     from backout.model.signals import CountsPage
@@ -75,6 +77,8 @@ _KEYS: Final[tuple[tuple[str, str], ...]] = (
     (STATUS, "number"),
     (EVENT, "string"),
 )
+_BY_PLACE: Final = re.compile(r"groupBys?\W{0,3}(\d+)")
+"""How a validator names one of the keys: "parameters.groupBys[3]"."""
 _MOST_BUCKETS: Final = 600
 _GROUPS: Final = 2000
 _NO_STATUS: Final = 1000
@@ -175,10 +179,10 @@ class TelemetryTraffic:
                 result = self._client.ask(self._path, self._query(since, end, keys), _Result, permission=PERMISSION)
                 break
             except ProviderRejected as error:
-                refused = by or EVENT
-                if error.status != HTTPStatus.BAD_REQUEST or refused not in self._known:
+                unknown = _unknown(error, [key for key, _ in keys])
+                if unknown not in self._known:
                     raise
-                self._known.discard(refused)
+                self._known.discard(unknown)
         for bucket in (bucket for calculation in result.calculations for bucket in calculation.series):
             second = max(since, int(unix_s(bucket.time)))
             if second < end:
@@ -236,6 +240,17 @@ class _Invocations:
             canceled=outcome == _CANCELED or status == _CLIENT_GONE,
             answered=None if failed else class_unless_good(status),
         )
+
+
+def _unknown(error: ProviderRejected, keys: Sequence[str]) -> str:
+    """Return the key that an answer refuses, by its name or by its place; "" where it speaks of none, or of several."""
+    if error.status != HTTPStatus.BAD_REQUEST:
+        return ""
+    every = {*keys, EVENT, TRIGGER}  # also one that was not asked for: then it is about more than a key
+    named = [key for key in every if re.search(rf"(?<![\w.]){re.escape(key)}(?![\w.]*\w)", error.what)]
+    places = {int(place) for place in _BY_PLACE.findall(error.what)}
+    found = {*named, *(key for place, key in enumerate(keys) if place in places)}
+    return found.pop() if len(found) == 1 else ""
 
 
 _Run = tuple[int, str, str]
