@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,7 @@ from backout.model.plan import PlanKind
 from backout.model.policy import Expectation, Mode
 from backout.model.probes import PairedAnswer, VersionAnswer
 from backout.runbook.guard import plan
-from backout.runbook.pairs import PairedProbe
+from backout.runbook.pairs import AGAIN_S, PAIRED_S, PATIENCE_S, PairedProbe
 
 from extent import sampled
 from line import watch
@@ -328,17 +329,86 @@ def test_crash_while_both_are_asked(quick_path: Path) -> None:
 def test_asking_goes_on_for_its_time_although_it_is_not_wanted_in_between(tmp_path: Path) -> None:
     """Evidence that hovers around what is needed stops nothing; after a minute it is over, by one deployment."""
     story = Paired(tmp_path / "journal.sqlite", gone)
+    probe, pairs = asking(story), []
+    for second in range(70):
+        pairs.append(len(probe.tick(wanted=second % 3 == 0)))
+        story.world.clock.sleep(1)
+    assert sum(pairs[:60]) > 50
+    assert sum(pairs[62:]) == 0
+    assert len(story.pairs()) == 1
+
+
+@pytest.mark.parametrize("takes_s", [0.0, 30.0])
+def test_a_deployment_may_take_its_time_to_reach_what_answers(tmp_path: Path, takes_s: float) -> None:
+    """Until then the new version answers in place of the old one; what counts is time, not how often that was seen."""
+    story = Paired(tmp_path / "journal.sqlite", gone)
+    world, route, health = story.world, story.route, story.health
+
+    def reached(version: str) -> str:
+        made = [each for each in world.all_deployments if len(each.shares) > 1]
+        return version if not made or world.clock.now() >= made[0].created_at + takes_s else world.live.main
+
+    world.route_rule = lambda name, version: route(name, reached(version))
+    world.health_rule = lambda now, version: health(now, reached(version))
+    watch(story.tools(), for_s=120)
+    assert story.concluded()["action"] == "rollback"
+    assert len(story.pairs()) == 1
+
+
+def asking(story: Paired) -> PairedProbe:
+    """Return the paired probe of a watch that has begun."""
     tools = story.tools()
     run = tools.journal.submit(plan(tools, mode=Mode.ACT, for_s=60), actor="ops@host", reason="why")
     found = tools.runs.find(run)
     assert found is not None
-    asking = PairedProbe(tools, found.plan.step("watch").args, run, Mode.ACT)
-    pairs = []
-    for second in range(70):
-        pairs.append(len(asking.tick(wanted=second % 3 == 0)))
+    return PairedProbe(tools, found.plan.step("watch").args, run, Mode.ACT)
+
+
+def test_what_never_answers_is_given_up_after_a_while(tmp_path: Path) -> None:
+    """The deployment does not arrive: a minute of trying, two seconds apart, and then the reason."""
+    story = Paired(tmp_path / "journal.sqlite", gone)
+    world, health = story.world, story.health
+    world.health_rule = lambda now, _version: health(now, world.live.main)
+    probe, asked = asking(story), 0
+    while probe.goes_on and asked < 500:
+        probe.tick(wanted=True)
+        world.clock.sleep(1)
+        asked += 1
+    assert PATIENCE_S - 2 <= asked <= PATIENCE_S + 5
+    assert world.calls.count("health.fetch") <= PATIENCE_S + 20
+    assert probe.obstacle is not None
+    assert "did not answer within 60 s" in probe.obstacle.why
+
+
+def test_a_second_suspicion_is_asked_about_too(tmp_path: Path) -> None:
+    """Both let our credentials in no more, which is not the deployment; minutes later a page is gone, and that is."""
+    story = Paired(tmp_path / "journal.sqlite", denied)
+    begun = story.world.clock.now()
+
+    def bad(name: str, version: str) -> int:
+        is_gone = name == "/app" and story.world.clock.now() >= begun + 200
+        return 404 if is_gone else denied(name, version)
+
+    story.bad_route = bad
+    route = story.world.route_rule
+    story.world.route_rule = lambda name, version: 401 if name == ME.name else route(name, version)
+    watch(story.tools(), for_s=500)
+    found = story.concluded()
+    assert found["action"] == "rollback", found["why"]
+    assert "(first: /app)" in str(found["why"])
+    assert len(story.pairs()) == 1
+
+
+def test_what_stays_suspected_is_asked_about_ever_more_rarely(tmp_path: Path) -> None:
+    """A minute, then pauses of 2, 4, 8, 16 minutes: no site feels it, and by one deployment."""
+    story = Paired(tmp_path / "journal.sqlite", gone)
+    probe, times = asking(story), list[int]()
+    for second in range(3600):
+        if probe.tick(wanted=second < 10, suspected=("GET /app",)):
+            times.append(second)
         story.world.clock.sleep(1)
-    assert sum(pairs[:60]) > 50
-    assert sum(pairs[62:]) == 0
+    starts = [now for before, now in zip([-1000, *times], times, strict=False) if now - before > AGAIN_S / 2]
+    assert [round((b - a - PAIRED_S) / AGAIN_S) for a, b in pairwise(starts)] == [1, 2, 4, 8]
     assert len(story.pairs()) == 1
 
 

@@ -8,6 +8,7 @@ deployed, no hold is on, the schema and the secrets allow it, and what slipped i
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from backout.analysis.expectations import unmet
@@ -46,11 +47,47 @@ if TYPE_CHECKING:
     from backout.runbook.toolbox import Toolbox
 
 PAIRED_S = 60.0
-"""Both versions are asked for so long at most, from the deployment on that puts the old one beside the new one."""
-_PATIENCE = 5
-"""After so many pairs that were not sent, or of which nobody knows who answered, and no other, it is given up."""
+"""Both versions are asked for so long at most, from the first pair on of which it is known who answered."""
+PATIENCE_S = 60.0
+"""For so long a deployment may take to reach whatever answers, before it is given up."""
+_EAGER, _SLOW_S = 5, 2.0
+"""After so many pairs that were not sent, or of which nobody knows who answered, and no other: seconds between two."""
+AGAIN_S = 120.0
+"""The pause before both are asked once more for a suspicion that is there still, or anew; each next one is doubled."""
 WORD = "ask"
 """What a person types who lets both be asked: no word that any other question takes for a yes."""
+
+
+@dataclass(slots=True)
+class _Round:
+    """One time of asking.
+
+    Args:
+        until: it ends then (Unix seconds). known: so many pairs came in. unknown: so many of which nobody knows who
+            answered. is_named: some answer named a version, so that a later one may name the old one. unsent: errors.
+    """
+
+    until: float
+    turns: Turns
+    known: int = 0
+    unknown: int = 0
+    is_named: bool = False
+    unsent: list[BackoutError] = field(default_factory=list)
+
+    @property
+    def tried(self) -> int:
+        """How many pairs led to nothing."""
+        return self.unknown + len(self.unsent)
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether nothing that answered says which version it is: no time makes it say so."""
+        return self.unknown >= _EAGER and not self.unsent and not self.is_named
+
+    @property
+    def pace_s(self) -> float:
+        """Seconds from the end of a pair until the next one."""
+        return _SLOW_S if not self.known and self.tried >= _EAGER else self.turns.pace_s
 
 
 class PairedProbe:
@@ -68,65 +105,78 @@ class PairedProbe:
         self._new, self._old = str(args["version"]), str(args["old"])
         self._deployment = str(args["deployment"])
         self._asking: Prober[PairedAnswer | None] | None = None
-        self._turns: Turns | None = None
-        self._until = 0.0
-        self._unknown = self._known = 0
-        self._unsent: list[BackoutError] = []
-        self._waits = False
+        self._round: _Round | None = None
+        self._waits = self._was_answered = self._is_final = False
         self._obstacle: Obstacle | None = None
+        self._again_at, self._pause_s = 0.0, AGAIN_S
 
     def tick(self, *, wanted: bool, suspected: Collection[str] = ()) -> tuple[PairedAnswer, ...]:
         """Return the pairs that came in; asking begins when it is wanted, and goes on for its time.
 
-        Evidence that is wanted for a moment only, and then again, would else never get its answer.
+        Evidence that is wanted for a moment only, and then again, would else never get its answer. What is suspected
+        later is asked once more, though pairs of before said that both are alike: after a pause, and ever more rarely.
 
         Args:
             suspected: what is answered otherwise, so that requests that are about it come first; see `Turns`.
         """
         tools = self._tools
         if self._asking is None:
-            if self._obstacle or self._until or not (wanted or self._waits):
+            is_first = not self._again_at
+            if not (wanted or self._waits or (suspected and not is_first)):
+                return ()
+            if self._is_final or tools.clock.now() < self._again_at:
                 return ()
             self._begin(suspected)
             if self._asking is None:
                 return ()
-        if self._turns is not None:
-            self._turns.suspected = suspected
+        made = self._round
+        assert made is not None  # noqa: S101 it has begun
+        made.turns.suspected = suspected
         found = tuple(pair for pair in self._asking.collect() if pair is not None)
-        self._known += len(found)
-        if not self._known and self._unknown + len(self._unsent) >= _PATIENCE:
-            self._meet(self._unanswered())
-        if self._obstacle or tools.clock.now() >= self._until:
+        now = tools.clock.now()
+        if found and not made.known:
+            made.until = now + PAIRED_S
+            self._was_answered = True
+        made.known += len(found)
+        if not made.known and (now >= made.until or made.is_hopeless):
+            self._meet(self._unanswered(made))
+        elif now >= made.until:
             self.close()
         return found
 
     @property
     def goes_on(self) -> bool:
         """Whether both are being asked, or begin to be as soon as that is wanted."""
-        return self._asking is not None or (not self._until and self.obstacle is None)
+        return self._asking is not None or (not self._again_at and self.obstacle is None)
 
     @property
     def obstacle(self) -> Obstacle | None:
         """Why both were not asked until now, although it was wanted; None where they were, or nobody wanted it."""
+        if self._was_answered:
+            return None
         if self._obstacle is None and self._waits:
             return Obstacle(f"nobody typed {WORD} when that was asked (mode = ask)")
-        if self._obstacle is None and self._until and not self._known:
-            return self._unanswered()
+        if self._obstacle is None and self._round is not None:
+            return self._unanswered(self._round)
         return self._obstacle
 
-    def _unanswered(self) -> Obstacle:
+    def _unanswered(self, made: _Round) -> Obstacle:
         """Return why nothing is known although both are asked."""
         environment = self._tools.environment
-        if self._unsent:
-            return obstacle_of(self._unsent[-1], environment, "the requests are not sent: ")
-        if not self._unknown:
+        if made.unsent:
+            return obstacle_of(made.unsent[-1], environment, "the requests are not sent: ")
+        if not made.unknown:
             return Obstacle("no answer of both came in time")
+        if made.is_named:
+            return Obstacle(f"the version before did not answer within {PATIENCE_S:.0f} s of its deployment at 0 %")
         option = f"see whether the health endpoint names its version: `backout config check --online -e {environment}`"
         return Obstacle("the application does not say which version answered", (option,))
 
     def _meet(self, obstacle: Obstacle) -> None:
+        if obstacle != self._obstacle:
+            self._tools.say(f"both versions cannot be asked side by side: {obstacle.why}")
         self._obstacle = obstacle
-        self._tools.say(f"both versions cannot be asked side by side: {obstacle.why}")
+        self.close()
 
     def put_back(self, history: Sequence[Deployment]) -> None:
         """Put back what this run's own deployment undid, in whichever process that was, and seen by nobody.
@@ -141,7 +191,9 @@ class PairedProbe:
             check_undisturbed(self._tools, history, made.id, expected=self._deployment, run=self._run)
 
     def close(self) -> None:
-        """Stop asking."""
+        """Stop asking, for the pause that comes before the next time."""
+        self._again_at = self._tools.clock.now() + self._pause_s
+        self._pause_s *= 2
         if self._asking is not None:
             self._asking.close()
             self._asking = None
@@ -156,18 +208,18 @@ class PairedProbe:
         if self._mode is Mode.ASK and not self._has_consent():
             return
         try:
-            made = self._put()
+            self._put()
         except BackoutError as error:
             self._meet(obstacle_of(error, tools.environment))
             return
-        self._until = made.created_at + PAIRED_S
-        turns = self._turns = Turns(safe_checks(tools), tools.dice.shuffle)
-        turns.suspected = suspected
+        made = self._round = _Round(tools.clock.now() + PATIENCE_S, Turns(safe_checks(tools), tools.dice.shuffle))
+        made.turns.suspected = suspected
+        self._obstacle = None
         self._asking = Prober(
             "pairs",
-            lambda: self._ask_in_turn(asker, turns),
+            lambda: self._ask_in_turn(asker, made),
             tools.clock,
-            lambda: turns.pace_s,
+            lambda: made.pace_s,
             in_background=tools.in_background,
         )
 
@@ -182,6 +234,7 @@ class PairedProbe:
         said = tools.consent(f"Deploy version {old} at 0 % beside version {new}, and ask both the same?", WORD)
         self._waits = said is None
         if said is False:
+            self._is_final = True
             self._meet(Obstacle("a person said no"))
         return bool(said)
 
@@ -234,34 +287,36 @@ class PairedProbe:
 
     # --- asking ---
 
-    def _ask_in_turn(self, asker: HealthCheck, turns: Turns) -> PairedAnswer | None:
-        check = turns.take()
-        pair = self._ask(asker, check)
-        turns.note(check, pair)
+    def _ask_in_turn(self, asker: HealthCheck, made: _Round) -> PairedAnswer | None:
+        check = made.turns.take()
+        pair = self._ask(asker, check, made)
+        made.turns.note(check, pair)
         return pair
 
-    def _ask(self, asker: HealthCheck, check: SyntheticCheck) -> PairedAnswer | None:
+    def _ask(self, asker: HealthCheck, check: SyntheticCheck, made: _Round) -> PairedAnswer | None:
         """Return what both answer to one request, None when it is not known who answered."""
         at, order = self._tools.clock.now(), [self._new, self._old]
         self._tools.dice.shuffle(order)
         try:
-            before = self._is_old(asker)
+            before = self._is_old(asker, made)
             answers = {version: asker.fetch(check.path, version, check=check) for version in order}
-            named = answers[self._old].named((self._new, self._old))
-            known = named == self._old or (not named and before and self._is_old(asker))
+            named = {version: answers[version].named((self._new, self._old)) for version in order}
+            made.is_named = made.is_named or any(named.values())
+            known = named[self._old] == self._old or (not named[self._old] and before and self._is_old(asker, made))
         except BackoutError as error:
-            self._unsent.append(error)
+            made.unsent.append(error)
             return None
-        if not known or answers[self._new].named((self._new, self._old)) == self._old:
-            self._unknown += 1
+        if not known or named[self._new] == self._old:
+            made.unknown += 1
             return None
         new, old = (_said(check, answers[version]) for version in (self._new, self._old))
         return PairedAnswer(at, check.name, new, old)
 
-    def _is_old(self, asker: HealthCheck) -> bool:
+    def _is_old(self, asker: HealthCheck, made: _Round) -> bool:
         """Whether a request for the old version is answered by it: the provider ignores what it cannot follow."""
         report, current = asker.look(self._old), asker.look(self._new)
         look = judge(report, self._old, {self._new}, current, self._tools.policy)
+        made.is_named = made.is_named or look.said is not Said.HIDDEN
         return look.said not in (Said.ELSEWHERE, Said.HIDDEN)
 
 
