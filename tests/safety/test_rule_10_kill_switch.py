@@ -14,6 +14,7 @@ from api_gate import Answer, api_gate
 
 from backout.analysis.remarks import hold_in
 from backout.errors import BackoutError, Refused
+from backout.model.clock import utc
 from backout.model.hold import Hold
 from backout.model.incident import RunState
 from backout.model.plan import Plan, PlanKind
@@ -21,7 +22,7 @@ from backout.plan.rollback import Request
 from backout.providers.clock import CorrectedClock
 from backout.providers.files.holds import FileHolds
 from backout.runbook.announce import announce
-from backout.runbook.hold import HERE, holding
+from backout.runbook.hold import HERE, holding, said
 from backout.runbook.rollback import prepare
 
 from line import Story, roll_back, watch
@@ -132,6 +133,26 @@ def test_rule_10_it_is_said_who_typed_a_hold(story: Story, tmp_path: Path) -> No
     assert found is not None
     assert found.by == "me@laptop"
     assert found.where.startswith("deployment ")
+
+
+def test_rule_10_another_machine_says_who_set_a_hold(story: Story, tmp_path: Path) -> None:
+    """Its message names them; one that names nobody was set by whoever has that token, and nobody is accused."""
+    here = replace(story.tools(), holds=FileHolds(tmp_path / "here"))
+    there = replace(story.tools(), holds=FileHolds(tmp_path / "there"))
+    now = story.world.clock.now()
+    announce(here, Hold(now + 600.0, "by hand now", "me@laptop", now, HERE))
+    found = holding(there, there.deployments.history())
+    assert found is not None
+    assert (found.by, found.why) == ("me@laptop, with the token of dev@example.com", "by hand now")
+    assert "set by me@laptop, with the token of dev@example.com, deployment" in said(found)
+    story.world.clock.sleep(1)
+    ends = utc(now + 900.0)
+    story.world.deploy(
+        (story.world.live.main, 100.0), message=f"[backout hold until={ends:%Y-%m-%dT%H:%M:%SZ}] migrating"
+    )
+    found = holding(there, there.deployments.history())
+    assert found is not None
+    assert (found.by, found.why) == ("whoever has the token of dev@example.com", "migrating")
 
 
 def test_rule_10_kill_switch_forbids_the_decision(story: Story, here: Machine, there: Machine) -> None:
@@ -445,7 +466,8 @@ def test_rule_10_kill_switch_needs_no_journal(drillbook: Drillbook, journal: str
     assert (ended.json["schema"], ended.json["held"], ended.json["everywhere"]) == ("backout.hold/1", True, True)
     remark = trial.tools().deployments.history()[0].remark
     assert remark is not None
-    assert remark.text == "the journal is gone"
+    assert remark.text.startswith("by ")
+    assert remark.text.endswith(": the journal is gone")
     assert trial.live() == drillbook.bad
     assert file.exists() is (journal != "absent")
     assert trial.run("unhold", "--json").code == 0

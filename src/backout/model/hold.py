@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 LONGEST_S = 7 * 86_400.0
@@ -39,3 +40,29 @@ class Hold:
         1060.0
         """
         return replace(self, until=min(self.until, self.at + longest_s))
+
+    def as_told(self) -> Hold:
+        """Return a hold of the provider's list with who set it: as its text names them, else by whose token it was.
+
+        >>> told = Hold(until=9e9, why="by ann@desk: migrating", by="team@example.com", at=1000.0).as_told()
+        >>> (told.by, told.why)
+        ('ann@desk, with the token of team@example.com', 'migrating')
+        """
+        found = _BY.match(self.why)
+        owner = f"the token of {self.by}" if self.by else ""
+        if found is None:
+            return replace(self, by=f"whoever has {owner}" if owner else "")
+        return replace(self, by=f"{found['who']}, with {owner}" if owner else found["who"], why=self.why[found.end() :])
+
+
+_BY = re.compile(r"by (?P<who>[^\s:@]{1,64}@[^\s:@]{1,64}): ")
+
+
+def text_of(hold: Hold) -> str:
+    """Return the text of a hold at the provider, which knows the owner of the token and not who typed it.
+
+    >>> text_of(Hold(until=9e9, why="migrating", by="ann@desk", at=1000.0))
+    'by ann@desk: migrating'
+    """
+    text = f"by {hold.by}: {hold.why}"
+    return text if _BY.match(text) else hold.why

@@ -162,12 +162,13 @@ def _holds(records: Records) -> tuple[Hold, ...]:
         said = borne_out(each)
         if said is not None and said.kind is RemarkKind.HOLD:
             where = f"deployment {each.id}"
-            found[where] = Hold(said.until, said.text, each.author, each.created_at, where, said.incident)
+            told = Hold(said.until, said.text, each.author, each.created_at, where, said.incident)
+            found[where] = told.as_told()
     for hold in records.holds:
         known = found.get(hold.where)
         if known is None:
             found[f"{hold.where} {hold.at}"] = hold
-        elif not known.by:
+        elif hold.by:  # this host may know who typed it, where the list knows whose token it was
             found[hold.where] = Hold(known.until, known.why, hold.by, known.at, known.where, known.incident)
     return tuple(sorted(found.values(), key=lambda each: each.at))
 

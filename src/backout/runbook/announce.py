@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from backout.errors import BackoutError, WorldMoved
 from backout.escaping import brief
 from backout.model.clock import utc
+from backout.model.hold import text_of
 from backout.model.notice import NoticeKind
 from backout.model.remark import Remark, RemarkKind
 from backout.runbook.clock import correction_s
@@ -35,7 +36,8 @@ def announce(tools: Toolbox, hold: Hold) -> Hold:
     if not history:
         raise WorldMoved("nothing is deployed, so there is nothing to hold at the provider", where=tools.environment)
     until = hold.until + correction_s(tools) if hold.until else 0.0
-    made = write_remark(tools, Remark(RemarkKind.HOLD, until=until, incident=hold.incident, text=hold.why), history[0])
+    remark = Remark(RemarkKind.HOLD, until=until, incident=hold.incident, text=text_of(hold))
+    made = write_remark(tools, remark, history[0])
     told = replace(hold, until=until, at=made.created_at, where=f"deployment {made.id}")
     if tools.holds is not None:
         with contextlib.suppress(BackoutError):  # the provider has it, which is more

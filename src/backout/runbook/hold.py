@@ -34,7 +34,8 @@ def holding(tools: Toolbox, history: Sequence[Deployment] = ()) -> Hold | None:
 
     What the provider tells is kept beside this host's own hold: the provider lists its newest deployments only.
     """
-    now, there = tools.clock.now(), hold_in(history)
+    now, listed = tools.clock.now(), hold_in(history)
+    there = listed.as_told() if listed is not None else None
     seen = _seen(tools, there)
     here = _kept(tools, tools.environment)  # last: nearest to what follows
     for own in (here, seen):
@@ -58,7 +59,7 @@ def unsigned(tools: Toolbox, history: Sequence[Deployment], *, since: float = 0.
     Args:
         since: only what was set after this counts (Unix seconds).
     """
-    told = unsigned_holds(history)
+    told = tuple(each.as_told() for each in unsigned_holds(history))
     lifted = max([since, *(hold.at for hold in told if not hold.until)])
     names = [f"{tools.environment}@unsigned-{number}" for number in range(UNSIGNED_A_DAY)]
     counted = [kept for name in names if (kept := _kept(tools, name)) is not None]
