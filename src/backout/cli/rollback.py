@@ -74,7 +74,8 @@ def rollback(
     """Go back to the last stable version, or to TARGET.
 
     TARGET may be a version id, a deployment id, a number, a tag, a git sha (or a prefix of one), or a time. Typed again
-    after it has gone back there, it says so and ends as the first one did.
+    after it has gone back there, it says so and ends as the first one did; without TARGET as well, for an hour: to go
+    one further back, name the version.
     """
     from backout.cli.bench import open_bench  # noqa: PLC0415 - only commands that act pay for it
     from backout.plan.rollback import Request  # noqa: PLC0415
@@ -118,7 +119,7 @@ def rollback(
 
 
 def _already(bench: Bench, there: There, *, dry_run: bool) -> int:
-    """Say that TARGET is live at 100 %: nothing is to be done; by the run that made it so, where one did."""
+    """Say that what is gone back to is live at 100 %, by which run: nothing is to be done."""
     out, tools, run = bench.shell.output, bench.tools, there.run
     if run is not None:
         record = outcome.rollback_record(tools, run)
@@ -128,10 +129,18 @@ def _already(bench: Bench, there: There, *, dry_run: bool) -> int:
     since, read_at = there.live.created_at, there.read_at
     record |= {"live_version": there.live.main, "deployment_id": there.live.id, "live_since": rfc3339(since)}
     record |= {"read_back_at": rfc3339(read_at), "already": True, "dry_run": dry_run}
+    record |= {} if there.further is None else {"further": there.further or None}
     by = f", by run {run.id}" if run is not None else ""
     said = f"nothing to do: version {there.live.main} is live at 100 % since {clock(since)}{by} (read {clock(read_at)})"
+    if there.further is not None:
+        said += "; that was the rollback" + ("" if there.further else ", and the rules allow none further back")
     out.result("rollback", record, said)
-    out.next(f"backout status -e {tools.environment}", *(outcome.undo_commands(run) if run is not None else ()))
+    further = [f"backout rollback {there.further} -e {tools.environment} -m WHY  # one further back"]
+    out.next(
+        f"backout status -e {tools.environment}",
+        *(further if there.further else ()),
+        *(outcome.undo_commands(run) if run is not None else ()),
+    )
     return outcome.exit_code(tools, run) if run is not None else 0
 
 
@@ -162,7 +171,7 @@ def _check_same(bench: Bench, run: Run, target: str | None, *, with_database: bo
 
 
 def _planned(bench: Bench, request: Request, target: str | None, *, with_database: bool) -> Plan | There:
-    """Return the plan, or what is live where TARGET, as it was typed, is there already. Raises Refused."""
+    """Return the plan, or what is live where that rollback was done already. Raises Refused."""
     from backout.runbook.rollback import prepare  # noqa: PLC0415
 
     if with_database:
@@ -171,10 +180,16 @@ def _planned(bench: Bench, request: Request, target: str | None, *, with_databas
         situation, planned = prepare_together(bench.tools, request)
     else:
         situation, planned = prepare(bench.tools, request)
+    from backout.runbook.already import already_there, went_back  # noqa: PLC0415
+
+    if target is None and not with_database:
+        further = str(planned.step("activate").args["version"]) if isinstance(planned, Plan) else ""
+        there = went_back(bench.tools, situation, further)
+        if there is not None:
+            return there
     if isinstance(planned, Plan):
         return planned
-    from backout.runbook.already import already_there  # noqa: PLC0415 only where a plan was refused
-    from backout.runbook.ways import with_ways  # noqa: PLC0415 same
+    from backout.runbook.ways import with_ways  # noqa: PLC0415 only where a plan was refused
 
     there = None if target is None or with_database else already_there(bench.tools, situation, target)
     if there is not None:
