@@ -18,7 +18,7 @@ from backout.model.plan import PlanKind
 from backout.model.policy import Expectation, Mode
 from backout.model.probes import PairedAnswer, VersionAnswer
 from backout.runbook.guard import plan
-from backout.runbook.pairs import AGAIN_S, PAIRED_S, PATIENCE_S, PairedProbe
+from backout.runbook.pairs import PairedProbe
 
 from extent import sampled
 from line import watch
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from backout.runbook.toolbox import Toolbox
 
     Route = Callable[[str, str], Fetched | int | None]
+
+PATIENCE_S, PAIRED_S, AGAIN_S = 60.0, 60.0, 120.0
+"""As docs/config.md promises."""
 
 
 @pytest.mark.parametrize("route", [gone, denied])
