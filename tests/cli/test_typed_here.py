@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from cli_shell import backout
+from cli_shell import Stream, backout, make_shell
 
 from backout.analysis.checkup.here import WITHOUT_JOURNAL, journal_first
+from backout.cli.errors import show
 from backout.cli.typed import typed_here
+from backout.errors import Refused
 from backout.model.checkup import must, should
 from backout.model.hint import NO_HINT, command, words
 
@@ -78,3 +81,15 @@ def test_what_is_said_to_need_no_journal_needs_none(tmp_path: Path, name: str) -
     assert (
         answer.code != 2 or "is set up" in answer.err or "has no database" in answer.err or "are set up" in answer.err
     )
+
+
+def test_what_a_machine_is_told_to_type_works_as_well(tmp_path: Path) -> None:
+    """--json: the hint and the ways on have the `-e` and `--config` that were typed, as they have for a person."""
+    shell = make_shell(tmp_path)
+    out = shell.output
+    out.json, out.environment, out.config = True, "staging", "b.toml"
+    show(Refused("no", options=("look: `backout status`",), hint="backout runs list"), out)
+    assert isinstance(out.stdout, Stream)
+    told = json.loads(out.stdout.getvalue())
+    assert told["hint"] == "backout runs list -e staging --config b.toml"
+    assert told["options"] == ["look: `backout status -e staging --config b.toml`"]

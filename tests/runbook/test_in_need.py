@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from backout.analysis.going_back import WayBack
+from backout.cli.in_need import record
 from backout.journal.sqlite import SqliteJournal
 from backout.model.plan import Plan, PlanKind, Step
 from backout.ports import NotDone
 from backout.providers.clock import SystemClock
-from backout.runbook.in_need import Sources, look_in_need
+from backout.runbook.in_need import InNeed, Sources, look_in_need
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,3 +47,16 @@ def test_whatever_read_it_back_says_what_is_live_last(tmp_path: Path, kind: Plan
     found = look_in_need(Sources("production", journal, journal, card))
     assert found.live is not None
     assert (found.live.version, found.live.where) == (NEW, "the journal")
+
+
+def test_a_machine_reads_what_is_in_doubt_too() -> None:
+    """The record has what a person is shown: that nothing is left, why, and what was stable and is in doubt since."""
+    doubt = WayBack("v1", "it was marked stable", "that is questioned since then")
+    told = record(InNeed("production", no_way="no proven version", doubted=doubt))
+    assert told["no_way_back"] == "no proven version"
+    assert told["in_doubt"] == {
+        "version": "v1",
+        "why": "it was marked stable",
+        "against": "that is questioned since then",
+    }
+    assert record(InNeed("production"))["in_doubt"] is None

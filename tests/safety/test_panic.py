@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from api_gate import api_gate
+from cli_shell import Stream, make_shell
 
+from backout.cli.bench import Bench
+from backout.cli.live import Live
+from backout.cli.panic import _show as show
 from backout.errors import SecretsChanged
+from backout.journal.stop import StopRequest
 from backout.model.incident import RunState
 from backout.model.plan import Plan, PlanKind, PlanRefused
+from backout.providers.memory import steady
 from backout.runbook.in_need import Sources, look_in_need
 from backout.runbook.panic import lines_in_need, lines_without_journal, stand_aside, way_back
 from backout.runbook.procedures import Actions
@@ -190,6 +197,34 @@ def test_panic_carries_on_a_rollback_that_may_have_switched(story: Story) -> Non
     keeper = stand_aside(story.tools())
     assert keeper is not None
     assert keeper.state is RunState.INTERRUPTED
+
+
+def test_panic_says_what_it_would_do_and_touches_nothing(story: Story, tmp_path: Path) -> None:
+    """--dry-run, while a watch goes on: which one it would end, and the plan; the watch and what is live stay."""
+    seen: list[str] = []
+
+    def meanwhile(name: str) -> None:
+        if name != "health.look" or seen:
+            return
+        story.world.before_call = None
+        shell, before = make_shell(tmp_path), len(story.world.calls)
+        shell.output.json = True
+        bench = Bench(shell, story.tools(), StopRequest(lambda: None), Live(shell.output, "panic", stream=False))
+        assert show(bench, "panic") == 0
+        assert {call.partition(".")[2] for call in story.world.calls[before:]}.isdisjoint({"deploy", "activate"})
+        assert isinstance(shell.output.stdout, Stream)
+        assert isinstance(shell.output.stderr, Stream)
+        seen.extend((shell.output.stdout.getvalue(), shell.output.stderr.getvalue()))
+
+    story.world.before_call = meanwhile
+    story.world.traffic_rule = steady(30)
+    watched = watch(story.tools())
+    record = json.loads(seen[0])
+    assert (record["schema"], record["dry_run"], record["ends"]) == ("backout.panic/1", True, watched.id)
+    assert (record["from_version"], record["to_version"]) == (story.bad.id, story.good.id)
+    assert f"it would end run {watched.id} (guard) first" in seen[1]
+    assert watched.state is RunState.DONE
+    assert story.world.live.main == story.bad.id
 
 
 # --- the real program on the twin -----------------------------------------------------------------------------------

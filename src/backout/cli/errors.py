@@ -14,6 +14,8 @@ from backout.cli.style import Tone
 from backout.errors import BackoutError, ConfigError, Interrupted, Refused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from backout.cli.output import Output
 
 
@@ -21,7 +23,7 @@ def show(error: BackoutError, output: Output, environment: str | None = None) ->
     """Write the error and return its exit code; `environment`: the one that was typed."""
     _write(output, _lines(error, output, environment))
     if output.json and not output.answered:
-        output.result("error", record(error))
+        output.result("error", record(error, output.typed))
     return error.exit_code
 
 
@@ -61,27 +63,31 @@ def mask_strays(output: Output) -> None:
     threading.excepthook = lambda found: write(found.exc_value)
 
 
-def failure(error: BaseException) -> dict[str, object]:
-    """Return the payload of `backout.error/1` for whatever ended a command."""
+def failure(error: BaseException, typed: Callable[[str], str] = str) -> dict[str, object]:
+    """Return the payload of `backout.error/1` for whatever ended a command; `typed`: see `record`."""
     if isinstance(error, BackoutError):
-        return record(error)
+        return record(error, typed)
     if isinstance(error, KeyboardInterrupt | SystemExit | click.Abort):
         return record(Interrupted("interrupted"))
     what = f"{type(error).__name__}: {error}"
     return {"error": "Unexpected", "what": what, "where": None, "hint": None, "exit_code": 1}
 
 
-def record(error: BackoutError) -> dict[str, object]:
-    """Return the payload of `backout.error/1`."""
+def record(error: BackoutError, typed: Callable[[str], str] = str) -> dict[str, object]:
+    """Return the payload of `backout.error/1`.
+
+    Args:
+        typed: makes command lines work where they are pasted, see `Output.typed`.
+    """
     payload: dict[str, object] = {
         "error": type(error).__name__,
         "what": error.what,
         "where": error.where,
-        "hint": error.hint,
+        "hint": None if error.hint is None else typed(error.hint),
         "exit_code": error.exit_code,
     }
     if isinstance(error, Refused):
-        payload |= {"rule": error.rule, "options": list(error.options)}
+        payload |= {"rule": error.rule, "options": [typed(option) for option in error.options]}
     if isinstance(error, ConfigError):
         payload["mistakes"] = list(error.mistakes)
     return payload

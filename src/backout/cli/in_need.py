@@ -67,6 +67,10 @@ def record(found: InNeed) -> dict[str, object]:
         "card": None if found.card is None else str(found.card),
         "unread": list(found.unread),
         "ways_back": [{"version": way.version, "why": way.why, "only_if": way.only_if or None} for way in found.ways],
+        "no_way_back": found.no_way or None,
+        "in_doubt": None
+        if found.doubted is None
+        else {"version": found.doubted.version, "why": found.doubted.why, "against": found.doubted.only_if},
     }
 
 

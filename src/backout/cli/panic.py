@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from backout.cli.bench import Bench
     from backout.cli.shell import Shell
     from backout.model.incident import Run
+    from backout.model.plan import Plan
 
 
 @command(
@@ -26,13 +27,15 @@ if TYPE_CHECKING:
 Examples:
   backout panic -e production
   backout panic -e production -m "checkout is down"
+  backout panic -e production --dry-run   what it would do; nothing is touched
 """,
 )
 @click.option(
     "-m", "--message", type=REASON, metavar="WHY", default="panic", help="Why; goes into the deployment's message."
 )
+@click.option("-n", "--dry-run", is_flag=True, help="Say what it would do now, and touch nothing.")
 @pass_shell
-def panic(shell: Shell, *, message: str) -> int:
+def panic(shell: Shell, *, message: str, dry_run: bool) -> int:
     """Go back to the last stable version now, within 15 seconds and without a question, production or not.
 
     It does only what the rules allow: nothing is forced, no old secret comes back. A watch that runs is ended first.
@@ -44,7 +47,7 @@ def panic(shell: Shell, *, message: str) -> int:
     try:
         bench, message = _opened(shell, hand), shell.masked(message)
         try:
-            return _go_back(bench, hand, message)
+            return _show(bench, message) if dry_run else _go_back(bench, hand, message)
         except JournalUnavailable as error:
             if hand.is_done:
                 raise
@@ -84,6 +87,37 @@ def _go_back(bench: Bench, hand: ByHand, message: str) -> int:
     args = plan.step("activate").args
     bench.shell.output.say(f"going back from version {args['leaving']} to {args['version']}")
     return _finish(bench, hand, bench.drive(bench.submit(plan, message)))
+
+
+def _show(bench: Bench, message: str) -> int:
+    """Say what a panic would do now: what it would end or carry on, and the plan; refused as it would be."""
+    from backout.cli.bench import busy  # noqa: PLC0415
+    from backout.cli.rollback import refusal  # noqa: PLC0415
+    from backout.runbook.panic import in_the_way, way_back  # noqa: PLC0415
+
+    shell, tools = bench.shell, bench.tools
+    keeper, ends = in_the_way(tools)
+    if keeper is not None and not ends:
+        if keeper.plan.kind is not PlanKind.ROLLBACK or keeper.state is not RunState.INTERRUPTED:
+            raise busy(keeper)
+        shell.output.say(f"it would pick up run {keeper.id}, a rollback that was interrupted, by this plan:\n")
+        plan: Plan | PlanRefused = keeper.plan
+    else:
+        if keeper is not None:
+            shell.output.say(f"it would end run {keeper.id} ({keeper.plan.kind}) first\n")
+        plan = way_back(tools, message)
+    only_read = getattr(tools.runs, "only_read", None)
+    if only_read is not None:  # it would come to nothing: what is done must be recorded
+        raise only_read
+    if isinstance(plan, PlanRefused):
+        raise refusal(plan, tools.environment)
+    args = plan.step("activate").args
+    facts = {
+        "from_version": args["leaving"],
+        "to_version": args["version"],
+        "ends": keeper.id if keeper is not None and ends else None,
+    }
+    return outcome.dry_run(shell, "panic", plan, facts)
 
 
 def _finish(bench: Bench, hand: ByHand, run: Run) -> int:

@@ -41,7 +41,7 @@ def told(shell: Shell, wanted: Wanted, command: Callable[[], int]) -> int:
     try:
         code = command()
     except _ENDS as error:
-        failure = errors.failure(error)
+        failure = errors.failure(error, shell.output.typed)
         teller.end(failure, int(str(failure["exit_code"])))
         raise
     teller.end(None, code)

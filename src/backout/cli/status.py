@@ -120,7 +120,7 @@ def _without_provider(shell: Shell, config: Config, error: BackoutError) -> int:
         "environment": config.name,
         "read_at": rfc3339(now),
         "live_version": None,
-        **errors.record(error),
+        **errors.record(error, shell.output.typed),
         "health": _health_record(found.health),
         **in_need.record(found),
     }

@@ -60,6 +60,12 @@ def _went_back_already(situation: Situation, outcome: Plan | PlanRefused) -> Pla
     )
 
 
+def in_the_way(tools: Toolbox) -> tuple[Run | None, bool]:
+    """Return the run that keeps the environment, and whether a panic would end it, see `stand_aside`."""
+    keeper = keeper_of(tools.runs, tools.environment)
+    return keeper, keeper is not None and (gives_way(keeper) or _is_left_over(tools, keeper))
+
+
 def stand_aside(tools: Toolbox) -> Run | None:
     """Have a guard that keeps the environment give it up, and return the run that still keeps it, or None.
 
@@ -67,8 +73,8 @@ def stand_aside(tools: Toolbox) -> Run | None:
     so is a rollback that was interrupted before its switch, and that a person does not carry on: a robot's, or one that
     rests on what is not live any more. Any other is left alone.
     """
-    keeper = keeper_of(tools.runs, tools.environment)
-    if keeper is None or not (gives_way(keeper) or _is_left_over(tools, keeper)):
+    keeper, ends = in_the_way(tools)
+    if keeper is None or not ends:
         return keeper
     if gives_way(keeper):
         return make_way(tools.runs, tools.clock, tools.environment, actor=tools.actor, to="panic")
