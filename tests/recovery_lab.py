@@ -22,14 +22,17 @@ from backout.errors import BackoutError
 from backout.journal.sqlite import SqliteJournal
 from backout.journal.stop import StopRequest
 from backout.model.recovery import BackupKind, BaseBackup, WalSegment, parse_lsn
+from backout.plan.whole import agreed, to_agree
 from backout.providers.child import free_ports, unprivileged_prefix
 from backout.providers.clock import SystemClock
 from backout.providers.postgres.binaries import Binaries, find_binaries
 from backout.providers.postgres.comparison.comparer import PostgresComparer
 from backout.providers.postgres.launcher import PostgresServer
 from backout.providers.postgres.live import PostgresLive
+from backout.providers.postgres.own_wal import reading_beside
 from backout.providers.postgres.ownserver import CommandedServer
 from backout.providers.postgres.rescue import PostgresRescuer
+from backout.providers.postgres.sequences import PostgresSequences
 from backout.providers.postgres.side import PostgresSides
 from backout.providers.postgres.template import run_tool, system_identifier, tool_environment
 from backout.providers.postgres.walsearch import WalSearch
@@ -243,6 +246,8 @@ class Lab:
             "live": PostgresLive(lambda: self.dsn),
             "comparer": lambda database: PostgresComparer(lambda: self.dsn, database),
             "rescuer": lambda database: PostgresRescuer(lambda: self.dsn, self.binaries, database),
+            "carrier": PostgresSequences(self.binaries, self.root / "restore"),
+            "wal_beside": reading_beside(self.binaries, self.backups, self.data, self.root / "restore"),
             "kept": self.root / "restore" / "kept",
             "tools_version": 18,
             "free_bytes": lambda place: shutil.disk_usage(place or self.root).free,
@@ -251,8 +256,15 @@ class Lab:
         }
         return RestoreTools(**{**given, **more})
 
-    def run(self, plan: Plan, tools: RestoreTools, with_actions: Mapping[str, Action] | None = None) -> Run:
-        """Submit and drive a plan."""
+    def run(
+        self,
+        plan: Plan,
+        tools: RestoreTools,
+        with_actions: Mapping[str, Action] | None = None,
+        words: Sequence[str] | None = None,
+    ) -> Run:
+        """Submit and drive a plan; words: what is agreed to, None for all that it names."""
+        plan = agreed(plan, [thing.word for thing in to_agree(plan)] if words is None else words)
         run = self.journal.submit(plan, actor="test", reason="a test")
         return self.journal.drive(run, with_actions or actions(tools), actor="test")
 

@@ -62,7 +62,9 @@ def main(root: str, sockets: str, port: str, run: str, at: str) -> None:
     lab = Lab(Path(root), Path(sockets), int(port))
     fuse, tools = Fuse(int(at)), lab.tools()
     rescuer = tools.rescuer
-    dying: dict[str, Any] = {name: Dying(getattr(tools, name), fuse) for name in ("sides", "beside", "live", "server")}
+    dying: dict[str, Any] = {
+        name: Dying(getattr(tools, name), fuse) for name in ("sides", "beside", "live", "server", "carrier")
+    }
     tools = replace(tools, **dying, rescuer=lambda database: Dying(rescuer(database), fuse))
     ended = lab.journal.drive(run, actions(tools), actor="test")
     sys.stdout.write(json.dumps({"state": str(ended.state), "calls": int(at) - fuse.left}))

@@ -190,7 +190,8 @@ def _killed(world: World, name: str, ledger: Ledger) -> str:
 def _time_line(world: World, name: str, ledger: Ledger) -> str:
     first = world.damage(name, Damage("first", ("UPDATE shop.tree SET label = 'x'",)))
     world.archived()
-    swapped = world.backout("db", "restore", first, "--swap", "--yes", *world.swap_words, role="swap", database=name)
+    words = world.agreeing(first, "--swap", database=name)
+    swapped = world.backout("db", "restore", first, "--swap", "--yes", *words, role="swap", database=name)
     assert swapped.code == 0, swapped.err
     world.lose_unlogged()
     world.base()

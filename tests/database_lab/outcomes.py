@@ -125,9 +125,11 @@ def _side(world: World, name: str, before: Ledger, xid: str) -> Outcome:
 def _swap(world: World, name: str, states: tuple[Ledger, Ledger], xid: str, *, back: bool) -> Outcome:
     """Swap, and perhaps back; states: just before the damage, and now."""
     was = read(world.dsn(name))
-    done = world.backout("db", "restore", xid, "--swap", "--yes", *world.swap_words, role="swap", database=name)
+    words = world.agreeing(xid, "--swap", database=name)
+    done = world.backout("db", "restore", xid, "--swap", "--yes", *words, role="swap", database=name)
     if done.code == 0 and back:
-        taken = world.backout("db", "restore", "--undo", "--yes", *world.swap_words, role="swap", database=name)
+        words = world.agreeing("--undo", database=name)
+        taken = world.backout("db", "restore", "--undo", "--yes", *words, role="swap", database=name)
         outcome = Outcome(taken.code, differences(was, read(world.dsn(name))), _said(done) + _said(taken))
     elif done.code in _REFUSALS:
         outcome = Outcome(done.code, differences(was, read(world.dsn(name))), _said(done))

@@ -57,13 +57,12 @@ class World:
     """The server and its projects.
 
     Args:
-        truth: what each new database begins with. swap_words: the flags by which a swap is wanted nonetheless.
+        truth: what each new database begins with.
     """
 
     lab: Lab
     folder: Path
     truth: Ledger = field(default_factory=Ledger)
-    swap_words: tuple[str, ...] = ()
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _since_base: int = 0
 
@@ -148,6 +147,15 @@ class World:
         """Type a command, as the role of a job, or with another connection string."""
         url = url or self.dsn(database, f"lab_{role}")
         return typed(self.folder, *words, variables={"DATABASE_URL": url})
+
+    def agreeing(self, *words: str, database: str) -> tuple[str, ...]:
+        """Return the words that agree to what else goes back with a swap or its undo, however much is written still."""
+        told = self.backout("db", "restore", *words, "--dry-run", "--json", role="swap", database=database)
+        if told.code:
+            return ()
+        found = [str(thing["word"]) for thing in json.loads(told.out)["also_back"]]
+        loose = [f"{word.rpartition('=')[0]}=all" if "=" in word else word for word in found]
+        return tuple(each for word in loose for each in ("--also-back", word))
 
     def lose_unlogged(self) -> None:
         """Note that unlogged rows are gone, from the database that others are copied from as well."""

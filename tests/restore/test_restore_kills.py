@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from recovery_lab import Lab, opened
 
+from backout.plan.whole import agreed, to_agree
 from backout.runbook.restore import kept, plan_rescue, plan_swap, plan_undo, release
 
 from extent import PROOF, by_extent, long
@@ -74,6 +75,7 @@ def driven(lab: Lab, run: str, at: int = NEVER, within_s: float | None = None) -
 
 def done(lab: Lab, plan: Plan, at: int, within_s: float | None) -> int:
     """Do a plan, killed once and resumed; return how many calls the last process made."""
+    plan = agreed(plan, [thing.word for thing in to_agree(plan)])
     run = lab.journal.submit(plan, actor="test", reason="a kill")
     answer = driven(lab, run, at, within_s) or driven(lab, run)
     assert answer is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 from typing import TYPE_CHECKING
 
@@ -166,7 +167,11 @@ def test_a_whole_recovery_as_it_is_typed(  # noqa: PLR0915 one story
     back = typing("db", "restore", "--undo", "--yes")
     assert "UNPROTECTED" in back.out
     assert lab.rows("SELECT count(*) FROM orders WHERE status = 'bad'") == [(300,)]
-    again = typing("db", "restore", "--undo", "--yes", "--json").json
+    unsaid = typing("db", "restore", "--undo", "--yes", "-m", "it was better", code=3).err
+    assert "of postgres, written since the swap was taken" in unsaid
+    command = re.search("`(backout db restore --undo [^`]*--also-back postgres=all)`", " ".join(unsaid.split()))
+    assert command is not None, unsaid
+    again = typing(*shlex.split(command[1])[1:], "--json").json
     assert lab.rows("SELECT count(note), count(*) FROM orders") == [(1000, 1000)]
     typing("db", "restore", "--prepare")
     typing("db", "restore", "--release", "--yes")

@@ -79,7 +79,7 @@ class Night:
             schema=PostgresHistory(lambda: self.lab.dsn, PRISMA),
             migrations=PrismaMigrations(self.files),
             deploy_command="npm run deploy:production",
-            restoring=lambda: self.lab.tools(journal=tools.journal, runs=tools.runs),
+            restoring=lambda: self.lab.tools(journal=tools.journal, runs=tools.runs, receiver="lab"),
         )
 
     def drive(self, tools: Toolbox, run: str) -> Run:

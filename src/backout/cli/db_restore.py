@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from backout.cli.also_back import ALSO_BACK, agree, asked_lines, asked_record, command_of
 from backout.cli.db_restore_desk import Desk
 from backout.cli.db_restore_kept import kept_things
 from backout.cli.options import REASON, Command, pass_shell
@@ -63,6 +64,7 @@ Examples:
     metavar="ID",
     help="Take this backup although it is not signed: to a side instance first; repeatable, recorded.",
 )
+@ALSO_BACK
 @click.option("-m", "--message", type=REASON, metavar="WHY", help="Why; goes into the journal.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan, of a rescue with rows by table; change nothing.")
 @click.option("--confirm", "typed", metavar="ENV", help="Confirm a protected environment by its name.")
@@ -79,6 +81,7 @@ def restore(
     skip: tuple[str, ...],
     queues: bool,
     unsigned: tuple[str, ...],
+    also_back: tuple[str, ...],
     message: str | None,
     dry_run: bool,
     typed: str | None,
@@ -95,6 +98,7 @@ def restore(
     target = target_of(targets, since, until)
     from backout.cli.confirm import confirm  # noqa: PLC0415 only what acts pays for it
     from backout.runbook.unsigned import Acceptance, Accepted, check_plan, read_names, record_accepted  # noqa: PLC0415 same
+    from backout.runbook.whole_cluster import one_alone  # noqa: PLC0415 same
 
     config = shell.config()
     accepted = Accepted(read_names(unsigned), to_side=mode == "side")
@@ -107,9 +111,14 @@ def restore(
         return _finish(desk, desk.drive(found.id))
     plan = _planned(desk, target, mode, Wish(conflicts, skip, queues))
     check_plan(desk.tools, plan)
+    ways = [f"--{mode}"] if mode in ("swap", "undo") else []
+    ways += [word for name in unsigned for word in ("--accept-unsigned", name)]
+    named = ("db", "restore", *([target] if target else ()), *ways)
+    command = command_of(shell, config.name, *named, message=message, typed=typed)
     if dry_run:
-        return _show(desk, plan)
+        return _show(desk, plan, command, also_back)
     shell.output.say(_text(shell, plan) + "\n")
+    plan = agree(shell, plan, also_back, command, one_alone(desk.tools, target if target and mode == "swap" else ""))
     reason = message or f"{plan.why} (no reason given)"
     if mode != "side":  # a side instance touches nothing that anybody uses
         reason = confirm(shell, config, f"restore {plan.why}", message=message, typed=typed)
@@ -174,7 +183,7 @@ def _text(shell: Shell, plan: Plan) -> str:
     return plan_text(plan, width=shell.output.talk.width, paint=paint_for(shell.output.talk))
 
 
-def _show(desk: Desk, plan: Plan) -> int:
+def _show(desk: Desk, plan: Plan, command: str, also_back: tuple[str, ...]) -> int:
     from backout.cli.outcome import plan_record  # noqa: PLC0415 only a dry run
     from backout.runbook.rescue_steps import rescue_record  # noqa: PLC0415 same
     from backout.runbook.restoring import foresee  # noqa: PLC0415 same
@@ -193,7 +202,8 @@ def _show(desk: Desk, plan: Plan) -> int:
     if rescue is not None:
         text += "\n\n" + rescue_text(desk.shell, rescue, would=True)
     payload = {"dry_run": True, "environment": plan.environment, "plan": plan_record(plan), "rescue": rescue}
-    out.result("db-restore", payload, text)
+    payload |= asked_record(plan, command, also_back)
+    out.result("db-restore", payload, "\n".join([text, *asked_lines(plan, command, also_back)]))
     out.say("\nnothing was changed (dry run)")
     return 0
 
@@ -290,6 +300,7 @@ def _finish(desk: Desk, run: Run) -> int:
         "comparison": compared,
         "swap": swapped,
         "also": also,
+        "sequences": results.get("db_sequences"),
         "kept": list(kept(tools)),
         "protected": not unprotected(tools),
     }
@@ -314,6 +325,9 @@ def _finish(desk: Desk, run: Run) -> int:
         )
         lines.append(f"the data directory of before is kept: {swapped['kept']}")
         lines += also
+        from backout.report.sequences import sequence_lines  # noqa: PLC0415 only what acts pays for it
+
+        lines += sequence_lines(results.get("db_sequences"))
         lines.append("UNPROTECTED: there is no verified base backup of this database until the next one")
         follow = [
             f"backout db backup --full -e {run.environment}",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from backout.cli import outcome
+from backout.cli.also_back import ALSO_BACK, agree, asked_lines, asked_record, command_of
 from backout.cli.confirm import confirm
 from backout.cli.options import REASON, command, pass_shell
 from backout.errors import Busy, Refused, UsageError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from backout.runbook.already import There
 
 
+_GOES_BACK = "the database goes back to "
 FEW = 3
 """So many versions that were passed over are named; more are counted."""
 
@@ -47,6 +49,7 @@ Examples:
 @click.option("--no-wait", is_flag=True, help="End after reading back what is live; no verification, no report.")
 @click.option("--confirm", "typed", metavar="ENV", help="Confirm a protected environment by its name.")
 @click.option("--with-database", is_flag=True, help="Take the database back, too, to before the migration in the way.")
+@ALSO_BACK
 @click.option("--accept-unproven", is_flag=True, help="Accept a version that no watch, or no answer now, has proved.")
 @click.option("--restore-secrets", is_flag=True, help="Accept that the target's own, older secret values come back.")
 @click.option("--carry-secrets", is_flag=True, help="Upload the target's code again, with the secrets as they are now.")
@@ -66,6 +69,7 @@ def rollback(
     no_wait: bool,
     typed: str | None,
     with_database: bool,
+    also_back: tuple[str, ...],
     accept_unproven: bool,
     restore_secrets: bool,
     carry_secrets: bool,
@@ -104,10 +108,16 @@ def rollback(
     plan = _planned(bench, request, target, with_database=with_database)
     if not isinstance(plan, Plan):
         return _already(bench, plan, dry_run=dry_run)
+    more = ["--accept-unproven"] * accept_unproven + ["--restore-secrets"] * restore_secrets
+    more += ["--carry-secrets"] * carry_secrets + ["--no-wait"] * no_wait
+    words = ("rollback", *([target] if target else ()), "--with-database", *more)
+    command = command_of(shell, config.name, *words, message=message, typed=typed)
     if dry_run:
-        return _show(shell, plan)
+        return _show(shell, plan, command, also_back)
     shell.output.say(_text(shell, plan))
     shell.output.say("")
+    if with_database:
+        plan = agree(shell, plan, also_back, command, _one_alone(bench, plan))
     version = str(plan.step("activate").args["version"])
     what = f"roll back to version {version[:8]}" + (", and the database with it" if with_database else "")
     reason = confirm(shell, config, what, message=message, typed=typed)
@@ -217,9 +227,20 @@ def _text(shell: Shell, plan: Plan) -> str:
     return plan_text(plan, width=shell.output.talk.width, paint=paint_for(shell.output.talk))
 
 
-def _show(shell: Shell, plan: Plan) -> int:
+def _show(shell: Shell, plan: Plan, command: str, also_back: tuple[str, ...]) -> int:
     args = plan.step("activate").args
-    return outcome.dry_run(shell, "rollback", plan, {"from_version": args["leaving"], "to_version": args["version"]})
+    facts = {"from_version": args["leaving"], "to_version": args["version"], **asked_record(plan, command, also_back)}
+    text = "\n".join([_text(shell, plan), *asked_lines(plan, command, also_back)])
+    return outcome.dry_run(shell, "rollback", plan, facts, text)
+
+
+def _one_alone(bench: Bench, plan: Plan) -> str:
+    """Return how the database is looked at, or its damaged rows are brought back, without what else goes back."""
+    from backout.runbook.whole_cluster import one_alone  # noqa: PLC0415 - only where a database goes back too
+
+    assert bench.tools.restoring is not None  # noqa: S101 the plan was made with it
+    before = next((note for note in plan.notes if note.startswith(_GOES_BACK)), "").removeprefix(_GOES_BACK)
+    return one_alone(bench.tools.restoring(), before)
 
 
 def finish(bench: Bench, run: Run) -> int:
@@ -230,6 +251,10 @@ def finish(bench: Bench, run: Run) -> int:
     code = outcome.exit_code(tools, run)
     follow = f"backout status -e {run.environment}"
     if any(step.action.startswith("db_") for step in run.plan.steps):
+        from backout.report.sequences import sequence_lines  # noqa: PLC0415 - only where a database went back
+
+        for line in sequence_lines(tools.runs.result(run.id, "db_sequences")):
+            shell.output.say(line)
         shell.output.warn("the database is UNPROTECTED until the next verified base backup")
         follow = f"backout db backup --full -e {run.environment}"
         undo = f"backout db restore --undo -e {run.environment} -m WHY  # undo: the database first, then the code"

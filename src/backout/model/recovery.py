@@ -174,14 +174,63 @@ class ClusterThings:
 
     Args:
         databases: object ids and names of the other databases, templates left out. slots: of replication.
-        unlogged: tables of the application's database. altered: settings of ALTER SYSTEM, None where the role may not
-            see them.
+        unlogged: tables with rows, those of other databases with their name in front. altered: settings of ALTER
+            SYSTEM, None where the role may not see them. unread: databases that the role may not look into.
+        shared: file nodes and names of the catalogs that all databases share.
     """
 
     databases: tuple[tuple[int, str], ...]
     slots: tuple[str, ...]
     unlogged: tuple[str, ...]
     altered: tuple[str, ...] | None
+    unread: tuple[str, ...] = ()
+    shared: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedSequence:
+    """A sequence, and the file of the data directory that holds it.
+
+    Args:
+        name: `schema.sequence`, each quoted where it has to be. path: relative to the data directory.
+    """
+
+    oid: int
+    name: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """A sequence that was advanced past what had been handed out, as another session read it back."""
+
+    database: str
+    sequence: str
+    before: int
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class SequencesLeft:
+    """One that was not, and why."""
+
+    database: str
+    sequence: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What became of the sequences of a data directory that comes in place of another one.
+
+    Args:
+        looked_at: how many there are. stopped_cleanly: whether the files of the other one told every last value.
+    """
+
+    looked_at: int
+    advanced: tuple[Advanced, ...]
+    left: tuple[SequencesLeft, ...]
+    stopped_cleanly: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +353,7 @@ class DatabaseFacts:
 
     Args:
         superuser: the cluster's own. migration_head: "" when there is none, or it cannot be read. databases: every one
-            of the cluster, (object id, name); empty where nobody asked.
+            of the cluster, (object id, name); empty where nobody asked. flushed_lsn: how far the WAL is on the disk.
     """
 
     system_identifier: str
@@ -315,6 +364,7 @@ class DatabaseFacts:
     superuser: str
     migration_head: str = ""
     databases: tuple[tuple[int, str], ...] = ()
+    flushed_lsn: int | None = None
 
     def oid_of(self, database: str) -> int | None:
         """Return the object id of a database, None when it is not known."""

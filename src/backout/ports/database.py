@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from backout.model.dump import Dump, Restored
     from backout.model.recovery import (
         BaseBackup,
+        Carried,
         ClusterThings,
         Commit,
         Damage,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         DatabaseRead,
         DropClue,
         MigrationClue,
+        PlacedSequence,
         RescueReport,
         RestorePoint,
         SideInstance,
@@ -121,6 +123,10 @@ class WalReader(Protocol):
         """
         ...
 
+    def databases_made(self, spans: Sequence[WalSpan]) -> frozenset[int]:
+        """Return the object ids of the databases that were created."""
+        ...
+
 
 class SideInstances(Protocol):
     """Copies of the database at an earlier moment, on this machine, beside the live one."""
@@ -213,6 +219,10 @@ class LiveDatabase(Protocol):
         """Return what the cluster has beside the application's logged rows. Raises AuthError, ProviderUnavailable."""
         ...
 
+    def sequences(self) -> Mapping[str, tuple[PlacedSequence, ...]]:
+        """Return the sequences of each database that the role is let into. Raises AuthError, ProviderUnavailable."""
+        ...
+
     def mark(self, name: str) -> RestorePoint:
         """Write a restore point and return it; its `why` and what it belongs to are the caller's."""
         ...
@@ -285,8 +295,46 @@ class DatabaseServer(Protocol):
         """While it is down: let its commits wait for no standby. Raises BackoutError."""
         ...
 
+    def settings_changed(self, since: float) -> tuple[str, ...]:
+        """Return the files of settings in the data directory that were changed since (Unix seconds)."""
+        ...
+
+    def settings_differ(self, incoming: Path) -> tuple[str, ...]:
+        """Return the files of settings in the data directory that are others in `incoming`, or not there."""
+        ...
+
+    def wal_here(self, timeline: int, lsn: int) -> tuple[WalSegment, ...]:
+        """Return the WAL of a timeline that lies in the data directory, up to a position."""
+        ...
+
+    def history_of(self, directory: Path) -> tuple[int, int, Sequence[tuple[int, int]]]:
+        """Return of a data directory that is down its timeline, where its WAL ends, and the timelines before it."""
+        ...
+
     def discard(self, kept: str) -> None:
         """Remove a data directory that `exchange` kept. Raises BackoutError when something of it stays."""
+        ...
+
+
+class SequenceCarrier(Protocol):
+    """Lets no sequence hand out a value again that it handed out in a data directory which goes."""
+
+    def carry(
+        self,
+        old: Path,
+        into: Path,
+        superuser: str,
+        known: Mapping[str, Sequence[PlacedSequence]],
+        progress: Callable[[str, int, int], None],
+    ) -> Carried:
+        """Advance the sequences of `into` past those of `old`, both stopped; doing it again changes nothing.
+
+        Args:
+            superuser: the cluster's own. known: the sequences of `old` by database, where somebody could ask.
+
+        Raises:
+            BackoutError: `into` does not start.
+        """
         ...
 
 

@@ -18,13 +18,14 @@ from backout.plan.restore import (
     undo_rescue_plan,
     undo_swap_plan,
 )
+from backout.plan.whole import Rest, with_rest
 from backout.report.times import rfc3339
 from backout.runbook.damage import in_database, spans_of
 from backout.runbook.finding import Found, check_identity, facts_of, find, way_to
 from backout.runbook.points import ON_DEMAND, record_point, recorded_points
 from backout.runbook.several import several_of
 from backout.runbook.unsigned import NONE_ACCEPTED, Accepted
-from backout.runbook.whole_cluster import goes_back_too
+from backout.runbook.whole_cluster import Comes, look_at_cluster, one_alone
 from backout.runbook.window import PREFLIGHT
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from backout.errors import BackoutError
     from backout.model.plan import Json, Plan
+    from backout.model.recovery import DatabaseFacts, WalSegment
     from backout.ports import (
         Backups,
         Clock,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
         Rescuer,
         RowComparer,
         Runs,
+        SequenceCarrier,
         SideBases,
         SideControl,
         SideInstances,
@@ -64,6 +67,8 @@ class RestoreTools:
         tools_version: the major version of the Postgres programs here. free_bytes: where side instances lie.
         database: the application's. pinned: who the database has to be, "SYSTEM IDENTIFIER/NAME" (safety rule 1).
         accepted: what a person takes although it is not signed. refused: returns the backups that may not be used.
+        superuser: the cluster's own, where the server is down. carrier: None where nobody carries sequences over.
+        wal_beside: takes the WAL that lies in the data directory, and returns that with the archive's and its reader.
         kept: the folder in which rescues keep what they replaced. receiver: the name for which commits wait in
             synchronous mode, "" where no WAL is received.
     """
@@ -89,6 +94,9 @@ class RestoreTools:
     server: DatabaseServer | None = None
     has_server_withheld: bool = False
     receiver: str = ""
+    superuser: str = "postgres"
+    carrier: SequenceCarrier | None = None
+    wal_beside: Callable[[Sequence[WalSegment]], tuple[tuple[WalSegment, ...], WalReader]] | None = None
     accepted: Accepted = NONE_ACCEPTED
     refused: Callable[[], Sequence[tuple[str, BackoutError]]] = tuple
     say: Callable[[str], None] = lambda _text: None
@@ -129,7 +137,9 @@ def plan_swap(tools: RestoreTools, text: str) -> Plan:
     assert found.route is not None  # noqa: S101 `find` set it
     server.check(found.route.base.system_identifier)
     plan = swap_plan(_job(tools, found, text), found.target, found.route, str(data))
-    return replace(plan, notes=(*plan.notes, *goes_back_too(tools, found.target.lsn, text)))
+    target, base = found.target, found.route.base
+    way = (*found.archive.history.get(target.timeline, ()), (target.timeline, target.lsn))
+    return _with_rest(tools, plan, found.facts, Comes(way, base.began_at), text)
 
 
 def plan_rescue(tools: RestoreTools, text: str, *, conflicts: str, skip: tuple[str, ...], queues: bool) -> Plan:
@@ -182,13 +192,25 @@ def plan_undo(tools: RestoreTools) -> Plan:
     if latest is None:
         raise UsageError("no restore of this database is recorded that could be undone", where=tools.environment)
     kind, data = latest
-    check_identity(tools, facts_of(tools))
+    facts = facts_of(tools)
+    check_identity(tools, facts)
     database = str(data["database"])
     if kind == RESCUED:
         return undo_rescue_plan(tools.environment, str(data["mark"]), database)
     _server(tools).check(str(data["system_identifier"]), Path(str(data["kept"])))
     plan = undo_swap_plan(tools.environment, data, _mark(tools, "undo"), database)
-    return replace(plan, notes=(*plan.notes, *goes_back_too(tools, None, "")))
+    incoming = Path(str(data["kept"]))
+    timeline, end, before = _server(tools).history_of(incoming)
+    comes = Comes((*before, (timeline, end)), incoming=incoming, is_undo=True)
+    return _with_rest(tools, plan, facts, comes, "")
+
+
+def _with_rest(tools: RestoreTools, plan: Plan, facts: DatabaseFacts | None, comes: Comes, text: str) -> Plan:
+    """Return a plan of an exchange with what else goes back; text: the target as it was typed, "" of an undo."""
+    also = look_at_cluster(tools, facts, comes)
+    lines = (*also.lines, one_alone(tools, text)) if also.things else also.lines
+    superuser = facts.superuser if facts is not None else tools.superuser
+    return with_rest(plan, Rest(also.things, lines, comes.record(), superuser, text))
 
 
 def kept(tools: RestoreTools) -> tuple[str, ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.plan.whole import AGREED
+from backout.runbook.also_steps import SEQUENCES, CarrySequences, CheckAlso
 from backout.runbook.comparison_steps import CompareRows, NoteNewer
 from backout.runbook.rescue_steps import CheckRescue, Rescue, UndoRescue, damage_of, several_in
 from backout.runbook.several import Following
@@ -25,6 +27,8 @@ def actions(tools: RestoreTools) -> dict[str, Action]:
         "db_side_check": CheckSide(tools),
         "db_side_open": OpenSide(tools),
         "db_promote": Promote(tools),
+        AGREED: CheckAlso(tools),
+        SEQUENCES: CarrySequences(tools),
         "db_stop_server": StopServer(tools),
         "db_exchange": Exchange(tools),
         "db_start_server": StartServer(tools),

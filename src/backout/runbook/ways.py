@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from backout.runbook.toolbox import Toolbox
 
 RULE = "4 schema"
+_OF_CLUSTER = "other databases of its server go back too: `--dry-run` counts them, and each wants a yes by its name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +53,14 @@ class Ways:
         return (
             f"B, code and database together: `backout rollback --with-database -e {self.environment} -m WHY`: the "
             f"database as it was at {show_lsn(target.lsn)} ({target.how}); written since, and lost unless rescued: "
-            f"{written}; {took}"
+            f"{written}; {_OF_CLUSTER}; {took}"
         )
 
     def unmeasured(self, migration: str) -> str:
         """Return option B when nobody looked yet whether the moment can be reached."""
         return (
             f"B, code and database together: `backout rollback --with-database --dry-run -e {self.environment}` shows "
-            f"the exact moment before {migration}; what was written since is lost unless rescued"
+            f"the exact moment before {migration}; what was written since is lost unless rescued; {_OF_CLUSTER}"
         )
 
     def data(self, migration: str, *, rescue: bool) -> str:

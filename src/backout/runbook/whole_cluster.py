@@ -3,91 +3,263 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from backout.analysis.recovery import cut, stretches
+from backout.analysis.recovery import FOREVER, Archive, cut, stretches
 from backout.errors import BackoutError, Unmeasured
 from backout.escaping import brief
-from backout.runbook.finding import archive_of, facts_of, timeline_of
+from backout.model.also_back import AlsoBack, AlsoKind
+from backout.model.recovery import parse_lsn, show_lsn
+from backout.plan.together import lost_rows
+from backout.runbook.finding import archive_of, timeline_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
+    from backout.model.plan import Json
     from backout.model.recovery import ClusterThings, DatabaseFacts
     from backout.runbook.restore import RestoreTools
 
 ALSO = "goes back too: "
 LOST = "is not kept: "
 _SHARED = 0
+_GATHERED = frozenset({2619, 2840, 2841, 3429, 3430, 3431})
+"""File nodes of what ANALYZE gathers, which nobody misses and a server writes by itself."""
+_FOLLOWS = frozenset({"pg_shdepend"})
+"""What Postgres keeps of owners beside each object: it goes with the object."""
+_MANY = 10
 
 
-def goes_back_too(tools: RestoreTools, lsn: int | None, text: str) -> tuple[str, ...]:
-    """Return what else the exchange of data directories changes, a line each; the live server is only read.
+@dataclass(frozen=True, slots=True)
+class Comes:
+    """The cluster that would come in place of the live one.
 
     Args:
-        lsn: the target, from which on rows of other databases are counted in the archived WAL; None: they are not.
-        text: the target as it was typed, for the way that takes one database alone.
+        way: its timelines, each with the position at which it is left. at: when its files were copied (Unix seconds).
+        incoming: where it lies, None while it is still to be made. is_undo: whether a swap is taken back.
     """
-    facts = facts_of(tools)
+
+    way: tuple[tuple[int, int], ...]
+    at: float = 0.0
+    incoming: Path | None = None
+    is_undo: bool = False
+
+    def record(self) -> dict[str, Json]:
+        """Return it as JSON values."""
+        way: list[Json] = [[timeline, show_lsn(until)] for timeline, until in self.way]
+        return {"way": way, "copied_at": self.at, "undo": self.is_undo}
+
+
+def read_comes(record: Mapping[str, Json], incoming: Path) -> Comes:
+    """Return what `record` wrote, of a cluster that lies there by now."""
+    way = record["way"]
+    assert isinstance(way, list)  # noqa: S101 as planned
+    pairs = [each for each in way if isinstance(each, list)]
+    read = tuple((int(str(timeline)), parse_lsn(str(until))) for timeline, until in pairs)
+    return Comes(read, float(str(record["copied_at"])), incoming, is_undo=record["undo"] is True)
+
+
+@dataclass(frozen=True, slots=True)
+class Also:
+    """What goes back too: the things that need a yes, and everything as lines; `counted_to`: up to this position."""
+
+    things: tuple[AlsoBack, ...]
+    lines: tuple[str, ...]
+    counted_to: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What was written since: rows by database, by relation, and the databases that were made; None: not countable."""
+
+    rows: Mapping[int, int]
+    relations: Mapping[tuple[int, int], int]
+    made: frozenset[int]
+
+
+def look_at_cluster(tools: RestoreTools, facts: DatabaseFacts | None, comes: Comes) -> Also:
+    """Return what else the exchange of data directories changes; the live server is only read."""
     if facts is None:
-        return (f"{ALSO}the whole cluster; the live server does not answer, so what else it holds is not known",)
+        server = tools.server
+        if server is not None and not (server.data_directory / "global" / "pg_control").exists():
+            return Also((), (f"{ALSO}the whole cluster; nothing of it lies in the data directory",))
+        return _unknown("the live server does not answer, so what else it holds is not known")
     try:
         things = tools.live.cluster()
     except Unmeasured as error:
-        return (f"{ALSO}the whole cluster; what else it holds could not be read ({error.what})",)
+        return _unknown(f"what else it holds could not be read ({error.what})")
     try:
-        written = _written(tools, facts, lsn) if lsn is not None else None
+        written = _written(tools, facts, comes)
     except BackoutError as error:  # no reason to refuse what the target itself does not need
         tools.say(f"rows of other databases are not counted: {error.what}")
         written = None
-    return (*_databases(tools, things, written, text), *_rest(things))
+    asked, lines = _databases(things, written)
+    own, own_lines = _own(tools, facts, written, comes)
+    rest, rest_lines = _rest(tools, things, comes)
+    counted_to = (facts.flushed_lsn or facts.lsn) if written is not None else 0
+    return Also((*own, *asked, *rest), (*own_lines, *lines, *rest_lines), counted_to)
 
 
-def _written(tools: RestoreTools, facts: DatabaseFacts, lsn: int) -> Mapping[int, int]:
-    """Return how many row versions were written from a position on, by database; 0 is what all share."""
-    archive = archive_of(tools, facts)
-    found: Counter[int] = Counter()
-    for each in stretches(archive, timeline_of(archive, facts), all_of_it=True):
-        spans = cut(archive, each, lsn, each[-1].end_lsn) if each[-1].end_lsn > lsn else ()
-        for (database, _), rows in (tools.wal.written(spans, apart_from=()) if spans else {}).items():
-            found[database] += rows
-    return found
+def written_last(tools: RestoreTools, since: int) -> Mapping[int, int]:
+    """Return the row versions written by database between a position and the end of a server that is down by now."""
+    server = tools.server
+    assert server is not None  # noqa: S101 a plan of a swap has one
+    assert tools.wal_beside is not None  # noqa: S101 whoever counted up to there had it
+    timeline, end, _ = server.history_of(server.data_directory)
+    segments, wal = tools.wal_beside(server.wal_here(timeline, end))
+    archive = Archive((), segments, wal.history())
+    found = [each for each in stretches(archive, timeline, all_of_it=True) if each[-1].end_lsn > since]
+    rows: Counter[int] = Counter()
+    if since < end and found:
+        spans = cut(archive, found[-1], since, end)
+        for (database, node), many in wal.written(spans, apart_from=()).items():
+            rows[database] += 0 if node in _GATHERED else many
+    return rows
 
 
-def _databases(
-    tools: RestoreTools, things: ClusterThings, written: Mapping[int, int] | None, text: str
-) -> tuple[str, ...]:
-    lines = []
+def one_alone(tools: RestoreTools, text: str) -> str:
+    """Return how what is in one database alone is taken back, or kept."""
+    env = tools.environment
+    if not text:
+        return "one database alone: pg_dump of it from the live server before, or from the kept data directory"
+    return (
+        f"one database alone: `backout db restore {text!r} --side -e {env}`, then pg_dump of {tools.database} "
+        f"there; or the damaged rows, `backout db restore TRANSACTION -e {env}`"
+    )
+
+
+def parted_at(ours: Sequence[tuple[int, int]], others: Sequence[tuple[int, int]]) -> int:
+    """Return the last position that two ways along timelines have in common.
+
+    >>> parted_at([(1, 500), (2, 1 << 64)], [(1, 900)]), parted_at([(1, 1 << 64)], [(1, 500), (2, 700)])
+    (500, 500)
+    """
+    common = 0
+    for (timeline, until), (other, left) in zip(ours, others, strict=False):
+        if timeline != other:
+            break
+        common = min(until, left)
+        if until != left:
+            break
+    return common
+
+
+def _unknown(why: str) -> Also:
+    line = f"{ALSO}the whole cluster; {why}"
+    return Also((AlsoBack(AlsoKind.UNKNOWN, text=line),), (line,))
+
+
+def _written(tools: RestoreTools, facts: DatabaseFacts, comes: Comes) -> _Written | None:
+    """Return what was written in the live cluster that the other one lacks; None: not all of its WAL is there."""
+    archive, wal, end = archive_of(tools, facts), tools.wal, facts.flushed_lsn or facts.lsn
+    if tools.server is not None and tools.wal_beside is not None:
+        segments, wal = tools.wal_beside(tools.server.wal_here(facts.timeline, end))
+        archive = replace(archive, wal=segments, history=wal.history())
+    timeline = timeline_of(archive, facts)
+    begin = parted_at([*archive.history.get(timeline, ()), (timeline, FOREVER)], comes.way)
+    if begin >= end:
+        return _Written({}, {}, frozenset())
+    found = [each for each in stretches(archive, timeline, all_of_it=True) if each[-1].end_lsn > begin]
+    if len(found) != 1 or found[0][0].begin_lsn > begin or found[0][-1].end_lsn < end:
+        return None
+    spans = cut(archive, found[0], begin, found[0][-1].end_lsn)
+    relations = {key: rows for key, rows in wal.written(spans, apart_from=()).items() if key[1] not in _GATHERED}
+    rows: Counter[int] = Counter()
+    for (database, _), many in relations.items():
+        rows[database] += many
+    return _Written(rows, relations, wal.databases_made(spans))
+
+
+def _databases(things: ClusterThings, written: _Written | None) -> tuple[list[AlsoBack], list[str]]:
+    asked, lines = [], []
     for oid, name in things.databases:
-        rows = (
-            "" if written is None else f", with {written.get(oid, 0):,} row versions written since by the archived WAL"
-        )
-        lines.append(f"{ALSO}database {brief(name)}{rows}")
-    shared = 0 if written is None else written.get(_SHARED, 0)
-    if shared:
-        lines.append(f"{ALSO}{shared:,} rows of what all databases share: roles, passwords, grants, databases")
-    if things.databases and text:
-        env = tools.environment
-        lines.append(
-            f"one database alone: `backout db restore {text!r} --side -e {env}`, then pg_dump of {tools.database} "
-            f"there; or the damaged rows, `backout db restore TRANSACTION -e {env}`"
-        )
-    return tuple(lines)
+        if written is None:
+            count, told = None, "; how many rows were written since is not known, for not all of its WAL is there"
+        elif oid in written.made:
+            count, told = None, ", all of it: it was made since"
+        else:
+            count = written.rows.get(oid, 0)
+            told = f", with {count:,} row versions written since by the WAL"
+        line = f"{ALSO}database {brief(name)}{told}"
+        lines.append(line)
+        if count != 0:
+            asked.append(AlsoBack(AlsoKind.DATABASE, name, count, line))
+    names = dict(things.shared)
+    shared: Counter[str] = Counter()
+    for (database, node), many in (written.relations if written is not None else {}).items():
+        if database == _SHARED and names.get(node) not in _FOLLOWS:
+            shared[names.get(node, "other catalogs")] += many
+    if shared or written is None:
+        count = None if written is None else shared.total()
+        rows = "rows" if count is None else f"{count:,} rows"
+        where = f" ({', '.join(sorted(shared))})" if shared else ""
+        line = f"{ALSO}{rows} of what all databases share: roles, passwords, grants, databases{where}"
+        lines.append(line)
+        asked.append(AlsoBack(AlsoKind.SHARED, count=count, text=line))
+    return asked, lines
 
 
-def _rest(things: ClusterThings) -> tuple[str, ...]:
-    lines = [f"{ALSO}pg_hba.conf and the other files in the data directory"]
+def _own(
+    tools: RestoreTools, facts: DatabaseFacts, written: _Written | None, comes: Comes
+) -> tuple[list[AlsoBack], list[str]]:
+    """Return what goes of the application's own database: of a swap it is what was asked for, of its undo it is not.
+
+    It is agreed to without a number: the application goes on writing until the stop.
+    """
+    since = "the swap was taken" if comes.is_undo else "the target"
+    if written is None:
+        line = (
+            f"{LOST}what was written in {brief(tools.database)} since {since}; not all of its WAL is there to count it"
+        )
+        thing = AlsoBack(AlsoKind.DATABASE, tools.database, None, line)
+        return ([thing], [line]) if comes.is_undo else ([], [line])
+    names, oid = tools.live.relations(), facts.oid_of(tools.database)
+    rows: Counter[str] = Counter()
+    for key, many in written.relations.items():
+        if key[0] == oid:
+            rows[names.get(key, "tables that are gone") or "its catalog"] += many
+    if not rows:
+        return [], []
+    line = f"{LOST}{lost_rows(list(rows.items()), most=_MANY)} of {brief(tools.database)}, written since {since}"
+    thing = AlsoBack(AlsoKind.DATABASE, tools.database, None, line)
+    return ([thing], [line]) if comes.is_undo else ([], [line])
+
+
+def _rest(tools: RestoreTools, things: ClusterThings, comes: Comes) -> tuple[list[AlsoBack], list[str]]:
+    asked, lines = [], [f"{ALSO}pg_hba.conf and the other files in the data directory"]
+    if tools.server is not None:
+        is_there = comes.incoming is not None and comes.incoming.is_dir()
+        changed = (
+            tools.server.settings_differ(comes.incoming)
+            if is_there and comes.incoming is not None
+            else tools.server.settings_changed(comes.at)
+        )
+        for name in changed:
+            line = f"{ALSO}{name}, as it was then: it was changed since"
+            lines.append(line)
+            asked.append(AlsoBack(AlsoKind.FILE, name, text=line))
     if things.altered is None:
         lines.append(f"{ALSO}what ALTER SYSTEM set; this role may not read which settings that are")
     elif things.altered:
         lines.append(f"{ALSO}what ALTER SYSTEM set: {_some(things.altered)}")
     if things.slots:
         lines.append(f"{LOST}replication slots: {_some(things.slots)}")
-    if things.unlogged:
-        lines.append(f"{LOST}rows of unlogged tables: {_some(things.unlogged)}")
-    return tuple(lines)
+    asked += [
+        AlsoBack(AlsoKind.SLOT, name, text=f"{LOST}replication slot {brief(name)}")
+        for name in things.slots
+        if name != tools.receiver  # which makes its own anew
+    ]
+    if things.unlogged or things.unread:
+        told = [_some(things.unlogged)] if things.unlogged else []
+        told += [f"those of {_some(things.unread)}, which this role may not look into"] if things.unread else []
+        line = f"{LOST}rows of unlogged tables: {', and '.join(told)}"
+        lines.append(line)
+        asked.append(AlsoBack(AlsoKind.UNLOGGED, count=None if things.unread else len(things.unlogged), text=line))
+    return asked, lines
 
 
 def _some(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""  # noqa: PLR2004 - a line has an end
-    return ", ".join(brief(name) for name in names[:10]) + more
+    more = f" and {len(names) - _MANY} more" if len(names) > _MANY else ""
+    return ", ".join(brief(name) for name in names[:_MANY]) + more

@@ -10,9 +10,11 @@ from backout.errors import BackoutError, UsageError
 from backout.providers.clock import SystemClock
 from backout.providers.postgres.comparison.comparer import PostgresComparer
 from backout.providers.postgres.live import PostgresLive
+from backout.providers.postgres.own_wal import reading_beside
 from backout.providers.postgres.ownserver import CommandedServer
 from backout.providers.postgres.rescue import PostgresRescuer
 from backout.providers.postgres.schema import libpq_url
+from backout.providers.postgres.sequences import PostgresSequences
 from backout.providers.postgres.side import PostgresSides
 from backout.providers.postgres.side_settings import needed_now
 from backout.providers.postgres.template import SUPERUSER
@@ -98,6 +100,9 @@ def restore_tools(
         server=CommandedServer(server.data_directory, server.start, server.stop) if server else None,
         has_server_withheld=(config.name, "database.server.start") in config.withheld,
         receiver=slot_name(config),
+        superuser=str(_dsn(config).get("user") or SUPERUSER),
+        carrier=PostgresSequences(programs, folder),
+        wal_beside=reading_beside(programs, kept, server.data_directory, folder) if server else None,
         accepted=accepted,
         refused=refused,
         say=say,

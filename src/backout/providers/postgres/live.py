@@ -12,8 +12,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from backout.errors import BackoutError, ProviderUnavailable
-from backout.model.recovery import ClusterThings, DatabaseFacts, DropClue, MigrationClue, RestorePoint, parse_lsn
+from backout.errors import AuthError, BackoutError, ProviderUnavailable, Unmeasured
+from backout.model.recovery import (
+    ClusterThings,
+    DatabaseFacts,
+    DropClue,
+    MigrationClue,
+    PlacedSequence,
+    RestorePoint,
+    parse_lsn,
+)
 from backout.providers.postgres.history import ALEMBIC, DJANGO, HISTORIES, PRISMA, applied_of, place_of, place_query
 from backout.providers.postgres.pinned import copied_row
 from backout.providers.postgres.plain import POWER, foreign_code, locked
@@ -27,16 +35,24 @@ _POLL_S: Final = 0.1
 _FACTS: Final = """
 SELECT (SELECT system_identifier::text FROM pg_control_system()), current_setting('server_version_num')::int,
   ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int, pg_current_wal_insert_lsn()::text,
-  current_database(), (SELECT rolname FROM pg_roles WHERE oid = 10)
+  current_database(), (SELECT rolname FROM pg_roles WHERE oid = 10), pg_current_wal_flush_lsn()::text
 """
 _DATABASES: Final = "SELECT oid::bigint, datname::text FROM pg_database ORDER BY 1"
 _OTHER_DATABASES: Final = """
 SELECT oid::bigint, datname::text FROM pg_database WHERE NOT datistemplate AND datname <> current_database() ORDER BY 2
 """
+_CONNECTABLE: Final = "SELECT datname::text FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"
 _SLOTS: Final = "SELECT slot_name::text FROM pg_replication_slots WHERE NOT temporary ORDER BY 1"
 _UNLOGGED: Final = """
 SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relpersistence = 'u' AND c.relkind = 'r' ORDER BY 1
+WHERE c.relpersistence = 'u' AND c.relkind = 'r' AND pg_relation_size(c.oid) > 0 ORDER BY 1
+"""
+_SHARED: Final = """
+SELECT pg_relation_filenode(oid)::bigint, relname::text FROM pg_class WHERE relisshared AND relkind = 'r' ORDER BY 1
+"""
+_SEQUENCES: Final = """
+SELECT c.oid::bigint, format('%I.%I', n.nspname, c.relname), pg_relation_filepath(c.oid)::text FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'S' AND c.relpersistence <> 't' ORDER BY 1
 """
 _MAY_SEE_FILES: Final = """
 SELECT has_table_privilege('pg_catalog.pg_file_settings', 'SELECT')
@@ -139,7 +155,7 @@ class PostgresLive:
     def _facts(self) -> DatabaseFacts:
         with self._asking("the database") as connection:
             row = connection.execute(_FACTS).fetchone()
-            identifier, version, timeline, lsn, database, superuser = row
+            identifier, version, timeline, lsn, database, superuser, flushed = row
             others = connection.execute(_DATABASES).fetchall()
             return DatabaseFacts(
                 identifier,
@@ -150,6 +166,7 @@ class PostgresLive:
                 superuser,
                 self._head(connection),
                 tuple((int(oid), str(name)) for oid, name in others),
+                parse_lsn(flushed),
             )
 
     def cluster(self) -> ClusterThings:
@@ -160,12 +177,39 @@ class PostgresLive:
             unlogged = connection.execute(_UNLOGGED).fetchall()
             (may_see,) = connection.execute(_MAY_SEE_FILES).fetchone()
             altered = connection.execute(_ALTERED).fetchall() if may_see else None
+            shared = connection.execute(_SHARED).fetchall()
+        tables, unread = [str(name) for (name,) in unlogged], []
+        for _, database in others:
+            rows = self._elsewhere(str(database), _UNLOGGED)
+            tables += [f"{database}.{name}" for (name,) in rows or ()]
+            unread += [str(database)] if rows is None else []
         return ClusterThings(
             tuple((int(oid), str(name)) for oid, name in others),
             tuple(str(name) for (name,) in slots),
-            tuple(str(name) for (name,) in unlogged),
+            tuple(tables),
             None if altered is None else tuple(str(name) for (name,) in altered),
+            tuple(unread),
+            tuple((int(node), str(name)) for node, name in shared),
         )
+
+    def sequences(self) -> dict[str, tuple[PlacedSequence, ...]]:
+        """Return the sequences of each database that the role is let into."""
+        with self._asking("the databases") as connection:
+            names = [str(name) for (name,) in connection.execute(_CONNECTABLE).fetchall()]
+        found = {name: self._elsewhere(name, _SEQUENCES) for name in names}
+        return {
+            name: tuple(PlacedSequence(int(oid), str(sequence), str(path)) for oid, sequence, path in rows if path)
+            for name, rows in found.items()
+            if rows is not None
+        }
+
+    def _elsewhere(self, database: str, query: str) -> list[Any] | None:
+        """Return what a query says in another database of the cluster, None where the role is not let in."""
+        try:
+            with self._asking(f"database {database}", dbname=database) as connection:
+                return list(connection.execute(query).fetchall())
+        except (AuthError, Unmeasured):
+            return None
 
     def mark(self, name: str) -> RestorePoint:
         """Write a restore point; where the role may not, its position alone is as exact."""
@@ -254,12 +298,12 @@ class PostgresLive:
         return libpq_url(self._url())[1]
 
     @contextmanager
-    def _asking(self, what: str) -> Iterator[Any]:
+    def _asking(self, what: str, **more: Any) -> Iterator[Any]:
         import psycopg  # noqa: PLC0415 - costs 0.1 s
 
         url = self._url()
         try:
-            with reading(url, connect_timeout_s=self._connect_timeout_s, statement_timeout_s=30.0) as made:
+            with reading(url, connect_timeout_s=self._connect_timeout_s, statement_timeout_s=30.0, **more) as made:
                 yield made
         except psycopg.Error as error:
             raise meant(error, url, what) from None  # its text may quote the connection string

@@ -9,13 +9,17 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from backout.errors import BackoutError, Refused, UsageError
 from backout.providers.child import is_running
 from backout.providers.child_environment import bare_environment
+from backout.providers.postgres import own_files
 from backout.providers.postgres.template import checkpoint_lsn
 from backout.providers.postgres.template import system_identifier as read_identifier
+
+if TYPE_CHECKING:
+    from backout.model.recovery import WalSegment
 
 _TIMEOUT_S: Final = 180.0
 _POLL_S: Final = 0.05
@@ -54,6 +58,7 @@ class CommandedServer:
             found = str(read_identifier(data)) if (data / "global" / "pg_control").exists() else system_identifier
         except OSError as error:
             found, wrong = "", f"it cannot be read: {error.strerror}"
+        links = [*_links(data), *(_links(incoming) if incoming is not None else ())]
         if not data.is_dir():
             wrong, option = "it is not there", "Where the disk was lost: make it, empty, owned by the server's user."
         elif os.path.ismount(data):
@@ -63,6 +68,9 @@ class CommandedServer:
             option = "Name the database's own folder in database.server.data_directory."
         elif incoming is not None and not incoming.is_dir():
             wrong = f"{incoming}, which would come in its place, is not there any more"
+        elif links:
+            wrong = f"tablespaces lie outside of it, which both would write into: {', '.join(links)}"
+            option = "Restore it by hand, with each tablespace mapped elsewhere, or move what is in them back first."
         if wrong:
             options = (option or "Restore another way: backout db restore TARGET --side.",)
             raise Refused(f"the data directory cannot be exchanged: {wrong}", where=str(data), options=options)
@@ -151,6 +159,22 @@ class CommandedServer:
     def _settings(self) -> Path:
         return self._data_directory / "postgresql.auto.conf"
 
+    def settings_changed(self, since: float) -> tuple[str, ...]:
+        """Return the files of settings that were changed since (Unix seconds)."""
+        return own_files.changed_since(self._data_directory, since)
+
+    def settings_differ(self, incoming: Path) -> tuple[str, ...]:
+        """Return the files of settings that are others in the data directory that would come, or not there."""
+        return own_files.differing(self._data_directory, incoming)
+
+    def wal_here(self, timeline: int, lsn: int) -> tuple[WalSegment, ...]:
+        """Return the WAL of a timeline that lies in the data directory, up to a position."""
+        return own_files.wal_of(self._data_directory, timeline, lsn)
+
+    def history_of(self, directory: Path) -> tuple[int, int, tuple[tuple[int, int], ...]]:
+        """Return of a data directory that is down its timeline, where its WAL ends, and the timelines before it."""
+        return own_files.history_of(directory)
+
     def discard(self, kept: str) -> None:
         """Remove a data directory that `exchange` kept beside the live one."""
         folder = Path(kept)
@@ -181,6 +205,11 @@ class CommandedServer:
             raise BackoutError(
                 f"`{shown}` ended with {done.returncode}", where="database.server", hint="run it by hand to see why"
             )
+
+
+def _links(data: Path) -> list[str]:
+    """Return the tablespaces of a data directory that lie outside of it."""
+    return sorted(str(path.resolve()) for path in (data / "pg_tblspc").glob("*") if path.is_symlink())
 
 
 def _give(directory: Path, uid: int, gid: int) -> None:

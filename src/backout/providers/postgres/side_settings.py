@@ -42,6 +42,13 @@ _IN_CONTROL: Final = {
     "max_locks_per_xact setting": "max_locks_per_transaction",
 }
 _COMMIT_TIMES: Final = "track_commit_timestamp setting"
+_STAYS: Final = {
+    _COMMIT_TIMES: "track_commit_timestamp",
+    "wal_level setting": "wal_level",
+    "wal_log_hints setting": "wal_log_hints",
+    "max_wal_senders setting": "max_wal_senders",
+}
+_OF_COPIES: Final = frozenset({"default_transaction_read_only", "recovery_init_sync_method", "hot_standby"})
 _LACKED: Final = re.compile(
     r"DETAIL:\s+(\w+) = \d+ is a lower setting than on the primary server, where .* was (\d+)\."
 )
@@ -94,6 +101,34 @@ def settings_of(
         **{name: str(value) for name, value in larger(NEEDED, as_large(told), least).items()},
         # Without it a promotion would forget when everything was committed, and a swap would bring that home.
         "track_commit_timestamp": told.get(_COMMIT_TIMES, "off"),
+        **_of_version(binaries),
+    }
+
+
+def settings_alone(folder: Path, data: Path, binaries: Binaries) -> dict[str, str]:
+    """Return the settings with which a cluster that will go live is written to on its own for a moment.
+
+    As in a side instance nothing of its own configuration runs; what its WAL or its slots rest on is as it was.
+    """
+    told = _control(data, binaries)
+    slots = sum(1 for _ in (data / "pg_replslot").glob("*"))
+    as_it_was = {setting: told[name] for name, setting in _STAYS.items() if name in told}
+    return {
+        **{name: value for name, value in _OURS.items() if name not in _OF_COPIES},
+        "config_file": str(folder / "postgresql.conf"),
+        "hba_file": str(folder / "hba.conf"),
+        "ident_file": str(folder / "ident.conf"),
+        "fsync": "on",
+        "full_page_writes": "on",
+        "ssl": "off",
+        "external_pid_file": "",
+        "synchronous_standby_names": "",
+        "restore_command": "",
+        "primary_conninfo": "",
+        "recovery_target_lsn": "",
+        "max_replication_slots": str(slots + 10),
+        **as_it_was,
+        **{name: str(value) for name, value in larger(NEEDED, as_large(told)).items() if name not in as_it_was},
         **_of_version(binaries),
     }
 
@@ -182,6 +217,11 @@ def is_aside(data: Path) -> bool:
     return (data / _ASIDE).exists()
 
 
+def without_standbys(settings: bytes) -> bytes:
+    """Return the settings of ALTER SYSTEM without for whom commits wait."""
+    return b"".join(line for line in settings.splitlines(keepends=True) if not _WAITS.match(line))
+
+
 def put_back(data: Path) -> None:
     """Give a data directory that is to be moved in the settings it was left with, but for whom commits waited for.
 
@@ -189,7 +229,7 @@ def put_back(data: Path) -> None:
     """
     if is_aside(data):
         kept = (data / _ASIDE).read_bytes()
-        left = b"".join(line for line in kept.splitlines(keepends=True) if not _WAITS.match(line))
+        left = without_standbys(kept)
         if left != kept:
             making = data / f"{_ASIDE}.making"
             write_like(making, left)

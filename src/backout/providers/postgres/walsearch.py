@@ -50,12 +50,18 @@ _SEGMENT: Final = 16 << 20
 _RUNNING: Final = re.compile(r"lsn: (?P<lsn>[0-9A-F]+/[0-9A-F]+),.*?desc: RUNNING_XACTS nextXid (?P<next>\d+) ")
 _ROWS: Final = frozenset({"INSERT", "UPDATE", "HOT_UPDATE", "DELETE", "MULTI_INSERT"})
 _TUPLES: Final = re.compile(r"ntuples: (\d+)")
+_MADE: Final = re.compile(r"desc: CREATE\w* .*\d+/(\d+)\s*$")
+"""Of a record of the resource manager Database; version 15 has two ways to make one."""
 _RELATION: Final = "2"
 _STATISTICS: Final = frozenset({"65", "57", "56"})
 """What ANALYZE makes others forget in version 18: pg_statistic, and the counts in pg_class."""
 _NO_STATISTICS: Final = "65"
 _END: Final = re.compile(r"invalid record length|got 0|could not find a valid record|wanted|incorrect prev-link|zero")
 _TORN: Final = re.compile(r"error in WAL record at ([0-9A-F]+/[0-9A-F]+): incorrect resource manager data checksum")
+_NOT_YET: Final = re.compile(
+    r"(?:unexpected pageaddr|invalid magic number|invalid info bits) \S+ in (?:WAL|log) segment ([0-9A-F]{24}), "
+    r"(?:LSN \S+, )?offset (\d+)"
+)
 _PAGE: Final = 8192
 _PAGE_HEADERS: Final = frozenset({24, 40})
 """Of an ordinary page of WAL, and of the first one in a segment."""
@@ -231,6 +237,12 @@ class WalSearch:
                     found[key] = found.get(key, 0) + (int(many[1]) if many else 1)
         return found
 
+    def databases_made(self, spans: Sequence[WalSpan]) -> frozenset[int]:
+        """Return the object ids of the databases that were created."""
+        self._fetch(spans)
+        lines = (line for span in spans for line in self._lines(span, "--rmgr=Database"))
+        return frozenset(int(found[1]) for line in lines if (found := _MADE.search(line)))
+
     def _fetch(self, spans: Sequence[WalSpan]) -> None:
         """Lay out what is missing; a segment that was partial may have grown.
 
@@ -331,8 +343,14 @@ def _end_of_page(lsn: int) -> int:
 
 def _is_torn(said: str, span: WalSpan) -> bool:
     """Whether the record that cannot be read is the last one, of which a part was received so far."""
+    if (page := _NOT_YET.search(said)) is not None:  # of a segment that is written again, its older pages
+        return _position(page[1], int(page[2])) >= span.end_lsn // _PAGE * _PAGE
     found = _TORN.search(said)
     return found is not None and parse_lsn(found[1]) >= span.end_lsn - _LAST
+
+
+def _position(segment: str, offset: int) -> int:
+    return (int(segment[8:16], 16) << 32) + int(segment[16:], 16) * _SEGMENT + offset
 
 
 def _commit(found: re.Match[str], timeline: int) -> Commit:

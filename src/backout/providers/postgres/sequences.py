@@ -1,0 +1,224 @@
+"""Port SequenceCarrier: a cluster that comes in place of another one hands out no value again.
+
+Both are down. What was handed out until the last moment stands in the files of the one that goes, values that sessions
+had cached included: a sequence is one page with one row (last_value, log_cnt, is_called), and a clean stop writes it.
+The one that comes is started on a private socket with settings of its own, as a side instance is.
+
+Source: PostgreSQL 10 to 18, src/backend/commands/sequence.c (SEQ_MAGIC in the page's special space; the row),
+src/include/storage/bufpage.h and itemid.h (the page), htup_details.h (`t_hoff`), "Sequence Manipulation Functions".
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import tempfile
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from backout.errors import BackoutError
+from backout.model.recovery import Advanced, Carried, SequencesLeft
+from backout.private import private_folder
+from backout.providers.postgres.launcher import PostgresServer
+from backout.providers.postgres.own_files import was_shut_down
+from backout.providers.postgres.owner_session import inside
+from backout.providers.postgres.session import working
+from backout.providers.postgres.side_settings import settings_alone
+from backout.providers.postgres.template import give_away
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from backout.model.recovery import PlacedSequence
+    from backout.providers.postgres.binaries import Binaries
+    from backout.providers.postgres.launcher import ServerStatus
+
+_PAGE: Final = 8192
+_MAGIC: Final = 0x1717
+_SPECIAL_AT: Final = 16
+_FIRST_ITEM_AT: Final = 24
+_HOFF_AT: Final = 22
+_PATH: Final = re.compile(r"base/\d+/\d+")
+_START_S: Final = 600.0
+_DATABASES: Final = "SELECT datname::text FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"
+_SEQUENCES: Final = """
+SELECT c.oid::bigint, format('%I.%I', n.nspname, c.relname), pg_relation_filepath(c.oid)::text,
+  s.seqincrement, s.seqmin, s.seqmax, s.seqcycle
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_sequence s ON s.seqrelid = c.oid
+WHERE c.relkind = 'S' AND c.relpersistence <> 't' ORDER BY 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sequence:
+    oid: int
+    name: str
+    path: str
+    increment: int
+    least: int
+    most: int
+    cycles: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a sequence stands; is_called: whether `value` was handed out, too."""
+
+    value: int
+    is_called: bool
+
+
+class PostgresSequences:
+    """Port SequenceCarrier.
+
+    Args:
+        folder: in which a private server has its configuration and its log.
+    """
+
+    def __init__(self, binaries: Binaries, folder: Path) -> None:
+        self._binaries = binaries
+        self._folder = folder
+
+    def carry(
+        self,
+        old: Path,
+        into: Path,
+        superuser: str,
+        known: Mapping[str, Sequence[PlacedSequence]],
+        progress: Callable[[str, int, int], None],
+    ) -> Carried:
+        """Advance the sequences of `into` past those of `old`; doing it again changes nothing."""
+        private_folder(self._folder)
+        with tempfile.TemporaryDirectory(prefix="sequences-", dir=self._folder) as made:
+            folder = Path(made)
+            (folder / "hba.conf").write_text("local all all trust\n", encoding="ascii")
+            for name in ("ident.conf", "postgresql.conf"):
+                (folder / name).touch()
+            give_away(folder)
+            give_away(into)
+            settings = settings_alone(folder, into, self._binaries)
+            server = PostgresServer(into, self._binaries, settings=settings, log_file=folder / "log")
+            try:
+                status = server.start(take_over=True, timeout_s=_START_S)
+                carried = _Carrying(old, status, superuser, known).all(progress)
+            finally:
+                server.stop(timeout_s=_START_S)
+        if not was_shut_down(into):
+            raise BackoutError("the server that advanced the sequences did not stop cleanly", where=str(into))
+        return carried
+
+
+class _Carrying:
+    """One pass over all databases of a running private server."""
+
+    def __init__(
+        self, old: Path, status: ServerStatus, superuser: str, known: Mapping[str, Sequence[PlacedSequence]]
+    ) -> None:
+        self._old = old
+        self._dsn = f"host={status.socket_directory} port={status.port} user={superuser} dbname=postgres"
+        self._known = known
+        self._looked_at = 0
+        self._advanced: list[Advanced] = []
+        self._left: list[SequencesLeft] = []
+
+    def all(self, progress: Callable[[str, int, int], None]) -> Carried:
+        with closing(self._session("postgres")) as session:
+            names = [str(name) for (name,) in session.execute(_DATABASES).fetchall()]
+        for number, name in enumerate(names):
+            progress("sequences of databases", number, len(names))
+            self._database(name)
+        clean = was_shut_down(self._old)
+        return Carried(self._looked_at, tuple(self._advanced), tuple(self._left), stopped_cleanly=clean)
+
+    def _session(self, database: str) -> Any:
+        return working(inside(self._dsn), dbname=database, statement_timeout_s=60.0)
+
+    def _database(self, database: str) -> None:
+        wanted: dict[str, tuple[_Sequence, _Place, _Place]] = {}
+        with closing(self._session(database)) as session:
+            found = [_Sequence(*row) for row in session.execute(_SEQUENCES).fetchall()]
+            for sequence in found:
+                self._looked_at += 1
+                old, why = self._old_place(database, sequence)
+                now = _stands(session, sequence)
+                if why:
+                    self._left.append(SequencesLeft(database, sequence.name, why))
+                if old is None or not old.is_called or _is_past(sequence, now, old):
+                    continue
+                if not sequence.least <= old.value <= sequence.most:
+                    reason = f"it had come to {old.value}, and may have {sequence.least} to {sequence.most} here"
+                    self._left.append(SequencesLeft(database, sequence.name, reason))
+                    continue
+                session.execute(
+                    b"SELECT pg_catalog.setval(%s::pg_catalog.oid::pg_catalog.regclass, %s::pg_catalog.int8, true)",
+                    (sequence.oid, old.value),
+                )
+                wanted[sequence.name] = sequence, now, old
+        if not wanted:
+            return
+        with closing(self._session(database)) as session:
+            for sequence, before, old in wanted.values():
+                now = _stands(session, sequence)
+                if now != replace(old, is_called=True):
+                    raise BackoutError(f"sequence {sequence.name} stands at {now.value}, and not at {old.value}")
+                self._advanced.append(Advanced(database, sequence.name, before.value, now.value))
+
+    def _old_place(self, database: str, sequence: _Sequence) -> tuple[_Place | None, str]:
+        """Return where a sequence stood in the cluster that goes, and why that is not all that is to be known."""
+        known = self._known.get(database)
+        if known is None:
+            place = read_place(self._old, sequence.path)
+            return place, "" if place is not None else "it was made anew or dropped since, and nobody could ask"
+        same = [each for each in known if each.oid == sequence.oid or each.name == sequence.name]
+        places = [place for each in same if (place := read_place(self._old, each.path)) is not None]
+        if not same:
+            return None, "it was dropped since; what it handed out until then is not known"
+        if len(places) < len(same):
+            return _farthest(sequence, places), "it was made anew in the last moment, and its file is not there"
+        is_other = any(each.path != sequence.path for each in same)
+        why = (
+            "it was begun again or made anew since; what it had handed out before that is not known" if is_other else ""
+        )
+        return _farthest(sequence, places), why
+
+
+def read_place(data: Path, path: str) -> _Place | None:
+    """Return where a sequence stands by the file of a data directory that is down; None: that is no sequence's."""
+    if not _PATH.fullmatch(path):
+        return None
+    try:
+        page = (data / path).read_bytes()[:_PAGE]
+    except FileNotFoundError:
+        return None
+    if len(page) < _PAGE:
+        return None
+    (special,) = struct.unpack_from("=H", page, _SPECIAL_AT)
+    if special > _PAGE - 4 or struct.unpack_from("=I", page, special)[0] != _MAGIC:
+        return None
+    at = int(struct.unpack_from("=I", page, _FIRST_ITEM_AT)[0]) & 0x7FFF
+    row = at + page[at + _HOFF_AT]
+    value, _, is_called = struct.unpack_from("=qq?", page, row)
+    return _Place(int(value), bool(is_called))
+
+
+def _farthest(sequence: _Sequence, places: Sequence[_Place]) -> _Place | None:
+    called = [place for place in places if place.is_called] or list(places)
+    pick = max if sequence.increment > 0 else min
+    return pick(called, key=lambda place: place.value, default=None)
+
+
+def _is_past(sequence: _Sequence, now: _Place, old: _Place) -> bool:
+    """Whether a sequence hands out nothing that was handed out; one that cycles goes on exactly where it stood."""
+    if sequence.cycles:
+        return now == old
+    if now.value == old.value:
+        return now.is_called
+    return now.value > old.value if sequence.increment > 0 else now.value < old.value
+
+
+def _stands(session: Any, sequence: _Sequence) -> _Place:
+    query = f"SELECT last_value, is_called FROM {sequence.name}"  # noqa: S608 quoted by the server itself
+    value, is_called = session.execute(query.encode()).fetchone()
+    return _Place(int(value), bool(is_called))

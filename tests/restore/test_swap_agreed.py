@@ -1,0 +1,214 @@
+"""What goes back too is agreed to by name, and is no more than that when the server stops; and what was made since."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from recovery_lab import Lab, opened
+
+from backout.errors import Refused, WorldMoved
+from backout.model.also_back import AlsoBack, AlsoKind, exact, read_word, uncovered
+from backout.model.incident import RunState
+from backout.plan.whole import to_agree
+from backout.runbook.restore import kept, plan_swap, plan_undo, release
+
+from polling import PATIENCE_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from backout.model.plan import Plan
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with opened(tmp_path_factory.mktemp("agreed"), tmp_path_factory.mktemp("template")) as made:
+        with made.connect() as connection:
+            connection.execute("CREATE DATABASE crm")
+        within(made, "crm", "CREATE TABLE leads (id int)")
+        made.base("one")
+        yield made
+
+
+def within(lab: Lab, database: str, *statements: str) -> list[tuple[Any, ...]]:
+    """Run statements in another database, and return the rows of the last one."""
+    with psycopg.connect(lab.dsn.replace("dbname=postgres", f"dbname={database}"), autocommit=True) as connection:
+        for statement in statements:
+            cursor = connection.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
+
+
+def now(lab: Lab) -> str:
+    """Return a position that can be gone back to."""
+    position = str(lab.rows("SELECT pg_current_wal_insert_lsn()::text")[0][0])
+    lab.archived()
+    return position
+
+
+def words(plan: Plan) -> set[str]:
+    return {thing.word for thing in to_agree(plan)}
+
+
+def follow(lab: Lab) -> None:
+    """Receive WAL again, after the server was another one for a while."""
+    assert lab.receiver is not None
+    lab.receiver.wait(timeout=PATIENCE_S)
+    lab.receive()
+
+
+def test_a_word_agrees_to_so_many_rows_and_no_more() -> None:
+    """Without a number as many as are shown; another database's word says nothing of this one."""
+    crm, roles = AlsoBack(AlsoKind.DATABASE, "crm", 500), AlsoBack(AlsoKind.SHARED, count=2)
+    assert uncovered((crm, roles), ["crm=500", "roles=1"]) == (roles,)
+    assert uncovered((crm,), ["crm=499", "crm2=900", "slot:crm"]) == (crm,)
+    assert not uncovered((crm, roles), ["crm", "roles=all"])
+    more = AlsoBack(AlsoKind.DATABASE, "crm", 501)
+    assert uncovered((more,), exact((crm,), ["crm"])) == (more,)
+    assert not uncovered((more,), exact((crm,), ["crm=600"]))
+    assert uncovered((AlsoBack(AlsoKind.DATABASE, "crm"),), ["crm=99999999"])
+    for thing in (crm, roles, AlsoBack(AlsoKind.DATABASE, "roles", 1), AlsoBack(AlsoKind.DATABASE, "a=b:c", 1)):
+        assert read_word(thing.word).covers(thing)
+
+
+@pytest.mark.long
+def test_what_was_not_agreed_to_stops_nothing(lab: Lab) -> None:
+    """More rows, a database, a slot that came after the plan was shown: refused before the stop, the copy is gone."""
+    position = now(lab)
+    within(lab, "crm", "INSERT INTO leads SELECT generate_series(1, 50)")
+    tools = lab.tools(receiver="lab")
+    plan = plan_swap(tools, position)
+    assert words(plan) == {"crm=50"}
+    pid = (lab.data / "postmaster.pid").read_text(encoding="utf-8")
+    within(lab, "crm", "INSERT INTO leads VALUES (51)")
+    with pytest.raises(WorldMoved, match="crm, with 51 row versions"):
+        lab.run(plan, tools, words=["crm"])
+    lab.rows("SELECT 1 FROM pg_create_physical_replication_slot('cdc')")
+    with lab.connect() as connection:
+        connection.execute("CREATE DATABASE made_since")
+    with pytest.raises(WorldMoved) as refused:
+        lab.run(plan, tools, words=["crm=100", "roles=9"])
+    assert "made_since, all of it: it was made since" in refused.value.what
+    assert "replication slot cdc" in refused.value.what
+    assert "crm" not in refused.value.what
+    assert (lab.data / "postmaster.pid").read_text(encoding="utf-8") == pid
+    assert [path.name for path in lab.data.parent.iterdir()] == ["data"]
+    assert kept(tools) == ()
+    assert tools.sides.list() == ()
+    assert {"crm=51", "made_since=all", "slot:cdc"} <= words(plan_swap(tools, position))
+    lab.rows("SELECT 1 FROM (SELECT pg_drop_replication_slot('cdc')) AS gone")
+    with lab.connect() as connection:
+        connection.execute("DROP DATABASE made_since")
+
+
+@pytest.mark.long
+def test_the_undo_of_a_swap_counts_what_was_written_since(lab: Lab) -> None:
+    """By table of its own database, and of the others; the newer cluster is kept until told otherwise."""
+    with lab.connect() as connection:
+        connection.execute("CREATE TABLE invoices (id int)")
+    position = now(lab)
+    tools = lab.tools(receiver="lab")
+    lab.rows("INSERT INTO invoices VALUES (1) RETURNING 1")
+    lab.run(plan_swap(tools, position), tools)
+    assert words(plan_undo(tools)) == set()
+    lab.rows("INSERT INTO invoices SELECT generate_series(10, 16) RETURNING 1")
+    within(lab, "crm", "INSERT INTO leads VALUES (7), (8)")
+    plan = plan_undo(tools)
+    assert words(plan) == {"postgres=all", "crm=2"}
+    assert any("7 row versions in public.invoices (7) of postgres" in note for note in plan.notes)
+    with pytest.raises(WorldMoved, match="written since the swap"):
+        lab.run(plan, tools, words=["crm=2"])
+    assert lab.run(plan, tools, words=["crm", "postgres"]).state is RunState.DONE
+    assert lab.rows("SELECT id FROM invoices") == [(1,)]
+    follow(lab)
+    newer = plan_undo(tools)
+    assert any("1 row versions in public.invoices (1) of postgres" in note for note in newer.notes), "lost once more"
+    assert words(newer) == {"postgres=all"}
+    lab.run(newer, tools)
+    assert lab.rows("SELECT count(*), min(id) FROM invoices") == [(7, 10)]
+    assert len(kept(tools)) == 1
+    lab.run(plan_undo(tools), tools)
+    follow(lab)
+    release(tools)
+
+
+@pytest.mark.long
+def test_files_of_settings_that_were_changed_since_are_named(lab: Lab) -> None:
+    """By their time in the plan of a swap, by their content as soon as both lie here."""
+    position = now(lab)
+    tools = lab.tools(receiver="lab")
+    assert words(plan_swap(tools, position)) == set()
+    with (lab.data / "pg_hba.conf").open("a") as file:
+        file.write("# one more rule\n")
+    assert words(plan_swap(tools, position)) == {"file:pg_hba.conf"}
+    lab.run(plan_swap(tools, position), tools)
+    assert words(plan_undo(tools)) == {"file:pg_hba.conf"}, "the one that comes back has it, the live one has not"
+    lab.run(plan_undo(tools), tools)
+    follow(lab)
+    assert "one more rule" in (lab.data / "pg_hba.conf").read_text(encoding="utf-8")
+    release(tools)
+
+
+def test_tablespaces_outside_of_the_data_directory_are_refused(
+    lab: Lab, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Both clusters would write into the same folder."""
+    position = now(lab)
+    place = tmp_path_factory.mktemp("space")
+    place.chmod(0o777)
+    shutil.chown(place, lab.data.stat().st_uid, lab.data.stat().st_gid)
+    with lab.connect() as connection:
+        connection.execute(f"CREATE TABLESPACE fast LOCATION '{place}'")
+    try:
+        with pytest.raises(Refused, match=f"tablespaces lie outside of it.*{place}"):
+            plan_swap(lab.tools(), position)
+    finally:
+        with lab.connect() as connection:
+            connection.execute("DROP TABLESPACE fast")
+
+
+def test_a_dead_server_wants_a_yes_for_what_nobody_could_look_at(lab: Lab) -> None:
+    """What else the cluster held is not known; an empty folder in place of a lost disk has nothing to lose."""
+    position = now(lab)
+    lab.server.stop()
+    try:
+        assert words(plan_swap(lab.tools(), position)) == {"unknown"}
+        away: Path = lab.data.with_name("away")
+        lab.data.rename(away)
+        lab.data.mkdir(mode=0o700)
+        try:
+            assert words(plan_swap(lab.tools(), position)) == set()
+        finally:
+            lab.data.rmdir()
+            away.rename(lab.data)
+    finally:
+        lab.server.start()
+        follow(lab)
+
+
+@pytest.mark.long
+def test_what_is_written_in_the_last_moment_is_counted_behind_the_stop(lab: Lab) -> None:
+    """Between the last look and the stop: the server comes up again on what it had, and nothing was exchanged."""
+    position = now(lab)
+    tools = lab.tools(receiver="lab")
+
+    class Late:
+        """The server, whose stop is not quicker than a writer of another database."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(lab.server, name)
+
+        def stop(self) -> None:
+            within(lab, "crm", "INSERT INTO leads VALUES (99)")
+            lab.server.stop()
+
+    late = lab.tools(receiver="lab", server=Late())
+    with pytest.raises(WorldMoved, match="crm, with 1 row versions, 1 of them in the last moment"):
+        lab.run(plan_swap(tools, position), late)
+    follow(lab)
+    assert within(lab, "crm", "SELECT 1 FROM leads WHERE id = 99") == [(1,)]
+    assert [path.name for path in lab.data.parent.iterdir()] == ["data"]
+    assert kept(tools) == ()
