@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from backout.analysis import backups as backups_analysis
 from backout.analysis.backups import chain_of, choose, protection, reach, retain, slot_alarm, windows
 from backout.model.backups import Cluster, Slot, WalGap, WalRead, WalStatus
 from backout.model.recovery import BackupKind, BaseBackup, WalSegment
@@ -109,8 +110,8 @@ def test_retention_keeps_the_base_of_the_branch_that_lives(
 ) -> None:
     """A swap was undone: the newest backup before the window is of the branch that is gone."""
     swapped = replace(backup(5), timeline=2)
-    backups = (backup(1), swapped, replace(backup(9), timeline=timeline or 1))
-    found = retain(backups, now=10 * DAY, keep_s=3 * DAY, timeline=timeline, history=history)
+    backups = (backup(1), swapped, *(replace(backup(number), timeline=timeline or 1) for number in (9, 10)))
+    found = retain(backups, now=11 * DAY, keep_s=3 * DAY, timeline=timeline, history=history)
     assert found.remove == gone
     assert found.wal_before == (5 if gone else 1) * SEGMENT + 40
 
@@ -126,6 +127,58 @@ def test_a_clock_that_is_wrong_removes_no_backup() -> None:
     assert choose((*daily, right, ahead), live, full_every_s=20 * DAY).parent == right.id
     much_later = tuple(backup(number, at=number * DAY) for number in range(8, 90))
     assert retain((*daily, right, *much_later, ahead), now=90 * DAY, keep_s=35 * DAY).remove[0] == "0001"
+
+
+@pytest.mark.parametrize("keep_days", [0.25, 0.5, 1, 2, 3, 35])
+@pytest.mark.parametrize("every_h", [1, 6, 24])
+@pytest.mark.parametrize("off_days", [-400, -40, -1.5, -1, 1, 1.5, 40, 400])
+def test_no_single_wrong_clock_removes_what_is_needed(keep_days: float, every_h: int, off_days: float) -> None:
+    """One backup dated in the future or the past, and retention by that clock: the true window keeps its base.
+
+    The last one may come soon after the one before, as one that was made by hand does.
+    """
+    for last_h in (0.5, every_h):
+        true = [number * every_h / 24 * DAY for number in range(1, 80)]
+        true.append(true[-1] + last_h / 24 * DAY)
+        daily = [replace(backup(number), began_at=at - 1, ended_at=at) for number, at in enumerate(true, start=1)]
+        for wrong in (len(daily) - 1, len(daily) - 2, 40):
+            off = off_days * DAY
+            history = [*daily]
+            history[wrong] = replace(daily[wrong], began_at=true[wrong] + off - 1, ended_at=true[wrong] + off)
+            now = true[-1] + (off if wrong == len(daily) - 1 else 0)
+            found = retain(history, now=now, keep_s=keep_days * DAY)
+            needed = [each for each, at in zip(daily, true, strict=True) if at > true[-1] - keep_days * DAY]
+            before = [each for each, at in zip(daily, true, strict=True) if at <= true[-1] - keep_days * DAY]
+            gone = {each.id for each in (*before[-1:], *needed)} - set(found.keep)
+            assert not gone, (wrong, last_h, sorted(gone))
+            if abs(off_days) > 1.5 * every_h / 24:
+                continue
+            assert len(found.keep) <= len(needed) + 8  # and what is old goes all the same
+
+
+def test_another_cluster_in_the_store_is_kept_as_if_it_were_alone() -> None:
+    """Two that write side by side; one that ended before all that is kept goes, one that nobody knows of stays."""
+    ours = tuple(backup(number) for number in range(1, 40))
+    theirs = tuple(replace(backup(number), id=f"b{number:02}", system_identifier="8") for number in range(1, 40))
+    (found,) = backups_analysis.retain_others(
+        ours, theirs, now=40 * DAY, keep_s=5 * DAY, last_commit=lambda _: 39.5 * DAY
+    )
+    assert found.keep == tuple(f"b{number}" for number in range(33, 40))
+    assert found.others == (("8", 33 * SEGMENT + 40),)
+    quiet = theirs[:3]
+    (writing,) = backups_analysis.retain_others(
+        ours, quiet, now=40 * DAY, keep_s=5 * DAY, last_commit=lambda _: 39.5 * DAY
+    )
+    (unknown,) = backups_analysis.retain_others(ours, quiet, now=40 * DAY, keep_s=5 * DAY, last_commit=lambda _: 0.0)
+    (ended,) = backups_analysis.retain_others(
+        ours, quiet, now=40 * DAY, keep_s=5 * DAY, last_commit=lambda _: 3.5 * DAY
+    )
+    assert (writing.remove, unknown.remove, ended.remove) == ((), (), ("b01", "b02", "b03"))
+    (young,) = backups_analysis.retain_others(
+        ours, quiet, now=40 * DAY, keep_s=38 * DAY, last_commit=lambda _: 3.5 * DAY
+    )
+    assert young.remove == ()
+    assert backups_analysis.retain_others(ours, (), now=40 * DAY, keep_s=5 * DAY, last_commit=lambda _: 0.0) == ()
 
 
 def test_a_branch_that_was_undone_takes_no_protection_away() -> None:

@@ -15,8 +15,13 @@ BROKEN = replace(ONE, id="c", began_at=300.0, ended_at=310.0, verified_at=None, 
 
 def test_old_dumps_go_but_never_the_newest_proven_one() -> None:
     """A newer one that could not be proven does not take its place."""
-    assert expired((ONE, TWO, BROKEN), 1000.0, 500.0) == (ONE, BROKEN)
-    assert expired((ONE, TWO, BROKEN), 1000.0, 850.0) == (ONE,)
+    later = (
+        replace(BROKEN, id="d", began_at=400.0, ended_at=410.0),
+        replace(BROKEN, id="e", began_at=500.0, ended_at=510.0),
+    )
+    assert expired((ONE, TWO, BROKEN, *later), 520.0, 90.0) == (ONE, BROKEN)
+    assert expired((ONE, TWO, BROKEN, *later), 520.0, 250.0) == (ONE,)
+    assert expired((ONE, TWO, BROKEN, *later), 1e9, 90.0) == (ONE, BROKEN)  # a clock that is wrong makes nothing older
     assert expired((BROKEN,), 1000.0, 5000.0) == ()
     assert newest_verified((ONE, BROKEN)) is ONE
 

@@ -10,7 +10,7 @@ from backout.model.backups import MINIMAL, NO_END, Choice, Protection, Retention
 from backout.model.recovery import BackupKind, in_wal_order, show_lsn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from backout.model.backups import Cluster, LastProof, WalGap, WalRead
     from backout.model.recovery import BaseBackup, WalSegment
@@ -97,7 +97,8 @@ def retain(
     newest one may be of a branch that was undone since: then the newest one that leads to where the cluster is now is
     needed as well. The newest verified chain stays whatever its age; without a verified backup everything stays.
 
-    What came first the WAL says, not a clock; and a clock that jumped makes nothing old (`ages`).
+    What came first the WAL says, not a clock; a clock that jumped makes nothing old (`ages`); and no single reading of
+    it decides: what is old has to be so by this machine's time now and by the time of the last backup but one.
 
     Args:
         timeline: of the cluster now, None when it cannot be asked: then no branch is taken for an undone one.
@@ -108,7 +109,7 @@ def retain(
     verified = [each for each in backups if each.verified_at is not None and chain_of(each, backups)]
     if not verified:
         return Retention(tuple(each.id for each in backups), (), None)
-    before = [each for each in verified if age[each.id] >= keep_s and each.ended_at <= now - keep_s]
+    before = _before(verified, age, min([now, *(each.ended_at for each in backups[-2:-1])]) - keep_s, keep_s)
     first = before[-1] if before else verified[0]
     kept = {each.id for each in backups[backups.index(first) :]}
     branches = {each.timeline for each in before} if timeline is None else {timeline}
@@ -121,6 +122,43 @@ def retain(
     newest = keep[-1].system_identifier
     begin = min(each.begin_lsn for each in keep if each.system_identifier == newest)
     return Retention(tuple(each.id for each in keep), tuple(each.id for each in backups if each.id not in kept), begin)
+
+
+def _before(verified: Sequence[BaseBackup], age: Mapping[str, float], until: float, keep_s: float) -> list[BaseBackup]:
+    """Return the verified backups that are older than what is kept, by the pauses between all and by the clock."""
+    return [each for each in verified if age[each.id] >= keep_s and each.ended_at <= until]
+
+
+def retain_others(
+    own: Sequence[BaseBackup],
+    others: Sequence[BaseBackup],
+    *,
+    now: float,
+    keep_s: float,
+    last_commit: Callable[[str], float],
+) -> tuple[Retention, ...]:
+    """Return what may go of the backups of other clusters in the same store, a retention for each cluster.
+
+    Each is kept as if it were alone. One goes as a whole when it has ended before all that is kept: its last commit is
+    known, and a backup of our own was taken after that which is itself older than what is kept.
+
+    Args:
+        last_commit: returns when a cluster's last commit was made that was read back, 0: not known.
+    """
+    ours = in_wal_order(own)
+    age = dict(zip((each.id for each in ours), ages([each.ended_at for each in ours], now), strict=True))
+    old = _before([each for each in ours if each.verified_at is not None], age, now - keep_s, keep_s)
+    found = []
+    for system in sorted({each.system_identifier for each in others}):
+        theirs = [each for each in others if each.system_identifier == system]
+        ended = max([last_commit(system), *(each.ended_at for each in theirs)])
+        if last_commit(system) and any(each.began_at > ended for each in old):
+            found.append(Retention((), tuple(each.id for each in in_wal_order(theirs)), None))
+            continue
+        alone = retain(theirs, now=now, keep_s=keep_s)
+        wal = () if alone.wal_before is None else ((system, alone.wal_before),)
+        found.append(Retention(alone.keep, alone.remove, None, wal))
+    return tuple(found)
 
 
 def spare(
@@ -145,7 +183,7 @@ def spare(
     lsns = [each.begin_lsn for each in doubtful if each.id in kept and each.system_identifier in ours]
     stay = tuple(each.id for each in doubtful if each.id in kept)
     gone = tuple(each.id for each in doubtful if each.id not in kept)
-    return Retention((*stay, *found.keep), (*found.remove, *gone), min([found.wal_before, *lsns]))
+    return Retention((*stay, *found.keep), (*found.remove, *gone), min([found.wal_before, *lsns]), found.others)
 
 
 def leads_to(backup: BaseBackup, timeline: int, history: Mapping[int, Sequence[tuple[int, int]]]) -> bool:

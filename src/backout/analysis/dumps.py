@@ -19,7 +19,8 @@ def expired(dumps: Sequence[Dump], now: float, keep_s: float) -> tuple[Dump, ...
     """Return the dumps older than `keep_s`, never the newest verified one: it is the last that surely works."""
     best, ordered = newest_verified(dumps), sorted(dumps, key=lambda dump: dump.ended_at)
     age = dict(zip((dump.id for dump in ordered), ages([dump.ended_at for dump in ordered], now), strict=True))
-    return tuple(dump for dump in dumps if min(age[dump.id], now - dump.ended_at) > keep_s and dump is not best)
+    until = min([now, *(dump.ended_at for dump in ordered[-2:-1])])  # no single reading of a clock decides
+    return tuple(dump for dump in dumps if min(age[dump.id], until - dump.ended_at) > keep_s and dump is not best)
 
 
 def newest_verified(dumps: Sequence[Dump]) -> Dump | None:

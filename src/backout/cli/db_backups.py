@@ -93,6 +93,9 @@ def list_(shell: Shell) -> int:
         )
         for each in found
     ]
+    others = kept.others()
+    rows += [(each.id, each.kind.value, megabytes(each.size_bytes), megabytes(each.stored_bytes),
+              f"of another cluster, {each.system_identifier}") for each in others]  # fmt: skip
     refused = kept.refused()
     rows += [(name, "", "", "", f"not used: {why.what}") for name, why in refused]
     out = shell.output
@@ -102,10 +105,13 @@ def list_(shell: Shell) -> int:
         "store": kept.store.name,
         "backups": [backup_record(each) for each in found],
         "refused": [{"id": name, "why": why.what, "hint": why.hint} for name, why in refused],
+        "others": [backup_record(each) for each in others],
         "windows": [_window_record(span) for span in spans],
         "protection": None if state is None else protection_record(state),
     }
     out.result("db-backups", payload, human + "\n" + _words(shell, state, spans))
+    if found and any(each.began_at > found[0].began_at for each in others):
+        out.warn("two clusters write their backups into this store: give each a prefix or directory of its own")
     if trouble is not None:
         out.warn(f"the live database does not answer: {trouble.what}")
         return trouble.exit_code
@@ -185,7 +191,7 @@ def verify(shell: Shell, *, backup: str | None, unsigned: tuple[str, ...], messa
     config = shell.config()
     accepted = read_names(unsigned)
     tools, live = opened(shell, config, StopRequest(lambda: None), accepted)
-    found = tools.backups.backups()
+    found = (*tools.others(), *tools.backups.backups())
     chosen = found[-1].id if found and backup is None else backup
     if chosen is None:
         if refused := tools.refused():
@@ -195,7 +201,7 @@ def verify(shell: Shell, *, backup: str | None, unsigned: tuple[str, ...], messa
     record_accepted(tools.journal, config.name, Acceptance(accepted, reason, tools.actor, tools.clock.now()))
     tools.keeper.check(chosen, lambda done, total: tools.progress(BackupProgress("reading", done, total)))
     live.end()
-    after = next(each for each in tools.backups.backups() if each.id == chosen)
+    after = next(each for each in (*tools.others(), *tools.backups.backups()) if each.id == chosen)
     text = shell.output.style.badge(f"backup {chosen} was read and is whole", Tone.GOOD)
     shell.output.result("db-backups-verify", {"environment": config.name, "backup": backup_record(after)}, text)
     return 0

@@ -85,11 +85,16 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """What may go: backups, and the WAL that ends at or before `wal_before` (None: all of it stays)."""
+    """What may go: backups, and the WAL that ends at or before `wal_before` (None: all of it stays).
+
+    Args:
+        others: the same position of other clusters' WAL, by system identifier.
+    """
 
     keep: tuple[str, ...]
     remove: tuple[str, ...]
     wal_before: int | None
+    others: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

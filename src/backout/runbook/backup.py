@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backout.analysis.backups import choose, retain, spare
+from backout.analysis.backups import choose, retain, retain_others, spare
 from backout.errors import AuthError, BackoutError, Refused
-from backout.model.backups import BackupProgress
+from backout.model.backups import BackupProgress, Retention
 from backout.model.clock import utc
 from backout.plan.backup import plan_backup
 from backout.ports import Action, Done, NotDone
 
 if TYPE_CHECKING:
-    from backout.model.backups import Retention
     from backout.model.plan import Json, Plan
     from backout.model.recovery import BackupKind, BaseBackup
     from backout.ports import BackupKeeper, Backups, BackupTaker, Clock, Journal, LiveCluster, Probe, Runs, StepContext
@@ -27,6 +26,8 @@ class BackupTools:
     Args:
         history: of each timeline but the first, those before it with the position at which each was left.
         refused: returns the backups that may not be used, and why. doubtful: those of them that can be read.
+        others: returns the backups of other clusters in the same store. last_commit: returns when the last commit of a
+            cluster was made that was read back of its WAL (Unix seconds), 0: not known.
         progress: hears how far a step is. say: tells a person something at once.
     """
 
@@ -44,6 +45,8 @@ class BackupTools:
     history: Callable[[], Mapping[int, Sequence[tuple[int, int]]]] = dict
     refused: Callable[[], Sequence[tuple[str, BackoutError]]] = tuple
     doubtful: Callable[[], Sequence[BaseBackup]] = tuple
+    others: Callable[[], Sequence[BaseBackup]] = tuple
+    last_commit: Callable[[str], float] = lambda _system: 0.0
     progress: Callable[[BackupProgress], None] = lambda _progress: None
     say: Callable[[str], None] = lambda _text: None
 
@@ -76,7 +79,8 @@ def prepare(tools: BackupTools, wanted: BackupKind | None) -> Plan:
             f"no incremental backup: {error}", where="database", options=("Take a full one: backout db backup --full.",)
         ) from None
     # One that may not be used lies in its place all the same, and must not be written over.
-    at, known = int(tools.clock.now()), {each.id for each in found} | {name for name, _ in tools.refused()}
+    at, known = int(tools.clock.now()), {each.id for each in (*found, *tools.others())}
+    known |= {name for name, _ in tools.refused()}
     while (backup := utc(at).strftime("%Y%m%d-%H%M%S")) in known:
         at += 1
     return plan_backup(tools.environment, backup, choice, fallback=wanted is None, keep_s=tools.keep_s)
@@ -96,7 +100,16 @@ def _retention(tools: BackupTools, keep_s: float) -> Retention:
     history = tools.history() if found and timeline is not None and timeline > 1 else {}  # the first has none
     now = tools.clock.now()
     kept = retain(found, now=now, keep_s=keep_s, timeline=timeline, history=history)
-    return spare(kept, found, tools.doubtful(), now=now, keep_s=keep_s)
+    whole = spare(kept, found, tools.doubtful(), now=now, keep_s=keep_s)
+    if kept.wal_before is None:
+        return whole
+    rest = retain_others(found, tools.others(), now=now, keep_s=keep_s, last_commit=tools.last_commit)
+    return Retention(
+        tuple(name for each in (*rest, whole) for name in each.keep),
+        tuple(name for each in (whole, *rest) for name in each.remove),
+        whole.wal_before,
+        tuple(pair for each in rest for pair in each.others),
+    )
 
 
 class _Step:

@@ -89,11 +89,14 @@ def store(config: Config) -> Store:
     return BucketStore(client, settings.bucket, f"{settings.prefix.strip('/')}/{config.name}")
 
 
-def repository(config: Config, accepted: Collection[str] = (), *, lays_out: bool = True) -> Repository:
+def repository(
+    config: Config, accepted: Collection[str] = (), *, lays_out: bool = True, whose: Callable[[], str] | None = None
+) -> Repository:
     """Return port Backups.
 
     Args:
         accepted: the ids of what a person takes although it is not signed. lays_out: see `Terms`.
+        whose: which cluster is meant where the store holds several; None: the pinned one, or the one that answers.
 
     Raises:
         AuthError: the key, or the bucket's, is not set. UsageError: no database, or the programs are missing.
@@ -101,7 +104,18 @@ def repository(config: Config, accepted: Collection[str] = (), *, lays_out: bool
     found = config.backup_key()
     key = None if found is None else Key.parse(found.reveal())
     incoming, terms = config.backup_directory / "incoming", Terms(config.name, frozenset(accepted), lays_out)
-    return Repository(store(config), lambda: binaries(config), incoming=incoming, key=key, terms=terms)
+    asked = whose or (lambda: _whose(config))
+    return Repository(store(config), lambda: binaries(config), incoming=incoming, key=key, terms=terms, whose=asked)
+
+
+def _whose(config: Config) -> str:
+    pinned = config.environment.pin.database_system_identifier
+    if pinned:
+        return pinned.partition("/")[0]
+    try:
+        return cluster(config).read().system_identifier
+    except BackoutError:
+        return ""
 
 
 def cluster(config: Config) -> PostgresCluster:
@@ -145,6 +159,8 @@ def backup_tools(config: Config, hooks: BackupHooks, accepted: Collection[str] =
         history=history,
         refused=kept.refused,
         doubtful=kept.doubtful,
+        others=kept.others,
+        last_commit=kept.last_commit,
         progress=hooks.progress,
         say=hooks.say,
     )
@@ -165,15 +181,16 @@ def protection(config: Config, live: Cluster | None = None, *, most_bytes: int |
     from backout.providers.archive.gaps import read_gaps  # noqa: PLC0415 same
     from backout.providers.archive.readback import MOST_BYTES  # noqa: PLC0415 same
 
-    kept = repository(config)
-    live, found = live or cluster(config).read(), kept.backups()
+    state = live or cluster(config).read()
+    kept = repository(config, whose=lambda: state.system_identifier)
+    live, found = state, kept.backups()
     base, wal = base_of(live, found), kept.wal()  # what is received after this is read, and not asked for
     read, useless = (
         (None, ()) if base is None else kept.read_back(base, MOST_BYTES if most_bytes is None else most_bytes)
     )
-    state = judged(live, found, wal, (*read_gaps(config.backup_directory), *useless), read)
+    judgement = judged(live, found, wal, (*read_gaps(config.backup_directory), *useless), read)
     last, within_s = last_proof(config), float(backup_settings(config).prove_within)
-    return replace(state, proved_at=last.at, alarm=proof_alarm(last, found, SystemClock().now(), within_s))
+    return replace(judgement, proved_at=last.at, alarm=proof_alarm(last, found, SystemClock().now(), within_s))
 
 
 def proof_alarm(config: Config) -> str:

@@ -55,10 +55,19 @@ class Repository:
     Args:
         binaries: returns the Postgres programs. incoming: the folder that WAL is received into.
         key: what is encrypted with; None keeps everything readable. terms: which backups are taken.
+        whose: returns the system identifier of the cluster that is meant, "" where nobody knows; asked only when the
+            store holds backups of several, whose WAL has the same names and whose positions cannot be compared.
     """
 
-    def __init__(
-        self, store: Store, binaries: Callable[[], Binaries], *, incoming: Path, key: Key | None, terms: Terms = SIGNED
+    def __init__(  # noqa: PLR0913 what it is made of
+        self,
+        store: Store,
+        binaries: Callable[[], Binaries],
+        *,
+        incoming: Path,
+        key: Key | None,
+        terms: Terms = SIGNED,
+        whose: Callable[[], str] = str,
     ) -> None:
         self.store = store
         self._binaries = binaries
@@ -66,12 +75,61 @@ class Repository:
         self._key = key
         self._terms = terms
         self._records = RecordStore(store, key, terms)
+        self._whose = whose
+        self._meant: str | None = None
 
     # --- port Backups ------------------------------------------------------------------------------------------
 
     def backups(self) -> tuple[BaseBackup, ...]:
-        """Return the complete ones that may be used, in the order in which they were taken."""
-        return in_wal_order([each.as_backup(unsigned=self._records.is_unsigned(each)) for each in self.records()])
+        """Return the complete ones of the cluster that may be used, in the order in which they were taken."""
+        found = self._own_records()
+        return in_wal_order([each.as_backup(unsigned=self._records.is_unsigned(each)) for each in found])
+
+    def cluster(self) -> str:
+        """Return whose backups and WAL are meant: that cluster where it has some here, else the newest one's; "": none.
+
+        Raises:
+            Refused: two clusters write into this store, and nobody knows which one is meant.
+        """
+        newest: dict[str, float] = {}
+        oldest: dict[str, float] = {}
+        for each in self.records():
+            facts = each.facts
+            newest[facts.system_identifier] = max(newest.get(facts.system_identifier, 0.0), facts.began_at)
+            oldest[facts.system_identifier] = min(oldest.get(facts.system_identifier, facts.began_at), facts.began_at)
+        if len(newest) <= 1:
+            return next(iter(newest), "")
+        if self._meant is None:
+            self._meant = self._whose()
+        if self._meant in newest:
+            return self._meant
+        latest = max(newest, key=lambda system: newest[system])
+        if not self._meant and any(newest[each] > oldest[latest] for each in newest if each != latest):
+            raise Refused(
+                f"several clusters write their backups into this store ({', '.join(sorted(newest))}), and which one is "
+                "meant is not known: the database does not answer",
+                where=self.store.name,
+                rule=RULE,
+                options=(
+                    'Say which: pin.database_system_identifier = "SYSTEM_IDENTIFIER/DATABASE" of the environment.',
+                    "Then give each environment a folder or prefix of its own.",
+                ),
+            )
+        return latest
+
+    def others(self) -> tuple[BaseBackup, ...]:
+        """Return the backups of other clusters that lie here, too: they protect nothing of this one."""
+        ours = self.cluster()
+        found = [each for each in self.records() if each.facts.system_identifier != ours]
+        return in_wal_order([each.as_backup(unsigned=self._records.is_unsigned(each)) for each in found])
+
+    def _own_records(self) -> tuple[Record, ...]:
+        ours = self.cluster()
+        return tuple(each for each in self.records() if each.facts.system_identifier == ours)
+
+    def last_commit(self, system_identifier: str) -> float:
+        """Return when the last commit was made that was read back of a cluster's WAL (Unix seconds), 0: not known."""
+        return self.archive(system_identifier).reading().commit_at
 
     def refused(self) -> tuple[tuple[str, BackoutError], ...]:
         """Return the ids of those that may not be used, and why; they protect nothing."""
@@ -82,7 +140,7 @@ class Repository:
         return tuple(record.as_backup(unsigned=True) for record in self._records.doubtful())
 
     def wal(self) -> tuple[WalSegment, ...]:
-        """Return the WAL of the newest backup's cluster: the archive's, and what the backups brought along.
+        """Return the WAL of the cluster: the archive's, and what the backups brought along.
 
         What was written with wal_level `minimal` is left out: nothing can be replayed across it.
         """
@@ -90,7 +148,7 @@ class Repository:
 
     def _useless(self) -> tuple[WalGap, ...]:
         """Return the WAL that cannot be replayed; where a backup could be taken, the level is another one again."""
-        found = self.records()
+        found = self._own_records()
         if not found:
             return ()
         gaps = self.archive(found[-1].facts.system_identifier).reading().gaps
@@ -100,7 +158,7 @@ class Repository:
         return tuple(replace(gap, end_lsn=min(gap.end_lsn, end)) for gap, end in zip(gaps, ends, strict=True))
 
     def _whole_wal(self) -> tuple[WalSegment, ...]:
-        found = self.records()
+        found = self._own_records()
         if not found:
             return ()
         system = found[-1].facts.system_identifier
@@ -112,7 +170,7 @@ class Repository:
         segments = {segment.name: segment for segment in archive.segments()}
         for record in found:
             facts = record.facts
-            for name in facts.wal if facts.system_identifier == system else ():
+            for name in facts.wal:
                 whole = segment_of(name, facts.segment_bytes)
                 end = min(whole.end_lsn, facts.end_lsn)
                 ours = WalSegment(name, whole.timeline, whole.begin_lsn, end, partial=end < whole.end_lsn)
@@ -177,7 +235,7 @@ class Repository:
         Raises:
             BackoutError: one is not there, or is damaged.
         """
-        found = self.records()
+        found = self._own_records()
         names = [parse_segment(name) for name in names]
         if not found:
             raise UsageError("there is no backup, and so no WAL", where=self.store.name, hint="backout db backup")

@@ -143,6 +143,8 @@ class StagedBackups:
         if retention.wal_before is None or not kept:
             return (), freed
         gone = list(self._repository.archive(kept[-1]).remove_before(retention.wal_before))
+        for system, before in retention.others:
+            gone += self._repository.archive(system).remove_before(before)
         ended = {records[each].facts.system_identifier for each in retention.remove if each in records} - set(kept)
         for system in sorted(ended):  # a cluster without any backup left
             gone += self._repository.archive(system).remove_before(_ALL)

@@ -83,10 +83,11 @@ class WalSearch:
         self._backups = backups
         self._folder = folder
         self._timeline = 0
+        self._of = ""
 
     def history(self) -> dict[int, tuple[tuple[int, int], ...]]:
         """Return of each timeline but the first the ones before it, and the position at which each was left."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._make_ready()
         self._backups.fetch_wal((), self._folder)
         found = {}
         for path in self._folder.glob("*.history"):
@@ -270,14 +271,19 @@ class WalSearch:
                 self._grew(name).unlink(missing_ok=True)
 
     def _make_ready(self) -> None:
-        """Make the folder; what was never synced before a restart of the machine, and what killed ones left, goes."""
+        """Make the folder; what was never synced before a restart of the machine, and what killed ones left, goes.
+
+        So does what is of another cluster: its segments have the same names.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
-        boot = self._folder / "boot"
-        if text_of(boot) != this_boot():
+        if not self._of:
+            self._of = next((each.system_identifier for each in self._backups.backups()), "")
+        boot, mark = self._folder / "boot", f"{this_boot()} {self._of}".rstrip()
+        if text_of(boot) != mark:
             for path in self._folder.iterdir():
                 if path.is_file():
                     path.unlink()
-            write_whole(boot, this_boot())
+            write_whole(boot, mark)
         for path in self._folder.glob(f"{_ARRIVING}*"):
             if not is_running(int(path.name.split("-")[1])):
                 shutil.rmtree(path, ignore_errors=True)
