@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from database_lab.ledger import Found, Ledger, differences, read
 from database_lab.load import Load, write_some
+from database_lab.naming import is_named
 
 from polling import PATIENCE_S, until
 
@@ -44,11 +45,7 @@ class Outcome:
         """What is wrong without a word: everything where it said "done" or refused, else what it does not name."""
         if self.code in (0, *_REFUSALS):
             return self.wrong
-        return {table: wrong for table, wrong in self.wrong.items() if not self._names(table)}
-
-    def _names(self, table: str) -> bool:
-        plain = table.replace('"', "")
-        return plain in self.said or plain.split(".", 1)[1] in self.said
+        return {table: wrong for table, wrong in self.wrong.items() if not is_named(table, wrong, self.said)}
 
 
 def combination(world: World, damage: Damage, path: str, seed: int, *, busy: bool) -> Outcome:

@@ -317,6 +317,39 @@ def test_wal_that_cannot_be_replayed_protects_nothing(quick_path: Path, cache: P
 
 
 @pytest.mark.long
+def test_a_side_across_minimal_is_refused_before_anything_is_laid_out(quick_path: Path, cache: Path) -> None:
+    """Nobody has read the WAL back since: the plan does, names where it ends, and nothing of it has to be resumed."""
+    with receiving(quick_path, cache) as lab:
+        lab.execute("INSERT INTO t VALUES (1, 'good')")
+        before = str(lab.value("SELECT pg_current_wal_lsn()::text"))
+        assert lab.backout("db", "wal", "stop").code == 0
+        for name, value in (("wal_level", "minimal"), ("max_wal_senders", "0"), ("summarize_wal", "off")):
+            lab.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+        lab.status = lab.server.restart()
+        lab.execute("INSERT INTO t VALUES (2, 'minimal')", "ALTER SYSTEM RESET ALL")
+        lab.status = lab.server.restart()
+        assert lab.backout("db", "wal", "start").code == 0
+        lab.execute("INSERT INTO t VALUES (3, 'later')")
+        within = str(lab.value("SELECT pg_current_wal_lsn()::text"))
+        lab.execute("INSERT INTO t VALUES (4, 'much later')")
+        until(lambda: lab.backout("db", "wal", "status", "--json").json["lag_bytes"] == 0, what="it is received")
+        for words in ((within, "--side"), ("latest", "--side"), (within, "--side", "--dry-run")):
+            for read in (lab.archive / "wal").rglob("read.json"):
+                read.unlink()
+            refused = lab.backout("db", "restore", *words)
+            assert refused.code == 3, refused.err
+            said = " ".join(refused.err.split())
+            assert 'cannot be replayed: wal_level was "minimal"' in said
+            assert "resume" not in said
+        listed = lab.backout("db", "restore", "--list", "--json")
+        assert listed.json["sides"] == []
+        assert lab.backout("db", "restore", before, "--side", "--dry-run").code == 0
+        assert lab.backout("db", "backup").code == 0
+        lab.execute("INSERT INTO t VALUES (5, 'behind the new base')")
+        until(lambda: lab.backout("db", "restore", "latest", "--side", "--dry-run").code == 0, what="it is reached")
+
+
+@pytest.mark.long
 def test_a_receiver_that_lags_is_no_promise_up_to_now(quick_path: Path, cache: Path) -> None:
     """Nothing of the last commits is here: each command says up to which one it can be brought back."""
     with receiving(quick_path, cache) as lab:

@@ -10,6 +10,7 @@ from database_lab.damages import DAMAGES, PATHS, Damage
 from database_lab.faults import FAULTS
 from database_lab.ledger import Ledger, differences
 from database_lab.load import initial, unique_names
+from database_lab.naming import is_named
 from database_lab.outcomes import Outcome, combination
 from database_lab.world import World, opened_world
 
@@ -58,7 +59,35 @@ def test_the_ledger_sees_every_kind_of_difference() -> None:
     wrong = differences(truth, found)  # type: ignore[arg-type]
     assert {table: len(said) for table, said in wrong.items()} == {"shop.orders": 2, "shop.floats": 1, "shop.dates": 1}
     assert set(Outcome(0, wrong, "shop.orders shop.floats shop.dates").silent) == set(wrong)
-    assert set(Outcome(1, wrong, "shop.orders: 2 rows not there; dates").silent) == {"shop.floats"}
+    assert set(Outcome(1, wrong, "shop.orders: 2 rows not there\nshop.dates").silent) == {"shop.floats", "shop.dates"}
+    assert Outcome(1, wrong, "shop.orders: left: 3, 99\nleft out: column shop.floats.a: x").silent == {
+        "shop.dates": ["relation does not exist"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("said", "names"),
+    [
+        ("shop.orders   12  0  0  0  status, price", False),
+        ("shop.orders   12  0  0  1  status, price", False),
+        ("shop.orders   12  0  0  2  status, price", True),
+        ("shop.orders   0  0  0  0  it has no primary key", True),
+        ("shop.orders: left as they are (changed again since): 20", False),
+        ("shop.orders: left as they are (changed again since): 20, 3", True),
+        ("shop.orders: 4 damaged rows were written since in other columns: those stay (20, 3)", False),
+        ("NOT AS BEFORE: shop.orders: 2 rows still as the damage left them", True),
+        ("NOT AS BEFORE: shop.orders: 1 rows still as the damage left them", False),
+        ("left out: table shop.orders: unlogged", True),
+        ("left out: table shop.orders_old: unlogged", False),
+        ("left out: column shop.orders.status: it is gone", False),
+        ("left out: column shop.orders.status: it is gone\nleft out: column shop.orders.price: it is gone", False),
+        ("made again: GRANT SELECT ON TABLE shop.orders TO lab_app;", False),
+    ],
+)
+def test_a_loss_is_named_by_its_table_and_its_number_or_rows(said: str, names: bool) -> None:
+    """A table's name alone names no loss; nor does the number of rows that came back."""
+    wrong = ["('20',) status: 'lost', not 'new'", "('20',) price: '0', not '1'", "('3',) is not there"]
+    assert is_named("shop.orders", wrong, said) is names
 
 
 @pytest.mark.proof

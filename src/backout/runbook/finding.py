@@ -22,7 +22,7 @@ from backout.analysis.recovery import (
     stretches,
 )
 from backout.errors import Refused, Unmeasured, UsageError
-from backout.model.recovery import RecoveryTarget, SideOrder, TargetKind, show_lsn
+from backout.model.recovery import RecoveryTarget, SideOrder, TargetKind, replayable, show_lsn
 from backout.plan.restore import (
     Asked,
     Look,
@@ -139,9 +139,16 @@ def _found(tools: RestoreTools, asked: Asked, facts: DatabaseFacts | None, place
 
 def way_to(tools: RestoreTools, found: Found, target: RecoveryTarget) -> Route:
     """Return how the target is reached. Raises Refused: it is not, each reason named."""
-    way = route(found.archive, target.lsn, target.timeline, found.machine, is_last=target.inclusive)
+    archive, reasons = found.archive, tuple[str, ...]()
+    way = route(archive, target.lsn, target.timeline, found.machine, is_last=target.inclusive)
+    if isinstance(way, Route):  # before replay finds it out, half-way and for good
+        gaps = tools.useless(way.names)
+        cut = replayable(archive.wal, gaps)
+        if cut != archive.wal:
+            way = route(replace(archive, wal=cut), target.lsn, target.timeline, found.machine, is_last=target.inclusive)
+            reasons = tuple(f"WAL from {show_lsn(each.begin_lsn)} on cannot be replayed: {each.why}" for each in gaps)
     if isinstance(way, Unreachable):
-        raise Refused("; ".join(way.reasons), where=tools.environment, rule=PREFLIGHT, options=way.options)
+        raise Refused("; ".join((*reasons, *way.reasons)), where=tools.environment, rule=PREFLIGHT, options=way.options)
     return way
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from backout.errors import BackoutError
+    from backout.model.backups import WalGap
     from backout.model.plan import Json, Plan
     from backout.model.recovery import DatabaseFacts, WalSegment
     from backout.ports import (
@@ -69,6 +70,7 @@ class RestoreTools:
         accepted: what a person takes although it is not signed. refused: returns the backups that may not be used.
         superuser: the cluster's own, where the server is down. carrier: None where nobody carries sequences over.
         wal_beside: takes the WAL that lies in the data directory, and returns that with the archive's and its reader.
+        useless: reads what nobody has read back of some segments, and returns the WAL that cannot be replayed.
         kept: the folder in which rescues keep what they replaced. receiver: the name for which commits wait in
             synchronous mode, "" where no WAL is received.
     """
@@ -99,6 +101,7 @@ class RestoreTools:
     wal_beside: Callable[[Sequence[WalSegment]], tuple[tuple[WalSegment, ...], WalReader]] | None = None
     accepted: Accepted = NONE_ACCEPTED
     refused: Callable[[], Sequence[tuple[str, BackoutError]]] = tuple
+    useless: Callable[[Sequence[str]], Sequence[WalGap]] = lambda _names: ()
     say: Callable[[str], None] = lambda _text: None
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from backout import wiring
 from backout.errors import BackoutError, UsageError
+from backout.providers.archive.repository import Repository
 from backout.providers.clock import SystemClock
 from backout.providers.postgres.comparison.comparer import PostgresComparer
 from backout.providers.postgres.live import PostgresLive
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from backout.config import Config
     from backout.journal.stop import StopRequest
+    from backout.model.backups import WalGap
     from backout.ports import Backups
 
 
@@ -73,6 +75,7 @@ def restore_tools(
         UsageError: no database, or no Postgres programs. AuthError: a connection string or key is not set.
     """
     kept, refused = _backups(config, accepted)
+    useless: Callable[[Sequence[str]], Sequence[WalGap]] = kept.useless if isinstance(kept, Repository) else _none
     programs, folder, beside = binaries(config), restore_directory(config), sides(config, kept)
     database = config.environment.database
     server = database.server if database else None
@@ -105,6 +108,7 @@ def restore_tools(
         wal_beside=reading_beside(programs, kept, server.data_directory, folder) if server else None,
         accepted=accepted,
         refused=refused,
+        useless=useless,
         say=say,
     )
 
@@ -117,6 +121,11 @@ def _backups(
         return stanza(config), tuple
     kept = repository(config, accepted.names, lays_out=accepted.to_side)
     return kept, kept.refused
+
+
+def _none(_names: Sequence[str]) -> tuple[WalGap, ...]:
+    """Of pgBackRest's WAL nobody here reads what it says of wal_level."""
+    return ()
 
 
 def _live(config: Config) -> PostgresLive:

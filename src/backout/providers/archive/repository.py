@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from backout.model.backups import WalGap, WalRead
     from backout.model.recovery import BaseBackup
     from backout.providers.archive.packing import File
+    from backout.providers.archive.readback import Reading
     from backout.providers.archive.records import Facts
     from backout.providers.archive.sealing import Key
     from backout.providers.archive.stores import Store
@@ -146,12 +147,22 @@ class Repository:
         """
         return replayable(self._whole_wal(), self._useless())
 
-    def _useless(self) -> tuple[WalGap, ...]:
+    def useless(self, names: Sequence[str]) -> tuple[WalGap, ...]:
+        """Read those of these segments that nobody has read back yet; return the WAL that cannot be replayed."""
+        archive, segments = self.archive(self.cluster()), {each.name: each for each in self._whole_wal()}
+        known = now = archive.reading()
+        for segment in (segments[name] for name in names if name in segments):
+            is_read = segment.timeline == known.timeline and known.begin_lsn <= segment.begin_lsn
+            if not (is_read and segment.end_lsn <= known.end_lsn):
+                now = now.with_segment(segment, archive.read(segment.name) or b"")
+        return self._useless(now)
+
+    def _useless(self, read: Reading | None = None) -> tuple[WalGap, ...]:
         """Return the WAL that cannot be replayed; where a backup could be taken, the level is another one again."""
         found = self._own_records()
         if not found:
             return ()
-        gaps = self.archive(found[-1].facts.system_identifier).reading().gaps
+        gaps = (read or self.archive(found[-1].facts.system_identifier).reading()).gaps
         begins = [(each.facts.timeline, each.facts.begin_lsn) for each in found]
         ends = [min([at for timeline, at in begins if timeline == gap.timeline and at > gap.begin_lsn], default=NO_END)
                 for gap in gaps]  # fmt: skip

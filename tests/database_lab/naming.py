@@ -1,0 +1,66 @@
+"""Whether an output names a loss: the table, and how many rows or which; a table's name alone tells nothing."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_KEY: Final = re.compile(r"\((?P<key>'.*?),?\) (?:is not there|should not be there|[^ (]+: )")
+_COLUMN: Final = re.compile(r"\) (?P<name>.+?): '?|column \"?(?P<gone>[^\" ]+)\"? does not exist")
+_WHOLE: Final = re.compile(r"left out: (?:table|rows of) ")
+_FIGURE: Final = re.compile(r"(?<![\w.])\d[\d,]*(?= (?:more )?(?:rows|row|damaged))")
+_RIGHT: Final = "were written since in other columns"
+"""Said of rows that came back."""
+_COUNTS: Final = 4
+"""How many figures the table of results has of each table: what was written, and last what was left as it is."""
+
+
+def is_named(table: str, wrong: Sequence[str], said: str) -> bool:
+    """Whether an output names what is wrong with a table: it as a whole, its columns, their number, or the rows.
+
+    Args:
+        wrong: as `differences` tells it.
+    """
+    plain = table.replace('"', "")
+    names = {table, plain, plain.split(".", 1)[1]}
+    lines = [line for line in said.splitlines() if any(_has(line, name) for name in names)]
+    if any(_is_whole(line, names) for line in lines):
+        return True
+    columns = {found["name"] or found["gone"] for each in wrong if (found := _COLUMN.search(each)) is not None}
+    left = {line.split(":")[1].split()[-1].rsplit(".", 1)[-1] for line in lines if line.startswith("left out: column ")}
+    if columns and columns <= left and not any(each.endswith("there") for each in wrong):
+        return True
+    keys = {found["key"].replace("'", "") for each in wrong if (found := _KEY.match(each)) is not None}
+    rows = len(keys) or len(wrong)
+    return any(_tells(line, names, keys, rows) for line in lines)
+
+
+def _has(line: str, name: str) -> bool:
+    return re.search(rf"(?<![\w]){re.escape(name)}(?![\w])", line) is not None
+
+
+def _is_whole(line: str, names: set[str]) -> bool:
+    """Whether a table is named as left alone: by itself, with its schema, or in the table of results with a reason."""
+    if _WHOLE.match(line):
+        return True
+    cells = re.split(r"\s{2,}", line.strip(), maxsplit=_COUNTS + 1)
+    has_figures = len(cells) > _COUNTS + 1 and cells[0] in names and all(cell.isdecimal() for cell in cells[1:5])
+    return has_figures and " " in cells[5] and not re.fullmatch(r"[^ ,]+(, [^ ,]+)*", cells[5])
+
+
+def _tells(line: str, names: set[str], keys: set[str], rows: int) -> bool:
+    cells = re.split(r"\s{2,}", line.strip())
+    if cells[0] in names and len(cells) > _COUNTS and all(cell.isdecimal() for cell in cells[1:5]):
+        return int(cells[4]) >= rows  # what was written is no loss
+    if _RIGHT in line:
+        return False
+    text = line
+    for name in names:
+        text = text.replace(name, "")
+    told = {each.strip(" ()'") for each in re.split(r"[,:;] ", text)}
+    if keys and keys <= told:
+        return True
+    return any(int(figure.replace(",", "")) >= rows for figure in _FIGURE.findall(text))
