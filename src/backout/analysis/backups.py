@@ -109,7 +109,8 @@ def retain(
     verified = [each for each in backups if each.verified_at is not None and chain_of(each, backups)]
     if not verified:
         return Retention(tuple(each.id for each in backups), (), None)
-    before = _before(verified, age, min([now, *(each.ended_at for each in backups[-2:-1])]) - keep_s, keep_s)
+    readings = [now, *(each.ended_at for each in backups[-2:-1] if keep_s > 0)]  # of nothing, nothing is promised
+    before = _before(verified, age, min(readings) - keep_s, keep_s)
     first = before[-1] if before else verified[0]
     kept = {each.id for each in backups[backups.index(first) :]}
     branches = {each.timeline for each in before} if timeline is None else {timeline}
