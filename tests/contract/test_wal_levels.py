@@ -15,6 +15,7 @@ from backout.model.backups import Cluster, Slot, WalRead, WalStatus
 from backout.model.recovery import BackupKind, BaseBackup, WalSegment
 from backout.providers.archive.levels import LevelChange, level_changes
 from backout.providers.archive.readback import Reading, catch_up
+from backout.providers.archive.sealing import Key
 from backout.providers.archive.stores import FolderStore
 from backout.providers.archive.wal import WalArchive
 
@@ -84,6 +85,23 @@ def test_who_may_not_write_to_the_archive_reads_it_back_all_the_same(tmp_path: P
     reader = WalArchive(ReadOnly(tmp_path), "7", tmp_path / "incoming", None)
     assert catch_up(reader, base, wal) == WalRead(1, 0, SEGMENT)
     assert archive.reading() == Reading()
+
+
+def test_who_may_write_into_the_store_cannot_make_a_claim_of_it(tmp_path: Path) -> None:
+    """With a key: what says how far WAL was read counts only as it was sealed, for this cluster."""
+    store, key = FolderStore(tmp_path), Key(bytes(range(32)))
+    archive = WalArchive(store, "7", tmp_path / "incoming", key)
+    forged = Reading(1, 0, 1 << 40)
+    store.put("wal/7/read.json", msgspec.json.encode(forged))
+    assert archive.reading() == Reading()
+    archive.set_reading(forged)
+    assert archive.reading() == forged
+    other = WalArchive(store, "8", tmp_path / "incoming", key)
+    store.put("wal/8/read.json", store.get("wal/7/read.json") or b"")
+    assert other.reading() == Reading()
+    plain = WalArchive(FolderStore(tmp_path / "plain"), "7", tmp_path / "incoming", None)
+    plain.set_reading(forged)
+    assert plain.reading() == forged
 
 
 def test_what_nobody_has_read_back_is_no_protection() -> None:

@@ -153,7 +153,10 @@ def _hole(world: World, name: str, ledger: Ledger) -> str:
     ]
     assert gone, "the segment is in the archive"
     for path in gone:
-        path.unlink()
+        path.unlink(missing_ok=True)  # it was just stored
+    for path in (world.folder / ".backout").rglob(f"{row[0]}*"):
+        if path.is_file() and "receiv" not in str(path):
+            path.unlink(missing_ok=True)
     return xid
 
 

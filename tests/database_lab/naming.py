@@ -14,6 +14,7 @@ _WHOLE: Final = re.compile(r"left out: (?:table|rows of) ")
 _FIGURE: Final = re.compile(r"(?<![\w.])\d[\d,]*(?= (?:more )?(?:rows|row|damaged))")
 _RIGHT: Final = "were written since in other columns"
 """Said of rows that came back."""
+_LISTED: Final = ": left as they are"
 _COUNTS: Final = 4
 """How many figures the table of results has of each table: what was written, and last what was left as it is."""
 
@@ -33,6 +34,8 @@ def is_named(table: str, wrong: Sequence[str], said: str) -> bool:
     left = {line.split(":")[1].split()[-1].rsplit(".", 1)[-1] for line in lines if line.startswith("left out: column ")}
     if columns and columns <= left and not any(each.endswith("there") for each in wrong):
         return True
+    if any(_LISTED in line and "..." not in line for line in lines):
+        lines = [line for line in lines if not _has_figures(line, names)]  # each of those is named, and so no other
     keys = {found["key"].replace("'", "") for each in wrong if (found := _KEY.match(each)) is not None}
     rows = len(keys) or len(wrong)
     return any(_tells(line, names, keys, rows) for line in lines)
@@ -47,14 +50,20 @@ def _is_whole(line: str, names: set[str]) -> bool:
     if _WHOLE.match(line):
         return True
     cells = re.split(r"\s{2,}", line.strip(), maxsplit=_COUNTS + 1)
-    has_figures = len(cells) > _COUNTS + 1 and cells[0] in names and all(cell.isdecimal() for cell in cells[1:5])
-    return has_figures and " " in cells[5] and not re.fullmatch(r"[^ ,]+(, [^ ,]+)*", cells[5])
+    if not _has_figures(line, names) or len(cells) <= _COUNTS + 1:
+        return False
+    last = cells[_COUNTS + 1]
+    return " " in last and not re.fullmatch(r"[^ ,]+(, [^ ,]+)*", last)
+
+
+def _has_figures(line: str, names: set[str]) -> bool:
+    cells = re.split(r"\s{2,}", line.strip())
+    return cells[0] in names and len(cells) > _COUNTS and all(cell.isdecimal() for cell in cells[1 : _COUNTS + 1])
 
 
 def _tells(line: str, names: set[str], keys: set[str], rows: int) -> bool:
-    cells = re.split(r"\s{2,}", line.strip())
-    if cells[0] in names and len(cells) > _COUNTS and all(cell.isdecimal() for cell in cells[1:5]):
-        return int(cells[4]) >= rows  # what was written is no loss
+    if _has_figures(line, names):
+        return int(re.split(r"\s{2,}", line.strip())[_COUNTS]) >= rows  # what was written is no loss
     if _RIGHT in line:
         return False
     text = line

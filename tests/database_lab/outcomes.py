@@ -157,7 +157,8 @@ def faulty(world: World, fault: Fault, path: str, seed: int, *, busy: bool) -> O
                 done = world.backout("db", "restore", xid, *words, **{"role": role, "database": name, **more})
             if fault.heals and done.code:
                 done = world.backout("db", "restore", xid, *words, role=role, database=name)
-                assert done.code in (0, _UNSEEN), done.err + done.out
+                wrong = differences(ledger, read(world.dsn(name))) if path == "rescue" and done.code else {}
+                assert done.code in (0, _UNSEEN), (wrong, done.err + done.out)
         try:
             if path == "rescue" and done.code in _REFUSALS:
                 return Outcome(done.code, {}, _said(done))

@@ -71,6 +71,8 @@ def test_the_ledger_sees_every_kind_of_difference() -> None:
         ("shop.orders   12  0  0  0  status, price", False),
         ("shop.orders   12  0  0  1  status, price", False),
         ("shop.orders   12  0  0  2  status, price", True),
+        ("shop.orders   1  0  0  2  status\nshop.orders: left as they are (changed again since): 5, 6", False),
+        ("shop.orders   1  0  0  9  status\nshop.orders: left as they are (changed again since): 5, 6, ...", True),
         ("shop.orders   0  0  0  0  it has no primary key", True),
         ("shop.orders: left as they are (changed again since): 20", False),
         ("shop.orders: left as they are (changed again since): 20, 3", True),

@@ -96,15 +96,22 @@ class WalArchive:
             raise damaged(f"{self._store.name}/{where}", f"how the WAL is cut cannot be read: {error}") from None
 
     def reading(self) -> Reading:
-        """Return how far it was read back; not at all where nobody has, or what says so cannot be read."""
-        found = self._store.get(reading_key(self._system))
-        with contextlib.suppress(Undecodable):
-            return Reading() if found is None else decode_json(found, Reading)
+        """Return how far it was read back; not at all where nobody has, or what says so cannot be read.
+
+        With a key only what was sealed with it counts: whoever may write into the store must not make a claim of it.
+        """
+        key = reading_key(self._system)
+        found = self._store.get(key)
+        if found is None:
+            return Reading()
+        with contextlib.suppress(BackoutError):
+            return decode_json(found if self._key is None else unpack(key, found, self._key), Reading)
         return Reading()
 
     def set_reading(self, reading: Reading) -> None:
         """Record how far it was read back."""
-        self._store.put(reading_key(self._system), msgspec.json.encode(reading))
+        key, content = reading_key(self._system), msgspec.json.encode(reading)
+        self._store.put(key, content if self._key is None else pack(key, content, self._key))
 
     def segments(self) -> tuple[WalSegment, ...]:
         """Return what there is, in the order of positions, timeline by timeline."""
