@@ -10,67 +10,15 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from cli_shell import Answer
 from cli_shell import backout as typed
 from recovery_lab import Lab, opened
+from restore_typing import Typing
 
 from backout.providers.postgres import rescue_rows
 from backout.providers.postgres.rowsql import pipe
 
-from polling import until
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
-
-TOML = """
-[app]
-name = "shop"
-[environments.{name}]
-platform = {{ provider = "cloudflare", account_id = "0123456789abcdef0123456789abcdef", script = "shop" }}
-[environments.{name}.database]
-provider = "postgres"
-url_env = "DATABASE_URL"
-[environments.{name}.database.backup]
-wal = "stream"
-[environments.{name}.database.server]
-data_directory = "{data}"
-start = {start}
-stop = {stop}
-"""
-
-
-class Typing:
-    """The command line beside the lab's database."""
-
-    def __init__(self, lab: Lab, folder: Path) -> None:
-        self.lab, self.folder = lab, folder
-        self.variables = {"DATABASE_URL": lab.dsn}
-        start, stop = (f"'''{shlex.join(argv)}'''" for argv in lab.commands)
-        folder.mkdir()
-        text = TOML.format(name="lab", data=lab.data, start=start, stop=stop)
-        (folder / "backout.toml").write_text(text, encoding="utf-8")
-
-    def __call__(self, *arguments: str, code: int = 0) -> Answer:
-        answer = typed(self.folder, *arguments, variables=self.variables)
-        assert answer.code == code, answer.err + answer.out
-        return answer
-
-    def archived(self) -> None:
-        """Return when what was committed until now can be restored."""
-        with self.lab.connect() as connection:
-            connection.execute("SELECT pg_logical_emit_message(true, 'lab', 'x')")
-            row = connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
-            connection.execute("SELECT pg_logical_emit_message(true, 'lab', 'y'), pg_switch_wal()")
-            connection.execute("SELECT pg_logical_emit_message(true, 'lab', 'z')")
-        assert row is not None
-        lsn = row[0]
-        until(
-            lambda: typed(self.folder, "db", "restore", lsn, "--side", "--dry-run", variables=self.variables).code == 0,
-            what="the WAL is in the archive",
-            timeout_s=30,
-            every_s=0.2,
-        )
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,13 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
+from cli_shell import make_shell
 from recovery_lab import Lab, opened
 
-from backout.errors import ProviderUnavailable, Refused, UsageError, WorldMoved
+from backout.cli.also_back import agree
+from backout.errors import DecisionNeeded, ProviderUnavailable, Refused, UsageError, WorldMoved
 from backout.model.plan import Plan, PlanRefused
 from backout.plan.rollback import Request
 from backout.providers.files.migrations import PrismaMigrations
@@ -221,3 +224,38 @@ def test_a_way_that_is_shut_says_why(lab: Lab, tmp_path: Path, missing: str) -> 
     assert bool(data_lines(shut, situation)) is (missing == "no server")
     with pytest.raises((UsageError, Refused, ProviderUnavailable)):
         prepare_together(shut, Request(message="it fails"))
+
+
+@pytest.mark.long
+def test_another_database_goes_back_with_the_code_only_by_its_name(lab: Lab, tmp_path: Path) -> None:
+    """Refused with the whole command; unagreed it ends before the stop; typed at a terminal it goes."""
+    with lab.connect() as connection:
+        connection.execute("CREATE DATABASE crm")
+    other = lab.dsn.replace("dbname=postgres", "dbname=crm")
+    with psycopg.connect(other, autocommit=True) as connection:
+        connection.execute("CREATE TABLE leads (id int)")
+    night = Night(lab, tmp_path)
+    with psycopg.connect(other, autocommit=True) as connection:
+        connection.execute("INSERT INTO leads SELECT generate_series(1, 777)")
+    tools = night.tools()
+    situation, refused = prepare(tools, Request(message="it fails"))
+    assert isinstance(refused, PlanRefused)
+    back = with_ways(tools, refused, situation).options[1]
+    assert "other databases of its server go back too" in back
+    _, plan = prepare_together(tools, Request(message="it fails"))
+    assert isinstance(plan, Plan)
+    command = "backout rollback --with-database -e production"
+    with pytest.raises(DecisionNeeded) as asked:
+        agree(make_shell(tmp_path), plan, (), command, "one database alone: so")
+    assert f"Agree to it by name: `{command} --also-back crm=777`." in asked.value.options
+    assert "One database alone: so." in asked.value.options
+    with pytest.raises(WorldMoved, match="crm, with 777 row versions"):
+        night.drive(tools, tools.journal.submit(plan, actor="ops@host", reason="it fails"))
+    assert night.columns() == {"id", "status"}
+    assert night.story.world.live.sole == night.story.bad.id
+    plan = agree(make_shell(tmp_path, typed="crm\n", terminal=True), plan, (), command, "")
+    night.drive(tools, tools.journal.submit(plan, actor="ops@host", reason="it fails"))
+    assert night.columns() == {"id", "total", "status"}
+    assert night.story.world.live.sole == night.story.good.id
+    with psycopg.connect(other) as connection:
+        assert connection.execute("SELECT count(*) FROM leads").fetchone() == (0,)

@@ -9,7 +9,7 @@ import click
 
 from backout.cli.also_back import ALSO_BACK, agree, asked_lines, asked_record, command_of
 from backout.cli.db_restore_desk import Desk
-from backout.cli.db_restore_kept import kept_things
+from backout.cli.db_restore_kept import kept_lines, kept_things
 from backout.cli.options import REASON, Command, pass_shell
 from backout.errors import PartlyDone, Unmeasured, UsageError
 from backout.escaping import brief
@@ -276,7 +276,7 @@ def _finish(desk: Desk, run: Run) -> int:
     if run.state is not RunState.DONE:
         raise PartlyDone(f"run {run.id} is {run.state}", hint=f"backout runs show {run.id}")
     results = {step.action: desk.tools.runs.result(run.id, step.action) for step in run.plan.steps}
-    from backout.runbook.restore import kept, unprotected  # noqa: PLC0415 only what acts pays for it
+    from backout.runbook.restore import kept_sizes, unprotected  # noqa: PLC0415 only what acts pays for it
     from backout.runbook.unsigned import record_proved  # noqa: PLC0415 same
     from backout.runbook.whole_cluster import ALSO, LOST  # noqa: PLC0415 same
 
@@ -290,6 +290,7 @@ def _finish(desk: Desk, run: Run) -> int:
         return finish(desk, run, results)
     swapped, compared = results.get("db_read_back"), results.get("db_compare")
     side = results.get("db_side_open") if run.plan.steps[-1].action == "db_side_open" else None
+    directories = kept_sizes(tools)
     also = [note for note in run.plan.notes if note.startswith((ALSO, LOST))]
     payload = {
         "run_id": run.id,
@@ -301,7 +302,8 @@ def _finish(desk: Desk, run: Run) -> int:
         "swap": swapped,
         "also": also,
         "sequences": results.get("db_sequences"),
-        "kept": list(kept(tools)),
+        "kept": [name for name, _ in directories],
+        "kept_bytes": dict(directories),
         "protected": not unprotected(tools),
     }
     lines = [f"done: {run.plan.why}"]
@@ -324,6 +326,7 @@ def _finish(desk: Desk, run: Run) -> int:
             f"live: timeline {swapped['timeline']} at {swapped['lsn']}, migration {swapped['migration_head'] or 'none'}"
         )
         lines.append(f"the data directory of before is kept: {swapped['kept']}")
+        lines += kept_lines(desk, directories)
         lines += also
         from backout.report.sequences import sequence_lines  # noqa: PLC0415 only what acts pays for it
 

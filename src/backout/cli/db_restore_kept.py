@@ -27,25 +27,39 @@ def kept_things(desk: Desk, mode: str | None, drop_side: str | None, message: st
 
 
 def _list(desk: Desk) -> int:
-    from backout.runbook.restore import kept, unprotected  # noqa: PLC0415 only what acts pays for it
+    from backout.runbook.restore import kept_sizes, unprotected  # noqa: PLC0415 only what acts pays for it
 
     out, found = desk.shell.output, desk.tools.sides.list()
-    directories = kept(desk.tools)
+    directories = kept_sizes(desk.tools)
     rows = [(each.name, str(each.state), each.how) for each in found]
     lines = [out.table(("SIDE INSTANCE", "STATE", "HOW"), rows, whole=True) if rows else "no side instances"]
     lines += [f"{each.name}: psql {each.dsn!r}" for each in found if each.dsn]
-    lines += [f"kept: {name}" for name in directories]
+    lines += kept_lines(desk, directories)
     protected = not unprotected(desk.tools)
     if not protected:
         lines.append("UNPROTECTED: there is no verified base backup of this database since the swap")
     payload = {
         "environment": desk.tools.environment,
         "sides": [side_record(each) for each in found],
-        "kept": list(directories),
+        "kept": [name for name, _ in directories],
+        "kept_bytes": dict(directories),
         "protected": protected,
     }
     out.result("db-restore", payload, "\n".join(lines))
     return 0
+
+
+def kept_lines(desk: Desk, directories: tuple[tuple[str, int], ...]) -> list[str]:
+    """Return the data directories that are kept, what they take on the disk, and the command that removes them."""
+    from backout.cli.db_backups import megabytes  # noqa: PLC0415 only where something is kept
+
+    server = desk.tools.server
+    if not directories or server is None:
+        return [f"kept: {name}" for name, _ in directories]
+    free = megabytes(desk.tools.free_bytes(server.data_directory.parent))
+    command = f"backout db restore --release -e {desk.tools.environment}"
+    named = [f"kept: {name}, {megabytes(size)}" for name, size in directories]
+    return [*named, f"{free} are free there; `{command}` removes what is kept"]
 
 
 def side_record(side: SideInstance) -> dict[str, object]:

@@ -311,6 +311,10 @@ class DatabaseServer(Protocol):
         """Return of a data directory that is down its timeline, where its WAL ends, and the timelines before it."""
         ...
 
+    def size_of(self, directory: str) -> int:
+        """Return how many bytes a data directory takes on the disk; of one that is gone 0."""
+        ...
+
     def discard(self, kept: str) -> None:
         """Remove a data directory that `exchange` kept. Raises BackoutError when something of it stays."""
         ...

@@ -225,6 +225,12 @@ def kept(tools: RestoreTools) -> tuple[str, ...]:
     return tuple(name for name in names if name not in released and name not in gone)
 
 
+def kept_sizes(tools: RestoreTools) -> tuple[tuple[str, int], ...]:
+    """Return the data directories that swaps kept, oldest first, each with the bytes that it takes."""
+    server = tools.server
+    return tuple((name, server.size_of(name) if server is not None else 0) for name in kept(tools))
+
+
 def unprotected(tools: RestoreTools) -> bool:
     """Whether the database was swapped, or a swap undone, and no verified base of it was made since."""
     at = max((e.at for e in tools.journal.events(environment=tools.environment, kind=SWAPPED)), default=None)

@@ -6,6 +6,8 @@ last checkpoint begins with its redo position and the timeline), "Database File 
 
 from __future__ import annotations
 
+import contextlib
+import os
 import struct
 from typing import TYPE_CHECKING, Final
 
@@ -50,6 +52,16 @@ def _content(name: str, path: Path) -> bytes:
     content = path.read_bytes()
     # For whom commits waited is taken out of what comes in on purpose, and is not lost by it.
     return without_standbys(content) if name == AUTO_CONF else content
+
+
+def size_of(folder: Path) -> int:
+    """Return how many bytes the files of a folder take on the disk; what is removed meanwhile counts for nothing."""
+    found = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                found += os.lstat(os.path.join(parent, name)).st_blocks * 512  # noqa: PTH118 - os.walk gives text
+    return found
 
 
 def was_shut_down(data: Path) -> bool:

@@ -175,6 +175,10 @@ class CommandedServer:
         """Return of a data directory that is down its timeline, where its WAL ends, and the timelines before it."""
         return own_files.history_of(directory)
 
+    def size_of(self, directory: str) -> int:
+        """Return how many bytes a data directory takes on the disk; of one that is gone 0."""
+        return own_files.size_of(Path(directory))
+
     def discard(self, kept: str) -> None:
         """Remove a data directory that `exchange` kept beside the live one."""
         folder = Path(kept)
