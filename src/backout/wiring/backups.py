@@ -166,12 +166,15 @@ def backup_tools(config: Config, hooks: BackupHooks, accepted: Collection[str] =
     )
 
 
-def protection(config: Config, live: Cluster | None = None, *, most_bytes: int | None = None) -> Protection:
+def protection(
+    config: Config, live: Cluster | None = None, *, most_bytes: int | None = None, known: Repository | None = None
+) -> Protection:
     """Return whether the live cluster could be brought back now: the one answer of every command, and of the receiver.
 
     Args:
         live: the cluster where it was asked already. most_bytes: of WAL that is read for it, where nobody has read it
-            yet; None: as much as a command may wait for.
+            yet; None: as much as a command may wait for. known: of who asks again and again, so that only what is new
+            is listed; what is wrong by that is looked at as a whole before it is said.
 
     Raises:
         ProviderUnavailable, AuthError: it does not answer.
@@ -182,13 +185,15 @@ def protection(config: Config, live: Cluster | None = None, *, most_bytes: int |
     from backout.providers.archive.readback import MOST_BYTES  # noqa: PLC0415 same
 
     state = live or cluster(config).read()
-    kept = repository(config, whose=lambda: state.system_identifier)
+    kept = known or repository(config, whose=lambda: state.system_identifier)
     live, found = state, kept.backups()
     base, wal = base_of(live, found), kept.wal()  # what is received after this is read, and not asked for
     read, useless = (
         (None, ()) if base is None else kept.read_back(base, MOST_BYTES if most_bytes is None else most_bytes)
     )
     judgement = judged(live, found, wal, (*read_gaps(config.backup_directory), *useless), read)
+    if known is not None and not judgement.protected and base is not None:
+        kept.archive(base.system_identifier).look_anew()
     last, within_s = last_proof(config), float(backup_settings(config).prove_within)
     return replace(judgement, proved_at=last.at, alarm=proof_alarm(last, found, SystemClock().now(), within_s))
 

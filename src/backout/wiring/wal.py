@@ -91,6 +91,7 @@ def run(config: Config, say: Callable[[str], None], stop: threading.Event) -> No
     """
     cluster, directory = check(config), config.backup_directory
     sync, url = mode(config) == "sync", config.database_admin_url().reveal
+    known = backups.repository(config, whose=lambda: cluster.system_identifier)
     with Holding(directory, "receiver").held():
         how = Reception(
             directory,
@@ -98,7 +99,7 @@ def run(config: Config, say: Callable[[str], None], stop: threading.Event) -> No
             sync=sync,
             partial_every_s=None if backups.backup_settings(config).store is None else _PARTIAL_EVERY_S,
             say=say,
-            judge=lambda: backups.protection(config, most_bytes=_ALL),
+            judge=lambda: backups.protection(config, most_bytes=_ALL, known=known),
             told=_teller(config, say),
             alarmed=lambda alarm: backups.tell_unproved(config, alarm),
         )

@@ -44,9 +44,10 @@ class BucketStore:
                 return None
             raise
 
-    def keys(self, prefix: str) -> tuple[tuple[str, int], ...]:
+    def keys(self, prefix: str, *, after: str = "") -> tuple[tuple[str, int], ...]:
         """List objects; a bucket lists them sorted."""
-        found = self._client.list_objects(self._bucket, self._prefix + prefix)
+        behind = self._prefix + after if after else ""
+        found = self._client.list_objects(self._bucket, self._prefix + prefix, start_after=behind)
         ours = ((each.key.removeprefix(self._prefix), each.size_bytes) for each in found)
         return tuple((key, size) for key, size in ours if is_key(key))
 

@@ -78,6 +78,7 @@ class Repository:
         self._records = RecordStore(store, key, terms)
         self._whose = whose
         self._meant: str | None = None
+        self._archives: dict[str, WalArchive] = {}
 
     # --- port Backups ------------------------------------------------------------------------------------------
 
@@ -273,7 +274,10 @@ class Repository:
 
     def archive(self, system_identifier: str) -> WalArchive:
         """Return the WAL of a cluster."""
-        return WalArchive(self.store, system_identifier, self._incoming, self._key, self._terms)
+        if system_identifier not in self._archives:
+            made = WalArchive(self.store, system_identifier, self._incoming, self._key, self._terms)
+            self._archives[system_identifier] = made
+        return self._archives[system_identifier]
 
     def keep(self, folder: Path, facts: Facts, verified_at: float, progress: Callable[[int, int], None]) -> Record:
         """Store a backup that lies complete in a folder; what a killed attempt left of it is overwritten."""

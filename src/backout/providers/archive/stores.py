@@ -33,8 +33,12 @@ class Store(Protocol):
         """Return an object, or None when there is none."""
         ...
 
-    def keys(self, prefix: str) -> tuple[tuple[str, int], ...]:
-        """Return (key, size in bytes) of each object whose key begins so, sorted; what has no such key is not ours."""
+    def keys(self, prefix: str, *, after: str = "") -> tuple[tuple[str, int], ...]:
+        """Return (key, size in bytes) of each object whose key begins so, sorted; what has no such key is not ours.
+
+        Args:
+            after: only what sorts behind it.
+        """
         ...
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -85,15 +89,15 @@ class FolderStore:
         except OSError as error:
             raise BackoutError(f"cannot be read: {error.strerror}", where=str(path)) from error
 
-    def keys(self, prefix: str) -> tuple[tuple[str, int], ...]:
+    def keys(self, prefix: str, *, after: str = "") -> tuple[tuple[str, int], ...]:
         """Walk the folder; files that somebody is just writing are none."""
-        folder = self._path(prefix.rstrip("/")) if prefix.endswith("/") else self.directory
+        folder = self._path(prefix.rpartition("/")[0]) if "/" in prefix else self.directory
         found = []
         for place, _, names in os.walk(folder):
             for name in names:
                 path = os.path.join(place, name)  # noqa: PTH118 pathlib costs 10 us for each of many files
                 key = os.path.relpath(path, self.directory)
-                if key.startswith(prefix) and not name.endswith(_UNFINISHED) and is_key(key):
+                if key.startswith(prefix) and key > after and not name.endswith(_UNFINISHED) and is_key(key):
                     found.append((key, os.stat(path).st_size))  # noqa: PTH116 same
         return tuple(sorted(found))
 

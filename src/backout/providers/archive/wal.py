@@ -15,6 +15,7 @@ from backout.decoding import Undecodable, decode_json
 from backout.errors import BackoutError, Refused
 from backout.model.names import is_history, is_segment, parse_cluster, parse_wal_file
 from backout.model.recovery import WalSegment
+from backout.providers.archive.listing import Listing
 from backout.providers.archive.places import layout_key, reading_key, wal_key, wal_prefix
 from backout.providers.archive.readback import Reading
 from backout.providers.archive.record_store import SIGNED
@@ -80,6 +81,11 @@ class WalArchive:
         self._store = store
         self._key = key
         self._terms = terms
+        self._listing = Listing(store, self.prefix)
+
+    def look_anew(self) -> None:
+        """List all of it the next time, not only what came behind what is known."""
+        self._listing.forget()
 
     def set_layout(self, segment_bytes: int) -> None:
         """Record how the cluster's WAL is cut."""
@@ -119,8 +125,7 @@ class WalArchive:
         if size is None:
             return ()
         coming, found = self.coming(size), dict[str, WalSegment]()
-        for key, _ in self._store.keys(self.prefix):
-            name = key.removeprefix(self.prefix)
+        for name in self._listing.names():
             if is_segment(name):
                 found[name] = segment_of(name, size)
             elif name.endswith(PARTIAL) and is_segment(name.removesuffix(PARTIAL)):
@@ -199,6 +204,7 @@ class WalArchive:
     def forget_partial(self, name: str) -> None:
         """Remove what was stored of a segment that is stored whole by now."""
         self._store.delete([wal_key(self._system, name) + PARTIAL])
+        self._listing.forget()
 
     def remove_before(self, lsn: int, *, dry_run: bool = False) -> tuple[tuple[str, int], ...]:
         """Remove the stored segments that end at or before a position; return (name, bytes kept) of each."""
@@ -213,6 +219,7 @@ class WalArchive:
         ]
         if not dry_run:
             self._store.delete(key for key, _ in gone)
+            self._listing.forget()
         return tuple((key.removeprefix(self.prefix), stored) for key, stored in gone)
 
     def _kept_partial(self, name: str, size: int) -> WalSegment:

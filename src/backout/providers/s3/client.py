@@ -163,9 +163,9 @@ class S3Client:
         """Return one page."""
         return self._parsed(calls.list_page(bucket, listing, token=token), answers.parse_page)
 
-    def list_objects(self, bucket: str, prefix: str = "") -> Iterator[Listed]:
-        """Yield every object, by key."""
-        listing, token = calls.Listing(prefix=prefix), None
+    def list_objects(self, bucket: str, prefix: str = "", *, start_after: str = "") -> Iterator[Listed]:
+        """Yield every object, by key; `start_after`: those whose key sorts behind it."""
+        listing, token = calls.Listing(prefix=prefix, start_after=start_after), None
         while True:
             page = self.list_page(bucket, listing, token=token)
             yield from page.objects
