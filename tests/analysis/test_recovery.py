@@ -125,6 +125,21 @@ def test_a_new_timeline_is_reached_over_the_old_one() -> None:
     assert reached(at(9.6), late, timeline=2).base.id == "b"
 
 
+@pytest.mark.parametrize("filled", [0.0, 0.1, 0.49], ids=["nothing", "a little", "all but zeros at its end"])
+def test_what_was_not_received_of_the_old_timeline_stands_in_the_new_ones_first_segment(filled: float) -> None:
+    """A failover: the old one's last segment is `.partial`, and ends before the place where it was left."""
+    old = [segment(number) for number in range(2, 8)] + ([segment(8, filled=at(filled))] if filled else [])
+    wal = (*old, segment(8, timeline=2), segment(9, timeline=2))
+    found = Archive(archive().backups, wal, {2: ((1, at(8.5)),)})
+    way = reached(at(9.6), found, timeline=2)
+    assert way.spans[0].end_lsn == way.spans[1].begin_lsn == at(8 + filled)
+    assert segment(8, timeline=2).name in way.names
+    gone = Archive(found.backups, tuple(each for each in wal if each.name != segment(7).name), found.history)
+    assert "hole" in why_not(at(9.6), gone, timeline=2)
+    without = replace(found, wal=(*old, segment(9, timeline=2)))
+    assert "hole" in why_not(at(9.6), without, timeline=2)
+
+
 @given(missing=st.sets(st.integers(2, 9)), position=st.integers(2 * SIZE + 100, 10 * SIZE))
 def test_a_route_covers_every_byte_to_beyond_the_target(missing: set[int], position: int) -> None:
     """Whatever is missing: either the way is whole, or it is refused."""

@@ -317,6 +317,34 @@ def test_wal_that_cannot_be_replayed_protects_nothing(quick_path: Path, cache: P
 
 
 @pytest.mark.long
+def test_after_a_failover_the_old_timelines_partial_segment_is_no_hole(quick_path: Path, cache: Path) -> None:
+    """The receiver had less of it than the server that was promoted; the new timeline's first segment has it all."""
+    with receiving(quick_path, cache) as lab:
+        lab.execute("INSERT INTO t VALUES (1, 'received')")
+        until(lambda: lab.backout("db", "wal", "status", "--json").json["lag_bytes"] == 0, what="it is received")
+        _end(lab, "receiver", signal.SIGKILL)
+        lab.execute("INSERT INTO t VALUES (2, 'not received')", "INSERT INTO t VALUES (3, 'not received')")
+        lab.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
+        lab.server.stop()
+        (lab.server.data_directory / "recovery.signal").touch()
+        with (lab.server.data_directory / "postgresql.auto.conf").open("a", encoding="utf-8") as file:
+            file.write("restore_command = 'false'\nrecovery_target_timeline = 'latest'\n")
+        lab.status = lab.server.start(port=lab.status.port)
+        until(lambda: lab.value("SELECT NOT pg_is_in_recovery()"), timeout_s=30.0, what="it is promoted")
+        for path in (lab.server.data_directory / "pg_wal").glob("00000001*"):
+            path.unlink()  # only what is of the new timeline is still there
+        assert lab.backout("db", "wal", "start").code == 0
+        lab.execute("INSERT INTO t VALUES (4, 'on the new timeline')")
+        until(lambda: (found := read_status(lab.archive)) is not None and found.receiving and found.timeline == 2
+              and found.lag_bytes == 0, timeout_s=40.0, what="the new timeline is received")  # fmt: skip
+        reached = lab.backout("db", "restore", "latest", "--side", "--json")
+        assert reached.code == 0, reached.err
+        with psycopg.connect(str(reached.json["side"]["dsn"])) as connection:  # type: ignore[index,call-overload]
+            assert connection.execute("SELECT array_agg(n ORDER BY n) FROM t").fetchone() == ([1, 2, 3, 4],)
+        lab.backout("db", "restore", "--drop-side", str(reached.json["side"]["name"]))  # type: ignore[index,call-overload]
+
+
+@pytest.mark.long
 def test_a_side_across_minimal_is_refused_before_anything_is_laid_out(quick_path: Path, cache: Path) -> None:
     """Nobody has read the WAL back since: the plan does, names where it ends, and nothing of it has to be resumed."""
     with receiving(quick_path, cache) as lab:

@@ -9,7 +9,7 @@ from backout.analysis.backups import leads_to
 from backout.model.recovery import WalSpan, show_lsn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from backout.model.recovery import BaseBackup, Commit, WalSegment
 
@@ -99,11 +99,14 @@ def base_before(archive: Archive, timeline: int, lsn: int, *, is_last: bool = Fa
 def chain(archive: Archive, base: BaseBackup, timeline: int) -> tuple[tuple[WalSpan, ...], str]:
     """Return the unbroken WAL from a base on along the timelines, and the segment that is missing after it ("": none).
 
-    The last timeline ends where its WAL does, and then nothing is missing unless later segments are there.
+    The last timeline ends where its WAL does, and then nothing is missing unless later segments are there. Of one that
+    was left in the middle of a segment, that segment is there again as the next timeline's first one, up to that place
+    and beyond: what was received of the old one (`.partial`) may end earlier.
     """
     found: list[WalSpan] = []
     position = base.begin_lsn
-    for number, until in _way(archive, timeline):
+    way = _way(archive, timeline)
+    for place, (number, until) in enumerate(way):
         if until <= position:
             continue
         begin, names = position, []
@@ -114,11 +117,16 @@ def chain(archive: Archive, base: BaseBackup, timeline: int) -> tuple[tuple[WalS
                 position = min(each.end_lsn, until)
         if names:
             found.append(WalSpan(number, begin, position, tuple(names)))
-        if position < until:
+        later = {each for each, _ in way[place + 1 :]}
+        if position < until and not _is_covered(archive, later, position):
             beyond = [each for each in archive.wal if each.begin_lsn > position and _leads_to(archive, timeline, each)]
             missing = _name(archive.wal, number, position) if beyond or until < FOREVER or not found else ""
             return tuple(found), missing
     return tuple(found), ""
+
+
+def _is_covered(archive: Archive, timelines: Collection[int], position: int) -> bool:
+    return any(each.timeline in timelines and each.begin_lsn <= position < each.end_lsn for each in archive.wal)
 
 
 def stretches(archive: Archive, timeline: int, *, all_of_it: bool = False) -> tuple[tuple[WalSpan, ...], ...]:
