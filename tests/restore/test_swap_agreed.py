@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from recovery_lab import Lab, opened
 
-from backout.errors import Refused, WorldMoved
+from backout.errors import BackoutError, Refused, WorldMoved
 from backout.model.also_back import AlsoBack, AlsoKind, exact, read_word, uncovered
 from backout.model.incident import RunState
 from backout.plan.whole import to_agree
@@ -212,3 +212,22 @@ def test_what_is_written_in_the_last_moment_is_counted_behind_the_stop(lab: Lab)
     assert within(lab, "crm", "SELECT 1 FROM leads WHERE id = 99") == [(1,)]
     assert [path.name for path in lab.data.parent.iterdir()] == ["data"]
     assert kept(tools) == ()
+
+
+@pytest.mark.long
+def test_where_sequences_cannot_be_advanced_the_old_server_comes_up_again(lab: Lab) -> None:
+    """Nobody is left with a server that is down, and nothing hands out values twice."""
+    position = now(lab)
+    tools = lab.tools(receiver="lab")
+
+    class Unable:
+        """One that never gets the other cluster to start."""
+
+        def carry(self, *_: object) -> None:
+            raise BackoutError("it does not start")
+
+    with pytest.raises(WorldMoved, match="sequences could not be advanced: it does not start; the server is up again"):
+        lab.run(plan_swap(tools, position), lab.tools(receiver="lab", carrier=Unable()))
+    follow(lab)
+    assert lab.rows("SELECT 1") == [(1,)]
+    assert [path.name for path in lab.data.parent.iterdir()] == ["data"]

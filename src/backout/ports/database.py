@@ -320,6 +320,14 @@ class DatabaseServer(Protocol):
         ...
 
 
+class ReadsBeside(Protocol):
+    """Reads archived WAL together with what lies in a data directory."""
+
+    def __call__(self, segments: Sequence[WalSegment], *, alone: bool) -> tuple[tuple[WalSegment, ...], WalReader]:
+        """Return the WAL there is with the data directory's own, and its reader; alone: without the archive."""
+        ...
+
+
 class SequenceCarrier(Protocol):
     """Lets no sequence hand out a value again that it handed out in a data directory which goes."""
 

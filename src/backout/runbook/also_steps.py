@@ -106,41 +106,64 @@ class CarrySequences:
             self._refuse_more(seen, context)
         known = seen.get("sequences", {}) if isinstance(seen, dict) else {}
         superuser = str(seen["superuser"]) if isinstance(seen, dict) and seen["superuser"] else str(args["superuser"])
-        return record(tools.carrier.carry(data, incoming, superuser, _placed(known), told(context, tools)))
+        try:
+            carried = tools.carrier.carry(data, incoming, superuser, _placed(known), told(context, tools))
+        except BackoutError as error:
+            if not (isinstance(seen, dict) and seen["superuser"]):  # it had been down before
+                raise
+            raise self._up_again(f"sequences could not be advanced: {error.what}", context) from error
+        return record(carried)
 
     def _refuse_more(self, seen: Mapping[str, Json], context: StepContext) -> None:
         """Raise WorldMoved where rows of other databases came in the last moment, with the old server up again."""
         tools, since = self._tools, int(str(seen["counted_to"]))
         run = tools.runs.find(context.run)
-        args = next((step.args for step in run.plan.steps if step.action == AGREED), None) if run is not None else None
-        if not since or args is None or tools.server is None:
+        args = run.plan.step(AGREED).args if run is not None else None
+        if not since or args is None:
             return
         databases, things = seen["databases"], seen["things"]
         assert isinstance(databases, list)  # noqa: S101 as recorded
         assert isinstance(things, list)  # noqa: S101 same
         told = [AlsoBack.of(each) for each in things if isinstance(each, dict)]
         shown = {thing.name: thing for thing in told if thing.kind is AlsoKind.DATABASE}
-        last = written_last(tools, since)
+        try:
+            last: Mapping[int, int] | None = written_last(tools, since)
+        except BackoutError as error:
+            tools.say(f"what was written in the last moment is not counted: {error.what}")
+            last = None
         more = []
-        for pair in databases:
-            assert isinstance(pair, list)  # noqa: S101 as recorded
-            oid, name = int(str(pair[0])), str(pair[1])
+        names = {int(str(pair[0])): str(pair[1]) for pair in databases if isinstance(pair, list)}
+        names |= {oid: f"with object id {oid}" for oid in last or () if oid and oid not in names}
+        for oid, name in names.items():
             before = shown.get(name, AlsoBack(AlsoKind.DATABASE, name, 0))
-            if last.get(oid) and name != tools.database and before.count is not None:
+            if name == tools.database:
+                continue
+            if last is None:
+                text = f"database {brief(name)}, with rows of the last moment that could not be counted"
+                more.append(replace(before, count=None, text=text))
+            elif last.get(oid) and before.count is not None:
                 many = before.count + last[oid]
                 text = f"database {brief(name)}, with {many:,} row versions, {last[oid]:,} of them in the last moment"
                 more.append(replace(before, count=many, text=text))
         left = uncovered(more, words_of(args))
         if left:
-            tools.server.start()
-            if args["name"]:
-                tools.sides.drop(str(args["name"]))
-            raise WorldMoved(
-                f"there is more to lose than was agreed to: {'; '.join(thing.text for thing in left)}; the server is "
-                "up again on the data directory that it had, and nothing was changed",
-                where=tools.environment,
-                hint=f"`{args['again']}` shows what there is now, and the words that agree to it",
-            )
+            told_all = "; ".join(thing.text for thing in left)
+            raise self._up_again(f"there is more to lose than was agreed to: {told_all}", context)
+
+    def _up_again(self, why: str, context: StepContext) -> WorldMoved:
+        """Start the server on what it had, remove what would have come, and return the error that says so."""
+        tools, run = self._tools, self._tools.runs.find(context.run)
+        assert tools.server is not None  # noqa: S101 a plan of a swap has one
+        assert run is not None  # noqa: S101 it is this one
+        args = run.plan.step(AGREED).args
+        tools.server.start()
+        if args["name"]:
+            tools.sides.drop(str(args["name"]))
+        return WorldMoved(
+            f"{why}; the server is up again on the data directory that it had, and nothing was changed",
+            where=tools.environment,
+            hint=f"`{args['again']}` shows what there is now, and the words that agree to it",
+        )
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """Advancing again changes nothing."""

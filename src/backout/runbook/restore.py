@@ -34,13 +34,14 @@ if TYPE_CHECKING:
     from backout.errors import BackoutError
     from backout.model.backups import WalGap
     from backout.model.plan import Json, Plan
-    from backout.model.recovery import DatabaseFacts, WalSegment
+    from backout.model.recovery import DatabaseFacts
     from backout.ports import (
         Backups,
         Clock,
         DatabaseServer,
         Journal,
         LiveDatabase,
+        ReadsBeside,
         Rescuer,
         RowComparer,
         Runs,
@@ -98,7 +99,7 @@ class RestoreTools:
     receiver: str = ""
     superuser: str = "postgres"
     carrier: SequenceCarrier | None = None
-    wal_beside: Callable[[Sequence[WalSegment]], tuple[tuple[WalSegment, ...], WalReader]] | None = None
+    wal_beside: ReadsBeside | None = None
     accepted: Accepted = NONE_ACCEPTED
     refused: Callable[[], Sequence[tuple[str, BackoutError]]] = tuple
     useless: Callable[[Sequence[str]], Sequence[WalGap]] = lambda _names: ()

@@ -103,16 +103,22 @@ def look_at_cluster(tools: RestoreTools, facts: DatabaseFacts | None, comes: Com
 
 
 def written_last(tools: RestoreTools, since: int) -> Mapping[int, int]:
-    """Return the row versions written by database between a position and the end of a server that is down by now."""
+    """Return the row versions written by database between a position and the end of a server that is down by now.
+
+    Raises:
+        BackoutError: the WAL from there on does not all lie in the data directory, or cannot be read.
+    """
     server = tools.server
     assert server is not None  # noqa: S101 a plan of a swap has one
     assert tools.wal_beside is not None  # noqa: S101 whoever counted up to there had it
     timeline, end, _ = server.history_of(server.data_directory)
-    segments, wal = tools.wal_beside(server.wal_here(timeline, end))
+    segments, wal = tools.wal_beside(server.wal_here(timeline, end), alone=True)
     archive = Archive((), segments, wal.history())
     found = [each for each in stretches(archive, timeline, all_of_it=True) if each[-1].end_lsn > since]
     rows: Counter[int] = Counter()
-    if since < end and found:
+    if since < end:
+        if not found or found[-1][0].begin_lsn > since or found[-1][-1].end_lsn < end:
+            raise BackoutError(f"the WAL from {show_lsn(since)} on is not in the data directory any more")
         spans = cut(archive, found[-1], since, end)
         for (database, node), many in wal.written(spans, apart_from=()).items():
             rows[database] += 0 if node in _GATHERED else many
@@ -155,7 +161,7 @@ def _written(tools: RestoreTools, facts: DatabaseFacts, comes: Comes) -> _Writte
     """Return what was written in the live cluster that the other one lacks; None: not all of its WAL is there."""
     archive, wal, end = archive_of(tools, facts), tools.wal, facts.flushed_lsn or facts.lsn
     if tools.server is not None and tools.wal_beside is not None:
-        segments, wal = tools.wal_beside(tools.server.wal_here(facts.timeline, end))
+        segments, wal = tools.wal_beside(tools.server.wal_here(facts.timeline, end), alone=False)
         archive = replace(archive, wal=segments, history=wal.history())
     timeline = timeline_of(archive, facts)
     begin = parted_at([*archive.history.get(timeline, ()), (timeline, FOREVER)], comes.way)

@@ -6,6 +6,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Final
 
+from backout.errors import BackoutError
 from backout.model.names import is_history
 from backout.providers.child import is_running
 from backout.providers.postgres.walsearch import WalSearch
@@ -15,27 +16,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.model.recovery import BaseBackup, WalSegment
-    from backout.ports import Backups, WalReader
+    from backout.ports import Backups, ReadsBeside, WalReader
     from backout.providers.postgres.binaries import Binaries
 
 _HERE: Final = "wal-here-"
 
 
-def reading_beside(
-    binaries: Binaries, kept: Backups, data: Path, folder: Path
-) -> Callable[[Sequence[WalSegment]], tuple[tuple[WalSegment, ...], WalReader]]:
+def reading_beside(binaries: Binaries, kept: Backups, data: Path, folder: Path) -> ReadsBeside:
     """Return what takes the WAL that lies in a data directory, and returns that with the archive's and its reader.
 
     Args:
         folder: in which each process has one of its own for links; a link that leads nowhere would stop pg_waldump.
     """
 
-    def beside(segments: Sequence[WalSegment]) -> tuple[tuple[WalSegment, ...], WalReader]:
+    def beside(segments: Sequence[WalSegment], *, alone: bool) -> tuple[tuple[WalSegment, ...], WalReader]:
         for each in folder.glob(f"{_HERE}*"):
             number = each.name.removeprefix(_HERE)
             if number == str(os.getpid()) or not (number.isdecimal() and is_running(int(number))):
                 shutil.rmtree(each, ignore_errors=True)
-        both = WithOwnWal(kept, data, segments)
+        both = WithOwnWal(None if alone else kept, data, segments)
         return both.wal(), WalSearch(binaries, both, folder / f"{_HERE}{os.getpid()}")
 
     return beside
@@ -45,30 +44,38 @@ class WithOwnWal:
     """Port Backups: the archive, with the WAL that still lies in the data directory.
 
     Args:
-        segments: what lies there, as `wal_of` returned it.
+        kept: the archive, None where it is not to be asked: a server is down meanwhile. segments: what lies in the data
+            directory, as `wal_of` returned it.
     """
 
-    def __init__(self, kept: Backups, data: Path, segments: Sequence[WalSegment]) -> None:
+    def __init__(self, kept: Backups | None, data: Path, segments: Sequence[WalSegment]) -> None:
         self._kept = kept
         self._data = data
         self._own: Mapping[str, WalSegment] = {each.name: each for each in segments}
 
     def backups(self) -> tuple[BaseBackup, ...]:
         """Return those of the archive."""
-        return self._kept.backups()
+        return self._kept.backups() if self._kept is not None else ()
 
     def wal(self) -> tuple[WalSegment, ...]:
         """Return the archived WAL with the data directory's own, which goes further."""
-        return with_own(self._kept.wal(), tuple(self._own.values()))
+        archived = self._kept.wal() if self._kept is not None else ()
+        return with_own(archived, tuple(self._own.values()))
 
     def unpack(self, backup: str, into: Path, progress: Callable[[int, int], None]) -> None:
-        """Lay out a data directory."""
+        """Lay out a data directory. Raises BackoutError: the archive is not asked."""
+        if self._kept is None:
+            raise BackoutError("the archive is not asked", where=backup)
         self._kept.unpack(backup, into, progress)
 
     def fetch_wal(self, names: Sequence[str], into: Path, laid: Callable[[str], None] = lambda _name: None) -> None:
-        """Link what lies in the data directory, fetch the rest."""
+        """Link what lies in the data directory, fetch the rest. Raises BackoutError: nobody is to be asked for it."""
         here = [name for name in names if name in self._own and (self._data / "pg_wal" / name).is_file()]
-        self._kept.fetch_wal([name for name in names if name not in here], into, laid)
+        rest = [name for name in names if name not in here]
+        if self._kept is not None:
+            self._kept.fetch_wal(rest, into, laid)
+        elif rest:
+            raise BackoutError(f"WAL does not lie in the data directory any more: {', '.join(rest)}")
         for name in here:
             (into / name).symlink_to(self._data / "pg_wal" / name)
             laid(name)

@@ -24,6 +24,7 @@ from backout.private import private_folder
 from backout.providers.postgres.launcher import PostgresServer
 from backout.providers.postgres.own_files import was_shut_down
 from backout.providers.postgres.owner_session import inside
+from backout.providers.postgres.server_message import message_of
 from backout.providers.postgres.session import working
 from backout.providers.postgres.side_settings import settings_alone
 from backout.providers.postgres.template import give_away
@@ -42,7 +43,11 @@ _FIRST_ITEM_AT: Final = 24
 _HOFF_AT: Final = 22
 _PATH: Final = re.compile(r"base/\d+/\d+")
 _START_S: Final = 600.0
-_DATABASES: Final = "SELECT datname::text FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"
+_WRITES: Final = {"default_transaction_read_only": "off"}
+"""A database or role may have it on."""
+_DATABASES: Final = (
+    "SELECT datname::text FROM pg_database WHERE datallowconn AND NOT datistemplate AND datconnlimit > -2 ORDER BY 1"
+)
 _SEQUENCES: Final = """
 SELECT c.oid::bigint, format('%I.%I', n.nspname, c.relname), pg_relation_filepath(c.oid)::text,
   s.seqincrement, s.seqmin, s.seqmax, s.seqcycle
@@ -124,16 +129,22 @@ class _Carrying:
         self._left: list[SequencesLeft] = []
 
     def all(self, progress: Callable[[str, int, int], None]) -> Carried:
+        import psycopg  # noqa: PLC0415 - costs 0.1 s
+
         with closing(self._session("postgres")) as session:
             names = [str(name) for (name,) in session.execute(_DATABASES).fetchall()]
         for number, name in enumerate(names):
             progress("sequences of databases", number, len(names))
-            self._database(name)
+            try:
+                self._database(name)
+            except psycopg.Error as error:
+                reason = f"none of this database was looked at, or not all: {message_of(error)}"
+                self._left.append(SequencesLeft(name, "*", reason))
         clean = was_shut_down(self._old)
         return Carried(self._looked_at, tuple(self._advanced), tuple(self._left), stopped_cleanly=clean)
 
     def _session(self, database: str) -> Any:
-        return working(inside(self._dsn), dbname=database, statement_timeout_s=60.0)
+        return working(inside(self._dsn), dbname=database, statement_timeout_s=60.0, settings=_WRITES)
 
     def _database(self, database: str) -> None:
         wanted: dict[str, tuple[_Sequence, _Place, _Place]] = {}
