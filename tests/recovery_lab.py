@@ -26,7 +26,7 @@ from backout.plan.whole import agreed, to_agree
 from backout.providers.child import free_ports, unprivileged_prefix
 from backout.providers.clock import SystemClock
 from backout.providers.postgres.binaries import Binaries, find_binaries
-from backout.providers.postgres.comparison.comparer import PostgresComparer
+from backout.providers.postgres.comparison.comparer import PostgresComparer, PostgresCopies
 from backout.providers.postgres.launcher import PostgresServer
 from backout.providers.postgres.live import PostgresLive
 from backout.providers.postgres.own_wal import reading_beside
@@ -244,6 +244,7 @@ class Lab:
             "beside": sides,
             "bases": sides,
             "live": PostgresLive(lambda: self.dsn),
+            "copies": PostgresCopies(lambda: self.dsn),
             "comparer": lambda database: PostgresComparer(lambda: self.dsn, database),
             "rescuer": lambda database: PostgresRescuer(lambda: self.dsn, self.binaries, database),
             "carrier": PostgresSequences(self.binaries, self.root / "restore"),

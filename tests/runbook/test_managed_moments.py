@@ -80,7 +80,10 @@ def tools(live: Catalog, *ways: VendorWay, problem: str = "", pooled: bool = Fal
     clock, port = WorldClock(NOW), Offering(ways, problem)
     journal: Any = Notes()
     unused: dict[str, Any] = dict.fromkeys(
-        ("backups", "wal", "sides", "beside", "bases", "rescuer", "comparer", "kept", "tools_version", "free_bytes")
+        (
+            *("backups", "wal", "sides", "beside", "bases", "rescuer", "comparer", "copies", "kept"),
+            *("tools_version", "free_bytes"),
+        )
     )
     known: dict[str, Any] = {"environment": "lab", "actor": "test", "clock": clock, "journal": journal, "runs": journal}
     own = RestoreTools(**known, **unused, live=live, database="app")

@@ -276,7 +276,8 @@ def _finish(desk: Desk, run: Run) -> int:
     if run.state is not RunState.DONE:
         raise PartlyDone(f"run {run.id} is {run.state}", hint=f"backout runs show {run.id}")
     results = {step.action: desk.tools.runs.result(run.id, step.action) for step in run.plan.steps}
-    from backout.runbook.restore import kept_sizes, unprotected  # noqa: PLC0415 only what acts pays for it
+    from backout.report.comparison import checked_lines, comparison_code, second_checks  # noqa: PLC0415 only what acts pays for it
+    from backout.runbook.restore import kept_sizes, unprotected  # noqa: PLC0415 same
     from backout.runbook.unsigned import record_proved  # noqa: PLC0415 same
     from backout.runbook.whole_cluster import ALSO, LOST  # noqa: PLC0415 same
 
@@ -288,7 +289,7 @@ def _finish(desk: Desk, run: Run) -> int:
         from backout.cli.db_restore_managed import finish  # noqa: PLC0415 only with a vendor
 
         return finish(desk, run, results)
-    swapped, compared = results.get("db_read_back"), results.get("db_compare")
+    swapped, (compared, before) = results.get("db_read_back"), second_checks(results)
     side = results.get("db_side_open") if run.plan.steps[-1].action == "db_side_open" else None
     directories = kept_sizes(tools)
     also = [note for note in run.plan.notes if note.startswith((ALSO, LOST))]
@@ -299,6 +300,7 @@ def _finish(desk: Desk, run: Run) -> int:
         "side": side,
         "rescue": rescue,
         "comparison": compared,
+        "comparison_before": before,
         "swap": swapped,
         "also": also,
         "sequences": results.get("db_sequences"),
@@ -314,13 +316,10 @@ def _finish(desk: Desk, run: Run) -> int:
     if isinstance(rescue, dict):
         lines.append(rescue_text(shell, rescue))
         follow = [f"backout db restore --undo -e {run.environment}"]
-    code = rescue_exit_code(rescue)
-    if isinstance(compared, dict):
-        from backout.report.comparison import comparison_lines  # noqa: PLC0415 only what acts pays for it
-
-        lines += comparison_lines(compared)
-        found = Unmeasured.exit_code if "failed" in compared else int(bool(compared["differs"] or compared["behind"]))
-        code = min(filter(None, (code, found)), default=0)  # damage that is left says more than that nothing was seen
+    lines += checked_lines(before, compared)
+    # Damage that is left says more than that nothing was seen.
+    codes = (rescue_exit_code(rescue), comparison_code(compared), comparison_code(before) % Unmeasured.exit_code)
+    code = min(filter(None, codes), default=0)
     if isinstance(swapped, dict):
         lines.append(
             f"live: timeline {swapped['timeline']} at {swapped['lsn']}, migration {swapped['migration_head'] or 'none'}"

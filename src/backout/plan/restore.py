@@ -22,6 +22,8 @@ _BEFORE_DROP = re.compile(r"before\s+drop\s+of\s+(\S+)", re.IGNORECASE)
 _SEVERAL = re.compile(r"\d{1,10}(?:[\s,]+\d{1,10})+")
 _BETWEEN = re.compile(r"between\s+(.+?)\s+and\s+(.+)", re.IGNORECASE)
 _DURING = re.compile(r"during\s+(\S+)", re.IGNORECASE)
+NOTE_COPIES, COMPARE_COPY = "db_note_copies", "db_compare_copy"
+"""The steps of the second check of a swap, before the exchange and after it."""
 _FOREVER = 1 << 64
 _LATEST = "latest"
 _MIN_PREFIX = 4
@@ -155,6 +157,8 @@ def swap_plan(job: Job, target: RecoveryTarget, route: Route, data: str) -> Plan
     steps = (
         _side(name, target, route, place=incoming),
         _check(name, job.look),
+        _open(name),
+        _note_copies(name, kept),
         Step("db_promote", "let the side instance become a database of its own, and stop it", {"name": name}),
         *_exchange((data, incoming, kept), who, name),
     )
@@ -171,7 +175,8 @@ def undo_swap_plan(environment: str, swapped: dict[str, Json], mark: str, databa
     """Return the plan that brings the kept data directory back and keeps the one that is live now."""
     data, incoming = str(swapped["data_directory"]), str(swapped["kept"])
     kept = f"{data}.backout-old-{mark}"
-    steps = _exchange((data, incoming, kept), (str(swapped["system_identifier"]), database), "")
+    ends = (data, incoming, kept), (str(swapped["system_identifier"]), database)
+    steps = (_note_copies("", kept), *_exchange(*ends, ""))
     notes = (f"what was committed since the swap stays in {kept}",)
     return Plan(PlanKind.RECOVER, environment, f"undo of a swap: {incoming} comes back", steps, notes)
 
@@ -295,6 +300,11 @@ def _open(name: str) -> Step:
     return Step("db_side_open", f"open side instance {name} for reading", {"name": name}, equivalent="# pg_promote()")
 
 
+def _note_copies(name: str, kept: str) -> Step:
+    title = "note what both clusters hold, while the live one serves" if name else "note what the live cluster holds"
+    return Step(NOTE_COPIES, title, {"name": name, "kept": kept})
+
+
 def _exchange(folders: tuple[str, str, str], who: tuple[str, str], name: str) -> tuple[Step, ...]:
     """Return the steps that move a data directory in.
 
@@ -315,6 +325,11 @@ def _exchange(folders: tuple[str, str, str], who: tuple[str, str], name: str) ->
         ),
         Step("db_start_server", "start the server", {"data_directory": data}),
         Step("db_read_back", "read back who answers", {**ends, **answers}),
+        Step(
+            COMPARE_COPY,
+            "the second check, in a process of its own: hashes of rows noted before and now",
+            {"incoming": incoming, "kept": kept, "name": name},
+        ),
     )
 
 

@@ -411,6 +411,30 @@ class RowComparer(Protocol):
         ...
 
 
+class CopyComparer(Protocol):
+    """The second check of a swap: a whole cluster, by other means than the copy was made, in a process of its own."""
+
+    def note(self, dsn: str, into: Path, progress: Callable[[str, int, int], None]) -> None:
+        """Keep in a file what a server holds now.
+
+        Args:
+            dsn: of a side instance; "" for the live server.
+        """
+        ...
+
+    def compare(self, noted: Path, *, goes_on: bool, progress: Callable[[str, int, int], None]) -> Comparison:
+        """Return how the live server stands to what was noted.
+
+        Args:
+            goes_on: whether it goes on from that; else the copy was made of it, and only rows that nobody wrote since
+                are compared.
+
+        Raises:
+            BackoutError: nothing could be compared, or nothing was noted.
+        """
+        ...
+
+
 class Statements(Protocol):
     """The statements that the application sends."""
 

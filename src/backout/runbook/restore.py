@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from backout.ports import (
         Backups,
         Clock,
+        CopyComparer,
         DatabaseServer,
         Journal,
         LiveDatabase,
@@ -89,6 +90,7 @@ class RestoreTools:
     live: LiveDatabase
     rescuer: Callable[[str], Rescuer]
     comparer: Callable[[str], RowComparer]
+    copies: CopyComparer
     kept: Path
     tools_version: int
     free_bytes: Callable[[Path | None], int]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from backout.plan.whole import AGREED
 from backout.runbook.also_steps import SEQUENCES, CarrySequences, CheckAlso
 from backout.runbook.comparison_steps import CompareRows, NoteNewer
+from backout.runbook.copy_steps import COMPARE_COPY, NOTE_COPIES, CompareCopy, NoteCopies
 from backout.runbook.rescue_steps import CheckRescue, Rescue, UndoRescue, damage_of, several_in
 from backout.runbook.several import Following
 from backout.runbook.side_steps import CheckSide, DropSides, MakeSide, OpenSide, Promote, order_of
@@ -33,6 +34,8 @@ def actions(tools: RestoreTools) -> dict[str, Action]:
         "db_exchange": Exchange(tools),
         "db_start_server": StartServer(tools),
         "db_read_back": ReadBack(tools),
+        NOTE_COPIES: NoteCopies(tools),
+        COMPARE_COPY: CompareCopy(tools),
         "db_note_newer": NoteNewer(tools),
         "db_compare": CompareRows(tools),
         "db_rescue": Rescue(tools, following),

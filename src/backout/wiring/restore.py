@@ -9,7 +9,7 @@ from backout import wiring
 from backout.errors import BackoutError, UsageError
 from backout.providers.archive.repository import Repository
 from backout.providers.clock import SystemClock
-from backout.providers.postgres.comparison.comparer import PostgresComparer
+from backout.providers.postgres.comparison.comparer import PostgresComparer, PostgresCopies
 from backout.providers.postgres.live import PostgresLive
 from backout.providers.postgres.own_wal import reading_beside
 from backout.providers.postgres.ownserver import CommandedServer
@@ -95,6 +95,7 @@ def restore_tools(
         live=_live(config),
         rescuer=lambda name: PostgresRescuer(url, programs, name, folder / "kept"),
         comparer=lambda name: PostgresComparer(url, name),
+        copies=PostgresCopies(url),
         kept=folder / "kept",
         tools_version=int(programs.version().split(".", maxsplit=1)[0]),
         free_bytes=lambda place: _free(place or folder),

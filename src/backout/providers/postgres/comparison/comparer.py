@@ -1,4 +1,4 @@
-"""Port RowComparer: the second check runs in a process of its own, and this starts it and hears what it says."""
+"""Ports RowComparer and CopyComparer: the process of the second check is started, and what it says is heard."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from backout.model.comparison import Comparison, TableComparison
 from backout.private import private_folder
 from backout.providers.child_environment import bare_environment, own_module
 from backout.providers.postgres.comparison.reading import Place, comparing
+from backout.providers.postgres.owner_session import inside
 from backout.providers.postgres.side_files import write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from backout.model.comparison import Evidence
@@ -73,11 +74,7 @@ class PostgresComparer:
         if noted.exists():
             known = decode_json(noted.read_bytes(), dict[str, Any], what="what was noted before", where=str(noted))
         found = self._asked(evidence, (before, after), known, progress)["compared"]
-        tables = (
-            TableComparison(**{**each, "examples": tuple(each["examples"]), "columns": tuple(each["columns"])})
-            for each in found["tables"]
-        )
-        return Comparison(tuple(tables), tuple(found["behind"]))
+        return _comparison(found)
 
     def _asked(
         self,
@@ -86,13 +83,10 @@ class PostgresComparer:
         noted: dict[str, Any] | None,
         progress: Callable[[str, int, int], None],
     ) -> dict[str, Any]:
-        """Return the last line that the process wrote.
-
-        Raises:
-            BackoutError: it could not compare, or ended without a word.
-        """
+        """Return what the process says. Raises as `ask`."""
         written = evidence.written
         asked = {
+            "kind": "rows",
             "url": self._url(),
             "database": self._database,
             "before": sides[0],
@@ -106,38 +100,85 @@ class PostgresComparer:
                 "between": {oid: sorted(keys) for oid, keys in evidence.between.items()},
             },
         }
-        last: dict[str, Any] = {}
-        process = subprocess.Popen(
-            own_module(_MODULE),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=bare_environment(),
-        )
-        with process:
-            assert process.stdin is not None  # noqa: S101 it is a pipe
-            assert process.stdout is not None  # noqa: S101 same
-            assert process.stderr is not None  # noqa: S101 same
-            said: list[bytes] = []
-            hearing = threading.Thread(target=lambda: said.append(process.stderr.read()), daemon=True)  # type: ignore[union-attr]
-            hearing.start()
-            try:
-                process.stdin.write(json.dumps(asked).encode())
-                process.stdin.close()
-                for line in process.stdout:
-                    last = decode_json(line, dict[str, Any], what="the second check's answer")
-                    if "progress" in last:
-                        progress(*last["progress"])
-            except BrokenPipeError:
-                pass
-            finally:
-                if process.poll() is None and "progress" in last:
-                    process.kill()
-        if "failed" in last:
-            what, where, hint = last["failed"]
-            raise BackoutError(f"the second check could not be made: {what}", where=where, hint=hint)
-        if "compared" not in last:
-            hearing.join()
-            tail = b"".join(said).decode(errors="replace").strip().splitlines()[-1:]
-            raise BackoutError(f"the process of the second check has ended: {' '.join(tail)[:200]}", where="database")
-        return last
+        return ask(asked, progress)
+
+
+class PostgresCopies:
+    """Compares what a whole cluster held with what one holds, each hashing its own rows.
+
+    Args:
+        url: returns the connection string of an administrator of the live server; it is never shown.
+    """
+
+    def __init__(self, url: Callable[[], str]) -> None:
+        self._url = url
+
+    def note(self, dsn: str, into: Path, progress: Callable[[str, int, int], None]) -> None:
+        """Keep in a file what a server holds now.
+
+        Args:
+            dsn: of a side instance; "" for the live server.
+        """
+        asked = {"kind": "note", "url": inside(dsn) if dsn else self._url()}
+        noted = ask(asked, progress)["noted"]
+        private_folder(into.parent)
+        write_whole(into, json.dumps(noted))
+
+    def compare(self, noted: Path, *, goes_on: bool, progress: Callable[[str, int, int], None]) -> Comparison:
+        """Return how the live server stands to what was noted; `goes_on`: whether it goes on from that."""
+        if not noted.exists():
+            raise BackoutError("what it held was not noted before", where=noted.name)
+        known = decode_json(noted.read_bytes(), dict[str, Any], what="what was noted before", where=str(noted))
+        asked = {"kind": "copy", "url": self._url(), "noted": known, "goes_on": goes_on}
+        return _comparison(ask(asked, progress)["compared"])
+
+
+def ask(asked: Mapping[str, Any], progress: Callable[[str, int, int], None]) -> dict[str, Any]:
+    """Let the process of the second check answer, and return the last line that it wrote.
+
+    Raises:
+        BackoutError: it could not compare, or ended without a word.
+    """
+    last: dict[str, Any] = {}
+    process = subprocess.Popen(
+        own_module(_MODULE),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=bare_environment(),
+    )
+    with process:
+        assert process.stdin is not None  # noqa: S101 it is a pipe
+        assert process.stdout is not None  # noqa: S101 same
+        assert process.stderr is not None  # noqa: S101 same
+        said: list[bytes] = []
+        hearing = threading.Thread(target=lambda: said.append(process.stderr.read()), daemon=True)  # type: ignore[union-attr]
+        hearing.start()
+        try:
+            process.stdin.write(json.dumps(asked).encode())
+            process.stdin.close()
+            for line in process.stdout:
+                last = decode_json(line, dict[str, Any], what="the second check's answer")
+                if "progress" in last:
+                    progress(*last["progress"])
+        except BrokenPipeError:
+            pass
+        finally:
+            if process.poll() is None and "progress" in last:
+                process.kill()
+    if "failed" in last:
+        what, where, hint = last["failed"]
+        raise BackoutError(f"the second check could not be made: {what}", where=where, hint=hint)
+    if "compared" not in last and "noted" not in last:
+        hearing.join()
+        tail = b"".join(said).decode(errors="replace").strip().splitlines()[-1:]
+        raise BackoutError(f"the process of the second check has ended: {' '.join(tail)[:200]}", where="database")
+    return last
+
+
+def _comparison(found: Mapping[str, Any]) -> Comparison:
+    tables = (
+        TableComparison(**{**each, "examples": tuple(each["examples"]), "columns": tuple(each["columns"])})
+        for each in found["tables"]
+    )
+    return Comparison(tuple(tables), tuple(found["behind"]))

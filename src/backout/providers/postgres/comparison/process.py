@@ -14,11 +14,12 @@ from typing import Any
 from backout.decoding import decode_json
 from backout.errors import BackoutError
 from backout.model.comparison import Evidence, Noted
+from backout.providers.postgres.comparison.cluster import compare_cluster, note_cluster
 from backout.providers.postgres.comparison.reading import Place, comparing
 
 
 def main() -> None:
-    """Do what is asked, and answer {"progress": [doing, done, of]}, then {"compared": ...} or {"failed": ...}."""
+    """Do what is asked, and answer {"progress": [doing, done, of]}, then one of {"compared"}, {"noted"}, {"failed"}."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who asks, and who ends this one
     asked = decode_json(sys.stdin.buffer.read(), dict[str, Any], what="what is to be compared")
     try:
@@ -28,6 +29,11 @@ def main() -> None:
 
 
 def _answer(asked: dict[str, Any]) -> dict[str, Any]:
+    if asked["kind"] == "note":
+        return {"noted": note_cluster(asked["url"], _progress)}
+    if asked["kind"] == "copy":
+        found = compare_cluster(asked["noted"], asked["url"], goes_on=asked["goes_on"] is True, progress=_progress)
+        return {"compared": asdict(found)}
     told, known = asked["evidence"], asked["noted"]
     written = None if told["written"] is None else frozenset(told["written"])
     between = {int(oid): frozenset(keys) for oid, keys in told["between"].items()}
@@ -36,8 +42,12 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
     )
     before = Noted(**{**known, "full": set(known["full"])}) if known is not None else None
     place = Place(asked["url"], asked["database"], asked["before"], asked["after"])
-    with comparing(place, evidence, lambda *said: _say({"progress": said})) as comparer:
+    with comparing(place, evidence, _progress) as comparer:
         return {"compared": asdict(comparer.compare(before))}
+
+
+def _progress(doing: str, done: int, whole: int) -> None:
+    _say({"progress": [doing, done, whole]})
 
 
 def _say(what: dict[str, Any]) -> None:

@@ -1,0 +1,280 @@
+"""A whole cluster noted, and compared with such a note: in the process of the second check."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from backout.errors import BackoutError
+from backout.model.comparison import Comparison, TableComparison
+from backout.providers.postgres.comparison.copies import (
+    ALL_BYTES,
+    Bound,
+    ClusterReader,
+    counted,
+    databases_of,
+    named,
+    removed_since,
+    session_with,
+    standing_of,
+)
+from backout.providers.postgres.comparison.copy_judging import Counts, judge
+from backout.providers.postgres.comparison.copy_tables import NEW_ENTRY, SEQUENCES, Part
+from backout.providers.postgres.schema import meant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import psycopg
+
+    from backout.model.plan import Json
+
+_FLUSHED_S: Final = 15.0
+"""So long a session may keep to itself what it counted (10 s of idleness)."""
+_SHOWN: Final = 5
+_OTHERS: Final = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
+"""Sessions that may not have told yet; one that is over has."""
+_DROPPED: Final = "dropped since by others"
+_ALTERED: Final = "altered since by others"
+_CLASS: Final = 1259
+
+
+def note_cluster(url: str, progress: Callable[[str, int, int], None]) -> dict[str, Json]:
+    """Return what every database of a server holds now, as `compare_cluster` wants it.
+
+    Raises:
+        ProviderUnavailable, AuthError: it does not answer, or lets nobody in.
+    """
+    import psycopg  # noqa: PLC0415 - costs 0.1 s
+
+    try:
+        with session_with(url) as connection:
+            standing, names = standing_of(connection), databases_of(connection)
+        reader = ClusterReader(_bound(standing), progress)
+        found: dict[str, Json] = {}
+        room = ALL_BYTES
+        for number, name in enumerate(names):
+            with session_with(url, name) as connection:
+                found[name], room = reader.note(connection, room, shared=number == 0)
+    except psycopg.Error as error:
+        raise meant(error, url, "the second check") from None  # its text may quote the connection string
+    return {**standing, "databases": found}
+
+
+def compare_cluster(
+    noted: Mapping[str, Any], url: str, *, goes_on: bool, progress: Callable[[str, int, int], None]
+) -> Comparison:
+    """Return how a server stands to what was noted.
+
+    Args:
+        goes_on: whether it goes on from what was noted: the same timeline, statistics and sequences. Else it is the one
+            that the copy was made of, and only what nobody wrote since is compared.
+
+    Raises:
+        ProviderUnavailable, AuthError: it does not answer, or lets nobody in.
+    """
+    import psycopg  # noqa: PLC0415 - costs 0.1 s
+
+    try:
+        return _Clusters(noted, url, goes_on=goes_on, progress=progress).compare()
+    except psycopg.Error as error:
+        raise meant(error, url, "the second check") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A table that was read, or that is not there (then `part` is None).
+
+    Args:
+        beside: rows that are read nowhere. removed: how many had been updated or deleted when it was noted.
+    """
+
+    shown: str
+    part: Part | None
+    counts: Counts
+    newer: int
+    beside: int
+    removed: int
+    examples: tuple[str, ...]
+
+    def judged(self, missing: int) -> TableComparison:
+        counts = self.counts
+        if self.part is None:
+            if not missing:
+                return TableComparison(self.shown, reason=_DROPPED)
+            return TableComparison(self.shown, counts.rows, missing=missing, examples=("the table is not there",))
+        return TableComparison(
+            self.shown,
+            rows=counts.rows,
+            equal=counts.equal,
+            newer=self.newer + max(0, counts.gone - counts.wrong - missing),
+            unread=counts.unread + self.beside,
+            missing=missing,
+            wrong=counts.wrong,
+            examples=self.examples,
+        )
+
+
+class _Clusters:
+    def __init__(
+        self, noted: Mapping[str, Any], url: str, *, goes_on: bool, progress: Callable[[str, int, int], None]
+    ) -> None:
+        self._noted = noted
+        self._url = url
+        self._goes_on = goes_on
+        self._progress = progress
+        self._reader = ClusterReader(_bound(noted), progress)
+        self._several = len(noted["databases"]) > 1
+
+    def compare(self) -> Comparison:
+        with session_with(self._url) as connection:
+            standing, there = standing_of(connection), databases_of(connection)
+        behind = self._other(standing)
+        tables: list[TableComparison] = []
+        for name, held in self._noted["databases"].items():
+            if name in there:
+                with session_with(self._url, name) as connection:
+                    made, set_back = self._database(connection, name, held)
+                tables, behind = tables + made, behind + set_back
+            else:
+                behind.append(f"database {name} is not there, or lets nobody in")
+        return Comparison(tuple(tables), tuple(behind))
+
+    def _other(self, standing: Mapping[str, Any]) -> list[str]:
+        """Return what shows that another server answers than the one that was noted."""
+        noted = self._noted
+        if standing["system_identifier"] != noted["system_identifier"]:
+            raise BackoutError(f"another cluster answers: system identifier {standing['system_identifier']}")
+        if not self._goes_on:
+            return []
+        if standing["timeline"] != noted["timeline"]:
+            return [f"the server is on timeline {standing['timeline']}, what was noted on {noted['timeline']}"]
+        if None not in (standing["history"], noted["history"]) and standing["history"] != noted["history"]:
+            return [
+                f"timeline {noted['timeline']} of this server began at another position than that of what was noted"
+            ]
+        if (standing["xid"] - noted["xid"]) % (1 << 32) >= 1 << 31:
+            return [f"the server's next transaction is {standing['xid']}, and was {noted['xid']} when it was noted"]
+        return []
+
+    def _database(
+        self, connection: psycopg.Connection[Any], name: str, held: Mapping[str, Any]
+    ) -> tuple[list[TableComparison], list[str]]:
+        counts, commits = counted(connection)
+        tells = self._goes_on and counts and held["counts"] and commits >= held["commits"]
+        found: list[TableComparison] = []
+        reads: list[_Read] = []
+        for number, (table, told) in enumerate(held["tables"].items()):
+            self._progress("comparing rows", number, len(held["tables"]))
+            shown = named(name, table, several=self._several)
+            one = self._table(connection, shown, told, tells=tells)
+            (reads if isinstance(one, _Read) else found).append(one)  # type: ignore[arg-type]
+        dropped = int(held["tables"]["catalog pg_class"].get("removed", 0))
+        missing = self._missing(connection, reads, dropped) if tells else {}
+        found += [each.judged(missing.get(each.shown, 0)) for each in reads]
+        return found, self._sequences(connection, name, held)
+
+    def _table(
+        self,
+        connection: psycopg.Connection[Any],
+        shown: str,
+        told: Mapping[str, Any],
+        *,
+        tells: bool,
+    ) -> TableComparison | _Read:
+        if told.get("reason"):
+            return TableComparison(shown, reason=told["reason"], failed=bool(told.get("failed")))
+        part = Part.of(told)
+        rows = sum(count for count, _ in told["sums"].values())
+        if not part.catalog and (why := self._changed(connection, part)):
+            if why != _DROPPED or not tells:
+                return TableComparison(shown, reason=why)
+            return _Read(shown, None, Counts(rows, 0, 0, max(1, rows), 0, (), ()), 0, 0, 0, (_DROPPED,))
+        read: Mapping[str, Any] = self._reader.read(connection, part)
+        if "reason" in read:
+            if read.get("damaged"):
+                return TableComparison(shown, rows, missing=max(1, rows), examples=(str(read["reason"]),))
+            return TableComparison(shown, reason=read["reason"], failed=bool(read.get("failed")))
+        counts = judge(told["sums"], read["sums"])
+        beside = max(0, int(told.get("about", 0)) - rows)
+        examples: tuple[str, ...] = ()
+        if counts.wrong:
+            examples = tuple(self._reader.examples(connection, part, (counts.hashes, counts.parts), _SHOWN))
+        return _Read(shown, part, counts, int(read["newer"]), beside, int(told["removed"]), examples)
+
+    def _missing(self, connection: psycopg.Connection[Any], reads: list[_Read], dropped: int) -> dict[str, int]:
+        """Return how many rows are gone that nobody removed, by table; sessions tell that some seconds later.
+
+        Args:
+            dropped: how many entries of the catalog had been removed or changed when it was noted.
+        """
+        gone = [each for each in reads if each.part is None]
+        end = time.monotonic() + _FLUSHED_S
+        while True:
+            (others,) = connection.execute(_OTHERS).fetchone() or (0,)
+            told = removed_since(connection, _CLASS) - dropped
+            missing = {each.shown: each.counts.gone for each in gone} if told < len(gone) else {}
+            for each in reads:
+                if each.part is None:
+                    continue
+                removed = max(0, removed_since(connection, each.part.oid) - each.removed)
+                left = each.counts.missing(removed)
+                if left and not self._is_new_entry(connection, each.part):
+                    missing[each.shown] = left
+            if not missing or not others or time.monotonic() > end:
+                return missing
+            time.sleep(1.0)
+
+    def _is_new_entry(self, connection: psycopg.Connection[Any], part: Part) -> bool:
+        """Whether somebody emptied or rewrote the table since, or changed its columns."""
+        if part.catalog:
+            return False
+        query = NEW_ENTRY.format(xid=self._noted["xid"])
+        (new,) = connection.execute(query.encode(), (part.oid,)).fetchone() or (True,)
+        return bool(new)
+
+    def _changed(self, connection: psycopg.Connection[Any], part: Part) -> str:
+        """Return "" of a table that is there as it was, else what became of it."""
+        query = (
+            "SELECT n.nspname::text, c.relname::text, c.relkind::text FROM pg_class c "
+            "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = %s::oid"
+        )
+        found = connection.execute(query, (part.oid,)).fetchone()
+        if found is None:
+            return _DROPPED
+        if found[:2] != (part.schema, part.name):
+            return _ALTERED
+        query = (
+            "SELECT array_agg(attname::text), array_agg(atttypid::bigint) FROM pg_attribute "
+            "WHERE attrelid = %s::oid AND attnum > 0 AND NOT attisdropped"
+        )
+        names, types = connection.execute(query, (part.oid,)).fetchone() or ([], [])
+        there = set(zip(names or (), types or (), strict=True))
+        if not there >= set(zip(part.columns, part.types, strict=True)):
+            return _ALTERED
+        (node,) = connection.execute("SELECT pg_relation_filenode(%s::oid)::bigint", (part.oid,)).fetchone() or (0,)
+        return "rewritten since by others" if part.pages is not None and node != part.node else ""
+
+    def _sequences(self, connection: psycopg.Connection[Any], name: str, held: Mapping[str, Any]) -> list[str]:
+        """Return the sequences that hand numbers out again that the noted ones had handed out."""
+        if not self._goes_on:
+            return []
+        now = {str(oid): row for oid, *row in connection.execute(SEQUENCES)}
+        found = []
+        for oid, (shown, step, cycles, last, node) in held["sequences"].items():
+            here = now.get(oid)
+            if here is None or cycles or last is None or here[4] != node:  # dropped, or restarted by somebody
+                continue
+            if here[3] is None or (here[3] - last) * step < 0:
+                stands = "its start" if here[3] is None else here[3]
+                sequence = named(name, f"sequence {shown}", several=self._several)
+                found.append(f"{sequence} stands at {stands}, and had handed out {last}")
+        return found
+
+
+def _bound(standing: Mapping[str, Any]) -> Bound:
+    return Bound(int(standing["xid"]), tuple(map(int, standing["running"])))

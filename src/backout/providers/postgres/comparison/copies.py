@@ -1,0 +1,251 @@
+"""What a whole cluster held at one moment, as sums of hashes by part of each table; and the same parts read again.
+
+A physical copy keeps, with every row, the id of the transaction that wrote it. So of a server that goes on from a copy
+the rows that are older than the copy's last transaction are compared, and what others wrote since is left out. A part
+of a table is told by the hash of the whole row: one that is changed leaves its part and comes up in another one, where
+nobody can have added a row under an old id.
+
+Source: PostgreSQL 18, "System Columns", "Transaction ID Wraparound" (raw xmin outlives freezing), "The Cumulative
+Statistics System", "Timelines" (history files).
+"""
+
+# ruff: noqa: S608 - statements are put together from names that the catalog itself gave, each quoted
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from backout.providers.postgres.comparison.copy_tables import CATALOGS, SEQUENCES, TABLES, Part, row_text
+from backout.providers.postgres.plain import POWER, foreign_code, locked
+from backout.providers.postgres.server_message import message_of
+from backout.providers.postgres.session import working
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import psycopg
+
+    from backout.model.plan import Json
+
+WHOLE_BYTES: Final = 64 << 20
+"""A table up to this size is read whole, of a larger one stripes."""
+ALL_BYTES: Final = 1 << 30
+"""So much is read of a cluster, the smallest tables first."""
+STRIPES: Final = 32
+STRIPE_PAGES: Final = 128
+PARTS: Final = 4096
+_PAGE: Final = 8192
+_CONNECT_S: Final = 5.0
+_DATABASES: Final = "SELECT datname::text FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"
+_WHERE: Final = """
+SELECT (SELECT system_identifier FROM pg_control_system())::text,
+  ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int,
+  (pg_snapshot_xmin(pg_current_snapshot())::text::bigint & 4294967295)::bigint
+"""
+_HISTORY: Final = (
+    "SELECT pg_read_file('pg_wal/' || upper(lpad(to_hex(%s::int), 8, '0')) || '.history', 0, 100000, true)"
+)
+_UNDER_WAY: Final = """
+SELECT number & 4294967295 FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS first) AS at,
+  generate_series(greatest(3, first - 20000), first - 1) AS number
+WHERE first & 4294967295 = %(xid)s AND pg_xact_status(number::text::xid8) IN ('aborted', 'in progress')
+"""
+"""What was under way at a copy's target is rolled back there, and may have committed on the server it was made of."""
+_COUNTED: Final = """
+SELECT current_setting('track_counts') = 'on', (SELECT xact_commit FROM pg_stat_database
+  WHERE datname = current_database())
+"""
+_ABOUT: Final = "SELECT greatest(0, reltuples)::bigint FROM pg_class WHERE oid = %s::oid"
+_REMOVED: Final = "SELECT n_tup_upd + n_tup_del FROM pg_stat_all_tables WHERE relid = %s::oid"
+_SIZES: Final = "SELECT oid::bigint, pg_table_size(oid) FROM pg_class WHERE oid = ANY(%s::oid[])"
+_DENIED: Final = "42501"
+_DAMAGED: Final = ("58", "XX")
+"""SQLSTATE classes of a file that cannot be read, and of one whose content is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Which rows count: older than `xid`, and not of the transactions that were under way then (32 bits each)."""
+
+    xid: int
+    running: tuple[int, ...]
+
+    def holds(self) -> str:
+        """Return the condition on a row of `t`."""
+        older = f"age(t.xmin) > age('{self.xid}'::xid)"
+        if not self.running:
+            return older
+        return f"({older} AND t.xmin <> ALL('{{{','.join(map(str, self.running))}}}'::xid[]))"
+
+
+@contextmanager
+def session_with(url: str, database: str = "") -> Iterator[psycopg.Connection[Any]]:
+    """Yield a session that only reads. Raises psycopg.Error; its text may quote the connection string."""
+    more: dict[str, Any] = {"dbname": database} if database else {}
+    settings = {"default_transaction_read_only": "on"}
+    with working(url, connect_timeout_s=_CONNECT_S, lock_timeout_s=2.0, settings=settings, **more) as connection:
+        yield connection
+
+
+def databases_of(connection: Any) -> list[str]:
+    """Return the names of the databases that sessions are let into."""
+    return [str(name) for (name,) in connection.execute(_DATABASES)]
+
+
+def standing_of(connection: Any) -> dict[str, Json]:
+    """Return who a server is: system identifier, timeline, that timeline's history, and the bound of old rows."""
+    import psycopg  # noqa: PLC0415 - costs 0.1 s
+
+    identifier_, timeline, xid = connection.execute(_WHERE).fetchone()
+    try:
+        (history,) = connection.execute(_HISTORY, (timeline,)).fetchone()
+    except psycopg.errors.InsufficientPrivilege:
+        history = None
+    running: list[Json] = [int(number) for (number,) in connection.execute(_UNDER_WAY, {"xid": xid})]
+    return {
+        "system_identifier": identifier_,
+        "timeline": timeline,
+        "history": history,
+        "xid": xid,
+        "running": running,
+    }
+
+
+class ClusterReader:
+    """Reads the parts of one database after the other.
+
+    Args:
+        progress: hears (what is done, tables so far, tables in all).
+    """
+
+    def __init__(self, bound: Bound, progress: Callable[[str, int, int], None]) -> None:
+        self._bound = bound
+        self._progress = progress
+
+    def note(self, connection: Any, room: int, *, shared: bool) -> tuple[dict[str, Json], int]:
+        """Return what the session's database holds, and how many bytes may still be read.
+
+        Args:
+            shared: whether what all databases share is read, too.
+        """
+        counts, commits = connection.execute(_COUNTED).fetchone()
+        parts = self._parts(connection, shared=shared)
+        found: dict[str, Json] = {}
+        for number, part in enumerate(parts):
+            self._progress("hashing rows", number, len(parts))
+            read = min(part.size_bytes, WHOLE_BYTES)
+            if part.size_bytes > WHOLE_BYTES:
+                part = part.striped(stripes_of(part.size_bytes))  # noqa: PLW2901 - the same table, read otherwise
+                read = STRIPES * STRIPE_PAGES * _PAGE
+            room -= read
+            told = {**part.record(), **self._sums(connection, part, reads=room >= 0)}
+            if part.pages is not None:
+                (told["about"],) = connection.execute(_ABOUT, (part.oid,)).fetchone() or (0,)
+            found[part.shown] = told
+        sequences: dict[str, Json] = {
+            str(oid): [name, step, cycles, last, node]
+            for oid, name, step, cycles, last, node in connection.execute(SEQUENCES)
+        }
+        return {"counts": counts, "commits": commits, "tables": found, "sequences": sequences}, room
+
+    def read(self, connection: Any, part: Part) -> dict[str, Json]:
+        """Return the sums of one table, as `note` does."""
+        return self._sums(connection, part, reads=True)
+
+    def examples(self, connection: Any, part: Part, which: tuple[Sequence[int], Sequence[int]], most: int) -> list[str]:
+        """Return keys of old rows of a table; `which`: with these hashes, or in these parts."""
+        key = row_text(part.key or part.columns[:1])
+        hashes, numbers = (f"ANY('{{{','.join(map(str, each))}}}'::int8[])" for each in which)
+        told = f"({self._hash(part)} = {hashes} OR ({self._hash(part)} & {PARTS - 1}) = {numbers})"
+        found: list[str] = []
+        for where in part.ranges():
+            query = f"SELECT {key} FROM ONLY {part.sql} AS t WHERE {where} AND {self._bound.holds()} AND {told}"
+            found += [str(text)[1:-1] for (text,) in connection.execute(f"{query} LIMIT {most}")]
+        return found[:most]
+
+    # --- one table ----------------------------------------------------------------------------------------------
+
+    def _parts(self, connection: Any, *, shared: bool) -> list[Part]:
+        made = [Part(*row) for row in connection.execute(TABLES)]
+        catalogs = [each for each in CATALOGS if shared or not each.shared]
+        sizes = dict(connection.execute(_SIZES, ([each.oid for each in catalogs],)).fetchall())
+        ours = (each.part(sizes.get(each.oid, 0)) for each in catalogs)
+        return [*ours, *sorted(made, key=lambda each: (each.size_bytes, each.shown))]
+
+    def _sums(self, connection: Any, part: Part, *, reads: bool) -> dict[str, Json]:
+        """Return {reason} or {removed, newer, sums {part: [rows, sum]}}; `damaged` where the server cannot read it."""
+        import psycopg  # noqa: PLC0415 - costs 0.1 s
+
+        why = part.reason or ("" if reads else "for the time that it would take")
+        if why:
+            return {"reason": why}
+        try:
+            with connection.transaction():
+                connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                if why := self._strange(connection, part):
+                    return {"reason": why}
+                (removed,) = connection.execute(_REMOVED, (part.oid,)).fetchone() or (0,)
+                sums: dict[int, list[int]] = {}
+                for where in part.ranges():
+                    for number, rows, total in connection.execute(self._query(part, where)):
+                        known = sums.setdefault(number, [0, 0])
+                        known[0], known[1] = known[0] + rows, known[1] + int(total or 0)
+        except psycopg.Error as error:
+            damaged = (error.sqlstate or "")[:2] in _DAMAGED
+            hidden = part.catalog and error.sqlstate == _DENIED
+            return {"reason": message_of(error), "failed": not hidden, "damaged": damaged}
+        newer = sums.pop(-1, [0, 0])[0]
+        shown: dict[str, Json] = {str(number): [rows, str(total)] for number, (rows, total) in sorted(sums.items())}
+        return {"removed": int(removed or 0), "newer": newer, "sums": shown}
+
+    def _strange(self, connection: Any, part: Part) -> str:
+        """Return why a table is not asked about by a session that may more than its owner; "" when it is."""
+        if part.catalog:
+            return ""
+        (power,) = connection.execute(f"SELECT {POWER}").fetchone()
+        if not power:
+            return ""
+        connection.execute(locked(part.sql))  # nobody hangs code of his on it meanwhile
+        (why,) = connection.execute(foreign_code(f"{part.oid}::oid", every_type=False)).fetchone() or (None,)
+        return "" if why is None else f"a superuser does not run {why}, which belongs to somebody who is none"
+
+    def _query(self, part: Part, where: str) -> str:
+        old = self._bound.holds()
+        return (
+            f"SELECT CASE WHEN hash IS NULL THEN -1 ELSE hash & {PARTS - 1} END, count(*), sum(hash)::text FROM "
+            f"(SELECT CASE WHEN {old} THEN {self._hash(part)} END AS hash FROM ONLY {part.sql} AS t "
+            f"WHERE {where}) AS rows GROUP BY 1"
+        )
+
+    def _hash(self, part: Part) -> str:
+        return f"hashtextextended({row_text(part.columns)}, 7)"
+
+
+def removed_since(connection: Any, oid: int) -> int:
+    """Return how many rows of a table were updated or deleted by the server's own statistics; 0 of one it forgot."""
+    (removed,) = connection.execute(_REMOVED, (oid,)).fetchone() or (0,)
+    return int(removed or 0)
+
+
+def counted(connection: Any) -> tuple[bool, int]:
+    """Return whether the server keeps statistics of tables, and how many transactions it counted in the database."""
+    counts, commits = connection.execute(_COUNTED).fetchone()
+    return bool(counts), int(commits)
+
+
+def stripes_of(size_bytes: int) -> list[list[int]]:
+    """Return the pages of a large table that are read: [first, behind the last], evenly spread.
+
+    >>> stripes_of(128 << 20)[:2], len(stripes_of(128 << 20))
+    ([[0, 128], [524, 652]], 32)
+    """
+    pages = size_bytes // _PAGE
+    gap = (pages - STRIPE_PAGES) / (STRIPES - 1)
+    return [[begin := round(number * gap), begin + STRIPE_PAGES] for number in range(STRIPES)]
+
+
+def named(database: str, table: str, *, several: bool) -> str:
+    """Return a table as it is shown; with its database where there are several."""
+    return f"{database}: {table}" if several else table
