@@ -170,7 +170,11 @@ def test_requests_that_begin_and_do_not_end_are_never_healthy() -> None:
             else:
                 yield text
 
-    assert verdicts(begun(shop(700), 0))[-1][0] == "healthy"
+    verdict, reason = verdicts(begun(shop(700), 0))[-1]
+    assert (verdict, str(reason).partition("not seen by ")[2]) == (
+        "healthy",
+        "the recording: which content type an answer is, schedules and queues that fail",
+    )
     verdict, reason = verdicts(begun(shop(700), 50))[-1]
     assert verdict == "continue"
     assert "began and have not ended" in str(reason)
@@ -219,6 +223,14 @@ def test_healthy_comes_late_and_only_with_evidence() -> None:
     verdicts = [a["verdict"] for a in found]
     assert "healthy" not in verdicts[:599]
     assert verdicts[-1] == "healthy"
+
+
+def test_healthy_says_what_the_recording_does_not_show() -> None:
+    """As a watch does of its source: what no line has told."""
+    _, found = answers(watch(620))
+    assert found[-1]["verdict"] == "healthy"
+    blind = "methods, requests that never end, lengths of answers, schedules and queues that fail"
+    assert str(found[-1]["reason"]).endswith(f"; not seen by the recording: {blind}")
 
 
 def test_healthy_is_not_final() -> None:

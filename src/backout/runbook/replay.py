@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from backout.analysis.decision import Detector
 from backout.analysis.quantiles import histogram
-from backout.model.answers import AnswerClass, class_of
+from backout.analysis.unseen import words
+from backout.model.answers import EVERY_CLASS, AnswerClass, class_of
 from backout.model.bodies import size_bucket
 from backout.model.policy import GuardPolicy, Policy
 from backout.model.routes import added, most_used, route_named
-from backout.model.signals import Counts, RouteCounts
+from backout.model.signals import Counts, RouteCounts, SourceTraits
 from backout.model.verdict import Verdict
 from backout.runbook.contract_lines import Remarks, batches
 
@@ -158,6 +159,7 @@ class Replay:
         self._detector: Detector | None = None
         self._rolled_back: str | None = None
         self._requests = 0
+        self._seen = SourceTraits("the recording", 0.0, sampled=False, has_status=False, has_version=True)
 
     def take(self, first: int, lines: Iterable[Line]) -> None:
         """Take lines in the order of the recording; the first one has that number."""
@@ -288,7 +290,10 @@ class Replay:
         if verdict is Verdict.REGRESSED:
             self._rolled_back = reason
             return "rollback", reason
-        return ("healthy" if verdict is Verdict.HEALTHY else "continue"), reason
+        if verdict is not Verdict.HEALTHY:
+            return "continue", reason
+        blind = words(self._seen)
+        return "healthy", f"{reason}; {blind}" if blind else reason
 
     def _deploy(self, start: Line) -> None:
         """Close the baseline and begin the watch, once."""
@@ -313,6 +318,7 @@ class Replay:
             return
         found: dict[str, Second] = {}
         number = 0
+        self._note_seen()
         for kind, latencies_ms in self._alike.items():
             found.setdefault(kind[0], Second()).add(Kind(*kind), latencies_ms)
             number += len(latencies_ms)
@@ -330,6 +336,20 @@ class Replay:
             self._baseline += rows
         else:
             self._detector.add(rows)
+
+    def _note_seen(self) -> None:
+        """Take note of what the lines tell beside what each has to; none of them tells types or what a schedule did."""
+        seen = self._seen
+        has_status = seen.has_status or any(status is not None for _, _, status, _ in self._alike)
+        has_method = seen.has_method or any(" " in (route or "") for _, _, _, route in self._alike)
+        self._seen = replace(
+            seen,
+            has_status=has_status,
+            classes=EVERY_CLASS if has_status else frozenset(),
+            has_method=has_method,
+            has_started=seen.has_started or bool(self._started),
+            has_sizes=seen.has_sizes or bool(self._sizes),
+        )
 
 
 def replay(
