@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from crashing import dies_at
-from shifted import ME, NAME, held
+from shifted import ME, NAME, Paired, held
 
 from backout.analysis.seal import Seal
 from backout.analysis.stability import questioned
@@ -110,9 +110,10 @@ def test_a_target_that_does_not_answer_as_it_did_gets_no_traffic(story: Answerin
     assert story.newer.id not in str(lines_in_need(tools.equivalents, known))
 
 
-def test_what_fails_on_both_versions_questions_nothing(story: Answering) -> None:
-    """A database that is down makes each target answer 503: it gets no traffic, and may be returned to later."""
-    story.answers[story.newer.id] = story.answers[story.bad.id] = Fetched(503)
+@pytest.mark.parametrize("status", [503, 401, 302])
+def test_what_fails_on_both_versions_questions_nothing(story: Answering, status: int) -> None:
+    """A database or an identity provider that is down: a target gets no traffic, and may be returned to later."""
+    story.answers[story.newer.id] = story.answers[story.bad.id] = Fetched(status, {"location": "/sorry"})
     roll_back(story.tools(), ROLL_BACK)
     assert story.world.live.sole == story.good.id
     assert questioned(story.tools().marks.marks("production"), story.newer.id) is None
@@ -283,6 +284,37 @@ def test_a_watch_that_is_held_questions_the_version_everywhere(tmp_path: Path) -
     note_marks(there, there.deployments.history())
     assert questioned(observe(there).marks, story.bad.id) is None
     assert questioned(there.marks.marks("production"), story.bad.id) is None  # also when it has left the list
+
+
+def test_a_healthy_watch_ends_what_an_outage_outside_began(tmp_path: Path) -> None:
+    """Nobody could be asked whether it was the deployment; the hold says what ends it when that is over."""
+    story = stable_and_then_held(tmp_path / "journal.sqlite")
+    run = watch(story.tools())
+    told = story.tools().runs.result(run.id, "conclude")
+    assert "a healthy watch ends it: `backout guard -e production`" in str(told)
+    story.world.health_rule = story.world._tell_services
+    story.world.clock.sleep(5)
+    watch(story.tools())
+    assert questioned(story.tools().marks.marks("production"), story.bad.id) is None
+    there = other_machine(story)
+    assert questioned(observe(there).marks, story.bad.id) is None
+
+
+def test_both_that_fail_alike_question_nothing_in_a_watch(tmp_path: Path) -> None:
+    """An identity provider that is down while a stable version is watched again: the old one is asked as well."""
+    story = Paired(tmp_path / "journal.sqlite", lambda _name, _version: 200)
+    watch(story.tools())
+    assert story.concluded()["action"] == "stable"
+    story.world.clock.sleep(100)
+    story.world.deploy(story.good)
+    story.world.clock.sleep(100)
+    story.world.deploy(story.bad)
+    story.world.clock.sleep(2)
+    story.world.route_rule = lambda name, _version: 401 if name == ME.name else 200
+    watch(story.tools())
+    assert story.concluded()["action"] == "hold"
+    assert "asked the same, fails as well" in str(story.concluded()["why"])
+    assert questioned(story.tools().marks.marks("production"), story.bad.id) is None
 
 
 @pytest.mark.parametrize("mode", [Mode.OBSERVE, pytest.param(Mode.ACT, marks=pytest.mark.long)])

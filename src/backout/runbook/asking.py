@@ -149,13 +149,15 @@ class _Asker:
         return wrong_answer(check, answer, current, was.get(check.name))
 
     def _fails_on_both(self, check: SyntheticCheck) -> bool:
-        """Whether neither version answers without a server error just now.
+        """Whether the current version fails just now as the target does: in the same class, and neither is good.
 
-        The cause may be outside of both then, and contradicts nothing of what the target did when it was live.
+        The cause may be outside of both then (a database, an identity provider), and contradicts nothing of what the
+        target did when it was live; it gets no traffic all the same.
         """
-        if self._answered is None or self._answered.kind is not None:
+        answered = self._answered
+        if answered is None or answered.is_good or answered.status is None:
             return False
-        return self._health.fetch(check.path, self._leaving, check=check).kind is None
+        return self._health.fetch(check.path, self._leaving, check=check).kind is answered.kind
 
 
 HOME = SyntheticCheck("/")

@@ -128,7 +128,8 @@ class Conclude:
         why = f"{decision.reason}{asked}; whether that is intended, a person has to say"
         self._question(args, decision, run)
         to_ask = watched.get("to_ask")  # the version before recorded none
-        options = [*options_of(self._tools, decision.shifts), *(to_ask if isinstance(to_ask, list) else ())]
+        again = f"not the deployment, and over: a healthy watch ends it: `backout guard -e {self._tools.environment}`"
+        options = [*options_of(self._tools, decision.shifts), again, *(to_ask if isinstance(to_ask, list) else ())]
         more: dict[str, Json] = {"rule": SHIFT_RULE, "options": options}
         return self._held(run, "hold", why, more)
 

@@ -38,7 +38,7 @@ def question(tools: Toolbox, run: str, version: str, why: str, listed: Sequence[
         return
     tools.say(
         f"version {version[:8]} was marked stable, and that is questioned now: {why}; guard does not return to it by "
-        "itself, a person may"
+        "itself before a healthy watch of it, a person may"
     )
     mark = VersionMark(
         mark=Mark.QUESTIONED,
