@@ -18,7 +18,16 @@ from backout.model.remark import RemarkKind
 from backout.model.shift import ACCEPTED, Outcome
 from backout.report.acceptances import acceptances
 from backout.runbook.checks import own
-from backout.runbook.held import SHIFT_RULE, accepted, as_intended, decision_of, ended_held, holding, is_held
+from backout.runbook.held import (
+    SHIFT_RULE,
+    accepted,
+    as_intended,
+    decision_of,
+    ended_held,
+    holding,
+    holding_in,
+    is_held,
+)
 from backout.runbook.identity import check_identity
 from backout.runbook.incident import add_to_report
 from backout.runbook.stable import mark_stable
@@ -131,7 +140,7 @@ def _named(tools: Toolbox, run: Run) -> list[str]:
     decision = decision_of(tools, run)
     if decision is None:
         return _told(tools, run)
-    return [each.name for each in decision.shifts if each.outcome is Outcome.HOLD]
+    return [each.name for each in holding_in(decision)]
 
 
 def _report(tools: Toolbox, run: Run, shift: str) -> None:

@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backout.decoding import Undecodable, decode_values
-from backout.model.shift import ACCEPTED, Outcome
+from backout.model.shift import ACCEPTED
 from backout.model.verdict import Decision
 from backout.report.acceptances import acceptances
 from backout.report.run_end import end_of
+from backout.runbook.held import holding_in
 
 if TYPE_CHECKING:
     from backout.model.incident import Run
@@ -41,4 +42,4 @@ def _holding(watched: Json) -> frozenset[str]:
         decision = decode_values(watched.get("decision"), Decision)
     except Undecodable:
         return frozenset()
-    return frozenset(each.name for each in decision.shifts if each.outcome is Outcome.HOLD)
+    return frozenset(each.name for each in holding_in(decision))

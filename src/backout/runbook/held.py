@@ -48,6 +48,11 @@ def open_shifts(tools: Toolbox, run: Run) -> tuple[Shift, ...]:
     return tuple(each for each in decision.shifts if each.outcome is not Outcome.TOLD and each.name not in known)
 
 
+def holding_in(decision: Decision) -> tuple[Shift, ...]:
+    """Return the shifts of a verdict about which a person has to decide, whoever accepted them since."""
+    return tuple(each for each in decision.shifts if each.outcome is Outcome.HOLD)
+
+
 def holding(tools: Toolbox, run: Run) -> tuple[Shift, ...]:
     """Return those of `open_shifts` about which a person has to decide."""
     return tuple(each for each in open_shifts(tools, run) if each.outcome is Outcome.HOLD)
@@ -61,7 +66,7 @@ def is_held(decision: Decision) -> bool:
 def with_words(tools: Toolbox, decision: Decision, version: str) -> Decision:
     """Return a verdict with what persons said until now: healthy when they accepted all that held it."""
     known = set(accepted(tools, version))
-    named = [shift.name for shift in decision.shifts if shift.outcome is Outcome.HOLD]
+    named = [shift.name for shift in holding_in(decision)]
     if not is_held(decision) or not named or not known.issuperset(named):
         return decision
     noted = tools.journal.events(environment=tools.environment, kind=ACCEPTED)
