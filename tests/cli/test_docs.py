@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import xml.etree.ElementTree as ET
@@ -11,6 +12,7 @@ import click
 import pytest
 
 from backout.cli.app import entries, root
+from backout.cli.status import LATER
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*/README.md")])
@@ -168,3 +170,22 @@ def test_the_picture_is_whole_and_asks_nobody() -> None:
 def test_the_readme_is_short() -> None:
     """A newcomer reads it in one go."""
     assert len(TEXTS[ROOT / "README.md"].splitlines()) <= 150
+
+
+_ASKED = re.compile(r"^\$ (?P<line>backout [^\n]*)\n(?P<said>(?:(?!\$ |```)[^\n]*\n)*)", re.MULTILINE)
+_LABEL = re.compile(r"^  (?P<label>[a-z][a-z ]*?)(?: {2,}\S|$)", re.MULTILINE)
+
+
+def test_transcripts_have_the_rows_that_a_status_has() -> None:
+    """What was recorded is recorded anew when a row gets another name: tools/record_quickstart.py, record_night.py."""
+    rooms = [ROOT / "src" / "backout" / "cli" / name for name in ("status.py", "in_need.py")]
+    trees = [ast.walk(ast.parse(room.read_text(encoding="utf-8"))) for room in rooms]
+    known = {node.value for tree in trees for node in tree if isinstance(node, ast.Constant)}
+    shown = 0
+    for page in (ROOT / "docs" / "quickstart.md", ROOT / "docs" / "examples" / "night.md"):
+        for found in _ASKED.finditer(page.read_text(encoding="utf-8")):
+            if found["line"].startswith("backout status ") and found["said"].strip():
+                labels = {each["label"] for each in _LABEL.finditer(found["said"])}
+                assert labels <= known | set(LATER), (page.name, labels - known)
+                shown += len(labels)
+    assert shown > 30
