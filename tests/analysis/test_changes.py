@@ -22,6 +22,8 @@ from backout.model.policy import Criteria, GuardPolicy, Policy
 from backout.model.signals import Counts
 from backout.model.verdict import Cause
 
+from extent import by_extent
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -155,7 +157,7 @@ and no scatter (230, 26, 1, 218 and 58 s); here it is one a year, and blocks may
 def test_delay(rate: float, share: float, most_s: int) -> None:
     """Median of 15 changes after ten minutes of 0.2 % errors, in the middle of a minute; one false alarm a year."""
     delays = []
-    for seed in range(15):
+    for seed in range(by_extent(7, 15)):
         rng = random.Random(seed)  # noqa: S311 a simulation
         detector = ChangeDetector(Policy(), NOTHING)
         before = 600 + rng.randrange(60)

@@ -15,6 +15,7 @@ from backout.model.policy import Policy
 from backout.model.signals import Counts
 from backout.model.verdict import Verdict
 
+from extent import by_extent
 from traffic_sim import DEPLOYED_AT, Scenario, Traffic, always, detector, outage
 
 RAMP = ((0, 0.1), (120, 0.5), (240, 1.0))
@@ -77,7 +78,7 @@ def test_what_the_first_step_saw_counts_in_the_next() -> None:
     """Trouble that 10 % of the traffic made likely is sure soon after the step; who starts anew begins at nothing."""
     scenario = Scenario(rate=20, split=0.1, bad=always(error_rate=0.02))
     carried, fresh = [], []
-    for seed in range(8):
+    for seed in range(by_extent(4, 8)):
         judge, _, parts = ramped(scenario, seed)
         for t in range(150):
             judge.add(parts[share_at(t)].second(t))
@@ -123,7 +124,7 @@ def test_at_the_last_step_it_is_as_quick_as_a_cut_over(seed: int) -> None:
 )
 def test_a_healthy_version_is_left_alone_across_the_steps(scenario: Scenario) -> None:
     """No step is taken for a regression."""
-    assert [regressed_s(scenario, seed, 600) for seed in range(3)] == [None] * 3
+    assert {regressed_s(scenario, seed, 600) for seed in range(by_extent(1, 3))} == {None}
 
 
 @pytest.mark.parametrize("restart_s", [30, 119, 120, 200, 239, 260])

@@ -20,6 +20,8 @@ from shared.detect_traffic import as_in_production, simulate
 
 from backout.model.signals import bucket_of
 
+from extent import by_extent
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -107,7 +109,7 @@ def test_tables_and_chart_are_written_into_a_page(figures: Figures, tmp_path: Pa
 
 def test_the_oracle_takes_as_long_as_walds_bound_says() -> None:
     """From 0.2 % to 5 %: ln(1000) / KL is 61 requests; crossing takes a little more."""
-    batch = simulate(replace(Scenario(10.0, 1.0, 0.002), bad=FIVE), 300, np.random.default_rng(2))
+    batch = simulate(replace(Scenario(10.0, 1.0, 0.002), bad=FIVE), by_extent(100, 300), np.random.default_rng(2))
     assert 61 <= np.mean(oracle(batch)) * 10 <= 61 * 1.4
     wrong = simulate(Scenario(10.0, 1.0, 0.002), 1, np.random.default_rng(2))
     with pytest.raises(ValueError, match="healthy"):

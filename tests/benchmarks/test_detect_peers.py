@@ -14,10 +14,12 @@ from shared.detect_peers import PEERS, alarm, argo, burn_rate, flagger, growthbo
 from shared.detect_scenarios import Bad, Family, Scenario
 from shared.detect_traffic import Batch, Side, simulate
 
+from extent import by_extent
+
 if TYPE_CHECKING:
     from shared.detect_peers import Rule
 
-RUNS = 200
+RUNS = by_extent(100, 200)
 ARGO_DEFAULT: Rule = partial(argo, interval_s=60, window_s=60, success=0.99, limit=0)
 NO_LATENCY = math.inf
 
