@@ -17,7 +17,7 @@ from backout.providers.postgres.binaries import find_binaries
 from backout.providers.postgres.catalog import PostgresCatalog
 from backout.providers.postgres.launcher import PostgresServer
 
-from extent import PROOF
+from extent import ALL, PROOF
 from scripted_server import refused_url
 
 if TYPE_CHECKING:
@@ -175,13 +175,62 @@ def run(dsn: str, statement: str) -> None:
         connection.execute(statement.encode())
 
 
-@pytest.fixture
-def dsn(server: str) -> Iterator[str]:
-    """A database with everything in it."""
+@contextlib.contextmanager
+def database(server: str) -> Iterator[str]:
+    """Make a database with everything in it."""
     name = f"drift_{uuid.uuid4().hex[:12]}"
     run(f"{server}/postgres", f"CREATE DATABASE {name} TEMPLATE everything")
     yield f"{server}/{name}"
     run(f"{server}/postgres", f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def dsn(server: str) -> Iterator[str]:
+    """A database with everything in it."""
+    with database(server) as made:
+        yield made
+
+
+class Restored:
+    """A database with everything in it, for one change after the other: who brought it back passes it on.
+
+    To make one takes longer than all that a case does with it. In `make test-all` each case has its own.
+    """
+
+    def __init__(self, server: str) -> None:
+        self._server = server
+        self._left: contextlib.ExitStack | None = None
+        self.is_as_it_was = False
+
+    @contextlib.contextmanager
+    def lend(self) -> Iterator[str]:
+        """Lend it for a change, after which it is thrown away unless the case has set `is_as_it_was`."""
+        if self._left is None:
+            self._left = contextlib.ExitStack()
+            self._dsn = self._left.enter_context(database(self._server))
+        self.is_as_it_was = False
+        yield self._dsn
+        if ALL or not self.is_as_it_was:
+            self.close()
+
+    def close(self) -> None:
+        """Throw it away."""
+        if self._left is not None:
+            self._left.close()
+            self._left = None
+
+
+@pytest.fixture(scope="module")
+def restored(server: str) -> Iterator[Restored]:
+    made = Restored(server)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def lent(restored: Restored) -> Iterator[str]:
+    with restored.lend() as dsn:
+        yield dsn
 
 
 def read_catalog(dsn: str, ignore_schemas: tuple[str, ...] = ()) -> tuple[SchemaObject, ...]:
@@ -222,19 +271,24 @@ def test_all_of_it_can_be_built_from_nothing_and_removed_again(server: str, dsn:
 
 @pytest.mark.parametrize(("change", "expected"), CHANGES, ids=[change[:60] for change, _ in CHANGES])
 def test_each_kind_of_change_is_found_and_its_statements_undo_it(
-    wanted: tuple[SchemaObject, ...], dsn: str, change: str, expected: list[tuple[str, str, str]]
+    wanted: tuple[SchemaObject, ...],
+    restored: Restored,
+    lent: str,
+    change: str,
+    expected: list[tuple[str, str, str]],
 ) -> None:
     """Exactly it, nothing beside it."""
-    run(dsn, change)
-    found = differences(read_catalog(dsn), wanted)
+    run(lent, change)
+    found = differences(read_catalog(lent), wanted)
     assert sorted(told(found)) == sorted(expected)
     statements = script(found)
     assert statements
     if any(change.startswith(begin) for begin in FOR_A_PERSON):
         assert any(statement.startswith("--") for statement in statements)
         return
-    run(dsn, "\n".join(statements))
-    assert differences(read_catalog(dsn), wanted) == ()
+    run(lent, "\n".join(statements))
+    assert differences(read_catalog(lent), wanted) == ()
+    restored.is_as_it_was = True
 
 
 @pytest.mark.proof
