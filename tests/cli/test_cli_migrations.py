@@ -280,13 +280,12 @@ def test_nothing_is_applied_while_a_rollback_runs(project: Project) -> None:
         assert "roll back" in found.err
 
 
-@pytest.mark.parametrize(
-    "arguments", [(), ("--yes",), ("-m", "w"), ("--confirm", "production"), ("-m", "w", "--confirm", "staging")]
-)
-def test_production_wants_a_reason_and_its_name(project: Project, arguments: tuple[str, ...]) -> None:
+def test_production_wants_a_reason_and_its_name(project: Project) -> None:
     """Exit 3, and nothing was applied."""
-    assert project.call("apply", "-e", "production", *arguments).code == 3
-    assert states(project.call("status", "-e", "production", "--json")) == {INIT: "pending", NOTE: "pending"}
+    for typed in ((), ("--yes",), ("-m", "w"), ("--confirm", "production"), ("-m", "w", "--confirm", "staging")):
+        assert project.call("apply", "-e", "production", *typed).code == 3, typed
+        found = states(project.call("status", "-e", "production", "--json"))
+        assert found == {INIT: "pending", NOTE: "pending"}, typed
 
 
 def test_another_database_than_the_pinned_one_is_refused(project: Project) -> None:
