@@ -93,3 +93,21 @@ def test_what_a_machine_is_told_to_type_works_as_well(tmp_path: Path) -> None:
     told = json.loads(out.stdout.getvalue())
     assert told["hint"] == "backout runs list -e staging --config b.toml"
     assert told["options"] == ["look: `backout status -e staging --config b.toml`"]
+
+
+@pytest.mark.parametrize("command", ["panic", "card"])
+def test_a_slip_in_the_environment_is_answered_with_its_name(tmp_path: Path, command: str) -> None:
+    """No lines of wrangler for a Worker without a name: the same command, typed right, does it all."""
+    (tmp_path / "backout.toml").write_text(TOML, encoding="utf-8")
+    ended = backout(tmp_path, command, "-e", "prod")
+    assert ended.code == 2
+    assert "no environment 'prod'" in ended.err
+    assert "next: one of: production, staging" in ended.err
+    assert "wrangler" not in ended.err
+
+
+def test_a_hold_without_a_reason_keeps_how_long_it_was_to_last(tmp_path: Path) -> None:
+    """What is said to type next is the command that was typed, with what it lacks."""
+    (tmp_path / "backout.toml").write_text(TOML, encoding="utf-8")
+    ended = backout(tmp_path, "hold", "-e", "staging", "--for", "30m")
+    assert (ended.code, "next: backout hold -e staging --for 30m -m WHY" in ended.err) == (3, True), ended.err

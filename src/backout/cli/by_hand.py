@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backout.cli.in_need import found_out
 from backout.cli.in_need import say as say_known
-from backout.errors import BackoutError, ProviderUnavailable
+from backout.errors import BackoutError, ProviderUnavailable, UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from backout.analysis.going_back import WayBack
     from backout.cli.shell import Shell
     from backout.config import Config
@@ -95,13 +94,24 @@ class ByHand:
         say_known(out, self.config, self._looked())
 
     def add_to(self, error: Exception) -> None:
-        """Say them beside an error, and make the first one what the error says to type next."""
+        """Say them beside an error, and make the first one what the error says to type next.
+
+        Not beside a slip in what was typed, where the file can be read: the same command, typed right, does it all.
+        """
+        if isinstance(error, UsageError) and self.config is None and Path(error.where or "").is_file():
+            return
         lines = self.lines(without_api=isinstance(error, ProviderUnavailable))
         self.say(lines)
         if isinstance(error, BackoutError):
             found = self._looked()
-            is_shut = found is not None and bool(found.no_way) and isinstance(error, ProviderUnavailable)
-            error.hint = (error.hint if is_shut else to_type(lines)) or to_type(lines)
+            nowhere = found is not None and (bool(found.no_way) or _is_there(found))
+            waits = nowhere and isinstance(error, ProviderUnavailable)
+            error.hint = (error.hint if waits else to_type(lines)) or to_type(lines)
+
+
+def _is_there(found: InNeed) -> bool:
+    """Whether the best way back leads to what is live already, as far as that is known."""
+    return bool(found.ways) and found.live is not None and found.ways[0].version == found.live.version
 
 
 def to_type(lines: tuple[str, ...]) -> str:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from backout.model.hold import Hold
 
 WITHIN_S = 15.0
+USUAL = "2h"
+"""How long a hold lasts when nobody says."""
 
 
 @command(
@@ -31,7 +33,7 @@ Examples:
   backout hold -e production --for 30m -m WHY --local   this host only
 """,
 )
-@click.option("--for", "for_", metavar="TIME", default="2h", show_default=True, help="How long (30m, 2h).")
+@click.option("--for", "for_", metavar="TIME", default=USUAL, show_default=True, help="How long (30m, 2h).")
 @click.option("-m", "--message", type=REASON, metavar="WHY", help="Why; everybody who is stopped reads it. Required.")
 @click.option("--local", is_flag=True, help="This host only; the provider is not asked.")
 @pass_shell
@@ -49,7 +51,8 @@ def hold(shell: Shell, *, for_: str, message: str | None, local: bool) -> int:
         raise UsageError("a hold lasts longer than nothing", where="--for", hint="--for 2h")
     if for_s > LONGEST_S:
         raise UsageError("a hold lasts 7 days at most", where="--for", hint="--for 7d, and once more before it ends")
-    return _switch(shell, config, _reason(shell, config, message), for_s=for_s, local=local)
+    again = f"backout hold -e {config.name}{'' if for_ == USUAL else f' --for {for_}'} -m WHY"
+    return _switch(shell, config, _reason(shell, config, message, again), for_s=for_s, local=local, again=again)
 
 
 @command("unhold", short_help="Allow automatic actions again.")
@@ -59,10 +62,11 @@ def hold(shell: Shell, *, for_: str, message: str | None, local: bool) -> int:
 def unhold(shell: Shell, *, message: str, local: bool) -> int:
     """Lift a hold, on this host and at the provider: on every machine."""
     config = shell.config()
-    return _switch(shell, config, shell.masked(message), for_s=None, local=local)
+    again = f"backout unhold -e {config.name} -m WHY"
+    return _switch(shell, config, shell.masked(message), for_s=None, local=local, again=again)
 
 
-def _reason(shell: Shell, config: Config, message: str | None) -> str:
+def _reason(shell: Shell, config: Config, message: str | None, again: str) -> str:
     if message is None and shell.interactive:
         shell.output.prompt("Why? (everybody who is stopped reads it) ")
         message = shell.stdin.readline()
@@ -71,13 +75,17 @@ def _reason(shell: Shell, config: Config, message: str | None) -> str:
             "a hold wants a reason; nothing was changed",
             where=f"environment {config.name}",
             rule="10 hold",
-            hint=f'backout hold -e {config.name} -m "WHY"',
+            hint=again,
         )
     return shell.masked(one_line(str(message)))
 
 
-def _switch(shell: Shell, config: Config, why: str, *, for_s: float | None, local: bool) -> int:
-    """Write the file first, then tell the provider; either of them alone is something, and is said."""
+def _switch(shell: Shell, config: Config, why: str, *, for_s: float | None, local: bool, again: str) -> int:
+    """Write the file first, then tell the provider; either of them alone is something, and is said.
+
+    Args:
+        again: the same command, to be typed where one of them did not take it.
+    """
     from backout import wiring  # noqa: PLC0415 - only a hold that is set needs the provider
     from backout.model.hold import Hold  # noqa: PLC0415
     from backout.providers.clock import SystemClock  # noqa: PLC0415
@@ -95,7 +103,7 @@ def _switch(shell: Shell, config: Config, why: str, *, for_s: float | None, loca
     if local:
         if troubles:
             raise troubles[0]
-        return _answer(shell, config, wanted, everywhere=False, troubles=())
+        return _answer(shell, config, wanted, everywhere=False, troubles=(), again=again)
     here = not troubles
     try:
         told = _at_provider(shell, config, wanted)
@@ -104,8 +112,8 @@ def _switch(shell: Shell, config: Config, why: str, *, for_s: float | None, loca
             raise _nowhere(shell, config, troubles[0], error) from error
         troubles.append(error)
         say_known(shell.output, config)
-        return _answer(shell, config, wanted, everywhere=False, troubles=tuple(troubles))
-    return _answer(shell, config, told, everywhere=True, troubles=tuple(troubles))
+        return _answer(shell, config, wanted, everywhere=False, troubles=tuple(troubles), again=again)
+    return _answer(shell, config, told, everywhere=True, troubles=tuple(troubles), again=again)
 
 
 def _nowhere(shell: Shell, config: Config, here: BackoutError, there: BackoutError) -> BackoutError:
@@ -146,7 +154,9 @@ def _at_provider(shell: Shell, config: Config, wanted: Hold) -> Hold:
     return told
 
 
-def _answer(shell: Shell, config: Config, hold: Hold, *, everywhere: bool, troubles: tuple[BackoutError, ...]) -> int:
+def _answer(
+    shell: Shell, config: Config, hold: Hold, *, everywhere: bool, troubles: tuple[BackoutError, ...], again: str
+) -> int:
     held = hold.until > 0
     record = {
         "environment": config.name,
@@ -163,9 +173,8 @@ def _answer(shell: Shell, config: Config, hold: Hold, *, everywhere: bool, troub
     shell.output.result("hold", record, _words(config, hold, everywhere=everywhere))
     for error in troubles:
         shell.output.warn(f"{error}" + (f"; {error.hint}" if error.hint else ""))
-    again = f"backout {'hold' if held else 'unhold'} -e {config.name}"
     if troubles:
-        shell.output.next(f"{again} -m WHY  # again: only then it is the same on every machine")
+        shell.output.next(f"{again}  # again: only then it is the same on every machine")
         return 5
     shell.output.next(f"backout unhold -e {config.name}" if held else f"backout status -e {config.name}")
     return 0

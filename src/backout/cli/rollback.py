@@ -145,10 +145,11 @@ def _already(bench: Bench, there: There, *, dry_run: bool) -> int:
     if there.further is not None:
         said += "; that was the rollback" + ("" if there.further else ", and the rules allow none further back")
     out.result("rollback", record, said)
-    further = [f"backout rollback {there.further} -e {tools.environment} -m WHY  # one further back"]
+    further = f"backout rollback {there.further} -e {tools.environment} -m WHY  # one further back"
+    why_not = f"backout deployments list -e {tools.environment}  # each version, and what speaks against it"
     out.next(
         f"backout status -e {tools.environment}",
-        *(further if there.further else ()),
+        *(() if there.further is None else (further if there.further else why_not,)),
         *(outcome.undo_commands(run) if run is not None else ()),
     )
     return outcome.exit_code(tools, run) if run is not None else 0

@@ -64,5 +64,5 @@ def text_of(hold: Hold) -> str:
     >>> text_of(Hold(until=9e9, why="migrating", by="ann@desk", at=1000.0))
     'by ann@desk: migrating'
     """
-    text = f"by {hold.by}: {hold.why}"
-    return text if _BY.match(text) else hold.why
+    who = f"by {hold.by}: "
+    return who + hold.why if _BY.match(who) else hold.why
