@@ -20,6 +20,7 @@ from backout.errors import AuthError, BackoutError, ProviderUnavailable, Refused
 from backout.providers.archive.sealing import Key
 from backout.providers.memory import WorldClock
 from backout.providers.postgres.binaries import Binaries, find_binaries
+from backout.providers.postgres.dump_contents import contents
 from backout.providers.postgres.dumps import PostgresDumps
 from backout.providers.postgres.launcher import PostgresServer
 from backout.runbook.dump import DumpTools, dump, restore, verify
@@ -100,6 +101,27 @@ def test_a_dump_is_proven_by_a_restore_and_restored_the_same(tmp_path: Path, add
     for path in (tmp_path / "dumps").iterdir():
         assert path.stat().st_mode & 0o077 == 0
         assert PASSWORD.encode() not in path.read_bytes()
+
+
+def test_what_is_not_compared_is_named(tmp_path: Path, address: str) -> None:
+    """Materialized views, and tables of extensions whose rows pg_dump leaves away; what it dumps whole is compared."""
+    target = empty(address)
+    with psycopg.connect(target, autocommit=True) as connection:
+        connection.execute("CREATE EXTENSION vector; CREATE TABLE kept (id int); INSERT INTO kept VALUES (1), (2)")
+        connection.execute("CREATE TABLE held (id int); INSERT INTO held VALUES (7)")
+        connection.execute("ALTER EXTENSION vector ADD TABLE held; CREATE MATERIALIZED VIEW sums AS SELECT 1 AS n")
+    done = dump(tools(tmp_path, target), checksums=True)
+    assert done.dump is not None
+    assert (done.dump.problem, [table.name for table in done.dump.tables]) == ("", ["public.kept"])
+    said = "; ".join(done.dump.not_proved)
+    assert "materialized view public.sums" in said
+    assert "table public.held: it is extension vector's, and none of its rows is dumped" in said
+    with psycopg.connect(target) as connection:
+        connection.execute("UPDATE pg_extension SET extconfig = ARRAY['held'::regclass::oid], extcondition = '{\"\"}'")
+        assert [each.name for each in contents(connection, checksums=True)] == ["public.held", "public.kept"]
+        connection.execute("UPDATE pg_extension SET extcondition = '{WHERE id > 9}' WHERE extconfig IS NOT NULL")
+        assert [each.name for each in contents(connection, checksums=True)] == ["public.kept"]
+        connection.rollback()
 
 
 def test_two_dumps_of_one_second_are_two(tmp_path: Path, address: str) -> None:

@@ -31,7 +31,7 @@ class Dump:
         size_bytes: as kept. sha256: of what pg_dump wrote.
         encoding: the database's, which a restore needs as well.
         verified_at: when a restore of it held the same, None before; `problem` is why it does not, or "".
-        not_proved: what that restore left out, in words.
+        not_proved: what that restore left out, in words. not_compared: what holds rows and is not among `tables`.
     """
 
     id: str
@@ -46,6 +46,7 @@ class Dump:
     verified_at: float | None = None
     problem: str = ""
     not_proved: tuple[str, ...] = ()
+    not_compared: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:

@@ -76,7 +76,7 @@ def verify(tools: DumpTools, found: Dump) -> Dump:
     except BackoutError as error:
         problem = str(error)
     at = None if problem else tools.clock.now()
-    proven = replace(found, verified_at=at, problem=problem, not_proved=left_out)
+    proven = replace(found, verified_at=at, problem=problem, not_proved=(*left_out, *found.not_compared))
     tools.dumps.keep(proven)
     return proven
 

@@ -31,8 +31,23 @@ SELECT format('%I.%I', n.nspname, c.relname), pg_has_role(session_user, c.relown
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.rolname = session_user
 WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 AND NOT EXISTS (
-  SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+  SELECT 1 FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+  WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+  AND coalesce(e.extcondition[array_position(e.extconfig, c.oid)], 'none') <> ''
 )
+ORDER BY 1
+"""
+_SKIPPED: Final = """
+SELECT CASE WHEN c.relkind = 'm' THEN format('materialized view %I.%I: its rows are its query''s', n.nspname, c.relname)
+  WHEN c.oid = ANY(e.extconfig) THEN
+    format('table %I.%I: extension %I has only some of its rows dumped', n.nspname, c.relname, e.extname)
+  ELSE format('table %I.%I: it is extension %I''s, and none of its rows is dumped', n.nspname, c.relname, e.extname) END
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+LEFT JOIN pg_extension e ON e.oid = d.refobjid
+WHERE c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+AND (c.relkind = 'm' OR (c.relkind IN ('r', 'p') AND e.oid IS NOT NULL
+  AND coalesce(e.extcondition[array_position(e.extconfig, c.oid)], 'none') <> ''))
 ORDER BY 1
 """
 _FORCED: Final = """
@@ -59,6 +74,11 @@ def contents(connection: psycopg.Connection[Any], *, checksums: bool) -> tuple[T
         else:
             found.append(_copied(connection, str(name), checksums=checksums))
     return tuple(found)
+
+
+def not_compared(connection: psycopg.Connection[Any]) -> tuple[str, ...]:
+    """Return in words what holds rows and is not compared: materialized views, and what extensions keep back."""
+    return tuple(str(words) for (words,) in connection.execute(_SKIPPED).fetchall())
 
 
 def contents_of_copy(dsn: str, wanted: Sequence[TableContent]) -> tuple[TableContent, ...]:

@@ -20,7 +20,7 @@ from backout.model.clock import utc
 from backout.model.dump import Dump, Restored
 from backout.providers.child import dying_with_parent
 from backout.providers.postgres.dump_archive import DumpArchive, said_in
-from backout.providers.postgres.dump_contents import contents, contents_of_copy
+from backout.providers.postgres.dump_contents import contents, contents_of_copy, not_compared
 from backout.providers.postgres.dump_descriptions import DumpDescriptions
 from backout.providers.postgres.dump_objects import DumpObjects
 from backout.providers.postgres.dump_target import check_login, check_target
@@ -181,6 +181,7 @@ class PostgresDumps:
                 (snapshot,) = source.execute("SELECT pg_export_snapshot()").fetchone() or ("",)
                 size_bytes, sha256 = self._dump(url, binaries, name, str(snapshot))
                 tables = contents(source, checksums=checksums)
+                skipped = not_compared(source)
                 version = source.info.server_version
                 encoding = source.info.parameter_status("server_encoding") or "UTF8"
         except (psycopg.Error, UnicodeError) as error:
@@ -190,7 +191,9 @@ class PostgresDumps:
             self._objects.remove(name)
             raise
         database, ended_at = parameters.get("dbname", ""), self._clock.now()
-        found = Dump(name, began_at, ended_at, database, version, size_bytes, sha256, tables, encoding)
+        found = Dump(
+            name, began_at, ended_at, database, version, size_bytes, sha256, tables, encoding, not_compared=skipped
+        )
         self._descriptions.write(found)
         return found
 
