@@ -47,6 +47,8 @@ DAMAGES: Final = (
             "DELETE FROM shop.tree WHERE id > 10",
         ),
     ),
+    Damage("large objects", ("SELECT lo_unlink(4242)", "SELECT lo_put(4343, 0, 'spoilt')")),
+    Damage("break the links of a circle", ("UPDATE shop.circle_a SET b = 11 - b", "UPDATE shop.circle_b SET a = NULL")),
     Damage("exchange unique values", ("UPDATE shop.deferred SET rank = 230 - rank",)),
     Damage(
         "without a key, unlogged",

@@ -12,6 +12,7 @@ from pooler import transaction_pooler
 
 from backout.providers.clock import SystemClock
 from database_lab.damages import Damage
+from database_lab.ledger import read
 from database_lab.load import write_some
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ FAULTS: Final = (
     Fault("prepared across the backup"),
     Fault("savepoints across the backup"),
     Fault("a good one open across the damage"),
+    Fault("savepoints in two databases"),
     Fault("the slot is lost", reaches=False),
     Fault("a hole in the archive", reaches=False),
     Fault("wal_level was minimal", reaches=False),
@@ -124,6 +126,26 @@ def _good_open(world: World, name: str, ledger: Ledger) -> str:
             ledger.put("shop.orders", (key,), {"note": "[]"})
     ledger.rows["shop.floats"].pop(("7",), None)
     ledger.put("shop.floats", ("7",), {"a": "0.1", "b": None, "c": None})
+    return xid
+
+
+def _nested(world: World, name: str, ledger: Ledger) -> str:
+    """Two transactions with savepoints, turn by turn in two databases, so that ids are mixed; the other one is good.
+
+    What the other database holds afterwards is part of the ledger, so that a rescue must leave it alone.
+    """
+    other = f"{name}_other"
+    with world.lab.connect() as connection:
+        connection.execute(f"CREATE DATABASE {other} TEMPLATE shaped OWNER lab_owner")  # type: ignore[call-overload]
+    (bad, xid), (good, _) = _begun(world, name), _begun(world, other)
+    with bad, good:
+        for number, statement in enumerate(FAULTY.statements):
+            for connection in (good, bad):
+                connection.execute(f"SAVEPOINT s{number}")  # type: ignore[call-overload]
+                connection.execute(statement)  # type: ignore[call-overload]
+        bad.execute("COMMIT")
+        good.execute("COMMIT")
+    world.beside[other] = read(world.dsn(other))
     return xid
 
 
@@ -251,6 +273,7 @@ _HARM: Final = {
     "prepared across the backup": _prepared,
     "savepoints across the backup": _savepoints,
     "a good one open across the damage": _good_open,
+    "savepoints in two databases": _nested,
     "the slot is lost": _slot_lost,
     "a hole in the archive": _hole,
     "wal_level was minimal": _minimal,

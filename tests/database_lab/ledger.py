@@ -19,6 +19,9 @@ Key = tuple[str, ...]
 Row = dict[str, str | None]
 Found = dict[str, dict[Key, Row] | str]
 """What a server holds, by table; of one that cannot be read, the error."""
+LARGE = "large object"
+"""What stands for a table of them: their contents by number."""
+LARGE_OBJECTS = (4242, 4343)
 BY_NAME = {table.name: table for table in TABLES}
 
 
@@ -57,11 +60,18 @@ def read(dsn: str, tables: tuple[Table, ...] = TABLES) -> Found:
                 found[table.name] = _rows(connection, table)
             except psycopg.Error as error:
                 found[table.name] = str(error).splitlines()[0]
+        found[LARGE] = large_objects(connection)
     return found
 
 
+def large_objects(connection: psycopg.Connection[Any]) -> dict[Key, Row]:
+    """Return the large objects of a database, as whoever may read them all sees them."""
+    query = "SELECT oid::text, md5(lo_get(oid)) FROM pg_largeobject_metadata"
+    return {(number,): {"content": content} for number, content in connection.execute(query).fetchall()}
+
+
 def _rows(connection: psycopg.Connection[Any], table: Table) -> dict[Key, Row]:
-    names = [*table.key, *table.columns]
+    names = [*table.key, *table.columns, *([table.linked] if table.linked else [])]
     only = "ONLY " if "PARTITION" not in table.after else ""
     texts = ", ".join(f"{name}::text" for name in names)
     rows: dict[Key, Row] = {}

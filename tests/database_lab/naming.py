@@ -26,7 +26,7 @@ def is_named(table: str, wrong: Sequence[str], said: str) -> bool:
         wrong: as `differences` tells it.
     """
     plain = table.replace('"', "")
-    names = {table, plain, plain.split(".", 1)[1]}
+    names = {table, plain, plain.split(".", 1)[-1]}
     lines = [line for line in said.splitlines() if any(_has(line, name) for name in names)]
     if any(_is_whole(line, names) for line in lines):
         return True
@@ -38,7 +38,8 @@ def is_named(table: str, wrong: Sequence[str], said: str) -> bool:
         lines = [line for line in lines if not _has_figures(line, names)]  # each of those is named, and so no other
     keys = {found["key"].replace("'", "") for each in wrong if (found := _KEY.match(each)) is not None}
     rows = len(keys) or len(wrong)
-    return any(_tells(line, names, keys, rows) for line in lines)
+    told = set[str]().union(*(_told(line, names) for line in lines if _RIGHT not in line))
+    return (bool(keys) and keys <= told) or any(_counts(line, names, rows) for line in lines)
 
 
 def _has(line: str, name: str) -> bool:
@@ -61,15 +62,22 @@ def _has_figures(line: str, names: set[str]) -> bool:
     return cells[0] in names and len(cells) > _COUNTS and all(cell.isdecimal() for cell in cells[1 : _COUNTS + 1])
 
 
-def _tells(line: str, names: set[str], keys: set[str], rows: int) -> bool:
+def _told(line: str, names: set[str]) -> set[str]:
+    """Return what may be keys of rows in a line."""
+    if _has_figures(line, names):
+        return set()
+    return {each.strip(" ()'") for each in re.split(r"[,:;] ", _without(line, names))}
+
+
+def _without(line: str, names: set[str]) -> str:
+    for name in names:
+        line = line.replace(name, "")
+    return line
+
+
+def _counts(line: str, names: set[str], rows: int) -> bool:
     if _has_figures(line, names):
         return int(re.split(r"\s{2,}", line.strip())[_COUNTS]) >= rows  # what was written is no loss
     if _RIGHT in line:
         return False
-    text = line
-    for name in names:
-        text = text.replace(name, "")
-    told = {each.strip(" ()'") for each in re.split(r"[,:;] ", text)}
-    if keys and keys <= told:
-        return True
-    return any(int(figure.replace(",", "")) >= rows for figure in _FIGURE.findall(text))
+    return any(int(figure.replace(",", "")) >= rows for figure in _FIGURE.findall(_without(line, names)))

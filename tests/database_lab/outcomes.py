@@ -164,7 +164,8 @@ def faulty(world: World, fault: Fault, path: str, seed: int, *, busy: bool) -> O
                 return Outcome(done.code, {}, _said(done))
             if path == "rescue":
                 but = UNLOGGED if fault.crashes else frozenset[str]()
-                return Outcome(done.code, differences(ledger, read(world.dsn(name)), but=but), _said(done))
+                wrong = {**differences(ledger, read(world.dsn(name)), but=but), **world.beside_wrong()}
+                return Outcome(done.code, wrong, _said(done))
             if done.code:
                 return Outcome(done.code, {}, _said(done))
             dsn = json.loads(done.out)["side"]["dsn"].replace("dbname=postgres", f"dbname={name}")
@@ -172,6 +173,7 @@ def faulty(world: World, fault: Fault, path: str, seed: int, *, busy: bool) -> O
             return Outcome(0, differences(wanted, read(dsn), but=UNLOGGED), _said(done))
         finally:
             world.drop_sides(name)
+            world.beside_wrong()
             if not fault.reaches:
                 world.heal()
 

@@ -18,6 +18,7 @@ class Table:
         name: as SQL. key: its columns, `int` each; () for a table without one. columns: {name: kind of value}.
         more: constraints and the like within CREATE TABLE; after: what follows its closing parenthesis.
         parent: (own column, table) of a foreign key whose parent has to be there, the columns of keys are alike.
+        linked: a column that is added later, and refers to the row with the same key.
         written: whether the load writes to it after the damage. low, high: the range of keys.
     """
 
@@ -31,6 +32,7 @@ class Table:
     rows: int = 24
     unlogged: bool = False
     types: dict[str, str] = field(default_factory=dict)
+    linked: str = ""
 
     @property
     def ddl(self) -> str:
@@ -61,8 +63,8 @@ TABLES: Final = (
         parent=("orders_id", "shop.orders"),
     ),
     Table("shop.days", {"v": "text", "x": "float4"}, key=("id", "region"), after="PARTITION BY RANGE (id)"),
-    Table("shop.circle_a", {"body": "text"}, rows=12, written=False),
-    Table("shop.circle_b", {"body": "text"}, rows=12, written=False),
+    Table("shop.circle_a", {"body": "text"}, rows=12, written=False, linked="b"),
+    Table("shop.circle_b", {"body": "text"}, rows=12, written=False, linked="a"),
     Table("shop.tree", {"label": "text", "up": "up"}, types={"up": "int REFERENCES shop.tree"}, written=False),
     Table(
         "shop.generated",

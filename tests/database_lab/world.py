@@ -19,7 +19,7 @@ from cli_shell import backout as typed
 from recovery_lab import Lab, opened
 
 from backout.providers.child import unprivileged_prefix
-from database_lab.ledger import Ledger
+from database_lab.ledger import LARGE, LARGE_OBJECTS, Ledger, differences, large_objects, read
 from database_lab.load import initial, insert
 from database_lab.schema import AFTER, BEFORE, EXTRA_PARTITIONS, SETTINGS, TABLES, TRIGRAMS
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from database_lab.damages import Damage
+    from database_lab.ledger import Found
 
 ROLES = ("lab_owner NOLOGIN", "lab_billing NOLOGIN", "lab_app LOGIN")
 TOML = """
@@ -57,12 +58,14 @@ class World:
     """The server and its projects.
 
     Args:
+        beside: what other databases hold that nothing may change, by name.
         truth: what each new database begins with.
     """
 
     lab: Lab
     folder: Path
     truth: Ledger = field(default_factory=Ledger)
+    beside: dict[str, Found] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _since_base: int = 0
 
@@ -116,12 +119,22 @@ class World:
                 self.truth.put(table.name, key, row)
             connection.execute("UPDATE shop.circle_a SET b = id; UPDATE shop.circle_b SET a = id")
             connection.execute("REFRESH MATERIALIZED VIEW shop.sums; ALTER TABLE billing.invoices OWNER TO lab_billing")
-            connection.execute("SELECT lo_from_bytea(4242, decode(repeat('ab', 5000), 'hex'))")
+            self._link()
+            for number in LARGE_OBJECTS:
+                connection.execute(f"SELECT lo_from_bytea({number}, decode(repeat('ab', 5000), 'hex'))")
+                connection.execute(f"ALTER LARGE OBJECT {number} OWNER TO lab_owner")  # type: ignore[call-overload]
+            self.truth.rows[LARGE] = large_objects(connection)
             for schema in ("shop", "billing", '"Größe X"'):
                 connection.execute(
                     f"GRANT USAGE ON SCHEMA {schema} TO lab_app; "  # type: ignore[call-overload]
                     f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO lab_app"
                 )
+
+    def _link(self) -> None:
+        """Note which row of a circle refers to which."""
+        for table in (each for each in TABLES if each.linked):
+            for (key,), row in self.truth.rows[table.name].items():
+                row[table.linked] = key
 
     def role(self, job: str, database: str) -> None:
         """Make the role of a job by the script that `backout db roles` prints, or let it into one more database."""
@@ -233,6 +246,16 @@ class World:
         assert started.code == 0, started.err
         self.base()
         self.archived()
+
+    def beside_wrong(self) -> dict[str, list[str]]:
+        """Return what was changed in the other databases, and drop them."""
+        wrong: dict[str, list[str]] = {}
+        for name in list(self.beside):
+            for table, said in differences(self.beside.pop(name), read(self.dsn(name))).items():
+                wrong[f"{name}: {table}"] = said
+            with self.lab.connect() as connection:
+                connection.execute(f"DROP DATABASE {name} (FORCE)")  # type: ignore[call-overload]
+        return wrong
 
     def drop_sides(self, database: str) -> None:
         """Remove every side instance."""
