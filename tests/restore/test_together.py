@@ -12,7 +12,7 @@ import pytest
 from cli_shell import make_shell
 from recovery_lab import Lab, opened
 
-from backout.cli.also_back import agree
+from backout.cli.also_back import agree, went_back_lines
 from backout.errors import DecisionNeeded, ProviderUnavailable, Refused, UsageError, WorldMoved
 from backout.model.plan import Plan, PlanRefused
 from backout.plan.rollback import Request
@@ -254,8 +254,12 @@ def test_another_database_goes_back_with_the_code_only_by_its_name(lab: Lab, tmp
     assert night.columns() == {"id", "status"}
     assert night.story.world.live.sole == night.story.bad.id
     plan = agree(make_shell(tmp_path, typed="crm\n", terminal=True), plan, (), command, "")
-    night.drive(tools, tools.journal.submit(plan, actor="ops@host", reason="it fails"))
+    run = night.drive(tools, tools.journal.submit(plan, actor="ops@host", reason="it fails"))
     assert night.columns() == {"id", "total", "status"}
     assert night.story.world.live.sole == night.story.good.id
+    told = "\n".join(went_back_lines(tools.runs, run))
+    assert "goes back too: database crm, with 777 row versions written since by the WAL" in told
+    assert "advanced past what was handed out before, read back by another session" in told
+    assert "`backout db restore --release -e production` removes it" in told
     with psycopg.connect(other) as connection:
         assert connection.execute("SELECT count(*) FROM leads").fetchone() == (0,)

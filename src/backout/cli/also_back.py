@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from backout.cli.shell import Shell
     from backout.model.also_back import AlsoBack
+    from backout.model.incident import Run
     from backout.model.plan import Json, Plan
+    from backout.ports import Runs
 
 ALSO_BACK = click.option(
     "--also-back",
@@ -90,6 +92,20 @@ def asked_record(plan: Plan, command: str, words: Sequence[str]) -> dict[str, Js
     things = to_agree(plan)
     shown: list[Json] = [thing.record() for thing in things]
     return {"also_back": shown, "command": whole_command(command, things, words) if things else None}
+
+
+def went_back_lines(runs: Runs, run: Run) -> list[str]:
+    """Return what else went back with a database, what became of sequences, and where the old cluster is kept."""
+    from backout.report.sequences import sequence_lines  # noqa: PLC0415 only where a database went back
+    from backout.runbook.whole_cluster import ALSO, LOST  # noqa: PLC0415 same
+
+    exchanged = runs.result(run.id, "db_exchange")
+    lines = [note for note in run.plan.notes if note.startswith((ALSO, LOST))]
+    lines += sequence_lines(runs.result(run.id, "db_sequences"))
+    if isinstance(exchanged, dict):
+        command = f"backout db restore --release -e {run.environment}"
+        lines.append(f"the data directory of before is kept: {exchanged['kept']}; `{command}` removes it")
+    return lines
 
 
 def command_of(shell: Shell, environment: str, *words: str, message: str | None, typed: str | None) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from backout.cli import outcome
-from backout.cli.also_back import ALSO_BACK, agree, asked_lines, asked_record, command_of
+from backout.cli.also_back import ALSO_BACK, agree, asked_lines, asked_record, command_of, went_back_lines
 from backout.cli.confirm import confirm
 from backout.cli.options import REASON, command, pass_shell
 from backout.errors import Busy, Refused, UsageError
@@ -252,9 +252,7 @@ def finish(bench: Bench, run: Run) -> int:
     code = outcome.exit_code(tools, run)
     follow = f"backout status -e {run.environment}"
     if any(step.action.startswith("db_") for step in run.plan.steps):
-        from backout.report.sequences import sequence_lines  # noqa: PLC0415 - only where a database went back
-
-        for line in sequence_lines(tools.runs.result(run.id, "db_sequences")):
+        for line in went_back_lines(tools.runs, run):
             shell.output.say(line)
         shell.output.warn("the database is UNPROTECTED until the next verified base backup")
         follow = f"backout db backup --full -e {run.environment}"
