@@ -321,3 +321,20 @@ def test_rows_below_a_partitioned_table_come_back(lab: Lab) -> None:
     told = rescue(lab, xid)["public.below"]
     assert (told["inserted"], told["unwritten"]) == (2, 1)
     assert lab.rows("SELECT id, above FROM below ORDER BY 1") == [(1, 1), (2, 60)]
+
+
+@pytest.mark.long
+def test_what_was_written_in_a_column_that_was_added_by_hand_stays(lab: Lab) -> None:
+    """Somebody gave it back with its default, which is a value like any other in a row that was written since."""
+    xid = damaged(
+        lab,
+        "byhand",
+        "CREATE TABLE byhand (id int PRIMARY KEY, note text DEFAULT 'x'); "
+        "INSERT INTO byhand SELECT g, 'a' || g FROM generate_series(1, 4) g",
+        "ALTER TABLE byhand DROP COLUMN note",
+        "ALTER TABLE byhand ADD COLUMN note text DEFAULT 'x'; UPDATE byhand SET note = 'x' WHERE id = 2;"
+        "UPDATE byhand SET note = 'y' WHERE id = 3",
+    )
+    told = rescue(lab, xid)["public.byhand"]
+    assert lab.rows("SELECT * FROM byhand ORDER BY 1") == [(1, "a1"), (2, "x"), (3, "y"), (4, "a4")]
+    assert (told["updated"], told["conflicts"]) == (2, 2)

@@ -36,7 +36,10 @@ def _own_journal(lab: Lab, tmp_path: Path) -> None:
 
 
 ROWS: Final = {"whole": 900, "by its writers": 12_000}
-CASES: Final = ("right", "skips a batch", "flips a column", "writes one row wrong", "writes what was not damaged")
+CASES: Final = (
+    "right", "skips a batch", "flips a column", "writes one row wrong", "writes what was not damaged", "under load",
+    "quiet",
+)  # fmt: skip
 
 OTHERS: Final = {
     "gone": "DROP TABLE gone",
@@ -197,6 +200,62 @@ def test_wrong_values_in_a_table_that_was_made_again_are_found(
     told = rescued(lab, xid)
     (table,) = told["differs"]
     assert (table["table"], table["wrong"], table["examples"]) == ("public.gone", 1, ["7"])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", ROWS)
+def test_what_is_wrong_beside_newer_rows_is_found(
+    lab: Lab, damages: dict[tuple[str, str], tuple[str, str]], how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others write rows and remove some while the rescue runs: only these may differ, by their keys."""
+    name, xid = damages["under load", how]
+    real, silent = rescue_rows.pipe, rescue_rows.quietly
+    told: list[bool] = []
+
+    def pipe(source: Any, read: str, target: Any, write: str, values: Any = None) -> None:
+        if " xmax" in read:
+            read = read.replace('"status"', "CASE WHEN id = 7 THEN 'odd' ELSE status END")
+            with lab.connect() as others:  # behind what was noted
+                others.execute(f"UPDATE {name} SET note = '{{}}' WHERE id IN (8, 9, 200, 700); ")  # type: ignore[call-overload]
+                others.execute(f"DELETE FROM {name} WHERE id = 10")  # type: ignore[call-overload]
+        real(source, read, target, write, values)
+
+    def quietly(live: Any, *words: Any, wrote: Any) -> int:
+        if not told:
+            told.append(True)
+            with live.transaction():
+                live.execute(f"DELETE FROM public.{name} WHERE id = 11")
+                wrote(live)
+        return silent(live, *words, wrote=wrote)
+
+    monkeypatch.setattr(rescue_rows, "pipe", pipe)
+    monkeypatch.setattr(rescue_rows, "quietly", quietly)
+    (table,) = rescued(lab, xid)["differs"]
+    assert (table["left"], table["wrong"]) == (0, 1)
+    assert {"7", "11"} <= set(table["examples"])
+    assert lab.rows(f"SELECT id, note::text FROM {name} WHERE id IN (8, 10, 11)") == [(8, "{}")]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", ROWS)
+def test_newer_rows_alone_are_no_damage(
+    lab: Lab, damages: dict[tuple[str, str], tuple[str, str]], how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that others write and remove while the rescue runs are theirs, however many."""
+    name, xid = damages["quiet", how]
+    real = rescue_rows.pipe
+
+    def pipe(source: Any, read: str, target: Any, write: str, values: Any = None) -> None:
+        if " xmax" in read:
+            with lab.connect() as others:
+                others.execute(f"UPDATE {name} SET note = '{{}}' WHERE id BETWEEN 8 AND 60")  # type: ignore[call-overload]
+                others.execute(f"DELETE FROM {name} WHERE id BETWEEN 100 AND 160")  # type: ignore[call-overload]
+        real(source, read, target, write, values)
+
+    monkeypatch.setattr(rescue_rows, "pipe", pipe)
+    told = rescued(lab, xid)
+    assert told["differs"] == []
+    assert lab.rows(f"SELECT count(*) FROM {name} WHERE id BETWEEN 8 AND 60 AND status = 'paid'") == [(53,)]
 
 
 def test_a_check_before_which_nothing_could_be_noted_does_not_pass(

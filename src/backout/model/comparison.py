@@ -18,7 +18,9 @@ class Evidence:
             (32 bits). written: file nodes of the relations that the damage wrote to; None where nothing tells.
         overwrites: whether a column that the damage changed comes back although somebody changed it again. between: by
             table's object id the keys, in hexadecimal, of rows that good transactions wrote between bad ones: they are
-            as before nowhere.
+            as before nowhere. over: in the same way, rows of which the rescue replaced a version that somebody wrote
+            since the damage, each with the id under which. removed: rows that it says it removed; deleted: how many the
+            server counted that it did.
     """
 
     damage: frozenset[int]
@@ -26,6 +28,9 @@ class Evidence:
     written: frozenset[int] | None = None
     overwrites: bool = False
     between: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    over: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+    removed: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    deleted: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,7 @@ class Noted:
     Args:
         rows: what others had written, {table: {key: hashes by column}}. full: of which tables there was more than that.
         damaged: hashes of the keys of rows that stood as the damage left them, by table, packed.
-        xid: the first id that no transaction had then.
+        xid: the oldest id under which a transaction was running then, or the next one.
     """
 
     rows: dict[str, dict[str, str]] = field(default_factory=dict)

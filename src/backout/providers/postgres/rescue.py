@@ -29,7 +29,7 @@ from backout.providers.postgres.rescue_circles import close_circles, notes_of_ci
 from backout.providers.postgres.rescue_definitions import DefinitionRescue
 from backout.providers.postgres.rescue_foreseen import rows_in_the_way
 from backout.providers.postgres.rescue_kept import Kept, written_by_us
-from backout.providers.postgres.rescue_left import copies, tables_left_out, unseen
+from backout.providers.postgres.rescue_left import copies, note_of_unlogged, tables_left_out, unseen
 from backout.providers.postgres.rescue_rows import attempt, load, repair
 from backout.providers.postgres.rescue_scope import (
     Session,
@@ -237,7 +237,11 @@ class PostgresRescuer:
         return RescueReport(
             (*columns, *defined.statements, *advanced),
             tuple(sorted(reports, key=lambda each: each.table)),
-            (*circles, *(note for work in ordered for note in dict.fromkeys(work.notes))),
+            (
+                *circles,
+                *(note for work in ordered for note in dict.fromkeys(work.notes)),
+                *note_of_unlogged(session),
+            ),
             tuple(session.left_out),
             _differences(reader, reading, session, before),
         )

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from backout.model.recovery import LeftOut
 from backout.providers.postgres.definitions import add_column, finish_column
 from backout.providers.postgres.libpq import identifier
+from backout.providers.postgres.rescue_evidence import written_since
+from backout.providers.postgres.rescue_references import is_within
 from backout.providers.postgres.rescue_rows import TODO, Writing, batches, conflicts_of
 from backout.providers.postgres.rescue_scope import xids_of
 from backout.providers.postgres.rowsql import differ, keyed, listed, new, old, pipe, same
@@ -66,7 +68,10 @@ def add(session: Session, table: Table, lost: tuple[Column, ...]) -> list[str]:
 
 
 def fill(session: Session, work: Work) -> None:
-    """Give the columns that were lost their values again, where they still have the default."""
+    """Give the columns that were lost their values again, where they still have the default.
+
+    In a column that somebody added again by hand, the default may be what he or the application wrote.
+    """
     live = session.live
     there = {each.name for each in work.table.columns}
     for column in work.lost:
@@ -96,6 +101,8 @@ def fill(session: Session, work: Work) -> None:
         value = identifier(column.name)
         pair = f"FROM {temp} b JOIN ONLY {work.table.sql} l ON {same(work.key, 'l', 'b')}"
         untouched = f"record_image_eq(ROW(l.{value}), ROW(({default})::{column.type}))"
+        if not _is_ours(session, work, column):
+            untouched = f"({untouched} AND NOT {written_since(session)})"
         differs = differ(column.name, "l", "b")
         work.report = conflicts_of(session, work, f"{pair} WHERE {differs} AND NOT ({untouched})", "l")
         if session.damage.conflicts == "side":
@@ -107,6 +114,18 @@ def fill(session: Session, work: Work) -> None:
         apply = f"UPDATE ONLY {work.table.sql} l {given} FROM {TODO} WHERE {keyed(work.key, 'o_')}"
         count = batches(session, work, Writing("U", "lost", "b", select, apply))
         work.report = replace(work.report, updated=max(work.report.updated, count))
+
+
+def _is_ours(session: Session, work: Work, column: Column) -> bool:
+    """Whether this rescue added a column again, now or before it was interrupted."""
+    if all(each.name != column.name for each in work.table.columns):
+        return True
+    if session.kept is None:
+        return False
+    live, table = session.live, work.table.sql
+    made, _ = session.kept.entries(live)
+    added = [str(each["sql"]) for each, _ in made if each["op"] == "column" and each["column"] == column.name]
+    return any(is_within(live, table, parent) for parent in added)
 
 
 def finish(session: Session, table: Table, lost: tuple[Column, ...]) -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from backout.providers.postgres.rescue_scope import Session, Work
 
 BY_VALUES: Final = "true"
+_ROUND: Final = 1 << 32
+"""So many ids there are; as rows carry them they begin anew."""
 _NODE: Final = "SELECT pg_relation_filenode(%s::text::regclass)::bigint"
 _SHOWN: Final = 5
 _CLOCK: Final = re.compile(r"date|time|timestamp", re.IGNORECASE)
@@ -47,6 +49,16 @@ def untouched(session: Session, work: Work) -> tuple[str, str]:
     more = session.ours | work.witnesses
     ours = f" OR l.xmin = ANY('{array_of(more)}'::xid[])" if more else ""
     return f"({mine}{ours})", ""
+
+
+def written_since(session: Session) -> str:
+    """Return the condition that somebody wrote the row `l` since the damage began, neither the damage nor a rescue."""
+    damage = session.damage.xids
+    known = frozenset(xid % _ROUND for xid in damage) | session.ours
+    if session.kept is not None:
+        known |= session.kept.writers
+    recent = f"age(l.xmin) < age('{min(damage) % _ROUND}'::xid) AND " if damage else ""
+    return f"({recent}NOT l.xmin = ANY('{array_of(known)}'::xid[]))"
 
 
 def as_made(live: Any, entry: Mapping[str, Any], ours: Collection[int]) -> str:

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 
 _SHOWN: Final = 20
 _UNLOGGED: Final = """
-SELECT format('%I.%I', n.nspname, c.relname), n.nspname || '.' || c.relname
+SELECT c.oid::bigint, format('%I.%I', n.nspname, c.relname), n.nspname || '.' || c.relname,
+  pg_relation_filenode(c.oid)::bigint
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND c.relpersistence = 'u' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-ORDER BY 1
+ORDER BY 2
 """
 _NODE: Final = "SELECT pg_relation_filenode('pg_catalog.pg_largeobject'::regclass)::bigint"
 _MAY_READ_OBJECTS: Final = "SELECT has_table_privilege('pg_catalog.pg_largeobject', 'SELECT')"
@@ -51,12 +52,28 @@ def tables_left_out(reports: Sequence[TableRescue], before: Catalog) -> Iterator
 
 
 def unseen(session: Session) -> Iterator[LeftOut]:
-    """Yield what no WAL tells of: unlogged tables; and large objects that the damage wrote or removed."""
+    """Yield unlogged tables that the damage dropped, emptied or rewrote; and large objects that it wrote or removed."""
     skipped = session.damage.skip
-    for sql, shown in session.live.execute(_UNLOGGED).fetchall():
-        reason = "it is unlogged: no WAL and no backup tells what was in it, so look at it yourself"
-        yield LeftOut(f"table {shown}", reason, f"SELECT count(*) FROM {sql};", seen=False, asked=shown in skipped)
+    after = {oid: node for oid, _, _, node in session.after.execute(_UNLOGGED).fetchall()}
+    for oid, sql, shown, node in session.before.execute(_UNLOGGED).fetchall():
+        if after.get(oid) == node:
+            continue
+        did = "emptied or rewrote" if oid in after else "dropped"
+        reason = (
+            f"the damage {did} it; it is unlogged: no WAL and no backup tells what was in it, so look at it yourself"
+        )
+        yield LeftOut(
+            f"table {shown}", reason, f"SELECT count(*) FROM {sql};", seen=oid not in after, asked=shown in skipped
+        )
     yield from _large_objects(session)
+
+
+def note_of_unlogged(session: Session) -> tuple[str, ...]:
+    """Return a note that names the unlogged tables: whether single rows of theirs were damaged, nobody can tell."""
+    names = [shown for _, _, shown, _ in session.live.execute(_UNLOGGED).fetchall()]
+    if not names:
+        return ()
+    return (f"not looked at, for they are unlogged, and no WAL tells who wrote to them: {', '.join(names)}",)
 
 
 def copies(session: Session, works: Sequence[Work]) -> Iterator[LeftOut]:

@@ -52,6 +52,15 @@ def parented(live: Any, work: Work, apart_from: Collection[int] = ()) -> list[st
     return found
 
 
+def is_within(live: Any, table: str, parent: str) -> bool:
+    """Whether a table is another, or one of its partitions or heirs, however far below; both as SQL."""
+    query = (
+        "WITH RECURSIVE below AS (SELECT to_regclass(%s)::oid AS oid UNION SELECT inhrelid FROM pg_inherits JOIN below "
+        "ON inhparent = below.oid) SELECT to_regclass(%s)::oid IN (SELECT oid FROM below)"
+    )
+    return table == parent or bool(live.execute(query, (parent, table)).fetchone()[0])
+
+
 def _own_foreign_keys(live: Any, oid: int) -> list[tuple[str, str, list[str], list[str]]]:
     return _foreign_keys(live, "confrelid", oid, "=")
 

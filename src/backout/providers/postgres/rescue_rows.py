@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backout.providers.postgres.libpq import identifier
 from backout.providers.postgres.rescue_chains import load_chains
+from backout.providers.postgres.rescue_claims import deleted_so_far, keys_of, somebodys
 from backout.providers.postgres.rescue_evidence import (
     BY_VALUES,
     array_of,
@@ -27,7 +28,7 @@ from backout.providers.postgres.rescue_writing import hold, quietly
 from backout.providers.postgres.rowsql import differ, equal, keyed, listed, new, old, pipe, same
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from backout.model.recovery import TableRescue
     from backout.providers.postgres.rescue_scope import Session, Work
@@ -272,12 +273,15 @@ def _batch(session: Session, work: Work, writing: Writing, bounds: str) -> int:
     made = live.execute(f"CREATE TEMP TABLE backout_todo AS {writing.select}{bounds}{locks}")
     if not made.rowcount:
         return 0
-    before = kept.writers
+    before, counted = kept.writers, deleted_so_far(live)
+    over = somebodys(session, work) if writing.op == "U" else {}
     written = quietly(live, work.table.oid, work.table.sql, writing.apply, TODO, wrote=kept.note_writer)
     if written:
         if written < made.rowcount:
             _forget_unwritten(live, work, writing.op, kept.writers - before)
-        _keep(session, work, writing.op)
+        removed = keys_of(session, work) if writing.op == "D" else []
+        deleted = {oid: n - counted.get(oid, 0) for oid, n in deleted_so_far(live).items() if n > counted.get(oid, 0)}
+        _keep(session, work, writing.op, {"over": over, "removed": removed, "deleted": deleted})
     work.waiting += made.rowcount - written
     work.written += written
     work.report = replace(work.report, conflicts=work.report.conflicts + made.rowcount - written)
@@ -297,8 +301,8 @@ def _forget_unwritten(live: Any, work: Work, op: str, ids: Collection[int]) -> N
     live.execute(f"DELETE FROM {TODO} WHERE {unwritten}")
 
 
-def _keep(session: Session, work: Work, op: str) -> None:
-    """Keep the rows that were written, before the commit."""
+def _keep(session: Session, work: Work, op: str, claims: Mapping[str, object]) -> None:
+    """Keep the rows that were written, before the commit, and what the second check is told of them."""
     live, kept = session.live, session.kept
     assert kept is not None  # noqa: S101 `_batch` wrote
     with live.cursor().copy("COPY backout_todo TO STDOUT") as copy:
@@ -312,6 +316,7 @@ def _keep(session: Session, work: Work, op: str) -> None:
         "node": node_of(live, work.table.sql),
         **kept_key(work.key),
         "columns": names,
+        **{name: what for name, what in claims.items() if what},
     }
     kept.write(live, entry, content)
 

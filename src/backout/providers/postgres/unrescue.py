@@ -12,7 +12,7 @@ from backout.model.recovery import LeftOut, RescueReport, TableRescue
 from backout.providers.postgres.libpq import identifier
 from backout.providers.postgres.rescue_evidence import as_made
 from backout.providers.postgres.rescue_kept import key_kept, written_by_us
-from backout.providers.postgres.rescue_references import refers_to_itself, unreferenced
+from backout.providers.postgres.rescue_references import is_within, refers_to_itself, unreferenced
 from backout.providers.postgres.rescue_writing import hold, quietly
 from backout.providers.postgres.rowsql import keyed, new, old, stated
 from backout.providers.postgres.server_message import message_of
@@ -127,7 +127,7 @@ class Made:
         if entry["op"] != "U" or len(values) != 1:
             return None
         for table, column in self.columns:
-            if values == [stated("n_", column)] and _is_within(live, str(entry["sql"]), table):
+            if values == [stated("n_", column)] and is_within(live, str(entry["sql"]), table):
                 return table, column
         return None
 
@@ -147,15 +147,6 @@ def _gone(live: Any, entry: _Entry) -> set[str]:
     there = _columns(live, entry["sql"])
     known = {stated(prefix, name) for name in there for prefix in ("o_", "n_")}
     return {str(name)[2:] for name in entry["columns"] if name not in known}
-
-
-def _is_within(live: Any, table: str, parent: str) -> bool:
-    """Whether a table is another, or one of its partitions or heirs, however far below."""
-    query = (
-        "WITH RECURSIVE below AS (SELECT to_regclass(%s)::oid AS oid UNION SELECT inhrelid FROM pg_inherits JOIN below "
-        "ON inhparent = below.oid) SELECT to_regclass(%s)::oid IN (SELECT oid FROM below)"
-    )
-    return table == parent or bool(live.execute(query, (parent, table)).fetchone()[0])
 
 
 def _circle(entry: _Entry) -> tuple[int, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
+from collections import Counter, defaultdict
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +28,8 @@ WRITERS: Final = "writers"
 """The file in which a rescue keeps the ids under which it wrote, one a line."""
 BETWEEN: Final = "between"
 """The file in which it keeps the keys of rows that good transactions wrote between bad ones, by table."""
+COMMITTED: Final = "committed"
+"""The file that holds the numbers of its entries whose transactions were committed."""
 _MODULE: Final = "backout.providers.postgres.comparison.process"
 
 
@@ -70,6 +73,7 @@ class PostgresComparer:
         if (kept / BETWEEN).exists():
             told = decode_json((kept / BETWEEN).read_bytes(), dict[str, list[str]], what=BETWEEN)
             evidence = replace(evidence, between={int(oid): frozenset(keys) for oid, keys in told.items()})
+        evidence = _with_claims(evidence, kept)
         known = None
         if noted.exists():
             known = decode_json(noted.read_bytes(), dict[str, Any], what="what was noted before", where=str(noted))
@@ -97,7 +101,12 @@ class PostgresComparer:
                 "ours": sorted(evidence.ours),
                 "written": None if written is None else sorted(written),
                 "overwrites": evidence.overwrites,
-                "between": {oid: sorted(keys) for oid, keys in evidence.between.items()},
+                **{
+                    name: {oid: sorted(keys) for oid, keys in keyed.items()}
+                    for name, keyed in (("between", evidence.between), ("removed", evidence.removed))
+                },
+                "over": {oid: dict(keys) for oid, keys in evidence.over.items()},
+                "deleted": dict(evidence.deleted),
             },
         }
         return ask(asked, progress)
@@ -182,3 +191,20 @@ def _comparison(found: Mapping[str, Any]) -> Comparison:
         for each in found["tables"]
     )
     return Comparison(tuple(tables), tuple(found["behind"]))
+
+
+def _with_claims(evidence: Evidence, kept: Path) -> Evidence:
+    """Return the evidence with what the rescue's committed entries say of rows that others had written."""
+    over: defaultdict[int, dict[str, int]] = defaultdict(dict)
+    removed: defaultdict[int, set[str]] = defaultdict(set)
+    deleted: Counter[int] = Counter()
+    path = kept / COMMITTED
+    for name in dict.fromkeys(path.read_text(encoding="ascii").split()) if path.exists() else ():
+        told = decode_json((kept / f"{name}.json").read_bytes(), dict[str, Any], what="what a rescue kept")
+        if "over" in told:
+            over[int(told["oid"])].update(told["over"])
+        if "removed" in told:
+            removed[int(told["oid"])].update(told["removed"])
+        deleted.update({int(oid): int(count) for oid, count in told.get("deleted", {}).items()})
+    gone = {oid: frozenset(keys) for oid, keys in removed.items()}
+    return replace(evidence, over=dict(over), removed=gone, deleted=dict(deleted))

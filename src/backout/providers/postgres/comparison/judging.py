@@ -1,4 +1,8 @@
-"""Whose doing it is that a row differs: by the transaction that wrote it, and what was noted before the rescue."""
+"""Whose doing it is that a row differs: by the transaction that wrote it, and what was noted before the rescue.
+
+A value that is neither of before nor the damage's, in a row that the rescue wrote, may be somebody's who wrote it just
+before: of these rows alone whose version was somebody's when the rescue locked it.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,8 @@ if TYPE_CHECKING:
     from backout.model.comparison import Evidence
 
 _SHOWN: Final = 5
-_MERGED: Final = 10
-"""So many rows that somebody wrote while the rescue ran may have been rescued after that, for each that was not."""
 _HALF: Final = 1 << 31
+_COUNTED: Final = frozenset({"equal", "newer", "left", "missing", "wrong"})
 
 
 class Row(NamedTuple):
@@ -31,21 +34,21 @@ class Verdicts:
     """What became of the rows of one table, counted, with some of their keys.
 
     Args:
-        noted: rows that others had written when the rescue began; None where it is not known. full: there were more.
-        begin: the first id that no transaction had then.
+        noted: rows that others had written when the rescue began; None where it is not known. oid: the table's.
+        begin: the id from which on what others wrote was not noted; None where nothing was.
     """
 
-    def __init__(self, evidence: Evidence, noted: Mapping[str, str] | None, *, full: bool, begin: int) -> None:
+    def __init__(self, evidence: Evidence, noted: Mapping[str, str] | None, oid: int, *, begin: int | None) -> None:
         self._evidence = evidence
         self._noted = noted
-        self._full = full
+        self._between = evidence.between.get(oid, frozenset())
+        self._over = evidence.over.get(oid, {})
         self._begin = begin
-        self._meanwhile = 0
+        self._removed = evidence.removed.get(oid, frozenset())
+        self._told_all = evidence.deleted.get(oid, 0) == len(self._removed)
         self.counts: Counter[str] = Counter()
-        self.between: frozenset[str] = frozenset()
-        """Keys of rows that good transactions wrote between bad ones: before is no state that they should have."""
         self._keys: list[str] = []
-        self._unclear: dict[str, list[str]] = {"unclear": [], "vanished": []}
+        self._vanished: list[str] = []
 
     @property
     def has_noted(self) -> bool:
@@ -54,39 +57,52 @@ class Verdicts:
 
     @property
     def vanished(self) -> list[str]:
-        """The keys of rows that the damage changed and that are not there any more."""
-        return self._unclear["vanished"]
+        """The keys of rows that the damage changed and that are not there any more, of which nobody knows why."""
+        return self._vanished
 
     def was_gone(self, keys: Collection[str]) -> None:
         """Say which of them had been removed by others before the rescue began."""
         self.counts["newer"] += len(keys)
-        self._unclear["vanished"] = [key for key in self.vanished if key not in keys]
+        self._vanished = [key for key in self._vanished if key not in keys]
 
     def judge(self, key: str, before: Row | None, after: Row | None, now: Row | None) -> None:
         """Count one row; `after` is the one that the damage left."""
-        kind = "newer" if key in self.between else self._kind(key, before, after, now)
-        if now is not None and now.xmin not in self._evidence.ours and (now.xmin - self._begin) % (_HALF * 2) < _HALF:
-            self._meanwhile += 1
-        if kind in self._unclear:
-            self._unclear[kind].append(key)
-        elif kind:
+        kind = "newer" if key in self._between else self._kind(key, before, after, now)
+        if kind == "unclear":
+            kind = "newer" if self._is_over_unknown(key) else "wrong"
+        if kind == "vanished":
+            kind = self._gone(key)
+        if kind in _COUNTED:
             self.counts[kind] += 1
-            if kind in ("left", "missing", "wrong"):
-                self._keys.append(key)
+        if kind in ("left", "missing", "wrong"):
+            self._keys.append(key)
 
     def finish(self) -> tuple[Counter[str], tuple[str, ...]]:
-        """Return the counts and some keys.
-
-        A value that is neither of before nor the damage's, in a row that the rescue wrote, may be somebody's who wrote
-        it just before, and a row that has gone since somebody's doing: where others wrote to the table at that time.
-        """
-        for kind, keys in self._unclear.items():
-            if self._full or len(keys) <= self._meanwhile * _MERGED:
-                self.counts["newer"] += len(keys)
-                continue
-            self.counts["wrong" if kind == "unclear" else "missing"] += len(keys)
-            self._keys += keys
+        """Return the counts and some keys; what has vanished and nobody explains is missing."""
+        self.counts["missing"] += len(self._vanished)
+        self._keys += self._vanished
         return self.counts, tuple(map(shown_key, heapq.nsmallest(_SHOWN, self._keys, key=lambda k: (len(k), k))))
+
+    def _is_over_unknown(self, key: str) -> bool:
+        """Whether the rescue replaced a version of somebody's of which was not noted what it held."""
+        xid = self._over.get(key)
+        if xid is None:
+            return False
+        known = self._noted is not None and key in self._noted
+        return not known or self._begin is None or (xid - self._begin) % (_HALF * 2) < _HALF
+
+    def _gone(self, key: str) -> str:
+        """Judge a row that the damage changed, and that is not there any more.
+
+        Where the server counted as many rows that the rescue removed as the rescue names, and this is none of these,
+        somebody else removed it.
+        """
+        if key in self._removed:
+            return "missing"
+        if self._told_all:
+            return "newer"
+        self._vanished.append(key)
+        return ""
 
     def _kind(self, key: str, before: Row | None, after: Row | None, now: Row | None) -> str:
         evidence = self._evidence

@@ -36,9 +36,18 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
         return {"compared": asdict(found)}
     told, known = asked["evidence"], asked["noted"]
     written = None if told["written"] is None else frozenset(told["written"])
-    between = {int(oid): frozenset(keys) for oid, keys in told["between"].items()}
+    between, removed = (
+        {int(oid): frozenset(keys) for oid, keys in told[name].items()} for name in ("between", "removed")
+    )
     evidence = Evidence(
-        frozenset(told["damage"]), frozenset(told["ours"]), written, told["overwrites"] is True, between
+        frozenset(told["damage"]),
+        frozenset(told["ours"]),
+        written,
+        overwrites=told["overwrites"] is True,
+        between=between,
+        over={int(oid): keys for oid, keys in told["over"].items()},
+        removed=removed,
+        deleted={int(oid): int(count) for oid, count in told["deleted"].items()},
     )
     before = Noted(**{**known, "full": set(known["full"])}) if known is not None else None
     place = Place(asked["url"], asked["database"], asked["before"], asked["after"])

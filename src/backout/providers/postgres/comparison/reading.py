@@ -111,7 +111,7 @@ class Comparer:
 
     def note(self) -> Noted:
         """Return what others have written until now in the tables that the damage wrote to."""
-        found = Noted(xid=next_xid(self._ends.live.administrator))
+        found = Noted(xid=oldest_running(self._ends.live.administrator))
         touched = [table for table in self._before.values() if self._is_touched(table)]
         for number, table in enumerate(touched):
             self._progress("noting newer rows", number, len(touched))
@@ -161,9 +161,7 @@ class Comparer:
         if why := self._strange(table, reading.table):
             return TableComparison(table.shown, reason=why)
         seen = _of_columns(noted.rows.get(table.shown, {}), table.columns, reading.columns) if noted else None
-        full = noted is None or table.shown in noted.full  # of a table that was not there, others had written nothing
-        verdicts = Verdicts(self._evidence, seen, full=full, begin=noted.xid if noted is not None else 0)
-        verdicts.between = self._evidence.between.get(table.oid, frozenset())
+        verdicts = Verdicts(self._evidence, seen, table.oid, begin=noted.xid if noted is not None else None)
         whole = self._is_whole(table, reading.table)
         total, same = self._whole(reading, verdicts, table) if whole else self._written(reading, verdicts, table)
         if noted is not None and verdicts.vanished:
@@ -364,9 +362,9 @@ def _snapshot(session: Any) -> Iterator[None]:
         yield
 
 
-def next_xid(connection: Any) -> int:
-    """Return the first id (32 bits) that no transaction has."""
-    (xid,) = connection.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint").fetchone()
+def oldest_running(connection: Any) -> int:
+    """Return the id (32 bits) from which on a transaction may be running, or come."""
+    (xid,) = connection.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint").fetchone()
     return int(xid) % (1 << 32)
 
 
