@@ -338,3 +338,26 @@ def test_what_was_written_in_a_column_that_was_added_by_hand_stays(lab: Lab) -> 
     told = rescue(lab, xid)["public.byhand"]
     assert lab.rows("SELECT * FROM byhand ORDER BY 1") == [(1, "a1"), (2, "x"), (3, "y"), (4, "a4")]
     assert (told["updated"], told["conflicts"]) == (2, 2)
+
+
+@pytest.mark.long
+def test_rows_that_a_constraint_refuses_by_now_are_foreseen(lab: Lab) -> None:
+    """A CHECK and an exclusion that somebody added since: the dry run counts what the rescue cannot write."""
+    xid = damaged(
+        lab,
+        "checked",
+        "CREATE TABLE checked (id int PRIMARY KEY, n int, v text); INSERT INTO checked SELECT g, g, '{}' FROM "
+        "generate_series(1, 12) g; CREATE TABLE booked (id int PRIMARY KEY, during int4range);"
+        "INSERT INTO booked VALUES (1, '[1,5)'), (2, '[10,20)')",
+        "DELETE FROM checked WHERE id > 9; UPDATE checked SET n = 0 WHERE id IN (8, 9); DELETE FROM booked",
+        "ALTER TABLE checked ADD CONSTRAINT small CHECK (n < 9 AND v <> '{x}') NOT VALID;"
+        "ALTER TABLE booked ADD EXCLUDE USING gist (during WITH &&); INSERT INTO booked VALUES (3, '[3,4)')",
+    )
+    tools = lab.tools()
+    report = foresee(tools, plan_rescue(tools, xid, conflicts="live", skip=(), queues=False))
+    foreseen = {each.table: each.unwritten for each in report.tables}
+    assert foreseen == {"public.checked": 4, "public.booked": 1}
+    told = rescue(lab, xid)
+    assert {name: each["unwritten"] for name, each in told.items()} == foreseen
+    assert lab.rows("SELECT id, n FROM checked WHERE id > 7 ORDER BY 1") == [(8, 8), (9, 0)]
+    assert lab.rows("SELECT id FROM booked ORDER BY 1") == [(2,), (3,)]

@@ -148,6 +148,27 @@ def test_a_kill_at_the_commit_is_undone_as_it_ended(lab: Lab, end: str) -> None:
 
 
 @pytest.mark.long
+def test_a_default_that_somebody_changed_since_stays(lab: Lab) -> None:
+    """What of a column the rescue had set back is somebody's when he has set it anew, or taken it away."""
+    xid = damaged(
+        lab,
+        "preset",
+        "CREATE TABLE preset (id int PRIMARY KEY, a text DEFAULT 'a', b text DEFAULT 'b', c text DEFAULT 'c')",
+        "ALTER TABLE preset ALTER a SET DEFAULT 'bad', ALTER b SET DEFAULT 'bad', ALTER c SET DEFAULT 'bad'",
+    )
+    presets = "SELECT string_agg(pg_get_expr(adbin, adrelid), ',' ORDER BY adnum) FROM pg_attrdef WHERE adrelid = %s"
+    presets = presets.replace("%s", "'preset'::regclass")
+    rescue(lab, xid)
+    assert lab.rows(presets) == [("'a'::text,'b'::text,'c'::text",)]
+    with lab.connect() as connection:
+        connection.execute("ALTER TABLE preset ALTER a SET DEFAULT 'new', ALTER b DROP DEFAULT")
+    told = undone(lab)
+    assert lab.rows(presets) == [("'new'::text,'bad'::text",)]
+    assert set(told) == {"default public.preset a", "default public.preset b"}
+    undone(lab)  # nothing more can be taken back: it is over
+
+
+@pytest.mark.long
 def test_an_undo_that_left_something_can_be_done_again(lab: Lab) -> None:
     """When what was in its way is gone; where nothing more can be taken back, the next one is of what was before."""
     xid = damaged(

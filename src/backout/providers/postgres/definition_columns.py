@@ -8,7 +8,7 @@ Source: PostgreSQL 18, ALTER TABLE.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from backout.model.recovery import DefinitionDifference, LeftOut
 from backout.providers.postgres.dump_toc import Definition
@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 
     from backout.providers.postgres.definitions import Catalog, Column, Table
     from backout.providers.postgres.dump_toc import Key
+
+
+PARTS: Final = frozenset(
+    {"CHECK CONSTRAINT", "COLUMN OPTIONS", "COMPRESSION", "DEFAULT", "NOT NULL", "STATISTICS TARGET", "STORAGE"}
+)
+"""The kinds of what is taken out of a table's own CREATE."""
+
+
+def parts_of(catalog: Catalog) -> dict[Key, Definition]:
+    """Return the definitions of columns and checks of all tables."""
+    return taken_apart(catalog, catalog, catalog)[0]
 
 
 def taken_apart(before: Catalog, after: Catalog, live: Catalog) -> tuple[dict[Key, Definition], ...]:

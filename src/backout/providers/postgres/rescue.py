@@ -20,7 +20,7 @@ from backout.errors import BackoutError
 from backout.model.recovery import LeftOut, RescueReport, TableRescue
 from backout.providers.postgres import rescue_columns
 from backout.providers.postgres.definition_changes import differences
-from backout.providers.postgres.definition_columns import orders
+from backout.providers.postgres.definition_columns import orders, parts_of
 from backout.providers.postgres.definition_reading import DefinitionReader, live_definitions
 from backout.providers.postgres.definitions import catalog
 from backout.providers.postgres.owner_session import OWNER_INSIDE, OwnerSessions, SideSessions, inside
@@ -122,7 +122,8 @@ class PostgresRescuer:
 
             @functools.cache
             def defined() -> Definitions:
-                return live_definitions(self._url(), live.administrator, self._database, self._binaries)
+                whole = live_definitions(self._url(), live.administrator, self._database, self._binaries)
+                return {**parts_of(catalog(live.administrator)), **whole}
 
             return undo(live, folder, progress, defined)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.model.recovery import LeftOut, TableRescue
 from backout.providers.postgres.definition_changes import RUN_NOTHING, Change, ownership, plan_of
-from backout.providers.postgres.definition_columns import columns_left_out, taken_apart
+from backout.providers.postgres.definition_columns import PARTS, columns_left_out, taken_apart
 from backout.providers.postgres.libpq import identifier
 from backout.providers.postgres.rescue_foreseen import reason_against
 from backout.providers.postgres.rowsql import listed, pipe
@@ -172,7 +172,8 @@ class DefinitionRescue:
             made = change.definition
             owner = "" if session is self._session else made.owner
             entry = {"op": "other", "table": made.shown, "drop": change.undo, "owner": owner}
-            known = {"key": list(made.key), "lines": list(made.lines)} if made.catalog and made.oid else {}
+            is_known = (made.catalog and made.oid) or made.kind in PARTS
+            known = {"key": list(made.key), "lines": list(made.lines)} if is_known else {}
             session.kept.write(session.live, {**entry, **known})
 
     def _note_table(self, session: Session, table: Table) -> None:

@@ -15,6 +15,8 @@ from backout.providers.postgres.rescue_scope import xids_of
 from backout.providers.postgres.rowsql import differ, listed, same
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from backout.providers.postgres.definitions import Catalog, Table
     from backout.providers.postgres.dump_toc import Definition
     from backout.providers.postgres.rescue_scope import Session, Work
@@ -28,47 +30,94 @@ _CONSTRAINT: Final = f"""
 SELECT contype::text, conrelid::bigint, confrelid::bigint, {_NAMES.format("conkey", "conrelid")},
   {_NAMES.format("confkey", "confrelid")} FROM pg_constraint WHERE oid = %s
 """
-_UNIQUE: Final = f"""
-SELECT {_NAMES.format("i.indkey[0 : i.indnkeyatts - 1]", "i.indrelid")} FROM pg_index i
-WHERE i.indrelid = %s AND i.indisunique AND NOT i.indisprimary AND i.indpred IS NULL AND i.indexprs IS NULL
+_ONCE: Final = f"""
+SELECT names, array_fill('='::text, ARRAY[cardinality(names)]) FROM (
+  SELECT {_NAMES.format("i.indkey[0 : i.indnkeyatts - 1]", "i.indrelid")} AS names FROM pg_index i
+  WHERE i.indrelid = %(oid)s AND i.indisunique AND NOT i.indisprimary AND i.indpred IS NULL AND i.indexprs IS NULL
+) AS u
+UNION ALL
+SELECT {_NAMES.format("c.conkey", "c.conrelid")}, ARRAY(SELECT format('OPERATOR(%%I.%%s)', n.nspname, o.oprname)
+  FROM unnest(c.conexclop) WITH ORDINALITY AS e(oid, place) JOIN pg_operator o ON o.oid = e.oid
+  JOIN pg_namespace n ON n.oid = o.oprnamespace ORDER BY place)
+FROM pg_constraint c JOIN pg_index i ON i.indexrelid = c.conindid
+WHERE c.conrelid = %(oid)s AND c.contype = 'x' AND i.indpred IS NULL AND i.indexprs IS NULL
 """
+_CHECKS: Final = "SELECT pg_get_expr(conbin, conrelid) FROM pg_constraint WHERE conrelid = %s AND contype = 'c'"
 
 
 def rows_in_the_way(session: Session, work: Work) -> int:
-    """Return how many rows could not come back, since a newer row has a unique value of theirs.
+    """Return how many rows could not come back: a newer row has what must be once, or a constraint refuses them.
 
     Args:
         session: of the owner. work: with the rows of before and after loaded.
     """
     import psycopg  # noqa: PLC0415 - costs 0.1 s
 
+    for with_checks in (True, False):
+        try:
+            return _refused(session, work, with_checks=with_checks)
+        except psycopg.OperationalError:
+            raise
+        except psycopg.Error:  # a type without an operator that is known here, or code of the owner's that fails
+            continue
+    return 0
+
+
+def _refused(session: Session, work: Work, *, with_checks: bool) -> int:
     live, table = session.live, work.table.sql
     before, after = work.name("before"), work.name("after")
     same_key = same(work.key, "l", "b")
-    taken = []
-    for (names,) in live.execute(_UNIQUE, (work.table.oid,)).fetchall():
-        if set(names) <= set(work.columns):
-            alike = " AND ".join(f"x.{identifier(name)} = b.{identifier(name)}" for name in names)
-            apart = f"NOT ({same(work.key, 'x', 'b')}) AND x.xmin <> ALL('{xids_of(session)}'::xid[])"
-            changed = " OR ".join(differ(name, "l", "b") for name in names)
-            taken.append((f"EXISTS (SELECT FROM ONLY {table} x WHERE {alike} AND {apart})", changed))
-    if not taken:
+    taken = list(_taken(session, work))
+    checks = list(_checks(live, work)) if with_checks else []
+    inserted = " OR ".join([held for held, _ in taken] + [wrong.format(_inserted(work)) for wrong in checks])
+    updated = " OR ".join(
+        [f"{held} AND ({changed})" for held, changed in taken] + [wrong.format(_updated(work)) for wrong in checks]
+    )
+    if not inserted:
         return 0
     gone = f"NOT EXISTS (SELECT FROM {after} d WHERE {same(work.key, 'b', 'd')})"
     free = f"NOT EXISTS (SELECT FROM ONLY {table} l WHERE {same_key})"
-    inserted = " OR ".join(held for held, _ in taken)
-    updated = " OR ".join(f"{held} AND ({changed})" for held, changed in taken)
     pair = f"{before} b JOIN {after} d ON {same(work.key, 'b', 'd')} JOIN ONLY {table} l ON {same_key}"
+    harmed = " OR ".join(differ(name, "b", "d") for name in work.columns)
     queries = (
         f"SELECT count(*) FROM {before} b WHERE {gone} AND {free} AND ({inserted})",
-        f"SELECT count(*) FROM {pair} WHERE {work.standing} AND ({updated})",
+        f"SELECT count(*) FROM {pair} WHERE {work.standing} AND ({harmed}) AND ({updated})",
     )
-    try:
-        return sum(int(live.execute(query).fetchone()[0]) for query in queries)
-    except psycopg.OperationalError:
-        raise
-    except psycopg.Error:  # a type without an operator that is known here: only writing shows it
-        return 0
+    return sum(int(live.execute(query).fetchone()[0]) for query in queries)
+
+
+def _taken(session: Session, work: Work) -> Iterator[tuple[str, str]]:
+    """Yield conditions that a newer row has what may be there once, each with the one that the live row lacks it."""
+    apart = f"NOT ({same(work.key, 'x', 'b')}) AND x.xmin <> ALL('{xids_of(session)}'::xid[])"
+    for names, operators in session.live.execute(_ONCE, {"oid": work.table.oid}).fetchall():
+        if set(names) <= set(work.columns):
+            alike = " AND ".join(
+                f"x.{identifier(name)} {operator} b.{identifier(name)}"
+                for name, operator in zip(names, operators, strict=True)
+            )
+            changed = " OR ".join(differ(name, "l", "b") for name in names)
+            yield f"EXISTS (SELECT FROM ONLY {work.table.sql} x WHERE {alike} AND {apart})", changed
+
+
+def _checks(live: Any, work: Work) -> Iterator[str]:
+    """Yield conditions that a row is refused, each with a place for its columns."""
+    for (expression,) in live.execute(_CHECKS, (work.table.oid,)).fetchall():
+        text = str(expression).replace("{", "{{").replace("}", "}}")
+        yield f"EXISTS (SELECT FROM (SELECT {{}}) AS r WHERE NOT ({text}))"
+
+
+def _inserted(work: Work) -> str:
+    values = {column.name: f"({column.plain_default or f'NULL::{column.type}'})" for column in work.table.columns}
+    values |= {name: f"b.{identifier(name)}" for name in work.columns}
+    return ", ".join(f"{value} AS {identifier(name)}" for name, value in values.items())
+
+
+def _updated(work: Work) -> str:
+    values = {column.name: f"l.{identifier(column.name)}" for column in work.table.columns}
+    for name in work.columns:
+        one, other = (f"{alias}.{identifier(name)}" for alias in "bl")
+        values[name] = f"CASE WHEN {differ(name, 'b', 'd')} THEN {one} ELSE {other} END"
+    return ", ".join(f"{value} AS {identifier(name)}" for name, value in values.items())
 
 
 def reason_against(session: Session, made: Definition, before: Catalog, live: Catalog) -> str:

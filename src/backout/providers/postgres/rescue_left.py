@@ -48,6 +48,7 @@ def tables_left_out(reports: Sequence[TableRescue], before: Catalog) -> Iterator
             yield LeftOut(f"table {each.table}", each.left, by_hand, asked=asked)
         if each.unwritten:
             reason = "their unique values are somebody else's by now, or what they refer to is not there"
+            reason += ", or a constraint refuses them"
             yield LeftOut(f"{each.unwritten:,} rows of table {each.table}", reason, by_hand)
 
 

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from backout.model.recovery import LeftOut, RescueReport, TableRescue
+from backout.providers.postgres.definition_columns import PARTS
 from backout.providers.postgres.libpq import identifier
 from backout.providers.postgres.rescue_evidence import as_made
 from backout.providers.postgres.rescue_kept import key_kept, written_by_us
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 _Entry = dict[str, Any]
 _UNDO = "backout_undo t"
 _STAYS = "stays"
+_GIVEN = re.compile(r" SET (DEFAULT |NOT NULL)")
 _FORGOTTEN = "stays: the server has forgotten whether the transaction that made it was committed"
 
 
@@ -79,7 +82,7 @@ def undo(
             if with_it := stays_with(entry, stay, made.tables - stay.keys()):
                 left[table] = f"stays, for table {with_it} does"
             else:
-                left |= _changed_since(entry, defined) or _other(live, entry, definitions)
+                left |= _changed_since(entry, defined) or _other(live, entry, definitions, defined)
         elif entry["sql"] in stay:
             left[table] = stay[entry["sql"]]
         else:
@@ -215,13 +218,26 @@ def _changed_since(entry: _Entry, defined: Callable[[], Definitions]) -> dict[st
     if "key" not in entry:
         return {}
     now = defined().get(tuple(entry["key"]))
-    if now is None or list(now.lines) == entry["lines"]:
+    if now is None:  # what was taken away since is not given back
+        is_given = entry["key"][0] in PARTS and _GIVEN.search(entry["drop"])
+        return {str(entry["table"]): "stays away: somebody has taken it away since"} if is_given else {}
+    if list(now.lines) == entry["lines"] or _is_undone(entry, defined):
         return {}
     return {str(entry["table"]): "stays: it was changed since"}
 
 
-def _other(live: Any, entry: _Entry, definitions: list[str]) -> dict[str, str]:
+def _is_undone(entry: _Entry, defined: Callable[[], Definitions]) -> bool:
+    """Whether a part of a table is already as it was before the rescue: an earlier undo did that."""
+    if "key" not in entry or entry["key"][0] not in PARTS:
+        return False
+    now = defined().get(tuple(entry["key"]))
+    return _GIVEN.search(entry["drop"]) is None if now is None else bool(now.create == entry["drop"])
+
+
+def _other(live: Any, entry: _Entry, definitions: list[str], defined: Callable[[], Definitions]) -> dict[str, str]:
     """Take a definition away again, or say why it stays; that it is gone already is what is wanted."""
+    if _is_undone(entry, defined):
+        return {}
     from psycopg import Error, OperationalError, errors  # noqa: PLC0415 - costs 0.1 s
 
     gone = (errors.UndefinedTable, errors.UndefinedObject, errors.UndefinedFunction, errors.UndefinedColumn)
