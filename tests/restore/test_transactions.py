@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from backout.model.recovery import WalSegment
+    from backout.model.recovery import BaseBackup, WalSegment
 
 
 @pytest.fixture(scope="module")
@@ -185,8 +185,21 @@ def test_a_last_commit_whose_record_ends_with_zeros_is_reached(
     assert of_transaction(search.commits(spans), last) == wanted
 
 
+@dataclass
+class Late(PlainBackups):
+    """An archive whose WAL begins at a position."""
+
+    begin: int = 0
+
+    def backups(self) -> tuple[BaseBackup, ...]:
+        return tuple(each for each in super().backups() if each.begin_lsn >= self.begin)
+
+    def wal(self) -> tuple[WalSegment, ...]:
+        return tuple(each for each in super().wal() if each.end_lsn > self.begin)
+
+
 @pytest.mark.long
-def test_what_was_written_before_the_newest_backup_is_listed_too(lab: Lab) -> None:
+def test_what_was_written_before_the_newest_backup_is_listed_too(lab: Lab, tmp_path: Path) -> None:
     """BEGIN; DELETE; the nightly backup; COMMIT: its rows lie in the WAL before the backup."""
     with lab.connect() as connection:
         with connection.transaction():
@@ -199,3 +212,7 @@ def test_what_was_written_before_the_newest_backup_is_listed_too(lab: Lab) -> No
     found = list_transactions(lab.tools(), Wanted(nightly.ended_at, time.time() + 1), lambda _done, _whole: None)
     (slow,) = [each for each in found.transactions if each.commit.xid == int(row[0])]
     assert [(each.table, each.rows.deleted) for each in slow.wrote] == [("public.orders", 3)]
+    assert not found.is_cut
+    late = Late(lab.backups.root, nightly.begin_lsn)  # without the WAL before it rows are missing
+    tools = lab.tools(backups=late, wal=WalSearch(lab.binaries, late, tmp_path))
+    assert list_transactions(tools, Wanted(nightly.ended_at, time.time() + 1), lambda _done, _whole: None).is_cut

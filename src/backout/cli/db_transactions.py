@@ -61,6 +61,13 @@ def transactions(shell: Shell, *, since: str | None, until: str | None, table: s
     shell.output.result("db-transactions", {**payload, "until": rfc3339(wanted.until)}, human)
     if found.more:
         shell.output.say(f"and {found.more:,} older ones; --limit shows more of them")
+    if found.is_cut:
+        from backout.model.recovery import show_lsn  # noqa: PLC0415 only where it is said
+
+        shell.output.say(
+            f"rows may be missing: a transaction may have written before {show_lsn(found.begins_at)}, where the WAL "
+            "begins that is there" + (", or in a hole" if found.holes else "")
+        )
     if found.holes:
         shell.output.say(f"the archive has {found.holes} hole(s) in this time: what was committed there nobody knows")
     if found.transactions:
@@ -116,4 +123,5 @@ def _record(found: Listing) -> dict[str, object]:
         "begins_at": show_lsn(found.begins_at),
         "ends_at": show_lsn(found.ends_at),
         "holes": found.holes,
+        "rows_missing": found.is_cut,
     }

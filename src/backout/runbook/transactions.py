@@ -62,7 +62,8 @@ class Listing:
 
     Args:
         more: how many fit besides. begins_at, ends_at: the positions between which WAL was read. holes: how many gaps
-            there are in between, in which nobody knows what was committed.
+            there are in between, in which nobody knows what was committed. is_cut: whether one of them may have written
+            before the WAL that is there begins, or in a gap: then not all of its rows are counted.
     """
 
     transactions: tuple[Listed, ...]
@@ -70,6 +71,7 @@ class Listing:
     begins_at: int
     ends_at: int
     holes: int
+    is_cut: bool = False
 
 
 def read_window(tools: RestoreTools, since: str | None, until: str | None) -> tuple[float, float]:
@@ -113,7 +115,8 @@ def list_transactions(tools: RestoreTools, wanted: Wanted, progress: Callable[[i
             break
     if not spans:
         raise Refused("no WAL is archived", where=tools.environment, rule=PREFLIGHT, options=("backout db wal start",))
-    return Listing(tuple(reversed(found)), count - len(found), spans[0].begin_lsn, spans[-1].end_lsn, holes)
+    is_cut = oldest is not None and (holes > 0 or tools.wal.began(spans, oldest) is None)
+    return Listing(tuple(reversed(found)), count - len(found), spans[0].begin_lsn, spans[-1].end_lsn, holes, is_cut)
 
 
 def _begins(archive: Archive, since: float) -> tuple[int, ...]:
