@@ -14,6 +14,7 @@ from cli_shell import backout as typed
 from recovery_lab import Load
 from rescue_model import Rows, Writer, rescued
 
+from backout.providers.postgres import rescue_rows
 from backout.report.times import rfc3339
 
 from extent import by_extent
@@ -115,7 +116,12 @@ def test_a_whole_recovery_as_it_is_typed(shop: Typing) -> None:
     assert lab.rows(STATE) == harmed
     assert nothing_is_left(shop)
 
-    done = tables_of(shop("db", "restore", "before drop of orders.note", "--yes", "--json").json)
+    answer = shop("db", "restore", "before drop of orders.note", "--yes", "--json").json
+    done, checked = tables_of(answer), answer["comparison"]
+    assert isinstance(checked, dict)
+    assert checked["differs"] == checked["behind"] == []
+    assert checked["equal"] >= 1000
+    assert "with those just before the damage" in checked["sentence"]
     assert (done["public.orders"]["inserted"], done["public.orders"]["deleted"]) == (20, 1)
     assert lab.rows(STATE) == RIGHT
     assert lab.rows("SELECT count(note) FROM orders") == [(999,)]
@@ -127,6 +133,30 @@ def test_a_whole_recovery_as_it_is_typed(shop: Typing) -> None:
     kept = [path for path in shop.folder.rglob("*") if path.is_file() and not path.name.endswith("pg_service.conf")]
     assert kept
     assert not [path for path in kept if PASSWORD.encode() in path.read_bytes()]
+
+
+@pytest.mark.long
+def test_what_a_rescue_from_branches_gets_wrong_is_found(shop: Typing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its SQL is broken on purpose: its own check, with the same SQL, finds nothing; the exit code is 1."""
+    with shop.lab.connect() as connection:
+        connection.execute("CREATE TABLE labels (id int PRIMARY KEY, label text)")
+        connection.execute("INSERT INTO labels SELECT g, 'p' || g FROM generate_series(1, 90) g")
+        with connection.transaction():
+            row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+            connection.execute("UPDATE labels SET label = 'bad' WHERE id <= 80")
+    assert row is not None
+    real = rescue_rows.pipe
+
+    def pipe(source: Any, read: str, target: Any, write: str, values: Any = None) -> None:
+        if '."labels"' in read:
+            read = read.replace('"label"', "CASE WHEN id = 70 THEN 'odd' ELSE label END")
+        real(source, read, target, write, values)
+
+    monkeypatch.setattr(rescue_rows, "pipe", pipe)
+    checked = shop("db", "restore", str(row[0]), "--yes", "--json", code=1).json["comparison"]
+    assert isinstance(checked, dict)
+    (labels,) = checked["differs"]
+    assert (labels["table"], labels["left"] + labels["wrong"], labels["examples"]) == ("public.labels", 1, ["70"])
 
 
 def test_a_side_branch_is_made_once_and_shows_the_moment_before(shop: Typing, xid: str) -> None:

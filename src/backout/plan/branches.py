@@ -70,14 +70,21 @@ def rescue_plan(job: Job, moment: BranchMoment, after: BranchTarget, treatment: 
         "queues": treatment.queues,
     }
     ends: dict[str, Json] = {"before": first, "after": second, "database": job.look.database}
+    known: dict[str, Json] = {**ends, "damage": damage, "mark": job.mark}
     steps = (
         _branch(BEFORE, job, first, moment.before),
         _branch(AFTER, job, second, after),
         _look(first, job),
+        Step("db_branch_note_newer", "note which rows others have written since", known),
         Step(
             "db_branch_rescue", "copy the damaged rows and columns back", {**ends, "damage": damage, "mark": job.mark}
         ),
         Step("db_branch_rescue_check", "compare again: nothing of the damage is left", {**ends, "damage": damage}),
+        Step(
+            "db_branch_compare",
+            "the second check, in a process of its own: hashes of rows before the damage and now",
+            known,
+        ),
         Step(
             "db_branch_drop",
             "delete both branches",

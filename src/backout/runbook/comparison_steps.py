@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.model.plan import Json
+    from backout.model.recovery import Damage
     from backout.ports import Probe, StepContext
     from backout.runbook.restore import RestoreTools
 
@@ -35,14 +36,8 @@ class NoteNewer:
 
         A check that cannot be made is no reason to leave the damage where it is: it is said in the end.
         """
-        tools = self._tools
-        before, after = (running(tools, str(args[name]), context).dsn for name in ("before", "after"))
-        comparer = tools.comparer(str(args["database"]))
-        try:
-            comparer.note(evidence_of(args), before, after, _noted(tools, args), told(context, tools))
-        except BackoutError as error:
-            return {"failed": str(error)}
-        return {}
+        sides = (running(self._tools, str(args[name]), context).dsn for name in ("before", "after"))
+        return note_newer(self._tools, args, context, evidence_of(damage_of(args)), (*sides,))
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """What is kept already stays; it is done again."""
@@ -59,30 +54,66 @@ class CompareRows:
 
     def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002
         """Return what was compared and what differs, as `comparison_record` writes it, or why nothing was."""
-        tools = self._tools
-        before, after = (running(tools, str(args[name]), context).dsn for name in ("before", "after"))
-        kept = tools.kept / parse_id(str(args["mark"]))
-        comparer = tools.comparer(str(args["database"]))
-        noted, progress = _noted(tools, args), told(context, tools)
-        try:
-            found = comparer.compare(evidence_of(args), before, after, noted=noted, kept=kept, progress=progress)
-        except BackoutError as error:
-            return {"failed": str(error)}
-        record = comparison_record(found, left_by(tools.runs.result(context.run, "db_rescue")))
-        noting = tools.runs.result(context.run, "db_note_newer")
-        if isinstance(noting, dict) and "failed" in noting and not (record["differs"] or record["behind"]):
-            # Without what was noted, whatever the rescue wrote wrong is taken for somebody's newer row.
-            return {"failed": f"which rows others had written was not noted before the rescue: {noting['failed']}"}
-        return record
+        results = [self._tools.runs.result(context.run, name) for name in ("db_rescue", "db_note_newer")]
+        sides = (running(self._tools, str(args[name]), context).dsn for name in ("before", "after"))
+        return compare_rows(
+            self._tools, args, context, evidence_of(damage_of(args)), (*sides,), rescue=results[0], noting=results[1]
+        )
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """Comparing changes nothing; it is done again."""
         return NotDone()
 
 
-def evidence_of(args: Mapping[str, Json]) -> Evidence:
+def note_newer(
+    tools: RestoreTools, args: Mapping[str, Json], context: StepContext, evidence: Evidence, sides: tuple[str, ...]
+) -> Json:
+    """Keep which rows others have written since; return why it could not be, or {}.
+
+    Args:
+        sides: connection strings of the database just before the damage and just after it.
+    """
+    before, after = sides
+    comparer = tools.comparer(str(args["database"]))
+    try:
+        comparer.note(evidence, before, after, _noted(tools, args), told(context, tools))
+    except BackoutError as error:
+        return {"failed": str(error)}
+    return {}
+
+
+def compare_rows(  # noqa: PLR0913 - each is one thing to say
+    tools: RestoreTools,
+    args: Mapping[str, Json],
+    context: StepContext,
+    evidence: Evidence,
+    sides: tuple[str, ...],
+    *,
+    rescue: Json,
+    noting: Json,
+) -> Json:
+    """Return what was compared and what differs, as `comparison_record` writes it, or why nothing was.
+
+    Args:
+        sides: as `note_newer` takes them. rescue, noting: what those steps recorded.
+    """
+    before, after = sides
+    kept = tools.kept / parse_id(str(args["mark"]))
+    comparer = tools.comparer(str(args["database"]))
+    noted, progress = _noted(tools, args), told(context, tools)
+    try:
+        found = comparer.compare(evidence, before, after, noted=noted, kept=kept, progress=progress)
+    except BackoutError as error:
+        return {"failed": str(error)}
+    record = comparison_record(found, left_by(rescue))
+    if isinstance(noting, dict) and "failed" in noting and not (record["differs"] or record["behind"]):
+        # Without what was noted, whatever the rescue wrote wrong is taken for somebody's newer row.
+        return {"failed": f"which rows others had written was not noted before the rescue: {noting['failed']}"}
+    return record
+
+
+def evidence_of(damage: Damage) -> Evidence:
     """Return what tells, of a row that differs, whose doing that is."""
-    damage = damage_of(args)
     written = None if damage.written is None else frozenset(node for node, _ in damage.written)
     ids = frozenset(xid % (1 << 32) for xid in damage.xids)
     return Evidence(ids, written=written, overwrites=damage.conflicts == "side")

@@ -12,6 +12,7 @@ from backout.model.recovery import Damage, parse_lsn
 from backout.plan.branches import AFTER, BEFORE, BRANCH
 from backout.ports import Done, NotDone
 from backout.report.branches import record
+from backout.runbook.comparison_steps import compare_rows, evidence_of, note_newer
 from backout.runbook.managed import BRANCH_SWAPPED, branch_named
 from backout.runbook.rescue_steps import UndoRescue, nothing_left, rescue_record
 from backout.runbook.restore import RESCUED
@@ -34,6 +35,8 @@ def actions(tools: BranchTools) -> dict[str, Action]:
         BEFORE: MakeBranch(tools),
         AFTER: MakeBranch(tools),
         "db_branch_look": LookAtBranch(tools),
+        "db_branch_note_newer": NoteNewerThanBranches(tools),
+        "db_branch_compare": CompareWithBranches(tools),
         "db_branch_rescue": RescueFromBranches(tools),
         "db_branch_rescue_check": CheckRescue(tools),
         "db_branch_finalize": Finalize(tools),
@@ -112,6 +115,44 @@ class CheckRescue:
         damage, before, after = _of_run(self._tools, args, context.run)
         report = own.rescuer(str(args["database"])).damage(damage, before, after)
         return nothing_left(report, own.environment, own.runs.result(context.run, "db_branch_rescue"))
+
+    def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
+        """Comparing changes nothing; it is done again."""
+        return NotDone()
+
+
+class NoteNewerThanBranches:
+    """Step `db_branch_note_newer` {before, after, database, damage, mark}: which rows others have written since."""
+
+    effect = False
+
+    def __init__(self, tools: BranchTools) -> None:
+        self._tools = tools
+
+    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002
+        """Keep them beside what the rescue will keep, or say why that cannot be."""
+        damage, before, after = _of_run(self._tools, args, context.run)
+        return note_newer(self._tools.own, args, context, evidence_of(damage), (before, after))
+
+    def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
+        """What is kept already stays; it is done again."""
+        return NotDone()
+
+
+class CompareWithBranches:
+    """Step `db_branch_compare` {before, after, database, damage, mark}: the live rows, with those of the branches."""
+
+    effect = False
+
+    def __init__(self, tools: BranchTools) -> None:
+        self._tools = tools
+
+    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:  # noqa: ARG002
+        """Return what was compared and what differs, as the second check of a rescue from side instances does."""
+        own = self._tools.own
+        damage, *sides = _of_run(self._tools, args, context.run)
+        rescue, noting = (own.runs.result(context.run, name) for name in ("db_branch_rescue", "db_branch_note_newer"))
+        return compare_rows(own, args, context, evidence_of(damage), (*sides,), rescue=rescue, noting=noting)
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
         """Comparing changes nothing; it is done again."""

@@ -77,9 +77,14 @@ def comparing(place: Place, evidence: Evidence, progress: Callable[[str, int, in
             def session(user: str) -> Any:
                 more: dict[str, Any] = {"user": user, "options": OWNER_INSIDE} if user else {}
                 settings = {"default_transaction_read_only": "on"}
-                made = working(
-                    inside(dsn), connect_timeout_s=_CONNECT_S, settings=settings, dbname=place.database, **more
-                )
+                try:
+                    made = working(
+                        inside(dsn), connect_timeout_s=_CONNECT_S, settings=settings, dbname=place.database, **more
+                    )
+                except psycopg.Error as error:
+                    if user:
+                        raise
+                    raise meant(error, dsn, "the database beside the live one") from None  # a branch's has a password
                 return stack.enter_context(made)
 
             return SideSessions(session)
