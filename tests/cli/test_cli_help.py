@@ -86,6 +86,17 @@ def test_every_command_is_there_and_says_what_the_table_says(tmp_path: Path) -> 
         assert "Every command takes" in answer.out, name
 
 
+@pytest.mark.parametrize("words", [(), ("panic",), ("guard", "accept"), ("twin", "up")])
+def test_the_short_flag_is_help_too(tmp_path: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """Typed at night on any command: the same text as --help."""
+    told = []
+    for flag in ("-h", "--help"):
+        assert backout(tmp_path, *words, flag).code == 0
+        told.append(capsys.readouterr().out)
+    assert told[0] == told[1]
+    assert told[0].startswith("Usage: backout")
+
+
 def test_exit_codes_are_a_topic(tmp_path: Path) -> None:
     """The texts come from the error tree itself."""
     answer = backout(tmp_path, "help", "exit-codes")

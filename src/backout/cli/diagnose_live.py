@@ -46,7 +46,8 @@ def live(shell: Shell, version: str, since: str) -> int:
         from backout.runbook.ways import data_lines  # noqa: PLC0415 - few diagnoses are about a migration
 
         found = replace(found, next=(*found.next, *data_lines(tools, situation)))
-    style = shell.output.style
+    typed, style = shell.output.typed, shell.output.style
+    found = replace(found, confirm=typed(found.confirm), next=tuple(map(typed, found.next)))
     human = words.text(found, width=style.width, paint=paint_for(style))
     shell.output.result("diagnosis", {**words.record(found), "environment": tools.environment}, human)
     shell.output.next(*[step for step in found.next if step.startswith("backout ")])

@@ -192,7 +192,8 @@ def _why_closed(tools: Toolbox, run: Run) -> str:
     if not ended_held(tools, run):
         ended = tools.runs.result(run.id, "conclude")
         action = ended.get("action") if isinstance(ended, dict) else run.state
-        return f"watch {run.id} ended as {action}, and not for a shift in what is answered"
+        how = "held" if action == "hold" else f"as {action}"
+        return f"watch {run.id} ended {how}, and not for a shift in what is answered"
     if holding(tools, run) or not _is_marked(tools, run, history):
         return ""
     return f"all that held watch {run.id} is accepted already"
