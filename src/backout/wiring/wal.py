@@ -193,6 +193,8 @@ def start(config: Config) -> int:
         time.sleep(_POLL_S)
     status = read_status(directory)
     holding.end(_DOWN_S)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_DOWN_S)  # it was ours, and has ended
     why = status.trouble if status is not None and status.trouble else "it was not ready in time"
     raise BackoutError(f"the receiver did not come up: {why}", where=str(directory / _LOG))
 
