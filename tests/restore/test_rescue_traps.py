@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from recovery_lab import Lab, opened
@@ -22,7 +23,6 @@ from polling import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -361,3 +361,24 @@ def test_rows_that_a_constraint_refuses_by_now_are_foreseen(lab: Lab) -> None:
     assert {name: each["unwritten"] for name, each in told.items()} == foreseen
     assert lab.rows("SELECT id, n FROM checked WHERE id > 7 ORDER BY 1") == [(8, 8), (9, 0)]
     assert lab.rows("SELECT id FROM booked ORDER BY 1") == [(2,), (3,)]
+
+
+@pytest.mark.long
+def test_rows_that_were_written_since_in_another_column_are_all_listed(lab: Lab) -> None:
+    """The note counts them, shows some keys and names a file with every one."""
+    xid = damaged(
+        lab,
+        "listed",
+        "CREATE TABLE listed (id int PRIMARY KEY, v text, w text);"
+        "INSERT INTO listed SELECT g, 'a', 'a' FROM generate_series(1, 20) g",
+        "UPDATE listed SET v = 'bad'",
+        "UPDATE listed SET w = 'new' WHERE id <= 8",
+    )
+    tools = lab.tools()
+    run = lab.run(plan_rescue(tools, xid, conflicts="live", skip=(), queues=False), tools)
+    told: Any = lab.journal.result(run.id, "db_rescue")
+    (note,) = (each for each in told["notes"] if "public.listed" in each)
+    said, _, file = note.partition("; all of them by key: ")
+    assert "8 damaged rows" in said
+    assert Path(file).read_text(encoding="ascii").split() == [str(number) for number in range(1, 9)]
+    assert lab.rows("SELECT count(*) FROM listed WHERE v = 'a'") == [(20,)]

@@ -101,9 +101,12 @@ def note_newer(session: Session, work: Work, rows: str) -> None:
     (count,) = session.live.execute(f"SELECT count(*) {rows}").fetchone()
     if count:
         keys = _keys(session, work, rows, count)
-        work.notes.append(
-            f"{work.table.shown}: {count:,} damaged rows were written since in other columns: those stay ({keys})"
-        )
+        said = f"{work.table.shown}: {count:,} damaged rows were written since in other columns: those stay ({keys})"
+        if session.kept is not None and count > _SHOWN:
+            query = f"SELECT {_key_text(work)} {rows} ORDER BY 1"
+            every = "".join(f"{key}\n" for (key,) in session.live.execute(query))
+            said += f"; all of them by key: {session.kept.list_keys(work.table.oid, every)}"
+        work.notes.append(said)
 
 
 def note_gone(session: Session, work: Work, there: int) -> None:
@@ -136,9 +139,12 @@ def note_gone(session: Session, work: Work, there: int) -> None:
 
 
 def _keys(session: Session, work: Work, rows: str, count: int) -> str:
-    texts = " || ',' || ".join(f"b.{identifier(name)}::text" for name in work.key)
-    keys = [key for (key,) in session.live.execute(f"SELECT {texts} {rows} ORDER BY 1 LIMIT {_SHOWN}")]
+    keys = [key for (key,) in session.live.execute(f"SELECT {_key_text(work)} {rows} ORDER BY 1 LIMIT {_SHOWN}")]
     return ", ".join(keys) + (", ..." if count > len(keys) else "")
+
+
+def _key_text(work: Work) -> str:
+    return " || ',' || ".join(f"b.{identifier(name)}::text" for name in work.key)
 
 
 def _is_bookkeeping(column: Column) -> bool:

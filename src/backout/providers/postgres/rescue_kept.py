@@ -121,6 +121,12 @@ class Kept:
         known = decode_json(path.read_bytes(), dict[str, list[str]], what=BETWEEN) if path.exists() else {}
         durable(path, json.dumps({**known, str(oid): sorted(keys)}).encode())
 
+    def list_keys(self, oid: int, lines: str) -> Path:
+        """Keep a list of keys of a table for a person to read, and return its file."""
+        path = self.folder / f"newer-{oid}.txt"
+        durable(path, lines.encode())
+        return path
+
     def settle(self, live: Any) -> None:
         """Ask the server how the transactions of the entries ended, and keep it: it forgets.
 
