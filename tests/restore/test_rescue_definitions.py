@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,7 @@ from backout.journal.sqlite import SqliteJournal
 from backout.journal.stop import StopRequest
 from backout.providers.clock import SystemClock
 from backout.providers.postgres.template import run_tool
-from backout.runbook.restore import plan_rescue, plan_undo
+from backout.runbook.restore import plan_rescue, plan_side, plan_undo
 from backout.runbook.restoring import foresee
 
 if TYPE_CHECKING:
@@ -319,3 +320,39 @@ def test_a_moved_row_that_was_written_since_is_named_and_all_others_go_back(lab:
     assert told["left_out"][0]["reason"].endswith("3,b")
     assert [each.what for each in foreseen] == ["1 rows of table moves.moved_b"]
     assert lab.rows("SELECT r, count(*) FROM moves.moved GROUP BY 1 ORDER BY 1") == [("a", 30), ("b", 1)]
+
+
+BY_HAND: Final = (
+    'CREATE TABLE bare (v text, "Odd name" int);'
+    "INSERT INTO bare VALUES ('a', 1), ('a', 1), (NULL, 2), ('tab\tb', 3);"
+    "CREATE ROLE of_objects; SELECT lo_from_bytea(4801, 'good'), lo_from_bytea(4802, 'gone');"
+    "ALTER LARGE OBJECT 4802 OWNER TO of_objects; COMMENT ON LARGE OBJECT 4802 IS 'it''s mine';"
+    "GRANT SELECT ON LARGE OBJECT 4802 TO PUBLIC"
+)
+
+
+@pytest.mark.long
+def test_what_is_told_to_be_done_by_hand_is_typed_and_does_it(lab: Lab, tmp_path: Path) -> None:
+    """Rows of a table without a key, and large objects with owner, comment and privileges: in psql, at both ends."""
+    damage = "DELETE FROM bare; SELECT lo_put(4801, 0, 'bad!'), lo_unlink(4802)"
+    case = Damaged(lab, "byhand", BY_HAND, damage, "INSERT INTO bare VALUES ('new', 9)")
+    left = {each["what"]: str(each["sql"]) for each in case.rescue()["left_out"]}
+    assert set(left) == {"table byhand.bare", "large object 4801", "large object 4802"}
+    tools = lab.tools()
+    run = lab.run(plan_side(tools, case.xid), tools)
+    made: Any = lab.journal.result(run.id, "db_side_open")
+    for text in left.values():
+        at_side, _, live = text.partition("-- psql of the live database:")
+        for dsn, typed in ((str(made["dsn"]), at_side), (lab.dsn, live)):
+            argv = (lab.binaries.path("psql"), "-X", "-v", "ON_ERROR_STOP=1", "-d", dsn)
+            done = subprocess.run(argv, input=typed, cwd=tmp_path, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+    tools.sides.drop(str(made["name"]))
+    rows = [("a", 1), ("a", 1), ("new", 9), ("tab\tb", 3), (None, 2)]
+    assert lab.rows("SELECT * FROM byhand.bare ORDER BY 1") == rows
+    objects = (
+        "SELECT convert_from(lo_get(oid), 'UTF8'), pg_get_userbyid(lomowner)::text, "
+        "obj_description(oid, 'pg_largeobject'), lomacl::text LIKE '%,=r/%' OR lomacl::text LIKE '{=r/%' "
+        "FROM pg_largeobject_metadata WHERE oid IN (4801, 4802) ORDER BY oid"
+    )
+    assert lab.rows(objects) == [("good", "postgres", None, None), ("gone", "of_objects", "it's mine", True)]

@@ -32,6 +32,13 @@ WHERE c.relkind = 'r' AND c.relpersistence = 'u' AND n.nspname !~ '^pg_' AND n.n
 ORDER BY 2
 """
 _NODE: Final = "SELECT pg_relation_filenode('pg_catalog.pg_largeobject'::regclass)::bigint"
+_BELONGINGS: Final = """
+SELECT quote_ident(pg_get_userbyid(lomowner)), quote_literal(obj_description(oid, 'pg_largeobject')), ARRAY(
+  SELECT ARRAY[a.privilege_type, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END
+    || CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END]
+  FROM aclexplode(lomacl) AS a WHERE a.grantee <> lomowner)
+FROM pg_largeobject_metadata WHERE oid = %s
+"""
 _MAY_READ_OBJECTS: Final = "SELECT has_table_privilege('pg_catalog.pg_largeobject', 'SELECT')"
 AS_YOU_ASKED: Final = "as you asked"
 
@@ -146,7 +153,7 @@ def _large_objects(session: Session) -> Iterator[LeftOut]:
             f"-- psql of the side instance (backout db restore TARGET --side):\n\\lo_export {oid} 'object.{oid}'\n"
             f"-- psql of the live database:\n\\set content `xxd -p object.{oid} | tr -d '\\n'`\n"
             f"BEGIN; SELECT lo_unlink(oid) FROM pg_largeobject_metadata WHERE oid = {oid};\n"
-            f"SELECT lo_from_bytea({oid}, decode(:'content', 'hex')); COMMIT;"
+            f"SELECT lo_from_bytea({oid}, decode(:'content', 'hex')); {_belongings(session.before, oid)}COMMIT;"
         )
         yield LeftOut(f"large object {oid}", "the damage wrote it, and large objects are not brought back", by_hand)
     if len(there) > _SHOWN:
@@ -155,6 +162,15 @@ def _large_objects(session: Session) -> Iterator[LeftOut]:
         oids = ", ".join(map(str, extra))
         unlinked = f"SELECT lo_unlink(oid) FROM pg_largeobject_metadata WHERE oid IN ({oids});"
         yield LeftOut(f"{len(extra):,} large objects", "the damage made them, and they stay", unlinked)
+
+
+def _belongings(end: Any, oid: int) -> str:
+    """Return the statements that give a large object its owner and its comment back, and its privileges."""
+    owner, comment, granted = end.execute(_BELONGINGS, (oid,)).fetchone()
+    found = [f"ALTER LARGE OBJECT {oid} OWNER TO {owner};"]
+    found += [f"COMMENT ON LARGE OBJECT {oid} IS {comment};"] if comment else []
+    found += [f"GRANT {what} ON LARGE OBJECT {oid} TO {whom};" for what, whom in granted]
+    return "".join(f"{each} " for each in found)
 
 
 def _objects(end: Any, condition: str) -> set[int]:
