@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from typing import TYPE_CHECKING
 
 from cli_shell import Answer
 from cli_shell import backout as typed
+from recovery_lab import Lab, opened
 
 from polling import until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
-
-    from recovery_lab import Lab
 
 TOML = """
 [app]
@@ -63,3 +64,22 @@ class Typing:
             timeout_s=30,
             every_s=0.2,
         )
+
+
+@contextlib.contextmanager
+def typing_beside(root: Path, template: Path, *statements: str) -> Iterator[Typing]:
+    """Open a lab with what these statements make, a first backup and WAL that is received."""
+    with opened(root / "lab", template, receive=False) as lab:
+        with lab.connect() as connection:
+            connection.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1GB'")
+            connection.execute("SELECT pg_reload_conf()")
+            for statement in statements:
+                connection.execute(statement.encode())
+        command = Typing(lab, root / "project")
+        try:
+            command("db", "wal", "start")
+            command("db", "backup", "--full")
+            yield command
+        finally:
+            with contextlib.suppress(AssertionError):
+                command("db", "wal", "stop", "--yes")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shlex
@@ -11,8 +10,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from cli_shell import backout as typed
-from recovery_lab import Lab, opened
-from restore_typing import Typing
+from restore_typing import Typing, typing_beside
 
 from backout.providers.postgres import rescue_rows
 from backout.providers.postgres.rowsql import pipe
@@ -20,24 +18,16 @@ from backout.providers.postgres.rowsql import pipe
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from recovery_lab import Lab
+
 
 @pytest.fixture(scope="module")
 def typing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Typing]:
-    root = tmp_path_factory.mktemp("typed")
-    with opened(root / "lab", tmp_path_factory.mktemp("template"), receive=False) as lab:
-        with lab.connect() as connection:
-            connection.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1GB'")
-            connection.execute("SELECT pg_reload_conf()")
-            connection.execute("CREATE TABLE orders (id int PRIMARY KEY, status text, note text)")
-            connection.execute("INSERT INTO orders SELECT g, 'paid', 'n' || g FROM generate_series(1, 1000) g")
-        command = Typing(lab, root / "project")
-        try:
-            command("db", "wal", "start")
-            command("db", "backup", "--full")
-            yield command
-        finally:
-            with contextlib.suppress(AssertionError):
-                command("db", "wal", "stop", "--yes")
+    folders = tmp_path_factory.mktemp("typed"), tmp_path_factory.mktemp("template")
+    table = "CREATE TABLE orders (id int PRIMARY KEY, status text, note text)"
+    rows = "INSERT INTO orders SELECT g, 'paid', 'n' || g FROM generate_series(1, 1000) g"
+    with typing_beside(*folders, table, rows) as made:
+        yield made
 
 
 def damaged(lab: Lab) -> str:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import psycopg
 import pytest
 from cli_shell import backout as typed
-from recovery_lab import Lab, opened
-from restore_typing import Typing
+from restore_typing import Typing, typing_beside
 
 from backout.providers.postgres.own_files import size_of
 
@@ -20,6 +19,8 @@ from polling import PATIENCE_S, until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from recovery_lab import Lab
 
 ROWS = "SELECT id, n FROM ledger"
 
@@ -63,21 +64,10 @@ class Ledger(threading.Thread):
 
 @pytest.fixture(scope="module")
 def typing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Typing]:
-    root = tmp_path_factory.mktemp("cycle")
-    with opened(root / "lab", tmp_path_factory.mktemp("template"), receive=False) as lab:
-        with lab.connect() as connection:
-            connection.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1GB'")
-            connection.execute("SELECT pg_reload_conf()")
-            connection.execute("CREATE TABLE ledger (id bigserial PRIMARY KEY, n int NOT NULL)")
-            connection.execute("CREATE DATABASE crm")
-        command = Typing(lab, root / "project")
-        try:
-            command("db", "wal", "start")
-            command("db", "backup", "--full")
-            yield command
-        finally:
-            with contextlib.suppress(AssertionError):
-                command("db", "wal", "stop", "--yes")
+    folders = tmp_path_factory.mktemp("cycle"), tmp_path_factory.mktemp("template")
+    table = "CREATE TABLE ledger (id bigserial PRIMARY KEY, n int NOT NULL)"
+    with typing_beside(*folders, table, "CREATE DATABASE crm") as made:
+        yield made
 
 
 def agreed(typing: Typing, *words: str) -> dict[str, Any]:

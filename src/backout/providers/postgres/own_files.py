@@ -79,8 +79,13 @@ def history_of(data: Path) -> tuple[int, int, tuple[tuple[int, int], ...]]:
 
 def histories(data: Path) -> dict[int, tuple[tuple[int, int], ...]]:
     """Return of each timeline but the first the ones before it, and where each was left, by the files in `pg_wal`."""
+    return histories_in(data / "pg_wal")
+
+
+def histories_in(folder: Path) -> dict[int, tuple[tuple[int, int], ...]]:
+    """Return the same by the history files of a folder."""
     found = {}
-    for path in (data / "pg_wal").glob("*.history"):
+    for path in folder.glob("*.history"):
         if is_history(path.name):
             rows = [line.split("\t") for line in path.read_text(encoding="ascii", errors="replace").splitlines()]
             kept = [row for row in rows if len(row) > 1 and row[0].strip().isdecimal()]

@@ -21,6 +21,7 @@ from backout.errors import BackoutError
 from backout.model.names import parse_segment, parse_wal_file
 from backout.model.recovery import Commit, parse_lsn, precedes, show_lsn
 from backout.providers.child import is_running
+from backout.providers.postgres import own_files
 from backout.providers.postgres.side_files import text_of, this_boot, write_whole
 from backout.providers.postgres.template import tool_environment
 from backout.providers.postgres.wal_chains import Follower
@@ -89,12 +90,7 @@ class WalSearch:
         """Return of each timeline but the first the ones before it, and the position at which each was left."""
         self._make_ready()
         self._backups.fetch_wal((), self._folder)
-        found = {}
-        for path in self._folder.glob("*.history"):
-            rows = [line.split("\t") for line in path.read_text(encoding="ascii", errors="replace").splitlines()]
-            kept = [row for row in rows if len(row) > 1 and row[0].strip().isdecimal()]
-            found[int(path.stem, 16)] = tuple((int(row[0]), parse_lsn(row[1])) for row in kept)
-        return found
+        return own_files.histories_in(self._folder)
 
     def commits(self, spans: Sequence[WalSpan]) -> Iterator[Commit]:
         """Yield every transaction that was committed, in the order of the WAL.
