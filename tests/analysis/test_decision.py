@@ -16,7 +16,7 @@ from backout.model.policy import Criteria, GuardPolicy, Policy
 from backout.model.signals import Counts
 from backout.model.verdict import Cause, Verdict
 
-from extent import examples
+from extent import by_extent, examples
 from traffic_sim import DEPLOYED_AT, NEW, OLD, Behaviour, Outcome, Scenario, Traffic, always, detector, outage, watch
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def test_a_healthy_version_is_left_alone(
     split: float, name: str, baseline_s: int, proof_runs: int, proof: Record
 ) -> None:
     """No more false rollbacks than alpha allows, looking once a second for 15 minutes."""
-    number = max(3, proof_runs // 20)
+    number = max(by_extent(1, 3), proof_runs // 20)
     outcomes = runs(replace(HEALTHY_BESIDE[name], split=split, baseline_s=baseline_s), number)
     fired = sum(outcome.regressed_s is not None for outcome in outcomes)
     proof(

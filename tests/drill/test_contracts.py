@@ -75,6 +75,7 @@ def test_one_line_with_a_schema(drillbook: Drillbook, command: str) -> None:
     assert (wrong.code, wrong.json["schema"], wrong.json["exit_code"]) == (2, "backout.error/1", 2)
 
 
+@pytest.mark.long
 def test_whole_line_keeps_secrets(drillbook: Drillbook) -> None:
     """Guard's stream ends with the result; no secret is in any output, in the journal or in the report."""
     trial = drillbook.trial()

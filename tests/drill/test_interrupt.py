@@ -60,6 +60,7 @@ def test_once(drillbook: Drillbook, command: str, number: signal.Signals) -> Non
     assert trial.newest()["state"] == "done"
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_twice(drillbook: Drillbook) -> None:
     """The second one does not wait for a step that takes for ever."""

@@ -271,6 +271,7 @@ def test_tables_that_refer_to_each_other_come_back_together(lab: Lab) -> None:
     assert lab.rows("SELECT to_regclass('trips'), to_regclass('cars'), to_regclass('makers')") == [(None, None, None)]
 
 
+@pytest.mark.long
 def test_rows_that_need_each_other_come_back_together_and_go_together(lab: Lab) -> None:
     """In one transaction, for whose length the keys are deferred; of two owners they stay away, and it says how.
 

@@ -50,6 +50,7 @@ def cheapened(lab: Lab) -> str:
     return str(row[0])
 
 
+@pytest.mark.long
 def test_a_whole_recovery_as_it_is_typed(  # noqa: PLR0915 one story
     typing: Typing, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -186,6 +186,7 @@ def test_no_canary_is_left_anywhere(drillbook: Drillbook, planted: Planted) -> N
     assert not (leaks := planted.leaks()), "\n".join(leaks)
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_no_canary_is_in_what_fails(drillbook: Drillbook, planted: Planted) -> None:
     """Receivers that refuse, hang up or are away; a URL that is none; a wrong token; with tracebacks (-v)."""

@@ -37,6 +37,7 @@ HOUR = 3600.0
 # --- the real program on the twin ------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_rule_02_token(drillbook: Drillbook) -> None:
     """Revoked in the middle of a watch: told within seconds, and the watch goes on; it ends with exit 4, unchanged."""
     trial = drillbook.trial()

@@ -88,6 +88,7 @@ def is_quarantined(tools: Toolbox, version: Version) -> bool:
     return tools.marks.marked("production", version.id, Mark.QUARANTINED) is not None
 
 
+@pytest.mark.long
 def test_rule_09_once(drillbook: Drillbook) -> None:
     """On the twin: the first bad deployment is rolled back; the next one is held, on another machine as well."""
     first = _rarely(drillbook.trial())

@@ -437,6 +437,7 @@ to = ["on-call@example.com"]
     return told
 
 
+@pytest.mark.long
 def test_rule_18_told_by_the_real_program(drillbook: Drillbook, told: Told) -> None:
     """Guard rolls back a bad deployment: a signed webhook, a mail and a Slack message say so, with the facts."""
     trial = bad_deployment(told).trial

@@ -174,6 +174,7 @@ def test_a_rotated_secret_then_a_bad_deployment(night: Night, policy: str) -> No
         trial.tools().deployments.activate(book.good, message="pushed", force=True)
 
 
+@pytest.mark.long
 def test_a_target_that_is_bad_too(night: Night) -> None:
     """The newest stable version is broken by now: it is proven bad at 0 %, and the one before gets the traffic."""
     book, trial = night.book, night.trial

@@ -257,6 +257,7 @@ def test_the_key_is_in_no_text(signed: Signed) -> None:
 # --- the program on the twin ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_signed_marks_on_the_command_line(drillbook: Drillbook) -> None:
     """Who may disarm is said; a hold is signed; what a stranger writes is shown, and counts as far as it may."""
     trial = drillbook.trial()
