@@ -187,6 +187,7 @@ def compared(lab: Lab, noted: Mapping[str, Any]) -> Comparison:
     return compare_cluster(noted, lab.dsn, goes_on=True, progress=lambda *_: None)
 
 
+@pytest.mark.long
 def test_what_others_do_since_is_no_difference(lab: Lab) -> None:
     """Savepoints that were open at that time, DDL, what upkeep rewrites: a check that cries wolf is not read."""
     with lab.connect() as open_then, lab.connect() as connection:
@@ -226,6 +227,7 @@ def test_a_sequence_that_was_set_back_and_another_server_are_named(lab: Lab) -> 
     assert "database nowhere is not there, or lets nobody in" in compared(lab, {**noted, "databases": gone}).behind
 
 
+@pytest.mark.long
 def test_of_a_large_table_stripes_are_compared(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of a large table that are not looked at are counted."""
     monkeypatch.setattr(copies, "WHOLE_BYTES", 64 << 10)
