@@ -19,7 +19,7 @@ from backout.journal.sqlite import SqliteJournal
 from backout.model.signals import total
 from backout.providers.clock import SystemClock
 from backout.twin import remote
-from backout.twin.stage import Pace, Stage
+from backout.twin.stage import VISIT_AT_MOST_S, Pace, Stage
 from backout.wiring import toolbox
 
 from polling import until
@@ -68,7 +68,8 @@ class Drillbook:
     trials: int = 0
     _coming: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     """What ends the visits."""
-    _visited: bool = False
+    _visited_since: float | None = None
+    """Monotonic seconds; None while nobody comes."""
     _started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -96,15 +97,17 @@ class Drillbook:
             remote.clear_faults(self.stage.twin, kind, target)
 
     def welcome(self) -> None:
-        """Have visitors come from now on."""
-        if not self._visited:
+        """Have visitors come from now on, for a whole drill at least: they go home by themselves after a while."""
+        if self._visited_since is not None and time.monotonic() - self._visited_since > VISIT_AT_MOST_S / 2:
+            self.dismiss()
+        if self._visited_since is None:
             self._coming.enter_context(self.stage.visitors(VISITORS_PER_S))
-            self._visited = True
+            self._visited_since = time.monotonic()
 
     def dismiss(self) -> None:
         """Have no more visitors come: a fifth of a processor is theirs."""
         self._coming.close()
-        self._visited = False
+        self._visited_since = None
 
     def prove_good(self) -> None:
         """Have guard mark the good version stable, in the journal that every trial starts from."""

@@ -128,6 +128,7 @@ def prepare(book: Drillbook) -> None:
 
 def try_variant(book: Drillbook, variant: Variant) -> Seen:
     """Deploy a variant over the good version, as a pipeline does, while a guard waits for it; return what it says."""
+    book.welcome()
     _set_baseline(book, variant.baseline_s)
     trial = _settled(book, variant.baseline_s)
     words = [word for each in variant.expect for word in ("--expect", each)] + ["--early"] * variant.early

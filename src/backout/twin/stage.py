@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SCRIPT = "fm5-production"
 ENVIRONMENT = "production"
-_VISIT_AT_MOST_S = 3600
+VISIT_AT_MOST_S = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class Stage:
         """Have visitors of a kind (see `traffic.VISITORS`) come, in a process of their own, until the block ends."""
         command = own_module(
             *("backout.twin.traffic", "--summary", "--url", str(self.twin.ingress_url)),
-            *("--host", f"{SCRIPT}.localhost", "--rate", str(rate_per_s), "--for", str(_VISIT_AT_MOST_S)),
+            *("--host", f"{SCRIPT}.localhost", "--rate", str(rate_per_s), "--for", str(VISIT_AT_MOST_S)),
             *("--visitors", kind),
         )
         process = subprocess.Popen(
