@@ -122,7 +122,8 @@ def test_the_proof_of_a_dump_gives_its_code_no_power(lab: Lab, loot: Path) -> No
     done = lab.backout("db", "dump", "--checksums", "--json")
     assert sorted(path.name for path in loot.iterdir()) == []
     assert done.code == 0, done.err + done.out
-    assert done.json["dump"]["not_proved"] == ["event trigger everything"]
+    left = ["event trigger everything", "materialized view public.m: its rows are its query's"]
+    assert done.json["dump"]["not_proved"] == left
     assert "not proved: event trigger everything" in lab.backout("db", "dumps", "verify", done.json["dump"]["id"]).out
 
 
