@@ -91,7 +91,9 @@ def test_a_night_of_scenario_4(drillbook: Drillbook, lab: Lab) -> None:
         assert refused.code == 3
         assert "A, roll forward" in refused.err
         assert "orders (12)" in refused.err
-        together = trial.run("rollback", "--with-database", *PRODUCTION, "--json", timeout_s=180)
+        together = trial.run(
+            "rollback", "--with-database", *PRODUCTION, "--also-back", "slot:lab", "--json", timeout_s=180
+        )
         assert together.code in (0, 7), together.err
         assert trial.live() == drillbook.good
         assert lab.rows("SELECT count(*), sum(total_cents) FROM orders") == [(5000, 1250250000)]

@@ -157,7 +157,7 @@ def test_switch_without_a_usable_answer(drillbook: Drillbook) -> None:
         ended = trial.run(*ROLLBACK)
         assert ended.code == 5, ended.err
         assert "unknown whether" in ended.json["what"]
-        assert ended.json["hint"] == f"backout runs resume {ended.json['where']}"
+        assert ended.json["hint"].startswith(f"backout runs resume {ended.json['where']} -e production")
         resumed = trial.run("runs", "resume", ended.json["where"], "--json")
         assert resumed.code == 0, resumed.err
         assert resumed.json["live_version"] == drillbook.good

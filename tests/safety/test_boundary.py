@@ -177,7 +177,7 @@ def test_every_adapter_has_a_boundary(story: Story) -> None:
         "environment", "policy", "actor", "clock", "journal", "runs", "marks", "counts", "checkpoints", "reports",
         "app_checks_head", "deploy_command", "hear", "restoring", "protection", "pushing", "equivalents",
         "in_background", "watching", "say", "pinned", "provider_marks", "holds", "card_lines", "confirm", "catalogue",
-        "redact", "seal", "dice", "declared", "consent", "lines_for_npx",
+        "redact", "seal", "dice", "declared", "consent", "lines_for_npx", "proof_alarm",
     }  # fmt: skip
     assert set(type(story.tools()).__slots__) == own | ADAPTERS.keys()
 

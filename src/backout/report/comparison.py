@@ -128,7 +128,7 @@ def checked_lines(before: Json, compared: Json) -> list[str]:
         lines += comparison_lines(each) if "failed" in each or "sentence" in each else []
         if isinstance(kept, dict):
             lines.append(f"NOT NOTED what the server held that was put away: {kept['failed']}")
-    return lines
+    return list(dict.fromkeys(lines))  # what could not be checked before cannot be after, and is said once
 
 
 def comparison_code(record: Json) -> int:
