@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from cli_shell import backout
 
@@ -89,6 +90,12 @@ def test_every_command_is_there_and_says_what_the_table_says(tmp_path: Path) -> 
 @pytest.mark.parametrize("words", [(), ("panic",), ("guard", "accept"), ("twin", "up")])
 def test_the_short_flag_is_help_too(tmp_path: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     """Typed at night on any command: the same text as --help."""
+    command: click.Command | None = root
+    for word in words:  # as tests and `backout help` look at a command, before it is typed
+        assert isinstance(command, click.Group)
+        command = command.get_command(click.Context(command), word)
+    assert command is not None
+    command.get_params(click.Context(command))
     told = []
     for flag in ("-h", "--help"):
         assert backout(tmp_path, *words, flag).code == 0

@@ -140,7 +140,6 @@ root = Root(
     ],
     help="Watches a fresh deployment, rolls it back when it is bad, proves the system healthy and writes the report.",
     no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},  # every command below has them, too
 )
 
 

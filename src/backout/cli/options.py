@@ -67,8 +67,15 @@ def global_options() -> list[click.Parameter]:
     ]
 
 
+HELP = ("-h", "--help")
+
+
 class Command(click.Command):
     """A command that also takes the global options."""
+
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
+        """Return both, in whatever context it is asked first: click keeps the option of the first one."""
+        return [*HELP]
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return its own options, then the global ones."""
@@ -87,6 +94,10 @@ class Group(click.Group):
     """A group whose commands, and which itself, take the global options."""
 
     command_class = Command
+
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
+        """Return both, in whatever context it is asked first: click keeps the option of the first one."""
+        return [*HELP]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
