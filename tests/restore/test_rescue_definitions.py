@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from backout.model.recovery import RescueReport
+    from backout.model.rescue import RescueReport
 
 LONG: Final = "x" * 61
 

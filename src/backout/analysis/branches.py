@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backout.model.recovery import Written
+    from backout.model.rescue import Written
 
 
 def of_transaction(found: Sequence[Written], xid: int) -> tuple[frozenset[int], bool]:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from backout.analysis.recovery import Route
     from backout.model.plan import Json
-    from backout.model.recovery import Damage, RestorePoint
+    from backout.model.recovery import RestorePoint
+    from backout.model.rescue import Damage
 
 _BEFORE_MIGRATION = re.compile(r"before\s+migration\s+(\S+)", re.IGNORECASE)
 _BEFORE_DROP = re.compile(r"before\s+drop\s+of\s+(\S+)", re.IGNORECASE)

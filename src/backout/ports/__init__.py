@@ -6,32 +6,25 @@ retries), ProviderRejected, and where named here Refused or SecretsChanged.
 
 from __future__ import annotations
 
-from backout.ports.database import (
+from backout.ports.backups import (
     BackupKeeper,
     Backups,
     BackupTaker,
     BranchReader,
-    CopyComparer,
-    DatabaseServer,
     DumpRestores,
     Dumps,
-    LiveCluster,
-    LiveDatabase,
-    PointMarker,
-    ReadsBeside,
-    Rescuer,
-    RowComparer,
-    SchemaCatalog,
-    SequenceCarrier,
-    ServerCheck,
-    SideBases,
-    SideControl,
-    SideInstances,
-    Statements,
-    Trials,
     VendorBackups,
     VendorCutover,
     WalReader,
+)
+from backout.ports.database import (
+    LiveCluster,
+    LiveDatabase,
+    PointMarker,
+    SchemaCatalog,
+    ServerCheck,
+    Statements,
+    Trials,
 )
 from backout.ports.journal import (
     Action,
@@ -82,6 +75,17 @@ from backout.ports.platform import (
     TriggerSettings,
     VendorStatus,
     Versions,
+)
+from backout.ports.restore import (
+    CopyComparer,
+    DatabaseServer,
+    ReadsBeside,
+    Rescuer,
+    RowComparer,
+    SequenceCarrier,
+    SideBases,
+    SideControl,
+    SideInstances,
 )
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from backout.errors import BackoutError, Refused, WorldMoved
 from backout.escaping import brief
 from backout.model.also_back import AlsoBack, AlsoKind, uncovered
-from backout.model.recovery import PlacedSequence
+from backout.model.sequences import PlacedSequence
 from backout.plan.whole import AGREED
 from backout.ports import NotDone
 from backout.runbook.finding import facts_of
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from backout.model.plan import Json
-    from backout.model.recovery import Carried
+    from backout.model.sequences import Carried
     from backout.ports import Probe, StepContext
     from backout.runbook.restore import RestoreTools
 

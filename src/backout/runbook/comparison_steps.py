@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from backout.errors import BackoutError
 from backout.model.comparison import Evidence
 from backout.model.names import parse_id
-from backout.model.recovery import RENAMED
+from backout.model.rescue import RENAMED
 from backout.ports import NotDone
 from backout.report.comparison import comparison_record
 from backout.runbook.rescue_steps import damage_of
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.model.plan import Json
-    from backout.model.recovery import Damage
+    from backout.model.rescue import Damage
     from backout.ports import Probe, StepContext
     from backout.runbook.restore import RestoreTools
 

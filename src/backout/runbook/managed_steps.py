@@ -8,7 +8,8 @@ from backout.analysis.branches import of_migration, of_transaction
 from backout.errors import Refused
 from backout.model.branch import BranchTarget
 from backout.model.names import parse_id
-from backout.model.recovery import Damage, parse_lsn
+from backout.model.recovery import parse_lsn
+from backout.model.rescue import Damage
 from backout.plan.branches import AFTER, BEFORE, BRANCH
 from backout.ports import Done, NotDone
 from backout.report.branches import record
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from backout.model.branch import SideBranch
     from backout.model.plan import Json, Plan
-    from backout.model.recovery import RescueReport
+    from backout.model.rescue import RescueReport
     from backout.ports import Action, Probe, StepContext
     from backout.runbook.managed import BranchTools
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.errors import BackoutError
 from backout.model.names import parse_id
-from backout.model.recovery import RENAMED, Damage
+from backout.model.rescue import RENAMED, Damage
 from backout.ports import NotDone
 from backout.runbook.restore import RESCUED
 from backout.runbook.side_steps import running, told
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from backout.model.plan import Json
-    from backout.model.recovery import RescueReport
+    from backout.model.rescue import RescueReport
     from backout.ports import Probe, StepContext
     from backout.runbook.restore import RestoreTools
     from backout.runbook.several import Following

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backout.errors import Refused, UsageError
-from backout.model.recovery import Damage, RestorePoint, TargetKind
+from backout.model.recovery import RestorePoint, TargetKind
+from backout.model.rescue import Damage
 from backout.plan.restore import (
     Job,
     rescue_plan,

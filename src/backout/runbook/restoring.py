@@ -15,7 +15,7 @@ from backout.runbook.swap_steps import Exchange, ReadBack, StartServer, StopServ
 
 if TYPE_CHECKING:
     from backout.model.plan import Plan
-    from backout.model.recovery import RescueReport
+    from backout.model.rescue import RescueReport
     from backout.ports import Action
     from backout.runbook.restore import RestoreTools
 

@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backout.model.chains import Bad
-from backout.model.recovery import Damage, SideOrder, WalSpan, parse_lsn, show_lsn
+from backout.model.recovery import SideOrder, WalSpan, parse_lsn, show_lsn
+from backout.model.rescue import Damage
 from backout.plan.restore import Several
 from backout.report.times import rfc3339
 from backout.runbook.damage import in_database, spans_of

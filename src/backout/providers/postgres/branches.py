@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import Refused
-from backout.model.recovery import Written
+from backout.model.rescue import Written
 from backout.providers.postgres.access import verified
 from backout.providers.postgres.live import CATALOG_XIDS, COMMIT_TIME
 from backout.providers.postgres.schema import meant

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from backout.model.recovery import DefinitionDifference, LeftOut
+from backout.model.rescue import DefinitionDifference, LeftOut
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from backout.model.recovery import DefinitionDifference, LeftOut
+from backout.model.rescue import DefinitionDifference, LeftOut
 from backout.providers.postgres.dump_toc import Definition
 from backout.providers.postgres.libpq import identifier
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import BackoutError
-from backout.model.recovery import LeftOut
+from backout.model.rescue import LeftOut
 from backout.providers.postgres.dump_toc import definitions_of
 
 if TYPE_CHECKING:

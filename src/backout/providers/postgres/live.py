@@ -13,15 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import AuthError, BackoutError, ProviderUnavailable, Unmeasured
-from backout.model.recovery import (
-    ClusterThings,
-    DatabaseFacts,
-    DropClue,
-    MigrationClue,
-    PlacedSequence,
-    RestorePoint,
-    parse_lsn,
-)
+from backout.model.recovery import ClusterThings, DatabaseFacts, DropClue, MigrationClue, RestorePoint, parse_lsn
+from backout.model.sequences import PlacedSequence
 from backout.providers.postgres.history import ALEMBIC, DJANGO, HISTORIES, PRISMA, applied_of, place_of, place_query
 from backout.providers.postgres.pinned import copied_row
 from backout.providers.postgres.plain import POWER, foreign_code, locked

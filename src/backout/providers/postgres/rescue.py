@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import BackoutError
-from backout.model.recovery import LeftOut, RescueReport, TableRescue
+from backout.model.rescue import LeftOut, RescueReport, TableRescue
 from backout.providers.postgres import rescue_columns
 from backout.providers.postgres.definition_changes import differences
 from backout.providers.postgres.definition_columns import orders, parts_of
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.model.chains import Image
-    from backout.model.recovery import Damage, DefinitionDifference
+    from backout.model.rescue import Damage, DefinitionDifference
     from backout.providers.postgres.binaries import Binaries
     from backout.providers.postgres.definition_changes import Definitions
     from backout.providers.postgres.definition_reading import Reading

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from backout.model.recovery import LeftOut
+from backout.model.rescue import LeftOut
 from backout.providers.postgres.definitions import add_column, finish_column
 from backout.providers.postgres.libpq import identifier
 from backout.providers.postgres.rescue_evidence import written_since

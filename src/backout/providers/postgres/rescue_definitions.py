@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from backout.model.recovery import LeftOut, TableRescue
+from backout.model.rescue import LeftOut, TableRescue
 from backout.providers.postgres.definition_changes import RUN_NOTHING, Change, ownership, plan_of
 from backout.providers.postgres.definition_columns import PARTS, columns_left_out, taken_apart
 from backout.providers.postgres.libpq import identifier

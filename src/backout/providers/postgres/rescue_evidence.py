@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from backout.model.recovery import LeftOut
+from backout.model.rescue import LeftOut
 from backout.providers.postgres.libpq import identifier
 from backout.providers.postgres.rescue_scope import key_constraint, xids_of
 from backout.providers.postgres.rowsql import differ, same

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from backout.model.recovery import RENAMED, LeftOut
+from backout.model.rescue import RENAMED, LeftOut
 from backout.providers.postgres.history import HISTORY_TABLES
 from backout.providers.postgres.libpq import identifier
 from backout.providers.postgres.rescue_scope import xids_of
@@ -19,7 +19,7 @@ from backout.providers.postgres.rowsql import listed, same
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from backout.model.recovery import TableRescue
+    from backout.model.rescue import TableRescue
     from backout.providers.postgres.definitions import Catalog, Table
     from backout.providers.postgres.rescue_scope import Session, Work
 

@@ -30,7 +30,7 @@ from backout.providers.postgres.rowsql import differ, equal, keyed, listed, new,
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from backout.model.recovery import TableRescue
+    from backout.model.rescue import TableRescue
     from backout.providers.postgres.rescue_scope import Session, Work
 
 _BATCH: Final = 50_000

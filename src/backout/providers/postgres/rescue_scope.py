@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from backout.model.recovery import RENAMED, LeftOut, TableRescue
+from backout.model.rescue import RENAMED, LeftOut, TableRescue
 from backout.providers.postgres.definitions import shared_columns
 from backout.providers.postgres.history import HISTORY_TABLES
 from backout.providers.postgres.libpq import identifier
@@ -20,7 +20,7 @@ from backout.providers.postgres.server_message import message_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from backout.model.recovery import Damage
+    from backout.model.rescue import Damage
     from backout.providers.postgres.definitions import Catalog, Column, Table
     from backout.providers.postgres.rescue_kept import Kept
 

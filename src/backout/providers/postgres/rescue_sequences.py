@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from backout.model.recovery import LeftOut
+from backout.model.rescue import LeftOut
 from backout.providers.postgres.libpq import identifier
 from backout.providers.postgres.rowsql import equal, same
 

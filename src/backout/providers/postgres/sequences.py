@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import BackoutError
-from backout.model.recovery import Advanced, Carried, SequencesLeft
+from backout.model.sequences import Advanced, Carried, SequencesLeft
 from backout.private import private_folder
 from backout.providers.postgres.launcher import PostgresServer
 from backout.providers.postgres.own_files import was_shut_down
@@ -32,7 +32,7 @@ from backout.providers.postgres.template import give_away
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from backout.model.recovery import PlacedSequence
+    from backout.model.sequences import PlacedSequence
     from backout.providers.postgres.binaries import Binaries
     from backout.providers.postgres.launcher import ServerStatus
 

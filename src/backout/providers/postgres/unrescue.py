@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from backout.model.recovery import LeftOut, RescueReport, TableRescue
+from backout.model.rescue import LeftOut, RescueReport, TableRescue
 from backout.providers.postgres.definition_columns import PARTS
 from backout.providers.postgres.libpq import identifier
 from backout.providers.postgres.rescue_evidence import as_made
